@@ -1,0 +1,49 @@
+"""An actor runtime on Pykka: dispatcher, two-lane inboxes, supervision, death watch, timers.
+
+Rule 1: an actor on the brain's dispatcher never blocks; one that must (an fsync) is pinned to a thread of its own.
+Rule 2: actors talk by `tell`; a blocking `ask` from inside an actor raises (R16). Only code outside may wait, with a deadline.
+Rule 3: a message is handled, refused to its sender, or returned at the close: never lost in silence (K4).
+Rule 4: this room knows nothing of crews, disks or sockets. What must not be lost is in the store before anybody is told.
+
+What Pykka gives: the actor, its ref, its future, its hooks. What it lacks (peers.md §4.2) is added through the seams that
+it leaves for new actor types (`_create_actor_inbox`, `_create_future`, `_start_actor_loop`). Its process-wide registry is
+not used: removal is linear there (K15) and `stop_all` stops at the first slow actor (K9); `ActorSystem` keeps its own table.
+"""
+
+from crewd.actors.actor import Actor, Context
+from crewd.actors.dispatch import BrainDispatcher, Dispatcher, PinnedDispatcher, Poller
+from crewd.actors.exits import ActorDead, BlockingAsk, Down, ExitKind, ExitReason, InboxFull, StartFailed
+from crewd.actors.inbox import Lane
+from crewd.actors.ref import Ref
+from crewd.actors.spec import Backoff, ChildSpec, Intensity, Restart, Strategy
+from crewd.actors.supervisor import ChildEnded, Supervisor
+from crewd.actors.system import ActorSystem
+from crewd.actors.timers import Timer, Timers
+
+__all__ = [
+    "Actor",
+    "ActorDead",
+    "ActorSystem",
+    "Backoff",
+    "BlockingAsk",
+    "BrainDispatcher",
+    "ChildEnded",
+    "ChildSpec",
+    "Context",
+    "Dispatcher",
+    "Down",
+    "ExitKind",
+    "ExitReason",
+    "InboxFull",
+    "Intensity",
+    "Lane",
+    "PinnedDispatcher",
+    "Poller",
+    "Ref",
+    "Restart",
+    "StartFailed",
+    "Strategy",
+    "Supervisor",
+    "Timer",
+    "Timers",
+]

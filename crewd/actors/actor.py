@@ -1,0 +1,181 @@
+"""The base of every actor of crewd: a Pykka actor whose turns are given out by a dispatcher.
+
+A turn handles up to `BATCH_MAX` letters, then calls `on_turn_end`: the place to do once what many messages asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pykka
+
+from crewd.actors.exits import NORMAL, SHUTDOWN, ActorDead, ExitKind, ExitReason, StartFailed
+from crewd.actors.inbox import Lane, Letter, TwoLaneInbox
+from crewd.actors.ref import Ref
+
+if TYPE_CHECKING:
+    from crewd.actors.dispatch import Dispatcher
+    from crewd.actors.system import ActorSystem
+    from crewd.actors.timers import Timer
+
+BATCH_MAX = 64
+"""Letters per turn: enough to amortise a turn, few enough that 100 busy actors each wait some milliseconds at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ends an actor; sent in the control lane by its supervisor."""
+
+    reason: ExitReason = SHUTDOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The first letter of every actor: run `on_start`."""
+
+
+class Context:
+    """What an actor may use of its system: timers, watching, its own ref, children."""
+
+    __slots__ = ("_actor", "dispatcher", "ref", "supervisor", "system", "timers")
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        dispatcher: Dispatcher,
+        actor: Actor,
+        ref: Ref[Any],
+        supervisor: Ref[Any] | None,
+    ) -> None:
+        self.system = system
+        self.dispatcher = dispatcher
+        self.ref = ref
+        self.supervisor = supervisor
+        self.timers: set[Timer] = set()
+        self._actor = actor
+
+    def schedule(self) -> None:
+        """Give the actor a turn soon."""
+        self.dispatcher.schedule(self._actor)
+
+    def after(self, seconds: float, message: Any) -> Timer:  # noqa: ANN401
+        """Tell this actor `message` in `seconds`, through the control lane. The timer dies with the actor."""
+        return self.system.timers.set(self.system.clock.monotonic() + seconds, self.ref, message, self.timers)
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.system.clock.monotonic()
+
+    def watch(self, ref: Ref[Any]) -> None:
+        """Hear exactly one `Down` of `ref`, also if it is dead already."""
+        self.system.watch(self.ref, ref)
+
+
+class Actor(pykka.Actor):
+    """An actor of crewd. Subclasses override `receive` and, if they like, `on_start`, `on_turn_end` and `on_stop`."""
+
+    data_max: ClassVar[int] = 10_000
+    batch_max: ClassVar[int] = BATCH_MAX
+    context: Context
+    actor_inbox: TwoLaneInbox
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.actor_inbox = TwoLaneInbox(data_max=self.data_max)
+        self._actor_ref: Ref[Any] = Ref(self)
+        self._ended: ExitReason | None = None
+
+    @staticmethod
+    def _create_actor_inbox() -> TwoLaneInbox:
+        return TwoLaneInbox()
+
+    @staticmethod
+    def _create_future() -> pykka.Future[Any]:
+        return pykka.ThreadingFuture()
+
+    def _start_actor_loop(self) -> None:
+        """Pykka's seam for new actor types: no thread of its own, but a first turn."""
+        self._actor_ref.tell(Begin(), lane=Lane.CONTROL)
+
+    @property
+    def ref(self) -> Ref[Any]:
+        """This incarnation's address."""
+        return self._actor_ref
+
+    def receive(self, message: Any) -> Any:  # noqa: ANN401
+        """Handle one message. What it returns answers an ask; what it raises ends the actor (let it crash)."""
+        raise NotImplementedError
+
+    def on_turn_end(self) -> None:
+        """Called after each batch of messages."""
+
+    def exit(self, reason: ExitReason = NORMAL) -> None:
+        """End this actor after the present message."""
+        self._ended = reason
+
+    def turn(self) -> None:
+        """Handle a batch. Called by the dispatcher only; never raises, so one actor's failure is its own (K1, K3)."""
+        if self.actor_stopped.is_set():
+            return
+        try:
+            self._handle_batch()
+            if self._ended is None:
+                self.on_turn_end()
+        except BaseException as error:  # noqa: BLE001 (the outermost loop of an actor: K3)
+            self._ended = ExitReason(ExitKind.CRASHED, error)
+        if self._ended is not None:
+            self._close(self._ended)
+        elif not self.actor_inbox.empty():
+            self.context.schedule()
+
+    def _handle_batch(self) -> None:
+        for _ in range(self.batch_max):
+            letter = self.actor_inbox.take()
+            if letter is None:
+                return
+            if letter.deadline is not None and self.context.now() >= letter.deadline:
+                continue
+            self._handle(letter)
+            if self._ended is not None:
+                return
+
+    def _handle(self, letter: Letter) -> None:
+        match letter.message:
+            case Stop(reason):
+                self.stopping(reason)
+            case Begin():
+                try:
+                    self.on_start()
+                except Exception as error:
+                    raise StartFailed(f"{self.ref} did not start") from error
+                self.context.system.started(self.ref)
+            case message:
+                try:
+                    answer = self.receive(message)
+                except BaseException:
+                    if letter.reply_to is not None:
+                        letter.reply_to.set_exception(sys.exc_info())
+                    raise
+                if letter.reply_to is not None:
+                    letter.reply_to.set(answer)
+
+    def stopping(self, reason: ExitReason) -> None:
+        """A stop was asked for. The default ends at once; a supervisor ends its children first."""
+        self._ended = reason
+
+    def _close(self, reason: ExitReason) -> None:
+        self.actor_stopped.set()
+        left = self.actor_inbox.close()
+        for letter in left:
+            if letter.reply_to is not None:
+                error = ActorDead(f"{self.ref} stopped before it handled the message")
+                letter.reply_to.set_exception((ActorDead, error, None))
+        for timer in tuple(self.context.timers):
+            timer.cancel()
+        try:
+            self.on_stop()
+        except Exception as error:  # noqa: BLE001 (the outermost loop of an actor)
+            reason = ExitReason(ExitKind.CRASHED, error)
+        self.context.system.ended(self.ref, reason)

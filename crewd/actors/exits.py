@@ -1,0 +1,65 @@
+"""How actors end, as values, and the errors of this room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crewd.actors.ref import Ref
+
+
+class ExitKind(StrEnum):
+    """Why an actor ended."""
+
+    NORMAL = "normal"
+    SHUTDOWN = "shutdown"
+    CRASHED = "crashed"
+    INTENSITY = "intensity"
+    STUCK = "stuck"
+
+
+@dataclass(frozen=True, slots=True)
+class ExitReason:
+    """The kind and, for a crash, what was raised."""
+
+    kind: ExitKind
+    error: BaseException | None = None
+
+    @property
+    def abnormal(self) -> bool:
+        """Whether a transient child is restarted after it."""
+        return self.kind not in {ExitKind.NORMAL, ExitKind.SHUTDOWN}
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.error!r}" if self.error is not None else str(self.kind)
+
+
+NORMAL = ExitReason(ExitKind.NORMAL)
+SHUTDOWN = ExitReason(ExitKind.SHUTDOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """Exactly one of these reaches each watcher, also if the actor was dead when it began to watch."""
+
+    ref: Ref[Any]
+    reason: ExitReason
+    incarnation: int
+
+
+class ActorDead(Exception):  # noqa: N818 (a state, in the words of the field)
+    """The inbox is closed: the message was not taken and never will be."""
+
+
+class InboxFull(Exception):  # noqa: N818
+    """The data lane is at its bound: the message was not taken; the sender copes."""
+
+
+class BlockingAsk(RuntimeError):  # noqa: N818
+    """An actor tried to wait for another one (R16)."""
+
+
+class StartFailed(Exception):  # noqa: N818
+    """An actor's `on_start` raised; the cause is chained."""

@@ -1,0 +1,100 @@
+"""A bounded inbox with two lanes: control overtakes data, and closing happens under the same lock as putting.
+
+So a message is either taken, refused (`ActorDead`, `InboxFull`), or returned by `close`. Safe from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import pykka
+
+from crewd.actors.exits import ActorDead, InboxFull
+
+DATA_MAX = 10_000
+"""Messages of the data lane: some seconds of work of one actor; the sender of one more hears `InboxFull`."""
+CONTROL_MAX = 100_000
+"""Messages of the control lane (cancel, stop, Down, timers). Its senders are ours and few; the bound catches a loop."""
+
+
+class Lane(IntEnum):
+    """Control is always taken before data; within a lane, first come first served."""
+
+    CONTROL = 0
+    DATA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message in an inbox. Past `deadline` (monotonic) it is dropped unhandled and its asker has stopped waiting (K6)."""
+
+    message: Any
+    reply_to: pykka.Future[Any] | None = None
+    deadline: float | None = None
+
+
+class TwoLaneInbox:
+    """See the module's text."""
+
+    def __init__(self, data_max: int = DATA_MAX, control_max: int = CONTROL_MAX) -> None:
+        self._lock = threading.Lock()
+        self._lanes: tuple[deque[Letter], deque[Letter]] = (deque(), deque())
+        self._bounds = (control_max, data_max)
+        self._closed = False
+
+    def put(self, envelope: Any, /) -> None:  # noqa: ANN401 (Pykka's own signature)
+        """Pykka's way in: the data lane."""
+        self.offer(Letter(envelope.message, envelope.reply_to), Lane.DATA)
+
+    def get(self) -> Any:  # noqa: ANN401
+        """Pykka's way out; raises IndexError if nothing is there, for an actor here never blocks on its inbox."""
+        letter = self.take()
+        if letter is None:
+            raise IndexError("the inbox is empty")
+        return letter
+
+    def offer(self, letter: Letter, lane: Lane) -> bool:
+        """Take the letter; True if the inbox was empty before, so that its actor must be scheduled.
+
+        Raises ActorDead after `close` and InboxFull at the lane's bound.
+        """
+        with self._lock:
+            if self._closed:
+                raise ActorDead("the actor has stopped")
+            queue = self._lanes[lane]
+            if len(queue) >= self._bounds[lane]:
+                raise InboxFull(f"{lane.name.lower()} lane holds {len(queue)} messages")
+            was_empty = not self._lanes[0] and not self._lanes[1]
+            queue.append(letter)
+            return was_empty
+
+    def take(self) -> Letter | None:
+        """The next letter, control first; None if there is none."""
+        with self._lock:
+            for queue in self._lanes:
+                if queue:
+                    return queue.popleft()
+        return None
+
+    def close(self) -> list[Letter]:
+        """Refuse everything from now on and hand back what was not handled."""
+        with self._lock:
+            self._closed = True
+            left = [*self._lanes[0], *self._lanes[1]]
+            for queue in self._lanes:
+                queue.clear()
+        return left
+
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        with self._lock:
+            return not self._lanes[0] and not self._lanes[1]
+
+    def depth(self) -> tuple[int, int]:
+        """Letters waiting in the control and the data lane."""
+        with self._lock:
+            return len(self._lanes[0]), len(self._lanes[1])

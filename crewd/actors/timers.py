@@ -1,0 +1,80 @@
+"""Timers: a heap of (due, ref, message). They fire in order of due time, then of setting."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from crewd.actors.inbox import Lane
+
+if TYPE_CHECKING:
+    from crewd.actors.ref import Ref
+
+
+class Timer:
+    """A message that will be told to an actor, unless it is cancelled first."""
+
+    __slots__ = ("_owner", "cancelled", "due", "message", "ref")
+
+    def __init__(self, due: float, ref: Ref[Any], message: Any, owner: set[Timer]) -> None:  # noqa: ANN401
+        self.due = due
+        self.ref = ref
+        self.message = message
+        self.cancelled = False
+        self._owner = owner
+        owner.add(self)
+
+    def cancel(self) -> None:
+        """Never tell it. Safe to repeat; only on the thread of the actor that set it."""
+        self.cancelled = True
+        self._owner.discard(self)
+
+    def fire(self) -> None:
+        """Tell it now."""
+        if not self.cancelled:
+            self._owner.discard(self)
+            self.cancelled = True
+            self.ref.offer(self.message, lane=Lane.CONTROL)
+
+
+class Timers:
+    """All timers of a system. `set` from any thread; `fire` from the brain only."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._lock = threading.Lock()
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._wake = wake
+
+    def set(self, due: float, ref: Ref[Any], message: Any, owner: set[Timer]) -> Timer:  # noqa: ANN401
+        """A timer due at `due` (monotonic)."""
+        timer = Timer(due, ref, message, owner)
+        with self._lock:
+            heapq.heappush(self._heap, (due, next(self._order), timer))
+            first = self._heap[0][2] is timer
+        if first:
+            self._wake()
+        return timer
+
+    def next_due(self) -> float | None:
+        """When the next living timer is due; None if there is none."""
+        with self._lock:
+            while self._heap and self._heap[0][2].cancelled:
+                heapq.heappop(self._heap)
+            return self._heap[0][0] if self._heap else None
+
+    def fire(self, now: float) -> int:
+        """Fire all that are due at `now`; how many."""
+        fired = 0
+        while True:
+            with self._lock:
+                while self._heap and self._heap[0][2].cancelled:
+                    heapq.heappop(self._heap)
+                if not self._heap or self._heap[0][0] > now:
+                    return fired
+                timer = heapq.heappop(self._heap)[2]
+            timer.fire()
+            fired += 1

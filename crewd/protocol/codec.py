@@ -1,0 +1,91 @@
+"""Frames in, values out, and back: one codec per direction of each socket.
+
+A message is four frames: `CREWD` + version byte, kind, id, MessagePack body. Magic and version stand in every message
+because sockets reconnect behind our back. Raises `PeerError` and its kinds, never anything else, on any bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from crewd.protocol.errors import Oversized, PeerError, UnknownKind, UnsupportedVersion
+from crewd.protocol.limits import FRAME_BYTES_MAX
+from crewd.protocol.reports import FROM_WORKER, TO_WORKER, FromWorker, ToWorker
+from crewd.protocol.requests import REPLIES, REQUESTS, Reply, Request
+
+VERSION = 1
+MAGIC = b"CREWD"
+HEADER = MAGIC + bytes([VERSION])
+_FRAMES = 4
+_ID_BYTES_MAX = 64
+T = TypeVar("T")
+
+
+class Parcel(NamedTuple, Generic[T]):
+    """A decoded message: its id, its kind and its body."""
+
+    id: str
+    kind: str
+    body: T
+
+
+class Codec(Generic[T]):
+    """Translates one direction of one socket."""
+
+    def __init__(self, kinds: Mapping[str, type[T]]) -> None:
+        self._decoders = {kind: msgspec.msgpack.Decoder(body) for kind, body in kinds.items()}
+        self._kinds = {body: kind for kind, body in kinds.items()}
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def encode(self, message_id: str, body: T) -> list[bytes]:
+        """The four frames of `body`. Raises Oversized if the body does not fit one frame."""
+        kind = self._kinds[type(body)]
+        data = self._encoder.encode(body)
+        if len(data) > FRAME_BYTES_MAX:
+            raise Oversized(
+                f"{kind} is {len(data)} bytes long", hint=f"a frame holds {FRAME_BYTES_MAX}; send large data as a file"
+            )
+        return [HEADER, kind.encode(), message_id.encode(), data]
+
+    def decode(self, frames: Sequence[bytes]) -> Parcel[T]:
+        """The message in `frames` (without the identity frame)."""
+        if len(frames) != _FRAMES:
+            raise PeerError(f"a message has {_FRAMES} frames, not {len(frames)}")
+        header, kind_bytes, id_bytes, data = frames
+        if not header.startswith(MAGIC) or len(header) != len(HEADER):
+            raise PeerError("the first frame is not crewd's header")
+        if header[-1] != VERSION:
+            raise UnsupportedVersion(
+                f"protocol version {header[-1]} is not read here", hint=f"this side reads version {VERSION}"
+            )
+        if max(map(len, frames)) > FRAME_BYTES_MAX:
+            raise Oversized("a frame is too large", hint=f"a frame holds {FRAME_BYTES_MAX} bytes")
+        try:
+            kind, message_id = kind_bytes.decode("ascii"), id_bytes.decode("ascii")
+        except UnicodeDecodeError:
+            raise PeerError("kind and id are ASCII") from None
+        if len(message_id) > _ID_BYTES_MAX or not message_id.isprintable():
+            raise PeerError("an id is up to 64 printable characters")
+        decoder = self._decoders.get(kind)
+        if decoder is None:
+            raise UnknownKind(f"kind {kind[:40]!r} is not known here", hint=f"known: {', '.join(self._decoders)}")
+        try:
+            return Parcel(message_id, kind, decoder.decode(data))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise PeerError(f"the body of {kind} is wrong: {error}") from None
+
+
+def id_of(frames: Sequence[bytes]) -> str:
+    """The message id in frames that could not be decoded, so that the error can name it; empty if there is none."""
+    if len(frames) == _FRAMES and len(frames[2]) <= _ID_BYTES_MAX and frames[2].isascii():
+        return frames[2].decode("ascii")
+    return ""
+
+
+requests: Codec[Request] = Codec(REQUESTS)
+replies: Codec[Reply] = Codec(REPLIES)
+from_worker: Codec[FromWorker] = Codec(FROM_WORKER)
+to_worker: Codec[ToWorker] = Codec(TO_WORKER)

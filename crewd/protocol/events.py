@@ -1,0 +1,269 @@
+"""The event log's vocabulary: every fact that crewd records, as one tagged union.
+
+Rule 1: names are past tense. Rule 2: an event carries what its fold needs and nothing that can be derived.
+Rule 3: a body is redacted (`redact`) by whoever drafts it, before it is stored; the text of a control message is not,
+because it must reach its worker after a crash exactly as it was sent (docs/decisions/0004).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from crewd.protocol.rows import CancelInfo, Survivor, Undelivered
+from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
+from crewd.protocol.workflow import Workflow
+
+
+class RunCreated(msgspec.Struct, frozen=True, kw_only=True, tag="run.created"):
+    """A run was admitted; its tasks are the workflow's steps."""
+
+    name: str
+    goal: str
+    cwd: str
+    workflow: Workflow
+    owner: str = ""
+    request_id: str = ""
+
+
+class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="run.started"):
+    """The first task of the run is about to start."""
+
+
+class RunCancelRequested(msgspec.Struct, frozen=True, kw_only=True, tag="run.cancel_requested"):
+    """The tombstone of a run: nothing of it starts after this event."""
+
+    cancel: CancelInfo
+
+
+class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="run.ended"):
+    """The one terminal event of a run."""
+
+    status: RunStatus
+    reason: str = ""
+    undelivered: tuple[Undelivered, ...] = ()
+
+
+class TaskCancelRequested(msgspec.Struct, frozen=True, kw_only=True, tag="task.cancel_requested"):
+    """The tombstone of a task."""
+
+    cancel: CancelInfo
+
+
+class TaskEnded(msgspec.Struct, frozen=True, kw_only=True, tag="task.ended"):
+    """The one terminal event of a task."""
+
+    status: TaskStatus
+    reason: str = ""
+    error: str = ""
+    result: object = None
+    result_path: str = ""
+
+
+class AttemptReserved(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.reserved"):
+    """A controller exists for this attempt; no process does yet."""
+
+    directory: str
+
+
+class AttemptStarting(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.starting"):
+    """The guardian is about to be asked for a process."""
+
+
+class AttemptStarted(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.started"):
+    """The guardian has started (or adopted) the worker's process."""
+
+    pid: int
+    start_time: float
+    boot_id: str
+    adopted: bool = False
+
+
+class AttemptReady(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.ready"):
+    """The worker's runtime has connected and named what it supports."""
+
+    capabilities: tuple[str, ...] = ()
+
+
+class AttemptFinishing(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.finishing"):
+    """The worker was granted its natural stop: no message is accepted for it any more."""
+
+    report: int = 0
+
+
+class AttemptCancelRequested(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.cancel_requested"):
+    """A cancel reached the attempt's controller; later steers are refused."""
+
+    cancel: CancelInfo
+
+
+class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.outcome"):
+    """What the worker itself says of its end; the attempt ends when its processes are gone."""
+
+    outcome: str
+    error: str = ""
+    reason: str = ""
+    result: object = None
+    result_path: str = ""
+    report: int = 0
+
+
+class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.ended"):
+    """The one terminal event of an attempt, written when the guardian has verified what is left."""
+
+    status: AttemptStatus
+    reason: str = ""
+    error: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    survivors: tuple[Survivor, ...] = ()
+
+
+class MessageAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="message.accepted"):
+    """A control message was admitted; it will settle."""
+
+    id: str
+    kind: str
+    text: str = ""
+    ask: str = ""
+    sender: str = ""
+    digest: str = ""
+    deadline_at: float | None = None
+
+
+class MessageDelivered(msgspec.Struct, frozen=True, kw_only=True, tag="message.delivered"):
+    """The worker's runtime has it."""
+
+    id: str
+    report: int = 0
+
+
+class MessageApplied(msgspec.Struct, frozen=True, kw_only=True, tag="message.applied"):
+    """The worker's code took it."""
+
+    id: str
+    report: int = 0
+
+
+class MessageSettled(msgspec.Struct, frozen=True, kw_only=True, tag="message.settled"):
+    """Nothing more will happen to it."""
+
+    id: str
+    outcome: str
+    reason: str = ""
+    note: str = ""
+    report: int = 0
+
+
+class AskOpened(msgspec.Struct, frozen=True, kw_only=True, tag="ask.opened"):
+    """A worker waits for an answer."""
+
+    id: str
+    question: str
+    kind: str = "text"
+    choices: tuple[str, ...] = ()
+    deadline_at: float | None = None
+    report: int = 0
+
+
+class AskClosed(msgspec.Struct, frozen=True, kw_only=True, tag="ask.closed"):
+    """The question is over: `answered`, `expired`, or `cancelled`."""
+
+    id: str
+    outcome: str
+    answered_by: str = ""
+    report: int = 0
+
+
+class OperationOpened(msgspec.Struct, frozen=True, kw_only=True, tag="operation.opened"):
+    """A worker began an operation."""
+
+    id: str
+    kind: str
+    name: str
+    report: int = 0
+
+
+class OperationClosed(msgspec.Struct, frozen=True, kw_only=True, tag="operation.closed"):
+    """The one terminal record of an operation; synthetic if crewd wrote it for a worker that is gone (F7)."""
+
+    id: str
+    outcome: str
+    reason: str = ""
+    synthetic: bool = False
+    report: int = 0
+
+
+class ArtifactRecorded(msgspec.Struct, frozen=True, kw_only=True, tag="artifact.recorded"):
+    """A worker left a file on purpose."""
+
+    id: str
+    name: str
+    path: str
+    sha256: str
+    size: int
+    mime: str = ""
+    report: int = 0
+
+
+class GuardianLost(msgspec.Struct, frozen=True, kw_only=True, tag="guardian.lost"):
+    """The guardian process ended unasked; another one adopts what it left."""
+
+
+class DaemonStarted(msgspec.Struct, frozen=True, kw_only=True, tag="daemon.started"):
+    """A crewd began to serve this home."""
+
+    pid: int
+    version: str
+
+
+Body = (
+    RunCreated | RunStarted | RunCancelRequested | RunEnded | TaskCancelRequested | TaskEnded | AttemptReserved
+    | AttemptStarting | AttemptStarted | AttemptReady | AttemptFinishing | AttemptCancelRequested | AttemptOutcome
+    | AttemptEnded | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | AskOpened | AskClosed
+    | OperationOpened | OperationClosed | ArtifactRecorded | GuardianLost | DaemonStarted
+)  # fmt: skip
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """An event before the store has given it its place."""
+
+    body: Body
+    run: str = ""
+    task: str = ""
+    epoch: int = 0
+    causation: str = ""
+    provenance: str = ""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact with its place in the log.
+
+    `seq` grows by one per event of a home. `parent` is the seq of the run's event before this one (0: none), `causation`
+    the id of the message or report that caused it, `correlation` the run's request id, `provenance` who says so.
+    """
+
+    seq: int
+    event_id: str
+    parent: int
+    run: str
+    task: str
+    epoch: int
+    causation: str
+    correlation: str
+    provenance: str
+    at: float
+    body: Body
+
+    @property
+    def type(self) -> str:
+        """The event's type, such as `run.created`."""
+        return type_of(self.body)
+
+
+def type_of(body: Body) -> str:
+    """The type under which a body travels."""
+    return str(body.__struct_config__.tag)
+
+
+EVENT_TYPES: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in Body.__args__)
+TERMINAL_BODIES = (RunEnded, TaskEnded, AttemptEnded)

@@ -1,0 +1,153 @@
+"""What crewd and its guardian say to each other over a unix socket: a stream of MessagePack arrays `[kind, body]`.
+
+The guardian answers only with verified facts. Every order names a worker by task and epoch; one for a worker that the
+guardian does not know is answered by `Gone`. Exit records are repeated on every connection until `Confirm`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, Literal, TypeVar
+
+import msgpack
+import msgspec
+
+from crewd.protocol.errors import PeerError
+from crewd.protocol.rows import Survivor
+from crewd.protocol.workflow import WorkerSpec
+
+STREAM_BYTES_MAX = 8 << 20
+"""Unread bytes of one connection; more is a broken peer."""
+T = TypeVar("T")
+Cause = Literal["exited", "ended", "spawn_failed", "orphaned"]
+"""Why a worker is no more: by itself, by order, never born, or by its orphan clock."""
+
+
+class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a worker process is told at birth; never in argv or its environment (the token is a secret)."""
+
+    task: str
+    epoch: int
+    token: str
+    endpoint: str
+    directory: str
+    shared: str
+    cwd: str
+    goal: str
+    text: str
+    reads: tuple[str, ...]
+    output: str
+    worker: WorkerSpec
+
+
+class Attach(msgspec.Struct, frozen=True, kw_only=True):
+    """crewd is here; the guardian tells all it knows and stops the orphan clocks."""
+
+    home_key: str
+
+
+class Spawn(msgspec.Struct, frozen=True, kw_only=True):
+    """Start a worker. Answered by `Started` or `Exited` (outcome `spawn_failed`)."""
+
+    bootstrap: Bootstrap
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """End a worker's tree: wait `grace_seconds` for it to go by itself, TERM, after `term_seconds` KILL, then verify.
+
+    Repeated with other numbers it can only become faster. The guardian finishes it also when crewd dies.
+    """
+
+    task: str
+    epoch: int
+    grace_seconds: float
+    term_seconds: float
+
+
+class Confirm(msgspec.Struct, frozen=True, kw_only=True):
+    """The exit of this worker is durable: forget its record."""
+
+    task: str
+    epoch: int
+
+
+class Retire(msgspec.Struct, frozen=True, kw_only=True):
+    """End every worker quickly, then the guardian itself."""
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker's process exists (`adopted`: found alive by a new guardian)."""
+
+    task: str
+    epoch: int
+    pid: int
+    start_time: float
+    boot_id: str
+    adopted: bool = False
+
+
+class Exited(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing of the worker is left, or `survivors` names what is. `code` is None if nobody could wait for it.
+
+    `last_words` are the reports (MessagePack, `list[Report]`) that the worker left in its directory before it said them.
+    """
+
+    task: str
+    epoch: int
+    cause: Cause = "exited"
+    code: int | None = None
+    signal: int | None = None
+    error: str = ""
+    survivors: tuple[Survivor, ...] = ()
+    seconds: float = 0.0
+    last_words: bytes = b""
+
+
+class Gone(msgspec.Struct, frozen=True, kw_only=True):
+    """The guardian knows no such worker and, on this machine, no process carries its marker."""
+
+    task: str
+    epoch: int
+
+
+class Attached(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of what the guardian had to tell: every live worker and every unconfirmed exit came before it."""
+
+    pid: int
+    workers: int
+
+
+Order = Attach | Spawn | End | Confirm | Retire
+Notice = Started | Exited | Gone | Attached
+ORDERS: dict[str, type[Order]] = {
+    "attach": Attach,
+    "spawn": Spawn,
+    "end": End,
+    "confirm": Confirm,
+    "retire": Retire,
+}
+NOTICES: dict[str, type[Notice]] = {"started": Started, "exited": Exited, "gone": Gone, "attached": Attached}
+
+
+class StreamCodec(Generic[T]):
+    """Turns values into bytes of a stream and chunks of a stream into values. One per connection and direction."""
+
+    def __init__(self, kinds: dict[str, type[T]]) -> None:
+        self._kinds = kinds
+        self._names = {body: kind for kind, body in kinds.items()}
+        self._unpacker = msgpack.Unpacker(max_buffer_size=STREAM_BYTES_MAX, strict_map_key=True)
+
+    def encode(self, body: T) -> bytes:
+        """The bytes of one value."""
+        packed: bytes = msgpack.packb([self._names[type(body)], msgspec.to_builtins(body, builtin_types=(bytes,))])
+        return packed
+
+    def feed(self, chunk: bytes) -> Iterator[T]:
+        """The values that `chunk` completes. Raises PeerError on anything that is not one."""
+        try:
+            self._unpacker.feed(chunk)
+            for item in self._unpacker:
+                kind, body = item
+                yield msgspec.convert(body, self._kinds[kind])
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+            raise PeerError(f"the guardian's stream is broken: {error!r}") from None

@@ -1,0 +1,62 @@
+"""Where things of one crewd home are: path arithmetic only, so that daemon, guardian, client and worker agree.
+
+A home is a directory of its user. Sockets live in `<home>/run`, or, when that path would be too long for a unix socket
+(107 bytes, peers.md §5.5), in a short directory of the user named after the home's key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePath
+
+SOCKET_PATH_BYTES_MAX = 107
+_LONGEST_SOCKET = "guardian.sock"
+
+
+class Home:
+    """Paths of a home. `root` must be absolute and free of links (`os.path.realpath`); nothing here looks at the disk."""
+
+    def __init__(self, root: Path, short_base: Path = Path("/tmp")) -> None:  # noqa: S108 (only a per-user 0700 folder below)
+        self.root = root
+        self.key = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+        run = root / "run"
+        if len(str(run / _LONGEST_SOCKET).encode()) > SOCKET_PATH_BYTES_MAX:
+            run = short_base / f"crewd-{self.key}"
+        self.run = run
+        self.database = root / "crewd.db"
+        self.logs = root / "logs"
+        self.exits = root / "exits"
+        self.config = root / "crewd.toml"
+        self.daemon_lock = root / "crewd.lock"
+        self.guardian_lock = root / "guardian.lock"
+        self.guardian_socket = run / "guardian.sock"
+        self.clients_socket = run / "clients.sock"
+        self.workers_socket = run / "workers.sock"
+        self.daemon_log = self.logs / "crewd.jsonl"
+
+    @property
+    def clients_endpoint(self) -> str:
+        """Where clients connect."""
+        return f"ipc://{self.clients_socket}"
+
+    @property
+    def workers_endpoint(self) -> str:
+        """Where workers connect."""
+        return f"ipc://{self.workers_socket}"
+
+    def run_directory(self, run: str) -> Path:
+        """What belongs to a run."""
+        return self.root / "runs" / run
+
+    def shared(self, run: str) -> Path:
+        """Outputs of a run's steps, for the steps after them."""
+        return self.run_directory(run) / "shared"
+
+    def attempt(self, task: str, epoch: int) -> Path:
+        """What belongs to one attempt: stdout, stderr, artifacts, result."""
+        run, _, step = task.partition("/")
+        return self.run_directory(run) / step / str(epoch)
+
+    def contains(self, path: PurePath) -> bool:
+        """Whether an absolute path without `..` is inside the home, compared by components (system.md §4, row 46)."""
+        return path.is_relative_to(self.root)

@@ -1,0 +1,47 @@
+"""Every bound of the wire, with its unit and its reason."""
+
+from __future__ import annotations
+
+FRAME_BYTES_MAX = 1 << 20
+"""One ZeroMQ frame (MAXMSGSIZE, R13); larger payloads travel as file references."""
+FRAMES_MAX = 4
+"""Frames of a message after the identity; more is malformed."""
+TEXT_CHARS_MAX = 65_536
+"""A steer's, follow-up's or answer's text."""
+INLINE_BYTES_MAX = 32_768
+"""A result or argument above this is kept as a file of the attempt (system.md §8, blob threshold)."""
+NOTE_CHARS_MAX = 2_048
+"""A progress note, a reason's note, a question (system.md G11: text caps)."""
+NAME_CHARS_MAX = 64
+"""A run's, step's, operation's or artifact's name."""
+MAILBOX_MAX = 256
+"""Unsettled messages of one attempt; the next one is refused as busy."""
+STEPS_MAX = 1_000
+"""Steps of one workflow."""
+RUNS_LIVE_MAX = 2_000
+"""Runs that have not ended; the next one is refused as busy."""
+OPERATIONS_OPEN_MAX = 64
+"""Operations one attempt may hold open."""
+ARTIFACTS_MAX = 256
+"""Artifacts of one attempt."""
+LOG_CHUNK_BYTES_MAX = 262_144
+"""One answer to a log read."""
+ROWS_MAX = 500
+"""Rows in one answer; the caller pages."""
+REPORTS_UNACKED_MAX = 1_024
+"""Reports a worker keeps until crewd has confirmed them; at the bound the worker's code waits (back-pressure)."""
+SUBSCRIPTION_EVENTS_MAX = 1_000
+"""Events queued for one subscriber before it is refilled from the store instead."""
+GRACE_SECONDS_DEFAULT = 10.0
+"""Time a graceful cancel gives the worker's own code."""
+GRACE_SECONDS_MAX = 3_600.0
+TERM_SECONDS_GRACEFUL = 3.0
+"""TERM to KILL after a graceful period (system.md F6)."""
+TERM_SECONDS_NOW = 0.15
+"""TERM to KILL on `now` (system.md F6: request to KILL under 200 ms)."""
+KILL_SECONDS = 5.0
+"""How long KILL is repeated before survivors are reported (D state, R2)."""
+ORPHAN_GRACE_SECONDS_DEFAULT = 600.0
+"""A `keep` worker's life without crewd (DESIGN §2)."""
+START_SECONDS_MAX = 30.0
+"""Spawn to ready; slow starts are common with agents, so this is not the run's time-out."""

@@ -1,0 +1,61 @@
+"""Why something ended or was refused: values that travel with the fact, never inferred from prose."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class CancelReason(StrEnum):
+    """Why a cancel was asked for (system.md F5)."""
+
+    CALLER_CANCELLED = "caller_cancelled"
+    LEADER_INTERRUPTED = "leader_interrupted"
+    PROVIDER_TIMEOUT = "provider_timeout"
+    WORKER_TIMEOUT = "worker_timeout"
+    TOOL_TIMEOUT = "tool_timeout"
+    SHUTDOWN = "shutdown"
+
+
+class CancelMode(StrEnum):
+    """How fast: `graceful` lets the worker's code stop itself within the grace, `now` starts with TERM."""
+
+    GRACEFUL = "graceful"
+    NOW = "now"
+
+
+class RefusalReason(StrEnum):
+    """Why a message settled as refused."""
+
+    CANCELLED = "cancelled"
+    ENDED = "worker_ended"
+    NOT_SUPPORTED = "not_supported"
+    ALREADY_ANSWERED = "already_answered"
+    NO_SUCH_ASK = "no_such_ask"
+    BY_WORKER = "refused_by_worker"
+    STDIN_CLOSED = "stdin_closed"
+
+
+class UnknownReason(StrEnum):
+    """Why nobody can say whether a message was carried out."""
+
+    WORKER_ENDED = "worker_ended_before_confirming"
+
+
+class FailureReason(StrEnum):
+    """Why an attempt failed."""
+
+    RAISED = "raised"
+    EXIT_CODE = "exit_code"
+    KILLED = "killed_by_signal"
+    VANISHED = "exited_without_result"
+    SPAWN_FAILED = "spawn_failed"
+    START_TIMEOUT = "start_timeout"
+    LOST = "lost"
+    ORPHANED = "orphaned"
+
+
+class SkipReason(StrEnum):
+    """Why a task never started."""
+
+    DEPENDENCY_FAILED = "dependency_failed"
+    RUN_CANCELLED = "run_cancelled"

@@ -1,0 +1,86 @@
+"""The receipt of a message: how far it came. Levels only climb; a settled receipt never changes.
+
+accepted = committed in the store; delivered = the worker's runtime confirmed it; applied = the worker's code took it;
+settled = done, refused(reason), expired, withdrawn or unknown(reason). (R3, R5)
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from crewd.protocol.errors import InvariantError
+
+
+class Level(StrEnum):
+    """How far a message came, in climbing order."""
+
+    ACCEPTED = "accepted"
+    DELIVERED = "delivered"
+    APPLIED = "applied"
+    SETTLED = "settled"
+
+
+LEVELS = tuple(Level)
+
+
+class Outcome(StrEnum):
+    """How a message settled."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    UNKNOWN = "unknown"
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one message. `*_at` are wall-clock seconds of the daemon."""
+
+    id: str
+    kind: str
+    run: str
+    task: str
+    epoch: int = 0
+    level: Level
+    outcome: Outcome | None = None
+    reason: str = ""
+    note: str = ""
+    accepted_at: float = 0.0
+    delivered_at: float | None = None
+    applied_at: float | None = None
+    settled_at: float | None = None
+
+    def reached(self, level: Level) -> bool:
+        """Whether the message came at least this far."""
+        return LEVELS.index(self.level) >= LEVELS.index(level)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will happen to this message."""
+        return self.level is Level.SETTLED
+
+
+def climb(
+    receipt: Receipt, level: Level, at: float, *, outcome: Outcome | None = None, reason: str = "", note: str = ""
+) -> Receipt:
+    """The receipt after it reached `level`; the same receipt if it was there already.
+
+    Raises InvariantError if a settled receipt would get another outcome or `outcome` does not fit `level`.
+    """
+    if (outcome is not None) is not (level is Level.SETTLED):
+        raise InvariantError("an outcome belongs to the level settled and to no other", message_id=receipt.id)
+    if receipt.settled and level is Level.SETTLED and outcome is not receipt.outcome:
+        raise InvariantError("a receipt settles once", message_id=receipt.id, outcome=str(receipt.outcome))
+    if receipt.reached(level):
+        return receipt
+    match level:
+        case Level.DELIVERED:
+            return msgspec.structs.replace(receipt, level=level, delivered_at=at)
+        case Level.APPLIED:
+            return msgspec.structs.replace(receipt, level=level, applied_at=at)
+        case _:
+            return msgspec.structs.replace(
+                receipt, level=level, settled_at=at, outcome=outcome, reason=reason, note=note
+            )

@@ -1,0 +1,198 @@
+"""What workers say (reports) and hear (orders).
+
+A worker numbers its reports 1, 2, 3 …; crewd answers `Ack(upto)` when they are durable, and the worker keeps what is not
+acknowledged across reconnects. crewd sends a message again on every new connection until the worker has reported it
+delivered; the worker knows a message by its id and takes it once (R4).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from crewd.protocol.errors import ErrorInfo
+
+
+class WorkerHello(msgspec.Struct, frozen=True, kw_only=True):
+    """The first frame of a worker on every connection. `token` proves that it is who it says."""
+
+    task: str
+    epoch: int
+    token: str
+    pid: int
+    capabilities: tuple[str, ...] = ()
+    software: str = ""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """The process lives; `beats` counts signs of life of the worker's own code (hung is not dead, R21)."""
+
+    beats: int = 0
+
+
+class ProgressReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Progress: sampled, not numbered, the last one wins."""
+
+    done: float | None = None
+    total: float | None = None
+    note: str = ""
+    beats: int = 0
+
+
+class Delivered(msgspec.Struct, frozen=True, kw_only=True, tag="delivered"):
+    """The runtime has the message."""
+
+    id: str
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True, tag="applied"):
+    """The worker's code took the message."""
+
+    id: str
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled"):
+    """The worker's code is done with the message, or refuses it."""
+
+    id: str
+    outcome: Literal["done", "refused"]
+    reason: str = ""
+    note: str = ""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):
+    """The worker waits for an answer."""
+
+    id: str
+    question: str
+    kind: str = "text"
+    choices: tuple[str, ...] = ()
+    timeout_seconds: float | None = None
+
+
+class AskOver(msgspec.Struct, frozen=True, kw_only=True, tag="ask_over"):
+    """The worker waits no more: `answered`, `expired` or `cancelled`."""
+
+    id: str
+    outcome: Literal["answered", "expired", "cancelled"]
+    answered_by: str = ""
+
+
+class OpOpened(msgspec.Struct, frozen=True, kw_only=True, tag="op_opened"):
+    """An operation began."""
+
+    id: str
+    kind: str
+    name: str
+
+
+class OpClosed(msgspec.Struct, frozen=True, kw_only=True, tag="op_closed"):
+    """An operation ended: `done`, `failed` or `cancelled`."""
+
+    id: str
+    outcome: Literal["done", "failed", "cancelled"]
+    reason: str = ""
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True, tag="artifact"):
+    """A file was left; `path` is inside the attempt's directory."""
+
+    id: str
+    name: str
+    path: str
+    sha256: str
+    size: int
+    mime: str = ""
+
+
+class StopProposed(msgspec.Struct, frozen=True, kw_only=True, tag="stop_proposed"):
+    """The worker would stop now: is anything waiting for it? Answered by `StopGranted` or by more messages."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag="outcome"):
+    """How the worker's code ended. After it the worker says nothing but goodbye."""
+
+    outcome: Literal["completed", "failed", "cancelled"]
+    error: str = ""
+    reason: str = ""
+    result: object = None
+    result_path: str = ""
+
+
+ReportBody = Delivered | Applied | Settled | Asked | AskOver | OpOpened | OpClosed | Artifact | StopProposed | Outcome
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A numbered report. crewd takes each number once."""
+
+    number: int
+    body: ReportBody
+
+
+FromWorker = WorkerHello | Heartbeat | ProgressReport | Report
+
+
+class WorkerWelcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker is known; `reports` is the last report that is durable here."""
+
+    reports: int
+    heartbeat_seconds: float = 2.0
+
+
+class Deliver(msgspec.Struct, frozen=True, kw_only=True):
+    """A control message for the worker. `order` grows: messages of one worker are applied in it."""
+
+    id: str
+    kind: Literal["steer", "follow_up", "response"]
+    order: int
+    text: str = ""
+    ask: str = ""
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True):
+    """Reports up to this number are durable."""
+
+    upto: int
+
+
+class StopGranted(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing waits and nothing will be accepted any more: stop."""
+
+
+class StopDeferred(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages wait: take them and propose again."""
+
+
+class CancelOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Stop within `grace_seconds`; after that the guardian ends the process."""
+
+    reason: str
+    mode: Literal["graceful", "now"]
+    grace_seconds: float
+    intent: str = ""
+
+
+class WorkerError(msgspec.Struct, frozen=True, kw_only=True):
+    """The frame changed nothing. After `not_permitted` the worker must not try again."""
+
+    error: ErrorInfo
+
+
+ToWorker = WorkerWelcome | Deliver | Ack | StopGranted | StopDeferred | CancelOrder | WorkerError
+
+FROM_WORKER: dict[str, type[FromWorker]] = {
+    "hello": WorkerHello,
+    "heartbeat": Heartbeat,
+    "progress": ProgressReport,
+    "report": Report,
+}
+TO_WORKER: dict[str, type[ToWorker]] = {
+    "welcome": WorkerWelcome,
+    "deliver": Deliver,
+    "ack": Ack,
+    "stop_granted": StopGranted,
+    "stop_deferred": StopDeferred,
+    "cancel": CancelOrder,
+    "error": WorkerError,
+}

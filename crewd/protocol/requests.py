@@ -1,0 +1,368 @@
+"""What clients say (requests) and hear (replies): one struct per kind, two tables.
+
+Every request is answered by exactly one reply with the request's id; a subscription's notes carry the id of its request.
+Rights: `observe < message < cancel < admin`; each request names the role that it needs.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar, Literal
+
+import msgspec
+
+from crewd.protocol.errors import ErrorInfo
+from crewd.protocol.events import Event
+from crewd.protocol.receipts import Level, Receipt
+from crewd.protocol.rows import (
+    ArtifactRow,
+    AskRow,
+    AttemptRow,
+    MessageRow,
+    OperationRow,
+    Progress,
+    RunRow,
+    Survivor,
+    TaskRow,
+)
+from crewd.protocol.workflow import Workflow
+
+
+class Role(IntEnum):
+    """What a peer may do; each role may do what the ones below it may."""
+
+    NONE = 0
+    OBSERVE = 1
+    MESSAGE = 2
+    CANCEL = 3
+    ADMIN = 4
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """The first frame of a client on a connection. `owner` is a key of the client's own making."""
+
+    role: ClassVar[Role] = Role.NONE
+    owner: str
+    software: str = ""
+
+
+class StartRun(msgspec.Struct, frozen=True, kw_only=True):
+    """Admit a run. The same `request_id` gives the same run; with another content it is a conflict."""
+
+    role: ClassVar[Role] = Role.MESSAGE
+    workflow: Workflow
+    goal: str = ""
+    cwd: str
+    name: str = ""
+    request_id: str = ""
+
+
+class Send(msgspec.Struct, frozen=True, kw_only=True):
+    """A steer, follow-up or answer. `id` is made by the sender and kept across retries.
+
+    `target` selects a task (or a run with one live task); for a `response` it may be empty and `ask` names the question.
+    The reply comes when `wait` is reached or `timeout_seconds` has passed (an error that names the level reached).
+    """
+
+    role: ClassVar[Role] = Role.MESSAGE
+    id: str
+    kind: Literal["steer", "follow_up", "response"]
+    target: str = ""
+    text: str = ""
+    ask: str = ""
+    wait: Level = Level.ACCEPTED
+    timeout_seconds: float = 30.0
+    deadline_seconds: float | None = None
+
+
+class Withdraw(msgspec.Struct, frozen=True, kw_only=True):
+    """Take a message back, if its worker does not have it yet."""
+
+    role: ClassVar[Role] = Role.MESSAGE
+    id: str
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    """End a run, a task or a worker. Legal in every state and idempotent. `wait` = answer when it is verified."""
+
+    role: ClassVar[Role] = Role.CANCEL
+    target: str
+    reason: str = "caller_cancelled"
+    mode: Literal["graceful", "now"] = "graceful"
+    grace_seconds: float | None = None
+    intent: str = ""
+    wait: bool = True
+    timeout_seconds: float = 60.0
+
+
+class GetReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The receipt of any message, for ever after."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    id: str
+
+
+class AwaitEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer when the run or task has ended (or, with `or_waiting`, when it waits for an answer)."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    target: str
+    or_waiting: bool = False
+    timeout_seconds: float = 3600.0
+
+
+class ListRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs, newest first; ended ones only with `all`."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    all: bool = False
+    limit: int = 100
+
+
+class Show(msgspec.Struct, frozen=True, kw_only=True):
+    """A run with everything that belongs to it."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    target: str
+
+
+class ListMessages(msgspec.Struct, frozen=True, kw_only=True):
+    """The messages of a run or task, oldest first."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    target: str
+    limit: int = 200
+
+
+class Inbox(msgspec.Struct, frozen=True, kw_only=True):
+    """Open questions over all runs, oldest first."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+
+
+class ListEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """Events after `after`, of one run or of all."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    target: str = ""
+    after: int = 0
+    limit: int = 500
+
+
+class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
+    """Events after `after` and then as they happen. Notes carry this request's id until `Unsubscribe`."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    target: str = ""
+    after: int = 0
+    progress: bool = True
+
+
+class Unsubscribe(msgspec.Struct, frozen=True, kw_only=True):
+    """End a subscription; `id` is the id of its request."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    id: str
+
+
+class ReadLog(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes of a worker's output from `offset` (negative: counted from the end)."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    task: str
+    stream: Literal["stdout", "stderr"] = "stdout"
+    epoch: int = 0
+    offset: int = 0
+    limit: int = 65_536
+
+
+class Doctor(msgspec.Struct, frozen=True, kw_only=True):
+    """How the daemon is; with `rebuild` the log is folded again and compared with the rows."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    rebuild: bool = False
+
+
+class StopDaemon(msgspec.Struct, frozen=True, kw_only=True):
+    """End every worker (reason `shutdown`), then the guardian, then crewd."""
+
+    role: ClassVar[Role] = Role.ADMIN
+    grace_seconds: float = 5.0
+
+
+Request = (
+    Hello | StartRun | Send | Withdraw | Cancel | GetReceipt | AwaitEnd | ListRuns | Show | ListMessages | Inbox
+    | ListEvents | Subscribe | Unsubscribe | ReadLog | Doctor | StopDaemon
+)  # fmt: skip
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `Hello`: the client may speak now."""
+
+    daemon: str
+    software: str
+    role: int
+    seq: int
+
+
+class RunReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A run; `existing` if the request id was known already."""
+
+    run: RunRow
+    existing: bool = False
+
+
+class ReceiptReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A receipt."""
+
+    receipt: Receipt
+
+
+class CancelReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a cancel: the status reached and who survived."""
+
+    run: str
+    task: str = ""
+    status: str
+    verified: bool
+    survivors: tuple[Survivor, ...] = ()
+
+
+class EndReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The run and, if one was asked for, the task that has ended (or waits)."""
+
+    run: RunRow
+    task: TaskRow | None = None
+
+
+class RunsReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs with their tasks and their tasks' latest progress."""
+
+    runs: tuple[RunRow, ...]
+    tasks: tuple[TaskRow, ...]
+    progress: tuple[Progress, ...] = ()
+
+
+class ShowReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of one run. `seq` is the last event that this answer contains: subscribe from there."""
+
+    run: RunRow
+    tasks: tuple[TaskRow, ...]
+    attempts: tuple[AttemptRow, ...]
+    messages: tuple[MessageRow, ...]
+    asks: tuple[AskRow, ...]
+    operations: tuple[OperationRow, ...]
+    artifacts: tuple[ArtifactRow, ...]
+    progress: tuple[Progress, ...]
+    seq: int
+
+
+class MessagesReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages with their receipts."""
+
+    messages: tuple[MessageRow, ...]
+
+
+class InboxReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Open questions."""
+
+    asks: tuple[AskRow, ...]
+
+
+class EventsReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Events in order; `more` if the limit cut the answer."""
+
+    events: tuple[Event, ...]
+    more: bool = False
+
+
+class Subscribed(msgspec.Struct, frozen=True, kw_only=True):
+    """The subscription stands; `seq` is the last event at this moment."""
+
+    seq: int
+
+
+class EventNote(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of a subscription. Seqs of one subscription only grow; a gap in a run is a lost frame: subscribe again."""
+
+    event: Event
+
+
+class ProgressNote(msgspec.Struct, frozen=True, kw_only=True):
+    """A sample of progress: not durable, the last one wins."""
+
+    progress: Progress
+
+
+class LogReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes of a log. `next` is the offset after them, `size` the log's end now, `ended` if nothing will follow."""
+
+    data: bytes
+    offset: int
+    next: int
+    size: int
+    ended: bool
+
+
+class DoctorReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Findings in words and counts; `healthy` is the verdict."""
+
+    healthy: bool
+    findings: tuple[str, ...]
+    counts: dict[str, int | float | str]
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """Carried out; there is nothing more to say."""
+
+
+class ErrorReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The request changed nothing. `receipt` says how far a message came when its wait ended."""
+
+    error: ErrorInfo
+    receipt: Receipt | None = None
+
+
+Reply = (
+    Welcome | RunReply | ReceiptReply | CancelReply | EndReply | RunsReply | ShowReply | MessagesReply | InboxReply
+    | EventsReply | Subscribed | EventNote | ProgressNote | LogReply | DoctorReply | Done | ErrorReply
+)  # fmt: skip
+
+REQUESTS: dict[str, type[Request]] = {
+    "hello": Hello,
+    "start_run": StartRun,
+    "send": Send,
+    "withdraw": Withdraw,
+    "cancel": Cancel,
+    "receipt": GetReceipt,
+    "await_end": AwaitEnd,
+    "runs": ListRuns,
+    "show": Show,
+    "messages": ListMessages,
+    "inbox": Inbox,
+    "events": ListEvents,
+    "subscribe": Subscribe,
+    "unsubscribe": Unsubscribe,
+    "log": ReadLog,
+    "doctor": Doctor,
+    "stop_daemon": StopDaemon,
+}
+REPLIES: dict[str, type[Reply]] = {
+    "welcome": Welcome,
+    "run": RunReply,
+    "receipt": ReceiptReply,
+    "cancelled": CancelReply,
+    "ended": EndReply,
+    "runs": RunsReply,
+    "shown": ShowReply,
+    "messages": MessagesReply,
+    "inbox": InboxReply,
+    "events": EventsReply,
+    "subscribed": Subscribed,
+    "event": EventNote,
+    "progress": ProgressNote,
+    "log": LogReply,
+    "doctor": DoctorReply,
+    "done": Done,
+    "error": ErrorReply,
+}

@@ -1,0 +1,179 @@
+"""What is known now, as values: the folded state of runs, tasks, attempts, messages, asks, operations, artifacts.
+
+Rows are made by `store.fold` from events and by nothing else; clients get them as they are. Times are wall-clock seconds.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from crewd.protocol.receipts import Receipt
+from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
+from crewd.protocol.workflow import Workflow
+
+
+class Survivor(msgspec.Struct, frozen=True):
+    """A process that a cancel could not end (R2)."""
+
+    pid: int
+    command: str
+    age_seconds: float
+    state: str = ""
+
+
+class CancelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asked for a cancel, why and how."""
+
+    reason: str
+    mode: str = "graceful"
+    grace_seconds: float = 0.0
+    intent: str = ""
+    requester: str = ""
+    requested_at: float = 0.0
+
+
+class Undelivered(msgspec.Struct, frozen=True):
+    """A message that was accepted and never applied, as the run's terminal event lists it."""
+
+    id: str
+    kind: str
+    task: str
+    outcome: str
+    reason: str
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """The last progress of a worker; sampled, not in the log (coalesced)."""
+
+    task: str
+    epoch: int
+    done: float | None = None
+    total: float | None = None
+    note: str = ""
+    beats: int = 0
+    at: float = 0.0
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One run."""
+
+    id: str
+    name: str
+    status: RunStatus
+    goal: str
+    cwd: str
+    workflow: Workflow
+    owner: str = ""
+    request_id: str = ""
+    created_at: float = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+    reason: str = ""
+    cancel: CancelInfo | None = None
+    undelivered: tuple[Undelivered, ...] = ()
+
+
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One task; its id is also the id of its worker."""
+
+    id: str
+    run: str
+    step: str
+    status: TaskStatus
+    runtime: str
+    depends_on: tuple[str, ...] = ()
+    epoch: int = 0
+    reason: str = ""
+    error: str = ""
+    result: object = None
+    result_path: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    cancel: CancelInfo | None = None
+
+
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One try of a task: its process and how it ended."""
+
+    task: str
+    epoch: int
+    status: AttemptStatus
+    directory: str = ""
+    pid: int | None = None
+    start_time: float | None = None
+    boot_id: str = ""
+    capabilities: tuple[str, ...] = ()
+    reserved_at: float = 0.0
+    ready_at: float | None = None
+    finishing: bool = False
+    outcome: str = ""
+    reason: str = ""
+    error: str = ""
+    result: object = None
+    result_path: str = ""
+    cancel: CancelInfo | None = None
+    reports: int = 0
+    exit_code: int | None = None
+    signal: int | None = None
+    survivors: tuple[Survivor, ...] = ()
+    ended_at: float | None = None
+
+
+class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A control message and its receipt."""
+
+    receipt: Receipt
+    text: str = ""
+    ask: str = ""
+    sender: str = ""
+    digest: str = ""
+    deadline_at: float | None = None
+    seq: int = 0
+
+
+class AskRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's question."""
+
+    id: str
+    run: str
+    task: str
+    epoch: int
+    question: str
+    kind: str = "text"
+    choices: tuple[str, ...] = ()
+    opened_at: float = 0.0
+    deadline_at: float | None = None
+    closed_at: float | None = None
+    outcome: str = ""
+    answered_by: str = ""
+
+
+class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Something a worker does inside its attempt (a tool, a model call), with its one terminal record."""
+
+    id: str
+    run: str
+    task: str
+    epoch: int
+    kind: str
+    name: str
+    opened_at: float = 0.0
+    closed_at: float | None = None
+    outcome: str = ""
+    reason: str = ""
+    synthetic: bool = False
+
+
+class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a worker left on purpose; `sha256` is of the bytes on disk."""
+
+    id: str
+    run: str
+    task: str
+    epoch: int
+    name: str
+    path: str
+    sha256: str
+    size: int
+    mime: str = ""
+    recorded_at: float = 0.0

@@ -1,0 +1,150 @@
+"""A workflow: steps bound to roles, as a value, and the checks that it must pass at the door.
+
+Parsing from Markdown stands in `workflow_markdown`. What does not fit here: when a step runs (see `supervisor.run`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from crewd.protocol.errors import UsageError
+from crewd.protocol.ids import check_name
+from crewd.protocol.limits import ORPHAN_GRACE_SECONDS_DEFAULT, STEPS_MAX
+
+Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool | None
+
+
+class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a worker process runs.
+
+    `call` is `module:function`; `argv` is a command and its arguments; `shell` is a command line for `/bin/sh`.
+    Exactly one of the three is given; a step with none is meant for an agent runtime.
+    """
+
+    call: str = ""
+    argv: tuple[str, ...] = ()
+    shell: str = ""
+    args: dict[str, object] = {}
+    stdin: Literal["none", "lines"] = "none"
+    start: Literal["fork", "spawn"] = "fork"
+    env: dict[str, str] = {}
+    on_orphan: Literal["keep", "end"] = "keep"
+    orphan_grace_seconds: float = ORPHAN_GRACE_SECONDS_DEFAULT
+
+    @property
+    def runtime(self) -> str:
+        """`call`, `exec` or `agent`."""
+        if self.call:
+            return "call"
+        return "exec" if self.argv or self.shell else "agent"
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One step: its place in the graph, its files, and its worker."""
+
+    id: str
+    role: str = ""
+    depends_on: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    output: str = ""
+    text: str = ""
+    worker: WorkerSpec = WorkerSpec()
+
+
+class Workflow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A DAG of steps. `max_concurrency` 0 means the default of the daemon's configuration."""
+
+    name: str
+    description: str = ""
+    max_concurrency: int = 0
+    steps: tuple[Step, ...]
+
+
+def check_workflow(workflow: Workflow) -> Workflow:
+    """`workflow` if it can be run; UsageError naming what is wrong and what to do if not."""
+    check_name("workflow name", workflow.name)
+    if not workflow.steps:
+        raise UsageError(f"workflow {workflow.name} has no steps", hint="add a level-2 heading per step")
+    if len(workflow.steps) > STEPS_MAX:
+        raise UsageError(f"workflow {workflow.name} has {len(workflow.steps)} steps", hint=f"at most {STEPS_MAX}")
+    if workflow.max_concurrency < 0:
+        raise UsageError("maxConcurrency is negative", hint="use 1 or more, or leave it out")
+    by_id: dict[str, Step] = {}
+    writers: dict[str, str] = {}
+    for step in workflow.steps:
+        check_name("step", step.id)
+        if step.id in by_id:
+            raise UsageError(f"step {step.id} stands twice in workflow {workflow.name}", hint="rename one of them")
+        by_id[step.id] = step
+        _check_worker(step)
+        if step.output:
+            check_name(f"output of step {step.id}", step.output)
+            if step.output in writers:
+                raise UsageError(
+                    f"steps {writers[step.output]} and {step.id} both write {step.output}",
+                    hint="give each output a name of its own",
+                )
+            writers[step.output] = step.id
+    for step in workflow.steps:
+        for name in step.depends_on:
+            if name not in by_id:
+                raise UsageError(
+                    f"step {step.id} depends on {name}, which is no step of workflow {workflow.name}",
+                    hint=f"steps are: {', '.join(by_id)}",
+                )
+    _check_cycles(by_id)
+    for step in workflow.steps:
+        for name in step.reads:
+            check_name(f"reads of step {step.id}", name)
+            if name in writers and writers[name] not in ancestors(by_id, step.id):
+                raise UsageError(
+                    f"step {step.id} reads {name} but does not depend on {writers[name]}, which writes it",
+                    hint=f"add 'dependsOn: {writers[name]}' to step {step.id}",
+                )
+    return workflow
+
+
+def _check_worker(step: Step) -> None:
+    worker = step.worker
+    if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
+        raise UsageError(f"step {step.id} has both a call and a command", hint="keep one of 'call:' and 'run:'")
+    if worker.call:
+        module, colon, function = worker.call.partition(":")
+        parts = [*module.split("."), *function.split(".")]
+        if not colon or not all(part.isidentifier() for part in parts):
+            raise UsageError(f"step {step.id}: {worker.call!r} is not MODULE:FUNCTION", hint="for example jobs:index")
+    if worker.orphan_grace_seconds < 0:
+        raise UsageError(f"step {step.id}: orphan_grace_seconds is negative", hint="use 0 or more")
+
+
+def _check_cycles(steps: Mapping[str, Step]) -> None:
+    done: set[str] = set()
+    for root in steps:
+        path: list[str] = []
+        stack: list[tuple[str, bool]] = [(root, False)]
+        while stack:
+            name, leaving = stack.pop()
+            if leaving:
+                done.add(path.pop())
+            elif name in path:
+                cycle = " → ".join([*path[path.index(name) :], name])
+                raise UsageError(f"the steps depend on each other in a circle: {cycle}", hint="remove one dependsOn")
+            elif name not in done:
+                path.append(name)
+                stack.append((name, True))
+                stack += [(before, False) for before in steps[name].depends_on]
+
+
+def ancestors(steps: Mapping[str, Step], name: str) -> frozenset[str]:
+    """Every step that `name` waits for, directly or not."""
+    found: set[str] = set()
+    stack = list(steps[name].depends_on)
+    while stack:
+        before = stack.pop()
+        if before not in found:
+            found.add(before)
+            stack += steps[before].depends_on
+    return frozenset(found)

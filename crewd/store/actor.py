@@ -1,0 +1,226 @@
+"""The store's actor: group commit. It takes what is in its inbox, commits once, answers all.
+
+Rule 1: `Committed` is sent after the commit returned, never before. Rule 2: no delay is added when the inbox is empty, and
+under load a batch grows by itself. Rule 3: when the disk refuses, admissions are refused and facts are kept and retried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crewd.actors import Actor, Lane, Ref
+from crewd.protocol.errors import Conflict, CrewdError, InvariantError, StoreUnavailable
+from crewd.protocol.events import Draft, Event, RunCreated
+from crewd.protocol.rows import MessageRow, RunRow
+from crewd.store.cache import Cache
+from crewd.store.fold import fold
+from crewd.store.messages import Append, Committed, Delayed, Known, NewMessage, NewRun, Published, Put, Rejected
+from crewd.store.overlay import FLUSH_SECONDS, Overlay
+
+if TYPE_CHECKING:
+    from crewd.actors.timers import Timer
+    from crewd.clock import Clock
+    from crewd.store.database import Database
+
+RETRY_SECONDS = 0.5
+"""Between two tries on a disk that refuses."""
+PENDING_MAX = 20_000
+"""Appends kept while the disk refuses; one more ends this actor (its supervisor starts it again, crewd says so)."""
+SEQS_MAX = 10_000
+"""Runs whose last seq is remembered; beyond it the memory is emptied and filled again from the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flush:
+    pass
+
+
+class StoreActor(Actor):
+    """Owns the writing connection. `listener` hears every committed event."""
+
+    data_max = 100_000
+    batch_max = 1_024
+
+    def __init__(
+        self, open_database: Callable[[], Database], clock: Clock, overlay: Overlay, listener: Callable[[], Ref[Any] | None]
+    ) -> None:
+        super().__init__()
+        self._open = open_database
+        self._clock = clock
+        self._overlay = overlay
+        self._listener = listener
+        self._batch: list[Append] = []
+        self._failing = False
+        self._told = 0  # how many of the batch have been told that they are delayed
+        self._flush: Timer | None = None
+        self._seqs: dict[str, tuple[int, str]] = {}
+
+    def on_start(self) -> None:
+        """Open the database; raises StoreUnavailable if that fails."""
+        self._database = self._open()
+        self._cache = Cache(self._database)
+        self._seq = self._database.last_seq()
+
+    def on_stop(self) -> None:
+        """Write what waits and close."""
+        database = getattr(self, "_database", None)
+        if database is None:
+            return
+        try:
+            if self._overlay.waiting:
+                database.commit((), (), self._overlay.take())
+                self._overlay.written()
+        finally:
+            database.close()
+
+    def receive(self, message: Any) -> None:  # noqa: ANN401
+        """Collect; `on_turn_end` commits."""
+        match message:
+            case Append():
+                if len(self._batch) >= PENDING_MAX:
+                    raise StoreUnavailable("the disk refuses writes and too much waits for it")
+                self._batch.append(message)
+            case Put(key, value):
+                self._overlay.put(key, value)
+                if self._flush is None:
+                    self._flush = self.context.after(FLUSH_SECONDS, _Flush())
+            case _Flush():
+                self._flush = None
+            case _:
+                raise TypeError(f"the store does not know {message!r}")
+
+    def on_turn_end(self) -> None:
+        """Commit the batch."""
+        if self._failing and self._flush is not None:
+            self._refuse_admissions()
+            return
+        if self._batch:
+            self._commit()
+        elif self._flush is None and self._overlay.waiting:
+            self._commit()
+
+    def _refuse_admissions(self) -> None:
+        kept: list[Append] = []
+        for append in self._batch:
+            if append.guard is None:
+                kept.append(append)
+            else:
+                error = StoreUnavailable("the disk is full or failing: no new work is admitted", hint="free disk space")
+                append.reply_to.offer(Rejected(append.token, error), lane=Lane.CONTROL)
+        self._batch = kept
+        for append in kept[self._told :]:
+            append.reply_to.offer(Delayed(append.token), lane=Lane.CONTROL)
+        self._told = len(kept)
+
+    def _commit(self) -> None:
+        answers: list[tuple[Ref[Any], Committed | Known | Rejected]] = []
+        events: list[Event] = []
+        seq = self._seq
+        requests: list[tuple[str, bytes | None]] = []
+        seqs: dict[str, tuple[int, str]] = {}
+        for append in self._batch:
+            refused = self._check(append.guard, requests)
+            if refused is not None:
+                answers.append((append.reply_to, _with_token(refused, append.token)))
+                continue
+            mine = []
+            for draft in append.drafts:
+                seq += 1
+                event = self._place(draft, seq, seqs)
+                fold(self._cache, event)
+                mine.append(event)
+                if isinstance(append.guard, NewRun) and append.guard.request_id and isinstance(draft.body, RunCreated):
+                    made = f"{draft.run} {append.guard.digest}"
+                    requests.append((f"request:{append.guard.request_id}", made.encode()))
+            events += mine
+            answers.append((append.reply_to, Committed(append.token, tuple(mine))))
+        try:
+            if events or self._overlay.waiting:
+                self._database.commit(events, self._cache.changed(), [*self._overlay.take(), *requests])
+        except CrewdError:
+            self._keep_trying()
+            return
+        self._overlay.written()
+        self._cache.settle()
+        self._failing, self._batch, self._told, self._seq = False, [], 0, seq
+        self._seqs.update(seqs)
+        if len(self._seqs) > SEQS_MAX:
+            self._seqs.clear()
+        for reply_to, answer in answers:
+            reply_to.offer(answer, lane=Lane.CONTROL)
+        listener = self._listener()
+        if events and listener is not None:
+            listener.offer(Published(tuple(events)))
+
+    def _keep_trying(self) -> None:
+        """Nothing was written: forget what was folded, keep the facts, refuse the admissions, come back soon."""
+        self._failing = True
+        self._cache.clear()
+        self._refuse_admissions()
+        if self._flush is None:
+            self._flush = self.context.after(RETRY_SECONDS, _Flush())
+
+    def _place(self, draft: Draft, seq: int, seqs: dict[str, tuple[int, str]]) -> Event:
+        run = draft.run
+        known = seqs.get(run) or self._seqs.get(run)
+        if isinstance(draft.body, RunCreated):
+            known = (0, draft.body.request_id)
+        elif known is None:
+            row = self._cache.get(RunRow, run) if run else None
+            known = (self._database.last_seq_of(run) if run else 0, row.request_id if row else "")
+        parent, correlation = known
+        seqs[run] = (seq, correlation)
+        return Event(
+            seq=seq, event_id=f"{self._database.store_id}-{seq}", parent=parent, run=run, task=draft.task,
+            epoch=draft.epoch, causation=draft.causation, correlation=correlation, provenance=draft.provenance,
+            at=self._clock.wall(), body=draft.body,
+        )  # fmt: skip
+
+    def _check(
+        self, guard: NewMessage | NewRun | None, requests: list[tuple[str, bytes | None]]
+    ) -> Known | Rejected | None:
+        match guard:
+            case None:
+                return None
+            case NewMessage(key, digest):
+                row = self._cache.get(MessageRow, key)
+                if row is None:
+                    return None
+                if row.digest == digest:
+                    return Known(0, row)
+                return Rejected(
+                    0, Conflict(f"message id {key} was used for another message", hint="use a new id", message_id=key)
+                )
+            case NewRun(request_id, digest, name):
+                made = next((value for key, value in requests if key == f"request:{request_id}"), None)
+                if made is None and request_id:
+                    made = self._database.latest(f"request:{request_id}")
+                if made is not None:
+                    return self._known_run(made.decode(), digest)
+                taken = self._database.run_named(name) or any(
+                    isinstance(row, RunRow) and row.name == name for _, _, row in self._cache.changed()
+                )
+                if taken:
+                    return Rejected(0, Conflict(f"a run named {name} exists", hint="choose another --name", name=name))
+                return None
+
+    def _known_run(self, made: str, digest: str) -> Known | Rejected:
+        run, _, made_digest = made.partition(" ")
+        row = self._cache.get(RunRow, run)
+        if row is None:
+            raise InvariantError(f"request names run {run}, which does not exist")
+        if made_digest == digest:
+            return Known(0, row)
+        return Rejected(
+            0, Conflict(f"the request id of run {row.name} was used for another run", hint="use a new request id")
+        )
+
+
+def _with_token(answer: Known | Rejected, token: int) -> Known | Rejected:
+    match answer:
+        case Known(_, row):
+            return Known(token, row)
+        case Rejected(_, error):
+            return Rejected(token, error)

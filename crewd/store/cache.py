@@ -1,0 +1,95 @@
+"""The rows of living runs in memory, and what of them has changed since the last commit."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.store.fold import Row
+
+R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow)
+
+
+class Source(Protocol):
+    """Where a row that is not in memory comes from."""
+
+    def row(self, kind: type[R], key: str) -> R | None:
+        """One row, or None."""
+        ...
+
+
+class Nowhere:
+    """The source of a fold that begins with nothing."""
+
+    def row(self, kind: type[R], key: str) -> R | None:  # noqa: ARG002 (the interface)
+        """None."""
+        return None
+
+
+class Cache:
+    """A `fold.Table` over a source. Ended runs leave it at the next `settle`."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._rows: dict[tuple[type[Any], str], Row] = {}
+        self._changed: dict[tuple[type[Any], str], tuple[str, str, Row]] = {}
+        self._keys_of: dict[str, set[tuple[type[Any], str]]] = {}
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        """The row as it is after the events folded so far."""
+        found = self._rows.get((kind, key))
+        if found is None:
+            found = self._source.row(kind, key)
+            if found is None:
+                return None
+            self._remember(_run_of(found), (kind, key), found)
+        return found if isinstance(found, kind) else None
+
+    def put(self, run: str, key: str, row: Row) -> None:
+        """See `fold.Table`."""
+        self._remember(run, (type(row), key), row)
+        self._changed[type(row), key] = (run, key, row)
+
+    def _remember(self, run: str, place: tuple[type[Any], str], row: Row) -> None:
+        self._rows[place] = row
+        self._keys_of.setdefault(run, set()).add(place)
+
+    def changed(self) -> list[tuple[str, str, Row]]:
+        """(run, key, row) of every row that the next commit must write."""
+        return list(self._changed.values())
+
+    def settle(self) -> None:
+        """The changes are committed; forget runs that have ended."""
+        for run, _, row in self._changed.values():
+            if isinstance(row, RunRow) and row.status in RUN_TERMINAL:
+                self._drop(run)
+        if "" in self._keys_of:
+            self._drop("")
+        self._changed.clear()
+
+    def _drop(self, run: str) -> None:
+        for place in self._keys_of.pop(run, ()):
+            del self._rows[place]
+
+    def clear(self) -> None:
+        """The changes were not committed: forget everything and read it again."""
+        self._rows.clear()
+        self._changed.clear()
+        self._keys_of.clear()
+
+    def everything(self) -> dict[tuple[type[Any], str], Row]:
+        """All rows held; for a fold that began with nothing, all rows there are."""
+        return dict(self._rows)
+
+
+def _run_of(row: Row) -> str:
+    match row:
+        case RunRow():
+            return row.id
+        case MessageRow():
+            return row.receipt.run
+        case AttemptRow():
+            return row.task.partition("/")[0]
+        case _:
+            return row.run

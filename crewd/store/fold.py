@@ -1,0 +1,321 @@
+"""State is a fold of events: how each event changes the rows.
+
+Rule 1: pure but for the table it is given; no clock, no database. The same events give the same rows, byte for byte.
+Rule 2: statuses move only along the tables of `protocol.statuses`; anything else is an InvariantError and commits nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar, assert_never
+
+from msgspec.structs import replace
+
+from crewd.protocol import events as ev
+from crewd.protocol.errors import InvariantError
+from crewd.protocol.ids import task_id
+from crewd.protocol.receipts import Level, Outcome, Receipt, climb
+from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.statuses import (
+    ATTEMPT_TERMINAL,
+    RUN_TERMINAL,
+    TASK_TERMINAL,
+    AttemptStatus,
+    RunStatus,
+    TaskStatus,
+    attempt_may_move,
+    run_may_move,
+    task_may_move,
+)
+
+Row = RunRow | TaskRow | AttemptRow | MessageRow | AskRow | OperationRow | ArtifactRow
+R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow)
+
+
+class Table(Protocol):
+    """Where rows are while events are folded."""
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        """The row, or None."""
+        ...
+
+    def put(self, run: str, key: str, row: Row) -> None:
+        """Insert or replace."""
+        ...
+
+
+def attempt_key(task: str, epoch: int) -> str:
+    """The key of an attempt's row."""
+    return f"{task}#{epoch}"
+
+
+def fold(rows: Table, event: ev.Event) -> None:
+    """Change `rows` as `event` says. Raises InvariantError if the event cannot follow what is there."""
+    body = event.body
+    match body:
+        case ev.RunCreated():
+            _run_created(rows, event, body)
+        case ev.RunStarted():
+            _move_run(rows, event, RunStatus.RUNNING, lambda run: replace(run, started_at=event.at))
+        case ev.RunCancelRequested(cancel):
+            _change(rows, event, RunRow, event.run, lambda run: replace(run, cancel=cancel))
+        case ev.RunEnded(status, reason, undelivered):
+            _move_run(
+                rows,
+                event,
+                status,
+                lambda run: replace(run, ended_at=event.at, reason=reason, undelivered=undelivered),
+            )
+        case ev.TaskCancelRequested(cancel):
+            _change(rows, event, TaskRow, event.task, lambda task: replace(task, cancel=cancel))
+        case ev.TaskEnded():
+            _task_ended(rows, event, body)
+        case (
+            ev.AttemptReserved() | ev.AttemptStarting() | ev.AttemptStarted() | ev.AttemptReady()
+            | ev.AttemptFinishing() | ev.AttemptCancelRequested() | ev.AttemptOutcome() | ev.AttemptEnded()
+        ):  # fmt: skip
+            _attempt(rows, event, body)
+        case ev.MessageAccepted() | ev.MessageDelivered() | ev.MessageApplied() | ev.MessageSettled():
+            _message(rows, event, body)
+        case ev.AskOpened() | ev.AskClosed():
+            _ask(rows, event, body)
+        case ev.OperationOpened(id=key, kind=kind, name=name):
+            opened = OperationRow(
+                id=key, run=event.run, task=event.task, epoch=event.epoch, kind=kind, name=name, opened_at=event.at
+            )
+            rows.put(event.run, key, opened)
+        case ev.OperationClosed(id=key, outcome=outcome, reason=reason, synthetic=synthetic):
+            _change(
+                rows,
+                event,
+                OperationRow,
+                key,
+                lambda op: replace(op, closed_at=event.at, outcome=outcome, reason=reason, synthetic=synthetic),
+            )
+        case ev.ArtifactRecorded():
+            _artifact(rows, event, body)
+        case ev.GuardianLost() | ev.DaemonStarted():
+            return
+        case _:
+            assert_never(body)
+    report = getattr(body, "report", 0)
+    if report:
+        _change(
+            rows,
+            event,
+            AttemptRow,
+            attempt_key(event.task, event.epoch),
+            lambda attempt: replace(attempt, reports=max(attempt.reports, report)),
+        )
+
+
+def _change(rows: Table, event: ev.Event, kind: type[R], key: str, change: Callable[[R], R]) -> R:
+    before = rows.get(kind, key)
+    if before is None:
+        raise InvariantError(f"{event.type} names {kind.__name__} {key}, which does not exist", event_seq=event.seq)
+    after = change(before)
+    if after is not before:
+        rows.put(event.run, key, after)
+    return after
+
+
+def _wrong_move(event: ev.Event, what: str, before: str, after: str) -> InvariantError:
+    return InvariantError(
+        f"{event.type} would move {what} from {before} to {after}", event_seq=event.seq, before=before, after=after
+    )
+
+
+def _run_created(rows: Table, event: ev.Event, body: ev.RunCreated) -> None:
+    rows.put(
+        event.run,
+        event.run,
+        RunRow(
+            id=event.run, name=body.name, status=RunStatus.QUEUED, goal=body.goal, cwd=body.cwd,
+            workflow=body.workflow, owner=body.owner, request_id=body.request_id, created_at=event.at,
+        ),
+    )  # fmt: skip
+    for step in body.workflow.steps:
+        task = TaskRow(
+            id=task_id(event.run, step.id),
+            run=event.run,
+            step=step.id,
+            status=TaskStatus.QUEUED,
+            runtime=step.worker.runtime,
+            depends_on=tuple(task_id(event.run, name) for name in step.depends_on),
+        )
+        rows.put(event.run, task.id, task)
+
+
+def _move_run(rows: Table, event: ev.Event, status: RunStatus, change: Callable[[RunRow], RunRow]) -> None:
+    def moved(run: RunRow) -> RunRow:
+        if run.status in RUN_TERMINAL or not run_may_move(run.status, status):
+            raise _wrong_move(event, run.id, run.status, status)
+        return replace(change(run), status=status)
+
+    _change(rows, event, RunRow, event.run, moved)
+
+
+def _move_task(rows: Table, event: ev.Event, status: TaskStatus, change: Callable[[TaskRow], TaskRow]) -> None:
+    def moved(task: TaskRow) -> TaskRow:
+        if task.status in TASK_TERMINAL or not task_may_move(task.status, status):
+            raise _wrong_move(event, task.id, task.status, status)
+        return replace(change(task), status=status)
+
+    _change(rows, event, TaskRow, event.task, moved)
+
+
+def _task_ended(rows: Table, event: ev.Event, body: ev.TaskEnded) -> None:
+    _move_task(
+        rows,
+        event,
+        body.status,
+        lambda task: replace(
+            task,
+            reason=body.reason,
+            error=body.error,
+            result=body.result,
+            result_path=body.result_path,
+            ended_at=event.at,
+        ),
+    )
+
+
+AttemptBody = (
+    ev.AttemptReserved | ev.AttemptStarting | ev.AttemptStarted | ev.AttemptReady | ev.AttemptFinishing
+    | ev.AttemptCancelRequested | ev.AttemptOutcome | ev.AttemptEnded
+)  # fmt: skip
+
+
+def _attempt(rows: Table, event: ev.Event, body: AttemptBody) -> None:
+    key = attempt_key(event.task, event.epoch)
+    if isinstance(body, ev.AttemptReserved):
+        row = AttemptRow(
+            task=event.task,
+            epoch=event.epoch,
+            status=AttemptStatus.RESERVED,
+            directory=body.directory,
+            reserved_at=event.at,
+        )
+        rows.put(event.run, key, row)
+        _move_task(
+            rows,
+            event,
+            TaskStatus.RUNNING,
+            lambda task: replace(task, epoch=event.epoch, started_at=task.started_at or event.at),
+        )
+        return
+
+    def changed(attempt: AttemptRow) -> AttemptRow:
+        after = _next_attempt(attempt, event, body)
+        if attempt.status in ATTEMPT_TERMINAL or not attempt_may_move(attempt.status, after.status):
+            raise _wrong_move(event, key, attempt.status, after.status)
+        return after
+
+    _change(rows, event, AttemptRow, key, changed)
+
+
+def _next_attempt(attempt: AttemptRow, event: ev.Event, body: AttemptBody) -> AttemptRow:
+    match body:
+        case ev.AttemptReserved():
+            return attempt
+        case ev.AttemptStarting():
+            return replace(attempt, status=AttemptStatus.STARTING)
+        case ev.AttemptStarted(pid, start_time, boot_id):
+            return replace(attempt, pid=pid, start_time=start_time, boot_id=boot_id)
+        case ev.AttemptReady(capabilities):
+            status = AttemptStatus.RUNNING if attempt.status is AttemptStatus.STARTING else attempt.status
+            return replace(attempt, status=status, capabilities=capabilities, ready_at=event.at)
+        case ev.AttemptFinishing():
+            return replace(attempt, finishing=True)
+        case ev.AttemptCancelRequested(cancel):
+            status = attempt.status if attempt.status is AttemptStatus.RESERVED else AttemptStatus.ENDING
+            return replace(attempt, status=status, cancel=cancel)
+        case ev.AttemptOutcome():
+            return replace(
+                attempt, status=AttemptStatus.ENDING, outcome=body.outcome, error=body.error, reason=body.reason,
+                result=body.result, result_path=body.result_path, finishing=True,
+            )  # fmt: skip
+        case ev.AttemptEnded():
+            return replace(
+                attempt, status=body.status, reason=body.reason, error=body.error or attempt.error,
+                exit_code=body.exit_code, signal=body.signal, survivors=body.survivors, ended_at=event.at,
+            )  # fmt: skip
+        case _:
+            assert_never(body)
+
+
+MessageBody = ev.MessageAccepted | ev.MessageDelivered | ev.MessageApplied | ev.MessageSettled
+
+
+def _message(rows: Table, event: ev.Event, body: MessageBody) -> None:
+    if isinstance(body, ev.MessageAccepted):
+        receipt = Receipt(
+            id=body.id,
+            kind=body.kind,
+            run=event.run,
+            task=event.task,
+            epoch=event.epoch,
+            level=Level.ACCEPTED,
+            accepted_at=event.at,
+        )
+        row = MessageRow(
+            receipt=receipt, text=body.text, ask=body.ask, sender=body.sender, digest=body.digest,
+            deadline_at=body.deadline_at, seq=event.seq,
+        )  # fmt: skip
+        rows.put(event.run, body.id, row)
+        return
+
+    def climbed(row: MessageRow) -> MessageRow:
+        match body:
+            case ev.MessageDelivered():
+                after = climb(row.receipt, Level.DELIVERED, event.at)
+            case ev.MessageApplied():
+                after = climb(row.receipt, Level.APPLIED, event.at)
+            case ev.MessageSettled():
+                after = climb(
+                    row.receipt,
+                    Level.SETTLED,
+                    event.at,
+                    outcome=Outcome(body.outcome),
+                    reason=body.reason,
+                    note=body.note,
+                )
+            case _:
+                assert_never(body)
+        return row if after is row.receipt else replace(row, receipt=after)
+
+    _change(rows, event, MessageRow, body.id, climbed)
+
+
+def _ask(rows: Table, event: ev.Event, body: ev.AskOpened | ev.AskClosed) -> None:
+    key = attempt_key(event.task, event.epoch)
+    if isinstance(body, ev.AskOpened):
+        row = AskRow(
+            id=body.id, run=event.run, task=event.task, epoch=event.epoch, question=body.question, kind=body.kind,
+            choices=body.choices, opened_at=event.at, deadline_at=body.deadline_at,
+        )  # fmt: skip
+        rows.put(event.run, body.id, row)
+        before, after, task_status = AttemptStatus.RUNNING, AttemptStatus.WAITING, TaskStatus.WAITING
+    else:
+        _change(
+            rows,
+            event,
+            AskRow,
+            body.id,
+            lambda ask: replace(ask, closed_at=event.at, outcome=body.outcome, answered_by=body.answered_by),
+        )
+        before, after, task_status = AttemptStatus.WAITING, AttemptStatus.RUNNING, TaskStatus.RUNNING
+    attempt = rows.get(AttemptRow, key)
+    if attempt is not None and attempt.status is before:
+        rows.put(event.run, key, replace(attempt, status=after))
+    task = rows.get(TaskRow, event.task)
+    if task is not None and task.status not in TASK_TERMINAL:
+        _move_task(rows, event, task_status, lambda row: row)
+
+
+def _artifact(rows: Table, event: ev.Event, body: ev.ArtifactRecorded) -> None:
+    row = ArtifactRow(
+        id=body.id, run=event.run, task=event.task, epoch=event.epoch, name=body.name, path=body.path,
+        sha256=body.sha256, size=body.size, mime=body.mime, recorded_at=event.at,
+    )  # fmt: skip
+    rows.put(event.run, body.id, row)

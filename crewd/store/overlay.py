@@ -1,0 +1,52 @@
+"""Coalesced values: the last one per key wins, readable at once, written with the next durable commit or within 50 ms."""
+
+from __future__ import annotations
+
+import threading
+
+FLUSH_SECONDS = 0.05
+"""A value is on disk at the latest after this, if nothing durable comes first (DESIGN §7)."""
+KEYS_MAX = 50_000
+"""Unwritten keys; one more value for a new key is dropped (progress is sampled, the next one comes)."""
+
+
+class Overlay:
+    """Written by the store's actor, read by any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._dirty: dict[str, bytes | None] = {}
+        self._flushing: dict[str, bytes | None] = {}
+
+    def put(self, key: str, value: bytes | None) -> bool:
+        """The newest value of `key` (None deletes it); False if the overlay is full. A later put cancels this one."""
+        with self._lock:
+            if key not in self._dirty and len(self._dirty) >= KEYS_MAX:
+                return False
+            self._dirty[key] = value
+            return True
+
+    def take(self) -> list[tuple[str, bytes | None]]:
+        """What the next commit writes. Stays readable until `written`."""
+        with self._lock:
+            self._flushing = {**self._flushing, **self._dirty}
+            self._dirty = {}
+            return list(self._flushing.items())
+
+    def written(self) -> None:
+        """The commit went through."""
+        with self._lock:
+            self._flushing = {}
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is not on disk yet."""
+        with self._lock:
+            return bool(self._dirty or self._flushing)
+
+    def over(self, stored: dict[str, bytes], prefix: str) -> dict[str, bytes]:
+        """`stored` as it will be when all that waits is written, for keys with this prefix."""
+        with self._lock:
+            pending = {**self._flushing, **self._dirty}
+        merged: dict[str, bytes | None] = {**stored, **{k: v for k, v in pending.items() if k.startswith(prefix)}}
+        return {key: value for key, value in merged.items() if value is not None}

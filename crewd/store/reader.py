@@ -1,0 +1,183 @@
+"""The reading side: questions answered from a read-only connection, on a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from crewd.actors import Actor, Lane
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import CrewdError, InvariantError, NotFound, StoreUnavailable, UsageError
+from crewd.protocol.ids import MESSAGE, is_id, task_id
+from crewd.protocol.limits import ROWS_MAX
+from crewd.protocol.rows import (
+    ArtifactRow,
+    AskRow,
+    AttemptRow,
+    MessageRow,
+    OperationRow,
+    Progress,
+    RunRow,
+    TaskRow,
+)
+from crewd.store.messages import Answer, LiveRun, LoadLive, Read, Resolve, Resolved
+from crewd.store.rebuild import rebuild
+
+if TYPE_CHECKING:
+    from crewd.store.database import ReadOnly
+    from crewd.store.overlay import Overlay
+
+_PROGRESS = msgspec.msgpack.Decoder(Progress)
+_PREFIX_MIN = 4
+_LIVE_ROWS_MAX = 1_000_000
+
+
+class Reader(Actor):
+    """Answers `Read`, `Resolve` and `LoadLive`. Decides nothing."""
+
+    def __init__(self, open_reader: Callable[[], ReadOnly], overlay: Overlay) -> None:
+        super().__init__()
+        self._open = open_reader
+        self._overlay = overlay
+
+    def on_start(self) -> None:
+        """Open the connection."""
+        self._database = self._open()
+
+    def on_stop(self) -> None:
+        """Close it."""
+        if hasattr(self, "_database"):
+            self._database.close()
+
+    def receive(self, message: Any) -> None:  # noqa: ANN401
+        """Answer; what the caller asked wrongly is an answer too."""
+        reply: Any
+        try:
+            match message:
+                case Read(request):
+                    reply = self.answer(request)
+                case Resolve(selector):
+                    reply = self.resolve(selector)
+                case LoadLive():
+                    reply = tuple(self._everything(run) for run in self._database.runs(ended=False, limit=_LIVE_ROWS_MAX))
+                case _:
+                    raise TypeError(f"the reader does not know {message!r}")
+        except UsageError as error:
+            reply = error
+        except InvariantError as error:
+            reply = StoreUnavailable(f"the log cannot be folded: {error}", hint="see docs/guarantees.md")
+        message.reply_to.offer(Answer(message.token, reply), lane=Lane.CONTROL)
+
+    def resolve(self, selector: str) -> Resolved:
+        """The run and task that a selector means. NotFound if none, UsageError if several."""
+        text, _, step = selector.partition("/")
+        if not text:
+            raise UsageError("the selector is empty", hint="give a run's name or id, or RUN/STEP")
+        found = self._database.runs_matching(text, 2)
+        exact = [run for run in found if text in {run.id, run.name}]
+        if exact:
+            run = exact[0]
+        elif not found or len(text) < _PREFIX_MIN:
+            hint = f"a part of an id has at least {_PREFIX_MIN} characters" if found else "crew ps -a lists all"
+            raise NotFound(f"no run is called {text}", hint=hint, target=selector)
+        elif len(found) > 1:
+            raise UsageError(f"{text} could be {found[0].name} or {found[1].name}", hint="use more characters or the name")
+        else:
+            run = found[0]
+        if not step:
+            return Resolved(run, "")
+        task = task_id(run.id, step)
+        if self._database.row(TaskRow, task) is None:
+            steps = ", ".join(each.id for each in run.workflow.steps)
+            raise NotFound(f"run {run.name} has no step {step}", hint=f"its steps are: {steps}", target=selector)
+        return Resolved(run, task)
+
+    def answer(self, request: rq.Request) -> rq.Reply:
+        """The reply to a client's question."""
+        match request:
+            case rq.GetReceipt(key):
+                row = self._database.row(MessageRow, key)
+                if row is None:
+                    hint = "ids of messages begin with m_" if not is_id(key, MESSAGE) else ""
+                    raise NotFound(f"no message has the id {key}", hint=hint)
+                return rq.ReceiptReply(receipt=row.receipt)
+            case rq.AwaitEnd(target):
+                resolved = self.resolve(target)
+                task = self._database.row(TaskRow, resolved.task) if resolved.task else None
+                return rq.EndReply(run=resolved.run, task=task)
+            case rq.ListRuns(everything, limit):
+                runs = self._database.runs(ended=everything, limit=min(limit, ROWS_MAX))
+                tasks = tuple(task for run in runs for task in self._database.rows_of(TaskRow, run.id, ROWS_MAX))
+                return rq.RunsReply(
+                    runs=tuple(run for run in runs),
+                    tasks=tasks,
+                    progress=tuple(each for run in runs for each in self._progress(run.id)),
+                )
+            case rq.Show(target):
+                return self._show(self.resolve(target).run)
+            case rq.ListMessages(target, limit):
+                resolved = self.resolve(target)
+                rows = self._database.rows_of(MessageRow, resolved.run.id, min(limit, ROWS_MAX))
+                return rq.MessagesReply(
+                    messages=tuple(row for row in rows if not resolved.task or row.receipt.task == resolved.task)
+                )
+            case rq.Inbox():
+                return rq.InboxReply(asks=tuple(self._database.rows_with(AskRow, "open", ROWS_MAX)))
+            case rq.ListEvents(target, after, limit):
+                run = self.resolve(target).run.id if target else ""
+                limit = max(1, min(limit, ROWS_MAX))
+                events = self._database.events(after=after, run=run, limit=limit + 1)
+                return rq.EventsReply(events=tuple(events[:limit]), more=len(events) > limit)
+            case rq.Doctor(again):
+                return self._doctor(again=again)
+            case _:
+                raise UsageError(f"{type(request).__name__} is not a question")
+
+    def _progress(self, run: str) -> tuple[Progress, ...]:
+        prefix = f"progress:{run}/"
+        merged = self._overlay.over(self._database.latest(prefix), prefix)
+        return tuple(_PROGRESS.decode(value) for value in merged.values())
+
+    def _everything(self, run: RunRow) -> LiveRun:
+        rows = self._database.rows_of
+        return LiveRun(
+            run=run,
+            tasks=tuple(rows(TaskRow, run.id, _LIVE_ROWS_MAX)),
+            attempts=tuple(rows(AttemptRow, run.id, _LIVE_ROWS_MAX)),
+            messages=tuple(rows(MessageRow, run.id, _LIVE_ROWS_MAX)),
+            asks=tuple(rows(AskRow, run.id, _LIVE_ROWS_MAX)),
+            operations=tuple(rows(OperationRow, run.id, _LIVE_ROWS_MAX)),
+        )
+
+    def _show(self, run: RunRow) -> rq.ShowReply:
+        self._database.snapshot()
+        try:
+            rows = self._database.rows_of
+            return rq.ShowReply(
+                run=self._database.row(RunRow, run.id) or run,
+                tasks=tuple(rows(TaskRow, run.id, ROWS_MAX)),
+                attempts=tuple(rows(AttemptRow, run.id, ROWS_MAX)),
+                messages=tuple(rows(MessageRow, run.id, ROWS_MAX)),
+                asks=tuple(rows(AskRow, run.id, ROWS_MAX)),
+                operations=tuple(rows(OperationRow, run.id, ROWS_MAX)),
+                artifacts=tuple(rows(ArtifactRow, run.id, ROWS_MAX)),
+                progress=self._progress(run.id),
+                seq=self._database.last_seq(),
+            )
+        finally:
+            self._database.release()
+
+    def _doctor(self, *, again: bool) -> rq.DoctorReply:
+        findings: list[str] = []
+        verdict = self._database.check()
+        if verdict != "ok":
+            findings.append(f"the database file is damaged: {verdict}")
+        counts: dict[str, int | float | str] = dict(self._database.counts())
+        if again:
+            differences, folded = rebuild(self._database)
+            findings += differences
+            counts["events_folded"] = folded
+            counts["differences"] = len(differences)
+        return rq.DoctorReply(healthy=not findings, findings=tuple(findings), counts=counts)

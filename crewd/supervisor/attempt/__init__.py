@@ -1,0 +1,1 @@
+"""An attempt: its mailbox (`mailbox`), its machine (`decide`), and the controller that performs what they decide."""

@@ -1,0 +1,646 @@
+"""The machine of one attempt: decide(state, event) -> (state, decision). Pure; time arrives inside the event.
+
+Rule 1: `Decision.events` become durable before any of `Decision.effects` is performed (the shell's journal sees to it).
+Rule 2: an attempt ends once, when the guardian has said what is left of its processes; terminal absorbs everything.
+Rule 3: a cancel is legal in every state and beats everything that has not been recorded before it (R7).
+Rule 4: every report number is taken once; a report of the worker's last words counts like one that was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from crewd.protocol import events as ev
+from crewd.protocol import reports as rp
+from crewd.protocol.hands import Exited
+from crewd.protocol.limits import (
+    GRACE_SECONDS_DEFAULT,
+    NAME_CHARS_MAX,
+    NOTE_CHARS_MAX,
+    START_SECONDS_MAX,
+    TERM_SECONDS_GRACEFUL,
+    TERM_SECONDS_NOW,
+)
+from crewd.protocol.reasons import FailureReason, RefusalReason
+from crewd.protocol.receipts import Level, Outcome
+from crewd.protocol.redact import clip
+from crewd.protocol.rows import CancelInfo
+from crewd.protocol.statuses import ATTEMPT_TERMINAL, AttemptStatus
+from crewd.supervisor.attempt.mailbox import Mail, Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An open question; `answer` is the message that was admitted for it."""
+
+    id: str
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The state. `spawned` is set with the order to the guardian, `outcome` when the worker itself has said how it ended."""
+
+    task: str
+    epoch: int
+    status: AttemptStatus = AttemptStatus.RESERVED
+    reserved: bool = False
+    spawned: bool = False
+    connected: bool = False
+    capabilities: tuple[str, ...] | None = None
+    finishing: bool = False
+    mailbox: Mailbox = field(default_factory=Mailbox)
+    asks: tuple[Ask, ...] = ()
+    operations: tuple[str, ...] = ()
+    reports: int = 0
+    cancel: CancelInfo | None = None
+    outcome: rp.Outcome | None = None
+    start_by: float | None = None
+    start_failed: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the terminal event is decided."""
+        return self.status in ATTEMPT_TERMINAL
+
+
+# -- events ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """The controller exists; nothing is durable yet."""
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The reservation is durable: a worker may be spawned."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """crewd is back and this attempt was not over; the guardian will say what it knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A control message was asked for. `mail.order` is a number of the shell's, growing."""
+
+    mail: Mail
+    sender: str
+    digest: str
+    deadline_at: float | None
+    caller: object
+
+
+@dataclass(frozen=True, slots=True)
+class NotAdmitted:
+    """The store knew the message's id or refused new work: it never entered the mailbox."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Take a message back if the worker does not have it."""
+
+    id: str
+    caller: object
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End the attempt."""
+
+    cancel: CancelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The worker said hello on a connection."""
+
+    hello: rp.WorkerHello
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The worker's connection is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A numbered report."""
+
+    report: rp.Report
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The guardian has started or adopted the process."""
+
+    body: ev.AttemptStarted
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The guardian's verified word on the worker's end, with the reports that the worker left behind."""
+
+    exited: Exited
+    last_words: tuple[rp.Report, ...]
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The guardian knows no such worker and no process carries its marker."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Time has passed."""
+
+    at: float
+
+
+AttemptEvent = (
+    Reserve | Reserved | Resume | Send | NotAdmitted | Withdraw | Cancel | Connected | Disconnected | Reported | Started
+    | Ended | Unknown | Due
+)  # fmt: skip
+
+# -- effects --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnWorker:
+    """Order a process from the guardian."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndWorker:
+    """Order the guardian's ladder. Performed even when the disk refuses (`urgent`): killing needs no promise."""
+
+    grace_seconds: float
+    term_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send an order to the worker."""
+
+    order: rp.ToWorker
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TellReceipt:
+    """Answer a caller with the receipt of this message, as the store has it."""
+
+    caller: object
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TellBusy:
+    """Answer a caller that the mailbox is full."""
+
+    caller: object
+
+
+@dataclass(frozen=True, slots=True)
+class TellCannotWithdraw:
+    """Answer a caller that the message is past taking back."""
+
+    caller: object
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmAt:
+    """Say `Due` at this (monotonic) time."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Let the guardian forget the exit record."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellRun:
+    """The attempt is over and durable: tell the run."""
+
+    ended: ev.AttemptEnded
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveDone:
+    """Feed `Reserved` back."""
+
+
+AttemptEffect = (
+    SpawnWorker | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun | ReserveDone
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to record and what to do then. `admits` names a message whose id must be new for any of it to happen."""
+
+    events: tuple[ev.Body, ...] = ()
+    effects: tuple[AttemptEffect, ...] = ()
+    admits: Send | None = None
+    causation: str = ""
+
+
+NOTHING = Decision()
+Next = tuple[Attempt, Decision]
+
+
+def decide(state: Attempt, event: AttemptEvent) -> Next:
+    """The attempt after `event`, and the decision."""
+    if state.over:
+        return _after_the_end(state, event)
+    match event:
+        case Reserve(directory):
+            return state, Decision((ev.AttemptReserved(directory=directory),), (ReserveDone(),))
+        case Reserved(at):
+            return _reserved(state, at)
+        case Resume():
+            return replace(state, reserved=True, spawned=state.status is not AttemptStatus.RESERVED), NOTHING
+        case Send():
+            return _send(state, event)
+        case NotAdmitted(key):
+            return _not_admitted(state, key)
+        case Withdraw(key, caller):
+            return _withdraw(state, key, caller)
+        case Cancel(cancel):
+            return _cancel(state, cancel)
+        case Connected(hello):
+            return _connected(state, hello)
+        case Disconnected():
+            return replace(state, connected=False), NOTHING
+        case Reported(report, wall):
+            return _reported(state, report, wall)
+        case Started(body):
+            return replace(state, spawned=True), Decision((body,))
+        case Ended(exited, last_words, wall):
+            return _ended(state, exited, last_words, wall)
+        case Unknown(at):
+            return _unknown(state, at)
+        case Due(at):
+            return _due(state, at)
+        case _:
+            assert_never(event)
+
+
+def _after_the_end(state: Attempt, event: AttemptEvent) -> Next:
+    """Terminal absorbs: late news changes nothing, and whoever waits for an answer gets one."""
+    match event:
+        case Send():
+            return state, _refuse_at_the_door(event, RefusalReason.ENDED)
+        case Withdraw(key, caller):
+            return state, Decision(effects=(TellReceipt(caller, key),))
+        case Ended():
+            return state, Decision(effects=(Confirm(),))
+        case Reported(report, _):
+            return state, Decision(effects=(Say(rp.Ack(upto=report.number)),))
+        case _:
+            return state, NOTHING
+
+
+def _refuse_at_the_door(send: Send, reason: RefusalReason) -> Decision:
+    return Decision(
+        (_accepted(send), ev.MessageSettled(id=send.mail.id, outcome=Outcome.REFUSED, reason=reason)),
+        (TellReceipt(send.caller, send.mail.id),),
+        admits=send,
+        causation=send.mail.id,
+    )
+
+
+def _accepted(send: Send) -> ev.MessageAccepted:
+    mail = send.mail
+    return ev.MessageAccepted(
+        id=mail.id, kind=mail.kind, text=mail.text, ask=mail.ask, sender=send.sender, digest=send.digest,
+        deadline_at=send.deadline_at,
+    )  # fmt: skip
+
+
+def _reserved(state: Attempt, at: float) -> Next:
+    state = replace(state, reserved=True)
+    if state.cancel is not None:
+        return _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
+    start_by = at + START_SECONDS_MAX
+    state = replace(state, spawned=True, status=AttemptStatus.STARTING, start_by=start_by)
+    # The order to the guardian rests on the reservation, which is durable; that it was given is recorded beside it.
+    return state, Decision((ev.AttemptStarting(),), (SpawnWorker(), AlarmAt(start_by)))
+
+
+# -- messages -------------------------------------------------------------------------------------------------------
+
+
+def _door(state: Attempt, send: Send) -> RefusalReason | None:
+    """Why a message cannot be taken now; None if it can."""
+    kind = send.mail.kind
+    if state.cancel is not None:
+        return RefusalReason.CANCELLED
+    if state.finishing or state.outcome is not None:
+        return RefusalReason.ENDED
+    if kind == "response":
+        ask = next((ask for ask in state.asks if ask.id == send.mail.ask), None)
+        if ask is None:
+            return RefusalReason.NO_SUCH_ASK
+        return RefusalReason.ALREADY_ANSWERED if ask.answer not in {"", send.mail.id} else None
+    if state.capabilities is not None and kind not in state.capabilities:
+        return RefusalReason.NOT_SUPPORTED
+    return None
+
+
+def _send(state: Attempt, send: Send) -> Next:
+    if state.mailbox.get(send.mail.id) is not None:  # the store answers a repeat: the same receipt, or a conflict
+        return state, Decision((_accepted(send),), (TellReceipt(send.caller, send.mail.id),), admits=send)
+    reason = _door(state, send)
+    if reason is not None:
+        return state, _refuse_at_the_door(send, reason)
+    if state.mailbox.full:
+        return state, Decision(effects=(TellBusy(send.caller),))
+    state = replace(state, mailbox=state.mailbox.add(send.mail))
+    if send.mail.kind == "response":
+        state = replace(
+            state, asks=tuple(replace(a, answer=send.mail.id) if a.id == send.mail.ask else a for a in state.asks)
+        )
+    effects: list[AttemptEffect] = [TellReceipt(send.caller, send.mail.id), Say(send.mail.deliver())]
+    if send.mail.expires_at is not None:
+        effects.append(AlarmAt(send.mail.expires_at))
+    return state, Decision((_accepted(send),), tuple(effects), admits=send, causation=send.mail.id)
+
+
+def _not_admitted(state: Attempt, key: str) -> Next:
+    asks = tuple(replace(ask, answer="") if ask.answer == key else ask for ask in state.asks)
+    return replace(state, mailbox=state.mailbox.remove(key), asks=asks), NOTHING
+
+
+def _withdraw(state: Attempt, key: str, caller: object) -> Next:
+    mail = state.mailbox.get(key)
+    if mail is None:
+        return state, Decision(effects=(TellReceipt(caller, key),))
+    if mail.level is not Level.ACCEPTED or (state.connected and state.capabilities is not None):
+        return state, Decision(effects=(TellCannotWithdraw(caller, key),))  # it may be on the wire already (R5)
+    box, settled = state.mailbox.settle(state.task, [key], Outcome.WITHDRAWN, "")
+    asks = tuple(replace(ask, answer="") if ask.answer == key else ask for ask in state.asks)
+    return replace(state, mailbox=box, asks=asks), Decision(tuple(settled), (TellReceipt(caller, key),))
+
+
+# -- the worker -----------------------------------------------------------------------------------------------------
+
+
+def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
+    events: list[ev.Body] = []
+    capabilities = tuple(name[:NAME_CHARS_MAX] for name in hello.capabilities[:16])
+    if state.capabilities is None:
+        events.append(ev.AttemptReady(capabilities=capabilities))
+        if state.status is AttemptStatus.STARTING:
+            state = replace(state, status=AttemptStatus.RUNNING)
+    state = replace(state, connected=True, capabilities=capabilities, spawned=True, start_by=None)
+    unsupported = [
+        mail.id for mail in state.mailbox.to_deliver() if mail.kind != "response" and mail.kind not in capabilities
+    ]
+    box, refused = state.mailbox.settle(state.task, unsupported, Outcome.REFUSED, RefusalReason.NOT_SUPPORTED)
+    state = replace(state, mailbox=box)
+    effects: list[AttemptEffect] = [Say(rp.WorkerWelcome(reports=state.reports))]
+    if state.cancel is not None:
+        effects.append(Say(_cancel_order(state.cancel)))
+    else:
+        effects += [Say(mail.deliver()) for mail in state.mailbox.to_deliver()]
+    if state.finishing and state.outcome is None:
+        effects.append(Say(rp.StopGranted()))
+    return state, Decision((*events, *refused), tuple(effects))
+
+
+def _reported(state: Attempt, report: rp.Report, wall: float) -> Next:
+    if report.number <= state.reports:
+        return state, Decision(effects=(Say(rp.Ack(upto=state.reports)),))
+    if report.number != state.reports + 1:
+        return state, NOTHING  # a frame before this one was lost; the worker sends both again when it reconnects
+    state, decision = _take_report(replace(state, reports=report.number), report, wall)
+    causation = f"report:{report.number}"
+    return state, replace(
+        decision, effects=(*decision.effects, Say(rp.Ack(upto=report.number))), causation=decision.causation or causation
+    )
+
+
+def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
+    number = report.number
+    match report.body:
+        case rp.Delivered(key):
+            if state.mailbox.get(key) is None:
+                return state, NOTHING
+            state = replace(state, mailbox=state.mailbox.raise_to(key, Level.DELIVERED))
+            return state, Decision((ev.MessageDelivered(id=key, report=number),))
+        case rp.Applied(key):
+            if state.mailbox.get(key) is None:
+                return state, NOTHING
+            state = replace(state, mailbox=state.mailbox.raise_to(key, Level.APPLIED))
+            return state, Decision((ev.MessageApplied(id=key, report=number),))
+        case rp.Settled(key, outcome, reason, note):
+            return _settled_by_worker(state, number, key, outcome, reason, note)
+        case rp.Asked():
+            return _asked(state, report.body, number, wall)
+        case rp.AskOver(key, outcome, answered_by):
+            if all(ask.id != key for ask in state.asks):
+                return state, NOTHING
+            state = replace(state, asks=tuple(ask for ask in state.asks if ask.id != key))
+            return state, Decision((ev.AskClosed(id=key, outcome=outcome, answered_by=answered_by, report=number),))
+        case rp.OpOpened(key, kind, name):
+            if key in state.operations:
+                return state, NOTHING
+            state = replace(state, operations=(*state.operations, key))
+            return state, Decision((ev.OperationOpened(id=key, kind=kind[:64], name=name[:256], report=number),))
+        case rp.OpClosed(key, outcome, reason):
+            if key not in state.operations:
+                return state, NOTHING
+            state = replace(state, operations=tuple(op for op in state.operations if op != key))
+            body = ev.OperationClosed(id=key, outcome=outcome, reason=clip(reason, NOTE_CHARS_MAX), report=number)
+            return state, Decision((body,))
+        case rp.Artifact(key, name, path, sha256, size, mime):
+            recorded = ev.ArtifactRecorded(
+                id=key, name=name[:NAME_CHARS_MAX], path=path, sha256=sha256, size=size, mime=mime[:128], report=number
+            )
+            return state, Decision((recorded,))
+        case rp.StopProposed():
+            if state.mailbox.waiting_for_code():
+                return state, Decision(effects=(Say(rp.StopDeferred()),))
+            if state.finishing:
+                return state, Decision(effects=(Say(rp.StopGranted()),))
+            return replace(state, finishing=True), Decision((ev.AttemptFinishing(report=number),), (Say(rp.StopGranted()),))
+        case rp.Outcome():
+            return _outcome(state, report.body, number)
+        case _:
+            assert_never(report.body)
+
+
+def _settled_by_worker(state: Attempt, number: int, key: str, outcome: str, reason: str, note: str) -> Next:
+    if state.mailbox.get(key) is None:
+        return state, NOTHING
+    note = clip(note, NOTE_CHARS_MAX)
+    body = ev.MessageSettled(id=key, outcome=outcome, reason=reason[:NAME_CHARS_MAX], note=note, report=number)
+    if outcome == "refused":
+        box, _ = state.mailbox.settle(state.task, [key], Outcome.REFUSED, reason)
+    else:
+        box = state.mailbox.remove(key)
+    return replace(state, mailbox=box), Decision((body,))
+
+
+def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
+    if any(ask.id == asked.id for ask in state.asks):
+        return state, NOTHING
+    deadline = None if asked.timeout_seconds is None else wall + asked.timeout_seconds
+    body = ev.AskOpened(
+        id=asked.id, question=clip(asked.question, NOTE_CHARS_MAX), kind=asked.kind[:NAME_CHARS_MAX],
+        choices=tuple(choice[:NOTE_CHARS_MAX] for choice in asked.choices[:64]), deadline_at=deadline, report=number,
+    )  # fmt: skip
+    return replace(state, asks=(*state.asks, Ask(asked.id))), Decision((body,))
+
+
+def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
+    if state.outcome is not None:
+        return state, NOTHING
+    state = replace(state, outcome=outcome, finishing=True, status=AttemptStatus.ENDING)
+    body = ev.AttemptOutcome(
+        outcome=outcome.outcome, error=clip(outcome.error, NOTE_CHARS_MAX), reason=outcome.reason[:NAME_CHARS_MAX],
+        result=outcome.result, result_path=outcome.result_path, report=number,
+    )  # fmt: skip
+    # The worker goes by itself now. If it does not (a stuck exit handler), the ladder ends it.
+    return state, Decision((body,), (EndWorker(GRACE_SECONDS_DEFAULT, TERM_SECONDS_GRACEFUL),))
+
+
+# -- the end --------------------------------------------------------------------------------------------------------
+
+
+def _cancel_order(cancel: CancelInfo) -> rp.CancelOrder:
+    return rp.CancelOrder(
+        reason=cancel.reason,
+        mode="now" if cancel.mode == "now" else "graceful",
+        grace_seconds=cancel.grace_seconds,
+        intent=cancel.intent,
+    )
+
+
+def _ladder(cancel: CancelInfo) -> EndWorker:
+    if cancel.mode == "now":
+        return EndWorker(0.0, TERM_SECONDS_NOW)
+    return EndWorker(cancel.grace_seconds, TERM_SECONDS_GRACEFUL)
+
+
+def _faster(new: CancelInfo, old: CancelInfo) -> bool:
+    seconds = {"now": -1.0}
+    return seconds.get(new.mode, new.grace_seconds) < seconds.get(old.mode, old.grace_seconds)
+
+
+def _cancel(state: Attempt, cancel: CancelInfo) -> Next:
+    if state.cancel is not None and not _faster(cancel, state.cancel):
+        return state, NOTHING
+    if state.outcome is not None:  # it has ended by its own word: nothing is left to cancel, its processes go faster
+        return state, Decision(effects=(_ladder(cancel),))
+    if not state.reserved:  # the reservation is on its way to the disk: `Reserved` finds the tombstone
+        return replace(state, cancel=cancel), Decision((ev.AttemptCancelRequested(cancel=cancel),))
+    if not state.spawned:
+        state, decision = _finish(replace(state, cancel=cancel), AttemptStatus.CANCELLED, reason=cancel.reason)
+        return state, replace(decision, events=(ev.AttemptCancelRequested(cancel=cancel), *decision.events))
+    state = replace(state, cancel=cancel, status=AttemptStatus.ENDING, start_by=None)
+    effects: tuple[AttemptEffect, ...] = (Say(_cancel_order(cancel), urgent=True), _ladder(cancel))
+    return state, Decision((ev.AttemptCancelRequested(cancel=cancel),), effects)
+
+
+def _ended(state: Attempt, exited: Exited, last_words: tuple[rp.Report, ...], wall: float) -> Next:
+    events: list[ev.Body] = []
+    for report in last_words:
+        if report.number == state.reports + 1:
+            state, decision = _take_report(replace(state, reports=report.number), report, wall)
+            events += decision.events
+    status, reason, error = _verdict(state, exited)
+    state, decision = _finish(state, status, reason=reason, error=error, exited=exited)
+    return state, replace(decision, events=(*events, *decision.events))
+
+
+def _verdict(state: Attempt, exited: Exited) -> tuple[AttemptStatus, str, str]:
+    """How the attempt ended. A cancel wins over what the worker said after it, never over what it said before."""
+    outcome = state.outcome
+    if state.cancel is not None:
+        status = AttemptStatus.CANCEL_INCOMPLETE if exited.survivors else AttemptStatus.CANCELLED
+        return status, state.cancel.reason, exited.error
+    if state.start_failed:
+        return AttemptStatus.FAILED, FailureReason.START_TIMEOUT, f"the worker said nothing for {START_SECONDS_MAX:g} s"
+    if exited.cause == "spawn_failed":
+        return AttemptStatus.FAILED, FailureReason.SPAWN_FAILED, exited.error
+    if outcome is not None and outcome.outcome == "completed":
+        return AttemptStatus.COMPLETED, "", ""
+    if exited.cause == "orphaned":
+        return AttemptStatus.FAILED, FailureReason.ORPHANED, "crewd was away for longer than the worker may live alone"
+    if outcome is not None and outcome.outcome == "failed":
+        return AttemptStatus.FAILED, outcome.reason or FailureReason.RAISED, outcome.error
+    if exited.signal is not None or (outcome is not None and outcome.outcome == "cancelled"):
+        number = f"signal {exited.signal}" if exited.signal is not None else "TERM"
+        return AttemptStatus.FAILED, FailureReason.KILLED, f"ended by {number} from outside crewd"
+    code = "unknown" if exited.code is None else str(exited.code)
+    return AttemptStatus.FAILED, FailureReason.VANISHED, f"exit code {code} and no result"
+
+
+def _unknown(state: Attempt, at: float) -> Next:
+    """Nobody knows the worker. A reservation is carried out now; a worker that had been started is lost."""
+    if state.cancel is not None:
+        return _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
+    if state.status is AttemptStatus.RESERVED:
+        return _reserved(state, at)
+    if state.outcome is not None and state.outcome.outcome == "completed":
+        return _finish(state, AttemptStatus.COMPLETED)
+    return _finish(state, AttemptStatus.LOST, reason=FailureReason.LOST, error="the worker was gone when crewd came back")
+
+
+def _finish(
+    state: Attempt, status: AttemptStatus, *, reason: str = "", error: str = "", exited: Exited | None = None
+) -> Next:
+    """The one place that writes the terminal event, after everything that was open has been closed."""
+    cancelled = status in {AttemptStatus.CANCELLED, AttemptStatus.CANCEL_INCOMPLETE}
+    box, settled = state.mailbox.settle_rest(state.task, cancelled=cancelled)
+    asks = [ev.AskClosed(id=ask.id, outcome="cancelled") for ask in state.asks]
+    why = reason or FailureReason.VANISHED
+    operations = [
+        ev.OperationClosed(id=key, outcome="cancelled" if cancelled else "failed", reason=why, synthetic=True)
+        for key in state.operations
+    ]
+    ended = ev.AttemptEnded(
+        status=status,
+        reason=reason,
+        error=clip(error, NOTE_CHARS_MAX),
+        exit_code=exited.code if exited else None,
+        signal=exited.signal if exited else None,
+        survivors=exited.survivors if exited else (),
+    )
+    state = replace(state, mailbox=box, asks=(), operations=(), status=status, connected=False, start_by=None)
+    effects: tuple[AttemptEffect, ...] = (Confirm(), TellRun(ended)) if exited else (TellRun(ended),)
+    return state, Decision((*settled, *asks, *operations, ended), effects)
+
+
+def _due(state: Attempt, at: float) -> Next:
+    expired = state.mailbox.expired(at)
+    box, settled = state.mailbox.settle(state.task, expired, Outcome.EXPIRED, "deadline")
+    asks = tuple(replace(ask, answer="") if ask.answer in expired else ask for ask in state.asks)
+    state = replace(state, mailbox=box, asks=asks)
+    effects: list[AttemptEffect] = []
+    if state.start_by is not None and at >= state.start_by:
+        state = replace(state, start_by=None, start_failed=True, status=AttemptStatus.ENDING)
+        effects.append(EndWorker(0.0, TERM_SECONDS_GRACEFUL))
+    return state, Decision(tuple(settled), tuple(effects))
+
+
+Decide = Callable[[Attempt, AttemptEvent], Next]

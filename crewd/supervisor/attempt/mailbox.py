@@ -1,0 +1,111 @@
+"""Control messages of one attempt on their way: which to hand over, which are settled. Pure.
+
+Rule 1: every message that was accepted settles, at the latest when the attempt ends. There is no success by fall-through.
+Rule 2: the mailbox forgets a message when it settles; its receipt is in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from crewd.protocol.events import MessageSettled
+from crewd.protocol.limits import MAILBOX_MAX
+from crewd.protocol.reasons import RefusalReason, UnknownReason
+from crewd.protocol.receipts import LEVELS, Level, Outcome
+from crewd.protocol.reports import Deliver
+from crewd.protocol.rows import Undelivered
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A message that has not settled."""
+
+    id: str
+    kind: str
+    order: int
+    text: str = ""
+    ask: str = ""
+    level: Level = Level.ACCEPTED
+    expires_at: float | None = None
+
+    def deliver(self) -> Deliver:
+        """As the worker gets it."""
+        kind = "steer" if self.kind == "steer" else "follow_up" if self.kind == "follow_up" else "response"
+        return Deliver(id=self.id, kind=kind, order=self.order, text=self.text, ask=self.ask)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """Messages by id, in the order in which they were accepted; and what ended without being applied."""
+
+    mails: tuple[Mail, ...] = ()
+    undelivered: tuple[Undelivered, ...] = field(default=())
+
+    def get(self, key: str) -> Mail | None:
+        """The unsettled message of this id."""
+        return next((mail for mail in self.mails if mail.id == key), None)
+
+    @property
+    def full(self) -> bool:
+        """Whether one more message is one too many."""
+        return len(self.mails) >= MAILBOX_MAX
+
+    def add(self, mail: Mail) -> Mailbox:
+        """With one more message."""
+        return replace(self, mails=(*self.mails, mail))
+
+    def remove(self, key: str) -> Mailbox:
+        """Without the message."""
+        return replace(self, mails=tuple(mail for mail in self.mails if mail.id != key))
+
+    def raise_to(self, key: str, level: Level) -> Mailbox:
+        """With the message at least at this level."""
+        return replace(
+            self,
+            mails=tuple(
+                replace(mail, level=level)
+                if mail.id == key and LEVELS.index(mail.level) < LEVELS.index(level)
+                else mail
+                for mail in self.mails
+            ),
+        )
+
+    def to_deliver(self) -> list[Mail]:
+        """What the worker's runtime has not confirmed."""
+        return [mail for mail in self.mails if mail.level is Level.ACCEPTED]
+
+    def waiting_for_code(self) -> bool:
+        """Whether a steer or follow-up waits that the worker's code has not taken: then it is not time to stop."""
+        return any(mail.kind != "response" and mail.level is not Level.APPLIED for mail in self.mails)
+
+    def settle(self, task: str, keys: Iterable[str], outcome: Outcome, reason: str) -> tuple[Mailbox, list[MessageSettled]]:
+        """Settle these messages; those that were never applied are remembered as undelivered."""
+        wanted = set(keys)
+        settled = [mail for mail in self.mails if mail.id in wanted]
+        box = replace(
+            self,
+            mails=tuple(mail for mail in self.mails if mail.id not in wanted),
+            undelivered=(
+                *self.undelivered,
+                *(Undelivered(m.id, m.kind, task, outcome, reason) for m in settled if m.level is not Level.APPLIED),
+            ),
+        )
+        return box, [MessageSettled(id=mail.id, outcome=outcome, reason=reason) for mail in settled]
+
+    def settle_rest(self, task: str, *, cancelled: bool) -> tuple[Mailbox, list[MessageSettled]]:
+        """The attempt ends: what was applied and never confirmed is unknown, the rest is refused with the reason."""
+        applied = [mail.id for mail in self.mails if mail.level is Level.APPLIED]
+        others = [mail.id for mail in self.mails if mail.level is not Level.APPLIED]
+        box, unknown = self.settle(task, applied, Outcome.UNKNOWN, UnknownReason.WORKER_ENDED)
+        reason = RefusalReason.CANCELLED if cancelled else RefusalReason.ENDED
+        box, refused = box.settle(task, others, Outcome.REFUSED, reason)
+        return box, [*unknown, *refused]
+
+    def expired(self, at: float) -> list[str]:
+        """Messages whose deadline has passed before the worker's runtime had them."""
+        return [m.id for m in self.to_deliver() if m.expires_at is not None and m.expires_at <= at]
+
+    def next_expiry(self) -> float | None:
+        """When to look at deadlines again."""
+        return min((m.expires_at for m in self.to_deliver() if m.expires_at is not None), default=None)

@@ -1,0 +1,153 @@
+"""What the gateway, the front, runs, controllers and the guardian link say to each other inside crewd."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from crewd.protocol import hands
+from crewd.protocol import reports as rp
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import CrewdError
+from crewd.protocol.rows import CancelInfo
+from crewd.store.messages import LiveRun
+from crewd.supervisor.attempt.mailbox import Mail
+from crewd.supervisor.run.decide import AttemptOver
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom to answer: a client's identity and its request's id."""
+
+    identity: bytes
+    request: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """The reply to a caller's request, for the gateway to send."""
+
+    caller: Caller
+    reply: rq.Reply | CrewdError
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A client's command with its target resolved (`run`, and `task` if one was named)."""
+
+    caller: Caller
+    request: rq.StartRun | rq.Send | rq.Withdraw | rq.Cancel
+    run: str = ""
+    task: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A control message on its way to the controller of an attempt."""
+
+    mail: Mail
+    sender: str
+    digest: str
+    deadline_at: float | None
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """A withdrawal on its way to the controller."""
+
+    id: str
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
+class EndAttempt:
+    """A cancel on its way to the controller."""
+
+    cancel: CancelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAll:
+    """End every run (the daemon stops)."""
+
+    cancel: CancelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConnected:
+    """A worker said hello, and its token was right."""
+
+    hello: rp.WorkerHello
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDisconnected:
+    """A worker's connection cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReported:
+    """A numbered report of a worker that said hello."""
+
+    report: rp.Report
+
+
+@dataclass(frozen=True, slots=True)
+class ToWorker:
+    """An order for the gateway to send to a worker."""
+
+    task: str
+    epoch: int
+    order: rp.ToWorker
+
+
+@dataclass(frozen=True, slots=True)
+class ToGuardian:
+    """An order for the guardian link to send. Dropped while there is no guardian: `GuardianKnows` repairs that."""
+
+    order: hands.Order
+
+
+@dataclass(frozen=True, slots=True)
+class GuardianSays:
+    """A fact about one worker."""
+
+    notice: hands.Started | hands.Exited | hands.Gone
+
+
+@dataclass(frozen=True, slots=True)
+class GuardianReady:
+    """A guardian is attached and has told all it knows; `known` are the workers and exits that it named."""
+
+    known: frozenset[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOver:
+    """A run's terminal event is durable."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A controller's attempt is over and durable."""
+
+    over: AttemptOver
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Rows of a run that was live when crewd ended."""
+
+    live: LiveRun
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A timer of the actor's own."""
+
+    payload: Any = None

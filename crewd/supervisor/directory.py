@@ -1,0 +1,40 @@
+"""Who is where: the living ref of each part of the tree. Owned by the brain's thread; no locks.
+
+A part enters itself when it starts and leaves when it stops, so a ref found here is of the newest incarnation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from crewd.actors import Ref
+from crewd.protocol.errors import Unavailable
+
+
+@dataclass(slots=True)
+class Directory:
+    """See the module's text. `attempts` is keyed by task id and epoch, `runs` by run id."""
+
+    parts: dict[str, Ref[Any]] = field(default_factory=dict)
+    runs: dict[str, Ref[Any]] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], Ref[Any]] = field(default_factory=dict)
+
+    def part(self, name: str) -> Ref[Any]:
+        """The living ref of a part. Raises Unavailable between its end and its restart."""
+        ref = self.parts.get(name)
+        if ref is None:
+            raise Unavailable(f"{name} is restarting", hint="try again")
+        return ref
+
+    def enter(self, name: str, ref: Ref[Any]) -> None:
+        """A part has started."""
+        self.parts[name] = ref
+
+    def leave(self, name: str, ref: Ref[Any]) -> None:
+        """A part has stopped; a newer incarnation stays."""
+        if self.parts.get(name) is ref:
+            del self.parts[name]
+
+
+STORE, READER, GUARDIAN, GATEWAY, RUNS, FRONT = "store", "reader", "guardian", "gateway", "runs", "front"

@@ -1,0 +1,83 @@
+"""The ladder of an end: wait, TERM, KILL, verify, report. Pure; time arrives as an argument.
+
+Rule 1: a rung never goes back; a second order can only make the end faster.
+Rule 2: empty means empty in two looks: a process that forks while the table is read can hide in one (R1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from crewd.protocol.limits import KILL_SECONDS
+
+TERM_TICK_SECONDS = 0.02
+"""Between two looks while a worker may still go by itself."""
+KILL_TICK_SECONDS = 0.005
+"""Between two looks once KILL is sent: what was forked meanwhile is hit again."""
+
+
+class Rung(IntEnum):
+    """How far an end has come."""
+
+    WAIT = 0
+    TERM = 1
+    KILL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """One worker's end. Times are monotonic seconds."""
+
+    begun_at: float
+    term_at: float
+    kill_at: float
+    give_up_at: float
+    rung: Rung = Rung.WAIT
+    termed: frozenset[int] = frozenset()
+    empty_looks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one look leads to: whom to TERM, whom to KILL, and whether it is over."""
+
+    term: frozenset[int] = frozenset()
+    kill: frozenset[int] = frozenset()
+    over: bool = False
+    look_again_at: float = 0.0
+
+
+def begin(at: float, grace_seconds: float, term_seconds: float, give_up_seconds: float = KILL_SECONDS) -> Ladder:
+    """The ladder of an end ordered at `at`."""
+    term_at = at + grace_seconds
+    kill_at = term_at + term_seconds
+    return Ladder(at, term_at, kill_at, kill_at + give_up_seconds)
+
+
+def hasten(ladder: Ladder, at: float, grace_seconds: float, term_seconds: float) -> Ladder:
+    """The ladder after a second order: the earlier time of each rung counts."""
+    other = begin(at, grace_seconds, term_seconds)
+    return replace(
+        ladder,
+        term_at=min(ladder.term_at, other.term_at),
+        kill_at=min(ladder.kill_at, other.kill_at),
+        give_up_at=min(ladder.give_up_at, other.give_up_at),
+    )
+
+
+def climb(ladder: Ladder, alive: frozenset[int], at: float) -> tuple[Ladder, Step]:
+    """One look: `alive` are the processes of the worker that are not dead (a zombie is dead)."""
+    if not alive:
+        ladder = replace(ladder, empty_looks=ladder.empty_looks + 1)
+        return ladder, Step(over=ladder.empty_looks > 1, look_again_at=at)
+    ladder = replace(ladder, empty_looks=0)
+    if at >= ladder.give_up_at:
+        return ladder, Step(kill=alive, over=True)
+    if at >= ladder.kill_at:
+        return replace(ladder, rung=Rung.KILL), Step(kill=alive, look_again_at=at + KILL_TICK_SECONDS)
+    if at >= ladder.term_at:
+        fresh = alive - ladder.termed
+        ladder = replace(ladder, rung=Rung.TERM, termed=ladder.termed | fresh)
+        return ladder, Step(term=fresh, look_again_at=min(at + TERM_TICK_SECONDS, ladder.kill_at))
+    return ladder, Step(look_again_at=min(at + TERM_TICK_SECONDS, ladder.term_at))

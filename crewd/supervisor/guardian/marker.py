@@ -1,0 +1,57 @@
+"""The marker in the environment of every process of a worker, also of one that was forked and never executed anything.
+
+`/proc/PID/environ` shows the memory that the kernel filled at exec. A worker forked from the warm zygote would show the
+zygote's environment there, so the zygote is born with a placeholder of the full length, and each child writes its own
+marker over it before anything else. What the worker executes later inherits the marker in the ordinary way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+VARIABLE = "CREWD_WORKER"
+WIDTH = 220
+"""Characters kept free: home key (16) + run (28) + step (64) + epoch and separators, with room to spare."""
+_PREFIX = VARIABLE.encode() + b"="
+
+
+def placeholder(home_key: str) -> str:
+    """What the guardian's environment must hold when it starts."""
+    return f"{home_key}:-".ljust(WIDTH, "-")
+
+
+def find_slot() -> int | None:
+    """The address of the placeholder in this process's memory; None where there is none (not Linux, not prepared)."""
+    if sys.platform != "linux":
+        return None
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])  # env_start and env_end (proc(5), fields 50 and 51)
+    if end <= start:
+        return None
+    block = ctypes.string_at(start, end - start)
+    at = block.find(_PREFIX)
+    value = block[at + len(_PREFIX) :].split(b"\0", 1)[0]
+    return start + at + len(_PREFIX) if at >= 0 and len(value) == WIDTH else None
+
+
+def write(slot: int | None, marker: str) -> None:
+    """Mark this process and all that it will start."""
+    padded = marker.ljust(WIDTH)
+    if slot is not None and len(padded) == WIDTH:
+        ctypes.memmove(slot, padded.encode("ascii"), WIDTH)
+    os.environ[VARIABLE] = marker
+
+
+def read(pid: int) -> str | None:
+    """The marker of a process; None if it has none, is gone, or belongs to somebody else."""
+    try:
+        block = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    at = block.find(_PREFIX)
+    if at < 0 or (at > 0 and block[at - 1] != 0):
+        return None
+    return block[at + len(_PREFIX) :].split(b"\0", 1)[0].decode("ascii", "replace").strip()

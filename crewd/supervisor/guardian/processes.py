@@ -1,0 +1,154 @@
+"""The port to the machine's processes: the table, signals, reaping, start times. Linux first; psutil elsewhere.
+
+Signals go through pidfds where the kernel has them, after the start time was checked again: never to a reused pid (R10).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+
+from crewd.protocol.rows import Survivor
+from crewd.supervisor.guardian.tree import Proc
+
+LINUX = sys.platform == "linux"
+_TICKS = os.sysconf("SC_CLK_TCK") if LINUX else 100
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NAME = 15
+_FALLOC_PUNCH_HOLE_KEEP_SIZE = 0x03
+COMMAND_CHARS_MAX = 300
+
+
+def lacks() -> tuple[str, ...]:
+    """What this platform cannot give, in words for `crew doctor`."""
+    if LINUX:
+        return ()
+    return (
+        "no child subreaper: a descendant that leaves its session and cleans its environment cannot be found",
+        "no pidfds: a signal could hit a reused pid in the instant between check and kill",
+        "no environment marker for forked workers: use start=spawn, and verify cancels by hand",
+    )
+
+
+def boot_id() -> str:
+    """What changes when the machine restarts."""
+    if LINUX:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return str(int(psutil.boot_time()))
+
+
+def become_subreaper() -> None:
+    """Orphaned descendants become children of this process, not of init."""
+    if LINUX:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def set_name(name: str) -> None:
+    """How `ps` and `top` call this process (15 characters)."""
+    if LINUX:
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15] + b"\0", 0, 0, 0)
+
+
+def _parse(line: str) -> Proc:
+    pid, _, rest = line.partition(" (")
+    fields = rest.rpartition(")")[2].split()
+    return Proc(
+        int(pid), int(fields[1]), int(fields[2]), int(fields[3]), fields[0], int(fields[19]) / _TICKS
+    )  # proc(5): state, ppid, pgrp, session … starttime is field 22
+
+
+def look(pid: int) -> Proc | None:
+    """One process, or None if it is gone."""
+    if LINUX:
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 (hot path)
+                return _parse(file.read())
+        except OSError:
+            return None
+    try:
+        return _from_psutil(psutil.Process(pid))
+    except psutil.Error:
+        return None
+
+
+def _from_psutil(process: psutil.Process) -> Proc:
+    with process.oneshot():
+        pid = process.pid
+        state = "Z" if process.status() == psutil.STATUS_ZOMBIE else "S"
+        return Proc(pid, process.ppid(), os.getpgid(pid), os.getsid(pid), state, process.create_time())
+
+
+def table() -> dict[int, Proc]:
+    """Every process of the machine."""
+    if LINUX:
+        found = (look(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 (hot path)
+        return {proc.pid: proc for proc in found if proc is not None}
+    procs: dict[int, Proc] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            procs[process.pid] = _from_psutil(process)
+    return procs
+
+
+def send(proc: Proc, number: signal.Signals) -> bool:
+    """Send a signal to exactly this process; False if it is gone (or not ours)."""
+    try:
+        if not LINUX:
+            os.kill(proc.pid, number)
+            return True
+        handle = os.pidfd_open(proc.pid)
+        try:
+            now = look(proc.pid)
+            if now is None or now.start != proc.start:
+                return False
+            signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def reap() -> list[tuple[int, int]]:
+    """(pid, wait status) of every child that has ended. The guardian is the one owner of `waitpid`."""
+    ended: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        ended.append((pid, status))
+
+
+def describe(proc: Proc, now_since_boot: float) -> Survivor:
+    """A survivor as people need it: pid, command line, age, state."""
+    try:
+        command = " ".join(psutil.Process(proc.pid).cmdline())[:COMMAND_CHARS_MAX]
+    except psutil.Error:
+        command = "?"
+    return Survivor(proc.pid, command, max(0.0, now_since_boot - proc.start), proc.state)
+
+
+def punch(path: Path, keep_bytes: int) -> int:
+    """Free the head of a log so that `keep_bytes` stay; offsets remain true. Bytes freed, 0 where not possible."""
+    if not LINUX:
+        return 0
+    size = path.stat().st_size
+    head = (size - keep_bytes) // 4096 * 4096
+    if head <= 0:
+        return 0
+    handle = os.open(path, os.O_WRONLY)
+    try:
+        offset, length = ctypes.c_int64(0), ctypes.c_int64(head)
+        result = ctypes.CDLL(None).fallocate(handle, _FALLOC_PUNCH_HOLE_KEEP_SIZE, offset, length)
+    finally:
+        os.close(handle)
+    return head if result == 0 else 0

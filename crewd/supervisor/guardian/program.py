@@ -1,0 +1,619 @@
+"""The guardian's loop: a selector over crewd's connection, the zygote, ended children, and the next due time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import os
+import selectors
+import signal
+import socket
+import stat
+import struct
+import sys
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, assert_never
+
+import msgpack
+import msgspec
+
+from crewd.clock import SystemClock
+from crewd.protocol import hands
+from crewd.protocol.errors import PeerError
+from crewd.protocol.home import Home
+from crewd.protocol.ids import marker as make_marker
+from crewd.protocol.ids import split_marker
+from crewd.protocol.limits import TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW
+from crewd.protocol.rows import Survivor
+from crewd.supervisor.guardian import ladder as ladders
+from crewd.supervisor.guardian import marker, processes
+from crewd.supervisor.guardian.exits import ExitRecords
+from crewd.supervisor.guardian.ladder import Ladder, Rung
+from crewd.supervisor.guardian.tree import Key, Proc, sort
+from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX, zygote_main
+
+
+LOOK_SECONDS = 1.0
+"""Between two looks at the process table while workers live: what a worker starts is remembered (R1)."""
+LINGER_SECONDS = 10.0
+"""A guardian without workers and without crewd ends after this."""
+NEGATIVE_SECONDS = 2.0
+"""A process older than this that had no marker will not get one (it would have been marked at its birth)."""
+LOG_BYTES_KEPT = 64 << 20
+"""What is kept of each of a worker's output files (R14)."""
+LOG_SLACK_BYTES = 16 << 20
+WORKERS_MAX = 1_000
+LAST_WORDS_BYTES_MAX = 4 << 20
+"""A worker's last words; it keeps at most 1,024 reports, so more is not ours."""
+UNCLAIMED_MAX = 1_000
+"""Exits remembered whose process nobody has claimed yet."""
+ZYGOTE_DEATHS_MAX = 5
+"""Zygotes that may die within a minute before spawns are refused instead of tried."""
+
+
+@dataclass(slots=True)
+class Charge:
+    """A worker in the guardian's care."""
+
+    key: Key
+    directory: Path
+    on_orphan: str = "keep"
+    orphan_grace_seconds: float = 600.0
+    main: Proc | None = None
+    adopted: bool = False
+    pidfd: int | None = None
+    status: int | None = None
+    main_over: bool = False
+    cause: hands.Cause = "exited"
+    ladder: Ladder | None = None
+    look_at: float = 0.0
+    orphan_at: float | None = None
+    known: frozenset[tuple[int, float]] = field(default_factory=frozenset)
+
+
+class Guardian:
+    """See the package's text."""
+
+    def __init__(self, home: Home, preload: tuple[str, ...], passed: tuple[str, ...]) -> None:
+        self._home = home
+        self._preload = preload
+        self._passed = passed
+        self._clock = SystemClock()
+        self._selector = selectors.DefaultSelector()
+        self._boot_id = processes.boot_id()
+        self._charges: dict[Key, Charge] = {}
+        self._exits = ExitRecords(home.exits)
+        self._unmarked: dict[int, float] = {}
+        self._crewd: socket.socket | None = None
+        self._codec: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
+        self._out = bytearray()
+        self._notices: hands.StreamCodec[hands.Notice] = hands.StreamCodec(hands.NOTICES)
+        self._next_look = 0.0
+        self._next_log_check = 0.0
+        self._alone_since = self._clock.monotonic()
+        self._retiring = False
+        self._zygote: socket.socket | None = None
+        self._zygote_pid = 0
+        self._zygote_deaths: list[float] = []
+        self._unclaimed: dict[int, int] = {}
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until retired, or until alone with nothing to guard."""
+        self._hear_signals()
+        self._listen()
+        self._start_zygote()
+        self._adopt()
+        while not self._is_over():
+            for key, _ in self._selector.select(self._timeout()):
+                key.data()
+            self._drain_zygote()
+            self._reap()
+            self._tick()
+        self._home.guardian_socket.unlink(missing_ok=True)
+        if self._zygote is not None:
+            self._zygote.close()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._zygote_pid, 0)
+
+    def _is_over(self) -> bool:
+        if self._charges:
+            return False
+        if self._retiring:
+            return not self._out
+        return self._crewd is None and self._clock.monotonic() - self._alone_since > LINGER_SECONDS
+
+    def _hear_signals(self) -> None:
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if processes.LINUX else os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+        def heard() -> None:
+            with contextlib.suppress(BlockingIOError):
+                if signal.SIGTERM in os.read(reading, 4096):
+                    self._retire()
+
+        self._selector.register(reading, selectors.EVENT_READ, heard)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+
+    def _timeout(self) -> float:
+        now = self._clock.monotonic()
+        if not self._charges:
+            return 1.0
+        due = min(self._next_look, *(c.look_at for c in self._charges.values() if c.ladder), now + 1.0)
+        due = min(due, *(c.orphan_at for c in self._charges.values() if c.orphan_at is not None), now + 1.0)
+        return max(0.0, due - now)
+
+    # -- crewd --------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        path = self._home.guardian_socket
+        path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind(str(path))
+        path.chmod(0o600)
+        listening.listen(4)
+        listening.setblocking(False)
+        self._selector.register(listening, selectors.EVENT_READ, lambda: self._accept(listening))
+
+    def _accept(self, listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        if not _same_user(connection):
+            connection.close()
+            return
+        self._hang_up()
+        connection.setblocking(False)
+        self._crewd = connection
+        self._codec = hands.StreamCodec(hands.ORDERS)
+        self._selector.register(connection, selectors.EVENT_READ, self._talk)
+
+    def _hang_up(self) -> None:
+        """crewd is gone: orphan clocks begin to run."""
+        if self._crewd is None:
+            return
+        self._selector.unregister(self._crewd)
+        self._crewd.close()
+        self._crewd, self._out = None, bytearray()
+        now = self._alone_since = self._clock.monotonic()
+        for charge in self._charges.values():
+            charge.orphan_at = now + (charge.orphan_grace_seconds if charge.on_orphan == "keep" else 0.0)
+
+    def _talk(self) -> None:
+        if self._crewd is None:
+            return
+        self._flush()
+        if self._crewd is None:
+            return
+        try:
+            chunk = self._crewd.recv(1 << 20)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self._hang_up()
+            return
+        try:
+            for order in self._codec.feed(chunk):
+                self._obey(order)
+        except PeerError as error:
+            _log(str(error))
+            self._hang_up()
+
+    def _tell(self, notice: hands.Notice) -> None:
+        if self._crewd is not None:
+            self._out += self._notices.encode(notice)
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._crewd is None:
+            return
+        try:
+            while self._out:
+                sent = self._crewd.send(self._out)
+                del self._out[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._hang_up()
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
+        self._selector.modify(self._crewd, wanted, self._talk)
+
+    def _obey(self, order: hands.Order) -> None:
+        match order:
+            case hands.Attach():
+                for charge in self._charges.values():
+                    charge.orphan_at = None
+                    self._tell_started(charge)
+                for record in self._exits.all():
+                    self._tell(record)
+                self._tell(hands.Attached(pid=os.getpid(), workers=len(self._charges)))
+            case hands.Spawn(bootstrap):
+                self._spawn(bootstrap)
+            case hands.End(task, epoch, grace_seconds, term_seconds):
+                self._end((task, epoch), grace_seconds, term_seconds, "ended")
+            case hands.Confirm(task, epoch):
+                self._exits.confirm((task, epoch))
+            case hands.Retire():
+                self._retire()
+            case _:
+                assert_never(order)
+
+    def _tell_started(self, charge: Charge) -> None:
+        if charge.main is not None:
+            self._tell(
+                hands.Started(
+                    task=charge.key[0], epoch=charge.key[1], pid=charge.main.pid, start_time=charge.main.start,
+                    boot_id=self._boot_id, adopted=charge.adopted,
+                )
+            )  # fmt: skip
+
+    def _retire(self) -> None:
+        self._retiring = True
+        for charge in list(self._charges.values()):
+            self._end(charge.key, 0.0, TERM_SECONDS_NOW, "ended")
+
+    # -- starting -----------------------------------------------------------------------------------------------
+
+    def _start_zygote(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                signal.set_wakeup_fd(-1)
+                keep = theirs.fileno()
+                os.closerange(3, keep)
+                os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))  # the lock and crewd's connection are the guardian's
+                zygote_main(theirs, self._preload, self._passed)
+            except BaseException:  # noqa: BLE001 (must not unwind into the guardian's loop)
+                traceback.print_exc()
+            finally:
+                os._exit(70)
+        theirs.close()
+        ours.setblocking(False)
+        self._zygote, self._zygote_pid = ours, pid
+        self._selector.register(ours, selectors.EVENT_READ, lambda: None)  # drained every round
+
+    def _spawn(self, bootstrap: hands.Bootstrap) -> None:
+        key = (bootstrap.task, bootstrap.epoch)
+        record = self._exits.get(key)
+        if record is not None:
+            self._tell(record)
+            return
+        known = self._charges.get(key)
+        if known is not None:
+            self._tell_started(known)
+            return
+        charge = Charge(
+            key,
+            Path(bootstrap.directory),
+            on_orphan=bootstrap.worker.on_orphan,
+            orphan_grace_seconds=bootstrap.worker.orphan_grace_seconds,
+        )
+        self._charges[key] = charge
+        try:
+            if len(self._charges) > WORKERS_MAX:
+                raise OSError(f"{WORKERS_MAX} workers run already")
+            charge.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            Path(bootstrap.shared).mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = charge.directory / "bootstrap"
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+                file.write(msgspec.msgpack.encode(bootstrap))
+            order = {
+                "task": bootstrap.task,
+                "epoch": bootstrap.epoch,
+                "marker": make_marker(self._home.key, *key),
+                "start": bootstrap.worker.start,
+                "bootstrap": str(path),
+                "directory": bootstrap.directory,
+                "cwd": bootstrap.cwd,
+                "env": bootstrap.worker.env,
+            }
+            if self._zygote is None:
+                raise OSError("no process to fork workers from; see guardian.log")
+            packet = msgpack.packb(order)
+            if len(packet) > PACKET_BYTES_MAX:
+                raise OSError("the environment given to the worker is too large")
+            os.set_blocking(self._zygote.fileno(), True)  # a full link means that the zygote is forking: wait for it
+            self._zygote.send(packet)
+            os.set_blocking(self._zygote.fileno(), False)
+        except OSError as error:
+            self._spawn_failed(charge, str(error))
+
+    def _spawn_failed(self, charge: Charge, error: str) -> None:
+        self._close(charge, cause="spawn_failed", error=error)
+
+    def _drain_zygote(self) -> None:
+        while self._zygote is not None:
+            try:
+                packet = self._zygote.recv(PACKET_BYTES_MAX)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                return  # it is dead; `_reap` hears of it
+            kind, task, epoch, value = msgpack.unpackb(packet)
+            charge = self._charges.get((task, epoch))
+            if charge is None:
+                continue
+            if kind == "failed":
+                self._spawn_failed(charge, value)
+            else:
+                self._born(charge, value)
+
+    def _born(self, charge: Charge, pid: int) -> None:
+        main = processes.look(pid) or Proc(pid, os.getpid(), pid, pid, "X", 0.0)
+        charge.main = main
+        charge.known |= {(pid, main.start)}
+        self._tell_started(charge)
+        if pid in self._unclaimed:
+            self._main_gone(charge, self._unclaimed.pop(pid))
+        if charge.ladder is not None:
+            charge.look_at = self._clock.monotonic()
+
+    def _adopt(self) -> None:
+        """Find what an earlier guardian of this home left: by the marker alone, which every process of a worker carries."""
+        found: dict[Key, list[Proc]] = {}
+        for proc in processes.table().values():
+            key = self._marked(proc)
+            if key is not None and not proc.dead:
+                found.setdefault(key, []).append(proc)
+        for key, procs in found.items():
+            task, epoch = key
+            charge = Charge(key, self._home.attempt(task, epoch), adopted=True)
+            oldest = min(procs, key=lambda proc: (proc.pid != proc.session, proc.start, proc.pid))
+            charge.main = oldest
+            charge.known = frozenset((proc.pid, proc.start) for proc in procs)
+            charge.orphan_at = self._clock.monotonic() + charge.orphan_grace_seconds
+            with contextlib.suppress(OSError, AttributeError):
+                charge.pidfd = os.pidfd_open(oldest.pid)
+                self._selector.register(charge.pidfd, selectors.EVENT_READ, lambda c=charge: self._main_gone(c, None))
+            self._exits.confirm(key)  # a record of a worker that still has processes is not true
+            self._charges[key] = charge
+
+    def _marked(self, proc: Proc) -> Key | None:
+        if self._unmarked.get(proc.pid) == proc.start:
+            return None
+        text = marker.read(proc.pid)
+        parts = split_marker(text) if text else None
+        if parts is not None and parts[0] == self._home.key:
+            return parts[1], parts[2]
+        now = _since_boot()
+        if now - proc.start > NEGATIVE_SECONDS:
+            self._unmarked[proc.pid] = proc.start
+        return None
+
+    # -- ending -------------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        for pid, status in processes.reap():
+            if pid == self._zygote_pid:
+                self._zygote_died()
+                continue
+            for charge in self._charges.values():
+                if charge.main is not None and charge.main.pid == pid and not charge.main_over:
+                    self._main_gone(charge, status)
+                    break
+            else:
+                # An adopted orphan, or a worker that ended before its birth was read: `_born` looks here.
+                self._unclaimed[pid] = status
+                while len(self._unclaimed) > UNCLAIMED_MAX:
+                    del self._unclaimed[next(iter(self._unclaimed))]
+
+    def _main_gone(self, charge: Charge, status: int | None) -> None:
+        """The worker's first process has ended: whatever it left behind is ended too."""
+        if charge.pidfd is not None:
+            self._selector.unregister(charge.pidfd)
+            os.close(charge.pidfd)
+            charge.pidfd = None
+        charge.main_over, charge.status = True, status
+        now = self._clock.monotonic()
+        if charge.ladder is None:
+            charge.ladder = ladders.begin(now, 0.0, TERM_SECONDS_GRACEFUL)
+        elif charge.ladder.rung is Rung.WAIT:
+            charge.ladder = ladders.hasten(charge.ladder, now, 0.0, TERM_SECONDS_GRACEFUL)
+        charge.look_at = now
+
+    def _zygote_died(self) -> None:
+        if self._zygote is not None:
+            self._selector.unregister(self._zygote)
+            self._zygote.close()
+            self._zygote = None
+        now = self._clock.monotonic()
+        self._zygote_deaths = [*(t for t in self._zygote_deaths if t > now - 60.0), now]
+        self._look()
+        for charge in list(self._charges.values()):
+            if charge.main is None:
+                born = [pid for pid, _ in charge.known]
+                if born:
+                    self._born(charge, min(born))
+                else:
+                    self._spawn_failed(charge, "the zygote died before it forked the worker")
+        if not self._retiring and len(self._zygote_deaths) <= ZYGOTE_DEATHS_MAX:
+            self._start_zygote()
+
+    def _end(self, key: Key, grace_seconds: float, term_seconds: float, cause: hands.Cause) -> None:
+        charge = self._charges.get(key)
+        if charge is None:
+            record = self._exits.get(key)
+            self._tell(record or hands.Gone(task=key[0], epoch=key[1]))
+            return
+        now = self._clock.monotonic()
+        if not charge.main_over:
+            charge.cause = cause
+        if charge.ladder is None:
+            charge.ladder = ladders.begin(now, grace_seconds, term_seconds)
+        else:
+            charge.ladder = ladders.hasten(charge.ladder, now, grace_seconds, term_seconds)
+        charge.look_at = now
+
+    def _look(self) -> dict[int, Proc]:
+        table = processes.table()
+        own = frozenset({os.getpid(), self._zygote_pid})
+        result = sort(table, {key: c.known for key, c in self._charges.items()}, self._marked, own)
+        for key, charge in self._charges.items():
+            charge.known = result.memory.get(key, frozenset())
+        if result.strays and not self._charges:
+            for pid in result.strays:
+                processes.send(table[pid], signal.SIGKILL)
+        self._unmarked = {pid: start for pid, start in self._unmarked.items() if pid in table}
+        self._next_look = self._clock.monotonic() + LOOK_SECONDS
+        return table
+
+    def _tick(self) -> None:
+        now = self._clock.monotonic()
+        for charge in list(self._charges.values()):
+            if charge.orphan_at is not None and now >= charge.orphan_at:
+                charge.orphan_at = None
+                self._end(charge.key, 0.0, TERM_SECONDS_GRACEFUL, "orphaned")
+        climbing = [c for c in self._charges.values() if c.ladder is not None and c.look_at <= now]
+        if climbing:
+            table = self._look()
+            for charge in climbing:
+                self._climb(charge, table)
+        elif self._charges and now >= self._next_look:
+            self._look()
+        if self._charges and now >= self._next_log_check:
+            self._next_log_check = now + 2.0
+            self._cap_logs()
+
+    def _climb(self, charge: Charge, table: dict[int, Proc]) -> None:
+        if charge.ladder is None or (charge.main is None and not charge.known):
+            charge.look_at = self._clock.monotonic() + 0.005  # ordered to end before it was born: wait for the birth
+            return
+        alive = frozenset(pid for pid, _ in charge.known if pid in table and not table[pid].dead)
+        now = self._clock.monotonic()
+        charge.ladder, step = ladders.climb(charge.ladder, alive, now)
+        for pid in step.term:
+            processes.send(table[pid], signal.SIGTERM)
+            processes.send(table[pid], signal.SIGCONT)
+        if step.kill:
+            for group in _own_groups(step.kill, table):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(group, signal.SIGKILL)  # atomic against a fork bomb, unlike one process after another
+            for pid in step.kill:
+                processes.send(table[pid], signal.SIGKILL)
+        charge.look_at = step.look_again_at
+        if step.over and (charge.main_over or charge.adopted or alive or self._main_vanished(charge)):
+            survivors = tuple(processes.describe(table[pid], _since_boot()) for pid in sorted(alive))
+            self._close(charge, survivors=survivors)
+
+    def _main_vanished(self, charge: Charge) -> bool:
+        """Whether the first process is neither there nor ours to wait for (its exit was reaped with its parent)."""
+        return charge.main is None or processes.look(charge.main.pid) is None
+
+    def _close(
+        self, charge: Charge, *, cause: hands.Cause | None = None, error: str = "", survivors: tuple[Survivor, ...] = ()
+    ) -> None:
+        status = charge.status
+        record = hands.Exited(
+            task=charge.key[0],
+            epoch=charge.key[1],
+            cause=cause or charge.cause,
+            code=os.WEXITSTATUS(status) if status is not None and os.WIFEXITED(status) else None,
+            signal=os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None,
+            error=error,
+            survivors=survivors,
+            seconds=self._clock.monotonic() - charge.ladder.begun_at if charge.ladder else 0.0,
+            last_words=_take(charge.directory / "last_words"),
+        )
+        del self._charges[charge.key]
+        (charge.directory / "bootstrap").unlink(missing_ok=True)
+        if charge.pidfd is not None:
+            self._selector.unregister(charge.pidfd)
+            os.close(charge.pidfd)
+        self._exits.add(record)
+        self._tell(record)
+
+    def _cap_logs(self) -> None:
+        for charge in self._charges.values():
+            for name in ("stdout", "stderr"):
+                path = charge.directory / name
+                with contextlib.suppress(OSError):
+                    held = path.stat().st_blocks * 512
+                    if held > LOG_BYTES_KEPT + LOG_SLACK_BYTES:
+                        processes.punch(path, LOG_BYTES_KEPT)
+
+
+def _take(path: Path) -> bytes:
+    """The worker's last words, once; the exit record keeps them from here on."""
+    try:
+        with path.open("rb") as file:
+            words = file.read(LAST_WORDS_BYTES_MAX + 1)
+        path.unlink()
+    except OSError:
+        return b""
+    return words if len(words) <= LAST_WORDS_BYTES_MAX else b""
+
+
+def _own_groups(pids: frozenset[int], table: dict[int, Proc]) -> set[int]:
+    groups = {table[pid].group for pid in pids if pid in table}
+    foreign = {proc.group for proc in table.values() if proc.pid not in pids and not proc.dead}
+    return groups - foreign - {os.getpgrp(), 0}
+
+
+def _since_boot() -> float:
+    if not processes.LINUX:
+        return SystemClock().wall()
+    return float(Path("/proc/uptime").read_text().split()[0])
+
+
+def _same_user(connection: socket.socket) -> bool:
+    if not processes.LINUX:
+        return True  # the directory is 0700
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return bool(struct.unpack("3i", raw)[1] == os.getuid())
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(f"guardian: {text}\n")
+    sys.stderr.flush()
+
+
+def guardian_main(home_path: str, preload: tuple[str, ...], passed: tuple[str, ...]) -> None:
+    """The guardian's program. Ends at once if another guardian holds this home."""
+    home = Home(Path(home_path))
+    os.setsid()
+    _leave_resource_tracker()
+    home.logs.mkdir(mode=0o700, exist_ok=True)
+    log = os.open(home.logs / "guardian.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for descriptor, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(descriptor, target)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    processes.set_name("crewd-guardian")
+    processes.become_subreaper()
+    lock = os.open(home.guardian_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if not stat.S_ISREG(os.fstat(lock).st_mode):
+        _log("the lock file is not a file")
+        os._exit(73)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os._exit(0)
+    try:
+        gc.disable()  # no cycles are made here; a collection in the middle of a ladder costs time
+        Guardian(home, preload, passed).run()
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 (the outermost frame: workers stay, the next guardian adopts them)
+        traceback.print_exc()
+        os._exit(70)
+
+
+def _leave_resource_tracker() -> None:
+    """Forget multiprocessing's resource tracker, which is crewd's: a worker must neither use it nor keep it alive."""
+    from multiprocessing import resource_tracker  # noqa: PLC0415 (this process only)
+
+    tracker: Any = resource_tracker._resource_tracker  # type: ignore[attr-defined] # noqa: SLF001
+    tracker._fd = None  # noqa: SLF001
+    tracker._pid = None  # noqa: SLF001

@@ -1,0 +1,103 @@
+"""Whose process is whose: from a process table and what is remembered to the members of each worker. Pure.
+
+Four nets (R1): memory (pid + start time), session and process group, parentage, and the marker in the environment. A
+process that left its session, lost its parent and cleaned its environment between two looks is in none of them; it is
+the guardian's own child then (subreaper) and appears as a stray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+Key = tuple[str, int]
+"""Task id and epoch: one worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proc:
+    """One line of the process table. `start` is what tells a pid from its reuse."""
+
+    pid: int
+    ppid: int
+    group: int
+    session: int
+    state: str
+    start: float
+
+    @property
+    def dead(self) -> bool:
+        """A zombie has ended; only its parent has not looked yet."""
+        return self.state in {"Z", "X", "x"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """`members` of each worker (living ones), what to remember of each, and strays."""
+
+    members: Mapping[Key, frozenset[int]]
+    memory: Mapping[Key, frozenset[tuple[int, float]]]
+    strays: frozenset[int]
+
+
+def sort(
+    table: Mapping[int, Proc],
+    memory: Mapping[Key, frozenset[tuple[int, float]]],
+    marked: Callable[[Proc], Key | None],
+    own: frozenset[int],
+) -> Sorted:
+    """Give each process its worker. `own` are the guardian and its zygote; `memory` has a key for every known worker."""
+    guardian = own
+    owner: dict[int, Key] = {}
+    for key, known in memory.items():
+        for pid, start in known:
+            proc = table.get(pid)
+            if proc is not None and proc.start == start:
+                owner[pid] = key
+    sessions = {pid: key for key, known in memory.items() for pid, _ in known}
+    waiting = [proc for proc in table.values() if proc.pid not in owner and proc.pid not in guardian]
+    progress = True
+    first = True
+    while waiting and progress:
+        progress = False
+        left: list[Proc] = []
+        for proc in waiting:
+            key = owner.get(proc.ppid) if proc.ppid not in guardian else None
+            if key is None:
+                key = _by_group(proc, table, owner, sessions)
+            if key is None and first:
+                key = marked(proc)
+            if key is None:
+                left.append(proc)
+            else:
+                owner[proc.pid] = key
+                progress = True
+        waiting, first = left, False
+    members: dict[Key, set[int]] = {key: set() for key in memory}
+    remembered: dict[Key, set[tuple[int, float]]] = {key: set() for key in memory}
+    for pid, key in owner.items():
+        proc = table[pid]
+        remembered.setdefault(key, set()).add((pid, proc.start))
+        if not proc.dead:
+            members.setdefault(key, set()).add(pid)
+    strays = frozenset(p.pid for p in waiting if p.ppid in guardian and not p.dead)
+    return Sorted(
+        {key: frozenset(pids) for key, pids in members.items()},
+        {key: frozenset(pids) for key, pids in remembered.items()},
+        strays,
+    )
+
+
+def _by_group(
+    proc: Proc, table: Mapping[int, Proc], owner: Mapping[int, Key], sessions: Mapping[int, Key]
+) -> Key | None:
+    """A session or group led by a worker's process belongs to the worker, also after its leader is gone.
+
+    A leader that is alive and not the worker's is a reused pid and proves nothing.
+    """
+    for leader in (proc.session, proc.group):
+        if leader in owner:
+            return owner[leader]
+        if leader in sessions and leader not in table:
+            return sessions[leader]
+    return None

@@ -1,0 +1,85 @@
+"""Nothing leaves before its cause is durable: an actor's decisions wait here, in order, for the store's word.
+
+Rule 1: effects are performed in the order in which they were decided; one that needs no event waits for those before it.
+Rule 2: when the disk refuses, only urgent effects (an end that was ordered) are performed before their events are durable.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from crewd.actors import Ref
+from crewd.protocol.events import Draft
+from crewd.store.messages import Append, Committed, Delayed, Known, NewMessage, NewRun, Rejected
+
+E = TypeVar("E")
+
+
+@dataclass(slots=True)
+class _Entry(Generic[E]):
+    token: int
+    effects: list[E]
+    durable: bool
+    refused: Callable[[Known | Rejected], None] | None = None
+
+
+@dataclass(slots=True)
+class Journal(Generic[E]):
+    """One per actor incarnation. `store` finds the store's living ref; `perform` does one effect."""
+
+    ref: Ref[Any]
+    store: Callable[[], Ref[Any]]
+    perform: Callable[[E], None]
+    urgent: Callable[[E], bool]
+    _entries: deque[_Entry[E]] = field(default_factory=deque)
+    _next: int = 0
+
+    def record(
+        self,
+        drafts: Sequence[Draft],
+        effects: Sequence[E],
+        *,
+        guard: NewMessage | NewRun | None = None,
+        refused: Callable[[Known | Rejected], None] | None = None,
+    ) -> None:
+        """Make `drafts` durable, then perform `effects`. With a guard, `refused` is called instead if nothing was written."""
+        if not drafts and not effects:
+            return
+        self._next += 1
+        self._entries.append(_Entry(self._next, list(effects), not drafts, refused))
+        if drafts:
+            self.store().tell(Append(tuple(drafts), self.ref, self._next, guard))
+        self._flush()
+
+    def heard(self, answer: Committed | Known | Rejected | Delayed) -> None:
+        """The store's word on one entry."""
+        entry = next((entry for entry in self._entries if entry.token == answer.token), None)
+        if entry is None:
+            return
+        match answer:
+            case Committed():
+                entry.durable = True
+            case Delayed():
+                rushed = [effect for effect in entry.effects if self.urgent(effect)]
+                entry.effects = [effect for effect in entry.effects if not self.urgent(effect)]
+                for effect in rushed:
+                    self.perform(effect)
+            case Known() | Rejected():
+                self._entries.remove(entry)
+                if entry.refused is None:
+                    raise RuntimeError(f"an append without a guard was refused: {answer}")
+                entry.refused(answer)
+        self._flush()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self._entries
+
+    def _flush(self) -> None:
+        while self._entries and self._entries[0].durable:
+            for effect in self._entries.popleft().effects:
+                self.perform(effect)

@@ -1,0 +1,125 @@
+"""The `call` runtime: a Python function, sync or async, on the main thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from crewd.protocol.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
+from crewd.protocol.redact import clip
+from crewd.protocol.reports import Outcome
+from crewd.worker.aio import AsyncContext
+from crewd.worker.context import Context
+from crewd.worker.token import Cancelled
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from crewd.protocol.hands import Bootstrap
+    from crewd.worker.token import CancellationToken
+
+
+def load(target: str) -> Callable[..., Any]:
+    """The function that `module:function` names, looked for from the working directory first."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    module_name, _, path = target.partition(":")
+    found: Any = importlib.import_module(module_name)
+    for part in path.split("."):
+        found = getattr(found, part)
+    if not callable(found):
+        raise TypeError(f"{target} is not callable")
+    return found  # type: ignore[no-any-return]
+
+
+def hear_term(token: CancellationToken, *, interrupt: bool) -> None:
+    """TERM is a cancel. With `interrupt` it also ends whatever Python code blocks on the main thread."""
+
+    def on_term(_number: int, _frame: FrameType | None) -> None:
+        # On a thread of its own: the code that was interrupted may hold the very lock that the token needs.
+        threading.Thread(target=token.cancel, args=("terminated", 0.0), daemon=True).start()
+        if interrupt:
+            raise Cancelled(token.reason or "terminated", 0.0)
+
+    signal.signal(signal.SIGTERM, on_term)
+
+
+def run_call(function: Callable[..., Any], bootstrap: Bootstrap, context: Context) -> Outcome:
+    """Run the function to its end and say how it ended. Never raises."""
+    try:
+        args = dict(bootstrap.worker.args)
+        result = _invoke(function, context, args)
+        context.finish()
+        return _completed(result, bootstrap)
+    except Cancelled as cancelled:
+        return Outcome(outcome="cancelled", reason=cancelled.reason)
+    except asyncio.CancelledError:
+        return Outcome(outcome="cancelled", reason=context.token.reason or "cancelled")
+    except SystemExit as left:
+        if left.code in {None, 0}:
+            return Outcome(outcome="completed")
+        return Outcome(outcome="failed", reason="raised", error=f"SystemExit: {left.code}")
+    except BaseException as error:  # noqa: BLE001 (the outermost frame of user code)
+        traceback.print_exc()
+        text = "".join(traceback.format_exception_only(error)).strip()
+        return Outcome(outcome="failed", reason="raised", error=clip(text, NOTE_CHARS_MAX))
+
+
+def _invoke(function: Callable[..., Any], context: Context, args: dict[str, Any]) -> object:
+    wants = _wants_context(function, args)
+    if inspect.iscoroutinefunction(function):
+        own = AsyncContext.__new__(AsyncContext)
+        own.__dict__ = context.__dict__
+        coroutine = function(own, **args) if wants else function(**args)
+        return asyncio.run(_until_cancelled(coroutine, context.token))
+    return function(context, **args) if wants else function(**args)
+
+
+async def _until_cancelled(coroutine: Any, token: CancellationToken) -> object:  # noqa: ANN401
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(coroutine)
+    token.listen(lambda: loop.call_soon_threadsafe(task.cancel))
+    return await task
+
+
+def _wants_context(function: Callable[..., Any], args: dict[str, Any]) -> bool:
+    """Whether the first parameter is the context: it is named `ctx` or `context`, or annotated as one."""
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters or parameters[0].name in args:
+        return False
+    first = parameters[0]
+    return first.name in {"ctx", "context"} or "Context" in str(first.annotation)
+
+
+def _completed(result: object, bootstrap: Bootstrap) -> Outcome:
+    try:
+        encoded = msgspec.json.encode(result)
+    except (TypeError, msgspec.EncodeError) as error:
+        return Outcome(
+            outcome="failed", reason="raised", error=f"the result cannot be sent: {error}; return JSON-like values"
+        )
+    if bootstrap.output:
+        text = result.encode() if isinstance(result, str) else encoded
+        write_output(Path(bootstrap.shared) / bootstrap.output, text)
+    if len(encoded) > INLINE_BYTES_MAX:
+        path = Path(bootstrap.directory) / "result.json"
+        write_output(path, encoded)
+        return Outcome(outcome="completed", result_path=str(path))
+    return Outcome(outcome="completed", result=msgspec.json.decode(encoded))
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write so that a reader sees all of it or nothing."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(data)
+    temporary.replace(path)

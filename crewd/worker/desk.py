@@ -1,0 +1,177 @@
+"""What the worker's two threads share: reports not yet durable, messages not yet taken, the token. No I/O.
+
+Rule 1: one lock, one condition; the link's thread calls `heard_*` and `unsent`, the code's thread the rest.
+Rule 2: a report leaves the outbox when crewd says that it is durable, and not before.
+Rule 3: a message id is taken once, whatever the wire repeats (R4).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from crewd.protocol.limits import REPORTS_UNACKED_MAX
+from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, ReportBody, Settled
+
+if TYPE_CHECKING:
+    from crewd.worker.token import CancellationToken
+
+SEEN_MAX = 10_000
+"""Message ids remembered; crewd keeps at most 256 unsettled ones per attempt, so a repeat is always among them."""
+
+
+class Desk:
+    """See the module's text. `wake` tells the link's thread that there is something to send."""
+
+    def __init__(self, token: CancellationToken, wake: Callable[[], None]) -> None:
+        self.token = token
+        self._wake = wake
+        self._condition = threading.Condition()
+        self._outbox: deque[Report] = deque()
+        self._sent = 0
+        self._number = 0
+        self._seen: dict[str, None] = {}
+        self._steers: deque[Deliver] = deque()
+        self._follow_ups: deque[Deliver] = deque()
+        self._answers: dict[str, Deliver] = {}
+        self._open_asks: set[str] = set()
+        self._proposed = False
+        self._granted = False
+        self._over = False
+        token.listen(self._notify)
+
+    def _notify(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+
+    # -- the code's side ----------------------------------------------------------------------------------------
+
+    def report(self, body: ReportBody) -> None:
+        """Number a report and hand it to the link. Waits while too many are not durable (back-pressure)."""
+        with self._condition:
+            while len(self._outbox) >= REPORTS_UNACKED_MAX and not self.token.cancelled:
+                self._condition.wait()
+            self._number += 1
+            self._outbox.append(Report(number=self._number, body=body))
+        self._wake()
+
+    def next_steer(self) -> Deliver | None:
+        """The oldest steer that was not taken."""
+        with self._condition:
+            return self._steers.popleft() if self._steers else None
+
+    def next_follow_up(self) -> Deliver | None:
+        """The oldest follow-up that was not taken; none while a steer waits (steers go first)."""
+        with self._condition:
+            return self._follow_ups.popleft() if self._follow_ups and not self._steers else None
+
+    def wait_for_steer(self) -> Deliver | None:
+        """Wait for a steer; None when the work is over."""
+        with self._condition:
+            while not self._steers and not self._over:
+                self._condition.wait()
+            return self._steers.popleft() if self._steers and not self._over else None
+
+    def finish(self) -> None:
+        """The work is over: whoever waits here is let go."""
+        with self._condition:
+            self._over = True
+            self._condition.notify_all()
+
+    def open_ask(self, ask: str) -> None:
+        """An answer to this question will be taken."""
+        with self._condition:
+            self._open_asks.add(ask)
+
+    def wait_answer(self, ask: str, seconds: float | None) -> Deliver | None:
+        """Wait for the answer; None when the time has passed or the token has fired. Closes the question."""
+        with self._condition:
+            self._condition.wait_for(lambda: ask in self._answers or self.token.cancelled, seconds)
+            self._open_asks.discard(ask)
+            return self._answers.pop(ask, None)
+
+    def propose(self) -> None:
+        """A `StopProposed` is about to be reported."""
+        with self._condition:
+            self._proposed, self._granted = True, False
+
+    def wait_verdict(self) -> bool:
+        """Wait for the answer to the proposal: True if granted, False if there is more to do. Raises Cancelled."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._proposed or self.token.cancelled)
+            self.token.check()
+            return self._granted
+
+    def wait_durable(self, seconds: float | None = None) -> bool:
+        """Wait until every report is durable."""
+        with self._condition:
+            return self._condition.wait_for(lambda: not self._outbox, seconds)
+
+    def waiting(self) -> list[Report]:
+        """Reports that are not known to be durable."""
+        with self._condition:
+            return list(self._outbox)
+
+    # -- the link's side ----------------------------------------------------------------------------------------
+
+    def unsent(self) -> list[Report]:
+        """Reports not sent on this connection, oldest first; they count as sent now."""
+        with self._condition:
+            fresh = [report for report in self._outbox if report.number > self._sent]
+            if fresh:
+                self._sent = fresh[-1].number
+            return fresh
+
+    def heard_welcome(self, reports: int) -> None:
+        """A new connection: everything that is not durable is sent again."""
+        with self._condition:
+            self._drop(reports)
+            self._sent = reports
+
+    def heard_ack(self, upto: int) -> None:
+        """These reports are durable."""
+        with self._condition:
+            self._drop(upto)
+
+    def _drop(self, upto: int) -> None:
+        while self._outbox and self._outbox[0].number <= upto:
+            self._outbox.popleft()
+        self._condition.notify_all()
+
+    def heard_message(self, message: Deliver) -> None:
+        """A control message arrived, perhaps again."""
+        body: ReportBody
+        with self._condition:
+            if message.id in self._seen:
+                return
+            self._seen[message.id] = None
+            if len(self._seen) > SEEN_MAX:
+                del self._seen[next(iter(self._seen))]
+            reports: list[ReportBody] = [Delivered(id=message.id)]
+            match message.kind:
+                case "steer":
+                    self._steers.append(message)
+                case "follow_up":
+                    self._follow_ups.append(message)
+                case "response" if message.ask in self._open_asks and message.ask not in self._answers:
+                    self._answers[message.ask] = message
+                case "response":
+                    body = Settled(id=message.id, outcome="refused", reason="no_such_ask")
+                    reports.append(body)
+            for body in reports:
+                self._number += 1
+                self._outbox.append(Report(number=self._number, body=body))
+            self._condition.notify_all()
+        self._wake()
+
+    def heard_verdict(self, *, granted: bool) -> None:
+        """crewd answered the proposal to stop."""
+        with self._condition:
+            self._proposed, self._granted = False, granted
+            self._condition.notify_all()
+
+    def heard_cancel(self, order: CancelOrder) -> None:
+        """crewd wants the worker to stop."""
+        self.token.cancel(order.reason, order.grace_seconds, order.intent)

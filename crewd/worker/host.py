@@ -1,0 +1,92 @@
+"""The main of every worker process: read the bootstrap, connect, run the code, say how it ended, and go.
+
+The last words (every report that may not be durable, the outcome among them) are written to the attempt's directory before
+they are sent: if crewd is away and the worker is ended, the guardian finds them there and nothing finished is lost.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from crewd.clock import SystemChance, SystemClock
+from crewd.protocol.hands import Bootstrap
+from crewd.protocol.ids import IdSource
+from crewd.protocol.limits import NOTE_CHARS_MAX
+from crewd.protocol.redact import clip
+from crewd.protocol.reports import Outcome, Report
+from crewd.worker.call import hear_term, load, run_call, write_output
+from crewd.worker.command import run_command
+from crewd.worker.context import Context
+from crewd.worker.declare import capabilities_of
+from crewd.worker.desk import Desk
+from crewd.worker.link import Link, Waker
+from crewd.worker.token import CancellationToken
+
+LAST_WORDS = "last_words"
+_EXIT = {"completed": 0, "failed": 1, "cancelled": 3}
+
+
+def host_main(path: Path) -> int:
+    """Carry out the attempt that the bootstrap file describes. The exit code of the worker process."""
+    bootstrap = msgspec.msgpack.decode(path.read_bytes(), type=Bootstrap)
+    path.unlink()  # it holds the token
+    gc.enable()
+    sys.argv = ["crewd-worker"]
+    os.environ["CREWD_GOAL"] = bootstrap.goal
+    os.environ["CREWD_TASK"] = bootstrap.task
+    os.environ["CREWD_OUTPUTS"] = bootstrap.shared
+    clock = SystemClock()
+    token, waker = CancellationToken(clock), Waker()
+    desk = Desk(token, waker.wake)
+    if bootstrap.worker.runtime == "exec":
+        outcome = _host_command(bootstrap, desk, clock, waker)
+    else:
+        outcome = _host_call(bootstrap, desk, clock, waker)
+    return _EXIT[outcome.outcome]
+
+
+def _host_command(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker) -> Outcome:
+    capabilities = ("steer",) if bootstrap.worker.stdin == "lines" else ()
+    link = Link(bootstrap, capabilities, clock, waker)
+    hear_term(desk.token, interrupt=False)
+    link.start(desk)
+    return _say(run_command(bootstrap, desk), bootstrap, desk, link)
+
+
+def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker) -> Outcome:
+    try:
+        function = load(bootstrap.worker.call)
+    except BaseException as error:  # noqa: BLE001 (user code runs at import)
+        traceback.print_exc()
+        link = Link(bootstrap, (), clock, waker)
+        link.start(desk)
+        text = clip(f"{type(error).__name__}: {error}", NOTE_CHARS_MAX)
+        return _say(Outcome(outcome="failed", reason="raised", error=text), bootstrap, desk, link)
+    link = Link(bootstrap, capabilities_of(function), clock, waker)
+    context = Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
+    link.start(desk)
+    hear_term(desk.token, interrupt=True)
+    outcome = run_call(function, bootstrap, context)
+    hear_term(desk.token, interrupt=False)  # what follows must not be cut short: last words, goodbye
+    return _say(outcome, bootstrap, desk, link)
+
+
+def _say(outcome: Outcome, bootstrap: Bootstrap, desk: Desk, link: Link) -> Outcome:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    desk.finish()
+    desk.report(outcome)
+    waiting: list[Report] = desk.waiting()
+    try:
+        write_output(Path(bootstrap.directory) / LAST_WORDS, msgspec.msgpack.encode(waiting))
+    except OSError:
+        traceback.print_exc()  # the disk is full: the report below is the only copy then
+    desk.wait_durable()  # the guardian ends a worker whose crewd stays away
+    link.stop()
+    return outcome

@@ -1,0 +1,39 @@
+"""A control message as worker code holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from crewd.protocol.limits import NOTE_CHARS_MAX
+from crewd.protocol.redact import clip
+from crewd.protocol.reports import ReportBody, Settled
+
+
+@dataclass(slots=True)
+class Message:
+    """A steer or follow-up that was handed over (its receipt says `applied`). It settles once.
+
+    Say `done` or `refuse`, or nothing: then it is done when the code comes back for the next one or returns.
+    """
+
+    id: str
+    kind: str
+    text: str
+    _report: Callable[[ReportBody], None] = field(repr=False)
+    settled: bool = False
+
+    def done(self, note: str = "") -> None:
+        """It was carried out; `note` goes into the receipt."""
+        self._settle(Settled(id=self.id, outcome="done", note=clip(note, NOTE_CHARS_MAX)))
+
+    def refuse(self, note: str = "") -> None:
+        """It was read and will not be carried out."""
+        self._settle(
+            Settled(id=self.id, outcome="refused", reason="refused_by_worker", note=clip(note, NOTE_CHARS_MAX))
+        )
+
+    def _settle(self, body: Settled) -> None:
+        if not self.settled:
+            self.settled = True
+            self._report(body)
