@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from crewd.actors.actor import Actor, Stop
-from crewd.actors.exits import Down, ExitKind, ExitReason, StartFailed
+from crewd.actors.exits import NORMAL, Down, ExitKind, ExitReason, StartFailed
 from crewd.actors.inbox import Lane
 from crewd.actors.ref import Ref
 from crewd.actors.restarts import (
@@ -90,11 +90,10 @@ class Supervisor(Actor):
         now = self.context.now()
         match message:
             case StartDynamic(spec):
-                if spec.name not in self._specs:
-                    self._specs[spec.name] = spec
-                    self._feed(Added(Child(spec.name, spec.restart), now))
+                self.start_dynamic(spec)
             case Started(ref):
                 if self._refs.get(ref.name) is ref:
+                    self.child_started(ref)
                     self._feed(ChildUp(ref.name, now))
             case Down(ref, reason, _):
                 if self._refs.get(ref.name) is ref:
@@ -113,6 +112,24 @@ class Supervisor(Actor):
                 self._feed(Proceed(now))
             case _:
                 self.receive_other(message)
+
+    def start_dynamic(self, spec: ChildSpec) -> None:
+        """One more child; a name that is there already changes nothing."""
+        if spec.name not in self._specs:
+            self._specs[spec.name] = spec
+            self._feed(Added(Child(spec.name, spec.restart), self.context.now()))
+
+    def leave(self) -> None:
+        """End the children and then this actor, normally."""
+        self._feed(EndAsked(NORMAL, self.context.now()))
+
+    def on_stop(self) -> None:
+        """However this actor ended, its children do not outlive it."""
+        for ref in reversed(self._refs.values()):
+            ref.offer(Stop(), lane=Lane.CONTROL)
+
+    def child_started(self, ref: Ref[Any]) -> None:
+        """A child's `on_start` has finished."""
 
     def receive_other(self, message: Any) -> None:  # noqa: ANN401
         """A message that is not about supervision; subclasses that own more than children take it."""

@@ -71,6 +71,13 @@ class Confirm(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
 
 
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What of this worker? Answered by `Started`, `Exited` or `Gone`; nothing yet if it is about to be born."""
+
+    task: str
+    epoch: int
+
+
 class Retire(msgspec.Struct, frozen=True, kw_only=True):
     """End every worker quickly, then the guardian itself."""
 
@@ -117,13 +124,14 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
 
 
-Order = Attach | Spawn | End | Confirm | Retire
+Order = Attach | Spawn | End | Confirm | Query | Retire
 Notice = Started | Exited | Gone | Attached
 ORDERS: dict[str, type[Order]] = {
     "attach": Attach,
     "spawn": Spawn,
     "end": End,
     "confirm": Confirm,
+    "query": Query,
     "retire": Retire,
 }
 NOTICES: dict[str, type[Notice]] = {"started": Started, "exited": Exited, "gone": Gone, "attached": Attached}

@@ -13,21 +13,37 @@ from typing import TYPE_CHECKING, Any
 from crewd.actors import Actor, Lane, Ref
 from crewd.protocol.errors import Conflict, CrewdError, InvariantError, StoreUnavailable
 from crewd.protocol.events import Draft, Event, RunCreated
-from crewd.protocol.rows import MessageRow, RunRow
+from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
 from crewd.store.cache import Cache
 from crewd.store.fold import fold
-from crewd.store.messages import Append, Committed, Delayed, Known, NewMessage, NewRun, Published, Put, Rejected
+from crewd.store.messages import (
+    Append,
+    Committed,
+    Delayed,
+    Known,
+    LiveRun,
+    LiveRuns,
+    Load,
+    LoadLive,
+    NewMessage,
+    NewRun,
+    Published,
+    Put,
+    Rejected,
+)
 from crewd.store.overlay import FLUSH_SECONDS, Overlay
 
 if TYPE_CHECKING:
     from crewd.actors.timers import Timer
     from crewd.clock import Clock
-    from crewd.store.database import Database
+    from crewd.store.database import Database, ReadOnly
 
 RETRY_SECONDS = 0.5
 """Between two tries on a disk that refuses."""
 PENDING_MAX = 20_000
 """Appends kept while the disk refuses; one more ends this actor (its supervisor starts it again, crewd says so)."""
+LOAD_MAX = 1_000_000
+"""Rows of one kind read at once; more than a run can have."""
 SEQS_MAX = 10_000
 """Runs whose last seq is remembered; beyond it the memory is emptied and filled again from the database."""
 
@@ -44,10 +60,17 @@ class StoreActor(Actor):
     batch_max = 1_024
 
     def __init__(
-        self, open_database: Callable[[], Database], clock: Clock, overlay: Overlay, listener: Callable[[], Ref[Any] | None]
+        self,
+        open_database: Callable[[], Database],
+        open_reader: Callable[[], ReadOnly],
+        clock: Clock,
+        overlay: Overlay,
+        listener: Callable[[], Ref[Any] | None],
     ) -> None:
         super().__init__()
         self._open = open_database
+        self._open_reader = open_reader
+        self._loads: list[Load | LoadLive] = []
         self._clock = clock
         self._overlay = overlay
         self._listener = listener
@@ -60,6 +83,7 @@ class StoreActor(Actor):
     def on_start(self) -> None:
         """Open the database; raises StoreUnavailable if that fails."""
         self._database = self._open()
+        self._reader = self._open_reader()
         self._cache = Cache(self._database)
         self._seq = self._database.last_seq()
 
@@ -73,6 +97,7 @@ class StoreActor(Actor):
                 database.commit((), (), self._overlay.take())
                 self._overlay.written()
         finally:
+            self._reader.close()
             database.close()
 
     def receive(self, message: Any) -> None:  # noqa: ANN401
@@ -82,6 +107,8 @@ class StoreActor(Actor):
                 if len(self._batch) >= PENDING_MAX:
                     raise StoreUnavailable("the disk refuses writes and too much waits for it")
                 self._batch.append(message)
+            case Load() | LoadLive():
+                self._loads.append(message)
             case Put(key, value):
                 self._overlay.put(key, value)
                 if self._flush is None:
@@ -100,6 +127,27 @@ class StoreActor(Actor):
             self._commit()
         elif self._flush is None and self._overlay.waiting:
             self._commit()
+        if self._loads and not self._failing:
+            for load in self._loads:
+                self._answer(load)
+            self._loads = []
+
+    def _answer(self, load: Load | LoadLive) -> None:
+        if isinstance(load, LoadLive):
+            found = self._reader.runs(ended=False, limit=LOAD_MAX)
+            load.reply_to.offer(LiveRuns(tuple(run.id for run in reversed(found))), lane=Lane.CONTROL)
+            return
+        run, rows = self._reader.row(RunRow, load.run), self._reader.rows_of
+        if run is not None:
+            live = LiveRun(
+                run=run,
+                tasks=tuple(rows(TaskRow, run.id, LOAD_MAX)),
+                attempts=tuple(rows(AttemptRow, run.id, LOAD_MAX)),
+                messages=tuple(rows(MessageRow, run.id, LOAD_MAX)),
+                asks=tuple(rows(AskRow, run.id, LOAD_MAX)),
+                operations=tuple(rows(OperationRow, run.id, LOAD_MAX)),
+            )
+            load.reply_to.offer(live, lane=Lane.CONTROL)
 
     def _refuse_admissions(self) -> None:
         kept: list[Append] = []
@@ -135,7 +183,8 @@ class StoreActor(Actor):
                     made = f"{draft.run} {append.guard.digest}"
                     requests.append((f"request:{append.guard.request_id}", made.encode()))
             events += mine
-            answers.append((append.reply_to, Committed(append.token, tuple(mine))))
+            row = self._cache.get(MessageRow, append.guard.id) if isinstance(append.guard, NewMessage) else None
+            answers.append((append.reply_to, Committed(append.token, tuple(mine), row.receipt if row else None)))
         try:
             if events or self._overlay.waiting:
                 self._database.commit(events, self._cache.changed(), [*self._overlay.take(), *requests])
@@ -143,6 +192,7 @@ class StoreActor(Actor):
             self._keep_trying()
             return
         self._overlay.written()
+        receipts = tuple(row.receipt for _, _, row in self._cache.changed() if isinstance(row, MessageRow))
         self._cache.settle()
         self._failing, self._batch, self._told, self._seq = False, [], 0, seq
         self._seqs.update(seqs)
@@ -152,7 +202,7 @@ class StoreActor(Actor):
             reply_to.offer(answer, lane=Lane.CONTROL)
         listener = self._listener()
         if events and listener is not None:
-            listener.offer(Published(tuple(events)))
+            listener.offer(Published(tuple(events), receipts))
 
     def _keep_trying(self) -> None:
         """Nothing was written: forget what was folded, keep the facts, refuse the admissions, come back soon."""

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from crewd.protocol.errors import CrewdError
     from crewd.protocol.events import Draft, Event
     from crewd.protocol.requests import Reply, Request
-    from crewd.protocol.rows import MessageRow, RunRow
+    from crewd.protocol.receipts import Receipt
+    from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,11 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The events are on disk and the rows follow them."""
+    """The events are on disk and the rows follow them. `receipt` is of the message that the guard named."""
 
     token: int
     events: tuple[Event, ...]
+    receipt: Receipt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,13 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Events just committed, for the gateway. A gap in seq means that one of these was lost to a full inbox."""
+    """Events just committed, and the receipts that they changed, for the gateway.
+
+    A gap in seq means that one of these was lost to a full inbox.
+    """
 
     events: tuple[Event, ...]
+    receipts: tuple[Receipt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +103,10 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a `Read`, a `Resolve` or a `LoadLive`."""
+    """The answer to a `Read` or a `Resolve`."""
 
     token: int
-    reply: Reply | Resolved | tuple[LiveRun, ...] | CrewdError
+    reply: Reply | Resolved | CrewdError
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +128,33 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class LoadLive:
-    """Every run that has not ended, with all its rows: what a start begins with."""
+    """The ids of all runs that have not ended: what a start begins with. For the store."""
 
     reply_to: Ref[Any]
-    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRuns:
+    """Answers `LoadLive`."""
+
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """All rows of one run, as they are after everything that was told to the store before. For the store."""
+
+    run: str
+    reply_to: Ref[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
-    """All rows of one run."""
+    """Answers `Load`."""
 
     run: RunRow
-    tasks: tuple[Any, ...]
-    attempts: tuple[Any, ...]
-    messages: tuple[Any, ...]
-    asks: tuple[Any, ...]
-    operations: tuple[Any, ...]
+    tasks: tuple[TaskRow, ...]
+    attempts: tuple[AttemptRow, ...]
+    messages: tuple[MessageRow, ...]
+    asks: tuple[AskRow, ...]
+    operations: tuple[OperationRow, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,8 +11,8 @@ import msgspec
 from crewd.actors import Actor, Lane
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import CrewdError, InvariantError, NotFound, StoreUnavailable, UsageError
-from crewd.protocol.ids import MESSAGE, is_id, task_id
-from crewd.protocol.limits import ROWS_MAX
+from crewd.protocol.ids import ASK, MESSAGE, is_id, task_id
+from crewd.protocol.limits import LOG_CHUNK_BYTES_MAX, ROWS_MAX
 from crewd.protocol.rows import (
     ArtifactRow,
     AskRow,
@@ -22,7 +23,9 @@ from crewd.protocol.rows import (
     RunRow,
     TaskRow,
 )
-from crewd.store.messages import Answer, LiveRun, LoadLive, Read, Resolve, Resolved
+from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL
+from crewd.store.fold import attempt_key
+from crewd.store.messages import Answer, Read, Resolve, Resolved
 from crewd.store.rebuild import rebuild
 
 if TYPE_CHECKING:
@@ -31,11 +34,10 @@ if TYPE_CHECKING:
 
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
 _PREFIX_MIN = 4
-_LIVE_ROWS_MAX = 1_000_000
 
 
 class Reader(Actor):
-    """Answers `Read`, `Resolve` and `LoadLive`. Decides nothing."""
+    """Answers `Read` and `Resolve`. Decides nothing."""
 
     def __init__(self, open_reader: Callable[[], ReadOnly], overlay: Overlay) -> None:
         super().__init__()
@@ -60,8 +62,6 @@ class Reader(Actor):
                     reply = self.answer(request)
                 case Resolve(selector):
                     reply = self.resolve(selector)
-                case LoadLive():
-                    reply = tuple(self._everything(run) for run in self._database.runs(ended=False, limit=_LIVE_ROWS_MAX))
                 case _:
                     raise TypeError(f"the reader does not know {message!r}")
         except UsageError as error:
@@ -73,6 +73,12 @@ class Reader(Actor):
     def resolve(self, selector: str) -> Resolved:
         """The run and task that a selector means. NotFound if none, UsageError if several."""
         text, _, step = selector.partition("/")
+        if is_id(selector, ASK):
+            asked = self._database.row(AskRow, selector)
+            run_row = None if asked is None else self._database.row(RunRow, asked.run)
+            if asked is None or run_row is None:
+                raise NotFound(f"no question has the id {selector}", hint="crew inbox lists open ones")
+            return Resolved(run_row, asked.task)
         if not text:
             raise UsageError("the selector is empty", hint="give a run's name or id, or RUN/STEP")
         found = self._database.runs_matching(text, 2)
@@ -132,24 +138,37 @@ class Reader(Actor):
                 return rq.EventsReply(events=tuple(events[:limit]), more=len(events) > limit)
             case rq.Doctor(again):
                 return self._doctor(again=again)
+            case rq.ReadLog():
+                return self._log(request)
             case _:
                 raise UsageError(f"{type(request).__name__} is not a question")
+
+    def _log(self, request: rq.ReadLog) -> rq.LogReply:
+        resolved = self.resolve(request.task)
+        tasks = self._database.rows_of(TaskRow, resolved.run.id, ROWS_MAX)
+        chosen = [task for task in tasks if task.id == resolved.task or not resolved.task]
+        if len(chosen) > 1:
+            steps = ", ".join(task.step for task in chosen)
+            raise UsageError(f"run {resolved.run.name} has several logs", hint=f"name one: {resolved.run.name}/STEP of {steps}")
+        task = chosen[0]
+        attempt = self._database.row(AttemptRow, attempt_key(task.id, request.epoch or task.epoch))
+        if attempt is None:
+            return rq.LogReply(data=b"", offset=0, next=0, size=0, ended=task.status in TASK_TERMINAL)
+        ended = attempt.status in ATTEMPT_TERMINAL
+        try:
+            with (Path(attempt.directory) / request.stream).open("rb") as file:
+                size = file.seek(0, 2)
+                offset = min(size, request.offset if request.offset >= 0 else max(0, size + request.offset))
+                file.seek(offset)
+                data = file.read(max(1, min(request.limit, LOG_CHUNK_BYTES_MAX)))
+        except FileNotFoundError:
+            return rq.LogReply(data=b"", offset=0, next=0, size=0, ended=ended)
+        return rq.LogReply(data=data, offset=offset, next=offset + len(data), size=size, ended=ended)
 
     def _progress(self, run: str) -> tuple[Progress, ...]:
         prefix = f"progress:{run}/"
         merged = self._overlay.over(self._database.latest(prefix), prefix)
         return tuple(_PROGRESS.decode(value) for value in merged.values())
-
-    def _everything(self, run: RunRow) -> LiveRun:
-        rows = self._database.rows_of
-        return LiveRun(
-            run=run,
-            tasks=tuple(rows(TaskRow, run.id, _LIVE_ROWS_MAX)),
-            attempts=tuple(rows(AttemptRow, run.id, _LIVE_ROWS_MAX)),
-            messages=tuple(rows(MessageRow, run.id, _LIVE_ROWS_MAX)),
-            asks=tuple(rows(AskRow, run.id, _LIVE_ROWS_MAX)),
-            operations=tuple(rows(OperationRow, run.id, _LIVE_ROWS_MAX)),
-        )
 
     def _show(self, run: RunRow) -> rq.ShowReply:
         self._database.snapshot()

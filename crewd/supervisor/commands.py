@@ -10,9 +10,12 @@ from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import CrewdError
 from crewd.protocol.rows import CancelInfo
-from crewd.store.messages import LiveRun
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.run.decide import AttemptOver
+
+
+Reply = rq.Reply | rq.GetReceipt | rq.Show | CrewdError
+"""What a command leads to; a `GetReceipt` or `Show` is a question that the gateway asks the reader on the caller's behalf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Respond:
     """The reply to a caller's request, for the gateway to send."""
 
     caller: Caller
-    reply: rq.Reply | CrewdError
+    reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class ToWorker:
 
 @dataclass(frozen=True, slots=True)
 class ToGuardian:
-    """An order for the guardian link to send. Dropped while there is no guardian: `GuardianKnows` repairs that."""
+    """An order for the guardian link to send. Births wait for a guardian; the rest is said again when one attaches."""
 
     order: hands.Order
 
@@ -116,13 +119,6 @@ class GuardianSays:
     """A fact about one worker."""
 
     notice: hands.Started | hands.Exited | hands.Gone
-
-
-@dataclass(frozen=True, slots=True)
-class GuardianReady:
-    """A guardian is attached and has told all it knows; `known` are the workers and exits that it named."""
-
-    known: frozenset[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +133,6 @@ class Over:
     """A controller's attempt is over and durable."""
 
     over: AttemptOver
-
-
-@dataclass(frozen=True, slots=True)
-class Restore:
-    """Rows of a run that was live when crewd ended."""
-
-    live: LiveRun
 
 
 @dataclass(frozen=True, slots=True)

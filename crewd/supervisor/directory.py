@@ -14,10 +14,11 @@ from crewd.protocol.errors import Unavailable
 
 @dataclass(slots=True)
 class Directory:
-    """See the module's text. `attempts` is keyed by task id and epoch, `runs` by run id."""
+    """See the module's text. `attempts` is keyed by task id and epoch, `runs` by run id, `names` gives the id of a living run's name."""
 
     parts: dict[str, Ref[Any]] = field(default_factory=dict)
     runs: dict[str, Ref[Any]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     attempts: dict[tuple[str, int], Ref[Any]] = field(default_factory=dict)
 
     def part(self, name: str) -> Ref[Any]:

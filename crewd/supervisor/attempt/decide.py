@@ -8,7 +8,6 @@ Rule 4: every report number is taken once; a report of the worker's last words c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -59,6 +58,7 @@ class Attempt:
     outcome: rp.Outcome | None = None
     start_by: float | None = None
     start_failed: bool = False
+    pid: int | None = None
 
     @property
     def over(self) -> bool:
@@ -185,6 +185,11 @@ class SpawnWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class AskGuardian:
+    """Let the guardian say what it knows of this worker."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndWorker:
     """Order the guardian's ladder. Performed even when the disk refuses (`urgent`): killing needs no promise."""
 
@@ -248,8 +253,8 @@ class ReserveDone:
 
 
 AttemptEffect = (
-    SpawnWorker | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun | ReserveDone
-)
+    SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun | ReserveDone
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +281,8 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
         case Reserved(at):
             return _reserved(state, at)
         case Resume():
-            return replace(state, reserved=True, spawned=state.status is not AttemptStatus.RESERVED), NOTHING
+            state = replace(state, reserved=True, spawned=state.status is not AttemptStatus.RESERVED)
+            return state, Decision(effects=(AskGuardian(),))
         case Send():
             return _send(state, event)
         case NotAdmitted(key):
@@ -292,7 +298,7 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
         case Reported(report, wall):
             return _reported(state, report, wall)
         case Started(body):
-            return replace(state, spawned=True), Decision((body,))
+            return _started(state, body)
         case Ended(exited, last_words, wall):
             return _ended(state, exited, last_words, wall)
         case Unknown(at):
@@ -523,6 +529,18 @@ def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
     return state, Decision((body,), (EndWorker(GRACE_SECONDS_DEFAULT, TERM_SECONDS_GRACEFUL),))
 
 
+def _started(state: Attempt, body: ev.AttemptStarted) -> Next:
+    """The process exists. Heard again after every new guardian: an end that was ordered is ordered again."""
+    news = (body,) if state.pid != body.pid else ()
+    state = replace(state, spawned=True, pid=body.pid)
+    effects: tuple[AttemptEffect, ...] = ()
+    if state.cancel is not None:
+        effects = (_ladder(state.cancel),)
+    elif state.outcome is not None or state.start_failed:
+        effects = (EndWorker(GRACE_SECONDS_DEFAULT, TERM_SECONDS_GRACEFUL),)
+    return state, Decision(news, effects)
+
+
 # -- the end --------------------------------------------------------------------------------------------------------
 
 
@@ -597,6 +615,8 @@ def _verdict(state: Attempt, exited: Exited) -> tuple[AttemptStatus, str, str]:
 
 def _unknown(state: Attempt, at: float) -> Next:
     """Nobody knows the worker. A reservation is carried out now; a worker that had been started is lost."""
+    if not state.reserved:
+        return state, NOTHING
     if state.cancel is not None:
         return _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
     if state.status is AttemptStatus.RESERVED:
@@ -641,6 +661,3 @@ def _due(state: Attempt, at: float) -> Next:
         state = replace(state, start_by=None, start_failed=True, status=AttemptStatus.ENDING)
         effects.append(EndWorker(0.0, TERM_SECONDS_GRACEFUL))
     return state, Decision(tuple(settled), tuple(effects))
-
-
-Decide = Callable[[Attempt, AttemptEvent], Next]

@@ -243,10 +243,19 @@ class Guardian:
                 self._end((task, epoch), grace_seconds, term_seconds, "ended")
             case hands.Confirm(task, epoch):
                 self._exits.confirm((task, epoch))
+            case hands.Query(task, epoch):
+                self._say_what_of((task, epoch))
             case hands.Retire():
                 self._retire()
             case _:
                 assert_never(order)
+
+    def _say_what_of(self, key: Key) -> None:
+        charge = self._charges.get(key)
+        if charge is not None:
+            self._tell_started(charge)
+        else:
+            self._tell(self._exits.get(key) or hands.Gone(task=key[0], epoch=key[1]))
 
     def _tell_started(self, charge: Charge) -> None:
         if charge.main is not None:
@@ -445,8 +454,7 @@ class Guardian:
     def _end(self, key: Key, grace_seconds: float, term_seconds: float, cause: hands.Cause) -> None:
         charge = self._charges.get(key)
         if charge is None:
-            record = self._exits.get(key)
-            self._tell(record or hands.Gone(task=key[0], epoch=key[1]))
+            self._say_what_of(key)
             return
         now = self._clock.monotonic()
         if not charge.main_over:

@@ -1,0 +1,230 @@
+"""The controller of one attempt: the thin shell round `decide`. Reserved and durable before any spawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_never
+
+import msgspec
+
+from crewd.actors import Actor, ActorDead, Lane, Timer
+from crewd.protocol import hands
+from crewd.protocol import reports as rp
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import Busy, Refused
+from crewd.protocol.events import AttemptStarted, Draft
+from crewd.protocol.receipts import Receipt
+from crewd.protocol.workflow import Step
+from crewd.store.messages import Committed, Delayed, Known, NewMessage, Put, Rejected
+from crewd.supervisor import commands as cm
+from crewd.supervisor.attempt import decide as at
+from crewd.supervisor.directory import GATEWAY, GUARDIAN, STORE
+from crewd.supervisor.journal import Journal
+from crewd.supervisor.run.decide import AttemptOver
+
+if TYPE_CHECKING:
+    from crewd.protocol.rows import RunRow
+    from crewd.supervisor.services import Services
+
+
+class Controller(Actor):
+    """Performs what `decide` decides. It knows sockets, disks and processes only as the names of other actors."""
+
+    data_max = 2_000
+
+    def __init__(self, services: Services, run: RunRow, step: Step, state: at.Attempt, *, fresh: bool) -> None:
+        super().__init__()
+        self._services = services
+        self._run = run
+        self._step = step
+        self._state = state
+        self._fresh = fresh
+        self._receipts: dict[str, Receipt] = {}
+        self._alarms: dict[float, Timer] = {}
+        self._result: tuple[str, object, str] = ("", None, "")
+
+    def on_start(self) -> None:
+        """Enter the directory; reserve, or find out what became of the worker."""
+        directory, key = self._services.directory, (self._state.task, self._state.epoch)
+        directory.attempts[key] = self.ref
+        self._journal: Journal[at.AttemptEffect] = Journal(
+            self.ref, lambda: directory.part(STORE), self._perform, self._is_urgent
+        )
+        if self._fresh:
+            self._feed(at.Reserve(str(self._services.home.attempt(*key))))
+        else:
+            self._feed(at.Resume())
+        for mail in self._state.mailbox.mails:
+            if mail.expires_at is not None:
+                self._perform(at.AlarmAt(mail.expires_at))
+
+    def on_stop(self) -> None:
+        """Leave the directory."""
+        key = (self._state.task, self._state.epoch)
+        if self._services.directory.attempts.get(key) is self.ref:
+            del self._services.directory.attempts[key]
+
+    def receive(self, message: Any) -> None:  # noqa: ANN401
+        """Translate messages into events of the machine."""
+        match message:
+            case Committed(_, _, receipt):
+                if receipt is not None:
+                    self._receipts[receipt.id] = receipt
+                self._journal.heard(message)
+            case Known() | Rejected() | Delayed():
+                self._journal.heard(message)
+            case cm.Post(mail, sender, digest, deadline_at, caller):
+                self._feed(at.Send(mail, sender, digest, deadline_at, caller))
+            case cm.TakeBack(key, caller):
+                self._feed(at.Withdraw(key, caller))
+            case cm.EndAttempt(cancel):
+                self._feed(at.Cancel(cancel))
+            case cm.WorkerConnected(hello):
+                self._feed(at.Connected(hello))
+            case cm.WorkerDisconnected():
+                self._feed(at.Disconnected())
+            case cm.WorkerReported(report):
+                self._feed(at.Reported(report, self._services.clock.wall()))
+            case cm.GuardianSays(notice):
+                self._hear_guardian(notice)
+            case cm.Tick(due):
+                self._alarms.pop(due, None)
+                self._feed(at.Due(self.context.now()))
+            case _:
+                raise TypeError(f"a controller does not know {message!r}")
+
+    def _hear_guardian(self, notice: hands.Started | hands.Exited | hands.Gone) -> None:
+        match notice:
+            case hands.Started(_, _, pid, start_time, boot_id, adopted):
+                body = AttemptStarted(pid=pid, start_time=start_time, boot_id=boot_id, adopted=adopted)
+                self._feed(at.Started(body))
+            case hands.Exited():
+                self._feed(at.Ended(notice, _words(notice.last_words), self._services.clock.wall()))
+            case hands.Gone():
+                self._feed(at.Unknown(self.context.now()))
+            case _:
+                assert_never(notice)
+
+    def _feed(self, event: at.AttemptEvent) -> None:
+        self._state, decision = at.decide(self._state, event)
+        outcome = self._state.outcome
+        if outcome is not None:
+            self._result = (outcome.error, outcome.result, outcome.result_path)
+        task, epoch = self._state.task, self._state.epoch
+        drafts = [
+            Draft(body, self._run.id, task, epoch, decision.causation, "worker" if getattr(body, "report", 0) else "crewd")
+            for body in decision.events
+        ]
+        admits = decision.admits
+        if admits is None:
+            self._journal.record(drafts, decision.effects)
+            return
+        self._journal.record(
+            drafts,
+            decision.effects,
+            guard=NewMessage(admits.mail.id, admits.digest),
+            refused=lambda answer: self._not_admitted(admits, answer),
+        )
+
+    def _not_admitted(self, send: at.Send, answer: Known | Rejected) -> None:
+        caller = send.caller
+        mail = self._state.mailbox.get(send.mail.id)
+        if mail is not None and mail.order == send.mail.order:  # the one that this very request put there
+            self._state, _ = at.decide(self._state, at.NotAdmitted(send.mail.id))
+        if isinstance(answer, Rejected):
+            self._respond(caller, answer.error)
+        else:
+            row = answer.row
+            self._respond(caller, rq.ReceiptReply(receipt=getattr(row, "receipt")))  # noqa: B009 (a guard of a message)
+
+    def _is_urgent(self, effect: at.AttemptEffect) -> bool:
+        return isinstance(effect, at.EndWorker) or (isinstance(effect, at.Say) and effect.urgent)
+
+    def _respond(self, caller: object, reply: Any) -> None:  # noqa: ANN401
+        if isinstance(caller, cm.Caller):
+            self._services.directory.part(GATEWAY).offer(cm.Respond(caller, reply), lane=Lane.CONTROL)
+
+    def _perform(self, effect: at.AttemptEffect) -> None:
+        task, epoch = self._state.task, self._state.epoch
+        match effect:
+            case at.SpawnWorker():
+                self._order(hands.Spawn(bootstrap=self._bootstrap()))
+            case at.AskGuardian():
+                self._order(hands.Query(task=task, epoch=epoch))
+            case at.EndWorker(grace_seconds, term_seconds):
+                self._order(hands.End(task=task, epoch=epoch, grace_seconds=grace_seconds, term_seconds=term_seconds))
+            case at.Confirm():
+                self._order(hands.Confirm(task=task, epoch=epoch))
+            case at.Say(order):
+                self._say(order)
+            case at.TellReceipt(caller, key):
+                receipt = self._receipts.pop(key, None)
+                self._respond(caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
+            case at.TellBusy(caller):
+                self._respond(caller, Busy(f"worker {task} has too many unsettled messages", hint="try again later"))
+            case at.TellCannotWithdraw(caller, key):
+                self._respond(caller, Refused(f"message {key} may be with its worker already", hint="see its receipt"))
+            case at.AlarmAt(due):
+                if due not in self._alarms:
+                    self._alarms[due] = self.context.after(max(0.0, due - self.context.now()), cm.Tick(due))
+            case at.ReserveDone():
+                self._feed(at.Reserved(self.context.now()))
+            case at.TellRun(ended):
+                self._leave(ended)
+            case _:
+                assert_never(effect)
+
+    def _say(self, order: rp.ToWorker) -> None:
+        if isinstance(order, rp.Deliver) and (not self._state.connected or self._state.cancel is not None):
+            return  # it waits for the next hello, or will be settled by the end
+        if isinstance(order, rp.WorkerWelcome):
+            order = msgspec.structs.replace(order, heartbeat_seconds=self._services.config.heartbeat_seconds)
+        gateway = self._services.directory.parts.get(GATEWAY)
+        if gateway is not None:
+            gateway.offer(cm.ToWorker(self._state.task, self._state.epoch, order), lane=Lane.CONTROL)
+
+    def _order(self, order: hands.Order) -> None:
+        link = self._services.directory.parts.get(GUARDIAN)
+        if link is not None:  # a new link asks about every attempt
+            link.offer(cm.ToGuardian(order), lane=Lane.CONTROL)
+
+    def _leave(self, ended: at.ev.AttemptEnded) -> None:
+        state = self._state
+        error, result, result_path = self._result
+        over = AttemptOver(
+            state.task, ended, error=error, result=result, result_path=result_path,
+            undelivered=state.mailbox.undelivered,
+        )  # fmt: skip
+        store = self._services.directory.part(STORE)
+        store.offer(Put(f"progress:{state.task}", None))
+        run = self._services.directory.runs.get(self._run.id)
+        if run is None:
+            raise ActorDead(f"run {self._run.id} is not there; it finds the end in its rows when it comes back")
+        run.tell(cm.Over(over), lane=Lane.CONTROL)
+        self.exit()
+
+    def _bootstrap(self) -> hands.Bootstrap:
+        task, epoch, home = self._state.task, self._state.epoch, self._services.home
+        return hands.Bootstrap(
+            task=task,
+            epoch=epoch,
+            token=self._services.tokens.of(task, epoch),
+            endpoint=home.workers_endpoint,
+            directory=str(home.attempt(task, epoch)),
+            shared=str(home.shared(self._run.id)),
+            cwd=self._run.cwd,
+            goal=self._run.goal,
+            text=self._step.text.replace("{goal}", self._run.goal),
+            reads=self._step.reads,
+            output=self._step.output,
+            worker=self._step.worker,
+        )
+
+
+def _words(raw: bytes) -> tuple[rp.Report, ...]:
+    """The reports that a worker left behind; none if the file was cut short by the worker's end."""
+    if not raw:
+        return ()
+    try:
+        return tuple(msgspec.msgpack.decode(raw, type=list[rp.Report]))
+    except msgspec.DecodeError:
+        return ()

@@ -1,0 +1,395 @@
+"""The actor of one run: the thin shell round `decide`, and the supervisor of its controllers.
+
+It begins by reading its own rows, so that a new run, one that crewd finds after a crash, and one whose actor was restarted
+all take the same path.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_never
+
+from crewd.actors import ChildSpec, ExitReason, Lane, Ref, Restart, Supervisor
+from crewd.protocol import reports as rp
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import Busy, CrewdError, InvariantError, Unavailable, UsageError
+from crewd.protocol.events import AttemptEnded, Draft, MessageAccepted, MessageSettled
+from crewd.protocol.ids import split_task_id
+from crewd.protocol.reasons import RefusalReason
+from crewd.protocol.receipts import Level, Outcome, Receipt
+from crewd.protocol.rows import AttemptRow, CancelInfo, MessageRow, RunRow, Undelivered
+from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_LIVE, TaskStatus
+from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, Rejected
+from crewd.supervisor import commands as cm
+from crewd.supervisor.attempt import decide as at
+from crewd.supervisor.attempt.controller import Controller
+from crewd.supervisor.attempt.mailbox import Mail, Mailbox
+from crewd.supervisor.directory import FRONT, GATEWAY, STORE
+from crewd.supervisor.journal import Journal
+from crewd.supervisor.run import decide as rn
+
+if TYPE_CHECKING:
+    from crewd.supervisor.services import Services
+
+EARLY_MAX = 1_000
+"""Commands kept while the rows are read; one more is answered as busy."""
+
+
+class RunActor(Supervisor):
+    """See the module's text."""
+
+    def __init__(self, services: Services, run: str) -> None:
+        super().__init__()
+        self._services = services
+        self._id = run
+        self._row: RunRow | None = None
+        self._run: rn.Run | None = None
+        self._early: list[cm.Command | cm.CancelAll] = []
+        self._order = 0
+        self._receipts: dict[str, Receipt] = {}
+        self._pending_cancels: dict[tuple[str, int], CancelInfo] = {}
+
+    def on_start(self) -> None:
+        """Enter the directory and read the rows."""
+        directory = self._services.directory
+        directory.runs[self._id] = self.ref
+        self._journal: Journal[rn.RunEffect | _Tell] = Journal(
+            self.ref, lambda: directory.part(STORE), self._perform, lambda effect: isinstance(effect, rn.CancelAttempt)
+        )
+        directory.part(STORE).tell(Load(self._id, self.ref))
+        super().on_start()
+
+    def on_stop(self) -> None:
+        """Leave the directory; controllers do not outlive their run."""
+        if self._services.directory.runs.get(self._id) is self.ref:
+            del self._services.directory.runs[self._id]
+        super().on_stop()
+
+    def child_ended(self, ref: Ref[Any], reason: ExitReason) -> None:
+        """A controller that crashed takes the run's actor with it: both begin again from the rows."""
+        super().child_ended(ref, reason)
+        if reason.abnormal:
+            raise InvariantError(f"controller {ref.name} crashed: {reason}")
+
+    def receive_other(self, message: Any) -> None:  # noqa: ANN401
+        """Translate messages into events of the machine."""
+        match message:
+            case Committed(_, _, receipt):
+                if receipt is not None:
+                    self._receipts[receipt.id] = receipt
+                self._journal.heard(message)
+            case Known() | Rejected() | Delayed():
+                self._journal.heard(message)
+            case LiveRun():
+                self._restore(message)
+            case cm.Over(over):
+                self._feed(over)
+            case (cm.Command() | cm.CancelAll()) if self._run is None:
+                if len(self._early) < EARLY_MAX:
+                    self._early.append(message)
+                elif isinstance(message, cm.Command):
+                    self._respond(message.caller, Busy("the run is starting", hint="try again"))
+            case cm.Command():
+                self._obey(message)
+            case cm.CancelAll(cancel):
+                self._feed(rn.CancelRun(cancel))
+            case _:
+                raise TypeError(f"a run does not know {message!r}")
+
+    # -- beginning ----------------------------------------------------------------------------------------------
+
+    def _restore(self, live: LiveRun) -> None:
+        if self._run is not None:
+            return
+        self._row = live.run
+        self._services.directory.names[live.run.name] = self._id
+        wall, now = self._services.clock.wall(), self.context.now()
+        unsettled = [row for row in live.messages if not row.receipt.settled]
+        fresh = rn.new_run(self._id, live.run.workflow)
+        rows = {row.id: row for row in live.tasks}
+        tasks = tuple(
+            rn.Task(
+                task.id, task.depends_on, rows[task.id].status, rows[task.id].epoch,
+                _box(unsettled, task.id, wall, now) if rows[task.id].status is TaskStatus.QUEUED else Mailbox(),
+            )
+            for task in fresh.tasks
+        )  # fmt: skip
+        self._run = rn.Run(
+            self._id, tasks, fresh.concurrency, live.run.status, live.run.cancel, tuple(_undelivered(live.messages))
+        )
+        self._order = max((row.seq for row in live.messages), default=0)
+        if self._run.over:
+            self._perform(rn.Leave())
+            return
+        over: list[rn.AttemptOver] = []
+        for task in tasks:
+            attempt = next((a for a in live.attempts if a.task == task.id and a.epoch == task.epoch), None)
+            if task.status not in TASK_LIVE or attempt is None:
+                continue
+            if attempt.status in ATTEMPT_TERMINAL:
+                over.append(_over(attempt))
+            else:
+                self._start_controller(task.id, task.epoch, _attempt(live, attempt, wall, now), fresh=False)
+        for ended in over:
+            self._feed(ended)
+        self._feed(rn.Proceed())
+        if self._run.cancel is not None and not self._run.over:
+            self._feed(rn.CancelRun(self._run.cancel))
+        early, self._early = self._early, []
+        for command in early:
+            self.receive_other(command)
+
+    def _start_controller(self, task: str, epoch: int, state: at.Attempt, *, fresh: bool) -> None:
+        if self._row is None:
+            raise InvariantError("a controller was asked for before the rows were read")
+        row, step_id = self._row, split_task_id(task)[1]
+        step = next(step for step in row.workflow.steps if step.id == step_id)
+        services = self._services
+        self.start_dynamic(
+            ChildSpec(
+                f"{task}#{epoch}",
+                lambda: Controller(services, row, step, state, fresh=fresh),
+                restart=Restart.TEMPORARY,
+            )
+        )
+
+    # -- commands -----------------------------------------------------------------------------------------------
+
+    def _obey(self, command: cm.Command) -> None:
+        try:
+            match command.request:
+                case rq.Send():
+                    self._post(command, command.request)
+                case rq.Withdraw():
+                    self._take_back(command, command.request)
+                case rq.Cancel():
+                    self._cancel(command, command.request)
+                case rq.StartRun():
+                    raise InvariantError("a run cannot start another one")
+                case _:
+                    assert_never(command.request)
+        except CrewdError as error:
+            self._respond(command.caller, error)
+
+    def _target(self, task: str) -> rn.Task:
+        """The task that is meant: the one named, the only one there is, or the only live one."""
+        run = self._living()
+        if task:
+            found = run.task(task)
+            if found is None:
+                raise UsageError(f"the run has no step {split_task_id(task)[1]}", hint=f"its steps: {self._steps()}")
+            return found
+        live = [each for each in run.tasks if each.status in TASK_LIVE]
+        candidates = run.tasks if len(run.tasks) == 1 else live
+        if len(candidates) == 1:
+            return candidates[0]
+        raise UsageError(
+            "the run has no single worker to take the message" if not live else "several workers are live",
+            hint=f"name one as RUN/STEP; steps: {self._steps()}",
+        )
+
+    def _steps(self) -> str:
+        return ", ".join(split_task_id(task.id)[1] for task in self._living().tasks)
+
+    def _living(self) -> rn.Run:
+        if self._run is None:
+            raise Unavailable("the run is starting", hint="try again")
+        return self._run
+
+    def _post(self, command: cm.Command, send: rq.Send) -> None:
+        task = self._target(command.task)
+        self._order += 1
+        seconds = send.deadline_seconds
+        wall = None if seconds is None else self._services.clock.wall() + seconds
+        mail = Mail(
+            send.id, send.kind, self._order, send.text, send.ask,
+            expires_at=None if seconds is None else self.context.now() + seconds,
+        )  # fmt: skip
+        post = cm.Post(mail, command.caller.owner, command.digest, wall, command.caller)
+        if task.status in TASK_LIVE:
+            controller = self._services.directory.attempts.get((task.id, task.epoch))
+            if controller is not None and controller.offer(post):
+                return
+            raise Unavailable(f"worker {task.id} is between two states", hint="try again with the same message id")
+        hold = task.status is TaskStatus.QUEUED and self._living().cancel is None and send.kind != "response"
+        if hold and task.held.full:
+            raise Busy(f"worker {task.id} has too many unsettled messages", hint="try again later")
+        accepted = MessageAccepted(
+            id=mail.id, kind=mail.kind, text=mail.text, ask=mail.ask, sender=post.sender, digest=post.digest, deadline_at=wall
+        )
+        drafts = [Draft(accepted, self._id, task.id, task.epoch, mail.id, "crewd")]
+        repeat = task.held.get(mail.id) is not None
+        if hold and not repeat:
+            self._run, _ = rn.decide(self._living(), rn.Hold(task.id, mail))
+        elif not hold:
+            reason = RefusalReason.NO_SUCH_ASK if send.kind == "response" else RefusalReason.ENDED
+            drafts.append(
+                Draft(
+                    MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason), self._id, task.id, task.epoch,
+                    mail.id, "crewd",
+                )
+            )  # fmt: skip
+        self._journal.record(
+            drafts,
+            [_Tell(command.caller, mail.id)],
+            guard=NewMessage(mail.id, command.digest),
+            refused=lambda answer: self._not_admitted(task.id, post, answer, held=hold and not repeat),
+        )
+
+    def _not_admitted(self, task: str, post: cm.Post, answer: Known | Rejected, *, held: bool) -> None:
+        if held:
+            self._run, _ = rn.decide(self._living(), rn.LetGo(task, post.mail.id))
+        if isinstance(answer, Known) and isinstance(answer.row, MessageRow):
+            self._respond(post.caller, rq.ReceiptReply(receipt=answer.row.receipt))
+        elif isinstance(answer, Rejected):
+            self._respond(post.caller, answer.error)
+
+    def _take_back(self, command: cm.Command, withdraw: rq.Withdraw) -> None:
+        task = self._target(command.task)
+        if task.status in TASK_LIVE:
+            controller = self._services.directory.attempts.get((task.id, task.epoch))
+            if controller is not None and controller.offer(cm.TakeBack(withdraw.id, command.caller)):
+                return
+            raise Unavailable(f"worker {task.id} is between two states", hint="try again")
+        self._feed(rn.TakeBack(task.id, withdraw.id))
+        self._journal.record([], [_Tell(command.caller, withdraw.id)])
+
+    def _cancel(self, command: cm.Command, cancel: rq.Cancel) -> None:
+        info = CancelInfo(
+            reason=cancel.reason,
+            mode=cancel.mode,
+            grace_seconds=cancel.grace_seconds or 0.0,
+            intent=cancel.intent,
+            requester=command.caller.owner,
+            requested_at=self._services.clock.wall(),
+        )
+        if command.task and len(self._living().tasks) > 1:
+            self._feed(rn.CancelTask(command.task, info))
+        else:  # a run of one worker and the worker are the same thing to whoever cancels it
+            self._feed(rn.CancelRun(info))
+        self._journal.record([], [_Tell(command.caller, "")])
+
+    # -- deciding and doing -------------------------------------------------------------------------------------
+
+    def _feed(self, event: rn.RunEvent) -> None:
+        self._run, decision = rn.decide(self._living(), event)
+        epochs = {task.id: task.epoch for task in self._run.tasks}
+        drafts = [
+            Draft(recorded.body, self._id, recorded.task, epochs.get(recorded.task, 0), "", "crewd")
+            for recorded in decision.events
+        ]
+        self._journal.record(drafts, decision.effects)
+
+    def _perform(self, effect: rn.RunEffect | _Tell) -> None:
+        match effect:
+            case rn.StartAttempt(task, epoch, mails):
+                mailbox = Mailbox(mails)
+                self._start_controller(task, epoch, at.Attempt(task, epoch, mailbox=mailbox), fresh=True)
+            case rn.CancelAttempt(task, epoch, cancel):
+                controller = self._services.directory.attempts.get((task, epoch))
+                if controller is not None:
+                    controller.offer(cm.EndAttempt(cancel), lane=Lane.CONTROL)
+                else:
+                    self._pending_cancels[task, epoch] = cancel
+            case rn.Leave():
+                front = self._services.directory.parts.get(FRONT)
+                if self._row is not None and self._services.directory.names.get(self._row.name) == self._id:
+                    del self._services.directory.names[self._row.name]
+                if front is not None:
+                    front.offer(cm.RunOver(self._id), lane=Lane.CONTROL)
+                self.leave()
+            case _Tell(caller, ""):
+                self._respond(caller, rq.Done())
+            case _Tell(caller, key):
+                receipt = self._receipts.pop(key, None)
+                self._respond(caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
+            case _:
+                assert_never(effect)
+
+    def child_started(self, ref: Ref[Any]) -> None:
+        """A controller is there: a cancel that came before it is handed over."""
+        task, _, epoch = ref.name.rpartition("#")
+        cancel = self._pending_cancels.pop((task, int(epoch)), None)
+        if cancel is not None:
+            ref.offer(cm.EndAttempt(cancel), lane=Lane.CONTROL)
+
+    def _respond(self, caller: cm.Caller, reply: cm.Reply) -> None:
+        gateway = self._services.directory.parts.get(GATEWAY)
+        if gateway is not None:
+            gateway.offer(cm.Respond(caller, reply), lane=Lane.CONTROL)
+
+
+class _Tell:
+    """Answer a caller: with a message's receipt, or (empty key) that its cancel is recorded."""
+
+    __match_args__ = ("caller", "key")
+    __slots__ = ("caller", "key")
+
+    def __init__(self, caller: cm.Caller, key: str) -> None:
+        self.caller = caller
+        self.key = key
+
+
+def _mail(row: MessageRow, wall: float, now: float) -> Mail:
+    expires = None if row.deadline_at is None else now + (row.deadline_at - wall)
+    receipt = row.receipt
+    return Mail(receipt.id, receipt.kind, row.seq, row.text, row.ask, receipt.level, expires)
+
+
+def _box(rows: list[MessageRow], task: str, wall: float, now: float) -> Mailbox:
+    return Mailbox(tuple(_mail(row, wall, now) for row in rows if row.receipt.task == task))
+
+
+def _undelivered(rows: tuple[MessageRow, ...]) -> list[Undelivered]:
+    return [
+        Undelivered(r.receipt.id, r.receipt.kind, r.receipt.task, r.receipt.outcome or "", r.receipt.reason)
+        for r in rows
+        if r.receipt.settled and r.receipt.applied_at is None and r.receipt.outcome is not Outcome.DONE
+    ]
+
+
+def _over(attempt: AttemptRow) -> rn.AttemptOver:
+    ended = AttemptEnded(
+        status=attempt.status, reason=attempt.reason, error=attempt.error, exit_code=attempt.exit_code,
+        signal=attempt.signal, survivors=attempt.survivors,
+    )  # fmt: skip
+    return rn.AttemptOver(attempt.task, ended, result=attempt.result, result_path=attempt.result_path)
+
+
+def _attempt(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Attempt:
+    """The machine's state as the rows tell it."""
+    answers = {
+        message.ask: message.receipt.id
+        for message in live.messages
+        if message.ask and message.receipt.level is not Level.SETTLED
+    }
+    outcome = None
+    if row.outcome in {"completed", "failed", "cancelled"}:
+        outcome = rp.Outcome(
+            outcome=row.outcome,  # type: ignore[arg-type]  # one of the three literals, checked above
+            error=row.error,
+            reason=row.reason,
+            result=row.result,
+            result_path=row.result_path,
+        )
+    unsettled = [message for message in live.messages if not message.receipt.settled]
+    return at.Attempt(
+        row.task,
+        row.epoch,
+        status=row.status,
+        reserved=True,
+        capabilities=row.capabilities if row.ready_at is not None else None,
+        finishing=row.finishing,
+        mailbox=_box(unsettled, row.task, wall, now),
+        asks=tuple(
+            at.Ask(ask.id, answers.get(ask.id, ""))
+            for ask in live.asks
+            if ask.task == row.task and ask.epoch == row.epoch and ask.closed_at is None
+        ),
+        operations=tuple(
+            op.id for op in live.operations if op.task == row.task and op.epoch == row.epoch and op.closed_at is None
+        ),
+        reports=row.reports,
+        cancel=row.cancel,
+        outcome=outcome,
+        pid=row.pid,
+    )

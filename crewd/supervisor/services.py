@@ -1,0 +1,24 @@
+"""What every actor of crewd is given: time, ids, tokens, paths, and the directory. One value, made in `program`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crewd.clock import Clock
+from crewd.protocol.home import Home
+from crewd.protocol.ids import IdSource
+from crewd.supervisor.config import Config
+from crewd.supervisor.directory import Directory
+from crewd.supervisor.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """See the module's text."""
+
+    clock: Clock
+    ids: IdSource
+    tokens: Tokens
+    home: Home
+    config: Config
+    directory: Directory

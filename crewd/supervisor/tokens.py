@@ -1,0 +1,47 @@
+"""Worker tokens: each is a keyed hash of its worker's name, so none has to be stored and all survive a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crewd.clock import Chance
+
+SECRET_BYTES = 32
+
+
+class Tokens:
+    """Makes and checks the token of one attempt. Whoever has the home's secret file can make any of them."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def of(self, task: str, epoch: int) -> str:
+        """The token that this worker was given at birth."""
+        return hmac.new(self._secret, f"{task}#{epoch}".encode(), hashlib.sha256).hexdigest()
+
+    def right(self, task: str, epoch: int, token: str) -> bool:
+        """Whether `token` is it; takes the same time either way."""
+        return token.isascii() and hmac.compare_digest(self.of(task, epoch), token)
+
+
+def load_secret(path: Path, chance: Chance) -> bytes:
+    """The home's secret, made at first use with mode 0600 from its first instant (never world-readable, peers.md P9)."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        secret = path.read_bytes()
+        if len(secret) == SECRET_BYTES:
+            return secret
+        path.unlink()  # half-written by a crewd that was killed: nothing was signed with it yet
+        return load_secret(path, chance)
+    secret = chance.bytes(SECRET_BYTES)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+    return secret
