@@ -1,0 +1,629 @@
+"""The gateway: decodes, checks rights, hands on, and answers. It decides nothing about runs and workers.
+
+Rule 1: whatever arrives, the answer is a reply or a typed error, and a frame that is wrong changes nothing.
+Rule 2: the work of one turn is bounded per side, so that a flood of one peer delays nobody for long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from crewd import __version__
+from crewd.actors import Actor, Lane
+from crewd.protocol import codec
+from crewd.protocol import events as ev
+from crewd.protocol import reports as rp
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import (
+    Busy,
+    CrewdError,
+    DeadlineExceeded,
+    NotPermitted,
+    PeerError,
+    Unavailable,
+    UsageError,
+)
+from crewd.protocol.ids import MESSAGE, is_id, task_id
+from crewd.protocol.limits import GRACE_SECONDS_DEFAULT, GRACE_SECONDS_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX, TEXT_CHARS_MAX
+from crewd.protocol.reasons import CancelReason
+from crewd.protocol.receipts import Level, Receipt
+from crewd.protocol.redact import clip
+from crewd.protocol.rows import Progress
+from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
+from crewd.store.messages import Answer, Published, Put, Read, Resolve, Resolved
+from crewd.supervisor import commands as cm
+from crewd.supervisor.directory import FRONT, GATEWAY, READER, STORE
+from crewd.supervisor.front import shutdown
+from crewd.supervisor.gateway.feeds import REFILL_SECONDS, Feed, Feeds
+from crewd.supervisor.gateway.waits import EndWait, LevelWait, Waits
+from crewd.supervisor.gateway.wire import Sent, Side, Wire
+from crewd.supervisor.guardian.processes import lacks
+
+if TYPE_CHECKING:
+    from crewd.supervisor.services import Services
+
+MESSAGES_PER_TURN = 200
+"""Of each side, before other actors get a turn."""
+CLIENTS_MAX = 4_096
+"""Clients remembered; the one that was silent for longest is forgotten and must say hello again."""
+PENDING_MAX = 20_000
+"""Questions to the reader under way."""
+TIMEOUT_SECONDS_MAX = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Readable:
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Time to look at waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refill:
+    caller: cm.Caller
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question to the reader, and what its answer is for."""
+
+    caller: cm.Caller
+    request: rq.Request
+    purpose: str
+    extra: Any = None
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A worker that said hello on the present connection."""
+
+    task: str
+    epoch: int
+    beats: int = 0
+    heard_at: float = 0.0
+    noted_at: float = 0.0
+    progress: Progress | None = None
+
+
+class Gateway(Actor):
+    """See the module's text."""
+
+    data_max = 50_000
+
+    def __init__(self, services: Services, wire: Wire) -> None:
+        super().__init__()
+        self._services = services
+        self._wire = wire
+        self._pending_reads: set[Side] = set()
+        self._clients: dict[bytes, str] = {}
+        self._workers: dict[bytes, _Worker] = {}
+        self._asked: dict[int, _Asked] = {}
+        self._token = 0
+        self._waits = Waits()
+        self._feeds = Feeds()
+        self._seq = 0
+        self._look_at: float | None = None
+
+    def on_start(self) -> None:
+        """Bind both sockets."""
+        self._services.directory.enter(GATEWAY, self.ref)
+        self._wire.open(self._on_readable)
+
+    def on_stop(self) -> None:
+        """Unbind."""
+        self._services.directory.leave(GATEWAY, self.ref)
+        self._wire.close()
+
+    def _on_readable(self, side: Side) -> None:
+        if side not in self._pending_reads and self.ref.offer(_Readable(side), lane=Lane.CONTROL):
+            self._pending_reads.add(side)
+
+    def receive(self, message: Any) -> None:  # noqa: ANN401
+        """See the module's text."""
+        match message:
+            case _Readable(side):
+                self._pending_reads.discard(side)
+                for _ in range(MESSAGES_PER_TURN):
+                    frames = self._wire.receive(side)
+                    if frames is None:
+                        break
+                    if side is Side.CLIENTS:
+                        self._hear_client(frames)
+                    else:
+                        self._hear_worker(frames)
+            case cm.Respond(caller, reply):
+                self._respond(caller, reply)
+            case cm.ToWorker(task, epoch, order):
+                self._tell_worker(task, epoch, order)
+            case Published():
+                self._publish(message)
+            case Answer(token, reply):
+                asked = self._asked.pop(token, None)
+                if asked is not None:
+                    self._answered(asked, reply)
+            case _Look():
+                self._look_at = None
+                self._give_up_late()
+            case _Refill(caller):
+                feed = self._feeds.get(caller)
+                if feed is not None:
+                    self._refill(feed)
+            case _:
+                raise TypeError(f"the gateway does not know {message!r}")
+
+    # -- workers ------------------------------------------------------------------------------------------------
+
+    def _hear_worker(self, frames: list[bytes]) -> None:
+        identity, body = frames[0], frames[1:]
+        try:
+            said = codec.from_worker.decode(body).body
+            if isinstance(said, rp.WorkerHello):
+                self._greet_worker(identity, said)
+                return
+            worker = self._workers.get(identity)
+            if worker is None:
+                raise Unavailable("say hello first", hint="crewd was restarted, or does not know this worker yet")
+            self._hear_known(worker, said)
+        except CrewdError as error:
+            self._send_worker(identity, rp.WorkerError(error=error.info))
+
+    def _greet_worker(self, identity: bytes, hello: rp.WorkerHello) -> None:
+        key = (hello.task, hello.epoch)
+        if identity != f"{hello.task}#{hello.epoch}".encode() or not self._services.tokens.right(*key, hello.token):
+            raise NotPermitted("this token is not this worker's")
+        controller = self._services.directory.attempts.get(key)
+        if controller is None:
+            raise Unavailable("this attempt has no controller now", hint="say hello again")
+        self._workers[identity] = _Worker(*key, heard_at=self.context.now())
+        controller.tell(cm.WorkerConnected(hello), lane=Lane.CONTROL)
+
+    def _hear_known(self, worker: _Worker, said: rp.FromWorker) -> None:
+        worker.heard_at = self.context.now()
+        key = (worker.task, worker.epoch)
+        controller = self._services.directory.attempts.get(key)
+        match said:
+            case rp.Report():
+                if controller is None:
+                    raise Unavailable("this attempt has no controller now", hint="say hello again")
+                if not controller.offer(cm.WorkerReported(said)):
+                    raise Busy("too many reports at once", hint="say hello again")
+            case rp.ProgressReport(done, total, note, beats) if controller is not None:
+                worker.beats = beats
+                at = self._services.clock.wall()
+                self._note_progress(
+                    worker,
+                    Progress(
+                        task=worker.task, epoch=worker.epoch, done=done, total=total, note=clip(note, NOTE_CHARS_MAX),
+                        beats=beats, at=at,
+                    ),
+                )  # fmt: skip
+            case rp.Heartbeat(beats) if controller is not None and beats != worker.beats:
+                worker.beats = beats
+                base = worker.progress or Progress(task=worker.task, epoch=worker.epoch)
+                self._note_progress(worker, msgspec.structs.replace(base, beats=beats, at=self._services.clock.wall()))
+            case _:
+                return
+
+    def _note_progress(self, worker: _Worker, progress: Progress) -> None:
+        worker.progress = progress
+        store = self._services.directory.part(STORE)
+        store.offer(Put(f"progress:{worker.task}", msgspec.msgpack.encode(progress)))
+        run = worker.task.partition("/")[0]
+        note = rq.ProgressNote(progress=progress)
+        for feed in self._feeds.all():
+            if feed.progress and feed.live and (not feed.run or feed.run == run):
+                self._send(feed.caller, note)
+
+    def _tell_worker(self, task: str, epoch: int, order: rp.ToWorker) -> None:
+        identity = f"{task}#{epoch}".encode()
+        if identity not in self._workers:
+            return
+        if self._send_worker(identity, order) is not Sent.OK:
+            # Gone, or so slow that its queue is full: it hears everything again after its next hello.
+            del self._workers[identity]
+            controller = self._services.directory.attempts.get((task, epoch))
+            if controller is not None:
+                controller.offer(cm.WorkerDisconnected(), lane=Lane.CONTROL)
+
+    def _send_worker(self, identity: bytes, order: rp.ToWorker) -> Sent:
+        return self._wire.send(Side.WORKERS, [identity, *codec.to_worker.encode("", order)])
+
+    def forget_worker(self, task: str, epoch: int) -> None:
+        """The attempt is over."""
+        self._workers.pop(f"{task}#{epoch}".encode(), None)
+
+    # -- clients ------------------------------------------------------------------------------------------------
+
+    def _hear_client(self, frames: list[bytes]) -> None:
+        identity, body = frames[0], frames[1:]
+        request_id = codec.id_of(body)
+        caller = cm.Caller(identity, request_id, self._clients.get(identity, ""))
+        try:
+            request = codec.requests.decode(body).body
+            if isinstance(request, rq.Hello):
+                self._greet_client(caller, request)
+                return
+            if not caller.owner:
+                raise NotPermitted("say hello first", hint="the first request of a connection is 'hello'")
+            self._handle(caller, request)
+        except CrewdError as error:
+            self._send(caller, rq.ErrorReply(error=error.info))
+
+    def _greet_client(self, caller: cm.Caller, hello: rq.Hello) -> None:
+        if not hello.owner or len(hello.owner) > NAME_CHARS_MAX:
+            raise UsageError("a client has an owner key", hint="1 to 64 characters of its own making")
+        self._clients.pop(caller.identity, None)
+        self._clients[caller.identity] = hello.owner
+        if len(self._clients) > CLIENTS_MAX:
+            del self._clients[next(iter(self._clients))]
+        self._send(
+            caller,
+            rq.Welcome(daemon=self._services.home.key, software=__version__, role=rq.Role.ADMIN, seq=self._seq),
+        )
+
+    def _handle(self, caller: cm.Caller, request: rq.Request) -> None:
+        match request:
+            case rq.StartRun():
+                digest = _digest(msgspec.json.encode((request.workflow, request.goal, request.cwd, request.name)))
+                self._front(cm.Command(caller, request, digest=digest))
+            case rq.Send():
+                self._send_message(caller, request)
+            case rq.Withdraw():
+                self._ask(_Asked(caller, rq.GetReceipt(id=request.id), "withdraw", request))
+            case rq.Cancel():
+                self._cancel(caller, request)
+            case rq.AwaitEnd(target):
+                _check_seconds(request.timeout_seconds)
+                self._resolve(caller, target, "await", request)
+            case rq.Subscribe(target):
+                if target:
+                    self._resolve(caller, target, "subscribe", request)
+                else:
+                    self._subscribe(caller, request, "")
+            case rq.Unsubscribe(key):
+                self._feeds.remove(caller.identity, key)
+                self._send(caller, rq.Done())
+            case rq.StopDaemon(grace_seconds):
+                self._services.directory.part(FRONT).tell(
+                    shutdown(self._services, min(max(0.0, grace_seconds), GRACE_SECONDS_MAX)), lane=Lane.CONTROL
+                )
+                self._send(caller, rq.Done())
+            case _:
+                self._ask(_Asked(caller, request, "reply"))
+
+    def _front(self, command: cm.Command) -> None:
+        """To the run if it is live, else to the front. A cancel overtakes everything (R17)."""
+        lane = Lane.CONTROL if isinstance(command.request, rq.Cancel) else Lane.DATA
+        living = self._services.directory.runs.get(command.run)
+        if living is not None and living.offer(command, lane=lane):
+            return
+        if not self._services.directory.part(FRONT).offer(command, lane=lane):
+            raise Busy("crewd has too much to do", hint="try again with the same id")
+
+    def _send_message(self, caller: cm.Caller, send: rq.Send) -> None:
+        if not is_id(send.id, MESSAGE):
+            raise UsageError(f"{send.id!r} is not a message id", hint="m_ and 26 characters, made by the sender")
+        if len(send.text) > TEXT_CHARS_MAX:
+            raise UsageError(f"the text has {len(send.text)} characters", hint=f"at most {TEXT_CHARS_MAX}")
+        if send.kind == "response" and not send.ask:
+            raise UsageError("a response names its question", hint="crew inbox lists open questions")
+        _check_seconds(send.timeout_seconds)
+        if send.deadline_seconds is not None and send.deadline_seconds <= 0:
+            raise UsageError("deadline_seconds must be positive", hint="leave it out for no deadline")
+        target = send.target or send.ask
+        resolved = self._fast(target)
+        if resolved is not None:
+            self._forward_message(caller, send, *resolved)
+        else:
+            self._resolve(caller, target, "send", send)
+
+    def _fast(self, target: str) -> tuple[str, str] | None:
+        """A living run named by its whole id or name, without a look into the database."""
+        text, _, step = target.partition("/")
+        directory = self._services.directory
+        run = text if text in directory.runs else directory.names.get(text)
+        return None if run is None else (run, task_id(run, step) if step else "")
+
+    def _forward_message(self, caller: cm.Caller, send: rq.Send, run: str, task: str) -> None:
+        if send.wait is not Level.ACCEPTED:
+            self._wait(LevelWait(caller, send.id, send.wait, self.context.now() + send.timeout_seconds))
+        digest = _digest(msgspec.json.encode((send.kind, run, task, send.text, send.ask)))
+        try:
+            self._front(cm.Command(caller, send, run, task, digest))
+        except CrewdError:
+            wait = self._waits.of_message(send.id, caller)
+            if wait is not None:
+                self._waits.remove(wait)
+            raise
+
+    def _cancel(self, caller: cm.Caller, cancel: rq.Cancel) -> None:
+        if cancel.reason not in set(CancelReason):
+            raise UsageError(f"{cancel.reason!r} is no reason", hint=f"use one of {', '.join(CancelReason)}")
+        grace = GRACE_SECONDS_DEFAULT if cancel.grace_seconds is None else cancel.grace_seconds
+        if not 0 <= grace <= GRACE_SECONDS_MAX:
+            raise UsageError(f"a grace of {grace:g} s is not possible", hint=f"0 to {GRACE_SECONDS_MAX:g}")
+        _check_seconds(cancel.timeout_seconds)
+        cancel = msgspec.structs.replace(
+            cancel, grace_seconds=0.0 if cancel.mode == "now" else grace, intent=clip(cancel.intent, NOTE_CHARS_MAX)
+        )
+        self._resolve(caller, cancel.target, "cancel", cancel)
+
+    def _subscribe(self, caller: cm.Caller, request: rq.Subscribe, run: str) -> None:
+        feed = Feed(caller, run, max(0, request.after), request.progress)
+        self._feeds.add(feed)
+        self._send(caller, rq.Subscribed(seq=self._seq))
+        self._refill(feed)
+
+    # -- questions to the reader --------------------------------------------------------------------------------
+
+    def _ask(self, asked: _Asked) -> None:
+        if len(self._asked) >= PENDING_MAX:
+            raise Busy("too many questions at once", hint="try again")
+        self._token += 1
+        reader = self._services.directory.part(READER)
+        if not reader.offer(Read(asked.request, self.ref, self._token)):
+            raise Busy("the reader has too much to do", hint="try again")
+        self._asked[self._token] = asked
+
+    def _resolve(self, caller: cm.Caller, target: str, purpose: str, request: rq.Request) -> None:
+        if len(self._asked) >= PENDING_MAX:
+            raise Busy("too many questions at once", hint="try again")
+        self._token += 1
+        if not self._services.directory.part(READER).offer(Resolve(target, self.ref, self._token)):
+            raise Busy("the reader has too much to do", hint="try again")
+        self._asked[self._token] = _Asked(caller, request, purpose)
+
+    def _answered(self, asked: _Asked, reply: rq.Reply | Resolved | CrewdError) -> None:
+        caller = asked.caller
+        try:
+            if isinstance(reply, CrewdError):
+                raise reply
+            match asked.purpose, reply:
+                case "run", rq.ShowReply(run):
+                    self._send(caller, rq.RunReply(run=run))
+                case "receipt", rq.ReceiptReply(receipt):
+                    self._respond_receipt(caller, receipt)
+                case "withdraw", rq.ReceiptReply(receipt):
+                    self._withdraw(caller, asked.extra, receipt)
+                case "late", rq.ReceiptReply(receipt):
+                    self._send(caller, _too_late(receipt))
+                case "feed", rq.EventsReply(events, more):
+                    self._refilled(caller, events, more=more)
+                case "end", rq.EndReply():
+                    self._ended(asked, reply)
+                case "survivors", rq.ShowReply():
+                    self._send(caller, _cancelled(*asked.extra, reply))
+                case _, Resolved(run, task):
+                    self._resolved(asked, run.id, task, ended=run.status in RUN_TERMINAL)
+                case "reply", rq.DoctorReply():
+                    self._send(caller, self._examined(reply))
+                case _:
+                    self._send(caller, reply)  # type: ignore[arg-type]  # a reply of the reader's
+        except CrewdError as error:
+            self._forget_waits_of(asked)
+            self._send(caller, rq.ErrorReply(error=error.info))
+
+    def _forget_waits_of(self, asked: _Asked) -> None:
+        if isinstance(asked.extra, EndWait):
+            self._waits.remove(asked.extra)
+
+    def _resolved(self, asked: _Asked, run: str, task: str, *, ended: bool) -> None:
+        caller, request = asked.caller, asked.request
+        match request:
+            case rq.Send():
+                self._forward_message(caller, request, run, task)
+            case rq.AwaitEnd():
+                wait = EndWait(
+                    caller, run, task, request.or_waiting, cancel=False, give_up_at=self.context.now() + request.timeout_seconds
+                )
+                self._wait(wait)
+                self._ask_end(wait)
+            case rq.Subscribe():
+                self._subscribe(caller, request, run)
+            case rq.Cancel():
+                wait = EndWait(
+                    caller, run, task, or_waiting=False, cancel=True, give_up_at=self.context.now() + request.timeout_seconds
+                )
+                if request.wait:
+                    self._wait(wait)
+                self._front(cm.Command(caller, request, run, task))
+                if ended and request.wait:
+                    self._ask_end(wait)
+            case _:
+                raise UsageError(f"{type(request).__name__} has no target")
+
+    def _withdraw(self, caller: cm.Caller, request: rq.Withdraw, receipt: Receipt) -> None:
+        if receipt.settled:
+            self._send(caller, rq.ReceiptReply(receipt=receipt))
+        else:
+            self._front(cm.Command(caller, request, receipt.run, receipt.task))
+
+    def _examined(self, reply: rq.DoctorReply) -> rq.DoctorReply:
+        now = self.context.now()
+        silent = [w for w in self._workers.values() if now - w.heard_at > 5 * self._services.config.heartbeat_seconds]
+        findings = [f"worker {w.task} has been silent for {now - w.heard_at:.0f} s" for w in silent]
+        counts: dict[str, int | float | str] = {
+            "clients": len(self._clients),
+            "workers_connected": len(self._workers),
+            "runs_live": len(self._services.directory.runs),
+            "actors": len(self.context.system.alive()),
+            "waits": len(self._waits),
+            "subscriptions": len(self._feeds),
+        }
+        return rq.DoctorReply(
+            healthy=reply.healthy and not findings,
+            findings=(*reply.findings, *findings, *lacks()),
+            counts={**reply.counts, **counts},
+        )
+
+    # -- answers ------------------------------------------------------------------------------------------------
+
+    def _respond(self, caller: cm.Caller, reply: cm.Reply) -> None:
+        match reply:
+            case CrewdError():
+                self._drop_level_waits(caller)
+                self._send(caller, rq.ErrorReply(error=reply.info))
+            case rq.ReceiptReply(receipt):
+                self._respond_receipt(caller, receipt)
+            case rq.GetReceipt():
+                self._ask(_Asked(caller, reply, "receipt"))
+            case rq.Show():
+                self._ask(_Asked(caller, reply, "run"))
+            case rq.Done():
+                self._cancel_recorded(caller)
+            case _:
+                self._send(caller, reply)
+
+    def _respond_receipt(self, caller: cm.Caller, receipt: Receipt) -> None:
+        wait = self._waits.of_message(receipt.id, caller)
+        if wait is None:
+            self._send(caller, rq.ReceiptReply(receipt=receipt))
+        elif wait.met(receipt):
+            self._waits.remove(wait)
+            self._send(caller, rq.ReceiptReply(receipt=receipt))
+
+    def _drop_level_waits(self, caller: cm.Caller) -> None:
+        for wait in self._waits.of_request(caller):
+            self._waits.remove(wait)
+
+    def _cancel_recorded(self, caller: cm.Caller) -> None:
+        """A cancel is in the hands of its run. Whoever does not wait for the end hears how things stand."""
+        waiting = [wait for wait in self._waits.of_request(caller) if isinstance(wait, EndWait)]
+        if waiting:
+            for wait in waiting:
+                self._ask_end(wait)
+        else:
+            self._send(caller, rq.Done())
+
+    def _wait(self, wait: LevelWait | EndWait) -> None:
+        self._waits.add(wait)
+        if self._look_at is None or wait.give_up_at < self._look_at:
+            self._look_at = wait.give_up_at
+            self.context.after(max(0.0, wait.give_up_at - self.context.now()), _Look())
+
+    def _ask_end(self, wait: EndWait) -> None:
+        self._ask(_Asked(wait.caller, rq.AwaitEnd(target=wait.task or wait.run), "end", wait))
+
+    def _ended(self, asked: _Asked, reply: rq.EndReply) -> None:
+        wait: EndWait = asked.extra
+        if not wait.met(reply) or not self._waits.remove(wait):
+            return
+        if not wait.cancel:
+            self._send(wait.caller, reply)
+            return
+        status = reply.task.status.value if reply.task is not None else reply.run.status.value
+        self._ask(_Asked(wait.caller, rq.Show(target=wait.run), "survivors", (wait, status)))
+
+    def _give_up_late(self) -> None:
+        now = self.context.now()
+        for wait in self._waits.late(now):
+            if isinstance(wait, LevelWait):
+                self._ask(_Asked(wait.caller, rq.GetReceipt(id=wait.message), "late"))
+            else:
+                what = "the cancel is not verified yet" if wait.cancel else "it has not ended yet"
+                error = DeadlineExceeded(f"the time to wait has passed: {what}", hint="it goes on; ask again")
+                self._send(wait.caller, rq.ErrorReply(error=error.info))
+        due = self._waits.next_due
+        if due is not None:
+            self._look_at = due
+            self.context.after(max(0.0, due - now), _Look())
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def _publish(self, published: Published) -> None:
+        for receipt in published.receipts:
+            for wait in self._waits.for_receipt(receipt):
+                self._send(wait.caller, rq.ReceiptReply(receipt=receipt))
+        gap = published.events[0].seq > self._seq + 1 and self._seq > 0
+        self._seq = max(self._seq, published.events[-1].seq)
+        for event in published.events:
+            if isinstance(event.body, ev.AttemptEnded):
+                self.forget_worker(event.task, event.epoch)
+            if isinstance(event.body, (*ev.TERMINAL_BODIES, ev.AskOpened)):
+                for wait in self._waits.of_run(event.run):
+                    self._ask_end(wait)
+        for feed in self._feeds.all():
+            if gap and feed.live:
+                feed.live = False
+                self._refill(feed)
+            for event in published.events:
+                if feed.wants(event.run, event.seq):
+                    self._feed(feed, event)
+
+    def _feed(self, feed: Feed, event: ev.Event) -> bool:
+        sent = self._send(feed.caller, rq.EventNote(event=event))
+        if sent is Sent.OK:
+            feed.after = event.seq
+            return True
+        if sent is Sent.BUSY:
+            feed.live = False
+            self.context.after(REFILL_SECONDS, _Refill(feed.caller))
+        return False
+
+    def _refill(self, feed: Feed) -> None:
+        if feed.reading or feed.live:
+            return
+        feed.reading, feed.read_at = True, self._seq
+        self._ask(_Asked(feed.caller, rq.ListEvents(target=feed.run, after=feed.after), "feed"))
+
+    def _refilled(self, caller: cm.Caller, events: tuple[ev.Event, ...], *, more: bool) -> None:
+        feed = self._feeds.get(caller)
+        if feed is None:
+            return
+        feed.reading = False
+        for event in events:
+            if not self._feed(feed, event):
+                return
+        if more or self._seq > feed.read_at:
+            self._refill(feed)
+        else:
+            feed.after = max(feed.after, feed.read_at)
+            feed.live = True
+
+    def _send(self, caller: cm.Caller, reply: rq.Reply) -> Sent:
+        try:
+            frames = codec.replies.encode(caller.request, reply)
+        except PeerError as error:
+            frames = codec.replies.encode(caller.request, rq.ErrorReply(error=error.info))
+        sent = self._wire.send(Side.CLIENTS, [caller.identity, *frames])
+        if sent is Sent.GONE:
+            self._clients.pop(caller.identity, None)
+            self._waits.drop(caller.identity)
+            self._feeds.drop(caller.identity)
+        return sent
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _check_seconds(seconds: float) -> None:
+    if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
+        raise UsageError(f"a timeout of {seconds:g} s is not possible", hint=f"0 to {TIMEOUT_SECONDS_MAX:g}")
+
+
+def _too_late(receipt: Receipt) -> rq.ErrorReply:
+    error = DeadlineExceeded(
+        f"the time to wait has passed: the message is {receipt.level}",
+        hint=f"crew receipt {receipt.id} tells how it went on",
+        level=receipt.level.value,
+    )
+    return rq.ErrorReply(error=error.info, receipt=receipt)
+
+
+def _cancelled(wait: EndWait, status: str, shown: rq.ShowReply) -> rq.CancelReply:
+    survivors = tuple(s for a in shown.attempts if not wait.task or a.task == wait.task for s in a.survivors)
+    return rq.CancelReply(
+        run=wait.run,
+        task=wait.task,
+        status=status,
+        verified=status in {*RUN_TERMINAL, *TASK_TERMINAL} and not survivors,
+        survivors=survivors,
+    )

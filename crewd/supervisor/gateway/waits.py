@@ -1,0 +1,129 @@
+"""Who waits for what: a receipt's level, or the end of a run or task. A table; it neither reads nor sends.
+
+Rule: a wait is entered before the thing is asked for, so no news can fall between the question and the waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from crewd.protocol.errors import Busy
+from crewd.protocol.receipts import Level, Receipt
+from crewd.protocol.requests import EndReply
+from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL, TaskStatus
+from crewd.supervisor.commands import Caller
+
+WAITS_MAX = 20_000
+"""Waits at once; the next one is refused as busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelWait:
+    """A caller waits until a message's receipt reaches `level` (or settles)."""
+
+    caller: Caller
+    message: str
+    level: Level
+    give_up_at: float
+
+    def met(self, receipt: Receipt) -> bool:
+        """Whether this receipt ends the wait."""
+        return receipt.reached(self.level)
+
+
+@dataclass(frozen=True, slots=True)
+class EndWait:
+    """A caller waits until a run (or a task of it) has ended; `cancel` shapes the answer."""
+
+    caller: Caller
+    run: str
+    task: str
+    or_waiting: bool
+    cancel: bool
+    give_up_at: float
+
+    def met(self, reply: EndReply) -> bool:
+        """Whether this state ends the wait."""
+        if reply.task is not None:
+            done = reply.task.status in TASK_TERMINAL
+            return done or (self.or_waiting and reply.task.status is TaskStatus.WAITING)
+        return reply.run.status in RUN_TERMINAL
+
+
+class Waits:
+    """The table."""
+
+    def __init__(self) -> None:
+        self._levels: dict[str, list[LevelWait]] = {}
+        self._ends: dict[str, list[EndWait]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, wait: LevelWait | EndWait) -> None:
+        """Enter a wait. Raises Busy at the bound."""
+        if self._count >= WAITS_MAX:
+            raise Busy(f"{WAITS_MAX} requests wait already", hint="wait for fewer things at once")
+        self._count += 1
+        if isinstance(wait, LevelWait):
+            self._levels.setdefault(wait.message, []).append(wait)
+        else:
+            self._ends.setdefault(wait.run, []).append(wait)
+
+    def for_receipt(self, receipt: Receipt) -> list[LevelWait]:
+        """The waits that this receipt ends; they leave the table."""
+        waits = self._levels.get(receipt.id, [])
+        met = [wait for wait in waits if wait.met(receipt)]
+        for wait in met:
+            self.remove(wait)
+        return met
+
+    def of_run(self, run: str) -> list[EndWait]:
+        """The waits on a run and its tasks."""
+        return list(self._ends.get(run, ()))
+
+    def of_message(self, message: str, caller: Caller) -> LevelWait | None:
+        """The caller's wait on a message."""
+        return next((wait for wait in self._levels.get(message, ()) if wait.caller == caller), None)
+
+    def of_request(self, caller: Caller) -> list[LevelWait | EndWait]:
+        """The waits that one request made."""
+        return [wait for wait in self._all() if wait.caller == caller]
+
+    def _all(self) -> list[LevelWait | EndWait]:
+        return [
+            *(wait for waits in self._levels.values() for wait in waits),
+            *(wait for waits in self._ends.values() for wait in waits),
+        ]
+
+    def remove(self, wait: LevelWait | EndWait) -> bool:
+        """Take a wait out; False if it was not there."""
+        key, table = (wait.message, self._levels) if isinstance(wait, LevelWait) else (wait.run, self._ends)
+        waits = table.get(key, [])
+        if wait not in waits:
+            return False
+        waits.remove(wait)  # type: ignore[arg-type]  # the table's own kind
+        self._count -= 1
+        if not waits:
+            del table[key]
+        return True
+
+    def late(self, at: float) -> Iterator[LevelWait | EndWait]:
+        """The waits whose time has passed; they leave the table."""
+        for wait in self._all():
+            if wait.give_up_at <= at:
+                self.remove(wait)
+                yield wait
+
+    def drop(self, identity: bytes) -> None:
+        """A client is gone: so are its waits."""
+        for wait in self._all():
+            if wait.caller.identity == identity:
+                self.remove(wait)
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next wait's time passes."""
+        return min((wait.give_up_at for wait in self._all()), default=None)

@@ -1,0 +1,123 @@
+"""The port to ZeroMQ: two bound ROUTERs that never block and never drop in silence.
+
+`ROUTER_MANDATORY` turns an unknown peer into `GONE` and a full one into `BUSY` (peers.md §5.2). Identity handover stays
+off: a second peer with a worker's identity is ignored, not preferred.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+import zmq
+
+from crewd.protocol.limits import FRAME_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from crewd.protocol.home import Home
+    from crewd.supervisor.poller import ZmqPoller
+
+HIGH_WATER_MARK = 1_000
+"""Messages queued per peer and direction."""
+HANDSHAKE_MS = 5_000
+HEARTBEAT_MS = 5_000
+HEARTBEAT_TIMEOUT_MS = 15_000
+
+
+class Side(Enum):
+    """Which of the two sockets."""
+
+    CLIENTS = "clients"
+    WORKERS = "workers"
+
+
+class Sent(Enum):
+    """What became of a send."""
+
+    OK = "ok"
+    BUSY = "busy"
+    GONE = "gone"
+
+
+class Wire(Protocol):
+    """What the gateway needs of the network."""
+
+    def open(self, on_readable: Callable[[Side], None]) -> None:
+        """Bind; call `on_readable` (on the brain's thread) whenever a side has something."""
+        ...
+
+    def receive(self, side: Side) -> list[bytes] | None:
+        """The next message with its identity frame first; None if there is none."""
+        ...
+
+    def send(self, side: Side, frames: Sequence[bytes]) -> Sent:
+        """Queue a message for the peer that the first frame names."""
+        ...
+
+    def close(self) -> None:
+        """Unbind."""
+        ...
+
+
+class ZmqWire:
+    """The real body."""
+
+    def __init__(self, home: Home, poller: ZmqPoller) -> None:
+        self._home = home
+        self._poller = poller
+        self._sockets: dict[Side, zmq.Socket[bytes]] = {}
+
+    def open(self, on_readable: Callable[[Side], None]) -> None:
+        """See `Wire`. The caller holds the daemon's lock: binding a path in use would steal it (peers.md §5.5)."""
+        for side, endpoint in (
+            (Side.CLIENTS, self._home.clients_endpoint),
+            (Side.WORKERS, self._home.workers_endpoint),
+        ):
+            socket: zmq.Socket[bytes] = self._poller.context.socket(zmq.ROUTER)
+            for option, value in (
+                (zmq.ROUTER_MANDATORY, 1),
+                (zmq.MAXMSGSIZE, FRAME_BYTES_MAX),
+                (zmq.SNDHWM, HIGH_WATER_MARK),
+                (zmq.RCVHWM, HIGH_WATER_MARK),
+                (zmq.LINGER, 500),
+                (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
+                (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
+                (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
+                (zmq.BACKLOG, 1_024),
+            ):
+                socket.setsockopt(option, value)
+            filter_uid = getattr(zmq, "IPC_FILTER_UID", None)
+            if filter_uid is not None:
+                socket.setsockopt(filter_uid, os.getuid())
+            socket.bind(endpoint)
+            self._sockets[side] = socket
+            self._poller.register(socket, lambda side=side: on_readable(side))  # type: ignore[misc]
+
+    def receive(self, side: Side) -> list[bytes] | None:
+        """See `Wire`."""
+        try:
+            return self._sockets[side].recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+
+    def send(self, side: Side, frames: Sequence[bytes]) -> Sent:
+        """See `Wire`."""
+        try:
+            self._sockets[side].send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return Sent.BUSY
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                return Sent.GONE
+            raise
+        return Sent.OK
+
+    def close(self) -> None:
+        """See `Wire`."""
+        for socket in self._sockets.values():
+            self._poller.unregister(socket)
+            socket.close()
+        self._sockets = {}

@@ -1,0 +1,292 @@
+"""The guardian link: crewd's end of the unix socket. Starts a guardian when there is none, and attaches again when it dies.
+
+Rule: births wait here while no guardian is attached; every other order is said again then, for each attempt is asked about.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
+
+from crewd.actors import Actor, Lane, Timer
+from crewd.protocol import hands
+from crewd.protocol.errors import PeerError
+from crewd.protocol.events import Draft, GuardianLost
+from crewd.protocol.limits import TERM_SECONDS_GRACEFUL
+from crewd.store.messages import Append, Committed, Delayed, Rejected
+from crewd.supervisor import commands as cm
+from crewd.supervisor.directory import GUARDIAN, STORE
+from crewd.supervisor.guardian import marker
+from crewd.supervisor.guardian.program import guardian_main
+
+if TYPE_CHECKING:
+    from crewd.protocol.home import Home
+    from crewd.supervisor.config import Config
+    from crewd.supervisor.poller import ZmqPoller
+    from crewd.supervisor.services import Services
+
+RETRY_SECONDS = 0.05
+"""Between two tries to reach a guardian that is starting."""
+START_SECONDS = 10.0
+"""After this without a connection another guardian is started."""
+JUDGE_SECONDS = 5.0
+"""A worker that nobody claims for this long after it was heard of is ended; an exit that nobody claims is confirmed."""
+OUT_BYTES_MAX = 64 << 20
+"""Unsent bytes to a guardian that does not read; past it the connection is given up."""
+
+
+class Hands(Protocol):
+    """The port: a byte stream to a guardian, and the means to make one."""
+
+    def connect(self, on_ready: Callable[[], None]) -> bool:
+        """Try to reach a guardian; `on_ready` is called whenever there is something to read or room to write."""
+        ...
+
+    def start_guardian(self) -> None:
+        """Start a guardian process; `connect` will succeed some time later."""
+        ...
+
+    def read(self) -> bytes | None:
+        """What the guardian said; empty when the connection is over, None when there is nothing."""
+        ...
+
+    def write(self, data: bytes) -> int:
+        """How many bytes were taken; the rest must be offered again. -1 when the connection is over."""
+        ...
+
+    def close(self) -> None:
+        """Hang up."""
+        ...
+
+
+class UnixHands:
+    """The real body: a unix socket, and multiprocessing for the guardian's process."""
+
+    def __init__(self, home: Home, config: Config, poller: ZmqPoller) -> None:
+        self._home = home
+        self._config = config
+        self._poller = poller
+        self._socket: socket.socket | None = None
+        self._process: multiprocessing.process.BaseProcess | None = None
+
+    def connect(self, on_ready: Callable[[], None]) -> bool:
+        """See `Hands`."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(str(self._home.guardian_socket))
+        except OSError:
+            connection.close()
+            return False
+        connection.setblocking(False)
+        self._socket = connection
+        self._poller.register(connection.fileno(), on_ready)
+        return True
+
+    def start_guardian(self) -> None:
+        """See `Hands`. The environment of the guardian carries the place where its workers' markers are written."""
+        if self._process is not None:
+            self._process.join(0)
+        os.environ[marker.VARIABLE] = marker.placeholder(self._home.key)
+        try:
+            process = multiprocessing.get_context("spawn").Process(
+                target=guardian_main,
+                args=(str(self._home.root), self._config.preload, self._config.env_pass),
+                name="crewd-guardian",
+            )
+            process.start()
+        finally:
+            del os.environ[marker.VARIABLE]
+        self._process = process
+
+    def read(self) -> bytes | None:
+        """See `Hands`."""
+        if self._socket is None:
+            return b""
+        try:
+            return self._socket.recv(1 << 20)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def write(self, data: bytes) -> int:
+        """See `Hands`."""
+        if self._socket is None:
+            return -1
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return -1
+        self._poller.watch_writable(self._socket.fileno(), writable=sent < len(data))
+        return sent
+
+    def close(self) -> None:
+        """See `Hands`."""
+        if self._socket is not None:
+            self._poller.unregister(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def join(self, seconds: float) -> None:
+        """Wait for a guardian that was told to retire."""
+        if self._process is not None:
+            self._process.join(seconds)
+
+
+class GuardianLink(Actor):
+    """See the module's text."""
+
+    def __init__(self, services: Services, port: Hands) -> None:
+        super().__init__()
+        self._services = services
+        self._port = port
+        self._codec: hands.StreamCodec[hands.Notice] = hands.StreamCodec(hands.NOTICES)
+        self._orders: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
+        self._out: deque[bytes] = deque()
+        self._out_bytes = 0
+        self._connected = False
+        self._attached = False
+        self._waiting: list[hands.Order] = []
+        self._started_at: float | None = None
+        self._retry: Timer | None = None
+        self._ready_told = False
+        self._retiring = False
+
+    def on_start(self) -> None:
+        """Reach the guardian, or start one."""
+        self._services.directory.enter(GUARDIAN, self.ref)
+        self._reach()
+
+    def on_stop(self) -> None:
+        """Hang up; the guardian keeps its workers."""
+        self._services.directory.leave(GUARDIAN, self.ref)
+        self._port.close()
+
+    def receive(self, message: Any) -> None:  # noqa: ANN401
+        """See the module's text."""
+        match message:
+            case cm.ToGuardian(order):
+                self._order(order)
+            case cm.Tick("ready"):
+                self._ready_told = False
+                self._listen()
+            case cm.Tick("reach"):
+                self._retry = None
+                self._reach()
+            case cm.Tick((kind, task, epoch)):
+                self._judge(kind, task, epoch)
+            case Committed() | Delayed() | Rejected():
+                return
+            case _:
+                raise TypeError(f"the guardian link does not know {message!r}")
+
+    def _reach(self) -> None:
+        now = self.context.now()
+        if self._port.connect(self._on_ready):
+            self._connected = True
+            self._started_at = None
+            self._codec = hands.StreamCodec(hands.NOTICES)
+            self._write(hands.Attach(home_key=self._services.home.key))
+            return
+        if self._retiring:
+            return
+        if self._started_at is None or now - self._started_at > START_SECONDS:
+            self._started_at = now
+            self._port.start_guardian()
+        if self._retry is None:
+            self._retry = self.context.after(RETRY_SECONDS, cm.Tick("reach"))
+
+    def _on_ready(self) -> None:
+        if not self._ready_told:
+            self._ready_told = self.ref.offer(cm.Tick("ready"), lane=Lane.CONTROL)
+
+    def _listen(self) -> None:
+        if not self._connected:
+            return
+        self._flush()
+        while self._connected:
+            chunk = self._port.read()
+            if chunk is None:
+                return
+            try:
+                if not chunk:
+                    raise PeerError("the guardian is gone")
+                for notice in self._codec.feed(chunk):
+                    self._hear(notice)
+            except PeerError:
+                self._lost()
+
+    def _lost(self) -> None:
+        """The guardian died, or talks nonsense: reach it again, or start another one, which adopts the workers."""
+        self._port.close()
+        self._connected = self._attached = False
+        self._out.clear()
+        self._out_bytes = 0
+        if self._retiring:
+            return
+        store = self._services.directory.parts.get(STORE)
+        if store is not None:
+            store.offer(Append((Draft(GuardianLost()),), self.ref, 0))
+        self._reach()
+
+    def _hear(self, notice: hands.Notice) -> None:
+        match notice:
+            case hands.Attached():
+                self._attached = True
+                waiting, self._waiting = self._waiting, []
+                for order in waiting:
+                    self._write(order)
+                for task, epoch in self._services.directory.attempts:
+                    self._write(hands.Query(task=task, epoch=epoch))
+            case hands.Started(task, epoch) | hands.Exited(task, epoch) | hands.Gone(task, epoch):
+                controller = self._services.directory.attempts.get((task, epoch))
+                if controller is not None:
+                    controller.offer(cm.GuardianSays(notice), lane=Lane.CONTROL)
+                elif not isinstance(notice, hands.Gone):
+                    self.context.after(JUDGE_SECONDS, cm.Tick((type(notice).__name__, task, epoch)))
+            case _:
+                assert_never(notice)
+
+    def _judge(self, kind: str, task: str, epoch: int) -> None:
+        """Nobody claimed this worker, or this exit, when it was heard of: crewd's rows say that it is over."""
+        if (task, epoch) in self._services.directory.attempts or not self._attached:
+            return
+        if kind == "Started":
+            self._write(hands.End(task=task, epoch=epoch, grace_seconds=0.0, term_seconds=TERM_SECONDS_GRACEFUL))
+        else:
+            self._write(hands.Confirm(task=task, epoch=epoch))
+
+    def _order(self, order: hands.Order) -> None:
+        if isinstance(order, hands.Retire):
+            self._retiring = True
+        if self._attached:
+            self._write(order)
+        elif isinstance(order, hands.Spawn | hands.Query | hands.Retire):
+            self._waiting.append(order)
+
+    def _write(self, order: hands.Order) -> None:
+        data = self._orders.encode(order)
+        self._out.append(data)
+        self._out_bytes += len(data)
+        if self._out_bytes > OUT_BYTES_MAX:
+            self._lost()
+            return
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._out:
+            head = self._out[0]
+            sent = self._port.write(head)
+            if sent < 0:
+                return  # the read that follows finds out
+            self._out_bytes -= sent
+            if sent < len(head):
+                self._out[0] = head[sent:]
+                return
+            self._out.popleft()
