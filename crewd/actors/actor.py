@@ -85,7 +85,7 @@ class Actor(pykka.Actor):
         super().__init__()
         self.actor_inbox = TwoLaneInbox(data_max=self.data_max)
         self._actor_ref: Ref[Any] = Ref(self)
-        self._ended: ExitReason | None = None
+        self._exit_reason: ExitReason | None = None
 
     @staticmethod
     def _create_actor_inbox() -> TwoLaneInbox:
@@ -113,35 +113,35 @@ class Actor(pykka.Actor):
 
     def exit(self, reason: ExitReason = NORMAL) -> None:
         """End this actor after the present message."""
-        self._ended = reason
+        self._exit_reason = reason
 
     def turn(self) -> None:
         """Handle a batch. Called by the dispatcher only; never raises, so one actor's failure is its own (K1, K3)."""
         if self.actor_stopped.is_set():
             return
         try:
-            self._handle_batch()
-            if self._ended is None:
+            self._take_batch()
+            if self._exit_reason is None:
                 self.on_turn_end()
         except BaseException as error:  # noqa: BLE001 (the outermost loop of an actor: K3)
-            self._ended = ExitReason(ExitKind.CRASHED, error)
-        if self._ended is not None:
-            self._close(self._ended)
+            self._exit_reason = ExitReason(ExitKind.CRASHED, error)
+        if self._exit_reason is not None:
+            self._shut(self._exit_reason)
         elif not self.actor_inbox.empty():
             self.context.schedule()
 
-    def _handle_batch(self) -> None:
+    def _take_batch(self) -> None:
         for _ in range(self.batch_max):
             letter = self.actor_inbox.take()
             if letter is None:
                 return
             if letter.deadline is not None and self.context.now() >= letter.deadline:
                 continue
-            self._handle(letter)
-            if self._ended is not None:
+            self._take(letter)
+            if self._exit_reason is not None:
                 return
 
-    def _handle(self, letter: Letter) -> None:
+    def _take(self, letter: Letter) -> None:
         match letter.message:
             case Stop(reason):
                 self.stopping(reason)
@@ -163,9 +163,9 @@ class Actor(pykka.Actor):
 
     def stopping(self, reason: ExitReason) -> None:
         """A stop was asked for. The default ends at once; a supervisor ends its children first."""
-        self._ended = reason
+        self._exit_reason = reason
 
-    def _close(self, reason: ExitReason) -> None:
+    def _shut(self, reason: ExitReason) -> None:
         self.actor_stopped.set()
         left = self.actor_inbox.close()
         for letter in left:

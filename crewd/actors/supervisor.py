@@ -83,7 +83,7 @@ class Supervisor(Actor):
 
     def on_start(self) -> None:
         """Start the children in order."""
-        self._feed(Proceed(self.context.now()))
+        self._feed_family(Proceed(self.context.now()))
 
     def receive(self, message: Any) -> Any:  # noqa: ANN401
         """See the module's text."""
@@ -94,13 +94,13 @@ class Supervisor(Actor):
             case Started(ref):
                 if self._refs.get(ref.name) is ref:
                     self.child_started(ref)
-                    self._feed(ChildUp(ref.name, now))
+                    self._feed_family(ChildUp(ref.name, now))
             case Down(ref, reason, _):
                 if self._refs.get(ref.name) is ref:
                     del self._refs[ref.name]
                     self._asked_to_stop.discard(ref)
                     self.child_ended(ref, reason)
-                    self._feed(ChildDown(ref.name, reason, now))
+                    self._feed_family(ChildDown(ref.name, reason, now))
                     if self._family.child(ref.name) is None:
                         self._specs.pop(ref.name, None)
                         self._incarnations.pop(ref.name, None)
@@ -109,7 +109,7 @@ class Supervisor(Actor):
                 if ref_now is not None and ref_now.incarnation == incarnation:
                     self.context.system.abandon(ref_now)
             case Proceed():
-                self._feed(Proceed(now))
+                self._feed_family(Proceed(now))
             case _:
                 self.receive_other(message)
 
@@ -117,11 +117,11 @@ class Supervisor(Actor):
         """One more child; a name that is there already changes nothing."""
         if spec.name not in self._specs:
             self._specs[spec.name] = spec
-            self._feed(Added(Child(spec.name, spec.restart), self.context.now()))
+            self._feed_family(Added(Child(spec.name, spec.restart), self.context.now()))
 
     def leave(self) -> None:
         """End the children and then this actor, normally."""
-        self._feed(EndAsked(NORMAL, self.context.now()))
+        self._feed_family(EndAsked(NORMAL, self.context.now()))
 
     def on_stop(self) -> None:
         """However this actor ended, its children do not outlive it."""
@@ -146,14 +146,14 @@ class Supervisor(Actor):
 
     def stopping(self, reason: ExitReason) -> None:
         """End the children, last one first, and then this actor."""
-        self._feed(EndAsked(reason, self.context.now()))
+        self._feed_family(EndAsked(reason, self.context.now()))
 
-    def _feed(self, event: FamilyEvent) -> None:
+    def _feed_family(self, event: FamilyEvent) -> None:
         self._family, effects = decide(self._family, event)
         for effect in effects:
             match effect:
                 case StartChild(name):
-                    self._start(name)
+                    self._start_child(name)
                 case StopChild(name):
                     self._stop_child(name)
                 case WakeAt(at):
@@ -163,7 +163,7 @@ class Supervisor(Actor):
                 case _:
                     assert_never(effect)
 
-    def _start(self, name: str) -> None:
+    def _start_child(self, name: str) -> None:
         spec = self._specs[name]
         incarnation = self._incarnations.get(name, 0) + 1
         self._incarnations[name] = incarnation
@@ -173,12 +173,12 @@ class Supervisor(Actor):
             failure = StartFailed(f"{name} could not be made")
             failure.__cause__ = error
             reason = ExitReason(ExitKind.CRASHED, failure)
-            self._feed(ChildDown(name, reason, self.context.now()))
+            self._feed_family(ChildDown(name, reason, self.context.now()))
 
     def _stop_child(self, name: str) -> None:
         ref = self._refs.get(name)
         if ref is None:
-            self._feed(ChildDown(name, ExitReason(ExitKind.SHUTDOWN), self.context.now()))
+            self._feed_family(ChildDown(name, ExitReason(ExitKind.SHUTDOWN), self.context.now()))
         elif ref not in self._asked_to_stop:
             self._asked_to_stop.add(ref)
             ref.offer(Stop(), lane=Lane.CONTROL)

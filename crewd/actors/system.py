@@ -52,6 +52,7 @@ class ActorSystem:
         self._watchers: dict[Ref[Any], list[Ref[Any]]] = {}
         self._reasons: dict[Ref[Any], ExitReason] = {}
         self._dispatchers: list[Dispatcher] = [brain]
+        self._on_end: dict[Ref[Any], Callable[[ExitReason], None]] = {}
 
     def spawn(self, spec: ChildSpec, supervisor: Ref[Any] | None, incarnation: int = 1) -> Ref[Any]:
         """Make the child and give it its first turn. `supervisor` hears `Started` or `Down`, exactly one of them first."""
@@ -78,6 +79,10 @@ class ActorSystem:
             reason = self._reasons.get(target, NORMAL)
         watcher.offer(Down(target, reason, target.incarnation), lane=Lane.CONTROL)
 
+    def on_end(self, ref: Ref[Any], callback: Callable[[ExitReason], None]) -> None:
+        """Call `callback` when the actor has ended: how the world outside hears of the root's end."""
+        self._on_end[ref] = callback
+
     def started(self, ref: Ref[Any]) -> None:
         """An actor's `on_start` has finished: tell its supervisor."""
         with self._lock:
@@ -97,6 +102,9 @@ class ActorSystem:
             while len(self._reasons) > ENDED_KEPT:
                 del self._reasons[next(iter(self._reasons))]
             watchers = self._watchers.pop(ref, [])
+        callback = self._on_end.pop(ref, None)
+        if callback is not None:
+            callback(reason)
         for watcher in watchers:
             watcher.offer(Down(ref, reason, ref.incarnation), lane=Lane.CONTROL)
 

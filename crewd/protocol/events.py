@@ -14,7 +14,7 @@ from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.protocol.workflow import Workflow
 
 
-class RunCreated(msgspec.Struct, frozen=True, kw_only=True, tag="run.created"):
+class RunCreated(msgspec.Struct, frozen=True, tag="run.created"):
     """A run was admitted; its tasks are the workflow's steps."""
 
     name: str
@@ -25,17 +25,17 @@ class RunCreated(msgspec.Struct, frozen=True, kw_only=True, tag="run.created"):
     request_id: str = ""
 
 
-class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="run.started"):
+class RunStarted(msgspec.Struct, frozen=True, tag="run.started"):
     """The first task of the run is about to start."""
 
 
-class RunCancelRequested(msgspec.Struct, frozen=True, kw_only=True, tag="run.cancel_requested"):
+class RunCancelRequested(msgspec.Struct, frozen=True, tag="run.cancel_requested"):
     """The tombstone of a run: nothing of it starts after this event."""
 
     cancel: CancelInfo
 
 
-class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="run.ended"):
+class RunEnded(msgspec.Struct, frozen=True, tag="run.ended"):
     """The one terminal event of a run."""
 
     status: RunStatus
@@ -43,13 +43,13 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="run.ended"):
     undelivered: tuple[Undelivered, ...] = ()
 
 
-class TaskCancelRequested(msgspec.Struct, frozen=True, kw_only=True, tag="task.cancel_requested"):
+class TaskCancelRequested(msgspec.Struct, frozen=True, tag="task.cancel_requested"):
     """The tombstone of a task."""
 
     cancel: CancelInfo
 
 
-class TaskEnded(msgspec.Struct, frozen=True, kw_only=True, tag="task.ended"):
+class TaskEnded(msgspec.Struct, frozen=True, tag="task.ended"):
     """The one terminal event of a task."""
 
     status: TaskStatus
@@ -59,17 +59,17 @@ class TaskEnded(msgspec.Struct, frozen=True, kw_only=True, tag="task.ended"):
     result_path: str = ""
 
 
-class AttemptReserved(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.reserved"):
+class AttemptReserved(msgspec.Struct, frozen=True, tag="attempt.reserved"):
     """A controller exists for this attempt; no process does yet."""
 
     directory: str
 
 
-class AttemptStarting(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.starting"):
+class AttemptStarting(msgspec.Struct, frozen=True, tag="attempt.starting"):
     """The guardian is about to be asked for a process."""
 
 
-class AttemptStarted(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.started"):
+class AttemptStarted(msgspec.Struct, frozen=True, tag="attempt.started"):
     """The guardian has started (or adopted) the worker's process."""
 
     pid: int
@@ -78,25 +78,25 @@ class AttemptStarted(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.sta
     adopted: bool = False
 
 
-class AttemptReady(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.ready"):
+class AttemptReady(msgspec.Struct, frozen=True, tag="attempt.ready"):
     """The worker's runtime has connected and named what it supports."""
 
     capabilities: tuple[str, ...] = ()
 
 
-class AttemptFinishing(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.finishing"):
+class AttemptFinishing(msgspec.Struct, frozen=True, tag="attempt.finishing"):
     """The worker was granted its natural stop: no message is accepted for it any more."""
 
     report: int = 0
 
 
-class AttemptCancelRequested(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.cancel_requested"):
+class AttemptCancelRequested(msgspec.Struct, frozen=True, tag="attempt.cancel_requested"):
     """A cancel reached the attempt's controller; later steers are refused."""
 
     cancel: CancelInfo
 
 
-class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.outcome"):
+class AttemptOutcome(msgspec.Struct, frozen=True, tag="attempt.outcome"):
     """What the worker itself says of its end; the attempt ends when its processes are gone."""
 
     outcome: str
@@ -107,7 +107,7 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.out
     report: int = 0
 
 
-class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.ended"):
+class AttemptEnded(msgspec.Struct, frozen=True, tag="attempt.ended"):
     """The one terminal event of an attempt, written when the guardian has verified what is left."""
 
     status: AttemptStatus
@@ -118,7 +118,7 @@ class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True, tag="attempt.ended
     survivors: tuple[Survivor, ...] = ()
 
 
-class MessageAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="message.accepted"):
+class MessageAccepted(msgspec.Struct, frozen=True, tag="message.accepted"):
     """A control message was admitted; it will settle."""
 
     id: str
@@ -130,21 +130,21 @@ class MessageAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="message.ac
     deadline_at: float | None = None
 
 
-class MessageDelivered(msgspec.Struct, frozen=True, kw_only=True, tag="message.delivered"):
+class MessageDelivered(msgspec.Struct, frozen=True, tag="message.delivered"):
     """The worker's runtime has it."""
 
     id: str
     report: int = 0
 
 
-class MessageApplied(msgspec.Struct, frozen=True, kw_only=True, tag="message.applied"):
+class MessageApplied(msgspec.Struct, frozen=True, tag="message.applied"):
     """The worker's code took it."""
 
     id: str
     report: int = 0
 
 
-class MessageSettled(msgspec.Struct, frozen=True, kw_only=True, tag="message.settled"):
+class MessageSettled(msgspec.Struct, frozen=True, tag="message.settled"):
     """Nothing more will happen to it."""
 
     id: str
@@ -154,7 +154,7 @@ class MessageSettled(msgspec.Struct, frozen=True, kw_only=True, tag="message.set
     report: int = 0
 
 
-class AskOpened(msgspec.Struct, frozen=True, kw_only=True, tag="ask.opened"):
+class AskOpened(msgspec.Struct, frozen=True, tag="ask.opened"):
     """A worker waits for an answer."""
 
     id: str
@@ -165,7 +165,7 @@ class AskOpened(msgspec.Struct, frozen=True, kw_only=True, tag="ask.opened"):
     report: int = 0
 
 
-class AskClosed(msgspec.Struct, frozen=True, kw_only=True, tag="ask.closed"):
+class AskClosed(msgspec.Struct, frozen=True, tag="ask.closed"):
     """The question is over: `answered`, `expired`, or `cancelled`."""
 
     id: str
@@ -174,7 +174,7 @@ class AskClosed(msgspec.Struct, frozen=True, kw_only=True, tag="ask.closed"):
     report: int = 0
 
 
-class OperationOpened(msgspec.Struct, frozen=True, kw_only=True, tag="operation.opened"):
+class OperationOpened(msgspec.Struct, frozen=True, tag="operation.opened"):
     """A worker began an operation."""
 
     id: str
@@ -183,7 +183,7 @@ class OperationOpened(msgspec.Struct, frozen=True, kw_only=True, tag="operation.
     report: int = 0
 
 
-class OperationClosed(msgspec.Struct, frozen=True, kw_only=True, tag="operation.closed"):
+class OperationClosed(msgspec.Struct, frozen=True, tag="operation.closed"):
     """The one terminal record of an operation; synthetic if crewd wrote it for a worker that is gone (F7)."""
 
     id: str
@@ -193,7 +193,7 @@ class OperationClosed(msgspec.Struct, frozen=True, kw_only=True, tag="operation.
     report: int = 0
 
 
-class ArtifactRecorded(msgspec.Struct, frozen=True, kw_only=True, tag="artifact.recorded"):
+class ArtifactRecorded(msgspec.Struct, frozen=True, tag="artifact.recorded"):
     """A worker left a file on purpose."""
 
     id: str
@@ -205,11 +205,11 @@ class ArtifactRecorded(msgspec.Struct, frozen=True, kw_only=True, tag="artifact.
     report: int = 0
 
 
-class GuardianLost(msgspec.Struct, frozen=True, kw_only=True, tag="guardian.lost"):
+class GuardianLost(msgspec.Struct, frozen=True, tag="guardian.lost"):
     """The guardian process ended unasked; another one adopts what it left."""
 
 
-class DaemonStarted(msgspec.Struct, frozen=True, kw_only=True, tag="daemon.started"):
+class DaemonStarted(msgspec.Struct, frozen=True, tag="daemon.started"):
     """A crewd began to serve this home."""
 
     pid: int
@@ -235,7 +235,7 @@ class Draft(msgspec.Struct, frozen=True):
     provenance: str = ""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True):
     """A fact with its place in the log.
 
     `seq` grows by one per event of a home. `parent` is the seq of the run's event before this one (0: none), `causation`

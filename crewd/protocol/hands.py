@@ -23,7 +23,7 @@ Cause = Literal["exited", "ended", "spawn_failed", "orphaned"]
 """Why a worker is no more: by itself, by order, never born, or by its orphan clock."""
 
 
-class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
+class Bootstrap(msgspec.Struct, frozen=True):
     """All that a worker process is told at birth; never in argv or its environment (the token is a secret)."""
 
     task: str
@@ -40,19 +40,19 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     worker: WorkerSpec
 
 
-class Attach(msgspec.Struct, frozen=True, kw_only=True):
+class Attach(msgspec.Struct, frozen=True):
     """crewd is here; the guardian tells all it knows and stops the orphan clocks."""
 
     home_key: str
 
 
-class Spawn(msgspec.Struct, frozen=True, kw_only=True):
+class Spawn(msgspec.Struct, frozen=True):
     """Start a worker. Answered by `Started` or `Exited` (outcome `spawn_failed`)."""
 
     bootstrap: Bootstrap
 
 
-class End(msgspec.Struct, frozen=True, kw_only=True):
+class End(msgspec.Struct, frozen=True):
     """End a worker's tree: wait `grace_seconds` for it to go by itself, TERM, after `term_seconds` KILL, then verify.
 
     Repeated with other numbers it can only become faster. The guardian finishes it also when crewd dies.
@@ -64,25 +64,25 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     term_seconds: float
 
 
-class Confirm(msgspec.Struct, frozen=True, kw_only=True):
+class Confirm(msgspec.Struct, frozen=True):
     """The exit of this worker is durable: forget its record."""
 
     task: str
     epoch: int
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
+class Query(msgspec.Struct, frozen=True):
     """What of this worker? Answered by `Started`, `Exited` or `Gone`; nothing yet if it is about to be born."""
 
     task: str
     epoch: int
 
 
-class Retire(msgspec.Struct, frozen=True, kw_only=True):
+class Retire(msgspec.Struct, frozen=True):
     """End every worker quickly, then the guardian itself."""
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True):
+class Started(msgspec.Struct, frozen=True):
     """The worker's process exists (`adopted`: found alive by a new guardian)."""
 
     task: str
@@ -93,7 +93,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     adopted: bool = False
 
 
-class Exited(msgspec.Struct, frozen=True, kw_only=True):
+class Exited(msgspec.Struct, frozen=True):
     """Nothing of the worker is left, or `survivors` names what is. `code` is None if nobody could wait for it.
 
     `last_words` are the reports (MessagePack, `list[Report]`) that the worker left in its directory before it said them.
@@ -110,14 +110,14 @@ class Exited(msgspec.Struct, frozen=True, kw_only=True):
     last_words: bytes = b""
 
 
-class Gone(msgspec.Struct, frozen=True, kw_only=True):
+class Gone(msgspec.Struct, frozen=True):
     """The guardian knows no such worker and, on this machine, no process carries its marker."""
 
     task: str
     epoch: int
 
 
-class Attached(msgspec.Struct, frozen=True, kw_only=True):
+class Attached(msgspec.Struct, frozen=True):
     """The end of what the guardian had to tell: every live worker and every unconfirmed exit came before it."""
 
     pid: int

@@ -35,15 +35,15 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+class Receipt(msgspec.Struct, frozen=True):
     """What is known of one message. `*_at` are wall-clock seconds of the daemon."""
 
     id: str
     kind: str
     run: str
     task: str
-    epoch: int = 0
     level: Level
+    epoch: int = 0
     outcome: Outcome | None = None
     reason: str = ""
     note: str = ""

@@ -14,7 +14,7 @@ import msgspec
 from crewd.protocol.errors import ErrorInfo
 
 
-class WorkerHello(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerHello(msgspec.Struct, frozen=True):
     """The first frame of a worker on every connection. `token` proves that it is who it says."""
 
     task: str
@@ -25,13 +25,13 @@ class WorkerHello(msgspec.Struct, frozen=True, kw_only=True):
     software: str = ""
 
 
-class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+class Heartbeat(msgspec.Struct, frozen=True):
     """The process lives; `beats` counts signs of life of the worker's own code (hung is not dead, R21)."""
 
     beats: int = 0
 
 
-class ProgressReport(msgspec.Struct, frozen=True, kw_only=True):
+class ProgressReport(msgspec.Struct, frozen=True):
     """Progress: sampled, not numbered, the last one wins."""
 
     done: float | None = None
@@ -40,19 +40,19 @@ class ProgressReport(msgspec.Struct, frozen=True, kw_only=True):
     beats: int = 0
 
 
-class Delivered(msgspec.Struct, frozen=True, kw_only=True, tag="delivered"):
+class Delivered(msgspec.Struct, frozen=True, tag="delivered"):
     """The runtime has the message."""
 
     id: str
 
 
-class Applied(msgspec.Struct, frozen=True, kw_only=True, tag="applied"):
+class Applied(msgspec.Struct, frozen=True, tag="applied"):
     """The worker's code took the message."""
 
     id: str
 
 
-class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled"):
+class Settled(msgspec.Struct, frozen=True, tag="settled"):
     """The worker's code is done with the message, or refuses it."""
 
     id: str
@@ -61,7 +61,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled"):
     note: str = ""
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):
+class Asked(msgspec.Struct, frozen=True, tag="asked"):
     """The worker waits for an answer."""
 
     id: str
@@ -71,7 +71,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):
     timeout_seconds: float | None = None
 
 
-class AskOver(msgspec.Struct, frozen=True, kw_only=True, tag="ask_over"):
+class AskOver(msgspec.Struct, frozen=True, tag="ask_over"):
     """The worker waits no more: `answered`, `expired` or `cancelled`."""
 
     id: str
@@ -79,7 +79,7 @@ class AskOver(msgspec.Struct, frozen=True, kw_only=True, tag="ask_over"):
     answered_by: str = ""
 
 
-class OpOpened(msgspec.Struct, frozen=True, kw_only=True, tag="op_opened"):
+class OpOpened(msgspec.Struct, frozen=True, tag="op_opened"):
     """An operation began."""
 
     id: str
@@ -87,7 +87,7 @@ class OpOpened(msgspec.Struct, frozen=True, kw_only=True, tag="op_opened"):
     name: str
 
 
-class OpClosed(msgspec.Struct, frozen=True, kw_only=True, tag="op_closed"):
+class OpClosed(msgspec.Struct, frozen=True, tag="op_closed"):
     """An operation ended: `done`, `failed` or `cancelled`."""
 
     id: str
@@ -95,7 +95,7 @@ class OpClosed(msgspec.Struct, frozen=True, kw_only=True, tag="op_closed"):
     reason: str = ""
 
 
-class Artifact(msgspec.Struct, frozen=True, kw_only=True, tag="artifact"):
+class Artifact(msgspec.Struct, frozen=True, tag="artifact"):
     """A file was left; `path` is inside the attempt's directory."""
 
     id: str
@@ -106,11 +106,11 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, tag="artifact"):
     mime: str = ""
 
 
-class StopProposed(msgspec.Struct, frozen=True, kw_only=True, tag="stop_proposed"):
+class StopProposed(msgspec.Struct, frozen=True, tag="stop_proposed"):
     """The worker would stop now: is anything waiting for it? Answered by `StopGranted` or by more messages."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag="outcome"):
+class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     """How the worker's code ended. After it the worker says nothing but goodbye."""
 
     outcome: Literal["completed", "failed", "cancelled"]
@@ -123,7 +123,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag="outcome"):
 ReportBody = Delivered | Applied | Settled | Asked | AskOver | OpOpened | OpClosed | Artifact | StopProposed | Outcome
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(msgspec.Struct, frozen=True):
     """A numbered report. crewd takes each number once."""
 
     number: int
@@ -133,14 +133,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 FromWorker = WorkerHello | Heartbeat | ProgressReport | Report
 
 
-class WorkerWelcome(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerWelcome(msgspec.Struct, frozen=True):
     """The worker is known; `reports` is the last report that is durable here."""
 
     reports: int
     heartbeat_seconds: float = 2.0
 
 
-class Deliver(msgspec.Struct, frozen=True, kw_only=True):
+class Deliver(msgspec.Struct, frozen=True):
     """A control message for the worker. `order` grows: messages of one worker are applied in it."""
 
     id: str
@@ -150,21 +150,21 @@ class Deliver(msgspec.Struct, frozen=True, kw_only=True):
     ask: str = ""
 
 
-class Ack(msgspec.Struct, frozen=True, kw_only=True):
+class Ack(msgspec.Struct, frozen=True):
     """Reports up to this number are durable."""
 
     upto: int
 
 
-class StopGranted(msgspec.Struct, frozen=True, kw_only=True):
+class StopGranted(msgspec.Struct, frozen=True):
     """Nothing waits and nothing will be accepted any more: stop."""
 
 
-class StopDeferred(msgspec.Struct, frozen=True, kw_only=True):
+class StopDeferred(msgspec.Struct, frozen=True):
     """Messages wait: take them and propose again."""
 
 
-class CancelOrder(msgspec.Struct, frozen=True, kw_only=True):
+class CancelOrder(msgspec.Struct, frozen=True):
     """Stop within `grace_seconds`; after that the guardian ends the process."""
 
     reason: str
@@ -173,7 +173,7 @@ class CancelOrder(msgspec.Struct, frozen=True, kw_only=True):
     intent: str = ""
 
 
-class WorkerError(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerError(msgspec.Struct, frozen=True):
     """The frame changed nothing. After `not_permitted` the worker must not try again."""
 
     error: ErrorInfo

@@ -38,7 +38,7 @@ class Role(IntEnum):
     ADMIN = 4
 
 
-class Hello(msgspec.Struct, frozen=True, kw_only=True):
+class Hello(msgspec.Struct, frozen=True):
     """The first frame of a client on a connection. `owner` is a key of the client's own making."""
 
     role: ClassVar[Role] = Role.NONE
@@ -46,18 +46,18 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     software: str = ""
 
 
-class StartRun(msgspec.Struct, frozen=True, kw_only=True):
+class StartRun(msgspec.Struct, frozen=True):
     """Admit a run. The same `request_id` gives the same run; with another content it is a conflict."""
 
     role: ClassVar[Role] = Role.MESSAGE
     workflow: Workflow
-    goal: str = ""
     cwd: str
+    goal: str = ""
     name: str = ""
     request_id: str = ""
 
 
-class Send(msgspec.Struct, frozen=True, kw_only=True):
+class Send(msgspec.Struct, frozen=True):
     """A steer, follow-up or answer. `id` is made by the sender and kept across retries.
 
     `target` selects a task (or a run with one live task); for a `response` it may be empty and `ask` names the question.
@@ -75,14 +75,14 @@ class Send(msgspec.Struct, frozen=True, kw_only=True):
     deadline_seconds: float | None = None
 
 
-class Withdraw(msgspec.Struct, frozen=True, kw_only=True):
+class Withdraw(msgspec.Struct, frozen=True):
     """Take a message back, if its worker does not have it yet."""
 
     role: ClassVar[Role] = Role.MESSAGE
     id: str
 
 
-class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+class Cancel(msgspec.Struct, frozen=True):
     """End a run, a task or a worker. Legal in every state and idempotent. `wait` = answer when it is verified."""
 
     role: ClassVar[Role] = Role.CANCEL
@@ -95,14 +95,14 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: float = 60.0
 
 
-class GetReceipt(msgspec.Struct, frozen=True, kw_only=True):
+class GetReceipt(msgspec.Struct, frozen=True):
     """The receipt of any message, for ever after."""
 
     role: ClassVar[Role] = Role.OBSERVE
     id: str
 
 
-class AwaitEnd(msgspec.Struct, frozen=True, kw_only=True):
+class AwaitEnd(msgspec.Struct, frozen=True):
     """Answer when the run or task has ended (or, with `or_waiting`, when it waits for an answer)."""
 
     role: ClassVar[Role] = Role.OBSERVE
@@ -111,7 +111,7 @@ class AwaitEnd(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: float = 3600.0
 
 
-class ListRuns(msgspec.Struct, frozen=True, kw_only=True):
+class ListRuns(msgspec.Struct, frozen=True):
     """Runs, newest first; ended ones only with `all`."""
 
     role: ClassVar[Role] = Role.OBSERVE
@@ -119,14 +119,14 @@ class ListRuns(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 100
 
 
-class Show(msgspec.Struct, frozen=True, kw_only=True):
+class Show(msgspec.Struct, frozen=True):
     """A run with everything that belongs to it."""
 
     role: ClassVar[Role] = Role.OBSERVE
     target: str
 
 
-class ListMessages(msgspec.Struct, frozen=True, kw_only=True):
+class ListMessages(msgspec.Struct, frozen=True):
     """The messages of a run or task, oldest first."""
 
     role: ClassVar[Role] = Role.OBSERVE
@@ -134,13 +134,13 @@ class ListMessages(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 200
 
 
-class Inbox(msgspec.Struct, frozen=True, kw_only=True):
+class Inbox(msgspec.Struct, frozen=True):
     """Open questions over all runs, oldest first."""
 
     role: ClassVar[Role] = Role.OBSERVE
 
 
-class ListEvents(msgspec.Struct, frozen=True, kw_only=True):
+class ListEvents(msgspec.Struct, frozen=True):
     """Events after `after`, of one run or of all."""
 
     role: ClassVar[Role] = Role.OBSERVE
@@ -149,7 +149,7 @@ class ListEvents(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 500
 
 
-class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
+class Subscribe(msgspec.Struct, frozen=True):
     """Events after `after` and then as they happen. Notes carry this request's id until `Unsubscribe`."""
 
     role: ClassVar[Role] = Role.OBSERVE
@@ -158,14 +158,14 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
     progress: bool = True
 
 
-class Unsubscribe(msgspec.Struct, frozen=True, kw_only=True):
+class Unsubscribe(msgspec.Struct, frozen=True):
     """End a subscription; `id` is the id of its request."""
 
     role: ClassVar[Role] = Role.OBSERVE
     id: str
 
 
-class ReadLog(msgspec.Struct, frozen=True, kw_only=True):
+class ReadLog(msgspec.Struct, frozen=True):
     """Bytes of a worker's output from `offset` (negative: counted from the end)."""
 
     role: ClassVar[Role] = Role.OBSERVE
@@ -176,14 +176,14 @@ class ReadLog(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 65_536
 
 
-class Doctor(msgspec.Struct, frozen=True, kw_only=True):
+class Doctor(msgspec.Struct, frozen=True):
     """How the daemon is; with `rebuild` the log is folded again and compared with the rows."""
 
     role: ClassVar[Role] = Role.OBSERVE
     rebuild: bool = False
 
 
-class StopDaemon(msgspec.Struct, frozen=True, kw_only=True):
+class StopDaemon(msgspec.Struct, frozen=True):
     """End every worker (reason `shutdown`), then the guardian, then crewd."""
 
     role: ClassVar[Role] = Role.ADMIN
@@ -196,46 +196,51 @@ Request = (
 )  # fmt: skip
 
 
-class Welcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `Hello`: the client may speak now."""
+class Welcome(msgspec.Struct, frozen=True):
+    """The answer to `Hello`: the client may speak now.
+
+    `incarnation` changes when the gateway was restarted: what was asked of the one before is not answered any more, and
+    its subscriptions are gone. Ask again, with the same ids.
+    """
 
     daemon: str
+    incarnation: str
     software: str
     role: int
     seq: int
 
 
-class RunReply(msgspec.Struct, frozen=True, kw_only=True):
+class RunReply(msgspec.Struct, frozen=True):
     """A run; `existing` if the request id was known already."""
 
     run: RunRow
     existing: bool = False
 
 
-class ReceiptReply(msgspec.Struct, frozen=True, kw_only=True):
+class ReceiptReply(msgspec.Struct, frozen=True):
     """A receipt."""
 
     receipt: Receipt
 
 
-class CancelReply(msgspec.Struct, frozen=True, kw_only=True):
+class CancelReply(msgspec.Struct, frozen=True):
     """What became of a cancel: the status reached and who survived."""
 
     run: str
-    task: str = ""
     status: str
     verified: bool
+    task: str = ""
     survivors: tuple[Survivor, ...] = ()
 
 
-class EndReply(msgspec.Struct, frozen=True, kw_only=True):
+class EndReply(msgspec.Struct, frozen=True):
     """The run and, if one was asked for, the task that has ended (or waits)."""
 
     run: RunRow
     task: TaskRow | None = None
 
 
-class RunsReply(msgspec.Struct, frozen=True, kw_only=True):
+class RunsReply(msgspec.Struct, frozen=True):
     """Runs with their tasks and their tasks' latest progress."""
 
     runs: tuple[RunRow, ...]
@@ -243,7 +248,7 @@ class RunsReply(msgspec.Struct, frozen=True, kw_only=True):
     progress: tuple[Progress, ...] = ()
 
 
-class ShowReply(msgspec.Struct, frozen=True, kw_only=True):
+class ShowReply(msgspec.Struct, frozen=True):
     """Everything of one run. `seq` is the last event that this answer contains: subscribe from there."""
 
     run: RunRow
@@ -257,44 +262,44 @@ class ShowReply(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
 
 
-class MessagesReply(msgspec.Struct, frozen=True, kw_only=True):
+class MessagesReply(msgspec.Struct, frozen=True):
     """Messages with their receipts."""
 
     messages: tuple[MessageRow, ...]
 
 
-class InboxReply(msgspec.Struct, frozen=True, kw_only=True):
+class InboxReply(msgspec.Struct, frozen=True):
     """Open questions."""
 
     asks: tuple[AskRow, ...]
 
 
-class EventsReply(msgspec.Struct, frozen=True, kw_only=True):
+class EventsReply(msgspec.Struct, frozen=True):
     """Events in order; `more` if the limit cut the answer."""
 
     events: tuple[Event, ...]
     more: bool = False
 
 
-class Subscribed(msgspec.Struct, frozen=True, kw_only=True):
+class Subscribed(msgspec.Struct, frozen=True):
     """The subscription stands; `seq` is the last event at this moment."""
 
     seq: int
 
 
-class EventNote(msgspec.Struct, frozen=True, kw_only=True):
+class EventNote(msgspec.Struct, frozen=True):
     """An event of a subscription. Seqs of one subscription only grow; a gap in a run is a lost frame: subscribe again."""
 
     event: Event
 
 
-class ProgressNote(msgspec.Struct, frozen=True, kw_only=True):
+class ProgressNote(msgspec.Struct, frozen=True):
     """A sample of progress: not durable, the last one wins."""
 
     progress: Progress
 
 
-class LogReply(msgspec.Struct, frozen=True, kw_only=True):
+class LogReply(msgspec.Struct, frozen=True):
     """Bytes of a log. `next` is the offset after them, `size` the log's end now, `ended` if nothing will follow."""
 
     data: bytes
@@ -304,7 +309,7 @@ class LogReply(msgspec.Struct, frozen=True, kw_only=True):
     ended: bool
 
 
-class DoctorReply(msgspec.Struct, frozen=True, kw_only=True):
+class DoctorReply(msgspec.Struct, frozen=True):
     """Findings in words and counts; `healthy` is the verdict."""
 
     healthy: bool
@@ -312,11 +317,11 @@ class DoctorReply(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int | float | str]
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True):
+class Done(msgspec.Struct, frozen=True):
     """Carried out; there is nothing more to say."""
 
 
-class ErrorReply(msgspec.Struct, frozen=True, kw_only=True):
+class ErrorReply(msgspec.Struct, frozen=True):
     """The request changed nothing. `receipt` says how far a message came when its wait ended."""
 
     error: ErrorInfo

@@ -21,7 +21,7 @@ class Survivor(msgspec.Struct, frozen=True):
     state: str = ""
 
 
-class CancelInfo(msgspec.Struct, frozen=True, kw_only=True):
+class CancelInfo(msgspec.Struct, frozen=True):
     """Who asked for a cancel, why and how."""
 
     reason: str
@@ -42,7 +42,7 @@ class Undelivered(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class Progress(msgspec.Struct, frozen=True):
     """The last progress of a worker; sampled, not in the log (coalesced)."""
 
     task: str
@@ -54,7 +54,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     at: float = 0.0
 
 
-class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+class RunRow(msgspec.Struct, frozen=True):
     """One run."""
 
     id: str
@@ -73,7 +73,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     undelivered: tuple[Undelivered, ...] = ()
 
 
-class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+class TaskRow(msgspec.Struct, frozen=True):
     """One task; its id is also the id of its worker."""
 
     id: str
@@ -92,7 +92,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     cancel: CancelInfo | None = None
 
 
-class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptRow(msgspec.Struct, frozen=True):
     """One try of a task: its process and how it ended."""
 
     task: str
@@ -119,7 +119,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
 
 
-class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
+class MessageRow(msgspec.Struct, frozen=True):
     """A control message and its receipt."""
 
     receipt: Receipt
@@ -131,7 +131,7 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
     seq: int = 0
 
 
-class AskRow(msgspec.Struct, frozen=True, kw_only=True):
+class AskRow(msgspec.Struct, frozen=True):
     """A worker's question."""
 
     id: str
@@ -148,7 +148,7 @@ class AskRow(msgspec.Struct, frozen=True, kw_only=True):
     answered_by: str = ""
 
 
-class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
+class OperationRow(msgspec.Struct, frozen=True):
     """Something a worker does inside its attempt (a tool, a model call), with its one terminal record."""
 
     id: str
@@ -164,7 +164,7 @@ class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
     synthetic: bool = False
 
 
-class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):
+class ArtifactRow(msgspec.Struct, frozen=True):
     """A file that a worker left on purpose; `sha256` is of the bytes on disk."""
 
     id: str

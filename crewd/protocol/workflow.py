@@ -17,7 +17,7 @@ from crewd.protocol.limits import ORPHAN_GRACE_SECONDS_DEFAULT, STEPS_MAX
 Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool | None
 
 
-class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a worker process runs.
 
     `call` is `module:function`; `argv` is a command and its arguments; `shell` is a command line for `/bin/sh`.
@@ -42,7 +42,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return "exec" if self.argv or self.shell else "agent"
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One step: its place in the graph, its files, and its worker."""
 
     id: str
@@ -54,13 +54,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     worker: WorkerSpec = WorkerSpec()
 
 
-class Workflow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A DAG of steps. `max_concurrency` 0 means the default of the daemon's configuration."""
 
     name: str
+    steps: tuple[Step, ...]
     description: str = ""
     max_concurrency: int = 0
-    steps: tuple[Step, ...]
 
 
 def check_workflow(workflow: Workflow) -> Workflow:

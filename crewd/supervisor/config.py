@@ -11,7 +11,7 @@ from crewd.protocol.errors import UsageError
 from crewd.protocol.limits import RUNS_LIVE_MAX
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All keys with their defaults.
 
     `preload`: modules that the zygote imports, so that workers start with them. `env_pass`: names of environment variables

@@ -27,7 +27,7 @@ from crewd.protocol.errors import (
     Unavailable,
     UsageError,
 )
-from crewd.protocol.ids import MESSAGE, is_id, task_id
+from crewd.protocol.ids import EVENT, MESSAGE, is_id, task_id
 from crewd.protocol.limits import GRACE_SECONDS_DEFAULT, GRACE_SECONDS_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX, TEXT_CHARS_MAX
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Level, Receipt
@@ -110,6 +110,7 @@ class Gateway(Actor):
         self._feeds = Feeds()
         self._seq = 0
         self._look_at: float | None = None
+        self._incarnation = services.ids.next(EVENT)
 
     def on_start(self) -> None:
         """Bind both sockets."""
@@ -252,7 +253,7 @@ class Gateway(Actor):
                 return
             if not caller.owner:
                 raise NotPermitted("say hello first", hint="the first request of a connection is 'hello'")
-            self._handle(caller, request)
+            self._serve(caller, request)
         except CrewdError as error:
             self._send(caller, rq.ErrorReply(error=error.info))
 
@@ -265,10 +266,13 @@ class Gateway(Actor):
             del self._clients[next(iter(self._clients))]
         self._send(
             caller,
-            rq.Welcome(daemon=self._services.home.key, software=__version__, role=rq.Role.ADMIN, seq=self._seq),
+            rq.Welcome(
+                daemon=self._services.home.key, incarnation=self._incarnation, software=__version__, role=rq.Role.ADMIN,
+                seq=self._seq,
+            ),  # fmt: skip
         )
 
-    def _handle(self, caller: cm.Caller, request: rq.Request) -> None:
+    def _serve(self, caller: cm.Caller, request: rq.Request) -> None:
         match request:
             case rq.StartRun():
                 digest = _digest(msgspec.json.encode((request.workflow, request.goal, request.cwd, request.name)))

@@ -83,6 +83,7 @@ class RunActor(Supervisor):
                 self._restore(message)
             case cm.Over(over):
                 self._feed(over)
+                self._resume_commands()
             case (cm.Command() | cm.CancelAll()) if self._run is None:
                 if len(self._early) < EARLY_MAX:
                     self._early.append(message)
@@ -134,9 +135,7 @@ class RunActor(Supervisor):
         self._feed(rn.Proceed())
         if self._run.cancel is not None and not self._run.over:
             self._feed(rn.CancelRun(self._run.cancel))
-        early, self._early = self._early, []
-        for command in early:
-            self.receive_other(command)
+        self._resume_commands()
 
     def _start_controller(self, task: str, epoch: int, state: at.Attempt, *, fresh: bool) -> None:
         if self._row is None:
@@ -207,9 +206,9 @@ class RunActor(Supervisor):
         post = cm.Post(mail, command.caller.owner, command.digest, wall, command.caller)
         if task.status in TASK_LIVE:
             controller = self._services.directory.attempts.get((task.id, task.epoch))
-            if controller is not None and controller.offer(post):
-                return
-            raise Unavailable(f"worker {task.id} is between two states", hint="try again with the same message id")
+            if controller is None or not controller.offer(post):
+                self._put_off(command)
+            return
         hold = task.status is TaskStatus.QUEUED and self._living().cancel is None and send.kind != "response"
         if hold and task.held.full:
             raise Busy(f"worker {task.id} has too many unsettled messages", hint="try again later")
@@ -235,6 +234,17 @@ class RunActor(Supervisor):
             refused=lambda answer: self._not_admitted(task.id, post, answer, held=hold and not repeat),
         )
 
+    def _put_off(self, command: cm.Command) -> None:
+        """The worker's controller is about to be made, or has just gone: what comes next will take the command."""
+        if len(self._early) >= EARLY_MAX:
+            raise Busy("the worker is between two states", hint="try again with the same id")
+        self._early.append(command)
+
+    def _resume_commands(self) -> None:
+        early, self._early = self._early, []
+        for command in early:
+            self.receive_other(command)
+
     def _not_admitted(self, task: str, post: cm.Post, answer: Known | Rejected, *, held: bool) -> None:
         if held:
             self._run, _ = rn.decide(self._living(), rn.LetGo(task, post.mail.id))
@@ -247,9 +257,9 @@ class RunActor(Supervisor):
         task = self._target(command.task)
         if task.status in TASK_LIVE:
             controller = self._services.directory.attempts.get((task.id, task.epoch))
-            if controller is not None and controller.offer(cm.TakeBack(withdraw.id, command.caller)):
-                return
-            raise Unavailable(f"worker {task.id} is between two states", hint="try again")
+            if controller is None or not controller.offer(cm.TakeBack(withdraw.id, command.caller)):
+                self._put_off(command)
+            return
         self._feed(rn.TakeBack(task.id, withdraw.id))
         self._journal.record([], [_Tell(command.caller, withdraw.id)])
 
@@ -311,6 +321,7 @@ class RunActor(Supervisor):
         cancel = self._pending_cancels.pop((task, int(epoch)), None)
         if cancel is not None:
             ref.offer(cm.EndAttempt(cancel), lane=Lane.CONTROL)
+        self._resume_commands()
 
     def _respond(self, caller: cm.Caller, reply: cm.Reply) -> None:
         gateway = self._services.directory.parts.get(GATEWAY)

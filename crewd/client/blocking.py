@@ -1,0 +1,342 @@
+"""The blocking Python client. One connection, for one thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Literal, Self
+
+import zmq
+
+import crewd
+from crewd.client import shapes
+from crewd.client.conversation import HELLO_SECONDS, Conversation
+from crewd.client.discover import START_SECONDS, find_home, may_start, start_daemon, unreachable
+from crewd.clock import SystemChance, SystemClock
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import DeadlineExceeded, UsageError
+from crewd.protocol.events import Event, RunEnded
+from crewd.protocol.home import Home
+from crewd.protocol.ids import MESSAGE, IdSource
+from crewd.protocol.limits import FRAME_BYTES_MAX
+from crewd.protocol.receipts import Level, Receipt
+from crewd.protocol.rows import AskRow, MessageRow, Progress, RunRow
+from crewd.protocol.workflow import Workflow
+
+HELLO_TIMEOUT_SECONDS = 2.0
+REPLY_SECONDS = 30.0
+WaitLevel = Literal["accepted", "delivered", "applied", "settled"]
+
+
+class Connection:
+    """A DEALER and a conversation."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.clock = SystemClock()
+        self.ids = IdSource(self.clock, SystemChance())
+        owner = f"{os.environ.get('USER') or os.getuid()}:{os.getpid()}"
+        self.talk = Conversation(owner[:64], f"crewd-python/{crewd.__version__}", self.ids)
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        self._socket.connect(home.clients_endpoint)
+        self._next_hello = 0.0
+
+    def greet(self, timeout: float) -> bool:
+        """Say hello; whether somebody answered in time."""
+        deadline = self.clock.monotonic() + timeout
+        while not self.talk.incarnation and self.clock.monotonic() < deadline:
+            self.pump(min(0.05, max(0.0, deadline - self.clock.monotonic())), hello_seconds=0.2)
+        return bool(self.talk.incarnation)
+
+    def pump(self, timeout: float, *, hello_seconds: float = HELLO_SECONDS) -> None:
+        """Wait up to `timeout` for something, take in all that is there, and send what follows from it."""
+        now = self.clock.monotonic()
+        if now >= self._next_hello:
+            self._next_hello = now + hello_seconds
+            self._send(self.talk.hello())
+        wait = min(timeout, max(0.0, self._next_hello - now))
+        if self._socket.poll(int(wait * 1000) + 1 if wait > 0 else 0):
+            while self._socket.poll(0):
+                for frames in self.talk.feed(self._socket.recv_multipart()):
+                    self._send(frames)
+
+    def _send(self, frames: list[bytes]) -> None:
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return  # crewd does not read: the next hello finds out
+
+    def request(self, request: rq.Request, timeout: float = REPLY_SECONDS) -> rq.Reply:
+        """Send and wait. Survives a restart of crewd; DeadlineExceeded if `timeout` seconds bring no reply."""
+        key, frames = self.talk.ask(request)
+        self._send(frames)
+        deadline = self.clock.monotonic() + timeout
+        while True:
+            reply = self.talk.take(key)
+            if reply is not None:
+                return reply
+            left = deadline - self.clock.monotonic()
+            if left <= 0:
+                self.talk.forget(key)
+                raise DeadlineExceeded(f"crewd has not answered for {timeout:g} s", hint="crew daemon status")
+            self.pump(left)
+
+    def subscribe(self, request: rq.Subscribe) -> Iterator[rq.EventNote | rq.ProgressNote]:
+        """Notes as they come, for ever; close the iterator to end the subscription."""
+        key, frames = self.talk.ask(request)
+        self._send(frames)
+        try:
+            while True:
+                notes = self.talk.notes[key]
+                while notes:
+                    yield notes.popleft()
+                reply = self.talk.take(key)
+                if isinstance(reply, rq.ErrorReply):
+                    shapes.expect(reply, rq.Subscribed)
+                self.pump(HELLO_SECONDS)
+        finally:
+            self.talk.forget(key)
+            _, end = self.talk.ask(rq.Unsubscribe(id=key))
+            self._send(end)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close(0)
+        self._context.term()
+
+
+def connect(home: str | None = None, *, start: bool | None = None) -> Crew:
+    """A client of the crewd that serves `home`, which is started if it is not running (`start=False` forbids it).
+
+    Raises DaemonUnreachable if nobody answers.
+    """
+    found = find_home(home)
+    connection = Connection(found)
+    try:
+        exists = found.clients_socket.exists()
+        if exists and connection.greet(HELLO_TIMEOUT_SECONDS):
+            return Crew(connection)
+        if not may_start(start):
+            raise unreachable(found)
+        start_daemon(found)
+        if not connection.greet(START_SECONDS):
+            raise unreachable(found)
+    except BaseException:
+        connection.close()
+        raise
+    return Crew(connection)
+
+
+class Crew:
+    """What crewd can be asked. Use it as a context manager, or `close` it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up; runs go on."""
+        self._connection.close()
+
+    @property
+    def home(self) -> Home:
+        """The home that is served."""
+        return self._connection.home
+
+    def new_message_id(self) -> str:
+        """An id for a message that may be sent more than once."""
+        return self._connection.ids.next(MESSAGE)
+
+    def request(self, request: rq.Request, timeout: float = REPLY_SECONDS) -> rq.Reply:
+        """Any request of the protocol."""
+        return self._connection.request(request, timeout)
+
+    def run(self, workflow: Workflow | str, goal: str = "", *, cwd: str | None = None, name: str = "", request_id: str = "") -> RunHandle:
+        """Start a workflow (a value, a file, or a name). Returns at once."""
+        chosen = shapes.load_workflow(workflow) if isinstance(workflow, str) else workflow
+        request = shapes.start_request(chosen, goal, cwd, name, request_id, self._connection.ids)
+        reply = shapes.expect(self.request(request), rq.RunReply)
+        return RunHandle(self, reply.run)
+
+    def call(
+        self, target: str, args: Mapping[str, object] | None = None, *, cwd: str | None = None, name: str = "",
+        request_id: str = "", start: str = "fork",
+    ) -> RunHandle:  # fmt: skip
+        """Run `module:function` with these keyword arguments in a worker process."""
+        return self.run(shapes.call_workflow(target, args, start=start), cwd=cwd, name=name, request_id=request_id)
+
+    def exec(
+        self, argv: Sequence[str], *, stdin: str = "none", env: Mapping[str, str] | None = None, cwd: str | None = None,
+        name: str = "", request_id: str = "",
+    ) -> RunHandle:  # fmt: skip
+        """Run a command in a worker process."""
+        return self.run(shapes.exec_workflow(argv, stdin=stdin, env=env), cwd=cwd, name=name, request_id=request_id)
+
+    def get(self, selector: str) -> RunHandle:
+        """A run by id, name, or part of the id."""
+        return RunHandle(self, shapes.expect(self.request(rq.Show(target=selector)), rq.ShowReply).run)
+
+    def runs(self, *, all: bool = False) -> rq.RunsReply:  # noqa: A002 (the word of `crew ps --all`)
+        """Runs with their tasks and latest progress, newest first."""
+        return shapes.expect(self.request(rq.ListRuns(all=all)), rq.RunsReply)
+
+    def show(self, selector: str) -> rq.ShowReply:
+        """Everything of a run."""
+        return shapes.expect(self.request(rq.Show(target=selector)), rq.ShowReply)
+
+    def send(
+        self, kind: Literal["steer", "follow_up", "response"], target: str, text: str, *, ask: str = "", id: str = "",  # noqa: A002
+        wait: WaitLevel = "accepted", timeout: float = 30.0, deadline: float | None = None,
+    ) -> Receipt:  # fmt: skip
+        """Send a control message; returns its receipt when `wait` is reached. DeadlineExceeded carries the receipt so far."""
+        request = rq.Send(
+            id=id or self.new_message_id(), kind=kind, target=target, text=text, ask=ask, wait=Level(wait),
+            timeout_seconds=timeout, deadline_seconds=deadline,
+        )  # fmt: skip
+        return shapes.expect(self.request(request, timeout + REPLY_SECONDS), rq.ReceiptReply).receipt
+
+    def respond(self, ask: str, text: str, *, wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "") -> Receipt:  # noqa: A002
+        """Answer a question."""
+        return self.send("response", "", text, ask=ask, wait=wait, timeout=timeout, id=id)
+
+    def withdraw(self, message: str) -> Receipt:
+        """Take a message back if its worker does not have it yet."""
+        return shapes.expect(self.request(rq.Withdraw(id=message)), rq.ReceiptReply).receipt
+
+    def receipt(self, message: str) -> Receipt:
+        """The receipt of any message."""
+        return shapes.expect(self.request(rq.GetReceipt(id=message)), rq.ReceiptReply).receipt
+
+    def cancel(
+        self, target: str, *, reason: str = "caller_cancelled", mode: Literal["graceful", "now"] = "graceful",
+        grace: float | None = None, intent: str = "", wait: bool = True, timeout: float = 60.0,
+    ) -> rq.CancelReply | None:  # fmt: skip
+        """End a run or a task. With `wait`, returns when it is verified (or incomplete, with the survivors)."""
+        request = rq.Cancel(
+            target=target, reason=reason, mode=mode, grace_seconds=grace, intent=intent, wait=wait, timeout_seconds=timeout
+        )
+        reply = self.request(request, timeout + REPLY_SECONDS)
+        if not wait:
+            shapes.expect(reply, rq.Done)
+            return None
+        return shapes.expect(reply, rq.CancelReply)
+
+    def wait(self, target: str, *, or_waiting: bool = False, timeout: float = 3600.0) -> rq.EndReply:
+        """Wait until a run or task has ended (or waits for an answer)."""
+        request = rq.AwaitEnd(target=target, or_waiting=or_waiting, timeout_seconds=timeout)
+        return shapes.expect(self.request(request, timeout + REPLY_SECONDS), rq.EndReply)
+
+    def inbox(self) -> tuple[AskRow, ...]:
+        """Open questions, oldest first."""
+        return shapes.expect(self.request(rq.Inbox()), rq.InboxReply).asks
+
+    def messages(self, target: str) -> tuple[MessageRow, ...]:
+        """The messages of a run or task, with their receipts."""
+        return shapes.expect(self.request(rq.ListMessages(target=target)), rq.MessagesReply).messages
+
+    def events(self, target: str = "", *, after: int = 0, follow: bool = False) -> Iterator[Event]:
+        """Events after `after`. With `follow` it goes on as they happen; for one run, until the run has ended."""
+        if follow:
+            for note in self.watch(target, after=after, progress=False):
+                if isinstance(note, Event):
+                    yield note
+            return
+        while True:
+            page = shapes.expect(self.request(rq.ListEvents(target=target, after=after)), rq.EventsReply)
+            yield from page.events
+            if not page.more:
+                return
+            after = page.events[-1].seq
+
+    def watch(self, target: str = "", *, after: int = 0, progress: bool = True) -> Iterator[Event | Progress]:
+        """Events and progress as they happen; for one run, until it has ended."""
+        notes = self._connection.subscribe(rq.Subscribe(target=target, after=after, progress=progress))
+        for note in notes:
+            yield note.event if isinstance(note, rq.EventNote) else note.progress
+            if target and isinstance(note, rq.EventNote) and isinstance(note.event.body, RunEnded):
+                notes.close() if hasattr(notes, "close") else None
+                return
+
+    def log(self, task: str, *, stream: Literal["stdout", "stderr"] = "stdout", offset: int = 0, epoch: int = 0) -> rq.LogReply:
+        """Bytes of a worker's output."""
+        return shapes.expect(
+            self.request(rq.ReadLog(task=task, stream=stream, offset=offset, epoch=epoch)), rq.LogReply
+        )
+
+    def doctor(self, *, rebuild: bool = False) -> rq.DoctorReply:
+        """How the daemon is."""
+        return shapes.expect(self.request(rq.Doctor(rebuild=rebuild), 600.0), rq.DoctorReply)
+
+    def stop_daemon(self, grace: float = 5.0) -> None:
+        """End every worker, the guardian, and crewd."""
+        shapes.expect(self.request(rq.StopDaemon(grace_seconds=grace)), rq.Done)
+
+
+class RunHandle:
+    """A run. Methods that speak to a worker take `step` when the run has several."""
+
+    def __init__(self, crew: Crew, row: RunRow) -> None:
+        self._crew = crew
+        self.id = row.id
+        self.name = row.name
+
+    def __repr__(self) -> str:
+        return f"<run {self.name} {self.id}>"
+
+    def _target(self, step: str) -> str:
+        return f"{self.id}/{step}" if step else self.id
+
+    def steer(self, text: str, *, step: str = "", wait: WaitLevel = "delivered", timeout: float = 30.0, id: str = "") -> Receipt:  # noqa: A002
+        """Change what the worker does, at its next safe point."""
+        return self._crew.send("steer", self._target(step), text, wait=wait, timeout=timeout, id=id)
+
+    def follow_up(self, text: str, *, step: str = "", wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "") -> Receipt:  # noqa: A002
+        """Queue work for when the worker would stop."""
+        return self._crew.send("follow_up", self._target(step), text, wait=wait, timeout=timeout, id=id)
+
+    def cancel(
+        self, *, step: str = "", reason: str = "caller_cancelled", mode: Literal["graceful", "now"] = "graceful",
+        grace: float | None = None, intent: str = "", wait: bool = True, timeout: float = 60.0,
+    ) -> rq.CancelReply | None:  # fmt: skip
+        """End the run, or one step of it."""
+        return self._crew.cancel(
+            self._target(step), reason=reason, mode=mode, grace=grace, intent=intent, wait=wait, timeout=timeout
+        )
+
+    def wait(self, *, step: str = "", or_waiting: bool = False, timeout: float = 3600.0) -> rq.EndReply:
+        """Wait for the end."""
+        return self._crew.wait(self._target(step), or_waiting=or_waiting, timeout=timeout)
+
+    def result(self, *, step: str = "", timeout: float = 3600.0) -> object:
+        """Wait for the end and return the result. Raises RunFailed or RunCancelled."""
+        self._crew.wait(self.id, timeout=timeout)
+        shown = self._crew.show(self.id)
+        if step:
+            task = next((task for task in shown.tasks if task.step == step), None)
+            if task is None:
+                raise UsageError(f"run {self.name} has no step {step}")
+            return shapes.result_of(shown.run, [task])
+        return shapes.result_of(shown.run, shown.tasks)
+
+    def show(self) -> rq.ShowReply:
+        """Everything of the run."""
+        return self._crew.show(self.id)
+
+    def events(self, *, after: int = 0, follow: bool = False) -> Iterator[Event]:
+        """Its events."""
+        return self._crew.events(self.id, after=after, follow=follow)
+
+    def messages(self) -> tuple[MessageRow, ...]:
+        """Its messages."""
+        return self._crew.messages(self.id)

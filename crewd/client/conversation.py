@@ -1,0 +1,100 @@
+"""A client's side of the protocol without a socket: requests out, replies in, subscriptions, and a new start after a restart.
+
+Rule: while anything is waited for, the client says hello now and then. A `Welcome` of another incarnation means that crewd
+was restarted: everything open is asked again, with the same ids, and feeds go on after the last event seen.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from crewd.protocol import codec
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import PeerError
+
+if TYPE_CHECKING:
+    from crewd.protocol.ids import IdSource
+
+HELLO = "hello"
+HELLO_SECONDS = 1.0
+"""Between two hellos while something is waited for."""
+NOTES_MAX = 100_000
+"""Notes of a subscription that nobody has read; more ends it with an error, for nothing may be skipped."""
+
+
+class Conversation:
+    """Frames out through `outbox`, frames in through `feed`."""
+
+    def __init__(self, owner: str, software: str, ids: IdSource) -> None:
+        self._hello = rq.Hello(owner=owner, software=software)
+        self._ids = ids
+        self.incarnation = ""
+        self.open: dict[str, rq.Request] = {}
+        self.replies: dict[str, rq.Reply] = {}
+        self.notes: dict[str, deque[rq.EventNote | rq.ProgressNote]] = {}
+
+    def hello(self) -> list[bytes]:
+        """The frames that say who is here."""
+        return codec.requests.encode(HELLO, self._hello)
+
+    def ask(self, request: rq.Request) -> tuple[str, list[bytes]]:
+        """A new request: its id and frames. It stays open until `take` or `forget`."""
+        key = self._ids.next("x")
+        self.open[key] = request
+        if isinstance(request, rq.Subscribe):
+            self.notes[key] = deque()
+        return key, codec.requests.encode(key, request)
+
+    def feed(self, frames: Sequence[bytes]) -> list[list[bytes]]:
+        """Take a message in; what must be sent because of it."""
+        try:
+            parcel = codec.replies.decode(frames)
+        except PeerError:
+            return []  # of a newer crewd, or not crewd at all
+        key, reply = parcel.id, parcel.body
+        if key == HELLO:
+            return self._welcome(reply)
+        if key not in self.open:
+            return []
+        if isinstance(reply, rq.EventNote | rq.ProgressNote):
+            return self._note(key, reply)
+        if isinstance(reply, rq.ErrorReply) and reply.error.code == "not_permitted":
+            return [self.hello(), codec.requests.encode(key, self.open[key])]
+        self.replies[key] = reply
+        if not isinstance(reply, rq.Subscribed):
+            del self.open[key]
+        return []
+
+    def _welcome(self, reply: rq.Reply) -> list[list[bytes]]:
+        if not isinstance(reply, rq.Welcome):
+            return []
+        again = self.incarnation not in {"", reply.incarnation}
+        self.incarnation = reply.incarnation
+        return [codec.requests.encode(key, request) for key, request in self.open.items()] if again else []
+
+    def _note(self, key: str, note: rq.EventNote | rq.ProgressNote) -> list[list[bytes]]:
+        feed = self.notes.get(key)
+        request = self.open[key]
+        if feed is None or not isinstance(request, rq.Subscribe):
+            return []
+        if isinstance(note, rq.EventNote):
+            if note.event.seq <= request.after:
+                return []
+            self.open[key] = msgspec.structs.replace(request, after=note.event.seq)
+        if len(feed) < NOTES_MAX:
+            feed.append(note)
+        return []
+
+    def take(self, key: str) -> rq.Reply | None:
+        """The reply, if it is there."""
+        return self.replies.pop(key, None)
+
+    def forget(self, key: str) -> None:
+        """Nobody waits for this any more."""
+        self.open.pop(key, None)
+        self.replies.pop(key, None)
+        self.notes.pop(key, None)

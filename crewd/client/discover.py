@@ -1,0 +1,56 @@
+"""Finding the daemon, and starting it if that is allowed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from crewd.protocol.errors import DaemonUnreachable
+from crewd.protocol.home import Home
+
+START_SECONDS = 15.0
+
+
+def find_home(home: str | None = None) -> Home:
+    """The home that is meant: the argument, else `CREWD_HOME`, else the platform's state directory."""
+    chosen = home or os.environ.get("CREWD_HOME")
+    if not chosen:
+        import platformdirs  # noqa: PLC0415 (not needed when the home is named)
+
+        chosen = platformdirs.user_state_dir("crewd", appauthor=False)
+    return Home(Path(os.path.realpath(Path(chosen).expanduser())))
+
+
+def may_start(start: bool | None) -> bool:  # noqa: FBT001 (three-valued: yes, no, as the environment says)
+    """Whether the daemon may be started: the argument, else not if `CREWD_AUTOSTART=0`."""
+    return os.environ.get("CREWD_AUTOSTART", "1") not in {"0", "no", "false"} if start is None else start
+
+
+def start_daemon(home: Home) -> None:
+    """Start `crewd` in the background, in a session of its own: it outlives whoever started it."""
+    home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.root.chmod(0o700)
+    with (home.logs / "crewd.stderr").open("ab") as log:
+        subprocess.Popen(  # noqa: S603 (our own program)
+            [sys.executable, "-m", "crewd", "--home", str(home.root)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": _python_path()},
+        )
+
+
+def _python_path() -> str:
+    """So that the daemon finds this very package, also when it is run from a checkout."""
+    package = str(Path(__file__).resolve().parent.parent.parent)
+    rest = os.environ.get("PYTHONPATH", "")
+    return package if not rest else f"{package}{os.pathsep}{rest}"
+
+
+def unreachable(home: Home) -> DaemonUnreachable:
+    """The error for a home that nobody serves."""
+    return DaemonUnreachable(f"no crewd answers on {home.root}", hint="crew daemon start")

@@ -1,0 +1,104 @@
+"""Requests as both clients build them, and replies as both read them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import (
+
+    PeerError,
+    RunCancelled,
+    RunFailed,
+    from_info,
+)
+from crewd.protocol.ids import IdSource
+from crewd.protocol.rows import RunRow, TaskRow
+from crewd.protocol.statuses import RunStatus, TaskStatus
+from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.protocol.workflow_markdown import parse_workflow
+
+R = TypeVar("R")
+
+
+def one_step(name: str, worker: WorkerSpec, *, output: str = "") -> Workflow:
+    """A workflow of a single worker: there is one model, not two."""
+    return Workflow(name=name, steps=(Step(id=name, worker=worker, output=output),))
+
+
+def call_workflow(target: str, args: Mapping[str, object] | None, *, start: str = "fork", on_orphan: str = "keep") -> Workflow:
+    """One Python callable."""
+    name = target.rpartition(":")[2].rpartition(".")[2] or "call"
+    spec = WorkerSpec(
+        call=target,
+        args=dict(args or {}),
+        start="spawn" if start == "spawn" else "fork",
+        on_orphan="end" if on_orphan == "end" else "keep",
+    )
+    return one_step(name.strip("_") or "call", spec)
+
+
+def exec_workflow(argv: Sequence[str], *, stdin: str = "none", env: Mapping[str, str] | None = None, on_orphan: str = "keep") -> Workflow:
+    """One command."""
+    base = "".join(c for c in Path(argv[0]).name if c.isalnum() or c in "._-").lstrip("._-")[:32] if argv else ""
+    spec = WorkerSpec(
+        argv=tuple(argv),
+        stdin="lines" if stdin == "lines" else "none",
+        env=dict(env or {}),
+        on_orphan="end" if on_orphan == "end" else "keep",
+    )
+    return one_step(base or "exec", spec)
+
+
+def load_workflow(source: str) -> Workflow:
+    """A workflow by file, or by name from `workflows/` of the working directory. UsageError says what is wrong."""
+    from crewd.protocol.errors import NotFound  # noqa: PLC0415
+
+    for candidate in (Path(source), Path("workflows") / f"{source}.workflow.md", Path(f"{source}.workflow.md")):
+        if candidate.is_file():
+            name = candidate.name.removesuffix(".md").removesuffix(".workflow")
+            return parse_workflow(candidate.read_text(encoding="utf-8"), default_name=name)
+    raise NotFound(f"no workflow {source}", hint="give a file, or a name for workflows/NAME.workflow.md")
+
+
+def start_request(
+    workflow: Workflow, goal: str, cwd: str | None, name: str, request_id: str, ids: IdSource
+) -> rq.StartRun:
+    """A request that admits the run once, however often it is sent."""
+    return rq.StartRun(
+        workflow=workflow,
+        goal=goal,
+        cwd=os.path.realpath(cwd or "."),
+        name=name,
+        request_id=request_id or ids.next("x"),
+    )
+
+
+def expect(reply: rq.Reply, kind: type[R]) -> R:
+    """The reply, if it is of this kind; what an `ErrorReply` says is raised."""
+    if isinstance(reply, rq.ErrorReply):
+        error = from_info(reply.error)
+        error.__dict__["receipt"] = reply.receipt
+        raise error
+    if not isinstance(reply, kind):
+        raise PeerError(f"crewd answered {type(reply).__name__} instead of {kind.__name__}")
+    return reply
+
+
+def result_of(run: RunRow, tasks: Sequence[TaskRow]) -> object:
+    """The result of an ended run: of its only task, or of each task by step. RunFailed or RunCancelled otherwise."""
+    if run.status in {RunStatus.CANCELLED, RunStatus.CANCEL_INCOMPLETE}:
+        raise RunCancelled(f"run {run.name} was cancelled: {run.reason}", status=run.status.value, undelivered=len(run.undelivered))
+    if run.status is not RunStatus.COMPLETED:
+        errors = [f"{t.step}: {t.reason} {t.error}".strip() for t in tasks if t.status is TaskStatus.FAILED]
+        raise RunFailed(
+            f"run {run.name} {run.status}: " + "; ".join(errors), status=run.status.value, undelivered=len(run.undelivered)
+        )
+    if len(tasks) == 1:
+        return tasks[0].result
+    return {task.step: task.result for task in tasks}
+
+

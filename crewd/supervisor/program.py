@@ -1,0 +1,187 @@
+"""The `crewd` command: take the home, start the tree, run the brain on the main thread, end in order."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import platformdirs
+
+from crewd import __version__
+from crewd.clock import SystemChance, SystemClock
+from crewd.protocol.errors import CrewdError, Unavailable, UsageError
+from crewd.protocol.home import Home
+
+if TYPE_CHECKING:
+    from crewd.actors import ExitReason
+
+EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
+RETIRE_SECONDS = 10.0
+
+
+def find_home(option: str | None) -> Home:
+    """`--home`, else `CREWD_HOME`, else the platform's state directory; absolute and free of links."""
+    chosen = option or os.environ.get("CREWD_HOME") or platformdirs.user_state_dir("crewd", appauthor=False)
+    return Home(Path(os.path.realpath(Path(chosen).expanduser())))
+
+
+def take_home(home: Home) -> int:
+    """Make the home's directories, check that they are ours alone, and lock. The descriptor holds the lock for life.
+
+    Raises UsageError for a directory that others could use, Unavailable if another crewd serves this home.
+    """
+    for directory in (home.root, home.run, home.logs):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise UsageError(f"{directory} is not a directory of yours", hint="choose another --home")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            raise UsageError(
+                f"{directory} is open to others (mode {stat.S_IMODE(status.st_mode):o})", hint=f"chmod 700 {directory}"
+            )
+    lock = os.open(home.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.read(lock, 32).decode("ascii", "replace").strip()
+        os.close(lock)
+        raise Unavailable(f"another crewd (pid {pid}) serves {home.root}", hint="crew daemon status") from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    return lock
+
+
+def start_log(home: Home, level: str) -> Any:  # noqa: ANN401 (loguru's logger has no public type)
+    """One JSON-lines sink with rotation, and readable lines on stderr; the standard library's loggers go there too."""
+    import logging  # noqa: PLC0415 (only the daemon logs)
+
+    from loguru import logger  # noqa: PLC0415
+
+    from crewd.protocol.redact import redact  # noqa: PLC0415
+
+    def clean(record: Any) -> None:  # noqa: ANN401 (loguru's record)
+        record["message"] = redact(record["message"])
+
+    class ToLoguru(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logger.opt(exception=record.exc_info).log(record.levelname, record.getMessage())
+
+    logger.remove()
+    logger.configure(patcher=clean)
+    line = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}"
+    logger.add(sys.stderr, level=level.upper(), format=line, backtrace=False, diagnose=False)  # diagnose shows values
+    logger.add(home.daemon_log, level="DEBUG", serialize=True, rotation="10 MB", retention=5, enqueue=True, diagnose=False)
+    logging.basicConfig(handlers=[ToLoguru()], level=logging.INFO, force=True)
+    logging.getLogger("pykka").setLevel(logging.WARNING)
+    return logger
+
+
+def serve(home: Home, level: str) -> int:
+    """Serve until stopped. The exit code of the process."""
+    # Imported here, so that a guardian that re-imports this program's main module does not load the daemon.
+    from crewd.actors import ActorSystem, BrainDispatcher, ChildSpec, ExitReason, Lane  # noqa: PLC0415
+    from crewd.actors.exits import SHUTDOWN  # noqa: PLC0415
+    from crewd.protocol.hands import Retire  # noqa: PLC0415
+    from crewd.protocol.ids import IdSource  # noqa: PLC0415
+    from crewd.supervisor import commands as cm  # noqa: PLC0415
+    from crewd.supervisor.config import load_config  # noqa: PLC0415
+    from crewd.supervisor.directory import FRONT, GUARDIAN, Directory  # noqa: PLC0415
+    from crewd.supervisor.front import shutdown  # noqa: PLC0415
+    from crewd.supervisor.gateway.wire import ZmqWire  # noqa: PLC0415
+    from crewd.supervisor.hands import UnixHands  # noqa: PLC0415
+    from crewd.supervisor.poller import ZmqPoller  # noqa: PLC0415
+    from crewd.supervisor.services import Services  # noqa: PLC0415
+    from crewd.supervisor.tokens import Tokens, load_secret  # noqa: PLC0415
+    from crewd.supervisor.tree import Ports, root  # noqa: PLC0415
+
+    config = load_config(home.config)
+    lock = take_home(home)
+    logger = start_log(home, level)
+    clock, chance = SystemClock(), SystemChance()
+    poller = ZmqPoller()
+    brain = BrainDispatcher(poller, clock)
+    failed: list[ExitReason] = []
+
+    def report(name: str, incarnation: int, reason: ExitReason) -> None:
+        logger.opt(exception=reason.error).error("actor {}#{} ended: {}", name, incarnation, reason)
+
+    system = ActorSystem(clock, brain, wake=poller.wake, reporter=report)
+    services = Services(
+        clock, IdSource(clock, chance), Tokens(load_secret(home.root / "secret", chance)), home, config, Directory()
+    )
+    port = UnixHands(home, config, poller)
+    ports = Ports(ZmqWire(home, poller), port, home.database)
+
+    def stopped() -> None:
+        logger.info("no run is live: the guardian retires")
+        services.directory.part(GUARDIAN).tell(cm.ToGuardian(Retire()), lane=Lane.CONTROL)
+        system.stop(top, SHUTDOWN)
+
+    top = system.spawn(ChildSpec("root", lambda: root(services, ports, stopped)), None)
+
+    def ended(reason: ExitReason) -> None:
+        if reason.abnormal:
+            failed.append(reason)
+        brain.stop()
+
+    system.on_end(top, ended)
+
+    def ask_to_stop(number: int, _frame: object) -> None:
+        logger.info("signal {}: stopping", signal.Signals(number).name)
+        front = services.directory.parts.get(FRONT)
+        if front is None or not front.offer(shutdown(services, 2.0), lane=Lane.CONTROL):
+            system.stop(top, SHUTDOWN)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    reading = _wake_on_signals(poller)
+    logger.info("crewd {} serves {} (pid {})", __version__, home.root, os.getpid())
+    try:
+        brain.run(system.timers)
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(reading)
+    if failed:
+        logger.critical("the tree gave up: {}; workers are left to the guardian, start crewd again", failed[0])
+        logger.complete()
+        os._exit(EX_SOFTWARE)  # threads of stuck actors must not hold up the end
+    port.join(RETIRE_SECONDS)
+    poller.close()
+    logger.info("crewd has stopped")
+    logger.complete()
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+    os.close(lock)
+    return 0
+
+
+def _wake_on_signals(poller: Any) -> int:  # noqa: ANN401 (a ZmqPoller; imported late)
+    """Python runs signal handlers between two bytecodes of the main thread; a byte in this pipe ends its poll."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    poller.register(reading, lambda: os.read(reading, 4096))
+    return reading
+
+
+@click.command()
+@click.option("--home", type=click.Path(file_okay=False), help="Where state lives (else CREWD_HOME, else the platform's).")
+@click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), show_default=True)
+@click.version_option(__version__, prog_name="crewd")
+def main(home: str | None, log_level: str) -> None:
+    """Run the crewd daemon in the foreground. `crew daemon start` runs it in the background."""
+    try:
+        sys.exit(serve(find_home(home), log_level))
+    except CrewdError as error:
+        click.echo(f"crewd: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,99 @@
+"""The supervision tree of crewd (DESIGN §5), over any ports: the real ones in `program`, simulated ones in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crewd.actors import ChildSpec, Intensity, Strategy, Supervisor
+from crewd.protocol.ids import EVENT
+from crewd.store.actor import StoreActor
+from crewd.store.database import Database, ReadOnly
+from crewd.store.overlay import Overlay
+from crewd.store.reader import Reader
+from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, READER, RUNS, STORE
+from crewd.supervisor.front import Front
+from crewd.supervisor.gateway.actor import Gateway
+from crewd.supervisor.hands import GuardianLink, Hands
+
+if TYPE_CHECKING:
+    from crewd.supervisor.gateway.wire import Wire
+    from crewd.supervisor.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The world as the tree sees it."""
+
+    wire: Wire
+    hands: Hands
+    database: Path
+
+
+class _Entered(Supervisor):
+    """A supervisor that others find in the directory."""
+
+    def __init__(self, services: Services, name: str) -> None:
+        super().__init__(intensity=Intensity(restarts_max=20, period_seconds=10.0))
+        self._services, self._name = services, name
+
+    def on_start(self) -> None:
+        self._services.directory.enter(self._name, self.ref)
+        super().on_start()
+
+    def on_stop(self) -> None:
+        self._services.directory.leave(self._name, self.ref)
+        super().on_stop()
+
+
+class _EnteredStore(StoreActor):
+    def __init__(self, services: Services, database: Path, overlay: Overlay) -> None:
+        super().__init__(
+            lambda: Database(database, services.ids.next(EVENT)),
+            lambda: ReadOnly(database),
+            services.clock,
+            overlay,
+            lambda: services.directory.parts.get(GATEWAY),
+        )
+        self._services = services
+
+    def on_start(self) -> None:
+        super().on_start()
+        self._services.directory.enter(STORE, self.ref)
+
+    def on_stop(self) -> None:
+        self._services.directory.leave(STORE, self.ref)
+        super().on_stop()
+
+
+class _EnteredReader(Reader):
+    def __init__(self, services: Services, database: Path, overlay: Overlay) -> None:
+        super().__init__(lambda: ReadOnly(database), overlay)
+        self._services = services
+
+    def on_start(self) -> None:
+        super().on_start()
+        self._services.directory.enter(READER, self.ref)
+
+    def on_stop(self) -> None:
+        self._services.directory.leave(READER, self.ref)
+        super().on_stop()
+
+
+def root(services: Services, ports: Ports, on_stopped: Callable[[], None]) -> Supervisor:
+    """The root supervisor. What stands lower needs what stands above it, so it is restarted with it."""
+    overlay = Overlay()
+    return Supervisor(
+        [
+            ChildSpec(STORE, lambda: _EnteredStore(services, ports.database, overlay), pinned=True),
+            ChildSpec(READER, lambda: _EnteredReader(services, ports.database, overlay), pinned=True),
+            ChildSpec(GUARDIAN, lambda: GuardianLink(services, ports.hands)),
+            ChildSpec(GATEWAY, lambda: Gateway(services, ports.wire)),
+            ChildSpec(RUNS, lambda: _Entered(services, RUNS), shutdown_seconds=30.0),
+            ChildSpec(FRONT, lambda: Front(services, on_stopped)),
+        ],
+        strategy=Strategy.REST_FOR_ONE,
+        intensity=Intensity(restarts_max=10, period_seconds=30.0),
+    )
