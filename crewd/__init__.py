@@ -31,10 +31,10 @@ _LAZY = {
     "aio": ("crewd.client.aio", None),
     "CrewdError": ("crewd.protocol.errors", "CrewdError"),
 }
-__all__ = ["Crew", "CrewdError", "RunHandle", "__version__", "aio", "connect"]  # noqa: F822 (served by __getattr__)
+__all__ = ["Crew", "CrewdError", "RunHandle", "__version__", "aio", "connect"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 (a module's attributes are of any type)
+def __getattr__(name: str) -> Any:
     """Load a public name when it is first used, so that `crew --version` pays for nothing."""
     try:
         module_name, attribute = _LAZY[name]

@@ -60,7 +60,7 @@ class Context:
         """Give the actor a turn soon."""
         self.dispatcher.schedule(self._actor)
 
-    def after(self, seconds: float, message: Any) -> Timer:  # noqa: ANN401
+    def after(self, seconds: float, message: Any) -> Timer:
         """Tell this actor `message` in `seconds`, through the control lane. The timer dies with the actor."""
         return self.system.timers.set(self.system.clock.monotonic() + seconds, self.ref, message, self.timers)
 
@@ -104,7 +104,7 @@ class Actor(pykka.Actor):
         """This incarnation's address."""
         return self._actor_ref
 
-    def receive(self, message: Any) -> Any:  # noqa: ANN401
+    def receive(self, message: Any) -> Any:
         """Handle one message. What it returns answers an ask; what it raises ends the actor (let it crash)."""
         raise NotImplementedError
 

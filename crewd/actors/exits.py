@@ -49,17 +49,17 @@ class Down:
     incarnation: int
 
 
-class ActorDead(Exception):  # noqa: N818 (a state, in the words of the field)
+class ActorDead(Exception):
     """The inbox is closed: the message was not taken and never will be."""
 
 
-class InboxFull(Exception):  # noqa: N818
+class InboxFull(Exception):
     """The data lane is at its bound: the message was not taken; the sender copes."""
 
 
-class BlockingAsk(RuntimeError):  # noqa: N818
+class BlockingAsk(RuntimeError):
     """An actor tried to wait for another one (R16)."""
 
 
-class StartFailed(Exception):  # noqa: N818
+class StartFailed(Exception):
     """An actor's `on_start` raised; the cause is chained."""

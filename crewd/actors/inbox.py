@@ -46,11 +46,11 @@ class TwoLaneInbox:
         self._bounds = (control_max, data_max)
         self._closed = False
 
-    def put(self, envelope: Any, /) -> None:  # noqa: ANN401 (Pykka's own signature)
+    def put(self, envelope: Any, /) -> None:
         """Pykka's way in: the data lane."""
         self.offer(Letter(envelope.message, envelope.reply_to), Lane.DATA)
 
-    def get(self) -> Any:  # noqa: ANN401
+    def get(self) -> Any:
         """Pykka's way out; raises IndexError if nothing is there, for an actor here never blocks on its inbox."""
         letter = self.take()
         if letter is None:

@@ -36,7 +36,7 @@ class Ref(pykka.ActorRef[A]):
 
     def tell(
         self,
-        message: Any,  # noqa: ANN401 (actors take any message)
+        message: Any,
         *,
         lane: Lane = Lane.DATA,
         deadline: float | None = None,
@@ -45,7 +45,7 @@ class Ref(pykka.ActorRef[A]):
         if self._cell.actor_inbox.offer(Letter(message, None, deadline), lane):
             self._cell.context.schedule()
 
-    def offer(self, message: Any, *, lane: Lane = Lane.DATA) -> bool:  # noqa: ANN401
+    def offer(self, message: Any, *, lane: Lane = Lane.DATA) -> bool:
         """As `tell`, answering False where `tell` raises: for news that may come too late."""
         try:
             self.tell(message, lane=lane)
@@ -55,11 +55,11 @@ class Ref(pykka.ActorRef[A]):
 
     def ask(  # type: ignore[override]  # Pykka's overloads allow an ask without a deadline; this one does not
         self,
-        message: Any,  # noqa: ANN401
+        message: Any,
         *,
         timeout: float,
         lane: Lane = Lane.DATA,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Wait for the handler's answer, from outside the actor world only.
 
         Raises BlockingAsk on an actor's thread, ActorDead, InboxFull, pykka.Timeout after `timeout` seconds (the message is

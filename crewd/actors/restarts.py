@@ -145,10 +145,10 @@ def decide(family: Family, event: FamilyEvent) -> tuple[Family, list[FamilyEffec
                 return family, []
             return _next(replace(family, children=(*family.children, child)), at)
         case ChildUp(name, at):
-            child = family.child(name)
-            if child is None or child.state is not ChildState.STARTING:
+            up = family.child(name)
+            if up is None or up.state is not ChildState.STARTING:
                 return family, []
-            return _next(family.with_child(replace(child, state=ChildState.UP)), at)
+            return _next(family.with_child(replace(up, state=ChildState.UP)), at)
         case ChildDown(name, reason, at):
             return _child_down(family, name, reason, at)
         case EndAsked(reason, at):
@@ -222,12 +222,12 @@ def _next(family: Family, at: float) -> tuple[Family, list[FamilyEffect]]:
         family = replace(family, resume_at=None)
     dynamic = family.strategy is Strategy.ONE_FOR_ONE
     effects: list[FamilyEffect] = []
-    for child in family.children:
-        if child.state is ChildState.STARTING and not dynamic:
+    for each in family.children:
+        if each.state is ChildState.STARTING and not dynamic:
             break  # ordered strategies start one child at a time
-        if child.state is ChildState.DOWN:
-            family = family.with_child(replace(child, state=ChildState.STARTING))
-            effects.append(StartChild(child.name))
+        if each.state is ChildState.DOWN:
+            family = family.with_child(replace(each, state=ChildState.STARTING))
+            effects.append(StartChild(each.name))
             if not dynamic:
                 break
     return family, effects

@@ -85,7 +85,7 @@ class Supervisor(Actor):
         """Start the children in order."""
         self._feed_family(Proceed(self.context.now()))
 
-    def receive(self, message: Any) -> Any:  # noqa: ANN401
+    def receive(self, message: Any) -> Any:
         """See the module's text."""
         now = self.context.now()
         match message:
@@ -131,7 +131,7 @@ class Supervisor(Actor):
     def child_started(self, ref: Ref[Any]) -> None:
         """A child's `on_start` has finished."""
 
-    def receive_other(self, message: Any) -> None:  # noqa: ANN401
+    def receive_other(self, message: Any) -> None:
         """A message that is not about supervision; subclasses that own more than children take it."""
         raise TypeError(f"{self.ref} does not know {message!r}")
 

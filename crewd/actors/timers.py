@@ -19,7 +19,7 @@ class Timer:
 
     __slots__ = ("_owner", "cancelled", "due", "message", "ref")
 
-    def __init__(self, due: float, ref: Ref[Any], message: Any, owner: set[Timer]) -> None:  # noqa: ANN401
+    def __init__(self, due: float, ref: Ref[Any], message: Any, owner: set[Timer]) -> None:
         self.due = due
         self.ref = ref
         self.message = message
@@ -49,7 +49,7 @@ class Timers:
         self._order = itertools.count()
         self._wake = wake
 
-    def set(self, due: float, ref: Ref[Any], message: Any, owner: set[Timer]) -> Timer:  # noqa: ANN401
+    def set(self, due: float, ref: Ref[Any], message: Any, owner: set[Timer]) -> Timer:
         """A timer due at `due` (monotonic)."""
         timer = Timer(due, ref, message, owner)
         with self._lock:

@@ -162,7 +162,9 @@ class Crew:
         """Any request of the protocol."""
         return self._connection.request(request, timeout)
 
-    def run(self, workflow: Workflow | str, goal: str = "", *, cwd: str | None = None, name: str = "", request_id: str = "") -> RunHandle:
+    def run(
+        self, workflow: Workflow | str, goal: str = "", *, cwd: str | None = None, name: str = "", request_id: str = ""
+    ) -> RunHandle:
         """Start a workflow (a value, a file, or a name). Returns at once."""
         chosen = shapes.load_workflow(workflow) if isinstance(workflow, str) else workflow
         request = shapes.start_request(chosen, goal, cwd, name, request_id, self._connection.ids)
@@ -187,7 +189,7 @@ class Crew:
         """A run by id, name, or part of the id."""
         return RunHandle(self, shapes.expect(self.request(rq.Show(target=selector)), rq.ShowReply).run)
 
-    def runs(self, *, all: bool = False) -> rq.RunsReply:  # noqa: A002 (the word of `crew ps --all`)
+    def runs(self, *, all: bool = False) -> rq.RunsReply:
         """Runs with their tasks and latest progress, newest first."""
         return shapes.expect(self.request(rq.ListRuns(all=all)), rq.RunsReply)
 
@@ -196,7 +198,7 @@ class Crew:
         return shapes.expect(self.request(rq.Show(target=selector)), rq.ShowReply)
 
     def send(
-        self, kind: Literal["steer", "follow_up", "response"], target: str, text: str, *, ask: str = "", id: str = "",  # noqa: A002
+        self, kind: Literal["steer", "follow_up", "response"], target: str, text: str, *, ask: str = "", id: str = "",
         wait: WaitLevel = "accepted", timeout: float = 30.0, deadline: float | None = None,
     ) -> Receipt:  # fmt: skip
         """Send a control message; returns its receipt when `wait` is reached. DeadlineExceeded carries the receipt so far."""
@@ -206,7 +208,7 @@ class Crew:
         )  # fmt: skip
         return shapes.expect(self.request(request, timeout + REPLY_SECONDS), rq.ReceiptReply).receipt
 
-    def respond(self, ask: str, text: str, *, wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "") -> Receipt:  # noqa: A002
+    def respond(self, ask: str, text: str, *, wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "") -> Receipt:
         """Answer a question."""
         return self.send("response", "", text, ask=ask, wait=wait, timeout=timeout, id=id)
 
@@ -270,9 +272,7 @@ class Crew:
 
     def log(self, task: str, *, stream: Literal["stdout", "stderr"] = "stdout", offset: int = 0, epoch: int = 0) -> rq.LogReply:
         """Bytes of a worker's output."""
-        return shapes.expect(
-            self.request(rq.ReadLog(task=task, stream=stream, offset=offset, epoch=epoch)), rq.LogReply
-        )
+        return shapes.expect(self.request(rq.ReadLog(task=task, stream=stream, offset=offset, epoch=epoch)), rq.LogReply)
 
     def doctor(self, *, rebuild: bool = False) -> rq.DoctorReply:
         """How the daemon is."""
@@ -297,11 +297,15 @@ class RunHandle:
     def _target(self, step: str) -> str:
         return f"{self.id}/{step}" if step else self.id
 
-    def steer(self, text: str, *, step: str = "", wait: WaitLevel = "delivered", timeout: float = 30.0, id: str = "") -> Receipt:  # noqa: A002
+    def steer(
+        self, text: str, *, step: str = "", wait: WaitLevel = "delivered", timeout: float = 30.0, id: str = ""
+    ) -> Receipt:
         """Change what the worker does, at its next safe point."""
         return self._crew.send("steer", self._target(step), text, wait=wait, timeout=timeout, id=id)
 
-    def follow_up(self, text: str, *, step: str = "", wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "") -> Receipt:  # noqa: A002
+    def follow_up(
+        self, text: str, *, step: str = "", wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = ""
+    ) -> Receipt:
         """Queue work for when the worker would stop."""
         return self._crew.send("follow_up", self._target(step), text, wait=wait, timeout=timeout, id=id)
 

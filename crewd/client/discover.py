@@ -17,7 +17,7 @@ def find_home(home: str | None = None) -> Home:
     """The home that is meant: the argument, else `CREWD_HOME`, else the platform's state directory."""
     chosen = home or os.environ.get("CREWD_HOME")
     if not chosen:
-        import platformdirs  # noqa: PLC0415 (not needed when the home is named)
+        import platformdirs
 
         chosen = platformdirs.user_state_dir("crewd", appauthor=False)
     return Home(Path(os.path.realpath(Path(chosen).expanduser())))

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import (
-
     PeerError,
     RunCancelled,
     RunFailed,
@@ -41,7 +40,9 @@ def call_workflow(target: str, args: Mapping[str, object] | None, *, start: str 
     return one_step(name.strip("_") or "call", spec)
 
 
-def exec_workflow(argv: Sequence[str], *, stdin: str = "none", env: Mapping[str, str] | None = None, on_orphan: str = "keep") -> Workflow:
+def exec_workflow(
+    argv: Sequence[str], *, stdin: str = "none", env: Mapping[str, str] | None = None, on_orphan: str = "keep"
+) -> Workflow:
     """One command."""
     base = "".join(c for c in Path(argv[0]).name if c.isalnum() or c in "._-").lstrip("._-")[:32] if argv else ""
     spec = WorkerSpec(
@@ -55,7 +56,7 @@ def exec_workflow(argv: Sequence[str], *, stdin: str = "none", env: Mapping[str,
 
 def load_workflow(source: str) -> Workflow:
     """A workflow by file, or by name from `workflows/` of the working directory. UsageError says what is wrong."""
-    from crewd.protocol.errors import NotFound  # noqa: PLC0415
+    from crewd.protocol.errors import NotFound
 
     for candidate in (Path(source), Path("workflows") / f"{source}.workflow.md", Path(f"{source}.workflow.md")):
         if candidate.is_file():
@@ -64,9 +65,7 @@ def load_workflow(source: str) -> Workflow:
     raise NotFound(f"no workflow {source}", hint="give a file, or a name for workflows/NAME.workflow.md")
 
 
-def start_request(
-    workflow: Workflow, goal: str, cwd: str | None, name: str, request_id: str, ids: IdSource
-) -> rq.StartRun:
+def start_request(workflow: Workflow, goal: str, cwd: str | None, name: str, request_id: str, ids: IdSource) -> rq.StartRun:
     """A request that admits the run once, however often it is sent."""
     return rq.StartRun(
         workflow=workflow,
@@ -91,7 +90,9 @@ def expect(reply: rq.Reply, kind: type[R]) -> R:
 def result_of(run: RunRow, tasks: Sequence[TaskRow]) -> object:
     """The result of an ended run: of its only task, or of each task by step. RunFailed or RunCancelled otherwise."""
     if run.status in {RunStatus.CANCELLED, RunStatus.CANCEL_INCOMPLETE}:
-        raise RunCancelled(f"run {run.name} was cancelled: {run.reason}", status=run.status.value, undelivered=len(run.undelivered))
+        raise RunCancelled(
+            f"run {run.name} was cancelled: {run.reason}", status=run.status.value, undelivered=len(run.undelivered)
+        )
     if run.status is not RunStatus.COMPLETED:
         errors = [f"{t.step}: {t.reason} {t.error}".strip() for t in tasks if t.status is TaskStatus.FAILED]
         raise RunFailed(
@@ -100,5 +101,3 @@ def result_of(run: RunRow, tasks: Sequence[TaskRow]) -> object:
     if len(tasks) == 1:
         return tasks[0].result
     return {task.step: task.result for task in tasks}
-
-

@@ -43,9 +43,7 @@ class CrewdError(Exception):
         return ErrorInfo(self.code, self.message, self.hint, dict(self.values))
 
 
-def _rebuild(
-    kind: type[CrewdError], message: str, hint: str, values: dict[str, str | float | bool | None]
-) -> CrewdError:
+def _rebuild(kind: type[CrewdError], message: str, hint: str, values: dict[str, str | float | bool | None]) -> CrewdError:
     return kind(message, hint=hint, **values)
 
 

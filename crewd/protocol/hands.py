@@ -137,6 +137,11 @@ ORDERS: dict[str, type[Order]] = {
 NOTICES: dict[str, type[Notice]] = {"started": Started, "exited": Exited, "gone": Gone, "attached": Attached}
 
 
+def pack(value: object) -> bytes:
+    """MessagePack bytes of plain values."""
+    return bytes(msgpack.packb(value) or b"")
+
+
 class StreamCodec(Generic[T]):
     """Turns values into bytes of a stream and chunks of a stream into values. One per connection and direction."""
 
@@ -147,8 +152,7 @@ class StreamCodec(Generic[T]):
 
     def encode(self, body: T) -> bytes:
         """The bytes of one value."""
-        packed: bytes = msgpack.packb([self._names[type(body)], msgspec.to_builtins(body, builtin_types=(bytes,))])
-        return packed
+        return pack([self._names[type(body)], msgspec.to_builtins(body, builtin_types=(bytes,))])
 
     def feed(self, chunk: bytes) -> Iterator[T]:
         """The values that `chunk` completes. Raises PeerError on anything that is not one."""

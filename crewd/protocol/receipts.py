@@ -81,6 +81,4 @@ def climb(
         case Level.APPLIED:
             return msgspec.structs.replace(receipt, level=level, applied_at=at)
         case _:
-            return msgspec.structs.replace(
-                receipt, level=level, settled_at=at, outcome=outcome, reason=reason, note=note
-            )
+            return msgspec.structs.replace(receipt, level=level, settled_at=at, outcome=outcome, reason=reason, note=note)

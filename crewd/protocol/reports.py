@@ -13,6 +13,9 @@ import msgspec
 
 from crewd.protocol.errors import ErrorInfo
 
+MessageKind = Literal["steer", "follow_up", "response"]
+"""What a control message is. A cancel is an order of its own: it overtakes messages."""
+
 
 class WorkerHello(msgspec.Struct, frozen=True):
     """The first frame of a worker on every connection. `token` proves that it is who it says."""
@@ -144,7 +147,7 @@ class Deliver(msgspec.Struct, frozen=True):
     """A control message for the worker. `order` grows: messages of one worker are applied in it."""
 
     id: str
-    kind: Literal["steer", "follow_up", "response"]
+    kind: MessageKind
     order: int
     text: str = ""
     ask: str = ""

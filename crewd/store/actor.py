@@ -100,7 +100,7 @@ class StoreActor(Actor):
             self._reader.close()
             database.close()
 
-    def receive(self, message: Any) -> None:  # noqa: ANN401
+    def receive(self, message: Any) -> None:
         """Collect; `on_turn_end` commits."""
         match message:
             case Append():
@@ -123,9 +123,7 @@ class StoreActor(Actor):
         if self._failing and self._flush is not None:
             self._refuse_admissions()
             return
-        if self._batch:
-            self._commit()
-        elif self._flush is None and self._overlay.waiting:
+        if self._batch or (self._flush is None and self._overlay.waiting):
             self._commit()
         if self._loads and not self._failing:
             for load in self._loads:
@@ -228,9 +226,7 @@ class StoreActor(Actor):
             at=self._clock.wall(), body=draft.body,
         )  # fmt: skip
 
-    def _check(
-        self, guard: NewMessage | NewRun | None, requests: list[tuple[str, bytes | None]]
-    ) -> Known | Rejected | None:
+    def _check(self, guard: NewMessage | NewRun | None, requests: list[tuple[str, bytes | None]]) -> Known | Rejected | None:
         match guard:
             case None:
                 return None
@@ -263,9 +259,7 @@ class StoreActor(Actor):
             raise InvariantError(f"request names run {run}, which does not exist")
         if made_digest == digest:
             return Known(0, row)
-        return Rejected(
-            0, Conflict(f"the request id of run {row.name} was used for another run", hint="use a new request id")
-        )
+        return Rejected(0, Conflict(f"the request id of run {row.name} was used for another run", hint="use a new request id"))
 
 
 def _with_token(answer: Known | Rejected, token: int) -> Known | Rejected:

@@ -33,7 +33,7 @@ TABLES: dict[type[Row], str] = {
 }
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {kind: msgspec.msgpack.Decoder(kind) for kind in TABLES}
-_BODY: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)  # type: ignore[arg-type]  # a union is a type here
+_BODY: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -154,16 +154,14 @@ class Database:
         """Write events, rows (run, key, row) and coalesced values (None deletes) in one transaction, synced to disk."""
         by_table: dict[str, list[tuple[str, str, str, str, bytes]]] = {}
         for run, key, row in rows:
-            by_table.setdefault(TABLES[type(row)], []).append(
-                (key, run, status_of(row), name_of(row), _ENCODER.encode(row))
-            )
+            by_table.setdefault(TABLES[type(row)], []).append((key, run, status_of(row), name_of(row), _ENCODER.encode(row)))
         kept = list(latest)
         try:
             self._sql.execute("BEGIN IMMEDIATE")
             self._sql.executemany("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?)", map(_event_row, events))
             for table, values in by_table.items():
                 self._sql.executemany(
-                    f"INSERT INTO {table} VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "  # noqa: S608 (our names)
+                    f"INSERT INTO {table} VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "
                     "status = excluded.status, doc = excluded.doc",
                     values,
                 )
@@ -208,7 +206,7 @@ class ReadOnly:
     def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
         """The rows of one run, in the order in which they were made."""
         found = self._sql.execute(
-            f"SELECT doc FROM {TABLES[kind]} WHERE run = ? ORDER BY rowid LIMIT ?",  # noqa: S608 (our names)
+            f"SELECT doc FROM {TABLES[kind]} WHERE run = ? ORDER BY rowid LIMIT ?",
             (run, limit),
         )
         return [_DECODERS[kind].decode(doc) for (doc,) in found]
@@ -216,14 +214,14 @@ class ReadOnly:
     def rows_with(self, kind: type[R], status: str, limit: int) -> list[R]:
         """Rows of all runs in one status, oldest first."""
         found = self._sql.execute(
-            f"SELECT doc FROM {TABLES[kind]} WHERE status = ? ORDER BY rowid LIMIT ?",  # noqa: S608
+            f"SELECT doc FROM {TABLES[kind]} WHERE status = ? ORDER BY rowid LIMIT ?",
             (status, limit),
         )
         return [_DECODERS[kind].decode(doc) for (doc,) in found]
 
-    def all_rows(self, kind: type[R]) -> Iterator[tuple[str, R]]:
+    def all_rows(self, kind: type[Row]) -> Iterator[tuple[str, Row]]:
         """Every row with its key."""
-        for key, doc in self._sql.execute(f"SELECT id, doc FROM {TABLES[kind]} ORDER BY id"):  # noqa: S608
+        for key, doc in self._sql.execute(f"SELECT id, doc FROM {TABLES[kind]} ORDER BY id"):
             yield key, _DECODERS[kind].decode(doc)
 
     def runs(self, *, ended: bool, limit: int) -> list[RunRow]:
@@ -231,7 +229,7 @@ class ReadOnly:
         ends = tuple(sorted(RUN_TERMINAL))
         where = "" if ended else f"WHERE status NOT IN ({','.join('?' * len(ends))})"
         found = self._sql.execute(
-            f"SELECT doc FROM runs {where} ORDER BY rowid DESC LIMIT ?",  # noqa: S608
+            f"SELECT doc FROM runs {where} ORDER BY rowid DESC LIMIT ?",
             (*(() if ended else ends), limit),
         )
         return [_DECODERS[RunRow].decode(doc) for (doc,) in found]
@@ -245,7 +243,7 @@ class ReadOnly:
             ("id LIKE ? ESCAPE '\\'", "%" + _literal(text)),
         ):
             found = self._sql.execute(
-                f"SELECT doc FROM runs WHERE {where} ORDER BY rowid DESC LIMIT ?",  # noqa: S608
+                f"SELECT doc FROM runs WHERE {where} ORDER BY rowid DESC LIMIT ?",
                 (argument, limit),
             ).fetchall()
             if found:
@@ -257,7 +255,7 @@ class ReadOnly:
         where, arguments = ("run = ? AND seq > ?", (run, after)) if run else ("seq > ?", (after,))
         found = self._sql.execute(
             "SELECT seq, parent, run, task, epoch, causation, correlation, provenance, at, body FROM events "
-            f"WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608
+            f"WHERE {where} ORDER BY seq LIMIT ?",
             (*arguments, limit),
         )
         return [
@@ -270,9 +268,7 @@ class ReadOnly:
 
     def latest(self, prefix: str) -> dict[str, bytes]:
         """Coalesced values whose key begins with `prefix`."""
-        found = self._sql.execute(
-            "SELECT key, value FROM latest WHERE key >= ? AND key < ?", (prefix, prefix + "\U0010ffff")
-        )
+        found = self._sql.execute("SELECT key, value FROM latest WHERE key >= ? AND key < ?", (prefix, prefix + "\U0010ffff"))
         return {key: bytes(value) for key, value in found}
 
     def last_seq(self) -> int:
@@ -282,7 +278,7 @@ class ReadOnly:
     def counts(self) -> dict[str, int]:
         """Rows per table."""
         names = [*TABLES.values(), "events"]
-        return {name: int(self._sql.execute(f"SELECT count(*) FROM {name}").fetchone()[0]) for name in names}  # noqa: S608
+        return {name: int(self._sql.execute(f"SELECT count(*) FROM {name}").fetchone()[0]) for name in names}
 
     def check(self) -> str:
         """SQLite's own word on the file: `ok`, or what is wrong."""
@@ -294,7 +290,7 @@ class ReadOnly:
 
 
 def _row(sql: sqlite3.Connection, kind: type[R], key: str) -> R | None:
-    found = sql.execute(f"SELECT doc FROM {TABLES[kind]} WHERE id = ?", (key,)).fetchone()  # noqa: S608 (our names)
+    found = sql.execute(f"SELECT doc FROM {TABLES[kind]} WHERE id = ?", (key,)).fetchone()
     return None if found is None else _DECODERS[kind].decode(found[0])
 
 

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from crewd.actors import Ref
     from crewd.protocol.errors import CrewdError
     from crewd.protocol.events import Draft, Event
-    from crewd.protocol.requests import Reply, Request
     from crewd.protocol.receipts import Receipt
+    from crewd.protocol.requests import Reply, Request
     from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
 
 

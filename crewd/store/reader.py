@@ -10,7 +10,7 @@ import msgspec
 
 from crewd.actors import Actor, Lane
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, InvariantError, NotFound, StoreUnavailable, UsageError
+from crewd.protocol.errors import InvariantError, NotFound, StoreUnavailable, UsageError
 from crewd.protocol.ids import ASK, MESSAGE, is_id, task_id
 from crewd.protocol.limits import LOG_CHUNK_BYTES_MAX, ROWS_MAX
 from crewd.protocol.rows import (
@@ -53,7 +53,7 @@ class Reader(Actor):
         if hasattr(self, "_database"):
             self._database.close()
 
-    def receive(self, message: Any) -> None:  # noqa: ANN401
+    def receive(self, message: Any) -> None:
         """Answer; what the caller asked wrongly is an answer too."""
         reply: Any
         try:

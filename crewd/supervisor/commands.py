@@ -13,7 +13,6 @@ from crewd.protocol.rows import CancelInfo
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.run.decide import AttemptOver
 
-
 Reply = rq.Reply | rq.GetReceipt | rq.Show | CrewdError
 """What a command leads to; a `GetReceipt` or `Show` is a question that the gateway asks the reader on the caller's behalf."""
 

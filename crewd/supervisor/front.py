@@ -53,7 +53,7 @@ class Front(Actor):
         """Leave the directory."""
         self._services.directory.leave(FRONT, self.ref)
 
-    def receive(self, message: Any) -> None:  # noqa: ANN401
+    def receive(self, message: Any) -> None:
         """See the module's text."""
         match message:
             case Committed(_, _, receipt):

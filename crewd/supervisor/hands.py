@@ -6,6 +6,7 @@ Rule: births wait here while no guardian is attached; every other order is said 
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.process
 import os
 import socket
 from collections import deque
@@ -168,7 +169,7 @@ class GuardianLink(Actor):
         self._services.directory.leave(GUARDIAN, self.ref)
         self._port.close()
 
-    def receive(self, message: Any) -> None:  # noqa: ANN401
+    def receive(self, message: Any) -> None:
         """See the module's text."""
         match message:
             case cm.ToGuardian(order):

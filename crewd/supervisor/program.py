@@ -59,15 +59,15 @@ def take_home(home: Home) -> int:
     return lock
 
 
-def start_log(home: Home, level: str) -> Any:  # noqa: ANN401 (loguru's logger has no public type)
+def start_log(home: Home, level: str) -> Any:
     """One JSON-lines sink with rotation, and readable lines on stderr; the standard library's loggers go there too."""
-    import logging  # noqa: PLC0415 (only the daemon logs)
+    import logging
 
-    from loguru import logger  # noqa: PLC0415
+    from loguru import logger
 
-    from crewd.protocol.redact import redact  # noqa: PLC0415
+    from crewd.protocol.redact import redact
 
-    def clean(record: Any) -> None:  # noqa: ANN401 (loguru's record)
+    def clean(record: Any) -> None:
         record["message"] = redact(record["message"])
 
     class ToLoguru(logging.Handler):
@@ -87,20 +87,20 @@ def start_log(home: Home, level: str) -> Any:  # noqa: ANN401 (loguru's logger h
 def serve(home: Home, level: str) -> int:
     """Serve until stopped. The exit code of the process."""
     # Imported here, so that a guardian that re-imports this program's main module does not load the daemon.
-    from crewd.actors import ActorSystem, BrainDispatcher, ChildSpec, ExitReason, Lane  # noqa: PLC0415
-    from crewd.actors.exits import SHUTDOWN  # noqa: PLC0415
-    from crewd.protocol.hands import Retire  # noqa: PLC0415
-    from crewd.protocol.ids import IdSource  # noqa: PLC0415
-    from crewd.supervisor import commands as cm  # noqa: PLC0415
-    from crewd.supervisor.config import load_config  # noqa: PLC0415
-    from crewd.supervisor.directory import FRONT, GUARDIAN, Directory  # noqa: PLC0415
-    from crewd.supervisor.front import shutdown  # noqa: PLC0415
-    from crewd.supervisor.gateway.wire import ZmqWire  # noqa: PLC0415
-    from crewd.supervisor.hands import UnixHands  # noqa: PLC0415
-    from crewd.supervisor.poller import ZmqPoller  # noqa: PLC0415
-    from crewd.supervisor.services import Services  # noqa: PLC0415
-    from crewd.supervisor.tokens import Tokens, load_secret  # noqa: PLC0415
-    from crewd.supervisor.tree import Ports, root  # noqa: PLC0415
+    from crewd.actors import ActorSystem, BrainDispatcher, ChildSpec, Lane
+    from crewd.actors.exits import SHUTDOWN
+    from crewd.protocol.hands import Retire
+    from crewd.protocol.ids import IdSource
+    from crewd.supervisor import commands as cm
+    from crewd.supervisor.config import load_config
+    from crewd.supervisor.directory import FRONT, GUARDIAN, Directory
+    from crewd.supervisor.front import shutdown
+    from crewd.supervisor.gateway.wire import ZmqWire
+    from crewd.supervisor.hands import UnixHands
+    from crewd.supervisor.poller import ZmqPoller
+    from crewd.supervisor.services import Services
+    from crewd.supervisor.tokens import Tokens, load_secret
+    from crewd.supervisor.tree import Ports, root
 
     config = load_config(home.config)
     lock = take_home(home)
@@ -164,7 +164,7 @@ def serve(home: Home, level: str) -> int:
     return 0
 
 
-def _wake_on_signals(poller: Any) -> int:  # noqa: ANN401 (a ZmqPoller; imported late)
+def _wake_on_signals(poller: Any) -> int:
     """Python runs signal handlers between two bytecodes of the main thread; a byte in this pipe ends its poll."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)

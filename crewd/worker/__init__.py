@@ -18,6 +18,6 @@ from crewd.worker.aio import AsyncContext
 from crewd.worker.context import Context
 from crewd.worker.declare import worker
 from crewd.worker.message import Message
-from crewd.worker.token import Cancelled, CancellationToken
+from crewd.worker.token import CancellationToken, Cancelled
 
 __all__ = ["AsyncContext", "CancellationToken", "Cancelled", "Context", "Message", "worker"]

@@ -47,5 +47,5 @@ class AsyncContext(Context):
 class _Blocking(Context):
     """A blocking view of an `AsyncContext`, for use on a helper thread."""
 
-    def __init__(self, of: AsyncContext) -> None:  # noqa: D107
+    def __init__(self, of: AsyncContext) -> None:
         self.__dict__ = of.__dict__

@@ -85,7 +85,7 @@ def _invoke(function: Callable[..., Any], context: Context, args: dict[str, Any]
     return function(context, **args) if wants else function(**args)
 
 
-async def _until_cancelled(coroutine: Any, token: CancellationToken) -> object:  # noqa: ANN401
+async def _until_cancelled(coroutine: Any, token: CancellationToken) -> object:
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(coroutine)
     token.listen(lambda: loop.call_soon_threadsafe(task.cancel))
@@ -105,9 +105,7 @@ def _completed(result: object, bootstrap: Bootstrap) -> Outcome:
     try:
         encoded = msgspec.json.encode(result)
     except (TypeError, msgspec.EncodeError) as error:
-        return Outcome(
-            outcome="failed", reason="raised", error=f"the result cannot be sent: {error}; return JSON-like values"
-        )
+        return Outcome(outcome="failed", reason="raised", error=f"the result cannot be sent: {error}; return JSON-like values")
     if bootstrap.output:
         text = result.encode() if isinstance(result, str) else encoded
         write_output(Path(bootstrap.shared) / bootstrap.output, text)

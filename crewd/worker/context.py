@@ -61,9 +61,7 @@ class Context:
     def progress(self, done: float | None = None, total: float | None = None, note: str = "") -> None:
         """How far the work is; also a sign of life. Sampled: the last one wins. Raises Cancelled."""
         self._beats += 1
-        self._link.progress(
-            ProgressReport(done=done, total=total, note=clip(note, NOTE_CHARS_MAX), beats=self._beats)
-        )
+        self._link.progress(ProgressReport(done=done, total=total, note=clip(note, NOTE_CHARS_MAX), beats=self._beats))
         self.token.check()
 
     def check(self) -> None:

@@ -167,11 +167,11 @@ class Desk:
         self._wake()
 
     def heard_verdict(self, *, granted: bool) -> None:
-        """crewd answered the proposal to stop."""
+        """Crewd answered the proposal to stop."""
         with self._condition:
             self._proposed, self._granted = False, granted
             self._condition.notify_all()
 
     def heard_cancel(self, order: CancelOrder) -> None:
-        """crewd wants the worker to stop."""
+        """Crewd wants the worker to stop."""
         self.token.cancel(order.reason, order.grace_seconds, order.intent)

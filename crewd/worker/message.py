@@ -29,9 +29,7 @@ class Message:
 
     def refuse(self, note: str = "") -> None:
         """It was read and will not be carried out."""
-        self._settle(
-            Settled(id=self.id, outcome="refused", reason="refused_by_worker", note=clip(note, NOTE_CHARS_MAX))
-        )
+        self._settle(Settled(id=self.id, outcome="refused", reason="refused_by_worker", note=clip(note, NOTE_CHARS_MAX)))
 
     def _settle(self, body: Settled) -> None:
         if not self.settled:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from crewd.clock import Clock
 
 
-class Cancelled(BaseException):  # noqa: N818 (as KeyboardInterrupt: `except Exception` must not swallow it)
+class Cancelled(BaseException):
     """The worker is to stop. Clean up within `grace_seconds`, and let it pass."""
 
     def __init__(self, reason: str, grace_seconds: float) -> None:
@@ -29,7 +29,7 @@ class CancellationToken:
         self._clock = clock
         self._fired = threading.Event()
         self._lock = threading.Lock()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], object]] = []
         self.reason = ""
         self.intent = ""
         self.deadline: float | None = None
@@ -68,7 +68,7 @@ class CancellationToken:
         self._fired.wait(seconds)
         self.check()
 
-    def listen(self, listener: Callable[[], None]) -> None:
+    def listen(self, listener: Callable[[], object]) -> None:
         """Call `listener` when it fires (at once if it has)."""
         with self._lock:
             if not self._fired.is_set():

@@ -11,7 +11,7 @@ from crewd.protocol import hands
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, Refused
-from crewd.protocol.events import AttemptStarted, Draft
+from crewd.protocol.events import AttemptEnded, AttemptStarted, Draft
 from crewd.protocol.receipts import Receipt
 from crewd.protocol.workflow import Step
 from crewd.store.messages import Committed, Delayed, Known, NewMessage, Put, Rejected
@@ -63,7 +63,7 @@ class Controller(Actor):
         if self._services.directory.attempts.get(key) is self.ref:
             del self._services.directory.attempts[key]
 
-    def receive(self, message: Any) -> None:  # noqa: ANN401
+    def receive(self, message: Any) -> None:
         """Translate messages into events of the machine."""
         match message:
             case Committed(_, _, receipt):
@@ -139,7 +139,7 @@ class Controller(Actor):
     def _is_urgent(self, effect: at.AttemptEffect) -> bool:
         return isinstance(effect, at.EndWorker) or (isinstance(effect, at.Say) and effect.urgent)
 
-    def _respond(self, caller: object, reply: Any) -> None:  # noqa: ANN401
+    def _respond(self, caller: object, reply: Any) -> None:
         if isinstance(caller, cm.Caller):
             self._services.directory.part(GATEWAY).offer(cm.Respond(caller, reply), lane=Lane.CONTROL)
 
@@ -187,7 +187,7 @@ class Controller(Actor):
         if link is not None:  # a new link asks about every attempt
             link.offer(cm.ToGuardian(order), lane=Lane.CONTROL)
 
-    def _leave(self, ended: at.ev.AttemptEnded) -> None:
+    def _leave(self, ended: AttemptEnded) -> None:
         state = self._state
         error, result, result_path = self._result
         over = AttemptOver(

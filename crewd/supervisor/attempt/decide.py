@@ -381,9 +381,7 @@ def _send(state: Attempt, send: Send) -> Next:
         return state, Decision(effects=(TellBusy(send.caller),))
     state = replace(state, mailbox=state.mailbox.add(send.mail))
     if send.mail.kind == "response":
-        state = replace(
-            state, asks=tuple(replace(a, answer=send.mail.id) if a.id == send.mail.ask else a for a in state.asks)
-        )
+        state = replace(state, asks=tuple(replace(a, answer=send.mail.id) if a.id == send.mail.ask else a for a in state.asks))
     effects: list[AttemptEffect] = [TellReceipt(send.caller, send.mail.id), Say(send.mail.deliver())]
     if send.mail.expires_at is not None:
         effects.append(AlarmAt(send.mail.expires_at))
@@ -417,9 +415,7 @@ def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
         if state.status is AttemptStatus.STARTING:
             state = replace(state, status=AttemptStatus.RUNNING)
     state = replace(state, connected=True, capabilities=capabilities, spawned=True, start_by=None)
-    unsupported = [
-        mail.id for mail in state.mailbox.to_deliver() if mail.kind != "response" and mail.kind not in capabilities
-    ]
+    unsupported = [mail.id for mail in state.mailbox.to_deliver() if mail.kind != "response" and mail.kind not in capabilities]
     box, refused = state.mailbox.settle(state.task, unsupported, Outcome.REFUSED, RefusalReason.NOT_SUPPORTED)
     state = replace(state, mailbox=box)
     effects: list[AttemptEffect] = [Say(rp.WorkerWelcome(reports=state.reports))]
@@ -626,9 +622,7 @@ def _unknown(state: Attempt, at: float) -> Next:
     return _finish(state, AttemptStatus.LOST, reason=FailureReason.LOST, error="the worker was gone when crewd came back")
 
 
-def _finish(
-    state: Attempt, status: AttemptStatus, *, reason: str = "", error: str = "", exited: Exited | None = None
-) -> Next:
+def _finish(state: Attempt, status: AttemptStatus, *, reason: str = "", error: str = "", exited: Exited | None = None) -> Next:
     """The one place that writes the terminal event, after everything that was open has been closed."""
     cancelled = status in {AttemptStatus.CANCELLED, AttemptStatus.CANCEL_INCOMPLETE}
     box, settled = state.mailbox.settle_rest(state.task, cancelled=cancelled)

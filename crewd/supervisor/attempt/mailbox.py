@@ -13,7 +13,7 @@ from crewd.protocol.events import MessageSettled
 from crewd.protocol.limits import MAILBOX_MAX
 from crewd.protocol.reasons import RefusalReason, UnknownReason
 from crewd.protocol.receipts import LEVELS, Level, Outcome
-from crewd.protocol.reports import Deliver
+from crewd.protocol.reports import Deliver, MessageKind
 from crewd.protocol.rows import Undelivered
 
 
@@ -22,7 +22,7 @@ class Mail:
     """A message that has not settled."""
 
     id: str
-    kind: str
+    kind: MessageKind
     order: int
     text: str = ""
     ask: str = ""
@@ -31,8 +31,7 @@ class Mail:
 
     def deliver(self) -> Deliver:
         """As the worker gets it."""
-        kind = "steer" if self.kind == "steer" else "follow_up" if self.kind == "follow_up" else "response"
-        return Deliver(id=self.id, kind=kind, order=self.order, text=self.text, ask=self.ask)
+        return Deliver(id=self.id, kind=self.kind, order=self.order, text=self.text, ask=self.ask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +63,7 @@ class Mailbox:
         return replace(
             self,
             mails=tuple(
-                replace(mail, level=level)
-                if mail.id == key and LEVELS.index(mail.level) < LEVELS.index(level)
-                else mail
+                replace(mail, level=level) if mail.id == key and LEVELS.index(mail.level) < LEVELS.index(level) else mail
                 for mail in self.mails
             ),
         )

@@ -126,7 +126,7 @@ class Gateway(Actor):
         if side not in self._pending_reads and self.ref.offer(_Readable(side), lane=Lane.CONTROL):
             self._pending_reads.add(side)
 
-    def receive(self, message: Any) -> None:  # noqa: ANN401
+    def receive(self, message: Any) -> None:
         """See the module's text."""
         match message:
             case _Readable(side):
@@ -267,7 +267,10 @@ class Gateway(Actor):
         self._send(
             caller,
             rq.Welcome(
-                daemon=self._services.home.key, incarnation=self._incarnation, software=__version__, role=rq.Role.ADMIN,
+                daemon=self._services.home.key,
+                incarnation=self._incarnation,
+                software=__version__,
+                role=rq.Role.ADMIN,
                 seq=self._seq,
             ),  # fmt: skip
         )
@@ -403,13 +406,13 @@ class Gateway(Actor):
                 case "end", rq.EndReply():
                     self._ended(asked, reply)
                 case "survivors", rq.ShowReply():
-                    self._send(caller, _cancelled(*asked.extra, reply))
+                    self._send(caller, _cancelled(asked.extra[0], asked.extra[1], reply))
                 case _, Resolved(run, task):
                     self._resolved(asked, run.id, task, ended=run.status in RUN_TERMINAL)
                 case "reply", rq.DoctorReply():
                     self._send(caller, self._examined(reply))
                 case _:
-                    self._send(caller, reply)  # type: ignore[arg-type]  # a reply of the reader's
+                    self._send(caller, reply)
         except CrewdError as error:
             self._forget_waits_of(asked)
             self._send(caller, rq.ErrorReply(error=error.info))
@@ -551,8 +554,8 @@ class Gateway(Actor):
             if isinstance(event.body, ev.AttemptEnded):
                 self.forget_worker(event.task, event.epoch)
             if isinstance(event.body, (*ev.TERMINAL_BODIES, ev.AskOpened)):
-                for wait in self._waits.of_run(event.run):
-                    self._ask_end(wait)
+                for end in self._waits.of_run(event.run):
+                    self._ask_end(end)
         for feed in self._feeds.all():
             if gap and feed.live:
                 feed.live = False

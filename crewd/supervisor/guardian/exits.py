@@ -45,7 +45,7 @@ class ExitRecords:
         return self._records.get(key)
 
     def confirm(self, key: Key) -> None:
-        """crewd has it."""
+        """Crewd has it."""
         if self._records.pop(key, None) is not None:
             self._path(key).unlink(missing_ok=True)
 

@@ -35,7 +35,6 @@ from crewd.supervisor.guardian.ladder import Ladder, Rung
 from crewd.supervisor.guardian.tree import Key, Proc, sort
 from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX, zygote_main
 
-
 LOOK_SECONDS = 1.0
 """Between two looks at the process table while workers live: what a worker starts is remembered (R1)."""
 LINGER_SECONDS = 10.0
@@ -176,7 +175,7 @@ class Guardian:
         self._selector.register(connection, selectors.EVENT_READ, self._talk)
 
     def _hang_up(self) -> None:
-        """crewd is gone: orphan clocks begin to run."""
+        """Crewd is gone: orphan clocks begin to run."""
         if self._crewd is None:
             return
         self._selector.unregister(self._crewd)
@@ -329,7 +328,7 @@ class Guardian:
             }
             if self._zygote is None:
                 raise OSError("no process to fork workers from; see guardian.log")
-            packet = msgpack.packb(order)
+            packet = hands.pack(order)
             if len(packet) > PACKET_BYTES_MAX:
                 raise OSError("the environment given to the worker is too large")
             os.set_blocking(self._zygote.fileno(), True)  # a full link means that the zygote is forking: wait for it
@@ -620,8 +619,8 @@ def guardian_main(home_path: str, preload: tuple[str, ...], passed: tuple[str, .
 
 def _leave_resource_tracker() -> None:
     """Forget multiprocessing's resource tracker, which is crewd's: a worker must neither use it nor keep it alive."""
-    from multiprocessing import resource_tracker  # noqa: PLC0415 (this process only)
+    from multiprocessing import resource_tracker
 
-    tracker: Any = resource_tracker._resource_tracker  # type: ignore[attr-defined] # noqa: SLF001
+    tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001
     tracker._fd = None  # noqa: SLF001
     tracker._pid = None  # noqa: SLF001

@@ -49,11 +49,11 @@ def sort(
     """Give each process its worker. `own` are the guardian and its zygote; `memory` has a key for every known worker."""
     guardian = own
     owner: dict[int, Key] = {}
-    for key, known in memory.items():
+    for worker, known in memory.items():
         for pid, start in known:
             proc = table.get(pid)
             if proc is not None and proc.start == start:
-                owner[pid] = key
+                owner[pid] = worker
     sessions = {pid: key for key, known in memory.items() for pid, _ in known}
     waiting = [proc for proc in table.values() if proc.pid not in owner and proc.pid not in guardian]
     progress = True
@@ -88,9 +88,7 @@ def sort(
     )
 
 
-def _by_group(
-    proc: Proc, table: Mapping[int, Proc], owner: Mapping[int, Key], sessions: Mapping[int, Key]
-) -> Key | None:
+def _by_group(proc: Proc, table: Mapping[int, Proc], owner: Mapping[int, Key], sessions: Mapping[int, Key]) -> Key | None:
     """A session or group led by a worker's process belongs to the worker, also after its leader is gone.
 
     A leader that is alive and not the worker's is a reused pid and proves nothing.

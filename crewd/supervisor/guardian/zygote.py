@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import msgpack
 
+from crewd.protocol.hands import pack
 from crewd.supervisor.guardian import marker, processes
 
 PACKET_BYTES_MAX = 65_536
@@ -67,16 +68,16 @@ def _be_born(link: socket.socket, order: dict[str, Any], slot: int | None, passe
         os.setsid()
         _set_up(order, passed)
     except BaseException as error:  # noqa: BLE001 (must not unwind into the zygote's loop)
-        link.send(msgpack.packb(["failed", order["task"], order["epoch"], f"{type(error).__name__}: {error}"]))
+        link.send(pack(["failed", order["task"], order["epoch"], f"{type(error).__name__}: {error}"]))
         os._exit(127)
-    link.send(msgpack.packb(["started", order["task"], order["epoch"], os.getpid()]))
+    link.send(pack(["started", order["task"], order["epoch"], os.getpid()]))
     link.close()
     code = 70
     try:
         gc.unfreeze()
         if order["start"] == "spawn":
             os.execv(sys.executable, [sys.executable, "-m", "crewd.worker", order["bootstrap"]])  # noqa: S606 (no shell)
-        from crewd.worker.host import host_main  # noqa: PLC0415 (preloaded above; this process never serves others)
+        from crewd.worker.host import host_main
 
         code = host_main(Path(order["bootstrap"]))
     except BaseException:  # noqa: BLE001 (the outermost frame of the worker's process)

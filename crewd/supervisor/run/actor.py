@@ -70,7 +70,7 @@ class RunActor(Supervisor):
         if reason.abnormal:
             raise InvariantError(f"controller {ref.name} crashed: {reason}")
 
-    def receive_other(self, message: Any) -> None:  # noqa: ANN401
+    def receive_other(self, message: Any) -> None:
         """Translate messages into events of the machine."""
         match message:
             case Committed(_, _, receipt):
@@ -84,7 +84,7 @@ class RunActor(Supervisor):
             case cm.Over(over):
                 self._feed(over)
                 self._resume_commands()
-            case (cm.Command() | cm.CancelAll()) if self._run is None:
+            case cm.Command() | cm.CancelAll() if self._run is None:
                 if len(self._early) < EARLY_MAX:
                     self._early.append(message)
                 elif isinstance(message, cm.Command):

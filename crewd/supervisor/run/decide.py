@@ -72,9 +72,7 @@ def new_run(run: str, workflow: Workflow) -> Run:
     """The state of a run that was just admitted."""
     return Run(
         run,
-        tuple(
-            Task(task_id(run, step.id), tuple(task_id(run, name) for name in step.depends_on)) for step in workflow.steps
-        ),
+        tuple(Task(task_id(run, step.id), tuple(task_id(run, name) for name in step.depends_on)) for step in workflow.steps),
         concurrency=workflow.max_concurrency or CONCURRENCY_DEFAULT,
     )
 
@@ -198,11 +196,11 @@ def decide(run: Run, event: RunEvent) -> Next:
         case CancelTask(task, cancel):
             return _cancel_task(run, task, cancel)
         case Hold(key, mail):
-            task = run.task(key)
-            return (run if task is None else run.with_task(replace(task, held=task.held.add(mail)))), NOTHING
+            held = run.task(key)
+            return (run if held is None else run.with_task(replace(held, held=held.held.add(mail)))), NOTHING
         case LetGo(key, message):
-            task = run.task(key)
-            return (run if task is None else run.with_task(replace(task, held=task.held.remove(message)))), NOTHING
+            held = run.task(key)
+            return (run if held is None else run.with_task(replace(held, held=held.held.remove(message)))), NOTHING
         case TakeBack(key, message):
             return _take_back(run, key, message)
         case _:
@@ -214,7 +212,9 @@ def _take_back(run: Run, key: str, message: str) -> Next:
     if task is None or task.held.get(message) is None:
         return run, NOTHING
     held, settled = task.held.settle(task.id, [message], Outcome.WITHDRAWN, "")
-    run = replace(run.with_task(replace(task, held=replace(held, undelivered=()))), undelivered=(*run.undelivered, *held.undelivered))
+    run = replace(
+        run.with_task(replace(task, held=replace(held, undelivered=()))), undelivered=(*run.undelivered, *held.undelivered)
+    )
     return run, Decision(tuple(Recorded(body, task.id) for body in settled))
 
 
@@ -327,5 +327,3 @@ def _verdict(run: Run) -> tuple[RunStatus, str]:
     if cancelled and TaskStatus.COMPLETED not in by_status:
         return RunStatus.CANCELLED, f"cancelled: {', '.join(cancelled)}"
     return RunStatus.COMPLETED, f"without the cancelled: {', '.join(cancelled)}" if cancelled else ""
-
-

@@ -1,0 +1,109 @@
+"""What all verbs share: options, output rules, exit codes (ecosystem.md §12).
+
+Under `--json` one document goes to stdout for a question, one line per item for a stream; errors go to stderr as
+`{"error": {...}}`. Human text never mixes into it.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import click
+import msgspec
+
+from crewd.protocol.errors import CrewdError, RunCancelled, RunFailed, Undelivered
+from crewd.protocol.receipts import Outcome, Receipt
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Options:
+    """The options that stand before the verb."""
+
+    home: str | None
+    json: bool
+    start: bool | None
+
+
+def out(value: object) -> None:
+    """One JSON document (or one line of a stream) on stdout."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """A line for people on stdout."""
+    click.echo(text)
+
+
+def fail(error: CrewdError, *, as_json: bool) -> NoReturn:
+    """Say what is wrong on stderr, and exit with the error's code."""
+    if as_json:
+        sys.stderr.write(msgspec.json.encode({"error": error.info}).decode() + "\n")
+    else:
+        click.echo(f"crew: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"      {error.hint}", err=True)
+    sys.exit(error.exit_code)
+
+
+def verb(function: F) -> F:
+    """A verb: gets the options, and its errors become exit codes."""
+
+    @click.pass_context
+    @functools.wraps(function)
+    def wrapped(context: click.Context, /, *args: Any, **kwargs: Any) -> Any:
+        options: Options = context.obj
+        try:
+            return function(options, *args, **kwargs)
+        except CrewdError as error:
+            fail(error, as_json=options.json)
+        except KeyboardInterrupt:
+            click.echo("interrupted; what was started goes on", err=True)
+            sys.exit(130)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(0)
+
+    return wrapped  # type: ignore[return-value]  # click's decorators keep the callable's role, not its type
+
+
+def table(headers: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Columns for people: aligned, no frames, nothing when empty but the header."""
+    lines = [[str(cell) for cell in row] for row in (headers, *rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def tell_receipt(options: Options, receipt: Receipt) -> None:
+    """Show a receipt; a refused message exits 5, one that was accepted and never taken exits 6."""
+    if options.json:
+        out(receipt)
+    else:
+        end = f" {receipt.outcome}" if receipt.outcome else ""
+        why = f" ({receipt.reason})" if receipt.reason else ""
+        note = f": {receipt.note}" if receipt.note else ""
+        say(f"{receipt.id}  {receipt.kind}  {receipt.level}{end}{why}{note}")
+    if receipt.outcome is Outcome.REFUSED:
+        sys.exit(6 if receipt.delivered_at else 5)
+    if receipt.outcome in {Outcome.EXPIRED, Outcome.UNKNOWN}:
+        sys.exit(6)
+
+
+EXIT_OF_STATUS = {"completed": 0, "failed": 1, "cancelled": 3, "cancel_incomplete": 3, "skipped": 1}
+END_ERRORS = (RunFailed, RunCancelled, Undelivered)
+
+
+def ago(seconds: float) -> str:
+    """A duration as people read it."""
+    if seconds < 60:
+        return f"{max(0.0, seconds):.0f}s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f}m"
+    return f"{seconds / 3600:.0f}h" if seconds < 86400 else f"{seconds / 86400:.0f}d"

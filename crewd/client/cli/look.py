@@ -1,0 +1,219 @@
+"""Verbs that look: ps, show, logs, events, wait, result, doctor."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal
+
+import click
+
+from crewd.client import shapes
+from crewd.client.blocking import Crew, connect
+from crewd.client.cli.common import EXIT_OF_STATUS, Options, ago, out, say, table, verb
+from crewd.client.cli.follow import line_of, words
+from crewd.clock import SystemClock
+from crewd.protocol.errors import UsageError
+from crewd.protocol.events import EVENT_TYPES
+from crewd.protocol.rows import Progress, RunRow
+from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
+
+POLL_SECONDS = 0.2
+"""Between two looks at a log that is followed."""
+
+
+def _connect(options: Options) -> Crew:
+    return connect(options.home, start=False)
+
+
+@click.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Also ended runs.")
+@click.option("-q", "quiet", is_flag=True, help="Ids only.")
+@verb
+def ps(options: Options, everything: bool, quiet: bool) -> None:  # noqa: FBT001 (flags)
+    """List runs."""
+    with _connect(options) as crew:
+        found = crew.runs(all=everything)
+    if options.json:
+        out(found)
+        return
+    if quiet:
+        for run in found.runs:
+            say(run.id)
+        return
+    now = SystemClock().wall()
+    seen = {each.task: each for each in found.progress}
+    rows: list[list[object]] = []
+    for run in found.runs:
+        tasks = [task for task in found.tasks if task.run == run.id]
+        done = sum(task.status in TASK_TERMINAL for task in tasks)
+        waiting = any(task.status is TaskStatus.WAITING for task in tasks)
+        live = [task for task in tasks if task.status not in TASK_TERMINAL and task.started_at]
+        status = "waiting" if waiting else run.status.value
+        age = (run.ended_at or now) - run.created_at
+        rows.append(
+            [run.name, status, f"{done}/{len(tasks)}", ago(age), _activity(live[0].id if live else "", seen, now), run.id]
+        )
+    table(["NAME", "STATUS", "TASKS", "AGE", "NOW", "ID"], rows)
+
+
+def _activity(task: str, seen: dict[str, Progress], now: float) -> str:
+    each = seen.get(task)
+    step = task.partition("/")[2]
+    if each is None:
+        return step
+    amount = f" {each.done:g}/{each.total:g}" if each.done is not None and each.total else ""
+    quiet = f" (quiet {ago(now - each.at)})" if now - each.at > 30 else ""
+    return f"{step}{amount} {each.note[:30]}{quiet}".rstrip()
+
+
+@click.command()
+@click.argument("target")
+@verb
+def show(options: Options, target: str) -> None:
+    """Show a run: its tasks, messages, questions, operations, artifacts."""
+    with _connect(options) as crew:
+        found = crew.show(target)
+    if options.json:
+        out(found)
+        return
+    run = found.run
+    say(f"{run.name}  {run.status}  {run.id}")
+    for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", run.reason)):
+        if text:
+            say(f"  {label}: {text}")
+    table(
+        ["  STEP", "STATUS", "PID", "EXIT", "WHY"],
+        (
+            [f"  {t.step}", t.status, a.pid if a else "", _exit(a), f"{t.reason} {t.error}".strip()[:80]]
+            for t in found.tasks
+            for a in [next((a for a in found.attempts if a.task == t.id and a.epoch == t.epoch), None)]
+        ),
+    )
+    for message in found.messages:
+        receipt = message.receipt
+        say(f"  {receipt.kind} {receipt.id} {receipt.level} {receipt.outcome or ''} {receipt.reason}: {message.text[:50]}")
+    for ask in found.asks:
+        say(f"  question {ask.id} {ask.outcome or 'open'}: {ask.question[:70]}")
+    for op in found.operations:
+        say(f"  operation {op.kind} {op.name}: {op.outcome or 'open'}{' (written by crewd)' if op.synthetic else ''}")
+    for artifact in found.artifacts:
+        say(f"  artifact {artifact.name} {artifact.size} B {artifact.path}")
+    for attempt in found.attempts:
+        for survivor in attempt.survivors:
+            say(f"  SURVIVOR pid {survivor.pid} {survivor.state} {ago(survivor.age_seconds)} {survivor.command}")
+
+
+def _exit(attempt: Any) -> str:
+    if attempt is None:
+        return ""
+    if attempt.signal is not None:
+        return f"signal {attempt.signal}"
+    return "" if attempt.exit_code is None else str(attempt.exit_code)
+
+
+@click.command()
+@click.argument("target")
+@click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until the worker has ended.")
+@click.option("--tail", type=int, help="Only the last N lines.")
+@click.option("--stderr", "errors", is_flag=True, help="Standard error instead of standard output.")
+@verb
+def logs(options: Options, target: str, follow: bool, tail: int | None, errors: bool) -> None:  # noqa: FBT001
+    """Print a worker's output."""
+    stream: Literal["stdout", "stderr"] = "stderr" if errors else "stdout"
+    clock = SystemClock()
+    with _connect(options) as crew:
+        offset = 0 if tail is None else -min(262_144, max(1, tail) * 200)
+        first = True
+        while True:
+            reply = crew.log(target, stream=stream, offset=offset)
+            data = reply.data
+            if first and tail is not None:
+                data = b"".join(data.splitlines(keepends=True)[-tail:])
+            first = False
+            sys.stdout.buffer.write(data.lstrip(b"\0"))
+            sys.stdout.flush()
+            offset = reply.next
+            if reply.next >= reply.size:
+                if reply.ended or not follow:
+                    return
+                clock.sleep(POLL_SECONDS)
+
+
+@click.command()
+@click.argument("target", default="")
+@click.option("-f", "--follow", is_flag=True, help="Go on as they happen.")
+@click.option("--after", default=0, help="Only events after this seq.")
+@click.option("--type", "types", multiple=True, help="Only events of this type.")
+@verb
+def events(options: Options, target: str, follow: bool, after: int, types: tuple[str, ...]) -> None:  # noqa: FBT001
+    """Print events of a run, or of all."""
+    unknown = set(types) - set(EVENT_TYPES)
+    if unknown:
+        raise UsageError(f"no events of type {', '.join(sorted(unknown))}", hint=f"types: {', '.join(EVENT_TYPES)}")
+    with _connect(options) as crew:
+        for event in crew.events(target, after=after, follow=follow):
+            if types and event.type not in types:
+                continue
+            if options.json:
+                out(line_of(event))
+            else:
+                say(f"{event.seq:>6}  {event.type:<26} {event.task or event.run}  {words(event).strip()}".rstrip())
+
+
+@click.command()
+@click.argument("targets", nargs=-1, required=True)
+@click.option("--for", "until", type=click.Choice(["end", "waiting"]), default="end", help="What to wait for.")
+@click.option("--timeout", default=3600.0, help="Seconds.")
+@verb
+def wait(options: Options, targets: tuple[str, ...], until: str, timeout: float) -> None:
+    """Wait until runs or tasks have ended (or, with --for waiting, until one asks)."""
+    worst = 0
+    with _connect(options) as crew:
+        for target in targets:
+            reply = crew.wait(target, or_waiting=until == "waiting", timeout=timeout)
+            status = reply.task.status.value if reply.task else reply.run.status.value
+            if options.json:
+                out(reply)
+            else:
+                say(f"{target}  {status}")
+            worst = max(worst, EXIT_OF_STATUS.get(status, 0))
+    sys.exit(worst)
+
+
+@click.command()
+@click.argument("target")
+@click.option("--timeout", default=3600.0, help="Seconds to wait for the end.")
+@verb
+def result(options: Options, target: str, timeout: float) -> None:
+    """Print the result of a run or task, waiting for its end."""
+    with _connect(options) as crew:
+        crew.wait(target, timeout=timeout)
+        shown = crew.show(target)
+        step = target.partition("/")[2]
+        tasks = [task for task in shown.tasks if not step or task.step == step]
+        run: RunRow = shown.run
+        value = shapes.result_of(run, tasks)
+    if options.json:
+        out({"run": run.id, "status": run.status, "result": value})
+    elif isinstance(value, str):
+        say(value)
+    else:
+        out(value)
+
+
+@click.command()
+@click.option("--rebuild", is_flag=True, help="Fold the whole log again and compare with the rows.")
+@verb
+def doctor(options: Options, rebuild: bool) -> None:  # noqa: FBT001 (a flag)
+    """Examine the daemon and its state."""
+    with _connect(options) as crew:
+        found = crew.doctor(rebuild=rebuild)
+    if options.json:
+        out(found)
+    else:
+        for key, value in found.counts.items():
+            say(f"{key:>18}: {value}")
+        for finding in found.findings:
+            say(f"finding: {finding}")
+        say("healthy" if found.healthy else "NOT healthy")
+    sys.exit(0 if found.healthy else 1)

@@ -1,0 +1,174 @@
+"""Verbs that talk to workers: steer, follow-up, respond, inbox, messages, unsend, receipt, cancel."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal
+
+import click
+
+from crewd.client.blocking import WaitLevel, connect
+from crewd.client.cli.common import Options, out, say, table, tell_receipt, verb
+from crewd.protocol.errors import UsageError
+from crewd.protocol.reasons import CancelReason
+
+_LEVELS = click.Choice(["accepted", "delivered", "applied", "settled"])
+
+
+def _message_options(function: Any) -> Any:
+    for option in (
+        click.option("--id", "key", default="", help="The message's id, to send it again safely."),
+        click.option("--deadline", type=float, help="Seconds after which an undelivered message expires."),
+        click.option("--timeout", default=30.0, help="Seconds to wait for the level."),
+    ):
+        function = option(function)
+    return function
+
+
+def _text(text: str) -> str:
+    return sys.stdin.read().rstrip("\n") if text == "-" else text
+
+
+def _send(
+    options: Options, kind: Literal["steer", "follow_up", "response"], target: str, text: str, wait: WaitLevel, *,
+    key: str, timeout: float, deadline: float | None = None, ask: str = "",
+) -> None:  # fmt: skip
+    with connect(options.home, start=False) as crew:
+        receipt = crew.send(kind, target, _text(text), ask=ask, id=key, wait=wait, timeout=timeout, deadline=deadline)
+    tell_receipt(options, receipt)
+
+
+@click.command()
+@click.argument("target")
+@click.argument("text")
+@click.option("--wait", type=_LEVELS, default="delivered", show_default=True, help="Return when this is reached.")
+@_message_options
+@verb
+def steer(options: Options, target: str, text: str, wait: WaitLevel, **given: Any) -> None:
+    """Tell a working worker something ('-': from stdin)."""
+    _send(options, "steer", target, text, wait, **given)
+
+
+@click.command("follow-up")
+@click.argument("target")
+@click.argument("text")
+@click.option("--wait", type=_LEVELS, default="accepted", show_default=True, help="Return when this is reached.")
+@_message_options
+@verb
+def follow_up(options: Options, target: str, text: str, wait: WaitLevel, **given: Any) -> None:
+    """Queue something for when the worker would stop."""
+    _send(options, "follow_up", target, text, wait, **given)
+
+
+@click.command()
+@click.argument("question")
+@click.argument("text", required=False)
+@click.option("--allow", "short", flag_value="yes", help="Answer yes.")
+@click.option("--deny", "short", flag_value="no", help="Answer no.")
+@click.option("--wait", type=_LEVELS, default="accepted", show_default=True, help="Return when this is reached.")
+@click.option("--timeout", default=30.0, help="Seconds to wait for the level.")
+@click.option("--id", "key", default="", help="The message's id, to send it again safely.")
+@verb
+def respond(
+    options: Options, question: str, text: str | None, short: str | None, wait: WaitLevel, timeout: float, key: str
+) -> None:
+    """Answer a question of `crew inbox`."""
+    answer = text if text is not None else short
+    if answer is None:
+        raise UsageError("no answer was given", hint="crew respond QUESTION TEXT, or --allow, or --deny")
+    _send(options, "response", "", answer, wait, ask=question, key=key, timeout=timeout)
+
+
+@click.command()
+@verb
+def inbox(options: Options) -> None:
+    """List open questions over all runs, oldest first."""
+    with connect(options.home, start=False) as crew:
+        asks = crew.inbox()
+    if options.json:
+        out(asks)
+    else:
+        table(["QUESTION", "TASK", "TEXT"], ([ask.id, ask.task, ask.question[:80]] for ask in asks))
+
+
+@click.command()
+@click.argument("target")
+@verb
+def messages(options: Options, target: str) -> None:
+    """List the messages of a run or task with their receipts."""
+    with connect(options.home, start=False) as crew:
+        found = crew.messages(target)
+    if options.json:
+        out(found)
+        return
+    rows = []
+    for message in found:
+        r = message.receipt
+        rows.append([r.id, r.kind, r.task.partition("/")[2], r.level, r.outcome or "", r.reason, message.text[:40]])
+    table(["MESSAGE", "KIND", "STEP", "LEVEL", "OUTCOME", "REASON", "TEXT"], rows)
+
+
+@click.command()
+@click.argument("message")
+@verb
+def unsend(options: Options, message: str) -> None:
+    """Take a message back if its worker does not have it yet."""
+    with connect(options.home, start=False) as crew:
+        tell_receipt(options, crew.withdraw(message))
+
+
+@click.command()
+@click.argument("message")
+@verb
+def receipt(options: Options, message: str) -> None:
+    """Show how far a message came."""
+    with connect(options.home, start=False) as crew:
+        found = crew.receipt(message)
+    if options.json:
+        out(found)
+    else:
+        for level, at in (
+            ("accepted", found.accepted_at), ("delivered", found.delivered_at), ("applied", found.applied_at),
+            ("settled", found.settled_at),
+        ):  # fmt: skip
+            if at:
+                say(f"{level:>10}  +{(at - found.accepted_at) * 1000:.1f} ms")
+        say(f"{found.id}  {found.kind}  {found.level} {found.outcome or ''} {found.reason} {found.note}".rstrip())
+
+
+@click.command()
+@click.argument("targets", nargs=-1)
+@click.option("--reason", default="caller_cancelled", type=click.Choice(list(CancelReason)), help="Recorded with it.")
+@click.option("--intent", default="", help="Why, in words.")
+@click.option("--now", is_flag=True, help="TERM at once, KILL 150 ms later.")
+@click.option("--grace", type=float, help="Seconds that the worker gets to stop by itself.")
+@click.option("--no-wait", is_flag=True, help="Return when the cancel is recorded.")
+@click.option("--timeout", default=60.0, help="Seconds to wait for the proof.")
+@click.option("--all", "everything", is_flag=True, help="Every live run.")
+@verb
+def cancel(
+    options: Options, targets: tuple[str, ...], reason: str, intent: str, now: bool, grace: float | None, no_wait: bool,  # noqa: FBT001
+    timeout: float, everything: bool,  # noqa: FBT001
+) -> None:  # fmt: skip
+    """End runs or tasks (RUN or RUN/STEP), and wait for the proof that nothing is left."""
+    with connect(options.home, start=False) as crew:
+        chosen = tuple(run.id for run in crew.runs().runs) if everything else targets
+        if not chosen:
+            raise UsageError("nothing to cancel", hint="name a run, RUN/STEP, or --all")
+        unverified = 0
+        for target in chosen:
+            reply = crew.cancel(
+                target, reason=reason, mode="now" if now else "graceful", grace=grace, intent=intent, wait=not no_wait,
+                timeout=timeout,
+            )  # fmt: skip
+            if options.json:
+                out(reply)
+            elif reply is None:
+                say(f"{target}  cancel recorded")
+            else:
+                proof = "verified: no process is left" if reply.verified else f"{len(reply.survivors)} SURVIVE"
+                say(f"{target}  {reply.status}  {proof}")
+                for each in reply.survivors:
+                    say(f"  pid {each.pid} {each.state} {each.command}")
+            unverified += reply is not None and not reply.verified
+    sys.exit(1 if unverified else 0)
