@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
@@ -87,7 +87,7 @@ class Connection:
                 raise DeadlineExceeded(f"crewd has not answered for {timeout:g} s", hint="crew daemon status")
             self.pump(left)
 
-    def subscribe(self, request: rq.Subscribe) -> Iterator[rq.EventNote | rq.ProgressNote]:
+    def subscribe(self, request: rq.Subscribe) -> Generator[rq.EventNote | rq.ProgressNote, None, None]:
         """Notes as they come, for ever; close the iterator to end the subscription."""
         key, frames = self.talk.ask(request)
         self._send(frames)
@@ -267,7 +267,7 @@ class Crew:
         for note in notes:
             yield note.event if isinstance(note, rq.EventNote) else note.progress
             if target and isinstance(note, rq.EventNote) and isinstance(note.event.body, RunEnded):
-                notes.close() if hasattr(notes, "close") else None
+                notes.close()
                 return
 
     def log(self, task: str, *, stream: Literal["stdout", "stderr"] = "stdout", offset: int = 0, epoch: int = 0) -> rq.LogReply:

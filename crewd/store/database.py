@@ -47,8 +47,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             statement
             for table in TABLES.values()
             for statement in (
-                f"CREATE TABLE {table} (id TEXT PRIMARY KEY, run TEXT NOT NULL, status TEXT NOT NULL, "
-                "name TEXT NOT NULL, doc BLOB NOT NULL)",
+                f"CREATE TABLE {table} (id TEXT PRIMARY KEY, run TEXT NOT NULL, status TEXT NOT NULL, name TEXT, doc BLOB)",
                 f"CREATE INDEX {table}_of_run ON {table} (run)",
                 f"CREATE INDEX {table}_by_status ON {table} (status)",
             )

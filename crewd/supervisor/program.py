@@ -84,7 +84,7 @@ def start_log(home: Home, level: str) -> Any:
     return logger
 
 
-def serve(home: Home, level: str) -> int:
+def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where everything is put together)
     """Serve until stopped. The exit code of the process."""
     # Imported here, so that a guardian that re-imports this program's main module does not load the daemon.
     from crewd.actors import ActorSystem, BrainDispatcher, ChildSpec, Lane
@@ -111,7 +111,7 @@ def serve(home: Home, level: str) -> int:
     failed: list[ExitReason] = []
 
     def report(name: str, incarnation: int, reason: ExitReason) -> None:
-        logger.opt(exception=reason.error).error("actor {}#{} ended: {}", name, incarnation, reason)
+        logger.opt(exception=reason.error).error("actor {}#{} ended: {}", name, incarnation, reason)  # noqa: PLE1205 (loguru's format)
 
     system = ActorSystem(clock, brain, wake=poller.wake, reporter=report)
     services = Services(
@@ -135,7 +135,7 @@ def serve(home: Home, level: str) -> int:
     system.on_end(top, ended)
 
     def ask_to_stop(number: int, _frame: object) -> None:
-        logger.info("signal {}: stopping", signal.Signals(number).name)
+        logger.info("signal {}: stopping", signal.Signals(number).name)  # noqa: PLE1205 (loguru's format)
         front = services.directory.parts.get(FRONT)
         if front is None or not front.offer(shutdown(services, 2.0), lane=Lane.CONTROL):
             system.stop(top, SHUTDOWN)
@@ -144,14 +144,14 @@ def serve(home: Home, level: str) -> int:
         signal.signal(number, ask_to_stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     reading = _wake_on_signals(poller)
-    logger.info("crewd {} serves {} (pid {})", __version__, home.root, os.getpid())
+    logger.info("crewd {} serves {} (pid {})", __version__, home.root, os.getpid())  # noqa: PLE1205 (loguru's format)
     try:
         brain.run(system.timers)
     finally:
         signal.set_wakeup_fd(-1)
         os.close(reading)
     if failed:
-        logger.critical("the tree gave up: {}; workers are left to the guardian, start crewd again", failed[0])
+        logger.critical("the tree gave up: {}; workers are left to the guardian, start crewd again", failed[0])  # noqa: PLE1205 (loguru's format)
         logger.complete()
         os._exit(EX_SOFTWARE)  # threads of stuck actors must not hold up the end
     port.join(RETIRE_SECONDS)

@@ -85,7 +85,7 @@ class Context:
         return self._take(self._desk.next_steer())
 
     def natural_stop(self) -> Iterator[Message]:
-        """Where the work would end: yields steers that are still waiting, then follow-ups, until crewd confirms that none is left.
+        """Where the work would end: yields steers that still wait, then follow-ups, until crewd confirms that none is left.
 
         After the loop nothing more is accepted for this worker: return the result. Raises Cancelled.
         """

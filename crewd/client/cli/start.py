@@ -64,7 +64,7 @@ def run(options: Options, goal: str, source: str, **given: Any) -> None:
 @verb
 def exec_(options: Options, argv: tuple[str, ...], stdin: str, on_orphan: str, env: tuple[str, ...], **given: Any) -> None:
     """Run a command as a worker: crew exec -- CMD ARGS."""
-    pairs = dict(pair.partition("=")[::2] for pair in env)
+    pairs = {key: value for key, _, value in (pair.partition("=") for pair in env)}
     _begin(options, shapes.exec_workflow(argv, stdin=stdin, env=pairs, on_orphan=on_orphan), "", given)
 
 

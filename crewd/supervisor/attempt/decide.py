@@ -253,7 +253,8 @@ class ReserveDone:
 
 
 AttemptEffect = (
-    SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun | ReserveDone
+    SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
+    | ReserveDone
 )  # fmt: skip
 
 

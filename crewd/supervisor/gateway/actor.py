@@ -272,7 +272,7 @@ class Gateway(Actor):
                 software=__version__,
                 role=rq.Role.ADMIN,
                 seq=self._seq,
-            ),  # fmt: skip
+            ),
         )
 
     def _serve(self, caller: cm.Caller, request: rq.Request) -> None:

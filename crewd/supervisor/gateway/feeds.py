@@ -1,5 +1,7 @@
-"""Who follows what. A feed is live while its subscriber keeps up; one that lags, or begins in the past, is refilled from
-the store until it has caught up. Nothing is skipped: seqs of one feed only grow, without a hole.
+"""Who follows what.
+
+A feed is live while its subscriber keeps up; one that lags, or begins in the past, is refilled from the store until it has
+caught up. Nothing is skipped: seqs of one feed only grow, without a hole.
 """
 
 from __future__ import annotations

@@ -340,10 +340,13 @@ class _Tell:
         self.key = key
 
 
+_KINDS: dict[str, rp.MessageKind] = {"steer": "steer", "follow_up": "follow_up", "response": "response"}
+
+
 def _mail(row: MessageRow, wall: float, now: float) -> Mail:
     expires = None if row.deadline_at is None else now + (row.deadline_at - wall)
     receipt = row.receipt
-    return Mail(receipt.id, receipt.kind, row.seq, row.text, row.ask, receipt.level, expires)
+    return Mail(receipt.id, _KINDS[receipt.kind], row.seq, row.text, row.ask, receipt.level, expires)
 
 
 def _box(rows: list[MessageRow], task: str, wall: float, now: float) -> Mailbox:

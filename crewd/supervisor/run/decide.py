@@ -310,8 +310,10 @@ def _skip_blocked(run: Run) -> tuple[Run, list[Recorded]]:
 
 
 def _verdict(run: Run) -> tuple[RunStatus, str]:
-    """A run that was cancelled is cancelled; one with a failed task failed; one of whose tasks was cancelled on purpose
-    is completed if something of it completed, and says so in the reason.
+    """How the run ended.
+
+    A run that was cancelled is cancelled; one with a failed task failed; one of whose tasks was cancelled on purpose is
+    completed if something of it completed, and says so in the reason.
     """
     by_status: dict[TaskStatus, list[str]] = {}
     for task in run.tasks:

@@ -1,0 +1,133 @@
+"""A real daemon in a home of its own, for tests: start it, kill it, prove that nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+import crewd
+from crewd.client.blocking import Crew, connect
+from crewd.clock import SystemClock
+from crewd.protocol.home import Home
+from crewd.supervisor.guardian import marker
+
+DEADLINE_SECONDS = 20.0
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = DEADLINE_SECONDS) -> None:
+    """Wait for a condition with a deadline. AssertionError names what did not come."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + seconds
+    while not condition():
+        assert clock.monotonic() < deadline, f"waited {seconds:g} s for: {what}"
+        clock.sleep(0.01)
+
+
+class Daemon:
+    """A crewd on `root` (made with mode 0700). As a context manager it ends everything and checks that nothing is left."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.home = Home(Path(os.path.realpath(root)))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Start the daemon and wait until it answers."""
+        package = str(Path(crewd.__file__).resolve().parent.parent)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
+        with (self.home.root / "stderr.txt").open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 (our own program)
+                [sys.executable, "-m", "crewd", "--home", str(self.home.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+
+        def answers() -> bool:
+            assert self._process is not None
+            assert self._process.poll() is None, self.log()
+            try:
+                self.connect().close()
+            except crewd.CrewdError:
+                return False
+            return True
+
+        wait_until(answers, "the daemon to answer")
+        return self
+
+    def connect(self) -> Crew:
+        """A client of it; never starts one."""
+        return connect(str(self.home.root), start=False)
+
+    def log(self) -> str:
+        """What it wrote to stderr, the end of it."""
+        return (self.home.root / "stderr.txt").read_text(errors="replace")[-4_000:]
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def guardian_pid(self) -> int:
+        """The guardian's process: the one that listens on its socket."""
+        path = str(self.home.guardian_socket)
+        for process in psutil.process_iter(["pid", "name"]):
+            if process.info["name"] == "crewd-guardian":
+                with contextlib.suppress(psutil.Error):
+                    if any(each.laddr == path for each in process.net_connections(kind="unix")):
+                        return int(process.pid)
+        return 0
+
+    def kill(self) -> None:
+        """SIGKILL the daemon and reap it."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(DEADLINE_SECONDS)
+
+    def kill_guardian(self) -> int:
+        """SIGKILL the guardian; its pid."""
+        wait_until(self.guardian_pid, "a guardian")
+        pid = self.guardian_pid()
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def marked(self) -> list[int]:
+        """Every living process that carries the marker of one of this home's workers."""
+        found = []
+        for pid in psutil.pids():
+            text = marker.read(pid)
+            if text and text.startswith(f"{self.home.key}:") and not text.startswith(f"{self.home.key}:-"):
+                with contextlib.suppress(psutil.Error):
+                    if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                        found.append(pid)
+        return found
+
+    def stop(self) -> None:
+        """End the daemon in order."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        self._process.wait(DEADLINE_SECONDS * 2)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            self.start()  # it was killed: another one ends what it left
+        self.stop()
+        wait_until(lambda: not self.guardian_pid(), "the guardian to end")
+        wait_until(lambda: not self.marked(), "every worker process to end")

@@ -1,0 +1,84 @@
+"""The real actors, run by hand: a dispatcher with the interface of the brain's, single-threaded, that lets a test choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from crewd.actors import ActorSystem, ExitReason
+
+if TYPE_CHECKING:
+    from crewd.actors import Actor
+
+
+class VirtualClock:
+    """Time that moves when it is told to."""
+
+    def __init__(self, start: float = 1_000.0) -> None:
+        self.now = start
+
+    def monotonic(self) -> float:
+        """See `crewd.clock.Clock`."""
+        return self.now
+
+    def wall(self) -> float:
+        """Seconds since 1970, moving with `monotonic`."""
+        return 1_700_000_000.0 + self.now
+
+
+class Scheduler:
+    """A system whose every actor, pinned or not, takes its turns from `step`."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.ready: list[Actor] = []
+        self.ends: list[tuple[str, int, ExitReason]] = []
+        self.inside = False
+        self.system = ActorSystem(
+            self.clock,
+            self,
+            wake=lambda: None,
+            reporter=lambda name, incarnation, reason: self.ends.append((name, incarnation, reason)),
+            pin=lambda _: self,
+        )
+
+    def schedule(self, actor: Actor) -> None:
+        """See `actors.Dispatcher`."""
+        if actor not in self.ready:
+            self.ready.append(actor)
+
+    def owns_thread(self) -> bool:
+        """Whether an actor is in its turn."""
+        return self.inside
+
+    def step(self, choose: Callable[[int], int] = lambda _: 0) -> bool:
+        """One turn of the actor that `choose` picks among the ready ones; False if none is ready."""
+        if not self.ready:
+            return False
+        actor = self.ready.pop(choose(len(self.ready)))
+        self.inside = True
+        try:
+            actor.turn()
+        finally:
+            self.inside = False
+        return True
+
+    def settle(self, *, turns: int = 10_000, choose: Callable[[int], int] = lambda _: 0) -> None:
+        """Turns until nobody is ready. Raises AssertionError if that takes more than `turns`."""
+        for _ in range(turns):
+            if not self.step(choose):
+                return
+        raise AssertionError(f"not settled after {turns} turns")
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: timers fire in order, and actors settle after each."""
+        end = self.clock.now + seconds
+        while True:
+            self.settle()
+            due = self.system.timers.next_due()
+            if due is None or due > end:
+                break
+            self.clock.now = max(self.clock.now, due)
+            self.system.timers.fire(self.clock.now)
+        self.clock.now = end
+        self.settle()

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from crewd.client.blocking import Crew
+from crewd.testing import Daemon
+
+settings.register_profile("crewd", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.load_profile("crewd")
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test may touch the user's home."""
+    monkeypatch.setenv("CREWD_HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("CREWD_AUTOSTART", "0")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A short path, for sockets."""
+    with tempfile.TemporaryDirectory(prefix="crewd-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def daemon(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    with Daemon(home / "h") as running:
+        yield running
+
+
+@pytest.fixture
+def crew(daemon: Daemon) -> Iterator[Crew]:
+    with daemon.connect() as client:
+        yield client
+
+
+@pytest.fixture
+def jobs_dir() -> str:
+    """Where `jobs` (the workers of the tests) is found."""
+    assert os.path.isdir(HERE)
+    return str(HERE)
