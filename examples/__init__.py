@@ -1,0 +1,1 @@
+"""Real workflows and workers."""

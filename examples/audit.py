@@ -6,6 +6,7 @@ receipts, says where the report is, and leaves no process behind.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import tempfile
@@ -76,10 +77,8 @@ def _wait_until_gone(home: Path) -> None:
     lock = home / "crewd.lock"
     pid = int(lock.read_text().strip() or 0)
     if pid and psutil.pid_exists(pid):
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(pid).wait(LIVE_SECONDS)
-        except psutil.NoSuchProcess:
-            pass
     left = [each.pid for each in psutil.process_iter(["cmdline"]) if str(home) in " ".join(each.info["cmdline"] or [])]
     print(f"processes left behind: {len(left)}")
 
@@ -90,5 +89,3 @@ if __name__ == "__main__":
     except CrewdError as error:
         print(f"audit: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-
-

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,5 +45,4 @@ def crew(daemon: Daemon) -> Iterator[Crew]:
 @pytest.fixture
 def jobs_dir() -> str:
     """Where `jobs` (the workers of the tests) is found."""
-    assert os.path.isdir(HERE)
     return str(HERE)

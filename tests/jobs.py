@@ -38,8 +38,7 @@ def listen(ctx: Context, until: str = "stop", limit: int = 4000) -> list[str]:
             if steer.text == until:
                 break
         ctx.sleep(0.01)
-    for message in ctx.natural_stop():
-        heard.append(f"{message.kind}:{message.text}")
+    heard.extend(f"{message.kind}:{message.text}" for message in ctx.natural_stop())
     return heard
 
 

@@ -55,9 +55,7 @@ def test_a_failure_says_why_without_its_secrets(crew: Crew, jobs_dir: str) -> No
         crew.call("nowhere:nothing", cwd=jobs_dir).result(timeout=30)
 
 
-def test_steers_wait_for_a_worker_that_is_not_ready_and_come_in_order_before_follow_ups(
-    crew: Crew, jobs_dir: str
-) -> None:
+def test_steers_wait_for_a_worker_that_is_not_ready_and_come_in_order_before_follow_ups(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:listen", cwd=jobs_dir)
     later = run.follow_up("later")
     receipts = [run.steer(text, wait="accepted") for text in ("one", "two", "three", "stop")]
@@ -195,9 +193,7 @@ def test_a_message_expires_or_is_withdrawn_before_its_worker_exists(crew: Crew, 
     settled(crew, run)
 
 
-def test_a_workflow_runs_as_a_graph_and_a_failure_skips_only_what_depends_on_it(
-    crew: Crew, tmp_path: Path
-) -> None:
+def test_a_workflow_runs_as_a_graph_and_a_failure_skips_only_what_depends_on_it(crew: Crew, tmp_path: Path) -> None:
     source = """---
 name: graph
 ---

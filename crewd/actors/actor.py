@@ -79,11 +79,11 @@ class Actor(pykka.Actor):
     data_max: ClassVar[int] = 10_000
     batch_max: ClassVar[int] = BATCH_MAX
     context: Context
-    actor_inbox: TwoLaneInbox  # pyright: ignore[reportIncompatibleVariableOverride]  # narrowed, never reassigned
+    actor_inbox: TwoLaneInbox
 
     def __init__(self) -> None:
         super().__init__()
-        self.actor_inbox = TwoLaneInbox(data_max=self.data_max)
+        self.actor_inbox = TwoLaneInbox(data_max=self.data_max)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._actor_ref: Ref[Any] = Ref(self)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._exit_reason: ExitReason | None = None
 

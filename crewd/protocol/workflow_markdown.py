@@ -6,6 +6,7 @@ heading inside a task's text stays text unless recognised fields follow it. `cal
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import msgspec
@@ -73,7 +74,7 @@ def _is_step_heading(lines: list[str], at: int) -> bool:
 def _sections(lines: list[str], first_line: int) -> list[tuple[str, int, list[str]]]:
     starts = [at for at in range(len(lines)) if _is_step_heading(lines, at)]
     sections: list[tuple[str, int, list[str]]] = []
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, end in itertools.pairwise([*starts, len(lines)]):
         heading = _HEADING.match(lines[start])
         if heading is not None:
             sections.append((heading[1], first_line + start, lines[start + 1 : end]))

@@ -14,8 +14,10 @@ from crewd.protocol.errors import Unavailable
 
 @dataclass(slots=True)
 class Directory:
-    """See the module's text. `attempts` is keyed by task id and epoch, `runs` by run id;
-    `names` gives the id of a living run's name."""
+    """See the module's text.
+
+    `attempts` is keyed by task id and epoch, `runs` by run id; `names` gives the id of a living run's name.
+    """
 
     parts: dict[str, Ref[Any]] = field(default_factory=dict)
     runs: dict[str, Ref[Any]] = field(default_factory=dict)

@@ -111,7 +111,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     failed: list[ExitReason] = []
 
     def report(name: str, incarnation: int, reason: ExitReason) -> None:
-        logger.opt(exception=reason.error).error("actor {}#{} ended: {}", name, incarnation, reason)  # noqa: PLE1205 (loguru's format)
+        logger.opt(exception=reason.error).error("actor {}#{} ended: {}", name, incarnation, reason)
 
     system = ActorSystem(clock, brain, wake=poller.wake, reporter=report)
     services = Services(

@@ -85,7 +85,7 @@ class Daemon:
         for process in psutil.process_iter(["pid", "name"]):
             if process.info["name"] == "crewd-guardian":
                 with contextlib.suppress(psutil.Error):
-                    if any(each.laddr == path for each in process.net_connections(kind="unix")):
+                    if any(str(each.laddr) == path for each in process.net_connections(kind="unix")):
                         return int(process.pid)
         return 0
 
@@ -123,9 +123,7 @@ class Daemon:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._process is not None and self._process.poll() is not None:
             self.start()  # it was killed: another one ends what it left
         self.stop()

@@ -22,6 +22,8 @@ from crewd.protocol.hands import pack
 from crewd.supervisor.guardian import marker, processes
 
 PACKET_BYTES_MAX = 65_536
+WORKER_MAIN = "crewd.worker.host"
+"""What runs in a worker process, by name: this room knows of the worker's code no more than where it begins."""
 ALLOWED = frozenset(
     {
         "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TERM", "TZ", "TMPDIR", "VIRTUAL_ENV",
@@ -40,7 +42,7 @@ def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for name in ("crewd.worker.host", *preload):
+    for name in (WORKER_MAIN, *preload):
         try:
             importlib.import_module(name)
         except Exception:  # noqa: BLE001 (a broken preload must not stop workers that do not need it)
@@ -77,9 +79,7 @@ def _be_born(link: socket.socket, order: dict[str, Any], slot: int | None, passe
         gc.unfreeze()
         if order["start"] == "spawn":
             os.execv(sys.executable, [sys.executable, "-m", "crewd.worker", order["bootstrap"]])  # noqa: S606 (no shell)
-        from crewd.worker.host import host_main
-
-        code = host_main(Path(order["bootstrap"]))
+        code = importlib.import_module(WORKER_MAIN).host_main(Path(order["bootstrap"]))
     except BaseException:  # noqa: BLE001 (the outermost frame of the worker's process)
         traceback.print_exc()
     finally:

@@ -1,0 +1,239 @@
+"""The store's promises: committed is there, half is never, a refusing disk refuses new work and keeps the facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crewd.actors import Actor, ChildSpec, Ref
+from crewd.protocol import events as ev
+from crewd.protocol.errors import InvariantError, StoreUnavailable
+from crewd.protocol.events import Draft
+from crewd.protocol.rows import MessageRow, RunRow
+from crewd.protocol.statuses import RunStatus
+from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.store.actor import StoreActor
+from crewd.store.database import MIGRATIONS, Database, ReadOnly
+from crewd.store.messages import Append, Committed, Delayed, Known, NewMessage, NewRun, Put, Rejected
+from crewd.store.overlay import Overlay
+from crewd.store.rebuild import rebuild
+from crewd.testing import Scheduler
+
+FLOW = Workflow(name="w", steps=(Step(id="s", worker=WorkerSpec(call="a:b")),))
+
+
+def created(run: str = "r_1", name: str = "one") -> Draft:
+    return Draft(ev.RunCreated(name=name, goal="", cwd="/", workflow=FLOW), run)
+
+
+def accepted(key: str, run: str = "r_1", text: str = "hi") -> Draft:
+    return Draft(ev.MessageAccepted(id=key, kind="steer", text=text, digest=text), run, f"{run}/s", 1)
+
+
+class Failing(Database):
+    """A disk that can be told to refuse."""
+
+    broken = False
+
+    def commit(self, events: Any, rows: Any, latest: Any) -> None:
+        if self.broken:
+            raise StoreUnavailable("no space left")
+        super().commit(events, rows, latest)
+
+
+class Ear(Actor):
+    def __init__(self, heard: list[Any]) -> None:
+        super().__init__()
+        self.heard = heard
+
+    def receive(self, message: Any) -> None:
+        self.heard.append(message)
+
+
+class World:
+    def __init__(self, path: Path) -> None:
+        self.path = path / "crewd.db"
+        self.scheduler = Scheduler()
+        self.heard: list[Any] = []
+        self.overlay = Overlay()
+        self.database = Failing(self.path, "s")
+        self.ear: Ref[Any] = self.scheduler.system.spawn(ChildSpec("ear", lambda: Ear(self.heard)), None)
+        self.store: Ref[Any] = self.scheduler.system.spawn(
+            ChildSpec(
+                "store",
+                lambda: StoreActor(
+                    lambda: self.database, lambda: ReadOnly(self.path), self.scheduler.clock, self.overlay, lambda: None
+                ),
+            ),
+            None,
+        )
+        self.scheduler.settle()
+        self.token = 0
+
+    def append(self, *drafts: Draft, guard: NewMessage | NewRun | None = None) -> None:
+        self.token += 1
+        self.store.tell(Append(drafts, self.ear, self.token, guard))
+
+    def answers(self) -> list[Any]:
+        self.scheduler.settle()
+        heard, self.heard[:] = list(self.heard), []
+        return heard
+
+    def reader(self) -> ReadOnly:
+        return ReadOnly(self.path)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_what_was_asked_together_is_committed_together_and_answered_in_order(world: World) -> None:
+    commits: list[int] = []
+    original = world.database.commit
+
+    def counting(events: Any, rows: Any, latest: Any) -> None:
+        commits.append(len(events))
+        original(events, rows, latest)
+
+    world.database.commit = counting  # type: ignore[method-assign]
+    world.append(created())
+    for number in range(50):
+        world.append(accepted(f"m{number}"))
+    answers = world.answers()
+    assert [type(each) for each in answers] == [Committed] * 51
+    assert [event.seq for each in answers for event in each.events] == list(range(1, 52))
+    assert commits == [51]
+    assert [event.parent for event in world.reader().events(after=0, run="r_1", limit=100)] == list(range(51))
+
+
+def test_a_repeat_is_known_and_other_content_is_a_conflict(world: World) -> None:
+    world.append(created())
+    world.append(accepted("m1"), guard=NewMessage("m1", "hi"))
+    world.append(accepted("m1"), guard=NewMessage("m1", "hi"))
+    world.append(accepted("m1", text="other"), guard=NewMessage("m1", "other"))
+    kinds = [type(each) for each in world.answers()]
+    assert kinds == [Committed, Committed, Known, Rejected]
+    world.append(accepted("m1"), guard=NewMessage("m1", "hi"))
+    (known,) = world.answers()
+    assert isinstance(known, Known)
+    assert isinstance(known.row, MessageRow)
+    assert world.reader().last_seq() == 2
+
+
+def test_a_run_is_admitted_once_per_request_id_and_name(world: World) -> None:
+    world.append(created("r_1"), guard=NewRun("q", "d", "one"))
+    world.append(created("r_2"), guard=NewRun("q", "d", "one"))
+    world.append(created("r_3"), guard=NewRun("q", "e", "two"))
+    world.append(created("r_4"), guard=NewRun("p", "e", "one"))
+    first, again, other, name = world.answers()
+    assert isinstance(first, Committed)
+    assert isinstance(again, Known)
+    assert isinstance(again.row, RunRow)
+    assert again.row.id == "r_1"
+    assert [type(other), type(name)] == [Rejected, Rejected]
+
+
+def test_a_full_disk_refuses_new_work_and_keeps_the_facts(world: World) -> None:
+    world.append(created())
+    world.answers()
+    world.database.broken = True
+    world.append(accepted("m1"))
+    world.append(accepted("m2"), guard=NewMessage("m2", "hi"))
+    kinds = {type(each) for each in world.answers()}
+    assert kinds == {Delayed, Rejected}
+    world.append(accepted("m3"))
+    assert [type(each) for each in world.answers()] == [Delayed]
+    world.scheduler.advance(5.0)
+    assert world.answers() == []
+    world.database.broken = False
+    world.scheduler.advance(1.0)
+    assert [type(each) for each in world.answers()] == [Committed, Committed]
+    assert world.reader().row(MessageRow, "m2") is None
+    assert rebuild(world.reader()) == ([], 3)
+
+
+def test_an_event_that_cannot_follow_commits_nothing(world: World) -> None:
+    world.append(Draft(ev.RunStarted(), "r_9"))
+    world.answers()
+    assert world.scheduler.system.alive() == (world.ear,)
+    assert ReadOnly(world.path).last_seq() == 0
+
+
+def test_terminal_is_absorbing(world: World) -> None:
+    ended = Draft(ev.RunEnded(status=RunStatus.FAILED), "r_1")
+    world.append(created(), ended)
+    world.answers()
+    world.append(ended)
+    world.answers()
+    assert world.reader().row(RunRow, "r_1").ended_at is not None  # type: ignore[union-attr]
+    assert world.reader().last_seq() == 2
+
+
+def test_the_last_coalesced_value_wins_is_readable_at_once_and_is_on_disk_soon(world: World) -> None:
+    for number in range(100):
+        world.store.tell(Put("progress:r/t", str(number).encode()))
+    world.scheduler.settle()
+    assert world.overlay.over({}, "progress:") == {"progress:r/t": b"99"}
+    assert world.reader().latest("progress:") == {}
+    world.scheduler.advance(0.1)
+    assert world.reader().latest("progress:") == {"progress:r/t": b"99"}
+    world.store.tell(Put("progress:r/t", None))
+    world.scheduler.settle()
+    assert world.overlay.over(world.reader().latest("progress:"), "progress:") == {}
+    world.scheduler.advance(0.1)
+    assert world.reader().latest("progress:") == {}
+
+
+def test_a_rebuild_finds_a_row_that_was_touched_by_hand(world: World) -> None:
+    world.append(created(), accepted("m1"))
+    world.answers()
+    assert rebuild(world.reader()) == ([], 2)
+    world.database._sql.execute("UPDATE messages SET doc = (SELECT doc FROM messages LIMIT 1), id = 'm2'")
+    differences, _ = rebuild(world.reader())
+    assert differences
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.db", "s")
+    database._sql.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    database.close()
+    with pytest.raises(StoreUnavailable, match="newer crewd"):
+        Database(tmp_path / "x.db", "s")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_bytes(b"nonsense" * 1000)
+    with pytest.raises(StoreUnavailable):
+        Database(tmp_path / "x.db", "s")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["open", "close"]), st.integers(0, 3)), max_size=12))
+def test_any_history_of_operations_folds_the_same_again(tmp_path_factory: Any, history: list[tuple[str, int]]) -> None:
+    world = World(tmp_path_factory.mktemp("fold"))
+    world.append(created(), Draft(ev.AttemptReserved(directory="/"), "r_1", "r_1/s", 1))
+    opened: set[int] = set()
+    for verb, number in history:
+        if verb == "open":
+            opened.add(number)
+            world.append(Draft(ev.OperationOpened(id=str(number), kind="tool", name="x"), "r_1", "r_1/s", 1))
+        elif number in opened:
+            world.append(Draft(ev.OperationClosed(id=str(number), outcome="done"), "r_1", "r_1/s", 1))
+        else:
+            with pytest.raises(InvariantError):
+                world_fold_alone(number)
+    world.answers()
+    assert rebuild(world.reader())[0] == []
+    world.database.close()
+
+
+def world_fold_alone(number: int) -> None:
+    from crewd.store.cache import Cache, Nowhere
+    from crewd.store.fold import fold
+
+    event = ev.Event(1, "e", 0, "r_1", "r_1/s", 1, "", "", "", 1.0, ev.OperationClosed(id=str(number), outcome="done"))
+    fold(Cache(Nowhere()), event)

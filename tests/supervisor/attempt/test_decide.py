@@ -1,0 +1,279 @@
+"""The machine of an attempt: values first, then a Hypothesis machine with its laws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from crewd.protocol import events as ev
+from crewd.protocol import reports as rp
+from crewd.protocol.hands import Exited
+from crewd.protocol.receipts import LEVELS, Level
+from crewd.protocol.rows import CancelInfo
+from crewd.protocol.statuses import AttemptStatus
+from crewd.supervisor.attempt import decide as at
+from crewd.supervisor.attempt.mailbox import Mail
+
+T = "r_1/s"
+CANCEL = CancelInfo(reason="caller_cancelled", mode="now")
+
+
+def fresh() -> at.Attempt:
+    return at.Attempt(T, 1)
+
+
+def reserved() -> at.Attempt:
+    state, _ = at.decide(fresh(), at.Reserve("/"))
+    return at.decide(state, at.Reserved(1.0))[0]
+
+
+def running(*capabilities: str) -> at.Attempt:
+    hello = rp.WorkerHello(task=T, epoch=1, token="", pid=1, capabilities=capabilities or ("steer", "follow_up"))
+    return at.decide(reserved(), at.Connected(hello))[0]
+
+
+def send(key: str, kind: Any = "steer", ask: str = "") -> at.Send:
+    return at.Send(Mail(key, kind, 1, "text", ask), "me", "digest", None, "caller")
+
+
+def kinds(decision: at.Decision) -> list[str]:
+    return [type(body).__name__ for body in decision.events]
+
+
+def test_nothing_is_spawned_before_the_reservation_is_durable() -> None:
+    state, decision = at.decide(fresh(), at.Reserve("/"))
+    assert kinds(decision) == ["AttemptReserved"]
+    assert decision.effects == (at.ReserveDone(),)
+    state, decision = at.decide(state, at.Reserved(1.0))
+    assert at.SpawnWorker() in decision.effects
+
+
+def test_a_cancel_before_the_spawn_means_that_there_is_none() -> None:
+    state, _ = at.decide(fresh(), at.Reserve("/"))
+    state, decision = at.decide(state, at.Cancel(CANCEL))
+    assert kinds(decision) == ["AttemptCancelRequested"]
+    state, decision = at.decide(state, at.Reserved(1.0))
+    assert kinds(decision) == ["AttemptEnded"]
+    assert state.status is AttemptStatus.CANCELLED
+    assert not any(isinstance(effect, at.SpawnWorker) for effect in decision.effects)
+
+
+def test_a_graceful_cancel_asks_first_and_now_does_not() -> None:
+    graceful = CancelInfo(reason="shutdown", mode="graceful", grace_seconds=7.0)
+    state, decision = at.decide(running(), at.Cancel(graceful))
+    assert at.EndWorker(7.0, 3.0) in decision.effects
+    state, decision = at.decide(state, at.Cancel(graceful))
+    assert decision == at.NOTHING
+    state, decision = at.decide(state, at.Cancel(CANCEL))
+    assert at.EndWorker(0.0, 0.15) in decision.effects
+
+
+def test_a_cancel_wins_over_what_the_worker_says_after_it_and_not_over_what_it_said_before() -> None:
+    done = at.Reported(rp.Report(number=1, body=rp.Outcome(outcome="completed", result=1)), 1.0)
+    gone = at.Ended(Exited(task=T, epoch=1), (), 1.0)
+    state, _ = at.decide(running(), done)
+    state, _ = at.decide(state, at.Cancel(CANCEL))
+    assert at.decide(state, gone)[0].status is AttemptStatus.COMPLETED
+    state, _ = at.decide(running(), at.Cancel(CANCEL))
+    state, _ = at.decide(state, done)
+    assert at.decide(state, gone)[0].status is AttemptStatus.CANCELLED
+
+
+def test_survivors_are_not_hidden() -> None:
+    from crewd.protocol.rows import Survivor
+
+    state, _ = at.decide(running(), at.Cancel(CANCEL))
+    left = (Survivor(7, "stuck", 1.0, "D"),)
+    state, decision = at.decide(state, at.Ended(Exited(task=T, epoch=1, survivors=left), (), 1.0))
+    assert state.status is AttemptStatus.CANCEL_INCOMPLETE
+    assert isinstance(decision.events[-1], ev.AttemptEnded)
+    assert decision.events[-1].survivors == left
+
+
+def test_the_last_words_count_like_reports() -> None:
+    words = (rp.Report(number=1, body=rp.Outcome(outcome="completed", result=42)),)
+    state, decision = at.decide(running(), at.Ended(Exited(task=T, epoch=1), words, 1.0))
+    assert state.status is AttemptStatus.COMPLETED
+    assert kinds(decision) == ["AttemptOutcome", "AttemptEnded"]
+
+
+def test_a_stop_is_deferred_while_something_waits_and_granted_once() -> None:
+    state, _ = at.decide(running(), send("m1", "follow_up"))
+    state, decision = at.decide(state, at.Reported(rp.Report(number=1, body=rp.StopProposed()), 1.0))
+    assert at.Say(rp.StopDeferred()) in decision.effects
+    said: list[rp.ReportBody] = [rp.Delivered(id="m1"), rp.Applied(id="m1"), rp.StopProposed()]
+    for number, body in enumerate(said, 2):
+        state, decision = at.decide(state, at.Reported(rp.Report(number=number, body=body), 1.0))
+    assert kinds(decision) == ["AttemptFinishing"]
+    _, decision = at.decide(state, send("m2"))
+    assert kinds(decision) == ["MessageAccepted", "MessageSettled"]
+
+
+def test_a_question_is_answered_by_one_message() -> None:
+    asked = rp.Report(number=1, body=rp.Asked(id="q1", question="?"))
+    state, _ = at.decide(running(), at.Reported(asked, 1.0))
+    state, decision = at.decide(state, send("m1", "response", "q1"))
+    assert kinds(decision) == ["MessageAccepted"]
+    _, decision = at.decide(state, send("m2", "response", "q1"))
+    assert isinstance(decision.events[1], ev.MessageSettled)
+    assert decision.events[1].reason == "already_answered"
+    _, decision = at.decide(state, send("m3", "response", "q9"))
+    assert isinstance(decision.events[1], ev.MessageSettled)
+    assert decision.events[1].reason == "no_such_ask"
+
+
+def test_a_worker_that_never_says_hello_is_ended() -> None:
+    state = reserved()
+    state, decision = at.decide(state, at.Due(1_000.0))
+    assert any(isinstance(effect, at.EndWorker) for effect in decision.effects)
+    state, _ = at.decide(state, at.Ended(Exited(task=T, epoch=1, cause="ended", signal=15), (), 1.0))
+    assert state.status is AttemptStatus.FAILED
+
+
+class AttemptLaws(RuleBasedStateMachine):
+    """Whatever happens in whatever order: one end, every message settles once, receipts climb, numbers count once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state, _ = fresh(), None
+        self.events: list[ev.Body] = []
+        self.effects: list[Any] = []
+        self.count = 0
+        self.number = 0
+        self.asks = 0
+        self.pending_reserve = False
+        self.feed(at.Reserve("/"))
+
+    def feed(self, event: at.AttemptEvent) -> None:
+        before = self.state
+        self.state, decision = at.decide(self.state, event)
+        if before.over:
+            assert all(isinstance(body, ev.MessageAccepted | ev.MessageSettled) for body in decision.events)
+        self.events += decision.events
+        self.effects += decision.effects
+
+    @rule()
+    def reservation_is_durable(self) -> None:
+        if not self.state.reserved:
+            self.feed(at.Reserved(1.0))
+
+    @rule(kind=st.sampled_from(["steer", "follow_up", "response"]))
+    def someone_sends(self, kind: Any) -> None:
+        self.count += 1
+        self.feed(send(f"m{self.count}", kind, f"q{self.asks}" if kind == "response" else ""))
+
+    @rule(mode=st.sampled_from(["now", "graceful"]))
+    def someone_cancels(self, mode: str) -> None:
+        self.feed(at.Cancel(CancelInfo(reason="caller_cancelled", mode=mode, grace_seconds=5.0)))
+
+    @rule()
+    def someone_withdraws(self) -> None:
+        self.feed(at.Withdraw(f"m{self.count}", "caller"))
+
+    @precondition(lambda self: self.state.spawned)
+    @rule(capabilities=st.sampled_from([(), ("steer",), ("steer", "follow_up")]))
+    def the_worker_connects(self, capabilities: tuple[str, ...]) -> None:
+        self.feed(at.Connected(rp.WorkerHello(task=T, epoch=1, token="", pid=1, capabilities=capabilities)))
+
+    @rule()
+    def the_connection_breaks(self) -> None:
+        self.feed(at.Disconnected())
+
+    @precondition(lambda self: self.state.connected)
+    @rule(
+        which=st.sampled_from(["delivered", "applied", "settled", "asked", "ask_over", "open", "close", "stop", "outcome"]),
+        message=st.integers(0, 4),
+        repeat=st.booleans(),
+        outcome=st.sampled_from(["completed", "failed", "cancelled"]),
+    )
+    def the_worker_reports(self, which: str, message: int, repeat: bool, outcome: Any) -> None:
+        if not (repeat and self.number):
+            self.number += 1
+        key = f"m{max(0, self.count - message)}"
+        if which == "asked":
+            self.asks += 1
+        body = {
+            "delivered": rp.Delivered(id=key),
+            "applied": rp.Applied(id=key),
+            "settled": rp.Settled(id=key, outcome="done"),
+            "asked": rp.Asked(id=f"q{self.asks}", question="?"),
+            "ask_over": rp.AskOver(id=f"q{self.asks}", outcome="expired"),
+            "open": rp.OpOpened(id=f"o{self.number}", kind="tool", name="x"),
+            "close": rp.OpClosed(id=f"o{self.number - 1}", outcome="done"),
+            "stop": rp.StopProposed(),
+            "outcome": rp.Outcome(outcome=outcome),
+        }[which]
+        self.feed(at.Reported(rp.Report(number=self.number, body=body), 1.0))  # type: ignore[arg-type]
+
+    @precondition(lambda self: self.state.spawned)
+    @rule(adopted=st.booleans())
+    def the_guardian_says_started(self, adopted: bool) -> None:
+        self.feed(at.Started(ev.AttemptStarted(pid=7, start_time=1.0, boot_id="b", adopted=adopted)))
+
+    @precondition(lambda self: self.state.spawned)
+    @rule(code=st.sampled_from([None, 0, 1]), cause=st.sampled_from(["exited", "ended", "orphaned", "spawn_failed"]))
+    def the_guardian_says_exited(self, code: int | None, cause: Any) -> None:
+        self.feed(at.Ended(Exited(task=T, epoch=1, code=code, cause=cause), (), 1.0))
+
+    @rule()
+    def the_guardian_knows_nothing(self) -> None:
+        self.feed(at.Unknown(1.0))
+
+    @rule(at_=st.floats(0, 100))
+    def time_passes(self, at_: float) -> None:
+        self.feed(at.Due(at_))
+
+    @invariant()
+    def one_terminal_event_and_nothing_open_after_it(self) -> None:
+        ends = [each for each in self.events if isinstance(each, ev.AttemptEnded)]
+        assert len(ends) == (1 if self.state.over else 0)
+        if not ends:
+            return
+        settled = {each.id for each in self.events if isinstance(each, ev.MessageSettled)}
+        accepted = {each.id for each in self.events if isinstance(each, ev.MessageAccepted)}
+        assert settled == accepted
+        assert {e.id for e in self.events if isinstance(e, ev.OperationOpened)} == {
+            e.id for e in self.events if isinstance(e, ev.OperationClosed)
+        }
+        assert {e.id for e in self.events if isinstance(e, ev.AskOpened)} == {
+            e.id for e in self.events if isinstance(e, ev.AskClosed)
+        }
+
+    @invariant()
+    def every_message_settles_at_most_once_and_nothing_follows(self) -> None:
+        order = {ev.MessageAccepted: Level.ACCEPTED, ev.MessageDelivered: Level.DELIVERED, ev.MessageApplied: Level.APPLIED,
+                 ev.MessageSettled: Level.SETTLED}  # fmt: skip
+        reached: dict[str, Level] = {}
+        for body in self.events:
+            level = order.get(type(body))
+            if level is None:
+                continue
+            key = str(getattr(body, "id", ""))
+            if level is Level.ACCEPTED:
+                assert key not in reached
+            else:
+                assert reached[key] is not Level.SETTLED, f"{key} after it had settled"
+            reached[key] = max(level, reached.get(key, level), key=LEVELS.index)
+
+    @invariant()
+    def reports_count_once(self) -> None:
+        numbers = [number for body in self.events if (number := getattr(body, "report", 0))]
+        assert numbers == sorted(set(numbers))
+
+    @invariant()
+    def no_spawn_without_a_reservation_and_never_two(self) -> None:
+        spawns = sum(isinstance(effect, at.SpawnWorker) for effect in self.effects)
+        assert spawns <= (1 if self.state.reserved else 0)
+
+    @invariant()
+    def a_cancelled_attempt_never_completes(self) -> None:
+        cancelled = False
+        for body in self.events:
+            cancelled = cancelled or isinstance(body, ev.AttemptCancelRequested)
+            if isinstance(body, ev.AttemptEnded) and cancelled:
+                assert body.status in {AttemptStatus.CANCELLED, AttemptStatus.CANCEL_INCOMPLETE}
+
+
+TestAttemptLaws = AttemptLaws.TestCase

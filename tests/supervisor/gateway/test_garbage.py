@@ -1,0 +1,85 @@
+"""Whatever arrives at the two sockets: a typed error, nothing changed, and everybody else is served."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+import pytest
+import zmq
+
+from crewd.client.blocking import Crew
+from crewd.protocol import codec
+from crewd.protocol import reports as rp
+from crewd.protocol import requests as rq
+from crewd.testing import Daemon
+
+pytestmark = pytest.mark.process
+
+
+class Raw:
+    def __init__(self, endpoint: str, identity: bytes = b"") -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        if identity:
+            self.socket.setsockopt(zmq.IDENTITY, identity)
+        self.socket.connect(endpoint)
+
+    def ask(self, *frames: bytes) -> list[bytes]:
+        self.socket.send_multipart(frames)
+        assert self.socket.poll(10_000), "no answer"
+        return self.socket.recv_multipart()
+
+    def error(self, *frames: bytes) -> str:
+        reply = codec.replies.decode(self.ask(*frames)).body
+        assert isinstance(reply, rq.ErrorReply)
+        return reply.error.code
+
+    def close(self) -> None:
+        self.socket.close(0)
+        self.context.term()
+
+
+def test_clients_that_break_the_rules_hear_which(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    before = crew.doctor().counts["events"]
+    raw = Raw(daemon.home.clients_endpoint)
+    header = codec.HEADER
+    assert raw.error(b"nonsense") == "malformed"
+    assert raw.error(header, b"inbox", b"1", b"\x80") == "not_permitted"
+    raw.ask(*codec.requests.encode("hello", rq.Hello(owner="me")))
+    assert raw.error(b"CREWD\x09", b"inbox", b"1", b"\x80") == "unsupported_version"
+    assert raw.error(header, b"dance", b"1", b"\x80") == "unknown_kind"
+    assert raw.error(header, b"send", b"1", b"\xff") == "malformed"
+    assert raw.error(*codec.requests.encode("1", rq.Send(id="x", kind="steer"))) == "usage"
+    assert raw.error(*codec.requests.encode("1", rq.Cancel(target="nobody"))) == "not_found"
+    assert raw.error(*codec.requests.encode("1", rq.Cancel(target="nobody", grace_seconds=-1))) == "usage"
+    assert raw.error(*codec.requests.encode("1", rq.Cancel(target="nobody", reason="mood"))) == "usage"
+    for _ in range(200):
+        raw.socket.send_multipart([os.urandom(20) for _ in range(4)])
+    raw.close()
+    big = Raw(daemon.home.clients_endpoint)
+    big.socket.send_multipart([header, b"inbox", b"1", b"x" * (2 << 20)])  # libzmq drops the peer
+    assert crew.doctor().counts["events"] == before
+    assert crew.call("jobs:add", {"a": 1, "b": 1}, cwd=jobs_dir).result(timeout=30) == 2
+    big.close()
+
+
+def test_nobody_speaks_for_a_worker_without_its_token(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:listen", cwd=jobs_dir)
+    run.steer("hello", wait="applied")
+    task = f"{run.id}/listen"
+    raw = Raw(daemon.home.workers_endpoint, b"impostor")
+    hello = rp.WorkerHello(task=task, epoch=1, token="guess", pid=1)
+    for frames, code in (
+        (codec.from_worker.encode("", hello), "not_permitted"),
+        (codec.from_worker.encode("", msgspec.structs.replace(hello, token="é")), "not_permitted"),
+        (codec.from_worker.encode("", rp.Report(number=1, body=rp.Outcome(outcome="completed"))), "unavailable"),
+        ([b"nonsense"], "malformed"),
+    ):
+        reply = codec.to_worker.decode(raw.ask(*frames)).body
+        assert isinstance(reply, rp.WorkerError)
+        assert reply.error.code == code
+    raw.close()
+    run.steer("stop")
+    assert run.result(timeout=30) == ["hello", "stop"]

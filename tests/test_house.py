@@ -1,0 +1,128 @@
+"""House rules that matter: who imports whom, and who may name the clock, chance, sockets, processes, SQL."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import crewd
+
+ROOT = Path(crewd.__file__).parent
+FILES = sorted(path for path in ROOT.rglob("*.py"))
+ROOMS = {
+    "protocol": {"protocol"},
+    "actors": {"actors"},
+    "store": {"store", "actors", "protocol"},
+    "supervisor": {"supervisor", "actors", "store", "protocol"},
+    "worker": {"worker", "protocol"},
+    "client": {"client", "protocol"},
+    "testing": {"testing", "client", "worker", "supervisor", "store", "actors", "protocol"},
+}
+"""What each room may import (DESIGN §3). `crewd.clock` and the package's own version are everybody's."""
+SHARED = {"clock", "__version__", "CrewdError"}
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(ROOT).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def names(path: Path) -> Iterator[str]:
+    """Every dotted name that the code uses."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{node.value.id}.{node.attr}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p)], ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_room_imports_only_what_stands_below_it(path: Path) -> None:
+    allowed = ROOMS[room(path)]
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "crewd" and len(parts) > 1 and parts[1] not in SHARED:
+            assert parts[1] in allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def users(*forbidden: str) -> set[str]:
+    found = set()
+    for path in FILES:
+        used = {*imports(path), *names(path)}
+        if any(name == each or name.startswith(f"{each}.") for name in used for each in forbidden):
+            found.add(str(path.relative_to(ROOT)))
+    return found
+
+
+def test_one_place_for_time_and_chance() -> None:
+    assert users("time", "random", "secrets", "uuid", "datetime", "os.urandom") == {"clock.py"}
+
+
+def test_one_place_for_sql() -> None:
+    assert users("sqlite3") == {"store/database.py"}
+
+
+def test_one_guardian_for_processes() -> None:
+    forks = users("os.fork", "os.kill", "os.killpg", "os.waitpid", "signal.pidfd_send_signal", "os.execv")
+    assert forks == {
+        "supervisor/guardian/processes.py",
+        "supervisor/guardian/program.py",
+        "supervisor/guardian/zygote.py",
+        "testing/daemon.py",
+    }
+    assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/program.py"}
+    assert users("subprocess") == {"worker/command.py", "client/discover.py", "testing/daemon.py"}
+
+
+def test_ports_alone_open_sockets() -> None:
+    assert users("zmq") == {
+        "supervisor/gateway/wire.py",
+        "supervisor/poller.py",
+        "worker/link.py",
+        "client/blocking.py",
+        "client/aio.py",
+    }
+    assert {str(path.relative_to(ROOT)) for path in FILES if "socket" in imports(path)} == {
+        "supervisor/hands.py",
+        "supervisor/guardian/program.py",
+        "supervisor/guardian/zygote.py",
+    }
+
+
+def test_no_pickle_anywhere() -> None:
+    assert users("pickle", "marshal", "shelve", "yaml.load") == set()
+
+
+def test_the_protocol_touches_nothing() -> None:
+    for path in FILES:
+        if room(path) == "protocol":
+            touched = {name.split(".")[0] for name in imports(path)} & {"os", "socket", "threading", "zmq", "sqlite3", "io"}
+            assert not touched, f"{path.name} imports {touched}"
+
+
+@pytest.mark.process
+def test_a_client_pays_for_neither_the_supervisor_nor_the_store() -> None:
+    code = (
+        "import sys, crewd; crewd.connect; import crewd.worker; "
+        "print(sorted(m for m in sys.modules if m.startswith(('crewd.supervisor', 'crewd.store', 'crewd.actors', 'pykka', "
+        "'loguru', 'rich'))))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_files_are_small() -> None:
+    long = {str(p.relative_to(ROOT)): n for p in FILES if (n := p.read_text().count("\n")) > 760}
+    assert not long, "a file that long holds two ideas"
