@@ -26,6 +26,8 @@ from crewd.protocol.workflow import Workflow
 
 HELLO_TIMEOUT_SECONDS = 2.0
 REPLY_SECONDS = 30.0
+SILENCE_SECONDS = 15.0
+"""Without a word from crewd, also not to a hello: long enough for a restart, short enough for a person."""
 WaitLevel = Literal["accepted", "delivered", "applied", "settled"]
 
 
@@ -46,6 +48,7 @@ class Connection:
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.connect(home.clients_endpoint)
         self._next_hello = 0.0
+        self._heard_at = self.clock.monotonic()
 
     def greet(self, timeout: float) -> bool:
         """Say hello; whether somebody answered in time."""
@@ -62,6 +65,7 @@ class Connection:
             self._send(self.talk.hello())
         wait = min(timeout, max(0.0, self._next_hello - now))
         if self._socket.poll(int(wait * 1000) + 1 if wait > 0 else 0):
+            self._heard_at = self.clock.monotonic()
             while self._socket.poll(0):
                 for frames in self.talk.feed(self._socket.recv_multipart()):
                     self._send(frames)
@@ -75,6 +79,7 @@ class Connection:
     def request(self, request: rq.Request, timeout: float = REPLY_SECONDS) -> rq.Reply:
         """Send and wait. Survives a restart of crewd; DeadlineExceeded if `timeout` seconds bring no reply."""
         key, frames = self.talk.ask(request)
+        self._heard_at = self.clock.monotonic()
         self._send(frames)
         deadline = self.clock.monotonic() + timeout
         while True:
@@ -86,6 +91,12 @@ class Connection:
                 self.talk.forget(key)
                 raise DeadlineExceeded(f"crewd has not answered for {timeout:g} s", hint="crew daemon status")
             self.pump(left)
+            self._check_alive()
+
+    def _check_alive(self) -> None:
+        """Somebody answers a hello every second; DaemonUnreachable when nobody has for long."""
+        if self.clock.monotonic() - self._heard_at > SILENCE_SECONDS:
+            raise unreachable(self.home)
 
     def subscribe(self, request: rq.Subscribe) -> Generator[rq.EventNote | rq.ProgressNote, None, None]:
         """Notes as they come, for ever; close the iterator to end the subscription."""
@@ -100,6 +111,7 @@ class Connection:
                 if isinstance(reply, rq.ErrorReply):
                     shapes.expect(reply, rq.Subscribed)
                 self.pump(HELLO_SECONDS)
+                self._check_alive()
         finally:
             self.talk.forget(key)
             _, end = self.talk.ask(rq.Unsubscribe(id=key))

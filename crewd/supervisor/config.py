@@ -21,7 +21,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     preload: tuple[str, ...] = ()
     env_pass: tuple[str, ...] = ()
     runs_live_max: int = RUNS_LIVE_MAX
-    heartbeat_seconds: float = 2.0
+    heartbeat_seconds: float = 5.0
 
 
 def load_config(path: Path) -> Config:

@@ -74,15 +74,19 @@ class Context:
         self._alive()
         self.token.wait(seconds)
 
-    def safe_point(self) -> Message | None:
+    def safe_point(self, *, wait: float = 0.0) -> Message | None:
         """A place between two steps of the work: hands over the oldest steer, or None. Raises Cancelled.
+
+        `wait`: seconds to wait for one, for a worker that has nothing else to do.
 
         At most one steer per call (a turn each), in the order in which they were accepted. The steer handed over before is
         done now, unless the code said otherwise.
         """
         self._let_go()
         self.check()
-        return self._take(self._desk.next_steer())
+        steer = self._desk.next_steer(wait)
+        self.token.check()
+        return self._take(steer)
 
     def natural_stop(self) -> Iterator[Message]:
         """Where the work would end: yields steers that still wait, then follow-ups, until crewd confirms that none is left.

@@ -57,9 +57,13 @@ class Desk:
             self._outbox.append(Report(number=self._number, body=body))
         self._wake()
 
-    def next_steer(self) -> Deliver | None:
-        """The oldest steer that was not taken."""
+    def next_steer(self, seconds: float = 0.0) -> Deliver | None:
+        """The oldest steer that was not taken; waits up to `seconds` for one, or until the token fires."""
         with self._condition:
+            if seconds > 0:
+                self._condition.wait_for(lambda: self._steers or self.token.cancelled, seconds)
+            if self.token.cancelled:
+                return None  # it is settled as refused: nothing is applied after a cancel
             return self._steers.popleft() if self._steers else None
 
     def next_follow_up(self) -> Deliver | None:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from crewd.worker.desk import Desk
 
 HELLO_SECONDS = 0.5
+HELLOS_PER_CONNECTION = 10
+"""After this many without an answer the connection is made anew: a ROUTER that still holds an old connection of this
+identity ignores a newer one for ever."""
 """Between two hellos while nobody has answered."""
 PROGRESS_SECONDS = 0.1
 """Progress is sampled: what comes faster is merged, the last one wins (C9)."""
@@ -90,6 +93,7 @@ class Link:
         self._beats = 0
         self._heartbeat_seconds = 2.0
         self._next_hello = 0.0
+        self._hellos = 0
         self._next_beat = 0.0
         self._next_progress = 0.0
 
@@ -204,8 +208,13 @@ class Link:
         if not self._welcomed:
             if now >= self._next_hello:
                 self._next_hello = now + HELLO_SECONDS
+                self._hellos += 1
+                if self._hellos % HELLOS_PER_CONNECTION == 0:
+                    socket.disconnect(self._bootstrap.endpoint)
+                    socket.connect(self._bootstrap.endpoint)
                 self._send(socket, self._hello)
             return
+        self._hellos = 0
         for report in self._desk.unsent():
             if not self._send(socket, report):
                 self._welcomed = False  # say hello again: what is not durable is sent again after it

@@ -138,7 +138,9 @@ def receipt(options: Options, message: str) -> None:
 
 @click.command()
 @click.argument("targets", nargs=-1)
-@click.option("--reason", default="caller_cancelled", type=click.Choice(list(CancelReason)), help="Recorded with it.")
+@click.option(
+    "--reason", default="caller_cancelled", type=click.Choice([each.value for each in CancelReason]), help="Recorded with it."
+)
 @click.option("--intent", default="", help="Why, in words.")
 @click.option("--now", is_flag=True, help="TERM at once, KILL 150 ms later.")
 @click.option("--grace", type=float, help="Seconds that the worker gets to stop by itself.")

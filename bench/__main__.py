@@ -1,0 +1,228 @@
+"""`make bench`: what users feel, as ratios against floors measured in the same run. Absolute times mean little elsewhere."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import zmq
+
+from bench.jobs import echo
+from crewd.actors import ChildSpec
+from crewd.client.blocking import Crew, RunHandle
+from crewd.protocol import events as ev
+from crewd.protocol.events import Draft
+from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.store.actor import StoreActor
+from crewd.store.database import Database, ReadOnly
+from crewd.store.messages import Append
+from crewd.store.overlay import Overlay
+from crewd.testing import Daemon, Scheduler
+from crewd.testing.daemon import wait_until
+
+ROOT = str(Path(__file__).resolve().parent.parent)
+N = 300
+
+
+def row(name: str, samples: list[float], floor: float | None = None, aim: str = "") -> float:
+    """Print p50 and p99 in milliseconds and the ratio of p50 to its floor."""
+    samples.sort()
+    p50, p99 = statistics.median(samples) * 1e3, samples[int(len(samples) * 0.99) - 1] * 1e3
+    ratio = f"{p50 / floor:6.2f} x floor" if floor else ""
+    print(f"{name:<44} p50 {p50:8.2f} ms  p99 {p99:8.2f} ms  {ratio:<16} {aim}", flush=True)
+    return p50
+
+
+def timed(action: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def floor_echo_and_commit(folder: Path) -> list[float]:
+    """One ROUTER/DEALER round trip between processes, and one SQLite commit with synchronous=FULL."""
+    endpoint = f"ipc://{folder}/echo"
+    process = multiprocessing.get_context("spawn").Process(target=echo, args=(endpoint,))
+    process.start()
+    socket: zmq.Socket[bytes] = zmq.Context().socket(zmq.DEALER)
+    socket.connect(endpoint)
+    sql = sqlite3.connect(folder / "floor.db", isolation_level=None)
+    sql.execute("PRAGMA journal_mode=WAL")
+    sql.execute("PRAGMA synchronous=FULL")
+    sql.execute("CREATE TABLE t (a TEXT)")
+    socket.send_multipart([b"x"])
+    socket.recv_multipart()
+
+    def once() -> None:
+        socket.send_multipart([b"x" * 200])
+        socket.recv_multipart()
+        sql.execute("INSERT INTO t VALUES ('x')")
+
+    samples = [timed(once) for _ in range(N)]
+    socket.send_multipart([b"end"])
+    socket.recv_multipart()
+    process.join()
+    socket.close(0)
+    sql.close()
+    return samples
+
+
+def floor_fork() -> list[float]:
+    """Fork a warm process (what a worker needs is imported) and hear one byte of the child."""
+    import crewd.worker.host
+
+    assert crewd.worker.host
+
+    def once() -> None:
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(writing, b"!")
+            os._exit(0)
+        os.read(reading, 1)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        os.close(writing)
+
+    return [timed(once) for _ in range(50)]
+
+
+def ready(crew: Crew, run: RunHandle) -> None:
+    for event in crew.events(run.id, follow=True):
+        if isinstance(event.body, ev.AttemptReady):
+            return
+
+
+def spawn(crew: Crew, job: str) -> RunHandle:
+    run = crew.call(f"bench.jobs:{job}", cwd=ROOT)
+    ready(crew, run)
+    return run
+
+
+def cancels(crew: Crew, daemon: Daemon, job: str, processes: int, count: int) -> tuple[list[float], int]:
+    samples, survivors = [], 0
+    for _ in range(count):
+        run = spawn(crew, job)
+        wait_until(lambda: len(daemon.marked()) >= processes, "the tree to stand")
+        samples.append(timed(lambda run=run: run.cancel(mode="now")))  # type: ignore[misc]
+        survivors += len(daemon.marked())
+    return samples, survivors
+
+
+def store_rate(folder: Path) -> float:
+    """Durable events per second through the store's actor: 64 appends of 16 events per turn, each answered."""
+    scheduler = Scheduler()
+    database = folder / "store.db"
+    store = scheduler.system.spawn(
+        ChildSpec(
+            "store",
+            lambda: StoreActor(
+                lambda: Database(database, "s"), lambda: ReadOnly(database), scheduler.clock, Overlay(), lambda: None
+            ),
+        ),
+        None,
+    )
+    scheduler.settle()
+    flow = Workflow(name="w", steps=(Step(id="s", worker=WorkerSpec(call="a:b")),))
+
+    class Quiet:
+        """Hears answers and does nothing with them."""
+
+        def offer(self, _message: object, **_lane: object) -> bool:
+            return True
+
+    quiet: Any = Quiet()
+    store.tell(Append((Draft(ev.RunCreated(name="n", goal="", cwd="/", workflow=flow), "r"),), quiet, 0))
+    store.tell(Append((Draft(ev.AttemptReserved(directory="/"), "r", "r/s", 1),), quiet, 0))
+
+    def drafts() -> Iterator[tuple[Draft, ...]]:
+        for number in range(50_000 // 16):
+            yield tuple(
+                Draft(body, "r", "r/s", 1)
+                for each in range(8)
+                for body in (
+                    ev.OperationOpened(id=f"{number}.{each}", kind="tool", name="x"),
+                    ev.OperationClosed(id=f"{number}.{each}", outcome="done"),
+                )
+            )
+
+    messages = [Append(each, quiet, 1) for each in drafts()]
+    scheduler.settle()
+    begin = time.perf_counter()
+    for start in range(0, len(messages), 64):
+        for message in messages[start : start + 64]:
+            store.tell(message)
+        scheduler.settle()
+    return 16 * len(messages) / (time.perf_counter() - begin)
+
+
+def crowd(crew: Crew, daemon: Daemon, count: int) -> None:
+    process = psutil.Process(daemon.pid)
+    before = process.memory_info().rss
+    begin = time.perf_counter()
+    runs = [crew.call("bench.jobs:idle", cwd=ROOT) for _ in range(count)]
+    wait_until(lambda: crew.doctor().counts["workers_connected"] == count, f"{count} workers", 120.0)
+    seconds = time.perf_counter() - begin
+    grown = (process.memory_info().rss - before) / count / 1e6
+    guardian = psutil.Process(daemon.guardian_pid())
+    used, at = process.cpu_times(), time.perf_counter()
+    used_there = guardian.cpu_times()
+    time.sleep(5.0)
+    elapsed = time.perf_counter() - at
+    now, there = process.cpu_times(), guardian.cpu_times()
+    cpu = (now.user + now.system - used.user - used.system) / elapsed * 100
+    cpu_there = (there.user + there.system - used_there.user - used_there.system) / elapsed * 100
+    print(f"{count} workers at once: all ready in {seconds:.2f} s ({seconds / count * 1e3:.1f} ms each)")
+    print(f"  crewd grew by {grown:.3f} MB a worker (aim 0.1), idles at {cpu:.1f} % CPU (aim: 2), guardian {cpu_there:.1f} %")
+    begin = time.perf_counter()
+    for run in runs:
+        run.cancel(mode="now", wait=False)
+    for run in runs:
+        run.wait()
+    print(f"  all cancelled and verified in {time.perf_counter() - begin:.2f} s, {len(daemon.marked())} survivors")
+
+
+def main() -> None:
+    """Everything, one after the other."""
+    print(f"python {sys.version.split()[0]}, {os.cpu_count()} cores; times are of this machine, compare only ratios\n")
+    with tempfile.TemporaryDirectory(prefix="crewd-bench-") as name:
+        folder = Path(name)
+        floor = row("floor: ROUTER/DEALER echo + FULL commit", floor_echo_and_commit(folder))
+        warm = row("floor: bare fork from a warm process", floor_fork())
+        with Daemon(folder / "h") as daemon, daemon.connect() as crew:
+            run = spawn(crew, "listen")
+            row("steer -> accepted", [timed(lambda: run.steer("x", wait="accepted")) for _ in range(N)], floor, "aim 2 x")
+            wait_until(lambda: all(m.receipt.settled for m in run.messages()), "the steers to settle")
+            row("steer -> applied", [timed(lambda: run.steer("x", wait="applied")) for _ in range(N)], floor, "aim 3 x")
+            run.cancel(mode="now")
+            row(
+                "spawn -> ready (with the client's start request)",
+                [timed(lambda: spawn(crew, "idle")) for _ in range(30)],
+                warm,
+                "aim 1.5 x",
+            )
+            for each in crew.runs().runs:
+                crew.cancel(each.id, mode="now")
+            for job, processes, label in (
+                ("idle", 1, "cooperative"),
+                ("deaf", 1, "ignores TERM"),
+                ("tree", 5, "tree with setsid"),
+            ):
+                samples, survivors = cancels(crew, daemon, job, processes, 10)
+                row(f"cancel now -> verified, {label}", samples, aim=f"aim 200 ms; {survivors} survivors (aim 0)")
+            crowd(crew, daemon, 200)
+        rate = store_rate(folder)
+        print(f"store: {rate:,.0f} durable events/s, folded into rows (aim 50,000)")
+
+
+if __name__ == "__main__":
+    main()
