@@ -1,0 +1,51 @@
+"""What the examples show is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crewd.client.blocking import Crew
+from crewd.protocol.receipts import Outcome
+from crewd.protocol.statuses import RunStatus
+
+pytestmark = pytest.mark.process
+ROOT = str(Path(__file__).resolve().parent.parent)
+
+
+def test_each_worker_does_what_it_says(crew: Crew) -> None:
+    def call(name: str, **args: object):  # type: ignore[no-untyped-def]
+        return crew.call(f"examples.workers:{name}", args, cwd=ROOT)
+
+    assert call("counts", to=3).result(timeout=30) == 3
+    listens = call("listens")
+    refused = listens.steer("!no", wait="settled")
+    assert (refused.outcome, refused.note) == (Outcome.REFUSED, "I do not take orders that begin with !")
+    assert listens.steer("yes", wait="settled").note == "heard 1"
+    listens.steer("stop")
+    assert listens.result(timeout=30) == ["yes", "stop"]
+    stops = call("stops_naturally")
+    stops.follow_up("one more")
+    assert stops.result(timeout=30) == ["one more"]
+    asks = call("asks")
+    for answer in ("yes", "blue"):
+        crew.wait(f"{asks.id}/asks", or_waiting=True, timeout=30)
+        crew.respond(crew.inbox()[0].id, answer, wait="settled")
+    assert asks.result(timeout=30) == "blue"
+    operates = call("operates")
+    operates.wait(timeout=30)
+    assert [(op.name, op.outcome, op.synthetic) for op in operates.show().operations] == [
+        ("look", "done", False),
+        ("think", "done", False),
+    ]
+    leaves = call("leaves_a_file")
+    path = Path(str(leaves.result(timeout=30)))
+    assert path.read_text() == f"hello from {leaves.id}/leaves_a_file\n"
+    assert leaves.show().artifacts[0].path == str(path)
+    tidies = call("tidies_up")
+    assert tidies.cancel() is not None
+    assert tidies.show().run.status is RunStatus.CANCELLED
+    awaits = call("awaits")
+    awaits.steer("hello")
+    assert awaits.result(timeout=30) == "hello"
