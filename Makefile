@@ -34,7 +34,7 @@ bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
 
 stress: $(READY)
-	CREWD_STRESS_MINUTES=$(MINUTES) $(BIN)/python -m pytest --timeout=0 -m "" tests/stress $(ARGS)
+	CREWD_STRESS_MINUTES=$(MINUTES) $(BIN)/python -m pytest --timeout=0 -s tests/stress $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

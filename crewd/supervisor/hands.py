@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS = 0.05
 """Between two tries to reach a guardian that is starting."""
+AGAIN_SECONDS = 0.2
+"""After a start until the next one, if the guardian that was started has died."""
 START_SECONDS = 10.0
 """After this without a connection another guardian is started."""
 JUDGE_SECONDS = 5.0
@@ -49,6 +51,10 @@ class Hands(Protocol):
 
     def start_guardian(self) -> None:
         """Start a guardian process; `connect` will succeed some time later."""
+        ...
+
+    def start_failed(self) -> bool:
+        """Whether the guardian that was started last has ended already (and not because another one holds the home)."""
         ...
 
     def read(self) -> bytes | None:
@@ -102,6 +108,10 @@ class UnixHands:
         finally:
             del os.environ[marker.VARIABLE]
         self._process = process
+
+    def start_failed(self) -> bool:
+        """See `Hands`."""
+        return self._process is not None and self._process.exitcode not in {None, 0}
 
     def read(self) -> bytes | None:
         """See `Hands`."""
@@ -197,7 +207,8 @@ class GuardianLink(Actor):
             return
         if self._retiring:
             return
-        if self._started_at is None or now - self._started_at > START_SECONDS:
+        overdue = AGAIN_SECONDS if self._started_at is not None and self._port.start_failed() else START_SECONDS
+        if self._started_at is None or now - self._started_at > overdue:
             self._started_at = now
             self._port.start_guardian()
         if self._retry is None:
