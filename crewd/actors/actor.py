@@ -108,6 +108,9 @@ class Actor(pykka.Actor):
         """Handle one message. What it returns answers an ask; what it raises ends the actor (let it crash)."""
         raise NotImplementedError
 
+    def returned(self, message: Any) -> None:
+        """A message that this actor will not handle, because it has ended: the last chance to send it on (K4)."""
+
     def on_turn_end(self) -> None:
         """Called after each batch of messages."""
 
@@ -175,6 +178,8 @@ class Actor(pykka.Actor):
         for timer in tuple(self.context.timers):
             timer.cancel()
         try:
+            for letter in left:
+                self.returned(letter.message)
             self.on_stop()
         except Exception as error:  # noqa: BLE001 (the outermost loop of an actor)
             reason = ExitReason(ExitKind.CRASHED, error)

@@ -13,8 +13,9 @@ from crewd.protocol.rows import CancelInfo
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.run.decide import AttemptOver
 
-Reply = rq.Reply | rq.GetReceipt | rq.Show | CrewdError
-"""What a command leads to; a `GetReceipt` or `Show` is a question that the gateway asks the reader on the caller's behalf."""
+Reply = rq.Reply | rq.GetReceipt | rq.Show | rq.AwaitEnd | CrewdError
+"""What a command leads to; a `GetReceipt`, `Show` or `AwaitEnd` is a question that the gateway asks the reader
+on the caller's behalf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Post:
     digest: str
     deadline_at: float | None
     caller: Caller
+    command: Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class TakeBack:
 
     id: str
     caller: Caller
+    command: Command
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class Front(Actor):
         self._check_stopped()
 
     def _check_stopped(self) -> None:
-        if self._stopping and not self._live and not self._services.directory.runs and self._journal.idle:
+        if self._stopping and not self._live and self._journal.idle:
             self._on_stopped()
 
     def _obey(self, command: cm.Command) -> None:
@@ -101,16 +101,17 @@ class Front(Actor):
             self._admit(command, request)
             return
         living = self._services.directory.runs.get(command.run)
-        if living is not None:
-            living.tell(command, lane=Lane.CONTROL if isinstance(request, rq.Cancel) else Lane.DATA)
-        elif command.run in self._live:
+        lane = Lane.CONTROL if isinstance(request, rq.Cancel) else Lane.DATA
+        if living is not None and living.offer(command, lane=lane):
+            return
+        if command.run in self._live:
             raise Unavailable("the run is restarting", hint="try again with the same id")
-        elif isinstance(request, rq.Send):
+        if isinstance(request, rq.Send):
             self._refuse(command, request)
         elif isinstance(request, rq.Withdraw):
             self._respond(command.caller, rq.GetReceipt(id=request.id))
         else:
-            self._respond(command.caller, rq.Done())
+            self._respond(command.caller, rq.AwaitEnd(target=command.run) if request.wait else rq.Done())
 
     def _admit(self, command: cm.Command, start: rq.StartRun) -> None:
         if self._stopping:

@@ -17,7 +17,7 @@ from crewd.protocol.workflow import Step
 from crewd.store.messages import Committed, Delayed, Known, NewMessage, Put, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
-from crewd.supervisor.directory import GATEWAY, GUARDIAN, STORE
+from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.run.decide import AttemptOver
 
@@ -41,6 +41,7 @@ class Controller(Actor):
         self._receipts: dict[str, Receipt] = {}
         self._alarms: dict[float, Timer] = {}
         self._result: tuple[str, object, str] = ("", None, "")
+        self._leaving = False
 
     def on_start(self) -> None:
         """Enter the directory; reserve, or find out what became of the worker."""
@@ -63,6 +64,14 @@ class Controller(Actor):
         if self._services.directory.attempts.get(key) is self.ref:
             del self._services.directory.attempts[key]
 
+    def returned(self, message: Any) -> None:
+        """A message that came when the attempt was over: the run answers it, or the front."""
+        if isinstance(message, cm.Post | cm.TakeBack):
+            directory = self._services.directory
+            run, front = directory.runs.get(self._run.id), directory.parts.get(FRONT)
+            if (run is None or not run.offer(message.command)) and front is not None:
+                front.offer(message.command)
+
     def receive(self, message: Any) -> None:
         """Translate messages into events of the machine."""
         match message:
@@ -72,9 +81,9 @@ class Controller(Actor):
                 self._journal.heard(message)
             case Known() | Rejected() | Delayed():
                 self._journal.heard(message)
-            case cm.Post(mail, sender, digest, deadline_at, caller):
+            case cm.Post(mail, sender, digest, deadline_at, caller, _):
                 self._feed(at.Send(mail, sender, digest, deadline_at, caller))
-            case cm.TakeBack(key, caller):
+            case cm.TakeBack(key, caller, _):
                 self._feed(at.Withdraw(key, caller))
             case cm.EndAttempt(cancel):
                 self._feed(at.Cancel(cancel))
@@ -91,6 +100,11 @@ class Controller(Actor):
                 self._feed(at.Due(self.context.now()))
             case _:
                 raise TypeError(f"a controller does not know {message!r}")
+
+    def on_turn_end(self) -> None:
+        """Go when the attempt is over and everybody who asked has been answered."""
+        if self._leaving and self._journal.idle:
+            self.exit()
 
     def _hear_guardian(self, notice: hands.Started | hands.Exited | hands.Gone) -> None:
         match notice:
@@ -200,7 +214,7 @@ class Controller(Actor):
         if run is None:
             raise ActorDead(f"run {self._run.id} is not there; it finds the end in its rows when it comes back")
         run.tell(cm.Over(over), lane=Lane.CONTROL)
-        self.exit()
+        self._leaving = True
 
     def _bootstrap(self) -> hands.Bootstrap:
         task, epoch, home = self._state.task, self._state.epoch, self._services.home

@@ -408,7 +408,7 @@ class Gateway(Actor):
                 case "survivors", rq.ShowReply():
                     self._send(caller, _cancelled(asked.extra[0], asked.extra[1], reply))
                 case _, Resolved(run, task):
-                    self._resolved(asked, run.id, task, ended=run.status in RUN_TERMINAL)
+                    self._resolved(asked, run.id, task)
                 case "reply", rq.DoctorReply():
                     self._send(caller, self._examined(reply))
                 case _:
@@ -421,7 +421,7 @@ class Gateway(Actor):
         if isinstance(asked.extra, EndWait):
             self._waits.remove(asked.extra)
 
-    def _resolved(self, asked: _Asked, run: str, task: str, *, ended: bool) -> None:
+    def _resolved(self, asked: _Asked, run: str, task: str) -> None:
         caller, request = asked.caller, asked.request
         match request:
             case rq.Send():
@@ -441,8 +441,6 @@ class Gateway(Actor):
                 if request.wait:
                     self._wait(wait)
                 self._front(cm.Command(caller, request, run, task))
-                if ended and request.wait:
-                    self._ask_end(wait)
             case _:
                 raise UsageError(f"{type(request).__name__} has no target")
 
@@ -483,8 +481,8 @@ class Gateway(Actor):
                 self._ask(_Asked(caller, reply, "receipt"))
             case rq.Show():
                 self._ask(_Asked(caller, reply, "run"))
-            case rq.Done():
-                self._cancel_recorded(caller)
+            case rq.AwaitEnd():
+                self._look_again(caller)
             case _:
                 self._send(caller, reply)
 
@@ -500,14 +498,11 @@ class Gateway(Actor):
         for wait in self._waits.of_request(caller):
             self._waits.remove(wait)
 
-    def _cancel_recorded(self, caller: cm.Caller) -> None:
-        """A cancel is in the hands of its run. Whoever does not wait for the end hears how things stand."""
-        waiting = [wait for wait in self._waits.of_request(caller) if isinstance(wait, EndWait)]
-        if waiting:
-            for wait in waiting:
+    def _look_again(self, caller: cm.Caller) -> None:
+        """A cancel is in the hands of its run: see how things stand, for the run may have ended long ago."""
+        for wait in self._waits.of_request(caller):
+            if isinstance(wait, EndWait):
                 self._ask_end(wait)
-        else:
-            self._send(caller, rq.Done())
 
     def _wait(self, wait: LevelWait | EndWait) -> None:
         self._waits.add(wait)

@@ -47,6 +47,7 @@ class RunActor(Supervisor):
         self._order = 0
         self._receipts: dict[str, Receipt] = {}
         self._pending_cancels: dict[tuple[str, int], CancelInfo] = {}
+        self._leaving = False
 
     def on_start(self) -> None:
         """Enter the directory and read the rows."""
@@ -62,7 +63,26 @@ class RunActor(Supervisor):
         """Leave the directory; controllers do not outlive their run."""
         if self._services.directory.runs.get(self._id) is self.ref:
             del self._services.directory.runs[self._id]
+        for command in self._early:
+            self.returned(command)
         super().on_stop()
+
+    def on_turn_end(self) -> None:
+        """Go when the run is over and everybody who asked has been answered."""
+        if self._leaving and self._journal.idle:
+            self._leaving = False
+            if self._row is not None and self._services.directory.names.get(self._row.name) == self._id:
+                del self._services.directory.names[self._row.name]
+            front = self._services.directory.parts.get(FRONT)
+            if front is not None:
+                front.offer(cm.RunOver(self._id), lane=Lane.CONTROL)
+            self.leave()
+
+    def returned(self, message: Any) -> None:
+        """A command that came when the run was over: the front answers it."""
+        front = self._services.directory.parts.get(FRONT)
+        if front is not None and isinstance(message, cm.Command):
+            front.offer(message)
 
     def child_ended(self, ref: Ref[Any], reason: ExitReason) -> None:
         """A controller that crashed takes the run's actor with it: both begin again from the rows."""
@@ -203,7 +223,7 @@ class RunActor(Supervisor):
             send.id, send.kind, self._order, send.text, send.ask,
             expires_at=None if seconds is None else self.context.now() + seconds,
         )  # fmt: skip
-        post = cm.Post(mail, command.caller.owner, command.digest, wall, command.caller)
+        post = cm.Post(mail, command.caller.owner, command.digest, wall, command.caller, command)
         if task.status in TASK_LIVE:
             controller = self._services.directory.attempts.get((task.id, task.epoch))
             if controller is None or not controller.offer(post):
@@ -257,7 +277,7 @@ class RunActor(Supervisor):
         task = self._target(command.task)
         if task.status in TASK_LIVE:
             controller = self._services.directory.attempts.get((task.id, task.epoch))
-            if controller is None or not controller.offer(cm.TakeBack(withdraw.id, command.caller)):
+            if controller is None or not controller.offer(cm.TakeBack(withdraw.id, command.caller, command)):
                 self._put_off(command)
             return
         self._feed(rn.TakeBack(task.id, withdraw.id))
@@ -276,7 +296,7 @@ class RunActor(Supervisor):
             self._feed(rn.CancelTask(command.task, info))
         else:  # a run of one worker and the worker are the same thing to whoever cancels it
             self._feed(rn.CancelRun(info))
-        self._journal.record([], [_Tell(command.caller, "")])
+        self._journal.record([], [_Tell(command.caller, _LOOK if cancel.wait else _DONE)])
 
     # -- deciding and doing -------------------------------------------------------------------------------------
 
@@ -301,14 +321,11 @@ class RunActor(Supervisor):
                 else:
                     self._pending_cancels[task, epoch] = cancel
             case rn.Leave():
-                front = self._services.directory.parts.get(FRONT)
-                if self._row is not None and self._services.directory.names.get(self._row.name) == self._id:
-                    del self._services.directory.names[self._row.name]
-                if front is not None:
-                    front.offer(cm.RunOver(self._id), lane=Lane.CONTROL)
-                self.leave()
-            case _Tell(caller, ""):
+                self._leaving = True
+            case _Tell(caller, "done"):
                 self._respond(caller, rq.Done())
+            case _Tell(caller, "look"):
+                self._respond(caller, rq.AwaitEnd(target=self._id))
             case _Tell(caller, key):
                 receipt = self._receipts.pop(key, None)
                 self._respond(caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
@@ -329,8 +346,11 @@ class RunActor(Supervisor):
             gateway.offer(cm.Respond(caller, reply), lane=Lane.CONTROL)
 
 
+_DONE, _LOOK = "done", "look"
+
+
 class _Tell:
-    """Answer a caller: with a message's receipt, or (empty key) that its cancel is recorded."""
+    """Answer a caller: with a message's receipt, or (no message's id) that its cancel is recorded."""
 
     __match_args__ = ("caller", "key")
     __slots__ = ("caller", "key")
