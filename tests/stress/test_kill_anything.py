@@ -32,10 +32,10 @@ def history(root: Path, chance: random.Random, jobs: str) -> dict[str, int]:
             run = chance.choice(runs).id
             dice = chance.random()
             if dice < 0.08:
-                daemon.kill()
                 if chance.random() < 0.3:
                     daemon.kill_guardian()
                     done["kills of the guardian"] += 1
+                daemon.kill()
                 daemon.start()
                 done["kills of crewd"] += 1
             elif dice < 0.16:
