@@ -290,6 +290,8 @@ def _message(rows: Table, event: ev.Event, body: MessageBody) -> None:
 def _ask(rows: Table, event: ev.Event, body: ev.AskOpened | ev.AskClosed) -> None:
     key = attempt_key(event.task, event.epoch)
     if isinstance(body, ev.AskOpened):
+        if rows.get(AskRow, body.id) is not None:
+            return  # a worker that uses another one's id hurts only itself
         row = AskRow(
             id=body.id, run=event.run, task=event.task, epoch=event.epoch, question=body.question, kind=body.kind,
             choices=body.choices, opened_at=event.at, deadline_at=body.deadline_at,

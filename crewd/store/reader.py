@@ -11,8 +11,9 @@ import msgspec
 from crewd.actors import Actor, Lane
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import InvariantError, NotFound, StoreUnavailable, UsageError
+from crewd.protocol.events import Event
 from crewd.protocol.ids import ASK, MESSAGE, is_id, task_id
-from crewd.protocol.limits import LOG_CHUNK_BYTES_MAX, ROWS_MAX
+from crewd.protocol.limits import FRAME_BYTES_MAX, LOG_CHUNK_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX
 from crewd.protocol.rows import (
     ArtifactRow,
     AskRow,
@@ -24,6 +25,7 @@ from crewd.protocol.rows import (
     TaskRow,
 )
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL
+from crewd.protocol.workflow import Workflow
 from crewd.store.fold import attempt_key
 from crewd.store.messages import Answer, Read, Resolve, Resolved
 from crewd.store.rebuild import rebuild
@@ -117,7 +119,7 @@ class Reader(Actor):
                 runs = self._database.runs(ended=everything, limit=min(limit, ROWS_MAX))
                 tasks = tuple(task for run in runs for task in self._database.rows_of(TaskRow, run.id, ROWS_MAX))
                 return rq.RunsReply(
-                    runs=tuple(run for run in runs),
+                    runs=tuple(msgspec.structs.replace(run, workflow=_outline(run.workflow)) for run in runs),
                     tasks=tasks,
                     progress=tuple(each for run in runs for each in self._progress(run.id)),
                 )
@@ -127,7 +129,7 @@ class Reader(Actor):
                 resolved = self.resolve(target)
                 rows = self._database.rows_of(MessageRow, resolved.run.id, min(limit, ROWS_MAX))
                 return rq.MessagesReply(
-                    messages=tuple(row for row in rows if not resolved.task or row.receipt.task == resolved.task)
+                    messages=tuple(_brief(row) for row in rows if not resolved.task or row.receipt.task == resolved.task)
                 )
             case rq.Inbox():
                 return rq.InboxReply(asks=tuple(self._database.rows_with(AskRow, "open", ROWS_MAX)))
@@ -135,7 +137,8 @@ class Reader(Actor):
                 run = self.resolve(target).run.id if target else ""
                 limit = max(1, min(limit, ROWS_MAX))
                 events = self._database.events(after=after, run=run, limit=limit + 1)
-                return rq.EventsReply(events=tuple(events[:limit]), more=len(events) > limit)
+                fitting = _fitting(events[:limit])
+                return rq.EventsReply(events=tuple(fitting), more=len(events) > len(fitting))
             case rq.Doctor(again):
                 return self._doctor(again=again)
             case rq.ReadLog():
@@ -178,7 +181,7 @@ class Reader(Actor):
                 run=self._database.row(RunRow, run.id) or run,
                 tasks=tuple(rows(TaskRow, run.id, ROWS_MAX)),
                 attempts=tuple(rows(AttemptRow, run.id, ROWS_MAX)),
-                messages=tuple(rows(MessageRow, run.id, ROWS_MAX)),
+                messages=tuple(map(_brief, rows(MessageRow, run.id, ROWS_MAX))),
                 asks=tuple(rows(AskRow, run.id, ROWS_MAX)),
                 operations=tuple(rows(OperationRow, run.id, ROWS_MAX)),
                 artifacts=tuple(rows(ArtifactRow, run.id, ROWS_MAX)),
@@ -200,3 +203,25 @@ class Reader(Actor):
             counts["events_folded"] = folded
             counts["differences"] = len(differences)
         return rq.DoctorReply(healthy=not findings, findings=tuple(findings), counts=counts)
+
+
+def _fitting(events: list[Event]) -> list[Event]:
+    """As many events, at least one, as fit into one frame with room to spare: the caller pages."""
+    size = 0
+    for count, event in enumerate(events):
+        size += len(msgspec.msgpack.encode(event))
+        if size > FRAME_BYTES_MAX // 2 and count:
+            return events[:count]
+    return events
+
+
+def _outline(workflow: Workflow) -> Workflow:
+    """A workflow's name without its steps, for lists: many runs must fit into one frame."""
+    return Workflow(name=workflow.name, steps=())
+
+
+def _brief(row: MessageRow) -> MessageRow:
+    """A message with the head of its text, for lists."""
+    if len(row.text) <= NOTE_CHARS_MAX:
+        return row
+    return msgspec.structs.replace(row, text=row.text[:NOTE_CHARS_MAX] + " …")

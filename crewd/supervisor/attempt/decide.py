@@ -11,13 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+import msgspec
+
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol.hands import Exited
 from crewd.protocol.limits import (
     GRACE_SECONDS_DEFAULT,
+    INLINE_BYTES_MAX,
     NAME_CHARS_MAX,
     NOTE_CHARS_MAX,
+    OPERATIONS_OPEN_MAX,
     START_SECONDS_MAX,
     TERM_SECONDS_GRACEFUL,
     TERM_SECONDS_NOW,
@@ -464,11 +468,13 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             state = replace(state, asks=tuple(ask for ask in state.asks if ask.id != key))
             return state, Decision((ev.AskClosed(id=key, outcome=outcome, answered_by=answered_by, report=number),))
         case rp.OpOpened(key, kind, name):
-            if key in state.operations:
+            key = _own(state, key)
+            if key in state.operations or len(state.operations) >= OPERATIONS_OPEN_MAX:
                 return state, NOTHING
             state = replace(state, operations=(*state.operations, key))
             return state, Decision((ev.OperationOpened(id=key, kind=kind[:64], name=name[:256], report=number),))
         case rp.OpClosed(key, outcome, reason):
+            key = _own(state, key)
             if key not in state.operations:
                 return state, NOTHING
             state = replace(state, operations=tuple(op for op in state.operations if op != key))
@@ -476,7 +482,13 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             return state, Decision((body,))
         case rp.Artifact(key, name, path, sha256, size, mime):
             recorded = ev.ArtifactRecorded(
-                id=key, name=name[:NAME_CHARS_MAX], path=path, sha256=sha256, size=size, mime=mime[:128], report=number
+                id=_own(state, key),
+                name=name[:NAME_CHARS_MAX],
+                path=path,
+                sha256=sha256,
+                size=size,
+                mime=mime[:128],
+                report=number,
             )
             return state, Decision((recorded,))
         case rp.StopProposed():
@@ -489,6 +501,12 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             return _outcome(state, report.body, number)
         case _:
             assert_never(report.body)
+
+
+def _own(state: Attempt, key: str) -> str:
+    """An id that a worker chose, made one of its own attempt: no worker can touch another one's rows."""
+    prefix = f"{state.task}#{state.epoch}:"
+    return key[:256] if key.startswith(prefix) else prefix + key[:NAME_CHARS_MAX]
 
 
 def _settled_by_worker(state: Attempt, number: int, key: str, outcome: str, reason: str, note: str) -> Next:
@@ -517,6 +535,10 @@ def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
 def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
     if state.outcome is not None:
         return state, NOTHING
+    if len(msgspec.msgpack.encode(outcome.result)) > 2 * INLINE_BYTES_MAX:
+        outcome = msgspec.structs.replace(
+            outcome, outcome="failed", reason="raised", result=None, error="the result is too large; leave it as a file"
+        )
     state = replace(state, outcome=outcome, finishing=True, status=AttemptStatus.ENDING)
     body = ev.AttemptOutcome(
         outcome=outcome.outcome, error=clip(outcome.error, NOTE_CHARS_MAX), reason=outcome.reason[:NAME_CHARS_MAX],
