@@ -95,3 +95,7 @@ def flood() -> None:
     line = b"x" * 65536
     while True:
         os.write(1, line)
+
+
+def loaded(module: str) -> dict[str, object]:
+    return {"loaded": module in sys.modules, "passed": os.environ.get("CREWD_TEST_SECRET")}

@@ -79,6 +79,13 @@ class NotPermitted(PeerError):
     exit_code = 77
 
 
+class Forbidden(PeerError):
+    """The peer is known, and its role is not enough for this; saying hello again does not help."""
+
+    code = "forbidden"
+    exit_code = 77
+
+
 class UsageError(CrewdError):
     """Our caller broke the rules: raised at once, naming the argument."""
 
@@ -169,8 +176,8 @@ class InvariantError(CrewdError):
 ERRORS: dict[str, type[CrewdError]] = {
     kind.code: kind
     for kind in (
-        CrewdError, PeerError, Oversized, UnsupportedVersion, UnknownKind, NotPermitted, UsageError, NotFound, Refused,
-        Conflict, Undelivered, Unavailable, Busy, StoreUnavailable, DaemonUnreachable, DeadlineExceeded, RunFailed,
+        CrewdError, PeerError, Oversized, UnsupportedVersion, UnknownKind, NotPermitted, Forbidden, UsageError, NotFound,
+        Refused, Conflict, Undelivered, Unavailable, Busy, StoreUnavailable, DaemonUnreachable, DeadlineExceeded, RunFailed,
         RunCancelled, InvariantError,
     )
 }  # fmt: skip

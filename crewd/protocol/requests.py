@@ -39,11 +39,16 @@ class Role(IntEnum):
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """The first frame of a client on a connection. `owner` is a key of the client's own making."""
+    """The first frame of a client on a connection. `owner` is a key of the client's own making.
+
+    `wish` is the role that it wants to have, at most the one that its connection gives it: a dashboard that wishes to
+    observe cannot cancel by accident.
+    """
 
     role: ClassVar[Role] = Role.NONE
     owner: str
     software: str = ""
+    wish: int = Role.ADMIN
 
 
 class StartRun(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from crewd.protocol.errors import (
     Busy,
     CrewdError,
     DeadlineExceeded,
+    Forbidden,
     NotPermitted,
     PeerError,
     Unavailable,
@@ -103,6 +104,7 @@ class Gateway(Actor):
         self._wire = wire
         self._pending_reads: set[Side] = set()
         self._clients: dict[bytes, str] = {}
+        self._roles: dict[bytes, rq.Role] = {}
         self._workers: dict[bytes, _Worker] = {}
         self._asked: dict[int, _Asked] = {}
         self._token = 0
@@ -253,6 +255,11 @@ class Gateway(Actor):
                 return
             if not caller.owner:
                 raise NotPermitted("say hello first", hint="the first request of a connection is 'hello'")
+            role = self._roles.get(identity, rq.Role.NONE)
+            if request.role > role:
+                raise Forbidden(
+                    f"this needs the role {request.role.name.lower()}", hint=f"this connection may {role.name.lower()}"
+                )
             self._serve(caller, request)
         except CrewdError as error:
             self._send(caller, rq.ErrorReply(error=error.info))
@@ -262,15 +269,18 @@ class Gateway(Actor):
             raise UsageError("a client has an owner key", hint="1 to 64 characters of its own making")
         self._clients.pop(caller.identity, None)
         self._clients[caller.identity] = hello.owner
+        # Whoever reaches this socket is the daemon's own user (0700, IPC_FILTER_UID), so it may have any role it wishes.
+        role = self._roles[caller.identity] = rq.Role(min(max(hello.wish, rq.Role.NONE), rq.Role.ADMIN))
         if len(self._clients) > CLIENTS_MAX:
-            del self._clients[next(iter(self._clients))]
+            oldest = next(iter(self._clients))
+            del self._clients[oldest], self._roles[oldest]
         self._send(
             caller,
             rq.Welcome(
                 daemon=self._services.home.key,
                 incarnation=self._incarnation,
                 software=__version__,
-                role=rq.Role.ADMIN,
+                role=role,
                 seq=self._seq,
             ),
         )
@@ -597,6 +607,7 @@ class Gateway(Actor):
         sent = self._wire.send(Side.CLIENTS, [caller.identity, *frames])
         if sent is Sent.GONE:
             self._clients.pop(caller.identity, None)
+            self._roles.pop(caller.identity, None)
             self._waits.drop(caller.identity)
             self._feeds.drop(caller.identity)
         return sent

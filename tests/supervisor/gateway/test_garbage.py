@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -83,3 +84,22 @@ def test_nobody_speaks_for_a_worker_without_its_token(daemon: Daemon, crew: Crew
     raw.close()
     run.steer("stop")
     assert run.result(timeout=30) == ["hello", "stop"]
+
+
+def test_a_role_that_is_not_enough_is_refused(daemon: Daemon) -> None:
+    raw = Raw(daemon.home.clients_endpoint)
+    raw.ask(*codec.requests.encode("hello", rq.Hello(owner="dashboard", wish=rq.Role.OBSERVE)))
+    assert isinstance(codec.replies.decode(raw.ask(*codec.requests.encode("1", rq.Inbox()))).body, rq.InboxReply)
+    assert raw.error(*codec.requests.encode("2", rq.Cancel(target="x"))) == "forbidden"
+    assert raw.error(*codec.requests.encode("3", rq.StopDaemon())) == "forbidden"
+    raw.close()
+
+
+def test_what_is_preloaded_is_there_when_a_worker_begins(home: Path, jobs_dir: str) -> None:
+    root = home / "preloading"
+    root.mkdir(mode=0o700)
+    (root / "crewd.toml").write_text('preload = ["wave", "no_such_module"]\nenv_pass = ["CREWD_TEST_SECRET"]\n')
+    with Daemon(root) as running, running.connect() as client:
+        loaded = client.call("jobs:loaded", {"module": "wave"}, cwd=jobs_dir).result(timeout=30)
+        assert loaded == {"loaded": True, "passed": None}
+        assert client.call("jobs:loaded", {"module": "chunk_x"}, cwd=jobs_dir).result(timeout=30) != loaded
