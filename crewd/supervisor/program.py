@@ -134,9 +134,12 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
 
     system.on_end(top, ended)
 
+    asked: list[int] = []
+
     def ask_to_stop(number: int, _frame: object) -> None:
         logger.info("signal {}: stopping", signal.Signals(number).name)  # noqa: PLE1205 (loguru's format)
-        front = services.directory.parts.get(FRONT)
+        front = None if asked else services.directory.parts.get(FRONT)
+        asked.append(number)  # a second signal waits for no run: the guardian keeps the workers for the next crewd
         if front is None or not front.offer(shutdown(services, 2.0), lane=Lane.CONTROL):
             system.stop(top, SHUTDOWN)
 
