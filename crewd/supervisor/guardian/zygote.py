@@ -92,6 +92,7 @@ def _be_born(link: socket.socket, order: dict[str, Any], slot: int | None, passe
 
 
 def _set_up(order: dict[str, Any], passed: tuple[str, ...]) -> None:
+    processes.set_name("crewd-worker")
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
