@@ -44,6 +44,8 @@ NEGATIVE_SECONDS = 2.0
 LOG_BYTES_KEPT = 64 << 20
 """What is kept of each of a worker's output files (R14)."""
 LOG_SLACK_BYTES = 16 << 20
+BIRTH_SECONDS = 2.0
+"""Between a worker's fork and its first word."""
 WORKERS_MAX = 1_000
 LAST_WORDS_BYTES_MAX = 4 << 20
 """A worker's last words; it keeps at most 1,024 reports, so more is not ours."""
@@ -66,6 +68,7 @@ class Charge:
     pidfd: int | None = None
     status: int | None = None
     main_over: bool = False
+    forked_at: float | None = None
     cause: hands.Cause = "exited"
     ladder: Ladder | None = None
     look_at: float = 0.0
@@ -356,6 +359,8 @@ class Guardian:
                 continue
             if kind == "failed":
                 self._spawn_failed(charge, value)
+            elif kind == "forked":
+                charge.forked_at = self._clock.monotonic()
             else:
                 self._born(charge, value)
 
@@ -473,9 +478,18 @@ class Guardian:
         if result.strays and not self._charges:
             for pid in result.strays:
                 processes.send(table[pid], signal.SIGKILL)
+        self._give_up_births()
         self._unmarked = {pid: start for pid, start in self._unmarked.items() if pid in table}
         self._next_look = self._clock.monotonic() + LOOK_SECONDS
         return table
+
+    def _give_up_births(self) -> None:
+        """A worker that was forked and can be found nowhere ended before it could say so."""
+        now = self._clock.monotonic()
+        for charge in list(self._charges.values()):
+            silent = charge.main is None and not charge.known and charge.ladder is None
+            if silent and charge.forked_at is not None and now - charge.forked_at > BIRTH_SECONDS:
+                self._spawn_failed(charge, "it ended while it was being born")
 
     def _tick(self) -> None:
         now = self._clock.monotonic()
@@ -495,7 +509,7 @@ class Guardian:
             self._cap_logs()
 
     def _climb(self, charge: Charge, table: dict[int, Proc]) -> None:
-        if charge.ladder is None or (charge.main is None and not charge.known):
+        if charge.ladder is None or (charge.main is None and not charge.known and charge.forked_at is None):
             charge.look_at = self._clock.monotonic() + 0.005  # ordered to end before it was born: wait for the birth
             return
         alive = frozenset(pid for pid, _ in charge.known if pid in table and not table[pid].dead)

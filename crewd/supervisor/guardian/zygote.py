@@ -59,6 +59,9 @@ def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str
         if middle == 0:
             _be_born(link, order, slot, passed)
         os.waitpid(middle, 0)
+        # An end may hit the middle child, which carries the marker too, before or after it forked: from here on the worker
+        # is in the process table, or it will never be.
+        link.send(pack(["forked", order["task"], order["epoch"], 0]))
 
 
 def _be_born(link: socket.socket, order: dict[str, Any], slot: int | None, passed: tuple[str, ...]) -> NoReturn:
