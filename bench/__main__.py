@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import sqlite3
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +19,9 @@ import psutil
 import zmq
 
 from bench.jobs import echo
-from crewd.actors import ChildSpec
+from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitReason, Lane
 from crewd.client.blocking import Crew, RunHandle
+from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import events as ev
 from crewd.protocol.events import Draft
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
@@ -26,6 +29,7 @@ from crewd.store.actor import StoreActor
 from crewd.store.database import Database, ReadOnly
 from crewd.store.messages import Append
 from crewd.store.overlay import Overlay
+from crewd.supervisor.poller import ZmqPoller
 from crewd.testing import Daemon, Scheduler
 from crewd.testing.daemon import wait_until
 
@@ -165,6 +169,40 @@ def store_rate(folder: Path) -> float:
     return 16 * len(messages) / (time.perf_counter() - begin)
 
 
+def overtaking(queued: int, count: int) -> list[float]:
+    """A cancel put behind `queued` data messages of a real actor on a real brain: from the telling to the handling."""
+    seen: queue.SimpleQueue[float] = queue.SimpleQueue()
+
+    class Flooded(Actor):
+        data_max = queued
+
+        def receive(self, message: Any) -> None:
+            if message == "cancel":
+                seen.put(time.perf_counter())
+
+    clock, poller = SystemClock(), ZmqPoller()
+    brain = BrainDispatcher(poller, clock)
+
+    def report(name: str, incarnation: int, reason: ExitReason) -> None:
+        raise AssertionError(f"{name}#{incarnation} ended: {reason}")
+
+    system = ActorSystem(clock, SystemChance(), brain, wake=poller.wake, reporter=report)
+    ref = system.spawn(ChildSpec("flooded", Flooded), None)
+    thread = threading.Thread(target=brain.run, args=(system.timers,))
+    thread.start()
+    samples = []
+    for _ in range(count):
+        while ref.offer("data"):
+            pass
+        begin = time.perf_counter()
+        ref.tell("cancel", lane=Lane.CONTROL)
+        samples.append(seen.get() - begin)
+    brain.stop()
+    thread.join()
+    poller.close()
+    return samples
+
+
 def crowd(crew: Crew, daemon: Daemon, count: int) -> None:
     process = psutil.Process(daemon.pid)
     before = process.memory_info().rss
@@ -220,6 +258,7 @@ def main() -> None:
                 samples, survivors = cancels(crew, daemon, job, processes, 10)
                 row(f"cancel now -> verified, {label}", samples, aim=f"aim 200 ms; {survivors} survivors (aim 0)")
             crowd(crew, daemon, 200)
+        row("cancel overtakes 100,000 queued data letters", overtaking(100_000, 200), aim="aim p99 20 ms")
         rate = store_rate(folder)
         print(f"store: {rate:,.0f} durable events/s, folded into rows (aim 50,000)")
 

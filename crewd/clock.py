@@ -8,6 +8,7 @@ Elapsed time is always monotonic (R22); wall time is for people.
 from __future__ import annotations
 
 import os
+import random
 import time
 from typing import Protocol
 
@@ -54,3 +55,26 @@ class SystemChance:
     def bytes(self, count: int) -> bytes:
         """See `Chance`."""
         return os.urandom(count)
+
+
+class SeededChance:
+    """Randomness that a seed determines: for simulated worlds. Never for secrets."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311 (the point is that it can be repeated)
+
+    def bytes(self, count: int) -> bytes:
+        """See `Chance`."""
+        return self._random.randbytes(count)
+
+    def below(self, bound: int) -> int:
+        """A number from 0 to `bound` - 1."""
+        return self._random.randrange(bound)
+
+    def happens(self, rate: float) -> bool:
+        """True with this probability."""
+        return rate > 0 and self._random.random() < rate
+
+    def between(self, low: float, high: float) -> float:
+        """A number from `low` to `high`."""
+        return self._random.uniform(low, high)

@@ -11,24 +11,28 @@ not used: removal is linear there (K15) and `stop_all` stops at the first slow a
 """
 
 from crewd.actors.actor import Actor, Context
-from crewd.actors.dispatch import BrainDispatcher, Dispatcher, PinnedDispatcher, Poller
-from crewd.actors.exits import ActorDead, BlockingAsk, Down, ExitKind, ExitReason, InboxFull, StartFailed
+from crewd.actors.dispatch import BrainDispatcher, Busy, Dispatcher, PinnedDispatcher, Poller
+from crewd.actors.exits import ActorDead, BlockingAsk, Down, ExitKind, ExitReason, InboxFull, LinkBroken, StartFailed
 from crewd.actors.inbox import Lane
+from crewd.actors.metrics import ClassMetrics, LongTurn
 from crewd.actors.ref import Ref
-from crewd.actors.spec import Backoff, ChildSpec, Intensity, Restart, Strategy
-from crewd.actors.supervisor import ChildEnded, Supervisor
+from crewd.actors.spec import AutoShutdown, Backoff, ChildSpec, Intensity, Restart, Strategy
+from crewd.actors.supervisor import StartDynamic, StartParked, StopDynamic, Supervisor
 from crewd.actors.system import ActorSystem
 from crewd.actors.timers import Timer, Timers
+from crewd.actors.watchdog import Watchdog
 
 __all__ = [
     "Actor",
     "ActorDead",
     "ActorSystem",
+    "AutoShutdown",
     "Backoff",
     "BlockingAsk",
     "BrainDispatcher",
-    "ChildEnded",
+    "Busy",
     "ChildSpec",
+    "ClassMetrics",
     "Context",
     "Dispatcher",
     "Down",
@@ -37,13 +41,19 @@ __all__ = [
     "InboxFull",
     "Intensity",
     "Lane",
+    "LinkBroken",
+    "LongTurn",
     "PinnedDispatcher",
     "Poller",
     "Ref",
     "Restart",
+    "StartDynamic",
     "StartFailed",
+    "StartParked",
+    "StopDynamic",
     "Strategy",
     "Supervisor",
     "Timer",
     "Timers",
+    "Watchdog",
 ]

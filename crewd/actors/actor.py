@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pykka
 
-from crewd.actors.exits import NORMAL, SHUTDOWN, ActorDead, ExitKind, ExitReason, StartFailed
+from crewd.actors.exits import NORMAL, SHUTDOWN, ActorDead, ExitKind, ExitReason, LinkBroken, StartFailed
 from crewd.actors.inbox import Lane, Letter, TwoLaneInbox
 from crewd.actors.ref import Ref
 
 if TYPE_CHECKING:
     from crewd.actors.dispatch import Dispatcher
+    from crewd.actors.metrics import Tally
     from crewd.actors.system import ActorSystem
     from crewd.actors.timers import Timer
 
@@ -26,9 +27,10 @@ BATCH_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Ends an actor; sent in the control lane by its supervisor."""
+    """Ends an actor; sent in the control lane by its supervisor. `until` (monotonic) is when all of it must be over."""
 
     reason: ExitReason = SHUTDOWN
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Begin:
 class Context:
     """What an actor may use of its system: timers, watching, its own ref, children."""
 
-    __slots__ = ("_actor", "dispatcher", "ref", "supervisor", "system", "timers")
+    __slots__ = ("_actor", "dispatcher", "ref", "supervisor", "system", "tally", "timers")
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class Context:
         self.ref = ref
         self.supervisor = supervisor
         self.timers: set[Timer] = set()
+        self.tally: Tally = system.metrics.of(type(actor).__name__)
         self._actor = actor
 
     def schedule(self) -> None:
@@ -69,8 +72,20 @@ class Context:
         return self.system.clock.monotonic()
 
     def watch(self, ref: Ref[Any]) -> None:
-        """Hear exactly one `Down` of `ref`, also if it is dead already."""
+        """Hear exactly one `Down` of `ref`, also if it is dead already. To watch twice is to watch once."""
         self.system.watch(self.ref, ref)
+
+    def unwatch(self, ref: Ref[Any]) -> None:
+        """Hear no `Down` of `ref`, unless it is in the inbox already."""
+        self.system.unwatch(self.ref, ref)
+
+    def link(self, ref: Ref[Any]) -> None:
+        """End abnormally if `ref` does, and the other way round (`Actor.link_broken`); also if it has done so already."""
+        self.system.link(self.ref, ref)
+
+    def unlink(self, ref: Ref[Any]) -> None:
+        """Undo `link`."""
+        self.system.unlink(self.ref, ref)
 
 
 class Actor(pykka.Actor):
@@ -86,6 +101,7 @@ class Actor(pykka.Actor):
         self.actor_inbox = TwoLaneInbox(data_max=self.data_max)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._actor_ref: Ref[Any] = Ref(self)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._exit_reason: ExitReason | None = None
+        self._in_turn = False
 
     @staticmethod
     def _create_actor_inbox() -> TwoLaneInbox:
@@ -122,22 +138,32 @@ class Actor(pykka.Actor):
         """Handle a batch. Called by the dispatcher only; never raises, so one actor's failure is its own (K1, K3)."""
         if self.actor_stopped.is_set():
             return
+        context = self.context
+        self._in_turn = True
+        begun_at = context.now()
         try:
-            self._take_batch()
+            if self._exit_reason is None:
+                self._take_batch()
             if self._exit_reason is None:
                 self.on_turn_end()
         except BaseException as error:  # noqa: BLE001 (the outermost loop of an actor: K3)
             self._exit_reason = ExitReason(ExitKind.CRASHED, error)
-        if self._exit_reason is not None:
+        self._in_turn = False
+        context.tally.turn(context.now() - begun_at)
+        if self.actor_stopped.is_set():
+            self._wind_up([])  # it was given up as stuck, and has come to itself
+        elif self._exit_reason is not None:
             self._shut(self._exit_reason)
         elif not self.actor_inbox.empty():
-            self.context.schedule()
+            context.schedule()
 
     def _take_batch(self) -> None:
+        tally = self.context.tally
         for _ in range(self.batch_max):
             letter = self.actor_inbox.take()
             if letter is None:
                 return
+            tally.letters += 1
             if letter.deadline is not None and self.context.now() >= letter.deadline:
                 continue
             self._take(letter)
@@ -146,8 +172,11 @@ class Actor(pykka.Actor):
 
     def _take(self, letter: Letter) -> None:
         match letter.message:
-            case Stop(reason):
-                self.stopping(reason)
+            case Stop() as stop:
+                self.stopping(stop)
+            case LinkBroken() as broken:
+                if self.context.system.unlink(self.ref, broken.ref):
+                    self.link_broken(broken)
             case Begin():
                 try:
                     self.on_start()
@@ -164,17 +193,40 @@ class Actor(pykka.Actor):
                 if letter.reply_to is not None:
                     letter.reply_to.set(answer)
 
-    def stopping(self, reason: ExitReason) -> None:
+    def stopping(self, stop: Stop) -> None:
         """A stop was asked for. The default ends at once; a supervisor ends its children first."""
-        self._exit_reason = reason
+        self._exit_reason = stop.reason
+
+    def link_broken(self, broken: LinkBroken) -> None:
+        """The other end of a link ended abnormally. The default ends this actor too; one that overrides this may live on."""
+        self._exit_reason = ExitReason(ExitKind.LINKED, broken.reason.error)
+
+    def kill(self, reason: ExitReason) -> None:
+        """End without another message: at once if the actor is not in a turn, else when its turn is over.
+
+        Called by the system, from any thread.
+        """
+        if self._exit_reason is None:
+            self._exit_reason = reason
+        if self.context.dispatcher.owns_thread() and not self._in_turn:
+            self._shut(self._exit_reason)
+        else:
+            self.context.schedule()
+
+    def give_up(self) -> list[Letter]:
+        """Close a stuck actor from outside: nothing reaches it any more. What it had not handled."""
+        self.actor_stopped.set()
+        return self.actor_inbox.close()
 
     def _shut(self, reason: ExitReason) -> None:
+        if self.actor_stopped.is_set():
+            return
         self.actor_stopped.set()
-        left = self.actor_inbox.close()
-        for letter in left:
-            if letter.reply_to is not None:
-                error = ActorDead(f"{self.ref} stopped before it handled the message")
-                letter.reply_to.set_exception((ActorDead, error, None))
+        error = self._wind_up(self.actor_inbox.close())
+        self.context.system.ended(self.ref, reason if error is None else ExitReason(ExitKind.CRASHED, error))
+
+    def _wind_up(self, left: list[Letter]) -> Exception | None:
+        refuse(self.ref, left)
         for timer in tuple(self.context.timers):
             timer.cancel()
         try:
@@ -182,5 +234,13 @@ class Actor(pykka.Actor):
                 self.returned(letter.message)
             self.on_stop()
         except Exception as error:  # noqa: BLE001 (the outermost loop of an actor)
-            reason = ExitReason(ExitKind.CRASHED, error)
-        self.context.system.ended(self.ref, reason)
+            return error
+        return None
+
+
+def refuse(ref: Ref[Any], letters: list[Letter]) -> None:
+    """Tell whoever asked that there will be no answer."""
+    for letter in letters:
+        if letter.reply_to is not None:
+            error = ActorDead(f"{ref} stopped before it handled the message")
+            letter.reply_to.set_exception((ActorDead, error, None))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from crewd.actors.actor import Actor
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 TURNS_PER_POLL = 256
 """Turns between two looks at the sockets: so a flood inside cannot deafen the daemon."""
+
+
+class Busy(NamedTuple):
+    """Whose turn it is on a dispatcher, since when (monotonic), on which thread; nobody's by default."""
+
+    actor: Actor | None = None
+    since: float = 0.0
+    thread: int | None = None
 
 
 class Dispatcher(Protocol):
@@ -27,6 +35,11 @@ class Dispatcher(Protocol):
 
     def owns_thread(self) -> bool:
         """Whether the calling thread is one on which actors run."""
+        ...
+
+    @property
+    def busy(self) -> Busy:
+        """Whose turn it is now. From any thread."""
         ...
 
 
@@ -51,8 +64,7 @@ class BrainDispatcher:
         self._ready: deque[Actor] = deque()
         self._thread: int | None = None
         self._stopping = False
-        self.busy_since: float | None = None
-        self.busy_actor: Actor | None = None
+        self.busy = Busy()
 
     def schedule(self, actor: Actor) -> None:
         """See `Dispatcher`."""
@@ -76,9 +88,9 @@ class BrainDispatcher:
         while not self._stopping:
             for _ in range(min(len(ready), TURNS_PER_POLL)):
                 actor = ready.popleft()
-                self.busy_actor, self.busy_since = actor, clock.monotonic()
+                self.busy = Busy(actor, clock.monotonic(), self._thread)
                 actor.turn()
-                self.busy_since = None
+            self.busy = Busy()
             timers.fire(clock.monotonic())
             if ready:
                 timeout: float | None = 0.0
@@ -92,7 +104,9 @@ class BrainDispatcher:
 class PinnedDispatcher:
     """One thread for one actor that must block. The thread ends with the actor."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Clock) -> None:
+        self._clock = clock
+        self.busy = Busy()
         self._wakeups = threading.Semaphore(0)
         self._actor: Actor | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -112,4 +126,6 @@ class PinnedDispatcher:
         actor = self._actor
         while actor is not None and not actor.actor_stopped.is_set():
             self._wakeups.acquire()
+            self.busy = Busy(actor, self._clock.monotonic(), self._thread.ident)
             actor.turn()
+            self.busy = Busy()

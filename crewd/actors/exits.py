@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 
 
 class ExitKind(StrEnum):
-    """Why an actor ended."""
+    """Why an actor ended. `killed`: it did not stop in time; `stuck`: nor could it be killed, for its thread is busy."""
 
     NORMAL = "normal"
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
     INTENSITY = "intensity"
+    LINKED = "linked"
+    KILLED = "killed"
     STUCK = "stuck"
 
 
@@ -38,6 +40,8 @@ class ExitReason:
 
 NORMAL = ExitReason(ExitKind.NORMAL)
 SHUTDOWN = ExitReason(ExitKind.SHUTDOWN)
+KILLED = ExitReason(ExitKind.KILLED)
+STUCK = ExitReason(ExitKind.STUCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,14 @@ class Down:
     ref: Ref[Any]
     reason: ExitReason
     incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkBroken:
+    """The other end of a link ended abnormally. The default answer to it is to end as well (`Actor.link_broken`)."""
+
+    ref: Ref[Any]
+    reason: ExitReason
 
 
 class ActorDead(Exception):

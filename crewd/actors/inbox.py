@@ -30,11 +30,15 @@ class Lane(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message in an inbox. Past `deadline` (monotonic) it is dropped unhandled and its asker has stopped waiting (K6)."""
+    """A message in an inbox. Past `deadline` (monotonic) it is dropped unhandled and its asker has stopped waiting (K6).
+
+    `at` is when it was told (monotonic); the age of the oldest one says how far an actor is behind.
+    """
 
     message: Any
     reply_to: pykka.Future[Any] | None = None
     deadline: float | None = None
+    at: float = 0.0
 
 
 class TwoLaneInbox:
@@ -45,6 +49,8 @@ class TwoLaneInbox:
         self._lanes: tuple[deque[Letter], deque[Letter]] = (deque(), deque())
         self._bounds = (control_max, data_max)
         self._closed = False
+        self.refused = 0
+        self.peak = 0
 
     def put(self, envelope: Any, /) -> None:
         """Pykka's way in: the data lane."""
@@ -67,9 +73,11 @@ class TwoLaneInbox:
                 raise ActorDead("the actor has stopped")
             queue = self._lanes[lane]
             if len(queue) >= self._bounds[lane]:
+                self.refused += 1
                 raise InboxFull(f"{lane.name.lower()} lane holds {len(queue)} messages")
             was_empty = not self._lanes[0] and not self._lanes[1]
             queue.append(letter)
+            self.peak = max(self.peak, len(queue))
             return was_empty
 
     def take(self) -> Letter | None:
@@ -98,3 +106,9 @@ class TwoLaneInbox:
         """Letters waiting in the control and the data lane."""
         with self._lock:
             return len(self._lanes[0]), len(self._lanes[1])
+
+    def ages(self, now: float) -> tuple[float, float]:
+        """Seconds for which the oldest letter of the control and of the data lane has waited."""
+        with self._lock:
+            control, data = (max(0.0, now - queue[0].at) if queue else 0.0 for queue in self._lanes)
+        return control, data

@@ -11,6 +11,7 @@ from crewd.actors.inbox import Lane, Letter
 
 if TYPE_CHECKING:
     from crewd.actors.actor import Actor
+    from crewd.actors.exits import ExitReason
 
 A = TypeVar("A", bound="Actor")
 
@@ -20,6 +21,8 @@ class Ref(pykka.ActorRef[A]):
 
     name: str = ""
     incarnation: int = 0
+    reason: ExitReason | None = None
+    """Why the actor ended; None while it lives."""
 
     def __init__(self, actor: A) -> None:
         super().__init__(actor)
@@ -42,8 +45,9 @@ class Ref(pykka.ActorRef[A]):
         deadline: float | None = None,
     ) -> None:
         """Put `message` into the inbox. Raises ActorDead or InboxFull; then it was not taken."""
-        if self._cell.actor_inbox.offer(Letter(message, None, deadline), lane):
-            self._cell.context.schedule()
+        context = self._cell.context
+        if self._cell.actor_inbox.offer(Letter(message, None, deadline, context.system.clock.monotonic()), lane):
+            context.schedule()
 
     def offer(self, message: Any, *, lane: Lane = Lane.DATA) -> bool:
         """As `tell`, answering False where `tell` raises: for news that may come too late."""
@@ -69,7 +73,8 @@ class Ref(pykka.ActorRef[A]):
         if context.system.on_actor_thread():
             raise BlockingAsk(f"{self} was asked from inside an actor; tell it and let it tell you")
         future: pykka.ThreadingFuture[Any] = pykka.ThreadingFuture()
-        letter = Letter(message, future, context.system.clock.monotonic() + timeout)
+        now = context.system.clock.monotonic()
+        letter = Letter(message, future, now + timeout, now)
         if self._cell.actor_inbox.offer(letter, lane):
             context.schedule()
         return future.get(timeout=timeout)

@@ -1,8 +1,10 @@
 """A supervisor's decisions: which child to start, stop or restart next, and when to give up.
 
-Rule 1: this module decides; it never waits, reads a clock or makes an actor. Time arrives inside the event.
+Rule 1: this module decides; it never waits, reads a clock or makes an actor. Time and chance arrive inside the event.
 Rule 2: children start in order and stop in reverse, one at a time; a failed restart is one more restart (never a loop here).
-Rule 3: every abnormal end counts against the intensity; past it the supervisor ends its children and then itself.
+    Dynamic children depend on nobody: they start and stop side by side.
+Rule 3: every restart and every abnormal end counts against the intensity; past it the supervisor ends its children and then
+    itself.
 """
 
 from __future__ import annotations
@@ -11,48 +13,87 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import assert_never
 
-from crewd.actors.exits import ExitKind, ExitReason
-from crewd.actors.spec import Backoff, Intensity, Restart, Strategy
+from crewd.actors.exits import SHUTDOWN, ExitKind, ExitReason
+from crewd.actors.spec import AutoShutdown, Backoff, Intensity, Restart, Strategy
 
 
 class ChildState(StrEnum):
-    """Where a child is."""
+    """Where a child is. `due` is down and to be started at `start_at`; `parked` is down until somebody asks."""
 
-    DOWN = "down"
+    DUE = "due"
     STARTING = "starting"
     UP = "up"
     STOPPING = "stopping"
+    PARKED = "parked"
+
+
+RUNNING = frozenset({ChildState.STARTING, ChildState.UP, ChildState.STOPPING})
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A child as the decisions see it."""
+    """A child as the decisions see it. `row` counts its restarts in a row; `after` is what it comes to when it has stopped."""
 
     name: str
     restart: Restart = Restart.PERMANENT
-    state: ChildState = ChildState.DOWN
-    wanted: bool = True
+    significant: bool = False
+    dynamic: bool = False
+    state: ChildState = ChildState.DUE
+    start_at: float = 0.0
+    up_at: float | None = None
+    row: int = 0
+    after: ChildState | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A supervisor's state. `children` stand in start order."""
+    """A supervisor's state. `children` stand in start order; the mapping is never changed in place."""
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
     intensity: Intensity = field(default_factory=Intensity)
     backoff: Backoff = field(default_factory=Backoff)
-    children: tuple[Child, ...] = ()
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+    children: dict[str, Child] = field(default_factory=dict)
+    due: frozenset[str] = frozenset()
+    running: frozenset[str] = frozenset()
     restarts: tuple[float, ...] = ()
-    resume_at: float | None = None
     ending: ExitReason | None = None
 
     def child(self, name: str) -> Child | None:
         """The child of this name."""
-        return next((child for child in self.children if child.name == name), None)
+        return self.children.get(name)
 
     def with_child(self, changed: Child) -> Family:
         """The family with this child in its new state."""
-        return replace(self, children=tuple(changed if c.name == changed.name else c for c in self.children))
+        name, state = {changed.name}, changed.state
+        return replace(
+            self,
+            children={**self.children, changed.name: changed},
+            due=self.due | name if state is ChildState.DUE else self.due - name,
+            running=self.running | name if state in RUNNING else self.running - name,
+        )
+
+    def without(self, name: str) -> Family:
+        """The family without this child."""
+        children = self.children.copy()
+        del children[name]
+        return replace(self, children=children, due=self.due - {name}, running=self.running - {name})
+
+
+def family(
+    children: tuple[Child, ...],
+    strategy: Strategy = Strategy.ONE_FOR_ONE,
+    intensity: Intensity | None = None,
+    backoff: Backoff | None = None,
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
+) -> Family:
+    """The state of a supervisor that has not started a child. Raises ValueError for a set of children that cannot be."""
+    by_name = {child.name: child for child in children}
+    if len(by_name) < len(children):
+        raise ValueError("two children of a supervisor have the same name")
+    if auto_shutdown is AutoShutdown.NEVER and any(child.significant for child in children):
+        raise ValueError("a significant child needs an auto_shutdown")
+    return Family(strategy, intensity or Intensity(), backoff or Backoff(), auto_shutdown, by_name, due=frozenset(by_name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +112,22 @@ class Added:
 
 
 @dataclass(frozen=True, slots=True)
+class EndChild:
+    """One child is to end and to stay down; a temporary or dynamic one is forgotten."""
+
+    name: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RestartChild:
+    """A parked child is to start again."""
+
+    name: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class ChildUp:
     """A child's `on_start` has finished."""
 
@@ -80,11 +137,12 @@ class ChildUp:
 
 @dataclass(frozen=True, slots=True)
 class ChildDown:
-    """A child has ended, or did not start."""
+    """A child has ended, or did not start. `roll` in [0, 1) is the chance for a back-off's jitter."""
 
     name: str
     reason: ExitReason
     at: float
+    roll: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +153,7 @@ class EndAsked:
     at: float
 
 
-FamilyEvent = Proceed | Added | ChildUp | ChildDown | EndAsked
+FamilyEvent = Proceed | Added | EndChild | RestartChild | ChildUp | ChildDown | EndAsked
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +185,7 @@ class Finish:
 
 
 FamilyEffect = StartChild | StopChild | WakeAt | Finish
+Next = tuple[Family, list[FamilyEffect]]
 
 
 def allow_restart(restarts: tuple[float, ...], at: float, limit: Intensity) -> tuple[tuple[float, ...], bool]:
@@ -135,99 +194,144 @@ def allow_restart(restarts: tuple[float, ...], at: float, limit: Intensity) -> t
     return recent, len(recent) <= limit.restarts_max
 
 
-def decide(family: Family, event: FamilyEvent) -> tuple[Family, list[FamilyEffect]]:
+def decide(state: Family, event: FamilyEvent) -> Next:
     """The family after `event`, and what must be done now."""
     match event:
         case Proceed(at):
-            return _next(family, at)
+            return _next(state, at)
         case Added(child, at):
-            if family.ending is not None or family.child(child.name) is not None:
-                return family, []
-            return _next(replace(family, children=(*family.children, child)), at)
+            if state.ending is not None or state.child(child.name) is not None:
+                return state, []
+            return _next(state.with_child(replace(child, dynamic=True)), at)
+        case EndChild(name, at):
+            return _end_child(state, name, at)
+        case RestartChild(name, at):
+            parked = state.child(name)
+            if parked is None or parked.state is not ChildState.PARKED or state.ending is not None:
+                return state, []
+            return _next(state.with_child(replace(parked, state=ChildState.DUE, start_at=at, row=0)), at)
         case ChildUp(name, at):
-            up = family.child(name)
+            up = state.child(name)
             if up is None or up.state is not ChildState.STARTING:
-                return family, []
-            return _next(family.with_child(replace(up, state=ChildState.UP)), at)
-        case ChildDown(name, reason, at):
-            return _child_down(family, name, reason, at)
+                return state, []
+            return _next(state.with_child(replace(up, state=ChildState.UP, up_at=at)), at)
+        case ChildDown():
+            return _child_down(state, event)
         case EndAsked(reason, at):
-            if family.ending is None:
-                family = replace(family, ending=reason, resume_at=None)
-            return _next(family, at)
+            return _next(state if state.ending is not None else replace(state, ending=reason), at)
         case _:
             assert_never(event)
 
 
-def _child_down(family: Family, name: str, reason: ExitReason, at: float) -> tuple[Family, list[FamilyEffect]]:
-    child = family.child(name)
-    if child is None or child.state is ChildState.DOWN:
-        return family, []
-    asked = child.state is ChildState.STOPPING
-    family = family.with_child(replace(child, state=ChildState.DOWN))
-    if asked or family.ending is not None:
-        return _next(_forget(family, name) if not child.wanted else family, at)
+def _end_child(state: Family, name: str, at: float) -> Next:
+    child = state.child(name)
+    if child is None or child.state is ChildState.PARKED or state.ending is not None:
+        return state, []
+    if child.state is ChildState.DUE:
+        return _next(_came_to(state, child, ChildState.PARKED), at)
+    state = state.with_child(replace(child, state=ChildState.STOPPING, after=ChildState.PARKED))
+    return state, [StopChild(name)]
+
+
+def _came_to(state: Family, child: Child, after: ChildState) -> Family:
+    """A child has stopped because it was asked to; one that nobody could start again is forgotten."""
+    if child.restart is Restart.TEMPORARY or (child.dynamic and after is ChildState.PARKED):
+        return state.without(child.name)
+    return state.with_child(replace(child, state=after, after=None, up_at=None))
+
+
+def _child_down(state: Family, event: ChildDown) -> Next:
+    child, at, reason = state.child(event.name), event.at, event.reason
+    if child is None or child.state not in RUNNING:
+        return state, []
+    ending = state.ending
+    if ending is not None:
+        state = state.with_child(replace(child, state=ChildState.PARKED))
+        side_by_side = child.dynamic and any(state.children[name].dynamic for name in state.running)
+        return (state, []) if side_by_side else _end(state, ending)
+    if child.state is ChildState.STOPPING:
+        return _next(_came_to(state, child, child.after or ChildState.DUE), at)
     again = child.restart is Restart.PERMANENT or (child.restart is Restart.TRANSIENT and reason.abnormal)
+    if again or reason.abnormal:
+        restarts, allowed = allow_restart(state.restarts, at, state.intensity)
+        state = replace(state, restarts=restarts)
+        if not allowed:
+            state = state.with_child(replace(child, state=ChildState.PARKED))
+            return _next(replace(state, ending=ExitReason(ExitKind.INTENSITY, reason.error)), at)
     if not again:
-        return _next(_forget(family, name), at)
-    restarts, allowed = allow_restart(family.restarts, at, family.intensity)
-    family = replace(family, restarts=restarts)
-    if not allowed:
-        return _next(replace(family, ending=ExitReason(ExitKind.INTENSITY, reason.error)), at)
-    family = _take_down(family, name)
-    return _next(replace(family, resume_at=at + family.backoff.seconds(len(restarts))), at)
+        return _gone_for_good(state.without(child.name), child, at)
+    healthy = child.up_at is not None and at - child.up_at >= state.backoff.healthy_seconds
+    row = 1 if healthy else child.row + 1
+    start_at = at + state.backoff.seconds(row, event.roll)
+    state = state.with_child(replace(child, state=ChildState.DUE, start_at=start_at, up_at=None, row=row))
+    return _next(_take_down(state, child.name), at)
 
 
-def _forget(family: Family, name: str) -> Family:
-    return replace(family, children=tuple(child for child in family.children if child.name != name))
+def _gone_for_good(state: Family, child: Child, at: float) -> Next:
+    if child.significant:
+        left = any(each.significant for each in state.children.values())
+        if state.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or (
+            state.auto_shutdown is AutoShutdown.ALL_SIGNIFICANT and not left
+        ):
+            state = replace(state, ending=SHUTDOWN)
+    return _next(state, at)
 
 
-def _take_down(family: Family, name: str) -> Family:
-    """Mark who goes down with a child that ended: they are stopped first and start again after it."""
-    names = [child.name for child in family.children]
-    match family.strategy:
+def _take_down(state: Family, name: str) -> Family:
+    """Mark who goes down with a child that ended: they are stopped first and start again after it (temporary ones do not)."""
+    names = list(state.children)
+    match state.strategy:
         case Strategy.ONE_FOR_ONE:
-            return family
+            return state
         case Strategy.ONE_FOR_ALL:
             doomed = names
         case Strategy.REST_FOR_ONE:
             doomed = names[names.index(name) + 1 :]
         case _:
-            assert_never(family.strategy)
-    return replace(
-        family,
-        children=tuple(
-            replace(child, state=ChildState.STOPPING)
-            if child.name in doomed and child.state in {ChildState.UP, ChildState.STARTING}
-            else child
-            for child in family.children
-        ),
-    )
+            assert_never(state.strategy)
+    for each in doomed:
+        child = state.children[each]
+        if child.state in {ChildState.UP, ChildState.STARTING}:
+            state = state.with_child(replace(child, state=ChildState.STOPPING, after=ChildState.DUE, start_at=0.0))
+    return state
 
 
-def _next(family: Family, at: float) -> tuple[Family, list[FamilyEffect]]:
-    """Stop what must stop (last first), then start what must start (first first, one at a time)."""
-    if family.ending is not None:
-        alive = [child for child in family.children if child.state is not ChildState.DOWN]
-        if not alive:
-            return family, [Finish(family.ending)]
-        last = alive[-1]
-        return family.with_child(replace(last, state=ChildState.STOPPING)), [StopChild(last.name)]
-    stopping = [child for child in family.children if child.state is ChildState.STOPPING]
-    if stopping:
-        return family, [StopChild(stopping[-1].name)]
-    if family.resume_at is not None:
-        if at < family.resume_at:
-            return family, [WakeAt(family.resume_at)]
-        family = replace(family, resume_at=None)
-    dynamic = family.strategy is Strategy.ONE_FOR_ONE
+def _next(state: Family, at: float) -> Next:
+    """Stop what must stop (last first), then start what must start (first first)."""
+    if state.ending is not None:
+        return _end(state, state.ending)
+    if state.strategy is not Strategy.ONE_FOR_ONE:
+        stopping = [child.name for child in state.children.values() if child.state is ChildState.STOPPING]
+        return (state, [StopChild(stopping[-1])]) if stopping else _start_in_order(state, at)
     effects: list[FamilyEffect] = []
-    for each in family.children:
-        if each.state is ChildState.STARTING and not dynamic:
-            break  # ordered strategies start one child at a time
-        if each.state is ChildState.DOWN:
-            family = family.with_child(replace(each, state=ChildState.STARTING))
-            effects.append(StartChild(each.name))
-            if not dynamic:
-                break
-    return family, effects
+    for name in [name for name in state.children if name in state.due] if len(state.due) > 1 else state.due:
+        child = state.children[name]
+        if child.start_at <= at:
+            state = state.with_child(replace(child, state=ChildState.STARTING))
+            effects.append(StartChild(name))
+    if state.due:
+        effects.append(WakeAt(min(state.children[name].start_at for name in state.due)))
+    return state, effects
+
+
+def _start_in_order(state: Family, at: float) -> Next:
+    """Ordered strategies start one child at a time, each when the one before it is up."""
+    for child in state.children.values():
+        if child.state is ChildState.STARTING:
+            break
+        if child.state is ChildState.DUE:
+            if child.start_at > at:
+                return state, [WakeAt(child.start_at)]
+            return state.with_child(replace(child, state=ChildState.STARTING)), [StartChild(child.name)]
+    return state, []
+
+
+def _end(state: Family, reason: ExitReason) -> Next:
+    """Dynamic children stop side by side, then the others, last one first."""
+    if not state.running:
+        return state, [Finish(reason)]
+    running = [child for child in state.children.values() if child.name in state.running]
+    now = [child for child in running if child.dynamic] or running[-1:]
+    for child in now:
+        state = state.with_child(replace(child, state=ChildState.STOPPING, after=None))
+    return state, [StopChild(child.name) for child in reversed(now)]

@@ -27,9 +27,20 @@ class Restart(StrEnum):
     TEMPORARY = "temporary"
 
 
+class AutoShutdown(StrEnum):
+    """When a supervisor ends because its significant children have ended: never, after the first, after the last of them."""
+
+    NEVER = "never"
+    ANY_SIGNIFICANT = "any_significant"
+    ALL_SIGNIFICANT = "all_significant"
+
+
 @dataclass(frozen=True, slots=True)
 class Intensity:
-    """More than `restarts_max` restarts within `period_seconds` end the supervisor too. OTP's default is 1 in 5 s."""
+    """More than `restarts_max` restarts or abnormal ends within `period_seconds` end the supervisor too (OTP: 1 in 5 s).
+
+    The window slides on the monotonic clock. Limits of nested supervisors multiply.
+    """
 
     restarts_max: int = 3
     period_seconds: float = 5.0
@@ -37,22 +48,38 @@ class Intensity:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """The n-th restart in a row waits `first_seconds * 2**(n-1)`, at most `cap_seconds` (R9)."""
+    """A child's n-th restart in a row waits `first_seconds * 2**(n-1)` ± `jitter`, at most `cap_seconds` (R9).
+
+    A child that was up for `healthy_seconds` begins a new row.
+    """
 
     first_seconds: float = 0.05
     cap_seconds: float = 5.0
+    jitter: float = 0.25
+    healthy_seconds: float = 30.0
 
-    def seconds(self, restarts: int) -> float:
-        """The wait before the next restart when `restarts` happened within the period."""
-        return min(self.cap_seconds, self.first_seconds * 2.0 ** max(0, restarts - 1)) if restarts else 0.0
+    def seconds(self, row: int, roll: float = 0.5) -> float:
+        """The wait before restart number `row` of a row. `roll` in [0, 1) is the chance that the jitter takes."""
+        plain = min(self.cap_seconds, self.first_seconds * 2.0 ** min(max(0, row - 1), 64))
+        return min(self.cap_seconds, plain * (1.0 + self.jitter * (2.0 * roll - 1.0)))
 
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """How to make a child and what to do when it ends. `pinned` children get a thread of their own."""
+    """How to make a child and what to do when it ends. `pinned` children get a thread of their own.
+
+    `shutdown_seconds` is how long the child may take to stop before it is killed (0: kill at once), `start_seconds` how
+    long its `on_start` may take. The end of a `significant` child can end its supervisor (`AutoShutdown`).
+    """
 
     name: str
     factory: Callable[[], Actor]
     restart: Restart = Restart.PERMANENT
     shutdown_seconds: float = 5.0
+    start_seconds: float = 30.0
     pinned: bool = False
+    significant: bool = False
+
+    def __post_init__(self) -> None:
+        if self.significant and self.restart is Restart.PERMANENT:
+            raise ValueError(f"{self.name} is permanent: it is always restarted and cannot be significant")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 from crewd.actors.actor import Actor, Stop
-from crewd.actors.exits import NORMAL, Down, ExitKind, ExitReason, StartFailed
+from crewd.actors.exits import NORMAL, SHUTDOWN, Down, ExitKind, ExitReason, StartFailed
 from crewd.actors.inbox import Lane
 from crewd.actors.ref import Ref
 from crewd.actors.restarts import (
@@ -16,16 +17,25 @@ from crewd.actors.restarts import (
     ChildDown,
     ChildUp,
     EndAsked,
-    Family,
+    EndChild,
+    FamilyEffect,
     FamilyEvent,
     Finish,
     Proceed,
+    RestartChild,
     StartChild,
     StopChild,
     WakeAt,
     decide,
+    family,
 )
-from crewd.actors.spec import Backoff, ChildSpec, Intensity, Strategy
+from crewd.actors.spec import AutoShutdown, Backoff, ChildSpec, Intensity, Strategy
+from crewd.actors.timers import Timer
+
+KILL_SECONDS = 1.0
+"""After a kill, until an actor in the middle of a turn is given up as stuck."""
+SHARE = 0.9
+"""Of the time that a supervisor has for its end, what it gives its children: the rest is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,20 @@ class StartDynamic:
 
 
 @dataclass(frozen=True, slots=True)
+class StopDynamic:
+    """Ask a supervisor to end one child; it is forgotten (a child of the supervisor's own spec stays, parked)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartParked:
+    """Ask a supervisor to start a parked child again."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """The system's word that a child's `on_start` has finished."""
 
@@ -43,17 +67,11 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class ChildEnded:
-    """What a supervisor tells its listener: a child ended, and why."""
-
-    name: str
-    reason: ExitReason
-
-
-@dataclass(frozen=True, slots=True)
 class _Overdue:
-    name: str
-    incarnation: int
+    """A child has not started, stopped or died in time."""
+
+    ref: Ref[Any]
+    what: Literal["start", "stop", "kill"]
 
 
 class Supervisor(Actor):
@@ -68,18 +86,20 @@ class Supervisor(Actor):
         strategy: Strategy = Strategy.ONE_FOR_ONE,
         intensity: Intensity | None = None,
         backoff: Backoff | None = None,
+        auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
     ) -> None:
         super().__init__()
         self._specs = {spec.name: spec for spec in specs}
-        self._family = Family(
-            strategy=strategy,
-            intensity=intensity or Intensity(),
-            backoff=backoff or Backoff(),
-            children=tuple(Child(spec.name, spec.restart) for spec in specs),
-        )
+        children = tuple(Child(spec.name, spec.restart, spec.significant) for spec in specs)
+        self._family = family(children, strategy, intensity, backoff, auto_shutdown)
         self._refs: dict[str, Ref[Any]] = {}
         self._incarnations: dict[str, int] = {}
         self._asked_to_stop: set[Ref[Any]] = set()
+        self._not_up: set[Ref[Any]] = set()
+        self._wake: Timer | None = None
+        self._until: float | None = None
+        self._todo: deque[FamilyEffect] = deque()
+        self._busy = False
 
     def on_start(self) -> None:
         """Start the children in order."""
@@ -91,42 +111,69 @@ class Supervisor(Actor):
         match message:
             case StartDynamic(spec):
                 self.start_dynamic(spec)
+            case StopDynamic(name):
+                self._feed_family(EndChild(name, now))
+            case StartParked(name):
+                self._feed_family(RestartChild(name, now))
             case Started(ref):
                 if self._refs.get(ref.name) is ref:
+                    self._not_up.discard(ref)
                     self.child_started(ref)
                     self._feed_family(ChildUp(ref.name, now))
             case Down(ref, reason, _):
                 if self._refs.get(ref.name) is ref:
-                    del self._refs[ref.name]
-                    self._asked_to_stop.discard(ref)
-                    self.child_ended(ref, reason)
-                    self._feed_family(ChildDown(ref.name, reason, now))
-                    if self._family.child(ref.name) is None:
-                        self._specs.pop(ref.name, None)
-                        self._incarnations.pop(ref.name, None)
-            case _Overdue(name, incarnation):
-                ref_now = self._refs.get(name)
-                if ref_now is not None and ref_now.incarnation == incarnation:
-                    self.context.system.abandon(ref_now)
+                    self._child_down(ref, reason)
+            case _Overdue(ref, what):
+                if self._refs.get(ref.name) is ref:
+                    self._overdue(ref, what)
             case Proceed():
+                self._wake = None
                 self._feed_family(Proceed(now))
             case _:
                 self.receive_other(message)
+
+    def _child_down(self, ref: Ref[Any], reason: ExitReason) -> None:
+        del self._refs[ref.name]
+        self._asked_to_stop.discard(ref)
+        self._not_up.discard(ref)
+        self.child_ended(ref, reason)
+        self._feed_family(ChildDown(ref.name, reason, self.context.now(), self._roll()))
+        self._forget(ref.name)
+
+    def _forget(self, name: str) -> None:
+        if self._family.child(name) is None:
+            self._specs.pop(name, None)
+            self._incarnations.pop(name, None)
+
+    def _roll(self) -> float:
+        """A number in [0, 1)."""
+        return int.from_bytes(self.context.system.chance.bytes(4), "big") / 2**32
+
+    def _overdue(self, ref: Ref[Any], what: str) -> None:
+        if what == "start" and ref not in self._not_up:
+            return
+        if what == "kill":
+            self.context.system.abandon(ref)
+            return
+        left = KILL_SECONDS if self._until is None else max(0.0, self._until - self.context.now())
+        self.context.after(min(KILL_SECONDS, left), _Overdue(ref, "kill"))
+        self.context.system.kill(ref)
 
     def start_dynamic(self, spec: ChildSpec) -> None:
         """One more child; a name that is there already changes nothing."""
         if spec.name not in self._specs:
             self._specs[spec.name] = spec
-            self._feed_family(Added(Child(spec.name, spec.restart), self.context.now()))
+            self._feed_family(Added(Child(spec.name, spec.restart, spec.significant), self.context.now()))
+            self._forget(spec.name)
 
     def leave(self) -> None:
         """End the children and then this actor, normally."""
         self._feed_family(EndAsked(NORMAL, self.context.now()))
 
     def on_stop(self) -> None:
-        """However this actor ended, its children do not outlive it."""
-        for ref in reversed(self._refs.values()):
-            ref.offer(Stop(), lane=Lane.CONTROL)
+        """However this actor ended, its children do not outlive it: nobody else would hear of them."""
+        for ref in reversed(list(self._refs.values())):
+            self.context.system.kill(ref)
 
     def child_started(self, ref: Ref[Any]) -> None:
         """A child's `on_start` has finished."""
@@ -144,42 +191,72 @@ class Supervisor(Actor):
         """The living incarnation of a child."""
         return self._refs.get(name)
 
-    def stopping(self, reason: ExitReason) -> None:
+    def stopping(self, stop: Stop) -> None:
         """End the children, last one first, and then this actor."""
-        self._feed_family(EndAsked(reason, self.context.now()))
+        if stop.until is not None:
+            self._until = min(stop.until, self._until or stop.until)
+        self._feed_family(EndAsked(stop.reason, self.context.now()))
 
     def _feed_family(self, event: FamilyEvent) -> None:
         self._family, effects = decide(self._family, event)
-        for effect in effects:
-            match effect:
+        self._todo += effects
+        if self._busy:  # one effect can lead to the next event (a child that cannot be made): first come, first done
+            return
+        self._busy = True
+        while self._todo:
+            match effect := self._todo.popleft():
                 case StartChild(name):
                     self._start_child(name)
                 case StopChild(name):
                     self._stop_child(name)
                 case WakeAt(at):
-                    self.context.after(max(0.0, at - self.context.now()), Proceed(at))
+                    self._wake_at(at)
                 case Finish(reason):
                     self.exit(reason)
                 case _:
                     assert_never(effect)
+        self._busy = False
+
+    def _wake_at(self, at: float) -> None:
+        if self._wake is not None:
+            if self._wake.due <= at:
+                return
+            self._wake.cancel()
+        self._wake = self.context.after(max(0.0, at - self.context.now()), Proceed(at))
 
     def _start_child(self, name: str) -> None:
         spec = self._specs[name]
         incarnation = self._incarnations.get(name, 0) + 1
         self._incarnations[name] = incarnation
         try:
-            self._refs[name] = self.context.system.spawn(spec, self.ref, incarnation)
+            ref = self.context.system.spawn(spec, self.ref, incarnation)
         except Exception as error:  # noqa: BLE001 (a factory that raises is a start that failed: K2)
             failure = StartFailed(f"{name} could not be made")
             failure.__cause__ = error
-            reason = ExitReason(ExitKind.CRASHED, failure)
-            self._feed_family(ChildDown(name, reason, self.context.now()))
+            self._feed_family(ChildDown(name, ExitReason(ExitKind.CRASHED, failure), self.context.now(), self._roll()))
+            self._forget(name)
+            return
+        self._refs[name] = ref
+        self._not_up.add(ref)
+        if spec.pinned:  # an actor of the brain cannot be slow to start without everybody's knowing
+            self.context.after(spec.start_seconds, _Overdue(ref, "start"))
 
     def _stop_child(self, name: str) -> None:
         ref = self._refs.get(name)
         if ref is None:
-            self._feed_family(ChildDown(name, ExitReason(ExitKind.SHUTDOWN), self.context.now()))
+            self._feed_family(ChildDown(name, SHUTDOWN, self.context.now()))
         elif ref not in self._asked_to_stop:
             self._asked_to_stop.add(ref)
-            ref.offer(Stop(), lane=Lane.CONTROL)
-            self.context.after(self._specs[name].shutdown_seconds, _Overdue(name, ref.incarnation))
+            self._ask_to_stop(ref, self._specs[name].shutdown_seconds)
+
+    def _ask_to_stop(self, ref: Ref[Any], seconds: float) -> None:
+        until = None
+        if self._until is not None:
+            left = max(0.0, self._until - self.context.now()) * SHARE
+            seconds, until = min(seconds, left), self.context.now() + min(seconds, left)
+        if seconds <= 0:
+            self._overdue(ref, "stop")
+            return
+        ref.offer(Stop(SHUTDOWN, until), lane=Lane.CONTROL)
+        if seconds < float("inf"):
+            self.context.after(seconds, _Overdue(ref, "stop"))

@@ -1,25 +1,24 @@
-"""The actor system: makes actors, knows who is alive, delivers `Down`, and ends everything under one deadline."""
+"""The actor system: makes actors, knows who is alive, delivers `Down`, breaks links, and counts."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crewd.actors.actor import Actor, Context, Stop
+from crewd.actors.actor import Actor, Context, Stop, refuse
 from crewd.actors.dispatch import Dispatcher, PinnedDispatcher
-from crewd.actors.exits import NORMAL, Down, ExitKind, ExitReason
+from crewd.actors.exits import KILLED, STUCK, Down, ExitReason, LinkBroken
 from crewd.actors.inbox import Lane
+from crewd.actors.metrics import LONG_TURNS_KEPT, ClassMetrics, LongTurn, Metrics
 from crewd.actors.supervisor import Started
 from crewd.actors.timers import Timers
 
 if TYPE_CHECKING:
     from crewd.actors.ref import Ref
     from crewd.actors.spec import ChildSpec
-    from crewd.clock import Clock
-
-ENDED_KEPT = 4_096
-"""Refs of ended actors whose reason is remembered for late watchers; older ones are answered with `normal`."""
+    from crewd.clock import Chance, Clock
 
 
 class Reporter(Protocol):
@@ -36,21 +35,27 @@ class ActorSystem:
     def __init__(
         self,
         clock: Clock,
+        chance: Chance,
         brain: Dispatcher,
         *,
         wake: Callable[[], None],
         reporter: Reporter,
-        pin: Callable[[str], Dispatcher] = PinnedDispatcher,
+        pin: Callable[[str, Clock], Dispatcher] = PinnedDispatcher,
     ) -> None:
         self.clock = clock
+        self.chance = chance
         self.brain = brain
         self.timers = Timers(wake)
+        self.metrics = Metrics()
+        self.stuck: list[Ref[Any]] = []
+        self.long_turns: deque[LongTurn] = deque(maxlen=LONG_TURNS_KEPT)
         self._pin = pin
         self._reporter = reporter
         self._lock = threading.RLock()
         self._alive: dict[Ref[Any], Actor] = {}
-        self._watchers: dict[Ref[Any], list[Ref[Any]]] = {}
-        self._reasons: dict[Ref[Any], ExitReason] = {}
+        self._watchers: dict[Ref[Any], dict[Ref[Any], None]] = {}
+        self._watched: dict[Ref[Any], set[Ref[Any]]] = {}
+        self._links: dict[Ref[Any], set[Ref[Any]]] = {}
         self._dispatchers: list[Dispatcher] = [brain]
         self._on_end: dict[Ref[Any], Callable[[ExitReason], None]] = {}
 
@@ -59,8 +64,9 @@ class ActorSystem:
         actor = spec.factory()
         ref = actor.ref
         ref.name, ref.incarnation = spec.name, incarnation
-        dispatcher = self._pin(spec.name) if spec.pinned else self.brain
+        dispatcher = self._pin(spec.name, self.clock) if spec.pinned else self.brain
         actor.context = Context(self, dispatcher, actor, ref, supervisor)
+        actor.context.tally.spawned(again=incarnation > 1)
         with self._lock:
             self._alive[ref] = actor
             if spec.pinned:
@@ -70,14 +76,44 @@ class ActorSystem:
         actor._start_actor_loop()  # noqa: SLF001 (Pykka's seam)
         return ref
 
+    # -- monitors and links -------------------------------------------------------------------------------------
+
     def watch(self, watcher: Ref[Any], target: Ref[Any]) -> None:
         """See `Context.watch`."""
         with self._lock:
             if target in self._alive:
-                self._watchers.setdefault(target, []).append(watcher)
+                self._watchers.setdefault(target, {})[watcher] = None
+                self._watched.setdefault(watcher, set()).add(target)
                 return
-            reason = self._reasons.get(target, NORMAL)
-        watcher.offer(Down(target, reason, target.incarnation), lane=Lane.CONTROL)
+        if target.reason is not None:
+            watcher.offer(Down(target, target.reason, target.incarnation), lane=Lane.CONTROL)
+
+    def unwatch(self, watcher: Ref[Any], target: Ref[Any]) -> None:
+        """See `Context.unwatch`."""
+        with self._lock:
+            self._watchers.get(target, {}).pop(watcher, None)
+            self._watched.get(watcher, set()).discard(target)
+
+    def link(self, one: Ref[Any], other: Ref[Any]) -> None:
+        """See `Context.link`."""
+        dead = other.reason
+        if dead is not None and not dead.abnormal:
+            return
+        with self._lock:
+            self._links.setdefault(one, set()).add(other)
+            self._links.setdefault(other, set()).add(one)
+        if dead is not None:
+            one.offer(LinkBroken(other, dead), lane=Lane.CONTROL)
+
+    def unlink(self, one: Ref[Any], other: Ref[Any]) -> bool:
+        """Undo a link, from either end; False if there was none."""
+        with self._lock:
+            there = other in self._links.get(one, ())
+            self._links.get(one, set()).discard(other)
+            self._links.get(other, set()).discard(one)
+        return there
+
+    # -- ends ---------------------------------------------------------------------------------------------------
 
     def on_end(self, ref: Ref[Any], callback: Callable[[ExitReason], None]) -> None:
         """Call `callback` when the actor has ended: how the world outside hears of the root's end."""
@@ -96,38 +132,75 @@ class ActorSystem:
             actor = self._alive.pop(ref, None)
             if actor is None:
                 return
+            ref.reason = reason
             if actor.context.dispatcher is not self.brain and actor.context.dispatcher in self._dispatchers:
                 self._dispatchers.remove(actor.context.dispatcher)
-            self._reasons[ref] = reason
-            while len(self._reasons) > ENDED_KEPT:
-                del self._reasons[next(iter(self._reasons))]
-            watchers = self._watchers.pop(ref, [])
+            watchers = self._watchers.pop(ref, {})
+            for target in self._watched.pop(ref, set()):
+                self._watchers.get(target, {}).pop(ref, None)
+            for watcher in watchers:
+                self._watched.get(watcher, set()).discard(ref)
+            linked = self._links.pop(ref, set())
+            if not reason.abnormal:
+                for other in linked:
+                    self._links.get(other, set()).discard(ref)
+        actor.context.tally.ended(actor.actor_inbox, abnormal=reason.abnormal)
         callback = self._on_end.pop(ref, None)
         if callback is not None:
             callback(reason)
+        if reason.abnormal:
+            for other in linked:
+                other.offer(LinkBroken(ref, reason), lane=Lane.CONTROL)
         for watcher in watchers:
             watcher.offer(Down(ref, reason, ref.incarnation), lane=Lane.CONTROL)
 
+    def stop(self, ref: Ref[Any], reason: ExitReason, seconds: float | None = None) -> None:
+        """Ask an actor to end, a supervisor after its children: all of it within `seconds`, if given (K8, K9)."""
+        until = None if seconds is None else self.clock.monotonic() + seconds
+        ref.offer(Stop(reason, until), lane=Lane.CONTROL)
+
+    def kill(self, ref: Ref[Any]) -> None:
+        """End an actor without another message. One that is in the middle of a turn ends after it, if ever."""
+        with self._lock:
+            actor = self._alive.get(ref)
+        if actor is not None:
+            actor.kill(KILLED)
+
     def abandon(self, ref: Ref[Any]) -> None:
-        """Give up on an actor that did not stop in time: a thread cannot be killed, so it is reported and left behind."""
-        reason = ExitReason(ExitKind.STUCK)
-        self.report(ref, reason)
-        self.ended(ref, reason)
+        """Give up on an actor whose thread is stuck: a thread cannot be killed, so it is reported and left behind."""
+        with self._lock:
+            actor = self._alive.get(ref)
+        if actor is None:
+            return
+        self.stuck.append(ref)
+        self.report(ref, STUCK)
+        left = actor.give_up()
+        refuse(ref, left)
+        self.ended(ref, STUCK)
 
     def report(self, ref: Ref[Any], reason: ExitReason) -> None:
         """Let the reporter know of an abnormal end."""
         self._reporter(ref.name, ref.incarnation, reason)
+
+    # -- looking ------------------------------------------------------------------------------------------------
 
     def on_actor_thread(self) -> bool:
         """Whether the calling thread is one on which actors run."""
         with self._lock:
             return any(dispatcher.owns_thread() for dispatcher in self._dispatchers)
 
-    def stop(self, ref: Ref[Any], reason: ExitReason) -> None:
-        """Ask an actor to end; a supervisor ends its children first."""
-        ref.offer(Stop(reason), lane=Lane.CONTROL)
-
     def alive(self) -> tuple[Ref[Any], ...]:
         """Everybody alive now."""
         with self._lock:
             return tuple(self._alive)
+
+    def dispatchers(self) -> tuple[Dispatcher, ...]:
+        """The brain's and those of the pinned actors."""
+        with self._lock:
+            return tuple(self._dispatchers)
+
+    def measure(self) -> tuple[ClassMetrics, ...]:
+        """What the actors of each class do and have done, in the order of their names."""
+        with self._lock:
+            alive = list(self._alive.values())
+        return self.metrics.measure([(type(actor).__name__, actor.actor_inbox) for actor in alive], self.clock.monotonic())

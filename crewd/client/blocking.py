@@ -286,9 +286,9 @@ class Crew:
         """Bytes of a worker's output."""
         return shapes.expect(self.request(rq.ReadLog(task=task, stream=stream, offset=offset, epoch=epoch)), rq.LogReply)
 
-    def doctor(self, *, rebuild: bool = False) -> rq.DoctorReply:
-        """How the daemon is."""
-        return shapes.expect(self.request(rq.Doctor(rebuild=rebuild), 600.0), rq.DoctorReply)
+    def doctor(self, *, rebuild: bool = False, actors: bool = False) -> rq.DoctorReply:
+        """How the daemon is; with `actors`, what each class of its actors does."""
+        return shapes.expect(self.request(rq.Doctor(rebuild=rebuild, actors=actors), 600.0), rq.DoctorReply)
 
     def stop_daemon(self, grace: float = 5.0) -> None:
         """End every worker, the guardian, and crewd."""

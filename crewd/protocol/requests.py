@@ -182,10 +182,11 @@ class ReadLog(msgspec.Struct, frozen=True):
 
 
 class Doctor(msgspec.Struct, frozen=True):
-    """How the daemon is; with `rebuild` the log is folded again and compared with the rows."""
+    """How the daemon is; with `rebuild` the log is folded again and compared with the rows, with `actors` they are measured."""
 
     role: ClassVar[Role] = Role.OBSERVE
     rebuild: bool = False
+    actors: bool = False
 
 
 class StopDaemon(msgspec.Struct, frozen=True):
@@ -314,12 +315,44 @@ class LogReply(msgspec.Struct, frozen=True):
     ended: bool
 
 
+class ActorsOfClass(msgspec.Struct, frozen=True):
+    """What the actors of one class do now and have done since crewd started.
+
+    `depth` and `age_seconds` are of the control and the data lane: letters waiting, and for how long the oldest one has.
+    `refused` counts letters that a full lane did not take, `peak` is the longest a lane has been.
+    """
+
+    name: str
+    alive: int
+    made: int
+    restarts: int
+    crashes: int
+    depth: tuple[int, int]
+    age_seconds: tuple[float, float]
+    peak: int
+    refused: int
+    turns: int
+    letters: int
+    busy_seconds: float
+    longest_turn_seconds: float
+
+
+class BusyActor(msgspec.Struct, frozen=True):
+    """A turn that took longer than the watchdog likes, and where it was when it was seen."""
+
+    actor: str
+    seconds: float
+    stack: str
+
+
 class DoctorReply(msgspec.Struct, frozen=True):
-    """Findings in words and counts; `healthy` is the verdict."""
+    """Findings in words and counts; `healthy` is the verdict. The rest is there if it was asked for."""
 
     healthy: bool
     findings: tuple[str, ...]
     counts: dict[str, int | float | str]
+    actors: tuple[ActorsOfClass, ...] = ()
+    busy: tuple[BusyActor, ...] = ()
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 RETIRE_SECONDS = 10.0
+STOP_SECONDS = 30.0
+"""For the end of the whole tree once no run is live; an actor that is stuck then is named and left behind."""
 
 
 def find_home(option: str | None) -> Home:
@@ -87,8 +89,8 @@ def start_log(home: Home, level: str) -> Any:
 def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where everything is put together)
     """Serve until stopped. The exit code of the process."""
     # Imported here, so that a guardian that re-imports this program's main module does not load the daemon.
-    from crewd.actors import ActorSystem, BrainDispatcher, ChildSpec, Lane
-    from crewd.actors.exits import SHUTDOWN
+    from crewd.actors import ActorSystem, BrainDispatcher, ChildSpec, Lane, LongTurn, Watchdog
+    from crewd.actors.exits import SHUTDOWN, STUCK
     from crewd.protocol.hands import Retire
     from crewd.protocol.ids import IdSource
     from crewd.supervisor import commands as cm
@@ -113,7 +115,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     def report(name: str, incarnation: int, reason: ExitReason) -> None:
         logger.opt(exception=reason.error).error("actor {}#{} ended: {}", name, incarnation, reason)
 
-    system = ActorSystem(clock, brain, wake=poller.wake, reporter=report)
+    system = ActorSystem(clock, chance, brain, wake=poller.wake, reporter=report)
     services = Services(
         clock, IdSource(clock, chance), Tokens(load_secret(home.root / "secret", chance)), home, config, Directory()
     )
@@ -123,7 +125,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     def stopped() -> None:
         logger.info("no run is live: the guardian retires")
         services.directory.part(GUARDIAN).tell(cm.ToGuardian(Retire()), lane=Lane.CONTROL)
-        system.stop(top, SHUTDOWN)
+        system.stop(top, SHUTDOWN, STOP_SECONDS)
 
     top = system.spawn(ChildSpec("root", lambda: root(services, ports, stopped)), None)
 
@@ -134,6 +136,9 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
 
     system.on_end(top, ended)
 
+    def say_busy(turn: LongTurn) -> None:
+        logger.warning("actor {} has been busy for {:.1f} s at\n{}", turn.ref, turn.seconds, turn.stack)  # noqa: PLE1205
+
     asked: list[int] = []
 
     def ask_to_stop(number: int, _frame: object) -> None:
@@ -141,18 +146,24 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         front = None if asked else services.directory.parts.get(FRONT)
         asked.append(number)  # a second signal waits for no run: the guardian keeps the workers for the next crewd
         if front is None or not front.offer(shutdown(services, 2.0), lane=Lane.CONTROL):
-            system.stop(top, SHUTDOWN)
+            system.stop(top, SHUTDOWN, STOP_SECONDS)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     reading = _wake_on_signals(poller)
     logger.info("crewd {} serves {} (pid {})", __version__, home.root, os.getpid())  # noqa: PLE1205 (loguru's format)
+    watchdog = Watchdog(system, say_busy)
+    watchdog.start()
     try:
         brain.run(system.timers)
     finally:
+        watchdog.stop()
         signal.set_wakeup_fd(-1)
         os.close(reading)
+    if system.stuck:
+        logger.critical("left behind, its thread does not come back: {}", system.stuck)  # noqa: PLE1205 (loguru's format)
+        failed.append(STUCK)
     if failed:
         logger.critical("the tree gave up: {}; workers are left to the guardian, start crewd again", failed[0])  # noqa: PLE1205 (loguru's format)
         logger.complete()

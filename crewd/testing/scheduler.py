@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from crewd.actors import ActorSystem, ExitReason
+from crewd.actors import ActorSystem, Busy, ExitReason
+from crewd.clock import SeededChance
 
 if TYPE_CHECKING:
     from crewd.actors import Actor
+    from crewd.clock import Chance
 
 
 class VirtualClock:
@@ -29,17 +31,20 @@ class VirtualClock:
 class Scheduler:
     """A system whose every actor, pinned or not, takes its turns from `step`."""
 
-    def __init__(self) -> None:
+    def __init__(self, chance: Chance | None = None) -> None:
         self.clock = VirtualClock()
         self.ready: list[Actor] = []
         self.ends: list[tuple[str, int, ExitReason]] = []
         self.inside = False
+        self.turns = 0
+        self.busy = Busy()
         self.system = ActorSystem(
             self.clock,
+            chance or SeededChance(0),
             self,
             wake=lambda: None,
             reporter=lambda name, incarnation, reason: self.ends.append((name, incarnation, reason)),
-            pin=lambda _: self,
+            pin=lambda _name, _clock: self,
         )
 
     def schedule(self, actor: Actor) -> None:
@@ -57,6 +62,7 @@ class Scheduler:
             return False
         actor = self.ready.pop(choose(len(self.ready)))
         self.inside = True
+        self.turns += 1
         try:
             actor.turn()
         finally:

@@ -27,7 +27,7 @@ from crewd.actors import (
 )
 from crewd.actors.exits import SHUTDOWN
 from crewd.actors.supervisor import StartDynamic
-from crewd.clock import SystemClock
+from crewd.clock import SystemChance, SystemClock
 from crewd.testing import Scheduler
 
 
@@ -248,7 +248,7 @@ class Sleeper:
 def test_the_brain_and_a_pinned_thread_answer_from_outside_and_late_asks_are_never_handled() -> None:
     clock, poller = SystemClock(), Sleeper()
     brain = BrainDispatcher(poller, clock)
-    system = ActorSystem(clock, brain, wake=poller.wake, reporter=lambda name, incarnation, reason: None)
+    system = ActorSystem(clock, SystemChance(), brain, wake=poller.wake, reporter=lambda name, incarnation, reason: None)
     thread = threading.Thread(target=brain.run, args=(system.timers,))
     thread.start()
     try:

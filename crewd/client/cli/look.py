@@ -12,6 +12,7 @@ from crewd.client.blocking import Crew, connect
 from crewd.client.cli.common import EXIT_OF_STATUS, Options, ago, out, say, table, verb
 from crewd.client.cli.follow import line_of, words
 from crewd.clock import SystemClock
+from crewd.protocol import requests as rq
 from crewd.protocol.errors import UsageError
 from crewd.protocol.events import EVENT_TYPES
 from crewd.protocol.rows import Progress, RunRow
@@ -203,17 +204,39 @@ def result(options: Options, target: str, timeout: float) -> None:
 
 @click.command()
 @click.option("--rebuild", is_flag=True, help="Fold the whole log again and compare with the rows.")
+@click.option("--actors", is_flag=True, help="Measure the actors: inboxes, turns, restarts, long turns.")
 @verb
-def doctor(options: Options, rebuild: bool) -> None:  # noqa: FBT001 (a flag)
+def doctor(options: Options, rebuild: bool, actors: bool) -> None:  # noqa: FBT001 (flags)
     """Examine the daemon and its state."""
     with _connect(options) as crew:
-        found = crew.doctor(rebuild=rebuild)
+        found = crew.doctor(rebuild=rebuild, actors=actors)
     if options.json:
         out(found)
     else:
         for key, value in found.counts.items():
             say(f"{key:>18}: {value}")
+        _show_actors(found)
         for finding in found.findings:
             say(f"finding: {finding}")
         say("healthy" if found.healthy else "NOT healthy")
     sys.exit(0 if found.healthy else 1)
+
+
+def _show_actors(found: rq.DoctorReply) -> None:
+    if found.actors:
+        headers = ["CLASS", "ALIVE", "MADE", "RESTARTS", "CRASHES", "WAITING c/d", "OLDEST c/d ms", "PEAK", "REFUSED", "TURNS"]
+        table(
+            [*headers, "LETTERS", "MEAN us", "LONGEST ms"],
+            [
+                (
+                    each.name, each.alive, each.made, each.restarts, each.crashes, f"{each.depth[0]}/{each.depth[1]}",
+                    f"{each.age_seconds[0] * 1e3:.0f}/{each.age_seconds[1] * 1e3:.0f}", each.peak, each.refused, each.turns,
+                    each.letters, f"{each.busy_seconds / max(1, each.turns) * 1e6:.0f}",
+                    f"{each.longest_turn_seconds * 1e3:.1f}",
+                )
+                for each in found.actors
+            ],
+        )  # fmt: skip
+    for busy in found.busy:
+        say(f"long turn: {busy.actor} {busy.seconds:.1f} s")
+        say(busy.stack.rstrip())

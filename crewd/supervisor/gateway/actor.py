@@ -7,13 +7,14 @@ Rule 2: the work of one turn is bounded per side, so that a flood of one peer de
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from crewd import __version__
-from crewd.actors import Actor, Lane
+from crewd.actors import Actor, ActorSystem, Lane
+from crewd.actors.watchdog import WARN_SECONDS
 from crewd.protocol import codec
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
@@ -420,7 +421,7 @@ class Gateway(Actor):
                 case _, Resolved(run, task):
                     self._resolved(asked, run.id, task)
                 case "reply", rq.DoctorReply():
-                    self._send(caller, self._examined(reply))
+                    self._send(caller, self._examined(asked.request, reply))
                 case _:
                     self._send(caller, reply)
         except CrewdError as error:
@@ -460,22 +461,29 @@ class Gateway(Actor):
         else:
             self._front(cm.Command(caller, request, receipt.run, receipt.task))
 
-    def _examined(self, reply: rq.DoctorReply) -> rq.DoctorReply:
-        now = self.context.now()
+    def _examined(self, request: rq.Request, reply: rq.DoctorReply) -> rq.DoctorReply:
+        now, system = self.context.now(), self.context.system
         silent = [w for w in self._workers.values() if now - w.heard_at > 5 * self._services.config.heartbeat_seconds]
         findings = [f"worker {w.task} has been silent for {now - w.heard_at:.0f} s" for w in silent]
+        findings += [f"actor {ref} is stuck: its thread does not come back" for ref in system.stuck]
+        for busy in (dispatcher.busy for dispatcher in system.dispatchers()):
+            if busy.actor is not None and now - busy.since > WARN_SECONDS:
+                findings.append(f"actor {busy.actor.ref} has been busy for {now - busy.since:.1f} s")
         counts: dict[str, int | float | str] = {
             "clients": len(self._clients),
             "workers_connected": len(self._workers),
             "runs_live": len(self._services.directory.runs),
-            "actors": len(self.context.system.alive()),
+            "actors": len(system.alive()),
             "waits": len(self._waits),
             "subscriptions": len(self._feeds),
         }
+        actors = isinstance(request, rq.Doctor) and request.actors
         return rq.DoctorReply(
             healthy=reply.healthy and not findings,
             findings=(*reply.findings, *findings, *lacks()),
             counts={**reply.counts, **counts},
+            actors=_measured(system) if actors else (),
+            busy=tuple(rq.BusyActor(str(t.ref), t.seconds, t.stack) for t in system.long_turns) if actors else (),
         )
 
     # -- answers ------------------------------------------------------------------------------------------------
@@ -611,6 +619,10 @@ class Gateway(Actor):
             self._waits.drop(caller.identity)
             self._feeds.drop(caller.identity)
         return sent
+
+
+def _measured(system: ActorSystem) -> tuple[rq.ActorsOfClass, ...]:
+    return tuple(rq.ActorsOfClass(**asdict(each)) for each in system.measure())
 
 
 def _digest(content: bytes) -> str:
