@@ -36,7 +36,7 @@ from crewd.store.overlay import FLUSH_SECONDS, Overlay
 if TYPE_CHECKING:
     from crewd.actors.timers import Timer
     from crewd.clock import Clock
-    from crewd.store.database import Database, ReadOnly
+    from crewd.store.ports import Reading, Writing
 
 RETRY_SECONDS = 0.5
 """Between two tries on a disk that refuses."""
@@ -61,8 +61,8 @@ class StoreActor(Actor):
 
     def __init__(
         self,
-        open_database: Callable[[], Database],
-        open_reader: Callable[[], ReadOnly],
+        open_database: Callable[[], Writing],
+        open_reader: Callable[[], Reading],
         clock: Clock,
         overlay: Overlay,
         listener: Callable[[], Ref[Any] | None],

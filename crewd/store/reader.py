@@ -31,8 +31,8 @@ from crewd.store.messages import Answer, Read, Resolve, Resolved
 from crewd.store.rebuild import rebuild
 
 if TYPE_CHECKING:
-    from crewd.store.database import ReadOnly
     from crewd.store.overlay import Overlay
+    from crewd.store.ports import Reading
 
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
 _PREFIX_MIN = 4
@@ -41,7 +41,7 @@ _PREFIX_MIN = 4
 class Reader(Actor):
     """Answers `Read` and `Resolve`. Decides nothing."""
 
-    def __init__(self, open_reader: Callable[[], ReadOnly], overlay: Overlay) -> None:
+    def __init__(self, open_reader: Callable[[], Reading], overlay: Overlay) -> None:
         super().__init__()
         self._open = open_reader
         self._overlay = overlay

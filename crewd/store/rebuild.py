@@ -9,7 +9,7 @@ from crewd.store.database import TABLES
 from crewd.store.fold import fold
 
 if TYPE_CHECKING:
-    from crewd.store.database import ReadOnly
+    from crewd.store.ports import Reading
 
 PAGE = 2_000
 """Events read at a time."""
@@ -17,7 +17,7 @@ DIFFERENCES_MAX = 20
 """Differences named in words; more are only counted."""
 
 
-def rebuild(database: ReadOnly) -> tuple[list[str], int]:
+def rebuild(database: Reading) -> tuple[list[str], int]:
     """The differences between the rows and the fold of the log (none: empty), and how many events were folded.
 
     Reads one snapshot. Raises InvariantError if the log itself cannot be folded.

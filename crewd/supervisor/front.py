@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from crewd import __version__
@@ -46,7 +45,7 @@ class Front(Actor):
         self._journal: Journal[Callable[[], None]] = Journal(
             self.ref, lambda: directory.part(STORE), lambda effect: effect(), lambda _: False
         )
-        self._journal.record([Draft(DaemonStarted(pid=os.getpid(), version=__version__))], [])
+        self._journal.record([Draft(DaemonStarted(pid=self._services.pid, version=__version__))], [])
         directory.part(STORE).tell(LoadLive(self.ref))
 
     def on_stop(self) -> None:

@@ -92,7 +92,8 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.actors import ActorSystem, BrainDispatcher, ChildSpec, Lane, LongTurn, Watchdog
     from crewd.actors.exits import SHUTDOWN, STUCK
     from crewd.protocol.hands import Retire
-    from crewd.protocol.ids import IdSource
+    from crewd.protocol.ids import EVENT, IdSource
+    from crewd.store.database import Database, ReadOnly
     from crewd.supervisor import commands as cm
     from crewd.supervisor.config import load_config
     from crewd.supervisor.directory import FRONT, GUARDIAN, Directory
@@ -117,10 +118,21 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
 
     system = ActorSystem(clock, chance, brain, wake=poller.wake, reporter=report)
     services = Services(
-        clock, IdSource(clock, chance), Tokens(load_secret(home.root / "secret", chance)), home, config, Directory()
+        clock,
+        IdSource(clock, chance),
+        Tokens(load_secret(home.root / "secret", chance)),
+        home,
+        config,
+        Directory(),
+        os.getpid(),
     )
     port = UnixHands(home, config, poller)
-    ports = Ports(ZmqWire(home, poller), port, home.database)
+    ports = Ports(
+        ZmqWire(home, poller),
+        port,
+        lambda: Database(home.database, services.ids.next(EVENT)),
+        lambda: ReadOnly(home.database),
+    )
 
     def stopped() -> None:
         logger.info("no run is live: the guardian retires")

@@ -22,3 +22,4 @@ class Services:
     home: Home
     config: Config
     directory: Directory
+    pid: int

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crewd.actors import ChildSpec, Intensity, Strategy, Supervisor
-from crewd.protocol.ids import EVENT
 from crewd.store.actor import StoreActor
-from crewd.store.database import Database, ReadOnly
 from crewd.store.overlay import Overlay
 from crewd.store.reader import Reader
 from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, READER, RUNS, STORE
@@ -19,6 +16,7 @@ from crewd.supervisor.gateway.actor import Gateway
 from crewd.supervisor.hands import GuardianLink, Hands
 
 if TYPE_CHECKING:
+    from crewd.store.ports import Reading, Writing
     from crewd.supervisor.gateway.wire import Wire
     from crewd.supervisor.services import Services
 
@@ -29,7 +27,8 @@ class Ports:
 
     wire: Wire
     hands: Hands
-    database: Path
+    database: Callable[[], Writing]
+    reader: Callable[[], Reading]
 
 
 class _Entered(Supervisor):
@@ -49,10 +48,10 @@ class _Entered(Supervisor):
 
 
 class _EnteredStore(StoreActor):
-    def __init__(self, services: Services, database: Path, overlay: Overlay) -> None:
+    def __init__(self, services: Services, ports: Ports, overlay: Overlay) -> None:
         super().__init__(
-            lambda: Database(database, services.ids.next(EVENT)),
-            lambda: ReadOnly(database),
+            ports.database,
+            ports.reader,
             services.clock,
             overlay,
             lambda: services.directory.parts.get(GATEWAY),
@@ -69,8 +68,8 @@ class _EnteredStore(StoreActor):
 
 
 class _EnteredReader(Reader):
-    def __init__(self, services: Services, database: Path, overlay: Overlay) -> None:
-        super().__init__(lambda: ReadOnly(database), overlay)
+    def __init__(self, services: Services, ports: Ports, overlay: Overlay) -> None:
+        super().__init__(ports.reader, overlay)
         self._services = services
 
     def on_start(self) -> None:
@@ -87,8 +86,8 @@ def root(services: Services, ports: Ports, on_stopped: Callable[[], None]) -> Su
     overlay = Overlay()
     return Supervisor(
         [
-            ChildSpec(STORE, lambda: _EnteredStore(services, ports.database, overlay), pinned=True),
-            ChildSpec(READER, lambda: _EnteredReader(services, ports.database, overlay), pinned=True),
+            ChildSpec(STORE, lambda: _EnteredStore(services, ports, overlay), pinned=True),
+            ChildSpec(READER, lambda: _EnteredReader(services, ports, overlay), pinned=True),
             ChildSpec(GUARDIAN, lambda: GuardianLink(services, ports.hands)),
             ChildSpec(GATEWAY, lambda: Gateway(services, ports.wire)),
             ChildSpec(RUNS, lambda: _Entered(services, RUNS), shutdown_seconds=30.0),

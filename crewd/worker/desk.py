@@ -101,12 +101,15 @@ class Desk:
         with self._condition:
             self._proposed, self._granted = True, False
 
-    def wait_verdict(self) -> bool:
-        """Wait for the answer to the proposal: True if granted, False if there is more to do. Raises Cancelled."""
+    def wait_verdict(self, seconds: float | None = None) -> bool | None:
+        """Wait for the answer to the proposal: True if granted, False if there is more to do, None when the time has passed.
+
+        Raises Cancelled.
+        """
         with self._condition:
-            self._condition.wait_for(lambda: not self._proposed or self.token.cancelled)
+            answered = self._condition.wait_for(lambda: not self._proposed or self.token.cancelled, seconds)
             self.token.check()
-            return self._granted
+            return self._granted if answered else None
 
     def wait_durable(self, seconds: float | None = None) -> bool:
         """Wait until every report is durable."""

@@ -53,9 +53,9 @@ def host_main(path: Path) -> int:
 
 def _host_command(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker) -> Outcome:
     capabilities = ("steer",) if bootstrap.worker.stdin == "lines" else ()
-    link = Link(bootstrap, capabilities, clock, waker)
+    link = Link(bootstrap, capabilities, desk, clock, waker)
     hear_term(desk.token, interrupt=False)
-    link.start(desk)
+    link.start()
     return _say(run_command(bootstrap, desk), bootstrap, desk, link)
 
 
@@ -64,13 +64,13 @@ def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Wake
         function = load(bootstrap.worker.call)
     except BaseException as error:  # noqa: BLE001 (user code runs at import)
         traceback.print_exc()
-        link = Link(bootstrap, (), clock, waker)
-        link.start(desk)
+        link = Link(bootstrap, (), desk, clock, waker)
+        link.start()
         text = clip(f"{type(error).__name__}: {error}", NOTE_CHARS_MAX)
         return _say(Outcome(outcome="failed", reason="raised", error=text), bootstrap, desk, link)
-    link = Link(bootstrap, capabilities_of(function), clock, waker)
+    link = Link(bootstrap, capabilities_of(function), desk, clock, waker)
     context = Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
-    link.start(desk)
+    link.start()
     hear_term(desk.token, interrupt=True)
     outcome = run_call(function, bootstrap, context)
     hear_term(desk.token, interrupt=False)  # what follows must not be cut short: last words, goodbye

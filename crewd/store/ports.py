@@ -1,0 +1,113 @@
+"""What the store's actors need of a disk. The real body is `database`; `crewd.testing` has a simulated one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from crewd.protocol.events import Event
+from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
+from crewd.store.fold import Row
+
+R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow)
+
+
+class Writing(Protocol):
+    """The one writer. `commit` raises StoreUnavailable when the disk refuses; then nothing was written."""
+
+    store_id: str
+
+    def last_seq(self) -> int:
+        """The seq of the last event; 0 if there is none."""
+        ...
+
+    def last_seq_of(self, run: str) -> int:
+        """The seq of the run's last event; 0 if there is none."""
+        ...
+
+    def row(self, kind: type[R], key: str) -> R | None:
+        """One row."""
+        ...
+
+    def latest(self, key: str) -> bytes | None:
+        """One coalesced value as it is on disk."""
+        ...
+
+    def run_named(self, name: str) -> bool:
+        """Whether a run of this name exists."""
+        ...
+
+    def commit(
+        self,
+        events: Sequence[Event],
+        rows: Iterable[tuple[str, str, Row]],
+        latest: Iterable[tuple[str, bytes | None]],
+    ) -> None:
+        """Write events, rows (run, key, row) and coalesced values (None deletes) in one transaction, synced to disk."""
+        ...
+
+    def close(self) -> None:
+        """Give it back."""
+        ...
+
+
+class Reading(Protocol):
+    """A reader. What it shows is committed, and may be older than what the store's actor holds."""
+
+    store_id: str
+
+    def snapshot(self) -> None:
+        """Begin to see the database as it is now, until `release`."""
+        ...
+
+    def release(self) -> None:
+        """See what is new again."""
+        ...
+
+    def row(self, kind: type[R], key: str) -> R | None:
+        """One row."""
+        ...
+
+    def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
+        """The rows of one run, in the order in which they were made."""
+        ...
+
+    def rows_with(self, kind: type[R], status: str, limit: int) -> list[R]:
+        """Rows of all runs in one status, oldest first."""
+        ...
+
+    def all_rows(self, kind: type[Row]) -> Iterator[tuple[str, Row]]:
+        """Every row with its key."""
+        ...
+
+    def runs(self, *, ended: bool, limit: int) -> list[RunRow]:
+        """Runs, newest first."""
+        ...
+
+    def runs_matching(self, text: str, limit: int) -> list[RunRow]:
+        """Runs whose id is `text`, else whose name is (newest first), else whose id begins or ends with it."""
+        ...
+
+    def events(self, *, after: int, run: str, limit: int) -> list[Event]:
+        """Events after `after`, of one run or (with an empty `run`) of all, in order."""
+        ...
+
+    def latest(self, prefix: str) -> dict[str, bytes]:
+        """Coalesced values whose key begins with `prefix`."""
+        ...
+
+    def last_seq(self) -> int:
+        """The seq of the last event."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Rows per table."""
+        ...
+
+    def check(self) -> str:
+        """The disk's own word on the file: `ok`, or what is wrong."""
+        ...
+
+    def close(self) -> None:
+        """Give it back."""
+        ...

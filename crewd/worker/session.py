@@ -1,0 +1,139 @@
+"""The worker's side of the protocol without a socket: what to say now, what was heard, when to speak next.
+
+Rule: nothing is lost in between. On every new connection the worker says hello, hears which of its reports are durable,
+and sends the others again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crewd.protocol import codec
+from crewd.protocol.errors import PeerError
+from crewd.protocol.reports import (
+    Ack,
+    CancelOrder,
+    Deliver,
+    FromWorker,
+    Heartbeat,
+    ProgressReport,
+    StopDeferred,
+    StopGranted,
+    WorkerError,
+    WorkerHello,
+    WorkerWelcome,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from crewd.clock import Clock
+    from crewd.worker.desk import Desk
+
+HELLO_SECONDS = 0.5
+"""Between two hellos while nobody has answered."""
+HELLOS_PER_CONNECTION = 10
+"""After this many without an answer the connection is made anew: a ROUTER that still holds an old connection of this
+identity ignores a newer one for ever."""
+PROGRESS_SECONDS = 0.1
+"""Progress is sampled: what comes faster is merged, the last one wins (C9)."""
+
+
+class Session:
+    """See the module's text. `heard`, `speak` and the rest belong to one thread; `progress` and `beat` to the code's."""
+
+    def __init__(self, hello: WorkerHello, desk: Desk, clock: Clock) -> None:
+        self._hello = hello
+        self._desk = desk
+        self._clock = clock
+        self._welcomed = False
+        self._refused = False
+        self._progress: ProgressReport | None = None
+        self._beats = 0
+        self._heartbeat_seconds = 2.0
+        self._next_hello = 0.0
+        self._hellos = 0
+        self._next_beat = 0.0
+        self._next_progress = 0.0
+
+    def progress(self, report: ProgressReport) -> None:
+        """Send this sample soon."""
+        self._progress = report
+        self._beats = report.beats
+
+    def beat(self, beats: int) -> None:
+        """The code gave a sign of life."""
+        self._beats = beats
+
+    def connected(self) -> None:
+        """There is a new connection: say hello at once."""
+        self._welcomed = False
+        self._next_hello = 0.0
+
+    def disconnected(self) -> None:
+        """The connection is gone; what was in flight may be."""
+        self._welcomed = False
+
+    def wants_connection(self) -> bool:
+        """Whether the connection should be made anew, because nobody has answered on it for long. True once."""
+        if not self._welcomed and self._hellos >= HELLOS_PER_CONNECTION:
+            self._hellos = 0
+            return True
+        return False
+
+    def next_due(self) -> float:
+        """When to speak next if nothing happens before (monotonic)."""
+        due = self._next_beat if self._welcomed else self._next_hello
+        return min(due, self._next_progress) if self._welcomed and self._progress is not None else due
+
+    def hear(self, frames: Sequence[bytes]) -> None:
+        """Take a message in; one that cannot be read is of a newer crewd and changes nothing."""
+        try:
+            order = codec.to_worker.decode(frames).body
+        except PeerError:
+            return
+        match order:
+            case WorkerWelcome(reports, heartbeat_seconds):
+                self._welcomed, self._hellos = True, 0
+                self._heartbeat_seconds = heartbeat_seconds
+                self._next_beat = self._clock.monotonic() + heartbeat_seconds
+                self._desk.heard_welcome(reports)
+            case Deliver():
+                self._desk.heard_message(order)
+            case Ack(upto):
+                self._desk.heard_ack(upto)
+            case StopGranted():
+                self._desk.heard_verdict(granted=True)
+            case StopDeferred():
+                self._desk.heard_verdict(granted=False)
+            case CancelOrder():
+                self._desk.heard_cancel(order)
+            case WorkerError(error):
+                self._welcomed = False
+                if error.code == "not_permitted":
+                    self._refused = True
+                    self._desk.token.cancel("not_permitted", 0.0)
+
+    def speak(self, send: Callable[[FromWorker], bool]) -> None:
+        """Say all that is due. `send` is False when the message was not taken; then the worker says hello again, later."""
+        now = self._clock.monotonic()
+        if self._refused:
+            return
+        if not self._welcomed:
+            if now >= self._next_hello:
+                self._next_hello = now + HELLO_SECONDS
+                self._hellos += 1
+                send(self._hello)
+            return
+        for report in self._desk.unsent():
+            if not send(report):
+                self.connected()
+                return
+        if self._progress is not None and now >= self._next_progress:
+            progress, self._progress = self._progress, None
+            self._next_progress = now + PROGRESS_SECONDS
+            self._next_beat = now + self._heartbeat_seconds
+            send(progress)
+        if now >= self._next_beat:
+            self._next_beat = now + self._heartbeat_seconds
+            send(Heartbeat(beats=self._beats))
