@@ -90,7 +90,8 @@ class Crew:
 
     async def _greet_often(self) -> None:
         while True:
-            await self._socket.send_multipart(self._talk.hello())
+            for frames in self._talk.beat():
+                await self._socket.send_multipart(frames)
             await asyncio.sleep(HELLO_SECONDS if self._talk.incarnation else 0.2)
 
     async def greet(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound on what is answered, not on the call)

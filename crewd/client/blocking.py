@@ -62,7 +62,8 @@ class Connection:
         now = self.clock.monotonic()
         if now >= self._next_hello:
             self._next_hello = now + hello_seconds
-            self._send(self.talk.hello())
+            for frames in self.talk.beat():
+                self._send(frames)
         wait = min(timeout, max(0.0, self._next_hello - now))
         if self._socket.poll(int(wait * 1000) + 1 if wait > 0 else 0):
             self._heard_at = self.clock.monotonic()

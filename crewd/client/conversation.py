@@ -1,7 +1,8 @@
 """A client's side of the protocol without a socket: requests out, replies in, subscriptions, and a new start after a restart.
 
 Rule: while anything is waited for, the client says hello now and then. A `Welcome` of another incarnation means that crewd
-was restarted: everything open is asked again, with the same ids, and feeds go on after the last event seen.
+was restarted: everything open is asked again, with the same ids, and feeds go on after the last event seen. Also without
+one it is asked again every few hellos, for a connection that breaks loses what is in flight and nobody says so.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from crewd.protocol import requests as rq
 from crewd.protocol.errors import PeerError
 
 if TYPE_CHECKING:
+    from crewd.protocol.events import Event
     from crewd.protocol.ids import IdSource
 
 HELLO = "hello"
 HELLO_SECONDS = 1.0
 """Between two hellos while something is waited for."""
+AGAIN_BEATS = 5
+"""Everything open is asked again with every so many hellos. All requests may be repeated: they carry ids."""
 NOTES_MAX = 100_000
 """Notes of a subscription that nobody has read; more ends it with an error, for nothing may be skipped."""
 
@@ -32,6 +36,7 @@ class Conversation:
     def __init__(self, owner: str, software: str, ids: IdSource) -> None:
         self._hello = rq.Hello(owner=owner, software=software)
         self._ids = ids
+        self._beats = 0
         self.incarnation = ""
         self.open: dict[str, rq.Request] = {}
         self.replies: dict[str, rq.Reply] = {}
@@ -40,6 +45,15 @@ class Conversation:
     def hello(self) -> list[bytes]:
         """The frames that say who is here."""
         return codec.requests.encode(HELLO, self._hello)
+
+    def beat(self) -> list[list[bytes]]:
+        """What a client that waits says every `HELLO_SECONDS`."""
+        self._beats += 1
+        again = self._again() if self._beats % AGAIN_BEATS == 0 else []
+        return [self.hello(), *again]
+
+    def _again(self) -> list[list[bytes]]:
+        return [codec.requests.encode(key, request) for key, request in self.open.items()]
 
     def ask(self, request: rq.Request) -> tuple[str, list[bytes]]:
         """A new request: its id and frames. It stays open until `take` or `forget`."""
@@ -74,7 +88,7 @@ class Conversation:
             return []
         again = self.incarnation not in {"", reply.incarnation}
         self.incarnation = reply.incarnation
-        return [codec.requests.encode(key, request) for key, request in self.open.items()] if again else []
+        return self._again() if again else []
 
     def _note(self, key: str, note: rq.EventNote | rq.ProgressNote) -> list[list[bytes]]:
         feed = self.notes.get(key)
@@ -84,6 +98,8 @@ class Conversation:
         if isinstance(note, rq.EventNote):
             if note.event.seq <= request.after:
                 return []
+            if not follows(note.event, request):
+                return [codec.requests.encode(key, request)]  # what came before it was lost with a connection
             self.open[key] = msgspec.structs.replace(request, after=note.event.seq)
         if len(feed) < NOTES_MAX:
             feed.append(note)
@@ -98,3 +114,8 @@ class Conversation:
         self.open.pop(key, None)
         self.replies.pop(key, None)
         self.notes.pop(key, None)
+
+
+def follows(event: Event, request: rq.Subscribe) -> bool:
+    """Whether nothing is missing between the last event seen (`after`) and this one."""
+    return event.parent <= request.after if request.target else event.seq == request.after + 1

@@ -90,6 +90,12 @@ class AttemptFinishing(msgspec.Struct, frozen=True, tag="attempt.finishing"):
     report: int = 0
 
 
+class ReportTaken(msgspec.Struct, frozen=True, tag="attempt.report_taken"):
+    """A report that changed nothing else was taken: its number must not be asked for again."""
+
+    report: int = 0
+
+
 class AttemptCancelRequested(msgspec.Struct, frozen=True, tag="attempt.cancel_requested"):
     """A cancel reached the attempt's controller; later steers are refused."""
 
@@ -219,7 +225,7 @@ class DaemonStarted(msgspec.Struct, frozen=True, tag="daemon.started"):
 Body = (
     RunCreated | RunStarted | RunCancelRequested | RunEnded | TaskCancelRequested | TaskEnded | AttemptReserved
     | AttemptStarting | AttemptStarted | AttemptReady | AttemptFinishing | AttemptCancelRequested | AttemptOutcome
-    | AttemptEnded | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | AskOpened | AskClosed
+    | AttemptEnded | ReportTaken | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | AskOpened | AskClosed
     | OperationOpened | OperationClosed | ArtifactRecorded | GuardianLost | DaemonStarted
 )  # fmt: skip
 

@@ -72,10 +72,14 @@ class Confirm(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """What of this worker? Answered by `Started`, `Exited` or `Gone`; nothing yet if it is about to be born."""
+    """What of this worker? Answered by `Started`, `Exited` or `Gone`; nothing yet if it is about to be born.
+
+    `number` comes back in a `Gone`: one that answers an older question says nothing about a spawn ordered after it.
+    """
 
     task: str
     epoch: int
+    number: int = 0
 
 
 class Retire(msgspec.Struct, frozen=True):
@@ -111,10 +115,14 @@ class Exited(msgspec.Struct, frozen=True):
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """The guardian knows no such worker and, on this machine, no process carries its marker."""
+    """The guardian knows no such worker and, on this machine, no process carries its marker.
+
+    `number` is the `Query`'s; None answers an `End`.
+    """
 
     task: str
     epoch: int
+    number: int | None = None
 
 
 class Attached(msgspec.Struct, frozen=True):

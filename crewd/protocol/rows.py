@@ -32,6 +32,12 @@ class CancelInfo(msgspec.Struct, frozen=True):
     requested_at: float = 0.0
 
 
+def faster(new: CancelInfo, old: CancelInfo) -> bool:
+    """Whether a second cancel makes the end come sooner: that is all it can do."""
+    seconds = {"now": -1.0}
+    return seconds.get(new.mode, new.grace_seconds) < seconds.get(old.mode, old.grace_seconds)
+
+
 class Undelivered(msgspec.Struct, frozen=True):
     """A message that was accepted and never applied, as the run's terminal event lists it."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crewd.actors import Actor, Lane, Ref
-from crewd.protocol.errors import Conflict, CrewdError, InvariantError, StoreUnavailable
+from crewd.protocol.errors import Conflict, CrewdError, InvariantError, Refused, StoreUnavailable
 from crewd.protocol.events import Draft, Event, RunCreated
 from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
 from crewd.store.cache import Cache
@@ -20,11 +20,13 @@ from crewd.store.messages import (
     Append,
     Committed,
     Delayed,
+    Guard,
     Known,
     LiveRun,
     LiveRuns,
     Load,
     LoadLive,
+    NewAttempt,
     NewMessage,
     NewRun,
     Published,
@@ -125,6 +127,8 @@ class StoreActor(Actor):
             return
         if self._batch or (self._flush is None and self._overlay.waiting):
             self._commit()
+        elif self._flush is None:
+            self._failing = False  # whatever was refused, nothing waits for this disk any more
         if self._loads and not self._failing:
             for load in self._loads:
                 self._answer(load)
@@ -150,7 +154,7 @@ class StoreActor(Actor):
     def _refuse_admissions(self) -> None:
         kept: list[Append] = []
         for append in self._batch:
-            if append.guard is None:
+            if not isinstance(append.guard, NewMessage | NewRun):
                 kept.append(append)
             else:
                 error = StoreUnavailable("the disk is full or failing: no new work is admitted", hint="free disk space")
@@ -226,10 +230,14 @@ class StoreActor(Actor):
             at=self._clock.wall(), body=draft.body,
         )  # fmt: skip
 
-    def _check(self, guard: NewMessage | NewRun | None, requests: list[tuple[str, bytes | None]]) -> Known | Rejected | None:
+    def _check(self, guard: Guard | None, requests: list[tuple[str, bytes | None]]) -> Known | Rejected | None:
         match guard:
             case None:
                 return None
+            case NewAttempt(run, task):
+                run_row, task_row = self._cache.get(RunRow, run), self._cache.get(TaskRow, task)
+                cancel = (run_row and run_row.cancel) or (task_row and task_row.cancel)
+                return Rejected(0, Refused("the run was cancelled", reason=cancel.reason)) if cancel else None
             case NewMessage(key, digest):
                 row = self._cache.get(MessageRow, key)
                 if row is None:

@@ -96,6 +96,8 @@ def fold(rows: Table, event: ev.Event) -> None:
             _artifact(rows, event, body)
         case ev.GuardianLost() | ev.DaemonStarted():
             return
+        case ev.ReportTaken():
+            pass  # all that it says is its number, below
         case _:
             assert_never(body)
     report = getattr(body, "report", 0)

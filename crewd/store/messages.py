@@ -32,13 +32,27 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True)
+class NewAttempt:
+    """Append only if neither the run nor the task was cancelled: nothing starts after a tombstone.
+
+    Not an admission: when the disk is full, it waits. Refused with the cancel's reason in the error's values.
+    """
+
+    run: str
+    task: str
+
+
+Guard = NewMessage | NewRun | NewAttempt
+
+
+@dataclass(frozen=True, slots=True)
 class Append:
-    """Make these events durable, all or none. `guard` marks an admission: new work, refused when the disk is full."""
+    """Make these events durable, all or none. A `guard` for a message or run marks new work, refused when the disk is full."""
 
     drafts: tuple[Draft, ...]
     reply_to: Ref[Any]
     token: int
-    guard: NewMessage | NewRun | None = None
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True, slots=True)

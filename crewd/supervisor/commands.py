@@ -124,6 +124,11 @@ class GuardianSays:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardianAttached:
+    """A guardian is there, perhaps a new one: each controller asks it about its worker."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunOver:
     """A run's terminal event is durable."""
 

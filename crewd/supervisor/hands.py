@@ -1,6 +1,6 @@
 """The guardian link: crewd's end of the unix socket. Starts a guardian when there is none, and attaches again when it dies.
 
-Rule: births wait here while no guardian is attached; every other order is said again then, for each attempt is asked about.
+Rule: births wait here while no guardian is attached; every other order is said again then, for each controller asks.
 """
 
 from __future__ import annotations
@@ -254,8 +254,8 @@ class GuardianLink(Actor):
                 waiting, self._waiting = self._waiting, []
                 for order in waiting:
                     self._write(order)
-                for task, epoch in self._services.directory.attempts:
-                    self._write(hands.Query(task=task, epoch=epoch))
+                for controller in self._services.directory.attempts.values():
+                    controller.offer(cm.GuardianAttached(), lane=Lane.CONTROL)
             case hands.Started(task, epoch) | hands.Exited(task, epoch) | hands.Gone(task, epoch):
                 controller = self._services.directory.attempts.get((task, epoch))
                 if controller is not None:
@@ -279,7 +279,7 @@ class GuardianLink(Actor):
             self._retiring = True
         if self._attached:
             self._write(order)
-        elif isinstance(order, hands.Spawn | hands.Query | hands.Retire):
+        elif isinstance(order, hands.Spawn | hands.Retire):
             self._waiting.append(order)
 
     def _write(self, order: hands.Order) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from crewd.actors import Ref
 from crewd.protocol.events import Draft
-from crewd.store.messages import Append, Committed, Delayed, Known, NewMessage, NewRun, Rejected
+from crewd.store.messages import Append, Committed, Delayed, Guard, Known, Rejected
 
 E = TypeVar("E")
 
@@ -42,7 +42,7 @@ class Journal(Generic[E]):
         drafts: Sequence[Draft],
         effects: Sequence[E],
         *,
-        guard: NewMessage | NewRun | None = None,
+        guard: Guard | None = None,
         refused: Callable[[Known | Rejected], None] | None = None,
     ) -> None:
         """Make `drafts` durable, then perform `effects`. With a guard, `refused` is called instead if nothing was written."""

@@ -18,21 +18,22 @@ class VirtualClock:
 
     def __init__(self, start: float = 1_000.0) -> None:
         self.now = start
+        self.shift = 0.0
 
     def monotonic(self) -> float:
         """See `crewd.clock.Clock`."""
         return self.now
 
     def wall(self) -> float:
-        """Seconds since 1970, moving with `monotonic`."""
-        return 1_700_000_000.0 + self.now
+        """Seconds since 1970, moving with `monotonic`; a change of `shift` is a jump of the wall clock."""
+        return 1_700_000_000.0 + self.now + self.shift
 
 
 class Scheduler:
     """A system whose every actor, pinned or not, takes its turns from `step`."""
 
-    def __init__(self, chance: Chance | None = None) -> None:
-        self.clock = VirtualClock()
+    def __init__(self, chance: Chance | None = None, clock: VirtualClock | None = None) -> None:
+        self.clock = clock or VirtualClock()
         self.ready: list[Actor] = []
         self.ends: list[tuple[str, int, ExitReason]] = []
         self.inside = False

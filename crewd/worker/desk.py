@@ -89,6 +89,11 @@ class Desk:
         with self._condition:
             self._open_asks.add(ask)
 
+    def answered(self, ask: str) -> bool:
+        """Whether the answer is here."""
+        with self._condition:
+            return ask in self._answers
+
     def wait_answer(self, ask: str, seconds: float | None) -> Deliver | None:
         """Wait for the answer; None when the time has passed or the token has fired. Closes the question."""
         with self._condition:

@@ -12,9 +12,10 @@ from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, Refused
 from crewd.protocol.events import AttemptEnded, AttemptStarted, Draft
+from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Receipt
 from crewd.protocol.workflow import Step
-from crewd.store.messages import Committed, Delayed, Known, NewMessage, Put, Rejected
+from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, STORE
@@ -51,12 +52,23 @@ class Controller(Actor):
             self.ref, lambda: directory.part(STORE), self._perform, self._is_urgent
         )
         if self._fresh:
-            self._feed(at.Reserve(str(self._services.home.attempt(*key))))
+            self._reserve()
         else:
             self._feed(at.Resume())
         for mail in self._state.mailbox.mails:
             if mail.expires_at is not None:
                 self._perform(at.AlarmAt(mail.expires_at))
+
+    def _reserve(self) -> None:
+        task, epoch = self._state.task, self._state.epoch
+        self._state, decision = at.decide(self._state, at.Reserve(str(self._services.home.attempt(task, epoch))))
+
+        def refused(answer: Known | Rejected) -> None:
+            reason = answer.error.values.get("reason") if isinstance(answer, Rejected) else None
+            self._feed(at.NotReserved(str(reason or CancelReason.CALLER_CANCELLED)))
+
+        drafts = [Draft(body, self._run.id, task, epoch, "", "crewd") for body in decision.events]
+        self._journal.record(drafts, decision.effects, guard=NewAttempt(self._run.id, task), refused=refused)
 
     def on_stop(self) -> None:
         """Leave the directory."""
@@ -95,6 +107,8 @@ class Controller(Actor):
                 self._feed(at.Reported(report, self._services.clock.wall()))
             case cm.GuardianSays(notice):
                 self._hear_guardian(notice)
+            case cm.GuardianAttached():
+                self._feed(at.GuardianBack())
             case cm.Tick(due):
                 self._alarms.pop(due, None)
                 self._feed(at.Due(self.context.now()))
@@ -113,8 +127,8 @@ class Controller(Actor):
                 self._feed(at.Started(body))
             case hands.Exited():
                 self._feed(at.Ended(notice, _words(notice.last_words), self._services.clock.wall()))
-            case hands.Gone():
-                self._feed(at.Unknown(self.context.now()))
+            case hands.Gone(_, _, number):
+                self._feed(at.Unknown(self.context.now(), number))
             case _:
                 assert_never(notice)
 
@@ -162,8 +176,8 @@ class Controller(Actor):
         match effect:
             case at.SpawnWorker():
                 self._order(hands.Spawn(bootstrap=self._bootstrap()))
-            case at.AskGuardian():
-                self._order(hands.Query(task=task, epoch=epoch))
+            case at.AskGuardian(number):
+                self._order(hands.Query(task=task, epoch=epoch, number=number))
             case at.EndWorker(grace_seconds, term_seconds):
                 self._order(hands.End(task=task, epoch=epoch, grace_seconds=grace_seconds, term_seconds=term_seconds))
             case at.Confirm():

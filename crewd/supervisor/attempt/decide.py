@@ -29,7 +29,7 @@ from crewd.protocol.limits import (
 from crewd.protocol.reasons import FailureReason, RefusalReason
 from crewd.protocol.receipts import Level, Outcome
 from crewd.protocol.redact import clip
-from crewd.protocol.rows import CancelInfo
+from crewd.protocol.rows import CancelInfo, faster
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, AttemptStatus
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
 
@@ -63,6 +63,8 @@ class Attempt:
     start_by: float | None = None
     start_failed: bool = False
     pid: int | None = None
+    questions: int = 0
+    questions_before_spawn: int = 0
 
     @property
     def over(self) -> bool:
@@ -88,8 +90,20 @@ class Reserved:
 
 
 @dataclass(frozen=True, slots=True)
+class NotReserved:
+    """The run was cancelled before the reservation was durable: the attempt does not exist."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resume:
     """crewd is back and this attempt was not over; the guardian will say what it knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardianBack:
+    """A guardian is attached, perhaps a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +177,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The guardian knows no such worker and no process carries its marker."""
+    """The guardian knows no such worker and no process carries its marker. `number`: of the question, if it answers one."""
 
     at: float
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +191,8 @@ class Due:
 
 
 AttemptEvent = (
-    Reserve | Reserved | Resume | Send | NotAdmitted | Withdraw | Cancel | Connected | Disconnected | Reported | Started
-    | Ended | Unknown | Due
+    Reserve | Reserved | NotReserved | Resume | Send | NotAdmitted | Withdraw | Cancel | Connected | Disconnected | Reported | Started
+    | Ended | Unknown | GuardianBack | Due
 )  # fmt: skip
 
 # -- effects --------------------------------------------------------------------------------------------------------
@@ -191,6 +206,8 @@ class SpawnWorker:
 @dataclass(frozen=True, slots=True)
 class AskGuardian:
     """Let the guardian say what it knows of this worker."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,9 +302,12 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
             return state, Decision((ev.AttemptReserved(directory=directory),), (ReserveDone(),))
         case Reserved(at):
             return _reserved(state, at)
+        case NotReserved(reason):
+            return _not_reserved(state, reason)
         case Resume():
-            state = replace(state, reserved=True, spawned=state.status is not AttemptStatus.RESERVED)
-            return state, Decision(effects=(AskGuardian(),))
+            return _ask_guardian(replace(state, reserved=True, spawned=state.status is not AttemptStatus.RESERVED))
+        case GuardianBack():
+            return _ask_guardian(state)
         case Send():
             return _send(state, event)
         case NotAdmitted(key):
@@ -306,8 +326,8 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
             return _started(state, body)
         case Ended(exited, last_words, wall):
             return _ended(state, exited, last_words, wall)
-        case Unknown(at):
-            return _unknown(state, at)
+        case Unknown(at, number):
+            return _unknown(state, at, number)
         case Due(at):
             return _due(state, at)
         case _:
@@ -349,11 +369,26 @@ def _accepted(send: Send) -> ev.MessageAccepted:
 def _reserved(state: Attempt, at: float) -> Next:
     state = replace(state, reserved=True)
     if state.cancel is not None:
-        return _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
+        state, decision = _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
+        return state, replace(decision, events=(ev.AttemptCancelRequested(cancel=state.cancel), *decision.events))
     start_by = at + START_SECONDS_MAX
-    state = replace(state, spawned=True, status=AttemptStatus.STARTING, start_by=start_by)
+    state = replace(
+        state, spawned=True, status=AttemptStatus.STARTING, start_by=start_by, questions_before_spawn=state.questions
+    )
     # The order to the guardian rests on the reservation, which is durable; that it was given is recorded beside it.
     return state, Decision((ev.AttemptStarting(),), (SpawnWorker(), AlarmAt(start_by)))
+
+
+def _ask_guardian(state: Attempt) -> Next:
+    state = replace(state, questions=state.questions + 1)
+    return state, Decision(effects=(AskGuardian(state.questions),))
+
+
+def _not_reserved(state: Attempt, reason: str) -> Next:
+    """Nothing of the attempt is in the log, so nothing of it ends there; messages that were held for it settle."""
+    box, settled = state.mailbox.settle_rest(state.task, cancelled=True)
+    state = replace(state, mailbox=box, status=AttemptStatus.CANCELLED)
+    return state, Decision(tuple(settled), (TellRun(ev.AttemptEnded(status=AttemptStatus.CANCELLED, reason=reason)),))
 
 
 # -- messages -------------------------------------------------------------------------------------------------------
@@ -439,9 +474,12 @@ def _reported(state: Attempt, report: rp.Report, wall: float) -> Next:
     if report.number != state.reports + 1:
         return state, NOTHING  # a frame before this one was lost; the worker sends both again when it reconnects
     state, decision = _take_report(replace(state, reports=report.number), report, wall)
-    causation = f"report:{report.number}"
+    # What is acknowledged is durable, also if it changed nothing: a controller that comes back must know the number.
     return state, replace(
-        decision, effects=(*decision.effects, Say(rp.Ack(upto=report.number))), causation=decision.causation or causation
+        decision,
+        events=decision.events or (ev.ReportTaken(report=report.number),),
+        effects=(*decision.effects, Say(rp.Ack(upto=report.number))),
+        causation=decision.causation or f"report:{report.number}",
     )
 
 
@@ -578,18 +616,13 @@ def _ladder(cancel: CancelInfo) -> EndWorker:
     return EndWorker(cancel.grace_seconds, TERM_SECONDS_GRACEFUL)
 
 
-def _faster(new: CancelInfo, old: CancelInfo) -> bool:
-    seconds = {"now": -1.0}
-    return seconds.get(new.mode, new.grace_seconds) < seconds.get(old.mode, old.grace_seconds)
-
-
 def _cancel(state: Attempt, cancel: CancelInfo) -> Next:
-    if state.cancel is not None and not _faster(cancel, state.cancel):
+    if state.cancel is not None and not faster(cancel, state.cancel):
         return state, NOTHING
     if state.outcome is not None:  # it has ended by its own word: nothing is left to cancel, its processes go faster
         return state, Decision(effects=(_ladder(cancel),))
-    if not state.reserved:  # the reservation is on its way to the disk: `Reserved` finds the tombstone
-        return replace(state, cancel=cancel), Decision((ev.AttemptCancelRequested(cancel=cancel),))
+    if not state.reserved:  # the reservation is on its way to the disk: `Reserved` or `NotReserved` finds the tombstone
+        return replace(state, cancel=cancel), NOTHING
     if not state.spawned:
         state, decision = _finish(replace(state, cancel=cancel), AttemptStatus.CANCELLED, reason=cancel.reason)
         return state, replace(decision, events=(ev.AttemptCancelRequested(cancel=cancel), *decision.events))
@@ -632,9 +665,9 @@ def _verdict(state: Attempt, exited: Exited) -> tuple[AttemptStatus, str, str]:
     return AttemptStatus.FAILED, FailureReason.VANISHED, f"exit code {code} and no result"
 
 
-def _unknown(state: Attempt, at: float) -> Next:
+def _unknown(state: Attempt, at: float, number: int | None) -> Next:
     """Nobody knows the worker. A reservation is carried out now; a worker that had been started is lost."""
-    if not state.reserved:
+    if not state.reserved or (number is not None and number <= state.questions_before_spawn):
         return state, NOTHING
     if state.cancel is not None:
         return _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)

@@ -108,6 +108,7 @@ class Gateway(Actor):
         self._roles: dict[bytes, rq.Role] = {}
         self._workers: dict[bytes, _Worker] = {}
         self._asked: dict[int, _Asked] = {}
+        self._reading: set[cm.Caller] = set()
         self._token = 0
         self._waits = Waits()
         self._feeds = Feeds()
@@ -287,6 +288,10 @@ class Gateway(Actor):
         )
 
     def _serve(self, caller: cm.Caller, request: rq.Request) -> None:
+        """Carry out a request. A client that waits for long asks again: that changes nothing and is answered once or twice."""
+        self._drop_waits(caller)
+        if caller in self._reading:
+            return
         match request:
             case rq.StartRun():
                 digest = _digest(msgspec.json.encode((request.workflow, request.goal, request.cwd, request.name)))
@@ -301,7 +306,10 @@ class Gateway(Actor):
                 _check_seconds(request.timeout_seconds)
                 self._resolve(caller, target, "await", request)
             case rq.Subscribe(target):
-                if target:
+                feed = self._feeds.get(caller)
+                if feed is not None:
+                    self._rewind(feed, request.after)
+                elif target:
                     self._resolve(caller, target, "subscribe", request)
                 else:
                     self._subscribe(caller, request, "")
@@ -315,6 +323,7 @@ class Gateway(Actor):
                 self._send(caller, rq.Done())
             case _:
                 self._ask(_Asked(caller, request, "reply"))
+                self._reading.add(caller)
 
     def _front(self, command: cm.Command) -> None:
         """To the run if it is live, else to the front. A cancel overtakes everything (R17)."""
@@ -379,6 +388,13 @@ class Gateway(Actor):
         self._send(caller, rq.Subscribed(seq=self._seq))
         self._refill(feed)
 
+    def _rewind(self, feed: Feed, after: int) -> None:
+        """The subscriber has seen less than was sent: a connection broke in between, or it is only asking again."""
+        self._send(feed.caller, rq.Subscribed(seq=self._seq))
+        feed.live = False
+        feed.rewind_to = min(after, feed.after if feed.rewind_to is None else feed.rewind_to)
+        self._refill(feed)
+
     # -- questions to the reader --------------------------------------------------------------------------------
 
     def _ask(self, asked: _Asked) -> None:
@@ -400,6 +416,8 @@ class Gateway(Actor):
 
     def _answered(self, asked: _Asked, reply: rq.Reply | Resolved | CrewdError) -> None:
         caller = asked.caller
+        if asked.purpose == "reply":
+            self._reading.discard(caller)
         try:
             if isinstance(reply, CrewdError):
                 raise reply
@@ -491,7 +509,7 @@ class Gateway(Actor):
     def _respond(self, caller: cm.Caller, reply: cm.Reply) -> None:
         match reply:
             case CrewdError():
-                self._drop_level_waits(caller)
+                self._drop_waits(caller)
                 self._send(caller, rq.ErrorReply(error=reply.info))
             case rq.ReceiptReply(receipt):
                 self._respond_receipt(caller, receipt)
@@ -512,7 +530,7 @@ class Gateway(Actor):
             self._waits.remove(wait)
             self._send(caller, rq.ReceiptReply(receipt=receipt))
 
-    def _drop_level_waits(self, caller: cm.Caller) -> None:
+    def _drop_waits(self, caller: cm.Caller) -> None:
         for wait in self._waits.of_request(caller):
             self._waits.remove(wait)
 
@@ -590,6 +608,8 @@ class Gateway(Actor):
     def _refill(self, feed: Feed) -> None:
         if feed.reading or feed.live:
             return
+        if feed.rewind_to is not None:
+            feed.after, feed.rewind_to = feed.rewind_to, None
         feed.reading, feed.read_at = True, self._seq
         self._ask(_Asked(feed.caller, rq.ListEvents(target=feed.run, after=feed.after), "feed"))
 
@@ -598,6 +618,9 @@ class Gateway(Actor):
         if feed is None:
             return
         feed.reading = False
+        if feed.rewind_to is not None:
+            self._refill(feed)
+            return
         for event in events:
             if not self._feed(feed, event):
                 return

@@ -19,7 +19,7 @@ REFILL_SECONDS = 0.1
 
 @dataclass(slots=True)
 class Feed:
-    """One subscription. `after` is the seq of the last event handed to the wire."""
+    """One subscription. `after` is the seq of the last event handed to the wire; `rewind_to` waits for a read to come back."""
 
     caller: Caller
     run: str
@@ -28,6 +28,7 @@ class Feed:
     live: bool = False
     reading: bool = False
     read_at: int = 0
+    rewind_to: int | None = None
 
     def wants(self, run: str, seq: int) -> bool:
         """Whether a live event is for this feed."""

@@ -57,6 +57,7 @@ class Waits:
     def __init__(self) -> None:
         self._levels: dict[str, list[LevelWait]] = {}
         self._ends: dict[str, list[EndWait]] = {}
+        self._of: dict[Caller, list[LevelWait | EndWait]] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -67,6 +68,7 @@ class Waits:
         if self._count >= WAITS_MAX:
             raise Busy(f"{WAITS_MAX} requests wait already", hint="wait for fewer things at once")
         self._count += 1
+        self._of.setdefault(wait.caller, []).append(wait)
         if isinstance(wait, LevelWait):
             self._levels.setdefault(wait.message, []).append(wait)
         else:
@@ -90,13 +92,10 @@ class Waits:
 
     def of_request(self, caller: Caller) -> list[LevelWait | EndWait]:
         """The waits that one request made."""
-        return [wait for wait in self._all() if wait.caller == caller]
+        return list(self._of.get(caller, ()))
 
     def _all(self) -> list[LevelWait | EndWait]:
-        return [
-            *(wait for waits in self._levels.values() for wait in waits),
-            *(wait for waits in self._ends.values() for wait in waits),
-        ]
+        return [wait for waits in self._of.values() for wait in waits]
 
     def remove(self, wait: LevelWait | EndWait) -> bool:
         """Take a wait out; False if it was not there."""
@@ -108,6 +107,10 @@ class Waits:
         self._count -= 1
         if not waits:
             del table[key]
+        mine = self._of[wait.caller]
+        mine.remove(wait)
+        if not mine:
+            del self._of[wait.caller]
         return True
 
     def late(self, at: float) -> Iterator[LevelWait | EndWait]:

@@ -245,19 +245,19 @@ class Guardian:
                 self._end((task, epoch), grace_seconds, term_seconds, "ended")
             case hands.Confirm(task, epoch):
                 self._exits.confirm((task, epoch))
-            case hands.Query(task, epoch):
-                self._say_what_of((task, epoch))
+            case hands.Query(task, epoch, number):
+                self._say_what_of((task, epoch), number)
             case hands.Retire():
                 self._retire()
             case _:
                 assert_never(order)
 
-    def _say_what_of(self, key: Key) -> None:
+    def _say_what_of(self, key: Key, number: int | None = None) -> None:
         charge = self._charges.get(key)
         if charge is not None:
             self._tell_started(charge)
         else:
-            self._tell(self._exits.get(key) or hands.Gone(task=key[0], epoch=key[1]))
+            self._tell(self._exits.get(key) or hands.Gone(task=key[0], epoch=key[1], number=number))
 
     def _tell_started(self, charge: Charge) -> None:
         if charge.main is not None:

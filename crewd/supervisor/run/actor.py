@@ -131,6 +131,7 @@ class RunActor(Supervisor):
             rn.Task(
                 task.id, task.depends_on, rows[task.id].status, rows[task.id].epoch,
                 _box(unsettled, task.id, wall, now) if rows[task.id].status is TaskStatus.QUEUED else Mailbox(),
+                rows[task.id].cancel,
             )
             for task in fresh.tasks
         )  # fmt: skip

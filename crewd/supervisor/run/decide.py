@@ -15,7 +15,7 @@ from crewd.protocol import events as ev
 from crewd.protocol.ids import task_id
 from crewd.protocol.reasons import SkipReason
 from crewd.protocol.receipts import Outcome
-from crewd.protocol.rows import CancelInfo, Undelivered
+from crewd.protocol.rows import CancelInfo, Undelivered, faster
 from crewd.protocol.statuses import TASK_LIVE, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
 from crewd.protocol.workflow import Workflow
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
@@ -41,6 +41,7 @@ class Task:
     status: TaskStatus = TaskStatus.QUEUED
     epoch: int = 0
     held: Mailbox = field(default_factory=Mailbox)
+    cancel: CancelInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +235,14 @@ def _attempt_over(run: Run, over: AttemptOver) -> Next:
 
 
 def _cancel_run(run: Run, cancel: CancelInfo) -> Next:
-    events = [Recorded(ev.RunCancelRequested(cancel=cancel))]
+    """The tombstone. A second cancel is recorded only if it is faster; the controllers hear of each (one may be new)."""
+    events: list[Recorded] = []
+    if run.cancel is None or faster(cancel, run.cancel):
+        events.append(Recorded(ev.RunCancelRequested(cancel=cancel)))
+        run = replace(run, cancel=cancel)
+    else:
+        cancel = run.cancel
     effects: list[RunEffect] = []
-    run = replace(run, cancel=cancel)
     for task in run.tasks:
         if task.status in TASK_LIVE:
             effects.append(CancelAttempt(task.id, task.epoch, cancel))
@@ -251,7 +257,11 @@ def _cancel_task(run: Run, key: str, cancel: CancelInfo) -> Next:
     task = run.task(key)
     if task is None or task.status in TASK_TERMINAL:
         return run, NOTHING
-    events = [Recorded(ev.TaskCancelRequested(cancel=cancel), task.id)]
+    events: list[Recorded] = []
+    if task.cancel is None or faster(cancel, task.cancel):
+        events.append(Recorded(ev.TaskCancelRequested(cancel=cancel), task.id))
+        task = replace(task, cancel=cancel)
+        run = run.with_task(task)
     if task.status in TASK_LIVE:
         return run, Decision(tuple(events), (CancelAttempt(task.id, task.epoch, cancel),))
     run, ended = _end_queued(run, task, TaskStatus.CANCELLED, cancel.reason)

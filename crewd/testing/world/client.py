@@ -1,0 +1,77 @@
+"""A simulated client: the production conversation on a simulated link."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crewd.client.conversation import HELLO_SECONDS, Conversation
+from crewd.protocol import requests as rq
+from crewd.supervisor.gateway.wire import Side
+from crewd.testing.world.network import Link
+
+if TYPE_CHECKING:
+    from crewd.clock import Clock
+    from crewd.protocol.ids import IdSource
+
+
+class SimClient:
+    """Asks and remembers. `asked` has every request by its key, `answers` every reply (of a subscription: the first)."""
+
+    def __init__(self, name: str, clock: Clock, ids: IdSource) -> None:
+        self.name = name
+        self._clock = clock
+        self.talk = Conversation(name, "simulated", ids)
+        self.link = Link(Side.CLIENTS, name.encode(), self)
+        self.asked: dict[str, rq.Request] = {}
+        self.answers: dict[str, rq.Reply] = {}
+        self.seen: dict[str, list[int]] = {}
+        self._next_hello = 0.0
+
+    def ask(self, request: rq.Request) -> str:
+        """Ask; the reply will be in `answers` under the key."""
+        key, frames = self.talk.ask(request)
+        self.asked[key] = request
+        if isinstance(request, rq.Subscribe):
+            self.seen[key] = []
+        self.link.send(frames)
+        return key
+
+    def waiting(self) -> list[str]:
+        """Keys of requests that have no reply."""
+        return [key for key in self.asked if key not in self.answers]
+
+    # -- the link (see `network.Peer`) --------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """See `Peer`."""
+        self._next_hello = self._clock.monotonic()
+
+    def disconnected(self) -> None:
+        """See `Peer`."""
+
+    def heard(self, frames: list[bytes]) -> None:
+        """See `Peer`."""
+        for each in self.talk.feed(frames):
+            self.link.send(each)
+        for key in self.waiting():
+            reply = self.talk.take(key)
+            if reply is not None:
+                self.answers[key] = reply
+        for key, seen in self.seen.items():
+            notes = self.talk.notes.get(key)
+            while notes:
+                note = notes.popleft()
+                if isinstance(note, rq.EventNote):
+                    seen.append(note.event.seq)
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def next_due(self) -> float | None:
+        """When to say hello again."""
+        return self._next_hello if self.link.up and self.waiting() else None
+
+    def tick(self) -> None:
+        """Say hello, as a client does that waits."""
+        self._next_hello = self._clock.monotonic() + HELLO_SECONDS
+        for frames in self.talk.beat():
+            self.link.send(frames)

@@ -1,0 +1,189 @@
+"""The simulated disk: what was committed, for ever; the ports of `store.ports` over it; and how it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from crewd.protocol.errors import StoreUnavailable
+from crewd.protocol.events import Event
+from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.store.database import TABLES, status_of
+from crewd.store.fold import Row
+
+R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow)
+Commit = tuple[Sequence[Event], Sequence[tuple[str, str, Row]]]
+
+
+class Disk:
+    """What survives. `on_commit` is called after every commit with its events and rows; `refuses` says why one fails."""
+
+    def __init__(self) -> None:
+        self.store_id = ""
+        self.log: list[Event] = []
+        self.tables: dict[type[Any], dict[str, Any]] = {kind: {} for kind in TABLES}
+        self.of_run: dict[tuple[type[Any], str], dict[str, None]] = {}
+        self.latest: dict[str, bytes] = {}
+        self.names: dict[str, str] = {}
+        self.last_of_run: dict[str, int] = {}
+        self.on_commit: Callable[[Sequence[Event], Sequence[tuple[str, str, Row]]], None] = lambda _events, _rows: None
+        self.refuses: Callable[[], str] = lambda: ""
+        self.commits = 0
+
+    def writer(self, store_id: str) -> Writer:
+        """Open for writing."""
+        self.store_id = self.store_id or store_id
+        return Writer(self)
+
+    def reader(self) -> Reader:
+        """Open for reading. Raises StoreUnavailable if it was never opened for writing."""
+        if not self.store_id:
+            raise StoreUnavailable("there is no database yet")
+        return Reader(self)
+
+    def write(
+        self, events: Sequence[Event], rows: Sequence[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]
+    ) -> None:
+        """One transaction: all of it or, with StoreUnavailable, nothing."""
+        why = self.refuses()
+        if why:
+            raise StoreUnavailable(f"the database cannot be written: {why}", hint="free disk space")
+        for event in events:
+            if self.log and event.seq <= self.log[-1].seq:
+                raise StoreUnavailable("the database cannot be written: an event of this seq exists")
+            self.log.append(event)
+            self.last_of_run[event.run] = event.seq
+        for run, key, row in rows:
+            self.tables[type(row)][key] = row
+            self.of_run.setdefault((type(row), run), {})[key] = None
+            if isinstance(row, RunRow):
+                self.names.setdefault(row.name, row.id)
+        for key, value in latest:
+            if value is None:
+                self.latest.pop(key, None)
+            else:
+                self.latest[key] = value
+        self.commits += 1
+        self.on_commit(events, rows)
+
+
+class Writer:
+    """See `store.ports.Writing`."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self.store_id = disk.store_id
+
+    def last_seq(self) -> int:
+        """See `Writing`."""
+        return self._disk.log[-1].seq if self._disk.log else 0
+
+    def last_seq_of(self, run: str) -> int:
+        """See `Writing`."""
+        return self._disk.last_of_run.get(run, 0)
+
+    def row(self, kind: type[R], key: str) -> R | None:
+        """See `Writing`."""
+        found: R | None = self._disk.tables[kind].get(key)
+        return found
+
+    def latest(self, key: str) -> bytes | None:
+        """See `Writing`."""
+        return self._disk.latest.get(key)
+
+    def run_named(self, name: str) -> bool:
+        """See `Writing`."""
+        return name in self._disk.names
+
+    def commit(
+        self, events: Sequence[Event], rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]
+    ) -> None:
+        """See `Writing`."""
+        self._disk.write(events, list(rows), latest)
+
+    def close(self) -> None:
+        """See `Writing`."""
+
+
+class Reader:
+    """See `store.ports.Reading`. One thread runs everything, so that every reading is a snapshot."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self.store_id = disk.store_id
+
+    def snapshot(self) -> None:
+        """See `Reading`."""
+
+    def release(self) -> None:
+        """See `Reading`."""
+
+    def row(self, kind: type[R], key: str) -> R | None:
+        """See `Reading`."""
+        found: R | None = self._disk.tables[kind].get(key)
+        return found
+
+    def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
+        """See `Reading`."""
+        table = self._disk.tables[kind]
+        return [table[key] for key in list(self._disk.of_run.get((kind, run), ()))[:limit]]
+
+    def rows_with(self, kind: type[R], status: str, limit: int) -> list[R]:
+        """See `Reading`."""
+        return [row for row in self._disk.tables[kind].values() if status_of(row) == status][:limit]
+
+    def all_rows(self, kind: type[Row]) -> Iterator[tuple[str, Row]]:
+        """See `Reading`."""
+        yield from sorted(self._disk.tables[kind].items())
+
+    def runs(self, *, ended: bool, limit: int) -> list[RunRow]:
+        """See `Reading`."""
+        runs: list[RunRow] = list(reversed(self._disk.tables[RunRow].values()))
+        return [run for run in runs if ended or run.status not in RUN_TERMINAL][:limit]
+
+    def runs_matching(self, text: str, limit: int) -> list[RunRow]:
+        """See `Reading`."""
+        runs: list[RunRow] = list(reversed(self._disk.tables[RunRow].values()))
+        tests: list[Callable[[RunRow], bool]] = [
+            lambda run: run.id == text,
+            lambda run: run.name == text,
+            lambda run: run.id.lower().startswith(text.lower()),  # SQLite's LIKE folds ASCII case
+            lambda run: run.id.lower().endswith(text.lower()),
+        ]
+        for test in tests:
+            found = [run for run in runs if test(run)][:limit]
+            if found:
+                return found
+        return []
+
+    def events(self, *, after: int, run: str, limit: int) -> list[Event]:
+        """See `Reading`."""
+        log = self._disk.log
+        start = log[after:] if after < len(log) and (after == 0 or log[after - 1].seq == after) else log
+        found: list[Event] = []
+        for event in start:
+            if event.seq > after and (not run or event.run == run):
+                found.append(event)
+                if len(found) >= limit:
+                    break
+        return found
+
+    def latest(self, prefix: str) -> dict[str, bytes]:
+        """See `Reading`."""
+        return {key: value for key, value in self._disk.latest.items() if key.startswith(prefix)}
+
+    def last_seq(self) -> int:
+        """See `Reading`."""
+        return self._disk.log[-1].seq if self._disk.log else 0
+
+    def counts(self) -> dict[str, int]:
+        """See `Reading`."""
+        return {**{name: len(self._disk.tables[kind]) for kind, name in TABLES.items()}, "events": len(self._disk.log)}
+
+    def check(self) -> str:
+        """See `Reading`."""
+        return "ok"
+
+    def close(self) -> None:
+        """See `Reading`."""

@@ -1,0 +1,53 @@
+"""What goes wrong in a simulated world, by name and rate: one frozen record, so that a run can be repeated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Each rate is the chance per opportunity, from 0 (never) to 1 (always).
+
+    On the wire, per message: `lose` cuts the connection and loses what is in flight both ways (ZeroMQ loses nothing else),
+    `duplicate` delivers it twice, `delay` holds it back for a while; `stall` makes a peer stop reading for a while, until its
+    queue is full. Per step of a worker's code: `worker_crash`. Per step of the world: `crewd_crash` (between two turns),
+    `crewd_crash_inside` (in the middle of one: from some call to the outside on, nothing of that turn happens),
+    `guardian_crash`, `clock_jump` (wall time), `early_timer` (time passes although somebody has work). Per commit:
+    `disk_full` and `disk_error` (which then last for a while), `slow_fsync`. Per chunk of the guardian's stream: `cut`
+    (it arrives in pieces).
+    """
+
+    lose: float = 0.0
+    duplicate: float = 0.0
+    delay: float = 0.0
+    stall: float = 0.0
+    worker_crash: float = 0.0
+    crewd_crash: float = 0.0
+    crewd_crash_inside: float = 0.0
+    guardian_crash: float = 0.0
+    clock_jump: float = 0.0
+    early_timer: float = 0.0
+    disk_full: float = 0.0
+    disk_error: float = 0.0
+    slow_fsync: float = 0.0
+    cut: float = 0.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            rate = getattr(self, each.name)
+            if not 0.0 <= rate <= 1.0:
+                raise ValueError(f"{each.name} is a rate from 0 to 1, not {rate}")
+
+
+NONE = Faults()
+FLAKY = Faults(
+    lose=0.01, duplicate=0.02, delay=0.1, stall=0.002, worker_crash=0.002, crewd_crash=0.0005, crewd_crash_inside=0.0005,
+    guardian_crash=0.0005, clock_jump=0.0005, early_timer=0.02, disk_full=0.002, disk_error=0.002, slow_fsync=0.1, cut=0.2,
+)  # fmt: skip
+"""A bad day: everything happens, and most of the work gets done."""
+
+
+class Injected(Counter[str]):
+    """How often each fault struck."""

@@ -1,0 +1,303 @@
+"""What must always hold (peers.md §9 and the issue's list), checked where it can first be seen: at every commit, at every
+message that leaves crewd, at every birth, and when the world has come to rest.
+
+Rule: a law looks at the disk, at the wire and at what workers know of themselves; never at crewd's own memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
+
+from crewd.protocol import codec, hands
+from crewd.protocol import events as ev
+from crewd.protocol import reports as rp
+from crewd.protocol import requests as rq
+from crewd.protocol.receipts import LEVELS, Outcome, Receipt
+from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.statuses import (
+    ATTEMPT_MOVES,
+    ATTEMPT_TERMINAL,
+    RUN_MOVES,
+    RUN_TERMINAL,
+    TASK_MOVES,
+    TASK_TERMINAL,
+)
+from crewd.store.fold import Row, attempt_key
+from crewd.store.rebuild import rebuild
+from crewd.supervisor.gateway.wire import Side
+
+if TYPE_CHECKING:
+    from crewd.supervisor.guardian.tree import Key
+    from crewd.testing.world.disk import Disk
+    from crewd.testing.world.processes import Process, Processes
+    from crewd.testing.world.worker import Witness
+
+S = TypeVar("S", bound=StrEnum)
+
+
+class LawBroken(AssertionError):
+    """A law does not hold. `law` is its name."""
+
+    def __init__(self, law: str, what: str) -> None:
+        super().__init__(f"{law}: {what}")
+        self.law = law
+
+
+class Laws:
+    """See the module's text. `checked` counts how often each was looked at."""
+
+    def __init__(self, disk: Disk, processes: Processes, witness: Witness) -> None:
+        self._disk = disk
+        self._processes = processes
+        self._witness = witness
+        self.checked: Counter[str] = Counter()
+        self.broken: LawBroken | None = None
+        self._rows: dict[tuple[type[Row], str], Row] = {}
+        self._ended: set[str] = set()
+        self._cancelled_at: dict[str, int] = {}
+        self._accepted_at: dict[str, int] = {}
+        self._orders: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
+        self._waiting: dict[str, set[str]] = {}
+        self._seq = 0
+
+    def hold(self, law: str, truth: object, what: str) -> None:
+        """The law is looked at; LawBroken if it does not hold."""
+        self.checked[law] += 1
+        if not truth:
+            # Kept as well: what is raised inside an actor's turn would only end that actor.
+            self.broken = self.broken or LawBroken(law, what)
+            raise self.broken
+
+    # -- commits ------------------------------------------------------------------------------------------------
+
+    def committed(self, events: Sequence[ev.Event], rows: Sequence[tuple[str, str, Row]]) -> None:
+        """A commit went through."""
+        for event in events:
+            self.hold("the log has no gap and no repeat", event.seq == self._seq + 1, f"{self._seq} then {event.seq}")
+            self._seq = event.seq
+            self._event(event)
+        for _, key, row in rows:
+            self._moved(key, self._rows.get((type(row), key)), row)
+            self._rows[type(row), key] = row
+
+    def _event(self, event: ev.Event) -> None:
+        attempt = attempt_key(event.task, event.epoch)
+        body = event.body
+        self._nothing_after_the_end(event, attempt)
+        match body:
+            case ev.RunEnded():
+                self._ended.add(event.run)
+            case ev.TaskEnded():
+                self._ended.add(event.task)
+            case ev.AttemptEnded(survivors=survivors):
+                self._ended.add(attempt)
+                left = {process.pid for process in self._processes.alive((event.task, event.epoch))}
+                listed = {survivor.pid for survivor in survivors}
+                self.hold("no process of an ended attempt", left <= listed, f"{attempt} ended with {left - listed} alive")
+            case ev.RunCancelRequested() | ev.TaskCancelRequested() | ev.AttemptCancelRequested():
+                what = {"run": event.run, "task": event.task}.get(event.type.partition(".")[0], attempt)
+                self._cancelled_at.setdefault(what, event.seq)
+            case ev.AttemptReserved():
+                started = not {event.run, event.task} & self._cancelled_at.keys()
+                self.hold("a cancelled run starts nothing", started, f"{attempt} was reserved after the cancel")
+                before = [a for a in self._of_task(event.task) if a.status not in ATTEMPT_TERMINAL]
+                self.hold("one live attempt per task", not before, f"{attempt} was reserved while {before} live")
+            case ev.MessageAccepted(id=key, kind=kind):
+                self.hold("a message is accepted once", key not in self._accepted_at, f"{key} twice")
+                self._accepted_at[key] = event.seq
+                if kind != "response":
+                    self._waiting.setdefault(event.task, set()).add(key)
+            case ev.MessageDelivered(id=key):
+                known = key in self._witness.delivered.get((event.task, event.epoch), [])
+                self.hold("no receipt without the deed", known, f"{key} delivered, says crewd")
+            case ev.MessageApplied(id=key):
+                known = any(each.id == key for each in self._witness.applied.get((event.task, event.epoch), ()))
+                self.hold("no receipt without the deed", known, f"{key} applied, says crewd")
+                self._waiting.get(event.task, set()).discard(key)
+            case ev.MessageSettled(id=key, outcome=outcome):
+                done = outcome != Outcome.DONE or key in self._witness.done
+                self.hold("no receipt without the deed", done, f"{key} done, says crewd")
+                self._waiting.get(event.task, set()).discard(key)
+            case ev.AttemptFinishing():
+                waiting = self._waiting.get(event.task)
+                self.hold("follow-ups before the natural stop", not waiting, f"{attempt} may stop before {waiting}")
+            case _:
+                pass
+
+    def _nothing_after_the_end(self, event: ev.Event, attempt: str) -> None:
+        law = "one terminal event, and nothing after it"
+        message = isinstance(event.body, ev.MessageAccepted | ev.MessageSettled)
+        if event.run and not message:
+            self.hold(law, event.run not in self._ended, f"{event.type} after the end of {event.run}")
+        if event.task and not message:
+            self.hold(law, event.task not in self._ended, f"{event.type} after the end of {event.task}")
+        if event.task and event.epoch and not message and not isinstance(event.body, ev.TaskEnded | ev.TaskCancelRequested):
+            self.hold(law, attempt not in self._ended, f"{event.type} after the end of {attempt}")
+
+    def _of_task(self, task: str) -> list[AttemptRow]:
+        return [row for row in self._rows.values() if isinstance(row, AttemptRow) and row.task == task]
+
+    def _moved(self, key: str, before: Row | None, after: Row) -> None:
+        law = "statuses move along their tables"
+        match before, after:
+            case RunRow(), RunRow():
+                self.hold(law, after.status in _RUN[before.status], f"{key}: {before.status} to {after.status}")
+            case TaskRow(), TaskRow():
+                self.hold(law, after.status in _TASK[before.status], f"{key}: {before.status} to {after.status}")
+            case AttemptRow(), AttemptRow():
+                self.hold(law, after.status in _ATTEMPT[before.status], f"{key}: {before.status} to {after.status}")
+            case MessageRow(), MessageRow():
+                self._climbed(before.receipt, after.receipt)
+            case _:
+                pass
+
+    def _climbed(self, before: Receipt, after: Receipt) -> None:
+        law = "a receipt never goes back"
+        climbs = LEVELS.index(before.level) <= LEVELS.index(after.level)
+        self.hold(law, climbs, f"{after.id}: {before.level} to {after.level}")
+        self.hold(law, not before.settled or before == after, f"{after.id} settled twice")
+
+    # -- what leaves crewd --------------------------------------------------------------------------------------
+
+    def sent(self, side: Side, identity: bytes, frames: list[bytes]) -> None:
+        """A message leaves for a client or a worker: what it promises must be on the disk."""
+        if side is Side.CLIENTS:
+            self._replied(codec.replies.decode(frames).body)
+        else:
+            task, _, epoch = identity.decode().rpartition("#")
+            self._told_worker((task, int(epoch)), codec.to_worker.decode(frames).body)
+
+    def _replied(self, reply: rq.Reply) -> None:
+        law = "no effect before its commit"
+        match reply:
+            case rq.ReceiptReply(receipt):
+                row = self._disk.tables[MessageRow].get(receipt.id)
+                self.hold(law, row is not None and row.receipt.reached(receipt.level), f"the receipt {receipt.id} {receipt.level}")
+            case rq.RunReply(run):
+                self.hold(law, run.id in self._disk.tables[RunRow], f"run {run.id} was promised")
+            case rq.EventNote(event):
+                self.hold(law, event.seq <= self._seq, f"event {event.seq} was published")
+            case rq.CancelReply(run=run, task=task, verified=True):
+                row = self._disk.tables[TaskRow].get(task) if task else self._disk.tables[RunRow].get(run)
+                over = row is not None and row.status in {*RUN_TERMINAL, *TASK_TERMINAL}
+                self.hold("a cancel answers with proof", over, f"{task or run} was said to be over")
+                alive = [p for p in self._processes.table.values() if p.key[0] == task or (not task and p.key[0].startswith(run))]
+                self.hold("a cancel answers with proof", not alive, f"{task or run}: {[p.pid for p in alive]} live")
+            case _:
+                pass
+
+    def _told_worker(self, key: Key, order: rp.ToWorker) -> None:
+        law = "no effect before its commit"
+        attempt: AttemptRow | None = self._disk.tables[AttemptRow].get(attempt_key(*key))
+        match order:
+            case rp.Deliver(id=message):
+                self.hold(law, message in self._disk.tables[MessageRow], f"{message} was delivered")
+            case rp.Ack(upto):
+                self.hold(law, attempt is not None and attempt.reports >= upto, f"report {upto} of {key} was acknowledged")
+            case rp.WorkerWelcome(reports):
+                self.hold(law, attempt is not None and attempt.reports >= reports, f"{reports} reports of {key} were welcomed")
+            case rp.StopGranted():
+                self.hold(law, attempt is not None and attempt.finishing, f"{key} was granted its stop")
+            case _:
+                pass
+
+    def connected_to_guardian(self) -> None:
+        """A new connection: its stream begins anew."""
+        self._orders = hands.StreamCodec(hands.ORDERS)
+
+    def ordered(self, data: bytes) -> None:
+        """Bytes for the guardian leave."""
+        law = "no effect before its commit"
+        for order in self._orders.feed(data):
+            match order:
+                case hands.Spawn(bootstrap):
+                    row = self._disk.tables[AttemptRow].get(attempt_key(bootstrap.task, bootstrap.epoch))
+                    self.hold(law, row is not None and row.status is not None, f"{bootstrap.task} was spawned unreserved")
+                case hands.Confirm(task, epoch):
+                    row = self._disk.tables[AttemptRow].get(attempt_key(task, epoch))
+                    over = row is not None and row.status in ATTEMPT_TERMINAL
+                    self.hold(law, over, f"the exit of {task}#{epoch} was confirmed")
+                case _:
+                    pass
+
+    # -- processes ----------------------------------------------------------------------------------------------
+
+    def born(self, process: Process) -> None:
+        """A worker's first process exists."""
+        task = process.key[0]
+        living = [p for p in self._processes.table.values() if p.leader and p.key[0] == task and p is not process]
+        self.hold("one live incarnation per worker", not living, f"{process.key} was born while {[p.key for p in living]} live")
+        self.hold("an attempt is born once", self._processes.births[process.key] == 1, f"{process.key} was born again")
+        row = self._disk.tables[AttemptRow].get(attempt_key(*process.key))
+        over = row is None or row.status in ATTEMPT_TERMINAL
+        self.hold("nothing is born after its end", not over, f"{process.key} was born, but {row and row.status}")
+
+    # -- at rest ------------------------------------------------------------------------------------------------
+
+    def at_rest(self) -> None:
+        """Nothing moves any more, and every run was ended."""
+        differences, _ = rebuild(self._disk.reader())
+        self.hold("rows are the fold of the log", not differences, "; ".join(differences))
+        for (kind, key), row in self._rows.items():
+            match row:
+                case RunRow():
+                    self.hold("everything ends", row.status in RUN_TERMINAL, f"run {key} is {row.status}")
+                case TaskRow():
+                    self.hold("everything ends", row.status in TASK_TERMINAL, f"task {key} is {row.status}")
+                case AttemptRow():
+                    self.hold("everything ends", row.status in ATTEMPT_TERMINAL, f"attempt {key} is {row.status}")
+                case MessageRow():
+                    self.hold("every accepted message settles", row.receipt.settled, f"{key} is {row.receipt.level}")
+                case AskRow() | OperationRow():
+                    self.hold("every question and operation is closed", row.closed_at is not None, f"{kind.__name__} {key}")
+                case _:
+                    pass
+        self._workers_say()
+        survivors = {s.pid for row in self._rows.values() if isinstance(row, AttemptRow) for s in row.survivors}
+        left = [process.pid for process in self._processes.table.values() if process.pid not in survivors]
+        self.hold("no process is left", not left, f"{left} live")
+
+    def _workers_say(self) -> None:
+        for key, taken in self._witness.applied.items():
+            ids = [deliver.id for deliver in taken]
+            self.hold("applied at most once", len(set(ids)) == len(ids), f"{key} took {ids}")
+            for kind in ("steer", "follow_up"):
+                orders = [deliver.order for deliver in taken if deliver.kind == kind]
+                self.hold("applied in order", orders == sorted(orders), f"{key} took {kind}s in the order {orders}")
+            cancelled = self._cancelled_at.get(attempt_key(*key))
+            if cancelled is not None:
+                late = [each.id for each in taken if self._accepted_at[each.id] > cancelled]
+                self.hold("nothing is applied after its cancel", not late, f"{key} took {late}")
+        for row in self._rows.values():
+            if isinstance(row, MessageRow) and row.receipt.outcome is Outcome.DONE:
+                applied = {d.id for taken in self._witness.applied.values() for d in taken}
+                self.hold("no receipt without the deed", row.receipt.id in applied, f"{row.receipt.id} is done")
+
+    def answered(self, name: str, request: rq.Request, reply: rq.Reply | None) -> None:
+        """At rest: whoever asked has an answer, and a promise in it was kept."""
+        self.hold("every question is answered", reply is not None, f"{name} waits for {request}")
+        if isinstance(reply, rq.ReceiptReply):
+            known = reply.receipt.id in self._disk.tables[MessageRow]
+            self.hold("what was accepted survives", known, f"{reply.receipt.id} is gone")
+
+    def calm_cancels(self) -> None:
+        """In a world without faults a cancel is over within its grace, the ladder's time, and a margin."""
+        for row in self._rows.values():
+            if isinstance(row, AttemptRow) and row.cancel is not None and row.ended_at is not None:
+                allowed = row.cancel.grace_seconds + 3.0 + 1.0 + (5.0 if row.survivors else 0.0)
+                taken = row.ended_at - row.cancel.requested_at
+                self.hold("a cancel ends in time", taken <= allowed, f"{row.task} took {taken:.2f} s, {allowed:g} allowed")
+
+
+def _closure(moves: Mapping[S, frozenset[S]]) -> dict[S, set[S]]:
+    """Where one commit can take a status: several events may stand in one batch."""
+    reach = {status: {status, *after} for status, after in moves.items()}
+    for _ in moves:
+        reach = {status: set().union(*(reach[each] for each in after)) for status, after in reach.items()}
+    return reach
+
+
+_RUN, _TASK, _ATTEMPT = _closure(RUN_MOVES), _closure(TASK_MOVES), _closure(ATTEMPT_MOVES)

@@ -1,0 +1,153 @@
+"""The simulated wire: two ROUTERs, and the links of the peers that connect to them.
+
+What ZeroMQ promises is kept: order within a link, whole messages, nothing lost while a connection stands. What it does not
+promise is left to faults: a connection that breaks loses what is in flight both ways, and a peer that does not read fills
+its queue up to the high-water mark.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from crewd.supervisor.gateway.wire import Sent, Side
+
+HIGH_WATER_MARK = 12
+"""Small, so that it is reached."""
+Frames = Sequence[bytes]
+
+
+class Peer(Protocol):
+    """The far end of a link: a client or a worker."""
+
+    def connected(self) -> None:
+        """The handshake is through."""
+        ...
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        ...
+
+    def heard(self, frames: list[bytes]) -> None:
+        """A message has arrived."""
+        ...
+
+
+class Link:
+    """One peer's connection. `up` while it stands; nothing moves before `held_until` (to crewd) or `stalled_until` (from it)."""
+
+    __slots__ = ("held_until", "identity", "peer", "side", "stalled_until", "to_crewd", "to_peer", "up", "wanted")
+
+    def __init__(self, side: Side, identity: bytes, peer: Peer) -> None:
+        self.side = side
+        self.identity = identity
+        self.peer = peer
+        self.up = False
+        self.wanted = True
+        self.to_crewd: deque[list[bytes]] = deque()
+        self.to_peer: deque[list[bytes]] = deque()
+        self.held_until = 0.0
+        self.stalled_until = 0.0
+
+    def send(self, frames: Frames) -> bool:
+        """From the peer; False if there is no connection (IMMEDIATE) or its queue is full."""
+        if not self.up or len(self.to_crewd) >= HIGH_WATER_MARK:
+            return False
+        self.to_crewd.append(list(frames))
+        return True
+
+    def cut(self) -> None:
+        """The connection breaks."""
+        if self.up:
+            self.up = False
+            self.to_crewd.clear()
+            self.to_peer.clear()
+            self.peer.disconnected()
+
+
+class SimWire:
+    """See `gateway.wire.Wire`. `permitted` says whether this crewd still lives; `sending` sees every message that leaves."""
+
+    def __init__(self, permitted: Callable[[], bool], sending: Callable[[Side, bytes, list[bytes]], None]) -> None:
+        self._permitted = permitted
+        self._sending = sending
+        self._arrived: dict[Side, deque[list[bytes]]] = {side: deque() for side in Side}
+        self._on_readable: Callable[[Side], None] | None = None
+        self.links: dict[tuple[Side, bytes], Link] = {}
+
+    @property
+    def bound(self) -> bool:
+        """Whether peers can connect."""
+        return self._on_readable is not None
+
+    def open(self, on_readable: Callable[[Side], None]) -> None:
+        """See `Wire`."""
+        if self._permitted():
+            self._on_readable = on_readable
+
+    def receive(self, side: Side) -> list[bytes] | None:
+        """See `Wire`."""
+        if not self._permitted() or not self._arrived[side]:
+            return None
+        return self._arrived[side].popleft()
+
+    def send(self, side: Side, frames: Frames) -> Sent:
+        """See `Wire`."""
+        if not self._permitted():
+            return Sent.OK
+        link = self.links.get((side, frames[0]))
+        if link is None or not link.up:
+            return Sent.GONE
+        if len(link.to_peer) >= HIGH_WATER_MARK:
+            return Sent.BUSY
+        body = list(frames[1:])
+        self._sending(side, frames[0], body)
+        link.to_peer.append(body)
+        return Sent.OK
+
+    def close(self) -> None:
+        """See `Wire`."""
+        if self._permitted():
+            self.unbind()
+
+    # -- the world's side ---------------------------------------------------------------------------------------
+
+    def unbind(self) -> None:
+        """The sockets are gone, in order or not: so are all connections."""
+        self._on_readable = None
+        for queue in self._arrived.values():
+            queue.clear()
+        for link in list(self.links.values()):
+            link.cut()
+
+    def connect(self, link: Link) -> None:
+        """A handshake goes through. A ROUTER ignores a second peer of an identity that it has."""
+        known = self.links.get((link.side, link.identity))
+        if known is not None and known is not link and known.up:
+            return
+        self.links[link.side, link.identity] = link
+        link.up = True
+        link.peer.connected()
+
+    def arrive(self, link: Link) -> None:
+        """The oldest message of a peer reaches its ROUTER."""
+        frames = link.to_crewd.popleft()
+        self.put(link, frames)
+
+    def put(self, link: Link, frames: list[bytes]) -> None:
+        """A message reaches its ROUTER."""
+        if self._on_readable is not None:
+            self._arrived[link.side].append([link.identity, *frames])
+            self._on_readable(link.side)
+
+    def nudge(self) -> None:
+        """Level-triggered, as a poller is: whatever still waits is announced again."""
+        for side, queue in self._arrived.items():
+            if queue and self._on_readable is not None:
+                self._on_readable(side)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message has arrived that the gateway has not read."""
+        return any(self._arrived.values())

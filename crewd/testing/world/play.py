@@ -1,0 +1,296 @@
+"""Histories: what people ask of a world and what befalls it, as a list of moves that can be drawn, replayed and shrunk.
+
+`play(seed, moves, faults)` is a pure function: the same arguments give the same event log, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from crewd.clock import SeededChance
+from crewd.protocol import requests as rq
+from crewd.protocol.receipts import Level
+from crewd.testing.world.faults import NONE, Faults
+from crewd.testing.world.worker import Plan
+from crewd.testing.world.world import World
+
+PLANS: Mapping[str, Plan] = {
+    "plain": Plan(),
+    "quick": Plan(steps=0, start_seconds=0.0),
+    "long": Plan(steps=6, step_seconds=2.0),
+    "asker": Plan(ask_at=1),
+    "patient": Plan(ask_at=0, ask_seconds=None),
+    "operator": Plan(operation=True),
+    "no_messages": Plan(steers=False, follow_ups=False),
+    "slow_start": Plan(start_seconds=5.0),
+    "never_ready": Plan(start_seconds=1_000.0),
+    "raiser": Plan(ends="raises", operation=True),
+    "vanisher": Plan(ends="vanishes", ask_at=0),
+    "hanger": Plan(ends="hangs"),
+    "numb": Plan(numb=True, step_seconds=20.0),
+    "deaf": Plan(deaf=True, numb=True, ends="hangs"),
+    "parent": Plan(children=3, deaf_children=True),
+    "undying": Plan(ends="hangs", numb=True, undying=True),
+    "lingerer": Plan(lingers=True),
+    "unborn": Plan(unborn=True),
+}
+"""The workers of drawn histories, by name."""
+SHAPES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "one": (("a", ()),),
+    "chain": (("a", ()), ("b", ("a",))),
+    "fan": (("a", ()), ("b", ()), ("c", ("a", "b"))),
+}
+CLIENTS = ("ann", "ben")
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One thing that is done to the world: the name of a method of `Player` and what it is given."""
+
+    verb: str
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.verb}({', '.join(f'{key}={value!r}' for key, value in self.given.items())})"
+
+
+class Player:
+    """Carries out moves. Numbers choose among what is there (modulo), so that a move is legal in every world."""
+
+    def __init__(self, seed: int, faults: Faults = NONE) -> None:
+        self.world = World(seed, faults)
+        self.clients = [self.world.client(name) for name in CLIENTS]
+        self.runs: list[tuple[str, tuple[str, ...]]] = []
+        self.messages: list[str] = []
+        self.stopping = False
+
+    def play(self, move: Move) -> None:
+        """Carry it out."""
+        getattr(self, move.verb)(**move.given)
+
+    def start(self, shape: str, plans: Sequence[str], who: int = 0, limit: int = 0) -> None:
+        """A run is asked for."""
+        name = f"run{len(self.runs)}"
+        steps = {
+            step: (PLANS[plans[index % len(plans)]], after) for index, (step, after) in enumerate(SHAPES[shape])
+        }
+        self.runs.append((name, tuple(steps)))
+        self.world.start(self._client(who), name, steps, limit)
+
+    def again(self, which: int, who: int = 0) -> None:
+        """The same run is asked for again, with the same request id."""
+        client = self._client(who)
+        first = [r for c in self.clients for r in c.asked.values() if isinstance(r, rq.StartRun)]
+        if first:
+            client.ask(first[which % len(first)])
+
+    def steer(self, run: int = 0, step: int = 0, text: str = "", wait: str = "accepted", who: int = 0) -> None:
+        """A steer."""
+        self._send("steer", run, step, text, wait, who, None)
+
+    def follow_up(self, run: int = 0, step: int = 0, text: str = "", wait: str = "accepted", who: int = 0) -> None:
+        """A follow-up."""
+        self._send("follow_up", run, step, text, wait, who, None)
+
+    def expiring(self, run: int = 0, step: int = 0, seconds: float = 1.0, who: int = 0) -> None:
+        """A steer with a deadline."""
+        self._send("steer", run, step, "", "settled", who, seconds)
+
+    def _send(
+        self, kind: Literal["steer", "follow_up"], run: int, step: int, text: str, wait: str, who: int, deadline: float | None
+    ) -> None:
+        target = self._target(run, step)
+        if target:
+            key = self.world.send(
+                self._client(who), kind, target, text, wait=Level(wait), deadline_seconds=deadline, timeout_seconds=60.0
+            )
+            request = self._client(who).asked[key]
+            if isinstance(request, rq.Send):
+                self.messages.append(request.id)
+
+    def resend(self, which: int, who: int = 0) -> None:
+        """A message is sent again, with its id."""
+        sent = [r for c in self.clients for r in c.asked.values() if isinstance(r, rq.Send)]
+        if sent:
+            self._client(who).ask(sent[which % len(sent)])
+
+    def respond(self, which: int = 0, who: int = 0) -> None:
+        """A question is answered, perhaps one that is closed."""
+        self.world.respond(self._client(who), which)
+
+    def withdraw(self, which: int, who: int = 0) -> None:
+        """A message is taken back."""
+        if self.messages:
+            self._client(who).ask(rq.Withdraw(id=self.messages[which % len(self.messages)]))
+
+    def receipt(self, which: int, who: int = 0) -> None:
+        """A receipt is asked for."""
+        if self.messages:
+            self._client(who).ask(rq.GetReceipt(id=self.messages[which % len(self.messages)]))
+
+    def cancel(
+        self, run: int = 0, step: int | None = None, mode: Literal["now", "graceful"] = "now", grace: float = 2.0, wait: bool = True,
+        who: int = 0,
+    ) -> None:  # fmt: skip
+        """A run or one of its tasks is cancelled."""
+        target = self._target(run, step)
+        if target:
+            self._client(who).ask(
+                rq.Cancel(target=target, mode=mode, grace_seconds=grace, wait=wait, timeout_seconds=120.0)
+            )
+
+    def await_end(self, run: int = 0, step: int | None = None, or_waiting: bool = False, who: int = 0) -> None:
+        """Somebody waits for an end."""
+        target = self._target(run, step)
+        if target:
+            self._client(who).ask(rq.AwaitEnd(target=target, or_waiting=or_waiting, timeout_seconds=300.0))
+
+    def show(self, run: int = 0, who: int = 0) -> None:
+        """Somebody looks."""
+        target = self._target(run, None)
+        if target:
+            self._client(who).ask(rq.Show(target=target))
+
+    def subscribe(self, who: int = 0) -> None:
+        """Somebody follows every event from the first."""
+        client = self._client(who)
+        if not client.seen:
+            client.ask(rq.Subscribe(after=0))
+
+    def stop(self, who: int = 0) -> None:
+        """crewd is asked to stop; it can be started again."""
+        self._client(who).ask(rq.StopDaemon(grace_seconds=1.0))
+
+    def kill_crewd(self) -> None:
+        """SIGKILL."""
+        self.world.kill_crewd()
+
+    def kill_crewd_inside(self, calls: int) -> None:
+        """SIGKILL in the middle of a turn."""
+        self.world.kill_crewd_inside(calls)
+
+    def start_crewd(self) -> None:
+        """Start it, if it is not running."""
+        self.world.start_crewd()
+
+    def kill_guardian(self) -> None:
+        """SIGKILL."""
+        self.world.kill_guardian()
+
+    def kill_worker(self, which: int, signal: int = 9) -> None:
+        """SIGKILL, or a crash."""
+        self.world.kill_worker(which, signal)
+
+    def cut(self, which: int) -> None:
+        """A connection breaks."""
+        self.world.cut_link(which)
+
+    def stall(self, which: int, seconds: float = 2.0) -> None:
+        """A peer does not read."""
+        self.world.stall_link(which, seconds)
+
+    def fill_disk(self, seconds: float) -> None:
+        """The disk is full for a while."""
+        self.world.fill_disk(seconds)
+
+    def jump_clock(self, seconds: float) -> None:
+        """The wall clock is set."""
+        self.world.injected["clock_jump"] += 1
+        self.world.clock.shift += seconds
+
+    def go(self, steps: int) -> None:
+        """Let so many things happen."""
+        self.world.go(steps)
+
+    def go_in_order(self, steps: int) -> None:
+        """Let so many things happen, the oldest first."""
+        order, self.world.order = self.world.order, lambda _: 0
+        self.world.go(steps)
+        self.world.order = order
+
+    def _client(self, who: int) -> Any:
+        return self.clients[who % len(self.clients)]
+
+    def _target(self, run: int, step: int | None) -> str:
+        if not self.runs:
+            return ""
+        name, steps = self.runs[run % len(self.runs)]
+        return name if step is None else f"{name}/{steps[step % len(steps)]}"
+
+
+def play(seed: int, moves: Sequence[Move], faults: Faults = NONE) -> World:
+    """Play the moves and come to rest. Raises LawBroken. The world, to be looked at."""
+    player = Player(seed, faults)
+    for move in moves:
+        player.play(move)
+    player.world.rest()
+    return player.world
+
+
+def draw(seed: int, length: int = 25) -> list[Move]:
+    """A history drawn from a seed: a start, and then whatever comes."""
+    chance = SeededChance(seed)
+    moves = [_draw_start(chance)]
+    verbs = [verb for verb, (weight, _) in DRAWS.items() for _ in range(weight)]
+    for _ in range(length):
+        verb = verbs[chance.below(len(verbs))]
+        moves.append(DRAWS[verb][1](chance))
+    return moves
+
+
+def _pick(chance: SeededChance, options: Sequence[Any]) -> Any:
+    return options[chance.below(len(options))]
+
+
+def _draw_start(chance: SeededChance) -> Move:
+    plans = tuple(_pick(chance, tuple(PLANS)) for _ in range(1 + chance.below(3)))
+    return Move("start", {"shape": _pick(chance, tuple(SHAPES)), "plans": plans, "who": chance.below(2)})
+
+
+def _draw_send(verb: str) -> Callable[[SeededChance], Move]:
+    def draw_it(chance: SeededChance) -> Move:
+        where = {"run": chance.below(3), "step": chance.below(3), "who": chance.below(2)}
+        return Move(verb, {**where, "text": _pick(chance, ("", "refuse")), "wait": _pick(chance, tuple(map(str, Level)))})
+
+    return draw_it
+
+
+def _draw_cancel(chance: SeededChance) -> Move:
+    step = _pick(chance, (None, 0, 1, 2))
+    how = {"mode": _pick(chance, ("now", "graceful")), "grace": _pick(chance, (0.0, 1.0, 10.0)), "wait": chance.below(3) > 0}
+    return Move("cancel", {"run": chance.below(3), "step": step, "who": chance.below(2), **how})
+
+
+def _draw_which(verb: str) -> Callable[[SeededChance], Move]:
+    return lambda chance: Move(verb, {"which": chance.below(8)})
+
+
+DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
+    "go": (14, lambda chance: Move("go", {"steps": _pick(chance, (1, 2, 5, 10, 30, 100, 300))})),
+    "start": (2, _draw_start),
+    "again": (1, _draw_which("again")),
+    "steer": (6, _draw_send("steer")),
+    "follow_up": (3, _draw_send("follow_up")),
+    "expiring": (1, lambda chance: Move("expiring", {"run": chance.below(3), "seconds": _pick(chance, (0.01, 0.5, 5.0))})),
+    "resend": (1, _draw_which("resend")),
+    "respond": (2, _draw_which("respond")),
+    "withdraw": (2, _draw_which("withdraw")),
+    "receipt": (1, _draw_which("receipt")),
+    "cancel": (4, _draw_cancel),
+    "await_end": (2, lambda chance: Move("await_end", {"run": chance.below(3), "or_waiting": chance.below(2) == 1})),
+    "show": (1, lambda chance: Move("show", {"run": chance.below(3)})),
+    "subscribe": (1, lambda chance: Move("subscribe", {"who": chance.below(2)})),
+    "stop": (1, lambda _: Move("stop")),
+    "kill_crewd": (2, lambda _: Move("kill_crewd")),
+    "kill_crewd_inside": (2, lambda chance: Move("kill_crewd_inside", {"calls": chance.below(12)})),
+    "start_crewd": (4, lambda _: Move("start_crewd")),
+    "kill_guardian": (2, lambda _: Move("kill_guardian")),
+    "kill_worker": (2, lambda chance: Move("kill_worker", {"which": chance.below(8), "signal": _pick(chance, (9, 11))})),
+    "cut": (1, _draw_which("cut")),
+    "stall": (1, lambda chance: Move("stall", {"which": chance.below(8), "seconds": _pick(chance, (0.5, 20.0))})),
+    "fill_disk": (1, lambda chance: Move("fill_disk", {"seconds": _pick(chance, (0.1, 2.0, 10.0))})),
+    "jump_clock": (1, lambda chance: Move("jump_clock", {"seconds": _pick(chance, (-3600.0, 3600.0))})),
+}
+"""How often each move is drawn, and what it is given."""

@@ -1,0 +1,307 @@
+"""A simulated worker: the production session, desk and token, with code that follows a plan instead of a function.
+
+The code is a generator: it yields what it waits for, and the world resumes it when that is there, or kills it where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from crewd.protocol import codec
+from crewd.protocol import reports as rp
+from crewd.protocol.ids import ASK, IdSource
+from crewd.protocol.limits import REPORTS_UNACKED_MAX
+from crewd.supervisor.gateway.wire import Side
+from crewd.testing.world.network import Link
+from crewd.worker.desk import Desk
+from crewd.worker.message import Message
+from crewd.worker.session import Session
+from crewd.worker.token import CancellationToken, Cancelled
+
+if TYPE_CHECKING:
+    from crewd.clock import Clock
+    from crewd.protocol.hands import Bootstrap
+    from crewd.testing.world.processes import Process, Processes
+
+Wait = tuple[float | None, Callable[[], object] | None]
+"""Until a time (None: for ever) or until something is true, whichever comes first."""
+How = Literal["returns", "raises", "vanishes", "hangs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a worker will do. Seconds are virtual.
+
+    `steps` pieces of work of `step_seconds` each, with a safe point after each; before step `ask_at` it asks a question
+    (with `ask_seconds` to answer); `operation` puts its work inside an operation. At the end it `returns` (through a natural
+    stop if `follow_ups`), `raises`, `vanishes` (exits without a word) or `hangs`. `deaf` ignores TERM, `numb` does not look
+    at its token, `undying` survives KILL, `lingers` does not exit after its last word. `children` are processes that it
+    starts and forgets, as deaf as `deaf_children` says; `start_seconds` pass before its first word.
+    """
+
+    steps: int = 2
+    step_seconds: float = 0.5
+    ends: How = "returns"
+    start_seconds: float = 0.05
+    steers: bool = True
+    follow_ups: bool = True
+    ask_at: int | None = None
+    ask_seconds: float | None = 30.0
+    operation: bool = False
+    children: int = 0
+    deaf_children: bool = False
+    deaf: bool = False
+    numb: bool = False
+    undying: bool = False
+    lingers: bool = False
+    unborn: bool = False
+
+
+class Witness:
+    """What the workers themselves know, by worker: the truth that receipts are measured against."""
+
+    def __init__(self) -> None:
+        self.delivered: dict[tuple[str, int], list[str]] = {}
+        self.applied: dict[tuple[str, int], list[rp.Deliver]] = {}
+        self.done: set[str] = set()
+        self.refused: set[str] = set()
+        self.cancelled: set[tuple[str, int]] = set()
+        self.finished: set[tuple[str, int]] = set()
+        self.granted: set[tuple[str, int]] = set()
+
+
+class SimWorker:
+    """See the module's text. `ready_at` and `ready_if` are what the code waits for."""
+
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        plan: Plan,
+        process: Process,
+        processes: Processes,
+        clock: Clock,
+        ids: IdSource,
+        witness: Witness,
+    ) -> None:
+        self.key = (bootstrap.task, bootstrap.epoch)
+        self.plan = plan
+        self.process = process
+        self._processes = processes
+        self._clock = clock
+        self._ids = ids
+        self._witness = witness
+        self.token = CancellationToken(clock)
+        self.desk = Desk(self.token, lambda: None)
+        capabilities = tuple(name for name, on in (("steer", plan.steers), ("follow_up", plan.follow_ups)) if on)
+        hello = rp.WorkerHello(
+            task=bootstrap.task, epoch=bootstrap.epoch, token=bootstrap.token, pid=process.pid, capabilities=capabilities
+        )
+        self.session = Session(hello, self.desk, clock)
+        self.link = Link(Side.WORKERS, f"{bootstrap.task}#{bootstrap.epoch}".encode(), self)
+        self.link.wanted = False  # until its runtime is there
+        self.online = False
+        self._held: Message | None = None
+        self._life = self._live()
+        self._wait: Wait = (clock.monotonic(), None)
+
+    # -- the process --------------------------------------------------------------------------------------------
+
+    def handles_term(self) -> bool:
+        """Whether its runtime is there and turns TERM into a cancel."""
+        return self.online
+
+    def termed(self) -> None:
+        """TERM."""
+        self.token.cancel("terminated", 0.0)
+
+    def freeze(self) -> None:
+        """It hangs in the kernel."""
+        self.online = False
+        self._wait = (None, None)
+        self.link.wanted = False
+        self.link.cut()
+
+    def died(self) -> None:
+        """The process is gone; the kernel closes its connection."""
+        self.link.wanted = False
+        self.link.cut()
+        self._life.close()
+
+    # -- the link (see `network.Peer`) --------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """See `Peer`."""
+        self.session.connected()
+
+    def disconnected(self) -> None:
+        """See `Peer`."""
+        self.session.disconnected()
+
+    def heard(self, frames: list[bytes]) -> None:
+        """See `Peer`."""
+        before = len(self.desk.waiting())
+        self.session.hear(frames)
+        for report in self.desk.waiting()[before:]:
+            if isinstance(report.body, rp.Delivered):
+                self._witness.delivered.setdefault(self.key, []).append(report.body.id)
+            if isinstance(report.body, rp.Settled) and report.body.outcome == "refused":
+                self._witness.refused.add(report.body.id)
+
+    def speak(self) -> None:
+        """Let the session say what is due."""
+        if self.online and not self.process.dead:
+            if self.session.wants_connection() and self.link.up:
+                self.link.cut()
+            self.session.speak(lambda body: self.link.send(codec.from_worker.encode("", body)))
+
+    # -- the code -----------------------------------------------------------------------------------------------
+
+    def next_due(self) -> float | None:
+        """When the code or the session has something to do."""
+        dues = [self._wait[0]] if self._wait[0] is not None else []
+        if self.online and self.link.up:
+            dues.append(self.session.next_due())
+        return min(dues, default=None)
+
+    def speaks(self) -> bool:
+        """Whether the session has something to say now."""
+        return self.online and self.link.up and self.session.next_due() <= self._clock.monotonic()
+
+    def runnable(self) -> bool:
+        """Whether the code can go on now."""
+        until, condition = self._wait
+        return (until is not None and until <= self._clock.monotonic()) or (condition is not None and bool(condition()))
+
+    def resume(self) -> None:
+        """Let the code go on to its next wait."""
+        try:
+            self._wait = next(self._life)
+        except StopIteration as end:
+            self._processes.end(self.process, code=end.value)
+
+    def _live(self) -> Generator[Wait, None, int]:
+        plan = self.plan
+        yield self._clock.monotonic() + plan.start_seconds, None
+        self.online = self.link.wanted = True
+        for _ in range(plan.children):
+            self._processes.make(self.key, leader=False, deaf=plan.deaf_children)
+        try:
+            yield from self._work()
+            outcome = rp.Outcome(outcome="completed", result=plan.steps)
+        except Cancelled as cancelled:
+            outcome = rp.Outcome(outcome="cancelled", reason=cancelled.reason)
+            self._witness.cancelled.add(self.key)
+        except ArithmeticError as error:
+            outcome = rp.Outcome(outcome="failed", reason="raised", error=str(error))
+        except SystemExit:
+            return 7
+        self.desk.finish()
+        yield from self._report(outcome)
+        self._processes.last_words[self.key] = msgspec.msgpack.encode(self.desk.waiting())
+        self._witness.finished.add(self.key)
+        yield None, lambda: not self.desk.waiting()
+        if plan.lingers:
+            yield None, None
+        return {"completed": 0, "failed": 1, "cancelled": 3}[outcome.outcome]
+
+    def _work(self) -> Generator[Wait, None, None]:
+        plan = self.plan
+        for step in range(plan.steps):
+            if plan.operation:
+                yield from self._report(rp.OpOpened(id=f"op{step}", kind="tool", name="work"))
+            if plan.ask_at == step:
+                yield from self._ask()
+            yield self._clock.monotonic() + plan.step_seconds, None if plan.numb else (lambda: self.token.cancelled)
+            yield from self._safe_point()
+            if plan.operation:
+                yield from self._report(rp.OpClosed(id=f"op{step}", outcome="done"))
+        match plan.ends:
+            case "returns" if plan.follow_ups:
+                yield from self._natural_stop()
+            case "raises":
+                raise ArithmeticError("as planned")
+            case "vanishes":
+                raise SystemExit(7)
+            case "hangs":
+                while True:
+                    yield None, (lambda: False) if plan.numb else (lambda: self.token.cancelled)
+                    self._check()
+            case _:
+                pass
+        yield from self._let_go()
+
+    def _check(self) -> None:
+        if not self.plan.numb:
+            self.token.check()
+
+    def _report(self, body: rp.ReportBody) -> Generator[Wait, None, None]:
+        while len(self.desk.waiting()) >= REPORTS_UNACKED_MAX and not self.token.cancelled:
+            yield None, lambda: len(self.desk.waiting()) < REPORTS_UNACKED_MAX or self.token.cancelled
+        self.desk.report(body)
+
+    def _say(self, body: rp.ReportBody) -> None:
+        if isinstance(body, rp.Settled):
+            (self._witness.done if body.outcome == "done" else self._witness.refused).add(body.id)
+        self.desk.report(body)
+
+    def _take(self, deliver: rp.Deliver | None) -> Generator[Wait, None, bool]:
+        if deliver is None:
+            return False
+        self._witness.applied.setdefault(self.key, []).append(deliver)
+        yield from self._report(rp.Applied(id=deliver.id))
+        self._held = Message(deliver.id, deliver.kind, deliver.text, self._say)
+        if deliver.text == "refuse":
+            self._held.refuse("as asked")
+        return True
+
+    def _let_go(self) -> Generator[Wait, None, None]:
+        yield from ()
+        if self._held is not None:
+            held, self._held = self._held, None
+            held.done()
+
+    def _safe_point(self) -> Generator[Wait, None, None]:
+        yield from self._let_go()
+        self._check()
+        yield from self._take(self.desk.next_steer())
+
+    def _natural_stop(self) -> Generator[Wait, None, None]:
+        while True:
+            yield from self._let_go()
+            self._check()
+            if (yield from self._take(self.desk.next_steer() or self.desk.next_follow_up())):
+                continue
+            self.desk.propose()
+            yield from self._report(rp.StopProposed())
+            verdict: bool | None = None
+            while verdict is None:
+                yield None, lambda: self.token.cancelled or self._verdict() is not None
+                verdict = self._verdict()
+            if verdict:
+                self._witness.granted.add(self.key)
+                return
+
+    def _verdict(self) -> bool | None:
+        return self.desk.wait_verdict(0.0)
+
+    def _ask(self) -> Generator[Wait, None, None]:
+        ask = self._ids.next(ASK)
+        seconds = self.plan.ask_seconds
+        self.desk.open_ask(ask)
+        yield from self._report(rp.Asked(id=ask, question="which?", timeout_seconds=seconds))
+        until = None if seconds is None else self._clock.monotonic() + seconds
+        yield until, lambda: self.desk.answered(ask) or self.token.cancelled
+        answer = self.desk.wait_answer(ask, 0.0)
+        if answer is not None:
+            self._witness.applied.setdefault(self.key, []).append(answer)
+            yield from self._report(rp.Applied(id=answer.id))
+            yield from self._report(rp.AskOver(id=ask, outcome="answered", answered_by=answer.id))
+            self._say(rp.Settled(id=answer.id, outcome="done"))
+            return
+        outcome: Any = "cancelled" if self.token.cancelled else "expired"
+        yield from self._report(rp.AskOver(id=ask, outcome=outcome))
+        self._check()

@@ -1,0 +1,567 @@
+"""The simulated world: the real actor tree of crewd on simulated clock, wire, guardian and disk, one thread, one seed.
+
+A step is one of: a turn of one ready actor, a message that moves one hop, a piece of a worker's code, a look of the guardian.
+Which one is chosen by `order`; when there is none, time jumps to the next thing that is due. What goes wrong is chosen by
+the same seed, at the rates of a `Faults` record. Everything that happens is a function of (seed, what is asked, faults).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from crewd.actors import Actor, ChildSpec, ExitKind, ExitReason, Lane
+from crewd.actors.exits import SHUTDOWN
+from crewd.clock import SeededChance
+from crewd.protocol import events as ev
+from crewd.protocol import hands
+from crewd.protocol import requests as rq
+from crewd.protocol.home import Home
+from crewd.protocol.ids import EVENT, MESSAGE, IdSource
+from crewd.protocol.rows import AskRow, RunRow
+from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.store.actor import StoreActor
+from crewd.store.fold import Row
+from crewd.supervisor import commands as cm
+from crewd.supervisor.config import Config
+from crewd.supervisor.directory import GUARDIAN, Directory
+from crewd.supervisor.gateway.wire import Side
+from crewd.supervisor.guardian.tree import Key
+from crewd.supervisor.services import Services
+from crewd.supervisor.tokens import Tokens
+from crewd.supervisor.tree import Ports, root
+from crewd.testing.scheduler import Scheduler, VirtualClock
+from crewd.testing.world.client import SimClient
+from crewd.testing.world.disk import Disk
+from crewd.testing.world.faults import NONE, Faults, Injected
+from crewd.testing.world.guardian import House, SimGuardian, SimHands
+from crewd.testing.world.laws import LawBroken, Laws
+from crewd.testing.world.network import Link, SimWire
+from crewd.testing.world.processes import Process, Processes
+from crewd.testing.world.worker import Plan, SimWorker, Witness
+
+LAST_SECONDS = 40.0
+"""Virtual time that runs get to end by themselves when faults have ended; then they are cancelled."""
+REST_SECONDS = 900.0
+"""Virtual time that a world gets to come to rest after that."""
+REST_STEPS = 100_000
+DISK_TROUBLE_SECONDS = 3.0
+STALL_SECONDS = 2.0
+DELAY_SECONDS = 0.2
+BIRTH_SECONDS = 0.01
+FIRST = 0
+"""The order that always takes the oldest: shrinking leads here."""
+
+
+class Crewd:
+    """One incarnation of the crewd process: its actors and its ends of the ports."""
+
+    def __init__(self, world: World, pid: int) -> None:
+        self.world = world
+        self.dead = False
+        self.calls_left: int | None = None
+        self.scheduler = WorldScheduler(world)
+        self.wire = SimWire(self.permitted, world.laws.sent)
+        self.hands = SimHands(self.permitted, world.house)
+        home = Home(Path("/simulated"))
+        self.services = Services(
+            world.clock, world.ids, Tokens(b"simulated" * 4), home, Config(heartbeat_seconds=30.0), Directory(), pid
+        )
+        ports = Ports(self.wire, self.hands, lambda: _Gate(self, world.disk.writer(world.ids.next(EVENT))), world.disk.reader)
+        self.stopped = False
+        system = self.scheduler.system
+        self.top = system.spawn(ChildSpec("root", lambda: root(self.services, ports, self._all_over)), None)
+        system.on_end(self.top, self._ended)
+
+    def permitted(self) -> bool:
+        """Whether this process still lives; each call to the outside world asks, and may be the last one."""
+        if self.calls_left is not None:
+            self.calls_left -= 1
+            if self.calls_left < 0:
+                self.dead = True
+        return not self.dead
+
+    def _all_over(self) -> None:
+        """As `program` does when no run is live after a stop was asked for."""
+        self.services.directory.part(GUARDIAN).tell(cm.ToGuardian(hands.Retire()), lane=Lane.CONTROL)
+        self.scheduler.system.stop(self.top, SHUTDOWN, 30.0)
+
+    def _ended(self, reason: ExitReason) -> None:
+        self.stopped = True
+        self.world.laws.hold("the tree never gives up", not reason.abnormal, f"the root ended: {reason}")
+
+
+class _Gate:
+    """The writing port of a crewd that may die in the middle of a turn: from then on it writes nothing."""
+
+    def __init__(self, crewd: Crewd, writer: Any) -> None:
+        self._crewd = crewd
+        self._writer = writer
+        self.store_id: str = writer.store_id
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def commit(self, events: Sequence[ev.Event], rows: Any, latest: Any) -> None:
+        """See `Writing`."""
+        if self._crewd.permitted():
+            self._writer.commit(events, rows, latest)
+
+
+class WorldScheduler(Scheduler):
+    """The world's dispatcher: the store's turns may be slow (an fsync)."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.chance, world.clock)
+        self._world = world
+
+    def schedule(self, actor: Actor) -> None:
+        """See `Dispatcher`."""
+        if isinstance(actor, StoreActor) and self._world.strikes("slow_fsync"):
+            if actor not in self.ready:
+                self._world.later_call(0.05, lambda: super(WorldScheduler, self).schedule(actor))
+            return
+        super().schedule(actor)
+
+
+class World:
+    """See the module's text. Use `client`, `start`, `steer` and the like, `go`, and at the end `rest`."""
+
+    def __init__(self, seed: int = 0, faults: Faults = NONE, plans: dict[str, Plan] | None = None) -> None:
+        self.seed = seed
+        self.faults = faults
+        self.plans = plans or {}
+        self.injected = Injected()
+        self.chance = SeededChance(seed)
+        self.clock = VirtualClock()
+        self.ids = IdSource(self.clock, self.chance)
+        self.disk = Disk()
+        self.witness = Witness()
+        self.processes = Processes(self.clock.monotonic, self._birth, self._process_ended)
+        self.laws = Laws(self.disk, self.processes, self.witness)
+        self.disk.on_commit = self._committed
+        self.disk.refuses = self._disk_refuses
+        self.exits: dict[Key, hands.Exited] = {}
+        self.house = House(
+            self._make_guardian, self._later, self._piece, self.laws.ordered, self.laws.connected_to_guardian
+        )
+        self.workers: list[SimWorker] = []
+        self.clients: list[SimClient] = []
+        self.steps = self.choices = 0
+        self.order: Callable[[int], int] = self.chance.below
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._agenda_order = itertools.count()
+        self._disk_trouble: tuple[float, str] = (0.0, "")
+        self._pids = itertools.count(100)
+        self._quiet = False
+        self._turns_before = 0
+        self.story: list[str] = []
+        self.crewd: Crewd | None = Crewd(self, next(self._pids))
+
+    # -- faults -------------------------------------------------------------------------------------------------
+
+    def strikes(self, fault: str) -> bool:
+        """Whether a fault of this name happens now."""
+        if self._quiet:
+            return False
+        rate: float = getattr(self.faults, fault)
+        if self.chance.happens(rate):
+            self.injected[fault] += 1
+            return True
+        return False
+
+    def _disk_refuses(self) -> str:
+        until, why = self._disk_trouble
+        if self.clock.now < until and not self._quiet:
+            return why
+        for fault, words in (("disk_full", "database or disk is full"), ("disk_error", "disk I/O error")):
+            if self.strikes(fault):
+                self._disk_trouble = (self.clock.now + DISK_TROUBLE_SECONDS * self.chance.between(0.1, 2.0), words)
+                return words
+        return ""
+
+    def fill_disk(self, seconds: float) -> None:
+        """From now on, for so long, the disk is full."""
+        self.injected["disk_full"] += 1
+        self._disk_trouble = (self.clock.now + seconds, "database or disk is full")
+
+    def kill_crewd(self) -> None:
+        """SIGKILL between two turns."""
+        if self.crewd is not None:
+            self.injected["crewd_crash"] += 1
+            self._drop_crewd()
+
+    def kill_crewd_inside(self, calls: int) -> None:
+        """SIGKILL in the middle of a turn: before its `calls`-th call to the outside world from now."""
+        if self.crewd is not None:
+            self.injected["crewd_crash_inside"] += 1
+            self.crewd.calls_left = calls
+
+    def _drop_crewd(self) -> None:
+        if self.crewd is None:
+            return
+        self._turns_before += self.crewd.scheduler.turns
+        self._no_crash(self.crewd)
+        self.crewd.dead = True
+        self.crewd.wire.unbind()
+        self.crewd.hands.drop()
+        self.crewd = None
+
+    def start_crewd(self) -> None:
+        """Start crewd if it is not running."""
+        if self.crewd is None:
+            self.crewd = Crewd(self, next(self._pids))
+
+    def kill_guardian(self) -> None:
+        """SIGKILL."""
+        self.injected["guardian_crash"] += 1
+        self.house.kill()
+
+    def kill_worker(self, index: int, signal: int = 9) -> None:
+        """SIGKILL (or a crash) of a worker's first process."""
+        living = [worker for worker in self.workers if not worker.process.dead]
+        if living:
+            self.injected["worker_crash"] += 1
+            self.processes.end(living[index % len(living)].process, signal=signal)
+
+    def cut_link(self, index: int) -> None:
+        """A connection breaks; what is in flight on it is lost."""
+        links = [link for link in self._links() if link.up]
+        if links:
+            self.injected["lose"] += 1
+            links[index % len(links)].cut()
+
+    def stall_link(self, index: int, seconds: float = STALL_SECONDS) -> None:
+        """A peer does not read for a while."""
+        links = [link for link in self._links() if link.up]
+        if links:
+            self.injected["stall"] += 1
+            links[index % len(links)].stalled_until = self.clock.now + seconds
+
+    # -- what people do -----------------------------------------------------------------------------------------
+
+    def client(self, name: str) -> SimClient:
+        """A client; it connects as soon as crewd is there."""
+        client = SimClient(name, self.clock, self.ids)
+        self.clients.append(client)
+        return client
+
+    def start(self, client: SimClient, name: str, steps: dict[str, tuple[Plan, tuple[str, ...]]], limit: int = 0) -> str:
+        """Ask for a run: its steps by name, each with a plan and what it depends on."""
+        for step, (plan, _) in steps.items():
+            self.plans[f"{name}_{step}"] = plan
+        workflow = Workflow(
+            name=name,
+            steps=tuple(
+                Step(id=step, depends_on=after, worker=WorkerSpec(call=f"world:{name}_{step}", orphan_grace_seconds=60.0))
+                for step, (_, after) in steps.items()
+            ),
+            max_concurrency=limit,
+        )
+        return client.ask(rq.StartRun(workflow=workflow, cwd="/", name=name, request_id=f"start-{name}"))
+
+    def send(
+        self,
+        client: SimClient,
+        kind: Literal["steer", "follow_up"],
+        target: str,
+        text: str = "",
+        **fields: Any,
+    ) -> str:
+        """Ask for a steer or a follow-up; the key of the request."""
+        return client.ask(rq.Send(id=self.ids.next(MESSAGE), kind=kind, target=target, text=text, **fields))
+
+    def respond(self, client: SimClient, index: int) -> str | None:
+        """Answer one of the questions on disk (any, also a closed one); None if there is none."""
+        asks = list(self.disk.tables[AskRow])
+        if not asks:
+            return None
+        return client.ask(rq.Send(id=self.ids.next(MESSAGE), kind="response", ask=asks[index % len(asks)], text="this one"))
+
+    # -- one step -----------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Let one thing happen; False if nothing can happen any more."""
+        self.steps += 1
+        self._mishaps()
+        moves = self._moves()
+        if not moves or (len(moves) < 50 and self.strikes("early_timer")):
+            if self._jump():
+                return True
+            if not moves:
+                return False
+        if len(moves) == 1:
+            choice = 0
+        else:
+            self.choices += 1
+            choice = self.order(len(moves))
+        self._do(moves[choice])
+        if self.laws.broken is not None:
+            raise self.laws.broken
+        return True
+
+    def go(self, steps: int) -> None:
+        """Let so many things happen, or until nothing can."""
+        for _ in range(steps):
+            if not self.step():
+                return
+
+    def _do(self, move: tuple[str, Any]) -> None:
+        what, thing = move
+        match what:
+            case "turn":
+                self._turn(thing)
+            case "arrive":
+                self._arrive(thing)
+            case "hear":
+                frames = thing.to_peer.popleft()
+                if self.strikes("duplicate"):
+                    thing.peer.heard(frames)
+                thing.peer.heard(frames)
+            case "connect":
+                if self.crewd is not None:
+                    self.crewd.wire.connect(thing)
+            case "code":
+                if self.strikes("worker_crash"):
+                    self.processes.end(thing.process, signal=11)
+                else:
+                    thing.resume()
+                    thing.speak()
+            case "speak":
+                thing.speak()
+            case "hello":
+                thing.tick()
+            case "guardian hears":
+                self.house.carry_in()
+            case "guardian says":
+                self.house.carry_out()
+            case _:
+                self.house.tick()
+
+    def _turn(self, index: int) -> None:
+        crewd = self.crewd
+        if crewd is None:
+            return
+        crewd.scheduler.step(lambda _: index)
+        if crewd.dead:
+            self._drop_crewd()
+        elif crewd.stopped:
+            self._drop_crewd()
+        else:
+            crewd.wire.nudge()
+
+    def _arrive(self, link: Link) -> None:
+        if self.crewd is None:
+            return
+        if self.strikes("delay"):
+            link.held_until = self.clock.now + self.chance.between(0.0, DELAY_SECONDS)
+            return
+        if self.strikes("lose"):
+            link.cut()
+            return
+        frames = link.to_crewd.popleft()
+        if self.strikes("duplicate"):
+            self.crewd.wire.put(link, frames)
+        self.crewd.wire.put(link, frames)
+
+    def _mishaps(self) -> None:
+        if self.crewd is None:
+            if self._quiet or self.chance.happens(0.02):
+                self.start_crewd()
+            return
+        if self.strikes("crewd_crash"):
+            self._drop_crewd()
+        elif self.strikes("crewd_crash_inside"):
+            self.crewd.calls_left = self.chance.below(20)
+        if self.strikes("guardian_crash"):
+            self.house.kill()
+        if self.strikes("stall"):
+            self.stall_link(self.chance.below(16))
+        if self.strikes("clock_jump"):
+            self.clock.shift += self.chance.between(-100.0, 100.0)
+
+    def _links(self) -> list[Link]:
+        return [*(client.link for client in self.clients), *(worker.link for worker in self.workers)]
+
+    def _moves(self) -> list[tuple[str, Any]]:
+        now = self.clock.now
+        moves: list[tuple[str, Any]] = []
+        crewd = self.crewd
+        if crewd is not None:
+            moves += [("turn", index) for index in range(len(crewd.scheduler.ready))]
+            bound = crewd.wire.bound
+        else:
+            bound = False
+        for link in self._links():
+            if link.up:
+                if link.to_crewd and link.held_until <= now:
+                    moves.append(("arrive", link))
+                if link.to_peer and link.stalled_until <= now:
+                    moves.append(("hear", link))
+            elif bound and link.wanted and link.held_until <= now:
+                moves.append(("connect", link))
+        for worker in self.workers:
+            if worker.runnable():
+                moves.append(("code", worker))
+            elif worker.speaks():
+                moves.append(("speak", worker))
+        for client in self.clients:
+            due = client.next_due()
+            if due is not None and due <= now:
+                moves.append(("hello", client))
+        house = self.house
+        if house.inbound:
+            moves.append(("guardian hears", None))
+        if house.outbound:
+            moves.append(("guardian says", None))
+        if house.guardian is not None:
+            due = house.guardian.next_due()
+            if (due is not None and due <= now) or house.guardian.over:
+                moves.append(("guardian looks", None))
+        return moves
+
+    def _jump(self) -> bool:
+        """Time goes on to the next thing that is due; False if nothing is."""
+        dues = [self._agenda[0][0]] if self._agenda else []
+        if self.crewd is not None:
+            due = self.crewd.scheduler.system.timers.next_due()
+            dues += [] if due is None else [due]
+        for each in (*self.workers, *self.clients, *([self.house.guardian] if self.house.guardian else [])):
+            due = each.next_due()
+            dues += [] if due is None or due <= self.clock.now else [due]
+        for link in self._links():
+            waits = (link.held_until if link.to_crewd or not link.up else 0.0, link.stalled_until if link.to_peer else 0.0)
+            dues += [wait for wait in waits if wait > self.clock.now]
+        if self._disk_trouble[0] > self.clock.now:
+            dues.append(self._disk_trouble[0])
+        if not dues:
+            return False
+        self.clock.now = max(self.clock.now, min(dues))
+        while self._agenda and self._agenda[0][0] <= self.clock.now:
+            heapq.heappop(self._agenda)[2]()
+        if self.crewd is not None:
+            self.crewd.scheduler.system.timers.fire(self.clock.now)
+        return True
+
+    # -- hooks of the parts -------------------------------------------------------------------------------------
+
+    def later_call(self, seconds: float, call: Callable[[], None]) -> None:
+        """Do it in so many virtual seconds."""
+        heapq.heappush(self._agenda, (self.clock.now + seconds, next(self._agenda_order), call))
+
+    def _later(self, _what: str, seconds: float) -> None:
+        self.later_call(seconds, self.house.started)
+
+    def _piece(self, size: int) -> int:
+        return self.chance.below(size) + 1 if size > 1 and self.strikes("cut") else size
+
+    def _make_guardian(self) -> SimGuardian:
+        return SimGuardian(self.processes, self.exits, self.clock.monotonic)
+
+    def _birth(self, key: Key, bootstrap: hands.Bootstrap, born: Callable[[Process | None], None]) -> None:
+        plan = self.plans[bootstrap.worker.call.partition(":")[2]]
+
+        def bear() -> None:
+            if plan.unborn:
+                born(None)
+                return
+            process = self.processes.make(key, leader=True, deaf=plan.deaf, undying=plan.undying)
+            process.worker = SimWorker(bootstrap, plan, process, self.processes, self.clock, self.ids, self.witness)
+            self.workers.append(process.worker)
+            self.laws.born(process)
+            born(process)
+
+        self.later_call(BIRTH_SECONDS, bear)
+
+    def _process_ended(self, process: Process) -> None:
+        if process.worker is not None:
+            self.workers.remove(process.worker)
+        if self.house.guardian is not None:
+            self.house.guardian.reap(process)
+
+    def _committed(self, events: Sequence[ev.Event], rows: Sequence[tuple[str, str, Row]]) -> None:
+        self.laws.committed(events, rows)
+
+    # -- rest ---------------------------------------------------------------------------------------------------
+
+    @property
+    def turns(self) -> int:
+        """Actor turns so far."""
+        return self._turns_before + (self.crewd.scheduler.turns if self.crewd is not None else 0)
+
+    def log_bytes(self) -> bytes:
+        """The event log, as it stands on the disk."""
+        return b"".join(msgspec.msgpack.encode(event) for event in self.disk.log)
+
+    def rest(self) -> None:
+        """Faults end, everything that still runs is cancelled, and the world must come to rest with every law kept."""
+        self._quiet = True
+        self._disk_trouble = (0.0, "")
+        for link in self._links():
+            link.held_until = link.stalled_until = 0.0
+        if self.crewd is not None:
+            self.crewd.calls_left = None
+        self.start_crewd()
+        until = self.clock.now + LAST_SECONDS
+        while self.clock.now < until and self.step():
+            pass
+        closer = self.client("closer")
+        for run in [row.id for row in self.disk.tables[RunRow].values() if row.status not in RUN_TERMINAL]:
+            closer.ask(rq.Cancel(target=run, mode="now", timeout_seconds=600.0))
+        until, steps = self.clock.now + REST_SECONDS, self.steps + REST_STEPS
+        self._still(until, steps)
+        for client in self.clients:
+            if client.seen:
+                client.tick()  # whoever follows events says hello now and then: a feed of a crewd that is gone goes on
+                self._still(until, steps)
+        self._check_rest()
+
+    def _still(self, until: float, steps: int) -> None:
+        """Until nothing can move."""
+        while self.step():
+            if self.clock.now > until or self.steps > steps:
+                waiting = [f"{c.name}: {c.asked[k]}" for c in self.clients for k in c.waiting()]
+                raise LawBroken("the world comes to rest", f"{self.steps} steps, {self.clock.now:.0f} s: {waiting[:3]}")
+
+    def _check_rest(self) -> None:
+        crewd = self.crewd
+        self.laws.at_rest()
+        for client in self.clients:
+            for key, request in client.asked.items():
+                self.laws.answered(client.name, request, client.answers.get(key))
+            for key, seen in client.seen.items():
+                answer = client.answers.get(key)
+                if isinstance(answer, rq.Subscribed):
+                    log = [event.seq for event in self.disk.log]
+                    self.laws.hold("a feed has no gap", seen == log, f"{client.name} saw {len(seen)} of {len(log)} events")
+        if crewd is not None:
+            self._no_crash(crewd)
+            self._nothing_left(crewd)
+        if self.faults == NONE and not self.injected:
+            self.laws.calm_cancels()
+
+    def _no_crash(self, crewd: Crewd) -> None:
+        # Who is not given a turn for as long as this world likes is killed when its time to stop is over: that is in order.
+        crashes = [
+            (name, str(reason))
+            for name, _, reason in crewd.scheduler.ends
+            if reason.abnormal and not (reason.kind is ExitKind.KILLED and self.faults.early_timer)
+        ]
+        self.laws.hold("no actor crashes", not crashes, f"{crashes}")
+
+    def _nothing_left(self, crewd: Crewd) -> None:
+        system, law = crewd.scheduler.system, "nothing is left at rest"
+        names = sorted(ref.name for ref in system.alive())
+        self.laws.hold(law, names == sorted(["root", "store", "reader", "guardian", "gateway", "runs", "front"]), f"{names} live")
+        self.laws.hold(law, system.timers.next_due() is None, "a timer is set")
+        directory = crewd.services.directory
+        self.laws.hold(law, not directory.runs and not directory.attempts and not directory.names, f"{directory}")
+        self.laws.hold(law, not self.exits, f"exit records of {list(self.exits)} are not confirmed")
+        charged = self.house.guardian.charged() if self.house.guardian is not None else []
+        self.laws.hold(law, not charged, f"the guardian holds {charged}")
