@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MINUTES ?= 1
 
-.PHONY: run test check format bench stress clean
+.PHONY: run test check format bench stress mutants clean
 
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("crewd needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -35,6 +35,9 @@ bench: $(READY)
 
 stress: $(READY)
 	CREWD_STRESS_MINUTES=$(MINUTES) $(BIN)/python -m pytest --timeout=0 -s tests/stress $(ARGS)
+
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,9 +15,10 @@ from crewd.protocol.errors import Conflict, CrewdError, InvariantError, Refused,
 from crewd.protocol.events import Draft, Event, RunCreated
 from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
 from crewd.store.cache import Cache
-from crewd.store.fold import fold
+from crewd.store.fold import attempt_key, fold
 from crewd.store.messages import (
     Append,
+    AttemptIs,
     Committed,
     Delayed,
     Guard,
@@ -25,6 +26,7 @@ from crewd.store.messages import (
     LiveRun,
     LiveRuns,
     Load,
+    LoadAttempt,
     LoadLive,
     NewAttempt,
     NewMessage,
@@ -72,7 +74,7 @@ class StoreActor(Actor):
         super().__init__()
         self._open = open_database
         self._open_reader = open_reader
-        self._loads: list[Load | LoadLive] = []
+        self._loads: list[Load | LoadLive | LoadAttempt] = []
         self._clock = clock
         self._overlay = overlay
         self._listener = listener
@@ -109,7 +111,7 @@ class StoreActor(Actor):
                 if len(self._batch) >= PENDING_MAX:
                     raise StoreUnavailable("the disk refuses writes and too much waits for it")
                 self._batch.append(message)
-            case Load() | LoadLive():
+            case Load() | LoadLive() | LoadAttempt():
                 self._loads.append(message)
             case Put(key, value):
                 self._overlay.put(key, value)
@@ -134,7 +136,11 @@ class StoreActor(Actor):
                 self._answer(load)
             self._loads = []
 
-    def _answer(self, load: Load | LoadLive) -> None:
+    def _answer(self, load: Load | LoadLive | LoadAttempt) -> None:
+        if isinstance(load, LoadAttempt):
+            attempt = self._reader.row(AttemptRow, attempt_key(load.task, load.epoch))
+            load.reply_to.offer(AttemptIs(load.task, load.epoch, attempt), lane=Lane.CONTROL)
+            return
         if isinstance(load, LoadLive):
             found = self._reader.runs(ended=False, limit=LOAD_MAX)
             load.reply_to.offer(LiveRuns(tuple(run.id for run in reversed(found))), lane=Lane.CONTROL)

@@ -163,6 +163,24 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadAttempt:
+    """The row of one attempt, as it is after everything that was told to the store before. For the store."""
+
+    task: str
+    epoch: int
+    reply_to: Ref[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptIs:
+    """Answers `LoadAttempt`; no row: there never was such an attempt."""
+
+    task: str
+    epoch: int
+    row: AttemptRow | None
+
+
+@dataclass(frozen=True, slots=True)
 class LiveRun:
     """Answers `Load`."""
 

@@ -68,6 +68,21 @@ class TakeBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Hand:
+    """A message that the run admitted before the attempt began, on its way to the controller."""
+
+    mail: Mail
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """The attempt had ended before the message reached its controller."""
+
+    task: str
+    mail: Mail
+
+
+@dataclass(frozen=True, slots=True)
 class EndAttempt:
     """A cancel on its way to the controller."""
 

@@ -18,7 +18,8 @@ from crewd.protocol import hands
 from crewd.protocol.errors import PeerError
 from crewd.protocol.events import Draft, GuardianLost
 from crewd.protocol.limits import TERM_SECONDS_GRACEFUL
-from crewd.store.messages import Append, Committed, Delayed, Rejected
+from crewd.protocol.statuses import ATTEMPT_TERMINAL
+from crewd.store.messages import Append, AttemptIs, Committed, Delayed, LoadAttempt, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import GUARDIAN, STORE
 from crewd.supervisor.guardian import marker
@@ -37,7 +38,8 @@ AGAIN_SECONDS = 0.2
 START_SECONDS = 10.0
 """After this without a connection another guardian is started."""
 JUDGE_SECONDS = 5.0
-"""A worker that nobody claims for this long after it was heard of is ended; an exit that nobody claims is confirmed."""
+"""After this the rows are asked about a worker, or an exit, that nobody claims: a worker whose attempt is over is ended, such
+an exit is confirmed."""
 OUT_BYTES_MAX = 64 << 20
 """Unsent bytes to a guardian that does not read; past it the connection is given up."""
 
@@ -168,6 +170,7 @@ class GuardianLink(Actor):
         self._retry: Timer | None = None
         self._ready_told = False
         self._retiring = False
+        self._unclaimed: dict[tuple[str, int], type[hands.Notice]] = {}
 
     def on_start(self) -> None:
         """Reach the guardian, or start one."""
@@ -190,8 +193,10 @@ class GuardianLink(Actor):
             case cm.Tick("reach"):
                 self._retry = None
                 self._reach()
-            case cm.Tick((kind, task, epoch)):
-                self._judge(kind, task, epoch)
+            case cm.Tick((task, epoch)):
+                self._judge(task, epoch)
+            case AttemptIs(task, epoch, row):
+                self._judged(task, epoch, over=row is None or row.status in ATTEMPT_TERMINAL)
             case Committed() | Delayed() | Rejected():
                 return
             case _:
@@ -257,19 +262,28 @@ class GuardianLink(Actor):
                 for controller in self._services.directory.attempts.values():
                     controller.offer(cm.GuardianAttached(), lane=Lane.CONTROL)
             case hands.Started(task, epoch) | hands.Exited(task, epoch) | hands.Gone(task, epoch):
-                controller = self._services.directory.attempts.get((task, epoch))
-                if controller is not None:
-                    controller.offer(cm.GuardianSays(notice), lane=Lane.CONTROL)
+                claimant = self._services.directory.attempts.get((task, epoch))
+                if claimant is not None:
+                    claimant.offer(cm.GuardianSays(notice), lane=Lane.CONTROL)
                 elif not isinstance(notice, hands.Gone):
-                    self.context.after(JUDGE_SECONDS, cm.Tick((type(notice).__name__, task, epoch)))
+                    self._unclaimed[task, epoch] = type(notice)
+                    self.context.after(JUDGE_SECONDS, cm.Tick((task, epoch)))
             case _:
                 assert_never(notice)
 
-    def _judge(self, kind: str, task: str, epoch: int) -> None:
-        """Nobody claimed this worker, or this exit, when it was heard of: crewd's rows say that it is over."""
+    def _judge(self, task: str, epoch: int) -> None:
+        """Nobody claimed this worker, or this exit, when it was heard of: the rows say whether its attempt is over."""
         if (task, epoch) in self._services.directory.attempts or not self._attached:
+            self._unclaimed.pop((task, epoch), None)  # its controller asks for itself
             return
-        if kind == "Started":
+        store = self._services.directory.parts.get(STORE)
+        if store is None or not store.offer(LoadAttempt(task, epoch, self.ref)):
+            self.context.after(JUDGE_SECONDS, cm.Tick((task, epoch)))
+
+    def _judged(self, task: str, epoch: int, *, over: bool) -> None:
+        if not over:  # its controller is about to be there
+            self.context.after(JUDGE_SECONDS, cm.Tick((task, epoch)))
+        elif self._unclaimed.pop((task, epoch), None) is hands.Started:
             self._write(hands.End(task=task, epoch=epoch, grace_seconds=0.0, term_seconds=TERM_SECONDS_GRACEFUL))
         else:
             self._write(hands.Confirm(task=task, epoch=epoch))
@@ -281,6 +295,8 @@ class GuardianLink(Actor):
             self._write(order)
         elif isinstance(order, hands.Spawn | hands.Retire):
             self._waiting.append(order)
+        elif isinstance(order, hands.End):
+            self._waiting = [each for each in self._waiting if not _is_birth_of(each, order)]
 
     def _write(self, order: hands.Order) -> None:
         data = self._orders.encode(order)
@@ -302,3 +318,7 @@ class GuardianLink(Actor):
                 self._out[0] = head[sent:]
                 return
             self._out.popleft()
+
+
+def _is_birth_of(order: hands.Order, end: hands.End) -> bool:
+    return isinstance(order, hands.Spawn) and (order.bootstrap.task, order.bootstrap.epoch) == (end.task, end.epoch)

@@ -36,6 +36,7 @@ class Journal(Generic[E]):
     urgent: Callable[[E], bool]
     _entries: deque[_Entry[E]] = field(default_factory=deque)
     _next: int = 0
+    _flushing: bool = False
 
     def record(
         self,
@@ -80,6 +81,10 @@ class Journal(Generic[E]):
         return not self._entries
 
     def _flush(self) -> None:
+        if self._flushing:  # an effect that records something: what follows from it waits for its turn
+            return
+        self._flushing = True
         while self._entries and self._entries[0].durable:
             for effect in self._entries.popleft().effects:
                 self.perform(effect)
+        self._flushing = False

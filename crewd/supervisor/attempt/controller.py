@@ -78,8 +78,12 @@ class Controller(Actor):
 
     def returned(self, message: Any) -> None:
         """A message that came when the attempt was over: the run answers it, or the front."""
+        directory = self._services.directory
+        if isinstance(message, cm.Hand):
+            owner = directory.runs.get(self._run.id)
+            if owner is not None:  # if the run is gone as well, it finds the message in its rows when it comes back
+                owner.offer(cm.HandBack(self._state.task, message.mail))
         if isinstance(message, cm.Post | cm.TakeBack):
-            directory = self._services.directory
             run, front = directory.runs.get(self._run.id), directory.parts.get(FRONT)
             if (run is None or not run.offer(message.command)) and front is not None:
                 front.offer(message.command)
@@ -95,6 +99,8 @@ class Controller(Actor):
                 self._journal.heard(message)
             case cm.Post(mail, sender, digest, deadline_at, caller, _):
                 self._feed(at.Send(mail, sender, digest, deadline_at, caller))
+            case cm.Hand(mail):
+                self._feed(at.Handed(mail))
             case cm.TakeBack(key, caller, _):
                 self._feed(at.Withdraw(key, caller))
             case cm.EndAttempt(cancel):
@@ -155,8 +161,8 @@ class Controller(Actor):
 
     def _not_admitted(self, send: at.Send, answer: Known | Rejected) -> None:
         caller = send.caller
-        mail = self._state.mailbox.get(send.mail.id)
-        if mail is not None and mail.order == send.mail.order:  # the one that this very request put there
+        mine = [mail for mail in self._state.pending if mail.id == send.mail.id and mail.order == send.mail.order]
+        if mine:  # put there by this very request
             self._state, _ = at.decide(self._state, at.NotAdmitted(send.mail.id))
         if isinstance(answer, Rejected):
             self._respond(caller, answer.error)
@@ -175,7 +181,9 @@ class Controller(Actor):
         task, epoch = self._state.task, self._state.epoch
         match effect:
             case at.SpawnWorker():
-                self._order(hands.Spawn(bootstrap=self._bootstrap()))
+                # A cancel that overtook this on a full disk has ordered the end already: after an end comes no birth.
+                if self._state.cancel is None and not self._state.over:
+                    self._order(hands.Spawn(bootstrap=self._bootstrap()))
             case at.AskGuardian(number):
                 self._order(hands.Query(task=task, epoch=epoch, number=number))
             case at.EndWorker(grace_seconds, term_seconds):
@@ -196,6 +204,10 @@ class Controller(Actor):
                     self._alarms[due] = self.context.after(max(0.0, due - self.context.now()), cm.Tick(due))
             case at.ReserveDone():
                 self._feed(at.Reserved(self.context.now()))
+            case at.Admit(key):
+                self._feed(at.Admitted(key))
+            case at.Again(event):
+                self._feed(event)
             case at.TellRun(ended):
                 self._leave(ended)
             case _:

@@ -8,7 +8,7 @@ Rule 4: every report number is taken once; a report of the worker's last words c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import assert_never
 
 import msgspec
@@ -19,6 +19,7 @@ from crewd.protocol.hands import Exited
 from crewd.protocol.limits import (
     GRACE_SECONDS_DEFAULT,
     INLINE_BYTES_MAX,
+    MAILBOX_MAX,
     NAME_CHARS_MAX,
     NOTE_CHARS_MAX,
     OPERATIONS_OPEN_MAX,
@@ -30,267 +31,90 @@ from crewd.protocol.reasons import FailureReason, RefusalReason
 from crewd.protocol.receipts import Level, Outcome
 from crewd.protocol.redact import clip
 from crewd.protocol.rows import CancelInfo, faster
-from crewd.protocol.statuses import ATTEMPT_TERMINAL, AttemptStatus
-from crewd.supervisor.attempt.mailbox import Mail, Mailbox
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """An open question; `answer` is the message that was admitted for it."""
-
-    id: str
-    answer: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The state. `spawned` is set with the order to the guardian, `outcome` when the worker itself has said how it ended."""
-
-    task: str
-    epoch: int
-    status: AttemptStatus = AttemptStatus.RESERVED
-    reserved: bool = False
-    spawned: bool = False
-    connected: bool = False
-    capabilities: tuple[str, ...] | None = None
-    finishing: bool = False
-    mailbox: Mailbox = field(default_factory=Mailbox)
-    asks: tuple[Ask, ...] = ()
-    operations: tuple[str, ...] = ()
-    reports: int = 0
-    cancel: CancelInfo | None = None
-    outcome: rp.Outcome | None = None
-    start_by: float | None = None
-    start_failed: bool = False
-    pid: int | None = None
-    questions: int = 0
-    questions_before_spawn: int = 0
-
-    @property
-    def over(self) -> bool:
-        """Whether the terminal event is decided."""
-        return self.status in ATTEMPT_TERMINAL
-
-
-# -- events ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Reserve:
-    """The controller exists; nothing is durable yet."""
-
-    directory: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """The reservation is durable: a worker may be spawned."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class NotReserved:
-    """The run was cancelled before the reservation was durable: the attempt does not exist."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """crewd is back and this attempt was not over; the guardian will say what it knows."""
-
-
-@dataclass(frozen=True, slots=True)
-class GuardianBack:
-    """A guardian is attached, perhaps a new one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """A control message was asked for. `mail.order` is a number of the shell's, growing."""
-
-    mail: Mail
-    sender: str
-    digest: str
-    deadline_at: float | None
-    caller: object
-
-
-@dataclass(frozen=True, slots=True)
-class NotAdmitted:
-    """The store knew the message's id or refused new work: it never entered the mailbox."""
-
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
-    """Take a message back if the worker does not have it."""
-
-    id: str
-    caller: object
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """End the attempt."""
-
-    cancel: CancelInfo
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """The worker said hello on a connection."""
-
-    hello: rp.WorkerHello
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnected:
-    """The worker's connection is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """A numbered report."""
-
-    report: rp.Report
-    wall: float
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The guardian has started or adopted the process."""
-
-    body: ev.AttemptStarted
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The guardian's verified word on the worker's end, with the reports that the worker left behind."""
-
-    exited: Exited
-    last_words: tuple[rp.Report, ...]
-    wall: float
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """The guardian knows no such worker and no process carries its marker. `number`: of the question, if it answers one."""
-
-    at: float
-    number: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """Time has passed."""
-
-    at: float
-
-
-AttemptEvent = (
-    Reserve | Reserved | NotReserved | Resume | Send | NotAdmitted | Withdraw | Cancel | Connected | Disconnected | Reported | Started
-    | Ended | Unknown | GuardianBack | Due
-)  # fmt: skip
-
-# -- effects --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnWorker:
-    """Order a process from the guardian."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskGuardian:
-    """Let the guardian say what it knows of this worker."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class EndWorker:
-    """Order the guardian's ladder. Performed even when the disk refuses (`urgent`): killing needs no promise."""
-
-    grace_seconds: float
-    term_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Send an order to the worker."""
-
-    order: rp.ToWorker
-    urgent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TellReceipt:
-    """Answer a caller with the receipt of this message, as the store has it."""
-
-    caller: object
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class TellBusy:
-    """Answer a caller that the mailbox is full."""
-
-    caller: object
-
-
-@dataclass(frozen=True, slots=True)
-class TellCannotWithdraw:
-    """Answer a caller that the message is past taking back."""
-
-    caller: object
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmAt:
-    """Say `Due` at this (monotonic) time."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Confirm:
-    """Let the guardian forget the exit record."""
-
-
-@dataclass(frozen=True, slots=True)
-class TellRun:
-    """The attempt is over and durable: tell the run."""
-
-    ended: ev.AttemptEnded
-
-
-@dataclass(frozen=True, slots=True)
-class ReserveDone:
-    """Feed `Reserved` back."""
-
-
-AttemptEffect = (
-    SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
-    | ReserveDone
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to record and what to do then. `admits` names a message whose id must be new for any of it to happen."""
-
-    events: tuple[ev.Body, ...] = ()
-    effects: tuple[AttemptEffect, ...] = ()
-    admits: Send | None = None
-    causation: str = ""
-
-
-NOTHING = Decision()
-Next = tuple[Attempt, Decision]
+from crewd.protocol.statuses import AttemptStatus
+from crewd.supervisor.attempt.mailbox import Mail
+from crewd.supervisor.attempt.model import (
+    NOTHING,
+    Admit,
+    Admitted,
+    Again,
+    AlarmAt,
+    Ask,
+    AskGuardian,
+    Attempt,
+    AttemptEffect,
+    AttemptEvent,
+    Cancel,
+    Confirm,
+    Connected,
+    Decision,
+    Disconnected,
+    Due,
+    Ended,
+    EndWorker,
+    GuardianBack,
+    Handed,
+    Next,
+    NotAdmitted,
+    NotReserved,
+    Reported,
+    Reserve,
+    Reserved,
+    ReserveDone,
+    Resume,
+    Say,
+    Send,
+    SpawnWorker,
+    Started,
+    TellBusy,
+    TellCannotWithdraw,
+    TellReceipt,
+    TellRun,
+    Unknown,
+    Withdraw,
+)
+
+__all__ = [
+    "NOTHING",
+    "Admit",
+    "Admitted",
+    "Again",
+    "AlarmAt",
+    "Ask",
+    "AskGuardian",
+    "Attempt",
+    "AttemptEffect",
+    "AttemptEvent",
+    "Cancel",
+    "Confirm",
+    "Connected",
+    "Decision",
+    "Disconnected",
+    "Due",
+    "EndWorker",
+    "Ended",
+    "GuardianBack",
+    "Handed",
+    "Next",
+    "NotAdmitted",
+    "NotReserved",
+    "Reported",
+    "Reserve",
+    "ReserveDone",
+    "Reserved",
+    "Resume",
+    "Say",
+    "Send",
+    "SpawnWorker",
+    "Started",
+    "TellBusy",
+    "TellCannotWithdraw",
+    "TellReceipt",
+    "TellRun",
+    "Unknown",
+    "Withdraw",
+    "decide",
+]
 
 
 def decide(state: Attempt, event: AttemptEvent) -> Next:
@@ -312,6 +136,10 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
             return _send(state, event)
         case NotAdmitted(key):
             return _not_admitted(state, key)
+        case Admitted(key):
+            return _admitted(state, key)
+        case Handed(mail):
+            return _handed(state, mail)
         case Withdraw(key, caller):
             return _withdraw(state, key, caller)
         case Cancel(cancel):
@@ -339,6 +167,12 @@ def _after_the_end(state: Attempt, event: AttemptEvent) -> Next:
     match event:
         case Send():
             return state, _refuse_at_the_door(event, RefusalReason.ENDED)
+        case NotAdmitted(key):
+            return _not_admitted(state, key)
+        case Admitted(key):
+            return _admitted(state, key)
+        case Handed(mail):
+            return state, _too_late(state, mail)
         case Withdraw(key, caller):
             return state, Decision(effects=(TellReceipt(caller, key),))
         case Ended():
@@ -368,9 +202,10 @@ def _accepted(send: Send) -> ev.MessageAccepted:
 
 def _reserved(state: Attempt, at: float) -> Next:
     state = replace(state, reserved=True)
-    if state.cancel is not None:
-        state, decision = _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
-        return state, replace(decision, events=(ev.AttemptCancelRequested(cancel=state.cancel), *decision.events))
+    cancel = state.cancel
+    if cancel is not None:
+        state, decision = _finish(state, AttemptStatus.CANCELLED, reason=cancel.reason)
+        return state, replace(decision, events=(ev.AttemptCancelRequested(cancel=cancel), *decision.events))
     start_by = at + START_SECONDS_MAX
     state = replace(
         state, spawned=True, status=AttemptStatus.STARTING, start_by=start_by, questions_before_spawn=state.questions
@@ -412,17 +247,18 @@ def _door(state: Attempt, send: Send) -> RefusalReason | None:
 
 
 def _send(state: Attempt, send: Send) -> Next:
-    if state.mailbox.get(send.mail.id) is not None:  # the store answers a repeat: the same receipt, or a conflict
+    known = state.mailbox.get(send.mail.id) is not None or any(mail.id == send.mail.id for mail in state.pending)
+    if known:  # the store answers a repeat: the same receipt, or a conflict
         return state, Decision((_accepted(send),), (TellReceipt(send.caller, send.mail.id),), admits=send)
     reason = _door(state, send)
     if reason is not None:
         return state, _refuse_at_the_door(send, reason)
-    if state.mailbox.full:
+    if len(state.mailbox.mails) + len(state.pending) >= MAILBOX_MAX:
         return state, Decision(effects=(TellBusy(send.caller),))
-    state = replace(state, mailbox=state.mailbox.add(send.mail))
+    state = replace(state, pending=(*state.pending, send.mail))
     if send.mail.kind == "response":
         state = replace(state, asks=tuple(replace(a, answer=send.mail.id) if a.id == send.mail.ask else a for a in state.asks))
-    effects: list[AttemptEffect] = [TellReceipt(send.caller, send.mail.id), Say(send.mail.deliver())]
+    effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id), Say(send.mail.deliver())]
     if send.mail.expires_at is not None:
         effects.append(AlarmAt(send.mail.expires_at))
     return state, Decision((_accepted(send),), tuple(effects), admits=send, causation=send.mail.id)
@@ -430,10 +266,44 @@ def _send(state: Attempt, send: Send) -> Next:
 
 def _not_admitted(state: Attempt, key: str) -> Next:
     asks = tuple(replace(ask, answer="") if ask.answer == key else ask for ask in state.asks)
-    return replace(state, mailbox=state.mailbox.remove(key), asks=asks), NOTHING
+    return replace(state, pending=tuple(mail for mail in state.pending if mail.id != key), asks=asks), NOTHING
+
+
+def _admitted(state: Attempt, key: str) -> Next:
+    mail = next((mail for mail in state.pending if mail.id == key), None)
+    if mail is None:
+        return state, NOTHING
+    state = replace(state, pending=tuple(each for each in state.pending if each.id != key))
+    if state.over:
+        return state, _too_late(state, mail)
+    return replace(state, mailbox=state.mailbox.add(mail)), NOTHING
+
+
+def _handed(state: Attempt, mail: Mail) -> Next:
+    if state.mailbox.get(mail.id) is not None:
+        return state, NOTHING
+    effects: list[AttemptEffect] = [Say(mail.deliver())]
+    if mail.expires_at is not None:
+        effects.append(AlarmAt(mail.expires_at))
+    state = replace(state, mailbox=state.mailbox.add(mail))
+    refused = state.finishing or (state.capabilities is not None and mail.kind not in state.capabilities)
+    if refused and state.cancel is None:
+        reason = RefusalReason.ENDED if state.finishing else RefusalReason.NOT_SUPPORTED
+        box, settled = state.mailbox.settle(state.task, [mail.id], Outcome.REFUSED, reason)
+        return replace(state, mailbox=box), Decision(tuple(settled))
+    return state, Decision(effects=tuple(effects))
+
+
+def _too_late(state: Attempt, mail: Mail) -> Decision:
+    """A message that became durable when the attempt's end had been decided."""
+    cancelled = state.status in {AttemptStatus.CANCELLED, AttemptStatus.CANCEL_INCOMPLETE}
+    reason = RefusalReason.CANCELLED if cancelled else RefusalReason.ENDED
+    return Decision((ev.MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason),), causation=mail.id)
 
 
 def _withdraw(state: Attempt, key: str, caller: object) -> Next:
+    if any(mail.id == key for mail in state.pending):
+        return state, Decision(effects=(Again(Withdraw(key, caller)),))
     mail = state.mailbox.get(key)
     if mail is None:
         return state, Decision(effects=(TellReceipt(caller, key),))
@@ -530,7 +400,7 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             )
             return state, Decision((recorded,))
         case rp.StopProposed():
-            if state.mailbox.waiting_for_code():
+            if state.mailbox.waiting_for_code() or any(mail.kind != "response" for mail in state.pending):
                 return state, Decision(effects=(Say(rp.StopDeferred()),))
             if state.finishing:
                 return state, Decision(effects=(Say(rp.StopGranted()),))

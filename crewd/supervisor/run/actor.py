@@ -14,10 +14,11 @@ from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, CrewdError, InvariantError, Unavailable, UsageError
 from crewd.protocol.events import AttemptEnded, Draft, MessageAccepted, MessageSettled
 from crewd.protocol.ids import split_task_id
+from crewd.protocol.limits import MAILBOX_MAX
 from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.receipts import Level, Outcome, Receipt
 from crewd.protocol.rows import AttemptRow, CancelInfo, MessageRow, RunRow, Undelivered
-from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_LIVE, TaskStatus
+from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_LIVE, TASK_TERMINAL, TaskStatus
 from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
@@ -47,13 +48,15 @@ class RunActor(Supervisor):
         self._order = 0
         self._receipts: dict[str, Receipt] = {}
         self._pending_cancels: dict[tuple[str, int], CancelInfo] = {}
+        self._admitting: dict[str, int] = {}
+        self._to_hand: dict[tuple[str, int], list[Mail]] = {}
         self._leaving = False
 
     def on_start(self) -> None:
         """Enter the directory and read the rows."""
         directory = self._services.directory
         directory.runs[self._id] = self.ref
-        self._journal: Journal[rn.RunEffect | _Tell] = Journal(
+        self._journal: Journal[rn.RunEffect | _Tell | _Admit] = Journal(
             self.ref, lambda: directory.part(STORE), self._perform, lambda effect: isinstance(effect, rn.CancelAttempt)
         )
         directory.part(STORE).tell(Load(self._id, self.ref))
@@ -102,8 +105,12 @@ class RunActor(Supervisor):
             case LiveRun():
                 self._restore(message)
             case cm.Over(over):
+                for mail in self._to_hand.pop((over.task, self._epoch(over.task)), []):
+                    self._settle_late(over.task, mail)
                 self._feed(over)
                 self._resume_commands()
+            case cm.HandBack(task, mail):
+                self._settle_late(task, mail)
             case cm.Command() | cm.CancelAll() if self._run is None:
                 if len(self._early) < EARLY_MAX:
                     self._early.append(message)
@@ -151,7 +158,13 @@ class RunActor(Supervisor):
                 over.append(_over(attempt))
             else:
                 self._start_controller(task.id, task.epoch, _attempt(live, attempt, wall, now), fresh=False)
+        for row in unsettled:
+            if rows[row.receipt.task].status in TASK_TERMINAL:
+                self._settle_late(row.receipt.task, _mail(row, wall, now))
         for ended in over:
+            for row in unsettled:
+                if row.receipt.task == ended.task:
+                    self._settle_late(ended.task, _mail(row, wall, now))
             self._feed(ended)
         self._feed(rn.Proceed())
         if self._run.cancel is not None and not self._run.over:
@@ -231,16 +244,17 @@ class RunActor(Supervisor):
                 self._put_off(command)
             return
         hold = task.status is TaskStatus.QUEUED and self._living().cancel is None and send.kind != "response"
-        if hold and task.held.full:
+        if hold and len(task.held.mails) + self._admitting.get(task.id, 0) >= MAILBOX_MAX:
             raise Busy(f"worker {task.id} has too many unsettled messages", hint="try again later")
         accepted = MessageAccepted(
             id=mail.id, kind=mail.kind, text=mail.text, ask=mail.ask, sender=post.sender, digest=post.digest, deadline_at=wall
         )
         drafts = [Draft(accepted, self._id, task.id, task.epoch, mail.id, "crewd")]
-        repeat = task.held.get(mail.id) is not None
-        if hold and not repeat:
-            self._run, _ = rn.decide(self._living(), rn.Hold(task.id, mail))
-        elif not hold:
+        effects: list[rn.RunEffect | _Tell | _Admit] = [_Tell(command.caller, mail.id)]
+        if hold:
+            self._admitting[task.id] = self._admitting.get(task.id, 0) + 1
+            effects.insert(0, _Admit(task.id, mail))
+        else:
             reason = RefusalReason.NO_SUCH_ASK if send.kind == "response" else RefusalReason.ENDED
             drafts.append(
                 Draft(
@@ -250,10 +264,28 @@ class RunActor(Supervisor):
             )  # fmt: skip
         self._journal.record(
             drafts,
-            [_Tell(command.caller, mail.id)],
+            effects,
             guard=NewMessage(mail.id, command.digest),
-            refused=lambda answer: self._not_admitted(task.id, post, answer, held=hold and not repeat),
+            refused=lambda answer: self._not_admitted(task.id, post, answer, held=hold),
         )
+
+    def _admitted(self, key: str, mail: Mail) -> None:
+        """A message for a task that had not started is durable: keep it for the first attempt, which may be there by now."""
+        self._admitting[key] -= 1
+        task = self._living().task(key)
+        if task is None or self._living().over or task.status in TASK_TERMINAL:
+            self._settle_late(key, mail)
+        elif task.status in TASK_LIVE:
+            controller = self._services.directory.attempts.get((key, task.epoch))
+            if controller is None or not controller.offer(cm.Hand(mail), lane=Lane.CONTROL):
+                self._to_hand.setdefault((key, task.epoch), []).append(mail)
+        else:
+            self._run, _ = rn.decide(self._living(), rn.Hold(key, mail))
+
+    def _settle_late(self, key: str, mail: Mail) -> None:
+        reason = RefusalReason.CANCELLED if self._living().cancel is not None else RefusalReason.ENDED
+        settled = MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason)
+        self._journal.record([Draft(settled, self._id, key, 0, mail.id, "crewd")], [])
 
     def _put_off(self, command: cm.Command) -> None:
         """The worker's controller is about to be made, or has just gone: what comes next will take the command."""
@@ -268,7 +300,7 @@ class RunActor(Supervisor):
 
     def _not_admitted(self, task: str, post: cm.Post, answer: Known | Rejected, *, held: bool) -> None:
         if held:
-            self._run, _ = rn.decide(self._living(), rn.LetGo(task, post.mail.id))
+            self._admitting[task] -= 1
         if isinstance(answer, Known) and isinstance(answer.row, MessageRow):
             self._respond(post.caller, rq.ReceiptReply(receipt=answer.row.receipt))
         elif isinstance(answer, Rejected):
@@ -310,8 +342,14 @@ class RunActor(Supervisor):
         ]
         self._journal.record(drafts, decision.effects)
 
-    def _perform(self, effect: rn.RunEffect | _Tell) -> None:
+    def _epoch(self, key: str) -> int:
+        task = self._living().task(key)
+        return 0 if task is None else task.epoch
+
+    def _perform(self, effect: rn.RunEffect | _Tell | _Admit) -> None:
         match effect:
+            case _Admit(task, mail):
+                self._admitted(task, mail)
             case rn.StartAttempt(task, epoch, mails):
                 mailbox = Mailbox(mails)
                 self._start_controller(task, epoch, at.Attempt(task, epoch, mailbox=mailbox), fresh=True)
@@ -336,6 +374,8 @@ class RunActor(Supervisor):
     def child_started(self, ref: Ref[Any]) -> None:
         """A controller is there: a cancel that came before it is handed over."""
         task, _, epoch = ref.name.rpartition("#")
+        for mail in self._to_hand.pop((task, int(epoch)), []):
+            ref.offer(cm.Hand(mail), lane=Lane.CONTROL)
         cancel = self._pending_cancels.pop((task, int(epoch)), None)
         if cancel is not None:
             ref.offer(cm.EndAttempt(cancel), lane=Lane.CONTROL)
@@ -348,6 +388,17 @@ class RunActor(Supervisor):
 
 
 _DONE, _LOOK = "done", "look"
+
+
+class _Admit:
+    """A message for a task that has not started is durable."""
+
+    __match_args__ = ("task", "mail")
+    __slots__ = ("mail", "task")
+
+    def __init__(self, task: str, mail: Mail) -> None:
+        self.task = task
+        self.mail = mail
 
 
 class _Tell:

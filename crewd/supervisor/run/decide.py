@@ -119,14 +119,6 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class LetGo:
-    """A held message was not admitted."""
-
-    task: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
 class TakeBack:
     """A held message is withdrawn."""
 
@@ -134,7 +126,7 @@ class TakeBack:
     id: str
 
 
-RunEvent = Proceed | AttemptOver | CancelRun | CancelTask | Hold | LetGo | TakeBack
+RunEvent = Proceed | AttemptOver | CancelRun | CancelTask | Hold | TakeBack
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +191,6 @@ def decide(run: Run, event: RunEvent) -> Next:
         case Hold(key, mail):
             held = run.task(key)
             return (run if held is None else run.with_task(replace(held, held=held.held.add(mail)))), NOTHING
-        case LetGo(key, message):
-            held = run.task(key)
-            return (run if held is None else run.with_task(replace(held, held=held.held.remove(message)))), NOTHING
         case TakeBack(key, message):
             return _take_back(run, key, message)
         case _:

@@ -67,12 +67,12 @@ class SimGuardian:
     # -- crewd --------------------------------------------------------------------------------------------------
 
     def attach(self, say: Callable[[bytes], None]) -> None:
-        """crewd has connected; an older connection is given up."""
+        """Crewd has connected; an older connection is given up."""
         self.say = say
         self._orders = hands.StreamCodec(hands.ORDERS)
 
     def hang_up(self) -> None:
-        """crewd is gone: orphan clocks begin to run."""
+        """Crewd is gone: orphan clocks begin to run."""
         self.say = None
         for charge in self._charges.values():
             charge.orphan_at = self._now() + (charge.orphan_grace_seconds if charge.on_orphan == "keep" else 0.0)
@@ -363,7 +363,7 @@ class House:
             hands_.end()
 
     def connected(self, ours: SimHands, guardian: SimGuardian) -> None:
-        """crewd has connected."""
+        """Crewd has connected."""
         self.hands = ours
         self.inbound.clear()
         self.outbound.clear()
@@ -371,7 +371,7 @@ class House:
         self._attached()
 
     def disconnected(self, ours: SimHands, guardian: SimGuardian) -> None:
-        """crewd hung up; what it had written still arrives."""
+        """Crewd hung up; what it had written still arrives."""
         if self.hands is ours:
             self.hands = None
             if guardian is self.guardian:
@@ -398,7 +398,7 @@ class House:
             self.hands.ready()
 
     def carry_out(self) -> None:
-        """crewd's socket gets what the guardian said."""
+        """Crewd's socket gets what the guardian said."""
         size = self.piece(len(self.outbound))
         chunk = bytes(self.outbound[:size])
         del self.outbound[:size]

@@ -1,6 +1,6 @@
-"""What must always hold (peers.md §9 and the issue's list), checked where it can first be seen: at every commit, at every
-message that leaves crewd, at every birth, and when the world has come to rest.
+"""What must always hold (peers.md §9), checked where it can first be seen.
 
+That is: at every commit, at every message that leaves crewd, at every birth, and when the world has come to rest.
 Rule: a law looks at the disk, at the wire and at what workers know of themselves; never at crewd's own memory.
 """
 
@@ -175,7 +175,9 @@ class Laws:
         match reply:
             case rq.ReceiptReply(receipt):
                 row = self._disk.tables[MessageRow].get(receipt.id)
-                self.hold(law, row is not None and row.receipt.reached(receipt.level), f"the receipt {receipt.id} {receipt.level}")
+                self.hold(
+                    law, row is not None and row.receipt.reached(receipt.level), f"the receipt {receipt.id} {receipt.level}"
+                )
             case rq.RunReply(run):
                 self.hold(law, run.id in self._disk.tables[RunRow], f"run {run.id} was promised")
             case rq.EventNote(event):
@@ -184,7 +186,9 @@ class Laws:
                 row = self._disk.tables[TaskRow].get(task) if task else self._disk.tables[RunRow].get(run)
                 over = row is not None and row.status in {*RUN_TERMINAL, *TASK_TERMINAL}
                 self.hold("a cancel answers with proof", over, f"{task or run} was said to be over")
-                alive = [p for p in self._processes.table.values() if p.key[0] == task or (not task and p.key[0].startswith(run))]
+                alive = [
+                    p for p in self._processes.table.values() if p.key[0] == task or (not task and p.key[0].startswith(run))
+                ]
                 self.hold("a cancel answers with proof", not alive, f"{task or run}: {[p.pid for p in alive]} live")
             case _:
                 pass

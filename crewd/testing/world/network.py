@@ -35,7 +35,7 @@ class Peer(Protocol):
 
 
 class Link:
-    """One peer's connection. `up` while it stands; nothing moves before `held_until` (to crewd) or `stalled_until` (from it)."""
+    """One peer's connection. `up` while it stands; nothing moves to crewd before `held_until`, to the peer `stalled_until`."""
 
     __slots__ = ("held_until", "identity", "peer", "side", "stalled_until", "to_crewd", "to_peer", "up", "wanted")
 

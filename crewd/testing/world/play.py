@@ -20,6 +20,8 @@ PLANS: Mapping[str, Plan] = {
     "plain": Plan(),
     "quick": Plan(steps=0, start_seconds=0.0),
     "long": Plan(steps=6, step_seconds=2.0),
+    "longer": Plan(steps=10, step_seconds=5.0, operation=True),
+    "busy": Plan(steps=20, step_seconds=0.1),
     "asker": Plan(ask_at=1),
     "patient": Plan(ask_at=0, ask_seconds=None),
     "operator": Plan(operation=True),
@@ -73,9 +75,7 @@ class Player:
     def start(self, shape: str, plans: Sequence[str], who: int = 0, limit: int = 0) -> None:
         """A run is asked for."""
         name = f"run{len(self.runs)}"
-        steps = {
-            step: (PLANS[plans[index % len(plans)]], after) for index, (step, after) in enumerate(SHAPES[shape])
-        }
+        steps = {step: (PLANS[plans[index % len(plans)]], after) for index, (step, after) in enumerate(SHAPES[shape])}
         self.runs.append((name, tuple(steps)))
         self.world.start(self._client(who), name, steps, limit)
 
@@ -131,17 +131,21 @@ class Player:
             self._client(who).ask(rq.GetReceipt(id=self.messages[which % len(self.messages)]))
 
     def cancel(
-        self, run: int = 0, step: int | None = None, mode: Literal["now", "graceful"] = "now", grace: float = 2.0, wait: bool = True,
+        self,
+        run: int = 0,
+        step: int | None = None,
         who: int = 0,
-    ) -> None:  # fmt: skip
+        *,
+        mode: Literal["now", "graceful"] = "now",
+        grace: float = 2.0,
+        wait: bool = True,
+    ) -> None:
         """A run or one of its tasks is cancelled."""
         target = self._target(run, step)
         if target:
-            self._client(who).ask(
-                rq.Cancel(target=target, mode=mode, grace_seconds=grace, wait=wait, timeout_seconds=120.0)
-            )
+            self._client(who).ask(rq.Cancel(target=target, mode=mode, grace_seconds=grace, wait=wait, timeout_seconds=120.0))
 
-    def await_end(self, run: int = 0, step: int | None = None, or_waiting: bool = False, who: int = 0) -> None:
+    def await_end(self, run: int = 0, step: int | None = None, who: int = 0, *, or_waiting: bool = False) -> None:
         """Somebody waits for an end."""
         target = self._target(run, step)
         if target:
@@ -160,7 +164,7 @@ class Player:
             client.ask(rq.Subscribe(after=0))
 
     def stop(self, who: int = 0) -> None:
-        """crewd is asked to stop; it can be started again."""
+        """Crewd is asked to stop; it can be started again."""
         self._client(who).ask(rq.StopDaemon(grace_seconds=1.0))
 
     def kill_crewd(self) -> None:
@@ -245,7 +249,7 @@ def _pick(chance: SeededChance, options: Sequence[Any]) -> Any:
 
 
 def _draw_start(chance: SeededChance) -> Move:
-    plans = tuple(_pick(chance, tuple(PLANS)) for _ in range(1 + chance.below(3)))
+    plans = tuple(_pick(chance, (*PLANS, "plain", "long", "longer", "busy")) for _ in range(1 + chance.below(3)))
     return Move("start", {"shape": _pick(chance, tuple(SHAPES)), "plans": plans, "who": chance.below(2)})
 
 
@@ -268,7 +272,7 @@ def _draw_which(verb: str) -> Callable[[SeededChance], Move]:
 
 
 DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
-    "go": (14, lambda chance: Move("go", {"steps": _pick(chance, (1, 2, 5, 10, 30, 100, 300))})),
+    "go": (14, lambda chance: Move("go", {"steps": _pick(chance, (1, 2, 5, 10, 20, 30, 50, 100))})),
     "start": (2, _draw_start),
     "again": (1, _draw_which("again")),
     "steer": (6, _draw_send("steer")),

@@ -17,6 +17,7 @@ import msgspec
 
 from crewd.actors import Actor, ChildSpec, ExitKind, ExitReason, Lane
 from crewd.actors.exits import SHUTDOWN
+from crewd.client.conversation import AGAIN_BEATS
 from crewd.clock import SeededChance
 from crewd.protocol import events as ev
 from crewd.protocol import hands
@@ -31,7 +32,6 @@ from crewd.store.fold import Row
 from crewd.supervisor import commands as cm
 from crewd.supervisor.config import Config
 from crewd.supervisor.directory import GUARDIAN, Directory
-from crewd.supervisor.gateway.wire import Side
 from crewd.supervisor.guardian.tree import Key
 from crewd.supervisor.services import Services
 from crewd.supervisor.tokens import Tokens
@@ -148,12 +148,11 @@ class World:
         self.disk.on_commit = self._committed
         self.disk.refuses = self._disk_refuses
         self.exits: dict[Key, hands.Exited] = {}
-        self.house = House(
-            self._make_guardian, self._later, self._piece, self.laws.ordered, self.laws.connected_to_guardian
-        )
+        self.house = House(self._make_guardian, self._later, self._piece, self.laws.ordered, self.laws.connected_to_guardian)
         self.workers: list[SimWorker] = []
         self.clients: list[SimClient] = []
         self.steps = self.choices = 0
+        self.trace = 0
         self.order: Callable[[int], int] = self.chance.below
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._agenda_order = itertools.count()
@@ -301,6 +300,7 @@ class World:
         else:
             self.choices += 1
             choice = self.order(len(moves))
+        self.trace = (self.trace * 1_000_003 + choice + 1) & 0xFFFF_FFFF_FFFF_FFFF
         self._do(moves[choice])
         if self.laws.broken is not None:
             raise self.laws.broken
@@ -349,9 +349,7 @@ class World:
         if crewd is None:
             return
         crewd.scheduler.step(lambda _: index)
-        if crewd.dead:
-            self._drop_crewd()
-        elif crewd.stopped:
+        if crewd.dead or crewd.stopped:
             self._drop_crewd()
         else:
             crewd.wire.nudge()
@@ -432,8 +430,8 @@ class World:
         if self.crewd is not None:
             due = self.crewd.scheduler.system.timers.next_due()
             dues += [] if due is None else [due]
-        for each in (*self.workers, *self.clients, *([self.house.guardian] if self.house.guardian else [])):
-            due = each.next_due()
+        guardians = [self.house.guardian] if self.house.guardian else []
+        for due in [each.next_due() for group in (self.workers, self.clients, guardians) for each in group]:
             dues += [] if due is None or due <= self.clock.now else [due]
         for link in self._links():
             waits = (link.held_until if link.to_crewd or not link.up else 0.0, link.stalled_until if link.to_peer else 0.0)
@@ -516,10 +514,9 @@ class World:
             closer.ask(rq.Cancel(target=run, mode="now", timeout_seconds=600.0))
         until, steps = self.clock.now + REST_SECONDS, self.steps + REST_STEPS
         self._still(until, steps)
-        for client in self.clients:
-            if client.seen:
-                client.tick()  # whoever follows events says hello now and then: a feed of a crewd that is gone goes on
-                self._still(until, steps)
+        for client in [client for client in self.clients if client.seen] * AGAIN_BEATS:
+            client.tick()  # whoever follows events goes on to say hello: a feed that was lost is asked for again
+            self._still(until, steps)
         self._check_rest()
 
     def _still(self, until: float, steps: int) -> None:
@@ -558,7 +555,9 @@ class World:
     def _nothing_left(self, crewd: Crewd) -> None:
         system, law = crewd.scheduler.system, "nothing is left at rest"
         names = sorted(ref.name for ref in system.alive())
-        self.laws.hold(law, names == sorted(["root", "store", "reader", "guardian", "gateway", "runs", "front"]), f"{names} live")
+        self.laws.hold(
+            law, names == sorted(["root", "store", "reader", "guardian", "gateway", "runs", "front"]), f"{names} live"
+        )
         self.laws.hold(law, system.timers.next_due() is None, "a timer is set")
         directory = crewd.services.directory
         self.laws.hold(law, not directory.runs and not directory.attempts and not directory.names, f"{directory}")

@@ -1,0 +1,163 @@
+"""Hunting: many drawn histories, one after the other, until one breaks a law; and the shortest story that still breaks it.
+
+`python -m crewd.testing.world.hunt --scenarios 1000 --seed 0` prints what was done and what was found.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import click
+
+from crewd.clock import SystemClock
+from crewd.testing.world.faults import FLAKY, NONE, Faults, Injected
+from crewd.testing.world.laws import LawBroken
+from crewd.testing.world.play import Move, Player, draw
+
+SHRINKS_MAX = 400
+"""Replays that the search for a shorter story may take."""
+
+
+@dataclass(slots=True)
+class Count:
+    """What a hunt has done."""
+
+    scenarios: int = 0
+    turns: int = 0
+    steps: int = 0
+    choices: int = 0
+    seconds: float = 0.0
+    interleavings: set[int] = field(default_factory=set)
+    injected: Injected = field(default_factory=Injected)
+    laws: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+
+    def add(self, player: Player) -> None:
+        """A scenario is over."""
+        world = player.world
+        self.scenarios += 1
+        self.turns += world.turns
+        self.steps += world.steps
+        self.choices += world.choices
+        self.interleavings.add(world.trace)
+        self.injected.update(world.injected)
+        self.laws.update(world.laws.checked)
+        self.events.update(event.type for event in world.disk.log)
+
+    def lines(self) -> list[str]:
+        """For people."""
+        rate = self.turns / self.seconds if self.seconds else 0.0
+        return [
+            (
+                f"{self.scenarios:,} scenarios, {len(self.interleavings):,} different interleavings, "
+                f"{self.turns:,} actor turns ({rate:,.0f}/s), {self.steps:,} steps, {self.choices:,} choices"
+            ),
+            "faults: " + ", ".join(f"{name} {count:,}" for name, count in sorted(self.injected.items())),
+            "laws: " + ", ".join(f"{name} {count:,}" for name, count in sorted(self.laws.items())),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A history that breaks a law."""
+
+    seed: int
+    faults: Faults
+    moves: tuple[Move, ...]
+    broken: LawBroken
+
+    def lines(self) -> list[str]:
+        """The story, for people."""
+        return [
+            f"seed {self.seed}, {'with' if self.faults != NONE else 'without'} random faults:",
+            *map(str, self.moves),
+            str(self.broken),
+        ]
+
+
+def try_out(seed: int, moves: Sequence[Move], faults: Faults, count: Count | None = None) -> LawBroken | None:
+    """Play to the end; the law that it breaks, if it does."""
+    player = Player(seed, faults)
+    try:
+        for move in moves:
+            player.play(move)
+        player.world.rest()
+    except LawBroken as broken:
+        return broken
+    finally:
+        if count is not None:
+            count.add(player)
+    return None
+
+
+def shrink(found: Found) -> Found:
+    """The same law broken by fewer moves, if fewer suffice; without random faults, if they are not needed."""
+    tries = 0
+    best = found
+    if best.faults != NONE and (calm := _again(best, best.moves, NONE)):
+        best = calm
+    size = max(1, len(best.moves) // 2)
+    while size and tries < SHRINKS_MAX:
+        start, shorter = 0, False
+        while start < len(best.moves) and tries < SHRINKS_MAX:
+            tries += 1
+            candidate = _again(best, best.moves[:start] + best.moves[start + size :], best.faults)
+            if candidate is None:
+                start += size
+            else:
+                best, shorter = candidate, True
+        if not shorter:
+            size //= 2
+    return best
+
+
+def _again(found: Found, moves: tuple[Move, ...], faults: Faults) -> Found | None:
+    broken = try_out(found.seed, moves, faults)
+    return Found(found.seed, faults, moves, broken) if broken is not None and broken.law == found.broken.law else None
+
+
+def hunt(seed: int, go_on: Callable[[int], bool], count: Count | None = None) -> Found | None:
+    """Play drawn histories, every other one with random faults, while `go_on(number)`; the first that breaks a law."""
+    clock = SystemClock()
+    count = count or Count()
+    begun, number = clock.monotonic(), 0
+    while go_on(number):
+        faults = FLAKY if number % 2 else NONE
+        moves = draw(seed + number)
+        broken = try_out(seed + number, moves, faults, count)
+        count.seconds = clock.monotonic() - begun
+        if broken is not None:
+            return Found(seed + number, faults, tuple(moves), broken)
+        number += 1
+    return None
+
+
+@click.command()
+@click.option("--scenarios", default=0, help="Stop after so many; 0 for no bound.")
+@click.option("--minutes", default=0.0, help="Stop after so long; 0 for no bound.")
+@click.option("--seed", default=0, help="The first seed.")
+@click.option("--shrink/--no-shrink", "shorten", default=True, help="Look for the shortest story.")
+def main(scenarios: int, minutes: float, seed: int, shorten: bool) -> None:  # noqa: FBT001 (a flag)
+    """Hunt. Exit code 1 if a law was broken."""
+    clock, count = SystemClock(), Count()
+    until = clock.monotonic() + minutes * 60.0
+
+    def go_on(number: int) -> bool:
+        return (not scenarios or number < scenarios) and (not minutes or clock.monotonic() < until)
+
+    if not scenarios and not minutes:
+        raise click.UsageError("give --scenarios or --minutes")
+    found = hunt(seed, go_on, count)
+    for line in count.lines():
+        click.echo(line)
+    if found is not None:
+        for line in (shrink(found) if shorten else found).lines():
+            click.echo(line)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

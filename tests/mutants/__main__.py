@@ -1,0 +1,222 @@
+"""`make mutants`: deliberate mistakes in crewd's own code, one at a time; the laws of the simulated world must catch each.
+
+A mutant is a change of text in a copy of the package. The hunt that runs over the copy is the one of `make stress`. Exit
+code 1 if a mutant lives, or if a change does not apply any more.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import crewd
+
+PACKAGE = Path(crewd.__file__).parent
+SCENARIOS = 1_500
+AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake: in `file`, `right` becomes `wrong`."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+
+
+MUTANTS = (
+    Mutant(
+        "effect before commit",
+        "supervisor/journal.py",
+        "self._entries.append(_Entry(self._next, list(effects), not drafts, refused))",
+        "self._entries.append(_Entry(self._next, list(effects), True, refused))",
+    ),
+    Mutant(
+        "lost close: what waits at the end is dropped",
+        "actors/actor.py",
+        "                self.returned(letter.message)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "off-by-one epoch",
+        "supervisor/run/decide.py",
+        "effects.append(StartAttempt(task.id, task.epoch + 1, task.held.mails))",
+        "effects.append(StartAttempt(task.id, task.epoch + 2, task.held.mails))",
+    ),
+    Mutant(
+        "missing dedupe in the worker",
+        "worker/desk.py",
+        "            if message.id in self._seen:\n                return\n",
+        "",
+    ),
+    Mutant(
+        "missing dedupe in the store",
+        "store/actor.py",
+        "                if row.digest == digest:\n                    return Known(0, row)\n",
+        "                if row.digest == digest:\n                    return None\n",
+    ),
+    Mutant(
+        "terminal does not absorb",
+        "supervisor/attempt/decide.py",
+        "    if state.over:\n        return _after_the_end(state, event)\n",
+        "    if state.over and isinstance(event, Send):\n        return _after_the_end(state, event)\n",
+    ),
+    Mutant(
+        "a report is taken twice",
+        "supervisor/attempt/decide.py",
+        "    if report.number <= state.reports:\n",
+        "    if report.number < state.reports:\n",
+    ),
+    Mutant(
+        "a cancel does not wait for the reservation",
+        "supervisor/attempt/decide.py",
+        "    if state.cancel is not None and not faster(cancel, state.cancel):\n        return state, NOTHING\n",
+        "    if not state.reserved:\n        return state, NOTHING\n",
+    ),
+    Mutant(
+        "messages of an ended attempt stay open",
+        "supervisor/attempt/decide.py",
+        "    return state, Decision((*settled, *asks, *operations, ended), effects)",
+        "    return state, Decision((*asks, *operations, ended), effects)",
+    ),
+    Mutant(
+        "operations of an ended attempt stay open",
+        "supervisor/attempt/decide.py",
+        "    return state, Decision((*settled, *asks, *operations, ended), effects)",
+        "    return state, Decision((*settled, *asks, ended), effects)",
+    ),
+    Mutant(
+        "the natural stop does not look for follow-ups",
+        "supervisor/attempt/decide.py",
+        'if state.mailbox.waiting_for_code() or any(mail.kind != "response" for mail in state.pending):',
+        "if False:",
+    ),
+    Mutant(
+        "a cancelled run goes on to start tasks",
+        "supervisor/run/decide.py",
+        "    if run.cancel is None:\n        live = ",
+        "    if True:\n        live = ",
+    ),
+    Mutant(
+        "the reservation does not look for a tombstone",
+        "store/actor.py",
+        'return Rejected(0, Refused("the run was cancelled", reason=cancel.reason)) if cancel else None',
+        "return None",
+    ),
+    Mutant(
+        "the exit is confirmed before it is durable",
+        "supervisor/attempt/controller.py",
+        "                self._feed(at.Ended(notice, _words(notice.last_words), self._services.clock.wall()))\n",
+        "                self._perform(at.Confirm())\n"
+        "                self._feed(at.Ended(notice, _words(notice.last_words), self._services.clock.wall()))\n",
+    ),
+    Mutant(
+        "last words are not read",
+        "supervisor/attempt/decide.py",
+        "        if report.number == state.reports + 1:\n            state, decision = _take_report",
+        "        if False:\n            state, decision = _take_report",
+    ),
+    Mutant(
+        "a failed commit is taken for a success",
+        "store/actor.py",
+        "        except CrewdError:\n            self._keep_trying()\n            return\n",
+        "        except CrewdError:\n            pass\n",
+    ),
+    Mutant(
+        "an old answer of the guardian is believed",
+        "supervisor/attempt/decide.py",
+        "    if not state.reserved or (number is not None and number <= state.questions_before_spawn):\n",
+        "    if not state.reserved:\n",
+    ),
+    Mutant(
+        "the worker forgets reports that are not durable",
+        "worker/desk.py",
+        "            self._drop(reports)\n            self._sent = reports\n",
+        "            self._drop(reports)\n",
+    ),
+    Mutant(
+        "a refused message goes to the worker",
+        "supervisor/attempt/decide.py",
+        "    if state.cancel is not None:\n        return RefusalReason.CANCELLED\n    if state.finishing",
+        "    if state.finishing",
+    ),
+    Mutant(
+        "a birth follows an end that overtook it",
+        "supervisor/attempt/controller.py",
+        "                if self._state.cancel is None and not self._state.over:\n",
+        "                if True:\n",
+    ),
+    Mutant(
+        "the client does not ask again",
+        "client/conversation.py",
+        "        again = self._again() if self._beats % AGAIN_BEATS == 0 else []\n",
+        "        again: list[list[bytes]] = []\n",
+    ),
+    Mutant(
+        "a feed skips what was lost",
+        "client/conversation.py",
+        "            if not follows(note.event, request):\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "follow-ups before steers",
+        "worker/desk.py",
+        "return self._follow_ups.popleft() if self._follow_ups and not self._steers else None",
+        "return self._follow_ups.pop() if self._follow_ups else None",
+    ),
+    Mutant(
+        "a cancel of everything waits in the data lane",
+        "supervisor/attempt/decide.py",
+        "    effects: tuple[AttemptEffect, ...] = (Say(_cancel_order(cancel), urgent=True), _ladder(cancel))\n",
+        "    effects: tuple[AttemptEffect, ...] = (Say(_cancel_order(cancel), urgent=True),)\n",
+    ),
+)
+
+
+def run(mutant: Mutant) -> tuple[str, bool, float]:
+    """Plant the mistake and hunt: (the law that caught it or what went wrong, caught, seconds)."""
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="crewd-mutant-") as folder:
+        copy = Path(folder) / "crewd"
+        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        path = copy / mutant.file
+        text = path.read_text()
+        if text.count(mutant.right) != 1:
+            return f"the change does not apply ({text.count(mutant.right)} places)", False, 0.0
+        path.write_text(text.replace(mutant.right, mutant.wrong))
+        hunted = subprocess.run(
+            [sys.executable, "-m", "crewd.testing.world.hunt", "--scenarios", str(SCENARIOS), "--no-shrink"],
+            env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    said = (hunted.stdout.strip() or hunted.stderr.strip()).splitlines()
+    if hunted.returncode == 1 and hunted.stdout:
+        return said[-1][:110], True, time.monotonic() - begun
+    return ("it lives" if hunted.returncode == 0 else f"no hunt: {said[-1:]}"), False, time.monotonic() - begun
+
+
+def main() -> int:
+    """All mutants; 0 if none lives."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = list(zip(MUTANTS, pool.map(run, MUTANTS), strict=True))
+    for mutant, (words, caught, seconds) in results:
+        print(f"{'caught' if caught else 'LIVES ':<7} {seconds:5.1f} s  {mutant.name:<48} {words}")
+    caught = sum(caught for _, (_, caught, _) in results)
+    print(f"{caught} of {len(MUTANTS)} mutants caught")
+    return 0 if caught == len(MUTANTS) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
