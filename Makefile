@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MINUTES ?= 1
+SEED ?= 0
+REAL ?=
 
 .PHONY: run test check format bench stress mutants clean
 
@@ -34,7 +36,8 @@ bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
 
 stress: $(READY)
-	CREWD_STRESS_MINUTES=$(MINUTES) $(BIN)/python -m pytest --timeout=0 -s tests/stress $(ARGS)
+	CREWD_STRESS_MINUTES=$(MINUTES) CREWD_STRESS_SEED=$(SEED) CREWD_STRESS_REAL=$(REAL) \
+	$(BIN)/python -m pytest --timeout=0 -s $(if $(REAL),tests/stress,tests/testing/world/test_machine.py) $(ARGS)
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants

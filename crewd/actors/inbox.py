@@ -102,6 +102,11 @@ class TwoLaneInbox:
         with self._lock:
             return not self._lanes[0] and not self._lanes[1]
 
+    def waiting(self, lane: Lane) -> list[Any]:
+        """The messages that wait in a lane, first one first."""
+        with self._lock:
+            return [letter.message for letter in self._lanes[lane]]
+
     def depth(self) -> tuple[int, int]:
         """Letters waiting in the control and the data lane."""
         with self._lock:

@@ -49,6 +49,8 @@ BIRTH_SECONDS = 2.0
 WORKERS_MAX = 1_000
 LAST_WORDS_BYTES_MAX = 4 << 20
 """A worker's last words; it keeps at most 1,024 reports, so more is not ours."""
+FIRST_PROCESS = "first_process"
+"""The file of an attempt's directory that tells the next guardian which of its processes is the worker itself."""
 UNCLAIMED_MAX = 1_000
 """Exits remembered whose process nobody has claimed yet."""
 ZYGOTE_DEATHS_MAX = 5
@@ -257,7 +259,17 @@ class Guardian:
         if charge is not None:
             self._tell_started(charge)
         else:
-            self._tell(self._exits.get(key) or hands.Gone(task=key[0], epoch=key[1], number=number))
+            record = self._exits.get(key) or self._found_dead(key)
+            self._tell(record or hands.Gone(task=key[0], epoch=key[1], number=number))
+
+    def _found_dead(self, key: Key) -> hands.Exited | None:
+        """A worker that ended while no guardian looked, and left its last words: they are its exit record."""
+        words = _take(self._home.attempt(*key) / "last_words")
+        if not words:
+            return None
+        record = hands.Exited(task=key[0], epoch=key[1], last_words=words)
+        self._exits.add(record)
+        return record
 
     def _tell_started(self, charge: Charge) -> None:
         if charge.main is not None:
@@ -368,6 +380,8 @@ class Guardian:
         main = processes.look(pid) or Proc(pid, os.getpid(), pid, pid, "X", 0.0)
         charge.main = main
         charge.known |= {(pid, main.start)}
+        with contextlib.suppress(OSError):
+            (charge.directory / FIRST_PROCESS).write_text(f"{pid} {main.start!r}")
         self._tell_started(charge)
         if pid in self._unclaimed:
             self._main_gone(charge, self._unclaimed.pop(pid))
@@ -384,7 +398,10 @@ class Guardian:
         for key, procs in found.items():
             task, epoch = key
             charge = Charge(key, self._home.attempt(task, epoch), adopted=True)
-            oldest = min(procs, key=lambda proc: (proc.pid != proc.session, proc.start, proc.pid))
+            first = _first_process(charge.directory)
+            oldest = min(
+                procs, key=lambda proc: ((proc.pid, proc.start) != first, proc.pid != proc.session, proc.start, proc.pid)
+            )
             charge.main = oldest
             charge.known = frozenset((proc.pid, proc.start) for proc in procs)
             charge.orphan_at = self._clock.monotonic() + charge.orphan_grace_seconds
@@ -393,6 +410,8 @@ class Guardian:
                 self._selector.register(charge.pidfd, selectors.EVENT_READ, lambda c=charge: self._main_gone(c, None))
             self._exits.confirm(key)  # a record of a worker that still has processes is not true
             self._charges[key] = charge
+            if first is not None and (oldest.pid, oldest.start) != first:
+                self._main_gone(charge, None)  # it ended while nobody looked: what it left behind is ended too
 
     def _marked(self, proc: Proc) -> Key | None:
         if self._unmarked.get(proc.pid) == proc.start:
@@ -549,7 +568,8 @@ class Guardian:
             last_words=_take(charge.directory / "last_words"),
         )
         del self._charges[charge.key]
-        (charge.directory / "bootstrap").unlink(missing_ok=True)
+        for name in ("bootstrap", FIRST_PROCESS):
+            (charge.directory / name).unlink(missing_ok=True)
         if charge.pidfd is not None:
             self._selector.unregister(charge.pidfd)
             os.close(charge.pidfd)
@@ -564,6 +584,15 @@ class Guardian:
                     held = path.stat().st_blocks * 512
                     if held > LOG_BYTES_KEPT + LOG_SLACK_BYTES:
                         processes.punch(path, LOG_BYTES_KEPT)
+
+
+def _first_process(directory: Path) -> tuple[int, float] | None:
+    """The pid and start of a worker's first process, as the guardian that started it wrote them down."""
+    try:
+        pid, start = (directory / FIRST_PROCESS).read_text().split()
+        return int(pid), float(start)
+    except (OSError, ValueError):
+        return None
 
 
 def _take(path: Path) -> bytes:

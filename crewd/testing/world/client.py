@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.protocol import requests as rq
+from crewd.protocol.receipts import Level
 from crewd.supervisor.gateway.wire import Side
 from crewd.testing.world.network import Link
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class SimClient:
-    """Asks and remembers. `asked` has every request by its key, `answers` every reply (of a subscription: the first)."""
+    """Asks and remembers. `asked` has every request by its key, `answers` every reply (of a subscription: the first).
+
+    `took` has the seconds until the reply of each request that waits for nothing but crewd, asked while it was connected.
+    """
 
     def __init__(self, name: str, clock: Clock, ids: IdSource) -> None:
         self.name = name
@@ -25,12 +29,16 @@ class SimClient:
         self.asked: dict[str, rq.Request] = {}
         self.answers: dict[str, rq.Reply] = {}
         self.seen: dict[str, list[int]] = {}
+        self.took: dict[str, float] = {}
+        self._prompt: dict[str, float] = {}
         self._next_hello = 0.0
 
     def ask(self, request: rq.Request) -> str:
         """Ask; the reply will be in `answers` under the key."""
         key, frames = self.talk.ask(request)
         self.asked[key] = request
+        if self.link.up and self.talk.incarnation and not _waits(request):
+            self._prompt[key] = self._clock.monotonic()
         if isinstance(request, rq.Subscribe):
             self.seen[key] = []
         self.link.send(frames)
@@ -57,6 +65,8 @@ class SimClient:
             reply = self.talk.take(key)
             if reply is not None:
                 self.answers[key] = reply
+                if key in self._prompt:
+                    self.took[key] = self._clock.monotonic() - self._prompt.pop(key)
         for key, seen in self.seen.items():
             notes = self.talk.notes.get(key)
             while notes:
@@ -75,3 +85,10 @@ class SimClient:
         self._next_hello = self._clock.monotonic() + HELLO_SECONDS
         for frames in self.talk.beat():
             self.link.send(frames)
+
+
+def _waits(request: rq.Request) -> bool:
+    """Whether the reply waits for something that happens in a run."""
+    if isinstance(request, rq.Send):
+        return request.wait is not Level.ACCEPTED
+    return isinstance(request, rq.AwaitEnd) or (isinstance(request, rq.Cancel) and request.wait)

@@ -31,10 +31,10 @@ class Disk:
         self.refuses: Callable[[], str] = lambda: ""
         self.commits = 0
 
-    def writer(self, store_id: str) -> Writer:
-        """Open for writing."""
+    def writer(self, store_id: str, permitted: Callable[[], bool] = lambda: True) -> Writer:
+        """Open for writing, by a process that may die in the middle of a turn: it writes only while it is `permitted`."""
         self.store_id = self.store_id or store_id
-        return Writer(self)
+        return Writer(self, permitted)
 
     def reader(self) -> Reader:
         """Open for reading. Raises StoreUnavailable if it was never opened for writing."""
@@ -71,8 +71,9 @@ class Disk:
 class Writer:
     """See `store.ports.Writing`."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, permitted: Callable[[], bool]) -> None:
         self._disk = disk
+        self._permitted = permitted
         self.store_id = disk.store_id
 
     def last_seq(self) -> int:
@@ -100,7 +101,8 @@ class Writer:
         self, events: Sequence[Event], rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]
     ) -> None:
         """See `Writing`."""
-        self._disk.write(events, list(rows), latest)
+        if self._permitted():
+            self._disk.write(events, list(rows), latest)
 
     def close(self) -> None:
         """See `Writing`."""

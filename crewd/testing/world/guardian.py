@@ -115,7 +115,10 @@ class SimGuardian:
         if charge is not None:
             self._tell_started(charge)
         else:
-            self._tell(self._exits.get(key) or hands.Gone(task=key[0], epoch=key[1], number=number))
+            record = self._exits.get(key)
+            if record is None and (words := self._processes.take_last_words(key)):
+                record = self._exits[key] = hands.Exited(task=key[0], epoch=key[1], last_words=words)
+            self._tell(record or hands.Gone(task=key[0], epoch=key[1], number=number))
 
     def _tell_started(self, charge: Charge) -> None:
         if charge.main is not None:
@@ -159,6 +162,8 @@ class SimGuardian:
             charge.orphan_at = self._now() + charge.orphan_grace_seconds
             self._exits.pop(key, None)
             self._charges[key] = charge
+            if charge.main is not None and not charge.main.leader:
+                self._main_gone(charge, None, None)
 
     def _end(self, key: Key, grace_seconds: float, term_seconds: float, cause: hands.Cause) -> None:
         charge = self._charges.get(key)
@@ -179,8 +184,13 @@ class SimGuardian:
         charge = self._charges.get(process.key)
         if charge is None or charge.main is not process or charge.main_over:
             return
-        charge.main_over = True
-        charge.status = (None, None) if charge.adopted else (process.code, process.signal)
+        if charge.adopted:
+            self._main_gone(charge, None, None)
+        else:
+            self._main_gone(charge, process.code, process.signal)
+
+    def _main_gone(self, charge: Charge, code: int | None, signal: int | None) -> None:
+        charge.main_over, charge.status = True, (code, signal)
         now = self._now()
         if charge.ladder is None:
             charge.ladder = ladders.begin(now, 0.0, TERM_SECONDS_GRACEFUL)

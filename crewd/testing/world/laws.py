@@ -260,6 +260,7 @@ class Laws:
                 case _:
                     pass
         self._workers_say()
+        self._finished_is_recorded()
         survivors = {s.pid for row in self._rows.values() if isinstance(row, AttemptRow) for s in row.survivors}
         left = [process.pid for process in self._processes.table.values() if process.pid not in survivors]
         self.hold("no process is left", not left, f"{left} live")
@@ -279,6 +280,13 @@ class Laws:
             if isinstance(row, MessageRow) and row.receipt.outcome is Outcome.DONE:
                 applied = {d.id for taken in self._witness.applied.values() for d in taken}
                 self.hold("no receipt without the deed", row.receipt.id in applied, f"{row.receipt.id} is done")
+
+    def _finished_is_recorded(self) -> None:
+        """A worker that has left its last words has done its work: whoever was killed then, its outcome is known."""
+        for key in self._witness.finished:
+            row = self._rows.get((AttemptRow, attempt_key(*key)))
+            known = isinstance(row, AttemptRow) and (row.outcome != "" or row.cancel is not None)
+            self.hold("finished work is not lost", known, f"{key} had finished: {row}")
 
     def answered(self, name: str, request: rq.Request, reply: rq.Reply | None) -> None:
         """At rest: whoever asked has an answer, and a promise in it was kept."""

@@ -60,6 +60,11 @@ class Plan:
     lingers: bool = False
     unborn: bool = False
 
+    @property
+    def endless(self) -> bool:
+        """Whether it goes on until somebody ends it."""
+        return self.ends == "hangs" or (self.ask_at is not None and self.ask_seconds is None)
+
 
 class Witness:
     """What the workers themselves know, by worker: the truth that receipts are measured against."""

@@ -46,7 +46,7 @@ from crewd.testing.world.network import Link, SimWire
 from crewd.testing.world.processes import Process, Processes
 from crewd.testing.world.worker import Plan, SimWorker, Witness
 
-LAST_SECONDS = 40.0
+LAST_SECONDS = 250.0
 """Virtual time that runs get to end by themselves when faults have ended; then they are cancelled."""
 REST_SECONDS = 900.0
 """Virtual time that a world gets to come to rest after that."""
@@ -73,7 +73,9 @@ class Crewd:
         self.services = Services(
             world.clock, world.ids, Tokens(b"simulated" * 4), home, Config(heartbeat_seconds=30.0), Directory(), pid
         )
-        ports = Ports(self.wire, self.hands, lambda: _Gate(self, world.disk.writer(world.ids.next(EVENT))), world.disk.reader)
+        ports = Ports(
+            self.wire, self.hands, lambda: world.disk.writer(world.ids.next(EVENT), self.permitted), world.disk.reader
+        )
         self.stopped = False
         system = self.scheduler.system
         self.top = system.spawn(ChildSpec("root", lambda: root(self.services, ports, self._all_over)), None)
@@ -95,23 +97,6 @@ class Crewd:
     def _ended(self, reason: ExitReason) -> None:
         self.stopped = True
         self.world.laws.hold("the tree never gives up", not reason.abnormal, f"the root ended: {reason}")
-
-
-class _Gate:
-    """The writing port of a crewd that may die in the middle of a turn: from then on it writes nothing."""
-
-    def __init__(self, crewd: Crewd, writer: Any) -> None:
-        self._crewd = crewd
-        self._writer = writer
-        self.store_id: str = writer.store_id
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._writer, name)
-
-    def commit(self, events: Sequence[ev.Event], rows: Any, latest: Any) -> None:
-        """See `Writing`."""
-        if self._crewd.permitted():
-            self._writer.commit(events, rows, latest)
 
 
 class WorldScheduler(Scheduler):
@@ -348,11 +333,20 @@ class World:
         crewd = self.crewd
         if crewd is None:
             return
+        self._overtaking(crewd.scheduler.ready[index])
         crewd.scheduler.step(lambda _: index)
         if crewd.dead or crewd.stopped:
             self._drop_crewd()
         else:
             crewd.wire.nudge()
+
+    def _overtaking(self, actor: Actor) -> None:
+        """R17: what ends something never waits behind other work."""
+        for message in actor.actor_inbox.waiting(Lane.DATA):
+            ends = isinstance(message, cm.EndAttempt | cm.CancelAll) or (
+                isinstance(message, cm.Command) and isinstance(message.request, rq.Cancel)
+            )
+            self.laws.hold("a cancel overtakes", not ends, f"{actor.ref} has {message} in its data lane")
 
     def _arrive(self, link: Link) -> None:
         if self.crewd is None:
@@ -510,7 +504,10 @@ class World:
         while self.clock.now < until and self.step():
             pass
         closer = self.client("closer")
-        for run in [row.id for row in self.disk.tables[RunRow].values() if row.status not in RUN_TERMINAL]:
+        for row in [row for row in self.disk.tables[RunRow].values() if row.status not in RUN_TERMINAL]:
+            endless = [step.id for step in row.workflow.steps if self.plans[f"{row.name}_{step.id}"].endless]
+            self.laws.hold("what can end ends by itself", endless, f"{row.name} is {row.status}")
+            run = row.id
             closer.ask(rq.Cancel(target=run, mode="now", timeout_seconds=600.0))
         until, steps = self.clock.now + REST_SECONDS, self.steps + REST_STEPS
         self._still(until, steps)
@@ -542,6 +539,9 @@ class World:
             self._nothing_left(crewd)
         if self.faults == NONE and not self.injected:
             self.laws.calm_cancels()
+            for client in self.clients:
+                for key, seconds in client.took.items():
+                    self.laws.hold("an answer comes at once", seconds < 1.0, f"{client.asked[key]} took {seconds:.1f} s")
 
     def _no_crash(self, crewd: Crewd) -> None:
         # Who is not given a turn for as long as this world likes is killed when its time to stop is over: that is in order.

@@ -1,0 +1,139 @@
+"""The simulated world itself: it can be repeated, it finds planted mistakes, and what it found once stays found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crewd.protocol import requests as rq
+from crewd.protocol.rows import MessageRow, RunRow
+from crewd.protocol.statuses import RunStatus
+from crewd.testing.world import FLAKY, NONE, Faults, LawBroken, Plan, World
+from crewd.testing.world.hunt import Found, shrink, try_out
+from crewd.testing.world.play import Move, draw, play
+
+
+def digest(seed: int) -> str:
+    return hashlib.sha256(play(seed, draw(seed), FLAKY).log_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("seed", [3, 11])
+def test_the_same_seed_gives_the_same_log_byte_for_byte(seed: int) -> None:
+    assert digest(seed) == digest(seed)
+
+
+@pytest.mark.process
+def test_also_in_another_process_with_another_hash_seed() -> None:
+    code = (
+        "import hashlib; from crewd.testing.world import FLAKY; from crewd.testing.world.play import draw, play;"
+        "print(hashlib.sha256(play(7, draw(7), FLAKY).log_bytes()).hexdigest())"
+    )
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+        assert shown.stdout.strip() == digest(7)
+
+
+def test_another_seed_gives_another_order() -> None:
+    traces = {play(seed, draw(0), NONE).trace for seed in range(5)}
+    assert len(traces) == 5
+
+
+def test_time_jumps_and_a_run_ends() -> None:
+    world = World()
+    client = world.client("ann")
+    key = world.start(client, "long", {"a": (Plan(steps=3, step_seconds=3600.0), ()), "b": (Plan(), ("a",))})
+    world.go(20_000)
+    assert isinstance(client.answers[key], rq.RunReply)
+    (run,) = world.disk.tables[RunRow].values()
+    assert run.status is RunStatus.COMPLETED
+    assert world.clock.now > 10_000
+    world.rest()
+
+
+def test_a_fault_has_a_rate_and_a_wrong_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="lose"):
+        Faults(lose=1.5)
+    world = play(1, draw(1), Faults(duplicate=1.0))
+    assert world.injected["duplicate"] > 10
+
+
+def test_a_law_that_is_broken_stops_the_world_where_it_is() -> None:
+    world = World()
+    client = world.client("ann")
+    world.start(client, "one", {"a": (Plan(), ())})
+    while not world.disk.tables[RunRow]:
+        world.go(1)
+    row = next(iter(world.disk.tables[RunRow].values()))
+    world.laws._ended.add(row.id)
+    with pytest.raises(LawBroken, match="nothing after it"):
+        world.go(1_000)
+
+
+def test_a_story_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    from crewd.worker.desk import Desk
+
+    monkeypatch.setattr(Desk, "next_follow_up", lambda desk: desk._follow_ups.pop() if desk._follow_ups else None)
+    for seed in range(3_000):
+        broken = try_out(seed, draw(seed), NONE)
+        if broken is not None:
+            break
+    else:
+        pytest.fail("the mistake was not found")
+    story = shrink(Found(seed, NONE, tuple(draw(seed)), broken))
+    assert story.broken.law == "applied in order"
+    assert len(story.moves) <= 8
+    assert sum(move.verb == "follow_up" for move in story.moves) >= 2
+
+
+# -- what simulation found in crewd, each as the shortest story that showed it ----------------------------------------
+
+kill, back = Move("kill_crewd"), Move("start_crewd")
+
+
+def go(steps: int) -> Move:
+    return Move("go", {"steps": steps})
+
+
+def start(*plans: str, shape: str = "one") -> Move:
+    return Move("start", {"shape": shape, "plans": plans})
+
+
+STORIES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "stories.json").read_text())
+"""Each: what was wrong, the seed, and the moves. They are kept as moves, because what a seed draws changes with the drawing."""
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story["wrong"].replace(" ", "_"))
+def test_what_was_found_once_stays_found(story: dict[str, Any]) -> None:
+    moves = [Move(verb, given) for verb, given in story["moves"]]
+    play(story["seed"], moves, FLAKY if story["flaky"] else NONE)
+
+
+def test_a_message_that_waits_for_its_run_reaches_the_worker_after_every_part_was_killed() -> None:
+    moves: list[Any] = [start("longer", "slow_start", shape="chain"), go(60)]
+    moves += [Move("steer", {"step": 1}), go(20), kill, back, Move("kill_guardian"), go(30), kill, back, go(3_000)]
+    world = play(5, moves)
+    (message,) = world.disk.tables[MessageRow].values()
+    applied = [deliver.id for taken in world.witness.applied.values() for deliver in taken]
+    assert message.receipt.settled
+    assert (message.receipt.id in applied) is (message.receipt.applied_at is not None)
+
+
+def test_the_worlds_code_is_the_daemons_own() -> None:
+    """What runs in the world is imported from crewd's rooms, not written again: the tree, the session, the conversation."""
+    source = "".join(path.read_text() for path in Path(crewd_world()).glob("*.py"))
+    for name in ("root(self.services, ports", "Session(hello", "Conversation(name", "ladders.climb", "StreamCodec("):
+        assert name in source
+
+
+def crewd_world() -> str:
+    import crewd.testing.world
+
+    return str(Path(crewd.testing.world.__file__).parent)
