@@ -10,7 +10,7 @@ import pytest
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Conflict, DeadlineExceeded, NotFound, RunFailed
+from crewd.protocol.errors import Conflict, DeadlineExceeded, NotFound, Refused, RunFailed
 from crewd.protocol.receipts import Level, Outcome
 from crewd.protocol.statuses import RunStatus, TaskStatus
 from crewd.testing import Daemon
@@ -178,6 +178,23 @@ def test_undelivered_messages_are_listed_by_the_terminal_event(crew: Crew, jobs_
     assert receipt.id in listed
     assert len(listed) == 2
     settled(crew, run)
+
+
+def test_a_message_that_the_worker_has_and_has_not_taken_is_given_back(crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:operate", cwd=jobs_dir)
+    wait_until(lambda: run.show().operations, "the operation to open")
+    receipt = run.steer("nobody takes this", wait="delivered")
+    assert crew.withdraw(receipt.id).outcome is Outcome.WITHDRAWN
+    late = crew.send("steer", run.id, "nor this", wait="delivered", deadline=0.3)
+    wait_until(lambda: crew.receipt(late.id).settled, "the deadline")
+    assert crew.receipt(late.id).outcome is Outcome.EXPIRED
+    taken = crew.call("jobs:listen", cwd=jobs_dir)
+    applied = taken.steer("take it", wait="applied")
+    with pytest.raises(Refused):
+        crew.withdraw(applied.id)
+    for each in (run, taken):
+        each.cancel(mode="now")
+        settled(crew, each)
 
 
 def test_a_message_expires_or_is_withdrawn_before_its_worker_exists(crew: Crew, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_one_guardian_for_processes() -> None:
         "supervisor/guardian/program.py",
         "supervisor/guardian/zygote.py",
         "testing/daemon.py",
+        "testing/stress/apart.py",
     }
     assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/program.py"}
     assert users("subprocess") == {"worker/command.py", "client/discover.py", "testing/daemon.py"}

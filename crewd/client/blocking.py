@@ -226,7 +226,11 @@ class Crew:
         return self.send("response", "", text, ask=ask, wait=wait, timeout=timeout, id=id)
 
     def withdraw(self, message: str) -> Receipt:
-        """Take a message back if its worker does not have it yet."""
+        """Take a message back if the worker's code has not taken it; Refused if it has.
+
+        DeadlineExceeded if a worker that may have it says nothing (a stopped process): the message stays asked back, and its
+        receipt says in the end what became of it.
+        """
         return shapes.expect(self.request(rq.Withdraw(id=message)), rq.ReceiptReply).receipt
 
     def receipt(self, message: str) -> Receipt:

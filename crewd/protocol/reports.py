@@ -64,6 +64,13 @@ class Settled(msgspec.Struct, frozen=True, tag="settled"):
     note: str = ""
 
 
+class Returned(msgspec.Struct, frozen=True, tag="returned"):
+    """The runtime gives back a message that was recalled: the code never had it and never will (R5)."""
+
+    id: str
+    outcome: Literal["withdrawn", "expired"]
+
+
 class Asked(msgspec.Struct, frozen=True, tag="asked"):
     """The worker waits for an answer."""
 
@@ -123,7 +130,9 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     result_path: str = ""
 
 
-ReportBody = Delivered | Applied | Settled | Asked | AskOver | OpOpened | OpClosed | Artifact | StopProposed | Outcome
+ReportBody = (
+    Delivered | Applied | Settled | Returned | Asked | AskOver | OpOpened | OpClosed | Artifact | StopProposed | Outcome
+)  # fmt: skip
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -151,6 +160,13 @@ class Deliver(msgspec.Struct, frozen=True):
     order: int
     text: str = ""
     ask: str = ""
+
+
+class Recall(msgspec.Struct, frozen=True):
+    """Give this message back, with `Returned`, if the code has not taken it; if it has, its reports say so."""
+
+    id: str
+    outcome: Literal["withdrawn", "expired"]
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -182,7 +198,7 @@ class WorkerError(msgspec.Struct, frozen=True):
     error: ErrorInfo
 
 
-ToWorker = WorkerWelcome | Deliver | Ack | StopGranted | StopDeferred | CancelOrder | WorkerError
+ToWorker = WorkerWelcome | Deliver | Recall | Ack | StopGranted | StopDeferred | CancelOrder | WorkerError
 
 FROM_WORKER: dict[str, type[FromWorker]] = {
     "hello": WorkerHello,
@@ -193,6 +209,7 @@ FROM_WORKER: dict[str, type[FromWorker]] = {
 TO_WORKER: dict[str, type[ToWorker]] = {
     "welcome": WorkerWelcome,
     "deliver": Deliver,
+    "recall": Recall,
     "ack": Ack,
     "stop_granted": StopGranted,
     "stop_deferred": StopDeferred,

@@ -7,7 +7,7 @@ import hashlib
 import mimetypes
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.ids import ASK, IdSource, check_name
@@ -31,16 +31,27 @@ if TYPE_CHECKING:
     from crewd.protocol.hands import Bootstrap
     from crewd.protocol.reports import Deliver
     from crewd.worker.desk import Desk
-    from crewd.worker.link import Link
+
+
+class Pulse(Protocol):
+    """Where signs of life go: the link, which sends them sampled."""
+
+    def progress(self, report: ProgressReport) -> None:
+        """This is how far the work is."""
+        ...
+
+    def beat(self, beats: int) -> None:
+        """The code has called for the `beats`-th time."""
+        ...
 
 
 class Context:
     """The worker's side of the control channel. Use it on the thread that runs the worker function."""
 
-    def __init__(self, bootstrap: Bootstrap, desk: Desk, link: Link, ids: IdSource) -> None:
+    def __init__(self, bootstrap: Bootstrap, desk: Desk, pulse: Pulse, ids: IdSource) -> None:
         self._bootstrap = bootstrap
         self._desk = desk
-        self._link = link
+        self._pulse = pulse
         self._ids = ids
         self._beats = 0
         self._held: Message | None = None
@@ -56,12 +67,12 @@ class Context:
 
     def _alive(self) -> None:
         self._beats += 1
-        self._link.beat(self._beats)
+        self._pulse.beat(self._beats)
 
     def progress(self, done: float | None = None, total: float | None = None, note: str = "") -> None:
         """How far the work is; also a sign of life. Sampled: the last one wins. Raises Cancelled."""
         self._beats += 1
-        self._link.progress(ProgressReport(done=done, total=total, note=clip(note, NOTE_CHARS_MAX), beats=self._beats))
+        self._pulse.progress(ProgressReport(done=done, total=total, note=clip(note, NOTE_CHARS_MAX), beats=self._beats))
         self.token.check()
 
     def check(self) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from crewd.protocol.limits import REPORTS_UNACKED_MAX
-from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, ReportBody, Settled
+from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Settled
 
 if TYPE_CHECKING:
     from crewd.worker.token import CancellationToken
@@ -158,9 +158,7 @@ class Desk:
         with self._condition:
             if message.id in self._seen:
                 return
-            self._seen[message.id] = None
-            if len(self._seen) > SEEN_MAX:
-                del self._seen[next(iter(self._seen))]
+            self._see(message.id)
             reports: list[ReportBody] = [Delivered(id=message.id)]
             match message.kind:
                 case "steer":
@@ -177,6 +175,30 @@ class Desk:
                 self._outbox.append(Report(number=self._number, body=body))
             self._condition.notify_all()
         self._wake()
+
+    def heard_recall(self, key: str, outcome: Literal["withdrawn", "expired"]) -> None:
+        """Give a message back that the code has not taken; one that is still on its way will not be taken when it comes."""
+        with self._condition:
+            queue = next((q for q in (self._steers, self._follow_ups) for message in q if message.id == key), None)
+            ask = next((ask for ask, message in self._answers.items() if message.id == key), None)
+            if queue is not None:
+                kept = [message for message in queue if message.id != key]
+                queue.clear()
+                queue.extend(kept)
+            elif ask is not None:
+                del self._answers[ask]
+            elif key in self._seen:
+                return  # the code has it, or it was given back before
+            else:
+                self._see(key)
+            self._number += 1
+            self._outbox.append(Report(number=self._number, body=Returned(id=key, outcome=outcome)))
+        self._wake()
+
+    def _see(self, key: str) -> None:
+        self._seen[key] = None
+        if len(self._seen) > SEEN_MAX:
+            del self._seen[next(iter(self._seen))]
 
     def heard_verdict(self, *, granted: bool) -> None:
         """Crewd answered the proposal to stop."""

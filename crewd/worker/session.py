@@ -17,6 +17,7 @@ from crewd.protocol.reports import (
     FromWorker,
     Heartbeat,
     ProgressReport,
+    Recall,
     StopDeferred,
     StopGranted,
     WorkerError,
@@ -100,6 +101,8 @@ class Session:
                 self._desk.heard_welcome(reports)
             case Deliver():
                 self._desk.heard_message(order)
+            case Recall(key, outcome):
+                self._desk.heard_recall(key, outcome)
             case Ack(upto):
                 self._desk.heard_ack(upto)
             case StopGranted():

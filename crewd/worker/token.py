@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -66,6 +67,11 @@ class CancellationToken:
     def wait(self, seconds: float) -> None:
         """Wait, at most until it fires; then raise `Cancelled`."""
         self._fired.wait(seconds)
+        self.check()
+
+    async def wait_async(self, seconds: float) -> None:
+        """As `wait`, without holding up the loop. A running task is cancelled by its runtime, so this need not wake up."""
+        await asyncio.sleep(seconds)
         self.check()
 
     def listen(self, listener: Callable[[], object]) -> None:

@@ -112,7 +112,7 @@ def messages(options: Options, target: str) -> None:
 @click.argument("message")
 @verb
 def unsend(options: Options, message: str) -> None:
-    """Take a message back if its worker does not have it yet."""
+    """Take a message back if the worker's code has not taken it."""
     with connect(options.home, start=False) as crew:
         tell_receipt(options, crew.withdraw(message))
 

@@ -54,7 +54,7 @@ class Controller(Actor):
         if self._fresh:
             self._reserve()
         else:
-            self._feed(at.Resume())
+            self._feed(at.Resume(self.context.now()))
         for mail in self._state.mailbox.mails:
             if mail.expires_at is not None:
                 self._perform(at.AlarmAt(mail.expires_at))
@@ -198,7 +198,7 @@ class Controller(Actor):
             case at.TellBusy(caller):
                 self._respond(caller, Busy(f"worker {task} has too many unsettled messages", hint="try again later"))
             case at.TellCannotWithdraw(caller, key):
-                self._respond(caller, Refused(f"message {key} may be with its worker already", hint="see its receipt"))
+                self._respond(caller, Refused(f"the worker has taken message {key}", hint="see its receipt"))
             case at.AlarmAt(due):
                 if due not in self._alarms:
                     self._alarms[due] = self.context.after(max(0.0, due - self.context.now()), cm.Tick(due))

@@ -9,7 +9,7 @@ Rule 4: every report number is taken once; a report of the worker's last words c
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import assert_never
+from typing import Literal, assert_never
 
 import msgspec
 
@@ -50,6 +50,7 @@ from crewd.supervisor.attempt.model import (
     Decision,
     Disconnected,
     Due,
+    Effects,
     Ended,
     EndWorker,
     GuardianBack,
@@ -128,8 +129,8 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
             return _reserved(state, at)
         case NotReserved(reason):
             return _not_reserved(state, reason)
-        case Resume():
-            return _ask_guardian(replace(state, reserved=True, spawned=state.status is not AttemptStatus.RESERVED))
+        case Resume(at):
+            return _resume(state, at)
         case GuardianBack():
             return _ask_guardian(state)
         case Send():
@@ -219,11 +220,20 @@ def _ask_guardian(state: Attempt) -> Next:
     return state, Decision(effects=(AskGuardian(state.questions),))
 
 
+def _resume(state: Attempt, at: float) -> Next:
+    """Ask what became of the worker; one that was starting has all of its time to start again."""
+    state, decision = _ask_guardian(replace(state, reserved=True, spawned=state.status is not AttemptStatus.RESERVED))
+    if state.status is not AttemptStatus.STARTING:
+        return state, decision
+    start_by = at + START_SECONDS_MAX
+    return replace(state, start_by=start_by), replace(decision, effects=(*decision.effects, AlarmAt(start_by)))
+
+
 def _not_reserved(state: Attempt, reason: str) -> Next:
     """Nothing of the attempt is in the log, so nothing of it ends there; messages that were held for it settle."""
-    box, settled = state.mailbox.settle_rest(state.task, cancelled=True)
-    state = replace(state, mailbox=box, status=AttemptStatus.CANCELLED)
-    return state, Decision(tuple(settled), (TellRun(ev.AttemptEnded(status=AttemptStatus.CANCELLED, reason=reason)),))
+    box, settled = state.mailbox.settle_rest(state.task, cancelled=True, heard_out=True)
+    state, told = _tell_withdrawals(replace(state, mailbox=box, status=AttemptStatus.CANCELLED))
+    return state, Decision(tuple(settled), (*told, TellRun(ev.AttemptEnded(status=AttemptStatus.CANCELLED, reason=reason))))
 
 
 # -- messages -------------------------------------------------------------------------------------------------------
@@ -307,11 +317,34 @@ def _withdraw(state: Attempt, key: str, caller: object) -> Next:
     mail = state.mailbox.get(key)
     if mail is None:
         return state, Decision(effects=(TellReceipt(caller, key),))
-    if mail.level is not Level.ACCEPTED or (state.connected and state.capabilities is not None):
-        return state, Decision(effects=(TellCannotWithdraw(caller, key),))  # it may be on the wire already (R5)
-    box, settled = state.mailbox.settle(state.task, [key], Outcome.WITHDRAWN, "")
-    asks = tuple(replace(ask, answer="") if ask.answer == key else ask for ask in state.asks)
-    return replace(state, mailbox=box, asks=asks), Decision(tuple(settled), (TellReceipt(caller, key),))
+    if mail.level is Level.APPLIED:
+        return state, Decision(effects=(TellCannotWithdraw(caller, key),))
+    if (key, caller) in state.withdrawals:
+        return state, NOTHING  # asked again; the worker's answer answers both
+    if len(state.withdrawals) >= MAILBOX_MAX:
+        return state, Decision(effects=(TellBusy(caller),))
+    state = replace(state, withdrawals=(*state.withdrawals, (key, caller)))
+    if mail.recalled:
+        return state, NOTHING
+    return _take_back(state, [key], "withdrawn")
+
+
+def _take_back(state: Attempt, keys: list[str], outcome: Literal["withdrawn", "expired"], number: int = 0) -> Next:
+    """Settle messages that the worker's code certainly never takes; what may be with the worker is asked back first (R5)."""
+    if state.capabilities is not None and not number:
+        state = replace(state, mailbox=state.mailbox.recall(keys, outcome))
+        return state, Decision(effects=tuple(Say(rp.Recall(id=key, outcome=outcome)) for key in keys))
+    box, settled = state.mailbox.settle(state.task, keys, Outcome(outcome), "deadline" if outcome == "expired" else "")
+    asks = tuple(replace(ask, answer="") if ask.answer in keys else ask for ask in state.asks)
+    state, told = _tell_withdrawals(replace(state, mailbox=box, asks=asks), keys)
+    return state, Decision(tuple(msgspec.structs.replace(body, report=number) for body in settled), told)
+
+
+def _tell_withdrawals(state: Attempt, keys: list[str] | None = None, *, taken: bool = False) -> tuple[Attempt, Effects]:
+    """Answer who wanted these messages (or any) back: with the receipt, or that the worker has taken it."""
+    mine = [each for each in state.withdrawals if keys is None or each[0] in keys]
+    told: Effects = tuple((TellCannotWithdraw if taken else TellReceipt)(caller, key) for key, caller in mine)
+    return replace(state, withdrawals=tuple(each for each in state.withdrawals if each not in mine)), told
 
 
 # -- the worker -----------------------------------------------------------------------------------------------------
@@ -332,7 +365,8 @@ def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
     if state.cancel is not None:
         effects.append(Say(_cancel_order(state.cancel)))
     else:
-        effects += [Say(mail.deliver()) for mail in state.mailbox.to_deliver()]
+        effects += [Say(mail.deliver()) for mail in state.mailbox.to_deliver() if not mail.recalled]
+    effects += [Say(rp.Recall(id=mail.id, outcome=mail.recalled)) for mail in state.mailbox.mails if mail.recalled]
     if state.finishing and state.outcome is None:
         effects.append(Say(rp.StopGranted()))
     return state, Decision((*events, *refused), tuple(effects))
@@ -364,8 +398,14 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
         case rp.Applied(key):
             if state.mailbox.get(key) is None:
                 return state, NOTHING
-            state = replace(state, mailbox=state.mailbox.raise_to(key, Level.APPLIED))
-            return state, Decision((ev.MessageApplied(id=key, report=number),))
+            state, told = _tell_withdrawals(
+                replace(state, mailbox=state.mailbox.raise_to(key, Level.APPLIED)), [key], taken=True
+            )
+            return state, Decision((ev.MessageApplied(id=key, report=number),), told)
+        case rp.Returned(key, outcome):
+            if state.mailbox.get(key) is None:
+                return state, NOTHING
+            return _take_back(state, [key], outcome, number)
         case rp.Settled(key, outcome, reason, note):
             return _settled_by_worker(state, number, key, outcome, reason, note)
         case rp.Asked():
@@ -426,7 +466,8 @@ def _settled_by_worker(state: Attempt, number: int, key: str, outcome: str, reas
         box, _ = state.mailbox.settle(state.task, [key], Outcome.REFUSED, reason)
     else:
         box = state.mailbox.remove(key)
-    return replace(state, mailbox=box), Decision((body,))
+    state, told = _tell_withdrawals(replace(state, mailbox=box), [key])
+    return state, Decision((body,), told)
 
 
 def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
@@ -551,7 +592,8 @@ def _unknown(state: Attempt, at: float, number: int | None) -> Next:
 def _finish(state: Attempt, status: AttemptStatus, *, reason: str = "", error: str = "", exited: Exited | None = None) -> Next:
     """The one place that writes the terminal event, after everything that was open has been closed."""
     cancelled = status in {AttemptStatus.CANCELLED, AttemptStatus.CANCEL_INCOMPLETE}
-    box, settled = state.mailbox.settle_rest(state.task, cancelled=cancelled)
+    heard_out = state.capabilities is None or state.outcome is not None
+    box, settled = state.mailbox.settle_rest(state.task, cancelled=cancelled, heard_out=heard_out)
     asks = [ev.AskClosed(id=ask.id, outcome="cancelled") for ask in state.asks]
     why = reason or FailureReason.VANISHED
     operations = [
@@ -567,17 +609,15 @@ def _finish(state: Attempt, status: AttemptStatus, *, reason: str = "", error: s
         survivors=exited.survivors if exited else (),
     )
     state = replace(state, mailbox=box, asks=(), operations=(), status=status, connected=False, start_by=None)
-    effects: tuple[AttemptEffect, ...] = (Confirm(), TellRun(ended)) if exited else (TellRun(ended),)
+    state, told = _tell_withdrawals(state)
+    effects: Effects = (*told, Confirm(), TellRun(ended)) if exited else (*told, TellRun(ended))
     return state, Decision((*settled, *asks, *operations, ended), effects)
 
 
 def _due(state: Attempt, at: float) -> Next:
-    expired = state.mailbox.expired(at)
-    box, settled = state.mailbox.settle(state.task, expired, Outcome.EXPIRED, "deadline")
-    asks = tuple(replace(ask, answer="") if ask.answer in expired else ask for ask in state.asks)
-    state = replace(state, mailbox=box, asks=asks)
-    effects: list[AttemptEffect] = []
+    state, decision = _take_back(state, state.mailbox.expired(at), "expired")
+    effects = list(decision.effects)
     if state.start_by is not None and at >= state.start_by:
         state = replace(state, start_by=None, start_failed=True, status=AttemptStatus.ENDING)
         effects.append(EndWorker(0.0, TERM_SECONDS_GRACEFUL))
-    return state, Decision(tuple(settled), tuple(effects))
+    return state, replace(decision, effects=tuple(effects))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from crewd.protocol.events import MessageSettled
 from crewd.protocol.limits import MAILBOX_MAX
@@ -28,6 +29,7 @@ class Mail:
     ask: str = ""
     level: Level = Level.ACCEPTED
     expires_at: float | None = None
+    recalled: Literal["", "withdrawn", "expired"] = ""
 
     def deliver(self) -> Deliver:
         """As the worker gets it."""
@@ -72,6 +74,11 @@ class Mailbox:
         """What the worker's runtime has not confirmed."""
         return [mail for mail in self.mails if mail.level is Level.ACCEPTED]
 
+    def recall(self, keys: Iterable[str], outcome: Literal["withdrawn", "expired"]) -> Mailbox:
+        """With these asked back from the worker."""
+        wanted = set(keys)
+        return replace(self, mails=tuple(replace(mail, recalled=outcome) if mail.id in wanted else mail for mail in self.mails))
+
     def waiting_for_code(self) -> bool:
         """Whether a steer or follow-up waits that the worker's code has not taken: then it is not time to stop."""
         return any(mail.kind != "response" and mail.level is not Level.APPLIED for mail in self.mails)
@@ -90,19 +97,20 @@ class Mailbox:
         )
         return box, [MessageSettled(id=mail.id, outcome=outcome, reason=reason) for mail in settled]
 
-    def settle_rest(self, task: str, *, cancelled: bool) -> tuple[Mailbox, list[MessageSettled]]:
-        """The attempt ends: what was applied and never confirmed is unknown, the rest is refused with the reason."""
-        applied = [mail.id for mail in self.mails if mail.level is Level.APPLIED]
-        others = [mail.id for mail in self.mails if mail.level is not Level.APPLIED]
-        box, unknown = self.settle(task, applied, Outcome.UNKNOWN, UnknownReason.WORKER_ENDED)
+    def settle_rest(self, task: str, *, cancelled: bool, heard_out: bool) -> tuple[Mailbox, list[MessageSettled]]:
+        """The attempt ends: what was applied and never confirmed is unknown, the rest is refused with the reason.
+
+        `heard_out`: all that the worker had to say was heard (or it never could have had a message). If not, it may have
+        taken any of them, and every one is unknown.
+        """
+        maybe = [mail.id for mail in self.mails if mail.level is Level.APPLIED or not heard_out]
+        others = [mail.id for mail in self.mails if mail.id not in maybe]
+        box, unknown = self.settle(task, maybe, Outcome.UNKNOWN, UnknownReason.WORKER_ENDED)
         reason = RefusalReason.CANCELLED if cancelled else RefusalReason.ENDED
         box, refused = box.settle(task, others, Outcome.REFUSED, reason)
         return box, [*unknown, *refused]
 
     def expired(self, at: float) -> list[str]:
-        """Messages whose deadline has passed before the worker's runtime had them."""
-        return [m.id for m in self.to_deliver() if m.expires_at is not None and m.expires_at <= at]
-
-    def next_expiry(self) -> float | None:
-        """When to look at deadlines again."""
-        return min((m.expires_at for m in self.to_deliver() if m.expires_at is not None), default=None)
+        """Messages whose deadline has passed before the worker's code took them, as far as crewd knows."""
+        late = [m for m in self.mails if m.expires_at is not None and m.expires_at <= at]
+        return [m.id for m in late if m.level is not Level.APPLIED and not m.recalled]

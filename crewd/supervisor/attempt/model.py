@@ -25,6 +25,7 @@ class Attempt:
     """The state. `spawned` is set with the order to the guardian, `outcome` when the worker itself has said how it ended.
 
     `pending` are messages whose acceptance is on its way to the disk: until then nothing else is recorded about them.
+    `withdrawals` are (message, caller) that wait for the worker to give the message back, or to have taken it.
     """
 
     task: str
@@ -37,6 +38,7 @@ class Attempt:
     finishing: bool = False
     mailbox: Mailbox = field(default_factory=Mailbox)
     pending: tuple[Mail, ...] = ()
+    withdrawals: tuple[tuple[str, object], ...] = ()
     asks: tuple[Ask, ...] = ()
     operations: tuple[str, ...] = ()
     reports: int = 0
@@ -82,6 +84,8 @@ class NotReserved:
 class Resume:
     """crewd is back and this attempt was not over; the guardian will say what it knows."""
 
+    at: float
+
 
 @dataclass(frozen=True, slots=True)
 class GuardianBack:
@@ -122,7 +126,7 @@ class Handed:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Take a message back if the worker does not have it."""
+    """Take a message back if the worker's code has not taken it."""
 
     id: str
     caller: object
@@ -287,6 +291,9 @@ AttemptEffect = (
     SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
     | ReserveDone | Admit | Again
 )  # fmt: skip
+
+
+Effects = tuple[AttemptEffect, ...]
 
 
 @dataclass(frozen=True, slots=True)

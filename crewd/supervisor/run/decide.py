@@ -258,7 +258,7 @@ def _cancel_task(run: Run, key: str, cancel: CancelInfo) -> Next:
 
 
 def _end_queued(run: Run, task: Task, status: TaskStatus, reason: str) -> tuple[Run, list[Recorded]]:
-    held, settled = task.held.settle_rest(task.id, cancelled=status is TaskStatus.CANCELLED)
+    held, settled = task.held.settle_rest(task.id, cancelled=status is TaskStatus.CANCELLED, heard_out=True)
     run = run.with_task(replace(task, status=status, held=Mailbox()))
     run = replace(run, undelivered=(*run.undelivered, *held.undelivered))
     return run, [*(Recorded(body, task.id) for body in settled), Recorded(ev.TaskEnded(status=status, reason=reason), task.id)]

@@ -37,11 +37,11 @@ class SimClient:
         """Ask; the reply will be in `answers` under the key."""
         key, frames = self.talk.ask(request)
         self.asked[key] = request
-        if self.link.up and self.talk.incarnation and not _waits(request):
-            self._prompt[key] = self._clock.monotonic()
         if isinstance(request, rq.Subscribe):
             self.seen[key] = []
-        self.link.send(frames)
+        connected = self.link.up and self.talk.incarnation
+        if self.link.send(frames) and connected and not _waits(request):
+            self._prompt[key] = self._clock.monotonic()
         return key
 
     def waiting(self) -> list[str]:
@@ -91,4 +91,4 @@ def _waits(request: rq.Request) -> bool:
     """Whether the reply waits for something that happens in a run."""
     if isinstance(request, rq.Send):
         return request.wait is not Level.ACCEPTED
-    return isinstance(request, rq.AwaitEnd) or (isinstance(request, rq.Cancel) and request.wait)
+    return isinstance(request, rq.AwaitEnd | rq.Withdraw) or (isinstance(request, rq.Cancel) and request.wait)

@@ -15,6 +15,7 @@ from crewd.protocol import codec, hands
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
+from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.receipts import LEVELS, Outcome, Receipt
 from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
 from crewd.protocol.statuses import (
@@ -276,10 +277,16 @@ class Laws:
             if cancelled is not None:
                 late = [each.id for each in taken if self._accepted_at[each.id] > cancelled]
                 self.hold("nothing is applied after its cancel", not late, f"{key} took {late}")
+        applied = {deliver.id for taken in self._witness.applied.values() for deliver in taken}
         for row in self._rows.values():
-            if isinstance(row, MessageRow) and row.receipt.outcome is Outcome.DONE:
-                applied = {d.id for taken in self._witness.applied.values() for d in taken}
-                self.hold("no receipt without the deed", row.receipt.id in applied, f"{row.receipt.id} is done")
+            if not isinstance(row, MessageRow):
+                continue
+            receipt = row.receipt
+            if receipt.outcome is Outcome.DONE:
+                self.hold("no receipt without the deed", receipt.id in applied, f"{receipt.id} is done")
+            elif receipt.outcome is not Outcome.UNKNOWN and receipt.reason != RefusalReason.BY_WORKER:
+                said = f"{receipt.id} is {receipt.outcome} ({receipt.reason})"
+                self.hold("no deed without the receipt", receipt.id not in applied, f"{said}, but a worker took it")
 
     def _finished_is_recorded(self) -> None:
         """A worker that has left its last words has done its work: whoever was killed then, its outcome is known."""

@@ -233,11 +233,11 @@ def play(seed: int, moves: Sequence[Move], faults: Faults = NONE) -> World:
     return player.world
 
 
-def draw(seed: int, length: int = 25) -> list[Move]:
-    """A history drawn from a seed: a start, and then whatever comes."""
+def draw(seed: int, length: int = 25, *, calm: bool = False) -> list[Move]:
+    """A history drawn from a seed: a start, and then whatever comes; a `calm` one has people and no bad luck."""
     chance = SeededChance(seed)
     moves = [_draw_start(chance)]
-    verbs = [verb for verb, (weight, _) in DRAWS.items() for _ in range(weight)]
+    verbs = [verb for verb, (weight, _) in DRAWS.items() for _ in range(weight) if not (calm and verb in BAD_LUCK)]
     for _ in range(length):
         verb = verbs[chance.below(len(verbs))]
         moves.append(DRAWS[verb][1](chance))
@@ -298,3 +298,8 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "jump_clock": (1, lambda chance: Move("jump_clock", {"seconds": _pick(chance, (-3600.0, 3600.0))})),
 }
 """How often each move is drawn, and what it is given."""
+BAD_LUCK = frozenset({
+    "stop", "kill_crewd", "kill_crewd_inside", "start_crewd", "kill_guardian", "kill_worker", "cut", "stall", "fill_disk",
+    "jump_clock",
+})  # fmt: skip
+"""The moves that nobody asks for. Without them, answers come at once and cancels end in time."""

@@ -100,7 +100,8 @@ class SimWorker:
         self._ids = ids
         self._witness = witness
         self.token = CancellationToken(clock)
-        self.desk = Desk(self.token, lambda: None)
+        self._woken = False
+        self.desk = Desk(self.token, self._wake)
         capabilities = tuple(name for name, on in (("steer", plan.steers), ("follow_up", plan.follow_ups)) if on)
         hello = rp.WorkerHello(
             task=bootstrap.task, epoch=bootstrap.epoch, token=bootstrap.token, pid=process.pid, capabilities=capabilities
@@ -156,8 +157,12 @@ class SimWorker:
             if isinstance(report.body, rp.Settled) and report.body.outcome == "refused":
                 self._witness.refused.add(report.body.id)
 
+    def _wake(self) -> None:
+        self._woken = True
+
     def speak(self) -> None:
         """Let the session say what is due."""
+        self._woken = False
         if self.online and not self.process.dead:
             if self.session.wants_connection() and self.link.up:
                 self.link.cut()
@@ -174,7 +179,7 @@ class SimWorker:
 
     def speaks(self) -> bool:
         """Whether the session has something to say now."""
-        return self.online and self.link.up and self.session.next_due() <= self._clock.monotonic()
+        return self.online and self.link.up and (self._woken or self.session.next_due() <= self._clock.monotonic())
 
     def runnable(self) -> bool:
         """Whether the code can go on now."""

@@ -136,6 +136,61 @@ def test_a_worker_that_never_says_hello_is_ended() -> None:
     assert state.status is AttemptStatus.FAILED
 
 
+def delivered(key: str = "m1") -> at.Attempt:
+    state, _ = at.decide(running(), send(key))
+    state, _ = at.decide(state, at.Admitted(key))
+    return at.decide(state, at.Reported(rp.Report(number=1, body=rp.Delivered(id=key)), 1.0))[0]
+
+
+def test_what_the_worker_may_have_is_asked_back_and_not_declared_withdrawn() -> None:
+    state, decision = at.decide(delivered(), at.Withdraw("m1", "ann"))
+    assert decision.events == ()
+    assert decision.effects == (at.Say(rp.Recall(id="m1", outcome="withdrawn")),)
+    again, decision = at.decide(state, at.Withdraw("m1", "ann"))
+    assert (again, decision) == (state, at.NOTHING)
+    given_back, decision = at.decide(state, at.Reported(rp.Report(number=2, body=rp.Returned("m1", "withdrawn")), 1.0))
+    assert kinds(decision) == ["MessageSettled"]
+    assert at.TellReceipt("ann", "m1") in decision.effects
+    assert given_back.mailbox.mails == ()
+    _, decision = at.decide(state, at.Reported(rp.Report(number=2, body=rp.Applied("m1")), 1.0))
+    assert at.TellCannotWithdraw("ann", "m1") in decision.effects
+
+
+def test_a_deadline_asks_back_as_well_and_again_on_a_new_connection() -> None:
+    late = at.Send(Mail("m1", "steer", 1, "text", expires_at=5.0), "me", "digest", 5.0, "caller")
+    state, _ = at.decide(running(), late)
+    state, _ = at.decide(state, at.Admitted("m1"))
+    state, decision = at.decide(state, at.Due(5.0))
+    recall = at.Say(rp.Recall(id="m1", outcome="expired"))
+    assert (decision.events, decision.effects) == ((), (recall,))
+    hello = rp.WorkerHello(task=T, epoch=1, token="", pid=1, capabilities=("steer",))
+    _, decision = at.decide(state, at.Connected(hello))
+    assert recall in decision.effects
+    assert not any(isinstance(effect, at.Say) and isinstance(effect.order, rp.Deliver) for effect in decision.effects)
+
+
+def test_who_waits_for_a_message_to_come_back_is_answered_by_the_end() -> None:
+    state, _ = at.decide(delivered(), at.Withdraw("m1", "ann"))
+    _, decision = at.decide(state, at.Ended(Exited(task=T, epoch=1, signal=9), (), 1.0))
+    assert at.TellReceipt("ann", "m1") in decision.effects
+
+
+def test_what_a_killed_worker_may_have_taken_is_unknown_and_refused_if_its_last_word_was_heard() -> None:
+    def outcome(words: tuple[rp.Report, ...]) -> str:
+        _, decision = at.decide(delivered(), at.Ended(Exited(task=T, epoch=1, signal=9), words, 1.0))
+        return next(body.outcome for body in decision.events if isinstance(body, ev.MessageSettled))
+
+    assert outcome(()) == "unknown"
+    assert outcome((rp.Report(number=2, body=rp.Outcome(outcome="failed")),)) == "refused"
+
+
+def test_a_worker_that_was_starting_when_crewd_was_killed_may_not_start_for_ever() -> None:
+    state, decision = at.decide(at.Attempt(T, 1, AttemptStatus.STARTING), at.Resume(100.0))
+    (alarm,) = (effect for effect in decision.effects if isinstance(effect, at.AlarmAt))
+    _, decision = at.decide(state, at.Due(alarm.at))
+    assert any(isinstance(effect, at.EndWorker) for effect in decision.effects)
+
+
 class AttemptLaws(RuleBasedStateMachine):
     """Whatever happens in whatever order: one end, every message settles once, receipts climb, numbers count once."""
 
@@ -212,7 +267,9 @@ class AttemptLaws(RuleBasedStateMachine):
 
     @precondition(lambda self: self.state.connected)
     @rule(
-        which=st.sampled_from(["delivered", "applied", "settled", "asked", "ask_over", "open", "close", "stop", "outcome"]),
+        which=st.sampled_from(
+            ["delivered", "applied", "settled", "returned", "asked", "ask_over", "open", "close", "stop", "outcome"]
+        ),
         message=st.integers(0, 4),
         repeat=st.booleans(),
         outcome=st.sampled_from(["completed", "failed", "cancelled"]),
@@ -227,6 +284,7 @@ class AttemptLaws(RuleBasedStateMachine):
             "delivered": rp.Delivered(id=key),
             "applied": rp.Applied(id=key),
             "settled": rp.Settled(id=key, outcome="done"),
+            "returned": rp.Returned(id=key, outcome="withdrawn"),
             "asked": rp.Asked(id=f"q{self.asks}", question="?"),
             "ask_over": rp.AskOver(id=f"q{self.asks}", outcome="expired"),
             "open": rp.OpOpened(id=f"o{self.number}", kind="tool", name="x"),

@@ -1,0 +1,136 @@
+"""A piece of work in a forked child: it may be killed, may hang and may leave things behind, and its parent sees all of it.
+
+The child inherits everything that the parent has imported, so that a trial costs a fork and not a start of Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import struct
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import psutil
+
+from crewd.clock import SystemClock
+
+MARKER = "CREWD_STRESS"
+"""In the environment of the child and of everything that it starts."""
+SLACK_SECONDS = 1.0
+"""Beyond the grace of a cancel, before a child counts as stuck: machines are busy."""
+SETTLE_SECONDS = 0.5
+"""What was told to end may take so long to be gone."""
+_HEAD = struct.Struct("!cI")
+
+
+class Line:
+    """The child's end: `told` once when its cancel fires, `leave` once with its last word."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def told(self, grace_seconds: float) -> None:
+        """From now on the grace runs."""
+        self._write(b"c", struct.pack("!d", grace_seconds))
+
+    def leave(self, record: bytes) -> NoReturn:
+        """Say the last word and be killed, as a process is that crashes: no handler runs, nothing is flushed."""
+        self._write(b"r", record)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")
+
+    def _write(self, kind: bytes, data: bytes) -> None:
+        data = _HEAD.pack(kind, len(data)) + data
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+
+def apart(work: Callable[[Line], bytes], folder: Path, temporary: Path, marker: str, patience: float) -> bytes | None:
+    """What `work` returns (or leaves) in a child that runs in `folder`; None if it had to be killed, b"" if it vanished.
+
+    `patience`: seconds that it gets; less when its cancel fires, its grace then. Its output goes to `folder/../output`.
+    """
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of forks beside threads; the child uses none of them
+        child = os.fork()
+    if not child:
+        os.close(reading)
+        _live(work, folder, temporary, marker, Line(writing))
+    os.close(writing)
+    try:
+        return _listen(reading, patience)
+    finally:
+        os.close(reading)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def _live(work: Callable[[Line], bytes], folder: Path, temporary: Path, marker: str, line: Line) -> NoReturn:
+    try:
+        os.setsid()
+        output = os.open(folder.parent / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for target, source in ((0, nothing), (1, output), (2, output)):
+            os.dup2(source, target)
+        settle_in(folder, temporary, marker)
+        line.leave(work(line))
+    finally:
+        os._exit(70)  # only if the harness itself is wrong: a worker's errors are in its record
+
+
+def settle_in(folder: Path, temporary: Path, marker: str) -> None:
+    """Make this process one that works in `folder` and keeps its temporary files in `temporary`."""
+    os.chdir(folder)
+    os.environ["TMPDIR"] = str(temporary)
+    os.environ[MARKER] = marker
+    tempfile.tempdir = None
+
+
+def _listen(reading: int, patience: float) -> bytes | None:
+    clock, buffer = SystemClock(), b""
+    deadline = clock.monotonic() + patience
+    while True:
+        left = deadline - clock.monotonic()
+        if left <= 0 or not select.select([reading], [], [], left)[0]:
+            return None
+        chunk = os.read(reading, 1 << 16)
+        if not chunk:
+            return b""
+        buffer += chunk
+        while len(buffer) >= _HEAD.size:
+            kind, size = _HEAD.unpack_from(buffer)
+            if len(buffer) < _HEAD.size + size:
+                break
+            data, buffer = buffer[_HEAD.size : _HEAD.size + size], buffer[_HEAD.size + size :]
+            if kind == b"r":
+                return data
+            deadline = clock.monotonic() + struct.unpack("!d", data)[0] + SLACK_SECONDS
+
+
+def processes_left(before: set[int], marker: str) -> list[psutil.Process]:
+    """Living processes that carry the marker and were not there before; those that are just ending get a moment."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + SETTLE_SECONDS
+    while True:
+        found = [process for pid in set(psutil.pids()) - before if (process := _marked(pid, marker)) is not None]
+        if not found or clock.monotonic() > deadline:
+            return found
+        clock.sleep(0.005)
+
+
+def _marked(pid: int, marker: str) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+        if pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARKER) == marker:
+            return process
+    except psutil.Error:
+        pass
+    return None

@@ -1,0 +1,155 @@
+"""Control histories: what a worker is sent and what befalls it, each at a point of its own work. Values, and their text.
+
+A *point* is a call of the worker to its channel: `ctx.progress`, `ctx.safe_point`, `ctx.sleep`, a look at the token and so
+on, and each wait inside one. Points are numbered from 1 over the whole history, also across a crash.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from crewd.protocol.errors import UsageError
+from crewd.protocol.reasons import CancelReason
+
+GRACE_SECONDS = 1.0
+"""What a cancelled worker gets here, unless it is said otherwise: short, because a stuck one costs all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """A steer arrives at this point."""
+
+    at: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A follow-up arrives at this point."""
+
+    at: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The token fires at this point."""
+
+    at: int
+    grace_seconds: float = GRACE_SECONDS
+    reason: str = CancelReason.CALLER_CANCELLED
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The worker's process is killed at this point (SIGKILL), and the worker is started again in the same folder."""
+
+    at: int
+
+
+Control = Steer | FollowUp | Cancel | Crash
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Controls by point, and answers to questions in the order in which they are asked.
+
+    None as an answer is silence. Questions beyond the answers get `yes`, the first choice, or `ok`.
+    """
+
+    controls: tuple[Control, ...] = ()
+    answers: tuple[str | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        for control in self.controls:
+            if control.at < 1:
+                raise UsageError(f"{control} is at point {control.at}", hint="points are numbered from 1")
+        object.__setattr__(self, "controls", tuple(sorted(self.controls, key=lambda control: control.at)))
+
+    @property
+    def messages(self) -> bool:
+        """Whether it sends anything."""
+        return any(isinstance(control, Steer | FollowUp) for control in self.controls)
+
+    @property
+    def cancels(self) -> bool:
+        """Whether it cancels."""
+        return any(isinstance(control, Cancel) for control in self.controls)
+
+    @property
+    def crashes(self) -> int:
+        """How often it kills the worker."""
+        return sum(isinstance(control, Crash) for control in self.controls)
+
+    def __str__(self) -> str:
+        words = [_text(control) for control in self.controls]
+        words += ["silence" if answer is None else shlex.quote(f"answer:{answer}") for answer in self.answers]
+        return " ".join(words)
+
+
+def _text(control: Control) -> str:
+    match control:
+        case Steer(at, text):
+            return shlex.quote(f"steer@{at}:{text}")
+        case FollowUp(at, text):
+            return shlex.quote(f"follow-up@{at}:{text}")
+        case Cancel(at, grace_seconds, reason):
+            grace = "" if grace_seconds == GRACE_SECONDS else f"/{grace_seconds:g}"
+            return f"cancel@{at}{grace}" + ("" if reason == CancelReason.CALLER_CANCELLED else f":{reason}")
+        case Crash(at):
+            return f"crash@{at}"
+
+
+def parse(text: str) -> History:
+    """The history that `str` wrote: `steer@2:text follow-up@3:text cancel@5/0.5:shutdown crash@4 answer:yes silence`.
+
+    Raises UsageError.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"the history cannot be read: {error}", hint="quote words that contain spaces") from None
+    controls: list[Control] = []
+    answers: list[str | None] = []
+    for word in words:
+        if word == "silence":
+            answers.append(None)
+        elif word.startswith("answer:"):
+            answers.append(word.removeprefix("answer:"))
+        else:
+            controls.append(_control(word))
+    return History(tuple(controls), tuple(answers))
+
+
+def _control(word: str) -> Control:
+    verb, _, rest = word.partition("@")
+    place, colon, text = rest.partition(":")
+    number, _, grace = place.partition("/")
+    try:
+        at, seconds = int(number), float(grace or GRACE_SECONDS)
+    except ValueError:
+        raise UsageError(f"{word!r} has no point", hint="for example cancel@3: at the third point") from None
+    match verb:
+        case "steer":
+            return Steer(at, text)
+        case "follow-up":
+            return FollowUp(at, text)
+        case "cancel":
+            return Cancel(at, seconds, text if colon else CancelReason.CALLER_CANCELLED)
+        case "crash":
+            return Crash(at)
+        case _:
+            raise UsageError(f"{word!r} is no control", hint=f"there are {', '.join(_KINDS)}")
+
+
+_KINDS = ("steer@N:TEXT", "follow-up@N:TEXT", "cancel@N", "crash@N", "answer:TEXT", "silence")
+
+
+def after(history: History, points: int) -> History:
+    """What is left of it when a worker has been killed at point `points`: that crash and what came before are over."""
+    rest: Iterable[Control] = (c for c in history.controls if c.at > points)
+    same = [c for c in history.controls if c.at == points]
+    crash = next((index for index, c in enumerate(same) if isinstance(c, Crash)), len(same))
+    return History((*same[crash + 1 :], *rest), history.answers)

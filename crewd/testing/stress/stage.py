@@ -1,0 +1,368 @@
+"""The in-process harness: one worker's crewd, on the worker's own thread, at exactly the points that a history names.
+
+Production code on both sides: the worker's `Context`, `Desk` and `Session`, the protocol's bytes, and crewd's own
+`attempt.decide` and `fold`. Simulated are the wire (a function call), the disk (every commit succeeds at once) and waiting:
+what the SDK would wait for passes in no time. Therefore the same history finds the worker at the same line every time.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import crewd
+from crewd.clock import SeededChance, SystemClock
+from crewd.protocol import codec
+from crewd.protocol import events as ev
+from crewd.protocol import reports as rp
+from crewd.protocol.hands import Bootstrap, Exited
+from crewd.protocol.ids import MESSAGE, IdSource
+from crewd.protocol.rows import CancelInfo, MessageRow
+from crewd.protocol.workflow import Step, Workflow
+from crewd.store.cache import Cache, Nowhere
+from crewd.store.fold import fold
+from crewd.supervisor.attempt import decide as at
+from crewd.supervisor.attempt.mailbox import Mail
+from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer
+from crewd.testing.stress.trial import Act, End, Point, Sent
+from crewd.worker.call import run_call
+from crewd.worker.context import Context
+from crewd.worker.declare import capabilities_of
+from crewd.worker.desk import Desk
+from crewd.worker.session import Session
+from crewd.worker.token import CancellationToken
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from crewd.clock import Clock
+
+POINTS_MAX = 1_000
+"""A worker that comes to more points than this is cancelled: its work is meant to be long, or it waits for something."""
+POINTS_AFTER_MAX = 20
+"""So often may a worker come back to its channel when it has been told to stop; then it has not understood."""
+IDLE_WAITS_MAX = 2
+"""Waits for messages that nobody will send, one after the other, until the worker is cancelled as idle."""
+TASK = "stress/worker"
+
+
+class StageClock:
+    """The real time, plus all the waiting that was skipped."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.skipped = 0.0
+
+    def monotonic(self) -> float:
+        """See `Clock`."""
+        return self._clock.monotonic() + self.skipped
+
+    def wall(self) -> float:
+        """See `Clock`."""
+        return self._clock.wall() + self.skipped
+
+
+class StagedToken(CancellationToken):
+    """A token on which nobody waits; a look at it from the worker's own code is a point."""
+
+    def __init__(self, clock: StageClock) -> None:
+        super().__init__(clock)
+        self._stage_clock = clock
+        self.on_point: Callable[[str], None] = lambda _call: None
+
+    @property
+    def cancelled(self) -> bool:
+        """See `CancellationToken`."""
+        if not str(sys._getframe(1).f_globals.get("__name__")).startswith("crewd."):  # noqa: SLF001 (who asks?)
+            self.on_point("token.cancelled")
+        return super().cancelled
+
+    def check(self) -> None:
+        """See `CancellationToken`."""
+        if not str(sys._getframe(1).f_globals.get("__name__")).startswith("crewd."):  # noqa: SLF001
+            self.on_point("token.check")
+        super().check()
+
+    def wait(self, seconds: float) -> None:
+        """See `CancellationToken`."""
+        if not str(sys._getframe(1).f_globals.get("__name__")).startswith("crewd."):  # noqa: SLF001
+            self.on_point("token.wait")
+        self._pass(seconds)
+        super().check()
+
+    async def wait_async(self, seconds: float) -> None:
+        """See `CancellationToken`."""
+        self._pass(seconds)
+        await super().wait_async(0.0)
+
+    def _pass(self, seconds: float) -> None:
+        if not self._fired.is_set():
+            self._stage_clock.skipped += max(0.0, seconds)
+
+
+class StagedDesk(Desk):
+    """A desk at which nobody waits: what would be waited for is a point, and then comes or does not come."""
+
+    def __init__(self, token: StagedToken, stage: Stage) -> None:
+        super().__init__(token, stage.pump)
+        self._stage = stage
+
+    def next_steer(self, seconds: float = 0.0) -> rp.Deliver | None:
+        """See `Desk`."""
+        steer = super().next_steer()
+        if steer is None and seconds > 0 and not self.token.cancelled:
+            self._stage.waits("wait for a steer", seconds)
+            steer = super().next_steer()
+        return steer
+
+    def wait_answer(self, ask: str, seconds: float | None) -> rp.Deliver | None:
+        """See `Desk`."""
+        if not self.answered(ask):
+            self._stage.point("wait for an answer")
+            self._stage.silence(seconds)
+        return super().wait_answer(ask, 0.0)
+
+    def wait_verdict(self, seconds: float | None = None) -> bool | None:
+        """See `Desk`."""
+        self._stage.point("wait for the permission to stop")
+        return super().wait_verdict(seconds)
+
+
+class Stage:
+    """See the module's text. Use `run` once. `on_cancel` is told the grace when the token fires; `crash` ends the process."""
+
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        history: History,
+        points_before: int = 0,
+        answers_before: int = 0,
+        *,
+        on_cancel: Callable[[float], None] = lambda _grace: None,
+        crash: Callable[[Act], None],
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._script = deque(history.controls)
+        self._answers = deque(history.answers[answers_before:])
+        self._before = points_before
+        self._on_cancel = on_cancel
+        self._crash = crash
+        self._clock = StageClock(SystemClock())
+        self._ids = IdSource(self._clock, SeededChance(bootstrap.epoch))
+        self._token = StagedToken(self._clock)
+        self._token.on_point = self.point
+        self._desk = StagedDesk(self._token, self)
+        self._lock = threading.RLock()
+        self._pumping = self._pump_again = False
+        self._state = at.Attempt(TASK, bootstrap.epoch)
+        self._rows = Cache(Nowhere())
+        self._seq = 0
+        self._at: dict[str, int] = {}
+        self._points: list[Point] = []
+        self._answered = 0
+        self._idle_waits = 0
+        self._idle = False
+        self._cancelled_at = self._after = 0
+        self._fired = self._grace = 0.0
+
+    # -- the worker's side --------------------------------------------------------------------------------------
+
+    def run(self, function: Callable[..., Any]) -> Act:
+        """Let the worker live from its hello to its last word."""
+        threads = set(threading.enumerate())
+        capabilities = capabilities_of(function)
+        hello = rp.WorkerHello(
+            task=TASK, epoch=self._bootstrap.epoch, token="", pid=0, capabilities=capabilities,
+            software=f"python/{crewd.__version__}",
+        )  # fmt: skip
+        self._session = Session(hello, self._desk, self._clock)
+        self._record(ev.RunCreated("stress", "", "", Workflow("stress", (Step("worker"),))), task="")
+        self._record(ev.RunStarted(), task="")
+        self._feed(at.Reserve(self._bootstrap.directory))
+        self._session.connected()
+        self.pump()
+        context = Context(self._bootstrap, self._desk, self, self._ids)
+        outcome = run_call(function, self._bootstrap, context)
+        stop_seconds = self._clock.monotonic() - self._fired if self._cancelled_at else 0.0
+        self._desk.finish()
+        self._desk.report(outcome)
+        left = tuple(
+            thread.name for thread in threading.enumerate() if thread not in threads and thread.is_alive() and not thread.daemon
+        )
+        self._feed(at.Ended(Exited(TASK, self._bootstrap.epoch, code=0), (), self._clock.wall()))
+        return self._act(
+            outcome.outcome, reason=outcome.reason, error=outcome.error, result=outcome.result, threads=left,
+            stop_seconds=stop_seconds,
+        )  # fmt: skip
+
+    def progress(self, report: rp.ProgressReport) -> None:  # noqa: ARG002 (the interface)
+        """See `Pulse`."""
+        self.point("")
+
+    def beat(self, beats: int) -> None:  # noqa: ARG002
+        """See `Pulse`."""
+        self.point("")
+
+    # -- points -------------------------------------------------------------------------------------------------
+
+    def point(self, call: str) -> None:
+        """The worker is at its next point: what the history has for it happens now."""
+        with self._lock:
+            number = self._before + len(self._points) + 1
+            caller, where = _place(sys._getframe(1))  # noqa: SLF001 (to name the worker's line)
+            self._points.append(Point(number, call or caller, where))
+            if self._cancelled_at:
+                self._after += 1
+                if self._after > POINTS_AFTER_MAX:
+                    self._crash(self._act("stuck"))
+                return
+            if len(self._points) > POINTS_MAX:
+                self._end_idle()
+            while self._script and self._script[0].at <= number:
+                control = self._script.popleft()
+                match control:
+                    case Steer(_, text):
+                        self._send("steer", text, number)
+                    case FollowUp(_, text):
+                        self._send("follow_up", text, number)
+                    case Cancel(_, grace_seconds, reason):
+                        self._cancel(number, grace_seconds, reason)
+                    case Crash():
+                        self._crash(self._act("crashed"))
+
+    def waits(self, call: str, seconds: float) -> None:
+        """The worker waits for a message."""
+        self.point(call)
+        self._clock.skipped += seconds
+        self._idle_waits = 0 if self._script else self._idle_waits + 1
+        if self._idle_waits >= IDLE_WAITS_MAX:
+            self._end_idle()
+
+    def silence(self, seconds: float | None) -> None:
+        """Nobody answers."""
+        if seconds is None:
+            self._end_idle()
+        else:
+            self._clock.skipped += seconds
+
+    def _end_idle(self) -> None:
+        if not self._cancelled_at:
+            self._idle = True
+            self._cancel(len(self._points) + self._before, 1.0, "caller_cancelled")
+
+    # -- crewd's side -------------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Carry what the worker has to say; called by the desk whenever there is something."""
+        with self._lock:
+            if self._pumping:
+                self._pump_again = True
+                return
+            self._pumping = True
+            try:
+                self._pump_again = True
+                while self._pump_again:
+                    self._pump_again = False
+                    self._session.speak(self._hear)
+            finally:
+                self._pumping = False
+
+    def _hear(self, said: rp.FromWorker) -> bool:
+        body = codec.from_worker.decode(codec.from_worker.encode("", said)).body
+        match body:
+            case rp.WorkerHello():
+                self._feed(at.Connected(body))
+                self._pump_again = True
+            case rp.Report():
+                self._feed(at.Reported(body, self._clock.wall()))
+                if isinstance(body.body, rp.Asked):
+                    self._answer(body.body)
+            case _:
+                pass
+        return True
+
+    def _answer(self, asked: rp.Asked) -> None:
+        default = {"confirm": "yes", "choice": asked.choices[0] if asked.choices else "ok"}.get(asked.kind, "ok")
+        answer = self._answers.popleft() if self._answers else default
+        self._answered += 1
+        if answer is not None:
+            self._mail(Mail(self._ids.next(MESSAGE), "response", 0, answer, asked.id))
+
+    def _send(self, kind: rp.MessageKind, text: str, number: int) -> None:
+        key = self._ids.next(MESSAGE)
+        self._at[key] = number
+        self._mail(Mail(key, kind, len(self._at), text))
+
+    def _mail(self, mail: Mail) -> None:
+        self._feed(at.Send(mail, "stress", "", None, None))
+
+    def _cancel(self, number: int, grace_seconds: float, reason: str) -> None:
+        self._cancelled_at, self._grace = number, grace_seconds
+        self._fired = self._clock.monotonic()
+        self._on_cancel(grace_seconds)
+        self._feed(at.Cancel(CancelInfo(reason=reason, grace_seconds=grace_seconds)))
+
+    def _feed(self, event: at.AttemptEvent) -> None:
+        self._state, decision = at.decide(self._state, event)
+        for body in decision.events:
+            self._record(body)
+        for effect in decision.effects:
+            match effect:
+                case at.ReserveDone():
+                    self._feed(at.Reserved(self._clock.monotonic()))
+                case at.Admit(key):
+                    self._feed(at.Admitted(key))
+                case at.Say(rp.Deliver()) if not self._state.connected:
+                    pass
+                case at.Say(order):
+                    self._session.hear(codec.to_worker.encode("", order))
+                case _:
+                    pass  # processes, callers and the run are not on this stage
+
+    def _record(self, body: ev.Body, task: str = TASK) -> None:
+        self._seq += 1
+        event = ev.Event(
+            seq=self._seq, event_id=str(self._seq), parent=0, run="stress", task=task, epoch=self._bootstrap.epoch,
+            causation="", correlation="", provenance="crewd", at=self._clock.wall(), body=body,
+        )  # fmt: skip
+        fold(self._rows, event)
+
+    def _act(self, end: End, *, result: object = None, **more: Any) -> Act:
+        sent = []
+        for key, number in self._at.items():
+            row = self._rows.get(MessageRow, key)
+            if row is not None:
+                sent.append(_sent(row, number))
+        return Act(
+            end=end, result=msgspec.to_builtins(result), points=tuple(self._points), sent=tuple(sent),
+            cancelled_at=self._cancelled_at, grace_seconds=self._grace, points_after=self._after, idle=self._idle,
+            answered=self._answered, **more,
+        )  # fmt: skip
+
+
+def _sent(row: MessageRow, number: int) -> Sent:
+    receipt = row.receipt
+    return Sent(
+        kind=receipt.kind, text=row.text, at=number, delivered=receipt.delivered_at is not None,
+        applied=receipt.applied_at is not None, outcome=receipt.outcome or "", reason=receipt.reason,
+    )  # fmt: skip
+
+
+def _place(frame: FrameType | None) -> tuple[str, str]:
+    """(the SDK's function that was called, the line of the worker that called it), as far as the stack shows them."""
+    call = ""
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        if module in {"crewd.worker.context", "crewd.worker.aio"}:
+            if not frame.f_code.co_name.startswith("_") or frame.f_code.co_name == "__next__":
+                call = f"ctx.{frame.f_code.co_name}"
+        elif not module.startswith(("crewd.", "contextlib", "asyncio", "threading", "concurrent.")):
+            name = frame.f_code.co_filename.rpartition("/")[2]
+            return call, f"{name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return call, ""

@@ -1,0 +1,221 @@
+"""The worker under stress, what it is called with, and one trial of it in a fresh folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from crewd.clock import SystemChance
+from crewd.protocol.errors import UsageError
+from crewd.protocol.hands import Bootstrap
+from crewd.protocol.workflow import WorkerSpec
+from crewd.testing.stress import apart
+from crewd.testing.stress.history import History, after
+from crewd.testing.stress.stage import TASK, Stage
+from crewd.testing.stress.trial import HEAD_BYTES, Act, File, Trial
+from crewd.worker.call import load
+from crewd.worker.declare import capabilities_of
+
+PATIENCE_SECONDS = 30.0
+"""Real time that an act may take; the waits of the SDK take none of it."""
+TEMPORARY = ("*.tmp", "*.part", "*.partial", "*~", ".#*", "*.swp", "tmp????????")
+"""Names of files that nobody should find when the worker is over."""
+OUTPUT_CHARS = 2_000
+FILES_MAX = 10_000
+
+
+@dataclass(frozen=True)
+class Target:
+    """A worker `module:function` (or the function itself) and how to call it.
+
+    `files`: a folder that is copied to where the worker runs. `appends`: names (patterns) of files that it writes line by
+    line, in which a beginning is as good as the whole. `applied`: given the folder, the texts of the steers whose effect
+    can be seen there. `patience`: seconds of real time for one act.
+    """
+
+    worker: str | Callable[..., Any]
+    args: Mapping[str, object] = field(default_factory=dict)
+    files: Path | None = None
+    appends: Sequence[str] = ()
+    applied: Callable[[Path], Sequence[str]] | None = None
+    patience: float = PATIENCE_SECONDS
+
+    @property
+    def name(self) -> str:
+        """`module:function`."""
+        return self.worker if isinstance(self.worker, str) else f"{self.worker.__module__}:{self.worker.__qualname__}"
+
+    def function(self) -> Callable[..., Any]:
+        """The function. Raises UsageError if there is none."""
+        if not isinstance(self.worker, str):
+            return self.worker
+        if ":" not in self.worker:
+            raise UsageError(f"{self.worker!r} names no function", hint="write MODULE:FUNCTION")
+        try:
+            return load(self.worker)
+        except (ImportError, AttributeError, TypeError) as error:
+            raise UsageError(
+                f"{self.worker} cannot be loaded: {error}", hint="run it from where the module can be imported"
+            ) from None
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What it declares to take."""
+        return capabilities_of(self.function())
+
+
+class Place:
+    """The folder of one trial: `work`, `shared`, `attempt/N` and `tmp/N`."""
+
+    def __init__(self, root: Path, target: Target) -> None:
+        self.root = root
+        self.work, self.shared = root / "work", root / "shared"
+        if target.files is not None:
+            shutil.copytree(target.files, self.work, symlinks=True)
+        self.work.mkdir(exist_ok=True)
+        self.shared.mkdir()
+
+    def act(self, epoch: int) -> tuple[Path, Path]:
+        """The attempt's directory and its folder for temporary files."""
+        made = self.root / "attempt" / str(epoch), self.root / "tmp" / str(epoch)
+        for path in made:
+            path.mkdir(parents=True)
+        return made
+
+    def files(self) -> dict[str, File]:
+        """What is there now."""
+        found: dict[str, File] = {}
+        for path in sorted(self.root.glob("*/**/*")):
+            parts = path.relative_to(self.root).parts
+            if parts[0] == "tmp" or not path.is_file() or path.is_symlink():
+                continue
+            name = "/".join(parts if parts[0] != "attempt" else ("attempt", *parts[2:]))
+            data = path.read_bytes()
+            found[name] = File(len(data), data[:HEAD_BYTES], hashlib.sha256(data).hexdigest())
+            if len(found) > FILES_MAX:
+                raise UsageError(f"the worker leaves more than {FILES_MAX} files", hint="give it less to do")
+        return found
+
+    def temporary(self, acts: Sequence[Act]) -> list[str]:
+        """Temporary files of acts that were not killed, and files whose names say that they are temporary."""
+        found = []
+        for epoch, act in enumerate(acts, 1):
+            if act.end != "crashed":
+                found += [f"$TMPDIR/{path.name}" for path in sorted((self.root / "tmp" / str(epoch)).iterdir())]
+        return found
+
+    def strip(self, act: Act, epoch: int) -> Act:
+        """Without the names of this very folder, so that two trials can be compared."""
+        raw = msgspec.json.encode(act.result).decode()
+        for path, name in ((self.root / "attempt" / str(epoch), "<attempt>"), (self.root, "<folder>")):
+            raw = raw.replace(str(path), name)
+        return msgspec.structs.replace(act, result=msgspec.json.decode(raw))
+
+
+def looks_temporary(name: str) -> bool:
+    """Whether the name of a file says that it is not meant to stay."""
+    return any(fnmatch.fnmatch(name.rpartition("/")[2], pattern) for pattern in TEMPORARY)
+
+
+def try_out(target: Target, history: History, *, here: bool = False) -> Trial:
+    """One trial. `here`: in this very process, for a debugger; then nothing is killed that hangs, and a crash is refused."""
+    if here and history.crashes:
+        raise UsageError("a crash needs a process of its own", hint="leave out here=True, or the crash")
+    function = target.function()
+    marker, pids = SystemChance().bytes(8).hex(), set(psutil.pids())
+    with tempfile.TemporaryDirectory(prefix="crewd-stress-") as name:
+        place = Place(Path(os.path.realpath(name)), target)
+        acts: list[Act] = []
+        while not acts or (acts[-1].end == "crashed" and not acts[-1].cancelled_at):
+            act = _act(target, function, place, history, acts, marker, here=here)
+            acts.append(place.strip(act, len(acts) + 1))
+            history = after(history, sum(len(each.points) for each in acts))
+            left = apart.processes_left(pids, marker)
+            if left and acts[-1].end in {"crashed", "stuck"}:
+                _kill(left)  # as crewd does with what a killed worker leaves
+                left = []
+        names = [_named(process) for process in left]
+        _kill(left)
+        output = place.root / "output"
+        files = place.files()
+        return Trial(
+            acts=tuple(acts),
+            files=files,
+            temporary=tuple(place.temporary(acts)),
+            processes=tuple(names),
+            output=output.read_text(errors="replace")[-OUTPUT_CHARS:] if output.exists() else "",
+            applied=None if target.applied is None else tuple(target.applied(place.work)),
+        )
+
+
+def _act(
+    target: Target,
+    function: Callable[..., Any],
+    place: Place,
+    history: History,
+    acts: Sequence[Act],
+    marker: str,
+    *,
+    here: bool,
+) -> Act:
+    epoch = len(acts) + 1
+    directory, temporary = place.act(epoch)
+    bootstrap = Bootstrap(
+        task=TASK, epoch=epoch, token="", endpoint="", directory=str(directory), shared=str(place.shared), cwd=str(place.work),
+        goal="", text="", reads=(), output="", worker=WorkerSpec(call=target.name, args=dict(target.args)),
+    )  # fmt: skip
+    points, answers = sum(len(act.points) for act in acts), sum(act.answered for act in acts)
+
+    def work(line: apart.Line) -> bytes:
+        def crash(act: Act) -> None:
+            line.leave(msgspec.msgpack.encode(act))
+
+        stage = Stage(bootstrap, history, points, answers, on_cancel=line.told, crash=crash)
+        return msgspec.msgpack.encode(stage.run(function))
+
+    if here:
+        with _moved(place.work, temporary, marker):
+            return Stage(bootstrap, history, points, answers, crash=lambda _act: None).run(function)
+    said = apart.apart(work, place.work, temporary, marker, target.patience)
+    if said is None:
+        return Act("stuck")
+    return msgspec.msgpack.decode(said, type=Act) if said else Act("vanished")
+
+
+@contextlib.contextmanager
+def _moved(folder: Path, temporary: Path, marker: str) -> Iterator[None]:
+    cwd, environment = Path.cwd(), {name: os.environ.get(name) for name in ("TMPDIR", apart.MARKER)}
+    apart.settle_in(folder, temporary, marker)
+    try:
+        yield
+    finally:
+        os.chdir(cwd)
+        for name, value in environment.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        tempfile.tempdir = None
+
+
+def _named(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return f"{process.pid} {' '.join(process.cmdline())[:80] or process.name()}"
+    return str(process.pid)
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()

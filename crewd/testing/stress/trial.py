@@ -1,0 +1,95 @@
+"""What one worker did under one history, as a record: the only thing that the laws look at."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+End = Literal["completed", "cancelled", "failed", "crashed", "vanished", "stuck"]
+"""How an act ended: by its own word; killed on purpose; gone without a word; or still running when patience was over."""
+HEAD_BYTES = 1 << 20
+"""So much of every file is kept to compare."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A call of the worker to its channel, and the line of its code that made it."""
+
+    number: int
+    call: str
+    where: str
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A message of the history and its receipt."""
+
+    kind: str
+    text: str
+    at: int
+    delivered: bool
+    applied: bool
+    outcome: str
+    reason: str
+
+
+class Act(msgspec.Struct, frozen=True):
+    """One incarnation of the worker: from its start to its end or to its crash.
+
+    `stop_seconds` lie between the cancel and the end, `points_after` is how often it came back to its channel in between.
+    `idle`: it waited for messages when the history had none left, and was cancelled for that.
+    """
+
+    end: End
+    reason: str = ""
+    error: str = ""
+    result: Any = None
+    points: tuple[Point, ...] = ()
+    sent: tuple[Sent, ...] = ()
+    cancelled_at: int = 0
+    grace_seconds: float = 0.0
+    stop_seconds: float = 0.0
+    points_after: int = 0
+    idle: bool = False
+    threads: tuple[str, ...] = ()
+    answered: int = 0
+
+
+class File(msgspec.Struct, frozen=True):
+    """A file that was left: its size and its first bytes."""
+
+    size: int
+    head: bytes
+    sha256: str
+
+    def begins(self, other: File) -> bool:
+        """Whether this is a beginning of the other, and not all of it."""
+        return self.size < other.size and other.head.startswith(self.head)
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """All acts of one history in one folder, and what was left when the last one was over.
+
+    `files` are those in the folders `work` (where it ran), `shared` and `attempt` (`ctx.directory`), by relative path.
+    """
+
+    acts: tuple[Act, ...]
+    files: dict[str, File]
+    temporary: tuple[str, ...] = ()
+    processes: tuple[str, ...] = ()
+    output: str = ""
+    applied: tuple[str, ...] | None = None
+
+    @property
+    def last(self) -> Act:
+        """The act that ended it."""
+        return self.acts[-1]
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Of all acts."""
+        return tuple(point for act in self.acts for point in act.points)
+
+    @property
+    def sent(self) -> tuple[Sent, ...]:
+        """Of all acts."""
+        return tuple(sent for act in self.acts for sent in act.sent)
