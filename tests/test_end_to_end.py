@@ -180,6 +180,12 @@ def test_undelivered_messages_are_listed_by_the_terminal_event(crew: Crew, jobs_
     settled(crew, run)
 
 
+def test_a_daemon_that_is_stopped_while_its_guardian_starts_takes_it_along(home: Path) -> None:
+    daemon = Daemon(home / "h").start()
+    daemon.stop()
+    assert daemon.guardian_pid() == 0
+
+
 def test_a_message_that_the_worker_has_and_has_not_taken_is_given_back(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:operate", cwd=jobs_dir)
     wait_until(lambda: run.show().operations, "the operation to open")

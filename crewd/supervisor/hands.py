@@ -81,6 +81,7 @@ class UnixHands:
         self._poller = poller
         self._socket: socket.socket | None = None
         self._process: multiprocessing.process.BaseProcess | None = None
+        self._reached = False
 
     def connect(self, on_ready: Callable[[], None]) -> bool:
         """See `Hands`."""
@@ -91,7 +92,7 @@ class UnixHands:
             connection.close()
             return False
         connection.setblocking(False)
-        self._socket = connection
+        self._socket, self._reached = connection, True
         self._poller.register(connection.fileno(), on_ready)
         return True
 
@@ -109,7 +110,7 @@ class UnixHands:
             process.start()
         finally:
             del os.environ[marker.VARIABLE]
-        self._process = process
+        self._process, self._reached = process, False
 
     def start_failed(self) -> bool:
         """See `Hands`."""
@@ -147,9 +148,15 @@ class UnixHands:
             self._socket = None
 
     def join(self, seconds: float) -> None:
-        """Wait for a guardian that was told to retire."""
-        if self._process is not None:
-            self._process.join(seconds)
+        """Wait for a guardian that was told to retire; one that could not be reached before is told now."""
+        for _ in range(int(seconds / RETRY_SECONDS)):
+            if self._process is None or self._process.exitcode is not None:
+                return
+            self._poller.poll(RETRY_SECONDS)  # not `Process.join`: the guardian closes what that would wait for
+            if not self._reached and self.connect(lambda: None):
+                orders: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
+                self.write(orders.encode(hands.Attach(home_key=self._home.key)) + orders.encode(hands.Retire()))
+                self.close()
 
 
 class GuardianLink(Actor):
@@ -180,6 +187,8 @@ class GuardianLink(Actor):
     def on_stop(self) -> None:
         """Hang up; the guardian keeps its workers."""
         self._services.directory.leave(GUARDIAN, self.ref)
+        if self._connected and self._retiring and not self._attached:
+            self._write(hands.Retire())
         self._port.close()
 
     def receive(self, message: Any) -> None:

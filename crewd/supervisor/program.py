@@ -172,6 +172,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     finally:
         watchdog.stop()
         signal.set_wakeup_fd(-1)
+        poller.unregister(reading)
         os.close(reading)
     if system.stuck:
         logger.critical("left behind, its thread does not come back: {}", system.stuck)  # noqa: PLE1205 (loguru's format)

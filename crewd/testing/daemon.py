@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,17 +33,24 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = DEAD
 
 
 class Daemon:
-    """A crewd on `root` (made with mode 0700). As a context manager it ends everything and checks that nothing is left."""
+    """A crewd on `root` (made with mode 0700). As a context manager it ends everything and checks that nothing is left.
 
-    def __init__(self, root: Path) -> None:
+    `python_path`: where its workers find modules, besides the directory that they run in and PYTHONPATH.
+    """
+
+    def __init__(self, root: Path, python_path: Sequence[str] = ()) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.home = Home(Path(os.path.realpath(root)))
+        self._python_path = python_path
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
         """Start the daemon and wait until it answers."""
         package = str(Path(crewd.__file__).resolve().parent.parent)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([package, *self._python_path, os.environ.get("PYTHONPATH", "")]),
+        }
         with (self.home.root / "stderr.txt").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 (our own program)
                 [sys.executable, "-m", "crewd", "--home", str(self.home.root)],

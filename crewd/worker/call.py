@@ -58,7 +58,7 @@ def run_call(function: Callable[..., Any], bootstrap: Bootstrap, context: Contex
     """Run the function to its end and say how it ended. Never raises."""
     try:
         args = dict(bootstrap.worker.args)
-        result = _invoke(function, context, args)
+        result = invoke(function, context, args)
         context.finish()
         return _completed(result, bootstrap)
     except Cancelled as cancelled:
@@ -75,7 +75,8 @@ def run_call(function: Callable[..., Any], bootstrap: Bootstrap, context: Contex
         return Outcome(outcome="failed", reason="raised", error=clip(text, NOTE_CHARS_MAX))
 
 
-def _invoke(function: Callable[..., Any], context: Context, args: dict[str, Any]) -> object:
+def invoke(function: Callable[..., Any], context: Context, args: dict[str, Any]) -> object:
+    """Call it as it wants to be called: with the context or without, in a loop of its own if it is async."""
     wants = _wants_context(function, args)
     if inspect.iscoroutinefunction(function):
         own = AsyncContext.__new__(AsyncContext)

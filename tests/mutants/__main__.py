@@ -194,7 +194,7 @@ MUTANTS = (
     ),
     Mutant(
         "a message enters the mailbox before it is durable",
-        "supervisor/attempt/decide.py",
+        "supervisor/attempt/messages.py",
         "    state = replace(state, pending=(*state.pending, send.mail))\n",
         "    state = replace(state, mailbox=state.mailbox.add(send.mail))\n",
     ),
@@ -205,10 +205,22 @@ MUTANTS = (
         "            self._admitted(task.id, mail)\n",
     ),
     Mutant(
-        "what the worker may have is taken back",
-        "supervisor/attempt/decide.py",
-        "    if mail.level is not Level.ACCEPTED or (state.connected and state.capabilities is not None):\n",
+        "what the worker may have is declared withdrawn",
+        "supervisor/attempt/messages.py",
+        "    if state.capabilities is not None and not number:\n",
         "    if False:\n",
+    ),
+    Mutant(
+        "what a killed worker may have taken is refused",
+        "supervisor/attempt/decide.py",
+        "    heard_out = state.capabilities is None or state.outcome is not None\n",
+        "    heard_out = True\n",
+    ),
+    Mutant(
+        "a start is not bounded after a restart",
+        "supervisor/attempt/decide.py",
+        "    if state.status is not AttemptStatus.STARTING:\n        return state, decision\n",
+        "    if state.status is not AttemptStatus.RUNNING:\n        return state, decision\n",
     ),
     Mutant(
         "the ladder is not ordered",

@@ -29,7 +29,9 @@ _VERBS = {
     "receipt": ("talk", "receipt"),
     "cancel": ("talk", "cancel"),
     "daemon": ("daemon", "daemon"),
+    "stress": ("crewd.testing.stress.cli", "stress"),
 }
+"""By name: the module (in this package, unless it has dots) and the function."""
 _ALIASES = {"ls": "ps", "status": "ps", "inspect": "show", "tail": "logs", "tell": "steer", "followup": "follow-up",
             "answer": "respond", "stop": "cancel", "withdraw": "unsend", "output": "result"}  # fmt: skip
 
@@ -42,7 +44,7 @@ class _Lazy(click.Group):
         place = _VERBS.get(_ALIASES.get(cmd_name, cmd_name))
         if place is None:
             return None
-        module = importlib.import_module(f"crewd.client.cli.{place[0]}")
+        module = importlib.import_module(place[0] if "." in place[0] else f"crewd.client.cli.{place[0]}")
         command: click.Command = getattr(module, place[1])
         return command
 

@@ -77,10 +77,11 @@ def exec_(options: Options, argv: tuple[str, ...], stdin: str, on_orphan: str, e
 @verb
 def call(options: Options, target: str, args: tuple[str, ...], start: str, on_orphan: str, **given: Any) -> None:
     """Run a Python callable as a worker: crew call MODULE:FUNC --arg depth=2."""
-    _begin(options, shapes.call_workflow(target, _arguments(args), start=start, on_orphan=on_orphan), "", given)
+    _begin(options, shapes.call_workflow(target, arguments(args), start=start, on_orphan=on_orphan), "", given)
 
 
-def _arguments(pairs: tuple[str, ...]) -> dict[str, object]:
+def arguments(pairs: tuple[str, ...]) -> dict[str, object]:
+    """Keyword arguments from `KEY=JSON`; UsageError for what is not that."""
     found: dict[str, object] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

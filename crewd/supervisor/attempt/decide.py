@@ -9,7 +9,7 @@ Rule 4: every report number is taken once; a report of the worker's last words c
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, assert_never
+from typing import assert_never
 
 import msgspec
 
@@ -19,7 +19,6 @@ from crewd.protocol.hands import Exited
 from crewd.protocol.limits import (
     GRACE_SECONDS_DEFAULT,
     INLINE_BYTES_MAX,
-    MAILBOX_MAX,
     NAME_CHARS_MAX,
     NOTE_CHARS_MAX,
     OPERATIONS_OPEN_MAX,
@@ -32,7 +31,7 @@ from crewd.protocol.receipts import Level, Outcome
 from crewd.protocol.redact import clip
 from crewd.protocol.rows import CancelInfo, faster
 from crewd.protocol.statuses import AttemptStatus
-from crewd.supervisor.attempt.mailbox import Mail
+from crewd.supervisor.attempt import messages as ms
 from crewd.supervisor.attempt.model import (
     NOTHING,
     Admit,
@@ -134,15 +133,15 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
         case GuardianBack():
             return _ask_guardian(state)
         case Send():
-            return _send(state, event)
+            return ms.post(state, event)
         case NotAdmitted(key):
-            return _not_admitted(state, key)
+            return ms.not_admitted(state, key)
         case Admitted(key):
-            return _admitted(state, key)
+            return ms.admitted(state, key)
         case Handed(mail):
-            return _handed(state, mail)
+            return ms.handed(state, mail)
         case Withdraw(key, caller):
-            return _withdraw(state, key, caller)
+            return ms.withdraw(state, key, caller)
         case Cancel(cancel):
             return _cancel(state, cancel)
         case Connected(hello):
@@ -167,13 +166,13 @@ def _after_the_end(state: Attempt, event: AttemptEvent) -> Next:
     """Terminal absorbs: late news changes nothing, and whoever waits for an answer gets one."""
     match event:
         case Send():
-            return state, _refuse_at_the_door(event, RefusalReason.ENDED)
+            return state, ms.refuse_at_the_door(event, RefusalReason.ENDED)
         case NotAdmitted(key):
-            return _not_admitted(state, key)
+            return ms.not_admitted(state, key)
         case Admitted(key):
-            return _admitted(state, key)
+            return ms.admitted(state, key)
         case Handed(mail):
-            return state, _too_late(state, mail)
+            return state, ms.too_late(state, mail)
         case Withdraw(key, caller):
             return state, Decision(effects=(TellReceipt(caller, key),))
         case Ended():
@@ -182,23 +181,6 @@ def _after_the_end(state: Attempt, event: AttemptEvent) -> Next:
             return state, Decision(effects=(Say(rp.Ack(upto=report.number)),))
         case _:
             return state, NOTHING
-
-
-def _refuse_at_the_door(send: Send, reason: RefusalReason) -> Decision:
-    return Decision(
-        (_accepted(send), ev.MessageSettled(id=send.mail.id, outcome=Outcome.REFUSED, reason=reason)),
-        (TellReceipt(send.caller, send.mail.id),),
-        admits=send,
-        causation=send.mail.id,
-    )
-
-
-def _accepted(send: Send) -> ev.MessageAccepted:
-    mail = send.mail
-    return ev.MessageAccepted(
-        id=mail.id, kind=mail.kind, text=mail.text, ask=mail.ask, sender=send.sender, digest=send.digest,
-        deadline_at=send.deadline_at,
-    )  # fmt: skip
 
 
 def _reserved(state: Attempt, at: float) -> Next:
@@ -232,119 +214,8 @@ def _resume(state: Attempt, at: float) -> Next:
 def _not_reserved(state: Attempt, reason: str) -> Next:
     """Nothing of the attempt is in the log, so nothing of it ends there; messages that were held for it settle."""
     box, settled = state.mailbox.settle_rest(state.task, cancelled=True, heard_out=True)
-    state, told = _tell_withdrawals(replace(state, mailbox=box, status=AttemptStatus.CANCELLED))
+    state, told = ms.tell_withdrawals(replace(state, mailbox=box, status=AttemptStatus.CANCELLED))
     return state, Decision(tuple(settled), (*told, TellRun(ev.AttemptEnded(status=AttemptStatus.CANCELLED, reason=reason))))
-
-
-# -- messages -------------------------------------------------------------------------------------------------------
-
-
-def _door(state: Attempt, send: Send) -> RefusalReason | None:
-    """Why a message cannot be taken now; None if it can."""
-    kind = send.mail.kind
-    if state.cancel is not None:
-        return RefusalReason.CANCELLED
-    if state.finishing or state.outcome is not None:
-        return RefusalReason.ENDED
-    if kind == "response":
-        ask = next((ask for ask in state.asks if ask.id == send.mail.ask), None)
-        if ask is None:
-            return RefusalReason.NO_SUCH_ASK
-        return RefusalReason.ALREADY_ANSWERED if ask.answer not in {"", send.mail.id} else None
-    if state.capabilities is not None and kind not in state.capabilities:
-        return RefusalReason.NOT_SUPPORTED
-    return None
-
-
-def _send(state: Attempt, send: Send) -> Next:
-    known = state.mailbox.get(send.mail.id) is not None or any(mail.id == send.mail.id for mail in state.pending)
-    if known:  # the store answers a repeat: the same receipt, or a conflict
-        return state, Decision((_accepted(send),), (TellReceipt(send.caller, send.mail.id),), admits=send)
-    reason = _door(state, send)
-    if reason is not None:
-        return state, _refuse_at_the_door(send, reason)
-    if len(state.mailbox.mails) + len(state.pending) >= MAILBOX_MAX:
-        return state, Decision(effects=(TellBusy(send.caller),))
-    state = replace(state, pending=(*state.pending, send.mail))
-    if send.mail.kind == "response":
-        state = replace(state, asks=tuple(replace(a, answer=send.mail.id) if a.id == send.mail.ask else a for a in state.asks))
-    effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id), Say(send.mail.deliver())]
-    if send.mail.expires_at is not None:
-        effects.append(AlarmAt(send.mail.expires_at))
-    return state, Decision((_accepted(send),), tuple(effects), admits=send, causation=send.mail.id)
-
-
-def _not_admitted(state: Attempt, key: str) -> Next:
-    asks = tuple(replace(ask, answer="") if ask.answer == key else ask for ask in state.asks)
-    return replace(state, pending=tuple(mail for mail in state.pending if mail.id != key), asks=asks), NOTHING
-
-
-def _admitted(state: Attempt, key: str) -> Next:
-    mail = next((mail for mail in state.pending if mail.id == key), None)
-    if mail is None:
-        return state, NOTHING
-    state = replace(state, pending=tuple(each for each in state.pending if each.id != key))
-    if state.over:
-        return state, _too_late(state, mail)
-    return replace(state, mailbox=state.mailbox.add(mail)), NOTHING
-
-
-def _handed(state: Attempt, mail: Mail) -> Next:
-    if state.mailbox.get(mail.id) is not None:
-        return state, NOTHING
-    effects: list[AttemptEffect] = [Say(mail.deliver())]
-    if mail.expires_at is not None:
-        effects.append(AlarmAt(mail.expires_at))
-    state = replace(state, mailbox=state.mailbox.add(mail))
-    refused = state.finishing or (state.capabilities is not None and mail.kind not in state.capabilities)
-    if refused and state.cancel is None:
-        reason = RefusalReason.ENDED if state.finishing else RefusalReason.NOT_SUPPORTED
-        box, settled = state.mailbox.settle(state.task, [mail.id], Outcome.REFUSED, reason)
-        return replace(state, mailbox=box), Decision(tuple(settled))
-    return state, Decision(effects=tuple(effects))
-
-
-def _too_late(state: Attempt, mail: Mail) -> Decision:
-    """A message that became durable when the attempt's end had been decided."""
-    cancelled = state.status in {AttemptStatus.CANCELLED, AttemptStatus.CANCEL_INCOMPLETE}
-    reason = RefusalReason.CANCELLED if cancelled else RefusalReason.ENDED
-    return Decision((ev.MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason),), causation=mail.id)
-
-
-def _withdraw(state: Attempt, key: str, caller: object) -> Next:
-    if any(mail.id == key for mail in state.pending):
-        return state, Decision(effects=(Again(Withdraw(key, caller)),))
-    mail = state.mailbox.get(key)
-    if mail is None:
-        return state, Decision(effects=(TellReceipt(caller, key),))
-    if mail.level is Level.APPLIED:
-        return state, Decision(effects=(TellCannotWithdraw(caller, key),))
-    if (key, caller) in state.withdrawals:
-        return state, NOTHING  # asked again; the worker's answer answers both
-    if len(state.withdrawals) >= MAILBOX_MAX:
-        return state, Decision(effects=(TellBusy(caller),))
-    state = replace(state, withdrawals=(*state.withdrawals, (key, caller)))
-    if mail.recalled:
-        return state, NOTHING
-    return _take_back(state, [key], "withdrawn")
-
-
-def _take_back(state: Attempt, keys: list[str], outcome: Literal["withdrawn", "expired"], number: int = 0) -> Next:
-    """Settle messages that the worker's code certainly never takes; what may be with the worker is asked back first (R5)."""
-    if state.capabilities is not None and not number:
-        state = replace(state, mailbox=state.mailbox.recall(keys, outcome))
-        return state, Decision(effects=tuple(Say(rp.Recall(id=key, outcome=outcome)) for key in keys))
-    box, settled = state.mailbox.settle(state.task, keys, Outcome(outcome), "deadline" if outcome == "expired" else "")
-    asks = tuple(replace(ask, answer="") if ask.answer in keys else ask for ask in state.asks)
-    state, told = _tell_withdrawals(replace(state, mailbox=box, asks=asks), keys)
-    return state, Decision(tuple(msgspec.structs.replace(body, report=number) for body in settled), told)
-
-
-def _tell_withdrawals(state: Attempt, keys: list[str] | None = None, *, taken: bool = False) -> tuple[Attempt, Effects]:
-    """Answer who wanted these messages (or any) back: with the receipt, or that the worker has taken it."""
-    mine = [each for each in state.withdrawals if keys is None or each[0] in keys]
-    told: Effects = tuple((TellCannotWithdraw if taken else TellReceipt)(caller, key) for key, caller in mine)
-    return replace(state, withdrawals=tuple(each for each in state.withdrawals if each not in mine)), told
 
 
 # -- the worker -----------------------------------------------------------------------------------------------------
@@ -398,16 +269,16 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
         case rp.Applied(key):
             if state.mailbox.get(key) is None:
                 return state, NOTHING
-            state, told = _tell_withdrawals(
+            state, told = ms.tell_withdrawals(
                 replace(state, mailbox=state.mailbox.raise_to(key, Level.APPLIED)), [key], taken=True
             )
             return state, Decision((ev.MessageApplied(id=key, report=number),), told)
         case rp.Returned(key, outcome):
             if state.mailbox.get(key) is None:
                 return state, NOTHING
-            return _take_back(state, [key], outcome, number)
+            return ms.take_back(state, [key], outcome, number)
         case rp.Settled(key, outcome, reason, note):
-            return _settled_by_worker(state, number, key, outcome, reason, note)
+            return ms.settled_by_worker(state, number, key, outcome, reason, note)
         case rp.Asked():
             return _asked(state, report.body, number, wall)
         case rp.AskOver(key, outcome, answered_by):
@@ -455,19 +326,6 @@ def _own(state: Attempt, key: str) -> str:
     """An id that a worker chose, made one of its own attempt: no worker can touch another one's rows."""
     prefix = f"{state.task}#{state.epoch}:"
     return key[:256] if key.startswith(prefix) else prefix + key[:NAME_CHARS_MAX]
-
-
-def _settled_by_worker(state: Attempt, number: int, key: str, outcome: str, reason: str, note: str) -> Next:
-    if state.mailbox.get(key) is None:
-        return state, NOTHING
-    note = clip(note, NOTE_CHARS_MAX)
-    body = ev.MessageSettled(id=key, outcome=outcome, reason=reason[:NAME_CHARS_MAX], note=note, report=number)
-    if outcome == "refused":
-        box, _ = state.mailbox.settle(state.task, [key], Outcome.REFUSED, reason)
-    else:
-        box = state.mailbox.remove(key)
-    state, told = _tell_withdrawals(replace(state, mailbox=box), [key])
-    return state, Decision((body,), told)
 
 
 def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
@@ -609,13 +467,13 @@ def _finish(state: Attempt, status: AttemptStatus, *, reason: str = "", error: s
         survivors=exited.survivors if exited else (),
     )
     state = replace(state, mailbox=box, asks=(), operations=(), status=status, connected=False, start_by=None)
-    state, told = _tell_withdrawals(state)
+    state, told = ms.tell_withdrawals(state)
     effects: Effects = (*told, Confirm(), TellRun(ended)) if exited else (*told, TellRun(ended))
     return state, Decision((*settled, *asks, *operations, ended), effects)
 
 
 def _due(state: Attempt, at: float) -> Next:
-    state, decision = _take_back(state, state.mailbox.expired(at), "expired")
+    state, decision = ms.take_back(state, state.mailbox.expired(at), "expired")
     effects = list(decision.effects)
     if state.start_by is not None and at >= state.start_by:
         state = replace(state, start_by=None, start_failed=True, status=AttemptStatus.ENDING)

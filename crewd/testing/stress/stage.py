@@ -7,7 +7,6 @@ what the SDK would wait for passes in no time. Therefore the same history finds 
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer
 from crewd.testing.stress.trial import Act, End, Point, Sent
+from crewd.testing.stress.where import from_worker, where
 from crewd.worker.call import run_call
 from crewd.worker.context import Context
 from crewd.worker.declare import capabilities_of
@@ -38,8 +38,6 @@ from crewd.worker.session import Session
 from crewd.worker.token import CancellationToken
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from crewd.clock import Clock
 
 POINTS_MAX = 1_000
@@ -78,19 +76,19 @@ class StagedToken(CancellationToken):
     @property
     def cancelled(self) -> bool:
         """See `CancellationToken`."""
-        if not str(sys._getframe(1).f_globals.get("__name__")).startswith("crewd."):  # noqa: SLF001 (who asks?)
+        if from_worker():
             self.on_point("token.cancelled")
         return super().cancelled
 
     def check(self) -> None:
         """See `CancellationToken`."""
-        if not str(sys._getframe(1).f_globals.get("__name__")).startswith("crewd."):  # noqa: SLF001
+        if from_worker():
             self.on_point("token.check")
         super().check()
 
     def wait(self, seconds: float) -> None:
         """See `CancellationToken`."""
-        if not str(sys._getframe(1).f_globals.get("__name__")).startswith("crewd."):  # noqa: SLF001
+        if from_worker():
             self.on_point("token.wait")
         self._pass(seconds)
         super().check()
@@ -214,8 +212,8 @@ class Stage:
         """The worker is at its next point: what the history has for it happens now."""
         with self._lock:
             number = self._before + len(self._points) + 1
-            caller, where = _place(sys._getframe(1))  # noqa: SLF001 (to name the worker's line)
-            self._points.append(Point(number, call or caller, where))
+            caller, line = where()
+            self._points.append(Point(number, call or caller, line))
             if self._cancelled_at:
                 self._after += 1
                 if self._after > POINTS_AFTER_MAX:
@@ -238,6 +236,8 @@ class Stage:
     def waits(self, call: str, seconds: float) -> None:
         """The worker waits for a message."""
         self.point(call)
+        if self._cancelled_at:
+            return
         self._clock.skipped += seconds
         self._idle_waits = 0 if self._script else self._idle_waits + 1
         if self._idle_waits >= IDLE_WAITS_MAX:
@@ -247,7 +247,7 @@ class Stage:
         """Nobody answers."""
         if seconds is None:
             self._end_idle()
-        else:
+        elif not self._cancelled_at:
             self._clock.skipped += seconds
 
     def _end_idle(self) -> None:
@@ -351,18 +351,3 @@ def _sent(row: MessageRow, number: int) -> Sent:
         kind=receipt.kind, text=row.text, at=number, delivered=receipt.delivered_at is not None,
         applied=receipt.applied_at is not None, outcome=receipt.outcome or "", reason=receipt.reason,
     )  # fmt: skip
-
-
-def _place(frame: FrameType | None) -> tuple[str, str]:
-    """(the SDK's function that was called, the line of the worker that called it), as far as the stack shows them."""
-    call = ""
-    while frame is not None:
-        module = str(frame.f_globals.get("__name__"))
-        if module in {"crewd.worker.context", "crewd.worker.aio"}:
-            if not frame.f_code.co_name.startswith("_") or frame.f_code.co_name == "__next__":
-                call = f"ctx.{frame.f_code.co_name}"
-        elif not module.startswith(("crewd.", "contextlib", "asyncio", "threading", "concurrent.")):
-            name = frame.f_code.co_filename.rpartition("/")[2]
-            return call, f"{name}:{frame.f_lineno}"
-        frame = frame.f_back
-    return call, ""

@@ -137,6 +137,7 @@ def try_out(target: Target, history: History, *, here: bool = False) -> Trial:
     with tempfile.TemporaryDirectory(prefix="crewd-stress-") as name:
         place = Place(Path(os.path.realpath(name)), target)
         acts: list[Act] = []
+        left: list[psutil.Process] = []
         while not acts or (acts[-1].end == "crashed" and not acts[-1].cancelled_at):
             act = _act(target, function, place, history, acts, marker, here=here)
             acts.append(place.strip(act, len(acts) + 1))

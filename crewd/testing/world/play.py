@@ -249,7 +249,7 @@ def _pick(chance: SeededChance, options: Sequence[Any]) -> Any:
 
 
 def _draw_start(chance: SeededChance) -> Move:
-    plans = tuple(_pick(chance, (*PLANS, "plain", "long", "longer", "busy")) for _ in range(1 + chance.below(3)))
+    plans = tuple(_pick(chance, (*PLANS, "plain", "long", "longer", "busy", "never_ready")) for _ in range(1 + chance.below(3)))
     return Move("start", {"shape": _pick(chance, tuple(SHAPES)), "plans": plans, "who": chance.below(2)})
 
 

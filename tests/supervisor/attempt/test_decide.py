@@ -15,6 +15,7 @@ from crewd.protocol.rows import CancelInfo
 from crewd.protocol.statuses import AttemptStatus
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.mailbox import Mail
+from crewd.supervisor.attempt.messages import accepted
 
 T = "r_1/s"
 CANCEL = CancelInfo(reason="caller_cancelled", mode="now")
@@ -249,7 +250,7 @@ class AttemptLaws(RuleBasedStateMachine):
     def the_run_hands_a_message_over(self, kind: Any) -> None:
         self.count += 1
         handed = send(f"m{self.count}", kind)
-        self.events.append(at._accepted(handed))
+        self.events.append(accepted(handed))
         self.feed(at.Handed(handed.mail))
 
     @rule()

@@ -1,0 +1,180 @@
+"""What the machine of an attempt decides about control messages: the door, the mailbox, the way back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import msgspec
+
+from crewd.protocol import events as ev
+from crewd.protocol import reports as rp
+from crewd.protocol.limits import MAILBOX_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX
+from crewd.protocol.reasons import RefusalReason
+from crewd.protocol.receipts import Level, Outcome
+from crewd.protocol.redact import clip
+from crewd.protocol.statuses import AttemptStatus
+from crewd.supervisor.attempt.mailbox import Mail
+from crewd.supervisor.attempt.model import (
+    NOTHING,
+    Admit,
+    Again,
+    AlarmAt,
+    Attempt,
+    AttemptEffect,
+    Decision,
+    Effects,
+    Next,
+    Say,
+    Send,
+    TellBusy,
+    TellCannotWithdraw,
+    TellReceipt,
+    Withdraw,
+)
+
+
+def refuse_at_the_door(send: Send, reason: RefusalReason) -> Decision:
+    """Accepted, so that it has a receipt, and refused in the same breath."""
+    return Decision(
+        (accepted(send), ev.MessageSettled(id=send.mail.id, outcome=Outcome.REFUSED, reason=reason)),
+        (TellReceipt(send.caller, send.mail.id),),
+        admits=send,
+        causation=send.mail.id,
+    )
+
+
+def accepted(send: Send) -> ev.MessageAccepted:
+    """The event that admits a message."""
+    mail = send.mail
+    return ev.MessageAccepted(
+        id=mail.id, kind=mail.kind, text=mail.text, ask=mail.ask, sender=send.sender, digest=send.digest,
+        deadline_at=send.deadline_at,
+    )  # fmt: skip
+
+
+def door(state: Attempt, send: Send) -> RefusalReason | None:
+    """Why a message cannot be taken now; None if it can."""
+    kind = send.mail.kind
+    if state.cancel is not None:
+        return RefusalReason.CANCELLED
+    if state.finishing or state.outcome is not None:
+        return RefusalReason.ENDED
+    if kind == "response":
+        ask = next((ask for ask in state.asks if ask.id == send.mail.ask), None)
+        if ask is None:
+            return RefusalReason.NO_SUCH_ASK
+        return RefusalReason.ALREADY_ANSWERED if ask.answer not in {"", send.mail.id} else None
+    if state.capabilities is not None and kind not in state.capabilities:
+        return RefusalReason.NOT_SUPPORTED
+    return None
+
+
+def post(state: Attempt, send: Send) -> Next:
+    """A message was asked for: the store is asked to admit it, or it is refused at the door."""
+    known = state.mailbox.get(send.mail.id) is not None or any(mail.id == send.mail.id for mail in state.pending)
+    if known:  # the store answers a repeat: the same receipt, or a conflict
+        return state, Decision((accepted(send),), (TellReceipt(send.caller, send.mail.id),), admits=send)
+    reason = door(state, send)
+    if reason is not None:
+        return state, refuse_at_the_door(send, reason)
+    if len(state.mailbox.mails) + len(state.pending) >= MAILBOX_MAX:
+        return state, Decision(effects=(TellBusy(send.caller),))
+    state = replace(state, pending=(*state.pending, send.mail))
+    if send.mail.kind == "response":
+        state = replace(state, asks=tuple(replace(a, answer=send.mail.id) if a.id == send.mail.ask else a for a in state.asks))
+    effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id), Say(send.mail.deliver())]
+    if send.mail.expires_at is not None:
+        effects.append(AlarmAt(send.mail.expires_at))
+    return state, Decision((accepted(send),), tuple(effects), admits=send, causation=send.mail.id)
+
+
+def not_admitted(state: Attempt, key: str) -> Next:
+    """The store knew the message's id, or refused it: it never entered."""
+    asks = tuple(replace(ask, answer="") if ask.answer == key else ask for ask in state.asks)
+    return replace(state, pending=tuple(mail for mail in state.pending if mail.id != key), asks=asks), NOTHING
+
+
+def admitted(state: Attempt, key: str) -> Next:
+    """The message is durable: it enters the mailbox, or settles if the attempt has ended meanwhile."""
+    mail = next((mail for mail in state.pending if mail.id == key), None)
+    if mail is None:
+        return state, NOTHING
+    state = replace(state, pending=tuple(each for each in state.pending if each.id != key))
+    if state.over:
+        return state, too_late(state, mail)
+    return replace(state, mailbox=state.mailbox.add(mail)), NOTHING
+
+
+def handed(state: Attempt, mail: Mail) -> Next:
+    """A durable message comes from the run, which held it until there was an attempt."""
+    if state.mailbox.get(mail.id) is not None:
+        return state, NOTHING
+    effects: list[AttemptEffect] = [Say(mail.deliver())]
+    if mail.expires_at is not None:
+        effects.append(AlarmAt(mail.expires_at))
+    state = replace(state, mailbox=state.mailbox.add(mail))
+    refused = state.finishing or (state.capabilities is not None and mail.kind not in state.capabilities)
+    if refused and state.cancel is None:
+        reason = RefusalReason.ENDED if state.finishing else RefusalReason.NOT_SUPPORTED
+        box, settled = state.mailbox.settle(state.task, [mail.id], Outcome.REFUSED, reason)
+        return replace(state, mailbox=box), Decision(tuple(settled))
+    return state, Decision(effects=tuple(effects))
+
+
+def too_late(state: Attempt, mail: Mail) -> Decision:
+    """A message that became durable when the attempt's end had been decided."""
+    cancelled = state.status in {AttemptStatus.CANCELLED, AttemptStatus.CANCEL_INCOMPLETE}
+    reason = RefusalReason.CANCELLED if cancelled else RefusalReason.ENDED
+    return Decision((ev.MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason),), causation=mail.id)
+
+
+def withdraw(state: Attempt, key: str, caller: object) -> Next:
+    """Somebody wants a message back."""
+    if any(mail.id == key for mail in state.pending):
+        return state, Decision(effects=(Again(Withdraw(key, caller)),))
+    mail = state.mailbox.get(key)
+    if mail is None:
+        return state, Decision(effects=(TellReceipt(caller, key),))
+    if mail.level is Level.APPLIED:
+        return state, Decision(effects=(TellCannotWithdraw(caller, key),))
+    if (key, caller) in state.withdrawals:
+        return state, NOTHING  # asked again; the worker's answer answers both
+    if len(state.withdrawals) >= MAILBOX_MAX:
+        return state, Decision(effects=(TellBusy(caller),))
+    state = replace(state, withdrawals=(*state.withdrawals, (key, caller)))
+    if mail.recalled:
+        return state, NOTHING
+    return take_back(state, [key], "withdrawn")
+
+
+def take_back(state: Attempt, keys: list[str], outcome: Literal["withdrawn", "expired"], number: int = 0) -> Next:
+    """Settle messages that the worker's code certainly never takes; what may be with the worker is asked back first (R5)."""
+    if state.capabilities is not None and not number:
+        state = replace(state, mailbox=state.mailbox.recall(keys, outcome))
+        return state, Decision(effects=tuple(Say(rp.Recall(id=key, outcome=outcome)) for key in keys))
+    box, settled = state.mailbox.settle(state.task, keys, Outcome(outcome), "deadline" if outcome == "expired" else "")
+    asks = tuple(replace(ask, answer="") if ask.answer in keys else ask for ask in state.asks)
+    state, told = tell_withdrawals(replace(state, mailbox=box, asks=asks), keys)
+    return state, Decision(tuple(msgspec.structs.replace(body, report=number) for body in settled), told)
+
+
+def tell_withdrawals(state: Attempt, keys: list[str] | None = None, *, taken: bool = False) -> tuple[Attempt, Effects]:
+    """Answer who wanted these messages (or any) back: with the receipt, or that the worker has taken it."""
+    mine = [each for each in state.withdrawals if keys is None or each[0] in keys]
+    told: Effects = tuple((TellCannotWithdraw if taken else TellReceipt)(caller, key) for key, caller in mine)
+    return replace(state, withdrawals=tuple(each for each in state.withdrawals if each not in mine)), told
+
+
+def settled_by_worker(state: Attempt, number: int, key: str, outcome: str, reason: str, note: str) -> Next:
+    """The worker has said what became of a message."""
+    if state.mailbox.get(key) is None:
+        return state, NOTHING
+    note = clip(note, NOTE_CHARS_MAX)
+    body = ev.MessageSettled(id=key, outcome=outcome, reason=reason[:NAME_CHARS_MAX], note=note, report=number)
+    if outcome == "refused":
+        box, _ = state.mailbox.settle(state.task, [key], Outcome.REFUSED, reason)
+    else:
+        box = state.mailbox.remove(key)
+    state, told = tell_withdrawals(replace(state, mailbox=box), [key])
+    return state, Decision((body,), told)

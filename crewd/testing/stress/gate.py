@@ -1,0 +1,104 @@
+"""What a real worker process runs in place of the worker under stress: the same worker, which waits at the points of a history.
+
+At such a point it leaves a file `point-N` in the gate's folder and waits for `go-N` (or for its cancel). Each point is
+written down as a line of `points`, so that it is known also when the process is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crewd.clock import SystemClock
+from crewd.testing.stress.where import where
+from crewd.worker import Context, worker
+from crewd.worker.call import invoke, load
+from crewd.worker.declare import capabilities_of
+
+if TYPE_CHECKING:
+    from crewd.protocol.reports import ProgressReport
+    from crewd.worker.context import Pulse
+
+LOOK_SECONDS = 0.002
+
+
+class Gate:
+    """A `Pulse` that holds the worker at chosen points."""
+
+    def __init__(self, pulse: Pulse, folder: Path, stops: list[int], before: int, ctx: Context) -> None:
+        self._pulse = pulse
+        self._folder = folder
+        self._stops = set(stops)
+        self._number = before
+        self._ctx = ctx
+        self._clock = SystemClock()
+
+    def progress(self, report: ProgressReport) -> None:
+        """See `Pulse`."""
+        self._pulse.progress(report)
+        self._point()
+
+    def beat(self, beats: int) -> None:
+        """See `Pulse`."""
+        self._pulse.beat(beats)
+        self._point()
+
+    def _point(self) -> None:
+        self._number += 1
+        call, line = where()
+        with (self._folder / "points").open("a") as file:
+            file.write(json.dumps([self._number, call, line, self._ctx.token.cancelled]) + "\n")
+        if self._number in self._stops:
+            (self._folder / f"point-{self._number}").touch()
+            go = self._folder / f"go-{self._number}"
+            while not go.exists() and not self._ctx.token.cancelled:
+                self._clock.sleep(LOOK_SECONDS)
+
+
+def _gated(
+    ctx: Context, target: str, args: dict[str, Any], folder: str, stops: list[int], before: int, attempt: str, temporary: str
+) -> object:
+    threads = set(threading.enumerate())
+    os.environ["TMPDIR"] = temporary
+    tempfile.tempdir = None
+    ctx.directory = Path(attempt)
+    ctx._pulse = Gate(ctx._pulse, Path(folder), stops, before, ctx)  # noqa: SLF001 (this is what a gate is)
+    try:
+        return invoke(load(target), ctx, args)
+    finally:
+        left = [t.name for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
+        (Path(folder) / "threads").write_text(json.dumps(left))
+
+
+@worker(steer=True, follow_up=True)
+def both(ctx: Context, **given: Any) -> object:
+    """For a worker that takes steers and follow-ups."""
+    return _gated(ctx, **given)
+
+
+@worker(steer=True, follow_up=False)
+def steers(ctx: Context, **given: Any) -> object:
+    """For a worker that takes steers."""
+    return _gated(ctx, **given)
+
+
+@worker(steer=False, follow_up=True)
+def follow_ups(ctx: Context, **given: Any) -> object:
+    """For a worker that takes follow-ups."""
+    return _gated(ctx, **given)
+
+
+def neither(ctx: Context, **given: Any) -> object:
+    """For a worker that takes no messages."""
+    return _gated(ctx, **given)
+
+
+def gate_for(function: Callable[..., Any]) -> str:
+    """The gate that declares what this worker declares."""
+    names = {("steer", "follow_up"): "both", ("steer",): "steers", ("follow_up",): "follow_ups"}
+    return f"{__name__}:{names.get(capabilities_of(function), 'neither')}"

@@ -1,0 +1,81 @@
+"""A trial as a story for people: what was done to the worker, at which of its lines, and what it did."""
+
+from __future__ import annotations
+
+import shlex
+
+import msgspec
+
+from crewd.testing.stress.history import Cancel, Control, Crash, FollowUp, History, Steer
+from crewd.testing.stress.laws import Breach
+from crewd.testing.stress.trial import Act, Trial
+
+
+def tell(name: str, args: dict[str, object], history: History, trial: Trial, breach: Breach, flags: str = "") -> str:
+    """The story, and the history in a form that can be given back to `crew stress`."""
+    given = ", ".join(f"{key}={value!r}" for key, value in args.items())
+    lines = [
+        f"{name} breaks a law of good workers: {breach.law}",
+        "",
+        f"  {name.partition(':')[2]}({given}) starts in a fresh folder",
+    ]
+    lines += [f"  {line}" for line in _acts(history, trial)]
+    lines += ["", f"  {breach.law}: {breach.what}"]
+    if trial.output.strip():
+        lines += ["", "  its output ended with:", *(f"    {line}" for line in trial.output.strip().splitlines()[-12:])]
+    command = ["crew", "stress", name]
+    for key, value in args.items():
+        command += ["--arg", f"{key}={msgspec.json.encode(value).decode()}"]
+    command += ["--history", str(history)]
+    return "\n".join([*lines, "", f"  again: {shlex.join(command)}{flags}"])
+
+
+def _acts(history: History, trial: Trial) -> list[str]:
+    where = {point.number: (point.call, point.where) for point in trial.points}
+    lines: list[str] = []
+    before = 0
+    for act in trial.acts:
+        last = before + len(act.points)
+        for control in history.controls:
+            if before < control.at <= last and not (act.cancelled_at and control.at > act.cancelled_at):
+                call, line = where.get(control.at, ("", ""))
+                lines.append(f"at point {control.at}{_at(call, line)} {_done(control)}")
+        lines.append(_end(act))
+        if act.end == "crashed":
+            lines.append("it is started again in the same folder")
+        before = last
+    return lines
+
+
+def _at(call: str, line: str) -> str:
+    words = ", ".join(word for word in (call, line) if word)
+    return f" ({words})" if words else ""
+
+
+def _done(control: Control) -> str:
+    match control:
+        case Steer(_, text):
+            return f"it is sent the steer {text[:60]!r}"
+        case FollowUp(_, text):
+            return f"it is sent the follow-up {text[:60]!r}"
+        case Cancel(_, grace_seconds, reason):
+            return f"it is cancelled ({reason}, {grace_seconds:g} s of grace)"
+        case Crash():
+            return "its process is killed"
+
+
+def _end(act: Act) -> str:
+    match act.end:
+        case "crashed":
+            return "the process is gone"
+        case "stuck":
+            return "it does not end; it is killed"
+        case "vanished":
+            return "its process ends without a word"
+        case "cancelled":
+            idle = " because nobody sent anything any more" if act.idle else ""
+            return f"it ends as cancelled{idle}, {act.stop_seconds:.2f} s later"
+        case "failed":
+            return f"it fails: {act.error or act.reason}"
+        case _:
+            return "it returns its result"

@@ -1,0 +1,186 @@
+"""The net for workers: each law catches its fish, good workers pass, and the story can be read and played again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+
+from crewd.client.cli.main import main
+from crewd.testing.stress import (
+    LAWS,
+    File,
+    Found,
+    History,
+    Search,
+    Steer,
+    Target,
+    WorkerLawBroken,
+    check,
+    parse,
+    stress,
+    try_out,
+)
+from crewd.testing.stress.strategies import histories
+from tests.testing.stress import bad
+
+pytestmark = pytest.mark.process
+FISH = {
+    "swallows": "stops within its grace",
+    "sleeps_on": "stops within its grace",
+    "trips_over_its_cleanup": "reaches a result or a Cancelled",
+    "ignores_steers": "takes what it was sent",
+    "carries_out_twice": "applies each steer once",
+    "forgets_a_child": "leaves no process",
+    "forgets_a_thread": "leaves no thread",
+    "forgets_a_file": "leaves no temporary file",
+    "adds_again": "resumes to the same end",
+    "cannot_start_again": "reaches a result or a Cancelled",
+    "leaves_without_a_word": "reaches a result or a Cancelled",
+}
+
+
+def target(name: str) -> Target:
+    def applied(work: Path) -> list[str]:
+        return (work / "done.txt").read_text().splitlines() if (work / "done.txt").exists() else []
+
+    return Target(getattr(bad, name), applied=applied if name == "carries_out_twice" else None)
+
+
+def search(name: str, examples: int = 20) -> Found:
+    return Search(target(name), grace=0.2).go(examples)
+
+
+@pytest.mark.parametrize("name", FISH)
+def test_each_bad_worker_is_caught_by_its_law(name: str) -> None:
+    found = search(name)
+    assert found.breach is not None
+    assert found.breach.law == FISH[name]
+    assert len(found.history.controls) == 1, "the story is as short as it can be"
+    again = Search(target(name), grace=0.2).replay(parse(str(found.history)))
+    assert again.breach is not None
+    assert again.breach.law == found.breach.law
+
+
+@pytest.mark.parametrize("name", ["good", "good_async", "good_listener", "slow_async", "plain"])
+def test_good_workers_keep_every_law(name: str) -> None:
+    found = search(name, 15)
+    assert found.story == ""
+    assert found.histories["drawn"] >= min(15, len(found.reference.points))
+
+
+def test_the_example_has_a_bug_and_its_mended_twin_has_not() -> None:
+    with pytest.raises(WorkerLawBroken) as caught:
+        stress(Target("examples.stressed:report"))
+    story = str(caught.value)
+    assert "leaves no half-written file" in story
+    assert "stressed.py:" in story
+    assert "crew stress examples.stressed:report --history" in story
+    assert stress(Target("examples.stressed:mended"), examples=30).trials > 50
+
+
+@settings(max_examples=10)
+@given(histories(12, grace_seconds=0.2))
+def test_a_property_of_ones_own(history: History) -> None:
+    check(Target("examples.stressed:mended"), history)
+
+
+def test_a_law_can_be_left_out_and_a_file_may_grow() -> None:
+    assert Search(target("forgets_a_file"), without=["leaves no temporary file"]).go(0).breach is None
+    assert (
+        Search(Target("examples.stressed:report", appends=["report.txt"]), without=["resumes to the same end"]).go(0).breach
+        is None
+    )
+
+
+def test_a_strategy_draws_only_what_the_worker_takes() -> None:
+    @settings(max_examples=30, database=None)
+    @given(histories(5, steers=False, follow_ups=False, cancels=False, crashes=0))
+    def holds(history: History) -> None:
+        assert history.controls == ()
+
+    holds()
+
+
+def test_half_a_file_is_a_beginning_and_not_all() -> None:
+    whole = File(4, b"abcd", "")
+    assert File(2, b"ab", "").begins(whole)
+    assert not File(2, b"xy", "").begins(whole)
+    assert not whole.begins(whole)
+
+
+def test_nothing_is_left_behind_by_the_harness_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for text in ("cancel@1", "crash@1", ""):
+        try_out(target("forgets_a_child"), parse(text))
+        try_out(target("sleeps_on"), parse(f"{text}/0.1" if "cancel" in text else text))
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- crew stress ----------------------------------------------------------------------------------------------------
+
+
+def crew(*args: str) -> Any:
+    return CliRunner().invoke(main, ["stress", *args])
+
+
+def test_crew_stress_prints_the_story_and_exits_1() -> None:
+    shown = crew("examples.stressed:report", "--examples", "0")
+    assert shown.exit_code == 1
+    assert "it is cancelled (caller_cancelled, 1 s of grace)" in shown.output
+    command = next(line for line in shown.output.splitlines() if "again:" in line)
+    assert crew("examples.stressed:report", "--history", command.rpartition("--history ")[2]).exit_code == 1
+
+
+def test_crew_stress_says_what_was_done_when_every_law_held() -> None:
+    shown = crew("examples.stressed:mended", "--examples", "5")
+    assert shown.exit_code == 0
+    assert "12 cancel at a point, 12 crash at a point, 5 drawn): every law held" in shown.output
+
+
+def test_crew_stress_in_json() -> None:
+    shown = CliRunner().invoke(main, ["--json", "stress", "examples.stressed:report", "--examples", "0"])
+    document = json.loads(shown.output)
+    assert (document["law"], document["history"], document["points"]) == ("leaves no half-written file", "cancel@1", 12)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nothing"],
+        ["no.module:f"],
+        ["examples.stressed:mended", "--without", "gravity"],
+        ["examples.stressed:mended", "--history", "jump@1"],
+        ["examples.stressed:mended", "--here"],
+        ["examples.stressed:mended", "--arg", "x"],
+    ],
+)
+def test_crew_stress_refuses_what_it_cannot_do(args: list[str]) -> None:
+    shown = crew(*args)
+    assert shown.exit_code == 2
+    assert "crew: " in shown.output
+
+
+def test_every_law_is_named_in_the_help() -> None:
+    words = " ".join(crew("--help").output.split())
+    assert all(law in words for law in LAWS)
+
+
+def test_steers_differ_by_their_number() -> None:
+    seen: set[int] = set()
+
+    @settings(max_examples=30, database=None)
+    @given(histories(5, follow_ups=False))
+    def holds(history: History) -> None:
+        texts = [control.text for control in history.controls if isinstance(control, Steer)]
+        assert len({text.split(" ")[0] for text in texts}) == len(texts)
+        seen.add(len(texts))
+
+    holds()
+    assert max(seen) > 1
