@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
@@ -310,6 +311,44 @@ def test_kill_9_of_the_guardian_leaves_the_workers_and_another_one_ends_them(dae
         run.steer("stop", wait="applied")
         assert run.result(timeout=30) == ["before", "stop"]
         settled(crew, run)
+
+
+def kill_the_worker(pid: int | None) -> None:
+    assert pid is not None
+    psutil.Process(pid).kill()
+    wait_until(lambda: not psutil.pid_exists(pid), "the worker's first process to be gone")
+
+
+def test_work_that_was_finished_when_everything_was_killed_is_not_lost(daemon: Daemon, jobs_dir: str) -> None:
+    with daemon.connect() as crew:
+        run = crew.exec(["sh", "-c", "sleep 1; echo finished"])
+        ready(run)
+        pid = run.show().attempts[0].pid
+    daemon.kill()
+    daemon.kill_guardian()
+    words = daemon.home.attempt(f"{run.id}/sh", 1) / "last_words"
+    wait_until(words.exists, "the last words")
+    kill_the_worker(pid)
+    daemon.start()
+    with daemon.connect() as crew:
+        assert crew.get(run.id).result(timeout=30) == "finished"
+        settled(crew, crew.get(run.id))
+
+
+def test_what_a_dead_worker_left_behind_is_ended_and_not_taken_for_the_worker(daemon: Daemon, jobs_dir: str) -> None:
+    with daemon.connect() as crew:
+        run = crew.call("jobs:stubborn", cwd=jobs_dir)
+        wait_until(lambda: len(daemon.marked()) >= 5, "the whole tree to stand")
+        pid = run.show().attempts[0].pid
+    daemon.kill()
+    daemon.kill_guardian()
+    kill_the_worker(pid)
+    assert len(daemon.marked()) >= 3
+    daemon.start()
+    with daemon.connect() as crew:
+        assert crew.get(run.id).wait(timeout=30).run.status is RunStatus.FAILED
+        assert daemon.marked() == []
+        settled(crew, crew.get(run.id))
 
 
 def test_kill_9_of_both_converges_after_a_restart(daemon: Daemon, jobs_dir: str) -> None:

@@ -31,6 +31,8 @@ class Mutant:
     file: str
     right: str
     wrong: str
+    found: bool = False
+    """Whether crewd had this very mistake, until simulation found it."""
 
 
 MUTANTS = (
@@ -117,6 +119,7 @@ MUTANTS = (
         "store/actor.py",
         'return Rejected(0, Refused("the run was cancelled", reason=cancel.reason)) if cancel else None',
         "return None",
+        found=True,
     ),
     Mutant(
         "the exit is confirmed before it is durable",
@@ -142,6 +145,7 @@ MUTANTS = (
         "supervisor/attempt/decide.py",
         "    if not state.reserved or (number is not None and number <= state.questions_before_spawn):\n",
         "    if not state.reserved:\n",
+        found=True,
     ),
     Mutant(
         "the worker forgets reports that are not durable",
@@ -154,18 +158,21 @@ MUTANTS = (
         "supervisor/attempt/controller.py",
         "                if self._state.cancel is None and not self._state.over:\n",
         "                if True:\n",
+        found=True,
     ),
     Mutant(
         "the client does not ask again",
         "client/conversation.py",
         "        again = self._again() if self._beats % AGAIN_BEATS == 0 else []\n",
         "        again: list[list[bytes]] = []\n",
+        found=True,
     ),
     Mutant(
         "a feed skips what was lost",
         "client/conversation.py",
         "            if not follows(note.event, request):\n",
         "            if False:\n",
+        found=True,
     ),
     Mutant(
         "follow-ups before steers",
@@ -178,6 +185,7 @@ MUTANTS = (
         "supervisor/attempt/decide.py",
         "        events=decision.events or (ev.ReportTaken(report=report.number),),\n",
         "        events=decision.events,\n",
+        found=True,
     ),
     Mutant(
         "a store whose disk was full does not try again",
@@ -191,36 +199,42 @@ MUTANTS = (
         "        store = self._services.directory.parts.get(STORE)\n        if store is None or not",
         "        store = self._services.directory.parts[STORE]\n        self._judged(task, epoch, over=True)\n"
         "        if False and not",
+        found=True,
     ),
     Mutant(
         "a message enters the mailbox before it is durable",
         "supervisor/attempt/messages.py",
         "    state = replace(state, pending=(*state.pending, send.mail))\n",
         "    state = replace(state, mailbox=state.mailbox.add(send.mail))\n",
+        found=True,
     ),
     Mutant(
         "a message is held before it is durable",
         "supervisor/run/actor.py",
         "            effects.insert(0, _Admit(task.id, mail))\n",
         "            self._admitted(task.id, mail)\n",
+        found=True,
     ),
     Mutant(
         "what the worker may have is declared withdrawn",
         "supervisor/attempt/messages.py",
         "    if state.capabilities is not None and not number:\n",
         "    if False:\n",
+        found=True,
     ),
     Mutant(
         "what a killed worker may have taken is refused",
         "supervisor/attempt/decide.py",
         "    heard_out = state.capabilities is None or state.outcome is not None\n",
         "    heard_out = True\n",
+        found=True,
     ),
     Mutant(
         "a start is not bounded after a restart",
         "supervisor/attempt/decide.py",
         "    if state.status is not AttemptStatus.STARTING:\n        return state, decision\n",
         "    if state.status is not AttemptStatus.RUNNING:\n        return state, decision\n",
+        found=True,
     ),
     Mutant(
         "the ladder is not ordered",
@@ -231,17 +245,23 @@ MUTANTS = (
 )
 
 
+def plant(mutant: Mutant, folder: Path) -> int:
+    """A copy of the package with the mistake in it; in how many places the change applies (it should be one)."""
+    copy = folder / "crewd"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    path = copy / mutant.file
+    text = path.read_text()
+    path.write_text(text.replace(mutant.right, mutant.wrong))
+    return text.count(mutant.right)
+
+
 def run(mutant: Mutant) -> tuple[str, bool, float]:
     """Plant the mistake and hunt: (the law that caught it or what went wrong, caught, seconds)."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="crewd-mutant-") as folder:
-        copy = Path(folder) / "crewd"
-        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        path = copy / mutant.file
-        text = path.read_text()
-        if text.count(mutant.right) != 1:
-            return f"the change does not apply ({text.count(mutant.right)} places)", False, 0.0
-        path.write_text(text.replace(mutant.right, mutant.wrong))
+        places = plant(mutant, Path(folder))
+        if places != 1:
+            return f"the change does not apply ({places} places)", False, 0.0
         hunted = subprocess.run(
             [sys.executable, "-m", "crewd.testing.world.hunt", "--scenarios", str(SCENARIOS), "--no-shrink"],
             env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},

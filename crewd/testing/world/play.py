@@ -45,6 +45,12 @@ SHAPES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "fan": (("a", ()), ("b", ()), ("c", ("a", "b"))),
 }
 CLIENTS = ("ann", "ben")
+TURNING_POINTS = (
+    "run.created", "run.cancel_requested", "run.ended", "task.ended", "attempt.reserved", "attempt.starting", "attempt.started",
+    "attempt.ready", "attempt.finishing", "attempt.outcome", "attempt.cancel_requested", "attempt.ended", "message.accepted",
+    "message.delivered", "message.applied", "message.settled", "ask.opened", "operation.opened", "attempt.report_taken",
+)  # fmt: skip
+"""Types of events after which crewd is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +181,10 @@ class Player:
         """SIGKILL in the middle of a turn."""
         self.world.kill_crewd_inside(calls)
 
+    def kill_crewd_after(self, event: str) -> None:
+        """SIGKILL right after the next commit of such an event."""
+        self.world.kill_crewd_after(event)
+
     def start_crewd(self) -> None:
         """Start it, if it is not running."""
         self.world.start_crewd()
@@ -289,7 +299,8 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "stop": (1, lambda _: Move("stop")),
     "kill_crewd": (2, lambda _: Move("kill_crewd")),
     "kill_crewd_inside": (2, lambda chance: Move("kill_crewd_inside", {"calls": chance.below(12)})),
-    "start_crewd": (4, lambda _: Move("start_crewd")),
+    "kill_crewd_after": (3, lambda chance: Move("kill_crewd_after", {"event": _pick(chance, TURNING_POINTS)})),
+    "start_crewd": (5, lambda _: Move("start_crewd")),
     "kill_guardian": (2, lambda _: Move("kill_guardian")),
     "kill_worker": (2, lambda chance: Move("kill_worker", {"which": chance.below(8), "signal": _pick(chance, (9, 11))})),
     "cut": (1, _draw_which("cut")),
@@ -299,7 +310,7 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
 }
 """How often each move is drawn, and what it is given."""
 BAD_LUCK = frozenset({
-    "stop", "kill_crewd", "kill_crewd_inside", "start_crewd", "kill_guardian", "kill_worker", "cut", "stall", "fill_disk",
+    "stop", "kill_crewd", "kill_crewd_inside", "kill_crewd_after", "start_crewd", "kill_guardian", "kill_worker", "cut", "stall", "fill_disk",
     "jump_clock",
 })  # fmt: skip
 """The moves that nobody asks for. Without them, answers come at once and cancels end in time."""

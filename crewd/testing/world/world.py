@@ -144,6 +144,7 @@ class World:
         self._disk_trouble: tuple[float, str] = (0.0, "")
         self._pids = itertools.count(100)
         self._quiet = False
+        self._kill_after = ""
         self._turns_before = 0
         self.story: list[str] = []
         self.crewd: Crewd | None = Crewd(self, next(self._pids))
@@ -186,6 +187,10 @@ class World:
         if self.crewd is not None:
             self.injected["crewd_crash_inside"] += 1
             self.crewd.calls_left = calls
+
+    def kill_crewd_after(self, event_type: str) -> None:
+        """SIGKILL right after the next commit that holds an event of this type, before anything that follows from it."""
+        self._kill_after = event_type
 
     def _drop_crewd(self) -> None:
         if self.crewd is None:
@@ -479,6 +484,9 @@ class World:
 
     def _committed(self, events: Sequence[ev.Event], rows: Sequence[tuple[str, str, Row]]) -> None:
         self.laws.committed(events, rows)
+        if self.crewd is not None and not self._quiet and any(event.type == self._kill_after for event in events):
+            self._kill_after = ""
+            self.kill_crewd_inside(0)
 
     # -- rest ---------------------------------------------------------------------------------------------------
 

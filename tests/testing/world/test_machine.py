@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from crewd.protocol.receipts import Level
 from crewd.testing.world.faults import FLAKY, NONE, Faults
 from crewd.testing.world.hunt import Count
-from crewd.testing.world.play import PLANS, SHAPES, Move, Player
+from crewd.testing.world.play import PLANS, SHAPES, TURNING_POINTS, Move, Player
 
 MINUTES = float(os.environ.get("CREWD_STRESS_MINUTES", "0"))
 SEED = int(os.environ.get("CREWD_STRESS_SEED", "0"))
@@ -124,6 +124,10 @@ class Crews(RuleBasedStateMachine):
     @rule(calls=st.integers(0, 12))
     def kill_crewd_in_the_middle_of_a_turn(self, calls: int) -> None:
         self.play("kill_crewd_inside", calls=calls)
+
+    @rule(event=st.sampled_from(TURNING_POINTS))
+    def kill_crewd_after_a_commit(self, event: str) -> None:
+        self.play("kill_crewd_after", event=event)
 
     @rule()
     def start_crewd(self) -> None:

@@ -133,6 +133,17 @@ def test_the_worlds_code_is_the_daemons_own() -> None:
         assert name in source
 
 
+def test_every_law_stands_in_the_docs() -> None:
+    from crewd.testing.world.hunt import Count, hunt
+
+    count = Count()
+    assert hunt(0, lambda number: number < 40, count) is None
+    written = (Path(__file__).parents[3] / "docs" / "laws.md").read_text()
+    assert len(count.laws) > 30
+    assert [law for law in count.laws if law not in written] == []
+    assert set(count.injected) <= set(Faults.__dataclass_fields__)
+
+
 def crewd_world() -> str:
     import crewd.testing.world
 
