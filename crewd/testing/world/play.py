@@ -310,7 +310,7 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
 }
 """How often each move is drawn, and what it is given."""
 BAD_LUCK = frozenset({
-    "stop", "kill_crewd", "kill_crewd_inside", "kill_crewd_after", "start_crewd", "kill_guardian", "kill_worker", "cut", "stall", "fill_disk",
-    "jump_clock",
+    "stop", "kill_crewd", "kill_crewd_inside", "kill_crewd_after", "start_crewd", "kill_guardian", "kill_worker", "cut",
+    "stall", "fill_disk", "jump_clock",
 })  # fmt: skip
 """The moves that nobody asks for. Without them, answers come at once and cancels end in time."""
