@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crewd.actors import Actor, Lane, Ref
-from crewd.protocol.errors import Conflict, CrewdError, InvariantError, Refused, StoreUnavailable
+from crewd.protocol.errors import Conflict, InvariantError, Refused, StoreUnavailable
 from crewd.protocol.events import Draft, Event, RunCreated
 from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
 from crewd.store.cache import Cache
@@ -196,7 +196,7 @@ class StoreActor(Actor):
         try:
             if events or self._overlay.waiting:
                 self._database.commit(events, self._cache.changed(), [*self._overlay.take(), *requests])
-        except CrewdError:
+        except StoreUnavailable:
             self._keep_trying()
             return
         self._overlay.written()

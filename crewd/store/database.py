@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from crewd.protocol.errors import StoreUnavailable
+from crewd.protocol.errors import InvariantError, StoreUnavailable
 from crewd.protocol.events import Body, Event, type_of
 from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
 from crewd.protocol.statuses import RUN_TERMINAL
@@ -170,6 +170,9 @@ class Database:
             )
             self._sql.executemany("DELETE FROM latest WHERE key = ?", [(key,) for key, value in kept if value is None])
             self._sql.execute("COMMIT")
+        except sqlite3.IntegrityError as error:
+            self._sql.execute("ROLLBACK")
+            raise InvariantError(f"somebody else has written to the database: {error}") from error
         except sqlite3.Error as error:
             if self._sql.in_transaction:
                 self._sql.execute("ROLLBACK")

@@ -13,7 +13,10 @@ R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, 
 
 
 class Writing(Protocol):
-    """The one writer. `commit` raises StoreUnavailable when the disk refuses; then nothing was written."""
+    """The one writer. `commit` raises StoreUnavailable when the disk refuses; then nothing was written.
+
+    InvariantError if an event of the same seq is there: there is another writer, and whoever commits must read again.
+    """
 
     store_id: str
 

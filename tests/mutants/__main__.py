@@ -137,8 +137,8 @@ MUTANTS = (
     Mutant(
         "a failed commit is taken for a success",
         "store/actor.py",
-        "        except CrewdError:\n            self._keep_trying()\n            return\n",
-        "        except CrewdError:\n            pass\n",
+        "        except StoreUnavailable:\n            self._keep_trying()\n            return\n",
+        "        except StoreUnavailable:\n            pass\n",
     ),
     Mutant(
         "an old answer of the guardian is believed",

@@ -10,7 +10,9 @@ import os
 import select
 import signal
 import struct
+import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -82,8 +84,11 @@ def _live(work: Callable[[Line], bytes], folder: Path, temporary: Path, marker: 
             os.dup2(source, target)
         settle_in(folder, temporary, marker)
         line.leave(work(line))
+    except BaseException:  # noqa: BLE001 (only if the harness itself is wrong: a worker's errors are in its record)
+        traceback.print_exc()
     finally:
-        os._exit(70)  # only if the harness itself is wrong: a worker's errors are in its record
+        sys.stderr.flush()
+        os._exit(70)
 
 
 def settle_in(folder: Path, temporary: Path, marker: str) -> None:

@@ -61,7 +61,7 @@ def stress(
 
 
 def _here(target: Target, history: History) -> Trial:
-    return try_out(target, history, here=bool(history.controls))
+    return try_out(target, history, here=history != History())
 
 
 def _show(options: Options, found: Found) -> None:

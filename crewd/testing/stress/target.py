@@ -101,8 +101,11 @@ class Place:
             if parts[0] == "tmp" or not path.is_file() or path.is_symlink():
                 continue
             name = "/".join(parts if parts[0] != "attempt" else ("attempt", *parts[2:]))
-            data = path.read_bytes()
-            found[name] = File(len(data), data[:HEAD_BYTES], hashlib.sha256(data).hexdigest())
+            with path.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[name] = File(path.stat().st_size, head, digest)
             if len(found) > FILES_MAX:
                 raise UsageError(f"the worker leaves more than {FILES_MAX} files", hint="give it less to do")
         return found
@@ -139,7 +142,11 @@ def try_out(target: Target, history: History, *, here: bool = False) -> Trial:
         acts: list[Act] = []
         left: list[psutil.Process] = []
         while not acts or (acts[-1].end == "crashed" and not acts[-1].cancelled_at):
-            act = _act(target, function, place, history, acts, marker, here=here)
+            try:
+                act = _act(target, function, place, history, acts, marker, here=here)
+            except BaseException:  # somebody interrupts the test
+                _kill(apart.processes_left(pids, marker))
+                raise
             acts.append(place.strip(act, len(acts) + 1))
             history = after(history, sum(len(each.points) for each in acts))
             left = apart.processes_left(pids, marker)

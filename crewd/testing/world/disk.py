@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from crewd.protocol.errors import StoreUnavailable
+from crewd.protocol.errors import InvariantError, StoreUnavailable
 from crewd.protocol.events import Event
 from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
 from crewd.protocol.statuses import RUN_TERMINAL
@@ -51,7 +51,7 @@ class Disk:
             raise StoreUnavailable(f"the database cannot be written: {why}", hint="free disk space")
         for event in events:
             if self.log and event.seq <= self.log[-1].seq:
-                raise StoreUnavailable("the database cannot be written: an event of this seq exists")
+                raise InvariantError("somebody else has written to the database")
             self.log.append(event)
             self.last_of_run[event.run] = event.seq
         for run, key, row in rows:

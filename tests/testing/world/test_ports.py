@@ -15,7 +15,7 @@ from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitRea
 from crewd.actors.exits import SHUTDOWN
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import hands as hp
-from crewd.protocol.errors import StoreUnavailable
+from crewd.protocol.errors import InvariantError
 from crewd.protocol.home import Home
 from crewd.protocol.rows import MessageRow, RunRow
 from crewd.protocol.workflow import WorkerSpec
@@ -96,7 +96,7 @@ def test_both_disks_show_the_same_after_the_same_commits(seed: int, tmp_path: Pa
         assert [real.run_named(name) for name in ("run0", "x")] == [simulated.run_named(name) for name in ("run0", "x")]
     assert rebuild(shown) == rebuild(seen)
     for writer in (real, simulated):
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(InvariantError):
             writer.commit(log[-1:], [], [])
         assert writer.last_seq() == log[-1].seq
     for port in (real, shown, simulated, seen):
