@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from crewd.actors import Lane
 from crewd.protocol import hands
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
@@ -44,6 +45,11 @@ class Command:
     run: str = ""
     task: str = ""
     digest: str = ""
+
+    @property
+    def lane(self) -> Lane:
+        """A cancel waits behind nothing (R17), whoever hands it on."""
+        return Lane.CONTROL if isinstance(self.request, rq.Cancel) else Lane.DATA
 
 
 @dataclass(frozen=True, slots=True)

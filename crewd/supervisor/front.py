@@ -100,8 +100,7 @@ class Front(Actor):
             self._admit(command, request)
             return
         living = self._services.directory.runs.get(command.run)
-        lane = Lane.CONTROL if isinstance(request, rq.Cancel) else Lane.DATA
-        if living is not None and living.offer(command, lane=lane):
+        if living is not None and living.offer(command, lane=command.lane):
             return
         if command.run in self._live:
             raise Unavailable("the run is restarting", hint="try again with the same id")

@@ -92,6 +92,7 @@ class UnixHands:
             connection.close()
             return False
         connection.setblocking(False)
+        multiprocessing.active_children()  # reaps a guardian that was still dying when its successor was started
         self._socket, self._reached = connection, True
         self._poller.register(connection.fileno(), on_ready)
         return True

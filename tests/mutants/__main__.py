@@ -93,7 +93,7 @@ MUTANTS = (
     Mutant(
         "a cancel goes through the data lane",
         "supervisor/gateway/actor.py",
-        "        lane = Lane.CONTROL if isinstance(command.request, rq.Cancel) else Lane.DATA\n",
+        "        lane = command.lane\n",
         "        lane = Lane.DATA\n",
     ),
     Mutant(

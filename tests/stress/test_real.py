@@ -55,7 +55,7 @@ class Baseline:
         found = [f"zombies {zombies}"] if zombies else []
         if now.threads > self.threads:
             found.append(f"threads {self.threads} -> {now.threads}")
-        if now.descriptors > self.descriptors + 2:
+        if now.descriptors > self.descriptors + 4:  # a guardian that it started itself, and not found, costs it three
             found.append(f"descriptors {self.descriptors} -> {now.descriptors}")
         if now.memory > 1.5 * self.memory + (32 << 20):
             found.append(f"memory {self.memory >> 20} -> {now.memory >> 20} MiB")
@@ -101,7 +101,7 @@ class History:
     def steer(self) -> None:
         run, text = self.some(), f"s{self.chance.randrange(10**9)}"
         with self.crew() as crew:
-            receipt = crew.send("steer", run, text, wait=self.chance.choice(["accepted", "delivered"]), timeout=2)
+            receipt = crew.send("steer", run, text, wait=self.chance.choice(["accepted", "delivered"]), timeout=0.3)
         if not receipt.settled or receipt.outcome == "done":
             self.accepted.setdefault(run, set()).add(text)
 
@@ -116,14 +116,18 @@ class History:
 
     def withdraw(self) -> None:
         with self.crew() as crew:
-            receipt = crew.send("steer", self.some(), "withdrawn", deadline=0.5)
-            crew.withdraw(receipt.id)
+            receipt = crew.send(
+                "steer", self.some(), f"w{self.chance.randrange(10**9)}", deadline=self.chance.choice([0.1, 5.0])
+            )
+            if not self.stopped:
+                crew.withdraw(receipt.id)
 
     def cancel(self) -> None:
         run = self.some()
         with self.crew() as crew:
             for _ in range(self.chance.choice([1, 1, 2])):
-                crew.cancel(run, mode=self.chance.choice(["now", "graceful"]), grace=GRACE, wait=self.chance.random() < 0.5)
+                wait = not self.stopped and self.chance.random() < 0.5  # who is stopped does not end before he goes on
+                crew.cancel(run, mode=self.chance.choice(["now", "graceful"]), grace=GRACE, wait=wait)
 
     def query(self) -> None:
         with self.crew() as crew:
@@ -202,8 +206,9 @@ class History:
         assert len(taken) == len(set(taken)), "a steer was applied twice"
         assert taken == [text for text, _ in messages if text in taken], "steers were applied out of order"
         for text, outcome in messages:
-            if outcome == "done" and text != "later":
-                assert text in taken, "a success receipt for what the worker never took"
+            if text != "later":
+                assert outcome != "done" or text in taken, "a success receipt for what the worker never took"
+                assert outcome in {"done", "unknown"} or text not in taken, f"{outcome}, and the worker took it"
         if status == "completed":
             before_stop = taken.index("stop") if "stop" in taken else len(taken)
             lost = self.accepted.get(run, set()) - set(taken)

@@ -192,6 +192,9 @@ class Controller(Actor):
                 self._order(hands.Confirm(task=task, epoch=epoch))
             case at.Say(order):
                 self._say(order)
+            case at.Deliver(message, connection):
+                if self._state.connected and self._state.connection == connection and self._state.cancel is None:
+                    self._say(message)
             case at.TellReceipt(caller, key):
                 receipt = self._receipts.pop(key, None)
                 self._respond(caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
@@ -214,8 +217,6 @@ class Controller(Actor):
                 assert_never(effect)
 
     def _say(self, order: rp.ToWorker) -> None:
-        if isinstance(order, rp.Deliver) and (not self._state.connected or self._state.cancel is not None):
-            return  # it waits for the next hello, or will be settled by the end
         if isinstance(order, rp.WorkerWelcome):
             order = msgspec.structs.replace(order, heartbeat_seconds=self._services.config.heartbeat_seconds)
         gateway = self._services.directory.parts.get(GATEWAY)

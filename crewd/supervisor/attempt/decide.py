@@ -47,6 +47,7 @@ from crewd.supervisor.attempt.model import (
     Confirm,
     Connected,
     Decision,
+    Deliver,
     Disconnected,
     Due,
     Effects,
@@ -89,6 +90,7 @@ __all__ = [
     "Confirm",
     "Connected",
     "Decision",
+    "Deliver",
     "Disconnected",
     "Due",
     "EndWorker",
@@ -228,7 +230,9 @@ def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
         events.append(ev.AttemptReady(capabilities=capabilities))
         if state.status is AttemptStatus.STARTING:
             state = replace(state, status=AttemptStatus.RUNNING)
-    state = replace(state, connected=True, capabilities=capabilities, spawned=True, start_by=None)
+    state = replace(
+        state, connected=True, connection=state.connection + 1, capabilities=capabilities, spawned=True, start_by=None
+    )
     unsupported = [mail.id for mail in state.mailbox.to_deliver() if mail.kind != "response" and mail.kind not in capabilities]
     box, refused = state.mailbox.settle(state.task, unsupported, Outcome.REFUSED, RefusalReason.NOT_SUPPORTED)
     state = replace(state, mailbox=box)
@@ -236,7 +240,7 @@ def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
     if state.cancel is not None:
         effects.append(Say(_cancel_order(state.cancel)))
     else:
-        effects += [Say(mail.deliver()) for mail in state.mailbox.to_deliver() if not mail.recalled]
+        effects += ms.deliver(state, *(mail for mail in state.mailbox.to_deliver() if not mail.recalled))
     effects += [Say(rp.Recall(id=mail.id, outcome=mail.recalled)) for mail in state.mailbox.mails if mail.recalled]
     if state.finishing and state.outcome is None:
         effects.append(Say(rp.StopGranted()))

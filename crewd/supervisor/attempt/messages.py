@@ -23,6 +23,7 @@ from crewd.supervisor.attempt.model import (
     Attempt,
     AttemptEffect,
     Decision,
+    Deliver,
     Effects,
     Next,
     Say,
@@ -83,7 +84,7 @@ def post(state: Attempt, send: Send) -> Next:
     state = replace(state, pending=(*state.pending, send.mail))
     if send.mail.kind == "response":
         state = replace(state, asks=tuple(replace(a, answer=send.mail.id) if a.id == send.mail.ask else a for a in state.asks))
-    effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id), Say(send.mail.deliver())]
+    effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id)]
     if send.mail.expires_at is not None:
         effects.append(AlarmAt(send.mail.expires_at))
     return state, Decision((accepted(send),), tuple(effects), admits=send, causation=send.mail.id)
@@ -103,14 +104,22 @@ def admitted(state: Attempt, key: str) -> Next:
     state = replace(state, pending=tuple(each for each in state.pending if each.id != key))
     if state.over:
         return state, too_late(state, mail)
-    return replace(state, mailbox=state.mailbox.add(mail)), NOTHING
+    return replace(state, mailbox=state.mailbox.add(mail)), Decision(effects=deliver(state, mail))
+
+
+def deliver(state: Attempt, *mails: Mail) -> Effects:
+    """Hand messages to the worker on the connection that it has; on the next one it gets what it has not confirmed again.
+
+    What is decided for one connection is not performed on another: a newer message would overtake an older one there.
+    """
+    return tuple(Deliver(mail.deliver(), state.connection) for mail in mails if state.connected and state.cancel is None)
 
 
 def handed(state: Attempt, mail: Mail) -> Next:
     """A durable message comes from the run, which held it until there was an attempt."""
     if state.mailbox.get(mail.id) is not None:
         return state, NOTHING
-    effects: list[AttemptEffect] = [Say(mail.deliver())]
+    effects = [*deliver(state, mail)]
     if mail.expires_at is not None:
         effects.append(AlarmAt(mail.expires_at))
     state = replace(state, mailbox=state.mailbox.add(mail))

@@ -34,6 +34,7 @@ class Attempt:
     reserved: bool = False
     spawned: bool = False
     connected: bool = False
+    connection: int = 0
     capabilities: tuple[str, ...] | None = None
     finishing: bool = False
     mailbox: Mailbox = field(default_factory=Mailbox)
@@ -227,6 +228,14 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
+class Deliver:
+    """Send a message to the worker if this is still its connection (they are counted)."""
+
+    message: rp.Deliver
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
 class Admit:
     """Feed `Admitted` back: the message's acceptance is durable."""
 
@@ -289,7 +298,7 @@ class ReserveDone:
 
 AttemptEffect = (
     SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
-    | ReserveDone | Admit | Again
+    | ReserveDone | Admit | Again | Deliver
 )  # fmt: skip
 
 

@@ -327,7 +327,7 @@ class Gateway(Actor):
 
     def _front(self, command: cm.Command) -> None:
         """To the run if it is live, else to the front. A cancel overtakes everything (R17)."""
-        lane = Lane.CONTROL if isinstance(command.request, rq.Cancel) else Lane.DATA
+        lane = command.lane
         living = self._services.directory.runs.get(command.run)
         if living is not None and living.offer(command, lane=lane):
             return

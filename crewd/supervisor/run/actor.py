@@ -85,7 +85,7 @@ class RunActor(Supervisor):
         """A command that came when the run was over: the front answers it."""
         front = self._services.directory.parts.get(FRONT)
         if front is not None and isinstance(message, cm.Command):
-            front.offer(message)
+            front.offer(message, lane=message.lane)
 
     def child_ended(self, ref: Ref[Any], reason: ExitReason) -> None:
         """A controller that crashed takes the run's actor with it: both begin again from the rows."""

@@ -317,9 +317,7 @@ class Stage:
                     self._feed(at.Reserved(self._clock.monotonic()))
                 case at.Admit(key):
                     self._feed(at.Admitted(key))
-                case at.Say(rp.Deliver()) if not self._state.connected:
-                    pass
-                case at.Say(order):
+                case at.Say(order) | at.Deliver(order):
                     self._session.hear(codec.to_worker.encode("", order))
                 case _:
                     pass  # processes, callers and the run are not on this stage

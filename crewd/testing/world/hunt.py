@@ -17,8 +17,8 @@ from crewd.testing.world.faults import FLAKY, NONE, Faults, Injected
 from crewd.testing.world.laws import LawBroken
 from crewd.testing.world.play import Move, Player, draw
 
-SHRINKS_MAX = 400
-"""Replays that the search for a shorter story may take."""
+SHRINK_SECONDS = 60.0
+"""For the search for a shorter story: a world that does not come to rest takes seconds to replay."""
 
 
 @dataclass(slots=True)
@@ -95,15 +95,14 @@ def try_out(seed: int, moves: Sequence[Move], faults: Faults, count: Count | Non
 
 def shrink(found: Found) -> Found:
     """The same law broken by fewer moves, if fewer suffice; without random faults, if they are not needed."""
-    tries = 0
-    best = found
+    clock, best = SystemClock(), found
+    until = clock.monotonic() + SHRINK_SECONDS
     if best.faults != NONE and (calm := _again(best, best.moves, NONE)):
         best = calm
     size = max(1, len(best.moves) // 2)
-    while size and tries < SHRINKS_MAX:
+    while size and clock.monotonic() < until:
         start, shorter = 0, False
-        while start < len(best.moves) and tries < SHRINKS_MAX:
-            tries += 1
+        while start < len(best.moves) and clock.monotonic() < until:
             candidate = _again(best, best.moves[:start] + best.moves[start + size :], best.faults)
             if candidate is None:
                 start += size

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from crewd.supervisor.gateway.wire import Sent, Side
 
-HIGH_WATER_MARK = 12
+HIGH_WATER_MARK = 30
 """Small, so that it is reached."""
 Frames = Sequence[bytes]
 

@@ -100,6 +100,11 @@ class Player:
         """A follow-up."""
         self._send("follow_up", run, step, text, wait, who, None)
 
+    def burst(self, run: int = 0, step: int = 0, count: int = 3, who: int = 0) -> None:
+        """Several steers, one right after the other."""
+        for _ in range(count):
+            self.steer(run, step, who=who)
+
     def expiring(self, run: int = 0, step: int = 0, seconds: float = 1.0, who: int = 0) -> None:
         """A steer with a deadline."""
         self._send("steer", run, step, "", "settled", who, seconds)
@@ -287,6 +292,7 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "again": (1, _draw_which("again")),
     "steer": (6, _draw_send("steer")),
     "follow_up": (3, _draw_send("follow_up")),
+    "burst": (3, lambda chance: Move("burst", {"run": chance.below(3), "step": chance.below(3), "count": 2 + chance.below(3)})),
     "expiring": (1, lambda chance: Move("expiring", {"run": chance.below(3), "seconds": _pick(chance, (0.01, 0.5, 5.0))})),
     "resend": (1, _draw_which("resend")),
     "respond": (2, _draw_which("respond")),

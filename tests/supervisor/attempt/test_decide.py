@@ -167,7 +167,19 @@ def test_a_deadline_asks_back_as_well_and_again_on_a_new_connection() -> None:
     hello = rp.WorkerHello(task=T, epoch=1, token="", pid=1, capabilities=("steer",))
     _, decision = at.decide(state, at.Connected(hello))
     assert recall in decision.effects
-    assert not any(isinstance(effect, at.Say) and isinstance(effect.order, rp.Deliver) for effect in decision.effects)
+    assert not any(isinstance(effect, at.Deliver) for effect in decision.effects)
+
+
+def test_a_message_that_becomes_durable_after_a_hello_does_not_overtake_those_before_it() -> None:
+    state, _ = at.decide(reserved(), send("m1"))
+    state, _ = at.decide(state, at.Admitted("m1"))
+    state, second = at.decide(state, send("m2"))
+    assert not any(isinstance(effect, at.Deliver) for effect in second.effects), "it would be sent before the welcome"
+    hello = rp.WorkerHello(task=T, epoch=1, token="", pid=1, capabilities=("steer",))
+    state, welcome = at.decide(state, at.Connected(hello))
+    assert [e.message.id for e in welcome.effects if isinstance(e, at.Deliver)] == ["m1"]
+    state, admitted = at.decide(state, at.Admitted("m2"))
+    assert admitted.effects == (at.Deliver(Mail("m2", "steer", 1, "text").deliver(), state.connection),)
 
 
 def test_who_waits_for_a_message_to_come_back_is_answered_by_the_end() -> None:

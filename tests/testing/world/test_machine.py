@@ -71,6 +71,10 @@ class Crews(RuleBasedStateMachine):
     def follow_up(self, run: int, step: int, wait: str, by: int) -> None:
         self.play("follow_up", run=run, step=step, wait=wait, who=by)
 
+    @rule(run=few, step=few, count=st.integers(2, 4), by=who)
+    def steer_several_times(self, run: int, step: int, count: int, by: int) -> None:
+        self.play("burst", run=run, step=step, count=count, who=by)
+
     @rule(run=few, seconds=st.sampled_from([0.01, 0.5, 5.0]))
     def steer_with_a_deadline(self, run: int, seconds: float) -> None:
         self.play("expiring", run=run, seconds=seconds)
