@@ -242,8 +242,9 @@ def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
     else:
         effects += ms.deliver(state, *(mail for mail in state.mailbox.to_deliver() if not mail.recalled))
     effects += [Say(rp.Recall(id=mail.id, outcome=mail.recalled)) for mail in state.mailbox.mails if mail.recalled]
-    if state.finishing and state.outcome is None:
-        effects.append(Say(rp.StopGranted()))
+    if state.outcome is None and state.reports:
+        # A proposal to stop may be durable and its answer lost. Who is told to go on asks again if it has nothing to do.
+        effects.append(Say(rp.StopGranted() if state.finishing else rp.StopDeferred()))
     return state, Decision((*events, *refused), tuple(effects))
 
 

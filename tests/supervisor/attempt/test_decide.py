@@ -116,6 +116,16 @@ def test_a_stop_is_deferred_while_something_waits_and_granted_once() -> None:
     assert kinds(decision) == ["MessageAccepted", "MessageSettled"]
 
 
+def test_a_worker_that_waits_for_the_permission_to_stop_hears_an_answer_on_its_next_connection() -> None:
+    proposed = at.Reported(rp.Report(number=1, body=rp.StopProposed()), 1.0)
+    hello = at.Connected(rp.WorkerHello(task=T, epoch=1, token="", pid=1, capabilities=("steer",)))
+    waits, _ = at.decide(running(), send("m1"))  # m1 becomes durable later, and the answer to the proposal is lost
+    waits, _ = at.decide(waits, proposed)
+    assert at.Say(rp.StopDeferred()) in at.decide(waits, hello)[1].effects
+    granted, _ = at.decide(running(), proposed)
+    assert at.Say(rp.StopGranted()) in at.decide(granted, hello)[1].effects
+
+
 def test_a_question_is_answered_by_one_message() -> None:
     asked = rp.Report(number=1, body=rp.Asked(id="q1", question="?"))
     state, _ = at.decide(running(), at.Reported(asked, 1.0))
