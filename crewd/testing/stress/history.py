@@ -7,7 +7,7 @@ on, and each wait inside one. Points are numbered from 1 over the whole history,
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from crewd.protocol.errors import UsageError
@@ -87,6 +87,13 @@ class History:
         words = [_text(control) for control in self.controls]
         words += ["silence" if answer is None else shlex.quote(f"answer:{answer}") for answer in self.answers]
         return " ".join(words)
+
+
+def default_answer(kind: str, choices: Sequence[str]) -> str:
+    """What a question gets when the history has no answer for it: `yes`, the first choice, or `ok`."""
+    if kind == "confirm":
+        return "yes"
+    return choices[0] if kind == "choice" and choices else "ok"
 
 
 def _text(control: Control) -> str:

@@ -23,7 +23,7 @@ from crewd.protocol.rows import AttemptRow
 from crewd.protocol.statuses import RUN_TERMINAL, AttemptStatus
 from crewd.testing.daemon import Daemon, wait_until
 from crewd.testing.stress.gate import gate_for
-from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer, after
+from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer, after, default_answer
 from crewd.testing.stress.target import OUTPUT_CHARS, Place, Target
 from crewd.testing.stress.trial import Act, End, Point, Sent, Trial
 
@@ -154,8 +154,7 @@ class _RealAct:
         for ask in self.crew.inbox():
             if ask.run == self.run.id and ask.id not in self.answered:
                 self.answered.add(ask.id)
-                default = {"confirm": "yes", "choice": ask.choices[0] if ask.choices else "ok"}.get(ask.kind, "ok")
-                answer = self.answers.popleft() if self.answers else default
+                answer = self.answers.popleft() if self.answers else default_answer(ask.kind, ask.choices)
                 if answer is not None:
                     self.crew.respond(ask.id, answer)
 

@@ -27,7 +27,7 @@ from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import fold
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.mailbox import Mail
-from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer
+from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer, default_answer
 from crewd.testing.stress.trial import Act, End, Point, Sent
 from crewd.testing.stress.where import from_worker, where
 from crewd.worker.call import run_call
@@ -287,8 +287,7 @@ class Stage:
         return True
 
     def _answer(self, asked: rp.Asked) -> None:
-        default = {"confirm": "yes", "choice": asked.choices[0] if asked.choices else "ok"}.get(asked.kind, "ok")
-        answer = self._answers.popleft() if self._answers else default
+        answer = self._answers.popleft() if self._answers else default_answer(asked.kind, asked.choices)
         self._answered += 1
         if answer is not None:
             self._mail(Mail(self._ids.next(MESSAGE), "response", 0, answer, asked.id))

@@ -10,39 +10,31 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from crewd.actors import Actor, ChildSpec, ExitKind, ExitReason, Lane
-from crewd.actors.exits import SHUTDOWN
+from crewd.actors import Actor, ExitKind, Lane
 from crewd.client.conversation import AGAIN_BEATS
 from crewd.clock import SeededChance
 from crewd.protocol import events as ev
 from crewd.protocol import hands
 from crewd.protocol import requests as rq
-from crewd.protocol.home import Home
-from crewd.protocol.ids import EVENT, MESSAGE, IdSource
+from crewd.protocol.ids import MESSAGE, IdSource
 from crewd.protocol.rows import AskRow, RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
-from crewd.store.actor import StoreActor
 from crewd.store.fold import Row
 from crewd.supervisor import commands as cm
-from crewd.supervisor.config import Config
-from crewd.supervisor.directory import GUARDIAN, Directory
 from crewd.supervisor.guardian.tree import Key
-from crewd.supervisor.services import Services
-from crewd.supervisor.tokens import Tokens
-from crewd.supervisor.tree import Ports, root
-from crewd.testing.scheduler import Scheduler, VirtualClock
+from crewd.testing.scheduler import VirtualClock
 from crewd.testing.world.client import SimClient
 from crewd.testing.world.disk import Disk
 from crewd.testing.world.faults import NONE, Faults, Injected
-from crewd.testing.world.guardian import House, SimGuardian, SimHands
+from crewd.testing.world.guardian import House, SimGuardian
+from crewd.testing.world.incarnation import Crewd
 from crewd.testing.world.laws import LawBroken, Laws
-from crewd.testing.world.network import Link, SimWire
+from crewd.testing.world.network import Link
 from crewd.testing.world.processes import Process, Processes
 from crewd.testing.world.worker import Plan, SimWorker, Witness
 
@@ -57,62 +49,6 @@ DELAY_SECONDS = 0.2
 BIRTH_SECONDS = 0.01
 FIRST = 0
 """The order that always takes the oldest: shrinking leads here."""
-
-
-class Crewd:
-    """One incarnation of the crewd process: its actors and its ends of the ports."""
-
-    def __init__(self, world: World, pid: int) -> None:
-        self.world = world
-        self.dead = False
-        self.calls_left: int | None = None
-        self.scheduler = WorldScheduler(world)
-        self.wire = SimWire(self.permitted, world.laws.sent)
-        self.hands = SimHands(self.permitted, world.house)
-        home = Home(Path("/simulated"))
-        self.services = Services(
-            world.clock, world.ids, Tokens(b"simulated" * 4), home, Config(heartbeat_seconds=30.0), Directory(), pid
-        )
-        ports = Ports(
-            self.wire, self.hands, lambda: world.disk.writer(world.ids.next(EVENT), self.permitted), world.disk.reader
-        )
-        self.stopped = False
-        system = self.scheduler.system
-        self.top = system.spawn(ChildSpec("root", lambda: root(self.services, ports, self._all_over)), None)
-        system.on_end(self.top, self._ended)
-
-    def permitted(self) -> bool:
-        """Whether this process still lives; each call to the outside world asks, and may be the last one."""
-        if self.calls_left is not None:
-            self.calls_left -= 1
-            if self.calls_left < 0:
-                self.dead = True
-        return not self.dead
-
-    def _all_over(self) -> None:
-        """As `program` does when no run is live after a stop was asked for."""
-        self.services.directory.part(GUARDIAN).tell(cm.ToGuardian(hands.Retire()), lane=Lane.CONTROL)
-        self.scheduler.system.stop(self.top, SHUTDOWN, 30.0)
-
-    def _ended(self, reason: ExitReason) -> None:
-        self.stopped = True
-        self.world.laws.hold("the tree never gives up", not reason.abnormal, f"the root ended: {reason}")
-
-
-class WorldScheduler(Scheduler):
-    """The world's dispatcher: the store's turns may be slow (an fsync)."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world.chance, world.clock)
-        self._world = world
-
-    def schedule(self, actor: Actor) -> None:
-        """See `Dispatcher`."""
-        if isinstance(actor, StoreActor) and self._world.strikes("slow_fsync"):
-            if actor not in self.ready:
-                self._world.later_call(0.05, lambda: super(WorldScheduler, self).schedule(actor))
-            return
-        super().schedule(actor)
 
 
 class World:

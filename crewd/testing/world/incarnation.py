@@ -1,0 +1,81 @@
+"""One incarnation of the simulated crewd process: the production tree with its ends of the simulated ports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crewd.actors import Actor, ChildSpec, ExitReason, Lane
+from crewd.actors.exits import SHUTDOWN
+from crewd.protocol import hands
+from crewd.protocol.home import Home
+from crewd.protocol.ids import EVENT
+from crewd.store.actor import StoreActor
+from crewd.supervisor import commands as cm
+from crewd.supervisor.config import Config
+from crewd.supervisor.directory import GUARDIAN, Directory
+from crewd.supervisor.services import Services
+from crewd.supervisor.tokens import Tokens
+from crewd.supervisor.tree import Ports, root
+from crewd.testing.scheduler import Scheduler
+from crewd.testing.world.guardian import SimHands
+from crewd.testing.world.network import SimWire
+
+if TYPE_CHECKING:
+    from crewd.testing.world.world import World
+
+
+class Crewd:
+    """One incarnation of the crewd process: its actors and its ends of the ports."""
+
+    def __init__(self, world: World, pid: int) -> None:
+        self.world = world
+        self.dead = False
+        self.calls_left: int | None = None
+        self.scheduler = WorldScheduler(world)
+        self.wire = SimWire(self.permitted, world.laws.sent)
+        self.hands = SimHands(self.permitted, world.house)
+        home = Home(Path("/simulated"))
+        self.services = Services(
+            world.clock, world.ids, Tokens(b"simulated" * 4), home, Config(heartbeat_seconds=30.0), Directory(), pid
+        )
+        ports = Ports(
+            self.wire, self.hands, lambda: world.disk.writer(world.ids.next(EVENT), self.permitted), world.disk.reader
+        )
+        self.stopped = False
+        system = self.scheduler.system
+        self.top = system.spawn(ChildSpec("root", lambda: root(self.services, ports, self._all_over)), None)
+        system.on_end(self.top, self._ended)
+
+    def permitted(self) -> bool:
+        """Whether this process still lives; each call to the outside world asks, and may be the last one."""
+        if self.calls_left is not None:
+            self.calls_left -= 1
+            if self.calls_left < 0:
+                self.dead = True
+        return not self.dead
+
+    def _all_over(self) -> None:
+        """As `program` does when no run is live after a stop was asked for."""
+        self.services.directory.part(GUARDIAN).tell(cm.ToGuardian(hands.Retire()), lane=Lane.CONTROL)
+        self.scheduler.system.stop(self.top, SHUTDOWN, 30.0)
+
+    def _ended(self, reason: ExitReason) -> None:
+        self.stopped = True
+        self.world.laws.hold("the tree never gives up", not reason.abnormal, f"the root ended: {reason}")
+
+
+class WorldScheduler(Scheduler):
+    """The world's dispatcher: the store's turns may be slow (an fsync)."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.chance, world.clock)
+        self._world = world
+
+    def schedule(self, actor: Actor) -> None:
+        """See `Dispatcher`."""
+        if isinstance(actor, StoreActor) and self._world.strikes("slow_fsync"):
+            if actor not in self.ready:
+                self._world.later_call(0.05, lambda: super(WorldScheduler, self).schedule(actor))
+            return
+        super().schedule(actor)
