@@ -55,7 +55,12 @@ def stress(
 
         flags = " --real" if given["real"] else ""
         search = Search(worker, attempt, given["without"], given["grace"], flags)
-        found = search.go(examples, seed) if text is None else search.replay(parse(text))
+        try:
+            found = search.go(examples, seed) if text is None else search.replay(parse(text))
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            _show(options, search.found)
+            sys.exit(130)
     _show(options, found)
     sys.exit(1 if found.breach else 0)
 
@@ -80,5 +85,8 @@ def _show(options: Options, found: Found) -> None:
     done = ", ".join(f"{number} {kind}" for kind, number in found.histories.items())
     verdict = "a law was broken" if found.breach else "every law held"
     say(f"{found.trials} trials of a worker with {points} points ({done}): {verdict}")
+    if found.reference.last.idle:
+        say("Undisturbed it came to no end and was cancelled: it waits for messages, or has more points than are counted.")
+        say("Whether files are whole, and whether it resumes to the same end, cannot be seen then.")
     if not points:
         say("It never looks at its channel: a cancel can only interrupt it. Give it a context, and safe points.")

@@ -6,6 +6,7 @@ on, and each wait inside one. Points are numbered from 1 over the whole history,
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class History:
 
     def __str__(self) -> str:
         words = [_text(control) for control in self.controls]
-        words += ["silence" if answer is None else shlex.quote(f"answer:{answer}") for answer in self.answers]
+        words += ["silence" if answer is None else shlex.quote(f"answer:{_escaped(answer)}") for answer in self.answers]
         return " ".join(words)
 
 
@@ -99,14 +100,23 @@ def default_answer(kind: str, choices: Sequence[str]) -> str:
 def _text(control: Control) -> str:
     match control:
         case Steer(at, text):
-            return shlex.quote(f"steer@{at}:{text}")
+            return shlex.quote(f"steer@{at}:{_escaped(text)}")
         case FollowUp(at, text):
-            return shlex.quote(f"follow-up@{at}:{text}")
+            return shlex.quote(f"follow-up@{at}:{_escaped(text)}")
         case Cancel(at, grace_seconds, reason):
             grace = "" if grace_seconds == GRACE_SECONDS else f"/{grace_seconds:g}"
             return f"cancel@{at}{grace}" + ("" if reason == CancelReason.CALLER_CANCELLED else f":{reason}")
         case Crash(at):
             return f"crash@{at}"
+
+
+def _escaped(text: str) -> str:
+    """For a command line: control characters as backslash and hex."""
+    return "".join(f"\\x{ord(c):02x}" if ord(c) < 32 or c in "\x7f\\" else c for c in text)
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\x([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), text)
 
 
 def parse(text: str) -> History:
@@ -124,7 +134,7 @@ def parse(text: str) -> History:
         if word == "silence":
             answers.append(None)
         elif word.startswith("answer:"):
-            answers.append(word.removeprefix("answer:"))
+            answers.append(_unescaped(word.removeprefix("answer:")))
         else:
             controls.append(_control(word))
     return History(tuple(controls), tuple(answers))
@@ -140,9 +150,9 @@ def _control(word: str) -> Control:
         raise UsageError(f"{word!r} has no point", hint="for example cancel@3: at the third point") from None
     match verb:
         case "steer":
-            return Steer(at, text)
+            return Steer(at, _unescaped(text))
         case "follow-up":
-            return FollowUp(at, text)
+            return FollowUp(at, _unescaped(text))
         case "cancel":
             return Cancel(at, seconds, text if colon else CancelReason.CALLER_CANCELLED)
         case "crash":

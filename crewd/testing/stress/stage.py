@@ -2,11 +2,14 @@
 
 Production code on both sides: the worker's `Context`, `Desk` and `Session`, the protocol's bytes, and crewd's own
 `attempt.decide` and `fold`. Simulated are the wire (a function call), the disk (every commit succeeds at once) and waiting:
-what the SDK would wait for passes in no time. Therefore the same history finds the worker at the same line every time.
+what the SDK would wait for passes in no time, unless a child process or a thread of the worker is at work meanwhile.
+Therefore the same history finds a worker that does not look at the real time at the same line every time.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -65,6 +68,14 @@ class StageClock:
         return self._clock.wall() + self.skipped
 
 
+def _has_children() -> bool:
+    """Whether a child process of this one is at work (one that has ended and was not waited for is not)."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
+
+
 class StagedToken(CancellationToken):
     """A token on which nobody waits; a look at it from the worker's own code is a point."""
 
@@ -72,6 +83,7 @@ class StagedToken(CancellationToken):
         super().__init__(clock)
         self._stage_clock = clock
         self.on_point: Callable[[str], None] = lambda _call: None
+        self.threads, self.tasks = threading.active_count(), 2  # the worker's own task, and the one that cancels it
 
     @property
     def cancelled(self) -> bool:
@@ -90,17 +102,21 @@ class StagedToken(CancellationToken):
         """See `CancellationToken`."""
         if from_worker():
             self.on_point("token.wait")
-        self._pass(seconds)
-        super().check()
+        super().wait(self._pass(seconds))
 
     async def wait_async(self, seconds: float) -> None:
         """See `CancellationToken`."""
-        self._pass(seconds)
-        await super().wait_async(0.0)
+        busy = len(asyncio.all_tasks()) > self.tasks
+        await super().wait_async(seconds if busy else self._pass(seconds))
 
-    def _pass(self, seconds: float) -> None:
-        if not self._fired.is_set():
-            self._stage_clock.skipped += max(0.0, seconds)
+    def _pass(self, seconds: float) -> float:
+        """How much of a wait must be waited for: all of it while a child process or a thread of the worker is at work."""
+        if self._fired.is_set():
+            return 0.0
+        if _has_children() or threading.active_count() > self.threads:
+            return seconds
+        self._stage_clock.skipped += max(0.0, seconds)
+        return 0.0
 
 
 class StagedDesk(Desk):

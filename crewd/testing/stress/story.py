@@ -26,8 +26,12 @@ def tell(name: str, args: dict[str, object], history: History, trial: Trial, bre
     command = ["crew", "stress", name]
     for key, value in args.items():
         command += ["--arg", f"{key}={msgspec.json.encode(value).decode()}"]
-    command += ["--history", str(history)]
-    return "\n".join([*lines, "", f"  again: {shlex.join(command)}{flags}"])
+    return "\n".join([*lines, "", f"  again: {shlex.join(command)} --history {_quoted(str(history))}{flags}"])
+
+
+def _quoted(text: str) -> str:
+    """For a shell, in the quotes that are easier to read: a history's own are single ones."""
+    return shlex.quote(text) if any(c in text for c in '"$`\\!') or " " not in text else f'"{text}"'
 
 
 def _acts(history: History, trial: Trial) -> list[str]:
