@@ -19,7 +19,7 @@ from pathlib import Path
 import crewd
 
 PACKAGE = Path(crewd.__file__).parent
-SCENARIOS = 1_500
+SCENARIOS = 4_000
 AT_ONCE = 2
 
 
@@ -308,10 +308,10 @@ def main(wanted: list[str]) -> int:
     """All mutants, or those whose names contain one of these words; 0 if none lives."""
     mutants = [mutant for mutant in MUTANTS if not wanted or any(word in mutant.name for word in wanted)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        results = list(zip(mutants, pool.map(run, mutants), strict=True))
-    for mutant, (words, caught, seconds) in results:
-        print(f"{'caught' if caught else 'LIVES ':<7} {seconds:5.1f} s  {mutant.name:<48} {words}")
-    dead = sum(caught for _, (_, caught, _) in results)
+        dead = 0
+        for mutant, (words, caught, seconds) in zip(mutants, pool.map(run, mutants), strict=True):
+            print(f"{'caught' if caught else 'LIVES ':<7} {seconds:5.1f} s  {mutant.name:<48} {words}", flush=True)
+            dead += caught
     print(f"{dead} of {len(mutants)} mutants caught")
     return 0 if dead == len(mutants) else 1
 

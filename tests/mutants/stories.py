@@ -32,7 +32,7 @@ for _ in range(3):
     first = found.seed + 1
 if best is not None:
     moves = [[move.verb, dict(move.given)] for move in best.moves]
-    print(json.dumps({"law": best.broken.law, "seed": best.seed, "flaky": best.faults != NONE, "moves": moves}))
+    print(json.dumps({"law": best.broken.law, "seed": best.seed, "faults": best.day, "moves": moves}))
 """
 
 

@@ -47,6 +47,13 @@ FLAKY = Faults(
     guardian_crash=0.0005, clock_jump=0.0005, early_timer=0.02, disk_full=0.002, disk_error=0.002, slow_fsync=0.1, cut=0.2,
 )  # fmt: skip
 """A bad day: everything happens, and most of the work gets done."""
+HARSH = Faults(
+    lose=0.03, duplicate=0.05, delay=0.2, stall=0.01, worker_crash=0.005, crewd_crash=0.003, crewd_crash_inside=0.003,
+    guardian_crash=0.003, clock_jump=0.002, early_timer=0.1, disk_full=0.02, disk_error=0.01, slow_fsync=0.3, cut=0.4,
+)  # fmt: skip
+"""A terrible one: hardly anything works at once."""
+DAYS = {"none": NONE, "flaky": FLAKY, "harsh": HARSH}
+"""By name."""
 
 
 class Injected(Counter[str]):

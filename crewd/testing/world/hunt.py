@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import click
 
 from crewd.clock import SystemClock
-from crewd.testing.world.faults import FLAKY, NONE, Faults, Injected
+from crewd.testing.world.faults import DAYS, FLAKY, HARSH, NONE, Faults, Injected
 from crewd.testing.world.laws import LawBroken
 from crewd.testing.world.play import Move, Player, draw
 
@@ -69,10 +69,15 @@ class Found:
     moves: tuple[Move, ...]
     broken: LawBroken
 
+    @property
+    def day(self) -> str:
+        """The name of its faults."""
+        return next(name for name, faults in DAYS.items() if faults == self.faults)
+
     def lines(self) -> list[str]:
         """The story, for people."""
         return [
-            f"seed {self.seed}, {'with' if self.faults != NONE else 'without'} random faults:",
+            f"seed {self.seed}, random faults: {self.day}",
             *map(str, self.moves),
             str(self.broken),
         ]
@@ -121,13 +126,13 @@ def _again(found: Found, moves: tuple[Move, ...], faults: Faults) -> Found | Non
 def hunt(seed: int, go_on: Callable[[int], bool], count: Count | None = None) -> Found | None:
     """Play drawn histories while `go_on(number)`; the first that breaks a law.
 
-    Of four, two have random faults as well, one only the bad luck that was drawn, and one is calm.
+    Of four, one has only the bad luck that was drawn, one has some random faults as well, one is calm, one has many.
     """
     clock = SystemClock()
     count = count or Count()
     begun, number = clock.monotonic(), 0
     while go_on(number):
-        faults = FLAKY if number % 2 else NONE
+        faults = (NONE, FLAKY, NONE, HARSH)[number % 4]
         moves = draw(seed + number, calm=number % 4 == 2)
         broken = try_out(seed + number, moves, faults, count)
         count.seconds = clock.monotonic() - begun

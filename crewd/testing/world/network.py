@@ -13,7 +13,7 @@ from typing import Protocol
 
 from crewd.supervisor.gateway.wire import Sent, Side
 
-HIGH_WATER_MARK = 30
+HIGH_WATER_MARK = 12
 """Small, so that it is reached."""
 Frames = Sequence[bytes]
 
@@ -37,7 +37,7 @@ class Peer(Protocol):
 class Link:
     """One peer's connection. `up` while it stands; nothing moves to crewd before `held_until`, to the peer `stalled_until`."""
 
-    __slots__ = ("held_until", "identity", "peer", "side", "stalled_until", "to_crewd", "to_peer", "up", "wanted")
+    __slots__ = ("held_until", "identity", "overflowed", "peer", "side", "stalled_until", "to_crewd", "to_peer", "up", "wanted")
 
     def __init__(self, side: Side, identity: bytes, peer: Peer) -> None:
         self.side = side
@@ -47,6 +47,7 @@ class Link:
         self.wanted = True
         self.to_crewd: deque[list[bytes]] = deque()
         self.to_peer: deque[list[bytes]] = deque()
+        self.overflowed = False
         self.held_until = 0.0
         self.stalled_until = 0.0
 
@@ -100,6 +101,7 @@ class SimWire:
         if link is None or not link.up:
             return Sent.GONE
         if len(link.to_peer) >= HIGH_WATER_MARK:
+            link.overflowed = True
             return Sent.BUSY
         body = list(frames[1:])
         self._sending(side, frames[0], body)

@@ -45,6 +45,7 @@ SHAPES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "fan": (("a", ()), ("b", ()), ("c", ("a", "b"))),
 }
 CLIENTS = ("ann", "ben")
+AWAY_MOVES = 2
 TURNING_POINTS = (
     "run.created", "run.cancel_requested", "run.ended", "task.ended", "attempt.reserved", "attempt.starting", "attempt.started",
     "attempt.ready", "attempt.finishing", "attempt.outcome", "attempt.cancel_requested", "attempt.ended", "message.accepted",
@@ -72,10 +73,13 @@ class Player:
         self.clients = [self.world.client(name) for name in CLIENTS]
         self.runs: list[tuple[str, tuple[str, ...]]] = []
         self.messages: list[str] = []
-        self.stopping = False
+        self._met_dead = 0
 
     def play(self, move: Move) -> None:
-        """Carry it out."""
+        """Carry it out. A crewd that is dead is started when two moves have met it so."""
+        self._met_dead = 0 if self.world.crewd is not None else self._met_dead + 1
+        if self._met_dead > AWAY_MOVES:
+            self.world.start_crewd()
         getattr(self, move.verb)(**move.given)
 
     def start(self, shape: str, plans: Sequence[str], who: int = 0, limit: int = 0) -> None:

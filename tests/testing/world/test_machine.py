@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from crewd.protocol.receipts import Level
-from crewd.testing.world.faults import FLAKY, NONE, Faults
+from crewd.testing.world.faults import FLAKY, HARSH, NONE, Faults
 from crewd.testing.world.hunt import Count
 from crewd.testing.world.play import PLANS, SHAPES, TURNING_POINTS, Move, Player
 
@@ -44,7 +44,10 @@ class Crews(RuleBasedStateMachine):
         self.moves = 0
 
     @initialize(
-        order=st.integers(0, 2**32), faults=st.sampled_from([NONE, FLAKY]), shape=st.sampled_from(sorted(SHAPES)), first=plans
+        order=st.integers(0, 2**32),
+        faults=st.sampled_from([NONE, FLAKY, HARSH]),
+        shape=st.sampled_from(sorted(SHAPES)),
+        first=plans,
     )
     def begin(self, order: int, faults: Faults, shape: str, first: tuple[str, ...]) -> None:
         note(f"order {order}, {'some' if faults != NONE else 'no'} random faults")

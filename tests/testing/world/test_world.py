@@ -16,6 +16,7 @@ from crewd.protocol import requests as rq
 from crewd.protocol.rows import MessageRow, RunRow
 from crewd.protocol.statuses import RunStatus
 from crewd.testing.world import FLAKY, NONE, Faults, LawBroken, Plan, World
+from crewd.testing.world.faults import DAYS
 from crewd.testing.world.hunt import Found, shrink, try_out
 from crewd.testing.world.play import Move, draw, play
 
@@ -113,7 +114,7 @@ STORIES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "stories.jso
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story["wrong"].replace(" ", "_"))
 def test_what_was_found_once_stays_found(story: dict[str, Any]) -> None:
     moves = [Move(verb, given) for verb, given in story["moves"]]
-    play(story["seed"], moves, FLAKY if story["flaky"] else NONE)
+    play(story["seed"], moves, DAYS[story["faults"]])
 
 
 def test_a_message_that_waits_for_its_run_reaches_the_worker_after_every_part_was_killed() -> None:
