@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crewd.supervisor.poller import ZmqPoller
 
 HIGH_WATER_MARK = 1_000
-"""Messages queued per peer and direction."""
+"""Messages queued per peer and direction. More than a mailbox holds: all of it is sent at once after a worker's hello."""
 HANDSHAKE_MS = 5_000
 HEARTBEAT_MS = 5_000
 HEARTBEAT_TIMEOUT_MS = 15_000

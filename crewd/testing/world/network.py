@@ -13,8 +13,8 @@ from typing import Protocol
 
 from crewd.supervisor.gateway.wire import Sent, Side
 
-HIGH_WATER_MARK = 12
-"""Small, so that it is reached."""
+HIGH_WATER_MARKS = {Side.CLIENTS: 12, Side.WORKERS: 64}
+"""Small, so that they are reached. A worker's holds all that may be in its mailbox here, as the real one does."""
 Frames = Sequence[bytes]
 
 
@@ -53,7 +53,7 @@ class Link:
 
     def send(self, frames: Frames) -> bool:
         """From the peer; False if there is no connection (IMMEDIATE) or its queue is full."""
-        if not self.up or len(self.to_crewd) >= HIGH_WATER_MARK:
+        if not self.up or len(self.to_crewd) >= HIGH_WATER_MARKS[self.side]:
             return False
         self.to_crewd.append(list(frames))
         return True
@@ -100,7 +100,7 @@ class SimWire:
         link = self.links.get((side, frames[0]))
         if link is None or not link.up:
             return Sent.GONE
-        if len(link.to_peer) >= HIGH_WATER_MARK:
+        if len(link.to_peer) >= HIGH_WATER_MARKS[side]:
             link.overflowed = True
             return Sent.BUSY
         body = list(frames[1:])

@@ -134,6 +134,14 @@ def test_the_worlds_code_is_the_daemons_own() -> None:
         assert name in source
 
 
+def test_a_whole_mailbox_fits_into_the_queue_of_a_worker() -> None:
+    """Else a worker would be forgotten as too slow after every hello, for ever: the world found it with a small queue."""
+    from crewd.protocol.limits import MAILBOX_MAX
+    from crewd.supervisor.gateway.wire import HIGH_WATER_MARK
+
+    assert HIGH_WATER_MARK > 3 * MAILBOX_MAX  # the messages, what is recalled of them, and their acks
+
+
 def test_every_law_stands_in_the_docs() -> None:
     from crewd.testing.world.hunt import Count, hunt
 
