@@ -237,31 +237,11 @@ MUTANTS = (
         found=True,
     ),
     Mutant(
-        "a lost answer to a proposal to stop is not given again",
-        "supervisor/attempt/decide.py",
-        "        effects.append(Say(rp.StopGranted() if state.finishing else rp.StopDeferred()))\n",
-        "        effects += [Say(rp.StopGranted())] if state.finishing else []\n",
-        found=True,
-    ),
-    Mutant(
-        "a message overtakes an older one at a hello",
-        "supervisor/attempt/controller.py",
-        "                if self._state.connected and self._state.connection == connection and self._state.cancel is None:\n",
-        "                if self._state.connected and self._state.cancel is None:\n",
-    ),
-    Mutant(
         "a message is delivered before it is admitted",
         "supervisor/attempt/messages.py",
         "    effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id)]\n",
         "    effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id)]\n"
         "    effects.append(Say(send.mail.deliver()))\n",
-        found=True,
-    ),
-    Mutant(
-        "a cancel that is handed on waits behind other work",
-        "supervisor/run/actor.py",
-        "            front.offer(message, lane=message.lane)\n",
-        "            front.offer(message)\n",
         found=True,
     ),
     Mutant(

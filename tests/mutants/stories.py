@@ -19,10 +19,12 @@ FILE = Path(__file__).parent.parent / "testing" / "world" / "stories.json"
 SEARCH = """
 import json, sys
 from crewd.testing.world.faults import NONE
+from crewd.testing.world import hunt as hunting
 from crewd.testing.world.hunt import hunt, shrink
+hunting.SHRINK_SECONDS = 15.0
 best = None
 first = 0
-for _ in range(3):
+for _ in range(2):
     found = hunt(first, lambda number: number < 6000)
     if found is None:
         break
