@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from crewd.actors import Actor, Lane, Timer
+from crewd.clock import SystemClock
 from crewd.protocol import hands
 from crewd.protocol.errors import PeerError
 from crewd.protocol.events import Draft, GuardianLost
@@ -148,11 +149,11 @@ class UnixHands:
             self._socket.close()
             self._socket = None
 
-    def join(self, seconds: float) -> None:
+    def retire(self, seconds: float) -> None:
         """Wait for a guardian that was told to retire; one that could not be reached before is told now."""
-        for _ in range(int(seconds / RETRY_SECONDS)):
-            if self._process is None or self._process.exitcode is not None:
-                return
+        clock = SystemClock()
+        deadline = clock.monotonic() + seconds
+        while self._process is not None and self._process.exitcode is None and clock.monotonic() < deadline:
             self._poller.poll(RETRY_SECONDS)  # not `Process.join`: the guardian closes what that would wait for
             if not self._reached and self.connect(lambda: None):
                 orders: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)

@@ -134,8 +134,11 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         lambda: ReadOnly(home.database),
     )
 
+    retired: list[bool] = []
+
     def stopped() -> None:
         logger.info("no run is live: the guardian retires")
+        retired.append(True)
         services.directory.part(GUARDIAN).tell(cm.ToGuardian(Retire()), lane=Lane.CONTROL)
         system.stop(top, SHUTDOWN, STOP_SECONDS)
 
@@ -181,7 +184,8 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         logger.critical("the tree gave up: {}; workers are left to the guardian, start crewd again", failed[0])  # noqa: PLE1205 (loguru's format)
         logger.complete()
         os._exit(EX_SOFTWARE)  # threads of stuck actors must not hold up the end
-    port.join(RETIRE_SECONDS)
+    if retired:
+        port.retire(RETIRE_SECONDS)
     poller.close()
     logger.info("crewd has stopped")
     logger.complete()

@@ -29,6 +29,7 @@ SLACK_SECONDS = 1.0
 SETTLE_SECONDS = 0.5
 """What was told to end may take so long to be gone."""
 _HEAD = struct.Struct("!cI")
+_GRACE = struct.Struct("!d")
 
 
 class Line:
@@ -37,9 +38,9 @@ class Line:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def told(self, grace_seconds: float) -> None:
-        """From now on the grace runs."""
-        self._write(b"c", struct.pack("!d", grace_seconds))
+    def told(self, grace_seconds: float, record: bytes) -> None:
+        """From now on the grace runs; `record` is what is known if nothing more is heard."""
+        self._write(b"c", _GRACE.pack(grace_seconds) + record)
 
     def leave(self, record: bytes) -> NoReturn:
         """Say the last word and be killed, as a process is that crashes: no handler runs, nothing is flushed."""
@@ -54,8 +55,9 @@ class Line:
 
 
 def apart(work: Callable[[Line], bytes], folder: Path, temporary: Path, marker: str, patience: float) -> bytes | None:
-    """What `work` returns (or leaves) in a child that runs in `folder`; None if it had to be killed, b"" if it vanished.
+    """What `work` returns (or leaves) in a child that runs in `folder`; b"" if it vanished.
 
+    If it had to be killed: what it recorded when it was told to stop, None if it never was.
     `patience`: seconds that it gets; less when its cancel fires, its grace then. Its output goes to `folder/../output`.
     """
     reading, writing = os.pipe()
@@ -100,12 +102,12 @@ def settle_in(folder: Path, temporary: Path, marker: str) -> None:
 
 
 def _listen(reading: int, patience: float) -> bytes | None:
-    clock, buffer = SystemClock(), b""
+    clock, buffer, record = SystemClock(), b"", None
     deadline = clock.monotonic() + patience
     while True:
         left = deadline - clock.monotonic()
         if left <= 0 or not select.select([reading], [], [], left)[0]:
-            return None
+            return record
         chunk = os.read(reading, 1 << 16)
         if not chunk:
             return b""
@@ -117,7 +119,8 @@ def _listen(reading: int, patience: float) -> bytes | None:
             data, buffer = buffer[_HEAD.size : _HEAD.size + size], buffer[_HEAD.size + size :]
             if kind == b"r":
                 return data
-            deadline = clock.monotonic() + struct.unpack("!d", data)[0] + SLACK_SECONDS
+            deadline = clock.monotonic() + _GRACE.unpack_from(data)[0] + SLACK_SECONDS
+            record = data[_GRACE.size :]
 
 
 def processes_left(before: set[int], marker: str) -> list[psutil.Process]:

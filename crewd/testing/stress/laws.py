@@ -52,7 +52,7 @@ def _result(case: Case) -> Iterator[str]:
             yield f"it failed: {last.error or last.reason}"
     elif last.end == "vanished":
         yield "its process ended without a word"
-    elif last.end == "stuck" and not case.history.cancels and not last.idle:
+    elif last.end == "stuck" and not last.cancelled_at:
         yield "it was still running when patience was over"
 
 
@@ -60,7 +60,7 @@ def _grace(case: Case) -> Iterator[str]:
     last = case.trial.last
     if last.points_after > POINTS_AFTER_MAX:
         yield f"it went on after its cancel: {last.points_after} more points, then it was killed"
-    elif last.end == "stuck" and case.history.cancels:
+    elif last.end == "stuck" and last.cancelled_at:
         yield "it did not stop within its grace and was killed"
     elif last.cancelled_at and not last.idle and last.stop_seconds > last.grace_seconds + SLACK_SECONDS:
         yield f"it took {last.stop_seconds:.1f} s to stop and had {last.grace_seconds:g} s"

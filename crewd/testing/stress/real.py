@@ -90,7 +90,15 @@ class _RealAct:
             "before": self.before, "attempt": str(directory), "temporary": str(temporary),
         }  # fmt: skip
         self.run: RunHandle = self.crew.call(gate_for(self.target.function()), given, cwd=str(self.place.work))
-        deadline = self.clock.monotonic() + self.target.patience
+        try:
+            self._steps(stops, self.clock.monotonic() + self.target.patience)
+        except BaseException:  # somebody interrupts the test: nothing may write on into its folder
+            with contextlib.suppress(CrewdError):
+                self.crew.cancel(self.run.id, mode="now")
+            raise
+        return self._act()
+
+    def _steps(self, stops: list[int], deadline: float) -> None:
         for stop in stops:
             self._wait(lambda stop=stop: (self.gate / f"point-{stop}").exists(), deadline)  # type: ignore[misc]
             if self._over() or self.stuck:
@@ -101,7 +109,6 @@ class _RealAct:
             if self.cancelled_at != stop:  # else its token opens the gate: it goes no further before it is told
                 (self.gate / f"go-{stop}").touch()
         self._finish(deadline)
-        return self._act()
 
     def _control(self, at: int) -> None:
         for control in self.history.controls:
@@ -139,9 +146,9 @@ class _RealAct:
         size, since = -1, self.clock.monotonic()
         while not condition() and not self._over():
             self._answer()
-            now, points = self.clock.monotonic(), len(self._points())
-            if points != size:
-                size, since = points, now
+            now, grown = self.clock.monotonic(), self._grown()
+            if grown != size:
+                size, since = grown, now
             if now > deadline:
                 self.stuck = True
                 self.crew.cancel(self.run.id, mode="now")
@@ -165,9 +172,14 @@ class _RealAct:
         logs = [self.crew.log(task, stream="stdout").data, self.crew.log(task, stream="stderr").data]
         self.output = b"".join(logs).decode(errors="replace")[-OUTPUT_CHARS:]
 
+    def _grown(self) -> int:
+        path = self.gate / "points"
+        return path.stat().st_size if path.exists() else 0
+
     def _points(self) -> list[list[Any]]:
         path = self.gate / "points"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # a kill may have torn the last line
+        return [json.loads(line) for line in whole.splitlines()]
 
     def _act(self) -> Act:
         attempt, lines = self._attempt(), self._points()

@@ -148,7 +148,10 @@ class StagedDesk(Desk):
 
 
 class Stage:
-    """See the module's text. Use `run` once. `on_cancel` is told the grace when the token fires; `crash` ends the process."""
+    """See the module's text. Use `run` once. `on_cancel` is told the grace, and what was until then, when the token fires.
+
+    `crash` ends the process.
+    """
 
     def __init__(
         self,
@@ -157,7 +160,7 @@ class Stage:
         points_before: int = 0,
         answers_before: int = 0,
         *,
-        on_cancel: Callable[[float], None] = lambda _grace: None,
+        on_cancel: Callable[[float, Act], None] = lambda _grace, _act: None,
         crash: Callable[[Act], None],
     ) -> None:
         self._bootstrap = bootstrap
@@ -319,7 +322,7 @@ class Stage:
     def _cancel(self, number: int, grace_seconds: float, reason: str) -> None:
         self._cancelled_at, self._grace = number, grace_seconds
         self._fired = self._clock.monotonic()
-        self._on_cancel(grace_seconds)
+        self._on_cancel(grace_seconds, self._act("stuck"))  # the last that is heard of a worker that does not stop
         self._feed(at.Cancel(CancelInfo(reason=reason, grace_seconds=grace_seconds)))
 
     def _feed(self, event: at.AttemptEvent) -> None:

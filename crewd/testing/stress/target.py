@@ -189,7 +189,10 @@ def _act(
         def crash(act: Act) -> None:
             line.leave(msgspec.msgpack.encode(act))
 
-        stage = Stage(bootstrap, history, points, answers, on_cancel=line.told, crash=crash)
+        def told(grace_seconds: float, act: Act) -> None:
+            line.told(grace_seconds, msgspec.msgpack.encode(act))
+
+        stage = Stage(bootstrap, history, points, answers, on_cancel=told, crash=crash)
         return msgspec.msgpack.encode(stage.run(function))
 
     if here:

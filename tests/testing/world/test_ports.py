@@ -287,7 +287,7 @@ def real_hands(folder: Path) -> Iterator[HandsWorld]:
         yield HandsWorld(port, lambda: poller.poll(0.01), home.root)
     finally:
         port.close()
-        port.join(20)
+        port.retire(20)
         poller.close()
 
 
