@@ -32,6 +32,10 @@ class Chance(Protocol):
         """`count` bytes that nobody can guess."""
         ...
 
+    def between(self, low: float, high: float) -> float:
+        """A number from `low` to `high`."""
+        ...
+
 
 class SystemClock:
     """The machine's own clocks."""
@@ -55,6 +59,10 @@ class SystemChance:
     def bytes(self, count: int) -> bytes:
         """See `Chance`."""
         return os.urandom(count)
+
+    def between(self, low: float, high: float) -> float:
+        """See `Chance`."""
+        return random.uniform(low, high)  # noqa: S311 (for waits, not for secrets)
 
 
 class SeededChance:

@@ -24,6 +24,7 @@ from crewd.protocol.events import Event, RunEnded
 from crewd.protocol.home import Home
 from crewd.protocol.ids import MESSAGE, IdSource
 from crewd.protocol.limits import FRAME_BYTES_MAX
+from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.rows import AskRow, MessageRow, Progress, RunRow
 from crewd.protocol.workflow import Workflow
@@ -115,26 +116,41 @@ class Crew:
             self._talk.forget(key)
 
     async def run(
-        self, workflow: Workflow | str, goal: str = "", *, cwd: str | None = None, name: str = "", request_id: str = ""
-    ) -> RunHandle:
+        self, workflow: Workflow | str, goal: str = "", *, cwd: str | None = None, name: str = "", request_id: str = "",
+        keep: bool = False,
+    ) -> RunHandle:  # fmt: skip
         """See `crewd.Crew.run`."""
         chosen = await asyncio.to_thread(shapes.load_workflow, workflow) if isinstance(workflow, str) else workflow
-        request = shapes.start_request(chosen, goal, cwd, name, request_id, self._ids)
+        request = shapes.start_request(chosen, goal, cwd, name, request_id, self._ids, self.home, keep=keep)
         return RunHandle(self, shapes.expect(await self.request(request), rq.RunReply).run)
 
     async def call(
         self, target: str, args: Mapping[str, object] | None = None, *, cwd: str | None = None, name: str = "",
-        request_id: str = "", start: str = "fork",
+        request_id: str = "", start: str = "fork", keep: bool = False, limits: Limits | None = None,
+        retry: Retry | None = None, restart: Restarts | RestartPolicy | None = None,
     ) -> RunHandle:  # fmt: skip
         """See `crewd.Crew.call`."""
-        return await self.run(shapes.call_workflow(target, args, start=start), cwd=cwd, name=name, request_id=request_id)
+        workflow = shapes.policed(shapes.call_workflow(target, args, start=start), limits, retry, restart)
+        return await self.run(workflow, cwd=cwd, name=name, request_id=request_id, keep=keep)
 
     async def exec(
         self, argv: Sequence[str], *, stdin: str = "none", env: Mapping[str, str] | None = None, cwd: str | None = None,
-        name: str = "", request_id: str = "",
+        name: str = "", request_id: str = "", keep: bool = False, limits: Limits | None = None, retry: Retry | None = None,
+        restart: Restarts | RestartPolicy | None = None,
     ) -> RunHandle:  # fmt: skip
         """See `crewd.Crew.exec`."""
-        return await self.run(shapes.exec_workflow(argv, stdin=stdin, env=env), cwd=cwd, name=name, request_id=request_id)
+        workflow = shapes.policed(shapes.exec_workflow(argv, stdin=stdin, env=env), limits, retry, restart)
+        return await self.run(workflow, cwd=cwd, name=name, request_id=request_id, keep=keep)
+
+    async def retry(self, target: str, *, intent: str = "") -> RunHandle:
+        """See `crewd.Crew.retry`."""
+        reply = await self.request(rq.Reopen(target=target, kind="retry", intent=intent))
+        return RunHandle(self, shapes.expect(reply, rq.RunReply).run)
+
+    async def resume(self, target: str, *, intent: str = "") -> RunHandle:
+        """See `crewd.Crew.resume`."""
+        reply = await self.request(rq.Reopen(target=target, kind="resume", intent=intent))
+        return RunHandle(self, shapes.expect(reply, rq.RunReply).run)
 
     async def get(self, selector: str) -> RunHandle:
         """See `crewd.Crew.get`."""

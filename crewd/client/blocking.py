@@ -19,9 +19,10 @@ from crewd.protocol.errors import DeadlineExceeded, UsageError
 from crewd.protocol.events import Event, RunEnded
 from crewd.protocol.home import Home
 from crewd.protocol.ids import MESSAGE, IdSource
-from crewd.protocol.limits import FRAME_BYTES_MAX
+from crewd.protocol.limits import FRAME_BYTES_MAX, GRACE_SECONDS_SHORT
+from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.receipts import Level, Receipt
-from crewd.protocol.rows import AskRow, MessageRow, Progress, RunRow
+from crewd.protocol.rows import AskRow, MessageRow, NoticeRow, Progress, RunRow
 from crewd.protocol.workflow import Workflow
 
 HELLO_TIMEOUT_SECONDS = 2.0
@@ -176,27 +177,53 @@ class Crew:
         return self._connection.request(request, timeout)
 
     def run(
-        self, workflow: Workflow | str, goal: str = "", *, cwd: str | None = None, name: str = "", request_id: str = ""
-    ) -> RunHandle:
-        """Start a workflow (a value, a file, or a name). Returns at once."""
+        self, workflow: Workflow | str, goal: str = "", *, cwd: str | None = None, name: str = "", request_id: str = "",
+        keep: bool = False,
+    ) -> RunHandle:  # fmt: skip
+        """Start a workflow (a value, a file, or a name). Returns at once.
+
+        Started inside a worker it is cancelled when that worker ends, unless `keep`.
+        """
         chosen = shapes.load_workflow(workflow) if isinstance(workflow, str) else workflow
-        request = shapes.start_request(chosen, goal, cwd, name, request_id, self._connection.ids)
+        request = shapes.start_request(chosen, goal, cwd, name, request_id, self._connection.ids, self.home, keep=keep)
         reply = shapes.expect(self.request(request), rq.RunReply)
         return RunHandle(self, reply.run)
 
     def call(
         self, target: str, args: Mapping[str, object] | None = None, *, cwd: str | None = None, name: str = "",
-        request_id: str = "", start: str = "fork",
+        request_id: str = "", start: str = "fork", keep: bool = False, limits: Limits | None = None,
+        retry: Retry | None = None, restart: Restarts | RestartPolicy | None = None,
     ) -> RunHandle:  # fmt: skip
         """Run `module:function` with these keyword arguments in a worker process."""
-        return self.run(shapes.call_workflow(target, args, start=start), cwd=cwd, name=name, request_id=request_id)
+        workflow = shapes.policed(shapes.call_workflow(target, args, start=start), limits, retry, restart)
+        return self.run(workflow, cwd=cwd, name=name, request_id=request_id, keep=keep)
 
     def exec(
         self, argv: Sequence[str], *, stdin: str = "none", env: Mapping[str, str] | None = None, cwd: str | None = None,
-        name: str = "", request_id: str = "",
+        name: str = "", request_id: str = "", keep: bool = False, limits: Limits | None = None, retry: Retry | None = None,
+        restart: Restarts | RestartPolicy | None = None,
     ) -> RunHandle:  # fmt: skip
         """Run a command in a worker process."""
-        return self.run(shapes.exec_workflow(argv, stdin=stdin, env=env), cwd=cwd, name=name, request_id=request_id)
+        workflow = shapes.policed(shapes.exec_workflow(argv, stdin=stdin, env=env), limits, retry, restart)
+        return self.run(workflow, cwd=cwd, name=name, request_id=request_id, keep=keep)
+
+    def retry(self, target: str, *, intent: str = "") -> RunHandle:
+        """Do again what failed or was parked, of a run or of one task. Refused if nothing was."""
+        reply = self.request(rq.Reopen(target=target, kind="retry", intent=intent))
+        return RunHandle(self, shapes.expect(reply, rq.RunReply).run)
+
+    def resume(self, target: str, *, intent: str = "") -> RunHandle:
+        """Do all of a run that was not finished: what failed, was cancelled or skipped. What is completed stays so."""
+        reply = self.request(rq.Reopen(target=target, kind="resume", intent=intent))
+        return RunHandle(self, shapes.expect(reply, rq.RunReply).run)
+
+    def dead(self) -> rq.DeadReply:
+        """Dead letters: tasks that failed for good, each with its final attempt, oldest first."""
+        return shapes.expect(self.request(rq.ListDead()), rq.DeadReply)
+
+    def dismiss(self, target: str, *, intent: str = "") -> None:
+        """A dead letter (or all of a run) needs nothing more."""
+        shapes.expect(self.request(rq.Dismiss(target=target, intent=intent)), rq.Done)
 
     def get(self, selector: str) -> RunHandle:
         """A run by id, name, or part of the id."""
@@ -260,6 +287,10 @@ class Crew:
         """Open questions, oldest first."""
         return shapes.expect(self.request(rq.Inbox()), rq.InboxReply).asks
 
+    def notices(self) -> tuple[NoticeRow, ...]:
+        """What people should look at, oldest first."""
+        return shapes.expect(self.request(rq.Inbox()), rq.InboxReply).notices
+
     def messages(self, target: str) -> tuple[MessageRow, ...]:
         """The messages of a run or task, with their receipts."""
         return shapes.expect(self.request(rq.ListMessages(target=target)), rq.MessagesReply).messages
@@ -295,9 +326,9 @@ class Crew:
         """How the daemon is; with `actors`, what each class of its actors does."""
         return shapes.expect(self.request(rq.Doctor(rebuild=rebuild, actors=actors), 600.0), rq.DoctorReply)
 
-    def stop_daemon(self, grace: float = 5.0) -> None:
-        """End every worker, the guardian, and crewd."""
-        shapes.expect(self.request(rq.StopDaemon(grace_seconds=grace)), rq.Done)
+    def stop_daemon(self, grace: float = GRACE_SECONDS_SHORT, mode: Literal["drain", "end", "keep"] = "end") -> None:
+        """Stop crewd: wait for its workers (`drain`), end them, or keep them for the next crewd. See `StopDaemon`."""
+        shapes.expect(self.request(rq.StopDaemon(grace_seconds=grace, mode=mode)), rq.Done)
 
 
 class RunHandle:

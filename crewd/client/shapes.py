@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import msgspec
 
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import (
@@ -14,10 +16,12 @@ from crewd.protocol.errors import (
     RunFailed,
     from_info,
 )
-from crewd.protocol.ids import IdSource
+from crewd.protocol.home import Home
+from crewd.protocol.ids import IdSource, split_marker
+from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.rows import RunRow, TaskRow
 from crewd.protocol.statuses import RunStatus, TaskStatus
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.protocol.workflow import MARKER_VARIABLE, Step, WorkerSpec, Workflow
 from crewd.protocol.workflow_markdown import parse_workflow
 
 R = TypeVar("R")
@@ -26,6 +30,23 @@ R = TypeVar("R")
 def one_step(name: str, worker: WorkerSpec, *, output: str = "") -> Workflow:
     """A workflow of a single worker: there is one model, not two."""
     return Workflow(name=name, steps=(Step(id=name, worker=worker, output=output),))
+
+
+def policed(
+    workflow: Workflow,
+    limits: Limits | None = None,
+    retry: Retry | None = None,
+    restart: Restarts | RestartPolicy | None = None,
+) -> Workflow:
+    """The workflow with these policies for each of its workers; what is None stays as it is."""
+    changes: dict[str, Any] = {
+        "limits": limits, "retry": retry, "restart": Restarts(policy=restart) if isinstance(restart, str) else restart
+    }  # fmt: skip
+    changes = {name: value for name, value in changes.items() if value is not None}
+    change = msgspec.structs.replace
+    return change(
+        workflow, steps=tuple(change(step, worker=change(step.worker, **changes)) for step in workflow.steps)
+    )  # fmt: skip
 
 
 def call_workflow(target: str, args: Mapping[str, object] | None, *, start: str = "fork", on_orphan: str = "keep") -> Workflow:
@@ -65,15 +86,25 @@ def load_workflow(source: str) -> Workflow:
     raise NotFound(f"no workflow {source}", hint="give a file, or a name for workflows/NAME.workflow.md")
 
 
-def start_request(workflow: Workflow, goal: str, cwd: str | None, name: str, request_id: str, ids: IdSource) -> rq.StartRun:
-    """A request that admits the run once, however often it is sent."""
+def start_request(
+    workflow: Workflow, goal: str, cwd: str | None, name: str, request_id: str, ids: IdSource, home: Home, *, keep: bool
+) -> rq.StartRun:
+    """A request that admits the run once, however often it is sent. Inside a worker of this home it names the worker."""
     return rq.StartRun(
         workflow=workflow,
         goal=goal,
         cwd=os.path.realpath(cwd or "."),
         name=name,
         request_id=request_id or ids.next("x"),
+        parent=own_attempt(home),
+        on_parent="keep" if keep else "end",
     )
+
+
+def own_attempt(home: Home) -> str:
+    """The attempt (`task#epoch`) of this home whose process this is; empty if it is none."""
+    found = split_marker(os.environ.get(MARKER_VARIABLE, "").strip())
+    return f"{found[1]}#{found[2]}" if found is not None and found[0] == home.key else ""
 
 
 def expect(reply: rq.Reply, kind: type[R]) -> R:

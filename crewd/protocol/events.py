@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from crewd.protocol.rows import CancelInfo, Survivor, Undelivered
+from crewd.protocol.rows import CancelInfo, ExitStatus, Survivor, Undelivered
 from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.protocol.workflow import Workflow
 
@@ -23,6 +23,9 @@ class RunCreated(msgspec.Struct, frozen=True, tag="run.created"):
     workflow: Workflow
     owner: str = ""
     request_id: str = ""
+    parent: str = ""
+    on_parent: str = "end"
+    depth: int = 0
 
 
 class RunStarted(msgspec.Struct, frozen=True, tag="run.started"):
@@ -41,6 +44,41 @@ class RunEnded(msgspec.Struct, frozen=True, tag="run.ended"):
     status: RunStatus
     reason: str = ""
     undelivered: tuple[Undelivered, ...] = ()
+
+
+class RunReopened(msgspec.Struct, frozen=True, tag="run.reopened"):
+    """Somebody wants what failed (`retry`) or was not finished (`resume`) to be done after all."""
+
+    kind: str
+    requester: str = ""
+    intent: str = ""
+
+
+class TaskRequeued(msgspec.Struct, frozen=True, tag="task.requeued"):
+    """The task waits for its next attempt, as if it had never been tried; its attempts stay what they are."""
+
+
+class TaskRetrying(msgspec.Struct, frozen=True, tag="task.retrying"):
+    """The attempt has ended, and another one follows when `due_at` is there: a `retry` or a `restart`."""
+
+    kind: str
+    due_at: float
+    reason: str = ""
+    error: str = ""
+
+
+class TaskParked(msgspec.Struct, frozen=True, tag="task.parked"):
+    """The worker has ended too often; it is not started again until somebody says so (`crew retry`)."""
+
+    reason: str
+    error: str = ""
+
+
+class TaskDismissed(msgspec.Struct, frozen=True, tag="task.dismissed"):
+    """Somebody has seen the dead letter and wants no more of it."""
+
+    requester: str = ""
+    intent: str = ""
 
 
 class TaskCancelRequested(msgspec.Struct, frozen=True, tag="task.cancel_requested"):
@@ -102,6 +140,49 @@ class AttemptCancelRequested(msgspec.Struct, frozen=True, tag="attempt.cancel_re
     cancel: CancelInfo
 
 
+class AttemptLimitHit(msgspec.Struct, frozen=True, tag="attempt.limit_hit"):
+    """The attempt is ended because it reached a bound (`limit` is its name, or `unresponsive`)."""
+
+    limit: str
+    text: str
+
+
+class AttemptLiveness(msgspec.Struct, frozen=True, tag="attempt.liveness"):
+    """How long the worker has given no sign, as a level; recorded when it changes."""
+
+    level: str
+
+
+class UsageReported(msgspec.Struct, frozen=True, tag="attempt.usage"):
+    """What the worker says that it has used up so far."""
+
+    turns: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    report: int = 0
+
+
+class CheckpointSaved(msgspec.Struct, frozen=True, tag="attempt.checkpoint"):
+    """Where the next attempt of the task may go on."""
+
+    value: object
+    report: int = 0
+
+
+class NoticeRaised(msgspec.Struct, frozen=True, tag="notice.raised"):
+    """People should look at something."""
+
+    id: str
+    kind: str
+    text: str
+
+
+class NoticeClosed(msgspec.Struct, frozen=True, tag="notice.closed"):
+    """It is over, or somebody has dealt with it."""
+
+    id: str
+
+
 class AttemptOutcome(msgspec.Struct, frozen=True, tag="attempt.outcome"):
     """What the worker itself says of its end; the attempt ends when its processes are gone."""
 
@@ -111,6 +192,8 @@ class AttemptOutcome(msgspec.Struct, frozen=True, tag="attempt.outcome"):
     result: object = None
     result_path: str = ""
     report: int = 0
+    error_class: str = ""
+    exit_code: int | None = None
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, tag="attempt.ended"):
@@ -119,9 +202,9 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="attempt.ended"):
     status: AttemptStatus
     reason: str = ""
     error: str = ""
-    exit_code: int | None = None
-    signal: int | None = None
     survivors: tuple[Survivor, ...] = ()
+    exit: ExitStatus = ExitStatus()
+    error_class: str = ""
 
 
 class MessageAccepted(msgspec.Struct, frozen=True, tag="message.accepted"):
@@ -187,6 +270,7 @@ class OperationOpened(msgspec.Struct, frozen=True, tag="operation.opened"):
     kind: str
     name: str
     report: int = 0
+    seconds: float = 0.0
 
 
 class OperationClosed(msgspec.Struct, frozen=True, tag="operation.closed"):
@@ -223,10 +307,12 @@ class DaemonStarted(msgspec.Struct, frozen=True, tag="daemon.started"):
 
 
 Body = (
-    RunCreated | RunStarted | RunCancelRequested | RunEnded | TaskCancelRequested | TaskEnded | AttemptReserved
-    | AttemptStarting | AttemptStarted | AttemptReady | AttemptFinishing | AttemptCancelRequested | AttemptOutcome
-    | AttemptEnded | ReportTaken | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | AskOpened | AskClosed
-    | OperationOpened | OperationClosed | ArtifactRecorded | GuardianLost | DaemonStarted
+    RunCreated | RunStarted | RunCancelRequested | RunEnded | RunReopened | TaskCancelRequested | TaskEnded | TaskRequeued
+    | TaskRetrying | TaskParked | TaskDismissed | AttemptReserved | AttemptStarting | AttemptStarted | AttemptReady
+    | AttemptFinishing | AttemptCancelRequested | AttemptOutcome | AttemptEnded | AttemptLimitHit | AttemptLiveness
+    | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised | NoticeClosed | MessageAccepted | MessageDelivered
+    | MessageApplied | MessageSettled | AskOpened | AskClosed | OperationOpened | OperationClosed | ArtifactRecorded
+    | GuardianLost | DaemonStarted
 )  # fmt: skip
 
 

@@ -13,14 +13,14 @@ import msgpack
 import msgspec
 
 from crewd.protocol.errors import PeerError
-from crewd.protocol.rows import Survivor
+from crewd.protocol.rows import ExitStatus, Survivor
 from crewd.protocol.workflow import WorkerSpec
 
 STREAM_BYTES_MAX = 8 << 20
 """Unread bytes of one connection; more is a broken peer."""
 T = TypeVar("T")
-Cause = Literal["exited", "ended", "spawn_failed", "orphaned"]
-"""Why a worker is no more: by itself, by order, never born, or by its orphan clock."""
+Cause = Literal["exited", "ended", "spawn_failed", "orphaned", "limit"]
+"""Why a worker is no more: by itself, by order, never born, by its orphan clock, or because it used too much."""
 
 
 class Bootstrap(msgspec.Struct, frozen=True):
@@ -38,6 +38,7 @@ class Bootstrap(msgspec.Struct, frozen=True):
     reads: tuple[str, ...]
     output: str
     worker: WorkerSpec
+    checkpoint: object = None
 
 
 class Attach(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class Exited(msgspec.Struct, frozen=True):
-    """Nothing of the worker is left, or `survivors` names what is. `code` is None if nobody could wait for it.
+    """Nothing of the worker is left, or `survivors` names what is. `exit.code` is None if nobody could wait for it.
 
     `last_words` are the reports (MessagePack, `list[Report]`) that the worker left in its directory before it said them.
     """
@@ -106,12 +107,21 @@ class Exited(msgspec.Struct, frozen=True):
     task: str
     epoch: int
     cause: Cause = "exited"
-    code: int | None = None
-    signal: int | None = None
     error: str = ""
+    exit: ExitStatus = ExitStatus()
     survivors: tuple[Survivor, ...] = ()
-    seconds: float = 0.0
     last_words: bytes = b""
+
+
+class Used(msgspec.Struct, frozen=True):
+    """What a living worker's process tree uses now; `output_bytes` is all that it has ever written to its two files."""
+
+    task: str
+    epoch: int
+    memory_bytes: int
+    cpu_seconds: float
+    processes: int
+    output_bytes: int
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -130,10 +140,11 @@ class Attached(msgspec.Struct, frozen=True):
 
     pid: int
     workers: int
+    cgroup: str = ""
 
 
 Order = Attach | Spawn | End | Confirm | Query | Retire
-Notice = Started | Exited | Gone | Attached
+Notice = Started | Exited | Used | Gone | Attached
 ORDERS: dict[str, type[Order]] = {
     "attach": Attach,
     "spawn": Spawn,
@@ -142,7 +153,13 @@ ORDERS: dict[str, type[Order]] = {
     "query": Query,
     "retire": Retire,
 }
-NOTICES: dict[str, type[Notice]] = {"started": Started, "exited": Exited, "gone": Gone, "attached": Attached}
+NOTICES: dict[str, type[Notice]] = {
+    "started": Started,
+    "exited": Exited,
+    "used": Used,
+    "gone": Gone,
+    "attached": Attached,
+}
 
 
 def pack(value: object) -> bytes:

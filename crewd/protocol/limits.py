@@ -20,6 +20,10 @@ STEPS_MAX = 1_000
 """Steps of one workflow."""
 RUNS_LIVE_MAX = 2_000
 """Runs that have not ended; the next one is refused as busy."""
+WORKERS_MAX = 1_000
+"""Living workers of one home."""
+WARM_MAX = 64
+"""Processes that wait for a worker's work."""
 OPERATIONS_OPEN_MAX = 64
 """Operations one attempt may hold open."""
 ARTIFACTS_MAX = 256
@@ -32,8 +36,22 @@ REPORTS_UNACKED_MAX = 1_024
 """Reports a worker keeps until crewd has confirmed them; at the bound the worker's code waits (back-pressure)."""
 SUBSCRIPTION_EVENTS_MAX = 1_000
 """Events queued for one subscriber before it is refilled from the store instead."""
-GRACE_SECONDS_DEFAULT = 10.0
+GRACE_SECONDS_DEFAULT = 5.0
 """Time a graceful cancel gives the worker's own code."""
+GRACE_SECONDS_SHORT = 3.0
+"""The same when crewd itself ends a worker: a limit, a timeout, a shutdown (system.md F6)."""
+EXIT_SECONDS = 10.0
+"""A worker that has said how it ended goes by itself within this, or is ended."""
+ATTENTION_COOLDOWN_SECONDS = 60.0
+"""Between the end of a notice and the next one of its kind for the same attempt (system.md I6)."""
+LONG_RUNNING_SECONDS = 600.0
+"""After this people are told once that an attempt takes long (system.md I7)."""
+FAILURES_IN_A_ROW = 3
+"""Operations that fail one after the other until people are told (system.md I7)."""
+CHECKPOINT_BYTES_MAX = 32_768
+"""A checkpoint above this belongs into a file of the worker's own."""
+DEPTH_MAX = 100
+"""The ceiling of how deep workers may start workers (system.md K15); the configuration says how deep they do."""
 GRACE_SECONDS_MAX = 3_600.0
 TERM_SECONDS_GRACEFUL = 3.0
 """TERM to KILL after a graceful period (system.md F6)."""

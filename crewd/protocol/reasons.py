@@ -14,6 +14,8 @@ class CancelReason(StrEnum):
     WORKER_TIMEOUT = "worker_timeout"
     TOOL_TIMEOUT = "tool_timeout"
     SHUTDOWN = "shutdown"
+    RUN_TIMEOUT = "run_timeout"
+    PARENT_ENDED = "parent_ended"
 
 
 class CancelMode(StrEnum):
@@ -52,6 +54,27 @@ class FailureReason(StrEnum):
     START_TIMEOUT = "start_timeout"
     LOST = "lost"
     ORPHANED = "orphaned"
+    LIMIT = "limit_exceeded"
+    UNRESPONSIVE = "unresponsive"
+
+
+class NoticeKind(StrEnum):
+    """What people should look at."""
+
+    NEEDS_ATTENTION = "needs_attention"
+    LONG_RUNNING = "long_running"
+    REPEATED_FAILURES = "repeated_failures"
+    PARKED = "parked"
+    DEAD_LETTER = "dead_letter"
+
+
+class Liveness(StrEnum):
+    """How long a worker has given no sign (system.md I5)."""
+
+    HEALTHY = "healthy"
+    WARN = "warn"
+    STALE = "stale"
+    DEAD = "dead"
 
 
 class SkipReason(StrEnum):

@@ -90,11 +90,12 @@ class AskOver(msgspec.Struct, frozen=True, tag="ask_over"):
 
 
 class OpOpened(msgspec.Struct, frozen=True, tag="op_opened"):
-    """An operation began."""
+    """An operation began. It may take `seconds` (0: as long as the worker's limits let every operation take)."""
 
     id: str
     kind: str
     name: str
+    seconds: float = 0.0
 
 
 class OpClosed(msgspec.Struct, frozen=True, tag="op_closed"):
@@ -116,6 +117,20 @@ class Artifact(msgspec.Struct, frozen=True, tag="artifact"):
     mime: str = ""
 
 
+class UsageReport(msgspec.Struct, frozen=True, tag="usage"):
+    """What the worker has used up so far, in all: turns, tokens, cost."""
+
+    turns: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+
+
+class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint"):
+    """Where the next attempt may go on; replaces the one before it."""
+
+    value: object
+
+
 class StopProposed(msgspec.Struct, frozen=True, tag="stop_proposed"):
     """The worker would stop now: is anything waiting for it? Answered by `StopGranted` or by more messages."""
 
@@ -128,10 +143,13 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     reason: str = ""
     result: object = None
     result_path: str = ""
+    error_class: str = ""
+    exit_code: int | None = None
 
 
 ReportBody = (
-    Delivered | Applied | Settled | Returned | Asked | AskOver | OpOpened | OpClosed | Artifact | StopProposed | Outcome
+    Delivered | Applied | Settled | Returned | Asked | AskOver | OpOpened | OpClosed | Artifact | UsageReport | Checkpoint
+    | StopProposed | Outcome
 )  # fmt: skip
 
 

@@ -19,11 +19,13 @@ from crewd.protocol.rows import (
     AskRow,
     AttemptRow,
     MessageRow,
+    NoticeRow,
     OperationRow,
     Progress,
     RunRow,
     Survivor,
     TaskRow,
+    Usage,
 )
 from crewd.protocol.workflow import Workflow
 
@@ -52,7 +54,11 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class StartRun(msgspec.Struct, frozen=True):
-    """Admit a run. The same `request_id` gives the same run; with another content it is a conflict."""
+    """Admit a run. The same `request_id` gives the same run; with another content it is a conflict.
+
+    `parent` is the living attempt (`task#epoch`) whose worker asks; when that attempt ends, the run is cancelled, unless
+    `on_parent` is `keep`. How deep it stands follows from the parent's record, never from what the asker says.
+    """
 
     role: ClassVar[Role] = Role.MESSAGE
     workflow: Workflow
@@ -60,6 +66,35 @@ class StartRun(msgspec.Struct, frozen=True):
     goal: str = ""
     name: str = ""
     request_id: str = ""
+    parent: str = ""
+    on_parent: Literal["end", "keep"] = "end"
+
+
+class Reopen(msgspec.Struct, frozen=True):
+    """Do again what failed or was parked (`retry`), or all that was not finished (`resume`); of a run or of one task.
+
+    What is completed stays so. Each task that is done again gets a new attempt; resuming what needs nothing changes nothing.
+    """
+
+    role: ClassVar[Role] = Role.MESSAGE
+    target: str
+    kind: Literal["retry", "resume"] = "retry"
+    intent: str = ""
+
+
+class Dismiss(msgspec.Struct, frozen=True):
+    """A dead letter has been seen and needs nothing more: `target` is a task, or a run with all of its dead letters."""
+
+    role: ClassVar[Role] = Role.MESSAGE
+    target: str
+    intent: str = ""
+
+
+class ListDead(msgspec.Struct, frozen=True):
+    """Dead letters: tasks that failed for good and that nobody has requeued or dismissed, oldest first."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    limit: int = 200
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -190,15 +225,20 @@ class Doctor(msgspec.Struct, frozen=True):
 
 
 class StopDaemon(msgspec.Struct, frozen=True):
-    """End every worker (reason `shutdown`), then the guardian, then crewd."""
+    """Stop. No new work is taken from now on.
+
+    `drain` waits for what is live to end by itself; `end` ends every worker (reason `shutdown`) within the grace, then the
+    guardian; `keep` leaves the workers to their guardian and to the next crewd. A later request can only make it faster.
+    """
 
     role: ClassVar[Role] = Role.ADMIN
-    grace_seconds: float = 5.0
+    grace_seconds: float = 3.0
+    mode: Literal["drain", "end", "keep"] = "end"
 
 
 Request = (
-    Hello | StartRun | Send | Withdraw | Cancel | GetReceipt | AwaitEnd | ListRuns | Show | ListMessages | Inbox
-    | ListEvents | Subscribe | Unsubscribe | ReadLog | Doctor | StopDaemon
+    Hello | StartRun | Reopen | Dismiss | ListDead | Send | Withdraw | Cancel | GetReceipt | AwaitEnd | ListRuns | Show
+    | ListMessages | Inbox | ListEvents | Subscribe | Unsubscribe | ReadLog | Doctor | StopDaemon
 )  # fmt: skip
 
 
@@ -252,6 +292,8 @@ class RunsReply(msgspec.Struct, frozen=True):
     runs: tuple[RunRow, ...]
     tasks: tuple[TaskRow, ...]
     progress: tuple[Progress, ...] = ()
+    usage: tuple[Usage, ...] = ()
+    notices: tuple[NoticeRow, ...] = ()
 
 
 class ShowReply(msgspec.Struct, frozen=True):
@@ -266,6 +308,15 @@ class ShowReply(msgspec.Struct, frozen=True):
     artifacts: tuple[ArtifactRow, ...]
     progress: tuple[Progress, ...]
     seq: int
+    usage: tuple[Usage, ...] = ()
+    notices: tuple[NoticeRow, ...] = ()
+
+
+class DeadReply(msgspec.Struct, frozen=True):
+    """Dead letters, each with its final attempt."""
+
+    tasks: tuple[TaskRow, ...]
+    attempts: tuple[AttemptRow, ...]
 
 
 class MessagesReply(msgspec.Struct, frozen=True):
@@ -275,9 +326,10 @@ class MessagesReply(msgspec.Struct, frozen=True):
 
 
 class InboxReply(msgspec.Struct, frozen=True):
-    """Open questions."""
+    """Open questions and notices."""
 
     asks: tuple[AskRow, ...]
+    notices: tuple[NoticeRow, ...] = ()
 
 
 class EventsReply(msgspec.Struct, frozen=True):
@@ -306,13 +358,18 @@ class ProgressNote(msgspec.Struct, frozen=True):
 
 
 class LogReply(msgspec.Struct, frozen=True):
-    """Bytes of a log. `next` is the offset after them, `size` the log's end now, `ended` if nothing will follow."""
+    """Bytes of a log. `next` is the offset after them, `size` the log's end now, `ended` if nothing will follow.
+
+    `offset` is where they begin: later than was asked for when the bytes before it are not kept any more. `epoch` is the
+    attempt that they are of.
+    """
 
     data: bytes
     offset: int
     next: int
     size: int
     ended: bool
+    epoch: int = 0
 
 
 class ActorsOfClass(msgspec.Struct, frozen=True):
@@ -367,13 +424,16 @@ class ErrorReply(msgspec.Struct, frozen=True):
 
 
 Reply = (
-    Welcome | RunReply | ReceiptReply | CancelReply | EndReply | RunsReply | ShowReply | MessagesReply | InboxReply
+    Welcome | RunReply | ReceiptReply | CancelReply | EndReply | RunsReply | ShowReply | DeadReply | MessagesReply | InboxReply
     | EventsReply | Subscribed | EventNote | ProgressNote | LogReply | DoctorReply | Done | ErrorReply
 )  # fmt: skip
 
 REQUESTS: dict[str, type[Request]] = {
     "hello": Hello,
     "start_run": StartRun,
+    "reopen": Reopen,
+    "dismiss": Dismiss,
+    "dead": ListDead,
     "send": Send,
     "withdraw": Withdraw,
     "cancel": Cancel,
@@ -398,6 +458,7 @@ REPLIES: dict[str, type[Reply]] = {
     "ended": EndReply,
     "runs": RunsReply,
     "shown": ShowReply,
+    "dead": DeadReply,
     "messages": MessagesReply,
     "inbox": InboxReply,
     "events": EventsReply,

@@ -60,8 +60,38 @@ class Progress(msgspec.Struct, frozen=True):
     at: float = 0.0
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """What a worker's process tree uses, as its guardian last measured it (coalesced, not in the log)."""
+
+    task: str
+    epoch: int
+    memory_bytes: int = 0
+    cpu_seconds: float = 0.0
+    processes: int = 0
+    output_bytes: int = 0
+    at: float = 0.0
+
+
+class ExitStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a worker's processes ended (system.md G7). `code` and `signal` are of the first process.
+
+    `killed`: something of it needed KILL; `timed_out`: a limit ended it, and which; `drain_seconds`: from the order to end
+    (or the end of the first process) to the proof that nothing is left; `cleanup_errors`: what could not be tidied up.
+    """
+
+    code: int | None = None
+    signal: int | None = None
+    cancelled: bool = False
+    timed_out: str = ""
+    killed: bool = False
+    drain_seconds: float = 0.0
+    cleanup_errors: tuple[str, ...] = ()
+    memory_peak_bytes: int = 0
+    cpu_seconds: float = 0.0
+
+
 class RunRow(msgspec.Struct, frozen=True):
-    """One run."""
+    """One run. `parent` is the attempt (`task#epoch`) whose worker started it, `depth` how many such steps up it goes."""
 
     id: str
     name: str
@@ -77,10 +107,18 @@ class RunRow(msgspec.Struct, frozen=True):
     reason: str = ""
     cancel: CancelInfo | None = None
     undelivered: tuple[Undelivered, ...] = ()
+    parent: str = ""
+    on_parent: str = "end"
+    depth: int = 0
+    openings: int = 1
 
 
 class TaskRow(msgspec.Struct, frozen=True):
-    """One task; its id is also the id of its worker."""
+    """One task; its id is also the id of its worker.
+
+    `tries_from` is the epoch before the first try that counts (a retry by hand counts anew), `retry_at` when the next try
+    is due; `dead` says what became of it as a dead letter: `open`, `requeued`, `dismissed`.
+    """
 
     id: str
     run: str
@@ -96,10 +134,13 @@ class TaskRow(msgspec.Struct, frozen=True):
     started_at: float | None = None
     ended_at: float | None = None
     cancel: CancelInfo | None = None
+    tries_from: int = 0
+    retry_at: float | None = None
+    dead: str = ""
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
-    """One try of a task: its process and how it ended."""
+    """One try of a task: its process and how it ended. `turns`, `tokens` and `cost` are what its worker reported."""
 
     task: str
     epoch: int
@@ -119,10 +160,30 @@ class AttemptRow(msgspec.Struct, frozen=True):
     result_path: str = ""
     cancel: CancelInfo | None = None
     reports: int = 0
-    exit_code: int | None = None
-    signal: int | None = None
     survivors: tuple[Survivor, ...] = ()
     ended_at: float | None = None
+    started_at: float | None = None
+    exit: ExitStatus = ExitStatus()
+    error_class: str = ""
+    liveness: str = "healthy"
+    limit: str = ""
+    turns: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    checkpoint: object = None
+
+
+class NoticeRow(msgspec.Struct, frozen=True):
+    """Something that people should look at; closed when it is over or somebody has dealt with it."""
+
+    id: str
+    run: str
+    task: str
+    epoch: int
+    kind: str
+    text: str
+    opened_at: float = 0.0
+    closed_at: float | None = None
 
 
 class MessageRow(msgspec.Struct, frozen=True):
@@ -155,7 +216,10 @@ class AskRow(msgspec.Struct, frozen=True):
 
 
 class OperationRow(msgspec.Struct, frozen=True):
-    """Something a worker does inside its attempt (a tool, a model call), with its one terminal record."""
+    """Something a worker does inside its attempt (a tool, a model call), with its one terminal record.
+
+    `seconds` is how long it may take; 0 if there is no bound.
+    """
 
     id: str
     run: str
@@ -164,6 +228,7 @@ class OperationRow(msgspec.Struct, frozen=True):
     kind: str
     name: str
     opened_at: float = 0.0
+    seconds: float = 0.0
     closed_at: float | None = None
     outcome: str = ""
     reason: str = ""

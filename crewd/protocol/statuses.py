@@ -27,6 +27,8 @@ class TaskStatus(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     WAITING = "waiting"
+    BACKOFF = "backoff"
+    PARKED = "parked"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -61,10 +63,16 @@ _TASK_ENDS = frozenset(
 )
 TASK_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.QUEUED: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED, TaskStatus.SKIPPED, TaskStatus.FAILED}),
-    TaskStatus.RUNNING: (_TASK_ENDS - {TaskStatus.SKIPPED}) | {TaskStatus.WAITING},
-    TaskStatus.WAITING: (_TASK_ENDS - {TaskStatus.SKIPPED}) | {TaskStatus.RUNNING},
+    TaskStatus.RUNNING: (_TASK_ENDS - {TaskStatus.SKIPPED}) | {TaskStatus.WAITING, TaskStatus.BACKOFF, TaskStatus.PARKED},
+    TaskStatus.WAITING: (_TASK_ENDS - {TaskStatus.SKIPPED}) | {TaskStatus.RUNNING, TaskStatus.BACKOFF, TaskStatus.PARKED},
+    TaskStatus.BACKOFF: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED}),
+    TaskStatus.PARKED: frozenset({TaskStatus.QUEUED, TaskStatus.CANCELLED}),
     **dict.fromkeys(_TASK_ENDS, frozenset()),
 }
+RUN_REOPENS = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.COMPLETED})
+TASK_REQUEUES = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED, TaskStatus.PARKED})
+"""Terminal absorbs everything but an explicit retry or resume: what these may be taken back from (DESIGN §4). A run whose
+cancel left survivors is not among them: what is left of it may still be at work."""
 
 _ATTEMPT_ENDS = frozenset(
     {

@@ -13,15 +13,21 @@ import msgspec
 from crewd.protocol.errors import UsageError
 from crewd.protocol.ids import check_name
 from crewd.protocol.limits import ORPHAN_GRACE_SECONDS_DEFAULT, STEPS_MAX
+from crewd.protocol.policy import SECONDS_MAX, Limits, Restarts, Retry, check_policy
 
 Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool | None
+MARKER_VARIABLE = "CREWD_WORKER"
+"""In the environment of every process of a worker: home key, task and epoch. Nobody else may set it."""
+RLIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 
 
-class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a worker process runs.
+class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a worker process runs, with what and within which bounds.
 
     `call` is `module:function`; `argv` is a command and its arguments; `shell` is a command line for `/bin/sh`.
-    Exactly one of the three is given; a step with none is meant for an agent runtime.
+    Exactly one of the three is given; a step with none is meant for an agent runtime. `env` is set for the worker,
+    `env_pass` names variables of the daemon that it gets besides the usual ones. `rlimits` are soft and hard limits by the
+    names of `setrlimit` in lower case (`nofile`, `core`); `nice` is added to the daemon's.
     """
 
     call: str = ""
@@ -33,6 +39,13 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: dict[str, str] = {}
     on_orphan: Literal["keep", "end"] = "keep"
     orphan_grace_seconds: float = ORPHAN_GRACE_SECONDS_DEFAULT
+    env_pass: tuple[str, ...] = ()
+    umask: int | None = None
+    nice: int = 0
+    rlimits: dict[str, int] = {}
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    restart: Restarts = Restarts()
 
     @property
     def runtime(self) -> str:
@@ -55,12 +68,13 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A DAG of steps. `max_concurrency` 0 means the default of the daemon's configuration."""
+    """A DAG of steps. `max_concurrency` 0 means the default; a run that takes longer than `max_minutes` is cancelled."""
 
     name: str
     steps: tuple[Step, ...]
     description: str = ""
     max_concurrency: int = 0
+    max_minutes: float = 0.0
 
 
 def check_workflow(workflow: Workflow) -> Workflow:
@@ -72,6 +86,8 @@ def check_workflow(workflow: Workflow) -> Workflow:
         raise UsageError(f"workflow {workflow.name} has {len(workflow.steps)} steps", hint=f"at most {STEPS_MAX}")
     if workflow.max_concurrency < 0:
         raise UsageError("maxConcurrency is negative", hint="use 1 or more, or leave it out")
+    if not 0 <= workflow.max_minutes <= SECONDS_MAX / 60:
+        raise UsageError(f"maxMinutes {workflow.max_minutes:g} is not possible", hint="0 (none) to 1440")
     by_id: dict[str, Step] = {}
     writers: dict[str, str] = {}
     for step in workflow.steps:
@@ -118,6 +134,19 @@ def _check_worker(step: Step) -> None:
             raise UsageError(f"step {step.id}: {worker.call!r} is not MODULE:FUNCTION", hint="for example jobs:index")
     if worker.orphan_grace_seconds < 0:
         raise UsageError(f"step {step.id}: orphan_grace_seconds is negative", hint="use 0 or more")
+    for name in (*worker.env, *worker.env_pass):
+        if not name or "=" in name or "\0" in name or name == MARKER_VARIABLE:
+            raise UsageError(f"step {step.id}: {name!r} is no variable that can be set", hint="use a name like API_KEY")
+    if any("\0" in value for value in worker.env.values()):
+        raise UsageError(f"step {step.id}: a value in env holds a NUL byte")
+    if worker.umask is not None and not 0 <= worker.umask <= 0o777:
+        raise UsageError(f"step {step.id}: umask {worker.umask:o} is not possible", hint="000 to 777")
+    if not -20 <= worker.nice <= 19:
+        raise UsageError(f"step {step.id}: nice {worker.nice} is not possible", hint="-20 to 19")
+    for name, value in worker.rlimits.items():
+        if name not in RLIMITS or value < -1:
+            raise UsageError(f"step {step.id}: rlimit {name}={value} is not possible", hint=f"one of {', '.join(RLIMITS)}")
+    check_policy(step.id, worker.limits, worker.retry, worker.restart)
 
 
 def _check_cycles(steps: Mapping[str, Step]) -> None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import TypeVar
 
 import msgspec
 
 from crewd.protocol.errors import UsageError
+from crewd.protocol.policy import Limits, Restarts, Retry
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow, check_workflow
 
+P = TypeVar("P", Limits, Restarts)
 _HEADING = re.compile(r"##\s+(\S+)\s*\Z")
 _FIELD = re.compile(r"([A-Za-z][A-Za-z_]*)\s*:\s*(.*)\Z")
-_TAKEN = {"role", "dependsOn", "output", "reads", "call", "run", "stdin", "start", "args"}
+_TAKEN = {"role", "dependsOn", "output", "reads", "call", "run", "stdin", "start", "args", "retries", "restart", "limits"}
 _TOLERATED = {"parallelGroup", "model", "skills", "progress", "worktree", "verify"}
 _FIELDS = _TAKEN | _TOLERATED
 
@@ -28,11 +31,15 @@ def parse_workflow(text: str, *, default_name: str = "") -> Workflow:
     concurrency = head.get("maxConcurrency", "0")
     if not concurrency.isdigit():
         raise UsageError(f"maxConcurrency {concurrency!r} is not a number", hint="use 1 or more, or leave it out")
+    minutes = head.get("maxMinutes", "0")
+    if not minutes.replace(".", "", 1).isdigit():
+        raise UsageError(f"maxMinutes {minutes!r} is not a number", hint="minutes, or leave it out")
     return check_workflow(
         Workflow(
             name=head.get("name") or default_name or "workflow",
             description=head.get("description", ""),
             max_concurrency=int(concurrency),
+            max_minutes=float(minutes),
             steps=tuple(_step(*section) for section in sections),
         )
     )
@@ -101,6 +108,9 @@ def _step(name: str, line_number: int, lines: list[str]) -> Step:
         raise UsageError(f"step {name}: stdin {stdin!r} is neither 'none' nor 'lines'", hint="use one of the two")
     if start not in {"fork", "spawn"}:
         raise UsageError(f"step {name}: start {start!r} is neither 'fork' nor 'spawn'", hint="use one of the two")
+    retries = fields.get("retries", "0")
+    if not retries.isdigit():
+        raise UsageError(f"step {name}: retries {retries!r} is not a number", hint="tries after the first one")
     return Step(
         id=name,
         role=fields.get("role", ""),
@@ -114,8 +124,23 @@ def _step(name: str, line_number: int, lines: list[str]) -> Step:
             args=_args(name, fields.get("args", "")),
             stdin="lines" if stdin == "lines" else "none",
             start="spawn" if start == "spawn" else "fork",
+            limits=_policy(name, "limits", fields.get("limits", ""), Limits),
+            retry=Retry(attempts=int(retries) + 1),
+            restart=_restart(name, fields.get("restart", "")),
         ),
     )
+
+
+def _policy(step: str, field: str, text: str, kind: type[P]) -> P:
+    try:
+        return msgspec.json.decode(text or "{}", type=kind)
+    except msgspec.DecodeError as error:
+        hint = f"a JSON object with some of {', '.join(kind.__struct_fields__)}"
+        raise UsageError(f"step {step}: {field} is wrong: {error}", hint=hint) from None
+
+
+def _restart(step: str, text: str) -> Restarts:
+    return _policy(step, "restart", text if text.startswith("{") else f'{{"policy": "{text or "temporary"}"}}', Restarts)
 
 
 def _args(step: str, text: str) -> dict[str, object]:

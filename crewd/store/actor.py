@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from crewd.actors import Actor, Lane, Ref
 from crewd.protocol.errors import Conflict, InvariantError, Refused, StoreUnavailable
 from crewd.protocol.events import Draft, Event, RunCreated
-from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.store.cache import Cache
 from crewd.store.fold import attempt_key, fold
 from crewd.store.messages import (
@@ -154,6 +154,7 @@ class StoreActor(Actor):
                 messages=tuple(rows(MessageRow, run.id, LOAD_MAX)),
                 asks=tuple(rows(AskRow, run.id, LOAD_MAX)),
                 operations=tuple(rows(OperationRow, run.id, LOAD_MAX)),
+                notices=tuple(rows(NoticeRow, run.id, LOAD_MAX)),
             )
             load.reply_to.offer(live, lane=Lane.CONTROL)
 

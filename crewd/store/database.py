@@ -17,11 +17,11 @@ import msgspec
 
 from crewd.protocol.errors import InvariantError, StoreUnavailable
 from crewd.protocol.events import Body, Event, type_of
-from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.fold import Row
 
-R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow)
+R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow)
 TABLES: dict[type[Row], str] = {
     RunRow: "runs",
     TaskRow: "tasks",
@@ -30,10 +30,21 @@ TABLES: dict[type[Row], str] = {
     AskRow: "asks",
     OperationRow: "operations",
     ArtifactRow: "artifacts",
+    NoticeRow: "notices",
 }
+_FIRST_TABLES = ("runs", "tasks", "attempts", "messages", "asks", "operations", "artifacts")
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {kind: msgspec.msgpack.Decoder(kind) for kind in TABLES}
 _BODY: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
+
+
+def _rows_table(table: str) -> tuple[str, ...]:
+    return (
+        f"CREATE TABLE {table} (id TEXT PRIMARY KEY, run TEXT NOT NULL, status TEXT NOT NULL, name TEXT, doc BLOB)",
+        f"CREATE INDEX {table}_of_run ON {table} (run)",
+        f"CREATE INDEX {table}_by_status ON {table} (status)",
+    )
+
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -43,18 +54,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
                epoch INTEGER NOT NULL, type TEXT NOT NULL, causation TEXT NOT NULL, correlation TEXT NOT NULL,
                provenance TEXT NOT NULL, at REAL NOT NULL, body BLOB NOT NULL)""",
         "CREATE INDEX events_of_run ON events (run, seq)",
-        *(
-            statement
-            for table in TABLES.values()
-            for statement in (
-                f"CREATE TABLE {table} (id TEXT PRIMARY KEY, run TEXT NOT NULL, status TEXT NOT NULL, name TEXT, doc BLOB)",
-                f"CREATE INDEX {table}_of_run ON {table} (run)",
-                f"CREATE INDEX {table}_by_status ON {table} (status)",
-            )
-        ),
+        *(statement for table in _FIRST_TABLES for statement in _rows_table(table)),
         "CREATE INDEX runs_by_name ON runs (name)",
         "CREATE TABLE latest (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
     ),
+    _rows_table("notices"),
 )
 """Each entry takes the schema one version up. An entry and the record that it ran are one transaction."""
 
@@ -62,11 +66,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 def status_of(row: Row) -> str:
     """What the status column of a row's table holds: what rows are looked for by."""
     match row:
+        case TaskRow(dead="open"):
+            return "dead"
         case RunRow() | TaskRow() | AttemptRow():
             return row.status.value
         case MessageRow():
             return row.receipt.level.value
-        case AskRow() | OperationRow():
+        case AskRow() | OperationRow() | NoticeRow():
             return "open" if row.closed_at is None else "closed"
         case ArtifactRow():
             return ""

@@ -15,10 +15,22 @@ from crewd.protocol import events as ev
 from crewd.protocol.errors import InvariantError
 from crewd.protocol.ids import task_id
 from crewd.protocol.receipts import Level, Outcome, Receipt, climb
-from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.rows import (
+    ArtifactRow,
+    AskRow,
+    AttemptRow,
+    ExitStatus,
+    MessageRow,
+    NoticeRow,
+    OperationRow,
+    RunRow,
+    TaskRow,
+)
 from crewd.protocol.statuses import (
     ATTEMPT_TERMINAL,
+    RUN_REOPENS,
     RUN_TERMINAL,
+    TASK_REQUEUES,
     TASK_TERMINAL,
     AttemptStatus,
     RunStatus,
@@ -28,8 +40,8 @@ from crewd.protocol.statuses import (
     task_may_move,
 )
 
-Row = RunRow | TaskRow | AttemptRow | MessageRow | AskRow | OperationRow | ArtifactRow
-R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow)
+Row = RunRow | TaskRow | AttemptRow | MessageRow | AskRow | OperationRow | ArtifactRow | NoticeRow
+R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow)
 
 
 class Table(Protocol):
@@ -49,7 +61,7 @@ def attempt_key(task: str, epoch: int) -> str:
     return f"{task}#{epoch}"
 
 
-def fold(rows: Table, event: ev.Event) -> None:
+def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per event)
     """Change `rows` as `event` says. Raises InvariantError if the event cannot follow what is there."""
     body = event.body
     match body:
@@ -70,19 +82,36 @@ def fold(rows: Table, event: ev.Event) -> None:
             _change(rows, event, TaskRow, event.task, lambda task: replace(task, cancel=cancel))
         case ev.TaskEnded():
             _task_ended(rows, event, body)
+        case ev.RunReopened():
+            _change(rows, event, RunRow, event.run, lambda run: _reopened(event, run))
+        case ev.TaskRequeued():
+            _change(rows, event, TaskRow, event.task, lambda task: _requeued(event, task))
+        case ev.TaskRetrying(due_at=due_at, reason=reason, error=error):
+            _move_task(rows, event, TaskStatus.BACKOFF, lambda task: replace(task, retry_at=due_at, reason=reason, error=error))
+        case ev.TaskParked(reason, error):
+            _move_task(rows, event, TaskStatus.PARKED, lambda task: replace(task, reason=reason, error=error))
+        case ev.TaskDismissed():
+            _change(rows, event, TaskRow, event.task, lambda task: replace(task, dead="dismissed") if task.dead else task)
+        case ev.NoticeRaised(id=key, kind=kind, text=text):
+            notice = NoticeRow(key, event.run, event.task, event.epoch, kind, text, opened_at=event.at)
+            rows.put(event.run, key, notice)
+        case ev.NoticeClosed(id=key):
+            _change(rows, event, NoticeRow, key, lambda notice: replace(notice, closed_at=event.at))
         case (
             ev.AttemptReserved() | ev.AttemptStarting() | ev.AttemptStarted() | ev.AttemptReady()
             | ev.AttemptFinishing() | ev.AttemptCancelRequested() | ev.AttemptOutcome() | ev.AttemptEnded()
+            | ev.AttemptLimitHit() | ev.AttemptLiveness() | ev.UsageReported() | ev.CheckpointSaved()
         ):  # fmt: skip
             _attempt(rows, event, body)
         case ev.MessageAccepted() | ev.MessageDelivered() | ev.MessageApplied() | ev.MessageSettled():
             _message(rows, event, body)
         case ev.AskOpened() | ev.AskClosed():
             _ask(rows, event, body)
-        case ev.OperationOpened(id=key, kind=kind, name=name):
+        case ev.OperationOpened(id=key, kind=kind, name=name, seconds=seconds):
             opened = OperationRow(
-                id=key, run=event.run, task=event.task, epoch=event.epoch, kind=kind, name=name, opened_at=event.at
-            )
+                id=key, run=event.run, task=event.task, epoch=event.epoch, kind=kind, name=name, opened_at=event.at,
+                seconds=seconds,
+            )  # fmt: skip
             rows.put(event.run, key, opened)
         case ev.OperationClosed(id=key, outcome=outcome, reason=reason, synthetic=synthetic):
             _change(
@@ -134,6 +163,7 @@ def _run_created(rows: Table, event: ev.Event, body: ev.RunCreated) -> None:
         RunRow(
             id=event.run, name=body.name, status=RunStatus.QUEUED, goal=body.goal, cwd=body.cwd,
             workflow=body.workflow, owner=body.owner, request_id=body.request_id, created_at=event.at,
+            parent=body.parent, on_parent=body.on_parent, depth=body.depth,
         ),
     )  # fmt: skip
     for step in body.workflow.steps:
@@ -178,13 +208,32 @@ def _task_ended(rows: Table, event: ev.Event, body: ev.TaskEnded) -> None:
             result=body.result,
             result_path=body.result_path,
             ended_at=event.at,
+            dead="open" if body.status is TaskStatus.FAILED else "",
         ),
     )
 
 
+def _reopened(event: ev.Event, run: RunRow) -> RunRow:
+    if run.status not in RUN_REOPENS:
+        raise _wrong_move(event, run.id, run.status, RunStatus.RUNNING)
+    return replace(
+        run, status=RunStatus.RUNNING, reason="", ended_at=None, cancel=None, undelivered=(), openings=run.openings + 1
+    )
+
+
+def _requeued(event: ev.Event, task: TaskRow) -> TaskRow:
+    if task.status not in TASK_REQUEUES:
+        raise _wrong_move(event, task.id, task.status, TaskStatus.QUEUED)
+    return replace(
+        task, status=TaskStatus.QUEUED, reason="", error="", result=None, result_path="", ended_at=None, cancel=None,
+        retry_at=None, tries_from=task.epoch, dead="requeued" if task.dead else "",
+    )  # fmt: skip
+
+
 AttemptBody = (
     ev.AttemptReserved | ev.AttemptStarting | ev.AttemptStarted | ev.AttemptReady | ev.AttemptFinishing
-    | ev.AttemptCancelRequested | ev.AttemptOutcome | ev.AttemptEnded
+    | ev.AttemptCancelRequested | ev.AttemptOutcome | ev.AttemptEnded | ev.AttemptLimitHit | ev.AttemptLiveness
+    | ev.UsageReported | ev.CheckpointSaved
 )  # fmt: skip
 
 
@@ -203,7 +252,9 @@ def _attempt(rows: Table, event: ev.Event, body: AttemptBody) -> None:
             rows,
             event,
             TaskStatus.RUNNING,
-            lambda task: replace(task, epoch=event.epoch, started_at=task.started_at or event.at),
+            lambda task: replace(
+                task, epoch=event.epoch, started_at=task.started_at or event.at, retry_at=None, reason="", error=""
+            ),
         )
         return
 
@@ -223,7 +274,7 @@ def _next_attempt(attempt: AttemptRow, event: ev.Event, body: AttemptBody) -> At
         case ev.AttemptStarting():
             return replace(attempt, status=AttemptStatus.STARTING)
         case ev.AttemptStarted(pid, start_time, boot_id):
-            return replace(attempt, pid=pid, start_time=start_time, boot_id=boot_id)
+            return replace(attempt, pid=pid, start_time=start_time, boot_id=boot_id, started_at=attempt.started_at or event.at)
         case ev.AttemptReady(capabilities):
             status = AttemptStatus.RUNNING if attempt.status is AttemptStatus.STARTING else attempt.status
             return replace(attempt, status=status, capabilities=capabilities, ready_at=event.at)
@@ -235,13 +286,22 @@ def _next_attempt(attempt: AttemptRow, event: ev.Event, body: AttemptBody) -> At
         case ev.AttemptOutcome():
             return replace(
                 attempt, status=AttemptStatus.ENDING, outcome=body.outcome, error=body.error, reason=body.reason,
-                result=body.result, result_path=body.result_path, finishing=True,
+                result=body.result, result_path=body.result_path, finishing=True, error_class=body.error_class,
+                exit=ExitStatus(code=body.exit_code),
             )  # fmt: skip
         case ev.AttemptEnded():
             return replace(
                 attempt, status=body.status, reason=body.reason, error=body.error or attempt.error,
-                exit_code=body.exit_code, signal=body.signal, survivors=body.survivors, ended_at=event.at,
+                survivors=body.survivors, ended_at=event.at, exit=body.exit, error_class=body.error_class,
             )  # fmt: skip
+        case ev.AttemptLimitHit(limit):
+            return replace(attempt, status=AttemptStatus.ENDING, limit=limit)
+        case ev.AttemptLiveness(level):
+            return replace(attempt, liveness=level)
+        case ev.UsageReported(turns, tokens, cost):
+            return replace(attempt, turns=turns, tokens=tokens, cost=cost)
+        case ev.CheckpointSaved(value):
+            return replace(attempt, checkpoint=value)
         case _:
             assert_never(body)
 

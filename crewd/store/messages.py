@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from crewd.protocol.events import Draft, Event
     from crewd.protocol.receipts import Receipt
     from crewd.protocol.requests import Reply, Request
-    from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
+    from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +190,4 @@ class LiveRun:
     messages: tuple[MessageRow, ...]
     asks: tuple[AskRow, ...]
     operations: tuple[OperationRow, ...]
+    notices: tuple[NoticeRow, ...] = ()

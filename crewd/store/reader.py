@@ -19,15 +19,18 @@ from crewd.protocol.rows import (
     AskRow,
     AttemptRow,
     MessageRow,
+    NoticeRow,
     OperationRow,
     Progress,
     RunRow,
     TaskRow,
+    Usage,
 )
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL
 from crewd.protocol.workflow import Workflow
 from crewd.store.fold import attempt_key
 from crewd.store.messages import Answer, Read, Resolve, Resolved
+from crewd.store.output import read_output
 from crewd.store.rebuild import rebuild
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from crewd.store.ports import Reading
 
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
+_USAGE = msgspec.msgpack.Decoder(Usage)
 _PREFIX_MIN = 4
 
 
@@ -122,6 +126,8 @@ class Reader(Actor):
                     runs=tuple(msgspec.structs.replace(run, workflow=_outline(run.workflow)) for run in runs),
                     tasks=tasks,
                     progress=tuple(each for run in runs for each in self._progress(run.id)),
+                    usage=tuple(each for run in runs for each in self._usage(run.id)),
+                    notices=tuple(self._database.rows_with(NoticeRow, "open", ROWS_MAX)),
                 )
             case rq.Show(target):
                 return self._show(self.resolve(target).run)
@@ -132,7 +138,14 @@ class Reader(Actor):
                     messages=tuple(_brief(row) for row in rows if not resolved.task or row.receipt.task == resolved.task)
                 )
             case rq.Inbox():
-                return rq.InboxReply(asks=tuple(self._database.rows_with(AskRow, "open", ROWS_MAX)))
+                return rq.InboxReply(
+                    asks=tuple(self._database.rows_with(AskRow, "open", ROWS_MAX)),
+                    notices=tuple(self._database.rows_with(NoticeRow, "open", ROWS_MAX)),
+                )
+            case rq.ListDead(limit):
+                dead = self._database.rows_with(TaskRow, "dead", min(limit, ROWS_MAX))
+                finals = [self._database.row(AttemptRow, attempt_key(task.id, task.epoch)) for task in dead]
+                return rq.DeadReply(tasks=tuple(dead), attempts=tuple(each for each in finals if each is not None))
             case rq.ListEvents(target, after, limit):
                 run = self.resolve(target).run.id if target else ""
                 limit = max(1, min(limit, ROWS_MAX))
@@ -158,20 +171,22 @@ class Reader(Actor):
         if attempt is None:
             return rq.LogReply(data=b"", offset=0, next=0, size=0, ended=task.status in TASK_TERMINAL)
         ended = attempt.status in ATTEMPT_TERMINAL
-        try:
-            with (Path(attempt.directory) / request.stream).open("rb") as file:
-                size = file.seek(0, 2)
-                offset = min(size, request.offset if request.offset >= 0 else max(0, size + request.offset))
-                file.seek(offset)
-                data = file.read(max(1, min(request.limit, LOG_CHUNK_BYTES_MAX)))
-        except FileNotFoundError:
-            return rq.LogReply(data=b"", offset=0, next=0, size=0, ended=ended)
-        return rq.LogReply(data=data, offset=offset, next=offset + len(data), size=size, ended=ended)
+        limit = max(1, min(request.limit, LOG_CHUNK_BYTES_MAX))
+        piece = read_output(Path(attempt.directory), request.stream, request.offset, limit)
+        return rq.LogReply(
+            data=piece.data, offset=piece.offset, next=piece.offset + len(piece.data), size=piece.size, ended=ended,
+            epoch=attempt.epoch,
+        )  # fmt: skip
 
     def _progress(self, run: str) -> tuple[Progress, ...]:
         prefix = f"progress:{run}/"
         merged = self._overlay.over(self._database.latest(prefix), prefix)
         return tuple(_PROGRESS.decode(value) for value in merged.values())
+
+    def _usage(self, run: str) -> tuple[Usage, ...]:
+        prefix = f"usage:{run}/"
+        merged = self._overlay.over(self._database.latest(prefix), prefix)
+        return tuple(_USAGE.decode(value) for value in merged.values())
 
     def _show(self, run: RunRow) -> rq.ShowReply:
         self._database.snapshot()
@@ -187,6 +202,8 @@ class Reader(Actor):
                 artifacts=tuple(rows(ArtifactRow, run.id, ROWS_MAX)),
                 progress=self._progress(run.id),
                 seq=self._database.last_seq(),
+                usage=self._usage(run.id),
+                notices=tuple(rows(NoticeRow, run.id, ROWS_MAX)),
             )
         finally:
             self._database.release()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from crewd.actors import Lane
+from crewd.actors import Lane, Ref
 from crewd.protocol import hands
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
@@ -41,7 +41,7 @@ class Command:
     """A client's command with its target resolved (`run`, and `task` if one was named)."""
 
     caller: Caller
-    request: rq.StartRun | rq.Send | rq.Withdraw | rq.Cancel
+    request: rq.StartRun | rq.Reopen | rq.Dismiss | rq.Send | rq.Withdraw | rq.Cancel
     run: str = ""
     task: str = ""
     digest: str = ""
@@ -103,6 +103,32 @@ class CancelAll:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentEnded:
+    """This attempt has ended: so do the runs that its worker started, unless they are to be kept."""
+
+    task: str
+    epoch: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildLives:
+    """This run was started by a worker, the attempt `parent`."""
+
+    run: str
+    parent: str
+    on_parent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The daemon is to stop: `drain` waits for what is live, `end` (with the cancel) ends it, `keep` leaves it alone."""
+
+    mode: Literal["drain", "end", "keep"]
+    cancel: CancelInfo
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerConnected:
     """A worker said hello, and its token was right."""
 
@@ -112,6 +138,36 @@ class WorkerConnected:
 @dataclass(frozen=True, slots=True)
 class WorkerDisconnected:
     """A worker's connection cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerAlive:
+    """A heartbeat or progress of a worker; `beats` counts the signs of its code."""
+
+    beats: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskSlot:
+    """An attempt wants a place on the machine; `SlotGranted` answers, some time. Said twice it counts once."""
+
+    task: str
+    epoch: int
+    reply_to: Ref[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSlot:
+    """An attempt that lives already takes its place (crewd is back)."""
+
+    task: str
+    epoch: int
+    reply_to: Ref[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotGranted:
+    """There is a place: the worker may be started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +197,7 @@ class ToGuardian:
 class GuardianSays:
     """A fact about one worker."""
 
-    notice: hands.Started | hands.Exited | hands.Gone
+    notice: hands.Started | hands.Exited | hands.Gone | hands.Used
 
 
 @dataclass(frozen=True, slots=True)

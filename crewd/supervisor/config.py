@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from crewd.protocol.errors import UsageError
-from crewd.protocol.limits import RUNS_LIVE_MAX
+from crewd.protocol.limits import DEPTH_MAX, RUNS_LIVE_MAX, WARM_MAX, WORKERS_MAX
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All keys with their defaults.
 
-    `preload`: modules that the zygote imports, so that workers start with them. `env_pass`: names of environment variables
-    that workers inherit besides the usual ones. `runs_live_max`: runs that may be live at once.
+    `preload`: modules that the zygote imports, so that workers start with them. `warm`: processes that wait, forked and
+    ready, for the next workers. `env_pass`: names of environment variables that workers inherit besides the usual ones.
+    `runs_live_max`: runs that may be live at once; `workers_max`: workers; `memory_reserve_bytes`: no worker is started
+    while less memory is free and another one lives. `depth_max`: how deep workers may start workers. `liveness_seconds`:
+    silence until `warn`, `stale`, `dead`. `on_sigterm`: what the signal means (`end`, `drain` or `keep`).
     """
 
     preload: tuple[str, ...] = ()
+    warm: int = 0
     env_pass: tuple[str, ...] = ()
     runs_live_max: int = RUNS_LIVE_MAX
+    workers_max: int = WORKERS_MAX
+    memory_reserve_bytes: int = 64 << 20
+    depth_max: int = 2
     heartbeat_seconds: float = 5.0
+    liveness_seconds: tuple[float, float, float] = (30.0, 60.0, 300.0)
+    on_sigterm: Literal["end", "drain", "keep"] = "end"
 
 
 def load_config(path: Path) -> Config:
@@ -34,6 +44,15 @@ def load_config(path: Path) -> Config:
         config = msgspec.convert(tomllib.loads(text), Config)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"{path} is wrong: {error}", hint="keys: " + ", ".join(Config.__struct_fields__)) from None
-    if config.heartbeat_seconds <= 0 or config.runs_live_max < 1:
-        raise UsageError(f"{path} is wrong: heartbeat_seconds and runs_live_max must be positive")
+    warn, stale, dead = config.liveness_seconds
+    for wrong, why in (
+        (config.heartbeat_seconds <= 0 or config.runs_live_max < 1, "heartbeat_seconds and runs_live_max must be positive"),
+        (not 1 <= config.workers_max <= WORKERS_MAX, f"workers_max is 1 to {WORKERS_MAX}"),
+        (not 0 <= config.warm <= WARM_MAX, f"warm is 0 to {WARM_MAX}"),
+        (not 0 <= config.depth_max <= DEPTH_MAX, f"depth_max is 0 to {DEPTH_MAX}"),
+        (not 0 < warn <= stale <= dead, "liveness_seconds are three growing numbers"),
+        (config.memory_reserve_bytes < 0, "memory_reserve_bytes is negative"),
+    ):
+        if wrong:
+            raise UsageError(f"{path} is wrong: {why}")
     return config

@@ -10,18 +10,21 @@ from typing import Any
 
 from crewd.actors import Ref
 from crewd.protocol.errors import Unavailable
+from crewd.protocol.rows import RunRow
 
 
 @dataclass(slots=True)
 class Directory:
     """See the module's text.
 
-    `attempts` is keyed by task id and epoch, `runs` by run id; `names` gives the id of a living run's name.
+    `attempts` is keyed by task id and epoch, `runs` by run id; `names` gives the id of a living run's name, `rows` what it
+    was created with.
     """
 
     parts: dict[str, Ref[Any]] = field(default_factory=dict)
     runs: dict[str, Ref[Any]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, RunRow] = field(default_factory=dict)
     attempts: dict[tuple[str, int], Ref[Any]] = field(default_factory=dict)
 
     def part(self, name: str) -> Ref[Any]:
@@ -41,4 +44,4 @@ class Directory:
             del self.parts[name]
 
 
-STORE, READER, GUARDIAN, GATEWAY, RUNS, FRONT = "store", "reader", "guardian", "gateway", "runs", "front"
+STORE, READER, GUARDIAN, GATEWAY, SLOTS, RUNS, FRONT = "store", "reader", "guardian", "gateway", "slots", "runs", "front"

@@ -1,8 +1,11 @@
-"""The front: admits runs, finds living ones after a start, answers for ended ones, and stops everything in order."""
+"""The front: admits runs, finds living ones after a start, opens ended ones again, and stops everything in order.
+
+It also knows which runs were started by workers: they end with the worker (R19), whenever that is heard of.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
@@ -10,12 +13,25 @@ from crewd.actors.supervisor import StartDynamic
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, CrewdError, Refused, Unavailable
 from crewd.protocol.events import DaemonStarted, Draft, MessageAccepted, MessageSettled, RunCreated
-from crewd.protocol.ids import RUN, check_name
+from crewd.protocol.ids import RUN, check_name, split_task_id
+from crewd.protocol.limits import GRACE_SECONDS_SHORT
 from crewd.protocol.reasons import CancelReason, RefusalReason
 from crewd.protocol.receipts import Outcome, Receipt
 from crewd.protocol.rows import CancelInfo, MessageRow, RunRow
+from crewd.protocol.statuses import ATTEMPT_TERMINAL
 from crewd.protocol.workflow import check_workflow
-from crewd.store.messages import Committed, Delayed, Known, LiveRuns, LoadLive, NewMessage, NewRun, Rejected
+from crewd.store.messages import (
+    AttemptIs,
+    Committed,
+    Delayed,
+    Known,
+    LiveRuns,
+    LoadAttempt,
+    LoadLive,
+    NewMessage,
+    NewRun,
+    Rejected,
+)
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, RUNS, STORE
 from crewd.supervisor.journal import Journal
@@ -28,14 +44,19 @@ if TYPE_CHECKING:
 
 
 class Front(Actor):
-    """See the module's text. `on_stopped` is called once, when a stop was asked for and no run is live."""
+    """See the module's text.
 
-    def __init__(self, services: Services, on_stopped: Callable[[], None]) -> None:
+    `on_stopped` is called when a stop was asked for: with True when no run is live, with False when workers are to be kept.
+    """
+
+    def __init__(self, services: Services, on_stopped: Callable[[bool], None]) -> None:
         super().__init__()
         self._services = services
         self._on_stopped = on_stopped
         self._live: set[str] = set()
+        self._children: dict[str, dict[str, str]] = {}
         self._stopping = False
+        self._started = 0
         self._receipts: dict[str, Receipt] = {}
 
     def on_start(self) -> None:
@@ -63,7 +84,9 @@ class Front(Actor):
                 self._journal.heard(message)
             case LiveRuns(runs):
                 for run in runs:
-                    self._start(run)
+                    if run not in self._live and run not in self._services.directory.runs:
+                        self._start(run)
+                    self._live.add(run)
                 self._check_stopped()
             case cm.Command():
                 try:
@@ -72,27 +95,56 @@ class Front(Actor):
                     self._respond(message.caller, error)
             case cm.RunOver(run):
                 self._live.discard(run)
+                for children in self._children.values():
+                    children.pop(run, None)
+                self._children = {parent: children for parent, children in self._children.items() if children}
                 self._check_stopped()
-            case cm.CancelAll():
-                self._stop_all(message)
+            case cm.ChildLives(run, parent, on_parent):
+                self._children.setdefault(parent, {})[run] = on_parent
+                task, _, epoch = parent.rpartition("#")
+                directory = self._services.directory
+                directory.part(STORE).tell(LoadAttempt(task, int(epoch) if epoch.isdigit() else 0, self.ref))
+            case AttemptIs(task, epoch, row):
+                if row is None or row.status in ATTEMPT_TERMINAL:
+                    self._cancel_children(task, epoch, "over")
+            case cm.ParentEnded(task, epoch, status):
+                self._cancel_children(task, epoch, status)
+            case cm.Stop():
+                self._obey_stop(message)
             case _:
                 raise TypeError(f"the front does not know {message!r}")
 
-    def _start(self, run: str) -> None:
-        services = self._services
+    def _start(self, run: str, *after_end: cm.Command) -> None:
+        services, commands = self._services, list(after_end)
         self._live.add(run)
-        spec = ChildSpec(run, lambda: RunActor(services, run), restart=Restart.TRANSIENT)
+        self._started += 1  # one that is opened again gets a name of its own: the actor before it may not be gone yet
+        name = f"{run}:{self._started}" if commands else run
+        spec = ChildSpec(name, lambda: RunActor(services, run, commands), restart=Restart.TRANSIENT)
         services.directory.part(RUNS).tell(StartDynamic(spec), lane=Lane.CONTROL)
 
-    def _stop_all(self, order: cm.CancelAll) -> None:
+    def _cancel_children(self, task: str, epoch: int, status: str) -> None:
+        cancel = CancelInfo(
+            reason=CancelReason.PARENT_ENDED, grace_seconds=GRACE_SECONDS_SHORT, intent=f"{task} is {status}",
+            requester="crewd", requested_at=self._services.clock.wall(),
+        )  # fmt: skip
+        for run, on_parent in self._children.get(f"{task}#{epoch}", {}).items():
+            living = self._services.directory.runs.get(run)
+            if on_parent == "end" and living is not None:  # a run that is restarting says again that it lives
+                living.offer(cm.CancelAll(cancel), lane=Lane.CONTROL)
+
+    def _obey_stop(self, order: cm.Stop) -> None:
         self._stopping = True
-        for ref in self._services.directory.runs.values():
-            ref.offer(order, lane=Lane.CONTROL)
+        if order.mode == "keep":
+            self._on_stopped(False)
+            return
+        if order.mode == "end":
+            for ref in self._services.directory.runs.values():
+                ref.offer(cm.CancelAll(order.cancel), lane=Lane.CONTROL)
         self._check_stopped()
 
     def _check_stopped(self) -> None:
         if self._stopping and not self._live and self._journal.idle:
-            self._on_stopped()
+            self._on_stopped(True)
 
     def _obey(self, command: cm.Command) -> None:
         request = command.request
@@ -104,12 +156,17 @@ class Front(Actor):
             return
         if command.run in self._live:
             raise Unavailable("the run is restarting", hint="try again with the same id")
-        if isinstance(request, rq.Send):
-            self._refuse(command, request)
-        elif isinstance(request, rq.Withdraw):
-            self._respond(command.caller, rq.GetReceipt(id=request.id))
-        else:
-            self._respond(command.caller, rq.AwaitEnd(target=command.run) if request.wait else rq.Done())
+        match request:
+            case rq.Send():
+                self._refuse(command, request)
+            case rq.Withdraw():
+                self._respond(command.caller, rq.GetReceipt(id=request.id))
+            case rq.Cancel():
+                self._respond(command.caller, rq.AwaitEnd(target=command.run) if request.wait else rq.Done())
+            case rq.Reopen() | rq.Dismiss():
+                if self._stopping:
+                    raise Unavailable("crewd is stopping", hint="start it again")
+                self._start(command.run, command)
 
     def _admit(self, command: cm.Command, start: rq.StartRun) -> None:
         if self._stopping:
@@ -117,6 +174,7 @@ class Front(Actor):
         if len(self._live) >= self._services.config.runs_live_max:
             raise Busy(f"{len(self._live)} runs are live", hint="raise runs_live_max in crewd.toml, or wait")
         workflow = check_workflow(start.workflow)
+        depth = self._depth(start)
         agents = [step.id for step in workflow.steps if step.worker.runtime == "agent"]
         if agents:
             raise Refused(
@@ -127,12 +185,15 @@ class Front(Actor):
         name = check_name("run name", start.name or f"{workflow.name[:40]}-{run[-5:]}")
         body = RunCreated(
             name=name, goal=start.goal, cwd=start.cwd, workflow=workflow, owner=command.caller.owner,
-            request_id=start.request_id,
+            request_id=start.request_id, parent=start.parent, on_parent=start.on_parent, depth=depth,
         )  # fmt: skip
         self._live.add(run)
+        if start.parent:
+            self._children.setdefault(start.parent, {})[run] = start.on_parent
 
         def refused(answer: Known | Rejected) -> None:
             self._live.discard(run)
+            self._children.get(start.parent, {}).pop(run, None)
             if isinstance(answer, Known) and isinstance(answer.row, RunRow):
                 self._respond(command.caller, rq.RunReply(run=answer.row, existing=True))
             elif isinstance(answer, Rejected):
@@ -148,6 +209,24 @@ class Front(Actor):
             guard=NewRun(start.request_id, command.digest, name),
             refused=refused,
         )
+
+    def _depth(self, start: rq.StartRun) -> int:
+        """How deep the run would stand: its parent's record says so, whatever the asker believes."""
+        if not start.parent:
+            return 0
+        task, _, epoch = start.parent.rpartition("#")
+        directory = self._services.directory
+        row = directory.rows.get(task.partition("/")[0])
+        if row is None or not epoch.isdigit() or (task, int(epoch)) not in directory.attempts:
+            raise Refused(f"the worker {start.parent} that asks for this run has ended", hint="nothing starts below it")
+        depth_max = self._services.config.depth_max
+        if row.depth + 1 > depth_max:
+            raise Refused(f"workers may start workers {depth_max} deep", hint="raise depth_max in crewd.toml")
+        step = next((step for step in row.workflow.steps if step.id == split_task_id(task)[1]), None)
+        most = 0 if step is None else step.worker.limits.children
+        if most and len(self._children.get(start.parent, {})) >= most:
+            raise Busy(f"the worker {task} has {most} live runs of its own", hint="wait for one, or raise its limits.children")
+        return row.depth + 1
 
     def _refuse(self, command: cm.Command, send: rq.Send) -> None:
         """A message to a run that has ended: recorded, and settled in the same breath."""
@@ -180,14 +259,10 @@ class Front(Actor):
             gateway.offer(cm.Respond(caller, reply), lane=Lane.CONTROL)
 
 
-def shutdown(services: Services, grace_seconds: float) -> cm.CancelAll:
-    """The cancel that ends every run when the daemon stops."""
-    return cm.CancelAll(
-        CancelInfo(
-            reason=CancelReason.SHUTDOWN,
-            mode="graceful",
-            grace_seconds=grace_seconds,
-            requester="crewd",
-            requested_at=services.clock.wall(),
-        )
-    )
+def shutdown(services: Services, mode: Literal["drain", "end", "keep"], grace_seconds: float, how: str = "graceful") -> cm.Stop:
+    """The order to stop, with the cancel that ends every run if it comes to that."""
+    cancel = CancelInfo(
+        reason=CancelReason.SHUTDOWN, mode=how, grace_seconds=grace_seconds, requester="crewd",
+        requested_at=services.clock.wall(),
+    )  # fmt: skip
+    return cm.Stop(mode, cancel)

@@ -106,7 +106,7 @@ class UnixHands:
         try:
             process = multiprocessing.get_context("spawn").Process(
                 target=guardian_main,
-                args=(str(self._home.root), self._config.preload, self._config.env_pass),
+                args=(str(self._home.root), self._config.preload, self._config.env_pass, self._config.warm),
                 name="crewd-guardian",
             )
             process.start()
@@ -272,11 +272,15 @@ class GuardianLink(Actor):
                     self._write(order)
                 for controller in self._services.directory.attempts.values():
                     controller.offer(cm.GuardianAttached(), lane=Lane.CONTROL)
-            case hands.Started(task, epoch) | hands.Exited(task, epoch) | hands.Gone(task, epoch):
+            case (
+                hands.Started(task, epoch) | hands.Exited(task, epoch) | hands.Gone(task, epoch)
+                | hands.Used(task, epoch)
+            ):  # fmt: skip
                 claimant = self._services.directory.attempts.get((task, epoch))
                 if claimant is not None:
-                    claimant.offer(cm.GuardianSays(notice), lane=Lane.CONTROL)
-                elif not isinstance(notice, hands.Gone):
+                    lane = Lane.DATA if isinstance(notice, hands.Used) else Lane.CONTROL
+                    claimant.offer(cm.GuardianSays(notice), lane=lane)
+                elif not isinstance(notice, hands.Gone | hands.Used):
                     self._unclaimed[task, epoch] = type(notice)
                     self.context.after(JUDGE_SECONDS, cm.Tick((task, epoch)))
             case _:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import platformdirs
+import psutil
 
 from crewd import __version__
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol.errors import CrewdError, Unavailable, UsageError
 from crewd.protocol.home import Home
+from crewd.protocol.limits import GRACE_SECONDS_SHORT
 
 if TYPE_CHECKING:
     from crewd.actors import ExitReason
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 RETIRE_SECONDS = 10.0
+FORCE_SIGNALS = 3
 STOP_SECONDS = 30.0
 """For the end of the whole tree once no run is live; an actor that is stuck then is named and left behind."""
 
@@ -119,6 +122,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     system = ActorSystem(clock, chance, brain, wake=poller.wake, reporter=report)
     services = Services(
         clock,
+        chance,
         IdSource(clock, chance),
         Tokens(load_secret(home.root / "secret", chance)),
         home,
@@ -132,14 +136,18 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         port,
         lambda: Database(home.database, services.ids.next(EVENT)),
         lambda: ReadOnly(home.database),
+        lambda: psutil.virtual_memory().available,
     )
 
     retired: list[bool] = []
 
-    def stopped() -> None:
-        logger.info("no run is live: the guardian retires")
-        retired.append(True)
-        services.directory.part(GUARDIAN).tell(cm.ToGuardian(Retire()), lane=Lane.CONTROL)
+    def stopped(retire: bool) -> None:  # noqa: FBT001 (a callback)
+        if retire:
+            logger.info("no run is live: the guardian retires")
+            retired.append(True)
+            services.directory.part(GUARDIAN).tell(cm.ToGuardian(Retire()), lane=Lane.CONTROL)
+        else:
+            logger.info("workers are kept for the next crewd")
         system.stop(top, SHUTDOWN, STOP_SECONDS)
 
     top = system.spawn(ChildSpec("root", lambda: root(services, ports, stopped)), None)
@@ -157,10 +165,13 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     asked: list[int] = []
 
     def ask_to_stop(number: int, _frame: object) -> None:
-        logger.info("signal {}: stopping", signal.Signals(number).name)  # noqa: PLE1205 (loguru's format)
-        front = None if asked else services.directory.parts.get(FRONT)
-        asked.append(number)  # a second signal waits for no run: the guardian keeps the workers for the next crewd
-        if front is None or not front.offer(shutdown(services, 2.0), lane=Lane.CONTROL):
+        asked.append(number)
+        mode = config.on_sigterm if len(asked) == 1 else "end"
+        logger.info("signal {}: stopping ({})", signal.Signals(number).name, mode)  # noqa: PLE1205 (loguru's format)
+        # The second signal ends everything now; the third waits for nothing: the guardian keeps what still lives.
+        front = services.directory.parts.get(FRONT) if len(asked) < FORCE_SIGNALS else None
+        order = shutdown(services, mode, GRACE_SECONDS_SHORT, "graceful" if len(asked) == 1 else "now")
+        if front is None or not front.offer(order, lane=Lane.CONTROL):
             system.stop(top, SHUTDOWN, STOP_SECONDS)
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -192,6 +203,8 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     with contextlib.suppress(OSError):
         os.ftruncate(lock, 0)
     os.close(lock)
+    if not retired:
+        os._exit(0)  # multiprocessing would wait for the guardian, which stays
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crewd.clock import Clock
+from crewd.clock import Chance, Clock
 from crewd.protocol.home import Home
 from crewd.protocol.ids import IdSource
 from crewd.supervisor.config import Config
@@ -17,6 +17,7 @@ class Services:
     """See the module's text."""
 
     clock: Clock
+    chance: Chance
     ids: IdSource
     tokens: Tokens
     home: Home

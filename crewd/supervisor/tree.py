@@ -10,10 +10,11 @@ from crewd.actors import ChildSpec, Intensity, Strategy, Supervisor
 from crewd.store.actor import StoreActor
 from crewd.store.overlay import Overlay
 from crewd.store.reader import Reader
-from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, READER, RUNS, STORE
+from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, READER, RUNS, SLOTS, STORE
 from crewd.supervisor.front import Front
 from crewd.supervisor.gateway.actor import Gateway
 from crewd.supervisor.hands import GuardianLink, Hands
+from crewd.supervisor.slots import Slots
 
 if TYPE_CHECKING:
     from crewd.store.ports import Reading, Writing
@@ -29,6 +30,7 @@ class Ports:
     hands: Hands
     database: Callable[[], Writing]
     reader: Callable[[], Reading]
+    free_memory: Callable[[], int]
 
 
 class _Entered(Supervisor):
@@ -81,7 +83,7 @@ class _EnteredReader(Reader):
         super().on_stop()
 
 
-def root(services: Services, ports: Ports, on_stopped: Callable[[], None]) -> Supervisor:
+def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -> Supervisor:
     """The root supervisor. What stands lower needs what stands above it, so it is restarted with it."""
     overlay = Overlay()
     return Supervisor(
@@ -90,6 +92,7 @@ def root(services: Services, ports: Ports, on_stopped: Callable[[], None]) -> Su
             ChildSpec(READER, lambda: _EnteredReader(services, ports, overlay), pinned=True),
             ChildSpec(GUARDIAN, lambda: GuardianLink(services, ports.hands)),
             ChildSpec(GATEWAY, lambda: Gateway(services, ports.wire)),
+            ChildSpec(SLOTS, lambda: Slots(services, ports.free_memory)),
             ChildSpec(RUNS, lambda: _Entered(services, RUNS), shutdown_seconds=30.0),
             ChildSpec(FRONT, lambda: Front(services, on_stopped)),
         ],

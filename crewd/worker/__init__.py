@@ -15,9 +15,10 @@ Rule 2: this room never imports the supervisor or the store.
 """
 
 from crewd.worker.aio import AsyncContext
+from crewd.worker.call import PermanentError
 from crewd.worker.context import Context
 from crewd.worker.declare import worker
 from crewd.worker.message import Message
 from crewd.worker.token import CancellationToken, Cancelled
 
-__all__ = ["AsyncContext", "CancellationToken", "Cancelled", "Context", "Message", "worker"]
+__all__ = ["AsyncContext", "CancellationToken", "Cancelled", "Context", "Message", "PermanentError", "worker"]

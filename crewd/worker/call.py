@@ -68,11 +68,27 @@ def run_call(function: Callable[..., Any], bootstrap: Bootstrap, context: Contex
     except SystemExit as left:
         if left.code in {None, 0}:
             return Outcome(outcome="completed")
-        return Outcome(outcome="failed", reason="raised", error=f"SystemExit: {left.code}")
+        code = left.code if isinstance(left.code, int) else 1
+        return Outcome(outcome="failed", reason="raised", error=f"SystemExit: {left.code}", exit_code=code)
     except BaseException as error:  # noqa: BLE001 (the outermost frame of user code)
         traceback.print_exc()
         text = "".join(traceback.format_exception_only(error)).strip()
-        return Outcome(outcome="failed", reason="raised", error=clip(text, NOTE_CHARS_MAX))
+        return Outcome(outcome="failed", reason="raised", error=clip(text, NOTE_CHARS_MAX), error_class=class_of(error))
+
+
+class PermanentError(Exception):
+    """Raised by a worker that knows that another try would end the same way: the task is not tried again."""
+
+
+def class_of(error: BaseException) -> str:
+    """The name of its class as retries know it: `module.Class`, without the module for Python's own.
+
+    Whatever is derived from `PermanentError` counts as that.
+    """
+    if isinstance(error, PermanentError):
+        return "PermanentError"
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def invoke(function: Callable[..., Any], context: Context, args: dict[str, Any]) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import signal
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from crewd.protocol.hands import Bootstrap
     from crewd.worker.desk import Desk
 
+STDIN_SECONDS = 1.0
+"""A command whose input was closed gets so long to end by that alone, at most half of its grace."""
 TAIL_BYTES = 2_048
 """Of stderr, in the error of a command that failed: every terminal carries its cause."""
 
@@ -38,7 +41,7 @@ def run_command(bootstrap: Bootstrap, desk: Desk) -> Outcome:
         process = subprocess.Popen(argv, stdin=subprocess.PIPE if lines else subprocess.DEVNULL)  # noqa: S603 (its purpose)
     except OSError as error:
         return Outcome(outcome="failed", reason="spawn_failed", error=f"{argv[0]}: {error.strerror or error}")
-    desk.token.listen(process.terminate)
+    desk.token.listen(lambda: threading.Thread(target=_end, args=(process, desk), name="end", daemon=True).start())
     writer = None
     if process.stdin is not None:
         writer = threading.Thread(target=_write_steers, args=(process.stdin, desk), name="stdin", daemon=True)
@@ -46,7 +49,7 @@ def run_command(bootstrap: Bootstrap, desk: Desk) -> Outcome:
     code = process.wait()
     desk.finish()
     if desk.token.cancelled:
-        return Outcome(outcome="cancelled", reason=desk.token.reason)
+        return Outcome(outcome="cancelled", reason=desk.token.reason, exit_code=code if code >= 0 else None)
     directory = Path(bootstrap.directory)
     if code != 0:
         tail = _tail(directory / "stderr", TAIL_BYTES)
@@ -55,14 +58,28 @@ def run_command(bootstrap: Bootstrap, desk: Desk) -> Outcome:
             outcome="failed",
             reason="killed_by_signal" if code < 0 else "exit_code",
             error=clip(f"{how}: {tail}" if tail else how, NOTE_CHARS_MAX),
+            exit_code=code if code > 0 else None,
         )
     if bootstrap.output:
         part = Path(bootstrap.shared) / f".{bootstrap.output}.part"
         shutil.copyfile(directory / "stdout", part)
         part.replace(Path(bootstrap.shared) / bootstrap.output)
     return Outcome(
-        outcome="completed", result=_tail(directory / "stdout", INLINE_BYTES_MAX // 2), result_path=str(directory / "stdout")
+        outcome="completed",
+        result=_tail(directory / "stdout", INLINE_BYTES_MAX // 2),
+        result_path=str(directory / "stdout"),
+        exit_code=0,
     )
+
+
+def _end(process: subprocess.Popen[bytes], desk: Desk) -> None:
+    """The steps of the ladder that a command can understand: the end of its input, then TERM. The guardian does the rest."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(min(STDIN_SECONDS, desk.token.remaining() / 2))
+    process.terminate()
 
 
 def _write_steers(stdin: IO[bytes], desk: Desk) -> None:

@@ -7,22 +7,26 @@ import hashlib
 import mimetypes
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.ids import ASK, IdSource, check_name
-from crewd.protocol.limits import ARTIFACTS_MAX, NOTE_CHARS_MAX, OPERATIONS_OPEN_MAX
+from crewd.protocol.limits import ARTIFACTS_MAX, CHECKPOINT_BYTES_MAX, NOTE_CHARS_MAX, OPERATIONS_OPEN_MAX
 from crewd.protocol.redact import clip
 from crewd.protocol.reports import (
     Applied,
     Artifact,
     Asked,
     AskOver,
+    Checkpoint,
     OpClosed,
     OpOpened,
     ProgressReport,
     Settled,
     StopProposed,
+    UsageReport,
 )
 from crewd.worker.message import Message
 from crewd.worker.token import CancellationToken, Cancelled
@@ -46,7 +50,10 @@ class Pulse(Protocol):
 
 
 class Context:
-    """The worker's side of the control channel. Use it on the thread that runs the worker function."""
+    """The worker's side of the control channel. Use it on the thread that runs the worker function.
+
+    `restored` is the last checkpoint of the task's earlier attempts; None if there is none.
+    """
 
     def __init__(self, bootstrap: Bootstrap, desk: Desk, pulse: Pulse, ids: IdSource) -> None:
         self._bootstrap = bootstrap
@@ -64,6 +71,8 @@ class Context:
         self.goal = bootstrap.goal
         self.text = bootstrap.text
         self.directory = Path(bootstrap.directory)
+        self.restored: Any = bootstrap.checkpoint
+        self._usage = UsageReport()
 
     def _alive(self) -> None:
         self._beats += 1
@@ -167,16 +176,42 @@ class Context:
         answer = self.ask(question, kind="confirm", timeout=timeout)
         return (answer or "").strip().lower() in {"yes", "y", "true", "ok", "allow", "1"}
 
+    def usage(self, *, turns: int = 0, tokens: int = 0, cost: float = 0.0) -> None:
+        """Add to what this attempt has used up; crewd ends it when its limits are reached. Raises Cancelled."""
+        before = self._usage
+        self._usage = UsageReport(
+            turns=before.turns + turns, tokens=before.tokens + tokens, cost=before.cost + cost
+        )  # fmt: skip
+        self._beats += 1
+        self._desk.report(self._usage)
+        self.token.check()
+
+    def checkpoint(self, value: object) -> None:
+        """Note where the task's next attempt may go on: it finds the JSON-like `value` in `ctx.restored`. Raises UsageError.
+
+        Durable soon; `value` has at most 32 KiB, what is larger belongs into a file.
+        """
+        try:
+            raw = msgspec.json.encode(value)
+        except (TypeError, msgspec.EncodeError) as error:
+            raise UsageError(f"the checkpoint cannot be kept: {error}", hint="use JSON-like values") from None
+        if len(raw) > CHECKPOINT_BYTES_MAX:
+            raise UsageError(f"the checkpoint has {len(raw)} bytes", hint=f"at most {CHECKPOINT_BYTES_MAX}; use a file")
+        self._desk.report(Checkpoint(value=msgspec.json.decode(raw)))
+
     @contextlib.contextmanager
-    def operation(self, kind: str, *, name: str) -> Iterator[str]:
-        """Show what the worker does now (`"tool"`, `"model"` …). It gets exactly one terminal record, also after a kill."""
+    def operation(self, kind: str, *, name: str, seconds: float = 0.0) -> Iterator[str]:
+        """Show what the worker does now (`"tool"`, `"model"` …). It gets exactly one terminal record, also after a kill.
+
+        One that takes longer than `seconds` ends the attempt.
+        """
         if self._open_operations >= OPERATIONS_OPEN_MAX:
             raise UsageError(f"{OPERATIONS_OPEN_MAX} operations are open", hint="close some before opening more")
         self._alive()
         self.token.check()
         self._operations += 1
         key = f"{self.task}#{self.epoch}:op{self._operations}"
-        self._desk.report(OpOpened(id=key, kind=clip(kind, 64), name=clip(name, 256)))
+        self._desk.report(OpOpened(id=key, kind=clip(kind, 64), name=clip(name, 256), seconds=max(0.0, seconds)))
         self._open_operations += 1
         try:
             yield key

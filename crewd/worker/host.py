@@ -20,7 +20,7 @@ from crewd.protocol.ids import IdSource
 from crewd.protocol.limits import NOTE_CHARS_MAX
 from crewd.protocol.redact import clip
 from crewd.protocol.reports import Outcome, Report
-from crewd.worker.call import hear_term, load, run_call, write_output
+from crewd.worker.call import class_of, hear_term, load, run_call, write_output
 from crewd.worker.command import run_command
 from crewd.worker.context import Context
 from crewd.worker.declare import capabilities_of
@@ -67,7 +67,8 @@ def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Wake
         link = Link(bootstrap, (), desk, clock, waker)
         link.start()
         text = clip(f"{type(error).__name__}: {error}", NOTE_CHARS_MAX)
-        return _say(Outcome(outcome="failed", reason="raised", error=text), bootstrap, desk, link)
+        failed = Outcome(outcome="failed", reason="raised", error=text, error_class=class_of(error))
+        return _say(failed, bootstrap, desk, link)
     link = Link(bootstrap, capabilities_of(function), desk, clock, waker)
     context = Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
     link.start()

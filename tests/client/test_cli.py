@@ -74,7 +74,7 @@ def test_exit_codes_say_what_happened(shell: Shell) -> None:
 def test_a_question_in_the_shell(shell: Shell) -> None:
     shell("call", "jobs:ask", "--name", "asking")
     shell("wait", "asking/ask", "--for", "waiting")
-    (question,) = shell.json("inbox")
+    (question,) = shell.json("inbox")["asks"]
     shell("respond", question["id"], "blue")
     assert shell("result", "asking").strip() == "blue"
     shell("respond", question["id"], "red", code=5)

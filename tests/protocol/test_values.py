@@ -27,6 +27,9 @@ class Zero:
     def bytes(self, count: int) -> bytes:
         return bytes(count)
 
+    def between(self, low: float, high: float) -> float:
+        return low + (high - low) / 2
+
 
 def test_ids_sort_as_they_were_made_also_when_the_clock_goes_back() -> None:
     clock = VirtualClock()

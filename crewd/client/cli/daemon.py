@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from typing import Literal
 
 import click
 import msgspec
@@ -14,6 +15,7 @@ from crewd.client.cli.common import Options, out, say, verb
 from crewd.client.discover import find_home
 from crewd.clock import SystemClock
 from crewd.protocol.errors import DaemonUnreachable, DeadlineExceeded
+from crewd.protocol.limits import GRACE_SECONDS_SHORT
 
 STOP_SECONDS = 60.0
 
@@ -45,21 +47,31 @@ def start(options: Options) -> None:
 
 
 @daemon.command()
-@click.option("--grace", default=5.0, help="Seconds that workers get to stop by themselves.")
+@click.option(
+    "--drain", "mode", flag_value="drain", default=True, help="Take no new work, wait for what is live (the default)."
+)
+@click.option("--end", "mode", flag_value="end", help="End every worker first.")
+@click.option("--keep", "mode", flag_value="keep", help="Leave the workers to the next daemon, for an upgrade.")
+@click.option("--grace", default=GRACE_SECONDS_SHORT, help="Seconds that workers get to stop by themselves (with --end).")
+@click.option("--timeout", type=float, help="Give up waiting after so many seconds; the stop itself goes on.")
 @verb
-def stop(options: Options, grace: float) -> None:
-    """End every worker, the guardian and the daemon; returns when the daemon is gone."""
+def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, timeout: float | None) -> None:
+    """Stop the daemon; returns when it is gone. With nothing live, all three ways are the same."""
     pid = _pid(options)
     clock = SystemClock()
     with connect(options.home, start=False) as crew:
-        crew.stop_daemon(grace)
-    deadline = clock.monotonic() + STOP_SECONDS + grace
+        live = crew.doctor().counts["runs_live"]
+        crew.stop_daemon(grace, mode)
+    if mode == "drain" and live and not options.json:
+        say(f"waiting for {live} live runs; 'crew daemon stop --end' ends them, '--keep' leaves them")
+    drains = mode == "drain" and timeout is None
+    deadline = clock.monotonic() + (timeout if timeout is not None else STOP_SECONDS + grace)
     while pid is not None and _pid(options) == pid:
-        if clock.monotonic() > deadline:
+        if clock.monotonic() > deadline and not drains:
             raise DeadlineExceeded(f"crewd (pid {pid}) has not stopped yet", hint="crew daemon logs")
         clock.sleep(0.02)
     if not options.json:
-        say("crewd has stopped")
+        say("crewd has stopped" + ("; its workers go on" if mode == "keep" and live else ""))
 
 
 @daemon.command()

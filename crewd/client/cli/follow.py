@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SHAPES = {
     "queued": ("·", "dim"), "running": ("●", "cyan"), "waiting": ("?", "yellow"), "completed": ("✔", "green"),
     "failed": ("✘", "red"), "cancelled": ("■", "magenta"), "cancel_incomplete": ("!", "red"), "skipped": ("-", "dim"),
+    "backoff": ("↻", "yellow"), "parked": ("‖", "red"),
 }  # fmt: skip
 """Status as shape and colour: never colour alone."""
 
@@ -70,6 +71,16 @@ def words(event: Event) -> str:
             return f"  {step}: cancel requested ({cancel.reason}) {cancel.intent}".rstrip()
         case ev.TaskEnded(status=status, reason=reason, error=error):
             return f"  {step}: {status} {reason} {error}".rstrip()
+        case ev.TaskRetrying(kind=kind, due_at=due_at, reason=reason, error=error):
+            return f"  {step}: {kind} in {max(0.0, due_at - event.at):.1f} s after {reason or 'its end'} {error}".rstrip()
+        case ev.TaskParked(reason=reason):
+            return f"  {step}: parked, {reason}"
+        case ev.AttemptLimitHit(limit=limit, text=text):
+            return f"  {step}: ended for {limit}: {text}"
+        case ev.NoticeRaised(kind=kind, text=text):
+            return f"  {step}: notice {kind}: {text}"
+        case ev.RunReopened(kind=kind, intent=intent):
+            return f"run reopened ({kind}) {intent}".rstrip()
         case ev.RunEnded(status=status, reason=reason, undelivered=undelivered):
             rest = f", {len(undelivered)} messages undelivered" if undelivered else ""
             return f"run {status} {reason}".rstrip() + rest

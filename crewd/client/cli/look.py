@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -15,9 +15,11 @@ from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import UsageError
 from crewd.protocol.events import EVENT_TYPES
-from crewd.protocol.rows import Progress, RunRow
+from crewd.protocol.rows import AttemptRow, Progress, RunRow, TaskRow, Usage
 from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
 
+_TELLING = (TaskStatus.WAITING, TaskStatus.PARKED, TaskStatus.BACKOFF)
+"""What a run is said to be if one of its live tasks is."""
 POLL_SECONDS = 0.2
 """Between two looks at a log that is followed."""
 
@@ -47,14 +49,18 @@ def ps(options: Options, everything: bool, quiet: bool) -> None:  # noqa: FBT001
     for run in found.runs:
         tasks = [task for task in found.tasks if task.run == run.id]
         done = sum(task.status in TASK_TERMINAL for task in tasks)
-        waiting = any(task.status is TaskStatus.WAITING for task in tasks)
         live = [task for task in tasks if task.status not in TASK_TERMINAL and task.started_at]
-        status = "waiting" if waiting else run.status.value
+        stands = {task.status for task in live}
+        status = next((each.value for each in _TELLING if each in stands), run.status.value)
         age = (run.ended_at or now) - run.created_at
+        activity = _activity(live[0].id if live else "", seen, now)
+        told = sorted({notice.kind for notice in found.notices if notice.run == run.id})
+        activity = f"{activity} [{', '.join(told)}]" if told else activity
+        memory = sum(each.memory_bytes for each in found.usage if each.task.startswith(f"{run.id}/"))
         rows.append(
-            [run.name, status, f"{done}/{len(tasks)}", ago(age), _activity(live[0].id if live else "", seen, now), run.id]
+            [run.name, status, f"{done}/{len(tasks)}", ago(age), f"{memory >> 20} M" if memory else "", activity, run.id]
         )
-    table(["NAME", "STATUS", "TASKS", "AGE", "NOW", "ID"], rows)
+    table(["NAME", "STATUS", "TASKS", "AGE", "MEM", "NOW", "ID"], rows)
 
 
 def _activity(task: str, seen: dict[str, Progress], now: float) -> str:
@@ -82,14 +88,18 @@ def show(options: Options, target: str) -> None:
     for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", run.reason)):
         if text:
             say(f"  {label}: {text}")
+    uses = {each.task: each for each in found.usage}
     table(
-        ["  STEP", "STATUS", "PID", "EXIT", "WHY"],
+        ["  STEP", "TRY", "STATUS", "PID", "EXIT", "USES", "WHY"],
         (
-            [f"  {t.step}", t.status, a.pid if a else "", _exit(a), f"{t.reason} {t.error}".strip()[:80]]
+            [
+                f"  {t.step}", a.epoch if a else "", t.status if a is None or a.epoch == t.epoch else a.status,
+                a.pid if a and a.pid else "", _exit(a), _uses(a, uses.get(t.id)) if a else "", _why(t, a)[:90],
+            ]
             for t in found.tasks
-            for a in [next((a for a in found.attempts if a.task == t.id and a.epoch == t.epoch), None)]
+            for a in _attempts(found, t)
         ),
-    )
+    )  # fmt: skip
     for message in found.messages:
         receipt = message.receipt
         say(f"  {receipt.kind} {receipt.id} {receipt.level} {receipt.outcome or ''} {receipt.reason}: {message.text[:50]}")
@@ -99,17 +109,39 @@ def show(options: Options, target: str) -> None:
         say(f"  operation {op.kind} {op.name}: {op.outcome or 'open'}{' (written by crewd)' if op.synthetic else ''}")
     for artifact in found.artifacts:
         say(f"  artifact {artifact.name} {artifact.size} B {artifact.path}")
+    for notice in found.notices:
+        if notice.closed_at is None:
+            say(f"  notice {notice.kind}: {notice.text}")
     for attempt in found.attempts:
         for survivor in attempt.survivors:
             say(f"  SURVIVOR pid {survivor.pid} {survivor.state} {ago(survivor.age_seconds)} {survivor.command}")
 
 
-def _exit(attempt: Any) -> str:
+def _attempts(found: rq.ShowReply, task: TaskRow) -> list[AttemptRow | None]:
+    return [*(each for each in found.attempts if each.task == task.id)] or [None]
+
+
+def _exit(attempt: AttemptRow | None) -> str:
     if attempt is None:
         return ""
-    if attempt.signal is not None:
-        return f"signal {attempt.signal}"
-    return "" if attempt.exit_code is None else str(attempt.exit_code)
+    status = attempt.exit
+    how = f"signal {status.signal}" if status.signal is not None else "" if status.code is None else str(status.code)
+    return f"{how} killed".strip() if status.killed else how
+
+
+def _uses(attempt: AttemptRow, usage: Usage | None) -> str:
+    """Memory and processor time: now, or what was used in all."""
+    live = usage is not None and usage.epoch == attempt.epoch and attempt.ended_at is None
+    memory = usage.memory_bytes if live and usage else attempt.exit.memory_peak_bytes
+    cpu = usage.cpu_seconds if live and usage else attempt.exit.cpu_seconds
+    return f"{memory / (1 << 20):.0f} MiB {cpu:.1f} s" if memory or cpu else ""
+
+
+def _why(task: TaskRow, attempt: AttemptRow | None) -> str:
+    of = task if attempt is None or attempt.epoch == task.epoch else attempt
+    silent = "" if attempt is None or attempt.liveness == "healthy" or attempt.ended_at else f"{attempt.liveness}: silent"
+    waits = "waits for a place" if attempt is not None and attempt.status == "reserved" else silent
+    return " ".join(f"{of.reason} {of.error} {waits}".split())
 
 
 @click.command()
@@ -117,27 +149,36 @@ def _exit(attempt: Any) -> str:
 @click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until the worker has ended.")
 @click.option("--tail", type=int, help="Only the last N lines.")
 @click.option("--stderr", "errors", is_flag=True, help="Standard error instead of standard output.")
+@click.option("--attempt", default=0, help="Of this attempt only (else of the last one, and those after it).")
 @verb
-def logs(options: Options, target: str, follow: bool, tail: int | None, errors: bool) -> None:  # noqa: FBT001
+def logs(options: Options, target: str, follow: bool, tail: int | None, errors: bool, attempt: int) -> None:  # noqa: FBT001
     """Print a worker's output."""
     stream: Literal["stdout", "stderr"] = "stderr" if errors else "stdout"
     clock = SystemClock()
     with _connect(options) as crew:
         offset = 0 if tail is None else -min(262_144, max(1, tail) * 200)
-        first = True
+        first, epoch, over = True, attempt, False
         while True:
-            reply = crew.log(target, stream=stream, offset=offset)
+            reply = crew.log(target, stream=stream, offset=offset, epoch=epoch)
+            if not first and reply.epoch != epoch and not attempt:
+                offset, epoch = 0, reply.epoch  # the next attempt: its output from the beginning
+                continue
+            epoch = reply.epoch
+            if reply.offset > offset >= 0:
+                click.echo(f"[{reply.offset - offset} bytes are not kept any more]", err=True)
             data = reply.data
             if first and tail is not None:
                 data = b"".join(data.splitlines(keepends=True)[-tail:])
             first = False
-            sys.stdout.buffer.write(data.lstrip(b"\0"))
+            sys.stdout.buffer.write(data)
             sys.stdout.flush()
             offset = reply.next
             if reply.next >= reply.size:
-                if reply.ended or not follow:
+                if over or not follow:
                     return
-                clock.sleep(POLL_SECONDS)
+                over = reply.ended  # what was written between the last look and the end is read once more
+                if not over:
+                    clock.sleep(POLL_SECONDS)
 
 
 @click.command()

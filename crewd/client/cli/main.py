@@ -28,6 +28,10 @@ _VERBS = {
     "unsend": ("talk", "unsend"),
     "receipt": ("talk", "receipt"),
     "cancel": ("talk", "cancel"),
+    "retry": ("again", "retry"),
+    "resume": ("again", "resume"),
+    "dead": ("again", "dead"),
+    "dismiss": ("again", "dismiss"),
     "daemon": ("daemon", "daemon"),
     "stress": ("crewd.testing.stress.cli", "stress"),
 }

@@ -13,6 +13,7 @@ from crewd.client.blocking import Crew, RunHandle, connect
 from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, verb
 from crewd.client.cli.follow import follow
 from crewd.protocol.errors import UsageError
+from crewd.protocol.policy import Limits, Retry
 from crewd.protocol.workflow import Workflow
 
 
@@ -23,14 +24,21 @@ def _options(function: Any) -> Any:
         click.option("-d", "--detach", is_flag=True, help="Print the id and return (the default)."),
         click.option("--name", default="", help="The run's name."),
         click.option("--cwd", type=click.Path(exists=True, file_okay=False), default=".", help="Where workers run."),
-    ):
+        click.option("--keep", is_flag=True, help="Started inside a worker: go on when that worker has ended."),
+        click.option("--retries", type=int, help="Tries after the first one, when it fails."),
+        click.option("--restart", type=click.Choice(["temporary", "transient", "permanent"]), help="When to start it again."),
+        click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="As memory_bytes=512M; docs/lifecycle.md."),
+    ):  # fmt: skip
         function = option(function)
     return function
 
 
 def _begin(options: Options, workflow: Workflow, goal: str, given: dict[str, Any]) -> None:
+    retry = None if given["retries"] is None else Retry(attempts=given["retries"] + 1)
+    limits = limits_of(given["limits"]) if given["limits"] else None
+    workflow = shapes.policed(workflow, limits, retry, given["restart"])
     with connect(options.home, start=options.start) as crew:
-        run = crew.run(workflow, goal, cwd=given["cwd"], name=given["name"], request_id=given["request_id"])
+        run = crew.run(workflow, goal, cwd=given["cwd"], name=given["name"], request_id=given["request_id"], keep=given["keep"])
         if given["following"] and not given["detach"]:
             sys.exit(_follow(options, crew, run))
         if options.json:
@@ -78,6 +86,27 @@ def exec_(options: Options, argv: tuple[str, ...], stdin: str, on_orphan: str, e
 def call(options: Options, target: str, args: tuple[str, ...], start: str, on_orphan: str, **given: Any) -> None:
     """Run a Python callable as a worker: crew call MODULE:FUNC --arg depth=2."""
     _begin(options, shapes.call_workflow(target, arguments(args), start=start, on_orphan=on_orphan), "", given)
+
+
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def limits_of(pairs: tuple[str, ...]) -> Limits:
+    """Limits from `NAME=VALUE`; a value may end in k, M or G. UsageError for what is not that."""
+    found: dict[str, object] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        unit = _UNITS.get(text[-1:].lower(), 1)
+        try:
+            number = float(text if unit == 1 else text[:-1]) * unit
+        except ValueError:
+            raise UsageError(f"--limit {pair!r} is not NAME=NUMBER", hint="for example --limit memory_bytes=512M") from None
+        found[name] = int(number) if number.is_integer() else number
+    try:
+        return msgspec.convert(found, Limits)
+    except msgspec.ValidationError as error:
+        names = ", ".join(Limits.__struct_fields__)
+        raise UsageError(f"--limit: {error}", hint=f"limits are: {names}") from None
 
 
 def arguments(pairs: tuple[str, ...]) -> dict[str, object]:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import click
 
 from crewd.client.blocking import WaitLevel, connect
-from crewd.client.cli.common import Options, out, say, table, tell_receipt, verb
+from crewd.client.cli.common import Options, ago, out, say, table, tell_receipt, verb
+from crewd.clock import SystemClock
 from crewd.protocol.errors import UsageError
 from crewd.protocol.reasons import CancelReason
 
@@ -82,13 +83,18 @@ def respond(
 @click.command()
 @verb
 def inbox(options: Options) -> None:
-    """List open questions over all runs, oldest first."""
+    """List open questions and notices over all runs, oldest first."""
     with connect(options.home, start=False) as crew:
-        asks = crew.inbox()
+        asks, notices = crew.inbox(), crew.notices()
     if options.json:
-        out(asks)
-    else:
-        table(["QUESTION", "TASK", "TEXT"], ([ask.id, ask.task, ask.question[:80]] for ask in asks))
+        out({"asks": asks, "notices": notices})
+        return
+    table(["QUESTION", "TASK", "TEXT"], ([ask.id, ask.task, ask.question[:80]] for ask in asks))
+    if notices:
+        say("")
+        now = SystemClock().wall()
+        rows = ([n.kind, n.task, ago(now - n.opened_at), n.text.replace("\n", " ")[:90]] for n in notices)
+        table(["NOTICE", "TASK", "AGE", "TEXT"], rows)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
@@ -14,11 +15,13 @@ from crewd.protocol.errors import Busy, Refused
 from crewd.protocol.events import AttemptEnded, AttemptStarted, Draft
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Receipt
+from crewd.protocol.rows import Usage
+from crewd.protocol.statuses import AttemptStatus
 from crewd.protocol.workflow import Step
 from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
-from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, STORE
+from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, SLOTS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.run.decide import AttemptOver
 
@@ -32,12 +35,16 @@ class Controller(Actor):
 
     data_max = 2_000
 
-    def __init__(self, services: Services, run: RunRow, step: Step, state: at.Attempt, *, fresh: bool) -> None:
+    def __init__(
+        self, services: Services, run: RunRow, step: Step, state: at.Attempt, checkpoint: object, *, fresh: bool
+    ) -> None:
         super().__init__()
         self._services = services
         self._run = run
         self._step = step
-        self._state = state
+        gradient = at.Gradient(*services.config.liveness_seconds)
+        self._state = replace(state, runtime=step.worker.runtime, limits=step.worker.limits, gradient=gradient)
+        self._checkpoint = checkpoint
         self._fresh = fresh
         self._receipts: dict[str, Receipt] = {}
         self._alarms: dict[float, Timer] = {}
@@ -54,6 +61,8 @@ class Controller(Actor):
         if self._fresh:
             self._reserve()
         else:
+            if self._state.status is not AttemptStatus.RESERVED:
+                directory.part(SLOTS).tell(cm.TakeSlot(*key, self.ref), lane=Lane.CONTROL)
             self._feed(at.Resume(self.context.now()))
         for mail in self._state.mailbox.mails:
             if mail.expires_at is not None:
@@ -105,12 +114,16 @@ class Controller(Actor):
                 self._feed(at.Withdraw(key, caller))
             case cm.EndAttempt(cancel):
                 self._feed(at.Cancel(cancel))
+            case cm.SlotGranted():
+                self._feed(at.SlotGranted(self.context.now()))
             case cm.WorkerConnected(hello):
-                self._feed(at.Connected(hello))
+                self._feed(at.Connected(hello, self.context.now()))
             case cm.WorkerDisconnected():
                 self._feed(at.Disconnected())
+            case cm.WorkerAlive(beats):
+                self._feed(at.Alive(self.context.now(), beats))
             case cm.WorkerReported(report):
-                self._feed(at.Reported(report, self._services.clock.wall()))
+                self._feed(at.Reported(report, self._services.clock.wall(), self.context.now()))
             case cm.GuardianSays(notice):
                 self._hear_guardian(notice)
             case cm.GuardianAttached():
@@ -126,15 +139,20 @@ class Controller(Actor):
         if self._leaving and self._journal.idle:
             self.exit()
 
-    def _hear_guardian(self, notice: hands.Started | hands.Exited | hands.Gone) -> None:
+    def _hear_guardian(self, notice: hands.Started | hands.Exited | hands.Gone | hands.Used) -> None:
         match notice:
+            case hands.Used():
+                self._feed(at.Measured(self.context.now(), notice.output_bytes))
+                usage = Usage(**msgspec.structs.asdict(notice), at=self._services.clock.wall())
+                store = self._services.directory.part(STORE)
+                store.offer(Put(f"usage:{notice.task}", msgspec.msgpack.encode(usage)))
             case hands.Started(_, _, pid, start_time, boot_id, adopted):
                 body = AttemptStarted(pid=pid, start_time=start_time, boot_id=boot_id, adopted=adopted)
                 self._feed(at.Started(body))
             case hands.Exited():
                 self._feed(at.Ended(notice, _words(notice.last_words), self._services.clock.wall()))
             case hands.Gone(_, _, number):
-                self._feed(at.Unknown(self.context.now(), number))
+                self._feed(at.Unknown(number))
             case _:
                 assert_never(notice)
 
@@ -180,6 +198,8 @@ class Controller(Actor):
     def _perform(self, effect: at.AttemptEffect) -> None:
         task, epoch = self._state.task, self._state.epoch
         match effect:
+            case at.AskSlot():
+                self._services.directory.part(SLOTS).tell(cm.AskSlot(task, epoch, self.ref), lane=Lane.CONTROL)
             case at.SpawnWorker():
                 # A cancel that overtook this on a full disk has ordered the end already: after an end comes no birth.
                 if self._state.cancel is None and not self._state.over:
@@ -206,7 +226,7 @@ class Controller(Actor):
                 if due not in self._alarms:
                     self._alarms[due] = self.context.after(max(0.0, due - self.context.now()), cm.Tick(due))
             case at.ReserveDone():
-                self._feed(at.Reserved(self.context.now()))
+                self._feed(at.Reserved())
             case at.Admit(key):
                 self._feed(at.Admitted(key))
             case at.Again(event):
@@ -233,14 +253,18 @@ class Controller(Actor):
         error, result, result_path = self._result
         over = AttemptOver(
             state.task, ended, error=error, result=result, result_path=result_path,
-            undelivered=state.mailbox.undelivered,
+            undelivered=state.mailbox.undelivered, checkpoint=state.checkpoint or self._checkpoint,
+            lived=0.0 if state.began is None else self.context.now() - state.began,
         )  # fmt: skip
         store = self._services.directory.part(STORE)
         store.offer(Put(f"progress:{state.task}", None))
-        run = self._services.directory.runs.get(self._run.id)
+        store.offer(Put(f"usage:{state.task}", None))
+        run, front = self._services.directory.runs.get(self._run.id), self._services.directory.parts.get(FRONT)
         if run is None:
             raise ActorDead(f"run {self._run.id} is not there; it finds the end in its rows when it comes back")
         run.tell(cm.Over(over), lane=Lane.CONTROL)
+        if front is not None:
+            front.offer(cm.ParentEnded(state.task, state.epoch, ended.status), lane=Lane.CONTROL)
         self._leaving = True
 
     def _bootstrap(self) -> hands.Bootstrap:
@@ -258,6 +282,7 @@ class Controller(Actor):
             reads=self._step.reads,
             output=self._step.output,
             worker=self._step.worker,
+            checkpoint=self._checkpoint,
         )
 
 

@@ -8,6 +8,7 @@ Rule 4: every report number is taken once; a report of the worker's last words c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
@@ -17,7 +18,8 @@ from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol.hands import Exited
 from crewd.protocol.limits import (
-    GRACE_SECONDS_DEFAULT,
+    CHECKPOINT_BYTES_MAX,
+    EXIT_SECONDS,
     INLINE_BYTES_MAX,
     NAME_CHARS_MAX,
     NOTE_CHARS_MAX,
@@ -29,17 +31,20 @@ from crewd.protocol.limits import (
 from crewd.protocol.reasons import FailureReason, RefusalReason
 from crewd.protocol.receipts import Level, Outcome
 from crewd.protocol.redact import clip
-from crewd.protocol.rows import CancelInfo, faster
+from crewd.protocol.rows import CancelInfo, ExitStatus, faster
 from crewd.protocol.statuses import AttemptStatus
 from crewd.supervisor.attempt import messages as ms
+from crewd.supervisor.attempt import watch
 from crewd.supervisor.attempt.model import (
     NOTHING,
     Admit,
     Admitted,
     Again,
     AlarmAt,
+    Alive,
     Ask,
     AskGuardian,
+    AskSlot,
     Attempt,
     AttemptEffect,
     AttemptEvent,
@@ -53,8 +58,10 @@ from crewd.supervisor.attempt.model import (
     Effects,
     Ended,
     EndWorker,
+    Gradient,
     GuardianBack,
     Handed,
+    Measured,
     Next,
     NotAdmitted,
     NotReserved,
@@ -65,6 +72,7 @@ from crewd.supervisor.attempt.model import (
     Resume,
     Say,
     Send,
+    SlotGranted,
     SpawnWorker,
     Started,
     TellBusy,
@@ -81,8 +89,10 @@ __all__ = [
     "Admitted",
     "Again",
     "AlarmAt",
+    "Alive",
     "Ask",
     "AskGuardian",
+    "AskSlot",
     "Attempt",
     "AttemptEffect",
     "AttemptEvent",
@@ -95,8 +105,10 @@ __all__ = [
     "Due",
     "EndWorker",
     "Ended",
+    "Gradient",
     "GuardianBack",
     "Handed",
+    "Measured",
     "Next",
     "NotAdmitted",
     "NotReserved",
@@ -107,6 +119,7 @@ __all__ = [
     "Resume",
     "Say",
     "Send",
+    "SlotGranted",
     "SpawnWorker",
     "Started",
     "TellBusy",
@@ -126,8 +139,16 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
     match event:
         case Reserve(directory):
             return state, Decision((ev.AttemptReserved(directory=directory),), (ReserveDone(),))
-        case Reserved(at):
-            return _reserved(state, at)
+        case Reserved():
+            return _reserved(state)
+        case SlotGranted(at):
+            return _spawn(state, at)
+        case Alive(at, beats):
+            active = beats != state.beats
+            return watch.alive(replace(state, beats=beats), at, heard=True, active=active)
+        case Measured(at, output_bytes):
+            grown = output_bytes > state.output_bytes
+            return watch.alive(replace(state, output_bytes=output_bytes), at, heard=False, active=grown)
         case NotReserved(reason):
             return _not_reserved(state, reason)
         case Resume(at):
@@ -146,18 +167,21 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
             return ms.withdraw(state, key, caller)
         case Cancel(cancel):
             return _cancel(state, cancel)
-        case Connected(hello):
-            return _connected(state, hello)
+        case Connected(hello, at):
+            state, decision = _connected(replace(state, heard_at=at, active_at=at), hello)
+            return _and(state, decision, watch.look, at)
         case Disconnected():
             return replace(state, connected=False), NOTHING
-        case Reported(report, wall):
-            return _reported(state, report, wall)
+        case Reported(report, wall, at):
+            state = replace(state, heard_at=max(state.heard_at, at), active_at=max(state.active_at, at))
+            state, decision = _reported(state, report, wall)
+            return _and(state, decision, watch.look, at)
         case Started(body):
             return _started(state, body)
         case Ended(exited, last_words, wall):
             return _ended(state, exited, last_words, wall)
-        case Unknown(at, number):
-            return _unknown(state, at, number)
+        case Unknown(number):
+            return _unknown(state, number)
         case Due(at):
             return _due(state, at)
         case _:
@@ -185,16 +209,29 @@ def _after_the_end(state: Attempt, event: AttemptEvent) -> Next:
             return state, NOTHING
 
 
-def _reserved(state: Attempt, at: float) -> Next:
+def _and(state: Attempt, decision: Decision, then: Callable[[Attempt, float], Next], at: float) -> Next:
+    """Both decisions, in this order."""
+    state, more = then(state, at)
+    return state, replace(decision, events=(*decision.events, *more.events), effects=(*decision.effects, *more.effects))
+
+
+def _reserved(state: Attempt) -> Next:
     state = replace(state, reserved=True)
     cancel = state.cancel
     if cancel is not None:
         state, decision = _finish(state, AttemptStatus.CANCELLED, reason=cancel.reason)
         return state, replace(decision, events=(ev.AttemptCancelRequested(cancel=cancel), *decision.events))
+    return state, Decision(effects=(AskSlot(),))
+
+
+def _spawn(state: Attempt, at: float) -> Next:
+    if state.spawned or not state.reserved or state.cancel is not None:
+        return state, NOTHING  # its end gives the place back
     start_by = at + START_SECONDS_MAX
     state = replace(
-        state, spawned=True, status=AttemptStatus.STARTING, start_by=start_by, questions_before_spawn=state.questions
-    )
+        state, spawned=True, status=AttemptStatus.STARTING, start_by=start_by, questions_before_spawn=state.questions,
+        began=at,
+    )  # fmt: skip
     # The order to the guardian rests on the reservation, which is durable; that it was given is recorded beside it.
     return state, Decision((ev.AttemptStarting(),), (SpawnWorker(), AlarmAt(start_by)))
 
@@ -291,19 +328,32 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
                 return state, NOTHING
             state = replace(state, asks=tuple(ask for ask in state.asks if ask.id != key))
             return state, Decision((ev.AskClosed(id=key, outcome=outcome, answered_by=answered_by, report=number),))
-        case rp.OpOpened(key, kind, name):
+        case rp.OpOpened(key, kind, name, seconds):
             key = _own(state, key)
             if key in state.operations or len(state.operations) >= OPERATIONS_OPEN_MAX:
                 return state, NOTHING
-            state = replace(state, operations=(*state.operations, key))
-            return state, Decision((ev.OperationOpened(id=key, kind=kind[:64], name=name[:256], report=number),))
+            allowed = min(filter(None, (seconds, state.limits.operation_seconds)), default=0.0)
+            dues = (*state.operation_dues, (key, state.active_at + allowed)) if allowed > 0 else state.operation_dues
+            state = replace(state, operations=(*state.operations, key), operation_dues=dues)
+            body = ev.OperationOpened(id=key, kind=kind[:64], name=name[:256], report=number, seconds=allowed)
+            return state, Decision((body,))
         case rp.OpClosed(key, outcome, reason):
             key = _own(state, key)
             if key not in state.operations:
                 return state, NOTHING
-            state = replace(state, operations=tuple(op for op in state.operations if op != key))
-            body = ev.OperationClosed(id=key, outcome=outcome, reason=clip(reason, NOTE_CHARS_MAX), report=number)
-            return state, Decision((body,))
+            state = replace(
+                state, operations=tuple(op for op in state.operations if op != key),
+                operation_dues=tuple(due for due in state.operation_dues if due[0] != key),
+                failures=state.failures + 1 if outcome == "failed" else 0,
+            )  # fmt: skip
+            closed = ev.OperationClosed(id=key, outcome=outcome, reason=clip(reason, NOTE_CHARS_MAX), report=number)
+            return state, Decision((closed,))
+        case rp.UsageReport():
+            return watch.spent(state, report.body, number)
+        case rp.Checkpoint(value):
+            if len(msgspec.msgpack.encode(value)) > 2 * CHECKPOINT_BYTES_MAX:
+                return state, NOTHING
+            return replace(state, checkpoint=value), Decision((ev.CheckpointSaved(value=value, report=number),))
         case rp.Artifact(key, name, path, sha256, size, mime):
             recorded = ev.ArtifactRecorded(
                 id=_own(state, key),
@@ -354,10 +404,11 @@ def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
     state = replace(state, outcome=outcome, finishing=True, status=AttemptStatus.ENDING)
     body = ev.AttemptOutcome(
         outcome=outcome.outcome, error=clip(outcome.error, NOTE_CHARS_MAX), reason=outcome.reason[:NAME_CHARS_MAX],
-        result=outcome.result, result_path=outcome.result_path, report=number,
+        result=outcome.result, result_path=outcome.result_path, report=number, exit_code=outcome.exit_code,
+        error_class=outcome.error_class[:256],
     )  # fmt: skip
     # The worker goes by itself now. If it does not (a stuck exit handler), the ladder ends it.
-    return state, Decision((body,), (EndWorker(GRACE_SECONDS_DEFAULT, TERM_SECONDS_GRACEFUL),))
+    return state, Decision((body,), (EndWorker(EXIT_SECONDS, TERM_SECONDS_GRACEFUL),))
 
 
 def _started(state: Attempt, body: ev.AttemptStarted) -> Next:
@@ -367,8 +418,8 @@ def _started(state: Attempt, body: ev.AttemptStarted) -> Next:
     effects: tuple[AttemptEffect, ...] = ()
     if state.cancel is not None:
         effects = (_ladder(state.cancel),)
-    elif state.outcome is not None or state.start_failed:
-        effects = (EndWorker(GRACE_SECONDS_DEFAULT, TERM_SECONDS_GRACEFUL),)
+    elif state.outcome is not None or state.start_failed or state.limit:
+        effects = (EndWorker(EXIT_SECONDS if state.outcome else 0.0, TERM_SECONDS_GRACEFUL),)
     return state, Decision(news, effects)
 
 
@@ -422,31 +473,37 @@ def _verdict(state: Attempt, exited: Exited) -> tuple[AttemptStatus, str, str]:
     if state.cancel is not None:
         status = AttemptStatus.CANCEL_INCOMPLETE if exited.survivors else AttemptStatus.CANCELLED
         return status, state.cancel.reason, exited.error
+    if state.limit == FailureReason.UNRESPONSIVE:
+        return AttemptStatus.FAILED, FailureReason.UNRESPONSIVE, state.limit_text
+    if state.limit:
+        return AttemptStatus.FAILED, FailureReason.LIMIT, f"{state.limit}: {state.limit_text}"
     if state.start_failed:
         return AttemptStatus.FAILED, FailureReason.START_TIMEOUT, f"the worker said nothing for {START_SECONDS_MAX:g} s"
     if exited.cause == "spawn_failed":
         return AttemptStatus.FAILED, FailureReason.SPAWN_FAILED, exited.error
     if outcome is not None and outcome.outcome == "completed":
         return AttemptStatus.COMPLETED, "", ""
+    if exited.cause == "limit":
+        return AttemptStatus.FAILED, FailureReason.LIMIT, f"{exited.exit.timed_out}: {exited.error}"
     if exited.cause == "orphaned":
         return AttemptStatus.FAILED, FailureReason.ORPHANED, "crewd was away for longer than the worker may live alone"
     if outcome is not None and outcome.outcome == "failed":
         return AttemptStatus.FAILED, outcome.reason or FailureReason.RAISED, outcome.error
-    if exited.signal is not None or (outcome is not None and outcome.outcome == "cancelled"):
-        number = f"signal {exited.signal}" if exited.signal is not None else "TERM"
+    if exited.exit.signal is not None or (outcome is not None and outcome.outcome == "cancelled"):
+        number = f"signal {exited.exit.signal}" if exited.exit.signal is not None else "TERM"
         return AttemptStatus.FAILED, FailureReason.KILLED, f"ended by {number} from outside crewd"
-    code = "unknown" if exited.code is None else str(exited.code)
+    code = "unknown" if exited.exit.code is None else str(exited.exit.code)
     return AttemptStatus.FAILED, FailureReason.VANISHED, f"exit code {code} and no result"
 
 
-def _unknown(state: Attempt, at: float, number: int | None) -> Next:
+def _unknown(state: Attempt, number: int | None) -> Next:
     """Nobody knows the worker. A reservation is carried out now; a worker that had been started is lost."""
     if not state.reserved or (number is not None and number <= state.questions_before_spawn):
         return state, NOTHING
     if state.cancel is not None:
         return _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
     if state.status is AttemptStatus.RESERVED:
-        return _reserved(state, at)
+        return _reserved(state)
     if state.outcome is not None and state.outcome.outcome == "completed":
         return _finish(state, AttemptStatus.COMPLETED)
     return _finish(state, AttemptStatus.LOST, reason=FailureReason.LOST, error="the worker was gone when crewd came back")
@@ -467,14 +524,27 @@ def _finish(state: Attempt, status: AttemptStatus, *, reason: str = "", error: s
         status=status,
         reason=reason,
         error=clip(error, NOTE_CHARS_MAX),
-        exit_code=exited.code if exited else None,
-        signal=exited.signal if exited else None,
         survivors=exited.survivors if exited else (),
+        exit=_exit(state, exited),
+        error_class=state.outcome.error_class[:256] if state.outcome is not None else "",
     )
-    state = replace(state, mailbox=box, asks=(), operations=(), status=status, connected=False, start_by=None)
+    notices = watch.close_all(state)
+    state = replace(
+        state, mailbox=box, asks=(), operations=(), status=status, connected=False, start_by=None, look_at=None, notices=()
+    )
     state, told = ms.tell_withdrawals(state)
     effects: Effects = (*told, Confirm(), TellRun(ended)) if exited else (*told, TellRun(ended))
-    return state, Decision((*settled, *asks, *operations, ended), effects)
+    return state, Decision((*settled, *asks, *operations, *notices, ended), effects)
+
+
+def _exit(state: Attempt, exited: Exited | None) -> ExitStatus:
+    """The exit of the first process; of a command, what the command itself exited with."""
+    status = exited.exit if exited is not None else ExitStatus()
+    outcome = state.outcome
+    return msgspec.structs.replace(
+        status, cancelled=state.cancel is not None, timed_out=state.limit or status.timed_out,
+        code=outcome.exit_code if outcome is not None and outcome.exit_code is not None else status.code,
+    )  # fmt: skip
 
 
 def _due(state: Attempt, at: float) -> Next:
@@ -483,4 +553,7 @@ def _due(state: Attempt, at: float) -> Next:
     if state.start_by is not None and at >= state.start_by:
         state = replace(state, start_by=None, start_failed=True, status=AttemptStatus.ENDING)
         effects.append(EndWorker(0.0, TERM_SECONDS_GRACEFUL))
-    return state, replace(decision, effects=tuple(effects))
+    decision = replace(decision, effects=tuple(effects))
+    if state.look_at is not None and at >= state.look_at:
+        return _and(replace(state, look_at=None), decision, watch.look, at)
+    return state, decision

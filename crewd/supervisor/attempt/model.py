@@ -7,9 +7,20 @@ from dataclasses import dataclass, field
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol.hands import Exited
+from crewd.protocol.policy import Limits
+from crewd.protocol.reasons import Liveness
 from crewd.protocol.rows import CancelInfo
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, AttemptStatus
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """After how much silence a worker is at which level (system.md I5)."""
+
+    warn_seconds: float = 30.0
+    stale_seconds: float = 60.0
+    dead_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,10 @@ class Attempt:
 
     `pending` are messages whose acceptance is on its way to the disk: until then nothing else is recorded about them.
     `withdrawals` are (message, caller) that wait for the worker to give the message back, or to have taken it.
+
+    From `runtime` on it is what `watch` looks at: `limit` is the bound that was reached; `began`, `active_at`, `heard_at` and
+    `look_at` are monotonic times; `notices` are the kinds that are open, `told` all that were ever raised, `hushed` until
+    when one is not raised again; `failures` counts operations that failed in a row.
     """
 
     task: str
@@ -50,6 +65,25 @@ class Attempt:
     pid: int | None = None
     questions: int = 0
     questions_before_spawn: int = 0
+    runtime: str = "call"
+    limits: Limits = field(default_factory=Limits)
+    gradient: Gradient = field(default_factory=Gradient)
+    limit: str = ""
+    limit_text: str = ""
+    level: Liveness = Liveness.HEALTHY
+    began: float | None = None
+    active_at: float = 0.0
+    heard_at: float = 0.0
+    look_at: float | None = None
+    operation_dues: tuple[tuple[str, float], ...] = ()
+    failures: int = 0
+    usage: tuple[int, int, float] = (0, 0, 0.0)
+    checkpoint: object = None
+    output_bytes: int = 0
+    beats: int = 0
+    notices: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    hushed: tuple[tuple[str, float], ...] = ()
 
     @property
     def over(self) -> bool:
@@ -69,9 +103,30 @@ class Reserve:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """The reservation is durable: a worker may be spawned."""
+    """The reservation is durable: a worker may be spawned when there is a place for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotGranted:
+    """The machine has a place for one more worker."""
 
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The worker's process was heard of; `beats` counts the signs of its code."""
+
+    at: float
+    beats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The guardian has measured the worker: it lives, and has written so many bytes."""
+
+    at: float
+    output_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +200,7 @@ class Connected:
     """The worker said hello on a connection."""
 
     hello: rp.WorkerHello
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +210,11 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A numbered report."""
+    """A numbered report, at `at` (monotonic)."""
 
     report: rp.Report
     wall: float
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +237,6 @@ class Ended:
 class Unknown:
     """The guardian knows no such worker and no process carries its marker. `number`: of the question, if it answers one."""
 
-    at: float
     number: int | None = None
 
 
@@ -192,11 +248,17 @@ class Due:
 
 
 AttemptEvent = (
-    Reserve | Reserved | NotReserved | Resume | GuardianBack | Send | NotAdmitted | Admitted | Handed | Withdraw | Cancel
+    Reserve | Reserved | SlotGranted | Alive | Measured
+    | NotReserved | Resume | GuardianBack | Send | NotAdmitted | Admitted | Handed | Withdraw | Cancel
     | Connected | Disconnected | Reported | Started | Ended | Unknown | Due
 )  # fmt: skip
 
 # -- effects --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AskSlot:
+    """Ask for a place on the machine; `SlotGranted` follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +359,8 @@ class ReserveDone:
 
 
 AttemptEffect = (
-    SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
+    AskSlot
+    | SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
     | ReserveDone | Admit | Again | Deliver
 )  # fmt: skip
 

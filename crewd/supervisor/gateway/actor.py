@@ -55,6 +55,8 @@ CLIENTS_MAX = 4_096
 PENDING_MAX = 20_000
 """Questions to the reader under way."""
 TIMEOUT_SECONDS_MAX = 7 * 86_400.0
+NOTE_SECONDS = 1.0
+"""Between two words to a controller that its worker lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,10 @@ class Gateway(Actor):
                 base = worker.progress or Progress(task=worker.task, epoch=worker.epoch)
                 self._note_progress(worker, msgspec.structs.replace(base, beats=beats, at=self._services.clock.wall()))
             case _:
-                return
+                pass
+        if controller is not None and worker.heard_at - worker.noted_at >= NOTE_SECONDS:
+            worker.noted_at = worker.heard_at
+            controller.offer(cm.WorkerAlive(worker.beats))
 
     def _note_progress(self, worker: _Worker, progress: Progress) -> None:
         worker.progress = progress
@@ -302,6 +307,9 @@ class Gateway(Actor):
                 self._ask(_Asked(caller, rq.GetReceipt(id=request.id), "withdraw", request))
             case rq.Cancel():
                 self._cancel(caller, request)
+            case rq.Reopen(target) | rq.Dismiss(target):
+                request = msgspec.structs.replace(request, intent=clip(request.intent, NOTE_CHARS_MAX))
+                self._resolve(caller, target, "command", request)
             case rq.AwaitEnd(target):
                 _check_seconds(request.timeout_seconds)
                 self._resolve(caller, target, "await", request)
@@ -316,11 +324,10 @@ class Gateway(Actor):
             case rq.Unsubscribe(key):
                 self._feeds.remove(caller.identity, key)
                 self._send(caller, rq.Done())
-            case rq.StopDaemon(grace_seconds):
-                self._services.directory.part(FRONT).tell(
-                    shutdown(self._services, min(max(0.0, grace_seconds), GRACE_SECONDS_MAX)), lane=Lane.CONTROL
-                )
+            case rq.StopDaemon(grace_seconds, mode):
                 self._send(caller, rq.Done())
+                order = shutdown(self._services, mode, min(max(0.0, grace_seconds), GRACE_SECONDS_MAX))
+                self._services.directory.part(FRONT).tell(order, lane=Lane.CONTROL)
             case _:
                 self._ask(_Asked(caller, request, "reply"))
                 self._reading.add(caller)
@@ -469,6 +476,8 @@ class Gateway(Actor):
                 )
                 if request.wait:
                     self._wait(wait)
+                self._front(cm.Command(caller, request, run, task))
+            case rq.Reopen() | rq.Dismiss():
                 self._front(cm.Command(caller, request, run, task))
             case _:
                 raise UsageError(f"{type(request).__name__} has no target")

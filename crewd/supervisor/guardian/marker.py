@@ -12,7 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-VARIABLE = "CREWD_WORKER"
+from crewd.protocol.workflow import MARKER_VARIABLE
+
+VARIABLE = MARKER_VARIABLE
 WIDTH = 220
 """Characters kept free: home key (16) + run (28) + step (64) + epoch and separators, with room to spare."""
 _PREFIX = VARIABLE.encode() + b"="

@@ -19,6 +19,7 @@ from crewd.supervisor.guardian.tree import Proc
 
 LINUX = sys.platform == "linux"
 _TICKS = os.sysconf("SC_CLK_TCK") if LINUX else 100
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NAME = 15
 _FALLOC_PUNCH_HOLE_KEEP_SIZE = 0x03
@@ -59,8 +60,9 @@ def _parse(line: str) -> Proc:
     pid, _, rest = line.partition(" (")
     fields = rest.rpartition(")")[2].split()
     return Proc(
-        int(pid), int(fields[1]), int(fields[2]), int(fields[3]), fields[0], int(fields[19]) / _TICKS
-    )  # proc(5): state, ppid, pgrp, session … starttime is field 22
+        int(pid), int(fields[1]), int(fields[2]), int(fields[3]), fields[0], int(fields[19]) / _TICKS,
+        sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE,
+    )  # fmt: skip  # proc(5): state, ppid, pgrp, session … utime to cstime are fields 14 to 17, starttime 22, rss 24
 
 
 def look(pid: int) -> Proc | None:
@@ -81,7 +83,10 @@ def _from_psutil(process: psutil.Process) -> Proc:
     with process.oneshot():
         pid = process.pid
         state = "Z" if process.status() == psutil.STATUS_ZOMBIE else "S"
-        return Proc(pid, process.ppid(), os.getpgid(pid), os.getsid(pid), state, process.create_time())
+        times = process.cpu_times()
+        cpu = times.user + times.system
+        started, memory = process.create_time(), process.memory_info().rss
+        return Proc(pid, process.ppid(), os.getpgid(pid), os.getsid(pid), state, started, cpu, memory)
 
 
 def table() -> dict[int, Proc]:

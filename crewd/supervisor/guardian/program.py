@@ -13,7 +13,6 @@ import stat
 import struct
 import sys
 import traceback
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -26,12 +25,16 @@ from crewd.protocol.errors import PeerError
 from crewd.protocol.home import Home
 from crewd.protocol.ids import marker as make_marker
 from crewd.protocol.ids import split_marker
-from crewd.protocol.limits import TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW
-from crewd.protocol.rows import Survivor
+from crewd.protocol.limits import TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW, WORKERS_MAX
+from crewd.protocol.rows import ExitStatus, Survivor
+from crewd.store.output import EXIT_FILE, tail_of
 from crewd.supervisor.guardian import ladder as ladders
 from crewd.supervisor.guardian import marker, processes
+from crewd.supervisor.guardian.cgroups import Cgroups
+from crewd.supervisor.guardian.charge import Charge, differs, noted, take_last_words, written
 from crewd.supervisor.guardian.exits import ExitRecords
-from crewd.supervisor.guardian.ladder import Ladder, Rung
+from crewd.supervisor.guardian.ladder import Rung
+from crewd.supervisor.guardian.papers import PAPERS, Papers
 from crewd.supervisor.guardian.tree import Key, Proc, sort
 from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX, zygote_main
 
@@ -41,50 +44,28 @@ LINGER_SECONDS = 10.0
 """A guardian without workers and without crewd ends after this."""
 NEGATIVE_SECONDS = 2.0
 """A process older than this that had no marker will not get one (it would have been marked at its birth)."""
-LOG_BYTES_KEPT = 64 << 20
-"""What is kept of each of a worker's output files (R14)."""
-LOG_SLACK_BYTES = 16 << 20
+OUTPUT_SLACK = 0.25
+"""How much more than is kept a worker's output file may hold until it is cut; cutting costs a system call."""
 BIRTH_SECONDS = 2.0
 """Between a worker's fork and its first word."""
-WORKERS_MAX = 1_000
-LAST_WORDS_BYTES_MAX = 4 << 20
-"""A worker's last words; it keeps at most 1,024 reports, so more is not ours."""
-FIRST_PROCESS = "first_process"
-"""The file of an attempt's directory that tells the next guardian which of its processes is the worker itself."""
+ORDERED_SECONDS = 15.0
+"""Between a birth's order and the word that it was forked."""
+USED_SECONDS = 2.0
+"""Between two words to crewd on what a worker uses."""
 UNCLAIMED_MAX = 1_000
 """Exits remembered whose process nobody has claimed yet."""
 ZYGOTE_DEATHS_MAX = 5
 """Zygotes that may die within a minute before spawns are refused instead of tried."""
 
 
-@dataclass(slots=True)
-class Charge:
-    """A worker in the guardian's care."""
-
-    key: Key
-    directory: Path
-    on_orphan: str = "keep"
-    orphan_grace_seconds: float = 600.0
-    main: Proc | None = None
-    adopted: bool = False
-    pidfd: int | None = None
-    status: int | None = None
-    main_over: bool = False
-    forked_at: float | None = None
-    cause: hands.Cause = "exited"
-    ladder: Ladder | None = None
-    look_at: float = 0.0
-    orphan_at: float | None = None
-    known: frozenset[tuple[int, float]] = field(default_factory=frozenset)
-
-
 class Guardian:
     """See the package's text."""
 
-    def __init__(self, home: Home, preload: tuple[str, ...], passed: tuple[str, ...]) -> None:
+    def __init__(self, home: Home, preload: tuple[str, ...], passed: tuple[str, ...], warm: int) -> None:
         self._home = home
         self._preload = preload
         self._passed = passed
+        self._warm = warm
         self._clock = SystemClock()
         self._selector = selectors.DefaultSelector()
         self._boot_id = processes.boot_id()
@@ -103,6 +84,7 @@ class Guardian:
         self._zygote_pid = 0
         self._zygote_deaths: list[float] = []
         self._unclaimed: dict[int, int] = {}
+        self._cgroups = Cgroups(home.key)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -119,10 +101,12 @@ class Guardian:
             self._reap()
             self._tick()
         self._home.guardian_socket.unlink(missing_ok=True)
+        self._cgroups.close()
         if self._zygote is not None:
             self._zygote.close()
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._zygote_pid, 0)
+                while True:  # the zygote, and the warm processes that end with it
+                    os.wait()
 
     def _is_over(self) -> bool:
         if self._charges:
@@ -188,7 +172,7 @@ class Guardian:
         self._crewd, self._out = None, bytearray()
         now = self._alone_since = self._clock.monotonic()
         for charge in self._charges.values():
-            charge.orphan_at = now + (charge.orphan_grace_seconds if charge.on_orphan == "keep" else 0.0)
+            charge.orphan_at = now + charge.papers.seconds_alone
 
     def _talk(self) -> None:
         if self._crewd is None:
@@ -240,7 +224,7 @@ class Guardian:
                     self._tell_started(charge)
                 for record in self._exits.all():
                     self._tell(record)
-                self._tell(hands.Attached(pid=os.getpid(), workers=len(self._charges)))
+                self._tell(hands.Attached(pid=os.getpid(), workers=len(self._charges), cgroup=self._cgroups.path))
             case hands.Spawn(bootstrap):
                 self._spawn(bootstrap)
             case hands.End(task, epoch, grace_seconds, term_seconds):
@@ -264,7 +248,7 @@ class Guardian:
 
     def _found_dead(self, key: Key) -> hands.Exited | None:
         """A worker that ended while no guardian looked, and left its last words: they are its exit record."""
-        words = _take(self._home.attempt(*key) / "last_words")
+        words = take_last_words(self._home.attempt(*key))
         if not words:
             return None
         record = hands.Exited(task=key[0], epoch=key[1], last_words=words)
@@ -296,7 +280,7 @@ class Guardian:
                 keep = theirs.fileno()
                 os.closerange(3, keep)
                 os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))  # the lock and crewd's connection are the guardian's
-                zygote_main(theirs, self._preload, self._passed)
+                zygote_main(theirs, self._preload, self._passed, self._warm)
             except BaseException:  # noqa: BLE001 (must not unwind into the guardian's loop)
                 traceback.print_exc()
             finally:
@@ -316,16 +300,15 @@ class Guardian:
         if known is not None:
             self._tell_started(known)
             return
-        charge = Charge(
-            key,
-            Path(bootstrap.directory),
-            on_orphan=bootstrap.worker.on_orphan,
-            orphan_grace_seconds=bootstrap.worker.orphan_grace_seconds,
-        )
+        worker = bootstrap.worker
+        papers = Papers(on_orphan=worker.on_orphan, orphan_grace_seconds=worker.orphan_grace_seconds, limits=worker.limits)
+        charge = Charge(key, Path(bootstrap.directory), papers, ordered_at=self._clock.monotonic())
         self._charges[key] = charge
         try:
             if len(self._charges) > WORKERS_MAX:
                 raise OSError(f"{WORKERS_MAX} workers run already")
+            if not Path(bootstrap.cwd).is_dir():
+                raise OSError(f"the working directory {bootstrap.cwd} is not there")
             charge.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             Path(bootstrap.shared).mkdir(mode=0o700, parents=True, exist_ok=True)
             path = charge.directory / "bootstrap"
@@ -335,11 +318,17 @@ class Guardian:
                 "task": bootstrap.task,
                 "epoch": bootstrap.epoch,
                 "marker": make_marker(self._home.key, *key),
-                "start": bootstrap.worker.start,
+                "start": worker.start,
                 "bootstrap": str(path),
                 "directory": bootstrap.directory,
                 "cwd": bootstrap.cwd,
-                "env": bootstrap.worker.env,
+                "home": str(self._home.root),
+                "env": worker.env,
+                "env_pass": worker.env_pass,
+                "umask": worker.umask,
+                "nice": worker.nice,
+                "rlimits": worker.rlimits,
+                "cgroup": self._cgroups.make(key),
             }
             if self._zygote is None:
                 raise OSError("no process to fork workers from; see guardian.log")
@@ -368,6 +357,9 @@ class Guardian:
             kind, task, epoch, value = msgpack.unpackb(packet)
             charge = self._charges.get((task, epoch))
             if charge is None:
+                proc = processes.look(value) if kind == "started" else None
+                if proc is not None and self._marked(proc) == (task, epoch):  # given up, and born after all
+                    processes.send(proc, signal.SIGKILL)
                 continue
             if kind == "failed":
                 self._spawn_failed(charge, value)
@@ -380,31 +372,42 @@ class Guardian:
         main = processes.look(pid) or Proc(pid, os.getpid(), pid, pid, "X", 0.0)
         charge.main = main
         charge.known |= {(pid, main.start)}
+        charge.papers = msgspec.structs.replace(charge.papers, pid=pid, start=main.start, boot_id=self._boot_id)
         with contextlib.suppress(OSError):
-            (charge.directory / FIRST_PROCESS).write_text(f"{pid} {main.start!r}")
+            charge.papers.write(charge.directory)
         self._tell_started(charge)
-        if pid in self._unclaimed:
-            self._main_gone(charge, self._unclaimed.pop(pid))
+        status = self._unclaimed.pop(pid, None)
+        if status is not None and (main.state == "X" or main.dead):  # else it was another process of the same pid
+            self._main_gone(charge, status)
         if charge.ladder is not None:
             charge.look_at = self._clock.monotonic()
 
     def _adopt(self) -> None:
-        """Find what an earlier guardian of this home left: by the marker alone, which every process of a worker carries."""
+        """Find what an earlier guardian of this home left: by the marker, and by the worker's cgroup where there is one."""
         found: dict[Key, list[Proc]] = {}
-        for proc in processes.table().values():
+        table = processes.table()
+        for proc in table.values():
             key = self._marked(proc)
             if key is not None and not proc.dead:
                 found.setdefault(key, []).append(proc)
+        for key in self._cgroups.found():
+            unmarked = [table[pid] for pid in self._cgroups.pids(key) if pid in table and not table[pid].dead]
+            procs = found.setdefault(key, [])
+            procs += [proc for proc in unmarked if proc not in procs]
+            if not procs:
+                del found[key]
+                self._cgroups.remove(key)
         for key, procs in found.items():
             task, epoch = key
-            charge = Charge(key, self._home.attempt(task, epoch), adopted=True)
-            first = _first_process(charge.directory)
+            directory = self._home.attempt(task, epoch)
+            charge = Charge(key, directory, Papers.read(directory), adopted=True)
+            first = charge.papers.first(self._boot_id)
             oldest = min(
                 procs, key=lambda proc: ((proc.pid, proc.start) != first, proc.pid != proc.session, proc.start, proc.pid)
             )
             charge.main = oldest
             charge.known = frozenset((proc.pid, proc.start) for proc in procs)
-            charge.orphan_at = self._clock.monotonic() + charge.orphan_grace_seconds
+            charge.orphan_at = self._clock.monotonic() + charge.papers.seconds_alone
             with contextlib.suppress(OSError, AttributeError):
                 charge.pidfd = os.pidfd_open(oldest.pid)
                 self._selector.register(charge.pidfd, selectors.EVENT_READ, lambda c=charge: self._main_gone(c, None))
@@ -491,12 +494,19 @@ class Guardian:
     def _look(self) -> dict[int, Proc]:
         table = processes.table()
         own = frozenset({os.getpid(), self._zygote_pid})
-        result = sort(table, {key: c.known for key, c in self._charges.items()}, self._marked, own)
+        memory = {
+            key: c.known | {(pid, table[pid].start) for pid in self._cgroups.pids(key) if pid in table}
+            for key, c in self._charges.items()
+        }
+        result = sort(table, memory, self._marked, own)
         for key, charge in self._charges.items():
             charge.known = result.memory.get(key, frozenset())
+            self._measure(charge, [table[pid] for pid in result.members.get(key, ())])
         if result.strays and not self._charges:
             for pid in result.strays:
-                processes.send(table[pid], signal.SIGKILL)
+                if table[pid].session != self._zygote_pid:  # the warm processes wait in the zygote's session
+                    processes.send(table[pid], signal.SIGKILL)
+        self._cgroups.tidy()
         self._give_up_births()
         self._unmarked = {pid: start for pid, start in self._unmarked.items() if pid in table}
         self._next_look = self._clock.monotonic() + LOOK_SECONDS
@@ -509,6 +519,29 @@ class Guardian:
             silent = charge.main is None and not charge.known and charge.ladder is None
             if silent and charge.forked_at is not None and now - charge.forked_at > BIRTH_SECONDS:
                 self._spawn_failed(charge, "it ended while it was being born")
+            elif silent and charge.forked_at is None and now - charge.ordered_at > ORDERED_SECONDS:
+                self._spawn_failed(charge, "nobody has forked it")
+
+    def _measure(self, charge: Charge, members: list[Proc]) -> None:
+        """What the worker uses; crewd hears of it now and then, and what is too much ends the worker at once."""
+        now, memory = self._clock.monotonic(), sum(proc.memory for proc in members)
+        charge.memory_peak = max(charge.memory_peak, memory)
+        charge.cpu = max(charge.cpu, self._cgroups.cpu_seconds(charge.key) or sum(proc.cpu for proc in members))
+        limits = charge.papers.limits
+        for name, value, allowed in (
+            ("memory_bytes", memory, limits.memory_bytes), ("cpu_seconds", charge.cpu, limits.cpu_seconds),
+            ("processes", len(members), limits.processes),
+        ):  # fmt: skip
+            if allowed and value > allowed and charge.ladder is None:
+                charge.limit, charge.limit_text = name, f"{value:g}, {allowed:g} are allowed"
+                self._end(charge.key, 0.0, TERM_SECONDS_GRACEFUL, "limit")
+        if self._crewd is None or charge.main is None or now - charge.used_at < USED_SECONDS:
+            return
+        used = hands.Used(*charge.key, memory, round(charge.cpu, 2), len(members), written(charge.directory))
+        charge.used_at = now
+        if charge.used is None or differs(charge.used, used):
+            charge.used = used
+            self._tell(used)
 
     def _tick(self) -> None:
         now = self._clock.monotonic()
@@ -538,6 +571,8 @@ class Guardian:
             processes.send(table[pid], signal.SIGTERM)
             processes.send(table[pid], signal.SIGCONT)
         if step.kill:
+            charge.killed = True
+            self._cgroups.kill(charge.key)
             for group in _own_groups(step.kill, table):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(group, signal.SIGKILL)  # atomic against a fork bomb, unlike one process after another
@@ -556,20 +591,33 @@ class Guardian:
         self, charge: Charge, *, cause: hands.Cause | None = None, error: str = "", survivors: tuple[Survivor, ...] = ()
     ) -> None:
         status = charge.status
+        errors: list[str] = []
+        for name in ("bootstrap", PAPERS):
+            with noted(errors):
+                (charge.directory / name).unlink(missing_ok=True)
+        with noted(errors):
+            if charge.directory.is_dir():
+                (charge.directory / EXIT_FILE).write_bytes(msgspec.msgpack.encode(tail_of(charge.directory)))
+        self._cgroups.remove(charge.key)
         record = hands.Exited(
             task=charge.key[0],
             epoch=charge.key[1],
             cause=cause or charge.cause,
-            code=os.WEXITSTATUS(status) if status is not None and os.WIFEXITED(status) else None,
-            signal=os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None,
-            error=error,
+            error=error or charge.limit_text,
+            exit=ExitStatus(
+                code=os.WEXITSTATUS(status) if status is not None and os.WIFEXITED(status) else None,
+                signal=os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None,
+                timed_out=charge.limit,
+                killed=charge.killed,
+                drain_seconds=self._clock.monotonic() - charge.ladder.begun_at if charge.ladder else 0.0,
+                cleanup_errors=tuple(errors),
+                memory_peak_bytes=charge.memory_peak,
+                cpu_seconds=round(charge.cpu, 3),
+            ),
             survivors=survivors,
-            seconds=self._clock.monotonic() - charge.ladder.begun_at if charge.ladder else 0.0,
-            last_words=_take(charge.directory / "last_words"),
+            last_words=take_last_words(charge.directory),
         )
         del self._charges[charge.key]
-        for name in ("bootstrap", FIRST_PROCESS):
-            (charge.directory / name).unlink(missing_ok=True)
         if charge.pidfd is not None:
             self._selector.unregister(charge.pidfd)
             os.close(charge.pidfd)
@@ -578,32 +626,13 @@ class Guardian:
 
     def _cap_logs(self) -> None:
         for charge in self._charges.values():
+            kept = charge.papers.limits.output_bytes
             for name in ("stdout", "stderr"):
                 path = charge.directory / name
                 with contextlib.suppress(OSError):
                     held = path.stat().st_blocks * 512
-                    if held > LOG_BYTES_KEPT + LOG_SLACK_BYTES:
-                        processes.punch(path, LOG_BYTES_KEPT)
-
-
-def _first_process(directory: Path) -> tuple[int, float] | None:
-    """The pid and start of a worker's first process, as the guardian that started it wrote them down."""
-    try:
-        pid, start = (directory / FIRST_PROCESS).read_text().split()
-        return int(pid), float(start)
-    except (OSError, ValueError):
-        return None
-
-
-def _take(path: Path) -> bytes:
-    """The worker's last words, once; the exit record keeps them from here on."""
-    try:
-        with path.open("rb") as file:
-            words = file.read(LAST_WORDS_BYTES_MAX + 1)
-        path.unlink()
-    except OSError:
-        return b""
-    return words if len(words) <= LAST_WORDS_BYTES_MAX else b""
+                    if held > kept * (1 + OUTPUT_SLACK) + 8192:
+                        processes.punch(path, kept)
 
 
 def _own_groups(pids: frozenset[int], table: dict[int, Proc]) -> set[int]:
@@ -630,7 +659,7 @@ def _log(text: str) -> None:
     sys.stderr.flush()
 
 
-def guardian_main(home_path: str, preload: tuple[str, ...], passed: tuple[str, ...]) -> None:
+def guardian_main(home_path: str, preload: tuple[str, ...], passed: tuple[str, ...], warm: int) -> None:
     """The guardian's program. Ends at once if another guardian holds this home."""
     home = Home(Path(home_path))
     os.setsid()
@@ -653,7 +682,7 @@ def guardian_main(home_path: str, preload: tuple[str, ...], passed: tuple[str, .
         os._exit(0)
     try:
         gc.disable()  # no cycles are made here; a collection in the middle of a ladder costs time
-        Guardian(home, preload, passed).run()
+        Guardian(home, preload, passed, warm).run()
         os._exit(0)
     except BaseException:  # noqa: BLE001 (the outermost frame: workers stay, the next guardian adopts them)
         traceback.print_exc()

@@ -16,7 +16,10 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Proc:
-    """One line of the process table. `start` is what tells a pid from its reuse."""
+    """One line of the process table. `start` is what tells a pid from its reuse.
+
+    `cpu` are seconds, of the process and of its children that it has waited for; `memory` are resident bytes.
+    """
 
     pid: int
     ppid: int
@@ -24,6 +27,8 @@ class Proc:
     session: int
     state: str
     start: float
+    cpu: float = 0.0
+    memory: int = 0
 
     @property
     def dead(self) -> bool:

@@ -6,19 +6,20 @@ all take the same path.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
-from crewd.actors import ChildSpec, ExitReason, Lane, Ref, Restart, Supervisor
+from crewd.actors import ChildSpec, ExitReason, Lane, Ref, Restart, Supervisor, Timer
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Busy, CrewdError, InvariantError, Unavailable, UsageError
+from crewd.protocol.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
 from crewd.protocol.events import AttemptEnded, Draft, MessageAccepted, MessageSettled
 from crewd.protocol.ids import split_task_id
 from crewd.protocol.limits import MAILBOX_MAX
-from crewd.protocol.reasons import RefusalReason
+from crewd.protocol.reasons import Liveness, NoticeKind, RefusalReason
 from crewd.protocol.receipts import Level, Outcome, Receipt
-from crewd.protocol.rows import AttemptRow, CancelInfo, MessageRow, RunRow, Undelivered
-from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_LIVE, TASK_TERMINAL, TaskStatus
+from crewd.protocol.rows import AttemptRow, CancelInfo, MessageRow, RunRow, TaskRow, Undelivered
+from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, TASK_LIVE, TASK_TERMINAL, RunStatus, TaskStatus
 from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
@@ -38,10 +39,11 @@ EARLY_MAX = 1_000
 class RunActor(Supervisor):
     """See the module's text."""
 
-    def __init__(self, services: Services, run: str) -> None:
+    def __init__(self, services: Services, run: str, after_end: list[cm.Command]) -> None:
         super().__init__()
         self._services = services
         self._id = run
+        self._after_end = after_end
         self._row: RunRow | None = None
         self._run: rn.Run | None = None
         self._early: list[cm.Command | cm.CancelAll] = []
@@ -50,6 +52,8 @@ class RunActor(Supervisor):
         self._pending_cancels: dict[tuple[str, int], CancelInfo] = {}
         self._admitting: dict[str, int] = {}
         self._to_hand: dict[tuple[str, int], list[Mail]] = {}
+        self._alarms: dict[float, Timer] = {}
+        self._checkpoints: dict[str, object] = {}
         self._leaving = False
 
     def on_start(self) -> None:
@@ -66,12 +70,15 @@ class RunActor(Supervisor):
         """Leave the directory; controllers do not outlive their run."""
         if self._services.directory.runs.get(self._id) is self.ref:
             del self._services.directory.runs[self._id]
+            self._services.directory.rows.pop(self._id, None)
         for command in self._early:
             self.returned(command)
         super().on_stop()
 
     def on_turn_end(self) -> None:
         """Go when the run is over and everybody who asked has been answered."""
+        if self._run is not None and not self._run.over:
+            self._leaving = False  # opened again before it had left
         if self._leaving and self._journal.idle:
             self._leaving = False
             if self._row is not None and self._services.directory.names.get(self._row.name) == self._id:
@@ -107,8 +114,14 @@ class RunActor(Supervisor):
             case cm.Over(over):
                 for mail in self._to_hand.pop((over.task, self._epoch(over.task)), []):
                     self._settle_late(over.task, mail)
-                self._feed(over)
+                if over.checkpoint is not None:
+                    self._checkpoints[over.task] = over.checkpoint
+                self._feed(self._timed(over))
                 self._resume_commands()
+            case cm.Tick(due):
+                self._alarms.pop(due, None)
+                if self._run is not None:
+                    self._feed(rn.Due(self.context.now(), self._services.clock.wall()))
             case cm.HandBack(task, mail):
                 self._settle_late(task, mail)
             case cm.Command() | cm.CancelAll() if self._run is None:
@@ -130,24 +143,42 @@ class RunActor(Supervisor):
             return
         self._row = live.run
         self._services.directory.names[live.run.name] = self._id
+        self._services.directory.rows[self._id] = live.run
+        if live.run.parent and live.run.status not in RUN_TERMINAL:
+            front = self._services.directory.parts.get(FRONT)
+            if front is not None:
+                front.offer(cm.ChildLives(self._id, live.run.parent, live.run.on_parent), lane=Lane.CONTROL)
         wall, now = self._services.clock.wall(), self.context.now()
         unsettled = [row for row in live.messages if not row.receipt.settled]
         fresh = rn.new_run(self._id, live.run.workflow)
         rows = {row.id: row for row in live.tasks}
+        notices = {row.task: row.id for row in live.notices if row.closed_at is None and row.kind in _OF_TASKS}
+        self._checkpoints = {row.task: row.checkpoint for row in live.attempts if row.checkpoint is not None}
         tasks = tuple(
-            rn.Task(
-                task.id, task.depends_on, rows[task.id].status, rows[task.id].epoch,
-                _box(unsettled, task.id, wall, now) if rows[task.id].status is TaskStatus.QUEUED else Mailbox(),
-                rows[task.id].cancel,
+            replace(
+                task, status=row.status, epoch=row.epoch, cancel=row.cancel, tries_from=row.tries_from,
+                held=_box(unsettled, task.id, wall, now) if row.status in rn.WAITING else Mailbox(),
+                due=_due(task, row, wall, now),
+                ends=_ends(live, row, now - wall), row=row.epoch - row.tries_from, notice=notices.get(task.id, ""),
             )
-            for task in fresh.tasks
+            for task in fresh.tasks for row in (rows[task.id],)
         )  # fmt: skip
-        self._run = rn.Run(
-            self._id, tasks, fresh.concurrency, live.run.status, live.run.cancel, tuple(_undelivered(live.messages))
-        )
+        started = live.run.started_at
+        used = 0.0 if started is None else min(max(0.0, wall - started), fresh.max_seconds)
+        deadline = None if not fresh.max_seconds or started is None else now + fresh.max_seconds - used
+        self._run = replace(
+            fresh, tasks=tasks, status=live.run.status, cancel=live.run.cancel, now=now, deadline=deadline,
+            undelivered=tuple(_undelivered(live.messages)),
+        )  # fmt: skip
+        for due in (deadline, *(task.due for task in tasks if task.status is TaskStatus.BACKOFF)):
+            if due is not None and not self._run.over:
+                self._perform(rn.AlarmAt(due))
         self._order = max((row.seq for row in live.messages), default=0)
         if self._run.over:
-            self._perform(rn.Leave())
+            while self._after_end:  # taken once: if this actor crashes before it is durable, whoever asked asks again
+                self._obey(self._after_end.pop())
+            if self._run.over:
+                self._journal.record([], [rn.Leave()])
             return
         over: list[rn.AttemptOver] = []
         for task in tasks:
@@ -165,8 +196,8 @@ class RunActor(Supervisor):
             for row in unsettled:
                 if row.receipt.task == ended.task:
                     self._settle_late(ended.task, _mail(row, wall, now))
-            self._feed(ended)
-        self._feed(rn.Proceed())
+            self._feed(self._timed(ended))
+        self._feed(rn.Proceed(now))
         if self._run.cancel is not None and not self._run.over:
             self._feed(rn.CancelRun(self._run.cancel))
         self._resume_commands()
@@ -176,11 +207,11 @@ class RunActor(Supervisor):
             raise InvariantError("a controller was asked for before the rows were read")
         row, step_id = self._row, split_task_id(task)[1]
         step = next(step for step in row.workflow.steps if step.id == step_id)
-        services = self._services
+        services, checkpoint = self._services, self._checkpoints.get(task)
         self.start_dynamic(
             ChildSpec(
                 f"{task}#{epoch}",
-                lambda: Controller(services, row, step, state, fresh=fresh),
+                lambda: Controller(services, row, step, state, checkpoint, fresh=fresh),
                 restart=Restart.TEMPORARY,
             )
         )
@@ -196,6 +227,11 @@ class RunActor(Supervisor):
                     self._take_back(command, command.request)
                 case rq.Cancel():
                     self._cancel(command, command.request)
+                case rq.Reopen():
+                    self._reopen(command, command.request)
+                case rq.Dismiss(intent=intent):
+                    self._feed(rn.Dismiss(command.task, command.caller.owner, intent))
+                    self._journal.record([], [_Tell(command.caller, _DONE)])
                 case rq.StartRun():
                     raise InvariantError("a run cannot start another one")
                 case _:
@@ -243,7 +279,7 @@ class RunActor(Supervisor):
             if controller is None or not controller.offer(post):
                 self._put_off(command)
             return
-        hold = task.status is TaskStatus.QUEUED and self._living().cancel is None and send.kind != "response"
+        hold = task.status in rn.WAITING and self._living().cancel is None and send.kind != "response"
         if hold and len(task.held.mails) + self._admitting.get(task.id, 0) >= MAILBOX_MAX:
             raise Busy(f"worker {task.id} has too many unsettled messages", hint="try again later")
         accepted = MessageAccepted(
@@ -316,6 +352,18 @@ class RunActor(Supervisor):
         self._feed(rn.TakeBack(task.id, withdraw.id))
         self._journal.record([], [_Tell(command.caller, withdraw.id)])
 
+    def _reopen(self, command: cm.Command, order: rq.Reopen) -> None:
+        """What was chosen is queued again; with nothing to do, the run is shown as it is (resuming twice changes nothing)."""
+        before = self._living()
+        if before.status is RunStatus.CANCEL_INCOMPLETE:
+            raise Refused("processes of this run may still live", hint="crew show names them; end them, then start anew")
+        if before.cancel is not None and not before.over:
+            raise Refused("the run is being cancelled", hint="wait for its end, then crew resume")
+        self._feed(rn.Reopen(order.kind, self.context.now(), command.task, command.caller.owner, order.intent))
+        if self._living() is before and before.over and order.kind == "retry":
+            raise Refused("nothing here has failed or is parked", hint="crew resume takes up what was cancelled")
+        self._journal.record([], [_Tell(command.caller, _SHOW)])
+
     def _cancel(self, command: cm.Command, cancel: rq.Cancel) -> None:
         info = CancelInfo(
             reason=cancel.reason,
@@ -342,6 +390,11 @@ class RunActor(Supervisor):
         ]
         self._journal.record(drafts, decision.effects)
 
+    def _timed(self, over: rn.AttemptOver) -> rn.AttemptOver:
+        """With the time at which the run hears of it, and a number for the jitter."""
+        services = self._services
+        return replace(over, at=self.context.now(), wall=services.clock.wall(), chance=services.chance.between(0.0, 1.0))
+
     def _epoch(self, key: str) -> int:
         task = self._living().task(key)
         return 0 if task is None else task.epoch
@@ -359,8 +412,13 @@ class RunActor(Supervisor):
                     controller.offer(cm.EndAttempt(cancel), lane=Lane.CONTROL)
                 else:
                     self._pending_cancels[task, epoch] = cancel
+            case rn.AlarmAt(due):
+                if due not in self._alarms:
+                    self._alarms[due] = self.context.after(max(0.0, due - self.context.now()), cm.Tick(due))
             case rn.Leave():
                 self._leaving = True
+            case _Tell(caller, "show"):
+                self._respond(caller, rq.Show(target=self._id))
             case _Tell(caller, "done"):
                 self._respond(caller, rq.Done())
             case _Tell(caller, "look"):
@@ -387,7 +445,9 @@ class RunActor(Supervisor):
             gateway.offer(cm.Respond(caller, reply), lane=Lane.CONTROL)
 
 
-_DONE, _LOOK = "done", "look"
+_DONE, _LOOK, _SHOW = "done", "look", "show"
+_OF_TASKS = {NoticeKind.PARKED, NoticeKind.DEAD_LETTER}
+"""Notices of a task; the others are of an attempt."""
 
 
 class _Admit:
@@ -433,12 +493,32 @@ def _undelivered(rows: tuple[MessageRow, ...]) -> list[Undelivered]:
     ]
 
 
+def _ends(live: LiveRun, task: TaskRow, shift: float) -> tuple[float, ...]:
+    """When the attempts of a task ended, for the window of restarts; one whose end the task has not heard of comes later."""
+    last = task.epoch - 1 if task.status in TASK_LIVE else task.epoch
+    return tuple(
+        row.ended_at + shift
+        for row in live.attempts
+        if row.task == task.id and task.tries_from < row.epoch <= last and row.ended_at is not None
+    )
+
+
+def _due(task: rn.Task, row: TaskRow, wall: float, now: float) -> float | None:
+    """When a task in backoff is due: what is left of its wait. A wall clock that was set makes it no longer than it can be."""
+    if row.retry_at is None or row.status is not TaskStatus.BACKOFF:
+        return None
+    return now + min(max(0.0, row.retry_at - wall), 1.3 * max(task.retry.cap_seconds, task.restart.cap_seconds))
+
+
 def _over(attempt: AttemptRow) -> rn.AttemptOver:
     ended = AttemptEnded(
-        status=attempt.status, reason=attempt.reason, error=attempt.error, exit_code=attempt.exit_code,
-        signal=attempt.signal, survivors=attempt.survivors,
+        status=attempt.status, reason=attempt.reason, error=attempt.error, survivors=attempt.survivors, exit=attempt.exit,
+        error_class=attempt.error_class,
     )  # fmt: skip
-    return rn.AttemptOver(attempt.task, ended, result=attempt.result, result_path=attempt.result_path)
+    return rn.AttemptOver(
+        attempt.task, ended, result=attempt.result, result_path=attempt.result_path,
+        lived=max(0.0, (attempt.ended_at or 0.0) - (attempt.started_at or attempt.ended_at or 0.0)),
+    )  # fmt: skip
 
 
 def _attempt(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Attempt:
@@ -456,8 +536,12 @@ def _attempt(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Atte
             reason=row.reason,
             result=row.result,
             result_path=row.result_path,
+            error_class=row.error_class,
+            exit_code=row.exit.code,
         )
     unsettled = [message for message in live.messages if not message.receipt.settled]
+    operations = [op for op in live.operations if op.task == row.task and op.epoch == row.epoch and op.closed_at is None]
+    told = [n for n in live.notices if n.task == row.task and n.epoch == row.epoch and n.kind not in _OF_TASKS]
     return at.Attempt(
         row.task,
         row.epoch,
@@ -471,11 +555,20 @@ def _attempt(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Atte
             for ask in live.asks
             if ask.task == row.task and ask.epoch == row.epoch and ask.closed_at is None
         ),
-        operations=tuple(
-            op.id for op in live.operations if op.task == row.task and op.epoch == row.epoch and op.closed_at is None
-        ),
+        operations=tuple(op.id for op in operations),
+        operation_dues=tuple((op.id, now + op.seconds - max(0.0, wall - op.opened_at)) for op in operations if op.seconds),
         reports=row.reports,
         cancel=row.cancel,
         outcome=outcome,
         pid=row.pid,
+        limit=row.limit,
+        limit_text=row.error if row.limit else "",
+        level=Liveness(row.liveness),
+        notices=tuple(n.kind for n in told if n.closed_at is None),
+        told=tuple(n.kind for n in told),
+        checkpoint=row.checkpoint,
+        usage=(row.turns, row.tokens, row.cost),
+        began=None if row.started_at is None else now - max(0.0, wall - row.started_at),
+        active_at=now,
+        heard_at=now,
     )

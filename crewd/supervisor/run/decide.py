@@ -3,6 +3,7 @@
 Rule 1: a task starts when every task that it depends on is completed and a place is free (no wave barrier, K2, K3).
 Rule 2: a task that ends otherwise skips its descendants with the reason; independent ones go on.
 Rule 3: a cancel is a tombstone: nothing starts after it. The run ends when nothing is live, with one terminal event.
+Rule 4: a retry is a new attempt of the same task; while it waits for it, the task is in `backoff` and takes no place.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ from typing import assert_never
 
 from crewd.protocol import events as ev
 from crewd.protocol.ids import task_id
-from crewd.protocol.reasons import SkipReason
+from crewd.protocol.limits import GRACE_SECONDS_SHORT
+from crewd.protocol.policy import Restarts, Retry
+from crewd.protocol.reasons import CancelReason, NoticeKind, SkipReason
 from crewd.protocol.receipts import Outcome
 from crewd.protocol.rows import CancelInfo, Undelivered, faster
-from crewd.protocol.statuses import TASK_LIVE, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
+from crewd.protocol.statuses import TASK_LIVE, TASK_REQUEUES, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
 from crewd.protocol.workflow import Workflow
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
+from crewd.supervisor.run import tries
 
 CONCURRENCY_DEFAULT = 8
 """Live tasks of a run without a limit of its own (system.md K5: hard cap 8)."""
 
+WAITING = frozenset({TaskStatus.QUEUED, TaskStatus.BACKOFF, TaskStatus.PARKED})
+"""Tasks of which nothing lives: messages for them are held, and a cancel ends them at once."""
 _TASK_END: Mapping[AttemptStatus, TaskStatus] = {
     AttemptStatus.COMPLETED: TaskStatus.COMPLETED,
     AttemptStatus.FAILED: TaskStatus.FAILED,
@@ -34,7 +40,11 @@ _TASK_END: Mapping[AttemptStatus, TaskStatus] = {
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as the run sees it. `held` are messages that wait for its first attempt."""
+    """A task as the run sees it. `held` are messages that wait for its next attempt.
+
+    `tries_from`: see `TaskRow`. `due` is when a task in backoff starts (monotonic), `ends` and `row` are what
+    `tries.after` remembers; `notice` is the id of its open notice, if there is one.
+    """
 
     id: str
     depends_on: tuple[str, ...]
@@ -42,11 +52,18 @@ class Task:
     epoch: int = 0
     held: Mailbox = field(default_factory=Mailbox)
     cancel: CancelInfo | None = None
+    retry: Retry = field(default_factory=Retry)
+    restart: Restarts = field(default_factory=Restarts)
+    tries_from: int = 0
+    due: float | None = None
+    ends: tuple[float, ...] = ()
+    row: int = 0
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The state."""
+    """The state. `now` is the latest (monotonic) time that it has heard of, `deadline` when its minutes are over."""
 
     id: str
     tasks: tuple[Task, ...]
@@ -54,6 +71,9 @@ class Run:
     status: RunStatus = RunStatus.QUEUED
     cancel: CancelInfo | None = None
     undelivered: tuple[Undelivered, ...] = ()
+    max_seconds: float = 0.0
+    deadline: float | None = None
+    now: float = 0.0
 
     def task(self, key: str) -> Task | None:
         """The task of this id."""
@@ -73,19 +93,56 @@ def new_run(run: str, workflow: Workflow) -> Run:
     """The state of a run that was just admitted."""
     return Run(
         run,
-        tuple(Task(task_id(run, step.id), tuple(task_id(run, name) for name in step.depends_on)) for step in workflow.steps),
+        tuple(
+            Task(
+                task_id(run, step.id), tuple(task_id(run, name) for name in step.depends_on), retry=step.worker.retry,
+                restart=step.worker.restart,
+            )
+            for step in workflow.steps
+        ),
         concurrency=workflow.max_concurrency or CONCURRENCY_DEFAULT,
-    )
+        max_seconds=workflow.max_minutes * 60,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Proceed:
     """Start what is ready (after admission, or after crewd came back)."""
 
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Time has passed: a task in backoff may start, or the run has taken too long."""
+
+    at: float
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Do again what is chosen by `kind`; only this task if one is named."""
+
+    kind: str
+    at: float
+    task: str = ""
+    requester: str = ""
+    intent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """A dead letter (all of the run's, without a task) has been seen."""
+
+    task: str = ""
+    requester: str = ""
+    intent: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptOver:
-    """The terminal event of an attempt is durable."""
+    """The terminal event of an attempt is durable. `at` and `wall` are now, it lived for `lived` seconds."""
 
     task: str
     ended: ev.AttemptEnded
@@ -93,6 +150,11 @@ class AttemptOver:
     result: object = None
     result_path: str = ""
     undelivered: tuple[Undelivered, ...] = ()
+    at: float = 0.0
+    wall: float = 0.0
+    lived: float = 0.0
+    chance: float = 0.5
+    checkpoint: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +188,7 @@ class TakeBack:
     id: str
 
 
-RunEvent = Proceed | AttemptOver | CancelRun | CancelTask | Hold | TakeBack
+RunEvent = Proceed | Due | AttemptOver | Reopen | Dismiss | CancelRun | CancelTask | Hold | TakeBack
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +214,14 @@ class Leave:
     """The run is over and durable."""
 
 
-RunEffect = StartAttempt | CancelAttempt | Leave
+@dataclass(frozen=True, slots=True)
+class AlarmAt:
+    """Say `Due` at this (monotonic) time."""
+
+    at: float
+
+
+RunEffect = StartAttempt | CancelAttempt | AlarmAt | Leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +246,17 @@ Next = tuple[Run, Decision]
 
 def decide(run: Run, event: RunEvent) -> Next:
     """The run after `event`, and the decision."""
+    if isinstance(event, Dismiss):
+        return _dismiss(run, event)
+    if isinstance(event, Reopen):
+        return _reopen(run, event)
     if run.over:
         return run, NOTHING
     match event:
-        case Proceed():
-            return _go_on(run, [])
+        case Proceed(at):
+            return _go_on(replace(run, now=max(run.now, at)), [])
+        case Due(at, wall):
+            return _due(replace(run, now=max(run.now, at)), wall)
         case AttemptOver():
             return _attempt_over(run, event)
         case CancelRun(cancel):
@@ -210,17 +285,105 @@ def _take_back(run: Run, key: str, message: str) -> Next:
 
 def _attempt_over(run: Run, over: AttemptOver) -> Next:
     task = run.task(over.task)
-    if task is None or task.status in TASK_TERMINAL:
+    if task is None or task.status not in TASK_LIVE:
         return run, NOTHING
-    ended = ev.TaskEnded(
-        status=_TASK_END[over.ended.status],
-        reason=over.ended.reason,
-        error=over.ended.error or over.error,
-        result=over.result,
-        result_path=over.result_path,
-    )
-    run = replace(run.with_task(replace(task, status=ended.status)), undelivered=(*run.undelivered, *over.undelivered))
-    return _go_on(run, [Recorded(ended, task.id)])
+    ended = over.ended
+    error = ended.error or over.error
+    run = replace(run, now=max(run.now, over.at), undelivered=(*run.undelivered, *over.undelivered))
+    end = tries.End(
+        ended.status, ended.reason, ended.error_class, ended.exit.code, over.at, over.lived, over.chance
+    )  # fmt: skip
+    verdict, ends, row = tries.after(end, task.epoch - task.tries_from, task.ends, task.row, task.retry, task.restart)
+    task = replace(task, ends=ends, row=row)
+    if run.cancel is None and task.cancel is None:
+        match verdict:
+            case tries.Again(kind, due):
+                retrying = ev.TaskRetrying(kind=kind, due_at=over.wall + (due - over.at), reason=ended.reason, error=error)
+                run = run.with_task(replace(task, status=TaskStatus.BACKOFF, due=due))
+                run, decision = _go_on(run, [Recorded(retrying, task.id)])
+                return run, replace(decision, effects=(*decision.effects, AlarmAt(due)))
+            case tries.Park(text):
+                notice = f"{task.id}#{task.epoch}:{NoticeKind.PARKED}"
+                run = run.with_task(replace(task, status=TaskStatus.PARKED, notice=notice))
+                why = f"{text}; last: {ended.reason} {error}".strip()
+                raised = ev.NoticeRaised(id=notice, kind=NoticeKind.PARKED, text=why)
+                return _go_on(run, [Recorded(ev.TaskParked(reason=text, error=error), task.id), Recorded(raised, task.id)])
+            case tries.Over():
+                pass
+    status = _TASK_END[ended.status]
+    last = ev.TaskEnded(
+        status=status, reason=ended.reason, error=error, result=over.result, result_path=over.result_path
+    )  # fmt: skip
+    events = [Recorded(last, task.id)]
+    if status is TaskStatus.FAILED:
+        notice = f"{task.id}#{task.epoch}:{NoticeKind.DEAD_LETTER}"
+        count = task.epoch - task.tries_from
+        text = f"{ended.reason or 'failed'} after {count} {'try' if count == 1 else 'tries'}: {error}"
+        events.append(Recorded(ev.NoticeRaised(id=notice, kind=NoticeKind.DEAD_LETTER, text=text), task.id))
+        task = replace(task, notice=notice)
+    return _go_on(run.with_task(replace(task, status=status)), events)
+
+
+def _due(run: Run, wall: float) -> Next:
+    if run.deadline is None or run.now < run.deadline or run.cancel is not None:
+        return _go_on(run, [])
+    cancel = CancelInfo(
+        reason=CancelReason.RUN_TIMEOUT, grace_seconds=GRACE_SECONDS_SHORT, requester="crewd", requested_at=wall,
+        intent=f"the run may take {run.max_seconds / 60:g} minutes",
+    )  # fmt: skip
+    return _cancel_run(run, cancel)
+
+
+def _reopen(run: Run, order: Reopen) -> Next:
+    """Queue what failed (and what was skipped for it), or all that is not completed."""
+    wanted = TASK_REQUEUES if order.kind == "resume" else {TaskStatus.FAILED, TaskStatus.PARKED}
+    chosen = {task.id for task in run.tasks if task.status in wanted and order.task in {"", task.id}}
+    if order.kind == "retry" and chosen:
+        chosen |= _skipped_for(run, chosen)
+    if not chosen or run.status is RunStatus.CANCEL_INCOMPLETE or (run.cancel is not None and not run.over):
+        return run, NOTHING
+    run = replace(run, now=max(run.now, order.at))
+    events: list[Recorded] = []
+    if run.over:
+        events.append(Recorded(ev.RunReopened(kind=order.kind, requester=order.requester, intent=order.intent)))
+        deadline = run.now + run.max_seconds if run.max_seconds else None
+        run = replace(run, status=RunStatus.RUNNING, cancel=None, undelivered=(), deadline=deadline)
+    for task in run.tasks:
+        if task.id not in chosen:
+            continue
+        events.append(Recorded(ev.TaskRequeued(), task.id))
+        if task.notice:
+            events.append(Recorded(ev.NoticeClosed(id=task.notice), task.id))
+        queued = replace(
+            task, status=TaskStatus.QUEUED, cancel=None, tries_from=task.epoch, due=None, ends=(), row=0, notice=""
+        )
+        run = run.with_task(queued)
+    run, decision = _go_on(run, events)
+    return run, replace(decision, effects=(*decision.effects, *([AlarmAt(run.deadline)] if run.deadline else [])))
+
+
+def _skipped_for(run: Run, chosen: set[str]) -> set[str]:
+    """Tasks that were skipped because of these, directly or not."""
+    found: set[str] = set()
+    while True:
+        more = {
+            task.id
+            for task in run.tasks
+            if task.status is TaskStatus.SKIPPED and task.id not in found and (chosen | found).intersection(task.depends_on)
+        }
+        if not more:
+            return found
+        found |= more
+
+
+def _dismiss(run: Run, order: Dismiss) -> Next:
+    events: list[Recorded] = []
+    for task in run.tasks:
+        if task.status is TaskStatus.FAILED and task.notice and order.task in {"", task.id}:
+            events.append(Recorded(ev.TaskDismissed(requester=order.requester, intent=order.intent), task.id))
+            events.append(Recorded(ev.NoticeClosed(id=task.notice), task.id))
+            run = run.with_task(replace(task, notice=""))
+    return run, Decision(tuple(events))
 
 
 def _cancel_run(run: Run, cancel: CancelInfo) -> Next:
@@ -235,7 +398,7 @@ def _cancel_run(run: Run, cancel: CancelInfo) -> Next:
     for task in run.tasks:
         if task.status in TASK_LIVE:
             effects.append(CancelAttempt(task.id, task.epoch, cancel))
-        elif task.status is TaskStatus.QUEUED:
+        elif task.status in WAITING:
             run, ended = _end_queued(run, task, TaskStatus.CANCELLED, cancel.reason)
             events += ended
     run, decision = _go_on(run, events)
@@ -259,9 +422,12 @@ def _cancel_task(run: Run, key: str, cancel: CancelInfo) -> Next:
 
 def _end_queued(run: Run, task: Task, status: TaskStatus, reason: str) -> tuple[Run, list[Recorded]]:
     held, settled = task.held.settle_rest(task.id, cancelled=status is TaskStatus.CANCELLED, heard_out=True)
-    run = run.with_task(replace(task, status=status, held=Mailbox()))
+    run = run.with_task(replace(task, status=status, held=Mailbox(), due=None, notice=""))
     run = replace(run, undelivered=(*run.undelivered, *held.undelivered))
-    return run, [*(Recorded(body, task.id) for body in settled), Recorded(ev.TaskEnded(status=status, reason=reason), task.id)]
+    closed = [Recorded(ev.NoticeClosed(id=task.notice), task.id)] if task.notice else []
+    return run, [
+        *(Recorded(body, task.id) for body in settled), *closed, Recorded(ev.TaskEnded(status=status, reason=reason), task.id)
+    ]  # fmt: skip
 
 
 def _go_on(run: Run, events: list[Recorded]) -> Next:
@@ -275,13 +441,17 @@ def _go_on(run: Run, events: list[Recorded]) -> Next:
         for task in run.tasks:
             if live >= run.concurrency:
                 break
-            if task.status is TaskStatus.QUEUED and done.issuperset(task.depends_on):
+            waited = task.due is None or task.due <= run.now
+            if task.status in {TaskStatus.QUEUED, TaskStatus.BACKOFF} and waited and done.issuperset(task.depends_on):
                 live += 1
                 if run.status is RunStatus.QUEUED:
                     run = replace(run, status=RunStatus.RUNNING)
                     events.append(Recorded(ev.RunStarted()))
+                    if run.max_seconds:
+                        run = replace(run, deadline=run.now + run.max_seconds)
+                        effects.append(AlarmAt(run.now + run.max_seconds))
                 effects.append(StartAttempt(task.id, task.epoch + 1, task.held.mails))
-                run = run.with_task(replace(task, status=TaskStatus.RUNNING, epoch=task.epoch + 1, held=Mailbox()))
+                run = run.with_task(replace(task, status=TaskStatus.RUNNING, epoch=task.epoch + 1, held=Mailbox(), due=None))
     if all(task.status in TASK_TERMINAL for task in run.tasks):
         status, reason = _verdict(run)
         run = replace(run, status=status)

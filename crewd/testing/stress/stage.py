@@ -24,7 +24,7 @@ from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol.hands import Bootstrap, Exited
 from crewd.protocol.ids import MESSAGE, IdSource
-from crewd.protocol.rows import CancelInfo, MessageRow
+from crewd.protocol.rows import CancelInfo, ExitStatus, MessageRow
 from crewd.protocol.workflow import Step, Workflow
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import fold
@@ -211,7 +211,7 @@ class Stage:
         left = tuple(
             thread.name for thread in threading.enumerate() if thread not in threads and thread.is_alive() and not thread.daemon
         )
-        self._feed(at.Ended(Exited(TASK, self._bootstrap.epoch, code=0), (), self._clock.wall()))
+        self._feed(at.Ended(Exited(TASK, self._bootstrap.epoch, exit=ExitStatus(code=0)), (), self._clock.wall()))
         return self._act(
             outcome.outcome, reason=outcome.reason, error=outcome.error, result=outcome.result, threads=left,
             stop_seconds=stop_seconds,
@@ -332,7 +332,9 @@ class Stage:
         for effect in decision.effects:
             match effect:
                 case at.ReserveDone():
-                    self._feed(at.Reserved(self._clock.monotonic()))
+                    self._feed(at.Reserved())
+                case at.AskSlot():
+                    self._feed(at.SlotGranted(self._clock.monotonic()))
                 case at.Admit(key):
                     self._feed(at.Admitted(key))
                 case at.Say(order) | at.Deliver(order):

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from crewd.protocol.errors import InvariantError, StoreUnavailable
 from crewd.protocol.events import Event
-from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.database import TABLES, status_of
 from crewd.store.fold import Row
 
-R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow)
+R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow)
 Commit = tuple[Sequence[Event], Sequence[tuple[str, str, Row]]]
 
 

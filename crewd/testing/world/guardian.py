@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from crewd.protocol import hands
 from crewd.protocol.limits import TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW
-from crewd.protocol.rows import Survivor
+from crewd.protocol.rows import ExitStatus, Survivor
 from crewd.supervisor.guardian import ladder as ladders
 from crewd.supervisor.guardian.ladder import Ladder, Rung
 from crewd.supervisor.guardian.tree import Key
@@ -234,8 +234,9 @@ class SimGuardian:
     ) -> None:
         task, epoch = charge.key
         record = hands.Exited(
-            task=task, epoch=epoch, cause=cause or charge.cause, code=charge.status[0], signal=charge.status[1],
-            error=error, survivors=survivors, last_words=self._processes.take_last_words(charge.key),
+            task=task, epoch=epoch, cause=cause or charge.cause, error=error,
+            exit=ExitStatus(code=charge.status[0], signal=charge.status[1]),
+ survivors=survivors, last_words=self._processes.take_last_words(charge.key),
         )  # fmt: skip
         del self._charges[charge.key]
         self._exits[charge.key] = record

@@ -25,23 +25,26 @@ if TYPE_CHECKING:
     from crewd.testing.world.world import World
 
 
+CONFIG = Config(heartbeat_seconds=30.0, workers_max=5, liveness_seconds=(45.0, 80.0, 130.0))
+
+
 class Crewd:
     """One incarnation of the crewd process: its actors and its ends of the ports."""
 
     def __init__(self, world: World, pid: int) -> None:
         self.world = world
+        world.laws.places = CONFIG.workers_max
         self.dead = False
         self.calls_left: int | None = None
         self.scheduler = WorldScheduler(world)
         self.wire = SimWire(self.permitted, world.laws.sent)
         self.hands = SimHands(self.permitted, world.house)
         home = Home(Path("/simulated"))
-        self.services = Services(
-            world.clock, world.ids, Tokens(b"simulated" * 4), home, Config(heartbeat_seconds=30.0), Directory(), pid
-        )
+        self.services = Services(world.clock, world.chance, world.ids, Tokens(b"simulated" * 4), home, CONFIG, Directory(), pid)
         ports = Ports(
-            self.wire, self.hands, lambda: world.disk.writer(world.ids.next(EVENT), self.permitted), world.disk.reader
-        )
+            self.wire, self.hands, lambda: world.disk.writer(world.ids.next(EVENT), self.permitted), world.disk.reader,
+            world.free_memory,
+        )  # fmt: skip
         self.stopped = False
         system = self.scheduler.system
         self.top = system.spawn(ChildSpec("root", lambda: root(self.services, ports, self._all_over)), None)
@@ -55,9 +58,10 @@ class Crewd:
                 self.dead = True
         return not self.dead
 
-    def _all_over(self) -> None:
-        """As `program` does when no run is live after a stop was asked for."""
-        self.services.directory.part(GUARDIAN).tell(cm.ToGuardian(hands.Retire()), lane=Lane.CONTROL)
+    def _all_over(self, retire: bool) -> None:  # noqa: FBT001 (a callback)
+        """As `program` does when a stop was asked for."""
+        if retire:
+            self.services.directory.part(GUARDIAN).tell(cm.ToGuardian(hands.Retire()), lane=Lane.CONTROL)
         self.scheduler.system.stop(self.top, SHUTDOWN, 30.0)
 
     def _ended(self, reason: ExitReason) -> None:

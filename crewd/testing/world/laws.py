@@ -15,9 +15,9 @@ from crewd.protocol import codec, hands
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.reasons import RefusalReason
+from crewd.protocol.reasons import NoticeKind, RefusalReason
 from crewd.protocol.receipts import LEVELS, Outcome, Receipt
-from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.protocol.statuses import (
     ATTEMPT_MOVES,
     ATTEMPT_TERMINAL,
@@ -54,12 +54,15 @@ class Laws:
         self._disk = disk
         self._processes = processes
         self._witness = witness
+        self.places = 1_000
         self.checked: Counter[str] = Counter()
         self.broken: LawBroken | None = None
         self._rows: dict[tuple[type[Row], str], Row] = {}
         self._ended: set[str] = set()
         self._cancelled_at: dict[str, int] = {}
         self._accepted_at: dict[str, int] = {}
+        self._tries_from: dict[str, int] = {}
+        self._opened: set[str] = set()
         self._orders: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
         self._waiting: dict[str, set[str]] = {}
         self._seq = 0
@@ -76,12 +79,17 @@ class Laws:
 
     def committed(self, events: Sequence[ev.Event], rows: Sequence[tuple[str, str, Row]]) -> None:
         """A commit went through."""
+        again: set[str] = set()
         for event in events:
             self.hold("the log has no gap and no repeat", event.seq == self._seq + 1, f"{self._seq} then {event.seq}")
             self._seq = event.seq
             self._event(event)
+            if isinstance(event.body, ev.RunReopened | ev.TaskRequeued):
+                again.add(event.task or event.run)
+        self._opened |= again
         for _, key, row in rows:
-            self._moved(key, self._rows.get((type(row), key)), row)
+            if key not in again:  # taken back from its end, by somebody's order: the only way there is
+                self._moved(key, self._rows.get((type(row), key)), row)
             self._rows[type(row), key] = row
 
     def _event(self, event: ev.Event) -> None:
@@ -89,6 +97,13 @@ class Laws:
         body = event.body
         self._nothing_after_the_end(event, attempt)
         match body:
+            case ev.RunReopened():
+                self._ended.discard(event.run)
+                self._cancelled_at.pop(event.run, None)
+            case ev.TaskRequeued():
+                self._ended.discard(event.task)
+                self._cancelled_at.pop(event.task, None)
+                self._tries_from[event.task] = event.epoch
             case ev.RunEnded():
                 self._ended.add(event.run)
             case ev.TaskEnded():
@@ -106,6 +121,7 @@ class Laws:
                 self.hold("a cancelled run starts nothing", started, f"{attempt} was reserved after the cancel")
                 before = [a for a in self._of_task(event.task) if a.status not in ATTEMPT_TERMINAL]
                 self.hold("one live attempt per task", not before, f"{attempt} was reserved while {before} live")
+                self._no_more_tries(event)
             case ev.MessageAccepted(id=key, kind=kind):
                 self.hold("a message is accepted once", key not in self._accepted_at, f"{key} twice")
                 self._accepted_at[key] = event.seq
@@ -130,13 +146,24 @@ class Laws:
 
     def _nothing_after_the_end(self, event: ev.Event, attempt: str) -> None:
         law = "one terminal event, and nothing after it"
-        message = isinstance(event.body, ev.MessageAccepted | ev.MessageSettled)
-        if event.run and not message:
+        if isinstance(event.body, _AFTER_THE_END):
+            return
+        if event.run:
             self.hold(law, event.run not in self._ended, f"{event.type} after the end of {event.run}")
-        if event.task and not message:
+        if event.task:
             self.hold(law, event.task not in self._ended, f"{event.type} after the end of {event.task}")
-        if event.task and event.epoch and not message and not isinstance(event.body, ev.TaskEnded | ev.TaskCancelRequested):
+        if event.task and event.epoch and not isinstance(event.body, _OF_TASKS):
             self.hold(law, attempt not in self._ended, f"{event.type} after the end of {attempt}")
+
+    def _no_more_tries(self, event: ev.Event) -> None:
+        run = self._rows.get((RunRow, event.run))
+        if not isinstance(run, RunRow):
+            return
+        worker = next(step.worker for step in run.workflow.steps if step.id == event.task.partition("/")[2])
+        if worker.restart.policy == "temporary":
+            tries = event.epoch - self._tries_from.get(event.task, 0)
+            what = f"{event.task} is tried for the {tries}th time"
+            self.hold("no more tries than are allowed", tries <= worker.retry.attempts, what)
 
     def _of_task(self, task: str) -> list[AttemptRow]:
         return [row for row in self._rows.values() if isinstance(row, AttemptRow) and row.task == task]
@@ -185,10 +212,13 @@ class Laws:
                 self.hold(law, event.seq <= self._seq, f"event {event.seq} was published")
             case rq.CancelReply(run=run, task=task, verified=True):
                 row = self._disk.tables[TaskRow].get(task) if task else self._disk.tables[RunRow].get(run)
-                over = row is not None and row.status in {*RUN_TERMINAL, *TASK_TERMINAL}
+                # Or it was: somebody may have had it opened again while the answer was on its way.
+                over = row is not None and (row.status in {*RUN_TERMINAL, *TASK_TERMINAL} or (task or run) in self._opened)
                 self.hold("a cancel answers with proof", over, f"{task or run} was said to be over")
                 alive = [
-                    p for p in self._processes.table.values() if p.key[0] == task or (not task and p.key[0].startswith(run))
+                    p
+                    for p in self._processes.table.values()
+                    if p.key[0] not in self._opened and (p.key[0] == task or (not task and p.key[0].startswith(run)))
                 ]
                 self.hold("a cancel answers with proof", not alive, f"{task or run}: {[p.pid for p in alive]} live")
             case _:
@@ -236,6 +266,8 @@ class Laws:
         living = [p for p in self._processes.table.values() if p.leader and p.key[0] == task and p is not process]
         self.hold("one live incarnation per worker", not living, f"{process.key} was born while {[p.key for p in living]} live")
         self.hold("an attempt is born once", self._processes.births[process.key] == 1, f"{process.key} was born again")
+        workers = [p for p in self._processes.table.values() if p.leader and not p.undying]
+        self.hold("no more workers than places", len(workers) <= self.places, f"{len(workers)} live")
         row = self._disk.tables[AttemptRow].get(attempt_key(*process.key))
         over = row is None or row.status in ATTEMPT_TERMINAL
         self.hold("nothing is born after its end", not over, f"{process.key} was born, but {row and row.status}")
@@ -258,6 +290,11 @@ class Laws:
                     self.hold("every accepted message settles", row.receipt.settled, f"{key} is {row.receipt.level}")
                 case AskRow() | OperationRow():
                     self.hold("every question and operation is closed", row.closed_at is not None, f"{kind.__name__} {key}")
+                case NoticeRow():
+                    task = self._rows.get((TaskRow, row.task))
+                    dead = row.kind == NoticeKind.DEAD_LETTER and isinstance(task, TaskRow) and task.dead == "open"
+                    stands = row.closed_at is None
+                    self.hold("a notice stands as long as its cause", stands == (dead and row.epoch == task.epoch), f"{row}")  # type: ignore[union-attr]
                 case _:
                     pass
         self._workers_say()
@@ -319,4 +356,10 @@ def _closure(moves: Mapping[S, frozenset[S]]) -> dict[S, set[S]]:
     return reach
 
 
+_AFTER_THE_END = (
+    ev.MessageAccepted, ev.MessageSettled, ev.NoticeRaised, ev.NoticeClosed, ev.RunReopened, ev.TaskRequeued, ev.TaskDismissed
+)  # fmt: skip
+"""What may be recorded of something that has ended: late messages, what people are told, and what they want then."""
+_OF_TASKS = (ev.TaskEnded, ev.TaskCancelRequested, ev.TaskRetrying, ev.TaskParked)
+"""What is recorded of a task whose attempt has ended."""
 _RUN, _TASK, _ATTEMPT = _closure(RUN_MOVES), _closure(TASK_MOVES), _closure(ATTEMPT_MOVES)

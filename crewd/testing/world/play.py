@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from crewd.clock import SeededChance
 from crewd.protocol import requests as rq
+from crewd.protocol.policy import Limits, Restarts, Retry
 from crewd.protocol.receipts import Level
 from crewd.testing.world.faults import NONE, Faults
 from crewd.testing.world.worker import Plan
@@ -37,6 +38,13 @@ PLANS: Mapping[str, Plan] = {
     "undying": Plan(ends="hangs", numb=True, undying=True),
     "lingerer": Plan(lingers=True),
     "unborn": Plan(unborn=True),
+    "retrier": Plan(fails_first=2, retry=Retry(attempts=4)),
+    "hopeless": Plan(ends="vanishes", retry=Retry(attempts=2, backoff_seconds=5.0)),
+    "service": Plan(ends="raises", steps=1, restart=Restarts(policy="transient", restarts_max=2)),
+    "steady": Plan(ends="returns", steps=1, restart=Restarts(policy="permanent", restarts_max=4, period_seconds=20.0)),
+    "limited": Plan(steps=10, step_seconds=5.0, limits=Limits(task_seconds=12.0), retry=Retry(attempts=2)),
+    "dawdler": Plan(steps=2, step_seconds=40.0, operation=True, limits=Limits(operation_seconds=30.0)),
+    "frozen": Plan(freezes=True, retry=Retry(attempts=2)),
 }
 """The workers of drawn histories, by name."""
 SHAPES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
@@ -50,6 +58,7 @@ TURNING_POINTS = (
     "run.created", "run.cancel_requested", "run.ended", "task.ended", "attempt.reserved", "attempt.starting", "attempt.started",
     "attempt.ready", "attempt.finishing", "attempt.outcome", "attempt.cancel_requested", "attempt.ended", "message.accepted",
     "message.delivered", "message.applied", "message.settled", "ask.opened", "operation.opened", "attempt.report_taken",
+    "task.retrying", "task.parked", "task.requeued", "run.reopened", "attempt.limit_hit", "attempt.liveness",
 )  # fmt: skip
 """Types of events after which crewd is killed."""
 
@@ -103,6 +112,27 @@ class Player:
     def follow_up(self, run: int = 0, step: int = 0, text: str = "", wait: str = "accepted", who: int = 0) -> None:
         """A follow-up."""
         self._send("follow_up", run, step, text, wait, who, None)
+
+    def nest(self, which: int, plan: str = "long", who: int = 0) -> None:
+        """A worker that lives asks for a run of its own."""
+        living = [worker for worker in self.world.workers if not worker.process.dead and worker.online]
+        if living:
+            task, epoch = living[which % len(living)].key
+            name = f"run{len(self.runs)}"
+            self.runs.append((name, ("a",)))
+            self.world.start(self._client(who), name, {"a": (PLANS[plan], ())}, parent=f"{task}#{epoch}")
+
+    def reopen(self, run: int = 0, step: int | None = None, kind: Literal["retry", "resume"] = "retry", who: int = 0) -> None:
+        """What has failed, or was cancelled, is to be done after all."""
+        target = self._target(run, step)
+        if target:
+            self._client(who).ask(rq.Reopen(target=target, kind=kind))
+
+    def dismiss(self, run: int = 0, who: int = 0) -> None:
+        """Dead letters are put away."""
+        target = self._target(run, None)
+        if target:
+            self._client(who).ask(rq.Dismiss(target=target))
 
     def burst(self, run: int = 0, step: int = 0, count: int = 3, who: int = 0) -> None:
         """Several steers, one right after the other."""
@@ -178,9 +208,9 @@ class Player:
         if not client.seen:
             client.ask(rq.Subscribe(after=0))
 
-    def stop(self, who: int = 0) -> None:
+    def stop(self, who: int = 0, mode: Literal["drain", "end", "keep"] = "end") -> None:
         """Crewd is asked to stop; it can be started again."""
-        self._client(who).ask(rq.StopDaemon(grace_seconds=1.0))
+        self._client(who).ask(rq.StopDaemon(grace_seconds=1.0, mode=mode))
 
     def kill_crewd(self) -> None:
         """SIGKILL."""
@@ -306,7 +336,10 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "await_end": (2, lambda chance: Move("await_end", {"run": chance.below(3), "or_waiting": chance.below(2) == 1})),
     "show": (1, lambda chance: Move("show", {"run": chance.below(3)})),
     "subscribe": (1, lambda chance: Move("subscribe", {"who": chance.below(2)})),
-    "stop": (1, lambda _: Move("stop")),
+    "stop": (1, lambda chance: Move("stop", {"mode": _pick(chance, ("drain", "end", "keep"))})),
+    "nest": (2, lambda chance: Move("nest", {"which": chance.below(4), "plan": _pick(chance, ("plain", "hanger", "parent"))})),
+    "reopen": (3, lambda chance: Move("reopen", {"run": chance.below(3), "kind": _pick(chance, ("retry", "resume"))})),
+    "dismiss": (1, lambda chance: Move("dismiss", {"run": chance.below(3)})),
     "kill_crewd": (2, lambda _: Move("kill_crewd")),
     "kill_crewd_inside": (2, lambda chance: Move("kill_crewd_inside", {"calls": chance.below(12)})),
     "kill_crewd_after": (3, lambda chance: Move("kill_crewd_after", {"event": _pick(chance, TURNING_POINTS)})),

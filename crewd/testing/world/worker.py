@@ -6,7 +6,7 @@ The code is a generator: it yields what it waits for, and the world resumes it w
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -15,6 +15,7 @@ from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol.ids import ASK, IdSource
 from crewd.protocol.limits import REPORTS_UNACKED_MAX
+from crewd.protocol.policy import Limits, Restarts, Retry
 from crewd.supervisor.gateway.wire import Side
 from crewd.testing.world.network import Link
 from crewd.worker.desk import Desk
@@ -40,7 +41,9 @@ class Plan:
     (with `ask_seconds` to answer); `operation` puts its work inside an operation. At the end it `returns` (through a natural
     stop if `follow_ups`), `raises`, `vanishes` (exits without a word) or `hangs`. `deaf` ignores TERM, `numb` does not look
     at its token, `undying` survives KILL, `lingers` does not exit after its last word. `children` are processes that it
-    starts and forgets, as deaf as `deaf_children` says; `start_seconds` pass before its first word.
+    starts and forgets, as deaf as `deaf_children` says; `start_seconds` pass before its first word. The first `fails_first`
+    attempts raise; one that `freezes` is never heard of after its first word, as if it was stopped. `retry`, `restart` and
+    `limits` are those of its spec.
     """
 
     steps: int = 2
@@ -59,10 +62,17 @@ class Plan:
     undying: bool = False
     lingers: bool = False
     unborn: bool = False
+    fails_first: int = 0
+    freezes: bool = False
+    retry: Retry = field(default_factory=Retry)
+    restart: Restarts = field(default_factory=Restarts)
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def endless(self) -> bool:
         """Whether it goes on until somebody ends it."""
+        if self.restart.policy != "temporary":
+            return True
         return self.ends == "hangs" or (self.ask_at is not None and self.ask_seconds is None)
 
 
@@ -220,6 +230,10 @@ class SimWorker:
 
     def _work(self) -> Generator[Wait, None, None]:
         plan = self.plan
+        if plan.freezes:
+            yield None, lambda: not self.desk.waiting() and self.session.next_due() > self._clock.monotonic()
+            self.freeze()
+            yield None, None
         for step in range(plan.steps):
             if plan.operation:
                 yield from self._report(rp.OpOpened(id=f"op{step}", kind="tool", name="work"))
@@ -229,6 +243,8 @@ class SimWorker:
             yield from self._safe_point()
             if plan.operation:
                 yield from self._report(rp.OpClosed(id=f"op{step}", outcome="done"))
+        if self.key[1] <= plan.fails_first:
+            raise ArithmeticError("not yet")
         match plan.ends:
             case "returns" if plan.follow_ups:
                 yield from self._natural_stop()

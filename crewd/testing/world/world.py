@@ -21,8 +21,8 @@ from crewd.protocol import events as ev
 from crewd.protocol import hands
 from crewd.protocol import requests as rq
 from crewd.protocol.ids import MESSAGE, IdSource
-from crewd.protocol.rows import AskRow, RunRow
-from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.protocol.rows import AskRow, AttemptRow, RunRow
+from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.store.fold import Row
 from crewd.supervisor import commands as cm
@@ -38,7 +38,7 @@ from crewd.testing.world.network import Link
 from crewd.testing.world.processes import Process, Processes
 from crewd.testing.world.worker import Plan, SimWorker, Witness
 
-LAST_SECONDS = 250.0
+LAST_SECONDS = 1_200.0
 """Virtual time that runs get to end by themselves when faults have ended; then they are cancelled."""
 REST_SECONDS = 900.0
 """Virtual time that a world gets to come to rest after that."""
@@ -84,6 +84,10 @@ class World:
         self._turns_before = 0
         self.story: list[str] = []
         self.crewd: Crewd | None = Crewd(self, next(self._pids))
+
+    def free_memory(self) -> int:
+        """Bytes; at times there are none."""
+        return 0 if self.strikes("memory_full") else 1 << 40
 
     # -- faults -------------------------------------------------------------------------------------------------
 
@@ -177,19 +181,29 @@ class World:
         self.clients.append(client)
         return client
 
-    def start(self, client: SimClient, name: str, steps: dict[str, tuple[Plan, tuple[str, ...]]], limit: int = 0) -> str:
-        """Ask for a run: its steps by name, each with a plan and what it depends on."""
+    def start(
+        self, client: SimClient, name: str, steps: dict[str, tuple[Plan, tuple[str, ...]]], limit: int = 0, parent: str = ""
+    ) -> str:
+        """Ask for a run: its steps by name, each with a plan and what it depends on. `parent`: the attempt that asks."""
         for step, (plan, _) in steps.items():
             self.plans[f"{name}_{step}"] = plan
         workflow = Workflow(
             name=name,
             steps=tuple(
-                Step(id=step, depends_on=after, worker=WorkerSpec(call=f"world:{name}_{step}", orphan_grace_seconds=60.0))
-                for step, (_, after) in steps.items()
+                Step(
+                    id=step, depends_on=after,
+                    worker=WorkerSpec(
+                        call=f"world:{name}_{step}", orphan_grace_seconds=60.0, retry=plan.retry, restart=plan.restart,
+                        limits=plan.limits,
+                    ),
+                )
+                for step, (plan, after) in steps.items()
             ),
             max_concurrency=limit,
-        )
-        return client.ask(rq.StartRun(workflow=workflow, cwd="/", name=name, request_id=f"start-{name}"))
+        )  # fmt: skip
+        return client.ask(
+            rq.StartRun(workflow=workflow, cwd="/", name=name, request_id=f"start-{name}", parent=parent)
+        )  # fmt: skip
 
     def send(
         self,
@@ -450,7 +464,9 @@ class World:
         closer = self.client("closer")
         for row in [row for row in self.disk.tables[RunRow].values() if row.status not in RUN_TERMINAL]:
             endless = [step.id for step in row.workflow.steps if self.plans[f"{row.name}_{step.id}"].endless]
-            self.laws.hold("what can end ends by itself", endless, f"{row.name} is {row.status}")
+            parent = self.disk.tables[AttemptRow].get(row.parent)
+            orphan = parent is not None and parent.status in ATTEMPT_TERMINAL
+            self.laws.hold("what can end ends by itself", endless and not orphan, f"{row.name} is {row.status}")
             run = row.id
             closer.ask(rq.Cancel(target=run, mode="now", timeout_seconds=600.0))
         until, steps = self.clock.now + REST_SECONDS, self.steps + REST_STEPS
@@ -501,12 +517,12 @@ class World:
     def _nothing_left(self, crewd: Crewd) -> None:
         system, law = crewd.scheduler.system, "nothing is left at rest"
         names = sorted(ref.name for ref in system.alive())
-        self.laws.hold(
-            law, names == sorted(["root", "store", "reader", "guardian", "gateway", "runs", "front"]), f"{names} live"
-        )
+        parts = ["root", "store", "reader", "guardian", "gateway", "slots", "runs", "front"]
+        self.laws.hold(law, names == sorted(parts), f"{names} live")
         self.laws.hold(law, system.timers.next_due() is None, "a timer is set")
         directory = crewd.services.directory
-        self.laws.hold(law, not directory.runs and not directory.attempts and not directory.names, f"{directory}")
+        tables = (directory.runs, directory.attempts, directory.names, directory.rows)
+        self.laws.hold(law, not any(tables), f"{directory}")
         self.laws.hold(law, not self.exits, f"exit records of {list(self.exits)} are not confirmed")
         charged = self.house.guardian.charged() if self.house.guardian is not None else []
         self.laws.hold(law, not charged, f"the guardian holds {charged}")

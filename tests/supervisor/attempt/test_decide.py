@@ -11,7 +11,7 @@ from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol.hands import Exited
 from crewd.protocol.receipts import LEVELS, Level
-from crewd.protocol.rows import CancelInfo
+from crewd.protocol.rows import CancelInfo, ExitStatus
 from crewd.protocol.statuses import AttemptStatus
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.mailbox import Mail
@@ -27,7 +27,8 @@ def fresh() -> at.Attempt:
 
 def reserved() -> at.Attempt:
     state, _ = at.decide(fresh(), at.Reserve("/"))
-    return at.decide(state, at.Reserved(1.0))[0]
+    state, _ = at.decide(state, at.Reserved())
+    return at.decide(state, at.SlotGranted(1.0))[0]
 
 
 def running(*capabilities: str) -> at.Attempt:
@@ -47,15 +48,26 @@ def test_nothing_is_spawned_before_the_reservation_is_durable() -> None:
     state, decision = at.decide(fresh(), at.Reserve("/"))
     assert kinds(decision) == ["AttemptReserved"]
     assert decision.effects == (at.ReserveDone(),)
-    state, decision = at.decide(state, at.Reserved(1.0))
+    state, decision = at.decide(state, at.Reserved())
+    assert decision.effects == (at.AskSlot(),)
+    state, decision = at.decide(state, at.SlotGranted(1.0))
     assert at.SpawnWorker() in decision.effects
+    assert at.decide(state, at.SlotGranted(2.0)) == (state, at.NOTHING), "a worker is spawned once"
+
+
+def test_a_cancel_while_it_waits_for_a_place_means_that_there_is_no_worker() -> None:
+    state, _ = at.decide(fresh(), at.Reserve("/"))
+    state, _ = at.decide(state, at.Reserved())
+    state, decision = at.decide(state, at.Cancel(CANCEL))
+    assert kinds(decision) == ["AttemptCancelRequested", "AttemptEnded"]
+    assert at.decide(state, at.SlotGranted(1.0)) == (state, at.NOTHING)
 
 
 def test_a_cancel_before_the_spawn_means_that_there_is_none() -> None:
     state, _ = at.decide(fresh(), at.Reserve("/"))
     state, decision = at.decide(state, at.Cancel(CANCEL))
     assert kinds(decision) == []  # the attempt is not in the log yet, and may never be
-    state, decision = at.decide(state, at.Reserved(1.0))
+    state, decision = at.decide(state, at.Reserved())
     assert kinds(decision) == ["AttemptCancelRequested", "AttemptEnded"]
     assert state.status is AttemptStatus.CANCELLED
     assert not any(isinstance(effect, at.SpawnWorker) for effect in decision.effects)
@@ -143,7 +155,7 @@ def test_a_worker_that_never_says_hello_is_ended() -> None:
     state = reserved()
     state, decision = at.decide(state, at.Due(1_000.0))
     assert any(isinstance(effect, at.EndWorker) for effect in decision.effects)
-    state, _ = at.decide(state, at.Ended(Exited(task=T, epoch=1, cause="ended", signal=15), (), 1.0))
+    state, _ = at.decide(state, at.Ended(Exited(task=T, epoch=1, cause="ended", exit=ExitStatus(signal=15)), (), 1.0))
     assert state.status is AttemptStatus.FAILED
 
 
@@ -194,13 +206,13 @@ def test_a_message_that_becomes_durable_after_a_hello_does_not_overtake_those_be
 
 def test_who_waits_for_a_message_to_come_back_is_answered_by_the_end() -> None:
     state, _ = at.decide(delivered(), at.Withdraw("m1", "ann"))
-    _, decision = at.decide(state, at.Ended(Exited(task=T, epoch=1, signal=9), (), 1.0))
+    _, decision = at.decide(state, at.Ended(Exited(task=T, epoch=1, exit=ExitStatus(signal=9)), (), 1.0))
     assert at.TellReceipt("ann", "m1") in decision.effects
 
 
 def test_what_a_killed_worker_may_have_taken_is_unknown_and_refused_if_its_last_word_was_heard() -> None:
     def outcome(words: tuple[rp.Report, ...]) -> str:
-        _, decision = at.decide(delivered(), at.Ended(Exited(task=T, epoch=1, signal=9), words, 1.0))
+        _, decision = at.decide(delivered(), at.Ended(Exited(task=T, epoch=1, exit=ExitStatus(signal=9)), words, 1.0))
         return next(body.outcome for body in decision.events if isinstance(body, ev.MessageSettled))
 
     assert outcome(()) == "unknown"
@@ -242,7 +254,17 @@ class AttemptLaws(RuleBasedStateMachine):
     @rule()
     def reservation_is_durable(self) -> None:
         if not self.state.reserved:
-            self.feed(at.Reserved(1.0))
+            self.feed(at.Reserved())
+
+    @rule(at_=st.floats(0, 100))
+    def there_is_a_place(self, at_: float) -> None:
+        self.feed(at.SlotGranted(at_))
+
+    @precondition(lambda self: self.state.spawned)
+    @rule(at_=st.floats(0, 1000), beats=st.integers(0, 3), output=st.integers(0, 3))
+    def it_gives_signs_of_life(self, at_: float, beats: int, output: int) -> None:
+        self.feed(at.Alive(at_, beats))
+        self.feed(at.Measured(at_, output))
 
     @rule(kind=st.sampled_from(["steer", "follow_up", "response"]))
     def someone_sends(self, kind: Any) -> None:
@@ -325,15 +347,28 @@ class AttemptLaws(RuleBasedStateMachine):
     @precondition(lambda self: self.state.spawned)
     @rule(code=st.sampled_from([None, 0, 1]), cause=st.sampled_from(["exited", "ended", "orphaned", "spawn_failed"]))
     def the_guardian_says_exited(self, code: int | None, cause: Any) -> None:
-        self.feed(at.Ended(Exited(task=T, epoch=1, code=code, cause=cause), (), 1.0))
+        self.feed(at.Ended(Exited(task=T, epoch=1, exit=ExitStatus(code=code), cause=cause), (), 1.0))
 
     @rule(number=st.sampled_from([None, 0, 1, 2]))
     def the_guardian_knows_nothing(self, number: int | None) -> None:
-        self.feed(at.Unknown(1.0, number))
+        self.feed(at.Unknown(number))
 
-    @rule(at_=st.floats(0, 100))
+    @rule(at_=st.floats(0, 1000))
     def time_passes(self, at_: float) -> None:
         self.feed(at.Due(at_))
+
+    @invariant()
+    def notices_are_raised_and_closed_in_turn(self) -> None:
+        opened: dict[str, bool] = {}
+        for each in self.events:
+            if isinstance(each, ev.NoticeRaised):
+                assert each.id not in opened
+                opened[each.id] = True
+            elif isinstance(each, ev.NoticeClosed):
+                assert opened[each.id]
+                opened[each.id] = False
+        assert not (self.state.over and any(opened.values())), "an attempt that is over leaves no notice open"
+        assert sum(isinstance(each, ev.AttemptLimitHit) for each in self.events) <= 1
 
     @invariant()
     def one_terminal_event_and_nothing_open_after_it(self) -> None:

@@ -1,0 +1,66 @@
+"""Verbs that take up what has ended: retry, resume, dead, dismiss."""
+
+from __future__ import annotations
+
+import click
+
+from crewd.client.blocking import connect
+from crewd.client.cli.common import Options, ago, out, say, table, verb
+from crewd.clock import SystemClock
+
+_INTENT = click.option("--intent", default="", help="Why; it stands in the event.")
+
+
+@click.command()
+@click.argument("target")
+@_INTENT
+@verb
+def retry(options: Options, target: str, intent: str) -> None:
+    """Do again what failed or was parked, of a run or of one task (RUN/STEP)."""
+    with connect(options.home, start=options.start) as crew:
+        run = crew.retry(target, intent=intent)
+    if options.json:
+        out({"id": run.id, "name": run.name})
+    else:
+        say(f"{run.id}  {run.name}")
+
+
+@click.command()
+@click.argument("target")
+@_INTENT
+@verb
+def resume(options: Options, target: str, intent: str) -> None:
+    """Go on with a run that was cancelled or has failed; what is completed stays as it is."""
+    with connect(options.home, start=options.start) as crew:
+        run = crew.resume(target, intent=intent)
+    if options.json:
+        out({"id": run.id, "name": run.name})
+    else:
+        say(f"{run.id}  {run.name}")
+
+
+@click.command()
+@verb
+def dead(options: Options) -> None:
+    """List dead letters: tasks that failed for good. `crew retry` takes one up, `crew dismiss` puts it away."""
+    with connect(options.home, start=False) as crew:
+        found = crew.dead()
+    if options.json:
+        out(found)
+        return
+    now = SystemClock().wall()
+    tries = {task.id: task.epoch - task.tries_from for task in found.tasks}
+    rows = ([t.id, tries[t.id], t.reason, ago(now - (t.ended_at or now)), t.error.replace("\n", " ")[:80]] for t in found.tasks)
+    table(["TASK", "TRIES", "REASON", "AGE", "ERROR"], rows)
+
+
+@click.command()
+@click.argument("target")
+@_INTENT
+@verb
+def dismiss(options: Options, target: str, intent: str) -> None:
+    """Put a dead letter away: a task (RUN/STEP), or all of a run."""
+    with connect(options.home, start=options.start) as crew:
+        crew.dismiss(target, intent=intent)
+    if not options.json:
+        say("dismissed")

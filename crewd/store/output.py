@@ -1,0 +1,73 @@
+"""A worker's output files as readers see them: offsets that stay true, and no byte that was never written.
+
+The oldest bytes of a file that is full are given back to the file system as a hole (see the guardian's `punch`), so that the
+offset of every other byte stays what it was: a reader that follows loses nothing and gets nothing twice, and one that
+comes late is told where the kept part begins.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+EXIT_FILE = "exit"
+"""What the guardian leaves in an attempt's directory when it is over: a `Tail`."""
+TAIL_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes from `offset` of a file of `size` bytes."""
+
+    data: bytes
+    offset: int
+    size: int
+
+
+class Tail(msgspec.Struct, frozen=True):
+    """The ends of a worker's output, and the offsets at which they begin: kept when the files themselves are gone."""
+
+    stdout: bytes
+    stdout_at: int
+    stderr: bytes
+    stderr_at: int
+
+
+def read_output(directory: Path, stream: str, offset: int, limit: int) -> Piece:
+    """Up to `limit` bytes from `offset` (negative: counted from the end), or from where the kept part begins after it."""
+    try:
+        with (directory / stream).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            offset = min(size, offset if offset >= 0 else max(0, size + offset))
+            if offset < size:
+                offset = file.seek(_kept_from(file.fileno(), offset))
+            return Piece(file.read(limit), offset, size)
+    except FileNotFoundError:
+        return _from_tail(directory, stream, offset, limit)
+
+
+def _kept_from(descriptor: int, offset: int) -> int:
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError:
+        return offset  # a file system without holes: everything is kept
+
+
+def _from_tail(directory: Path, stream: str, offset: int, limit: int) -> Piece:
+    try:
+        tail = msgspec.msgpack.decode((directory / EXIT_FILE).read_bytes(), type=Tail)
+    except (OSError, msgspec.DecodeError):
+        return Piece(b"", 0, 0)
+    data, begin = (tail.stderr, tail.stderr_at) if stream == "stderr" else (tail.stdout, tail.stdout_at)
+    size = begin + len(data)
+    offset = min(size, max(begin, offset if offset >= 0 else size + offset))
+    return Piece(data[offset - begin : offset - begin + limit], offset, size)
+
+
+def tail_of(directory: Path) -> Tail:
+    """The ends of both files as they are now."""
+    ends = [read_output(directory, stream, -TAIL_BYTES, TAIL_BYTES) for stream in ("stdout", "stderr")]
+    return Tail(ends[0].data, ends[0].offset, ends[1].data, ends[1].offset)

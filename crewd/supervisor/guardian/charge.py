@@ -1,0 +1,84 @@
+"""One worker in the guardian's care: what is known of it, and what it leaves in its directory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crewd.protocol import hands
+from crewd.supervisor.guardian.ladder import Ladder
+from crewd.supervisor.guardian.papers import Papers
+from crewd.supervisor.guardian.tree import Key, Proc
+
+LAST_WORDS_BYTES_MAX = 4 << 20
+"""A worker's last words; it keeps at most 1,024 reports, so more is not ours."""
+
+
+@dataclass(slots=True)
+class Charge:
+    """A worker in the guardian's care."""
+
+    key: Key
+    directory: Path
+    papers: Papers = field(default_factory=Papers)
+    ordered_at: float = 0.0
+    limit: str = ""
+    limit_text: str = ""
+    killed: bool = False
+    memory_peak: int = 0
+    cpu: float = 0.0
+    used: hands.Used | None = None
+    used_at: float = 0.0
+    main: Proc | None = None
+    adopted: bool = False
+    pidfd: int | None = None
+    status: int | None = None
+    main_over: bool = False
+    forked_at: float | None = None
+    cause: hands.Cause = "exited"
+    ladder: Ladder | None = None
+    look_at: float = 0.0
+    orphan_at: float | None = None
+    known: frozenset[tuple[int, float]] = field(default_factory=frozenset)
+
+
+@contextlib.contextmanager
+def noted(errors: list[str]) -> Iterator[None]:
+    """What cannot be tidied up is said, and stops nothing."""
+    try:
+        yield
+    except OSError as error:
+        errors.append(str(error))
+
+
+def written(directory: Path) -> int:
+    """Bytes that the worker has ever written to its two files."""
+    total = 0
+    for name in ("stdout", "stderr"):
+        with contextlib.suppress(OSError):
+            total += (directory / name).stat().st_size
+    return total
+
+
+def differs(before: hands.Used, now: hands.Used) -> bool:
+    """Whether people would want to know."""
+    return (
+        before.output_bytes != now.output_bytes
+        or before.processes != now.processes
+        or abs(before.memory_bytes - now.memory_bytes) > 1 << 20
+        or now.cpu_seconds - before.cpu_seconds > 0.1
+    )
+
+
+def take_last_words(directory: Path) -> bytes:
+    """The worker's last words, once; the exit record keeps them from here on."""
+    path = directory / "last_words"
+    try:
+        with path.open("rb") as file:
+            words = file.read(LAST_WORDS_BYTES_MAX + 1)
+        path.unlink()
+    except OSError:
+        return b""
+    return words if len(words) <= LAST_WORDS_BYTES_MAX else b""

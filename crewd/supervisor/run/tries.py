@@ -1,0 +1,72 @@
+"""Whether a task whose attempt has ended is tried again, started again, parked or over. Pure.
+
+Rule 1: a cancel beats every retry and restart. Rule 2: what is hopeless is not tried again.
+Rule 3: the window of restarts counts every end, also of a worker that died just after it had become healthy (R9).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from crewd.protocol.policy import Restarts, Retry
+from crewd.protocol.reasons import FailureReason
+from crewd.protocol.statuses import AttemptStatus
+
+HOPELESS = frozenset({FailureReason.SPAWN_FAILED})
+"""Reasons after which another try would end the same way."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt ended: at `at` (monotonic), having lived for `lived` seconds; `chance` is for the jitter."""
+
+    status: AttemptStatus
+    reason: str = ""
+    error_class: str = ""
+    exit_code: int | None = None
+    at: float = 0.0
+    lived: float = 0.0
+    chance: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Another attempt at `due` (monotonic)."""
+
+    kind: Literal["retry", "restart"]
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Too many ends: wait for somebody."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """No more attempts."""
+
+
+def after(
+    end: End, tries: int, ends: tuple[float, ...], row: int, retry: Retry, restarts: Restarts
+) -> tuple[Again | Park | Over, tuple[float, ...], int]:
+    """What follows, the ends that still count, and how many restarts in a row were quick.
+
+    `tries` counts this attempt and those before it since the task was queued; `ends` are the times of earlier ends.
+    """
+    failed = end.status in {AttemptStatus.FAILED, AttemptStatus.LOST}
+    if restarts.policy == "permanent" or (restarts.policy == "transient" and failed):
+        if end.status not in {AttemptStatus.FAILED, AttemptStatus.LOST, AttemptStatus.COMPLETED}:
+            return Over(), ends, row
+        ends = (*(t for t in ends if t > end.at - restarts.period_seconds), end.at)
+        row = 1 if end.lived >= restarts.healthy_seconds else row + 1
+        if len(ends) > restarts.restarts_max:
+            return Park(f"it ended {len(ends)} times within {restarts.period_seconds:g} s"), ends, row
+        return Again("restart", end.at + restarts.wait_seconds(row, end.chance)), ends, row
+    hopeless = end.reason in HOPELESS or retry.hopeless(end.error_class, end.exit_code)
+    if failed and tries < retry.attempts and not hopeless:
+        return Again("retry", end.at + retry.wait_seconds(tries, end.chance)), ends, row
+    return Over(), ends, row

@@ -1,0 +1,130 @@
+"""Places on the machine: how many workers may live at once, and who is next. A pure core and its actor.
+
+Rule 1: whoever lives has a place, also when there are more of them than places (crewd came back to them).
+Rule 2: free places go to the runs in turn, so that a run with a thousand ready tasks holds up nobody else.
+Rule 3: with too little free memory nobody starts, but for the first: a place is then granted whatever memory says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from crewd.actors import Actor, Down, Lane, Ref, Timer
+from crewd.supervisor import commands as cm
+from crewd.supervisor.directory import SLOTS
+
+if TYPE_CHECKING:
+    from crewd.supervisor.services import Services
+
+Key = tuple[str, int]
+LOOK_SECONDS = 1.0
+"""Between two looks at the free memory while somebody waits for it."""
+
+
+@dataclass(slots=True)
+class Places:
+    """The core. `waiting` holds the queue of each run, in the order in which the runs are next."""
+
+    most: int
+    held: set[Key] = field(default_factory=set)
+    waiting: dict[str, dict[Key, None]] = field(default_factory=dict)
+
+    def ask(self, key: Key) -> None:
+        """Somebody wants a place."""
+        if key not in self.held:
+            self.waiting.setdefault(_run(key), {})[key] = None
+
+    def take(self, key: Key) -> None:
+        """Somebody has one."""
+        self.leave(key)
+        self.held.add(key)
+
+    def leave(self, key: Key) -> None:
+        """Somebody wants or has one no more."""
+        self.held.discard(key)
+        queue = self.waiting.get(_run(key))
+        if queue is not None:
+            queue.pop(key, None)
+            if not queue:
+                del self.waiting[_run(key)]
+
+    def grant(self, *, memory: bool) -> Key | None:
+        """Who may start now. `memory`: whether there is enough."""
+        if not self.waiting or len(self.held) >= self.most or (self.held and not memory):
+            return None
+        run, queue = next(iter(self.waiting.items()))
+        key = next(iter(queue))
+        del queue[key], self.waiting[run]
+        if queue:
+            self.waiting[run] = queue  # at the end: the other runs are next
+        self.held.add(key)
+        return key
+
+
+def _run(key: Key) -> str:
+    return key[0].partition("/")[0]
+
+
+class Slots(Actor):
+    """See the module's text. A controller that ends gives its place back by ending."""
+
+    def __init__(self, services: Services, free_memory: Callable[[], int]) -> None:
+        super().__init__()
+        self._services = services
+        self._free_memory = free_memory
+        self._places = Places(services.config.workers_max)
+        self._refs: dict[Key, Ref[Any]] = {}
+        self._keys: dict[Ref[Any], Key] = {}
+        self._look: Timer | None = None
+
+    def on_start(self) -> None:
+        """Enter the directory."""
+        self._services.directory.enter(SLOTS, self.ref)
+
+    def on_stop(self) -> None:
+        """Leave it."""
+        self._services.directory.leave(SLOTS, self.ref)
+
+    def receive(self, message: Any) -> None:
+        """See the module's text."""
+        match message:
+            case cm.AskSlot(task, epoch, ref):
+                self._know((task, epoch), ref)
+                if (task, epoch) in self._places.held:
+                    ref.offer(cm.SlotGranted(), lane=Lane.CONTROL)
+                self._places.ask((task, epoch))
+            case cm.TakeSlot(task, epoch, ref):
+                self._know((task, epoch), ref)
+                self._places.take((task, epoch))
+            case Down(ref=ref):
+                key = self._keys.pop(ref, None)
+                if key is not None and self._refs.get(key) is ref:
+                    del self._refs[key]
+                    self._places.leave(key)
+            case cm.Tick():
+                self._look = None
+            case _:
+                raise TypeError(f"the places do not know {message!r}")
+
+    def on_turn_end(self) -> None:
+        """Grant what can be granted."""
+        while self._places.waiting and len(self._places.held) < self._places.most:
+            reserve = self._services.config.memory_reserve_bytes
+            key = self._places.grant(memory=self._free_memory() >= reserve)
+            if key is None:
+                if self._look is None:
+                    self._look = self.context.after(LOOK_SECONDS, cm.Tick())
+                return
+            self._refs[key].offer(cm.SlotGranted(), lane=Lane.CONTROL)
+
+    def _know(self, key: Key, ref: Ref[Any]) -> None:
+        if self._refs.get(key) is not ref:
+            self._refs[key] = ref
+            self._keys[ref] = key
+            self.context.watch(ref)
+
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._places.waiting.values()))

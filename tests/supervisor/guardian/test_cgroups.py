@@ -1,0 +1,63 @@
+"""The cgroup net, over a folder that stands for the kernel's tree, and over the real one where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crewd.supervisor.guardian.cgroups import Cgroups, _find_base
+
+KEY = ("r_1/build", 2)
+
+
+def test_a_worker_is_found_again_by_the_name_of_its_cgroup(tmp_path: Path) -> None:
+    groups = Cgroups("home", tmp_path)
+    procs = Path(groups.make(KEY))
+    procs.write_text("12\n13\n")
+    assert groups.pids(KEY) == {12, 13}
+    assert Cgroups("home", tmp_path).found() == [KEY]
+    assert Cgroups("other", tmp_path).found() == [], "another home's workers are none of ours"
+    groups.kill(KEY)
+    assert (procs.parent / "cgroup.kill").read_text() == "1"
+
+
+def test_one_that_is_still_in_use_is_removed_later(tmp_path: Path) -> None:
+    groups = Cgroups("home", tmp_path)
+    procs = Path(groups.make(KEY))
+    procs.write_text("12\n")
+    groups.remove(KEY)
+    assert procs.parent.exists()
+    procs.unlink()
+    groups.tidy()
+    groups.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_tree_nothing_happens(tmp_path: Path) -> None:
+    groups = Cgroups("home", tmp_path / "missing" / "deep")
+    assert (groups.path, groups.make(KEY), groups.pids(KEY), groups.found()) == ("", "", frozenset(), [])
+    groups.kill(KEY)
+    groups.remove(KEY)
+    groups.close()
+
+
+def test_the_real_tree_kills_what_is_in_it(tmp_path: Path) -> None:
+    import subprocess
+
+    groups = Cgroups(f"test-{tmp_path.name}")
+    if not groups.path or _find_base() is None:
+        pytest.skip("no writable cgroup2 tree here")
+    procs = groups.make(KEY)
+    process = subprocess.Popen(["sh", "-c", f"echo $$ > {procs}; setsid sh -c 'sleep 1000 & sleep 1000' & sleep 1000"])
+    try:
+        from crewd.testing.daemon import wait_until
+
+        wait_until(lambda: len(groups.pids(KEY)) >= 4, "the processes to be there")
+        groups.kill(KEY)
+        process.wait(10)
+        wait_until(lambda: not groups.pids(KEY), "the cgroup to be empty")
+    finally:
+        process.kill()
+        groups.remove(KEY)
+        wait_until(lambda: groups.close() or not Path(groups.path).exists(), "the cgroups to be removed")  # type: ignore[func-returns-value]

@@ -1,0 +1,215 @@
+"""Retries, restarts and parking: the pure decision, the run's machine, and reopening."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crewd.protocol import events as ev
+from crewd.protocol.policy import PERMANENT_EXIT_CODE, Restarts, Retry
+from crewd.protocol.rows import CancelInfo, ExitStatus
+from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
+from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.supervisor.run import decide as rn
+from crewd.supervisor.run import tries
+
+FAILED = tries.End(AttemptStatus.FAILED, "raised", "ValueError", at=100.0)
+
+
+@given(st.integers(1, 60), st.floats(0, 1), st.floats(0.01, 10), st.floats(1, 10), st.floats(0, 1))
+def test_the_back_off_grows_within_its_jitter_and_its_cap(
+    n: int, chance: float, first: float, factor: float, jitter: float
+) -> None:
+    retry = Retry(attempts=99, backoff_seconds=first, factor=factor, jitter=jitter, cap_seconds=60.0)
+    middle = min(60.0, first * factor ** (n - 1))
+    assert middle * (1 - jitter) - 1e-9 <= retry.wait_seconds(n, chance) <= middle * (1 + jitter) + 1e-9
+
+
+def test_the_default_is_that_of_the_system_that_it_follows() -> None:
+    waits = [Retry().wait_seconds(n, 0.5) for n in (1, 2, 3)]
+    assert waits == [1.0, 2.0, 4.0]
+    assert (Retry().wait_seconds(1, 0.0), Retry().wait_seconds(1, 1.0)) == (0.7, 1.3)
+
+
+@pytest.mark.parametrize(
+    ("end", "again"),
+    [
+        (FAILED, True),
+        (tries.End(AttemptStatus.LOST, "lost"), True),
+        (tries.End(AttemptStatus.COMPLETED), False),
+        (tries.End(AttemptStatus.CANCELLED), False),
+        (tries.End(AttemptStatus.FAILED, "spawn_failed"), False),
+        (tries.End(AttemptStatus.FAILED, "raised", "PermanentError"), False),
+        (tries.End(AttemptStatus.FAILED, "raised", "my.module.Fatal"), False),
+        (tries.End(AttemptStatus.FAILED, "exit_code", exit_code=PERMANENT_EXIT_CODE), False),
+        (tries.End(AttemptStatus.FAILED, "exit_code", exit_code=1), True),
+    ],
+)
+def test_what_is_tried_again(end: tries.End, again: bool) -> None:
+    verdict, _, _ = tries.after(end, 1, (), 0, Retry(attempts=2, permanent=("my.*",)), Restarts())
+    assert isinstance(verdict, tries.Again) is again
+    assert isinstance(tries.after(end, 2, (), 0, Retry(attempts=2), Restarts())[0], tries.Over), "the last try was the last"
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "again"),
+    [
+        ("permanent", AttemptStatus.COMPLETED, True), ("permanent", AttemptStatus.FAILED, True),
+        ("transient", AttemptStatus.COMPLETED, False), ("transient", AttemptStatus.LOST, True),
+        ("temporary", AttemptStatus.FAILED, False), ("permanent", AttemptStatus.CANCELLED, False),
+        ("permanent", AttemptStatus.CANCEL_INCOMPLETE, False),
+    ],
+)  # fmt: skip
+def test_the_policies_mean_what_they_mean_in_otp(policy: Any, status: AttemptStatus, again: bool) -> None:
+    verdict, _, _ = tries.after(tries.End(status, at=1.0), 1, (), 0, Retry(), Restarts(policy=policy))
+    assert isinstance(verdict, tries.Again) is again
+
+
+@given(st.lists(st.floats(0.0, 30.0), min_size=1, max_size=60), st.integers(0, 6))
+def test_a_worker_is_parked_when_its_window_is_full_whatever_its_health(gaps: list[float], most: int) -> None:
+    restarts = Restarts(policy="transient", restarts_max=most, period_seconds=60.0, healthy_seconds=5.0)
+    ends: tuple[float, ...] = ()
+    row, now, all_ends = 0, 0.0, []
+    for gap in gaps:
+        now += gap
+        all_ends.append(now)
+        end = tries.End(AttemptStatus.FAILED, "exit_code", at=now, lived=gap)
+        verdict, ends, row = tries.after(end, 1, ends, row, Retry(), restarts)
+        within = len([t for t in all_ends if t > now - 60.0])
+        assert isinstance(verdict, tries.Park) == (within > most)
+        if isinstance(verdict, tries.Park):
+            return
+        assert isinstance(verdict, tries.Again)
+        assert now < verdict.due <= now + restarts.cap_seconds * 1.3
+        assert row == 1 or gap < 5.0, "a healthy life begins the back-off anew"
+
+
+# -- the run --------------------------------------------------------------------------------------------------------
+
+
+def run_of(*steps: tuple[str, tuple[str, ...], WorkerSpec], **workflow: Any) -> rn.Run:
+    made = Workflow("w", tuple(Step(id=name, depends_on=after, worker=worker) for name, after, worker in steps), **workflow)
+    return rn.new_run("r_1", made)
+
+
+def feed(run: rn.Run, *events: rn.RunEvent) -> tuple[rn.Run, list[rn.Recorded], list[rn.RunEffect]]:
+    bodies: list[rn.Recorded] = []
+    effects: list[rn.RunEffect] = []
+    for event in events:
+        run, decision = rn.decide(run, event)
+        bodies += decision.events
+        effects += decision.effects
+    return run, bodies, effects
+
+
+def over(task: str = "r_1/a", status: AttemptStatus = AttemptStatus.FAILED, at: float = 10.0, **more: Any) -> rn.AttemptOver:
+    return rn.AttemptOver(task, ev.AttemptEnded(status=status, reason="raised", **more), at=at, wall=at + 1000.0)
+
+
+def names(bodies: list[rn.Recorded]) -> list[str]:
+    return [ev.type_of(each.body) for each in bodies]
+
+
+RETRIED = WorkerSpec(call="m:f", retry=Retry(attempts=2))
+
+
+def test_a_retry_is_a_new_attempt_after_the_back_off() -> None:
+    run, _, _ = feed(run_of(("a", (), RETRIED)), rn.Proceed(0.0))
+    run, bodies, effects = feed(run, over(at=10.0))
+    assert names(bodies) == ["task.retrying"]
+    assert effects == [rn.AlarmAt(11.0)]
+    assert run.tasks[0].status is TaskStatus.BACKOFF
+    assert feed(run, rn.Due(10.9, 0.0))[2] == [], "not before it is due"
+    run, _, effects = feed(run, rn.Due(11.0, 0.0))
+    assert effects == [rn.StartAttempt("r_1/a", 2, ())]
+    run, bodies, _ = feed(run, over(at=12.0))
+    assert names(bodies) == ["task.ended", "notice.raised", "run.ended"]
+    assert run.status is RunStatus.FAILED
+
+
+def test_a_cancel_during_the_back_off_ends_the_task_with_its_reason() -> None:
+    run, _, _ = feed(run_of(("a", (), RETRIED)), rn.Proceed(0.0), over(at=10.0))
+    run, bodies, effects = feed(run, rn.CancelRun(CancelInfo(reason="leader_interrupted")))
+    assert names(bodies) == ["run.cancel_requested", "task.ended", "run.ended"]
+    assert effects == [rn.Leave()]
+    assert [each.body.reason for each in bodies[1:]] == ["leader_interrupted"] * 2  # type: ignore[union-attr]
+    assert feed(run, rn.Due(99.0, 0.0))[2] == [], "nothing starts after it"
+
+
+def test_a_task_in_back_off_takes_no_place() -> None:
+    run, _, _ = feed(run_of(("a", (), RETRIED), ("b", (), RETRIED), max_concurrency=1), rn.Proceed(0.0))
+    run, _, effects = feed(run, over("r_1/a", at=10.0))
+    assert rn.StartAttempt("r_1/b", 1, ()) in effects
+    run, _, effects = feed(run, rn.Due(11.0, 0.0))
+    assert effects == [], "now the place is taken"
+    run, _, effects = feed(run, over("r_1/b", AttemptStatus.COMPLETED, at=12.0))
+    assert rn.StartAttempt("r_1/a", 2, ()) in effects
+
+
+def test_a_parked_worker_is_started_by_hand_and_counts_anew() -> None:
+    spec = WorkerSpec(argv=("x",), restart=Restarts(policy="transient", restarts_max=1))
+    run, _, _ = feed(run_of(("a", (), spec)), rn.Proceed(0.0), over(at=1.0))
+    run, _, _ = feed(run, rn.Due(2.0, 0.0))
+    run, bodies, _ = feed(run, over(at=3.0))
+    assert names(bodies) == ["task.parked", "notice.raised"]
+    assert run.status is RunStatus.RUNNING, "the run waits for somebody"
+    run, bodies, effects = feed(run, rn.Reopen("retry", 4.0))
+    assert names(bodies) == ["task.requeued", "notice.closed"]
+    assert rn.StartAttempt("r_1/a", 3, ()) in effects
+    assert feed(run, over(at=5.0))[0].tasks[0].status is TaskStatus.BACKOFF, "its window is empty again"
+
+
+def test_a_retry_takes_up_what_failed_and_what_was_skipped_for_it() -> None:
+    plain = WorkerSpec(call="m:f")
+    run, _, _ = feed(run_of(("a", (), plain), ("b", ("a",), plain), ("c", (), plain)), rn.Proceed(0.0))
+    run, _, _ = feed(run, over("r_1/c", AttemptStatus.COMPLETED), over("r_1/a"))
+    assert [task.status.value for task in run.tasks] == ["failed", "skipped", "completed"]
+    run, bodies, effects = feed(run, rn.Reopen("retry", 20.0, requester="ann"))
+    assert names(bodies) == ["run.reopened", "task.requeued", "notice.closed", "task.requeued"]
+    assert effects == [rn.StartAttempt("r_1/a", 2, ())]
+    run, bodies, _ = feed(run, over("r_1/a", AttemptStatus.COMPLETED), over("r_1/b", AttemptStatus.COMPLETED))
+    assert names(bodies)[-1] == "run.ended"
+    assert run.status is RunStatus.COMPLETED
+
+
+def test_resuming_three_times_repeats_nothing() -> None:
+    plain = WorkerSpec(call="m:f")
+    run, _, _ = feed(run_of(("a", (), plain), ("b", ("a",), plain)), rn.Proceed(0.0), over("r_1/a", AttemptStatus.COMPLETED))
+    run, _, _ = feed(run, rn.CancelRun(CancelInfo(reason="shutdown")), over("r_1/b", AttemptStatus.CANCELLED))
+    assert run.status is RunStatus.CANCELLED
+    starts = []
+    for _ in range(3):
+        run, _, effects = feed(run, rn.Reopen("resume", 20.0))
+        starts += [each for each in effects if isinstance(each, rn.StartAttempt)]
+    assert starts == [rn.StartAttempt("r_1/b", 2, ())]
+
+
+def test_what_may_still_live_is_not_done_again() -> None:
+    run, _, _ = feed(run_of(("a", (), RETRIED)), rn.Proceed(0.0), rn.CancelRun(CancelInfo(reason="caller_cancelled")))
+    run, _, _ = feed(run, over(status=AttemptStatus.CANCEL_INCOMPLETE))
+    assert feed(run, rn.Reopen("resume", 20.0)) == (run, [], [])
+
+
+def test_a_dead_letter_is_dismissed_once() -> None:
+    run, _, _ = feed(run_of(("a", (), WorkerSpec(call="m:f"))), rn.Proceed(0.0), over())
+    run, bodies, _ = feed(run, rn.Dismiss())
+    assert names(bodies) == ["task.dismissed", "notice.closed"]
+    assert feed(run, rn.Dismiss())[1] == []
+
+
+def test_a_run_may_take_so_many_minutes() -> None:
+    run, _, effects = feed(run_of(("a", (), WorkerSpec(call="m:f")), max_minutes=1.0), rn.Proceed(5.0))
+    assert rn.AlarmAt(65.0) in effects
+    assert feed(run, rn.Due(64.0, 0.0))[1] == []
+    run, bodies, effects = feed(run, rn.Due(65.0, 7.0))
+    assert names(bodies) == ["run.cancel_requested"]
+    assert [each.cancel.reason for each in effects if isinstance(each, rn.CancelAttempt)] == ["run_timeout"]
+
+
+def test_the_exit_code_of_a_command_can_say_that_it_is_hopeless() -> None:
+    run, _, _ = feed(run_of(("a", (), RETRIED)), rn.Proceed(0.0))
+    _, bodies, _ = feed(run, over(exit=ExitStatus(code=PERMANENT_EXIT_CODE)))
+    assert "task.ended" in names(bodies)

@@ -1,0 +1,79 @@
+"""Places on the machine: fair, bounded, and never lost. Values, and a Hypothesis machine."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from crewd.supervisor.slots import Key, Places
+
+
+def granted(places: Places, *, memory: bool = True) -> list[Key]:
+    found = []
+    while (key := places.grant(memory=memory)) is not None:
+        found.append(key)
+    return found
+
+
+def test_the_runs_take_turns() -> None:
+    places = Places(5)
+    for number in range(6):
+        places.ask((f"big/{number}", 1))
+    places.ask(("small/x", 1))
+    places.ask(("other/y", 1))
+    assert granted(places) == [("big/0", 1), ("small/x", 1), ("other/y", 1), ("big/1", 1), ("big/2", 1)]
+    places.leave(("small/x", 1))
+    assert granted(places) == [("big/3", 1)]
+
+
+def test_with_no_memory_one_worker_lives_and_no_second() -> None:
+    places = Places(5)
+    places.ask(("r/a", 1))
+    places.ask(("r/b", 1))
+    assert granted(places, memory=False) == [("r/a", 1)]
+    assert granted(places) == [("r/b", 1)]
+
+
+class TheMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = Places(3)
+        self.alive: set[Key] = set()
+        self.wanting: set[Key] = set()
+
+    @rule(run=st.integers(0, 3), task=st.integers(0, 4))
+    def somebody_asks(self, run: int, task: int) -> None:
+        key = (f"{run}/{task}", 1)
+        self.places.ask(key)
+        if key not in self.alive:
+            self.wanting.add(key)
+
+    @rule(run=st.integers(0, 3), task=st.integers(0, 4))
+    def somebody_who_lives_is_found(self, run: int, task: int) -> None:
+        key = (f"{run}/{task}", 1)
+        self.places.take(key)
+        self.wanting.discard(key)
+        self.alive.add(key)
+
+    @rule(run=st.integers(0, 3), task=st.integers(0, 4))
+    def somebody_goes(self, run: int, task: int) -> None:
+        key = (f"{run}/{task}", 1)
+        self.places.leave(key)
+        self.wanting.discard(key)
+        self.alive.discard(key)
+
+    @rule(memory=st.booleans())
+    def places_are_granted(self, memory: bool) -> None:
+        for key in granted(self.places, memory=memory):
+            assert key in self.wanting, "only who asked"
+            assert len(self.alive) < 3
+            self.wanting.discard(key)
+            self.alive.add(key)
+
+    @invariant()
+    def nobody_is_forgotten(self) -> None:
+        assert self.places.held == self.alive
+        assert {key for queue in self.places.waiting.values() for key in queue} == self.wanting
+
+
+TestTheMachine = TheMachine.TestCase
