@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
-from crewd.worker import AsyncContext, Cancelled, Context, worker
+import crewd
+from crewd.worker import AsyncContext, Cancelled, Context, PermanentError, worker
 
 
 def add(a: int, b: int) -> int:
@@ -99,3 +103,97 @@ def flood() -> None:
 
 def loaded(module: str) -> dict[str, object]:
     return {"loaded": module in sys.modules, "passed": os.environ.get("CREWD_TEST_SECRET")}
+
+
+def falter(ctx: Context, tries: int) -> int:
+    """Raise until the epoch is beyond `tries`."""
+    if ctx.epoch <= tries:
+        raise ValueError(f"try {ctx.epoch}")
+    return ctx.epoch
+
+
+def hopeless() -> None:
+    raise PermanentError("never")
+
+
+def eat(ctx: Context, step: int = 16 << 20) -> None:
+    """Use more and more memory."""
+    kept = []
+    while True:
+        kept.append(b"x" * step)
+        ctx.sleep(0.02)
+
+
+def spin() -> None:
+    """Use a processor, and look at nothing."""
+    while True:
+        pass
+
+
+def spend(ctx: Context) -> None:
+    """Turn after turn."""
+    while True:
+        ctx.usage(turns=1, tokens=100, cost=0.01)
+        ctx.sleep(0.01)
+
+
+def build(ctx: Context, seconds: float) -> None:
+    """One operation that does not end."""
+    with ctx.operation("tool", name="build", seconds=seconds):
+        ctx.sleep(1_000)
+
+
+def quiet(ctx: Context) -> None:
+    """Say nothing, but stop when told."""
+    ctx.token.wait(1_000)
+
+
+def count(ctx: Context, until: int) -> list[int]:
+    """Go on where the attempt before has stopped; each attempt does one number and fails until all are done."""
+    done = [*(ctx.restored or []), ctx.epoch]
+    ctx.checkpoint(done)
+    ctx.artifact("progress.txt", str(done))
+    if len(done) < until:
+        raise RuntimeError(f"{len(done)} of {until}")
+    return done
+
+
+def lead(ctx: Context, keep: bool = False) -> None:
+    """Start a worker of one's own and wait."""
+    with crewd.connect() as crew:
+        run = crew.call("jobs:listen", {"limit": 10**9}, cwd=str(Path(__file__).parent), keep=keep)
+        ctx.progress(note=run.id)
+        ctx.sleep(1_000)
+
+
+def lead_deep(ctx: Context, depth: int) -> str:
+    """Start a worker that starts a worker, and so on, until crewd says no; how deep it came."""
+    with crewd.connect() as crew:
+        try:
+            run = crew.call("jobs:lead_deep", {"depth": depth + 1}, cwd=str(Path(__file__).parent))
+        except crewd.CrewdError as error:
+            return f"{depth}: {error.message}"
+        return str(run.result(timeout=60))
+
+
+def surroundings() -> dict[str, object]:
+    """What a worker finds around it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return {
+        "env": dict(os.environ), "umask": mask, "nice": os.nice(0), "cwd": str(Path.cwd()),
+        "nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    }  # fmt: skip
+
+
+def linger(seconds: float) -> str:
+    """Return at once; an exit handler is in no hurry."""
+    atexit.register(time.sleep, seconds)
+    threading.Thread(target=time.sleep, args=(seconds,), daemon=False).start()
+    return "done"
+
+
+def pour(megabytes: int) -> None:
+    """Many bytes, in one line without end."""
+    for number in range(megabytes):
+        os.write(1, bytes([number % 256]) * (1 << 20))

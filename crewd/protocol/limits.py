@@ -42,6 +42,8 @@ GRACE_SECONDS_SHORT = 3.0
 """The same when crewd itself ends a worker: a limit, a timeout, a shutdown (system.md F6)."""
 EXIT_SECONDS = 10.0
 """A worker that has said how it ended goes by itself within this, or is ended."""
+DRAIN_SECONDS = 1.0
+"""The same for one that gives no sign any more: no output, no report, no open operation (system.md G6)."""
 ATTENTION_COOLDOWN_SECONDS = 60.0
 """Between the end of a notice and the next one of its kind for the same attempt (system.md I6)."""
 LONG_RUNNING_SECONDS = 600.0

@@ -40,15 +40,18 @@ if TYPE_CHECKING:
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
 _USAGE = msgspec.msgpack.Decoder(Usage)
 _PREFIX_MIN = 4
+Examine = Callable[[Callable[[str, int], bool]], tuple[list[str], dict[str, int | float | str]]]
+"""Looks at the machine: findings and counts. It is told how to find out whether an attempt lives."""
 
 
 class Reader(Actor):
     """Answers `Read` and `Resolve`. Decides nothing."""
 
-    def __init__(self, open_reader: Callable[[], Reading], overlay: Overlay) -> None:
+    def __init__(self, open_reader: Callable[[], Reading], overlay: Overlay, examine: Examine) -> None:
         super().__init__()
         self._open = open_reader
         self._overlay = overlay
+        self._examine = examine
 
     def on_start(self) -> None:
         """Open the connection."""
@@ -214,12 +217,19 @@ class Reader(Actor):
         if verdict != "ok":
             findings.append(f"the database file is damaged: {verdict}")
         counts: dict[str, int | float | str] = dict(self._database.counts())
+        more, measured = self._examine(self._is_live)
+        findings += more
+        counts.update(measured)
         if again:
             differences, folded = rebuild(self._database)
             findings += differences
             counts["events_folded"] = folded
             counts["differences"] = len(differences)
         return rq.DoctorReply(healthy=not findings, findings=tuple(findings), counts=counts)
+
+    def _is_live(self, task: str, epoch: int) -> bool:
+        row = self._database.row(AttemptRow, attempt_key(task, epoch))
+        return row is not None and row.status not in ATTEMPT_TERMINAL
 
 
 def _fitting(events: list[Event]) -> list[Event]:

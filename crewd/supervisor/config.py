@@ -19,7 +19,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ready, for the next workers. `env_pass`: names of environment variables that workers inherit besides the usual ones.
     `runs_live_max`: runs that may be live at once; `workers_max`: workers; `memory_reserve_bytes`: no worker is started
     while less memory is free and another one lives. `depth_max`: how deep workers may start workers. `liveness_seconds`:
-    silence until `warn`, `stale`, `dead`. `on_sigterm`: what the signal means (`end`, `drain` or `keep`).
+    silence until `warn`, `stale`, `dead`. `cgroups`: whether each worker gets one, where that can be.
+    `on_sigterm`: what the signal means (`end`, `drain` or `keep`).
     """
 
     preload: tuple[str, ...] = ()
@@ -31,6 +32,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     depth_max: int = 2
     heartbeat_seconds: float = 5.0
     liveness_seconds: tuple[float, float, float] = (30.0, 60.0, 300.0)
+    cgroups: bool = True
     on_sigterm: Literal["end", "drain", "keep"] = "end"
 
 
@@ -50,7 +52,10 @@ def load_config(path: Path) -> Config:
         (not 1 <= config.workers_max <= WORKERS_MAX, f"workers_max is 1 to {WORKERS_MAX}"),
         (not 0 <= config.warm <= WARM_MAX, f"warm is 0 to {WARM_MAX}"),
         (not 0 <= config.depth_max <= DEPTH_MAX, f"depth_max is 0 to {DEPTH_MAX}"),
-        (not 0 < warn <= stale <= dead, "liveness_seconds are three growing numbers"),
+        (
+            not config.heartbeat_seconds < warn <= stale <= dead,
+            "liveness_seconds grow, and begin above the heartbeat",
+        ),
         (config.memory_reserve_bytes < 0, "memory_reserve_bytes is negative"),
     ):
         if wrong:

@@ -10,6 +10,7 @@ from typing import Any
 
 from crewd.actors import Ref
 from crewd.protocol.errors import Unavailable
+from crewd.protocol.hands import Attached
 from crewd.protocol.rows import RunRow
 
 
@@ -18,7 +19,7 @@ class Directory:
     """See the module's text.
 
     `attempts` is keyed by task id and epoch, `runs` by run id; `names` gives the id of a living run's name, `rows` what it
-    was created with.
+    was created with; `guardian` is what the guardian said of itself, while it is attached.
     """
 
     parts: dict[str, Ref[Any]] = field(default_factory=dict)
@@ -26,6 +27,7 @@ class Directory:
     names: dict[str, str] = field(default_factory=dict)
     rows: dict[str, RunRow] = field(default_factory=dict)
     attempts: dict[tuple[str, int], Ref[Any]] = field(default_factory=dict)
+    guardian: Attached | None = None
 
     def part(self, name: str) -> Ref[Any]:
         """The living ref of a part. Raises Unavailable between its end and its restart."""

@@ -46,13 +46,15 @@ if TYPE_CHECKING:
 class Front(Actor):
     """See the module's text.
 
-    `on_stopped` is called when a stop was asked for: with True when no run is live, with False when workers are to be kept.
+    `on_stopped` is called when a stop was asked for: with True when no run is live, with False when workers are to be kept;
+    `ready` when everything that was live before is known.
     """
 
-    def __init__(self, services: Services, on_stopped: Callable[[bool], None]) -> None:
+    def __init__(self, services: Services, on_stopped: Callable[[bool], None], ready: Callable[[], None]) -> None:
         super().__init__()
         self._services = services
         self._on_stopped = on_stopped
+        self._ready = ready
         self._live: set[str] = set()
         self._children: dict[str, dict[str, str]] = {}
         self._stopping = False
@@ -87,6 +89,7 @@ class Front(Actor):
                     if run not in self._live and run not in self._services.directory.runs:
                         self._start(run)
                     self._live.add(run)
+                self._ready()
                 self._check_stopped()
             case cm.Command():
                 try:

@@ -24,7 +24,7 @@ from crewd.store.messages import Append, AttemptIs, Committed, Delayed, LoadAtte
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import GUARDIAN, STORE
 from crewd.supervisor.guardian import marker
-from crewd.supervisor.guardian.program import guardian_main
+from crewd.supervisor.guardian.program import Settings, guardian_main
 
 if TYPE_CHECKING:
     from crewd.protocol.home import Home
@@ -102,17 +102,23 @@ class UnixHands:
         """See `Hands`. The environment of the guardian carries the place where its workers' markers are written."""
         if self._process is not None:
             self._process.join(0)
+        config = self._config
         os.environ[marker.VARIABLE] = marker.placeholder(self._home.key)
         try:
             process = multiprocessing.get_context("spawn").Process(
                 target=guardian_main,
-                args=(str(self._home.root), self._config.preload, self._config.env_pass, self._config.warm),
+                args=(str(self._home.root), Settings(config.preload, config.env_pass, config.warm, config.cgroups)),
                 name="crewd-guardian",
             )
             process.start()
         finally:
             del os.environ[marker.VARIABLE]
         self._process, self._reached = process, False
+
+    @property
+    def guardian(self) -> int | None:
+        """The guardian that this process has started, if it has."""
+        return None if self._process is None else self._process.pid
 
     def start_failed(self) -> bool:
         """See `Hands`."""
@@ -254,6 +260,7 @@ class GuardianLink(Actor):
         """The guardian died, or talks nonsense: reach it again, or start another one, which adopts the workers."""
         self._port.close()
         self._connected = self._attached = False
+        self._services.directory.guardian = None
         self._out.clear()
         self._out_bytes = 0
         if self._retiring:
@@ -267,6 +274,7 @@ class GuardianLink(Actor):
         match notice:
             case hands.Attached():
                 self._attached = True
+                self._services.directory.guardian = notice
                 waiting, self._waiting = self._waiting, []
                 for order in waiting:
                     self._write(order)

@@ -100,15 +100,18 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.supervisor import commands as cm
     from crewd.supervisor.config import load_config
     from crewd.supervisor.directory import FRONT, GUARDIAN, Directory
+    from crewd.supervisor.examine import examine
     from crewd.supervisor.front import shutdown
     from crewd.supervisor.gateway.wire import ZmqWire
+    from crewd.supervisor.guardian.processes import reap_strangers
     from crewd.supervisor.hands import UnixHands
     from crewd.supervisor.poller import ZmqPoller
+    from crewd.supervisor.service import Heart, ServiceManager
     from crewd.supervisor.services import Services
     from crewd.supervisor.tokens import Tokens, load_secret
     from crewd.supervisor.tree import Ports, root
 
-    config = load_config(home.config)
+    config, manager = load_config(home.config), ServiceManager()
     lock = take_home(home)
     logger = start_log(home, level)
     clock, chance = SystemClock(), SystemChance()
@@ -137,6 +140,8 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         lambda: Database(home.database, services.ids.next(EVENT)),
         lambda: ReadOnly(home.database),
         lambda: psutil.virtual_memory().available,
+        lambda: manager.say(f"READY=1\nSTATUS=serves {home.root}"),
+        lambda is_live: examine(home, config.workers_max, is_live),
     )
 
     retired: list[bool] = []
@@ -166,6 +171,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
 
     def ask_to_stop(number: int, _frame: object) -> None:
         asked.append(number)
+        manager.say("STOPPING=1")
         mode = config.on_sigterm if len(asked) == 1 else "end"
         logger.info("signal {}: stopping ({})", signal.Signals(number).name, mode)  # noqa: PLE1205 (loguru's format)
         # The second signal ends everything now; the third waits for nothing: the guardian keeps what still lives.
@@ -177,10 +183,14 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if os.getpid() == 1:
+        signal.signal(signal.SIGCHLD, lambda *_: reap_strangers(port.guardian))
     reading = _wake_on_signals(poller)
     logger.info("crewd {} serves {} (pid {})", __version__, home.root, os.getpid())  # noqa: PLE1205 (loguru's format)
     watchdog = Watchdog(system, say_busy)
     watchdog.start()
+    if manager.beat_seconds:
+        system.spawn(ChildSpec("heart", lambda: Heart(manager.beat_seconds, lambda: manager.say("WATCHDOG=1"))), None)
     try:
         brain.run(system.timers)
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from crewd.actors import ChildSpec, Intensity, Strategy, Supervisor
 from crewd.store.actor import StoreActor
 from crewd.store.overlay import Overlay
-from crewd.store.reader import Reader
+from crewd.store.reader import Examine, Reader
 from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, READER, RUNS, SLOTS, STORE
 from crewd.supervisor.front import Front
 from crewd.supervisor.gateway.actor import Gateway
@@ -31,6 +31,8 @@ class Ports:
     database: Callable[[], Writing]
     reader: Callable[[], Reading]
     free_memory: Callable[[], int]
+    ready: Callable[[], None] = lambda: None
+    examine: Examine = lambda _: ([], {})
 
 
 class _Entered(Supervisor):
@@ -71,7 +73,7 @@ class _EnteredStore(StoreActor):
 
 class _EnteredReader(Reader):
     def __init__(self, services: Services, ports: Ports, overlay: Overlay) -> None:
-        super().__init__(ports.reader, overlay)
+        super().__init__(ports.reader, overlay, ports.examine)
         self._services = services
 
     def on_start(self) -> None:
@@ -94,7 +96,7 @@ def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -
             ChildSpec(GATEWAY, lambda: Gateway(services, ports.wire)),
             ChildSpec(SLOTS, lambda: Slots(services, ports.free_memory)),
             ChildSpec(RUNS, lambda: _Entered(services, RUNS), shutdown_seconds=30.0),
-            ChildSpec(FRONT, lambda: Front(services, on_stopped)),
+            ChildSpec(FRONT, lambda: Front(services, on_stopped, ports.ready)),
         ],
         strategy=Strategy.REST_FOR_ONE,
         intensity=Intensity(restarts_max=10, period_seconds=30.0),

@@ -86,6 +86,11 @@ class Daemon:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the daemon's process has ended."""
+        return self._process is None or self._process.poll() is not None
+
     def guardian_pid(self) -> int:
         """The guardian's process: the one that listens on its socket."""
         path = str(self.home.guardian_socket)

@@ -6,6 +6,7 @@ import sys
 from typing import Literal
 
 import click
+import msgspec
 
 from crewd.client import shapes
 from crewd.client.blocking import Crew, connect
@@ -13,7 +14,7 @@ from crewd.client.cli.common import EXIT_OF_STATUS, Options, ago, out, say, tabl
 from crewd.client.cli.follow import line_of, words
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import UsageError
+from crewd.protocol.errors import CrewdError, UsageError
 from crewd.protocol.events import EVENT_TYPES
 from crewd.protocol.rows import AttemptRow, Progress, RunRow, TaskRow, Usage
 from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
@@ -246,21 +247,45 @@ def result(options: Options, target: str, timeout: float) -> None:
 @click.command()
 @click.option("--rebuild", is_flag=True, help="Fold the whole log again and compare with the rows.")
 @click.option("--actors", is_flag=True, help="Measure the actors: inboxes, turns, restarts, long turns.")
+@click.option("--probe", is_flag=True, help="Try it out: start a worker, steer it, cancel it, and prove that it is gone.")
 @verb
-def doctor(options: Options, rebuild: bool, actors: bool) -> None:  # noqa: FBT001 (flags)
-    """Examine the daemon and its state."""
+def doctor(options: Options, rebuild: bool, actors: bool, probe: bool) -> None:  # noqa: FBT001 (flags)
+    """Examine the daemon, its state and its machine."""
     with _connect(options) as crew:
+        took, failed = _probe(crew) if probe else ({}, "")
         found = crew.doctor(rebuild=rebuild, actors=actors)
+    healthy = found.healthy and not failed
     if options.json:
-        out(found)
+        out({**msgspec.to_builtins(found), "healthy": healthy, "probe": {**took, "failed": failed} if probe else None})
     else:
         for key, value in found.counts.items():
-            say(f"{key:>18}: {value}")
+            say(f"{key:>20}: {value}")
         _show_actors(found)
-        for finding in found.findings:
+        for name, seconds in took.items():
+            say(f"probe: {name} {seconds * 1000:.1f} ms")
+        for finding in (*found.findings, *([f"the probe failed: {failed}"] if failed else [])):
             say(f"finding: {finding}")
-        say("healthy" if found.healthy else "NOT healthy")
-    sys.exit(0 if found.healthy else 1)
+        say("healthy" if healthy else "NOT healthy")
+    sys.exit(0 if healthy else 1)
+
+
+def _probe(crew: Crew) -> tuple[dict[str, float], str]:
+    """A worker's life in short: the seconds of each step, and what went wrong."""
+    clock, took = SystemClock(), dict[str, float]()
+    try:
+        begin = clock.monotonic()
+        run = crew.call("crewd.worker.probe:probe", cwd="/")
+        run.steer("probe", wait="delivered")
+        took["started, steer delivered"] = clock.monotonic() - begin
+        begin = clock.monotonic()
+        run.steer("probe", wait="applied")
+        took["steer applied"] = clock.monotonic() - begin
+        begin = clock.monotonic()
+        reply = run.cancel(mode="now")
+        took["cancelled, verified"] = clock.monotonic() - begin
+    except CrewdError as error:
+        return took, str(error)
+    return took, "" if reply is not None and reply.verified else f"not verified: {reply}"
 
 
 def _show_actors(found: rq.DoctorReply) -> None:

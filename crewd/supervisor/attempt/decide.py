@@ -19,6 +19,7 @@ from crewd.protocol import reports as rp
 from crewd.protocol.hands import Exited
 from crewd.protocol.limits import (
     CHECKPOINT_BYTES_MAX,
+    DRAIN_SECONDS,
     EXIT_SECONDS,
     INLINE_BYTES_MAX,
     NAME_CHARS_MAX,
@@ -407,8 +408,19 @@ def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
         result=outcome.result, result_path=outcome.result_path, report=number, exit_code=outcome.exit_code,
         error_class=outcome.error_class[:256],
     )  # fmt: skip
-    # The worker goes by itself now. If it does not (a stuck exit handler), the ladder ends it.
-    return state, Decision((body,), (EndWorker(EXIT_SECONDS, TERM_SECONDS_GRACEFUL),))
+    # The worker goes by itself now, within EXIT_SECONDS; one that has nothing more to do is helped before that (`_drain`).
+    quiet = AlarmAt(state.active_at + DRAIN_SECONDS)
+    return state, Decision((body,), (EndWorker(EXIT_SECONDS, TERM_SECONDS_GRACEFUL), quiet))
+
+
+def _drain(state: Attempt, at: float) -> tuple[Attempt, Effects]:
+    """The final drain (G6): a worker that has said how it ended and gives no sign any more is ended; that is no failure."""
+    if state.outcome is None or state.drained or state.cancel is not None:
+        return state, ()
+    quiet_at = state.active_at + DRAIN_SECONDS
+    if at < quiet_at or state.operations:
+        return state, (AlarmAt(max(quiet_at, at + DRAIN_SECONDS / 2)),)
+    return replace(state, drained=True), (EndWorker(0.0, TERM_SECONDS_GRACEFUL),)
 
 
 def _started(state: Attempt, body: ev.AttemptStarted) -> Next:
@@ -553,6 +565,8 @@ def _due(state: Attempt, at: float) -> Next:
     if state.start_by is not None and at >= state.start_by:
         state = replace(state, start_by=None, start_failed=True, status=AttemptStatus.ENDING)
         effects.append(EndWorker(0.0, TERM_SECONDS_GRACEFUL))
+    state, drains = _drain(state, at)
+    effects += drains
     decision = replace(decision, effects=tuple(effects))
     if state.look_at is not None and at >= state.look_at:
         return _and(replace(state, look_at=None), decision, watch.look, at)

@@ -68,6 +68,7 @@ class Attempt:
     runtime: str = "call"
     limits: Limits = field(default_factory=Limits)
     gradient: Gradient = field(default_factory=Gradient)
+    drained: bool = False
     limit: str = ""
     limit_text: str = ""
     level: Liveness = Liveness.HEALTHY

@@ -55,6 +55,8 @@ CLIENTS_MAX = 4_096
 PENDING_MAX = 20_000
 """Questions to the reader under way."""
 TIMEOUT_SECONDS_MAX = 7 * 86_400.0
+GUARDIAN_SECONDS = 5.0
+"""A guardian that is not there for so long after a start is a finding."""
 NOTE_SECONDS = 1.0
 """Between two words to a controller that its worker lives."""
 
@@ -121,6 +123,7 @@ class Gateway(Actor):
     def on_start(self) -> None:
         """Bind both sockets."""
         self._services.directory.enter(GATEWAY, self.ref)
+        self._began = self.context.now()
         self._wire.open(self._on_readable)
 
     def on_stop(self) -> None:
@@ -217,7 +220,8 @@ class Gateway(Actor):
                 self._note_progress(worker, msgspec.structs.replace(base, beats=beats, at=self._services.clock.wall()))
             case _:
                 pass
-        if controller is not None and worker.heard_at - worker.noted_at >= NOTE_SECONDS:
+        pause = min(NOTE_SECONDS, self._services.config.heartbeat_seconds / 2)
+        if controller is not None and worker.heard_at - worker.noted_at >= pause:
             worker.noted_at = worker.heard_at
             controller.offer(cm.WorkerAlive(worker.beats))
 
@@ -503,7 +507,14 @@ class Gateway(Actor):
             "actors": len(system.alive()),
             "waits": len(self._waits),
             "subscriptions": len(self._feeds),
+            "crewd_pid": self._services.pid,
         }
+        guardian = self._services.directory.guardian
+        if guardian is None and now - self._began > GUARDIAN_SECONDS:
+            findings.append("no guardian is attached: no worker can be started now; see guardian.log")
+        elif guardian is not None:
+            counts["guardian_pid"] = guardian.pid
+            counts["cgroups"] = guardian.cgroup or "none: the other nets hold alone"
         actors = isinstance(request, rq.Doctor) and request.actors
         return rq.DoctorReply(
             healthy=reply.healthy and not findings,

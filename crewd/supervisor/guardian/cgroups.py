@@ -18,8 +18,8 @@ _OWN = Path("/proc/self/cgroup")
 class Cgroups:
     """The cgroups of one home's workers. Every method is harmless where there are none."""
 
-    def __init__(self, home_key: str, base: Path | None = None) -> None:
-        self._base = base if base is not None else _find_base()
+    def __init__(self, home_key: str, base: Path | None = None, *, wanted: bool = True) -> None:
+        self._base = base if base is not None or not wanted else _find_base()
         self._home = None if self._base is None else self._base / f"crewd-{home_key}"
         self._leftovers: set[Path] = set()
         if self._home is not None:

@@ -18,12 +18,17 @@ LAST_WORDS_BYTES_MAX = 4 << 20
 
 @dataclass(slots=True)
 class Charge:
-    """A worker in the guardian's care."""
+    """A worker in the guardian's care.
+
+    `led` are the sessions and groups that its processes were seen in; `stirred`: one of them has ended since the last look.
+    """
 
     key: Key
     directory: Path
-    papers: Papers = field(default_factory=Papers)
+    papers: Papers
     ordered_at: float = 0.0
+    led: dict[int, None] = field(default_factory=dict)
+    stirred: bool = False
     limit: str = ""
     limit_text: str = ""
     killed: bool = False

@@ -17,6 +17,10 @@ KILL_TICK_SECONDS = 0.005
 """Between two looks once KILL is sent: what was forked meanwhile is hit again."""
 
 
+STIRRED_TICK_SECONDS = 0.002
+"""Between two looks that see nothing, while something still ends that was not seen."""
+
+
 class Rung(IntEnum):
     """How far an end has come."""
 
@@ -40,10 +44,11 @@ class Ladder:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one look leads to: whom to TERM, whom to KILL, and whether it is over."""
+    """What one look leads to: whom to TERM, whom to KILL, whether to KILL whole groups, and whether it is over."""
 
     term: frozenset[int] = frozenset()
     kill: frozenset[int] = frozenset()
+    hit_groups: bool = False
     over: bool = False
     look_again_at: float = 0.0
 
@@ -66,9 +71,16 @@ def hasten(ladder: Ladder, at: float, grace_seconds: float, term_seconds: float)
     )
 
 
-def climb(ladder: Ladder, alive: frozenset[int], at: float) -> tuple[Ladder, Step]:
-    """One look: `alive` are the processes of the worker that are not dead (a zombie is dead)."""
+def climb(ladder: Ladder, alive: frozenset[int], at: float, *, stirred: bool = False) -> tuple[Ladder, Step]:
+    """One look: `alive` are the processes of the worker that are not dead (a zombie is dead).
+
+    `stirred`: one of its processes has ended since the last look, so it may be forking faster than it can be seen.
+    """
     if not alive:
+        if stirred and at < ladder.give_up_at:
+            kills = at >= ladder.kill_at
+            ladder = replace(ladder, empty_looks=0, rung=Rung.KILL if kills else ladder.rung)
+            return ladder, Step(hit_groups=kills, look_again_at=at + STIRRED_TICK_SECONDS)
         ladder = replace(ladder, empty_looks=ladder.empty_looks + 1)
         return ladder, Step(over=ladder.empty_looks > 1, look_again_at=at)
     ladder = replace(ladder, empty_looks=0)

@@ -33,9 +33,9 @@ def find_slot() -> int | None:
     start, end = int(fields[47]), int(fields[48])  # env_start and env_end (proc(5), fields 50 and 51)
     if end <= start:
         return None
-    block = ctypes.string_at(start, end - start)
-    at = block.find(_PREFIX)
-    value = block[at + len(_PREFIX) :].split(b"\0", 1)[0]
+    block = b"\0" + ctypes.string_at(start, end - start)
+    at = block.find(b"\0" + _PREFIX)  # where an entry begins, not where another one mentions it
+    value = block[at + 1 + len(_PREFIX) :].split(b"\0", 1)[0]
     return start + at + len(_PREFIX) if at >= 0 and len(value) == WIDTH else None
 
 
@@ -50,10 +50,23 @@ def write(slot: int | None, marker: str) -> None:
 def read(pid: int) -> str | None:
     """The marker of a process; None if it has none, is gone, or belongs to somebody else."""
     try:
-        block = Path(f"/proc/{pid}/environ").read_bytes()
+        block = Path(f"/proc/{pid}/environ").read_bytes() or _of_threads(pid)
     except OSError:
         return None
-    at = block.find(_PREFIX)
-    if at < 0 or (at > 0 and block[at - 1] != 0):
+    block = b"\0" + block
+    at = block.find(b"\0" + _PREFIX)
+    if at < 0:
         return None
-    return block[at + len(_PREFIX) :].split(b"\0", 1)[0].decode("ascii", "replace").strip()
+    return block[at + 1 + len(_PREFIX) :].split(b"\0", 1)[0].decode("ascii", "replace").strip()
+
+
+def _of_threads(pid: int) -> bytes:
+    """The environment of a process whose first thread has ended: another one still shows it."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            block = (task / "environ").read_bytes()
+        except OSError:
+            continue
+        if block:
+            return block
+    return b""

@@ -61,8 +61,9 @@ def _parse(line: str) -> Proc:
     fields = rest.rpartition(")")[2].split()
     return Proc(
         int(pid), int(fields[1]), int(fields[2]), int(fields[3]), fields[0], int(fields[19]) / _TICKS,
-        sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE,
-    )  # fmt: skip  # proc(5): state, ppid, pgrp, session … utime to cstime are fields 14 to 17, starttime 22, rss 24
+        sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE, int(fields[17]),
+    )  # fmt: skip
+    # proc(5): state, ppid, pgrp, session are fields 3 to 6, utime to cstime 14 to 17, threads 20, starttime 22, rss 24
 
 
 def look(pid: int) -> Proc | None:
@@ -86,7 +87,8 @@ def _from_psutil(process: psutil.Process) -> Proc:
         times = process.cpu_times()
         cpu = times.user + times.system
         started, memory = process.create_time(), process.memory_info().rss
-        return Proc(pid, process.ppid(), os.getpgid(pid), os.getsid(pid), state, started, cpu, memory)
+        threads = process.num_threads()
+        return Proc(pid, process.ppid(), os.getpgid(pid), os.getsid(pid), state, started, cpu, memory, threads)
 
 
 def table() -> dict[int, Proc]:
@@ -120,17 +122,30 @@ def send(proc: Proc, number: signal.Signals) -> bool:
     return True
 
 
-def reap() -> list[tuple[int, int]]:
-    """(pid, wait status) of every child that has ended. The guardian is the one owner of `waitpid`."""
-    ended: list[tuple[int, int]] = []
+def reap() -> list[tuple[int, int, Proc | None]]:
+    """(pid, wait status, its last line of the table) of every child that has ended. The guardian alone calls `waitpid`."""
+    ended: list[tuple[int, int, Proc | None]] = []
     while True:
+        last: Proc | None = None
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            if LINUX:
+                over = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                last = None if over is None else look(over.si_pid)
+            pid, status = os.waitpid(-1 if last is None else last.pid, os.WNOHANG)
         except ChildProcessError:
             return ended
         if pid == 0:
             return ended
-        ended.append((pid, status))
+        ended.append((pid, status, last))
+
+
+def reap_strangers(own: int | None) -> None:
+    """For a process that is pid 1: take leave of what was left to it and has ended; not of its own child `own`."""
+    for name in os.listdir("/proc"):  # noqa: PTH208 (as above)
+        proc = look(int(name)) if name.isdigit() else None
+        if proc is not None and proc.ppid == os.getpid() and proc.dead and proc.pid != own:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(proc.pid, os.WNOHANG)
 
 
 def describe(proc: Proc, now_since_boot: float) -> Survivor:

@@ -14,7 +14,7 @@ import struct
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import msgpack
 import msgspec
@@ -34,7 +34,7 @@ from crewd.supervisor.guardian.cgroups import Cgroups
 from crewd.supervisor.guardian.charge import Charge, differs, noted, take_last_words, written
 from crewd.supervisor.guardian.exits import ExitRecords
 from crewd.supervisor.guardian.ladder import Rung
-from crewd.supervisor.guardian.papers import PAPERS, Papers
+from crewd.supervisor.guardian.papers import Notes, Papers
 from crewd.supervisor.guardian.tree import Key, Proc, sort
 from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX, zygote_main
 
@@ -52,20 +52,29 @@ ORDERED_SECONDS = 15.0
 """Between a birth's order and the word that it was forked."""
 USED_SECONDS = 2.0
 """Between two words to crewd on what a worker uses."""
+LED_MAX = 4_096
+"""Sessions and groups of one worker that are remembered."""
 UNCLAIMED_MAX = 1_000
 """Exits remembered whose process nobody has claimed yet."""
 ZYGOTE_DEATHS_MAX = 5
 """Zygotes that may die within a minute before spawns are refused instead of tried."""
 
 
+class Settings(NamedTuple):
+    """What the configuration says of workers' births: see `Config`."""
+
+    preload: tuple[str, ...]
+    passed: tuple[str, ...]
+    warm: int
+    cgroups: bool
+
+
 class Guardian:
     """See the package's text."""
 
-    def __init__(self, home: Home, preload: tuple[str, ...], passed: tuple[str, ...], warm: int) -> None:
+    def __init__(self, home: Home, settings: Settings) -> None:
         self._home = home
-        self._preload = preload
-        self._passed = passed
-        self._warm = warm
+        self._settings = settings
         self._clock = SystemClock()
         self._selector = selectors.DefaultSelector()
         self._boot_id = processes.boot_id()
@@ -84,7 +93,8 @@ class Guardian:
         self._zygote_pid = 0
         self._zygote_deaths: list[float] = []
         self._unclaimed: dict[int, int] = {}
-        self._cgroups = Cgroups(home.key)
+        self._cgroups = Cgroups(home.key, wanted=settings.cgroups)
+        self._papers = Notes(home.root / "charges")
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -280,7 +290,7 @@ class Guardian:
                 keep = theirs.fileno()
                 os.closerange(3, keep)
                 os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))  # the lock and crewd's connection are the guardian's
-                zygote_main(theirs, self._preload, self._passed, self._warm)
+                zygote_main(theirs, self._settings.preload, self._settings.passed, self._settings.warm)
             except BaseException:  # noqa: BLE001 (must not unwind into the guardian's loop)
                 traceback.print_exc()
             finally:
@@ -301,7 +311,9 @@ class Guardian:
             self._tell_started(known)
             return
         worker = bootstrap.worker
-        papers = Papers(on_orphan=worker.on_orphan, orphan_grace_seconds=worker.orphan_grace_seconds, limits=worker.limits)
+        papers = Papers(
+            *key, on_orphan=worker.on_orphan, orphan_grace_seconds=worker.orphan_grace_seconds, limits=worker.limits
+        )  # fmt: skip
         charge = Charge(key, Path(bootstrap.directory), papers, ordered_at=self._clock.monotonic())
         self._charges[key] = charge
         try:
@@ -373,8 +385,7 @@ class Guardian:
         charge.main = main
         charge.known |= {(pid, main.start)}
         charge.papers = msgspec.structs.replace(charge.papers, pid=pid, start=main.start, boot_id=self._boot_id)
-        with contextlib.suppress(OSError):
-            charge.papers.write(charge.directory)
+        self._papers.keep(charge.papers)
         self._tell_started(charge)
         status = self._unclaimed.pop(pid, None)
         if status is not None and (main.state == "X" or main.dead):  # else it was another process of the same pid
@@ -383,24 +394,26 @@ class Guardian:
             charge.look_at = self._clock.monotonic()
 
     def _adopt(self) -> None:
-        """Find what an earlier guardian of this home left: by the marker, and by the worker's cgroup where there is one."""
-        found: dict[Key, list[Proc]] = {}
-        table = processes.table()
+        """Find what an earlier guardian of this home left: by the marker, its notes, and cgroups where there are some."""
+        found: dict[Key, dict[int, Proc]] = {}
+        table = {pid: proc for pid, proc in processes.table().items() if not proc.dead}
         for proc in table.values():
             key = self._marked(proc)
-            if key is not None and not proc.dead:
-                found.setdefault(key, []).append(proc)
+            if key is not None:
+                found.setdefault(key, {})[proc.pid] = proc
+        noted = {(papers.task, papers.epoch): papers for papers in self._papers.all()}
+        for key, papers in noted.items():
+            for pid, start in papers.members(self._boot_id):
+                if pid in table and table[pid].start == start:
+                    found.setdefault(key, {})[pid] = table[pid]
         for key in self._cgroups.found():
-            unmarked = [table[pid] for pid in self._cgroups.pids(key) if pid in table and not table[pid].dead]
-            procs = found.setdefault(key, [])
-            procs += [proc for proc in unmarked if proc not in procs]
+            found.setdefault(key, {}).update({pid: table[pid] for pid in self._cgroups.pids(key) if pid in table})
+        for key, members in found.items():
+            procs = list(members.values())
             if not procs:
-                del found[key]
                 self._cgroups.remove(key)
-        for key, procs in found.items():
-            task, epoch = key
-            directory = self._home.attempt(task, epoch)
-            charge = Charge(key, directory, Papers.read(directory), adopted=True)
+                continue
+            charge = Charge(key, self._home.attempt(*key), noted.pop(key, Papers(*key)), adopted=True)
             first = charge.papers.first(self._boot_id)
             oldest = min(
                 procs, key=lambda proc: ((proc.pid, proc.start) != first, proc.pid != proc.session, proc.start, proc.pid)
@@ -415,6 +428,8 @@ class Guardian:
             self._charges[key] = charge
             if first is not None and (oldest.pid, oldest.start) != first:
                 self._main_gone(charge, None)  # it ended while nobody looked: what it left behind is ended too
+        for key in noted:
+            self._papers.forget(key)  # nothing of it lives
 
     def _marked(self, proc: Proc) -> Key | None:
         if self._unmarked.get(proc.pid) == proc.start:
@@ -431,10 +446,11 @@ class Guardian:
     # -- ending -------------------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
-        for pid, status in processes.reap():
+        for pid, status, last in processes.reap():
             if pid == self._zygote_pid:
                 self._zygote_died()
                 continue
+            self._stir(last)
             for charge in self._charges.values():
                 if charge.main is not None and charge.main.pid == pid and not charge.main_over:
                     self._main_gone(charge, status)
@@ -444,6 +460,13 @@ class Guardian:
                 self._unclaimed[pid] = status
                 while len(self._unclaimed) > UNCLAIMED_MAX:
                     del self._unclaimed[next(iter(self._unclaimed))]
+
+    def _stir(self, last: Proc | None) -> None:
+        """A child has ended. If it was of a worker's session or group, that worker may still be forking: look again."""
+        if last is not None:
+            for charge in self._charges.values():
+                if last.session in charge.led or last.group in charge.led:
+                    charge.stirred = True
 
     def _main_gone(self, charge: Charge, status: int | None) -> None:
         """The worker's first process has ended: whatever it left behind is ended too."""
@@ -483,7 +506,7 @@ class Guardian:
             self._say_what_of(key)
             return
         now = self._clock.monotonic()
-        if not charge.main_over:
+        if not charge.main_over and not charge.limit:
             charge.cause = cause
         if charge.ladder is None:
             charge.ladder = ladders.begin(now, grace_seconds, term_seconds)
@@ -498,10 +521,17 @@ class Guardian:
             key: c.known | {(pid, table[pid].start) for pid in self._cgroups.pids(key) if pid in table}
             for key, c in self._charges.items()
         }
-        result = sort(table, memory, self._marked, own)
-        for key, charge in self._charges.items():
+        led = {leader: key for key, charge in self._charges.items() for leader in charge.led}
+        result = sort(table, memory, self._marked, own, led)
+        for key, charge in list(self._charges.items()):
             charge.known = result.memory.get(key, frozenset())
-            self._measure(charge, [table[pid] for pid in result.members.get(key, ())])
+            members = [table[pid] for pid in result.members.get(key, ())]
+            for proc in members:
+                charge.led.update({proc.session: None, proc.group: None})
+            while len(charge.led) > LED_MAX:
+                del charge.led[next(iter(charge.led))]
+            self._remember_unmarked(charge, members)
+            self._measure(charge, members)
         if result.strays and not self._charges:
             for pid in result.strays:
                 if table[pid].session != self._zygote_pid:  # the warm processes wait in the zygote's session
@@ -522,6 +552,13 @@ class Guardian:
             elif silent and charge.forked_at is None and now - charge.ordered_at > ORDERED_SECONDS:
                 self._spawn_failed(charge, "nobody has forked it")
 
+    def _remember_unmarked(self, charge: Charge, members: list[Proc]) -> None:
+        """What has no marker is known to this guardian alone: its successor must find it written down."""
+        unmarked = tuple(sorted((p.pid, p.start) for p in members if self._unmarked.get(p.pid) == p.start))
+        if unmarked != charge.papers.unmarked and charge.papers.pid:
+            charge.papers = msgspec.structs.replace(charge.papers, unmarked=unmarked)
+            self._papers.keep(charge.papers)
+
     def _measure(self, charge: Charge, members: list[Proc]) -> None:
         """What the worker uses; crewd hears of it now and then, and what is too much ends the worker at once."""
         now, memory = self._clock.monotonic(), sum(proc.memory for proc in members)
@@ -533,8 +570,8 @@ class Guardian:
             ("processes", len(members), limits.processes),
         ):  # fmt: skip
             if allowed and value > allowed and charge.ladder is None:
-                charge.limit, charge.limit_text = name, f"{value:g}, {allowed:g} are allowed"
                 self._end(charge.key, 0.0, TERM_SECONDS_GRACEFUL, "limit")
+                charge.limit, charge.limit_text = name, f"{value:g}, {allowed:g} are allowed"
         if self._crewd is None or charge.main is None or now - charge.used_at < USED_SECONDS:
             return
         used = hands.Used(*charge.key, memory, round(charge.cpu, 2), len(members), written(charge.directory))
@@ -566,14 +603,16 @@ class Guardian:
             return
         alive = frozenset(pid for pid, _ in charge.known if pid in table and not table[pid].dead)
         now = self._clock.monotonic()
-        charge.ladder, step = ladders.climb(charge.ladder, alive, now)
+        stirred = charge.stirred or bool(self._cgroups.pids(charge.key) - alive)
+        charge.stirred = False
+        charge.ladder, step = ladders.climb(charge.ladder, alive, now, stirred=stirred)
         for pid in step.term:
             processes.send(table[pid], signal.SIGTERM)
             processes.send(table[pid], signal.SIGCONT)
-        if step.kill:
+        if step.kill or step.hit_groups:
             charge.killed = True
             self._cgroups.kill(charge.key)
-            for group in _own_groups(step.kill, table):
+            for group in _own_groups(step.kill, table) | self._left_groups(charge, table):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(group, signal.SIGKILL)  # atomic against a fork bomb, unlike one process after another
             for pid in step.kill:
@@ -582,6 +621,11 @@ class Guardian:
         if step.over and (charge.main_over or charge.adopted or alive or self._main_vanished(charge)):
             survivors = tuple(processes.describe(table[pid], _since_boot()) for pid in sorted(alive))
             self._close(charge, survivors=survivors)
+
+    def _left_groups(self, charge: Charge, table: dict[int, Proc]) -> set[int]:
+        """Groups that its processes were seen in, and nobody else is in: they hit who forks faster than a table is read."""
+        foreign = {proc.group for proc in table.values() if (proc.pid, proc.start) not in charge.known and not proc.dead}
+        return set(charge.led) - foreign - {os.getpgrp(), 0, 1}
 
     def _main_vanished(self, charge: Charge) -> bool:
         """Whether the first process is neither there nor ours to wait for (its exit was reaped with its parent)."""
@@ -592,9 +636,10 @@ class Guardian:
     ) -> None:
         status = charge.status
         errors: list[str] = []
-        for name in ("bootstrap", PAPERS):
-            with noted(errors):
-                (charge.directory / name).unlink(missing_ok=True)
+        with noted(errors):
+            (charge.directory / "bootstrap").unlink(missing_ok=True)
+        with noted(errors):
+            self._papers.forget(charge.key)
         with noted(errors):
             if charge.directory.is_dir():
                 (charge.directory / EXIT_FILE).write_bytes(msgspec.msgpack.encode(tail_of(charge.directory)))
@@ -623,6 +668,8 @@ class Guardian:
             os.close(charge.pidfd)
         self._exits.add(record)
         self._tell(record)
+        if not self._charges:
+            self._look()  # strays are nobody's now: they end
 
     def _cap_logs(self) -> None:
         for charge in self._charges.values():
@@ -659,7 +706,7 @@ def _log(text: str) -> None:
     sys.stderr.flush()
 
 
-def guardian_main(home_path: str, preload: tuple[str, ...], passed: tuple[str, ...], warm: int) -> None:
+def guardian_main(home_path: str, settings: Settings) -> None:
     """The guardian's program. Ends at once if another guardian holds this home."""
     home = Home(Path(home_path))
     os.setsid()
@@ -682,7 +729,7 @@ def guardian_main(home_path: str, preload: tuple[str, ...], passed: tuple[str, .
         os._exit(0)
     try:
         gc.disable()  # no cycles are made here; a collection in the middle of a ladder costs time
-        Guardian(home, preload, passed, warm).run()
+        Guardian(home, settings).run()
         os._exit(0)
     except BaseException:  # noqa: BLE001 (the outermost frame: workers stay, the next guardian adopts them)
         traceback.print_exc()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 Key = tuple[str, int]
 """Task id and epoch: one worker."""
@@ -29,11 +30,12 @@ class Proc:
     start: float
     cpu: float = 0.0
     memory: int = 0
+    threads: int = 1
 
     @property
     def dead(self) -> bool:
-        """A zombie has ended; only its parent has not looked yet."""
-        return self.state in {"Z", "X", "x"}
+        """A zombie has ended; only its parent has not looked yet. One with more threads has only lost its first one."""
+        return self.state in {"X", "x"} or (self.state == "Z" and self.threads <= 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,12 @@ def sort(
     memory: Mapping[Key, frozenset[tuple[int, float]]],
     marked: Callable[[Proc], Key | None],
     own: frozenset[int],
+    led: Mapping[int, Key] = MappingProxyType({}),
 ) -> Sorted:
-    """Give each process its worker. `own` are the guardian and its zygote; `memory` has a key for every known worker."""
+    """Give each process its worker. `own` are the guardian and its zygote; `memory` has a key for every known worker.
+
+    `led` are sessions and groups that workers' processes were ever seen in: they outlive their leader.
+    """
     guardian = own
     owner: dict[int, Key] = {}
     for worker, known in memory.items():
@@ -59,7 +65,7 @@ def sort(
             proc = table.get(pid)
             if proc is not None and proc.start == start:
                 owner[pid] = worker
-    sessions = {pid: key for key, known in memory.items() for pid, _ in known}
+    sessions = {**led, **{pid: key for key, known in memory.items() for pid, _ in known}}
     waiting = [proc for proc in table.values() if proc.pid not in owner and proc.pid not in guardian]
     progress = True
     first = True

@@ -143,7 +143,7 @@ def test_a_notice_comes_once_and_again_only_after_a_while() -> None:
 
 
 def test_failures_in_a_row_and_a_long_run_are_told() -> None:
-    state = working()
+    state, bodies = working(), list[ev.Body]()
     for number in range(3):
         opened = rp.OpOpened(id=f"o{number}", kind="tool", name="x")
         closed = rp.OpClosed(id=f"o{number}", outcome="failed")

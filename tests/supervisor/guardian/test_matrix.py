@@ -39,6 +39,16 @@ SECONDS = itertools.count(1_000_000_000 + os.getpid() * 1_000)
 GRACE = 0.2
 
 
+@pytest.fixture
+def daemon(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    """Without cgroups, which would make it easy: not every machine has them."""
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    running = Daemon(home / "h")
+    running.home.config.write_text("cgroups = false\n")
+    with running:
+        yield running
+
+
 @pytest.fixture(autouse=True)
 def _a_failure_leaves_nothing_either() -> Iterator[None]:
     first = next(SECONDS)

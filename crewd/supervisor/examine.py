@@ -1,0 +1,84 @@
+"""What `crew doctor` looks at on the machine: the home, its sockets, the disk, limits, and processes that nobody owns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from crewd.protocol.ids import split_marker
+from crewd.supervisor.guardian import marker
+from crewd.supervisor.guardian.processes import COMMAND_CHARS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crewd.protocol.home import Home
+
+DISK_BYTES_LOW = 256 << 20
+"""Less free room than this is a finding."""
+FILES_PER_WORKER = 2
+FILES_SPARE = 200
+Counts = dict[str, int | float | str]
+
+
+def examine(home: Home, workers_max: int, is_live: Callable[[str, int], bool]) -> tuple[list[str], Counts]:
+    """Findings, each with what to do about it, and counts. `is_live` tells whether an attempt is not over."""
+    findings, counts = _places(home)
+    counts["disk_free_mib"] = shutil.disk_usage(home.root).free >> 20
+    if shutil.disk_usage(home.root).free < DISK_BYTES_LOW:
+        findings.append(f"{home.root} has {counts['disk_free_mib']} MiB of room left: new work will be refused; free some")
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    counts["open_files_max"] = soft
+    if soft != resource.RLIM_INFINITY and soft < FILES_PER_WORKER * workers_max + FILES_SPARE:
+        need = FILES_PER_WORKER * workers_max + FILES_SPARE
+        findings.append(
+            f"crewd may open {soft} files, {workers_max} workers may need {need}: raise 'ulimit -n' or lower workers_max"
+        )
+    with contextlib.suppress(OSError, ValueError):
+        counts["pid_max"] = int(Path("/proc/sys/kernel/pid_max").read_text())
+    counts["memory_available_mib"] = psutil.virtual_memory().available >> 20
+    marked = orphans = 0
+    for pid, task, epoch in _marked(home):
+        marked += 1
+        if not is_live(task, epoch):
+            orphans += 1
+            findings.append(f"pid {pid} ({_command(pid)}) is left of {task}#{epoch}, which is over: kill -9 {pid}")
+    counts["worker_processes"], counts["orphans"] = marked, orphans
+    return findings, counts
+
+
+def _places(home: Home) -> tuple[list[str], Counts]:
+    findings: list[str] = []
+    for path in (home.root, home.run, home.logs):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077 or path.stat().st_uid != os.getuid():
+            findings.append(f"{path} is open to others (mode {mode:o}): chmod 700 {path}")
+    findings += [
+        f"the socket {path} is gone: 'crew daemon stop --keep', then 'crew daemon start'"
+        for path in (home.clients_socket, home.workers_socket)
+        if not path.is_socket()
+    ]
+    size = sum(path.stat().st_size for path in home.root.glob("crewd.db*"))
+    return findings, {"home": str(home.root), "database_mib": size >> 20}
+
+
+def _marked(home: Home) -> list[tuple[int, str, int]]:
+    found = []
+    for pid in psutil.pids():
+        parts = split_marker(marker.read(pid) or "")
+        if parts is not None and parts[0] == home.key:
+            found.append((pid, parts[1], parts[2]))
+    return found
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(psutil.Process(pid).cmdline())[:COMMAND_CHARS_MAX] or psutil.Process(pid).name()
+    return "?"
