@@ -18,6 +18,7 @@ TRIES_MAX = 100
 TURNS_MAX = 10_000
 CHILDREN_MAX = 1_000
 OUTPUT_BYTES_KEPT = 64 << 20
+RUN_OUTPUT_BYTES_KEPT = 4 << 30
 PERMANENT_EXIT_CODE = 78
 """A command that exits so says that another try would end the same way (EX_CONFIG of sysexits)."""
 RestartPolicy = Literal["temporary", "transient", "permanent"]

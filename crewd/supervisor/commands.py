@@ -166,6 +166,14 @@ class TakeSlot:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotReady:
+    """The worker of this attempt has said its first word: the next one may be started."""
+
+    task: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class SlotGranted:
     """There is a place: the worker may be started."""
 

@@ -10,6 +10,7 @@ import msgspec
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.limits import DEPTH_MAX, RUNS_LIVE_MAX, WARM_MAX, WORKERS_MAX
+from crewd.protocol.policy import RUN_OUTPUT_BYTES_KEPT
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,7 +20,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ready, for the next workers. `env_pass`: names of environment variables that workers inherit besides the usual ones.
     `runs_live_max`: runs that may be live at once; `workers_max`: workers; `memory_reserve_bytes`: no worker is started
     while less memory is free and another one lives. `depth_max`: how deep workers may start workers. `liveness_seconds`:
-    silence until `warn`, `stale`, `dead`. `cgroups`: whether each worker gets one, where that can be.
+    silence until `warn`, `stale`, `dead`. `cgroups`: whether each worker gets one, where that can be (decision 9 says what it
+    costs). `run_output_bytes`: what the living workers of one run may keep of their output together.
     `on_sigterm`: what the signal means (`end`, `drain` or `keep`).
     """
 
@@ -32,7 +34,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     depth_max: int = 2
     heartbeat_seconds: float = 5.0
     liveness_seconds: tuple[float, float, float] = (30.0, 60.0, 300.0)
-    cgroups: bool = True
+    cgroups: bool = False
+    run_output_bytes: int = RUN_OUTPUT_BYTES_KEPT
     on_sigterm: Literal["end", "drain", "keep"] = "end"
 
 

@@ -107,7 +107,7 @@ class UnixHands:
         try:
             process = multiprocessing.get_context("spawn").Process(
                 target=guardian_main,
-                args=(str(self._home.root), Settings(config.preload, config.env_pass, config.warm, config.cgroups)),
+                args=(str(self._home.root), _settings(config)),
                 name="crewd-guardian",
             )
             process.start()
@@ -165,6 +165,10 @@ class UnixHands:
                 orders: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
                 self.write(orders.encode(hands.Attach(home_key=self._home.key)) + orders.encode(hands.Retire()))
                 self.close()
+
+
+def _settings(config: Config) -> Settings:
+    return Settings(config.preload, config.env_pass, config.warm, config.cgroups, config.run_output_bytes)
 
 
 class GuardianLink(Actor):

@@ -3,6 +3,7 @@
 Rule 1: whoever lives has a place, also when there are more of them than places (crewd came back to them).
 Rule 2: free places go to the runs in turn, so that a run with a thousand ready tasks holds up nobody else.
 Rule 3: with too little free memory nobody starts, but for the first: a place is then granted whatever memory says.
+Rule 4: only so many start at once: a thousand would take from each other the time that each has for its first word.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from crewd.supervisor.services import Services
 
 Key = tuple[str, int]
+STARTING_MAX = 64
+"""Workers that have not said their first word."""
 LOOK_SECONDS = 1.0
 """Between two looks at the free memory while somebody waits for it."""
 
@@ -28,7 +31,9 @@ class Places:
     """The core. `waiting` holds the queue of each run, in the order in which the runs are next."""
 
     most: int
+    most_starting: int = 1_000
     held: set[Key] = field(default_factory=set)
+    starting: set[Key] = field(default_factory=set)
     waiting: dict[str, dict[Key, None]] = field(default_factory=dict)
 
     def ask(self, key: Key) -> None:
@@ -41,9 +46,14 @@ class Places:
         self.leave(key)
         self.held.add(key)
 
+    def ready(self, key: Key) -> None:
+        """Somebody has started."""
+        self.starting.discard(key)
+
     def leave(self, key: Key) -> None:
         """Somebody wants or has one no more."""
         self.held.discard(key)
+        self.starting.discard(key)
         queue = self.waiting.get(_run(key))
         if queue is not None:
             queue.pop(key, None)
@@ -52,7 +62,7 @@ class Places:
 
     def grant(self, *, memory: bool) -> Key | None:
         """Who may start now. `memory`: whether there is enough."""
-        if not self.waiting or len(self.held) >= self.most or (self.held and not memory):
+        if not self.waiting or self.full or (self.held and not memory):
             return None
         run, queue = next(iter(self.waiting.items()))
         key = next(iter(queue))
@@ -60,7 +70,13 @@ class Places:
         if queue:
             self.waiting[run] = queue  # at the end: the other runs are next
         self.held.add(key)
+        self.starting.add(key)
         return key
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody can start now, however much memory there is."""
+        return len(self.held) >= self.most or len(self.starting) >= self.most_starting
 
 
 def _run(key: Key) -> str:
@@ -74,7 +90,7 @@ class Slots(Actor):
         super().__init__()
         self._services = services
         self._free_memory = free_memory
-        self._places = Places(services.config.workers_max)
+        self._places = Places(services.config.workers_max, STARTING_MAX)
         self._refs: dict[Key, Ref[Any]] = {}
         self._keys: dict[Ref[Any], Key] = {}
         self._look: Timer | None = None
@@ -98,6 +114,8 @@ class Slots(Actor):
             case cm.TakeSlot(task, epoch, ref):
                 self._know((task, epoch), ref)
                 self._places.take((task, epoch))
+            case cm.SlotReady(task, epoch):
+                self._places.ready((task, epoch))
             case Down(ref=ref):
                 key = self._keys.pop(ref, None)
                 if key is not None and self._refs.get(key) is ref:
@@ -110,7 +128,7 @@ class Slots(Actor):
 
     def on_turn_end(self) -> None:
         """Grant what can be granted."""
-        while self._places.waiting and len(self._places.held) < self._places.most:
+        while self._places.waiting and not self._places.full:
             reserve = self._services.config.memory_reserve_bytes
             key = self._places.grant(memory=self._free_memory() >= reserve)
             if key is None:

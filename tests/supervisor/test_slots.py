@@ -34,6 +34,18 @@ def test_with_no_memory_one_worker_lives_and_no_second() -> None:
     assert granted(places) == [("r/b", 1)]
 
 
+def test_only_so_many_start_at_once() -> None:
+    places = Places(10, most_starting=2)
+    for number in range(5):
+        places.ask((f"r/{number}", 1))
+    assert granted(places) == [("r/0", 1), ("r/1", 1)]
+    places.ready(("r/0", 1))
+    assert granted(places) == [("r/2", 1)]
+    places.leave(("r/1", 1))  # it died before its first word
+    places.ready(("r/2", 1))
+    assert granted(places) == [("r/3", 1), ("r/4", 1)]
+
+
 class TheMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()

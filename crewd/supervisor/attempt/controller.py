@@ -117,6 +117,7 @@ class Controller(Actor):
             case cm.SlotGranted():
                 self._feed(at.SlotGranted(self.context.now()))
             case cm.WorkerConnected(hello):
+                self._services.directory.part(SLOTS).offer(cm.SlotReady(hello.task, hello.epoch), lane=Lane.CONTROL)
                 self._feed(at.Connected(hello, self.context.now()))
             case cm.WorkerDisconnected():
                 self._feed(at.Disconnected())

@@ -13,6 +13,7 @@ import stat
 import struct
 import sys
 import traceback
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
 
@@ -42,6 +43,8 @@ LOOK_SECONDS = 1.0
 """Between two looks at the process table while workers live: what a worker starts is remembered (R1)."""
 LINGER_SECONDS = 10.0
 """A guardian without workers and without crewd ends after this."""
+LOOK_REST = 2.0
+"""So many times as long as a look took until the next one: the guardian has other things to do as well."""
 NEGATIVE_SECONDS = 2.0
 """A process older than this that had no marker will not get one (it would have been marked at its birth)."""
 OUTPUT_SLACK = 0.25
@@ -49,7 +52,7 @@ OUTPUT_SLACK = 0.25
 BIRTH_SECONDS = 2.0
 """Between a worker's fork and its first word."""
 ORDERED_SECONDS = 15.0
-"""Between a birth's order and the word that it was forked."""
+"""Between a birth's order and the word that it was forked, while the zygote says nothing of others either."""
 USED_SECONDS = 2.0
 """Between two words to crewd on what a worker uses."""
 LED_MAX = 4_096
@@ -67,6 +70,7 @@ class Settings(NamedTuple):
     passed: tuple[str, ...]
     warm: int
     cgroups: bool
+    run_output_bytes: int
 
 
 class Guardian:
@@ -85,7 +89,8 @@ class Guardian:
         self._codec: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
         self._out = bytearray()
         self._notices: hands.StreamCodec[hands.Notice] = hands.StreamCodec(hands.NOTICES)
-        self._next_look = 0.0
+        self._next_look = self._rested_at = self._zygote_at = 0.0
+        self._births: deque[bytes] = deque()
         self._next_log_check = 0.0
         self._alone_since = self._clock.monotonic()
         self._retiring = False
@@ -108,6 +113,7 @@ class Guardian:
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
             self._drain_zygote()
+            self._send_births()
             self._reap()
             self._tick()
         self._home.guardian_socket.unlink(missing_ok=True)
@@ -148,7 +154,7 @@ class Guardian:
             return 1.0
         due = min(self._next_look, *(c.look_at for c in self._charges.values() if c.ladder), now + 1.0)
         due = min(due, *(c.orphan_at for c in self._charges.values() if c.orphan_at is not None), now + 1.0)
-        return max(0.0, due - now)
+        return max(0.0, max(due, self._rested_at) - now)
 
     # -- crewd --------------------------------------------------------------------------------------------------
 
@@ -347,11 +353,25 @@ class Guardian:
             packet = hands.pack(order)
             if len(packet) > PACKET_BYTES_MAX:
                 raise OSError("the environment given to the worker is too large")
-            os.set_blocking(self._zygote.fileno(), True)  # a full link means that the zygote is forking: wait for it
-            self._zygote.send(packet)
-            os.set_blocking(self._zygote.fileno(), False)
+            self._births.append(packet)
+            self._send_births()
         except OSError as error:
             self._spawn_failed(charge, str(error))
+
+    def _send_births(self) -> None:
+        """Hand births to the zygote as it takes them. To wait for it would be a deadlock: it may be waiting for us to read."""
+        if self._zygote is None:
+            return
+        try:
+            while self._births:
+                self._zygote.send(self._births[0])
+                self._births.popleft()
+        except BlockingIOError:
+            pass
+        except OSError:
+            return  # it is dead; `_reap` hears of it
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._births else 0)
+        self._selector.modify(self._zygote, wanted, lambda: None)
 
     def _spawn_failed(self, charge: Charge, error: str) -> None:
         self._close(charge, cause="spawn_failed", error=error)
@@ -366,6 +386,7 @@ class Guardian:
                 packet = b""
             if not packet:
                 return  # it is dead; `_reap` hears of it
+            self._zygote_at = self._clock.monotonic()
             kind, task, epoch, value = msgpack.unpackb(packet)
             charge = self._charges.get((task, epoch))
             if charge is None:
@@ -489,6 +510,7 @@ class Guardian:
             self._zygote = None
         now = self._clock.monotonic()
         self._zygote_deaths = [*(t for t in self._zygote_deaths if t > now - 60.0), now]
+        self._births.clear()  # whom they were for is told below
         self._look()
         for charge in list(self._charges.values()):
             if charge.main is None:
@@ -515,6 +537,7 @@ class Guardian:
         charge.look_at = now
 
     def _look(self) -> dict[int, Proc]:
+        began = self._clock.monotonic()
         table = processes.table()
         own = frozenset({os.getpid(), self._zygote_pid})
         memory = {
@@ -539,7 +562,8 @@ class Guardian:
         self._cgroups.tidy()
         self._give_up_births()
         self._unmarked = {pid: start for pid, start in self._unmarked.items() if pid in table}
-        self._next_look = self._clock.monotonic() + LOOK_SECONDS
+        now = self._clock.monotonic()
+        self._next_look, self._rested_at = now + LOOK_SECONDS, now + LOOK_REST * (now - began)
         return table
 
     def _give_up_births(self) -> None:
@@ -549,7 +573,7 @@ class Guardian:
             silent = charge.main is None and not charge.known and charge.ladder is None
             if silent and charge.forked_at is not None and now - charge.forked_at > BIRTH_SECONDS:
                 self._spawn_failed(charge, "it ended while it was being born")
-            elif silent and charge.forked_at is None and now - charge.ordered_at > ORDERED_SECONDS:
+            elif silent and charge.forked_at is None and now - max(charge.ordered_at, self._zygote_at) > ORDERED_SECONDS:
                 self._spawn_failed(charge, "nobody has forked it")
 
     def _remember_unmarked(self, charge: Charge, members: list[Proc]) -> None:
@@ -587,6 +611,8 @@ class Guardian:
                 charge.orphan_at = None
                 self._end(charge.key, 0.0, TERM_SECONDS_GRACEFUL, "orphaned")
         climbing = [c for c in self._charges.values() if c.ladder is not None and c.look_at <= now]
+        if climbing and now < self._rested_at:
+            return  # many ends share a look: with a thousand processes it costs tens of milliseconds
         if climbing:
             table = self._look()
             for charge in climbing:
@@ -672,8 +698,10 @@ class Guardian:
             self._look()  # strays are nobody's now: they end
 
     def _cap_logs(self) -> None:
+        living = Counter(key[0].partition("/")[0] for key in self._charges)
         for charge in self._charges.values():
-            kept = charge.papers.limits.output_bytes
+            share = self._settings.run_output_bytes // (2 * living[charge.key[0].partition("/")[0]])
+            kept = max(4096, min(charge.papers.limits.output_bytes, share))
             for name in ("stdout", "stderr"):
                 path = charge.directory / name
                 with contextlib.suppress(OSError):

@@ -1,0 +1,162 @@
+"""The bench of many workers: a crowd, a storm of failing services, a flood of output, and births from the warm pool."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from crewd.client.blocking import Crew, RunHandle
+from crewd.protocol.policy import Restarts
+from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
+
+ROOT = str(Path(__file__).resolve().parent.parent)
+CONTROLS = 200
+FLOOD_WORKERS = 100
+FLOOD_SECONDS = 8.0
+
+
+def p50_p99(samples: list[float]) -> tuple[float, float]:
+    """In milliseconds."""
+    samples = sorted(samples)
+    return statistics.median(samples) * 1e3, samples[max(0, int(len(samples) * 0.99) - 1)] * 1e3
+
+
+def listener(crew: Crew) -> RunHandle:
+    run = crew.call("bench.jobs:listen", cwd=ROOT)
+    wait_until(lambda: run.show().attempts[-1:] and run.show().attempts[-1].ready_at, "the listener")
+    return run
+
+
+def control(run: RunHandle, count: int = CONTROLS, seconds: float = 0.0) -> list[float]:
+    """Steers to `accepted`, one after the other, at least `count` and for `seconds`."""
+    samples: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(samples) < count or time.perf_counter() < end:
+        begin = time.perf_counter()
+        run.steer("x", wait="accepted")
+        samples.append(time.perf_counter() - begin)
+        time.sleep(0.01)
+    return samples
+
+
+def said(label: str, samples: list[float], aim: str = "") -> float:
+    p50, p99 = p50_p99(samples)
+    print(f"  control (steer accepted) {label:<34} p50 {p50:7.2f} ms  p99 {p99:7.2f} ms  {aim}", flush=True)
+    return p99
+
+
+def births(warm: int, count: int = 40) -> None:
+    """From `attempt.starting` to `attempt.ready` in the log: the guardian, the fork, the worker's hello, one commit."""
+    with tempfile.TemporaryDirectory(prefix="crewd-") as name:
+        daemon = Daemon(Path(name) / "h")
+        daemon.home.config.write_text(f"warm = {warm}\n")
+        samples = []
+        with daemon, daemon.connect() as crew:
+            for _ in range(count):
+                time.sleep(0.1)  # the pool is filled again between births
+                run = crew.call("bench.jobs:idle", cwd=ROOT)
+                wait_until(lambda run=run: "attempt.ready" in [e.type for e in run.events()], "a worker")  # type: ignore[misc]
+                at = {event.type: event.at for event in run.events()}
+                samples.append(at["attempt.ready"] - at["attempt.starting"])
+                run.cancel(mode="now")
+    p50, p99 = p50_p99(samples)
+    print(
+        f"order -> worker ready, {'from the warm pool' if warm else 'cold':<18} p50 {p50:7.2f} ms  p99 {p99:7.2f} ms",
+        flush=True,
+    )
+
+
+def flood(crew: Crew) -> None:
+    """100 workers that each write 1 MB/s, and control beside them."""
+    run = listener(crew)
+    alone = said("alone", control(run))
+    script = "import os,time\nwhile True:\n    os.write(1, b'x' * 100_000)\n    time.sleep(0.1)"
+    spec = WorkerSpec(argv=("python3", "-c", script))
+    steps = tuple(Step(f"w{n}", worker=spec) for n in range(FLOOD_WORKERS))
+    writers = crew.run(Workflow("flood", steps, max_concurrency=FLOOD_WORKERS), cwd="/")
+    wait_until(
+        lambda: all(a.ready_at for a in writers.show().attempts) and len(writers.show().attempts) == len(steps), "all", 90
+    )
+    size = sum(each.output_bytes for each in writers.show().usage)
+    during = said(f"while {FLOOD_WORKERS} workers write 1 MB/s each", control(run, seconds=FLOOD_SECONDS))
+    grown = sum(each.output_bytes for each in writers.show().usage) - size
+    writers.cancel(mode="now", timeout=120)
+    run.cancel(mode="now")
+    print(f"  p99 is {during / alone:.1f} x that alone; {grown / FLOOD_SECONDS / 1e6:.0f} MB/s were written", flush=True)
+
+
+def storm(crew: Crew, daemon: Daemon, count: int = 1_000) -> None:
+    """Services that fail at once, every time: until all are parked, and control meanwhile."""
+    run = listener(crew)
+    worker = WorkerSpec(argv=("false",), restart=Restarts(policy="transient", restarts_max=1, backoff_seconds=0.05))
+    steps = tuple(Step(f"w{n}", worker=worker) for n in range(count))
+    begin, before = time.perf_counter(), psutil.Process(daemon.pid).cpu_times()
+    failing = crew.run(Workflow("storm", steps, max_concurrency=count), cwd="/")
+
+    def parked() -> int:
+        return sum(each.type == "task.parked" for each in failing.events())
+
+    samples: list[float] = []
+    while parked() < count:
+        samples += control(run, 50)
+    seconds, after = time.perf_counter() - begin, psutil.Process(daemon.pid).cpu_times()
+    said(f"while {count} services fail", samples, "aim p99 20 ms")
+    used = after.user + after.system - before.user - before.system
+    print(
+        f"  all {count} are parked after {seconds:.1f} s and {2 * count} births; crewd used {used:.1f} s of processor",
+        flush=True,
+    )
+    begin = time.perf_counter()
+    failing.cancel(mode="now", timeout=120)
+    print(f"  cancelled in {time.perf_counter() - begin:.2f} s", flush=True)
+    run.cancel(mode="now")
+
+
+def thousand(crew: Crew, daemon: Daemon, count: int = 1_000) -> None:
+    """Start them, steer them all, cancel them all."""
+    steps = tuple(Step(f"w{n}", worker=WorkerSpec(call="bench.jobs:listen")) for n in range(count))
+    begin = time.perf_counter()
+    run = crew.run(Workflow("crowd", steps, max_concurrency=count), cwd=ROOT)
+    wait_until(lambda: crew.doctor().counts["workers_connected"] == count, f"{count} workers", 300.0)
+    ready = time.perf_counter() - begin
+    process = psutil.Process(daemon.pid)
+    rss, threads = process.memory_info().rss >> 20, process.num_threads()
+    print(f"{count} workers at once: all ready in {ready:.1f} s; crewd {rss} MB, {threads} threads", flush=True)
+    began = time.time()
+    for step in steps:
+        run.steer("all", step=step.id, wait="accepted")
+    accepted = time.time() - began
+
+    def applied() -> list[float]:
+        return [each.at for each in run.events() if each.type == "message.applied"]
+
+    wait_until(lambda: len(applied()) == count, "every steer to be applied", 120.0)
+    p50, p99 = p50_p99([max(0.0, at - began) for at in applied()])
+    print(f"  all steered: accepted in {accepted:.2f} s, applied p50 {p50:.0f} ms p99 {p99:.0f} ms after the first", flush=True)
+    begin = time.perf_counter()
+    reply = run.cancel(mode="now", timeout=300)
+    verified = reply is not None and reply.verified
+    print(
+        f"  all cancelled in {time.perf_counter() - begin:.2f} s, verified: {verified}, {len(daemon.marked())} survivors",
+        flush=True,
+    )
+
+
+def lifecycle() -> None:
+    """Everything of this file."""
+    births(0)
+    births(8)
+    with tempfile.TemporaryDirectory(prefix="crewd-") as name, Daemon(Path(name) / "h") as daemon, daemon.connect() as crew:
+        flood(crew)
+        storm(crew, daemon)
+        thousand(crew, daemon)
+
+
+if __name__ == "__main__":
+    lifecycle()
