@@ -37,6 +37,55 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a run that is opened again leaves nevertheless",
+        "supervisor/run/actor.py",
+        "            self._leaving = False  # opened again before it had left\n",
+        "            pass\n",
+        found=True,
+    ),
+    Mutant(
+        "one try too many",
+        "supervisor/run/tries.py",
+        "if failed and tries < retry.attempts and not hopeless:",
+        "if failed and tries <= retry.attempts and not hopeless:",
+    ),
+    Mutant(
+        "a retry beats the cancel",
+        "supervisor/run/decide.py",
+        "    if run.cancel is None and task.cancel is None:\n        match verdict:",
+        "    if run.status is not None:\n        match verdict:",
+    ),
+    Mutant(
+        "a place is given to many",
+        "supervisor/slots.py",
+        "        self.held.add(key)\n        self.starting.add(key)\n        return key",
+        "        self.starting.add(key)\n        return key",
+    ),
+    Mutant(
+        "a child of a parent that ended while crewd was away lives on",
+        "supervisor/front.py",
+        "                if row is None or row.status in ATTEMPT_TERMINAL:\n",
+        "                if row is None:\n",
+    ),
+    Mutant(
+        "an end leaves a notice open",
+        "supervisor/attempt/watch.py",
+        "for kind in state.notices]\n",
+        "for kind in state.notices[1:]]\n",
+    ),
+    Mutant(
+        "the back-off is forgotten when crewd comes back",
+        "supervisor/run/actor.py",
+        "            if due is not None and not self._run.over:\n                self._perform(rn.AlarmAt(due))\n",
+        "            if due is not None and self._run.over:\n                self._perform(rn.AlarmAt(due))\n",
+    ),
+    Mutant(
+        "silence of the process alone is no death",
+        "supervisor/attempt/watch.py",
+        "    if min(quiet, mute) >= gradient.dead_seconds:\n",
+        "    if min(quiet, mute) >= 100 * gradient.dead_seconds:\n",
+    ),
+    Mutant(
         "effect before commit",
         "supervisor/journal.py",
         "self._entries.append(_Entry(self._next, list(effects), not drafts, refused))",
