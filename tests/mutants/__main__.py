@@ -136,7 +136,7 @@ MUTANTS = (
     Mutant(
         "queued tasks of a cancelled run are forgotten",
         "supervisor/run/decide.py",
-        "        elif task.status is TaskStatus.QUEUED:\n            run, ended = _end_queued(run, task, TaskStatus.CANCELLED",
+        "        elif task.status in WAITING:\n            run, ended = _end_queued(run, task, TaskStatus.CANCELLED",
         "        elif task.id == '':\n            run, ended = _end_queued(run, task, TaskStatus.CANCELLED",
     ),
     Mutant(
@@ -148,14 +148,14 @@ MUTANTS = (
     Mutant(
         "messages of an ended attempt stay open",
         "supervisor/attempt/decide.py",
-        "    return state, Decision((*settled, *asks, *operations, ended), effects)",
-        "    return state, Decision((*asks, *operations, ended), effects)",
+        "    return state, Decision((*settled, *asks, *operations, *notices, ended), effects)",
+        "    return state, Decision((*asks, *operations, *notices, ended), effects)",
     ),
     Mutant(
         "operations of an ended attempt stay open",
         "supervisor/attempt/decide.py",
-        "    return state, Decision((*settled, *asks, *operations, ended), effects)",
-        "    return state, Decision((*settled, *asks, ended), effects)",
+        "    return state, Decision((*settled, *asks, *operations, *notices, ended), effects)",
+        "    return state, Decision((*settled, *asks, *notices, ended), effects)",
     ),
     Mutant(
         "the natural stop does not look for follow-ups",

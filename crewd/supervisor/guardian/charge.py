@@ -58,25 +58,6 @@ def noted(errors: list[str]) -> Iterator[None]:
         errors.append(str(error))
 
 
-def written(directory: Path) -> int:
-    """Bytes that the worker has ever written to its two files."""
-    total = 0
-    for name in ("stdout", "stderr"):
-        with contextlib.suppress(OSError):
-            total += (directory / name).stat().st_size
-    return total
-
-
-def differs(before: hands.Used, now: hands.Used) -> bool:
-    """Whether people would want to know."""
-    return (
-        before.output_bytes != now.output_bytes
-        or before.processes != now.processes
-        or abs(before.memory_bytes - now.memory_bytes) > 1 << 20
-        or now.cpu_seconds - before.cpu_seconds > 0.1
-    )
-
-
 def take_last_words(directory: Path) -> bytes:
     """The worker's last words, once; the exit record keeps them from here on."""
     path = directory / "last_words"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from crewd.clock import SystemClock
 from crewd.protocol.rows import Survivor
 from crewd.supervisor.guardian.tree import Proc
 
@@ -42,6 +43,13 @@ def boot_id() -> str:
     if LINUX:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return str(int(psutil.boot_time()))
+
+
+def since_boot() -> float:
+    """Seconds, on the clock of processes' starts."""
+    if not LINUX:
+        return SystemClock().wall()
+    return float(Path("/proc/uptime").read_text().split()[0])
 
 
 def become_subreaper() -> None:

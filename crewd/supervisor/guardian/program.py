@@ -13,7 +13,7 @@ import stat
 import struct
 import sys
 import traceback
-from collections import Counter, deque
+from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
 
@@ -32,11 +32,12 @@ from crewd.store.output import EXIT_FILE, tail_of
 from crewd.supervisor.guardian import ladder as ladders
 from crewd.supervisor.guardian import marker, processes
 from crewd.supervisor.guardian.cgroups import Cgroups
-from crewd.supervisor.guardian.charge import Charge, differs, noted, take_last_words, written
+from crewd.supervisor.guardian.charge import Charge, noted, take_last_words
 from crewd.supervisor.guardian.exits import ExitRecords
 from crewd.supervisor.guardian.ladder import Rung
 from crewd.supervisor.guardian.papers import Notes, Papers
 from crewd.supervisor.guardian.tree import Key, Proc, sort
+from crewd.supervisor.guardian.usage import cap_output, differs, exceeded, written
 from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX, zygote_main
 
 LOOK_SECONDS = 1.0
@@ -47,8 +48,6 @@ LOOK_REST = 2.0
 """So many times as long as a look took until the next one: the guardian has other things to do as well."""
 NEGATIVE_SECONDS = 2.0
 """A process older than this that had no marker will not get one (it would have been marked at its birth)."""
-OUTPUT_SLACK = 0.25
-"""How much more than is kept a worker's output file may hold until it is cut; cutting costs a system call."""
 BIRTH_SECONDS = 2.0
 """Between a worker's fork and its first word."""
 ORDERED_SECONDS = 15.0
@@ -459,7 +458,7 @@ class Guardian:
         parts = split_marker(text) if text else None
         if parts is not None and parts[0] == self._home.key:
             return parts[1], parts[2]
-        now = _since_boot()
+        now = processes.since_boot()
         if now - proc.start > NEGATIVE_SECONDS:
             self._unmarked[proc.pid] = proc.start
         return None
@@ -588,14 +587,10 @@ class Guardian:
         now, memory = self._clock.monotonic(), sum(proc.memory for proc in members)
         charge.memory_peak = max(charge.memory_peak, memory)
         charge.cpu = max(charge.cpu, self._cgroups.cpu_seconds(charge.key) or sum(proc.cpu for proc in members))
-        limits = charge.papers.limits
-        for name, value, allowed in (
-            ("memory_bytes", memory, limits.memory_bytes), ("cpu_seconds", charge.cpu, limits.cpu_seconds),
-            ("processes", len(members), limits.processes),
-        ):  # fmt: skip
-            if allowed and value > allowed and charge.ladder is None:
-                self._end(charge.key, 0.0, TERM_SECONDS_GRACEFUL, "limit")
-                charge.limit, charge.limit_text = name, f"{value:g}, {allowed:g} are allowed"
+        reached = exceeded(charge.papers.limits, memory, charge.cpu, len(members))
+        if reached is not None and charge.ladder is None:
+            self._end(charge.key, 0.0, TERM_SECONDS_GRACEFUL, "limit")
+            charge.limit, charge.limit_text = reached
         if self._crewd is None or charge.main is None or now - charge.used_at < USED_SECONDS:
             return
         used = hands.Used(*charge.key, memory, round(charge.cpu, 2), len(members), written(charge.directory))
@@ -621,7 +616,7 @@ class Guardian:
             self._look()
         if self._charges and now >= self._next_log_check:
             self._next_log_check = now + 2.0
-            self._cap_logs()
+            cap_output(self._charges.values(), self._settings.run_output_bytes)
 
     def _climb(self, charge: Charge, table: dict[int, Proc]) -> None:
         if charge.ladder is None or (charge.main is None and not charge.known and charge.forked_at is None):
@@ -645,7 +640,7 @@ class Guardian:
                 processes.send(table[pid], signal.SIGKILL)
         charge.look_at = step.look_again_at
         if step.over and (charge.main_over or charge.adopted or alive or self._main_vanished(charge)):
-            survivors = tuple(processes.describe(table[pid], _since_boot()) for pid in sorted(alive))
+            survivors = tuple(processes.describe(table[pid], processes.since_boot()) for pid in sorted(alive))
             self._close(charge, survivors=survivors)
 
     def _left_groups(self, charge: Charge, table: dict[int, Proc]) -> set[int]:
@@ -697,29 +692,11 @@ class Guardian:
         if not self._charges:
             self._look()  # strays are nobody's now: they end
 
-    def _cap_logs(self) -> None:
-        living = Counter(key[0].partition("/")[0] for key in self._charges)
-        for charge in self._charges.values():
-            share = self._settings.run_output_bytes // (2 * living[charge.key[0].partition("/")[0]])
-            kept = max(4096, min(charge.papers.limits.output_bytes, share))
-            for name in ("stdout", "stderr"):
-                path = charge.directory / name
-                with contextlib.suppress(OSError):
-                    held = path.stat().st_blocks * 512
-                    if held > kept * (1 + OUTPUT_SLACK) + 8192:
-                        processes.punch(path, kept)
-
 
 def _own_groups(pids: frozenset[int], table: dict[int, Proc]) -> set[int]:
     groups = {table[pid].group for pid in pids if pid in table}
     foreign = {proc.group for proc in table.values() if proc.pid not in pids and not proc.dead}
     return groups - foreign - {os.getpgrp(), 0}
-
-
-def _since_boot() -> float:
-    if not processes.LINUX:
-        return SystemClock().wall()
-    return float(Path("/proc/uptime").read_text().split()[0])
 
 
 def _same_user(connection: socket.socket) -> bool:

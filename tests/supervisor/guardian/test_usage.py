@@ -1,0 +1,55 @@
+"""What a worker may use and keep, by value and with real files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crewd.protocol.policy import Limits
+from crewd.supervisor.guardian import processes
+from crewd.supervisor.guardian.charge import Charge
+from crewd.supervisor.guardian.papers import Notes, Papers
+from crewd.supervisor.guardian.usage import cap_output, exceeded
+
+
+def test_the_first_limit_that_is_exceeded_is_named() -> None:
+    limits = Limits(memory_bytes=100, cpu_seconds=2.0, processes=3)
+    assert exceeded(limits, 100, 2.0, 3) is None
+    assert exceeded(limits, 101, 9.0, 9) == ("memory_bytes", "101, 100 are allowed")
+    assert exceeded(limits, 1, 2.5, 9) == ("cpu_seconds", "2.5, 2 are allowed")
+    assert exceeded(limits, 1, 1.0, 4) == ("processes", "4, 3 are allowed")
+    assert exceeded(Limits(), 1 << 60, 1e9, 1 << 20) is None
+
+
+@pytest.mark.skipif(not processes.LINUX, reason="holes are punched on Linux")
+def test_the_workers_of_a_run_share_what_it_may_keep(tmp_path: Path) -> None:
+    charges = []
+    for number in range(4):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        (directory / "stdout").write_bytes(b"x" * 1_000_000)
+        (directory / "stderr").write_bytes(b"x" * 1_000)
+        charges.append(Charge((f"r_1/{number}", 1), directory, Papers(f"r_1/{number}", 1)))
+    cap_output(charges, 10_000_000)
+    held = [(charge.directory / "stdout").stat().st_blocks * 512 for charge in charges]
+    assert all(size >= 1_000_000 for size in held), "there is room for all"
+    cap_output(charges, 800_000)
+    held = [(charge.directory / "stdout").stat().st_blocks * 512 for charge in charges]
+    assert all(size < 150_000 for size in held), "an eighth each"
+    assert all((charge.directory / "stdout").stat().st_size == 1_000_000 for charge in charges), "offsets stay true"
+
+
+def test_papers_are_found_by_the_next_guardian(tmp_path: Path) -> None:
+    papers = Papers(
+        "r_1/a", 2, pid=7, start=1.5, boot_id="b", on_orphan="end", limits=Limits(processes=3), unmarked=((9, 2.0),)
+    )
+    Notes(tmp_path / "n").keep(papers)
+    (tmp_path / "n" / "broken.msgpack").write_bytes(b"\xff")
+    again = Notes(tmp_path / "n")
+    assert again.all() == [papers]
+    assert papers.members("b") == ((7, 1.5), (9, 2.0))
+    assert papers.members("another boot") == (), "those pids are somebody else's now"
+    assert (papers.seconds_alone, Papers("t", 1).seconds_alone) == (0.0, 600.0)
+    again.forget(("r_1/a", 2))
+    assert again.all() == []
