@@ -227,6 +227,19 @@ def test_a_flood_without_a_newline_is_kept_in_part_and_followed_without_loss_or_
     assert len(crew.log(run.id, offset=0).data) == 65_536, "the end stays when the files are gone"
 
 
+def test_logs_follow_a_worker_through_its_attempts(crew: Crew, daemon: Daemon) -> None:
+    command = ["sh", "-c", "echo try $(cat n 2>/dev/null | wc -l); echo x >> n; test $(cat n | wc -l) -ge 3"]
+    folder = daemon.home.root / "work"
+    folder.mkdir()
+    run = crew.exec(command, cwd=str(folder), retry=Retry(attempts=3, backoff_seconds=0.3))
+    shown = subprocess.run(
+        [str(Path(sys.executable).parent / "crew"), "--home", str(daemon.home.root), "logs", "-f", run.id],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert shown.stdout == "try 0\ntry 1\ntry 2\n"
+    assert crew.log(run.id, epoch=2).data == b"try 1\n"
+
+
 # -- retries and services -------------------------------------------------------------------------------------------
 
 

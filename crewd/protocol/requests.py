@@ -361,7 +361,7 @@ class LogReply(msgspec.Struct, frozen=True):
     """Bytes of a log. `next` is the offset after them, `size` the log's end now, `ended` if nothing will follow.
 
     `offset` is where they begin: later than was asked for when the bytes before it are not kept any more. `epoch` is the
-    attempt that they are of.
+    attempt that they are of; if none was asked for, more may follow as long as the task is not over.
     """
 
     data: bytes

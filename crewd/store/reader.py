@@ -173,7 +173,8 @@ class Reader(Actor):
         attempt = self._database.row(AttemptRow, attempt_key(task.id, request.epoch or task.epoch))
         if attempt is None:
             return rq.LogReply(data=b"", offset=0, next=0, size=0, ended=task.status in TASK_TERMINAL)
-        ended = attempt.status in ATTEMPT_TERMINAL
+        # Looked at before the file is read: what an ended worker has written is all there.
+        ended = attempt.status in ATTEMPT_TERMINAL and (request.epoch > 0 or task.status in TASK_TERMINAL)
         limit = max(1, min(request.limit, LOG_CHUNK_BYTES_MAX))
         piece = read_output(Path(attempt.directory), request.stream, request.offset, limit)
         return rq.LogReply(

@@ -158,12 +158,9 @@ def logs(options: Options, target: str, follow: bool, tail: int | None, errors: 
     clock = SystemClock()
     with _connect(options) as crew:
         offset = 0 if tail is None else -min(262_144, max(1, tail) * 200)
-        first, epoch, over = True, attempt, False
+        first, epoch = True, attempt
         while True:
             reply = crew.log(target, stream=stream, offset=offset, epoch=epoch)
-            if not first and reply.epoch != epoch and not attempt:
-                offset, epoch = 0, reply.epoch  # the next attempt: its output from the beginning
-                continue
             epoch = reply.epoch
             if reply.offset > offset >= 0:
                 click.echo(f"[{reply.offset - offset} bytes are not kept any more]", err=True)
@@ -174,12 +171,15 @@ def logs(options: Options, target: str, follow: bool, tail: int | None, errors: 
             sys.stdout.buffer.write(data)
             sys.stdout.flush()
             offset = reply.next
-            if reply.next >= reply.size:
-                if over or not follow:
-                    return
-                over = reply.ended  # what was written between the last look and the end is read once more
-                if not over:
-                    clock.sleep(POLL_SECONDS)
+            if reply.next < reply.size:
+                continue
+            latest = crew.log(target, stream=stream) if reply.ended and not attempt else reply
+            if latest.epoch != epoch:
+                offset, epoch = 0, latest.epoch  # the next attempt: its output from the beginning
+            elif latest.ended or not follow:
+                return
+            else:
+                clock.sleep(POLL_SECONDS)
 
 
 @click.command()

@@ -54,7 +54,7 @@ class RunActor(Supervisor):
         self._to_hand: dict[tuple[str, int], list[Mail]] = {}
         self._alarms: dict[float, Timer] = {}
         self._checkpoints: dict[str, object] = {}
-        self._leaving = False
+        self._leaving = self._left = False
 
     def on_start(self) -> None:
         """Enter the directory and read the rows."""
@@ -68,12 +68,15 @@ class RunActor(Supervisor):
 
     def on_stop(self) -> None:
         """Leave the directory; controllers do not outlive their run."""
-        if self._services.directory.runs.get(self._id) is self.ref:
-            del self._services.directory.runs[self._id]
-            self._services.directory.rows.pop(self._id, None)
+        self._leave_directory()
         for command in self._early:
             self.returned(command)
         super().on_stop()
+
+    def _leave_directory(self) -> None:
+        if self._services.directory.runs.get(self._id) is self.ref:
+            del self._services.directory.runs[self._id]
+            self._services.directory.rows.pop(self._id, None)
 
     def on_turn_end(self) -> None:
         """Go when the run is over and everybody who asked has been answered."""
@@ -83,6 +86,8 @@ class RunActor(Supervisor):
             self._leaving = False
             if self._row is not None and self._services.directory.names.get(self._row.name) == self._id:
                 del self._services.directory.names[self._row.name]
+            self._left = True
+            self._leave_directory()  # from here on the front answers, or opens the run again with an actor of its own
             front = self._services.directory.parts.get(FRONT)
             if front is not None:
                 front.offer(cm.RunOver(self._id), lane=Lane.CONTROL)
@@ -124,6 +129,8 @@ class RunActor(Supervisor):
                     self._feed(rn.Due(self.context.now(), self._services.clock.wall()))
             case cm.HandBack(task, mail):
                 self._settle_late(task, mail)
+            case cm.Command() if self._left:
+                self.returned(message)
             case cm.Command() | cm.CancelAll() if self._run is None:
                 if len(self._early) < EARLY_MAX:
                     self._early.append(message)
