@@ -19,6 +19,8 @@ import psutil
 import zmq
 
 from bench.jobs import echo
+from bench.lifecycle import lifecycle
+from bench.matrix import matrix
 from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitReason, Lane
 from crewd.client.blocking import Crew, RunHandle
 from crewd.clock import SystemChance, SystemClock
@@ -261,6 +263,8 @@ def main() -> None:
         row("cancel overtakes 100,000 queued data letters", overtaking(100_000, 200), aim="aim p99 20 ms")
         rate = store_rate(folder)
         print(f"store: {rate:,.0f} durable events/s, folded into rows (aim 50,000)")
+    lifecycle()
+    matrix()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Rule 4: only so many start at once: a thousand would take from each other the ti
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from crewd.supervisor.services import Services
 
 Key = tuple[str, int]
-STARTING_MAX = 64
-"""Workers that have not said their first word."""
+STARTING_PER_CORE = 4
+"""Workers that have not said their first word. More of them only wait for a processor, and crewd waits with them."""
 LOOK_SECONDS = 1.0
 """Between two looks at the free memory while somebody waits for it."""
 
@@ -90,7 +91,7 @@ class Slots(Actor):
         super().__init__()
         self._services = services
         self._free_memory = free_memory
-        self._places = Places(services.config.workers_max, STARTING_MAX)
+        self._places = Places(services.config.workers_max, STARTING_PER_CORE * max(2, os.cpu_count() or 1))
         self._refs: dict[Key, Ref[Any]] = {}
         self._keys: dict[Ref[Any], Key] = {}
         self._look: Timer | None = None
