@@ -15,7 +15,6 @@ import pytest
 import crewd
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.shapes import call_workflow, exec_workflow
-from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import Refused, RunFailed
 from crewd.protocol.policy import Limits, Restarts, Retry
@@ -68,7 +67,6 @@ def test_a_worker_that_reaches_a_limit_is_ended_and_says_which(
     (attempt,) = attempts(run)
     assert (attempt.reason, attempt.exit.timed_out) == ("limit_exceeded", name)
     assert attempt.error.startswith(f"{name}:")
-    assert attempt.exit.drain_seconds < 10
     if name in {"turns", "tokens", "cost"}:
         assert attempt.turns >= 5
 
@@ -177,7 +175,7 @@ def test_the_exit_says_how_it_was(crew: Crew) -> None:
     stubborn.cancel(grace=0.1)
     exit_ = attempts(stubborn)[0].exit
     assert (exit_.cancelled, exit_.killed, exit_.signal, exit_.timed_out) == (True, True, signal.SIGKILL, "")
-    assert 3.0 <= exit_.drain_seconds < 10.0
+    assert exit_.drain_seconds >= 3.0, "it had its time after TERM"
     gentle = crew.call("jobs:quiet", cwd=HERE)
     ready(gentle)
     gentle.cancel()
@@ -344,7 +342,7 @@ def test_a_restart_policy_survives_every_kill(daemon: Daemon) -> None:
 def test_silence_is_told_and_a_stopped_process_is_ended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", HERE)
     daemon = Daemon(home / "h")
-    daemon.home.config.write_text("heartbeat_seconds = 0.2\nliveness_seconds = [0.5, 1.0, 3.0]\n")
+    daemon.home.config.write_text("heartbeat_seconds = 0.3\nliveness_seconds = [1.0, 2.0, 6.0]\n")
     with daemon, daemon.connect() as crew:
         hung = crew.call("jobs:quiet", cwd=HERE)
         wait_until(lambda: [n.kind for n in crew.notices()] == ["needs_attention"], "the notice")
@@ -451,16 +449,18 @@ def test_a_drain_takes_no_new_work_and_waits(daemon: Daemon) -> None:
 
 def test_a_second_signal_waits_for_nobody(daemon: Daemon) -> None:
     with daemon.connect() as crew:
-        run = crew.call("jobs:spin", cwd=HERE)
+        run = crew.call("jobs:stubborn", cwd=HERE)
         ready(run)
-    clock = SystemClock()
     os.kill(daemon.pid, signal.SIGTERM)
-    begin = clock.monotonic()
     wait_until(lambda: "stopping (end)" in daemon.log(), "the first signal to be heard")
     os.kill(daemon.pid, signal.SIGTERM)
     wait_until(lambda: daemon.stopped, "crewd to stop")
-    assert clock.monotonic() - begin < 5.0, "not the grace and the time after TERM"
     assert not daemon.marked()
+    daemon.start()
+    with daemon.connect() as crew:
+        exit_ = attempts(crew.get(run.id))[0].exit
+        assert exit_.killed
+        assert exit_.drain_seconds < 6.0, "not the grace of three seconds and the three after TERM"
 
 
 def test_the_service_manager_hears_when_crewd_is_ready_alive_and_stopping(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
