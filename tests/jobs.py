@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import resource
 import signal
@@ -197,3 +198,15 @@ def pour(megabytes: int) -> None:
     """Many bytes, in one line without end."""
     for number in range(megabytes):
         os.write(1, bytes([number % 256]) * (1 << 20))
+
+
+def empty(ctx: Context) -> list[object]:
+    """Note something and then nothing; what each attempt found, from a file beside the attempts."""
+    diary = ctx.directory.parent / "found"
+    with diary.open("a") as file:
+        file.write(json.dumps(ctx.restored) + "\n")
+    found = [json.loads(line) for line in diary.read_text().splitlines()]
+    if len(found) < 3:
+        ctx.checkpoint([1] if len(found) == 1 else [])
+        raise RuntimeError("once more")
+    return found

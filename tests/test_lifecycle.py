@@ -250,6 +250,11 @@ def test_a_task_is_tried_again_and_goes_on_where_it_was(crew: Crew) -> None:
     assert types(run).count("task.retrying") == 2
 
 
+def test_an_empty_checkpoint_is_one_too(crew: Crew) -> None:
+    run = crew.call("jobs:empty", cwd=HERE, retry=Retry(attempts=4, backoff_seconds=0.05))
+    assert run.result(timeout=30) == [None, [1], []]
+
+
 def test_the_hopeless_is_not_tried_again(crew: Crew) -> None:
     retry = Retry(attempts=5, backoff_seconds=0.05)
     runs = [
@@ -397,6 +402,21 @@ def attempts_pid(daemon: Daemon, run: str) -> int:
     return pid
 
 
+def test_a_child_that_somebody_resumes_outlives_its_parent_and_a_restart(daemon: Daemon) -> None:
+    with daemon.connect() as crew:
+        run = crew.call("jobs:lead", cwd=HERE)
+        child = child_of(crew, run)
+        run.cancel()
+        crew.wait(child.id, timeout=30)
+        crew.resume(child.id)
+        ready(child)
+        daemon.kill()
+        daemon.start()
+        child.steer("still here", wait="settled")
+        assert child.show().run.status == "running"
+        child.cancel(mode="now")
+
+
 def test_one_that_is_to_be_kept_is_kept(crew: Crew) -> None:
     run = crew.call("jobs:lead", {"keep": True}, cwd=HERE)
     child = child_of(crew, run)
@@ -532,6 +552,9 @@ def test_the_doctor_finds_what_nobody_owns_and_tries_everything_out(daemon: Daem
     finally:
         lost.kill()
         lost.wait()
+    daemon.home.logs.rename(daemon.home.root / "elsewhere")
+    assert any("the home is damaged" in finding for finding in crew.doctor().findings)
+    (daemon.home.root / "elsewhere").rename(daemon.home.logs)
     daemon.home.root.chmod(0o755)
     assert any("chmod 700" in finding for finding in crew.doctor().findings)
     daemon.home.root.chmod(0o700)

@@ -294,8 +294,8 @@ def _next_attempt(attempt: AttemptRow, event: ev.Event, body: AttemptBody) -> At
                 attempt, status=body.status, reason=body.reason, error=body.error or attempt.error,
                 survivors=body.survivors, ended_at=event.at, exit=body.exit, error_class=body.error_class,
             )  # fmt: skip
-        case ev.AttemptLimitHit(limit):
-            return replace(attempt, status=AttemptStatus.ENDING, limit=limit)
+        case ev.AttemptLimitHit(limit, text):
+            return replace(attempt, status=AttemptStatus.ENDING, limit=limit, error=text)
         case ev.AttemptLiveness(level):
             return replace(attempt, liveness=level)
         case ev.UsageReported(turns, tokens, cost):

@@ -30,10 +30,14 @@ Counts = dict[str, int | float | str]
 
 def examine(home: Home, workers_max: int, is_live: Callable[[str, int], bool]) -> tuple[list[str], Counts]:
     """Findings, each with what to do about it, and counts. `is_live` tells whether an attempt is not over."""
-    findings, counts = _places(home)
-    counts["disk_free_mib"] = shutil.disk_usage(home.root).free >> 20
-    if shutil.disk_usage(home.root).free < DISK_BYTES_LOW:
-        findings.append(f"{home.root} has {counts['disk_free_mib']} MiB of room left: new work will be refused; free some")
+    try:
+        findings, counts = _places(home)
+        free = shutil.disk_usage(home.root).free
+    except OSError as error:  # somebody has cleared a directory away: that is what a doctor is to find
+        return [f"the home is damaged: {error}; 'crew daemon stop --keep', then 'crew daemon start'"], {"home": str(home.root)}
+    counts["disk_free_mib"] = free >> 20
+    if free < DISK_BYTES_LOW:
+        findings.append(f"{home.root} has {free >> 20} MiB of room left: new work will be refused; free some")
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     counts["open_files_max"] = soft
     if soft != resource.RLIM_INFINITY and soft < FILES_PER_WORKER * workers_max + FILES_SPARE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from crewd.client.blocking import connect
+from crewd.client.blocking import RunHandle, connect
 from crewd.client.cli.common import Options, ago, out, say, table, verb
 from crewd.clock import SystemClock
 
@@ -18,11 +18,7 @@ _INTENT = click.option("--intent", default="", help="Why; it stands in the event
 def retry(options: Options, target: str, intent: str) -> None:
     """Do again what failed or was parked, of a run or of one task (RUN/STEP)."""
     with connect(options.home, start=options.start) as crew:
-        run = crew.retry(target, intent=intent)
-    if options.json:
-        out({"id": run.id, "name": run.name})
-    else:
-        say(f"{run.id}  {run.name}")
+        _tell(options, crew.retry(target, intent=intent))
 
 
 @click.command()
@@ -32,7 +28,10 @@ def retry(options: Options, target: str, intent: str) -> None:
 def resume(options: Options, target: str, intent: str) -> None:
     """Go on with a run that was cancelled or has failed; what is completed stays as it is."""
     with connect(options.home, start=options.start) as crew:
-        run = crew.resume(target, intent=intent)
+        _tell(options, crew.resume(target, intent=intent))
+
+
+def _tell(options: Options, run: RunHandle) -> None:
     if options.json:
         out({"id": run.id, "name": run.name})
     else:

@@ -143,6 +143,8 @@ class Controller(Actor):
     def _hear_guardian(self, notice: hands.Started | hands.Exited | hands.Gone | hands.Used) -> None:
         match notice:
             case hands.Used():
+                if self._state.over:
+                    return  # late news: what it used is deleted with its end
                 self._feed(at.Measured(self.context.now(), notice.output_bytes))
                 usage = Usage(**msgspec.structs.asdict(notice), at=self._services.clock.wall())
                 store = self._services.directory.part(STORE)
@@ -252,9 +254,10 @@ class Controller(Actor):
     def _leave(self, ended: AttemptEnded) -> None:
         state = self._state
         error, result, result_path = self._result
+        checkpoint = self._checkpoint if state.checkpoint is None else state.checkpoint
         over = AttemptOver(
             state.task, ended, error=error, result=result, result_path=result_path,
-            undelivered=state.mailbox.undelivered, checkpoint=state.checkpoint or self._checkpoint,
+            undelivered=state.mailbox.undelivered, checkpoint=checkpoint,
             lived=0.0 if state.began is None else self.context.now() - state.began,
         )  # fmt: skip
         store = self._services.directory.part(STORE)

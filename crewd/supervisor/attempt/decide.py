@@ -153,7 +153,8 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
         case NotReserved(reason):
             return _not_reserved(state, reason)
         case Resume(at):
-            return _resume(state, at)
+            state, decision = _resume(state, at)
+            return _and(state, decision, watch.look, at)  # one that never speaks again has its limits and its clock, too
         case GuardianBack():
             return _ask_guardian(state)
         case Send():

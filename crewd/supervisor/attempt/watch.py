@@ -63,7 +63,11 @@ def look(state: Attempt, at: float) -> Next:
 
 def silence(state: Attempt, at: float) -> float:
     """Seconds since the worker's code has given a sign; none while it says that it waits or works."""
-    return 0.0 if state.asks or state.operations or state.runtime == "exec" else at - state.active_at
+    return 0.0 if _may_be_silent(state) else at - state.active_at
+
+
+def _may_be_silent(state: Attempt) -> bool:
+    return bool(state.asks or state.operations) or state.runtime == "exec"
 
 
 def level_of(state: Attempt, at: float) -> Liveness:
@@ -97,7 +101,7 @@ def _reached(state: Attempt, at: float) -> tuple[str, str] | None:
 def _thresholds(state: Attempt) -> list[float]:
     gradient, limits = state.gradient, state.limits
     steps = (gradient.warn_seconds, gradient.stale_seconds, gradient.dead_seconds)
-    signs = [state.heard_at] if silence(state, state.active_at + 1) == 0.0 else [state.heard_at, state.active_at]
+    signs = [state.heard_at] if _may_be_silent(state) else [state.heard_at, state.active_at]
     found = [sign + step for sign in signs for step in steps] + [due for _, due in state.operation_dues]
     if state.began is not None:
         found += [state.began + LONG_RUNNING_SECONDS] if NoticeKind.LONG_RUNNING not in state.told else []

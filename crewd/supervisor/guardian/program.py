@@ -394,7 +394,8 @@ class Guardian:
                     processes.send(proc, signal.SIGKILL)
                 continue
             if kind == "failed":
-                self._spawn_failed(charge, value)
+                if charge.main is None:  # else another process has become the worker, and holds its lock
+                    self._spawn_failed(charge, value)
             elif kind == "forked":
                 charge.forked_at = self._clock.monotonic()
             else:

@@ -151,7 +151,8 @@ class RunActor(Supervisor):
         self._row = live.run
         self._services.directory.names[live.run.name] = self._id
         self._services.directory.rows[self._id] = live.run
-        if live.run.parent and live.run.status not in RUN_TERMINAL:
+        # One that somebody has opened again is not its parent's any more: it goes on although the parent is over.
+        if live.run.parent and live.run.openings == 1 and live.run.status not in RUN_TERMINAL:
             front = self._services.directory.parts.get(FRONT)
             if front is not None:
                 front.offer(cm.ChildLives(self._id, live.run.parent, live.run.on_parent), lane=Lane.CONTROL)

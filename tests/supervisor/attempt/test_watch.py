@@ -132,6 +132,14 @@ def test_a_limit_survives_a_restart_of_crewd() -> None:
     assert at.EndWorker(0.0, 3.0) in effects, "the new guardian is told again"
 
 
+def test_one_that_is_silent_when_crewd_comes_back_is_watched_from_then_on() -> None:
+    state = replace(working(task_seconds=1_000.0), active_at=50.0, heard_at=50.0, look_at=None)
+    state, _, effects = feed(state, at.Resume(50.0))
+    assert at.AlarmAt(80.0) in effects
+    state, bodies, _ = feed(state, at.Due(80.0), at.Due(110.0), at.Due(350.0))
+    assert [each.limit for each in bodies if isinstance(each, ev.AttemptLimitHit)] == [FailureReason.UNRESPONSIVE]
+
+
 def test_a_notice_comes_once_and_again_only_after_a_while() -> None:
     state, bodies, _ = feed(working(), at.Due(60.0), at.Alive(61.0, 1))
     state, more, _ = feed(state, *(at.Alive(float(t), 1) for t in (80, 100)), at.Due(120.9))
