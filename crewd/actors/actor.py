@@ -1,6 +1,7 @@
 """The base of every actor of crewd: a Pykka actor whose turns are given out by a dispatcher.
 
-A turn handles up to `BATCH_MAX` letters, then calls `on_turn_end`: the place to do once what many messages asked for.
+A turn handles up to `BATCH_MAX` letters, for `TURN_SECONDS` at most if they take long, then calls `on_turn_end`: the place
+to do once what many messages asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 BATCH_MAX = 64
 """Letters per turn: enough to amortise a turn, few enough that 100 busy actors each wait some milliseconds at most."""
+TURN_SECONDS = 0.002
+"""After this a turn takes no more letters: others wait for the same thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ class Actor(pykka.Actor):
         begun_at = context.now()
         try:
             if self._exit_reason is None:
-                self._take_batch()
+                self._take_batch(begun_at + TURN_SECONDS)
             if self._exit_reason is None:
                 self.on_turn_end()
         except BaseException as error:  # noqa: BLE001 (the outermost loop of an actor: K3)
@@ -157,17 +160,17 @@ class Actor(pykka.Actor):
         elif not self.actor_inbox.empty():
             context.schedule()
 
-    def _take_batch(self) -> None:
-        tally = self.context.tally
+    def _take_batch(self, until: float) -> None:
+        context, inbox = self.context, self.actor_inbox
         for _ in range(self.batch_max):
-            letter = self.actor_inbox.take()
+            letter = inbox.take()
             if letter is None:
                 return
-            tally.letters += 1
-            if letter.deadline is not None and self.context.now() >= letter.deadline:
-                continue
-            self._take(letter)
-            if self._exit_reason is not None:
+            context.tally.letters += 1
+            now = context.now()
+            if letter.deadline is None or now < letter.deadline:
+                self._take(letter)
+            if self._exit_reason is not None or now >= until:
                 return
 
     def _take(self, letter: Letter) -> None:

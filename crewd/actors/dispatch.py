@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from crewd.clock import Clock
 
 TURNS_PER_POLL = 256
-"""Turns between two looks at the sockets: so a flood inside cannot deafen the daemon."""
+POLL_SECONDS = 0.005
+"""So many turns, or as long, between two looks at the sockets: a flood inside cannot deafen the daemon."""
 
 
 class Busy(NamedTuple):
@@ -86,12 +87,17 @@ class BrainDispatcher:
         self._thread = threading.get_ident()
         ready, clock = self._ready, self._clock
         while not self._stopping:
+            now = clock.monotonic()
+            until = now + POLL_SECONDS
             for _ in range(min(len(ready), TURNS_PER_POLL)):
                 actor = ready.popleft()
-                self.busy = Busy(actor, clock.monotonic(), self._thread)
+                self.busy = Busy(actor, now, self._thread)
                 actor.turn()
+                now = clock.monotonic()
+                if now >= until:
+                    break
             self.busy = Busy()
-            timers.fire(clock.monotonic())
+            timers.fire(now)
             if ready:
                 timeout: float | None = 0.0
             else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from crewd.actors import Actor, ActorDead, Lane, Timer
 from crewd.protocol import hands
@@ -241,7 +241,7 @@ class Controller(Actor):
 
     def _say(self, order: rp.ToWorker) -> None:
         if isinstance(order, rp.WorkerWelcome):
-            order = msgspec.structs.replace(order, heartbeat_seconds=self._services.config.heartbeat_seconds)
+            order = replace(order, heartbeat_seconds=self._services.config.heartbeat_seconds)
         gateway = self._services.directory.parts.get(GATEWAY)
         if gateway is not None:
             gateway.offer(cm.ToWorker(self._state.task, self._state.epoch, order), lane=Lane.CONTROL)

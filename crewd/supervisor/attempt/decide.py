@@ -9,10 +9,10 @@ Rule 4: every report number is taken once; a report of the worker's last words c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
@@ -400,7 +400,7 @@ def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
     if state.outcome is not None:
         return state, NOTHING
     if len(msgspec.msgpack.encode(outcome.result)) > 2 * INLINE_BYTES_MAX:
-        outcome = msgspec.structs.replace(
+        outcome = replace(
             outcome, outcome="failed", reason="raised", result=None, error="the result is too large; leave it as a file"
         )
     state = replace(state, outcome=outcome, finishing=True, status=AttemptStatus.ENDING)
@@ -554,7 +554,7 @@ def _exit(state: Attempt, exited: Exited | None) -> ExitStatus:
     """The exit of the first process; of a command, what the command itself exited with."""
     status = exited.exit if exited is not None else ExitStatus()
     outcome = state.outcome
-    return msgspec.structs.replace(
+    return replace(
         status, cancelled=state.cancel is not None, timed_out=state.limit or status.timed_out,
         code=outcome.exit_code if outcome is not None and outcome.exit_code is not None else status.code,
     )  # fmt: skip

@@ -7,8 +7,10 @@ Rule 2: the mailbox forgets a message when it settles; its receipt is in the sto
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from crewd.protocol.events import MessageSettled
 from crewd.protocol.limits import MAILBOX_MAX
@@ -18,8 +20,7 @@ from crewd.protocol.reports import Deliver, MessageKind
 from crewd.protocol.rows import Undelivered
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(msgspec.Struct, frozen=True):
     """A message that has not settled."""
 
     id: str
@@ -36,12 +37,11 @@ class Mail:
         return Deliver(id=self.id, kind=self.kind, order=self.order, text=self.text, ask=self.ask)
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(msgspec.Struct, frozen=True):
     """Messages by id, in the order in which they were accepted; and what ended without being applied."""
 
     mails: tuple[Mail, ...] = ()
-    undelivered: tuple[Undelivered, ...] = field(default=())
+    undelivered: tuple[Undelivered, ...] = ()
 
     def get(self, key: str) -> Mail | None:
         """The unsettled message of this id."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
-import msgspec
+from msgspec.structs import replace
 
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
@@ -165,7 +164,7 @@ def take_back(state: Attempt, keys: list[str], outcome: Literal["withdrawn", "ex
     box, settled = state.mailbox.settle(state.task, keys, Outcome(outcome), "deadline" if outcome == "expired" else "")
     asks = tuple(replace(ask, answer="") if ask.answer in keys else ask for ask in state.asks)
     state, told = tell_withdrawals(replace(state, mailbox=box, asks=asks), keys)
-    return state, Decision(tuple(msgspec.structs.replace(body, report=number) for body in settled), told)
+    return state, Decision(tuple(replace(body, report=number) for body in settled), told)
 
 
 def tell_withdrawals(state: Attempt, keys: list[str] | None = None, *, taken: bool = False) -> tuple[Attempt, Effects]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
@@ -14,8 +14,7 @@ from crewd.protocol.statuses import ATTEMPT_TERMINAL, AttemptStatus
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
 
 
-@dataclass(frozen=True, slots=True)
-class Gradient:
+class Gradient(msgspec.Struct, frozen=True):
     """After how much silence a worker is at which level (system.md I5)."""
 
     warn_seconds: float = 30.0
@@ -23,16 +22,14 @@ class Gradient:
     dead_seconds: float = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """An open question; `answer` is the message that was admitted for it."""
 
     id: str
     answer: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """The state. `spawned` is set with the order to the guardian, `outcome` when the worker itself has said how it ended.
 
     `pending` are messages whose acceptance is on its way to the disk: until then nothing else is recorded about them.
@@ -52,7 +49,7 @@ class Attempt:
     connection: int = 0
     capabilities: tuple[str, ...] | None = None
     finishing: bool = False
-    mailbox: Mailbox = field(default_factory=Mailbox)
+    mailbox: Mailbox = msgspec.field(default_factory=Mailbox)
     pending: tuple[Mail, ...] = ()
     withdrawals: tuple[tuple[str, object], ...] = ()
     asks: tuple[Ask, ...] = ()
@@ -66,8 +63,8 @@ class Attempt:
     questions: int = 0
     questions_before_spawn: int = 0
     runtime: str = "call"
-    limits: Limits = field(default_factory=Limits)
-    gradient: Gradient = field(default_factory=Gradient)
+    limits: Limits = msgspec.field(default_factory=Limits)
+    gradient: Gradient = msgspec.field(default_factory=Gradient)
     drained: bool = False
     limit: str = ""
     limit_text: str = ""
@@ -95,62 +92,53 @@ class Attempt:
 # -- events ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(msgspec.Struct, frozen=True):
     """The controller exists; nothing is durable yet."""
 
     directory: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(msgspec.Struct, frozen=True):
     """The reservation is durable: a worker may be spawned when there is a place for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlotGranted:
+class SlotGranted(msgspec.Struct, frozen=True):
     """The machine has a place for one more worker."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Alive:
+class Alive(msgspec.Struct, frozen=True):
     """The worker's process was heard of; `beats` counts the signs of its code."""
 
     at: float
     beats: int
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(msgspec.Struct, frozen=True):
     """The guardian has measured the worker: it lives, and has written so many bytes."""
 
     at: float
     output_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class NotReserved:
+class NotReserved(msgspec.Struct, frozen=True):
     """The run was cancelled before the reservation was durable: the attempt does not exist."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(msgspec.Struct, frozen=True):
     """crewd is back and this attempt was not over; the guardian will say what it knows."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class GuardianBack:
+class GuardianBack(msgspec.Struct, frozen=True):
     """A guardian is attached, perhaps a new one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """A control message was asked for. `mail.order` is a number of the shell's, growing."""
 
     mail: Mail
@@ -160,57 +148,49 @@ class Send:
     caller: object
 
 
-@dataclass(frozen=True, slots=True)
-class NotAdmitted:
+class NotAdmitted(msgspec.Struct, frozen=True):
     """The store knew the message's id or refused new work: it never entered the mailbox."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """The message is durable: it enters the mailbox now, or is settled if the attempt has ended meanwhile."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Handed:
+class Handed(msgspec.Struct, frozen=True):
     """The run hands over a message that it had admitted for a task that was not started yet."""
 
     mail: Mail
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(msgspec.Struct, frozen=True):
     """Take a message back if the worker's code has not taken it."""
 
     id: str
     caller: object
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True):
     """End the attempt."""
 
     cancel: CancelInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(msgspec.Struct, frozen=True):
     """The worker said hello on a connection."""
 
     hello: rp.WorkerHello
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnected:
+class Disconnected(msgspec.Struct, frozen=True):
     """The worker's connection is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(msgspec.Struct, frozen=True):
     """A numbered report, at `at` (monotonic)."""
 
     report: rp.Report
@@ -218,15 +198,13 @@ class Reported:
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The guardian has started or adopted the process."""
 
     body: ev.AttemptStarted
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The guardian's verified word on the worker's end, with the reports that the worker left behind."""
 
     exited: Exited
@@ -234,15 +212,13 @@ class Ended:
     wall: float
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True):
     """The guardian knows no such worker and no process carries its marker. `number`: of the question, if it answers one."""
 
     number: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """Time has passed."""
 
     at: float
@@ -257,105 +233,90 @@ AttemptEvent = (
 # -- effects --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class AskSlot:
+class AskSlot(msgspec.Struct, frozen=True):
     """Ask for a place on the machine; `SlotGranted` follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnWorker:
+class SpawnWorker(msgspec.Struct, frozen=True):
     """Order a process from the guardian."""
 
 
-@dataclass(frozen=True, slots=True)
-class AskGuardian:
+class AskGuardian(msgspec.Struct, frozen=True):
     """Let the guardian say what it knows of this worker."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndWorker:
+class EndWorker(msgspec.Struct, frozen=True):
     """Order the guardian's ladder. Performed even when the disk refuses (`urgent`): killing needs no promise."""
 
     grace_seconds: float
     term_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(msgspec.Struct, frozen=True):
     """Send an order to the worker."""
 
     order: rp.ToWorker
     urgent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True):
     """Send a message to the worker if this is still its connection (they are counted)."""
 
     message: rp.Deliver
     connection: int
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(msgspec.Struct, frozen=True):
     """Feed `Admitted` back: the message's acceptance is durable."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(msgspec.Struct, frozen=True):
     """Feed this event again, now that what it has to wait for is durable or refused."""
 
     event: AttemptEvent
 
 
-@dataclass(frozen=True, slots=True)
-class TellReceipt:
+class TellReceipt(msgspec.Struct, frozen=True):
     """Answer a caller with the receipt of this message, as the store has it."""
 
     caller: object
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class TellBusy:
+class TellBusy(msgspec.Struct, frozen=True):
     """Answer a caller that the mailbox is full."""
 
     caller: object
 
 
-@dataclass(frozen=True, slots=True)
-class TellCannotWithdraw:
+class TellCannotWithdraw(msgspec.Struct, frozen=True):
     """Answer a caller that the message is past taking back."""
 
     caller: object
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class AlarmAt:
+class AlarmAt(msgspec.Struct, frozen=True):
     """Say `Due` at this (monotonic) time."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(msgspec.Struct, frozen=True):
     """Let the guardian forget the exit record."""
 
 
-@dataclass(frozen=True, slots=True)
-class TellRun:
+class TellRun(msgspec.Struct, frozen=True):
     """The attempt is over and durable: tell the run."""
 
     ended: ev.AttemptEnded
 
 
-@dataclass(frozen=True, slots=True)
-class ReserveDone:
+class ReserveDone(msgspec.Struct, frozen=True):
     """Feed `Reserved` back."""
 
 
@@ -369,8 +330,7 @@ AttemptEffect = (
 Effects = tuple[AttemptEffect, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What to record and what to do then. `admits` names a message whose id must be new for any of it to happen."""
 
     events: tuple[ev.Body, ...] = ()

@@ -8,7 +8,7 @@ Rule 3: each notice is raised once, closed when it is over, and raised again onl
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp

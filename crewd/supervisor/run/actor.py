@@ -6,8 +6,9 @@ all take the same path.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
+
+from msgspec.structs import replace
 
 from crewd.actors import ChildSpec, ExitReason, Lane, Ref, Restart, Supervisor, Timer
 from crewd.protocol import reports as rp
@@ -174,9 +175,9 @@ class RunActor(Supervisor):
         started = live.run.started_at
         used = 0.0 if started is None else min(max(0.0, wall - started), fresh.max_seconds)
         deadline = None if not fresh.max_seconds or started is None else now + fresh.max_seconds - used
-        self._run = replace(
-            fresh, tasks=tasks, status=live.run.status, cancel=live.run.cancel, now=now, deadline=deadline,
-            undelivered=tuple(_undelivered(live.messages)),
+        self._run = rn.Run.of(
+            self._id, tasks, concurrency=fresh.concurrency, max_seconds=fresh.max_seconds, status=live.run.status,
+            cancel=live.run.cancel, now=now, deadline=deadline, undelivered=tuple(_undelivered(live.messages)),
         )  # fmt: skip
         for due in (deadline, *(task.due for task in tasks if task.status is TaskStatus.BACKOFF)):
             if due is not None and not self._run.over:
@@ -391,9 +392,8 @@ class RunActor(Supervisor):
 
     def _feed(self, event: rn.RunEvent) -> None:
         self._run, decision = rn.decide(self._living(), event)
-        epochs = {task.id: task.epoch for task in self._run.tasks}
         drafts = [
-            Draft(recorded.body, self._id, recorded.task, epochs.get(recorded.task, 0), "", "crewd")
+            Draft(recorded.body, self._id, recorded.task, self._epoch(recorded.task), "", "crewd")
             for recorded in decision.events
         ]
         self._journal.record(drafts, decision.effects)

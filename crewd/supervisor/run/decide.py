@@ -9,8 +9,10 @@ Rule 4: a retry is a new attempt of the same task; while it waits for it, the ta
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import Any, assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from crewd.protocol import events as ev
 from crewd.protocol.ids import task_id
@@ -38,8 +40,7 @@ _TASK_END: Mapping[AttemptStatus, TaskStatus] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """A task as the run sees it. `held` are messages that wait for its next attempt.
 
     `tries_from`: see `TaskRow`. `due` is when a task in backoff starts (monotonic), `ends` and `row` are what
@@ -50,10 +51,10 @@ class Task:
     depends_on: tuple[str, ...]
     status: TaskStatus = TaskStatus.QUEUED
     epoch: int = 0
-    held: Mailbox = field(default_factory=Mailbox)
+    held: Mailbox = msgspec.field(default_factory=Mailbox)
     cancel: CancelInfo | None = None
-    retry: Retry = field(default_factory=Retry)
-    restart: Restarts = field(default_factory=Restarts)
+    retry: Retry = msgspec.field(default_factory=Retry)
+    restart: Restarts = msgspec.field(default_factory=Restarts)
     tries_from: int = 0
     due: float | None = None
     ends: tuple[float, ...] = ()
@@ -61,9 +62,12 @@ class Task:
     notice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The state. `now` is the latest (monotonic) time that it has heard of, `deadline` when its minutes are over."""
+class Run(msgspec.Struct, frozen=True):
+    """The state. `now` is the latest (monotonic) time that it has heard of, `deadline` when its minutes are over.
+
+    `index` says where a task stands, and `linked` whether any task depends on another: neither ever changes. `live` and
+    `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them.
+    """
 
     id: str
     tasks: tuple[Task, ...]
@@ -74,14 +78,35 @@ class Run:
     max_seconds: float = 0.0
     deadline: float | None = None
     now: float = 0.0
+    index: Mapping[str, int] = {}
+    linked: bool = False
+    live: int = 0
+    unfinished: int = 0
+
+    @classmethod
+    def of(cls, run: str, tasks: tuple[Task, ...], **more: Any) -> Run:
+        """A run with these tasks; `more` are fields."""
+        return cls(
+            run, tasks, index={task.id: place for place, task in enumerate(tasks)},
+            linked=any(task.depends_on for task in tasks), live=sum(task.status in TASK_LIVE for task in tasks),
+            unfinished=sum(task.status not in TASK_TERMINAL for task in tasks), **more,
+        )  # fmt: skip
 
     def task(self, key: str) -> Task | None:
         """The task of this id."""
-        return next((task for task in self.tasks if task.id == key), None)
+        place = self.index.get(key)
+        return None if place is None else self.tasks[place]
 
     def with_task(self, changed: Task) -> Run:
         """With the task in its new state."""
-        return replace(self, tasks=tuple(changed if task.id == changed.id else task for task in self.tasks))
+        place = self.index[changed.id]
+        before = self.tasks[place].status
+        return replace(
+            self,
+            tasks=(*self.tasks[:place], changed, *self.tasks[place + 1 :]),
+            live=self.live + (changed.status in TASK_LIVE) - (before in TASK_LIVE),
+            unfinished=self.unfinished + (before in TASK_TERMINAL) - (changed.status in TASK_TERMINAL),
+        )
 
     @property
     def over(self) -> bool:
@@ -91,7 +116,7 @@ class Run:
 
 def new_run(run: str, workflow: Workflow) -> Run:
     """The state of a run that was just admitted."""
-    return Run(
+    return Run.of(
         run,
         tuple(
             Task(
@@ -105,23 +130,20 @@ def new_run(run: str, workflow: Workflow) -> Run:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Proceed:
+class Proceed(msgspec.Struct, frozen=True):
     """Start what is ready (after admission, or after crewd came back)."""
 
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """Time has passed: a task in backoff may start, or the run has taken too long."""
 
     at: float
     wall: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reopen:
+class Reopen(msgspec.Struct, frozen=True):
     """Do again what is chosen by `kind`; only this task if one is named."""
 
     kind: str
@@ -131,8 +153,7 @@ class Reopen:
     intent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Dismiss:
+class Dismiss(msgspec.Struct, frozen=True):
     """A dead letter (all of the run's, without a task) has been seen."""
 
     task: str = ""
@@ -140,8 +161,7 @@ class Dismiss:
     intent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptOver:
+class AttemptOver(msgspec.Struct, frozen=True):
     """The terminal event of an attempt is durable. `at` and `wall` are now, it lived for `lived` seconds."""
 
     task: str
@@ -157,31 +177,27 @@ class AttemptOver:
     checkpoint: object = None
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRun:
+class CancelRun(msgspec.Struct, frozen=True):
     """End the whole run."""
 
     cancel: CancelInfo
 
 
-@dataclass(frozen=True, slots=True)
-class CancelTask:
+class CancelTask(msgspec.Struct, frozen=True):
     """End one task."""
 
     task: str
     cancel: CancelInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """A message for a task that has not started."""
 
     task: str
     mail: Mail
 
 
-@dataclass(frozen=True, slots=True)
-class TakeBack:
+class TakeBack(msgspec.Struct, frozen=True):
     """A held message is withdrawn."""
 
     task: str
@@ -191,8 +207,7 @@ class TakeBack:
 RunEvent = Proceed | Due | AttemptOver | Reopen | Dismiss | CancelRun | CancelTask | Hold | TakeBack
 
 
-@dataclass(frozen=True, slots=True)
-class StartAttempt:
+class StartAttempt(msgspec.Struct, frozen=True):
     """Reserve a controller for the next attempt of a task; it takes over the held messages."""
 
     task: str
@@ -200,8 +215,7 @@ class StartAttempt:
     mails: tuple[Mail, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAttempt:
+class CancelAttempt(msgspec.Struct, frozen=True):
     """Let the task's controller end its attempt. `urgent`: also when the disk refuses."""
 
     task: str
@@ -209,13 +223,11 @@ class CancelAttempt:
     cancel: CancelInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """The run is over and durable."""
 
 
-@dataclass(frozen=True, slots=True)
-class AlarmAt:
+class AlarmAt(msgspec.Struct, frozen=True):
     """Say `Due` at this (monotonic) time."""
 
     at: float
@@ -224,16 +236,14 @@ class AlarmAt:
 RunEffect = StartAttempt | CancelAttempt | AlarmAt | Leave
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """An event of the run or of one of its tasks."""
 
     body: ev.Body
     task: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What to record and what to do then."""
 
     events: tuple[Recorded, ...] = ()
@@ -432,18 +442,18 @@ def _end_queued(run: Run, task: Task, status: TaskStatus, reason: str) -> tuple[
 
 def _go_on(run: Run, events: list[Recorded]) -> Next:
     """Skip what can never start, start what is ready, and end the run when nothing is left."""
-    run, skipped = _skip_blocked(run)
-    events += skipped
+    if run.linked:
+        run, skipped = _skip_blocked(run)
+        events += skipped
     effects: list[RunEffect] = []
-    if run.cancel is None:
-        live = sum(task.status in TASK_LIVE for task in run.tasks)
-        done = {task.id for task in run.tasks if task.status is TaskStatus.COMPLETED}
+    if run.cancel is None and run.live < run.concurrency:
+        done = {task.id for task in run.tasks if task.status is TaskStatus.COMPLETED} if run.linked else set()
         for task in run.tasks:
-            if live >= run.concurrency:
+            if task.status is not TaskStatus.QUEUED and task.status is not TaskStatus.BACKOFF:
+                continue
+            if run.live >= run.concurrency:
                 break
-            waited = task.due is None or task.due <= run.now
-            if task.status in {TaskStatus.QUEUED, TaskStatus.BACKOFF} and waited and done.issuperset(task.depends_on):
-                live += 1
+            if (task.due is None or task.due <= run.now) and done.issuperset(task.depends_on):
                 if run.status is RunStatus.QUEUED:
                     run = replace(run, status=RunStatus.RUNNING)
                     events.append(Recorded(ev.RunStarted()))
@@ -452,7 +462,7 @@ def _go_on(run: Run, events: list[Recorded]) -> Next:
                         effects.append(AlarmAt(run.now + run.max_seconds))
                 effects.append(StartAttempt(task.id, task.epoch + 1, task.held.mails))
                 run = run.with_task(replace(task, status=TaskStatus.RUNNING, epoch=task.epoch + 1, held=Mailbox(), due=None))
-    if all(task.status in TASK_TERMINAL for task in run.tasks):
+    if not run.unfinished:
         status, reason = _verdict(run)
         run = replace(run, status=status)
         events.append(Recorded(ev.RunEnded(status=status, reason=reason, undelivered=run.undelivered)))
