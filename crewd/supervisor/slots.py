@@ -3,7 +3,9 @@
 Rule 1: whoever lives has a place, also when there are more of them than places (crewd came back to them).
 Rule 2: free places go to the runs in turn, so that a run with a thousand ready tasks holds up nobody else.
 Rule 3: with too little free memory nobody starts, but for the first: a place is then granted whatever memory says.
-Rule 4: only so many start at once: a thousand would take from each other the time that each has for its first word.
+Rule 4: only so many start at once: a thousand would take from each other the time that each has for its first word, and
+from crewd the time that it has for everybody else. Who takes long over it (an import, a network) is not counted any more:
+it only waits.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from crewd.supervisor.services import Services
 
 Key = tuple[str, int]
-STARTING_PER_CORE = 4
+STARTING_PER_CORE = 2
 """Workers that have not said their first word. More of them only wait for a processor, and crewd waits with them."""
+STARTING_SECONDS = 1.0
+"""So long at most does a worker count as one that starts."""
 LOOK_SECONDS = 1.0
 """Between two looks at the free memory while somebody waits for it."""
 
@@ -34,8 +38,9 @@ class Places:
     most: int
     most_starting: int = 1_000
     held: set[Key] = field(default_factory=set)
-    starting: set[Key] = field(default_factory=set)
+    starting: dict[Key, float] = field(default_factory=dict)
     waiting: dict[str, dict[Key, None]] = field(default_factory=dict)
+    now: float = 0.0
 
     def ask(self, key: Key) -> None:
         """Somebody wants a place."""
@@ -49,12 +54,24 @@ class Places:
 
     def ready(self, key: Key) -> None:
         """Somebody has started."""
-        self.starting.discard(key)
+        self.starting.pop(key, None)
+
+    def look(self, now: float) -> None:
+        """It is `now` (monotonic); who has been starting for long does not count any more."""
+        self.now = now
+        while self.starting and next(iter(self.starting.values())) <= now:
+            del self.starting[next(iter(self.starting))]
+
+    @property
+    def next_look(self) -> float | None:
+        """When a `look` will let somebody start who waits for that alone."""
+        wait = self.waiting and len(self.held) < self.most and len(self.starting) >= self.most_starting
+        return next(iter(self.starting.values())) if wait else None
 
     def leave(self, key: Key) -> None:
         """Somebody wants or has one no more."""
         self.held.discard(key)
-        self.starting.discard(key)
+        self.starting.pop(key, None)
         queue = self.waiting.get(_run(key))
         if queue is not None:
             queue.pop(key, None)
@@ -71,7 +88,7 @@ class Places:
         if queue:
             self.waiting[run] = queue  # at the end: the other runs are next
         self.held.add(key)
-        self.starting.add(key)
+        self.starting[key] = self.now + STARTING_SECONDS
         return key
 
     @property
@@ -129,14 +146,21 @@ class Slots(Actor):
 
     def on_turn_end(self) -> None:
         """Grant what can be granted."""
+        now = self.context.now()
+        self._places.look(now)
         while self._places.waiting and not self._places.full:
             reserve = self._services.config.memory_reserve_bytes
             key = self._places.grant(memory=self._free_memory() >= reserve)
             if key is None:
-                if self._look is None:
-                    self._look = self.context.after(LOOK_SECONDS, cm.Tick())
+                self._look_again(now + LOOK_SECONDS)
                 return
             self._refs[key].offer(cm.SlotGranted(), lane=Lane.CONTROL)
+        if self._places.next_look is not None:
+            self._look_again(self._places.next_look)
+
+    def _look_again(self, at: float) -> None:
+        if self._look is None:
+            self._look = self.context.after(at - self.context.now(), cm.Tick())
 
     def _know(self, key: Key, ref: Ref[Any]) -> None:
         if self._refs.get(key) is not ref:

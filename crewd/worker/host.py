@@ -20,16 +20,41 @@ from crewd.protocol.ids import IdSource
 from crewd.protocol.limits import NOTE_CHARS_MAX
 from crewd.protocol.redact import clip
 from crewd.protocol.reports import Outcome, Report
+from crewd.protocol.workflow import WorkerSpec
 from crewd.worker.call import class_of, hear_term, load, run_call, write_output
 from crewd.worker.command import run_command
 from crewd.worker.context import Context
 from crewd.worker.declare import capabilities_of
 from crewd.worker.desk import Desk
-from crewd.worker.link import Link, Waker
+from crewd.worker.link import Line, Link, Waker
 from crewd.worker.token import CancellationToken
 
 LAST_WORDS = "last_words"
 _EXIT = {"completed": 0, "failed": 1, "cancelled": 3}
+_lines: list[Line] = []
+"""What a warm process has prepared: one line, or none."""
+
+
+def rehearse() -> None:
+    """In a warm process: do what a birth does, as far as it can be done without an order.
+
+    The sockets are made, and the memory that a birth writes to is this process's own by then: a forked process shares it
+    with the zygote until it does, page after page.
+    """
+    clock, waker = SystemClock(), Waker()
+    spec = WorkerSpec(call="crewd.worker.probe:probe")
+    order = Bootstrap(
+        task="r/rehearsal", epoch=0, token="", endpoint="inproc://rehearsal", directory="/", shared="/", cwd="/", goal="",
+        text="", reads=(), output="", worker=spec,
+    )  # fmt: skip
+    bootstrap = msgspec.msgpack.decode(msgspec.msgpack.encode(order), type=Bootstrap)
+    desk = Desk(CancellationToken(clock), waker.wake)
+    link = Link(bootstrap, capabilities_of(load(spec.call)), desk, clock, waker, None)
+    Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
+    link.start()
+    link.stop()
+    waker.close()
+    _lines.append(Line())
 
 
 def host_main(path: Path) -> int:
@@ -51,9 +76,13 @@ def host_main(path: Path) -> int:
     return _EXIT[outcome.outcome]
 
 
+def _line() -> Line | None:
+    return _lines.pop() if _lines else None
+
+
 def _host_command(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker) -> Outcome:
     capabilities = ("steer",) if bootstrap.worker.stdin == "lines" else ()
-    link = Link(bootstrap, capabilities, desk, clock, waker)
+    link = Link(bootstrap, capabilities, desk, clock, waker, _line())
     hear_term(desk.token, interrupt=False)
     link.start()
     return _say(run_command(bootstrap, desk), bootstrap, desk, link)
@@ -64,12 +93,12 @@ def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Wake
         function = load(bootstrap.worker.call)
     except BaseException as error:  # noqa: BLE001 (user code runs at import)
         traceback.print_exc()
-        link = Link(bootstrap, (), desk, clock, waker)
+        link = Link(bootstrap, (), desk, clock, waker, _line())
         link.start()
         text = clip(f"{type(error).__name__}: {error}", NOTE_CHARS_MAX)
         failed = Outcome(outcome="failed", reason="raised", error=text, error_class=class_of(error))
         return _say(failed, bootstrap, desk, link)
-    link = Link(bootstrap, capabilities_of(function), desk, clock, waker)
+    link = Link(bootstrap, capabilities_of(function), desk, clock, waker, _line())
     context = Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
     link.start()
     hear_term(desk.token, interrupt=True)

@@ -49,11 +49,41 @@ class Waker:
         os.close(self._writing)
 
 
-class Link:
-    """See the module's text. `start` once, `stop` once."""
+class Line:
+    """The sockets of a link, before anything is said on them. A warm process makes them while it waits for its work."""
 
-    def __init__(self, bootstrap: Bootstrap, capabilities: tuple[str, ...], desk: Desk, clock: Clock, waker: Waker) -> None:
+    def __init__(self) -> None:
+        self.context = zmq.Context()
+        self.socket: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.IMMEDIATE, 1)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
+        self.socket.setsockopt(zmq.HEARTBEAT_IVL, ZMTP_HEARTBEAT_MS)
+        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, ZMTP_TIMEOUT_MS)
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        self.monitor: zmq.Socket[Any] = self.socket.get_monitor_socket(events)
+        self.poller = zmq.Poller()
+        for readable in (self.socket, self.monitor):
+            self.poller.register(readable, zmq.POLLIN)
+
+    def close(self) -> None:
+        """Hang up; what was not sent is not sent."""
+        self.socket.disable_monitor()
+        self.monitor.close(0)
+        self.socket.close(0)
+        self.context.term()
+
+
+class Link:
+    """See the module's text. `start` once, `stop` once. `line`: one that was made before, or it makes its own."""
+
+    def __init__(
+        self, bootstrap: Bootstrap, capabilities: tuple[str, ...], desk: Desk, clock: Clock, waker: Waker, line: Line | None
+    ) -> None:
         self._bootstrap = bootstrap
+        self._line = line
         hello = WorkerHello(
             task=bootstrap.task, epoch=bootstrap.epoch, token=bootstrap.token, pid=os.getpid(),
             capabilities=capabilities, software=f"python/{crewd.__version__}",
@@ -84,21 +114,10 @@ class Link:
         self._session.beat(beats)
 
     def _run(self) -> None:
-        context = zmq.Context()
-        socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+        line = self._line or Line()
+        socket, monitor, poller = line.socket, line.monitor, line.poller
         socket.setsockopt(zmq.IDENTITY, f"{self._bootstrap.task}#{self._bootstrap.epoch}".encode())
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.IMMEDIATE, 1)
-        socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, ZMTP_HEARTBEAT_MS)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, ZMTP_TIMEOUT_MS)
-        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        monitor: zmq.Socket[Any] = socket.get_monitor_socket(events)
-        poller = zmq.Poller()
-        for readable in (socket, monitor, self._waker.reading):
-            poller.register(readable, zmq.POLLIN)
+        poller.register(self._waker.reading, zmq.POLLIN)
 
         def send(body: FromWorker) -> bool:
             try:
@@ -109,7 +128,7 @@ class Link:
 
         try:
             socket.connect(self._bootstrap.endpoint)
-            while not self._stopping:
+            while True:
                 due = self._session.next_due() - self._clock.monotonic()
                 ready = dict(poller.poll(max(0, int(due * 1000) + 1)))
                 self._waker.clear()
@@ -121,11 +140,12 @@ class Link:
                     socket.disconnect(self._bootstrap.endpoint)
                     socket.connect(self._bootstrap.endpoint)
                 self._session.speak(send)
+                if self._stopping:
+                    break
+                if self._stopping:
+                    break
         finally:
-            socket.disable_monitor()
-            monitor.close(0)
-            socket.close(0)
-            context.term()
+            line.close()
 
     def _hear_monitor(self, monitor: zmq.Socket[Any]) -> None:
         while monitor.poll(0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from crewd.supervisor.slots import Key, Places
+from crewd.supervisor.slots import STARTING_SECONDS, Key, Places
 
 
 def granted(places: Places, *, memory: bool = True) -> list[Key]:
@@ -44,6 +44,20 @@ def test_only_so_many_start_at_once() -> None:
     places.leave(("r/1", 1))  # it died before its first word
     places.ready(("r/2", 1))
     assert granted(places) == [("r/3", 1), ("r/4", 1)]
+
+
+def test_who_takes_long_over_its_first_word_holds_up_others_for_a_moment_only() -> None:
+    places = Places(10, most_starting=2)
+    places.look(100.0)
+    for number in range(5):
+        places.ask((f"r/{number}", 1))
+    assert granted(places) == [("r/0", 1), ("r/1", 1)]
+    assert places.next_look == 100.0 + STARTING_SECONDS
+    places.look(100.0 + STARTING_SECONDS / 2)
+    assert granted(places) == []
+    places.look(100.0 + STARTING_SECONDS)
+    assert granted(places) == [("r/2", 1), ("r/3", 1)]
+    assert places.held == {(f"r/{number}", 1) for number in range(4)}, "they keep their places"
 
 
 class TheMachine(RuleBasedStateMachine):

@@ -50,12 +50,12 @@ def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    zygote = Zygote(link, marker.find_slot(), withhold(passed))
     for name in (WORKER_MAIN, *preload):
         try:
             importlib.import_module(name)
         except Exception:  # noqa: BLE001 (a broken preload must not stop workers that do not need it)
             sys.stderr.write(f"preload of {name} failed:\n{traceback.format_exc()}")
-    zygote = Zygote(link, marker.find_slot(), passed)
     gc.collect()
     gc.freeze()
     while True:
@@ -68,19 +68,32 @@ def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str
         zygote.bear(packet)
 
 
+def withhold(passed: tuple[str, ...]) -> dict[str, str]:
+    """Take out of this process's environment what no worker inherits, and give it back: a spec may ask for some of it."""
+    withheld = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ALLOWED and name not in passed and name != marker.VARIABLE and not name.startswith(ALLOWED_PREFIXES)
+    }
+    for name in withheld:
+        del os.environ[name]
+    return withheld
+
+
 class Zygote:
     """Bears workers: from the pool of processes that wait for one, or by a fork. A process of the pool is used once."""
 
-    def __init__(self, link: socket.socket, slot: int | None, passed: tuple[str, ...]) -> None:
+    def __init__(self, link: socket.socket, slot: int | None, withheld: dict[str, str]) -> None:
         self._link = link
         self._slot = slot
-        self._passed = passed
+        self._withheld = withheld
         self.pool: list[socket.socket] = []
 
     def bear(self, packet: bytes) -> None:
         """Start the worker that is ordered, and say when it is in the process table, marked."""
         order: dict[str, Any] = msgpack.unpackb(packet)
-        if order["start"] == "spawn" or not self._use_warm(packet):
+        # A new interpreter needs no warm one, and `nice` is for a thread: a warm process has made its others already.
+        if order["start"] == "spawn" or order["nice"] or not self._use_warm(packet):
             middle = os.fork()
             if middle == 0:
                 self._fork_once_more(order)
@@ -131,6 +144,8 @@ class Zygote:
             if os.fork() != 0:
                 os._exit(0)
             processes.set_name("crewd-warm")
+            _signals_as_usual()
+            importlib.import_module(WORKER_MAIN).rehearse()
             packet = link.recv(PACKET_BYTES_MAX)
             if not packet:
                 os._exit(0)  # the zygote is gone, or needs no more
@@ -152,14 +167,13 @@ class Zygote:
         for waiting in self.pool:
             waiting.close()
         try:
-            _set_up(order, self._passed)
+            _set_up(order, self._withheld)
         except BaseException as error:  # noqa: BLE001 (as above)
             self._fail(order, error)
         self._link.send(pack(["started", order["task"], order["epoch"], os.getpid()]))
         self._link.close()
         code = 70
         try:
-            gc.unfreeze()
             if order["start"] == "spawn":
                 os.execv(sys.executable, [sys.executable, "-m", "crewd.worker", order["bootstrap"]])  # noqa: S606 (no shell)
             code = importlib.import_module(WORKER_MAIN).host_main(Path(order["bootstrap"]))
@@ -174,31 +188,24 @@ class Zygote:
             os._exit(code)
 
 
-def _set_up(order: dict[str, Any], passed: tuple[str, ...]) -> None:
-    processes.set_name("crewd-worker")
+def _signals_as_usual() -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
+    processes.set_name("crewd-worker")
+    _signals_as_usual()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        path = Path(order["directory"]) / name
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        file = os.open(f"{order['directory']}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(file, descriptor)
         os.close(file)
-    _take_lock(Path(order["directory"]).parent / LOCK, inherit=order["start"] == "spawn")
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in ALLOWED
-        or name in passed
-        or name in order["env_pass"]
-        or name == marker.VARIABLE
-        or name.startswith(ALLOWED_PREFIXES)
-    }
-    os.environ.clear()
-    os.environ.update(kept)
+    _take_lock(f"{os.path.dirname(order['directory'])}/{LOCK}", inherit=order["start"] == "spawn")  # noqa: PTH120 (fast)
+    os.environ.update((name, withheld[name]) for name in order["env_pass"] if name in withheld)
     os.environ.update(CREWD_HOME=order["home"], CREWD_AUTOSTART="0")  # a worker that starts workers asks its own crewd
     os.environ.update(order["env"])
     os.chdir(order["cwd"])
@@ -215,7 +222,7 @@ def _set_up(order: dict[str, Any], passed: tuple[str, ...]) -> None:
             Path(order["cgroup"]).write_text("0")
 
 
-def _take_lock(path: Path, *, inherit: bool) -> None:
+def _take_lock(path: str, *, inherit: bool) -> None:
     """The worker itself holds a lock for as long as it lives: there is one living incarnation of it, and no second (R8)."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
