@@ -13,7 +13,7 @@ from crewd.actors.supervisor import StartDynamic
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, CrewdError, Refused, Unavailable
 from crewd.protocol.events import DaemonStarted, Draft, MessageAccepted, MessageSettled, RunCreated
-from crewd.protocol.ids import RUN, check_name, split_task_id
+from crewd.protocol.ids import RUN, check_name
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 from crewd.protocol.reasons import CancelReason, RefusalReason
 from crewd.protocol.receipts import Outcome, Receipt
@@ -35,6 +35,7 @@ from crewd.store.messages import (
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, RUNS, STORE
 from crewd.supervisor.journal import Journal
+from crewd.supervisor.lineage import Lineage, split_parent
 from crewd.supervisor.run.actor import RunActor
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Front(Actor):
         self._on_stopped = on_stopped
         self._ready = ready
         self._live: set[str] = set()
-        self._children: dict[str, dict[str, str]] = {}
+        self._lineage = Lineage()
         self._stopping = False
         self._started = 0
         self._receipts: dict[str, Receipt] = {}
@@ -98,15 +99,11 @@ class Front(Actor):
                     self._respond(message.caller, error)
             case cm.RunOver(run):
                 self._live.discard(run)
-                for children in self._children.values():
-                    children.pop(run, None)
-                self._children = {parent: children for parent, children in self._children.items() if children}
+                self._lineage.remove(run)
                 self._check_stopped()
             case cm.ChildLives(run, parent, on_parent):
-                self._children.setdefault(parent, {})[run] = on_parent
-                task, _, epoch = parent.rpartition("#")
-                directory = self._services.directory
-                directory.part(STORE).tell(LoadAttempt(task, int(epoch) if epoch.isdigit() else 0, self.ref))
+                self._lineage.add(run, parent, on_parent)
+                self._services.directory.part(STORE).tell(LoadAttempt(*split_parent(parent), self.ref))
             case AttemptIs(task, epoch, row):
                 if row is None or row.status in ATTEMPT_TERMINAL:
                     self._cancel_children(task, epoch, "over")
@@ -130,9 +127,9 @@ class Front(Actor):
             reason=CancelReason.PARENT_ENDED, grace_seconds=GRACE_SECONDS_SHORT, intent=f"{task} is {status}",
             requester="crewd", requested_at=self._services.clock.wall(),
         )  # fmt: skip
-        for run, on_parent in self._children.get(f"{task}#{epoch}", {}).items():
+        for run in self._lineage.ending_with(task, epoch):
             living = self._services.directory.runs.get(run)
-            if on_parent == "end" and living is not None:  # a run that is restarting says again that it lives
+            if living is not None:  # a run that is restarting says again that it lives
                 living.offer(cm.CancelAll(cancel), lane=Lane.CONTROL)
 
     def _obey_stop(self, order: cm.Stop) -> None:
@@ -177,7 +174,7 @@ class Front(Actor):
         if len(self._live) >= self._services.config.runs_live_max:
             raise Busy(f"{len(self._live)} runs are live", hint="raise runs_live_max in crewd.toml, or wait")
         workflow = check_workflow(start.workflow)
-        depth = self._depth(start)
+        depth = self._depth(start.parent)
         agents = [step.id for step in workflow.steps if step.worker.runtime == "agent"]
         if agents:
             raise Refused(
@@ -192,11 +189,11 @@ class Front(Actor):
         )  # fmt: skip
         self._live.add(run)
         if start.parent:
-            self._children.setdefault(start.parent, {})[run] = start.on_parent
+            self._lineage.add(run, start.parent, start.on_parent)
 
         def refused(answer: Known | Rejected) -> None:
             self._live.discard(run)
-            self._children.get(start.parent, {}).pop(run, None)
+            self._lineage.remove(run)
             if isinstance(answer, Known) and isinstance(answer.row, RunRow):
                 self._respond(command.caller, rq.RunReply(run=answer.row, existing=True))
             elif isinstance(answer, Rejected):
@@ -213,23 +210,12 @@ class Front(Actor):
             refused=refused,
         )
 
-    def _depth(self, start: rq.StartRun) -> int:
-        """How deep the run would stand: its parent's record says so, whatever the asker believes."""
-        if not start.parent:
+    def _depth(self, parent: str) -> int:
+        if not parent:
             return 0
-        task, _, epoch = start.parent.rpartition("#")
-        directory = self._services.directory
-        row = directory.rows.get(task.partition("/")[0])
-        if row is None or not epoch.isdigit() or (task, int(epoch)) not in directory.attempts:
-            raise Refused(f"the worker {start.parent} that asks for this run has ended", hint="nothing starts below it")
-        depth_max = self._services.config.depth_max
-        if row.depth + 1 > depth_max:
-            raise Refused(f"workers may start workers {depth_max} deep", hint="raise depth_max in crewd.toml")
-        step = next((step for step in row.workflow.steps if step.id == split_task_id(task)[1]), None)
-        most = 0 if step is None else step.worker.limits.children
-        if most and len(self._children.get(start.parent, {})) >= most:
-            raise Busy(f"the worker {task} has {most} live runs of its own", hint="wait for one, or raise its limits.children")
-        return row.depth + 1
+        directory, key = self._services.directory, split_parent(parent)
+        row = directory.rows.get(key[0].partition("/")[0]) if key in directory.attempts else None
+        return self._lineage.depth_below(parent, row, depth_max=self._services.config.depth_max)
 
     def _refuse(self, command: cm.Command, send: rq.Send) -> None:
         """A message to a run that has ended: recorded, and settled in the same breath."""

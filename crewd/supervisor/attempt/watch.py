@@ -154,21 +154,20 @@ def _notices(state: Attempt, at: float) -> tuple[Attempt, list[ev.Body]]:
 
 def _notice(state: Attempt, at: float, kind: NoticeKind, text: str, *, on: bool) -> tuple[Attempt, list[ev.Body]]:
     if on and kind not in state.notices and at >= dict(state.hushed).get(kind, at):
-        count = state.told.count(kind)
-        state = replace(state, notices=(*state.notices, kind), told=(*state.told, kind))
-        return state, [ev.NoticeRaised(id=notice_id(state, kind, count), kind=kind, text=text)]
+        state = replace(state, notices=(*state.notices, kind), told=tuple(dict.fromkeys((*state.told, kind))))
+        return state, [ev.NoticeRaised(id=notice_id(state, kind), kind=kind, text=text)]
     if not on and kind in state.notices:
         hushed = (*(each for each in state.hushed if each[0] != kind), (kind, at + ATTENTION_COOLDOWN_SECONDS))
-        closed = ev.NoticeClosed(id=notice_id(state, kind, state.told.count(kind) - 1))
+        closed = ev.NoticeClosed(id=notice_id(state, kind))
         return replace(state, notices=tuple(n for n in state.notices if n != kind), hushed=hushed), [closed]
     return state, []
 
 
-def notice_id(state: Attempt, kind: str, count: int) -> str:
-    """The id of the `count`-th notice of its kind."""
-    return f"{state.task}#{state.epoch}:{kind}:{count}"
+def notice_id(state: Attempt, kind: str) -> str:
+    """The id of the attempt's notice of this kind: one that comes again is the same notice, open again."""
+    return f"{state.task}#{state.epoch}:{kind}"
 
 
 def close_all(state: Attempt) -> list[ev.Body]:
     """The attempt is over: so is what people were told of it."""
-    return [ev.NoticeClosed(id=notice_id(state, kind, state.told.count(kind) - 1)) for kind in state.notices]
+    return [ev.NoticeClosed(id=notice_id(state, kind)) for kind in state.notices]

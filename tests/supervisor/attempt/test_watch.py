@@ -147,7 +147,8 @@ def test_a_notice_comes_once_and_again_only_after_a_while() -> None:
     raised = [
         each for each in feed(state, at.Due(61.0 + ATTENTION_COOLDOWN_SECONDS + 1))[1] if isinstance(each, ev.NoticeRaised)
     ]
-    assert [each.id for each in raised] == [f"{T}#1:needs_attention:1"]
+    assert [each.id for each in raised] == [f"{T}#1:needs_attention"], "the same notice, open again"
+    assert len(state.told) == 1, "however often it comes"
 
 
 def test_failures_in_a_row_and_a_long_run_are_told() -> None:

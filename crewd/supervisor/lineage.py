@@ -1,0 +1,60 @@
+"""Which runs were started by workers, and how deep a run stands. A pure core; `Front` keeps one.
+
+Rule 1: the record says who the parent is and how deep it stands, never the environment of whoever asks (K15).
+Rule 2: a run that a worker has started ends with that worker, unless it was told to stay (R19).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from crewd.protocol.errors import Busy, Refused
+from crewd.protocol.ids import split_task_id
+from crewd.protocol.rows import RunRow
+
+Parent = str
+"""A worker as a run's record names it: `TASK#EPOCH`."""
+
+
+def split_parent(parent: Parent) -> tuple[str, int]:
+    """Its task and epoch; epoch 0, which nobody has, if this is no name of a worker."""
+    task, _, epoch = parent.rpartition("#")
+    return task, int(epoch) if epoch.isdigit() else 0
+
+
+@dataclass(slots=True)
+class Lineage:
+    """The living runs of each parent, with what becomes of them when it ends."""
+
+    _children: dict[Parent, dict[str, str]] = field(default_factory=dict)
+
+    def add(self, run: str, parent: Parent, on_parent: str) -> None:
+        """A run lives that this worker has started."""
+        self._children.setdefault(parent, {})[run] = on_parent
+
+    def remove(self, run: str) -> None:
+        """The run is over."""
+        for children in self._children.values():
+            children.pop(run, None)
+        self._children = {parent: children for parent, children in self._children.items() if children}
+
+    def ending_with(self, task: str, epoch: int) -> list[str]:
+        """The runs that end now that this worker has."""
+        children = self._children.get(f"{task}#{epoch}", {})
+        return [run for run, on_parent in children.items() if on_parent == "end"]
+
+    def depth_below(self, parent: Parent, row: RunRow | None, *, depth_max: int) -> int:
+        """How deep a new run of this worker stands. `row` is the worker's own run; None if the worker has ended.
+
+        Raises Refused if nothing may start below it, Busy if it has as many living runs as its limits allow.
+        """
+        if row is None:
+            raise Refused(f"the worker {parent} that asks for this run has ended", hint="nothing starts below it")
+        if row.depth + 1 > depth_max:
+            raise Refused(f"workers may start workers {depth_max} deep", hint="raise depth_max in crewd.toml")
+        task, _ = split_parent(parent)
+        step = next((step for step in row.workflow.steps if step.id == split_task_id(task)[1]), None)
+        most = 0 if step is None else step.worker.limits.children
+        if most and len(self._children.get(parent, {})) >= most:
+            raise Busy(f"the worker {task} has {most} live runs of its own", hint="wait for one, or raise its limits.children")
+        return row.depth + 1
