@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import psutil
+import zmq
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.protocol.policy import Restarts
@@ -51,7 +54,41 @@ def said(label: str, samples: list[float], aim: str = "") -> float:
     return p99
 
 
-def births(warm: int, count: int = 40) -> None:
+def bare_births(count: int = 40) -> float:
+    """A fork of a process as large as the one that workers are forked from; the child loads the function and says hello."""
+    from crewd.worker import call, host  # noqa: F401 (what a worker has imported)
+
+    with tempfile.TemporaryDirectory(prefix="crewd-") as name:
+        endpoint = f"ipc://{name}/s"
+        parent = os.fork()
+        if parent == 0:  # a process with nothing else in it
+            context = zmq.Context()
+            router = context.socket(zmq.ROUTER)
+            router.bind(endpoint)
+            samples = []
+            for _ in range(count):
+                time.sleep(0.1)
+                begin = time.perf_counter()
+                child = os.fork()
+                if child == 0:
+                    call.load("bench.jobs:idle")
+                    dealer = zmq.Context().socket(zmq.DEALER)
+                    dealer.connect(endpoint)
+                    dealer.send(b"hello")
+                    time.sleep(3600)
+                router.recv_multipart()
+                samples.append(time.perf_counter() - begin)
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            Path(name, "p50").write_text(str(statistics.median(samples)))
+            os._exit(0)
+        os.waitpid(parent, 0)
+        p50 = float(Path(name, "p50").read_text()) * 1e3
+    print(f"bare fork -> hello heard{'':<23} p50 {p50:7.2f} ms", flush=True)
+    return p50
+
+
+def births(warm: int, bare: float, count: int = 40) -> None:
     """From `attempt.starting` to `attempt.ready` in the log: the guardian, the fork, the worker's hello, one commit."""
     with tempfile.TemporaryDirectory(prefix="crewd-") as name:
         daemon = Daemon(Path(name) / "h")
@@ -67,7 +104,8 @@ def births(warm: int, count: int = 40) -> None:
                 run.cancel(mode="now")
     p50, p99 = p50_p99(samples)
     print(
-        f"order -> worker ready, {'from the warm pool' if warm else 'cold':<18} p50 {p50:7.2f} ms  p99 {p99:7.2f} ms",
+        f"order -> worker ready, {'from the warm pool' if warm else 'cold':<18} p50 {p50:7.2f} ms  p99 {p99:7.2f} ms  "
+        f"{p50 / bare:.1f} x bare",
         flush=True,
     )
 
@@ -150,8 +188,9 @@ def thousand(crew: Crew, daemon: Daemon, count: int = 1_000) -> None:
 
 def lifecycle() -> None:
     """Everything of this file."""
-    births(0)
-    births(8)
+    bare = bare_births()
+    births(0, bare)
+    births(8, bare)
     with tempfile.TemporaryDirectory(prefix="crewd-") as name, Daemon(Path(name) / "h") as daemon, daemon.connect() as crew:
         flood(crew)
         storm(crew, daemon)

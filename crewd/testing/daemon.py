@@ -35,13 +35,15 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = DEAD
 class Daemon:
     """A crewd on `root` (made with mode 0700). As a context manager it ends everything and checks that nothing is left.
 
-    `python_path`: where its workers find modules, besides the directory that they run in and PYTHONPATH.
+    `python_path`: where its workers find modules, besides the directory that they run in and PYTHONPATH. `launcher`: the
+    command that it is started through, like `nice`.
     """
 
-    def __init__(self, root: Path, python_path: Sequence[str] = ()) -> None:
+    def __init__(self, root: Path, python_path: Sequence[str] = (), launcher: Sequence[str] = ()) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.home = Home(Path(os.path.realpath(root)))
         self._python_path = python_path
+        self._launcher = launcher
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
@@ -53,7 +55,7 @@ class Daemon:
         }
         with (self.home.root / "stderr.txt").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 (our own program)
-                [sys.executable, "-m", "crewd", "--home", str(self.home.root)],
+                [*self._launcher, sys.executable, "-m", "crewd", "--home", str(self.home.root)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
