@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import json
 import os
@@ -142,6 +143,51 @@ def build(ctx: Context, seconds: float) -> None:
     """One operation that does not end."""
     with ctx.operation("tool", name="build", seconds=seconds):
         ctx.sleep(1_000)
+
+
+@worker
+def toil(ctx: Context, until: str = "stop") -> list[str]:
+    """Long operations that can be broken off, with a safe point after each; then what follows, each in a turn of its own."""
+    heard: list[str] = []
+    while until not in heard:
+        with ctx.operation("tool", name="toil", interruptible=True) as operation:
+            time.sleep(1_000)
+        heard.append(f"broken off for {operation.interrupted}")
+        while steer := ctx.safe_point():
+            heard.append(steer.text)
+    heard += [message.text for message in ctx.natural_stop()]
+    return heard
+
+
+@worker
+async def atoil(ctx: AsyncContext) -> list[str]:
+    """The same in a coroutine, once."""
+    with ctx.operation("model", name="think", interruptible=True) as operation:
+        await asyncio.sleep(1_000)
+    steer = ctx.safe_point(wait=10.0)
+    return [operation.interrupted and "broken off", steer.text if steer else ""]
+
+
+@worker
+def converse(ctx: Context) -> dict[str, object]:
+    """Nothing to do but what it is told; says which attempt it was and what it heard."""
+    return {"epoch": ctx.epoch, "heard": [f"{m.kind}:{m.text}" for m in ctx.natural_stop()]}
+
+
+@worker
+def turns(ctx: Context) -> list[str]:
+    """A turn ends with the steer `next`; the follow-up after it begins another one."""
+    heard: list[str] = []
+    for _ in range(3):
+        while (steer := ctx.safe_point(wait=30.0)) is not None:
+            heard.append(steer.text)
+            if steer.text == "next":
+                break
+        follow_up = next(iter(ctx.natural_stop()), None)
+        if follow_up is None:
+            break
+        heard.append(f"follow_up:{follow_up.text}")
+    return heard
 
 
 def quiet(ctx: Context) -> None:

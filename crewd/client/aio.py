@@ -27,6 +27,7 @@ from crewd.protocol.limits import FRAME_BYTES_MAX
 from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.rows import AskRow, MessageRow, Progress, RunRow
+from crewd.protocol.terms import USUAL, Terms
 from crewd.protocol.workflow import Workflow
 
 
@@ -167,11 +168,12 @@ class Crew:
     async def send(
         self, kind: Literal["steer", "follow_up", "response"], target: str, text: str, *, ask: str = "", id: str = "",
         wait: WaitLevel = "accepted", timeout: float = 30.0, deadline: float | None = None,  # noqa: ASYNC109
+        terms: Terms = USUAL,
     ) -> Receipt:  # fmt: skip
         """See `crewd.Crew.send`."""
         request = rq.Send(
             id=id or self._ids.next(MESSAGE), kind=kind, target=target, text=text, ask=ask, wait=Level(wait),
-            timeout_seconds=timeout, deadline_seconds=deadline,
+            timeout_seconds=timeout, deadline_seconds=deadline, terms=terms,
         )  # fmt: skip
         return shapes.expect(await self.request(request, timeout + REPLY_SECONDS), rq.ReceiptReply).receipt
 
@@ -247,13 +249,13 @@ class RunHandle:
     def _target(self, step: str) -> str:
         return f"{self.id}/{step}" if step else self.id
 
-    async def steer(self, text: str, *, step: str = "", wait: WaitLevel = "delivered") -> Receipt:
+    async def steer(self, text: str, *, step: str = "", wait: WaitLevel = "delivered", terms: Terms = USUAL) -> Receipt:
         """See `crewd.RunHandle.steer`."""
-        return await self._crew.send("steer", self._target(step), text, wait=wait)
+        return await self._crew.send("steer", self._target(step), text, wait=wait, terms=terms)
 
-    async def follow_up(self, text: str, *, step: str = "", wait: WaitLevel = "accepted") -> Receipt:
+    async def follow_up(self, text: str, *, step: str = "", wait: WaitLevel = "accepted", terms: Terms = USUAL) -> Receipt:
         """See `crewd.RunHandle.follow_up`."""
-        return await self._crew.send("follow_up", self._target(step), text, wait=wait)
+        return await self._crew.send("follow_up", self._target(step), text, wait=wait, terms=terms)
 
     async def cancel(
         self, *, step: str = "", mode: Literal["graceful", "now"] = "graceful", intent: str = ""

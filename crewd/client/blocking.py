@@ -23,6 +23,7 @@ from crewd.protocol.limits import FRAME_BYTES_MAX, GRACE_SECONDS_SHORT
 from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.rows import AskRow, MessageRow, NoticeRow, Progress, RunRow
+from crewd.protocol.terms import USUAL, Terms
 from crewd.protocol.workflow import Workflow
 
 HELLO_TIMEOUT_SECONDS = 2.0
@@ -239,12 +240,15 @@ class Crew:
 
     def send(
         self, kind: Literal["steer", "follow_up", "response"], target: str, text: str, *, ask: str = "", id: str = "",
-        wait: WaitLevel = "accepted", timeout: float = 30.0, deadline: float | None = None,
+        wait: WaitLevel = "accepted", timeout: float = 30.0, deadline: float | None = None, terms: Terms = USUAL,
     ) -> Receipt:  # fmt: skip
-        """Send a control message; returns its receipt when `wait` is reached. DeadlineExceeded carries the receipt so far."""
+        """Send a control message; returns its receipt when `wait` is reached. DeadlineExceeded carries the receipt so far.
+
+        `terms` say when it is taken, by which attempt, and what happens if nobody is at work.
+        """
         request = rq.Send(
             id=id or self.new_message_id(), kind=kind, target=target, text=text, ask=ask, wait=Level(wait),
-            timeout_seconds=timeout, deadline_seconds=deadline,
+            timeout_seconds=timeout, deadline_seconds=deadline, terms=terms,
         )  # fmt: skip
         return shapes.expect(self.request(request, timeout + REPLY_SECONDS), rq.ReceiptReply).receipt
 
@@ -346,16 +350,18 @@ class RunHandle:
         return f"{self.id}/{step}" if step else self.id
 
     def steer(
-        self, text: str, *, step: str = "", wait: WaitLevel = "delivered", timeout: float = 30.0, id: str = ""
-    ) -> Receipt:
-        """Change what the worker does, at its next safe point."""
-        return self._crew.send("steer", self._target(step), text, wait=wait, timeout=timeout, id=id)
+        self, text: str, *, step: str = "", wait: WaitLevel = "delivered", timeout: float = 30.0, id: str = "",
+        terms: Terms = USUAL,
+    ) -> Receipt:  # fmt: skip
+        """Change what the worker does, at its next safe point; with `Terms(now=True)` what it does now is broken off."""
+        return self._crew.send("steer", self._target(step), text, wait=wait, timeout=timeout, id=id, terms=terms)
 
     def follow_up(
-        self, text: str, *, step: str = "", wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = ""
-    ) -> Receipt:
-        """Queue work for when the worker would stop."""
-        return self._crew.send("follow_up", self._target(step), text, wait=wait, timeout=timeout, id=id)
+        self, text: str, *, step: str = "", wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "",
+        terms: Terms = USUAL,
+    ) -> Receipt:  # fmt: skip
+        """Queue work for when the worker would stop; with `Terms(on_idle="start")` one that has ended is started again."""
+        return self._crew.send("follow_up", self._target(step), text, wait=wait, timeout=timeout, id=id, terms=terms)
 
     def cancel(
         self, *, step: str = "", reason: str = "caller_cancelled", mode: Literal["graceful", "now"] = "graceful",

@@ -11,6 +11,7 @@ import msgspec
 
 from crewd.protocol.rows import CancelInfo, ExitStatus, Survivor, Undelivered
 from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
+from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Workflow
 
 
@@ -55,7 +56,12 @@ class RunReopened(msgspec.Struct, frozen=True, tag="run.reopened"):
 
 
 class TaskRequeued(msgspec.Struct, frozen=True, tag="task.requeued"):
-    """The task waits for its next attempt, as if it had never been tried; its attempts stay what they are."""
+    """The task waits for its next attempt, as if it had never been tried; its attempts stay what they are.
+
+    `message` is the one that it is started again for; then it may have been completed.
+    """
+
+    message: str = ""
 
 
 class TaskRetrying(msgspec.Struct, frozen=True, tag="task.retrying"):
@@ -208,7 +214,7 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="attempt.ended"):
 
 
 class MessageAccepted(msgspec.Struct, frozen=True, tag="message.accepted"):
-    """A control message was admitted; it will settle."""
+    """A control message was admitted; it will settle. `effect`: see `Receipt`."""
 
     id: str
     kind: str
@@ -217,13 +223,16 @@ class MessageAccepted(msgspec.Struct, frozen=True, tag="message.accepted"):
     sender: str = ""
     digest: str = ""
     deadline_at: float | None = None
+    terms: Terms = Terms()
+    effect: str = ""
 
 
 class MessageDelivered(msgspec.Struct, frozen=True, tag="message.delivered"):
-    """The worker's runtime has it."""
+    """The worker's runtime has it. `effect`, if there is one, is what it really did."""
 
     id: str
     report: int = 0
+    effect: str = ""
 
 
 class MessageApplied(msgspec.Struct, frozen=True, tag="message.applied"):

@@ -35,6 +35,10 @@ class RefusalReason(StrEnum):
     NO_SUCH_ASK = "no_such_ask"
     BY_WORKER = "refused_by_worker"
     STDIN_CLOSED = "stdin_closed"
+    NOT_RUNNING = "not_running"
+    ATTEMPT_OVER = "attempt_is_over"
+    TURN_OVER = "turn_is_over"
+    NO_SUCH_TURN = "no_such_turn"
 
 
 class UnknownReason(StrEnum):

@@ -35,8 +35,30 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Effect(StrEnum):
+    """What a message does to its worker."""
+
+    NEXT_BOUNDARY = "next_boundary"
+    """The worker's code takes it at its next safe point."""
+    NEXT_TURN = "next_turn"
+    """It begins the next turn, when the worker would stop."""
+    INTERRUPTED = "interrupted"
+    """The open operation was interrupted for it."""
+    STARTED = "started"
+    """A worker is started for it."""
+    QUEUED = "queued"
+    """No worker is ready for it yet."""
+    HELD = "held"
+    """The worker waits for something else first, which follows the word."""
+    ANSWERED = "answered"
+    """The question that it answers waits no more."""
+
+
 class Receipt(msgspec.Struct, frozen=True):
-    """What is known of one message. `*_at` are wall-clock seconds of the daemon."""
+    """What is known of one message. `*_at` are wall-clock seconds of the daemon.
+
+    `effect` is what it does, or did: one of `Effect`, `held` with what it waits for.
+    """
 
     id: str
     kind: str
@@ -47,6 +69,7 @@ class Receipt(msgspec.Struct, frozen=True):
     outcome: Outcome | None = None
     reason: str = ""
     note: str = ""
+    effect: str = ""
     accepted_at: float = 0.0
     delivered_at: float | None = None
     applied_at: float | None = None
@@ -63,8 +86,9 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 def climb(
-    receipt: Receipt, level: Level, at: float, *, outcome: Outcome | None = None, reason: str = "", note: str = ""
-) -> Receipt:
+    receipt: Receipt, level: Level, at: float, *, outcome: Outcome | None = None, reason: str = "", note: str = "",
+    effect: str = "",
+) -> Receipt:  # fmt: skip
     """The receipt after it reached `level`; the same receipt if it was there already.
 
     Raises InvariantError if a settled receipt would get another outcome or `outcome` does not fit `level`.
@@ -77,7 +101,7 @@ def climb(
         return receipt
     match level:
         case Level.DELIVERED:
-            return msgspec.structs.replace(receipt, level=level, delivered_at=at)
+            return msgspec.structs.replace(receipt, level=level, delivered_at=at, effect=effect or receipt.effect)
         case Level.APPLIED:
             return msgspec.structs.replace(receipt, level=level, applied_at=at)
         case _:

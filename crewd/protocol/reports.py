@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from crewd.protocol.errors import ErrorInfo
+from crewd.protocol.terms import Mode
 
 MessageKind = Literal["steer", "follow_up", "response"]
 """What a control message is. A cancel is an order of its own: it overtakes messages."""
@@ -44,9 +45,10 @@ class ProgressReport(msgspec.Struct, frozen=True):
 
 
 class Delivered(msgspec.Struct, frozen=True, tag="delivered"):
-    """The runtime has the message."""
+    """The runtime has the message. `effect` says if it did more than that: `interrupted`."""
 
     id: str
+    effect: str = ""
 
 
 class Applied(msgspec.Struct, frozen=True, tag="applied"):
@@ -171,13 +173,19 @@ class WorkerWelcome(msgspec.Struct, frozen=True):
 
 
 class Deliver(msgspec.Struct, frozen=True):
-    """A control message for the worker. `order` grows: messages of one worker are applied in it."""
+    """A control message for the worker. `order` grows: messages of one worker are applied in it.
+
+    `turn`: refuse it in every other turn (0: any). `mode` and `now`: see `Terms`.
+    """
 
     id: str
     kind: MessageKind
     order: int
     text: str = ""
     ask: str = ""
+    mode: Mode = "interrupt"
+    turn: int = 0
+    now: bool = False
 
 
 class Recall(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from crewd.protocol.rows import (
     TaskRow,
     Usage,
 )
+from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Workflow
 
 
@@ -113,6 +114,7 @@ class Send(msgspec.Struct, frozen=True):
     wait: Level = Level.ACCEPTED
     timeout_seconds: float = 30.0
     deadline_seconds: float | None = None
+    terms: Terms = Terms()
 
 
 class Withdraw(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import msgspec
 
 from crewd.protocol.receipts import Receipt
 from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
+from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Workflow
 
 
@@ -140,7 +141,10 @@ class TaskRow(msgspec.Struct, frozen=True):
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
-    """One try of a task: its process and how it ended. `turns`, `tokens` and `cost` are what its worker reported."""
+    """One try of a task: its process and how it ended. `turns`, `tokens` and `cost` are what its worker reported.
+
+    `turn` counts from 1: each message that the worker takes where it would stop begins another one.
+    """
 
     task: str
     epoch: int
@@ -171,6 +175,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
     tokens: int = 0
     cost: float = 0.0
     checkpoint: object = None
+    turn: int = 1
 
 
 class NoticeRow(msgspec.Struct, frozen=True):
@@ -187,7 +192,7 @@ class NoticeRow(msgspec.Struct, frozen=True):
 
 
 class MessageRow(msgspec.Struct, frozen=True):
-    """A control message and its receipt."""
+    """A control message and its receipt. `replied` is the message that answered it."""
 
     receipt: Receipt
     text: str = ""
@@ -196,6 +201,9 @@ class MessageRow(msgspec.Struct, frozen=True):
     digest: str = ""
     deadline_at: float | None = None
     seq: int = 0
+    terms: Terms = Terms()
+    replied: str = ""
+    replied_at: float | None = None
 
 
 class AskRow(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from crewd.actors import Actor, Lane, Ref
 from crewd.protocol.errors import Conflict, InvariantError, Refused, StoreUnavailable
 from crewd.protocol.events import Draft, Event, RunCreated
+from crewd.protocol.receipts import Level
 from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.store.cache import Cache
 from crewd.store.fold import attempt_key, fold
@@ -142,8 +143,11 @@ class StoreActor(Actor):
             load.reply_to.offer(AttemptIs(load.task, load.epoch, attempt), lane=Lane.CONTROL)
             return
         if isinstance(load, LoadLive):
-            found = self._reader.runs(ended=False, limit=LOAD_MAX)
-            load.reply_to.offer(LiveRuns(tuple(run.id for run in reversed(found))), lane=Lane.CONTROL)
+            found = [run.id for run in reversed(self._reader.runs(ended=False, limit=LOAD_MAX))]
+            levels = [level for level in Level if level is not Level.SETTLED]
+            mails = [row for level in levels for row in self._reader.rows_with(MessageRow, level, LOAD_MAX)]
+            found += [row.receipt.run for row in mails if row.receipt.run]  # one that has ended must still answer these
+            load.reply_to.offer(LiveRuns(tuple(dict.fromkeys(found))), lane=Lane.CONTROL)
             return
         run, rows = self._reader.row(RunRow, load.run), self._reader.rows_of
         if run is not None:

@@ -84,8 +84,8 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             _task_ended(rows, event, body)
         case ev.RunReopened():
             _change(rows, event, RunRow, event.run, lambda run: _reopened(event, run))
-        case ev.TaskRequeued():
-            _change(rows, event, TaskRow, event.task, lambda task: _requeued(event, task))
+        case ev.TaskRequeued(message):
+            _change(rows, event, TaskRow, event.task, lambda task: _requeued(event, task, anew=bool(message)))
         case ev.TaskRetrying(due_at=due_at, reason=reason, error=error):
             _move_task(rows, event, TaskStatus.BACKOFF, lambda task: replace(task, retry_at=due_at, reason=reason, error=error))
         case ev.TaskParked(reason, error):
@@ -221,8 +221,8 @@ def _reopened(event: ev.Event, run: RunRow) -> RunRow:
     )
 
 
-def _requeued(event: ev.Event, task: TaskRow) -> TaskRow:
-    if task.status not in TASK_REQUEUES:
+def _requeued(event: ev.Event, task: TaskRow, *, anew: bool) -> TaskRow:
+    if task.status not in TASK_REQUEUES and not (anew and task.status is TaskStatus.COMPLETED):
         raise _wrong_move(event, task.id, task.status, TaskStatus.QUEUED)
     return replace(
         task, status=TaskStatus.QUEUED, reason="", error="", result=None, result_path="", ended_at=None, cancel=None,
@@ -319,18 +319,20 @@ def _message(rows: Table, event: ev.Event, body: MessageBody) -> None:
             epoch=event.epoch,
             level=Level.ACCEPTED,
             accepted_at=event.at,
+            effect=body.effect,
         )
         row = MessageRow(
             receipt=receipt, text=body.text, ask=body.ask, sender=body.sender, digest=body.digest,
-            deadline_at=body.deadline_at, seq=event.seq,
+            deadline_at=body.deadline_at, seq=event.seq, terms=body.terms,
         )  # fmt: skip
         rows.put(event.run, body.id, row)
+        _answer(rows, event, body)
         return
 
     def climbed(row: MessageRow) -> MessageRow:
         match body:
             case ev.MessageDelivered():
-                after = climb(row.receipt, Level.DELIVERED, event.at)
+                after = climb(row.receipt, Level.DELIVERED, event.at, effect=body.effect)
             case ev.MessageApplied():
                 after = climb(row.receipt, Level.APPLIED, event.at)
             case ev.MessageSettled():
@@ -346,7 +348,19 @@ def _message(rows: Table, event: ev.Event, body: MessageBody) -> None:
                 assert_never(body)
         return row if after is row.receipt else replace(row, receipt=after)
 
-    _change(rows, event, MessageRow, body.id, climbed)
+    before = rows.get(MessageRow, body.id)
+    after = _change(rows, event, MessageRow, body.id, climbed)
+    began = before is not after and after.terms.mode == "next_turn" and after.receipt.kind != "response"
+    if isinstance(body, ev.MessageApplied) and began:
+        key = attempt_key(event.task, event.epoch)
+        _change(rows, event, AttemptRow, key, lambda attempt: replace(attempt, turn=attempt.turn + 1))
+
+
+def _answer(rows: Table, event: ev.Event, body: ev.MessageAccepted) -> None:
+    """The message that this one answers knows it; one that is not there any more is no reason to refuse the answer."""
+    asked = rows.get(MessageRow, body.terms.reply_to) if body.terms.reply_to else None
+    if asked is not None and not asked.replied and asked.receipt.run == event.run:
+        rows.put(event.run, asked.receipt.id, replace(asked, replied=body.id, replied_at=event.at))
 
 
 def _ask(rows: Table, event: ev.Event, body: ev.AskOpened | ev.AskClosed) -> None:

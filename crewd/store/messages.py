@@ -142,7 +142,10 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class LoadLive:
-    """The ids of all runs that have not ended: what a start begins with. For the store."""
+    """The ids of all runs that have not ended, or have messages that have not settled: what a start begins with.
+
+    For the store.
+    """
 
     reply_to: Ref[Any]
 

@@ -157,6 +157,8 @@ class Front(Actor):
         if command.run in self._live:
             raise Unavailable("the run is restarting", hint="try again with the same id")
         match request:
+            case rq.Send(terms=terms) if terms.on_idle == "start":
+                self._open_again(command)
             case rq.Send():
                 self._refuse(command, request)
             case rq.Withdraw():
@@ -164,9 +166,12 @@ class Front(Actor):
             case rq.Cancel():
                 self._respond(command.caller, rq.AwaitEnd(target=command.run) if request.wait else rq.Done())
             case rq.Reopen() | rq.Dismiss():
-                if self._stopping:
-                    raise Unavailable("crewd is stopping", hint="start it again")
-                self._start(command.run, command)
+                self._open_again(command)
+
+    def _open_again(self, command: cm.Command) -> None:
+        if self._stopping:
+            raise Unavailable("crewd is stopping", hint="start it again")
+        self._start(command.run, command)
 
     def _admit(self, command: cm.Command, start: rq.StartRun) -> None:
         if self._stopping:
@@ -221,8 +226,9 @@ class Front(Actor):
         """A message to a run that has ended: recorded, and settled in the same breath."""
         task = command.task
         accepted = MessageAccepted(
-            id=send.id, kind=send.kind, text=send.text, ask=send.ask, sender=command.caller.owner, digest=command.digest
-        )
+            id=send.id, kind=send.kind, text=send.text, ask=send.ask, sender=command.caller.owner, digest=command.digest,
+            terms=send.terms,
+        )  # fmt: skip
         settled = MessageSettled(id=send.id, outcome=Outcome.REFUSED, reason=RefusalReason.ENDED)
 
         def tell() -> None:

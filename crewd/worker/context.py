@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import mimetypes
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -21,7 +21,6 @@ from crewd.protocol.reports import (
     Asked,
     AskOver,
     Checkpoint,
-    OpClosed,
     OpOpened,
     ProgressReport,
     Settled,
@@ -29,7 +28,8 @@ from crewd.protocol.reports import (
     UsageReport,
 )
 from crewd.worker.message import Message
-from crewd.worker.token import CancellationToken, Cancelled
+from crewd.worker.operation import Operation
+from crewd.worker.token import CancellationToken
 
 if TYPE_CHECKING:
     from crewd.protocol.hands import Bootstrap
@@ -199,32 +199,29 @@ class Context:
             raise UsageError(f"the checkpoint has {len(raw)} bytes", hint=f"at most {CHECKPOINT_BYTES_MAX}; use a file")
         self._desk.report(Checkpoint(value=msgspec.json.decode(raw)))
 
-    @contextlib.contextmanager
-    def operation(self, kind: str, *, name: str, seconds: float = 0.0) -> Iterator[str]:
+    def operation(self, kind: str, *, name: str, seconds: float = 0.0, interruptible: bool = False) -> Operation:
         """Show what the worker does now (`"tool"`, `"model"` …). It gets exactly one terminal record, also after a kill.
 
-        One that takes longer than `seconds` ends the attempt.
+        One that takes longer than `seconds` ends the attempt. An `interruptible` one is broken off by a steer that comes
+        `now`: the `with` block ends there, and the work goes on after it (`Operation.interrupted` says for which message).
         """
+        self._operations += 1
+        key = f"{self.task}#{self.epoch}:op{self._operations}"
+        body = OpOpened(id=key, kind=clip(kind, 64), name=clip(name, 256), seconds=max(0.0, seconds))
+        return Operation(
+            key, self._desk, partial(self._operation_opened, body), self._operation_closed, interruptible=interruptible
+        )
+
+    def _operation_opened(self, body: OpOpened) -> None:
         if self._open_operations >= OPERATIONS_OPEN_MAX:
             raise UsageError(f"{OPERATIONS_OPEN_MAX} operations are open", hint="close some before opening more")
         self._alive()
         self.token.check()
-        self._operations += 1
-        key = f"{self.task}#{self.epoch}:op{self._operations}"
-        self._desk.report(OpOpened(id=key, kind=clip(kind, 64), name=clip(name, 256), seconds=max(0.0, seconds)))
+        self._desk.report(body)
         self._open_operations += 1
-        try:
-            yield key
-        except Cancelled as cancelled:
-            self._desk.report(OpClosed(id=key, outcome="cancelled", reason=cancelled.reason))
-            raise
-        except BaseException as error:
-            self._desk.report(OpClosed(id=key, outcome="failed", reason=clip(repr(error), NOTE_CHARS_MAX)))
-            raise
-        else:
-            self._desk.report(OpClosed(id=key, outcome="done"))
-        finally:
-            self._open_operations -= 1
+
+    def _operation_closed(self) -> None:
+        self._open_operations -= 1
 
     def artifact(self, name: str, content: bytes | str | Path, *, mime: str = "") -> Path:
         """Leave a file for people, under `name`, in the attempt's directory; its hash is recorded. Returns where it is."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from crewd.protocol.limits import REPORTS_UNACKED_MAX
+from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Settled
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ SEEN_MAX = 10_000
 
 
 class Desk:
-    """See the module's text. `wake` tells the link's thread that there is something to send."""
+    """See the module's text. `wake` tells the link's thread that there is something to send.
+
+    `interruptible` breaks off what the code does now for a message that comes `now`; it says whether it could.
+    """
 
     def __init__(self, token: CancellationToken, wake: Callable[[], None]) -> None:
         self.token = token
@@ -40,6 +44,8 @@ class Desk:
         self._proposed = False
         self._granted = False
         self._over = False
+        self._turn = 1
+        self.interruptible: Callable[[str], bool] | None = None
         token.listen(self._notify)
 
     def _notify(self) -> None:
@@ -64,19 +70,32 @@ class Desk:
                 self._condition.wait_for(lambda: self._steers or self.token.cancelled, seconds)
             if self.token.cancelled:
                 return None  # it is settled as refused: nothing is applied after a cancel
-            return self._steers.popleft() if self._steers else None
+            return self._next_of(self._steers)
 
     def next_follow_up(self) -> Deliver | None:
         """The oldest follow-up that was not taken; none while a steer waits (steers go first)."""
         with self._condition:
-            return self._follow_ups.popleft() if self._follow_ups and not self._steers else None
+            taken = self._next_of(self._follow_ups) if not self._steers else None
+            self._turn += taken is not None
+            return taken
+
+    def _next_of(self, queue: deque[Deliver]) -> Deliver | None:
+        """The oldest one that is for this turn; what is for one that is over is refused on the way."""
+        while queue:
+            message = queue.popleft()
+            if message.turn in {0, self._turn}:
+                return message
+            self._number += 1
+            self._outbox.append(Report(number=self._number, body=_turn_over(message, self._turn)))
+            self._wake()
+        return None
 
     def wait_for_steer(self) -> Deliver | None:
         """Wait for a steer; None when the work is over."""
         with self._condition:
-            while not self._steers and not self._over:
+            while not self._steers and not self._over:  # a command has one turn: what is here is for it
                 self._condition.wait()
-            return self._steers.popleft() if self._steers and not self._over else None
+            return self._next_of(self._steers) if not self._over else None
 
     def finish(self) -> None:
         """The work is over: whoever waits here is let go."""
@@ -159,12 +178,13 @@ class Desk:
             if message.id in self._seen:
                 return
             self._see(message.id)
-            reports: list[ReportBody] = [Delivered(id=message.id)]
+            breaks = message.now and self.interruptible is not None and self.interruptible(message.id)
+            reports: list[ReportBody] = [Delivered(id=message.id, effect="interrupted" if breaks else "")]
             match message.kind:
-                case "steer":
-                    self._steers.append(message)
-                case "follow_up":
-                    self._follow_ups.append(message)
+                case "steer" | "follow_up" if message.turn not in {0, self._turn}:
+                    reports.append(_turn_over(message, self._turn))
+                case "steer" | "follow_up":
+                    (self._follow_ups if message.mode == "next_turn" else self._steers).append(message)
                 case "response" if message.ask in self._open_asks and message.ask not in self._answers:
                     self._answers[message.ask] = message
                 case "response":
@@ -209,3 +229,8 @@ class Desk:
     def heard_cancel(self, order: CancelOrder) -> None:
         """Crewd wants the worker to stop."""
         self.token.cancel(order.reason, order.grace_seconds, order.intent)
+
+
+def _turn_over(message: Deliver, turn: int) -> Settled:
+    reason = RefusalReason.TURN_OVER if message.turn < turn else RefusalReason.NO_SUCH_TURN
+    return Settled(id=message.id, outcome="refused", reason=reason, note=f"this is turn {turn}")

@@ -58,8 +58,8 @@ MUTANTS = (
     Mutant(
         "a place is given to many",
         "supervisor/slots.py",
-        "        self.held.add(key)\n        self.starting.add(key)\n        return key",
-        "        self.starting.add(key)\n        return key",
+        "        self.held.add(key)\n        self.starting[key] = self.now + STARTING_SECONDS\n        return key",
+        "        self.starting[key] = self.now + STARTING_SECONDS\n        return key",
     ),
     Mutant(
         "a child of a parent that ended while crewd was away lives on",

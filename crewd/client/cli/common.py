@@ -89,7 +89,8 @@ def tell_receipt(options: Options, receipt: Receipt) -> None:
         end = f" {receipt.outcome}" if receipt.outcome else ""
         why = f" ({receipt.reason})" if receipt.reason else ""
         note = f": {receipt.note}" if receipt.note else ""
-        say(f"{receipt.id}  {receipt.kind}  {receipt.level}{end}{why}{note}")
+        effect = f"  [{receipt.effect}]" if receipt.effect and not receipt.settled else ""
+        say(f"{receipt.id}  {receipt.kind}  {receipt.level}{end}{why}{note}{effect}")
     if receipt.outcome is Outcome.REFUSED:
         sys.exit(6 if receipt.delivered_at else 5)
     if receipt.outcome in {Outcome.EXPIRED, Outcome.UNKNOWN}:

@@ -12,12 +12,25 @@ from crewd.client.cli.common import Options, ago, out, say, table, tell_receipt,
 from crewd.clock import SystemClock
 from crewd.protocol.errors import UsageError
 from crewd.protocol.reasons import CancelReason
+from crewd.protocol.terms import Terms
 
 _LEVELS = click.Choice(["accepted", "delivered", "applied", "settled"])
 
 
 def _message_options(function: Any) -> Any:
     for option in (
+        click.option("--reply-to", default="", help="The message that this one answers."),
+        click.option("--reply-within", "reply_seconds", type=float, default=0.0, help="Seconds to wait for an answer to it."),
+        click.option("--priority", type=click.Choice(["urgent", "normal", "low"]), default=None, help="Shown with it."),
+        click.option("--turn", type=click.IntRange(1), default=None, help="Refuse it in every other turn of the worker."),
+        click.option("--attempt", "epoch", type=click.IntRange(1), default=None, help="Refuse it in every other attempt."),
+        click.option("--if-running", is_flag=True, help="Refuse it unless the worker is at work."),
+        click.option(
+            "--on-idle",
+            type=click.Choice(["queue", "start", "refuse"]),
+            default=None,
+            help="If no worker is at work: wait for the next attempt, start the worker again, or refuse.",
+        ),
         click.option("--id", "key", default="", help="The message's id, to send it again safely."),
         click.option("--deadline", type=float, help="Seconds after which an undelivered message expires."),
         click.option("--timeout", default=30.0, help="Seconds to wait for the level."),
@@ -32,10 +45,13 @@ def _text(text: str) -> str:
 
 def _send(
     options: Options, kind: Literal["steer", "follow_up", "response"], target: str, text: str, wait: WaitLevel, *,
-    key: str, timeout: float, deadline: float | None = None, ask: str = "",
+    key: str, timeout: float, deadline: float | None = None, ask: str = "", **given: Any,
 ) -> None:  # fmt: skip
+    terms = Terms(**{name: value for name, value in given.items() if value})
     with connect(options.home, start=False) as crew:
-        receipt = crew.send(kind, target, _text(text), ask=ask, id=key, wait=wait, timeout=timeout, deadline=deadline)
+        receipt = crew.send(
+            kind, target, _text(text), ask=ask, id=key, wait=wait, timeout=timeout, deadline=deadline, terms=terms
+        )
     tell_receipt(options, receipt)
 
 
@@ -43,6 +59,7 @@ def _send(
 @click.argument("target")
 @click.argument("text")
 @click.option("--wait", type=_LEVELS, default="delivered", show_default=True, help="Return when this is reached.")
+@click.option("--now", is_flag=True, help="Break off what the worker does, if that can be.")
 @_message_options
 @verb
 def steer(options: Options, target: str, text: str, wait: WaitLevel, **given: Any) -> None:
@@ -110,8 +127,9 @@ def messages(options: Options, target: str) -> None:
     rows = []
     for message in found:
         r = message.receipt
-        rows.append([r.id, r.kind, r.task.partition("/")[2], r.level, r.outcome or "", r.reason, message.text[:40]])
-    table(["MESSAGE", "KIND", "STEP", "LEVEL", "OUTCOME", "REASON", "TEXT"], rows)
+        became = r.reason or ("" if r.settled else r.effect)
+        rows.append([r.id, r.kind, r.task.partition("/")[2], r.level, r.outcome or "", became, message.text[:40]])
+    table(["MESSAGE", "KIND", "STEP", "LEVEL", "OUTCOME", "EFFECT OR REASON", "TEXT"], rows)
 
 
 @click.command()

@@ -30,7 +30,7 @@ from crewd.protocol.limits import (
     TERM_SECONDS_NOW,
 )
 from crewd.protocol.reasons import FailureReason, RefusalReason
-from crewd.protocol.receipts import Level, Outcome
+from crewd.protocol.receipts import Effect, Level, Outcome
 from crewd.protocol.redact import clip
 from crewd.protocol.rows import CancelInfo, ExitStatus, faster
 from crewd.protocol.statuses import AttemptStatus
@@ -272,8 +272,13 @@ def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
     state = replace(
         state, connected=True, connection=state.connection + 1, capabilities=capabilities, spawned=True, start_by=None
     )
-    unsupported = [mail.id for mail in state.mailbox.to_deliver() if mail.kind != "response" and mail.kind not in capabilities]
+    unsupported = [mail.id for mail in state.mailbox.to_deliver() if mail.needs and mail.needs not in capabilities]
     box, refused = state.mailbox.settle(state.task, unsupported, Outcome.REFUSED, RefusalReason.NOT_SUPPORTED)
+    for mail in box.to_deliver():
+        other = ms.not_this_one(state, mail)
+        if other is not None:
+            box, more = box.settle(state.task, [mail.id], Outcome.REFUSED, other)
+            refused += more
     state = replace(state, mailbox=box)
     effects: list[AttemptEffect] = [Say(rp.WorkerWelcome(reports=state.reports))]
     if state.cancel is not None:
@@ -305,14 +310,18 @@ def _reported(state: Attempt, report: rp.Report, wall: float) -> Next:
 def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
     number = report.number
     match report.body:
-        case rp.Delivered(key):
+        case rp.Delivered(key, effect):
             if state.mailbox.get(key) is None:
                 return state, NOTHING
             state = replace(state, mailbox=state.mailbox.raise_to(key, Level.DELIVERED))
-            return state, Decision((ev.MessageDelivered(id=key, report=number),))
+            effect = Effect.INTERRUPTED if effect == Effect.INTERRUPTED else ""
+            return state, Decision((ev.MessageDelivered(id=key, report=number, effect=effect),))
         case rp.Applied(key):
-            if state.mailbox.get(key) is None:
+            mail = state.mailbox.get(key)
+            if mail is None:
                 return state, NOTHING
+            if mail.begins_turn and mail.level is not Level.APPLIED:
+                state = replace(state, turn=state.turn + 1)
             state, told = ms.tell_withdrawals(
                 replace(state, mailbox=state.mailbox.raise_to(key, Level.APPLIED)), [key], taken=True
             )

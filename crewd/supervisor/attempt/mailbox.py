@@ -18,6 +18,7 @@ from crewd.protocol.reasons import RefusalReason, UnknownReason
 from crewd.protocol.receipts import LEVELS, Level, Outcome
 from crewd.protocol.reports import Deliver, MessageKind
 from crewd.protocol.rows import Undelivered
+from crewd.protocol.terms import Terms, usual
 
 
 class Mail(msgspec.Struct, frozen=True):
@@ -31,10 +32,24 @@ class Mail(msgspec.Struct, frozen=True):
     level: Level = Level.ACCEPTED
     expires_at: float | None = None
     recalled: Literal["", "withdrawn", "expired"] = ""
+    terms: Terms = Terms()
+
+    @property
+    def begins_turn(self) -> bool:
+        """Whether the worker takes it where it would stop, and not before."""
+        return self.kind != "response" and usual(self.kind, self.terms).mode == "next_turn"
+
+    @property
+    def needs(self) -> str:
+        """What the worker must have declared to take it; nothing for an answer, which it has asked for."""
+        return "" if self.kind == "response" else "follow_up" if self.begins_turn else "steer"
 
     def deliver(self) -> Deliver:
         """As the worker gets it."""
-        return Deliver(id=self.id, kind=self.kind, order=self.order, text=self.text, ask=self.ask)
+        return Deliver(
+            id=self.id, kind=self.kind, order=self.order, text=self.text, ask=self.ask,
+            mode="next_turn" if self.begins_turn else "interrupt", turn=self.terms.turn, now=self.terms.now,
+        )  # fmt: skip
 
 
 class Mailbox(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol.limits import MAILBOX_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX
 from crewd.protocol.reasons import RefusalReason
-from crewd.protocol.receipts import Level, Outcome
+from crewd.protocol.receipts import Effect, Level, Outcome
 from crewd.protocol.redact import clip
 from crewd.protocol.statuses import AttemptStatus
 from crewd.supervisor.attempt.mailbox import Mail
@@ -44,13 +44,35 @@ def refuse_at_the_door(send: Send, reason: RefusalReason) -> Decision:
     )
 
 
-def accepted(send: Send) -> ev.MessageAccepted:
+def accepted(send: Send, effect: str = "") -> ev.MessageAccepted:
     """The event that admits a message."""
     mail = send.mail
     return ev.MessageAccepted(
         id=mail.id, kind=mail.kind, text=mail.text, ask=mail.ask, sender=send.sender, digest=send.digest,
-        deadline_at=send.deadline_at,
+        deadline_at=send.deadline_at, terms=mail.terms, effect=effect,
     )  # fmt: skip
+
+
+def effect_on(state: Attempt, mail: Mail) -> str:
+    """What the message does to the worker as it is now."""
+    if mail.kind == "response":
+        return Effect.ANSWERED
+    if state.capabilities is None:
+        return Effect.QUEUED
+    asked = next((ask.id for ask in state.asks if not ask.answer), None)
+    if asked is not None:
+        return f"{Effect.HELD}: waiting for question {asked}"
+    return Effect.NEXT_TURN if mail.begins_turn else Effect.NEXT_BOUNDARY
+
+
+def not_this_one(state: Attempt, mail: Mail) -> RefusalReason | None:
+    """Why the message is not for this attempt in its present turn; None if it is."""
+    terms = mail.terms
+    if terms.epoch and terms.epoch != state.epoch:
+        return RefusalReason.ATTEMPT_OVER if terms.epoch < state.epoch else RefusalReason.NO_SUCH_TURN
+    if terms.turn and terms.turn != state.turn:
+        return RefusalReason.TURN_OVER if terms.turn < state.turn else RefusalReason.NO_SUCH_TURN
+    return None
 
 
 def door(state: Attempt, send: Send) -> RefusalReason | None:
@@ -65,9 +87,12 @@ def door(state: Attempt, send: Send) -> RefusalReason | None:
         if ask is None:
             return RefusalReason.NO_SUCH_ASK
         return RefusalReason.ALREADY_ANSWERED if ask.answer not in {"", send.mail.id} else None
-    if state.capabilities is not None and kind not in state.capabilities:
+    if send.mail.terms.if_running and state.status not in {AttemptStatus.RUNNING, AttemptStatus.WAITING}:
+        return RefusalReason.NOT_RUNNING
+    other = not_this_one(state, send.mail)
+    if other is None and state.capabilities is not None and send.mail.needs not in state.capabilities:
         return RefusalReason.NOT_SUPPORTED
-    return None
+    return other
 
 
 def post(state: Attempt, send: Send) -> Next:
@@ -86,7 +111,7 @@ def post(state: Attempt, send: Send) -> Next:
     effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id)]
     if send.mail.expires_at is not None:
         effects.append(AlarmAt(send.mail.expires_at))
-    return state, Decision((accepted(send),), tuple(effects), admits=send, causation=send.mail.id)
+    return state, Decision((accepted(send, effect_on(state, send.mail)),), tuple(effects), admits=send, causation=send.mail.id)
 
 
 def not_admitted(state: Attempt, key: str) -> Next:
@@ -122,9 +147,10 @@ def handed(state: Attempt, mail: Mail) -> Next:
     if mail.expires_at is not None:
         effects.append(AlarmAt(mail.expires_at))
     state = replace(state, mailbox=state.mailbox.add(mail))
-    refused = state.finishing or (state.capabilities is not None and mail.kind not in state.capabilities)
-    if refused and state.cancel is None:
-        reason = RefusalReason.ENDED if state.finishing else RefusalReason.NOT_SUPPORTED
+    reason = RefusalReason.ENDED if state.finishing else not_this_one(state, mail)
+    if reason is None and state.capabilities is not None and mail.needs and mail.needs not in state.capabilities:
+        reason = RefusalReason.NOT_SUPPORTED
+    if reason is not None and state.cancel is None:
         box, settled = state.mailbox.settle(state.task, [mail.id], Outcome.REFUSED, reason)
         return replace(state, mailbox=box), Decision(tuple(settled))
     return state, Decision(effects=tuple(effects))

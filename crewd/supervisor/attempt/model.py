@@ -76,6 +76,7 @@ class Attempt(msgspec.Struct, frozen=True):
     operation_dues: tuple[tuple[str, float], ...] = ()
     failures: int = 0
     usage: tuple[int, int, float] = (0, 0, 0.0)
+    turn: int = 1
     checkpoint: object = None
     output_bytes: int = 0
     beats: int = 0

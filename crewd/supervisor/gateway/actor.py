@@ -36,6 +36,7 @@ from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.redact import clip
 from crewd.protocol.rows import Progress
 from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
+from crewd.protocol.terms import check_terms
 from crewd.store.messages import Answer, Published, Put, Read, Resolve, Resolved
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, READER, STORE
@@ -352,6 +353,7 @@ class Gateway(Actor):
             raise UsageError(f"the text has {len(send.text)} characters", hint=f"at most {TEXT_CHARS_MAX}")
         if send.kind == "response" and not send.ask:
             raise UsageError("a response names its question", hint="crew inbox lists open questions")
+        send = msgspec.structs.replace(send, terms=check_terms(send.kind, send.terms))
         _check_seconds(send.timeout_seconds)
         if send.deadline_seconds is not None and send.deadline_seconds <= 0:
             raise UsageError("deadline_seconds must be positive", hint="leave it out for no deadline")
@@ -372,7 +374,7 @@ class Gateway(Actor):
     def _forward_message(self, caller: cm.Caller, send: rq.Send, run: str, task: str) -> None:
         if send.wait is not Level.ACCEPTED:
             self._wait(LevelWait(caller, send.id, send.wait, self.context.now() + send.timeout_seconds))
-        digest = _digest(msgspec.json.encode((send.kind, run, task, send.text, send.ask)))
+        digest = _digest(msgspec.json.encode((send.kind, run, task, send.text, send.ask, send.terms)))
         try:
             self._front(cm.Command(caller, send, run, task, digest))
         except CrewdError:

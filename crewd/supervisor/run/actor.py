@@ -18,7 +18,7 @@ from crewd.protocol.events import AttemptEnded, Draft, MessageAccepted, MessageS
 from crewd.protocol.ids import split_task_id
 from crewd.protocol.limits import MAILBOX_MAX
 from crewd.protocol.reasons import Liveness, NoticeKind, RefusalReason
-from crewd.protocol.receipts import Level, Outcome, Receipt
+from crewd.protocol.receipts import Effect, Level, Outcome, Receipt
 from crewd.protocol.rows import AttemptRow, CancelInfo, MessageRow, RunRow, TaskRow, Undelivered
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, TASK_LIVE, TASK_TERMINAL, RunStatus, TaskStatus
 from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, Rejected
@@ -179,13 +179,15 @@ class RunActor(Supervisor):
             self._id, tasks, concurrency=fresh.concurrency, max_seconds=fresh.max_seconds, status=live.run.status,
             cancel=live.run.cancel, now=now, deadline=deadline, undelivered=tuple(_undelivered(live.messages)),
         )  # fmt: skip
-        for due in (deadline, *(task.due for task in tasks if task.status is TaskStatus.BACKOFF)):
+        held = [mail.expires_at for task in tasks for mail in task.held.mails]
+        for due in (deadline, *held, *(task.due for task in tasks if task.status is TaskStatus.BACKOFF)):
             if due is not None and not self._run.over:
                 self._perform(rn.AlarmAt(due))
         self._order = max((row.seq for row in live.messages), default=0)
         if self._run.over:
             while self._after_end:  # taken once: if this actor crashes before it is durable, whoever asked asks again
                 self._obey(self._after_end.pop())
+            self._take_up(unsettled, wall, now)
             if self._run.over:
                 self._journal.record([], [rn.Leave()])
             return
@@ -198,9 +200,7 @@ class RunActor(Supervisor):
                 over.append(_over(attempt))
             else:
                 self._start_controller(task.id, task.epoch, _attempt(live, attempt, wall, now), fresh=False)
-        for row in unsettled:
-            if rows[row.receipt.task].status in TASK_TERMINAL:
-                self._settle_late(row.receipt.task, _mail(row, wall, now))
+        self._take_up(unsettled, wall, now)
         for ended in over:
             for row in unsettled:
                 if row.receipt.task == ended.task:
@@ -210,6 +210,16 @@ class RunActor(Supervisor):
         if self._run.cancel is not None and not self._run.over:
             self._feed(rn.CancelRun(self._run.cancel))
         self._resume_commands()
+
+    def _take_up(self, unsettled: list[MessageRow], wall: float, now: float) -> None:
+        """Messages of tasks that are over: they were admitted, and crewd was away before anything came of it."""
+        for row in unsettled:
+            mail, task = _mail(row, wall, now), self._living().task(row.receipt.task)
+            if task is not None and task.status in TASK_TERMINAL:
+                if mail.terms.on_idle == "start":
+                    self._feed(rn.StartFor(task.id, mail, now))
+                else:
+                    self._settle_late(task.id, mail)
 
     def _start_controller(self, task: str, epoch: int, state: at.Attempt, *, fresh: bool) -> None:
         if self._row is None:
@@ -280,7 +290,7 @@ class RunActor(Supervisor):
         wall = None if seconds is None else self._services.clock.wall() + seconds
         mail = Mail(
             send.id, send.kind, self._order, send.text, send.ask,
-            expires_at=None if seconds is None else self.context.now() + seconds,
+            expires_at=None if seconds is None else self.context.now() + seconds, terms=send.terms,
         )  # fmt: skip
         post = cm.Post(mail, command.caller.owner, command.digest, wall, command.caller, command)
         if task.status in TASK_LIVE:
@@ -288,19 +298,19 @@ class RunActor(Supervisor):
             if controller is None or not controller.offer(post):
                 self._put_off(command)
             return
-        hold = task.status in rn.WAITING and self._living().cancel is None and send.kind != "response"
+        hold, effect, reason = self._while_idle(task, mail)
         if hold and len(task.held.mails) + self._admitting.get(task.id, 0) >= MAILBOX_MAX:
             raise Busy(f"worker {task.id} has too many unsettled messages", hint="try again later")
         accepted = MessageAccepted(
-            id=mail.id, kind=mail.kind, text=mail.text, ask=mail.ask, sender=post.sender, digest=post.digest, deadline_at=wall
-        )
+            id=mail.id, kind=mail.kind, text=mail.text, ask=mail.ask, sender=post.sender, digest=post.digest, deadline_at=wall,
+            terms=mail.terms, effect=effect,
+        )  # fmt: skip
         drafts = [Draft(accepted, self._id, task.id, task.epoch, mail.id, "crewd")]
         effects: list[rn.RunEffect | _Tell | _Admit] = [_Tell(command.caller, mail.id)]
         if hold:
             self._admitting[task.id] = self._admitting.get(task.id, 0) + 1
             effects.insert(0, _Admit(task.id, mail))
         else:
-            reason = RefusalReason.NO_SUCH_ASK if send.kind == "response" else RefusalReason.ENDED
             drafts.append(
                 Draft(
                     MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason), self._id, task.id, task.epoch,
@@ -314,18 +324,38 @@ class RunActor(Supervisor):
             refused=lambda answer: self._not_admitted(task.id, post, answer, held=hold),
         )
 
+    def _while_idle(self, task: rn.Task, mail: Mail) -> tuple[bool, str, RefusalReason]:
+        """What becomes of a message while no attempt of the task lives: whether it is held, its effect, why it is refused."""
+        run, waiting, terms = self._living(), task.status in rn.WAITING, mail.terms
+        if mail.kind == "response":
+            return False, "", RefusalReason.NO_SUCH_ASK
+        if run.cancel is not None and not run.over:
+            return False, "", RefusalReason.CANCELLED
+        if terms.on_idle == "start" and (not waiting or task.status is TaskStatus.PARKED):
+            return True, Effect.STARTED, RefusalReason.ENDED
+        if not waiting:
+            return False, "", RefusalReason.ENDED
+        if terms.on_idle == "refuse":
+            return False, "", RefusalReason.NOT_RUNNING
+        if terms.epoch and terms.epoch != task.epoch + 1:
+            return False, "", RefusalReason.ATTEMPT_OVER if terms.epoch <= task.epoch else RefusalReason.NO_SUCH_TURN
+        return True, Effect.QUEUED, RefusalReason.ENDED
+
     def _admitted(self, key: str, mail: Mail) -> None:
-        """A message for a task that had not started is durable: keep it for the first attempt, which may be there by now."""
+        """A message for a task without a living attempt is durable: keep it for the next one, which may be there by now."""
         self._admitting[key] -= 1
         task = self._living().task(key)
-        if task is None or self._living().over or task.status in TASK_TERMINAL:
+        start = mail.terms.on_idle == "start" and task is not None
+        if task is not None and start and (task.status in TASK_TERMINAL or task.status is TaskStatus.PARKED):
+            self._feed(rn.StartFor(key, mail, self.context.now()))
+        elif task is None or self._living().over or task.status in TASK_TERMINAL:
             self._settle_late(key, mail)
         elif task.status in TASK_LIVE:
             controller = self._services.directory.attempts.get((key, task.epoch))
             if controller is None or not controller.offer(cm.Hand(mail), lane=Lane.CONTROL):
                 self._to_hand.setdefault((key, task.epoch), []).append(mail)
         else:
-            self._run, _ = rn.decide(self._living(), rn.Hold(key, mail))
+            self._feed(rn.Hold(key, mail))
 
     def _settle_late(self, key: str, mail: Mail) -> None:
         reason = RefusalReason.CANCELLED if self._living().cancel is not None else RefusalReason.ENDED
@@ -486,7 +516,7 @@ _KINDS: dict[str, rp.MessageKind] = {"steer": "steer", "follow_up": "follow_up",
 def _mail(row: MessageRow, wall: float, now: float) -> Mail:
     expires = None if row.deadline_at is None else now + (row.deadline_at - wall)
     receipt = row.receipt
-    return Mail(receipt.id, _KINDS[receipt.kind], row.seq, row.text, row.ask, receipt.level, expires)
+    return Mail(receipt.id, _KINDS[receipt.kind], row.seq, row.text, row.ask, receipt.level, expires, terms=row.terms)
 
 
 def _box(rows: list[MessageRow], task: str, wall: float, now: float) -> Mailbox:
@@ -576,6 +606,7 @@ def _attempt(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Atte
         told=tuple(n.kind for n in told),
         checkpoint=row.checkpoint,
         usage=(row.turns, row.tokens, row.cost),
+        turn=row.turn,
         began=None if row.started_at is None else now - max(0.0, wall - row.started_at),
         active_at=now,
         heard_at=now,

@@ -18,7 +18,7 @@ from crewd.protocol import events as ev
 from crewd.protocol.ids import task_id
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 from crewd.protocol.policy import Restarts, Retry
-from crewd.protocol.reasons import CancelReason, NoticeKind, SkipReason
+from crewd.protocol.reasons import CancelReason, NoticeKind, RefusalReason, SkipReason
 from crewd.protocol.receipts import Outcome
 from crewd.protocol.rows import CancelInfo, Undelivered, faster
 from crewd.protocol.statuses import TASK_LIVE, TASK_REQUEUES, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
@@ -197,6 +197,15 @@ class Hold(msgspec.Struct, frozen=True):
     mail: Mail
 
 
+class StartFor(msgspec.Struct, frozen=True):
+    """A durable message wants the worker to be started again for it, whatever became of the worker."""
+
+    task: str
+    mail: Mail
+    at: float
+    requester: str = ""
+
+
 class TakeBack(msgspec.Struct, frozen=True):
     """A held message is withdrawn."""
 
@@ -204,7 +213,7 @@ class TakeBack(msgspec.Struct, frozen=True):
     id: str
 
 
-RunEvent = Proceed | Due | AttemptOver | Reopen | Dismiss | CancelRun | CancelTask | Hold | TakeBack
+RunEvent = Proceed | Due | AttemptOver | Reopen | StartFor | Dismiss | CancelRun | CancelTask | Hold | TakeBack
 
 
 class StartAttempt(msgspec.Struct, frozen=True):
@@ -260,6 +269,8 @@ def decide(run: Run, event: RunEvent) -> Next:
         return _dismiss(run, event)
     if isinstance(event, Reopen):
         return _reopen(run, event)
+    if isinstance(event, StartFor):
+        return _start_for(run, event)
     if run.over:
         return run, NOTHING
     match event:
@@ -275,7 +286,10 @@ def decide(run: Run, event: RunEvent) -> Next:
             return _cancel_task(run, task, cancel)
         case Hold(key, mail):
             held = run.task(key)
-            return (run if held is None else run.with_task(replace(held, held=held.held.add(mail)))), NOTHING
+            if held is None:
+                return run, NOTHING
+            alarms = () if mail.expires_at is None else (AlarmAt(mail.expires_at),)
+            return run.with_task(replace(held, held=held.held.add(mail))), Decision(effects=alarms)
         case TakeBack(key, message):
             return _take_back(run, key, message)
         case _:
@@ -334,14 +348,69 @@ def _attempt_over(run: Run, over: AttemptOver) -> Next:
     return _go_on(run.with_task(replace(task, status=status)), events)
 
 
+def _expire(run: Run) -> tuple[Run, list[Recorded]]:
+    """Messages whose time passes while they wait for a worker were certainly never taken (R5)."""
+    events: list[Recorded] = []
+    for task in run.tasks:
+        late = task.held.expired(run.now) if task.held.mails else []
+        if late:
+            held, settled = task.held.settle(task.id, late, Outcome.EXPIRED, "deadline")
+            run = replace(
+                run.with_task(replace(task, held=replace(held, undelivered=()))),
+                undelivered=(*run.undelivered, *held.undelivered),
+            )
+            events += [Recorded(body, task.id) for body in settled]
+    return run, events
+
+
 def _due(run: Run, wall: float) -> Next:
+    run, expired = _expire(run)
     if run.deadline is None or run.now < run.deadline or run.cancel is not None:
-        return _go_on(run, [])
+        return _go_on(run, expired)
     cancel = CancelInfo(
         reason=CancelReason.RUN_TIMEOUT, grace_seconds=GRACE_SECONDS_SHORT, requester="crewd", requested_at=wall,
         intent=f"the run may take {run.max_seconds / 60:g} minutes",
     )  # fmt: skip
-    return _cancel_run(run, cancel)
+    run, decision = _cancel_run(run, cancel)
+    return run, replace(decision, events=(*expired, *decision.events))
+
+
+def _start_for(run: Run, order: StartFor) -> Next:
+    """Queue the task again, with the message for its next attempt; what its earlier attempts left stays as it is."""
+    task, mail = run.task(order.task), order.mail
+    again = task is not None and (task.status in TASK_REQUEUES or task.status is TaskStatus.COMPLETED)
+    if task is None or not again or run.status is RunStatus.CANCEL_INCOMPLETE or (run.cancel is not None and not run.over):
+        reason = RefusalReason.CANCELLED if run.cancel is not None else RefusalReason.ENDED
+        settled = ev.MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason)
+        return run, Decision((Recorded(settled, order.task),))
+    run, events = _opened(replace(run, now=max(run.now, order.at)), "message", order.requester, "")
+    run, more = _queued_again(run, task, mail)
+    run, decision = _go_on(run, [*events, *more])
+    return run, _with_alarms(run, decision, mail)
+
+
+def _with_alarms(run: Run, decision: Decision, *mails: Mail) -> Decision:
+    dues = [run.deadline, *(mail.expires_at for mail in mails)]
+    return replace(decision, effects=(*decision.effects, *(AlarmAt(due) for due in dues if due is not None)))
+
+
+def _opened(run: Run, kind: str, requester: str, intent: str) -> tuple[Run, list[Recorded]]:
+    if not run.over:
+        return run, []
+    deadline = run.now + run.max_seconds if run.max_seconds else None
+    run = replace(run, status=RunStatus.RUNNING, cancel=None, undelivered=(), deadline=deadline)
+    return run, [Recorded(ev.RunReopened(kind=kind, requester=requester, intent=intent))]
+
+
+def _queued_again(run: Run, task: Task, mail: Mail | None = None) -> tuple[Run, list[Recorded]]:
+    events = [Recorded(ev.TaskRequeued(message="" if mail is None else mail.id), task.id)]
+    if task.notice:
+        events.append(Recorded(ev.NoticeClosed(id=task.notice), task.id))
+    queued = replace(
+        task, status=TaskStatus.QUEUED, cancel=None, tries_from=task.epoch, due=None, ends=(), row=0, notice="",
+        held=task.held if mail is None else task.held.add(mail),
+    )  # fmt: skip
+    return run.with_task(queued), events
 
 
 def _reopen(run: Run, order: Reopen) -> Next:
@@ -352,24 +421,13 @@ def _reopen(run: Run, order: Reopen) -> Next:
         chosen |= _skipped_for(run, chosen)
     if not chosen or run.status is RunStatus.CANCEL_INCOMPLETE or (run.cancel is not None and not run.over):
         return run, NOTHING
-    run = replace(run, now=max(run.now, order.at))
-    events: list[Recorded] = []
-    if run.over:
-        events.append(Recorded(ev.RunReopened(kind=order.kind, requester=order.requester, intent=order.intent)))
-        deadline = run.now + run.max_seconds if run.max_seconds else None
-        run = replace(run, status=RunStatus.RUNNING, cancel=None, undelivered=(), deadline=deadline)
+    run, events = _opened(replace(run, now=max(run.now, order.at)), order.kind, order.requester, order.intent)
     for task in run.tasks:
-        if task.id not in chosen:
-            continue
-        events.append(Recorded(ev.TaskRequeued(), task.id))
-        if task.notice:
-            events.append(Recorded(ev.NoticeClosed(id=task.notice), task.id))
-        queued = replace(
-            task, status=TaskStatus.QUEUED, cancel=None, tries_from=task.epoch, due=None, ends=(), row=0, notice=""
-        )
-        run = run.with_task(queued)
+        if task.id in chosen:
+            run, more = _queued_again(run, task)
+            events += more
     run, decision = _go_on(run, events)
-    return run, replace(decision, effects=(*decision.effects, *([AlarmAt(run.deadline)] if run.deadline else [])))
+    return run, _with_alarms(run, decision)
 
 
 def _skipped_for(run: Run, chosen: set[str]) -> set[str]:

@@ -16,6 +16,8 @@ def where() -> tuple[str, str]:
         if module in {"crewd.worker.context", "crewd.worker.aio"}:
             if not frame.f_code.co_name.startswith("_"):
                 call = f"ctx.{frame.f_code.co_name}"
+        elif module == "crewd.worker.operation":
+            call = "ctx.operation"
         elif module.partition(".")[0] not in {"crewd", *_BETWEEN}:
             return call, f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]

@@ -26,6 +26,7 @@ from crewd.protocol.statuses import (
     TASK_MOVES,
     TASK_TERMINAL,
 )
+from crewd.protocol.terms import USUAL
 from crewd.store.fold import Row, attempt_key
 from crewd.store.rebuild import rebuild
 from crewd.supervisor.gateway.wire import Side
@@ -63,6 +64,7 @@ class Laws:
         self._accepted_at: dict[str, int] = {}
         self._tries_from: dict[str, int] = {}
         self._opened: set[str] = set()
+        self._started_for: set[str] = set()
         self._orders: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
         self._waiting: dict[str, set[str]] = {}
         self._seq = 0
@@ -100,10 +102,8 @@ class Laws:
             case ev.RunReopened():
                 self._ended.discard(event.run)
                 self._cancelled_at.pop(event.run, None)
-            case ev.TaskRequeued():
-                self._ended.discard(event.task)
-                self._cancelled_at.pop(event.task, None)
-                self._tries_from[event.task] = event.epoch
+            case ev.TaskRequeued(message):
+                self._requeued(event, message)
             case ev.RunEnded():
                 self._ended.add(event.run)
             case ev.TaskEnded():
@@ -143,6 +143,16 @@ class Laws:
                 self.hold("follow-ups before the natural stop", not waiting, f"{attempt} may stop before {waiting}")
             case _:
                 pass
+
+    def _requeued(self, event: ev.Event, message: str) -> None:
+        if message:
+            row = self._disk.tables[MessageRow].get(message)
+            asked = row is not None and row.terms.on_idle == "start" and message not in self._started_for
+            self.hold("a message starts its worker once, and only if it says so", asked, f"{event.task} for {message}")
+            self._started_for.add(message)
+        self._ended.discard(event.task)
+        self._cancelled_at.pop(event.task, None)
+        self._tries_from[event.task] = event.epoch
 
     def _nothing_after_the_end(self, event: ev.Event, attempt: str) -> None:
         law = "one terminal event, and nothing after it"
@@ -307,9 +317,10 @@ class Laws:
         for key, taken in self._witness.applied.items():
             ids = [deliver.id for deliver in taken]
             self.hold("applied at most once", len(set(ids)) == len(ids), f"{key} took {ids}")
-            for kind in ("steer", "follow_up"):
-                orders = [deliver.order for deliver in taken if deliver.kind == kind]
-                self.hold("applied in order", orders == sorted(orders), f"{key} took {kind}s in the order {orders}")
+            for mode in ("interrupt", "next_turn"):
+                orders = [deliver.order for deliver in taken if deliver.mode == mode and deliver.kind != "response"]
+                self.hold("applied in order", orders == sorted(orders), f"{key} took {mode}s in the order {orders}")
+            self._in_their_turns(key, taken)
             cancelled = self._cancelled_at.get(attempt_key(*key))
             if cancelled is not None:
                 late = [each.id for each in taken if self._accepted_at[each.id] > cancelled]
@@ -324,6 +335,20 @@ class Laws:
             elif receipt.outcome is not Outcome.UNKNOWN and receipt.reason != RefusalReason.BY_WORKER:
                 said = f"{receipt.id} is {receipt.outcome} ({receipt.reason})"
                 self.hold("no deed without the receipt", receipt.id not in applied, f"{said}, but a worker took it")
+
+    def _in_their_turns(self, key: Key, taken: Sequence[rp.Deliver]) -> None:
+        turn = 1
+        for deliver in taken:
+            row = self._rows[MessageRow, deliver.id]
+            terms = row.terms if isinstance(row, MessageRow) else USUAL
+            law = "a message is taken by the attempt and in the turn that it is for"
+            self.hold(law, terms.epoch in {0, key[1]}, f"{key} took {deliver.id}, which is for attempt {terms.epoch}")
+            self.hold(law, terms.turn in {0, turn}, f"{key} took {deliver.id} in turn {turn}, it is for {terms.turn}")
+            turn += deliver.mode == "next_turn" and deliver.kind != "response"
+        attempt = self._rows.get((AttemptRow, attempt_key(*key)))
+        if isinstance(attempt, AttemptRow):
+            # The last word of a worker that was killed may never have been heard.
+            self.hold("turns are counted alike", attempt.turn <= turn, f"{key} is in turn {turn}, crewd says {attempt.turn}")
 
     def _finished_is_recorded(self) -> None:
         """A worker that has left its last words has done its work: whoever was killed then, its outcome is known."""

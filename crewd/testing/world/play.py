@@ -13,6 +13,9 @@ from crewd.clock import SeededChance
 from crewd.protocol import requests as rq
 from crewd.protocol.policy import Limits, Restarts, Retry
 from crewd.protocol.receipts import Level
+from crewd.protocol.rows import TaskRow
+from crewd.protocol.statuses import TASK_TERMINAL
+from crewd.protocol.terms import USUAL, Terms
 from crewd.testing.world.faults import NONE, Faults
 from crewd.testing.world.worker import Plan
 from crewd.testing.world.world import World
@@ -113,6 +116,20 @@ class Player:
         """A follow-up."""
         self._send("follow_up", run, step, text, wait, who, None)
 
+    def on_terms(self, kind: Literal["steer", "follow_up"], run: int = 0, step: int = 0, who: int = 0, **terms: Any) -> None:
+        """A message with terms: for a certain attempt or turn, only for one who is at work, or starting who is not."""
+        self._send(kind, run, step, "", "accepted", who, None, Terms(**terms))
+
+    def wake(self, which: int, kind: Literal["steer", "follow_up"] = "follow_up", who: int = 0) -> None:
+        """A worker that has ended is wanted again."""
+        over = sorted(key for key, row in self.world.disk.tables[TaskRow].items() if row.status in TASK_TERMINAL)
+        if over:
+            target, terms = over[which % len(over)], Terms(on_idle="start")
+            key = self.world.send(self._client(who), kind, target, "", timeout_seconds=60.0, terms=terms)
+            request = self._client(who).asked[key]
+            if isinstance(request, rq.Send):
+                self.messages.append(request.id)
+
     def nest(self, which: int, plan: str = "long", who: int = 0) -> None:
         """A worker that lives asks for a run of its own."""
         living = [worker for worker in self.world.workers if not worker.process.dead and worker.online]
@@ -144,13 +161,15 @@ class Player:
         self._send("steer", run, step, "", "settled", who, seconds)
 
     def _send(
-        self, kind: Literal["steer", "follow_up"], run: int, step: int, text: str, wait: str, who: int, deadline: float | None
-    ) -> None:
+        self, kind: Literal["steer", "follow_up"], run: int, step: int, text: str, wait: str, who: int,
+        deadline: float | None, terms: Terms = USUAL,
+    ) -> None:  # fmt: skip
         target = self._target(run, step)
         if target:
             key = self.world.send(
-                self._client(who), kind, target, text, wait=Level(wait), deadline_seconds=deadline, timeout_seconds=60.0
-            )
+                self._client(who), kind, target, text, wait=Level(wait), deadline_seconds=deadline, timeout_seconds=60.0,
+                terms=terms,
+            )  # fmt: skip
             request = self._client(who).asked[key]
             if isinstance(request, rq.Send):
                 self.messages.append(request.id)
@@ -310,6 +329,18 @@ def _draw_send(verb: str) -> Callable[[SeededChance], Move]:
     return draw_it
 
 
+def _draw_terms(chance: SeededChance) -> Move:
+    where = {"run": chance.below(3), "step": chance.below(3), "who": chance.below(2)}
+    terms = _pick(
+        chance,
+        (
+            {"on_idle": "start"}, {"on_idle": "start"}, {"on_idle": "refuse"}, {"if_running": True}, {"turn": 1}, {"turn": 2},
+            {"epoch": 1}, {"epoch": 2}, {"epoch": 1, "turn": 1}, {"mode": "next_turn"}, {"mode": "interrupt"},
+        ),
+    )  # fmt: skip
+    return Move("on_terms", {"kind": _pick(chance, ("steer", "follow_up")), **where, **terms})
+
+
 def _draw_cancel(chance: SeededChance) -> Move:
     step = _pick(chance, (None, 0, 1, 2))
     how = {"mode": _pick(chance, ("now", "graceful")), "grace": _pick(chance, (0.0, 1.0, 10.0)), "wait": chance.below(3) > 0}
@@ -326,6 +357,8 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "again": (1, _draw_which("again")),
     "steer": (6, _draw_send("steer")),
     "follow_up": (3, _draw_send("follow_up")),
+    "on_terms": (4, _draw_terms),
+    "wake": (3, lambda chance: Move("wake", {"which": chance.below(8), "kind": _pick(chance, ("steer", "follow_up"))})),
     "burst": (3, lambda chance: Move("burst", {"run": chance.below(3), "step": chance.below(3), "count": 2 + chance.below(3)})),
     "expiring": (1, lambda chance: Move("expiring", {"run": chance.below(3), "seconds": _pick(chance, (0.01, 0.5, 5.0))})),
     "resend": (1, _draw_which("resend")),

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
@@ -13,6 +14,7 @@ from crewd.protocol.hands import Exited
 from crewd.protocol.receipts import LEVELS, Level
 from crewd.protocol.rows import CancelInfo, ExitStatus
 from crewd.protocol.statuses import AttemptStatus
+from crewd.protocol.terms import Terms
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.attempt.messages import accepted
@@ -42,6 +44,63 @@ def send(key: str, kind: Any = "steer", ask: str = "") -> at.Send:
 
 def kinds(decision: at.Decision) -> list[str]:
     return [type(body).__name__ for body in decision.events]
+
+
+def on_terms(state: at.Attempt, kind: Any = "steer", **terms: Any) -> tuple[str, str]:
+    """What becomes of a message with these terms: its effect, or why it is refused."""
+    post = at.Send(Mail("m", kind, 1, "text", terms=Terms(**terms)), "me", "digest", None, "caller")
+    _, decision = at.decide(state, post)
+    (admitted, *settled) = decision.events
+    assert isinstance(admitted, ev.MessageAccepted)
+    assert admitted.terms == post.mail.terms
+    return admitted.effect, settled[0].reason if settled and isinstance(settled[0], ev.MessageSettled) else ""
+
+
+def test_the_effect_is_that_of_the_moment() -> None:
+    assert on_terms(reserved()) == ("queued", "")
+    assert on_terms(running()) == ("next_boundary", "")
+    assert on_terms(running(), "follow_up") == ("next_turn", "")
+    assert on_terms(running(), "steer", mode="next_turn") == ("next_turn", "")
+    asking, _ = at.decide(running(), at.Reported(rp.Report(number=1, body=rp.Asked(id="q", question="?")), 0.0))
+    assert on_terms(asking) == ("held: waiting for question q", "")
+    assert on_terms(asking, "follow_up") == ("held: waiting for question q", "")
+
+
+def test_a_message_is_only_for_the_attempt_and_the_turn_that_it_names() -> None:
+    second = replace(running(), epoch=2, turn=3)
+    assert on_terms(second, epoch=2, turn=3) == ("next_boundary", "")
+    assert on_terms(second, epoch=1) == ("", "attempt_is_over")
+    assert on_terms(second, epoch=3) == ("", "no_such_turn")
+    assert on_terms(second, turn=2) == ("", "turn_is_over")
+    assert on_terms(second, turn=4) == ("", "no_such_turn")
+    held = Mail("m", "steer", 1, terms=Terms(epoch=1))
+    _, decision = at.decide(second, at.Handed(held))
+    assert [getattr(body, "reason", "") for body in decision.events] == ["attempt_is_over"], "also if it was held for long"
+
+
+def test_if_running_means_that_the_worker_is_at_work() -> None:
+    assert on_terms(reserved(), if_running=True, on_idle="refuse") == ("", "not_running")
+    assert on_terms(running(), if_running=True, on_idle="refuse") == ("next_boundary", "")
+
+
+def test_a_turn_begins_when_the_worker_takes_what_waited_for_its_stop() -> None:
+    state = running()
+    for number, kind in ((1, "steer"), (2, "follow_up"), (3, "follow_up")):
+        state, _ = at.decide(state, send(f"m{number}", kind))
+        state, _ = at.decide(state, at.Admitted(f"m{number}"))
+    turns = []
+    for number in (1, 2, 3):
+        state, _ = at.decide(state, at.Reported(rp.Report(number=number, body=rp.Applied(id=f"m{number}")), 0.0))
+        turns.append(state.turn)
+    assert turns == [1, 2, 3]
+
+
+def test_the_worker_says_whether_something_was_broken_off() -> None:
+    for said, effect in (("interrupted", "interrupted"), ("nonsense", ""), ("", "")):
+        state, _ = at.decide(running(), send("m"))
+        state, _ = at.decide(state, at.Admitted("m"))
+        _, decision = at.decide(state, at.Reported(rp.Report(number=1, body=rp.Delivered(id="m", effect=said)), 0.0))
+        assert decision.events == (ev.MessageDelivered(id="m", report=1, effect=effect),)
 
 
 def test_nothing_is_spawned_before_the_reservation_is_durable() -> None:

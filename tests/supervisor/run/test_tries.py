@@ -12,7 +12,9 @@ from crewd.protocol import events as ev
 from crewd.protocol.policy import PERMANENT_EXIT_CODE, Restarts, Retry
 from crewd.protocol.rows import CancelInfo, ExitStatus
 from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
+from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.run import decide as rn
 from crewd.supervisor.run import tries
 
@@ -213,3 +215,52 @@ def test_the_exit_code_of_a_command_can_say_that_it_is_hopeless() -> None:
     run, _, _ = feed(run_of(("a", (), RETRIED)), rn.Proceed(0.0))
     _, bodies, _ = feed(run, over(exit=ExitStatus(code=PERMANENT_EXIT_CODE)))
     assert "task.ended" in names(bodies)
+
+
+# -- a message that starts a worker ---------------------------------------------------------------------------------
+
+
+def for_it(key: str = "m_1", **more: Any) -> rn.StartFor:
+    return rn.StartFor("r_1/a", Mail(key, "follow_up", 1, "text", terms=Terms(on_idle="start"), **more), 20.0, "somebody")
+
+
+def ended(status: AttemptStatus = AttemptStatus.COMPLETED) -> rn.Run:
+    return feed(run_of(("a", (), WorkerSpec(call="m:f"))), rn.Proceed(0.0), over(status=status))[0]
+
+
+@pytest.mark.parametrize("status", [AttemptStatus.COMPLETED, AttemptStatus.FAILED, AttemptStatus.CANCELLED])
+def test_a_worker_that_has_ended_is_queued_again_with_its_message(status: AttemptStatus) -> None:
+    run, bodies, effects = feed(ended(status), for_it())
+    assert names(bodies)[:2] == ["run.reopened", "task.requeued"]
+    assert getattr(bodies[1].body, "message", "") == "m_1"
+    assert [effect for effect in effects if isinstance(effect, rn.StartAttempt)] == [
+        rn.StartAttempt("r_1/a", 2, (for_it().mail,))
+    ]
+    assert run.status is RunStatus.RUNNING
+
+
+def test_no_message_starts_what_may_still_live_or_is_being_ended() -> None:
+    left = ended(AttemptStatus.CANCEL_INCOMPLETE)
+    ending, _, _ = feed(
+        run_of(("a", (), WorkerSpec(call="m:f")), ("b", (), WorkerSpec(call="m:f"))), rn.Proceed(0.0), over(),
+        rn.CancelRun(CancelInfo(reason="shutdown")),
+    )  # fmt: skip
+    for run, reason in ((left, "worker_ended"), (ending, "cancelled")):
+        after, bodies, effects = feed(run, for_it())
+        assert after == run
+        assert [(ev.type_of(b.body), getattr(b.body, "reason", "")) for b in bodies] == [("message.settled", reason)]
+        assert effects == []
+
+
+def test_a_held_message_expires_where_it_waits() -> None:
+    run, _, _ = feed(run_of(("a", (), RETRIED), max_concurrency=1), rn.Proceed(0.0), over(at=10.0))
+    late = Mail("m_1", "steer", 1, "text", expires_at=10.5)
+    run, _, effects = feed(run, rn.Hold("r_1/a", late))
+    assert effects == [rn.AlarmAt(10.5)]
+    run, bodies, effects = feed(run, rn.Due(10.5, 0.0))
+    assert [(b.body.outcome, b.body.reason) for b in bodies if isinstance(b.body, ev.MessageSettled)] == [
+        ("expired", "deadline")
+    ]
+    run, _, effects = feed(run, rn.Due(11.0, 0.0))
+    assert effects == [rn.StartAttempt("r_1/a", 2, ())], "the next attempt does not get it"
+    assert [each.id for each in run.undelivered] == ["m_1"]

@@ -62,8 +62,8 @@ def test_time_jumps_and_a_run_ends() -> None:
 def test_a_fault_has_a_rate_and_a_wrong_one_is_refused() -> None:
     with pytest.raises(ValueError, match="lose"):
         Faults(lose=1.5)
-    world = play(1, draw(1), Faults(duplicate=1.0))
-    assert world.injected["duplicate"] > 10
+    worlds = [play(seed, draw(seed), Faults(duplicate=1.0)) for seed in range(3)]
+    assert sum(world.injected["duplicate"] for world in worlds) > 10
 
 
 def test_a_law_that_is_broken_stops_the_world_where_it_is() -> None:
@@ -91,7 +91,7 @@ def test_a_story_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> N
     story = shrink(Found(seed, NONE, tuple(draw(seed)), broken))
     assert story.broken.law == "applied in order"
     assert len(story.moves) <= len(draw(seed)) // 2
-    assert sum(move.verb == "follow_up" for move in story.moves) >= 2
+    assert sum(move.verb in {"follow_up", "on_terms", "wake"} for move in story.moves) >= 2
 
 
 # -- what simulation found in crewd, each as the shortest story that showed it ----------------------------------------

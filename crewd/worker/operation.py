@@ -1,0 +1,110 @@
+"""What a worker does inside its attempt, shown to whoever watches; a steer that comes `now` may break it off.
+
+How it is broken off depends on where it runs: an exception on the main thread, a cancelled await in a coroutine. Elsewhere
+it is only asked to stop (`Operation.interrupted`), and the steer waits for the next safe point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from crewd.protocol.limits import NOTE_CHARS_MAX
+from crewd.protocol.redact import clip
+from crewd.protocol.reports import OpClosed
+from crewd.worker.token import Cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crewd.worker.desk import Desk
+
+SIGNAL = signal.SIGURG
+"""Nobody else uses it, and a process that does not know it ignores it."""
+_OURS = frozenset({__name__, "contextlib"})
+
+
+class Interrupted(BaseException):
+    """The open operation is broken off: its `with` block ends here, and the work goes on after it."""
+
+
+class Operation:
+    """An open operation, as a context manager. `id` is its name in the log; `interrupted` is set when it was broken off."""
+
+    def __init__(
+        self, key: str, desk: Desk, opened: Callable[[], None], closed: Callable[[], None], *, interruptible: bool
+    ) -> None:
+        self.id = key
+        self.interrupted = ""
+        self._desk = desk
+        self._opened = opened
+        self._closed = closed
+        self._interruptible = interruptible
+        self._open = False
+        self._outer: tuple[Callable[[str], bool] | None, Any] = (None, None)
+        self._task: asyncio.Task[object] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __enter__(self) -> Self:
+        self._opened()
+        self._open = True
+        if self._interruptible:
+            with contextlib.suppress(RuntimeError):
+                self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+            handler = None
+            if self._task is None and threading.current_thread() is threading.main_thread():
+                handler = signal.signal(SIGNAL, self._on_signal)
+            self._outer, self._desk.interruptible = (self._desk.interruptible, handler), self._interrupt
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        self._open = False
+        if self._interruptible:
+            self._desk.interruptible, handler = self._outer
+            if handler is not None:
+                signal.signal(SIGNAL, handler)
+        broken = isinstance(error, Interrupted) or (
+            self.interrupted != "" and isinstance(error, asyncio.CancelledError) and not self._desk.token.cancelled
+        )
+        if broken and self._task is not None:
+            self._task.uncancel()
+        if error is None:
+            report = OpClosed(id=self.id, outcome="done")
+        elif broken:
+            report = OpClosed(id=self.id, outcome="cancelled", reason=f"interrupted by {self.interrupted}")
+        elif isinstance(error, Cancelled):
+            report = OpClosed(id=self.id, outcome="cancelled", reason=error.reason)
+        else:
+            report = OpClosed(id=self.id, outcome="failed", reason=clip(repr(error), NOTE_CHARS_MAX))
+        self._desk.report(report)
+        self._closed()
+        return broken
+
+    def _interrupt(self, message: str) -> bool:
+        """A steer comes now (on the link's thread). Whether the operation is broken off for it."""
+        if not self._open or self.interrupted:
+            return False
+        self.interrupted = message
+        if self._task is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel_task)
+            return True
+        if signal.getsignal(SIGNAL) != self._on_signal:
+            return False
+        signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
+        return True
+
+    def _cancel_task(self) -> None:
+        if self._open and self._task is not None:
+            self._task.cancel()
+
+    def _on_signal(self, _number: int, frame: FrameType | None) -> None:
+        """On the main thread, between two bytecodes. Not in the code that opens or closes operations: that must be whole."""
+        if self._open and (frame is None or frame.f_globals.get("__name__") not in _OURS):
+            raise Interrupted
