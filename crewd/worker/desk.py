@@ -83,12 +83,15 @@ class Desk:
         """The oldest one that is for this turn; what is for one that is over is refused on the way."""
         while queue:
             message = queue.popleft()
-            if message.turn in {0, self._turn}:
+            if self._is_for_now(message):
                 return message
             self._number += 1
             self._outbox.append(Report(number=self._number, body=_turn_over(message, self._turn)))
             self._wake()
         return None
+
+    def _is_for_now(self, message: Deliver) -> bool:
+        return message.turn in {0, self._turn}
 
     def wait_for_steer(self) -> Deliver | None:
         """Wait for a steer; None when the work is over."""
@@ -181,7 +184,7 @@ class Desk:
             breaks = message.now and self.interruptible is not None and self.interruptible(message.id)
             reports: list[ReportBody] = [Delivered(id=message.id, effect="interrupted" if breaks else "")]
             match message.kind:
-                case "steer" | "follow_up" if message.turn not in {0, self._turn}:
+                case "steer" | "follow_up" if not self._is_for_now(message):
                     reports.append(_turn_over(message, self._turn))
                 case "steer" | "follow_up":
                     (self._follow_ups if message.mode == "next_turn" else self._steers).append(message)

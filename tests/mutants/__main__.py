@@ -44,6 +44,18 @@ MUTANTS = (
         found=True,
     ),
     Mutant(
+        "a message is taken in a turn that it is not for",
+        "worker/desk.py",
+        "        return message.turn in {0, self._turn}",
+        "        return True",
+    ),
+    Mutant(
+        "a message that was to start a worker is forgotten in a crash",
+        "supervisor/run/actor.py",
+        "            self._take_up(unsettled, wall, now)\n            if self._run.over:",
+        "            if self._run.over:",
+    ),
+    Mutant(
         "one try too many",
         "supervisor/run/tries.py",
         "if failed and tries < retry.attempts and not hopeless:",
