@@ -40,7 +40,7 @@ def asks(ctx: Context) -> str:
     """Questions: the task is `waiting` until somebody answers, or the time is up."""
     if not ctx.confirm("Shall I go on?", timeout=600):
         return "nobody said yes"
-    return ctx.ask("In which colour?", kind="choice", choices=["red", "blue"], timeout=600) or "no colour"
+    return ctx.ask("In which colour?", kind="choose", choices=["red", "blue"], timeout=600) or "no colour"
 
 
 def operates(ctx: Context) -> None:

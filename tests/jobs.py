@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import crewd
+from crewd.protocol.questions import QuestionKind
 from crewd.worker import AsyncContext, Cancelled, Context, PermanentError, worker
 
 
@@ -190,6 +192,18 @@ def turns(ctx: Context) -> list[str]:
     return heard
 
 
+@worker(message=True)
+def correspond(ctx: Context) -> list[str]:
+    """Say hello, and read the mailbox until `stop` lies in it."""
+    ctx.tell("hello", priority="urgent")
+    read: list[str] = []
+    while "stop" not in read:
+        read += [letter.text for letter in ctx.messages()]
+        ctx.sleep(0.01)
+    ctx.tell("bye")
+    return read
+
+
 def quiet(ctx: Context) -> None:
     """Say nothing, but stop when told."""
     ctx.token.wait(1_000)
@@ -256,3 +270,15 @@ def empty(ctx: Context) -> list[object]:
         ctx.checkpoint([1] if len(found) == 1 else [])
         raise RuntimeError("once more")
     return found
+
+
+@worker
+def question(ctx: Context, kind: QuestionKind, **given: Any) -> str | None:
+    """One question of any kind."""
+    return ctx.ask("which?", kind=kind, **given)
+
+
+@worker
+def permit(ctx: Context, timeout: float = 60.0) -> list[bool]:
+    """Two questions in their short forms."""
+    return [ctx.permission("may I?", timeout=timeout), ctx.confirm("sure?", default=True, timeout=0.05)]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
-from crewd.protocol.errors import UsageError
+from crewd.protocol.errors import NotFound, UsageError
 from crewd.protocol.receipts import Receipt
 from crewd.protocol.rows import AttemptRow
 from crewd.protocol.terms import Terms
@@ -161,3 +161,71 @@ def test_a_reply_is_found_at_the_message_that_it_answers(crew: Crew, jobs_dir: s
     second = run.steer("stop", wait="settled", terms=Terms(reply_to=first.id))
     rows = {row.receipt.id: row for row in run.messages()}
     assert (rows[first.id].replied, rows[second.id].terms.reply_to) == (second.id, first.id)
+
+
+# -- mailboxes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_and_people_read_what_the_other_has_put_into_the_mailbox(daemon: Daemon, jobs_dir: str) -> None:
+    with daemon.connect() as crew:
+        run = crew.call("jobs:correspond", cwd=jobs_dir)
+        wait_until(crew.unread, "what the worker says")
+        (hello,) = crew.unread()
+        assert (hello.text, hello.terms.priority, hello.direction) == ("hello", "urgent", "out")
+        sent = run.message("first")
+        assert (sent.level, sent.outcome, sent.effect) == ("settled", "done", "mailbox")
+        wait_until(lambda: run.messages(direction="in")[0].acknowledged_by, "the worker to read it")
+        assert run.messages(direction="in")[0].acknowledged_by == f"{run.show().tasks[0].id}#1"
+        daemon.kill()
+        daemon.start()
+    with daemon.connect() as crew:
+        crew.send("message", run.id, "stop")
+        crew.wait(run.id)
+        shown = crew.show(run.id)
+        assert shown.tasks[0].result == ["first", "stop"], "each is read once"
+        assert [m.text for m in crew.unread()] == ["hello", "bye"]
+        crew.acknowledge(hello.receipt.id)
+        crew.acknowledge(hello.receipt.id)
+        assert [m.text for m in crew.unread()] == ["bye"]
+        assert [m.text for m in crew.messages(run.id, direction="out", state="unread")] == ["bye"]
+        assert [b.unread for b in shown.backlogs] == [2]
+
+
+def test_a_mailbox_takes_messages_whether_somebody_reads_or_not(crew: Crew, jobs_dir: str) -> None:
+    two = (
+        Step("a", worker=WorkerSpec(call="jobs:listen", args={"until": "stop"})),
+        Step("b", worker=WorkerSpec(call="jobs:add")),
+    )
+    run = crew.run(Workflow("w", two), cwd=jobs_dir)
+    ready(run)
+    to_run = run.message("for the run")
+    to_worker = run.message("for one that does not read", step="a")
+    assert (to_run.task, to_run.outcome, to_worker.outcome) == ("", "done", "done")
+    run.steer("stop", step="a")
+    run.wait()
+    late = run.message("for one that has ended", step="a")
+    assert (late.outcome, late.effect) == ("done", "mailbox")
+    texts = [message.text for message in run.messages(kind="message", state="unread")]
+    assert texts == ["for the run", "for one that does not read", "for one that has ended"]
+    repeated = run.message("for one that has ended", step="a", id=late.id)
+    assert repeated == late
+    with pytest.raises(UsageError, match="steer"):
+        crew.acknowledge(run.messages(kind="steer")[0].receipt.id)
+    with pytest.raises(NotFound):
+        crew.acknowledge("m_00000000000000000000000000")
+
+
+def test_steers_and_follow_ups_that_wait_are_counted_apart(crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:quiet", cwd=jobs_dir)
+    ready(run)
+    busy = crew.call("jobs:toil", cwd=jobs_dir)
+    wait_until(lambda: busy.show().operations, "the operation")
+    for number in range(3):
+        busy.steer(f"s{number}")
+    busy.follow_up("f")
+    (backlog,) = crew.runs().backlogs
+    assert (backlog.steers, backlog.follow_ups) == (3, 1)
+    assert busy.show().backlogs == (backlog,)
+    assert [m.text for m in busy.messages(kind="steer", state="open")] == ["s0", "s1", "s2"]
+    busy.cancel(mode="now")
+    assert crew.runs().backlogs == ()

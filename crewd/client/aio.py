@@ -26,6 +26,7 @@ from crewd.protocol.ids import MESSAGE, IdSource
 from crewd.protocol.limits import FRAME_BYTES_MAX
 from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.receipts import Level, Receipt
+from crewd.protocol.reports import MessageKind
 from crewd.protocol.rows import AskRow, MessageRow, Progress, RunRow
 from crewd.protocol.terms import USUAL, Terms
 from crewd.protocol.workflow import Workflow
@@ -166,7 +167,7 @@ class Crew:
         return shapes.expect(await self.request(rq.Show(target=selector)), rq.ShowReply)
 
     async def send(
-        self, kind: Literal["steer", "follow_up", "response"], target: str, text: str, *, ask: str = "", id: str = "",
+        self, kind: MessageKind, target: str, text: str, *, ask: str = "", id: str = "",
         wait: WaitLevel = "accepted", timeout: float = 30.0, deadline: float | None = None,  # noqa: ASYNC109
         terms: Terms = USUAL,
     ) -> Receipt:  # fmt: skip
@@ -180,6 +181,10 @@ class Crew:
     async def respond(self, ask: str, text: str, *, wait: WaitLevel = "accepted", id: str = "") -> Receipt:
         """See `crewd.Crew.respond`."""
         return await self.send("response", "", text, ask=ask, wait=wait, id=id)
+
+    async def acknowledge(self, message: str) -> None:
+        """See `crewd.Crew.acknowledge`."""
+        shapes.expect(await self.request(rq.Acknowledge(id=message)), rq.Done)
 
     async def withdraw(self, message: str) -> Receipt:
         """See `crewd.Crew.withdraw`."""

@@ -22,6 +22,7 @@ from crewd.protocol.ids import MESSAGE, IdSource
 from crewd.protocol.limits import FRAME_BYTES_MAX, GRACE_SECONDS_SHORT
 from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.receipts import Level, Receipt
+from crewd.protocol.reports import MessageKind
 from crewd.protocol.rows import AskRow, MessageRow, NoticeRow, Progress, RunRow
 from crewd.protocol.terms import USUAL, Terms
 from crewd.protocol.workflow import Workflow
@@ -239,7 +240,7 @@ class Crew:
         return shapes.expect(self.request(rq.Show(target=selector)), rq.ShowReply)
 
     def send(
-        self, kind: Literal["steer", "follow_up", "response"], target: str, text: str, *, ask: str = "", id: str = "",
+        self, kind: MessageKind, target: str, text: str, *, ask: str = "", id: str = "",
         wait: WaitLevel = "accepted", timeout: float = 30.0, deadline: float | None = None, terms: Terms = USUAL,
     ) -> Receipt:  # fmt: skip
         """Send a control message; returns its receipt when `wait` is reached. DeadlineExceeded carries the receipt so far.
@@ -255,6 +256,10 @@ class Crew:
     def respond(self, ask: str, text: str, *, wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "") -> Receipt:
         """Answer a question."""
         return self.send("response", "", text, ask=ask, wait=wait, timeout=timeout, id=id)
+
+    def acknowledge(self, message: str) -> None:
+        """Say that a message of a mailbox was read. NotFound if there is none of this id."""
+        shapes.expect(self.request(rq.Acknowledge(id=message)), rq.Done)
 
     def withdraw(self, message: str) -> Receipt:
         """Take a message back if the worker's code has not taken it; Refused if it has.
@@ -295,9 +300,17 @@ class Crew:
         """What people should look at, oldest first."""
         return shapes.expect(self.request(rq.Inbox()), rq.InboxReply).notices
 
-    def messages(self, target: str) -> tuple[MessageRow, ...]:
-        """The messages of a run or task, with their receipts."""
-        return shapes.expect(self.request(rq.ListMessages(target=target)), rq.MessagesReply).messages
+    def unread(self) -> tuple[MessageRow, ...]:
+        """What workers said and nobody has acknowledged, oldest first."""
+        return shapes.expect(self.request(rq.Inbox()), rq.InboxReply).messages
+
+    def messages(
+        self, target: str, *, kind: str = "", direction: Literal["", "in", "out"] = "",
+        state: Literal["", "open", "settled", "unread"] = "",
+    ) -> tuple[MessageRow, ...]:  # fmt: skip
+        """The messages of a run or task, with their receipts; of one kind, direction or state if it is given."""
+        request = rq.ListMessages(target=target, kind=kind, direction=direction, state=state)
+        return shapes.expect(self.request(request), rq.MessagesReply).messages
 
     def events(self, target: str = "", *, after: int = 0, follow: bool = False) -> Iterator[Event]:
         """Events after `after`. With `follow` it goes on as they happen; for one run, until the run has ended."""
@@ -395,6 +408,12 @@ class RunHandle:
         """Its events."""
         return self._crew.events(self.id, after=after, follow=follow)
 
-    def messages(self) -> tuple[MessageRow, ...]:
+    def message(self, text: str, *, step: str = "", id: str = "", terms: Terms = USUAL) -> Receipt:
+        """Put something into the mailbox of a worker, or of the run: to be read, when somebody reads it."""
+        return self._crew.send("message", self._target(step), text, id=id, terms=terms)
+
+    def messages(
+        self, *, kind: str = "", direction: Literal["", "in", "out"] = "", state: Literal["", "open", "settled", "unread"] = ""
+    ) -> tuple[MessageRow, ...]:
         """Its messages."""
-        return self._crew.messages(self.id)
+        return self._crew.messages(self.id, kind=kind, direction=direction, state=state)

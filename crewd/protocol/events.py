@@ -214,7 +214,7 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="attempt.ended"):
 
 
 class MessageAccepted(msgspec.Struct, frozen=True, tag="message.accepted"):
-    """A control message was admitted; it will settle. `effect`: see `Receipt`."""
+    """A control message was admitted; it will settle. `effect`: see `Receipt`; `direction`: see `MessageRow`."""
 
     id: str
     kind: str
@@ -225,6 +225,15 @@ class MessageAccepted(msgspec.Struct, frozen=True, tag="message.accepted"):
     deadline_at: float | None = None
     terms: Terms = Terms()
     effect: str = ""
+    direction: str = "in"
+
+
+class MessageAcknowledged(msgspec.Struct, frozen=True, tag="message.acknowledged"):
+    """Somebody (a client's key, or a worker as `TASK#EPOCH`) has read the message of a mailbox."""
+
+    id: str
+    by: str
+    report: int = 0
 
 
 class MessageDelivered(msgspec.Struct, frozen=True, tag="message.delivered"):
@@ -261,10 +270,12 @@ class AskOpened(msgspec.Struct, frozen=True, tag="ask.opened"):
     choices: tuple[str, ...] = ()
     deadline_at: float | None = None
     report: int = 0
+    schema: object = None
+    default: str | None = None
 
 
 class AskClosed(msgspec.Struct, frozen=True, tag="ask.closed"):
-    """The question is over: `answered`, `expired`, or `cancelled`."""
+    """The question is over: `answered`, `expired`, `defaulted`, or `cancelled`."""
 
     id: str
     outcome: str
@@ -320,8 +331,8 @@ Body = (
     | TaskRetrying | TaskParked | TaskDismissed | AttemptReserved | AttemptStarting | AttemptStarted | AttemptReady
     | AttemptFinishing | AttemptCancelRequested | AttemptOutcome | AttemptEnded | AttemptLimitHit | AttemptLiveness
     | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised | NoticeClosed | MessageAccepted | MessageDelivered
-    | MessageApplied | MessageSettled | AskOpened | AskClosed | OperationOpened | OperationClosed | ArtifactRecorded
-    | GuardianLost | DaemonStarted
+    | MessageApplied | MessageSettled | MessageAcknowledged | AskOpened | AskClosed | OperationOpened | OperationClosed
+    | ArtifactRecorded | GuardianLost | DaemonStarted
 )  # fmt: skip
 
 

@@ -50,6 +50,8 @@ class Effect(StrEnum):
     """No worker is ready for it yet."""
     HELD = "held"
     """The worker waits for something else first, which follows the word."""
+    MAILBOX = "mailbox"
+    """It lies in the mailbox until somebody reads it."""
     ANSWERED = "answered"
     """The question that it answers waits no more."""
 

@@ -14,8 +14,8 @@ import msgspec
 from crewd.protocol.errors import ErrorInfo
 from crewd.protocol.terms import Mode
 
-MessageKind = Literal["steer", "follow_up", "response"]
-"""What a control message is. A cancel is an order of its own: it overtakes messages."""
+MessageKind = Literal["steer", "follow_up", "response", "message"]
+"""What a message is. A cancel is an order of its own: it overtakes messages."""
 
 
 class WorkerHello(msgspec.Struct, frozen=True):
@@ -73,21 +73,37 @@ class Returned(msgspec.Struct, frozen=True, tag="returned"):
     outcome: Literal["withdrawn", "expired"]
 
 
+class Told(msgspec.Struct, frozen=True, tag="told"):
+    """The worker has something to say to whoever watches: it goes into the mailbox of its task."""
+
+    text: str
+    priority: Literal["urgent", "normal", "low"] = "normal"
+    reply_to: str = ""
+
+
+class Read(msgspec.Struct, frozen=True, tag="read"):
+    """The worker's code has read a message of its mailbox."""
+
+    id: str
+
+
 class Asked(msgspec.Struct, frozen=True, tag="asked"):
-    """The worker waits for an answer."""
+    """The worker waits for an answer. `default` is the one that it takes when `timeout_seconds` bring none."""
 
     id: str
     question: str
     kind: str = "text"
     choices: tuple[str, ...] = ()
     timeout_seconds: float | None = None
+    schema: object = None
+    default: str | None = None
 
 
 class AskOver(msgspec.Struct, frozen=True, tag="ask_over"):
-    """The worker waits no more: `answered`, `expired` or `cancelled`."""
+    """The worker waits no more: `answered`, `expired`, `defaulted` or `cancelled`."""
 
     id: str
-    outcome: Literal["answered", "expired", "cancelled"]
+    outcome: Literal["answered", "expired", "defaulted", "cancelled"]
     answered_by: str = ""
 
 
@@ -150,8 +166,8 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
 
 
 ReportBody = (
-    Delivered | Applied | Settled | Returned | Asked | AskOver | OpOpened | OpClosed | Artifact | UsageReport | Checkpoint
-    | StopProposed | Outcome
+    Delivered | Applied | Settled | Returned | Told | Read | Asked | AskOver | OpOpened | OpClosed | Artifact | UsageReport
+    | Checkpoint | StopProposed | Outcome
 )  # fmt: skip
 
 

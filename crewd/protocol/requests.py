@@ -18,6 +18,7 @@ from crewd.protocol.rows import (
     ArtifactRow,
     AskRow,
     AttemptRow,
+    Backlog,
     MessageRow,
     NoticeRow,
     OperationRow,
@@ -99,7 +100,7 @@ class ListDead(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """A steer, follow-up or answer. `id` is made by the sender and kept across retries.
+    """A steer, follow-up, answer, or a plain message for a mailbox. `id` is made by the sender and kept across retries.
 
     `target` selects a task (or a run with one live task); for a `response` it may be empty and `ask` names the question.
     The reply comes when `wait` is reached or `timeout_seconds` has passed (an error that names the level reached).
@@ -107,7 +108,7 @@ class Send(msgspec.Struct, frozen=True):
 
     role: ClassVar[Role] = Role.MESSAGE
     id: str
-    kind: Literal["steer", "follow_up", "response"]
+    kind: Literal["steer", "follow_up", "response", "message"]
     target: str = ""
     text: str = ""
     ask: str = ""
@@ -115,6 +116,13 @@ class Send(msgspec.Struct, frozen=True):
     timeout_seconds: float = 30.0
     deadline_seconds: float | None = None
     terms: Terms = Terms()
+
+
+class Acknowledge(msgspec.Struct, frozen=True):
+    """A message of a mailbox was read. Said again it changes nothing: who said it first stays."""
+
+    role: ClassVar[Role] = Role.MESSAGE
+    id: str
 
 
 class Withdraw(msgspec.Struct, frozen=True):
@@ -169,11 +177,17 @@ class Show(msgspec.Struct, frozen=True):
 
 
 class ListMessages(msgspec.Struct, frozen=True):
-    """The messages of a run or task, oldest first."""
+    """The messages of a run or task, oldest first: of one kind, direction or state, if they are named.
+
+    `open` is what has not settled, `unread` what lies in a mailbox and nobody has acknowledged.
+    """
 
     role: ClassVar[Role] = Role.OBSERVE
     target: str
     limit: int = 200
+    kind: str = ""
+    direction: Literal["", "in", "out"] = ""
+    state: Literal["", "open", "settled", "unread"] = ""
 
 
 class Inbox(msgspec.Struct, frozen=True):
@@ -239,8 +253,8 @@ class StopDaemon(msgspec.Struct, frozen=True):
 
 
 Request = (
-    Hello | StartRun | Reopen | Dismiss | ListDead | Send | Withdraw | Cancel | GetReceipt | AwaitEnd | ListRuns | Show
-    | ListMessages | Inbox | ListEvents | Subscribe | Unsubscribe | ReadLog | Doctor | StopDaemon
+    Hello | StartRun | Reopen | Dismiss | ListDead | Send | Acknowledge | Withdraw | Cancel | GetReceipt | AwaitEnd | ListRuns
+    | Show | ListMessages | Inbox | ListEvents | Subscribe | Unsubscribe | ReadLog | Doctor | StopDaemon
 )  # fmt: skip
 
 
@@ -296,6 +310,7 @@ class RunsReply(msgspec.Struct, frozen=True):
     progress: tuple[Progress, ...] = ()
     usage: tuple[Usage, ...] = ()
     notices: tuple[NoticeRow, ...] = ()
+    backlogs: tuple[Backlog, ...] = ()
 
 
 class ShowReply(msgspec.Struct, frozen=True):
@@ -312,6 +327,7 @@ class ShowReply(msgspec.Struct, frozen=True):
     seq: int
     usage: tuple[Usage, ...] = ()
     notices: tuple[NoticeRow, ...] = ()
+    backlogs: tuple[Backlog, ...] = ()
 
 
 class DeadReply(msgspec.Struct, frozen=True):
@@ -328,10 +344,11 @@ class MessagesReply(msgspec.Struct, frozen=True):
 
 
 class InboxReply(msgspec.Struct, frozen=True):
-    """Open questions and notices."""
+    """Open questions, notices, and what workers said that nobody has read."""
 
     asks: tuple[AskRow, ...]
     notices: tuple[NoticeRow, ...] = ()
+    messages: tuple[MessageRow, ...] = ()
 
 
 class EventsReply(msgspec.Struct, frozen=True):
@@ -437,6 +454,7 @@ REQUESTS: dict[str, type[Request]] = {
     "dismiss": Dismiss,
     "dead": ListDead,
     "send": Send,
+    "acknowledge": Acknowledge,
     "withdraw": Withdraw,
     "cancel": Cancel,
     "receipt": GetReceipt,

@@ -192,7 +192,11 @@ class NoticeRow(msgspec.Struct, frozen=True):
 
 
 class MessageRow(msgspec.Struct, frozen=True):
-    """A control message and its receipt. `replied` is the message that answered it."""
+    """A message and its receipt. `replied` is the message that answered it.
+
+    `direction`: `in` is for a worker or its run, `out` from a worker for whoever watches. One of the kind `message` is done
+    when it is in the mailbox; `acknowledged_by` has read it.
+    """
 
     receipt: Receipt
     text: str = ""
@@ -204,10 +208,28 @@ class MessageRow(msgspec.Struct, frozen=True):
     terms: Terms = Terms()
     replied: str = ""
     replied_at: float | None = None
+    direction: str = "in"
+    acknowledged_by: str = ""
+    acknowledged_at: float | None = None
+
+    @property
+    def unread(self) -> bool:
+        """Whether it lies in a mailbox and nobody has said that it was read."""
+        return self.receipt.kind == "message" and not self.acknowledged_by
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """What waits for one task, apart by what it is: messages accepted and not taken by the worker's code, letters not read."""
+
+    task: str
+    steers: int = 0
+    follow_ups: int = 0
+    responses: int = 0
+    unread: int = 0
 
 
 class AskRow(msgspec.Struct, frozen=True):
-    """A worker's question."""
+    """A worker's question. At `deadline_at` it takes the `default`, or goes on without an answer."""
 
     id: str
     run: str
@@ -221,6 +243,8 @@ class AskRow(msgspec.Struct, frozen=True):
     closed_at: float | None = None
     outcome: str = ""
     answered_by: str = ""
+    schema: object = None
+    default: str | None = None
 
 
 class OperationRow(msgspec.Struct, frozen=True):

@@ -70,6 +70,8 @@ def status_of(row: Row) -> str:
             return "dead"
         case RunRow() | TaskRow() | AttemptRow():
             return row.status.value
+        case MessageRow(direction="out", unread=True):
+            return "unread"
         case MessageRow():
             return row.receipt.level.value
         case AskRow() | OperationRow() | NoticeRow():

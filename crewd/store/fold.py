@@ -105,6 +105,11 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             _attempt(rows, event, body)
         case ev.MessageAccepted() | ev.MessageDelivered() | ev.MessageApplied() | ev.MessageSettled():
             _message(rows, event, body)
+        case ev.MessageAcknowledged(id=key, by=by):
+            _change(
+                rows, event, MessageRow, key,
+                lambda row: row if row.acknowledged_by else replace(row, acknowledged_by=by, acknowledged_at=event.at),
+            )  # fmt: skip
         case ev.AskOpened() | ev.AskClosed():
             _ask(rows, event, body)
         case ev.OperationOpened(id=key, kind=kind, name=name, seconds=seconds):
@@ -323,7 +328,7 @@ def _message(rows: Table, event: ev.Event, body: MessageBody) -> None:
         )
         row = MessageRow(
             receipt=receipt, text=body.text, ask=body.ask, sender=body.sender, digest=body.digest,
-            deadline_at=body.deadline_at, seq=event.seq, terms=body.terms,
+            deadline_at=body.deadline_at, seq=event.seq, terms=body.terms, direction=body.direction,
         )  # fmt: skip
         rows.put(event.run, body.id, row)
         _answer(rows, event, body)
@@ -370,7 +375,7 @@ def _ask(rows: Table, event: ev.Event, body: ev.AskOpened | ev.AskClosed) -> Non
             return  # a worker that uses another one's id hurts only itself
         row = AskRow(
             id=body.id, run=event.run, task=event.task, epoch=event.epoch, question=body.question, kind=body.kind,
-            choices=body.choices, opened_at=event.at, deadline_at=body.deadline_at,
+            choices=body.choices, opened_at=event.at, deadline_at=body.deadline_at, schema=body.schema, default=body.default,
         )  # fmt: skip
         rows.put(event.run, body.id, row)
         before, after, task_status = AttemptStatus.RUNNING, AttemptStatus.WAITING, TaskStatus.WAITING

@@ -134,10 +134,11 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A run and, if the selector named one, a task."""
+    """A run and, if the selector named one, a task. `note` says what became of a question that is answered or over."""
 
     run: RunRow
     task: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

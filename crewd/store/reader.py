@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +16,12 @@ from crewd.protocol.errors import InvariantError, NotFound, StoreUnavailable, Us
 from crewd.protocol.events import Event
 from crewd.protocol.ids import ASK, MESSAGE, is_id, task_id
 from crewd.protocol.limits import FRAME_BYTES_MAX, LOG_CHUNK_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX
+from crewd.protocol.receipts import Level, Outcome
 from crewd.protocol.rows import (
     ArtifactRow,
     AskRow,
     AttemptRow,
+    Backlog,
     MessageRow,
     NoticeRow,
     OperationRow,
@@ -87,7 +91,7 @@ class Reader(Actor):
             run_row = None if asked is None else self._database.row(RunRow, asked.run)
             if asked is None or run_row is None:
                 raise NotFound(f"no question has the id {selector}", hint="crew inbox lists open ones")
-            return Resolved(run_row, asked.task)
+            return Resolved(run_row, asked.task, self._became(asked))
         if not text:
             raise UsageError("the selector is empty", hint="give a run's name or id, or RUN/STEP")
         found = self._database.runs_matching(text, 2)
@@ -108,6 +112,16 @@ class Reader(Actor):
             steps = ", ".join(each.id for each in run.workflow.steps)
             raise NotFound(f"run {run.name} has no step {step}", hint=f"its steps are: {steps}", target=selector)
         return Resolved(run, task)
+
+    def _became(self, asked: AskRow) -> str:
+        """Who has answered a question, and when; or how else it ended; nothing if it is open."""
+        rows = self._database.rows_of(MessageRow, asked.run, ROWS_MAX)
+        given = [row for row in rows if row.ask == asked.id and row.receipt.outcome is not Outcome.REFUSED]
+        answer = next((row for row in given if row.receipt.id == asked.answered_by), given[0] if given else None)
+        if answer is not None and asked.outcome in {"", "answered"}:
+            at = datetime.fromtimestamp(answer.receipt.accepted_at, UTC).isoformat(timespec="seconds")
+            return f"answered by {answer.sender} at {at}"
+        return f"the question is {asked.outcome}" if asked.outcome else ""
 
     def answer(self, request: rq.Request) -> rq.Reply:
         """The reply to a client's question."""
@@ -131,19 +145,20 @@ class Reader(Actor):
                     progress=tuple(each for run in runs for each in self._progress(run.id)),
                     usage=tuple(each for run in runs for each in self._usage(run.id)),
                     notices=tuple(self._database.rows_with(NoticeRow, "open", ROWS_MAX)),
+                    backlogs=self._backlogs(),
                 )
             case rq.Show(target):
                 return self._show(self.resolve(target).run)
-            case rq.ListMessages(target, limit):
-                resolved = self.resolve(target)
-                rows = self._database.rows_of(MessageRow, resolved.run.id, min(limit, ROWS_MAX))
-                return rq.MessagesReply(
-                    messages=tuple(_brief(row) for row in rows if not resolved.task or row.receipt.task == resolved.task)
-                )
+            case rq.ListMessages():
+                resolved = self.resolve(request.target)
+                rows = self._database.rows_of(MessageRow, resolved.run.id, ROWS_MAX)
+                found = [row for row in rows if resolved.task in {"", row.receipt.task} and _wanted(row, request)]
+                return rq.MessagesReply(messages=tuple(map(_brief, found[: max(1, request.limit)])))
             case rq.Inbox():
                 return rq.InboxReply(
                     asks=tuple(self._database.rows_with(AskRow, "open", ROWS_MAX)),
                     notices=tuple(self._database.rows_with(NoticeRow, "open", ROWS_MAX)),
+                    messages=tuple(map(_brief, self._database.rows_with(MessageRow, "unread", ROWS_MAX))),
                 )
             case rq.ListDead(limit):
                 dead = self._database.rows_with(TaskRow, "dead", min(limit, ROWS_MAX))
@@ -192,6 +207,11 @@ class Reader(Actor):
         merged = self._overlay.over(self._database.latest(prefix), prefix)
         return tuple(_USAGE.decode(value) for value in merged.values())
 
+    def _backlogs(self) -> tuple[Backlog, ...]:
+        """Of every run, what waits; a run's own messages in order."""
+        states = (*(level for level in Level if level is not Level.SETTLED), "unread")
+        return backlogs_of([row for state in states for row in self._database.rows_with(MessageRow, state, ROWS_MAX)])
+
     def _show(self, run: RunRow) -> rq.ShowReply:
         self._database.snapshot()
         try:
@@ -208,6 +228,7 @@ class Reader(Actor):
                 seq=self._database.last_seq(),
                 usage=self._usage(run.id),
                 notices=tuple(rows(NoticeRow, run.id, ROWS_MAX)),
+                backlogs=backlogs_of(rows(MessageRow, run.id, ROWS_MAX)),
             )
         finally:
             self._database.release()
@@ -241,6 +262,25 @@ def _fitting(events: list[Event]) -> list[Event]:
         if size > FRAME_BYTES_MAX // 2 and count:
             return events[:count]
     return events
+
+
+def _wanted(row: MessageRow, request: rq.ListMessages) -> bool:
+    states = {"": True, "open": not row.receipt.settled, "settled": row.receipt.settled, "unread": row.unread}
+    return states[request.state] and request.kind in {"", row.receipt.kind} and request.direction in {"", row.direction}
+
+
+def backlogs_of(rows: Iterable[MessageRow]) -> tuple[Backlog, ...]:
+    """What of these messages waits, by task: those that are on their way to a worker, and those that nobody has read."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        receipt = row.receipt
+        if row.unread and row.direction == "out":
+            found.setdefault(receipt.task, Counter())["unread"] += 1
+        elif not receipt.reached(Level.APPLIED):
+            found.setdefault(receipt.task, Counter())[receipt.kind] += 1
+    return tuple(
+        Backlog(task, waits["steer"], waits["follow_up"], waits["response"], waits["unread"]) for task, waits in found.items()
+    )
 
 
 def _outline(workflow: Workflow) -> Workflow:

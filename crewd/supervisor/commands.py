@@ -38,13 +38,17 @@ class Respond:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A client's command with its target resolved (`run`, and `task` if one was named)."""
+    """A client's command with its target resolved (`run`, and `task` if one was named).
+
+    `note` is what is known of the question that a response is for, if it is over.
+    """
 
     caller: Caller
-    request: rq.StartRun | rq.Reopen | rq.Dismiss | rq.Send | rq.Withdraw | rq.Cancel
+    request: rq.StartRun | rq.Reopen | rq.Dismiss | rq.Send | rq.Acknowledge | rq.Withdraw | rq.Cancel
     run: str = ""
     task: str = ""
     digest: str = ""
+    note: str = ""
 
     @property
     def lane(self) -> Lane:
@@ -62,6 +66,14 @@ class Post:
     deadline_at: float | None
     caller: Caller
     command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The worker of this task waits for an answer, or does so no more."""
+
+    task: str
+    waiting: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, CrewdError, Refused, Unavailable
-from crewd.protocol.events import DaemonStarted, Draft, MessageAccepted, MessageSettled, RunCreated
+from crewd.protocol.events import DaemonStarted, Draft, MessageAccepted, MessageAcknowledged, MessageSettled, RunCreated
 from crewd.protocol.ids import RUN, check_name
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 from crewd.protocol.reasons import CancelReason, RefusalReason
@@ -36,7 +36,7 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, RUNS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.lineage import Lineage, split_parent
-from crewd.supervisor.run.actor import RunActor
+from crewd.supervisor.run.actor import RunActor, letter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,6 +151,11 @@ class Front(Actor):
         if isinstance(request, rq.StartRun):
             self._admit(command, request)
             return
+        if isinstance(request, rq.Acknowledge):
+            body = MessageAcknowledged(id=request.id, by=command.caller.owner)
+            draft = Draft(body, command.run, command.task, 0, request.id, f"client:{command.caller.owner}")
+            self._journal.record([draft], [lambda: self._respond(command.caller, rq.Done())])
+            return
         living = self._services.directory.runs.get(command.run)
         if living is not None and living.offer(command, lane=command.lane):
             return
@@ -225,11 +230,13 @@ class Front(Actor):
     def _refuse(self, command: cm.Command, send: rq.Send) -> None:
         """A message to a run that has ended: recorded, and settled in the same breath."""
         task = command.task
-        accepted = MessageAccepted(
+        accepted: MessageAccepted = MessageAccepted(
             id=send.id, kind=send.kind, text=send.text, ask=send.ask, sender=command.caller.owner, digest=command.digest,
             terms=send.terms,
         )  # fmt: skip
-        settled = MessageSettled(id=send.id, outcome=Outcome.REFUSED, reason=RefusalReason.ENDED)
+        settled = MessageSettled(id=send.id, outcome=Outcome.REFUSED, reason=RefusalReason.ENDED, note=command.note)
+        if send.kind == "message":  # it is for reading, and there is a mailbox as long as there is a run
+            accepted, settled = letter(command, send)
 
         def tell() -> None:
             receipt = self._receipts.pop(send.id, None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal
+from typing import Any
 
+from crewd.protocol.questions import QuestionKind
 from crewd.worker.context import Context
 from crewd.worker.message import Message
 
@@ -24,16 +25,26 @@ class AsyncContext(Context):
         self,
         question: str,
         *,
-        kind: Literal["text", "confirm", "choice"] = "text",
+        kind: QuestionKind = "text",
         choices: Sequence[str] = (),
+        schema: dict[str, Any] | None = None,
+        default: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 (the question's own deadline, reported to crewd)
     ) -> str | None:
         """See `Context.ask`."""
-        return await asyncio.to_thread(super().ask, question, kind=kind, choices=choices, timeout=timeout)
+        return await asyncio.to_thread(
+            super().ask, question, kind=kind, choices=choices, schema=schema, default=default, timeout=timeout
+        )
 
-    async def confirm(self, question: str, *, timeout: float | None = None) -> bool:  # type: ignore[override] # noqa: ASYNC109
+    async def confirm(  # type: ignore[override]
+        self, question: str, *, default: bool = False, timeout: float | None = None  # noqa: ASYNC109
+    ) -> bool:  # fmt: skip
         """See `Context.confirm`."""
-        return await asyncio.to_thread(Context.confirm, _Blocking(self), question, timeout=timeout)
+        return await asyncio.to_thread(Context.confirm, _Blocking(self), question, default=default, timeout=timeout)
+
+    async def permission(self, question: str, *, timeout: float | None = None) -> bool:  # type: ignore[override] # noqa: ASYNC109
+        """See `Context.permission`."""
+        return await asyncio.to_thread(Context.permission, _Blocking(self), question, timeout=timeout)
 
     async def natural_stop(self) -> AsyncIterator[Message]:  # type: ignore[override]
         """See `Context.natural_stop`."""

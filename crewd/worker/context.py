@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import mimetypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -13,7 +14,14 @@ import msgspec
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.ids import ASK, IdSource, check_name
-from crewd.protocol.limits import ARTIFACTS_MAX, CHECKPOINT_BYTES_MAX, NOTE_CHARS_MAX, OPERATIONS_OPEN_MAX
+from crewd.protocol.limits import (
+    ARTIFACTS_MAX,
+    CHECKPOINT_BYTES_MAX,
+    NOTE_CHARS_MAX,
+    OPERATIONS_OPEN_MAX,
+    TEXT_CHARS_MAX,
+)
+from crewd.protocol.questions import QuestionKind
 from crewd.protocol.redact import clip
 from crewd.protocol.reports import (
     Applied,
@@ -23,11 +31,13 @@ from crewd.protocol.reports import (
     Checkpoint,
     OpOpened,
     ProgressReport,
+    Read,
     Settled,
     StopProposed,
+    Told,
     UsageReport,
 )
-from crewd.worker.message import Message
+from crewd.worker.message import Letter, Message
 from crewd.worker.operation import Operation
 from crewd.worker.token import CancellationToken
 
@@ -125,6 +135,26 @@ class Context:
             if self._desk.wait_verdict():
                 return
 
+    def tell(self, text: str, *, priority: Literal["urgent", "normal", "low"] = "normal", reply_to: str = "") -> None:
+        """Say something to whoever watches, without waiting for an answer: it lies in the mailbox until it is read.
+
+        `crew inbox` shows it. Raises Cancelled.
+        """
+        self._alive()
+        self.token.check()
+        self._desk.report(Told(text=clip(text, TEXT_CHARS_MAX), priority=priority, reply_to=reply_to))
+
+    def messages(self) -> list[Letter]:
+        """What others have put into the mailbox of this worker and it has not read, oldest first.
+
+        Each is acknowledged with this. For a worker that declares `message`.
+        """
+        self._alive()
+        letters = [Letter(each.id, each.text) for each in self._desk.next_letters()]
+        for letter in letters:
+            self._desk.report(Read(id=letter.id))
+        return letters
+
     def _take(self, deliver: Deliver | None) -> Message | None:
         if deliver is None:
             return None
@@ -145,11 +175,21 @@ class Context:
         self,
         question: str,
         *,
-        kind: Literal["text", "confirm", "choice"] = "text",
+        kind: QuestionKind = "text",
         choices: Sequence[str] = (),
+        schema: dict[str, Any] | None = None,
+        default: str | None = None,
         timeout: float | None = None,
     ) -> str | None:
-        """Ask whoever watches; the task is `waiting` until the answer, the timeout (None is returned) or a cancel (raised)."""
+        """Ask whoever watches; the task is `waiting` until the answer, the timeout or a cancel (raised).
+
+        When the time has passed the `default` is returned (None, if there is none). An answer that does not fit the kind is
+        refused and never comes here: `confirm` gets `yes` or `no`, `permission` `allow` or `deny`, `choose` one of the
+        `choices`, `json` a JSON text, that follows `schema` if there is one (needs `crewd[schema]`). Raises UsageError.
+        """
+        fits = _follows(schema)
+        if kind == "choose" and not choices:
+            raise UsageError("a question with choices has some", hint="choices=[...]")
         self._alive()
         self.token.check()
         ask = self._ids.next(ASK)
@@ -157,24 +197,33 @@ class Context:
         self._desk.report(
             Asked(
                 id=ask, question=clip(question, NOTE_CHARS_MAX), kind=kind, choices=tuple(choices),
-                timeout_seconds=timeout,
+                timeout_seconds=timeout, schema=schema, default=default,
             )
         )  # fmt: skip
-        answer = self._desk.wait_answer(ask, timeout)
-        if answer is not None:
-            self._desk.report(Applied(id=answer.id))
-            self._desk.report(AskOver(id=ask, outcome="answered", answered_by=answer.id))
-            self._desk.report(Settled(id=answer.id, outcome="done"))
-            return answer.text
-        outcome: Literal["cancelled", "expired"] = "cancelled" if self.token.cancelled else "expired"
-        self._desk.report(AskOver(id=ask, outcome=outcome))
+        clock = self._desk.token.clock
+        until = None if timeout is None else clock.monotonic() + timeout
+        while (answer := self._desk.wait_answer(ask, None if until is None else until - clock.monotonic())) is not None:
+            wrong = fits(answer.text)
+            if not wrong:
+                self._desk.report(Applied(id=answer.id))
+                self._desk.report(AskOver(id=ask, outcome="answered", answered_by=answer.id))
+                self._desk.report(Settled(id=answer.id, outcome="done"))
+                return answer.text
+            self._desk.open_ask(ask)
+            note = clip(wrong, NOTE_CHARS_MAX)
+            self._desk.report(Settled(id=answer.id, outcome="refused", reason="does_not_fit", note=note))
+        outcome: Literal["cancelled", "expired", "defaulted"] = "expired" if default is None else "defaulted"
+        self._desk.report(AskOver(id=ask, outcome="cancelled" if self.token.cancelled else outcome))
         self.token.check()
-        return None
+        return default
 
-    def confirm(self, question: str, *, timeout: float | None = None) -> bool:
-        """A yes-or-no `ask`; silence and anything but yes, y, true, ok, allow and 1 mean no."""
-        answer = self.ask(question, kind="confirm", timeout=timeout)
-        return (answer or "").strip().lower() in {"yes", "y", "true", "ok", "allow", "1"}
+    def confirm(self, question: str, *, default: bool = False, timeout: float | None = None) -> bool:
+        """A yes-or-no question; silence is the `default`."""
+        return self.ask(question, kind="confirm", default="yes" if default else "no", timeout=timeout) == "yes"
+
+    def permission(self, question: str, *, timeout: float | None = None) -> bool:
+        """Ask to be allowed something; silence is a no."""
+        return self.ask(question, kind="permission", default="deny", timeout=timeout) == "allow"
 
     def usage(self, *, turns: int = 0, tokens: int = 0, cost: float = 0.0) -> None:
         """Add to what this attempt has used up; crewd ends it when its limits are reached. Raises Cancelled."""
@@ -252,3 +301,24 @@ class Context:
             raise UsageError(f"this step does not read {name}", hint=f"add 'reads: {name}' to the step")
         path = Path(self._bootstrap.shared) / name
         return (path if path.exists() else Path(name)).read_text(encoding="utf-8")
+
+
+def _follows(schema: dict[str, Any] | None) -> Callable[[str], str]:
+    """What looks at an answer: an empty text if it follows the schema, else what is wrong with it."""
+    if schema is None:
+        return lambda _text: ""
+    try:
+        library: Any = importlib.import_module("jsonschema")
+    except ImportError:
+        raise UsageError("a question with a schema needs jsonschema", hint="pip install 'crewd[schema]'") from None
+    try:
+        library.Draft202012Validator.check_schema(schema)
+    except library.SchemaError as error:
+        raise UsageError(f"the schema is not one: {error.message}") from None
+    validator = library.Draft202012Validator(schema)
+
+    def look(text: str) -> str:
+        wrong = next(iter(validator.iter_errors(msgspec.json.decode(text))), None)
+        return "" if wrong is None else f"{wrong.json_path}: {wrong.message}"
+
+    return look

@@ -12,12 +12,15 @@ _ATTRIBUTE = "__crewd_capabilities__"
 @overload
 def worker(function: F, /) -> F: ...
 @overload
-def worker(*, steer: bool = True, follow_up: bool = True) -> Callable[[F], F]: ...
-def worker(function: F | None = None, /, *, steer: bool = True, follow_up: bool = True) -> F | Callable[[F], F]:
-    """Declare that the function calls `ctx.safe_point()` (steer) and `ctx.natural_stop()` (follow_up)."""
+def worker(*, steer: bool = True, follow_up: bool = True, message: bool = False) -> Callable[[F], F]: ...
+def worker(
+    function: F | None = None, /, *, steer: bool = True, follow_up: bool = True, message: bool = False
+) -> F | Callable[[F], F]:
+    """Declare that the function calls `ctx.safe_point()` (steer), `ctx.natural_stop()` (follow_up), `ctx.messages()`."""
 
     def mark(marked: F) -> F:
-        names = tuple(name for name, on in (("steer", steer), ("follow_up", follow_up)) if on)
+        declared = (("steer", steer), ("follow_up", follow_up), ("message", message))
+        names = tuple(name for name, on in declared if on)
         setattr(marked, _ATTRIBUTE, names)
         return marked
 

@@ -39,6 +39,7 @@ class Desk:
         self._seen: dict[str, None] = {}
         self._steers: deque[Deliver] = deque()
         self._follow_ups: deque[Deliver] = deque()
+        self._letters: deque[Deliver] = deque(maxlen=SEEN_MAX)
         self._answers: dict[str, Deliver] = {}
         self._open_asks: set[str] = set()
         self._proposed = False
@@ -89,6 +90,13 @@ class Desk:
             self._outbox.append(Report(number=self._number, body=_turn_over(message, self._turn)))
             self._wake()
         return None
+
+    def next_letters(self) -> list[Deliver]:
+        """What lies in the mailbox and was not read, oldest first."""
+        with self._condition:
+            found = list(self._letters)
+            self._letters.clear()
+            return found
 
     def _is_for_now(self, message: Deliver) -> bool:
         return message.turn in {0, self._turn}
@@ -181,6 +189,10 @@ class Desk:
             if message.id in self._seen:
                 return
             self._see(message.id)
+            if message.kind == "message":
+                self._letters.append(message)
+                self._condition.notify_all()
+                return
             breaks = message.now and self.interruptible is not None and self.interruptible(message.id)
             reports: list[ReportBody] = [Delivered(id=message.id, effect="interrupted" if breaks else "")]
             match message.kind:

@@ -10,6 +10,14 @@ from crewd.protocol.redact import clip
 from crewd.protocol.reports import ReportBody, Settled
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message of the worker's mailbox: to be read, and nothing else."""
+
+    id: str
+    text: str
+
+
 @dataclass(slots=True)
 class Message:
     """A steer or follow-up that was handed over (its receipt says `applied`). It settles once.

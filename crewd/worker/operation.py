@@ -64,7 +64,9 @@ class Operation:
             self._outer, self._desk.interruptible = (self._desk.interruptible, handler), self._interrupt
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
         self._open = False
         if self._interruptible:
             self._desk.interruptible, handler = self._outer

@@ -27,7 +27,7 @@ class CancellationToken:
     """Fires once; a second cancel is ignored. Children fire with their parent, never the other way."""
 
     def __init__(self, clock: Clock, parent: CancellationToken | None = None) -> None:
-        self._clock = clock
+        self.clock = clock
         self._fired = threading.Event()
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], object]] = []
@@ -48,7 +48,7 @@ class CancellationToken:
             if self._fired.is_set():
                 return False
             self.reason, self.intent = reason, intent
-            self.deadline = self._clock.monotonic() + grace_seconds
+            self.deadline = self.clock.monotonic() + grace_seconds
             self._fired.set()
             listeners, self._listeners = self._listeners, []
         for listener in listeners:
@@ -57,7 +57,7 @@ class CancellationToken:
 
     def remaining(self) -> float:
         """Seconds of grace left; infinite before it fires."""
-        return float("inf") if self.deadline is None else max(0.0, self.deadline - self._clock.monotonic())
+        return float("inf") if self.deadline is None else max(0.0, self.deadline - self.clock.monotonic())
 
     def check(self) -> None:
         """Raise `Cancelled` if it has fired."""
@@ -84,4 +84,4 @@ class CancellationToken:
 
     def child(self) -> CancellationToken:
         """A token for a part of the work: it fires with this one, or alone."""
-        return CancellationToken(self._clock, self)
+        return CancellationToken(self.clock, self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
 import click
@@ -16,7 +17,7 @@ from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import CrewdError, UsageError
 from crewd.protocol.events import EVENT_TYPES
-from crewd.protocol.rows import AttemptRow, Progress, RunRow, TaskRow, Usage
+from crewd.protocol.rows import AttemptRow, Backlog, Progress, RunRow, TaskRow, Usage
 from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
 
 _TELLING = (TaskStatus.WAITING, TaskStatus.PARKED, TaskStatus.BACKOFF)
@@ -57,11 +58,22 @@ def ps(options: Options, everything: bool, quiet: bool) -> None:  # noqa: FBT001
         activity = _activity(live[0].id if live else "", seen, now)
         told = sorted({notice.kind for notice in found.notices if notice.run == run.id})
         activity = f"{activity} [{', '.join(told)}]" if told else activity
+        waits = [each for each in found.backlogs if each.task.startswith(run.id)]
         memory = sum(each.memory_bytes for each in found.usage if each.task.startswith(f"{run.id}/"))
         rows.append(
-            [run.name, status, f"{done}/{len(tasks)}", ago(age), f"{memory >> 20} M" if memory else "", activity, run.id]
-        )
-    table(["NAME", "STATUS", "TASKS", "AGE", "MEM", "NOW", "ID"], rows)
+            [
+                run.name, status, f"{done}/{len(tasks)}", ago(age), f"{memory >> 20} M" if memory else "", _waiting(waits),
+                activity, run.id,
+            ]
+        )  # fmt: skip
+    table(["NAME", "STATUS", "TASKS", "AGE", "MEM", "WAITING", "NOW", "ID"], rows)
+
+
+def _waiting(backlogs: Sequence[Backlog]) -> str:
+    """Steers and follow-ups that no worker has taken, apart; and what workers said that nobody has read."""
+    sums = (("steer", "steers"), ("follow-up", "follow_ups"), ("unread", "unread"))
+    counts = ((name, sum(getattr(each, field) for each in backlogs)) for name, field in sums)
+    return ", ".join(f"{count} {name}" for name, count in counts if count)
 
 
 def _activity(task: str, seen: dict[str, Progress], now: float) -> str:
@@ -101,8 +113,14 @@ def show(options: Options, target: str) -> None:
             for a in _attempts(found, t)
         ),
     )  # fmt: skip
+    for each in found.backlogs:
+        if waits := _waiting([each]):
+            say(f"  waiting at {each.task.partition('/')[2] or 'the run'}: {waits}")
     for message in found.messages:
         receipt = message.receipt
+        if message.direction == "out":
+            say(f"  said {receipt.id}{'' if message.unread else ' (read)'}: {message.text[:70]}")
+            continue
         say(f"  {receipt.kind} {receipt.id} {receipt.level} {receipt.outcome or ''} {receipt.reason}: {message.text[:50]}")
     for ask in found.asks:
         say(f"  question {ask.id} {ask.outcome or 'open'}: {ask.question[:70]}")

@@ -22,6 +22,8 @@ _VERBS = {
     "doctor": ("look", "doctor"),
     "steer": ("talk", "steer"),
     "follow-up": ("talk", "follow_up"),
+    "message": ("talk", "message"),
+    "ack": ("talk", "ack"),
     "respond": ("talk", "respond"),
     "inbox": ("talk", "inbox"),
     "messages": ("talk", "messages"),

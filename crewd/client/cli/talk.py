@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
+from typing import Any
 
 import click
 
 from crewd.client.blocking import WaitLevel, connect
+from crewd.client.cli.answer import answer_all
 from crewd.client.cli.common import Options, ago, out, say, table, tell_receipt, verb
 from crewd.clock import SystemClock
 from crewd.protocol.errors import UsageError
 from crewd.protocol.reasons import CancelReason
+from crewd.protocol.reports import MessageKind
 from crewd.protocol.terms import Terms
 
 _LEVELS = click.Choice(["accepted", "delivered", "applied", "settled"])
@@ -44,7 +46,7 @@ def _text(text: str) -> str:
 
 
 def _send(
-    options: Options, kind: Literal["steer", "follow_up", "response"], target: str, text: str, wait: WaitLevel, *,
+    options: Options, kind: MessageKind, target: str, text: str, wait: WaitLevel, *,
     key: str, timeout: float, deadline: float | None = None, ask: str = "", **given: Any,
 ) -> None:  # fmt: skip
     terms = Terms(**{name: value for name, value in given.items() if value})
@@ -79,11 +81,33 @@ def follow_up(options: Options, target: str, text: str, wait: WaitLevel, **given
 
 
 @click.command()
+@click.argument("target")
+@click.argument("text")
+@click.option("--id", "key", default="", help="The message's id, to send it again safely.")
+@click.option("--priority", type=click.Choice(["urgent", "normal", "low"]), default=None, help="Shown with it.")
+@click.option("--reply-to", default="", help="The message that this one answers.")
+@verb
+def message(options: Options, target: str, text: str, key: str, **given: Any) -> None:
+    """Put something into the mailbox of a worker or run, to be read."""
+    _send(options, "message", target, text, "settled", key=key, timeout=30.0, **given)
+
+
+@click.command()
+@click.argument("messages", nargs=-1, required=True)
+@verb
+def ack(options: Options, messages: tuple[str, ...]) -> None:
+    """Say that messages of a mailbox were read."""
+    with connect(options.home, start=False) as crew:
+        for each in messages:
+            crew.acknowledge(each)
+
+
+@click.command()
 @click.argument("question")
 @click.argument("text", required=False)
 @click.option("--allow", "short", flag_value="yes", help="Answer yes.")
 @click.option("--deny", "short", flag_value="no", help="Answer no.")
-@click.option("--wait", type=_LEVELS, default="accepted", show_default=True, help="Return when this is reached.")
+@click.option("--wait", type=_LEVELS, default="applied", show_default=True, help="Return when this is reached.")
 @click.option("--timeout", default=30.0, help="Seconds to wait for the level.")
 @click.option("--id", "key", default="", help="The message's id, to send it again safely.")
 @verb
@@ -98,15 +122,24 @@ def respond(
 
 
 @click.command()
+@click.option(
+    "-a", "--answer", is_flag=True, help="Go through the open questions and answer them, with one key where it can be."
+)
 @verb
-def inbox(options: Options) -> None:
-    """List open questions and notices over all runs, oldest first."""
+def inbox(options: Options, answer: bool) -> None:  # noqa: FBT001 (a flag)
+    """List open questions, what workers said, and notices, over all runs, oldest first."""
+    if answer:
+        answer_all(options)
+        return
     with connect(options.home, start=False) as crew:
-        asks, notices = crew.inbox(), crew.notices()
+        asks, notices, unread = crew.inbox(), crew.notices(), crew.unread()
     if options.json:
-        out({"asks": asks, "notices": notices})
+        out({"asks": asks, "notices": notices, "messages": unread})
         return
     table(["QUESTION", "TASK", "TEXT"], ([ask.id, ask.task, ask.question[:80]] for ask in asks))
+    if unread:
+        say("")
+        table(["MESSAGE", "PRIORITY", "TEXT"], ([m.receipt.id, m.terms.priority, m.text[:90]] for m in unread))
     if notices:
         say("")
         now = SystemClock().wall()
@@ -116,11 +149,14 @@ def inbox(options: Options) -> None:
 
 @click.command()
 @click.argument("target")
+@click.option("--kind", type=click.Choice(["steer", "follow_up", "response", "message"]), default=None)
+@click.option("--direction", type=click.Choice(["in", "out"]), default=None, help="To workers, or from them.")
+@click.option("--state", type=click.Choice(["open", "settled", "unread"]), default=None)
 @verb
-def messages(options: Options, target: str) -> None:
+def messages(options: Options, target: str, **given: Any) -> None:
     """List the messages of a run or task with their receipts."""
     with connect(options.home, start=False) as crew:
-        found = crew.messages(target)
+        found = crew.messages(target, **{name: value for name, value in given.items() if value})
     if options.json:
         out(found)
         return

@@ -11,7 +11,7 @@ from crewd.actors import Actor, ActorDead, Lane, Timer
 from crewd.protocol import hands
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Busy, Refused
+from crewd.protocol.errors import Busy, Refused, UsageError
 from crewd.protocol.events import AttemptEnded, AttemptStarted, Draft
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Receipt
@@ -106,8 +106,8 @@ class Controller(Actor):
                 self._journal.heard(message)
             case Known() | Rejected() | Delayed():
                 self._journal.heard(message)
-            case cm.Post(mail, sender, digest, deadline_at, caller, _):
-                self._feed(at.Send(mail, sender, digest, deadline_at, caller))
+            case cm.Post(mail, sender, digest, deadline_at, caller, command):
+                self._feed(at.Send(mail, sender, digest, deadline_at, caller, command.note))
             case cm.Hand(mail):
                 self._feed(at.Handed(mail))
             case cm.TakeBack(key, caller, _):
@@ -223,6 +223,12 @@ class Controller(Actor):
                 self._respond(caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
             case at.TellBusy(caller):
                 self._respond(caller, Busy(f"worker {task} has too many unsettled messages", hint="try again later"))
+            case at.TellWrong(caller, text, hint):
+                self._respond(caller, UsageError(text, hint=hint))
+            case at.TellWaiting(waiting):
+                run = self._services.directory.runs.get(self._run.id)
+                if run is not None:  # one that comes back sees it in its rows
+                    run.offer(cm.Waits(task, waiting), lane=Lane.CONTROL)
             case at.TellCannotWithdraw(caller, key):
                 self._respond(caller, Refused(f"the worker has taken message {key}", hint="see its receipt"))
             case at.AlarmAt(due):

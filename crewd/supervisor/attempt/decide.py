@@ -80,6 +80,8 @@ from crewd.supervisor.attempt.model import (
     TellCannotWithdraw,
     TellReceipt,
     TellRun,
+    TellWaiting,
+    TellWrong,
     Unknown,
     Withdraw,
 )
@@ -127,6 +129,8 @@ __all__ = [
     "TellCannotWithdraw",
     "TellReceipt",
     "TellRun",
+    "TellWaiting",
+    "TellWrong",
     "Unknown",
     "Withdraw",
     "decide",
@@ -193,6 +197,8 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
 def _after_the_end(state: Attempt, event: AttemptEvent) -> Next:
     """Terminal absorbs: late news changes nothing, and whoever waits for an answer gets one."""
     match event:
+        case Send(mail) if mail.kind == "message":
+            return state, ms.into_mailbox(event)
         case Send():
             return state, ms.refuse_at_the_door(event, RefusalReason.ENDED)
         case NotAdmitted(key):
@@ -285,6 +291,7 @@ def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
         effects.append(Say(_cancel_order(state.cancel)))
     else:
         effects += ms.deliver(state, *(mail for mail in state.mailbox.to_deliver() if not mail.recalled))
+        effects += ms.deliver_letters(state, *state.letters)
     effects += [Say(rp.Recall(id=mail.id, outcome=mail.recalled)) for mail in state.mailbox.mails if mail.recalled]
     if state.outcome is None and state.reports:
         # A proposal to stop may be durable and its answer lost. Who is told to go on asks again if it has nothing to do.
@@ -332,13 +339,18 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             return ms.take_back(state, [key], outcome, number)
         case rp.Settled(key, outcome, reason, note):
             return ms.settled_by_worker(state, number, key, outcome, reason, note)
+        case rp.Told():
+            return ms.told(state, report.body, number)
+        case rp.Read(key):
+            return ms.read(state, key, number)
         case rp.Asked():
             return _asked(state, report.body, number, wall)
         case rp.AskOver(key, outcome, answered_by):
             if all(ask.id != key for ask in state.asks):
                 return state, NOTHING
             state = replace(state, asks=tuple(ask for ask in state.asks if ask.id != key))
-            return state, Decision((ev.AskClosed(id=key, outcome=outcome, answered_by=answered_by, report=number),))
+            over = ev.AskClosed(id=key, outcome=outcome, answered_by=answered_by, report=number)
+            return state, Decision((over,), () if state.asks else (TellWaiting(waiting=False),))
         case rp.OpOpened(key, kind, name, seconds):
             key = _own(state, key)
             if key in state.operations or len(state.operations) >= OPERATIONS_OPEN_MAX:
@@ -377,7 +389,7 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             )
             return state, Decision((recorded,))
         case rp.StopProposed():
-            if state.mailbox.waiting_for_code() or any(mail.kind != "response" for mail in state.pending):
+            if state.mailbox.waiting_for_code() or any(mail.kind in {"steer", "follow_up"} for mail in state.pending):
                 return state, Decision(effects=(Say(rp.StopDeferred()),))
             if state.finishing:
                 return state, Decision(effects=(Say(rp.StopGranted()),))
@@ -398,11 +410,14 @@ def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
     if any(ask.id == asked.id for ask in state.asks):
         return state, NOTHING
     deadline = None if asked.timeout_seconds is None else wall + asked.timeout_seconds
+    schema = asked.schema if len(msgspec.msgpack.encode(asked.schema)) <= INLINE_BYTES_MAX else None
     body = ev.AskOpened(
         id=asked.id, question=clip(asked.question, NOTE_CHARS_MAX), kind=asked.kind[:NAME_CHARS_MAX],
         choices=tuple(choice[:NOTE_CHARS_MAX] for choice in asked.choices[:64]), deadline_at=deadline, report=number,
+        schema=schema, default=None if asked.default is None else clip(asked.default, NOTE_CHARS_MAX),
     )  # fmt: skip
-    return replace(state, asks=(*state.asks, Ask(asked.id))), Decision((body,))
+    asks = (*state.asks, Ask(asked.id, kind=body.kind, choices=body.choices))
+    return replace(state, asks=asks), Decision((body,), (TellWaiting(waiting=True),))
 
 
 def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:

@@ -37,12 +37,14 @@ class Mail(msgspec.Struct, frozen=True):
     @property
     def begins_turn(self) -> bool:
         """Whether the worker takes it where it would stop, and not before."""
-        return self.kind != "response" and usual(self.kind, self.terms).mode == "next_turn"
+        return self.kind in {"steer", "follow_up"} and usual(self.kind, self.terms).mode == "next_turn"
 
     @property
     def needs(self) -> str:
         """What the worker must have declared to take it; nothing for an answer, which it has asked for."""
-        return "" if self.kind == "response" else "follow_up" if self.begins_turn else "steer"
+        if self.kind in {"response", "message"}:
+            return "" if self.kind == "response" else "message"
+        return "follow_up" if self.begins_turn else "steer"
 
     def deliver(self) -> Deliver:
         """As the worker gets it."""

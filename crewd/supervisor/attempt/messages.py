@@ -8,11 +8,14 @@ from msgspec.structs import replace
 
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
-from crewd.protocol.limits import MAILBOX_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX
+from crewd.protocol.errors import UsageError
+from crewd.protocol.limits import MAILBOX_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX, TEXT_CHARS_MAX
+from crewd.protocol.questions import check_answer
 from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.receipts import Effect, Level, Outcome
 from crewd.protocol.redact import clip
 from crewd.protocol.statuses import AttemptStatus
+from crewd.protocol.terms import Terms
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.attempt.model import (
     NOTHING,
@@ -30,6 +33,7 @@ from crewd.supervisor.attempt.model import (
     TellBusy,
     TellCannotWithdraw,
     TellReceipt,
+    TellWrong,
     Withdraw,
 )
 
@@ -37,7 +41,7 @@ from crewd.supervisor.attempt.model import (
 def refuse_at_the_door(send: Send, reason: RefusalReason) -> Decision:
     """Accepted, so that it has a receipt, and refused in the same breath."""
     return Decision(
-        (accepted(send), ev.MessageSettled(id=send.mail.id, outcome=Outcome.REFUSED, reason=reason)),
+        (accepted(send), ev.MessageSettled(id=send.mail.id, outcome=Outcome.REFUSED, reason=reason, note=send.note)),
         (TellReceipt(send.caller, send.mail.id),),
         admits=send,
         causation=send.mail.id,
@@ -100,11 +104,19 @@ def post(state: Attempt, send: Send) -> Next:
     known = state.mailbox.get(send.mail.id) is not None or any(mail.id == send.mail.id for mail in state.pending)
     if known:  # the store answers a repeat: the same receipt, or a conflict
         return state, Decision((accepted(send),), (TellReceipt(send.caller, send.mail.id),), admits=send)
+    if send.mail.kind == "message":
+        return replace(state, pending=(*state.pending, send.mail)), into_mailbox(send)
     reason = door(state, send)
     if reason is not None:
         return state, refuse_at_the_door(send, reason)
     if len(state.mailbox.mails) + len(state.pending) >= MAILBOX_MAX:
         return state, Decision(effects=(TellBusy(send.caller),))
+    if send.mail.kind == "response":
+        ask = next(ask for ask in state.asks if ask.id == send.mail.ask)
+        try:
+            send = replace(send, mail=replace(send.mail, text=check_answer(ask.kind, ask.choices, send.mail.text)))
+        except UsageError as error:
+            return state, Decision(effects=(TellWrong(send.caller, str(error), error.info.hint),))
     state = replace(state, pending=(*state.pending, send.mail))
     if send.mail.kind == "response":
         state = replace(state, asks=tuple(replace(a, answer=send.mail.id) if a.id == send.mail.ask else a for a in state.asks))
@@ -126,9 +138,54 @@ def admitted(state: Attempt, key: str) -> Next:
     if mail is None:
         return state, NOTHING
     state = replace(state, pending=tuple(each for each in state.pending if each.id != key))
+    if mail.kind == "message":
+        return _lettered(state, mail)
     if state.over:
         return state, too_late(state, mail)
     return replace(state, mailbox=state.mailbox.add(mail)), Decision(effects=deliver(state, mail))
+
+
+def into_mailbox(send: Send) -> Decision:
+    """A message that is for reading is done when it is in the mailbox; a worker that reads gets it from there."""
+    return Decision(
+        (accepted(send, Effect.MAILBOX), ev.MessageSettled(id=send.mail.id, outcome=Outcome.DONE)),
+        (Admit(send.mail.id), TellReceipt(send.caller, send.mail.id)),
+        admits=send,
+        causation=send.mail.id,
+    )
+
+
+def _lettered(state: Attempt, mail: Mail) -> Next:
+    """It is in the mailbox: a worker that reads gets it, the latest ones if it does not keep up."""
+    if state.over:
+        return state, NOTHING
+    state = replace(state, letters=(*state.letters, mail)[-MAILBOX_MAX:])
+    return state, Decision(effects=deliver_letters(state, mail))
+
+
+def deliver_letters(state: Attempt, *letters: Mail) -> Effects:
+    """Hand letters to a worker that reads them."""
+    return deliver(state, *letters) if "message" in (state.capabilities or ()) else ()
+
+
+def read(state: Attempt, key: str, number: int) -> Next:
+    """The worker has read a letter."""
+    if all(letter.id != key for letter in state.letters):
+        return state, NOTHING
+    state = replace(state, letters=tuple(letter for letter in state.letters if letter.id != key))
+    body = ev.MessageAcknowledged(id=key, by=f"{state.task}#{state.epoch}", report=number)
+    return state, Decision((body,))
+
+
+def told(state: Attempt, said: rp.Told, number: int) -> Next:
+    """The worker says something: a message of its own, in the mailbox of its task."""
+    key = f"{state.task}#{state.epoch}:told{number}"
+    terms = Terms(priority=said.priority, reply_to=said.reply_to[:NAME_CHARS_MAX])
+    body = ev.MessageAccepted(
+        id=key, kind="message", text=clip(said.text, TEXT_CHARS_MAX), sender=f"{state.task}#{state.epoch}", terms=terms,
+        effect=Effect.MAILBOX, direction="out",
+    )  # fmt: skip
+    return state, Decision((body, ev.MessageSettled(id=key, outcome=Outcome.DONE, report=number)))
 
 
 def deliver(state: Attempt, *mails: Mail) -> Effects:
@@ -208,6 +265,8 @@ def settled_by_worker(state: Attempt, number: int, key: str, outcome: str, reaso
     body = ev.MessageSettled(id=key, outcome=outcome, reason=reason[:NAME_CHARS_MAX], note=note, report=number)
     if outcome == "refused":
         box, _ = state.mailbox.settle(state.task, [key], Outcome.REFUSED, reason)
+        asks = tuple(replace(ask, answer="") if ask.answer == key else ask for ask in state.asks)
+        state = replace(state, asks=asks)  # an answer that did not fit: another one may
     else:
         box = state.mailbox.remove(key)
     state, told = tell_withdrawals(replace(state, mailbox=box), [key])

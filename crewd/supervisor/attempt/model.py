@@ -27,13 +27,16 @@ class Ask(msgspec.Struct, frozen=True):
 
     id: str
     answer: str = ""
+    kind: str = "text"
+    choices: tuple[str, ...] = ()
 
 
 class Attempt(msgspec.Struct, frozen=True):
     """The state. `spawned` is set with the order to the guardian, `outcome` when the worker itself has said how it ended.
 
     `pending` are messages whose acceptance is on its way to the disk: until then nothing else is recorded about them.
-    `withdrawals` are (message, caller) that wait for the worker to give the message back, or to have taken it.
+    `withdrawals` are (message, caller) that wait for the worker to give the message back, or to have taken it. `letters` are
+    messages of the mailbox that the worker has not read.
 
     From `runtime` on it is what `watch` looks at: `limit` is the bound that was reached; `began`, `active_at`, `heard_at` and
     `look_at` are monotonic times; `notices` are the kinds that are open, `told` all that were ever raised, `hushed` until
@@ -52,6 +55,7 @@ class Attempt(msgspec.Struct, frozen=True):
     mailbox: Mailbox = msgspec.field(default_factory=Mailbox)
     pending: tuple[Mail, ...] = ()
     withdrawals: tuple[tuple[str, object], ...] = ()
+    letters: tuple[Mail, ...] = ()
     asks: tuple[Ask, ...] = ()
     operations: tuple[str, ...] = ()
     reports: int = 0
@@ -140,13 +144,14 @@ class GuardianBack(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """A control message was asked for. `mail.order` is a number of the shell's, growing."""
+    """A message was asked for. `mail.order` is a number of the shell's, growing; `note` goes with a refusal at the door."""
 
     mail: Mail
     sender: str
     digest: str
     deadline_at: float | None
     caller: object
+    note: str = ""
 
 
 class NotAdmitted(msgspec.Struct, frozen=True):
@@ -317,6 +322,20 @@ class TellRun(msgspec.Struct, frozen=True):
     ended: ev.AttemptEnded
 
 
+class TellWrong(msgspec.Struct, frozen=True):
+    """The answer does not fit its question: nothing is recorded of it."""
+
+    caller: object
+    text: str
+    hint: str
+
+
+class TellWaiting(msgspec.Struct, frozen=True):
+    """Tell the run whether the worker waits for an answer."""
+
+    waiting: bool
+
+
 class ReserveDone(msgspec.Struct, frozen=True):
     """Feed `Reserved` back."""
 
@@ -324,7 +343,7 @@ class ReserveDone(msgspec.Struct, frozen=True):
 AttemptEffect = (
     AskSlot
     | SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
-    | ReserveDone | Admit | Again | Deliver
+    | TellWrong | TellWaiting | ReserveDone | Admit | Again | Deliver
 )  # fmt: skip
 
 

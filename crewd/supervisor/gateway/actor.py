@@ -42,7 +42,7 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, READER, STORE
 from crewd.supervisor.front import shutdown
 from crewd.supervisor.gateway.feeds import REFILL_SECONDS, Feed, Feeds
-from crewd.supervisor.gateway.waits import EndWait, LevelWait, Waits
+from crewd.supervisor.gateway.waits import EndWait, LevelWait, W, Waits
 from crewd.supervisor.gateway.wire import Sent, Side, Wire
 from crewd.supervisor.guardian.processes import lacks
 
@@ -299,7 +299,7 @@ class Gateway(Actor):
 
     def _serve(self, caller: cm.Caller, request: rq.Request) -> None:
         """Carry out a request. A client that waits for long asks again: that changes nothing and is answered once or twice."""
-        self._drop_waits(caller)
+        self._waits.begin_anew(caller)
         if caller in self._reading:
             return
         match request:
@@ -310,6 +310,8 @@ class Gateway(Actor):
                 self._send_message(caller, request)
             case rq.Withdraw():
                 self._ask(_Asked(caller, rq.GetReceipt(id=request.id), "withdraw", request))
+            case rq.Acknowledge():
+                self._ask(_Asked(caller, rq.GetReceipt(id=request.id), "acknowledge", request))
             case rq.Cancel():
                 self._cancel(caller, request)
             case rq.Reopen(target) | rq.Dismiss(target):
@@ -371,12 +373,12 @@ class Gateway(Actor):
         run = text if text in directory.runs else directory.names.get(text)
         return None if run is None else (run, task_id(run, step) if step else "")
 
-    def _forward_message(self, caller: cm.Caller, send: rq.Send, run: str, task: str) -> None:
+    def _forward_message(self, caller: cm.Caller, send: rq.Send, run: str, task: str, note: str = "") -> None:
         if send.wait is not Level.ACCEPTED:
             self._wait(LevelWait(caller, send.id, send.wait, self.context.now() + send.timeout_seconds))
         digest = _digest(msgspec.json.encode((send.kind, run, task, send.text, send.ask, send.terms)))
         try:
-            self._front(cm.Command(caller, send, run, task, digest))
+            self._front(cm.Command(caller, send, run, task, digest, note))
         except CrewdError:
             wait = self._waits.of_message(send.id, caller)
             if wait is not None:
@@ -441,6 +443,11 @@ class Gateway(Actor):
                     self._respond_receipt(caller, receipt)
                 case "withdraw", rq.ReceiptReply(receipt):
                     self._withdraw(caller, asked.extra, receipt)
+                case "acknowledge", rq.ReceiptReply(receipt):
+                    if receipt.kind != "message":
+                        raise UsageError(f"{receipt.id} is a {receipt.kind}", hint="a mailbox holds the kind 'message'")
+                    command = cm.Command(caller, asked.extra, receipt.run, receipt.task)
+                    self._services.directory.part(FRONT).tell(command)
                 case "late", rq.ReceiptReply(receipt):
                     self._send(caller, _too_late(receipt))
                 case "feed", rq.EventsReply(events, more):
@@ -449,8 +456,8 @@ class Gateway(Actor):
                     self._ended(asked, reply)
                 case "survivors", rq.ShowReply():
                     self._send(caller, _cancelled(asked.extra[0], asked.extra[1], reply))
-                case _, Resolved(run, task):
-                    self._resolved(asked, run.id, task)
+                case _, Resolved(run, task, note):
+                    self._resolved(asked, run.id, task, note)
                 case "reply", rq.DoctorReply():
                     self._send(caller, self._examined(asked.request, reply))
                 case _:
@@ -463,17 +470,16 @@ class Gateway(Actor):
         if isinstance(asked.extra, EndWait):
             self._waits.remove(asked.extra)
 
-    def _resolved(self, asked: _Asked, run: str, task: str) -> None:
+    def _resolved(self, asked: _Asked, run: str, task: str, note: str) -> None:
         caller, request = asked.caller, asked.request
         match request:
             case rq.Send():
-                self._forward_message(caller, request, run, task)
+                self._forward_message(caller, request, run, task, note)
             case rq.AwaitEnd():
                 wait = EndWait(
                     caller, run, task, request.or_waiting, cancel=False, give_up_at=self.context.now() + request.timeout_seconds
                 )
-                self._wait(wait)
-                self._ask_end(wait)
+                self._ask_end(self._wait(wait))
             case rq.Subscribe():
                 self._subscribe(caller, request, run)
             case rq.Cancel():
@@ -562,11 +568,12 @@ class Gateway(Actor):
             if isinstance(wait, EndWait):
                 self._ask_end(wait)
 
-    def _wait(self, wait: LevelWait | EndWait) -> None:
-        self._waits.add(wait)
+    def _wait(self, wait: W) -> W:
+        wait = self._waits.add(wait)
         if self._look_at is None or wait.give_up_at < self._look_at:
             self._look_at = wait.give_up_at
             self.context.after(max(0.0, wait.give_up_at - self.context.now()), _Look())
+        return wait
 
     def _ask_end(self, wait: EndWait) -> None:
         self._ask(_Asked(wait.caller, rq.AwaitEnd(target=wait.task or wait.run), "end", wait))

@@ -6,7 +6,8 @@ Rule: a wait is entered before the thing is asked for, so no news can fall betwe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from crewd.protocol.errors import Busy
 from crewd.protocol.receipts import Level, Receipt
@@ -51,6 +52,9 @@ class EndWait:
         return reply.run.status in RUN_TERMINAL
 
 
+W = TypeVar("W", LevelWait, EndWait)
+
+
 class Waits:
     """The table."""
 
@@ -58,21 +62,26 @@ class Waits:
         self._levels: dict[str, list[LevelWait]] = {}
         self._ends: dict[str, list[EndWait]] = {}
         self._of: dict[Caller, list[LevelWait | EndWait]] = {}
+        self._until: dict[Caller, float] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, wait: LevelWait | EndWait) -> None:
-        """Enter a wait. Raises Busy at the bound."""
+    def add(self, wait: W) -> W:
+        """Enter a wait. Returns it as it is entered: with less time, if it was entered before. Raises Busy at the bound."""
         if self._count >= WAITS_MAX:
             raise Busy(f"{WAITS_MAX} requests wait already", hint="wait for fewer things at once")
+        until = self._until.pop(wait.caller, None)
+        if until is not None and until < wait.give_up_at:
+            wait = replace(wait, give_up_at=until)
         self._count += 1
         self._of.setdefault(wait.caller, []).append(wait)
         if isinstance(wait, LevelWait):
             self._levels.setdefault(wait.message, []).append(wait)
         else:
             self._ends.setdefault(wait.run, []).append(wait)
+        return wait
 
     def for_receipt(self, receipt: Receipt) -> list[LevelWait]:
         """The waits that this receipt ends; they leave the table."""
@@ -93,6 +102,13 @@ class Waits:
     def of_request(self, caller: Caller) -> list[LevelWait | EndWait]:
         """The waits that one request made."""
         return list(self._of.get(caller, ()))
+
+    def begin_anew(self, caller: Caller) -> None:
+        """The request is made again: what it waited for is entered again, with the time that it had."""
+        for wait in self.of_request(caller):
+            self.remove(wait)
+            if len(self._until) < WAITS_MAX:
+                self._until[caller] = min(wait.give_up_at, self._until.get(caller, wait.give_up_at))
 
     def _all(self) -> list[LevelWait | EndWait]:
         return [wait for waits in self._of.values() for wait in waits]
@@ -125,6 +141,7 @@ class Waits:
         for wait in self._all():
             if wait.caller.identity == identity:
                 self.remove(wait)
+        self._until = {caller: until for caller, until in self._until.items() if caller.identity != identity}
 
     @property
     def next_due(self) -> float | None:

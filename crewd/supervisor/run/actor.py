@@ -128,6 +128,9 @@ class RunActor(Supervisor):
                 self._alarms.pop(due, None)
                 if self._run is not None:
                     self._feed(rn.Due(self.context.now(), self._services.clock.wall()))
+            case cm.Waits(task, waiting):
+                if self._run is not None:
+                    self._feed(rn.Waits(task, waiting, self.context.now()))
             case cm.HandBack(task, mail):
                 self._settle_late(task, mail)
             case cm.Command() if self._left:
@@ -251,8 +254,8 @@ class RunActor(Supervisor):
                 case rq.Dismiss(intent=intent):
                     self._feed(rn.Dismiss(command.task, command.caller.owner, intent))
                     self._journal.record([], [_Tell(command.caller, _DONE)])
-                case rq.StartRun():
-                    raise InvariantError("a run cannot start another one")
+                case rq.StartRun() | rq.Acknowledge():
+                    raise InvariantError(f"a run does not carry out {type(command.request).__name__}")
                 case _:
                     assert_never(command.request)
         except CrewdError as error:
@@ -284,7 +287,13 @@ class RunActor(Supervisor):
         return self._run
 
     def _post(self, command: cm.Command, send: rq.Send) -> None:
+        if send.kind == "message" and not command.task and len(self._living().tasks) > 1:
+            self._put_into_mailbox(command, send, "", 0)
+            return
         task = self._target(command.task)
+        if send.kind == "message" and task.status not in TASK_LIVE:
+            self._put_into_mailbox(command, send, task.id, task.epoch)
+            return
         self._order += 1
         seconds = send.deadline_seconds
         wall = None if seconds is None else self._services.clock.wall() + seconds
@@ -313,8 +322,8 @@ class RunActor(Supervisor):
         else:
             drafts.append(
                 Draft(
-                    MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason), self._id, task.id, task.epoch,
-                    mail.id, "crewd",
+                    MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason, note=command.note), self._id, task.id,
+                    task.epoch, mail.id, "crewd",
                 )
             )  # fmt: skip
         self._journal.record(
@@ -322,6 +331,15 @@ class RunActor(Supervisor):
             effects,
             guard=NewMessage(mail.id, command.digest),
             refused=lambda answer: self._not_admitted(task.id, post, answer, held=hold),
+        )
+
+    def _put_into_mailbox(self, command: cm.Command, send: rq.Send, task: str, epoch: int) -> None:
+        """A message that nobody can read at once: it lies in the run's or the task's mailbox."""
+        self._journal.record(
+            [Draft(body, self._id, task, epoch, send.id, "crewd") for body in letter(command, send)],
+            [_Tell(command.caller, send.id)],
+            guard=NewMessage(send.id, command.digest),
+            refused=lambda answer: self._tell_refused(command.caller, answer),
         )
 
     def _while_idle(self, task: rn.Task, mail: Mail) -> tuple[bool, str, RefusalReason]:
@@ -376,10 +394,13 @@ class RunActor(Supervisor):
     def _not_admitted(self, task: str, post: cm.Post, answer: Known | Rejected, *, held: bool) -> None:
         if held:
             self._admitting[task] -= 1
+        self._tell_refused(post.caller, answer)
+
+    def _tell_refused(self, caller: cm.Caller, answer: Known | Rejected) -> None:
         if isinstance(answer, Known) and isinstance(answer.row, MessageRow):
-            self._respond(post.caller, rq.ReceiptReply(receipt=answer.row.receipt))
+            self._respond(caller, rq.ReceiptReply(receipt=answer.row.receipt))
         elif isinstance(answer, Rejected):
-            self._respond(post.caller, answer.error)
+            self._respond(caller, answer.error)
 
     def _take_back(self, command: cm.Command, withdraw: rq.Withdraw) -> None:
         task = self._target(command.task)
@@ -442,8 +463,8 @@ class RunActor(Supervisor):
             case _Admit(task, mail):
                 self._admitted(task, mail)
             case rn.StartAttempt(task, epoch, mails):
-                mailbox = Mailbox(mails)
-                self._start_controller(task, epoch, at.Attempt(task, epoch, mailbox=mailbox), fresh=True)
+                state = at.Attempt(task, epoch, mailbox=Mailbox(mails))
+                self._start_controller(task, epoch, state, fresh=True)
             case rn.CancelAttempt(task, epoch, cancel):
                 controller = self._services.directory.attempts.get((task, epoch))
                 if controller is not None:
@@ -483,6 +504,15 @@ class RunActor(Supervisor):
             gateway.offer(cm.Respond(caller, reply), lane=Lane.CONTROL)
 
 
+def letter(command: cm.Command, send: rq.Send) -> tuple[MessageAccepted, MessageSettled]:
+    """The events of a message that is done when it lies in a mailbox."""
+    accepted = MessageAccepted(
+        id=send.id, kind=send.kind, text=send.text, sender=command.caller.owner, digest=command.digest, terms=send.terms,
+        effect=Effect.MAILBOX,
+    )  # fmt: skip
+    return accepted, MessageSettled(id=send.id, outcome=Outcome.DONE)
+
+
 _DONE, _LOOK, _SHOW = "done", "look", "show"
 _OF_TASKS = {NoticeKind.PARKED, NoticeKind.DEAD_LETTER}
 """Notices of a task; the others are of an attempt."""
@@ -510,7 +540,7 @@ class _Tell:
         self.key = key
 
 
-_KINDS: dict[str, rp.MessageKind] = {"steer": "steer", "follow_up": "follow_up", "response": "response"}
+_KINDS: dict[str, rp.MessageKind] = {"steer": "steer", "follow_up": "follow_up", "response": "response", "message": "message"}
 
 
 def _mail(row: MessageRow, wall: float, now: float) -> Mail:
@@ -578,6 +608,7 @@ def _attempt(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Atte
             exit_code=row.exit.code,
         )
     unsettled = [message for message in live.messages if not message.receipt.settled]
+    unread = [message for message in live.messages if message.unread and message.direction == "in"]
     operations = [op for op in live.operations if op.task == row.task and op.epoch == row.epoch and op.closed_at is None]
     told = [n for n in live.notices if n.task == row.task and n.epoch == row.epoch and n.kind not in _OF_TASKS]
     return at.Attempt(
@@ -588,8 +619,9 @@ def _attempt(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Atte
         capabilities=row.capabilities if row.ready_at is not None else None,
         finishing=row.finishing,
         mailbox=_box(unsettled, row.task, wall, now),
+        letters=_box(unread, row.task, wall, now).mails[-MAILBOX_MAX:],
         asks=tuple(
-            at.Ask(ask.id, answers.get(ask.id, ""))
+            at.Ask(ask.id, answers.get(ask.id, ""), ask.kind, ask.choices)
             for ask in live.asks
             if ask.task == row.task and ask.epoch == row.epoch and ask.closed_at is None
         ),

@@ -65,8 +65,8 @@ class Task(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True):
     """The state. `now` is the latest (monotonic) time that it has heard of, `deadline` when its minutes are over.
 
-    `index` says where a task stands, and `linked` whether any task depends on another: neither ever changes. `live` and
-    `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them.
+    `index` says where a task stands, and `linked` whether any task depends on another: neither ever changes. `working`
+    and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them.
     """
 
     id: str
@@ -80,7 +80,7 @@ class Run(msgspec.Struct, frozen=True):
     now: float = 0.0
     index: Mapping[str, int] = {}
     linked: bool = False
-    live: int = 0
+    working: int = 0
     unfinished: int = 0
 
     @classmethod
@@ -88,7 +88,7 @@ class Run(msgspec.Struct, frozen=True):
         """A run with these tasks; `more` are fields."""
         return cls(
             run, tasks, index={task.id: place for place, task in enumerate(tasks)},
-            linked=any(task.depends_on for task in tasks), live=sum(task.status in TASK_LIVE for task in tasks),
+            linked=any(task.depends_on for task in tasks), working=sum(task.status is TaskStatus.RUNNING for task in tasks),
             unfinished=sum(task.status not in TASK_TERMINAL for task in tasks), **more,
         )  # fmt: skip
 
@@ -104,7 +104,7 @@ class Run(msgspec.Struct, frozen=True):
         return replace(
             self,
             tasks=(*self.tasks[:place], changed, *self.tasks[place + 1 :]),
-            live=self.live + (changed.status in TASK_LIVE) - (before in TASK_LIVE),
+            working=self.working + (changed.status is TaskStatus.RUNNING) - (before is TaskStatus.RUNNING),
             unfinished=self.unfinished + (before in TASK_TERMINAL) - (changed.status in TASK_TERMINAL),
         )
 
@@ -206,6 +206,14 @@ class StartFor(msgspec.Struct, frozen=True):
     requester: str = ""
 
 
+class Waits(msgspec.Struct, frozen=True):
+    """The worker of a task waits for an answer, or no more. One that waits takes none of the run's places."""
+
+    task: str
+    waiting: bool
+    at: float
+
+
 class TakeBack(msgspec.Struct, frozen=True):
     """A held message is withdrawn."""
 
@@ -213,7 +221,7 @@ class TakeBack(msgspec.Struct, frozen=True):
     id: str
 
 
-RunEvent = Proceed | Due | AttemptOver | Reopen | StartFor | Dismiss | CancelRun | CancelTask | Hold | TakeBack
+RunEvent = Proceed | Due | AttemptOver | Reopen | StartFor | Dismiss | CancelRun | CancelTask | Hold | Waits | TakeBack
 
 
 class StartAttempt(msgspec.Struct, frozen=True):
@@ -290,6 +298,12 @@ def decide(run: Run, event: RunEvent) -> Next:
                 return run, NOTHING
             alarms = () if mail.expires_at is None else (AlarmAt(mail.expires_at),)
             return run.with_task(replace(held, held=held.held.add(mail))), Decision(effects=alarms)
+        case Waits(key, waiting, at):
+            asker = run.task(key)
+            if asker is None or asker.status not in TASK_LIVE:
+                return run, NOTHING
+            run = run.with_task(replace(asker, status=TaskStatus.WAITING if waiting else TaskStatus.RUNNING))
+            return _go_on(replace(run, now=max(run.now, at)), [])
         case TakeBack(key, message):
             return _take_back(run, key, message)
         case _:
@@ -504,12 +518,12 @@ def _go_on(run: Run, events: list[Recorded]) -> Next:
         run, skipped = _skip_blocked(run)
         events += skipped
     effects: list[RunEffect] = []
-    if run.cancel is None and run.live < run.concurrency:
+    if run.cancel is None and run.working < run.concurrency:
         done = {task.id for task in run.tasks if task.status is TaskStatus.COMPLETED} if run.linked else set()
         for task in run.tasks:
             if task.status is not TaskStatus.QUEUED and task.status is not TaskStatus.BACKOFF:
                 continue
-            if run.live >= run.concurrency:
+            if run.working >= run.concurrency:
                 break
             if (task.due is None or task.due <= run.now) and done.issuperset(task.depends_on):
                 if run.status is RunStatus.QUEUED:

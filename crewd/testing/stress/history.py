@@ -91,10 +91,9 @@ class History:
 
 
 def default_answer(kind: str, choices: Sequence[str]) -> str:
-    """What a question gets when the history has no answer for it: `yes`, the first choice, or `ok`."""
-    if kind == "confirm":
-        return "yes"
-    return choices[0] if kind == "choice" and choices else "ok"
+    """What a question gets when the history has no answer for it: `yes`, `allow`, the first choice, `null`, or `ok`."""
+    known = {"confirm": "yes", "permission": "allow", "json": "null", "choose": choices[0] if choices else "ok"}
+    return known.get(kind, "ok")
 
 
 def _text(control: Control) -> str:

@@ -132,7 +132,7 @@ def good(ctx: Context, rounds: int = 2) -> dict[str, object]:
             ctx.progress(number, rounds)
             if steer := ctx.safe_point():
                 heard.append(steer.text)
-    colour = ctx.ask("which colour?", kind="choice", choices=["red", "blue"], timeout=5)
+    colour = ctx.ask("which colour?", kind="choose", choices=["red", "blue"], timeout=5)
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / "x"
         part.write_text("x" * 1_000)

@@ -1,0 +1,53 @@
+"""The table of who waits: what is entered comes out once, and asking again gives nobody more time."""
+
+from __future__ import annotations
+
+from crewd.protocol.receipts import Level, Outcome, Receipt
+from crewd.supervisor.commands import Caller
+from crewd.supervisor.gateway.waits import EndWait, LevelWait, Waits
+
+ME = Caller(b"me", "q1", "somebody")
+
+
+def level(at: float = 10.0, caller: Caller = ME) -> LevelWait:
+    return LevelWait(caller, "m", Level.APPLIED, at)
+
+
+def end(at: float = 10.0) -> EndWait:
+    return EndWait(ME, "r", "", or_waiting=False, cancel=False, give_up_at=at)
+
+
+def test_asking_again_gives_no_more_time() -> None:
+    waits = Waits()
+    assert waits.add(end(10.0)).give_up_at == 10.0
+    for later in (20.0, 30.0):
+        waits.begin_anew(ME)
+        assert waits.add(end(later)).give_up_at == 10.0
+    assert len(waits) == 1
+    (late,) = waits.late(10.0)
+    assert waits.next_due is None
+    assert not waits.remove(late)
+    assert waits.add(end(40.0)).give_up_at == 40.0, "a wait that is over has no time left to hand on"
+
+
+def test_a_receipt_ends_the_waits_that_it_reaches() -> None:
+    waits = Waits()
+    mine, yours = level(), level(caller=Caller(b"you", "q1", "else"))
+    waits.add(mine)
+    waits.add(yours)
+    delivered = Receipt("m", "steer", "r", "r/a", Level.DELIVERED)
+    assert waits.for_receipt(delivered) == []
+    settled = Receipt("m", "steer", "r", "r/a", Level.SETTLED, outcome=Outcome.REFUSED)
+    assert waits.for_receipt(settled) == [mine, yours]
+    assert waits.for_receipt(settled) == []
+
+
+def test_a_client_that_is_gone_waits_for_nothing() -> None:
+    waits = Waits()
+    waits.add(level())
+    waits.add(end())
+    waits.begin_anew(ME)
+    waits.add(level())
+    waits.drop(b"me")
+    assert len(waits) == 0
+    assert waits.add(level(50.0)).give_up_at == 50.0

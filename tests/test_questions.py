@@ -1,0 +1,103 @@
+"""Questions of workers, through the public socket: kinds, deadlines, defaults, who has answered, and places while waiting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from crewd.client.blocking import Crew, RunHandle
+from crewd.protocol.errors import UsageError
+from crewd.protocol.receipts import Receipt
+from crewd.protocol.rows import AskRow
+from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.testing.daemon import wait_until
+
+pytestmark = pytest.mark.process
+
+
+def asked(crew: Crew, jobs_dir: str, kind: str, **given: Any) -> tuple[RunHandle, AskRow]:
+    run = crew.call("jobs:question", args={"kind": kind, **given}, cwd=jobs_dir)
+    wait_until(lambda: [ask for ask in crew.inbox() if ask.run == run.id], "the question")
+    return run, next(ask for ask in crew.inbox() if ask.run == run.id)
+
+
+def became(crew: Crew, receipt: Receipt) -> Receipt:
+    wait_until(lambda: crew.receipt(receipt.id).settled, "the answer to settle")
+    return crew.receipt(receipt.id)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "wrong", "right", "heard"),
+    [
+        ("confirm", {}, "perhaps", "Y", "yes"),
+        ("permission", {}, "hm", "no", "deny"),
+        ("choose", {"choices": ["red", "blue"]}, "green", "2", "blue"),
+        ("json", {}, "{", '{"a": 1}', '{"a": 1}'),
+        ("text", {}, None, "anything", "anything"),
+    ],
+)
+def test_an_answer_fits_its_question_or_nothing_is_recorded_of_it(
+    crew: Crew, jobs_dir: str, kind: str, given: dict[str, Any], wrong: str | None, right: str, heard: str
+) -> None:
+    run, ask = asked(crew, jobs_dir, kind, **given)
+    assert (ask.kind, list(ask.choices)) == (kind, given.get("choices", []))
+    if wrong is not None:
+        with pytest.raises(UsageError):
+            crew.respond(ask.id, wrong)
+        assert run.messages() == ()
+    crew.respond(ask.id, right)
+    assert run.result() == heard
+
+
+def test_an_answer_that_does_not_follow_the_schema_is_refused_and_another_may_come(crew: Crew, jobs_dir: str) -> None:
+    pytest.importorskip("jsonschema")
+    schema = {"type": "object", "required": ["colour"], "properties": {"colour": {"enum": ["red", "blue"]}}}
+    run, ask = asked(crew, jobs_dir, "json", schema=schema)
+    assert ask.schema == schema, "whoever answers sees what is wanted"
+    refused = crew.respond(ask.id, '{"colour": "green"}', wait="settled")
+    assert (refused.outcome, refused.reason) == ("refused", "does_not_fit")
+    assert "green" in refused.note
+    assert run.show().tasks[0].status == "waiting"
+    assert crew.respond(ask.id, '{"colour": "red"}', wait="settled").outcome == "done"
+    assert run.result() == '{"colour": "red"}'
+
+
+def test_silence_is_the_default_and_said_so(crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:question", args={"kind": "text", "default": "green", "timeout": 0.1}, cwd=jobs_dir)
+    assert run.result() == "green"
+    (ask,) = run.show().asks
+    assert (ask.outcome, ask.default) == ("defaulted", "green")
+    assert crew.inbox() == ()
+    late = became(crew, crew.respond(ask.id, "red"))
+    assert (late.outcome, late.reason, late.note) == ("refused", "worker_ended", "the question is defaulted")
+    short = crew.call("jobs:permit", args={"timeout": 0.05}, cwd=jobs_dir)
+    assert short.result() == [False, True]
+
+
+def test_a_second_answer_hears_who_gave_the_first_and_when(crew: Crew, jobs_dir: str) -> None:
+    run, ask = asked(crew, jobs_dir, "text")
+    first = crew.respond(ask.id, "one")
+    run.wait()
+    second = became(crew, crew.respond(ask.id, "two"))
+    assert second.outcome == "refused"
+    assert second.note.startswith(f"answered by {next(m.sender for m in run.messages() if m.receipt.id == first.id)} at 20")
+    assert run.result() == "one"
+
+
+def test_a_question_whose_asker_has_ended_is_closed(crew: Crew, jobs_dir: str) -> None:
+    run, ask = asked(crew, jobs_dir, "text")
+    run.cancel(mode="now")
+    assert crew.inbox() == ()
+    assert run.show().asks[0].outcome == "cancelled"
+    assert became(crew, crew.respond(ask.id, "late")).note == "the question is cancelled"
+
+
+def test_one_that_waits_for_an_answer_takes_no_place_of_its_run(crew: Crew, jobs_dir: str) -> None:
+    asking = Step("asking", worker=WorkerSpec(call="jobs:ask"))
+    other = Step("other", worker=WorkerSpec(call="jobs:add", args={"a": 1, "b": 2}))
+    run = crew.run(Workflow("w", (asking, other), max_concurrency=1), cwd=jobs_dir)
+    wait_until(lambda: next(t for t in run.show().tasks if t.step == "other").status == "completed", "the other worker")
+    assert next(t for t in run.show().tasks if t.step == "asking").status == "waiting"
+    crew.respond(crew.inbox()[0].id, "blue")
+    assert run.result(step="asking") == "blue"
