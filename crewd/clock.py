@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -86,3 +87,8 @@ class SeededChance:
     def between(self, low: float, high: float) -> float:
         """A number from `low` to `high`."""
         return self._random.uniform(low, high)
+
+
+def in_words(wall: float) -> str:
+    """A wall-clock time as people and programs read it: ISO 8601, in UTC, to the second."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds")

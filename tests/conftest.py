@@ -20,6 +20,8 @@ def _no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test may touch the user's home."""
     monkeypatch.setenv("CREWD_HOME", str(tmp_path / "nobody"))
     monkeypatch.setenv("CREWD_AUTOSTART", "0")
+    monkeypatch.setenv("CREWD_KEYS", str(tmp_path / "keys"))
+    monkeypatch.delenv("CREWD_AS", raising=False)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
@@ -17,6 +16,7 @@ from crewd.client import shapes
 from crewd.client.blocking import HELLO_TIMEOUT_SECONDS, REPLY_SECONDS, WaitLevel
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import START_SECONDS, find_home, may_start, start_daemon, unreachable
+from crewd.client.keys import Identity, identity
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import DeadlineExceeded
@@ -32,9 +32,9 @@ from crewd.protocol.terms import USUAL, Terms
 from crewd.protocol.workflow import Workflow
 
 
-async def connect(home: str | None = None, *, start: bool | None = None) -> Crew:
+async def connect(home: str | None = None, *, start: bool | None = None, name: str = "") -> Crew:
     """See `crewd.connect`."""
-    crew = Crew(find_home(home))
+    crew = Crew(find_home(home), identity(name))
     try:
         if crew.home.clients_socket.exists() and await crew.greet(HELLO_TIMEOUT_SECONDS):
             return crew
@@ -52,11 +52,10 @@ async def connect(home: str | None = None, *, start: bool | None = None) -> Crew
 class Crew:
     """See `crewd.Crew`."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, who: Identity) -> None:
         self.home = home
         self._ids = IdSource(SystemClock(), SystemChance())
-        owner = f"{os.environ.get('USER') or os.getuid()}:{os.getpid()}:aio"
-        self._talk = Conversation(owner[:64], f"crewd-python/{crewd.__version__}", self._ids)
+        self._talk = Conversation(*who, f"crewd-python/{crewd.__version__}", self._ids)
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)

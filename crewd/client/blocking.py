@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
@@ -13,6 +12,7 @@ import crewd
 from crewd.client import shapes
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import START_SECONDS, find_home, may_start, start_daemon, unreachable
+from crewd.client.keys import Identity, identity
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import DeadlineExceeded, UsageError
@@ -23,6 +23,7 @@ from crewd.protocol.limits import FRAME_BYTES_MAX, GRACE_SECONDS_SHORT
 from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.reports import MessageKind
+from crewd.protocol.rights import Role
 from crewd.protocol.rows import AskRow, MessageRow, NoticeRow, Progress, RunRow
 from crewd.protocol.terms import USUAL, Terms
 from crewd.protocol.workflow import Workflow
@@ -37,12 +38,11 @@ WaitLevel = Literal["accepted", "delivered", "applied", "settled"]
 class Connection:
     """A DEALER and a conversation."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, who: Identity, wish: int = Role.ADMIN) -> None:
         self.home = home
         self.clock = SystemClock()
         self.ids = IdSource(self.clock, SystemChance())
-        owner = f"{os.environ.get('USER') or os.getuid()}:{os.getpid()}"
-        self.talk = Conversation(owner[:64], f"crewd-python/{crewd.__version__}", self.ids)
+        self.talk = Conversation(*who, f"crewd-python/{crewd.__version__}", self.ids, wish=wish)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -127,13 +127,14 @@ class Connection:
         self._context.term()
 
 
-def connect(home: str | None = None, *, start: bool | None = None) -> Crew:
+def connect(home: str | None = None, *, start: bool | None = None, name: str = "", wish: int = Role.ADMIN) -> Crew:
     """A client of the crewd that serves `home`, which is started if it is not running (`start=False` forbids it).
 
-    Raises DaemonUnreachable if nobody answers.
+    It is who `name` is (else `CREWD_AS`, else the user), with the key that is kept for it, and has the role that it wishes
+    for. Raises DaemonUnreachable if nobody answers.
     """
     found = find_home(home)
-    connection = Connection(found)
+    connection = Connection(found, identity(name), wish)
     try:
         exists = found.clients_socket.exists()
         if exists and connection.greet(HELLO_TIMEOUT_SECONDS):
@@ -169,6 +170,11 @@ class Crew:
     def home(self) -> Home:
         """The home that is served."""
         return self._connection.home
+
+    @property
+    def owner(self) -> str:
+        """Who crewd takes this client for: what it starts belongs to this owner."""
+        return self._connection.talk.owner
 
     def new_message_id(self) -> str:
         """An id for a message that may be sent more than once."""
@@ -209,23 +215,23 @@ class Crew:
         workflow = shapes.policed(shapes.exec_workflow(argv, stdin=stdin, env=env), limits, retry, restart)
         return self.run(workflow, cwd=cwd, name=name, request_id=request_id, keep=keep)
 
-    def retry(self, target: str, *, intent: str = "") -> RunHandle:
+    def retry(self, target: str, *, intent: str = "", force: bool = False) -> RunHandle:
         """Do again what failed or was parked, of a run or of one task. Refused if nothing was."""
-        reply = self.request(rq.Reopen(target=target, kind="retry", intent=intent))
+        reply = self.request(rq.Reopen(target=target, kind="retry", intent=intent, force=force))
         return RunHandle(self, shapes.expect(reply, rq.RunReply).run)
 
-    def resume(self, target: str, *, intent: str = "") -> RunHandle:
+    def resume(self, target: str, *, intent: str = "", force: bool = False) -> RunHandle:
         """Do all of a run that was not finished: what failed, was cancelled or skipped. What is completed stays so."""
-        reply = self.request(rq.Reopen(target=target, kind="resume", intent=intent))
+        reply = self.request(rq.Reopen(target=target, kind="resume", intent=intent, force=force))
         return RunHandle(self, shapes.expect(reply, rq.RunReply).run)
 
     def dead(self) -> rq.DeadReply:
         """Dead letters: tasks that failed for good, each with its final attempt, oldest first."""
         return shapes.expect(self.request(rq.ListDead()), rq.DeadReply)
 
-    def dismiss(self, target: str, *, intent: str = "") -> None:
+    def dismiss(self, target: str, *, intent: str = "", force: bool = False) -> None:
         """A dead letter (or all of a run) needs nothing more."""
-        shapes.expect(self.request(rq.Dismiss(target=target, intent=intent)), rq.Done)
+        shapes.expect(self.request(rq.Dismiss(target=target, intent=intent, force=force)), rq.Done)
 
     def get(self, selector: str) -> RunHandle:
         """A run by id, name, or part of the id."""
@@ -242,6 +248,7 @@ class Crew:
     def send(
         self, kind: MessageKind, target: str, text: str, *, ask: str = "", id: str = "",
         wait: WaitLevel = "accepted", timeout: float = 30.0, deadline: float | None = None, terms: Terms = USUAL,
+        intent: str = "", force: bool = False,
     ) -> Receipt:  # fmt: skip
         """Send a control message; returns its receipt when `wait` is reached. DeadlineExceeded carries the receipt so far.
 
@@ -249,25 +256,28 @@ class Crew:
         """
         request = rq.Send(
             id=id or self.new_message_id(), kind=kind, target=target, text=text, ask=ask, wait=Level(wait),
-            timeout_seconds=timeout, deadline_seconds=deadline, terms=terms,
+            timeout_seconds=timeout, deadline_seconds=deadline, terms=terms, intent=intent, force=force,
         )  # fmt: skip
         return shapes.expect(self.request(request, timeout + REPLY_SECONDS), rq.ReceiptReply).receipt
 
-    def respond(self, ask: str, text: str, *, wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "") -> Receipt:
+    def respond(
+        self, ask: str, text: str, *, wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "", intent: str = "",
+        force: bool = False,
+    ) -> Receipt:  # fmt: skip
         """Answer a question."""
-        return self.send("response", "", text, ask=ask, wait=wait, timeout=timeout, id=id)
+        return self.send("response", "", text, ask=ask, wait=wait, timeout=timeout, id=id, intent=intent, force=force)
 
     def acknowledge(self, message: str) -> None:
         """Say that a message of a mailbox was read. NotFound if there is none of this id."""
         shapes.expect(self.request(rq.Acknowledge(id=message)), rq.Done)
 
-    def withdraw(self, message: str) -> Receipt:
+    def withdraw(self, message: str, *, intent: str = "", force: bool = False) -> Receipt:
         """Take a message back if the worker's code has not taken it; Refused if it has.
 
         DeadlineExceeded if a worker that may have it says nothing (a stopped process): the message stays asked back, and its
         receipt says in the end what became of it.
         """
-        return shapes.expect(self.request(rq.Withdraw(id=message)), rq.ReceiptReply).receipt
+        return shapes.expect(self.request(rq.Withdraw(id=message, intent=intent, force=force)), rq.ReceiptReply).receipt
 
     def receipt(self, message: str) -> Receipt:
         """The receipt of any message."""
@@ -275,12 +285,13 @@ class Crew:
 
     def cancel(
         self, target: str, *, reason: str = "caller_cancelled", mode: Literal["graceful", "now"] = "graceful",
-        grace: float | None = None, intent: str = "", wait: bool = True, timeout: float = 60.0,
+        grace: float | None = None, intent: str = "", wait: bool = True, timeout: float = 60.0, force: bool = False,
     ) -> rq.CancelReply | None:  # fmt: skip
         """End a run or a task. With `wait`, returns when it is verified (or incomplete, with the survivors)."""
         request = rq.Cancel(
-            target=target, reason=reason, mode=mode, grace_seconds=grace, intent=intent, wait=wait, timeout_seconds=timeout
-        )
+            target=target, reason=reason, mode=mode, grace_seconds=grace, intent=intent, wait=wait, timeout_seconds=timeout,
+            force=force,
+        )  # fmt: skip
         reply = self.request(request, timeout + REPLY_SECONDS)
         if not wait:
             shapes.expect(reply, rq.Done)
@@ -378,11 +389,11 @@ class RunHandle:
 
     def cancel(
         self, *, step: str = "", reason: str = "caller_cancelled", mode: Literal["graceful", "now"] = "graceful",
-        grace: float | None = None, intent: str = "", wait: bool = True, timeout: float = 60.0,
+        grace: float | None = None, intent: str = "", wait: bool = True, timeout: float = 60.0, force: bool = False,
     ) -> rq.CancelReply | None:  # fmt: skip
         """End the run, or one step of it."""
         return self._crew.cancel(
-            self._target(step), reason=reason, mode=mode, grace=grace, intent=intent, wait=wait, timeout=timeout
+            self._target(step), reason=reason, mode=mode, grace=grace, intent=intent, wait=wait, timeout=timeout, force=force
         )
 
     def wait(self, *, step: str = "", or_waiting: bool = False, timeout: float = 3600.0) -> rq.EndReply:

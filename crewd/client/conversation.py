@@ -16,6 +16,7 @@ import msgspec
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import PeerError
+from crewd.protocol.rights import Role
 
 if TYPE_CHECKING:
     from crewd.protocol.events import Event
@@ -33,11 +34,12 @@ NOTES_MAX = 100_000
 class Conversation:
     """Frames out through `outbox`, frames in through `feed`."""
 
-    def __init__(self, owner: str, software: str, ids: IdSource) -> None:
-        self._hello = rq.Hello(owner=owner, software=software)
+    def __init__(self, name: str, key: str, software: str, ids: IdSource, *, wish: int = Role.ADMIN) -> None:
+        self._hello = rq.Hello(owner=name, software=software, wish=wish, key=key)
         self._ids = ids
         self._beats = 0
         self.incarnation = ""
+        self.owner = ""
         self.open: dict[str, rq.Request] = {}
         self.replies: dict[str, rq.Reply] = {}
         self.notes: dict[str, deque[rq.EventNote | rq.ProgressNote]] = {}
@@ -87,7 +89,7 @@ class Conversation:
         if not isinstance(reply, rq.Welcome):
             return []
         again = self.incarnation not in {"", reply.incarnation}
-        self.incarnation = reply.incarnation
+        self.incarnation, self.owner = reply.incarnation, reply.owner
         return self._again() if again else []
 
     def _note(self, key: str, note: rq.EventNote | rq.ProgressNote) -> list[list[bytes]]:

@@ -40,7 +40,7 @@ def start_daemon(home: Home) -> None:
             stderr=log,
             start_new_session=True,
             cwd="/",
-            env={**os.environ, "PYTHONPATH": _python_path()},
+            env={name: value for name, value in os.environ.items() if name != "CREWD_AS"} | {"PYTHONPATH": _python_path()},
         )
 
 

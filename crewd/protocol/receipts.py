@@ -72,6 +72,7 @@ class Receipt(msgspec.Struct, frozen=True):
     reason: str = ""
     note: str = ""
     effect: str = ""
+    sender: str = ""
     accepted_at: float = 0.0
     delivered_at: float | None = None
     applied_at: float | None = None

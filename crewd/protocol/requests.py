@@ -1,12 +1,12 @@
 """What clients say (requests) and hear (replies): one struct per kind, two tables.
 
 Every request is answered by exactly one reply with the request's id; a subscription's notes carry the id of its request.
-Rights: `observe < message < cancel < admin`; each request names the role that it needs.
+Rights: `observe < message < respond < cancel < admin`; each request names the role that it needs. `force`: also of a run
+that another client owns (see `rights`).
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import ClassVar, Literal
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from crewd.protocol.errors import ErrorInfo
 from crewd.protocol.events import Event
 from crewd.protocol.receipts import Level, Receipt
+from crewd.protocol.rights import Role
 from crewd.protocol.rows import (
     ArtifactRow,
     AskRow,
@@ -32,27 +33,18 @@ from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Workflow
 
 
-class Role(IntEnum):
-    """What a peer may do; each role may do what the ones below it may."""
-
-    NONE = 0
-    OBSERVE = 1
-    MESSAGE = 2
-    CANCEL = 3
-    ADMIN = 4
-
-
 class Hello(msgspec.Struct, frozen=True):
-    """The first frame of a client on a connection. `owner` is a key of the client's own making.
+    """The first frame of a client on a connection: its name, and the key that proves who it is (`rights.owner_id`).
 
-    `wish` is the role that it wants to have, at most the one that its connection gives it: a dashboard that wishes to
-    observe cannot cancel by accident.
+    Without a key it may only observe. `wish` is the role that it wants to have, at most the one that its connection gives
+    it: a dashboard that wishes to observe cannot cancel by accident.
     """
 
     role: ClassVar[Role] = Role.NONE
     owner: str
     software: str = ""
     wish: int = Role.ADMIN
+    key: str = ""
 
 
 class StartRun(msgspec.Struct, frozen=True):
@@ -82,6 +74,7 @@ class Reopen(msgspec.Struct, frozen=True):
     target: str
     kind: Literal["retry", "resume"] = "retry"
     intent: str = ""
+    force: bool = False
 
 
 class Dismiss(msgspec.Struct, frozen=True):
@@ -90,6 +83,7 @@ class Dismiss(msgspec.Struct, frozen=True):
     role: ClassVar[Role] = Role.MESSAGE
     target: str
     intent: str = ""
+    force: bool = False
 
 
 class ListDead(msgspec.Struct, frozen=True):
@@ -116,6 +110,8 @@ class Send(msgspec.Struct, frozen=True):
     timeout_seconds: float = 30.0
     deadline_seconds: float | None = None
     terms: Terms = Terms()
+    intent: str = ""
+    force: bool = False
 
 
 class Acknowledge(msgspec.Struct, frozen=True):
@@ -126,10 +122,12 @@ class Acknowledge(msgspec.Struct, frozen=True):
 
 
 class Withdraw(msgspec.Struct, frozen=True):
-    """Take a message back, if its worker does not have it yet."""
+    """Take a message back, if its worker does not have it yet: one's own, or one for a run that one owns."""
 
     role: ClassVar[Role] = Role.MESSAGE
     id: str
+    intent: str = ""
+    force: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True):
@@ -143,6 +141,7 @@ class Cancel(msgspec.Struct, frozen=True):
     intent: str = ""
     wait: bool = True
     timeout_seconds: float = 60.0
+    force: bool = False
 
 
 class GetReceipt(msgspec.Struct, frozen=True):
@@ -250,6 +249,7 @@ class StopDaemon(msgspec.Struct, frozen=True):
     role: ClassVar[Role] = Role.ADMIN
     grace_seconds: float = 3.0
     mode: Literal["drain", "end", "keep"] = "end"
+    intent: str = ""
 
 
 Request = (
@@ -262,7 +262,7 @@ class Welcome(msgspec.Struct, frozen=True):
     """The answer to `Hello`: the client may speak now.
 
     `incarnation` changes when the gateway was restarted: what was asked of the one before is not answered any more, and
-    its subscriptions are gone. Ask again, with the same ids.
+    its subscriptions are gone. Ask again, with the same ids. `owner` is whom crewd takes the client for.
     """
 
     daemon: str
@@ -270,6 +270,7 @@ class Welcome(msgspec.Struct, frozen=True):
     software: str
     role: int
     seq: int
+    owner: str = ""
 
 
 class RunReply(msgspec.Struct, frozen=True):

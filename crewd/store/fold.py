@@ -325,6 +325,7 @@ def _message(rows: Table, event: ev.Event, body: MessageBody) -> None:
             level=Level.ACCEPTED,
             accepted_at=event.at,
             effect=body.effect,
+            sender=body.sender,
         )
         row = MessageRow(
             receipt=receipt, text=body.text, ask=body.ask, sender=body.sender, digest=body.digest,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from crewd.actors import Actor, Lane
+from crewd.clock import in_words
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import InvariantError, NotFound, StoreUnavailable, UsageError
 from crewd.protocol.events import Event
@@ -119,8 +119,7 @@ class Reader(Actor):
         given = [row for row in rows if row.ask == asked.id and row.receipt.outcome is not Outcome.REFUSED]
         answer = next((row for row in given if row.receipt.id == asked.answered_by), given[0] if given else None)
         if answer is not None and asked.outcome in {"", "answered"}:
-            at = datetime.fromtimestamp(answer.receipt.accepted_at, UTC).isoformat(timespec="seconds")
-            return f"answered by {answer.sender} at {at}"
+            return f"answered by {answer.sender} at {in_words(answer.receipt.accepted_at)}"
         return f"the question is {asked.outcome}" if asked.outcome else ""
 
     def answer(self, request: rq.Request) -> rq.Reply:

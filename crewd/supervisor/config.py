@@ -22,7 +22,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     while less memory is free and another one lives. `depth_max`: how deep workers may start workers. `liveness_seconds`:
     silence until `warn`, `stale`, `dead`. `cgroups`: whether each worker gets one, where that can be (decision 9 says what it
     costs). `run_output_bytes`: what the living workers of one run may keep of their output together.
-    `on_sigterm`: what the signal means (`end`, `drain` or `keep`).
+    `on_sigterm`: what the signal means (`end`, `drain` or `keep`). `require_intent`: what ends or puts away something needs
+    a reason in words.
     """
 
     preload: tuple[str, ...] = ()
@@ -37,6 +38,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cgroups: bool = False
     run_output_bytes: int = RUN_OUTPUT_BYTES_KEPT
     on_sigterm: Literal["end", "drain", "keep"] = "end"
+    require_intent: bool = False
 
 
 def load_config(path: Path) -> Config:

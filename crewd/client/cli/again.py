@@ -9,26 +9,29 @@ from crewd.client.cli.common import Options, ago, out, say, table, verb
 from crewd.clock import SystemClock
 
 _INTENT = click.option("--intent", default="", help="Why; it stands in the event.")
+_FORCE = click.option("--force", is_flag=True, help="Also if another client owns the run; needs an --intent.")
 
 
 @click.command()
 @click.argument("target")
 @_INTENT
+@_FORCE
 @verb
-def retry(options: Options, target: str, intent: str) -> None:
+def retry(options: Options, target: str, intent: str, force: bool) -> None:  # noqa: FBT001 (a flag)
     """Do again what failed or was parked, of a run or of one task (RUN/STEP)."""
     with connect(options.home, start=options.start) as crew:
-        _tell(options, crew.retry(target, intent=intent))
+        _tell(options, crew.retry(target, intent=intent, force=force))
 
 
 @click.command()
 @click.argument("target")
 @_INTENT
+@_FORCE
 @verb
-def resume(options: Options, target: str, intent: str) -> None:
+def resume(options: Options, target: str, intent: str, force: bool) -> None:  # noqa: FBT001 (a flag)
     """Go on with a run that was cancelled or has failed; what is completed stays as it is."""
     with connect(options.home, start=options.start) as crew:
-        _tell(options, crew.resume(target, intent=intent))
+        _tell(options, crew.resume(target, intent=intent, force=force))
 
 
 def _tell(options: Options, run: RunHandle) -> None:
@@ -56,10 +59,11 @@ def dead(options: Options) -> None:
 @click.command()
 @click.argument("target")
 @_INTENT
+@_FORCE
 @verb
-def dismiss(options: Options, target: str, intent: str) -> None:
+def dismiss(options: Options, target: str, intent: str, force: bool) -> None:  # noqa: FBT001 (a flag)
     """Put a dead letter away: a task (RUN/STEP), or all of a run."""
     with connect(options.home, start=options.start) as crew:
-        crew.dismiss(target, intent=intent)
+        crew.dismiss(target, intent=intent, force=force)
     if not options.json:
         say("dismissed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import click
 
@@ -58,9 +59,12 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--home", envvar="CREWD_HOME", help="The daemon's home.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--as", "name", default="", help="Which client this is, who owns what it starts (else CREWD_AS, else the user).")
 @click.option("--no-start", is_flag=True, help="Do not start the daemon (also CREWD_AUTOSTART=0).")
 @click.version_option(__version__, prog_name="crew")
 @click.pass_context
-def main(context: click.Context, home: str | None, as_json: bool, no_start: bool) -> None:  # noqa: FBT001 (flags)
+def main(context: click.Context, home: str | None, name: str, as_json: bool, no_start: bool) -> None:  # noqa: FBT001 (flags)
     """Start, watch, steer and cancel workers of crewd."""
+    if name:
+        os.environ["CREWD_AS"] = name
     context.obj = Options(home, as_json, False if no_start else None)

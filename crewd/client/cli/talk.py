@@ -110,15 +110,20 @@ def ack(options: Options, messages: tuple[str, ...]) -> None:
 @click.option("--wait", type=_LEVELS, default="applied", show_default=True, help="Return when this is reached.")
 @click.option("--timeout", default=30.0, help="Seconds to wait for the level.")
 @click.option("--id", "key", default="", help="The message's id, to send it again safely.")
+@click.option("--intent", default="", help="Why, in words.")
+@click.option("--force", is_flag=True, help="Also if another client owns the run; needs an --intent.")
 @verb
 def respond(
-    options: Options, question: str, text: str | None, short: str | None, wait: WaitLevel, timeout: float, key: str
-) -> None:
+    options: Options, question: str, text: str | None, short: str | None, wait: WaitLevel, timeout: float, key: str,
+    intent: str, force: bool,  # noqa: FBT001 (a flag)
+) -> None:  # fmt: skip
     """Answer a question of `crew inbox`."""
     answer = text if text is not None else short
     if answer is None:
         raise UsageError("no answer was given", hint="crew respond QUESTION TEXT, or --allow, or --deny")
-    _send(options, "response", "", answer, wait, ask=question, key=key, timeout=timeout)
+    with connect(options.home, start=False) as crew:
+        receipt = crew.respond(question, answer, wait=wait, timeout=timeout, id=key, intent=intent, force=force)
+    tell_receipt(options, receipt)
 
 
 @click.command()
@@ -202,26 +207,28 @@ def receipt(options: Options, message: str) -> None:
     "--reason", default="caller_cancelled", type=click.Choice([each.value for each in CancelReason]), help="Recorded with it."
 )
 @click.option("--intent", default="", help="Why, in words.")
+@click.option("--force", is_flag=True, help="Also if another client owns the run; needs an --intent.")
 @click.option("--now", is_flag=True, help="TERM at once, KILL 150 ms later.")
 @click.option("--grace", type=float, help="Seconds that the worker gets to stop by itself.")
 @click.option("--no-wait", is_flag=True, help="Return when the cancel is recorded.")
 @click.option("--timeout", default=60.0, help="Seconds to wait for the proof.")
-@click.option("--all", "everything", is_flag=True, help="Every live run.")
+@click.option("--all", "everything", is_flag=True, help="Every live run that this client owns; with --force, of all.")
 @verb
 def cancel(
     options: Options, targets: tuple[str, ...], reason: str, intent: str, now: bool, grace: float | None, no_wait: bool,  # noqa: FBT001
-    timeout: float, everything: bool,  # noqa: FBT001
+    timeout: float, everything: bool, force: bool,  # noqa: FBT001
 ) -> None:  # fmt: skip
     """End runs or tasks (RUN or RUN/STEP), and wait for the proof that nothing is left."""
     with connect(options.home, start=False) as crew:
-        chosen = tuple(run.id for run in crew.runs().runs) if everything else targets
+        mine = (run.id for run in crew.runs().runs if force or run.owner in {"", crew.owner})
+        chosen = tuple(mine) if everything else targets
         if not chosen:
             raise UsageError("nothing to cancel", hint="name a run, RUN/STEP, or --all")
         unverified = 0
         for target in chosen:
             reply = crew.cancel(
                 target, reason=reason, mode="now" if now else "graceful", grace=grace, intent=intent, wait=not no_wait,
-                timeout=timeout,
+                timeout=timeout, force=force,
             )  # fmt: skip
             if options.json:
                 out(reply)

@@ -29,11 +29,12 @@ from crewd.protocol.errors import (
     Unavailable,
     UsageError,
 )
-from crewd.protocol.ids import EVENT, MESSAGE, is_id, task_id
-from crewd.protocol.limits import GRACE_SECONDS_DEFAULT, GRACE_SECONDS_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX, TEXT_CHARS_MAX
+from crewd.protocol.ids import EVENT, MESSAGE, check_name, is_id, task_id
+from crewd.protocol.limits import GRACE_SECONDS_DEFAULT, GRACE_SECONDS_MAX, NOTE_CHARS_MAX, TEXT_CHARS_MAX
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.redact import clip
+from crewd.protocol.rights import Role, check_intent, check_owner, owner_id
 from crewd.protocol.rows import Progress
 from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.protocol.terms import check_terms
@@ -60,6 +61,10 @@ GUARDIAN_SECONDS = 5.0
 """A guardian that is not there for so long after a start is a finding."""
 NOTE_SECONDS = 1.0
 """Between two words to a controller that its worker lives."""
+
+
+_Owned = rq.Cancel | rq.Reopen | rq.Dismiss | rq.Send | rq.Withdraw
+"""What is done to something that somebody owns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ class Gateway(Actor):
         self._wire = wire
         self._pending_reads: set[Side] = set()
         self._clients: dict[bytes, str] = {}
-        self._roles: dict[bytes, rq.Role] = {}
+        self._roles: dict[bytes, Role] = {}
         self._workers: dict[bytes, _Worker] = {}
         self._asked: dict[int, _Asked] = {}
         self._reading: set[cm.Caller] = set()
@@ -267,22 +272,23 @@ class Gateway(Actor):
                 return
             if not caller.owner:
                 raise NotPermitted("say hello first", hint="the first request of a connection is 'hello'")
-            role = self._roles.get(identity, rq.Role.NONE)
-            if request.role > role:
-                raise Forbidden(
-                    f"this needs the role {request.role.name.lower()}", hint=f"this connection may {role.name.lower()}"
-                )
+            role = self._roles.get(identity, Role.NONE)
+            needed = Role.RESPOND if isinstance(request, rq.Send) and request.kind == "response" else request.role
+            if needed > role:
+                raise Forbidden(f"this needs the role {needed.name.lower()}", hint=f"this connection may {role.name.lower()}")
             self._serve(caller, request)
         except CrewdError as error:
             self._send(caller, rq.ErrorReply(error=error.info))
 
     def _greet_client(self, caller: cm.Caller, hello: rq.Hello) -> None:
-        if not hello.owner or len(hello.owner) > NAME_CHARS_MAX:
-            raise UsageError("a client has an owner key", hint="1 to 64 characters of its own making")
+        name = check_name("client name", hello.owner)
+        owner = owner_id(name, hello.key) if hello.key else f"{name}:"
         self._clients.pop(caller.identity, None)
-        self._clients[caller.identity] = hello.owner
-        # Whoever reaches this socket is the daemon's own user (0700, IPC_FILTER_UID), so it may have any role it wishes.
-        role = self._roles[caller.identity] = rq.Role(min(max(hello.wish, rq.Role.NONE), rq.Role.ADMIN))
+        self._clients[caller.identity] = owner
+        # Whoever reaches this socket is the daemon's own user (0700, IPC_FILTER_UID), so it may have any role it wishes; but
+        # one that does not say who it is owns nothing, and only looks.
+        most = Role.ADMIN if hello.key else Role.OBSERVE
+        role = self._roles[caller.identity] = Role(min(max(hello.wish, Role.NONE), most))
         if len(self._clients) > CLIENTS_MAX:
             oldest = next(iter(self._clients))
             del self._clients[oldest], self._roles[oldest]
@@ -294,6 +300,7 @@ class Gateway(Actor):
                 software=__version__,
                 role=role,
                 seq=self._seq,
+                owner=owner,
             ),
         )
 
@@ -331,7 +338,8 @@ class Gateway(Actor):
             case rq.Unsubscribe(key):
                 self._feeds.remove(caller.identity, key)
                 self._send(caller, rq.Done())
-            case rq.StopDaemon(grace_seconds, mode):
+            case rq.StopDaemon(grace_seconds, mode, intent):
+                check_intent(intent, "to stop crewd", required=self._services.config.require_intent and mode == "end")
                 self._send(caller, rq.Done())
                 order = shutdown(self._services, mode, min(max(0.0, grace_seconds), GRACE_SECONDS_MAX))
                 self._services.directory.part(FRONT).tell(order, lane=Lane.CONTROL)
@@ -359,8 +367,8 @@ class Gateway(Actor):
         _check_seconds(send.timeout_seconds)
         if send.deadline_seconds is not None and send.deadline_seconds <= 0:
             raise UsageError("deadline_seconds must be positive", hint="leave it out for no deadline")
-        target = send.target or send.ask
-        resolved = self._fast(target)
+        target = send.ask or send.target
+        resolved = None if send.kind == "response" else self._fast(target)
         if resolved is not None:
             self._forward_message(caller, send, *resolved)
         else:
@@ -457,7 +465,7 @@ class Gateway(Actor):
                 case "survivors", rq.ShowReply():
                     self._send(caller, _cancelled(asked.extra[0], asked.extra[1], reply))
                 case _, Resolved(run, task, note):
-                    self._resolved(asked, run.id, task, note)
+                    self._resolved(asked, run.id, task, run.owner, note)
                 case "reply", rq.DoctorReply():
                     self._send(caller, self._examined(asked.request, reply))
                 case _:
@@ -470,8 +478,19 @@ class Gateway(Actor):
         if isinstance(asked.extra, EndWait):
             self._waits.remove(asked.extra)
 
-    def _resolved(self, asked: _Asked, run: str, task: str, note: str) -> None:
+    def _may(self, caller: cm.Caller, request: _Owned, owner: str, what: str) -> None:
+        """Whether the caller may do this to what somebody owns. Raises Forbidden or UsageError, with nothing changed."""
+        if isinstance(request, rq.Cancel | rq.Dismiss):
+            check_intent(request.intent, type(request).__name__.lower(), required=self._services.config.require_intent)
+        role = self._roles.get(caller.identity, Role.NONE)
+        check_owner(caller.owner, owner, role, what, force=request.force, intent=request.intent)
+
+    def _resolved(self, asked: _Asked, run: str, task: str, owner: str, note: str) -> None:
         caller, request = asked.caller, asked.request
+        if isinstance(request, rq.Cancel | rq.Reopen | rq.Dismiss) or (
+            isinstance(request, rq.Send) and request.kind == "response"
+        ):
+            self._may(caller, request, owner, f"run {run}")
         match request:
             case rq.Send():
                 self._forward_message(caller, request, run, task, note)
@@ -497,8 +516,11 @@ class Gateway(Actor):
     def _withdraw(self, caller: cm.Caller, request: rq.Withdraw, receipt: Receipt) -> None:
         if receipt.settled:
             self._send(caller, rq.ReceiptReply(receipt=receipt))
-        else:
-            self._front(cm.Command(caller, request, receipt.run, receipt.task))
+            return
+        row = self._services.directory.rows.get(receipt.run)
+        if row is None or row.owner != caller.owner:
+            self._may(caller, request, receipt.sender, f"message {receipt.id}")
+        self._front(cm.Command(caller, request, receipt.run, receipt.task))
 
     def _examined(self, request: rq.Request, reply: rq.DoctorReply) -> rq.DoctorReply:
         now, system = self.context.now(), self.context.system

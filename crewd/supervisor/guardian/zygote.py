@@ -35,7 +35,7 @@ WORKER_MAIN = "crewd.worker.host"
 ALLOWED = frozenset(
     {
         "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TERM", "TZ", "TMPDIR", "VIRTUAL_ENV",
-        "SSL_CERT_FILE", "SSL_CERT_DIR", "COLORTERM",
+        "SSL_CERT_FILE", "SSL_CERT_DIR", "COLORTERM", "CREWD_KEYS",
     }
 )  # fmt: skip
 ALLOWED_PREFIXES = ("LC_", "XDG_")

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.protocol import requests as rq
 from crewd.protocol.receipts import Level
+from crewd.protocol.rights import KEY_CHARS
 from crewd.supervisor.gateway.wire import Side
 from crewd.testing.world.network import Link
 
 if TYPE_CHECKING:
     from crewd.clock import Clock
     from crewd.protocol.ids import IdSource
+
+
+def key_of(name: str) -> str:
+    """The key of a simulated client."""
+    return f"the key of {name}".ljust(KEY_CHARS[0], ".")
 
 
 class SimClient:
@@ -24,7 +30,7 @@ class SimClient:
     def __init__(self, name: str, clock: Clock, ids: IdSource) -> None:
         self.name = name
         self._clock = clock
-        self.talk = Conversation(name, "simulated", ids)
+        self.talk = Conversation(name, key_of(name), "simulated", ids)
         self.link = Link(Side.CLIENTS, name.encode(), self)
         self.asked: dict[str, rq.Request] = {}
         self.answers: dict[str, rq.Reply] = {}

@@ -17,7 +17,7 @@ from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.reasons import NoticeKind, RefusalReason
 from crewd.protocol.receipts import LEVELS, Outcome, Receipt
-from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.rows import AskRow, AttemptRow, CancelInfo, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.protocol.statuses import (
     ATTEMPT_MOVES,
     ATTEMPT_TERMINAL,
@@ -116,6 +116,7 @@ class Laws:
             case ev.RunCancelRequested() | ev.TaskCancelRequested() | ev.AttemptCancelRequested():
                 what = {"run": event.run, "task": event.task}.get(event.type.partition(".")[0], attempt)
                 self._cancelled_at.setdefault(what, event.seq)
+                self._by_its_owner(event, body.cancel)
             case ev.AttemptReserved():
                 started = not {event.run, event.task} & self._cancelled_at.keys()
                 self.hold("a cancelled run starts nothing", started, f"{attempt} was reserved after the cancel")
@@ -143,6 +144,12 @@ class Laws:
                 self.hold("follow-ups before the natural stop", not waiting, f"{attempt} may stop before {waiting}")
             case _:
                 pass
+
+    def _by_its_owner(self, event: ev.Event, cancel: CancelInfo) -> None:
+        run = self._rows.get((RunRow, event.run))
+        if isinstance(run, RunRow):
+            mine = cancel.requester in {run.owner, "crewd"} or cancel.intent
+            self.hold("only its owner ends it, or who says why", mine, f"{cancel.requester} ended {event.run} of {run.owner}")
 
     def _requeued(self, event: ev.Event, message: str) -> None:
         if message:

@@ -143,13 +143,13 @@ class Player:
         """What has failed, or was cancelled, is to be done after all."""
         target = self._target(run, step)
         if target:
-            self._client(who).ask(rq.Reopen(target=target, kind=kind))
+            self._client(who).ask(rq.Reopen(target=target, kind=kind, force=True, intent="played"))
 
     def dismiss(self, run: int = 0, who: int = 0) -> None:
         """Dead letters are put away."""
         target = self._target(run, None)
         if target:
-            self._client(who).ask(rq.Dismiss(target=target))
+            self._client(who).ask(rq.Dismiss(target=target, force=True, intent="played"))
 
     def burst(self, run: int = 0, step: int = 0, count: int = 3, who: int = 0) -> None:
         """Several steers, one right after the other."""
@@ -187,7 +187,8 @@ class Player:
     def withdraw(self, which: int, who: int = 0) -> None:
         """A message is taken back."""
         if self.messages:
-            self._client(who).ask(rq.Withdraw(id=self.messages[which % len(self.messages)]))
+            key = self.messages[which % len(self.messages)]
+            self._client(who).ask(rq.Withdraw(id=key, force=True, intent="played"))
 
     def receipt(self, which: int, who: int = 0) -> None:
         """A receipt is asked for."""
@@ -203,11 +204,16 @@ class Player:
         mode: Literal["now", "graceful"] = "now",
         grace: float = 2.0,
         wait: bool = True,
+        force: bool = True,
     ) -> None:
-        """A run or one of its tasks is cancelled."""
+        """A run or one of its tasks is cancelled, by its owner or (if `force`) by somebody else, who says why."""
         target = self._target(run, step)
         if target:
-            self._client(who).ask(rq.Cancel(target=target, mode=mode, grace_seconds=grace, wait=wait, timeout_seconds=120.0))
+            cancel = rq.Cancel(
+                target=target, mode=mode, grace_seconds=grace, wait=wait, timeout_seconds=120.0, force=force,
+                intent="played" if force else "",
+            )  # fmt: skip
+            self._client(who).ask(cancel)
 
     def await_end(self, run: int = 0, step: int | None = None, who: int = 0, *, or_waiting: bool = False) -> None:
         """Somebody waits for an end."""
@@ -344,6 +350,7 @@ def _draw_terms(chance: SeededChance) -> Move:
 def _draw_cancel(chance: SeededChance) -> Move:
     step = _pick(chance, (None, 0, 1, 2))
     how = {"mode": _pick(chance, ("now", "graceful")), "grace": _pick(chance, (0.0, 1.0, 10.0)), "wait": chance.below(3) > 0}
+    how["force"] = chance.below(5) > 0
     return Move("cancel", {"run": chance.below(3), "step": step, "who": chance.below(2), **how})
 
 

@@ -221,7 +221,16 @@ class World:
         asks = list(self.disk.tables[AskRow])
         if not asks:
             return None
-        return client.ask(rq.Send(id=self.ids.next(MESSAGE), kind="response", ask=asks[index % len(asks)], text="this one"))
+        return client.ask(
+            rq.Send(
+                id=self.ids.next(MESSAGE),
+                kind="response",
+                ask=asks[index % len(asks)],
+                text="this one",
+                force=True,
+                intent="played",
+            )
+        )
 
     # -- one step -----------------------------------------------------------------------------------------------
 
@@ -468,7 +477,7 @@ class World:
             orphan = parent is not None and parent.status in ATTEMPT_TERMINAL
             self.laws.hold("what can end ends by itself", endless and not orphan, f"{row.name} is {row.status}")
             run = row.id
-            closer.ask(rq.Cancel(target=run, mode="now", timeout_seconds=600.0))
+            closer.ask(rq.Cancel(target=run, mode="now", timeout_seconds=600.0, force=True, intent="the end"))
         until, steps = self.clock.now + REST_SECONDS, self.steps + REST_STEPS
         self._still(until, steps)
         for client in [client for client in self.clients if client.seen] * AGAIN_BEATS:

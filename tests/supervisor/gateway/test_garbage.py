@@ -13,6 +13,7 @@ from crewd.client.blocking import Crew
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
+from crewd.protocol.rights import Role
 from crewd.testing import Daemon
 
 pytestmark = pytest.mark.process
@@ -48,7 +49,7 @@ def test_clients_that_break_the_rules_hear_which(daemon: Daemon, crew: Crew, job
     header = codec.HEADER
     assert raw.error(b"nonsense") == "malformed"
     assert raw.error(header, b"inbox", b"1", b"\x80") == "not_permitted"
-    raw.ask(*codec.requests.encode("hello", rq.Hello(owner="me")))
+    raw.ask(*codec.requests.encode("hello", rq.Hello(owner="me", key="k" * 64)))
     assert raw.error(b"CREWD\x09", b"inbox", b"1", b"\x80") == "unsupported_version"
     assert raw.error(header, b"dance", b"1", b"\x80") == "unknown_kind"
     assert raw.error(header, b"send", b"1", b"\xff") == "malformed"
@@ -88,10 +89,21 @@ def test_nobody_speaks_for_a_worker_without_its_token(daemon: Daemon, crew: Crew
 
 def test_a_role_that_is_not_enough_is_refused(daemon: Daemon) -> None:
     raw = Raw(daemon.home.clients_endpoint)
-    raw.ask(*codec.requests.encode("hello", rq.Hello(owner="dashboard", wish=rq.Role.OBSERVE)))
+    raw.ask(*codec.requests.encode("hello", rq.Hello(owner="dashboard", wish=Role.OBSERVE, key="k" * 64)))
     assert isinstance(codec.replies.decode(raw.ask(*codec.requests.encode("1", rq.Inbox()))).body, rq.InboxReply)
     assert raw.error(*codec.requests.encode("2", rq.Cancel(target="x"))) == "forbidden"
     assert raw.error(*codec.requests.encode("3", rq.StopDaemon())) == "forbidden"
+    raw.close()
+
+
+def test_who_does_not_say_who_it_is_only_looks(daemon: Daemon) -> None:
+    raw = Raw(daemon.home.clients_endpoint)
+    welcome = codec.replies.decode(raw.ask(*codec.requests.encode("hello", rq.Hello(owner="somebody")))).body
+    assert isinstance(welcome, rq.Welcome)
+    assert (welcome.role, welcome.owner) == (Role.OBSERVE, "somebody:")
+    assert isinstance(codec.replies.decode(raw.ask(*codec.requests.encode("1", rq.Inbox()))).body, rq.InboxReply)
+    assert raw.error(*codec.requests.encode("2", rq.Send(id="m_x", kind="steer", target="x"))) == "forbidden"
+    assert raw.error(*codec.requests.encode("hello", rq.Hello(owner="somebody", key="short"))) == "usage"
     raw.close()
 
 

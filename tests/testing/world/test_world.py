@@ -130,7 +130,7 @@ def test_a_message_that_waits_for_its_run_reaches_the_worker_after_every_part_wa
 def test_the_worlds_code_is_the_daemons_own() -> None:
     """What runs in the world is imported from crewd's rooms, not written again: the tree, the session, the conversation."""
     source = "".join(path.read_text() for path in Path(crewd_world()).glob("*.py"))
-    for name in ("root(self.services, ports", "Session(hello", "Conversation(name", "ladders.climb", "StreamCodec("):
+    for name in ("root(self.services, ports", "Session(hello", "Conversation(name, key_of", "ladders.climb", "StreamCodec("):
         assert name in source
 
 

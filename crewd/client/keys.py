@@ -1,0 +1,59 @@
+"""The key that says who a client is: made at its first use, kept in a directory of the user's, shown to nobody but crewd."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+import platformdirs
+
+from crewd.clock import SystemChance
+from crewd.protocol.errors import Unavailable
+from crewd.protocol.ids import check_name
+from crewd.protocol.limits import NAME_CHARS_MAX
+
+
+class Identity(tuple[str, str]):
+    """A client's name and key. Its text shows the name alone."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<client {self[0]}>"
+
+
+def keys_directory() -> Path:
+    """`CREWD_KEYS`, else a directory of the platform's for what users configure."""
+    chosen = os.environ.get("CREWD_KEYS")
+    return Path(chosen) if chosen else platformdirs.user_config_path("crewd", appauthor=False) / "keys"
+
+
+def identity(name: str = "") -> Identity:
+    """Who this client is: `name`, else `CREWD_AS`, else the user; with the key that is kept for it, made if there is none.
+
+    Raises UsageError for a name that is none, Unavailable if the key can neither be read nor kept.
+    """
+    user = re.sub(r"[^A-Za-z0-9_.-]", "-", os.environ.get("USER") or f"uid{os.getuid()}")[:NAME_CHARS_MAX]
+    name = check_name("client name", name or os.environ.get("CREWD_AS", "") or user)
+    path = keys_directory() / name
+    try:
+        return Identity((name, _kept(path)))
+    except OSError as error:
+        raise Unavailable(f"no key can be kept in {path}: {error.strerror}", hint="set CREWD_KEYS to a directory") from error
+
+
+def _kept(path: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="ascii").strip()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(SystemChance().bytes(32).hex())
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)  # whoever is first makes the key of all
+    finally:
+        temporary.unlink()
+    return path.read_text(encoding="ascii").strip()
