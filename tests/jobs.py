@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import crewd
 from crewd.protocol.questions import QuestionKind
@@ -282,3 +282,25 @@ def question(ctx: Context, kind: QuestionKind, **given: Any) -> str | None:
 def permit(ctx: Context, timeout: float = 60.0) -> list[bool]:
     """Two questions in their short forms."""
     return [ctx.permission("may I?", timeout=timeout), ctx.confirm("sure?", default=True, timeout=0.05)]
+
+
+@worker
+def plan(ctx: Context) -> dict[str, list[str]]:
+    """Three queued operations; before the second one it waits for a steer. Then it takes all steers that wait at once."""
+    queued = [ctx.queue("tool", name=name, priority=priority) for name, priority in PLANNED]
+    done: list[str] = []
+    for operation in ctx.queued():
+        with operation:
+            done.append(operation.id.rpartition(":")[2])
+        if len(done) == 1:
+            while ctx.safe_point(wait=30.0) is None:
+                pass
+    ctx.sleep(0.3)
+    return {
+        "done": done,
+        "skipped": [operation.id.rpartition(":")[2] for operation in queued if operation.skipped],
+        "all": [message.text for message in ctx.steers(wait=30.0)],
+    }
+
+
+PLANNED: tuple[tuple[str, Literal["normal", "low"]], ...] = (("a", "low"), ("b", "low"), ("c", "normal"), ("d", "low"))

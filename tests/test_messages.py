@@ -163,6 +163,30 @@ def test_a_reply_is_found_at_the_message_that_it_answers(crew: Crew, jobs_dir: s
     assert (rows[first.id].replied, rows[second.id].terms.reply_to) == (second.id, first.id)
 
 
+def test_a_steer_skips_what_was_planned_and_has_not_begun(crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:plan", cwd=jobs_dir)
+    wait_until(lambda: any(op.outcome == "done" for op in run.show().operations), "the first operation")
+    steer = run.steer("otherwise", wait="applied")
+    for text in ("one", "two"):
+        run.steer(text)
+    assert run.result() == {"done": ["op1", "op3"], "skipped": ["op2", "op4"], "all": ["one", "two"]}
+    rows = {op.name: (op.outcome, op.reason, op.started_at is None) for op in run.show().operations}
+    assert rows == {
+        "a": ("done", "", False),
+        "b": ("skipped", f"steer {steer.id}", True),
+        "c": ("done", "", False),
+        "d": ("skipped", f"steer {steer.id}", True),
+    }
+    assert all(message.receipt.outcome == "done" for message in run.messages())
+
+
+def test_what_was_queued_when_its_worker_was_killed_is_skipped_and_said_so(crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:plan", cwd=jobs_dir)
+    wait_until(lambda: any(op.outcome == "done" for op in run.show().operations), "the first operation")
+    run.cancel(mode="now")
+    assert [(op.outcome, op.synthetic) for op in run.show().operations] == [("done", False)] + [("skipped", True)] * 3
+
+
 # -- mailboxes ------------------------------------------------------------------------------------------------------
 
 

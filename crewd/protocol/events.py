@@ -284,13 +284,22 @@ class AskClosed(msgspec.Struct, frozen=True, tag="ask.closed"):
 
 
 class OperationOpened(msgspec.Struct, frozen=True, tag="operation.opened"):
-    """A worker began an operation."""
+    """A worker began an operation, or put it into its queue."""
 
     id: str
     kind: str
     name: str
     report: int = 0
     seconds: float = 0.0
+    queued: bool = False
+    priority: str = "normal"
+
+
+class OperationStarted(msgspec.Struct, frozen=True, tag="operation.started"):
+    """A queued operation has begun."""
+
+    id: str
+    report: int = 0
 
 
 class OperationClosed(msgspec.Struct, frozen=True, tag="operation.closed"):
@@ -331,8 +340,8 @@ Body = (
     | TaskRetrying | TaskParked | TaskDismissed | AttemptReserved | AttemptStarting | AttemptStarted | AttemptReady
     | AttemptFinishing | AttemptCancelRequested | AttemptOutcome | AttemptEnded | AttemptLimitHit | AttemptLiveness
     | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised | NoticeClosed | MessageAccepted | MessageDelivered
-    | MessageApplied | MessageSettled | MessageAcknowledged | AskOpened | AskClosed | OperationOpened | OperationClosed
-    | ArtifactRecorded | GuardianLost | DaemonStarted
+    | MessageApplied | MessageSettled | MessageAcknowledged | AskOpened | AskClosed | OperationOpened | OperationStarted
+    | OperationClosed | ArtifactRecorded | GuardianLost | DaemonStarted
 )  # fmt: skip
 
 

@@ -108,19 +108,30 @@ class AskOver(msgspec.Struct, frozen=True, tag="ask_over"):
 
 
 class OpOpened(msgspec.Struct, frozen=True, tag="op_opened"):
-    """An operation began. It may take `seconds` (0: as long as the worker's limits let every operation take)."""
+    """An operation began. It may take `seconds` (0: as long as the worker's limits let every operation take).
+
+    One that is `queued` has not begun yet: `OpStarted` says so, or it is closed as `skipped`.
+    """
 
     id: str
     kind: str
     name: str
     seconds: float = 0.0
+    queued: bool = False
+    priority: Literal["normal", "low"] = "normal"
+
+
+class OpStarted(msgspec.Struct, frozen=True, tag="op_started"):
+    """An operation that was queued has begun."""
+
+    id: str
 
 
 class OpClosed(msgspec.Struct, frozen=True, tag="op_closed"):
-    """An operation ended: `done`, `failed` or `cancelled`."""
+    """An operation ended: `done`, `failed` or `cancelled`; or `skipped`, if it was queued and never began."""
 
     id: str
-    outcome: Literal["done", "failed", "cancelled"]
+    outcome: Literal["done", "failed", "cancelled", "skipped"]
     reason: str = ""
 
 
@@ -166,8 +177,8 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
 
 
 ReportBody = (
-    Delivered | Applied | Settled | Returned | Told | Read | Asked | AskOver | OpOpened | OpClosed | Artifact | UsageReport
-    | Checkpoint | StopProposed | Outcome
+    Delivered | Applied | Settled | Returned | Told | Read | Asked | AskOver | OpOpened | OpStarted | OpClosed | Artifact
+    | UsageReport | Checkpoint | StopProposed | Outcome
 )  # fmt: skip
 
 

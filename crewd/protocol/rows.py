@@ -250,7 +250,7 @@ class AskRow(msgspec.Struct, frozen=True):
 class OperationRow(msgspec.Struct, frozen=True):
     """Something a worker does inside its attempt (a tool, a model call), with its one terminal record.
 
-    `seconds` is how long it may take; 0 if there is no bound.
+    `seconds` is how long it may take; 0 if there is no bound. `started_at` is None while it is queued.
     """
 
     id: str
@@ -265,6 +265,8 @@ class OperationRow(msgspec.Struct, frozen=True):
     outcome: str = ""
     reason: str = ""
     synthetic: bool = False
+    started_at: float | None = None
+    priority: str = "normal"
 
 
 class ArtifactRow(msgspec.Struct, frozen=True):

@@ -112,10 +112,12 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             )  # fmt: skip
         case ev.AskOpened() | ev.AskClosed():
             _ask(rows, event, body)
-        case ev.OperationOpened(id=key, kind=kind, name=name, seconds=seconds):
+        case ev.OperationStarted(id=key):
+            _change(rows, event, OperationRow, key, lambda op: replace(op, started_at=event.at))
+        case ev.OperationOpened(id=key, kind=kind, name=name, seconds=seconds, queued=queued, priority=priority):
             opened = OperationRow(
                 id=key, run=event.run, task=event.task, epoch=event.epoch, kind=kind, name=name, opened_at=event.at,
-                seconds=seconds,
+                seconds=seconds, started_at=None if queued else event.at, priority=priority,
             )  # fmt: skip
             rows.put(event.run, key, opened)
         case ev.OperationClosed(id=key, outcome=outcome, reason=reason, synthetic=synthetic):

@@ -30,6 +30,7 @@ from crewd.protocol.reports import (
     AskOver,
     Checkpoint,
     OpOpened,
+    OpStarted,
     ProgressReport,
     Read,
     Settled,
@@ -71,7 +72,8 @@ class Context:
         self._pulse = pulse
         self._ids = ids
         self._beats = 0
-        self._held: Message | None = None
+        self._held: list[Message] = []
+        self._queue: dict[str, tuple[Operation, str]] = {}
         self._operations = 0
         self._open_operations = 0
         self._artifacts = 0
@@ -118,6 +120,13 @@ class Context:
         self.token.check()
         return self._take(steer)
 
+    def steers(self, *, wait: float = 0.0) -> list[Message]:
+        """As `safe_point`, but hands over every steer that waits, oldest first: for code that weighs them together."""
+        found = [self.safe_point(wait=wait)]
+        while found[-1] is not None:
+            found.append(self._take(self._desk.next_steer()))
+        return [message for message in found if message is not None]
+
     def natural_stop(self) -> Iterator[Message]:
         """Where the work would end: yields steers that still wait, then follow-ups, until crewd confirms that none is left.
 
@@ -159,13 +168,15 @@ class Context:
         if deliver is None:
             return None
         self._desk.report(Applied(id=deliver.id))
-        self._held = Message(deliver.id, deliver.kind, deliver.text, self._desk.report)
-        return self._held
+        self._held.append(Message(deliver.id, deliver.kind, deliver.text, self._desk.report))
+        if deliver.kind == "steer":
+            self._skip_queued(deliver.id)
+        return self._held[-1]
 
     def _let_go(self) -> None:
-        if self._held is not None:
-            held, self._held = self._held, None
-            held.done()
+        held, self._held = self._held, []
+        for message in held:
+            message.done()
 
     def finish(self) -> None:
         """The function has returned: the message it held is done. Called by the runtime."""
@@ -261,9 +272,55 @@ class Context:
             key, self._desk, partial(self._operation_opened, body), self._operation_closed, interruptible=interruptible
         )
 
-    def _operation_opened(self, body: OpOpened) -> None:
+    def queue(
+        self, kind: str, *, name: str, priority: Literal["normal", "low"] = "low", seconds: float = 0.0,
+        interruptible: bool = False,
+    ) -> Operation:  # fmt: skip
+        """Announce an operation that begins later, in a `with` block of its own.
+
+        One of low priority that has not begun when a steer is taken is skipped, and the record says for which steer: what
+        was planned before may not be wanted any more (system.md D9). `ctx.queued()` gives those that are left. Raises
+        UsageError when too many are open.
+        """
+        self._check_operations()
+        self._operations += 1
+        key = f"{self.task}#{self.epoch}:op{self._operations}"
+        self._open_operations += 1
+        body = OpOpened(
+            id=key, kind=clip(kind, 64), name=clip(name, 256), seconds=max(0.0, seconds), queued=True, priority=priority
+        )
+        self._desk.report(body)
+        begin = partial(self._queued_begins, key)
+        operation = Operation(key, self._desk, begin, self._operation_closed, interruptible=interruptible)
+        self._queue[key] = (operation, priority)
+        return operation
+
+    def queued(self) -> Iterator[Operation]:
+        """The queued operations that have neither begun nor been skipped, in order; also those queued meanwhile."""
+        while self._queue:
+            operation, _ = next(iter(self._queue.values()))
+            yield operation
+            self._queue.pop(operation.id, None)
+
+    def _queued_begins(self, key: str) -> None:
+        self._alive()
+        self.token.check()
+        self._queue.pop(key, None)
+        self._desk.report(OpStarted(id=key))
+
+    def _skip_queued(self, message: str) -> None:
+        for key, (operation, priority) in list(self._queue.items()):
+            if priority == "low":
+                del self._queue[key]
+                operation.skip(message)
+                self._open_operations -= 1
+
+    def _check_operations(self) -> None:
         if self._open_operations >= OPERATIONS_OPEN_MAX:
             raise UsageError(f"{OPERATIONS_OPEN_MAX} operations are open", hint="close some before opening more")
+
+    def _operation_opened(self, body: OpOpened) -> None:
+        self._check_operations()
         self._alive()
         self.token.check()
         self._desk.report(body)

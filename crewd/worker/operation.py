@@ -13,6 +13,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from crewd.protocol.errors import UsageError
 from crewd.protocol.limits import NOTE_CHARS_MAX
 from crewd.protocol.redact import clip
 from crewd.protocol.reports import OpClosed
@@ -32,14 +33,24 @@ class Interrupted(BaseException):
     """The open operation is broken off: its `with` block ends here, and the work goes on after it."""
 
 
+class Skipped(UsageError):
+    """The operation was queued, and skipped when a steer came: it is not to begin any more."""
+
+
 class Operation:
-    """An open operation, as a context manager. `id` is its name in the log; `interrupted` is set when it was broken off."""
+    """An operation, as a context manager: it is open in the `with` block.
+
+    `id` is its name in the log; `interrupted` has the message that it was broken off for, `skipped` the one that it was not
+    begun for.
+    """
 
     def __init__(
         self, key: str, desk: Desk, opened: Callable[[], None], closed: Callable[[], None], *, interruptible: bool
     ) -> None:
         self.id = key
         self.interrupted = ""
+        self.skipped = ""
+        self.begun = False
         self._desk = desk
         self._opened = opened
         self._closed = closed
@@ -52,9 +63,16 @@ class Operation:
     def __str__(self) -> str:
         return self.id
 
+    def skip(self, message: str) -> None:
+        """A steer came before it began: it never will."""
+        self.skipped = message
+        self._desk.report(OpClosed(id=self.id, outcome="skipped", reason=f"steer {message}"))
+
     def __enter__(self) -> Self:
+        if self.skipped:
+            raise Skipped(f"operation {self.id} was skipped for {self.skipped}", hint="ctx.queued() gives those that were not")
         self._opened()
-        self._open = True
+        self._open = self.begun = True
         if self._interruptible:
             with contextlib.suppress(RuntimeError):
                 self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()

@@ -351,23 +351,24 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             state = replace(state, asks=tuple(ask for ask in state.asks if ask.id != key))
             over = ev.AskClosed(id=key, outcome=outcome, answered_by=answered_by, report=number)
             return state, Decision((over,), () if state.asks else (TellWaiting(waiting=False),))
-        case rp.OpOpened(key, kind, name, seconds):
+        case rp.OpOpened():
+            return _opened(state, report.body, number)
+        case rp.OpStarted(key):
             key = _own(state, key)
-            if key in state.operations or len(state.operations) >= OPERATIONS_OPEN_MAX:
+            allowed = dict(state.queued).get(key)
+            if allowed is None:
                 return state, NOTHING
-            allowed = min(filter(None, (seconds, state.limits.operation_seconds)), default=0.0)
-            dues = (*state.operation_dues, (key, state.active_at + allowed)) if allowed > 0 else state.operation_dues
-            state = replace(state, operations=(*state.operations, key), operation_dues=dues)
-            body = ev.OperationOpened(id=key, kind=kind[:64], name=name[:256], report=number, seconds=allowed)
-            return state, Decision((body,))
+            state = replace(state, queued=tuple(each for each in state.queued if each[0] != key))
+            return _at_work(state, key, allowed), Decision((ev.OperationStarted(id=key, report=number),))
         case rp.OpClosed(key, outcome, reason):
             key = _own(state, key)
-            if key not in state.operations:
+            if key not in state.operations and key not in dict(state.queued):
                 return state, NOTHING
             state = replace(
                 state, operations=tuple(op for op in state.operations if op != key),
+                queued=tuple(each for each in state.queued if each[0] != key),
                 operation_dues=tuple(due for due in state.operation_dues if due[0] != key),
-                failures=state.failures + 1 if outcome == "failed" else 0,
+                failures=state.failures + 1 if outcome == "failed" else state.failures if outcome == "skipped" else 0,
             )  # fmt: skip
             closed = ev.OperationClosed(id=key, outcome=outcome, reason=clip(reason, NOTE_CHARS_MAX), report=number)
             return state, Decision((closed,))
@@ -398,6 +399,26 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             return _outcome(state, report.body, number)
         case _:
             assert_never(report.body)
+
+
+def _opened(state: Attempt, opened: rp.OpOpened, number: int) -> Next:
+    key = _own(state, opened.id)
+    known = key in state.operations or key in dict(state.queued)
+    if known or len(state.operations) + len(state.queued) >= OPERATIONS_OPEN_MAX:
+        return state, NOTHING
+    allowed = min(filter(None, (max(0.0, opened.seconds), state.limits.operation_seconds)), default=0.0)
+    queued = (*state.queued, (key, allowed)) if opened.queued else state.queued
+    state = replace(state, queued=queued) if opened.queued else _at_work(state, key, allowed)
+    body = ev.OperationOpened(
+        id=key, kind=opened.kind[:64], name=opened.name[:256], report=number, seconds=allowed, queued=opened.queued,
+        priority=opened.priority,
+    )  # fmt: skip
+    return state, Decision((body,))
+
+
+def _at_work(state: Attempt, key: str, allowed: float) -> Attempt:
+    dues = (*state.operation_dues, (key, state.active_at + allowed)) if allowed > 0 else state.operation_dues
+    return replace(state, operations=(*state.operations, key), operation_dues=dues)
 
 
 def _own(state: Attempt, key: str) -> str:
@@ -557,6 +578,7 @@ def _finish(state: Attempt, status: AttemptStatus, *, reason: str = "", error: s
         ev.OperationClosed(id=key, outcome="cancelled" if cancelled else "failed", reason=why, synthetic=True)
         for key in state.operations
     ]
+    operations += [ev.OperationClosed(id=key, outcome="skipped", reason=why, synthetic=True) for key, _ in state.queued]
     ended = ev.AttemptEnded(
         status=status,
         reason=reason,
@@ -567,7 +589,16 @@ def _finish(state: Attempt, status: AttemptStatus, *, reason: str = "", error: s
     )
     notices = watch.close_all(state)
     state = replace(
-        state, mailbox=box, asks=(), operations=(), status=status, connected=False, start_by=None, look_at=None, notices=()
+        state,
+        mailbox=box,
+        asks=(),
+        operations=(),
+        queued=(),
+        status=status,
+        connected=False,
+        start_by=None,
+        look_at=None,
+        notices=(),
     )
     state, told = ms.tell_withdrawals(state)
     effects: Effects = (*told, Confirm(), TellRun(ended)) if exited else (*told, TellRun(ended))

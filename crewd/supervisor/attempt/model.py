@@ -35,6 +35,7 @@ class Attempt(msgspec.Struct, frozen=True):
     """The state. `spawned` is set with the order to the guardian, `outcome` when the worker itself has said how it ended.
 
     `pending` are messages whose acceptance is on its way to the disk: until then nothing else is recorded about them.
+    `operations` are those at work, `queued` those that have not begun, with the seconds that each may take.
     `withdrawals` are (message, caller) that wait for the worker to give the message back, or to have taken it. `letters` are
     messages of the mailbox that the worker has not read.
 
@@ -58,6 +59,7 @@ class Attempt(msgspec.Struct, frozen=True):
     letters: tuple[Mail, ...] = ()
     asks: tuple[Ask, ...] = ()
     operations: tuple[str, ...] = ()
+    queued: tuple[tuple[str, float], ...] = ()
     reports: int = 0
     cancel: CancelInfo | None = None
     outcome: rp.Outcome | None = None

@@ -625,8 +625,13 @@ def _attempt(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Atte
             for ask in live.asks
             if ask.task == row.task and ask.epoch == row.epoch and ask.closed_at is None
         ),
-        operations=tuple(op.id for op in operations),
-        operation_dues=tuple((op.id, now + op.seconds - max(0.0, wall - op.opened_at)) for op in operations if op.seconds),
+        operations=tuple(op.id for op in operations if op.started_at is not None),
+        queued=tuple((op.id, op.seconds) for op in operations if op.started_at is None),
+        operation_dues=tuple(
+            (op.id, now + op.seconds - max(0.0, wall - op.started_at))
+            for op in operations
+            if op.seconds and op.started_at is not None
+        ),
         reports=row.reports,
         cancel=row.cancel,
         outcome=outcome,

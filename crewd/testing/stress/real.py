@@ -138,6 +138,10 @@ class _RealAct:
     def _attempt(self) -> AttemptRow:
         return self.run.show().attempts[-1]
 
+    def _born(self) -> bool:
+        attempts = self.run.show().attempts
+        return bool(attempts) and attempts[-1].ready_at is not None
+
     def _over(self) -> bool:
         return self.run.show().run.status in RUN_TERMINAL
 
@@ -147,7 +151,7 @@ class _RealAct:
         while not condition() and not self._over():
             self._answer()
             now, grown = self.clock.monotonic(), self._grown()
-            if grown != size:
+            if grown != size or not self._born():  # until its first word it is not idle, however busy the machine is
                 size, since = grown, now
             if now > deadline:
                 self.stuck = True
