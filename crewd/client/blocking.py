@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
+import msgspec
 import zmq
 
 import crewd
@@ -13,6 +15,7 @@ from crewd.client import shapes
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import START_SECONDS, find_home, may_start, start_daemon, unreachable
 from crewd.client.keys import Identity, identity
+from crewd.client.outbox import Outbox
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import DeadlineExceeded, UsageError
@@ -42,6 +45,7 @@ class Connection:
         self.home = home
         self.clock = SystemClock()
         self.ids = IdSource(self.clock, SystemChance())
+        self.name = who[0]
         self.talk = Conversation(*who, f"crewd-python/{crewd.__version__}", self.ids, wish=wish)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
@@ -259,6 +263,19 @@ class Crew:
             timeout_seconds=timeout, deadline_seconds=deadline, terms=terms, intent=intent, force=force,
         )  # fmt: skip
         return shapes.expect(self.request(request, timeout + REPLY_SECONDS), rq.ReceiptReply).receipt
+
+    @contextlib.contextmanager
+    def send_once(self, request: rq.Send) -> Iterator[Receipt]:
+        """As `send`, with an id that survives this process: killed at any instant and sent again, it is one message.
+
+        A context manager: its end means that whoever sent it knows of the receipt. After that, the same message is another
+        one. The id of `request` is left out.
+        """
+        connection = self._connection
+        outbox = Outbox(connection.name, self.home.key, connection.ids, connection.clock.wall())
+        with outbox.keep(request) as key:
+            reply = self.request(msgspec.structs.replace(request, id=key), request.timeout_seconds + REPLY_SECONDS)
+            yield shapes.expect(reply, rq.ReceiptReply).receipt
 
     def respond(
         self, ask: str, text: str, *, wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "", intent: str = "",

@@ -7,12 +7,15 @@ from typing import Any
 
 import click
 
-from crewd.client.blocking import WaitLevel, connect
+from crewd.client import shapes
+from crewd.client.blocking import REPLY_SECONDS, WaitLevel, connect
 from crewd.client.cli.answer import answer_all
 from crewd.client.cli.common import Options, ago, out, say, table, tell_receipt, verb
 from crewd.clock import SystemClock
+from crewd.protocol import requests as rq
 from crewd.protocol.errors import UsageError
 from crewd.protocol.reasons import CancelReason
+from crewd.protocol.receipts import Level
 from crewd.protocol.reports import MessageKind
 from crewd.protocol.terms import Terms
 
@@ -51,10 +54,17 @@ def _send(
 ) -> None:  # fmt: skip
     terms = Terms(**{name: value for name, value in given.items() if value})
     with connect(options.home, start=False) as crew:
-        receipt = crew.send(
-            kind, target, _text(text), ask=ask, id=key, wait=wait, timeout=timeout, deadline=deadline, terms=terms
-        )
-    tell_receipt(options, receipt)
+        request = rq.Send(
+            id=key, kind=kind, target=target, text=_text(text), ask=ask, wait=Level(wait), timeout_seconds=timeout,
+            deadline_seconds=deadline, terms=terms,
+        )  # fmt: skip
+        if key:
+            receipt = shapes.expect(crew.request(request, timeout + REPLY_SECONDS), rq.ReceiptReply).receipt
+            tell_receipt(options, receipt)
+            return
+        with crew.send_once(request) as receipt:  # it is forgotten when it was shown, and not before
+            tell_receipt(options, receipt)
+            sys.stdout.flush()
 
 
 @click.command()

@@ -1,0 +1,100 @@
+"""A client's own outbox: a message is written down with its id before it is sent, and forgotten when crewd has answered.
+
+Whoever is killed in between and sends the same message again finds the id, and crewd takes the message once (Lazy Pirate
+with ids). Two processes that live at the same time and send the same message mean two messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import psutil
+
+from crewd.client.keys import keys_directory
+from crewd.protocol.ids import MESSAGE, IdSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crewd.protocol.requests import Send
+
+KEPT_SECONDS = 86_400.0
+"""A message that was written down longer ago is another one when it is sent again."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A message that may or may not have been accepted: its id, when it was written down, and by which process."""
+
+    id: str
+    at: float
+    pid: int
+    started: float
+
+
+class Held(NamedTuple):
+    """An entry that this process uses."""
+
+    id: str
+    path: Path
+
+
+class Outbox:
+    """The messages of one client to one home. `wall` is the time now."""
+
+    def __init__(self, name: str, home_key: str, ids: IdSource, wall: float) -> None:
+        self._directory = keys_directory() / ".outbox" / name / home_key
+        self._ids = ids
+        self._wall = wall
+
+    @contextlib.contextmanager
+    def keep(self, send: Send) -> Iterator[str]:
+        """The id under which to send this message (its own is left out); forgotten at the end, if this process sees it."""
+        held = self._take(msgspec.structs.replace(send, id="", timeout_seconds=0.0))
+        try:
+            yield held.id
+        finally:
+            held.path.unlink(missing_ok=True)
+
+    def _take(self, content: Send) -> Held:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        digest = hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:32]
+        for path in sorted(self._directory.glob(f"{digest}-*")):
+            entry = _read(path)
+            if entry is None or self._wall - entry.at > KEPT_SECONDS:
+                path.unlink(missing_ok=True)
+            elif not _lives(entry):
+                mine = self._directory / f"{digest}-{os.getpid()}"
+                with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+                    path.rename(mine)
+                    self._write(mine, entry.id)
+                    return Held(entry.id, mine)
+        held = Held(self._ids.next(MESSAGE), self._directory / f"{digest}-{os.getpid()}")
+        self._write(held.path, held.id)
+        return held
+
+    def _write(self, path: Path, key: str) -> None:
+        entry = Entry(key, self._wall, os.getpid(), psutil.Process().create_time())
+        temporary = path.with_name(f".{path.name}")
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.encode(entry))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def _read(path: Path) -> Entry | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Entry)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _lives(entry: Entry) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(entry.pid).create_time() == entry.started and entry.pid != os.getpid()
+    return False
