@@ -7,6 +7,7 @@ receipts, says where the report is, and leaves no process behind.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,7 @@ def main() -> int:
     report = ROOT / "audit-report"
     home = Path(tempfile.mkdtemp(prefix="crewd-audit-"))
     home.chmod(0o700)
+    os.environ["CREWD_KEYS"] = str(home / "keys")  # nothing of this example stays behind, its key neither
     print(f"auditing {target} with a crewd of its own in {home}\n")
     try:
         with crewd.connect(str(home), start=True) as crew:

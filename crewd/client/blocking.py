@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -14,7 +15,7 @@ import crewd
 from crewd.client import shapes
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import START_SECONDS, find_home, may_start, start_daemon, unreachable
-from crewd.client.keys import Identity, identity
+from crewd.client.keys import Identity, identity, keys_directory
 from crewd.client.outbox import Outbox
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
@@ -41,8 +42,9 @@ WaitLevel = Literal["accepted", "delivered", "applied", "settled"]
 class Connection:
     """A DEALER and a conversation."""
 
-    def __init__(self, home: Home, who: Identity, wish: int = Role.ADMIN) -> None:
+    def __init__(self, home: Home, who: Identity, wish: int = Role.ADMIN, keys: Path | None = None) -> None:
         self.home = home
+        self.keys = keys or keys_directory()
         self.clock = SystemClock()
         self.ids = IdSource(self.clock, SystemChance())
         self.name = who[0]
@@ -131,14 +133,16 @@ class Connection:
         self._context.term()
 
 
-def connect(home: str | None = None, *, start: bool | None = None, name: str = "", wish: int = Role.ADMIN) -> Crew:
+def connect(
+    home: str | None = None, *, start: bool | None = None, name: str = "", wish: int = Role.ADMIN, keys: Path | None = None
+) -> Crew:
     """A client of the crewd that serves `home`, which is started if it is not running (`start=False` forbids it).
 
-    It is who `name` is (else `CREWD_AS`, else the user), with the key that is kept for it, and has the role that it wishes
-    for. Raises DaemonUnreachable if nobody answers.
+    It is who `name` is (else `CREWD_AS`, else the user), with the key that is kept for it in the directory `keys` (else
+    `CREWD_KEYS`, else the platform's), and has the role that it wishes for. Raises DaemonUnreachable if nobody answers.
     """
     found = find_home(home)
-    connection = Connection(found, identity(name), wish)
+    connection = Connection(found, identity(name, keys), wish, keys)
     try:
         exists = found.clients_socket.exists()
         if exists and connection.greet(HELLO_TIMEOUT_SECONDS):
@@ -272,7 +276,7 @@ class Crew:
         one. The id of `request` is left out.
         """
         connection = self._connection
-        outbox = Outbox(connection.name, self.home.key, connection.ids, connection.clock.wall())
+        outbox = Outbox(connection.keys, connection.name, self.home.key, connection.ids, connection.clock.wall())
         with outbox.keep(request) as key:
             reply = self.request(msgspec.structs.replace(request, id=key), request.timeout_seconds + REPLY_SECONDS)
             yield shapes.expect(reply, rq.ReceiptReply).receipt

@@ -30,14 +30,15 @@ def keys_directory() -> Path:
     return Path(chosen) if chosen else platformdirs.user_config_path("crewd", appauthor=False) / "keys"
 
 
-def identity(name: str = "") -> Identity:
+def identity(name: str = "", directory: Path | None = None) -> Identity:
     """Who this client is: `name`, else `CREWD_AS`, else the user; with the key that is kept for it, made if there is none.
 
-    Raises UsageError for a name that is none, Unavailable if the key can neither be read nor kept.
+    `directory` is where keys are kept, else `keys_directory()`. Raises UsageError for a name that is none, Unavailable if
+    the key can neither be read nor kept.
     """
     user = re.sub(r"[^A-Za-z0-9_.-]", "-", os.environ.get("USER") or f"uid{os.getuid()}")[:NAME_CHARS_MAX]
     name = check_name("client name", name or os.environ.get("CREWD_AS", "") or user)
-    path = keys_directory() / name
+    path = (directory or keys_directory()) / name
     try:
         return Identity((name, _kept(path)))
     except OSError as error:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import psutil
 
-from crewd.client.keys import keys_directory
 from crewd.protocol.ids import MESSAGE, IdSource
 
 if TYPE_CHECKING:
@@ -44,10 +43,10 @@ class Held(NamedTuple):
 
 
 class Outbox:
-    """The messages of one client to one home. `wall` is the time now."""
+    """The messages of one client to one home, beside its key in the directory `keys`. `wall` is the time now."""
 
-    def __init__(self, name: str, home_key: str, ids: IdSource, wall: float) -> None:
-        self._directory = keys_directory() / ".outbox" / name / home_key
+    def __init__(self, keys: Path, name: str, home_key: str, ids: IdSource, wall: float) -> None:
+        self._directory = keys / ".outbox" / name / home_key
         self._ids = ids
         self._wall = wall
 

@@ -75,8 +75,9 @@ class Daemon:
         return self
 
     def connect(self) -> Crew:
-        """A client of it; never starts one."""
-        return connect(str(self.home.root), start=False)
+        """A client of it; never starts one. Its key is kept in the home (unless `CREWD_KEYS` says where), not in the user's."""
+        keys = None if "CREWD_KEYS" in os.environ else self.home.root / "keys"
+        return connect(str(self.home.root), start=False, keys=keys)
 
     def log(self) -> str:
         """What it wrote to stderr, the end of it."""

@@ -22,7 +22,7 @@ SEND = Send(id="", kind="steer", target="run", text="x", timeout_seconds=0.0)
 
 
 def outbox(wall: float = 1_000.0) -> Outbox:
-    return Outbox("ann", "home", IdSource(SystemClock(), SystemChance()), wall)
+    return Outbox(keys_directory(), "ann", "home", IdSource(SystemClock(), SystemChance()), wall)
 
 
 def entries() -> list[Path]:
