@@ -204,6 +204,16 @@ def correspond(ctx: Context) -> list[str]:
     return read
 
 
+@worker
+def chatter(ctx: Context) -> list[str]:
+    """An operation that reports without a pause, with a smaller one inside, broken off in the middle of it."""
+    with ctx.operation("tool", name="outer", interruptible=True) as outer:
+        while True:
+            with ctx.operation("tool", name="inner"):
+                ctx.tell("x")
+    return ["went on" if outer.interrupted else "", *(steer.text for steer in ctx.steers(wait=10.0))]
+
+
 def quiet(ctx: Context) -> None:
     """Say nothing, but stop when told."""
     ctx.token.wait(1_000)

@@ -65,6 +65,16 @@ def test_a_steer_that_comes_now_breaks_off_what_the_worker_does(crew: Crew, jobs
     assert coroutine.result() == ["broken off", "hey"]
 
 
+def test_what_is_broken_off_amid_its_reports_loses_none_of_them(crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:chatter", cwd=jobs_dir)
+    wait_until(lambda: run.show().operations, "the operation")
+    assert run.steer("enough", terms=Terms(now=True)).effect == "interrupted"
+    assert run.result(timeout=60) == ["went on", "enough"]
+    outer, *inner = run.show().operations
+    assert outer.reason.startswith("interrupted by")
+    assert {op.outcome for op in inner} <= {"done", "cancelled"}, "one around it is broken off, not swallowed by one inside"
+
+
 def test_what_cannot_be_broken_off_takes_it_at_its_next_safe_point_and_the_receipt_says_so(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:listen", args={"until": "stop"}, cwd=jobs_dir)
     ready(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import mimetypes
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ from crewd.protocol.reports import (
     UsageReport,
 )
 from crewd.worker.message import Letter, Message
-from crewd.worker.operation import Operation
+from crewd.worker.operation import Interrupted, Operation
 from crewd.worker.token import CancellationToken
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class Context:
         self._usage = UsageReport()
 
     def _alive(self) -> None:
+        """A sign of life, at the beginning of each call: nothing of the call has happened if it is broken off here."""
+        if self._desk.breaking and threading.current_thread() is threading.main_thread():
+            self._desk.breaking = False
+            raise Interrupted
         self._beats += 1
         self._pulse.beat(self._beats)
 

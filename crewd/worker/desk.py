@@ -26,7 +26,8 @@ SEEN_MAX = 10_000
 class Desk:
     """See the module's text. `wake` tells the link's thread that there is something to send.
 
-    `interruptible` breaks off what the code does now for a message that comes `now`; it says whether it could.
+    `interruptible` breaks off what the code does now for a message that comes `now`; it says whether it could. `breaking`:
+    it came into code that must be whole, and the context's next call on the main thread breaks off instead.
     """
 
     def __init__(self, token: CancellationToken, wake: Callable[[], None]) -> None:
@@ -47,6 +48,7 @@ class Desk:
         self._over = False
         self._turn = 1
         self.interruptible: Callable[[str], bool] | None = None
+        self.breaking = False
         token.listen(self._notify)
 
     def _notify(self) -> None:

@@ -142,8 +142,6 @@ class Link:
                 self._session.speak(send)
                 if self._stopping:
                     break
-                if self._stopping:
-                    break
         finally:
             line.close()
 

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 SIGNAL = signal.SIGURG
 """Nobody else uses it, and a process that does not know it ignores it."""
-_OURS = frozenset({__name__, "contextlib"})
+AGAIN_SECONDS = 0.01
+"""Until the signal is tried again when it came into code that must be whole."""
+_WHOLE = frozenset({__name__, "crewd.worker.desk", "crewd.worker.context", "crewd.worker.message"})
+"""What must not be cut short: reports are numbered there, and a message that was taken is handed over."""
 
 
 class Interrupted(BaseException):
@@ -88,17 +91,19 @@ class Operation:
         self._open = False
         if self._interruptible:
             self._desk.interruptible, handler = self._outer
+            self._desk.breaking = False
             if handler is not None:
                 signal.signal(SIGNAL, handler)
-        broken = isinstance(error, Interrupted) or (
-            self.interrupted != "" and isinstance(error, asyncio.CancelledError) and not self._desk.token.cancelled
-        )
+        cancelled = isinstance(error, asyncio.CancelledError) and not self._desk.token.cancelled
+        broken = self.interrupted != "" and (isinstance(error, Interrupted) or cancelled)
         if broken and self._task is not None:
             self._task.uncancel()
         if error is None:
             report = OpClosed(id=self.id, outcome="done")
         elif broken:
             report = OpClosed(id=self.id, outcome="cancelled", reason=f"interrupted by {self.interrupted}")
+        elif isinstance(error, Interrupted):  # the one around it was
+            report = OpClosed(id=self.id, outcome="cancelled", reason="interrupted")
         elif isinstance(error, Cancelled):
             report = OpClosed(id=self.id, outcome="cancelled", reason=error.reason)
         else:
@@ -117,14 +122,34 @@ class Operation:
             return True
         if signal.getsignal(SIGNAL) != self._on_signal:
             return False
-        signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
+        self._send_signal()
         return True
+
+    def _send_signal(self) -> None:
+        if self._open:
+            signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
 
     def _cancel_task(self) -> None:
         if self._open and self._task is not None:
             self._task.cancel()
 
     def _on_signal(self, _number: int, frame: FrameType | None) -> None:
-        """On the main thread, between two bytecodes. Not in the code that opens or closes operations: that must be whole."""
-        if self._open and (frame is None or frame.f_globals.get("__name__") not in _OURS):
-            raise Interrupted
+        """On the main thread, between two bytecodes: at once, or as soon as code that must be whole is left."""
+        if not self._open:
+            return
+        self._desk.breaking = _must_be_whole(frame)
+        if self._desk.breaking:
+            again = threading.Timer(AGAIN_SECONDS, self._send_signal)
+            again.daemon = True
+            again.start()
+            return
+        raise Interrupted
+
+
+def _must_be_whole(frame: FrameType | None) -> bool:
+    """Whether crewd's own code is under way there; a sleep of the context's may be cut short."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") in _WHOLE and frame.f_code.co_name != "sleep":
+            return True
+        frame = frame.f_back
+    return False

@@ -104,12 +104,12 @@ def post(state: Attempt, send: Send) -> Next:
     known = state.mailbox.get(send.mail.id) is not None or any(mail.id == send.mail.id for mail in state.pending)
     if known:  # the store answers a repeat: the same receipt, or a conflict
         return state, Decision((accepted(send),), (TellReceipt(send.caller, send.mail.id),), admits=send)
-    if send.mail.kind == "message":
+    if send.mail.kind == "message" and len(state.pending) < MAILBOX_MAX:
         return replace(state, pending=(*state.pending, send.mail)), into_mailbox(send)
-    reason = door(state, send)
+    reason = door(state, send) if send.mail.kind != "message" else None
     if reason is not None:
         return state, refuse_at_the_door(send, reason)
-    if len(state.mailbox.mails) + len(state.pending) >= MAILBOX_MAX:
+    if send.mail.kind == "message" or len(state.mailbox.mails) + len(state.pending) >= MAILBOX_MAX:
         return state, Decision(effects=(TellBusy(send.caller),))
     if send.mail.kind == "response":
         ask = next(ask for ask in state.asks if ask.id == send.mail.ask)

@@ -307,7 +307,7 @@ class RunActor(Supervisor):
             if controller is None or not controller.offer(post):
                 self._put_off(command)
             return
-        hold, effect, reason = self._while_idle(task, mail)
+        hold, effect, reason = rn.while_idle(self._living(), task, mail)
         if hold and len(task.held.mails) + self._admitting.get(task.id, 0) >= MAILBOX_MAX:
             raise Busy(f"worker {task.id} has too many unsettled messages", hint="try again later")
         accepted = MessageAccepted(
@@ -341,23 +341,6 @@ class RunActor(Supervisor):
             guard=NewMessage(send.id, command.digest),
             refused=lambda answer: self._tell_refused(command.caller, answer),
         )
-
-    def _while_idle(self, task: rn.Task, mail: Mail) -> tuple[bool, str, RefusalReason]:
-        """What becomes of a message while no attempt of the task lives: whether it is held, its effect, why it is refused."""
-        run, waiting, terms = self._living(), task.status in rn.WAITING, mail.terms
-        if mail.kind == "response":
-            return False, "", RefusalReason.NO_SUCH_ASK
-        if run.cancel is not None and not run.over:
-            return False, "", RefusalReason.CANCELLED
-        if terms.on_idle == "start" and (not waiting or task.status is TaskStatus.PARKED):
-            return True, Effect.STARTED, RefusalReason.ENDED
-        if not waiting:
-            return False, "", RefusalReason.ENDED
-        if terms.on_idle == "refuse":
-            return False, "", RefusalReason.NOT_RUNNING
-        if terms.epoch and terms.epoch != task.epoch + 1:
-            return False, "", RefusalReason.ATTEMPT_OVER if terms.epoch <= task.epoch else RefusalReason.NO_SUCH_TURN
-        return True, Effect.QUEUED, RefusalReason.ENDED
 
     def _admitted(self, key: str, mail: Mail) -> None:
         """A message for a task without a living attempt is durable: keep it for the next one, which may be there by now."""

@@ -19,7 +19,7 @@ from crewd.protocol.ids import task_id
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 from crewd.protocol.policy import Restarts, Retry
 from crewd.protocol.reasons import CancelReason, NoticeKind, RefusalReason, SkipReason
-from crewd.protocol.receipts import Outcome
+from crewd.protocol.receipts import Effect, Outcome
 from crewd.protocol.rows import CancelInfo, Undelivered, faster
 from crewd.protocol.statuses import TASK_LIVE, TASK_REQUEUES, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
 from crewd.protocol.workflow import Workflow
@@ -360,6 +360,24 @@ def _attempt_over(run: Run, over: AttemptOver) -> Next:
         events.append(Recorded(ev.NoticeRaised(id=notice, kind=NoticeKind.DEAD_LETTER, text=text), task.id))
         task = replace(task, notice=notice)
     return _go_on(run.with_task(replace(task, status=status)), events)
+
+
+def while_idle(run: Run, task: Task, mail: Mail) -> tuple[bool, str, RefusalReason]:
+    """What becomes of a message while no attempt of the task lives: whether it is held, its effect, why it is refused."""
+    waiting, terms = task.status in WAITING, mail.terms
+    if mail.kind == "response":
+        return False, "", RefusalReason.NO_SUCH_ASK
+    if run.cancel is not None and not run.over:
+        return False, "", RefusalReason.CANCELLED
+    if terms.on_idle == "start" and (not waiting or task.status is TaskStatus.PARKED):
+        return True, Effect.STARTED, RefusalReason.ENDED
+    if not waiting:
+        return False, "", RefusalReason.ENDED
+    if terms.on_idle == "refuse":
+        return False, "", RefusalReason.NOT_RUNNING
+    if terms.epoch and terms.epoch != task.epoch + 1:
+        return False, "", RefusalReason.ATTEMPT_OVER if terms.epoch <= task.epoch else RefusalReason.NO_SUCH_TURN
+    return True, Effect.QUEUED, RefusalReason.ENDED
 
 
 def _expire(run: Run) -> tuple[Run, list[Recorded]]:
