@@ -88,11 +88,14 @@ def bare_births(count: int = 40) -> float:
     return p50
 
 
-def births(warm: int, bare: float, count: int = 40) -> None:
-    """From `attempt.starting` to `attempt.ready` in the log: the guardian, the fork, the worker's hello, one commit."""
+def births(warm: int, bare: float, *, preload: bool = False, count: int = 40) -> None:
+    """From `attempt.starting` to `attempt.ready` in the log: the guardian, the fork, the worker's hello, one commit.
+
+    Without `preload` the worker imports the module of its function, as the bare fork does.
+    """
     with tempfile.TemporaryDirectory(prefix="crewd-") as name:
         daemon = Daemon(Path(name) / "h")
-        daemon.home.config.write_text(f"warm = {warm}\n")
+        daemon.home.config.write_text(f"warm = {warm}\n" + ('preload = ["bench.jobs"]\n' if preload else ""))
         samples = []
         with daemon, daemon.connect() as crew:
             for _ in range(count):
@@ -104,7 +107,7 @@ def births(warm: int, bare: float, count: int = 40) -> None:
                 run.cancel(mode="now")
     p50, p99 = p50_p99(samples)
     print(
-        f"order -> worker ready, {'from the warm pool' if warm else 'cold':<18} p50 {p50:7.2f} ms  p99 {p99:7.2f} ms  "
+        f"order -> worker ready, {'from the warm pool' if warm else 'cold':<18} {'preloaded' if preload else '':<9} p50 {p50:7.2f} ms  p99 {p99:7.2f} ms  "
         f"{p50 / bare:.1f} x bare",
         flush=True,
     )
@@ -191,6 +194,7 @@ def lifecycle() -> None:
     bare = bare_births()
     births(0, bare)
     births(8, bare)
+    births(8, bare, preload=True)
     with tempfile.TemporaryDirectory(prefix="crewd-") as name, Daemon(Path(name) / "h") as daemon, daemon.connect() as crew:
         flood(crew)
         storm(crew, daemon)

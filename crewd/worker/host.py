@@ -49,7 +49,8 @@ def rehearse() -> None:
     )  # fmt: skip
     bootstrap = msgspec.msgpack.decode(msgspec.msgpack.encode(order), type=Bootstrap)
     desk = Desk(CancellationToken(clock), waker.wake)
-    link = Link(bootstrap, capabilities_of(load(spec.call)), desk, clock, waker, None)
+    line = Line().connect(bootstrap)
+    link = Link(bootstrap, capabilities_of(load(spec.call)), desk, clock, waker, line)
     Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
     link.start()
     link.stop()
@@ -69,36 +70,30 @@ def host_main(path: Path) -> int:
     clock = SystemClock()
     token, waker = CancellationToken(clock), Waker()
     desk = Desk(token, waker.wake)
-    if bootstrap.worker.runtime == "exec":
-        outcome = _host_command(bootstrap, desk, clock, waker)
-    else:
-        outcome = _host_call(bootstrap, desk, clock, waker)
-    return _EXIT[outcome.outcome]
+    line = (_lines.pop() if _lines else Line()).connect(bootstrap)
+    host = _host_command if bootstrap.worker.runtime == "exec" else _host_call
+    return _EXIT[host(bootstrap, desk, clock, waker, line).outcome]
 
 
-def _line() -> Line | None:
-    return _lines.pop() if _lines else None
-
-
-def _host_command(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker) -> Outcome:
+def _host_command(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker, line: Line) -> Outcome:
     capabilities = ("steer",) if bootstrap.worker.stdin == "lines" else ()
-    link = Link(bootstrap, capabilities, desk, clock, waker, _line())
+    link = Link(bootstrap, capabilities, desk, clock, waker, line)
     hear_term(desk.token, interrupt=False)
     link.start()
     return _say(run_command(bootstrap, desk), bootstrap, desk, link)
 
 
-def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker) -> Outcome:
+def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker, line: Line) -> Outcome:
     try:
         function = load(bootstrap.worker.call)
     except BaseException as error:  # noqa: BLE001 (user code runs at import)
         traceback.print_exc()
-        link = Link(bootstrap, (), desk, clock, waker, _line())
+        link = Link(bootstrap, (), desk, clock, waker, line)
         link.start()
         text = clip(f"{type(error).__name__}: {error}", NOTE_CHARS_MAX)
         failed = Outcome(outcome="failed", reason="raised", error=text, error_class=class_of(error))
         return _say(failed, bootstrap, desk, link)
-    link = Link(bootstrap, capabilities_of(function), desk, clock, waker, _line())
+    link = Link(bootstrap, capabilities_of(function), desk, clock, waker, line)
     context = Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
     link.start()
     hear_term(desk.token, interrupt=True)

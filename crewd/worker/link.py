@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -50,9 +50,13 @@ class Waker:
 
 
 class Line:
-    """The sockets of a link, before anything is said on them. A warm process makes them while it waits for its work."""
+    """The sockets of a link, before anything is said on them. A warm process makes them while it waits for its work.
+
+    `connect` returns at once: while the worker loads its code, ZeroMQ shakes hands on a thread of its own.
+    """
 
     def __init__(self) -> None:
+        self._endpoint = ""
         self.context = zmq.Context()
         self.socket: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -68,6 +72,18 @@ class Line:
         for readable in (self.socket, self.monitor):
             self.poller.register(readable, zmq.POLLIN)
 
+    def connect(self, bootstrap: Bootstrap) -> Self:
+        """Call crewd as this attempt's worker."""
+        self._endpoint = bootstrap.endpoint
+        self.socket.setsockopt(zmq.IDENTITY, f"{bootstrap.task}#{bootstrap.epoch}".encode())
+        self.socket.connect(self._endpoint)
+        return self
+
+    def connect_anew(self) -> None:
+        """Hang up, and call once more."""
+        self.socket.disconnect(self._endpoint)
+        self.socket.connect(self._endpoint)
+
     def close(self) -> None:
         """Hang up; what was not sent is not sent."""
         self.socket.disable_monitor()
@@ -77,12 +93,11 @@ class Line:
 
 
 class Link:
-    """See the module's text. `start` once, `stop` once. `line`: one that was made before, or it makes its own."""
+    """See the module's text. `start` once, `stop` once. `line`: it is connected, or will be."""
 
     def __init__(
-        self, bootstrap: Bootstrap, capabilities: tuple[str, ...], desk: Desk, clock: Clock, waker: Waker, line: Line | None
+        self, bootstrap: Bootstrap, capabilities: tuple[str, ...], desk: Desk, clock: Clock, waker: Waker, line: Line
     ) -> None:
-        self._bootstrap = bootstrap
         self._line = line
         hello = WorkerHello(
             task=bootstrap.task, epoch=bootstrap.epoch, token=bootstrap.token, pid=os.getpid(),
@@ -95,7 +110,7 @@ class Link:
         self._stopping = False
 
     def start(self) -> None:
-        """Connect and serve the desk."""
+        """Serve the desk."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -114,9 +129,8 @@ class Link:
         self._session.beat(beats)
 
     def _run(self) -> None:
-        line = self._line or Line()
+        line = self._line
         socket, monitor, poller = line.socket, line.monitor, line.poller
-        socket.setsockopt(zmq.IDENTITY, f"{self._bootstrap.task}#{self._bootstrap.epoch}".encode())
         poller.register(self._waker.reading, zmq.POLLIN)
 
         def send(body: FromWorker) -> bool:
@@ -127,7 +141,6 @@ class Link:
             return True
 
         try:
-            socket.connect(self._bootstrap.endpoint)
             while True:
                 due = self._session.next_due() - self._clock.monotonic()
                 ready = dict(poller.poll(max(0, int(due * 1000) + 1)))
@@ -137,8 +150,7 @@ class Link:
                 while socket.poll(0):
                     self._session.hear(socket.recv_multipart())
                 if self._session.wants_connection():
-                    socket.disconnect(self._bootstrap.endpoint)
-                    socket.connect(self._bootstrap.endpoint)
+                    line.connect_anew()
                 self._session.speak(send)
                 if self._stopping:
                     break

@@ -28,6 +28,8 @@ from crewd.supervisor.guardian import marker, processes
 PACKET_BYTES_MAX = 65_536
 WARM_SECONDS = 1.0
 """A warm process takes its work within this, or another one is forked."""
+REFILL_REST = 0.05
+"""Seconds without a birth before the pool is filled up: what a warm process rehearses would take the processor from a birth."""
 LOCK = "lock"
 """The file, beside the directories of a task's attempts, that a living worker holds."""
 WORKER_MAIN = "crewd.worker.host"
@@ -58,14 +60,17 @@ def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str
             sys.stderr.write(f"preload of {name} failed:\n{traceback.format_exc()}")
     gc.collect()
     gc.freeze()
+    rest = 0.0
     while True:
-        if len(zygote.pool) < warm and not select.select([link], [], [], 0)[0]:
+        if len(zygote.pool) < warm and not select.select([link], [], [], rest)[0]:
             zygote.warm_up()
+            rest = 0.0
             continue
         packet = link.recv(PACKET_BYTES_MAX)
         if not packet:
             os._exit(0)
         zygote.bear(packet)
+        rest = REFILL_REST
 
 
 def withhold(passed: tuple[str, ...]) -> dict[str, str]:
