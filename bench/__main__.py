@@ -20,6 +20,7 @@ import zmq
 
 from bench.jobs import echo
 from bench.lifecycle import lifecycle
+from bench.load import load
 from bench.matrix import matrix
 from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitReason, Lane
 from crewd.client.blocking import Crew, RunHandle
@@ -269,6 +270,7 @@ def main() -> None:
         row("cancel overtakes 100,000 queued data letters", overtaking(100_000, 100), aim="aim p99 20 ms")
         rate = store_rate(folder)
         print(f"store: {rate:,.0f} durable events/s, folded into rows (aim 50,000)")
+    load()
     lifecycle()
     matrix()
 

@@ -107,8 +107,8 @@ def births(warm: int, bare: float, *, preload: bool = False, count: int = 40) ->
                 run.cancel(mode="now")
     p50, p99 = p50_p99(samples)
     print(
-        f"order -> worker ready, {'from the warm pool' if warm else 'cold':<18} {'preloaded' if preload else '':<9} p50 {p50:7.2f} ms  p99 {p99:7.2f} ms  "
-        f"{p50 / bare:.1f} x bare",
+        f"order -> worker ready, {'from the warm pool' if warm else 'cold':<18} {'preloaded' if preload else '':<9} "
+        f"p50 {p50:7.2f} ms  p99 {p99:7.2f} ms  {p50 / bare:.1f} x bare",
         flush=True,
     )
 

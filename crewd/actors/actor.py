@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BATCH_MAX = 64
 """Letters per turn: enough to amortise a turn, few enough that 100 busy actors each wait some milliseconds at most."""
 TURN_SECONDS = 0.002
-"""After this a turn takes no more letters: others wait for the same thread."""
+"""After this a turn takes no more letters: others wait for the same thread. One with a thread of its own may take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,7 @@ class Actor(pykka.Actor):
 
     data_max: ClassVar[int] = 10_000
     batch_max: ClassVar[int] = BATCH_MAX
+    turn_seconds: ClassVar[float] = TURN_SECONDS
     context: Context
     actor_inbox: TwoLaneInbox
 
@@ -146,7 +147,7 @@ class Actor(pykka.Actor):
         begun_at = context.now()
         try:
             if self._exit_reason is None:
-                self._take_batch(begun_at + TURN_SECONDS)
+                self._take_batch(begun_at + self.turn_seconds)
             if self._exit_reason is None:
                 self.on_turn_end()
         except BaseException as error:  # noqa: BLE001 (the outermost loop of an actor: K3)

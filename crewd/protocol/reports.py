@@ -189,7 +189,13 @@ class Report(msgspec.Struct, frozen=True):
     body: ReportBody
 
 
-FromWorker = WorkerHello | Heartbeat | ProgressReport | Report
+class Reports(msgspec.Struct, frozen=True):
+    """Reports in the order of their numbers."""
+
+    reports: tuple[Report, ...]
+
+
+FromWorker = WorkerHello | Heartbeat | ProgressReport | Reports
 
 
 class WorkerWelcome(msgspec.Struct, frozen=True):
@@ -257,7 +263,7 @@ FROM_WORKER: dict[str, type[FromWorker]] = {
     "hello": WorkerHello,
     "heartbeat": Heartbeat,
     "progress": ProgressReport,
-    "report": Report,
+    "reports": Reports,
 }
 TO_WORKER: dict[str, type[ToWorker]] = {
     "welcome": WorkerWelcome,

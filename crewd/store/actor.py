@@ -63,6 +63,7 @@ class StoreActor(Actor):
 
     data_max = 100_000
     batch_max = 1_024
+    turn_seconds = 0.02
 
     def __init__(
         self,
@@ -181,6 +182,7 @@ class StoreActor(Actor):
         seq = self._seq
         requests: list[tuple[str, bytes | None]] = []
         seqs: dict[str, tuple[int, str]] = {}
+        self._cache.look_for([append.guard.id for append in self._batch if isinstance(append.guard, NewMessage)])
         for append in self._batch:
             refused = self._check(append.guard, requests)
             if refused is not None:

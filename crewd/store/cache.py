@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
@@ -12,10 +13,14 @@ R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, 
 
 
 class Source(Protocol):
-    """Where a row that is not in memory comes from."""
+    """Where rows that are not in memory come from."""
 
     def row(self, kind: type[R], key: str) -> R | None:
         """One row, or None."""
+        ...
+
+    def messages(self, keys: Sequence[str]) -> dict[str, MessageRow]:
+        """Those of these messages that there are."""
         ...
 
 
@@ -26,6 +31,10 @@ class Nowhere:
         """None."""
         return None
 
+    def messages(self, keys: Sequence[str]) -> dict[str, MessageRow]:  # noqa: ARG002 (the interface)
+        """None of them."""
+        return {}
+
 
 class Cache:
     """A `fold.Table` over a source. Ended runs leave it at the next `settle`."""
@@ -35,12 +44,21 @@ class Cache:
         self._rows: dict[tuple[type[Any], str], Row] = {}
         self._changed: dict[tuple[type[Any], str], tuple[str, str, Row]] = {}
         self._keys_of: dict[str, set[tuple[type[Any], str]]] = {}
+        self._absent: set[str] = set()
+
+    def look_for(self, messages: Sequence[str]) -> None:
+        """Find out which of these messages there are, all at once: until `settle`, no more need be asked for each."""
+        wanted = [key for key in messages if (MessageRow, key) not in self._rows]
+        found = self._source.messages(wanted) if wanted else {}
+        for key, row in found.items():
+            self._remember(_run_of(row), (MessageRow, key), row)
+        self._absent.update(key for key in wanted if key not in found)
 
     def get(self, kind: type[R], key: str) -> R | None:
         """The row as it is after the events folded so far."""
         found = self._rows.get((kind, key))
         if found is None:
-            found = self._source.row(kind, key)
+            found = None if key in self._absent else self._source.row(kind, key)
             if found is None:
                 return None
             self._remember(_run_of(found), (kind, key), found)
@@ -67,6 +85,7 @@ class Cache:
         if "" in self._keys_of:
             self._drop("")
         self._changed.clear()
+        self._absent.clear()
 
     def _drop(self, run: str) -> None:
         for place in self._keys_of.pop(run, ()):
@@ -77,6 +96,7 @@ class Cache:
         self._rows.clear()
         self._changed.clear()
         self._keys_of.clear()
+        self._absent.clear()
 
     def everything(self) -> dict[tuple[type[Any], str], Row]:
         """All rows held; for a fold that began with nothing, all rows there are."""

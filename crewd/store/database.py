@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,8 @@ TABLES: dict[type[Row], str] = {
     NoticeRow: "notices",
 }
 _FIRST_TABLES = ("runs", "tasks", "attempts", "messages", "asks", "operations", "artifacts")
+_ROWS_AT_ONCE = (256, 32, 4, 1)
+"""Of one statement: few enough kinds that SQLite keeps them all prepared."""
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {kind: msgspec.msgpack.Decoder(kind) for kind in TABLES}
 _BODY: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
@@ -143,6 +146,15 @@ class Database:
         """One row."""
         return _row(self._sql, kind, key)
 
+    def messages(self, keys: Sequence[str]) -> dict[str, MessageRow]:
+        """Those of these messages that there are."""
+        found: dict[str, MessageRow] = {}
+        for at in range(0, len(keys), _ROWS_AT_ONCE[0]):
+            some = keys[at : at + _ROWS_AT_ONCE[0]]
+            sql = f"SELECT id, doc FROM messages WHERE id IN ({','.join('?' * len(some))})"
+            found.update((key, _DECODERS[MessageRow].decode(doc)) for key, doc in self._sql.execute(sql, some))
+        return found
+
     def latest(self, key: str) -> bytes | None:
         """One coalesced value as it is on disk."""
         found = self._sql.execute("SELECT value FROM latest WHERE key = ?", (key,)).fetchone()
@@ -165,16 +177,13 @@ class Database:
         kept = list(latest)
         try:
             self._sql.execute("BEGIN IMMEDIATE")
-            self._sql.executemany("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?)", map(_event_row, events))
+            self._insert("events", [_event_row(event) for event in events])
             for table, values in by_table.items():
-                self._sql.executemany(
-                    f"INSERT INTO {table} VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "
-                    "status = excluded.status, doc = excluded.doc",
-                    values,
-                )
-            self._sql.executemany(
-                "INSERT INTO latest VALUES (?,?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                self._insert(table, values, "ON CONFLICT (id) DO UPDATE SET status = excluded.status, doc = excluded.doc")
+            self._insert(
+                "latest",
                 [(key, value) for key, value in kept if value is not None],
+                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             )
             self._sql.executemany("DELETE FROM latest WHERE key = ?", [(key,) for key, value in kept if value is None])
             self._sql.execute("COMMIT")
@@ -185,6 +194,15 @@ class Database:
             if self._sql.in_transaction:
                 self._sql.execute("ROLLBACK")
             raise StoreUnavailable(f"the database cannot be written: {error}", hint="free disk space") from error
+
+    def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> None:
+        """Many rows per statement: Python's lock is given away at each one, and under load it is long in coming back."""
+        at = 0
+        for size in _ROWS_AT_ONCE:
+            while len(rows) - at >= size:
+                values = [value for row in rows[at : at + size] for value in row]
+                self._sql.execute(_insertion(table, len(rows[0]), size, conflict), values)
+                at += size
 
     def close(self) -> None:
         """Close the connection, folding the write-ahead log into the database."""
@@ -302,6 +320,12 @@ class ReadOnly:
 def _row(sql: sqlite3.Connection, kind: type[R], key: str) -> R | None:
     found = sql.execute(f"SELECT doc FROM {TABLES[kind]} WHERE id = ?", (key,)).fetchone()
     return None if found is None else _DECODERS[kind].decode(found[0])
+
+
+@cache
+def _insertion(table: str, columns: int, rows: int, conflict: str) -> str:
+    row = f"({','.join('?' * columns)})"
+    return f"INSERT INTO {table} VALUES {','.join([row] * rows)} {conflict}"
 
 
 def _literal(text: str) -> str:

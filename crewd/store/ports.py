@@ -32,6 +32,10 @@ class Writing(Protocol):
         """One row."""
         ...
 
+    def messages(self, keys: Sequence[str]) -> dict[str, MessageRow]:
+        """Those of these messages that there are."""
+        ...
+
     def latest(self, key: str) -> bytes | None:
         """One coalesced value as it is on disk."""
         ...

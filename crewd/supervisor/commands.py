@@ -192,9 +192,9 @@ class SlotGranted:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReported:
-    """A numbered report of a worker that said hello."""
+    """Numbered reports of a worker that said hello."""
 
-    report: rp.Report
+    reports: tuple[rp.Report, ...]
 
 
 @dataclass(frozen=True, slots=True)

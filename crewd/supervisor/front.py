@@ -114,6 +114,10 @@ class Front(Actor):
             case _:
                 raise TypeError(f"the front does not know {message!r}")
 
+    def on_turn_end(self) -> None:
+        """Send what was decided to the store."""
+        self._journal.seal()
+
     def _start(self, run: str, *after_end: cm.Command) -> None:
         services, commands = self._services, list(after_end)
         self._live.add(run)

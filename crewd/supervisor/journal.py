@@ -2,6 +2,7 @@
 
 Rule 1: effects are performed in the order in which they were decided; one that needs no event waits for those before it.
 Rule 2: when the disk refuses, only urgent effects (an end that was ordered) are performed before their events are durable.
+Rule 3: what one turn of the actor decides becomes durable together, but for what is recorded under a guard.
 """
 
 from __future__ import annotations
@@ -22,19 +23,24 @@ E = TypeVar("E")
 class _Entry(Generic[E]):
     token: int
     effects: list[E]
-    durable: bool
+    drafts: list[Draft] = field(default_factory=list)
+    durable: bool = False
     refused: Callable[[Known | Rejected], None] | None = None
 
 
 @dataclass(slots=True)
 class Journal(Generic[E]):
-    """One per actor incarnation. `store` finds the store's living ref; `perform` does one effect."""
+    """One per actor incarnation, which calls `seal` at the end of each turn.
+
+    `store` finds the store's living ref; `perform` does one effect.
+    """
 
     ref: Ref[Any]
     store: Callable[[], Ref[Any]]
     perform: Callable[[E], None]
     urgent: Callable[[E], bool]
     _entries: deque[_Entry[E]] = field(default_factory=deque)
+    _open: _Entry[E] | None = None
     _next: int = 0
     _flushing: bool = False
 
@@ -49,11 +55,34 @@ class Journal(Generic[E]):
         """Make `drafts` durable, then perform `effects`. With a guard, `refused` is called instead if nothing was written."""
         if not drafts and not effects:
             return
-        self._next += 1
-        self._entries.append(_Entry(self._next, list(effects), not drafts, refused))
-        if drafts:
-            self.store().tell(Append(tuple(drafts), self.ref, self._next, guard))
-        self._flush()
+        if guard is not None:
+            self.seal()
+            entry = self._enter(_Entry(self._next + 1, list(effects), refused=refused))
+            self.store().tell(Append(tuple(drafts), self.ref, entry.token, guard))
+            return
+        if self._open is None:
+            if not drafts and not self._entries:
+                self._enter(_Entry(self._next + 1, list(effects), durable=True))
+                self._flush()
+                return
+            self._open = self._enter(_Entry(self._next + 1, []))
+        self._open.drafts.extend(drafts)
+        self._open.effects.extend(effects)
+
+    def _enter(self, entry: _Entry[E]) -> _Entry[E]:
+        self._next = entry.token
+        self._entries.append(entry)
+        return entry
+
+    def seal(self) -> None:
+        """What was recorded so far goes to the store."""
+        while self._open is not None:  # an effect may record something
+            entry, self._open = self._open, None
+            if entry.drafts:
+                self.store().tell(Append(tuple(entry.drafts), self.ref, entry.token))
+            else:
+                entry.durable = True
+                self._flush()
 
     def heard(self, answer: Committed | Known | Rejected | Delayed) -> None:
         """The store's word on one entry."""

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from crewd.protocol import codec
 from crewd.protocol.errors import PeerError
+from crewd.protocol.limits import FRAME_BYTES_MAX
 from crewd.protocol.reports import (
     Ack,
     CancelOrder,
@@ -18,6 +21,8 @@ from crewd.protocol.reports import (
     Heartbeat,
     ProgressReport,
     Recall,
+    Report,
+    Reports,
     StopDeferred,
     StopGranted,
     WorkerError,
@@ -26,7 +31,7 @@ from crewd.protocol.reports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from crewd.clock import Clock
     from crewd.worker.desk import Desk
@@ -36,8 +41,26 @@ HELLO_SECONDS = 0.5
 HELLOS_PER_CONNECTION = 10
 """After this many without an answer the connection is made anew: a ROUTER that still holds an old connection of this
 identity ignores a newer one for ever."""
+PORTION_BYTES = FRAME_BYTES_MAX // 2
+"""Of reports that are sent together; one alone may be larger."""
+_ENCODER = msgspec.msgpack.Encoder()
 PROGRESS_SECONDS = 0.1
 """Progress is sampled: what comes faster is merged, the last one wins (C9)."""
+
+
+def _portions(reports: list[Report]) -> Iterator[Reports]:
+    """As few messages as may be: each must fit a frame."""
+    portion: list[Report] = []
+    size = 0
+    for report in reports:
+        more = len(_ENCODER.encode(report))
+        if portion and size + more > PORTION_BYTES:
+            yield Reports(tuple(portion))
+            portion, size = [], 0
+        portion.append(report)
+        size += more
+    if portion:
+        yield Reports(tuple(portion))
 
 
 class Session:
@@ -128,8 +151,8 @@ class Session:
                 self._hellos += 1
                 send(self._hello)
             return
-        for report in self._desk.unsent():
-            if not send(report):
+        for reports in _portions(self._desk.unsent()):
+            if not send(reports):
                 self.connected()
                 return
         if self._progress is not None and now >= self._next_progress:

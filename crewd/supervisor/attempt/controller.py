@@ -49,6 +49,7 @@ class Controller(Actor):
         self._receipts: dict[str, Receipt] = {}
         self._alarms: dict[float, Timer] = {}
         self._result: tuple[str, object, str] = ("", None, "")
+        self._acknowledged = 0
         self._leaving = False
 
     def on_start(self) -> None:
@@ -123,8 +124,9 @@ class Controller(Actor):
                 self._feed(at.Disconnected())
             case cm.WorkerAlive(beats):
                 self._feed(at.Alive(self.context.now(), beats))
-            case cm.WorkerReported(report):
-                self._feed(at.Reported(report, self._services.clock.wall(), self.context.now()))
+            case cm.WorkerReported(reports):
+                for report in reports:
+                    self._feed(at.Reported(report, self._services.clock.wall(), self.context.now()))
             case cm.GuardianSays(notice):
                 self._hear_guardian(notice)
             case cm.GuardianAttached():
@@ -136,7 +138,14 @@ class Controller(Actor):
                 raise TypeError(f"a controller does not know {message!r}")
 
     def on_turn_end(self) -> None:
-        """Go when the attempt is over and everybody who asked has been answered."""
+        """Send what was decided to the store, and acknowledge what is durable, all at once.
+
+        Go when the attempt is over and everybody who asked has been answered.
+        """
+        self._journal.seal()
+        if self._acknowledged:
+            self._send(rp.Ack(upto=self._acknowledged))
+            self._acknowledged = 0
         if self._leaving and self._journal.idle:
             self.exit()
 
@@ -246,8 +255,15 @@ class Controller(Actor):
                 assert_never(effect)
 
     def _say(self, order: rp.ToWorker) -> None:
-        if isinstance(order, rp.WorkerWelcome):
-            order = replace(order, heartbeat_seconds=self._services.config.heartbeat_seconds)
+        match order:
+            case rp.Ack(upto):
+                self._acknowledged = max(self._acknowledged, upto)
+            case rp.WorkerWelcome():
+                self._send(replace(order, heartbeat_seconds=self._services.config.heartbeat_seconds))
+            case _:
+                self._send(order)
+
+    def _send(self, order: rp.ToWorker) -> None:
         gateway = self._services.directory.parts.get(GATEWAY)
         if gateway is not None:
             gateway.offer(cm.ToWorker(self._state.task, self._state.epoch, order), lane=Lane.CONTROL)

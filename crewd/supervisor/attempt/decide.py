@@ -29,7 +29,7 @@ from crewd.protocol.limits import (
     TERM_SECONDS_GRACEFUL,
     TERM_SECONDS_NOW,
 )
-from crewd.protocol.reasons import FailureReason, RefusalReason
+from crewd.protocol.reasons import FailureReason, Liveness, RefusalReason
 from crewd.protocol.receipts import Effect, Level, Outcome
 from crewd.protocol.redact import clip
 from crewd.protocol.rows import CancelInfo, ExitStatus, faster
@@ -137,6 +137,10 @@ __all__ = [
 ]
 
 
+_OF_MESSAGES = (rp.Delivered, rp.Applied, rp.Settled)
+"""Reports that change nothing of what the watch looks at, but that the worker is there; and they are many."""
+
+
 def decide(state: Attempt, event: AttemptEvent) -> Next:
     """The attempt after `event`, and the decision."""
     if state.over:
@@ -181,6 +185,8 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
         case Reported(report, wall, at):
             state = replace(state, heard_at=max(state.heard_at, at), active_at=max(state.active_at, at))
             state, decision = _reported(state, report, wall)
+            if isinstance(report.body, _OF_MESSAGES) and state.level is Liveness.HEALTHY and state.look_at is not None:
+                return state, decision
             return _and(state, decision, watch.look, at)
         case Started(body):
             return _started(state, body)

@@ -43,6 +43,7 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, READER, STORE
 from crewd.supervisor.front import shutdown
 from crewd.supervisor.gateway.feeds import REFILL_SECONDS, Feed, Feeds
+from crewd.supervisor.gateway.pace import Pace
 from crewd.supervisor.gateway.waits import EndWait, LevelWait, W, Waits
 from crewd.supervisor.gateway.wire import Sent, Side, Wire
 from crewd.supervisor.guardian.processes import lacks
@@ -63,6 +64,8 @@ NOTE_SECONDS = 1.0
 """Between two words to a controller that its worker lives."""
 
 
+_SEND = b"send"
+"""The kind of what a client may send too much of."""
 _Owned = rq.Cancel | rq.Reopen | rq.Dismiss | rq.Send | rq.Withdraw
 """What is done to something that somebody owns."""
 
@@ -121,6 +124,7 @@ class Gateway(Actor):
         self._reading: set[cm.Caller] = set()
         self._token = 0
         self._waits = Waits()
+        self._pace = Pace()
         self._feeds = Feeds()
         self._seq = 0
         self._look_at: float | None = None
@@ -205,10 +209,10 @@ class Gateway(Actor):
         key = (worker.task, worker.epoch)
         controller = self._services.directory.attempts.get(key)
         match said:
-            case rp.Report():
+            case rp.Reports(reports):
                 if controller is None:
                     raise Unavailable("this attempt has no controller now", hint="say hello again")
-                if not controller.offer(cm.WorkerReported(said)):
+                if not controller.offer(cm.WorkerReported(reports)):
                     raise Busy("too many reports at once", hint="say hello again")
             case rp.ProgressReport(done, total, note, beats) if controller is not None:
                 worker.beats = beats
@@ -266,6 +270,8 @@ class Gateway(Actor):
         request_id = codec.id_of(body)
         caller = cm.Caller(identity, request_id, self._clients.get(identity, ""))
         try:
+            if len(body) > 1 and body[1] == _SEND:
+                self._pace.check(identity)
             request = codec.requests.decode(body).body
             if isinstance(request, rq.Hello):
                 self._greet_client(caller, request)
@@ -278,6 +284,7 @@ class Gateway(Actor):
                 raise Forbidden(f"this needs the role {needed.name.lower()}", hint=f"this connection may {role.name.lower()}")
             self._serve(caller, request)
         except CrewdError as error:
+            self._go_on(caller)
             self._send(caller, rq.ErrorReply(error=error.info))
 
     def _greet_client(self, caller: cm.Caller, hello: rq.Hello) -> None:
@@ -367,6 +374,10 @@ class Gateway(Actor):
         _check_seconds(send.timeout_seconds)
         if send.deadline_seconds is not None and send.deadline_seconds <= 0:
             raise UsageError("deadline_seconds must be positive", hint="leave it out for no deadline")
+        if self._pace.enter(caller, send, self.context.now()):
+            self._admit_message(caller, send)
+
+    def _admit_message(self, caller: cm.Caller, send: rq.Send) -> None:
         target = send.ask or send.target
         resolved = None if send.kind == "response" else self._fast(target)
         if resolved is not None:
@@ -472,6 +483,7 @@ class Gateway(Actor):
                     self._send(caller, reply)
         except CrewdError as error:
             self._forget_waits_of(asked)
+            self._go_on(caller)
             self._send(caller, rq.ErrorReply(error=error.info))
 
     def _forget_waits_of(self, asked: _Asked) -> None:
@@ -557,6 +569,7 @@ class Gateway(Actor):
     # -- answers ------------------------------------------------------------------------------------------------
 
     def _respond(self, caller: cm.Caller, reply: cm.Reply) -> None:
+        self._go_on(caller)
         match reply:
             case CrewdError():
                 self._drop_waits(caller)
@@ -579,6 +592,16 @@ class Gateway(Actor):
         elif wait.met(receipt):
             self._waits.remove(wait)
             self._send(caller, rq.ReceiptReply(receipt=receipt))
+
+    def _go_on(self, caller: cm.Caller) -> None:
+        """A message was answered: the next one of the same client is let in."""
+        while (following := self._pace.leave(caller, self.context.now())) is not None:
+            caller, send = following
+            try:
+                self._admit_message(caller, send)
+                break
+            except CrewdError as error:
+                self._send(caller, rq.ErrorReply(error=error.info))
 
     def _drop_waits(self, caller: cm.Caller) -> None:
         for wait in self._waits.of_request(caller):
@@ -691,6 +714,7 @@ class Gateway(Actor):
             self._clients.pop(caller.identity, None)
             self._roles.pop(caller.identity, None)
             self._waits.drop(caller.identity)
+            self._pace.drop(caller.identity)
             self._feeds.drop(caller.identity)
         return sent
 

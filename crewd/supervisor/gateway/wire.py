@@ -7,6 +7,7 @@ off: a second peer with a worker's identity is ignored, not preferred.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,13 +16,18 @@ import zmq
 from crewd.protocol.limits import FRAME_BYTES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from crewd.protocol.home import Home
     from crewd.supervisor.poller import ZmqPoller
 
 HIGH_WATER_MARK = 1_000
 """Messages queued per peer and direction. More than a mailbox holds: all of it is sent at once after a worker's hello."""
+_NOW = int(zmq.NOBLOCK)
+_MORE = _NOW | int(zmq.SNDMORE)
+_send: Callable[..., None] = zmq.backend.Socket.send
+_receive: Callable[..., zmq.Frame] = zmq.backend.Socket.recv
+"""Pyzmq's inner class, with flags as numbers: its outer one puts enums together, which costs more than to send."""
 HANDSHAKE_MS = 5_000
 HEARTBEAT_MS = 5_000
 HEARTBEAT_TIMEOUT_MS = 15_000
@@ -98,15 +104,24 @@ class ZmqWire:
 
     def receive(self, side: Side) -> list[bytes] | None:
         """See `Wire`."""
+        frame: zmq.Frame
         try:
-            return self._sockets[side].recv_multipart(zmq.NOBLOCK)
+            frame = _receive(self._sockets[side], _NOW, False)
         except zmq.Again:
             return None
+        frames = [frame.bytes]
+        while frame.more:
+            frame = _receive(self._sockets[side], 0, False)
+            frames.append(frame.bytes)
+        return frames
 
     def send(self, side: Side, frames: Sequence[bytes]) -> Sent:
         """See `Wire`."""
         try:
-            self._sockets[side].send_multipart(frames, zmq.NOBLOCK)
+            socket = self._sockets[side]
+            for frame in frames[:-1]:
+                _send(socket, frame, _MORE)
+            _send(socket, frames[-1], _NOW)
         except zmq.Again:
             return Sent.BUSY
         except zmq.ZMQError as error:

@@ -80,7 +80,8 @@ class RunActor(Supervisor):
             self._services.directory.rows.pop(self._id, None)
 
     def on_turn_end(self) -> None:
-        """Go when the run is over and everybody who asked has been answered."""
+        """Send what was decided to the store; go when the run is over and everybody who asked has been answered."""
+        self._journal.seal()
         if self._run is not None and not self._run.over:
             self._leaving = False  # opened again before it had left
         if self._leaving and self._journal.idle:

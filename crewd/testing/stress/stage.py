@@ -297,10 +297,11 @@ class Stage:
             case rp.WorkerHello():
                 self._feed(at.Connected(body))
                 self._pump_again = True
-            case rp.Report():
-                self._feed(at.Reported(body, self._clock.wall()))
-                if isinstance(body.body, rp.Asked):
-                    self._answer(body.body)
+            case rp.Reports(reports):
+                for report in reports:
+                    self._feed(at.Reported(report, self._clock.wall()))
+                    if isinstance(report.body, rp.Asked):
+                        self._answer(report.body)
             case _:
                 pass
         return True

@@ -89,6 +89,11 @@ class Writer:
         found: R | None = self._disk.tables[kind].get(key)
         return found
 
+    def messages(self, keys: Sequence[str]) -> dict[str, MessageRow]:
+        """See `Writing`."""
+        found = {key: self.row(MessageRow, key) for key in keys}
+        return {key: row for key, row in found.items() if row is not None}
+
     def latest(self, key: str) -> bytes | None:
         """See `Writing`."""
         return self._disk.latest.get(key)

@@ -10,11 +10,14 @@ import pytest
 import zmq
 
 from crewd.client.blocking import Crew
+from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
+from crewd.protocol.ids import IdSource
 from crewd.protocol.rights import Role
 from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -76,7 +79,7 @@ def test_nobody_speaks_for_a_worker_without_its_token(daemon: Daemon, crew: Crew
     for frames, code in (
         (codec.from_worker.encode("", hello), "not_permitted"),
         (codec.from_worker.encode("", msgspec.structs.replace(hello, token="é")), "not_permitted"),
-        (codec.from_worker.encode("", rp.Report(number=1, body=rp.Outcome(outcome="completed"))), "unavailable"),
+        (codec.from_worker.encode("", rp.Reports((rp.Report(number=1, body=rp.Outcome(outcome="completed")),))), "unavailable"),
         ([b"nonsense"], "malformed"),
     ):
         reply = codec.to_worker.decode(raw.ask(*frames)).body
@@ -115,3 +118,28 @@ def test_what_is_preloaded_is_there_when_a_worker_begins(home: Path, jobs_dir: s
         loaded = client.call("jobs:loaded", {"module": "wave"}, cwd=jobs_dir).result(timeout=30)
         assert loaded == {"loaded": True, "passed": None}
         assert client.call("jobs:loaded", {"module": "chunk_x"}, cwd=jobs_dir).result(timeout=30) != loaded
+
+
+def test_a_greedy_client_is_told_so_and_nobody_else_waits_for_it(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    greedy_run, run = crew.call("jobs:listen", cwd=jobs_dir), crew.call("jobs:listen", cwd=jobs_dir)
+    run.steer("first", wait="applied")
+    raw = Raw(daemon.home.clients_endpoint)
+    raw.ask(*codec.requests.encode("hello", rq.Hello(owner="greedy", key="k" * 64)))
+    ids = IdSource(SystemClock(), SystemChance())
+    keys = [ids.next("m") for _ in range(1_000)]
+    for key in keys:
+        body = rq.Send(id=key, kind="steer", target=greedy_run.id, text="x")
+        raw.socket.send_multipart(codec.requests.encode(key, body))
+    assert run.steer("second", wait="applied").level == "applied"
+    replies: dict[str, rq.Reply] = {}
+    while len(replies) < len(keys):
+        assert raw.socket.poll(20_000), "every message is answered"
+        parcel = codec.replies.decode(raw.socket.recv_multipart())
+        replies[parcel.id] = parcel.body
+    accepted = [key for key in keys if isinstance(replies[key], rq.ReceiptReply)]
+    refused = {body.error.code for body in replies.values() if isinstance(body, rq.ErrorReply)}
+    assert refused == {"busy"}
+    assert accepted[:8] == keys[:8]
+    wait_until(lambda: all(m.receipt.applied_at for m in greedy_run.messages()), "the steers to be taken")
+    assert {message.receipt.id for message in greedy_run.messages()} <= set(accepted)
+    raw.close()

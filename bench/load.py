@@ -1,0 +1,261 @@
+"""The bench of load: many clients that steer many workers at once, and one of them that is greedy."""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zmq
+
+from crewd.clock import SystemChance, SystemClock
+from crewd.protocol import codec
+from crewd.protocol import requests as rq
+from crewd.protocol.ids import MESSAGE, IdSource
+from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
+
+ROOT = str(Path(__file__).resolve().parent.parent)
+CLIENTS = 32
+STEERS = 240
+"""Of each client: a worker's mailbox holds them all."""
+WINDOW = 4
+"""Steers of one client that are not answered yet."""
+GREED = 2_000
+"""The same, of a greedy one."""
+BUSY_SECONDS = 0.5
+"""After this it sends again what was too much."""
+CALLS = 2_000
+
+
+class Measured(NamedTuple):
+    """What the clients saw: seconds for all, each client's latencies, and its `Busy` answers."""
+
+    seconds: float
+    samples: list[list[float]]
+    busy: list[int]
+
+    @property
+    def rate(self) -> float:
+        return sum(map(len, self.samples)) / self.seconds
+
+    def of(self, clients: range) -> str:
+        every = sorted(sample for client in clients for sample in self.samples[client])
+        return f"p50 {statistics.median(every) * 1e3:6.1f} ms  p99 {every[int(len(every) * 0.99)] * 1e3:6.1f} ms"
+
+
+def _steer(endpoint: str, targets: list[str], windows: list[int], counts: list[int], answers: Any) -> None:
+    """In a process of its own: a DEALER for each client, all in one loop."""
+    ids = IdSource(SystemClock(), SystemChance())
+    context, poller = zmq.Context(), zmq.Poller()
+    sockets: dict[zmq.Socket[bytes], int] = {}
+    for number in range(len(targets)):
+        socket = context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.connect(endpoint)
+        socket.send_multipart(codec.requests.encode("hello", rq.Hello(owner=f"load{number}", key=f"{number:032d}")))
+        socket.recv_multipart()
+        sockets[socket] = number
+        poller.register(socket, zmq.POLLIN)
+    todo = [deque(ids.next(MESSAGE) for _ in range(count)) for count in counts]
+    samples: list[list[float]] = [[] for _ in targets]
+    busy = [0 for _ in targets]
+    sent: dict[str, float] = {}
+
+    def send(socket: zmq.Socket[bytes], key: str) -> None:
+        body = rq.Send(id=key, kind="steer", target=targets[sockets[socket]], text="look at the other file first")
+        sent.setdefault(key, time.perf_counter())
+        socket.send_multipart(codec.requests.encode(key, body))
+
+    begin = time.perf_counter()
+    for socket, number in sockets.items():
+        for _ in range(min(windows[number], counts[number])):
+            send(socket, todo[number].popleft())
+    again: deque[tuple[float, zmq.Socket[bytes], str]] = deque()
+    while any(len(samples[number]) < counts[number] for number in range(len(targets))) and not answers.poll():
+        while again and again[0][0] < time.perf_counter():
+            send(*again.popleft()[1:])
+        for socket, _ in poller.poll(10 if again else 100):
+            number = sockets[socket]
+            while socket.poll(0):
+                reply = codec.replies.decode(socket.recv_multipart())
+                if isinstance(reply.body, rq.ErrorReply):
+                    assert reply.body.error.code == "busy", reply.body
+                    busy[number] += 1
+                    again.append((time.perf_counter() + BUSY_SECONDS, socket, reply.id))
+                    continue
+                samples[number].append(time.perf_counter() - sent[reply.id])
+                if todo[number]:
+                    send(socket, todo[number].popleft())
+    answers.send(Measured(time.perf_counter() - begin, samples, busy))
+
+
+class Clients:
+    """A process with one client per target."""
+
+    def __init__(self, endpoint: str, targets: list[str], window: int, count: int) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._ours, theirs = spawn.Pipe()
+        windows, counts = [window] * len(targets), [count] * len(targets)
+        self._process = spawn.Process(target=_steer, args=(endpoint, targets, windows, counts, theirs))
+        self._process.start()
+
+    def done(self, *, now: bool = False) -> Measured:
+        """When all is accepted; or what was accepted until now."""
+        if now:
+            self._ours.send("stop")
+        measured: Measured = self._ours.recv()
+        self._process.join()
+        return measured
+
+
+def bare(folder: Path) -> float:
+    """Receive, commit what came together, answer: what a ROUTER with a synced database does at most, with the same clients."""
+    context = zmq.Context()
+    router = context.socket(zmq.ROUTER)
+    endpoint = f"ipc://{folder}/bare"
+    router.bind(endpoint)
+    ended = threading.Event()
+
+    def serve() -> None:
+        sql = sqlite3.connect(folder / "bare.db", isolation_level=None)
+        for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "CREATE TABLE t (id TEXT, doc BLOB)"):
+            sql.execute(statement).fetchall()
+        receipt = rq.Done()
+        while not ended.is_set():
+            if not router.poll(100):
+                continue
+            taken: list[list[bytes]] = []
+            while len(taken) < 1_000 and router.poll(0):
+                taken.append(router.recv_multipart())
+            sql.execute("BEGIN")
+            sql.executemany("INSERT INTO t VALUES (?, ?)", [(frames[3], frames[4]) for frames in taken])
+            sql.execute("COMMIT")
+            for frames in taken:
+                router.send_multipart([frames[0], *codec.replies.encode(frames[3].decode(), receipt)])
+        sql.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    measured = Clients(endpoint, ["r/x"] * CLIENTS, WINDOW, STEERS).done()
+    ended.set()
+    thread.join()
+    router.close()
+    context.term()
+    print(
+        f"  bare ROUTER, commit, answer          {measured.rate:9,.0f} /s           {measured.of(range(CLIENTS))}", flush=True
+    )
+    return measured.rate
+
+
+def ray_calls() -> None:
+    """Calls of Ray actors, if Ray is installed: not durable, and nothing is confirmed but the answer."""
+    if importlib.util.find_spec("ray") is None:
+        print("  Ray actor calls                        not installed here (pip install ray)")
+        return
+    script = (
+        "import ray, time\n"
+        "ray.init(num_cpus=2, include_dashboard=False, logging_level='ERROR')\n"
+        "@ray.remote(num_cpus=0)\n"
+        "class A:\n"
+        "    def steer(self, text): return text\n"
+        f"actors = [A.remote() for _ in range({CLIENTS})]\n"
+        "ray.get([a.steer.remote('x') for a in actors])\n"
+        "b = time.perf_counter()\n"
+        f"ray.get([actors[n % {CLIENTS}].steer.remote('x') for n in range({CALLS})])\n"
+        f"print({CALLS} / (time.perf_counter() - b))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    rate = done.stdout.strip().splitlines()[-1:] or ["0"]
+    print(f"  Ray actor calls (not durable)        {float(rate[0]):9,.0f} /s")
+
+
+def circus_commands(folder: Path) -> None:
+    """Commands to circus's arbiter, if it is installed: the nearest thing that it has to a control message."""
+    if importlib.util.find_spec("circus") is None:
+        print("  circus commands                        not installed here (pip install circus)")
+        return
+    endpoint = f"ipc://{folder}/circus"
+    ini = folder / "circus.ini"
+    ini.write_text(
+        f"[circus]\nendpoint = {endpoint}\npubsub_endpoint = ipc://{folder}/pub\nstats_endpoint = ipc://{folder}/stats\n"
+        "[watcher:w]\ncmd = sleep 1000\nnumprocesses = 1\n"
+    )
+    arbiter = subprocess.Popen([sys.executable, "-m", "circus.circusd", str(ini)], stdout=-3, stderr=-3)
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.connect(endpoint)
+    call = b'{"id": "1", "command": "status", "properties": {"name": "w"}}'
+    try:
+        dealer.send(call)
+        if not dealer.poll(20_000):
+            print("  circus commands                        no answer")
+            return
+        dealer.recv()
+        begin = time.perf_counter()
+        for _ in range(16):
+            dealer.send(call)
+        for number in range(500):
+            dealer.recv()
+            if number < 500 - 16:
+                dealer.send(call)
+        print(f"  circus commands (not durable)        {500 / (time.perf_counter() - begin):9,.0f} /s")
+    finally:
+        arbiter.terminate()
+        arbiter.wait()
+        context.destroy(0)
+
+
+def load() -> None:
+    """32 clients, 32 workers; then the same beside a client that has 2,000 steers on the way."""
+    print(f"\n{CLIENTS} clients steer {CLIENTS} workers, {WINDOW} steers on the way each")
+    with tempfile.TemporaryDirectory(prefix="crewd-") as name:
+        folder = Path(name)
+        floor = bare(folder)
+        with Daemon(folder / "h") as daemon, daemon.connect() as crew:
+            runs = [crew.call("bench.jobs:listen", cwd=ROOT) for _ in range(CLIENTS + 1)]
+            wait_until(lambda: crew.doctor().counts["workers_connected"] == CLIENTS + 1, "the workers", 60)
+            targets = [run.id for run in runs]
+            endpoint, all_of_them = daemon.home.clients_endpoint, range(CLIENTS)
+
+            def applied() -> bool:
+                return not any(backlog.steers for backlog in crew.runs().backlogs)
+
+            begin = time.perf_counter()
+            measured = Clients(endpoint, targets[:-1], WINDOW, STEERS).done()
+            wait_until(applied, "the steers to be applied", 120)
+            rate = CLIENTS * STEERS / (time.perf_counter() - begin)
+            counts = [each.receipt for run in runs for each in run.messages()]
+            assert all(receipt.settled for receipt in counts)
+            print(
+                f"  crewd: accepted                      {measured.rate:9,.0f} /s  {measured.rate / floor:4.2f} x bare"
+                f" {measured.of(all_of_them)}  (aim 5,000 /s, 50 ms)\n"
+                f"  crewd: applied                       {rate:9,.0f} /s",
+                flush=True,
+            )
+            alone = Clients(endpoint, targets[:-1], 1, STEERS // 4).done()
+            greedy = Clients(endpoint, targets[-1:], GREED, 100_000)
+            wait_until(lambda: any(backlog.steers for backlog in crew.runs().backlogs), "the greedy client", 60)
+            beside = Clients(endpoint, targets[:-1], 1, STEERS // 4).done()
+            taken = greedy.done(now=True)
+            print(f"  one steer at a time, alone           {alone.of(all_of_them)}")
+            print(
+                f"  the same beside a greedy client      {beside.of(all_of_them)}  "
+                f"the greedy one heard Busy {taken.busy[0]} times, and was accepted {len(taken.samples[0])} times",
+                flush=True,
+            )
+        circus_commands(folder)
+    ray_calls()
+
+
+if __name__ == "__main__":
+    load()
