@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 import crewd
 from crewd.protocol.questions import QuestionKind
-from crewd.worker import AsyncContext, Cancelled, Context, PermanentError, worker
+from crewd.protocol.reports import MessageKind
+from crewd.worker import AsyncContext, Cancelled, Context, Letter, PermanentError, worker
 
 
 def add(a: int, b: int) -> int:
@@ -314,3 +315,57 @@ def plan(ctx: Context) -> dict[str, list[str]]:
 
 
 PLANNED: tuple[tuple[str, Literal["normal", "low"]], ...] = (("a", "low"), ("b", "low"), ("c", "normal"), ("d", "low"))
+
+
+@worker(message=True)
+def foreman(ctx: Context) -> dict[str, Any]:
+    """Start a worker, hear from it, let it go on, and wait for its end."""
+    with crewd.connect() as crew:
+        child = crew.call("jobs:report_up", cwd=str(Path(__file__).parent))
+    letters: list[Letter] = []
+    while not letters:
+        ctx.sleep(0.01)
+        letters = ctx.messages()
+    ctx.send(child.id, "go", kind="steer", wait="applied")
+    ended = ctx.wait_for(child.id)
+    return {
+        "heard": letters[0].text,
+        "from_child": letters[0].sender == f"{child.id}/report_up#1",
+        "child": ended.run.status.value,
+    }
+
+
+@worker
+def report_up(ctx: Context) -> str:
+    """Say something to whoever started this, and do what it says."""
+    ctx.contact_supervisor("the disk is nearly full")
+    steer = ctx.safe_point(wait=60.0)
+    return "" if steer is None else steer.text
+
+
+@worker(message=True)
+def mate(ctx: Context, to: str, kind: MessageKind = "message", waits: bool = False) -> list[str]:
+    """Write to another step, or wait for it; what came of it."""
+    try:
+        if waits:
+            ended = ctx.wait_for(to, timeout=60.0)
+            return [ended.attention or (ended.run if ended.task is None else ended.task).status.value]
+        return [ctx.send(to, f"from {ctx.task.rpartition('/')[2]}", kind=kind).effect]
+    except crewd.CrewdError as error:
+        return [error.code, error.message]
+
+
+@worker(message=True)
+def reader(ctx: Context) -> list[str]:
+    """Wait for a letter."""
+    while True:
+        letters = ctx.messages()
+        if letters:
+            return [letter.text for letter in letters]
+        ctx.sleep(0.01)
+
+
+async def amate(ctx: AsyncContext, to: str) -> str:
+    """The same, asynchronous."""
+    await ctx.contact_supervisor("here I am")
+    return (await ctx.wait_for(to)).run.status.value

@@ -39,6 +39,7 @@ class Bootstrap(msgspec.Struct, frozen=True):
     output: str
     worker: WorkerSpec
     checkpoint: object = None
+    parent: str = ""
 
 
 class Attach(msgspec.Struct, frozen=True):

@@ -3,6 +3,8 @@
 A worker numbers its reports 1, 2, 3 …; crewd answers `Ack(upto)` when they are durable, and the worker keeps what is not
 acknowledged across reconnects. crewd sends a message again on every new connection until the worker has reported it
 delivered; the worker knows a message by its id and takes it once (R4).
+
+A worker's requests carry ids, too: it asks again on every new connection until it has the reply.
 """
 
 from __future__ import annotations
@@ -11,11 +13,16 @@ from typing import Literal
 
 import msgspec
 
+from crewd.protocol import requests as rq
 from crewd.protocol.errors import ErrorInfo
 from crewd.protocol.terms import Mode
 
 MessageKind = Literal["steer", "follow_up", "response", "message"]
 """What a message is. A cancel is an order of its own: it overtakes messages."""
+
+
+WAIT = "wait"
+"""The kind of an operation in which the worker only waits for others: meanwhile it takes no place."""
 
 
 class WorkerHello(msgspec.Struct, frozen=True):
@@ -195,7 +202,8 @@ class Reports(msgspec.Struct, frozen=True):
     reports: tuple[Report, ...]
 
 
-FromWorker = WorkerHello | Heartbeat | ProgressReport | Reports
+FromWorker = WorkerHello | Heartbeat | ProgressReport | Reports | rq.Send | rq.AwaitEnd | rq.GetReceipt
+"""The last three are requests as a client makes them, for other workers; the id of the message is the request's."""
 
 
 class WorkerWelcome(msgspec.Struct, frozen=True):
@@ -208,7 +216,8 @@ class WorkerWelcome(msgspec.Struct, frozen=True):
 class Deliver(msgspec.Struct, frozen=True):
     """A control message for the worker. `order` grows: messages of one worker are applied in it.
 
-    `turn`: refuse it in every other turn (0: any). `mode` and `now`: see `Terms`.
+    `sender` is the owner id of a client, or a worker as `TASK#EPOCH`. `turn`: refuse it in every other turn (0: any).
+    `mode` and `now`: see `Terms`.
     """
 
     id: str
@@ -219,6 +228,7 @@ class Deliver(msgspec.Struct, frozen=True):
     mode: Mode = "interrupt"
     turn: int = 0
     now: bool = False
+    sender: str = ""
 
 
 class Recall(msgspec.Struct, frozen=True):
@@ -257,13 +267,19 @@ class WorkerError(msgspec.Struct, frozen=True):
     error: ErrorInfo
 
 
-ToWorker = WorkerWelcome | Deliver | Recall | Ack | StopGranted | StopDeferred | CancelOrder | WorkerError
+ToWorker = (
+    WorkerWelcome | Deliver | Recall | Ack | StopGranted | StopDeferred | CancelOrder | WorkerError | rq.ReceiptReply
+    | rq.EndReply | rq.ErrorReply
+)  # fmt: skip
 
 FROM_WORKER: dict[str, type[FromWorker]] = {
     "hello": WorkerHello,
     "heartbeat": Heartbeat,
     "progress": ProgressReport,
     "reports": Reports,
+    "send": rq.Send,
+    "await_end": rq.AwaitEnd,
+    "receipt": rq.GetReceipt,
 }
 TO_WORKER: dict[str, type[ToWorker]] = {
     "welcome": WorkerWelcome,
@@ -274,4 +290,7 @@ TO_WORKER: dict[str, type[ToWorker]] = {
     "stop_deferred": StopDeferred,
     "cancel": CancelOrder,
     "error": WorkerError,
+    "replied": rq.ReceiptReply,
+    "ended": rq.EndReply,
+    "refused": rq.ErrorReply,
 }

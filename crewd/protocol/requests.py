@@ -152,7 +152,7 @@ class GetReceipt(msgspec.Struct, frozen=True):
 
 
 class AwaitEnd(msgspec.Struct, frozen=True):
-    """Answer when the run or task has ended (or, with `or_waiting`, when it waits for an answer)."""
+    """Answer when the run or task has ended; with `or_waiting` also when it waits for somebody: a question, a parked task."""
 
     role: ClassVar[Role] = Role.OBSERVE
     target: str
@@ -297,10 +297,11 @@ class CancelReply(msgspec.Struct, frozen=True):
 
 
 class EndReply(msgspec.Struct, frozen=True):
-    """The run and, if one was asked for, the task that has ended (or waits)."""
+    """The run and, if one was asked for, the task that has ended, or for whose `attention` it does not go on."""
 
     run: RunRow
     task: TaskRow | None = None
+    attention: str = ""
 
 
 class RunsReply(msgspec.Struct, frozen=True):

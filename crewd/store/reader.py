@@ -30,7 +30,7 @@ from crewd.protocol.rows import (
     TaskRow,
     Usage,
 )
-from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL
+from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL, TaskStatus
 from crewd.protocol.workflow import Workflow
 from crewd.store.fold import attempt_key
 from crewd.store.messages import Answer, Read, Resolve, Resolved
@@ -122,6 +122,16 @@ class Reader(Actor):
             return f"answered by {answer.sender} at {in_words(answer.receipt.accepted_at)}"
         return f"the question is {asked.outcome}" if asked.outcome else ""
 
+    def _attention(self, run: RunRow, task: TaskRow | None) -> str:
+        """What somebody must do before the task (or one of the run) goes on; nothing if it goes on by itself."""
+        for each in self._database.rows_of(TaskRow, run.id, ROWS_MAX) if task is None else (task,):
+            if each.status is TaskStatus.PARKED:
+                return f"{each.step} is parked: {each.reason}"
+            if each.status is TaskStatus.WAITING:
+                asks = self._database.rows_with(AskRow, "open", ROWS_MAX)
+                return next((f"{each.step} asks: {ask.question} ({ask.id})" for ask in asks if ask.task == each.id), "it waits")
+        return ""
+
     def answer(self, request: rq.Request) -> rq.Reply:
         """The reply to a client's question."""
         match request:
@@ -131,10 +141,11 @@ class Reader(Actor):
                     hint = "ids of messages begin with m_" if not is_id(key, MESSAGE) else ""
                     raise NotFound(f"no message has the id {key}", hint=hint)
                 return rq.ReceiptReply(receipt=row.receipt)
-            case rq.AwaitEnd(target):
+            case rq.AwaitEnd(target, or_waiting):
                 resolved = self.resolve(target)
                 task = self._database.row(TaskRow, resolved.task) if resolved.task else None
-                return rq.EndReply(run=resolved.run, task=task)
+                attention = self._attention(resolved.run, task) if or_waiting else ""
+                return rq.EndReply(run=resolved.run, task=task, attention=attention)
             case rq.ListRuns(everything, limit):
                 runs = self._database.runs(ended=everything, limit=min(limit, ROWS_MAX))
                 tasks = tuple(task for run in runs for task in self._database.rows_of(TaskRow, run.id, ROWS_MAX))

@@ -21,11 +21,15 @@ on the caller's behalf."""
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom to answer: a client's identity and its request's id."""
+    """Whom to answer: a client's identity and its request's id.
+
+    `worker` is set when a worker asks, as `TASK#EPOCH`: then it is also the `owner`, which owns nothing.
+    """
 
     identity: bytes
     request: str
     owner: str
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The worker of this task waits for an answer, or does so no more."""
+    """The worker of this task only waits, or does so no more."""
 
     task: str
     waiting: bool
@@ -175,6 +179,15 @@ class TakeSlot:
     task: str
     epoch: int
     reply_to: Ref[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LendSlot:
+    """The worker of this attempt only waits for others: its place is theirs, until it says that it goes on."""
+
+    task: str
+    epoch: int
+    lent: bool
 
 
 @dataclass(frozen=True, slots=True)

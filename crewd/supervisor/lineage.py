@@ -1,15 +1,16 @@
-"""Which runs were started by workers, and how deep a run stands. A pure core; `Front` keeps one.
+"""Which runs were started by workers, how deep a run stands, and whom a worker may write to. A pure core; `Front` keeps one.
 
 Rule 1: the record says who the parent is and how deep it stands, never the environment of whoever asks (K15).
 Rule 2: a run that a worker has started ends with that worker, unless it was told to stay (R19).
+Rule 3: a worker writes to its parent and to the other steps of its run; what it has started it may also steer and answer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from crewd.protocol.errors import Busy, Refused
-from crewd.protocol.ids import split_task_id
+from crewd.protocol.errors import Busy, Forbidden, Refused, UsageError
+from crewd.protocol.ids import split_task_id, task_id
 from crewd.protocol.rows import RunRow
 
 Parent = str
@@ -20,6 +21,31 @@ def split_parent(parent: Parent) -> tuple[str, int]:
     """Its task and epoch; epoch 0, which nobody has, if this is no name of a worker."""
     task, _, epoch = parent.rpartition("#")
     return task, int(epoch) if epoch.isdigit() else 0
+
+
+def address(own: RunRow, to: str) -> str:
+    """Whom a worker of the run `own` means: `parent`, a step of its own run, or what a client would write."""
+    if to == "parent":
+        if not own.parent:
+            raise Refused("no worker has started this one", hint="contact_supervisor reaches whoever watches")
+        return split_parent(own.parent)[0]
+    return task_id(own.id, to) if any(step.id == to for step in own.workflow.steps) else to
+
+
+def check_relation(worker: Parent, own: RunRow, other: RunRow, task: str, kind: str) -> None:
+    """Whether `worker`, of the run `own`, may send this kind of message to a task (or the run) `other`. Raises Forbidden."""
+    me = split_parent(worker)[0]
+    if split_parent(other.parent)[0] == me:
+        return
+    if task == me:
+        raise UsageError("a worker does not write to itself", hint="name another step, or a run that it has started")
+    above = split_parent(own.parent)[0]
+    if other.id != own.id and (task or other.id) not in {above, above.partition("/")[0]}:
+        raise Forbidden(
+            f"{other.name} is nothing to this worker", hint="it writes to its parent, the steps of its run, and what it started"
+        )
+    if kind != "message":
+        raise Forbidden(f"a {kind} is for what a worker has started itself", hint="send the kind 'message'")
 
 
 @dataclass(slots=True)

@@ -3,7 +3,9 @@
 Rule 1: whoever lives has a place, also when there are more of them than places (crewd came back to them).
 Rule 2: free places go to the runs in turn, so that a run with a thousand ready tasks holds up nobody else.
 Rule 3: with too little free memory nobody starts, but for the first: a place is then granted whatever memory says.
-Rule 4: only so many start at once: a thousand would take from each other the time that each has for its first word, and
+Rule 4: who only waits for other workers lends them its place, so that they can never wait for it; it goes on when it may,
+also when there are more than places then.
+Rule 5: only so many start at once: a thousand would take from each other the time that each has for its first word, and
 from crewd the time that it has for everybody else. Who takes long over it (an import, a network) is not counted any more:
 it only waits.
 """
@@ -38,6 +40,7 @@ class Places:
     most: int
     most_starting: int = 1_000
     held: set[Key] = field(default_factory=set)
+    lent: set[Key] = field(default_factory=set)
     starting: dict[Key, float] = field(default_factory=dict)
     waiting: dict[str, dict[Key, None]] = field(default_factory=dict)
     now: float = 0.0
@@ -52,6 +55,13 @@ class Places:
         self.leave(key)
         self.held.add(key)
 
+    def lend(self, key: Key, *, lent: bool) -> None:
+        """Somebody needs its place for nothing now, or does again."""
+        if lent and key in self.held:
+            self.lent.add(key)
+        else:
+            self.lent.discard(key)
+
     def ready(self, key: Key) -> None:
         """Somebody has started."""
         self.starting.pop(key, None)
@@ -65,12 +75,13 @@ class Places:
     @property
     def next_look(self) -> float | None:
         """When a `look` will let somebody start who waits for that alone."""
-        wait = self.waiting and len(self.held) < self.most and len(self.starting) >= self.most_starting
+        wait = self.waiting and len(self.held) - len(self.lent) < self.most and len(self.starting) >= self.most_starting
         return next(iter(self.starting.values())) if wait else None
 
     def leave(self, key: Key) -> None:
         """Somebody wants or has one no more."""
         self.held.discard(key)
+        self.lent.discard(key)
         self.starting.pop(key, None)
         queue = self.waiting.get(_run(key))
         if queue is not None:
@@ -94,7 +105,7 @@ class Places:
     @property
     def full(self) -> bool:
         """Whether nobody can start now, however much memory there is."""
-        return len(self.held) >= self.most or len(self.starting) >= self.most_starting
+        return len(self.held) - len(self.lent) >= self.most or len(self.starting) >= self.most_starting
 
 
 def _run(key: Key) -> str:
@@ -132,6 +143,8 @@ class Slots(Actor):
             case cm.TakeSlot(task, epoch, ref):
                 self._know((task, epoch), ref)
                 self._places.take((task, epoch))
+            case cm.LendSlot(task, epoch, lent):
+                self._places.lend((task, epoch), lent=lent)
             case cm.SlotReady(task, epoch):
                 self._places.ready((task, epoch))
             case Down(ref=ref):

@@ -18,7 +18,7 @@ from crewd.worker.aio import AsyncContext
 from crewd.worker.call import PermanentError
 from crewd.worker.context import Context
 from crewd.worker.declare import worker
-from crewd.worker.message import Message
+from crewd.worker.message import Letter, Message
 from crewd.worker.token import CancellationToken, Cancelled
 
-__all__ = ["AsyncContext", "CancellationToken", "Cancelled", "Context", "Message", "PermanentError", "worker"]
+__all__ = ["AsyncContext", "CancellationToken", "Cancelled", "Context", "Letter", "Message", "PermanentError", "worker"]

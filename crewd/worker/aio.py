@@ -7,14 +7,19 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from crewd.protocol.questions import QuestionKind
+from crewd.protocol.receipts import Receipt
+from crewd.protocol.reports import MessageKind
+from crewd.protocol.requests import EndReply
+from crewd.protocol.terms import USUAL, Terms
 from crewd.worker.context import Context
 from crewd.worker.message import Message
+from crewd.worker.others import WaitLevel
 
 _END = object()
 
 
 class AsyncContext(Context):
-    """As `Context`; `sleep`, `ask`, `confirm` and `natural_stop` are awaited, the rest answers at once."""
+    """As `Context`; what waits for somebody is awaited, the rest answers at once."""
 
     async def sleep(self, seconds: float) -> None:  # type: ignore[override]  # the awaited twin
         """Wait without holding up the loop."""
@@ -45,6 +50,21 @@ class AsyncContext(Context):
     async def permission(self, question: str, *, timeout: float | None = None) -> bool:  # type: ignore[override] # noqa: ASYNC109
         """See `Context.permission`."""
         return await asyncio.to_thread(Context.permission, _Blocking(self), question, timeout=timeout)
+
+    async def send(  # type: ignore[override]
+        self, to: str, text: str, *, kind: MessageKind = "message", ask: str = "", wait: WaitLevel = "accepted",
+        timeout: float = 30.0, terms: Terms = USUAL,  # noqa: ASYNC109 (crewd's, for the message)
+    ) -> Receipt:  # fmt: skip
+        """See `Context.send`."""
+        return await asyncio.to_thread(super().send, to, text, kind=kind, ask=ask, wait=wait, timeout=timeout, terms=terms)
+
+    async def contact_supervisor(self, text: str, *, timeout: float = 30.0) -> str:  # type: ignore[override] # noqa: ASYNC109
+        """See `Context.contact_supervisor`."""
+        return await asyncio.to_thread(super().contact_supervisor, text, timeout=timeout)
+
+    async def wait_for(self, target: str, *, timeout: float = 3600.0) -> EndReply:  # type: ignore[override] # noqa: ASYNC109
+        """See `Context.wait_for`."""
+        return await asyncio.to_thread(super().wait_for, target, timeout=timeout)
 
     async def natural_stop(self) -> AsyncIterator[Message]:  # type: ignore[override]
         """See `Context.natural_stop`."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from crewd.protocol.errors import UsageError
+from crewd.protocol.errors import DeadlineExceeded, UsageError
 from crewd.protocol.ids import ASK, IdSource, check_name
 from crewd.protocol.limits import (
     ARTIFACTS_MAX,
@@ -25,6 +25,7 @@ from crewd.protocol.limits import (
 from crewd.protocol.questions import QuestionKind
 from crewd.protocol.redact import clip
 from crewd.protocol.reports import (
+    WAIT,
     Applied,
     Artifact,
     Asked,
@@ -39,13 +40,17 @@ from crewd.protocol.reports import (
     Told,
     UsageReport,
 )
+from crewd.protocol.terms import USUAL, Terms
 from crewd.worker.message import Letter, Message
 from crewd.worker.operation import Interrupted, Operation
+from crewd.worker.others import Others, WaitLevel
 from crewd.worker.token import CancellationToken
 
 if TYPE_CHECKING:
     from crewd.protocol.hands import Bootstrap
-    from crewd.protocol.reports import Deliver
+    from crewd.protocol.receipts import Receipt
+    from crewd.protocol.reports import Deliver, MessageKind
+    from crewd.protocol.requests import EndReply
     from crewd.worker.desk import Desk
 
 
@@ -64,7 +69,8 @@ class Pulse(Protocol):
 class Context:
     """The worker's side of the control channel. Use it on the thread that runs the worker function.
 
-    `restored` is the last checkpoint of the task's earlier attempts; None if there is none.
+    `restored` is the last checkpoint of the task's earlier attempts; None if there is none. `parent` is the worker that has
+    started this one, as `TASK#EPOCH`.
     """
 
     def __init__(self, bootstrap: Bootstrap, desk: Desk, pulse: Pulse, ids: IdSource) -> None:
@@ -73,6 +79,7 @@ class Context:
         self._pulse = pulse
         self._ids = ids
         self._beats = 0
+        self._others = Others(desk, ids)
         self._held: list[Message] = []
         self._queue: dict[str, tuple[Operation, str]] = {}
         self._operations = 0
@@ -81,6 +88,7 @@ class Context:
         self.token: CancellationToken = desk.token
         self.task = bootstrap.task
         self.epoch = bootstrap.epoch
+        self.parent = bootstrap.parent
         self.goal = bootstrap.goal
         self.text = bootstrap.text
         self.directory = Path(bootstrap.directory)
@@ -164,10 +172,48 @@ class Context:
         Each is acknowledged with this. For a worker that declares `message`.
         """
         self._alive()
-        letters = [Letter(each.id, each.text) for each in self._desk.next_letters()]
+        letters = [Letter(each.id, each.text, each.sender) for each in self._desk.next_letters()]
         for letter in letters:
             self._desk.report(Read(id=letter.id))
         return letters
+
+    def send(
+        self, to: str, text: str, *, kind: MessageKind = "message", ask: str = "", wait: WaitLevel = "accepted",
+        timeout: float = 30.0, terms: Terms = USUAL,
+    ) -> Receipt:  # fmt: skip
+        """Send a message to another worker: `parent`, a step of the same run, or `RUN` or `RUN/STEP` of a run started here.
+
+        To the parent and to the other steps goes the kind `message`; those that this worker has started can be steered and
+        answered, too. Returns the receipt when it has reached `wait`. Raises Forbidden for anybody else, DeadlineExceeded
+        when `timeout` seconds bring no more, Cancelled.
+        """
+        self._alive()
+        self.token.check()
+        return self._others.send(to, text, kind, ask, wait, timeout, terms)
+
+    def contact_supervisor(self, text: str, *, timeout: float = 30.0) -> str:
+        """Tell whoever started this worker something that matters, and know that it is kept: the id of the message.
+
+        It lies in the mailbox of the parent's task, or of this one if no worker has started it: `crew inbox` shows it then.
+        """
+        self._alive()
+        self.token.check()
+        if self.parent:
+            return self._others.contact(text, timeout).id
+        number = self._desk.report(Told(text=clip(text, TEXT_CHARS_MAX), priority="urgent"))
+        if not self._desk.wait_durable(timeout, upto=number):
+            raise DeadlineExceeded(f"crewd has not kept it for {timeout:g} s", hint="it is sent again when crewd is back")
+        self.token.check()
+        return f"{self.task}#{self.epoch}:told{number}"
+
+    def wait_for(self, target: str, *, timeout: float = 3600.0) -> EndReply:
+        """Wait until a run or task (`RUN`, `RUN/STEP`, or a step of this run) has ended, or needs somebody's attention.
+
+        The reply's `attention` says what for. Meanwhile this worker takes no place, neither of its run nor of the machine.
+        Raises Refused for a wait that would never end, because its target waits for this worker; DeadlineExceeded; Cancelled.
+        """
+        with self.operation(WAIT, name=target):
+            return self._others.wait_for(target, timeout)
 
     def _take(self, deliver: Deliver | None) -> Message | None:
         if deliver is None:

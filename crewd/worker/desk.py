@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
+from crewd.protocol import requests as rq
 from crewd.protocol.limits import REPORTS_UNACKED_MAX
 from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Settled
@@ -19,6 +20,8 @@ from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, Repo
 if TYPE_CHECKING:
     from crewd.worker.token import CancellationToken
 
+Asking = rq.Send | rq.AwaitEnd | rq.GetReceipt
+Answering = rq.ReceiptReply | rq.EndReply | rq.ErrorReply
 SEEN_MAX = 10_000
 """Message ids remembered; crewd keeps at most 256 unsettled ones per attempt, so a repeat is always among them."""
 
@@ -43,6 +46,9 @@ class Desk:
         self._letters: deque[Deliver] = deque(maxlen=SEEN_MAX)
         self._answers: dict[str, Deliver] = {}
         self._open_asks: set[str] = set()
+        self._requests: dict[str, Asking] = {}
+        self._unasked: list[str] = []
+        self._replies: dict[str, Answering] = {}
         self._proposed = False
         self._granted = False
         self._over = False
@@ -57,14 +63,15 @@ class Desk:
 
     # -- the code's side ----------------------------------------------------------------------------------------
 
-    def report(self, body: ReportBody) -> None:
+    def report(self, body: ReportBody) -> int:
         """Number a report and hand it to the link. Waits while too many are not durable (back-pressure)."""
         with self._condition:
             while len(self._outbox) >= REPORTS_UNACKED_MAX and not self.token.cancelled:
                 self._condition.wait()
-            self._number += 1
-            self._outbox.append(Report(number=self._number, body=body))
+            self._number = number = self._number + 1
+            self._outbox.append(Report(number=number, body=body))
         self._wake()
+        return number
 
     def next_steer(self, seconds: float = 0.0) -> Deliver | None:
         """The oldest steer that was not taken; waits up to `seconds` for one, or until the token fires."""
@@ -133,6 +140,25 @@ class Desk:
             self._open_asks.discard(ask)
             return self._answers.pop(ask, None)
 
+    def ask(self, key: str, request: Asking) -> None:
+        """Ask crewd something, under an id that is new."""
+        with self._condition:
+            self._requests[key] = request
+            self._unasked.append(key)
+        self._wake()
+
+    def replied(self, key: str) -> bool:
+        """Whether the reply is here."""
+        with self._condition:
+            return key in self._replies
+
+    def wait_reply(self, key: str, seconds: float) -> Answering | None:
+        """Wait for the reply; None when the time has passed or the token has fired. It is not asked again after this."""
+        with self._condition:
+            self._condition.wait_for(lambda: key in self._replies or self.token.cancelled, seconds)
+            self._requests.pop(key, None)
+            return self._replies.pop(key, None)
+
     def propose(self) -> None:
         """A `StopProposed` is about to be reported."""
         with self._condition:
@@ -148,10 +174,14 @@ class Desk:
             self.token.check()
             return self._granted if answered else None
 
-    def wait_durable(self, seconds: float | None = None) -> bool:
-        """Wait until every report is durable."""
+    def wait_durable(self, seconds: float | None = None, *, upto: int | None = None) -> bool:
+        """Wait until every report is durable, or those up to a number (then a cancel ends the wait, too)."""
+
+        def durable() -> bool:
+            return not self._outbox or (upto is not None and (self._outbox[0].number > upto or self.token.cancelled))
+
         with self._condition:
-            return self._condition.wait_for(lambda: not self._outbox, seconds)
+            return self._condition.wait_for(durable, seconds)
 
     def waiting(self) -> list[Report]:
         """Reports that are not known to be durable."""
@@ -168,11 +198,25 @@ class Desk:
                 self._sent = fresh[-1].number
             return fresh
 
+    def unasked(self) -> list[tuple[str, Asking]]:
+        """Requests not sent on this connection; they count as sent now."""
+        with self._condition:
+            fresh, self._unasked = self._unasked, []
+            return [(key, self._requests[key]) for key in fresh if key in self._requests]
+
+    def heard_reply(self, key: str, reply: Answering) -> None:
+        """The reply to a request; nobody waits for one that comes twice."""
+        with self._condition:
+            if key in self._requests:
+                self._replies[key] = reply
+                self._condition.notify_all()
+
     def heard_welcome(self, reports: int) -> None:
-        """A new connection: everything that is not durable is sent again."""
+        """A new connection: everything that is not durable is sent again, and everything open is asked again."""
         with self._condition:
             self._drop(reports)
             self._sent = reports
+            self._unasked = list(self._requests)
 
     def heard_ack(self, upto: int) -> None:
         """These reports are durable."""

@@ -133,9 +133,9 @@ class Link:
         socket, monitor, poller = line.socket, line.monitor, line.poller
         poller.register(self._waker.reading, zmq.POLLIN)
 
-        def send(body: FromWorker) -> bool:
+        def send(body: FromWorker, key: str) -> bool:
             try:
-                socket.send_multipart(codec.from_worker.encode("", body), zmq.NOBLOCK)
+                socket.send_multipart(codec.from_worker.encode(key, body), zmq.NOBLOCK)
             except zmq.Again:
                 return False
             return True

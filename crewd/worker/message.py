@@ -12,10 +12,11 @@ from crewd.protocol.reports import ReportBody, Settled
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message of the worker's mailbox: to be read, and nothing else."""
+    """A message of the worker's mailbox: to be read, and nothing else. `sender` is a client, or a worker as `TASK#EPOCH`."""
 
     id: str
     text: str
+    sender: str = ""
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class Message:
     id: str
     kind: str
     text: str
-    _report: Callable[[ReportBody], None] = field(repr=False)
+    _report: Callable[[ReportBody], object] = field(repr=False)
     settled: bool = False
 
     def done(self, note: str = "") -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crewd.protocol import codec
+from crewd.protocol import requests as rq
 from crewd.protocol.errors import PeerError
 from crewd.protocol.limits import FRAME_BYTES_MAX
 from crewd.protocol.reports import (
@@ -113,9 +114,10 @@ class Session:
     def hear(self, frames: Sequence[bytes]) -> None:
         """Take a message in; one that cannot be read is of a newer crewd and changes nothing."""
         try:
-            order = codec.to_worker.decode(frames).body
+            parcel = codec.to_worker.decode(frames)
         except PeerError:
             return
+        order = parcel.body
         match order:
             case WorkerWelcome(reports, heartbeat_seconds):
                 self._welcomed, self._hellos = True, 0
@@ -134,14 +136,19 @@ class Session:
                 self._desk.heard_verdict(granted=False)
             case CancelOrder():
                 self._desk.heard_cancel(order)
+            case rq.ReceiptReply() | rq.EndReply() | rq.ErrorReply():
+                self._desk.heard_reply(parcel.id, order)
             case WorkerError(error):
                 self._welcomed = False
                 if error.code == "not_permitted":
                     self._refused = True
                     self._desk.token.cancel("not_permitted", 0.0)
 
-    def speak(self, send: Callable[[FromWorker], bool]) -> None:
-        """Say all that is due. `send` is False when the message was not taken; then the worker says hello again, later."""
+    def speak(self, send: Callable[[FromWorker, str], bool]) -> None:
+        """Say all that is due, each under its id, if it has one.
+
+        `send` is False when the message was not taken; then the worker says hello again, later.
+        """
         now = self._clock.monotonic()
         if self._refused:
             return
@@ -149,17 +156,21 @@ class Session:
             if now >= self._next_hello:
                 self._next_hello = now + HELLO_SECONDS
                 self._hellos += 1
-                send(self._hello)
+                send(self._hello, "")
             return
         for reports in _portions(self._desk.unsent()):
-            if not send(reports):
+            if not send(reports, ""):
+                self.connected()
+                return
+        for key, request in self._desk.unasked():
+            if not send(request, key):
                 self.connected()
                 return
         if self._progress is not None and now >= self._next_progress:
             progress, self._progress = self._progress, None
             self._next_progress = now + PROGRESS_SECONDS
             self._next_beat = now + self._heartbeat_seconds
-            send(progress)
+            send(progress, "")
         if now >= self._next_beat:
             self._next_beat = now + self._heartbeat_seconds
-            send(Heartbeat(beats=self._beats))
+            send(Heartbeat(beats=self._beats), "")

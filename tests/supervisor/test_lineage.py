@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from crewd.protocol.errors import Busy, Refused
+from crewd.protocol.errors import Busy, Forbidden, Refused, UsageError
 from crewd.protocol.policy import Limits
 from crewd.protocol.rows import RunRow
 from crewd.protocol.statuses import RunStatus
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
-from crewd.supervisor.lineage import Lineage, split_parent
+from crewd.supervisor.lineage import Lineage, address, check_relation, split_parent
 
 PARENT = "r_1/build#2"
 
@@ -56,3 +56,32 @@ def test_those_end_with_it_that_were_not_told_to_stay() -> None:
 @pytest.mark.parametrize(("text", "parts"), [("r/a#3", ("r/a", 3)), ("r/a#x", ("r/a", 0)), ("nobody", ("", 0))])
 def test_what_is_no_name_of_a_worker_names_nobody(text: str, parts: tuple[str, int]) -> None:
     assert split_parent(text) == parts
+
+
+def of(key: str, parent: str = "") -> RunRow:
+    steps = tuple(Step(name, worker=WorkerSpec(call="a:b")) for name in ("s", "t"))
+    return RunRow(key, key, RunStatus.RUNNING, "", "/", Workflow("w", steps), parent=parent)
+
+
+def test_a_worker_writes_to_its_parent_and_the_steps_of_its_run_and_steers_what_it_started() -> None:
+    top, mine, child, stranger = of("top"), of("mine", parent="top/s#2"), of("child", parent="mine/s#1"), of("stranger")
+    me = "mine/s#1"
+    for kind in ("message", "steer", "follow_up", "response"):
+        check_relation(me, mine, child, "child/s", kind)
+        check_relation("mine/s#4", mine, child, "", kind)  # a later attempt of the same task
+    for other, task in ((top, "top/s"), (top, ""), (mine, "mine/t"), (mine, "")):
+        check_relation(me, mine, other, task, "message")
+        with pytest.raises(Forbidden):
+            check_relation(me, mine, other, task, "steer")
+    for other, task in ((stranger, "stranger/s"), (stranger, ""), (top, "top/other")):
+        with pytest.raises(Forbidden):
+            check_relation(me, mine, other, task, "message")
+    with pytest.raises(UsageError):
+        check_relation(me, mine, mine, "mine/s", "message")
+
+
+def test_whom_a_worker_means() -> None:
+    mine = of("mine", parent="top/s#2")
+    assert [address(mine, to) for to in ("parent", "s", "run/step", "run")] == ["top/s", "mine/s", "run/step", "run"]
+    with pytest.raises(Refused):
+        address(of("alone"), "parent")

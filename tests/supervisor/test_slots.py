@@ -65,6 +65,7 @@ class TheMachine(RuleBasedStateMachine):
         super().__init__()
         self.places = Places(3)
         self.alive: set[Key] = set()
+        self.lent: set[Key] = set()
         self.wanting: set[Key] = set()
 
     @rule(run=st.integers(0, 3), task=st.integers(0, 4))
@@ -79,6 +80,7 @@ class TheMachine(RuleBasedStateMachine):
         key = (f"{run}/{task}", 1)
         self.places.take(key)
         self.wanting.discard(key)
+        self.lent.discard(key)
         self.alive.add(key)
 
     @rule(run=st.integers(0, 3), task=st.integers(0, 4))
@@ -87,12 +89,20 @@ class TheMachine(RuleBasedStateMachine):
         self.places.leave(key)
         self.wanting.discard(key)
         self.alive.discard(key)
+        self.lent.discard(key)
+
+    @rule(run=st.integers(0, 3), task=st.integers(0, 4), lent=st.booleans())
+    def somebody_only_waits_or_goes_on(self, run: int, task: int, lent: bool) -> None:
+        key = (f"{run}/{task}", 1)
+        self.places.lend(key, lent=lent)
+        if key in self.alive:
+            (self.lent.add if lent else self.lent.discard)(key)
 
     @rule(memory=st.booleans())
     def places_are_granted(self, memory: bool) -> None:
         for key in granted(self.places, memory=memory):
             assert key in self.wanting, "only who asked"
-            assert len(self.alive) < 3
+            assert len(self.alive - self.lent) < 3
             self.wanting.discard(key)
             self.alive.add(key)
 

@@ -64,6 +64,9 @@ class Controller(Actor):
         else:
             if self._state.status is not AttemptStatus.RESERVED:
                 directory.part(SLOTS).tell(cm.TakeSlot(*key, self.ref), lane=Lane.CONTROL)
+            if self._state.waits:
+                self._perform(at.TellWaiting(waiting=True))
+                self._perform(at.Lend(lent=True))
             self._feed(at.Resume(self.context.now()))
         for mail in self._state.mailbox.mails:
             if mail.expires_at is not None:
@@ -238,6 +241,8 @@ class Controller(Actor):
                 run = self._services.directory.runs.get(self._run.id)
                 if run is not None:  # one that comes back sees it in its rows
                     run.offer(cm.Waits(task, waiting), lane=Lane.CONTROL)
+            case at.Lend(lent):
+                self._services.directory.part(SLOTS).offer(cm.LendSlot(task, epoch, lent), lane=Lane.CONTROL)
             case at.TellCannotWithdraw(caller, key):
                 self._respond(caller, Refused(f"the worker has taken message {key}", hint="see its receipt"))
             case at.AlarmAt(due):
@@ -309,6 +314,7 @@ class Controller(Actor):
             output=self._step.output,
             worker=self._step.worker,
             checkpoint=self._checkpoint,
+            parent=self._run.parent,
         )
 
 

@@ -62,6 +62,7 @@ from crewd.supervisor.attempt.model import (
     Gradient,
     GuardianBack,
     Handed,
+    Lend,
     Measured,
     Next,
     NotAdmitted,
@@ -111,6 +112,7 @@ __all__ = [
     "Gradient",
     "GuardianBack",
     "Handed",
+    "Lend",
     "Measured",
     "Next",
     "NotAdmitted",
@@ -354,9 +356,9 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
         case rp.AskOver(key, outcome, answered_by):
             if all(ask.id != key for ask in state.asks):
                 return state, NOTHING
-            state = replace(state, asks=tuple(ask for ask in state.asks if ask.id != key))
+            after = replace(state, asks=tuple(ask for ask in state.asks if ask.id != key))
             over = ev.AskClosed(id=key, outcome=outcome, answered_by=answered_by, report=number)
-            return state, Decision((over,), () if state.asks else (TellWaiting(waiting=False),))
+            return after, Decision((over,), _places(state, after))
         case rp.OpOpened():
             return _opened(state, report.body, number)
         case rp.OpStarted(key):
@@ -370,14 +372,15 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             key = _own(state, key)
             if key not in state.operations and key not in dict(state.queued):
                 return state, NOTHING
-            state = replace(
+            after = replace(
                 state, operations=tuple(op for op in state.operations if op != key),
                 queued=tuple(each for each in state.queued if each[0] != key),
+                waits=tuple(op for op in state.waits if op != key),
                 operation_dues=tuple(due for due in state.operation_dues if due[0] != key),
                 failures=state.failures + 1 if outcome == "failed" else state.failures if outcome == "skipped" else 0,
             )  # fmt: skip
             closed = ev.OperationClosed(id=key, outcome=outcome, reason=clip(reason, NOTE_CHARS_MAX), report=number)
-            return state, Decision((closed,))
+            return after, Decision((closed,), _places(state, after))
         case rp.UsageReport():
             return watch.spent(state, report.body, number)
         case rp.Checkpoint(value):
@@ -413,13 +416,26 @@ def _opened(state: Attempt, opened: rp.OpOpened, number: int) -> Next:
     if known or len(state.operations) + len(state.queued) >= OPERATIONS_OPEN_MAX:
         return state, NOTHING
     allowed = min(filter(None, (max(0.0, opened.seconds), state.limits.operation_seconds)), default=0.0)
-    queued = (*state.queued, (key, allowed)) if opened.queued else state.queued
-    state = replace(state, queued=queued) if opened.queued else _at_work(state, key, allowed)
+    if opened.queued:
+        after = replace(state, queued=(*state.queued, (key, allowed)))
+    else:
+        after = _at_work(state, key, allowed)
+        after = replace(after, waits=(*after.waits, key)) if opened.kind == rp.WAIT else after
     body = ev.OperationOpened(
         id=key, kind=opened.kind[:64], name=opened.name[:256], report=number, seconds=allowed, queued=opened.queued,
         priority=opened.priority,
     )  # fmt: skip
-    return state, Decision((body,))
+    return after, Decision((body,), _places(state, after))
+
+
+def _places(before: Attempt, after: Attempt) -> Effects:
+    """What becomes of the worker's places when it begins to wait, or goes on."""
+    effects: list[AttemptEffect] = []
+    if before.waiting != after.waiting:
+        effects.append(TellWaiting(waiting=after.waiting))
+    if bool(before.waits) != bool(after.waits):
+        effects.append(Lend(lent=bool(after.waits)))
+    return tuple(effects)
 
 
 def _at_work(state: Attempt, key: str, allowed: float) -> Attempt:
@@ -443,8 +459,8 @@ def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
         choices=tuple(choice[:NOTE_CHARS_MAX] for choice in asked.choices[:64]), deadline_at=deadline, report=number,
         schema=schema, default=None if asked.default is None else clip(asked.default, NOTE_CHARS_MAX),
     )  # fmt: skip
-    asks = (*state.asks, Ask(asked.id, kind=body.kind, choices=body.choices))
-    return replace(state, asks=asks), Decision((body,), (TellWaiting(waiting=True),))
+    after = replace(state, asks=(*state.asks, Ask(asked.id, kind=body.kind, choices=body.choices)))
+    return after, Decision((body,), _places(state, after))
 
 
 def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:

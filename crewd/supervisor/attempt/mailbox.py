@@ -33,6 +33,7 @@ class Mail(msgspec.Struct, frozen=True):
     expires_at: float | None = None
     recalled: Literal["", "withdrawn", "expired"] = ""
     terms: Terms = Terms()
+    sender: str = ""
 
     @property
     def begins_turn(self) -> bool:
@@ -51,6 +52,7 @@ class Mail(msgspec.Struct, frozen=True):
         return Deliver(
             id=self.id, kind=self.kind, order=self.order, text=self.text, ask=self.ask,
             mode="next_turn" if self.begins_turn else "interrupt", turn=self.terms.turn, now=self.terms.now,
+            sender=self.sender,
         )  # fmt: skip
 
 

@@ -35,7 +35,8 @@ class Attempt(msgspec.Struct, frozen=True):
     """The state. `spawned` is set with the order to the guardian, `outcome` when the worker itself has said how it ended.
 
     `pending` are messages whose acceptance is on its way to the disk: until then nothing else is recorded about them.
-    `operations` are those at work, `queued` those that have not begun, with the seconds that each may take.
+    `operations` are those at work, `queued` those that have not begun, with the seconds that each may take, `waits` those at
+    work in which the worker waits for others.
     `withdrawals` are (message, caller) that wait for the worker to give the message back, or to have taken it. `letters` are
     messages of the mailbox that the worker has not read.
 
@@ -60,6 +61,7 @@ class Attempt(msgspec.Struct, frozen=True):
     asks: tuple[Ask, ...] = ()
     operations: tuple[str, ...] = ()
     queued: tuple[tuple[str, float], ...] = ()
+    waits: tuple[str, ...] = ()
     reports: int = 0
     cancel: CancelInfo | None = None
     outcome: rp.Outcome | None = None
@@ -94,6 +96,11 @@ class Attempt(msgspec.Struct, frozen=True):
     def over(self) -> bool:
         """Whether the terminal event is decided."""
         return self.status in ATTEMPT_TERMINAL
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the worker does nothing but wait, for people or for other workers."""
+        return bool(self.asks or self.waits)
 
 
 # -- events ---------------------------------------------------------------------------------------------------------
@@ -333,9 +340,15 @@ class TellWrong(msgspec.Struct, frozen=True):
 
 
 class TellWaiting(msgspec.Struct, frozen=True):
-    """Tell the run whether the worker waits for an answer."""
+    """Tell the run whether the worker waits: then it takes none of the run's places."""
 
     waiting: bool
+
+
+class Lend(msgspec.Struct, frozen=True):
+    """Lend the worker's place on the machine to whoever it waits for, or take it back."""
+
+    lent: bool
 
 
 class ReserveDone(msgspec.Struct, frozen=True):
@@ -345,7 +358,7 @@ class ReserveDone(msgspec.Struct, frozen=True):
 AttemptEffect = (
     AskSlot
     | SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
-    | TellWrong | TellWaiting | ReserveDone | Admit | Again | Deliver
+    | TellWrong | TellWaiting | Lend | ReserveDone | Admit | Again | Deliver
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from crewd.protocol.errors import (
     Forbidden,
     NotPermitted,
     PeerError,
+    Refused,
     Unavailable,
     UsageError,
 )
@@ -35,7 +36,7 @@ from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.redact import clip
 from crewd.protocol.rights import Role, check_intent, check_owner, owner_id
-from crewd.protocol.rows import Progress
+from crewd.protocol.rows import Progress, RunRow
 from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.protocol.terms import check_terms
 from crewd.store.messages import Answer, Published, Put, Read, Resolve, Resolved
@@ -44,9 +45,11 @@ from crewd.supervisor.directory import FRONT, GATEWAY, READER, STORE
 from crewd.supervisor.front import shutdown
 from crewd.supervisor.gateway.feeds import REFILL_SECONDS, Feed, Feeds
 from crewd.supervisor.gateway.pace import Pace
+from crewd.supervisor.gateway.waitgraph import cycle, in_words
 from crewd.supervisor.gateway.waits import EndWait, LevelWait, W, Waits
 from crewd.supervisor.gateway.wire import Sent, Side, Wire
 from crewd.supervisor.guardian.processes import lacks
+from crewd.supervisor.lineage import address, check_relation
 
 if TYPE_CHECKING:
     from crewd.supervisor.services import Services
@@ -183,14 +186,17 @@ class Gateway(Actor):
     def _hear_worker(self, frames: list[bytes]) -> None:
         identity, body = frames[0], frames[1:]
         try:
-            said = codec.from_worker.decode(body).body
-            if isinstance(said, rp.WorkerHello):
-                self._greet_worker(identity, said)
+            parcel = codec.from_worker.decode(body)
+            if isinstance(parcel.body, rp.WorkerHello):
+                self._greet_worker(identity, parcel.body)
                 return
             worker = self._workers.get(identity)
             if worker is None:
                 raise Unavailable("say hello first", hint="crewd was restarted, or does not know this worker yet")
-            self._hear_known(worker, said)
+            if isinstance(parcel.body, rq.Send | rq.AwaitEnd | rq.GetReceipt):
+                self._hear_request(identity, worker, parcel.id, parcel.body)
+            else:
+                self._hear_known(worker, parcel.body)
         except CrewdError as error:
             self._send_worker(identity, rp.WorkerError(error=error.info))
 
@@ -204,7 +210,26 @@ class Gateway(Actor):
         self._workers[identity] = _Worker(*key, heard_at=self.context.now())
         controller.tell(cm.WorkerConnected(hello), lane=Lane.CONTROL)
 
-    def _hear_known(self, worker: _Worker, said: rp.FromWorker) -> None:
+    def _hear_request(self, identity: bytes, worker: _Worker, key: str, request: rq.Send | rq.AwaitEnd | rq.GetReceipt) -> None:
+        """A worker asks for something that concerns others: it is served like a client, within its relations."""
+        name = f"{worker.task}#{worker.epoch}"
+        caller = cm.Caller(identity, key, name, worker=name)
+        try:
+            if not isinstance(request, rq.GetReceipt):
+                request = msgspec.structs.replace(request, target=address(self._own(caller), request.target))
+            self._serve(caller, request)
+        except CrewdError as error:
+            self._go_on(caller)
+            self._send(caller, rq.ErrorReply(error=error.info))
+
+    def _own(self, caller: cm.Caller) -> RunRow:
+        """The run of a worker that asks."""
+        row = self._services.directory.rows.get(caller.worker.partition("/")[0])
+        if row is None:
+            raise Unavailable("this worker's run is restarting", hint="say hello again")
+        return row
+
+    def _hear_known(self, worker: _Worker, said: rp.Heartbeat | rp.ProgressReport | rp.Reports) -> None:
         worker.heard_at = self.context.now()
         key = (worker.task, worker.epoch)
         controller = self._services.directory.attempts.get(key)
@@ -256,12 +281,20 @@ class Gateway(Actor):
             if controller is not None:
                 controller.offer(cm.WorkerDisconnected(), lane=Lane.CONTROL)
 
-    def _send_worker(self, identity: bytes, order: rp.ToWorker) -> Sent:
-        return self._wire.send(Side.WORKERS, [identity, *codec.to_worker.encode("", order)])
+    def _send_worker(self, identity: bytes, order: rp.ToWorker, key: str = "") -> Sent:
+        return self._wire.send(Side.WORKERS, [identity, *codec.to_worker.encode(key, order)])
+
+    def _reply_to_worker(self, caller: cm.Caller, reply: rq.Reply) -> Sent:
+        if isinstance(reply, rq.ReceiptReply | rq.EndReply | rq.ErrorReply) and caller.identity in self._workers:
+            return self._send_worker(caller.identity, reply, caller.request)
+        return Sent.GONE  # it asks again when it is back
 
     def forget_worker(self, task: str, epoch: int) -> None:
         """The attempt is over."""
-        self._workers.pop(f"{task}#{epoch}".encode(), None)
+        identity = f"{task}#{epoch}".encode()
+        if self._workers.pop(identity, None) is not None:
+            self._waits.drop(identity)
+            self._pace.drop(identity)
 
     # -- clients ------------------------------------------------------------------------------------------------
 
@@ -379,7 +412,7 @@ class Gateway(Actor):
 
     def _admit_message(self, caller: cm.Caller, send: rq.Send) -> None:
         target = send.ask or send.target
-        resolved = None if send.kind == "response" else self._fast(target)
+        resolved = None if send.kind == "response" or caller.worker else self._fast(target)
         if resolved is not None:
             self._forward_message(caller, send, *resolved)
         else:
@@ -476,7 +509,7 @@ class Gateway(Actor):
                 case "survivors", rq.ShowReply():
                     self._send(caller, _cancelled(asked.extra[0], asked.extra[1], reply))
                 case _, Resolved(run, task, note):
-                    self._resolved(asked, run.id, task, run.owner, note)
+                    self._resolved(asked, run, task, note)
                 case "reply", rq.DoctorReply():
                     self._send(caller, self._examined(asked.request, reply))
                 case _:
@@ -497,16 +530,20 @@ class Gateway(Actor):
         role = self._roles.get(caller.identity, Role.NONE)
         check_owner(caller.owner, owner, role, what, force=request.force, intent=request.intent)
 
-    def _resolved(self, asked: _Asked, run: str, task: str, owner: str, note: str) -> None:
-        caller, request = asked.caller, asked.request
-        if isinstance(request, rq.Cancel | rq.Reopen | rq.Dismiss) or (
+    def _resolved(self, asked: _Asked, row: RunRow, task: str, note: str) -> None:
+        caller, request, run = asked.caller, asked.request, row.id
+        if isinstance(request, rq.Send) and caller.worker:
+            check_relation(caller.worker, self._own(caller), row, task, request.kind)
+        elif isinstance(request, rq.Cancel | rq.Reopen | rq.Dismiss) or (
             isinstance(request, rq.Send) and request.kind == "response"
         ):
-            self._may(caller, request, owner, f"run {run}")
+            self._may(caller, request, row.owner, f"run {run}")
         match request:
             case rq.Send():
                 self._forward_message(caller, request, run, task, note)
             case rq.AwaitEnd():
+                if caller.worker and row.status not in RUN_TERMINAL:
+                    self._check_wait(caller, task or run)
                 wait = EndWait(
                     caller, run, task, request.or_waiting, cancel=False, give_up_at=self.context.now() + request.timeout_seconds
                 )
@@ -524,6 +561,16 @@ class Gateway(Actor):
                 self._front(cm.Command(caller, request, run, task))
             case _:
                 raise UsageError(f"{type(request).__name__} has no target")
+
+    def _check_wait(self, caller: cm.Caller, target: str) -> None:
+        """Raises Refused for a wait that could never end."""
+        waiter, rows = caller.worker.rpartition("#")[0], self._services.directory.rows
+        way = cycle(waiter, target, self._waits.of_workers(), rows)
+        if way is not None:
+            words = in_words(way)
+            for run, row in rows.items():
+                words = words.replace(run, row.name)
+            raise Refused(f"this wait would never end: {words}", hint="let one of them go on without the other")
 
     def _withdraw(self, caller: cm.Caller, request: rq.Withdraw, receipt: Receipt) -> None:
         if receipt.settled:
@@ -621,7 +668,8 @@ class Gateway(Actor):
         return wait
 
     def _ask_end(self, wait: EndWait) -> None:
-        self._ask(_Asked(wait.caller, rq.AwaitEnd(target=wait.task or wait.run), "end", wait))
+        request = rq.AwaitEnd(target=wait.task or wait.run, or_waiting=wait.or_waiting)
+        self._ask(_Asked(wait.caller, request, "end", wait))
 
     def _ended(self, asked: _Asked, reply: rq.EndReply) -> None:
         wait: EndWait = asked.extra
@@ -658,7 +706,7 @@ class Gateway(Actor):
         for event in published.events:
             if isinstance(event.body, ev.AttemptEnded):
                 self.forget_worker(event.task, event.epoch)
-            if isinstance(event.body, (*ev.TERMINAL_BODIES, ev.AskOpened)):
+            if isinstance(event.body, (*ev.TERMINAL_BODIES, ev.AskOpened, ev.TaskParked)):
                 for end in self._waits.of_run(event.run):
                     self._ask_end(end)
         for feed in self._feeds.all():
@@ -705,6 +753,8 @@ class Gateway(Actor):
             feed.live = True
 
     def _send(self, caller: cm.Caller, reply: rq.Reply) -> Sent:
+        if caller.worker:
+            return self._reply_to_worker(caller, reply)
         try:
             frames = codec.replies.encode(caller.request, reply)
         except PeerError as error:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from crewd.protocol.errors import Busy
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.requests import EndReply
-from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL, TaskStatus
+from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.supervisor.commands import Caller
 
 WAITS_MAX = 20_000
@@ -46,10 +46,8 @@ class EndWait:
 
     def met(self, reply: EndReply) -> bool:
         """Whether this state ends the wait."""
-        if reply.task is not None:
-            done = reply.task.status in TASK_TERMINAL
-            return done or (self.or_waiting and reply.task.status is TaskStatus.WAITING)
-        return reply.run.status in RUN_TERMINAL
+        done = reply.run.status in RUN_TERMINAL if reply.task is None else reply.task.status in TASK_TERMINAL
+        return done or (self.or_waiting and bool(reply.attention))
 
 
 W = TypeVar("W", LevelWait, EndWait)
@@ -109,6 +107,15 @@ class Waits:
             self.remove(wait)
             if len(self._until) < WAITS_MAX:
                 self._until[caller] = min(wait.give_up_at, self._until.get(caller, wait.give_up_at))
+
+    def of_workers(self) -> dict[str, list[str]]:
+        """What each task whose worker waits for others waits for: runs and tasks."""
+        found: dict[str, list[str]] = {}
+        for waits in self._ends.values():
+            for wait in waits:
+                if wait.caller.worker:
+                    found.setdefault(wait.caller.worker.rpartition("#")[0], []).append(wait.task or wait.run)
+        return found
 
     def _all(self) -> list[LevelWait | EndWait]:
         return [wait for waits in self._of.values() for wait in waits]

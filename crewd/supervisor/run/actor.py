@@ -300,7 +300,7 @@ class RunActor(Supervisor):
         wall = None if seconds is None else self._services.clock.wall() + seconds
         mail = Mail(
             send.id, send.kind, self._order, send.text, send.ask,
-            expires_at=None if seconds is None else self.context.now() + seconds, terms=send.terms,
+            expires_at=None if seconds is None else self.context.now() + seconds, terms=send.terms, sender=command.caller.owner,
         )  # fmt: skip
         post = cm.Post(mail, command.caller.owner, command.digest, wall, command.caller, command)
         if task.status in TASK_LIVE:
@@ -530,7 +530,10 @@ _KINDS: dict[str, rp.MessageKind] = {"steer": "steer", "follow_up": "follow_up",
 def _mail(row: MessageRow, wall: float, now: float) -> Mail:
     expires = None if row.deadline_at is None else now + (row.deadline_at - wall)
     receipt = row.receipt
-    return Mail(receipt.id, _KINDS[receipt.kind], row.seq, row.text, row.ask, receipt.level, expires, terms=row.terms)
+    return Mail(
+        receipt.id, _KINDS[receipt.kind], row.seq, row.text, row.ask, receipt.level, expires, terms=row.terms,
+        sender=row.sender,
+    )  # fmt: skip
 
 
 def _box(rows: list[MessageRow], task: str, wall: float, now: float) -> Mailbox:
@@ -611,6 +614,7 @@ def _attempt(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Atte
         ),
         operations=tuple(op.id for op in operations if op.started_at is not None),
         queued=tuple((op.id, op.seconds) for op in operations if op.started_at is None),
+        waits=tuple(op.id for op in operations if op.started_at is not None and op.kind == rp.WAIT),
         operation_dues=tuple(
             (op.id, now + op.seconds - max(0.0, wall - op.started_at))
             for op in operations

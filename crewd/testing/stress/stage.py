@@ -22,6 +22,8 @@ from crewd.clock import SeededChance, SystemClock
 from crewd.protocol import codec
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import Unavailable
 from crewd.protocol.hands import Bootstrap, Exited
 from crewd.protocol.ids import MESSAGE, IdSource
 from crewd.protocol.rows import CancelInfo, ExitStatus, MessageRow
@@ -291,8 +293,8 @@ class Stage:
             finally:
                 self._pumping = False
 
-    def _hear(self, said: rp.FromWorker) -> bool:
-        body = codec.from_worker.decode(codec.from_worker.encode("", said)).body
+    def _hear(self, said: rp.FromWorker, key: str) -> bool:
+        body = codec.from_worker.decode(codec.from_worker.encode(key, said)).body
         match body:
             case rp.WorkerHello():
                 self._feed(at.Connected(body))
@@ -302,6 +304,9 @@ class Stage:
                     self._feed(at.Reported(report, self._clock.wall()))
                     if isinstance(report.body, rp.Asked):
                         self._answer(report.body)
+            case rq.Send() | rq.AwaitEnd() | rq.GetReceipt():
+                alone = rq.ErrorReply(error=Unavailable("nobody else is here: the worker is on its own").info)
+                self._session.hear(codec.to_worker.encode(key, alone))
             case _:
                 pass
         return True

@@ -283,7 +283,8 @@ class Laws:
         living = [p for p in self._processes.table.values() if p.leader and p.key[0] == task and p is not process]
         self.hold("one live incarnation per worker", not living, f"{process.key} was born while {[p.key for p in living]} live")
         self.hold("an attempt is born once", self._processes.births[process.key] == 1, f"{process.key} was born again")
-        workers = [p for p in self._processes.table.values() if p.leader and not p.undying]
+        lent = self._witness.waited  # who waits for others lends its place, and goes on when it may
+        workers = [p for p in self._processes.table.values() if p.leader and not p.undying and p.key not in lent]
         self.hold("no more workers than places", len(workers) <= self.places, f"{len(workers)} live")
         row = self._disk.tables[AttemptRow].get(attempt_key(*process.key))
         over = row is None or row.status in ATTEMPT_TERMINAL

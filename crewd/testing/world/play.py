@@ -48,6 +48,8 @@ PLANS: Mapping[str, Plan] = {
     "limited": Plan(steps=10, step_seconds=5.0, limits=Limits(task_seconds=12.0), retry=Retry(attempts=2)),
     "dawdler": Plan(steps=2, step_seconds=40.0, operation=True, limits=Limits(operation_seconds=30.0)),
     "frozen": Plan(freezes=True, retry=Retry(attempts=2)),
+    "waits_for_a": Plan(waits_for="a"),
+    "waits_for_b": Plan(waits_for="b"),
 }
 """The workers of drawn histories, by name."""
 SHAPES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {

@@ -13,6 +13,7 @@ import msgspec
 
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
+from crewd.protocol import requests as rq
 from crewd.protocol.ids import ASK, IdSource
 from crewd.protocol.limits import REPORTS_UNACKED_MAX
 from crewd.protocol.policy import Limits, Restarts, Retry
@@ -42,8 +43,8 @@ class Plan:
     stop if `follow_ups`), `raises`, `vanishes` (exits without a word) or `hangs`. `deaf` ignores TERM, `numb` does not look
     at its token, `undying` survives KILL, `lingers` does not exit after its last word. `children` are processes that it
     starts and forgets, as deaf as `deaf_children` says; `start_seconds` pass before its first word. The first `fails_first`
-    attempts raise; one that `freezes` is never heard of after its first word, as if it was stopped. `retry`, `restart` and
-    `limits` are those of its spec.
+    attempts raise; one that `freezes` is never heard of after its first word, as if it was stopped. Before its work it
+    `waits_for` a step of its run. `retry`, `restart` and `limits` are those of its spec.
     """
 
     steps: int = 2
@@ -64,6 +65,7 @@ class Plan:
     unborn: bool = False
     fails_first: int = 0
     freezes: bool = False
+    waits_for: str = ""
     retry: Retry = field(default_factory=Retry)
     restart: Restarts = field(default_factory=Restarts)
     limits: Limits = field(default_factory=Limits)
@@ -87,6 +89,7 @@ class Witness:
         self.cancelled: set[tuple[str, int]] = set()
         self.finished: set[tuple[str, int]] = set()
         self.granted: set[tuple[str, int]] = set()
+        self.waited: set[tuple[str, int]] = set()
 
 
 class SimWorker:
@@ -176,7 +179,7 @@ class SimWorker:
         if self.online and not self.process.dead:
             if self.session.wants_connection() and self.link.up:
                 self.link.cut()
-            self.session.speak(lambda body: self.link.send(codec.from_worker.encode("", body)))
+            self.session.speak(lambda body, key: self.link.send(codec.from_worker.encode(key, body)))
 
     # -- the code -----------------------------------------------------------------------------------------------
 
@@ -234,6 +237,8 @@ class SimWorker:
             yield None, lambda: not self.desk.waiting() and self.session.next_due() > self._clock.monotonic()
             self.freeze()
             yield None, None
+        if plan.waits_for:
+            yield from self._wait_for(plan.waits_for)
         for step in range(plan.steps):
             if plan.operation:
                 yield from self._report(rp.OpOpened(id=f"op{step}", kind="tool", name="work"))
@@ -259,6 +264,16 @@ class SimWorker:
             case _:
                 pass
         yield from self._let_go()
+
+    def _wait_for(self, step: str) -> Generator[Wait, None, None]:
+        key = self._ids.next("x")
+        self._witness.waited.add(self.key)
+        yield from self._report(rp.OpOpened(id="wait", kind=rp.WAIT, name=step))
+        self.desk.ask(key, rq.AwaitEnd(target=step, or_waiting=True, timeout_seconds=600_000.0))
+        yield None, lambda: self.desk.replied(key) or self.token.cancelled
+        self.desk.wait_reply(key, 0.0)
+        yield from self._report(rp.OpClosed(id="wait", outcome="done"))
+        self._check()
 
     def _check(self) -> None:
         if not self.plan.numb:

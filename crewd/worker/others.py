@@ -1,0 +1,61 @@
+"""What a worker says to other workers through crewd: its parent, its children, the other steps of its run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import DeadlineExceeded, PeerError, from_info
+from crewd.protocol.ids import MESSAGE
+from crewd.protocol.limits import TEXT_CHARS_MAX
+from crewd.protocol.receipts import Level, Receipt
+from crewd.protocol.redact import clip
+from crewd.protocol.terms import Terms
+
+if TYPE_CHECKING:
+    from crewd.protocol.ids import IdSource
+    from crewd.protocol.reports import MessageKind
+    from crewd.worker.desk import Asking, Desk
+
+ANSWER_SECONDS = 30.0
+"""Beyond the time of the request itself: crewd may be restarting meanwhile, and the worker asks it again then."""
+R = TypeVar("R", rq.ReceiptReply, rq.EndReply)
+WaitLevel = Literal["accepted", "delivered", "applied", "settled"]
+
+
+class Others:
+    """Requests on the worker's own connection. Each is made once: its id is the message's, whatever breaks in between."""
+
+    def __init__(self, desk: Desk, ids: IdSource) -> None:
+        self._desk = desk
+        self._ids = ids
+
+    def send(self, to: str, text: str, kind: MessageKind, ask: str, wait: WaitLevel, timeout: float, terms: Terms) -> Receipt:
+        """See `Context.send`."""
+        key = self._ids.next(MESSAGE)
+        request = rq.Send(
+            id=key, kind=kind, target=to, text=clip(text, TEXT_CHARS_MAX), ask=ask, wait=Level(wait), timeout_seconds=timeout,
+            terms=terms,
+        )  # fmt: skip
+        return self._ask(key, request, timeout, rq.ReceiptReply).receipt
+
+    def wait_for(self, target: str, timeout: float) -> rq.EndReply:
+        """See `Context.wait_for`."""
+        request = rq.AwaitEnd(target=target, or_waiting=True, timeout_seconds=timeout)
+        return self._ask(self._ids.next("x"), request, timeout, rq.EndReply)
+
+    def contact(self, text: str, timeout: float) -> Receipt:
+        """An urgent message for the parent."""
+        return self.send("parent", text, "message", "", "accepted", timeout, Terms(priority="urgent"))
+
+    def _ask(self, key: str, request: Asking, timeout: float, kind: type[R]) -> R:
+        self._desk.ask(key, request)
+        reply = self._desk.wait_reply(key, timeout + ANSWER_SECONDS)
+        self._desk.token.check()
+        if reply is None:
+            raise DeadlineExceeded(f"crewd has not answered for {timeout + ANSWER_SECONDS:g} s", hint="it may be stopped")
+        if isinstance(reply, rq.ErrorReply):
+            raise from_info(reply.error)
+        if not isinstance(reply, kind):
+            raise PeerError(f"crewd answered {type(reply).__name__} instead of {kind.__name__}")
+        return reply
