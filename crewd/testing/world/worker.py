@@ -269,7 +269,7 @@ class SimWorker:
         key = self._ids.next("x")
         self._witness.waited.add(self.key)
         yield from self._report(rp.OpOpened(id="wait", kind=rp.WAIT, name=step))
-        self.desk.ask(key, rq.AwaitEnd(target=step, or_waiting=True, timeout_seconds=600.0))
+        self.desk.ask(key, rq.AwaitEnd(target=step, or_waiting=True, timeout_seconds=1_500.0))
         yield None, lambda: self.desk.replied(key) or self.token.cancelled
         self.desk.wait_reply(key, 0.0)
         yield from self._report(rp.OpClosed(id="wait", outcome="done"))
