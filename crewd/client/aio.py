@@ -20,7 +20,7 @@ from crewd.client.keys import Identity, identity
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import DeadlineExceeded
-from crewd.protocol.events import Event, RunEnded
+from crewd.protocol.events import Event
 from crewd.protocol.home import Home
 from crewd.protocol.ids import MESSAGE, IdSource
 from crewd.protocol.limits import FRAME_BYTES_MAX
@@ -220,9 +220,13 @@ class Crew:
         """See `crewd.Crew.messages`."""
         return shapes.expect(await self.request(rq.ListMessages(target=target)), rq.MessagesReply).messages
 
-    async def watch(self, target: str = "", *, after: int = 0, progress: bool = True) -> AsyncIterator[Event | Progress]:
+    async def watch(
+        self, target: str = "", *, after: int = 0, progress: bool = True, types: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[Event | Progress]:  # fmt: skip
         """See `crewd.Crew.watch`."""
-        key, frames = self._talk.ask(rq.Subscribe(target=target, after=after, progress=progress))
+        watch = shapes.Watch(target, types, labels)
+        key, frames = self._talk.ask(watch.request(after, progress=progress))
         await self._socket.send_multipart(frames)
         try:
             while True:
@@ -233,8 +237,11 @@ class Crew:
                     shapes.expect(reply, rq.Subscribed)
                 while self._talk.notes[key]:
                     note = self._talk.notes[key].popleft()
-                    yield note.event if isinstance(note, rq.EventNote) else note.progress
-                    if target and isinstance(note, rq.EventNote) and isinstance(note.event.body, RunEnded):
+                    if watch.shows(note):
+                        yield note.event if isinstance(note, rq.EventNote) else note.progress
+                    for each in self._talk.read(key, note.event.seq) if isinstance(note, rq.EventNote) else ():
+                        await self._socket.send_multipart(each)
+                    if watch.ends(note):
                         return
         finally:
             self._talk.forget(key)

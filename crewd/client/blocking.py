@@ -20,7 +20,7 @@ from crewd.client.outbox import Outbox
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import DeadlineExceeded, UsageError
-from crewd.protocol.events import Event, RunEnded
+from crewd.protocol.events import Event
 from crewd.protocol.home import Home
 from crewd.protocol.ids import MESSAGE, IdSource
 from crewd.protocol.limits import FRAME_BYTES_MAX, GRACE_SECONDS_SHORT
@@ -116,7 +116,10 @@ class Connection:
             while True:
                 notes = self.talk.notes[key]
                 while notes:
-                    yield notes.popleft()
+                    note = notes.popleft()
+                    yield note
+                    for frames in self.talk.read(key, note.event.seq) if isinstance(note, rq.EventNote) else ():
+                        self._send(frames)
                 reply = self.talk.take(key)
                 if isinstance(reply, rq.ErrorReply):
                     shapes.expect(reply, rq.Subscribed)
@@ -245,9 +248,9 @@ class Crew:
         """A run by id, name, or part of the id."""
         return RunHandle(self, shapes.expect(self.request(rq.Show(target=selector)), rq.ShowReply).run)
 
-    def runs(self, *, all: bool = False) -> rq.RunsReply:
-        """Runs with their tasks and latest progress, newest first."""
-        return shapes.expect(self.request(rq.ListRuns(all=all)), rq.RunsReply)
+    def runs(self, *, all: bool = False, labels: Mapping[str, str] | None = None) -> rq.RunsReply:
+        """Runs with their tasks and latest progress, newest first; only those that have all of these labels."""
+        return shapes.expect(self.request(rq.ListRuns(all=all, labels=dict(labels or {}))), rq.RunsReply)
 
     def show(self, selector: str) -> rq.ShowReply:
         """Everything of a run."""
@@ -344,26 +347,42 @@ class Crew:
         request = rq.ListMessages(target=target, kind=kind, direction=direction, state=state)
         return shapes.expect(self.request(request), rq.MessagesReply).messages
 
-    def events(self, target: str = "", *, after: int = 0, follow: bool = False) -> Iterator[Event]:
-        """Events after `after`. With `follow` it goes on as they happen; for one run, until the run has ended."""
+    def events(
+        self, target: str = "", *, after: int = 0, follow: bool = False, types: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> Iterator[Event]:  # fmt: skip
+        """Events after `after`. With `follow` it goes on as they happen; for one run, until the run has ended.
+
+        `types` and `labels`: see `watch`.
+        """
         if follow:
-            for note in self.watch(target, after=after, progress=False):
+            for note in self.watch(target, after=after, progress=False, types=types, labels=labels):
                 if isinstance(note, Event):
                     yield note
             return
         while True:
-            page = shapes.expect(self.request(rq.ListEvents(target=target, after=after)), rq.EventsReply)
+            request = rq.ListEvents(target=target, after=after, types=tuple(types), labels=dict(labels or {}))
+            page = shapes.expect(self.request(request), rq.EventsReply)
             yield from page.events
             if not page.more:
                 return
-            after = page.events[-1].seq
+            after = page.upto
 
-    def watch(self, target: str = "", *, after: int = 0, progress: bool = True) -> Iterator[Event | Progress]:
-        """Events and progress as they happen; for one run, until it has ended."""
-        notes = self._connection.subscribe(rq.Subscribe(target=target, after=after, progress=progress))
+    def watch(
+        self, target: str = "", *, after: int = 0, progress: bool = True, types: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> Iterator[Event | Progress]:  # fmt: skip
+        """Events and progress as they happen; for one run or task, until it has ended.
+
+        `target` is a run or a task; `types` are types (`task.ended`), groups (`task.*`) or kinds (`mailbox_updated`) of
+        events, `labels` those that a run must have. Whoever reads slowly holds up nobody and misses nothing.
+        """
+        watch = shapes.Watch(target, types, labels)
+        notes = self._connection.subscribe(watch.request(after, progress=progress))
         for note in notes:
-            yield note.event if isinstance(note, rq.EventNote) else note.progress
-            if target and isinstance(note, rq.EventNote) and isinstance(note.event.body, RunEnded):
+            if watch.shows(note):
+                yield note.event if isinstance(note, rq.EventNote) else note.progress
+            if watch.ends(note):
                 notes.close()
                 return
 

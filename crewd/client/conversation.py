@@ -19,7 +19,6 @@ from crewd.protocol.errors import PeerError
 from crewd.protocol.rights import Role
 
 if TYPE_CHECKING:
-    from crewd.protocol.events import Event
     from crewd.protocol.ids import IdSource
 
 HELLO = "hello"
@@ -27,8 +26,10 @@ HELLO_SECONDS = 1.0
 """Between two hellos while something is waited for."""
 AGAIN_BEATS = 5
 """Everything open is asked again with every so many hellos. All requests may be repeated: they carry ids."""
-NOTES_MAX = 100_000
-"""Notes of a subscription that nobody has read; more ends it with an error, for nothing may be skipped."""
+CREDIT = 1_000
+"""Events of a subscription that may be on the way or unread here: more stay with crewd until some were read."""
+NOTES_MAX = 2 * CREDIT
+"""Notes of a subscription that nobody has read: then samples of progress are dropped. Events stay within their credit."""
 
 
 class Conversation:
@@ -43,6 +44,7 @@ class Conversation:
         self.open: dict[str, rq.Request] = {}
         self.replies: dict[str, rq.Reply] = {}
         self.notes: dict[str, deque[rq.EventNote | rq.ProgressNote]] = {}
+        self._read: dict[str, tuple[int, int]] = {}
 
     def hello(self) -> list[bytes]:
         """The frames that say who is here."""
@@ -55,7 +57,8 @@ class Conversation:
         return [self.hello(), *again]
 
     def _again(self) -> list[list[bytes]]:
-        return [codec.requests.encode(key, request) for key, request in self.open.items()]
+        again = [codec.requests.encode(key, request) for key, request in self.open.items()]
+        return [*again, *(self._credit(key) for key in self._read)]
 
     def ask(self, request: rq.Request) -> tuple[str, list[bytes]]:
         """A new request: its id and frames. It stays open until `take` or `forget`."""
@@ -100,12 +103,24 @@ class Conversation:
         if isinstance(note, rq.EventNote):
             if note.event.seq <= request.after:
                 return []
-            if not follows(note.event, request):
+            if note.previous > request.after:
                 return [codec.requests.encode(key, request)]  # what came before it was lost with a connection
             self.open[key] = msgspec.structs.replace(request, after=note.event.seq)
-        if len(feed) < NOTES_MAX:
+        if isinstance(note, rq.EventNote) or len(feed) < NOTES_MAX:
             feed.append(note)
         return []
+
+    def read(self, key: str, seq: int) -> list[list[bytes]]:
+        """The event with this seq was dealt with; what must be sent because of it."""
+        request = self.open.get(key)
+        if not isinstance(request, rq.Subscribe) or not request.credit:
+            return []
+        count = self._read.get(key, (0, 0))[1] + 1
+        self._read[key] = (seq, count)
+        return [self._credit(key)] if count % max(1, request.credit // 2) == 0 else []
+
+    def _credit(self, key: str) -> list[bytes]:
+        return codec.requests.encode(self._ids.next("x"), rq.Credit(id=key, upto=self._read[key][0]))
 
     def take(self, key: str) -> rq.Reply | None:
         """The reply, if it is there."""
@@ -116,8 +131,4 @@ class Conversation:
         self.open.pop(key, None)
         self.replies.pop(key, None)
         self.notes.pop(key, None)
-
-
-def follows(event: Event, request: rq.Subscribe) -> bool:
-    """Whether nothing is missing between the last event seen (`after`) and this one."""
-    return event.parent <= request.after if request.target else event.seq == request.after + 1
+        self._read.pop(key, None)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from crewd.client.conversation import CREDIT
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import (
     PeerError,
@@ -16,12 +17,14 @@ from crewd.protocol.errors import (
     RunFailed,
     from_info,
 )
+from crewd.protocol.events import RunEnded, TaskEnded
 from crewd.protocol.home import Home
 from crewd.protocol.ids import IdSource, split_marker
+from crewd.protocol.kinds import types_named
 from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.rows import RunRow, TaskRow
 from crewd.protocol.statuses import RunStatus, TaskStatus
-from crewd.protocol.workflow import MARKER_VARIABLE, Step, WorkerSpec, Workflow
+from crewd.protocol.workflow import MARKER_VARIABLE, Join, Step, WorkerSpec, Workflow
 from crewd.protocol.workflow_markdown import parse_workflow
 
 R = TypeVar("R")
@@ -86,6 +89,11 @@ def load_workflow(source: str) -> Workflow:
     raise NotFound(f"no workflow {source}", hint="give a file, or a name for workflows/NAME.workflow.md")
 
 
+def marked(workflow: Workflow, labels: Mapping[str, str], join: Join | None) -> Workflow:
+    """The workflow with these labels beside its own, and told of as `join` says, if it says anything."""
+    return msgspec.structs.replace(workflow, labels={**workflow.labels, **labels}, join=join or workflow.join)
+
+
 def start_request(
     workflow: Workflow, goal: str, cwd: str | None, name: str, request_id: str, ids: IdSource, home: Home, *, keep: bool
 ) -> rq.StartRun:
@@ -105,6 +113,32 @@ def own_attempt(home: Home) -> str:
     """The attempt (`task#epoch`) of this home whose process this is; empty if it is none."""
     found = split_marker(os.environ.get(MARKER_VARIABLE, "").strip())
     return f"{found[1]}#{found[2]}" if found is not None and found[0] == home.key else ""
+
+
+class Watch:
+    """What is watched, how it is asked for, and when it is over: for one run or task, when that has ended."""
+
+    def __init__(self, target: str, types: Sequence[str], labels: Mapping[str, str] | None) -> None:
+        self._target = target
+        self._shown = types_named(types)
+        self._labels = dict(labels or {})
+
+    def request(self, after: int, *, progress: bool) -> rq.Subscribe:
+        """The subscription."""
+        ends = {"task.ended" if "/" in self._target else "run.ended"} if self._target and self._shown else set()
+        return rq.Subscribe(
+            target=self._target, after=after, progress=progress, types=tuple(self._shown | ends), labels=self._labels,
+            credit=CREDIT,
+        )  # fmt: skip
+
+    def shows(self, note: rq.EventNote | rq.ProgressNote) -> bool:
+        """Whether it was asked for."""
+        return isinstance(note, rq.ProgressNote) or not self._shown or note.event.type in self._shown
+
+    def ends(self, note: rq.EventNote | rq.ProgressNote) -> bool:
+        """Whether nothing follows it."""
+        last = TaskEnded if "/" in self._target else RunEnded
+        return bool(self._target) and isinstance(note, rq.EventNote) and isinstance(note.event.body, last)
 
 
 def expect(reply: rq.Reply, kind: type[R]) -> R:

@@ -383,8 +383,13 @@ class Event(msgspec.Struct, frozen=True):
 
 def type_of(body: Body) -> str:
     """The type under which a body travels."""
+    return type_of_class(type(body))
+
+
+def type_of_class(body: type[Body]) -> str:
+    """The same, of a class."""
     return str(body.__struct_config__.tag)
 
 
-EVENT_TYPES: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in Body.__args__)
+EVENT_TYPES: tuple[str, ...] = tuple(type_of_class(kind) for kind in Body.__args__)
 TERMINAL_BODIES = (RunEnded, TaskEnded, AttemptEnded)

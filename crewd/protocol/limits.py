@@ -16,6 +16,8 @@ NAME_CHARS_MAX = 64
 """A run's, step's, operation's or artifact's name."""
 MAILBOX_MAX = 256
 """Unsettled messages of one attempt; the next one is refused as busy."""
+LABELS_MAX = 16
+"""Labels of one run."""
 STEPS_MAX = 1_000
 """Steps of one workflow."""
 RUNS_LIVE_MAX = 2_000

@@ -161,11 +161,12 @@ class AwaitEnd(msgspec.Struct, frozen=True):
 
 
 class ListRuns(msgspec.Struct, frozen=True):
-    """Runs, newest first; ended ones only with `all`."""
+    """Runs, newest first; ended ones only with `all`, only those that have all of these `labels`."""
 
     role: ClassVar[Role] = Role.OBSERVE
     all: bool = False
     limit: int = 100
+    labels: dict[str, str] = {}
 
 
 class Show(msgspec.Struct, frozen=True):
@@ -196,21 +197,38 @@ class Inbox(msgspec.Struct, frozen=True):
 
 
 class ListEvents(msgspec.Struct, frozen=True):
-    """Events after `after`, of one run or of all."""
+    """Events after `after`, of one run or task or of all; only of these `types` (see `kinds`), of runs with these labels."""
 
     role: ClassVar[Role] = Role.OBSERVE
     target: str = ""
     after: int = 0
     limit: int = 500
+    types: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
 
 
 class Subscribe(msgspec.Struct, frozen=True):
-    """Events after `after` and then as they happen. Notes carry this request's id until `Unsubscribe`."""
+    """Events after `after` and then as they happen, chosen as in `ListEvents`.
+
+    Notes carry this request's id until `Unsubscribe`. With a `credit`, at most so many events are on the way or unread;
+    `Credit` says how far the subscriber has come.
+    """
 
     role: ClassVar[Role] = Role.OBSERVE
     target: str = ""
     after: int = 0
     progress: bool = True
+    types: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    credit: int = 0
+
+
+class Credit(msgspec.Struct, frozen=True):
+    """The subscriber has dealt with the events up to `upto`; `id` is the id of the subscription's request."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    id: str
+    upto: int
 
 
 class Unsubscribe(msgspec.Struct, frozen=True):
@@ -254,7 +272,7 @@ class StopDaemon(msgspec.Struct, frozen=True):
 
 Request = (
     Hello | StartRun | Reopen | Dismiss | ListDead | Send | Acknowledge | Withdraw | Cancel | GetReceipt | AwaitEnd | ListRuns
-    | Show | ListMessages | Inbox | ListEvents | Subscribe | Unsubscribe | ReadLog | Doctor | StopDaemon
+    | Show | ListMessages | Inbox | ListEvents | Subscribe | Credit | Unsubscribe | ReadLog | Doctor | StopDaemon
 )  # fmt: skip
 
 
@@ -354,10 +372,11 @@ class InboxReply(msgspec.Struct, frozen=True):
 
 
 class EventsReply(msgspec.Struct, frozen=True):
-    """Events in order; `more` if the limit cut the answer."""
+    """Events in order; `more` if the limit cut the answer. `upto` is how far the log was looked through."""
 
     events: tuple[Event, ...]
     more: bool = False
+    upto: int = 0
 
 
 class Subscribed(msgspec.Struct, frozen=True):
@@ -367,9 +386,14 @@ class Subscribed(msgspec.Struct, frozen=True):
 
 
 class EventNote(msgspec.Struct, frozen=True):
-    """An event of a subscription. Seqs of one subscription only grow; a gap in a run is a lost frame: subscribe again."""
+    """An event of a subscription and its kind. `previous` is the seq of the event of this subscription before it.
+
+    Seqs only grow; if `previous` was not heard, a frame was lost: subscribe again after what was.
+    """
 
     event: Event
+    previous: int = 0
+    kind: str = ""
 
 
 class ProgressNote(msgspec.Struct, frozen=True):
@@ -467,6 +491,7 @@ REQUESTS: dict[str, type[Request]] = {
     "inbox": Inbox,
     "events": ListEvents,
     "subscribe": Subscribe,
+    "credit": Credit,
     "unsubscribe": Unsubscribe,
     "log": ReadLog,
     "doctor": Doctor,

@@ -191,6 +191,12 @@ class NoticeRow(msgspec.Struct, frozen=True):
     closed_at: float | None = None
 
 
+MAILBOX_KINDS = frozenset({"message", "group_join"})
+"""Kinds of messages that are for reading: done when they lie in a mailbox, acknowledged when they were read."""
+JOIN_ACK_SECONDS = 300.0
+"""A joined message should be acknowledged within this."""
+
+
 class MessageRow(msgspec.Struct, frozen=True):
     """A message and its receipt. `replied` is the message that answered it.
 
@@ -215,7 +221,11 @@ class MessageRow(msgspec.Struct, frozen=True):
     @property
     def unread(self) -> bool:
         """Whether it lies in a mailbox and nobody has said that it was read."""
-        return self.receipt.kind == "message" and not self.acknowledged_by
+        return self.receipt.kind in MAILBOX_KINDS and not self.acknowledged_by
+
+    def overdue(self, now: float) -> bool:
+        """Whether it is a joined message that nobody has acknowledged in time (system.md K11): people are shown that."""
+        return self.receipt.kind == "group_join" and self.unread and now - self.receipt.accepted_at > JOIN_ACK_SECONDS
 
 
 class Backlog(msgspec.Struct, frozen=True):

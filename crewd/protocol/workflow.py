@@ -12,7 +12,7 @@ import msgspec
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.ids import check_name
-from crewd.protocol.limits import ORPHAN_GRACE_SECONDS_DEFAULT, STEPS_MAX
+from crewd.protocol.limits import LABELS_MAX, ORPHAN_GRACE_SECONDS_DEFAULT, STEPS_MAX
 from crewd.protocol.policy import SECONDS_MAX, Limits, Restarts, Retry, check_policy
 
 Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool | None
@@ -67,14 +67,28 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     worker: WorkerSpec = WorkerSpec()
 
 
+Join = Literal["off", "group", "smart"]
+
+
 class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A DAG of steps. `max_concurrency` 0 means the default; a run that takes longer than `max_minutes` is cancelled."""
+    """A DAG of steps. `max_concurrency` 0 means the default; a run that takes longer than `max_minutes` is cancelled.
+
+    `join`: whether the run leaves one message with what became of all its tasks when it ends (`smart`: if it has several).
+    `labels` are the caller's own words for it, to list and to subscribe by.
+    """
 
     name: str
     steps: tuple[Step, ...]
     description: str = ""
     max_concurrency: int = 0
     max_minutes: float = 0.0
+    join: Join = "off"
+    labels: dict[str, str] = {}
+
+    @property
+    def joins(self) -> bool:
+        """Whether its end is told in one message (system.md K11)."""
+        return self.join == "group" or (self.join == "smart" and len(self.steps) > 1)
 
 
 def check_workflow(workflow: Workflow) -> Workflow:
@@ -88,6 +102,11 @@ def check_workflow(workflow: Workflow) -> Workflow:
         raise UsageError("maxConcurrency is negative", hint="use 1 or more, or leave it out")
     if not 0 <= workflow.max_minutes <= SECONDS_MAX / 60:
         raise UsageError(f"maxMinutes {workflow.max_minutes:g} is not possible", hint="0 (none) to 1440")
+    if len(workflow.labels) > LABELS_MAX:
+        raise UsageError(f"workflow {workflow.name} has {len(workflow.labels)} labels", hint=f"at most {LABELS_MAX}")
+    for name, value in workflow.labels.items():
+        check_name("label", name)
+        check_name(f"label {name}", value)
     by_id: dict[str, Step] = {}
     writers: dict[str, str] = {}
     for step in workflow.steps:

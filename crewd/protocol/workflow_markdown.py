@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable
 from typing import TypeVar
 
 import msgspec
@@ -34,15 +35,31 @@ def parse_workflow(text: str, *, default_name: str = "") -> Workflow:
     minutes = head.get("maxMinutes", "0")
     if not minutes.replace(".", "", 1).isdigit():
         raise UsageError(f"maxMinutes {minutes!r} is not a number", hint="minutes, or leave it out")
+    join = head.get("join", "off")
+    if join not in {"off", "group", "smart"}:
+        raise UsageError(f"join {join!r} is not possible", hint="off, group or smart")
     return check_workflow(
         Workflow(
             name=head.get("name") or default_name or "workflow",
             description=head.get("description", ""),
             max_concurrency=int(concurrency),
             max_minutes=float(minutes),
+            join=join,  # type: ignore[arg-type]  # one of the three literals, checked above
+            labels=parse_labels(filter(None, (pair.strip() for pair in head.get("labels", "").split(",")))),
             steps=tuple(_step(*section) for section in sections),
         )
     )
+
+
+def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
+    """Labels from `NAME=VALUE`. UsageError for what is not that."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"label {pair!r} is not NAME=VALUE", hint="for example team=search")
+        found[name] = value
+    return found
 
 
 def _split(text: str) -> tuple[dict[str, str], list[str], int]:

@@ -278,13 +278,17 @@ class ReadOnly:
                 return [_DECODERS[RunRow].decode(doc) for (doc,) in found]
         return []
 
-    def events(self, *, after: int, run: str, limit: int) -> list[Event]:
-        """Events after `after`, of one run or (with an empty `run`) of all, in order."""
-        where, arguments = ("run = ? AND seq > ?", (run, after)) if run else ("seq > ?", (after,))
+    def events(
+        self, *, after: int, run: str, limit: int, task: str = "", types: frozenset[str] = frozenset()
+    ) -> list[Event]:  # fmt: skip
+        """Events after `after` in order, of one run or task or (with empty ones) of all, and of all types if none is named."""
+        chosen: list[tuple[str, tuple[str, ...]]] = [("run = ?", (run,))] if run else []
+        chosen += [("task = ?", (task,))] if task else []
+        chosen += [(f"type IN ({','.join('?' * len(types))})", tuple(sorted(types)))] if types else []
         found = self._sql.execute(
             "SELECT seq, parent, run, task, epoch, causation, correlation, provenance, at, body FROM events "
-            f"WHERE {where} ORDER BY seq LIMIT ?",
-            (*arguments, limit),
+            f"WHERE {' AND '.join(['seq > ?', *(where for where, _ in chosen)])} ORDER BY seq LIMIT ?",
+            (after, *(value for _, values in chosen for value in values), limit),
         )
         return [
             Event(

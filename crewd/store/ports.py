@@ -95,8 +95,10 @@ class Reading(Protocol):
         """Runs whose id is `text`, else whose name is (newest first), else whose id begins or ends with it."""
         ...
 
-    def events(self, *, after: int, run: str, limit: int) -> list[Event]:
-        """Events after `after`, of one run or (with an empty `run`) of all, in order."""
+    def events(
+        self, *, after: int, run: str, limit: int, task: str = "", types: frozenset[str] = frozenset()
+    ) -> list[Event]:  # fmt: skip
+        """Events after `after` in order, of one run or task or (with empty ones) of all, and of all types if none is named."""
         ...
 
     def latest(self, prefix: str) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from crewd.protocol import requests as rq
 from crewd.protocol.errors import InvariantError, NotFound, StoreUnavailable, UsageError
 from crewd.protocol.events import Event
 from crewd.protocol.ids import ASK, MESSAGE, is_id, task_id
+from crewd.protocol.kinds import types_named
 from crewd.protocol.limits import FRAME_BYTES_MAX, LOG_CHUNK_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX
 from crewd.protocol.receipts import Level, Outcome
 from crewd.protocol.rows import (
@@ -122,6 +123,22 @@ class Reader(Actor):
             return f"answered by {answer.sender} at {in_words(answer.receipt.accepted_at)}"
         return f"the question is {asked.outcome}" if asked.outcome else ""
 
+    def _events(self, target: str, after: int, limit: int, types: frozenset[str], labels: dict[str, str]) -> rq.EventsReply:
+        chosen = self.resolve(target) if target else None
+        run, task = ("", "") if chosen is None else (chosen.run.id, chosen.task)
+        upto = self._database.last_seq()
+        found = self._database.events(after=after, run=run, task=task, types=types, limit=limit + 1)
+        fitting = _fitting(found[:limit])
+        more = len(found) > len(fitting)
+        has: dict[str, bool] = {}
+        for event in fitting if labels else ():
+            row = self._database.row(RunRow, event.run) if event.run and event.run not in has else None
+            has.setdefault(event.run, row is not None and labels.items() <= row.workflow.labels.items())
+        return rq.EventsReply(
+            events=tuple(event for event in fitting if not labels or has[event.run]), more=more,
+            upto=max(after, fitting[-1].seq if more else upto),
+        )  # fmt: skip
+
     def _attention(self, run: RunRow, task: TaskRow | None) -> str:
         """What somebody must do before the task (or one of the run) goes on; nothing if it goes on by itself."""
         for each in self._database.rows_of(TaskRow, run.id, ROWS_MAX) if task is None else (task,):
@@ -146,8 +163,9 @@ class Reader(Actor):
                 task = self._database.row(TaskRow, resolved.task) if resolved.task else None
                 attention = self._attention(resolved.run, task) if or_waiting else ""
                 return rq.EndReply(run=resolved.run, task=task, attention=attention)
-            case rq.ListRuns(everything, limit):
-                runs = self._database.runs(ended=everything, limit=min(limit, ROWS_MAX))
+            case rq.ListRuns(everything, limit, labels):
+                runs = self._database.runs(ended=everything, limit=ROWS_MAX if labels else min(limit, ROWS_MAX))
+                runs = [run for run in runs if labels.items() <= run.workflow.labels.items()][:limit]
                 tasks = tuple(task for run in runs for task in self._database.rows_of(TaskRow, run.id, ROWS_MAX))
                 return rq.RunsReply(
                     runs=tuple(msgspec.structs.replace(run, workflow=_outline(run.workflow)) for run in runs),
@@ -175,11 +193,7 @@ class Reader(Actor):
                 finals = [self._database.row(AttemptRow, attempt_key(task.id, task.epoch)) for task in dead]
                 return rq.DeadReply(tasks=tuple(dead), attempts=tuple(each for each in finals if each is not None))
             case rq.ListEvents(target, after, limit):
-                run = self.resolve(target).run.id if target else ""
-                limit = max(1, min(limit, ROWS_MAX))
-                events = self._database.events(after=after, run=run, limit=limit + 1)
-                fitting = _fitting(events[:limit])
-                return rq.EventsReply(events=tuple(fitting), more=len(events) > len(fitting))
+                return self._events(target, after, max(1, min(limit, ROWS_MAX)), types_named(request.types), request.labels)
             case rq.Doctor(again):
                 return self._doctor(again=again)
             case rq.ReadLog():
@@ -295,7 +309,7 @@ def backlogs_of(rows: Iterable[MessageRow]) -> tuple[Backlog, ...]:
 
 def _outline(workflow: Workflow) -> Workflow:
     """A workflow's name without its steps, for lists: many runs must fit into one frame."""
-    return Workflow(name=workflow.name, steps=())
+    return Workflow(name=workflow.name, steps=(), labels=workflow.labels)
 
 
 def _brief(row: MessageRow) -> MessageRow:

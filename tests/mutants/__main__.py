@@ -231,7 +231,7 @@ MUTANTS = (
     Mutant(
         "a feed skips what was lost",
         "client/conversation.py",
-        "            if not follows(note.event, request):\n",
+        "            if note.previous > request.after:\n",
         "            if False:\n",
         found=True,
     ),

@@ -15,10 +15,10 @@ from crewd.client.cli.common import EXIT_OF_STATUS, Options, ago, out, say, tabl
 from crewd.client.cli.follow import line_of, words
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, UsageError
-from crewd.protocol.events import EVENT_TYPES
+from crewd.protocol.errors import CrewdError
 from crewd.protocol.rows import AttemptRow, Backlog, Progress, RunRow, TaskRow, Usage
 from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
+from crewd.protocol.workflow_markdown import parse_labels
 
 _TELLING = (TaskStatus.WAITING, TaskStatus.PARKED, TaskStatus.BACKOFF)
 """What a run is said to be if one of its live tasks is."""
@@ -33,11 +33,12 @@ def _connect(options: Options) -> Crew:
 @click.command()
 @click.option("-a", "--all", "everything", is_flag=True, help="Also ended runs.")
 @click.option("-q", "quiet", is_flag=True, help="Ids only.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only runs with this label.")
 @verb
-def ps(options: Options, everything: bool, quiet: bool) -> None:  # noqa: FBT001 (flags)
+def ps(options: Options, everything: bool, quiet: bool, labels: tuple[str, ...]) -> None:  # noqa: FBT001 (flags)
     """List runs."""
     with _connect(options) as crew:
-        found = crew.runs(all=everything)
+        found = crew.runs(all=everything, labels=parse_labels(labels))
     if options.json:
         out(found)
         return
@@ -204,17 +205,15 @@ def logs(options: Options, target: str, follow: bool, tail: int | None, errors: 
 @click.argument("target", default="")
 @click.option("-f", "--follow", is_flag=True, help="Go on as they happen.")
 @click.option("--after", default=0, help="Only events after this seq.")
-@click.option("--type", "types", multiple=True, help="Only events of this type.")
+@click.option("--type", "types", multiple=True, help="Only events of a type (task.ended), group (task.*) or kind (task_ended).")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only of runs with this label.")
 @verb
-def events(options: Options, target: str, follow: bool, after: int, types: tuple[str, ...]) -> None:  # noqa: FBT001
+def events(
+    options: Options, target: str, follow: bool, after: int, types: tuple[str, ...], labels: tuple[str, ...]  # noqa: FBT001
+) -> None:  # fmt: skip
     """Print events of a run, or of all."""
-    unknown = set(types) - set(EVENT_TYPES)
-    if unknown:
-        raise UsageError(f"no events of type {', '.join(sorted(unknown))}", hint=f"types: {', '.join(EVENT_TYPES)}")
     with _connect(options) as crew:
-        for event in crew.events(target, after=after, follow=follow):
-            if types and event.type not in types:
-                continue
+        for event in crew.events(target, after=after, follow=follow, types=types, labels=parse_labels(labels)):
             if options.json:
                 out(line_of(event))
             else:

@@ -15,6 +15,7 @@ from crewd.client.cli.follow import follow
 from crewd.protocol.errors import UsageError
 from crewd.protocol.policy import Limits, Retry
 from crewd.protocol.workflow import Workflow
+from crewd.protocol.workflow_markdown import parse_labels
 
 
 def _options(function: Any) -> Any:
@@ -24,6 +25,8 @@ def _options(function: Any) -> Any:
         click.option("-d", "--detach", is_flag=True, help="Print the id and return (the default)."),
         click.option("--name", default="", help="The run's name."),
         click.option("--cwd", type=click.Path(exists=True, file_okay=False), default=".", help="Where workers run."),
+        click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Your own words for it: crew ps --label."),
+        click.option("--join", type=click.Choice(["off", "group", "smart"]), help="One message with the end of all its tasks."),
         click.option("--keep", is_flag=True, help="Started inside a worker: go on when that worker has ended."),
         click.option("--retries", type=int, help="Tries after the first one, when it fails."),
         click.option("--restart", type=click.Choice(["temporary", "transient", "permanent"]), help="When to start it again."),
@@ -37,6 +40,7 @@ def _begin(options: Options, workflow: Workflow, goal: str, given: dict[str, Any
     retry = None if given["retries"] is None else Retry(attempts=given["retries"] + 1)
     limits = limits_of(given["limits"]) if given["limits"] else None
     workflow = shapes.policed(workflow, limits, retry, given["restart"])
+    workflow = shapes.marked(workflow, parse_labels(given["labels"]), given["join"])
     with connect(options.home, start=options.start) as crew:
         run = crew.run(workflow, goal, cwd=given["cwd"], name=given["name"], request_id=given["request_id"], keep=given["keep"])
         if given["following"] and not given["detach"]:

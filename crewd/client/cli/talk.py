@@ -151,20 +151,26 @@ def inbox(options: Options, answer: bool) -> None:  # noqa: FBT001 (a flag)
     if options.json:
         out({"asks": asks, "notices": notices, "messages": unread})
         return
-    table(["QUESTION", "TASK", "TEXT"], ([ask.id, ask.task, ask.question[:80]] for ask in asks))
+    questions = ([ask.id, ask.task, ask.kind, ask.question[:80], "/".join(ask.choices)[:40]] for ask in asks)
+    table(["QUESTION", "TASK", "KIND", "TEXT", "CHOICES"], questions)
+    now = SystemClock().wall()
     if unread:
         say("")
-        table(["MESSAGE", "PRIORITY", "TEXT"], ([m.receipt.id, m.terms.priority, m.text[:90]] for m in unread))
+        shown = ([m.receipt.id, "overdue" if m.overdue(now) else m.terms.priority, _in_line(m.text, 90)] for m in unread)
+        table(["MESSAGE", "PRIORITY", "TEXT"], shown)
     if notices:
         say("")
-        now = SystemClock().wall()
         rows = ([n.kind, n.task, ago(now - n.opened_at), n.text.replace("\n", " ")[:90]] for n in notices)
         table(["NOTICE", "TASK", "AGE", "TEXT"], rows)
 
 
+def _in_line(text: str, most: int) -> str:
+    return text.replace("\n", "; ")[:most]
+
+
 @click.command()
 @click.argument("target")
-@click.option("--kind", type=click.Choice(["steer", "follow_up", "response", "message"]), default=None)
+@click.option("--kind", type=click.Choice(["steer", "follow_up", "response", "message", "group_join"]), default=None)
 @click.option("--direction", type=click.Choice(["in", "out"]), default=None, help="To workers, or from them.")
 @click.option("--state", type=click.Choice(["open", "settled", "unread"]), default=None)
 @verb
@@ -179,7 +185,7 @@ def messages(options: Options, target: str, **given: Any) -> None:
     for message in found:
         r = message.receipt
         became = r.reason or ("" if r.settled else r.effect)
-        rows.append([r.id, r.kind, r.task.partition("/")[2], r.level, r.outcome or "", became, message.text[:40]])
+        rows.append([r.id, r.kind, r.task.partition("/")[2], r.level, r.outcome or "", became, _in_line(message.text, 40)])
     table(["MESSAGE", "KIND", "STEP", "LEVEL", "OUTCOME", "EFFECT OR REASON", "TEXT"], rows)
 
 

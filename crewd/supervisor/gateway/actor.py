@@ -36,15 +36,16 @@ from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.redact import clip
 from crewd.protocol.rights import Role, check_intent, check_owner, owner_id
-from crewd.protocol.rows import Progress, RunRow
+from crewd.protocol.rows import MAILBOX_KINDS, Progress, RunRow
 from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.protocol.terms import check_terms
 from crewd.store.messages import Answer, Published, Put, Read, Resolve, Resolved
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, READER, STORE
 from crewd.supervisor.front import shutdown
-from crewd.supervisor.gateway.feeds import REFILL_SECONDS, Feed, Feeds
+from crewd.supervisor.gateway.feeds import REFILL_SECONDS
 from crewd.supervisor.gateway.pace import Pace
+from crewd.supervisor.gateway.publisher import Publisher
 from crewd.supervisor.gateway.waitgraph import cycle, in_words
 from crewd.supervisor.gateway.waits import EndWait, LevelWait, W, Waits
 from crewd.supervisor.gateway.wire import Sent, Side, Wire
@@ -128,8 +129,12 @@ class Gateway(Actor):
         self._token = 0
         self._waits = Waits()
         self._pace = Pace()
-        self._feeds = Feeds()
-        self._seq = 0
+        self._publisher = Publisher(
+            services.directory.rows,
+            self._send,
+            lambda caller, chosen: self._ask(_Asked(caller, chosen, "feed")),
+            self._refill_later,
+        )
         self._look_at: float | None = None
         self._incarnation = services.ids.next(EVENT)
 
@@ -175,9 +180,7 @@ class Gateway(Actor):
                 self._look_at = None
                 self._give_up_late()
             case _Refill(caller):
-                feed = self._feeds.get(caller)
-                if feed is not None:
-                    self._refill(feed)
+                self._publisher.refill(caller)
             case _:
                 raise TypeError(f"the gateway does not know {message!r}")
 
@@ -264,11 +267,7 @@ class Gateway(Actor):
         worker.progress = progress
         store = self._services.directory.part(STORE)
         store.offer(Put(f"progress:{worker.task}", msgspec.msgpack.encode(progress)))
-        run = worker.task.partition("/")[0]
-        note = rq.ProgressNote(progress=progress)
-        for feed in self._feeds.all():
-            if feed.progress and feed.live and (not feed.run or feed.run == run):
-                self._send(feed.caller, note)
+        self._publisher.progress(progress)
 
     def _tell_worker(self, task: str, epoch: int, order: rp.ToWorker) -> None:
         identity = f"{task}#{epoch}".encode()
@@ -339,7 +338,7 @@ class Gateway(Actor):
                 incarnation=self._incarnation,
                 software=__version__,
                 role=role,
-                seq=self._seq,
+                seq=self._publisher.seq,
                 owner=owner,
             ),
         )
@@ -368,15 +367,17 @@ class Gateway(Actor):
                 _check_seconds(request.timeout_seconds)
                 self._resolve(caller, target, "await", request)
             case rq.Subscribe(target):
-                feed = self._feeds.get(caller)
-                if feed is not None:
-                    self._rewind(feed, request.after)
-                elif target:
+                if self._publisher.known(caller, request.after):
+                    return
+                if target:
                     self._resolve(caller, target, "subscribe", request)
                 else:
-                    self._subscribe(caller, request, "")
+                    self._publisher.subscribe(caller, request, "", "")
+            case rq.Credit(key, upto):
+                self._publisher.credit(caller.identity, key, upto)
+                self._send(caller, rq.Done())
             case rq.Unsubscribe(key):
-                self._feeds.remove(caller.identity, key)
+                self._publisher.remove(caller.identity, key)
                 self._send(caller, rq.Done())
             case rq.StopDaemon(grace_seconds, mode, intent):
                 check_intent(intent, "to stop crewd", required=self._services.config.require_intent and mode == "end")
@@ -449,19 +450,6 @@ class Gateway(Actor):
         )
         self._resolve(caller, cancel.target, "cancel", cancel)
 
-    def _subscribe(self, caller: cm.Caller, request: rq.Subscribe, run: str) -> None:
-        feed = Feed(caller, run, max(0, request.after), request.progress)
-        self._feeds.add(feed)
-        self._send(caller, rq.Subscribed(seq=self._seq))
-        self._refill(feed)
-
-    def _rewind(self, feed: Feed, after: int) -> None:
-        """The subscriber has seen less than was sent: a connection broke in between, or it is only asking again."""
-        self._send(feed.caller, rq.Subscribed(seq=self._seq))
-        feed.live = False
-        feed.rewind_to = min(after, feed.after if feed.rewind_to is None else feed.rewind_to)
-        self._refill(feed)
-
     # -- questions to the reader --------------------------------------------------------------------------------
 
     def _ask(self, asked: _Asked) -> None:
@@ -496,14 +484,14 @@ class Gateway(Actor):
                 case "withdraw", rq.ReceiptReply(receipt):
                     self._withdraw(caller, asked.extra, receipt)
                 case "acknowledge", rq.ReceiptReply(receipt):
-                    if receipt.kind != "message":
-                        raise UsageError(f"{receipt.id} is a {receipt.kind}", hint="a mailbox holds the kind 'message'")
+                    if receipt.kind not in MAILBOX_KINDS:
+                        raise UsageError(f"{receipt.id} is a {receipt.kind}", hint="only what is for reading is acknowledged")
                     command = cm.Command(caller, asked.extra, receipt.run, receipt.task)
                     self._services.directory.part(FRONT).tell(command)
                 case "late", rq.ReceiptReply(receipt):
                     self._send(caller, _too_late(receipt))
-                case "feed", rq.EventsReply(events, more):
-                    self._refilled(caller, events, more=more)
+                case "feed", rq.EventsReply():
+                    self._publisher.refilled(caller, reply)
                 case "end", rq.EndReply():
                     self._ended(asked, reply)
                 case "survivors", rq.ShowReply():
@@ -549,7 +537,7 @@ class Gateway(Actor):
                 )
                 self._ask_end(self._wait(wait))
             case rq.Subscribe():
-                self._subscribe(caller, request, run)
+                self._publisher.subscribe(caller, request, run, task)
             case rq.Cancel():
                 wait = EndWait(
                     caller, run, task, or_waiting=False, cancel=True, give_up_at=self.context.now() + request.timeout_seconds
@@ -595,7 +583,7 @@ class Gateway(Actor):
             "runs_live": len(self._services.directory.runs),
             "actors": len(system.alive()),
             "waits": len(self._waits),
-            "subscriptions": len(self._feeds),
+            "subscriptions": len(self._publisher),
             "crewd_pid": self._services.pid,
         }
         guardian = self._services.directory.guardian
@@ -697,60 +685,20 @@ class Gateway(Actor):
 
     # -- events -------------------------------------------------------------------------------------------------
 
+    def _refill_later(self, caller: cm.Caller) -> None:
+        self.context.after(REFILL_SECONDS, _Refill(caller))
+
     def _publish(self, published: Published) -> None:
         for receipt in published.receipts:
             for wait in self._waits.for_receipt(receipt):
                 self._send(wait.caller, rq.ReceiptReply(receipt=receipt))
-        gap = published.events[0].seq > self._seq + 1 and self._seq > 0
-        self._seq = max(self._seq, published.events[-1].seq)
         for event in published.events:
             if isinstance(event.body, ev.AttemptEnded):
                 self.forget_worker(event.task, event.epoch)
             if isinstance(event.body, (*ev.TERMINAL_BODIES, ev.AskOpened, ev.TaskParked)):
                 for end in self._waits.of_run(event.run):
                     self._ask_end(end)
-        for feed in self._feeds.all():
-            if gap and feed.live:
-                feed.live = False
-                self._refill(feed)
-            for event in published.events:
-                if feed.wants(event.run, event.seq):
-                    self._feed(feed, event)
-
-    def _feed(self, feed: Feed, event: ev.Event) -> bool:
-        sent = self._send(feed.caller, rq.EventNote(event=event))
-        if sent is Sent.OK:
-            feed.after = event.seq
-            return True
-        if sent is Sent.BUSY:
-            feed.live = False
-            self.context.after(REFILL_SECONDS, _Refill(feed.caller))
-        return False
-
-    def _refill(self, feed: Feed) -> None:
-        if feed.reading or feed.live:
-            return
-        if feed.rewind_to is not None:
-            feed.after, feed.rewind_to = feed.rewind_to, None
-        feed.reading, feed.read_at = True, self._seq
-        self._ask(_Asked(feed.caller, rq.ListEvents(target=feed.run, after=feed.after), "feed"))
-
-    def _refilled(self, caller: cm.Caller, events: tuple[ev.Event, ...], *, more: bool) -> None:
-        feed = self._feeds.get(caller)
-        if feed is None:
-            return
-        feed.reading = False
-        if feed.rewind_to is not None:
-            self._refill(feed)
-            return
-        for event in events:
-            if not self._feed(feed, event):
-                return
-        if more or self._seq > feed.read_at:
-            self._refill(feed)
-        else:
-            feed.after = max(feed.after, feed.read_at)
-            feed.live = True
+        self._publisher.publish(published.events)
 
     def _send(self, caller: cm.Caller, reply: rq.Reply) -> Sent:
         if caller.worker:
@@ -765,7 +713,7 @@ class Gateway(Actor):
             self._roles.pop(caller.identity, None)
             self._waits.drop(caller.identity)
             self._pace.drop(caller.identity)
-            self._feeds.drop(caller.identity)
+            self._publisher.drop(caller.identity)
         return sent
 
 

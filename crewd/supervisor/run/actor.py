@@ -182,6 +182,7 @@ class RunActor(Supervisor):
         self._run = rn.Run.of(
             self._id, tasks, concurrency=fresh.concurrency, max_seconds=fresh.max_seconds, status=live.run.status,
             cancel=live.run.cancel, now=now, deadline=deadline, undelivered=tuple(_undelivered(live.messages)),
+            joins=fresh.joins, openings=live.run.openings,
         )  # fmt: skip
         held = [mail.expires_at for task in tasks for mail in task.held.mails]
         for due in (deadline, *held, *(task.due for task in tasks if task.status is TaskStatus.BACKOFF)):

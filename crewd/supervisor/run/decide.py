@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from crewd.protocol import events as ev
 from crewd.protocol.ids import task_id
-from crewd.protocol.limits import GRACE_SECONDS_SHORT
+from crewd.protocol.limits import GRACE_SECONDS_SHORT, TEXT_CHARS_MAX
 from crewd.protocol.policy import Restarts, Retry
 from crewd.protocol.reasons import CancelReason, NoticeKind, RefusalReason, SkipReason
 from crewd.protocol.receipts import Effect, Outcome
+from crewd.protocol.redact import clip
 from crewd.protocol.rows import CancelInfo, Undelivered, faster
 from crewd.protocol.statuses import TASK_LIVE, TASK_REQUEUES, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
 from crewd.protocol.workflow import Workflow
@@ -66,7 +67,8 @@ class Run(msgspec.Struct, frozen=True):
     """The state. `now` is the latest (monotonic) time that it has heard of, `deadline` when its minutes are over.
 
     `index` says where a task stands, and `linked` whether any task depends on another: neither ever changes. `working`
-    and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them.
+    and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them. `joins`:
+    see `Workflow.join`; each of the `openings` has a message of its own.
     """
 
     id: str
@@ -82,6 +84,8 @@ class Run(msgspec.Struct, frozen=True):
     linked: bool = False
     working: int = 0
     unfinished: int = 0
+    joins: bool = False
+    openings: int = 1
 
     @classmethod
     def of(cls, run: str, tasks: tuple[Task, ...], **more: Any) -> Run:
@@ -126,7 +130,7 @@ def new_run(run: str, workflow: Workflow) -> Run:
             for step in workflow.steps
         ),
         concurrency=workflow.max_concurrency or CONCURRENCY_DEFAULT,
-        max_seconds=workflow.max_minutes * 60,
+        max_seconds=workflow.max_minutes * 60, joins=workflow.joins,
     )  # fmt: skip
 
 
@@ -430,7 +434,7 @@ def _opened(run: Run, kind: str, requester: str, intent: str) -> tuple[Run, list
     if not run.over:
         return run, []
     deadline = run.now + run.max_seconds if run.max_seconds else None
-    run = replace(run, status=RunStatus.RUNNING, cancel=None, undelivered=(), deadline=deadline)
+    run = replace(run, status=RunStatus.RUNNING, cancel=None, undelivered=(), deadline=deadline, openings=run.openings + 1)
     return run, [Recorded(ev.RunReopened(kind=kind, requester=requester, intent=intent))]
 
 
@@ -555,9 +559,23 @@ def _go_on(run: Run, events: list[Recorded]) -> Next:
     if not run.unfinished:
         status, reason = _verdict(run)
         run = replace(run, status=status)
+        events += _joined(run, status, reason)
         events.append(Recorded(ev.RunEnded(status=status, reason=reason, undelivered=run.undelivered)))
         effects.append(Leave())
     return run, Decision(tuple(events), tuple(effects))
+
+
+def _joined(run: Run, status: RunStatus, reason: str) -> list[Recorded]:
+    """One message for whoever started the run: what became of each of its tasks (system.md K11)."""
+    if not run.joins:
+        return []
+    key = f"{run.id}:join{run.openings}"
+    lines = [f"{status}{f' ({reason})' if reason else ''}", *(f"{t.id.partition('/')[2]}: {t.status}" for t in run.tasks)]
+    text = clip("\n".join(lines), TEXT_CHARS_MAX)
+    accepted = ev.MessageAccepted(
+        id=key, kind="group_join", text=text, sender=run.id, effect=Effect.MAILBOX, direction="out"
+    )  # fmt: skip
+    return [Recorded(accepted), Recorded(ev.MessageSettled(id=key, outcome=Outcome.DONE))]
 
 
 def _skip_blocked(run: Run) -> tuple[Run, list[Recorded]]:

@@ -79,6 +79,8 @@ class SimClient:
                 note = notes.popleft()
                 if isinstance(note, rq.EventNote):
                     seen.append(note.event.seq)
+                    for each in self.talk.read(key, note.event.seq):
+                        self.link.send(each)
 
     # -- time ---------------------------------------------------------------------------------------------------
 

@@ -164,13 +164,15 @@ class Reader:
                 return found
         return []
 
-    def events(self, *, after: int, run: str, limit: int) -> list[Event]:
+    def events(
+        self, *, after: int, run: str, limit: int, task: str = "", types: frozenset[str] = frozenset()
+    ) -> list[Event]:  # fmt: skip
         """See `Reading`."""
         log = self._disk.log
         start = log[after:] if after < len(log) and (after == 0 or log[after - 1].seq == after) else log
         found: list[Event] = []
         for event in start:
-            if event.seq > after and (not run or event.run == run):
+            if event.seq > after and run in {"", event.run} and task in {"", event.task} and (not types or event.type in types):
                 found.append(event)
                 if len(found) >= limit:
                     break

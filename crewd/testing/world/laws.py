@@ -17,7 +17,17 @@ from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.reasons import NoticeKind, RefusalReason
 from crewd.protocol.receipts import LEVELS, Outcome, Receipt
-from crewd.protocol.rows import AskRow, AttemptRow, CancelInfo, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.rows import (
+    MAILBOX_KINDS,
+    AskRow,
+    AttemptRow,
+    CancelInfo,
+    MessageRow,
+    NoticeRow,
+    OperationRow,
+    RunRow,
+    TaskRow,
+)
 from crewd.protocol.statuses import (
     ATTEMPT_MOVES,
     ATTEMPT_TERMINAL,
@@ -56,6 +66,7 @@ class Laws:
         self._processes = processes
         self._witness = witness
         self.places = 1_000
+        self._to_read: set[str] = set()
         self.checked: Counter[str] = Counter()
         self.broken: LawBroken | None = None
         self._rows: dict[tuple[type[Row], str], Row] = {}
@@ -123,11 +134,8 @@ class Laws:
                 before = [a for a in self._of_task(event.task) if a.status not in ATTEMPT_TERMINAL]
                 self.hold("one live attempt per task", not before, f"{attempt} was reserved while {before} live")
                 self._no_more_tries(event)
-            case ev.MessageAccepted(id=key, kind=kind):
-                self.hold("a message is accepted once", key not in self._accepted_at, f"{key} twice")
-                self._accepted_at[key] = event.seq
-                if kind != "response":
-                    self._waiting.setdefault(event.task, set()).add(key)
+            case ev.MessageAccepted():
+                self._accepted(event, body)
             case ev.MessageDelivered(id=key):
                 known = key in self._witness.delivered.get((event.task, event.epoch), [])
                 self.hold("no receipt without the deed", known, f"{key} delivered, says crewd")
@@ -136,7 +144,7 @@ class Laws:
                 self.hold("no receipt without the deed", known, f"{key} applied, says crewd")
                 self._waiting.get(event.task, set()).discard(key)
             case ev.MessageSettled(id=key, outcome=outcome):
-                done = outcome != Outcome.DONE or key in self._witness.done
+                done = outcome != Outcome.DONE or key in self._witness.done or key in self._to_read
                 self.hold("no receipt without the deed", done, f"{key} done, says crewd")
                 self._waiting.get(event.task, set()).discard(key)
             case ev.AttemptFinishing():
@@ -275,6 +283,14 @@ class Laws:
                 case _:
                     pass
 
+    def _accepted(self, event: ev.Event, body: ev.MessageAccepted) -> None:
+        self.hold("a message is accepted once", body.id not in self._accepted_at, f"{body.id} twice")
+        self._accepted_at[body.id] = event.seq
+        if body.kind in MAILBOX_KINDS:
+            self._to_read.add(body.id)  # done when it lies there
+        elif body.kind != "response":
+            self._waiting.setdefault(event.task, set()).add(body.id)
+
     # -- processes ----------------------------------------------------------------------------------------------
 
     def born(self, process: Process) -> None:
@@ -300,6 +316,8 @@ class Laws:
             match row:
                 case RunRow():
                     self.hold("everything ends", row.status in RUN_TERMINAL, f"run {key} is {row.status}")
+                    joined = [k for kind, k in self._rows if kind is MessageRow and k.startswith(f"{key}:join")]
+                    self.hold("each end of a joined run is told once", len(joined) == row.openings * row.workflow.joins, key)
                 case TaskRow():
                     self.hold("everything ends", row.status in TASK_TERMINAL, f"task {key} is {row.status}")
                 case AttemptRow():
@@ -338,7 +356,7 @@ class Laws:
             if not isinstance(row, MessageRow):
                 continue
             receipt = row.receipt
-            if receipt.outcome is Outcome.DONE:
+            if receipt.outcome is Outcome.DONE and receipt.kind not in MAILBOX_KINDS:
                 self.hold("no receipt without the deed", receipt.id in applied, f"{receipt.id} is done")
             elif receipt.outcome is not Outcome.UNKNOWN and receipt.reason != RefusalReason.BY_WORKER:
                 said = f"{receipt.id} is {receipt.outcome} ({receipt.reason})"

@@ -59,6 +59,8 @@ SHAPES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 }
 CLIENTS = ("ann", "ben")
 AWAY_MOVES = 2
+CREDIT = 12
+"""Events on the way to a client that says how many it can take."""
 TURNING_POINTS = (
     "run.created", "run.cancel_requested", "run.ended", "task.ended", "attempt.reserved", "attempt.starting", "attempt.started",
     "attempt.ready", "attempt.finishing", "attempt.outcome", "attempt.cancel_requested", "attempt.ended", "message.accepted",
@@ -101,7 +103,7 @@ class Player:
         name = f"run{len(self.runs)}"
         steps = {step: (PLANS[plans[index % len(plans)]], after) for index, (step, after) in enumerate(SHAPES[shape])}
         self.runs.append((name, tuple(steps)))
-        self.world.start(self._client(who), name, steps, limit)
+        self.world.start(self._client(who), name, steps, limit, join="smart")
 
     def again(self, which: int, who: int = 0) -> None:
         """The same run is asked for again, with the same request id."""
@@ -233,7 +235,7 @@ class Player:
         """Somebody follows every event from the first."""
         client = self._client(who)
         if not client.seen:
-            client.ask(rq.Subscribe(after=0))
+            client.ask(rq.Subscribe(after=0, credit=CREDIT if who else 0))
 
     def stop(self, who: int = 0, mode: Literal["drain", "end", "keep"] = "end") -> None:
         """Crewd is asked to stop; it can be started again."""

@@ -23,7 +23,7 @@ from crewd.protocol import requests as rq
 from crewd.protocol.ids import MESSAGE, IdSource
 from crewd.protocol.rows import AskRow, AttemptRow, RunRow
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.protocol.workflow import Join, Step, WorkerSpec, Workflow
 from crewd.store.fold import Row
 from crewd.supervisor import commands as cm
 from crewd.supervisor.guardian.tree import Key
@@ -182,8 +182,9 @@ class World:
         return client
 
     def start(
-        self, client: SimClient, name: str, steps: dict[str, tuple[Plan, tuple[str, ...]]], limit: int = 0, parent: str = ""
-    ) -> str:
+        self, client: SimClient, name: str, steps: dict[str, tuple[Plan, tuple[str, ...]]], limit: int = 0, parent: str = "",
+        join: Join = "off",
+    ) -> str:  # fmt: skip
         """Ask for a run: its steps by name, each with a plan and what it depends on. `parent`: the attempt that asks."""
         for step, (plan, _) in steps.items():
             self.plans[f"{name}_{step}"] = plan
@@ -200,6 +201,7 @@ class World:
                 for step, (plan, after) in steps.items()
             ),
             max_concurrency=limit,
+            join=join,
         )  # fmt: skip
         return client.ask(
             rq.StartRun(workflow=workflow, cwd="/", name=name, request_id=f"start-{name}", parent=parent)
