@@ -371,20 +371,20 @@ class Crew:
     def watch(
         self, target: str = "", *, after: int = 0, progress: bool = True, types: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
-    ) -> Iterator[Event | Progress]:  # fmt: skip
+    ) -> Generator[Event | Progress, None, None]:  # fmt: skip
         """Events and progress as they happen; for one run or task, until it has ended.
 
         `target` is a run or a task; `types` are types (`task.ended`), groups (`task.*`) or kinds (`mailbox_updated`) of
-        events, `labels` those that a run must have. Whoever reads slowly holds up nobody and misses nothing.
+        events, `labels` those that a run must have. Whoever reads slowly holds up nobody and misses nothing. Close it to end.
         """
         watch = shapes.Watch(target, types, labels)
         notes = self._connection.subscribe(watch.request(after, progress=progress))
-        for note in notes:
-            if watch.shows(note):
-                yield note.event if isinstance(note, rq.EventNote) else note.progress
-            if watch.ends(note):
-                notes.close()
-                return
+        with contextlib.closing(notes):
+            for note in notes:
+                if watch.shows(note):
+                    yield note.event if isinstance(note, rq.EventNote) else note.progress
+                if watch.ends(note):
+                    return
 
     def log(self, task: str, *, stream: Literal["stdout", "stderr"] = "stdout", offset: int = 0, epoch: int = 0) -> rq.LogReply:
         """Bytes of a worker's output."""
