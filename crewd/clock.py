@@ -89,6 +89,12 @@ class SeededChance:
         return self._random.uniform(low, high)
 
 
+def minute_of_day(wall: float) -> int:
+    """The local minute of the day, 0 to 1439, at a wall-clock time: for people's hours of quiet."""
+    local = datetime.fromtimestamp(wall).astimezone()
+    return local.hour * 60 + local.minute
+
+
 def in_words(wall: float) -> str:
     """A wall-clock time as people and programs read it: ISO 8601, in UTC, to the second."""
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds")

@@ -386,6 +386,14 @@ class Crew:
                 if watch.ends(note):
                     return
 
+    def news(self, *, after: int = 0, everyone: bool = False, limit: int = 200) -> rq.NewsReply:
+        """What happened to one's own runs (or to everyone's) since `seen` was called last, or since the seq `after`."""
+        return shapes.expect(self.request(rq.ListNews(limit=limit, everyone=everyone, after=after)), rq.NewsReply)
+
+    def seen(self, upto: int) -> None:
+        """All news up to this seq were told: they do not come again. Durable when this returns."""
+        shapes.expect(self.request(rq.SeenNews(upto=upto)), rq.Done)
+
     def log(self, task: str, *, stream: Literal["stdout", "stderr"] = "stdout", offset: int = 0, epoch: int = 0) -> rq.LogReply:
         """Bytes of a worker's output."""
         return shapes.expect(self.request(rq.ReadLog(task=task, stream=stream, offset=offset, epoch=epoch)), rq.LogReply)

@@ -324,6 +324,13 @@ class ArtifactRecorded(msgspec.Struct, frozen=True, tag="artifact.recorded"):
     report: int = 0
 
 
+class NewsSeen(msgspec.Struct, frozen=True, tag="news.seen"):
+    """A client has told its owner all news up to this seq."""
+
+    owner: str
+    upto: int
+
+
 class GuardianLost(msgspec.Struct, frozen=True, tag="guardian.lost"):
     """The guardian process ended unasked; another one adopts what it left."""
 
@@ -341,7 +348,7 @@ Body = (
     | AttemptFinishing | AttemptCancelRequested | AttemptOutcome | AttemptEnded | AttemptLimitHit | AttemptLiveness
     | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised | NoticeClosed | MessageAccepted | MessageDelivered
     | MessageApplied | MessageSettled | MessageAcknowledged | AskOpened | AskClosed | OperationOpened | OperationStarted
-    | OperationClosed | ArtifactRecorded | GuardianLost | DaemonStarted
+    | OperationClosed | ArtifactRecorded | NewsSeen | GuardianLost | DaemonStarted
 )  # fmt: skip
 
 

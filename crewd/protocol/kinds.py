@@ -69,6 +69,7 @@ KIND_OF: Mapping[type[ev.Body], Kind] = {
     ev.ArtifactRecorded: Kind.ARTIFACT_RECORDED,
     ev.NoticeRaised: Kind.NOTICE_UPDATED,
     ev.NoticeClosed: Kind.NOTICE_UPDATED,
+    ev.NewsSeen: Kind.DAEMON_UPDATED,
     ev.GuardianLost: Kind.DAEMON_UPDATED,
     ev.DaemonStarted: Kind.DAEMON_UPDATED,
 }

@@ -13,6 +13,7 @@ import msgspec
 
 from crewd.protocol.errors import ErrorInfo
 from crewd.protocol.events import Event
+from crewd.protocol.news import NewsItem
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.rights import Role
 from crewd.protocol.rows import (
@@ -238,6 +239,25 @@ class Unsubscribe(msgspec.Struct, frozen=True):
     id: str
 
 
+class ListNews(msgspec.Struct, frozen=True):
+    """What has happened to the client's own runs (or, with `everyone`, to all) since it last said `SeenNews`, oldest first.
+
+    With an `after` above 0: since that.
+    """
+
+    role: ClassVar[Role] = Role.OBSERVE
+    limit: int = 200
+    everyone: bool = False
+    after: int = 0
+
+
+class SeenNews(msgspec.Struct, frozen=True):
+    """All news up to `upto` were told: they do not come again. Durable when it is answered."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    upto: int
+
+
 class ReadLog(msgspec.Struct, frozen=True):
     """Bytes of a worker's output from `offset` (negative: counted from the end)."""
 
@@ -272,7 +292,8 @@ class StopDaemon(msgspec.Struct, frozen=True):
 
 Request = (
     Hello | StartRun | Reopen | Dismiss | ListDead | Send | Acknowledge | Withdraw | Cancel | GetReceipt | AwaitEnd | ListRuns
-    | Show | ListMessages | Inbox | ListEvents | Subscribe | Credit | Unsubscribe | ReadLog | Doctor | StopDaemon
+    | Show | ListMessages | Inbox | ListEvents | Subscribe | Credit | Unsubscribe | ListNews | SeenNews | ReadLog | Doctor
+    | StopDaemon
 )  # fmt: skip
 
 
@@ -379,6 +400,14 @@ class EventsReply(msgspec.Struct, frozen=True):
     upto: int = 0
 
 
+class NewsReply(msgspec.Struct, frozen=True):
+    """News, oldest first; `upto` is how far the log was looked through, `more` if there may be others after it."""
+
+    items: tuple[NewsItem, ...]
+    upto: int
+    more: bool = False
+
+
 class Subscribed(msgspec.Struct, frozen=True):
     """The subscription stands; `seq` is the last event at this moment."""
 
@@ -470,7 +499,7 @@ class ErrorReply(msgspec.Struct, frozen=True):
 
 Reply = (
     Welcome | RunReply | ReceiptReply | CancelReply | EndReply | RunsReply | ShowReply | DeadReply | MessagesReply | InboxReply
-    | EventsReply | Subscribed | EventNote | ProgressNote | LogReply | DoctorReply | Done | ErrorReply
+    | EventsReply | NewsReply | Subscribed | EventNote | ProgressNote | LogReply | DoctorReply | Done | ErrorReply
 )  # fmt: skip
 
 REQUESTS: dict[str, type[Request]] = {
@@ -493,6 +522,8 @@ REQUESTS: dict[str, type[Request]] = {
     "subscribe": Subscribe,
     "credit": Credit,
     "unsubscribe": Unsubscribe,
+    "news": ListNews,
+    "seen": SeenNews,
     "log": ReadLog,
     "doctor": Doctor,
     "stop_daemon": StopDaemon,
@@ -509,6 +540,7 @@ REPLIES: dict[str, type[Reply]] = {
     "messages": MessagesReply,
     "inbox": InboxReply,
     "events": EventsReply,
+    "news": NewsReply,
     "subscribed": Subscribed,
     "event": EventNote,
     "progress": ProgressNote,

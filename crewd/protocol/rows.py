@@ -197,6 +197,14 @@ JOIN_ACK_SECONDS = 300.0
 """A joined message should be acknowledged within this."""
 
 
+class ClientRow(msgspec.Struct, frozen=True):
+    """What crewd remembers of an owner: the seq up to which it has seen the news, and when it said so."""
+
+    owner: str
+    seen: int = 0
+    seen_at: float = 0.0
+
+
 class MessageRow(msgspec.Struct, frozen=True):
     """A message and its receipt. `replied` is the message that answered it.
 

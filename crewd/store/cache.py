@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.rows import AttemptRow, ClientRow, MessageRow, RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
-from crewd.store.fold import Row
-
-R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow)
+from crewd.store.fold import R, Row
 
 
 class Source(Protocol):
@@ -111,5 +109,7 @@ def _run_of(row: Row) -> str:
             return row.receipt.run
         case AttemptRow():
             return row.task.partition("/")[0]
+        case ClientRow():
+            return ""
         case _:
             return row.run

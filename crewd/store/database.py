@@ -12,17 +12,26 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from crewd.protocol.errors import InvariantError, StoreUnavailable
 from crewd.protocol.events import Body, Event, type_of
-from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.rows import (
+    ArtifactRow,
+    AskRow,
+    AttemptRow,
+    ClientRow,
+    MessageRow,
+    NoticeRow,
+    OperationRow,
+    RunRow,
+    TaskRow,
+)
 from crewd.protocol.statuses import RUN_TERMINAL
-from crewd.store.fold import Row
+from crewd.store.fold import R, Row
 
-R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow)
 TABLES: dict[type[Row], str] = {
     RunRow: "runs",
     TaskRow: "tasks",
@@ -32,6 +41,7 @@ TABLES: dict[type[Row], str] = {
     OperationRow: "operations",
     ArtifactRow: "artifacts",
     NoticeRow: "notices",
+    ClientRow: "clients",
 }
 _FIRST_TABLES = ("runs", "tasks", "attempts", "messages", "asks", "operations", "artifacts")
 _ROWS_AT_ONCE = (256, 32, 4, 1)
@@ -62,6 +72,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE latest (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
     ),
     _rows_table("notices"),
+    _rows_table("clients"),
 )
 """Each entry takes the schema one version up. An entry and the record that it ran are one transaction."""
 
@@ -79,7 +90,7 @@ def status_of(row: Row) -> str:
             return row.receipt.level.value
         case AskRow() | OperationRow() | NoticeRow():
             return "open" if row.closed_at is None else "closed"
-        case ArtifactRow():
+        case ArtifactRow() | ClientRow():
             return ""
 
 

@@ -19,6 +19,7 @@ from crewd.protocol.rows import (
     ArtifactRow,
     AskRow,
     AttemptRow,
+    ClientRow,
     ExitStatus,
     MessageRow,
     NoticeRow,
@@ -40,8 +41,8 @@ from crewd.protocol.statuses import (
     task_may_move,
 )
 
-Row = RunRow | TaskRow | AttemptRow | MessageRow | AskRow | OperationRow | ArtifactRow | NoticeRow
-R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow)
+Row = RunRow | TaskRow | AttemptRow | MessageRow | AskRow | OperationRow | ArtifactRow | NoticeRow | ClientRow
+R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow, ClientRow)
 
 
 class Table(Protocol):
@@ -130,6 +131,9 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             )
         case ev.ArtifactRecorded():
             _artifact(rows, event, body)
+        case ev.NewsSeen(owner, upto):
+            client = rows.get(ClientRow, owner) or ClientRow(owner)
+            rows.put("", owner, replace(client, seen=max(client.seen, upto), seen_at=event.at))
         case ev.GuardianLost() | ev.DaemonStarted():
             return
         case ev.ReportTaken():

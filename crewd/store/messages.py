@@ -108,11 +108,12 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Answer a client's question from the read-only side."""
+    """Answer a client's question from the read-only side. `owner` is who asks."""
 
     request: Request
     reply_to: Ref[Any]
     token: int
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from crewd.protocol.events import Event
-from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
-from crewd.store.fold import Row
-
-R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow)
+from crewd.protocol.rows import MessageRow, RunRow
+from crewd.store.fold import R, Row
 
 
 class Writing(Protocol):

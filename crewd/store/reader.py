@@ -17,12 +17,14 @@ from crewd.protocol.events import Event
 from crewd.protocol.ids import ASK, MESSAGE, is_id, task_id
 from crewd.protocol.kinds import types_named
 from crewd.protocol.limits import FRAME_BYTES_MAX, LOG_CHUNK_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX
+from crewd.protocol.news import NEWS_TYPES, NewsItem, news_of
 from crewd.protocol.receipts import Level, Outcome
 from crewd.protocol.rows import (
     ArtifactRow,
     AskRow,
     AttemptRow,
     Backlog,
+    ClientRow,
     MessageRow,
     NoticeRow,
     OperationRow,
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
 _USAGE = msgspec.msgpack.Decoder(Usage)
+NEWS_PAGES = 20
+"""Pages of events looked through for one answer; the caller goes on from there."""
 _PREFIX_MIN = 4
 Examine = Callable[[Callable[[str, int], bool]], tuple[list[str], dict[str, int | float | str]]]
 """Looks at the machine: findings and counts. It is told how to find out whether an attempt lives."""
@@ -72,8 +76,8 @@ class Reader(Actor):
         reply: Any
         try:
             match message:
-                case Read(request):
-                    reply = self.answer(request)
+                case Read(request, _, _, owner):
+                    reply = self.answer(request, owner)
                 case Resolve(selector):
                     reply = self.resolve(selector)
                 case _:
@@ -139,6 +143,28 @@ class Reader(Actor):
             upto=max(after, fitting[-1].seq if more else upto),
         )  # fmt: skip
 
+    def _news(self, owner: str, request: rq.ListNews) -> rq.NewsReply:
+        """State is published before anybody is told: what is read here is committed."""
+        client = self._database.row(ClientRow, owner)
+        after = request.after or (0 if client is None else client.seen)
+        upto, limit = self._database.last_seq(), max(1, min(request.limit, ROWS_MAX))
+        items: list[NewsItem] = []
+        runs: dict[str, RunRow | None] = {}
+        for _ in range(NEWS_PAGES):
+            page = self._database.events(after=after, run="", types=frozenset(NEWS_TYPES), limit=ROWS_MAX)
+            for event in page:
+                if event.run not in runs:
+                    runs[event.run] = self._database.row(RunRow, event.run)
+                row = runs[event.run]
+                item = None if row is None or not (request.everyone or row.owner == owner) else news_of(event, row.name)
+                after = event.seq
+                items += [item] if item is not None else []
+                if len(items) >= limit:
+                    return rq.NewsReply(items=tuple(items), upto=after, more=True)
+            if len(page) < ROWS_MAX:
+                return rq.NewsReply(items=tuple(items), upto=max(after, upto))
+        return rq.NewsReply(items=tuple(items), upto=after, more=True)
+
     def _attention(self, run: RunRow, task: TaskRow | None) -> str:
         """What somebody must do before the task (or one of the run) goes on; nothing if it goes on by itself."""
         for each in self._database.rows_of(TaskRow, run.id, ROWS_MAX) if task is None else (task,):
@@ -149,8 +175,8 @@ class Reader(Actor):
                 return next((f"{each.step} asks: {ask.question} ({ask.id})" for ask in asks if ask.task == each.id), "it waits")
         return ""
 
-    def answer(self, request: rq.Request) -> rq.Reply:
-        """The reply to a client's question."""
+    def answer(self, request: rq.Request, owner: str = "") -> rq.Reply:
+        """The reply to a client's question. `owner` is who asks."""
         match request:
             case rq.GetReceipt(key):
                 row = self._database.row(MessageRow, key)
@@ -194,6 +220,8 @@ class Reader(Actor):
                 return rq.DeadReply(tasks=tuple(dead), attempts=tuple(each for each in finals if each is not None))
             case rq.ListEvents(target, after, limit):
                 return self._events(target, after, max(1, min(limit, ROWS_MAX)), types_named(request.types), request.labels)
+            case rq.ListNews():
+                return self._news(owner, request)
             case rq.Doctor(again):
                 return self._doctor(again=again)
             case rq.ReadLog():

@@ -48,7 +48,7 @@ class Command:
     """
 
     caller: Caller
-    request: rq.StartRun | rq.Reopen | rq.Dismiss | rq.Send | rq.Acknowledge | rq.Withdraw | rq.Cancel
+    request: rq.StartRun | rq.Reopen | rq.Dismiss | rq.Send | rq.Acknowledge | rq.Withdraw | rq.Cancel | rq.SeenNews
     run: str = ""
     task: str = ""
     digest: str = ""

@@ -12,7 +12,15 @@ from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, CrewdError, Refused, Unavailable
-from crewd.protocol.events import DaemonStarted, Draft, MessageAccepted, MessageAcknowledged, MessageSettled, RunCreated
+from crewd.protocol.events import (
+    DaemonStarted,
+    Draft,
+    MessageAccepted,
+    MessageAcknowledged,
+    MessageSettled,
+    NewsSeen,
+    RunCreated,
+)
 from crewd.protocol.ids import RUN, check_name
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 from crewd.protocol.reasons import CancelReason, RefusalReason
@@ -154,6 +162,10 @@ class Front(Actor):
         request = command.request
         if isinstance(request, rq.StartRun):
             self._admit(command, request)
+            return
+        if isinstance(request, rq.SeenNews):
+            draft = Draft(NewsSeen(owner=command.caller.owner, upto=request.upto), provenance=f"client:{command.caller.owner}")
+            self._journal.record([draft], [lambda: self._respond(command.caller, rq.Done())])
             return
         if isinstance(request, rq.Acknowledge):
             body = MessageAcknowledged(id=request.id, by=command.caller.owner)

@@ -27,6 +27,7 @@ _VERBS = {
     "ack": ("talk", "ack"),
     "respond": ("talk", "respond"),
     "inbox": ("talk", "inbox"),
+    "news": ("news", "news"),
     "messages": ("talk", "messages"),
     "unsend": ("talk", "unsend"),
     "receipt": ("talk", "receipt"),

@@ -379,6 +379,9 @@ class Gateway(Actor):
             case rq.Unsubscribe(key):
                 self._publisher.remove(caller.identity, key)
                 self._send(caller, rq.Done())
+            case rq.SeenNews(upto):
+                upto = min(max(0, upto), self._publisher.seq)
+                self._front(cm.Command(caller, rq.SeenNews(upto=upto)))
             case rq.StopDaemon(grace_seconds, mode, intent):
                 check_intent(intent, "to stop crewd", required=self._services.config.require_intent and mode == "end")
                 self._send(caller, rq.Done())
@@ -457,7 +460,7 @@ class Gateway(Actor):
             raise Busy("too many questions at once", hint="try again")
         self._token += 1
         reader = self._services.directory.part(READER)
-        if not reader.offer(Read(asked.request, self.ref, self._token)):
+        if not reader.offer(Read(asked.request, self.ref, self._token, asked.caller.owner)):
             raise Busy("the reader has too much to do", hint="try again")
         self._asked[self._token] = asked
 

@@ -256,7 +256,7 @@ class RunActor(Supervisor):
                 case rq.Dismiss(intent=intent):
                     self._feed(rn.Dismiss(command.task, command.caller.owner, intent))
                     self._journal.record([], [_Tell(command.caller, _DONE)])
-                case rq.StartRun() | rq.Acknowledge():
+                case rq.StartRun() | rq.Acknowledge() | rq.SeenNews():
                     raise InvariantError(f"a run does not carry out {type(command.request).__name__}")
                 case _:
                     assert_never(command.request)

@@ -24,6 +24,7 @@ def key_of(name: str) -> str:
 class SimClient:
     """Asks and remembers. `asked` has every request by its key, `answers` every reply (of a subscription: the first).
 
+    `told` are the news that it heard and then said that it has seen, `repeated` those that came again all the same.
     `took` has the seconds until the reply of each request that waits for nothing but crewd, asked while it was connected.
     """
 
@@ -36,6 +37,10 @@ class SimClient:
         self.answers: dict[str, rq.Reply] = {}
         self.seen: dict[str, list[int]] = {}
         self.took: dict[str, float] = {}
+        self.told: set[int] = set()
+        self.repeated: list[int] = []
+        self._noted = 0
+        self._noted_before: dict[str, int] = {}
         self._prompt: dict[str, float] = {}
         self._next_hello = 0.0
 
@@ -71,6 +76,7 @@ class SimClient:
             reply = self.talk.take(key)
             if reply is not None:
                 self.answers[key] = reply
+                self._news(key, reply)
                 if key in self._prompt:
                     self.took[key] = self._clock.monotonic() - self._prompt.pop(key)
         for key, seen in self.seen.items():
@@ -81,6 +87,19 @@ class SimClient:
                     seen.append(note.event.seq)
                     for each in self.talk.read(key, note.event.seq):
                         self.link.send(each)
+
+    def read_news(self) -> None:
+        """Ask what is new; what comes is noted as seen."""
+        self._noted_before[self.ask(rq.ListNews())] = self._noted
+
+    def _news(self, key: str, reply: rq.Reply) -> None:
+        request = self.asked[key]
+        if isinstance(reply, rq.NewsReply):
+            self.repeated += [item.seq for item in reply.items if item.seq <= self._noted_before[key]]
+            self.told.update(item.seq for item in reply.items)
+            self.ask(rq.SeenNews(upto=reply.upto))
+        if isinstance(request, rq.SeenNews) and isinstance(reply, rq.Done):
+            self._noted = max(self._noted, request.upto)
 
     # -- time ---------------------------------------------------------------------------------------------------
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from crewd.protocol.errors import InvariantError, StoreUnavailable
 from crewd.protocol.events import Event
-from crewd.protocol.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.rows import MessageRow, RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.database import TABLES, status_of
-from crewd.store.fold import Row
+from crewd.store.fold import R, Row
 
-R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow)
 Commit = tuple[Sequence[Event], Sequence[tuple[str, str, Row]]]
 
 

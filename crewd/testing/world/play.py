@@ -237,6 +237,10 @@ class Player:
         if not client.seen:
             client.ask(rq.Subscribe(after=0, credit=CREDIT if who else 0))
 
+    def news(self, who: int = 0) -> None:
+        """Somebody comes back and reads what is new."""
+        self._client(who).read_news()
+
     def stop(self, who: int = 0, mode: Literal["drain", "end", "keep"] = "end") -> None:
         """Crewd is asked to stop; it can be started again."""
         self._client(who).ask(rq.StopDaemon(grace_seconds=1.0, mode=mode))
@@ -379,6 +383,7 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "cancel": (4, _draw_cancel),
     "await_end": (2, lambda chance: Move("await_end", {"run": chance.below(3), "or_waiting": chance.below(2) == 1})),
     "show": (1, lambda chance: Move("show", {"run": chance.below(3)})),
+    "news": (1, lambda chance: Move("news", {"who": chance.below(2)})),
     "subscribe": (1, lambda chance: Move("subscribe", {"who": chance.below(2)})),
     "stop": (1, lambda chance: Move("stop", {"mode": _pick(chance, ("drain", "end", "keep"))})),
     "nest": (2, lambda chance: Move("nest", {"which": chance.below(4), "plan": _pick(chance, ("plain", "hanger", "parent"))})),

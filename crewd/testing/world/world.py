@@ -21,7 +21,8 @@ from crewd.protocol import events as ev
 from crewd.protocol import hands
 from crewd.protocol import requests as rq
 from crewd.protocol.ids import MESSAGE, IdSource
-from crewd.protocol.rows import AskRow, AttemptRow, RunRow
+from crewd.protocol.news import news_of
+from crewd.protocol.rows import AskRow, AttemptRow, ClientRow, RunRow
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL
 from crewd.protocol.workflow import Join, Step, WorkerSpec, Workflow
 from crewd.store.fold import Row
@@ -500,6 +501,7 @@ class World:
         for client in self.clients:
             for key, request in client.asked.items():
                 self.laws.answered(client.name, request, client.answers.get(key))
+            self._news_were_told(client)
             for key, seen in client.seen.items():
                 answer = client.answers.get(key)
                 if isinstance(answer, rq.Subscribed):
@@ -515,6 +517,15 @@ class World:
                     continue  # its queue was full: what was not taken then is asked again
                 for key, seconds in client.took.items():
                     self.laws.hold("an answer comes at once", seconds < 1.0, f"{client.asked[key]} took {seconds:.1f} s")
+
+    def _news_were_told(self, client: SimClient) -> None:
+        law = "news come until they were seen, and then not again"
+        self.laws.hold(law, not client.repeated, f"{client.name} was told {client.repeated} again")
+        row = self.disk.tables[ClientRow].get(client.talk.owner)
+        for event in self.disk.log[: 0 if row is None else row.seen]:
+            run = self.disk.tables[RunRow].get(event.run)
+            if run is not None and run.owner == client.talk.owner and news_of(event, run.name) is not None:
+                self.laws.hold(law, event.seq in client.told, f"{client.name} was never told {event.type} ({event.seq})")
 
     def _no_crash(self, crewd: Crewd) -> None:
         # Who is not given a turn for as long as this world likes is killed when its time to stop is over: that is in order.
