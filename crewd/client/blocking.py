@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import msgspec
 import zmq
@@ -23,7 +23,7 @@ from crewd.protocol.errors import DeadlineExceeded, UsageError
 from crewd.protocol.events import Event
 from crewd.protocol.home import Home
 from crewd.protocol.ids import MESSAGE, IdSource
-from crewd.protocol.limits import FRAME_BYTES_MAX, GRACE_SECONDS_SHORT
+from crewd.protocol.limits import FRAME_BYTES_MAX, GRACE_SECONDS_SHORT, LEASE_SECONDS_DEFAULT
 from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.reports import MessageKind
@@ -37,6 +37,14 @@ REPLY_SECONDS = 30.0
 SILENCE_SECONDS = 15.0
 """Without a word from crewd, also not to a hello: long enough for a restart, short enough for a person."""
 WaitLevel = Literal["accepted", "delivered", "applied", "settled"]
+
+
+class Claimed(NamedTuple):
+    """A task that one carries out oneself, what proves it, and until when (wall-clock seconds) unless it is renewed."""
+
+    task: str
+    token: str
+    until: float
 
 
 class Connection:
@@ -243,6 +251,29 @@ class Crew:
     def dismiss(self, target: str, *, intent: str = "", force: bool = False) -> None:
         """A dead letter (or all of a run) needs nothing more."""
         shapes.expect(self.request(rq.Dismiss(target=target, intent=intent, force=force)), rq.Done)
+
+    def claim(
+        self, target: str, *, seconds: float = LEASE_SECONDS_DEFAULT, token: str = "", note: str = "", intent: str = "",
+        force: bool = False,
+    ) -> Claimed:  # fmt: skip
+        """Carry out a task that waits oneself: for `seconds` crewd does not start it, and nobody else can claim it.
+
+        With the `token` of a claim one holds, it is renewed. Raises Conflict naming the holder, Refused if it is not ready.
+        """
+        token = token or self._connection.ids.next("t")
+        request = rq.Claim(target=target, token=token, seconds=seconds, note=note, intent=intent, force=force)
+        reply = shapes.expect(self.request(request), rq.ClaimReply)
+        return Claimed(reply.task, token, reply.until)
+
+    def release(self, target: str, token: str) -> None:
+        """Give a claimed task back. Refused if the token is not the holder's, or the lease has run out."""
+        shapes.expect(self.request(rq.Release(target=target, token=token)), rq.Done)
+
+    def finish(self, target: str, token: str, result: object = None, *, error: str = "") -> None:
+        """Say how a claimed task has ended: with a result, or with an `error`. Refused as `release`."""
+        outcome: Literal["completed", "failed"] = "failed" if error else "completed"
+        request = rq.Finish(target=target, token=token, outcome=outcome, result=result, error=error)
+        shapes.expect(self.request(request), rq.Done)
 
     def get(self, selector: str) -> RunHandle:
         """A run by id, name, or part of the id."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from crewd.protocol.rows import CancelInfo, ExitStatus, Survivor, Undelivered
+from crewd.protocol.rows import CancelInfo, ClaimInfo, ExitStatus, Survivor, Undelivered
 from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Workflow
@@ -78,6 +78,18 @@ class TaskParked(msgspec.Struct, frozen=True, tag="task.parked"):
 
     reason: str
     error: str = ""
+
+
+class TaskClaimed(msgspec.Struct, frozen=True, tag="task.claimed"):
+    """Somebody else carries out the task, or goes on doing so; crewd does not start it until the lease has run out."""
+
+    claim: ClaimInfo
+
+
+class TaskUnclaimed(msgspec.Struct, frozen=True, tag="task.unclaimed"):
+    """The task is queued again: it was `released`, or the lease has `expired`."""
+
+    reason: str
 
 
 class TaskDismissed(msgspec.Struct, frozen=True, tag="task.dismissed"):
@@ -344,11 +356,11 @@ class DaemonStarted(msgspec.Struct, frozen=True, tag="daemon.started"):
 
 Body = (
     RunCreated | RunStarted | RunCancelRequested | RunEnded | RunReopened | TaskCancelRequested | TaskEnded | TaskRequeued
-    | TaskRetrying | TaskParked | TaskDismissed | AttemptReserved | AttemptStarting | AttemptStarted | AttemptReady
-    | AttemptFinishing | AttemptCancelRequested | AttemptOutcome | AttemptEnded | AttemptLimitHit | AttemptLiveness
-    | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised | NoticeClosed | MessageAccepted | MessageDelivered
-    | MessageApplied | MessageSettled | MessageAcknowledged | AskOpened | AskClosed | OperationOpened | OperationStarted
-    | OperationClosed | ArtifactRecorded | NewsSeen | GuardianLost | DaemonStarted
+    | TaskRetrying | TaskParked | TaskClaimed | TaskUnclaimed | TaskDismissed | AttemptReserved | AttemptStarting
+    | AttemptStarted | AttemptReady | AttemptFinishing | AttemptCancelRequested | AttemptOutcome | AttemptEnded
+    | AttemptLimitHit | AttemptLiveness | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised | NoticeClosed
+    | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | MessageAcknowledged | AskOpened | AskClosed
+    | OperationOpened | OperationStarted | OperationClosed | ArtifactRecorded | NewsSeen | GuardianLost | DaemonStarted
 )  # fmt: skip
 
 

@@ -41,6 +41,8 @@ KIND_OF: Mapping[type[ev.Body], Kind] = {
     ev.TaskRequeued: Kind.TASK_UPDATED,
     ev.TaskRetrying: Kind.TASK_UPDATED,
     ev.TaskParked: Kind.TASK_UPDATED,
+    ev.TaskClaimed: Kind.TASK_UPDATED,
+    ev.TaskUnclaimed: Kind.TASK_UPDATED,
     ev.TaskDismissed: Kind.TASK_UPDATED,
     ev.TaskEnded: Kind.TASK_ENDED,
     ev.AttemptReserved: Kind.WORKER_STATUS,

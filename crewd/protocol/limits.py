@@ -57,6 +57,11 @@ CHECKPOINT_BYTES_MAX = 32_768
 DEPTH_MAX = 100
 """The ceiling of how deep workers may start workers (system.md K15); the configuration says how deep they do."""
 GRACE_SECONDS_MAX = 3_600.0
+LEASE_SECONDS_DEFAULT = 300.0
+"""A claim without a word of its holder (system.md E1)."""
+LEASE_SECONDS_MAX = 86_400.0
+CLAIM_TOKEN_CHARS = (16, 128)
+"""The least and the most characters of a claim's token."""
 TERM_SECONDS_GRACEFUL = 3.0
 """TERM to KILL after a graceful period (system.md F6)."""
 TERM_SECONDS_NOW = 0.15

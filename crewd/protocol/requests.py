@@ -87,6 +87,40 @@ class Dismiss(msgspec.Struct, frozen=True):
     force: bool = False
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """Carry out a task oneself: crewd does not start it for `seconds`. Said again with the same `token`, it renews the lease.
+
+    `token` is made by the claimer and proves later that it is the one; `note` says what it is doing (shown as progress).
+    """
+
+    role: ClassVar[Role] = Role.MESSAGE
+    target: str
+    token: str
+    seconds: float = 300.0
+    note: str = ""
+    intent: str = ""
+    force: bool = False
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Give a claimed task back: it is queued again."""
+
+    role: ClassVar[Role] = Role.MESSAGE
+    target: str
+    token: str
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """How a claimed task has ended. Only while the lease runs."""
+
+    role: ClassVar[Role] = Role.MESSAGE
+    target: str
+    token: str
+    outcome: Literal["completed", "failed"] = "completed"
+    result: object = None
+    error: str = ""
+
+
 class ListDead(msgspec.Struct, frozen=True):
     """Dead letters: tasks that failed for good and that nobody has requeued or dismissed, oldest first."""
 
@@ -291,9 +325,9 @@ class StopDaemon(msgspec.Struct, frozen=True):
 
 
 Request = (
-    Hello | StartRun | Reopen | Dismiss | ListDead | Send | Acknowledge | Withdraw | Cancel | GetReceipt | AwaitEnd | ListRuns
-    | Show | ListMessages | Inbox | ListEvents | Subscribe | Credit | Unsubscribe | ListNews | SeenNews | ReadLog | Doctor
-    | StopDaemon
+    Hello | StartRun | Reopen | Dismiss | Claim | Release | Finish | ListDead | Send | Acknowledge | Withdraw | Cancel
+    | GetReceipt | AwaitEnd | ListRuns | Show | ListMessages | Inbox | ListEvents | Subscribe | Credit | Unsubscribe
+    | ListNews | SeenNews | ReadLog | Doctor | StopDaemon
 )  # fmt: skip
 
 
@@ -317,6 +351,13 @@ class RunReply(msgspec.Struct, frozen=True):
 
     run: RunRow
     existing: bool = False
+
+
+class ClaimReply(msgspec.Struct, frozen=True):
+    """The claim stands until `until` (wall-clock seconds)."""
+
+    task: str
+    until: float
 
 
 class ReceiptReply(msgspec.Struct, frozen=True):
@@ -498,8 +539,9 @@ class ErrorReply(msgspec.Struct, frozen=True):
 
 
 Reply = (
-    Welcome | RunReply | ReceiptReply | CancelReply | EndReply | RunsReply | ShowReply | DeadReply | MessagesReply | InboxReply
-    | EventsReply | NewsReply | Subscribed | EventNote | ProgressNote | LogReply | DoctorReply | Done | ErrorReply
+    Welcome | RunReply | ClaimReply | ReceiptReply | CancelReply | EndReply | RunsReply | ShowReply | DeadReply
+    | MessagesReply | InboxReply | EventsReply | NewsReply | Subscribed | EventNote | ProgressNote | LogReply | DoctorReply
+    | Done | ErrorReply
 )  # fmt: skip
 
 REQUESTS: dict[str, type[Request]] = {
@@ -507,6 +549,9 @@ REQUESTS: dict[str, type[Request]] = {
     "start_run": StartRun,
     "reopen": Reopen,
     "dismiss": Dismiss,
+    "claim": Claim,
+    "release": Release,
+    "finish": Finish,
     "dead": ListDead,
     "send": Send,
     "acknowledge": Acknowledge,
@@ -531,6 +576,7 @@ REQUESTS: dict[str, type[Request]] = {
 REPLIES: dict[str, type[Reply]] = {
     "welcome": Welcome,
     "run": RunReply,
+    "claimed": ClaimReply,
     "receipt": ReceiptReply,
     "cancelled": CancelReply,
     "ended": EndReply,

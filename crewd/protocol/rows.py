@@ -114,11 +114,19 @@ class RunRow(msgspec.Struct, frozen=True):
     openings: int = 1
 
 
+class ClaimInfo(msgspec.Struct, frozen=True):
+    """Who carries out a task that crewd does not: the owner id, the digest of the token, and when the lease runs out."""
+
+    owner: str
+    digest: str
+    until: float
+
+
 class TaskRow(msgspec.Struct, frozen=True):
     """One task; its id is also the id of its worker.
 
     `tries_from` is the epoch before the first try that counts (a retry by hand counts anew), `retry_at` when the next try
-    is due; `dead` says what became of it as a dead letter: `open`, `requeued`, `dismissed`.
+    is due; `dead` says what became of it as a dead letter: `open`, `requeued`, `dismissed`. `claim` is the last one.
     """
 
     id: str
@@ -138,6 +146,7 @@ class TaskRow(msgspec.Struct, frozen=True):
     tries_from: int = 0
     retry_at: float | None = None
     dead: str = ""
+    claim: ClaimInfo | None = None
 
 
 class AttemptRow(msgspec.Struct, frozen=True):

@@ -29,6 +29,7 @@ class TaskStatus(StrEnum):
     WAITING = "waiting"
     BACKOFF = "backoff"
     PARKED = "parked"
+    CLAIMED = "claimed"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -62,11 +63,14 @@ _TASK_ENDS = frozenset(
     {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.CANCEL_INCOMPLETE, TaskStatus.SKIPPED}
 )
 TASK_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
-    TaskStatus.QUEUED: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED, TaskStatus.SKIPPED, TaskStatus.FAILED}),
+    TaskStatus.QUEUED: frozenset(
+        {TaskStatus.RUNNING, TaskStatus.CLAIMED, TaskStatus.CANCELLED, TaskStatus.SKIPPED, TaskStatus.FAILED}
+    ),
     TaskStatus.RUNNING: (_TASK_ENDS - {TaskStatus.SKIPPED}) | {TaskStatus.WAITING, TaskStatus.BACKOFF, TaskStatus.PARKED},
     TaskStatus.WAITING: (_TASK_ENDS - {TaskStatus.SKIPPED}) | {TaskStatus.RUNNING, TaskStatus.BACKOFF, TaskStatus.PARKED},
-    TaskStatus.BACKOFF: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED}),
-    TaskStatus.PARKED: frozenset({TaskStatus.QUEUED, TaskStatus.CANCELLED}),
+    TaskStatus.BACKOFF: frozenset({TaskStatus.RUNNING, TaskStatus.CLAIMED, TaskStatus.CANCELLED}),
+    TaskStatus.PARKED: frozenset({TaskStatus.QUEUED, TaskStatus.CLAIMED, TaskStatus.CANCELLED}),
+    TaskStatus.CLAIMED: frozenset({TaskStatus.QUEUED, TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED}),
     **dict.fromkeys(_TASK_ENDS, frozenset()),
 }
 RUN_REOPENS = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.COMPLETED})

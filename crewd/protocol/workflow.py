@@ -25,7 +25,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """What a worker process runs, with what and within which bounds.
 
     `call` is `module:function`; `argv` is a command and its arguments; `shell` is a command line for `/bin/sh`.
-    Exactly one of the three is given; a step with none is meant for an agent runtime. `env` is set for the worker,
+    Exactly one of the three is given, or the step is `outside`: crewd starts nothing, and waits for somebody to claim it. A
+    step with nothing of all this is meant for an agent runtime. `env` is set for the worker,
     `env_pass` names variables of the daemon that it gets besides the usual ones. `rlimits` are soft and hard limits by the
     names of `setrlimit` in lower case (`nofile`, `core`); `nice` is added to the daemon's.
     """
@@ -46,12 +47,13 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     limits: Limits = Limits()
     retry: Retry = Retry()
     restart: Restarts = Restarts()
+    outside: bool = False
 
     @property
     def runtime(self) -> str:
-        """`call`, `exec` or `agent`."""
-        if self.call:
-            return "call"
+        """`call`, `exec`, `outside` or `agent`."""
+        if self.call or self.outside:
+            return "call" if self.call else "outside"
         return "exec" if self.argv or self.shell else "agent"
 
 
@@ -144,6 +146,8 @@ def check_workflow(workflow: Workflow) -> Workflow:
 
 def _check_worker(step: Step) -> None:
     worker = step.worker
+    if worker.outside and (worker.call or worker.argv or worker.shell):
+        raise UsageError(f"step {step.id} is outside and has a call or a command", hint="keep one of the two")
     if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
         raise UsageError(f"step {step.id} has both a call and a command", hint="keep one of 'call:' and 'run:'")
     if worker.call:

@@ -20,7 +20,21 @@ from crewd.protocol.workflow import Step, WorkerSpec, Workflow, check_workflow
 P = TypeVar("P", Limits, Restarts)
 _HEADING = re.compile(r"##\s+(\S+)\s*\Z")
 _FIELD = re.compile(r"([A-Za-z][A-Za-z_]*)\s*:\s*(.*)\Z")
-_TAKEN = {"role", "dependsOn", "output", "reads", "call", "run", "stdin", "start", "args", "retries", "restart", "limits"}
+_TAKEN = {
+    "role",
+    "dependsOn",
+    "output",
+    "reads",
+    "call",
+    "run",
+    "stdin",
+    "start",
+    "args",
+    "retries",
+    "restart",
+    "limits",
+    "outside",
+}
 _TOLERATED = {"parallelGroup", "model", "skills", "progress", "worktree", "verify"}
 _FIELDS = _TAKEN | _TOLERATED
 
@@ -144,6 +158,7 @@ def _step(name: str, line_number: int, lines: list[str]) -> Step:
             limits=_policy(name, "limits", fields.get("limits", ""), Limits),
             retry=Retry(attempts=int(retries) + 1),
             restart=_restart(name, fields.get("restart", "")),
+            outside=fields.get("outside", "false") == "true",
         ),
     )
 

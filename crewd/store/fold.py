@@ -91,6 +91,13 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             _move_task(rows, event, TaskStatus.BACKOFF, lambda task: replace(task, retry_at=due_at, reason=reason, error=error))
         case ev.TaskParked(reason, error):
             _move_task(rows, event, TaskStatus.PARKED, lambda task: replace(task, reason=reason, error=error))
+        case ev.TaskClaimed(claim):
+            _move_task(
+                rows, event, TaskStatus.CLAIMED,
+                lambda task: replace(task, claim=claim, started_at=task.started_at or event.at, retry_at=None),
+            )  # fmt: skip
+        case ev.TaskUnclaimed():
+            _move_task(rows, event, TaskStatus.QUEUED, lambda task: replace(task, claim=None))
         case ev.TaskDismissed():
             _change(rows, event, TaskRow, event.task, lambda task: replace(task, dead="dismissed") if task.dead else task)
         case ev.NoticeRaised(id=key, kind=kind, text=text):
@@ -237,7 +244,7 @@ def _requeued(event: ev.Event, task: TaskRow, *, anew: bool) -> TaskRow:
         raise _wrong_move(event, task.id, task.status, TaskStatus.QUEUED)
     return replace(
         task, status=TaskStatus.QUEUED, reason="", error="", result=None, result_path="", ended_at=None, cancel=None,
-        retry_at=None, tries_from=task.epoch, dead="requeued" if task.dead else "",
+        retry_at=None, tries_from=task.epoch, dead="requeued" if task.dead else "", claim=None,
     )  # fmt: skip
 
 

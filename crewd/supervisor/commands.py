@@ -40,6 +40,13 @@ class Respond:
     reply: Reply
 
 
+Commanded = (
+    rq.StartRun | rq.Reopen | rq.Dismiss | rq.Claim | rq.Release | rq.Finish | rq.Send | rq.Acknowledge | rq.Withdraw
+    | rq.Cancel | rq.SeenNews
+)  # fmt: skip
+"""What changes something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A client's command with its target resolved (`run`, and `task` if one was named).
@@ -48,7 +55,7 @@ class Command:
     """
 
     caller: Caller
-    request: rq.StartRun | rq.Reopen | rq.Dismiss | rq.Send | rq.Acknowledge | rq.Withdraw | rq.Cancel | rq.SeenNews
+    request: Commanded
     run: str = ""
     task: str = ""
     digest: str = ""

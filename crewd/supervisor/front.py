@@ -188,6 +188,8 @@ class Front(Actor):
                 self._respond(command.caller, rq.AwaitEnd(target=command.run) if request.wait else rq.Done())
             case rq.Reopen() | rq.Dismiss():
                 self._open_again(command)
+            case rq.Claim() | rq.Release() | rq.Finish():
+                raise Refused(f"the run of {command.task or command.run} is over", hint="crew show tells how it ended")
 
     def _open_again(self, command: cm.Command) -> None:
         if self._stopping:
@@ -205,7 +207,7 @@ class Front(Actor):
         if agents:
             raise Refused(
                 f"no runtime for the steps {', '.join(agents)}: they are written for an agent",
-                hint="give each a 'call: module:function' or a 'run: command line'",
+                hint="give each a 'call: module:function', a 'run: command line', or 'outside: true' for somebody to claim it",
             )
         run = self._services.ids.next(RUN)
         name = check_name("run name", start.name or f"{workflow.name[:40]}-{run[-5:]}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SHAPES = {
     "queued": ("·", "dim"), "running": ("●", "cyan"), "waiting": ("?", "yellow"), "completed": ("✔", "green"),
     "failed": ("✘", "red"), "cancelled": ("■", "magenta"), "cancel_incomplete": ("!", "red"), "skipped": ("-", "dim"),
-    "backoff": ("↻", "yellow"), "parked": ("‖", "red"),
+    "backoff": ("↻", "yellow"), "parked": ("‖", "red"), "claimed": ("◌", "cyan"),
 }  # fmt: skip
 """Status as shape and colour: never colour alone."""
 

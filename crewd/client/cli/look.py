@@ -20,7 +20,7 @@ from crewd.protocol.rows import AttemptRow, Backlog, Progress, RunRow, TaskRow, 
 from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
 from crewd.protocol.workflow_markdown import parse_labels
 
-_TELLING = (TaskStatus.WAITING, TaskStatus.PARKED, TaskStatus.BACKOFF)
+_TELLING = (TaskStatus.WAITING, TaskStatus.PARKED, TaskStatus.BACKOFF, TaskStatus.CLAIMED)
 """What a run is said to be if one of its live tasks is."""
 POLL_SECONDS = 0.2
 """Between two looks at a log that is followed."""

@@ -36,6 +36,9 @@ _VERBS = {
     "resume": ("again", "resume"),
     "dead": ("again", "dead"),
     "dismiss": ("again", "dismiss"),
+    "claim": ("claims", "claim"),
+    "release": ("claims", "release"),
+    "finish": ("claims", "finish"),
     "daemon": ("daemon", "daemon"),
     "stress": ("crewd.testing.stress.cli", "stress"),
 }

@@ -7,18 +7,19 @@ Rule 2: the work of one turn is bounded per side, so that a flood of one peer de
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from crewd import __version__
-from crewd.actors import Actor, ActorSystem, Lane
+from crewd.actors import Actor, Lane
 from crewd.actors.watchdog import WARN_SECONDS
 from crewd.protocol import codec
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
+from crewd.protocol.claims import check_claim
 from crewd.protocol.errors import (
     Busy,
     CrewdError,
@@ -37,12 +38,13 @@ from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.redact import clip
 from crewd.protocol.rights import Role, check_intent, check_owner, owner_id
 from crewd.protocol.rows import MAILBOX_KINDS, Progress, RunRow
-from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
+from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.protocol.terms import check_terms
 from crewd.store.messages import Answer, Published, Put, Read, Resolve, Resolved
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, READER, STORE
 from crewd.supervisor.front import shutdown
+from crewd.supervisor.gateway import replies
 from crewd.supervisor.gateway.feeds import REFILL_SECONDS
 from crewd.supervisor.gateway.pace import Pace
 from crewd.supervisor.gateway.publisher import Publisher
@@ -70,7 +72,7 @@ NOTE_SECONDS = 1.0
 
 _SEND = b"send"
 """The kind of what a client may send too much of."""
-_Owned = rq.Cancel | rq.Reopen | rq.Dismiss | rq.Send | rq.Withdraw
+_Owned = rq.Cancel | rq.Reopen | rq.Dismiss | rq.Claim | rq.Send | rq.Withdraw
 """What is done to something that somebody owns."""
 
 
@@ -363,6 +365,9 @@ class Gateway(Actor):
             case rq.Reopen(target) | rq.Dismiss(target):
                 request = msgspec.structs.replace(request, intent=clip(request.intent, NOTE_CHARS_MAX))
                 self._resolve(caller, target, "command", request)
+            case rq.Claim(target) | rq.Release(target) | rq.Finish(target):
+                check_claim(request)
+                self._resolve(caller, target, "command", request)
             case rq.AwaitEnd(target):
                 _check_seconds(request.timeout_seconds)
                 self._resolve(caller, target, "await", request)
@@ -492,13 +497,13 @@ class Gateway(Actor):
                     command = cm.Command(caller, asked.extra, receipt.run, receipt.task)
                     self._services.directory.part(FRONT).tell(command)
                 case "late", rq.ReceiptReply(receipt):
-                    self._send(caller, _too_late(receipt))
+                    self._send(caller, replies.too_late(receipt))
                 case "feed", rq.EventsReply():
                     self._publisher.refilled(caller, reply)
                 case "end", rq.EndReply():
                     self._ended(asked, reply)
                 case "survivors", rq.ShowReply():
-                    self._send(caller, _cancelled(asked.extra[0], asked.extra[1], reply))
+                    self._send(caller, replies.cancelled(asked.extra[0], asked.extra[1], reply))
                 case _, Resolved(run, task, note):
                     self._resolved(asked, run, task, note)
                 case "reply", rq.DoctorReply():
@@ -550,6 +555,11 @@ class Gateway(Actor):
                 self._front(cm.Command(caller, request, run, task))
             case rq.Reopen() | rq.Dismiss():
                 self._front(cm.Command(caller, request, run, task))
+            case rq.Claim() | rq.Release() | rq.Finish():
+                step = next((step for step in row.workflow.steps if task in {"", task_id(run, step.id)}), None)
+                if isinstance(request, rq.Claim) and (step is None or not step.worker.outside):
+                    self._may(caller, request, row.owner, f"run {run}")
+                self._front(cm.Command(caller, request, run, task, _digest(f"claim {request.token}".encode())))
             case _:
                 raise UsageError(f"{type(request).__name__} has no target")
 
@@ -600,7 +610,7 @@ class Gateway(Actor):
             healthy=reply.healthy and not findings,
             findings=(*reply.findings, *findings, *lacks()),
             counts={**reply.counts, **counts},
-            actors=_measured(system) if actors else (),
+            actors=replies.measured(system) if actors else (),
             busy=tuple(rq.BusyActor(str(t.ref), t.seconds, t.stack) for t in system.long_turns) if actors else (),
         )
 
@@ -720,10 +730,6 @@ class Gateway(Actor):
         return sent
 
 
-def _measured(system: ActorSystem) -> tuple[rq.ActorsOfClass, ...]:
-    return tuple(rq.ActorsOfClass(**asdict(each)) for each in system.measure())
-
-
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
@@ -731,23 +737,3 @@ def _digest(content: bytes) -> str:
 def _check_seconds(seconds: float) -> None:
     if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
         raise UsageError(f"a timeout of {seconds:g} s is not possible", hint=f"0 to {TIMEOUT_SECONDS_MAX:g}")
-
-
-def _too_late(receipt: Receipt) -> rq.ErrorReply:
-    error = DeadlineExceeded(
-        f"the time to wait has passed: the message is {receipt.level}",
-        hint=f"crew receipt {receipt.id} tells how it went on",
-        level=receipt.level.value,
-    )
-    return rq.ErrorReply(error=error.info, receipt=receipt)
-
-
-def _cancelled(wait: EndWait, status: str, shown: rq.ShowReply) -> rq.CancelReply:
-    survivors = tuple(s for a in shown.attempts if not wait.task or a.task == wait.task for s in a.survivors)
-    return rq.CancelReply(
-        run=wait.run,
-        task=wait.task,
-        status=status,
-        verified=status in {*RUN_TERMINAL, *TASK_TERMINAL} and not survivors,
-        survivors=survivors,
-    )

@@ -8,26 +8,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
+import msgspec
 from msgspec.structs import replace
 
 from crewd.actors import ChildSpec, ExitReason, Lane, Ref, Restart, Supervisor, Timer
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
-from crewd.protocol.events import AttemptEnded, Draft, MessageAccepted, MessageSettled
+from crewd.protocol.events import AttemptEnded, Draft, MessageAccepted, MessageSettled, TaskEnded
 from crewd.protocol.ids import split_task_id
-from crewd.protocol.limits import MAILBOX_MAX
+from crewd.protocol.limits import LEASE_SECONDS_MAX, MAILBOX_MAX, NOTE_CHARS_MAX
 from crewd.protocol.reasons import Liveness, NoticeKind, RefusalReason
 from crewd.protocol.receipts import Effect, Level, Outcome, Receipt
-from crewd.protocol.rows import AttemptRow, CancelInfo, MessageRow, RunRow, TaskRow, Undelivered
+from crewd.protocol.redact import clip, redact
+from crewd.protocol.rows import AttemptRow, CancelInfo, MessageRow, Progress, RunRow, TaskRow, Undelivered
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, TASK_LIVE, TASK_TERMINAL, RunStatus, TaskStatus
-from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, Rejected
+from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, Put, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.controller import Controller
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
 from crewd.supervisor.directory import FRONT, GATEWAY, STORE
 from crewd.supervisor.journal import Journal
+from crewd.supervisor.run import claims
 from crewd.supervisor.run import decide as rn
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ class RunActor(Supervisor):
         """Enter the directory and read the rows."""
         directory = self._services.directory
         directory.runs[self._id] = self.ref
-        self._journal: Journal[rn.RunEffect | _Tell | _Admit] = Journal(
+        self._journal: Journal[rn.RunEffect | _Tell | _Reply | _Admit] = Journal(
             self.ref, lambda: directory.part(STORE), self._perform, lambda effect: isinstance(effect, rn.CancelAttempt)
         )
         directory.part(STORE).tell(Load(self._id, self.ref))
@@ -173,6 +176,7 @@ class RunActor(Supervisor):
                 held=_box(unsettled, task.id, wall, now) if row.status in rn.WAITING else Mailbox(),
                 due=_due(task, row, wall, now),
                 ends=_ends(live, row, now - wall), row=row.epoch - row.tries_from, notice=notices.get(task.id, ""),
+                claim=row.claim,
             )
             for task in fresh.tasks for row in (rows[task.id],)
         )  # fmt: skip
@@ -185,7 +189,7 @@ class RunActor(Supervisor):
             joins=fresh.joins, openings=live.run.openings,
         )  # fmt: skip
         held = [mail.expires_at for task in tasks for mail in task.held.mails]
-        for due in (deadline, *held, *(task.due for task in tasks if task.status is TaskStatus.BACKOFF)):
+        for due in (deadline, *held, *(task.due for task in tasks)):
             if due is not None and not self._run.over:
                 self._perform(rn.AlarmAt(due))
         self._order = max((row.seq for row in live.messages), default=0)
@@ -256,6 +260,8 @@ class RunActor(Supervisor):
                 case rq.Dismiss(intent=intent):
                     self._feed(rn.Dismiss(command.task, command.caller.owner, intent))
                     self._journal.record([], [_Tell(command.caller, _DONE)])
+                case rq.Claim() | rq.Release() | rq.Finish():
+                    self._claim(command, command.request)
                 case rq.StartRun() | rq.Acknowledge() | rq.SeenNews():
                     raise InvariantError(f"a run does not carry out {type(command.request).__name__}")
                 case _:
@@ -317,7 +323,7 @@ class RunActor(Supervisor):
             terms=mail.terms, effect=effect,
         )  # fmt: skip
         drafts = [Draft(accepted, self._id, task.id, task.epoch, mail.id, "crewd")]
-        effects: list[rn.RunEffect | _Tell | _Admit] = [_Tell(command.caller, mail.id)]
+        effects: list[rn.RunEffect | _Tell | _Reply | _Admit] = [_Tell(command.caller, mail.id)]
         if hold:
             self._admitting[task.id] = self._admitting.get(task.id, 0) + 1
             effects.insert(0, _Admit(task.id, mail))
@@ -409,6 +415,39 @@ class RunActor(Supervisor):
             raise Refused("nothing here has failed or is parked", hint="crew resume takes up what was cancelled")
         self._journal.record([], [_Tell(command.caller, _SHOW)])
 
+    def _claim(self, command: cm.Command, request: rq.Claim | rq.Release | rq.Finish) -> None:
+        """Somebody else carries out a task, gives it back, or says how it has ended."""
+        run, wall, now = self._living(), self._services.clock.wall(), self.context.now()
+        if not command.task and len(run.tasks) > 1:
+            raise UsageError("a claim is of one task", hint=f"name it as RUN/STEP; steps: {self._steps()}")
+        key = command.task or run.tasks[0].id
+        holder = claims.Holder(command.caller.owner, command.digest)
+        reply: rq.Reply = rq.Done()
+        match request:
+            case rq.Claim(seconds=seconds, note=note):
+                after = claims.claim(run, key, holder, seconds, now, wall)
+                self._show_progress(key, note)
+                reply = rq.ClaimReply(task=key, until=wall + seconds)
+            case rq.Release():
+                after = claims.release(run, key, holder, now)
+                self._show_progress(key, "")
+            case rq.Finish(outcome=outcome, result=result, error=error):
+                status = TaskStatus.COMPLETED if outcome == "completed" else TaskStatus.FAILED
+                error = clip(redact(error), NOTE_CHARS_MAX)
+                ended = TaskEnded(status=status, reason=f"claimed by {holder.owner}", error=error, result=result)
+                after = claims.finish(run, key, holder, ended, now)
+                self._show_progress(key, "")
+            case _:
+                assert_never(request)
+        self._decided(*after)
+        self._journal.record([], [_Reply(command.caller, reply)])
+
+    def _show_progress(self, key: str, note: str) -> None:
+        """What the holder of a task says that it is doing."""
+        note, at_ = clip(redact(note), NOTE_CHARS_MAX), self._services.clock.wall()
+        value = msgspec.msgpack.encode(Progress(task=key, epoch=self._epoch(key), note=note, at=at_)) if note else None
+        self._services.directory.part(STORE).offer(Put(f"progress:{key}", value))
+
     def _cancel(self, command: cm.Command, cancel: rq.Cancel) -> None:
         info = CancelInfo(
             reason=cancel.reason,
@@ -427,7 +466,10 @@ class RunActor(Supervisor):
     # -- deciding and doing -------------------------------------------------------------------------------------
 
     def _feed(self, event: rn.RunEvent) -> None:
-        self._run, decision = rn.decide(self._living(), event)
+        self._decided(*rn.decide(self._living(), event))
+
+    def _decided(self, run: rn.Run, decision: rn.Decision) -> None:
+        self._run = run
         drafts = [
             Draft(recorded.body, self._id, recorded.task, self._epoch(recorded.task), "", "crewd")
             for recorded in decision.events
@@ -443,8 +485,10 @@ class RunActor(Supervisor):
         task = self._living().task(key)
         return 0 if task is None else task.epoch
 
-    def _perform(self, effect: rn.RunEffect | _Tell | _Admit) -> None:
+    def _perform(self, effect: rn.RunEffect | _Tell | _Reply | _Admit) -> None:
         match effect:
+            case _Reply(caller, reply):
+                self._respond(caller, reply)
             case _Admit(task, mail):
                 self._admitted(task, mail)
             case rn.StartAttempt(task, epoch, mails):
@@ -514,6 +558,17 @@ class _Admit:
         self.mail = mail
 
 
+class _Reply:
+    """Answer a caller, now that what it asked for is durable."""
+
+    __match_args__ = ("caller", "reply")
+    __slots__ = ("caller", "reply")
+
+    def __init__(self, caller: cm.Caller, reply: rq.Reply) -> None:
+        self.caller = caller
+        self.reply = reply
+
+
 class _Tell:
     """Answer a caller: with a message's receipt, or (no message's id) that its cancel is recorded."""
 
@@ -560,7 +615,12 @@ def _ends(live: LiveRun, task: TaskRow, shift: float) -> tuple[float, ...]:
 
 
 def _due(task: rn.Task, row: TaskRow, wall: float, now: float) -> float | None:
-    """When a task in backoff is due: what is left of its wait. A wall clock that was set makes it no longer than it can be."""
+    """When a task in backoff is due, or a lease runs out: what is left of the wait.
+
+    A wall clock that was set makes it no longer than it can be.
+    """
+    if row.status is TaskStatus.CLAIMED and row.claim is not None:
+        return now + min(max(0.0, row.claim.until - wall), LEASE_SECONDS_MAX)
     if row.retry_at is None or row.status is not TaskStatus.BACKOFF:
         return None
     return now + min(max(0.0, row.retry_at - wall), 1.3 * max(task.retry.cap_seconds, task.restart.cap_seconds))

@@ -21,7 +21,7 @@ from crewd.protocol.policy import Restarts, Retry
 from crewd.protocol.reasons import CancelReason, NoticeKind, RefusalReason, SkipReason
 from crewd.protocol.receipts import Effect, Outcome
 from crewd.protocol.redact import clip
-from crewd.protocol.rows import CancelInfo, Undelivered, faster
+from crewd.protocol.rows import CancelInfo, ClaimInfo, Undelivered, faster
 from crewd.protocol.statuses import TASK_LIVE, TASK_REQUEUES, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
 from crewd.protocol.workflow import Workflow
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
@@ -30,8 +30,8 @@ from crewd.supervisor.run import tries
 CONCURRENCY_DEFAULT = 8
 """Live tasks of a run without a limit of its own (system.md K5: hard cap 8)."""
 
-WAITING = frozenset({TaskStatus.QUEUED, TaskStatus.BACKOFF, TaskStatus.PARKED})
-"""Tasks of which nothing lives: messages for them are held, and a cancel ends them at once."""
+WAITING = frozenset({TaskStatus.QUEUED, TaskStatus.BACKOFF, TaskStatus.PARKED, TaskStatus.CLAIMED})
+"""Tasks of which nothing lives here: messages for them are held, and a cancel ends them at once."""
 _TASK_END: Mapping[AttemptStatus, TaskStatus] = {
     AttemptStatus.COMPLETED: TaskStatus.COMPLETED,
     AttemptStatus.FAILED: TaskStatus.FAILED,
@@ -44,7 +44,8 @@ _TASK_END: Mapping[AttemptStatus, TaskStatus] = {
 class Task(msgspec.Struct, frozen=True):
     """A task as the run sees it. `held` are messages that wait for its next attempt.
 
-    `tries_from`: see `TaskRow`. `due` is when a task in backoff starts (monotonic), `ends` and `row` are what
+    `tries_from` and `claim`: see `TaskRow`. `due` is when a task in backoff starts, or when the lease of one that is claimed
+    runs out (monotonic); one that is `outside` is never started here. `ends` and `row` are what
     `tries.after` remembers; `notice` is the id of its open notice, if there is one.
     """
 
@@ -61,6 +62,8 @@ class Task(msgspec.Struct, frozen=True):
     ends: tuple[float, ...] = ()
     row: int = 0
     notice: str = ""
+    claim: ClaimInfo | None = None
+    outside: bool = False
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -125,7 +128,7 @@ def new_run(run: str, workflow: Workflow) -> Run:
         tuple(
             Task(
                 task_id(run, step.id), tuple(task_id(run, name) for name in step.depends_on), retry=step.worker.retry,
-                restart=step.worker.restart,
+                restart=step.worker.restart, outside=step.worker.runtime == "outside",
             )
             for step in workflow.steps
         ),
@@ -287,7 +290,7 @@ def decide(run: Run, event: RunEvent) -> Next:
         return run, NOTHING
     match event:
         case Proceed(at):
-            return _go_on(replace(run, now=max(run.now, at)), [])
+            return go_on(replace(run, now=max(run.now, at)), [])
         case Due(at, wall):
             return _due(replace(run, now=max(run.now, at)), wall)
         case AttemptOver():
@@ -307,7 +310,7 @@ def decide(run: Run, event: RunEvent) -> Next:
             if asker is None or asker.status not in TASK_LIVE:
                 return run, NOTHING
             run = run.with_task(replace(asker, status=TaskStatus.WAITING if waiting else TaskStatus.RUNNING))
-            return _go_on(replace(run, now=max(run.now, at)), [])
+            return go_on(replace(run, now=max(run.now, at)), [])
         case TakeBack(key, message):
             return _take_back(run, key, message)
         case _:
@@ -342,14 +345,14 @@ def _attempt_over(run: Run, over: AttemptOver) -> Next:
             case tries.Again(kind, due):
                 retrying = ev.TaskRetrying(kind=kind, due_at=over.wall + (due - over.at), reason=ended.reason, error=error)
                 run = run.with_task(replace(task, status=TaskStatus.BACKOFF, due=due))
-                run, decision = _go_on(run, [Recorded(retrying, task.id)])
+                run, decision = go_on(run, [Recorded(retrying, task.id)])
                 return run, replace(decision, effects=(*decision.effects, AlarmAt(due)))
             case tries.Park(text):
                 notice = f"{task.id}#{task.epoch}:{NoticeKind.PARKED}"
                 run = run.with_task(replace(task, status=TaskStatus.PARKED, notice=notice))
                 why = f"{text}; last: {ended.reason} {error}".strip()
                 raised = ev.NoticeRaised(id=notice, kind=NoticeKind.PARKED, text=why)
-                return _go_on(run, [Recorded(ev.TaskParked(reason=text, error=error), task.id), Recorded(raised, task.id)])
+                return go_on(run, [Recorded(ev.TaskParked(reason=text, error=error), task.id), Recorded(raised, task.id)])
             case tries.Over():
                 pass
     status = _TASK_END[ended.status]
@@ -363,7 +366,7 @@ def _attempt_over(run: Run, over: AttemptOver) -> Next:
         text = f"{ended.reason or 'failed'} after {count} {'try' if count == 1 else 'tries'}: {error}"
         events.append(Recorded(ev.NoticeRaised(id=notice, kind=NoticeKind.DEAD_LETTER, text=text), task.id))
         task = replace(task, notice=notice)
-    return _go_on(run.with_task(replace(task, status=status)), events)
+    return go_on(run.with_task(replace(task, status=status)), events)
 
 
 def while_idle(run: Run, task: Task, mail: Mail) -> tuple[bool, str, RefusalReason]:
@@ -399,10 +402,25 @@ def _expire(run: Run) -> tuple[Run, list[Recorded]]:
     return run, events
 
 
+def unclaimed(run: Run, keys: list[str], reason: str) -> Next:
+    """Queue claimed tasks again: they were given back, or their leases have run out."""
+    for key in keys:
+        task = run.task(key)
+        if task is not None:
+            run = run.with_task(replace(task, status=TaskStatus.QUEUED, claim=None, due=None))
+    return go_on(run, [Recorded(ev.TaskUnclaimed(reason=reason), key) for key in keys])
+
+
 def _due(run: Run, wall: float) -> Next:
     run, expired = _expire(run)
+    lapsed = [t.id for t in run.tasks if t.status is TaskStatus.CLAIMED and t.due is not None and t.due <= run.now]
+    if lapsed:
+        run, decision = unclaimed(run, lapsed, "expired")
+        run, more = _due(run, wall)
+        before = (*expired, *decision.events)
+        return run, replace(more, events=(*before, *more.events), effects=(*decision.effects, *more.effects))
     if run.deadline is None or run.now < run.deadline or run.cancel is not None:
-        return _go_on(run, expired)
+        return go_on(run, expired)
     cancel = CancelInfo(
         reason=CancelReason.RUN_TIMEOUT, grace_seconds=GRACE_SECONDS_SHORT, requester="crewd", requested_at=wall,
         intent=f"the run may take {run.max_seconds / 60:g} minutes",
@@ -421,7 +439,7 @@ def _start_for(run: Run, order: StartFor) -> Next:
         return run, Decision((Recorded(settled, order.task),))
     run, events = _opened(replace(run, now=max(run.now, order.at)), "message", order.requester, "")
     run, more = _queued_again(run, task, mail)
-    run, decision = _go_on(run, [*events, *more])
+    run, decision = go_on(run, [*events, *more])
     return run, _with_alarms(run, decision, mail)
 
 
@@ -443,7 +461,7 @@ def _queued_again(run: Run, task: Task, mail: Mail | None = None) -> tuple[Run, 
     if task.notice:
         events.append(Recorded(ev.NoticeClosed(id=task.notice), task.id))
     queued = replace(
-        task, status=TaskStatus.QUEUED, cancel=None, tries_from=task.epoch, due=None, ends=(), row=0, notice="",
+        task, status=TaskStatus.QUEUED, cancel=None, tries_from=task.epoch, due=None, ends=(), row=0, notice="", claim=None,
         held=task.held if mail is None else task.held.add(mail),
     )  # fmt: skip
     return run.with_task(queued), events
@@ -462,7 +480,7 @@ def _reopen(run: Run, order: Reopen) -> Next:
         if task.id in chosen:
             run, more = _queued_again(run, task)
             events += more
-    run, decision = _go_on(run, events)
+    run, decision = go_on(run, events)
     return run, _with_alarms(run, decision)
 
 
@@ -505,7 +523,7 @@ def _cancel_run(run: Run, cancel: CancelInfo) -> Next:
         elif task.status in WAITING:
             run, ended = _end_queued(run, task, TaskStatus.CANCELLED, cancel.reason)
             events += ended
-    run, decision = _go_on(run, events)
+    run, decision = go_on(run, events)
     return run, replace(decision, effects=(*effects, *decision.effects))
 
 
@@ -521,20 +539,35 @@ def _cancel_task(run: Run, key: str, cancel: CancelInfo) -> Next:
     if task.status in TASK_LIVE:
         return run, Decision(tuple(events), (CancelAttempt(task.id, task.epoch, cancel),))
     run, ended = _end_queued(run, task, TaskStatus.CANCELLED, cancel.reason)
-    return _go_on(run, [*events, *ended])
+    return go_on(run, [*events, *ended])
 
 
 def _end_queued(run: Run, task: Task, status: TaskStatus, reason: str) -> tuple[Run, list[Recorded]]:
-    held, settled = task.held.settle_rest(task.id, cancelled=status is TaskStatus.CANCELLED, heard_out=True)
-    run = run.with_task(replace(task, status=status, held=Mailbox(), due=None, notice=""))
-    run = replace(run, undelivered=(*run.undelivered, *held.undelivered))
     closed = [Recorded(ev.NoticeClosed(id=task.notice), task.id)] if task.notice else []
-    return run, [
-        *(Recorded(body, task.id) for body in settled), *closed, Recorded(ev.TaskEnded(status=status, reason=reason), task.id)
-    ]  # fmt: skip
+    run, settled = ended(run, task, status)
+    return run, [*settled, *closed, Recorded(ev.TaskEnded(status=status, reason=reason), task.id)]
 
 
-def _go_on(run: Run, events: list[Recorded]) -> Next:
+def ended(run: Run, task: Task, status: TaskStatus, notice: str = "") -> tuple[Run, list[Recorded]]:
+    """A task of which nothing lives here has ended so: what becomes of the messages that were held for it."""
+    held, settled = task.held.settle_rest(task.id, cancelled=status is TaskStatus.CANCELLED, heard_out=True)
+    run = run.with_task(replace(task, status=status, held=Mailbox(), due=None, notice=notice))
+    run = replace(run, undelivered=(*run.undelivered, *held.undelivered))
+    return run, [Recorded(body, task.id) for body in settled]
+
+
+def begun(run: Run) -> tuple[Run, list[Recorded], list[RunEffect]]:
+    """The run has begun, if it had not."""
+    if run.status is not RunStatus.QUEUED:
+        return run, [], []
+    run = replace(run, status=RunStatus.RUNNING)
+    if not run.max_seconds:
+        return run, [Recorded(ev.RunStarted())], []
+    run = replace(run, deadline=run.now + run.max_seconds)
+    return run, [Recorded(ev.RunStarted())], [AlarmAt(run.now + run.max_seconds)]
+
+
+def go_on(run: Run, events: list[Recorded]) -> Next:
     """Skip what can never start, start what is ready, and end the run when nothing is left."""
     if run.linked:
         run, skipped = _skip_blocked(run)
@@ -543,17 +576,14 @@ def _go_on(run: Run, events: list[Recorded]) -> Next:
     if run.cancel is None and run.working < run.concurrency:
         done = {task.id for task in run.tasks if task.status is TaskStatus.COMPLETED} if run.linked else set()
         for task in run.tasks:
-            if task.status is not TaskStatus.QUEUED and task.status is not TaskStatus.BACKOFF:
+            if task.outside or (task.status is not TaskStatus.QUEUED and task.status is not TaskStatus.BACKOFF):
                 continue
             if run.working >= run.concurrency:
                 break
             if (task.due is None or task.due <= run.now) and done.issuperset(task.depends_on):
-                if run.status is RunStatus.QUEUED:
-                    run = replace(run, status=RunStatus.RUNNING)
-                    events.append(Recorded(ev.RunStarted()))
-                    if run.max_seconds:
-                        run = replace(run, deadline=run.now + run.max_seconds)
-                        effects.append(AlarmAt(run.now + run.max_seconds))
+                run, started, alarms = begun(run)
+                events += started
+                effects += alarms
                 effects.append(StartAttempt(task.id, task.epoch + 1, task.held.mails))
                 run = run.with_task(replace(task, status=TaskStatus.RUNNING, epoch=task.epoch + 1, held=Mailbox(), due=None))
     if not run.unfinished:

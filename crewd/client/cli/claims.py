@@ -1,0 +1,58 @@
+"""The verbs of whoever carries out a task itself: claim, release, finish."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from crewd.client.blocking import connect
+from crewd.client.cli.common import Options, out, say, verb
+from crewd.clock import in_words
+from crewd.protocol.errors import UsageError
+from crewd.protocol.limits import LEASE_SECONDS_DEFAULT
+
+
+@click.command()
+@click.argument("target")
+@click.option("--seconds", default=LEASE_SECONDS_DEFAULT, show_default=True, help="How long the lease runs.")
+@click.option("--token", default="", help="Of a claim that you hold: renew it.")
+@click.option("--note", default="", help="What you are doing; crew ps shows it.")
+@click.option("--force", is_flag=True, help="Also a task of another owner that is not meant for others.")
+@click.option("--intent", default="", help="Why.")
+@verb
+def claim(
+    options: Options, target: str, seconds: float, token: str, note: str, force: bool, intent: str  # noqa: FBT001 (a flag)
+) -> None:  # fmt: skip
+    """Carry out the waiting task TARGET yourself: crewd does not start it while the lease runs. Prints the token."""
+    with connect(options.home, start=False) as crew:
+        claimed = crew.claim(target, seconds=seconds, token=token, note=note, force=force, intent=intent)
+    if options.json:
+        out({"task": claimed.task, "token": claimed.token, "until": claimed.until})
+    else:
+        say(f"{claimed.token}  {claimed.task} until {in_words(claimed.until)}")
+
+
+@click.command()
+@click.argument("target")
+@click.option("--token", required=True, help="What crew claim printed.")
+@verb
+def release(options: Options, target: str, token: str) -> None:
+    """Give a claimed task back: it is queued again."""
+    with connect(options.home, start=False) as crew:
+        crew.release(target, token)
+
+
+@click.command()
+@click.argument("target")
+@click.option("--token", required=True, help="What crew claim printed.")
+@click.option("--result", "text", default="null", metavar="JSON", help="The task's result.")
+@click.option("--failed", default="", metavar="TEXT", help="It has failed, and why.")
+@verb
+def finish(options: Options, target: str, token: str, text: str, failed: str) -> None:
+    """Say how a claimed task has ended."""
+    try:
+        result = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"--result is no JSON: {error}", hint="quote strings: '\"done\"'") from None
+    with connect(options.home, start=False) as crew:
+        crew.finish(target, token, result, error=failed)

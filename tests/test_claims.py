@@ -1,0 +1,123 @@
+"""Tasks that an outside program carries out, through the public socket: claims, leases, what crewd does meanwhile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from crewd.client.blocking import Crew, connect
+from crewd.protocol.errors import Conflict, Forbidden, Refused, UsageError
+from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
+from tests.client.test_cli import Shell
+
+pytestmark = pytest.mark.process
+OUTSIDE = WorkerSpec(outside=True)
+FLOW = Workflow(
+    "mixed",
+    (
+        Step("first", worker=WorkerSpec(call="jobs:add", args={"a": 1, "b": 2})),
+        Step("other", worker=OUTSIDE, depends_on=("first",)),
+        Step("last", worker=WorkerSpec(call="jobs:add", args={"a": 2, "b": 3}), depends_on=("other",)),
+    ),
+)
+
+
+def status(crew: Crew, run: str, step: str) -> str:
+    return next(task.status.value for task in crew.show(run).tasks if task.step == step)
+
+
+def test_an_outside_program_carries_out_a_step_and_the_rest_goes_on(crew: Crew, daemon: Daemon, jobs_dir: str) -> None:
+    run = crew.run(FLOW, cwd=jobs_dir)
+    run.wait(step="first")
+    task = f"{run.id}/other"
+    assert status(crew, run.id, "other") == "queued", "crewd starts nothing for it"
+    claimed = crew.claim(task, note="looking")
+    with pytest.raises(Conflict, match=r"is claimed by .*:"):
+        crew.claim(task)
+    daemon.kill()
+    daemon.start()
+    assert status(crew, run.id, "other") == "claimed"
+    assert [progress.note for progress in crew.show(run.id).progress if progress.task == task] == ["looking"]
+    later = crew.claim(task, token=claimed.token, seconds=600.0)
+    assert later.until > claimed.until
+    with pytest.raises(Refused, match="not yours"):
+        crew.finish(task, "another token of 16", 1)
+    crew.finish(task, claimed.token, {"found": 7})
+    assert run.result() == {"first": 3, "other": {"found": 7}, "last": 5}
+    with pytest.raises(Refused, match="over"):
+        crew.release(task, claimed.token)
+
+
+def test_a_lease_that_runs_out_gives_the_task_to_whoever_comes_next_also_to_crewd(crew: Crew, jobs_dir: str) -> None:
+    flow = Workflow(
+        "w", (Step("a", worker=WorkerSpec(call="jobs:listen")), Step("b", worker=FLOW.steps[0].worker)), max_concurrency=1
+    )
+    run = crew.run(flow, cwd=jobs_dir)
+    claimed = crew.claim(f"{run.id}/b", seconds=1.0)
+    run.steer("stop", step="a")
+    run.wait(step="a")
+    assert status(crew, run.id, "b") == "claimed", "there is a place, and crewd leaves the task alone"
+    run.wait()
+    assert {task.step: task.result for task in run.show().tasks} == {"a": ["stop"], "b": 3}
+    with pytest.raises(Refused):
+        crew.finish(claimed.task, claimed.token, 1)
+    assert [e.type for e in run.events() if e.type.startswith("task.") and e.task == claimed.task] == [
+        "task.claimed", "task.unclaimed", "task.ended",
+    ]  # fmt: skip
+
+
+def test_what_waits_for_others_or_is_at_work_or_belongs_to_others_is_not_claimed(
+    crew: Crew, daemon: Daemon, jobs_dir: str, tmp_path: Path
+) -> None:
+    flow = Workflow(
+        "w",
+        (
+            Step("a", worker=WorkerSpec(call="jobs:listen")),
+            Step("b", worker=OUTSIDE, depends_on=("a",)),
+            Step("c", worker=OUTSIDE),
+        ),
+    )
+    run = crew.run(flow, cwd=jobs_dir)
+    wait_until(lambda: status(crew, run.id, "a") == "running", "the worker")
+    for step, text in (("a", "is running"), ("b", "waits for")):
+        with pytest.raises(Refused, match=text):
+            crew.claim(f"{run.id}/{step}")
+    with pytest.raises(UsageError, match="lease"):
+        crew.claim(f"{run.id}/c", seconds=0.0)
+    held = crew.run(
+        Workflow(
+            "h", (Step("a", worker=WorkerSpec(call="jobs:listen")), Step("b", worker=FLOW.steps[0].worker)), max_concurrency=1
+        ),
+        cwd=jobs_dir,
+    )
+    with connect(str(daemon.home.root), name="ben", keys=tmp_path) as other:
+        with pytest.raises(Forbidden):
+            other.claim(f"{held.id}/b")
+        mine = other.claim(f"{run.id}/c")
+        run.cancel(mode="now")
+        with pytest.raises(Refused, match="over"):
+            other.finish(mine.task, mine.token, 1)
+    assert status(crew, run.id, "c") == "cancelled"
+
+
+def test_a_failure_that_an_outside_program_reports_is_a_dead_letter(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    shell = Shell(str(daemon.home.root), jobs_dir)
+    run = crew.run(Workflow("w", (Step("a", worker=OUTSIDE),)), cwd=jobs_dir, name="mine")
+    token = json.loads(shell("--json", "claim", "mine", "--note", "trying"))["token"]
+    assert "trying" in shell("ps")
+    shell("finish", "mine", "--token", token, "--failed", "no disk")
+    (dead,) = crew.dead().tasks
+    assert (dead.run, dead.error, dead.claim and dead.claim.owner) == (
+        run.id,
+        "no disk",
+        dead.reason.removeprefix("claimed by "),
+    )
+    crew.retry(run.id)
+    token = crew.claim("mine").token
+    shell("release", "mine", "--token", token)
+    assert status(crew, run.id, "a") == "queued"
+    run.cancel()
