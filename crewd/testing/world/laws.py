@@ -22,6 +22,7 @@ from crewd.protocol.rows import (
     AskRow,
     AttemptRow,
     CancelInfo,
+    ClaimInfo,
     MessageRow,
     NoticeRow,
     OperationRow,
@@ -67,6 +68,7 @@ class Laws:
         self._witness = witness
         self.places = 1_000
         self._to_read: set[str] = set()
+        self._claims: dict[str, ClaimInfo] = {}
         self.checked: Counter[str] = Counter()
         self.broken: LawBroken | None = None
         self._rows: dict[tuple[type[Row], str], Row] = {}
@@ -108,6 +110,8 @@ class Laws:
     def _event(self, event: ev.Event) -> None:
         attempt = attempt_key(event.task, event.epoch)
         body = event.body
+        if isinstance(body, ev.TaskClaimed | ev.TaskUnclaimed | ev.TaskEnded | ev.TaskRequeued):
+            self._claimed(event, body)
         self._nothing_after_the_end(event, attempt)
         match body:
             case ev.RunReopened():
@@ -129,6 +133,7 @@ class Laws:
                 self._cancelled_at.setdefault(what, event.seq)
                 self._by_its_owner(event, body.cancel)
             case ev.AttemptReserved():
+                self.hold("crewd leaves a claimed task alone", event.task not in self._claims, f"{attempt} was reserved")
                 started = not {event.run, event.task} & self._cancelled_at.keys()
                 self.hold("a cancelled run starts nothing", started, f"{attempt} was reserved after the cancel")
                 before = [a for a in self._of_task(event.task) if a.status not in ATTEMPT_TERMINAL]
@@ -282,6 +287,15 @@ class Laws:
                     self.hold(law, over, f"the exit of {task}#{epoch} was confirmed")
                 case _:
                     pass
+
+    def _claimed(self, event: ev.Event, body: ev.TaskClaimed | ev.TaskUnclaimed | ev.TaskEnded | ev.TaskRequeued) -> None:
+        if not isinstance(body, ev.TaskClaimed):
+            self._claims.pop(event.task, None)
+            return
+        before = self._claims.get(event.task, body.claim)
+        same = (before.owner, before.digest) == (body.claim.owner, body.claim.digest)
+        self.hold("a task has one holder", same, f"{event.task} is held by {before.owner}, and {body.claim.owner} got it")
+        self._claims[event.task] = body.claim
 
     def _accepted(self, event: ev.Event, body: ev.MessageAccepted) -> None:
         self.hold("a message is accepted once", body.id not in self._accepted_at, f"{body.id} twice")

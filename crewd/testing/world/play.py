@@ -14,7 +14,7 @@ from crewd.protocol import requests as rq
 from crewd.protocol.policy import Limits, Restarts, Retry
 from crewd.protocol.receipts import Level
 from crewd.protocol.rows import TaskRow
-from crewd.protocol.statuses import TASK_TERMINAL
+from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
 from crewd.protocol.terms import USUAL, Terms
 from crewd.testing.world.faults import NONE, Faults
 from crewd.testing.world.worker import Plan
@@ -133,6 +133,17 @@ class Player:
             request = self._client(who).asked[key]
             if isinstance(request, rq.Send):
                 self.messages.append(request.id)
+
+    def claim(self, which: int, what: Literal["claim", "release", "finish"], seconds: float = 10.0, who: int = 0) -> None:
+        """A program wants to carry out a task that waits; or gives it back, or has done it."""
+        wanted = {TaskStatus.QUEUED, TaskStatus.BACKOFF, TaskStatus.PARKED, TaskStatus.CLAIMED}
+        tasks = sorted(key for key, row in self.world.disk.tables[TaskRow].items() if row.status in wanted)
+        if tasks:
+            target, token = tasks[which % len(tasks)], f"the token of {CLIENTS[who]}"
+            request: rq.Request = rq.Claim(target=target, token=token, seconds=seconds)
+            if what != "claim":
+                request = (rq.Release if what == "release" else rq.Finish)(target=target, token=token)
+            self._client(who).ask(request)
 
     def nest(self, which: int, plan: str = "long", who: int = 0) -> None:
         """A worker that lives asks for a run of its own."""
@@ -366,6 +377,11 @@ def _draw_which(verb: str) -> Callable[[SeededChance], Move]:
     return lambda chance: Move(verb, {"which": chance.below(8)})
 
 
+def _draw_claim(chance: SeededChance) -> Move:
+    what, seconds = _pick(chance, ("claim", "claim", "finish", "release")), _pick(chance, (1.0, 5.0, 60.0))
+    return Move("claim", {"which": chance.below(8), "what": what, "seconds": seconds, "who": chance.below(2)})
+
+
 DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "go": (14, lambda chance: Move("go", {"steps": _pick(chance, (1, 2, 5, 10, 20, 30, 50, 100))})),
     "start": (2, _draw_start),
@@ -386,6 +402,7 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "news": (1, lambda chance: Move("news", {"who": chance.below(2)})),
     "subscribe": (1, lambda chance: Move("subscribe", {"who": chance.below(2)})),
     "stop": (1, lambda chance: Move("stop", {"mode": _pick(chance, ("drain", "end", "keep"))})),
+    "claim": (4, _draw_claim),
     "nest": (2, lambda chance: Move("nest", {"which": chance.below(4), "plan": _pick(chance, ("plain", "hanger", "parent"))})),
     "reopen": (3, lambda chance: Move("reopen", {"run": chance.below(3), "kind": _pick(chance, ("retry", "resume"))})),
     "dismiss": (1, lambda chance: Move("dismiss", {"run": chance.below(3)})),
