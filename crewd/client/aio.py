@@ -217,7 +217,7 @@ class Crew:
         return shapes.expect(await self.request(rq.Inbox()), rq.InboxReply).asks
 
     async def messages(self, target: str) -> tuple[MessageRow, ...]:
-        """See `crewd.Crew.messages`."""
+        """The latest messages of a run or task, oldest first."""
         return shapes.expect(await self.request(rq.ListMessages(target=target)), rq.MessagesReply).messages
 
     async def watch(

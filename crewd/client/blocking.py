@@ -169,6 +169,13 @@ def connect(
     return Crew(connection)
 
 
+def own_outbox(home: str | None = None, *, name: str = "", keys: Path | None = None) -> Outbox:
+    """The outbox of a client, as `connect` would find it; nobody need be there."""
+    clock = SystemClock()
+    ids = IdSource(clock, SystemChance())
+    return Outbox(keys or keys_directory(), identity(name, keys)[0], find_home(home).key, ids, clock.wall())
+
+
 class Crew:
     """What crewd can be asked. Use it as a context manager, or `close` it."""
 
@@ -309,10 +316,25 @@ class Crew:
         A context manager: its end means that whoever sent it knows of the receipt. After that, the same message is another
         one. The id of `request` is left out.
         """
-        connection = self._connection
-        outbox = Outbox(connection.keys, connection.name, self.home.key, connection.ids, connection.clock.wall())
-        with outbox.keep(request) as key:
+        with self.outbox.keep(request) as key:
             reply = self.request(msgspec.structs.replace(request, id=key), request.timeout_seconds + REPLY_SECONDS)
+            yield shapes.expect(reply, rq.ReceiptReply).receipt
+
+    @property
+    def outbox(self) -> Outbox:
+        """What this client has sent and nobody has answered."""
+        connection = self._connection
+        return Outbox(connection.keys, connection.name, self.home.key, connection.ids, connection.clock.wall())
+
+    def send_left(self) -> Iterator[Receipt]:
+        """Send all that is left in the outbox, oldest first, with the ids that it had: what was accepted is not taken twice.
+
+        Each is forgotten when crewd has answered; what crewd refuses is raised, and is out of the outbox then, too.
+        """
+        outbox = self.outbox
+        for entry in outbox.left():
+            reply = self.request(msgspec.structs.replace(entry.send, id=entry.id, wait=Level.ACCEPTED, timeout_seconds=30.0))
+            outbox.forget(entry.id)
             yield shapes.expect(reply, rq.ReceiptReply).receipt
 
     def respond(
@@ -372,11 +394,17 @@ class Crew:
 
     def messages(
         self, target: str, *, kind: str = "", direction: Literal["", "in", "out"] = "",
-        state: Literal["", "open", "settled", "unread"] = "",
+        state: Literal["", "open", "settled", "unread"] = "", limit: int = 1_000,
     ) -> tuple[MessageRow, ...]:  # fmt: skip
-        """The messages of a run or task, with their receipts; of one kind, direction or state if it is given."""
-        request = rq.ListMessages(target=target, kind=kind, direction=direction, state=state)
-        return shapes.expect(self.request(request), rq.MessagesReply).messages
+        """The latest messages of a run or task, oldest first; of one kind, direction or state if it is given."""
+        found: tuple[MessageRow, ...] = ()
+        request = rq.ListMessages(target=target, kind=kind, direction=direction, state=state, limit=limit)
+        while True:
+            reply = shapes.expect(self.request(request), rq.MessagesReply)
+            found = (*reply.messages, *found)
+            if not reply.before or len(found) >= limit:
+                return found
+            request = msgspec.structs.replace(request, before=reply.before, limit=limit - len(found))
 
     def events(
         self, target: str = "", *, after: int = 0, follow: bool = False, types: Sequence[str] = (),

@@ -1,7 +1,8 @@
 """A client's own outbox: a message is written down with its id before it is sent, and forgotten when crewd has answered.
 
-Whoever is killed in between and sends the same message again finds the id, and crewd takes the message once (Lazy Pirate
-with ids). Two processes that live at the same time and send the same message mean two messages.
+Whoever is killed in between, or finds nobody there, and sends the same message again finds the id, and crewd takes the message
+once (Lazy Pirate with ids); or sends on all that is left. Two processes that live at the same time and send the same message
+mean two messages.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import psutil
 
+from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
 from crewd.protocol.ids import MESSAGE, IdSource
+from crewd.protocol.requests import Send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from crewd.protocol.requests import Send
 
 KEPT_SECONDS = 86_400.0
 """A message that was written down longer ago is another one when it is sent again."""
@@ -33,6 +34,7 @@ class Entry(msgspec.Struct, frozen=True):
     at: float
     pid: int
     started: float
+    send: Send
 
 
 class Held(NamedTuple):
@@ -52,12 +54,30 @@ class Outbox:
 
     @contextlib.contextmanager
     def keep(self, send: Send) -> Iterator[str]:
-        """The id under which to send this message (its own is left out); forgotten at the end, if this process sees it."""
+        """The id under which to send this message (its own is left out).
+
+        Forgotten at the end, if crewd has answered: with a receipt, or with a word on what is wrong with it.
+        """
         held = self._take(msgspec.structs.replace(send, id="", timeout_seconds=0.0))
         try:
             yield held.id
-        finally:
-            held.path.unlink(missing_ok=True)
+        except BaseException as error:
+            if isinstance(error, CrewdError) and not _unanswered(error):
+                held.path.unlink(missing_ok=True)
+            raise
+        held.path.unlink(missing_ok=True)
+
+    def left(self) -> list[Entry]:
+        """Messages of processes that are gone, oldest first: nobody knows whether they were accepted."""
+        found = [entry for path in self._directory.glob("*-*") if (entry := _read(path)) is not None and not _lives(entry)]
+        return sorted(found, key=lambda entry: (entry.at, entry.id))
+
+    def forget(self, key: str) -> bool:
+        """Take the message with this id out; False if it is not there."""
+        paths = [path for path in self._directory.glob("*-*") if (entry := _read(path)) is not None and entry.id == key]
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return bool(paths)
 
     def _take(self, content: Send) -> Held:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -70,20 +90,26 @@ class Outbox:
                 mine = self._directory / f"{digest}-{os.getpid()}"
                 with contextlib.suppress(FileNotFoundError):  # somebody else was faster
                     path.rename(mine)
-                    self._write(mine, entry.id)
+                    self._write(mine, entry.id, content)
                     return Held(entry.id, mine)
         held = Held(self._ids.next(MESSAGE), self._directory / f"{digest}-{os.getpid()}")
-        self._write(held.path, held.id)
+        self._write(held.path, held.id, content)
         return held
 
-    def _write(self, path: Path, key: str) -> None:
-        entry = Entry(key, self._wall, os.getpid(), psutil.Process().create_time())
+    def _write(self, path: Path, key: str, content: Send) -> None:
+        entry = Entry(key, self._wall, os.getpid(), psutil.Process().create_time(), content)
         temporary = path.with_name(f".{path.name}")
         with temporary.open("wb") as file:
             file.write(msgspec.json.encode(entry))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+def _unanswered(error: CrewdError) -> bool:
+    """Whether nobody knows if crewd has the message."""
+    late = isinstance(error, DeadlineExceeded) and getattr(error, "receipt", None) is None
+    return late or isinstance(error, DaemonUnreachable)
 
 
 def _read(path: Path) -> Entry | None:

@@ -212,9 +212,10 @@ class Show(msgspec.Struct, frozen=True):
 
 
 class ListMessages(msgspec.Struct, frozen=True):
-    """The messages of a run or task, oldest first: of one kind, direction or state, if they are named.
+    """The latest messages of a run or task, oldest first: of one kind, direction or state, if they are named.
 
-    `open` is what has not settled, `unread` what lies in a mailbox and nobody has acknowledged.
+    `before` (from the reply before) asks for those before them. `open` is what has not settled, `unread` what lies in a
+    mailbox and nobody has acknowledged.
     """
 
     role: ClassVar[Role] = Role.OBSERVE
@@ -223,6 +224,7 @@ class ListMessages(msgspec.Struct, frozen=True):
     kind: str = ""
     direction: Literal["", "in", "out"] = ""
     state: Literal["", "open", "settled", "unread"] = ""
+    before: int = 0
 
 
 class Inbox(msgspec.Struct, frozen=True):
@@ -420,9 +422,10 @@ class DeadReply(msgspec.Struct, frozen=True):
 
 
 class MessagesReply(msgspec.Struct, frozen=True):
-    """Messages with their receipts."""
+    """Messages with their receipts; there may be others before `before`, if it is not 0."""
 
     messages: tuple[MessageRow, ...]
+    before: int = 0
 
 
 class InboxReply(msgspec.Struct, frozen=True):

@@ -240,6 +240,11 @@ class MessageRow(msgspec.Struct, frozen=True):
         """Whether it lies in a mailbox and nobody has said that it was read."""
         return self.receipt.kind in MAILBOX_KINDS and not self.acknowledged_by
 
+    def reply_overdue(self, now: float) -> bool:
+        """Whether its sender has waited for a reply for longer than it wanted to (system.md D3): people are shown that."""
+        within = self.terms.reply_seconds
+        return bool(within) and not self.replied and now - self.receipt.accepted_at > within
+
     def overdue(self, now: float) -> bool:
         """Whether it is a joined message that nobody has acknowledged in time (system.md K11): people are shown that."""
         return self.receipt.kind == "group_join" and self.unread and now - self.receipt.accepted_at > JOIN_ACK_SECONDS

@@ -243,12 +243,16 @@ class ReadOnly:
         return _row(self._sql, kind, key)
 
     def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
-        """The rows of one run, in the order in which they were made."""
+        """The latest rows of one run, in the order in which they were made."""
+        return [row for _, row in reversed(self.rows_before(kind, run, 0, limit))]
+
+    def rows_before(self, kind: type[R], run: str, before: int, limit: int) -> list[tuple[int, R]]:
+        """Rows of one run, the latest first, each with its place; only those with a place before `before`, if that is not 0."""
         found = self._sql.execute(
-            f"SELECT doc FROM {TABLES[kind]} WHERE run = ? ORDER BY rowid LIMIT ?",
-            (run, limit),
+            f"SELECT rowid, doc FROM {TABLES[kind]} WHERE run = ? AND rowid < ? ORDER BY rowid DESC LIMIT ?",
+            (run, before or 1 << 62, limit),
         )
-        return [_DECODERS[kind].decode(doc) for (doc,) in found]
+        return [(place, _DECODERS[kind].decode(doc)) for place, doc in found]
 
     def rows_with(self, kind: type[R], status: str, limit: int) -> list[R]:
         """Rows of all runs in one status, oldest first."""

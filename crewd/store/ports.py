@@ -74,7 +74,11 @@ class Reading(Protocol):
         ...
 
     def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
-        """The rows of one run, in the order in which they were made."""
+        """The latest rows of one run, in the order in which they were made."""
+        ...
+
+    def rows_before(self, kind: type[R], run: str, before: int, limit: int) -> list[tuple[int, R]]:
+        """Rows of one run, the latest first, each with its place; only those with a place before `before`, if that is not 0."""
         ...
 
     def rows_with(self, kind: type[R], status: str, limit: int) -> list[R]:

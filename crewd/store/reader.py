@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
 _USAGE = msgspec.msgpack.Decoder(Usage)
-NEWS_PAGES = 20
-"""Pages of events looked through for one answer; the caller goes on from there."""
+PAGES = 20
+"""Pages of events or rows looked through for one answer; the caller goes on from there."""
 _PREFIX_MIN = 4
 Examine = Callable[[Callable[[str, int], bool]], tuple[list[str], dict[str, int | float | str]]]
 """Looks at the machine: findings and counts. It is told how to find out whether an attempt lives."""
@@ -120,7 +120,8 @@ class Reader(Actor):
 
     def _became(self, asked: AskRow) -> str:
         """Who has answered a question, and when; or how else it ended; nothing if it is open."""
-        rows = self._database.rows_of(MessageRow, asked.run, ROWS_MAX)
+        given_by = self._database.row(MessageRow, asked.answered_by) if asked.answered_by else None
+        rows = self._database.rows_of(MessageRow, asked.run, ROWS_MAX) if given_by is None else [given_by]
         given = [row for row in rows if row.ask == asked.id and row.receipt.outcome is not Outcome.REFUSED]
         answer = next((row for row in given if row.receipt.id == asked.answered_by), given[0] if given else None)
         if answer is not None and asked.outcome in {"", "answered"}:
@@ -143,6 +144,22 @@ class Reader(Actor):
             upto=max(after, fitting[-1].seq if more else upto),
         )  # fmt: skip
 
+    def _messages(self, request: rq.ListMessages) -> rq.MessagesReply:
+        resolved, before = self.resolve(request.target), request.before
+        limit = max(1, min(request.limit, ROWS_MAX))
+        found: list[MessageRow] = []
+        for _ in range(PAGES):
+            page = self._database.rows_before(MessageRow, resolved.run.id, before, ROWS_MAX)
+            for place, row in page:
+                before = place
+                if resolved.task in {"", row.receipt.task} and _wanted(row, request):
+                    found.append(_brief(row))
+                if len(found) >= limit:
+                    return rq.MessagesReply(messages=tuple(reversed(found)), before=before)
+            if len(page) < ROWS_MAX:
+                return rq.MessagesReply(messages=tuple(reversed(found)))
+        return rq.MessagesReply(messages=tuple(reversed(found)), before=before)
+
     def _news(self, owner: str, request: rq.ListNews) -> rq.NewsReply:
         """State is published before anybody is told: what is read here is committed."""
         client = self._database.row(ClientRow, owner)
@@ -150,7 +167,7 @@ class Reader(Actor):
         upto, limit = self._database.last_seq(), max(1, min(request.limit, ROWS_MAX))
         items: list[NewsItem] = []
         runs: dict[str, RunRow | None] = {}
-        for _ in range(NEWS_PAGES):
+        for _ in range(PAGES):
             page = self._database.events(after=after, run="", types=frozenset(NEWS_TYPES), limit=ROWS_MAX)
             for event in page:
                 if event.run not in runs:
@@ -204,10 +221,7 @@ class Reader(Actor):
             case rq.Show(target):
                 return self._show(self.resolve(target).run)
             case rq.ListMessages():
-                resolved = self.resolve(request.target)
-                rows = self._database.rows_of(MessageRow, resolved.run.id, ROWS_MAX)
-                found = [row for row in rows if resolved.task in {"", row.receipt.task} and _wanted(row, request)]
-                return rq.MessagesReply(messages=tuple(map(_brief, found[: max(1, request.limit)])))
+                return self._messages(request)
             case rq.Inbox():
                 return rq.InboxReply(
                     asks=tuple(self._database.rows_with(AskRow, "open", ROWS_MAX)),

@@ -17,6 +17,7 @@ from crewd.protocol.ids import IdSource
 from crewd.protocol.requests import Send
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.client.test_cli import Shell
 
 SEND = Send(id="", kind="steer", target="run", text="x", timeout_seconds=0.0)
 
@@ -68,6 +69,29 @@ def test_two_that_live_send_two() -> None:
             assert key != held.id
         assert elsewhere.exists()
         other.communicate()
+
+
+@pytest.mark.process
+def test_what_nobody_answered_is_kept_and_sent_once_when_crewd_is_back(daemon: Daemon, jobs_dir: str) -> None:
+    shell = Shell(str(daemon.home.root), jobs_dir)
+    with daemon.connect() as crew:
+        run = crew.call("jobs:listen", cwd=jobs_dir)
+        wait_until(lambda: run.show().attempts[-1:] and run.show().attempts[-1].ready_at, "the worker")
+        daemon.kill()
+        daemon.home.clients_socket.unlink()  # so that nobody waits for an answer
+        for text in ("one", "two", "never mind"):
+            assert "crew outbox --send" in shell("steer", run.id, text, code=69)
+        shell("steer", run.id, "one", code=69)  # typed again: the same message
+        daemon.start()
+        left = shell.json("outbox")
+        assert [entry["send"]["text"] for entry in left] == ["two", "never mind", "one"]
+        shell("outbox", "--forget", left[1]["id"])
+        shell("steer", "nobody", "x", code=4)
+        assert shell("outbox", "--send").count("accepted") == 2
+        assert shell.json("outbox") == []
+        shell("outbox", "--send")
+        run.steer("stop")
+        assert run.result(timeout=30) == ["two", "one", "stop"]
 
 
 @pytest.mark.process

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from crewd.protocol.errors import UsageError
+from crewd.protocol.receipts import Level, Receipt
+from crewd.protocol.rows import MessageRow
 from crewd.protocol.terms import USUAL, Terms, check_terms
 
 
@@ -45,3 +48,11 @@ def test_what_contradicts_itself_is_refused_with_what_to_do(kind: str, terms: Te
     with pytest.raises(UsageError) as caught:
         check_terms(kind, terms)
     assert caught.value.info.hint
+
+
+def test_a_sender_that_waits_too_long_for_a_reply_is_shown_so() -> None:
+    receipt = Receipt(id="m", kind="message", run="r", task="r/a", epoch=1, level=Level.SETTLED, accepted_at=100.0)
+    waiting = MessageRow(receipt=receipt, terms=Terms(reply_seconds=5.0))
+    assert [waiting.reply_overdue(at) for at in (104.0, 106.0)] == [False, True]
+    assert not replace(waiting, replied="m2").reply_overdue(106.0)
+    assert not MessageRow(receipt=receipt).reply_overdue(1e9)

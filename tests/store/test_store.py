@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crewd.actors import Actor, ChildSpec, Ref
 from crewd.protocol import events as ev
+from crewd.protocol import requests as rq
 from crewd.protocol.errors import InvariantError, StoreUnavailable
 from crewd.protocol.events import Draft
 from crewd.protocol.rows import MessageRow, RunRow
@@ -20,6 +22,7 @@ from crewd.store.actor import StoreActor
 from crewd.store.database import MIGRATIONS, Database, ReadOnly
 from crewd.store.messages import Append, Committed, Delayed, Known, NewMessage, NewRun, Put, Rejected
 from crewd.store.overlay import Overlay
+from crewd.store.reader import Reader
 from crewd.store.rebuild import rebuild
 from crewd.testing import Scheduler
 
@@ -237,3 +240,27 @@ def world_fold_alone(number: int) -> None:
 
     event = ev.Event(1, "e", 0, "r_1", "r_1/s", 1, "", "", "", 1.0, ev.OperationClosed(id=str(number), outcome="done"))
     fold(Cache(Nowhere()), event)
+
+
+def test_messages_are_listed_from_the_latest_back_however_many_there_are(world: World) -> None:
+    world.append(created())
+    for number in range(0, 1_300, 100):
+        world.append(*(accepted(f"m_{each}") for each in range(number, number + 100)))
+    world.answers()
+    reader = Reader(lambda: ReadOnly(world.path), Overlay(), lambda _: ([], {}))
+    reader.on_start()
+    request = rq.ListMessages(target="r_1", limit=500)
+    pages: list[list[str]] = []
+    while True:
+        reply = reader.answer(request)
+        assert isinstance(reply, rq.MessagesReply)
+        pages.insert(0, [message.receipt.id for message in reply.messages])
+        if not reply.before:
+            break
+        request = msgspec.structs.replace(request, before=reply.before)
+    assert [each for page in pages for each in page] == [f"m_{number}" for number in range(1_300)]
+    assert [len(page) for page in pages] == [300, 500, 500]
+    shown = reader.answer(rq.Show(target="r_1"))
+    assert isinstance(shown, rq.ShowReply)
+    assert shown.messages[-1].receipt.id == "m_1299", "what is shown is the latest"
+    reader.on_stop()

@@ -30,6 +30,7 @@ _VERBS = {
     "news": ("news", "news"),
     "messages": ("talk", "messages"),
     "unsend": ("talk", "unsend"),
+    "outbox": ("talk", "outbox"),
     "receipt": ("talk", "receipt"),
     "cancel": ("talk", "cancel"),
     "retry": ("again", "retry"),

@@ -6,14 +6,15 @@ import sys
 from typing import Any
 
 import click
+import msgspec
 
 from crewd.client import shapes
-from crewd.client.blocking import REPLY_SECONDS, WaitLevel, connect
+from crewd.client.blocking import REPLY_SECONDS, WaitLevel, connect, own_outbox
 from crewd.client.cli.answer import answer_all
 from crewd.client.cli.common import Options, ago, out, say, table, tell_receipt, verb
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import UsageError
+from crewd.protocol.errors import DaemonUnreachable, NotFound, UsageError
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Level
 from crewd.protocol.reports import MessageKind
@@ -53,18 +54,22 @@ def _send(
     key: str, timeout: float, deadline: float | None = None, ask: str = "", **given: Any,
 ) -> None:  # fmt: skip
     terms = Terms(**{name: value for name, value in given.items() if value})
-    with connect(options.home, start=False) as crew:
-        request = rq.Send(
-            id=key, kind=kind, target=target, text=_text(text), ask=ask, wait=Level(wait), timeout_seconds=timeout,
-            deadline_seconds=deadline, terms=terms,
-        )  # fmt: skip
-        if key:
+    request = rq.Send(
+        id=key, kind=kind, target=target, text=_text(text), ask=ask, wait=Level(wait), timeout_seconds=timeout,
+        deadline_seconds=deadline, terms=terms,
+    )  # fmt: skip
+    if key:
+        with connect(options.home, start=False) as crew:
             receipt = shapes.expect(crew.request(request, timeout + REPLY_SECONDS), rq.ReceiptReply).receipt
             tell_receipt(options, receipt)
-            return
-        with crew.send_once(request) as receipt:  # it is forgotten when it was shown, and not before
-            tell_receipt(options, receipt)
-            sys.stdout.flush()
+        return
+    try:
+        with own_outbox(options.home).keep(request) as kept, connect(options.home, start=False) as crew:
+            reply = crew.request(msgspec.structs.replace(request, id=kept), timeout + REPLY_SECONDS)
+            tell_receipt(options, shapes.expect(reply, rq.ReceiptReply).receipt)
+            sys.stdout.flush()  # it is forgotten when it was shown, and not before
+    except DaemonUnreachable as error:
+        raise DaemonUnreachable(error.message, hint="the message is kept: crew outbox --send, when crewd is there") from None
 
 
 @click.command()
@@ -173,6 +178,7 @@ def _in_line(text: str, most: int) -> str:
 @click.option("--kind", type=click.Choice(["steer", "follow_up", "response", "message", "group_join"]), default=None)
 @click.option("--direction", type=click.Choice(["in", "out"]), default=None, help="To workers, or from them.")
 @click.option("--state", type=click.Choice(["open", "settled", "unread"]), default=None)
+@click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True, help="The latest ones.")
 @verb
 def messages(options: Options, target: str, **given: Any) -> None:
     """List the messages of a run or task with their receipts."""
@@ -181,12 +187,40 @@ def messages(options: Options, target: str, **given: Any) -> None:
     if options.json:
         out(found)
         return
-    rows = []
+    rows, now = [], SystemClock().wall()
     for message in found:
         r = message.receipt
         became = r.reason or ("" if r.settled else r.effect)
-        rows.append([r.id, r.kind, r.task.partition("/")[2], r.level, r.outcome or "", became, _in_line(message.text, 40)])
+        late = "no reply in time" if message.reply_overdue(now) else "overdue" if message.overdue(now) else ""
+        told = ", ".join(filter(None, (became, late)))
+        rows.append([r.id, r.kind, r.task.partition("/")[2], r.level, r.outcome or "", told, _in_line(message.text, 40)])
     table(["MESSAGE", "KIND", "STEP", "LEVEL", "OUTCOME", "EFFECT OR REASON", "TEXT"], rows)
+
+
+@click.command()
+@click.option("--send", "sending", is_flag=True, help="Send them, with the ids that they had.")
+@click.option("--forget", "forgotten", multiple=True, metavar="MESSAGE", help="Take this one out instead.")
+@verb
+def outbox(options: Options, sending: bool, forgotten: tuple[str, ...]) -> None:  # noqa: FBT001 (a flag)
+    """List messages of yours that nobody has answered: crewd was away, or crew was killed."""
+    box = own_outbox(options.home)
+    for key in forgotten:
+        if not box.forget(key):
+            raise NotFound(f"the outbox has no message {key}", hint="crew outbox lists them")
+    if sending:
+        with connect(options.home, start=options.start) as crew:
+            for receipt in crew.send_left():
+                tell_receipt(options, receipt)
+        return
+    left = box.left()
+    if options.json:
+        out(left)
+        return
+    now = SystemClock().wall()
+    rows = (
+        [entry.id, entry.send.kind, entry.send.target, ago(now - entry.at), _in_line(entry.send.text, 60)] for entry in left
+    )
+    table(["MESSAGE", "KIND", "TARGET", "AGE", "TEXT"], rows)
 
 
 @click.command()

@@ -420,7 +420,7 @@ class RunActor(Supervisor):
         run, wall, now = self._living(), self._services.clock.wall(), self.context.now()
         if not command.task and len(run.tasks) > 1:
             raise UsageError("a claim is of one task", hint=f"name it as RUN/STEP; steps: {self._steps()}")
-        key = command.task or run.tasks[0].id
+        key = command.task or next(iter(run.tasks)).id
         holder = claims.Holder(command.caller.owner, command.digest)
         reply: rq.Reply = rq.Done()
         match request:

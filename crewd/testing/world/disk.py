@@ -132,8 +132,13 @@ class Reader:
 
     def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
         """See `Reading`."""
+        return [row for _, row in reversed(self.rows_before(kind, run, 0, limit))]
+
+    def rows_before(self, kind: type[R], run: str, before: int, limit: int) -> list[tuple[int, R]]:
+        """See `Reading`."""
         table = self._disk.tables[kind]
-        return [table[key] for key in list(self._disk.of_run.get((kind, run), ()))[:limit]]
+        placed = list(enumerate(self._disk.of_run.get((kind, run), ()), 1))
+        return [(place, table[key]) for place, key in reversed(placed) if not before or place < before][:limit]
 
     def rows_with(self, kind: type[R], status: str, limit: int) -> list[R]:
         """See `Reading`."""
