@@ -37,6 +37,54 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a wait that needs its own waiter is let in",
+        "supervisor/gateway/waitgraph.py",
+        "        if node == waiter:\n            return _way_back(came, waiter)\n",
+        "        if node == waiter:\n            return None\n",
+    ),
+    Mutant(
+        "who waits for others keeps its place",
+        "supervisor/run/decide.py",
+        "            run = run.with_task(replace(asker, status=TaskStatus.WAITING if waiting else TaskStatus.RUNNING))\n",
+        "            run = run.with_task(asker)\n",
+    ),
+    Mutant(
+        "a lease never runs out",
+        "supervisor/run/decide.py",
+        "    lapsed = [t.id for t in run.tasks if t.status is TaskStatus.CLAIMED and t.due is not None and t.due <= run.now]\n",
+        "    lapsed: list[str] = []\n",
+    ),
+    Mutant(
+        "a task can be claimed from under its holder",
+        "supervisor/run/claims.py",
+        "    if task.claim is not None and not _is(task.claim, holder):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "crewd starts what somebody else carries out",
+        "supervisor/run/claims.py",
+        "    task = replace(task, status=TaskStatus.CLAIMED, claim=info, due=at + seconds",
+        "    task = replace(task, status=TaskStatus.QUEUED, claim=info, due=None",
+    ),
+    Mutant(
+        "news that were seen come again",
+        "store/reader.py",
+        "        after = request.after or (0 if client is None else client.seen)\n",
+        "        after = request.after\n",
+    ),
+    Mutant(
+        "what a subscriber has no credit for is skipped",
+        "supervisor/gateway/publisher.py",
+        "        if feed.spent:\n            feed.live = False\n            return False\n",
+        "        if feed.spent:\n            feed.went(event.seq)\n            return True\n",
+    ),
+    Mutant(
+        "the second end of a run that joins is not told",
+        "supervisor/run/decide.py",
+        "undelivered=(), deadline=deadline, openings=run.openings + 1)\n",
+        "undelivered=(), deadline=deadline, joins=False)\n",
+    ),
+    Mutant(
         "a run that is opened again leaves nevertheless",
         "supervisor/run/actor.py",
         "            self._leaving = False  # opened again before it had left\n",
