@@ -50,6 +50,7 @@ PLANS: Mapping[str, Plan] = {
     "frozen": Plan(freezes=True, retry=Retry(attempts=2)),
     "waits_for_a": Plan(waits_for="a"),
     "waits_for_b": Plan(waits_for="b"),
+    "outside": Plan(outside=True),
 }
 """The workers of drawn histories, by name."""
 SHAPES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
@@ -135,13 +136,17 @@ class Player:
                 self.messages.append(request.id)
 
     def claim(self, which: int, what: Literal["claim", "release", "finish"], seconds: float = 10.0, who: int = 0) -> None:
-        """A program wants to carry out a task that waits; or gives it back, or has done it."""
-        wanted = {TaskStatus.QUEUED, TaskStatus.BACKOFF, TaskStatus.PARKED, TaskStatus.CLAIMED}
-        tasks = sorted(key for key, row in self.world.disk.tables[TaskRow].items() if row.status in wanted)
+        """A program carries out a task that could be started; or gives it back, or has done it, if somebody has it."""
+        rows = self.world.disk.tables[TaskRow]
+        ready = {TaskStatus.QUEUED, TaskStatus.BACKOFF, TaskStatus.PARKED, TaskStatus.CLAIMED}
+        tasks = sorted(
+            key for key, row in rows.items()
+            if row.status in ready and all(rows[each].status is TaskStatus.COMPLETED for each in row.depends_on)
+        )  # fmt: skip
         if tasks:
             target, token = tasks[which % len(tasks)], f"the token of {CLIENTS[who]}"
             request: rq.Request = rq.Claim(target=target, token=token, seconds=seconds)
-            if what != "claim":
+            if what != "claim" and rows[target].status is TaskStatus.CLAIMED:
                 request = (rq.Release if what == "release" else rq.Finish)(target=target, token=token)
             self._client(who).ask(request)
 
@@ -342,8 +347,10 @@ def _pick(chance: SeededChance, options: Sequence[Any]) -> Any:
 
 
 def _draw_start(chance: SeededChance) -> Move:
-    plans = tuple(_pick(chance, (*PLANS, "plain", "long", "longer", "busy", "never_ready")) for _ in range(1 + chance.below(3)))
-    return Move("start", {"shape": _pick(chance, tuple(SHAPES)), "plans": plans, "who": chance.below(2)})
+    usual = ("plain", "long", "longer", "busy", "never_ready", "outside", "outside", "outside", "waits_for_a", "waits_for_b")
+    plans = tuple(_pick(chance, (*PLANS, *usual)) for _ in range(1 + chance.below(3)))
+    shape, limit = _pick(chance, tuple(SHAPES)), _pick(chance, (0, 0, 0, 1))
+    return Move("start", {"shape": shape, "plans": plans, "who": chance.below(2), "limit": limit})
 
 
 def _draw_send(verb: str) -> Callable[[SeededChance], Move]:
@@ -399,10 +406,10 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "cancel": (4, _draw_cancel),
     "await_end": (2, lambda chance: Move("await_end", {"run": chance.below(3), "or_waiting": chance.below(2) == 1})),
     "show": (1, lambda chance: Move("show", {"run": chance.below(3)})),
-    "news": (1, lambda chance: Move("news", {"who": chance.below(2)})),
+    "news": (4, lambda chance: Move("news", {"who": chance.below(2)})),
     "subscribe": (1, lambda chance: Move("subscribe", {"who": chance.below(2)})),
     "stop": (1, lambda chance: Move("stop", {"mode": _pick(chance, ("drain", "end", "keep"))})),
-    "claim": (4, _draw_claim),
+    "claim": (8, _draw_claim),
     "nest": (2, lambda chance: Move("nest", {"which": chance.below(4), "plan": _pick(chance, ("plain", "hanger", "parent"))})),
     "reopen": (3, lambda chance: Move("reopen", {"run": chance.below(3), "kind": _pick(chance, ("retry", "resume"))})),
     "dismiss": (1, lambda chance: Move("dismiss", {"run": chance.below(3)})),

@@ -44,7 +44,8 @@ class Plan:
     at its token, `undying` survives KILL, `lingers` does not exit after its last word. `children` are processes that it
     starts and forgets, as deaf as `deaf_children` says; `start_seconds` pass before its first word. The first `fails_first`
     attempts raise; one that `freezes` is never heard of after its first word, as if it was stopped. Before its work it
-    `waits_for` a step of its run. `retry`, `restart` and `limits` are those of its spec.
+    `waits_for` a step of its run; one that is `outside` is carried out by whoever claims it. `retry`, `restart` and `limits`
+    are those of its spec.
     """
 
     steps: int = 2
@@ -66,6 +67,7 @@ class Plan:
     fails_first: int = 0
     freezes: bool = False
     waits_for: str = ""
+    outside: bool = False
     retry: Retry = field(default_factory=Retry)
     restart: Restarts = field(default_factory=Restarts)
     limits: Limits = field(default_factory=Limits)
@@ -73,7 +75,7 @@ class Plan:
     @property
     def endless(self) -> bool:
         """Whether it goes on until somebody ends it."""
-        if self.restart.policy != "temporary":
+        if self.restart.policy != "temporary" or self.outside:
             return True
         return self.ends == "hangs" or (self.ask_at is not None and self.ask_seconds is None)
 

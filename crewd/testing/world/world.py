@@ -195,8 +195,8 @@ class World:
                 Step(
                     id=step, depends_on=after,
                     worker=WorkerSpec(
-                        call=f"world:{name}_{step}", orphan_grace_seconds=60.0, retry=plan.retry, restart=plan.restart,
-                        limits=plan.limits,
+                        call="" if plan.outside else f"world:{name}_{step}", orphan_grace_seconds=60.0, retry=plan.retry,
+                        restart=plan.restart, limits=plan.limits, outside=plan.outside,
                     ),
                 )
                 for step, (plan, after) in steps.items()
