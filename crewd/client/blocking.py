@@ -16,10 +16,10 @@ from crewd.client import shapes
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import START_SECONDS, find_home, may_start, start_daemon, unreachable
 from crewd.client.keys import Identity, identity, keys_directory
-from crewd.client.outbox import Outbox
+from crewd.client.outbox import Entry, Outbox, unanswered
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import DeadlineExceeded, UsageError
+from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
 from crewd.protocol.events import Event
 from crewd.protocol.home import Home
 from crewd.protocol.ids import MESSAGE, IdSource
@@ -326,16 +326,24 @@ class Crew:
         connection = self._connection
         return Outbox(connection.keys, connection.name, self.home.key, connection.ids, connection.clock.wall())
 
-    def send_left(self) -> Iterator[Receipt]:
+    def send_left(self) -> Iterator[tuple[Entry, Receipt | CrewdError]]:
         """Send all that is left in the outbox, oldest first, with the ids that it had: what was accepted is not taken twice.
 
-        Each is forgotten when crewd has answered; what crewd refuses is raised, and is out of the outbox then, too.
+        Each is forgotten when crewd has answered, with a receipt or with a word on what is wrong; what it could not take
+        now stays. Raises DaemonUnreachable.
         """
         outbox = self.outbox
         for entry in outbox.left():
-            reply = self.request(msgspec.structs.replace(entry.send, id=entry.id, wait=Level.ACCEPTED, timeout_seconds=30.0))
-            outbox.forget(entry.id)
-            yield shapes.expect(reply, rq.ReceiptReply).receipt
+            request = msgspec.structs.replace(entry.send, id=entry.id, wait=Level.ACCEPTED, timeout_seconds=30.0)
+            try:
+                answer: Receipt | CrewdError = shapes.expect(self.request(request), rq.ReceiptReply).receipt
+            except DaemonUnreachable:
+                raise
+            except CrewdError as error:
+                answer = error
+            if not (isinstance(answer, CrewdError) and unanswered(answer)):
+                outbox.forget(entry.id)
+            yield entry, answer
 
     def respond(
         self, ask: str, text: str, *, wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "", intent: str = "",

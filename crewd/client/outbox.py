@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import psutil
 
-from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
+from crewd.protocol.errors import Busy, CrewdError, DeadlineExceeded, StoreUnavailable, Unavailable
 from crewd.protocol.ids import MESSAGE, IdSource
 from crewd.protocol.requests import Send
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 KEPT_SECONDS = 86_400.0
 """A message that was written down longer ago is another one when it is sent again."""
+
+
+_in_use: set[str] = set()
+"""Messages that this process is sending."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -62,10 +66,13 @@ class Outbox:
         try:
             yield held.id
         except BaseException as error:
-            if isinstance(error, CrewdError) and not _unanswered(error):
+            if isinstance(error, CrewdError) and not unanswered(error):
                 held.path.unlink(missing_ok=True)
             raise
-        held.path.unlink(missing_ok=True)
+        else:
+            held.path.unlink(missing_ok=True)
+        finally:
+            _in_use.discard(held.id)
 
     def left(self) -> list[Entry]:
         """Messages of processes that are gone, oldest first: nobody knows whether they were accepted."""
@@ -87,16 +94,18 @@ class Outbox:
             if entry is None or self._wall - entry.at > KEPT_SECONDS:
                 path.unlink(missing_ok=True)
             elif not _lives(entry):
-                mine = self._directory / f"{digest}-{os.getpid()}"
+                mine = self._directory / f"{digest}-{os.getpid()}-{entry.id}"
                 with contextlib.suppress(FileNotFoundError):  # somebody else was faster
                     path.rename(mine)
                     self._write(mine, entry.id, content)
                     return Held(entry.id, mine)
-        held = Held(self._ids.next(MESSAGE), self._directory / f"{digest}-{os.getpid()}")
+        key = self._ids.next(MESSAGE)
+        held = Held(key, self._directory / f"{digest}-{os.getpid()}-{key}")
         self._write(held.path, held.id, content)
         return held
 
     def _write(self, path: Path, key: str, content: Send) -> None:
+        _in_use.add(key)
         entry = Entry(key, self._wall, os.getpid(), psutil.Process().create_time(), content)
         temporary = path.with_name(f".{path.name}")
         with temporary.open("wb") as file:
@@ -106,10 +115,10 @@ class Outbox:
         temporary.replace(path)
 
 
-def _unanswered(error: CrewdError) -> bool:
-    """Whether nobody knows if crewd has the message."""
+def unanswered(error: CrewdError) -> bool:
+    """Whether crewd may have the message or may take it later: then it is kept, to be sent again with its id."""
     late = isinstance(error, DeadlineExceeded) and getattr(error, "receipt", None) is None
-    return late or isinstance(error, DaemonUnreachable)
+    return late or isinstance(error, Unavailable | StoreUnavailable | Busy)
 
 
 def _read(path: Path) -> Entry | None:
@@ -120,6 +129,8 @@ def _read(path: Path) -> Entry | None:
 
 
 def _lives(entry: Entry) -> bool:
+    if entry.pid == os.getpid():
+        return entry.id in _in_use
     with contextlib.suppress(psutil.Error):
-        return psutil.Process(entry.pid).create_time() == entry.started and entry.pid != os.getpid()
+        return psutil.Process(entry.pid).create_time() == entry.started
     return False

@@ -128,15 +128,23 @@ class StoreActor(Actor):
         """Commit the batch."""
         if self._failing and self._flush is not None:
             self._refuse_admissions()
+            self._answer_loads()
             return
         if self._batch or (self._flush is None and self._overlay.waiting):
             self._commit()
         elif self._flush is None:
             self._failing = False  # whatever was refused, nothing waits for this disk any more
-        if self._loads and not self._failing:
-            for load in self._loads:
+        self._answer_loads()
+
+    def _answer_loads(self) -> None:
+        """Reading needs no disk that takes writes; but a run whose events wait for it would be read as it was before them."""
+        waiting = {draft.run for append in self._batch for draft in append.drafts}
+        loads, self._loads = self._loads, []
+        for load in loads:
+            if isinstance(load, Load) and load.run in waiting:
+                self._loads.append(load)
+            else:
                 self._answer(load)
-            self._loads = []
 
     def _answer(self, load: Load | LoadLive | LoadAttempt) -> None:
         if isinstance(load, LoadAttempt):

@@ -44,7 +44,7 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, RUNS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.lineage import Lineage, split_parent
-from crewd.supervisor.run.actor import RunActor, letter
+from crewd.supervisor.run.actor import EARLY_MAX, RunActor, letter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,8 @@ class Front(Actor):
         self._ready = ready
         self._live: set[str] = set()
         self._lineage = Lineage()
-        self._stopping = False
+        self._stopping = self._knows = False
+        self._early: list[cm.Command] = []
         self._started = 0
         self._receipts: dict[str, Receipt] = {}
 
@@ -98,8 +99,14 @@ class Front(Actor):
                     if run not in self._live and run not in self._services.directory.runs:
                         self._start(run)
                     self._live.add(run)
+                self._knows = True
                 self._ready()
                 self._check_stopped()
+                early, self._early = self._early, []
+                for command in early:
+                    self.receive(command)
+            case cm.Command() if not self._knows and not isinstance(message.request, rq.StartRun | rq.SeenNews):
+                self._wait_for_the_living(message)
             case cm.Command():
                 try:
                     self._obey(message)
@@ -121,6 +128,16 @@ class Front(Actor):
                 self._obey_stop(message)
             case _:
                 raise TypeError(f"the front does not know {message!r}")
+
+    def _wait_for_the_living(self, command: cm.Command) -> None:
+        """Before it is known which runs live, each would look as if it had ended."""
+        living = self._services.directory.runs.get(command.run)
+        if living is not None and living.offer(command, lane=command.lane):
+            return
+        if len(self._early) < EARLY_MAX:
+            self._early.append(command)
+        else:
+            self._respond(command.caller, Busy("crewd is starting", hint="try again with the same id"))
 
     def on_turn_end(self) -> None:
         """Send what was decided to the store."""
@@ -186,10 +203,8 @@ class Front(Actor):
                 self._respond(command.caller, rq.GetReceipt(id=request.id))
             case rq.Cancel():
                 self._respond(command.caller, rq.AwaitEnd(target=command.run) if request.wait else rq.Done())
-            case rq.Reopen() | rq.Dismiss():
+            case rq.Reopen() | rq.Dismiss() | rq.Claim() | rq.Release() | rq.Finish():
                 self._open_again(command)
-            case rq.Claim() | rq.Release() | rq.Finish():
-                raise Refused(f"the run of {command.task or command.run} is over", hint="crew show tells how it ended")
 
     def _open_again(self, command: cm.Command) -> None:
         if self._stopping:

@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from crewd.protocol.errors import CrewdError, RunCancelled, RunFailed, Undelivered
+from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.receipts import Outcome, Receipt
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -82,7 +83,14 @@ def table(headers: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
 
 
 def tell_receipt(options: Options, receipt: Receipt) -> None:
-    """Show a receipt; a refused message exits 5, one that was accepted and never taken exits 6."""
+    """Show a receipt, and exit with what it says if that is not 0."""
+    code = show_receipt(options, receipt)
+    if code:
+        sys.exit(code)
+
+
+def show_receipt(options: Options, receipt: Receipt) -> int:
+    """Show a receipt: 5 if the message was refused, 6 if it was accepted and never taken, else 0."""
     if options.json:
         out(receipt)
     else:
@@ -91,10 +99,24 @@ def tell_receipt(options: Options, receipt: Receipt) -> None:
         note = f": {receipt.note}" if receipt.note else ""
         effect = f"  [{receipt.effect}]" if receipt.effect and not receipt.settled else ""
         say(f"{receipt.id}  {receipt.kind}  {receipt.level}{end}{why}{note}{effect}")
+        hint = _WHAT_TO_DO.get(receipt.reason, "") if receipt.outcome is Outcome.REFUSED and not note else ""
+        if hint:
+            say(f"  {hint}")
     if receipt.outcome is Outcome.REFUSED:
-        sys.exit(6 if receipt.delivered_at else 5)
-    if receipt.outcome in {Outcome.EXPIRED, Outcome.UNKNOWN}:
-        sys.exit(6)
+        return 6 if receipt.delivered_at else 5
+    return 6 if receipt.outcome in {Outcome.EXPIRED, Outcome.UNKNOWN} else 0
+
+
+_WHAT_TO_DO: dict[str, str] = {
+    RefusalReason.ENDED: "the worker has ended: crew follow-up … --on-idle start starts it again",
+    RefusalReason.NOT_SUPPORTED: "the worker's code does not take this kind: crew message reaches its mailbox",
+    RefusalReason.NOT_RUNNING: "nobody is at work: leave out --if-running, or use --on-idle queue",
+    RefusalReason.TURN_OVER: "crew show tells the turn that it is in",
+    RefusalReason.NO_SUCH_TURN: "crew show tells the attempt and the turn that it is in",
+    RefusalReason.ATTEMPT_OVER: "crew show tells the attempt that lives",
+    RefusalReason.ALREADY_ANSWERED: "somebody was faster: crew messages tells who",
+}
+"""What to do about a refusal, by its reason."""
 
 
 EXIT_OF_STATUS = {"completed": 0, "failed": 1, "cancelled": 3, "cancel_incomplete": 3, "skipped": 1}

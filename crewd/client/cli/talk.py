@@ -11,10 +11,10 @@ import msgspec
 from crewd.client import shapes
 from crewd.client.blocking import REPLY_SECONDS, WaitLevel, connect, own_outbox
 from crewd.client.cli.answer import answer_all
-from crewd.client.cli.common import Options, ago, out, say, table, tell_receipt, verb
+from crewd.client.cli.common import Options, ago, out, say, show_receipt, table, tell_receipt, verb
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import DaemonUnreachable, NotFound, UsageError
+from crewd.protocol.errors import CrewdError, DaemonUnreachable, NotFound, UsageError
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Level
 from crewd.protocol.reports import MessageKind
@@ -46,7 +46,12 @@ def _message_options(function: Any) -> Any:
 
 
 def _text(text: str) -> str:
-    return sys.stdin.read().rstrip("\n") if text == "-" else text
+    found = sys.stdin.read().rstrip("\n") if text == "-" else text
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the text is not UTF-8", hint="iconv -f latin1 -t utf8 translates it") from None
+    return found
 
 
 def _send(
@@ -66,8 +71,9 @@ def _send(
     try:
         with own_outbox(options.home).keep(request) as kept, connect(options.home, start=False) as crew:
             reply = crew.request(msgspec.structs.replace(request, id=kept), timeout + REPLY_SECONDS)
-            tell_receipt(options, shapes.expect(reply, rq.ReceiptReply).receipt)
+            code = show_receipt(options, shapes.expect(reply, rq.ReceiptReply).receipt)
             sys.stdout.flush()  # it is forgotten when it was shown, and not before
+        sys.exit(code)
     except DaemonUnreachable as error:
         raise DaemonUnreachable(error.message, hint="the message is kept: crew outbox --send, when crewd is there") from None
 
@@ -209,9 +215,14 @@ def outbox(options: Options, sending: bool, forgotten: tuple[str, ...]) -> None:
             raise NotFound(f"the outbox has no message {key}", hint="crew outbox lists them")
     if sending:
         with connect(options.home, start=options.start) as crew:
-            for receipt in crew.send_left():
-                tell_receipt(options, receipt)
-        return
+            worst = 0
+            for entry, answer in crew.send_left():
+                if isinstance(answer, CrewdError):
+                    say(f"{entry.id}  {entry.send.kind} for {entry.send.target}: {answer}")
+                    worst = max(worst, answer.exit_code)
+                else:
+                    worst = max(worst, show_receipt(options, answer))
+        sys.exit(worst)
     left = box.left()
     if options.json:
         out(left)

@@ -14,32 +14,30 @@ import msgspec
 
 from crewd import __version__
 from crewd.actors import Actor, Lane
-from crewd.actors.watchdog import WARN_SECONDS
 from crewd.protocol import codec
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.claims import check_claim
+from crewd.protocol.doors import check_cancel, check_claim, check_seconds, check_send
 from crewd.protocol.errors import (
     Busy,
     CrewdError,
     DeadlineExceeded,
     Forbidden,
+    NotFound,
     NotPermitted,
     PeerError,
     Refused,
     Unavailable,
     UsageError,
 )
-from crewd.protocol.ids import EVENT, MESSAGE, check_name, is_id, task_id
-from crewd.protocol.limits import GRACE_SECONDS_DEFAULT, GRACE_SECONDS_MAX, NOTE_CHARS_MAX, TEXT_CHARS_MAX
-from crewd.protocol.reasons import CancelReason
+from crewd.protocol.ids import EVENT, check_name, task_id
+from crewd.protocol.limits import GRACE_SECONDS_MAX, NOTE_CHARS_MAX
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.redact import clip
 from crewd.protocol.rights import Role, check_intent, check_owner, owner_id
 from crewd.protocol.rows import MAILBOX_KINDS, Progress, RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
-from crewd.protocol.terms import check_terms
 from crewd.store.messages import Answer, Published, Put, Read, Resolve, Resolved
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, READER, STORE
@@ -51,7 +49,6 @@ from crewd.supervisor.gateway.publisher import Publisher
 from crewd.supervisor.gateway.waitgraph import cycle, in_words
 from crewd.supervisor.gateway.waits import EndWait, LevelWait, W, Waits
 from crewd.supervisor.gateway.wire import Sent, Side, Wire
-from crewd.supervisor.guardian.processes import lacks
 from crewd.supervisor.lineage import address, check_relation
 
 if TYPE_CHECKING:
@@ -63,9 +60,10 @@ CLIENTS_MAX = 4_096
 """Clients remembered; the one that was silent for longest is forgotten and must say hello again."""
 PENDING_MAX = 20_000
 """Questions to the reader under way."""
-TIMEOUT_SECONDS_MAX = 7 * 86_400.0
 GUARDIAN_SECONDS = 5.0
 """A guardian that is not there for so long after a start is a finding."""
+AGAIN_SECONDS = 0.2
+"""Until the reader is asked again what it could not take."""
 NOTE_SECONDS = 1.0
 """Between two words to a controller that its worker lives."""
 
@@ -101,6 +99,13 @@ class _Asked:
     extra: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """Time to ask the reader what it could not take before."""
+
+    asked: _Asked
+
+
 @dataclass(slots=True)
 class _Worker:
     """A worker that said hello on the present connection."""
@@ -134,7 +139,7 @@ class Gateway(Actor):
         self._publisher = Publisher(
             services.directory.rows,
             self._send,
-            lambda caller, chosen: self._ask(_Asked(caller, chosen, "feed")),
+            lambda caller, chosen: self._ask_surely(_Asked(caller, chosen, "feed")),
             self._refill_later,
         )
         self._look_at: float | None = None
@@ -181,6 +186,8 @@ class Gateway(Actor):
             case _Look():
                 self._look_at = None
                 self._give_up_late()
+            case _Again(asked):
+                self._ask_surely(asked)
             case _Refill(caller):
                 self._publisher.refill(caller)
             case _:
@@ -293,9 +300,9 @@ class Gateway(Actor):
     def forget_worker(self, task: str, epoch: int) -> None:
         """The attempt is over."""
         identity = f"{task}#{epoch}".encode()
-        if self._workers.pop(identity, None) is not None:
-            self._waits.drop(identity)
-            self._pace.drop(identity)
+        self._workers.pop(identity, None)
+        self._waits.drop(identity)
+        self._pace.drop(identity)
 
     # -- clients ------------------------------------------------------------------------------------------------
 
@@ -305,7 +312,7 @@ class Gateway(Actor):
         caller = cm.Caller(identity, request_id, self._clients.get(identity, ""))
         try:
             if len(body) > 1 and body[1] == _SEND:
-                self._pace.check(identity)
+                self._pace.check(identity, request_id)
             request = codec.requests.decode(body).body
             if isinstance(request, rq.Hello):
                 self._greet_client(caller, request)
@@ -333,6 +340,9 @@ class Gateway(Actor):
         if len(self._clients) > CLIENTS_MAX:
             oldest = next(iter(self._clients))
             del self._clients[oldest], self._roles[oldest]
+            self._waits.drop(oldest)
+            self._pace.drop(oldest)
+            self._publisher.drop(oldest)
         self._send(
             caller,
             rq.Welcome(
@@ -369,7 +379,7 @@ class Gateway(Actor):
                 check_claim(request)
                 self._resolve(caller, target, "command", request)
             case rq.AwaitEnd(target):
-                _check_seconds(request.timeout_seconds)
+                check_seconds(request.timeout_seconds)
                 self._resolve(caller, target, "await", request)
             case rq.Subscribe(target):
                 if self._publisher.known(caller, request.after):
@@ -406,18 +416,10 @@ class Gateway(Actor):
             raise Busy("crewd has too much to do", hint="try again with the same id")
 
     def _send_message(self, caller: cm.Caller, send: rq.Send) -> None:
-        if not is_id(send.id, MESSAGE):
-            raise UsageError(f"{send.id!r} is not a message id", hint="m_ and 26 characters, made by the sender")
-        if len(send.text) > TEXT_CHARS_MAX:
-            raise UsageError(f"the text has {len(send.text)} characters", hint=f"at most {TEXT_CHARS_MAX}")
-        if send.kind == "response" and not send.ask:
-            raise UsageError("a response names its question", hint="crew inbox lists open questions")
-        send = msgspec.structs.replace(send, terms=check_terms(send.kind, send.terms))
-        _check_seconds(send.timeout_seconds)
-        if send.deadline_seconds is not None and send.deadline_seconds <= 0:
-            raise UsageError("deadline_seconds must be positive", hint="leave it out for no deadline")
-        if self._pace.enter(caller, send, self.context.now()):
-            self._admit_message(caller, send)
+        send = check_send(send)
+        following = self._pace.enter(caller, send, self.context.now())
+        if following is not None:
+            self._admit_message(*following)
 
     def _admit_message(self, caller: cm.Caller, send: rq.Send) -> None:
         target = send.ask or send.target
@@ -447,15 +449,7 @@ class Gateway(Actor):
             raise
 
     def _cancel(self, caller: cm.Caller, cancel: rq.Cancel) -> None:
-        if cancel.reason not in set(CancelReason):
-            raise UsageError(f"{cancel.reason!r} is no reason", hint=f"use one of {', '.join(CancelReason)}")
-        grace = GRACE_SECONDS_DEFAULT if cancel.grace_seconds is None else cancel.grace_seconds
-        if not 0 <= grace <= GRACE_SECONDS_MAX:
-            raise UsageError(f"a grace of {grace:g} s is not possible", hint=f"0 to {GRACE_SECONDS_MAX:g}")
-        _check_seconds(cancel.timeout_seconds)
-        cancel = msgspec.structs.replace(
-            cancel, grace_seconds=0.0 if cancel.mode == "now" else grace, intent=clip(cancel.intent, NOTE_CHARS_MAX)
-        )
+        cancel = check_cancel(cancel)
         self._resolve(caller, cancel.target, "cancel", cancel)
 
     # -- questions to the reader --------------------------------------------------------------------------------
@@ -511,13 +505,20 @@ class Gateway(Actor):
                 case _:
                     self._send(caller, reply)
         except CrewdError as error:
+            if asked.purpose == "feed":
+                self._publisher.failed(caller)
+                return
+            if asked.purpose == "late" and isinstance(error, NotFound):  # it is not durable yet
+                error = DeadlineExceeded(
+                    "the time to wait has passed: the message is on its way", hint="crew messages lists it"
+                )
             self._forget_waits_of(asked)
             self._go_on(caller)
             self._send(caller, rq.ErrorReply(error=error.info))
 
     def _forget_waits_of(self, asked: _Asked) -> None:
-        if isinstance(asked.extra, EndWait):
-            self._waits.remove(asked.extra)
+        for wait in asked.extra if asked.purpose == "end" else ():
+            self._waits.remove(wait)
 
     def _may(self, caller: cm.Caller, request: _Owned, owner: str, what: str) -> None:
         """Whether the caller may do this to what somebody owns. Raises Forbidden or UsageError, with nothing changed."""
@@ -528,6 +529,8 @@ class Gateway(Actor):
 
     def _resolved(self, asked: _Asked, row: RunRow, task: str, note: str) -> None:
         caller, request, run = asked.caller, asked.request, row.id
+        if caller.worker and caller.identity not in self._workers:
+            return  # it has ended, or says hello again and asks again
         if isinstance(request, rq.Send) and caller.worker:
             check_relation(caller.worker, self._own(caller), row, task, request.kind)
         elif isinstance(request, rq.Cancel | rq.Reopen | rq.Dismiss) or (
@@ -543,7 +546,7 @@ class Gateway(Actor):
                 wait = EndWait(
                     caller, run, task, request.or_waiting, cancel=False, give_up_at=self.context.now() + request.timeout_seconds
                 )
-                self._ask_end(self._wait(wait))
+                self._ask_ends([self._wait(wait)])
             case rq.Subscribe():
                 self._publisher.subscribe(caller, request, run, task)
             case rq.Cancel():
@@ -583,36 +586,25 @@ class Gateway(Actor):
         self._front(cm.Command(caller, request, receipt.run, receipt.task))
 
     def _examined(self, request: rq.Request, reply: rq.DoctorReply) -> rq.DoctorReply:
-        now, system = self.context.now(), self.context.system
-        silent = [w for w in self._workers.values() if now - w.heard_at > 5 * self._services.config.heartbeat_seconds]
+        now, patience = self.context.now(), 5 * self._services.config.heartbeat_seconds
+        silent = [w for w in self._workers.values() if now - w.heard_at > patience]
         findings = [f"worker {w.task} has been silent for {now - w.heard_at:.0f} s" for w in silent]
-        findings += [f"actor {ref} is stuck: its thread does not come back" for ref in system.stuck]
-        for busy in (dispatcher.busy for dispatcher in system.dispatchers()):
-            if busy.actor is not None and now - busy.since > WARN_SECONDS:
-                findings.append(f"actor {busy.actor.ref} has been busy for {now - busy.since:.1f} s")
+        guardian = self._services.directory.guardian
+        if guardian is None and now - self._began > GUARDIAN_SECONDS:
+            findings.append("no guardian is attached: no worker can be started now; see guardian.log")
         counts: dict[str, int | float | str] = {
             "clients": len(self._clients),
             "workers_connected": len(self._workers),
             "runs_live": len(self._services.directory.runs),
-            "actors": len(system.alive()),
             "waits": len(self._waits),
             "subscriptions": len(self._publisher),
             "crewd_pid": self._services.pid,
         }
-        guardian = self._services.directory.guardian
-        if guardian is None and now - self._began > GUARDIAN_SECONDS:
-            findings.append("no guardian is attached: no worker can be started now; see guardian.log")
-        elif guardian is not None:
+        if guardian is not None:
             counts["guardian_pid"] = guardian.pid
             counts["cgroups"] = guardian.cgroup or "none: the other nets hold alone"
         actors = isinstance(request, rq.Doctor) and request.actors
-        return rq.DoctorReply(
-            healthy=reply.healthy and not findings,
-            findings=(*reply.findings, *findings, *lacks()),
-            counts={**reply.counts, **counts},
-            actors=replies.measured(system) if actors else (),
-            busy=tuple(rq.BusyActor(str(t.ref), t.seconds, t.stack) for t in system.long_turns) if actors else (),
-        )
+        return replies.examined(reply, self.context.system, now, findings, counts, actors=actors)
 
     # -- answers ------------------------------------------------------------------------------------------------
 
@@ -625,9 +617,9 @@ class Gateway(Actor):
             case rq.ReceiptReply(receipt):
                 self._respond_receipt(caller, receipt)
             case rq.GetReceipt():
-                self._ask(_Asked(caller, reply, "receipt"))
+                self._ask_surely(_Asked(caller, reply, "receipt"))
             case rq.Show():
-                self._ask(_Asked(caller, reply, "run"))
+                self._ask_surely(_Asked(caller, reply, "run"))
             case rq.AwaitEnd():
                 self._look_again(caller)
             case _:
@@ -657,9 +649,7 @@ class Gateway(Actor):
 
     def _look_again(self, caller: cm.Caller) -> None:
         """A cancel is in the hands of its run: see how things stand, for the run may have ended long ago."""
-        for wait in self._waits.of_request(caller):
-            if isinstance(wait, EndWait):
-                self._ask_end(wait)
+        self._ask_ends([wait for wait in self._waits.of_request(caller) if isinstance(wait, EndWait)])
 
     def _wait(self, wait: W) -> W:
         wait = self._waits.add(wait)
@@ -668,25 +658,39 @@ class Gateway(Actor):
             self.context.after(max(0.0, wait.give_up_at - self.context.now()), _Look())
         return wait
 
-    def _ask_end(self, wait: EndWait) -> None:
-        request = rq.AwaitEnd(target=wait.task or wait.run, or_waiting=wait.or_waiting)
-        self._ask(_Asked(wait.caller, request, "end", wait))
+    def _ask_ends(self, waits: list[EndWait]) -> None:
+        """See how things stand, once for all who wait for the same."""
+        alike: dict[rq.AwaitEnd, list[EndWait]] = {}
+        for wait in waits:
+            request = rq.AwaitEnd(target=wait.task or wait.run, or_waiting=wait.or_waiting)
+            alike.setdefault(request, []).append(wait)
+        for request, mine in alike.items():
+            self._ask_surely(_Asked(mine[0].caller, request, "end", mine))
+
+    def _ask_surely(self, asked: _Asked) -> None:
+        """Ask what nobody will ask again; if the reader cannot take it now, soon."""
+        try:
+            self._ask(asked)
+        except CrewdError:
+            self.context.after(AGAIN_SECONDS, _Again(asked))
 
     def _ended(self, asked: _Asked, reply: rq.EndReply) -> None:
-        wait: EndWait = asked.extra
-        if not wait.met(reply) or not self._waits.remove(wait):
-            return
+        for wait in asked.extra:
+            if wait.met(reply) and self._waits.remove(wait):
+                self._end_met(wait, reply)
+
+    def _end_met(self, wait: EndWait, reply: rq.EndReply) -> None:
         if not wait.cancel:
             self._send(wait.caller, reply)
             return
         status = reply.task.status.value if reply.task is not None else reply.run.status.value
-        self._ask(_Asked(wait.caller, rq.Show(target=wait.run), "survivors", (wait, status)))
+        self._ask_surely(_Asked(wait.caller, rq.Show(target=wait.run), "survivors", (wait, status)))
 
     def _give_up_late(self) -> None:
         now = self.context.now()
         for wait in self._waits.late(now):
             if isinstance(wait, LevelWait):
-                self._ask(_Asked(wait.caller, rq.GetReceipt(id=wait.message), "late"))
+                self._ask_surely(_Asked(wait.caller, rq.GetReceipt(id=wait.message), "late", wait))
             else:
                 what = "the cancel is not verified yet" if wait.cancel else "it has not ended yet"
                 error = DeadlineExceeded(f"the time to wait has passed: {what}", hint="it goes on; ask again")
@@ -705,12 +709,14 @@ class Gateway(Actor):
         for receipt in published.receipts:
             for wait in self._waits.for_receipt(receipt):
                 self._send(wait.caller, rq.ReceiptReply(receipt=receipt))
+        ended: set[str] = set()
         for event in published.events:
             if isinstance(event.body, ev.AttemptEnded):
                 self.forget_worker(event.task, event.epoch)
             if isinstance(event.body, (*ev.TERMINAL_BODIES, ev.AskOpened, ev.TaskParked)):
-                for end in self._waits.of_run(event.run):
-                    self._ask_end(end)
+                ended.add(event.run)
+        for run in ended:
+            self._ask_ends(self._waits.of_run(run))
         self._publisher.publish(published.events)
 
     def _send(self, caller: cm.Caller, reply: rq.Reply) -> Sent:
@@ -732,8 +738,3 @@ class Gateway(Actor):
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
-
-
-def _check_seconds(seconds: float) -> None:
-    if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
-        raise UsageError(f"a timeout of {seconds:g} s is not possible", hint=f"0 to {TIMEOUT_SECONDS_MAX:g}")

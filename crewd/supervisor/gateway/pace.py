@@ -37,26 +37,38 @@ class Pace:
     def __init__(self) -> None:
         self._clients: dict[bytes, _Client] = {}
 
-    def check(self, identity: bytes) -> None:
-        """Raises Busy if no more of this client's messages can wait."""
+    def check(self, identity: bytes, request: str) -> None:
+        """Raises Busy if no more of this client's messages can wait; one that is in already may be said again."""
         client = self._clients.get(identity)
-        if client is not None and len(client.queue) >= QUEUE_MAX:
+        known = client is not None and (request in client.open or request in client.queued)
+        if client is not None and len(client.queue) >= QUEUE_MAX and not known:
             raise Busy(f"{QUEUE_MAX} messages of this client wait to be admitted", hint="send it again, with the same id")
 
-    def enter(self, caller: Caller, send: Send, at: float) -> bool:
-        """Whether it may go on at once; else it waits until `leave` gives it back. Said again, it counts once."""
+    def enter(self, caller: Caller, send: Send, at: float) -> tuple[Caller, Send] | None:
+        """The message that may go on now: this one, or one that waits for longer; the others are given back by `leave`.
+
+        Said again, it counts once.
+        """
         client = self._clients.setdefault(caller.identity, _Client())
         if caller.request in client.queued:
-            return False
-        if caller.request not in client.open and len(client.open) >= OPEN_MAX:
+            return None
+        if client.open.pop(caller.request, None) is not None:
+            client.open[caller.request] = at
+            return caller, send
+        client.queue.append((caller, send))
+        client.queued.add(caller.request)
+        if len(client.open) >= OPEN_MAX:
             oldest = next(iter(client.open))
             if at - client.open[oldest] < FORGET_SECONDS:
-                client.queue.append((caller, send))
-                client.queued.add(caller.request)
-                return False
+                return None
             del client.open[oldest]
-        client.open[caller.request] = at
-        return True
+        return self._next(client, at)
+
+    def _next(self, client: _Client, at: float) -> tuple[Caller, Send]:
+        following = client.queue.popleft()
+        client.queued.discard(following[0].request)
+        client.open[following[0].request] = at
+        return following
 
     def leave(self, caller: Caller, at: float) -> tuple[Caller, Send] | None:
         """It was answered: the message that goes on in its place, if one waits."""
@@ -64,10 +76,7 @@ class Pace:
         if client is None or client.open.pop(caller.request, None) is None:
             return None
         if client.queue:
-            following = client.queue.popleft()
-            client.queued.discard(following[0].request)
-            client.open[following[0].request] = at
-            return following
+            return self._next(client, at)
         if not client.open:
             del self._clients[caller.identity]
         return None

@@ -14,7 +14,7 @@ from crewd.protocol.errors import UsageError
 from crewd.protocol.kinds import KIND_OF, types_named
 from crewd.protocol.rows import Progress, RunRow
 from crewd.supervisor.commands import Caller
-from crewd.supervisor.gateway.feeds import Feed, Feeds
+from crewd.supervisor.gateway.feeds import FEEDS_MAX, Feed, Feeds
 from crewd.supervisor.gateway.wire import Sent
 
 CREDIT_MAX = 100_000
@@ -62,6 +62,9 @@ class Publisher:
         """A new subscription, to a run or a task or (with empty ones) to everything. Raises UsageError, Busy."""
         if not 0 <= request.credit <= CREDIT_MAX:
             raise UsageError(f"a credit of {request.credit} is not possible", hint=f"1 to {CREDIT_MAX}, or 0 for no bound")
+        if len(self._feeds) >= FEEDS_MAX:
+            for stale in self._feeds.all():  # who is gone is noticed when something is sent
+                self._send(stale.caller, rq.Subscribed(seq=self.seq))
         after = max(0, request.after)
         feed = Feed(
             caller, run, after, request.progress, task=task, types=types_named(request.types), labels=request.labels,
@@ -119,6 +122,13 @@ class Publisher:
         feed = self._feeds.named(caller.identity, caller.request)
         if feed is not None:
             self._refill(feed)
+
+    def failed(self, caller: Caller) -> None:
+        """It could not be read; it is tried again."""
+        feed = self._feeds.named(caller.identity, caller.request)
+        if feed is not None:
+            feed.reading = False
+            self._later(caller)
 
     def refilled(self, caller: Caller, found: rq.EventsReply) -> None:
         """What was read for this caller's subscription."""
@@ -178,5 +188,5 @@ class Publisher:
         chosen = rq.ListEvents(
             target=feed.task or feed.run, after=feed.after, types=tuple(feed.types), labels=dict(feed.labels)
         )  # fmt: skip
-        self._read(feed.caller, chosen)
         feed.reading, feed.read_at = True, self.seq
+        self._read(feed.caller, chosen)

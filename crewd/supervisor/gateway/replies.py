@@ -5,11 +5,31 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from crewd.actors import ActorSystem
+from crewd.actors.watchdog import WARN_SECONDS
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import DeadlineExceeded
 from crewd.protocol.receipts import Receipt
 from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.supervisor.gateway.waits import EndWait
+from crewd.supervisor.guardian.processes import lacks
+
+
+def examined(
+    reply: rq.DoctorReply, system: ActorSystem, now: float, findings: list[str], counts: dict[str, int | float | str], *,
+    actors: bool,
+) -> rq.DoctorReply:  # fmt: skip
+    """What the reader has found, with what the gateway and the actors know."""
+    findings = [*findings, *(f"actor {ref} is stuck: its thread does not come back" for ref in system.stuck)]
+    for busy in (dispatcher.busy for dispatcher in system.dispatchers()):
+        if busy.actor is not None and now - busy.since > WARN_SECONDS:
+            findings.append(f"actor {busy.actor.ref} has been busy for {now - busy.since:.1f} s")
+    return rq.DoctorReply(
+        healthy=reply.healthy and not findings,
+        findings=(*reply.findings, *findings, *lacks()),
+        counts={**reply.counts, **counts, "actors": len(system.alive())},
+        actors=measured(system) if actors else (),
+        busy=tuple(rq.BusyActor(str(t.ref), t.seconds, t.stack) for t in system.long_turns) if actors else (),
+    )
 
 
 def measured(system: ActorSystem) -> tuple[rq.ActorsOfClass, ...]:

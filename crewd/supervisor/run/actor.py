@@ -15,7 +15,7 @@ from crewd.actors import ChildSpec, ExitReason, Lane, Ref, Restart, Supervisor, 
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
-from crewd.protocol.events import AttemptEnded, Draft, MessageAccepted, MessageSettled, TaskEnded
+from crewd.protocol.events import AttemptEnded, Draft, MessageAccepted, MessageSettled, TaskEnded, TaskUnclaimed
 from crewd.protocol.ids import split_task_id
 from crewd.protocol.limits import LEASE_SECONDS_MAX, MAILBOX_MAX, NOTE_CHARS_MAX
 from crewd.protocol.reasons import Liveness, NoticeKind, RefusalReason
@@ -424,23 +424,22 @@ class RunActor(Supervisor):
         holder = claims.Holder(command.caller.owner, command.digest)
         reply: rq.Reply = rq.Done()
         match request:
-            case rq.Claim(seconds=seconds, note=note):
+            case rq.Claim(seconds=seconds):
                 after = claims.claim(run, key, holder, seconds, now, wall)
-                self._show_progress(key, note)
                 reply = rq.ClaimReply(task=key, until=wall + seconds)
             case rq.Release():
                 after = claims.release(run, key, holder, now)
-                self._show_progress(key, "")
             case rq.Finish(outcome=outcome, result=result, error=error):
                 status = TaskStatus.COMPLETED if outcome == "completed" else TaskStatus.FAILED
                 error = clip(redact(error), NOTE_CHARS_MAX)
                 ended = TaskEnded(status=status, reason=f"claimed by {holder.owner}", error=error, result=result)
                 after = claims.finish(run, key, holder, ended, now)
-                self._show_progress(key, "")
             case _:
                 assert_never(request)
         self._decided(*after)
         self._journal.record([], [_Reply(command.caller, reply)])
+        if isinstance(request, rq.Claim) and request.note:
+            self._show_progress(key, request.note)
 
     def _show_progress(self, key: str, note: str) -> None:
         """What the holder of a task says that it is doing."""
@@ -470,6 +469,9 @@ class RunActor(Supervisor):
 
     def _decided(self, run: rn.Run, decision: rn.Decision) -> None:
         self._run = run
+        for recorded in decision.events:
+            if isinstance(recorded.body, TaskUnclaimed | TaskEnded):
+                self._show_progress(recorded.task, "")
         drafts = [
             Draft(recorded.body, self._id, recorded.task, self._epoch(recorded.task), "", "crewd")
             for recorded in decision.events

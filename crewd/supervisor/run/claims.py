@@ -30,12 +30,13 @@ class Holder(msgspec.Struct, frozen=True):
 def claim(run: rn.Run, key: str, holder: Holder, seconds: float, at: float, wall: float) -> rn.Next:
     """Claim a task, or renew the claim that one holds. Raises Conflict naming the holder, or Refused."""
     task = _task(run, key)
-    if task.claim is not None and not _is(task.claim, holder):
+    held = task.status is TaskStatus.CLAIMED
+    if held and task.claim is not None and not _is(task.claim, holder):
         raise Conflict(f"{key} is claimed by {task.claim.owner}", hint="wait for its release, or for its lease to run out")
     run = replace(run, now=max(run.now, at))
     events: list[rn.Recorded] = []
     effects: list[rn.RunEffect] = [rn.AlarmAt(at + seconds)]
-    if task.claim is None:
+    if not held:
         _check_ready(run, task)
         run, events, alarms = rn.begun(run)
         effects += alarms
@@ -47,13 +48,19 @@ def claim(run: rn.Run, key: str, holder: Holder, seconds: float, at: float, wall
 
 
 def release(run: rn.Run, key: str, holder: Holder, at: float) -> rn.Next:
-    """Give a task back: it is queued again. Raises Refused if one does not hold it."""
+    """Give a task back: it is queued again. One that waits for somebody already is left so. Raises Refused otherwise."""
+    waiting = run.task(key)
+    if waiting is not None and waiting.status is TaskStatus.QUEUED and not run.over:
+        return run, rn.NOTHING
     task = _held(run, key, holder)
     return rn.unclaimed(replace(run, now=max(run.now, at)), [task.id], "released")
 
 
 def finish(run: rn.Run, key: str, holder: Holder, ended: ev.TaskEnded, at: float) -> rn.Next:
-    """Say how a task that one holds has ended. Raises Refused if one does not hold it."""
+    """Say how a task that one holds has ended; said again it changes nothing. Raises Refused if one does not hold it."""
+    before = run.task(key)
+    if before is not None and before.status is ended.status and before.claim is not None and _is(before.claim, holder):
+        return run, rn.NOTHING
     task = _held(run, key, holder)
     events = [rn.Recorded(ended, key)]
     notice = ""
@@ -86,7 +93,8 @@ def _is(claim: ClaimInfo, holder: Holder) -> bool:
 
 def _held(run: rn.Run, key: str, holder: Holder) -> rn.Task:
     task = _task(run, key)
-    if task.claim is None or not _is(task.claim, holder):
-        who = f"it is claimed by {task.claim.owner}" if task.claim else "nobody has claimed it, or the lease has run out"
-        raise Refused(f"{key} is not yours: {who}", hint="the token is that of the claim")
+    if task.status is not TaskStatus.CLAIMED or task.claim is None:
+        raise Refused(f"{key} is not yours: nobody has claimed it, or the lease has run out", hint=f"crew claim {key}")
+    if not _is(task.claim, holder):
+        raise Refused(f"{key} is not yours: it is claimed by {task.claim.owner}", hint="the token is what crew claim printed")
     return task

@@ -1,0 +1,69 @@
+"""What requests must be at the door: everything that can be said without knowing what they are about."""
+
+from __future__ import annotations
+
+import msgspec
+
+from crewd.protocol.errors import UsageError
+from crewd.protocol.ids import MESSAGE, is_id
+from crewd.protocol.limits import (
+    CLAIM_TOKEN_CHARS,
+    GRACE_SECONDS_DEFAULT,
+    GRACE_SECONDS_MAX,
+    INLINE_BYTES_MAX,
+    LEASE_SECONDS_MAX,
+    NOTE_CHARS_MAX,
+    TEXT_CHARS_MAX,
+)
+from crewd.protocol.reasons import CancelReason
+from crewd.protocol.redact import clip
+from crewd.protocol.requests import Cancel, Claim, Finish, Release, Send
+from crewd.protocol.terms import check_terms
+
+TIMEOUT_SECONDS_MAX = 7 * 86_400.0
+
+
+def check_seconds(seconds: float) -> None:
+    """A timeout. Raises UsageError for one that is not possible."""
+    if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
+        raise UsageError(f"a timeout of {seconds:g} s is not possible", hint=f"0 to {TIMEOUT_SECONDS_MAX:g}")
+
+
+def check_send(send: Send) -> Send:
+    """The message with all its terms. Raises UsageError naming what is wrong."""
+    if not is_id(send.id, MESSAGE):
+        raise UsageError(f"{send.id!r} is not a message id", hint="m_ and 26 characters, made by the sender")
+    if len(send.text) > TEXT_CHARS_MAX:
+        raise UsageError(f"the text has {len(send.text)} characters", hint=f"at most {TEXT_CHARS_MAX}")
+    if send.kind == "response" and not send.ask:
+        raise UsageError("a response names its question", hint="crew inbox lists open questions")
+    check_seconds(send.timeout_seconds)
+    if send.deadline_seconds is not None and send.deadline_seconds <= 0:
+        raise UsageError("deadline_seconds must be positive", hint="leave it out for no deadline")
+    return msgspec.structs.replace(send, terms=check_terms(send.kind, send.terms))
+
+
+def check_cancel(cancel: Cancel) -> Cancel:
+    """The cancel with its grace. Raises UsageError naming what is wrong."""
+    if cancel.reason not in set(CancelReason):
+        raise UsageError(f"{cancel.reason!r} is no reason", hint=f"use one of {', '.join(CancelReason)}")
+    grace = GRACE_SECONDS_DEFAULT if cancel.grace_seconds is None else cancel.grace_seconds
+    if not 0 <= grace <= GRACE_SECONDS_MAX:
+        raise UsageError(f"a grace of {grace:g} s is not possible", hint=f"0 to {GRACE_SECONDS_MAX:g}")
+    check_seconds(cancel.timeout_seconds)
+    return msgspec.structs.replace(
+        cancel, grace_seconds=0.0 if cancel.mode == "now" else grace, intent=clip(cancel.intent, NOTE_CHARS_MAX)
+    )
+
+
+def check_claim(request: Claim | Release | Finish) -> None:
+    """Raises UsageError naming what is wrong."""
+    least, most = CLAIM_TOKEN_CHARS
+    if not least <= len(request.token) <= most:
+        raise UsageError(f"a claim's token has {least} to {most} characters", hint="it is what crew claim printed")
+    if isinstance(request, Claim) and not 1.0 <= request.seconds <= LEASE_SECONDS_MAX:
+        raise UsageError(f"a lease of {request.seconds:g} s is not possible", hint=f"1 to {LEASE_SECONDS_MAX:g}; renew it")
+    if isinstance(request, Finish) and request.error and request.result is not None:
+        raise UsageError("a task that has failed has no result", hint="give one of the two")
+    if isinstance(request, Finish) and len(msgspec.msgpack.encode(request.result)) > INLINE_BYTES_MAX:
+        raise UsageError(f"the result has more than {INLINE_BYTES_MAX} bytes", hint="leave it as a file, and name that")
