@@ -369,3 +369,39 @@ async def amate(ctx: AsyncContext, to: str) -> str:
     """The same, asynchronous."""
     await ctx.contact_supervisor("here I am")
     return (await ctx.wait_for(to)).run.status.value
+
+
+@worker
+def patience(ctx: Context, to: str) -> str:
+    """Wait for somebody until a steer says that it is enough."""
+    with ctx.operation("waiting", name=to, interruptible=True):
+        ctx.wait_for(to)
+    steer = ctx.safe_point(wait=10.0)
+    return "" if steer is None else steer.text
+
+
+async def hasty(ctx: AsyncContext, to: str) -> str:
+    """Give up a wait."""
+    try:
+        async with asyncio.timeout(0.3):
+            await ctx.wait_for(to)
+    except TimeoutError:
+        return "given up"
+    return "it ended"
+
+
+def mangled(ctx: Context) -> list[str]:
+    """Say things that are no text, too long, or of no kind."""
+    ctx.tell("a\udcffb")
+    ctx.progress(note="a\udcffb")
+    found: list[str] = []
+    for wrong in (
+        lambda: ctx.send("parent", "a\udcffb"),
+        lambda: ctx.tell("x" * 70_000),
+        lambda: ctx.operation("crewd.wait", name="x"),
+    ):
+        try:
+            wrong()
+        except crewd.CrewdError as error:
+            found.append(error.code)
+    return found

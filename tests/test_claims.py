@@ -47,6 +47,8 @@ def test_an_outside_program_carries_out_a_step_and_the_rest_goes_on(crew: Crew, 
     with pytest.raises(Refused, match="not yours"):
         crew.finish(task, "another token of 16", 1)
     crew.finish(task, claimed.token, {"found": 7})
+    crew.finish(task, claimed.token, {"found": 7})  # the reply was lost, say
+    assert run.result(step="other") == {"found": 7}
     assert run.result() == {"first": 3, "other": {"found": 7}, "last": 5}
     with pytest.raises(Refused, match="over"):
         crew.release(task, claimed.token)
@@ -98,6 +100,10 @@ def test_what_waits_for_others_or_is_at_work_or_belongs_to_others_is_not_claimed
         with pytest.raises(Forbidden):
             other.claim(f"{held.id}/b")
         mine = other.claim(f"{run.id}/c")
+        crew.cancel(f"{run.id}/c")
+        for again in (lambda: other.claim(mine.task, token=mine.token), lambda: other.finish(mine.task, mine.token, 1)):
+            with pytest.raises(Refused, match=r"cancelled|not yours"):
+                again()
         run.cancel(mode="now")
         with pytest.raises(Refused, match="over"):
             other.finish(mine.task, mine.token, 1)

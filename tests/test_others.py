@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
+from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
@@ -88,6 +89,22 @@ def test_a_question_wakes_whoever_waits_for_the_one_that_asks(crew: Crew, jobs_d
     assert first[0].startswith("second asks: ")
     crew.respond(crew.inbox()[0].id, "blue")
     assert results(run)["second"] == "blue"
+
+
+def test_a_steer_that_comes_now_breaks_off_a_wait_and_what_is_given_up_is_over(crew: Crew, jobs_dir: str) -> None:
+    other = crew.call("jobs:listen", cwd=jobs_dir)
+    run = crew.call("jobs:patience", {"to": other.id}, cwd=jobs_dir)
+    wait_until(lambda: [op for op in run.show().operations if op.kind == "crewd.wait"], "the wait")
+    assert run.steer("enough", terms=Terms(now=True)).effect == "interrupted"
+    assert run.result(timeout=15) == "enough"
+    hasty = crew.call("jobs:hasty", {"to": other.id}, cwd=jobs_dir)
+    assert hasty.result(timeout=15) == "given up"
+    waits = [op for op in hasty.show().operations if op.kind == "crewd.wait"]
+    assert [op.closed_at is not None for op in waits] == [True]
+    wait_until(lambda: crew.doctor().counts["waits"] == 0, "crewd to forget both waits")
+    mangled = crew.call("jobs:mangled", cwd=jobs_dir)
+    assert mangled.result(timeout=15) == ["usage", "usage", "usage"]
+    assert [message.text for message in mangled.messages()] == ["a?b"]
 
 
 def test_an_asynchronous_worker_without_a_parent_reaches_whoever_watches(crew: Crew, jobs_dir: str) -> None:

@@ -19,7 +19,7 @@ from crewd.client.keys import Identity, identity, keys_directory
 from crewd.client.outbox import Entry, Outbox, unanswered
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
+from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
 from crewd.protocol.events import Event
 from crewd.protocol.home import Home
 from crewd.protocol.ids import MESSAGE, IdSource
@@ -516,14 +516,11 @@ class RunHandle:
         return self._crew.wait(self._target(step), or_waiting=or_waiting, timeout=timeout)
 
     def result(self, *, step: str = "", timeout: float = 3600.0) -> object:
-        """Wait for the end and return the result. Raises RunFailed or RunCancelled."""
-        self._crew.wait(self.id, timeout=timeout)
+        """Wait for the end, of the run or of one step, and return its result. Raises RunFailed or RunCancelled."""
+        ended = self._crew.wait(self._target(step), timeout=timeout)
+        if ended.task is not None:
+            return shapes.result_of_task(ended.task)
         shown = self._crew.show(self.id)
-        if step:
-            task = next((task for task in shown.tasks if task.step == step), None)
-            if task is None:
-                raise UsageError(f"run {self.name} has no step {step}")
-            return shapes.result_of(shown.run, [task])
         return shapes.result_of(shown.run, shown.tasks)
 
     def show(self) -> rq.ShowReply:

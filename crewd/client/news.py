@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.news import NewsItem, Severity
+from crewd.protocol.reasons import NoticeKind
 
 DEDUP_SECONDS = 30.0
 """The same thing is told once within this (system.md Q6)."""
+_REPEATED = {*NoticeKind, "message"}
+"""Kinds of which the same words may come again and mean the same; a question or an end is another one each time."""
 BATCH_SECONDS = 5.0
 """Successes wait so long for others."""
 _HOURS = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)-([01]?\d|2[0-3]):([0-5]\d)\Z")
@@ -54,7 +57,8 @@ class Teller:
         """Take these in; what to tell now, each list together."""
         for item in items:
             same = (item.run, item.task, item.kind, item.text)
-            if item.severity < self.least or item.at - self._told.get(same, -DEDUP_SECONDS) < DEDUP_SECONDS:
+            again = item.kind in _REPEATED and item.at - self._told.get(same, -DEDUP_SECONDS) < DEDUP_SECONDS
+            if item.severity < self.least or again:
                 continue
             self._told[same] = item.at
             self._held.append(item)
@@ -67,7 +71,7 @@ class Teller:
         self._since = None if not successes else now if self._since is None else self._since
         if self._since is not None and not quiet and now - self._since >= self.batch_seconds:
             self._held, self._since = [item for item in rest if item not in successes], None
-            told.append(successes)
+            told += [[item for item in successes if item.kind == kind] for kind in dict.fromkeys(i.kind for i in successes)]
         return told
 
     def upto(self, seen: int) -> int:

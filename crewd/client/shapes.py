@@ -152,6 +152,16 @@ def expect(reply: rq.Reply, kind: type[R]) -> R:
     return reply
 
 
+def result_of_task(task: TaskRow) -> object:
+    """The result of an ended task, whatever became of the others. RunFailed or RunCancelled if it has none."""
+    if task.status is TaskStatus.COMPLETED:
+        return task.result
+    text = f"{task.id} is {task.status}: {task.reason} {task.error}".strip()
+    if task.status in {TaskStatus.CANCELLED, TaskStatus.CANCEL_INCOMPLETE}:
+        raise RunCancelled(text, status=task.status.value)
+    raise RunFailed(text, status=task.status.value)
+
+
 def result_of(run: RunRow, tasks: Sequence[TaskRow]) -> object:
     """The result of an ended run: of its only task, or of each task by step. RunFailed or RunCancelled otherwise."""
     if run.status in {RunStatus.CANCELLED, RunStatus.CANCEL_INCOMPLETE}:

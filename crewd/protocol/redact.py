@@ -31,8 +31,11 @@ def redact(text: str) -> str:
 
 
 def clip(text: str, limit: int) -> str:
-    """The redacted text, at most `limit` characters: the head and the tail, for both carry meaning (system.md G11)."""
-    text = redact(text)
+    """The redacted text, at most `limit` characters: the head and the tail, for both carry meaning (system.md G11).
+
+    What is no text (lone surrogates, of file names that are no UTF-8) becomes `?`.
+    """
+    text = redact(text if text.isascii() else text.encode("utf-8", "replace").decode())
     if len(text) <= limit:
         return text
     keep = (limit - 5) // 2

@@ -21,8 +21,10 @@ MessageKind = Literal["steer", "follow_up", "response", "message"]
 """What a message is. A cancel is an order of its own: it overtakes messages."""
 
 
-WAIT = "wait"
-"""The kind of an operation in which the worker only waits for others: meanwhile it takes no place."""
+OWN_KINDS = "crewd."
+"""How kinds of operations begin that mean something to crewd."""
+WAIT = f"{OWN_KINDS}wait"
+"""The kind of an operation in which the worker only waits for others: meanwhile it takes no place, and may take its time."""
 
 
 class WorkerHello(msgspec.Struct, frozen=True):

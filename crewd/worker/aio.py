@@ -63,8 +63,16 @@ class AsyncContext(Context):
         return await asyncio.to_thread(super().contact_supervisor, text, timeout=timeout)
 
     async def wait_for(self, target: str, *, timeout: float = 3600.0) -> EndReply:  # type: ignore[override] # noqa: ASYNC109
-        """See `Context.wait_for`."""
-        return await asyncio.to_thread(super().wait_for, target, timeout=timeout)
+        """See `Context.wait_for`. Given up (a timeout of asyncio's, a cancelled task), it is over at once."""
+        key = self._others.new_wait()
+        waiting = asyncio.ensure_future(asyncio.to_thread(self._wait_for, target, timeout, key))
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            self._desk.give_up(key)
+            await asyncio.wait([waiting])
+            waiting.exception()  # looked at: nobody else will
+            raise
 
     async def natural_stop(self) -> AsyncIterator[Message]:  # type: ignore[override]
         """See `Context.natural_stop`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import mimetypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from crewd.protocol.errors import DeadlineExceeded, UsageError
+from crewd.protocol.errors import CrewdError, DeadlineExceeded, UsageError
 from crewd.protocol.ids import ASK, IdSource, check_name
 from crewd.protocol.limits import (
     ARTIFACTS_MAX,
@@ -25,6 +26,7 @@ from crewd.protocol.limits import (
 from crewd.protocol.questions import QuestionKind
 from crewd.protocol.redact import clip
 from crewd.protocol.reports import (
+    OWN_KINDS,
     WAIT,
     Applied,
     Artifact,
@@ -82,7 +84,7 @@ class Context:
         self._others = Others(desk, ids)
         self._held: list[Message] = []
         self._queue: dict[str, tuple[Operation, str]] = {}
-        self._operations = 0
+        self._operations = itertools.count(1)  # its next number is taken whole, also on two threads
         self._open_operations = 0
         self._artifacts = 0
         self.token: CancellationToken = desk.token
@@ -160,8 +162,9 @@ class Context:
     def tell(self, text: str, *, priority: Literal["urgent", "normal", "low"] = "normal", reply_to: str = "") -> None:
         """Say something to whoever watches, without waiting for an answer: it lies in the mailbox until it is read.
 
-        `crew inbox` shows it. Raises Cancelled.
+        `crew inbox` shows it. Raises UsageError for a text of more than 65,536 characters, Cancelled.
         """
+        _check_length(text)
         self._alive()
         self.token.check()
         self._desk.report(Told(text=clip(text, TEXT_CHARS_MAX), priority=priority, reply_to=reply_to))
@@ -198,6 +201,7 @@ class Context:
         """
         self._alive()
         self.token.check()
+        _check_length(text)
         if self.parent:
             return self._others.contact(text, timeout).id
         number = self._desk.report(Told(text=clip(text, TEXT_CHARS_MAX), priority="urgent"))
@@ -212,8 +216,16 @@ class Context:
         The reply's `attention` says what for. Meanwhile this worker takes no place, neither of its run nor of the machine.
         Raises Refused for a wait that would never end, because its target waits for this worker; DeadlineExceeded; Cancelled.
         """
-        with self.operation(WAIT, name=target):
-            return self._others.wait_for(target, timeout)
+        return self._wait_for(target, timeout, self._others.new_wait())
+
+    def _wait_for(self, target: str, timeout: float, key: str) -> EndReply:
+        failed: CrewdError | None = None
+        with self._operation(WAIT, name=target):
+            try:
+                return self._others.wait_for(target, timeout, key)
+            except CrewdError as error:
+                failed = error  # the wait is over: that is not a failure of the worker's
+        raise failed
 
     def _take(self, deliver: Deliver | None) -> Message | None:
         if deliver is None:
@@ -315,9 +327,13 @@ class Context:
 
         One that takes longer than `seconds` ends the attempt. An `interruptible` one is broken off by a steer that comes
         `now`: the `with` block ends there, and the work goes on after it (`Operation.interrupted` says for which message).
+        Raises UsageError for a kind of crewd's own (`crewd.…`).
         """
-        self._operations += 1
-        key = f"{self.task}#{self.epoch}:op{self._operations}"
+        _check_kind(kind)
+        return self._operation(kind, name=name, seconds=seconds, interruptible=interruptible)
+
+    def _operation(self, kind: str, *, name: str, seconds: float = 0.0, interruptible: bool = False) -> Operation:
+        key = f"{self.task}#{self.epoch}:op{next(self._operations)}"
         body = OpOpened(id=key, kind=clip(kind, 64), name=clip(name, 256), seconds=max(0.0, seconds))
         return Operation(
             key, self._desk, partial(self._operation_opened, body), self._operation_closed, interruptible=interruptible
@@ -333,9 +349,9 @@ class Context:
         was planned before may not be wanted any more (system.md D9). `ctx.queued()` gives those that are left. Raises
         UsageError when too many are open.
         """
+        _check_kind(kind)
         self._check_operations()
-        self._operations += 1
-        key = f"{self.task}#{self.epoch}:op{self._operations}"
+        key = f"{self.task}#{self.epoch}:op{next(self._operations)}"
         self._open_operations += 1
         body = OpOpened(
             id=key, kind=clip(kind, 64), name=clip(name, 256), seconds=max(0.0, seconds), queued=True, priority=priority
@@ -409,6 +425,16 @@ class Context:
             raise UsageError(f"this step does not read {name}", hint=f"add 'reads: {name}' to the step")
         path = Path(self._bootstrap.shared) / name
         return (path if path.exists() else Path(name)).read_text(encoding="utf-8")
+
+
+def _check_length(text: str) -> None:
+    if len(text) > TEXT_CHARS_MAX:
+        raise UsageError(f"the text has {len(text)} characters", hint=f"at most {TEXT_CHARS_MAX}; leave more as an artifact")
+
+
+def _check_kind(kind: str) -> None:
+    if kind.startswith(OWN_KINDS):
+        raise UsageError(f"operations of the kind {kind} are crewd's own", hint="use another word, such as tool or model")
 
 
 def _follows(schema: dict[str, Any] | None) -> Callable[[str], str]:

@@ -12,7 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+from msgspec.structs import replace
+
 from crewd.protocol import requests as rq
+from crewd.protocol.errors import UsageError
 from crewd.protocol.limits import REPORTS_UNACKED_MAX
 from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Settled
@@ -24,6 +28,17 @@ Asking = rq.Send | rq.AwaitEnd | rq.GetReceipt
 Answering = rq.ReceiptReply | rq.EndReply | rq.ErrorReply
 SEEN_MAX = 10_000
 """Message ids remembered; crewd keeps at most 256 unsettled ones per attempt, so a repeat is always among them."""
+
+
+def _check_sendable(body: object) -> None:
+    """Text that is no UTF-8 (a file name with lone surrogates) would end the link, which nobody sees."""
+    try:
+        _ENCODER.encode(body)
+    except (UnicodeEncodeError, TypeError, OverflowError) as error:
+        raise UsageError(f"this cannot be sent: {error}", hint="text that is UTF-8, JSON-like values") from None
+
+
+_ENCODER = msgspec.msgpack.Encoder()
 
 
 class Desk:
@@ -48,6 +63,7 @@ class Desk:
         self._open_asks: set[str] = set()
         self._requests: dict[str, Asking] = {}
         self._unasked: list[str] = []
+        self._farewells: list[tuple[str, Asking]] = []
         self._replies: dict[str, Answering] = {}
         self._proposed = False
         self._granted = False
@@ -64,7 +80,11 @@ class Desk:
     # -- the code's side ----------------------------------------------------------------------------------------
 
     def report(self, body: ReportBody) -> int:
-        """Number a report and hand it to the link. Waits while too many are not durable (back-pressure)."""
+        """Number a report and hand it to the link. Waits while too many are not durable (back-pressure).
+
+        Raises UsageError, in the caller's own line, for what cannot be sent.
+        """
+        _check_sendable(body)
         with self._condition:
             while len(self._outbox) >= REPORTS_UNACKED_MAX and not self.token.cancelled:
                 self._condition.wait()
@@ -141,7 +161,8 @@ class Desk:
             return self._answers.pop(ask, None)
 
     def ask(self, key: str, request: Asking) -> None:
-        """Ask crewd something, under an id that is new."""
+        """Ask crewd something, under an id that is new. Raises UsageError for what cannot be sent."""
+        _check_sendable(request)
         with self._condition:
             self._requests[key] = request
             self._unasked.append(key)
@@ -153,11 +174,35 @@ class Desk:
             return key in self._replies
 
     def wait_reply(self, key: str, seconds: float) -> Answering | None:
-        """Wait for the reply; None when the time has passed or the token has fired. It is not asked again after this."""
+        """Wait for the reply; None when the time has passed, the token has fired, or it was given up.
+
+        It is not asked again after this; whoever waits no more for an end says so. This wait may be cut short.
+        """
+        reply: Answering | None = None
         with self._condition:
-            self._condition.wait_for(lambda: key in self._replies or self.token.cancelled, seconds)
-            self._requests.pop(key, None)
-            return self._replies.pop(key, None)
+            try:
+                self._condition.wait_for(
+                    lambda: key in self._replies or key not in self._requests or self.token.cancelled, seconds
+                )
+            finally:
+                reply = self._replies.pop(key, None)
+                request = self._requests.pop(key, None)
+                if reply is None and isinstance(request, rq.AwaitEnd):
+                    self._let_go(key, request)
+        return reply
+
+    def give_up(self, key: str) -> None:
+        """Nobody wants the reply any more."""
+        with self._condition:
+            request = self._requests.pop(key, None)
+            if isinstance(request, rq.AwaitEnd):
+                self._let_go(key, request)
+            self._condition.notify_all()
+
+    def _let_go(self, key: str, request: rq.AwaitEnd) -> None:
+        """A wait with no time left: crewd forgets the one that had more."""
+        self._farewells.append((key, replace(request, timeout_seconds=0.0)))
+        self._wake()
 
     def propose(self) -> None:
         """A `StopProposed` is about to be reported."""
@@ -202,7 +247,8 @@ class Desk:
         """Requests not sent on this connection; they count as sent now."""
         with self._condition:
             fresh, self._unasked = self._unasked, []
-            return [(key, self._requests[key]) for key in fresh if key in self._requests]
+            farewells, self._farewells = self._farewells, []
+            return [*((key, self._requests[key]) for key in fresh if key in self._requests), *farewells]
 
     def heard_reply(self, key: str, reply: Answering) -> None:
         """The reply to a request; nobody waits for one that comes twice."""

@@ -147,9 +147,9 @@ class Operation:
 
 
 def _must_be_whole(frame: FrameType | None) -> bool:
-    """Whether crewd's own code is under way there; a sleep of the context's may be cut short."""
+    """Whether crewd's own code is under way there; a sleep, or a wait for crewd's reply, may be cut short."""
     while frame is not None:
-        if frame.f_globals.get("__name__") in _WHOLE and frame.f_code.co_name != "sleep":
-            return True
+        if frame.f_globals.get("__name__") in _WHOLE:
+            return frame.f_code.co_name not in {"sleep", "wait_reply"}
         frame = frame.f_back
     return False

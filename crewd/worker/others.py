@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import DeadlineExceeded, PeerError, from_info
+from crewd.protocol.doors import check_seconds, check_send
+from crewd.protocol.errors import DeadlineExceeded, PeerError, UsageError, from_info
 from crewd.protocol.ids import MESSAGE
-from crewd.protocol.limits import TEXT_CHARS_MAX
 from crewd.protocol.receipts import Level, Receipt
-from crewd.protocol.redact import clip
+from crewd.protocol.reports import MessageKind
 from crewd.protocol.terms import Terms
 
 if TYPE_CHECKING:
     from crewd.protocol.ids import IdSource
-    from crewd.protocol.reports import MessageKind
     from crewd.worker.desk import Asking, Desk
 
 ANSWER_SECONDS = 30.0
@@ -32,17 +31,24 @@ class Others:
 
     def send(self, to: str, text: str, kind: MessageKind, ask: str, wait: WaitLevel, timeout: float, terms: Terms) -> Receipt:
         """See `Context.send`."""
-        key = self._ids.next(MESSAGE)
+        if kind not in get_args(MessageKind) or wait not in set(Level):
+            kinds, levels = ", ".join(get_args(MessageKind)), ", ".join(Level)
+            raise UsageError(f"a {kind} until {wait} is not possible", hint=f"kinds: {kinds}; levels: {levels}")
         request = rq.Send(
-            id=key, kind=kind, target=to, text=clip(text, TEXT_CHARS_MAX), ask=ask, wait=Level(wait), timeout_seconds=timeout,
+            id=self._ids.next(MESSAGE), kind=kind, target=to, text=text, ask=ask, wait=Level(wait), timeout_seconds=timeout,
             terms=terms,
         )  # fmt: skip
-        return self._ask(key, request, timeout, rq.ReceiptReply).receipt
+        return self._ask(request.id, check_send(request), timeout, rq.ReceiptReply).receipt
 
-    def wait_for(self, target: str, timeout: float) -> rq.EndReply:
+    def new_wait(self) -> str:
+        """The id of a wait, by which it can be given up."""
+        return self._ids.next("x")
+
+    def wait_for(self, target: str, timeout: float, key: str) -> rq.EndReply:
         """See `Context.wait_for`."""
+        check_seconds(timeout)
         request = rq.AwaitEnd(target=target, or_waiting=True, timeout_seconds=timeout)
-        return self._ask(self._ids.next("x"), request, timeout, rq.EndReply)
+        return self._ask(key, request, timeout, rq.EndReply)
 
     def contact(self, text: str, timeout: float) -> Receipt:
         """An urgent message for the parent."""

@@ -46,8 +46,16 @@ def test_in_quiet_hours_only_what_cannot_wait_is_told_and_the_rest_in_the_mornin
 def test_the_same_thing_is_told_once() -> None:
     teller = Teller(midnight)
     again = [item(n, WARNING, "same", at) for n, at in ((1, 0.0), (2, 10.0), (3, 31.0))]
-    again = [NewsItem(each.seq, each.at, "r", "run", "", "x", WARNING, "same") for each in again]
+    again = [NewsItem(each.seq, each.at, "r", "run", "", "parked", WARNING, "same") for each in again]
     assert seqs([told for each in again for told in teller.take([each], each.at)]) == [[1], [3]]
+    questions = [NewsItem(seq, 50.0, "r", "run", "r/a", "question", WARNING, "Proceed?") for seq in (4, 5)]
+    assert seqs(teller.take(questions, 50.0)) == [[4], [5]], "two questions are two, whatever they ask"
+
+
+def test_what_is_told_together_is_of_one_kind() -> None:
+    teller = Teller(midnight, batch_seconds=0.0)
+    mixed = [item(1), NewsItem(2, 2.0, "r", "slow", "", "long_running", INFO, ""), item(3)]
+    assert seqs(teller.take(mixed, 3.0)) == [[1, 3], [2]]
 
 
 def test_what_matters_less_than_was_asked_for_is_not_told() -> None:

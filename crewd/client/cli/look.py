@@ -247,12 +247,9 @@ def wait(options: Options, targets: tuple[str, ...], until: str, timeout: float)
 def result(options: Options, target: str, timeout: float) -> None:
     """Print the result of a run or task, waiting for its end."""
     with _connect(options) as crew:
-        crew.wait(target, timeout=timeout)
-        shown = crew.show(target)
-        step = target.partition("/")[2]
-        tasks = [task for task in shown.tasks if not step or task.step == step]
-        run: RunRow = shown.run
-        value = shapes.result_of(run, tasks)
+        ended = crew.wait(target, timeout=timeout)
+        run: RunRow = ended.run
+        value = shapes.result_of(run, crew.show(target).tasks) if ended.task is None else shapes.result_of_task(ended.task)
     if options.json:
         out({"run": run.id, "status": run.status, "result": value})
     elif isinstance(value, str):

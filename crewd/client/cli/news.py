@@ -17,7 +17,12 @@ LOOK_SECONDS = 1.0
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on as it happens: failures at once, successes together.")
 @click.option("-a", "--all", "everyone", is_flag=True, help="Of all runs, not only of one's own.")
-@click.option("--severity", type=click.Choice([each.name.lower() for each in Severity]), default="info", help="At least this.")
+@click.option(
+    "--severity",
+    type=click.Choice([each.name.lower() for each in Severity]),
+    default="info",
+    help="At least this; the rest counts as seen.",
+)
 @click.option("--quiet-hours", default="", metavar="HH:MM-HH:MM", help="With --follow: then only what is critical.")
 @click.option("--keep", is_flag=True, help="Do not note that it was seen: it is told again.")
 @verb
@@ -25,9 +30,9 @@ def news(
     options: Options, follow: bool, everyone: bool, severity: str, quiet_hours: str, keep: bool  # noqa: FBT001 (flags)
 ) -> None:  # fmt: skip
     """Tell what happened to your runs since you last looked: ends, questions, notices. Each is told once."""
-    clock = SystemClock()
+    clock, hours = SystemClock(), parse_hours(quiet_hours)
     teller = Teller(
-        minute_of_day, parse_hours(quiet_hours) if follow else None, Severity[severity.upper()],
+        minute_of_day, hours if follow else None, Severity[severity.upper()],
         BATCH_SECONDS if follow else 0.0,
     )  # fmt: skip
     with connect(options.home, start=False) as crew:

@@ -415,7 +415,8 @@ def _opened(state: Attempt, opened: rp.OpOpened, number: int) -> Next:
     known = key in state.operations or key in dict(state.queued)
     if known or len(state.operations) + len(state.queued) >= OPERATIONS_OPEN_MAX:
         return state, NOTHING
-    allowed = min(filter(None, (max(0.0, opened.seconds), state.limits.operation_seconds)), default=0.0)
+    bound = 0.0 if opened.kind == rp.WAIT else state.limits.operation_seconds
+    allowed = min(filter(None, (max(0.0, opened.seconds), bound)), default=0.0)
     if opened.queued:
         after = replace(state, queued=(*state.queued, (key, allowed)))
     else:
