@@ -35,9 +35,9 @@ class World:
         self.sent.append((caller.identity, reply))
         return Sent.OK
 
-    def subscribe(self, identity: bytes = b"me", **given: int) -> Caller:
+    def subscribe(self, identity: bytes = b"me", credit: int = 0) -> Caller:
         caller = Caller(identity, "s", "o")
-        self.publisher.subscribe(caller, rq.Subscribe(**given), "", "")
+        self.publisher.subscribe(caller, rq.Subscribe(credit=credit), "", "")
         return caller
 
     def answer(self, *seqs: int, upto: int = 0) -> None:
