@@ -425,6 +425,6 @@ _AFTER_THE_END = (
     ev.MessageAccepted, ev.MessageSettled, ev.NoticeRaised, ev.NoticeClosed, ev.RunReopened, ev.TaskRequeued, ev.TaskDismissed
 )  # fmt: skip
 """What may be recorded of something that has ended: late messages, what people are told, and what they want then."""
-_OF_TASKS = (ev.TaskEnded, ev.TaskCancelRequested, ev.TaskRetrying, ev.TaskParked)
+_OF_TASKS = (ev.TaskEnded, ev.TaskCancelRequested, ev.TaskRetrying, ev.TaskParked, ev.TaskClaimed, ev.TaskUnclaimed)
 """What is recorded of a task whose attempt has ended."""
 _RUN, _TASK, _ATTEMPT = _closure(RUN_MOVES), _closure(TASK_MOVES), _closure(ATTEMPT_MOVES)
