@@ -57,7 +57,7 @@ MUTANTS = (
     Mutant(
         "a task can be claimed from under its holder",
         "supervisor/run/claims.py",
-        "    if task.claim is not None and not _is(task.claim, holder):\n",
+        "    if held and task.claim is not None and not _is(task.claim, holder):\n",
         "    if False:\n",
     ),
     Mutant(
