@@ -199,6 +199,7 @@ class RunActor(Supervisor):
             self._take_up(unsettled, wall, now)
             if self._run.over:
                 self._journal.record([], [rn.Leave()])
+            self._resume_commands()  # nothing may start here that would call for them
             return
         over: list[rn.AttemptOver] = []
         for task in tasks:
