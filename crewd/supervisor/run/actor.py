@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from crewd.actors import ChildSpec, ExitReason, Lane, Ref, Restart, Supervisor, Timer
+from crewd.actors import ChildSpec, ExitKind, ExitReason, Lane, Ref, Restart, Supervisor, Timer
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
@@ -107,7 +107,7 @@ class RunActor(Supervisor):
     def child_ended(self, ref: Ref[Any], reason: ExitReason) -> None:
         """A controller that crashed takes the run's actor with it: both begin again from the rows."""
         super().child_ended(ref, reason)
-        if reason.abnormal:
+        if reason.abnormal and reason.kind is not ExitKind.KILLED:  # killed is who was slow to stop, with the run itself
             raise InvariantError(f"controller {ref.name} crashed: {reason}")
 
     def receive_other(self, message: Any) -> None:
