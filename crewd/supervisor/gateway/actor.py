@@ -131,6 +131,7 @@ class Gateway(Actor):
         self._clients: dict[bytes, str] = {}
         self._roles: dict[bytes, Role] = {}
         self._workers: dict[bytes, _Worker] = {}
+        self._asking: set[bytes] = set()
         self._asked: dict[int, _Asked] = {}
         self._reading: set[cm.Caller] = set()
         self._token = 0
@@ -226,6 +227,7 @@ class Gateway(Actor):
         """A worker asks for something that concerns others: it is served like a client, within its relations."""
         name = f"{worker.task}#{worker.epoch}"
         caller = cm.Caller(identity, key, name, worker=name)
+        self._asking.add(identity)
         try:
             if not isinstance(request, rq.GetReceipt):
                 request = msgspec.structs.replace(request, target=address(self._own(caller), request.target))
@@ -301,8 +303,10 @@ class Gateway(Actor):
         """The attempt is over."""
         identity = f"{task}#{epoch}".encode()
         self._workers.pop(identity, None)
-        self._waits.drop(identity)
-        self._pace.drop(identity)
+        if identity in self._asking:  # few do; to look through all waits at each end would be dear
+            self._asking.discard(identity)
+            self._waits.drop(identity)
+            self._pace.drop(identity)
 
     # -- clients ------------------------------------------------------------------------------------------------
 

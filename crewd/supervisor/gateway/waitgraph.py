@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from crewd.protocol.ids import split_task_id, task_id
+from crewd.protocol.ids import task_id
 from crewd.protocol.rows import RunRow
 
 
@@ -20,12 +20,16 @@ def cycle(
     `waiter` is a task, `target` and what is in `waits` (by the task that waits) tasks or runs; `runs` are the living ones.
     """
     came: dict[str, tuple[str, str]] = {target: (waiter, "waits for")}
+    depends: dict[str, Mapping[str, Sequence[str]]] = {}  # by run: what each of its tasks depends on
     left = [target]
     while left:
         node = left.pop(0)
         if node == waiter:
             return _way_back(came, waiter)
-        for how, following in _needs(node, waits, runs):
+        run = node.partition("/")[0]
+        if run not in depends:
+            depends[run] = _dependencies(runs.get(run))
+        for how, following in _needs(node, waits, depends[run]):
             if following not in came:
                 came[following] = (node, how)
                 left.append(following)
@@ -37,16 +41,18 @@ def in_words(way: Iterable[tuple[str, str, str]]) -> str:
     return ", ".join(" ".join(step) for step in way)
 
 
-def _needs(node: str, waits: Mapping[str, Sequence[str]], runs: Mapping[str, RunRow]) -> Iterator[tuple[str, str]]:
-    run, step_id = split_task_id(node) if "/" in node else (node, "")
-    row = runs.get(run)
-    for target in waits.get(node, ()):
-        yield "waits for", target
-    for step in () if row is None else row.workflow.steps:
-        if not step_id:
-            yield "needs", task_id(run, step.id)
-        elif step.id == step_id:
-            yield from (("needs", task_id(run, name)) for name in step.depends_on)
+def _dependencies(row: RunRow | None) -> Mapping[str, Sequence[str]]:
+    if row is None:
+        return {}
+    return {task_id(row.id, step.id): [task_id(row.id, name) for name in step.depends_on] for step in row.workflow.steps}
+
+
+def _needs(
+    node: str, waits: Mapping[str, Sequence[str]], depends: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, str]]:  # fmt: skip
+    """What the node needs; `depends` is of its run."""
+    yield from (("waits for", target) for target in waits.get(node, ()))
+    yield from (("needs", task) for task in (depends.get(node, ()) if "/" in node else depends))
 
 
 def _way_back(came: Mapping[str, tuple[str, str]], waiter: str) -> list[tuple[str, str, str]]:
