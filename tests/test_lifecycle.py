@@ -21,7 +21,7 @@ from crewd.protocol.policy import Limits, Restarts, Retry
 from crewd.protocol.rows import AttemptRow
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
-from crewd.testing.daemon import wait_until
+from crewd.testing.daemon import children_of, wait_until
 
 pytestmark = pytest.mark.process
 HERE = str(Path(__file__).parent)
@@ -512,20 +512,19 @@ def test_as_pid_one_crewd_leaves_no_zombie(home: Path) -> None:
             ready(run)
             inner = psutil.Process(process.pid).children()[0]
 
-            def guardian() -> psutil.Process | None:
-                return next((c for c in inner.children() if c.name() == "crewd-guardian" and c.status() != "zombie"), None)
+            def guardians() -> list[psutil.Process]:
+                return [child for child, name, status in children_of(inner) if name == "crewd-guardian" and status != "zombie"]
 
-            wait_until(guardian, "the guardian")
-            for child in [inner, *inner.children(recursive=True)]:
-                if child.name() == "crewd-guardian":
-                    child.kill()  # what it looked after is left to pid 1
-            wait_until(lambda: run.show() and guardian(), "another guardian")
+            wait_until(guardians, "the guardian")
+            for child in guardians():
+                child.kill()  # what it looked after is left to pid 1
+            wait_until(lambda: run.show() and guardians(), "another guardian")
             reply = run.cancel(mode="now")
             assert reply is not None
             assert reply.verified
 
             def strangers() -> list[str]:
-                return [c.name() for c in inner.children() if c.status() == "zombie" and c.name() != "crewd-guardian"]
+                return [name for _, name, status in children_of(inner) if status == "zombie" and name != "crewd-guardian"]
 
             wait_until(lambda: not strangers(), "pid 1 to take leave of everybody")
             crew.stop_daemon()

@@ -32,6 +32,15 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = DEAD
         clock.sleep(0.01)
 
 
+def children_of(process: psutil.Process, *, recursive: bool = False) -> list[tuple[psutil.Process, str, str]]:
+    """Each child with its name and status, zombies too. A child that goes while it is looked at is left out."""
+    found = []
+    for child in process.children(recursive=recursive):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append((child, child.name(), child.status()))
+    return found
+
+
 class Daemon:
     """A crewd on `root` (made with mode 0700). As a context manager it ends everything and checks that nothing is left.
 

@@ -23,7 +23,7 @@ from crewd.clock import SystemClock
 from crewd.protocol.errors import CrewdError
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL
 from crewd.testing import Daemon
-from crewd.testing.daemon import wait_until
+from crewd.testing.daemon import children_of, wait_until
 
 MINUTES = float(os.environ.get("CREWD_STRESS_MINUTES", "0"))
 SEED = int(os.environ.get("CREWD_STRESS_SEED", "0"))
@@ -51,7 +51,7 @@ class Baseline:
     def exceeded(self) -> str:
         """What is above the baseline; empty if nothing is."""
         now = Baseline.of(self.pid)
-        zombies = [c.pid for c in psutil.Process(self.pid).children() if c.status() == psutil.STATUS_ZOMBIE]
+        zombies = [each.pid for each, _, status in children_of(psutil.Process(self.pid)) if status == psutil.STATUS_ZOMBIE]
         found = [f"zombies {zombies}"] if zombies else []
         if now.threads > self.threads:
             found.append(f"threads {self.threads} -> {now.threads}")
