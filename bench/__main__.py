@@ -29,9 +29,10 @@ from crewd.protocol import events as ev
 from crewd.protocol.events import Draft
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.store.actor import StoreActor
-from crewd.store.database import Database, ReadOnly
+from crewd.store.database import Database
 from crewd.store.messages import Append
 from crewd.store.overlay import Overlay
+from crewd.store.readonly import ReadOnly
 from crewd.supervisor.poller import ZmqPoller
 from crewd.testing import Daemon, Scheduler
 from crewd.testing.daemon import wait_until

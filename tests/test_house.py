@@ -71,7 +71,7 @@ def test_one_place_for_time_and_chance() -> None:
 
 
 def test_one_place_for_sql() -> None:
-    assert users("sqlite3") == {"store/database.py"}
+    assert users("sqlite3") == {"store/database.py", "store/readonly.py"}
 
 
 def test_one_guardian_for_processes() -> None:

@@ -6,12 +6,13 @@ because sockets reconnect behind our back. Raises `PeerError` and its kinds, nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from crewd.protocol.errors import Oversized, PeerError, UnknownKind, UnsupportedVersion
+from crewd.protocol.events import with_foreign
 from crewd.protocol.limits import FRAME_BYTES_MAX
 from crewd.protocol.reports import FROM_WORKER, TO_WORKER, FromWorker, ToWorker
 from crewd.protocol.requests import REPLIES, REQUESTS, Reply, Request
@@ -33,9 +34,10 @@ class Parcel(NamedTuple, Generic[T]):
 
 
 class Codec(Generic[T]):
-    """Translates one direction of one socket."""
+    """Translates one direction of one socket. `mend` is tried on a body that cannot be read: a newer peer may have sent it."""
 
-    def __init__(self, kinds: Mapping[str, type[T]]) -> None:
+    def __init__(self, kinds: Mapping[str, type[T]], mend: Callable[[Any], Any] | None = None) -> None:
+        self._mend = mend
         self._decoders = {kind: msgspec.msgpack.Decoder(body) for kind, body in kinds.items()}
         self._kinds = {body: kind for kind, body in kinds.items()}
         self._encoder = msgspec.msgpack.Encoder()
@@ -73,9 +75,18 @@ class Codec(Generic[T]):
         if decoder is None:
             raise UnknownKind(f"kind {kind[:40]!r} is not known here", hint=f"known: {', '.join(self._decoders)}")
         try:
-            return Parcel(message_id, kind, decoder.decode(data))
+            return Parcel(message_id, kind, self._body(decoder, data))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PeerError(f"the body of {kind} is wrong: {error}") from None
+
+    def _body(self, decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+        try:
+            return decoder.decode(data)
+        except msgspec.ValidationError:
+            if self._mend is None:
+                raise
+            body: T = msgspec.convert(self._mend(msgspec.msgpack.decode(data)), decoder.type)
+            return body
 
 
 def id_of(frames: Sequence[bytes]) -> str:
@@ -86,6 +97,6 @@ def id_of(frames: Sequence[bytes]) -> str:
 
 
 requests: Codec[Request] = Codec(REQUESTS)
-replies: Codec[Reply] = Codec(REPLIES)
+replies: Codec[Reply] = Codec(REPLIES, with_foreign)
 from_worker: Codec[FromWorker] = Codec(FROM_WORKER)
 to_worker: Codec[ToWorker] = Codec(TO_WORKER)

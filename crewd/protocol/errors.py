@@ -139,6 +139,13 @@ class StoreUnavailable(Unavailable):
     code = "store_unavailable"
 
 
+class StoreDamaged(StoreUnavailable):
+    """The database file is not what crewd wrote: nothing is written to it any more, and nothing of it is thrown away."""
+
+    code = "store_damaged"
+    exit_code = 65
+
+
 class DaemonUnreachable(Unavailable):
     """No daemon answered on this home."""
 
@@ -177,8 +184,8 @@ ERRORS: dict[str, type[CrewdError]] = {
     kind.code: kind
     for kind in (
         CrewdError, PeerError, Oversized, UnsupportedVersion, UnknownKind, NotPermitted, Forbidden, UsageError, NotFound,
-        Refused, Conflict, Undelivered, Unavailable, Busy, StoreUnavailable, DaemonUnreachable, DeadlineExceeded, RunFailed,
-        RunCancelled, InvariantError,
+        Refused, Conflict, Undelivered, Unavailable, Busy, StoreUnavailable, StoreDamaged, DaemonUnreachable, DeadlineExceeded,
+        RunFailed, RunCancelled, InvariantError,
     )
 }  # fmt: skip
 

@@ -7,6 +7,8 @@ because it must reach its worker after a crash exactly as it was sent (docs/deci
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from crewd.protocol.rows import CancelInfo, ClaimInfo, ExitStatus, Survivor, Undelivered
@@ -343,6 +345,24 @@ class NewsSeen(msgspec.Struct, frozen=True, tag="news.seen"):
     upto: int
 
 
+class ProgressSampled(msgspec.Struct, frozen=True, tag="progress.sampled"):
+    """One of many signs of progress (system.md C9). It was the `count`-th of its attempt."""
+
+    count: int
+    done: float | None = None
+    total: float | None = None
+    note: str = ""
+    phase: str = ""
+    report: int = 0
+
+
+class Foreign(msgspec.Struct, frozen=True, tag="crewd.foreign"):
+    """An event of a type that this crewd does not know, of a newer one. It is kept and shown, and changes no row."""
+
+    name: str
+    data: dict[str, Any]
+
+
 class GuardianLost(msgspec.Struct, frozen=True, tag="guardian.lost"):
     """The guardian process ended unasked; another one adopts what it left."""
 
@@ -360,8 +380,37 @@ Body = (
     | AttemptStarted | AttemptReady | AttemptFinishing | AttemptCancelRequested | AttemptOutcome | AttemptEnded
     | AttemptLimitHit | AttemptLiveness | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised | NoticeClosed
     | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | MessageAcknowledged | AskOpened | AskClosed
-    | OperationOpened | OperationStarted | OperationClosed | ArtifactRecorded | NewsSeen | GuardianLost | DaemonStarted
+    | OperationOpened | OperationStarted | OperationClosed | ArtifactRecorded | ProgressSampled | NewsSeen | GuardianLost
+    | DaemonStarted | Foreign
 )  # fmt: skip
+
+
+_BODY: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
+
+
+def body_of(data: bytes) -> Body:
+    """The body in `data`; one of a type that this crewd does not know is `Foreign`. Unknown fields are ignored."""
+    try:
+        return _BODY.decode(data)
+    except msgspec.ValidationError:
+        body: Body = msgspec.convert(_foreign(msgspec.msgpack.decode(data)), Body)
+        return body
+
+
+def with_foreign(value: Any) -> Any:
+    """A decoded message in which each event of an unknown type is a foreign one, so that the others can be read."""
+    if isinstance(value, list):
+        return [with_foreign(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _foreign(each) if key == "body" else with_foreign(each) for key, each in value.items()}
+
+
+def _foreign(body: Any) -> Any:
+    name = body.get("type") if isinstance(body, dict) else None
+    if not isinstance(name, str) or name in EVENT_TYPES:
+        return body
+    return {"type": type_of_class(Foreign), "name": name, "data": {key: each for key, each in body.items() if key != "type"}}
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -378,8 +427,9 @@ class Draft(msgspec.Struct, frozen=True):
 class Event(msgspec.Struct, frozen=True):
     """A fact with its place in the log.
 
-    `seq` grows by one per event of a home. `parent` is the seq of the run's event before this one (0: none), `causation`
-    the id of the message or report that caused it, `correlation` the run's request id, `provenance` who says so.
+    `seq` grows by one per event of a home. `parent` is the seq of the event that this one follows in the tree of its run (0:
+    none), in which each attempt is a branch. `causation` is the id of the message or report that caused it, `correlation`
+    the run's request id, `provenance` who says so.
     """
 
     seq: int
@@ -399,6 +449,12 @@ class Event(msgspec.Struct, frozen=True):
         """The event's type, such as `run.created`."""
         return type_of(self.body)
 
+    @property
+    def branch(self) -> str:
+        """The branch of the run's tree: `STEP#EPOCH` for an attempt, `STEP` for the task around it, else empty."""
+        step = self.task.partition("/")[2]
+        return f"{step}#{self.epoch}" if self.epoch else step
+
 
 def type_of(body: Body) -> str:
     """The type under which a body travels."""
@@ -411,4 +467,6 @@ def type_of_class(body: type[Body]) -> str:
 
 
 EVENT_TYPES: tuple[str, ...] = tuple(type_of_class(kind) for kind in Body.__args__)
+SAMPLES = (ProgressSampled,)
+"""Bodies that may be written with whatever is written next, within moments (system.md C6): losing the last few harms nobody."""
 TERMINAL_BODIES = (RunEnded, TaskEnded, AttemptEnded)

@@ -24,6 +24,7 @@ class Home:
             run = short_base / f"crewd-{self.key}"
         self.run = run
         self.database = root / "crewd.db"
+        self.reserve = root / "reserve"
         self.logs = root / "logs"
         self.exits = root / "exits"
         self.config = root / "crewd.toml"

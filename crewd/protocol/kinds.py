@@ -29,6 +29,8 @@ class Kind(StrEnum):
     ARTIFACT_RECORDED = "artifact_recorded"
     NOTICE_UPDATED = "notice_updated"
     DAEMON_UPDATED = "daemon_updated"
+    PROGRESS = "progress"
+    OTHER = "other"
 
 
 KIND_OF: Mapping[type[ev.Body], Kind] = {
@@ -58,6 +60,8 @@ KIND_OF: Mapping[type[ev.Body], Kind] = {
     ev.ReportTaken: Kind.WORKER_STATUS,
     ev.UsageReported: Kind.USAGE_UPDATED,
     ev.CheckpointSaved: Kind.USAGE_UPDATED,
+    ev.ProgressSampled: Kind.PROGRESS,
+    ev.Foreign: Kind.OTHER,
     ev.MessageAccepted: Kind.MAILBOX_UPDATED,
     ev.MessageDelivered: Kind.MAILBOX_UPDATED,
     ev.MessageApplied: Kind.MAILBOX_UPDATED,

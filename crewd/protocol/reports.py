@@ -51,6 +51,7 @@ class ProgressReport(msgspec.Struct, frozen=True):
     total: float | None = None
     note: str = ""
     beats: int = 0
+    phase: str = ""
 
 
 class Delivered(msgspec.Struct, frozen=True, tag="delivered"):
@@ -155,6 +156,16 @@ class Artifact(msgspec.Struct, frozen=True, tag="artifact"):
     mime: str = ""
 
 
+class Sampled(msgspec.Struct, frozen=True, tag="sampled"):
+    """The `count`-th sign of progress, for the history."""
+
+    count: int
+    done: float | None = None
+    total: float | None = None
+    note: str = ""
+    phase: str = ""
+
+
 class UsageReport(msgspec.Struct, frozen=True, tag="usage"):
     """What the worker has used up so far, in all: turns, tokens, cost."""
 
@@ -187,7 +198,7 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
 
 ReportBody = (
     Delivered | Applied | Settled | Returned | Told | Read | Asked | AskOver | OpOpened | OpStarted | OpClosed | Artifact
-    | UsageReport | Checkpoint | StopProposed | Outcome
+    | Sampled | UsageReport | Checkpoint | StopProposed | Outcome
 )  # fmt: skip
 
 

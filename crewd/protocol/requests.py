@@ -234,7 +234,11 @@ class Inbox(msgspec.Struct, frozen=True):
 
 
 class ListEvents(msgspec.Struct, frozen=True):
-    """Events after `after`, of one run or task or of all; only of these `types` (see `kinds`), of runs with these labels."""
+    """Events after `after`, of one run or task or of all; only of these `types` (see `kinds`), of runs with these labels.
+
+    With a `before`, the last ones before it instead. `epoch`: of this attempt of the task. `since`, `until`: of these times,
+    in wall-clock seconds.
+    """
 
     role: ClassVar[Role] = Role.OBSERVE
     target: str = ""
@@ -242,6 +246,10 @@ class ListEvents(msgspec.Struct, frozen=True):
     limit: int = 500
     types: tuple[str, ...] = ()
     labels: dict[str, str] = {}
+    before: int = 0
+    epoch: int = 0
+    since: float = 0.0
+    until: float = 0.0
 
 
 class Subscribe(msgspec.Struct, frozen=True):
@@ -398,7 +406,10 @@ class RunsReply(msgspec.Struct, frozen=True):
 
 
 class ShowReply(msgspec.Struct, frozen=True):
-    """Everything of one run. `seq` is the last event that this answer contains: subscribe from there."""
+    """Everything of one run. `seq` is the last event that this answer contains: subscribe from there.
+
+    `events` and `bytes` are what was ever written for the run: events, and the bytes of events and rows.
+    """
 
     run: RunRow
     tasks: tuple[TaskRow, ...]
@@ -412,6 +423,8 @@ class ShowReply(msgspec.Struct, frozen=True):
     usage: tuple[Usage, ...] = ()
     notices: tuple[NoticeRow, ...] = ()
     backlogs: tuple[Backlog, ...] = ()
+    events: int = 0
+    bytes: int = 0
 
 
 class DeadReply(msgspec.Struct, frozen=True):
@@ -437,7 +450,10 @@ class InboxReply(msgspec.Struct, frozen=True):
 
 
 class EventsReply(msgspec.Struct, frozen=True):
-    """Events in order; `more` if the limit cut the answer. `upto` is how far the log was looked through."""
+    """Events in order; `more` if the limit cut the answer. `upto` is how far the log was looked through.
+
+    Of a request with `before`, `upto` is where to go on before, and 0 if there is nothing before it.
+    """
 
     events: tuple[Event, ...]
     more: bool = False

@@ -50,7 +50,7 @@ class Undelivered(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """The last progress of a worker; sampled, not in the log (coalesced)."""
+    """The last progress of a worker (coalesced; some of it is in the log, see `ProgressSampled`)."""
 
     task: str
     epoch: int
@@ -59,6 +59,7 @@ class Progress(msgspec.Struct, frozen=True):
     note: str = ""
     beats: int = 0
     at: float = 0.0
+    phase: str = ""
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -1,7 +1,9 @@
 """The store's actor: group commit. It takes what is in its inbox, commits once, answers all.
 
 Rule 1: `Committed` is sent after the commit returned, never before. Rule 2: no delay is added when the inbox is empty, and
-under load a batch grows by itself. Rule 3: when the disk refuses, admissions are refused and facts are kept and retried.
+under load a batch grows by itself; samples and coalesced values wait for what is durable, or for their window.
+Rule 3: when the disk refuses, admissions are refused, facts are kept and retried, and a reserve is given up for them.
+Rule 4: an append that cannot be folded is answered so and changes nothing; those beside it are committed.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crewd.actors import Actor, Lane, Ref
-from crewd.protocol.errors import Conflict, InvariantError, Refused, StoreUnavailable
-from crewd.protocol.events import Draft, Event, RunCreated
+from crewd.protocol.errors import Conflict, InvariantError, Refused, StoreDamaged, StoreUnavailable
+from crewd.protocol.events import SAMPLES, Event, RunCreated
 from crewd.protocol.receipts import Level
 from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.store.cache import Cache
@@ -37,6 +39,7 @@ from crewd.store.messages import (
     Rejected,
 )
 from crewd.store.overlay import FLUSH_SECONDS, Overlay
+from crewd.store.places import Places
 
 if TYPE_CHECKING:
     from crewd.actors.timers import Timer
@@ -49,8 +52,6 @@ PENDING_MAX = 20_000
 """Appends kept while the disk refuses; one more ends this actor (its supervisor starts it again, crewd says so)."""
 LOAD_MAX = 1_000_000
 """Rows of one kind read at once; more than a run can have."""
-SEQS_MAX = 10_000
-"""Runs whose last seq is remembered; beyond it the memory is emptied and filled again from the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +82,21 @@ class StoreActor(Actor):
         self._overlay = overlay
         self._listener = listener
         self._batch: list[Append] = []
+        self._hurry = False  # somebody waits for what is in the batch
         self._failing = False
+        self._low = False  # the reserve is used up: no new work until there is room for another one
         self._told = 0  # how many of the batch have been told that they are delayed
         self._flush: Timer | None = None
-        self._seqs: dict[str, tuple[int, str]] = {}
+        self._flush_at = 0.0
 
     def on_start(self) -> None:
         """Open the database; raises StoreUnavailable if that fails."""
         self._database = self._open()
         self._reader = self._open_reader()
         self._cache = Cache(self._database)
+        self._places = Places(self._database, self._cache)
         self._seq = self._database.last_seq()
+        self._low = not self._database.restock()
 
     def on_stop(self) -> None:
         """Write what waits and close."""
@@ -99,9 +104,8 @@ class StoreActor(Actor):
         if database is None:
             return
         try:
-            if self._overlay.waiting:
-                database.commit((), (), self._overlay.take())
-                self._overlay.written()
+            if not self._failing:
+                self._commit()
         finally:
             self._reader.close()
             database.close()
@@ -113,27 +117,41 @@ class StoreActor(Actor):
                 if len(self._batch) >= PENDING_MAX:
                     raise StoreUnavailable("the disk refuses writes and too much waits for it")
                 self._batch.append(message)
+                if message.guard is None and all(isinstance(draft.body, SAMPLES) for draft in message.drafts):
+                    self._flush_within(FLUSH_SECONDS)
+                else:
+                    self._hurry = True
             case Load() | LoadLive() | LoadAttempt():
                 self._loads.append(message)
-            case Put(key, value):
+                self._hurry = True
+            case Put(key, value, window_seconds):
                 self._overlay.put(key, value)
-                if self._flush is None:
-                    self._flush = self.context.after(FLUSH_SECONDS, _Flush())
+                self._flush_within(window_seconds)
             case _Flush():
                 self._flush = None
+                self._hurry = True
             case _:
                 raise TypeError(f"the store does not know {message!r}")
 
-    def on_turn_end(self) -> None:
-        """Commit the batch."""
-        if self._failing and self._flush is not None:
-            self._refuse_admissions()
-            self._answer_loads()
+    def _flush_within(self, seconds: float) -> None:
+        """A flush comes at the latest then: the shortest window of what waits counts. One that is due is never put off."""
+        due_at = self.context.now() + seconds
+        if self._flush is not None and (self._failing or self._flush_at <= due_at):
             return
-        if self._batch or (self._flush is None and self._overlay.waiting):
+        if self._flush is not None:
+            self._flush.cancel()
+        self._flush, self._flush_at = self.context.after(seconds, _Flush()), due_at
+
+    def on_turn_end(self) -> None:
+        """Commit the batch, if somebody waits for it."""
+        waits = self._failing and self._flush is not None  # for the next look at a disk that refuses
+        if self._hurry and not waits:
+            self._hurry = False
+            if self._low and self._database.restock():
+                self._low = False
             self._commit()
-        elif self._flush is None:
-            self._failing = False  # whatever was refused, nothing waits for this disk any more
+        elif waits:
+            self._refuse_admissions()
         self._answer_loads()
 
     def _answer_loads(self) -> None:
@@ -180,47 +198,50 @@ class StoreActor(Actor):
                 error = StoreUnavailable("the disk is full or failing: no new work is admitted", hint="free disk space")
                 append.reply_to.offer(Rejected(append.token, error), lane=Lane.CONTROL)
         self._batch = kept
+        if not self._failing:
+            return
         for append in kept[self._told :]:
             append.reply_to.offer(Delayed(append.token), lane=Lane.CONTROL)
         self._told = len(kept)
 
     def _commit(self) -> None:
+        if self._low:
+            self._refuse_admissions()
         answers: list[tuple[Ref[Any], Committed | Known | Rejected]] = []
         events: list[Event] = []
-        seq = self._seq
         requests: list[tuple[str, bytes | None]] = []
-        seqs: dict[str, tuple[int, str]] = {}
         self._cache.look_for([append.guard.id for append in self._batch if isinstance(append.guard, NewMessage)])
         for append in self._batch:
             refused = self._check(append.guard, requests)
             if refused is not None:
                 answers.append((append.reply_to, _with_token(refused, append.token)))
                 continue
-            mine = []
-            for draft in append.drafts:
-                seq += 1
-                event = self._place(draft, seq, seqs)
-                fold(self._cache, event)
-                mine.append(event)
-                if isinstance(append.guard, NewRun) and append.guard.request_id and isinstance(draft.body, RunCreated):
-                    made = f"{draft.run} {append.guard.digest}"
-                    requests.append((f"request:{append.guard.request_id}", made.encode()))
+            try:
+                mine = self._fold(append, self._seq + len(events))
+            except InvariantError as error:
+                answers.append((append.reply_to, Rejected(append.token, error)))
+                continue
+            if isinstance(append.guard, NewRun) and append.guard.request_id:
+                made = next(draft.run for draft in append.drafts if isinstance(draft.body, RunCreated))
+                requests.append((f"request:{append.guard.request_id}", f"{made} {append.guard.digest}".encode()))
             events += mine
             row = self._cache.get(MessageRow, append.guard.id) if isinstance(append.guard, NewMessage) else None
             answers.append((append.reply_to, Committed(append.token, tuple(mine), row.receipt if row else None)))
         try:
             if events or self._overlay.waiting:
                 self._database.commit(events, self._cache.changed(), [*self._overlay.take(), *requests])
+        except StoreDamaged:
+            raise
         except StoreUnavailable:
             self._keep_trying()
             return
         self._overlay.written()
         receipts = tuple(row.receipt for _, _, row in self._cache.changed() if isinstance(row, MessageRow))
         self._cache.settle()
-        self._failing, self._batch, self._told, self._seq = False, [], 0, seq
-        self._seqs.update(seqs)
-        if len(self._seqs) > SEQS_MAX:
-            self._seqs.clear()
+        self._places.keep()
+        self._failing, self._batch, self._told, self._seq = False, [], 0, self._seq + len(events)
+        if self._low and self._flush is None:
+            self._flush_within(RETRY_SECONDS)
         for reply_to, answer in answers:
             reply_to.offer(answer, lane=Lane.CONTROL)
         listener = self._listener()
@@ -228,28 +249,41 @@ class StoreActor(Actor):
             listener.offer(Published(tuple(events), receipts))
 
     def _keep_trying(self) -> None:
-        """Nothing was written: forget what was folded, keep the facts, refuse the admissions, come back soon."""
-        self._failing = True
-        self._cache.clear()
-        self._refuse_admissions()
-        if self._flush is None:
-            self._flush = self.context.after(RETRY_SECONDS, _Flush())
+        """Nothing was written: forget what was folded, keep the facts, refuse the admissions.
 
-    def _place(self, draft: Draft, seq: int, seqs: dict[str, tuple[int, str]]) -> Event:
-        run = draft.run
-        known = seqs.get(run) or self._seqs.get(run)
-        if isinstance(draft.body, RunCreated):
-            known = (0, draft.body.request_id)
-        elif known is None:
-            row = self._cache.get(RunRow, run) if run else None
-            known = (self._database.last_seq_of(run) if run else 0, row.request_id if row else "")
-        parent, correlation = known
-        seqs[run] = (seq, correlation)
-        return Event(
-            seq=seq, event_id=f"{self._database.store_id}-{seq}", parent=parent, run=run, task=draft.task,
-            epoch=draft.epoch, causation=draft.causation, correlation=correlation, provenance=draft.provenance,
-            at=self._clock.wall(), body=draft.body,
-        )  # fmt: skip
+        The reserve makes room for the facts, at once; without one they are tried again soon.
+        """
+        self._cache.clear()
+        self._places.forget()
+        if self._database.relieve():
+            self._low = True
+            self._commit()
+            return
+        self._failing = True
+        self._refuse_admissions()
+        self._flush_within(RETRY_SECONDS)
+
+    def _fold(self, append: Append, seq: int) -> list[Event]:
+        """The events of an append, folded. Raises InvariantError if they cannot follow what is there; then nothing changed."""
+        events: list[Event] = []
+        self._cache.begin()
+        self._places.begin()
+        try:
+            for draft in append.drafts:
+                seq += 1
+                parent, correlation = self._places.place(draft, seq)
+                event = Event(
+                    seq=seq, event_id=f"{self._database.store_id}-{seq}", parent=parent, run=draft.run, task=draft.task,
+                    epoch=draft.epoch, causation=draft.causation, correlation=correlation, provenance=draft.provenance,
+                    at=self._clock.wall(), body=draft.body,
+                )  # fmt: skip
+                fold(self._cache, event)
+                events.append(event)
+        except InvariantError:
+            self._cache.take_back()
+            self._places.take_back()
+            raise
+        return events
 
     def _check(self, guard: Guard | None, requests: list[tuple[str, bytes | None]]) -> Known | Rejected | None:
         match guard:

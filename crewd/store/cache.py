@@ -43,6 +43,25 @@ class Cache:
         self._changed: dict[tuple[type[Any], str], tuple[str, str, Row]] = {}
         self._keys_of: dict[str, set[tuple[type[Any], str]]] = {}
         self._absent: set[str] = set()
+        self._undo: list[tuple[tuple[type[Any], str], str, Row | None, tuple[str, str, Row] | None]] = []
+
+    def begin(self) -> None:
+        """From here on changes can be taken back."""
+        self._undo.clear()
+
+    def take_back(self) -> None:
+        """It is as if nothing had been put since `begin`."""
+        for place, run, row, changed in reversed(self._undo):
+            if row is None:
+                del self._rows[place]
+                self._keys_of[run].discard(place)
+            else:
+                self._rows[place] = row
+            if changed is None:
+                del self._changed[place]
+            else:
+                self._changed[place] = changed
+        self._undo.clear()
 
     def look_for(self, messages: Sequence[str]) -> None:
         """Find out which of these messages there are, all at once: until `settle`, no more need be asked for each."""
@@ -64,8 +83,10 @@ class Cache:
 
     def put(self, run: str, key: str, row: Row) -> None:
         """See `fold.Table`."""
-        self._remember(run, (type(row), key), row)
-        self._changed[type(row), key] = (run, key, row)
+        place = (type(row), key)
+        self._undo.append((place, run, self._rows.get(place), self._changed.get(place)))
+        self._remember(run, place, row)
+        self._changed[place] = (run, key, row)
 
     def _remember(self, run: str, place: tuple[type[Any], str], row: Row) -> None:
         self._rows[place] = row

@@ -1,4 +1,4 @@
-"""All SQL of crewd: one writer, any number of readers, migrations.
+"""The writing side of the database. Its tables are in `schema`, its questions in `readonly`: there is no other SQL.
 
 Why these pragmas: WAL lets readers read while the writer commits; `synchronous=FULL` syncs the log at every commit, so that
 `Committed` survives a power cut (NORMAL loses the last commits; measured 18 times faster, and worthless here); `temp_store`
@@ -8,7 +8,10 @@ checkpoints; `wal_autocheckpoint` 4,000 pages keeps the log near 16 MB.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from crewd.protocol.errors import InvariantError, StoreUnavailable
-from crewd.protocol.events import Body, Event, type_of
+from crewd.protocol.errors import InvariantError, StoreDamaged, StoreUnavailable
+from crewd.protocol.events import Event, type_of
 from crewd.protocol.rows import (
     ArtifactRow,
     AskRow,
@@ -29,52 +32,18 @@ from crewd.protocol.rows import (
     RunRow,
     TaskRow,
 )
-from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.fold import R, Row
+from crewd.store.schema import MIGRATIONS, TABLES
 
-TABLES: dict[type[Row], str] = {
-    RunRow: "runs",
-    TaskRow: "tasks",
-    AttemptRow: "attempts",
-    MessageRow: "messages",
-    AskRow: "asks",
-    OperationRow: "operations",
-    ArtifactRow: "artifacts",
-    NoticeRow: "notices",
-    ClientRow: "clients",
-}
-_FIRST_TABLES = ("runs", "tasks", "attempts", "messages", "asks", "operations", "artifacts")
-_ROWS_AT_ONCE = (256, 32, 4, 1)
+ROWS_AT_ONCE = (256, 32, 4, 1)
 """Of one statement: few enough kinds that SQLite keeps them all prepared."""
+RESERVE_BYTES = 16 << 20
+"""Room that is kept for cancels when the disk is full: a cancel writes about 16 KiB, and some are written together."""
+LOOK_STEPS = 200_000
+"""SQLite's steps between two looks at whether the check at the start takes too long."""
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {kind: msgspec.msgpack.Decoder(kind) for kind in TABLES}
-_BODY: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
-
-
-def _rows_table(table: str) -> tuple[str, ...]:
-    return (
-        f"CREATE TABLE {table} (id TEXT PRIMARY KEY, run TEXT NOT NULL, status TEXT NOT NULL, name TEXT, doc BLOB)",
-        f"CREATE INDEX {table}_of_run ON {table} (run)",
-        f"CREATE INDEX {table}_by_status ON {table} (status)",
-    )
-
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-        """CREATE TABLE events (
-               seq INTEGER PRIMARY KEY, parent INTEGER NOT NULL, run TEXT NOT NULL, task TEXT NOT NULL,
-               epoch INTEGER NOT NULL, type TEXT NOT NULL, causation TEXT NOT NULL, correlation TEXT NOT NULL,
-               provenance TEXT NOT NULL, at REAL NOT NULL, body BLOB NOT NULL)""",
-        "CREATE INDEX events_of_run ON events (run, seq)",
-        *(statement for table in _FIRST_TABLES for statement in _rows_table(table)),
-        "CREATE INDEX runs_by_name ON runs (name)",
-        "CREATE TABLE latest (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
-    ),
-    _rows_table("notices"),
-    _rows_table("clients"),
-)
-"""Each entry takes the schema one version up. An entry and the record that it ran are one transaction."""
+DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {kind: msgspec.msgpack.Decoder(kind) for kind in TABLES}
 
 
 def status_of(row: Row) -> str:
@@ -99,23 +68,37 @@ def name_of(row: Row) -> str:
     return row.name if isinstance(row, RunRow) else ""
 
 
-def _event_row(event: Event) -> tuple[Any, ...]:
-    return (
-        event.seq, event.parent, event.run, event.task, event.epoch, type_of(event.body), event.causation,
-        event.correlation, event.provenance, event.at, _ENCODER.encode(event.body),
-    )  # fmt: skip
-
-
-def _uri(path: Path, mode: str) -> str:
+def uri(path: Path, mode: str) -> str:
+    """How SQLite is told to open a file without making one by mistake."""
     return f"{path.absolute().as_uri()}?mode={mode}"
 
 
-class Database:
-    """The writing connection. Raises StoreUnavailable for whatever SQLite or the disk refuses; then nothing was written."""
+def fault(error: sqlite3.Error, what: str) -> StoreUnavailable:
+    """The error of ours that SQLite's error means."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
+        return StoreDamaged(f"{what}: {error}", hint="'crew doctor' says more; 'crewd --salvage' saves what can be read")
+    return StoreUnavailable(f"{what}: {error}", hint="free disk space")
 
-    def __init__(self, path: Path, store_id: str) -> None:
-        try:
-            self._sql = sqlite3.connect(_uri(path, "rwc"), uri=True, isolation_level=None, check_same_thread=False)
+
+@contextlib.contextmanager
+def faults(what: str) -> Iterator[None]:
+    """Whatever SQLite raises becomes an error of ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise fault(error, what) from error
+
+
+class Database:
+    """The writing connection. Raises StoreUnavailable for whatever SQLite or the disk refuses; then nothing was written.
+
+    StoreDamaged, which is one, if the file is not what was written. `reserve`: a file that keeps room for cancels.
+    """
+
+    def __init__(self, path: Path, store_id: str, reserve: Path | None = None) -> None:
+        self._reserve = reserve
+        with faults(f"the database {path} cannot be opened"):
+            self._sql = sqlite3.connect(uri(path, "rwc"), uri=True, isolation_level=None, check_same_thread=False)
             for pragma in (
                 "journal_mode=WAL",
                 "synchronous=FULL",
@@ -126,8 +109,6 @@ class Database:
                 self._sql.execute(f"PRAGMA {pragma}").fetchall()
             self._migrate(store_id)
             self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"the database {path} cannot be opened: {error}") from error
 
     def _migrate(self, store_id: str) -> None:
         version = int(self._sql.execute("PRAGMA user_version").fetchone()[0])
@@ -145,25 +126,55 @@ class Database:
             self._sql.execute(f"PRAGMA user_version = {number}")
             self._sql.execute("COMMIT")
 
+    def relieve(self) -> bool:
+        """Give the reserve to the file system, so that what must be written can be. Whether there was one."""
+        if self._reserve is None or not self._reserve.exists():
+            return False
+        with contextlib.suppress(OSError):
+            self._reserve.unlink()
+            return True
+        return False
+
+    def restock(self) -> bool:
+        """Keep room for what must be written when the disk is full. Whether there is room."""
+        if self._reserve is None:
+            return True
+        try:
+            descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return False
+        try:
+            os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
     def last_seq(self) -> int:
         """The seq of the last event; 0 if there is none."""
         return int(self._sql.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
-    def last_seq_of(self, run: str) -> int:
-        """The seq of the run's last event; 0 if there is none."""
-        return int(self._sql.execute("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?", (run,)).fetchone()[0])
+    def last_seq_of(self, run: str, task: str, epoch: int) -> int:
+        """The seq of the last event of this branch; 0 if there is none. Epoch -1: of the last epoch or of none."""
+        of_branch = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ? AND task = ? AND epoch = ?"
+        if epoch >= 0:
+            return int(self._sql.execute(of_branch, (run, task, epoch)).fetchone()[0])
+        last = self._sql.execute("SELECT max(epoch) FROM events WHERE run = ? AND task = ?", (run, task)).fetchone()[0]
+        return max(int(self._sql.execute(of_branch, (run, task, each)).fetchone()[0]) for each in {last or 0, 0})
 
     def row(self, kind: type[R], key: str) -> R | None:
         """One row."""
-        return _row(self._sql, kind, key)
+        return row_of(self._sql, kind, key)
 
     def messages(self, keys: Sequence[str]) -> dict[str, MessageRow]:
         """Those of these messages that there are."""
         found: dict[str, MessageRow] = {}
-        for at in range(0, len(keys), _ROWS_AT_ONCE[0]):
-            some = keys[at : at + _ROWS_AT_ONCE[0]]
+        for at in range(0, len(keys), ROWS_AT_ONCE[0]):
+            some = keys[at : at + ROWS_AT_ONCE[0]]
             sql = f"SELECT id, doc FROM messages WHERE id IN ({','.join('?' * len(some))})"
-            found.update((key, _DECODERS[MessageRow].decode(doc)) for key, doc in self._sql.execute(sql, some))
+            found.update((key, DECODERS[MessageRow].decode(doc)) for key, doc in self._sql.execute(sql, some))
         return found
 
     def latest(self, key: str) -> bytes | None:
@@ -182,15 +193,32 @@ class Database:
         latest: Iterable[tuple[str, bytes | None]],
     ) -> None:
         """Write events, rows (run, key, row) and coalesced values (None deletes) in one transaction, synced to disk."""
+        sizes: Counter[str] = Counter()
+        counts = Counter([event.run for event in events])
+        logged = []
+        for event in events:
+            body = _ENCODER.encode(event.body)
+            sizes[event.run] += len(body)
+            logged.append((
+                event.seq, event.parent, event.run, event.task, event.epoch, type_of(event.body), event.causation,
+                event.correlation, event.provenance, event.at, body,
+            ))  # fmt: skip
         by_table: dict[str, list[tuple[str, str, str, str, bytes]]] = {}
         for run, key, row in rows:
-            by_table.setdefault(TABLES[type(row)], []).append((key, run, status_of(row), name_of(row), _ENCODER.encode(row)))
+            doc = _ENCODER.encode(row)
+            sizes[run] += len(doc)
+            by_table.setdefault(TABLES[type(row)], []).append((key, run, status_of(row), name_of(row), doc))
         kept = list(latest)
         try:
             self._sql.execute("BEGIN IMMEDIATE")
-            self._insert("events", [_event_row(event) for event in events])
+            self._insert("events", logged)
             for table, values in by_table.items():
                 self._insert(table, values, "ON CONFLICT (id) DO UPDATE SET status = excluded.status, doc = excluded.doc")
+            self._insert(
+                "sizes",
+                [(run, counts[run], size) for run, size in sizes.items()],
+                "ON CONFLICT (run) DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes",
+            )
             self._insert(
                 "latest",
                 [(key, value) for key, value in kept if value is not None],
@@ -204,12 +232,12 @@ class Database:
         except sqlite3.Error as error:
             if self._sql.in_transaction:
                 self._sql.execute("ROLLBACK")
-            raise StoreUnavailable(f"the database cannot be written: {error}", hint="free disk space") from error
+            raise fault(error, "the database cannot be written") from error
 
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> None:
         """Many rows per statement: Python's lock is given away at each one, and under load it is long in coming back."""
         at = 0
-        for size in _ROWS_AT_ONCE:
+        for size in ROWS_AT_ONCE:
             while len(rows) - at >= size:
                 values = [value for row in rows[at : at + size] for value in row]
                 self._sql.execute(_insertion(table, len(rows[0]), size, conflict), values)
@@ -220,132 +248,13 @@ class Database:
         self._sql.close()
 
 
-class ReadOnly:
-    """A read-only connection. What it shows is committed, and may be older than what the store's actor holds."""
-
-    def __init__(self, path: Path) -> None:
-        self._sql = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, check_same_thread=False)
-        self._sql.execute("PRAGMA query_only=1")
-        self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
-
-    def snapshot(self) -> None:
-        """Begin to see the database as it is now, until `release`."""
-        self._sql.execute("BEGIN")
-        self._sql.execute("SELECT 1 FROM meta").fetchone()
-
-    def release(self) -> None:
-        """See what is new again."""
-        if self._sql.in_transaction:
-            self._sql.execute("COMMIT")
-
-    def row(self, kind: type[R], key: str) -> R | None:
-        """One row."""
-        return _row(self._sql, kind, key)
-
-    def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
-        """The latest rows of one run, in the order in which they were made."""
-        return [row for _, row in reversed(self.rows_before(kind, run, 0, limit))]
-
-    def rows_before(self, kind: type[R], run: str, before: int, limit: int) -> list[tuple[int, R]]:
-        """Rows of one run, the latest first, each with its place; only those with a place before `before`, if that is not 0."""
-        found = self._sql.execute(
-            f"SELECT rowid, doc FROM {TABLES[kind]} WHERE run = ? AND rowid < ? ORDER BY rowid DESC LIMIT ?",
-            (run, before or 1 << 62, limit),
-        )
-        return [(place, _DECODERS[kind].decode(doc)) for place, doc in found]
-
-    def rows_with(self, kind: type[R], status: str, limit: int) -> list[R]:
-        """Rows of all runs in one status, oldest first."""
-        found = self._sql.execute(
-            f"SELECT doc FROM {TABLES[kind]} WHERE status = ? ORDER BY rowid LIMIT ?",
-            (status, limit),
-        )
-        return [_DECODERS[kind].decode(doc) for (doc,) in found]
-
-    def all_rows(self, kind: type[Row]) -> Iterator[tuple[str, Row]]:
-        """Every row with its key."""
-        for key, doc in self._sql.execute(f"SELECT id, doc FROM {TABLES[kind]} ORDER BY id"):
-            yield key, _DECODERS[kind].decode(doc)
-
-    def runs(self, *, ended: bool, limit: int) -> list[RunRow]:
-        """Runs, newest first."""
-        ends = tuple(sorted(RUN_TERMINAL))
-        where = "" if ended else f"WHERE status NOT IN ({','.join('?' * len(ends))})"
-        found = self._sql.execute(
-            f"SELECT doc FROM runs {where} ORDER BY rowid DESC LIMIT ?",
-            (*(() if ended else ends), limit),
-        )
-        return [_DECODERS[RunRow].decode(doc) for (doc,) in found]
-
-    def runs_matching(self, text: str, limit: int) -> list[RunRow]:
-        """Runs whose id is `text`, else whose name is (newest first), else whose id begins or ends with it."""
-        for where, argument in (
-            ("id = ?", text),
-            ("name = ?", text),
-            ("id LIKE ? ESCAPE '\\'", _literal(text) + "%"),
-            ("id LIKE ? ESCAPE '\\'", "%" + _literal(text)),
-        ):
-            found = self._sql.execute(
-                f"SELECT doc FROM runs WHERE {where} ORDER BY rowid DESC LIMIT ?",
-                (argument, limit),
-            ).fetchall()
-            if found:
-                return [_DECODERS[RunRow].decode(doc) for (doc,) in found]
-        return []
-
-    def events(
-        self, *, after: int, run: str, limit: int, task: str = "", types: frozenset[str] = frozenset()
-    ) -> list[Event]:  # fmt: skip
-        """Events after `after` in order, of one run or task or (with empty ones) of all, and of all types if none is named."""
-        chosen: list[tuple[str, tuple[str, ...]]] = [("run = ?", (run,))] if run else []
-        chosen += [("task = ?", (task,))] if task else []
-        chosen += [(f"type IN ({','.join('?' * len(types))})", tuple(sorted(types)))] if types else []
-        found = self._sql.execute(
-            "SELECT seq, parent, run, task, epoch, causation, correlation, provenance, at, body FROM events "
-            f"WHERE {' AND '.join(['seq > ?', *(where for where, _ in chosen)])} ORDER BY seq LIMIT ?",
-            (after, *(value for _, values in chosen for value in values), limit),
-        )
-        return [
-            Event(
-                seq=seq, event_id=f"{self.store_id}-{seq}", parent=parent, run=of_run, task=task, epoch=epoch,
-                causation=causation, correlation=correlation, provenance=provenance, at=at, body=_BODY.decode(body),
-            )
-            for seq, parent, of_run, task, epoch, causation, correlation, provenance, at, body in found
-        ]  # fmt: skip
-
-    def latest(self, prefix: str) -> dict[str, bytes]:
-        """Coalesced values whose key begins with `prefix`."""
-        found = self._sql.execute("SELECT key, value FROM latest WHERE key >= ? AND key < ?", (prefix, prefix + "\U0010ffff"))
-        return {key: bytes(value) for key, value in found}
-
-    def last_seq(self) -> int:
-        """The seq of the last event."""
-        return int(self._sql.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
-
-    def counts(self) -> dict[str, int]:
-        """Rows per table."""
-        names = [*TABLES.values(), "events"]
-        return {name: int(self._sql.execute(f"SELECT count(*) FROM {name}").fetchone()[0]) for name in names}
-
-    def check(self) -> str:
-        """SQLite's own word on the file: `ok`, or what is wrong."""
-        return str(self._sql.execute("PRAGMA quick_check(1)").fetchone()[0])
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._sql.close()
-
-
-def _row(sql: sqlite3.Connection, kind: type[R], key: str) -> R | None:
+def row_of(sql: sqlite3.Connection, kind: type[R], key: str) -> R | None:
+    """One row, by its key."""
     found = sql.execute(f"SELECT doc FROM {TABLES[kind]} WHERE id = ?", (key,)).fetchone()
-    return None if found is None else _DECODERS[kind].decode(found[0])
+    return None if found is None else DECODERS[kind].decode(found[0])
 
 
 @cache
 def _insertion(table: str, columns: int, rows: int, conflict: str) -> str:
     row = f"({','.join('?' * columns)})"
     return f"INSERT INTO {table} VALUES {','.join([row] * rows)} {conflict}"
-
-
-def _literal(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -141,9 +141,9 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
         case ev.NewsSeen(owner, upto):
             client = rows.get(ClientRow, owner) or ClientRow(owner)
             rows.put("", owner, replace(client, seen=max(client.seen, upto), seen_at=event.at))
-        case ev.GuardianLost() | ev.DaemonStarted():
+        case ev.GuardianLost() | ev.DaemonStarted() | ev.Foreign():
             return
-        case ev.ReportTaken():
+        case ev.ReportTaken() | ev.ProgressSampled():
             pass  # all that it says is its number, below
         case _:
             assert_never(body)

@@ -47,7 +47,10 @@ Guard = NewMessage | NewRun | NewAttempt
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Make these events durable, all or none. A `guard` for a message or run marks new work, refused when the disk is full."""
+    """Make these events durable, all or none. A `guard` for a message or run marks new work, refused when the disk is full.
+
+    Samples (`events.SAMPLES`) alone wait for what is written next, or for their window.
+    """
 
     drafts: tuple[Draft, ...]
     reply_to: Ref[Any]
@@ -89,10 +92,11 @@ class Delayed:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A coalesced value; None deletes the key."""
+    """A coalesced value; None deletes the key. It is on disk with the next durable commit, or when its window closes."""
 
     key: str
     value: bytes | None
+    window_seconds: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)

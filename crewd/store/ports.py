@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from crewd.protocol.events import Event
 from crewd.protocol.rows import MessageRow, RunRow
 from crewd.store.fold import R, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which events are asked for; what is empty or 0 excludes none. `since` and `until` are wall-clock seconds."""
+
+    run: str = ""
+    task: str = ""
+    epoch: int = 0
+    types: frozenset[str] = frozenset()
+    since: float = 0.0
+    until: float = 0.0
+
+
+EVERYWHERE = Where()
 
 
 class Writing(Protocol):
@@ -22,8 +38,16 @@ class Writing(Protocol):
         """The seq of the last event; 0 if there is none."""
         ...
 
-    def last_seq_of(self, run: str) -> int:
-        """The seq of the run's last event; 0 if there is none."""
+    def last_seq_of(self, run: str, task: str, epoch: int) -> int:
+        """The seq of the last event of this branch; 0 if there is none. Epoch -1: of the last epoch or of none."""
+        ...
+
+    def relieve(self) -> bool:
+        """Give the reserve to the file system, so that what must be written can be. Whether there was one."""
+        ...
+
+    def restock(self) -> bool:
+        """Keep room for what must be written when the disk is full. Whether there is room."""
         ...
 
     def row(self, kind: type[R], key: str) -> R | None:
@@ -97,10 +121,12 @@ class Reading(Protocol):
         """Runs whose id is `text`, else whose name is (newest first), else whose id begins or ends with it."""
         ...
 
-    def events(
-        self, *, after: int, run: str, limit: int, task: str = "", types: frozenset[str] = frozenset()
-    ) -> list[Event]:  # fmt: skip
-        """Events after `after` in order, of one run or task or (with empty ones) of all, and of all types if none is named."""
+    def events(self, *, after: int = 0, before: int = 0, limit: int, where: Where = EVERYWHERE) -> list[Event]:
+        """The first events after `after`, or (with `before`) the last ones before it; always the oldest of them first."""
+        ...
+
+    def size_of(self, run: str) -> tuple[int, int]:
+        """How many events were ever written for a run, and how many bytes of events and rows."""
         ...
 
     def latest(self, prefix: str) -> dict[str, bytes]:

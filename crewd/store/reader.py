@@ -38,6 +38,7 @@ from crewd.protocol.workflow import Workflow
 from crewd.store.fold import attempt_key
 from crewd.store.messages import Answer, Read, Resolve, Resolved
 from crewd.store.output import read_output
+from crewd.store.ports import Where
 from crewd.store.rebuild import rebuild
 
 if TYPE_CHECKING:
@@ -128,20 +129,29 @@ class Reader(Actor):
             return f"answered by {answer.sender} at {in_words(answer.receipt.accepted_at)}"
         return f"the question is {asked.outcome}" if asked.outcome else ""
 
-    def _events(self, target: str, after: int, limit: int, types: frozenset[str], labels: dict[str, str]) -> rq.EventsReply:
-        chosen = self.resolve(target) if target else None
+    def _events(self, request: rq.ListEvents) -> rq.EventsReply:
+        chosen = self.resolve(request.target) if request.target else None
         run, task = ("", "") if chosen is None else (chosen.run.id, chosen.task)
+        if request.epoch and not task:
+            raise UsageError("an attempt is one of a task", hint="RUN/STEP")
+        where = Where(run, task, request.epoch, types_named(request.types), request.since, request.until)
+        limit, labels, back = max(1, min(request.limit, ROWS_MAX)), request.labels, request.before > 0
         upto = self._database.last_seq()
-        found = self._database.events(after=after, run=run, task=task, types=types, limit=limit + 1)
+        found = self._database.events(after=request.after, before=request.before, where=where, limit=limit + 1)
+        if back:
+            found.reverse()
         fitting = _fitting(found[:limit])
         more = len(found) > len(fitting)
+        if back:
+            fitting.reverse()
         has: dict[str, bool] = {}
         for event in fitting if labels else ():
             row = self._database.row(RunRow, event.run) if event.run and event.run not in has else None
             has.setdefault(event.run, row is not None and labels.items() <= row.workflow.labels.items())
+        last = fitting[-1].seq if more else upto
         return rq.EventsReply(
             events=tuple(event for event in fitting if not labels or has[event.run]), more=more,
-            upto=max(after, fitting[-1].seq if more else upto),
+            upto=(fitting[0].seq if more else 0) if back else max(request.after, last),
         )  # fmt: skip
 
     def _messages(self, request: rq.ListMessages) -> rq.MessagesReply:
@@ -168,7 +178,7 @@ class Reader(Actor):
         items: list[NewsItem] = []
         runs: dict[str, RunRow | None] = {}
         for _ in range(PAGES):
-            page = self._database.events(after=after, run="", types=frozenset(NEWS_TYPES), limit=ROWS_MAX)
+            page = self._database.events(after=after, where=Where(types=frozenset(NEWS_TYPES)), limit=ROWS_MAX)
             for event in page:
                 if event.run not in runs:
                     runs[event.run] = self._database.row(RunRow, event.run)
@@ -232,8 +242,8 @@ class Reader(Actor):
                 dead = self._database.rows_with(TaskRow, "dead", min(limit, ROWS_MAX))
                 finals = [self._database.row(AttemptRow, attempt_key(task.id, task.epoch)) for task in dead]
                 return rq.DeadReply(tasks=tuple(dead), attempts=tuple(each for each in finals if each is not None))
-            case rq.ListEvents(target, after, limit):
-                return self._events(target, after, max(1, min(limit, ROWS_MAX)), types_named(request.types), request.labels)
+            case rq.ListEvents():
+                return self._events(request)
             case rq.ListNews():
                 return self._news(owner, request)
             case rq.Doctor(again):
@@ -282,6 +292,7 @@ class Reader(Actor):
         self._database.snapshot()
         try:
             rows = self._database.rows_of
+            events, size = self._database.size_of(run.id)
             return rq.ShowReply(
                 run=self._database.row(RunRow, run.id) or run,
                 tasks=tuple(rows(TaskRow, run.id, ROWS_MAX)),
@@ -295,6 +306,8 @@ class Reader(Actor):
                 usage=self._usage(run.id),
                 notices=tuple(rows(NoticeRow, run.id, ROWS_MAX)),
                 backlogs=backlogs_of(rows(MessageRow, run.id, ROWS_MAX)),
+                events=events,
+                bytes=size,
             )
         finally:
             self._database.release()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crewd.store.cache import Cache, Nowhere
-from crewd.store.database import TABLES
 from crewd.store.fold import fold
+from crewd.store.schema import TABLES
 
 if TYPE_CHECKING:
     from crewd.store.ports import Reading
@@ -26,7 +26,7 @@ def rebuild(database: Reading) -> tuple[list[str], int]:
     try:
         folded = Cache(Nowhere())
         seq = count = 0
-        while page := database.events(after=seq, run="", limit=PAGE):
+        while page := database.events(after=seq, limit=PAGE):
             for event in page:
                 if event.seq != seq + 1:
                     return [f"the log jumps from event {seq} to {event.seq}"], count

@@ -96,7 +96,8 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.actors.exits import SHUTDOWN, STUCK
     from crewd.protocol.hands import Retire
     from crewd.protocol.ids import EVENT, IdSource
-    from crewd.store.database import Database, ReadOnly
+    from crewd.store.database import Database
+    from crewd.store.readonly import ReadOnly
     from crewd.supervisor import commands as cm
     from crewd.supervisor.config import load_config
     from crewd.supervisor.directory import FRONT, GUARDIAN, Directory
@@ -137,7 +138,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     ports = Ports(
         ZmqWire(home, poller),
         port,
-        lambda: Database(home.database, services.ids.next(EVENT)),
+        lambda: Database(home.database, services.ids.next(EVENT), home.reserve),
         lambda: ReadOnly(home.database),
         lambda: psutil.virtual_memory().available,
         lambda: manager.say(f"READY=1\nSTATUS=serves {home.root}"),

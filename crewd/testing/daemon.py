@@ -34,7 +34,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = DEAD
 
 def children_of(process: psutil.Process, *, recursive: bool = False) -> list[tuple[psutil.Process, str, str]]:
     """Each child with its name and status, zombies too. A child that goes while it is looked at is left out."""
-    found = []
+    found: list[tuple[psutil.Process, str, str]] = []
     for child in process.children(recursive=recursive):
         with contextlib.suppress(psutil.NoSuchProcess):
             found.append((child, child.name(), child.status()))

@@ -56,6 +56,12 @@ def hear_term(token: CancellationToken, *, interrupt: bool) -> None:
 
 def run_call(function: Callable[..., Any], bootstrap: Bootstrap, context: Context) -> Outcome:
     """Run the function to its end and say how it ended. Never raises."""
+    outcome = _outcome_of(function, bootstrap, context)
+    context.last_progress()
+    return outcome
+
+
+def _outcome_of(function: Callable[..., Any], bootstrap: Bootstrap, context: Context) -> Outcome:
     try:
         args = dict(bootstrap.worker.args)
         result = invoke(function, context, args)

@@ -19,6 +19,7 @@ from crewd.protocol.ids import ASK, IdSource, check_name
 from crewd.protocol.limits import (
     ARTIFACTS_MAX,
     CHECKPOINT_BYTES_MAX,
+    NAME_CHARS_MAX,
     NOTE_CHARS_MAX,
     OPERATIONS_OPEN_MAX,
     TEXT_CHARS_MAX,
@@ -46,6 +47,7 @@ from crewd.protocol.terms import USUAL, Terms
 from crewd.worker.message import Letter, Message
 from crewd.worker.operation import Interrupted, Operation
 from crewd.worker.others import Others, WaitLevel
+from crewd.worker.sampler import Sampler
 from crewd.worker.token import CancellationToken
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ class Context:
         self.directory = Path(bootstrap.directory)
         self.restored: Any = bootstrap.checkpoint
         self._usage = UsageReport()
+        self._sampler = Sampler()
 
     def _alive(self) -> None:
         """A sign of life, at the beginning of each call: nothing of the call has happened if it is broken off here."""
@@ -105,11 +108,25 @@ class Context:
         self._beats += 1
         self._pulse.beat(self._beats)
 
-    def progress(self, done: float | None = None, total: float | None = None, note: str = "") -> None:
-        """How far the work is; also a sign of life. Sampled: the last one wins. Raises Cancelled."""
+    def progress(self, done: float | None = None, total: float | None = None, note: str = "", phase: str = "") -> None:
+        """How far the work is; also a sign of life. Sampled: the last one wins. Raises Cancelled.
+
+        The history keeps the first one, every tenth, the last one and every change of `phase`: what kind of work this is
+        (`plan`, `tests`), where `note` says what just now.
+        """
         self._beats += 1
-        self._pulse.progress(ProgressReport(done=done, total=total, note=clip(note, NOTE_CHARS_MAX), beats=self._beats))
+        note, phase = clip(note, NOTE_CHARS_MAX), clip(phase, NAME_CHARS_MAX)
+        self._pulse.progress(ProgressReport(done=done, total=total, note=note, beats=self._beats, phase=phase))
+        sample, needed = self._sampler.take(done, total, note, phase)
+        if sample is not None:
+            self._desk.sample(sample, needed=needed)
         self.token.check()
+
+    def last_progress(self) -> None:
+        """The work is over: what was its last progress goes into the history. The runtime calls it."""
+        sample = self._sampler.last()
+        if sample is not None:
+            self._desk.sample(sample, needed=True)
 
     def check(self) -> None:
         """A sign of life; raises Cancelled if the worker is to stop."""

@@ -19,7 +19,7 @@ from crewd.protocol import requests as rq
 from crewd.protocol.errors import UsageError
 from crewd.protocol.limits import REPORTS_UNACKED_MAX
 from crewd.protocol.reasons import RefusalReason
-from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Settled
+from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Sampled, Settled
 
 if TYPE_CHECKING:
     from crewd.worker.token import CancellationToken
@@ -92,6 +92,13 @@ class Desk:
             self._outbox.append(Report(number=number, body=body))
         self._wake()
         return number
+
+    def sample(self, body: Sampled, *, needed: bool) -> None:
+        """Report progress for the history. What is not needed is dropped while much is not durable: nobody waits for it."""
+        with self._condition:
+            if not needed and len(self._outbox) >= REPORTS_UNACKED_MAX // 2:
+                return
+        self.report(body)
 
     def next_steer(self, seconds: float = 0.0) -> Deliver | None:
         """The oldest steer that was not taken; waits up to `seconds` for one, or until the token fires."""

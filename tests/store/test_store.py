@@ -11,19 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewd.actors import Actor, ChildSpec, Ref
+from crewd.actors.exits import SHUTDOWN
 from crewd.protocol import events as ev
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import InvariantError, StoreUnavailable
 from crewd.protocol.events import Draft
-from crewd.protocol.rows import MessageRow, RunRow
+from crewd.protocol.rows import CancelInfo, MessageRow, RunRow
 from crewd.protocol.statuses import RunStatus
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.store.actor import StoreActor
-from crewd.store.database import MIGRATIONS, Database, ReadOnly
+from crewd.store.database import RESERVE_BYTES, Database
 from crewd.store.messages import Append, Committed, Delayed, Known, NewMessage, NewRun, Put, Rejected
 from crewd.store.overlay import Overlay
+from crewd.store.ports import Where
 from crewd.store.reader import Reader
+from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import rebuild
+from crewd.store.schema import MIGRATIONS
 from crewd.testing import Scheduler
 
 FLOW = Workflow(name="w", steps=(Step(id="s", worker=WorkerSpec(call="a:b")),))
@@ -58,12 +62,12 @@ class Ear(Actor):
 
 
 class World:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: type[Database] = Failing) -> None:
         self.path = path / "crewd.db"
         self.scheduler = Scheduler()
         self.heard: list[Any] = []
         self.overlay = Overlay()
-        self.database = Failing(self.path, "s")
+        self.database: Any = kind(self.path, "s")
         self.ear: Ref[Any] = self.scheduler.system.spawn(ChildSpec("ear", lambda: Ear(self.heard)), None)
         self.store: Ref[Any] = self.scheduler.system.spawn(
             ChildSpec(
@@ -103,7 +107,7 @@ def test_what_was_asked_together_is_committed_together_and_answered_in_order(wor
         commits.append(len(events))
         original(events, rows, latest)
 
-    world.database.commit = counting  # type: ignore[method-assign]
+    world.database.commit = counting
     world.append(created())
     for number in range(50):
         world.append(accepted(f"m{number}"))
@@ -111,7 +115,7 @@ def test_what_was_asked_together_is_committed_together_and_answered_in_order(wor
     assert [type(each) for each in answers] == [Committed] * 51
     assert [event.seq for each in answers for event in each.events] == list(range(1, 52))
     assert commits == [51]
-    assert [event.parent for event in world.reader().events(after=0, run="r_1", limit=100)] == list(range(51))
+    assert [event.parent for event in world.reader().events(where=Where(run="r_1"), limit=100)] == list(range(51))
 
 
 def test_a_repeat_is_known_and_other_content_is_a_conflict(world: World) -> None:
@@ -160,11 +164,105 @@ def test_a_full_disk_refuses_new_work_and_keeps_the_facts(world: World) -> None:
     assert rebuild(world.reader()) == ([], 3)
 
 
-def test_an_event_that_cannot_follow_commits_nothing(world: World) -> None:
-    world.append(Draft(ev.RunStarted(), "r_9"))
+def test_an_append_that_cannot_follow_is_refused_and_those_beside_it_are_committed(world: World) -> None:
+    world.append(created())
+    world.append(accepted("m1"), Draft(ev.RunStarted(), "r_9"))
+    world.append(accepted("m2"))
+    first, wrong, last = world.answers()
+    assert isinstance(wrong, Rejected)
+    assert isinstance(wrong.error, InvariantError)
+    assert [event.seq for answer in (first, last) for event in answer.events] == [1, 2]
+    assert world.reader().row(MessageRow, "m1") is None
+    assert rebuild(world.reader()) == ([], 2)
+    world.append(accepted("m1"))
+    (again,) = world.answers()
+    assert (again.events[0].seq, again.events[0].parent) == (3, 2), "what was taken back left no trace"
+
+
+def sampled(count: int) -> Draft:
+    return Draft(ev.ProgressSampled(count=count), "r_1", "r_1/s", 1)
+
+
+def test_samples_wait_for_what_is_durable_or_for_their_window(world: World) -> None:
+    world.append(created(), Draft(ev.AttemptReserved(directory="/"), "r_1", "r_1/s", 1))
     world.answers()
-    assert world.scheduler.system.alive() == (world.ear,)
-    assert ReadOnly(world.path).last_seq() == 0
+    world.append(sampled(1))
+    assert world.answers() == []
+    world.append(accepted("m1"))
+    assert [type(event.body) for answer in world.answers() for event in answer.events] == [
+        ev.ProgressSampled,
+        ev.MessageAccepted,
+    ]
+    world.append(sampled(2))
+    assert world.answers() == []
+    world.scheduler.advance(0.06)
+    assert [event.seq for answer in world.answers() for event in answer.events] == [5]
+    world.append(sampled(3))
+    world.scheduler.settle()
+    world.scheduler.system.stop(world.store, SHUTDOWN, 1.0)
+    world.scheduler.settle()
+    assert world.reader().last_seq() == 6, "what waits is written on the way out"
+
+
+def test_the_shortest_window_of_what_waits_counts(world: World) -> None:
+    world.store.tell(Put("usage:r/t", b"1", 0.25))
+    world.store.tell(Put("progress:r/t", b"1", 0.05))
+    world.scheduler.advance(0.06)
+    assert set(world.reader().latest("")) == {"usage:r/t", "progress:r/t"}
+    world.store.tell(Put("usage:r/t", b"2", 0.25))
+    world.scheduler.advance(0.1)
+    assert world.reader().latest("usage:") == {"usage:r/t": b"1"}
+    world.scheduler.advance(0.2)
+    assert world.reader().latest("usage:") == {"usage:r/t": b"2"}
+
+
+class Small(Database):
+    """A disk that is full but for a reserve."""
+
+    full = False
+    relieved = False
+
+    def commit(self, events: Any, rows: Any, latest: Any) -> None:
+        if self.full and not self.relieved:
+            raise StoreUnavailable("no space left")
+        super().commit(events, rows, latest)
+
+    def relieve(self) -> bool:
+        had, self.relieved = not self.relieved, True
+        return had
+
+    def restock(self) -> bool:
+        self.relieved = self.relieved and self.full
+        return not self.relieved
+
+
+def test_a_full_disk_takes_facts_into_the_reserve_and_new_work_when_there_is_room_again(tmp_path: Path) -> None:
+    Small.full = False
+    world = World(tmp_path, Small)
+    world.append(created())
+    world.answers()
+    Small.full = True
+    world.append(accepted("m1"), guard=NewMessage("m1", "hi"))
+    world.append(Draft(ev.RunCancelRequested(CancelInfo("user")), "r_1"))
+    assert [type(each) for each in world.answers()] == [Rejected, Committed]
+    world.append(accepted("m2"), guard=NewMessage("m2", "hi"))
+    assert [type(each) for each in world.answers()] == [Rejected]
+    world.scheduler.advance(5.0)
+    Small.full = False
+    world.scheduler.advance(1.0)
+    world.append(accepted("m3"), guard=NewMessage("m3", "hi"))
+    assert [type(each) for each in world.answers()] == [Committed]
+    assert rebuild(world.reader()) == ([], 3)
+
+
+def test_the_reserve_is_room_on_the_disk(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.db", "s", tmp_path / "reserve")
+    assert not database.relieve()
+    assert database.restock()
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= RESERVE_BYTES
+    assert database.relieve()
+    assert not (tmp_path / "reserve").exists()
+    database.close()
 
 
 def test_terminal_is_absorbing(world: World) -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from crewd.protocol.rows import RunRow
     from crewd.supervisor.services import Services
 
+USAGE_WINDOW_SECONDS = 0.25
+"""What a worker uses is measured once a second or less: it may lie about for longer than progress (system.md B3)."""
+
 
 class Controller(Actor):
     """Performs what `decide` decides. It knows sockets, disks and processes only as the names of other actors."""
@@ -160,7 +163,7 @@ class Controller(Actor):
                 self._feed(at.Measured(self.context.now(), notice.output_bytes))
                 usage = Usage(**msgspec.structs.asdict(notice), at=self._services.clock.wall())
                 store = self._services.directory.part(STORE)
-                store.offer(Put(f"usage:{notice.task}", msgspec.msgpack.encode(usage)))
+                store.offer(Put(f"usage:{notice.task}", msgspec.msgpack.encode(usage), USAGE_WINDOW_SECONDS))
             case hands.Started(_, _, pid, start_time, boot_id, adopted):
                 body = AttemptStarted(pid=pid, start_time=start_time, boot_id=boot_id, adopted=adopted)
                 self._feed(at.Started(body))

@@ -381,6 +381,12 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             )  # fmt: skip
             closed = ev.OperationClosed(id=key, outcome=outcome, reason=clip(reason, NOTE_CHARS_MAX), report=number)
             return after, Decision((closed,), _places(state, after))
+        case rp.Sampled(count, done, total, note, phase):
+            sampled = ev.ProgressSampled(
+                count=count, done=done, total=total, note=clip(note, NOTE_CHARS_MAX), phase=clip(phase, NAME_CHARS_MAX),
+                report=number,
+            )  # fmt: skip
+            return state, Decision((sampled,))
         case rp.UsageReport():
             return watch.spent(state, report.body, number)
         case rp.Checkpoint(value):

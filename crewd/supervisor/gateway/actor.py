@@ -32,7 +32,7 @@ from crewd.protocol.errors import (
     UsageError,
 )
 from crewd.protocol.ids import EVENT, check_name, task_id
-from crewd.protocol.limits import GRACE_SECONDS_MAX, NOTE_CHARS_MAX
+from crewd.protocol.limits import GRACE_SECONDS_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.redact import clip
 from crewd.protocol.rights import Role, check_intent, check_owner, owner_id
@@ -253,14 +253,14 @@ class Gateway(Actor):
                     raise Unavailable("this attempt has no controller now", hint="say hello again")
                 if not controller.offer(cm.WorkerReported(reports)):
                     raise Busy("too many reports at once", hint="say hello again")
-            case rp.ProgressReport(done, total, note, beats) if controller is not None:
+            case rp.ProgressReport(done, total, note, beats, phase) if controller is not None:
                 worker.beats = beats
                 at = self._services.clock.wall()
                 self._note_progress(
                     worker,
                     Progress(
                         task=worker.task, epoch=worker.epoch, done=done, total=total, note=clip(note, NOTE_CHARS_MAX),
-                        beats=beats, at=at,
+                        beats=beats, at=at, phase=clip(phase, NAME_CHARS_MAX),
                     ),
                 )  # fmt: skip
             case rp.Heartbeat(beats) if controller is not None and beats != worker.beats:

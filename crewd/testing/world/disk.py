@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,9 +11,13 @@ from crewd.protocol.errors import InvariantError, StoreUnavailable
 from crewd.protocol.events import Event
 from crewd.protocol.rows import MessageRow, RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
-from crewd.store.database import TABLES, status_of
+from crewd.store.database import status_of
 from crewd.store.fold import R, Row
+from crewd.store.ports import EVERYWHERE, Where
+from crewd.store.schema import TABLES
 
+RESERVED_COMMITS = 20
+"""Commits that the reserve of a full disk is good for."""
 Commit = tuple[Sequence[Event], Sequence[tuple[str, str, Row]]]
 
 
@@ -25,7 +31,10 @@ class Disk:
         self.of_run: dict[tuple[type[Any], str], dict[str, None]] = {}
         self.latest: dict[str, bytes] = {}
         self.names: dict[str, str] = {}
-        self.last_of_run: dict[str, int] = {}
+        self.ends: dict[tuple[str, str, int], int] = {}
+        self.counts: Counter[str] = Counter()
+        self.reserve = 0
+        self.relieved = 0
         self.on_commit: Callable[[Sequence[Event], Sequence[tuple[str, str, Row]]], None] = lambda _events, _rows: None
         self.refuses: Callable[[], str] = lambda: ""
         self.commits = 0
@@ -46,13 +55,17 @@ class Disk:
     ) -> None:
         """One transaction: all of it or, with StoreUnavailable, nothing."""
         why = self.refuses()
-        if why:
+        if why and self.relieved > 0:
+            self.relieved -= 1
+        elif why:
             raise StoreUnavailable(f"the database cannot be written: {why}", hint="free disk space")
         for event in events:
             if self.log and event.seq <= self.log[-1].seq:
                 raise InvariantError("somebody else has written to the database")
             self.log.append(event)
-            self.last_of_run[event.run] = event.seq
+            for epoch in (event.epoch, -1):
+                self.ends[event.run, event.task, epoch] = event.seq
+            self.counts[event.run] += 1
         for run, key, row in rows:
             self.tables[type(row)][key] = row
             self.of_run.setdefault((type(row), run), {})[key] = None
@@ -79,9 +92,21 @@ class Writer:
         """See `Writing`."""
         return self._disk.log[-1].seq if self._disk.log else 0
 
-    def last_seq_of(self, run: str) -> int:
+    def last_seq_of(self, run: str, task: str, epoch: int) -> int:
         """See `Writing`."""
-        return self._disk.last_of_run.get(run, 0)
+        return self._disk.ends.get((run, task, epoch), 0)
+
+    def relieve(self) -> bool:
+        """See `Writing`."""
+        had, self._disk.reserve = self._disk.reserve, 0
+        self._disk.relieved = had
+        return had > 0
+
+    def restock(self) -> bool:
+        """See `Writing`."""
+        if not self._disk.refuses():
+            self._disk.reserve = RESERVED_COMMITS
+        return self._disk.reserve > 0
 
     def row(self, kind: type[R], key: str) -> R | None:
         """See `Writing`."""
@@ -168,19 +193,17 @@ class Reader:
                 return found
         return []
 
-    def events(
-        self, *, after: int, run: str, limit: int, task: str = "", types: frozenset[str] = frozenset()
-    ) -> list[Event]:  # fmt: skip
+    def events(self, *, after: int = 0, before: int = 0, limit: int, where: Where = EVERYWHERE) -> list[Event]:
         """See `Reading`."""
         log = self._disk.log
         start = log[after:] if after < len(log) and (after == 0 or log[after - 1].seq == after) else log
-        found: list[Event] = []
-        for event in start:
-            if event.seq > after and run in {"", event.run} and task in {"", event.task} and (not types or event.type in types):
-                found.append(event)
-                if len(found) >= limit:
-                    break
-        return found
+        fitting = (event for event in (reversed(start) if before else start) if event.seq > after and _fits(event, where))
+        found = list(itertools.islice((event for event in fitting if not before or event.seq < before), limit))
+        return found[::-1] if before else found
+
+    def size_of(self, run: str) -> tuple[int, int]:
+        """See `Reading`; here nothing has a size."""
+        return self._disk.counts[run], 0
 
     def latest(self, prefix: str) -> dict[str, bytes]:
         """See `Reading`."""
@@ -200,3 +223,11 @@ class Reader:
 
     def close(self) -> None:
         """See `Reading`."""
+
+
+def _fits(event: Event, where: Where) -> bool:
+    return (
+        where.run in {"", event.run} and where.task in {"", event.task} and where.epoch in {0, event.epoch}
+        and (not where.types or event.type in where.types)
+        and event.at >= where.since and (not where.until or event.at < where.until)
+    )  # fmt: skip

@@ -20,10 +20,12 @@ from crewd.protocol.home import Home
 from crewd.protocol.rows import MessageRow, RunRow
 from crewd.protocol.workflow import WorkerSpec
 from crewd.store.cache import Cache
-from crewd.store.database import TABLES, Database, ReadOnly
+from crewd.store.database import Database
 from crewd.store.fold import fold
-from crewd.store.ports import Reading, Writing
+from crewd.store.ports import Reading, Where, Writing
+from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import rebuild
+from crewd.store.schema import TABLES
 from crewd.supervisor.config import Config
 from crewd.supervisor.gateway.wire import Sent, Side, Wire, ZmqWire
 from crewd.supervisor.hands import Hands, UnixHands
@@ -52,6 +54,17 @@ def bodies(folder: Path, store_id: str) -> tuple[tuple[Writing, Reading], tuple[
     return real, (disk.writer(store_id), disk.reader())
 
 
+def filters(reader: Reading) -> list[Where]:
+    """Each event of the first few tells how it could be looked for."""
+    found = []
+    for event in reader.events(limit=5):
+        found.append(Where(task=event.task, epoch=event.epoch))
+        found.append(Where(run=event.run, types=frozenset({event.type, "run.ended"})))
+        found.append(Where(since=event.at))
+        found.append(Where(run=event.run, until=event.at))
+    return found
+
+
 def all_that_can_be_read(reader: Reading, runs: list[str], texts: list[str]) -> dict[str, Any]:
     kinds: list[Any] = list(TABLES)
     return {
@@ -66,11 +79,13 @@ def all_that_can_be_read(reader: Reading, runs: list[str], texts: list[str]) -> 
         "all": [list(reader.all_rows(kind)) for kind in kinds],
         "open": [reader.rows_with(kind, status, 100) for kind in kinds for status in ("open", "running", "settled", "")],
         "events": [
-            reader.events(after=after, run=run, limit=limit)
+            reader.events(after=after, before=before, where=where, limit=limit)
             for after in (0, 3, 10**6)
-            for run in ("", *runs)
+            for before in (0, 9, 10**6)
+            for where in (*map(Where, ["", *runs]), *filters(reader))
             for limit in (2, 999)
         ],
+        "events of runs": [reader.size_of(run)[0] for run in runs],
         "latest": reader.latest("progress:"),
     }
 
@@ -92,7 +107,8 @@ def test_both_disks_show_the_same_after_the_same_commits(seed: int, tmp_path: Pa
         texts = [text for run in runs for text in (run, run[:9], run[-6:], run.upper()[:9])] + ["run0", "%", "nobody", "r_"]
         assert all_that_can_be_read(shown, runs, texts) == all_that_can_be_read(seen, runs, texts)
         assert real.last_seq() == simulated.last_seq() and real.latest("progress:1") == simulated.latest("progress:1")
-        assert [real.last_seq_of(run) for run in runs] == [simulated.last_seq_of(run) for run in runs]
+        branches = {(event.run, event.task, epoch) for event in log for epoch in (event.epoch, 0, -1)}
+        assert {each: real.last_seq_of(*each) for each in branches} == {each: simulated.last_seq_of(*each) for each in branches}
         assert [real.run_named(name) for name in ("run0", "x")] == [simulated.run_named(name) for name in ("run0", "x")]
     assert rebuild(shown) == rebuild(seen)
     for writer in (real, simulated):

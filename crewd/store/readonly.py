@@ -1,0 +1,169 @@
+"""The reading side of the database: every question that is asked of it, typed, in a fixed order, on a read-only connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from crewd.protocol.events import Event, body_of
+from crewd.protocol.rows import RunRow
+from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.store.database import DECODERS, faults, row_of, uri
+from crewd.store.fold import R, Row
+from crewd.store.ports import EVERYWHERE, Where
+from crewd.store.schema import TABLES
+
+WHAT = "the database cannot be read"
+
+
+class ReadOnly:
+    """A read-only connection. What it shows is committed, and may be older than what the store's actor holds."""
+
+    def __init__(self, path: Path) -> None:
+        with faults(WHAT):
+            self._sql = sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None, check_same_thread=False)
+            self._sql.execute("PRAGMA query_only=1")
+            self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
+
+    def _all(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with faults(WHAT):
+            return self._sql.execute(sql, values).fetchall()
+
+    def snapshot(self) -> None:
+        """Begin to see the database as it is now, until `release`."""
+        self._sql.execute("BEGIN")
+        self._sql.execute("SELECT 1 FROM meta").fetchone()
+
+    def release(self) -> None:
+        """See what is new again."""
+        if self._sql.in_transaction:
+            self._sql.execute("COMMIT")
+
+    def row(self, kind: type[R], key: str) -> R | None:
+        """One row."""
+        with faults(WHAT):
+            return row_of(self._sql, kind, key)
+
+    def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
+        """The latest rows of one run, in the order in which they were made."""
+        return [row for _, row in reversed(self.rows_before(kind, run, 0, limit))]
+
+    def rows_before(self, kind: type[R], run: str, before: int, limit: int) -> list[tuple[int, R]]:
+        """Rows of one run, the latest first, each with its place; only those with a place before `before`, if that is not 0."""
+        found = self._all(
+            f"SELECT rowid, doc FROM {TABLES[kind]} WHERE run = ? AND rowid < ? ORDER BY rowid DESC LIMIT ?",
+            (run, before or 1 << 62, limit),
+        )
+        return [(place, DECODERS[kind].decode(doc)) for place, doc in found]
+
+    def rows_with(self, kind: type[R], status: str, limit: int) -> list[R]:
+        """Rows of all runs in one status, oldest first."""
+        found = self._all(
+            f"SELECT doc FROM {TABLES[kind]} WHERE status = ? ORDER BY rowid LIMIT ?",
+            (status, limit),
+        )
+        return [DECODERS[kind].decode(doc) for (doc,) in found]
+
+    def all_rows(self, kind: type[Row]) -> Iterator[tuple[str, Row]]:
+        """Every row with its key."""
+        with faults(WHAT):
+            for key, doc in self._sql.execute(f"SELECT id, doc FROM {TABLES[kind]} ORDER BY id"):
+                yield key, DECODERS[kind].decode(doc)
+
+    def runs(self, *, ended: bool, limit: int) -> list[RunRow]:
+        """Runs, newest first."""
+        ends = tuple(sorted(RUN_TERMINAL))
+        where = "" if ended else f"WHERE status NOT IN ({','.join('?' * len(ends))})"
+        found = self._all(
+            f"SELECT doc FROM runs {where} ORDER BY rowid DESC LIMIT ?",
+            (*(() if ended else ends), limit),
+        )
+        return [DECODERS[RunRow].decode(doc) for (doc,) in found]
+
+    def runs_matching(self, text: str, limit: int) -> list[RunRow]:
+        """Runs whose id is `text`, else whose name is (newest first), else whose id begins or ends with it."""
+        for where, argument in (
+            ("id = ?", text),
+            ("name = ?", text),
+            ("id LIKE ? ESCAPE '\\'", _literal(text) + "%"),
+            ("id LIKE ? ESCAPE '\\'", "%" + _literal(text)),
+        ):
+            found = self._all(
+                f"SELECT doc FROM runs WHERE {where} ORDER BY rowid DESC LIMIT ?",
+                (argument, limit),
+            )
+            if found:
+                return [DECODERS[RunRow].decode(doc) for (doc,) in found]
+        return []
+
+    def events(self, *, after: int = 0, before: int = 0, limit: int, where: Where = EVERYWHERE) -> list[Event]:
+        """The first events after `after`, or (with `before`) the last ones before it; always the oldest of them first."""
+        chosen: list[tuple[str, tuple[object, ...]]] = [("seq > ?", (after,))]
+        if where.run:
+            chosen.append(("run = ?", (where.run,)))
+        if where.task:
+            chosen.append(("task = ?", (where.task,)))
+        if where.epoch:
+            chosen.append(("epoch = ?", (where.epoch,)))
+        if where.types:
+            chosen.append((f"type IN ({','.join('?' * len(where.types))})", tuple(sorted(where.types))))
+        if where.since:
+            chosen.append(("seq >= ? AND at >= ?", (self._first_at(where.since), where.since)))
+        if where.until:
+            chosen.append(("seq < ? AND at < ?", (self._first_at(where.until), where.until)))
+        if before:
+            chosen.append(("seq < ?", (before,)))
+        found = self._all(
+            "SELECT seq, parent, run, task, epoch, causation, correlation, provenance, at, body FROM events "
+            f"WHERE {' AND '.join(text for text, _ in chosen)} ORDER BY seq {'DESC' if before else ''} LIMIT ?",
+            (*(value for _, values in chosen for value in values), limit),
+        )
+        return [
+            Event(
+                seq=seq, event_id=f"{self.store_id}-{seq}", parent=parent, run=run, task=task, epoch=epoch,
+                causation=causation, correlation=correlation, provenance=provenance, at=at, body=body_of(body),
+            )
+            for seq, parent, run, task, epoch, causation, correlation, provenance, at, body in found[:: -1 if before else 1]
+        ]  # fmt: skip
+
+    def _first_at(self, at: float) -> int:
+        """The seq from which on events are of this time or later. Times grow with seq, but for jumps of the wall clock."""
+        low, high = 1, self.last_seq() + 1
+        while low < high:
+            middle = (low + high) // 2
+            found = self._all("SELECT at FROM events WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,))
+            low, high = (low, middle) if found[0][0] >= at else (middle + 1, high)
+        return low
+
+    def size_of(self, run: str) -> tuple[int, int]:
+        """How many events were ever written for a run, and how many bytes of events and rows."""
+        found = self._all("SELECT events, bytes FROM sizes WHERE run = ?", (run,))
+        return (int(found[0][0]), int(found[0][1])) if found else (0, 0)
+
+    def latest(self, prefix: str) -> dict[str, bytes]:
+        """Coalesced values whose key begins with `prefix`."""
+        found = self._all("SELECT key, value FROM latest WHERE key >= ? AND key < ?", (prefix, prefix + "\U0010ffff"))
+        return {key: bytes(value) for key, value in found}
+
+    def last_seq(self) -> int:
+        """The seq of the last event."""
+        return int(self._all("SELECT coalesce(max(seq), 0) FROM events")[0][0])
+
+    def counts(self) -> dict[str, int]:
+        """Rows per table."""
+        names = [*TABLES.values(), "events"]
+        return {name: int(self._all(f"SELECT count(*) FROM {name}")[0][0]) for name in names}
+
+    def check(self) -> str:
+        """SQLite's own word on the file: `ok`, or what is wrong."""
+        return str(self._all("PRAGMA quick_check(1)")[0][0])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._sql.close()
+
+
+def _literal(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
