@@ -98,3 +98,17 @@ def minute_of_day(wall: float) -> int:
 def in_words(wall: float) -> str:
     """A wall-clock time as people and programs read it: ISO 8601, in UTC, to the second."""
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds")
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_time(text: str, now: float) -> float:
+    """The wall-clock time that `text` means: ISO 8601 (local, if it names no zone), or so long ago: 90s, 15m, 2h, 3d.
+
+    Raises ValueError for anything else.
+    """
+    number, unit = text[:-1], text[-1:]
+    if unit in _UNITS and number.replace(".", "", 1).isdecimal():
+        return now - float(number) * _UNITS[unit]
+    return datetime.fromisoformat(text).timestamp()

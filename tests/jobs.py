@@ -405,3 +405,8 @@ def mangled(ctx: Context) -> list[str]:
         except crewd.CrewdError as error:
             found.append(error.code)
     return found
+
+
+def advance(ctx: Context) -> None:
+    for number in range(100):
+        ctx.progress(number + 1, 100, f"file {number}")

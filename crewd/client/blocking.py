@@ -19,7 +19,7 @@ from crewd.client.keys import Identity, identity, keys_directory
 from crewd.client.outbox import Entry, Outbox, unanswered
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
+from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
 from crewd.protocol.events import Event
 from crewd.protocol.home import Home
 from crewd.protocol.ids import MESSAGE, IdSource
@@ -416,24 +416,42 @@ class Crew:
 
     def events(
         self, target: str = "", *, after: int = 0, follow: bool = False, types: Sequence[str] = (),
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None, last: int = 0, epoch: int = 0, since: float = 0.0, until: float = 0.0,
     ) -> Iterator[Event]:  # fmt: skip
         """Events after `after`. With `follow` it goes on as they happen; for one run, until the run has ended.
 
-        `types` and `labels`: see `watch`.
+        `last`: only so many, the newest. `epoch`: of this attempt of the task. `since`, `until`: of these times, in
+        wall-clock seconds. None of them goes with `follow`. `types` and `labels`: see `watch`.
         """
+        if follow and (last or epoch or since or until):
+            raise UsageError("what is followed has no end and no attempt yet", hint="leave out --follow, or the bounds")
+        request = rq.ListEvents(
+            target=target, after=after, types=tuple(types), labels=dict(labels or {}), epoch=epoch, since=since, until=until
+        )
+        if last:
+            yield from self._last_events(request, last)
+            return
         if follow:
             for note in self.watch(target, after=after, progress=False, types=types, labels=labels):
                 if isinstance(note, Event):
                     yield note
             return
         while True:
-            request = rq.ListEvents(target=target, after=after, types=tuple(types), labels=dict(labels or {}))
             page = shapes.expect(self.request(request), rq.EventsReply)
             yield from page.events
             if not page.more:
                 return
-            after = page.upto
+            request = msgspec.structs.replace(request, after=page.upto)
+
+    def _last_events(self, request: rq.ListEvents, count: int) -> tuple[Event, ...]:
+        found: tuple[Event, ...] = ()
+        request = msgspec.structs.replace(request, before=1 << 62)
+        while True:
+            page = shapes.expect(self.request(msgspec.structs.replace(request, limit=count - len(found))), rq.EventsReply)
+            found = (*page.events, *found)
+            if not page.upto or len(found) >= count:
+                return found
+            request = msgspec.structs.replace(request, before=page.upto)
 
     def watch(
         self, target: str = "", *, after: int = 0, progress: bool = True, types: Sequence[str] = (),

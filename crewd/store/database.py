@@ -39,8 +39,10 @@ ROWS_AT_ONCE = (256, 32, 4, 1)
 """Of one statement: few enough kinds that SQLite keeps them all prepared."""
 RESERVE_BYTES = 16 << 20
 """Room that is kept for cancels when the disk is full: a cancel writes about 16 KiB, and some are written together."""
-LOOK_STEPS = 200_000
-"""SQLite's steps between two looks at whether the check at the start takes too long."""
+STATUSES_MAX = 50_000
+"""Rows whose status is remembered: an update that names the status column writes its index anew, also if it is the same."""
+_NEW_ROW = "ON CONFLICT (id) DO UPDATE SET status = excluded.status, doc = excluded.doc"
+_NEW_DOC = "ON CONFLICT (id) DO UPDATE SET doc = excluded.doc"
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ENCODER = msgspec.msgpack.Encoder()
 DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {kind: msgspec.msgpack.Decoder(kind) for kind in TABLES}
@@ -97,6 +99,7 @@ class Database:
 
     def __init__(self, path: Path, store_id: str, reserve: Path | None = None) -> None:
         self._reserve = reserve
+        self._statuses: dict[tuple[str, str], str] = {}
         with faults(f"the database {path} cannot be opened"):
             self._sql = sqlite3.connect(uri(path, "rwc"), uri=True, isolation_level=None, check_same_thread=False)
             for pragma in (
@@ -203,17 +206,19 @@ class Database:
                 event.seq, event.parent, event.run, event.task, event.epoch, type_of(event.body), event.causation,
                 event.correlation, event.provenance, event.at, body,
             ))  # fmt: skip
-        by_table: dict[str, list[tuple[str, str, str, str, bytes]]] = {}
+        by_table: dict[tuple[str, str], list[tuple[str, str, str, str, bytes]]] = {}
         for run, key, row in rows:
-            doc = _ENCODER.encode(row)
+            doc, table, status = _ENCODER.encode(row), TABLES[type(row)], status_of(row)
             sizes[run] += len(doc)
-            by_table.setdefault(TABLES[type(row)], []).append((key, run, status_of(row), name_of(row), doc))
+            known = self._statuses.get((table, key)) == status
+            self._statuses[table, key] = status
+            by_table.setdefault((table, _NEW_DOC if known else _NEW_ROW), []).append((key, run, status, name_of(row), doc))
         kept = list(latest)
         try:
             self._sql.execute("BEGIN IMMEDIATE")
             self._insert("events", logged)
-            for table, values in by_table.items():
-                self._insert(table, values, "ON CONFLICT (id) DO UPDATE SET status = excluded.status, doc = excluded.doc")
+            for (table, conflict), values in by_table.items():
+                self._insert(table, values, conflict)
             self._insert(
                 "sizes",
                 [(run, counts[run], size) for run, size in sizes.items()],
@@ -227,12 +232,16 @@ class Database:
             self._sql.executemany("DELETE FROM latest WHERE key = ?", [(key,) for key, value in kept if value is None])
             self._sql.execute("COMMIT")
         except sqlite3.IntegrityError as error:
+            self._statuses.clear()
             self._sql.execute("ROLLBACK")
             raise InvariantError(f"somebody else has written to the database: {error}") from error
         except sqlite3.Error as error:
+            self._statuses.clear()
             if self._sql.in_transaction:
                 self._sql.execute("ROLLBACK")
             raise fault(error, "the database cannot be written") from error
+        if len(self._statuses) > STATUSES_MAX:
+            self._statuses.clear()
 
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> None:
         """Many rows per statement: Python's lock is given away at each one, and under load it is long in coming back."""

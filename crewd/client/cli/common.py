@@ -15,7 +15,8 @@ from typing import Any, NoReturn, TypeVar
 import click
 import msgspec
 
-from crewd.protocol.errors import CrewdError, RunCancelled, RunFailed, Undelivered
+from crewd.clock import parse_time
+from crewd.protocol.errors import CrewdError, RunCancelled, RunFailed, Undelivered, UsageError
 from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.receipts import Outcome, Receipt
 
@@ -121,6 +122,16 @@ _WHAT_TO_DO: dict[str, str] = {
 
 EXIT_OF_STATUS = {"completed": 0, "failed": 1, "cancelled": 3, "cancel_incomplete": 3, "skipped": 1}
 END_ERRORS = (RunFailed, RunCancelled, Undelivered)
+
+
+def time_of(text: str, now: float) -> float:
+    """The wall-clock time that an option means (see `parse_time`); 0 if it was not given. Raises UsageError."""
+    if not text:
+        return 0.0
+    try:
+        return parse_time(text, now)
+    except ValueError:
+        raise UsageError(f"{text} is no time", hint="2026-01-31T12:00, or how long ago: 90s, 15m, 2h, 3d") from None
 
 
 def ago(seconds: float) -> str:

@@ -46,8 +46,9 @@ def line_of(item: Event | Progress) -> dict[str, Any]:
     data = msgspec.to_builtins(item.body)
     kind = data.pop("type")
     return {
-        "v": 1, "seq": item.seq, "ts": item.at, "run": item.run, "task": item.task, "epoch": item.epoch, "type": kind,
-        "data": data,
+        "v": 1, "seq": item.seq, "id": item.event_id, "parent": item.parent, "branch": item.branch, "ts": item.at,
+        "run": item.run, "task": item.task, "epoch": item.epoch, "type": kind, "causation": item.causation,
+        "correlation": item.correlation, "provenance": item.provenance, "data": data,
     }  # fmt: skip
 
 
@@ -67,6 +68,9 @@ def words(event: Event) -> str:
             return f"  {step}: {key[-6:]} {outcome} {reason or note}".rstrip()
         case ev.AskOpened(id=key, question=question):
             return f"  {step}: asks {key}: {question}"
+        case ev.ProgressSampled(count=count, done=done, total=total, note=note, phase=phase):
+            amount = f"{done:g}/{total:g}" if done is not None and total else f"sign {count}"
+            return f"  {step}: {' '.join(text for text in (phase, amount, note) if text)}"
         case ev.AttemptCancelRequested(cancel=cancel):
             return f"  {step}: cancel requested ({cancel.reason}) {cancel.intent}".rstrip()
         case ev.TaskEnded(status=status, reason=reason, error=error):

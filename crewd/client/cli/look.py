@@ -11,7 +11,7 @@ import msgspec
 
 from crewd.client import shapes
 from crewd.client.blocking import Crew, connect
-from crewd.client.cli.common import EXIT_OF_STATUS, Options, ago, out, say, table, verb
+from crewd.client.cli.common import EXIT_OF_STATUS, Options, ago, out, say, table, time_of, verb
 from crewd.client.cli.follow import line_of, words
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
@@ -135,6 +135,7 @@ def show(options: Options, target: str) -> None:
     for attempt in found.attempts:
         for survivor in attempt.survivors:
             say(f"  SURVIVOR pid {survivor.pid} {survivor.state} {ago(survivor.age_seconds)} {survivor.command}")
+    say(f"  history: {found.events} events, {found.bytes / 1024:.1f} KiB written (crew history {run.name})")
 
 
 def _attempts(found: rq.ShowReply, task: TaskRow) -> list[AttemptRow | None]:
@@ -205,15 +206,24 @@ def logs(options: Options, target: str, follow: bool, tail: int | None, errors: 
 @click.argument("target", default="")
 @click.option("-f", "--follow", is_flag=True, help="Go on as they happen.")
 @click.option("--after", default=0, help="Only events after this seq.")
+@click.option("-n", "--last", default=0, metavar="N", help="Only the last N.")
+@click.option("--epoch", default=0, metavar="N", help="Only of the N-th attempt of a task.")
+@click.option("--since", default="", metavar="TIME", help="Only from this time on: 2026-01-31T12:00, or 90s, 15m, 2h, 3d ago.")
+@click.option("--until", default="", metavar="TIME", help="Only from before this time.")
 @click.option("--type", "types", multiple=True, help="Only events of a type (task.ended), group (task.*) or kind (task_ended).")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only of runs with this label.")
 @verb
 def events(
-    options: Options, target: str, follow: bool, after: int, types: tuple[str, ...], labels: tuple[str, ...]  # noqa: FBT001
+    options: Options, target: str, follow: bool, after: int, last: int, epoch: int, since: str, until: str,  # noqa: FBT001
+    types: tuple[str, ...], labels: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Print events of a run, or of all."""
+    now = SystemClock().wall()
     with _connect(options) as crew:
-        for event in crew.events(target, after=after, follow=follow, types=types, labels=parse_labels(labels)):
+        for event in crew.events(
+            target, after=after, follow=follow, types=types, labels=parse_labels(labels), last=last, epoch=epoch,
+            since=time_of(since, now), until=time_of(until, now),
+        ):  # fmt: skip
             if options.json:
                 out(line_of(event))
             else:

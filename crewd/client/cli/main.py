@@ -18,6 +18,7 @@ _VERBS = {
     "show": ("look", "show"),
     "logs": ("look", "logs"),
     "events": ("look", "events"),
+    "history": ("history", "history"),
     "wait": ("look", "wait"),
     "result": ("look", "result"),
     "doctor": ("look", "doctor"),

@@ -51,6 +51,7 @@ class RunActor(Supervisor):
         self._row: RunRow | None = None
         self._run: rn.Run | None = None
         self._early: list[cm.Command | cm.CancelAll] = []
+        self._cause = ""  # the request that is being carried out
         self._order = 0
         self._receipts: dict[str, Receipt] = {}
         self._pending_cancels: dict[tuple[str, int], CancelInfo] = {}
@@ -248,6 +249,13 @@ class RunActor(Supervisor):
     # -- commands -----------------------------------------------------------------------------------------------
 
     def _obey(self, command: cm.Command) -> None:
+        self._cause = command.caller.request
+        try:
+            self._carry_out(command)
+        finally:
+            self._cause = ""
+
+    def _carry_out(self, command: cm.Command) -> None:
         try:
             match command.request:
                 case rq.Send():
@@ -474,7 +482,7 @@ class RunActor(Supervisor):
             if isinstance(recorded.body, TaskUnclaimed | TaskEnded):
                 self._show_progress(recorded.task, "")
         drafts = [
-            Draft(recorded.body, self._id, recorded.task, self._epoch(recorded.task), "", "crewd")
+            Draft(recorded.body, self._id, recorded.task, self._epoch(recorded.task), self._cause, "crewd")
             for recorded in decision.events
         ]
         self._journal.record(drafts, decision.effects)
