@@ -130,7 +130,7 @@ def test_a_greedy_client_is_told_so_and_nobody_else_waits_for_it(daemon: Daemon,
     for key in keys:
         body = rq.Send(id=key, kind="steer", target=greedy_run.id, text="x")
         raw.socket.send_multipart(codec.requests.encode(key, body))
-    assert run.steer("second", wait="applied").level == "applied"
+    assert run.steer("second", wait="applied").applied_at
     replies: dict[str, rq.Reply] = {}
     while len(replies) < len(keys):
         assert raw.socket.poll(20_000), "every message is answered"
