@@ -206,6 +206,10 @@ class Crew:
         """An id for a message that may be sent more than once."""
         return self._connection.ids.next(MESSAGE)
 
+    def new_upload_id(self) -> str:
+        """An id for a file that is to be imported."""
+        return self._connection.ids.next("x")
+
     def request(self, request: rq.Request, timeout: float = REPLY_SECONDS) -> rq.Reply:
         """Any request of the protocol."""
         return self._connection.request(request, timeout)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from crewd.protocol.errors import UsageError
+from crewd.protocol.errors import Forbidden, UsageError
 from crewd.protocol.ids import MESSAGE, is_id
+from crewd.protocol.keeping import Import, KeepRequest, Prune
 from crewd.protocol.limits import (
     CLAIM_TOKEN_CHARS,
     GRACE_SECONDS_DEFAULT,
@@ -18,6 +19,7 @@ from crewd.protocol.limits import (
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.redact import clip
 from crewd.protocol.requests import Cancel, Claim, Finish, Release, Send
+from crewd.protocol.rights import check_intent
 from crewd.protocol.terms import check_terms
 
 TIMEOUT_SECONDS_MAX = 7 * 86_400.0
@@ -54,6 +56,16 @@ def check_cancel(cancel: Cancel) -> Cancel:
     return msgspec.structs.replace(
         cancel, grace_seconds=0.0 if cancel.mode == "now" else grace, intent=clip(cancel.intent, NOTE_CHARS_MAX)
     )
+
+
+def check_keep(request: KeepRequest, *, admin: bool, require_intent: bool) -> None:
+    """What takes much away needs the right, and a reason where that is the rule. Raises Forbidden or UsageError."""
+    if isinstance(request, Prune) and not request.dry_run:
+        check_intent(request.intent, "to prune", required=require_intent or request.everyone)
+        if request.everyone and not admin:
+            raise Forbidden("to prune what others own needs the role admin", hint="prune your own runs")
+    if isinstance(request, Import) and request.on_conflict == "overwrite":
+        check_intent(request.intent, "to overwrite a run", required=require_intent)
 
 
 def check_claim(request: Claim | Release | Finish) -> None:

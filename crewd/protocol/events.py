@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from crewd.protocol.rows import CancelInfo, ClaimInfo, ExitStatus, Survivor, Undelivered
+from crewd.protocol.rows import CancelInfo, ClaimInfo, ExitStatus, RunRow, Survivor, Undelivered
 from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Workflow
@@ -356,6 +356,36 @@ class ProgressSampled(msgspec.Struct, frozen=True, tag="progress.sampled"):
     report: int = 0
 
 
+class RunForgotten(msgspec.Struct, frozen=True, tag="run.forgotten"):
+    """The tombstone of a run of which nothing else is kept: not its events before this one, not its rows."""
+
+    name: str
+    owner: str
+    by: str
+    intent: str
+    events: int
+
+
+class RunArchived(msgspec.Struct, frozen=True, tag="run.archived"):
+    """An ended run whose events and rows are in a bundle now, whose name and hash these are. `events`: how many left the log.
+
+    A run that was imported has none: it comes into the home so.
+    """
+
+    row: RunRow
+    bundle: str
+    sha256: str
+    events: int
+    by: str = ""
+
+
+class Salvaged(msgspec.Struct, frozen=True, tag="crewd.salvaged"):
+    """The database was damaged: so many events could not be read again. What is left of it is in the quarantine."""
+
+    lost: int
+    quarantine: str
+
+
 class Foreign(msgspec.Struct, frozen=True, tag="crewd.foreign"):
     """An event of a type that this crewd does not know, of a newer one. It is kept and shown, and changes no row."""
 
@@ -381,7 +411,7 @@ Body = (
     | AttemptLimitHit | AttemptLiveness | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised | NoticeClosed
     | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | MessageAcknowledged | AskOpened | AskClosed
     | OperationOpened | OperationStarted | OperationClosed | ArtifactRecorded | ProgressSampled | NewsSeen | GuardianLost
-    | DaemonStarted | Foreign
+    | DaemonStarted | RunForgotten | RunArchived | Salvaged | Foreign
 )  # fmt: skip
 
 

@@ -25,6 +25,11 @@ class Home:
         self.run = run
         self.database = root / "crewd.db"
         self.reserve = root / "reserve"
+        self.runs = root / "runs"
+        self.archive = root / "archive"
+        self.exports = root / "exports"
+        self.imports = root / "imports"
+        self.quarantine = root / "quarantine"
         self.logs = root / "logs"
         self.exits = root / "exits"
         self.config = root / "crewd.toml"
@@ -47,7 +52,7 @@ class Home:
 
     def run_directory(self, run: str) -> Path:
         """What belongs to a run."""
-        return self.root / "runs" / run
+        return self.runs / run
 
     def shared(self, run: str) -> Path:
         """Outputs of a run's steps, for the steps after them."""

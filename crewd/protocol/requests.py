@@ -13,6 +13,7 @@ import msgspec
 
 from crewd.protocol.errors import ErrorInfo
 from crewd.protocol.events import Event
+from crewd.protocol.keeping import KEEP_REPLIES, KEEP_REQUESTS, KeepReply, KeepRequest
 from crewd.protocol.news import NewsItem
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.rights import Role
@@ -337,7 +338,7 @@ class StopDaemon(msgspec.Struct, frozen=True):
 Request = (
     Hello | StartRun | Reopen | Dismiss | Claim | Release | Finish | ListDead | Send | Acknowledge | Withdraw | Cancel
     | GetReceipt | AwaitEnd | ListRuns | Show | ListMessages | Inbox | ListEvents | Subscribe | Credit | Unsubscribe
-    | ListNews | SeenNews | ReadLog | Doctor | StopDaemon
+    | ListNews | SeenNews | ReadLog | Doctor | StopDaemon | KeepRequest
 )  # fmt: skip
 
 
@@ -560,7 +561,7 @@ class ErrorReply(msgspec.Struct, frozen=True):
 Reply = (
     Welcome | RunReply | ClaimReply | ReceiptReply | CancelReply | EndReply | RunsReply | ShowReply | DeadReply
     | MessagesReply | InboxReply | EventsReply | NewsReply | Subscribed | EventNote | ProgressNote | LogReply | DoctorReply
-    | Done | ErrorReply
+    | Done | ErrorReply | KeepReply
 )  # fmt: skip
 
 REQUESTS: dict[str, type[Request]] = {
@@ -591,6 +592,7 @@ REQUESTS: dict[str, type[Request]] = {
     "log": ReadLog,
     "doctor": Doctor,
     "stop_daemon": StopDaemon,
+    **KEEP_REQUESTS,
 }
 REPLIES: dict[str, type[Reply]] = {
     "welcome": Welcome,
@@ -613,4 +615,5 @@ REPLIES: dict[str, type[Reply]] = {
     "doctor": DoctorReply,
     "done": Done,
     "error": ErrorReply,
+    **KEEP_REPLIES,
 }

@@ -93,7 +93,10 @@ class ExitStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunRow(msgspec.Struct, frozen=True):
-    """One run. `parent` is the attempt (`task#epoch`) whose worker started it, `depth` how many such steps up it goes."""
+    """One run. `parent` is the attempt (`task#epoch`) whose worker started it, `depth` how many such steps up it goes.
+
+    `archived` names the bundle that holds everything else of it; such a run is only read.
+    """
 
     id: str
     name: str
@@ -113,6 +116,19 @@ class RunRow(msgspec.Struct, frozen=True):
     on_parent: str = "end"
     depth: int = 0
     openings: int = 1
+    archived: str = ""
+
+
+class ForgottenRow(msgspec.Struct, frozen=True):
+    """A run that was forgotten: that it was there, who wanted it gone, and why. Nothing revives it."""
+
+    id: str
+    name: str
+    owner: str
+    by: str
+    intent: str
+    at: float
+    events: int
 
 
 class ClaimInfo(msgspec.Struct, frozen=True):

@@ -8,19 +8,22 @@ Rule 4: an append that cannot be folded is answered so and changes nothing; thos
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crewd.actors import Actor, Lane, Ref
-from crewd.protocol.errors import Conflict, InvariantError, Refused, StoreDamaged, StoreUnavailable
-from crewd.protocol.events import SAMPLES, Event, RunCreated
+from crewd.protocol.errors import Busy, Conflict, InvariantError, Refused, StoreDamaged, StoreUnavailable
+from crewd.protocol.events import SAMPLES, Draft, Event, RunArchived, RunCreated, RunForgotten
 from crewd.protocol.receipts import Level
-from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.rows import AskRow, AttemptRow, ForgottenRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.cache import Cache
 from crewd.store.fold import attempt_key, fold
 from crewd.store.messages import (
     Append,
+    Arrival,
     AttemptIs,
     Committed,
     Delayed,
@@ -34,9 +37,11 @@ from crewd.store.messages import (
     NewAttempt,
     NewMessage,
     NewRun,
+    NoRun,
     Published,
     Put,
     Rejected,
+    Removal,
 )
 from crewd.store.overlay import FLUSH_SECONDS, Overlay
 from crewd.store.places import Places
@@ -54,8 +59,18 @@ LOAD_MAX = 1_000_000
 """Rows of one kind read at once; more than a run can have."""
 
 
+SWEEP_ROWS = 500
+"""Deleted at a time of a run that was forgotten: some milliseconds, so that nobody waits for it noticeably."""
+SWEEP_SECONDS = 0.02
+
+
 @dataclass(frozen=True, slots=True)
 class _Flush:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Sweep:
     pass
 
 
@@ -88,6 +103,9 @@ class StoreActor(Actor):
         self._told = 0  # how many of the batch have been told that they are delayed
         self._flush: Timer | None = None
         self._flush_at = 0.0
+        self._sweeping = False
+        self._touched: set[str] = set()  # runs of which the batch that is being folded has events,
+        self._removed: set[str] = set()  # and those that it takes away
 
     def on_start(self) -> None:
         """Open the database; raises StoreUnavailable if that fails."""
@@ -97,6 +115,9 @@ class StoreActor(Actor):
         self._places = Places(self._database, self._cache)
         self._seq = self._database.last_seq()
         self._low = not self._database.restock()
+        if self._low:
+            self._flush_within(RETRY_SECONDS)
+        self._sweep_soon()
 
     def on_stop(self) -> None:
         """Write what waits and close."""
@@ -130,8 +151,18 @@ class StoreActor(Actor):
             case _Flush():
                 self._flush = None
                 self._hurry = True
+            case _Sweep():
+                self._sweeping = False
+                with contextlib.suppress(StoreUnavailable):  # nobody waits for it; the next start takes it up
+                    if self._database.sweep(SWEEP_ROWS):
+                        self._sweep_soon()
             case _:
                 raise TypeError(f"the store does not know {message!r}")
+
+    def _sweep_soon(self) -> None:
+        if not self._sweeping:
+            self._sweeping = True
+            self.context.after(SWEEP_SECONDS, _Sweep())
 
     def _flush_within(self, seconds: float) -> None:
         """A flush comes at the latest then: the shortest window of what waits counts. One that is due is never put off."""
@@ -177,7 +208,9 @@ class StoreActor(Actor):
             load.reply_to.offer(LiveRuns(tuple(dict.fromkeys(found))), lane=Lane.CONTROL)
             return
         run, rows = self._reader.row(RunRow, load.run), self._reader.rows_of
-        if run is not None:
+        if run is None or run.archived:
+            load.reply_to.offer(NoRun(load.run), lane=Lane.CONTROL)
+        else:
             live = LiveRun(
                 run=run,
                 tasks=tuple(rows(TaskRow, run.id, LOAD_MAX)),
@@ -210,6 +243,8 @@ class StoreActor(Actor):
         answers: list[tuple[Ref[Any], Committed | Known | Rejected]] = []
         events: list[Event] = []
         requests: list[tuple[str, bytes | None]] = []
+        self._touched.clear()
+        self._removed.clear()
         self._cache.look_for([append.guard.id for append in self._batch if isinstance(append.guard, NewMessage)])
         for append in self._batch:
             refused = self._check(append.guard, requests)
@@ -225,6 +260,8 @@ class StoreActor(Actor):
                 made = next(draft.run for draft in append.drafts if isinstance(draft.body, RunCreated))
                 requests.append((f"request:{append.guard.request_id}", f"{made} {append.guard.digest}".encode()))
             events += mine
+            self._touched.update(event.run for event in mine)
+            self._removed.update(event.run for event in mine if isinstance(event.body, RunForgotten | RunArchived))
             row = self._cache.get(MessageRow, append.guard.id) if isinstance(append.guard, NewMessage) else None
             answers.append((append.reply_to, Committed(append.token, tuple(mine), row.receipt if row else None)))
         try:
@@ -242,6 +279,8 @@ class StoreActor(Actor):
         self._failing, self._batch, self._told, self._seq = False, [], 0, self._seq + len(events)
         if self._low and self._flush is None:
             self._flush_within(RETRY_SECONDS)
+        if any(isinstance(event.body, RunForgotten | RunArchived) for event in events):
+            self._sweep_soon()
         for reply_to, answer in answers:
             reply_to.offer(answer, lane=Lane.CONTROL)
         listener = self._listener()
@@ -271,6 +310,7 @@ class StoreActor(Actor):
         try:
             for draft in append.drafts:
                 seq += 1
+                self._check_run(draft)
                 parent, correlation = self._places.place(draft, seq)
                 event = Event(
                     seq=seq, event_id=f"{self._database.store_id}-{seq}", parent=parent, run=draft.run, task=draft.task,
@@ -285,6 +325,14 @@ class StoreActor(Actor):
             raise
         return events
 
+    def _check_run(self, draft: Draft) -> None:
+        """Late news never revives a run that was forgotten or archived."""
+        if not draft.run or isinstance(draft.body, RunCreated | RunArchived | RunForgotten):
+            return
+        row = self._cache.get(RunRow, draft.run) if draft.run not in self._removed else None
+        if row is None or row.archived:
+            raise InvariantError(f"run {draft.run} is not here (any more)")
+
     def _check(self, guard: Guard | None, requests: list[tuple[str, bytes | None]]) -> Known | Rejected | None:
         match guard:
             case None:
@@ -293,6 +341,18 @@ class StoreActor(Actor):
                 run_row, task_row = self._cache.get(RunRow, run), self._cache.get(TaskRow, task)
                 cancel = (run_row and run_row.cancel) or (task_row and task_row.cancel)
                 return Rejected(0, Refused("the run was cancelled", reason=cancel.reason)) if cancel else None
+            case Removal(run, last_seq):
+                there = self._cache.get(RunRow, run)
+                if there is None or there.status not in RUN_TERMINAL or run in self._touched:
+                    return Rejected(0, Refused(f"run {run} is not over, or is gone", reason="live"))
+                if self._database.last_seq_of_run(run) != last_seq:
+                    return Rejected(0, Busy("something was just recorded of the run", hint="try again"))
+                return None
+            case Arrival(run, name, replaces):
+                there, gone = self._cache.get(RunRow, run), self._cache.get(ForgottenRow, run)
+                if not replaces and (there is not None or gone is not None or self._is_taken(name)):
+                    return Rejected(0, Conflict(f"a run of the id {run} or the name {name} is or was here", name=name))
+                return None
             case NewMessage(key, digest):
                 row = self._cache.get(MessageRow, key)
                 if row is None:
@@ -308,18 +368,19 @@ class StoreActor(Actor):
                     made = self._database.latest(f"request:{request_id}")
                 if made is not None:
                     return self._known_run(made.decode(), digest)
-                taken = self._database.run_named(name) or any(
-                    isinstance(row, RunRow) and row.name == name for _, _, row in self._cache.changed()
-                )
-                if taken:
+                if self._is_taken(name):
                     return Rejected(0, Conflict(f"a run named {name} exists", hint="choose another --name", name=name))
                 return None
+
+    def _is_taken(self, name: str) -> bool:
+        changed = (row for _, _, row in self._cache.changed())
+        return self._database.run_named(name) or any(isinstance(row, RunRow) and row.name == name for row in changed)
 
     def _known_run(self, made: str, digest: str) -> Known | Rejected:
         run, _, made_digest = made.partition(" ")
         row = self._cache.get(RunRow, run)
         if row is None:
-            raise InvariantError(f"request names run {run}, which does not exist")
+            return Rejected(0, Refused(f"this request made run {run}, which was forgotten", hint="use a new request id"))
         if made_digest == digest:
             return Known(0, row)
         return Rejected(0, Conflict(f"the request id of run {row.name} was used for another run", hint="use a new request id"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from crewd.protocol.rows import AttemptRow, ClientRow, MessageRow, RunRow
+from crewd.protocol.rows import AttemptRow, ClientRow, ForgottenRow, MessageRow, RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.fold import R, Row
 
@@ -68,7 +68,7 @@ class Cache:
         wanted = [key for key in messages if (MessageRow, key) not in self._rows]
         found = self._source.messages(wanted) if wanted else {}
         for key, row in found.items():
-            self._remember(_run_of(row), (MessageRow, key), row)
+            self._remember(run_of(row), (MessageRow, key), row)
         self._absent.update(key for key in wanted if key not in found)
 
     def get(self, kind: type[R], key: str) -> R | None:
@@ -78,7 +78,7 @@ class Cache:
             found = None if key in self._absent else self._source.row(kind, key)
             if found is None:
                 return None
-            self._remember(_run_of(found), (kind, key), found)
+            self._remember(run_of(found), (kind, key), found)
         return found if isinstance(found, kind) else None
 
     def put(self, run: str, key: str, row: Row) -> None:
@@ -87,6 +87,12 @@ class Cache:
         self._undo.append((place, run, self._rows.get(place), self._changed.get(place)))
         self._remember(run, place, row)
         self._changed[place] = (run, key, row)
+
+    def drop(self, run: str) -> None:
+        """See `fold.Table`. Rows that are not in memory are dropped by whoever commits: nobody asks for them in between."""
+        for place in self._keys_of.pop(run, set()):
+            del self._rows[place]
+            self._changed.pop(place, None)
 
     def _remember(self, run: str, place: tuple[type[Any], str], row: Row) -> None:
         self._rows[place] = row
@@ -99,14 +105,14 @@ class Cache:
     def settle(self) -> None:
         """The changes are committed; forget runs that have ended."""
         for run, _, row in self._changed.values():
-            if isinstance(row, RunRow) and row.status in RUN_TERMINAL:
-                self._drop(run)
+            if isinstance(row, ForgottenRow) or (isinstance(row, RunRow) and row.status in RUN_TERMINAL):
+                self._let_go(run)
         if "" in self._keys_of:
-            self._drop("")
+            self._let_go("")
         self._changed.clear()
         self._absent.clear()
 
-    def _drop(self, run: str) -> None:
+    def _let_go(self, run: str) -> None:
         for place in self._keys_of.pop(run, ()):
             del self._rows[place]
 
@@ -122,7 +128,8 @@ class Cache:
         return dict(self._rows)
 
 
-def _run_of(row: Row) -> str:
+def run_of(row: Row) -> str:
+    """The run that a row belongs to; empty for what belongs to none."""
     match row:
         case RunRow():
             return row.id
@@ -130,6 +137,8 @@ def _run_of(row: Row) -> str:
             return row.receipt.run
         case AttemptRow():
             return row.task.partition("/")[0]
+        case ForgottenRow():
+            return row.id
         case ClientRow():
             return ""
         case _:

@@ -20,12 +20,14 @@ from typing import Any
 import msgspec
 
 from crewd.protocol.errors import InvariantError, StoreDamaged, StoreUnavailable
-from crewd.protocol.events import Event, type_of
+from crewd.protocol.events import Event, RunArchived, RunForgotten, type_of
+from crewd.protocol.receipts import Level
 from crewd.protocol.rows import (
     ArtifactRow,
     AskRow,
     AttemptRow,
     ClientRow,
+    ForgottenRow,
     MessageRow,
     NoticeRow,
     OperationRow,
@@ -41,6 +43,8 @@ RESERVE_BYTES = 16 << 20
 """Room that is kept for cancels when the disk is full: a cancel writes about 16 KiB, and some are written together."""
 STATUSES_MAX = 50_000
 """Rows whose status is remembered: an update that names the status column writes its index anew, also if it is the same."""
+_SEEN_TABLES = ("runs", "tasks", "attempts", "asks", "artifacts", "notices")
+_MANY_TABLES = ("messages", "operations")
 _NEW_ROW = "ON CONFLICT (id) DO UPDATE SET status = excluded.status, doc = excluded.doc"
 _NEW_DOC = "ON CONFLICT (id) DO UPDATE SET doc = excluded.doc"
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -61,7 +65,7 @@ def status_of(row: Row) -> str:
             return row.receipt.level.value
         case AskRow() | OperationRow() | NoticeRow():
             return "open" if row.closed_at is None else "closed"
-        case ArtifactRow() | ClientRow():
+        case ArtifactRow() | ClientRow() | ForgottenRow():
             return ""
 
 
@@ -167,6 +171,10 @@ class Database:
         last = self._sql.execute("SELECT max(epoch) FROM events WHERE run = ? AND task = ?", (run, task)).fetchone()[0]
         return max(int(self._sql.execute(of_branch, (run, task, each)).fetchone()[0]) for each in {last or 0, 0})
 
+    def last_seq_of_run(self, run: str) -> int:
+        """The seq of the last event of this run; 0 if there is none."""
+        return int(self._sql.execute("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?", (run,)).fetchone()[0])
+
     def row(self, kind: type[R], key: str) -> R | None:
         """One row."""
         return row_of(self._sql, kind, key)
@@ -216,6 +224,9 @@ class Database:
         kept = list(latest)
         try:
             self._sql.execute("BEGIN IMMEDIATE")
+            for event in events:
+                if isinstance(event.body, RunForgotten | RunArchived):
+                    self._begin_sweep(event.run, event.seq)
             self._insert("events", logged)
             for (table, conflict), values in by_table.items():
                 self._insert(table, values, conflict)
@@ -242,6 +253,46 @@ class Database:
             raise fault(error, "the database cannot be written") from error
         if len(self._statuses) > STATUSES_MAX:
             self._statuses.clear()
+
+    def _begin_sweep(self, run: str, seq: int) -> None:
+        """What anybody might still see of a run goes at once; what is many, in `sweep`."""
+        for table in _SEEN_TABLES:
+            self._sql.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+        self._sql.execute("DELETE FROM messages WHERE run = ? AND status <> ?", (run, Level.SETTLED.value))
+        self._sql.execute(
+            "INSERT INTO sweeps VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET before = excluded.before", (run, seq)
+        )
+        self._statuses.clear()
+
+    def sweep(self, limit: int) -> bool:
+        """Delete up to `limit` events and rows of each kind of a run that was forgotten or archived. Whether more is left."""
+        try:
+            found = self._sql.execute("SELECT run, before FROM sweeps LIMIT 1").fetchone()
+            if found is None:
+                return False
+            run, before = found
+            self._sql.execute("BEGIN IMMEDIATE")
+            gone = [
+                self._sql.execute(
+                    f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE run = ? LIMIT ?)", (run, limit)
+                ).rowcount
+                for table in _MANY_TABLES
+            ]
+            gone.append(
+                self._sql.execute(
+                    "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE run = ? AND seq < ? ORDER BY seq LIMIT ?)",
+                    (run, before, limit),
+                ).rowcount
+            )
+            if not any(gone):
+                self._sql.execute("DELETE FROM sizes WHERE run = ?", (run,))
+                self._sql.execute("DELETE FROM sweeps WHERE run = ?", (run,))
+            self._sql.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._sql.in_transaction:
+                self._sql.execute("ROLLBACK")
+            raise fault(error, "the database cannot be swept") from error
+        return True
 
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> None:
         """Many rows per statement: Python's lock is given away at each one, and under load it is long in coming back."""

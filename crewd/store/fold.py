@@ -21,6 +21,7 @@ from crewd.protocol.rows import (
     AttemptRow,
     ClientRow,
     ExitStatus,
+    ForgottenRow,
     MessageRow,
     NoticeRow,
     OperationRow,
@@ -41,8 +42,8 @@ from crewd.protocol.statuses import (
     task_may_move,
 )
 
-Row = RunRow | TaskRow | AttemptRow | MessageRow | AskRow | OperationRow | ArtifactRow | NoticeRow | ClientRow
-R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow, ClientRow)
+Row = RunRow | TaskRow | AttemptRow | MessageRow | AskRow | OperationRow | ArtifactRow | NoticeRow | ClientRow | ForgottenRow
+R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow, ClientRow, ForgottenRow)
 
 
 class Table(Protocol):
@@ -54,6 +55,10 @@ class Table(Protocol):
 
     def put(self, run: str, key: str, row: Row) -> None:
         """Insert or replace."""
+        ...
+
+    def drop(self, run: str) -> None:
+        """There is no row of this run any more."""
         ...
 
 
@@ -141,7 +146,16 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
         case ev.NewsSeen(owner, upto):
             client = rows.get(ClientRow, owner) or ClientRow(owner)
             rows.put("", owner, replace(client, seen=max(client.seen, upto), seen_at=event.at))
-        case ev.GuardianLost() | ev.DaemonStarted() | ev.Foreign():
+        case ev.RunForgotten(name, owner, by, intent, events):
+            before = rows.get(RunRow, event.run)
+            if before is not None and before.status not in RUN_TERMINAL:
+                raise InvariantError(f"{event.run} is live and cannot be forgotten", event_seq=event.seq)
+            rows.drop(event.run)
+            rows.put(event.run, event.run, ForgottenRow(event.run, name, owner, by, intent, event.at, events))
+        case ev.RunArchived(row, bundle):
+            rows.drop(event.run)
+            rows.put(event.run, event.run, replace(row, archived=bundle))
+        case ev.GuardianLost() | ev.DaemonStarted() | ev.Salvaged() | ev.Foreign():
             return
         case ev.ReportTaken() | ev.ProgressSampled():
             pass  # all that it says is its number, below

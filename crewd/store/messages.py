@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from crewd.actors import Ref
     from crewd.protocol.errors import CrewdError
     from crewd.protocol.events import Draft, Event
+    from crewd.protocol.keeping import KeepRequest
     from crewd.protocol.receipts import Receipt
     from crewd.protocol.requests import Reply, Request
     from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
@@ -42,7 +43,24 @@ class NewAttempt:
     task: str
 
 
-Guard = NewMessage | NewRun | NewAttempt
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Append only if the run has ended, exists, and nothing was recorded of it after `last_seq`."""
+
+    run: str
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Append only if no run has this id or this name, and none of this id was forgotten (unless it may come back)."""
+
+    run: str
+    name: str
+    replaces: bool = False
+
+
+Guard = NewMessage | NewRun | NewAttempt | Removal | Arrival
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +139,19 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Something to be done by the keeper, for `owner`; `force`: it may also be done with what others own."""
+
+    request: KeepRequest
+    reply_to: Ref[Any]
+    token: int
+    owner: str
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a `Read` or a `Resolve`."""
+    """The answer to a `Read`, a `Keep` or a `Resolve`."""
 
     token: int
     reply: Reply | Resolved | CrewdError
@@ -169,6 +198,13 @@ class Load:
 
     run: str
     reply_to: Ref[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NoRun:
+    """Answers `Load` of a run that is not here any more: it was forgotten, or is archived."""
+
+    run: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,13 +43,14 @@ def read_output(directory: Path, stream: str, offset: int, limit: int) -> Piece:
             size = file.seek(0, os.SEEK_END)
             offset = min(size, offset if offset >= 0 else max(0, size + offset))
             if offset < size:
-                offset = file.seek(_kept_from(file.fileno(), offset))
+                offset = file.seek(kept_from(file.fileno(), offset))
             return Piece(file.read(limit), offset, size)
     except FileNotFoundError:
         return _from_tail(directory, stream, offset, limit)
 
 
-def _kept_from(descriptor: int, offset: int) -> int:
+def kept_from(descriptor: int, offset: int) -> int:
+    """Where the first bytes are that are kept of a file, from `offset` on."""
     try:
         return os.lseek(descriptor, offset, os.SEEK_DATA)
     except OSError:

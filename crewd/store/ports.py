@@ -22,6 +22,14 @@ class Where:
     since: float = 0.0
     until: float = 0.0
 
+    def takes(self, event: Event) -> bool:
+        """Whether the event is asked for."""
+        return (
+            self.run in {"", event.run} and self.task in {"", event.task} and self.epoch in {0, event.epoch}
+            and (not self.types or event.type in self.types)
+            and event.at >= self.since and (not self.until or event.at < self.until)
+        )  # fmt: skip
+
 
 EVERYWHERE = Where()
 
@@ -40,6 +48,14 @@ class Writing(Protocol):
 
     def last_seq_of(self, run: str, task: str, epoch: int) -> int:
         """The seq of the last event of this branch; 0 if there is none. Epoch -1: of the last epoch or of none."""
+        ...
+
+    def last_seq_of_run(self, run: str) -> int:
+        """The seq of the last event of this run; 0 if there is none."""
+        ...
+
+    def sweep(self, limit: int) -> bool:
+        """Delete up to `limit` events and rows of each kind of a run that was forgotten or archived. Whether more is left."""
         ...
 
     def relieve(self) -> bool:

@@ -25,6 +25,7 @@ from crewd.protocol.rows import (
     AttemptRow,
     Backlog,
     ClientRow,
+    ForgottenRow,
     MessageRow,
     NoticeRow,
     OperationRow,
@@ -36,12 +37,14 @@ from crewd.protocol.rows import (
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL, TaskStatus
 from crewd.protocol.workflow import Workflow
 from crewd.store.fold import attempt_key
+from crewd.store.library import Library
 from crewd.store.messages import Answer, Read, Resolve, Resolved
-from crewd.store.output import read_output
+from crewd.store.output import Piece, read_output
 from crewd.store.ports import Where
 from crewd.store.rebuild import rebuild
 
 if TYPE_CHECKING:
+    from crewd.protocol.home import Home
     from crewd.store.overlay import Overlay
     from crewd.store.ports import Reading
 
@@ -57,15 +60,19 @@ Examine = Callable[[Callable[[str, int], bool]], tuple[list[str], dict[str, int 
 class Reader(Actor):
     """Answers `Read` and `Resolve`. Decides nothing."""
 
-    def __init__(self, open_reader: Callable[[], Reading], overlay: Overlay, examine: Examine) -> None:
+    def __init__(
+        self, open_reader: Callable[[], Reading], overlay: Overlay, examine: Examine, home: Home | None = None
+    ) -> None:  # fmt: skip
         super().__init__()
+        self._home = home
         self._open = open_reader
         self._overlay = overlay
         self._examine = examine
 
     def on_start(self) -> None:
         """Open the connection."""
-        self._database = self._open()
+        below = self._open()
+        self._database: Reading = below if self._home is None else Library(below, self._home.archive, self._home.runs)
 
     def on_stop(self) -> None:
         """Close it."""
@@ -83,7 +90,7 @@ class Reader(Actor):
                     reply = self.resolve(selector)
                 case _:
                     raise TypeError(f"the reader does not know {message!r}")
-        except UsageError as error:
+        except (UsageError, StoreUnavailable) as error:
             reply = error
         except InvariantError as error:
             reply = StoreUnavailable(f"the log cannot be folded: {error}", hint="see docs/guarantees.md")
@@ -104,6 +111,9 @@ class Reader(Actor):
         exact = [run for run in found if text in {run.id, run.name}]
         if exact:
             run = exact[0]
+        elif not found and (gone := self._database.row(ForgottenRow, text)) is not None:
+            why = f": {gone.intent}" if gone.intent else ""
+            raise NotFound(f"run {gone.name} was forgotten by {gone.by} at {in_words(gone.at)}{why}", target=selector)
         elif not found or len(text) < _PREFIX_MIN:
             hint = f"a part of an id has at least {_PREFIX_MIN} characters" if found else "crew ps -a lists all"
             raise NotFound(f"no run is called {text}", hint=hint, target=selector)
@@ -267,7 +277,8 @@ class Reader(Actor):
         # Looked at before the file is read: what an ended worker has written is all there.
         ended = attempt.status in ATTEMPT_TERMINAL and (request.epoch > 0 or task.status in TASK_TERMINAL)
         limit = max(1, min(request.limit, LOG_CHUNK_BYTES_MAX))
-        piece = read_output(Path(attempt.directory), request.stream, request.offset, limit)
+        read = self._database.output if isinstance(self._database, Library) else _output
+        piece = read(resolved.run.id, attempt.directory, request.stream, request.offset, limit)
         return rq.LogReply(
             data=piece.data, offset=piece.offset, next=piece.offset + len(piece.data), size=piece.size, ended=ended,
             epoch=attempt.epoch,
@@ -331,6 +342,10 @@ class Reader(Actor):
     def _is_live(self, task: str, epoch: int) -> bool:
         row = self._database.row(AttemptRow, attempt_key(task, epoch))
         return row is not None and row.status not in ATTEMPT_TERMINAL
+
+
+def _output(_run: str, directory: str, stream: str, offset: int, limit: int) -> Piece:
+    return read_output(Path(directory), stream, offset, limit)
 
 
 def _fitting(events: list[Event]) -> list[Event]:

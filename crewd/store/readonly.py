@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -136,6 +137,19 @@ class ReadOnly:
             found = self._all("SELECT at FROM events WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,))
             low, high = (low, middle) if found[0][0] >= at else (middle + 1, high)
         return low
+
+    def count_events(self, run: str) -> int:
+        """How many events of a run are in the log."""
+        return int(self._all("SELECT count(*) FROM events WHERE run = ?", (run,))[0][0])
+
+    def last_seq_of_run(self, run: str) -> int:
+        """The seq of the last event of this run; 0 if there is none."""
+        return int(self._all("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?", (run,))[0][0])
+
+    def backup(self, path: Path) -> None:
+        """Copy the whole database as it is at one moment into a new file, while others write. Raises StoreUnavailable."""
+        with faults(f"the backup {path} cannot be written"), contextlib.closing(sqlite3.connect(path)) as copy:
+            self._sql.backup(copy)
 
     def size_of(self, run: str) -> tuple[int, int]:
         """How many events were ever written for a run, and how many bytes of events and rows."""

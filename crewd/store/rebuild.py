@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from crewd.store.cache import Cache, Nowhere
+from crewd.protocol.events import Event, RunArchived, RunForgotten, Salvaged, type_of_class
+from crewd.protocol.rows import ForgottenRow, RunRow
+from crewd.store.cache import Cache, Nowhere, run_of
 from crewd.store.fold import fold
+from crewd.store.ports import Where
 from crewd.store.schema import TABLES
 
 if TYPE_CHECKING:
@@ -15,6 +20,7 @@ PAGE = 2_000
 """Events read at a time."""
 DIFFERENCES_MAX = 20
 """Differences named in words; more are only counted."""
+_TAKEN = frozenset(type_of_class(kind) for kind in (RunForgotten, RunArchived, Salvaged))
 
 
 def rebuild(database: Reading) -> tuple[list[str], int]:
@@ -24,22 +30,63 @@ def rebuild(database: Reading) -> tuple[list[str], int]:
     """
     database.snapshot()
     try:
+        taken = _Taken(database)
         folded = Cache(Nowhere())
-        seq = count = 0
-        while page := database.events(after=seq, limit=PAGE):
-            for event in page:
-                if event.seq != seq + 1:
-                    return [f"the log jumps from event {seq} to {event.seq}"], count
+        count = seen = 0
+        for event in _pages(database, Where()):
+            seen += 1
+            if not taken.has(event):
                 fold(folded, event)
-                seq, count = event.seq, count + 1
+                count += 1
+        differences = taken.unexplained(database.last_seq() - seen)
         expected = folded.everything()
-        differences: list[str] = []
         for kind, table in TABLES.items():
             for key, row in database.all_rows(kind):
                 wanted = expected.pop((kind, key), None)
-                if wanted != row and len(differences) < DIFFERENCES_MAX:
+                going = run_of(row) in taken.upto and not isinstance(row, RunRow | ForgottenRow)
+                if wanted != row and not going and len(differences) < DIFFERENCES_MAX:
                     differences.append(f"{table} {key}: the row is not what the log says")
         differences += [f"{kind.__name__} {key}: in the log, not in the rows" for kind, key in expected][:DIFFERENCES_MAX]
         return differences, count
     finally:
         database.release()
+
+
+class _Taken:
+    """What of the log was taken away on purpose, or lost and noted: of which runs, up to which seq, and how much."""
+
+    def __init__(self, database: Reading) -> None:
+        self.upto: dict[str, int] = {}
+        self._lost = 0
+        self._gone: dict[str, int] = {}
+        self._there: Counter[str] = Counter()
+        for event in _pages(database, Where(types=_TAKEN)):
+            match event.body:
+                case RunForgotten(events=events) | RunArchived(events=events):
+                    self.upto[event.run] = event.seq
+                    self._gone[event.run] = events
+                case Salvaged(lost):
+                    self._lost += lost
+                case _:
+                    pass
+
+    def has(self, event: Event) -> bool:
+        """Whether the event belongs to what was taken away, and is only still there."""
+        if event.seq >= self.upto.get(event.run, 0):
+            return False
+        self._there[event.run] += 1
+        return True
+
+    def unexplained(self, missing: int) -> list[str]:
+        """What to say if the number of events that are not there is not the number of those that were taken away."""
+        explained = self._lost + sum(gone - self._there[run] for run, gone in self._gone.items())
+        if missing == explained:
+            return []
+        return [f"the log lacks {missing} events, and {explained} of them were taken away or lost"]
+
+
+def _pages(database: Reading, where: Where) -> Iterator[Event]:
+    after = 0
+    while page := database.events(after=after, limit=PAGE, where=where):
+        yield from page
+        after = page[-1].seq

@@ -7,6 +7,7 @@ from crewd.protocol.rows import (
     AskRow,
     AttemptRow,
     ClientRow,
+    ForgottenRow,
     MessageRow,
     NoticeRow,
     OperationRow,
@@ -25,6 +26,7 @@ TABLES: dict[type[Row], str] = {
     ArtifactRow: "artifacts",
     NoticeRow: "notices",
     ClientRow: "clients",
+    ForgottenRow: "forgotten",
 }
 _FIRST_TABLES = ("runs", "tasks", "attempts", "messages", "asks", "operations", "artifacts")
 
@@ -55,9 +57,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX events_of_branch ON events (run, task, epoch)",
         "CREATE TABLE sizes (run TEXT PRIMARY KEY, events INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID",
         "INSERT INTO sizes SELECT run, count(*), sum(length(body)) FROM events GROUP BY run",
+        *_rows_table("forgotten"),
+        "CREATE TABLE sweeps (run TEXT PRIMARY KEY, before INTEGER NOT NULL) WITHOUT ROWID",
     ),
 )
 """Each entry takes the schema one version up. An entry and the record that it ran are one transaction.
 
 `latest` are coalesced values. `sizes` counts per run what was ever written for it: events, and bytes of events and rows.
+`sweeps` names runs that were forgotten or archived and of which there still is something before this seq: it goes bit by bit.
 """

@@ -46,4 +46,5 @@ class Directory:
             del self.parts[name]
 
 
-STORE, READER, GUARDIAN, GATEWAY, SLOTS, RUNS, FRONT = "store", "reader", "guardian", "gateway", "slots", "runs", "front"
+STORE, READER, KEEPER, GUARDIAN, GATEWAY = "store", "reader", "keeper", "guardian", "gateway"
+SLOTS, RUNS, FRONT = "slots", "runs", "front"

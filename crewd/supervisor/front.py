@@ -187,7 +187,11 @@ class Front(Actor):
         if isinstance(request, rq.Acknowledge):
             body = MessageAcknowledged(id=request.id, by=command.caller.owner)
             draft = Draft(body, command.run, command.task, 0, request.id, f"client:{command.caller.owner}")
-            self._journal.record([draft], [lambda: self._respond(command.caller, rq.Done())])
+            gone = Refused("its run is archived or forgotten", hint="an archived message needs no word", reason="archived")
+            self._journal.record(
+                [draft], [lambda: self._respond(command.caller, rq.Done())],
+                refused=lambda _answer: self._respond(command.caller, gone),
+            )  # fmt: skip
             return
         living = self._services.directory.runs.get(command.run)
         if living is not None and living.offer(command, lane=command.lane):

@@ -52,10 +52,13 @@ class Journal(Generic[E]):
         guard: Guard | None = None,
         refused: Callable[[Known | Rejected], None] | None = None,
     ) -> None:
-        """Make `drafts` durable, then perform `effects`. With a guard, `refused` is called instead if nothing was written."""
+        """Make `drafts` durable, then perform `effects`. If nothing was written, `refused` is called instead.
+
+        That is for what a guard keeps out, and for what may be about a run that is gone; it stands alone in the log.
+        """
         if not drafts and not effects:
             return
-        if guard is not None:
+        if guard is not None or refused is not None:
             self.seal()
             entry = self._enter(_Entry(self._next + 1, list(effects), refused=refused))
             self.store().tell(Append(tuple(drafts), self.ref, entry.token, guard))

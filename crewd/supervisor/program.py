@@ -143,6 +143,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         lambda: psutil.virtual_memory().available,
         lambda: manager.say(f"READY=1\nSTATUS=serves {home.root}"),
         lambda is_live: examine(home, config.workers_max, is_live),
+        home,
     )
 
     retired: list[bool] = []

@@ -6,17 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from crewd import __version__
 from crewd.actors import ChildSpec, Intensity, Strategy, Supervisor
 from crewd.store.actor import StoreActor
+from crewd.store.keeper import Keeper
 from crewd.store.overlay import Overlay
 from crewd.store.reader import Examine, Reader
-from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, READER, RUNS, SLOTS, STORE
+from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, KEEPER, READER, RUNS, SLOTS, STORE
 from crewd.supervisor.front import Front
 from crewd.supervisor.gateway.actor import Gateway
 from crewd.supervisor.hands import GuardianLink, Hands
 from crewd.supervisor.slots import Slots
 
 if TYPE_CHECKING:
+    from crewd.protocol.home import Home
     from crewd.store.ports import Reading, Writing
     from crewd.supervisor.gateway.wire import Wire
     from crewd.supervisor.services import Services
@@ -33,6 +36,7 @@ class Ports:
     free_memory: Callable[[], int]
     ready: Callable[[], None] = lambda: None
     examine: Examine = lambda _: ([], {})
+    home: Home | None = None
 
 
 class _Entered(Supervisor):
@@ -73,7 +77,7 @@ class _EnteredStore(StoreActor):
 
 class _EnteredReader(Reader):
     def __init__(self, services: Services, ports: Ports, overlay: Overlay) -> None:
-        super().__init__(ports.reader, overlay, ports.examine)
+        super().__init__(ports.reader, overlay, ports.examine, ports.home)
         self._services = services
 
     def on_start(self) -> None:
@@ -85,13 +89,29 @@ class _EnteredReader(Reader):
         super().on_stop()
 
 
+class _EnteredKeeper(Keeper):
+    def __init__(self, services: Services) -> None:
+        super().__init__(services.home, services.clock, services.ids, lambda: services.directory.part(STORE), __version__)
+        self._services = services
+
+    def on_start(self) -> None:
+        super().on_start()
+        self._services.directory.enter(KEEPER, self.ref)
+
+    def on_stop(self) -> None:
+        self._services.directory.leave(KEEPER, self.ref)
+        super().on_stop()
+
+
 def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -> Supervisor:
     """The root supervisor. What stands lower needs what stands above it, so it is restarted with it."""
     overlay = Overlay()
+    keeper = [ChildSpec(KEEPER, lambda: _EnteredKeeper(services), pinned=True)] if ports.home is not None else []
     return Supervisor(
         [
             ChildSpec(STORE, lambda: _EnteredStore(services, ports, overlay), pinned=True),
             ChildSpec(READER, lambda: _EnteredReader(services, ports, overlay), pinned=True),
+            *keeper,
             ChildSpec(GUARDIAN, lambda: GuardianLink(services, ports.hands)),
             ChildSpec(GATEWAY, lambda: Gateway(services, ports.wire)),
             ChildSpec(SLOTS, lambda: Slots(services, ports.free_memory)),

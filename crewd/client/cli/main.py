@@ -41,6 +41,12 @@ _VERBS = {
     "claim": ("claims", "claim"),
     "release": ("claims", "release"),
     "finish": ("claims", "finish"),
+    "forget": ("keeping", "forget"),
+    "archive": ("keeping", "archive"),
+    "prune": ("keeping", "prune"),
+    "export": ("keeping", "export"),
+    "import": ("keeping", "import_"),
+    "backup": ("keeping", "backup"),
     "daemon": ("daemon", "daemon"),
     "stress": ("crewd.testing.stress.cli", "stress"),
 }

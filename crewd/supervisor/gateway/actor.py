@@ -16,9 +16,10 @@ from crewd import __version__
 from crewd.actors import Actor, Lane
 from crewd.protocol import codec
 from crewd.protocol import events as ev
+from crewd.protocol import keeping as kp
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.doors import check_cancel, check_claim, check_seconds, check_send
+from crewd.protocol.doors import check_cancel, check_claim, check_keep, check_seconds, check_send
 from crewd.protocol.errors import (
     Busy,
     CrewdError,
@@ -38,9 +39,9 @@ from crewd.protocol.redact import clip
 from crewd.protocol.rights import Role, check_intent, check_owner, owner_id
 from crewd.protocol.rows import MAILBOX_KINDS, Progress, RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
-from crewd.store.messages import Answer, Published, Put, Read, Resolve, Resolved
+from crewd.store.messages import Answer, Keep, Published, Put, Read, Resolve, Resolved
 from crewd.supervisor import commands as cm
-from crewd.supervisor.directory import FRONT, GATEWAY, READER, STORE
+from crewd.supervisor.directory import FRONT, GATEWAY, KEEPER, READER, STORE
 from crewd.supervisor.front import shutdown
 from crewd.supervisor.gateway import replies
 from crewd.supervisor.gateway.feeds import REFILL_SECONDS
@@ -60,8 +61,6 @@ CLIENTS_MAX = 4_096
 """Clients remembered; the one that was silent for longest is forgotten and must say hello again."""
 PENDING_MAX = 20_000
 """Questions to the reader under way."""
-GUARDIAN_SECONDS = 5.0
-"""A guardian that is not there for so long after a start is a finding."""
 AGAIN_SECONDS = 0.2
 """Until the reader is asked again what it could not take."""
 NOTE_SECONDS = 1.0
@@ -70,7 +69,7 @@ NOTE_SECONDS = 1.0
 
 _SEND = b"send"
 """The kind of what a client may send too much of."""
-_Owned = rq.Cancel | rq.Reopen | rq.Dismiss | rq.Claim | rq.Send | rq.Withdraw
+_Owned = rq.Cancel | rq.Reopen | rq.Dismiss | rq.Claim | rq.Send | rq.Withdraw | kp.Forget | kp.Archive
 """What is done to something that somebody owns."""
 
 
@@ -401,14 +400,20 @@ class Gateway(Actor):
             case rq.SeenNews(upto):
                 upto = min(max(0, upto), self._publisher.seq)
                 self._front(cm.Command(caller, rq.SeenNews(upto=upto)))
+            case kp.Forget(target) | kp.Archive(target) | kp.Export(target):
+                self._resolve(caller, target, "keep", request)
             case rq.StopDaemon(grace_seconds, mode, intent):
                 check_intent(intent, "to stop crewd", required=self._services.config.require_intent and mode == "end")
                 self._send(caller, rq.Done())
                 order = shutdown(self._services, mode, min(max(0.0, grace_seconds), GRACE_SECONDS_MAX))
                 self._services.directory.part(FRONT).tell(order, lane=Lane.CONTROL)
             case _:
-                self._ask(_Asked(caller, request, "reply"))
-                self._reading.add(caller)
+                self._ask_for(caller, request)
+
+    def _ask_for(self, caller: cm.Caller, request: rq.Request) -> None:
+        """What the reader, or the keeper, answers is the reply."""
+        self._ask(_Asked(caller, request, "reply"))
+        self._reading.add(caller)
 
     def _front(self, command: cm.Command) -> None:
         """To the run if it is live, else to the front. A cancel overtakes everything (R17)."""
@@ -462,10 +467,19 @@ class Gateway(Actor):
         if len(self._asked) >= PENDING_MAX:
             raise Busy("too many questions at once", hint="try again")
         self._token += 1
-        reader = self._services.directory.part(READER)
-        if not reader.offer(Read(asked.request, self.ref, self._token, asked.caller.owner)):
-            raise Busy("the reader has too much to do", hint="try again")
+        question: Read | Keep
+        if isinstance(asked.request, kp.KeepRequest):
+            part, question = KEEPER, self._keep(asked.caller, asked.request)
+        else:
+            part, question = READER, Read(asked.request, self.ref, self._token, asked.caller.owner)
+        if not self._services.directory.part(part).offer(question):
+            raise Busy(f"the {part} has too much to do", hint="try again")
         self._asked[self._token] = asked
+
+    def _keep(self, caller: cm.Caller, request: kp.KeepRequest) -> Keep:
+        admin = self._roles.get(caller.identity, Role.NONE) >= Role.ADMIN
+        check_keep(request, admin=admin, require_intent=self._services.config.require_intent)
+        return Keep(request, self.ref, self._token, caller.owner, force=admin and getattr(request, "force", False))
 
     def _resolve(self, caller: cm.Caller, target: str, purpose: str, request: rq.Request) -> None:
         if len(self._asked) >= PENDING_MAX:
@@ -526,7 +540,7 @@ class Gateway(Actor):
 
     def _may(self, caller: cm.Caller, request: _Owned, owner: str, what: str) -> None:
         """Whether the caller may do this to what somebody owns. Raises Forbidden or UsageError, with nothing changed."""
-        if isinstance(request, rq.Cancel | rq.Dismiss):
+        if isinstance(request, rq.Cancel | rq.Dismiss | kp.Forget):
             check_intent(request.intent, type(request).__name__.lower(), required=self._services.config.require_intent)
         role = self._roles.get(caller.identity, Role.NONE)
         check_owner(caller.owner, owner, role, what, force=request.force, intent=request.intent)
@@ -537,11 +551,19 @@ class Gateway(Actor):
             return  # it has ended, or says hello again and asks again
         if isinstance(request, rq.Send) and caller.worker:
             check_relation(caller.worker, self._own(caller), row, task, request.kind)
-        elif isinstance(request, rq.Cancel | rq.Reopen | rq.Dismiss) or (
+        elif isinstance(request, rq.Cancel | rq.Reopen | rq.Dismiss | kp.Forget | kp.Archive) or (
             isinstance(request, rq.Send) and request.kind == "response"
         ):
             self._may(caller, request, row.owner, f"run {run}")
+        if row.archived and isinstance(request, rq.Send | rq.Reopen | rq.Dismiss | rq.Claim):
+            raise Refused(f"run {row.name} is archived: it is only read", hint="start a new run", reason="archived")
         match request:
+            case kp.Forget() | kp.Archive() | kp.Export():
+                if task:
+                    raise UsageError(
+                        f"{row.name} is forgotten, archived or exported as a whole", hint=f"name the run: {row.name}"
+                    )
+                self._ask_for(caller, msgspec.structs.replace(request, target=run))
             case rq.Send():
                 self._forward_message(caller, request, run, task, note)
             case rq.AwaitEnd():
@@ -591,24 +613,15 @@ class Gateway(Actor):
 
     def _examined(self, request: rq.Request, reply: rq.DoctorReply) -> rq.DoctorReply:
         now, patience = self.context.now(), 5 * self._services.config.heartbeat_seconds
-        silent = [w for w in self._workers.values() if now - w.heard_at > patience]
-        findings = [f"worker {w.task} has been silent for {now - w.heard_at:.0f} s" for w in silent]
-        guardian = self._services.directory.guardian
-        if guardian is None and now - self._began > GUARDIAN_SECONDS:
-            findings.append("no guardian is attached: no worker can be started now; see guardian.log")
+        silent = {w.task: now - w.heard_at for w in self._workers.values() if now - w.heard_at > patience}
         counts: dict[str, int | float | str] = {
             "clients": len(self._clients),
             "workers_connected": len(self._workers),
-            "runs_live": len(self._services.directory.runs),
             "waits": len(self._waits),
             "subscriptions": len(self._publisher),
-            "crewd_pid": self._services.pid,
         }
-        if guardian is not None:
-            counts["guardian_pid"] = guardian.pid
-            counts["cgroups"] = guardian.cgroup or "none: the other nets hold alone"
         actors = isinstance(request, rq.Doctor) and request.actors
-        return replies.examined(reply, self.context.system, now, findings, counts, actors=actors)
+        return replies.examined(reply, self.context.system, self._services, now - self._began, silent, counts, actors=actors)
 
     # -- answers ------------------------------------------------------------------------------------------------
 

@@ -12,13 +12,25 @@ from crewd.protocol.receipts import Receipt
 from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.supervisor.gateway.waits import EndWait
 from crewd.supervisor.guardian.processes import lacks
+from crewd.supervisor.services import Services
+
+GUARDIAN_SECONDS = 5.0
+"""A crewd that has had no guardian for so long from its start on cannot get one."""
 
 
 def examined(
-    reply: rq.DoctorReply, system: ActorSystem, now: float, findings: list[str], counts: dict[str, int | float | str], *,
-    actors: bool,
+    reply: rq.DoctorReply, system: ActorSystem, services: Services, age: float, silent: dict[str, float],
+    counts: dict[str, int | float | str], *, actors: bool,
 ) -> rq.DoctorReply:  # fmt: skip
-    """What the reader has found, with what the gateway and the actors know."""
+    """What the reader has found, with what the gateway and the actors know. `silent`: workers, and for how long."""
+    now, guardian = system.clock.monotonic(), services.directory.guardian
+    findings = [f"worker {task} has been silent for {seconds:.0f} s" for task, seconds in silent.items()]
+    if guardian is None and age > GUARDIAN_SECONDS:
+        findings.append("no guardian is attached: no worker can be started now; see guardian.log")
+    counts |= {"runs_live": len(services.directory.runs), "crewd_pid": services.pid}
+    if guardian is not None:
+        counts["guardian_pid"] = guardian.pid
+        counts["cgroups"] = guardian.cgroup or "none: the other nets hold alone"
     findings = [*findings, *(f"actor {ref} is stuck: its thread does not come back" for ref in system.stuck)]
     for busy in (dispatcher.busy for dispatcher in system.dispatchers()):
         if busy.actor is not None and now - busy.since > WARN_SECONDS:

@@ -23,7 +23,7 @@ from crewd.protocol.receipts import Effect, Level, Outcome, Receipt
 from crewd.protocol.redact import clip, redact
 from crewd.protocol.rows import AttemptRow, CancelInfo, MessageRow, Progress, RunRow, TaskRow, Undelivered
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, TASK_LIVE, TASK_TERMINAL, RunStatus, TaskStatus
-from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, Put, Rejected
+from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, NoRun, Put, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.controller import Controller
@@ -122,6 +122,8 @@ class RunActor(Supervisor):
                 self._journal.heard(message)
             case LiveRun():
                 self._restore(message)
+            case NoRun():
+                self._never_was()
             case cm.Over(over):
                 for mail in self._to_hand.pop((over.task, self._epoch(over.task)), []):
                     self._settle_late(over.task, mail)
@@ -153,6 +155,14 @@ class RunActor(Supervisor):
                 raise TypeError(f"a run does not know {message!r}")
 
     # -- beginning ----------------------------------------------------------------------------------------------
+
+    def _never_was(self) -> None:
+        """Somebody has taken the run away since this actor was started for it."""
+        early, self._early = self._early, []
+        for command in (*self._after_end, *(each for each in early if isinstance(each, cm.Command))):
+            self._respond(command.caller, Refused("this run was forgotten or archived", reason="archived"))
+        self._after_end.clear()
+        self._leaving = True
 
     def _restore(self, live: LiveRun) -> None:
         if self._run is not None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from crewd.protocol.errors import InvariantError, StoreUnavailable
-from crewd.protocol.events import Event
-from crewd.protocol.rows import MessageRow, RunRow
+from crewd.protocol.events import Event, RunArchived, RunForgotten
+from crewd.protocol.rows import ForgottenRow, MessageRow, RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.database import status_of
 from crewd.store.fold import R, Row
@@ -60,6 +60,8 @@ class Disk:
         elif why:
             raise StoreUnavailable(f"the database cannot be written: {why}", hint="free disk space")
         for event in events:
+            if isinstance(event.body, RunForgotten | RunArchived):
+                self._take_away(event.run)
             if self.log and event.seq <= self.log[-1].seq:
                 raise InvariantError("somebody else has written to the database")
             self.log.append(event)
@@ -79,6 +81,12 @@ class Disk:
         self.commits += 1
         self.on_commit(events, rows)
 
+    def _take_away(self, run: str) -> None:
+        self.log = [event for event in self.log if event.run != run]
+        for kind, table in self.tables.items():
+            for key in self.of_run.pop((kind, run), {}) if kind is not ForgottenRow else ():
+                del table[key]
+
 
 class Writer:
     """See `store.ports.Writing`."""
@@ -95,6 +103,14 @@ class Writer:
     def last_seq_of(self, run: str, task: str, epoch: int) -> int:
         """See `Writing`."""
         return self._disk.ends.get((run, task, epoch), 0)
+
+    def last_seq_of_run(self, run: str) -> int:
+        """See `Writing`."""
+        return max((seq for (of, _, _), seq in self._disk.ends.items() if of == run), default=0)
+
+    def sweep(self, limit: int) -> bool:  # noqa: ARG002 (it is all gone already)
+        """See `Writing`."""
+        return False
 
     def relieve(self) -> bool:
         """See `Writing`."""
@@ -197,7 +213,7 @@ class Reader:
         """See `Reading`."""
         log = self._disk.log
         start = log[after:] if after < len(log) and (after == 0 or log[after - 1].seq == after) else log
-        fitting = (event for event in (reversed(start) if before else start) if event.seq > after and _fits(event, where))
+        fitting = (event for event in (reversed(start) if before else start) if event.seq > after and where.takes(event))
         found = list(itertools.islice((event for event in fitting if not before or event.seq < before), limit))
         return found[::-1] if before else found
 
@@ -223,11 +239,3 @@ class Reader:
 
     def close(self) -> None:
         """See `Reading`."""
-
-
-def _fits(event: Event, where: Where) -> bool:
-    return (
-        where.run in {"", event.run} and where.task in {"", event.task} and where.epoch in {0, event.epoch}
-        and (not where.types or event.type in where.types)
-        and event.at >= where.since and (not where.until or event.at < where.until)
-    )  # fmt: skip

@@ -1,0 +1,139 @@
+"""Verbs for whole runs and for the home: forget, archive, prune, export, import, backup."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from crewd.client import keeping
+from crewd.client.blocking import connect
+from crewd.client.cli.common import Options, out, say, table, time_of, verb
+from crewd.client.keeping import OnConflict
+from crewd.clock import SystemClock
+from crewd.protocol import keeping as kp
+from crewd.protocol.errors import Refused
+
+_intent = click.option("--intent", default="", help="Why, in words; it stays in the history.")
+_force = click.option("--force", is_flag=True, help="Also if it belongs to somebody else; needs an --intent.")
+_dry = click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done.")
+
+
+def _show(options: Options, runs: tuple[kp.Kept, ...], *, dry: bool) -> None:
+    if options.json:
+        out({"v": 1, "dry_run": dry, "runs": runs})
+        return
+    for each in runs:
+        action = {"forgotten": "would be forgotten", "archived": "would be archived"}.get(each.action) if dry else None
+        say(f"{each.name}  {action or each.action}{': ' if each.why else ''}{each.why}")
+
+
+def _one(options: Options, done: kp.Kept, *, dry: bool) -> None:
+    if done.action == "kept":
+        raise Refused(f"{done.name} is kept: {done.why}")
+    _show(options, (done,), dry=dry)
+
+
+@click.command()
+@click.argument("target")
+@_intent
+@_force
+@_dry
+@verb
+def forget(options: Options, target: str, intent: str, force: bool, dry_run: bool) -> None:  # noqa: FBT001 (flags)
+    """Take everything of an ended run away: its history, its output, its artifacts."""
+    with connect(options.home, start=False) as crew:
+        _one(options, keeping.forget(crew, target, intent=intent, force=force, dry_run=dry_run), dry=dry_run)
+
+
+@click.command()
+@click.argument("target")
+@_intent
+@_force
+@_dry
+@verb
+def archive(options: Options, target: str, intent: str, force: bool, dry_run: bool) -> None:  # noqa: FBT001 (flags)
+    """Put an ended run into a compressed bundle; it is read as before."""
+    with connect(options.home, start=False) as crew:
+        _one(options, keeping.archive(crew, target, intent=intent, force=force, dry_run=dry_run), dry=dry_run)
+
+
+@click.command()
+@click.option("--older-than", default="30d", show_default=True, metavar="TIME", help="Ended so long ago: 90s, 15m, 2h, 30d.")
+@click.option("--keep", default=0, metavar="N", help="Keep the newest N in any case.")
+@click.option("--archive", "to_archive", is_flag=True, help="Archive them, and forget nothing.")
+@click.option("-a", "--all", "everyone", is_flag=True, help="Also what others own; needs an --intent.")
+@_intent
+@_dry
+@verb
+def prune(
+    options: Options, older_than: str, keep: int, to_archive: bool, everyone: bool, intent: str, dry_run: bool  # noqa: FBT001
+) -> None:  # fmt: skip
+    """Forget (or archive) runs that ended long ago. What somebody still has to look at is kept."""
+    now = SystemClock().wall()
+    order = kp.Prune(
+        older_seconds=max(0.0, now - time_of(older_than, now)), keep=keep, archive=to_archive, intent=intent,
+        everyone=everyone, dry_run=dry_run,
+    )  # fmt: skip
+    with connect(options.home, start=False) as crew:
+        _show(options, keeping.prune(crew, order), dry=dry_run)
+
+
+@click.command()
+@click.argument("target")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file (else NAME.zip).")
+@verb
+def export(options: Options, target: str, output: Path | None) -> None:
+    """Write an ended run into one file: its history, its messages, what its workers left."""
+    with connect(options.home, start=False) as crew:
+        path = output or Path(f"{crew.show(target).run.name}.zip")
+        bundle = keeping.export(crew, target, path)
+    if options.json:
+        out({"v": 1, "path": str(path), "size": bundle.size, "sha256": bundle.sha256, "events": bundle.events})
+    else:
+        say(f"{path}  {bundle.size} bytes, {bundle.events} events, sha256 {bundle.sha256}")
+
+
+@click.command(name="import")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--on-conflict", type=click.Choice(["refuse", "skip", "overwrite", "rename"]), default="refuse", show_default=True,
+    help="When a run of this id or name is here.",
+)  # fmt: skip
+@_intent
+@_force
+@_dry
+@verb
+def import_(
+    options: Options, path: Path, on_conflict: OnConflict, intent: str, force: bool, dry_run: bool  # noqa: FBT001 (flags)
+) -> None:  # fmt: skip
+    """Take a run in from a bundle (or a run directory of the original system); it is then only read."""
+    with connect(options.home, start=False) as crew:
+        reply = keeping.take_in(crew, path, on_conflict=on_conflict, intent=intent, force=force, dry_run=dry_run)
+    if options.json:
+        out(reply)
+    else:
+        for each in reply.conflicts:
+            say(f"{each.kind}: {each.text}")
+        if reply.run is not None:
+            say(f"{reply.run.name}  {reply.run.status}  {reply.run.id}")
+        elif reply.identical:
+            say("this run is here already")
+        elif dry_run:
+            say("nothing stands in its way" if not reply.conflicts else "nothing was done")
+    stopped = reply.run is None and not reply.identical and not dry_run and on_conflict != "skip"
+    sys.exit(Refused.exit_code if stopped else 0)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@verb
+def backup(options: Options, path: Path) -> None:
+    """Copy the home's state into the new directory PATH while everything goes on; 'crewd restore' takes it back."""
+    with connect(options.home, start=False) as crew:
+        reply = keeping.backup(crew, path)
+    if options.json:
+        out(reply)
+    else:
+        table(["BACKUP", "EVENTS", "BYTES", "BUNDLES"], [[reply.path, reply.events, reply.bytes, reply.bundles]])

@@ -1,0 +1,337 @@
+"""A run in one file: its events, its rows, what its workers left, and a manifest that names each part with its hash.
+
+A bundle is a zip file, so that anybody can look into it. Its parts are `events/NNNNNN.jsonl` (a thousand events each),
+`rows/TABLE.jsonl` (a line is a key and a row), and `files/...` (the run's directory). What comes from elsewhere is looked at
+before anything of it is used: names, sizes, hashes, ids, versions, and that the rows are the fold of the events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import re
+import stat
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from crewd.protocol.errors import CrewdError, InvariantError, Unavailable, UsageError
+from crewd.protocol.events import Event, with_foreign
+from crewd.protocol.ids import RUN, is_id
+from crewd.protocol.rows import ClientRow, ForgottenRow, MessageRow, RunRow
+from crewd.store.cache import Cache, Nowhere
+from crewd.store.fold import R, Row, fold
+from crewd.store.output import Piece, kept_from
+from crewd.store.ports import EVERYWHERE, Reading, Where
+from crewd.store.schema import MIGRATIONS, TABLES
+
+FORMAT = "crewd-bundle"
+VERSION = 1
+EVENTS_PER_PART = 1_000
+PART_BYTES_MAX = 256 << 20
+"""One part, unpacked: an attempt's output is at most 64 MiB a stream unless its limits say more."""
+BUNDLE_BYTES_MAX = 4 << 30
+"""All parts, unpacked (a run's output is at most 4 GiB)."""
+PARTS_MAX = 100_000
+_NAME = re.compile(r"(?:manifest\.json|events/\d{6}\.jsonl|rows/[a-z]+\.jsonl|(?:files|original)/[^\0]+)")
+_CHUNK = 1 << 20
+_NOT_KEPT = frozenset({"lock"})
+_KINDS: tuple[Any, ...] = tuple(kind for kind in TABLES if kind not in {ClientRow, ForgottenRow})
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of a bundle. `offset`: where in the worker's file its bytes begin (what came before was given up)."""
+
+    sha256: str
+    size: int
+    offset: int = 0
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a bundle holds. `schema` is the version of the rows."""
+
+    run: str
+    name: str
+    status: str
+    events: int
+    first_seq: int
+    last_seq: int
+    bytes: int
+    parts: dict[str, Part]
+    format: str = FORMAT
+    version: int = VERSION
+    schema: int = len(MIGRATIONS)
+    software: str = ""
+
+
+def write_bundle(path: Path, database: Reading, run: RunRow, directory: Path, software: str) -> Manifest:
+    """Write the run as it is now, wholly or not at all; the file is on disk when this returns.
+
+    Raises Unavailable if the disk refuses, UsageError if the run is larger than a bundle may be.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with temporary.open("xb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            manifest = _Writer(file, database, run, directory).write(software)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except FileExistsError:
+        raise Unavailable(f"{path.name} is being written already", hint="try again") from None
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise Unavailable(f"the bundle {path} cannot be written: {error}", hint="free disk space") from error
+    except CrewdError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return manifest
+
+
+def sync_directory(path: Path) -> None:
+    """Make a new name in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _Writer:
+    def __init__(self, file: IO[bytes], database: Reading, run: RunRow, directory: Path) -> None:
+        self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
+        self._database, self._run, self._directory = database, run, directory
+        self._parts: dict[str, Part] = {}
+        self._size = 0
+
+    def write(self, software: str) -> Manifest:
+        seqs: list[int] = []
+        after = 0
+        for number in itertools.count():
+            page = self._database.events(after=after, limit=EVENTS_PER_PART, where=Where(self._run.id))
+            if not page:
+                break
+            after = page[-1].seq
+            seqs += (page[0].seq, after)
+            self._add(f"events/{number:06}.jsonl", (msgspec.json.encode(event) + b"\n" for event in page))
+        count, size = self._database.size_of(self._run.id)
+        for kind in _KINDS:
+            rows = self._database.rows_of(kind, self._run.id, 1 << 31)
+            if rows:
+                self._add(f"rows/{TABLES[kind]}.jsonl", (msgspec.json.encode(row) + b"\n" for row in rows))
+        for path in sorted(self._directory.rglob("*")):
+            self._add_file(path)
+        manifest = Manifest(
+            run=self._run.id, name=self._run.name, status=self._run.status.value, events=count,
+            first_seq=seqs[0] if seqs else 0, last_seq=seqs[-1] if seqs else 0, bytes=size, parts=self._parts,
+            software=software,
+        )  # fmt: skip
+        self._zip.writestr("manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        self._zip.close()
+        return manifest
+
+    def _add_file(self, path: Path) -> None:
+        """A regular file of the run's directory; links are not followed, what is no file has no content."""
+        if not stat.S_ISREG(path.lstat().st_mode) or path.name in _NOT_KEPT:
+            return
+        name = path.relative_to(self._directory).as_posix()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            offset = kept_from(file.fileno(), 0)
+            file.seek(offset)
+            self._add(f"files/{name}", iter(lambda: file.read(_CHUNK), b""), offset)
+
+    def _add(self, name: str, chunks: Iterator[bytes], offset: int = 0) -> None:
+        digest, size = hashlib.sha256(), 0
+        with self._zip.open(zipfile.ZipInfo(name), "w", force_zip64=True) as part:
+            for chunk in chunks:
+                part.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+        self._size += size
+        if size > PART_BYTES_MAX or self._size > BUNDLE_BYTES_MAX or len(self._parts) >= PARTS_MAX:
+            raise UsageError(f"run {self._run.name} is too large for a bundle", hint="it stays where it is")
+        self._parts[name] = Part(digest.hexdigest(), size, offset)
+
+
+class Bundle:
+    """A bundle that is read. Only the parts that are asked for are unpacked. Raises UsageError for what is no bundle."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._zip = zipfile.ZipFile(path)
+            self._check_names()
+            raw = self._read("manifest.json")
+            self.manifest = msgspec.json.decode(raw, type=Manifest)
+        except (OSError, zipfile.BadZipFile, msgspec.DecodeError, KeyError) as error:
+            raise UsageError(f"{path.name} is no bundle of crewd: {error}") from None
+        if (self.manifest.format, self.manifest.version) != (FORMAT, VERSION):
+            raise UsageError(
+                f"{path.name} is a {self.manifest.format} of version {self.manifest.version}",
+                hint=f"this crewd reads version {VERSION} of {FORMAT}",
+            )
+        if self.manifest.schema > len(MIGRATIONS):
+            raise UsageError(f"{path.name} was written by a newer crewd", hint="upgrade crewd")
+        self._seen: dict[str, list[Any]] = {}
+
+    def _check_names(self) -> None:
+        names = self._zip.namelist()
+        if len(names) != len(set(names)) or len(names) > PARTS_MAX + 1:
+            raise UsageError("the bundle names a part twice, or has too many")
+        total = 0
+        for info in self._zip.infolist():
+            total += info.file_size
+            parts = info.filename.split("/")
+            wrong = not _NAME.fullmatch(info.filename) or {"", ".", ".."} & set(parts) or "\\" in info.filename
+            if wrong or stat.S_ISLNK(info.external_attr >> 16) or info.file_size > PART_BYTES_MAX or total > BUNDLE_BYTES_MAX:
+                raise UsageError(f"the bundle has a part that it may not have: {info.filename[:80]!r}")
+
+    def _read(self, name: str) -> bytes:
+        with self._zip.open(name) as part:
+            data = part.read(PART_BYTES_MAX + 1)
+        if len(data) > PART_BYTES_MAX:
+            raise UsageError(f"{name} is too large")
+        return data
+
+    def part(self, name: str) -> bytes:
+        """The bytes of a part that the manifest names, if they are what it says."""
+        part, data = self.manifest.parts[name], self._read(name)
+        if hashlib.sha256(data).hexdigest() != part.sha256 or len(data) != part.size:
+            raise UsageError(f"{name} of the bundle of {self.manifest.name} is not what its manifest says")
+        return data
+
+    def verify(self) -> RunRow:
+        """Look at everything: parts, hashes, ids, and that the rows are the fold of the events. The run's row.
+
+        Raises UsageError for whatever is not as it must be.
+        """
+        manifest = self.manifest
+        if not is_id(manifest.run, RUN):
+            raise UsageError(f"{manifest.run[:80]!r} is no run id")
+        if set(self._zip.namelist()) - {"manifest.json"} != set(manifest.parts):
+            raise UsageError("the bundle does not hold what its manifest says")
+        for name in manifest.parts:
+            if not name.startswith(("events/", "rows/")):
+                self.part(name)
+        folded, last, count = Cache(Nowhere()), 0, 0
+        try:
+            for event in self._every_event():
+                if event.run != manifest.run or event.seq <= last or event.task.partition("/")[0] not in {"", manifest.run}:
+                    raise UsageError(f"event {event.seq} is not of this run, or not in order")
+                last, count = event.seq, count + 1
+                fold(folded, event)
+        except InvariantError as error:
+            raise UsageError(f"the events of the bundle do not follow each other: {error}") from None
+        wanted = Counter(repr(row) for row in folded.everything().values())
+        found = Counter(repr(row) for kind in _KINDS for row in self.rows_of(kind, manifest.run, 1 << 31))
+        if wanted != found or count != manifest.events:
+            raise UsageError("the rows of the bundle are not what its events say")
+        row = self.row(RunRow, manifest.run)
+        if row is None:
+            raise UsageError("the bundle has no run")
+        return row
+
+    def _every_event(self) -> Iterator[Event]:
+        for name in sorted(name for name in self.manifest.parts if name.startswith("events/")):
+            yield from self._lines(name, Event)
+
+    def _lines(self, name: str, kind: Any) -> list[Any]:
+        """The values of a part, remembered: there are few parts that one looks at twice."""
+        found = self._seen.get(name)
+        if found is None:
+            try:
+                found = [_decode(line, kind) for line in self.part(name).splitlines()]
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise UsageError(f"{name} of the bundle cannot be read: {error}") from None
+            if len(self._seen) > len(TABLES):
+                self._seen.clear()
+            self._seen[name] = found
+        return found
+
+    # -- what a database answers, of this one run ---------------------------------------------------------------
+
+    def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
+        """See `Reading`."""
+        return [row for _, row in reversed(self.rows_before(kind, run, 0, limit))]
+
+    def rows_before(self, kind: type[R], run: str, before: int, limit: int) -> list[tuple[int, R]]:  # noqa: ARG002 (see `Reading`)
+        """See `Reading`."""
+        name = f"rows/{TABLES[kind]}.jsonl"
+        rows: list[R] = self._lines(name, kind) if name in self.manifest.parts else []
+        placed = list(enumerate(rows, 1))
+        return [(place, row) for place, row in reversed(placed) if not before or place < before][:limit]
+
+    def row(self, kind: type[R], key: str) -> R | None:
+        """See `Reading`."""
+        return next((row for row in self.rows_of(kind, "", 1 << 31) if key_of(row) == key), None)
+
+    def events(self, *, after: int = 0, before: int = 0, limit: int, where: Where = EVERYWHERE) -> list[Event]:
+        """See `Reading`."""
+        names = sorted(name for name in self.manifest.parts if name.startswith("events/"))
+        found: list[Event] = []
+        for name in reversed(names) if before else names:
+            lines: list[Event] = self._lines(name, Event)
+            for event in reversed(lines) if before else lines:
+                if event.seq > after and (not before or event.seq < before) and where.takes(event):
+                    found.append(event)
+                if len(found) >= limit:
+                    return found[::-1] if before else found
+        return found[::-1] if before else found
+
+    def size_of(self, run: str) -> tuple[int, int]:  # noqa: ARG002 (see `Reading`)
+        """See `Reading`."""
+        return self.manifest.events, self.manifest.bytes
+
+    def output(self, name: str, offset: int, limit: int) -> Piece:
+        """Bytes of a file of the run's directory, as `output.read_output` reads them."""
+        part = self.manifest.parts.get(f"files/{name}")
+        if part is None:
+            return Piece(b"", 0, 0)
+        size = part.offset + part.size
+        offset = min(size, max(part.offset, offset if offset >= 0 else size + offset))
+        with self._zip.open(f"files/{name}") as file:
+            file.seek(offset - part.offset)
+            return Piece(file.read(limit), offset, size)
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._zip.close()
+
+
+def renamed(path: Path, made: Path, old: str, new: str) -> None:
+    """Write the bundle in `path` again, with another run id: ids are made so that nothing else looks like them."""
+    before, after = old.encode(), new.encode()
+    with contextlib.closing(Bundle(path)) as bundle, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as target:
+        parts: dict[str, Part] = {}
+        for name, part in bundle.manifest.parts.items():
+            data = bundle.part(name)
+            if name.startswith(("events/", "rows/")):
+                data = data.replace(before, after)
+            target.writestr(name, data)
+            parts[name] = Part(hashlib.sha256(data).hexdigest(), len(data), part.offset)
+        manifest = msgspec.structs.replace(bundle.manifest, run=new, parts=parts)
+        target.writestr("manifest.json", msgspec.json.encode(manifest))
+
+
+def _decode(line: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except msgspec.ValidationError:
+        return msgspec.convert(with_foreign(msgspec.json.decode(line)), kind)
+
+
+def key_of(row: Row) -> str:
+    """The key of a row of a run, as the fold gives it."""
+    match row:
+        case MessageRow():
+            return row.receipt.id
+        case _:
+            return f"{row.task}#{row.epoch}" if not hasattr(row, "id") else row.id  # type: ignore[union-attr]

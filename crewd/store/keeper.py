@@ -1,0 +1,473 @@
+"""The keeper's actor: what takes long and concerns whole runs or the whole home, on a thread of its own.
+
+Rule 1: a bundle is on disk before the log says that a run is in it; files are deleted after the log says that they may be.
+Rule 2: the store decides. Whatever this actor saw may have changed since: each of its appends says what it relies on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec.structs import replace
+
+from crewd.actors import Actor, Lane, Ref
+from crewd.protocol import keeping as kp
+from crewd.protocol.errors import Busy, CrewdError, Forbidden, NotFound, Refused, StoreUnavailable, Unavailable, UsageError
+from crewd.protocol.events import Draft, RunArchived, RunForgotten, type_of_class
+from crewd.protocol.ids import RUN
+from crewd.protocol.rows import AskRow, ForgottenRow, MessageRow, RunRow, TaskRow
+from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.store.bundle import BUNDLE_BYTES_MAX, Bundle, renamed, sync_directory, write_bundle
+from crewd.store.library import Library
+from crewd.store.messages import Answer, Append, Arrival, Committed, Delayed, Keep, Known, Put, Rejected, Removal
+from crewd.store.ports import Where
+from crewd.store.readonly import ReadOnly
+from crewd.store.rebuild import rebuild
+from crewd.store.schema import MIGRATIONS
+
+if TYPE_CHECKING:
+    from crewd.clock import Clock
+    from crewd.protocol.home import Home
+    from crewd.protocol.ids import IdSource
+
+RUNS_MAX = 100_000
+"""Ended runs that a prune looks at."""
+LEFT_OVER_SECONDS = 3_600.0
+"""A bundle that the log does not know after this was not taken in, or has been replaced."""
+FILES_KEPT = 20
+"""Exported bundles, and unfinished uploads, that are kept: the oldest go first."""
+_FILE_NAME = re.compile(r"[a-z]_[0-9a-z]{26}(?:-\d+)?\.zip\Z")
+_UPLOAD = re.compile(r"x_[0-9a-z]{26}\Z")
+
+
+@dataclass(slots=True)
+class _Job:
+    """An answer that waits for the store: appends that are on the way, and what they do when they are durable."""
+
+    keep: Keep
+    finish: Callable[[], kp.KeepReply]
+    waits: set[int] = field(default_factory=set)
+
+
+class Keeper(Actor):
+    """Answers `Keep`. One request is worked on at a time; waiting for the store holds up nobody."""
+
+    data_max = 1_000
+
+    def __init__(self, home: Home, clock: Clock, ids: IdSource, store: Callable[[], Ref[Any]], software: str) -> None:
+        super().__init__()
+        self._home, self._clock, self._ids, self._store, self._software = home, clock, ids, store, software
+        self._jobs: dict[int, _Job] = {}
+        self._after: dict[int, Callable[[], None]] = {}
+        self._refused: dict[int, Callable[[CrewdError], None]] = {}
+        self._token = 0
+
+    def on_start(self) -> None:
+        """Open a connection of its own, and clear away what a crash has left."""
+        self._database = ReadOnly(self._home.database)
+        self._library = Library(self._database, self._home.archive, self._home.runs)
+        for folder in (self._home.archive, self._home.exports, self._home.imports):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            for path in folder.glob(".*.part"):
+                path.unlink(missing_ok=True)
+        for path in self._home.runs.iterdir() if self._home.runs.is_dir() else ():
+            self._clear_away(path.name)
+        long_ago = self._clock.wall() - LEFT_OVER_SECONDS
+        for path in self._home.archive.iterdir():
+            row = self._library.row(RunRow, path.name.partition("-")[0]) if _FILE_NAME.match(path.name) else None
+            if _FILE_NAME.match(path.name) and (row is None or row.archived != path.name) and path.stat().st_mtime < long_ago:
+                path.unlink(missing_ok=True)
+
+    def on_stop(self) -> None:
+        """Close it."""
+        if hasattr(self, "_library"):
+            self._library.close()
+
+    def receive(self, message: Any) -> None:
+        """Do what is asked; what the store says goes on with it."""
+        match message:
+            case Keep():
+                try:
+                    self._begin(message)
+                except CrewdError as error:
+                    self._answer(message, error)
+                except OSError as error:
+                    self._answer(message, Unavailable(f"the disk refuses: {error}", hint="crew doctor"))
+            case Committed(token) | Rejected(token) | Known(token):
+                self._heard(token, message)
+            case Delayed():
+                pass  # `Committed` follows
+            case _:
+                raise TypeError(f"the keeper does not know {message!r}")
+
+    def _begin(self, keep: Keep) -> None:
+        match keep.request:
+            case kp.Forget() | kp.Archive():
+                run = self._run(keep.request.target)
+                self._change(keep, [run], archive=isinstance(keep.request, kp.Archive), dry=keep.request.dry_run)
+            case kp.Prune():
+                self._prune(keep, keep.request)
+            case kp.Export(target):
+                self._answer(keep, self._export(self._run(target)))
+            case kp.Fetch(name, offset):
+                self._answer(keep, self._fetch(name, offset))
+            case kp.Upload():
+                self._answer(keep, self._upload(keep.request))
+            case kp.Import():
+                self._import(keep, keep.request)
+            case kp.Backup(path):
+                self._answer(keep, self._backup(Path(path)))
+
+    def _answer(self, keep: Keep, reply: kp.KeepReply | CrewdError) -> None:
+        keep.reply_to.offer(Answer(keep.token, reply), lane=Lane.CONTROL)
+
+    def _run(self, run: str) -> RunRow:
+        row = self._library.row(RunRow, run)
+        if row is None:
+            raise NotFound(f"no run has the id {run}")
+        return row
+
+    # -- forgetting and archiving -------------------------------------------------------------------------------
+
+    def _prune(self, keep: Keep, prune: kp.Prune) -> None:
+        if prune.older_seconds < 0 or prune.keep < 0:
+            raise UsageError("what is to be pruned is older than some time, and some may be kept", hint="--older-than 30d")
+        ended = [run for run in self._library.runs(ended=True, limit=RUNS_MAX) if run.status in RUN_TERMINAL]
+        mine = [run for run in ended if prune.everyone or run.owner in {"", keep.owner}]
+        before = self._clock.wall() - prune.older_seconds
+        chosen = [run for run in mine[prune.keep :] if (run.ended_at or run.created_at) <= before]
+        self._change(keep, chosen, archive=prune.archive, dry=prune.dry_run, careful=True)
+
+    def _change(self, keep: Keep, runs: Sequence[RunRow], *, archive: bool, dry: bool, careful: bool = False) -> None:
+        """Forget or archive these runs. `careful`: not those that somebody still has to look at."""
+        done: list[kp.Kept] = []
+        job = _Job(keep, lambda: kp.KeptReply(tuple(sorted(done, key=lambda each: each.run)), dry_run=dry))
+        for run in runs:
+            why = self._why_kept(run, archive=archive, careful=careful)
+            count = self._library.size_of(run.id)[0]
+            if why or dry:
+                action: Literal["kept", "archived", "forgotten"] = "kept" if why else "archived" if archive else "forgotten"
+                done.append(kp.Kept(run.id, run.name, action, why, count))
+            elif archive:
+                self._archive(job, run, done)
+            else:
+                self._forget(job, run, done)
+        self._settle(job)
+
+    def _why_kept(self, run: RunRow, *, archive: bool, careful: bool) -> str:
+        if run.status not in RUN_TERMINAL:
+            return f"it is {run.status}"
+        if archive and run.archived:
+            return "it is archived already"
+        if careful and not run.archived:
+            if any(task.dead == "open" for task in self._library.rows_of(TaskRow, run.id, RUNS_MAX)):
+                return "it has dead letters: crew retry, or crew dismiss"
+            if any(row.direction == "out" and row.unread for row in self._library.rows_of(MessageRow, run.id, RUNS_MAX)):
+                return "its workers said something that nobody has read: crew inbox"
+        return ""
+
+    def _gone_with(self, run: RunRow) -> int:
+        """How many events the log loses when this run goes, those included that it has lost before."""
+        before = self._database.events(limit=1 << 31, where=Where(run.id, types=frozenset({type_of_class(RunArchived)})))
+        lost = sum(event.body.events for event in before if isinstance(event.body, RunArchived))
+        return lost + self._database.count_events(run.id)
+
+    def _forget(self, job: _Job, run: RunRow, done: list[kp.Kept]) -> None:
+        intent = getattr(job.keep.request, "intent", "")
+        events = self._gone_with(run)
+        body = RunForgotten(name=run.name, owner=run.owner, by=job.keep.owner, intent=intent, events=events)
+
+        def durable() -> None:
+            self._clear_away(run.id)
+            done.append(kp.Kept(run.id, run.name, "forgotten", events=events))
+
+        self._append(job, run, body, durable, done)
+
+    def _archive(self, job: _Job, run: RunRow, done: list[kp.Kept]) -> None:
+        name = f"{run.id}-{self._database.last_seq()}.zip"
+        manifest = write_bundle(
+            self._home.archive / name, self._database, run, self._home.run_directory(run.id), self._software
+        )
+        events = self._gone_with(run)
+        body = RunArchived(row=run, bundle=name, sha256=_digest(self._home.archive / name), events=events, by=job.keep.owner)
+        self._note_ids(Bundle(self._home.archive / name), run.id)
+
+        def durable() -> None:
+            self._clear_away(run.id)
+            done.append(kp.Kept(run.id, run.name, "archived", events=manifest.events))
+
+        self._append(job, run, body, durable, done)
+
+    def _note_ids(self, bundle: Bundle, run: str) -> None:
+        """Receipts and questions are found by their ids for ever after: in which bundle each of them is."""
+        with contextlib.closing(bundle):
+            keys = [row.receipt.id for row in bundle.rows_of(MessageRow, run, 1 << 31)]
+            keys += [row.id for row in bundle.rows_of(AskRow, run, 1 << 31)]
+        for key in keys:
+            self._store().tell(Put(f"archived:{key}", run.encode()))
+
+    def _append(
+        self, job: _Job, run: RunRow, body: RunForgotten | RunArchived, durable: Callable[[], None], done: list[kp.Kept]
+    ) -> None:
+        guard = Removal(run.id, self._database.last_seq_of_run(run.id))
+        draft = Draft(body, run.id, provenance=f"client:{job.keep.owner}")
+        self._send(job, draft, guard, durable, lambda error: done.append(kp.Kept(run.id, run.name, "kept", error.message)))
+
+    def _send(
+        self, job: _Job, draft: Draft, guard: Removal | Arrival, durable: Callable[[], None],
+        refused: Callable[[CrewdError], None],
+    ) -> None:  # fmt: skip
+        self._token += 1
+        job.waits.add(self._token)
+        self._jobs[self._token], self._after[self._token], self._refused[self._token] = job, durable, refused
+        self._store().tell(Append((draft,), self.ref, self._token, guard))
+
+    def _heard(self, token: int, answer: Committed | Rejected | Known) -> None:
+        job, durable, refused = self._jobs.pop(token), self._after.pop(token), self._refused.pop(token)
+        job.waits.discard(token)
+        if isinstance(answer, Rejected):
+            refused(answer.error)
+        else:
+            durable()
+        self._settle(job)
+
+    def _settle(self, job: _Job) -> None:
+        if not job.waits:
+            try:
+                self._answer(job.keep, job.finish())
+            except CrewdError as error:
+                self._answer(job.keep, error)
+
+    def _clear_away(self, run: str) -> None:
+        """The files of a run that is forgotten, or in a bundle: the log has said so."""
+        row = self._database.row(RunRow, run)
+        if row is None and self._database.row(ForgottenRow, run) is None:
+            return
+        if row is None or row.archived:
+            shutil.rmtree(self._home.run_directory(run), ignore_errors=True)
+            for path in self._home.archive.glob(f"{run}-*.zip"):
+                if row is None or path.name != row.archived:
+                    path.unlink(missing_ok=True)
+
+    # -- bundles that come and go -------------------------------------------------------------------------------
+
+    def _export(self, run: RunRow) -> kp.BundleReply:
+        if run.status not in RUN_TERMINAL:
+            raise Refused(f"run {run.name} is {run.status}", hint="crew wait, or crew cancel", reason="live")
+        name = f"{run.id}-{self._library.last_seq()}.zip"
+        path = self._home.exports / name
+        self._keep_few(self._home.exports)
+        if run.archived:
+            shutil.copyfile(self._home.archive / run.archived, path)
+            with contextlib.closing(Bundle(path)) as bundle:
+                manifest = bundle.manifest
+        else:
+            manifest = write_bundle(path, self._database, run, self._home.run_directory(run.id), self._software)
+        return kp.BundleReply(name, path.stat().st_size, _digest(path), manifest.events)
+
+    def _keep_few(self, folder: Path) -> None:
+        files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+        for path in files[: max(0, len(files) - FILES_KEPT + 1)]:
+            path.unlink(missing_ok=True)
+
+    def _fetch(self, name: str, offset: int) -> kp.ChunkReply:
+        if not _FILE_NAME.match(name):
+            raise UsageError(f"{name[:80]!r} is no exported bundle")
+        try:
+            with (self._home.exports / name).open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(min(max(0, offset), size))
+                data = file.read(kp.CHUNK_BYTES_MAX)
+                return kp.ChunkReply(data, file.tell(), size)
+        except FileNotFoundError:
+            raise NotFound(f"the bundle {name} is not here any more", hint="export it again") from None
+
+    def _upload(self, piece: kp.Upload) -> kp.ChunkReply:
+        path = self._uploaded(piece.upload)
+        if piece.offset == 0 and not path.exists():
+            self._keep_few(self._home.imports)
+        if len(piece.data) > kp.CHUNK_BYTES_MAX or piece.offset + len(piece.data) > BUNDLE_BYTES_MAX:
+            raise UsageError("the piece, or the file, is too large", hint=f"pieces of {kp.CHUNK_BYTES_MAX} bytes")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            if not 0 <= piece.offset <= size:
+                raise UsageError(f"the upload has {size} bytes, this piece begins at {piece.offset}", hint="go on from there")
+            file.seek(piece.offset)
+            file.write(piece.data)
+            file.truncate()
+            return kp.ChunkReply(b"", file.tell(), file.tell())
+
+    def _uploaded(self, upload: str) -> Path:
+        if not _UPLOAD.match(upload):
+            raise UsageError(f"{upload[:80]!r} is no id of an upload", hint="x_ and 26 characters")
+        return self._home.imports / upload
+
+    def _import(self, keep: Keep, order: kp.Import) -> None:
+        path = self._uploaded(order.upload)
+        if not path.is_file():
+            raise NotFound("nothing was uploaded under this id")
+        try:
+            self._take_apart(keep, order, path)
+        except CrewdError:
+            self._discard(path)
+            raise
+
+    def _take_apart(self, keep: Keep, order: kp.Import, path: Path) -> None:
+        digest = _digest(path)
+        with contextlib.closing(Bundle(path)) as bundle:
+            row, manifest = bundle.verify(), bundle.manifest
+        if row.status not in RUN_TERMINAL:
+            raise Refused(f"run {row.name} had not ended when it was exported", reason="live")
+        there, gone = self._library.row(RunRow, row.id), self._library.row(ForgottenRow, row.id)
+        if there is not None and self._same(there, path):
+            self._discard(path)
+            self._answer(keep, kp.ImportReply(None, identical=True))
+            return
+        conflicts = self._conflicts(row, there, gone, manifest.schema)
+        serious = [each for each in conflicts if each.kind != "drift"]
+        if order.dry_run or (serious and order.on_conflict in {"refuse", "skip"}):
+            if not order.dry_run:
+                self._discard(path)
+            self._answer(keep, kp.ImportReply(None, tuple(conflicts)))
+            return
+        if serious and order.on_conflict == "overwrite":
+            self._check_overwrite(keep, order, row, there)
+        if serious and order.on_conflict == "rename":
+            run = self._ids.next(RUN) if there is not None or gone is not None else row.id
+            row = replace(row, id=run, name=self._free_name(row.name))
+            path, digest = self._rename(path, manifest.run, run)
+        self._take_in(keep, row, path, digest, tuple(conflicts), replaces=bool(serious) and order.on_conflict == "overwrite")
+
+    def _same(self, there: RunRow, path: Path) -> bool:
+        """Whether the run that is here is the very one in the bundle: the same events, whatever else there is around them."""
+        with contextlib.closing(Bundle(path)) as bundle:
+            if self._library.size_of(there.id)[0] != bundle.manifest.events:
+                return False
+            after = 0
+            while page := bundle.events(after=after, limit=1_000):
+                if page != self._library.events(after=after, limit=1_000, where=Where(there.id)):
+                    return False
+                after = page[-1].seq
+            return True
+
+    def _conflicts(self, row: RunRow, there: RunRow | None, gone: ForgottenRow | None, schema: int) -> list[kp.Conflicting]:
+        found: list[kp.Conflicting] = []
+        if there is not None:
+            found.append(kp.Conflicting("overwrite", f"run {row.id} is here, as {there.name}"))
+            found.append(kp.Conflicting("mismatch", "its events are not those of the bundle"))
+        elif any(run.name == row.name and run.id != row.id for run in self._library.runs_matching(row.name, 2)):
+            found.append(kp.Conflicting("name", f"another run has the name {row.name}"))
+        if gone is not None:
+            found.append(kp.Conflicting("forgotten", f"it was forgotten by {gone.by}: {gone.intent or 'no reason given'}"))
+        if schema < len(MIGRATIONS):
+            found.append(kp.Conflicting("drift", f"its rows are of version {schema}, these here of {len(MIGRATIONS)}"))
+        return found
+
+    def _check_overwrite(self, keep: Keep, order: kp.Import, row: RunRow, there: RunRow | None) -> None:
+        if there is None:
+            why = "its name is taken, or it was forgotten: what is gone does not come back under its id"
+            raise Refused(f"run {row.name} cannot replace anything: {why}", hint="--on-conflict rename", reason="conflict")
+        if there.status not in RUN_TERMINAL:
+            raise Refused(f"run {there.name} is {there.status}", hint="crew wait, or crew cancel", reason="live")
+        if there.owner not in {"", keep.owner} and not (keep.force and order.intent.strip()):
+            raise Forbidden(f"run {there.name} belongs to {there.owner}", hint="--force with an --intent, if you are sure")
+
+    def _free_name(self, name: str) -> str:
+        taken = {run.name for run in self._library.runs(ended=True, limit=RUNS_MAX)}
+        if name not in taken:
+            return name
+        return next(each for number in range(2, RUNS_MAX + 3) if (each := f"{name[:56]}-{number}") not in taken)
+
+    def _rename(self, path: Path, old: str, new: str) -> tuple[Path, str]:
+        if old == new:
+            return path, _digest(path)
+        made = path.with_name(f"{path.name}.zip")
+        renamed(path, made, old, new)
+        self._discard(path)
+        return made, _digest(made)
+
+    def _take_in(
+        self, keep: Keep, row: RunRow, path: Path, digest: str, conflicts: tuple[kp.Conflicting, ...], *, replaces: bool
+    ) -> None:
+        name = f"{row.id}-{self._database.last_seq()}.zip"
+        taken_in = replace(row, owner=keep.owner, archived="")
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        events = self._gone_with(row) if replaces else 0
+        body = RunArchived(row=taken_in, bundle=name, sha256=digest, events=events, by=keep.owner)
+        outcome: list[kp.ImportReply | CrewdError] = []
+
+        def finish() -> kp.KeepReply:
+            if isinstance(outcome[0], CrewdError):
+                raise outcome[0]
+            return outcome[0]
+
+        def durable() -> None:
+            self._note_ids(Bundle(self._home.archive / name), row.id)
+            self._clear_away(row.id)
+            outcome.append(kp.ImportReply(replace(taken_in, archived=name), conflicts))
+
+        def refused(error: CrewdError) -> None:
+            (self._home.archive / name).unlink(missing_ok=True)
+            outcome.append(error)
+
+        if (self._home.archive / name).exists():
+            raise Busy("this run is being taken in already", hint="try again")
+        path.replace(self._home.archive / name)
+        sync_directory(self._home.archive)
+        job = _Job(keep, finish)
+        draft = Draft(body, row.id, provenance=f"client:{keep.owner}")
+        self._send(job, draft, Arrival(row.id, taken_in.name, replaces), durable, refused)
+
+    def _discard(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    # -- the whole home -----------------------------------------------------------------------------------------
+
+    def _backup(self, path: Path) -> kp.BackupReply:
+        if not path.is_absolute() or ".." in path.parts:
+            raise UsageError(f"{path} is not an absolute path")
+        try:
+            path.mkdir(mode=0o700)
+            (path / "archive").mkdir(mode=0o700)
+        except FileExistsError:
+            raise UsageError(f"{path} exists", hint="a backup is a new directory") from None
+        except OSError as error:
+            raise UsageError(f"{path} cannot be made: {error}") from None
+        try:
+            self._database.backup(path / "crewd.db")
+            copy = ReadOnly(path / "crewd.db")
+            try:
+                differences, events = rebuild(copy)
+                archived = [run for run in copy.runs(ended=True, limit=1 << 31) if run.archived]
+            finally:
+                copy.close()
+            if differences:
+                raise StoreUnavailable(f"the backup is not what it must be: {differences[0]}", hint="crew doctor --rebuild")
+            for run in archived:
+                shutil.copyfile(self._home.archive / run.archived, path / "archive" / run.archived)
+            size = 0
+            for each in (path / "crewd.db", *(path / "archive" / run.archived for run in archived)):
+                with each.open("rb") as file:
+                    size += os.fstat(file.fileno()).st_size
+                    os.fsync(file.fileno())
+            for folder in (path / "archive", path, path.parent):
+                sync_directory(folder)
+        except (CrewdError, OSError):
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        return kp.BackupReply(str(path), events, size, len(archived))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

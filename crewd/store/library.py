@@ -1,0 +1,140 @@
+"""What readers read: the database, and behind it the bundles of archived runs, as if they were one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from crewd.protocol.errors import CrewdError
+from crewd.protocol.events import Event
+from crewd.protocol.rows import AskRow, MessageRow, RunRow
+from crewd.store.bundle import Bundle
+from crewd.store.fold import R, Row
+from crewd.store.output import Piece, read_output
+from crewd.store.ports import EVERYWHERE, Reading, Where
+
+OPEN_MAX = 4
+"""Bundles that stay open: each keeps what was read of it lately."""
+
+
+class Library:
+    """A `Reading` over another one, and over `archive`, the directory of the bundles."""
+
+    def __init__(self, database: Reading, archive: Path, runs: Path) -> None:
+        self._database = database
+        self._archive = archive
+        self._runs = runs
+        self._open: OrderedDict[str, Bundle] = OrderedDict()
+        self.store_id = database.store_id
+
+    def bundle(self, run: str) -> Bundle | None:
+        """The bundle of a run, if it is archived. Raises UsageError if the file is not what it must be."""
+        row = self._database.row(RunRow, run)
+        if row is None or not row.archived:
+            return None
+        found = self._open.pop(row.archived, None) or Bundle(self._archive / row.archived)
+        self._open[row.archived] = found
+        while len(self._open) > OPEN_MAX:
+            self._open.popitem(last=False)[1].close()
+        return found
+
+    def _home(self, kind: type[Row], key: str) -> str:
+        """The archived run that may have a row of this key."""
+        if kind in {MessageRow, AskRow}:
+            return (self._database.latest(f"archived:{key}").get(f"archived:{key}") or b"").decode()
+        return key.partition("/")[0] if "/" in key else ""
+
+    def row(self, kind: type[R], key: str) -> R | None:
+        """See `Reading`."""
+        found = self._database.row(kind, key)
+        if found is not None or kind is RunRow:
+            return found
+        run = self._home(kind, key)
+        bundle = self.bundle(run) if run else None
+        return None if bundle is None else bundle.row(kind, key)
+
+    def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
+        """See `Reading`."""
+        return [row for _, row in reversed(self.rows_before(kind, run, 0, limit))]
+
+    def rows_before(self, kind: type[R], run: str, before: int, limit: int) -> list[tuple[int, R]]:
+        """See `Reading`."""
+        bundle = self.bundle(run)
+        return (self._database if bundle is None else bundle).rows_before(kind, run, before, limit)
+
+    def events(self, *, after: int = 0, before: int = 0, limit: int, where: Where = EVERYWHERE) -> list[Event]:
+        """See `Reading`. Events of archived runs are found when one asks for that run."""
+        bundle = self.bundle(where.run) if where.run else None
+        return (self._database if bundle is None else bundle).events(after=after, before=before, limit=limit, where=where)
+
+    def size_of(self, run: str) -> tuple[int, int]:
+        """See `Reading`."""
+        bundle = self.bundle(run)
+        return (self._database if bundle is None else bundle).size_of(run)
+
+    def output(self, run: str, directory: str, stream: str, offset: int, limit: int) -> Piece:
+        """Bytes of a worker's output, see `read_output`."""
+        bundle = self.bundle(run)
+        if bundle is None:
+            return read_output(Path(directory), stream, offset, limit)
+        try:
+            name = Path(directory).relative_to(self._runs / run)
+        except ValueError:  # it was imported, and made in another home
+            name = Path(*Path(directory).parts[-2:])
+        return bundle.output(f"{name.as_posix()}/{stream}", offset, limit)
+
+    # -- the rest is in the database ----------------------------------------------------------------------------
+
+    def snapshot(self) -> None:
+        """See `Reading`."""
+        self._database.snapshot()
+
+    def release(self) -> None:
+        """See `Reading`."""
+        self._database.release()
+
+    def rows_with(self, kind: type[R], status: str, limit: int) -> list[R]:
+        """See `Reading`."""
+        return self._database.rows_with(kind, status, limit)
+
+    def all_rows(self, kind: type[Row]) -> Iterator[tuple[str, Row]]:
+        """See `Reading`."""
+        return self._database.all_rows(kind)
+
+    def runs(self, *, ended: bool, limit: int) -> list[RunRow]:
+        """See `Reading`."""
+        return self._database.runs(ended=ended, limit=limit)
+
+    def runs_matching(self, text: str, limit: int) -> list[RunRow]:
+        """See `Reading`."""
+        return self._database.runs_matching(text, limit)
+
+    def latest(self, prefix: str) -> dict[str, bytes]:
+        """See `Reading`."""
+        return self._database.latest(prefix)
+
+    def last_seq(self) -> int:
+        """See `Reading`."""
+        return self._database.last_seq()
+
+    def counts(self) -> dict[str, int]:
+        """See `Reading`."""
+        return self._database.counts()
+
+    def check(self) -> str:
+        """See `Reading`. The bundles are looked at, too: whether they can be opened."""
+        for row in self._database.runs(ended=True, limit=1 << 31):
+            if row.archived:
+                try:
+                    self.bundle(row.id)
+                except CrewdError as error:
+                    return str(error)
+        return self._database.check()
+
+    def close(self) -> None:
+        """Give it back."""
+        for bundle in self._open.values():
+            bundle.close()
+        self._open.clear()
+        self._database.close()
