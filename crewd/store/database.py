@@ -41,13 +41,15 @@ ROWS_AT_ONCE = (256, 32, 4, 1)
 """Of one statement: few enough kinds that SQLite keeps them all prepared."""
 RESERVE_BYTES = 16 << 20
 """Room that is kept for cancels when the disk is full: a cancel writes about 16 KiB, and some are written together."""
+FREE_PAGES_KEPT = 1_000
+"""Room that is free again and will be needed soon: 4 MB."""
 STATUSES_MAX = 50_000
 """Rows whose status is remembered: an update that names the status column writes its index anew, also if it is the same."""
 _SEEN_TABLES = ("runs", "tasks", "attempts", "asks", "artifacts", "notices")
 _MANY_TABLES = ("messages", "operations")
 _NEW_ROW = "ON CONFLICT (id) DO UPDATE SET status = excluded.status, doc = excluded.doc"
 _NEW_DOC = "ON CONFLICT (id) DO UPDATE SET doc = excluded.doc"
-_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ENCODER = msgspec.msgpack.Encoder()
 DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {kind: msgspec.msgpack.Decoder(kind) for kind in TABLES}
 
@@ -81,8 +83,8 @@ def uri(path: Path, mode: str) -> str:
 
 def fault(error: sqlite3.Error, what: str) -> StoreUnavailable:
     """The error of ours that SQLite's error means."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
-        return StoreDamaged(f"{what}: {error}", hint="'crew doctor' says more; 'crewd --salvage' saves what can be read")
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE:
+        return StoreDamaged(f"{what}: {error}", hint="stop crewd and start it again: it looks at the file, and says what to do")
     return StoreUnavailable(f"{what}: {error}", hint="free disk space")
 
 
@@ -107,6 +109,7 @@ class Database:
         with faults(f"the database {path} cannot be opened"):
             self._sql = sqlite3.connect(uri(path, "rwc"), uri=True, isolation_level=None, check_same_thread=False)
             for pragma in (
+                "auto_vacuum=INCREMENTAL",  # of a new file; room that is free again is given back bit by bit
                 "journal_mode=WAL",
                 "synchronous=FULL",
                 "temp_store=MEMORY",
@@ -114,16 +117,20 @@ class Database:
                 "wal_autocheckpoint=4000",
             ):
                 self._sql.execute(f"PRAGMA {pragma}").fetchall()
-            self._migrate(store_id)
+            self._migrate(path, store_id)
             self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
 
-    def _migrate(self, store_id: str) -> None:
+    def _migrate(self, path: Path, store_id: str) -> None:
+        """Bring the tables to this version; what was there before is copied first."""
         version = int(self._sql.execute("PRAGMA user_version").fetchone()[0])
         if version > len(MIGRATIONS):
             raise StoreUnavailable(
                 f"the database was written by a newer crewd (schema {version}, this one knows {len(MIGRATIONS)})",
                 hint="upgrade crewd or use another --home",
             )
+        if 0 < version < len(MIGRATIONS):
+            with contextlib.closing(sqlite3.connect(path.with_name(f"before-schema-{version + 1}.db"))) as copy:
+                self._sql.backup(copy)
         for number, statements in enumerate(MIGRATIONS[version:], version + 1):
             self._sql.execute("BEGIN IMMEDIATE")
             for statement in statements:
@@ -269,7 +276,7 @@ class Database:
         try:
             found = self._sql.execute("SELECT run, before FROM sweeps LIMIT 1").fetchone()
             if found is None:
-                return False
+                return self._give_back(limit)
             run, before = found
             self._sql.execute("BEGIN IMMEDIATE")
             gone = [
@@ -292,6 +299,14 @@ class Database:
             if self._sql.in_transaction:
                 self._sql.execute("ROLLBACK")
             raise fault(error, "the database cannot be swept") from error
+        return True
+
+    def _give_back(self, pages: int) -> bool:
+        """Free pages go back to the file system. Whether there are more; a home from before version 4 keeps its room."""
+        free = int(self._sql.execute("PRAGMA freelist_count").fetchone()[0])
+        if free <= FREE_PAGES_KEPT or not self._sql.execute("PRAGMA auto_vacuum").fetchone()[0]:
+            return False
+        self._sql.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
         return True
 
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> None:

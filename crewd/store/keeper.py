@@ -175,10 +175,12 @@ class Keeper(Actor):
         return ""
 
     def _gone_with(self, run: RunRow) -> int:
-        """How many events the log loses when this run goes, those included that it has lost before."""
+        """How many events the log has lost when this run is gone, those included that it was to lose before."""
         before = self._database.events(limit=1 << 31, where=Where(run.id, types=frozenset({type_of_class(RunArchived)})))
-        lost = sum(event.body.events for event in before if isinstance(event.body, RunArchived))
-        return lost + self._database.count_events(run.id)
+        last = before[-1] if before else None
+        if last is None or not isinstance(last.body, RunArchived):
+            return self._database.count_events(run.id, 0)
+        return last.body.events + self._database.count_events(run.id, last.seq)
 
     def _forget(self, job: _Job, run: RunRow, done: list[kp.Kept]) -> None:
         intent = getattr(job.keep.request, "intent", "")
@@ -335,8 +337,7 @@ class Keeper(Actor):
         conflicts = self._conflicts(row, there, gone, manifest.schema)
         serious = [each for each in conflicts if each.kind != "drift"]
         if order.dry_run or (serious and order.on_conflict in {"refuse", "skip"}):
-            if not order.dry_run:
-                self._discard(path)
+            self._discard(path)
             self._answer(keep, kp.ImportReply(None, tuple(conflicts)))
             return
         if serious and order.on_conflict == "overwrite":

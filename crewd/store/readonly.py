@@ -8,15 +8,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from crewd.clock import Clock
 from crewd.protocol.events import Event, body_of
 from crewd.protocol.rows import RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
-from crewd.store.database import DECODERS, faults, row_of, uri
+from crewd.store.database import DAMAGE, DECODERS, faults, row_of, uri
 from crewd.store.fold import R, Row
 from crewd.store.ports import EVERYWHERE, Where
 from crewd.store.schema import TABLES
 
 WHAT = "the database cannot be read"
+LOOK_STEPS = 200_000
+"""SQLite's steps between two looks at whether a check takes too long."""
+READ_AT_ONCE = 512
+"""Events read at once of a damaged file."""
+_COLUMNS = "seq, parent, run, task, epoch, causation, correlation, provenance, at, body"
 
 
 class ReadOnly:
@@ -27,6 +35,69 @@ class ReadOnly:
             self._sql = sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None, check_same_thread=False)
             self._sql.execute("PRAGMA query_only=1")
             self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
+
+    @classmethod
+    def damaged(cls, path: Path) -> ReadOnly:
+        """A connection to a file of which much may be unreadable."""
+        self = cls.__new__(cls)
+        self._sql = sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None, check_same_thread=False)
+        self.store_id = ""
+        with contextlib.suppress(sqlite3.Error, TypeError):
+            self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
+        return self
+
+    @staticmethod
+    def verdict(path: Path, clock: Clock, seconds: float) -> str:
+        """What is wrong with a database, in words; empty if nothing was found within so many seconds."""
+        deadline = clock.monotonic() + seconds
+        try:
+            with contextlib.closing(sqlite3.connect(uri(path, "rw"), uri=True)) as sql:  # it may have to recover its log
+                sql.set_progress_handler(lambda: clock.monotonic() > deadline, LOOK_STEPS)
+                found = str(sql.execute("PRAGMA quick_check(1)").fetchone()[0])
+                return "" if found == "ok" else found
+        except sqlite3.DatabaseError as error:
+            return str(error) if error.sqlite_errorcode & 0xFF in DAMAGE else ""
+
+    def readable_events(self) -> Iterator[Event]:
+        """Every event that can still be read, in order; what cannot be is stepped over in ever smaller steps."""
+        last = self._largest_seq()
+        seq = 1
+        step = READ_AT_ONCE
+        while seq <= last:
+            try:
+                found = self._events_between(seq, seq + step)
+            except (sqlite3.Error, msgspec.MsgspecError, UnicodeDecodeError):
+                if step > 1:
+                    step = max(1, step // 8)
+                else:
+                    seq += 1
+                continue
+            yield from found
+            seq, step = seq + step, READ_AT_ONCE if found else min(READ_AT_ONCE, step * 8)
+
+    def _largest_seq(self) -> int:
+        """The largest seq that can be read, or that a table of contents still knows."""
+        largest = 0
+        for sql in ("SELECT max(seq) FROM events", "SELECT max(seq) FROM events NOT INDEXED", "SELECT max(rowid) FROM events"):
+            with contextlib.suppress(sqlite3.Error):
+                largest = max(largest, self._sql.execute(sql).fetchone()[0] or 0)
+        high = max(largest, READ_AT_ONCE)
+        with contextlib.suppress(sqlite3.Error):  # beyond an end that is unreadable there may be more
+            while self._sql.execute("SELECT 1 FROM events WHERE seq >= ? LIMIT 1", (high,)).fetchone():
+                high *= 2
+        return max(largest, high if largest == 0 else largest)
+
+    def _events_between(self, first: int, end: int) -> list[Event]:
+        found = self._sql.execute(f"SELECT {_COLUMNS} FROM events WHERE seq >= ? AND seq < ? ORDER BY seq", (first, end))
+        return [self._event(*row) for row in found.fetchall()]
+
+    def readable_latest(self) -> list[tuple[str, bytes | None]]:
+        """The coalesced values that can still be read."""
+        found: list[tuple[str, bytes | None]] = []
+        with contextlib.suppress(sqlite3.Error):
+            for key, value in self._sql.execute("SELECT key, value FROM latest"):
+                found.append((key, bytes(value)))
+        return found
 
     def _all(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with faults(WHAT):
@@ -78,7 +149,7 @@ class ReadOnly:
         ends = tuple(sorted(RUN_TERMINAL))
         where = "" if ended else f"WHERE status NOT IN ({','.join('?' * len(ends))})"
         found = self._all(
-            f"SELECT doc FROM runs {where} ORDER BY rowid DESC LIMIT ?",
+            f"SELECT doc FROM runs {where} ORDER BY id DESC LIMIT ?",  # ids sort by the time at which they were made
             (*(() if ended else ends), limit),
         )
         return [DECODERS[RunRow].decode(doc) for (doc,) in found]
@@ -92,7 +163,7 @@ class ReadOnly:
             ("id LIKE ? ESCAPE '\\'", "%" + _literal(text)),
         ):
             found = self._all(
-                f"SELECT doc FROM runs WHERE {where} ORDER BY rowid DESC LIMIT ?",
+                f"SELECT doc FROM runs WHERE {where} ORDER BY id DESC LIMIT ?",
                 (argument, limit),
             )
             if found:
@@ -117,17 +188,20 @@ class ReadOnly:
         if before:
             chosen.append(("seq < ?", (before,)))
         found = self._all(
-            "SELECT seq, parent, run, task, epoch, causation, correlation, provenance, at, body FROM events "
-            f"WHERE {' AND '.join(text for text, _ in chosen)} ORDER BY seq {'DESC' if before else ''} LIMIT ?",
+            f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(text for text, _ in chosen)} "
+            f"ORDER BY seq {'DESC' if before else ''} LIMIT ?",
             (*(value for _, values in chosen for value in values), limit),
         )
-        return [
-            Event(
-                seq=seq, event_id=f"{self.store_id}-{seq}", parent=parent, run=run, task=task, epoch=epoch,
-                causation=causation, correlation=correlation, provenance=provenance, at=at, body=body_of(body),
-            )
-            for seq, parent, run, task, epoch, causation, correlation, provenance, at, body in found[:: -1 if before else 1]
-        ]  # fmt: skip
+        return [self._event(*row) for row in found[:: -1 if before else 1]]
+
+    def _event(
+        self, seq: int, parent: int, run: str, task: str, epoch: int, causation: str, correlation: str, provenance: str,
+        at: float, body: bytes,
+    ) -> Event:  # fmt: skip
+        return Event(
+            seq=seq, event_id=f"{self.store_id}-{seq}", parent=parent, run=run, task=task, epoch=epoch, causation=causation,
+            correlation=correlation, provenance=provenance, at=at, body=body_of(body),
+        )  # fmt: skip
 
     def _first_at(self, at: float) -> int:
         """The seq from which on events are of this time or later. Times grow with seq, but for jumps of the wall clock."""
@@ -138,9 +212,9 @@ class ReadOnly:
             low, high = (low, middle) if found[0][0] >= at else (middle + 1, high)
         return low
 
-    def count_events(self, run: str) -> int:
-        """How many events of a run are in the log."""
-        return int(self._all("SELECT count(*) FROM events WHERE run = ?", (run,))[0][0])
+    def count_events(self, run: str, first: int) -> int:
+        """How many events of a run are in the log, from the seq `first` on."""
+        return int(self._all("SELECT count(*) FROM events WHERE run = ? AND seq >= ?", (run, first))[0][0])
 
     def last_seq_of_run(self, run: str) -> int:
         """The seq of the last event of this run; 0 if there is none."""

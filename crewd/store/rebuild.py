@@ -30,15 +30,16 @@ def rebuild(database: Reading) -> tuple[list[str], int]:
     """
     database.snapshot()
     try:
-        taken = _Taken(database)
+        taken = Taken(database)
         folded = Cache(Nowhere())
         count = seen = 0
-        for event in _pages(database, Where()):
+        for event in pages(database, Where()):
             seen += 1
             if not taken.has(event):
                 fold(folded, event)
                 count += 1
-        differences = taken.unexplained(database.last_seq() - seen)
+        missing, explained = database.last_seq() - seen, taken.explained()
+        differences = [f"the log lacks {missing} events; {explained} were taken away"] if missing != explained else []
         expected = folded.everything()
         for kind, table in TABLES.items():
             for key, row in database.all_rows(kind):
@@ -52,7 +53,7 @@ def rebuild(database: Reading) -> tuple[list[str], int]:
         database.release()
 
 
-class _Taken:
+class Taken:
     """What of the log was taken away on purpose, or lost and noted: of which runs, up to which seq, and how much."""
 
     def __init__(self, database: Reading) -> None:
@@ -60,7 +61,7 @@ class _Taken:
         self._lost = 0
         self._gone: dict[str, int] = {}
         self._there: Counter[str] = Counter()
-        for event in _pages(database, Where(types=_TAKEN)):
+        for event in pages(database, Where(types=_TAKEN)):
             match event.body:
                 case RunForgotten(events=events) | RunArchived(events=events):
                     self.upto[event.run] = event.seq
@@ -77,15 +78,13 @@ class _Taken:
         self._there[event.run] += 1
         return True
 
-    def unexplained(self, missing: int) -> list[str]:
-        """What to say if the number of events that are not there is not the number of those that were taken away."""
-        explained = self._lost + sum(gone - self._there[run] for run, gone in self._gone.items())
-        if missing == explained:
-            return []
-        return [f"the log lacks {missing} events, and {explained} of them were taken away or lost"]
+    def explained(self) -> int:
+        """How many events need not be there, after all that are there have been looked at."""
+        return self._lost + sum(gone - self._there[run] for run, gone in self._gone.items())
 
 
-def _pages(database: Reading, where: Where) -> Iterator[Event]:
+def pages(database: Reading, where: Where) -> Iterator[Event]:
+    """All events that are asked for, in order."""
     after = 0
     while page := database.events(after=after, limit=PAGE, where=where):
         yield from page

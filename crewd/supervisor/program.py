@@ -9,7 +9,7 @@ import signal
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import platformdirs
@@ -22,6 +22,8 @@ from crewd.protocol.home import Home
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crewd.actors import ExitReason
 
 EX_UNAVAILABLE = 69
@@ -97,6 +99,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.protocol.hands import Retire
     from crewd.protocol.ids import EVENT, IdSource
     from crewd.store.database import Database
+    from crewd.store.health import admit
     from crewd.store.readonly import ReadOnly
     from crewd.supervisor import commands as cm
     from crewd.supervisor.config import load_config
@@ -114,8 +117,9 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
 
     config, manager = load_config(home.config), ServiceManager()
     lock = take_home(home)
-    logger = start_log(home, level)
     clock, chance = SystemClock(), SystemChance()
+    admit(home, clock)
+    logger = start_log(home, level)
     poller = ZmqPoller()
     brain = BrainDispatcher(poller, clock)
     failed: list[ExitReason] = []
@@ -230,14 +234,55 @@ def _wake_on_signals(poller: Any) -> int:
     return reading
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--home", type=click.Path(file_okay=False), help="Where state lives (else CREWD_HOME, else the platform's).")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), show_default=True)
 @click.version_option(__version__, prog_name="crewd")
-def main(home: str | None, log_level: str) -> None:
+@click.pass_context
+def main(context: click.Context, home: str | None, log_level: str) -> None:
     """Run the crewd daemon in the foreground. `crew daemon start` runs it in the background."""
+    context.obj = find_home(home)
+    if context.invoked_subcommand is None:
+        _exit_with(lambda: serve(context.obj, log_level))
+
+
+@main.command()
+@click.pass_obj
+def salvage(home: Home) -> None:
+    """Make a new database of what can be read of a damaged one. What was damaged is kept."""
+    from crewd.store.health import salvage as save
+
+    def act() -> int:
+        lock = take_home(home)
+        saved, lost = save(home, SystemClock())
+        os.close(lock)
+        click.echo(f"{saved} events were saved, {lost} are lost; 'crew daemon start', then 'crew doctor --rebuild'")
+        return 0
+
+    _exit_with(act)
+
+
+@main.command()
+@click.argument("backup", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--replace", is_flag=True, help="The home has a database: put it into the quarantine.")
+@click.pass_obj
+def restore(home: Home, backup: Path, replace: bool) -> None:  # noqa: FBT001 (a flag)
+    """Take back what `crew backup` has written."""
+    from crewd.store.health import restore as take_back
+
+    def act() -> int:
+        lock = take_home(home)
+        events = take_back(home, backup, SystemClock(), replace=replace)
+        os.close(lock)
+        click.echo(f"{events} events were taken back; what came after the backup is not here; 'crew daemon start'")
+        return 0
+
+    _exit_with(act)
+
+
+def _exit_with(act: Callable[[], int]) -> NoReturn:
     try:
-        sys.exit(serve(find_home(home), log_level))
+        sys.exit(act())
     except CrewdError as error:
         click.echo(f"crewd: {error}", err=True)
         sys.exit(error.exit_code)

@@ -191,12 +191,12 @@ class Reader:
 
     def runs(self, *, ended: bool, limit: int) -> list[RunRow]:
         """See `Reading`."""
-        runs: list[RunRow] = list(reversed(self._disk.tables[RunRow].values()))
+        runs: list[RunRow] = sorted(self._disk.tables[RunRow].values(), key=lambda run: run.id, reverse=True)
         return [run for run in runs if ended or run.status not in RUN_TERMINAL][:limit]
 
     def runs_matching(self, text: str, limit: int) -> list[RunRow]:
         """See `Reading`."""
-        runs: list[RunRow] = list(reversed(self._disk.tables[RunRow].values()))
+        runs: list[RunRow] = sorted(self._disk.tables[RunRow].values(), key=lambda run: run.id, reverse=True)
         tests: list[Callable[[RunRow], bool]] = [
             lambda run: run.id == text,
             lambda run: run.name == text,

@@ -1,0 +1,153 @@
+"""Before a home is served: is its database whole? A damaged one is put aside, never opened for writing, never deleted.
+
+Rule: while what was put aside waits for somebody's decision (`crewd salvage` or `crewd restore`), the home is not served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crewd.protocol.errors import InvariantError, StoreDamaged, UsageError
+from crewd.protocol.events import Event, Salvaged
+from crewd.store.bundle import sync_directory
+from crewd.store.cache import Cache
+from crewd.store.database import Database
+from crewd.store.fold import fold
+from crewd.store.ports import EVERYWHERE
+from crewd.store.readonly import ReadOnly
+from crewd.store.rebuild import Taken, pages, rebuild
+
+if TYPE_CHECKING:
+    from crewd.clock import Clock
+    from crewd.protocol.home import Home
+
+CHECK_SECONDS = 1.0
+"""How long the look at a database may take before it is served; `crew doctor` looks at all of a large one."""
+SETTLED = "settled"
+"""In a folder of the quarantine: somebody has decided what becomes of it."""
+DECIDE = "'crewd salvage' saves what can be read, 'crewd restore BACKUP' goes back to a backup"
+_BATCH = 1_000
+
+
+def waiting(home: Home) -> Path | None:
+    """The damaged database about which nobody has decided, if there is one."""
+    folders = sorted(home.quarantine.iterdir()) if home.quarantine.is_dir() else []
+    return next((folder for folder in folders if not (folder / SETTLED).exists()), None)
+
+
+def admit(home: Home, clock: Clock) -> None:
+    """Let a home be served if its database is whole, or is not there yet. Raises StoreDamaged, which says what to do."""
+    aside = waiting(home)
+    if aside is not None:
+        raise StoreDamaged(f"the database was damaged and is in {aside}", hint=DECIDE)
+    if not home.database.exists():
+        return
+    verdict = ReadOnly.verdict(home.database, clock, CHECK_SECONDS)
+    if verdict:
+        aside = put_aside(home, clock)
+        raise StoreDamaged(f"the database is damaged ({verdict}); it was put into {aside}", hint=DECIDE)
+
+
+def put_aside(home: Home, clock: Clock) -> Path:
+    """Move the database and its log into a folder of the quarantine."""
+    aside = home.quarantine / f"{clock.wall():.0f}"
+    aside.mkdir(mode=0o700, parents=True)
+    for path in home.root.glob("crewd.db*"):
+        path.rename(aside / path.name)
+    sync_directory(aside)
+    sync_directory(home.root)
+    return aside
+
+
+def salvage(home: Home, clock: Clock) -> tuple[int, int]:
+    """Make a new database of what can be read of the damaged one: how many events were saved, and how many were lost.
+
+    Events keep their numbers. Of a run whose beginning is lost nothing can be saved; what is known of the others is what
+    their remaining events say. Raises UsageError if nothing is damaged.
+    """
+    aside = waiting(home)
+    if aside is None:
+        raise UsageError("nothing here waits to be salvaged", hint="crew doctor tells how the home is")
+    new = home.root / ".salvaged.db"
+    for path in home.root.glob(f"{new.name}*"):
+        path.unlink()
+    with contextlib.closing(ReadOnly.damaged(aside / "crewd.db")) as old:
+        store_id = old.store_id or f"e_{aside.name}"
+        database = Database(new, store_id)
+        rows = Cache(database)
+        saved = last = 0
+        batch: list[Event] = []
+
+        def write() -> None:
+            database.commit(batch, rows.changed(), [])
+            rows.settle()
+            batch.clear()
+
+        for event in old.readable_events():
+            rows.begin()
+            try:
+                fold(rows, event)
+            except InvariantError:  # what it follows is lost
+                rows.take_back()
+                last = event.seq
+                continue
+            batch.append(event)
+            saved, last = saved + 1, event.seq
+            if len(batch) >= _BATCH:
+                write()
+        write()
+        lost = last - saved - _explained(new)
+        end = Salvaged(lost=lost, quarantine=aside.name)
+        note = Event(last + 1, f"{store_id}-{last + 1}", 0, "", "", 0, "", "", "crewd", clock.wall(), end)
+        database.commit([note], [], old.readable_latest())
+        database.close()
+    new.rename(home.database)
+    (aside / SETTLED).touch()
+    sync_directory(home.root)
+    return saved, lost
+
+
+def _explained(path: Path) -> int:
+    """How many of the events that are not in this database were taken away on purpose."""
+    with contextlib.closing(ReadOnly(path)) as reader:
+        taken = Taken(reader)
+        for event in pages(reader, EVERYWHERE):
+            taken.has(event)
+        return taken.explained()
+
+
+def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> int:
+    """Take a backup back, after it was folded: the number of its events. What is here is put aside, if `replace`.
+
+    Raises UsageError if the backup is not one, or the home has a database and is not to be replaced.
+    """
+    source = backup / "crewd.db"
+    if not source.is_file():
+        raise UsageError(f"{backup} is no backup", hint="crew backup makes one")
+    copy = ReadOnly(source)
+    try:
+        differences, events = rebuild(copy)
+    except InvariantError as error:
+        raise UsageError(f"the log of {backup} cannot be folded: {error}") from None
+    finally:
+        copy.close()
+    if differences:
+        raise UsageError(f"{backup} is not what it must be: {differences[0]}")
+    aside = waiting(home)
+    if home.database.exists():
+        if not replace:
+            raise UsageError(f"{home.root} has a database", hint="--replace puts it into the quarantine")
+        aside = put_aside(home, clock)
+    home.archive.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (backup / "archive").glob("*.zip"):
+        shutil.copyfile(path, home.archive / path.name)
+    new = home.root / ".restored.db"
+    shutil.copyfile(source, new)
+    new.rename(home.database)
+    if aside is not None:
+        (aside / SETTLED).touch()
+    sync_directory(home.root)
+    return events

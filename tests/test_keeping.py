@@ -1,0 +1,229 @@
+"""Whole runs and the home, through the public socket and the shell: archive, forget, prune, export, import, backup, salvage."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crewd.client import keeping
+from crewd.client.blocking import Crew, connect
+from crewd.protocol import keeping as kp
+from crewd.protocol.errors import Forbidden, NotFound, Refused, UsageError
+from crewd.protocol.events import RunForgotten
+from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
+from tests.client.test_cli import Shell
+
+pytestmark = pytest.mark.process
+
+
+def everything(crew: Crew, run: str) -> dict[str, object]:
+    """What the readers tell of a run, but for what is of the home."""
+    shown = crew.show(run)
+    return {
+        "tasks": shown.tasks, "attempts": shown.attempts, "messages": shown.messages, "operations": shown.operations,
+        "events": list(crew.events(run)), "all messages": crew.messages(run), "count": shown.events,
+        "output": crew.log(run).data, "result": crew.wait(run).run.status,
+    }  # fmt: skip
+
+
+def finished(crew: Crew, jobs_dir: str, name: str) -> str:
+    run = crew.call("jobs:listen", cwd=jobs_dir, name=name)
+    run.steer("hello", wait="applied")
+    run.steer("stop")
+    run.wait()
+    return run.id
+
+
+def healthy(crew: Crew) -> bool:
+    found = crew.doctor(rebuild=True)
+    assert found.healthy, found.findings
+    return True
+
+
+def test_an_archived_run_is_read_as_before_and_changed_no_more(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    run = finished(crew, jobs_dir, "old")
+    before = everything(crew, run)
+    receipt = crew.show(run).messages[0].receipt
+    assert keeping.archive(crew, "old").action == "archived"
+    assert not (daemon.home.runs / run).exists()
+    assert everything(crew, run) == before
+    assert crew.receipt(receipt.id) == receipt, "receipts are found by their ids for ever after"
+    with pytest.raises(Refused, match="archived"):
+        crew.retry(run)
+    assert "archived" in Shell(str(daemon.home.root), jobs_dir)("steer", run, "late", code=5)
+    assert keeping.archive(crew, "old").why == "it is archived already"
+    wait_until(lambda: crew.doctor().counts["events"] < before["count"], "the log to be swept")  # type: ignore[operator]
+    assert healthy(crew)
+    daemon.kill()
+    daemon.start()
+    with daemon.connect() as again:
+        assert everything(again, run) == before and healthy(again)
+
+
+def test_what_was_forgotten_is_gone_and_nothing_revives_it(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:listen", cwd=jobs_dir, name="mine", request_id="once")
+    with pytest.raises(Refused, match="running"):
+        _one(keeping.forget(crew, "mine"))
+    run.steer("stop")
+    run.wait()
+    message = crew.show(run.id).messages[0].receipt.id
+    assert keeping.forget(crew, "mine", dry_run=True).events > 5
+    assert crew.show(run.id).run.id == run.id
+    with connect(str(daemon.home.root), start=False, name="other") as other, pytest.raises(Forbidden):
+        keeping.forget(other, run.id)
+    keeping.forget(crew, "mine", intent="no room")
+    for key in (run.id, "mine"):
+        with pytest.raises(NotFound):
+            crew.show(key)
+    with pytest.raises(NotFound, match=r"forgotten by .*: no room"):
+        crew.show(run.id)
+    assert not (daemon.home.runs / run.id).exists()
+    with pytest.raises(Refused, match="forgotten"):
+        crew.call("jobs:listen", cwd=jobs_dir, name="mine", request_id="once")
+    wait_until(lambda: len(list(crew.events(types=["message.*"]))) == 0, "its messages to go")
+    with pytest.raises(NotFound):
+        crew.receipt(message)
+    (stone,) = crew.events(types=["run.forgotten"])
+    assert isinstance(stone.body, RunForgotten)
+    assert (stone.run, stone.body.intent) == (run.id, "no room")
+    assert healthy(crew)
+    assert crew.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir, name="mine").result() == 3, "its name is free"
+
+
+def _one(kept: kp.Kept) -> None:
+    if kept.action == "kept":
+        raise Refused(kept.why)
+
+
+def test_pruning_takes_what_is_old_and_leaves_what_somebody_must_see(crew: Crew, daemon: Daemon, jobs_dir: str) -> None:
+    names = ["a", "b", "c"]
+    for name in names:
+        finished(crew, jobs_dir, name)
+    crew.call("jobs:fail", cwd=jobs_dir, name="dead").wait()
+    live = crew.call("jobs:listen", cwd=jobs_dir, name="live")
+    with connect(str(daemon.home.root), start=False, name="other") as other:
+        assert keeping.prune(other, kp.Prune(older_seconds=0)) == ()
+        with pytest.raises(UsageError, match="reason"):
+            keeping.prune(other, kp.Prune(older_seconds=0, everyone=True))
+    assert keeping.prune(crew, kp.Prune(older_seconds=3_600)) == ()
+    would = keeping.prune(crew, kp.Prune(older_seconds=0, keep=1, dry_run=True))
+    assert {each.name: each.action for each in would} == {"a": "forgotten", "b": "forgotten", "c": "forgotten"}
+    assert {run.name for run in crew.runs(all=True).runs} == {*names, "dead", "live"}
+    done = keeping.prune(crew, kp.Prune(older_seconds=0, archive=True))
+    assert {each.name: each.action for each in done} == {"a": "archived", "b": "archived", "c": "archived", "dead": "kept"}
+    assert "dead letters" in next(each.why for each in done if each.name == "dead")
+    keeping.prune(crew, kp.Prune(older_seconds=0, keep=2))
+    assert {run.name for run in crew.runs(all=True).runs} == {"c", "dead", "live"}
+    assert healthy(crew)
+    live.cancel(mode="now")
+
+
+def test_a_run_travels_from_home_to_home(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:
+    shell = Shell(str(daemon.home.root), jobs_dir)
+    run = finished(crew, jobs_dir, "far")
+    before = everything(crew, run)
+    file = tmp_path / "far.zip"
+    shell("export", "far", "-o", str(file))
+    assert "exists" in shell("export", "far", "-o", str(file), code=2)
+    assert "here already" in shell("import", str(file))
+    with Daemon(daemon.home.root.parent / "b") as second, second.connect() as there:
+        other = Shell(str(second.home.root), jobs_dir)
+        assert "nothing stands in its way" in other("import", str(file), "--dry-run")
+        other("import", str(file))
+        assert everything(there, run) == before
+        again = tmp_path / "again.zip"
+        other("export", "far", "-o", str(again))
+        assert again.read_bytes() == file.read_bytes(), "the round trip is identical"
+        finished(there, jobs_dir, "near")
+        assert healthy(there)
+        other("forget", "far", "--intent", "x")
+        assert "forgotten: " in other("import", str(file), code=5)
+        reply = other.json("import", str(file), "--on-conflict", "rename")
+        assert reply["run"]["id"] != run and reply["run"]["name"] == "far"
+        assert len(list(there.events(reply["run"]["id"]))) == len(before["events"])  # type: ignore[arg-type]
+        (tmp_path / "bad.zip").write_bytes(file.read_bytes()[:-100])
+        assert "no bundle" in other("import", str(tmp_path / "bad.zip"), code=2)
+        assert not list(second.home.imports.iterdir()), "what was refused is not kept"
+        assert healthy(there)
+
+
+def crewd(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "crewd", "--home", str(home), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_backup_is_taken_while_work_goes_on_and_taken_back(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:
+    shell = Shell(str(daemon.home.root), jobs_dir)
+    old = finished(crew, jobs_dir, "old")
+    keeping.archive(crew, old)
+    working = crew.call("jobs:listen", cwd=jobs_dir, name="working")
+    working.steer("before", wait="applied")
+    made = shell.json("backup", str(tmp_path / "b"))
+    assert made["bundles"] == 1 and made["events"] > 5
+    assert "exists" in shell("backup", str(tmp_path / "b"), code=2)
+    before = everything(crew, old)
+    working.steer("stop")
+    working.wait()
+    later = finished(crew, jobs_dir, "later")
+    assert "another crewd" in crewd(daemon.home.root, "restore", str(tmp_path / "b"), "--replace").stderr
+    crew.stop_daemon()
+    wait_until(lambda: daemon.stopped, "crewd to stop")
+    assert "--replace" in crewd(daemon.home.root, "restore", str(tmp_path / "b")).stderr
+    assert "taken back" in crewd(daemon.home.root, "restore", str(tmp_path / "b"), "--replace").stdout
+    daemon.start()
+    with daemon.connect() as again:
+        assert everything(again, old) == before
+        with pytest.raises(NotFound):
+            again.show(later)
+        wait_until(lambda: again.show("working").run.ended_at, "the run whose worker is gone to end")
+        assert healthy(again)
+
+
+def test_a_damaged_database_is_put_aside_and_what_can_be_read_is_saved(
+    daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path
+) -> None:
+    runs = [finished(crew, jobs_dir, f"run{number}") for number in range(6)]
+    before = {run: everything(crew, run) for run in runs}
+    crew.stop_daemon()
+    wait_until(lambda: daemon.stopped, "crewd to stop")
+    data = bytearray(daemon.home.database.read_bytes())
+    middle = len(data) // 2 // 4096 * 4096
+    data[middle : middle + 4096] = b"\xff" * 4096
+    daemon.home.database.write_bytes(data)
+    refused = crewd(daemon.home.root)
+    assert refused.returncode == 65
+    assert "crewd salvage" in refused.stderr and "quarantine" in refused.stderr
+    assert "quarantine" in crewd(daemon.home.root).stderr, "nor is it served the next time"
+    assert not daemon.home.database.exists()
+    (aside,) = daemon.home.quarantine.iterdir()
+    assert (aside / "crewd.db").read_bytes() == data, "nothing of it is lost"
+    told = crewd(daemon.home.root, "salvage")
+    assert "events were saved" in told.stdout, told.stderr
+    daemon.start()
+    with daemon.connect() as again:
+        saved = {run.id for run in again.runs(all=True).runs}
+        assert len(saved) >= 4, "one page was damaged"
+        whole = [run for run in saved if list(again.events(run)) == before[run]["events"]]
+        assert len(whole) >= 3
+        for run in whole:
+            assert again.show(run).tasks == before[run]["tasks"]
+        assert healthy(again)
+        assert again.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir).result() == 3
+    assert "nothing here waits" in crewd(daemon.home.root, "salvage").stderr or daemon.pid
+
+
+def test_the_shell_says_what_became_of_each_run(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    shell = Shell(str(daemon.home.root), jobs_dir)
+    finished(crew, jobs_dir, "one")
+    live = crew.call("jobs:listen", cwd=jobs_dir, name="live")
+    assert "would be archived" in shell("archive", "one", "-n")
+    assert "one  archived" in shell("archive", "one")
+    assert "is running" in shell("forget", "live", code=5)
+    assert json.loads(shell("--json", "prune", "--older-than", "0s", "-n"))["runs"][0]["action"] == "forgotten"
+    assert "is no time" in shell("prune", "--older-than", "long", code=2)
+    live.cancel(mode="now")
