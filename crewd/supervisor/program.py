@@ -282,7 +282,11 @@ def restore(home: Home, backup: Path, replace: bool) -> None:  # noqa: FBT001 (a
 
 def _exit_with(act: Callable[[], int]) -> NoReturn:
     try:
-        sys.exit(act())
+        try:
+            sys.exit(act())
+        except OSError as error:  # of the home's own files; the daemon itself lives with whatever a disk does
+            where = f"{error.filename or 'the home'}: {error.strerror or error}"
+            raise Unavailable(f"the home cannot be written: {where}", hint="look at the disk, or use another --home") from None
     except CrewdError as error:
         click.echo(f"crewd: {error}", err=True)
         sys.exit(error.exit_code)
