@@ -410,3 +410,30 @@ def mangled(ctx: Context) -> list[str]:
 def advance(ctx: Context) -> None:
     for number in range(100):
         ctx.progress(number + 1, 100, f"file {number}")
+
+
+@worker
+def leak(ctx: Context, half: str, rest: str) -> dict[str, object]:
+    secret = half + rest
+    sys.stdout.write(f"the key is {secret}\n")
+    ctx.progress(1, 2, note=f"with {secret}", phase=f"p {secret}"[:40])
+    ctx.tell(f"I hold {secret}")
+    ctx.checkpoint({"key": secret})
+    with ctx.operation("tool", name=f"curl {secret}"):
+        pass
+    ctx.artifact("notes.txt", f"token: {secret}")
+    large = Path(ctx.directory / "large.txt")
+    large.write_text("line\n" * 300_000 + secret + "\nline" * 9)
+    ctx.artifact("large.txt", large)
+    large.unlink()
+    ctx.safe_point(wait=10.0)
+    try:
+        raise ValueError(secret)
+    except ValueError as error:
+        return {"said": str(error), "password": "x"}
+
+
+def leave_files(ctx: Context, size: int) -> None:
+    ctx.artifact("small.txt", "small")
+    ctx.artifact("large.bin", bytes(range(256)) * (size // 256) + b"x" * (size % 256))
+    ctx.artifact("brief.txt", "b" * 100_000, retention="temporary")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from crewd.client.blocking import Crew, connect
 from crewd.protocol import keeping as kp
 from crewd.protocol.errors import Forbidden, NotFound, Refused, UsageError
 from crewd.protocol.events import RunForgotten
+from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.client.test_cli import Shell
@@ -227,3 +230,60 @@ def test_the_shell_says_what_became_of_each_run(daemon: Daemon, crew: Crew, jobs
     assert json.loads(shell("--json", "prune", "--older-than", "0s", "-n"))["runs"][0]["action"] == "forgotten"
     assert "is no time" in shell("prune", "--older-than", "long", code=2)
     live.cancel(mode="now")
+
+
+def test_what_workers_leave_is_listed_and_got_also_when_it_is_archived(
+    daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path
+) -> None:
+    shell = Shell(str(daemon.home.root), jobs_dir)
+    first = crew.call("jobs:leave_files", {"size": 200_000}, cwd=jobs_dir, name="first")
+    second = crew.call("jobs:leave_files", {"size": 200_000}, cwd=jobs_dir, name="second")
+    for run in (first, second):
+        assert run.wait().run.status == "completed"
+    blobs = [path for path in daemon.home.blobs.rglob("*") if path.is_file() and path.name != "lock"]
+    assert len(blobs) == 2, "the same content is stored once"
+    assert "large.bin" in shell("artifacts", "first") and "small.txt" in shell("artifacts", "first")
+    listed = {row["name"]: row for row in shell.json("artifacts", "first")["artifacts"]}
+    assert {listed[name]["sha256"] for name in ("large.bin", "brief.txt")} == {blob.name for blob in blobs}
+    assert shell("artifact", "get", "first", "small.txt") == "small"
+    for state in ("stored", "archived"):
+        shell("artifact", "get", "first", "large.bin", "-o", str(tmp_path / state))
+        assert hashlib.sha256((tmp_path / state).read_bytes()).hexdigest() == listed["large.bin"]["sha256"]
+        if state == "stored":
+            assert "exists" in shell("artifact", "get", "first", "large.bin", "-o", str(tmp_path / state), code=2)
+            keeping.archive(crew, "first")
+    assert "no artifact" in shell("artifact", "get", "first", "../../etc/passwd", code=4)
+    shell("export", "first", "-o", str(tmp_path / "first.zip"))
+    with zipfile.ZipFile(tmp_path / "first.zip") as bundle:
+        names = {name.rpartition("/")[2] for name in bundle.namelist()}
+    assert {"small.txt", "large.bin"} <= names and "brief.txt" not in names, "a temporary one is not archived"
+
+
+def test_no_planted_secret_is_in_any_file_of_the_home(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:
+    secret = "sk-proj-PLANTED0123456789abcdef"
+    shell = Shell(str(daemon.home.root), jobs_dir)
+    flow = Workflow(
+        "leaky", (Step("leak", worker=WorkerSpec(call="jobs:leak", args={"half": secret[:14], "rest": secret[14:]})),)
+    )
+    run = crew.run(flow, cwd=jobs_dir, name="leaky", goal=f"use {secret}")
+    run.steer(f"the key is {secret}", wait="applied")
+    assert run.wait().run.status == "completed"
+    assert shell("artifact", "get", "leaky", "large.txt").count("*" * len(secret)) == 1
+    finished = crew.call("jobs:listen", cwd=jobs_dir, name="told")
+    finished.steer(f"api_key={secret}", wait="accepted")
+    finished.cancel(mode="now", intent=f"because {secret}")
+    refused = shell("call", "jobs:add", "--arg", f'a="{secret}"', code=2)
+    assert "looks like a secret" in refused and "args.a" in refused and secret not in refused
+    assert "was masked" in shell("steer", "leaky", f"see {secret}", code=5)
+    shown = json.dumps(shell.json("show", "leaky")) + shell("logs", "leaky") + shell("history", "leaky")
+    assert secret not in shown and "[redacted]" in shown and "*****" in shell("logs", "leaky")
+    wait_until(lambda: len(list(daemon.home.runs.glob("*/*/*/scrubbed"))) == 2, "the output to be scrubbed")
+    shell("export", "leaky", "-o", str(tmp_path / "leaky.zip"))
+    crew.stop_daemon()
+    wait_until(lambda: daemon.stopped, "crewd to stop")
+    for path in [*daemon.home.root.rglob("*"), *Path(tmp_path).rglob("*")]:
+        if path.is_file():
+            assert secret.encode() not in path.read_bytes(), path
+    with zipfile.ZipFile(tmp_path / "leaky.zip") as bundle:
+        for name in bundle.namelist():
+            assert secret.encode() not in bundle.read(name), name

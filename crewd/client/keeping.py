@@ -8,12 +8,14 @@ import os
 import stat
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from crewd.client import shapes
 from crewd.protocol import keeping as kp
 from crewd.protocol.errors import CrewdError, UsageError
+from crewd.protocol.rows import ArtifactRow
 
 if TYPE_CHECKING:
     from crewd.client.blocking import Crew
@@ -82,6 +84,23 @@ def take_in(
                 break
     order = kp.Import(upload=upload, on_conflict=on_conflict, intent=intent, force=force, dry_run=dry_run)
     return shapes.expect(crew.request(order, LONG_SECONDS), kp.ImportReply)
+
+
+def artifact(crew: Crew, target: str, name: str, write: Callable[[bytes], object]) -> ArtifactRow:
+    """Hand the bytes of an artifact to `write`, piece by piece, and look whether they are what was stored. Its row."""
+    digest, offset = hashlib.sha256(), 0
+    while True:
+        order = kp.GetArtifact(target=target, name=name, offset=offset)
+        piece = shapes.expect(crew.request(order), kp.ArtifactReply)
+        name = piece.row.id  # also if one of the same name is left meanwhile
+        digest.update(piece.data)
+        write(piece.data)
+        offset = piece.next
+        if offset >= piece.row.size or not piece.data:
+            break
+    if digest.hexdigest() != piece.row.sha256:
+        raise CrewdError(f"the artifact {piece.row.name} is not what was stored", hint="crew doctor")
+    return piece.row
 
 
 def backup(crew: Crew, path: Path) -> kp.BackupReply:

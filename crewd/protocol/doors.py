@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from crewd.protocol.errors import Forbidden, UsageError
@@ -17,10 +19,11 @@ from crewd.protocol.limits import (
     TEXT_CHARS_MAX,
 )
 from crewd.protocol.reasons import CancelReason
-from crewd.protocol.redact import clip
+from crewd.protocol.redact import clip, redact, redact_value
 from crewd.protocol.requests import Cancel, Claim, Finish, Release, Send
 from crewd.protocol.rights import check_intent
 from crewd.protocol.terms import check_terms
+from crewd.protocol.workflow import Workflow
 
 TIMEOUT_SECONDS_MAX = 7 * 86_400.0
 
@@ -32,7 +35,7 @@ def check_seconds(seconds: float) -> None:
 
 
 def check_send(send: Send) -> Send:
-    """The message with all its terms. Raises UsageError naming what is wrong."""
+    """The message with all its terms and without secrets. Raises UsageError naming what is wrong."""
     if not is_id(send.id, MESSAGE):
         raise UsageError(f"{send.id!r} is not a message id", hint="m_ and 26 characters, made by the sender")
     if len(send.text) > TEXT_CHARS_MAX:
@@ -42,7 +45,28 @@ def check_send(send: Send) -> Send:
     check_seconds(send.timeout_seconds)
     if send.deadline_seconds is not None and send.deadline_seconds <= 0:
         raise UsageError("deadline_seconds must be positive", hint="leave it out for no deadline")
-    return msgspec.structs.replace(send, terms=check_terms(send.kind, send.terms))
+    return msgspec.structs.replace(send, text=redact(send.text), terms=check_terms(send.kind, send.terms))
+
+
+def check_no_secrets(workflow: Workflow) -> None:
+    """What is to be run is kept as it is: nothing can be masked in it. Raises UsageError naming where a secret stands."""
+    plain = msgspec.to_builtins(workflow)
+    where = _first_difference(plain, redact_value(plain), "workflow")
+    if where:
+        raise UsageError(
+            f"{where} holds what looks like a secret, and crewd keeps what it runs",
+            hint="pass it in the environment: env_pass = ['NAME'] in crewd.toml, or let the worker read it from a file",
+        )
+
+
+def _first_difference(plain: Any, masked: Any, where: str) -> str:
+    if isinstance(plain, dict):
+        pairs = ((plain[key], masked.get(key), f"{where}.{key}") for key in plain)
+    elif isinstance(plain, list | tuple):
+        pairs = ((each, masked[index], f"{where}[{index}]") for index, each in enumerate(plain))
+    else:
+        return where if plain != masked else ""
+    return next((found for each in pairs if (found := _first_difference(*each))), "")
 
 
 def check_cancel(cancel: Cancel) -> Cancel:

@@ -327,7 +327,7 @@ class OperationClosed(msgspec.Struct, frozen=True, tag="operation.closed"):
 
 
 class ArtifactRecorded(msgspec.Struct, frozen=True, tag="artifact.recorded"):
-    """A worker left a file on purpose."""
+    """A worker left a file on purpose. `data`: a small one; of others there is a blob. See `ArtifactRow`."""
 
     id: str
     name: str
@@ -336,6 +336,10 @@ class ArtifactRecorded(msgspec.Struct, frozen=True, tag="artifact.recorded"):
     size: int
     mime: str = ""
     report: int = 0
+    data: bytes = b""
+    source: str = ""
+    redacted: bool = False
+    retention: str = "run"
 
 
 class NewsSeen(msgspec.Struct, frozen=True, tag="news.seen"):

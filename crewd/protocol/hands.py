@@ -40,6 +40,7 @@ class Bootstrap(msgspec.Struct, frozen=True):
     worker: WorkerSpec
     checkpoint: object = None
     parent: str = ""
+    blobs: str = ""
 
 
 class Attach(msgspec.Struct, frozen=True):

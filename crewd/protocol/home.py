@@ -30,6 +30,7 @@ class Home:
         self.exports = root / "exports"
         self.imports = root / "imports"
         self.quarantine = root / "quarantine"
+        self.blobs = root / "blobs"
         self.logs = root / "logs"
         self.exits = root / "exits"
         self.config = root / "crewd.toml"
@@ -66,3 +67,8 @@ class Home:
     def contains(self, path: PurePath) -> bool:
         """Whether an absolute path without `..` is inside the home, compared by components (system.md §4, row 46)."""
         return path.is_relative_to(self.root)
+
+
+def blob_path(blobs: Path, sha256: str) -> Path:
+    """Where the blob of this hash is."""
+    return blobs / "sha256" / sha256[:2] / sha256

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from crewd.protocol.rights import Role
-from crewd.protocol.rows import RunRow
+from crewd.protocol.rows import ArtifactRow, RunRow
 
 CHUNK_BYTES_MAX = 512 << 10
 """Of a file that travels in pieces."""
@@ -88,6 +88,15 @@ class Import(msgspec.Struct, frozen=True):
     dry_run: bool = False
 
 
+class GetArtifact(msgspec.Struct, frozen=True):
+    """Bytes of an artifact from `offset`. `name` is its name (of the latest one) or its id; `target` a run or a task."""
+
+    role: ClassVar[Role] = Role.OBSERVE
+    target: str
+    name: str
+    offset: int = 0
+
+
 class Backup(msgspec.Struct, frozen=True):
     """Copy the home's state into the new directory `path` on crewd's machine, while everything goes on."""
 
@@ -140,6 +149,14 @@ class Conflicting(msgspec.Struct, frozen=True):
     text: str
 
 
+class ArtifactReply(msgspec.Struct, frozen=True):
+    """An artifact and a piece of it; it was the last one if `next` is the artifact's size."""
+
+    row: ArtifactRow
+    data: bytes
+    next: int
+
+
 class ImportReply(msgspec.Struct, frozen=True):
     """The run that was taken in; none if a conflict stood in its way, or it was a dry run, or the run is here already."""
 
@@ -157,8 +174,8 @@ class BackupReply(msgspec.Struct, frozen=True):
     bundles: int
 
 
-KeepRequest = Forget | Archive | Prune | Export | Fetch | Upload | Import | Backup
-KeepReply = KeptReply | BundleReply | ChunkReply | ImportReply | BackupReply
+KeepRequest = Forget | Archive | Prune | Export | Fetch | Upload | Import | GetArtifact | Backup
+KeepReply = KeptReply | BundleReply | ChunkReply | ImportReply | ArtifactReply | BackupReply
 KEEP_REQUESTS: dict[str, type[KeepRequest]] = {
     "forget": Forget,
     "archive": Archive,
@@ -167,6 +184,7 @@ KEEP_REQUESTS: dict[str, type[KeepRequest]] = {
     "fetch": Fetch,
     "upload": Upload,
     "import": Import,
+    "artifact": GetArtifact,
     "backup": Backup,
 }
 KEEP_REPLIES: dict[str, type[KeepReply]] = {
@@ -174,5 +192,6 @@ KEEP_REPLIES: dict[str, type[KeepReply]] = {
     "bundle": BundleReply,
     "chunk": ChunkReply,
     "imported": ImportReply,
+    "artifact": ArtifactReply,
     "backed_up": BackupReply,
 }

@@ -30,6 +30,8 @@ OPERATIONS_OPEN_MAX = 64
 """Operations one attempt may hold open."""
 ARTIFACTS_MAX = 256
 """Artifacts of one attempt."""
+ARTIFACT_BYTES_MAX = 1 << 30
+"""One artifact."""
 LOG_CHUNK_BYTES_MAX = 262_144
 """One answer to a log read."""
 ROWS_MAX = 500

@@ -154,6 +154,10 @@ class Artifact(msgspec.Struct, frozen=True, tag="artifact"):
     sha256: str
     size: int
     mime: str = ""
+    data: bytes = b""
+    source: str = ""
+    redacted: bool = False
+    retention: str = "run"
 
 
 class Sampled(msgspec.Struct, frozen=True, tag="sampled"):

@@ -319,7 +319,11 @@ class OperationRow(msgspec.Struct, frozen=True):
 
 
 class ArtifactRow(msgspec.Struct, frozen=True):
-    """A file that a worker left on purpose; `sha256` is of the bytes on disk."""
+    """A file that a worker left on purpose; `sha256` is of the bytes that are stored, after secrets were masked (`redacted`).
+
+    `data`: these bytes, if they are few; else there is a blob of this hash. `source`: the file that it was made from.
+    `retention`: `run` keeps it as long as its run; a `temporary` one is not put into bundles.
+    """
 
     id: str
     run: str
@@ -331,3 +335,7 @@ class ArtifactRow(msgspec.Struct, frozen=True):
     size: int
     mime: str = ""
     recorded_at: float = 0.0
+    data: bytes = b""
+    source: str = ""
+    redacted: bool = False
+    retention: str = "run"

@@ -24,7 +24,7 @@ import msgspec
 from crewd.protocol.errors import CrewdError, InvariantError, Unavailable, UsageError
 from crewd.protocol.events import Event, with_foreign
 from crewd.protocol.ids import RUN, is_id
-from crewd.protocol.rows import ClientRow, ForgottenRow, MessageRow, RunRow
+from crewd.protocol.rows import ArtifactRow, ClientRow, ForgottenRow, MessageRow, RunRow
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import R, Row, fold
 from crewd.store.output import Piece, kept_from
@@ -41,7 +41,7 @@ BUNDLE_BYTES_MAX = 4 << 30
 PARTS_MAX = 100_000
 _NAME = re.compile(r"(?:manifest\.json|events/\d{6}\.jsonl|rows/[a-z]+\.jsonl|(?:files|original)/[^\0]+)")
 _CHUNK = 1 << 20
-_NOT_KEPT = frozenset({"lock"})
+_NOT_KEPT = frozenset({"lock", "scrubbed"})
 _KINDS: tuple[Any, ...] = tuple(kind for kind in TABLES if kind not in {ClientRow, ForgottenRow})
 
 
@@ -127,8 +127,11 @@ class _Writer:
             rows = self._database.rows_of(kind, self._run.id, 1 << 31)
             if rows:
                 self._add(f"rows/{TABLES[kind]}.jsonl", (msgspec.json.encode(row) + b"\n" for row in rows))
+        artifacts = self._database.rows_of(ArtifactRow, self._run.id, 1 << 31)
+        left_out = {Path(row.path) for row in artifacts if row.retention == "temporary"}
         for path in sorted(self._directory.rglob("*")):
-            self._add_file(path)
+            if path not in left_out:
+                self._add_file(path)
         manifest = Manifest(
             run=self._run.id, name=self._run.name, status=self._run.status.value, events=count,
             first_seq=seqs[0] if seqs else 0, last_seq=seqs[-1] if seqs else 0, bytes=size, parts=self._parts,

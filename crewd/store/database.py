@@ -67,7 +67,9 @@ def status_of(row: Row) -> str:
             return row.receipt.level.value
         case AskRow() | OperationRow() | NoticeRow():
             return "open" if row.closed_at is None else "closed"
-        case ArtifactRow() | ClientRow() | ForgottenRow():
+        case ArtifactRow():
+            return row.sha256
+        case ClientRow() | ForgottenRow():
             return ""
 
 

@@ -427,6 +427,7 @@ def _ask(rows: Table, event: ev.Event, body: ev.AskOpened | ev.AskClosed) -> Non
 def _artifact(rows: Table, event: ev.Event, body: ev.ArtifactRecorded) -> None:
     row = ArtifactRow(
         id=body.id, run=event.run, task=event.task, epoch=event.epoch, name=body.name, path=body.path,
-        sha256=body.sha256, size=body.size, mime=body.mime, recorded_at=event.at,
+        sha256=body.sha256, size=body.size, mime=body.mime, recorded_at=event.at, data=body.data, source=body.source,
+        redacted=body.redacted, retention=body.retention,
     )  # fmt: skip
     rows.put(event.run, body.id, row)

@@ -23,11 +23,13 @@ from crewd.protocol import keeping as kp
 from crewd.protocol.errors import Busy, CrewdError, Forbidden, NotFound, Refused, StoreUnavailable, Unavailable, UsageError
 from crewd.protocol.events import Draft, RunArchived, RunForgotten, type_of_class
 from crewd.protocol.ids import RUN
-from crewd.protocol.rows import AskRow, ForgottenRow, MessageRow, RunRow, TaskRow
+from crewd.protocol.rows import ArtifactRow, AskRow, ForgottenRow, MessageRow, RunRow, TaskRow
 from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.store.blobs import collect, read_blob
 from crewd.store.bundle import BUNDLE_BYTES_MAX, Bundle, renamed, sync_directory, write_bundle
 from crewd.store.library import Library
-from crewd.store.messages import Answer, Append, Arrival, Committed, Delayed, Keep, Known, Put, Rejected, Removal
+from crewd.store.messages import Answer, Append, Arrival, Committed, Delayed, Keep, Known, Put, Rejected, Removal, Scrub
+from crewd.store.output import EXIT_FILE, scrub
 from crewd.store.ports import Where
 from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import rebuild
@@ -42,10 +44,19 @@ RUNS_MAX = 100_000
 """Ended runs that a prune looks at."""
 LEFT_OVER_SECONDS = 3_600.0
 """A bundle that the log does not know after this was not taken in, or has been replaced."""
+COLLECT_SECONDS = 600.0
+"""Between two looks for blobs that nothing refers to."""
 FILES_KEPT = 20
 """Exported bundles, and unfinished uploads, that are kept: the oldest go first."""
+_OUTPUT = ("stdout", "stderr")
+_SCRUBBED = "scrubbed"
 _FILE_NAME = re.compile(r"[a-z]_[0-9a-z]{26}(?:-\d+)?\.zip\Z")
 _UPLOAD = re.compile(r"x_[0-9a-z]{26}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Collect:
+    pass
 
 
 @dataclass(slots=True)
@@ -80,6 +91,10 @@ class Keeper(Actor):
                 path.unlink(missing_ok=True)
         for path in self._home.runs.iterdir() if self._home.runs.is_dir() else ():
             self._clear_away(path.name)
+        for marker in self._home.runs.glob(f"*/*/*/{EXIT_FILE}"):
+            if not (marker.parent / _SCRUBBED).exists():
+                self._scrub(marker.parent)
+        self.context.after(COLLECT_SECONDS, _Collect())  # by then each worker that lives has said what it left
         long_ago = self._clock.wall() - LEFT_OVER_SECONDS
         for path in self._home.archive.iterdir():
             row = self._library.row(RunRow, path.name.partition("-")[0]) if _FILE_NAME.match(path.name) else None
@@ -105,8 +120,24 @@ class Keeper(Actor):
                 self._heard(token, message)
             case Delayed():
                 pass  # `Committed` follows
+            case _Collect():
+                self._collect()
+            case Scrub(directory):
+                self._scrub(Path(directory))
             case _:
                 raise TypeError(f"the keeper does not know {message!r}")
+
+    def _scrub(self, directory: Path) -> None:
+        """No secret of a worker's output stays in the home; what is marked as done is not looked at again."""
+        if self._home.runs not in directory.parents or not directory.is_dir():
+            return
+        try:
+            for name in _OUTPUT:
+                with contextlib.suppress(FileNotFoundError):
+                    scrub(directory / name)
+            (directory / _SCRUBBED).touch(mode=0o600)
+        except OSError:
+            return  # a link, or a disk that refuses: the next start tries again
 
     def _begin(self, keep: Keep) -> None:
         match keep.request:
@@ -117,6 +148,8 @@ class Keeper(Actor):
                 self._prune(keep, keep.request)
             case kp.Export(target):
                 self._answer(keep, self._export(self._run(target)))
+            case kp.GetArtifact():
+                self._answer(keep, self._artifact(keep.request))
             case kp.Fetch(name, offset):
                 self._answer(keep, self._fetch(name, offset))
             case kp.Upload():
@@ -431,6 +464,33 @@ class Keeper(Actor):
 
     def _discard(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+
+    def _artifact(self, wanted: kp.GetArtifact) -> kp.ArtifactReply:
+        run, _, step = wanted.target.partition("/")
+        rows = self._library.rows_of(ArtifactRow, run, RUNS_MAX)
+        mine = [row for row in rows if wanted.name in {row.name, row.id} and wanted.target in {row.run, row.task}]
+        if not mine:
+            names = ", ".join(sorted({row.name for row in rows})[:20]) or "none"
+            raise NotFound(f"{step or 'the run'} has left no artifact {wanted.name[:80]!r}", hint=f"there are: {names}")
+        row, offset = mine[-1], max(0, wanted.offset)
+        if row.data or not row.size:
+            data = row.data[offset : offset + kp.CHUNK_BYTES_MAX]
+            return kp.ArtifactReply(row, data, min(offset + len(data), row.size))
+        found = read_blob(self._home.blobs, row.sha256, offset, kp.CHUNK_BYTES_MAX)
+        if found is None:  # of an archived run, or left before there were blobs
+            piece = self._library.output(
+                run, str(Path(row.path).parent.parent), f"artifacts/{row.name}", offset, kp.CHUNK_BYTES_MAX
+            )
+            found = piece.data, piece.size
+        if found[1] != row.size:
+            raise NotFound(f"the artifact {row.name} is not here any more", hint="it was deleted by hand, or never written")
+        return kp.ArtifactReply(row, found[0], offset + len(found[0]))
+
+    def _collect(self) -> None:
+        """Blobs that nothing refers to any more are deleted, now and then."""
+        self.context.after(COLLECT_SECONDS, _Collect())
+        with contextlib.suppress(OSError, StoreUnavailable):
+            collect(self._home.blobs, self._clock.wall(), lambda sha256: bool(self._database.rows_with(ArtifactRow, sha256, 1)))
 
     # -- the whole home -----------------------------------------------------------------------------------------
 

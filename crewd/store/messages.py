@@ -150,6 +150,13 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class Scrub:
+    """An attempt is over: its files lose what secrets they hold. For the keeper."""
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The answer to a `Read`, a `Keep` or a `Resolve`."""
 

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import msgspec
 
+from crewd.protocol.redact import SECRET_CHARS_MAX, blot
+
 EXIT_FILE = "exit"
 """What the guardian leaves in an attempt's directory when it is over: a `Tail`."""
 TAIL_BYTES = 65_536
+SCRUB_BYTES = 1 << 20
+"""Looked at together, and as much more as a secret may have, so that none is missed where two portions meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,25 @@ def _from_tail(directory: Path, stream: str, offset: int, limit: int) -> Piece:
 
 
 def tail_of(directory: Path) -> Tail:
-    """The ends of both files as they are now."""
+    """The ends of both files as they are now, without secrets."""
     ends = [read_output(directory, stream, -TAIL_BYTES, TAIL_BYTES) for stream in ("stdout", "stderr")]
-    return Tail(ends[0].data, ends[0].offset, ends[1].data, ends[1].offset)
+    return Tail(blot(ends[0].data), ends[0].offset, blot(ends[1].data), ends[1].offset)
+
+
+def scrub(path: Path) -> int:
+    """Blot the secrets of a file that nobody writes any more, in place: how many bytes. Links are not followed."""
+    blotted = 0
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        at = 0
+        while at < size:
+            at = kept_from(file.fileno(), at)
+            data = os.pread(file.fileno(), SCRUB_BYTES + SECRET_CHARS_MAX, at)
+            if not data:
+                break
+            clean = blot(data)
+            if clean != data:
+                os.pwrite(file.fileno(), clean, at)
+                blotted += sum(old != new for old, new in zip(data, clean, strict=True))
+            at += min(len(data), SCRUB_BYTES)
+    return blotted

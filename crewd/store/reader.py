@@ -19,6 +19,7 @@ from crewd.protocol.kinds import types_named
 from crewd.protocol.limits import FRAME_BYTES_MAX, LOG_CHUNK_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX
 from crewd.protocol.news import NEWS_TYPES, NewsItem, news_of
 from crewd.protocol.receipts import Level, Outcome
+from crewd.protocol.redact import blot
 from crewd.protocol.rows import (
     ArtifactRow,
     AskRow,
@@ -280,7 +281,7 @@ class Reader(Actor):
         read = self._database.output if isinstance(self._database, Library) else _output
         piece = read(resolved.run.id, attempt.directory, request.stream, request.offset, limit)
         return rq.LogReply(
-            data=piece.data, offset=piece.offset, next=piece.offset + len(piece.data), size=piece.size, ended=ended,
+            data=blot(piece.data), offset=piece.offset, next=piece.offset + len(piece.data), size=piece.size, ended=ended,
             epoch=attempt.epoch,
         )  # fmt: skip
 

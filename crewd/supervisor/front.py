@@ -11,6 +11,7 @@ from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
 from crewd.protocol import requests as rq
+from crewd.protocol.doors import check_no_secrets
 from crewd.protocol.errors import Busy, CrewdError, Refused, Unavailable
 from crewd.protocol.events import (
     DaemonStarted,
@@ -25,6 +26,7 @@ from crewd.protocol.ids import RUN, check_name
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 from crewd.protocol.reasons import CancelReason, RefusalReason
 from crewd.protocol.receipts import Outcome, Receipt
+from crewd.protocol.redact import redact
 from crewd.protocol.rows import CancelInfo, MessageRow, RunRow
 from crewd.protocol.statuses import ATTEMPT_TERMINAL
 from crewd.protocol.workflow import check_workflow
@@ -221,6 +223,7 @@ class Front(Actor):
         if len(self._live) >= self._services.config.runs_live_max:
             raise Busy(f"{len(self._live)} runs are live", hint="raise runs_live_max in crewd.toml, or wait")
         workflow = check_workflow(start.workflow)
+        check_no_secrets(workflow)
         depth = self._depth(start.parent)
         agents = [step.id for step in workflow.steps if step.worker.runtime == "agent"]
         if agents:
@@ -231,7 +234,7 @@ class Front(Actor):
         run = self._services.ids.next(RUN)
         name = check_name("run name", start.name or f"{workflow.name[:40]}-{run[-5:]}")
         body = RunCreated(
-            name=name, goal=start.goal, cwd=start.cwd, workflow=workflow, owner=command.caller.owner,
+            name=name, goal=redact(start.goal), cwd=start.cwd, workflow=workflow, owner=command.caller.owner,
             request_id=start.request_id, parent=start.parent, on_parent=start.on_parent, depth=depth,
         )  # fmt: skip
         self._live.add(run)

@@ -69,12 +69,16 @@ def take_home(home: Home) -> int:
 def start_log(home: Home, level: str) -> Any:
     """One JSON-lines sink with rotation, and readable lines on stderr; the standard library's loggers go there too."""
     import logging
+    import traceback
 
     from loguru import logger
 
     from crewd.protocol.redact import redact
 
     def clean(record: Any) -> None:
+        if record["exception"] is not None:
+            record["message"] += "\n" + "".join(traceback.format_exception(*record["exception"]))
+            record["exception"] = None
         record["message"] = redact(record["message"])
 
     class ToLoguru(logging.Handler):

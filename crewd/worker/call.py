@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from crewd.protocol.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
-from crewd.protocol.redact import clip
+from crewd.protocol.redact import clip, redact, redact_value
 from crewd.protocol.reports import Outcome
 from crewd.worker.aio import AsyncContext
 from crewd.worker.context import Context
@@ -126,11 +126,11 @@ def _wants_context(function: Callable[..., Any], args: dict[str, Any]) -> bool:
 
 def _completed(result: object, bootstrap: Bootstrap) -> Outcome:
     try:
-        encoded = msgspec.json.encode(result)
+        encoded = msgspec.json.encode(redact_value(msgspec.to_builtins(result)))
     except (TypeError, msgspec.EncodeError) as error:
         return Outcome(outcome="failed", reason="raised", error=f"the result cannot be sent: {error}; return JSON-like values")
     if bootstrap.output:
-        text = result.encode() if isinstance(result, str) else encoded
+        text = redact(result).encode() if isinstance(result, str) else encoded
         write_output(Path(bootstrap.shared) / bootstrap.output, text)
     if len(encoded) > INLINE_BYTES_MAX:
         path = Path(bootstrap.directory) / "result.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import itertools
 import mimetypes
@@ -25,7 +24,7 @@ from crewd.protocol.limits import (
     TEXT_CHARS_MAX,
 )
 from crewd.protocol.questions import QuestionKind
-from crewd.protocol.redact import clip
+from crewd.protocol.redact import clip, redact_value
 from crewd.protocol.reports import (
     OWN_KINDS,
     WAIT,
@@ -44,6 +43,7 @@ from crewd.protocol.reports import (
     UsageReport,
 )
 from crewd.protocol.terms import USUAL, Terms
+from crewd.worker.artifacts import store
 from crewd.worker.message import Letter, Message
 from crewd.worker.operation import Interrupted, Operation
 from crewd.worker.others import Others, WaitLevel
@@ -332,7 +332,7 @@ class Context:
         Durable soon; `value` has at most 32 KiB, what is larger belongs into a file.
         """
         try:
-            raw = msgspec.json.encode(value)
+            raw = msgspec.json.encode(redact_value(msgspec.to_builtins(value)))
         except (TypeError, msgspec.EncodeError) as error:
             raise UsageError(f"the checkpoint cannot be kept: {error}", hint="use JSON-like values") from None
         if len(raw) > CHECKPOINT_BYTES_MAX:
@@ -413,25 +413,29 @@ class Context:
     def _operation_closed(self) -> None:
         self._open_operations -= 1
 
-    def artifact(self, name: str, content: bytes | str | Path, *, mime: str = "") -> Path:
-        """Leave a file for people, under `name`, in the attempt's directory; its hash is recorded. Returns where it is."""
+    def artifact(
+        self, name: str, content: bytes | str | Path, *, mime: str = "", redact: bool = True,
+        retention: Literal["run", "temporary"] = "run",
+    ) -> Path:  # fmt: skip
+        """Leave a file for people, under `name`; it is stored once, under its hash. Returns where it is to be read.
+
+        `content` may be the path of a file, which is streamed. Text loses what looks like a secret unless `redact` is off.
+        Raises UsageError for a link, for what is no file, and for more than an artifact may be.
+        """
         check_name("artifact", name)
         if self._artifacts >= ARTIFACTS_MAX:
             raise UsageError(f"{ARTIFACTS_MAX} artifacts were left already", hint="put several files into an archive")
-        data = content.read_bytes() if isinstance(content, Path) else content
-        raw = data.encode() if isinstance(data, str) else data
         folder = self.directory / "artifacts"
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / name
-        temporary = folder / f".{name}.part"
-        temporary.write_bytes(raw)
-        temporary.replace(path)  # a reader sees the old file or the new one, never half of it
+        blobs = Path(self._bootstrap.blobs) if self._bootstrap.blobs else self.directory / "blobs"
+        stored = store(content, path, blobs, clean=redact)
         self._artifacts += 1
         self._desk.report(
             Artifact(
                 id=f"{self.task}#{self.epoch}:{name}:{self._artifacts}", name=name, path=str(path),
-                sha256=hashlib.sha256(raw).hexdigest(), size=len(raw),
-                mime=mime or mimetypes.guess_type(name)[0] or "application/octet-stream",
+                sha256=stored.sha256, size=stored.size, data=stored.inline, source=stored.source, redacted=stored.redacted,
+                mime=mime or mimetypes.guess_type(name)[0] or "application/octet-stream", retention=retention,
             )
         )  # fmt: skip
         return path

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from crewd.client import keeping
 from crewd.client.blocking import connect
@@ -13,7 +14,7 @@ from crewd.client.cli.common import Options, out, say, table, time_of, verb
 from crewd.client.keeping import OnConflict
 from crewd.clock import SystemClock
 from crewd.protocol import keeping as kp
-from crewd.protocol.errors import Refused
+from crewd.protocol.errors import CrewdError, Refused, UsageError
 
 _intent = click.option("--intent", default="", help="Why, in words; it stays in the history.")
 _force = click.option("--force", is_flag=True, help="Also if it belongs to somebody else; needs an --intent.")
@@ -124,6 +125,57 @@ def import_(
             say("nothing stands in its way" if not reply.conflicts else "nothing was done")
     stopped = reply.run is None and not reply.identical and not dry_run and on_conflict != "skip"
     sys.exit(Refused.exit_code if stopped else 0)
+
+
+@click.command()
+@click.argument("target")
+@verb
+def artifacts(options: Options, target: str) -> None:
+    """List what the workers of a run have left."""
+    with connect(options.home, start=False) as crew:
+        rows = crew.show(target).artifacts
+    if options.json:
+        out({"v": 1, "artifacts": [replace(row, data=b"") for row in rows]})
+        return
+    table(
+        ["NAME", "SIZE", "TYPE", "BY", "KEPT", "SHA256"],
+        (
+            [
+                row.name, row.size, row.mime, f"{row.task.partition('/')[2]}#{row.epoch}",
+                f"{row.retention}{', masked' if row.redacted else ''}", row.sha256[:16],
+            ]
+            for row in rows
+        ),
+    )  # fmt: skip
+
+
+@click.group()
+def artifact() -> None:
+    """Get what a worker has left."""
+
+
+@artifact.command("get")
+@click.argument("target")
+@click.argument("name")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file (else stdout).")
+@verb
+def artifact_get(options: Options, target: str, name: str, output: Path | None) -> None:
+    """Write the artifact NAME (or its id) of a run or RUN/STEP to a new file, or to stdout."""
+    with connect(options.home, start=False) as crew:
+        if output is None:
+            keeping.artifact(crew, target, name, sys.stdout.buffer.write)
+            sys.stdout.buffer.flush()
+            return
+        try:
+            with output.open("xb") as file:
+                row = keeping.artifact(crew, target, name, file.write)
+        except FileExistsError:
+            raise UsageError(f"{output} exists", hint="choose another file") from None
+        except CrewdError:
+            output.unlink()
+            raise
+    if options.json:
+        out(replace(row, data=b""))
 
 
 @click.command()

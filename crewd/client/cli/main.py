@@ -41,6 +41,8 @@ _VERBS = {
     "claim": ("claims", "claim"),
     "release": ("claims", "release"),
     "finish": ("claims", "finish"),
+    "artifacts": ("keeping", "artifacts"),
+    "artifact": ("keeping", "artifact"),
     "forget": ("keeping", "forget"),
     "archive": ("keeping", "archive"),
     "prune": ("keeping", "prune"),

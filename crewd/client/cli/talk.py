@@ -17,6 +17,7 @@ from crewd.protocol import requests as rq
 from crewd.protocol.errors import CrewdError, DaemonUnreachable, NotFound, UsageError
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Level
+from crewd.protocol.redact import redact
 from crewd.protocol.reports import MessageKind
 from crewd.protocol.terms import Terms
 
@@ -51,7 +52,10 @@ def _text(text: str) -> str:
         found.encode()
     except UnicodeEncodeError:
         raise UsageError("the text is not UTF-8", hint="iconv -f latin1 -t utf8 translates it") from None
-    return found
+    masked = redact(found)
+    if masked != found:
+        click.echo("crew: what looks like a secret was masked in the text; crewd keeps no secrets", err=True)
+    return masked
 
 
 def _send(

@@ -18,10 +18,10 @@ from crewd.protocol.receipts import Receipt
 from crewd.protocol.rows import Usage
 from crewd.protocol.statuses import AttemptStatus
 from crewd.protocol.workflow import Step
-from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected
+from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected, Scrub
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
-from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, SLOTS, STORE
+from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, KEEPER, SLOTS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.run.decide import AttemptOver
 
@@ -293,6 +293,9 @@ class Controller(Actor):
         store = self._services.directory.part(STORE)
         store.offer(Put(f"progress:{state.task}", None))
         store.offer(Put(f"usage:{state.task}", None))
+        keeper = self._services.directory.parts.get(KEEPER)
+        if keeper is not None:
+            keeper.offer(Scrub(str(self._services.home.attempt(state.task, state.epoch))))
         run, front = self._services.directory.runs.get(self._run.id), self._services.directory.parts.get(FRONT)
         if run is None:
             raise ActorDead(f"run {self._run.id} is not there; it finds the end in its rows when it comes back")
@@ -318,6 +321,7 @@ class Controller(Actor):
             worker=self._step.worker,
             checkpoint=self._checkpoint,
             parent=self._run.parent,
+            blobs=str(home.blobs),
         )
 
 

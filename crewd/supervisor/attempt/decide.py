@@ -31,7 +31,7 @@ from crewd.protocol.limits import (
 )
 from crewd.protocol.reasons import FailureReason, Liveness, RefusalReason
 from crewd.protocol.receipts import Effect, Level, Outcome
-from crewd.protocol.redact import clip
+from crewd.protocol.redact import clip, redact_value
 from crewd.protocol.rows import CancelInfo, ExitStatus, faster
 from crewd.protocol.statuses import AttemptStatus
 from crewd.supervisor.attempt import messages as ms
@@ -392,17 +392,16 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
         case rp.Checkpoint(value):
             if len(msgspec.msgpack.encode(value)) > 2 * CHECKPOINT_BYTES_MAX:
                 return state, NOTHING
+            value = redact_value(value)
             return replace(state, checkpoint=value), Decision((ev.CheckpointSaved(value=value, report=number),))
-        case rp.Artifact(key, name, path, sha256, size, mime):
+        case rp.Artifact(key, name, path, sha256, size, mime, data):
+            if len(data) > INLINE_BYTES_MAX:
+                return state, NOTHING
             recorded = ev.ArtifactRecorded(
-                id=_own(state, key),
-                name=name[:NAME_CHARS_MAX],
-                path=path,
-                sha256=sha256,
-                size=size,
-                mime=mime[:128],
-                report=number,
-            )
+                id=_own(state, key), name=name[:NAME_CHARS_MAX], path=path, sha256=sha256, size=size, mime=mime[:128],
+                report=number, data=data, source=clip(report.body.source, NOTE_CHARS_MAX), redacted=report.body.redacted,
+                retention=report.body.retention[:NAME_CHARS_MAX],
+            )  # fmt: skip
             return state, Decision((recorded,))
         case rp.StopProposed():
             if state.mailbox.waiting_for_code() or any(mail.kind in {"steer", "follow_up"} for mail in state.pending):
@@ -463,7 +462,7 @@ def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
     schema = asked.schema if len(msgspec.msgpack.encode(asked.schema)) <= INLINE_BYTES_MAX else None
     body = ev.AskOpened(
         id=asked.id, question=clip(asked.question, NOTE_CHARS_MAX), kind=asked.kind[:NAME_CHARS_MAX],
-        choices=tuple(choice[:NOTE_CHARS_MAX] for choice in asked.choices[:64]), deadline_at=deadline, report=number,
+        choices=tuple(clip(choice, NOTE_CHARS_MAX) for choice in asked.choices[:64]), deadline_at=deadline, report=number,
         schema=schema, default=None if asked.default is None else clip(asked.default, NOTE_CHARS_MAX),
     )  # fmt: skip
     after = replace(state, asks=(*state.asks, Ask(asked.id, kind=body.kind, choices=body.choices)))
@@ -480,7 +479,7 @@ def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
     state = replace(state, outcome=outcome, finishing=True, status=AttemptStatus.ENDING)
     body = ev.AttemptOutcome(
         outcome=outcome.outcome, error=clip(outcome.error, NOTE_CHARS_MAX), reason=outcome.reason[:NAME_CHARS_MAX],
-        result=outcome.result, result_path=outcome.result_path, report=number, exit_code=outcome.exit_code,
+        result=redact_value(outcome.result), result_path=outcome.result_path, report=number, exit_code=outcome.exit_code,
         error_class=outcome.error_class[:256],
     )  # fmt: skip
     # The worker goes by itself now, within EXIT_SECONDS; one that has nothing more to do is helped before that (`_drain`).

@@ -400,7 +400,7 @@ class Gateway(Actor):
             case rq.SeenNews(upto):
                 upto = min(max(0, upto), self._publisher.seq)
                 self._front(cm.Command(caller, rq.SeenNews(upto=upto)))
-            case kp.Forget(target) | kp.Archive(target) | kp.Export(target):
+            case kp.Forget(target) | kp.Archive(target) | kp.Export(target) | kp.GetArtifact(target):
                 self._resolve(caller, target, "keep", request)
             case rq.StopDaemon(grace_seconds, mode, intent):
                 check_intent(intent, "to stop crewd", required=self._services.config.require_intent and mode == "end")
@@ -558,6 +558,8 @@ class Gateway(Actor):
         if row.archived and isinstance(request, rq.Send | rq.Reopen | rq.Dismiss | rq.Claim):
             raise Refused(f"run {row.name} is archived: it is only read", hint="start a new run", reason="archived")
         match request:
+            case kp.GetArtifact():
+                self._ask_for(caller, msgspec.structs.replace(request, target=task or run))
             case kp.Forget() | kp.Archive() | kp.Export():
                 if task:
                     raise UsageError(

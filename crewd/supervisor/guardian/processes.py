@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from crewd.clock import SystemClock
+from crewd.protocol.redact import redact
 from crewd.protocol.rows import Survivor
 from crewd.supervisor.guardian.tree import Proc
 
@@ -159,7 +160,7 @@ def reap_strangers(own: int | None) -> None:
 def describe(proc: Proc, now_since_boot: float) -> Survivor:
     """A survivor as people need it: pid, command line, age, state."""
     try:
-        command = " ".join(psutil.Process(proc.pid).cmdline())[:COMMAND_CHARS_MAX]
+        command = redact(" ".join(psutil.Process(proc.pid).cmdline()))[:COMMAND_CHARS_MAX]
     except psutil.Error:
         command = "?"
     return Survivor(proc.pid, command, max(0.0, now_since_boot - proc.start), proc.state)

@@ -20,7 +20,7 @@ from crewd.protocol.ids import split_task_id
 from crewd.protocol.limits import LEASE_SECONDS_MAX, MAILBOX_MAX, NOTE_CHARS_MAX
 from crewd.protocol.reasons import Liveness, NoticeKind, RefusalReason
 from crewd.protocol.receipts import Effect, Level, Outcome, Receipt
-from crewd.protocol.redact import clip, redact
+from crewd.protocol.redact import clip, redact_value
 from crewd.protocol.rows import AttemptRow, CancelInfo, MessageRow, Progress, RunRow, TaskRow, Undelivered
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, TASK_LIVE, TASK_TERMINAL, RunStatus, TaskStatus
 from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, NoRun, Put, Rejected
@@ -450,7 +450,7 @@ class RunActor(Supervisor):
                 after = claims.release(run, key, holder, now)
             case rq.Finish(outcome=outcome, result=result, error=error):
                 status = TaskStatus.COMPLETED if outcome == "completed" else TaskStatus.FAILED
-                error = clip(redact(error), NOTE_CHARS_MAX)
+                error, result = clip(error, NOTE_CHARS_MAX), redact_value(result)
                 ended = TaskEnded(status=status, reason=f"claimed by {holder.owner}", error=error, result=result)
                 after = claims.finish(run, key, holder, ended, now)
             case _:
@@ -462,7 +462,7 @@ class RunActor(Supervisor):
 
     def _show_progress(self, key: str, note: str) -> None:
         """What the holder of a task says that it is doing."""
-        note, at_ = clip(redact(note), NOTE_CHARS_MAX), self._services.clock.wall()
+        note, at_ = clip(note, NOTE_CHARS_MAX), self._services.clock.wall()
         value = msgspec.msgpack.encode(Progress(task=key, epoch=self._epoch(key), note=note, at=at_)) if note else None
         self._services.directory.part(STORE).offer(Put(f"progress:{key}", value))
 

@@ -1,0 +1,60 @@
+"""The blobs of a home: found by their hash, and deleted when nothing refers to them and nobody can be about to.
+
+Why the deletion is safe: who stores a blob holds a shared lock while it is made or found there, and gives it a new age. The
+collector holds the lock alone, leaves alone what is younger than an hour, and asks the database, which by then knows
+every report that a living worker has made: one that is silent for so long is not alive any more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from crewd.protocol.home import blob_path
+
+AGE_SECONDS = 3_600.0
+"""A blob younger than this is left alone: a worker that keeps it may not have said so yet."""
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def read_blob(blobs: Path, sha256: str, offset: int, limit: int) -> tuple[bytes, int] | None:
+    """Bytes of a blob and its size; None if it is not there."""
+    if not _HASH.match(sha256):
+        return None
+    try:
+        descriptor = os.open(blob_path(blobs, sha256), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(min(max(0, offset), size))
+        return file.read(limit), size
+
+
+def collect(blobs: Path, now: float, is_referred: Callable[[str], bool]) -> tuple[int, int]:
+    """Delete what nothing refers to: how many blobs, and how many bytes. Nothing if somebody is storing one just now."""
+    folder = blobs / "sha256"
+    if not folder.is_dir():
+        return 0, 0
+    descriptor = os.open(blobs / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _collect(folder, now, is_referred)
+    except BlockingIOError:
+        return 0, 0
+    finally:
+        os.close(descriptor)
+
+
+def _collect(folder: Path, now: float, is_referred: Callable[[str], bool]) -> tuple[int, int]:
+    count = size = 0
+    for path in folder.glob("??/*"):
+        status = path.lstat()
+        if not _HASH.match(path.name) or now - status.st_mtime < AGE_SECONDS or is_referred(path.name):
+            continue
+        path.unlink()
+        count, size = count + 1, size + status.st_size
+    return count, size
