@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,13 @@ from bench.jobs import echo
 from bench.lifecycle import lifecycle
 from bench.load import load
 from bench.matrix import matrix
+from bench.store import store
 from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitReason, Lane
 from crewd.client.blocking import Crew, RunHandle
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import events as ev
-from crewd.protocol.events import Draft
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
-from crewd.store.actor import StoreActor
-from crewd.store.database import Database
-from crewd.store.messages import Append
-from crewd.store.overlay import Overlay
-from crewd.store.readonly import ReadOnly
 from crewd.supervisor.poller import ZmqPoller
-from crewd.testing import Daemon, Scheduler
+from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 
 ROOT = str(Path(__file__).resolve().parent.parent)
@@ -124,53 +118,6 @@ def cancels(crew: Crew, daemon: Daemon, job: str, processes: int, count: int) ->
         samples.append(timed(lambda run=run: run.cancel(mode="now")))  # type: ignore[misc]
         survivors += len(daemon.marked())
     return samples, survivors
-
-
-def store_rate(folder: Path) -> float:
-    """Durable events per second through the store's actor: 64 appends of 16 events per turn, each answered."""
-    scheduler = Scheduler()
-    database = folder / "store.db"
-    store = scheduler.system.spawn(
-        ChildSpec(
-            "store",
-            lambda: StoreActor(
-                lambda: Database(database, "s"), lambda: ReadOnly(database), scheduler.clock, Overlay(), lambda: None
-            ),
-        ),
-        None,
-    )
-    scheduler.settle()
-    flow = Workflow(name="w", steps=(Step(id="s", worker=WorkerSpec(call="a:b")),))
-
-    class Quiet:
-        """Hears answers and does nothing with them."""
-
-        def offer(self, _message: object, **_lane: object) -> bool:
-            return True
-
-    quiet: Any = Quiet()
-    store.tell(Append((Draft(ev.RunCreated(name="n", goal="", cwd="/", workflow=flow), "r"),), quiet, 0))
-    store.tell(Append((Draft(ev.AttemptReserved(directory="/"), "r", "r/s", 1),), quiet, 0))
-
-    def drafts() -> Iterator[tuple[Draft, ...]]:
-        for number in range(50_000 // 16):
-            yield tuple(
-                Draft(body, "r", "r/s", 1)
-                for each in range(8)
-                for body in (
-                    ev.OperationOpened(id=f"{number}.{each}", kind="tool", name="x"),
-                    ev.OperationClosed(id=f"{number}.{each}", outcome="done"),
-                )
-            )
-
-    messages = [Append(each, quiet, 1) for each in drafts()]
-    scheduler.settle()
-    begin = time.perf_counter()
-    for start in range(0, len(messages), 64):
-        for message in messages[start : start + 64]:
-            store.tell(message)
-        scheduler.settle()
-    return 16 * len(messages) / (time.perf_counter() - begin)
 
 
 def overtaking(queued: int, count: int) -> list[float]:
@@ -269,8 +216,7 @@ def main() -> None:
                 row(f"cancel now -> verified, {label}", samples, aim=f"aim 200 ms; {survivors} survivors (aim 0)")
             crowd(crew, daemon, 200)
         row("cancel overtakes 100,000 queued data letters", overtaking(100_000, 100), aim="aim p99 20 ms")
-        rate = store_rate(folder)
-        print(f"store: {rate:,.0f} durable events/s, folded into rows (aim 50,000)")
+    store()
     load()
     lifecycle()
     matrix()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sqlite3
 import statistics
 import tempfile
@@ -19,6 +18,8 @@ from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import events as ev
 from crewd.protocol import requests as rq
 from crewd.protocol.events import Draft
+from crewd.protocol.redact import redact
+from crewd.protocol.statuses import RunStatus
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.store.actor import StoreActor
 from crewd.store.database import Database
@@ -28,7 +29,8 @@ from crewd.store.ports import Where
 from crewd.store.reader import Reader
 from crewd.store.readonly import ReadOnly
 from crewd.supervisor.poller import ZmqPoller
-from crewd.testing import Daemon
+from crewd.testing import Daemon, Scheduler
+from crewd.worker.sampler import Sampler
 
 SECONDS = 2.0
 """Of each measurement."""
@@ -92,7 +94,13 @@ def answers(folder: Path, count: int) -> list[float]:
         None,
     )  # fmt: skip
     system.spawn(ChildSpec("writers", lambda: Writers(store, count, over, samples, 0)), None)
-    threading.Thread(target=lambda: (over.wait(60), brain.stop(), poller.wake())).start()
+
+    def stop() -> None:
+        over.wait(60)
+        brain.stop()
+        poller.wake()
+
+    threading.Thread(target=stop).start()
     brain.run(system.timers)
     poller.close()
     return samples
@@ -126,7 +134,11 @@ def fsync_each(folder: Path) -> Callable[[int], None]:
 
 def append_only(folder: Path) -> Callable[[int], None]:
     file = (folder / "fast.jsonl").open("ab", buffering=0)
-    return lambda number: file.write(json.dumps({**RECORD, "seq": number}).encode() + b"\n") and None
+
+    def once(number: int) -> None:
+        file.write(json.dumps({**RECORD, "seq": number}).encode() + b"\n")
+
+    return once
 
 
 def rewrite_all(folder: Path) -> Callable[[int], None]:
@@ -151,7 +163,11 @@ def bare_commit(folder: Path) -> Callable[[int], None]:
         sql.execute(f"PRAGMA {pragma}").fetchall()
     sql.execute("CREATE TABLE events (seq INTEGER PRIMARY KEY, run TEXT, task TEXT, body TEXT)")
     body = json.dumps(RECORD)
-    return lambda number: sql.execute("INSERT INTO events VALUES (?, 'r_1', 'r_1/s', ?)", (number + 1, body)) and None
+
+    def once(number: int) -> None:
+        sql.execute("INSERT INTO events VALUES (?, 'r_1', 'r_1/s', ?)", (number + 1, body))
+
+    return once
 
 
 def line(name: str, samples: list[float], rate: float, rest: str = "") -> None:
@@ -199,27 +215,29 @@ def drafts_of(start: int, count: int, name: str) -> list[Draft]:
 
 
 class Direct:
-    """The store's actor without its thread: what one does to it happens at once."""
+    """The store's actor without its thread: what is told to it has happened when the call returns."""
 
     def __init__(self, path: Path) -> None:
-        from crewd.testing import Scheduler
-
         self._scheduler = Scheduler()
         self.path = path
-        self.ref = self._scheduler.system.spawn(
-            ChildSpec(
-                "store",
-                lambda: StoreActor(
-                    lambda: Database(path, "s"), lambda: ReadOnly(path), SystemClock(), Overlay(), lambda: None
-                ),
-            ),
-            None,
+        self._database = Database(path, "s")
+        spec = ChildSpec(
+            "store",
+            lambda: StoreActor(lambda: self._database, lambda: ReadOnly(path), SystemClock(), Overlay(), lambda: None),
         )
+        self._ref = self._scheduler.system.spawn(spec, None)
         self._scheduler.settle()
 
-    def write(self, drafts: list[Draft]) -> None:
-        self.ref.tell(Append(tuple(drafts), self.ref, 0))
+    def write(self, *drafts: Draft) -> None:
+        self._ref.tell(Append(drafts, self._ref, 0))
         self._scheduler.settle()
+
+    def flush(self) -> None:
+        self._scheduler.advance(1.0)
+
+    def close(self) -> None:
+        self._scheduler.system.kill(self._ref)
+        self._database.close()
 
 
 def timed(action: Callable[[], object], times: int = 20) -> float:
@@ -232,95 +250,72 @@ def timed(action: Callable[[], object], times: int = 20) -> float:
     return statistics.median(samples) * 1e3
 
 
+def looks_at(reader: Reader, connection: ReadOnly, done: int) -> dict[str, Callable[[], object]]:
+    """What people and programs ask of a long run."""
+    run, attempt = Where(run="r_1"), Where(run="r_1", task="r_1/s", epoch=1)
+    lately = Where(run="r_1", since=time.time() - 1)
+    return {
+        "ps": lambda: reader.answer(rq.ListRuns()),
+        "show": lambda: reader.answer(rq.Show(target="r_1")),
+        "the last 100": lambda: reader.answer(rq.ListEvents(target="r_1", before=1 << 62, limit=100)),
+        "100 from the middle": lambda: connection.events(after=done // 2, limit=100, where=run),
+        "of an attempt": lambda: connection.events(limit=100, where=attempt),
+        "of a type": lambda: connection.events(limit=100, where=Where(run="r_1", types=frozenset({"operation.closed"}))),
+        "of a time": lambda: connection.events(limit=100, where=lately),
+    }
+
+
 def long_run(folder: Path, events: int = LONG_RUN) -> None:
     """A run that grows and grows: what it costs to append to it, and to look at it."""
-    from crewd.testing import Scheduler
-
     print(f"a run of {events:,} events")
-    path = folder / "long.db"
-    database = Database(path, "s")
-    clock, scheduler = SystemClock(), Scheduler()
-    store = scheduler.system.spawn(
-        ChildSpec("store", lambda: StoreActor(lambda: database, lambda: ReadOnly(path), clock, Overlay(), lambda: None)), None
-    )
-    scheduler.settle()
-
-    def write(drafts: list[Draft]) -> None:
-        store.tell(Append(tuple(drafts), store, 0))
-        scheduler.settle()
-
-    write([
+    path, done, batch = folder / "long.db", 0, 1_000
+    direct = Direct(path)
+    direct.write(
         Draft(ev.RunCreated(name="long", goal="", cwd="/", workflow=FLOW), "r_1"),
         Draft(ev.AttemptReserved(directory="/"), "r_1", "r_1/s", 1),
-    ])  # fmt: skip
+    )
     reader = Reader(lambda: ReadOnly(path), Overlay(), lambda _: ([], {}))
     reader.on_start()
-    done, batch = 0, 1_000
     for upto in (events // 100, events // 10, events // 2, events):
-        slow = 0.0
-        begin = time.perf_counter()
-        here = done
+        slow, begin, here = 0.0, time.perf_counter(), done
         while done < upto:
             at = time.perf_counter()
-            write(drafts_of(done, batch, "x" * 60))
+            direct.write(*drafts_of(done, batch, "x" * 60))
             slow = max(slow, time.perf_counter() - at)
             done += batch
         rate = (done - here) / (time.perf_counter() - begin)
         connection = ReadOnly(path)
-        looks = (
-            ("ps", lambda: reader.answer(rq.ListRuns())),
-            ("show", lambda: reader.answer(rq.Show(target="r_1"))),
-            ("last 100", lambda: reader.answer(rq.ListEvents(target="r_1", before=1 << 62, limit=100))),
-            ("from the middle", lambda done=done: connection.events(after=done // 2, limit=100, where=Where(run="r_1"))),
-            ("of an attempt", lambda: connection.events(limit=100, where=Where(run="r_1", task="r_1/s", epoch=1))),
-            ("of a time", lambda: connection.events(limit=100, where=Where(run="r_1", since=clock.wall() - 1))),
-        )
-        texts = ", ".join(f"{name} {timed(look):.2f}" for name, look in looks)
+        texts = ", ".join(f"{name} {timed(look):.2f}" for name, look in looks_at(reader, connection, done).items())
         connection.close()
         print(
-            f"  {done:>9,} events: {rate:>8,.0f} appended/s, the slowest {batch} in {slow * 1e3:.0f} ms; in ms: {texts}",
-            flush=True,
+            f"  {done:>9,}: {rate:>7,.0f} appended/s, the slowest {batch:,} in {slow * 1e3:.0f} ms; in ms: {texts}", flush=True
         )
     reader.on_stop()
+    direct.close()
     print(f"  {path.stat().st_size >> 20} MiB on disk", flush=True)
 
 
 def big_home(folder: Path, size: int = BIG_HOME_BYTES) -> None:
     """A home of so many bytes whose crewd was killed: how long until the next one answers."""
     home = folder / "big"
-    with Daemon(home) as daemon:
-        daemon.stop()
-    database = Database(home / "crewd.db", "s")
-    from crewd.testing import Scheduler
-
-    scheduler = Scheduler()
-    store = scheduler.system.spawn(
-        ChildSpec(
-            "store",
-            lambda: StoreActor(
-                lambda: database, lambda: ReadOnly(home / "crewd.db"), SystemClock(), Overlay(), lambda: None
-            ),
-        ),
-        None,
-    )
-    scheduler.settle()
-    run = 0
+    home.mkdir(mode=0o700)
+    direct, run = Direct(home / "crewd.db"), 0
     while sum(path.stat().st_size for path in home.glob("crewd.db*")) < size:
         run += 1
         key = f"r_{run}"
-        drafts = [Draft(ev.RunCreated(name=key, goal="", cwd="/", workflow=FLOW), key),
-                  Draft(ev.AttemptReserved(directory="/"), key, f"{key}/s", 1)]  # fmt: skip
-        for number in range(1_000):
-            drafts.append(Draft(ev.OperationOpened(id=f"{run}:{number}", kind="tool", name="x" * 1_000), key, f"{key}/s", 1))
-        drafts.append(Draft(ev.RunEnded(status="completed"), key))  # type: ignore[arg-type]
-        store.tell(Append(tuple(drafts), store, 0))
-        scheduler.settle()
-    del database
+        direct.write(
+            Draft(ev.RunCreated(name=key, goal="", cwd="/", workflow=FLOW), key),
+            Draft(ev.AttemptReserved(directory="/"), key, f"{key}/s", 1),
+            *(
+                Draft(ev.OperationOpened(id=f"{run}:{number}", kind="tool", name="x" * 1_000), key, f"{key}/s", 1)
+                for number in range(1_000)
+            ),
+            Draft(ev.RunEnded(status=RunStatus.COMPLETED), key),
+        )
+    direct.close()
     with Daemon(home) as daemon:
         with daemon.connect() as crew:
-            begin = time.perf_counter()
             crew.call("bench.jobs:idle", cwd=str(Path(__file__).resolve().parent.parent))
-        os.kill(daemon.pid, signal.SIGKILL)
         daemon.kill()
         begin = time.perf_counter()
         daemon.start()
@@ -329,11 +324,51 @@ def big_home(folder: Path, size: int = BIG_HOME_BYTES) -> None:
         print(f"a home of {mib:,} MiB, {run:,} runs: crewd answers {seconds:.2f} s after a kill -9", flush=True)
 
 
+def progress(folder: Path) -> None:
+    """What a thousand signs of progress of one worker cost: all of them as events, and sampled and coalesced."""
+    print("1,000 signs of progress of one worker, one after the other")
+    for name, sampled in (("each an event, committed by itself", False), ("crewd: sampled and coalesced", True)):
+        direct, sampler = Direct(folder / f"progress-{sampled}.db"), Sampler()
+        direct.write(
+            Draft(ev.RunCreated(name="p", goal="", cwd="/", workflow=FLOW), "r_1"),
+            Draft(ev.AttemptReserved(directory="/"), "r_1", "r_1/s", 1),
+        )
+        before, events = written(), 0
+        for number in range(1_000):
+            sample, _ = sampler.take(number, 1_000, "note", "")
+            if not sampled or sample is not None:
+                body = ev.ProgressSampled(count=number + 1, done=number, total=1_000, note="note", report=number + 1)
+                direct.write(Draft(body, "r_1", "r_1/s", 1, "", "worker"))
+                if not sampled:
+                    direct.flush()
+                events += 1
+        direct.flush()
+        print(f"  {name:<40} {events:>5} events, {written() - before:>10,} bytes written", flush=True)
+        direct.close()
+
+
+def masking() -> None:
+    """How fast secrets are looked for."""
+    print("redaction")
+    for name, text in (
+        ("ordinary output", "a plain line of some output without much in it\n" * 20_000),
+        (
+            "a name of a secret in each 50th line",
+            ("a plain line of some output without much in it\n" * 49 + "token=abc123def\n") * 400,
+        ),
+        ("words like token in each line", "the author wrote 512 tokens, and the key is patience\n" * 15_000),
+    ):
+        seconds = timed(lambda text=text: redact(text), 3) / 1e3  # type: ignore[misc]
+        print(f"  {name:<40} {len(text) / seconds / 1e6:>6.1f} MB/s", flush=True)
+
+
 def store(*, quick: bool = False) -> None:
     """All of it."""
     with tempfile.TemporaryDirectory(prefix="crewd-bench-") as name:
         folder = Path(name)
         rates(folder)
+        progress(folder)
+        masking()
         long_run(folder, LONG_RUN // 10 if quick else LONG_RUN)
         big_home(folder, BIG_HOME_BYTES // 10 if quick else BIG_HOME_BYTES)
 

@@ -15,9 +15,9 @@ import re
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import msgspec
 
@@ -28,7 +28,7 @@ from crewd.protocol.rows import ArtifactRow, ClientRow, ForgottenRow, MessageRow
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import R, Row, fold
 from crewd.store.output import Piece, kept_from
-from crewd.store.ports import EVERYWHERE, Reading, Where
+from crewd.store.ports import EVERYWHERE, Where
 from crewd.store.schema import MIGRATIONS, TABLES
 
 FORMAT = "crewd-bundle"
@@ -70,17 +70,36 @@ class Manifest(msgspec.Struct, frozen=True):
     software: str = ""
 
 
-def write_bundle(path: Path, database: Reading, run: RunRow, directory: Path, software: str) -> Manifest:
+class Source(Protocol):
+    """What a bundle is written from: what `Reading` says of these."""
+
+    def events(self, *, after: int = 0, before: int = 0, limit: int, where: Where = EVERYWHERE) -> list[Event]:
+        """See `Reading`."""
+        ...
+
+    def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
+        """See `Reading`."""
+        ...
+
+    def size_of(self, run: str) -> tuple[int, int]:
+        """See `Reading`."""
+        ...
+
+
+def write_bundle(
+    path: Path, database: Source, run: RunRow, directory: Path | None, software: str, extra: Mapping[str, bytes] | None = None
+) -> Manifest:  # fmt: skip
     """Write the run as it is now, wholly or not at all; the file is on disk when this returns.
 
-    Raises Unavailable if the disk refuses, UsageError if the run is larger than a bundle may be.
+    `directory`: of the run's files; `extra`: parts besides. Raises Unavailable if the disk refuses, UsageError if the run is
+    larger than a bundle may be.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         with temporary.open("xb") as file:
             os.fchmod(file.fileno(), 0o600)
-            manifest = _Writer(file, database, run, directory).write(software)
+            manifest = _Writer(file, database, run, directory).write(software, extra or {})
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -106,13 +125,13 @@ def sync_directory(path: Path) -> None:
 
 
 class _Writer:
-    def __init__(self, file: IO[bytes], database: Reading, run: RunRow, directory: Path) -> None:
+    def __init__(self, file: IO[bytes], database: Source, run: RunRow, directory: Path | None) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
         self._database, self._run, self._directory = database, run, directory
         self._parts: dict[str, Part] = {}
         self._size = 0
 
-    def write(self, software: str) -> Manifest:
+    def write(self, software: str, extra: Mapping[str, bytes]) -> Manifest:
         seqs: list[int] = []
         after = 0
         for number in itertools.count():
@@ -129,9 +148,11 @@ class _Writer:
                 self._add(f"rows/{TABLES[kind]}.jsonl", (msgspec.json.encode(row) + b"\n" for row in rows))
         artifacts = self._database.rows_of(ArtifactRow, self._run.id, 1 << 31)
         left_out = {Path(row.path) for row in artifacts if row.retention == "temporary"}
-        for path in sorted(self._directory.rglob("*")):
+        for path in sorted(self._directory.rglob("*")) if self._directory is not None else ():
             if path not in left_out:
-                self._add_file(path)
+                self._add_file(self._directory or path, path)
+        for name, data in sorted(extra.items()):
+            self._add(name, iter([data]))
         manifest = Manifest(
             run=self._run.id, name=self._run.name, status=self._run.status.value, events=count,
             first_seq=seqs[0] if seqs else 0, last_seq=seqs[-1] if seqs else 0, bytes=size, parts=self._parts,
@@ -141,11 +162,11 @@ class _Writer:
         self._zip.close()
         return manifest
 
-    def _add_file(self, path: Path) -> None:
+    def _add_file(self, directory: Path, path: Path) -> None:
         """A regular file of the run's directory; links are not followed, what is no file has no content."""
         if not stat.S_ISREG(path.lstat().st_mode) or path.name in _NOT_KEPT:
             return
-        name = path.relative_to(self._directory).as_posix()
+        name = path.relative_to(directory).as_posix()
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             offset = kept_from(file.fileno(), 0)

@@ -29,6 +29,7 @@ from crewd.store.blobs import collect, read_blob
 from crewd.store.bundle import BUNDLE_BYTES_MAX, Bundle, renamed, sync_directory, write_bundle
 from crewd.store.library import Library
 from crewd.store.messages import Answer, Append, Arrival, Committed, Delayed, Keep, Known, Put, Rejected, Removal, Scrub
+from crewd.store.original import convert, is_original
 from crewd.store.output import EXIT_FILE, scrub
 from crewd.store.ports import Where
 from crewd.store.readonly import ReadOnly
@@ -357,6 +358,10 @@ class Keeper(Actor):
             raise
 
     def _take_apart(self, keep: Keep, order: kp.Import, path: Path) -> None:
+        if is_original(path):
+            made = path.with_name(f"{path.name}.zip")
+            convert(path, made, self._software)
+            made.replace(path)
         digest = _digest(path)
         with contextlib.closing(Bundle(path)) as bundle:
             row, manifest = bundle.verify(), bundle.manifest
