@@ -1,8 +1,7 @@
 """The event log's vocabulary: every fact that crewd records, as one tagged union.
 
 Rule 1: names are past tense. Rule 2: an event carries what its fold needs and nothing that can be derived.
-Rule 3: a body is redacted (`redact`) by whoever drafts it, before it is stored; the text of a control message is not,
-because it must reach its worker after a crash exactly as it was sent (docs/decisions/0004).
+Rule 3: a body is redacted (`redact`) by whoever drafts it, or at the door, before it is stored (docs/decisions/0004).
 """
 
 from __future__ import annotations
