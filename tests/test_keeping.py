@@ -70,7 +70,7 @@ def test_an_archived_run_is_read_as_before_and_changed_no_more(daemon: Daemon, c
 
 def test_what_was_forgotten_is_gone_and_nothing_revives_it(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:listen", cwd=jobs_dir, name="mine", request_id="once")
-    with pytest.raises(Refused, match="running"):
+    with pytest.raises(Refused, match="it is"):
         _one(keeping.forget(crew, "mine"))
     run.steer("stop")
     run.wait()
@@ -226,7 +226,7 @@ def test_the_shell_says_what_became_of_each_run(daemon: Daemon, crew: Crew, jobs
     live = crew.call("jobs:listen", cwd=jobs_dir, name="live")
     assert "would be archived" in shell("archive", "one", "-n")
     assert "one  archived" in shell("archive", "one")
-    assert "is running" in shell("forget", "live", code=5)
+    assert "is kept: it is" in shell("forget", "live", code=5)
     assert json.loads(shell("--json", "prune", "--older-than", "0s", "-n"))["runs"][0]["action"] == "forgotten"
     assert "is no time" in shell("prune", "--older-than", "long", code=2)
     live.cancel(mode="now")

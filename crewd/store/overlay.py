@@ -44,9 +44,13 @@ class Overlay:
         with self._lock:
             return bool(self._dirty or self._flushing)
 
-    def over(self, stored: dict[str, bytes], prefix: str) -> dict[str, bytes]:
-        """`stored` as it will be when all that waits is written, for keys with this prefix."""
+    def pending(self) -> dict[str, bytes | None]:
+        """What is not on disk yet. Ask before you read the database: what was pending then is in one of the two."""
         with self._lock:
-            pending = {**self._flushing, **self._dirty}
-        merged: dict[str, bytes | None] = {**stored, **{k: v for k, v in pending.items() if k.startswith(prefix)}}
-        return {key: value for key, value in merged.items() if value is not None}
+            return {**self._flushing, **self._dirty}
+
+
+def over(pending: dict[str, bytes | None], stored: dict[str, bytes], prefix: str) -> dict[str, bytes]:
+    """`stored` as it will be when all that is pending is written, for keys with this prefix."""
+    merged: dict[str, bytes | None] = {**stored, **{k: v for k, v in pending.items() if k.startswith(prefix)}}
+    return {key: value for key, value in merged.items() if value is not None}

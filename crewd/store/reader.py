@@ -41,6 +41,7 @@ from crewd.store.fold import attempt_key
 from crewd.store.library import Library
 from crewd.store.messages import Answer, Read, Resolve, Resolved
 from crewd.store.output import Piece, read_output
+from crewd.store.overlay import over
 from crewd.store.ports import Where
 from crewd.store.rebuild import rebuild
 
@@ -228,14 +229,15 @@ class Reader(Actor):
                 attention = self._attention(resolved.run, task) if or_waiting else ""
                 return rq.EndReply(run=resolved.run, task=task, attention=attention)
             case rq.ListRuns(everything, limit, labels):
+                pending = self._overlay.pending()
                 runs = self._database.runs(ended=everything, limit=ROWS_MAX if labels else min(limit, ROWS_MAX))
                 runs = [run for run in runs if labels.items() <= run.workflow.labels.items()][:limit]
                 tasks = tuple(task for run in runs for task in self._database.rows_of(TaskRow, run.id, ROWS_MAX))
                 return rq.RunsReply(
                     runs=tuple(msgspec.structs.replace(run, workflow=_outline(run.workflow)) for run in runs),
                     tasks=tasks,
-                    progress=tuple(each for run in runs for each in self._progress(run.id)),
-                    usage=tuple(each for run in runs for each in self._usage(run.id)),
+                    progress=tuple(each for run in runs for each in self._progress(run.id, pending)),
+                    usage=tuple(each for run in runs for each in self._usage(run.id, pending)),
                     notices=tuple(self._database.rows_with(NoticeRow, "open", ROWS_MAX)),
                     backlogs=self._backlogs(),
                 )
@@ -285,14 +287,14 @@ class Reader(Actor):
             epoch=attempt.epoch,
         )  # fmt: skip
 
-    def _progress(self, run: str) -> tuple[Progress, ...]:
+    def _progress(self, run: str, pending: dict[str, bytes | None]) -> tuple[Progress, ...]:
         prefix = f"progress:{run}/"
-        merged = self._overlay.over(self._database.latest(prefix), prefix)
+        merged = over(pending, self._database.latest(prefix), prefix)
         return tuple(_PROGRESS.decode(value) for value in merged.values())
 
-    def _usage(self, run: str) -> tuple[Usage, ...]:
+    def _usage(self, run: str, pending: dict[str, bytes | None]) -> tuple[Usage, ...]:
         prefix = f"usage:{run}/"
-        merged = self._overlay.over(self._database.latest(prefix), prefix)
+        merged = over(pending, self._database.latest(prefix), prefix)
         return tuple(_USAGE.decode(value) for value in merged.values())
 
     def _backlogs(self) -> tuple[Backlog, ...]:
@@ -301,6 +303,7 @@ class Reader(Actor):
         return backlogs_of([row for state in states for row in self._database.rows_with(MessageRow, state, ROWS_MAX)])
 
     def _show(self, run: RunRow) -> rq.ShowReply:
+        pending = self._overlay.pending()
         self._database.snapshot()
         try:
             rows = self._database.rows_of
@@ -313,9 +316,9 @@ class Reader(Actor):
                 asks=tuple(rows(AskRow, run.id, ROWS_MAX)),
                 operations=tuple(rows(OperationRow, run.id, ROWS_MAX)),
                 artifacts=tuple(rows(ArtifactRow, run.id, ROWS_MAX)),
-                progress=self._progress(run.id),
+                progress=self._progress(run.id, pending),
                 seq=self._database.last_seq(),
-                usage=self._usage(run.id),
+                usage=self._usage(run.id, pending),
                 notices=tuple(rows(NoticeRow, run.id, ROWS_MAX)),
                 backlogs=backlogs_of(rows(MessageRow, run.id, ROWS_MAX)),
                 events=events,

@@ -16,13 +16,13 @@ from crewd.protocol import events as ev
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import InvariantError, StoreUnavailable
 from crewd.protocol.events import Draft
-from crewd.protocol.rows import CancelInfo, MessageRow, RunRow
+from crewd.protocol.rows import CancelInfo, MessageRow, Progress, RunRow
 from crewd.protocol.statuses import RunStatus
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.store.actor import StoreActor
 from crewd.store.database import RESERVE_BYTES, Database
 from crewd.store.messages import Append, Committed, Delayed, Known, NewMessage, NewRun, Put, Rejected
-from crewd.store.overlay import Overlay
+from crewd.store.overlay import Overlay, over
 from crewd.store.ports import Where
 from crewd.store.reader import Reader
 from crewd.store.readonly import ReadOnly
@@ -279,13 +279,13 @@ def test_the_last_coalesced_value_wins_is_readable_at_once_and_is_on_disk_soon(w
     for number in range(100):
         world.store.tell(Put("progress:r/t", str(number).encode()))
     world.scheduler.settle()
-    assert world.overlay.over({}, "progress:") == {"progress:r/t": b"99"}
+    assert over(world.overlay.pending(), {}, "progress:") == {"progress:r/t": b"99"}
     assert world.reader().latest("progress:") == {}
     world.scheduler.advance(0.1)
     assert world.reader().latest("progress:") == {"progress:r/t": b"99"}
     world.store.tell(Put("progress:r/t", None))
     world.scheduler.settle()
-    assert world.overlay.over(world.reader().latest("progress:"), "progress:") == {}
+    assert over(world.overlay.pending(), world.reader().latest("progress:"), "progress:") == {}
     world.scheduler.advance(0.1)
     assert world.reader().latest("progress:") == {}
 
@@ -361,4 +361,31 @@ def test_messages_are_listed_from_the_latest_back_however_many_there_are(world: 
     shown = reader.answer(rq.Show(target="r_1"))
     assert isinstance(shown, rq.ShowReply)
     assert shown.messages[-1].receipt.id == "m_1299", "what is shown is the latest"
+    reader.on_stop()
+
+
+def test_what_is_pending_is_never_invisible_while_it_is_written(world: World) -> None:
+    """A commit that comes between the two looks of a reader takes nothing away from it."""
+    world.append(created())
+    world.answers()
+    reader = Reader(lambda: ReadOnly(world.path), world.overlay, lambda _: ([], {}))
+    reader.on_start()
+    value = msgspec.msgpack.encode(Progress(task="r_1/s", epoch=1, note="n"))
+    world.store.tell(Put("progress:r_1/s", value))
+    world.scheduler.settle()
+    looked: list[int] = []
+    original = reader._database.latest
+
+    def late(prefix: str) -> dict[str, bytes]:
+        found = original(prefix)
+        world.scheduler.advance(1.0)  # it is written, and leaves the overlay
+        looked.append(len(found))
+        return found
+
+    reader._database.latest = late  # type: ignore[method-assign]
+    for request in (rq.Show(target="r_1"), rq.ListRuns()):
+        reply = reader.answer(request)
+        assert isinstance(reply, rq.ShowReply | rq.RunsReply)
+        assert [each.note for each in reply.progress] == ["n"]
+    assert looked[0] == 0, "it was not on disk when the reader looked there"
     reader.on_stop()
