@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec
+from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitReason
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import events as ev
 from crewd.protocol import requests as rq
@@ -80,11 +80,21 @@ class Writers(Actor):
         self._store.tell(Append((Draft(body, run, f"{run}/s", 1, f"report:{number}", "worker"),), self.ref, writer))
 
 
+def _report(name: str, incarnation: int, reason: ExitReason) -> None:
+    print(f"actor {name}#{incarnation} ended: {reason}")
+
+
 def answers(folder: Path, count: int) -> list[float]:
     """Seconds from each append to its `Committed`, of so many writers at once."""
     clock, poller, samples, over = SystemClock(), ZmqPoller(), list[float](), threading.Event()
     brain = BrainDispatcher(poller, clock)
-    system = ActorSystem(clock, SystemChance(), brain, wake=poller.wake, reporter=lambda *each: print(each))
+    system = ActorSystem(
+        clock,
+        SystemChance(),
+        brain,
+        wake=poller.wake,
+        reporter=_report,
+    )
     path = folder / f"{count}.db"
     store = system.spawn(
         ChildSpec(

@@ -54,6 +54,7 @@ def types(run: RunHandle) -> list[str]:
         ("spend", {}, Limits(turns=5), "turns"),
         ("spend", {}, Limits(tokens=500), "tokens"),
         ("spend", {}, Limits(cost=0.05), "cost"),
+        ("spend", {}, Limits(reports=5), "reports"),
         ("eat", {}, Limits(memory_bytes=256 << 20), "memory_bytes"),
         ("spin", {}, Limits(cpu_seconds=0.5), "cpu_seconds"),
     ],

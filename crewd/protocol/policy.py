@@ -19,6 +19,8 @@ TURNS_MAX = 10_000
 CHILDREN_MAX = 1_000
 OUTPUT_BYTES_KEPT = 64 << 20
 RUN_OUTPUT_BYTES_KEPT = 4 << 30
+REPORTS_MAX = 1_000_000
+"""Of one attempt: each is an event in the log for ever."""
 PERMANENT_EXIT_CODE = 78
 """A command that exits so says that another try would end the same way (EX_CONFIG of sysexits)."""
 RestartPolicy = Literal["temporary", "transient", "permanent"]
@@ -30,7 +32,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     `task_seconds` from its start, `quiet_seconds` without a sign of progress, `operation_seconds` for each operation it
     opens; `turns`, `tokens` and `cost` as the worker reports them; `memory_bytes` (resident), `cpu_seconds` and `processes`
     of its whole process tree; `output_bytes` kept of each of its two output files (the oldest bytes go first);
-    `children` are live runs that it has started itself.
+    `children` are live runs that it has started itself. `reports` are what it writes into the history.
     """
 
     task_seconds: float = 0.0
@@ -44,6 +46,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     processes: int = 0
     output_bytes: int = OUTPUT_BYTES_KEPT
     children: int = 100
+    reports: int = REPORTS_MAX
 
 
 class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -105,6 +108,7 @@ def check_policy(step: str, limits: Limits, retry: Retry, restarts: Restarts) ->
         ("task_seconds", SECONDS_MAX), ("quiet_seconds", SECONDS_MAX), ("operation_seconds", SECONDS_MAX), ("turns", TURNS_MAX),
         ("tokens", 1 << 62), ("cost", 1e12), ("memory_bytes", 1 << 62), ("cpu_seconds", 1e12), ("processes", 1 << 22),
         ("output_bytes", 1 << 62), ("children", CHILDREN_MAX),
+        ("reports", 1 << 62),
     ):  # fmt: skip
         _check(step, name, getattr(limits, name), 0, most)
     _check(step, "output_bytes", limits.output_bytes, 4096, 1 << 62)

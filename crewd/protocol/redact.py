@@ -46,14 +46,13 @@ _NAME = re.compile(r"(?i)(?:api[_-]?key|secret|token|password|passwd|passphrase|
 
 def redact(text: str) -> str:
     """`text` with what looks like a secret replaced by `[redacted]`."""
-    found = _found(text, text.lower(), _TEXT, _WORDS, "\n", "private key-----")
-    return _replaced(text, found, lambda _size: MASK, "")
+    return "".join(_pieces(text, _found(text, text.lower(), _TEXT, _WORDS, "\n", "private key-----"), lambda _size: MASK))
 
 
 def blot(data: bytes) -> bytes:
     """The same for the bytes of a file, each byte of a secret replaced by `*`: every offset stays what it was."""
     found = _found(data, data.lower(), _BYTES, _BYTE_WORDS, b"\n", b"private key-----")
-    return _replaced(data, found, lambda size: b"*" * size, b"")
+    return b"".join(_pieces(data, found, lambda size: b"*" * size))
 
 
 def _found(text: S, low: S, pattern: re.Pattern[S], words: Iterable[S], newline: S, pem: S) -> list[tuple[int, int]]:
@@ -81,14 +80,13 @@ def _places(low: S, word: S) -> Iterator[int]:
         at = low.find(word, at + 1)
 
 
-def _replaced(text: S, spans: list[tuple[int, int]], mask: Callable[[int], S], nothing: S) -> S:
-    pieces: list[S] = []
+def _pieces(text: S, spans: list[tuple[int, int]], mask: Callable[[int], S]) -> Iterator[S]:
     at = 0
     for begin, end in spans:
-        pieces += [text[at:begin], mask(end - begin)]
+        yield text[at:begin]
+        yield mask(end - begin)
         at = end
-    pieces.append(text[at:])
-    return nothing.join(pieces)
+    yield text[at:]
 
 
 def redact_value(value: Any) -> Any:

@@ -37,6 +37,18 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "each event hangs on the trunk",
+        "store/places.py",
+        "        parent = self._end((run, task, epoch)) if epoch or not task else 0\n",
+        '        parent = self._end((run, "", 0))\n',
+    ),
+    Mutant(
+        "after a restart a branch begins anew",
+        "store/places.py",
+        "            found = self._ends[branch] = self._log.last_seq_of(*branch)\n",
+        "            found = self._ends[branch] = 0\n",
+    ),
+    Mutant(
         "a wait that needs its own waiter is let in",
         "supervisor/gateway/waitgraph.py",
         "        if node == waiter:\n            return _way_back(came, waiter)\n",

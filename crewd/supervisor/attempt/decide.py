@@ -313,6 +313,9 @@ def _reported(state: Attempt, report: rp.Report, wall: float) -> Next:
     if report.number != state.reports + 1:
         return state, NOTHING  # a frame before this one was lost; the worker sends both again when it reconnects
     state, decision = _take_report(replace(state, reports=report.number), report, wall)
+    if state.limits.reports and report.number >= state.limits.reports and watch.watched(state):
+        state, end = watch.hit(state, "reports", f"{report.number} reports, {state.limits.reports} are allowed")
+        decision = replace(decision, events=(*decision.events, *end.events), effects=(*decision.effects, *end.effects))
     # What is acknowledged is durable, also if it changed nothing: a controller that comes back must know the number.
     return state, replace(
         decision,

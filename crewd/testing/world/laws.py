@@ -81,6 +81,8 @@ class Laws:
         self._orders: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
         self._waiting: dict[str, set[str]] = {}
         self._seq = 0
+        self._ends: dict[tuple[str, str, int], int] = {}
+        self._of_run: dict[str, set[int]] = {}
 
     def hold(self, law: str, truth: object, what: str) -> None:
         """The law is looked at; LawBroken if it does not hold."""
@@ -98,6 +100,7 @@ class Laws:
         for event in events:
             self.hold("the log has no gap and no repeat", event.seq == self._seq + 1, f"{self._seq} then {event.seq}")
             self._seq = event.seq
+            self._hangs(event)
             self._event(event)
             if isinstance(event.body, ev.RunReopened | ev.TaskRequeued):
                 again.add(event.task or event.run)
@@ -106,6 +109,22 @@ class Laws:
             if key not in again:  # taken back from its end, by somebody's order: the only way there is
                 self._moved(key, self._rows.get((type(row), key)), row)
             self._rows[type(row), key] = row
+
+    def _hangs(self, event: ev.Event) -> None:
+        """Each attempt is a branch: its events follow each other, and its first one hangs on its task or its run.
+
+        What crewd does for a task outside of its attempts follows whatever was last of the task.
+        """
+        branch = (event.run, event.task, event.epoch if event.epoch or not event.task else -1)
+        before = self._ends.get(branch, 0)
+        if before:
+            follows = event.parent == before
+        else:
+            follows = event.parent == 0 if event.run not in self._of_run else event.parent in self._of_run[event.run]
+        self.hold("an event hangs on the one before it on its branch", follows, f"{event} after {before}")
+        self._ends[event.run, event.task, event.epoch] = self._ends[event.run, event.task, -1] = event.seq
+        if event.run:
+            self._of_run.setdefault(event.run, set()).add(event.seq)
 
     def _event(self, event: ev.Event) -> None:
         attempt = attempt_key(event.task, event.epoch)
