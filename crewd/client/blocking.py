@@ -487,9 +487,9 @@ class Crew:
         """Bytes of a worker's output."""
         return shapes.expect(self.request(rq.ReadLog(task=task, stream=stream, offset=offset, epoch=epoch)), rq.LogReply)
 
-    def doctor(self, *, rebuild: bool = False, actors: bool = False) -> rq.DoctorReply:
-        """How the daemon is; with `actors`, what each class of its actors does."""
-        return shapes.expect(self.request(rq.Doctor(rebuild=rebuild, actors=actors), 600.0), rq.DoctorReply)
+    def doctor(self, *, rebuild: bool = False, actors: bool = False, check: bool = False) -> rq.DoctorReply:
+        """How the daemon is; see `Doctor`. Looking at a whole large home takes minutes, and holds up nobody."""
+        return shapes.expect(self.request(rq.Doctor(rebuild=rebuild, actors=actors, check=check), 3_600.0), rq.DoctorReply)
 
     def stop_daemon(self, grace: float = GRACE_SECONDS_SHORT, mode: Literal["drain", "end", "keep"] = "end") -> None:
         """Stop crewd: wait for its workers (`drain`), end them, or keep them for the next crewd. See `StopDaemon`."""

@@ -20,7 +20,7 @@ from crewd.protocol.limits import (
 )
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.redact import clip, redact, redact_value
-from crewd.protocol.requests import Cancel, Claim, Finish, Release, Send
+from crewd.protocol.requests import Cancel, Claim, Doctor, Finish, Release, Request, Send
 from crewd.protocol.rights import check_intent
 from crewd.protocol.terms import check_terms
 from crewd.protocol.workflow import Workflow
@@ -82,7 +82,14 @@ def check_cancel(cancel: Cancel) -> Cancel:
     )
 
 
-def check_keep(request: KeepRequest, *, admin: bool, require_intent: bool) -> None:
+def for_keeper(request: Request) -> KeepRequest | Doctor | None:
+    """The request, if it is one that takes long and is not for the reader."""
+    if isinstance(request, Doctor):
+        return request if request.rebuild or request.check else None
+    return request if isinstance(request, KeepRequest) else None
+
+
+def check_keep(request: KeepRequest | Doctor, *, admin: bool, require_intent: bool) -> None:
     """What takes much away needs the right, and a reason where that is the rule. Raises Forbidden or UsageError."""
     if isinstance(request, Prune) and not request.dry_run:
         check_intent(request.intent, "to prune", required=require_intent or request.everyone)

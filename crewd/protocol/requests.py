@@ -315,11 +315,15 @@ class ReadLog(msgspec.Struct, frozen=True):
 
 
 class Doctor(msgspec.Struct, frozen=True):
-    """How the daemon is; with `rebuild` the log is folded again and compared with the rows, with `actors` they are measured."""
+    """How the daemon is; with `rebuild` the log is folded again and compared with the rows, with `actors` they are measured.
+
+    With `check` each page of the database and each part of each bundle is looked at.
+    """
 
     role: ClassVar[Role] = Role.OBSERVE
     rebuild: bool = False
     actors: bool = False
+    check: bool = False
 
 
 class StopDaemon(msgspec.Struct, frozen=True):

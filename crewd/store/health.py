@@ -62,13 +62,15 @@ def put_aside(home: Home, clock: Clock) -> Path:
     return aside
 
 
-def salvage(home: Home, clock: Clock) -> tuple[int, int]:
+def salvage(home: Home, clock: Clock, *, anyway: bool = False) -> tuple[int, int]:
     """Make a new database of what can be read of the damaged one: how many events were saved, and how many were lost.
 
     Events keep their numbers. Of a run whose beginning is lost nothing can be saved; what is known of the others is what
-    their remaining events say. Raises UsageError if nothing is damaged.
+    their remaining events say. `anyway`: also of a database that is whole. Raises UsageError if there is nothing to do.
     """
     aside = waiting(home)
+    if aside is None and anyway and home.database.exists():
+        aside = put_aside(home, clock)
     if aside is None:
         raise UsageError("nothing here waits to be salvaged", hint="crew doctor tells how the home is")
     new = home.root / ".salvaged.db"

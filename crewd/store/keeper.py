@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from crewd.actors import Actor, Lane, Ref
 from crewd.protocol import keeping as kp
+from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, CrewdError, Forbidden, NotFound, Refused, StoreUnavailable, Unavailable, UsageError
 from crewd.protocol.events import Draft, RunArchived, RunForgotten, type_of_class
 from crewd.protocol.ids import RUN
@@ -27,6 +28,7 @@ from crewd.protocol.rows import ArtifactRow, AskRow, ForgottenRow, MessageRow, R
 from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.blobs import collect, read_blob
 from crewd.store.bundle import BUNDLE_BYTES_MAX, Bundle, renamed, sync_directory, write_bundle
+from crewd.store.checkup import Examine, checkup
 from crewd.store.library import Library
 from crewd.store.messages import Answer, Append, Arrival, Committed, Delayed, Keep, Known, Put, Rejected, Removal, Scrub
 from crewd.store.original import convert, is_original
@@ -74,9 +76,12 @@ class Keeper(Actor):
 
     data_max = 1_000
 
-    def __init__(self, home: Home, clock: Clock, ids: IdSource, store: Callable[[], Ref[Any]], software: str) -> None:
+    def __init__(
+        self, home: Home, clock: Clock, ids: IdSource, store: Callable[[], Ref[Any]], software: str, examine: Examine
+    ) -> None:
         super().__init__()
         self._home, self._clock, self._ids, self._store, self._software = home, clock, ids, store, software
+        self._examine = examine
         self._jobs: dict[int, _Job] = {}
         self._after: dict[int, Callable[[], None]] = {}
         self._refused: dict[int, Callable[[CrewdError], None]] = {}
@@ -159,8 +164,10 @@ class Keeper(Actor):
                 self._import(keep, keep.request)
             case kp.Backup(path):
                 self._answer(keep, self._backup(Path(path)))
+            case rq.Doctor():
+                self._answer(keep, checkup(self._library, self._examine, keep.request))
 
-    def _answer(self, keep: Keep, reply: kp.KeepReply | CrewdError) -> None:
+    def _answer(self, keep: Keep, reply: kp.KeepReply | rq.DoctorReply | CrewdError) -> None:
         keep.reply_to.offer(Answer(keep.token, reply), lane=Lane.CONTROL)
 
     def _run(self, run: str) -> RunRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,15 +123,18 @@ class Library:
         """See `Reading`."""
         return self._database.counts()
 
-    def check(self) -> str:
-        """See `Reading`. The bundles are looked at, too: whether they can be opened."""
+    def check(self, *, whole: bool = False) -> str:
+        """See `Reading`. The bundles are looked at, too: whether they are there, or (with `whole`) all of them."""
         for row in self._database.runs(ended=True, limit=1 << 31):
-            if row.archived:
+            if row.archived and not (self._archive / row.archived).is_file():
+                return f"the bundle of {row.name} is not there: {row.archived}"
+            if row.archived and whole:
                 try:
-                    self.bundle(row.id)
+                    with contextlib.closing(Bundle(self._archive / row.archived)) as bundle:
+                        bundle.verify()
                 except CrewdError as error:
-                    return str(error)
-        return self._database.check()
+                    return f"the bundle of {row.name} is damaged: {error}"
+        return self._database.check(whole=whole)
 
     def close(self) -> None:
         """Give it back."""

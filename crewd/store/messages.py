@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from crewd.protocol.events import Draft, Event
     from crewd.protocol.keeping import KeepRequest
     from crewd.protocol.receipts import Receipt
-    from crewd.protocol.requests import Reply, Request
+    from crewd.protocol.requests import Doctor, Reply, Request
     from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 
 
@@ -142,7 +142,7 @@ class Read:
 class Keep:
     """Something to be done by the keeper, for `owner`; `force`: it may also be done with what others own."""
 
-    request: KeepRequest
+    request: KeepRequest | Doctor
     reply_to: Ref[Any]
     token: int
     owner: str

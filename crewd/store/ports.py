@@ -157,8 +157,8 @@ class Reading(Protocol):
         """Rows per table."""
         ...
 
-    def check(self) -> str:
-        """The disk's own word on the file: `ok`, or what is wrong."""
+    def check(self, *, whole: bool = False) -> str:
+        """The disk's own word on the file: `ok`, or what is wrong. If it is to look at the `whole`, it may take long."""
         ...
 
     def close(self) -> None:

@@ -37,13 +37,13 @@ from crewd.protocol.rows import (
 )
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL, TaskStatus
 from crewd.protocol.workflow import Workflow
+from crewd.store.checkup import Examine, checkup
 from crewd.store.fold import attempt_key
 from crewd.store.library import Library
 from crewd.store.messages import Answer, Read, Resolve, Resolved
 from crewd.store.output import Piece, read_output
 from crewd.store.overlay import over
 from crewd.store.ports import Where
-from crewd.store.rebuild import rebuild
 
 if TYPE_CHECKING:
     from crewd.protocol.home import Home
@@ -55,8 +55,6 @@ _USAGE = msgspec.msgpack.Decoder(Usage)
 PAGES = 20
 """Pages of events or rows looked through for one answer; the caller goes on from there."""
 _PREFIX_MIN = 4
-Examine = Callable[[Callable[[str, int], bool]], tuple[list[str], dict[str, int | float | str]]]
-"""Looks at the machine: findings and counts. It is told how to find out whether an attempt lives."""
 
 
 class Reader(Actor):
@@ -259,8 +257,8 @@ class Reader(Actor):
                 return self._events(request)
             case rq.ListNews():
                 return self._news(owner, request)
-            case rq.Doctor(again):
-                return self._doctor(again=again)
+            case rq.Doctor():
+                return checkup(self._database, self._examine, request)
             case rq.ReadLog():
                 return self._log(request)
             case _:
@@ -326,26 +324,6 @@ class Reader(Actor):
             )
         finally:
             self._database.release()
-
-    def _doctor(self, *, again: bool) -> rq.DoctorReply:
-        findings: list[str] = []
-        verdict = self._database.check()
-        if verdict != "ok":
-            findings.append(f"the database file is damaged: {verdict}")
-        counts: dict[str, int | float | str] = dict(self._database.counts())
-        more, measured = self._examine(self._is_live)
-        findings += more
-        counts.update(measured)
-        if again:
-            differences, folded = rebuild(self._database)
-            findings += differences
-            counts["events_folded"] = folded
-            counts["differences"] = len(differences)
-        return rq.DoctorReply(healthy=not findings, findings=tuple(findings), counts=counts)
-
-    def _is_live(self, task: str, epoch: int) -> bool:
-        row = self._database.row(AttemptRow, attempt_key(task, epoch))
-        return row is not None and row.status not in ATTEMPT_TERMINAL
 
 
 def _output(_run: str, directory: str, stream: str, offset: int, limit: int) -> Piece:

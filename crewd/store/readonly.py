@@ -10,16 +10,18 @@ from typing import Any
 
 import msgspec
 
-from crewd.clock import Clock
+from crewd.clock import Clock, SystemClock
 from crewd.protocol.events import Event, body_of
 from crewd.protocol.rows import RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
-from crewd.store.database import DAMAGE, DECODERS, faults, row_of, uri
+from crewd.store.database import DAMAGE, DECODERS, fault, faults, row_of, uri
 from crewd.store.fold import R, Row
 from crewd.store.ports import EVERYWHERE, Where
 from crewd.store.schema import TABLES
 
 WHAT = "the database cannot be read"
+QUICK_SECONDS = 2.0
+"""Of a look that other readers wait for."""
 LOOK_STEPS = 200_000
 """SQLite's steps between two looks at whether a check takes too long."""
 READ_AT_ONCE = 512
@@ -244,9 +246,23 @@ class ReadOnly:
         names = [*TABLES.values(), "events"]
         return {name: int(self._all(f"SELECT count(*) FROM {name}")[0][0]) for name in names}
 
-    def check(self) -> str:
-        """SQLite's own word on the file: `ok`, or what is wrong."""
-        return str(self._all("PRAGMA quick_check(1)")[0][0])
+    def check(self, *, whole: bool = False) -> str:
+        """SQLite's own word on the file: `ok`, or what is wrong. Unless it is to look at the `whole`, for some seconds only."""
+        if whole:
+            return str(self._all("PRAGMA integrity_check(1)")[0][0])
+        clock = SystemClock()
+        deadline = clock.monotonic() + QUICK_SECONDS
+        self._sql.set_progress_handler(lambda: clock.monotonic() > deadline, LOOK_STEPS)
+        try:
+            return str(self._sql.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_INTERRUPT:
+                return "ok"  # as far as it came
+            raise fault(error, WHAT) from error
+        except sqlite3.DatabaseError as error:
+            return str(error)
+        finally:
+            self._sql.set_progress_handler(None, 0)
 
     def close(self) -> None:
         """Close the connection."""

@@ -251,14 +251,15 @@ def main(context: click.Context, home: str | None, log_level: str) -> None:
 
 
 @main.command()
+@click.option("--anyway", is_flag=True, help="Also of one that looks whole: its rows are made anew from its log.")
 @click.pass_obj
-def salvage(home: Home) -> None:
+def salvage(home: Home, anyway: bool) -> None:  # noqa: FBT001 (a flag)
     """Make a new database of what can be read of a damaged one. What was damaged is kept."""
     from crewd.store.health import salvage as save
 
     def act() -> int:
         lock = take_home(home)
-        saved, lost = save(home, SystemClock())
+        saved, lost = save(home, SystemClock(), anyway=anyway)
         os.close(lock)
         click.echo(f"{saved} events were saved, {lost} are lost; 'crew daemon start', then 'crew doctor --rebuild'")
         return 0

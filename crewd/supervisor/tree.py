@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from crewd import __version__
 from crewd.actors import ChildSpec, Intensity, Strategy, Supervisor
 from crewd.store.actor import StoreActor
+from crewd.store.checkup import Examine
 from crewd.store.keeper import Keeper
 from crewd.store.overlay import Overlay
-from crewd.store.reader import Examine, Reader
+from crewd.store.reader import Reader
 from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, KEEPER, READER, RUNS, SLOTS, STORE
 from crewd.supervisor.front import Front
 from crewd.supervisor.gateway.actor import Gateway
@@ -90,8 +91,9 @@ class _EnteredReader(Reader):
 
 
 class _EnteredKeeper(Keeper):
-    def __init__(self, services: Services) -> None:
-        super().__init__(services.home, services.clock, services.ids, lambda: services.directory.part(STORE), __version__)
+    def __init__(self, services: Services, examine: Examine) -> None:
+        store = services.directory
+        super().__init__(services.home, services.clock, services.ids, lambda: store.part(STORE), __version__, examine)
         self._services = services
 
     def on_start(self) -> None:
@@ -106,7 +108,7 @@ class _EnteredKeeper(Keeper):
 def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -> Supervisor:
     """The root supervisor. What stands lower needs what stands above it, so it is restarted with it."""
     overlay = Overlay()
-    keeper = [ChildSpec(KEEPER, lambda: _EnteredKeeper(services), pinned=True)] if ports.home is not None else []
+    keeper = [ChildSpec(KEEPER, lambda: _EnteredKeeper(services, ports.examine), pinned=True)] if ports.home is not None else []
     return Supervisor(
         [
             ChildSpec(STORE, lambda: _EnteredStore(services, ports, overlay), pinned=True),

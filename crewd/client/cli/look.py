@@ -270,14 +270,15 @@ def result(options: Options, target: str, timeout: float) -> None:
 
 @click.command()
 @click.option("--rebuild", is_flag=True, help="Fold the whole log again and compare with the rows.")
+@click.option("--check", is_flag=True, help="Look at each page of the database and each part of each bundle.")
 @click.option("--actors", is_flag=True, help="Measure the actors: inboxes, turns, restarts, long turns.")
 @click.option("--probe", is_flag=True, help="Try it out: start a worker, steer it, cancel it, and prove that it is gone.")
 @verb
-def doctor(options: Options, rebuild: bool, actors: bool, probe: bool) -> None:  # noqa: FBT001 (flags)
+def doctor(options: Options, rebuild: bool, check: bool, actors: bool, probe: bool) -> None:  # noqa: FBT001 (flags)
     """Examine the daemon, its state and its machine."""
     with _connect(options) as crew:
         took, failed = _probe(crew) if probe else ({}, "")
-        found = crew.doctor(rebuild=rebuild, actors=actors)
+        found = crew.doctor(rebuild=rebuild, actors=actors, check=check)
     healthy = found.healthy and not failed
     if options.json:
         out({**msgspec.to_builtins(found), "healthy": healthy, "probe": {**took, "failed": failed} if probe else None})

@@ -19,7 +19,7 @@ from crewd.protocol import events as ev
 from crewd.protocol import keeping as kp
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.doors import check_cancel, check_claim, check_keep, check_seconds, check_send
+from crewd.protocol.doors import check_cancel, check_claim, check_keep, check_seconds, check_send, for_keeper
 from crewd.protocol.errors import (
     Busy,
     CrewdError,
@@ -468,15 +468,15 @@ class Gateway(Actor):
             raise Busy("too many questions at once", hint="try again")
         self._token += 1
         question: Read | Keep
-        if isinstance(asked.request, kp.KeepRequest):
-            part, question = KEEPER, self._keep(asked.caller, asked.request)
-        else:
-            part, question = READER, Read(asked.request, self.ref, self._token, asked.caller.owner)
+        part, question = READER, Read(asked.request, self.ref, self._token, asked.caller.owner)
+        long = for_keeper(asked.request) if KEEPER in self._services.directory.parts else None
+        if long is not None:
+            part, question = KEEPER, self._keep(asked.caller, long)
         if not self._services.directory.part(part).offer(question):
             raise Busy(f"the {part} has too much to do", hint="try again")
         self._asked[self._token] = asked
 
-    def _keep(self, caller: cm.Caller, request: kp.KeepRequest) -> Keep:
+    def _keep(self, caller: cm.Caller, request: kp.KeepRequest | rq.Doctor) -> Keep:
         admin = self._roles.get(caller.identity, Role.NONE) >= Role.ADMIN
         check_keep(request, admin=admin, require_intent=self._services.config.require_intent)
         return Keep(request, self.ref, self._token, caller.owner, force=admin and getattr(request, "force", False))

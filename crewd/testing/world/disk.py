@@ -233,7 +233,7 @@ class Reader:
         """See `Reading`."""
         return {**{name: len(self._disk.tables[kind]) for kind, name in TABLES.items()}, "events": len(self._disk.log)}
 
-    def check(self) -> str:
+    def check(self, *, whole: bool = False) -> str:  # noqa: ARG002 (see `Reading`)
         """See `Reading`."""
         return "ok"
 
