@@ -428,7 +428,7 @@ class Crew:
         wall-clock seconds. None of them goes with `follow`. `types` and `labels`: see `watch`.
         """
         if follow and (last or epoch or since or until):
-            raise UsageError("what is followed has no end and no attempt yet", hint="leave out --follow, or the bounds")
+            raise UsageError("what is followed is bounded by --after only", hint="leave out --follow, or the other bounds")
         request = rq.ListEvents(
             target=target, after=after, types=tuple(types), labels=dict(labels or {}), epoch=epoch, since=since, until=until
         )

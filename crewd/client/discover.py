@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -52,5 +53,11 @@ def _python_path() -> str:
 
 
 def unreachable(home: Home) -> DaemonUnreachable:
-    """The error for a home that nobody serves."""
+    """The error for a home that nobody serves; with what crewd said last, if that is why."""
+    said = ""
+    with contextlib.suppress(OSError, IndexError), (home.logs / "crewd.stderr").open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4_096))
+        said = file.read().decode("utf-8", "replace").splitlines()[-1]
+    if said.startswith("crewd: "):
+        return DaemonUnreachable(f"no crewd answers on {home.root}", hint=f"it says: {said.removeprefix('crewd: ')}")
     return DaemonUnreachable(f"no crewd answers on {home.root}", hint="crew daemon start")

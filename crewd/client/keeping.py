@@ -48,6 +48,8 @@ def export(crew: Crew, target: str, path: Path) -> kp.BundleReply:
     if path.exists():
         raise UsageError(f"{path} exists", hint="choose another file")
     bundle = shapes.expect(crew.request(kp.Export(target=target), LONG_SECONDS), kp.BundleReply)
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path.parent} is no directory", hint="make it first")
     digest = hashlib.sha256()
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}", delete=False) as file:
         try:

@@ -48,10 +48,12 @@ def check_send(send: Send) -> Send:
     return msgspec.structs.replace(send, text=redact(send.text), terms=check_terms(send.kind, send.terms))
 
 
-def check_no_secrets(workflow: Workflow) -> None:
+def check_no_secrets(workflow: Workflow, name: str, request_id: str) -> None:
     """What is to be run is kept as it is: nothing can be masked in it. Raises UsageError naming where a secret stands."""
-    plain = msgspec.to_builtins(workflow)
-    where = _first_difference(plain, redact_value(plain), "workflow")
+    plain = {"name": name, "request_id": request_id, "workflow": msgspec.to_builtins(workflow)}
+    where = _first_difference(plain, redact_value(plain), "the run").replace("the run.workflow", "workflow")
+    lines = {f"the command of {step.id}": " ".join(step.worker.argv) for step in workflow.steps}
+    where = where or next((what for what, line in lines.items() if redact(line) != line), "")
     if where:
         raise UsageError(
             f"{where} holds what looks like a secret, and crewd keeps what it runs",

@@ -14,6 +14,7 @@ import os
 import re
 import stat
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,6 +42,8 @@ BUNDLE_BYTES_MAX = 4 << 30
 PARTS_MAX = 100_000
 _NAME = re.compile(r"(?:manifest\.json|events/\d{6}\.jsonl|rows/[a-z]+\.jsonl|(?:files|original)/[^\0]+)")
 _CHUNK = 1 << 20
+_BROKEN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, KeyError)
+"""What the zip library raises for one that is damaged, encrypted, or packed in a way that it does not know."""
 _NOT_KEPT = frozenset({"lock", "scrubbed"})
 _KINDS: tuple[Any, ...] = tuple(kind for kind in TABLES if kind not in {ClientRow, ForgottenRow})
 
@@ -195,15 +198,15 @@ class Bundle:
             self._check_names()
             raw = self._read("manifest.json")
             self.manifest = msgspec.json.decode(raw, type=Manifest)
-        except (OSError, zipfile.BadZipFile, msgspec.DecodeError, KeyError) as error:
-            raise UsageError(f"{path.name} is no bundle of crewd: {error}") from None
+        except (*_BROKEN, msgspec.DecodeError) as error:
+            raise UsageError(f"this is no bundle of crewd: {error}") from None
         if (self.manifest.format, self.manifest.version) != (FORMAT, VERSION):
             raise UsageError(
-                f"{path.name} is a {self.manifest.format} of version {self.manifest.version}",
+                f"this is a {self.manifest.format} of version {self.manifest.version}",
                 hint=f"this crewd reads version {VERSION} of {FORMAT}",
             )
         if self.manifest.schema > len(MIGRATIONS):
-            raise UsageError(f"{path.name} was written by a newer crewd", hint="upgrade crewd")
+            raise UsageError("this bundle was written by a newer crewd", hint="upgrade crewd")
         self._seen: dict[str, list[Any]] = {}
 
     def _check_names(self) -> None:
@@ -219,8 +222,11 @@ class Bundle:
                 raise UsageError(f"the bundle has a part that it may not have: {info.filename[:80]!r}")
 
     def _read(self, name: str) -> bytes:
-        with self._zip.open(name) as part:
-            data = part.read(PART_BYTES_MAX + 1)
+        try:
+            with self._zip.open(name) as part:
+                data = part.read(PART_BYTES_MAX + 1)
+        except _BROKEN as error:
+            raise UsageError(f"{name} of the bundle cannot be read: {error}") from None
         if len(data) > PART_BYTES_MAX:
             raise UsageError(f"{name} is too large")
         return data
@@ -321,9 +327,12 @@ class Bundle:
             return Piece(b"", 0, 0)
         size = part.offset + part.size
         offset = min(size, max(part.offset, offset if offset >= 0 else size + offset))
-        with self._zip.open(f"files/{name}") as file:
-            file.seek(offset - part.offset)
-            return Piece(file.read(limit), offset, size)
+        try:
+            with self._zip.open(f"files/{name}") as file:
+                file.seek(offset - part.offset)
+                return Piece(file.read(limit), offset, size)
+        except _BROKEN as error:
+            raise UsageError(f"{name} of the bundle cannot be read: {error}") from None
 
     def close(self) -> None:
         """Give the file back."""

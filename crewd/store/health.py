@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crewd.protocol.errors import InvariantError, StoreDamaged, UsageError
+from crewd.protocol.errors import InvariantError, StoreDamaged, StoreUnavailable, UsageError
 from crewd.protocol.events import Event, Salvaged
 from crewd.store.bundle import sync_directory
 from crewd.store.cache import Cache
@@ -29,6 +29,8 @@ CHECK_SECONDS = 1.0
 SETTLED = "settled"
 """In a folder of the quarantine: somebody has decided what becomes of it."""
 DECIDE = "'crewd salvage' saves what can be read, 'crewd restore BACKUP' goes back to a backup"
+HEADER = b"SQLite format 3\0\x10\0\2\2\0\x40\x20\x20"
+"""The first bytes of a database file: pages of 4,096 bytes, a write-ahead log."""
 _BATCH = 1_000
 
 
@@ -45,7 +47,10 @@ def admit(home: Home, clock: Clock) -> None:
         raise StoreDamaged(f"the database was damaged and is in {aside}", hint=DECIDE)
     if not home.database.exists():
         return
-    verdict = ReadOnly.verdict(home.database, clock, CHECK_SECONDS)
+    verdict = ""
+    if home.database.stat().st_size == 0 and home.runs.is_dir() and any(home.runs.iterdir()):
+        verdict = "it is empty, and there were runs"
+    verdict = verdict or ReadOnly.verdict(home.database, clock, CHECK_SECONDS)
     if verdict:
         aside = put_aside(home, clock)
         raise StoreDamaged(f"the database is damaged ({verdict}); it was put into {aside}", hint=DECIDE)
@@ -76,7 +81,14 @@ def salvage(home: Home, clock: Clock, *, anyway: bool = False) -> tuple[int, int
     new = home.root / ".salvaged.db"
     for path in home.root.glob(f"{new.name}*"):
         path.unlink()
-    with contextlib.closing(ReadOnly.damaged(aside / "crewd.db")) as old:
+    source = home.root / ".damaged.db"
+    for path in home.root.glob(f"{source.name}*"):
+        path.unlink()
+    for path in aside.glob("crewd.db*"):
+        shutil.copyfile(path, home.root / path.name.replace("crewd.db", source.name, 1))
+    with source.open("r+b") as file:
+        file.write(HEADER)  # the same in each database of crewd's: its loss alone makes nothing unreadable
+    with contextlib.closing(ReadOnly.damaged(source)) as old:
         store_id = old.store_id or f"e_{aside.name}"
         database = Database(new, store_id)
         rows = Cache(database)
@@ -106,10 +118,25 @@ def salvage(home: Home, clock: Clock, *, anyway: bool = False) -> tuple[int, int
         note = Event(last + 1, f"{store_id}-{last + 1}", 0, "", "", 0, "", "", "crewd", clock.wall(), end)
         database.commit([note], [], old.readable_latest())
         database.close()
+    for path in home.root.glob(f"{source.name}*"):
+        path.unlink()
+    if not saved:
+        new.unlink()
+        raise StoreDamaged(
+            f"nothing of {aside / 'crewd.db'} can be read",
+            hint=f"'crewd restore BACKUP', or begin anew: touch '{aside / SETTLED}'",
+        )
     new.rename(home.database)
     (aside / SETTLED).touch()
     sync_directory(home.root)
     return saved, lost
+
+
+def unknown_bundles(home: Home) -> list[Path]:
+    """Bundles that no run of the database is in: after a loss they can be imported again."""
+    with contextlib.closing(ReadOnly(home.database)) as reader:
+        known = {run.archived for run in reader.runs(ended=True, limit=1 << 31)}
+    return sorted(path for path in home.archive.glob("*.zip") if path.name not in known)
 
 
 def _explained(path: Path) -> int:
@@ -129,13 +156,13 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> int:
     source = backup / "crewd.db"
     if not source.is_file():
         raise UsageError(f"{backup} is no backup", hint="crew backup makes one")
-    copy = ReadOnly(source)
     try:
-        differences, events = rebuild(copy)
+        with contextlib.closing(ReadOnly(source)) as copy:
+            differences, events = rebuild(copy)
     except InvariantError as error:
         raise UsageError(f"the log of {backup} cannot be folded: {error}") from None
-    finally:
-        copy.close()
+    except StoreUnavailable as error:
+        raise UsageError(f"the backup {backup} is damaged: {error.message}", hint="use another one") from None
     if differences:
         raise UsageError(f"{backup} is not what it must be: {differences[0]}")
     aside = waiting(home)

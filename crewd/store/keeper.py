@@ -21,7 +21,18 @@ from msgspec.structs import replace
 from crewd.actors import Actor, Lane, Ref
 from crewd.protocol import keeping as kp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Busy, CrewdError, Forbidden, NotFound, Refused, StoreUnavailable, Unavailable, UsageError
+from crewd.protocol.errors import (
+    Busy,
+    CrewdError,
+    Forbidden,
+    InvariantError,
+    NotFound,
+    Refused,
+    StoreDamaged,
+    StoreUnavailable,
+    Unavailable,
+    UsageError,
+)
 from crewd.protocol.events import Draft, RunArchived, RunForgotten, type_of_class
 from crewd.protocol.ids import RUN
 from crewd.protocol.rows import ArtifactRow, AskRow, ForgottenRow, MessageRow, RunRow, TaskRow
@@ -29,7 +40,7 @@ from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.blobs import collect, read_blob
 from crewd.store.bundle import BUNDLE_BYTES_MAX, Bundle, renamed, sync_directory, write_bundle
 from crewd.store.checkup import Examine, checkup
-from crewd.store.library import Library
+from crewd.store.library import HINT, Library
 from crewd.store.messages import Answer, Append, Arrival, Committed, Delayed, Keep, Known, Put, Rejected, Removal, Scrub
 from crewd.store.original import convert, is_original
 from crewd.store.output import EXIT_FILE, scrub
@@ -104,8 +115,8 @@ class Keeper(Actor):
         long_ago = self._clock.wall() - LEFT_OVER_SECONDS
         for path in self._home.archive.iterdir():
             row = self._library.row(RunRow, path.name.partition("-")[0]) if _FILE_NAME.match(path.name) else None
-            if _FILE_NAME.match(path.name) and (row is None or row.archived != path.name) and path.stat().st_mtime < long_ago:
-                path.unlink(missing_ok=True)
+            if row is not None and row.archived != path.name and path.stat().st_mtime < long_ago:
+                path.unlink(missing_ok=True)  # it was replaced; one of which nothing is known is left to people
 
     def on_stop(self) -> None:
         """Close it."""
@@ -118,6 +129,8 @@ class Keeper(Actor):
             case Keep():
                 try:
                     self._begin(message)
+                except InvariantError as error:
+                    self._answer(message, StoreDamaged(f"the log cannot be folded: {error}", hint="see docs/store.md"))
                 except CrewdError as error:
                     self._answer(message, error)
                 except OSError as error:
@@ -192,8 +205,10 @@ class Keeper(Actor):
         done: list[kp.Kept] = []
         job = _Job(keep, lambda: kp.KeptReply(tuple(sorted(done, key=lambda each: each.run)), dry_run=dry))
         for run in runs:
+            count = 0
             why = self._why_kept(run, archive=archive, careful=careful)
-            count = self._library.size_of(run.id)[0]
+            with contextlib.suppress(StoreDamaged):  # a bundle that is gone must not keep its run for ever
+                count = self._library.size_of(run.id)[0]
             if why or dry:
                 action: Literal["kept", "archived", "forgotten"] = "kept" if why else "archived" if archive else "forgotten"
                 done.append(kp.Kept(run.id, run.name, action, why, count))
@@ -208,7 +223,7 @@ class Keeper(Actor):
             return f"it is {run.status}"
         if archive and run.archived:
             return "it is archived already"
-        if careful and not run.archived:
+        if (careful or archive) and not run.archived:
             if any(task.dead == "open" for task in self._library.rows_of(TaskRow, run.id, RUNS_MAX)):
                 return "it has dead letters: crew retry, or crew dismiss"
             if any(row.direction == "out" and row.unread for row in self._library.rows_of(MessageRow, run.id, RUNS_MAX)):
@@ -309,12 +324,19 @@ class Keeper(Actor):
         path = self._home.exports / name
         self._keep_few(self._home.exports)
         if run.archived:
-            shutil.copyfile(self._home.archive / run.archived, path)
+            shutil.copyfile(self._bundle_of(run), path)
             with contextlib.closing(Bundle(path)) as bundle:
+                bundle.verify()
                 manifest = bundle.manifest
         else:
             manifest = write_bundle(path, self._database, run, self._home.run_directory(run.id), self._software)
         return kp.BundleReply(name, path.stat().st_size, _digest(path), manifest.events)
+
+    def _bundle_of(self, run: RunRow) -> Path:
+        path = self._home.archive / run.archived
+        if not path.is_file():
+            raise StoreDamaged(f"the bundle of {run.name} is not there: {path}", hint=HINT)
+        return path
 
     def _keep_few(self, folder: Path) -> None:
         files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
@@ -527,7 +549,8 @@ class Keeper(Actor):
             if differences:
                 raise StoreUnavailable(f"the backup is not what it must be: {differences[0]}", hint="crew doctor --rebuild")
             for run in archived:
-                shutil.copyfile(self._home.archive / run.archived, path / "archive" / run.archived)
+                with contextlib.closing(Bundle(self._bundle_of(run))):
+                    shutil.copyfile(self._bundle_of(run), path / "archive" / run.archived)
             size = 0
             for each in (path / "crewd.db", *(path / "archive" / run.archived for run in archived)):
                 with each.open("rb") as file:

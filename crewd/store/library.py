@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
-from crewd.protocol.errors import CrewdError
+from crewd.protocol.errors import CrewdError, StoreDamaged, UsageError
 from crewd.protocol.events import Event
 from crewd.protocol.rows import AskRow, MessageRow, RunRow
 from crewd.store.bundle import Bundle
@@ -15,6 +15,7 @@ from crewd.store.fold import R, Row
 from crewd.store.output import Piece, read_output
 from crewd.store.ports import EVERYWHERE, Reading, Where
 
+HINT = "crew doctor --check; take archive/ back from a backup, or forget the run"
 OPEN_MAX = 4
 """Bundles that stay open: each keeps what was read of it lately."""
 
@@ -30,11 +31,14 @@ class Library:
         self.store_id = database.store_id
 
     def bundle(self, run: str) -> Bundle | None:
-        """The bundle of a run, if it is archived. Raises UsageError if the file is not what it must be."""
+        """The bundle of a run, if it is archived. Raises StoreDamaged if the file is not what it must be."""
         row = self._database.row(RunRow, run)
         if row is None or not row.archived:
             return None
-        found = self._open.pop(row.archived, None) or Bundle(self._archive / row.archived)
+        try:
+            found = self._open.pop(row.archived, None) or Bundle(self._archive / row.archived)
+        except UsageError as error:
+            raise StoreDamaged(f"the bundle of {row.name} is damaged or gone: {error.message}", hint=HINT) from None
         self._open[row.archived] = found
         while len(self._open) > OPEN_MAX:
             self._open.popitem(last=False)[1].close()

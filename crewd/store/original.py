@@ -51,6 +51,7 @@ from crewd.store.ports import EVERYWHERE, Where
 ROOT = "original/"
 ERA_SECONDS = (0.0, 1e11)
 """1970 to 5138."""
+UNREADABLE_TASKS = b'{"type": "original.unreadable", "message": "tasks.json cannot be read: the run has no tasks here"}'
 _TASK_ENDS = {
     "completed": TaskStatus.COMPLETED, "failed": TaskStatus.FAILED, "cancelled": TaskStatus.CANCELLED,
     "skipped": TaskStatus.SKIPPED,
@@ -85,6 +86,8 @@ def convert(path: Path, made: Path, software: str) -> None:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("runId"), str):
         raise UsageError("the manifest.json is not one of a run: it has no runId")
     tasks = _json(files.get(f"{ROOT}tasks.json", b"[]"))
+    if tasks is None:
+        files[f"{ROOT}events.jsonl"] = files.get(f"{ROOT}events.jsonl", b"") + b"\n" + UNREADABLE_TASKS
     tasks = tasks.get("tasks", []) if isinstance(tasks, dict) else tasks
     memory = _Memory(_Run(manifest, [task for task in tasks or [] if isinstance(task, dict)][:STEPS_MAX], files))
     write_bundle(made, memory, memory.run, None, software, {name: blot(data) for name, data in files.items()})

@@ -113,7 +113,8 @@ class ReadOnly:
     def release(self) -> None:
         """See what is new again."""
         if self._sql.in_transaction:
-            self._sql.execute("COMMIT")
+            with contextlib.suppress(sqlite3.Error):  # what was wrong has been said already
+                self._sql.execute("COMMIT")
 
     def row(self, kind: type[R], key: str) -> R | None:
         """One row."""

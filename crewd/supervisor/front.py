@@ -223,7 +223,7 @@ class Front(Actor):
         if len(self._live) >= self._services.config.runs_live_max:
             raise Busy(f"{len(self._live)} runs are live", hint="raise runs_live_max in crewd.toml, or wait")
         workflow = check_workflow(start.workflow)
-        check_no_secrets(workflow)
+        check_no_secrets(workflow, start.name, start.request_id)
         depth = self._depth(start.parent)
         agents = [step.id for step in workflow.steps if step.worker.runtime == "agent"]
         if agents:

@@ -256,12 +256,15 @@ def main(context: click.Context, home: str | None, log_level: str) -> None:
 def salvage(home: Home, anyway: bool) -> None:  # noqa: FBT001 (a flag)
     """Make a new database of what can be read of a damaged one. What was damaged is kept."""
     from crewd.store.health import salvage as save
+    from crewd.store.health import unknown_bundles
 
     def act() -> int:
         lock = take_home(home)
         saved, lost = save(home, SystemClock(), anyway=anyway)
         os.close(lock)
         click.echo(f"{saved} events were saved, {lost} are lost; 'crew daemon start', then 'crew doctor --rebuild'")
+        for path in unknown_bundles(home):
+            click.echo(f"a run is not known any more, but its bundle is here: crew import {path}")
         return 0
 
     _exit_with(act)

@@ -33,7 +33,7 @@ class Stored(NamedTuple):
     source: str
 
 
-def store(content: bytes | str | Path, path: Path, blobs: Path, *, clean: bool) -> Stored:
+def store(content: bytes | str | Path, path: Path, blobs: Path, *, clean: bool, inline_max: int = INLINE_BYTES_MAX) -> Stored:
     """Store `content` under `path`, and as a blob if it is large. With `clean`, text loses its secrets first.
 
     Raises UsageError for a link, for what is no regular file, and for what is larger than an artifact may be.
@@ -50,14 +50,14 @@ def store(content: bytes | str | Path, path: Path, blobs: Path, *, clean: bool) 
                 digest.update(chunk)
                 size += len(chunk)
                 redacted = redacted or masked
-                head = head + chunk if size <= INLINE_BYTES_MAX else b""
+                head = head + chunk if size <= inline_max else b""
                 if size > ARTIFACT_BYTES_MAX:
                     raise UsageError(f"the artifact {path.name} is too large", hint=f"at most {ARTIFACT_BYTES_MAX >> 20} MiB")
             file.flush()
-            if size > INLINE_BYTES_MAX:
+            if size > inline_max:
                 os.fsync(file.fileno())
         sha256 = digest.hexdigest()
-        if size > INLINE_BYTES_MAX:
+        if size > inline_max:
             _keep(temporary, blobs, sha256)
         temporary.replace(path)  # a reader sees the old file or the new one, never half of it
     finally:

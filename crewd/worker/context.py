@@ -18,6 +18,7 @@ from crewd.protocol.ids import ASK, IdSource, check_name
 from crewd.protocol.limits import (
     ARTIFACTS_MAX,
     CHECKPOINT_BYTES_MAX,
+    INLINE_BYTES_MAX,
     NAME_CHARS_MAX,
     NOTE_CHARS_MAX,
     OPERATIONS_OPEN_MAX,
@@ -429,7 +430,8 @@ class Context:
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / name
         blobs = Path(self._bootstrap.blobs) if self._bootstrap.blobs else self.directory / "blobs"
-        stored = store(content, path, blobs, clean=redact)
+        inline_max = 0 if retention == "temporary" else INLINE_BYTES_MAX  # what is in an event is kept for ever
+        stored = store(content, path, blobs, clean=redact, inline_max=inline_max)
         self._artifacts += 1
         self._desk.report(
             Artifact(

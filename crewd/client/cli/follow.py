@@ -71,6 +71,16 @@ def words(event: Event) -> str:
         case ev.ProgressSampled(count=count, done=done, total=total, note=note, phase=phase):
             amount = f"{done:g}/{total:g}" if done is not None and total else f"sign {count}"
             return f"  {step}: {' '.join(text for text in (phase, amount, note) if text)}"
+        case ev.ArtifactRecorded(name=name, size=size, sha256=sha256):
+            return f"  {step}: left {name}, {size} bytes, {sha256[:16]}"
+        case ev.RunForgotten(name=name, by=by, intent=intent):
+            return f"run {name} was forgotten by {by} {intent}".rstrip()
+        case ev.RunArchived(row=row, bundle=bundle):
+            return f"run {row.name} is in {bundle}"
+        case ev.Salvaged(lost=lost, quarantine=quarantine):
+            return f"{lost} events were lost; what is left of them is in quarantine/{quarantine}"
+        case ev.Foreign(name=name, data=data):
+            return f"  {step}: {name} {str(data.get('message') or '')[:80]}".rstrip()
         case ev.AttemptCancelRequested(cancel=cancel):
             return f"  {step}: cancel requested ({cancel.reason}) {cancel.intent}".rstrip()
         case ev.TaskEnded(status=status, reason=reason, error=error):

@@ -117,7 +117,7 @@ def _as_html(title: str, lines: Sequence[Line]) -> Iterator[str]:
         depth = line.depth
         event = line.event
         yield (
-            f"<li id='{event.seq}'><a href='#{event.parent}'>{event.seq}</a> <time>{in_words(event.at)}</time> "
+            f"<li id='{event.seq}'><a href='#{event.parent or event.seq}'>{event.seq}</a> <time>{in_words(event.at)}</time> "
             f"<b>{html.escape(event.type)}</b> {html.escape(_said(event))}"
         )
     yield "</ul>" * (depth + 1)

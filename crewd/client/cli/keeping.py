@@ -89,6 +89,8 @@ def export(options: Options, target: str, output: Path | None) -> None:
     """Write an ended run into one file: its history, its messages, what its workers left."""
     with connect(options.home, start=False) as crew:
         path = output or Path(f"{crew.show(target).run.name}.zip")
+        if str(path) == "-":
+            raise UsageError("a bundle is written into a file", hint="-o FILE")
         bundle = keeping.export(crew, target, path)
     if options.json:
         out({"v": 1, "path": str(path), "size": bundle.size, "sha256": bundle.sha256, "events": bundle.events})
@@ -110,7 +112,7 @@ def import_(
     options: Options, path: Path, on_conflict: OnConflict, intent: str, force: bool, dry_run: bool  # noqa: FBT001 (flags)
 ) -> None:  # fmt: skip
     """Take a run in from a bundle (or a run directory of the original system); it is then only read."""
-    with connect(options.home, start=False) as crew:
+    with connect(options.home, start=options.start) as crew:
         reply = keeping.take_in(crew, path, on_conflict=on_conflict, intent=intent, force=force, dry_run=dry_run)
     if options.json:
         out(reply)
@@ -162,7 +164,7 @@ def artifact() -> None:
 def artifact_get(options: Options, target: str, name: str, output: Path | None) -> None:
     """Write the artifact NAME (or its id) of a run or RUN/STEP to a new file, or to stdout."""
     with connect(options.home, start=False) as crew:
-        if output is None:
+        if output is None or str(output) == "-":
             keeping.artifact(crew, target, name, sys.stdout.buffer.write)
             sys.stdout.buffer.flush()
             return
@@ -171,6 +173,8 @@ def artifact_get(options: Options, target: str, name: str, output: Path | None) 
                 row = keeping.artifact(crew, target, name, file.write)
         except FileExistsError:
             raise UsageError(f"{output} exists", hint="choose another file") from None
+        except OSError as error:
+            raise UsageError(f"{output} cannot be written: {error.strerror}") from None
         except CrewdError:
             output.unlink()
             raise

@@ -206,22 +206,22 @@ def logs(options: Options, target: str, follow: bool, tail: int | None, errors: 
 @click.argument("target", default="")
 @click.option("-f", "--follow", is_flag=True, help="Go on as they happen.")
 @click.option("--after", default=0, help="Only events after this seq.")
-@click.option("-n", "--last", default=0, metavar="N", help="Only the last N.")
-@click.option("--epoch", default=0, metavar="N", help="Only of the N-th attempt of a task.")
+@click.option("-n", "--last", type=click.IntRange(1), default=None, metavar="N", help="Only the last N.")
+@click.option("--epoch", type=click.IntRange(1), default=None, metavar="N", help="Only of the N-th attempt of a task.")
 @click.option("--since", default="", metavar="TIME", help="Only from this time on: 2026-01-31T12:00, or 90s, 15m, 2h, 3d ago.")
 @click.option("--until", default="", metavar="TIME", help="Only from before this time.")
 @click.option("--type", "types", multiple=True, help="Only events of a type (task.ended), group (task.*) or kind (task_ended).")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only of runs with this label.")
 @verb
 def events(
-    options: Options, target: str, follow: bool, after: int, last: int, epoch: int, since: str, until: str,  # noqa: FBT001
+    options: Options, target: str, follow: bool, after: int, last: int | None, epoch: int | None, since: str, until: str,  # noqa: FBT001
     types: tuple[str, ...], labels: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Print events of a run, or of all."""
     now = SystemClock().wall()
     with _connect(options) as crew:
         for event in crew.events(
-            target, after=after, follow=follow, types=types, labels=parse_labels(labels), last=last, epoch=epoch,
+            target, after=after, follow=follow, types=types, labels=parse_labels(labels), last=last or 0, epoch=epoch or 0,
             since=time_of(since, now), until=time_of(until, now),
         ):  # fmt: skip
             if options.json:
