@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,97 @@ def test_the_shell_says_what_became_of_each_run(daemon: Daemon, crew: Crew, jobs
     assert json.loads(shell("--json", "prune", "--older-than", "0s", "-n"))["runs"][0]["action"] == "forgotten"
     assert "is no time" in shell("prune", "--older-than", "long", code=2)
     live.cancel(mode="now")
+
+
+def flip(path: Path, part: str) -> None:
+    """Change a byte in the middle of a part of a zip file."""
+    with zipfile.ZipFile(path) as bundle:
+        info = bundle.getinfo(part)
+    data = bytearray(path.read_bytes())
+    data[info.header_offset + 30 + len(part) + info.compress_size // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_a_damaged_bundle_is_an_error_of_its_own_and_of_nothing_else(
+    daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path
+) -> None:
+    shell = Shell(str(daemon.home.root), jobs_dir)
+    run, other = finished(crew, jobs_dir, "broken"), finished(crew, jobs_dir, "whole")
+    shell("export", "broken", "-o", str(tmp_path / "x.zip"))
+    flip(tmp_path / "x.zip", "events/000000.jsonl")
+    assert "cannot be read" in shell("import", str(tmp_path / "x.zip"), code=2)
+    keeping.archive(crew, run)
+    (bundle,) = daemon.home.archive.glob("*.zip")
+    flip(bundle, "events/000000.jsonl")
+    pid = daemon.pid
+    for words in (("history", "broken"), ("events", "broken")):
+        assert "events/000000.jsonl" in shell(*words, code=2)
+    assert "broken" in shell("ps", "-a")
+    assert "damaged" in shell("doctor", "--check", code=1)
+    assert shell("export", "broken", "-o", str(tmp_path / "y.zip"), code=2)
+    bundle.unlink()
+    assert daemon.pid == pid and not daemon.stopped
+    daemon.kill()
+    daemon.start()
+    assert "broken" in shell("ps", "-a") and "is damaged or gone" in shell("show", "broken", code=65)
+    assert "not there" in shell("doctor", code=1)
+    shell("backup", str(tmp_path / "b"), code=65)
+    assert not (tmp_path / "b").exists()
+    assert {each.name: each.action for each in keeping.prune(crew, kp.Prune(older_seconds=0, dry_run=True))} == {
+        "broken": "forgotten", "whole": "forgotten",
+    }  # fmt: skip
+    shell("forget", "broken", "--intent", f"its bundle is lost, password=hunter2secret {other}")
+    assert "hunter2" not in shell("events", "--type", "run.forgotten", "--since", "1h")
+    assert healthy(crew)
+
+
+def test_two_that_archive_the_same_run_at_once_lose_nothing(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    run = finished(crew, jobs_dir, "twice")
+    before = everything(crew, run)
+
+    def act(_: int) -> kp.Kept:
+        with daemon.connect() as mine:
+            return keeping.archive(mine, run)
+
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(act, range(4)))
+    assert sorted(each.action for each in done) == ["archived", "kept", "kept", "kept"]
+    assert everything(crew, run) == before
+    assert len(list(daemon.home.archive.glob("*.zip"))) == 1 and healthy(crew)
+
+
+def test_what_has_dead_letters_is_not_archived(crew: Crew, jobs_dir: str) -> None:
+    crew.call("jobs:fail", cwd=jobs_dir, name="dead").wait()
+    assert "dead letters" in keeping.archive(crew, "dead").why
+
+
+@pytest.mark.parametrize("damage", ["header", "all"])
+def test_whatever_is_left_of_a_database_somebody_decides(daemon: Daemon, crew: Crew, jobs_dir: str, damage: str) -> None:
+    run = finished(crew, jobs_dir, "one")
+    keeping.archive(crew, finished(crew, jobs_dir, "two"))
+    before = everything(crew, run)
+    crew.stop_daemon()
+    wait_until(lambda: daemon.stopped, "crewd to stop")
+    data = daemon.home.database.read_bytes()
+    left = {"header": b"x" * 24 + data[24:], "all": b""}[damage]
+    daemon.home.database.write_bytes(left)
+    assert crewd(daemon.home.root).returncode == 65
+    assert "quarantine" in Shell(str(daemon.home.root), jobs_dir)("daemon", "start", code=69), "also crew says why"
+    told = crewd(daemon.home.root, "salvage")
+    (aside,) = daemon.home.quarantine.iterdir()
+    assert (aside / "crewd.db").read_bytes() == left
+    if damage == "header":
+        assert "0 are lost" in told.stdout, told.stderr
+        daemon.start()
+        with daemon.connect() as again:
+            assert everything(again, run) == before and healthy(again)
+    else:
+        assert told.returncode == 65 and "nothing of" in told.stderr
+        assert not daemon.home.database.exists() and list(daemon.home.archive.glob("*.zip"))
+        (aside / "settled").touch()
+        daemon.start()
+        with daemon.connect() as again:
+            assert again.runs(all=True).runs == ()
 
 
 def test_what_workers_leave_is_listed_and_got_also_when_it_is_archived(

@@ -15,7 +15,7 @@ import crewd
 from crewd.client import shapes
 from crewd.client.blocking import HELLO_TIMEOUT_SECONDS, REPLY_SECONDS, WaitLevel
 from crewd.client.conversation import HELLO_SECONDS, Conversation
-from crewd.client.discover import START_SECONDS, find_home, may_start, start_daemon, unreachable
+from crewd.client.discover import LOOK_SECONDS, START_SECONDS, find_home, may_start, start_daemon, unreachable
 from crewd.client.keys import Identity, identity
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
@@ -40,13 +40,16 @@ async def connect(home: str | None = None, *, start: bool | None = None, name: s
             return crew
         if not may_start(start):
             raise unreachable(crew.home)
-        await asyncio.to_thread(start_daemon, crew.home)
-        if not await crew.greet(START_SECONDS):
-            raise unreachable(crew.home)
+        given_up = await asyncio.to_thread(start_daemon, crew.home)
+        for _ in range(round(START_SECONDS / LOOK_SECONDS)):
+            if await crew.greet(LOOK_SECONDS):
+                return crew
+            if given_up():
+                break
+        raise unreachable(crew.home)
     except BaseException:
         await crew.close()
         raise
-    return crew
 
 
 class Crew:

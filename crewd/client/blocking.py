@@ -14,7 +14,7 @@ import zmq
 import crewd
 from crewd.client import shapes
 from crewd.client.conversation import HELLO_SECONDS, Conversation
-from crewd.client.discover import START_SECONDS, find_home, may_start, start_daemon, unreachable
+from crewd.client.discover import LOOK_SECONDS, START_SECONDS, find_home, may_start, start_daemon, unreachable
 from crewd.client.keys import Identity, identity, keys_directory
 from crewd.client.outbox import Entry, Outbox, unanswered
 from crewd.clock import SystemChance, SystemClock
@@ -160,13 +160,16 @@ def connect(
             return Crew(connection)
         if not may_start(start):
             raise unreachable(found)
-        start_daemon(found)
-        if not connection.greet(START_SECONDS):
-            raise unreachable(found)
+        given_up = start_daemon(found)
+        for _ in range(round(START_SECONDS / LOOK_SECONDS)):
+            if connection.greet(LOOK_SECONDS):
+                return Crew(connection)
+            if given_up():
+                break
+        raise unreachable(found)
     except BaseException:
         connection.close()
         raise
-    return Crew(connection)
 
 
 def own_outbox(home: str | None = None, *, name: str = "", keys: Path | None = None) -> Outbox:

@@ -6,12 +6,15 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from crewd.protocol.errors import DaemonUnreachable
 from crewd.protocol.home import Home
 
 START_SECONDS = 15.0
+LOOK_SECONDS = 0.5
+"""Between two looks at whether the daemon that was started has given up."""
 
 
 def find_home(home: str | None = None) -> Home:
@@ -29,12 +32,15 @@ def may_start(start: bool | None) -> bool:  # noqa: FBT001 (three-valued: yes, n
     return os.environ.get("CREWD_AUTOSTART", "1") not in {"0", "no", "false"} if start is None else start
 
 
-def start_daemon(home: Home) -> None:
-    """Start `crewd` in the background, in a session of its own: it outlives whoever started it."""
+def start_daemon(home: Home) -> Callable[[], bool]:
+    """Start `crewd` in the background, in a session of its own: it outlives whoever started it.
+
+    The answer tells whether it has given up: another one that serves the home meanwhile is no failure.
+    """
     home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.root.chmod(0o700)
     with (home.logs / "crewd.stderr").open("ab") as log:
-        subprocess.Popen(  # noqa: S603 (our own program)
+        process = subprocess.Popen(  # noqa: S603 (our own program)
             [sys.executable, "-m", "crewd", "--home", str(home.root)],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -43,6 +49,7 @@ def start_daemon(home: Home) -> None:
             cwd="/",
             env={name: value for name, value in os.environ.items() if name != "CREWD_AS"} | {"PYTHONPATH": _python_path()},
         )
+    return lambda: process.poll() not in {None, DaemonUnreachable.exit_code}
 
 
 def _python_path() -> str:

@@ -30,8 +30,8 @@ OPERATIONS_OPEN_MAX = 64
 """Operations one attempt may hold open."""
 ARTIFACTS_MAX = 256
 """Artifacts of one attempt."""
-ARTIFACT_BYTES_MAX = 1 << 30
-"""One artifact."""
+ARTIFACT_BYTES_MAX = 256 << 20
+"""One artifact: as much as a part of a bundle holds."""
 LOG_CHUNK_BYTES_MAX = 262_144
 """One answer to a log read."""
 ROWS_MAX = 500

@@ -49,9 +49,13 @@ def redact(text: str) -> str:
     return "".join(_pieces(text, _found(text, text.lower(), _TEXT, _WORDS, "\n", "private key-----"), lambda _size: MASK))
 
 
-def blot(data: bytes) -> bytes:
-    """The same for the bytes of a file, each byte of a secret replaced by `*`: every offset stays what it was."""
+def blot(data: bytes, upto: int | None = None) -> bytes:
+    """The same for the bytes of a file, each byte of a secret replaced by `*`: every offset stays what it was.
+
+    `upto`: only what is found before it. What begins after it is looked at with what follows, where it may be longer.
+    """
     found = _found(data, data.lower(), _BYTES, _BYTE_WORDS, b"\n", b"private key-----")
+    found = [span for span in found if upto is None or span[0] < upto]
     return b"".join(_pieces(data, found, lambda size: b"*" * size))
 
 

@@ -8,7 +8,6 @@ Rule 4: an append that cannot be folded is answered so and changes nothing; thos
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -153,16 +152,18 @@ class StoreActor(Actor):
                 self._hurry = True
             case _Sweep():
                 self._sweeping = False
-                with contextlib.suppress(StoreUnavailable):  # nobody waits for it; the next start takes it up
+                try:
                     if self._database.sweep(SWEEP_ROWS):
-                        self._sweep_soon()
+                        self._sweep_soon(SWEEP_SECONDS)
+                except StoreUnavailable:
+                    self._sweep_soon(RETRY_SECONDS)
             case _:
                 raise TypeError(f"the store does not know {message!r}")
 
-    def _sweep_soon(self) -> None:
+    def _sweep_soon(self, seconds: float = SWEEP_SECONDS) -> None:
         if not self._sweeping:
             self._sweeping = True
-            self.context.after(SWEEP_SECONDS, _Sweep())
+            self.context.after(seconds, _Sweep())
 
     def _flush_within(self, seconds: float) -> None:
         """A flush comes at the latest then: the shortest window of what waits counts. One that is due is never put off."""
@@ -341,16 +342,20 @@ class StoreActor(Actor):
                 run_row, task_row = self._cache.get(RunRow, run), self._cache.get(TaskRow, task)
                 cancel = (run_row and run_row.cancel) or (task_row and task_row.cancel)
                 return Rejected(0, Refused("the run was cancelled", reason=cancel.reason)) if cancel else None
-            case Removal(run, last_seq):
+            case Removal(run, last_seq, archive):
                 there = self._cache.get(RunRow, run)
                 if there is None or there.status not in RUN_TERMINAL or run in self._touched:
                     return Rejected(0, Refused(f"run {run} is not over, or is gone", reason="live"))
+                if archive and there.archived:
+                    return Rejected(0, Refused(f"run {run} is archived already", reason="archived"))
                 if self._database.last_seq_of_run(run) != last_seq:
                     return Rejected(0, Busy("something was just recorded of the run", hint="try again"))
                 return None
-            case Arrival(run, name, replaces):
+            case Arrival(run, name, replaces, last_seq):
                 there, gone = self._cache.get(RunRow, run), self._cache.get(ForgottenRow, run)
-                if not replaces and (there is not None or gone is not None or self._is_taken(name)):
+                if replaces and there is not None and there.name == name and gone is None:
+                    return self._check(Removal(run, last_seq), requests)
+                if there is not None or gone is not None or self._is_taken(name):
                     return Rejected(0, Conflict(f"a run of the id {run} or the name {name} is or was here", name=name))
                 return None
             case NewMessage(key, digest):

@@ -22,9 +22,10 @@ from typing import IO, Any, Protocol
 
 import msgspec
 
-from crewd.protocol.errors import CrewdError, InvariantError, Unavailable, UsageError
+from crewd.protocol.errors import InvariantError, Unavailable, UsageError
 from crewd.protocol.events import Event, with_foreign
-from crewd.protocol.ids import RUN, is_id
+from crewd.protocol.home import blob_path
+from crewd.protocol.ids import RUN, check_name, is_id
 from crewd.protocol.rows import ArtifactRow, ClientRow, ForgottenRow, MessageRow, RunRow
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import R, Row, fold
@@ -39,6 +40,7 @@ PART_BYTES_MAX = 256 << 20
 """One part, unpacked: an attempt's output is at most 64 MiB a stream unless its limits say more."""
 BUNDLE_BYTES_MAX = 4 << 30
 """All parts, unpacked (a run's output is at most 4 GiB)."""
+SEQ_MAX = 1 << 62
 PARTS_MAX = 100_000
 _NAME = re.compile(r"(?:manifest\.json|events/\d{6}\.jsonl|rows/[a-z]+\.jsonl|(?:files|original)/[^\0]+)")
 _CHUNK = 1 << 20
@@ -90,7 +92,8 @@ class Source(Protocol):
 
 
 def write_bundle(
-    path: Path, database: Source, run: RunRow, directory: Path | None, software: str, extra: Mapping[str, bytes] | None = None
+    path: Path, database: Source, run: RunRow, directory: Path | None, software: str, extra: Mapping[str, bytes] | None = None,
+    blobs: Path | None = None,
 ) -> Manifest:  # fmt: skip
     """Write the run as it is now, wholly or not at all; the file is on disk when this returns.
 
@@ -102,7 +105,7 @@ def write_bundle(
         path.parent.mkdir(mode=0o700, exist_ok=True)
         with temporary.open("xb") as file:
             os.fchmod(file.fileno(), 0o600)
-            manifest = _Writer(file, database, run, directory).write(software, extra or {})
+            manifest = _Writer(file, database, run, directory).write(software, extra or {}, blobs)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -112,7 +115,7 @@ def write_bundle(
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise Unavailable(f"the bundle {path} cannot be written: {error}", hint="free disk space") from error
-    except CrewdError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     return manifest
@@ -134,7 +137,7 @@ class _Writer:
         self._parts: dict[str, Part] = {}
         self._size = 0
 
-    def write(self, software: str, extra: Mapping[str, bytes]) -> Manifest:
+    def write(self, software: str, extra: Mapping[str, bytes], blobs: Path | None) -> Manifest:
         seqs: list[int] = []
         after = 0
         for number in itertools.count():
@@ -150,7 +153,14 @@ class _Writer:
             if rows:
                 self._add(f"rows/{TABLES[kind]}.jsonl", (msgspec.json.encode(row) + b"\n" for row in rows))
         artifacts = self._database.rows_of(ArtifactRow, self._run.id, 1 << 31)
-        left_out = {Path(row.path) for row in artifacts if row.retention == "temporary"}
+        last = {row.path: row for row in artifacts}
+        left_out = {Path(path) for path, row in last.items() if row.retention == "temporary"}
+        for row in artifacts:  # a later one of the same name has taken its place in the directory
+            blob = None if blobs is None or row.data else blob_path(blobs, row.sha256)
+            name = f"files/blobs/{row.sha256}"
+            if blob is not None and row is not last[row.path] and row.retention != "temporary" and name not in self._parts:
+                with contextlib.suppress(FileNotFoundError), blob.open("rb") as file:
+                    self._add(name, iter(lambda: file.read(_CHUNK), b""))
         for path in sorted(self._directory.rglob("*")) if self._directory is not None else ():
             if path not in left_out:
                 self._add_file(self._directory or path, path)
@@ -169,7 +179,7 @@ class _Writer:
         """A regular file of the run's directory; links are not followed, what is no file has no content."""
         if not stat.S_ISREG(path.lstat().st_mode) or path.name in _NOT_KEPT:
             return
-        name = path.relative_to(directory).as_posix()
+        name = path.relative_to(directory).as_posix().encode("utf-8", "replace").decode().replace("\\", "_")
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             offset = kept_from(file.fileno(), 0)
@@ -178,7 +188,9 @@ class _Writer:
 
     def _add(self, name: str, chunks: Iterator[bytes], offset: int = 0) -> None:
         digest, size = hashlib.sha256(), 0
-        with self._zip.open(zipfile.ZipInfo(name), "w", force_zip64=True) as part:
+        info = zipfile.ZipInfo(name)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        with self._zip.open(info, "w", force_zip64=True) as part:
             for chunk in chunks:
                 part.write(chunk)
                 digest.update(chunk)
@@ -254,6 +266,8 @@ class Bundle:
         folded, last, count = Cache(Nowhere()), 0, 0
         try:
             for event in self._every_event():
+                if not 0 <= event.parent < event.seq < SEQ_MAX:
+                    raise UsageError(f"event {event.seq} hangs on event {event.parent}, which is not before it")
                 if event.run != manifest.run or event.seq <= last or event.task.partition("/")[0] not in {"", manifest.run}:
                     raise UsageError(f"event {event.seq} is not of this run, or not in order")
                 last, count = event.seq, count + 1
@@ -267,6 +281,12 @@ class Bundle:
         row = self.row(RunRow, manifest.run)
         if row is None:
             raise UsageError("the bundle has no run")
+        check_name("run name", row.name)
+        try:
+            for each in folded.everything().values():
+                msgspec.msgpack.encode(each)
+        except (OverflowError, ValueError, TypeError) as error:
+            raise UsageError(f"a row of the bundle cannot be kept: {error}") from None
         return row
 
     def _every_event(self) -> Iterator[Event]:

@@ -6,6 +6,7 @@ Rule: while what was put aside waits for somebody's decision (`crewd salvage` or
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,10 +41,18 @@ def waiting(home: Home) -> Path | None:
     return next((folder for folder in folders if not (folder / SETTLED).exists()), None)
 
 
+def _finish_moving(home: Home, aside: Path) -> None:
+    """A crash may have come while the database was put aside: the rest of it goes there, too."""
+    if not (aside / "crewd.db").exists():
+        for path in sorted(home.root.glob("crewd.db*"), reverse=True):
+            path.rename(aside / path.name)
+
+
 def admit(home: Home, clock: Clock) -> None:
     """Let a home be served if its database is whole, or is not there yet. Raises StoreDamaged, which says what to do."""
     aside = waiting(home)
     if aside is not None:
+        _finish_moving(home, aside)
         raise StoreDamaged(f"the database was damaged and is in {aside}", hint=DECIDE)
     if not home.database.exists():
         return
@@ -60,7 +69,7 @@ def put_aside(home: Home, clock: Clock) -> Path:
     """Move the database and its log into a folder of the quarantine."""
     aside = home.quarantine / f"{clock.wall():.0f}"
     aside.mkdir(mode=0o700, parents=True)
-    for path in home.root.glob("crewd.db*"):
+    for path in sorted(home.root.glob("crewd.db*"), reverse=True):  # the database last: a log without one is moved again
         path.rename(aside / path.name)
     sync_directory(aside)
     sync_directory(home.root)
@@ -81,6 +90,7 @@ def salvage(home: Home, clock: Clock, *, anyway: bool = False) -> tuple[int, int
     new = home.root / ".salvaged.db"
     for path in home.root.glob(f"{new.name}*"):
         path.unlink()
+    _finish_moving(home, aside)
     source = home.root / ".damaged.db"
     for path in home.root.glob(f"{source.name}*"):
         path.unlink()
@@ -173,8 +183,13 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> int:
     home.archive.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (backup / "archive").glob("*.zip"):
         shutil.copyfile(path, home.archive / path.name)
+    for path in (*home.archive.glob("*.zip"), source):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
     new = home.root / ".restored.db"
     shutil.copyfile(source, new)
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
     new.rename(home.database)
     if aside is not None:
         (aside / SETTLED).touch()

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ from crewd.protocol.errors import (
 )
 from crewd.protocol.events import Draft, RunArchived, RunForgotten, type_of_class
 from crewd.protocol.ids import RUN
+from crewd.protocol.limits import NOTE_CHARS_MAX
+from crewd.protocol.redact import clip
 from crewd.protocol.rows import ArtifactRow, AskRow, ForgottenRow, MessageRow, RunRow, TaskRow
 from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.blobs import collect, read_blob
@@ -73,6 +76,11 @@ class _Collect:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class _Tidy:
+    pass
+
+
 @dataclass(slots=True)
 class _Job:
     """An answer that waits for the store: appends that are on the way, and what they do when they are durable."""
@@ -94,6 +102,7 @@ class Keeper(Actor):
         self._home, self._clock, self._ids, self._store, self._software = home, clock, ids, store, software
         self._examine = examine
         self._jobs: dict[int, _Job] = {}
+        self._changing: set[str] = set()
         self._after: dict[int, Callable[[], None]] = {}
         self._refused: dict[int, Callable[[CrewdError], None]] = {}
         self._token = 0
@@ -102,8 +111,15 @@ class Keeper(Actor):
         """Open a connection of its own, and clear away what a crash has left."""
         self._database = ReadOnly(self._home.database)
         self._library = Library(self._database, self._home.archive, self._home.runs)
+        with contextlib.suppress(OSError):  # a disk that is full takes no bundles, and must not keep crewd from starting
+            for folder in (self._home.archive, self._home.exports, self._home.imports):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        self.context.after(0.0, _Tidy())
+        self.context.after(COLLECT_SECONDS, _Collect())  # by then each worker that lives has said what it left
+
+    def _tidy(self) -> None:
+        """What a crash has left: of runs that are forgotten, of bundles that were replaced, of output that was not scrubbed."""
         for folder in (self._home.archive, self._home.exports, self._home.imports):
-            folder.mkdir(mode=0o700, exist_ok=True)
             for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
         for path in self._home.runs.iterdir() if self._home.runs.is_dir() else ():
@@ -111,12 +127,16 @@ class Keeper(Actor):
         for marker in self._home.runs.glob(f"*/*/*/{EXIT_FILE}"):
             if not (marker.parent / _SCRUBBED).exists():
                 self._scrub(marker.parent)
-        self.context.after(COLLECT_SECONDS, _Collect())  # by then each worker that lives has said what it left
         long_ago = self._clock.wall() - LEFT_OVER_SECONDS
         for path in self._home.archive.iterdir():
-            row = self._library.row(RunRow, path.name.partition("-")[0]) if _FILE_NAME.match(path.name) else None
-            if row is not None and row.archived != path.name and path.stat().st_mtime < long_ago:
-                path.unlink(missing_ok=True)  # it was replaced; one of which nothing is known is left to people
+            if not _FILE_NAME.match(path.name):
+                continue
+            run = path.name.partition("-")[0]
+            row = self._database.row(RunRow, run)
+            forgotten = row is None and self._database.row(ForgottenRow, run) is not None
+            replaced = row is not None and row.archived not in {"", path.name} and (self._home.archive / row.archived).is_file()
+            if forgotten or (replaced and path.stat().st_mtime < long_ago):
+                path.unlink(missing_ok=True)  # what nothing is known of is left to people
 
     def on_stop(self) -> None:
         """Close it."""
@@ -127,24 +147,33 @@ class Keeper(Actor):
         """Do what is asked; what the store says goes on with it."""
         match message:
             case Keep():
-                try:
-                    self._begin(message)
-                except InvariantError as error:
-                    self._answer(message, StoreDamaged(f"the log cannot be folded: {error}", hint="see docs/store.md"))
-                except CrewdError as error:
-                    self._answer(message, error)
-                except OSError as error:
-                    self._answer(message, Unavailable(f"the disk refuses: {error}", hint="crew doctor"))
-            case Committed(token) | Rejected(token) | Known(token):
-                self._heard(token, message)
-            case Delayed():
-                pass  # `Committed` follows
+                self._try(message, lambda: self._begin(message))
+            case Committed(token) | Rejected(token) | Known(token) if token in self._jobs:
+                self._try(self._jobs[token].keep, lambda: self._heard(token, message))
+            case Committed() | Rejected() | Known() | Delayed():
+                pass  # after `Delayed`, `Committed` follows
             case _Collect():
                 self._collect()
+            case _Tidy():
+                with contextlib.suppress(OSError, CrewdError):
+                    self._tidy()
             case Scrub(directory):
                 self._scrub(Path(directory))
             case _:
                 raise TypeError(f"the keeper does not know {message!r}")
+
+    def _try(self, keep: Keep, act: Callable[[], None]) -> None:
+        """Whatever a file or a request holds, its answer is an error, and not the end of everything below this actor."""
+        try:
+            act()
+        except InvariantError as error:
+            self._answer(keep, StoreDamaged(f"the log cannot be folded: {error}", hint="see docs/store.md"))
+        except CrewdError as error:
+            self._answer(keep, error)
+        except OSError as error:
+            self._answer(keep, Unavailable(f"the disk refuses: {error}", hint="crew doctor"))
+        except Exception as error:  # noqa: BLE001 (see above)
+            self._answer(keep, Unavailable(f"this cannot be done: {type(error).__name__}: {error}", hint="crew doctor --check"))
 
     def _scrub(self, directory: Path) -> None:
         """No secret of a worker's output stays in the home; what is marked as done is not looked at again."""
@@ -212,10 +241,13 @@ class Keeper(Actor):
             if why or dry:
                 action: Literal["kept", "archived", "forgotten"] = "kept" if why else "archived" if archive else "forgotten"
                 done.append(kp.Kept(run.id, run.name, action, why, count))
-            elif archive:
-                self._archive(job, run, done)
+            elif run.id in self._changing:
+                done.append(kp.Kept(run.id, run.name, "kept", "something is done with it already", count))
             else:
-                self._forget(job, run, done)
+                try:
+                    (self._archive if archive else self._forget)(job, run, done)
+                except (CrewdError, OSError, ValueError) as error:  # the others go on
+                    done.append(kp.Kept(run.id, run.name, "kept", str(error), count))
         self._settle(job)
 
     def _why_kept(self, run: RunRow, *, archive: bool, careful: bool) -> str:
@@ -239,30 +271,54 @@ class Keeper(Actor):
         return last.body.events + self._database.count_events(run.id, last.seq)
 
     def _forget(self, job: _Job, run: RunRow, done: list[kp.Kept]) -> None:
-        intent = getattr(job.keep.request, "intent", "")
-        events = self._gone_with(run)
+        intent = clip(getattr(job.keep.request, "intent", ""), NOTE_CHARS_MAX)
+        guard = Removal(run.id, self._database.last_seq_of_run(run.id))  # what comes after this look makes the store refuse
+        events, keys = self._gone_with(run), self._noted(run)
         body = RunForgotten(name=run.name, owner=run.owner, by=job.keep.owner, intent=intent, events=events)
 
         def durable() -> None:
             self._clear_away(run.id)
+            for key in keys:
+                self._store().tell(Put(f"archived:{key}", None))
             done.append(kp.Kept(run.id, run.name, "forgotten", events=events))
 
-        self._append(job, run, body, durable, done)
+        self._remove(job, run, body, guard, durable, done)
+
+    def _noted(self, run: RunRow) -> list[str]:
+        """The ids under which messages and questions of an archived run are found."""
+        if not run.archived:
+            return []
+        with contextlib.suppress(CrewdError), contextlib.closing(Bundle(self._bundle_of(run))) as bundle:
+            keys = [row.receipt.id for row in bundle.rows_of(MessageRow, run.id, 1 << 31)]
+            return keys + [row.id for row in bundle.rows_of(AskRow, run.id, 1 << 31)]
+        return []
 
     def _archive(self, job: _Job, run: RunRow, done: list[kp.Kept]) -> None:
-        name = f"{run.id}-{self._database.last_seq()}.zip"
-        manifest = write_bundle(
-            self._home.archive / name, self._database, run, self._home.run_directory(run.id), self._software
-        )
-        events = self._gone_with(run)
-        body = RunArchived(row=run, bundle=name, sha256=_digest(self._home.archive / name), events=events, by=job.keep.owner)
-        self._note_ids(Bundle(self._home.archive / name), run.id)
+        home = self._home
+        self._database.snapshot()  # its events, its rows and their last seq are of one moment
+        try:
+            guard = Removal(run.id, self._database.last_seq_of_run(run.id), archive=True)
+            path = home.archive / f"{run.id}-{guard.last_seq}.zip"
+            if path.exists():  # of an archive that was never recorded: a crash came in between
+                path.unlink()
+            write_bundle(path, self._database, run, home.run_directory(run.id), self._software, blobs=home.blobs)
+            events = self._gone_with(run)
+        finally:
+            self._database.release()
+        try:
+            with contextlib.closing(Bundle(path)) as bundle:
+                bundle.verify()  # before anything that is in it leaves the database
+        except UsageError:
+            path.unlink()
+            raise
+        body = RunArchived(row=run, bundle=path.name, sha256=_digest(path), events=events, by=job.keep.owner)
+        self._note_ids(Bundle(path), run.id)
 
         def durable() -> None:
             self._clear_away(run.id)
-            done.append(kp.Kept(run.id, run.name, "archived", events=manifest.events))
+            done.append(kp.Kept(run.id, run.name, "archived", events=events))
 
-        self._append(job, run, body, durable, done)
+        self._remove(job, run, body, guard, durable, done)
 
     def _note_ids(self, bundle: Bundle, run: str) -> None:
         """Receipts and questions are found by their ids for ever after: in which bundle each of them is."""
@@ -270,14 +326,26 @@ class Keeper(Actor):
             keys = [row.receipt.id for row in bundle.rows_of(MessageRow, run, 1 << 31)]
             keys += [row.id for row in bundle.rows_of(AskRow, run, 1 << 31)]
         for key in keys:
-            self._store().tell(Put(f"archived:{key}", run.encode()))
+            if f"archived:{key}" not in self._database.latest(f"archived:{key}"):
+                self._store().tell(Put(f"archived:{key}", run.encode()))
 
-    def _append(
-        self, job: _Job, run: RunRow, body: RunForgotten | RunArchived, durable: Callable[[], None], done: list[kp.Kept]
-    ) -> None:
-        guard = Removal(run.id, self._database.last_seq_of_run(run.id))
-        draft = Draft(body, run.id, provenance=f"client:{job.keep.owner}")
-        self._send(job, draft, guard, durable, lambda error: done.append(kp.Kept(run.id, run.name, "kept", error.message)))
+    def _remove(
+        self, job: _Job, run: RunRow, body: RunForgotten | RunArchived, guard: Removal, durable: Callable[[], None],
+        done: list[kp.Kept],
+    ) -> None:  # fmt: skip
+        self._changing.add(run.id)
+
+        def act() -> None:
+            self._changing.discard(run.id)
+            durable()
+
+        def refused(error: CrewdError) -> None:
+            self._changing.discard(run.id)
+            if isinstance(body, RunArchived):
+                (self._home.archive / body.bundle).unlink(missing_ok=True)
+            done.append(kp.Kept(run.id, run.name, "kept", error.message))
+
+        self._send(job, Draft(body, run.id, provenance=f"client:{job.keep.owner}"), guard, act, refused)
 
     def _send(
         self, job: _Job, draft: Draft, guard: Removal | Arrival, durable: Callable[[], None],
@@ -470,6 +538,7 @@ class Keeper(Actor):
         taken_in = replace(row, owner=keep.owner, archived="")
         with path.open("rb") as file:
             os.fsync(file.fileno())
+        last_seq = self._database.last_seq_of_run(row.id)
         events = self._gone_with(row) if replaces else 0
         body = RunArchived(row=taken_in, bundle=name, sha256=digest, events=events, by=keep.owner)
         outcome: list[kp.ImportReply | CrewdError] = []
@@ -480,7 +549,6 @@ class Keeper(Actor):
             return outcome[0]
 
         def durable() -> None:
-            self._note_ids(Bundle(self._home.archive / name), row.id)
             self._clear_away(row.id)
             outcome.append(kp.ImportReply(replace(taken_in, archived=name), conflicts))
 
@@ -492,9 +560,10 @@ class Keeper(Actor):
             raise Busy("this run is being taken in already", hint="try again")
         path.replace(self._home.archive / name)
         sync_directory(self._home.archive)
+        self._note_ids(Bundle(self._home.archive / name), row.id)
         job = _Job(keep, finish)
         draft = Draft(body, row.id, provenance=f"client:{keep.owner}")
-        self._send(job, draft, Arrival(row.id, taken_in.name, replaces), durable, refused)
+        self._send(job, draft, Arrival(row.id, taken_in.name, replaces, last_seq), durable, refused)
 
     def _discard(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -512,8 +581,16 @@ class Keeper(Actor):
             return kp.ArtifactReply(row, data, min(offset + len(data), row.size))
         found = read_blob(self._home.blobs, row.sha256, offset, kp.CHUNK_BYTES_MAX)
         if found is None:  # of an archived run, or left before there were blobs
-            piece = self._library.output(
-                run, str(Path(row.path).parent.parent), f"artifacts/{row.name}", offset, kp.CHUNK_BYTES_MAX
+            bundle = self._library.bundle(run)
+            if bundle is None and (not _is_file(Path(row.path)) or self._home.runs not in Path(row.path).parents):
+                raise NotFound(f"the artifact {row.name} is not here any more", hint="it was deleted by hand, or never written")
+            blob = None if bundle is None else bundle.output(f"blobs/{row.sha256}", offset, kp.CHUNK_BYTES_MAX)
+            piece = (
+                blob
+                if blob is not None and blob.size
+                else self._library.output(
+                    run, str(Path(row.path).parent.parent), f"artifacts/{row.name}", offset, kp.CHUNK_BYTES_MAX
+                )
             )
             found = piece.data, piece.size
         if found[1] != row.size:
@@ -562,6 +639,14 @@ class Keeper(Actor):
             shutil.rmtree(path, ignore_errors=True)
             raise
         return kp.BackupReply(str(path), events, size, len(archived))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a regular file, and no link."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode) and ".." not in path.parts
+    except OSError:
+        return False
 
 
 def _digest(path: Path) -> str:

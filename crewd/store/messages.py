@@ -49,15 +49,20 @@ class Removal:
 
     run: str
     last_seq: int
+    archive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Append only if no run has this id or this name, and none of this id was forgotten (unless it may come back)."""
+    """Append only if no run has this id or this name, and none of this id was forgotten.
+
+    If it `replaces` the run that is here under both, it is a `Removal` of that one.
+    """
 
     run: str
     name: str
     replaces: bool = False
+    last_seq: int = 0
 
 
 Guard = NewMessage | NewRun | NewAttempt | Removal | Arrival

@@ -49,6 +49,8 @@ from crewd.store.places import Places
 from crewd.store.ports import EVERYWHERE, Where
 
 ROOT = "original/"
+ORIGINAL_BYTES_MAX = 1 << 30
+"""Of all its files, unpacked: they are read into memory."""
 ERA_SECONDS = (0.0, 1e11)
 """1970 to 5138."""
 UNREADABLE_TASKS = b'{"type": "original.unreadable", "message": "tasks.json cannot be read: the run has no tasks here"}'
@@ -81,6 +83,8 @@ def is_original(path: Path) -> bool:
 def convert(path: Path, made: Path, software: str) -> None:
     """Write the bundle `made` from the run directory packed in `path`. Raises UsageError for what cannot be understood."""
     with zipfile.ZipFile(path) as packed:
+        if sum(info.file_size for info in packed.infolist()) > ORIGINAL_BYTES_MAX:
+            raise UsageError(f"the directory holds more than {ORIGINAL_BYTES_MAX >> 20} MiB")
         files = {info.filename: packed.read(info) for info in packed.infolist() if _wanted(info)}
     manifest = _json(files.get(f"{ROOT}manifest.json", b""))
     if not isinstance(manifest, dict) or not isinstance(manifest.get("runId"), str):
@@ -122,7 +126,8 @@ def _time(value: object, otherwise: float) -> float:
     """Wall-clock seconds from what may be seconds, milliseconds or ISO 8601; what is no time of this era is `otherwise`."""
     found = otherwise
     if isinstance(value, int | float) and not isinstance(value, bool):
-        found = float(value) / (1000.0 if value > ERA_SECONDS[1] else 1.0)
+        with contextlib.suppress(OverflowError):
+            found = float(value) / (1000.0 if value > ERA_SECONDS[1] else 1.0)
     elif isinstance(value, str) and value:
         with contextlib.suppress(ValueError, OverflowError):
             found = parse_time(value.replace("Z", "+00:00"), otherwise)
@@ -159,8 +164,10 @@ class _Run:
         names: list[str] = []
         for number, task in enumerate(self._tasks):
             name = _name(str(task.get("id") or task.get("stepId") or number))
+            extra = 0
             while name in names:
-                name = f"{name[:50]}-{number}-{len(names)}"
+                extra += 1
+                name = f"{name[:40]}-{number}-{extra}"
             names.append(name)
         return names
 

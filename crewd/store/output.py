@@ -89,7 +89,7 @@ def scrub(path: Path) -> int:
             data = os.pread(file.fileno(), SCRUB_BYTES + SECRET_CHARS_MAX, at)
             if not data:
                 break
-            clean = blot(data)
+            clean = blot(data, SCRUB_BYTES)
             if clean != data:
                 os.pwrite(file.fileno(), clean, at)
                 blotted += sum(old != new for old, new in zip(data, clean, strict=True))

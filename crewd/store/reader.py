@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
 _USAGE = msgspec.msgpack.Decoder(Usage)
+AROUND_BYTES = 4_096
 PAGES = 20
 """Pages of events or rows looked through for one answer; the caller goes on from there."""
 _PREFIX_MIN = 4
@@ -94,6 +95,8 @@ class Reader(Actor):
             reply = error
         except InvariantError as error:
             reply = StoreUnavailable(f"the log cannot be folded: {error}", hint="see docs/guarantees.md")
+        except Exception as error:  # noqa: BLE001 (whatever a request or a file holds, its answer is an error, not our end)
+            reply = StoreUnavailable(f"this cannot be answered: {type(error).__name__}: {error}", hint="crew doctor --check")
         message.reply_to.offer(Answer(message.token, reply), lane=Lane.CONTROL)
 
     def resolve(self, selector: str) -> Resolved:
@@ -230,7 +233,7 @@ class Reader(Actor):
                 pending = self._overlay.pending()
                 runs = self._database.runs(ended=everything, limit=ROWS_MAX if labels else min(limit, ROWS_MAX))
                 runs = [run for run in runs if labels.items() <= run.workflow.labels.items()][:limit]
-                tasks = tuple(task for run in runs for task in self._database.rows_of(TaskRow, run.id, ROWS_MAX))
+                tasks = tuple(task for run in runs for task in self._tasks(run))
                 return rq.RunsReply(
                     runs=tuple(msgspec.structs.replace(run, workflow=_outline(run.workflow)) for run in runs),
                     tasks=tasks,
@@ -264,6 +267,15 @@ class Reader(Actor):
             case _:
                 raise UsageError(f"{type(request).__name__} is not a question")
 
+    def _tasks(self, run: RunRow) -> list[TaskRow]:
+        """For a list: a bundle that is damaged must not hide the other runs."""
+        try:
+            return self._database.rows_of(TaskRow, run.id, ROWS_MAX)
+        except StoreUnavailable:
+            if run.archived:
+                return []
+            raise
+
     def _log(self, request: rq.ReadLog) -> rq.LogReply:
         resolved = self.resolve(request.task)
         tasks = self._database.rows_of(TaskRow, resolved.run.id, ROWS_MAX)
@@ -280,8 +292,12 @@ class Reader(Actor):
         limit = max(1, min(request.limit, LOG_CHUNK_BYTES_MAX))
         read = self._database.output if isinstance(self._database, Library) else _output
         piece = read(resolved.run.id, attempt.directory, request.stream, request.offset, limit)
+        begin = max(0, piece.offset - AROUND_BYTES)  # a secret may begin before what is asked for, and end after it
+        around = read(resolved.run.id, attempt.directory, request.stream, begin, len(piece.data) + 2 * AROUND_BYTES)
+        at = piece.offset - around.offset
+        masked = blot(around.data)[at : at + len(piece.data)] if at >= 0 else blot(piece.data)
         return rq.LogReply(
-            data=blot(piece.data), offset=piece.offset, next=piece.offset + len(piece.data), size=piece.size, ended=ended,
+            data=masked, offset=piece.offset, next=piece.offset + len(piece.data), size=piece.size, ended=ended,
             epoch=attempt.epoch,
         )  # fmt: skip
 

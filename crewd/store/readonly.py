@@ -24,6 +24,8 @@ QUICK_SECONDS = 2.0
 """Of a look that other readers wait for."""
 LOOK_STEPS = 200_000
 """SQLite's steps between two looks at whether a check takes too long."""
+WRONG_MAX = 20_000
+"""Places of a damaged file that may be unreadable before the rest of it is given up."""
 READ_AT_ONCE = 512
 """Events read at once of a damaged file."""
 _COLUMNS = "seq, parent, run, task, epoch, causation, correlation, provenance, at, body"
@@ -44,6 +46,7 @@ class ReadOnly:
         self = cls.__new__(cls)
         self._sql = sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None, check_same_thread=False)
         self.store_id = ""
+        self._sql.text_factory = lambda data: data.decode("utf-8", "replace")
         with contextlib.suppress(sqlite3.Error, TypeError):
             self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
         return self
@@ -53,7 +56,8 @@ class ReadOnly:
         """What is wrong with a database, in words; empty if nothing was found within so many seconds."""
         deadline = clock.monotonic() + seconds
         try:
-            with contextlib.closing(sqlite3.connect(uri(path, "rw"), uri=True)) as sql:  # it may have to recover its log
+            with contextlib.closing(sqlite3.connect(uri(path, "ro"), uri=True)) as sql:  # nothing is written, whatever it finds
+                sql.text_factory = lambda data: data.decode("utf-8", "replace")
                 sql.set_progress_handler(lambda: clock.monotonic() > deadline, LOOK_STEPS)
                 found = str(sql.execute("PRAGMA quick_check(1)").fetchone()[0])
                 return "" if found == "ok" else found
@@ -62,35 +66,36 @@ class ReadOnly:
 
     def readable_events(self) -> Iterator[Event]:
         """Every event that can still be read, in order; what cannot be is stepped over in ever smaller steps."""
-        last = self._largest_seq()
-        seq = 1
-        step = READ_AT_ONCE
-        while seq <= last:
+        seq, step, wrong = 1, READ_AT_ONCE, 0
+        while wrong < WRONG_MAX:
             try:
-                found = self._events_between(seq, seq + step)
-            except (sqlite3.Error, msgspec.MsgspecError, UnicodeDecodeError):
-                if step > 1:
-                    step = max(1, step // 8)
-                else:
-                    seq += 1
+                found = self._events_between(seq, step)
+            except (sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, OverflowError):
+                wrong += 1
+                step, seq = (max(1, step // 8), seq) if step > 1 else (1, seq + 1)
                 continue
             yield from found
-            seq, step = seq + step, READ_AT_ONCE if found else min(READ_AT_ONCE, step * 8)
+            if found:
+                seq, step = found[-1].seq + 1, READ_AT_ONCE
+                continue
+            following = self._next_seq(seq + step)
+            if following is None:
+                return
+            seq, step = following, min(READ_AT_ONCE, step * 8)
 
-    def _largest_seq(self) -> int:
-        """The largest seq that can be read, or that a table of contents still knows."""
-        largest = 0
-        for sql in ("SELECT max(seq) FROM events", "SELECT max(seq) FROM events NOT INDEXED", "SELECT max(rowid) FROM events"):
-            with contextlib.suppress(sqlite3.Error):
-                largest = max(largest, self._sql.execute(sql).fetchone()[0] or 0)
-        high = max(largest, READ_AT_ONCE)
-        with contextlib.suppress(sqlite3.Error):  # beyond an end that is unreadable there may be more
-            while self._sql.execute("SELECT 1 FROM events WHERE seq >= ? LIMIT 1", (high,)).fetchone():
-                high *= 2
-        return max(largest, high if largest == 0 else largest)
+    def _next_seq(self, seq: int) -> int | None:
+        """The first event from here on; where that cannot be read, the next number. None: there is nothing more."""
+        try:
+            found = self._sql.execute("SELECT seq FROM events WHERE seq >= ? ORDER BY seq LIMIT 1", (seq,)).fetchone()
+        except sqlite3.Error:
+            return seq
+        return None if found is None else int(found[0])
 
-    def _events_between(self, first: int, end: int) -> list[Event]:
-        found = self._sql.execute(f"SELECT {_COLUMNS} FROM events WHERE seq >= ? AND seq < ? ORDER BY seq", (first, end))
+    def _events_between(self, first: int, count: int) -> list[Event]:
+        """The events among the `count` numbers from `first` on."""
+        found = self._sql.execute(
+            f"SELECT {_COLUMNS} FROM events WHERE seq >= ? AND seq < ? ORDER BY seq", (first, first + count)
+        )
         return [self._event(*row) for row in found.fetchall()]
 
     def readable_latest(self) -> list[tuple[str, bytes | None]]:

@@ -110,9 +110,9 @@ def _clean(content: bytes | str | Path, *, clean: bool) -> Iterator[tuple[bytes,
         for chunk in chunks:
             yield chunk, False
         return
-    for chunk in chunks:  # a portion is looked at with the beginning of the next one, where a secret may end
+    for chunk in chunks:  # a portion is looked at with the beginning of the next one, where a secret of it may end
         raw = held + chunk[:SECRET_CHARS_MAX]
-        both = blot(raw)
+        both = blot(raw, len(held))
         yield both[: len(held)], both != raw
         held = both[len(held) :] + chunk[SECRET_CHARS_MAX:]
     yield blot(held), blot(held) != held
@@ -120,9 +120,9 @@ def _clean(content: bytes | str | Path, *, clean: bool) -> Iterator[tuple[bytes,
 
 def _is_text(data: bytes) -> bool:
     try:
-        data[: CHUNK_BYTES - 4].decode()
+        data.decode()
     except UnicodeDecodeError as error:
-        return error.start > len(data) - 4  # a letter that is cut in the middle
+        return len(data) == CHUNK_BYTES and error.start > len(data) - 4  # a letter that is cut in the middle
     return True
 
 

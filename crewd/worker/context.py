@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 import mimetypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -116,6 +117,7 @@ class Context:
         (`plan`, `tests`), where `note` says what just now.
         """
         self._beats += 1
+        done, total = _amount("done", done), _amount("total", total)
         note, phase = clip(note, NOTE_CHARS_MAX), clip(phase, NAME_CHARS_MAX)
         self._pulse.progress(ProgressReport(done=done, total=total, note=note, beats=self._beats, phase=phase))
         sample, needed = self._sampler.take(done, total, note, phase)
@@ -320,6 +322,7 @@ class Context:
     def usage(self, *, turns: int = 0, tokens: int = 0, cost: float = 0.0) -> None:
         """Add to what this attempt has used up; crewd ends it when its limits are reached. Raises Cancelled."""
         before = self._usage
+        cost = _amount("cost", cost) or 0.0
         self._usage = UsageReport(
             turns=before.turns + turns, tokens=before.tokens + tokens, cost=before.cost + cost
         )  # fmt: skip
@@ -448,6 +451,15 @@ class Context:
             raise UsageError(f"this step does not read {name}", hint=f"add 'reads: {name}' to the step")
         path = Path(self._bootstrap.shared) / name
         return (path if path.exists() else Path(name)).read_text(encoding="utf-8")
+
+
+def _amount(name: str, value: float | None) -> float | None:
+    """A number that can be sent and kept, in the caller's own line."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UsageError(f"{name} is {value!r}, which is no amount", hint="a finite number, or None")
+    return float(value)
 
 
 def _check_length(text: str) -> None:

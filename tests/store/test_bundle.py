@@ -180,5 +180,5 @@ def test_a_part_twice_a_link_and_a_bomb_are_refused(home: tuple[Path, list[RunRo
         with pytest.raises(UsageError):
             Bundle(path).verify()
     (tmp_path / "none.zip").write_bytes(b"no zip at all")
-    with pytest.raises(UsageError, match=r"none\.zip"):
+    with pytest.raises(UsageError, match="no bundle"):
         Bundle(tmp_path / "none.zip")

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from crewd.store.output import EXIT_FILE, TAIL_BYTES, read_output, tail_of
+from crewd.store.output import EXIT_FILE, SCRUB_BYTES, TAIL_BYTES, read_output, scrub, tail_of
 from crewd.supervisor.guardian import processes
 
 
@@ -48,3 +48,18 @@ def test_the_end_outlives_the_files(tmp_path: Path) -> None:
     assert (len(piece.data), piece.size, piece.data[-3:]) == (TAIL_BYTES, 200_003, b"end")
     assert read_output(tmp_path, "stderr", -2, 10).data == b"ps"
     assert read_output(tmp_path / "nothing", "stdout", 0, 10).data == b""
+
+
+@pytest.mark.parametrize("at", [-2_000, -1_000, -300, -20, -1, 0, 1])
+def test_a_secret_between_two_portions_is_scrubbed_wholly(tmp_path: Path, at: int) -> None:
+    key = f"-----BEGIN RSA PRIVATE KEY-----\n{'MIIEow1234567890' * 90}\n-----END RSA PRIVATE KEY-----\n"
+    path = tmp_path / "stdout"
+    path.write_text("-" * (SCRUB_BYTES + at - 1) + "\n" + key + "after\n" * 10)
+    size = path.stat().st_size
+    assert scrub(path) > 1_400
+    assert path.stat().st_size == size
+    assert b"MIIE" not in path.read_bytes() and path.read_bytes().endswith(b"after\n" * 10)
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="symbolic"):
+        scrub(path)

@@ -64,3 +64,10 @@ def test_what_is_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UsageError, match="too large"):
         store(b"x" * 2_000, tmp_path / "made", tmp_path / "blobs", clean=True)
     assert not (tmp_path / "made").exists() and not list(tmp_path.glob(".*.part"))
+
+
+def test_a_letter_that_is_cut_between_two_portions_leaves_it_text(tmp_path: Path) -> None:
+    for shift in range(4):
+        (tmp_path / "source").write_bytes(b"x" * shift + "ä€𝄞".encode() * 150_000 + f" {SECRET} ".encode())
+        store(tmp_path / "source", tmp_path / "made", tmp_path / "blobs", clean=True)
+        assert SECRET.encode() not in (tmp_path / "made").read_bytes()

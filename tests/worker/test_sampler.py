@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crewd.protocol.errors import UsageError
+from crewd.worker.context import _amount
 from crewd.worker.sampler import Sampler
 
 
@@ -31,3 +36,10 @@ def test_a_sample_that_is_needed_says_so() -> None:
     sampler = Sampler()
     needed = [sampler.take(None, None, "", phase)[1] for phase in ("a", "a", "a", "a", "a", "b")]
     assert needed == [True, False, False, False, False, True]
+
+
+@pytest.mark.parametrize("value", ["7", float("nan"), float("inf"), True, [1]])
+def test_what_is_no_amount_is_refused_in_the_caller_s_own_line(value: Any) -> None:
+    with pytest.raises(UsageError, match="done is"):
+        _amount("done", value)
+    assert (_amount("done", 3), _amount("done", None)) == (3.0, None)

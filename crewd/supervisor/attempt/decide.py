@@ -8,6 +8,7 @@ Rule 4: every report number is taken once; a report of the worker's last words c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import assert_never
 
@@ -398,7 +399,7 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             value = redact_value(value)
             return replace(state, checkpoint=value), Decision((ev.CheckpointSaved(value=value, report=number),))
         case rp.Artifact(key, name, path, sha256, size, mime, data):
-            if len(data) > INLINE_BYTES_MAX:
+            if len(data) > INLINE_BYTES_MAX or "/" in name or name.startswith(".") or not _HASH.fullmatch(sha256):
                 return state, NOTHING
             recorded = ev.ArtifactRecorded(
                 id=_own(state, key), name=name[:NAME_CHARS_MAX], path=path, sha256=sha256, size=size, mime=mime[:128],
@@ -456,6 +457,9 @@ def _own(state: Attempt, key: str) -> str:
     """An id that a worker chose, made one of its own attempt: no worker can touch another one's rows."""
     prefix = f"{state.task}#{state.epoch}:"
     return key[:256] if key.startswith(prefix) else prefix + key[:NAME_CHARS_MAX]
+
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
