@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 MINUTES ?= 1
 SEED ?= 0
 REAL ?=
+CRASHES ?= 5000
 
 .PHONY: run test check format bench stress mutants clean
 
@@ -38,6 +39,7 @@ bench: $(READY)
 stress: $(READY)
 	CREWD_STRESS_MINUTES=$(MINUTES) CREWD_STRESS_SEED=$(SEED) CREWD_STRESS_REAL=$(REAL) \
 	$(BIN)/python -m pytest --timeout=0 -s $(if $(REAL),tests/stress,tests/testing/world/test_machine.py) $(ARGS)
+	CREWD_CRASH_POINTS=$(CRASHES) $(BIN)/python -m pytest --timeout=0 tests/store/test_crash.py
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants

@@ -14,6 +14,7 @@ import pytest
 from crewd.protocol.errors import UsageError
 from crewd.protocol.rows import RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.store import bundle as bundles
 from crewd.store.bundle import Bundle, Manifest, renamed, write_bundle
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.database import Database
@@ -160,7 +161,10 @@ def test_nothing_is_used_of_a_bundle_that_is_not_as_it_must_be(
         Bundle(tmp_path / "bad.zip").verify()
 
 
-def test_a_part_twice_a_link_and_a_bomb_are_refused(home: tuple[Path, list[RunRow]], tmp_path: Path) -> None:
+def test_a_part_twice_a_link_and_a_bomb_are_refused(
+    home: tuple[Path, list[RunRow]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundles, "PART_BYTES_MAX", 20 << 20)
     root, (run, *_) = home
     for name in ("twice", "link", "bomb"):
         path = tmp_path / f"{name}.zip"
@@ -175,7 +179,7 @@ def test_a_part_twice_a_link_and_a_bomb_are_refused(home: tuple[Path, list[RunRo
                 bundle.writestr(info, "/etc/passwd")
             else:
                 with bundle.open("files/bomb", "w", force_zip64=True) as part:
-                    for _ in range(300):
+                    for _ in range(21):
                         part.write(bytes(1 << 20))
         with pytest.raises(UsageError):
             Bundle(path).verify()

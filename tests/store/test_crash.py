@@ -11,7 +11,7 @@ import pytest
 
 from tests.store.crashes import check, committed, moments
 
-KILLS = int(os.environ.get("CREWD_CRASH_POINTS", "500"))
+KILLS = int(os.environ.get("CREWD_CRASH_POINTS", "300"))
 """Crashes that are tried; `make stress` tries many more."""
 
 
