@@ -224,6 +224,13 @@ def drafts_of(start: int, count: int, name: str) -> list[Draft]:
     ]  # fmt: skip
 
 
+class Ear(Actor):
+    """Hears answers and does nothing with them."""
+
+    def receive(self, message: Any) -> None:
+        """Nothing."""
+
+
 class Direct:
     """The store's actor without its thread: what is told to it has happened when the call returns."""
 
@@ -236,10 +243,11 @@ class Direct:
             lambda: StoreActor(lambda: self._database, lambda: ReadOnly(path), SystemClock(), Overlay(), lambda: None),
         )
         self._ref = self._scheduler.system.spawn(spec, None)
+        self._ear = self._scheduler.system.spawn(ChildSpec("ear", Ear), None)
         self._scheduler.settle()
 
     def write(self, *drafts: Draft) -> None:
-        self._ref.tell(Append(drafts, self._ref, 0))
+        self._ref.tell(Append(drafts, self._ear, 0))
         self._scheduler.settle()
 
     def flush(self) -> None:

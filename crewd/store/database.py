@@ -3,7 +3,8 @@
 Why these pragmas: WAL lets readers read while the writer commits; `synchronous=FULL` syncs the log at every commit, so that
 `Committed` survives a power cut (NORMAL loses the last commits; measured 18 times faster, and worthless here); `temp_store`
 in memory because a temporary file would be one more thing that a full disk can break; `busy_timeout` covers a reader that
-checkpoints; `wal_autocheckpoint` 4,000 pages keeps the log near 16 MB.
+checkpoints; `wal_autocheckpoint` 4,000 pages keeps the log near 16 MB; a `cache_size` of 16 MiB holds the upper pages of the
+indexes of a run of a million events, so that it is appended to as fast as a small one.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ class Database:
                 "journal_mode=WAL",
                 "synchronous=FULL",
                 "temp_store=MEMORY",
+                "cache_size=-16384",
                 "busy_timeout=5000",
                 "wal_autocheckpoint=4000",
             ):

@@ -26,6 +26,8 @@ LOOK_STEPS = 200_000
 """SQLite's steps between two looks at whether a check takes too long."""
 WRONG_MAX = 20_000
 """Places of a damaged file that may be unreadable before the rest of it is given up."""
+SEQ_MAX = 1 << 62
+"""No seq is so large."""
 READ_AT_ONCE = 512
 """Events read at once of a damaged file."""
 _COLUMNS = "seq, parent, run, task, epoch, causation, correlation, provenance, at, body"
@@ -180,7 +182,12 @@ class ReadOnly:
 
     def events(self, *, after: int = 0, before: int = 0, limit: int, where: Where = EVERYWHERE) -> list[Event]:
         """The first events after `after`, or (with `before`) the last ones before it; always the oldest of them first."""
-        chosen: list[tuple[str, tuple[object, ...]]] = [("seq > ?", (after,))]
+        upto = before or SEQ_MAX
+        if where.since:
+            after = max(after, self._first_at(where.since) - 1)
+        if where.until:
+            upto = min(upto, self._first_at(where.until))
+        chosen: list[tuple[str, tuple[object, ...]]] = [("seq > ? AND seq < ?", (after, upto))]
         if where.run:
             chosen.append(("run = ?", (where.run,)))
         if where.task:
@@ -190,11 +197,9 @@ class ReadOnly:
         if where.types:
             chosen.append((f"type IN ({','.join('?' * len(where.types))})", tuple(sorted(where.types))))
         if where.since:
-            chosen.append(("seq >= ? AND at >= ?", (self._first_at(where.since), where.since)))
+            chosen.append(("at >= ?", (where.since,)))
         if where.until:
-            chosen.append(("seq < ? AND at < ?", (self._first_at(where.until), where.until)))
-        if before:
-            chosen.append(("seq < ?", (before,)))
+            chosen.append(("at < ?", (where.until,)))
         found = self._all(
             f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(text for text, _ in chosen)} "
             f"ORDER BY seq {'DESC' if before else ''} LIMIT ?",
