@@ -225,10 +225,12 @@ def drafts_of(start: int, count: int, name: str) -> list[Draft]:
 
 
 class Ear(Actor):
-    """Hears answers and does nothing with them."""
+    """Hears answers, and wants no others than `Committed`."""
 
     def receive(self, message: Any) -> None:
-        """Nothing."""
+        """What was refused would make the figures of the rest worthless."""
+        if not isinstance(message, Committed):
+            raise TypeError(f"the store refused: {message}")
 
 
 class Direct:
@@ -328,6 +330,7 @@ def big_home(folder: Path, size: int = BIG_HOME_BYTES) -> None:
                 Draft(ev.OperationOpened(id=f"{run}:{number}", kind="tool", name="x" * 1_000), key, f"{key}/s", 1)
                 for number in range(1_000)
             ),
+            Draft(ev.RunStarted(), key),
             Draft(ev.RunEnded(status=RunStatus.COMPLETED), key),
         )
     direct.close()

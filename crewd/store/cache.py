@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from crewd.protocol.rows import AttemptRow, ClientRow, ForgottenRow, MessageRow, RunRow
+from crewd.protocol.rows import (
+    ArtifactRow,
+    AskRow,
+    AttemptRow,
+    ClientRow,
+    ForgottenRow,
+    MessageRow,
+    NoticeRow,
+    OperationRow,
+    RunRow,
+)
 from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.fold import R, Row
 
@@ -103,8 +113,11 @@ class Cache:
         return list(self._changed.values())
 
     def settle(self) -> None:
-        """The changes are committed; forget runs that have ended."""
-        for run, _, row in self._changed.values():
+        """The changes are committed; forget runs that have ended, and of the others what nothing more will happen to."""
+        for place, (run, _, row) in self._changed.items():
+            if _is_over(row) and place in self._rows:
+                del self._rows[place]
+                self._keys_of[run].discard(place)
             if isinstance(row, ForgottenRow) or (isinstance(row, RunRow) and row.status in RUN_TERMINAL):
                 self._let_go(run)
         if "" in self._keys_of:
@@ -126,6 +139,19 @@ class Cache:
     def everything(self) -> dict[tuple[type[Any], str], Row]:
         """All rows held; for a fold that began with nothing, all rows there are."""
         return dict(self._rows)
+
+
+def _is_over(row: Row) -> bool:
+    """Whether the row changes no more, or hardly: a long run has very many of these."""
+    match row:
+        case OperationRow() | AskRow() | NoticeRow():
+            return row.closed_at is not None
+        case MessageRow():
+            return row.receipt.settled
+        case ArtifactRow():
+            return True
+        case _:
+            return False
 
 
 def run_of(row: Row) -> str:

@@ -16,11 +16,13 @@ from crewd.protocol import events as ev
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import InvariantError, StoreUnavailable
 from crewd.protocol.events import Draft
-from crewd.protocol.rows import CancelInfo, MessageRow, Progress, RunRow
+from crewd.protocol.rows import CancelInfo, MessageRow, OperationRow, Progress, RunRow
 from crewd.protocol.statuses import RunStatus
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.store.actor import StoreActor
+from crewd.store.cache import Cache, Nowhere
 from crewd.store.database import RESERVE_BYTES, Database
+from crewd.store.fold import fold
 from crewd.store.messages import Append, Committed, Delayed, Known, NewMessage, NewRun, Put, Rejected
 from crewd.store.overlay import Overlay, over
 from crewd.store.ports import Where
@@ -333,9 +335,6 @@ def test_any_history_of_operations_folds_the_same_again(tmp_path_factory: Any, h
 
 
 def world_fold_alone(number: int) -> None:
-    from crewd.store.cache import Cache, Nowhere
-    from crewd.store.fold import fold
-
     event = ev.Event(1, "e", 0, "r_1", "r_1/s", 1, "", "", "", 1.0, ev.OperationClosed(id=str(number), outcome="done"))
     fold(Cache(Nowhere()), event)
 
@@ -389,3 +388,20 @@ def test_what_is_pending_is_never_invisible_while_it_is_written(world: World) ->
         assert [each.note for each in reply.progress] == ["n"]
     assert looked[0] == 0, "it was not on disk when the reader looked there"
     reader.on_stop()
+
+
+def test_of_a_long_run_only_what_lives_stays_in_memory(world: World) -> None:
+    cache = Cache(world.database)
+    key, run = "r_1/s", "r_1"
+    drafts = [created(), Draft(ev.AttemptReserved(directory="/"), run, key, 1)]
+    for number in range(500):
+        drafts.append(Draft(ev.OperationOpened(id=str(number), kind="tool", name="x"), run, key, 1))
+        if number < 490:
+            drafts.append(Draft(ev.OperationClosed(id=str(number), outcome="done"), run, key, 1))
+    for seq, draft in enumerate(drafts, 1):
+        fold(cache, ev.Event(seq, str(seq), 0, run, draft.task, draft.epoch, "", "", "", 1.0, draft.body))
+    assert len(cache.everything()) == 503
+    world.database.commit([], cache.changed(), [])
+    cache.settle()
+    assert len(cache.everything()) == 3 + 10, "the run, its task, its attempt, and what is open"
+    assert cache.get(OperationRow, "7").outcome == "done"  # type: ignore[union-attr]  # it is found on the disk
