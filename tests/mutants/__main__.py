@@ -160,8 +160,9 @@ MUTANTS = (
     Mutant(
         "effect before commit",
         "supervisor/journal.py",
-        "self._entries.append(_Entry(self._next, list(effects), not drafts, refused))",
-        "self._entries.append(_Entry(self._next, list(effects), True, refused))",
+        "                self.store().tell(Append(tuple(entry.drafts), self.ref, entry.token))\n",
+        "                self.store().tell(Append(tuple(entry.drafts), self.ref, entry.token))\n"
+        "                entry.durable = True\n                self._flush()\n",
     ),
     Mutant(
         "lost close: nobody hears that an actor has ended",
@@ -232,7 +233,7 @@ MUTANTS = (
     Mutant(
         "the natural stop does not look for follow-ups",
         "supervisor/attempt/decide.py",
-        'if state.mailbox.waiting_for_code() or any(mail.kind != "response" for mail in state.pending):',
+        'if state.mailbox.waiting_for_code() or any(mail.kind in {"steer", "follow_up"} for mail in state.pending):',
         "if False:",
     ),
     Mutant(
@@ -296,10 +297,10 @@ MUTANTS = (
         found=True,
     ),
     Mutant(
-        "follow-ups before steers",
+        "the newest message is taken first",
         "worker/desk.py",
-        "return self._follow_ups.popleft() if self._follow_ups and not self._steers else None",
-        "return self._follow_ups.pop() if self._follow_ups else None",
+        "            message = queue.popleft()\n",
+        "            message = queue.pop()\n",
     ),
     Mutant(
         "a report that changed nothing is acknowledged and not recorded",
@@ -309,10 +310,10 @@ MUTANTS = (
         found=True,
     ),
     Mutant(
-        "a store whose disk was full does not try again",
+        "events of a commit that failed keep their places",
         "store/actor.py",
-        "            self._flush = self.context.after(RETRY_SECONDS, _Flush())\n\n    def _place",
-        "            pass\n\n    def _place",
+        "        self._cache.clear()\n        self._places.forget()\n",
+        "        self._cache.clear()\n",
     ),
     Mutant(
         "an exit that nobody claims is judged by the clock",
