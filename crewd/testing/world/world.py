@@ -477,7 +477,8 @@ class World:
         for row in [row for row in self.disk.tables[RunRow].values() if row.status not in RUN_TERMINAL]:
             endless = [step.id for step in row.workflow.steps if self.plans[f"{row.name}_{step.id}"].endless]
             parent = self.disk.tables[AttemptRow].get(row.parent)
-            orphan = parent is not None and parent.status in ATTEMPT_TERMINAL
+            # One that somebody has opened again is not its parent's any more.
+            orphan = parent is not None and parent.status in ATTEMPT_TERMINAL and row.openings == 1
             self.laws.hold("what can end ends by itself", endless and not orphan, f"{row.name} is {row.status}")
             run = row.id
             closer.ask(rq.Cancel(target=run, mode="now", timeout_seconds=600.0, force=True, intent="the end"))
