@@ -16,7 +16,7 @@ from crewd.client import keeping
 from crewd.client.blocking import Crew, connect
 from crewd.protocol import keeping as kp
 from crewd.protocol.errors import Forbidden, NotFound, Refused, UsageError
-from crewd.protocol.events import RunForgotten
+from crewd.protocol.events import RunArchived, RunForgotten
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
@@ -288,6 +288,16 @@ def test_two_that_archive_the_same_run_at_once_lose_nothing(daemon: Daemon, crew
     assert sorted(each.action for each in done) == ["archived", "kept", "kept", "kept"]
     assert everything(crew, run) == before
     assert len(list(daemon.home.archive.glob("*.zip"))) == 1 and healthy(crew)
+    again = finished(crew, jobs_dir, "again")
+    left = [daemon.home.archive / f"{again}-{number}.zip" for number in range(300)]
+    for path in left:  # of archives that were never recorded: they may be on their way into the log
+        path.write_bytes(b"x")
+    assert keeping.archive(crew, again, intent="why not").action == "archived"
+    assert all(path.read_bytes() == b"x" for path in left if path.exists()) and crew.show(again).run.archived not in {
+        path.name for path in left
+    }  # fmt: skip
+    (stone,) = (event.body for event in crew.events(types=["run.archived"]) if event.run == again)
+    assert isinstance(stone, RunArchived) and stone.intent == "why not"
 
 
 def test_what_has_dead_letters_is_not_archived(crew: Crew, jobs_dir: str) -> None:

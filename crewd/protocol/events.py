@@ -380,6 +380,7 @@ class RunArchived(msgspec.Struct, frozen=True, tag="run.archived"):
     sha256: str
     events: int
     by: str = ""
+    intent: str = ""
 
 
 class Salvaged(msgspec.Struct, frozen=True, tag="crewd.salvaged"):

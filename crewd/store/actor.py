@@ -56,8 +56,6 @@ PENDING_MAX = 20_000
 """Appends kept while the disk refuses; one more ends this actor (its supervisor starts it again, crewd says so)."""
 LOAD_MAX = 1_000_000
 """Rows of one kind read at once; more than a run can have."""
-
-
 SWEEP_ROWS = 500
 """Deleted at a time of a run that was forgotten: some milliseconds, so that nobody waits for it noticeably."""
 SWEEP_SECONDS = 0.02
@@ -150,6 +148,7 @@ class StoreActor(Actor):
             case _Flush():
                 self._flush = None
                 self._hurry = True
+                self._low = self._low and not self._database.restock()  # not at each turn: to try takes room that others need
             case _Sweep():
                 self._sweeping = False
                 try:
@@ -179,8 +178,6 @@ class StoreActor(Actor):
         waits = self._failing and self._flush is not None  # for the next look at a disk that refuses
         if self._hurry and not waits:
             self._hurry = False
-            if self._low and self._database.restock():
-                self._low = False
             self._commit()
         elif waits:
             self._refuse_admissions()

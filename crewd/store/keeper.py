@@ -23,7 +23,6 @@ from crewd.actors import Actor, Lane, Ref
 from crewd.protocol import keeping as kp
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import (
-    Busy,
     CrewdError,
     Forbidden,
     InvariantError,
@@ -294,24 +293,16 @@ class Keeper(Actor):
         return []
 
     def _archive(self, job: _Job, run: RunRow, done: list[kp.Kept]) -> None:
-        home = self._home
-        self._database.snapshot()  # its events, its rows and their last seq are of one moment
-        try:
-            guard = Removal(run.id, self._database.last_seq_of_run(run.id), archive=True)
-            path = home.archive / f"{run.id}-{guard.last_seq}.zip"
-            if path.exists():  # of an archive that was never recorded: a crash came in between
-                path.unlink()
-            write_bundle(path, self._database, run, home.run_directory(run.id), self._software, blobs=home.blobs)
-            events = self._gone_with(run)
-        finally:
-            self._database.release()
+        path = self._new_bundle(run.id)
+        guard, events = self._write(path, run)
         try:
             with contextlib.closing(Bundle(path)) as bundle:
                 bundle.verify()  # before anything that is in it leaves the database
         except UsageError:
             path.unlink()
             raise
-        body = RunArchived(row=run, bundle=path.name, sha256=_digest(path), events=events, by=job.keep.owner)
+        intent = clip(getattr(job.keep.request, "intent", ""), NOTE_CHARS_MAX)
+        body = RunArchived(row=run, bundle=path.name, sha256=_digest(path), events=events, by=job.keep.owner, intent=intent)
         self._note_ids(Bundle(path), run.id)
 
         def durable() -> None:
@@ -319,6 +310,24 @@ class Keeper(Actor):
             done.append(kp.Kept(run.id, run.name, "archived", events=events))
 
         self._remove(job, run, body, guard, durable, done)
+
+    def _new_bundle(self, run: str) -> Path:
+        """A name that no bundle of the archive has: one that is there may be in the log, or on its way into it."""
+        number = self._database.last_seq()
+        while (path := self._home.archive / f"{run}-{number}.zip").exists():
+            number += 1
+        return path
+
+    def _write(self, path: Path, run: RunRow) -> tuple[Removal, int]:
+        """Write the bundle of a run: its events and rows are of one moment. On what it relies, and what goes with the run."""
+        home = self._home
+        self._database.snapshot()
+        try:
+            guard = Removal(run.id, self._database.last_seq_of_run(run.id), archive=True)
+            write_bundle(path, self._database, run, home.run_directory(run.id), self._software, blobs=home.blobs)
+            return guard, self._gone_with(run)
+        finally:
+            self._database.release()
 
     def _note_ids(self, bundle: Bundle, run: str) -> None:
         """Receipts and questions are found by their ids for ever after: in which bundle each of them is."""
@@ -393,12 +402,11 @@ class Keeper(Actor):
         self._keep_few(self._home.exports)
         if run.archived:
             shutil.copyfile(self._bundle_of(run), path)
-            with contextlib.closing(Bundle(path)) as bundle:
-                bundle.verify()
-                manifest = bundle.manifest
         else:
-            manifest = write_bundle(path, self._database, run, self._home.run_directory(run.id), self._software)
-        return kp.BundleReply(name, path.stat().st_size, _digest(path), manifest.events)
+            self._write(path, run)
+        with contextlib.closing(Bundle(path)) as bundle:
+            bundle.verify()
+            return kp.BundleReply(name, path.stat().st_size, _digest(path), bundle.manifest.events)
 
     def _bundle_of(self, run: RunRow) -> Path:
         path = self._home.archive / run.archived
@@ -534,13 +542,14 @@ class Keeper(Actor):
     def _take_in(
         self, keep: Keep, row: RunRow, path: Path, digest: str, conflicts: tuple[kp.Conflicting, ...], *, replaces: bool
     ) -> None:
-        name = f"{row.id}-{self._database.last_seq()}.zip"
+        name = self._new_bundle(row.id).name
         taken_in = replace(row, owner=keep.owner, archived="")
         with path.open("rb") as file:
             os.fsync(file.fileno())
         last_seq = self._database.last_seq_of_run(row.id)
         events = self._gone_with(row) if replaces else 0
-        body = RunArchived(row=taken_in, bundle=name, sha256=digest, events=events, by=keep.owner)
+        intent = clip(getattr(keep.request, "intent", ""), NOTE_CHARS_MAX)
+        body = RunArchived(row=taken_in, bundle=name, sha256=digest, events=events, by=keep.owner, intent=intent)
         outcome: list[kp.ImportReply | CrewdError] = []
 
         def finish() -> kp.KeepReply:
@@ -556,8 +565,6 @@ class Keeper(Actor):
             (self._home.archive / name).unlink(missing_ok=True)
             outcome.append(error)
 
-        if (self._home.archive / name).exists():
-            raise Busy("this run is being taken in already", hint="try again")
         path.replace(self._home.archive / name)
         sync_directory(self._home.archive)
         self._note_ids(Bundle(self._home.archive / name), row.id)

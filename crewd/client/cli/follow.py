@@ -75,8 +75,8 @@ def words(event: Event) -> str:
             return f"  {step}: left {name}, {size} bytes, {sha256[:16]}"
         case ev.RunForgotten(name=name, by=by, intent=intent):
             return f"run {name} was forgotten by {by} {intent}".rstrip()
-        case ev.RunArchived(row=row, bundle=bundle):
-            return f"run {row.name} is in {bundle}"
+        case ev.RunArchived(row=row, bundle=bundle, intent=intent):
+            return f"run {row.name} is in {bundle} {intent}".rstrip()
         case ev.Salvaged(lost=lost, quarantine=quarantine):
             return f"{lost} events were lost; what is left of them is in quarantine/{quarantine}"
         case ev.Foreign(name=name, data=data):
