@@ -1,31 +1,45 @@
 """The store's actor: group commit. It takes what is in its inbox, commits once, answers all.
 
 Rule 1: `Committed` is sent after the commit returned, never before. Rule 2: no delay is added when the inbox is empty, and
-under load a batch grows by itself; samples and coalesced values wait for what is durable, or for their window.
+under load a batch grows by itself; samples wait for what is durable, or for their window. Only the commit log is written at
+once: rows, indexes and coalesced values are flushed within `ROWS_SECONDS`, or as soon as somebody wants to read.
 Rule 3: when the disk refuses, admissions are refused, facts are kept and retried, and a reserve is given up for them.
 Rule 4: an append that cannot be folded is answered so and changes nothing; those beside it are committed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crewd.actors import Actor, Lane, Ref
 from crewd.protocol.errors import Busy, Conflict, InvariantError, Refused, StoreDamaged, StoreUnavailable
-from crewd.protocol.events import SAMPLES, Draft, Event, RunArchived, RunCreated, RunForgotten
-from crewd.protocol.receipts import Level
+from crewd.protocol.events import (
+    SAMPLES,
+    Draft,
+    Event,
+    MessageAccepted,
+    MessageApplied,
+    MessageDelivered,
+    MessageSettled,
+    RunArchived,
+    RunCreated,
+    RunForgotten,
+)
+from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.rows import AskRow, AttemptRow, ForgottenRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.cache import Cache
-from crewd.store.fold import attempt_key, fold
+from crewd.store.fold import R, attempt_key, fold
 from crewd.store.messages import (
     Append,
     Arrival,
     AttemptIs,
     Committed,
     Delayed,
+    Flush,
+    Flushed,
     Guard,
     Known,
     LiveRun,
@@ -50,6 +64,10 @@ if TYPE_CHECKING:
     from crewd.clock import Clock
     from crewd.store.ports import Reading, Writing
 
+ROWS_SECONDS = 0.25
+"""What is committed is in the tables at the latest after this: long enough that most rows are written once for many events."""
+FLUSH_EVENTS = 1_024
+"""Or when it is so much: a flush of these takes some 20 ms, in which nothing is committed."""
 RETRY_SECONDS = 0.5
 """Between two tries on a disk that refuses."""
 PENDING_MAX = 20_000
@@ -59,6 +77,7 @@ LOAD_MAX = 1_000_000
 SWEEP_ROWS = 500
 """Deleted at a time of a run that was forgotten: some milliseconds, so that nobody waits for it noticeably."""
 SWEEP_SECONDS = 0.02
+_RECEIPT_CHANGES = (MessageAccepted, MessageDelivered, MessageApplied, MessageSettled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +114,33 @@ class StoreActor(Actor):
         self._listener = listener
         self._batch: list[Append] = []
         self._hurry = False  # somebody waits for what is in the batch
+        self._whole = False  # the rows in memory are the fold of what is committed, and of nothing more
         self._failing = False
         self._low = False  # the reserve is used up: no new work until there is room for another one
         self._told = 0  # how many of the batch have been told that they are delayed
-        self._flush: Timer | None = None
+        self._timer: Timer | None = None
         self._flush_at = 0.0
+        self._due = False  # a flush must follow this turn,
+        self._wait_for_flush: list[Ref[Any]] = []  # for these or for others
+        self._unflushed = 0
         self._sweeping = False
-        self._touched: set[str] = set()  # runs of which the batch that is being folded has events,
-        self._removed: set[str] = set()  # and those that it takes away
+        self._touched: set[str] = set()  # runs of which there are events that are not flushed,
+        self._removed: set[str] = set()  # those that they take away,
+        self._names: set[str] = set()  # and the names of those that they make
 
     def on_start(self) -> None:
-        """Open the database; raises StoreUnavailable if that fails."""
+        """Open the database, and flush what a crash has left. Raises StoreUnavailable if it cannot be opened."""
+        self._overlay.behind = True
         self._database = self._open()
         self._reader = self._open_reader()
         self._cache = Cache(self._database)
         self._places = Places(self._database, self._cache)
         self._seq = self._database.last_seq()
+        for event in self._database.unflushed():
+            self._places.remember(event)
+        self._fold_unflushed()
         self._low = not self._database.restock()
+        self._write_tables()
         if self._low:
             self._flush_within(RETRY_SECONDS)
         self._sweep_soon()
@@ -122,8 +151,10 @@ class StoreActor(Actor):
         if database is None:
             return
         try:
-            if not self._failing:
+            if not self._failing and self._whole:
                 self._commit()
+            if self._whole:
+                self._write_tables()
         finally:
             self._reader.close()
             database.close()
@@ -145,9 +176,12 @@ class StoreActor(Actor):
             case Put(key, value, window_seconds):
                 self._overlay.put(key, value)
                 self._flush_within(window_seconds)
+            case Flush(reply_to):
+                self._wait_for_flush.append(reply_to)
+                self._hurry = self._due = True
             case _Flush():
-                self._flush = None
-                self._hurry = True
+                self._timer = None
+                self._hurry = self._due = True
                 self._low = self._low and not self._database.restock()  # not at each turn: to try takes room that others need
             case _Sweep():
                 self._sweeping = False
@@ -167,20 +201,26 @@ class StoreActor(Actor):
     def _flush_within(self, seconds: float) -> None:
         """A flush comes at the latest then: the shortest window of what waits counts. One that is due is never put off."""
         due_at = self.context.now() + seconds
-        if self._flush is not None and (self._failing or self._flush_at <= due_at):
+        if self._timer is not None and (self._failing or self._flush_at <= due_at):
             return
-        if self._flush is not None:
-            self._flush.cancel()
-        self._flush, self._flush_at = self.context.after(seconds, _Flush()), due_at
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._flush_at = self.context.after(seconds, _Flush()), due_at
 
     def on_turn_end(self) -> None:
-        """Commit the batch, if somebody waits for it."""
-        waits = self._failing and self._flush is not None  # for the next look at a disk that refuses
+        """Commit the batch, if somebody waits for it; flush, if it is time or somebody wants to read."""
+        waits = self._failing and self._timer is not None  # for the next look at a disk that refuses
         if self._hurry and not waits:
             self._hurry = False
             self._commit()
         elif waits:
             self._refuse_admissions()
+        if self._due:
+            self._due = False
+            self._write_tables()
+        for reader in self._wait_for_flush:
+            reader.offer(Flushed(), lane=Lane.CONTROL)
+        self._wait_for_flush.clear()
         self._answer_loads()
 
     def _answer_loads(self) -> None:
@@ -195,7 +235,10 @@ class StoreActor(Actor):
 
     def _answer(self, load: Load | LoadLive | LoadAttempt) -> None:
         if isinstance(load, LoadAttempt):
-            attempt = self._reader.row(AttemptRow, attempt_key(load.task, load.epoch))
+            key, run_id = attempt_key(load.task, load.epoch), load.task.partition("/")[0]
+            flushed = self._reader.row(AttemptRow, key)
+            rows_now = self._cache.over(AttemptRow, run_id, () if flushed is None else (flushed,))
+            attempt = next((row for row in rows_now if (row.task, row.epoch) == (load.task, load.epoch)), None)
             load.reply_to.offer(AttemptIs(load.task, load.epoch, attempt), lane=Lane.CONTROL)
             return
         if isinstance(load, LoadLive):
@@ -203,22 +246,23 @@ class StoreActor(Actor):
             levels = [level for level in Level if level is not Level.SETTLED]
             mails = [row for level in levels for row in self._reader.rows_with(MessageRow, level, LOAD_MAX)]
             found += [row.receipt.run for row in mails if row.receipt.run]  # one that has ended must still answer these
+            found += sorted(self._touched - {""})
             load.reply_to.offer(LiveRuns(tuple(dict.fromkeys(found))), lane=Lane.CONTROL)
             return
-        run, rows = self._reader.row(RunRow, load.run), self._reader.rows_of
+        wanted = load.run
+
+        def rows(kind: type[R]) -> tuple[R, ...]:
+            return self._cache.over(kind, wanted, self._reader.rows_of(kind, wanted, LOAD_MAX))
+
+        run = None if wanted in self._removed else next(iter(rows(RunRow)), None)
         if run is None or run.archived:
-            load.reply_to.offer(NoRun(load.run), lane=Lane.CONTROL)
-        else:
-            live = LiveRun(
-                run=run,
-                tasks=tuple(rows(TaskRow, run.id, LOAD_MAX)),
-                attempts=tuple(rows(AttemptRow, run.id, LOAD_MAX)),
-                messages=tuple(rows(MessageRow, run.id, LOAD_MAX)),
-                asks=tuple(rows(AskRow, run.id, LOAD_MAX)),
-                operations=tuple(rows(OperationRow, run.id, LOAD_MAX)),
-                notices=tuple(rows(NoticeRow, run.id, LOAD_MAX)),
-            )
-            load.reply_to.offer(live, lane=Lane.CONTROL)
+            load.reply_to.offer(NoRun(wanted), lane=Lane.CONTROL)
+            return
+        live = LiveRun(
+            run=run, tasks=rows(TaskRow), attempts=rows(AttemptRow), messages=rows(MessageRow), asks=rows(AskRow),
+            operations=rows(OperationRow), notices=rows(NoticeRow),
+        )  # fmt: skip
+        load.reply_to.offer(live, lane=Lane.CONTROL)
 
     def _refuse_admissions(self) -> None:
         kept: list[Append] = []
@@ -238,11 +282,12 @@ class StoreActor(Actor):
     def _commit(self) -> None:
         if self._low:
             self._refuse_admissions()
+        if any(isinstance(append.guard, Removal | Arrival) for append in self._batch):
+            self._write_tables()  # these look at what is in the tables
         answers: list[tuple[Ref[Any], Committed | Known | Rejected]] = []
         events: list[Event] = []
         requests: list[tuple[str, bytes | None]] = []
-        self._touched.clear()
-        self._removed.clear()
+        self._whole = False
         self._cache.look_for([append.guard.id for append in self._batch if isinstance(append.guard, NewMessage)])
         for append in self._batch:
             refused = self._check(append.guard, requests)
@@ -258,40 +303,71 @@ class StoreActor(Actor):
                 made = next(draft.run for draft in append.drafts if isinstance(draft.body, RunCreated))
                 requests.append((f"request:{append.guard.request_id}", f"{made} {append.guard.digest}".encode()))
             events += mine
-            self._touched.update(event.run for event in mine)
-            self._removed.update(event.run for event in mine if isinstance(event.body, RunForgotten | RunArchived))
+            self._note(mine)
             row = self._cache.get(MessageRow, append.guard.id) if isinstance(append.guard, NewMessage) else None
             answers.append((append.reply_to, Committed(append.token, tuple(mine), row.receipt if row else None)))
-        try:
-            if events or self._overlay.waiting:
-                self._database.commit(events, self._cache.changed(), [*self._overlay.take(), *requests])
-        except StoreDamaged:
-            raise
-        except StoreUnavailable:
-            self._keep_trying()
-            return
-        self._overlay.written()
-        receipts = tuple(row.receipt for _, _, row in self._cache.changed() if isinstance(row, MessageRow))
-        self._cache.settle()
+        if events:
+            try:
+                self._database.commit(events, requests)
+            except StoreDamaged:
+                raise
+            except StoreUnavailable:
+                self._keep_trying()
+                return
+            self._overlay.behind = True
+            self._unflushed += len(events)
+            self._flush_within(ROWS_SECONDS)
+        self._whole = True
         self._places.keep()
         self._failing, self._batch, self._told, self._seq = False, [], 0, self._seq + len(events)
-        if self._low and self._flush is None:
+        if self._low:
             self._flush_within(RETRY_SECONDS)
         if any(isinstance(event.body, RunForgotten | RunArchived) for event in events):
+            self._write_tables()  # before anybody hears that the run is gone
             self._sweep_soon()
+        self._due = self._due or self._unflushed >= FLUSH_EVENTS
         for reply_to, answer in answers:
             reply_to.offer(answer, lane=Lane.CONTROL)
         listener = self._listener()
         if events and listener is not None:
-            listener.offer(Published(tuple(events), receipts))
+            listener.offer(Published(tuple(events), self._receipts(events)))
+
+    def _receipts(self, events: Sequence[Event]) -> tuple[Receipt, ...]:
+        """The receipts that these events have changed, as they are now."""
+        changed = {event.body.id: None for event in events if isinstance(event.body, _RECEIPT_CHANGES)}
+        rows = (self._cache.get(MessageRow, key) for key in changed)
+        return tuple(row.receipt for row in rows if row is not None)
+
+    def _write_tables(self) -> None:
+        """Flush. A disk that refuses this, too, must have room before there is new work; what is committed stays so."""
+        if not self._unflushed and not self._overlay.waiting:
+            self._overlay.behind = False
+            return
+        try:
+            self._database.flush(self._cache.changed(), self._overlay.take())
+        except StoreDamaged:
+            raise
+        except StoreUnavailable:
+            self._low = True
+            if self._database.relieve():
+                self._write_tables()
+            else:
+                self._flush_within(RETRY_SECONDS)
+            return
+        self._overlay.written()
+        self._overlay.behind, self._unflushed = False, 0
+        self._cache.settle()
+        self._places.trim()
+        for known in (self._touched, self._removed, self._names):
+            known.clear()
 
     def _keep_trying(self) -> None:
         """Nothing was written: forget what was folded, keep the facts, refuse the admissions.
 
         The reserve makes room for the facts, at once; without one they are tried again soon.
         """
-        self._cache.clear()
         self._places.forget()
+        self._fold_unflushed()
         if self._database.relieve():
             self._low = True
             self._commit()
@@ -299,6 +375,32 @@ class StoreActor(Actor):
         self._failing = True
         self._refuse_admissions()
         self._flush_within(RETRY_SECONDS)
+
+    def _fold_unflushed(self) -> None:
+        """Make the rows anew that what is committed and not flushed has changed."""
+        self._cache.clear()
+        for known in (self._touched, self._removed, self._names):
+            known.clear()
+        events = self._database.unflushed()
+        for event in events:
+            self._cache.begin()
+            fold(self._cache, event)
+        self._note(events)
+        self._unflushed, self._whole = len(events), True
+
+    def _note(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._touched.add(event.run)
+            match event.body:
+                case RunCreated(name):
+                    self._names.add(name)
+                case RunForgotten():
+                    self._removed.add(event.run)
+                case RunArchived(row):
+                    self._removed.add(event.run)
+                    self._names.add(row.name)
+                case _:
+                    pass
 
     def _fold(self, append: Append, seq: int) -> list[Event]:
         """The events of an append, folded. Raises InvariantError if they cannot follow what is there; then nothing changed."""
@@ -327,7 +429,7 @@ class StoreActor(Actor):
         """Late news never revives a run that was forgotten or archived."""
         if not draft.run or isinstance(draft.body, RunCreated | RunArchived | RunForgotten):
             return
-        row = self._cache.get(RunRow, draft.run) if draft.run not in self._removed else None
+        row = None if draft.run in self._removed else self._cache.get(RunRow, draft.run)
         if row is None or row.archived:
             raise InvariantError(f"run {draft.run} is not here (any more)")
 
@@ -375,8 +477,7 @@ class StoreActor(Actor):
                 return None
 
     def _is_taken(self, name: str) -> bool:
-        changed = (row for _, _, row in self._cache.changed())
-        return self._database.run_named(name) or any(isinstance(row, RunRow) and row.name == name for row in changed)
+        return name in self._names or self._database.run_named(name)
 
     def _known_run(self, made: str, digest: str) -> Known | Rejected:
         run, _, made_digest = made.partition(" ")

@@ -1,4 +1,4 @@
-"""The rows of living runs in memory, and what of them has changed since the last commit."""
+"""The rows of living runs in memory, and what of them has changed since the last flush."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crewd.protocol.rows import (
     RunRow,
 )
 from crewd.protocol.statuses import RUN_TERMINAL
-from crewd.store.fold import R, Row
+from crewd.store.fold import R, Row, attempt_key
 
 
 class Source(Protocol):
@@ -45,7 +45,7 @@ class Nowhere:
 
 
 class Cache:
-    """A `fold.Table` over a source. Ended runs leave it at the next `settle`."""
+    """A `fold.Table` over a source. What has changed stays until it is flushed; ended runs leave it then (`settle`)."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -74,7 +74,8 @@ class Cache:
         self._undo.clear()
 
     def look_for(self, messages: Sequence[str]) -> None:
-        """Find out which of these messages there are, all at once: until `settle`, no more need be asked for each."""
+        """Find out which of these messages there are, all at once: until they are put, no more need be asked for each."""
+        self._absent.clear()
         wanted = [key for key in messages if (MessageRow, key) not in self._rows]
         found = self._source.messages(wanted) if wanted else {}
         for key, row in found.items():
@@ -109,11 +110,17 @@ class Cache:
         self._keys_of.setdefault(run, set()).add(place)
 
     def changed(self) -> list[tuple[str, str, Row]]:
-        """(run, key, row) of every row that the next commit must write."""
+        """(run, key, row) of every row that the next flush must write."""
         return list(self._changed.values())
 
+    def over(self, kind: type[R], run: str, rows: Sequence[R]) -> tuple[R, ...]:
+        """The rows of one run as they are now; `rows` are those that were flushed."""
+        now = {key_of(row): row for row in rows}
+        now.update({key: row for of, key, row in self._changed.values() if of == run and isinstance(row, kind)})
+        return tuple(now.values())
+
     def settle(self) -> None:
-        """The changes are committed; forget runs that have ended, and of the others what nothing more will happen to."""
+        """The changes are flushed; forget runs that have ended, and of the others what nothing more will happen to."""
         for place, (run, _, row) in self._changed.items():
             if _is_over(row) and place in self._rows:
                 del self._rows[place]
@@ -130,7 +137,7 @@ class Cache:
             del self._rows[place]
 
     def clear(self) -> None:
-        """The changes were not committed: forget everything and read it again."""
+        """Forget everything: it is read again, and what was not flushed folded again."""
         self._rows.clear()
         self._changed.clear()
         self._keys_of.clear()
@@ -152,6 +159,19 @@ def _is_over(row: Row) -> bool:
             return True
         case _:
             return False
+
+
+def key_of(row: Row) -> str:
+    """The key of a row in its table."""
+    match row:
+        case MessageRow():
+            return row.receipt.id
+        case AttemptRow():
+            return attempt_key(row.task, row.epoch)
+        case ClientRow():
+            return row.owner
+        case _:
+            return row.id
 
 
 def run_of(row: Row) -> str:

@@ -1,10 +1,14 @@
 """The writing side of the database. Its tables are in `schema`, its questions in `readonly`: there is no other SQL.
 
+A commit writes one row, of the commit log, and syncs it: that is all that durability costs. What people ask for (the events
+with their indexes, the rows) is written later, for many commits at once, by `flush`; after a crash the commit log has what is
+missing.
+
 Why these pragmas: WAL lets readers read while the writer commits; `synchronous=FULL` syncs the log at every commit, so that
-`Committed` survives a power cut (NORMAL loses the last commits; measured 18 times faster, and worthless here); `temp_store`
-in memory because a temporary file would be one more thing that a full disk can break; `busy_timeout` covers a reader that
-checkpoints; `wal_autocheckpoint` 4,000 pages keeps the log near 16 MB; a `cache_size` of 16 MiB holds the upper pages of the
-indexes of a run of a million events, so that it is appended to as fast as a small one.
+`Committed` survives a power cut (NORMAL loses the last transactions: enough for a flush, for the commit log has it);
+`temp_store` in memory because a temporary file would be one more thing that a full disk can break; `busy_timeout` covers a
+reader that checkpoints; `wal_autocheckpoint` 4,000 pages keeps the log near 16 MB; a `cache_size` of 16 MiB holds the upper
+pages of the indexes of a run of a million events, so that it is appended to as fast as a small one.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import Any
 import msgspec
 
 from crewd.protocol.errors import InvariantError, StoreDamaged, StoreUnavailable
-from crewd.protocol.events import Event, RunArchived, RunForgotten, type_of
+from crewd.protocol.events import Event, RunArchived, RunForgotten, body_of, type_of, type_of_class
 from crewd.protocol.receipts import Level
 from crewd.protocol.rows import (
     ArtifactRow,
@@ -50,8 +54,13 @@ _SEEN_TABLES = ("runs", "tasks", "attempts", "asks", "artifacts", "notices")
 _MANY_TABLES = ("messages", "operations")
 _NEW_ROW = "ON CONFLICT (id) DO UPDATE SET status = excluded.status, doc = excluded.doc"
 _NEW_DOC = "ON CONFLICT (id) DO UPDATE SET doc = excluded.doc"
+_LAST_SEQ = "SELECT max((SELECT coalesce(max(seq), 0) FROM commits), (SELECT coalesce(max(seq), 0) FROM events))"
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_TAKES_AWAY = frozenset(type_of_class(kind) for kind in (RunForgotten, RunArchived))
+Record = tuple[int, int, str, str, int, str, str, str, str, float, bytes]
+"""An event as the tables have it: seq, parent, run, task, epoch, type, causation, correlation, provenance, at, body."""
 _ENCODER = msgspec.msgpack.Encoder()
+_RECORDS = msgspec.msgpack.Decoder(list[Record])
 DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {kind: msgspec.msgpack.Decoder(kind) for kind in TABLES}
 
 
@@ -109,6 +118,7 @@ class Database:
     def __init__(self, path: Path, store_id: str, reserve: Path | None = None) -> None:
         self._reserve = reserve
         self._statuses: dict[tuple[str, str], str] = {}
+        self._records: list[Record] = []
         with faults(f"the database {path} cannot be opened"):
             self._sql = sqlite3.connect(uri(path, "rwc"), uri=True, isolation_level=None, check_same_thread=False)
             for pragma in (
@@ -123,6 +133,7 @@ class Database:
                 self._sql.execute(f"PRAGMA {pragma}").fetchall()
             self._migrate(path, store_id)
             self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
+            self._records = unflushed_of(self._sql)
 
     def _migrate(self, path: Path, store_id: str) -> None:
         """Bring the tables to this version; what was there before is copied first."""
@@ -172,10 +183,14 @@ class Database:
 
     def last_seq(self) -> int:
         """The seq of the last event; 0 if there is none."""
-        return int(self._sql.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+        return int(self._sql.execute(_LAST_SEQ).fetchone()[0])
+
+    def unflushed(self) -> list[Event]:
+        """The events that are committed and in no other table yet."""
+        return [event_of(self.store_id, record) for record in self._records]
 
     def last_seq_of(self, run: str, task: str, epoch: int) -> int:
-        """The seq of the last event of this branch; 0 if there is none. Epoch -1: of the last epoch or of none."""
+        """The seq of the last event of this branch that was flushed, or 0. Epoch -1: of the last epoch or of none."""
         of_branch = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ? AND task = ? AND epoch = ?"
         if epoch >= 0:
             return int(self._sql.execute(of_branch, (run, task, epoch)).fetchone()[0])
@@ -183,7 +198,7 @@ class Database:
         return max(int(self._sql.execute(of_branch, (run, task, each)).fetchone()[0]) for each in {last or 0, 0})
 
     def last_seq_of_run(self, run: str) -> int:
-        """The seq of the last event of this run; 0 if there is none."""
+        """The seq of the last event of this run that was flushed; 0 if there is none."""
         return int(self._sql.execute("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?", (run,)).fetchone()[0])
 
     def row(self, kind: type[R], key: str) -> R | None:
@@ -208,23 +223,37 @@ class Database:
         """Whether a run of this name exists."""
         return self._sql.execute("SELECT 1 FROM runs WHERE name = ? LIMIT 1", (name,)).fetchone() is not None
 
-    def commit(
-        self,
-        events: Sequence[Event],
-        rows: Iterable[tuple[str, str, Row]],
-        latest: Iterable[tuple[str, bytes | None]],
-    ) -> None:
-        """Write events, rows (run, key, row) and coalesced values (None deletes) in one transaction, synced to disk."""
-        sizes: Counter[str] = Counter()
-        counts = Counter([event.run for event in events])
-        logged = []
-        for event in events:
-            body = _ENCODER.encode(event.body)
-            sizes[event.run] += len(body)
-            logged.append((
+    def commit(self, events: Sequence[Event], latest: Iterable[tuple[str, bytes | None]] = ()) -> None:
+        """Make events, and values that belong to them, durable: one row of the commit log, synced to disk.
+
+        Raises InvariantError if the log goes further than it should: there is another writer.
+        """
+        records: list[Record] = [
+            (
                 event.seq, event.parent, event.run, event.task, event.epoch, type_of(event.body), event.causation,
-                event.correlation, event.provenance, event.at, body,
-            ))  # fmt: skip
+                event.correlation, event.provenance, event.at, _ENCODER.encode(event.body),
+            )
+            for event in events
+        ]  # fmt: skip
+        with self._transaction("the database cannot be written"):
+            if records:
+                last = self._sql.execute(_LAST_SEQ).fetchone()[0]
+                if last >= records[0][0]:
+                    raise InvariantError(f"somebody else has written to the database: it has {last} events")
+                self._sql.execute("INSERT INTO commits VALUES (?, ?)", (records[-1][0], _ENCODER.encode(records)))
+            self._keep(list(latest))
+        self._records += records
+
+    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> None:
+        """Write what the commit log holds, the rows (run, key, row) that follow from it, and coalesced values: all or nothing.
+
+        Not synced by itself: a power cut may undo it, and what was in the commit log is there again.
+        """
+        sizes: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
+        for record in self._records:
+            sizes[record[2]] += len(record[10])
+            counts[record[2]] += 1
         by_table: dict[tuple[str, str], list[tuple[str, str, str, str, bytes]]] = {}
         for run, key, row in rows:
             doc, table, status = _ENCODER.encode(row), TABLES[type(row)], status_of(row)
@@ -232,38 +261,56 @@ class Database:
             known = self._statuses.get((table, key)) == status
             self._statuses[table, key] = status
             by_table.setdefault((table, _NEW_DOC if known else _NEW_ROW), []).append((key, run, status, name_of(row), doc))
-        kept = list(latest)
         try:
-            self._sql.execute("BEGIN IMMEDIATE")
-            for event in events:
-                if isinstance(event.body, RunForgotten | RunArchived):
-                    self._begin_sweep(event.run, event.seq)
-            self._insert("events", logged)
-            for (table, conflict), values in by_table.items():
-                self._insert(table, values, conflict)
-            self._insert(
-                "sizes",
-                [(run, counts[run], size) for run, size in sizes.items()],
-                "ON CONFLICT (run) DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes",
-            )
-            self._insert(
-                "latest",
-                [(key, value) for key, value in kept if value is not None],
-                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            )
-            self._sql.executemany("DELETE FROM latest WHERE key = ?", [(key,) for key, value in kept if value is None])
-            self._sql.execute("COMMIT")
-        except sqlite3.IntegrityError as error:
+            with faults("the database cannot be written"):
+                self._sql.execute("PRAGMA synchronous=NORMAL")
+            with self._transaction("the database cannot be written"):
+                for record in self._records:
+                    if record[5] in _TAKES_AWAY:
+                        self._begin_sweep(record[2], record[0])
+                self._insert("events", self._records)
+                self._sql.execute("DELETE FROM commits")
+                for (table, conflict), values in by_table.items():
+                    self._insert(table, values, conflict)
+                self._insert(
+                    "sizes",
+                    [(run, counts[run], size) for run, size in sizes.items()],
+                    "ON CONFLICT (run) DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes",
+                )
+                self._keep(list(latest))
+        except (StoreUnavailable, InvariantError):
             self._statuses.clear()
-            self._sql.execute("ROLLBACK")
-            raise InvariantError(f"somebody else has written to the database: {error}") from error
-        except sqlite3.Error as error:
-            self._statuses.clear()
-            if self._sql.in_transaction:
-                self._sql.execute("ROLLBACK")
-            raise fault(error, "the database cannot be written") from error
+            raise
+        finally:
+            with faults("the database cannot be written"):
+                self._sql.execute("PRAGMA synchronous=FULL")
+        self._records.clear()
         if len(self._statuses) > STATUSES_MAX:
             self._statuses.clear()
+
+    @contextlib.contextmanager
+    def _transaction(self, what: str) -> Iterator[None]:
+        """All of it or nothing; whatever SQLite raises becomes an error of ours."""
+        try:
+            self._sql.execute("BEGIN IMMEDIATE")
+            yield
+            self._sql.execute("COMMIT")
+        except sqlite3.IntegrityError as error:
+            raise InvariantError(f"somebody else has written to the database: {error}") from error
+        except sqlite3.Error as error:
+            raise fault(error, what) from error
+        finally:
+            if self._sql.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    self._sql.execute("ROLLBACK")
+
+    def _keep(self, latest: Sequence[tuple[str, bytes | None]]) -> None:
+        self._insert(
+            "latest",
+            [(key, value) for key, value in latest if value is not None],
+            "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+        self._sql.executemany("DELETE FROM latest WHERE key = ?", [(key,) for key, value in latest if value is None])
 
     def _begin_sweep(self, run: str, seq: int) -> None:
         """What anybody might still see of a run goes at once; what is many, in `sweep`."""
@@ -277,12 +324,12 @@ class Database:
 
     def sweep(self, limit: int) -> bool:
         """Delete up to `limit` events and rows of each kind of a run that was forgotten or archived. Whether more is left."""
-        try:
+        with faults("the database cannot be swept"):
             found = self._sql.execute("SELECT run, before FROM sweeps LIMIT 1").fetchone()
             if found is None:
                 return self._give_back(limit)
-            run, before = found
-            self._sql.execute("BEGIN IMMEDIATE")
+        run, before = found
+        with self._transaction("the database cannot be swept"):
             gone = [
                 self._sql.execute(
                     f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE run = ? LIMIT ?)", (run, limit)
@@ -298,11 +345,6 @@ class Database:
             if not any(gone):
                 self._sql.execute("DELETE FROM sizes WHERE run = ?", (run,))
                 self._sql.execute("DELETE FROM sweeps WHERE run = ?", (run,))
-            self._sql.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._sql.in_transaction:
-                self._sql.execute("ROLLBACK")
-            raise fault(error, "the database cannot be swept") from error
         return True
 
     def _give_back(self, pages: int) -> bool:
@@ -325,6 +367,27 @@ class Database:
     def close(self) -> None:
         """Close the connection, folding the write-ahead log into the database."""
         self._sql.close()
+
+
+def unflushed_of(sql: sqlite3.Connection) -> list[Record]:
+    """What was committed and is in no other table yet. A database of before schema 5 has no commit log."""
+    if sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'commits'").fetchone() is None:
+        return []
+    return [record for (blob,) in sql.execute("SELECT records FROM commits ORDER BY seq") for record in records_of(blob)]
+
+
+def records_of(blob: bytes) -> list[Record]:
+    """The records of one commit."""
+    return _RECORDS.decode(blob)
+
+
+def event_of(store_id: str, record: Record) -> Event:
+    """The event that a record is of."""
+    seq, parent, run, task, epoch, _, causation, correlation, provenance, at, body = record
+    return Event(
+        seq=seq, event_id=f"{store_id}-{seq}", parent=parent, run=run, task=task, epoch=epoch, causation=causation,
+        correlation=correlation, provenance=provenance, at=at, body=body_of(body),
+    )  # fmt: skip
 
 
 def row_of(sql: sqlite3.Connection, kind: type[R], key: str) -> R | None:

@@ -70,7 +70,33 @@ def attempt_key(task: str, epoch: int) -> str:
 def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per event)
     """Change `rows` as `event` says. Raises InvariantError if the event cannot follow what is there."""
     body = event.body
-    match body:
+    match body:  # the most frequent ones first: each case is a look
+        case ev.MessageAccepted() | ev.MessageDelivered() | ev.MessageApplied() | ev.MessageSettled():
+            _message(rows, event, body)
+        case ev.OperationStarted(id=key):
+            _change(rows, event, OperationRow, key, lambda op: replace(op, started_at=event.at))
+        case ev.OperationOpened(id=key, kind=kind, name=name, seconds=seconds, queued=queued, priority=priority):
+            opened = OperationRow(
+                id=key, run=event.run, task=event.task, epoch=event.epoch, kind=kind, name=name, opened_at=event.at,
+                seconds=seconds, started_at=None if queued else event.at, priority=priority,
+            )  # fmt: skip
+            rows.put(event.run, key, opened)
+        case ev.OperationClosed(id=key, outcome=outcome, reason=reason, synthetic=synthetic):
+            _change(
+                rows,
+                event,
+                OperationRow,
+                key,
+                lambda op: replace(op, closed_at=event.at, outcome=outcome, reason=reason, synthetic=synthetic),
+            )
+        case ev.ReportTaken() | ev.ProgressSampled():
+            pass  # all that it says is its number, below
+        case (
+            ev.AttemptReserved() | ev.AttemptStarting() | ev.AttemptStarted() | ev.AttemptReady()
+            | ev.AttemptFinishing() | ev.AttemptCancelRequested() | ev.AttemptOutcome() | ev.AttemptEnded()
+            | ev.AttemptLimitHit() | ev.AttemptLiveness() | ev.UsageReported() | ev.CheckpointSaved()
+        ):  # fmt: skip
+            _attempt(rows, event, body)
         case ev.RunCreated():
             _run_created(rows, event, body)
         case ev.RunStarted():
@@ -110,14 +136,6 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             rows.put(event.run, key, notice)
         case ev.NoticeClosed(id=key):
             _change(rows, event, NoticeRow, key, lambda notice: replace(notice, closed_at=event.at))
-        case (
-            ev.AttemptReserved() | ev.AttemptStarting() | ev.AttemptStarted() | ev.AttemptReady()
-            | ev.AttemptFinishing() | ev.AttemptCancelRequested() | ev.AttemptOutcome() | ev.AttemptEnded()
-            | ev.AttemptLimitHit() | ev.AttemptLiveness() | ev.UsageReported() | ev.CheckpointSaved()
-        ):  # fmt: skip
-            _attempt(rows, event, body)
-        case ev.MessageAccepted() | ev.MessageDelivered() | ev.MessageApplied() | ev.MessageSettled():
-            _message(rows, event, body)
         case ev.MessageAcknowledged(id=key, by=by):
             _change(
                 rows, event, MessageRow, key,
@@ -125,22 +143,6 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             )  # fmt: skip
         case ev.AskOpened() | ev.AskClosed():
             _ask(rows, event, body)
-        case ev.OperationStarted(id=key):
-            _change(rows, event, OperationRow, key, lambda op: replace(op, started_at=event.at))
-        case ev.OperationOpened(id=key, kind=kind, name=name, seconds=seconds, queued=queued, priority=priority):
-            opened = OperationRow(
-                id=key, run=event.run, task=event.task, epoch=event.epoch, kind=kind, name=name, opened_at=event.at,
-                seconds=seconds, started_at=None if queued else event.at, priority=priority,
-            )  # fmt: skip
-            rows.put(event.run, key, opened)
-        case ev.OperationClosed(id=key, outcome=outcome, reason=reason, synthetic=synthetic):
-            _change(
-                rows,
-                event,
-                OperationRow,
-                key,
-                lambda op: replace(op, closed_at=event.at, outcome=outcome, reason=reason, synthetic=synthetic),
-            )
         case ev.ArtifactRecorded():
             _artifact(rows, event, body)
         case ev.NewsSeen(owner, upto):
@@ -157,8 +159,6 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             rows.put(event.run, event.run, replace(row, archived=bundle))
         case ev.GuardianLost() | ev.DaemonStarted() | ev.Salvaged() | ev.Foreign():
             return
-        case ev.ReportTaken() | ev.ProgressSampled():
-            pass  # all that it says is its number, below
         case _:
             assert_never(body)
     report = getattr(body, "report", 0)

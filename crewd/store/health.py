@@ -106,7 +106,8 @@ def salvage(home: Home, clock: Clock, *, anyway: bool = False) -> tuple[int, int
         batch: list[Event] = []
 
         def write() -> None:
-            database.commit(batch, rows.changed(), [])
+            database.commit(batch)
+            database.flush(rows.changed(), [])
             rows.settle()
             batch.clear()
 
@@ -126,7 +127,8 @@ def salvage(home: Home, clock: Clock, *, anyway: bool = False) -> tuple[int, int
         lost = last - saved - _explained(new)
         end = Salvaged(lost=lost, quarantine=aside.name)
         note = Event(last + 1, f"{store_id}-{last + 1}", 0, "", "", 0, "", "", "crewd", clock.wall(), end)
-        database.commit([note], [], old.readable_latest())
+        database.commit([note])
+        database.flush([], old.readable_latest())
         database.close()
     for path in home.root.glob(f"{source.name}*"):
         path.unlink()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
-from crewd.actors import Actor, Lane, Ref
+from crewd.actors import Lane, Ref
 from crewd.protocol import keeping as kp
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import (
@@ -42,8 +42,22 @@ from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.blobs import collect, read_blob
 from crewd.store.bundle import BUNDLE_BYTES_MAX, Bundle, renamed, sync_directory, write_bundle
 from crewd.store.checkup import Examine, checkup
+from crewd.store.follower import Follower
 from crewd.store.library import HINT, Library
-from crewd.store.messages import Answer, Append, Arrival, Committed, Delayed, Keep, Known, Put, Rejected, Removal, Scrub
+from crewd.store.messages import (
+    Answer,
+    Append,
+    Arrival,
+    Committed,
+    Delayed,
+    Flushed,
+    Keep,
+    Known,
+    Put,
+    Rejected,
+    Removal,
+    Scrub,
+)
 from crewd.store.original import convert, is_original
 from crewd.store.output import EXIT_FILE, scrub
 from crewd.store.ports import Where
@@ -55,6 +69,7 @@ if TYPE_CHECKING:
     from crewd.clock import Clock
     from crewd.protocol.home import Home
     from crewd.protocol.ids import IdSource
+    from crewd.store.overlay import Overlay
 
 RUNS_MAX = 100_000
 """Ended runs that a prune looks at."""
@@ -89,15 +104,16 @@ class _Job:
     waits: set[int] = field(default_factory=set)
 
 
-class Keeper(Actor):
+class Keeper(Follower):
     """Answers `Keep`. One request is worked on at a time; waiting for the store holds up nobody."""
 
     data_max = 1_000
 
     def __init__(
-        self, home: Home, clock: Clock, ids: IdSource, store: Callable[[], Ref[Any]], software: str, examine: Examine
-    ) -> None:
-        super().__init__()
+        self, home: Home, clock: Clock, ids: IdSource, overlay: Overlay, store: Callable[[], Ref[Any]], software: str,
+        examine: Examine,
+    ) -> None:  # fmt: skip
+        super().__init__(overlay, store)
         self._home, self._clock, self._ids, self._store, self._software = home, clock, ids, store, software
         self._examine = examine
         self._jobs: dict[int, _Job] = {}
@@ -118,6 +134,10 @@ class Keeper(Actor):
 
     def _tidy(self) -> None:
         """What a crash has left: of runs that are forgotten, of bundles that were replaced, of output that was not scrubbed."""
+        with contextlib.suppress(OSError, CrewdError):
+            self._clear_up()
+
+    def _clear_up(self) -> None:
         for folder in (self._home.archive, self._home.exports, self._home.imports):
             for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
@@ -145,17 +165,18 @@ class Keeper(Actor):
     def receive(self, message: Any) -> None:
         """Do what is asked; what the store says goes on with it."""
         match message:
+            case Flushed():
+                self.flushed()
             case Keep():
-                self._try(message, lambda: self._begin(message))
+                self.when_flushed(lambda: self._try(message, lambda: self._begin(message)))
             case Committed(token) | Rejected(token) | Known(token) if token in self._jobs:
                 self._try(self._jobs[token].keep, lambda: self._heard(token, message))
             case Committed() | Rejected() | Known() | Delayed():
                 pass  # after `Delayed`, `Committed` follows
             case _Collect():
-                self._collect()
+                self.when_flushed(self._collect)
             case _Tidy():
-                with contextlib.suppress(OSError, CrewdError):
-                    self._tidy()
+                self.when_flushed(self._tidy)
             case Scrub(directory):
                 self._scrub(Path(directory))
             case _:

@@ -73,6 +73,10 @@ class Library:
         bundle = self.bundle(where.run) if where.run else None
         return (self._database if bundle is None else bundle).events(after=after, before=before, limit=limit, where=where)
 
+    def unflushed(self) -> list[Event]:
+        """See `Reading`."""
+        return self._database.unflushed()
+
     def size_of(self, run: str) -> tuple[int, int]:
         """See `Reading`."""
         bundle = self.bundle(run)

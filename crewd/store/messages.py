@@ -83,7 +83,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The events are on disk and the rows follow them. `receipt` is of the message that the guard named."""
+    """The events are on disk; readers that ask for a `Flush` see them. `receipt` is of the message that the guard named."""
 
     token: int
     events: tuple[Event, ...]
@@ -115,11 +115,23 @@ class Delayed:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A coalesced value; None deletes the key. It is on disk with the next durable commit, or when its window closes."""
+    """A coalesced value; None deletes the key. It is on disk with the next flush, or when its window closes."""
 
     key: str
     value: bytes | None
     window_seconds: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Write into the tables what is committed, so that it can be read. `Flushed` follows."""
+
+    reply_to: Ref[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """Answers `Flush`: what was committed before can be read; unless the disk refuses, then it is as old as it was."""
 
 
 @dataclass(frozen=True, slots=True)

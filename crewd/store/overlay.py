@@ -1,25 +1,29 @@
-"""Coalesced values: the last one per key wins, readable at once, written with the next durable commit or within 50 ms."""
+"""What readers cannot see in the tables yet: coalesced values, and whether something was committed and not flushed."""
 
 from __future__ import annotations
 
 import threading
 
 FLUSH_SECONDS = 0.05
-"""A value is on disk at the latest after this, if nothing durable comes first (DESIGN §7)."""
+"""A value is on disk at the latest after this (DESIGN §7)."""
 KEYS_MAX = 50_000
 """Unwritten keys; one more value for a new key is dropped (progress is sampled, the next one comes)."""
 
 
 class Overlay:
-    """Written by the store's actor, read by any thread."""
+    """Written by the store's actor, read by any thread.
+
+    `behind`: something was committed that the tables do not show yet. Set before anybody hears of the commit.
+    """
 
     def __init__(self) -> None:
+        self.behind = False
         self._lock = threading.Lock()
         self._dirty: dict[str, bytes | None] = {}
         self._flushing: dict[str, bytes | None] = {}
 
     def put(self, key: str, value: bytes | None) -> bool:
-        """The newest value of `key` (None deletes it); False if the overlay is full. A later put cancels this one."""
+        """The newest value of `key` (None deletes it); False if the overlay is full. The last one per key wins."""
         with self._lock:
             if key not in self._dirty and len(self._dirty) >= KEYS_MAX:
                 return False
@@ -27,14 +31,14 @@ class Overlay:
             return True
 
     def take(self) -> list[tuple[str, bytes | None]]:
-        """What the next commit writes. Stays readable until `written`."""
+        """What the next flush writes. Stays readable until `written`."""
         with self._lock:
             self._flushing = {**self._flushing, **self._dirty}
             self._dirty = {}
             return list(self._flushing.items())
 
     def written(self) -> None:
-        """The commit went through."""
+        """The flush went through."""
         with self._lock:
             self._flushing = {}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from crewd.protocol.events import Draft, RunCreated
+from crewd.protocol.events import Draft, Event, RunCreated
 from crewd.protocol.rows import RunRow
 from crewd.store.fold import R
 
@@ -96,12 +96,20 @@ class Places:
 
     def keep(self) -> None:
         """What was placed is committed."""
-        if len(self._ends) > BRANCHES_MAX:
-            self._ends.clear()
-            self._requests.clear()
         self._ends.update(self._new_ends)
         self._requests.update(self._new_requests)
         self.forget()
+
+    def remember(self, event: Event) -> None:
+        """An event of the commit log, placed by whoever was here before."""
+        for epoch in {event.epoch, -1} if event.task else {event.epoch}:
+            self._ends[event.run, event.task, epoch] = event.seq
+
+    def trim(self) -> None:
+        """All that was kept can be looked up."""
+        if len(self._ends) > BRANCHES_MAX:
+            self._ends.clear()
+            self._requests.clear()
 
     def forget(self) -> None:
         """What was placed since the last `keep` never was."""

@@ -35,15 +35,20 @@ EVERYWHERE = Where()
 
 
 class Writing(Protocol):
-    """The one writer. `commit` raises StoreUnavailable when the disk refuses; then nothing was written.
+    """The one writer. `commit` and `flush` raise StoreUnavailable when the disk refuses; then nothing was written.
 
     InvariantError if an event of the same seq is there: there is another writer, and whoever commits must read again.
+    What is committed and not yet flushed is in the commit log (`unflushed`); all other answers are of what was flushed.
     """
 
     store_id: str
 
     def last_seq(self) -> int:
-        """The seq of the last event; 0 if there is none."""
+        """The seq of the last event that was committed; 0 if there is none."""
+        ...
+
+    def unflushed(self) -> list[Event]:
+        """The events that are committed and not yet flushed, in order."""
         ...
 
     def last_seq_of(self, run: str, task: str, epoch: int) -> int:
@@ -82,13 +87,12 @@ class Writing(Protocol):
         """Whether a run of this name exists."""
         ...
 
-    def commit(
-        self,
-        events: Sequence[Event],
-        rows: Iterable[tuple[str, str, Row]],
-        latest: Iterable[tuple[str, bytes | None]],
-    ) -> None:
-        """Write events, rows (run, key, row) and coalesced values (None deletes) in one transaction, synced to disk."""
+    def commit(self, events: Sequence[Event], latest: Iterable[tuple[str, bytes | None]] = ()) -> None:
+        """Make events, and values that belong to them (None deletes), durable: all of it or nothing, synced to disk."""
+        ...
+
+    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> None:
+        """Let readers see what the commit log holds, the rows (run, key, row) that follow from it, and coalesced values."""
         ...
 
     def close(self) -> None:
@@ -97,7 +101,7 @@ class Writing(Protocol):
 
 
 class Reading(Protocol):
-    """A reader. What it shows is committed, and may be older than what the store's actor holds."""
+    """A reader. What it shows was flushed, and may be older than what is committed: `unflushed` is the rest."""
 
     store_id: str
 
@@ -141,6 +145,10 @@ class Reading(Protocol):
         """The first events after `after`, or (with `before`) the last ones before it; always the oldest of them first."""
         ...
 
+    def unflushed(self) -> list[Event]:
+        """The events that are committed and not yet flushed, in order."""
+        ...
+
     def size_of(self, run: str) -> tuple[int, int]:
         """How many events were ever written for a run, and how many bytes of events and rows."""
         ...
@@ -150,7 +158,7 @@ class Reading(Protocol):
         ...
 
     def last_seq(self) -> int:
-        """The seq of the last event."""
+        """The seq of the last event that was flushed."""
         ...
 
     def counts(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from crewd.actors import Actor, Lane
+from crewd.actors import Lane
 from crewd.clock import in_words
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import InvariantError, NotFound, StoreUnavailable, UsageError
@@ -39,13 +39,15 @@ from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL, TaskStatus
 from crewd.protocol.workflow import Workflow
 from crewd.store.checkup import Examine, checkup
 from crewd.store.fold import attempt_key
+from crewd.store.follower import Follower
 from crewd.store.library import Library
-from crewd.store.messages import Answer, Read, Resolve, Resolved
+from crewd.store.messages import Answer, Flushed, Read, Resolve, Resolved
 from crewd.store.output import Piece, read_output
 from crewd.store.overlay import over
 from crewd.store.ports import Where
 
 if TYPE_CHECKING:
+    from crewd.actors import Ref
     from crewd.protocol.home import Home
     from crewd.store.overlay import Overlay
     from crewd.store.ports import Reading
@@ -58,16 +60,16 @@ PAGES = 20
 _PREFIX_MIN = 4
 
 
-class Reader(Actor):
-    """Answers `Read` and `Resolve`. Decides nothing."""
+class Reader(Follower):
+    """Answers `Read` and `Resolve`, with everything that was committed before. Decides nothing."""
 
     def __init__(
-        self, open_reader: Callable[[], Reading], overlay: Overlay, examine: Examine, home: Home | None = None
+        self, open_reader: Callable[[], Reading], overlay: Overlay, store: Callable[[], Ref[Any] | None], examine: Examine,
+        home: Home | None = None,
     ) -> None:  # fmt: skip
-        super().__init__()
+        super().__init__(overlay, store)
         self._home = home
         self._open = open_reader
-        self._overlay = overlay
         self._examine = examine
 
     def on_start(self) -> None:
@@ -82,6 +84,12 @@ class Reader(Actor):
 
     def receive(self, message: Any) -> None:
         """Answer; what the caller asked wrongly is an answer too."""
+        if isinstance(message, Flushed):
+            self.flushed()
+        else:
+            self.when_flushed(lambda: self._reply(message))
+
+    def _reply(self, message: Any) -> None:
         reply: Any
         try:
             match message:

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from crewd.clock import Clock, SystemClock
-from crewd.protocol.events import Event, body_of
+from crewd.protocol.events import Event
 from crewd.protocol.rows import RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
-from crewd.store.database import DAMAGE, DECODERS, fault, faults, row_of, uri
+from crewd.store.database import DAMAGE, DECODERS, event_of, fault, faults, records_of, row_of, unflushed_of, uri
 from crewd.store.fold import R, Row
 from crewd.store.ports import EVERYWHERE, Where
 from crewd.store.schema import TABLES
@@ -30,11 +30,11 @@ SEQ_MAX = 1 << 62
 """No seq is so large."""
 READ_AT_ONCE = 512
 """Events read at once of a damaged file."""
-_COLUMNS = "seq, parent, run, task, epoch, causation, correlation, provenance, at, body"
+_COLUMNS = "seq, parent, run, task, epoch, type, causation, correlation, provenance, at, body"
 
 
 class ReadOnly:
-    """A read-only connection. What it shows is committed, and may be older than what the store's actor holds."""
+    """A read-only connection. What it shows is what was flushed: the commit log is shown by `unflushed` alone."""
 
     def __init__(self, path: Path) -> None:
         with faults(WHAT):
@@ -82,8 +82,20 @@ class ReadOnly:
                 continue
             following = self._next_seq(seq + step)
             if following is None:
-                return
+                break
             seq, step = following, min(READ_AT_ONCE, step * 8)
+
+        yield from self._readable_commits(seq)
+
+    def _readable_commits(self, seq: int) -> Iterator[Event]:
+        """The events of the commit log from `seq` on, as far as they can be read."""
+        with contextlib.suppress(sqlite3.Error):
+            for (key,) in self._sql.execute("SELECT seq FROM commits ORDER BY seq").fetchall():
+                with contextlib.suppress(sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError):
+                    found = self._sql.execute("SELECT records FROM commits WHERE seq = ?", (key,)).fetchone()
+                    for record in records_of(found[0]):
+                        if record[0] >= seq:
+                            yield event_of(self.store_id, record)
 
     def _next_seq(self, seq: int) -> int | None:
         """The first event from here on; where that cannot be read, the next number. None: there is nothing more."""
@@ -98,7 +110,7 @@ class ReadOnly:
         found = self._sql.execute(
             f"SELECT {_COLUMNS} FROM events WHERE seq >= ? AND seq < ? ORDER BY seq", (first, first + count)
         )
-        return [self._event(*row) for row in found.fetchall()]
+        return [event_of(self.store_id, row) for row in found.fetchall()]
 
     def readable_latest(self) -> list[tuple[str, bytes | None]]:
         """The coalesced values that can still be read."""
@@ -205,16 +217,12 @@ class ReadOnly:
             f"ORDER BY seq {'DESC' if before else ''} LIMIT ?",
             (*(value for _, values in chosen for value in values), limit),
         )
-        return [self._event(*row) for row in found[:: -1 if before else 1]]
+        return [event_of(self.store_id, row) for row in found[:: -1 if before else 1]]
 
-    def _event(
-        self, seq: int, parent: int, run: str, task: str, epoch: int, causation: str, correlation: str, provenance: str,
-        at: float, body: bytes,
-    ) -> Event:  # fmt: skip
-        return Event(
-            seq=seq, event_id=f"{self.store_id}-{seq}", parent=parent, run=run, task=task, epoch=epoch, causation=causation,
-            correlation=correlation, provenance=provenance, at=at, body=body_of(body),
-        )  # fmt: skip
+    def unflushed(self) -> list[Event]:
+        """The events that are committed and in no other table yet."""
+        with faults(WHAT):
+            return [event_of(self.store_id, record) for record in unflushed_of(self._sql)]
 
     def _first_at(self, at: float) -> int:
         """The seq from which on events are of this time or later. Times grow with seq, but for jumps of the wall clock."""

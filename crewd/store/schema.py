@@ -60,9 +60,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         *_rows_table("forgotten"),
         "CREATE TABLE sweeps (run TEXT PRIMARY KEY, before INTEGER NOT NULL) WITHOUT ROWID",
     ),
+    ("CREATE TABLE commits (seq INTEGER PRIMARY KEY, records BLOB NOT NULL)",),
 )
 """Each entry takes the schema one version up. An entry and the record that it ran are one transaction.
 
-`latest` are coalesced values. `sizes` counts per run what was ever written for it: events, and bytes of events and rows.
-`sweeps` names runs that were forgotten or archived and of which there still is something before this seq: it goes bit by bit.
+`commits` is the commit log: it holds what was committed and is not in the other tables yet, a row per commit. `latest` are
+coalesced values. `sizes` counts per run what was ever written for it: events, and bytes of events and rows. `sweeps` names
+runs that were forgotten or archived and of which there still is something before this seq: it goes bit by bit.
 """

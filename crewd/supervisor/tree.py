@@ -78,7 +78,7 @@ class _EnteredStore(StoreActor):
 
 class _EnteredReader(Reader):
     def __init__(self, services: Services, ports: Ports, overlay: Overlay) -> None:
-        super().__init__(ports.reader, overlay, ports.examine, ports.home)
+        super().__init__(ports.reader, overlay, lambda: services.directory.parts.get(STORE), ports.examine, ports.home)
         self._services = services
 
     def on_start(self) -> None:
@@ -91,9 +91,10 @@ class _EnteredReader(Reader):
 
 
 class _EnteredKeeper(Keeper):
-    def __init__(self, services: Services, examine: Examine) -> None:
-        store = services.directory
-        super().__init__(services.home, services.clock, services.ids, lambda: store.part(STORE), __version__, examine)
+    def __init__(self, services: Services, overlay: Overlay, examine: Examine) -> None:
+        super().__init__(
+            services.home, services.clock, services.ids, overlay, lambda: services.directory.part(STORE), __version__, examine
+        )
         self._services = services
 
     def on_start(self) -> None:
@@ -108,7 +109,11 @@ class _EnteredKeeper(Keeper):
 def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -> Supervisor:
     """The root supervisor. What stands lower needs what stands above it, so it is restarted with it."""
     overlay = Overlay()
-    keeper = [ChildSpec(KEEPER, lambda: _EnteredKeeper(services, ports.examine), pinned=True)] if ports.home is not None else []
+    keeper = (
+        [ChildSpec(KEEPER, lambda: _EnteredKeeper(services, overlay, ports.examine), pinned=True)]
+        if ports.home is not None
+        else []
+    )
     return Supervisor(
         [
             ChildSpec(STORE, lambda: _EnteredStore(services, ports, overlay), pinned=True),

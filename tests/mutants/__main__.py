@@ -259,8 +259,8 @@ MUTANTS = (
     Mutant(
         "a failed commit is taken for a success",
         "store/actor.py",
-        "        except StoreUnavailable:\n            self._keep_trying()\n            return\n",
-        "        except StoreUnavailable:\n            pass\n",
+        "            except StoreUnavailable:\n                self._keep_trying()\n                return\n",
+        "            except StoreUnavailable:\n                pass\n",
     ),
     Mutant(
         "an old answer of the guardian is believed",
@@ -312,8 +312,26 @@ MUTANTS = (
     Mutant(
         "events of a commit that failed keep their places",
         "store/actor.py",
-        "        self._cache.clear()\n        self._places.forget()\n",
-        "        self._cache.clear()\n",
+        "        self._places.forget()\n        self._fold_unflushed()\n",
+        "        self._fold_unflushed()\n",
+    ),
+    Mutant(
+        "what is committed and not flushed is forgotten when the disk refuses",
+        "store/actor.py",
+        "        for event in events:\n            self._cache.begin()\n            fold(self._cache, event)\n",
+        "",
+    ),
+    Mutant(
+        "readers do not wait for what was committed",
+        "store/follower.py",
+        "        elif not self._overlay.behind:\n",
+        "        elif True:\n",
+    ),
+    Mutant(
+        "places of what is not flushed are not remembered",
+        "store/actor.py",
+        "        for event in self._database.unflushed():\n            self._places.remember(event)\n",
+        "",
     ),
     Mutant(
         "an exit that nobody claims is judged by the clock",

@@ -1,15 +1,15 @@
 """What a crash can leave of a database, reconstructed from what was on the disk before and after each commit.
 
-SQLite appends to its log and syncs it at each commit, and now and then copies pages back into the database; nothing else is
-ever written. So the state of the two files after a kill or a power cut at any moment is one of these: of the log's new bytes
-a prefix that ends anywhere, or (nothing was synced yet) any of its sectors; of a checkpoint's pages any. What lies behind is
-what was there before, or garbage.
+SQLite appends to its log, syncs it at each commit (not at a flush), and now and then copies pages back into the database,
+after a sync; nothing else is ever written. So the state of the two files after a kill or a power cut at any moment is one of
+these: of the log's new bytes a prefix that ends anywhere; of what was written since the last sync any sectors; of a
+checkpoint's pages any. What lies behind is what was there before, or garbage.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from crewd.protocol.events import Draft
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.store.actor import StoreActor
 from crewd.store.database import Database
+from crewd.store.fold import Row
 from crewd.store.messages import Append, Committed, Put
 from crewd.store.overlay import Overlay
 from crewd.store.readonly import ReadOnly
@@ -42,6 +43,17 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """One transaction: the last seq that is answered before and after it; the files at the last sync, before it, after it."""
+
+    least: int
+    most: int
+    synced: Files
+    before: Files
+    after: Files
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """A crash during a write: what it may leave on the disk, and between which two states the home must be."""
 
@@ -49,6 +61,31 @@ class Moment:
     files: Files
     least: int
     most: int
+
+
+class _Watched(Database):
+    """Takes a picture of the files after each transaction."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "s")
+        self.writes: list[Write] = []
+        self._path, self._seq = path, 0
+        self._now = self._synced = _files(path)
+
+    def commit(self, events: Sequence[ev.Event], latest: Iterable[tuple[str, bytes | None]] = ()) -> None:
+        super().commit(events, latest)
+        self._look(events[-1].seq, synced=True)
+
+    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> None:
+        super().flush(rows, latest)
+        self._look(self._seq, synced=False)
+
+    def _look(self, seq: int, *, synced: bool) -> None:
+        before, self._now = self._now, _files(self._path)
+        self.writes.append(Write(self._seq, seq, self._synced, before, self._now))
+        self._seq = seq
+        if synced or self._now.database != before.database:
+            self._synced = self._now
 
 
 class _Ear(Actor):
@@ -60,10 +97,10 @@ class _Ear(Actor):
         self.heard.append(message)
 
 
-def committed(home: Path, commits: int, chance: random.Random) -> Iterator[tuple[int, Files, Files]]:
-    """Work on a home through the real store; after each commit the last seq that was answered, the files before and after."""
+def written(home: Path, rounds: int, chance: random.Random) -> Iterator[Write]:
+    """Work on a home through the real store: every transaction that it makes."""
     path, scheduler, heard = home / "crewd.db", Scheduler(), list[Any]()
-    database = Database(path, "s")
+    database = _Watched(path)
     database._sql.execute(f"PRAGMA wal_autocheckpoint={chance.choice((4, 30))}")
     ear = scheduler.system.spawn(ChildSpec("ear", lambda: _Ear(heard)), None)
     store = scheduler.system.spawn(
@@ -73,19 +110,22 @@ def committed(home: Path, commits: int, chance: random.Random) -> Iterator[tuple
         None,
     )  # fmt: skip
     scheduler.settle()
-    before, seq = _files(path), 0
-    for number in range(commits):
+    answered = 0
+    for number in range(rounds):
         for each in _work(number, chance):
             store.tell(each if isinstance(each, Put) else Append(each, ear, number))
+            if chance.random() < 0.5:
+                scheduler.settle()  # else it is committed with the next one
         scheduler.settle()
-        scheduler.advance(0.3)
+        if chance.random() < 0.7:
+            scheduler.advance(0.3)  # it is flushed
         for answer in heard:
             assert isinstance(answer, Committed), answer
-            seq = max(seq, *(event.seq for event in answer.events))
+            answered = max(answered, *(event.seq for event in answer.events))
         heard.clear()
-        after = _files(path)
-        yield seq, before, after
-        before = after
+        writes, database.writes = database.writes, []
+        assert writes[-1].most >= answered, "what was answered is written"
+        yield from writes
     scheduler.system.kill(store)
     database.close()
 
@@ -108,31 +148,32 @@ def _files(path: Path) -> Files:
     return Files(path.read_bytes(), log.read_bytes() if log.exists() else b"")
 
 
-def moments(least: int, most: int, before: Files, after: Files, chance: random.Random) -> Iterator[Moment]:
-    """What a crash between these two states may leave."""
-    start = next((at for at, (old, new) in enumerate(zip(before.log, after.log)) if old != new), len(before.log))  # noqa: B905 (the tails are what differs)
-    end = len(after.log)
-    while end > start and before.log[end - 1 : end] == after.log[end - 1 : end]:
-        end -= 1
+def moments(write: Write, chance: random.Random) -> Iterator[Moment]:
+    """What a crash during this transaction, or after it and before it is synced, may leave."""
+    least, most, before, after = write.least, write.most, write.before, write.after
+    start, end = _changed(before.log, after.log)
     cuts = {start, end, *range(HEADER, end, FRAME), *range(HEADER + 24, end, FRAME)}
     cuts |= {chance.randrange(start, end) for _ in range(3) if end > start}
-    old_log, database = before.log, before.database
     for cut in sorted(cut for cut in cuts if start <= cut <= end):
-        rest = old_log[cut:]
         whole = cut == end
-        yield Moment(f"killed at {cut} of the log", Files(database, after.log[:cut] + rest), most if whole else least, most)
+        left = Files(before.database, after.log[:cut] + before.log[cut:])
+        yield Moment(f"killed at {cut} of the log", left, most if whole else least, most)
         torn = after.log[:cut] + chance.randbytes(min(len(after.log) - cut, 900))
-        yield Moment(f"torn at {cut}", Files(database, torn), least, most)
-    sectors = range(start - start % SECTOR, end, SECTOR)
+        yield Moment(f"torn at {cut}", Files(before.database, torn), least, most)
+    synced = write.synced
+    start, end = _changed(synced.log, after.log)
     for number in range(3 if end > start else 0):
-        image = bytearray(old_log[: len(after.log)].ljust(len(after.log), b"\0"))
-        for at in sectors:
+        image = bytearray(synced.log[: len(after.log)].ljust(len(after.log), b"\0"))
+        for at in range(start - start % SECTOR, end, SECTOR):
             if chance.random() < (0.5, 0.9, 0.1)[number]:
                 image[at : at + SECTOR] = after.log[at : at + SECTOR]
-        yield Moment("power cut before the sync", Files(database, bytes(image)), least, most)
-    pages = [at for at in range(0, len(after.database), PAGE) if database[at : at + PAGE] != after.database[at : at + PAGE]]
+        image[:HEADER] = after.log[:HEADER]  # SQLite syncs a new header before it writes anything behind it
+        yield Moment("power cut before the sync", Files(before.database, bytes(image)), least, most)
+    pages = [
+        at for at in range(0, len(after.database), PAGE) if before.database[at : at + PAGE] != after.database[at : at + PAGE]
+    ]
     for number in range(4 if pages else 0):  # the log is whole and synced before any page is copied back
-        image = bytearray(database.ljust(len(after.database), b"\0"))
+        image = bytearray(before.database.ljust(len(after.database), b"\0"))
         for at in pages:
             if chance.random() < (0.5, 0.1, 0.9, 0.5)[number]:
                 image[at : at + PAGE] = after.database[at : at + PAGE]
@@ -141,6 +182,21 @@ def moments(least: int, most: int, before: Files, after: Files, chance: random.R
             image[at : at + SECTOR] = chance.randbytes(SECTOR)
         log = after.log if len(after.log) >= len(before.log) else before.log
         yield Moment("killed while pages are copied back", Files(bytes(image), log), least, most)
+
+
+def _changed(old: bytes, new: bytes) -> tuple[int, int]:
+    """From where to where the new bytes are others than the old ones."""
+    start = next(
+        (at for at in range(0, min(len(old), len(new)), SECTOR) if old[at : at + SECTOR] != new[at : at + SECTOR]), None
+    )
+    if start is None:
+        return (min(len(old), len(new)), len(new)) if len(new) > len(old) else (len(new), len(new))
+    while start < min(len(old), len(new)) and old[start] == new[start]:
+        start += 1
+    end = len(new)
+    while end > start and old[end - 1 : end] == new[end - 1 : end]:
+        end -= 1
+    return start, end
 
 
 def check(home: Path, moment: Moment) -> None:
@@ -157,7 +213,7 @@ def check(home: Path, moment: Moment) -> None:
         assert last in {moment.least, moment.most}, f"{moment.name}: {last} is half of what came between"
         differences, count = rebuild(reader)
         assert differences == [], f"{moment.name}: {differences}"
-        assert count == last, "no gap, no repeat"
+        assert count == last, f"{moment.name}: {count} of {last}, a gap or a repeat"
         assert reader.check() == "ok", moment.name
     finally:
         reader.close()

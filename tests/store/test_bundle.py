@@ -34,7 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[RunRow]]:
     log = play(5, draw(5), FLAKY).disk.log
     for event in log:
         fold(rows, event)
-    database.commit(log, rows.changed(), [])
+    database.commit(log)
+    database.flush(rows.changed(), [])
     database.close()
     runs = [row for row in rows.everything().values() if isinstance(row, RunRow) and row.status in RUN_TERMINAL]
     assert runs

@@ -23,17 +23,19 @@ from crewd.store.schema import MIGRATIONS
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
-@pytest.mark.parametrize("schema", [3, 4])
+@pytest.mark.parametrize("schema", [3, 4, 5])
 def test_a_database_of_an_older_schema_is_brought_up_and_copied_first(schema: int, tmp_path: Path) -> None:
     path = tmp_path / "crewd.db"
     path.write_bytes(gzip.decompress((FIXTURES / f"schema-{schema}.db.gz").read_bytes()))
     before = sqlite3.connect(path)
     events = before.execute("SELECT count(*), max(seq) FROM events").fetchone()
     before.close()
+    unflushed = 3 if schema == len(MIGRATIONS) else 0
     Database(path, "other").close()
     reader = ReadOnly(path)
     assert reader.store_id == "s"
-    assert rebuild(reader) == ([], events[0])
+    assert rebuild(reader) == ([], events[0] + unflushed)
+    assert [event.seq for event in reader.unflushed()] == [events[1] + 1 + number for number in range(unflushed)]
     assert reader.last_seq() == events[1] and len(reader.events(limit=10**6)) == events[0]
     for run in reader.runs(ended=True, limit=99):
         assert reader.size_of(run.id)[0] == reader.count_events(run.id, 0)

@@ -62,13 +62,20 @@ SHORT_WRITES = """
         event = ev.Event(seq + 1, f"s-{seq + 1}", 0, run, "", 0, "", "", "", 1.0, body)
         fold(rows, event)
         try:
-            database.commit([event], rows.changed(), [])
+            database.commit([event])
         except StoreUnavailable:
             failures += 1
             rows.clear()
+            for before in database.unflushed():
+                fold(rows, before)
+        else:
+            seq += 1
+        try:
+            database.flush(rows.changed(), [])
+        except StoreUnavailable:
+            failures += 1
         else:
             rows.settle()
-            seq += 1
         reader = ReadOnly(path)
         assert rebuild(reader) == ([], seq), (seq, rebuild(reader))
         reader.close()

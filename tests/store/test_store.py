@@ -19,11 +19,26 @@ from crewd.protocol.events import Draft
 from crewd.protocol.rows import CancelInfo, MessageRow, OperationRow, Progress, RunRow
 from crewd.protocol.statuses import RunStatus
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
-from crewd.store.actor import StoreActor
+from crewd.store.actor import RETRY_SECONDS, ROWS_SECONDS, StoreActor
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.database import RESERVE_BYTES, Database
 from crewd.store.fold import fold
-from crewd.store.messages import Append, Committed, Delayed, Known, NewMessage, NewRun, Put, Rejected
+from crewd.store.follower import PATIENCE_SECONDS
+from crewd.store.messages import (
+    Answer,
+    Append,
+    Committed,
+    Delayed,
+    Flush,
+    Flushed,
+    Known,
+    NewMessage,
+    NewRun,
+    Put,
+    Read,
+    Rejected,
+    Removal,
+)
 from crewd.store.overlay import Overlay, over
 from crewd.store.ports import Where
 from crewd.store.reader import Reader
@@ -48,10 +63,15 @@ class Failing(Database):
 
     broken = False
 
-    def commit(self, events: Any, rows: Any, latest: Any) -> None:
+    def commit(self, events: Any, latest: Any = ()) -> None:
         if self.broken:
             raise StoreUnavailable("no space left")
-        super().commit(events, rows, latest)
+        super().commit(events, latest)
+
+    def flush(self, rows: Any, latest: Any) -> None:
+        if self.broken:
+            raise StoreUnavailable("no space left")
+        super().flush(rows, latest)
 
 
 class Ear(Actor):
@@ -93,6 +113,10 @@ class World:
         return heard
 
     def reader(self) -> ReadOnly:
+        """What was flushed, after all that was committed was."""
+        self.store.offer(Flush(self.ear))
+        self.scheduler.settle()
+        self.heard[:] = [each for each in self.heard if not isinstance(each, Flushed)]
         return ReadOnly(self.path)
 
 
@@ -105,9 +129,9 @@ def test_what_was_asked_together_is_committed_together_and_answered_in_order(wor
     commits: list[int] = []
     original = world.database.commit
 
-    def counting(events: Any, rows: Any, latest: Any) -> None:
+    def counting(events: Any, latest: Any) -> None:
         commits.append(len(events))
-        original(events, rows, latest)
+        original(events, latest)
 
     world.database.commit = counting
     world.append(created())
@@ -210,12 +234,13 @@ def test_the_shortest_window_of_what_waits_counts(world: World) -> None:
     world.store.tell(Put("usage:r/t", b"1", 0.25))
     world.store.tell(Put("progress:r/t", b"1", 0.05))
     world.scheduler.advance(0.06)
-    assert set(world.reader().latest("")) == {"usage:r/t", "progress:r/t"}
+    reader = ReadOnly(world.path)
+    assert set(reader.latest("")) == {"usage:r/t", "progress:r/t"}
     world.store.tell(Put("usage:r/t", b"2", 0.25))
     world.scheduler.advance(0.1)
-    assert world.reader().latest("usage:") == {"usage:r/t": b"1"}
+    assert reader.latest("usage:") == {"usage:r/t": b"1"}
     world.scheduler.advance(0.2)
-    assert world.reader().latest("usage:") == {"usage:r/t": b"2"}
+    assert reader.latest("usage:") == {"usage:r/t": b"2"}
 
 
 class Small(Database):
@@ -224,10 +249,15 @@ class Small(Database):
     full = False
     relieved = False
 
-    def commit(self, events: Any, rows: Any, latest: Any) -> None:
+    def commit(self, events: Any, latest: Any = ()) -> None:
         if self.full and not self.relieved:
             raise StoreUnavailable("no space left")
-        super().commit(events, rows, latest)
+        super().commit(events, latest)
+
+    def flush(self, rows: Any, latest: Any) -> None:
+        if self.full and not self.relieved:
+            raise StoreUnavailable("no space left")
+        super().flush(rows, latest)
 
     def relieve(self) -> bool:
         had, self.relieved = not self.relieved, True
@@ -282,12 +312,12 @@ def test_the_last_coalesced_value_wins_is_readable_at_once_and_is_on_disk_soon(w
         world.store.tell(Put("progress:r/t", str(number).encode()))
     world.scheduler.settle()
     assert over(world.overlay.pending(), {}, "progress:") == {"progress:r/t": b"99"}
-    assert world.reader().latest("progress:") == {}
+    assert ReadOnly(world.path).latest("progress:") == {}
     world.scheduler.advance(0.1)
     assert world.reader().latest("progress:") == {"progress:r/t": b"99"}
     world.store.tell(Put("progress:r/t", None))
     world.scheduler.settle()
-    assert over(world.overlay.pending(), world.reader().latest("progress:"), "progress:") == {}
+    assert over(world.overlay.pending(), ReadOnly(world.path).latest("progress:"), "progress:") == {}
     world.scheduler.advance(0.1)
     assert world.reader().latest("progress:") == {}
 
@@ -344,7 +374,7 @@ def test_messages_are_listed_from_the_latest_back_however_many_there_are(world: 
     for number in range(0, 1_300, 100):
         world.append(*(accepted(f"m_{each}") for each in range(number, number + 100)))
     world.answers()
-    reader = Reader(lambda: ReadOnly(world.path), Overlay(), lambda _: ([], {}))
+    reader = Reader(lambda: ReadOnly(world.path), Overlay(), lambda: None, lambda _: ([], {}))
     reader.on_start()
     request = rq.ListMessages(target="r_1", limit=500)
     pages: list[list[str]] = []
@@ -364,10 +394,11 @@ def test_messages_are_listed_from_the_latest_back_however_many_there_are(world: 
 
 
 def test_what_is_pending_is_never_invisible_while_it_is_written(world: World) -> None:
-    """A commit that comes between the two looks of a reader takes nothing away from it."""
+    """A flush that comes between the two looks of a reader takes nothing away from it."""
     world.append(created())
     world.answers()
-    reader = Reader(lambda: ReadOnly(world.path), world.overlay, lambda _: ([], {}))
+    world.reader().close()
+    reader = Reader(lambda: ReadOnly(world.path), world.overlay, lambda: None, lambda _: ([], {}))
     reader.on_start()
     value = msgspec.msgpack.encode(Progress(task="r_1/s", epoch=1, note="n"))
     world.store.tell(Put("progress:r_1/s", value))
@@ -401,7 +432,112 @@ def test_of_a_long_run_only_what_lives_stays_in_memory(world: World) -> None:
     for seq, draft in enumerate(drafts, 1):
         fold(cache, ev.Event(seq, str(seq), 0, run, draft.task, draft.epoch, "", "", "", 1.0, draft.body))
     assert len(cache.everything()) == 503
-    world.database.commit([], cache.changed(), [])
+    world.database.flush(cache.changed(), [])
     cache.settle()
     assert len(cache.everything()) == 3 + 10, "the run, its task, its attempt, and what is open"
     assert cache.get(OperationRow, "7").outcome == "done"  # type: ignore[union-attr]  # it is found on the disk
+
+
+def test_a_commit_writes_one_row_and_the_tables_follow(world: World) -> None:
+    flushes: list[int] = []
+    original = world.database.flush
+
+    def counting(rows: Any, latest: Any) -> None:
+        rows = list(rows)
+        flushes.append(len(rows))
+        original(rows, latest)
+
+    world.database.flush = counting
+    world.append(created(), Draft(ev.AttemptReserved(directory="/"), "r_1", "r_1/s", 1))
+    for number in range(20):
+        world.append(Draft(ev.OperationOpened(id="o", kind="tool", name="x", report=number + 1), "r_1", "r_1/s", 1))
+        world.answers()
+    tables = ReadOnly(world.path)
+    assert world.overlay.behind
+    assert (tables.last_seq(), [event.seq for event in tables.unflushed()]) == (0, list(range(1, 23)))
+    world.scheduler.advance(ROWS_SECONDS)
+    assert not world.overlay.behind
+    assert (tables.last_seq(), tables.unflushed()) == (22, [])
+    assert flushes == [4], "the run, its task, its attempt and its operation, once each"
+    assert rebuild(tables) == ([], 22)
+    tables.close()
+
+
+def test_what_a_crash_left_in_the_commit_log_is_in_the_tables_before_anybody_reads(tmp_path: Path) -> None:
+    before = Database(tmp_path / "crewd.db", "s")
+    drafts = [created(), Draft(ev.AttemptReserved(directory="/"), "r_1", "r_1/s", 1), accepted("m1")]
+    events = [
+        ev.Event(seq, f"s-{seq}", seq - 1, draft.run, draft.task, draft.epoch, "", "", "", 1.0, draft.body)
+        for seq, draft in enumerate(drafts, 1)
+    ]
+    before.commit(events[:1])
+    before.commit(events[1:])
+    before.close()
+    world = World(tmp_path)
+    tables = ReadOnly(world.path)
+    assert rebuild(tables) == ([], 3) and not tables.unflushed()
+    assert tables.row(MessageRow, "m1") is not None
+    tables.close()
+    world.append(accepted("m2"))
+    world.append(accepted("m1"), guard=NewMessage("m1", "hi"))
+    committed, known = world.answers()
+    assert (committed.events[0].seq, committed.events[0].parent) == (4, 3)
+    assert isinstance(known, Known)
+
+
+def reading(world: World, store: Any = None) -> Ref[Any]:
+    """A reader beside the store, as in crewd."""
+    spec = ChildSpec(
+        "reader", lambda: Reader(lambda: ReadOnly(world.path), world.overlay, lambda: store or world.store, lambda _: ([], {}))
+    )
+    ref: Ref[Any] = world.scheduler.system.spawn(spec, None)
+    world.scheduler.settle()
+    return ref
+
+
+def asked(world: World, reader: Ref[Any]) -> list[Any]:
+    reader.tell(Read(rq.Show(target="r_1"), world.ear, 7))
+    return [each.reply for each in world.answers() if isinstance(each, Answer)]
+
+
+def test_who_reads_sees_what_was_committed_before(world: World) -> None:
+    reader = reading(world)
+    for number in range(5):
+        world.append(created() if number == 0 else accepted(f"m{number}"))
+        world.answers()
+        (shown,) = asked(world, reader)
+        assert len(shown.messages) == number
+
+
+def test_readers_do_not_wait_for_a_store_that_is_gone_or_a_disk_that_refuses(world: World) -> None:
+    reader = reading(world)
+    world.append(created(), accepted("m1"))
+    assert len(asked(world, reader)[-1].messages) == 1
+    world.append(accepted("m2"))
+    world.answers()
+    world.database.broken = True
+    assert len(asked(world, reader)[-1].messages) == 1, "it is as old as it is"
+    world.append(accepted("m3"), guard=NewMessage("m3", "hi"))
+    assert [type(each) for each in world.answers()] == [Rejected], "what cannot be flushed is not added to"
+    world.database.broken = False
+    world.scheduler.advance(2 * RETRY_SECONDS)
+    assert len(asked(world, reader)[-1].messages) == 2
+    world.append(accepted("m4"))
+    world.answers()
+    deaf = world.scheduler.system.spawn(ChildSpec("deaf", lambda: Ear([])), None)
+    patient = reading(world, deaf)
+    assert asked(world, patient) == []
+    world.scheduler.advance(PATIENCE_SECONDS)
+    assert [len(each.reply.messages) for each in world.answers()] == [3], "the real store has flushed meanwhile"
+
+
+def test_a_run_that_is_taken_away_is_gone_from_the_tables_when_its_end_is_answered(world: World) -> None:
+    world.append(created(), Draft(ev.RunEnded(status=RunStatus.FAILED), "r_1"))
+    world.answers()
+    body = ev.RunForgotten(name="one", owner="", by="me", intent="", events=2)
+    world.store.tell(Append((Draft(body, "r_1"),), world.ear, 99, Removal("r_1", 2)))
+    (answer,) = world.answers()
+    assert isinstance(answer, Committed)
+    assert ReadOnly(world.path).row(RunRow, "r_1") is None
+    world.append(accepted("m1"))
+    assert [type(each) for each in world.answers()] == [Rejected]

@@ -12,21 +12,50 @@ from crewd.protocol.events import Event, RunArchived, RunForgotten
 from crewd.protocol.rows import ForgottenRow, MessageRow, RunRow
 from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.database import status_of
-from crewd.store.fold import R, Row
+from crewd.store.fold import R, Row, fold
 from crewd.store.ports import EVERYWHERE, Where
 from crewd.store.schema import TABLES
 
 RESERVED_COMMITS = 20
 """Commits that the reserve of a full disk is good for."""
-Commit = tuple[Sequence[Event], Sequence[tuple[str, str, Row]]]
+
+
+class Truth:
+    """The rows that follow from everything that was committed, whether it is flushed or not. A `fold.Table`."""
+
+    def __init__(self) -> None:
+        self.rows: dict[type[Any], dict[str, Any]] = {kind: {} for kind in TABLES}
+        self.changed: list[tuple[str, str, Row]] = []
+        self._of_run: dict[str, set[tuple[type[Any], str]]] = {}
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        """See `fold.Table`."""
+        found: R | None = self.rows[kind].get(key)
+        return found
+
+    def put(self, run: str, key: str, row: Row) -> None:
+        """See `fold.Table`."""
+        self.rows[type(row)][key] = row
+        self._of_run.setdefault(run, set()).add((type(row), key))
+        self.changed.append((run, key, row))
+
+    def drop(self, run: str) -> None:
+        """See `fold.Table`."""
+        for kind, key in self._of_run.pop(run, ()):
+            self.rows[kind].pop(key, None)
 
 
 class Disk:
-    """What survives. `on_commit` is called after every commit with its events and rows; `refuses` says why one fails."""
+    """What survives: what was committed is in `unflushed`, what was flushed in `log` and `tables`.
+
+    `on_commit` is called after every commit with its events and what rows they change; `refuses` says why one fails.
+    """
 
     def __init__(self) -> None:
         self.store_id = ""
+        self.unflushed: list[Event] = []
         self.log: list[Event] = []
+        self.truth = Truth()
         self.tables: dict[type[Any], dict[str, Any]] = {kind: {} for kind in TABLES}
         self.of_run: dict[tuple[type[Any], str], dict[str, None]] = {}
         self.latest: dict[str, bytes] = {}
@@ -39,6 +68,16 @@ class Disk:
         self.refuses: Callable[[], str] = lambda: ""
         self.commits = 0
 
+    @property
+    def now(self) -> dict[type[Any], dict[str, Any]]:
+        """The rows that follow from everything that was committed."""
+        return self.truth.rows
+
+    @property
+    def events(self) -> list[Event]:
+        """Everything that was committed."""
+        return self.log + self.unflushed
+
     def writer(self, store_id: str, permitted: Callable[[], bool] = lambda: True) -> Writer:
         """Open for writing, by a process that may die in the middle of a turn: it writes only while it is `permitted`."""
         self.store_id = self.store_id or store_id
@@ -50,36 +89,56 @@ class Disk:
             raise StoreUnavailable("there is no database yet")
         return Reader(self)
 
-    def write(
-        self, events: Sequence[Event], rows: Sequence[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]
-    ) -> None:
-        """One transaction: all of it or, with StoreUnavailable, nothing."""
-        why = self.refuses()
-        if why and self.relieved > 0:
-            self.relieved -= 1
-        elif why:
-            raise StoreUnavailable(f"the database cannot be written: {why}", hint="free disk space")
+    def commit(self, events: Sequence[Event], latest: Iterable[tuple[str, bytes | None]]) -> None:
+        """Make events and values durable: all of it or, with StoreUnavailable, nothing."""
+        self._check()
         for event in events:
+            if event.seq <= self.last_seq():
+                raise InvariantError("somebody else has written to the database")
+            self.unflushed.append(event)
+        self._keep(latest)
+        self.commits += 1
+        self.truth.changed = []
+        for event in events:
+            fold(self.truth, event)
+        self.on_commit(events, self.truth.changed)
+
+    def flush(self, rows: Sequence[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> None:
+        """Let readers see what was committed: all of it or, with StoreUnavailable, nothing."""
+        self._check()
+        for event in self.unflushed:
             if isinstance(event.body, RunForgotten | RunArchived):
                 self._take_away(event.run)
-            if self.log and event.seq <= self.log[-1].seq:
-                raise InvariantError("somebody else has written to the database")
             self.log.append(event)
             for epoch in (event.epoch, -1):
                 self.ends[event.run, event.task, epoch] = event.seq
             self.counts[event.run] += 1
+        self.unflushed.clear()
         for run, key, row in rows:
             self.tables[type(row)][key] = row
             self.of_run.setdefault((type(row), run), {})[key] = None
             if isinstance(row, RunRow):
                 self.names.setdefault(row.name, row.id)
+        self._keep(latest)
+
+    def _check(self) -> None:
+        why = self.refuses()
+        if why and self.relieved > 0:
+            self.relieved -= 1
+        elif why:
+            raise StoreUnavailable(f"the database cannot be written: {why}", hint="free disk space")
+
+    def _keep(self, latest: Iterable[tuple[str, bytes | None]]) -> None:
         for key, value in latest:
             if value is None:
                 self.latest.pop(key, None)
             else:
                 self.latest[key] = value
-        self.commits += 1
-        self.on_commit(events, rows)
+
+    def last_seq(self) -> int:
+        """The seq of the last event that was committed."""
+        last = self.unflushed or self.log
+        return last[-1].seq if last else 0
 
     def _take_away(self, run: str) -> None:
         self.log = [event for event in self.log if event.run != run]
@@ -98,7 +157,7 @@ class Writer:
 
     def last_seq(self) -> int:
         """See `Writing`."""
-        return self._disk.log[-1].seq if self._disk.log else 0
+        return self._disk.last_seq()
 
     def last_seq_of(self, run: str, task: str, epoch: int) -> int:
         """See `Writing`."""
@@ -142,12 +201,19 @@ class Writer:
         """See `Writing`."""
         return name in self._disk.names
 
-    def commit(
-        self, events: Sequence[Event], rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]
-    ) -> None:
+    def unflushed(self) -> list[Event]:
+        """See `Writing`."""
+        return list(self._disk.unflushed)
+
+    def commit(self, events: Sequence[Event], latest: Iterable[tuple[str, bytes | None]] = ()) -> None:
         """See `Writing`."""
         if self._permitted():
-            self._disk.write(events, list(rows), latest)
+            self._disk.commit(events, latest)
+
+    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> None:
+        """See `Writing`."""
+        if self._permitted():
+            self._disk.flush(list(rows), latest)
 
     def close(self) -> None:
         """See `Writing`."""
@@ -216,6 +282,10 @@ class Reader:
         fitting = (event for event in (reversed(start) if before else start) if event.seq > after and where.takes(event))
         found = list(itertools.islice((event for event in fitting if not before or event.seq < before), limit))
         return found[::-1] if before else found
+
+    def unflushed(self) -> list[Event]:
+        """See `Reading`."""
+        return list(self._disk.unflushed)
 
     def size_of(self, run: str) -> tuple[int, int]:
         """See `Reading`; here nothing has a size."""

@@ -45,7 +45,7 @@ class Count:
         self.interleavings.add(world.trace)
         self.injected.update(world.injected)
         self.laws.update(world.laws.checked)
-        self.events.update(event.type for event in world.disk.log)
+        self.events.update(event.type for event in world.disk.events)
 
     def lines(self) -> list[str]:
         """For people."""

@@ -185,7 +185,7 @@ class Laws:
 
     def _requeued(self, event: ev.Event, message: str) -> None:
         if message:
-            row = self._disk.tables[MessageRow].get(message)
+            row = self._disk.now[MessageRow].get(message)
             asked = row is not None and row.terms.on_idle == "start" and message not in self._started_for
             self.hold("a message starts its worker once, and only if it says so", asked, f"{event.task} for {message}")
             self._started_for.add(message)
@@ -251,16 +251,16 @@ class Laws:
         law = "no effect before its commit"
         match reply:
             case rq.ReceiptReply(receipt):
-                row = self._disk.tables[MessageRow].get(receipt.id)
+                row = self._disk.now[MessageRow].get(receipt.id)
                 self.hold(
                     law, row is not None and row.receipt.reached(receipt.level), f"the receipt {receipt.id} {receipt.level}"
                 )
             case rq.RunReply(run):
-                self.hold(law, run.id in self._disk.tables[RunRow], f"run {run.id} was promised")
+                self.hold(law, run.id in self._disk.now[RunRow], f"run {run.id} was promised")
             case rq.EventNote(event):
                 self.hold(law, event.seq <= self._seq, f"event {event.seq} was published")
             case rq.CancelReply(run=run, task=task, verified=True):
-                row = self._disk.tables[TaskRow].get(task) if task else self._disk.tables[RunRow].get(run)
+                row = self._disk.now[TaskRow].get(task) if task else self._disk.now[RunRow].get(run)
                 # Or it was: somebody may have had it opened again while the answer was on its way.
                 over = row is not None and (row.status in {*RUN_TERMINAL, *TASK_TERMINAL} or (task or run) in self._opened)
                 self.hold("a cancel answers with proof", over, f"{task or run} was said to be over")
@@ -275,10 +275,10 @@ class Laws:
 
     def _told_worker(self, key: Key, order: rp.ToWorker) -> None:
         law = "no effect before its commit"
-        attempt: AttemptRow | None = self._disk.tables[AttemptRow].get(attempt_key(*key))
+        attempt: AttemptRow | None = self._disk.now[AttemptRow].get(attempt_key(*key))
         match order:
             case rp.Deliver(id=message):
-                self.hold(law, message in self._disk.tables[MessageRow], f"{message} was delivered")
+                self.hold(law, message in self._disk.now[MessageRow], f"{message} was delivered")
             case rp.Ack(upto):
                 self.hold(law, attempt is not None and attempt.reports >= upto, f"report {upto} of {key} was acknowledged")
             case rp.WorkerWelcome(reports):
@@ -298,10 +298,10 @@ class Laws:
         for order in self._orders.feed(data):
             match order:
                 case hands.Spawn(bootstrap):
-                    row = self._disk.tables[AttemptRow].get(attempt_key(bootstrap.task, bootstrap.epoch))
+                    row = self._disk.now[AttemptRow].get(attempt_key(bootstrap.task, bootstrap.epoch))
                     self.hold(law, row is not None and row.status is not None, f"{bootstrap.task} was spawned unreserved")
                 case hands.Confirm(task, epoch):
-                    row = self._disk.tables[AttemptRow].get(attempt_key(task, epoch))
+                    row = self._disk.now[AttemptRow].get(attempt_key(task, epoch))
                     over = row is not None and row.status in ATTEMPT_TERMINAL
                     self.hold(law, over, f"the exit of {task}#{epoch} was confirmed")
                 case _:
@@ -335,7 +335,7 @@ class Laws:
         lent = self._witness.waited  # who waits for others lends its place, and goes on when it may
         workers = [p for p in self._processes.table.values() if p.leader and not p.undying and p.key not in lent]
         self.hold("no more workers than places", len(workers) <= self.places, f"{len(workers)} live")
-        row = self._disk.tables[AttemptRow].get(attempt_key(*process.key))
+        row = self._disk.now[AttemptRow].get(attempt_key(*process.key))
         over = row is None or row.status in ATTEMPT_TERMINAL
         self.hold("nothing is born after its end", not over, f"{process.key} was born, but {row and row.status}")
 
@@ -420,7 +420,7 @@ class Laws:
         """At rest: whoever asked has an answer, and a promise in it was kept."""
         self.hold("every question is answered", reply is not None, f"{name} waits for {request}")
         if isinstance(reply, rq.ReceiptReply):
-            known = reply.receipt.id in self._disk.tables[MessageRow]
+            known = reply.receipt.id in self._disk.now[MessageRow]
             self.hold("what was accepted survives", known, f"{reply.receipt.id} is gone")
 
     def calm_cancels(self) -> None:

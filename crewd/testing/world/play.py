@@ -127,7 +127,7 @@ class Player:
 
     def wake(self, which: int, kind: Literal["steer", "follow_up"] = "follow_up", who: int = 0) -> None:
         """A worker that has ended is wanted again."""
-        over = sorted(key for key, row in self.world.disk.tables[TaskRow].items() if row.status in TASK_TERMINAL)
+        over = sorted(key for key, row in self.world.disk.now[TaskRow].items() if row.status in TASK_TERMINAL)
         if over:
             target, terms = over[which % len(over)], Terms(on_idle="start")
             key = self.world.send(self._client(who), kind, target, "", timeout_seconds=60.0, terms=terms)
@@ -137,7 +137,7 @@ class Player:
 
     def claim(self, which: int, what: Literal["claim", "release", "finish"], seconds: float = 10.0, who: int = 0) -> None:
         """A program carries out a task that could be started; or gives it back, or has done it, if somebody has it."""
-        rows = self.world.disk.tables[TaskRow]
+        rows = self.world.disk.now[TaskRow]
         ready = {TaskStatus.QUEUED, TaskStatus.BACKOFF, TaskStatus.PARKED, TaskStatus.CLAIMED}
         tasks = sorted(
             key for key, row in rows.items()

@@ -221,7 +221,7 @@ class World:
 
     def respond(self, client: SimClient, index: int) -> str | None:
         """Answer one of the questions on disk (any, also a closed one); None if there is none."""
-        asks = list(self.disk.tables[AskRow])
+        asks = list(self.disk.now[AskRow])
         if not asks:
             return None
         return client.ask(
@@ -459,7 +459,7 @@ class World:
 
     def log_bytes(self) -> bytes:
         """The event log, as it stands on the disk."""
-        return b"".join(msgspec.msgpack.encode(event) for event in self.disk.log)
+        return b"".join(msgspec.msgpack.encode(event) for event in self.disk.events)
 
     def rest(self) -> None:
         """Faults end, everything that still runs is cancelled, and the world must come to rest with every law kept."""
@@ -474,9 +474,9 @@ class World:
         while self.clock.now < until and self.step():
             self.laws.hold("the world comes to rest", self.steps < steps, f"{REST_STEPS} steps, and time stands still")
         closer = self.client("closer")
-        for row in [row for row in self.disk.tables[RunRow].values() if row.status not in RUN_TERMINAL]:
+        for row in [row for row in self.disk.now[RunRow].values() if row.status not in RUN_TERMINAL]:
             endless = [step.id for step in row.workflow.steps if self.plans[f"{row.name}_{step.id}"].endless]
-            parent = self.disk.tables[AttemptRow].get(row.parent)
+            parent = self.disk.now[AttemptRow].get(row.parent)
             # One that somebody has opened again is not its parent's any more.
             orphan = parent is not None and parent.status in ATTEMPT_TERMINAL and row.openings == 1
             self.laws.hold("what can end ends by itself", endless and not orphan, f"{row.name} is {row.status}")
@@ -506,7 +506,7 @@ class World:
             for key, seen in client.seen.items():
                 answer = client.answers.get(key)
                 if isinstance(answer, rq.Subscribed):
-                    log = [event.seq for event in self.disk.log]
+                    log = [event.seq for event in self.disk.events]
                     self.laws.hold("a feed has no gap", seen == log, f"{client.name} saw {len(seen)} of {len(log)} events")
         if crewd is not None:
             self._no_crash(crewd)
@@ -522,9 +522,9 @@ class World:
     def _news_were_told(self, client: SimClient) -> None:
         law = "news come until they were seen, and then not again"
         self.laws.hold(law, not client.repeated, f"{client.name} was told {client.repeated} again")
-        row = self.disk.tables[ClientRow].get(client.talk.owner)
-        for event in self.disk.log[: 0 if row is None else row.seen]:
-            run = self.disk.tables[RunRow].get(event.run)
+        row = self.disk.now[ClientRow].get(client.talk.owner)
+        for event in self.disk.events[: 0 if row is None else row.seen]:
+            run = self.disk.now[RunRow].get(event.run)
             if run is not None and run.owner == client.talk.owner and news_of(event, run.name) is not None:
                 self.laws.hold(law, event.seq in client.told, f"{client.name} was never told {event.type} ({event.seq})")
 

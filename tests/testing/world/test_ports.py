@@ -87,13 +87,14 @@ def all_that_can_be_read(reader: Reading, runs: list[str], texts: list[str]) -> 
         ],
         "events of runs": [reader.size_of(run)[0] for run in runs],
         "latest": reader.latest("progress:"),
+        "unflushed": reader.unflushed(),
     }
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_both_disks_show_the_same_after_the_same_commits(seed: int, tmp_path: Path) -> None:
     played = play(seed, draw(seed), FLAKY).disk
-    log = played.log
+    log = played.events
     (real, shown), (simulated, seen) = bodies(tmp_path, played.store_id)
     real_rows, simulated_rows = Cache(real), Cache(simulated)
     for number, start in enumerate(range(0, len(log), 7)):
@@ -101,8 +102,12 @@ def test_both_disks_show_the_same_after_the_same_commits(seed: int, tmp_path: Pa
         for writer, rows in ((real, real_rows), (simulated, simulated_rows)):
             for event in batch:
                 fold(rows, event)
-            writer.commit(batch, rows.changed(), [(f"progress:{number % 3}", b"%d" % number), ("progress:2", None)])
-            rows.settle()
+            writer.commit(batch, [("request:1", b"r_1")])
+            assert writer.last_seq() == batch[-1].seq
+            assert [event.seq for event in writer.unflushed()][-len(batch) :] == [event.seq for event in batch]
+            if number % 3 == 2 or batch[-1] is log[-1]:
+                writer.flush(rows.changed(), [(f"progress:{number % 3}", b"%d" % number), ("progress:2", None)])
+                rows.settle()
         runs = sorted({event.run for event in log if event.run})
         texts = [text for run in runs for text in (run, run[:9], run[-6:], run.upper()[:9])] + ["run0", "%", "nobody", "r_"]
         assert all_that_can_be_read(shown, runs, texts) == all_that_can_be_read(seen, runs, texts)
@@ -113,7 +118,7 @@ def test_both_disks_show_the_same_after_the_same_commits(seed: int, tmp_path: Pa
     assert rebuild(shown) == rebuild(seen)
     for writer in (real, simulated):
         with pytest.raises(InvariantError):
-            writer.commit(log[-1:], [], [])
+            writer.commit(log[-1:])
         assert writer.last_seq() == log[-1].seq
     for port in (real, shown, simulated, seen):
         port.close()

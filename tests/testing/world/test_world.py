@@ -53,7 +53,7 @@ def test_time_jumps_and_a_run_ends() -> None:
     key = world.start(client, "long", {"a": (Plan(steps=3, step_seconds=3600.0), ()), "b": (Plan(), ("a",))})
     world.go(20_000)
     assert isinstance(client.answers[key], rq.RunReply)
-    (run,) = world.disk.tables[RunRow].values()
+    (run,) = world.disk.now[RunRow].values()
     assert run.status is RunStatus.COMPLETED
     assert world.clock.now > 10_000
     world.rest()
@@ -70,9 +70,9 @@ def test_a_law_that_is_broken_stops_the_world_where_it_is() -> None:
     world = World()
     client = world.client("ann")
     world.start(client, "one", {"a": (Plan(), ())})
-    while not world.disk.tables[RunRow]:
+    while not world.disk.now[RunRow]:
         world.go(1)
-    row = next(iter(world.disk.tables[RunRow].values()))
+    row = next(iter(world.disk.now[RunRow].values()))
     world.laws._ended.add(row.id)
     with pytest.raises(LawBroken, match="nothing after it"):
         world.go(1_000)
@@ -118,10 +118,10 @@ def test_what_was_found_once_stays_found(story: dict[str, Any]) -> None:
 
 
 def test_a_message_that_waits_for_its_run_reaches_the_worker_after_every_part_was_killed() -> None:
-    moves: list[Any] = [start("longer", "slow_start", shape="chain"), go(60)]
+    moves: list[Any] = [start("longer", "slow_start", shape="chain"), go(80)]
     moves += [Move("steer", {"step": 1}), go(20), kill, back, Move("kill_guardian"), go(30), kill, back, go(3_000)]
     world = play(5, moves)
-    (message,) = [row for row in world.disk.tables[MessageRow].values() if row.receipt.kind != "group_join"]
+    (message,) = [row for row in world.disk.now[MessageRow].values() if row.receipt.kind != "group_join"]
     applied = [deliver.id for taken in world.witness.applied.values() for deliver in taken]
     assert message.receipt.settled
     assert (message.receipt.id in applied) is (message.receipt.applied_at is not None)
