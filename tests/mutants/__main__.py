@@ -328,12 +328,6 @@ MUTANTS = (
         "        elif True:\n",
     ),
     Mutant(
-        "places of what is not flushed are not remembered",
-        "store/actor.py",
-        "        for event in self._database.unflushed():\n            self._places.remember(event)\n",
-        "",
-    ),
-    Mutant(
         "an exit that nobody claims is judged by the clock",
         "supervisor/hands.py",
         "        store = self._services.directory.parts.get(STORE)\n        if store is None or not",

@@ -32,6 +32,8 @@ from crewd.store.messages import (
     Flush,
     Flushed,
     Known,
+    LiveRun,
+    Load,
     NewMessage,
     NewRun,
     Put,
@@ -483,6 +485,27 @@ def test_what_a_crash_left_in_the_commit_log_is_in_the_tables_before_anybody_rea
     committed, known = world.answers()
     assert (committed.events[0].seq, committed.events[0].parent) == (4, 3)
     assert isinstance(known, Known)
+
+
+def test_a_start_on_a_disk_that_refuses_knows_what_was_committed(tmp_path: Path) -> None:
+    before = Failing(tmp_path / "crewd.db", "s")
+    before.commit([ev.Event(1, "s-1", 0, "r_1", "", 0, "", "", "", 1.0, created().body)])
+    before.commit([ev.Event(2, "s-2", 1, "r_1", "r_1/s", 1, "", "", "", 1.0, ev.AttemptReserved(directory="/"))])
+    before.close()
+    Failing.broken = True
+    try:
+        world = World(tmp_path)
+    finally:
+        Failing.broken = False
+    assert ReadOnly(world.path).last_seq() == 0
+    world.store.tell(Load("r_1", world.ear))
+    world.append(accepted("m1"))
+    loaded, committed = sorted(world.answers(), key=lambda each: type(each).__name__, reverse=True)
+    assert isinstance(loaded, LiveRun)
+    assert (loaded.run.id, [attempt.epoch for attempt in loaded.attempts]) == ("r_1", [1])
+    assert (committed.events[0].seq, committed.events[0].parent) == (3, 2)
+    world.scheduler.advance(RETRY_SECONDS)
+    assert rebuild(ReadOnly(world.path)) == ([], 3)
 
 
 def reading(world: World, store: Any = None) -> Ref[Any]:

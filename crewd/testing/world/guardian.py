@@ -143,6 +143,9 @@ class SimGuardian:
             return
         charge = Charge(key, bootstrap.worker.on_orphan, bootstrap.worker.orphan_grace_seconds)
         self._charges[key] = charge
+        if any(process.leader and process.key[0] == key[0] for process in self._processes.table.values()):
+            self._close(charge, cause="spawn_failed", error="another incarnation of this worker lives: it holds the lock")
+            return
         self._processes.fork(key, bootstrap, lambda process: self._born(charge, process))
 
     def _born(self, charge: Charge, process: Process | None) -> None:
