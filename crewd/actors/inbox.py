@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import pykka
 
@@ -28,8 +27,7 @@ class Lane(IntEnum):
     DATA = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """A message in an inbox. Past `deadline` (monotonic) it is dropped unhandled and its asker has stopped waiting (K6).
 
     `at` is when it was told (monotonic); the age of the oldest one says how far an actor is behind.

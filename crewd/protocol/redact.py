@@ -46,7 +46,8 @@ _NAME = re.compile(r"(?i)(?:api[_-]?key|secret|token|password|passwd|passphrase|
 
 def redact(text: str) -> str:
     """`text` with what looks like a secret replaced by `[redacted]`."""
-    return "".join(_pieces(text, _found(text, text.lower(), _TEXT, _WORDS, "\n", "private key-----"), lambda _size: MASK))
+    found = _found(text, text.lower(), _TEXT, _WORDS, "\n", "private key-----")
+    return "".join(_pieces(text, found, lambda _size: MASK)) if found else text
 
 
 def blot(data: bytes, upto: int | None = None) -> bytes:
@@ -61,8 +62,10 @@ def blot(data: bytes, upto: int | None = None) -> bytes:
 
 def _found(text: S, low: S, pattern: re.Pattern[S], words: Iterable[S], newline: S, pem: S) -> list[tuple[int, int]]:
     """Where secrets begin and end. The patterns are slow, so they look only where one of the words stands."""
-    hits: list[int] = sorted({at for word in words for at in _places(low, word)})
+    hits: list[int] = sorted({at for word in words if word in low for at in _places(low, word)})
     found: list[tuple[int, int]] = []
+    if not hits:
+        return found
     begin = end = 0
     for hit in [*hits, len(text) + BEFORE_CHARS + 1]:
         if hit - BEFORE_CHARS > end:

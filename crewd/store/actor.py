@@ -237,7 +237,7 @@ class StoreActor(Actor):
         if isinstance(load, LoadAttempt):
             key, run_id = attempt_key(load.task, load.epoch), load.task.partition("/")[0]
             flushed = self._reader.row(AttemptRow, key)
-            rows_now = self._cache.over(AttemptRow, run_id, () if flushed is None else (flushed,))
+            rows_now = self._cache.over(AttemptRow, run_id, [] if flushed is None else [flushed])
             attempt = next((row for row in rows_now if (row.task, row.epoch) == (load.task, load.epoch)), None)
             load.reply_to.offer(AttemptIs(load.task, load.epoch, attempt), lane=Lane.CONTROL)
             return
@@ -405,17 +405,19 @@ class StoreActor(Actor):
     def _fold(self, append: Append, seq: int) -> list[Event]:
         """The events of an append, folded. Raises InvariantError if they cannot follow what is there; then nothing changed."""
         events: list[Event] = []
+        store_id, at, run = self._database.store_id, self._clock.wall(), ""
         self._cache.begin()
         self._places.begin()
         try:
             for draft in append.drafts:
                 seq += 1
-                self._check_run(draft)
+                if draft.run != run:
+                    run = draft.run
+                    self._check_run(draft)
                 parent, correlation = self._places.place(draft, seq)
                 event = Event(
-                    seq=seq, event_id=f"{self._database.store_id}-{seq}", parent=parent, run=draft.run, task=draft.task,
-                    epoch=draft.epoch, causation=draft.causation, correlation=correlation, provenance=draft.provenance,
-                    at=self._clock.wall(), body=draft.body,
+                    seq=seq, event_id=f"{store_id}-{seq}", parent=parent, run=run, task=draft.task, epoch=draft.epoch,
+                    causation=draft.causation, correlation=correlation, provenance=draft.provenance, at=at, body=draft.body,
                 )  # fmt: skip
                 fold(self._cache, event)
                 events.append(event)

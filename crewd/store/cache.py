@@ -95,8 +95,12 @@ class Cache:
     def put(self, run: str, key: str, row: Row) -> None:
         """See `fold.Table`."""
         place = (type(row), key)
-        self._undo.append((place, run, self._rows.get(place), self._changed.get(place)))
-        self._remember(run, place, row)
+        before = self._rows.get(place)
+        self._undo.append((place, run, before, self._changed.get(place)))
+        if before is None:
+            self._remember(run, place, row)
+        else:
+            self._rows[place] = row
         self._changed[place] = (run, key, row)
 
     def drop(self, run: str) -> None:

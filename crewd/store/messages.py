@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from crewd.actors import Ref
@@ -15,16 +16,14 @@ if TYPE_CHECKING:
     from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(msgspec.Struct, frozen=True):
     """Append only if this message id is new; the digest tells a repeat from a conflict."""
 
     id: str
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewRun:
+class NewRun(msgspec.Struct, frozen=True):
     """Append only if this request id is new and the run's name is free."""
 
     request_id: str
@@ -32,8 +31,7 @@ class NewRun:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewAttempt:
+class NewAttempt(msgspec.Struct, frozen=True):
     """Append only if neither the run nor the task was cancelled: nothing starts after a tombstone.
 
     Not an admission: when the disk is full, it waits. Refused with the cancel's reason in the error's values.
@@ -43,8 +41,7 @@ class NewAttempt:
     task: str
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(msgspec.Struct, frozen=True):
     """Append only if the run has ended, exists, and nothing was recorded of it after `last_seq`."""
 
     run: str
@@ -52,8 +49,7 @@ class Removal:
     archive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """Append only if no run has this id or this name, and none of this id was forgotten.
 
     If it `replaces` the run that is here under both, it is a `Removal` of that one.
@@ -68,8 +64,7 @@ class Arrival:
 Guard = NewMessage | NewRun | NewAttempt | Removal | Arrival
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True):
     """Make these events durable, all or none. A `guard` for a message or run marks new work, refused when the disk is full.
 
     Samples (`events.SAMPLES`) alone wait for what is written next, or for their window.
@@ -81,8 +76,7 @@ class Append:
     guard: Guard | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(msgspec.Struct, frozen=True):
     """The events are on disk; readers that ask for a `Flush` see them. `receipt` is of the message that the guard named."""
 
     token: int
@@ -90,31 +84,27 @@ class Committed:
     receipt: Receipt | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """The guard found the same thing made before; nothing was written."""
 
     token: int
     row: MessageRow | RunRow
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True):
     """Nothing was written and nothing will be."""
 
     token: int
     error: CrewdError
 
 
-@dataclass(frozen=True, slots=True)
-class Delayed:
+class Delayed(msgspec.Struct, frozen=True):
     """The disk refuses; the store keeps the events and goes on trying. `Committed` follows, or the store's own end."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True):
     """A coalesced value; None deletes the key. It is on disk with the next flush, or when its window closes."""
 
     key: str
@@ -122,20 +112,17 @@ class Put:
     window_seconds: float = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Flush:
+class Flush(msgspec.Struct, frozen=True):
     """Write into the tables what is committed, so that it can be read. `Flushed` follows."""
 
     reply_to: Ref[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Flushed:
+class Flushed(msgspec.Struct, frozen=True):
     """Answers `Flush`: what was committed before can be read; unless the disk refuses, then it is as old as it was."""
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """Events just committed, and the receipts that they changed, for the gateway.
 
     A gap in seq means that one of these was lost to a full inbox.
@@ -145,8 +132,7 @@ class Published:
     receipts: tuple[Receipt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True):
     """Answer a client's question from the read-only side. `owner` is who asks."""
 
     request: Request
@@ -155,8 +141,7 @@ class Read:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True):
     """Something to be done by the keeper, for `owner`; `force`: it may also be done with what others own."""
 
     request: KeepRequest | Doctor
@@ -166,23 +151,20 @@ class Keep:
     force: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Scrub:
+class Scrub(msgspec.Struct, frozen=True):
     """An attempt is over: its files lose what secrets they hold. For the keeper."""
 
     directory: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The answer to a `Read`, a `Keep` or a `Resolve`."""
 
     token: int
     reply: Reply | Resolved | CrewdError
 
 
-@dataclass(frozen=True, slots=True)
-class Resolve:
+class Resolve(msgspec.Struct, frozen=True):
     """What a selector means: an id, a unique prefix or ending, a name, each with or without `/STEP`."""
 
     selector: str
@@ -190,8 +172,7 @@ class Resolve:
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """A run and, if the selector named one, a task. `note` says what became of a question that is answered or over."""
 
     run: RunRow
@@ -199,8 +180,7 @@ class Resolved:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadLive:
+class LoadLive(msgspec.Struct, frozen=True):
     """The ids of all runs that have not ended, or have messages that have not settled: what a start begins with.
 
     For the store.
@@ -209,30 +189,26 @@ class LoadLive:
     reply_to: Ref[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class LiveRuns:
+class LiveRuns(msgspec.Struct, frozen=True):
     """Answers `LoadLive`."""
 
     runs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(msgspec.Struct, frozen=True):
     """All rows of one run, as they are after everything that was told to the store before. For the store."""
 
     run: str
     reply_to: Ref[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class NoRun:
+class NoRun(msgspec.Struct, frozen=True):
     """Answers `Load` of a run that is not here any more: it was forgotten, or is archived."""
 
     run: str
 
 
-@dataclass(frozen=True, slots=True)
-class LoadAttempt:
+class LoadAttempt(msgspec.Struct, frozen=True):
     """The row of one attempt, as it is after everything that was told to the store before. For the store."""
 
     task: str
@@ -240,8 +216,7 @@ class LoadAttempt:
     reply_to: Ref[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptIs:
+class AttemptIs(msgspec.Struct, frozen=True):
     """Answers `LoadAttempt`; no row: there never was such an attempt."""
 
     task: str
@@ -249,8 +224,7 @@ class AttemptIs:
     row: AttemptRow | None
 
 
-@dataclass(frozen=True, slots=True)
-class LiveRun:
+class LiveRun(msgspec.Struct, frozen=True):
     """Answers `Load`."""
 
     run: RunRow

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from crewd.actors import Lane, Ref
 from crewd.protocol import hands
@@ -19,8 +20,7 @@ Reply = rq.Reply | rq.GetReceipt | rq.Show | rq.AwaitEnd | CrewdError
 on the caller's behalf."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Whom to answer: a client's identity and its request's id.
 
     `worker` is set when a worker asks, as `TASK#EPOCH`: then it is also the `owner`, which owns nothing.
@@ -32,8 +32,7 @@ class Caller:
     worker: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Respond:
+class Respond(msgspec.Struct, frozen=True):
     """The reply to a caller's request, for the gateway to send."""
 
     caller: Caller
@@ -47,8 +46,7 @@ Commanded = (
 """What changes something."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """A client's command with its target resolved (`run`, and `task` if one was named).
 
     `note` is what is known of the question that a response is for, if it is over.
@@ -67,8 +65,7 @@ class Command:
         return Lane.CONTROL if isinstance(self.request, rq.Cancel) else Lane.DATA
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(msgspec.Struct, frozen=True):
     """A control message on its way to the controller of an attempt."""
 
     mail: Mail
@@ -79,16 +76,14 @@ class Post:
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(msgspec.Struct, frozen=True):
     """The worker of this task only waits, or does so no more."""
 
     task: str
     waiting: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TakeBack:
+class TakeBack(msgspec.Struct, frozen=True):
     """A withdrawal on its way to the controller."""
 
     id: str
@@ -96,37 +91,32 @@ class TakeBack:
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
-class Hand:
+class Hand(msgspec.Struct, frozen=True):
     """A message that the run admitted before the attempt began, on its way to the controller."""
 
     mail: Mail
 
 
-@dataclass(frozen=True, slots=True)
-class HandBack:
+class HandBack(msgspec.Struct, frozen=True):
     """The attempt had ended before the message reached its controller."""
 
     task: str
     mail: Mail
 
 
-@dataclass(frozen=True, slots=True)
-class EndAttempt:
+class EndAttempt(msgspec.Struct, frozen=True):
     """A cancel on its way to the controller."""
 
     cancel: CancelInfo
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAll:
+class CancelAll(msgspec.Struct, frozen=True):
     """End every run (the daemon stops)."""
 
     cancel: CancelInfo
 
 
-@dataclass(frozen=True, slots=True)
-class ParentEnded:
+class ParentEnded(msgspec.Struct, frozen=True):
     """This attempt has ended: so do the runs that its worker started, unless they are to be kept."""
 
     task: str
@@ -134,8 +124,7 @@ class ParentEnded:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChildLives:
+class ChildLives(msgspec.Struct, frozen=True):
     """This run was started by a worker, the attempt `parent`."""
 
     run: str
@@ -143,35 +132,30 @@ class ChildLives:
     on_parent: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """The daemon is to stop: `drain` waits for what is live, `end` (with the cancel) ends it, `keep` leaves it alone."""
 
     mode: Literal["drain", "end", "keep"]
     cancel: CancelInfo
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerConnected:
+class WorkerConnected(msgspec.Struct, frozen=True):
     """A worker said hello, and its token was right."""
 
     hello: rp.WorkerHello
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDisconnected:
+class WorkerDisconnected(msgspec.Struct, frozen=True):
     """A worker's connection cannot be reached."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerAlive:
+class WorkerAlive(msgspec.Struct, frozen=True):
     """A heartbeat or progress of a worker; `beats` counts the signs of its code."""
 
     beats: int
 
 
-@dataclass(frozen=True, slots=True)
-class AskSlot:
+class AskSlot(msgspec.Struct, frozen=True):
     """An attempt wants a place on the machine; `SlotGranted` answers, some time. Said twice it counts once."""
 
     task: str
@@ -179,8 +163,7 @@ class AskSlot:
     reply_to: Ref[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class TakeSlot:
+class TakeSlot(msgspec.Struct, frozen=True):
     """An attempt that lives already takes its place (crewd is back)."""
 
     task: str
@@ -188,8 +171,7 @@ class TakeSlot:
     reply_to: Ref[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class LendSlot:
+class LendSlot(msgspec.Struct, frozen=True):
     """The worker of this attempt only waits for others: its place is theirs, until it says that it goes on."""
 
     task: str
@@ -197,28 +179,24 @@ class LendSlot:
     lent: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SlotReady:
+class SlotReady(msgspec.Struct, frozen=True):
     """The worker of this attempt has said its first word: the next one may be started."""
 
     task: str
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class SlotGranted:
+class SlotGranted(msgspec.Struct, frozen=True):
     """There is a place: the worker may be started."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReported:
+class WorkerReported(msgspec.Struct, frozen=True):
     """Numbered reports of a worker that said hello."""
 
     reports: tuple[rp.Report, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ToWorker:
+class ToWorker(msgspec.Struct, frozen=True):
     """An order for the gateway to send to a worker."""
 
     task: str
@@ -226,41 +204,35 @@ class ToWorker:
     order: rp.ToWorker
 
 
-@dataclass(frozen=True, slots=True)
-class ToGuardian:
+class ToGuardian(msgspec.Struct, frozen=True):
     """An order for the guardian link to send. Births wait for a guardian; the rest is said again when one attaches."""
 
     order: hands.Order
 
 
-@dataclass(frozen=True, slots=True)
-class GuardianSays:
+class GuardianSays(msgspec.Struct, frozen=True):
     """A fact about one worker."""
 
     notice: hands.Started | hands.Exited | hands.Gone | hands.Used
 
 
-@dataclass(frozen=True, slots=True)
-class GuardianAttached:
+class GuardianAttached(msgspec.Struct, frozen=True):
     """A guardian is there, perhaps a new one: each controller asks it about its worker."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunOver:
+class RunOver(msgspec.Struct, frozen=True):
     """A run's terminal event is durable."""
 
     run: str
 
 
-@dataclass(frozen=True, slots=True)
-class Over:
+class Over(msgspec.Struct, frozen=True):
     """A controller's attempt is over and durable."""
 
     over: AttemptOver
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """A timer of the actor's own."""
 
     payload: Any = None

@@ -111,6 +111,9 @@ class Controller(Actor):
                 if receipt is not None:
                     self._receipts[receipt.id] = receipt
                 self._journal.heard(message)
+            case cm.WorkerReported(reports):
+                for report in reports:
+                    self._feed(at.Reported(report, self._services.clock.wall(), self.context.now()))
             case Known() | Rejected() | Delayed():
                 self._journal.heard(message)
             case cm.Post(mail, sender, digest, deadline_at, caller, command):
@@ -130,9 +133,6 @@ class Controller(Actor):
                 self._feed(at.Disconnected())
             case cm.WorkerAlive(beats):
                 self._feed(at.Alive(self.context.now(), beats))
-            case cm.WorkerReported(reports):
-                for report in reports:
-                    self._feed(at.Reported(report, self._services.clock.wall(), self.context.now()))
             case cm.GuardianSays(notice):
                 self._hear_guardian(notice)
             case cm.GuardianAttached():
@@ -215,7 +215,17 @@ class Controller(Actor):
 
     def _perform(self, effect: at.AttemptEffect) -> None:
         task, epoch = self._state.task, self._state.epoch
-        match effect:
+        match effect:  # the most frequent ones first: each case is a look
+            case at.Say(order):
+                self._say(order)
+            case at.Deliver(message, connection):
+                if self._state.connected and self._state.connection == connection and self._state.cancel is None:
+                    self._say(message)
+            case at.TellReceipt(caller, key):
+                receipt = self._receipts.pop(key, None)
+                self._respond(caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
+            case at.Admit(key):
+                self._feed(at.Admitted(key))
             case at.AskSlot():
                 self._services.directory.part(SLOTS).tell(cm.AskSlot(task, epoch, self.ref), lane=Lane.CONTROL)
             case at.SpawnWorker():
@@ -228,14 +238,6 @@ class Controller(Actor):
                 self._order(hands.End(task=task, epoch=epoch, grace_seconds=grace_seconds, term_seconds=term_seconds))
             case at.Confirm():
                 self._order(hands.Confirm(task=task, epoch=epoch))
-            case at.Say(order):
-                self._say(order)
-            case at.Deliver(message, connection):
-                if self._state.connected and self._state.connection == connection and self._state.cancel is None:
-                    self._say(message)
-            case at.TellReceipt(caller, key):
-                receipt = self._receipts.pop(key, None)
-                self._respond(caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
             case at.TellBusy(caller):
                 self._respond(caller, Busy(f"worker {task} has too many unsettled messages", hint="try again later"))
             case at.TellWrong(caller, text, hint):
@@ -253,8 +255,6 @@ class Controller(Actor):
                     self._alarms[due] = self.context.after(max(0.0, due - self.context.now()), cm.Tick(due))
             case at.ReserveDone():
                 self._feed(at.Reserved())
-            case at.Admit(key):
-                self._feed(at.Admitted(key))
             case at.Again(event):
                 self._feed(event)
             case at.TellRun(ended):

@@ -148,7 +148,17 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
     """The attempt after `event`, and the decision."""
     if state.over:
         return _after_the_end(state, event)
-    match event:
+    match event:  # the most frequent ones first: each case is a look
+        case Reported(report, wall, at):
+            state = replace(state, heard_at=max(state.heard_at, at), active_at=max(state.active_at, at))
+            state, decision = _reported(state, report, wall)
+            if isinstance(report.body, _OF_MESSAGES) and state.level is Liveness.HEALTHY and state.look_at is not None:
+                return state, decision
+            return _and(state, decision, watch.look, at)
+        case Send():
+            return ms.post(state, event)
+        case Admitted(key):
+            return ms.admitted(state, key)
         case Reserve(directory):
             return state, Decision((ev.AttemptReserved(directory=directory),), (ReserveDone(),))
         case Reserved():
@@ -168,12 +178,8 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
             return _and(state, decision, watch.look, at)  # one that never speaks again has its limits and its clock, too
         case GuardianBack():
             return _ask_guardian(state)
-        case Send():
-            return ms.post(state, event)
         case NotAdmitted(key):
             return ms.not_admitted(state, key)
-        case Admitted(key):
-            return ms.admitted(state, key)
         case Handed(mail):
             return ms.handed(state, mail)
         case Withdraw(key, caller):
@@ -185,12 +191,6 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
             return _and(state, decision, watch.look, at)
         case Disconnected():
             return replace(state, connected=False), NOTHING
-        case Reported(report, wall, at):
-            state = replace(state, heard_at=max(state.heard_at, at), active_at=max(state.active_at, at))
-            state, decision = _reported(state, report, wall)
-            if isinstance(report.body, _OF_MESSAGES) and state.level is Liveness.HEALTHY and state.look_at is not None:
-                return state, decision
-            return _and(state, decision, watch.look, at)
         case Started(body):
             return _started(state, body)
         case Ended(exited, last_words, wall):
