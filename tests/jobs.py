@@ -142,6 +142,13 @@ def spend(ctx: Context) -> None:
         ctx.sleep(0.01)
 
 
+def scribble(ctx: Context) -> None:
+    """Leaves artifacts for as long as it may."""
+    for number in range(200):
+        ctx.artifact(f"page{number}", bytes([number]) * 50_000)
+        ctx.sleep(0.1)
+
+
 def build(ctx: Context, seconds: float) -> None:
     """One operation that does not end."""
     with ctx.operation("tool", name="build", seconds=seconds):

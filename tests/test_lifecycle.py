@@ -89,6 +89,27 @@ def test_a_run_may_take_so_many_minutes(crew: Crew) -> None:
     assert (reply.run.status, reply.run.reason) == ("cancelled", "run_timeout")
 
 
+def test_a_run_may_write_so_much_into_the_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", HERE)
+    daemon = Daemon(home / "h")
+    daemon.home.config.write_text("run_store_bytes = 300000\n")
+    with daemon, daemon.connect() as crew:
+        spec = WorkerSpec(call="jobs:scribble", restart=Restarts(policy="permanent", restarts_max=1, backoff_seconds=0.1))
+        beside = crew.call("jobs:quiet", cwd=HERE)
+        run = crew.run(
+            Workflow("scribblers", (Step("a", worker=spec), Step("b", worker=WorkerSpec(call="jobs:quiet")))), cwd=HERE
+        )
+        wait_until(lambda: "task.parked" in types(run), "the scribbler to be parked")
+        for attempt in attempts(run):
+            assert attempt.exit.timed_out == "store_bytes"
+            assert "300,000 are allowed (run_store_bytes)" in attempt.error
+        assert {attempt.task.rpartition("/")[2] for attempt in attempts(run)} == {"a", "b"}
+        assert run.show().bytes > 300_000
+        with pytest.raises(Refused, match="run_store_bytes|bytes into the store"):
+            run.message("one more")
+        assert attempts(beside)[0].status == "running"
+
+
 def test_places_are_bounded_and_the_runs_take_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", HERE)
     daemon = Daemon(home / "h")

@@ -19,6 +19,8 @@ TURNS_MAX = 10_000
 CHILDREN_MAX = 1_000
 OUTPUT_BYTES_KEPT = 64 << 20
 RUN_OUTPUT_BYTES_KEPT = 4 << 30
+RUN_STORE_BYTES_MAX = 8 << 30
+"""Events, rows and artifacts of one run: no run fills the disk by itself (system.md §5, theme 10)."""
 REPORTS_MAX = 1_000_000
 """Of one attempt: each is an event in the log for ever."""
 PERMANENT_EXIT_CODE = 78

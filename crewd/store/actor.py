@@ -51,6 +51,7 @@ from crewd.store.messages import (
     NewMessage,
     NewRun,
     NoRun,
+    Overfull,
     Published,
     Put,
     Rejected,
@@ -91,7 +92,10 @@ class _Sweep:
 
 
 class StoreActor(Actor):
-    """Owns the writing connection. `listener` hears every committed event."""
+    """Owns the writing connection. `listener` hears every committed event.
+
+    `quota`: bytes that one run may have written; `run_of` finds who must hear that it has written more (0: no bound).
+    """
 
     data_max = 100_000
     batch_max = 1_024
@@ -104,6 +108,8 @@ class StoreActor(Actor):
         clock: Clock,
         overlay: Overlay,
         listener: Callable[[], Ref[Any] | None],
+        quota: int = 0,
+        run_of: Callable[[str], Ref[Any] | None] = lambda _: None,
     ) -> None:
         super().__init__()
         self._open = open_database
@@ -112,6 +118,9 @@ class StoreActor(Actor):
         self._clock = clock
         self._overlay = overlay
         self._listener = listener
+        self._quota = quota
+        self._run_of = run_of
+        self._overfull: set[str] = set()
         self._batch: list[Append] = []
         self._hurry = False  # somebody waits for what is in the batch
         self._whole = False  # the rows in memory are the fold of what is committed, and of nothing more
@@ -290,7 +299,7 @@ class StoreActor(Actor):
         self._whole = False
         self._cache.look_for([append.guard.id for append in self._batch if isinstance(append.guard, NewMessage)])
         for append in self._batch:
-            refused = self._check(append.guard, requests)
+            refused = self._check(append.guard, requests) or self._check_quota(append)
             if refused is not None:
                 answers.append((append.reply_to, _with_token(refused, append.token)))
                 continue
@@ -344,7 +353,7 @@ class StoreActor(Actor):
             self._overlay.behind = False
             return
         try:
-            self._database.flush(self._cache.changed(), self._overlay.take())
+            written = self._database.flush(self._cache.changed(), self._overlay.take())
         except StoreDamaged:
             raise
         except StoreUnavailable:
@@ -360,6 +369,14 @@ class StoreActor(Actor):
         self._places.trim()
         for known in (self._touched, self._removed, self._names):
             known.clear()
+        for run, size in written.items() if self._quota else ():
+            if size > self._quota:
+                self._overfull.add(run)
+                owner = self._run_of(run)
+                if owner is not None:
+                    owner.offer(Overfull(size, self._quota), lane=Lane.CONTROL)
+            else:
+                self._overfull.discard(run)
 
     def _keep_trying(self) -> None:
         """Nothing was written: forget what was folded, keep the facts, refuse the admissions.
@@ -477,6 +494,16 @@ class StoreActor(Actor):
                 if self._is_taken(name):
                     return Rejected(0, Conflict(f"a run named {name} exists", hint="choose another --name", name=name))
                 return None
+
+    def _check_quota(self, append: Append) -> Rejected | None:
+        """A run that has written too much takes no more messages; what happens to it is still recorded."""
+        if not self._overfull or not isinstance(append.guard, NewMessage) or append.drafts[0].run not in self._overfull:
+            return None
+        error = Refused(
+            f"the run has written more than {self._quota:,} bytes into the store", hint="run_store_bytes in crewd.toml",
+            reason="quota",
+        )  # fmt: skip
+        return Rejected(append.token, error)
 
     def _is_taken(self, name: str) -> bool:
         return name in self._names or self._database.run_named(name)

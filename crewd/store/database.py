@@ -244,10 +244,11 @@ class Database:
             self._keep(list(latest))
         self._records += records
 
-    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> None:
+    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> dict[str, int]:
         """Write what the commit log holds, the rows (run, key, row) that follow from it, and coalesced values: all or nothing.
 
-        Not synced by itself: a power cut may undo it, and what was in the commit log is there again.
+        Not synced by itself: a power cut may undo it, and what was in the commit log is there again. The answer: how many
+        bytes were ever written for each of the runs that it is about.
         """
         sizes: Counter[str] = Counter()
         counts: Counter[str] = Counter()
@@ -257,7 +258,7 @@ class Database:
         by_table: dict[tuple[str, str], list[tuple[str, str, str, str, bytes]]] = {}
         for run, key, row in rows:
             doc, table, status = _ENCODER.encode(row), TABLES[type(row)], status_of(row)
-            sizes[run] += len(doc)
+            sizes[run] += len(doc) + (row.size if isinstance(row, ArtifactRow) and not row.data else 0)
             known = self._statuses.get((table, key)) == status
             self._statuses[table, key] = status
             by_table.setdefault((table, _NEW_DOC if known else _NEW_ROW), []).append((key, run, status, name_of(row), doc))
@@ -272,10 +273,13 @@ class Database:
                 self._sql.execute("DELETE FROM commits")
                 for (table, conflict), values in by_table.items():
                     self._insert(table, values, conflict)
-                self._insert(
-                    "sizes",
-                    [(run, counts[run], size) for run, size in sizes.items()],
-                    "ON CONFLICT (run) DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes",
+                written = dict(
+                    self._insert(
+                        "sizes",
+                        [(run, counts[run], size) for run, size in sizes.items()],
+                        "ON CONFLICT (run) DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes "
+                        "RETURNING run, bytes",
+                    )
                 )
                 self._keep(list(latest))
         except (StoreUnavailable, InvariantError):
@@ -287,6 +291,7 @@ class Database:
         self._records.clear()
         if len(self._statuses) > STATUSES_MAX:
             self._statuses.clear()
+        return written
 
     @contextlib.contextmanager
     def _transaction(self, what: str) -> Iterator[None]:
@@ -355,14 +360,15 @@ class Database:
         self._sql.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
         return True
 
-    def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> None:
+    def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> list[tuple[Any, ...]]:
         """Many rows per statement: Python's lock is given away at each one, and under load it is long in coming back."""
-        at = 0
+        at, answer = 0, list[tuple[Any, ...]]()
         for size in ROWS_AT_ONCE:
             while len(rows) - at >= size:
                 values = [value for row in rows[at : at + size] for value in row]
-                self._sql.execute(_insertion(table, len(rows[0]), size, conflict), values)
+                answer += self._sql.execute(_insertion(table, len(rows[0]), size, conflict), values).fetchall()
                 at += size
+        return answer
 
     def close(self) -> None:
         """Close the connection, folding the write-ahead log into the database."""

@@ -132,6 +132,13 @@ class Published(msgspec.Struct, frozen=True):
     receipts: tuple[Receipt, ...] = ()
 
 
+class Overfull(msgspec.Struct, frozen=True):
+    """A run has written more into the store than it may. For the run; told again as long as it goes on writing."""
+
+    size: int
+    most: int
+
+
 class Read(msgspec.Struct, frozen=True):
     """Answer a client's question from the read-only side. `owner` is who asks."""
 

@@ -91,8 +91,11 @@ class Writing(Protocol):
         """Make events, and values that belong to them (None deletes), durable: all of it or nothing, synced to disk."""
         ...
 
-    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> None:
-        """Let readers see what the commit log holds, the rows (run, key, row) that follow from it, and coalesced values."""
+    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> dict[str, int]:
+        """Let readers see what the commit log holds, the rows (run, key, row) that follow from it, and coalesced values.
+
+        How many bytes were ever written for each of the runs that it is about: events, rows and artifacts.
+        """
         ...
 
     def close(self) -> None:

@@ -110,6 +110,13 @@ class EndAttempt(msgspec.Struct, frozen=True):
     cancel: CancelInfo
 
 
+class HitLimit(msgspec.Struct, frozen=True):
+    """A bound of the whole run is reached: for the controller of each of its attempts."""
+
+    limit: str
+    text: str
+
+
 class CancelAll(msgspec.Struct, frozen=True):
     """End every run (the daemon stops)."""
 

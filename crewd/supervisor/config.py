@@ -10,7 +10,7 @@ import msgspec
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.limits import DEPTH_MAX, RUNS_LIVE_MAX, WARM_MAX, WORKERS_MAX
-from crewd.protocol.policy import RUN_OUTPUT_BYTES_KEPT
+from crewd.protocol.policy import RUN_OUTPUT_BYTES_KEPT, RUN_STORE_BYTES_MAX
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,8 +20,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ready, for the next workers. `env_pass`: names of environment variables that workers inherit besides the usual ones.
     `runs_live_max`: runs that may be live at once; `workers_max`: workers; `memory_reserve_bytes`: no worker is started
     while less memory is free and another one lives. `depth_max`: how deep workers may start workers. `liveness_seconds`:
-    silence until `warn`, `stale`, `dead`. `cgroups`: whether each worker gets one, where that can be (decision 9 says what it
-    costs). `run_output_bytes`: what the living workers of one run may keep of their output together.
+    silence until `warn`, `stale`, `dead`. `cgroups`: whether each worker gets one, where that can be (decision 9 says what
+    it costs). `run_output_bytes`: what the living workers of one run may keep of their output together. `run_store_bytes`:
+    what one run may write into the store, its artifacts included; beyond it its workers are ended (0: no bound).
     `on_sigterm`: what the signal means (`end`, `drain` or `keep`). `require_intent`: what ends or puts away something needs
     a reason in words.
     """
@@ -37,6 +38,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     liveness_seconds: tuple[float, float, float] = (30.0, 60.0, 300.0)
     cgroups: bool = False
     run_output_bytes: int = RUN_OUTPUT_BYTES_KEPT
+    run_store_bytes: int = RUN_STORE_BYTES_MAX
     on_sigterm: Literal["end", "drain", "keep"] = "end"
     require_intent: bool = False
 
@@ -62,6 +64,7 @@ def load_config(path: Path) -> Config:
             "liveness_seconds grow, and begin above the heartbeat",
         ),
         (config.memory_reserve_bytes < 0, "memory_reserve_bytes is negative"),
+        (config.run_store_bytes < 0, "run_store_bytes is negative"),
     ):
         if wrong:
             raise UsageError(f"{path} is wrong: {why}")

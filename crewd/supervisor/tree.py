@@ -64,6 +64,8 @@ class _EnteredStore(StoreActor):
             services.clock,
             overlay,
             lambda: services.directory.parts.get(GATEWAY),
+            services.config.run_store_bytes,
+            services.directory.runs.get,
         )
         self._services = services
 

@@ -76,9 +76,10 @@ class _Watched(Database):
         super().commit(events, latest)
         self._look(events[-1].seq, synced=True)
 
-    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> None:
-        super().flush(rows, latest)
+    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> dict[str, int]:
+        written = super().flush(rows, latest)
         self._look(self._seq, synced=False)
+        return written
 
     def _look(self, seq: int, *, synced: bool) -> None:
         before, self._now = self._now, _files(self._path)

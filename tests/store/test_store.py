@@ -36,6 +36,7 @@ from crewd.store.messages import (
     Load,
     NewMessage,
     NewRun,
+    Overfull,
     Put,
     Read,
     Rejected,
@@ -70,10 +71,10 @@ class Failing(Database):
             raise StoreUnavailable("no space left")
         super().commit(events, latest)
 
-    def flush(self, rows: Any, latest: Any) -> None:
+    def flush(self, rows: Any, latest: Any) -> dict[str, int]:
         if self.broken:
             raise StoreUnavailable("no space left")
-        super().flush(rows, latest)
+        return super().flush(rows, latest)
 
 
 class Ear(Actor):
@@ -256,10 +257,10 @@ class Small(Database):
             raise StoreUnavailable("no space left")
         super().commit(events, latest)
 
-    def flush(self, rows: Any, latest: Any) -> None:
+    def flush(self, rows: Any, latest: Any) -> dict[str, int]:
         if self.full and not self.relieved:
             raise StoreUnavailable("no space left")
-        super().flush(rows, latest)
+        return super().flush(rows, latest)
 
     def relieve(self) -> bool:
         had, self.relieved = not self.relieved, True
@@ -444,10 +445,11 @@ def test_a_commit_writes_one_row_and_the_tables_follow(world: World) -> None:
     flushes: list[int] = []
     original = world.database.flush
 
-    def counting(rows: Any, latest: Any) -> None:
+    def counting(rows: Any, latest: Any) -> dict[str, int]:
         rows = list(rows)
         flushes.append(len(rows))
-        original(rows, latest)
+        written: dict[str, int] = original(rows, latest)
+        return written
 
     world.database.flush = counting
     world.append(created(), Draft(ev.AttemptReserved(directory="/"), "r_1", "r_1/s", 1))
@@ -564,3 +566,39 @@ def test_a_run_that_is_taken_away_is_gone_from_the_tables_when_its_end_is_answer
     assert ReadOnly(world.path).row(RunRow, "r_1") is None
     world.append(accepted("m1"))
     assert [type(each) for each in world.answers()] == [Rejected]
+
+
+def test_a_run_that_has_written_too_much_hears_of_it_and_takes_no_more_messages(world: World) -> None:
+    database = Database(world.path.with_name("small.db"), "s")
+    told: list[Any] = []
+    owner: Ref[Any] = world.scheduler.system.spawn(ChildSpec("owner", lambda: Ear(told)), None)
+    store: Ref[Any] = world.scheduler.system.spawn(
+        ChildSpec(
+            "small",
+            lambda: StoreActor(
+                lambda: database, lambda: ReadOnly(world.path.with_name("small.db")), world.scheduler.clock, Overlay(),
+                lambda: None, 20_000, {"r_1": owner}.get,
+            ),
+        ),
+        None,
+    )  # fmt: skip
+
+    def say(number: int, run: str = "r_1") -> Any:
+        draft = accepted(f"m{number}", run, "x" * 2_000)
+        store.tell(Append((draft,), world.ear, number, NewMessage(f"m{number}", f"{number}")))
+        (answer,) = world.answers()
+        world.scheduler.advance(ROWS_SECONDS)
+        return answer
+
+    store.tell(Append((created(), created("r_2", "two")), world.ear, 0))
+    world.answers()
+    assert [type(say(number)) for number in range(3)] == [Committed] * 3
+    (over,) = told
+    assert over == Overfull(over.size, 20_000) and over.size > 20_000
+    refused = say(3)
+    assert isinstance(refused, Rejected) and "run_store_bytes" in refused.error.info.hint
+    assert isinstance(say(4, "r_2"), Committed), "others are not concerned"
+    store.tell(Append((Draft(ev.RunCancelRequested(CancelInfo("user")), "r_1"),), world.ear, 5))
+    assert [type(each) for each in world.answers()] == [Committed], "what happens to it is recorded"
+    world.scheduler.advance(ROWS_SECONDS)
+    assert len(told) == 2, "and it is told again"

@@ -135,6 +135,8 @@ class Controller(Actor):
                 self._feed(at.Alive(self.context.now(), beats))
             case cm.GuardianSays(notice):
                 self._hear_guardian(notice)
+            case cm.HitLimit(limit, text):
+                self._feed(at.HitLimit(limit, text))
             case cm.GuardianAttached():
                 self._feed(at.GuardianBack())
             case cm.Tick(due):

@@ -63,6 +63,7 @@ from crewd.supervisor.attempt.model import (
     Gradient,
     GuardianBack,
     Handed,
+    HitLimit,
     Lend,
     Measured,
     Next,
@@ -113,6 +114,7 @@ __all__ = [
     "Gradient",
     "GuardianBack",
     "Handed",
+    "HitLimit",
     "Lend",
     "Measured",
     "Next",
@@ -171,6 +173,8 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
         case Measured(at, output_bytes):
             grown = output_bytes > state.output_bytes
             return watch.alive(replace(state, output_bytes=output_bytes), at, heard=False, active=grown)
+        case HitLimit(limit, text):
+            return watch.hit(state, limit, text) if watch.watched(state) else (state, NOTHING)
         case NotReserved(reason):
             return _not_reserved(state, reason)
         case Resume(at):

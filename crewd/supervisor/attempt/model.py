@@ -136,6 +136,13 @@ class Measured(msgspec.Struct, frozen=True):
     output_bytes: int
 
 
+class HitLimit(msgspec.Struct, frozen=True):
+    """A bound of the whole run is reached."""
+
+    limit: str
+    text: str
+
+
 class NotReserved(msgspec.Struct, frozen=True):
     """The run was cancelled before the reservation was durable: the attempt does not exist."""
 
@@ -240,7 +247,7 @@ class Due(msgspec.Struct, frozen=True):
 
 
 AttemptEvent = (
-    Reserve | Reserved | SlotGranted | Alive | Measured
+    Reserve | Reserved | SlotGranted | Alive | Measured | HitLimit
     | NotReserved | Resume | GuardianBack | Send | NotAdmitted | Admitted | Handed | Withdraw | Cancel
     | Connected | Disconnected | Reported | Started | Ended | Unknown | Due
 )  # fmt: skip

@@ -23,7 +23,7 @@ from crewd.protocol.receipts import Effect, Level, Outcome, Receipt
 from crewd.protocol.redact import clip, redact_value
 from crewd.protocol.rows import AttemptRow, CancelInfo, MessageRow, Progress, RunRow, TaskRow, Undelivered
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, TASK_LIVE, TASK_TERMINAL, RunStatus, TaskStatus
-from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, NoRun, Put, Rejected
+from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, NoRun, Overfull, Put, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.controller import Controller
@@ -138,6 +138,11 @@ class RunActor(Supervisor):
             case cm.Waits(task, waiting):
                 if self._run is not None:
                     self._feed(rn.Waits(task, waiting, self.context.now()))
+            case Overfull(size, most):
+                text = f"its run has written {size:,} bytes into the store, {most:,} are allowed (run_store_bytes)"
+                for (task, _), controller in self._services.directory.attempts.items():
+                    if task.startswith(f"{self._id}/"):
+                        controller.offer(cm.HitLimit("store_bytes", text), lane=Lane.CONTROL)
             case cm.HandBack(task, mail):
                 self._settle_late(task, mail)
             case cm.Command() if self._left:

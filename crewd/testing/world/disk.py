@@ -210,10 +210,11 @@ class Writer:
         if self._permitted():
             self._disk.commit(events, latest)
 
-    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> None:
-        """See `Writing`."""
+    def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> dict[str, int]:
+        """See `Writing`; here nothing has a size."""
         if self._permitted():
             self._disk.flush(list(rows), latest)
+        return {}
 
     def close(self) -> None:
         """See `Writing`."""
