@@ -400,7 +400,7 @@ class EndReply(msgspec.Struct, frozen=True):
 
 
 class RunsReply(msgspec.Struct, frozen=True):
-    """Runs with their tasks and their tasks' latest progress."""
+    """Runs with their tasks and their tasks' latest progress. `stale`: see `ShowReply`."""
 
     runs: tuple[RunRow, ...]
     tasks: tuple[TaskRow, ...]
@@ -408,12 +408,14 @@ class RunsReply(msgspec.Struct, frozen=True):
     usage: tuple[Usage, ...] = ()
     notices: tuple[NoticeRow, ...] = ()
     backlogs: tuple[Backlog, ...] = ()
+    stale: bool = False
 
 
 class ShowReply(msgspec.Struct, frozen=True):
     """Everything of one run. `seq` is the last event that this answer contains: subscribe from there.
 
-    `events` and `bytes` are what was ever written for the run: events, and the bytes of events and rows.
+    `events` and `bytes` are what was ever written for the run: events, and the bytes of events, rows and artifacts.
+    `stale`: the disk refuses, and this is how things were when it last did not; what was answered as durable is so.
     """
 
     run: RunRow
@@ -430,6 +432,7 @@ class ShowReply(msgspec.Struct, frozen=True):
     backlogs: tuple[Backlog, ...] = ()
     events: int = 0
     bytes: int = 0
+    stale: bool = False
 
 
 class DeadReply(msgspec.Struct, frozen=True):
@@ -447,11 +450,12 @@ class MessagesReply(msgspec.Struct, frozen=True):
 
 
 class InboxReply(msgspec.Struct, frozen=True):
-    """Open questions, notices, and what workers said that nobody has read."""
+    """Open questions, notices, and what workers said that nobody has read. `stale`: see `ShowReply`."""
 
     asks: tuple[AskRow, ...]
     notices: tuple[NoticeRow, ...] = ()
     messages: tuple[MessageRow, ...] = ()
+    stale: bool = False
 
 
 class EventsReply(msgspec.Struct, frozen=True):

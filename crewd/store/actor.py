@@ -228,7 +228,7 @@ class StoreActor(Actor):
             self._due = False
             self._write_tables()
         for reader in self._wait_for_flush:
-            reader.offer(Flushed(), lane=Lane.CONTROL)
+            reader.offer(Flushed(stale=self._overlay.behind), lane=Lane.CONTROL)
         self._wait_for_flush.clear()
         self._answer_loads()
 

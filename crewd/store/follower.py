@@ -18,7 +18,9 @@ PATIENCE_SECONDS = 2.0
 
 
 class Follower(Actor):
-    """Reads the tables that the store writes. Hands `Flushed` to `flushed`."""
+    """Reads the tables that the store writes. Hands `Flushed` to `flushed`. `stale`: what is read now is not the newest."""
+
+    stale = False
 
     def __init__(self, overlay: Overlay, store: Callable[[], Ref[Any] | None]) -> None:
         super().__init__()
@@ -40,17 +42,19 @@ class Follower(Actor):
 
     def _ask(self) -> None:
         store = self._store_of()
-        self._patience = self.context.after(PATIENCE_SECONDS, Flushed())
+        self._patience = self.context.after(PATIENCE_SECONDS, Flushed(stale=True))
         if store is None or not store.offer(Flush(self.ref), lane=Lane.CONTROL):
-            self.flushed()
+            self.flushed(stale=True)
 
-    def flushed(self) -> None:
+    def flushed(self, *, stale: bool) -> None:
         """The tables are as new as they can be."""
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
         ready, self._waiting, self._later = self._waiting, self._later, []
+        self.stale = stale
         for act in ready:
             act()
+        self.stale = False
         if self._waiting:
             self._ask()

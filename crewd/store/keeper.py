@@ -165,8 +165,8 @@ class Keeper(Follower):
     def receive(self, message: Any) -> None:
         """Do what is asked; what the store says goes on with it."""
         match message:
-            case Flushed():
-                self.flushed()
+            case Flushed(stale):
+                self.flushed(stale=stale)
             case Keep():
                 self.when_flushed(lambda: self._try(message, lambda: self._begin(message)))
             case Committed(token) | Rejected(token) | Known(token) if token in self._jobs:

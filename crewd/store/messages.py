@@ -119,7 +119,9 @@ class Flush(msgspec.Struct, frozen=True):
 
 
 class Flushed(msgspec.Struct, frozen=True):
-    """Answers `Flush`: what was committed before can be read; unless the disk refuses, then it is as old as it was."""
+    """Answers `Flush`: what was committed before can be read. `stale`: it cannot, the disk refuses."""
+
+    stale: bool = False
 
 
 class Published(msgspec.Struct, frozen=True):

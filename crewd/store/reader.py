@@ -85,7 +85,7 @@ class Reader(Follower):
     def receive(self, message: Any) -> None:
         """Answer; what the caller asked wrongly is an answer too."""
         if isinstance(message, Flushed):
-            self.flushed()
+            self.flushed(stale=message.stale)
         else:
             self.when_flushed(lambda: self._reply(message))
 
@@ -95,6 +95,8 @@ class Reader(Follower):
             match message:
                 case Read(request, _, _, owner):
                     reply = self.answer(request, owner)
+                    if self.stale and isinstance(reply, rq.RunsReply | rq.ShowReply | rq.InboxReply):
+                        reply = msgspec.structs.replace(reply, stale=True)
                 case Resolve(selector):
                     reply = self.resolve(selector)
                 case _:
@@ -242,11 +244,12 @@ class Reader(Follower):
                 runs = self._database.runs(ended=everything, limit=ROWS_MAX if labels else min(limit, ROWS_MAX))
                 runs = [run for run in runs if labels.items() <= run.workflow.labels.items()][:limit]
                 tasks = tuple(task for run in runs for task in self._tasks(run))
+                shown = {run.id for run in runs}
                 return rq.RunsReply(
                     runs=tuple(msgspec.structs.replace(run, workflow=_outline(run.workflow)) for run in runs),
                     tasks=tasks,
-                    progress=tuple(each for run in runs for each in self._progress(run.id, pending)),
-                    usage=tuple(each for run in runs for each in self._usage(run.id, pending)),
+                    progress=tuple(each for each in self._progress("", pending) if each.task.partition("/")[0] in shown),
+                    usage=tuple(each for each in self._usage("", pending) if each.task.partition("/")[0] in shown),
                     notices=tuple(self._database.rows_with(NoticeRow, "open", ROWS_MAX)),
                     backlogs=self._backlogs(),
                 )
@@ -310,12 +313,12 @@ class Reader(Follower):
         )  # fmt: skip
 
     def _progress(self, run: str, pending: dict[str, bytes | None]) -> tuple[Progress, ...]:
-        prefix = f"progress:{run}/"
+        prefix = f"progress:{run}/" if run else "progress:"
         merged = over(pending, self._database.latest(prefix), prefix)
         return tuple(_PROGRESS.decode(value) for value in merged.values())
 
     def _usage(self, run: str, pending: dict[str, bytes | None]) -> tuple[Usage, ...]:
-        prefix = f"usage:{run}/"
+        prefix = f"usage:{run}/" if run else "usage:"
         merged = over(pending, self._database.latest(prefix), prefix)
         return tuple(_USAGE.decode(value) for value in merged.values())
 

@@ -30,6 +30,8 @@ SEQ_MAX = 1 << 62
 """No seq is so large."""
 READ_AT_ONCE = 512
 """Events read at once of a damaged file."""
+ROWS_KEPT = 5_000
+"""Rows that stay decoded until something is written: so that looking again and again at what rests costs little."""
 _COLUMNS = "seq, parent, run, task, epoch, type, causation, correlation, provenance, at, body"
 
 
@@ -40,12 +42,14 @@ class ReadOnly:
         with faults(WHAT):
             self._sql = sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None, check_same_thread=False)
             self._sql.execute("PRAGMA query_only=1")
+            self._begin_cache()
             self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
 
     @classmethod
     def damaged(cls, path: Path) -> ReadOnly:
         """A connection to a file of which much may be unreadable."""
         self = cls.__new__(cls)
+        self._begin_cache()
         self._sql = sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None, check_same_thread=False)
         self.store_id = ""
         self._sql.text_factory = lambda data: data.decode("utf-8", "replace")
@@ -120,9 +124,29 @@ class ReadOnly:
                 found.append((key, bytes(value)))
         return found
 
+    def _begin_cache(self) -> None:
+        self._version = -1
+        self._kept: dict[tuple[str, Sequence[object]], list[tuple[int, Any]]] = {}
+        self._room = ROWS_KEPT
+
     def _all(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with faults(WHAT):
             return self._sql.execute(sql, values).fetchall()
+
+    def _rows(self, kind: type[R], sql: str, values: Sequence[object]) -> list[tuple[int, R]]:
+        """What `sql` finds (place and row), decoded once for as long as nobody has written to the database."""
+        with faults(WHAT):
+            version = self._sql.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._version or self._room < 0:
+                self._begin_cache()
+                self._version = version
+            found = self._kept.get((sql, values))
+            if found is None:
+                decode = DECODERS[kind].decode
+                found = [(place, decode(doc)) for place, doc in self._sql.execute(sql, values)]
+                self._kept[sql, values] = found
+                self._room -= len(found) + 1
+            return list(found)
 
     def snapshot(self) -> None:
         """Begin to see the database as it is now, until `release`."""
@@ -146,19 +170,13 @@ class ReadOnly:
 
     def rows_before(self, kind: type[R], run: str, before: int, limit: int) -> list[tuple[int, R]]:
         """Rows of one run, the latest first, each with its place; only those with a place before `before`, if that is not 0."""
-        found = self._all(
-            f"SELECT rowid, doc FROM {TABLES[kind]} WHERE run = ? AND rowid < ? ORDER BY rowid DESC LIMIT ?",
-            (run, before or 1 << 62, limit),
-        )
-        return [(place, DECODERS[kind].decode(doc)) for place, doc in found]
+        sql = f"SELECT rowid, doc FROM {TABLES[kind]} WHERE run = ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
+        return self._rows(kind, sql, (run, before or 1 << 62, limit))
 
     def rows_with(self, kind: type[R], status: str, limit: int) -> list[R]:
         """Rows of all runs in one status, oldest first."""
-        found = self._all(
-            f"SELECT doc FROM {TABLES[kind]} WHERE status = ? ORDER BY rowid LIMIT ?",
-            (status, limit),
-        )
-        return [DECODERS[kind].decode(doc) for (doc,) in found]
+        sql = f"SELECT rowid, doc FROM {TABLES[kind]} WHERE status = ? ORDER BY rowid LIMIT ?"
+        return [row for _, row in self._rows(kind, sql, (status, limit))]
 
     def all_rows(self, kind: type[Row]) -> Iterator[tuple[str, Row]]:
         """Every row with its key."""
@@ -170,11 +188,8 @@ class ReadOnly:
         """Runs, newest first."""
         ends = tuple(sorted(RUN_TERMINAL))
         where = "" if ended else f"WHERE status NOT IN ({','.join('?' * len(ends))})"
-        found = self._all(
-            f"SELECT doc FROM runs {where} ORDER BY id DESC LIMIT ?",  # ids sort by the time at which they were made
-            (*(() if ended else ends), limit),
-        )
-        return [DECODERS[RunRow].decode(doc) for (doc,) in found]
+        sql = f"SELECT rowid, doc FROM runs {where} ORDER BY id DESC LIMIT ?"  # ids sort by the time at which they were made
+        return [row for _, row in self._rows(RunRow, sql, (*(() if ended else ends), limit))]
 
     def runs_matching(self, text: str, limit: int) -> list[RunRow]:
         """Runs whose id is `text`, else whose name is (newest first), else whose id begins or ends with it."""
@@ -184,12 +199,9 @@ class ReadOnly:
             ("id LIKE ? ESCAPE '\\'", _literal(text) + "%"),
             ("id LIKE ? ESCAPE '\\'", "%" + _literal(text)),
         ):
-            found = self._all(
-                f"SELECT doc FROM runs WHERE {where} ORDER BY id DESC LIMIT ?",
-                (argument, limit),
-            )
+            found = self._rows(RunRow, f"SELECT rowid, doc FROM runs WHERE {where} ORDER BY id DESC LIMIT ?", (argument, limit))
             if found:
-                return [DECODERS[RunRow].decode(doc) for (doc,) in found]
+                return [row for _, row in found]
         return []
 
     def events(self, *, after: int = 0, before: int = 0, limit: int, where: Where = EVERYWHERE) -> list[Event]:

@@ -45,7 +45,7 @@ from crewd.store.messages import (
 from crewd.store.overlay import Overlay, over
 from crewd.store.ports import Where
 from crewd.store.reader import Reader
-from crewd.store.readonly import ReadOnly
+from crewd.store.readonly import ROWS_KEPT, ReadOnly
 from crewd.store.rebuild import rebuild
 from crewd.store.schema import MIGRATIONS
 from crewd.testing import Scheduler
@@ -541,12 +541,12 @@ def test_readers_do_not_wait_for_a_store_that_is_gone_or_a_disk_that_refuses(wor
     world.append(accepted("m2"))
     world.answers()
     world.database.broken = True
-    assert len(asked(world, reader)[-1].messages) == 1, "it is as old as it is"
+    assert (len(asked(world, reader)[-1].messages), asked(world, reader)[-1].stale) == (1, True), "and it says so"
     world.append(accepted("m3"), guard=NewMessage("m3", "hi"))
     assert [type(each) for each in world.answers()] == [Rejected], "what cannot be flushed is not added to"
     world.database.broken = False
     world.scheduler.advance(2 * RETRY_SECONDS)
-    assert len(asked(world, reader)[-1].messages) == 2
+    assert (len(asked(world, reader)[-1].messages), asked(world, reader)[-1].stale) == (2, False)
     world.append(accepted("m4"))
     world.answers()
     deaf = world.scheduler.system.spawn(ChildSpec("deaf", lambda: Ear([])), None)
@@ -554,6 +554,24 @@ def test_readers_do_not_wait_for_a_store_that_is_gone_or_a_disk_that_refuses(wor
     assert asked(world, patient) == []
     world.scheduler.advance(PATIENCE_SECONDS)
     assert [len(each.reply.messages) for each in world.answers()] == [3], "the real store has flushed meanwhile"
+
+
+def test_what_rests_is_decoded_once_and_what_somebody_wrote_is_read_again(world: World) -> None:
+    world.append(created(), accepted("m1"))
+    world.answers()
+    tables, statements = world.reader(), list[str]()
+    first = tables.rows_of(MessageRow, "r_1", 9)
+    tables._sql.set_trace_callback(statements.append)
+    again = tables.rows_of(MessageRow, "r_1", 9)
+    assert again[0] is first[0] and not [each for each in statements if "SELECT" in each]
+    world.append(accepted("m2"))
+    world.answers()
+    world.scheduler.advance(ROWS_SECONDS)
+    assert [row.receipt.id for row in tables.rows_of(MessageRow, "r_1", 9)] == ["m1", "m2"]
+    for number in range(ROWS_KEPT + 10):
+        tables.rows_of(MessageRow, f"r_{number}", 9)
+    assert len(tables._kept) <= ROWS_KEPT
+    tables.close()
 
 
 def test_a_run_that_is_taken_away_is_gone_from_the_tables_when_its_end_is_answered(world: World) -> None:

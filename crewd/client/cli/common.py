@@ -43,6 +43,12 @@ def say(text: str) -> None:
     click.echo(text)
 
 
+def say_stale(*, stale: bool) -> None:
+    """On stderr: what is shown is not the newest."""
+    if stale:
+        click.echo("stale: the disk refuses, this is how things were when it last did not (crew doctor)", err=True)
+
+
 def fail(error: CrewdError, *, as_json: bool) -> NoReturn:
     """Say what is wrong on stderr, and exit with the error's code."""
     if as_json:

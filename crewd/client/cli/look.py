@@ -11,7 +11,7 @@ import msgspec
 
 from crewd.client import shapes
 from crewd.client.blocking import Crew, connect
-from crewd.client.cli.common import EXIT_OF_STATUS, Options, ago, out, say, table, time_of, verb
+from crewd.client.cli.common import EXIT_OF_STATUS, Options, ago, out, say, say_stale, table, time_of, verb
 from crewd.client.cli.follow import line_of, words
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
@@ -39,6 +39,7 @@ def ps(options: Options, everything: bool, quiet: bool, labels: tuple[str, ...])
     """List runs."""
     with _connect(options) as crew:
         found = crew.runs(all=everything, labels=parse_labels(labels))
+    say_stale(stale=found.stale)
     if options.json:
         out(found)
         return
@@ -94,6 +95,7 @@ def show(options: Options, target: str) -> None:
     """Show a run: its tasks, messages, questions, operations, artifacts."""
     with _connect(options) as crew:
         found = crew.show(target)
+    say_stale(stale=found.stale)
     if options.json:
         out(found)
         return
