@@ -10,7 +10,7 @@ from crewd import __version__
 from crewd.actors import ChildSpec, Intensity, Strategy, Supervisor
 from crewd.store.actor import StoreActor
 from crewd.store.checkup import Examine
-from crewd.store.keeper import Keeper
+from crewd.store.keeper.actor import Keeper
 from crewd.store.overlay import Overlay
 from crewd.store.reader import Reader
 from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, KEEPER, READER, RUNS, SLOTS, STORE

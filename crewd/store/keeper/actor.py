@@ -1,0 +1,193 @@
+"""The keeper's actor: what takes long and concerns whole runs or the whole home, on a thread of its own.
+
+Rule 1: a bundle is on disk before the log says that a run is in it; files are deleted after the log says that they may be.
+Rule 2: the store decides. Whatever this actor saw may have changed since: each of its appends says what it relies on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crewd.actors import Ref
+from crewd.protocol import keeping as kp
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import CrewdError, InvariantError, StoreDamaged, StoreUnavailable, Unavailable
+from crewd.protocol.rows import ArtifactRow, ForgottenRow, RunRow
+from crewd.store.blobs import collect
+from crewd.store.checkup import Examine, checkup
+from crewd.store.follower import Follower
+from crewd.store.keeper.artifacts import artifact
+from crewd.store.keeper.backup import backup
+from crewd.store.keeper.jobs import Jobs
+from crewd.store.keeper.removal import Removals
+from crewd.store.keeper.shelves import Shelves
+from crewd.store.keeper.traffic import FILE_NAME, Traffic
+from crewd.store.messages import Committed, Delayed, Flushed, Keep, Known, Rejected, Scrub
+from crewd.store.output import EXIT_FILE, scrub
+
+if TYPE_CHECKING:
+    from crewd.clock import Clock
+    from crewd.protocol.home import Home
+    from crewd.protocol.ids import IdSource
+    from crewd.store.overlay import Overlay
+
+LEFT_OVER_SECONDS = 3_600.0
+"""A bundle that the log does not know after this was not taken in, or has been replaced."""
+COLLECT_SECONDS = 600.0
+"""Between two looks for blobs that nothing refers to."""
+_OUTPUT = ("stdout", "stderr")
+_SCRUBBED = "scrubbed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Collect:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Tidy:
+    pass
+
+
+class Keeper(Follower):
+    """Answers `Keep`. One request is worked on at a time; waiting for the store holds up nobody."""
+
+    data_max = 1_000
+
+    def __init__(
+        self, home: Home, clock: Clock, ids: IdSource, overlay: Overlay, store: Callable[[], Ref[Any]], software: str,
+        examine: Examine,
+    ) -> None:  # fmt: skip
+        super().__init__(overlay, store)
+        self._home, self._clock, self._ids, self._store, self._software = home, clock, ids, store, software
+        self._examine = examine
+
+    def on_start(self) -> None:
+        """Open a connection of its own, and clear away what a crash has left."""
+        self._shelves = Shelves(self._home, self._store, self._software)
+        self._jobs = Jobs(self.ref, self._store)
+        self._removals = Removals(self._shelves, self._jobs, self._clock)
+        self._traffic = Traffic(self._shelves, self._jobs, self._ids)
+        with contextlib.suppress(OSError):  # a disk that is full takes no bundles, and must not keep crewd from starting
+            for folder in (self._home.archive, self._home.exports, self._home.imports):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        self.context.after(0.0, _Tidy())
+        self.context.after(COLLECT_SECONDS, _Collect())  # by then each worker that lives has said what it left
+
+    def _tidy(self) -> None:
+        """What a crash has left: of runs that are forgotten, of bundles that were replaced, of output that was not scrubbed."""
+        with contextlib.suppress(OSError, CrewdError):
+            self._clear_up()
+
+    def _clear_up(self) -> None:
+        for folder in (self._home.archive, self._home.exports, self._home.imports):
+            for path in folder.glob(".*.part"):
+                path.unlink(missing_ok=True)
+        for path in self._home.runs.iterdir() if self._home.runs.is_dir() else ():
+            self._shelves.clear_away(path.name)
+        for marker in self._home.runs.glob(f"*/*/*/{EXIT_FILE}"):
+            if not (marker.parent / _SCRUBBED).exists():
+                self._scrub(marker.parent)
+        long_ago = self._clock.wall() - LEFT_OVER_SECONDS
+        for path in self._home.archive.iterdir():
+            if not FILE_NAME.match(path.name):
+                continue
+            run = path.name.partition("-")[0]
+            row = self._shelves.database.row(RunRow, run)
+            forgotten = row is None and self._shelves.database.row(ForgottenRow, run) is not None
+            replaced = row is not None and row.archived not in {"", path.name} and (self._home.archive / row.archived).is_file()
+            if forgotten or (replaced and path.stat().st_mtime < long_ago):
+                path.unlink(missing_ok=True)  # what nothing is known of is left to people
+
+    def on_stop(self) -> None:
+        """Close it."""
+        if hasattr(self, "_shelves"):
+            self._shelves.close()
+
+    def receive(self, message: Any) -> None:
+        """Do what is asked; what the store says goes on with it."""
+        match message:
+            case Flushed(stale):
+                self.flushed(stale=stale)
+            case Keep():
+                self.when_flushed(lambda: self._try(message, lambda: self._begin(message)))
+            case Committed(token) | Rejected(token) | Known(token):
+                keep = self._jobs.keep_of(token)
+                if keep is not None:
+                    self._try(keep, lambda: self._jobs.heard(token, message))
+            case Delayed():
+                pass  # `Committed` follows
+            case _Collect():
+                self.when_flushed(self._collect)
+            case _Tidy():
+                self.when_flushed(self._tidy)
+            case Scrub(directory):
+                self._scrub(Path(directory))
+            case _:
+                raise TypeError(f"the keeper does not know {message!r}")
+
+    def _try(self, keep: Keep, act: Callable[[], None]) -> None:
+        """Whatever a file or a request holds, its answer is an error, and not the end of everything below this actor."""
+        try:
+            act()
+        except InvariantError as error:
+            self._jobs.answer(keep, StoreDamaged(f"the log cannot be folded: {error}", hint="see docs/store.md"))
+        except CrewdError as error:
+            self._jobs.answer(keep, error)
+        except OSError as error:
+            self._jobs.answer(keep, Unavailable(f"the disk refuses: {error}", hint="crew doctor"))
+        except Exception as error:  # noqa: BLE001 (see above)
+            self._jobs.answer(
+                keep, Unavailable(f"this cannot be done: {type(error).__name__}: {error}", hint="crew doctor --check")
+            )
+
+    def _scrub(self, directory: Path) -> None:
+        """No secret of a worker's output stays in the home; what is marked as done is not looked at again."""
+        if self._home.runs not in directory.parents or not directory.is_dir():
+            return
+        try:
+            for name in _OUTPUT:
+                with contextlib.suppress(FileNotFoundError):
+                    scrub(directory / name)
+            (directory / _SCRUBBED).touch(mode=0o600)
+        except OSError:
+            return  # a link, or a disk that refuses: the next start tries again
+
+    def _begin(self, keep: Keep) -> None:
+        answer, shelves = self._jobs.answer, self._shelves
+        match keep.request:
+            case kp.Forget() | kp.Archive():
+                run, archive = shelves.run(keep.request.target), isinstance(keep.request, kp.Archive)
+                self._removals.change(keep, [run], archive=archive, dry=keep.request.dry_run)
+            case kp.Prune():
+                self._removals.prune(keep, keep.request)
+            case kp.Export(target):
+                answer(keep, self._traffic.export(shelves.run(target)))
+            case kp.GetArtifact():
+                answer(keep, artifact(shelves, keep.request))
+            case kp.Fetch(name, offset):
+                answer(keep, self._traffic.fetch(name, offset))
+            case kp.Upload():
+                answer(keep, self._traffic.upload(keep.request))
+            case kp.Import():
+                self._traffic.take(keep, keep.request)
+            case kp.Backup(path):
+                answer(keep, backup(shelves, Path(path)))
+            case rq.Doctor():
+                answer(keep, checkup(shelves.library, self._examine, keep.request))
+
+    def _collect(self) -> None:
+        """Blobs that nothing refers to any more are deleted, now and then."""
+        self.context.after(COLLECT_SECONDS, _Collect())
+        if self.stale:
+            return  # something may refer to one that the tables do not know yet
+
+        def referred(sha256: str) -> bool:
+            return bool(self._shelves.database.rows_with(ArtifactRow, sha256, 1))
+
+        with contextlib.suppress(OSError, StoreUnavailable):
+            collect(self._home.blobs, self._clock.wall(), referred)

@@ -1,0 +1,52 @@
+"""Artifacts as they are fetched: from the event, the blobs, a bundle, or the attempt's directory."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from crewd.protocol import keeping as kp
+from crewd.protocol.errors import NotFound
+from crewd.protocol.rows import ArtifactRow
+from crewd.store.blobs import read_blob
+from crewd.store.keeper.removal import RUNS_MAX
+from crewd.store.keeper.shelves import Shelves
+
+
+def artifact(shelves: Shelves, wanted: kp.GetArtifact) -> kp.ArtifactReply:
+    """A piece of an artifact of a run or a step. NotFound if there is none of this name, or its bytes are not here any more."""
+    run, _, step = wanted.target.partition("/")
+    rows = shelves.library.rows_of(ArtifactRow, run, RUNS_MAX)
+    mine = [row for row in rows if wanted.name in {row.name, row.id} and wanted.target in {row.run, row.task}]
+    if not mine:
+        names = ", ".join(sorted({row.name for row in rows})[:20]) or "none"
+        raise NotFound(f"{step or 'the run'} has left no artifact {wanted.name[:80]!r}", hint=f"there are: {names}")
+    row, offset = mine[-1], max(0, wanted.offset)
+    if row.data or not row.size:
+        data = row.data[offset : offset + kp.CHUNK_BYTES_MAX]
+        return kp.ArtifactReply(row, data, min(offset + len(data), row.size))
+    found = read_blob(shelves.home.blobs, row.sha256, offset, kp.CHUNK_BYTES_MAX)
+    if found is None:  # of an archived run, or left before there were blobs
+        bundle = shelves.library.bundle(run)
+        if bundle is None and (not _is_file(Path(row.path)) or shelves.home.runs not in Path(row.path).parents):
+            raise NotFound(f"the artifact {row.name} is not here any more", hint="it was deleted by hand, or never written")
+        blob = None if bundle is None else bundle.output(f"blobs/{row.sha256}", offset, kp.CHUNK_BYTES_MAX)
+        piece = (
+            blob
+            if blob is not None and blob.size
+            else shelves.library.output(
+                run, str(Path(row.path).parent.parent), f"artifacts/{row.name}", offset, kp.CHUNK_BYTES_MAX
+            )
+        )
+        found = piece.data, piece.size
+    if found[1] != row.size:
+        raise NotFound(f"the artifact {row.name} is not here any more", hint="it was deleted by hand, or never written")
+    return kp.ArtifactReply(row, found[0], offset + len(found[0]))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a regular file, and no link."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode) and ".." not in path.parts
+    except OSError:
+        return False

@@ -1,0 +1,52 @@
+"""A copy of the home's database and bundles, made while everything goes on, and folded before it is called a backup."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from crewd.protocol import keeping as kp
+from crewd.protocol.errors import CrewdError, StoreUnavailable, UsageError
+from crewd.store.bundle import Bundle, sync_directory
+from crewd.store.keeper.shelves import Shelves
+from crewd.store.readonly import ReadOnly
+from crewd.store.rebuild import rebuild
+
+
+def backup(shelves: Shelves, path: Path) -> kp.BackupReply:
+    """Make a backup in the new directory `path`. UsageError if that cannot be made, StoreUnavailable if it is not whole."""
+    if not path.is_absolute() or ".." in path.parts:
+        raise UsageError(f"{path} is not an absolute path")
+    try:
+        path.mkdir(mode=0o700)
+        (path / "archive").mkdir(mode=0o700)
+    except FileExistsError:
+        raise UsageError(f"{path} exists", hint="a backup is a new directory") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be made: {error}") from None
+    try:
+        shelves.database.backup(path / "crewd.db")
+        copy = ReadOnly(path / "crewd.db")
+        try:
+            differences, events = rebuild(copy)
+            archived = [run for run in copy.runs(ended=True, limit=1 << 31) if run.archived]
+        finally:
+            copy.close()
+        if differences:
+            raise StoreUnavailable(f"the backup is not what it must be: {differences[0]}", hint="crew doctor --rebuild")
+        for run in archived:
+            with contextlib.closing(Bundle(shelves.bundle_of(run))):
+                shutil.copyfile(shelves.bundle_of(run), path / "archive" / run.archived)
+        size = 0
+        for each in (path / "crewd.db", *(path / "archive" / run.archived for run in archived)):
+            with each.open("rb") as file:
+                size += os.fstat(file.fileno()).st_size
+                os.fsync(file.fileno())
+        for folder in (path / "archive", path, path.parent):
+            sync_directory(folder)
+    except (CrewdError, OSError):
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    return kp.BackupReply(str(path), events, size, len(archived))

@@ -1,0 +1,102 @@
+"""What the keeper keeps: the database, the bundles behind it, and the files of runs."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crewd.protocol.errors import NotFound, StoreDamaged
+from crewd.protocol.events import RunArchived, type_of_class
+from crewd.protocol.rows import AskRow, ForgottenRow, MessageRow, RunRow
+from crewd.store.bundle import Bundle, write_bundle
+from crewd.store.library import HINT, Library
+from crewd.store.messages import Put, Removal
+from crewd.store.ports import Where
+from crewd.store.readonly import ReadOnly
+
+if TYPE_CHECKING:
+    from crewd.actors import Ref
+    from crewd.protocol.home import Home
+
+
+class Shelves:
+    """A connection of the keeper's own, and what it does with files. `store` finds the store's actor."""
+
+    def __init__(self, home: Home, store: Callable[[], Ref[Any]], software: str) -> None:
+        self.home, self.store, self.software = home, store, software
+        self.database = ReadOnly(home.database)
+        self.library = Library(self.database, home.archive, home.runs)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self.library.close()
+
+    def gone_with(self, run: RunRow) -> int:
+        """How many events the log has lost when this run is gone, those included that it was to lose before."""
+        before = self.database.events(limit=1 << 31, where=Where(run.id, types=frozenset({type_of_class(RunArchived)})))
+        last = before[-1] if before else None
+        if last is None or not isinstance(last.body, RunArchived):
+            return self.database.count_events(run.id, 0)
+        return last.body.events + self.database.count_events(run.id, last.seq)
+
+    def new_bundle(self, run: str) -> Path:
+        """A name that no bundle of the archive has: one that is there may be in the log, or on its way into it."""
+        number = self.database.last_seq()
+        while (path := self.home.archive / f"{run}-{number}.zip").exists():
+            number += 1
+        return path
+
+    def write(self, path: Path, run: RunRow) -> tuple[Removal, int]:
+        """Write the bundle of a run: its events and rows are of one moment. On what it relies, and what goes with the run."""
+        home = self.home
+        self.database.snapshot()
+        try:
+            guard = Removal(run.id, self.database.last_seq_of_run(run.id), archive=True)
+            write_bundle(path, self.database, run, home.run_directory(run.id), self.software, blobs=home.blobs)
+            return guard, self.gone_with(run)
+        finally:
+            self.database.release()
+
+    def note_ids(self, bundle: Bundle, run: str) -> None:
+        """Receipts and questions are found by their ids for ever after: in which bundle each of them is."""
+        with contextlib.closing(bundle):
+            keys = [row.receipt.id for row in bundle.rows_of(MessageRow, run, 1 << 31)]
+            keys += [row.id for row in bundle.rows_of(AskRow, run, 1 << 31)]
+        for key in keys:
+            if f"archived:{key}" not in self.database.latest(f"archived:{key}"):
+                self.store().tell(Put(f"archived:{key}", run.encode()))
+
+    def clear_away(self, run: str) -> None:
+        """The files of a run that is forgotten, or in a bundle: the log has said so."""
+        row = self.database.row(RunRow, run)
+        if row is None and self.database.row(ForgottenRow, run) is None:
+            return
+        if row is None or row.archived:
+            shutil.rmtree(self.home.run_directory(run), ignore_errors=True)
+            for path in self.home.archive.glob(f"{run}-*.zip"):
+                if row is None or path.name != row.archived:
+                    path.unlink(missing_ok=True)
+
+    def bundle_of(self, run: RunRow) -> Path:
+        """The file of an archived run. Raises StoreDamaged if it is not there."""
+        path = self.home.archive / run.archived
+        if not path.is_file():
+            raise StoreDamaged(f"the bundle of {run.name} is not there: {path}", hint=HINT)
+        return path
+
+    def run(self, run: str) -> RunRow:
+        """The row of a run. Raises NotFound."""
+        row = self.library.row(RunRow, run)
+        if row is None:
+            raise NotFound(f"no run has the id {run}")
+        return row
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
