@@ -52,6 +52,13 @@ def listen(ctx: Context, until: str = "stop", limit: int = 4000) -> list[str]:
 
 
 @worker(steer=True, follow_up=False)
+def clutch(ctx: Context) -> None:
+    """Takes one steer, and does not come to say what became of it."""
+    while ctx.safe_point() is None:
+        ctx.sleep(0.01)
+    ctx.sleep(1_000)
+
+
 async def alisten(ctx: AsyncContext) -> list[str]:
     heard: list[str] = []
     while "stop" not in heard:

@@ -195,7 +195,7 @@ def test_a_message_that_the_worker_has_and_has_not_taken_is_given_back(crew: Cre
     late = crew.send("steer", run.id, "nor this", wait="delivered", deadline=0.3)
     wait_until(lambda: crew.receipt(late.id).settled, "the deadline")
     assert crew.receipt(late.id).outcome is Outcome.EXPIRED
-    taken = crew.call("jobs:listen", cwd=jobs_dir)
+    taken = crew.call("jobs:clutch", cwd=jobs_dir)
     applied = taken.steer("take it", wait="applied")
     with pytest.raises(Refused):
         crew.withdraw(applied.id)
