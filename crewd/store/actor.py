@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 ROWS_SECONDS = 0.25
 """What is committed is in the tables at the latest after this: long enough that most rows are written once for many events."""
 FLUSH_EVENTS = 256
-"""Or when it is so much: a flush of these takes some 5 ms, in which nothing is committed. With 1,024 it was as fast on the whole."""
+"""Or when it is so much: a flush of these takes some 5 ms, in which nothing is committed; with more it is no cheaper."""
 RETRY_SECONDS = 0.5
 """Between two tries on a disk that refuses."""
 PENDING_MAX = 20_000

@@ -19,6 +19,7 @@ from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol.hands import Exited
 from crewd.protocol.limits import (
+    ARTIFACT_BYTES_MAX,
     CHECKPOINT_BYTES_MAX,
     DRAIN_SECONDS,
     EXIT_SECONDS,
@@ -404,6 +405,8 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             return replace(state, checkpoint=value), Decision((ev.CheckpointSaved(value=value, report=number),))
         case rp.Artifact(key, name, path, sha256, size, mime, data):
             if len(data) > INLINE_BYTES_MAX or "/" in name or name.startswith(".") or not _HASH.fullmatch(sha256):
+                return state, NOTHING
+            if not 0 <= size <= ARTIFACT_BYTES_MAX:
                 return state, NOTHING
             recorded = ev.ArtifactRecorded(
                 id=_own(state, key), name=name[:NAME_CHARS_MAX], path=path, sha256=sha256, size=size, mime=mime[:128],
