@@ -414,7 +414,7 @@ class RunsReply(msgspec.Struct, frozen=True):
 class ShowReply(msgspec.Struct, frozen=True):
     """Everything of one run. `seq` is the last event that this answer contains: subscribe from there.
 
-    `events` and `bytes` are what was ever written for the run: events, and the bytes of events, rows and artifacts.
+    `events` and `bytes` are what was ever written for the run: events, and the bytes of events and artifacts.
     `stale`: the disk refuses, and this is how things were when it last did not; what was answered as durable is so.
     """
 

@@ -333,7 +333,6 @@ class StoreActor(Actor):
             self._flush_within(RETRY_SECONDS)
         if any(isinstance(event.body, RunForgotten | RunArchived) for event in events):
             self._write_tables()  # before anybody hears that the run is gone
-            self._sweep_soon()
         self._due = self._due or self._unflushed >= FLUSH_EVENTS
         for reply_to, answer in answers:
             reply_to.offer(answer, lane=Lane.CONTROL)
@@ -367,6 +366,8 @@ class StoreActor(Actor):
         self._overlay.behind, self._unflushed = False, 0
         self._cache.settle()
         self._places.trim()
+        if self._removed:
+            self._sweep_soon()
         for known in (self._touched, self._removed, self._names):
             known.clear()
         for run, size in written.items() if self._quota else ():

@@ -1,8 +1,8 @@
 """The blobs of a home: found by their hash, and deleted when nothing refers to them and nobody can be about to.
 
 Why the deletion is safe: who stores a blob holds a shared lock while it is made or found there, and gives it a new age. The
-collector holds the lock alone, leaves alone what is younger than an hour, and asks the database, which by then knows
-every report that a living worker has made: one that is silent for so long is not alive any more.
+collector holds the lock alone, leaves alone what is younger than an hour, and asks the tables after a flush: by then they
+know every report that a living worker has made, for one that is silent for so long is not alive any more.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ import msgspec
 
 from crewd.protocol.errors import InvariantError, StoreDamaged, StoreUnavailable
 from crewd.protocol.events import Event, RunArchived, RunForgotten, body_of, type_of, type_of_class
+from crewd.protocol.limits import ARTIFACT_BYTES_MAX
 from crewd.protocol.receipts import Level
 from crewd.protocol.rows import (
     ArtifactRow,
@@ -44,6 +45,8 @@ from crewd.store.schema import MIGRATIONS, TABLES
 
 ROWS_AT_ONCE = (256, 32, 4, 1)
 """Of one statement: few enough kinds that SQLite keeps them all prepared."""
+PORTION_BYTES = 8 << 20
+"""Of one row of the commit log; SQLite takes a thousand million."""
 RESERVE_BYTES = 16 << 20
 """Room that is kept for cancels when the disk is full: a cancel writes about 16 KiB, and some are written together."""
 FREE_PAGES_KEPT = 1_000
@@ -224,7 +227,7 @@ class Database:
         return self._sql.execute("SELECT 1 FROM runs WHERE name = ? LIMIT 1", (name,)).fetchone() is not None
 
     def commit(self, events: Sequence[Event], latest: Iterable[tuple[str, bytes | None]] = ()) -> None:
-        """Make events, and values that belong to them, durable: one row of the commit log, synced to disk.
+        """Make events, and values that belong to them, durable: a row of the commit log (some, if they are many), synced.
 
         Raises InvariantError if the log goes further than it should: there is another writer.
         """
@@ -240,7 +243,8 @@ class Database:
                 last = self._sql.execute(_LAST_SEQ).fetchone()[0]
                 if last >= records[0][0]:
                     raise InvariantError(f"somebody else has written to the database: it has {last} events")
-                self._sql.execute("INSERT INTO commits VALUES (?, ?)", (records[-1][0], _ENCODER.encode(records)))
+                for some in portions(records):
+                    self._sql.execute("INSERT INTO commits VALUES (?, ?)", (some[-1][0], _ENCODER.encode(some)))
             self._keep(list(latest))
         self._records += records
 
@@ -248,7 +252,7 @@ class Database:
         """Write what the commit log holds, the rows (run, key, row) that follow from it, and coalesced values: all or nothing.
 
         Not synced by itself: a power cut may undo it, and what was in the commit log is there again. The answer: how many
-        bytes were ever written for each of the runs that it is about.
+        bytes of events and artifacts were ever written for each of the runs that it is about.
         """
         sizes: Counter[str] = Counter()
         counts: Counter[str] = Counter()
@@ -258,7 +262,8 @@ class Database:
         by_table: dict[tuple[str, str], list[tuple[str, str, str, str, bytes]]] = {}
         for run, key, row in rows:
             doc, table, status = _ENCODER.encode(row), TABLES[type(row)], status_of(row)
-            sizes[run] += len(doc) + (row.size if isinstance(row, ArtifactRow) and not row.data else 0)
+            if isinstance(row, ArtifactRow) and not row.data:
+                sizes[run] += max(0, min(row.size, ARTIFACT_BYTES_MAX))
             known = self._statuses.get((table, key)) == status
             self._statuses[table, key] = status
             by_table.setdefault((table, _NEW_DOC if known else _NEW_ROW), []).append((key, run, status, name_of(row), doc))
@@ -270,7 +275,7 @@ class Database:
                     if record[5] in _TAKES_AWAY:
                         self._begin_sweep(record[2], record[0])
                 self._insert("events", self._records)
-                self._sql.execute("DELETE FROM commits")
+                self._sql.execute("DELETE FROM commits WHERE seq <= ?", (self._records[-1][0] if self._records else 0,))
                 for (table, conflict), values in by_table.items():
                     self._insert(table, values, conflict)
                 written = dict(
@@ -380,6 +385,17 @@ def unflushed_of(sql: sqlite3.Connection) -> list[Record]:
     if sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'commits'").fetchone() is None:
         return []
     return [record for (blob,) in sql.execute("SELECT records FROM commits ORDER BY seq") for record in records_of(blob)]
+
+
+def portions(records: list[Record]) -> Iterator[list[Record]]:
+    """The same in pieces of which each is a row that SQLite takes, however much had to wait for the disk."""
+    begin = size = 0
+    for at, record in enumerate(records):
+        size += len(record[10]) + 256
+        if size > PORTION_BYTES and at > begin:
+            yield records[begin:at]
+            begin, size = at, len(record[10]) + 256
+    yield records[begin:]
 
 
 def records_of(blob: bytes) -> list[Record]:

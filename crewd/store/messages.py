@@ -142,12 +142,16 @@ class Overfull(msgspec.Struct, frozen=True):
 
 
 class Read(msgspec.Struct, frozen=True):
-    """Answer a client's question from the read-only side. `owner` is who asks."""
+    """Answer a client's question from the read-only side. `owner` is who asks.
+
+    `stale_ok`: an answer that says that it is stale is better than none.
+    """
 
     request: Request
     reply_to: Ref[Any]
     token: int
     owner: str = ""
+    stale_ok: bool = False
 
 
 class Keep(msgspec.Struct, frozen=True):

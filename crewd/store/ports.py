@@ -94,7 +94,7 @@ class Writing(Protocol):
     def flush(self, rows: Iterable[tuple[str, str, Row]], latest: Iterable[tuple[str, bytes | None]]) -> dict[str, int]:
         """Let readers see what the commit log holds, the rows (run, key, row) that follow from it, and coalesced values.
 
-        How many bytes were ever written for each of the runs that it is about: events, rows and artifacts.
+        How many bytes of events and artifacts were ever written for each of the runs that it is about.
         """
         ...
 
@@ -153,7 +153,7 @@ class Reading(Protocol):
         ...
 
     def size_of(self, run: str) -> tuple[int, int]:
-        """How many events were ever written for a run, and how many bytes of events and rows."""
+        """How many events were ever written for a run, and how many bytes of events and artifacts."""
         ...
 
     def latest(self, prefix: str) -> dict[str, bytes]:

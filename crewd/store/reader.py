@@ -12,7 +12,7 @@ import msgspec
 from crewd.actors import Lane
 from crewd.clock import in_words
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import InvariantError, NotFound, StoreUnavailable, UsageError
+from crewd.protocol.errors import CrewdError, InvariantError, NotFound, StoreUnavailable, UsageError
 from crewd.protocol.events import Event
 from crewd.protocol.ids import ASK, MESSAGE, is_id, task_id
 from crewd.protocol.kinds import types_named
@@ -58,10 +58,17 @@ AROUND_BYTES = 4_096
 PAGES = 20
 """Pages of events or rows looked through for one answer; the caller goes on from there."""
 _PREFIX_MIN = 4
+AGAIN_SECONDS = 0.5
+"""Until what could not be answered truly is tried again."""
+TELL_STALE = (rq.RunsReply, rq.ShowReply, rq.InboxReply)
+"""Replies that say whether they are stale."""
 
 
 class Reader(Follower):
-    """Answers `Read` and `Resolve`, with everything that was committed before. Decides nothing."""
+    """Answers `Read` and `Resolve`, with everything that was committed before. Decides nothing.
+
+    When the disk refuses what was committed lately, answers that say `stale` are given to people; everything else waits.
+    """
 
     def __init__(
         self, open_reader: Callable[[], Reading], overlay: Overlay, store: Callable[[], Ref[Any] | None], examine: Examine,
@@ -90,12 +97,16 @@ class Reader(Follower):
             self.when_flushed(lambda: self._reply(message))
 
     def _reply(self, message: Any) -> None:
+        waits = not (isinstance(message, Resolve) or (isinstance(message, Read) and message.stale_ok))
+        if self.stale and (waits or not self._found(message)):
+            self.context.after(AGAIN_SECONDS, message)
+            return
         reply: Any
         try:
             match message:
                 case Read(request, _, _, owner):
                     reply = self.answer(request, owner)
-                    if self.stale and isinstance(reply, rq.RunsReply | rq.ShowReply | rq.InboxReply):
+                    if self.stale and isinstance(reply, TELL_STALE):
                         reply = msgspec.structs.replace(reply, stale=True)
                 case Resolve(selector):
                     reply = self.resolve(selector)
@@ -108,6 +119,15 @@ class Reader(Follower):
         except Exception as error:  # noqa: BLE001 (whatever a request or a file holds, its answer is an error, not our end)
             reply = StoreUnavailable(f"this cannot be answered: {type(error).__name__}: {error}", hint="crew doctor --check")
         message.reply_to.offer(Answer(message.token, reply), lane=Lane.CONTROL)
+
+    def _found(self, message: Read | Resolve) -> bool:
+        """Whether there is an answer in tables that are old. What is not there may be new; questions change too much."""
+        try:
+            if isinstance(message, Resolve):
+                return not is_id(message.selector, ASK) and bool(self.resolve(message.selector))
+            return isinstance(self.answer(message.request, message.owner), TELL_STALE)
+        except CrewdError:
+            return False
 
     def resolve(self, selector: str) -> Resolved:
         """The run and task that a selector means. NotFound if none, UsageError if several."""

@@ -72,7 +72,7 @@ class ReadOnly:
 
     def readable_events(self) -> Iterator[Event]:
         """Every event that can still be read, in order; what cannot be is stepped over in ever smaller steps."""
-        seq, step, wrong = 1, READ_AT_ONCE, 0
+        seq, step, wrong, last = 1, READ_AT_ONCE, 0, 0
         while wrong < WRONG_MAX:
             try:
                 found = self._events_between(seq, step)
@@ -82,14 +82,15 @@ class ReadOnly:
                 continue
             yield from found
             if found:
-                seq, step = found[-1].seq + 1, READ_AT_ONCE
+                last = found[-1].seq
+                seq, step = last + 1, READ_AT_ONCE
                 continue
             following = self._next_seq(seq + step)
             if following is None:
                 break
             seq, step = following, min(READ_AT_ONCE, step * 8)
 
-        yield from self._readable_commits(seq)
+        yield from self._readable_commits(last + 1)
 
     def _readable_commits(self, seq: int) -> Iterator[Event]:
         """The events of the commit log from `seq` on, as far as they can be read."""

@@ -65,6 +65,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 """Each entry takes the schema one version up. An entry and the record that it ran are one transaction.
 
 `commits` is the commit log: it holds what was committed and is not in the other tables yet, a row per commit. `latest` are
-coalesced values. `sizes` counts per run what was ever written for it: events, and bytes of events and rows. `sweeps` names
+coalesced values. `sizes` counts per run what was ever written for it: events, and bytes of events and artifacts. `sweeps` names
 runs that were forgotten or archived and of which there still is something before this seq: it goes bit by bit.
 """

@@ -80,6 +80,9 @@ class Keeper(Follower):
 
     def _tidy(self) -> None:
         """What a crash has left: of runs that are forgotten, of bundles that were replaced, of output that was not scrubbed."""
+        if self.stale:
+            self.context.after(LEFT_OVER_SECONDS, _Tidy())
+            return
         with contextlib.suppress(OSError, CrewdError):
             self._clear_up()
 
@@ -88,7 +91,7 @@ class Keeper(Follower):
             for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
         for path in self._home.runs.iterdir() if self._home.runs.is_dir() else ():
-            self._shelves.clear_away(path.name)
+            self._shelves.clear_left(path.name)
         for marker in self._home.runs.glob(f"*/*/*/{EXIT_FILE}"):
             if not (marker.parent / _SCRUBBED).exists():
                 self._scrub(marker.parent)
@@ -159,6 +162,9 @@ class Keeper(Follower):
 
     def _begin(self, keep: Keep) -> None:
         answer, shelves = self._jobs.answer, self._shelves
+        if self.stale and not isinstance(keep.request, kp.GetArtifact | kp.Fetch | kp.Upload | rq.Doctor):
+            why = "the disk refuses what was recorded lately: nothing is taken away, in or along now"
+            raise StoreUnavailable(why, hint="free disk space")
         match keep.request:
             case kp.Forget() | kp.Archive():
                 run, archive = shelves.run(keep.request.target), isinstance(keep.request, kp.Archive)

@@ -34,6 +34,8 @@ def backup(shelves: Shelves, path: Path) -> kp.BackupReply:
             archived = [run for run in copy.runs(ended=True, limit=1 << 31) if run.archived]
         finally:
             copy.close()
+            for suffix in ("-wal", "-shm"):  # of this look at it; there is nothing in them
+                (path / f"crewd.db{suffix}").unlink(missing_ok=True)
         if differences:
             raise StoreUnavailable(f"the backup is not what it must be: {differences[0]}", hint="crew doctor --rebuild")
         for run in archived:

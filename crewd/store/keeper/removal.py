@@ -84,7 +84,7 @@ class Removals:
         body = RunForgotten(name=run.name, owner=run.owner, by=job.keep.owner, intent=intent, events=events)
 
         def durable() -> None:
-            self._shelves.clear_away(run.id)
+            self._shelves.clear_away(run.id, "")
             for key in keys:
                 self._shelves.store().tell(Put(f"archived:{key}", None))
             done.append(kp.Kept(run.id, run.name, "forgotten", events=events))
@@ -114,7 +114,7 @@ class Removals:
         self._shelves.note_ids(Bundle(path), run.id)
 
         def durable() -> None:
-            self._shelves.clear_away(run.id)
+            self._shelves.clear_away(run.id, path.name)
             done.append(kp.Kept(run.id, run.name, "archived", events=events))
 
         self._remove(job, run, body, guard, durable, done)

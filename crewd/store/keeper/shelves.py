@@ -70,16 +70,20 @@ class Shelves:
             if f"archived:{key}" not in self.database.latest(f"archived:{key}"):
                 self.store().tell(Put(f"archived:{key}", run.encode()))
 
-    def clear_away(self, run: str) -> None:
-        """The files of a run that is forgotten, or in a bundle: the log has said so."""
+    def clear_left(self, run: str) -> None:
+        """What is left of a run's files, if the tables say that it is forgotten, or in a bundle."""
         row = self.database.row(RunRow, run)
-        if row is None and self.database.row(ForgottenRow, run) is None:
-            return
-        if row is None or row.archived:
-            shutil.rmtree(self.home.run_directory(run), ignore_errors=True)
-            for path in self.home.archive.glob(f"{run}-*.zip"):
-                if row is None or path.name != row.archived:
-                    path.unlink(missing_ok=True)
+        if row is not None and row.archived:
+            self.clear_away(run, row.archived)
+        elif row is None and self.database.row(ForgottenRow, run) is not None:
+            self.clear_away(run, "")
+
+    def clear_away(self, run: str, bundle: str) -> None:
+        """The files of a run that is in this bundle now, or (without one) forgotten: the log has said so."""
+        shutil.rmtree(self.home.run_directory(run), ignore_errors=True)
+        for path in self.home.archive.glob(f"{run}-*.zip"):
+            if path.name != bundle:
+                path.unlink(missing_ok=True)
 
     def bundle_of(self, run: RunRow) -> Path:
         """The file of an archived run. Raises StoreDamaged if it is not there."""

@@ -205,7 +205,7 @@ class Traffic:
             return outcome[0]
 
         def durable() -> None:
-            self._shelves.clear_away(row.id)
+            self._shelves.clear_away(row.id, name)
             outcome.append(kp.ImportReply(replace(taken_in, archived=name), conflicts))
 
         def refused(error: CrewdError) -> None:

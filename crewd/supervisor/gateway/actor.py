@@ -468,7 +468,7 @@ class Gateway(Actor):
             raise Busy("too many questions at once", hint="try again")
         self._token += 1
         question: Read | Keep
-        part, question = READER, Read(asked.request, self.ref, self._token, asked.caller.owner)
+        part, question = READER, Read(asked.request, self.ref, self._token, asked.caller.owner, asked.purpose == "reply")
         long = for_keeper(asked.request) if KEEPER in self._services.directory.parts else None
         if long is not None:
             part, question = KEEPER, self._keep(asked.caller, long)

@@ -175,3 +175,19 @@ def test_one_alarm_at_a_time() -> None:
     assert not [each for each in effects if isinstance(each, at.AlarmAt)], "a sign of life only puts it off"
     state, _, effects = feed(state, at.Due(30.0))
     assert [each for each in effects if isinstance(each, at.AlarmAt)] == [at.AlarmAt(54.0)]
+
+
+def test_a_bound_of_the_whole_run_ends_an_attempt_that_is_at_work_once() -> None:
+    text = "its run has written 9 bytes into the store, 5 are allowed (run_store_bytes)"
+    state, bodies, effects = feed(working(), at.HitLimit("store_bytes", text), at.HitLimit("store_bytes", text))
+    assert [(each.limit, each.text) for each in bodies if isinstance(each, ev.AttemptLimitHit)] == [("store_bytes", text)]
+    assert [type(each) for each in effects].count(at.EndWorker) == 1
+    over, bodies, _ = feed(state, at.Ended(Exited(T, 1, exit=ExitStatus(signal=15)), (), 0.0), at.HitLimit("store_bytes", text))
+    assert over.over and not any(isinstance(each, ev.AttemptLimitHit) for each in bodies)
+
+
+def test_an_artifact_of_an_impossible_size_is_not_recorded() -> None:
+    for size in (-1, 1 << 63, (256 << 20) + 1):
+        artifact = rp.Artifact(id="a", name="x", path="/x", sha256="0" * 64, size=size, mime="")
+        _, bodies, _ = feed(working(), report(working().reports + 1, artifact, 1.0))
+        assert not any(isinstance(each, ev.ArtifactRecorded) for each in bodies)
