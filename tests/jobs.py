@@ -59,6 +59,7 @@ def clutch(ctx: Context) -> None:
     ctx.sleep(1_000)
 
 
+@worker(steer=True, follow_up=False)
 async def alisten(ctx: AsyncContext) -> list[str]:
     heard: list[str] = []
     while "stop" not in heard:
