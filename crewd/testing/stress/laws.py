@@ -59,7 +59,7 @@ def _result(case: Case) -> Iterator[str]:
 def _grace(case: Case) -> Iterator[str]:
     last = case.trial.last
     if last.points_after > POINTS_AFTER_MAX:
-        yield f"it went on after its cancel: {last.points_after} more points, then it was killed"
+        yield f"it went on after its cancel: {last.points_after} more points"
     elif last.end == "stuck" and last.cancelled_at:
         yield "it did not stop within its grace and was killed"
     elif last.cancelled_at and not last.idle and last.stop_seconds > last.grace_seconds + SLACK_SECONDS:

@@ -206,6 +206,7 @@ class _RealAct:
             cancelled_at=self.cancelled_at,
             grace_seconds=self.grace,
             stop_seconds=max(0.0, (attempt.ended_at or 0.0) - cancel.requested_at) if cancel else 0.0,
+            points_after=sum(number > self.cancelled_at for number, *_ in lines) if self.cancelled_at else 0,
             idle=self.idle,
             threads=tuple(json.loads(threads.read_text())) if threads.exists() else (),
             answered=len(self.answered),
