@@ -580,7 +580,9 @@ def go_on(run: Run, events: list[Recorded]) -> Next:
                 continue
             if run.working >= run.concurrency:
                 break
-            if (task.due is None or task.due <= run.now) and done.issuperset(task.depends_on):
+            # What is tried again has had what it depends on, whatever became of that since.
+            met = task.status is TaskStatus.BACKOFF or done.issuperset(task.depends_on)
+            if (task.due is None or task.due <= run.now) and met:
                 run, started, alarms = begun(run)
                 events += started
                 effects += alarms
