@@ -77,6 +77,7 @@ def test_one_place_for_sql() -> None:
 def test_one_guardian_for_processes() -> None:
     forks = users("os.fork", "os.kill", "os.killpg", "os.waitpid", "signal.pidfd_send_signal", "os.execv")
     assert forks == {
+        "supervisor/guardian/births.py",
         "supervisor/guardian/processes.py",
         "supervisor/guardian/program.py",
         "supervisor/guardian/zygote.py",
@@ -97,6 +98,7 @@ def test_ports_alone_open_sockets() -> None:
     }
     assert {str(path.relative_to(ROOT)) for path in FILES if "socket" in imports(path)} == {
         "supervisor/hands.py",
+        "supervisor/guardian/births.py",
         "supervisor/guardian/program.py",
         "supervisor/guardian/zygote.py",
         "supervisor/service.py",

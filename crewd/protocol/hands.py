@@ -18,6 +18,8 @@ from crewd.protocol.workflow import WorkerSpec
 
 STREAM_BYTES_MAX = 8 << 20
 """Unread bytes of one connection; more is a broken peer."""
+EXPECTED_MAX = 4
+"""Births that are prepared for at once: no more than what a burst of them takes while one process is forked."""
 T = TypeVar("T")
 Cause = Literal["exited", "ended", "spawn_failed", "orphaned", "limit"]
 """Why a worker is no more: by itself, by order, never born, by its orphan clock, or because it used too much."""
@@ -47,6 +49,17 @@ class Attach(msgspec.Struct, frozen=True):
     """crewd is here; the guardian tells all it knows and stops the orphan clocks."""
 
     home_key: str
+
+
+class Expect(msgspec.Struct, frozen=True):
+    """A birth of this task is about to be ordered: what can be done before may be. Promises nothing, and is not answered.
+
+    `directory` and `shared` are the bootstrap's, when they are known.
+    """
+
+    task: str
+    directory: str = ""
+    shared: str = ""
 
 
 class Spawn(msgspec.Struct, frozen=True):
@@ -138,17 +151,22 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 class Attached(msgspec.Struct, frozen=True):
-    """The end of what the guardian had to tell: every live worker and every unconfirmed exit came before it."""
+    """The end of what the guardian had to tell: every live worker and every unconfirmed exit came before it.
+
+    `expects`: it understands `Expect`; a guardian of an older crewd would not.
+    """
 
     pid: int
     workers: int
     cgroup: str = ""
+    expects: bool = False
 
 
-Order = Attach | Spawn | End | Confirm | Query | Retire
+Order = Attach | Expect | Spawn | End | Confirm | Query | Retire
 Notice = Started | Exited | Used | Gone | Attached
 ORDERS: dict[str, type[Order]] = {
     "attach": Attach,
+    "expect": Expect,
     "spawn": Spawn,
     "end": End,
     "confirm": Confirm,
@@ -173,20 +191,33 @@ class StreamCodec(Generic[T]):
     """Turns values into bytes of a stream and chunks of a stream into values. One per connection and direction."""
 
     def __init__(self, kinds: dict[str, type[T]]) -> None:
-        self._kinds = kinds
+        self._decoders = {kind: msgspec.msgpack.Decoder(body) for kind, body in kinds.items()}
         self._names = {body: kind for kind, body in kinds.items()}
-        self._unpacker = msgpack.Unpacker(max_buffer_size=STREAM_BYTES_MAX, strict_map_key=True)
+        self._framer = msgpack.Unpacker(max_buffer_size=STREAM_BYTES_MAX)
+        self._unread = bytearray()
+        self._read = 0
 
     def encode(self, body: T) -> bytes:
         """The bytes of one value."""
-        return pack([self._names[type(body)], msgspec.to_builtins(body, builtin_types=(bytes,))])
+        return msgspec.msgpack.encode((self._names[type(body)], body))
 
     def feed(self, chunk: bytes) -> Iterator[T]:
         """The values that `chunk` completes. Raises PeerError on anything that is not one."""
         try:
-            self._unpacker.feed(chunk)
-            for item in self._unpacker:
-                kind, body = item
-                yield msgspec.convert(body, self._kinds[kind])
-        except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+            self._framer.feed(chunk)
+            self._unread += chunk
+            while self._unread:
+                try:
+                    self._framer.skip()
+                except msgpack.OutOfData:
+                    return
+                end = self._framer.tell()
+                kind, body = _ITEMS.decode(self._unread[: end - self._read])
+                del self._unread[: end - self._read]
+                self._read = end
+                yield self._decoders[kind].decode(body)
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException, msgspec.MsgspecError) as error:
             raise PeerError(f"the guardian's stream is broken: {error!r}") from None
+
+
+_ITEMS = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw])

@@ -170,6 +170,14 @@ class AskSlot(msgspec.Struct, frozen=True):
     reply_to: Ref[Any]
 
 
+class MayHaveSlot(msgspec.Struct, frozen=True):
+    """An attempt whose worker may live (crewd is back): it has a place until that is known; then it takes it, or asks."""
+
+    task: str
+    epoch: int
+    reply_to: Ref[Any]
+
+
 class TakeSlot(msgspec.Struct, frozen=True):
     """An attempt that lives already takes its place (crewd is back)."""
 

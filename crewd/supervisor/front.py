@@ -5,6 +5,7 @@ It also knows which runs were started by workers: they end with the worker (R19)
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from crewd import __version__
@@ -22,14 +23,15 @@ from crewd.protocol.events import (
     NewsSeen,
     RunCreated,
 )
-from crewd.protocol.ids import RUN, check_name
+from crewd.protocol.hands import EXPECTED_MAX, Expect
+from crewd.protocol.ids import RUN, check_name, task_id
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 from crewd.protocol.reasons import CancelReason, RefusalReason
 from crewd.protocol.receipts import Outcome, Receipt
 from crewd.protocol.redact import redact
 from crewd.protocol.rows import CancelInfo, MessageRow, RunRow
 from crewd.protocol.statuses import ATTEMPT_TERMINAL
-from crewd.protocol.workflow import check_workflow
+from crewd.protocol.workflow import Workflow, check_workflow
 from crewd.store.messages import (
     AttemptIs,
     Committed,
@@ -43,7 +45,7 @@ from crewd.store.messages import (
     Rejected,
 )
 from crewd.supervisor import commands as cm
-from crewd.supervisor.directory import FRONT, GATEWAY, RUNS, STORE
+from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, RUNS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.lineage import Lineage, split_parent
 from crewd.supervisor.run.actor import EARLY_MAX, RunActor, letter
@@ -238,6 +240,7 @@ class Front(Actor):
             request_id=start.request_id, parent=start.parent, on_parent=start.on_parent, depth=depth,
         )  # fmt: skip
         self._live.add(run)
+        self._expect(run, workflow)
         if start.parent:
             self._lineage.add(run, start.parent, start.on_parent)
 
@@ -259,6 +262,14 @@ class Front(Actor):
             guard=NewRun(start.request_id, command.digest, name),
             refused=refused,
         )
+
+    def _expect(self, run: str, workflow: Workflow) -> None:
+        """What its first workers need can be got ready while the run becomes durable."""
+        link = self._services.directory.parts.get(GUARDIAN)
+        first = (step.id for step in workflow.steps if not step.depends_on and not step.worker.outside)
+        if link is not None:
+            for step in islice(first, EXPECTED_MAX):
+                link.offer(cm.ToGuardian(Expect(task_id(run, step))), lane=Lane.CONTROL)
 
     def _depth(self, parent: str) -> int:
         if not parent:

@@ -129,7 +129,7 @@ class UnixHands:
         if self._socket is None:
             return b""
         try:
-            return self._socket.recv(1 << 20)
+            return self._socket.recv(1 << 16)
         except BlockingIOError:
             return None
         except OSError:
@@ -318,6 +318,10 @@ class GuardianLink(Actor):
     def _order(self, order: hands.Order) -> None:
         if isinstance(order, hands.Retire):
             self._retiring = True
+        if isinstance(order, hands.Expect):
+            guardian = self._services.directory.guardian
+            if guardian is None or not guardian.expects:
+                return
         if self._attached:
             self._write(order)
         elif isinstance(order, hands.Spawn | hands.Retire):

@@ -1,6 +1,7 @@
 """Places on the machine: how many workers may live at once, and who is next. A pure core and its actor.
 
-Rule 1: whoever lives has a place, also when there are more of them than places (crewd came back to them).
+Rule 1: whoever lives has a place, also when there are more of them than places (crewd came back to them). Who may live, as far
+as crewd knows, has one as well.
 Rule 2: free places go to the runs in turn, so that a run with a thousand ready tasks holds up nobody else.
 Rule 3: with too little free memory nobody starts, but for the first: a place is then granted whatever memory says.
 Rule 4: who only waits for other workers lends them its place, so that they can never wait for it; it goes on when it may,
@@ -40,6 +41,7 @@ class Places:
     most: int
     most_starting: int = 1_000
     held: set[Key] = field(default_factory=set)
+    unsure: set[Key] = field(default_factory=set)
     lent: set[Key] = field(default_factory=set)
     starting: dict[Key, float] = field(default_factory=dict)
     waiting: dict[str, dict[Key, None]] = field(default_factory=dict)
@@ -47,8 +49,14 @@ class Places:
 
     def ask(self, key: Key) -> None:
         """Somebody wants a place."""
+        self.unsure.discard(key)
         if key not in self.held:
             self.waiting.setdefault(_run(key), {})[key] = None
+
+    def may_have(self, key: Key) -> None:
+        """Somebody has one, or will ask."""
+        if key not in self.held:
+            self.unsure.add(key)
 
     def take(self, key: Key) -> None:
         """Somebody has one."""
@@ -75,12 +83,17 @@ class Places:
     @property
     def next_look(self) -> float | None:
         """When a `look` will let somebody start who waits for that alone."""
-        wait = self.waiting and len(self.held) - len(self.lent) < self.most and len(self.starting) >= self.most_starting
+        wait = self.waiting and self._used < self.most and len(self.starting) >= self.most_starting
         return next(iter(self.starting.values())) if wait else None
+
+    @property
+    def _used(self) -> int:
+        return len(self.held) + len(self.unsure) - len(self.lent)
 
     def leave(self, key: Key) -> None:
         """Somebody wants or has one no more."""
         self.held.discard(key)
+        self.unsure.discard(key)
         self.lent.discard(key)
         self.starting.pop(key, None)
         queue = self.waiting.get(_run(key))
@@ -105,7 +118,7 @@ class Places:
     @property
     def full(self) -> bool:
         """Whether nobody can start now, however much memory there is."""
-        return len(self.held) - len(self.lent) >= self.most or len(self.starting) >= self.most_starting
+        return self._used >= self.most or len(self.starting) >= self.most_starting
 
 
 def _run(key: Key) -> str:
@@ -140,6 +153,9 @@ class Slots(Actor):
                 if (task, epoch) in self._places.held:
                     ref.offer(cm.SlotGranted(), lane=Lane.CONTROL)
                 self._places.ask((task, epoch))
+            case cm.MayHaveSlot(task, epoch, ref):
+                self._know((task, epoch), ref)
+                self._places.may_have((task, epoch))
             case cm.TakeSlot(task, epoch, ref):
                 self._know((task, epoch), ref)
                 self._places.take((task, epoch))

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from crewd.worker.host import host_main
+from crewd.worker.host import host_main, take_bootstrap
 
 if __name__ == "__main__":
-    sys.exit(host_main(Path(sys.argv[1])))
+    sys.exit(host_main(take_bootstrap(Path(sys.argv[1]))))

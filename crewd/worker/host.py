@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -33,13 +34,14 @@ LAST_WORDS = "last_words"
 _EXIT = {"completed": 0, "failed": 1, "cancelled": 3}
 _lines: list[Line] = []
 """What a warm process has prepared: one line, or none."""
+_decoder = msgspec.msgpack.Decoder(Bootstrap)
 
 
-def rehearse() -> None:
-    """In a warm process: do what a birth does, as far as it can be done without an order.
+def rehearse() -> Iterator[None]:
+    """Do what a birth does, as far as it can be done without an order, and undo it. Can be broken off at each `yield`.
 
-    The sockets are made, and the memory that a birth writes to is this process's own by then: a forked process shares it
-    with the zygote until it does, page after page.
+    In the zygote, so that what is made once and kept is there when workers are forked; in a warm process, so that the memory
+    that a birth writes to is its own by then: a forked process shares it with the zygote until it does, page after page.
     """
     clock, waker = SystemClock(), Waker()
     spec = WorkerSpec(call="crewd.worker.probe:probe")
@@ -47,21 +49,39 @@ def rehearse() -> None:
         task="r/rehearsal", epoch=0, token="", endpoint="inproc://rehearsal", directory="/", shared="/", cwd="/", goal="",
         text="", reads=(), output="", worker=spec,
     )  # fmt: skip
-    bootstrap = msgspec.msgpack.decode(msgspec.msgpack.encode(order), type=Bootstrap)
+    bootstrap = _decoder.decode(msgspec.msgpack.encode(order))
     desk = Desk(CancellationToken(clock), waker.wake)
-    line = Line().connect(bootstrap)
-    link = Link(bootstrap, capabilities_of(load(spec.call)), desk, clock, waker, line)
-    Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
-    link.start()
-    link.stop()
-    waker.close()
-    _lines.append(Line())
+    yield
+    line = Line(bootstrap.endpoint, SystemChance())
+    try:
+        yield
+        link = Link(bootstrap, capabilities_of(load(spec.call)), desk, clock, waker, line)
+        Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
+        yield
+        link.start()
+        link.stop()
+    except GeneratorExit:
+        line.close()
+        raise
+    finally:
+        waker.close()
 
 
-def host_main(path: Path) -> int:
-    """Carry out the attempt that the bootstrap file describes. The exit code of the worker process."""
-    bootstrap = msgspec.msgpack.decode(path.read_bytes(), type=Bootstrap)
+def prepare(endpoint: str) -> None:
+    """In a warm process: call crewd already."""
+    _lines.append(Line(endpoint, SystemChance()))
+
+
+def take_bootstrap(path: Path) -> bytes:
+    """What the file says that the guardian left for this worker."""
+    raw = path.read_bytes()
     path.unlink()  # it holds the token
+    return raw
+
+
+def host_main(raw: bytes) -> int:
+    """Carry out the attempt that the bootstrap (MessagePack) describes. The exit code of the worker process."""
+    bootstrap = _decoder.decode(raw)
     gc.enable()
     sys.argv = ["crewd-worker"]
     os.environ["CREWD_GOAL"] = bootstrap.goal
@@ -70,7 +90,7 @@ def host_main(path: Path) -> int:
     clock = SystemClock()
     token, waker = CancellationToken(clock), Waker()
     desk = Desk(token, waker.wake)
-    line = (_lines.pop() if _lines else Line()).connect(bootstrap)
+    line = _lines.pop() if _lines else Line(bootstrap.endpoint, SystemChance())
     host = _host_command if bootstrap.worker.runtime == "exec" else _host_call
     return _EXIT[host(bootstrap, desk, clock, waker, line).outcome]
 
@@ -80,11 +100,13 @@ def _host_command(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: W
     link = Link(bootstrap, capabilities, desk, clock, waker, line)
     hear_term(desk.token, interrupt=False)
     link.start()
+    os.setsid()
     return _say(run_command(bootstrap, desk), bootstrap, desk, link)
 
 
 def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker, line: Line) -> Outcome:
     try:
+        os.setsid()
         function = load(bootstrap.worker.call)
     except BaseException as error:  # noqa: BLE001 (user code runs at import)
         traceback.print_exc()
@@ -94,8 +116,8 @@ def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Wake
         failed = Outcome(outcome="failed", reason="raised", error=text, error_class=class_of(error))
         return _say(failed, bootstrap, desk, link)
     link = Link(bootstrap, capabilities_of(function), desk, clock, waker, line)
-    context = Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
     link.start()
+    context = Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
     hear_term(desk.token, interrupt=True)
     outcome = run_call(function, bootstrap, context)
     hear_term(desk.token, interrupt=False)  # what follows must not be cut short: last words, goodbye

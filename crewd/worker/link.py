@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -17,12 +17,13 @@ from crewd.protocol.reports import FromWorker, ProgressReport, WorkerHello
 from crewd.worker.session import Session
 
 if TYPE_CHECKING:
-    from crewd.clock import Clock
+    from crewd.clock import Chance, Clock
     from crewd.protocol.hands import Bootstrap
     from crewd.worker.desk import Desk
 
 ZMTP_HEARTBEAT_MS = 2_000
 ZMTP_TIMEOUT_MS = 8_000
+IDENTITY_BYTES = 16
 
 
 class Waker:
@@ -52,13 +53,15 @@ class Waker:
 class Line:
     """The sockets of a link, before anything is said on them. A warm process makes them while it waits for its work.
 
-    `connect` returns at once: while the worker loads its code, ZeroMQ shakes hands on a thread of its own.
+    The connection is made on a thread of ZeroMQ's: while the worker loads its code, or waits for it. It needs a name that
+    stays the same when it is made again, and nobody else has; whose worker this is, its hello says.
     """
 
-    def __init__(self) -> None:
-        self._endpoint = ""
+    def __init__(self, endpoint: str, chance: Chance) -> None:
+        self.endpoint = endpoint
         self.context = zmq.Context()
         self.socket: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.IDENTITY, b"worker-" + chance.bytes(IDENTITY_BYTES))
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.IMMEDIATE, 1)
         self.socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
@@ -71,18 +74,12 @@ class Line:
         self.poller = zmq.Poller()
         for readable in (self.socket, self.monitor):
             self.poller.register(readable, zmq.POLLIN)
-
-    def connect(self, bootstrap: Bootstrap) -> Self:
-        """Call crewd as this attempt's worker."""
-        self._endpoint = bootstrap.endpoint
-        self.socket.setsockopt(zmq.IDENTITY, f"{bootstrap.task}#{bootstrap.epoch}".encode())
-        self.socket.connect(self._endpoint)
-        return self
+        self.socket.connect(endpoint)
 
     def connect_anew(self) -> None:
         """Hang up, and call once more."""
-        self.socket.disconnect(self._endpoint)
-        self.socket.connect(self._endpoint)
+        self.socket.disconnect(self.endpoint)
+        self.socket.connect(self.endpoint)
 
     def close(self) -> None:
         """Hang up; what was not sent is not sent."""
@@ -110,7 +107,9 @@ class Link:
         self._stopping = False
 
     def start(self) -> None:
-        """Serve the desk."""
+        """Say hello if the connection stands already, and serve the desk."""
+        self._hear_monitor()
+        self._session.speak(self._send)
         self._thread.start()
 
     def stop(self) -> None:
@@ -130,34 +129,33 @@ class Link:
 
     def _run(self) -> None:
         line = self._line
-        socket, monitor, poller = line.socket, line.monitor, line.poller
+        socket, poller = line.socket, line.poller
         poller.register(self._waker.reading, zmq.POLLIN)
-
-        def send(body: FromWorker, key: str) -> bool:
-            try:
-                socket.send_multipart(codec.from_worker.encode(key, body), zmq.NOBLOCK)
-            except zmq.Again:
-                return False
-            return True
-
         try:
             while True:
                 due = self._session.next_due() - self._clock.monotonic()
-                ready = dict(poller.poll(max(0, int(due * 1000) + 1)))
+                poller.poll(max(0, int(due * 1000) + 1))
                 self._waker.clear()
-                if monitor in ready:
-                    self._hear_monitor(monitor)
+                self._hear_monitor()
                 while socket.poll(0):
                     self._session.hear(socket.recv_multipart())
                 if self._session.wants_connection():
                     line.connect_anew()
-                self._session.speak(send)
+                self._session.speak(self._send)
                 if self._stopping:
                     break
         finally:
             line.close()
 
-    def _hear_monitor(self, monitor: zmq.Socket[Any]) -> None:
+    def _send(self, body: FromWorker, key: str) -> bool:
+        try:
+            self._line.socket.send_multipart(codec.from_worker.encode(key, body), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def _hear_monitor(self) -> None:
+        monitor = self._line.monitor
         while monitor.poll(0):
             if recv_monitor_message(monitor)["event"] == zmq.EVENT_DISCONNECTED:
                 self._session.disconnected()

@@ -347,7 +347,7 @@ def test_k18_crewd_forks_nothing_but_from_processes_that_have_one_thread() -> No
     root = Path(crewd.__file__).parent
     forking = {str(path.relative_to(root)) for path in root.rglob("*.py") if "os.fork()" in path.read_text()}
     forking.remove("testing/stress/apart.py")  # not of the daemon: a test forks itself, and its child starts no thread of crewd
-    assert forking == {"supervisor/guardian/program.py", "supervisor/guardian/zygote.py"}
+    assert forking == {"supervisor/guardian/births.py", "supervisor/guardian/zygote.py"}
     for name in forking:
         text = (root / name).read_text()
         assert "import threading" not in text and "from threading" not in text

@@ -221,14 +221,14 @@ MUTANTS = (
     Mutant(
         "messages of an ended attempt stay open",
         "supervisor/attempt/decide.py",
-        "    return state, Decision((*settled, *asks, *operations, *notices, ended), effects)",
-        "    return state, Decision((*asks, *operations, *notices, ended), effects)",
+        "    return state, Decision((*process, *settled, *asks, *operations, *notices, ended), effects)",
+        "    return state, Decision((*process, *asks, *operations, *notices, ended), effects)",
     ),
     Mutant(
         "operations of an ended attempt stay open",
         "supervisor/attempt/decide.py",
-        "    return state, Decision((*settled, *asks, *operations, *notices, ended), effects)",
-        "    return state, Decision((*settled, *asks, *notices, ended), effects)",
+        "    return state, Decision((*process, *settled, *asks, *operations, *notices, ended), effects)",
+        "    return state, Decision((*process, *settled, *asks, *notices, ended), effects)",
     ),
     Mutant(
         "the natural stop does not look for follow-ups",

@@ -65,8 +65,10 @@ class Controller(Actor):
         if self._fresh:
             self._reserve()
         else:
-            if self._state.status is not AttemptStatus.RESERVED:
-                directory.part(SLOTS).tell(cm.TakeSlot(*key, self.ref), lane=Lane.CONTROL)
+            if self._state.status is AttemptStatus.RESERVED:
+                directory.part(SLOTS).tell(cm.MayHaveSlot(*key, self.ref), lane=Lane.CONTROL)
+            else:
+                self._perform(at.TakeSlot())
             if self._state.waits:
                 self._perform(at.TellWaiting(waiting=True))
                 self._perform(at.Lend(lent=True))
@@ -76,13 +78,15 @@ class Controller(Actor):
                 self._perform(at.AlarmAt(mail.expires_at))
 
     def _reserve(self) -> None:
-        task, epoch = self._state.task, self._state.epoch
-        self._state, decision = at.decide(self._state, at.Reserve(str(self._services.home.attempt(task, epoch))))
+        task, epoch, home = self._state.task, self._state.epoch, self._services.home
+        directory = str(home.attempt(task, epoch))
+        self._state, decision = at.decide(self._state, at.Reserve(directory))
 
         def refused(answer: Known | Rejected) -> None:
             reason = answer.error.values.get("reason") if isinstance(answer, Rejected) else None
             self._feed(at.NotReserved(str(reason or CancelReason.CALLER_CANCELLED)))
 
+        self._order(hands.Expect(task, directory, str(home.shared(self._run.id))))
         drafts = [Draft(body, self._run.id, task, epoch, "", "crewd") for body in decision.events]
         self._journal.record(drafts, decision.effects, guard=NewAttempt(self._run.id, task), refused=refused)
 
@@ -168,7 +172,7 @@ class Controller(Actor):
                 store.offer(Put(f"usage:{notice.task}", msgspec.msgpack.encode(usage), USAGE_WINDOW_SECONDS))
             case hands.Started(_, _, pid, start_time, boot_id, adopted):
                 body = AttemptStarted(pid=pid, start_time=start_time, boot_id=boot_id, adopted=adopted)
-                self._feed(at.Started(body))
+                self._feed(at.Started(body, self.context.now()))
             case hands.Exited():
                 self._feed(at.Ended(notice, _words(notice.last_words), self._services.clock.wall()))
             case hands.Gone(_, _, number):
@@ -178,6 +182,8 @@ class Controller(Actor):
 
     def _feed(self, event: at.AttemptEvent) -> None:
         self._state, decision = at.decide(self._state, event)
+        for effect in decision.prompt:
+            self._perform(effect)
         outcome = self._state.outcome
         if outcome is not None:
             self._result = (outcome.error, outcome.result, outcome.result_path)
@@ -230,10 +236,10 @@ class Controller(Actor):
                 self._feed(at.Admitted(key))
             case at.AskSlot():
                 self._services.directory.part(SLOTS).tell(cm.AskSlot(task, epoch, self.ref), lane=Lane.CONTROL)
+            case at.TakeSlot():
+                self._services.directory.part(SLOTS).tell(cm.TakeSlot(task, epoch, self.ref), lane=Lane.CONTROL)
             case at.SpawnWorker():
-                # A cancel that overtook this on a full disk has ordered the end already: after an end comes no birth.
-                if self._state.cancel is None and not self._state.over:
-                    self._order(hands.Spawn(bootstrap=self._bootstrap()))
+                self._order(hands.Spawn(bootstrap=self._bootstrap()))
             case at.AskGuardian(number):
                 self._order(hands.Query(task=task, epoch=epoch, number=number))
             case at.EndWorker(grace_seconds, term_seconds):

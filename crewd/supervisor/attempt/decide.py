@@ -80,6 +80,7 @@ from crewd.supervisor.attempt.model import (
     SlotGranted,
     SpawnWorker,
     Started,
+    TakeSlot,
     TellBusy,
     TellCannotWithdraw,
     TellReceipt,
@@ -131,6 +132,7 @@ __all__ = [
     "SlotGranted",
     "SpawnWorker",
     "Started",
+    "TakeSlot",
     "TellBusy",
     "TellCannotWithdraw",
     "TellReceipt",
@@ -143,6 +145,8 @@ __all__ = [
 ]
 
 
+PROCESS_SECONDS = 0.05
+"""A process is recorded alone if its worker says nothing for so long; else with its first word, in one commit."""
 _OF_MESSAGES = (rp.Delivered, rp.Applied, rp.Settled)
 """Reports that change nothing of what the watch looks at, but that the worker is there; and they are many."""
 
@@ -196,8 +200,8 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
             return _and(state, decision, watch.look, at)
         case Disconnected():
             return replace(state, connected=False), NOTHING
-        case Started(body):
-            return _started(state, body)
+        case Started(body, at):
+            return _started(state, body, at)
         case Ended(exited, last_words, wall):
             return _ended(state, exited, last_words, wall)
         case Unknown(number):
@@ -249,13 +253,12 @@ def _reserved(state: Attempt) -> Next:
 def _spawn(state: Attempt, at: float) -> Next:
     if state.spawned or not state.reserved or state.cancel is not None:
         return state, NOTHING  # its end gives the place back
-    start_by = at + START_SECONDS_MAX
+    state, effects = _start_by(state, at)
     state = replace(
-        state, spawned=True, status=AttemptStatus.STARTING, start_by=start_by, questions_before_spawn=state.questions,
-        began=at,
-    )  # fmt: skip
+        state, spawned=True, recorded=True, status=AttemptStatus.STARTING, questions_before_spawn=state.questions, began=at
+    )
     # The order to the guardian rests on the reservation, which is durable; that it was given is recorded beside it.
-    return state, Decision((ev.AttemptStarting(),), (SpawnWorker(), AlarmAt(start_by)))
+    return state, Decision((ev.AttemptStarting(),), tuple(effects), prompt=(SpawnWorker(),))
 
 
 def _ask_guardian(state: Attempt) -> Next:
@@ -264,12 +267,18 @@ def _ask_guardian(state: Attempt) -> Next:
 
 
 def _resume(state: Attempt, at: float) -> Next:
-    """Ask what became of the worker; one that was starting has all of its time to start again."""
-    state, decision = _ask_guardian(replace(state, reserved=True, spawned=state.status is not AttemptStatus.RESERVED))
+    """Ask what became of the worker, which may have been ordered; one that was starting has all of its time again."""
+    recorded = state.status is not AttemptStatus.RESERVED
+    state, decision = _ask_guardian(replace(state, reserved=True, spawned=True, recorded=recorded))
     if state.status is not AttemptStatus.STARTING:
         return state, decision
-    start_by = at + START_SECONDS_MAX
-    return replace(state, start_by=start_by), replace(decision, effects=(*decision.effects, AlarmAt(start_by)))
+    state, effects = _start_by(state, at)
+    return state, replace(decision, effects=(*decision.effects, *effects))
+
+
+def _start_by(state: Attempt, at: float) -> tuple[Attempt, list[AttemptEffect]]:
+    due = at + START_SECONDS_MAX
+    return replace(state, start_by=due), [AlarmAt(due)]
 
 
 def _not_reserved(state: Attempt, reason: str) -> Next:
@@ -282,8 +291,25 @@ def _not_reserved(state: Attempt, reason: str) -> Next:
 # -- the worker -----------------------------------------------------------------------------------------------------
 
 
+def _found_born(state: Attempt, at: float) -> tuple[Attempt, list[ev.Body], list[AttemptEffect]]:
+    """There is, or was, a worker. If crewd died between its order and the record of that, it is recorded now."""
+    if state.recorded:
+        return state, [], []
+    state = replace(state, recorded=True)
+    if state.cancel is not None:
+        return state, [ev.AttemptStarting()], [TakeSlot()]
+    state, effects = _start_by(replace(state, status=AttemptStatus.STARTING), at)
+    return state, [ev.AttemptStarting()], [TakeSlot(), *effects]
+
+
+def _take_process(state: Attempt) -> tuple[Attempt, list[ev.Body]]:
+    return (state, []) if state.process is None else (replace(state, process=None), [state.process])
+
+
 def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
-    events: list[ev.Body] = []
+    state, events, effects = _found_born(state, state.heard_at)
+    state, process = _take_process(state)
+    events += process
     capabilities = tuple(name[:NAME_CHARS_MAX] for name in hello.capabilities[:16])
     if state.capabilities is None:
         events.append(ev.AttemptReady(capabilities=capabilities))
@@ -300,7 +326,7 @@ def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
             box, more = box.settle(state.task, [mail.id], Outcome.REFUSED, other)
             refused += more
     state = replace(state, mailbox=box)
-    effects: list[AttemptEffect] = [Say(rp.WorkerWelcome(reports=state.reports))]
+    effects.append(Say(rp.WorkerWelcome(reports=state.reports)))
     if state.cancel is not None:
         effects.append(Say(_cancel_order(state.cancel)))
     else:
@@ -511,16 +537,24 @@ def _drain(state: Attempt, at: float) -> tuple[Attempt, Effects]:
     return replace(state, drained=True), (EndWorker(0.0, TERM_SECONDS_GRACEFUL),)
 
 
-def _started(state: Attempt, body: ev.AttemptStarted) -> Next:
-    """The process exists. Heard again after every new guardian: an end that was ordered is ordered again."""
-    news = (body,) if state.pid != body.pid else ()
+def _started(state: Attempt, body: ev.AttemptStarted, at: float) -> Next:
+    """The process exists. Heard again after every new guardian: an end that was ordered is ordered again.
+
+    Most workers say their first word within a moment: then both are recorded at once.
+    """
+    state, events, effects = _found_born(state, at)
+    if state.pid != body.pid:
+        if state.capabilities is None and state.cancel is None and not events:
+            state = replace(state, process=body, process_by=at + PROCESS_SECONDS)
+            effects.append(AlarmAt(state.process_by))
+        else:
+            events.append(body)
     state = replace(state, spawned=True, pid=body.pid)
-    effects: tuple[AttemptEffect, ...] = ()
     if state.cancel is not None:
-        effects = (_ladder(state.cancel),)
+        effects.append(_ladder(state.cancel))
     elif state.outcome is not None or state.start_failed or state.limit:
-        effects = (EndWorker(EXIT_SECONDS if state.outcome else 0.0, TERM_SECONDS_GRACEFUL),)
-    return state, Decision(news, effects)
+        effects.append(EndWorker(EXIT_SECONDS if state.outcome else 0.0, TERM_SECONDS_GRACEFUL))
+    return state, Decision(tuple(events), tuple(effects))
 
 
 # -- the end --------------------------------------------------------------------------------------------------------
@@ -557,7 +591,7 @@ def _cancel(state: Attempt, cancel: CancelInfo) -> Next:
 
 
 def _ended(state: Attempt, exited: Exited, last_words: tuple[rp.Report, ...], wall: float) -> Next:
-    events: list[ev.Body] = []
+    state, events, _ = _found_born(state, state.heard_at)
     for report in last_words:
         if report.number == state.reports + 1:
             state, decision = _take_report(replace(state, reports=report.number), report, wall)
@@ -603,7 +637,7 @@ def _unknown(state: Attempt, number: int | None) -> Next:
     if state.cancel is not None:
         return _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
     if state.status is AttemptStatus.RESERVED:
-        return _reserved(state)
+        return _reserved(replace(state, spawned=False, start_by=None))
     if state.outcome is not None and state.outcome.outcome == "completed":
         return _finish(state, AttemptStatus.COMPLETED)
     return _finish(state, AttemptStatus.LOST, reason=FailureReason.LOST, error="the worker was gone when crewd came back")
@@ -630,6 +664,7 @@ def _finish(state: Attempt, status: AttemptStatus, *, reason: str = "", error: s
         error_class=state.outcome.error_class[:256] if state.outcome is not None else "",
     )
     notices = watch.close_all(state)
+    state, process = _take_process(state)
     state = replace(
         state,
         mailbox=box,
@@ -644,7 +679,7 @@ def _finish(state: Attempt, status: AttemptStatus, *, reason: str = "", error: s
     )
     state, told = ms.tell_withdrawals(state)
     effects: Effects = (*told, Confirm(), TellRun(ended)) if exited else (*told, TellRun(ended))
-    return state, Decision((*settled, *asks, *operations, *notices, ended), effects)
+    return state, Decision((*process, *settled, *asks, *operations, *notices, ended), effects)
 
 
 def _exit(state: Attempt, exited: Exited | None) -> ExitStatus:
@@ -659,6 +694,9 @@ def _exit(state: Attempt, exited: Exited | None) -> ExitStatus:
 
 def _due(state: Attempt, at: float) -> Next:
     state, decision = ms.take_back(state, state.mailbox.expired(at), "expired")
+    if state.process is not None and at >= state.process_by:
+        state, process = _take_process(state)
+        decision = replace(decision, events=(*process, *decision.events))
     effects = list(decision.effects)
     if state.start_by is not None and at >= state.start_by:
         state = replace(state, start_by=None, start_failed=True, status=AttemptStatus.ENDING)

@@ -32,8 +32,11 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """The state. `spawned` is set with the order to the guardian, `outcome` when the worker itself has said how it ended.
+    """The state.
 
+    `spawned` is set with the order to the guardian, `recorded` if that is in the log or on its way there. `process` is what was
+    heard of and waits for the worker's first word, to be recorded with it: until `process_by` at most. `outcome` is set when
+    the worker itself has said how it ended.
     `pending` are messages whose acceptance is on its way to the disk: until then nothing else is recorded about them.
     `operations` are those at work, `queued` those that have not begun, with the seconds that each may take, `waits` those at
     work in which the worker waits for others.
@@ -50,6 +53,9 @@ class Attempt(msgspec.Struct, frozen=True):
     status: AttemptStatus = AttemptStatus.RESERVED
     reserved: bool = False
     spawned: bool = False
+    recorded: bool = False
+    process: ev.AttemptStarted | None = None
+    process_by: float = 0.0
     connected: bool = False
     connection: int = 0
     capabilities: tuple[str, ...] | None = None
@@ -224,6 +230,7 @@ class Started(msgspec.Struct, frozen=True):
     """The guardian has started or adopted the process."""
 
     body: ev.AttemptStarted
+    at: float
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -257,6 +264,10 @@ AttemptEvent = (
 
 class AskSlot(msgspec.Struct, frozen=True):
     """Ask for a place on the machine; `SlotGranted` follows."""
+
+
+class TakeSlot(msgspec.Struct, frozen=True):
+    """It has a place on the machine already: its worker lives."""
 
 
 class SpawnWorker(msgspec.Struct, frozen=True):
@@ -363,7 +374,7 @@ class ReserveDone(msgspec.Struct, frozen=True):
 
 
 AttemptEffect = (
-    AskSlot
+    AskSlot | TakeSlot
     | SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
     | TellWrong | TellWaiting | Lend | ReserveDone | Admit | Again | Deliver
 )  # fmt: skip
@@ -373,10 +384,14 @@ Effects = tuple[AttemptEffect, ...]
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What to record and what to do then. `admits` names a message whose id must be new for any of it to happen."""
+    """What to record and what to do then. `admits` names a message whose id must be new for any of it to happen.
+
+    `prompt`: what rests on something that is durable already, and is done while `events` become so.
+    """
 
     events: tuple[ev.Body, ...] = ()
     effects: tuple[AttemptEffect, ...] = ()
+    prompt: tuple[AttemptEffect, ...] = ()
     admits: Send | None = None
     causation: str = ""
 

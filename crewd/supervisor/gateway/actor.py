@@ -44,6 +44,7 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, KEEPER, READER, STORE
 from crewd.supervisor.front import shutdown
 from crewd.supervisor.gateway import replies
+from crewd.supervisor.gateway.connected import ConnectedWorker, ConnectedWorkers
 from crewd.supervisor.gateway.feeds import REFILL_SECONDS
 from crewd.supervisor.gateway.pace import Pace
 from crewd.supervisor.gateway.publisher import Publisher
@@ -105,18 +106,6 @@ class _Again:
     asked: _Asked
 
 
-@dataclass(slots=True)
-class _Worker:
-    """A worker that said hello on the present connection."""
-
-    task: str
-    epoch: int
-    beats: int = 0
-    heard_at: float = 0.0
-    noted_at: float = 0.0
-    progress: Progress | None = None
-
-
 class Gateway(Actor):
     """See the module's text."""
 
@@ -129,8 +118,8 @@ class Gateway(Actor):
         self._pending_reads: set[Side] = set()
         self._clients: dict[bytes, str] = {}
         self._roles: dict[bytes, Role] = {}
-        self._workers: dict[bytes, _Worker] = {}
-        self._asking: set[bytes] = set()
+        self._workers = ConnectedWorkers()
+        self._asking: dict[tuple[str, int], bytes] = {}
         self._asked: dict[int, _Asked] = {}
         self._reading: set[cm.Caller] = set()
         self._token = 0
@@ -202,7 +191,7 @@ class Gateway(Actor):
             if isinstance(parcel.body, rp.WorkerHello):
                 self._greet_worker(identity, parcel.body)
                 return
-            worker = self._workers.get(identity)
+            worker = self._workers.at(identity)
             if worker is None:
                 raise Unavailable("say hello first", hint="crewd was restarted, or does not know this worker yet")
             if isinstance(parcel.body, rq.Send | rq.AwaitEnd | rq.GetReceipt):
@@ -214,19 +203,21 @@ class Gateway(Actor):
 
     def _greet_worker(self, identity: bytes, hello: rp.WorkerHello) -> None:
         key = (hello.task, hello.epoch)
-        if identity != f"{hello.task}#{hello.epoch}".encode() or not self._services.tokens.right(*key, hello.token):
+        if not self._services.tokens.right(*key, hello.token):
             raise NotPermitted("this token is not this worker's")
         controller = self._services.directory.attempts.get(key)
         if controller is None:
             raise Unavailable("this attempt has no controller now", hint="say hello again")
-        self._workers[identity] = _Worker(*key, heard_at=self.context.now())
+        self._workers.greet(identity, *key, self.context.now())
         controller.tell(cm.WorkerConnected(hello), lane=Lane.CONTROL)
 
-    def _hear_request(self, identity: bytes, worker: _Worker, key: str, request: rq.Send | rq.AwaitEnd | rq.GetReceipt) -> None:
+    def _hear_request(
+        self, identity: bytes, worker: ConnectedWorker, key: str, request: rq.Send | rq.AwaitEnd | rq.GetReceipt
+    ) -> None:
         """A worker asks for something that concerns others: it is served like a client, within its relations."""
         name = f"{worker.task}#{worker.epoch}"
         caller = cm.Caller(identity, key, name, worker=name)
-        self._asking.add(identity)
+        self._asking[worker.task, worker.epoch] = identity
         try:
             if not isinstance(request, rq.GetReceipt):
                 request = msgspec.structs.replace(request, target=address(self._own(caller), request.target))
@@ -242,7 +233,7 @@ class Gateway(Actor):
             raise Unavailable("this worker's run is restarting", hint="say hello again")
         return row
 
-    def _hear_known(self, worker: _Worker, said: rp.Heartbeat | rp.ProgressReport | rp.Reports) -> None:
+    def _hear_known(self, worker: ConnectedWorker, said: rp.Heartbeat | rp.ProgressReport | rp.Reports) -> None:
         worker.heard_at = self.context.now()
         key = (worker.task, worker.epoch)
         controller = self._services.directory.attempts.get(key)
@@ -273,19 +264,19 @@ class Gateway(Actor):
             worker.noted_at = worker.heard_at
             controller.offer(cm.WorkerAlive(worker.beats))
 
-    def _note_progress(self, worker: _Worker, progress: Progress) -> None:
+    def _note_progress(self, worker: ConnectedWorker, progress: Progress) -> None:
         worker.progress = progress
         store = self._services.directory.part(STORE)
         store.offer(Put(f"progress:{worker.task}", msgspec.msgpack.encode(progress)))
         self._publisher.progress(progress)
 
     def _tell_worker(self, task: str, epoch: int, order: rp.ToWorker) -> None:
-        identity = f"{task}#{epoch}".encode()
-        if identity not in self._workers:
+        identity = self._workers.of(task, epoch)
+        if identity is None:
             return
         if self._send_worker(identity, order) is not Sent.OK:
             # Gone, or so slow that its queue is full: it hears everything again after its next hello.
-            del self._workers[identity]
+            self._workers.forget(task, epoch)
             controller = self._services.directory.attempts.get((task, epoch))
             if controller is not None:
                 controller.offer(cm.WorkerDisconnected(), lane=Lane.CONTROL)
@@ -300,10 +291,9 @@ class Gateway(Actor):
 
     def forget_worker(self, task: str, epoch: int) -> None:
         """The attempt is over."""
-        identity = f"{task}#{epoch}".encode()
-        self._workers.pop(identity, None)
-        if identity in self._asking:  # few do; to look through all waits at each end would be dear
-            self._asking.discard(identity)
+        self._workers.forget(task, epoch)
+        identity = self._asking.pop((task, epoch), None)
+        if identity is not None:  # few do; to look through all waits at each end would be dear
             self._waits.drop(identity)
             self._pace.drop(identity)
 
@@ -615,7 +605,7 @@ class Gateway(Actor):
 
     def _examined(self, request: rq.Request, reply: rq.DoctorReply) -> rq.DoctorReply:
         now, patience = self.context.now(), 5 * self._services.config.heartbeat_seconds
-        silent = {w.task: now - w.heard_at for w in self._workers.values() if now - w.heard_at > patience}
+        silent = {w.task: now - w.heard_at for w in self._workers if now - w.heard_at > patience}
         counts: dict[str, int | float | str] = {
             "clients": len(self._clients),
             "workers_connected": len(self._workers),

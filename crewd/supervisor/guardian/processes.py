@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,11 +21,14 @@ from crewd.protocol.rows import Survivor
 from crewd.supervisor.guardian.tree import Proc
 
 LINUX = sys.platform == "linux"
+_LIBC = ctypes.CDLL(None)
 _TICKS = os.sysconf("SC_CLK_TCK") if LINUX else 100
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NAME = 15
 _FALLOC_PUNCH_HOLE_KEEP_SIZE = 0x03
+_CORE_FLAG = 0x80
+_GIVE_WAY = 5
 COMMAND_CHARS_MAX = 300
 
 
@@ -56,13 +60,19 @@ def since_boot() -> float:
 def become_subreaper() -> None:
     """Orphaned descendants become children of this process, not of init."""
     if LINUX:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def set_name(name: str) -> None:
     """How `ps` and `top` call this process (15 characters)."""
     if LINUX:
-        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15] + b"\0", 0, 0, 0)
+        _LIBC.prctl(_PR_SET_NAME, name.encode()[:15] + b"\0", 0, 0, 0)
+
+
+def give_way() -> None:
+    """Where the kernel shares processors out by session, let this one have less; a session begun below has its whole share."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_GIVE_WAY))
 
 
 def _parse(line: str) -> Proc:
@@ -131,21 +141,28 @@ def send(proc: Proc, number: signal.Signals) -> bool:
     return True
 
 
-def reap() -> list[tuple[int, int, Proc | None]]:
-    """(pid, wait status, its last line of the table) of every child that has ended. The guardian alone calls `waitpid`."""
-    ended: list[tuple[int, int, Proc | None]] = []
+def ended() -> Iterator[tuple[int, int]]:
+    """(pid, wait status) of every child that has ended. It stays in the table until the next one is asked for.
+
+    So whoever passes the news on has done so before the process is gone, and what it was can still be looked up.
+    """
     while True:
-        last: Proc | None = None
         try:
             if LINUX:
                 over = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                last = None if over is None else look(over.si_pid)
-            pid, status = os.waitpid(-1 if last is None else last.pid, os.WNOHANG)
+                if over is None:
+                    return
+                by_signal = over.si_code != os.CLD_EXITED
+                dumped = _CORE_FLAG if over.si_code == os.CLD_DUMPED else 0
+                yield over.si_pid, (over.si_status | dumped) if by_signal else over.si_status << 8
+                os.waitpid(over.si_pid, 0)
+            else:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                yield pid, status
         except ChildProcessError:
-            return ended
-        if pid == 0:
-            return ended
-        ended.append((pid, status, last))
+            return
 
 
 def reap_strangers(own: int | None) -> None:
@@ -177,7 +194,7 @@ def punch(path: Path, keep_bytes: int) -> int:
     handle = os.open(path, os.O_WRONLY)
     try:
         offset, length = ctypes.c_int64(0), ctypes.c_int64(head)
-        result = ctypes.CDLL(None).fallocate(handle, _FALLOC_PUNCH_HOLE_KEEP_SIZE, offset, length)
+        result = _LIBC.fallocate(handle, _FALLOC_PUNCH_HOLE_KEEP_SIZE, offset, length)
     finally:
         os.close(handle)
     return head if result == 0 else 0

@@ -13,11 +13,9 @@ import stat
 import struct
 import sys
 import traceback
-from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
 
-import msgpack
 import msgspec
 
 from crewd.clock import SystemClock
@@ -31,14 +29,15 @@ from crewd.protocol.rows import ExitStatus, Survivor
 from crewd.store.output import EXIT_FILE, tail_of
 from crewd.supervisor.guardian import ladder as ladders
 from crewd.supervisor.guardian import marker, processes
+from crewd.supervisor.guardian.births import Births
 from crewd.supervisor.guardian.cgroups import Cgroups
-from crewd.supervisor.guardian.charge import Charge, noted, take_last_words
+from crewd.supervisor.guardian.charge import Charge, make_directory, make_room, noted, take_last_words
 from crewd.supervisor.guardian.exits import ExitRecords
 from crewd.supervisor.guardian.ladder import Rung
 from crewd.supervisor.guardian.papers import Notes, Papers
 from crewd.supervisor.guardian.tree import Key, Proc, sort
 from crewd.supervisor.guardian.usage import cap_output, differs, exceeded, written
-from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX, zygote_main
+from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX
 
 LOOK_SECONDS = 1.0
 """Between two looks at the process table while workers live: what a worker starts is remembered (R1)."""
@@ -48,8 +47,8 @@ LOOK_REST = 2.0
 """So many times as long as a look took until the next one: the guardian has other things to do as well."""
 NEGATIVE_SECONDS = 2.0
 """A process older than this that had no marker will not get one (it would have been marked at its birth)."""
-BIRTH_SECONDS = 2.0
-"""Between a worker's fork and its first word."""
+WORD_SECONDS = 3.0
+"""Between the end of a worker's first process and its parent's word on how; after it, that is not known."""
 ORDERED_SECONDS = 15.0
 """Between a birth's order and the word that it was forked, while the zygote says nothing of others either."""
 USED_SECONDS = 2.0
@@ -58,8 +57,8 @@ LED_MAX = 4_096
 """Sessions and groups of one worker that are remembered."""
 UNCLAIMED_MAX = 1_000
 """Exits remembered whose process nobody has claimed yet."""
-ZYGOTE_DEATHS_MAX = 5
-"""Zygotes that may die within a minute before spawns are refused instead of tried."""
+INLINE_BYTES_MAX = PACKET_BYTES_MAX // 2
+"""What a worker is told at birth goes with its order, and beyond this, or to a new interpreter, in a file."""
 
 
 class Settings(NamedTuple):
@@ -88,14 +87,11 @@ class Guardian:
         self._codec: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
         self._out = bytearray()
         self._notices: hands.StreamCodec[hands.Notice] = hands.StreamCodec(hands.NOTICES)
-        self._next_look = self._rested_at = self._zygote_at = 0.0
-        self._births: deque[bytes] = deque()
+        self._next_look = self._rested_at = 0.0
+        self._births = Births(home, settings.preload, settings.passed, settings.warm, self._selector, self._clock)
         self._next_log_check = 0.0
         self._alone_since = self._clock.monotonic()
         self._retiring = False
-        self._zygote: socket.socket | None = None
-        self._zygote_pid = 0
-        self._zygote_deaths: list[float] = []
         self._unclaimed: dict[int, int] = {}
         self._cgroups = Cgroups(home.key, wanted=settings.cgroups)
         self._papers = Notes(home.root / "charges")
@@ -106,22 +102,18 @@ class Guardian:
         """Serve until retired, or until alone with nothing to guard."""
         self._hear_signals()
         self._listen()
-        self._start_zygote()
+        self._births.start()
         self._adopt()
         while not self._is_over():
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
-            self._drain_zygote()
-            self._send_births()
+            self._hear_births()
+            self._births.send()
             self._reap()
             self._tick()
         self._home.guardian_socket.unlink(missing_ok=True)
         self._cgroups.close()
-        if self._zygote is not None:
-            self._zygote.close()
-            with contextlib.suppress(ChildProcessError):
-                while True:  # the zygote, and the warm processes that end with it
-                    os.wait()
+        self._births.close()
 
     def _is_over(self) -> bool:
         if self._charges:
@@ -196,7 +188,7 @@ class Guardian:
         if self._crewd is None:
             return
         try:
-            chunk = self._crewd.recv(1 << 20)
+            chunk = self._crewd.recv(1 << 16)
         except BlockingIOError:
             return
         except OSError:
@@ -239,7 +231,12 @@ class Guardian:
                     self._tell_started(charge)
                 for record in self._exits.all():
                     self._tell(record)
-                self._tell(hands.Attached(pid=os.getpid(), workers=len(self._charges), cgroup=self._cgroups.path))
+                attached = hands.Attached(os.getpid(), len(self._charges), self._cgroups.path, expects=True)
+                self._tell(attached)
+            case hands.Expect(task, directory, shared):
+                self._births.expect(task)
+                if directory:
+                    make_room(directory, shared)
             case hands.Spawn(bootstrap):
                 self._spawn(bootstrap)
             case hands.End(task, epoch, grace_seconds, term_seconds):
@@ -286,25 +283,6 @@ class Guardian:
 
     # -- starting -----------------------------------------------------------------------------------------------
 
-    def _start_zygote(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                signal.set_wakeup_fd(-1)
-                keep = theirs.fileno()
-                os.closerange(3, keep)
-                os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))  # the lock and crewd's connection are the guardian's
-                zygote_main(theirs, self._settings.preload, self._settings.passed, self._settings.warm)
-            except BaseException:  # noqa: BLE001 (must not unwind into the guardian's loop)
-                traceback.print_exc()
-            finally:
-                os._exit(70)
-        theirs.close()
-        ours.setblocking(False)
-        self._zygote, self._zygote_pid = ours, pid
-        self._selector.register(ours, selectors.EVENT_READ, lambda: None)  # drained every round
-
     def _spawn(self, bootstrap: hands.Bootstrap) -> None:
         key = (bootstrap.task, bootstrap.epoch)
         record = self._exits.get(key)
@@ -324,22 +302,25 @@ class Guardian:
         try:
             if len(self._charges) > WORKERS_MAX:
                 raise OSError(f"{WORKERS_MAX} workers run already")
-            if not Path(bootstrap.cwd).is_dir():
+            if not os.path.isdir(bootstrap.cwd):  # noqa: PTH112 (hot path)
                 raise OSError(f"the working directory {bootstrap.cwd} is not there")
-            charge.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            Path(bootstrap.shared).mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = charge.directory / "bootstrap"
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
-                file.write(msgspec.msgpack.encode(bootstrap))
+            make_directory(bootstrap.directory)
+            make_directory(bootstrap.shared)
+            told = msgspec.msgpack.encode(bootstrap)
+            path = f"{bootstrap.directory}/bootstrap"
+            inline = worker.start != "spawn" and len(told) <= INLINE_BYTES_MAX
+            if not inline:
+                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+                    file.write(told)
             order = {
                 "task": bootstrap.task,
                 "epoch": bootstrap.epoch,
                 "marker": make_marker(self._home.key, *key),
                 "start": worker.start,
-                "bootstrap": str(path),
+                "bootstrap": path,
+                "inline": told if inline else b"",
                 "directory": bootstrap.directory,
                 "cwd": bootstrap.cwd,
-                "home": str(self._home.root),
                 "env": worker.env,
                 "env_pass": worker.env_pass,
                 "umask": worker.umask,
@@ -347,67 +328,36 @@ class Guardian:
                 "rlimits": worker.rlimits,
                 "cgroup": self._cgroups.make(key),
             }
-            if self._zygote is None:
-                raise OSError("no process to fork workers from; see guardian.log")
-            packet = hands.pack(order)
-            if len(packet) > PACKET_BYTES_MAX:
-                raise OSError("the environment given to the worker is too large")
-            self._births.append(packet)
-            self._send_births()
+            self._births.order(order)
         except OSError as error:
             self._spawn_failed(charge, str(error))
-
-    def _send_births(self) -> None:
-        """Hand births to the zygote as it takes them. To wait for it would be a deadlock: it may be waiting for us to read."""
-        if self._zygote is None:
-            return
-        try:
-            while self._births:
-                self._zygote.send(self._births[0])
-                self._births.popleft()
-        except BlockingIOError:
-            pass
-        except OSError:
-            return  # it is dead; `_reap` hears of it
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._births else 0)
-        self._selector.modify(self._zygote, wanted, lambda: None)
 
     def _spawn_failed(self, charge: Charge, error: str) -> None:
         self._close(charge, cause="spawn_failed", error=error)
 
-    def _drain_zygote(self) -> None:
-        while self._zygote is not None:
-            try:
-                packet = self._zygote.recv(PACKET_BYTES_MAX)
-            except BlockingIOError:
-                return
-            except OSError:
-                packet = b""
-            if not packet:
-                return  # it is dead; `_reap` hears of it
-            self._zygote_at = self._clock.monotonic()
-            kind, task, epoch, value = msgpack.unpackb(packet)
+    def _hear_births(self) -> None:
+        for kind, task, epoch, pid, value in self._births.heard():
             charge = self._charges.get((task, epoch))
             if charge is None:
-                proc = processes.look(value) if kind == "started" else None
-                if proc is not None and self._marked(proc) == (task, epoch):  # given up, and born after all
+                proc = processes.look(pid) if kind == "forked" else None
+                if proc is not None and proc.ppid == self._births.pid:  # given up, and born after all
                     processes.send(proc, signal.SIGKILL)
-                continue
-            if kind == "failed":
-                if charge.main is None:  # else another process has become the worker, and holds its lock
-                    self._spawn_failed(charge, value)
             elif kind == "forked":
-                charge.forked_at = self._clock.monotonic()
-            else:
-                self._born(charge, value)
+                self._born(charge, pid)
+            elif charge.main is not None and charge.main.pid != pid:
+                continue  # another process is the worker
+            elif kind == "failed":
+                self._spawn_failed(charge, value)
+            elif not charge.main_over:
+                self._main_gone(charge, value)
 
     def _born(self, charge: Charge, pid: int) -> None:
         main = processes.look(pid) or Proc(pid, os.getpid(), pid, pid, "X", 0.0)
         charge.main = main
         charge.known |= {(pid, main.start)}
         charge.papers = msgspec.structs.replace(charge.papers, pid=pid, start=main.start, boot_id=self._boot_id)
-        self._papers.keep(charge.papers)
         self._tell_started(charge)
+        self._papers.keep(charge.papers)
         status = self._unclaimed.pop(pid, None)
         if status is not None and (main.state == "X" or main.dead):  # else it was another process of the same pid
             self._main_gone(charge, status)
@@ -467,17 +417,17 @@ class Guardian:
     # -- ending -------------------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
-        for pid, status, last in processes.reap():
-            if pid == self._zygote_pid:
+        for pid, status in processes.ended():
+            if pid == self._births.pid:
                 self._zygote_died()
                 continue
-            self._stir(last)
+            self._stir(processes.look(pid))
             for charge in self._charges.values():
                 if charge.main is not None and charge.main.pid == pid and not charge.main_over:
                     self._main_gone(charge, status)
                     break
             else:
-                # An adopted orphan, or a worker that ended before its birth was read: `_born` looks here.
+                # An orphan of a worker's, or a worker whose zygote has died, before its birth was read: `_born` looks here.
                 self._unclaimed[pid] = status
                 while len(self._unclaimed) > UNCLAIMED_MAX:
                     del self._unclaimed[next(iter(self._unclaimed))]
@@ -504,13 +454,8 @@ class Guardian:
         charge.look_at = now
 
     def _zygote_died(self) -> None:
-        if self._zygote is not None:
-            self._selector.unregister(self._zygote)
-            self._zygote.close()
-            self._zygote = None
-        now = self._clock.monotonic()
-        self._zygote_deaths = [*(t for t in self._zygote_deaths if t > now - 60.0), now]
-        self._births.clear()  # whom they were for is told below
+        self._hear_births()  # its last words
+        self._births.died()
         self._look()
         for charge in list(self._charges.values()):
             if charge.main is None:
@@ -519,8 +464,8 @@ class Guardian:
                     self._born(charge, min(born))
                 else:
                     self._spawn_failed(charge, "the zygote died before it forked the worker")
-        if not self._retiring and len(self._zygote_deaths) <= ZYGOTE_DEATHS_MAX:
-            self._start_zygote()
+        if not self._retiring:
+            self._births.start()
 
     def _end(self, key: Key, grace_seconds: float, term_seconds: float, cause: hands.Cause) -> None:
         charge = self._charges.get(key)
@@ -539,7 +484,7 @@ class Guardian:
     def _look(self) -> dict[int, Proc]:
         began = self._clock.monotonic()
         table = processes.table()
-        own = frozenset({os.getpid(), self._zygote_pid})
+        own = frozenset({os.getpid(), self._births.pid})
         memory = {
             key: c.known | {(pid, table[pid].start) for pid in self._cgroups.pids(key) if pid in table}
             for key, c in self._charges.items()
@@ -551,13 +496,14 @@ class Guardian:
             members = [table[pid] for pid in result.members.get(key, ())]
             for proc in members:
                 charge.led.update({proc.session: None, proc.group: None})
+            charge.led.pop(self._births.pid, None)  # where a worker is for an instant, and others wait to become one
             while len(charge.led) > LED_MAX:
                 del charge.led[next(iter(charge.led))]
             self._remember_unmarked(charge, members)
             self._measure(charge, members)
         if result.strays and not self._charges:
             for pid in result.strays:
-                if table[pid].session != self._zygote_pid:  # the warm processes wait in the zygote's session
+                if table[pid].ppid != self._births.pid:  # the zygote's children wait to become workers
                     processes.send(table[pid], signal.SIGKILL)
         self._cgroups.tidy()
         self._give_up_births()
@@ -567,13 +513,11 @@ class Guardian:
         return table
 
     def _give_up_births(self) -> None:
-        """A worker that was forked and can be found nowhere ended before it could say so."""
+        """A zygote that hangs holds up nobody: what it forks after all is ended."""
         now = self._clock.monotonic()
         for charge in list(self._charges.values()):
-            silent = charge.main is None and not charge.known and charge.ladder is None
-            if silent and charge.forked_at is not None and now - charge.forked_at > BIRTH_SECONDS:
-                self._spawn_failed(charge, "it ended while it was being born")
-            elif silent and charge.forked_at is None and now - max(charge.ordered_at, self._zygote_at) > ORDERED_SECONDS:
+            unborn = charge.main is None and not charge.known
+            if unborn and now - max(charge.ordered_at, self._births.heard_at) > ORDERED_SECONDS:
                 self._spawn_failed(charge, "nobody has forked it")
 
     def _remember_unmarked(self, charge: Charge, members: list[Proc]) -> None:
@@ -620,7 +564,7 @@ class Guardian:
             cap_output(self._charges.values(), self._settings.run_output_bytes)
 
     def _climb(self, charge: Charge, table: dict[int, Proc]) -> None:
-        if charge.ladder is None or (charge.main is None and not charge.known and charge.forked_at is None):
+        if charge.ladder is None or (charge.main is None and not charge.known):
             charge.look_at = self._clock.monotonic() + 0.005  # ordered to end before it was born: wait for the birth
             return
         alive = frozenset(pid for pid, _ in charge.known if pid in table and not table[pid].dead)
@@ -640,7 +584,7 @@ class Guardian:
             for pid in step.kill:
                 processes.send(table[pid], signal.SIGKILL)
         charge.look_at = step.look_again_at
-        if step.over and (charge.main_over or charge.adopted or alive or self._main_vanished(charge)):
+        if step.over and (charge.main_over or charge.adopted or alive or self._main_vanished(charge, now)):
             survivors = tuple(processes.describe(table[pid], processes.since_boot()) for pid in sorted(alive))
             self._close(charge, survivors=survivors)
 
@@ -649,9 +593,15 @@ class Guardian:
         foreign = {proc.group for proc in table.values() if (proc.pid, proc.start) not in charge.known and not proc.dead}
         return set(charge.led) - foreign - {os.getpgrp(), 0, 1}
 
-    def _main_vanished(self, charge: Charge) -> bool:
-        """Whether the first process is neither there nor ours to wait for (its exit was reaped with its parent)."""
-        return charge.main is None or processes.look(charge.main.pid) is None
+    def _main_vanished(self, charge: Charge, now: float) -> bool:
+        """Whether the first process has ended, and nobody says how (the zygote hangs, or died with that word)."""
+        if charge.main is not None:
+            proc = processes.look(charge.main.pid)
+            if proc is not None and proc.start == charge.main.start and not proc.dead:
+                return False
+        if charge.vanished_at is None:
+            charge.vanished_at = now
+        return now - charge.vanished_at > WORD_SECONDS
 
     def _close(
         self, charge: Charge, *, cause: hands.Cause | None = None, error: str = "", survivors: tuple[Survivor, ...] = ()

@@ -1,7 +1,8 @@
 """The warm process that workers are forked from: it has imported what a worker needs, and does nothing else.
 
-It forks twice, so that a worker's parent is gone at once and the worker belongs to the guardian (subreaper), which alone
-reaps it. A preload that crashes or starts threads hurts only this process: the guardian makes another one.
+It is its workers' parent, and tells the guardian of each end before it takes leave of the process: if the zygote dies, its
+children are the guardian's (subreaper), with what nobody had heard of their ends. A preload that crashes or starts threads
+hurts only this process: the guardian makes another one.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from typing import Any, NoReturn
 
 import msgpack
 
-from crewd.protocol.hands import pack
+from crewd.protocol.hands import EXPECTED_MAX, pack
+from crewd.protocol.home import Home
 from crewd.supervisor.guardian import marker, processes
 
 PACKET_BYTES_MAX = 65_536
-WARM_SECONDS = 1.0
-"""A warm process takes its work within this, or another one is forked."""
 REFILL_REST = 0.05
 """Seconds without a birth before the pool is filled up: what a warm process rehearses would take the processor from a birth."""
+EXPECT_SECONDS = 1.0
+"""Without a birth or another expectation, what was forked ahead is given up."""
 LOCK = "lock"
 """The file, beside the directories of a task's attempts, that a living worker holds."""
 WORKER_MAIN = "crewd.worker.host"
@@ -44,33 +46,29 @@ ALLOWED_PREFIXES = ("LC_", "XDG_")
 """What a worker inherits of the daemon's environment (ecosystem.md §15, trap 20); the rest comes from its own spec."""
 
 
-def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str, ...], warm: int) -> NoReturn:
+def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str, ...], warm: int, home: Home) -> NoReturn:
     """Serve until the guardian closes the link. Called in a child of the guardian; never returns."""
     processes.set_name("crewd-zygote")
     os.setsid()
+    processes.give_way()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    zygote = Zygote(link, marker.find_slot(), withhold(passed))
+    zygote = Zygote(link, marker.find_slot(), withhold(passed), warm, home.workers_endpoint)
+    os.environ.update(CREWD_HOME=str(home.root), CREWD_AUTOSTART="0")  # a worker that starts workers asks its own crewd
     for name in (WORKER_MAIN, *preload):
         try:
             importlib.import_module(name)
         except Exception:  # noqa: BLE001 (a broken preload must not stop workers that do not need it)
             sys.stderr.write(f"preload of {name} failed:\n{traceback.format_exc()}")
+    try:
+        for _ in importlib.import_module(WORKER_MAIN).rehearse():
+            pass
+    except Exception:  # noqa: BLE001 (it costs time at each birth, and nothing else)
+        traceback.print_exc()
     gc.collect()
     gc.freeze()
-    rest = 0.0
-    while True:
-        if len(zygote.pool) < warm and not select.select([link], [], [], rest)[0]:
-            zygote.warm_up()
-            rest = 0.0
-            continue
-        packet = link.recv(PACKET_BYTES_MAX)
-        if not packet:
-            os._exit(0)
-        zygote.bear(packet)
-        rest = REFILL_REST
+    zygote.serve()
 
 
 def withhold(passed: tuple[str, ...]) -> dict[str, str]:
@@ -88,100 +86,161 @@ def withhold(passed: tuple[str, ...]) -> dict[str, str]:
 class Zygote:
     """Bears workers: from the pool of processes that wait for one, or by a fork. A process of the pool is used once."""
 
-    def __init__(self, link: socket.socket, slot: int | None, withheld: dict[str, str]) -> None:
+    def __init__(self, link: socket.socket, slot: int | None, withheld: dict[str, str], warm: int, endpoint: str) -> None:
         self._link = link
         self._slot = slot
         self._withheld = withheld
-        self.pool: list[socket.socket] = []
+        self._warm = warm
+        self._endpoint = endpoint
+        self._pool: list[tuple[int, socket.socket]] = []
+        self._expected: dict[str, None] = {}
+        self._children: dict[int, tuple[str, int]] = {}
+        self._hearing, self._heard = os.pipe()
 
-    def bear(self, packet: bytes) -> None:
-        """Start the worker that is ordered, and say when it is in the process table, marked."""
-        order: dict[str, Any] = msgpack.unpackb(packet)
+    def serve(self) -> NoReturn:
+        """Until the link is closed."""
+        for end in (self._hearing, self._heard):
+            os.set_blocking(end, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._heard, warn_on_full_buffer=False)
+        rest: float | None = 0.0 if self._warm else None
+        while True:
+            ready = self._wait(rest)
+            if self._hearing in ready:
+                self._say_who_ended()
+            if self._link in ready:
+                packet = self._link.recv(PACKET_BYTES_MAX)
+                if not packet:
+                    os._exit(0)
+                said: str | dict[str, Any] = msgpack.unpackb(packet)
+                if isinstance(said, str):
+                    self._expect(said)
+                else:
+                    self._bear(said, packet)
+                rest = EXPECT_SECONDS if self._expected else REFILL_REST
+            elif not ready:
+                rest = self._tidy()
+
+    def _wait(self, seconds: float | None) -> list[object]:
+        both: list[Any] = [self._link, self._hearing]
+        return select.select(both, [], [], seconds)[0]
+
+    def _tidy(self) -> float | None:
+        """Nobody is being born: fill the pool, one after the other, or make it smaller. Until when this can wait."""
+        self._expected.clear()
+        if len(self._pool) < self._warm:
+            self._add_to_pool()
+        for _, waiting in self._pool[self._warm :]:
+            waiting.close()
+        del self._pool[self._warm :]
+        return 0.0 if len(self._pool) < self._warm else None
+
+    def _say_who_ended(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._hearing, 4096)
+        for pid, status in processes.ended():
+            if pid in self._children:
+                self._link.send(pack(["ended", *self._children.pop(pid), pid, status]))
+            for each in [each for each in self._pool if each[0] == pid]:  # it has died while it waited
+                self._pool.remove(each)
+                each[1].close()
+
+    def _expect(self, task: str) -> None:
+        """A birth will be ordered: what it needs first is done meanwhile."""
+        if len(self._expected) < EXPECTED_MAX:
+            self._expected[task] = None
+        if len(self._pool) < len(self._expected):
+            self._add_to_pool()
+
+    def _bear(self, order: dict[str, Any], packet: bytes) -> None:
+        """Start the worker that is ordered, and say who will be it."""
+        self._expected.pop(order["task"], None)
         # A new interpreter needs no warm one, and `nice` is for a thread: a warm process has made its others already.
-        if order["start"] == "spawn" or order["nice"] or not self._use_warm(packet):
-            middle = os.fork()
-            if middle == 0:
-                self._fork_once_more(order)
-            os.waitpid(middle, 0)
-        # An end may hit a middle child, which carries the marker too, before or after it forked: from here on the worker
-        # is in the process table, or it will never be.
-        self._link.send(pack(["forked", order["task"], order["epoch"], 0]))
+        pid = None if order["start"] == "spawn" or order["nice"] else self._use_pool(packet)
+        if pid is None:
+            pid = os.fork()
+            if pid == 0:
+                self._become(order)
+        self._children[pid] = order["task"], order["epoch"]
+        self._link.send(pack(["forked", order["task"], order["epoch"], pid, None]))
 
-    def warm_up(self) -> None:
+    def _add_to_pool(self) -> None:
         """One more process that waits."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM)
-        middle = os.fork()
-        if middle == 0:
+        pid = os.fork()
+        if pid == 0:
             ours.close()
             self._wait_for_work(theirs)
         theirs.close()
-        os.waitpid(middle, 0)
-        self.pool.append(ours)
+        self._pool.append((pid, ours))
 
-    def _use_warm(self, packet: bytes) -> bool:
-        while self.pool:
-            chosen = self.pool.pop(0)
-            try:
-                chosen.settimeout(WARM_SECONDS)
+    def _use_pool(self, packet: bytes) -> int | None:
+        while self._pool:
+            pid, chosen = self._pool.pop(0)
+            with chosen, contextlib.suppress(OSError):  # it may have died
                 chosen.send(packet)
-                if chosen.recv(1):  # it carries its marker now
-                    return True
-            except OSError:
-                pass
-            finally:
-                chosen.close()
-        return False
+                return pid
+        return None
 
-    def _fork_once_more(self, order: dict[str, Any]) -> NoReturn:
-        """In the middle child: mark this memory first, so that the worker carries its marker from its first instant."""
+    def _become(self, order: dict[str, Any]) -> NoReturn:
+        """In the child: mark this process first."""
         try:
             marker.write(self._slot, order["marker"])
-            if os.fork() != 0:
-                os._exit(0)
-            os.setsid()
+            self._let_go()
         except BaseException as error:  # noqa: BLE001 (must not unwind into the zygote's loop)
             self._fail(order, error)
         self._live(order)
 
     def _wait_for_work(self, link: socket.socket) -> NoReturn:
-        """In the middle child of a warm process, and in that process: what is left to do is done when there is work."""
+        """In a process of the pool: what is left to do when there is work is done then."""
         try:
-            if os.fork() != 0:
-                os._exit(0)
+            self._let_go()
             processes.set_name("crewd-warm")
-            _signals_as_usual()
-            importlib.import_module(WORKER_MAIN).rehearse()
+            host = importlib.import_module(WORKER_MAIN)
+            host.prepare(self._endpoint)
+            for _ in host.rehearse():
+                if select.select([link], [], [], 0)[0]:
+                    break
             packet = link.recv(PACKET_BYTES_MAX)
             if not packet:
                 os._exit(0)  # the zygote is gone, or needs no more
             order: dict[str, Any] = msgpack.unpackb(packet)
             marker.write(self._slot, order["marker"])
-            os.setsid()
-            link.send(b"!")
             link.close()
-        except BaseException:  # noqa: BLE001 (the zygote sees the closed link, and forks instead)
+        except BaseException:  # noqa: BLE001 (the zygote tells of its end)
             traceback.print_exc()
             os._exit(127)
         self._live(order)
 
+    def _let_go(self) -> None:
+        """What a child of the zygote has of it that is not its own."""
+        signal.set_wakeup_fd(-1)
+        os.close(self._hearing)
+        os.close(self._heard)
+        for _, waiting in self._pool:
+            waiting.close()
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
     def _fail(self, order: dict[str, Any], error: BaseException) -> NoReturn:
-        self._link.send(pack(["failed", order["task"], order["epoch"], f"{type(error).__name__}: {error}"]))
+        self._link.send(pack(["failed", order["task"], order["epoch"], os.getpid(), f"{type(error).__name__}: {error}"]))
         os._exit(127)
 
     def _live(self, order: dict[str, Any]) -> NoReturn:
-        for waiting in self.pool:
-            waiting.close()
         try:
             _set_up(order, self._withheld)
+            if _hung_up(self._link):
+                raise RuntimeError("the guardian is gone, and its successor may not know of this worker")
         except BaseException as error:  # noqa: BLE001 (as above)
             self._fail(order, error)
-        self._link.send(pack(["started", order["task"], order["epoch"], os.getpid()]))
         self._link.close()
         code = 70
         try:
             if order["start"] == "spawn":
                 os.execv(sys.executable, [sys.executable, "-m", "crewd.worker", order["bootstrap"]])  # noqa: S606 (no shell)
-            code = importlib.import_module(WORKER_MAIN).host_main(Path(order["bootstrap"]))
+            host = importlib.import_module(WORKER_MAIN)
+            code = host.host_main(order["inline"] or host.take_bootstrap(Path(order["bootstrap"])))
         except BaseException:  # noqa: BLE001 (the outermost frame of the worker's process)
             traceback.print_exc()
         finally:
@@ -193,26 +252,24 @@ class Zygote:
             os._exit(code)
 
 
-def _signals_as_usual() -> None:
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+def _hung_up(link: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(link, 0)  # a hang-up is told of unasked
+    return bool(poll.poll(0))
 
 
 def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
     processes.set_name("crewd-worker")
-    _signals_as_usual()
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(f"{order['directory']}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(file, descriptor)
         os.close(file)
     _take_lock(f"{os.path.dirname(order['directory'])}/{LOCK}", inherit=order["start"] == "spawn")  # noqa: PTH120 (fast)
-    os.environ.update((name, withheld[name]) for name in order["env_pass"] if name in withheld)
-    os.environ.update(CREWD_HOME=order["home"], CREWD_AUTOSTART="0")  # a worker that starts workers asks its own crewd
-    os.environ.update(order["env"])
+    for name in order["env_pass"]:
+        if name in withheld:
+            os.environ[name] = withheld[name]
+    for name, value in order["env"].items():
+        os.environ[name] = value
     os.chdir(order["cwd"])
     if order["umask"] is not None:
         os.umask(order["umask"])

@@ -95,6 +95,8 @@ class SimGuardian:
                 for record in self._exits.values():
                     self._tell(record)
                 self._tell(hands.Attached(pid=1, workers=len(self._charges)))
+            case hands.Expect():
+                pass
             case hands.Spawn(bootstrap):
                 self._spawn(bootstrap)
             case hands.End(task, epoch, grace_seconds, term_seconds):

@@ -110,8 +110,54 @@ def test_nothing_is_spawned_before_the_reservation_is_durable() -> None:
     state, decision = at.decide(state, at.Reserved())
     assert decision.effects == (at.AskSlot(),)
     state, decision = at.decide(state, at.SlotGranted(1.0))
-    assert at.SpawnWorker() in decision.effects
+    assert decision.prompt == (at.SpawnWorker(),), "the reservation is durable: the order waits for nothing"
     assert at.decide(state, at.SlotGranted(2.0)) == (state, at.NOTHING), "a worker is spawned once"
+
+
+def resumed() -> at.Attempt:
+    state, decision = at.decide(fresh(), at.Resume(0.0))
+    assert decision.effects == (at.AskGuardian(1),)
+    return state
+
+
+def test_an_order_that_crewd_died_too_soon_to_record_is_recorded_when_the_worker_is_heard_of() -> None:
+    started = ev.AttemptStarted(pid=7, start_time=1.0, boot_id="b")
+    state, decision = at.decide(resumed(), at.Started(started, 2.0))
+    assert decision.events == (ev.AttemptStarting(), started)
+    assert at.TakeSlot() in decision.effects
+    assert state.status is AttemptStatus.STARTING
+    _, decision = at.decide(resumed(), at.Ended(Exited(task=T, epoch=1, cause="spawn_failed", error="no"), (), 1.0))
+    assert kinds(decision) == ["AttemptStarting", "AttemptEnded"]
+    state, decision = at.decide(resumed(), at.Unknown(1))
+    assert decision.effects == (at.AskSlot(),), "nobody has heard of the order: it is given"
+    assert at.decide(state, at.SlotGranted(1.0))[1].prompt == (at.SpawnWorker(),)
+
+
+def test_a_process_is_recorded_with_its_first_word_or_a_moment_later() -> None:
+    state, _ = at.decide(resumed(), at.Unknown(1))
+    state, _ = at.decide(state, at.SlotGranted(1.0))
+    started = ev.AttemptStarted(pid=7, start_time=1.0, boot_id="b")
+    born, decision = at.decide(state, at.Started(started, 2.0))
+    assert decision == at.Decision(effects=(at.AlarmAt(2.05),))
+    assert at.decide(born, at.Started(started, 2.01))[1] == at.NOTHING, "said again, it is no news"
+    hello = rp.WorkerHello(task=T, epoch=1, token="", pid=7)
+    assert kinds(at.decide(born, at.Connected(hello, 2.02))[1]) == ["AttemptStarted", "AttemptReady"]
+    silent, decision = at.decide(born, at.Due(2.05))
+    assert decision.events == (started,)
+    assert kinds(at.decide(silent, at.Connected(hello, 9.0))[1]) == ["AttemptReady"]
+    assert kinds(at.decide(born, at.Ended(Exited(task=T, epoch=1), (), 1.0))[1]) == ["AttemptStarted", "AttemptEnded"]
+
+
+def test_a_cancel_waits_for_the_word_whether_there_is_a_worker() -> None:
+    state, decision = at.decide(resumed(), at.Cancel(CANCEL))
+    assert kinds(decision) == ["AttemptCancelRequested"]
+    assert any(isinstance(effect, at.EndWorker) for effect in decision.effects)
+    gone, decision = at.decide(state, at.Unknown(None))
+    assert gone.status is AttemptStatus.CANCELLED
+    started = ev.AttemptStarted(pid=7, start_time=1.0, boot_id="b")
+    state, decision = at.decide(state, at.Started(started, 2.0))
+    assert decision.events == (ev.AttemptStarting(), started)
+    assert any(isinstance(effect, at.EndWorker) for effect in decision.effects)
 
 
 def test_a_cancel_while_it_waits_for_a_place_means_that_there_is_no_worker() -> None:
@@ -129,7 +175,7 @@ def test_a_cancel_before_the_spawn_means_that_there_is_none() -> None:
     state, decision = at.decide(state, at.Reserved())
     assert kinds(decision) == ["AttemptCancelRequested", "AttemptEnded"]
     assert state.status is AttemptStatus.CANCELLED
-    assert not any(isinstance(effect, at.SpawnWorker) for effect in decision.effects)
+    assert decision.prompt == ()
 
 
 def test_a_graceful_cancel_asks_first_and_now_does_not() -> None:
@@ -308,7 +354,7 @@ class AttemptLaws(RuleBasedStateMachine):
         if before.over:
             assert all(isinstance(body, ev.MessageAccepted | ev.MessageSettled) for body in decision.events)
         self.events += decision.events
-        self.effects += decision.effects
+        self.effects += decision.effects + decision.prompt
 
     @rule()
     def reservation_is_durable(self) -> None:
@@ -318,6 +364,14 @@ class AttemptLaws(RuleBasedStateMachine):
     @rule(at_=st.floats(0, 100))
     def there_is_a_place(self, at_: float) -> None:
         self.feed(at.SlotGranted(at_))
+
+    @precondition(lambda self: [type(each) for each in self.events] == [ev.AttemptReserved, ev.AttemptStarting])
+    @rule()
+    def crewd_dies_and_comes_back_before_the_order_is_recorded(self) -> None:
+        self.events.pop()
+        self.effects.clear()
+        self.state = fresh()
+        self.feed(at.Resume(0.0))
 
     @precondition(lambda self: self.state.spawned)
     @rule(at_=st.floats(0, 1000), beats=st.integers(0, 3), output=st.integers(0, 3))
@@ -341,7 +395,7 @@ class AttemptLaws(RuleBasedStateMachine):
         decision = self.unanswered.pop(key)
         if admitted:
             self.events += decision.events
-            self.effects += decision.effects
+            self.effects += decision.effects + decision.prompt
         self.feed(at.Admitted(key) if admitted else at.NotAdmitted(key))
 
     @rule()
@@ -401,7 +455,7 @@ class AttemptLaws(RuleBasedStateMachine):
     @precondition(lambda self: self.state.spawned)
     @rule(adopted=st.booleans())
     def the_guardian_says_started(self, adopted: bool) -> None:
-        self.feed(at.Started(ev.AttemptStarted(pid=7, start_time=1.0, boot_id="b", adopted=adopted)))
+        self.feed(at.Started(ev.AttemptStarted(pid=7, start_time=1.0, boot_id="b", adopted=adopted), 0.0))
 
     @precondition(lambda self: self.state.spawned)
     @rule(code=st.sampled_from([None, 0, 1]), cause=st.sampled_from(["exited", "ended", "orphaned", "spawn_failed"]))
@@ -461,6 +515,14 @@ class AttemptLaws(RuleBasedStateMachine):
             else:
                 assert reached[key] is not Level.SETTLED, f"{key} after it had settled"
             reached[key] = max(level, reached.get(key, level), key=LEVELS.index)
+
+    @invariant()
+    def nothing_is_told_of_a_worker_whose_order_is_not_recorded(self) -> None:
+        kinds = [type(each) for each in self.events]
+        assert kinds.count(ev.AttemptStarting) <= 1
+        of_a_worker = {ev.AttemptStarted, ev.AttemptReady, ev.AttemptOutcome, ev.AttemptFinishing, ev.AttemptLimitHit}
+        before = kinds[: kinds.index(ev.AttemptStarting)] if ev.AttemptStarting in kinds else kinds
+        assert not of_a_worker & set(before)
 
     @invariant()
     def reports_count_once(self) -> None:

@@ -128,7 +128,7 @@ def test_what_the_guardian_measured_too_high_says_which_limit() -> None:
 
 def test_a_limit_survives_a_restart_of_crewd() -> None:
     state = replace(working(), limit="turns", limit_text="3 turns, 3 are allowed", status=AttemptStatus.ENDING)
-    _, _, effects = feed(state, at.Started(ev.AttemptStarted(pid=1, start_time=0.0, boot_id="")))
+    _, _, effects = feed(state, at.Started(ev.AttemptStarted(pid=1, start_time=0.0, boot_id=""), 0.0))
     assert at.EndWorker(0.0, 3.0) in effects, "the new guardian is told again"
 
 

@@ -120,7 +120,7 @@ def stands(tree: Tree, seen: Seen, guardian: int) -> bool:
     tree.processes = frozenset(seen.by_run[tree.run])
     with contextlib.suppress(psutil.Error):
         if tree.variant == "daemon":  # the parents between the worker and each c2 are gone
-            return sum(each.ppid() == guardian for each in tree.processes) == 1 + GENERATIONS[tree.kind]
+            return sum(each.ppid() == guardian for each in tree.processes) == GENERATIONS[tree.kind]
         if tree.variant == "stopped":
             child = min(sleeps, key=lambda each: each.pid)
             child.suspend()

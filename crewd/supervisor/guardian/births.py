@@ -1,0 +1,141 @@
+"""The guardian's end of its zygote: starts it, hands births over as it takes them, and hears what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgpack
+
+from crewd.protocol import hands
+from crewd.supervisor.guardian import processes
+from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX, zygote_main
+
+if TYPE_CHECKING:
+    from crewd.clock import Clock
+    from crewd.protocol.home import Home
+
+DEATHS_MAX = 5
+"""Zygotes that may die within a minute before spawns are refused instead of tried."""
+
+
+class Word(NamedTuple):
+    """What is heard of a birth. `value` says why it failed, or is the wait status of the worker's process that ended."""
+
+    kind: Literal["forked", "failed", "ended"]
+    task: str
+    epoch: int
+    pid: int
+    value: Any
+
+
+class Births:
+    """See the module's text. `pid` is the zygote's, `heard_at` when it last said something (monotonic)."""
+
+    def __init__(
+        self, home: Home, preload: tuple[str, ...], passed: tuple[str, ...], warm: int,
+        selector: selectors.BaseSelector, clock: Clock,
+    ) -> None:  # fmt: skip
+        self._home = home
+        self._preload = preload
+        self._passed = passed
+        self._warm = warm
+        self._selector = selector
+        self._clock = clock
+        self._link: socket.socket | None = None
+        self._waiting: deque[bytes] = deque()
+        self._deaths: list[float] = []
+        self.pid = 0
+        self.heard_at = 0.0
+
+    def start(self) -> None:
+        """Fork a zygote, unless too many have died."""
+        if len(self._deaths) > DEATHS_MAX:
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                signal.set_wakeup_fd(-1)
+                keep = theirs.fileno()
+                os.closerange(3, keep)
+                os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))  # the lock and crewd's connection are the guardian's
+                zygote_main(theirs, self._preload, self._passed, self._warm, self._home)
+            except BaseException:  # noqa: BLE001 (must not unwind into the guardian's loop)
+                traceback.print_exc()
+            finally:
+                os._exit(70)
+        theirs.close()
+        ours.setblocking(False)
+        self._link, self.pid = ours, pid
+        self._selector.register(ours, selectors.EVENT_READ, lambda: None)  # heard every round
+
+    def died(self) -> None:
+        """The zygote is gone, with the births that it had not been told of."""
+        now = self._clock.monotonic()
+        self._deaths = [*(t for t in self._deaths if t > now - 60.0), now]
+        self._waiting.clear()
+        if self._link is not None:
+            self._selector.unregister(self._link)
+            self._link.close()
+            self._link = None
+
+    def expect(self, task: str) -> None:
+        """A birth of this task will be ordered. A zygote that is busy hears of it with the order."""
+        if self._link is not None and not self._waiting:
+            with contextlib.suppress(OSError):
+                self._link.send(hands.pack(task))
+
+    def order(self, order: dict[str, Any]) -> None:
+        """Have a worker born. Raises OSError if nobody can."""
+        if self._link is None:
+            raise OSError("no process to fork workers from; see guardian.log")
+        packet = hands.pack(order)
+        if len(packet) > PACKET_BYTES_MAX:
+            raise OSError("the environment given to the worker is too large")
+        self._waiting.append(packet)
+        self.send()
+
+    def send(self) -> None:
+        """Hand over what the zygote takes. To wait for it would be a deadlock: it may be waiting for the guardian to read."""
+        if self._link is None:
+            return
+        try:
+            while self._waiting:
+                self._link.send(self._waiting[0])
+                self._waiting.popleft()
+        except BlockingIOError:
+            pass
+        except OSError:
+            return  # it is dead: its end is heard of
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._waiting else 0)
+        self._selector.modify(self._link, wanted, lambda: None)
+
+    def heard(self) -> Iterator[Word]:
+        """What it has said since."""
+        while self._link is not None:
+            try:
+                packet = self._link.recv(PACKET_BYTES_MAX)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                return  # it is dead: its end is heard of
+            self.heard_at = self._clock.monotonic()
+            yield Word(*msgpack.unpackb(packet))
+
+    def close(self) -> None:
+        """Let the zygote end, and wait for it and for what it had forked ahead."""
+        if self._link is not None:
+            self._link.close()
+            with contextlib.suppress(ChildProcessError):
+                while True:
+                    os.wait()

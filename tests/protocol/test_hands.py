@@ -1,0 +1,48 @@
+"""The stream between crewd and its guardian: values come out as they went in, wherever the stream was cut."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crewd.protocol import hands
+from crewd.protocol.errors import PeerError
+from crewd.protocol.workflow import WorkerSpec
+
+TEXTS = st.text(max_size=40)
+BIRTHS = st.builds(
+    hands.Bootstrap, task=TEXTS, epoch=st.integers(0, 9), token=TEXTS, endpoint=TEXTS, directory=TEXTS, shared=TEXTS, cwd=TEXTS,
+    goal=TEXTS, text=TEXTS, reads=st.just(()), output=TEXTS, worker=st.builds(WorkerSpec, call=TEXTS),
+    checkpoint=st.none() | st.integers() | st.dictionaries(TEXTS, TEXTS, max_size=3),
+)  # fmt: skip
+ORDERS = st.lists(
+    st.builds(hands.Spawn, BIRTHS)
+    | st.builds(hands.Expect, TEXTS, TEXTS, TEXTS)
+    | st.builds(hands.End, TEXTS, st.integers(0, 9), st.floats(0, 9), st.floats(0, 9)),
+    max_size=5,
+)
+
+
+@given(orders=ORDERS, cuts=st.lists(st.integers(0, 4_000), max_size=8))
+def test_what_goes_in_comes_out_in_order_however_it_is_cut(orders: list[hands.Order], cuts: list[int]) -> None:
+    codec: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
+    stream = b"".join(map(codec.encode, orders))
+    edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    chunks = [stream[begin:end] for begin, end in itertools.pairwise(edges)]
+    assert [order for chunk in chunks for order in codec.feed(chunk)] == orders
+
+
+@pytest.mark.parametrize("chunk", [b"\xc1", b"\x92\xa4nope\x80", b"\x92\xa3end\x80", b"\x01", b"\x92\xa3end\x92\x01\x02"])
+def test_a_broken_stream_is_said_to_be_one(chunk: bytes) -> None:
+    codec: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
+    with pytest.raises(PeerError, match="stream is broken"):
+        list(codec.feed(chunk))
+
+
+def test_last_words_are_bytes_on_the_wire_too() -> None:
+    codec: hands.StreamCodec[hands.Notice] = hands.StreamCodec(hands.NOTICES)
+    exited = hands.Exited(task="r/a", epoch=1, last_words=b"\x00\xff")
+    assert list(codec.feed(codec.encode(exited))) == [exited]
