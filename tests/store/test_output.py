@@ -56,10 +56,10 @@ def test_a_secret_between_two_portions_is_scrubbed_wholly(tmp_path: Path, at: in
     path = tmp_path / "stdout"
     path.write_text("-" * (SCRUB_BYTES + at - 1) + "\n" + key + "after\n" * 10)
     size = path.stat().st_size
-    assert scrub(path) > 1_400
+    assert sum(scrub(path)) == path.stat().st_size
     assert path.stat().st_size == size
     assert b"MIIE" not in path.read_bytes() and path.read_bytes().endswith(b"after\n" * 10)
     path.unlink()
     path.symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="symbolic"):
-        scrub(path)
+        list(scrub(path))

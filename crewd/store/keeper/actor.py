@@ -24,10 +24,11 @@ from crewd.store.keeper.artifacts import artifact
 from crewd.store.keeper.backup import backup
 from crewd.store.keeper.jobs import Jobs
 from crewd.store.keeper.removal import Removals
+from crewd.store.keeper.scrubber import SCRUBBED, Scrubber
 from crewd.store.keeper.shelves import Shelves
 from crewd.store.keeper.traffic import FILE_NAME, Traffic
 from crewd.store.messages import Committed, Delayed, Flushed, Keep, Known, Rejected, Scrub
-from crewd.store.output import EXIT_FILE, scrub
+from crewd.store.output import EXIT_FILE
 
 if TYPE_CHECKING:
     from crewd.clock import Clock
@@ -39,8 +40,8 @@ LEFT_OVER_SECONDS = 3_600.0
 """A bundle that the log does not know after this was not taken in, or has been replaced."""
 COLLECT_SECONDS = 600.0
 """Between two looks for blobs that nothing refers to."""
-_OUTPUT = ("stdout", "stderr")
-_SCRUBBED = "scrubbed"
+SCRUB_REST = 2.0
+"""So many times as long as a portion of output took to scrub until the next one: there is no hurry, and others wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class _Collect:
 
 @dataclass(frozen=True, slots=True)
 class _Tidy:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _ScrubOn:
     pass
 
 
@@ -65,6 +71,8 @@ class Keeper(Follower):
         super().__init__(overlay, store)
         self._home, self._clock, self._ids, self._store, self._software = home, clock, ids, store, software
         self._examine = examine
+        self._scrubber = Scrubber(home.runs)
+        self._scrubbing = False
 
     def on_start(self) -> None:
         """Open a connection of its own, and clear away what a crash has left."""
@@ -93,8 +101,9 @@ class Keeper(Follower):
         for path in self._home.runs.iterdir() if self._home.runs.is_dir() else ():
             self._shelves.clear_left(path.name)
         for marker in self._home.runs.glob(f"*/*/*/{EXIT_FILE}"):
-            if not (marker.parent / _SCRUBBED).exists():
-                self._scrub(marker.parent)
+            if not (marker.parent / SCRUBBED).exists():
+                self._scrubber.add(marker.parent)
+        self._scrub_later(0.0)
         long_ago = self._clock.wall() - LEFT_OVER_SECONDS
         for path in self._home.archive.iterdir():
             if not FILE_NAME.match(path.name):
@@ -129,7 +138,13 @@ class Keeper(Follower):
             case _Tidy():
                 self.when_flushed(self._tidy)
             case Scrub(directory):
-                self._scrub(Path(directory))
+                self._scrubber.add(Path(directory))
+                self._scrub_later(0.0)
+            case _ScrubOn():
+                self._scrubbing = False
+                begun = self._clock.monotonic()
+                self._scrubber.step()
+                self._scrub_later(SCRUB_REST * (self._clock.monotonic() - begun))
             case _:
                 raise TypeError(f"the keeper does not know {message!r}")
 
@@ -148,17 +163,10 @@ class Keeper(Follower):
                 keep, Unavailable(f"this cannot be done: {type(error).__name__}: {error}", hint="crew doctor --check")
             )
 
-    def _scrub(self, directory: Path) -> None:
-        """No secret of a worker's output stays in the home; what is marked as done is not looked at again."""
-        if self._home.runs not in directory.parents or not directory.is_dir():
-            return
-        try:
-            for name in _OUTPUT:
-                with contextlib.suppress(FileNotFoundError):
-                    scrub(directory / name)
-            (directory / _SCRUBBED).touch(mode=0o600)
-        except OSError:
-            return  # a link, or a disk that refuses: the next start tries again
+    def _scrub_later(self, seconds: float) -> None:
+        if self._scrubber and not self._scrubbing:
+            self._scrubbing = True
+            self.context.after(seconds, _ScrubOn())
 
     def _begin(self, keep: Keep) -> None:
         answer, shelves = self._jobs.answer, self._shelves
@@ -168,11 +176,15 @@ class Keeper(Follower):
         match keep.request:
             case kp.Forget() | kp.Archive():
                 run, archive = shelves.run(keep.request.target), isinstance(keep.request, kp.Archive)
+                self._scrubber.finish(run.id)
                 self._removals.change(keep, [run], archive=archive, dry=keep.request.dry_run)
             case kp.Prune():
+                self._scrubber.finish()
                 self._removals.prune(keep, keep.request)
             case kp.Export(target):
-                answer(keep, self._traffic.export(shelves.run(target)))
+                run = shelves.run(target)
+                self._scrubber.finish(run.id)
+                answer(keep, self._traffic.export(run))
             case kp.GetArtifact():
                 answer(keep, artifact(shelves, keep.request))
             case kp.Fetch(name, offset):
