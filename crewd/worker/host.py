@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import msgspec
@@ -37,7 +37,7 @@ _lines: list[Line] = []
 _decoder = msgspec.msgpack.Decoder(Bootstrap)
 
 
-def rehearse() -> Iterator[None]:
+def rehearse() -> Generator[None, None, None]:
     """Do what a birth does, as far as it can be done without an order, and undo it. Can be broken off at each `yield`.
 
     In the zygote, so that what is made once and kept is there when workers are forked; in a warm process, so that the memory
@@ -49,20 +49,21 @@ def rehearse() -> Iterator[None]:
         task="r/rehearsal", epoch=0, token="", endpoint="inproc://rehearsal", directory="/", shared="/", cwd="/", goal="",
         text="", reads=(), output="", worker=spec,
     )  # fmt: skip
-    bootstrap = _decoder.decode(msgspec.msgpack.encode(order))
-    desk = Desk(CancellationToken(clock), waker.wake)
-    yield
-    line = Line(bootstrap.endpoint, SystemChance())
     try:
+        bootstrap = _decoder.decode(msgspec.msgpack.encode(order))
+        desk = Desk(CancellationToken(clock), waker.wake)
         yield
-        link = Link(bootstrap, capabilities_of(load(spec.call)), desk, clock, waker, line)
-        Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
-        yield
+        line = Line(bootstrap.endpoint, SystemChance())
+        try:
+            yield
+            link = Link(bootstrap, capabilities_of(load(spec.call)), desk, clock, waker, line)
+            Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
+            yield
+        except GeneratorExit:
+            line.close()
+            raise
         link.start()
-        link.stop()
-    except GeneratorExit:
-        line.close()
-        raise
+        link.stop()  # it closes the line
     finally:
         waker.close()
 
@@ -100,13 +101,13 @@ def _host_command(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: W
     link = Link(bootstrap, capabilities, desk, clock, waker, line)
     hear_term(desk.token, interrupt=False)
     link.start()
-    os.setsid()
+    _begin_session()
     return _say(run_command(bootstrap, desk), bootstrap, desk, link)
 
 
 def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker, line: Line) -> Outcome:
     try:
-        os.setsid()
+        _begin_session()
         function = load(bootstrap.worker.call)
     except BaseException as error:  # noqa: BLE001 (user code runs at import)
         traceback.print_exc()
@@ -122,6 +123,12 @@ def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Wake
     outcome = run_call(function, bootstrap, context)
     hear_term(desk.token, interrupt=False)  # what follows must not be cut short: last words, goodbye
     return _say(outcome, bootstrap, desk, link)
+
+
+def _begin_session() -> None:
+    """The worker's own code begins. A zygote of an older crewd has made the session already."""
+    if os.getsid(0) != os.getpid():
+        os.setsid()
 
 
 def _say(outcome: Outcome, bootstrap: Bootstrap, desk: Desk, link: Link) -> Outcome:

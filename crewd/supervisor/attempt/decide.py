@@ -269,7 +269,8 @@ def _ask_guardian(state: Attempt) -> Next:
 def _resume(state: Attempt, at: float) -> Next:
     """Ask what became of the worker, which may have been ordered; one that was starting has all of its time again."""
     recorded = state.status is not AttemptStatus.RESERVED
-    state, decision = _ask_guardian(replace(state, reserved=True, spawned=True, recorded=recorded))
+    began = state.began if state.began is not None or not recorded else at  # late rather than never: its limits count from it
+    state, decision = _ask_guardian(replace(state, reserved=True, spawned=True, recorded=recorded, began=began))
     if state.status is not AttemptStatus.STARTING:
         return state, decision
     state, effects = _start_by(state, at)
@@ -295,7 +296,7 @@ def _found_born(state: Attempt, at: float) -> tuple[Attempt, list[ev.Body], list
     """There is, or was, a worker. If crewd died between its order and the record of that, it is recorded now."""
     if state.recorded:
         return state, [], []
-    state = replace(state, recorded=True)
+    state = replace(state, recorded=True, began=at)
     if state.cancel is not None:
         return state, [ev.AttemptStarting()], [TakeSlot()]
     state, effects = _start_by(replace(state, status=AttemptStatus.STARTING), at)

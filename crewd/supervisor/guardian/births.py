@@ -19,9 +19,11 @@ from crewd.supervisor.guardian import processes
 from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX, zygote_main
 
 if TYPE_CHECKING:
-    from crewd.clock import Clock
+    from crewd.clock import SystemClock
     from crewd.protocol.home import Home
 
+CLOSE_SECONDS = 2.0
+"""For the zygote and its children to end by themselves."""
 DEATHS_MAX = 5
 """Zygotes that may die within a minute before spawns are refused instead of tried."""
 
@@ -41,7 +43,7 @@ class Births:
 
     def __init__(
         self, home: Home, preload: tuple[str, ...], passed: tuple[str, ...], warm: int,
-        selector: selectors.BaseSelector, clock: Clock,
+        selector: selectors.BaseSelector, clock: SystemClock,
     ) -> None:  # fmt: skip
         self._home = home
         self._preload = preload
@@ -133,9 +135,19 @@ class Births:
             yield Word(*msgpack.unpackb(packet))
 
     def close(self) -> None:
-        """Let the zygote end, and wait for it and for what it had forked ahead."""
-        if self._link is not None:
-            self._link.close()
-            with contextlib.suppress(ChildProcessError):
-                while True:
-                    os.wait()
+        """Let the zygote end, and wait for it and for what it had forked ahead. Who hangs is killed."""
+        if self._link is None:
+            return
+        self._link.close()
+        with contextlib.suppress(ChildProcessError):
+            self._wait_for_all()
+            for proc in processes.table().values():
+                if proc.ppid in {os.getpid(), self.pid}:
+                    processes.send(proc, signal.SIGKILL)
+            self._wait_for_all()
+
+    def _wait_for_all(self) -> None:
+        until = self._clock.monotonic() + CLOSE_SECONDS
+        while self._clock.monotonic() < until:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                self._clock.sleep(0.005)

@@ -410,7 +410,7 @@ class Guardian:
         if parts is not None and parts[0] == self._home.key:
             return parts[1], parts[2]
         now = processes.since_boot()
-        if now - proc.start > NEGATIVE_SECONDS:
+        if now - proc.start > NEGATIVE_SECONDS and proc.ppid != self._births.pid:  # in the pool it gets one with its order
             self._unmarked[proc.pid] = proc.start
         return None
 
@@ -455,7 +455,8 @@ class Guardian:
 
     def _zygote_died(self) -> None:
         self._hear_births()  # its last words
-        self._births.died()
+        self._births.died()  # who marks itself after this sees the closed line, and ends
+        self._unmarked.clear()
         self._look()
         for charge in list(self._charges.values()):
             if charge.main is None:
@@ -501,6 +502,8 @@ class Guardian:
                 del charge.led[next(iter(charge.led))]
             self._remember_unmarked(charge, members)
             self._measure(charge, members)
+            if charge.ladder is None and charge.main is not None and self._main_vanished(charge, self._clock.monotonic()):
+                self._main_gone(charge, None)
         if result.strays and not self._charges:
             for pid in result.strays:
                 if table[pid].ppid != self._births.pid:  # the zygote's children wait to become workers
@@ -594,7 +597,7 @@ class Guardian:
         return set(charge.led) - foreign - {os.getpgrp(), 0, 1}
 
     def _main_vanished(self, charge: Charge, now: float) -> bool:
-        """Whether the first process has ended, and nobody says how (the zygote hangs, or died with that word)."""
+        """Whether the first process has ended, and nobody says how for a while (the zygote hangs, or died with that word)."""
         if charge.main is not None:
             proc = processes.look(charge.main.pid)
             if proc is not None and proc.start == charge.main.start and not proc.dead:

@@ -54,8 +54,11 @@ def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    zygote = Zygote(link, marker.find_slot(), withhold(passed), warm, home.workers_endpoint)
-    os.environ.update(CREWD_HOME=str(home.root), CREWD_AUTOSTART="0")  # a worker that starts workers asks its own crewd
+    withheld = withhold(passed)
+    for name, value in (("CREWD_HOME", str(home.root)), ("CREWD_AUTOSTART", "0")):
+        os.environ[name] = value  # a worker that starts workers asks its own crewd
+        withheld.pop(name, None)
+    zygote = Zygote(link, marker.find_slot(), withheld, warm, home.workers_endpoint)
     for name in (WORKER_MAIN, *preload):
         try:
             importlib.import_module(name)
@@ -128,12 +131,13 @@ class Zygote:
     def _tidy(self) -> float | None:
         """Nobody is being born: fill the pool, one after the other, or make it smaller. Until when this can wait."""
         self._expected.clear()
-        if len(self._pool) < self._warm:
-            self._add_to_pool()
+        added = len(self._pool) < self._warm and self._add_to_pool()
         for _, waiting in self._pool[self._warm :]:
             waiting.close()
         del self._pool[self._warm :]
-        return 0.0 if len(self._pool) < self._warm else None
+        if len(self._pool) >= self._warm:
+            return None
+        return 0.0 if added else EXPECT_SECONDS
 
     def _say_who_ended(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -158,21 +162,31 @@ class Zygote:
         # A new interpreter needs no warm one, and `nice` is for a thread: a warm process has made its others already.
         pid = None if order["start"] == "spawn" or order["nice"] else self._use_pool(packet)
         if pid is None:
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                self._link.send(pack(["failed", order["task"], order["epoch"], 0, f"no process can be forked: {error}"]))
+                return
             if pid == 0:
                 self._become(order)
         self._children[pid] = order["task"], order["epoch"]
         self._link.send(pack(["forked", order["task"], order["epoch"], pid, None]))
 
-    def _add_to_pool(self) -> None:
-        """One more process that waits."""
+    def _add_to_pool(self) -> bool:
+        """One more process that waits, if there can be one."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:  # the birth that follows says so, if it is still true
+            ours.close()
+            theirs.close()
+            return False
         if pid == 0:
             ours.close()
             self._wait_for_work(theirs)
         theirs.close()
         self._pool.append((pid, ours))
+        return True
 
     def _use_pool(self, packet: bytes) -> int | None:
         while self._pool:
@@ -224,7 +238,8 @@ class Zygote:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _fail(self, order: dict[str, Any], error: BaseException) -> NoReturn:
-        self._link.send(pack(["failed", order["task"], order["epoch"], os.getpid(), f"{type(error).__name__}: {error}"]))
+        with contextlib.suppress(OSError):
+            self._link.send(pack(["failed", order["task"], order["epoch"], os.getpid(), f"{type(error).__name__}: {error}"]))
         os._exit(127)
 
     def _live(self, order: dict[str, Any]) -> NoReturn:

@@ -126,6 +126,7 @@ def test_an_order_that_crewd_died_too_soon_to_record_is_recorded_when_the_worker
     assert decision.events == (ev.AttemptStarting(), started)
     assert at.TakeSlot() in decision.effects
     assert state.status is AttemptStatus.STARTING
+    assert state.began == 2.0, "its limits count from somewhere"
     _, decision = at.decide(resumed(), at.Ended(Exited(task=T, epoch=1, cause="spawn_failed", error="no"), (), 1.0))
     assert kinds(decision) == ["AttemptStarting", "AttemptEnded"]
     state, decision = at.decide(resumed(), at.Unknown(1))

@@ -68,18 +68,30 @@ def test_an_end_that_the_zygote_could_not_tell_of_is_the_guardians(daemon: Daemo
     assert run.show().attempts[-1].exit.code == 7
 
 
-def test_a_zygote_that_hangs_holds_up_no_end(daemon: Daemon, crew: Crew) -> None:
-    run = crew.exec(["sleep", "100"], cwd="/")
-    wait_until(lambda: any(each.ready_at for each in run.show().attempts), "the worker")
+def test_a_zygote_that_hangs_holds_up_no_end_and_hides_none(daemon: Daemon, crew: Crew) -> None:
+    cancelled, killed = (crew.exec(["sleep", "100"], cwd="/") for _ in range(2))
+    for run in (cancelled, killed):
+        wait_until(lambda run=run: any(each.ready_at for each in run.show().attempts), "the worker")  # type: ignore[misc]
     parent = zygote(daemon)
     parent.suspend()
     try:
-        ended = run.cancel(mode="now", timeout=30)
+        psutil.Process(killed.show().attempts[-1].pid).kill()
+        ended = cancelled.cancel(mode="now", timeout=30)
         assert ended is not None
         assert ended.verified
-        assert run.show().attempts[-1].exit.code is None, "nobody could say"
+        assert cancelled.show().attempts[-1].exit.code is None, "nobody could say"
+        assert killed.wait(timeout=30).run.status == "failed"
+        assert daemon.marked() == [], "what it left behind is ended"
     finally:
         parent.resume()
+
+
+def test_a_process_that_hangs_holds_up_no_end_of_crewd(home: Path) -> None:
+    with warm(home, 1) as daemon, daemon.connect():
+        wait_until(lambda: len(pool(daemon)) == 1, "the pool")
+        waiting = psutil.Process(pool(daemon)[0])
+        waiting.suspend()
+    assert not waiting.is_running()
 
 
 def test_the_pool_is_filled_and_a_process_of_it_is_used_once(
