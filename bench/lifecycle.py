@@ -22,6 +22,7 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 CONTROLS = 200
 FLOOD_WORKERS = 100
 FLOOD_SECONDS = 8.0
+CROWD = 1_000
 
 
 def p50_p99(samples: list[float]) -> tuple[float, float]:
@@ -119,7 +120,7 @@ def births(warm: int, bare: float, *, preload: bool = False, count: int = 40) ->
     )
 
 
-def flood(crew: Crew) -> None:
+def flood(crew: Crew, _: Daemon) -> None:
     """100 workers that each write 1 MB/s, and control beside them."""
     run = listener(crew)
     alone = said("alone", control(run))
@@ -138,7 +139,7 @@ def flood(crew: Crew) -> None:
     print(f"  p99 is {during / alone:.1f} x that alone; {grown / FLOOD_SECONDS / 1e6:.0f} MB/s were written", flush=True)
 
 
-def storm(crew: Crew, daemon: Daemon, count: int = 1_000) -> None:
+def storm(crew: Crew, daemon: Daemon, count: int = CROWD) -> None:
     """Services that fail at once, every time: until all are parked, and control meanwhile."""
     run = listener(crew)
     worker = WorkerSpec(argv=("false",), restart=Restarts(policy="transient", restarts_max=1, backoff_seconds=0.05))
@@ -165,7 +166,7 @@ def storm(crew: Crew, daemon: Daemon, count: int = 1_000) -> None:
     run.cancel(mode="now")
 
 
-def thousand(crew: Crew, daemon: Daemon, count: int = 1_000) -> None:
+def thousand(crew: Crew, daemon: Daemon, count: int = CROWD) -> None:
     """Start them, steer them all, cancel them all."""
     steps = tuple(Step(f"w{n}", worker=WorkerSpec(call="bench.jobs:listen")) for n in range(count))
     begin = time.perf_counter()
@@ -202,10 +203,9 @@ def lifecycle() -> None:
         births(0, bare)
         births(8, bare)
         births(8, bare, preload=True)
-    with tempfile.TemporaryDirectory(prefix="crewd-") as name, Daemon(Path(name) / "h") as daemon, daemon.connect() as crew:
-        flood(crew)
-        storm(crew, daemon)
-        thousand(crew, daemon)
+    for part in (flood, storm, thousand):  # each with a crewd of its own: the flood's output is looked through for secrets
+        with tempfile.TemporaryDirectory(prefix="crewd-") as name, Daemon(Path(name) / "h") as daemon, daemon.connect() as crew:
+            part(crew, daemon)
 
 
 if __name__ == "__main__":

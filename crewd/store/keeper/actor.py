@@ -40,7 +40,7 @@ LEFT_OVER_SECONDS = 3_600.0
 """A bundle that the log does not know after this was not taken in, or has been replaced."""
 COLLECT_SECONDS = 600.0
 """Between two looks for blobs that nothing refers to."""
-SCRUB_REST = 2.0
+SCRUB_REST = 4.0
 """So many times as long as a portion of output took to scrub until the next one: there is no hurry, and others wait."""
 
 
