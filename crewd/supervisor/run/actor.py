@@ -238,14 +238,14 @@ class RunActor(Supervisor):
         self._resume_commands()
 
     def _take_up(self, unsettled: list[MessageRow], wall: float, now: float) -> None:
-        """Messages of tasks that are over: they were admitted, and crewd was away before anything came of it."""
+        """Messages of tasks that are over: they were admitted, and crewd was away before anything came of it.
+
+        The first of them may start the task; the others are then for a task that is not over any more.
+        """
+        over = {task.id for task in self._living().tasks if task.status in TASK_TERMINAL}
         for row in unsettled:
-            mail, task = _mail(row, wall, now), self._living().task(row.receipt.task)
-            if task is not None and task.status in TASK_TERMINAL:
-                if mail.terms.on_idle == "start":
-                    self._feed(rn.StartFor(task.id, mail, now))
-                else:
-                    self._settle_late(task.id, mail)
+            if row.receipt.task in over:
+                self._take_in(row.receipt.task, _mail(row, wall, now))
 
     def _start_controller(self, task: str, epoch: int, state: at.Attempt, *, fresh: bool) -> None:
         if self._row is None:
@@ -377,6 +377,9 @@ class RunActor(Supervisor):
     def _admitted(self, key: str, mail: Mail) -> None:
         """A message for a task without a living attempt is durable: keep it for the next one, which may be there by now."""
         self._admitting[key] -= 1
+        self._take_in(key, mail)
+
+    def _take_in(self, key: str, mail: Mail) -> None:
         task = self._living().task(key)
         start = mail.terms.on_idle == "start" and task is not None
         if task is not None and start and (task.status in TASK_TERMINAL or task.status is TaskStatus.PARKED):
