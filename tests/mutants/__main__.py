@@ -276,13 +276,6 @@ MUTANTS = (
         "            self._drop(reports)\n",
     ),
     Mutant(
-        "a birth follows an end that overtook it",
-        "supervisor/attempt/controller.py",
-        "                if self._state.cancel is None and not self._state.over:\n",
-        "                if True:\n",
-        found=True,
-    ),
-    Mutant(
         "the client does not ask again",
         "client/conversation.py",
         "        again = self._again() if self._beats % AGAIN_BEATS == 0 else []\n",
