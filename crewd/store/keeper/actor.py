@@ -176,10 +176,12 @@ class Keeper(Follower):
         match keep.request:
             case kp.Forget() | kp.Archive():
                 run, archive = shelves.run(keep.request.target), isinstance(keep.request, kp.Archive)
-                self._scrubber.finish(run.id)
+                if archive and not keep.request.dry_run:
+                    self._scrubber.finish(run.id)  # what is in a bundle is not looked through again
                 self._removals.change(keep, [run], archive=archive, dry=keep.request.dry_run)
             case kp.Prune():
-                self._scrubber.finish()
+                if keep.request.archive and not keep.request.dry_run:
+                    self._scrubber.finish()
                 self._removals.prune(keep, keep.request)
             case kp.Export(target):
                 run = shelves.run(target)

@@ -29,6 +29,7 @@ _PR_SET_NAME = 15
 _FALLOC_PUNCH_HOLE_KEEP_SIZE = 0x03
 _CORE_FLAG = 0x80
 _GIVE_WAY = 10
+"""As `nice` counts: a tenth of what a session has otherwise. With it a steer waits least in a storm of births."""
 COMMAND_CHARS_MAX = 300
 
 

@@ -174,7 +174,10 @@ class Zygote:
 
     def _add_to_pool(self) -> bool:
         """One more process that waits, if there can be one."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM)
+        except OSError:
+            return False
         try:
             pid = os.fork()
         except OSError:  # the birth that follows says so, if it is still true
