@@ -180,7 +180,7 @@ def crowd(crew: Crew, daemon: Daemon, count: int) -> None:
     print(f"  crewd grew by {grown:.3f} MB a worker (aim 0.1), idles at {cpu:.1f} % CPU (aim: 2), guardian {cpu_there:.1f} %")
     begin = time.perf_counter()
     for run in runs:
-        run.cancel(mode="now", wait=False)
+        run.begin_cancel(mode="now")
     for run in runs:
         run.wait()
     print(f"  all cancelled and verified in {time.perf_counter() - begin:.2f} s, {len(daemon.marked())} survivors")

@@ -1,6 +1,7 @@
 """crewd runs crews of worker processes and gives each one a control channel that can be trusted.
 
-This module is what a client needs and no more: importing it loads neither the supervisor nor the store.
+This module is what a client needs and no more: importing it loads neither the supervisor nor the store. With `crewd.aio` (the
+async client), `crewd.worker` (what a worker's code uses) and `crewd.testing` it is the whole public API.
 
     import crewd
 
@@ -16,30 +17,78 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crewd.client import aio as aio
+    from crewd import aio as aio
     from crewd.client.blocking import Crew as Crew
     from crewd.client.blocking import RunHandle as RunHandle
     from crewd.client.blocking import connect as connect
+    from crewd.client.environment import Brought as Brought
+    from crewd.client.environment import bring as bring
+    from crewd.client.shapes import load_workflow as load_workflow
+    from crewd.protocol.errors import Busy as Busy
+    from crewd.protocol.errors import Conflict as Conflict
     from crewd.protocol.errors import CrewdError as CrewdError
+    from crewd.protocol.errors import DaemonUnreachable as DaemonUnreachable
+    from crewd.protocol.errors import DeadlineExceeded as DeadlineExceeded
+    from crewd.protocol.errors import Forbidden as Forbidden
+    from crewd.protocol.errors import NotFound as NotFound
+    from crewd.protocol.errors import Refused as Refused
+    from crewd.protocol.errors import RunCancelled as RunCancelled
+    from crewd.protocol.errors import RunFailed as RunFailed
+    from crewd.protocol.errors import Unavailable as Unavailable
+    from crewd.protocol.errors import Undelivered as Undelivered
+    from crewd.protocol.errors import UsageError as UsageError
+    from crewd.protocol.events import Event as Event
+    from crewd.protocol.inputs import Input as Input
+    from crewd.protocol.policy import Limits as Limits
+    from crewd.protocol.policy import Restarts as Restarts
+    from crewd.protocol.policy import Retry as Retry
+    from crewd.protocol.receipts import Receipt as Receipt
+    from crewd.protocol.rights import Role as Role
+    from crewd.protocol.rows import Progress as Progress
+    from crewd.protocol.terms import Terms as Terms
+    from crewd.protocol.workflow import Step as Step
+    from crewd.protocol.workflow import WorkerSpec as WorkerSpec
+    from crewd.protocol.workflow import Workflow as Workflow
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "connect": ("crewd.client.blocking", "connect"),
-    "Crew": ("crewd.client.blocking", "Crew"),
-    "RunHandle": ("crewd.client.blocking", "RunHandle"),
-    "aio": ("crewd.client.aio", None),
-    "CrewdError": ("crewd.protocol.errors", "CrewdError"),
-}
-__all__ = ["Crew", "CrewdError", "RunHandle", "__version__", "aio", "connect"]
+_PLACES = {
+    "crewd.client.blocking": ("Crew", "RunHandle", "connect"),
+    "crewd.client.environment": ("Brought", "bring"),
+    "crewd.client.shapes": ("load_workflow",),
+    "crewd.protocol.errors": (
+        "Busy", "Conflict", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Forbidden", "NotFound", "Refused",
+        "RunCancelled", "RunFailed", "Unavailable", "Undelivered", "UsageError",
+    ),
+    "crewd.protocol.events": ("Event",),
+    "crewd.protocol.inputs": ("Input",),
+    "crewd.protocol.policy": ("Limits", "Restarts", "Retry"),
+    "crewd.protocol.receipts": ("Receipt",),
+    "crewd.protocol.rights": ("Role",),
+    "crewd.protocol.rows": ("Progress",),
+    "crewd.protocol.terms": ("Terms",),
+    "crewd.protocol.workflow": ("Step", "WorkerSpec", "Workflow"),
+}  # fmt: skip
+_LAZY = {name: module for module, names in _PLACES.items() for name in names}
+__all__ = [
+    "Brought", "Busy", "Conflict", "Crew", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Event", "Forbidden", "Input",
+    "Limits", "NotFound", "Progress", "Receipt", "Refused", "Restarts", "Retry", "Role", "RunCancelled", "RunFailed",
+    "RunHandle", "Step", "Terms", "Unavailable", "Undelivered", "UsageError", "WorkerSpec", "Workflow", "__version__", "aio",
+    "bring", "connect", "load_workflow",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used, so that `crew --version` pays for nothing."""
+    if name == "aio":
+        return importlib.import_module("crewd.aio")
     try:
-        module_name, attribute = _LAZY[name]
+        module = _LAZY[name]
     except KeyError:
         message = f"module 'crewd' has no attribute {name!r}"
         raise AttributeError(message) from None
-    module = importlib.import_module(module_name)
-    return module if attribute is None else getattr(module, attribute)
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

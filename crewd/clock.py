@@ -100,6 +100,13 @@ def in_words(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds")
 
 
+def local_time(wall: float) -> str:
+    """A wall-clock time for people who look now: local, to the millisecond, with its date if it is not of today."""
+    then = datetime.fromtimestamp(wall).astimezone()
+    form = "%H:%M:%S" if then.date() == datetime.now(UTC).astimezone().date() else "%Y-%m-%d %H:%M:%S"
+    return f"{then.strftime(form)}.{then.microsecond // 1000:03d}"
+
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 

@@ -44,6 +44,22 @@ def crew(daemon: Daemon) -> Iterator[Crew]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def _shared_daemon() -> Iterator[Daemon]:
+    with tempfile.TemporaryDirectory(prefix="crewd-") as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CREWD_KEYS", f"{name}/keys")
+        patch.setenv("PYTHONPATH", str(HERE))
+        with Daemon(Path(name) / "h") as running:
+            yield running
+
+
+@pytest.fixture
+def shared_crew(_shared_daemon: Daemon) -> Iterator[Crew]:
+    """A client of one crewd for all tests that leave it as it was: no daemon of their own, no names that others use."""
+    with _shared_daemon.connect() as client:
+        yield client
+
+
 @pytest.fixture
 def jobs_dir() -> str:
     """Where `jobs` (the workers of the tests) is found."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -273,10 +271,21 @@ def surroundings() -> dict[str, object]:
     }  # fmt: skip
 
 
+class _Slow:
+    """Is in no hurry when it is taken away."""
+
+    seconds = 0.0
+
+    def __del__(self) -> None:
+        time.sleep(self.seconds)
+
+
+_SLOW = _Slow()
+
+
 def linger(seconds: float) -> str:
-    """Return at once; an exit handler is in no hurry."""
-    atexit.register(time.sleep, seconds)
-    threading.Thread(target=time.sleep, args=(seconds,), daemon=False).start()
+    """Return at once, and hold up the end of the interpreter, when nothing of the worker's own code runs any more."""
+    _Slow.seconds = seconds
     return "done"
 
 

@@ -323,7 +323,7 @@ def test_work_that_was_finished_when_everything_was_killed_is_not_lost(daemon: D
     with daemon.connect() as crew:
         run = crew.exec(["sh", "-c", "sleep 1; echo finished"])
         ready(run)
-        pid = run.show().attempts[0].pid
+        pid = run.show().attempts[0].host_pid
     daemon.kill()
     daemon.kill_guardian()
     words = daemon.home.attempt(f"{run.id}/sh", 1) / "last_words"
@@ -357,7 +357,7 @@ def test_kill_9_of_both_converges_after_a_restart(daemon: Daemon, jobs_dir: str)
         run.steer("before", wait="applied")
         doomed = crew.call("jobs:listen", cwd=jobs_dir)
         doomed.steer("hello", wait="applied")
-        crew.cancel(doomed.id, wait=False, grace=0.0)
+        crew.begin_cancel(doomed.id, grace=0.0)
     daemon.kill_guardian()
     daemon.kill()
     daemon.start()

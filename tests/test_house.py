@@ -83,8 +83,9 @@ def test_one_guardian_for_processes() -> None:
         "supervisor/guardian/zygote.py",
         "testing/daemon.py",
         "testing/stress/apart.py",
+        "worker/command.py",  # signals for the command that it waits for itself
     }
-    assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/program.py"}
+    assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/program.py", "worker/alone.py"}
     assert users("subprocess") == {"worker/command.py", "client/discover.py", "testing/daemon.py"}
 
 

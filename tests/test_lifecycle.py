@@ -14,9 +14,9 @@ import pytest
 
 import crewd
 from crewd.client.blocking import Crew, RunHandle
-from crewd.client.shapes import call_workflow, exec_workflow
+from crewd.client.shapes import call_workflow, exec_workflow, one_step
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Refused, RunFailed
+from crewd.protocol.errors import Refused, RunFailed, UsageError
 from crewd.protocol.policy import Limits, Restarts, Retry
 from crewd.protocol.rows import AttemptRow
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
@@ -162,11 +162,14 @@ def test_a_worker_finds_what_its_spec_says_and_nothing_of_the_daemons_secrets(
         assert "AWS_SECRET_ACCESS_KEY" not in environment
         assert (found["umask"], found["nofile"], found["cwd"]) == (0o027, 64, HERE)
         assert found["nice"] == os.nice(0) + 3
-        run = crew.exec(["true"], cwd=str(tmp_path / "gone"))
-        crew.wait(run.id, timeout=30)
-        (attempt,) = attempts(run)
-        assert attempt.reason == "spawn_failed"
-        assert "gone is not there" in attempt.error
+        with pytest.raises(UsageError, match="no directory"):
+            crew.exec(["true"], cwd=str(tmp_path / "gone"))
+        (tmp_path / "goes").mkdir()
+        run = crew.run(one_step("late", WorkerSpec(argv=("true",), restart=Restarts("permanent"))), cwd=str(tmp_path / "goes"))
+        (tmp_path / "goes").rmdir()
+        wait_until(lambda: any(each.reason == "spawn_failed" for each in attempts(run)), "a start without a directory")
+        assert any("goes is not there" in each.error for each in attempts(run))
+        run.cancel(mode="now")
 
 
 def test_a_living_worker_holds_its_lock(crew: Crew, daemon: Daemon) -> None:
@@ -221,7 +224,7 @@ def test_a_worker_that_has_said_all_is_helped_to_go(crew: Crew) -> None:
     assert run.result(timeout=30) == "done"
     (attempt,) = attempts(run)
     assert attempt.status == "completed", "to be ended then is no failure"
-    assert attempt.exit.killed
+    assert attempt.exit.killed or attempt.exit.signal == signal.SIGTERM
 
 
 # -- output ---------------------------------------------------------------------------------------------------------

@@ -1,40 +1,72 @@
-"""The async twin of the blocking client: the same names, awaited. One connection, for one event loop."""
+"""The async twin of the blocking client: the same calls, awaited. One connection, for one event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+import msgspec
 import zmq
 import zmq.asyncio
 
 import crewd
-from crewd.client import shapes
-from crewd.client.blocking import HELLO_TIMEOUT_SECONDS, REPLY_SECONDS, WaitLevel
+from crewd.client import calls, shapes
+from crewd.client.blocking import HELLO_TIMEOUT_SECONDS, SILENCE_SECONDS
+from crewd.client.calls import REPLY_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import LOOK_SECONDS, START_SECONDS, find_home, may_start, start_daemon, unreachable
-from crewd.client.keys import Identity, identity
+from crewd.client.keys import Identity, identity, keys_directory
+from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import DeadlineExceeded
+from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
 from crewd.protocol.events import Event
 from crewd.protocol.home import Home
 from crewd.protocol.ids import MESSAGE, IdSource
 from crewd.protocol.limits import FRAME_BYTES_MAX
-from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
-from crewd.protocol.receipts import Level, Receipt
-from crewd.protocol.reports import MessageKind
-from crewd.protocol.rows import AskRow, MessageRow, Progress, RunRow
-from crewd.protocol.terms import USUAL, Terms
-from crewd.protocol.workflow import Workflow
+from crewd.protocol.receipts import Receipt
+from crewd.protocol.rights import Role
+from crewd.protocol.rows import Progress, RunRow
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-async def connect(home: str | None = None, *, start: bool | None = None, name: str = "") -> Crew:
-    """See `crewd.connect`."""
-    crew = Crew(find_home(home), identity(name))
+class Connecting:
+    """A client that is about to be connected: `await` it, or use it in `async with`, which closes it at its end."""
+
+    def __init__(self, connect: Callable[[], Coroutine[Any, Any, Crew]]) -> None:
+        self._connect = connect
+        self._crew: Crew | None = None
+
+    def __await__(self) -> Generator[Any, None, Crew]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Crew:
+        self._crew = await self._connect()
+        return self._crew
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._crew is not None:
+            await self._crew.close()
+
+
+def connect(
+    home: str | None = None, *, start: bool | None = None, name: str = "", wish: int = Role.ADMIN, keys: Path | None = None
+) -> Connecting:
+    """See `crewd.connect`: `async with crewd.aio.connect() as crew`, or `crew = await crewd.aio.connect()`."""
+    return Connecting(lambda: _connect(home, start, name, wish, keys))
+
+
+async def _connect(home: str | None, start: bool | None, name: str, wish: int, keys: Path | None) -> Crew:  # noqa: FBT001
+    crew = Crew(find_home(home), identity(name, keys), wish, keys)
     try:
         if crew.home.clients_socket.exists() and await crew.greet(HELLO_TIMEOUT_SECONDS):
             return crew
@@ -52,18 +84,46 @@ async def connect(home: str | None = None, *, start: bool | None = None, name: s
         raise
 
 
-class Crew:
-    """See `crewd.Crew`."""
+def _call(call: Callable[Concatenate[Any, P], calls.Call[T]]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """A call as a method that is awaited."""
 
-    def __init__(self, home: Home, who: Identity) -> None:
+    @functools.wraps(call)
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.drive(call(self, *args, **kwargs))  # type: ignore[no-any-return]  # of `Crew` and `RunHandle`
+
+    return method
+
+
+def _start(
+    call: Callable[Concatenate[Any, P], calls.Call[RunRow]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, RunHandle]]:
+    """A call that gives a run, as a method that gives its handle."""
+
+    @functools.wraps(call)
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> RunHandle:
+        return RunHandle(self, await self.drive(call(self, *args, **kwargs)))
+
+    return method
+
+
+class Crew:
+    """What crewd can be asked, awaited. Use it as an async context manager, or `close` it. See `crewd.Crew`."""
+
+    def __init__(self, home: Home, who: Identity, wish: int = Role.ADMIN, keys: Path | None = None) -> None:
         self.home = home
-        self._ids = IdSource(SystemClock(), SystemChance())
-        self._talk = Conversation(*who, f"crewd-python/{crewd.__version__}", self._ids)
+        self._keys = keys or keys_directory()
+        self._name = who[0]
+        self._clock = SystemClock()
+        self.ids = IdSource(self._clock, SystemChance())
+        self._talk = Conversation(*who, f"crewd-python/{crewd.__version__}", self.ids, wish=wish)
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.connect(home.clients_endpoint)
+        self._heard_at = self._clock.monotonic()
         self._news = asyncio.Condition()
         self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._greet_often())]
 
@@ -88,6 +148,7 @@ class Crew:
     async def _hear(self) -> None:
         while True:
             frames = await self._socket.recv_multipart()
+            self._heard_at = self._clock.monotonic()
             for answer in self._talk.feed(frames):
                 await self._socket.send_multipart(answer)
             async with self._news:
@@ -98,6 +159,8 @@ class Crew:
             for frames in self._talk.beat():
                 await self._socket.send_multipart(frames)
             await asyncio.sleep(HELLO_SECONDS if self._talk.incarnation else 0.2)
+            async with self._news:
+                self._news.notify_all()  # whoever waits looks whether anybody is there
 
     async def greet(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound on what is answered, not on the call)
         """Whether somebody answers in time."""
@@ -106,122 +169,131 @@ class Crew:
                 await self._news.wait_for(lambda: self._talk.incarnation)
         return bool(self._talk.incarnation)
 
-    async def request(self, request: rq.Request, timeout: float = REPLY_SECONDS) -> rq.Reply:  # noqa: ASYNC109
-        """Any request of the protocol."""
+    def _check_alive(self) -> None:
+        """Somebody answers a hello every second; DaemonUnreachable when nobody has for long."""
+        if self._clock.monotonic() - self._heard_at > SILENCE_SECONDS:
+            raise unreachable(self.home)
+
+    async def _ask(self, request: rq.Request, seconds: float) -> rq.Reply:
         key, frames = self._talk.ask(request)
+        self._heard_at = self._clock.monotonic()
         try:
             await self._socket.send_multipart(frames)
-            async with asyncio.timeout(timeout), self._news:
-                await self._news.wait_for(lambda: key in self._talk.replies)
+            async with asyncio.timeout(seconds), self._news:
+                while key not in self._talk.replies:
+                    await self._news.wait()
+                    self._check_alive()
             return self._talk.replies[key]
         except TimeoutError:
-            raise DeadlineExceeded(f"crewd has not answered for {timeout:g} s", hint="crew daemon status") from None
+            raise DeadlineExceeded(f"crewd has not answered for {seconds:g} s", hint="crew daemon status") from None
         finally:
             self._talk.forget(key)
 
-    async def run(
-        self, workflow: Workflow | str, goal: str = "", *, cwd: str | None = None, name: str = "", request_id: str = "",
-        keep: bool = False,
-    ) -> RunHandle:  # fmt: skip
-        """See `crewd.Crew.run`."""
-        chosen = await asyncio.to_thread(shapes.load_workflow, workflow) if isinstance(workflow, str) else workflow
-        request = shapes.start_request(chosen, goal, cwd, name, request_id, self._ids, self.home, keep=keep)
-        return RunHandle(self, shapes.expect(await self.request(request), rq.RunReply).run)
+    async def drive(self, call: calls.Call[T]) -> T:
+        """Make a call of `crewd.client.calls`: ask what it asks, and return what it returns."""
+        try:
+            ask = next(call)
+            while True:
+                ask = call.send(await self._ask(ask.request, ask.seconds))
+        except StopIteration as over:
+            value: T = over.value
+            return value
 
-    async def call(
-        self, target: str, args: Mapping[str, object] | None = None, *, cwd: str | None = None, name: str = "",
-        request_id: str = "", start: str = "fork", keep: bool = False, limits: Limits | None = None,
-        retry: Retry | None = None, restart: Restarts | RestartPolicy | None = None,
-    ) -> RunHandle:  # fmt: skip
-        """See `crewd.Crew.call`."""
-        workflow = shapes.policed(shapes.call_workflow(target, args, start=start), limits, retry, restart)
-        return await self.run(workflow, cwd=cwd, name=name, request_id=request_id, keep=keep)
+    @property
+    def draining(self) -> bool:
+        """Whether crewd takes no new work, and stops when what is live has ended."""
+        return self._talk.draining
 
-    async def exec(
-        self, argv: Sequence[str], *, stdin: str = "none", env: Mapping[str, str] | None = None, cwd: str | None = None,
-        name: str = "", request_id: str = "", keep: bool = False, limits: Limits | None = None, retry: Retry | None = None,
-        restart: Restarts | RestartPolicy | None = None,
-    ) -> RunHandle:  # fmt: skip
-        """See `crewd.Crew.exec`."""
-        workflow = shapes.policed(shapes.exec_workflow(argv, stdin=stdin, env=env), limits, retry, restart)
-        return await self.run(workflow, cwd=cwd, name=name, request_id=request_id, keep=keep)
+    @property
+    def owner(self) -> str:
+        """Who crewd takes this client for: what it starts belongs to this owner."""
+        return self._talk.owner
 
-    async def retry(self, target: str, *, intent: str = "") -> RunHandle:
-        """See `crewd.Crew.retry`."""
-        reply = await self.request(rq.Reopen(target=target, kind="retry", intent=intent))
-        return RunHandle(self, shapes.expect(reply, rq.RunReply).run)
+    def new_message_id(self) -> str:
+        """An id for a message that may be sent more than once."""
+        return self.ids.next(MESSAGE)
 
-    async def resume(self, target: str, *, intent: str = "") -> RunHandle:
-        """See `crewd.Crew.resume`."""
-        reply = await self.request(rq.Reopen(target=target, kind="resume", intent=intent))
-        return RunHandle(self, shapes.expect(reply, rq.RunReply).run)
+    def new_upload_id(self) -> str:
+        """An id for a file that is to be imported."""
+        return self.ids.next("x")
 
-    async def get(self, selector: str) -> RunHandle:
-        """See `crewd.Crew.get`."""
-        return RunHandle(self, (await self.show(selector)).run)
+    request = _call(calls.request)
+    run = _start(calls.run)
+    call = _start(calls.call)
+    exec = _start(calls.exec)
+    get = _start(calls.get)
+    retry = _start(calls.retry)
+    resume = _start(calls.resume)
+    dead = _call(calls.dead)
+    dismiss = _call(calls.dismiss)
+    claim = _call(calls.claim)
+    release = _call(calls.release)
+    finish = _call(calls.finish)
+    send = _call(calls.send)
+    respond = _call(calls.respond)
+    acknowledge = _call(calls.acknowledge)
+    withdraw = _call(calls.withdraw)
+    receipt = _call(calls.receipt)
+    messages = _call(calls.messages)
+    inbox = _call(calls.inbox)
+    notices = _call(calls.notices)
+    unread = _call(calls.unread)
+    cancel = _call(calls.cancel)
+    begin_cancel = _call(calls.begin_cancel)
+    signal = _call(calls.signal)
+    wait = _call(calls.wait)
+    result = _call(calls.result)
+    runs = _call(calls.runs)
+    show = _call(calls.show)
+    log = _call(calls.log)
+    news = _call(calls.news)
+    seen = _call(calls.seen)
+    doctor = _call(calls.doctor)
+    resume_daemon = _call(calls.resume_daemon)
+    stop_daemon = _call(calls.stop_daemon)
 
-    async def runs(self, *, all: bool = False) -> rq.RunsReply:
-        """See `crewd.Crew.runs`."""
-        return shapes.expect(await self.request(rq.ListRuns(all=all)), rq.RunsReply)
+    @contextlib.asynccontextmanager
+    async def send_once(self, request: rq.Send) -> AsyncIterator[Receipt]:
+        """See `crewd.Crew.send_once`."""
+        with self.outbox.keep(request) as key:
+            reply = await self.request(msgspec.structs.replace(request, id=key), request.timeout_seconds + REPLY_SECONDS)
+            yield shapes.expect(reply, rq.ReceiptReply).receipt
 
-    async def show(self, selector: str) -> rq.ShowReply:
-        """See `crewd.Crew.show`."""
-        return shapes.expect(await self.request(rq.Show(target=selector)), rq.ShowReply)
+    @property
+    def outbox(self) -> Outbox:
+        """What this client has sent and nobody has answered."""
+        return Outbox(self._keys, self._name, self.home.key, self.ids, self._clock.wall())
 
-    async def send(
-        self, kind: MessageKind, target: str, text: str, *, ask: str = "", id: str = "",
-        wait: WaitLevel = "accepted", timeout: float = 30.0, deadline: float | None = None,  # noqa: ASYNC109
-        terms: Terms = USUAL,
-    ) -> Receipt:  # fmt: skip
-        """See `crewd.Crew.send`."""
-        request = rq.Send(
-            id=id or self._ids.next(MESSAGE), kind=kind, target=target, text=text, ask=ask, wait=Level(wait),
-            timeout_seconds=timeout, deadline_seconds=deadline, terms=terms,
-        )  # fmt: skip
-        return shapes.expect(await self.request(request, timeout + REPLY_SECONDS), rq.ReceiptReply).receipt
+    async def send_left(self) -> AsyncIterator[tuple[Entry, Receipt | CrewdError]]:
+        """See `crewd.Crew.send_left`."""
+        outbox = self.outbox
+        for entry in outbox.left():
+            try:
+                reply = await self.request(sent_again(entry))
+                answer: Receipt | CrewdError = shapes.expect(reply, rq.ReceiptReply).receipt
+            except DaemonUnreachable:
+                raise
+            except CrewdError as error:
+                answer = error
+            if not (isinstance(answer, CrewdError) and unanswered(answer)):
+                outbox.forget(entry.id)
+            yield entry, answer
 
-    async def respond(self, ask: str, text: str, *, wait: WaitLevel = "accepted", id: str = "") -> Receipt:
-        """See `crewd.Crew.respond`."""
-        return await self.send("response", "", text, ask=ask, wait=wait, id=id)
-
-    async def acknowledge(self, message: str) -> None:
-        """See `crewd.Crew.acknowledge`."""
-        shapes.expect(await self.request(rq.Acknowledge(id=message)), rq.Done)
-
-    async def withdraw(self, message: str) -> Receipt:
-        """See `crewd.Crew.withdraw`."""
-        return shapes.expect(await self.request(rq.Withdraw(id=message)), rq.ReceiptReply).receipt
-
-    async def receipt(self, message: str) -> Receipt:
-        """See `crewd.Crew.receipt`."""
-        return shapes.expect(await self.request(rq.GetReceipt(id=message)), rq.ReceiptReply).receipt
-
-    async def cancel(
-        self, target: str, *, reason: str = "caller_cancelled", mode: Literal["graceful", "now"] = "graceful",
-        grace: float | None = None, intent: str = "", wait: bool = True, timeout: float = 60.0,  # noqa: ASYNC109
-    ) -> rq.CancelReply | None:  # fmt: skip
-        """See `crewd.Crew.cancel`."""
-        request = rq.Cancel(
-            target=target, reason=reason, mode=mode, grace_seconds=grace, intent=intent, wait=wait, timeout_seconds=timeout
-        )
-        reply = await self.request(request, timeout + REPLY_SECONDS)
-        if not wait:
-            shapes.expect(reply, rq.Done)
-            return None
-        return shapes.expect(reply, rq.CancelReply)
-
-    async def wait(self, target: str, *, or_waiting: bool = False, timeout: float = 3600.0) -> rq.EndReply:  # noqa: ASYNC109
-        """See `crewd.Crew.wait`."""
-        request = rq.AwaitEnd(target=target, or_waiting=or_waiting, timeout_seconds=timeout)
-        return shapes.expect(await self.request(request, timeout + REPLY_SECONDS), rq.EndReply)
-
-    async def inbox(self) -> tuple[AskRow, ...]:
-        """See `crewd.Crew.inbox`."""
-        return shapes.expect(await self.request(rq.Inbox()), rq.InboxReply).asks
-
-    async def messages(self, target: str) -> tuple[MessageRow, ...]:
-        """The latest messages of a run or task, oldest first."""
-        return shapes.expect(await self.request(rq.ListMessages(target=target)), rq.MessagesReply).messages
+    async def events(
+        self, target: str = "", *, after: int = 0, follow: bool = False, types: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None, last: int = 0, epoch: int = 0, since: float = 0.0, until: float = 0.0,
+    ) -> AsyncIterator[Event]:  # fmt: skip
+        """See `crewd.Crew.events`."""
+        calls.check_followed(follow=follow, last=last, epoch=epoch, since=since, until=until)
+        if follow:
+            async for note in self.watch(target, after=after, progress=False, types=types, labels=labels):
+                if isinstance(note, Event):
+                    yield note
+            return
+        pages = calls.Pages(target, after, types, labels, last, epoch, since, until)
+        while not pages.over:
+            for event in pages.hear(await self.request(pages.ask())):
+                yield event
 
     async def watch(
         self, target: str = "", *, after: int = 0, progress: bool = True, types: Sequence[str] = (),
@@ -230,11 +302,14 @@ class Crew:
         """See `crewd.Crew.watch`."""
         watch = shapes.Watch(target, types, labels)
         key, frames = self._talk.ask(watch.request(after, progress=progress))
+        self._heard_at = self._clock.monotonic()
         await self._socket.send_multipart(frames)
         try:
             while True:
                 async with self._news:
-                    await self._news.wait_for(lambda: self._talk.notes[key] or key in self._talk.replies)
+                    while not (self._talk.notes[key] or key in self._talk.replies):
+                        await self._news.wait()
+                        self._check_alive()
                 reply = self._talk.take(key)
                 if reply is not None:
                     shapes.expect(reply, rq.Subscribed)
@@ -253,36 +328,41 @@ class Crew:
 
 
 class RunHandle:
-    """See `crewd.RunHandle`."""
+    """A run, awaited. See `crewd.RunHandle`."""
 
     def __init__(self, crew: Crew, row: RunRow) -> None:
         self._crew = crew
         self.id = row.id
         self.name = row.name
 
-    def _target(self, step: str) -> str:
-        return f"{self.id}/{step}" if step else self.id
+    def __repr__(self) -> str:
+        return f"<run {self.name} {self.id}>"
 
-    async def steer(self, text: str, *, step: str = "", wait: WaitLevel = "delivered", terms: Terms = USUAL) -> Receipt:
-        """See `crewd.RunHandle.steer`."""
-        return await self._crew.send("steer", self._target(step), text, wait=wait, terms=terms)
+    @property
+    def caller(self) -> Crew:
+        """The client that this handle speaks through."""
+        return self._crew
 
-    async def follow_up(self, text: str, *, step: str = "", wait: WaitLevel = "accepted", terms: Terms = USUAL) -> Receipt:
-        """See `crewd.RunHandle.follow_up`."""
-        return await self._crew.send("follow_up", self._target(step), text, wait=wait, terms=terms)
+    async def drive(self, call: calls.Call[T]) -> T:
+        """Make a call of `crewd.client.calls`: ask what it asks, and return what it returns."""
+        return await self._crew.drive(call)
 
-    async def cancel(
-        self, *, step: str = "", mode: Literal["graceful", "now"] = "graceful", intent: str = ""
-    ) -> rq.CancelReply | None:
-        """See `crewd.RunHandle.cancel`."""
-        return await self._crew.cancel(self._target(step), mode=mode, intent=intent)
+    steer = _call(calls.steer_run)
+    follow_up = _call(calls.follow_up_run)
+    message = _call(calls.message_run)
+    messages = _call(calls.messages_run)
+    cancel = _call(calls.cancel_run)
+    begin_cancel = _call(calls.begin_cancel_run)
+    signal = _call(calls.signal_run)
+    wait = _call(calls.wait_run)
+    result = _call(calls.result_run)
+    show = _call(calls.show_run)
+    log = _call(calls.log_run)
 
-    async def wait(self, *, step: str = "", or_waiting: bool = False, timeout: float = 3600.0) -> rq.EndReply:  # noqa: ASYNC109
-        """See `crewd.RunHandle.wait`."""
-        return await self._crew.wait(self._target(step), or_waiting=or_waiting, timeout=timeout)
+    def events(self, *, after: int = 0, follow: bool = False, types: Sequence[str] = ()) -> AsyncIterator[Event]:
+        """Its events. See `crewd.Crew.events`."""
+        return self._crew.events(self.id, after=after, follow=follow, types=types)
 
-    async def result(self, *, timeout: float = 3600.0) -> object:  # noqa: ASYNC109
-        """See `crewd.RunHandle.result`."""
-        await self._crew.wait(self.id, timeout=timeout)
-        shown = await self._crew.show(self.id)
-        return shapes.result_of(shown.run, shown.tasks)
+    def watch(self, *, after: int = 0, progress: bool = True) -> AsyncIterator[Event | Progress]:
+        """Its events and progress as they happen, until it has ended. See `crewd.Crew.watch`."""
+        return self._crew.watch(self.id, after=after, progress=progress)

@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import msgspec
 import zmq
 
 import crewd
-from crewd.client import shapes
+from crewd.client import calls, shapes
+from crewd.client.calls import REPLY_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import LOOK_SECONDS, START_SECONDS, find_home, may_start, start_daemon, unreachable
 from crewd.client.keys import Identity, identity, keys_directory
-from crewd.client.outbox import Entry, Outbox, unanswered
+from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
 from crewd.clock import SystemChance, SystemClock
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
+from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
 from crewd.protocol.events import Event
 from crewd.protocol.home import Home
 from crewd.protocol.ids import MESSAGE, IdSource
-from crewd.protocol.limits import FRAME_BYTES_MAX, GRACE_SECONDS_SHORT, LEASE_SECONDS_DEFAULT
-from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
-from crewd.protocol.receipts import Level, Receipt
-from crewd.protocol.reports import MessageKind
+from crewd.protocol.limits import FRAME_BYTES_MAX
+from crewd.protocol.receipts import Receipt
 from crewd.protocol.rights import Role
-from crewd.protocol.rows import AskRow, MessageRow, NoticeRow, Progress, RunRow
-from crewd.protocol.terms import USUAL, Terms
-from crewd.protocol.workflow import Workflow
+from crewd.protocol.rows import Progress, RunRow
 
 HELLO_TIMEOUT_SECONDS = 2.0
-REPLY_SECONDS = 30.0
 SILENCE_SECONDS = 15.0
 """Without a word from crewd, also not to a hello: long enough for a restart, short enough for a person."""
-WaitLevel = Literal["accepted", "delivered", "applied", "settled"]
-
-
-class Claimed(NamedTuple):
-    """A task that one carries out oneself, what proves it, and until when (wall-clock seconds) unless it is renewed."""
-
-    task: str
-    token: str
-    until: float
 
 
 class Connection:
@@ -179,8 +167,32 @@ def own_outbox(home: str | None = None, *, name: str = "", keys: Path | None = N
     return Outbox(keys or keys_directory(), identity(name, keys)[0], find_home(home).key, ids, clock.wall())
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _call(call: Callable[Concatenate[Any, P], calls.Call[T]]) -> Callable[Concatenate[Any, P], T]:
+    """A call as a method that blocks."""
+
+    @functools.wraps(call)
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.drive(call(self, *args, **kwargs))  # type: ignore[no-any-return]  # of `Crew` and `RunHandle`
+
+    return method
+
+
+def _start(call: Callable[Concatenate[Any, P], calls.Call[RunRow]]) -> Callable[Concatenate[Any, P], RunHandle]:
+    """A call that gives a run, as a method that gives its handle."""
+
+    @functools.wraps(call)
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> RunHandle:
+        return RunHandle(self, self.drive(call(self, *args, **kwargs)))
+
+    return method
+
+
 class Crew:
-    """What crewd can be asked. Use it as a context manager, or `close` it."""
+    """What crewd can be asked. Use it as a context manager, or `close` it. For one thread; see also `crewd.aio.Crew`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -195,10 +207,30 @@ class Crew:
         """Hang up; runs go on."""
         self._connection.close()
 
+    def drive(self, call: calls.Call[T]) -> T:
+        """Make a call of `crewd.client.calls`: ask what it asks, and return what it returns."""
+        try:
+            ask = next(call)
+            while True:
+                ask = call.send(self._connection.request(ask.request, ask.seconds))
+        except StopIteration as over:
+            value: T = over.value
+            return value
+
     @property
     def home(self) -> Home:
         """The home that is served."""
         return self._connection.home
+
+    @property
+    def ids(self) -> IdSource:
+        """Where ids of messages and requests come from."""
+        return self._connection.ids
+
+    @property
+    def draining(self) -> bool:
+        """Whether crewd takes no new work, and stops when what is live has ended."""
+        return self._connection.talk.draining
 
     @property
     def owner(self) -> str:
@@ -207,114 +239,46 @@ class Crew:
 
     def new_message_id(self) -> str:
         """An id for a message that may be sent more than once."""
-        return self._connection.ids.next(MESSAGE)
+        return self.ids.next(MESSAGE)
 
     def new_upload_id(self) -> str:
         """An id for a file that is to be imported."""
-        return self._connection.ids.next("x")
+        return self.ids.next("x")
 
-    def request(self, request: rq.Request, timeout: float = REPLY_SECONDS) -> rq.Reply:
-        """Any request of the protocol."""
-        return self._connection.request(request, timeout)
-
-    def run(
-        self, workflow: Workflow | str, goal: str = "", *, cwd: str | None = None, name: str = "", request_id: str = "",
-        keep: bool = False,
-    ) -> RunHandle:  # fmt: skip
-        """Start a workflow (a value, a file, or a name). Returns at once.
-
-        Started inside a worker it is cancelled when that worker ends, unless `keep`.
-        """
-        chosen = shapes.load_workflow(workflow) if isinstance(workflow, str) else workflow
-        request = shapes.start_request(chosen, goal, cwd, name, request_id, self._connection.ids, self.home, keep=keep)
-        reply = shapes.expect(self.request(request), rq.RunReply)
-        return RunHandle(self, reply.run)
-
-    def call(
-        self, target: str, args: Mapping[str, object] | None = None, *, cwd: str | None = None, name: str = "",
-        request_id: str = "", start: str = "fork", keep: bool = False, limits: Limits | None = None,
-        retry: Retry | None = None, restart: Restarts | RestartPolicy | None = None,
-    ) -> RunHandle:  # fmt: skip
-        """Run `module:function` with these keyword arguments in a worker process."""
-        workflow = shapes.policed(shapes.call_workflow(target, args, start=start), limits, retry, restart)
-        return self.run(workflow, cwd=cwd, name=name, request_id=request_id, keep=keep)
-
-    def exec(
-        self, argv: Sequence[str], *, stdin: str = "none", env: Mapping[str, str] | None = None, cwd: str | None = None,
-        name: str = "", request_id: str = "", keep: bool = False, limits: Limits | None = None, retry: Retry | None = None,
-        restart: Restarts | RestartPolicy | None = None,
-    ) -> RunHandle:  # fmt: skip
-        """Run a command in a worker process."""
-        workflow = shapes.policed(shapes.exec_workflow(argv, stdin=stdin, env=env), limits, retry, restart)
-        return self.run(workflow, cwd=cwd, name=name, request_id=request_id, keep=keep)
-
-    def retry(self, target: str, *, intent: str = "", force: bool = False) -> RunHandle:
-        """Do again what failed or was parked, of a run or of one task. Refused if nothing was."""
-        reply = self.request(rq.Reopen(target=target, kind="retry", intent=intent, force=force))
-        return RunHandle(self, shapes.expect(reply, rq.RunReply).run)
-
-    def resume(self, target: str, *, intent: str = "", force: bool = False) -> RunHandle:
-        """Do all of a run that was not finished: what failed, was cancelled or skipped. What is completed stays so."""
-        reply = self.request(rq.Reopen(target=target, kind="resume", intent=intent, force=force))
-        return RunHandle(self, shapes.expect(reply, rq.RunReply).run)
-
-    def dead(self) -> rq.DeadReply:
-        """Dead letters: tasks that failed for good, each with its final attempt, oldest first."""
-        return shapes.expect(self.request(rq.ListDead()), rq.DeadReply)
-
-    def dismiss(self, target: str, *, intent: str = "", force: bool = False) -> None:
-        """A dead letter (or all of a run) needs nothing more."""
-        shapes.expect(self.request(rq.Dismiss(target=target, intent=intent, force=force)), rq.Done)
-
-    def claim(
-        self, target: str, *, seconds: float = LEASE_SECONDS_DEFAULT, token: str = "", note: str = "", intent: str = "",
-        force: bool = False,
-    ) -> Claimed:  # fmt: skip
-        """Carry out a task that waits oneself: for `seconds` crewd does not start it, and nobody else can claim it.
-
-        With the `token` of a claim one holds, it is renewed. Raises Conflict naming the holder, Refused if it is not ready.
-        """
-        token = token or self._connection.ids.next("t")
-        request = rq.Claim(target=target, token=token, seconds=seconds, note=note, intent=intent, force=force)
-        reply = shapes.expect(self.request(request), rq.ClaimReply)
-        return Claimed(reply.task, token, reply.until)
-
-    def release(self, target: str, token: str) -> None:
-        """Give a claimed task back. Refused if the token is not the holder's, or the lease has run out."""
-        shapes.expect(self.request(rq.Release(target=target, token=token)), rq.Done)
-
-    def finish(self, target: str, token: str, result: object = None, *, error: str = "") -> None:
-        """Say how a claimed task has ended: with a result, or with an `error`. Refused as `release`."""
-        outcome: Literal["completed", "failed"] = "failed" if error else "completed"
-        request = rq.Finish(target=target, token=token, outcome=outcome, result=result, error=error)
-        shapes.expect(self.request(request), rq.Done)
-
-    def get(self, selector: str) -> RunHandle:
-        """A run by id, name, or part of the id."""
-        return RunHandle(self, shapes.expect(self.request(rq.Show(target=selector)), rq.ShowReply).run)
-
-    def runs(self, *, all: bool = False, labels: Mapping[str, str] | None = None) -> rq.RunsReply:
-        """Runs with their tasks and latest progress, newest first; only those that have all of these labels."""
-        return shapes.expect(self.request(rq.ListRuns(all=all, labels=dict(labels or {}))), rq.RunsReply)
-
-    def show(self, selector: str) -> rq.ShowReply:
-        """Everything of a run."""
-        return shapes.expect(self.request(rq.Show(target=selector)), rq.ShowReply)
-
-    def send(
-        self, kind: MessageKind, target: str, text: str, *, ask: str = "", id: str = "",
-        wait: WaitLevel = "accepted", timeout: float = 30.0, deadline: float | None = None, terms: Terms = USUAL,
-        intent: str = "", force: bool = False,
-    ) -> Receipt:  # fmt: skip
-        """Send a control message; returns its receipt when `wait` is reached. DeadlineExceeded carries the receipt so far.
-
-        `terms` say when it is taken, by which attempt, and what happens if nobody is at work.
-        """
-        request = rq.Send(
-            id=id or self.new_message_id(), kind=kind, target=target, text=text, ask=ask, wait=Level(wait),
-            timeout_seconds=timeout, deadline_seconds=deadline, terms=terms, intent=intent, force=force,
-        )  # fmt: skip
-        return shapes.expect(self.request(request, timeout + REPLY_SECONDS), rq.ReceiptReply).receipt
+    request = _call(calls.request)
+    run = _start(calls.run)
+    call = _start(calls.call)
+    exec = _start(calls.exec)
+    get = _start(calls.get)
+    retry = _start(calls.retry)
+    resume = _start(calls.resume)
+    dead = _call(calls.dead)
+    dismiss = _call(calls.dismiss)
+    claim = _call(calls.claim)
+    release = _call(calls.release)
+    finish = _call(calls.finish)
+    send = _call(calls.send)
+    respond = _call(calls.respond)
+    acknowledge = _call(calls.acknowledge)
+    withdraw = _call(calls.withdraw)
+    receipt = _call(calls.receipt)
+    messages = _call(calls.messages)
+    inbox = _call(calls.inbox)
+    notices = _call(calls.notices)
+    unread = _call(calls.unread)
+    cancel = _call(calls.cancel)
+    begin_cancel = _call(calls.begin_cancel)
+    signal = _call(calls.signal)
+    wait = _call(calls.wait)
+    result = _call(calls.result)
+    runs = _call(calls.runs)
+    show = _call(calls.show)
+    log = _call(calls.log)
+    news = _call(calls.news)
+    seen = _call(calls.seen)
+    doctor = _call(calls.doctor)
+    resume_daemon = _call(calls.resume_daemon)
+    stop_daemon = _call(calls.stop_daemon)
 
     @contextlib.contextmanager
     def send_once(self, request: rq.Send) -> Iterator[Receipt]:
@@ -341,9 +305,9 @@ class Crew:
         """
         outbox = self.outbox
         for entry in outbox.left():
-            request = msgspec.structs.replace(entry.send, id=entry.id, wait=Level.ACCEPTED, timeout_seconds=30.0)
             try:
-                answer: Receipt | CrewdError = shapes.expect(self.request(request), rq.ReceiptReply).receipt
+                reply = self.request(sent_again(entry))
+                answer: Receipt | CrewdError = shapes.expect(reply, rq.ReceiptReply).receipt
             except DaemonUnreachable:
                 raise
             except CrewdError as error:
@@ -351,75 +315,6 @@ class Crew:
             if not (isinstance(answer, CrewdError) and unanswered(answer)):
                 outbox.forget(entry.id)
             yield entry, answer
-
-    def respond(
-        self, ask: str, text: str, *, wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "", intent: str = "",
-        force: bool = False,
-    ) -> Receipt:  # fmt: skip
-        """Answer a question."""
-        return self.send("response", "", text, ask=ask, wait=wait, timeout=timeout, id=id, intent=intent, force=force)
-
-    def acknowledge(self, message: str) -> None:
-        """Say that a message of a mailbox was read. NotFound if there is none of this id."""
-        shapes.expect(self.request(rq.Acknowledge(id=message)), rq.Done)
-
-    def withdraw(self, message: str, *, intent: str = "", force: bool = False) -> Receipt:
-        """Take a message back if the worker's code has not taken it; Refused if it has.
-
-        DeadlineExceeded if a worker that may have it says nothing (a stopped process): the message stays asked back, and its
-        receipt says in the end what became of it.
-        """
-        return shapes.expect(self.request(rq.Withdraw(id=message, intent=intent, force=force)), rq.ReceiptReply).receipt
-
-    def receipt(self, message: str) -> Receipt:
-        """The receipt of any message."""
-        return shapes.expect(self.request(rq.GetReceipt(id=message)), rq.ReceiptReply).receipt
-
-    def cancel(
-        self, target: str, *, reason: str = "caller_cancelled", mode: Literal["graceful", "now"] = "graceful",
-        grace: float | None = None, intent: str = "", wait: bool = True, timeout: float = 60.0, force: bool = False,
-    ) -> rq.CancelReply | None:  # fmt: skip
-        """End a run or a task. With `wait`, returns when it is verified (or incomplete, with the survivors)."""
-        request = rq.Cancel(
-            target=target, reason=reason, mode=mode, grace_seconds=grace, intent=intent, wait=wait, timeout_seconds=timeout,
-            force=force,
-        )  # fmt: skip
-        reply = self.request(request, timeout + REPLY_SECONDS)
-        if not wait:
-            shapes.expect(reply, rq.Done)
-            return None
-        return shapes.expect(reply, rq.CancelReply)
-
-    def wait(self, target: str, *, or_waiting: bool = False, timeout: float = 3600.0) -> rq.EndReply:
-        """Wait until a run or task has ended (or waits for an answer)."""
-        request = rq.AwaitEnd(target=target, or_waiting=or_waiting, timeout_seconds=timeout)
-        return shapes.expect(self.request(request, timeout + REPLY_SECONDS), rq.EndReply)
-
-    def inbox(self) -> tuple[AskRow, ...]:
-        """Open questions, oldest first."""
-        return shapes.expect(self.request(rq.Inbox()), rq.InboxReply).asks
-
-    def notices(self) -> tuple[NoticeRow, ...]:
-        """What people should look at, oldest first."""
-        return shapes.expect(self.request(rq.Inbox()), rq.InboxReply).notices
-
-    def unread(self) -> tuple[MessageRow, ...]:
-        """What workers said and nobody has acknowledged, oldest first."""
-        return shapes.expect(self.request(rq.Inbox()), rq.InboxReply).messages
-
-    def messages(
-        self, target: str, *, kind: str = "", direction: Literal["", "in", "out"] = "",
-        state: Literal["", "open", "settled", "unread"] = "", limit: int = 1_000,
-    ) -> tuple[MessageRow, ...]:  # fmt: skip
-        """The latest messages of a run or task, oldest first; of one kind, direction or state if it is given."""
-        found: tuple[MessageRow, ...] = ()
-        request = rq.ListMessages(target=target, kind=kind, direction=direction, state=state, limit=limit)
-        while True:
-            reply = shapes.expect(self.request(request), rq.MessagesReply)
-            found = (*reply.messages, *found)
-            if not reply.before or len(found) >= limit:
-                return found
-            request = msgspec.structs.replace(request, before=reply.before, limit=limit - len(found))
 
     def events(
         self, target: str = "", *, after: int = 0, follow: bool = False, types: Sequence[str] = (),
@@ -430,35 +325,15 @@ class Crew:
         `last`: only so many, the newest. `epoch`: of this attempt of the task. `since`, `until`: of these times, in
         wall-clock seconds. None of them goes with `follow`. `types` and `labels`: see `watch`.
         """
-        if follow and (last or epoch or since or until):
-            raise UsageError("what is followed is bounded by --after only", hint="leave out --follow, or the other bounds")
-        request = rq.ListEvents(
-            target=target, after=after, types=tuple(types), labels=dict(labels or {}), epoch=epoch, since=since, until=until
-        )
-        if last:
-            yield from self._last_events(request, last)
-            return
+        calls.check_followed(follow=follow, last=last, epoch=epoch, since=since, until=until)
         if follow:
             for note in self.watch(target, after=after, progress=False, types=types, labels=labels):
                 if isinstance(note, Event):
                     yield note
             return
-        while True:
-            page = shapes.expect(self.request(request), rq.EventsReply)
-            yield from page.events
-            if not page.more:
-                return
-            request = msgspec.structs.replace(request, after=page.upto)
-
-    def _last_events(self, request: rq.ListEvents, count: int) -> tuple[Event, ...]:
-        found: tuple[Event, ...] = ()
-        request = msgspec.structs.replace(request, before=1 << 62)
-        while True:
-            page = shapes.expect(self.request(msgspec.structs.replace(request, limit=count - len(found))), rq.EventsReply)
-            found = (*page.events, *found)
-            if not page.upto or len(found) >= count:
-                return found
-            request = msgspec.structs.replace(request, before=page.upto)
+        pages = calls.Pages(target, after, types, labels, last, epoch, since, until)
+        while not pages.over:
+            yield from pages.hear(self.request(pages.ask()))
 
     def watch(
         self, target: str = "", *, after: int = 0, progress: bool = True, types: Sequence[str] = (),
@@ -478,29 +353,12 @@ class Crew:
                 if watch.ends(note):
                     return
 
-    def news(self, *, after: int = 0, everyone: bool = False, limit: int = 200) -> rq.NewsReply:
-        """What happened to one's own runs (or to everyone's) since `seen` was called last, or since the seq `after`."""
-        return shapes.expect(self.request(rq.ListNews(limit=limit, everyone=everyone, after=after)), rq.NewsReply)
-
-    def seen(self, upto: int) -> None:
-        """All news up to this seq were told: they do not come again. Durable when this returns."""
-        shapes.expect(self.request(rq.SeenNews(upto=upto)), rq.Done)
-
-    def log(self, task: str, *, stream: Literal["stdout", "stderr"] = "stdout", offset: int = 0, epoch: int = 0) -> rq.LogReply:
-        """Bytes of a worker's output."""
-        return shapes.expect(self.request(rq.ReadLog(task=task, stream=stream, offset=offset, epoch=epoch)), rq.LogReply)
-
-    def doctor(self, *, rebuild: bool = False, actors: bool = False, check: bool = False) -> rq.DoctorReply:
-        """How the daemon is; see `Doctor`. Looking at a whole large home takes minutes, and holds up nobody."""
-        return shapes.expect(self.request(rq.Doctor(rebuild=rebuild, actors=actors, check=check), 3_600.0), rq.DoctorReply)
-
-    def stop_daemon(self, grace: float = GRACE_SECONDS_SHORT, mode: Literal["drain", "end", "keep"] = "end") -> None:
-        """Stop crewd: wait for its workers (`drain`), end them, or keep them for the next crewd. See `StopDaemon`."""
-        shapes.expect(self.request(rq.StopDaemon(grace_seconds=grace, mode=mode)), rq.Done)
-
 
 class RunHandle:
-    """A run. Methods that speak to a worker take `step` when the run has several."""
+    """A run: its `id` and `name`, and what can be done with it.
+
+    Methods that speak to a worker take its `step` if the run has several.
+    """
 
     def __init__(self, crew: Crew, row: RunRow) -> None:
         self._crew = crew
@@ -510,58 +368,31 @@ class RunHandle:
     def __repr__(self) -> str:
         return f"<run {self.name} {self.id}>"
 
-    def _target(self, step: str) -> str:
-        return f"{self.id}/{step}" if step else self.id
+    @property
+    def caller(self) -> Crew:
+        """The client that this handle speaks through."""
+        return self._crew
 
-    def steer(
-        self, text: str, *, step: str = "", wait: WaitLevel = "delivered", timeout: float = 30.0, id: str = "",
-        terms: Terms = USUAL,
-    ) -> Receipt:  # fmt: skip
-        """Change what the worker does, at its next safe point; with `Terms(now=True)` what it does now is broken off."""
-        return self._crew.send("steer", self._target(step), text, wait=wait, timeout=timeout, id=id, terms=terms)
+    def drive(self, call: calls.Call[T]) -> T:
+        """Make a call of `crewd.client.calls`: ask what it asks, and return what it returns."""
+        return self._crew.drive(call)
 
-    def follow_up(
-        self, text: str, *, step: str = "", wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "",
-        terms: Terms = USUAL,
-    ) -> Receipt:  # fmt: skip
-        """Queue work for when the worker would stop; with `Terms(on_idle="start")` one that has ended is started again."""
-        return self._crew.send("follow_up", self._target(step), text, wait=wait, timeout=timeout, id=id, terms=terms)
+    steer = _call(calls.steer_run)
+    follow_up = _call(calls.follow_up_run)
+    message = _call(calls.message_run)
+    messages = _call(calls.messages_run)
+    cancel = _call(calls.cancel_run)
+    begin_cancel = _call(calls.begin_cancel_run)
+    signal = _call(calls.signal_run)
+    wait = _call(calls.wait_run)
+    result = _call(calls.result_run)
+    show = _call(calls.show_run)
+    log = _call(calls.log_run)
 
-    def cancel(
-        self, *, step: str = "", reason: str = "caller_cancelled", mode: Literal["graceful", "now"] = "graceful",
-        grace: float | None = None, intent: str = "", wait: bool = True, timeout: float = 60.0, force: bool = False,
-    ) -> rq.CancelReply | None:  # fmt: skip
-        """End the run, or one step of it."""
-        return self._crew.cancel(
-            self._target(step), reason=reason, mode=mode, grace=grace, intent=intent, wait=wait, timeout=timeout, force=force
-        )
+    def events(self, *, after: int = 0, follow: bool = False, types: Sequence[str] = ()) -> Iterator[Event]:
+        """Its events. See `Crew.events`."""
+        return self._crew.events(self.id, after=after, follow=follow, types=types)
 
-    def wait(self, *, step: str = "", or_waiting: bool = False, timeout: float = 3600.0) -> rq.EndReply:
-        """Wait for the end."""
-        return self._crew.wait(self._target(step), or_waiting=or_waiting, timeout=timeout)
-
-    def result(self, *, step: str = "", timeout: float = 3600.0) -> object:
-        """Wait for the end, of the run or of one step, and return its result. Raises RunFailed or RunCancelled."""
-        ended = self._crew.wait(self._target(step), timeout=timeout)
-        if ended.task is not None:
-            return shapes.result_of_task(ended.task)
-        shown = self._crew.show(self.id)
-        return shapes.result_of(shown.run, shown.tasks)
-
-    def show(self) -> rq.ShowReply:
-        """Everything of the run."""
-        return self._crew.show(self.id)
-
-    def events(self, *, after: int = 0, follow: bool = False) -> Iterator[Event]:
-        """Its events."""
-        return self._crew.events(self.id, after=after, follow=follow)
-
-    def message(self, text: str, *, step: str = "", id: str = "", terms: Terms = USUAL) -> Receipt:
-        """Put something into the mailbox of a worker, or of the run: to be read, when somebody reads it."""
-        return self._crew.send("message", self._target(step), text, id=id, terms=terms)
-
-    def messages(
-        self, *, kind: str = "", direction: Literal["", "in", "out"] = "", state: Literal["", "open", "settled", "unread"] = ""
-    ) -> tuple[MessageRow, ...]:
-        """Its messages."""
-        return self._crew.messages(self.id, kind=kind, direction=direction, state=state)
+    def watch(self, *, after: int = 0, progress: bool = True) -> Generator[Event | Progress, None, None]:
+        """Its events and progress as they happen, until it has ended. See `Crew.watch`."""
+        return self._crew.watch(self.id, after=after, progress=progress)

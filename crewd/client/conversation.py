@@ -41,6 +41,7 @@ class Conversation:
         self._beats = 0
         self.incarnation = ""
         self.owner = ""
+        self.draining = False
         self.open: dict[str, rq.Request] = {}
         self.replies: dict[str, rq.Reply] = {}
         self.notes: dict[str, deque[rq.EventNote | rq.ProgressNote]] = {}
@@ -92,7 +93,7 @@ class Conversation:
         if not isinstance(reply, rq.Welcome):
             return []
         again = self.incarnation not in {"", reply.incarnation}
-        self.incarnation, self.owner = reply.incarnation, reply.owner
+        self.incarnation, self.owner, self.draining = reply.incarnation, reply.owner, reply.draining
         return self._again() if again else []
 
     def _note(self, key: str, note: rq.EventNote | rq.ProgressNote) -> list[list[bytes]]:

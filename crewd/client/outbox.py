@@ -18,6 +18,7 @@ import psutil
 
 from crewd.protocol.errors import Busy, CrewdError, DeadlineExceeded, StoreUnavailable, Unavailable
 from crewd.protocol.ids import MESSAGE, IdSource
+from crewd.protocol.receipts import Level
 from crewd.protocol.requests import Send
 
 if TYPE_CHECKING:
@@ -134,3 +135,8 @@ def _lives(entry: Entry) -> bool:
     with contextlib.suppress(psutil.Error):
         return psutil.Process(entry.pid).create_time() == entry.started
     return False
+
+
+def sent_again(entry: Entry) -> Send:
+    """The message of an entry, as it is sent on later: with its id, and waiting for nothing but its acceptance."""
+    return msgspec.structs.replace(entry.send, id=entry.id, wait=Level.ACCEPTED, timeout_seconds=30.0)

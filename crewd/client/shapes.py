@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,17 +11,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from crewd.client.conversation import CREDIT
+from crewd.client.environment import Brought, bring
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import (
-    PeerError,
-    RunCancelled,
-    RunFailed,
-    from_info,
-)
+from crewd.protocol.errors import PeerError, Refused, RunCancelled, RunFailed, UsageError, from_info
 from crewd.protocol.events import RunEnded, TaskEnded
 from crewd.protocol.home import Home
 from crewd.protocol.ids import IdSource, split_marker
+from crewd.protocol.inputs import GOAL, resolve
 from crewd.protocol.kinds import types_named
+from crewd.protocol.limits import LOG_CHUNK_BYTES_MAX, RESULT_BYTES_MAX
 from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.rows import RunRow, TaskRow
 from crewd.protocol.statuses import RunStatus, TaskStatus
@@ -52,7 +51,9 @@ def policed(
     )  # fmt: skip
 
 
-def call_workflow(target: str, args: Mapping[str, object] | None, *, start: str = "fork", on_orphan: str = "keep") -> Workflow:
+def call_workflow(
+    target: str, args: Mapping[str, object] | None, *, start: str = "fork", on_orphan: str = "keep", clean_env: bool = False
+) -> Workflow:
     """One Python callable."""
     name = target.rpartition(":")[2].rpartition(".")[2] or "call"
     spec = WorkerSpec(
@@ -60,22 +61,37 @@ def call_workflow(target: str, args: Mapping[str, object] | None, *, start: str 
         args=dict(args or {}),
         start="spawn" if start == "spawn" else "fork",
         on_orphan="end" if on_orphan == "end" else "keep",
+        clean_env=clean_env,
     )
-    return one_step(name.strip("_") or "call", spec)
+    return one_step(_as_name(name, "call"), spec)
 
 
 def exec_workflow(
-    argv: Sequence[str], *, stdin: str = "none", env: Mapping[str, str] | None = None, on_orphan: str = "keep"
-) -> Workflow:
-    """One command."""
-    base = "".join(c for c in Path(argv[0]).name if c.isalnum() or c in "._-").lstrip("._-")[:32] if argv else ""
+    argv: Sequence[str], *, stdin: str | bytes = "none", env: Mapping[str, str] | None = None, on_orphan: str = "keep",
+    clean_env: bool = False,
+) -> Workflow:  # fmt: skip
+    """One command.
+
+    `stdin` is `none`, `lines`, a file's path, or the input itself as bytes. UsageError if there is no command.
+    """
+    if not argv or not argv[0]:
+        raise UsageError("there is no command to run", hint="name a program and its arguments")
+    if isinstance(stdin, bytes):
+        given: dict[str, Any] = {"stdin": "input", "input": stdin}
+    elif stdin in {"none", "lines"}:
+        given = {"stdin": stdin}
+    else:
+        given = {"stdin": "file", "stdin_file": os.path.realpath(stdin)}
     spec = WorkerSpec(
-        argv=tuple(argv),
-        stdin="lines" if stdin == "lines" else "none",
-        env=dict(env or {}),
-        on_orphan="end" if on_orphan == "end" else "keep",
+        argv=tuple(argv), env=dict(env or {}), on_orphan="end" if on_orphan == "end" else "keep", clean_env=clean_env, **given
     )
-    return one_step(base or "exec", spec)
+    return one_step(_as_name(Path(argv[0]).name, "exec"), spec)
+
+
+def _as_name(text: str, otherwise: str) -> str:
+    """A step's name made of the name of what it runs."""
+    kept = "".join(c for c in text if c.isascii() and (c.isalnum() or c in "._-")).strip("._-").replace("..", ".")
+    return kept[:32] or otherwise
 
 
 def load_workflow(source: str) -> Workflow:
@@ -84,9 +100,21 @@ def load_workflow(source: str) -> Workflow:
 
     for candidate in (Path(source), Path("workflows") / f"{source}.workflow.md", Path(f"{source}.workflow.md")):
         if candidate.is_file():
-            name = candidate.name.removesuffix(".md").removesuffix(".workflow")
-            return parse_workflow(candidate.read_text(encoding="utf-8"), default_name=name)
+            return read_workflow(candidate)
     raise NotFound(f"no workflow {source}", hint="give a file, or a name for workflows/NAME.workflow.md")
+
+
+def read_workflow(path: Path) -> Workflow:
+    """The workflow in a file. UsageError names the file, the line and what is wrong."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.removesuffix(".md").removesuffix(".workflow")).strip("-._")
+    try:
+        return parse_workflow(path.read_text(encoding="utf-8"), default_name=name)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 (byte {error.start})", hint="iconv -f latin1 -t utf8 translates it") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UsageError as error:
+        raise type(error)(f"{path}: {error.message}", hint=error.hint, **error.values) from None
 
 
 def marked(workflow: Workflow, labels: Mapping[str, str], join: Join | None) -> Workflow:
@@ -94,19 +122,56 @@ def marked(workflow: Workflow, labels: Mapping[str, str], join: Join | None) -> 
     return msgspec.structs.replace(workflow, labels={**workflow.labels, **labels}, join=join or workflow.join)
 
 
+def with_clean_environment(workflow: Workflow) -> Workflow:
+    """The workflow with workers that inherit nothing of the daemon's environment but the least."""
+    change = msgspec.structs.replace
+    steps = (change(step, worker=change(step.worker, clean_env=True)) for step in workflow.steps)
+    return change(workflow, steps=tuple(steps))
+
+
 def start_request(
-    workflow: Workflow, goal: str, cwd: str | None, name: str, request_id: str, ids: IdSource, home: Home, *, keep: bool
-) -> rq.StartRun:
-    """A request that admits the run once, however often it is sent. Inside a worker of this home it names the worker."""
+    workflow: Workflow, goal: str, cwd: str | None, name: str, request_id: str, ids: IdSource, home: Home, *, keep: bool,
+    brought: Brought | None = None, inputs: Mapping[str, str] | None = None,
+) -> rq.StartRun:  # fmt: skip
+    """A request that admits the run once, however often it is sent. Inside a worker of this home it names the worker.
+
+    What it brings of the caller's environment is `brought`, or the caller's `PATH` and what the home's `env_pass` names.
+    """
+    brought = bring(home) if brought is None else brought
+    check_paths(workflow, *resolve(workflow.inputs, goal, inputs or {}), directory(cwd))
     return rq.StartRun(
         workflow=workflow,
         goal=goal,
-        cwd=os.path.realpath(cwd or "."),
+        cwd=directory(cwd),
+        env=brought.env,
+        secrets=brought.secrets,
+        passed=brought.passed,
+        inputs=dict(inputs or {}),
         name=name,
         request_id=request_id or ids.next("x"),
         parent=own_attempt(home),
         on_parent="keep" if keep else "end",
     )
+
+
+def check_paths(workflow: Workflow, goal: str, inputs: Mapping[str, str], cwd: str) -> None:
+    """UsageError for an input that must be a file or a directory and is none, seen from `cwd`."""
+    for name, each in workflow.inputs.items():
+        text = goal if name == GOAL else inputs[name]
+        path = Path(cwd) / text
+        if each.type in {"file", "directory"} and not (path.is_file() if each.type == "file" else path.is_dir()):
+            raise UsageError(f"the input {name} is {text!r}, which is no {each.type}", hint=f"seen from {cwd}")
+
+
+def directory(cwd: str | None) -> str:
+    """The absolute path of the directory that workers start in. UsageError if it is not there."""
+    try:
+        path = os.path.realpath(cwd or Path.cwd())
+    except FileNotFoundError:
+        raise UsageError("the working directory is gone", hint="go to another one, or name one with --cwd") from None
+    if not Path(path).is_dir():
+        raise UsageError(f"{cwd or path} is no directory", hint="--cwd names the directory that workers start in")
+    return path
 
 
 def own_attempt(home: Home) -> str:
@@ -150,6 +215,55 @@ def expect(reply: rq.Reply, kind: type[R]) -> R:
     if not isinstance(reply, kind):
         raise PeerError(f"crewd answered {type(reply).__name__} instead of {kind.__name__}")
     return reply
+
+
+def kept_as_file(task: TaskRow) -> bool:
+    """Whether the result of a completed task must be read from the file that the worker left it in."""
+    return task.status is TaskStatus.COMPLETED and task.result is None and bool(task.result_path)
+
+
+def result_from(task: TaskRow, data: bytes) -> object:
+    """The result that a file holds: JSON of a callable; of a command its output as text, or as bytes if it is no UTF-8."""
+    if task.runtime == "call":
+        return msgspec.json.decode(data)
+    try:
+        return data.decode().rstrip("\n")
+    except UnicodeDecodeError:
+        return data
+
+
+class ResultFile:
+    """Reads the result of a task piece by piece: `ask` for the next piece until `whole`, `hear` each answer."""
+
+    def __init__(self, task: TaskRow) -> None:
+        self._task = task
+        self._data = bytearray()
+        self.whole = not kept_as_file(task)
+
+    def ask(self) -> rq.ReadLog:
+        """What to ask for."""
+        return rq.ReadLog(
+            task=self._task.id, stream="result", epoch=self._task.epoch, offset=len(self._data), limit=LOG_CHUNK_BYTES_MAX
+        )
+
+    def hear(self, reply: rq.LogReply) -> None:
+        """Take a piece in. Refused if the result is not whole any more, or larger than a client reads."""
+        if reply.offset != len(self._data):
+            raise Refused(
+                f"the beginning of the result of {self._task.id} is not kept (output_bytes)", hint="crew logs shows the rest",
+                reason="not_kept",
+            )  # fmt: skip
+        if reply.size > RESULT_BYTES_MAX:
+            raise Refused(
+                f"the result of {self._task.id} has {reply.size} bytes, {RESULT_BYTES_MAX} are read at once",
+                hint="crew logs prints it", reason="too_large",
+            )  # fmt: skip
+        self._data += reply.data
+        self.whole = reply.next >= reply.size or not reply.data
+
+    def result(self) -> object:
+        """The result of the task."""
+        return result_from(self._task, bytes(self._data)) if kept_as_file(self._task) else self._task.result
 
 
 def result_of_task(task: TaskRow) -> object:

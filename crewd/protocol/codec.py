@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from crewd.protocol.errors import Oversized, PeerError, UnknownKind, UnsupportedVersion
+from crewd.protocol.errors import Oversized, PeerError, UnknownKind, UnsupportedVersion, UsageError
 from crewd.protocol.events import with_foreign
 from crewd.protocol.limits import FRAME_BYTES_MAX
 from crewd.protocol.reports import FROM_WORKER, TO_WORKER, FromWorker, ToWorker
@@ -43,9 +43,19 @@ class Codec(Generic[T]):
         self._encoder = msgspec.msgpack.Encoder()
 
     def encode(self, message_id: str, body: T) -> list[bytes]:
-        """The four frames of `body`. Raises Oversized if the body does not fit one frame."""
+        """The four frames of `body`.
+
+        Raises Oversized if the body does not fit one frame, UsageError if it cannot be written.
+        """
         kind = self._kinds[type(body)]
-        data = self._encoder.encode(body)
+        try:
+            data = self._encoder.encode(body)
+        except UnicodeEncodeError as error:
+            around = error.object[max(0, error.start - 20) : error.end + 20].encode("utf-8", "backslashreplace").decode()
+            hint = "crewd's texts, names and arguments are UTF-8; let a shell name the file: sh -c 'cat caf*'"
+            raise UsageError(f"{around!r} is not UTF-8", hint=hint) from None
+        except (OverflowError, TypeError) as error:
+            raise UsageError(f"this cannot be sent: {error}", hint="text, numbers of 64 bits, lists and dicts can") from None
         if len(data) > FRAME_BYTES_MAX:
             raise Oversized(
                 f"{kind} is {len(data)} bytes long", hint=f"a frame holds {FRAME_BYTES_MAX}; send large data as a file"

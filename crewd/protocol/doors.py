@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,19 +13,34 @@ from crewd.protocol.ids import MESSAGE, is_id
 from crewd.protocol.keeping import Import, KeepRequest, Prune
 from crewd.protocol.limits import (
     CLAIM_TOKEN_CHARS,
+    ENV_BYTES_MAX,
+    GOAL_BYTES_MAX,
     GRACE_SECONDS_DEFAULT,
     GRACE_SECONDS_MAX,
     INLINE_BYTES_MAX,
     LEASE_SECONDS_MAX,
     NOTE_CHARS_MAX,
+    SECRETS_BYTES_MAX,
     TEXT_CHARS_MAX,
 )
 from crewd.protocol.reasons import CancelReason
-from crewd.protocol.redact import clip, redact, redact_value
-from crewd.protocol.requests import Cancel, Claim, Doctor, Finish, Release, Request, Send
+from crewd.protocol.redact import blot, clip, redact, redact_value
+from crewd.protocol.requests import (
+    Cancel,
+    Claim,
+    Dismiss,
+    Doctor,
+    Finish,
+    Release,
+    Reopen,
+    Request,
+    Send,
+    Signal,
+    StartRun,
+)
 from crewd.protocol.rights import check_intent
 from crewd.protocol.terms import check_terms
-from crewd.protocol.workflow import Workflow
+from crewd.protocol.workflow import Workflow, check_argument, check_variable
 
 TIMEOUT_SECONDS_MAX = 7 * 86_400.0
 
@@ -48,12 +65,42 @@ def check_send(send: Send) -> Send:
     return msgspec.structs.replace(send, text=redact(send.text), terms=check_terms(send.kind, send.terms))
 
 
+def check_start(start: StartRun) -> None:
+    """Raises UsageError for what no worker could be given."""
+    check_argument("the goal", start.goal)
+    for name, text in start.inputs.items():
+        check_argument(f"the input {name}", text)
+    if len(start.goal.encode()) > GOAL_BYTES_MAX:
+        hint = "write what is long into a file, and name the file in the goal"
+        raise UsageError(f"the goal has {len(start.goal.encode())} bytes, {GOAL_BYTES_MAX} are possible", hint=hint)
+    if "\0" in start.cwd or not start.cwd.startswith("/"):
+        raise UsageError(f"the working directory {start.cwd!r} is no absolute path")
+    if sum(len(name) + len(value) for name, value in start.env.items()) > ENV_BYTES_MAX:
+        raise UsageError(f"the variables of the run have more than {ENV_BYTES_MAX} bytes", hint="pass fewer of them")
+    for name, value in start.env.items():
+        check_variable("the run", name)
+        check_argument(f"the variable {name}", f"{name}={value}")
+    check_secrets({**start.passed, **start.secrets})
+
+
+def check_secrets(values: Mapping[str, str]) -> None:
+    """Raises UsageError for variables that no worker could be given; the error never holds a value."""
+    for name, value in values.items():
+        check_variable("a secret", name)
+        if "\0" in value:
+            raise UsageError(f"the secret {name} holds a NUL byte", hint="no program can be given one")
+    if sum(len(name) + len(value.encode()) for name, value in values.items()) > SECRETS_BYTES_MAX:
+        raise UsageError(f"the secrets have more than {SECRETS_BYTES_MAX} bytes", hint="let the worker read a file")
+
+
 def check_no_secrets(workflow: Workflow, name: str, request_id: str) -> None:
     """What is to be run is kept as it is: nothing can be masked in it. Raises UsageError naming where a secret stands."""
     plain = {"name": name, "request_id": request_id, "workflow": msgspec.to_builtins(workflow)}
     where = _first_difference(plain, redact_value(plain), "the run").replace("the run.workflow", "workflow")
     lines = {f"the command of {step.id}": " ".join(step.worker.argv) for step in workflow.steps}
     where = where or next((what for what, line in lines.items() if redact(line) != line), "")
+    inputs = {f"the input of {step.id}": step.worker.input for step in workflow.steps if step.worker.input}
+    where = where or next((what for what, data in inputs.items() if blot(data) != data), "")
     if where:
         raise UsageError(
             f"{where} holds what looks like a secret, and crewd keeps what it runs",
@@ -82,6 +129,22 @@ def check_cancel(cancel: Cancel) -> Cancel:
     return msgspec.structs.replace(
         cancel, grace_seconds=0.0 if cancel.mode == "now" else grace, intent=clip(cancel.intent, NOTE_CHARS_MAX)
     )
+
+
+Targeted = Reopen | Dismiss | Signal | Claim | Release | Finish
+
+
+def check_command(request: Targeted) -> Targeted:
+    """The request with what it says in words bounded. Raises UsageError naming what is wrong."""
+    match request:
+        case Claim() | Release() | Finish():
+            check_claim(request)
+            return request
+        case Signal(number=number) if not 1 <= number < signal.NSIG:
+            raise UsageError(f"{number} is no signal", hint=f"1 to {signal.NSIG - 1}")
+        case Reopen(secrets=values):
+            check_secrets(values)
+    return msgspec.structs.replace(request, intent=clip(request.intent, NOTE_CHARS_MAX))
 
 
 def for_keeper(request: Request) -> KeepRequest | Doctor | None:

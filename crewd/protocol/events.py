@@ -17,7 +17,11 @@ from crewd.protocol.workflow import Workflow
 
 
 class RunCreated(msgspec.Struct, frozen=True, tag="run.created"):
-    """A run was admitted; its tasks are the workflow's steps."""
+    """A run was admitted; its tasks are the workflow's steps.
+
+    `env` are variables of its caller that its workers get; `secrets` and `passed` are the names of others, whose values are
+    nowhere kept. Of them, those that are `passed` may be missing when it is resumed.
+    """
 
     name: str
     goal: str
@@ -28,6 +32,10 @@ class RunCreated(msgspec.Struct, frozen=True, tag="run.created"):
     parent: str = ""
     on_parent: str = "end"
     depth: int = 0
+    env: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+    inputs: dict[str, str] = {}
 
 
 class RunStarted(msgspec.Struct, frozen=True, tag="run.started"):
@@ -66,12 +74,16 @@ class TaskRequeued(msgspec.Struct, frozen=True, tag="task.requeued"):
 
 
 class TaskRetrying(msgspec.Struct, frozen=True, tag="task.retrying"):
-    """The attempt has ended, and another one follows when `due_at` is there: a `retry` or a `restart`."""
+    """The attempt has ended, and another one follows at `due_at`: a `retry` or a `restart`.
+
+    `in_a_row`: so many lives before it were short, one after the other; the wait grows with it.
+    """
 
     kind: str
     due_at: float
     reason: str = ""
     error: str = ""
+    in_a_row: int = 0
 
 
 class TaskParked(msgspec.Struct, frozen=True, tag="task.parked"):
@@ -136,9 +148,10 @@ class AttemptStarted(msgspec.Struct, frozen=True, tag="attempt.started"):
 
 
 class AttemptReady(msgspec.Struct, frozen=True, tag="attempt.ready"):
-    """The worker's runtime has connected and named what it supports."""
+    """The worker's runtime has connected and named what it supports. `command`: the process of the command that it runs."""
 
     capabilities: tuple[str, ...] = ()
+    command: int = 0
 
 
 class AttemptFinishing(msgspec.Struct, frozen=True, tag="attempt.finishing"):
@@ -202,6 +215,14 @@ class NoticeClosed(msgspec.Struct, frozen=True, tag="notice.closed"):
     id: str
 
 
+class AttemptSignalled(msgspec.Struct, frozen=True, tag="attempt.signalled"):
+    """Somebody had a signal sent to the worker's process, or (`tree`) to all that it has started."""
+
+    number: int
+    tree: bool = False
+    by: str = ""
+
+
 class AttemptOutcome(msgspec.Struct, frozen=True, tag="attempt.outcome"):
     """What the worker itself says of its end; the attempt ends when its processes are gone."""
 
@@ -213,6 +234,7 @@ class AttemptOutcome(msgspec.Struct, frozen=True, tag="attempt.outcome"):
     report: int = 0
     error_class: str = ""
     exit_code: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, tag="attempt.ended"):
@@ -411,11 +433,11 @@ class DaemonStarted(msgspec.Struct, frozen=True, tag="daemon.started"):
 Body = (
     RunCreated | RunStarted | RunCancelRequested | RunEnded | RunReopened | TaskCancelRequested | TaskEnded | TaskRequeued
     | TaskRetrying | TaskParked | TaskClaimed | TaskUnclaimed | TaskDismissed | AttemptReserved | AttemptStarting
-    | AttemptStarted | AttemptReady | AttemptFinishing | AttemptCancelRequested | AttemptOutcome | AttemptEnded
-    | AttemptLimitHit | AttemptLiveness | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised | NoticeClosed
-    | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | MessageAcknowledged | AskOpened | AskClosed
-    | OperationOpened | OperationStarted | OperationClosed | ArtifactRecorded | ProgressSampled | NewsSeen | GuardianLost
-    | DaemonStarted | RunForgotten | RunArchived | Salvaged | Foreign
+    | AttemptStarted | AttemptReady | AttemptFinishing | AttemptCancelRequested | AttemptSignalled | AttemptOutcome
+    | AttemptEnded | AttemptLimitHit | AttemptLiveness | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised
+    | NoticeClosed | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | MessageAcknowledged
+    | AskOpened | AskClosed | OperationOpened | OperationStarted | OperationClosed | ArtifactRecorded | ProgressSampled
+    | NewsSeen | GuardianLost | DaemonStarted | RunForgotten | RunArchived | Salvaged | Foreign
 )  # fmt: skip
 
 

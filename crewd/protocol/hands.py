@@ -26,7 +26,11 @@ Cause = Literal["exited", "ended", "spawn_failed", "orphaned", "limit"]
 
 
 class Bootstrap(msgspec.Struct, frozen=True):
-    """All that a worker process is told at birth; never in argv or its environment (the token is a secret)."""
+    """All that a worker process is told at birth; never in argv or its environment (the token is a secret).
+
+    `env` are the variables of the run and of the step, the step's before the run's; `secrets` are those that are never
+    written anywhere.
+    """
 
     task: str
     epoch: int
@@ -43,6 +47,9 @@ class Bootstrap(msgspec.Struct, frozen=True):
     checkpoint: object = None
     parent: str = ""
     blobs: str = ""
+    env: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    inputs: dict[str, object] = {}
 
 
 class Attach(msgspec.Struct, frozen=True):
@@ -71,13 +78,28 @@ class Spawn(msgspec.Struct, frozen=True):
 class End(msgspec.Struct, frozen=True):
     """End a worker's tree: wait `grace_seconds` for it to go by itself, TERM, after `term_seconds` KILL, then verify.
 
-    Repeated with other numbers it can only become faster. The guardian finishes it also when crewd dies.
+    Repeated with other numbers it can only become faster. The guardian finishes it also when crewd dies. `whole`: when the
+    first process ends within the grace, the others get TERM, and KILL not before the time that was ordered.
     """
 
     task: str
     epoch: int
     grace_seconds: float
     term_seconds: float
+    whole: bool = False
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Send a signal to this process, if it is one of the worker's, or (`tree`) to all of the worker's processes.
+
+    Not answered. The worker process that waits for a command gets none of it: a `tree` is what the command has started.
+    """
+
+    task: str
+    epoch: int
+    pid: int
+    number: int
+    tree: bool = False
 
 
 class Confirm(msgspec.Struct, frozen=True):
@@ -116,6 +138,7 @@ class Started(msgspec.Struct, frozen=True):
 class Exited(msgspec.Struct, frozen=True):
     """Nothing of the worker is left, or `survivors` names what is. `exit.code` is None if nobody could wait for it.
 
+    `tail` is the end of what it wrote to standard error. `transient`: a start that failed may succeed when it is tried again.
     `last_words` are the reports (MessagePack, `list[Report]`) that the worker left in its directory before it said them.
     """
 
@@ -126,6 +149,8 @@ class Exited(msgspec.Struct, frozen=True):
     exit: ExitStatus = ExitStatus()
     survivors: tuple[Survivor, ...] = ()
     last_words: bytes = b""
+    tail: str = ""
+    transient: bool = False
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -162,13 +187,14 @@ class Attached(msgspec.Struct, frozen=True):
     expects: bool = False
 
 
-Order = Attach | Expect | Spawn | End | Confirm | Query | Retire
+Order = Attach | Expect | Spawn | End | Signal | Confirm | Query | Retire
 Notice = Started | Exited | Used | Gone | Attached
 ORDERS: dict[str, type[Order]] = {
     "attach": Attach,
     "expect": Expect,
     "spawn": Spawn,
     "end": End,
+    "signal": Signal,
     "confirm": Confirm,
     "query": Query,
     "retire": Retire,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _ID = re.compile(r"[a-z]_[0-9a-hjkmnp-tv-z]{26}\Z")
+SELECTOR_CHARS_MAX = 256
+"""Of a run or task that is named: more than any name and id has."""
 RUN, MESSAGE, ASK, EVENT = "r", "m", "q", "e"
 
 
@@ -69,6 +71,12 @@ def check_name(what: str, name: str) -> str:
             hint=f"use up to {NAME_CHARS_MAX} letters, digits, '-', '_' and '.', starting with a letter or digit",
         )
     return name
+
+
+def split_older(text: str) -> tuple[str, int]:
+    """A run's selector and how many runs of that name to go back: `nightly~2` is the one before the one before the newest."""
+    name, tilde, count = text.rpartition("~")
+    return (name, int(count)) if tilde and name and count.isdecimal() and len(count) < 4 else (text, 0)
 
 
 def task_id(run: str, step: str) -> str:

@@ -56,6 +56,7 @@ KIND_OF: Mapping[type[ev.Body], Kind] = {
     ev.AttemptLimitHit: Kind.WORKER_STATUS,
     ev.AttemptLiveness: Kind.WORKER_STATUS,
     ev.AttemptOutcome: Kind.WORKER_STATUS,
+    ev.AttemptSignalled: Kind.WORKER_STATUS,
     ev.AttemptEnded: Kind.WORKER_STATUS,
     ev.ReportTaken: Kind.WORKER_STATUS,
     ev.UsageReported: Kind.USAGE_UPDATED,

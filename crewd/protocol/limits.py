@@ -10,6 +10,18 @@ TEXT_CHARS_MAX = 65_536
 """A steer's, follow-up's or answer's text."""
 INLINE_BYTES_MAX = 32_768
 """A result or argument above this is kept as a file of the attempt (system.md §8, blob threshold)."""
+INPUT_BYTES_MAX = 262_144
+"""A command's input that travels with its run; more is read from a file."""
+ARGUMENT_BYTES_MAX = 131_071
+"""One argument or variable of a program (Linux: 32 pages, less the NUL)."""
+GOAL_BYTES_MAX = 120_000
+"""A run's goal: it must fit into a variable of a command's environment."""
+ENV_BYTES_MAX = 524_288
+"""Variables that a run brings from its caller: a frame holds them, and execve(2) takes them beside the arguments."""
+SECRETS_BYTES_MAX = 40_000
+"""Secrets of one run, together: they travel to the worker in one packet and are never written to a file."""
+RESULT_BYTES_MAX = 64 << 20
+"""A result that a client reads whole."""
 NOTE_CHARS_MAX = 2_048
 """A progress note, a reason's note, a question (system.md G11: text caps)."""
 NAME_CHARS_MAX = 64
@@ -73,4 +85,8 @@ KILL_SECONDS = 5.0
 ORPHAN_GRACE_SECONDS_DEFAULT = 600.0
 """A `keep` worker's life without crewd (DESIGN §2)."""
 START_SECONDS_MAX = 30.0
-"""Spawn to ready; slow starts are common with agents, so this is not the run's time-out."""
+"""From spawn to ready without any use of the processor; slow starts are common, so this is not the run's time-out."""
+START_SECONDS_LONGEST = 600.0
+"""From spawn to ready, however slow the machine is."""
+WARNINGS_MAX = 8
+"""Warnings of one outcome."""

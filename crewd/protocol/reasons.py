@@ -55,6 +55,9 @@ class FailureReason(StrEnum):
     KILLED = "killed_by_signal"
     VANISHED = "exited_without_result"
     SPAWN_FAILED = "spawn_failed"
+    START_BUSY = "start_busy"
+    OUTPUT_LOST = "output_lost"
+    NOT_JSON = "not_json"
     START_TIMEOUT = "start_timeout"
     LOST = "lost"
     ORPHANED = "orphaned"
@@ -70,6 +73,7 @@ class NoticeKind(StrEnum):
     REPEATED_FAILURES = "repeated_failures"
     PARKED = "parked"
     DEAD_LETTER = "dead_letter"
+    UNUSUAL = "unusual_end"
 
 
 class Liveness(StrEnum):

@@ -1,7 +1,8 @@
 """Secrets leave a text before it is stored, logged or shown (system.md B11).
 
-What is known: private keys in PEM, what follows `Authorization`, `Bearer` and `Basic`, passwords in URLs, the shapes of the
-keys that providers hand out, and what is assigned to a name that ends like one of a secret. What is not: a secret that looks
+What is known: private keys in PEM, what follows `Authorization`, `Bearer` and `Basic`, passwords in URLs, the keys that
+providers hand out (`secret_shapes`), and what is assigned to a name that ends like one of a secret. A reference to a secret
+(`$TOKEN`, `process.env.TOKEN`, `form.get("password")`) is none, nor is an ordinary word. What is not known: a secret that looks
 like any word. Linear in the length of the text: each pattern begins with something fixed and reads on without going back.
 """
 
@@ -11,42 +12,70 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from crewd.protocol.secret_shapes import SHAPES
+
 S = TypeVar("S", str, bytes)
 MASK = "[redacted]"
 SECRET_CHARS_MAX = 16_384
 """The longest secret that is looked for: a private key of 16,384 bits has 12,800 characters."""
+SHORT_CHARS = 4_096
+"""A text of fewer characters is first looked through for anything that is long enough to be a key: most hold nothing."""
 BEFORE_CHARS = 64
 """A pattern begins at most so long before the word that it is found by (`-----BEGIN ... PRIVATE KEY`)."""
-_SHAPES = r"""
-    (?P<pem>-----BEGIN[ ][A-Z0-9 ]{0,40}PRIVATE[ ]KEY-----[^-]{0,16384}(?:-----END[ ][A-Z0-9 ]{0,40}-----)?)
-    | (?<![A-Za-z0-9])(?P<key>
-        sk-[A-Za-z0-9_-]{16,256} | [srp]k_(?:live|test)_[A-Za-z0-9]{10,128}     # model providers, Stripe
-        | gh[pousr]_[A-Za-z0-9]{20,255} | github_pat_[A-Za-z0-9_]{20,255} | glpat-[A-Za-z0-9_-]{16,64}
-        | xox[abeoprs]-[A-Za-z0-9-]{10,255} | hf_[A-Za-z0-9]{20,64} | npm_[A-Za-z0-9]{20,64}
-        | (?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z]) | AIza[A-Za-z0-9_-]{30,64} | SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}
-        | eyJ[A-Za-z0-9_-]{10,4096}\.[A-Za-z0-9_-]{10,8192}\.[A-Za-z0-9_-]{5,2048}        # JSON web tokens
-      )
-    | (?i:\bauthorization["']?\s{0,4}[:=]\s{0,4}["']?(?:bearer|basic|token)?\s{0,4})(?P<header>[^\s"',;]{6,8192})
-    | (?i:\b(?:bearer|basic)\s{1,4})(?P<bearer>[A-Za-z0-9._~+/-]{16,8192}={0,2})
-    | ://[^\s:/@]{0,128}:(?P<url>[^\s:/@]{3,256})@
-    | (?i:(?:api[_-]?key|secret|token|password|passwd|passphrase|(?:secret|access|private|auth)[_-]?key|client[_-]?secret)
-        ["']?\s{0,4}(?:[:=]|=>)\s{0,4}["']?)
-      (?P<assigned>(?![\[{$<%(*])(?!\d{1,12}(?![^\s"',;}\])]))(?!(?i:true|false|null|none|undefined)\b)[^\s"',;}\])]{6,4096})
-    | (?i:--(?:api-?key|secret|token|password|passphrase)[ ]{1,4})(?P<flag>(?![\[{$<%(*-])[^\s"',;]{6,4096})
+_REFERENCE = r"[\[{$<%(*@]"
+"""How a reference or a placeholder begins: `$TOKEN`, `${TOKEN}`, `%TOKEN%`, `{{token}}`, `<token>`, `(...)`, `***`, `@file`."""
+_NAMES = (
+    r"api[_-]?key|secret|token|password|passwd|passphrase|passcode|(?<![a-z])(?:db_?)?pass|pwd"
+    r"|(?:secret|access|private|auth|account|encryption|signing)[_-]?key|client[_-]?secret"
+)
+_PATTERNS = rf"""
+    (?P<pem>-----BEGIN[ ][A-Z0-9 ]{{0,40}}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----(?:(?!-----)[\s\S]){{0,16384}}
+        (?:-----END[ ][A-Z0-9 ]{{0,40}}-----)?)
+    | (?i:\bauthorization["']?\s{{0,4}}[:=]\s{{0,4}}["']?(?:bearer|basic|token)?\s{{0,4}})
+        (?P<header>(?!{_REFERENCE})(?!(?i:bearer|basic|token)\b)[^\s"',;]{{6,8192}})
+    | (?i:\b(?:bearer|basic)\s{{1,4}})(?P<bearer>[A-Za-z0-9._~+/-]{{16,8192}}={{0,2}})
+    | ://[^\s:/@]{{0,128}}:(?P<url>(?!{_REFERENCE})[^\s:/@]{{3,256}})@
+    | (?i:(?P<name>{_NAMES})["']?\s{{0,4}}(?:[:=]|=>)\s{{0,4}}["']?)
+      (?P<assigned>(?!{_REFERENCE})(?!\d{{1,12}}(?![^\s"',;}}\])]))(?!(?i:true|false|null|none|undefined)\b)[^\s"',;}}\])]{{6,4096}})
+    | (?i:--(?P<option>api-?key|secret|token|password|passphrase)[ ]{{1,4}})
+      (?P<flag>(?!{_REFERENCE})(?!-)[^\s"',;]{{6,4096}})
 """
-_TEXT = re.compile(_SHAPES, re.VERBOSE)
-_BYTES = re.compile(_SHAPES.encode(), re.VERBOSE)
-_WORDS = (
-    "key", "secret", "token", "passw", "passphrase", "authorization", "bearer", "basic", "://", "sk-", "k_live_", "k_test_",
-    "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "hf_", "npm_", "akia", "asia", "aiza", "sg.", "eyj",
-)  # fmt: skip
+_LONG = re.compile(r"[A-Za-z0-9_./~+=-]{16}")
+_LONG_BYTES = re.compile(rb"[A-Za-z0-9_./~+=-]{16}")
+_GROUPS = ("pem", "header", "bearer", "url", "assigned", "flag")
+_TEXT = re.compile(_PATTERNS, re.VERBOSE)
+_BYTES = re.compile(_PATTERNS.encode(), re.VERBOSE)
+_WORDS = ("key", "secret", "token", "pass", "pwd", "authorization", "bearer", "basic", "://")
 _BYTE_WORDS = tuple(word.encode() for word in _WORDS)
-_NAME = re.compile(r"(?i)(?:api[_-]?key|secret|token|password|passwd|passphrase|(?:access|private|auth)[_-]?key)\Z")
+_KEYS = tuple((word, re.compile(shape)) for word, shape in SHAPES)
+_BYTE_KEYS = tuple((word.encode(), re.compile(shape.encode())) for word, shape in SHAPES)
+_NAME = re.compile(rf"(?i)(?:{_NAMES})\Z")
+_NO_SECRET_NAMES = re.compile(
+    r"(?i)(?:\A|[_.-]|(?<=[a-z])(?=[A-Z]))(?:eos|bos|pad|unk|sep|cls|mask|csrf|xsrf|next|page|continuation|cursor|sync|stop|start"
+    r"|special|image|end|primary|foreign|public|partition|sort|idempotency)[_-]?(?:page)?[_-]?(?:token|key)\Z"
+)
+"""Names that end like one of a secret, and are none: special tokens of models, cursors, keys of tables (gitleaks allows
+most)."""
+_WORD = re.compile(r"[A-Za-z_.-]+\Z")
+_CODE = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\??\.|::|->)[A-Za-z_]\w*)*[(\[]|[A-Za-z_]\w*(?:(?:\.|::|->)[A-Za-z_]+)+\Z")
+"""A call, an index or an attribute: what a program is made of, and no value."""
+_PLACE = re.compile(r"(?:~|\.{1,2})?/(?:[\w.-]+/)*[\w.-]*\Z")
+_ORDINARY = frozenset(
+    {
+        "required", "optional", "incorrect", "invalid", "expired", "missing", "changed", "updated", "correct",
+        "unknown", "hidden", "prompt", "string", "secret", "password", "redacted", "disabled", "enabled", "default",
+        "example", "placeholder", "generated", "protected", "cannot", "should", "please", "needed", "denied",
+        "accepted", "rejected", "failed", "matches", "mismatch", "cleared", "stored", "encrypted", "hashed", "saved",
+        "entered", "provided", "field", "length", "policy", "prompts", "prompted", "strength", "manager",
+    }
+)  # fmt: skip
+"""What stands behind `password:` in an ordinary sentence."""
 
 
 def redact(text: str) -> str:
     """`text` with what looks like a secret replaced by `[redacted]`."""
-    found = _found(text, text.lower(), _TEXT, _WORDS, "\n", "private key-----")
+    low = text.lower()
+    found = _merged([*_found(text, low, _TEXT, _WORDS, "\n", "private key-----"), *_keys(text, low, _KEYS, _LONG)])
     return "".join(_pieces(text, found, lambda _size: MASK)) if found else text
 
 
@@ -55,7 +84,10 @@ def blot(data: bytes, upto: int | None = None) -> bytes:
 
     `upto`: only what is found before it. What begins after it is looked at with what follows, where it may be longer.
     """
-    found = _found(data, data.lower(), _BYTES, _BYTE_WORDS, b"\n", b"private key-----")
+    low = data.lower()
+    found = _merged(
+        [*_found(data, low, _BYTES, _BYTE_WORDS, b"\n", b"private key-----"), *_keys(data, low, _BYTE_KEYS, _LONG_BYTES)]
+    )
     found = [span for span in found if upto is None or span[0] < upto]
     return b"".join(_pieces(data, found, lambda size: b"*" * size))
 
@@ -69,7 +101,7 @@ def _found(text: S, low: S, pattern: re.Pattern[S], words: Iterable[S], newline:
     begin = end = 0
     for hit in [*hits, len(text) + BEFORE_CHARS + 1]:
         if hit - BEFORE_CHARS > end:
-            found += [match.span(match.lastgroup or 0) for match in pattern.finditer(text, begin, end)]
+            found += _spans(text, pattern, begin, end)
             begin = end = max(0, hit - BEFORE_CHARS)
         limit = min(len(text), hit + SECRET_CHARS_MAX + BEFORE_CHARS)
         if not low.startswith(pem, max(0, hit - 8), hit + len(pem)):  # a value may stand on the line below its name
@@ -78,6 +110,57 @@ def _found(text: S, low: S, pattern: re.Pattern[S], words: Iterable[S], newline:
             limit = limit if line < 0 else line
         end = max(end, limit)
     return found
+
+
+def _keys(text: S, low: S, shapes: Iterable[tuple[S, re.Pattern[S]]], long: re.Pattern[S]) -> Iterator[tuple[int, int]]:
+    """Where keys of providers stand: looked for by their prefixes, each of which is rare."""
+    if len(text) < SHORT_CHARS and not long.search(text):
+        return
+    for word, shape in shapes:
+        for at in _places(low, word) if word in low else ():
+            found = shape.match(text, at)
+            if found is not None and not (at and text[at - 1 : at].isalnum()):
+                yield found.span()
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """In order, and those that overlap as one."""
+    if len(spans) < 2:
+        return spans
+    merged: list[tuple[int, int]] = []
+    for begin, end in sorted(spans):
+        if merged and begin < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def _spans(text: S, pattern: re.Pattern[S], begin: int, end: int) -> Iterator[tuple[int, int]]:
+    for match in pattern.finditer(text, begin, end):
+        group = next(name for name in _GROUPS if match.group(name) is not None)
+        if group in {"assigned", "flag"}:
+            name = "name" if group == "assigned" else "option"
+            before = _as_text(text[max(0, match.start(name) - BEFORE_CHARS) : match.end(name)])
+            if not _is_secret(re.split(r"[^\w.-]", before)[-1], _as_text(match.group(group))):
+                continue
+        yield match.span(group)
+
+
+def _as_text(piece: str | bytes) -> str:
+    return piece if isinstance(piece, str) else piece.decode("latin-1")
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Whether what is assigned to a name like one of a secret may be one: no reference, no code, no ordinary word."""
+    if _NO_SECRET_NAMES.search(name) or _CODE.match(value) or _PLACE.match(value) or len(set(value)) == 1:
+        return False
+    if not _WORD.match(value):
+        return True
+    if "pass" in name.lower()[-12:] or name.lower().endswith("pwd"):
+        plain = value.strip("._-").lower()
+        return plain not in _ORDINARY and not (value.isupper() and "_" in value)
+    return len(value) >= 20 and value.isalpha()
 
 
 def _places(low: S, word: S) -> Iterator[int]:
@@ -96,6 +179,13 @@ def _pieces(text: S, spans: list[tuple[int, int]], mask: Callable[[int], S]) -> 
     yield text[at:]
 
 
+def _names_a_secret(key: object, value: str) -> bool:
+    """Whether a text stands under a key like `password`: it is a secret then, unless it only refers to one."""
+    if not value or not isinstance(key, str) or not _NAME.search(key) or _NO_SECRET_NAMES.search(key):
+        return False
+    return re.match(_REFERENCE, value) is None and _CODE.match(value) is None
+
+
 def redact_value(value: Any) -> Any:
     """JSON-like data with every text in it redacted, and the texts under names like `password` masked whatever they are."""
     match value:
@@ -106,7 +196,7 @@ def redact_value(value: Any) -> Any:
         case dict():
             return {
                 redact(key) if isinstance(key, str) else key:
-                MASK if isinstance(each, str) and each and isinstance(key, str) and _NAME.search(key) else redact_value(each)
+                MASK if isinstance(each, str) and _names_a_secret(key, each) else redact_value(each)
                 for key, each in value.items()
             }  # fmt: skip
         case _:

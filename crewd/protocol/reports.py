@@ -28,7 +28,10 @@ WAIT = f"{OWN_KINDS}wait"
 
 
 class WorkerHello(msgspec.Struct, frozen=True):
-    """The first frame of a worker on every connection. `token` proves that it is who it says."""
+    """The first frame of a worker on every connection. `token` proves that it is who it says.
+
+    `command` is the process of the command that it runs, if it runs one: what people see as the worker's pid.
+    """
 
     task: str
     epoch: int
@@ -36,6 +39,7 @@ class WorkerHello(msgspec.Struct, frozen=True):
     pid: int
     capabilities: tuple[str, ...] = ()
     software: str = ""
+    command: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -189,7 +193,10 @@ class StopProposed(msgspec.Struct, frozen=True, tag="stop_proposed"):
 
 
 class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
-    """How the worker's code ended. After it the worker says nothing but goodbye."""
+    """How the worker's code ended; it is the worker's last report.
+
+    `warnings` are sentences about what was unusual, though it is no failure.
+    """
 
     outcome: Literal["completed", "failed", "cancelled"]
     error: str = ""
@@ -198,6 +205,7 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     result_path: str = ""
     error_class: str = ""
     exit_code: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 ReportBody = (
@@ -234,7 +242,7 @@ class Deliver(msgspec.Struct, frozen=True):
     """A control message for the worker. `order` grows: messages of one worker are applied in it.
 
     `sender` is the owner id of a client, or a worker as `TASK#EPOCH`. `turn`: refuse it in every other turn (0: any).
-    `mode` and `now`: see `Terms`.
+    `mode`, `now` and `eof`: see `Terms`.
     """
 
     id: str
@@ -246,6 +254,7 @@ class Deliver(msgspec.Struct, frozen=True):
     turn: int = 0
     now: bool = False
     sender: str = ""
+    eof: bool = False
 
 
 class Recall(msgspec.Struct, frozen=True):

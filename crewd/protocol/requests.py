@@ -53,7 +53,10 @@ class StartRun(msgspec.Struct, frozen=True):
     """Admit a run. The same `request_id` gives the same run; with another content it is a conflict.
 
     `parent` is the living attempt (`task#epoch`) whose worker asks; when that attempt ends, the run is cancelled, unless
-    `on_parent` is `keep`. How deep it stands follows from the parent's record, never from what the asker says.
+    `on_parent` is `keep`. `env` are variables of the caller that its workers get, such as `PATH`; they are kept with the run.
+    `secrets` are variables whose values are kept nowhere: only their names are, and a run that is resumed needs the values
+    again. `passed` are kept as little, and are taken from crewd's own environment when their values are gone. How deep it
+    stands follows from the parent's record, never from what the asker says.
     """
 
     role: ClassVar[Role] = Role.MESSAGE
@@ -64,12 +67,17 @@ class StartRun(msgspec.Struct, frozen=True):
     request_id: str = ""
     parent: str = ""
     on_parent: Literal["end", "keep"] = "end"
+    env: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    passed: dict[str, str] = {}
+    inputs: dict[str, str] = {}
 
 
 class Reopen(msgspec.Struct, frozen=True):
     """Do again what failed or was parked (`retry`), or all that was not finished (`resume`); of a run or of one task.
 
     What is completed stays so. Each task that is done again gets a new attempt; resuming what needs nothing changes nothing.
+    `secrets`: the values of the run's secrets, which crewd does not keep after the end of a run.
     """
 
     role: ClassVar[Role] = Role.MESSAGE
@@ -77,6 +85,7 @@ class Reopen(msgspec.Struct, frozen=True):
     kind: Literal["retry", "resume"] = "retry"
     intent: str = ""
     force: bool = False
+    secrets: dict[str, str] = {}
 
 
 class Dismiss(msgspec.Struct, frozen=True):
@@ -177,6 +186,17 @@ class Cancel(msgspec.Struct, frozen=True):
     intent: str = ""
     wait: bool = True
     timeout_seconds: float = 60.0
+    force: bool = False
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Send the signal `number` to a worker's process (of a command: the command's), or, with `tree`, to all that it started."""
+
+    role: ClassVar[Role] = Role.CANCEL
+    target: str
+    number: int
+    tree: bool = False
+    intent: str = ""
     force: bool = False
 
 
@@ -304,14 +324,18 @@ class SeenNews(msgspec.Struct, frozen=True):
 
 
 class ReadLog(msgspec.Struct, frozen=True):
-    """Bytes of a worker's output from `offset` (negative: counted from the end)."""
+    """Bytes of a worker's output from `offset` (negative: counted from the end), or of a result that is kept as a file.
+
+    `since`: not before what was written at this time (wall-clock seconds), which is known to about a second.
+    """
 
     role: ClassVar[Role] = Role.OBSERVE
     task: str
-    stream: Literal["stdout", "stderr"] = "stdout"
+    stream: Literal["stdout", "stderr", "result"] = "stdout"
     epoch: int = 0
     offset: int = 0
     limit: int = 65_536
+    since: float = 0.0
 
 
 class Doctor(msgspec.Struct, frozen=True):
@@ -339,10 +363,16 @@ class StopDaemon(msgspec.Struct, frozen=True):
     intent: str = ""
 
 
+class ResumeDaemon(msgspec.Struct, frozen=True):
+    """Take a stop back that waits (`drain`): new work is taken again. Refused if crewd is not draining."""
+
+    role: ClassVar[Role] = Role.ADMIN
+
+
 Request = (
-    Hello | StartRun | Reopen | Dismiss | Claim | Release | Finish | ListDead | Send | Acknowledge | Withdraw | Cancel
+    Hello | StartRun | Reopen | Dismiss | Claim | Release | Finish | ListDead | Send | Acknowledge | Withdraw | Cancel | Signal
     | GetReceipt | AwaitEnd | ListRuns | Show | ListMessages | Inbox | ListEvents | Subscribe | Credit | Unsubscribe
-    | ListNews | SeenNews | ReadLog | Doctor | StopDaemon | KeepRequest
+    | ListNews | SeenNews | ReadLog | Doctor | StopDaemon | ResumeDaemon | KeepRequest
 )  # fmt: skip
 
 
@@ -350,7 +380,8 @@ class Welcome(msgspec.Struct, frozen=True):
     """The answer to `Hello`: the client may speak now.
 
     `incarnation` changes when the gateway was restarted: what was asked of the one before is not answered any more, and
-    its subscriptions are gone. Ask again, with the same ids. `owner` is whom crewd takes the client for.
+    its subscriptions are gone. Ask again, with the same ids. `owner` is whom crewd takes the client for. One that is
+    `draining` takes no new work.
     """
 
     daemon: str
@@ -359,6 +390,7 @@ class Welcome(msgspec.Struct, frozen=True):
     role: int
     seq: int
     owner: str = ""
+    draining: bool = False
 
 
 class RunReply(msgspec.Struct, frozen=True):
@@ -504,7 +536,8 @@ class LogReply(msgspec.Struct, frozen=True):
     """Bytes of a log. `next` is the offset after them, `size` the log's end now, `ended` if nothing will follow.
 
     `offset` is where they begin: later than was asked for when the bytes before it are not kept any more. `epoch` is the
-    attempt that they are of; if none was asked for, more may follow as long as the task is not over.
+    attempt that they are of; if none was asked for, more may follow as long as the task is not over. `times` are marks
+    (offset, wall-clock time): what stands before the offset, and not before the mark before it, was written by then.
     """
 
     data: bytes
@@ -513,6 +546,7 @@ class LogReply(msgspec.Struct, frozen=True):
     size: int
     ended: bool
     epoch: int = 0
+    times: tuple[tuple[int, float], ...] = ()
 
 
 class ActorsOfClass(msgspec.Struct, frozen=True):
@@ -585,6 +619,7 @@ REQUESTS: dict[str, type[Request]] = {
     "acknowledge": Acknowledge,
     "withdraw": Withdraw,
     "cancel": Cancel,
+    "signal": Signal,
     "receipt": GetReceipt,
     "await_end": AwaitEnd,
     "runs": ListRuns,
@@ -600,6 +635,7 @@ REQUESTS: dict[str, type[Request]] = {
     "log": ReadLog,
     "doctor": Doctor,
     "stop_daemon": StopDaemon,
+    "resume_daemon": ResumeDaemon,
     **KEEP_REQUESTS,
 }
 REPLIES: dict[str, type[Reply]] = {

@@ -95,7 +95,8 @@ class ExitStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 class RunRow(msgspec.Struct, frozen=True):
     """One run. `parent` is the attempt (`task#epoch`) whose worker started it, `depth` how many such steps up it goes.
 
-    `archived` names the bundle that holds everything else of it; such a run is only read.
+    `archived` names the bundle that holds everything else of it; such a run is only read. `env` are variables of its caller
+    that its workers get; `secrets` are the names of others, whose values are nowhere kept.
     """
 
     id: str
@@ -117,6 +118,9 @@ class RunRow(msgspec.Struct, frozen=True):
     depth: int = 0
     openings: int = 1
     archived: str = ""
+    env: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    inputs: dict[str, str] = {}
 
 
 class ForgottenRow(msgspec.Struct, frozen=True):
@@ -143,7 +147,8 @@ class TaskRow(msgspec.Struct, frozen=True):
     """One task; its id is also the id of its worker.
 
     `tries_from` is the epoch before the first try that counts (a retry by hand counts anew), `retry_at` when the next try
-    is due; `dead` says what became of it as a dead letter: `open`, `requeued`, `dismissed`. `claim` is the last one.
+    is due; `in_a_row` counts restarts after short lives, one after the other; `dead` says what became of it as a dead letter:
+    `open`, `requeued`, `dismissed`. `claim` is the last one.
     """
 
     id: str
@@ -164,12 +169,14 @@ class TaskRow(msgspec.Struct, frozen=True):
     retry_at: float | None = None
     dead: str = ""
     claim: ClaimInfo | None = None
+    in_a_row: int = 0
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
     """One try of a task: its process and how it ended. `turns`, `tokens` and `cost` are what its worker reported.
 
-    `turn` counts from 1: each message that the worker takes where it would stop begins another one.
+    `turn` counts from 1: each message that the worker takes where it would stop begins another one. `pid` is the process of the
+    command, or of the callable; `host_pid`, for a command, the worker process that waits for it (0: not known yet).
     """
 
     task: str
@@ -202,6 +209,8 @@ class AttemptRow(msgspec.Struct, frozen=True):
     cost: float = 0.0
     checkpoint: object = None
     turn: int = 1
+    host_pid: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class NoticeRow(msgspec.Struct, frozen=True):

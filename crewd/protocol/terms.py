@@ -24,6 +24,7 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     `now`: the operation that is open is interrupted for it, if it can be. `if_running`: refused unless the worker is at
     work. `on_idle`: what happens when no attempt lives: it waits for the next one (`queue`), the worker is started again for
     it (`start`), or it is refused. `epoch` and `turn`: refused by every other attempt, and in every other turn; 0 is any.
+    `eof`: a steer that ends the input of a command after its text, which may be empty.
     `reply_to` is the message that this one answers; `reply_seconds` is how long the sender waits for an answer to this one.
     """
 
@@ -36,6 +37,7 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     turn: int = 0
     reply_to: str = ""
     reply_seconds: float = 0.0
+    eof: bool = False
 
 
 USUAL = Terms()
@@ -59,6 +61,8 @@ def check_terms(kind: str, terms: Terms) -> Terms:
         raise UsageError("an attempt or turn has a number from 1", hint="leave it out for any")
     if terms.now and (kind != "steer" or terms.mode == "next_turn"):
         raise UsageError("only a steer can come now", hint="a follow-up begins when the worker would stop")
+    if terms.eof and kind != "steer":
+        raise UsageError("only a steer can end a command's input", hint="crew steer RUN --eof")
     if terms.if_running and terms.on_idle in {"start", "queue"}:
         raise UsageError("if_running and on_idle contradict each other", hint="if_running refuses when nobody is at work")
     if terms.if_running:

@@ -5,15 +5,23 @@ Parsing from Markdown stands in `workflow_markdown`. What does not fit here: whe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import msgspec
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.ids import check_name
-from crewd.protocol.limits import LABELS_MAX, ORPHAN_GRACE_SECONDS_DEFAULT, STEPS_MAX
+from crewd.protocol.inputs import GOAL, Input, check_inputs
+from crewd.protocol.limits import (
+    ARGUMENT_BYTES_MAX,
+    INPUT_BYTES_MAX,
+    LABELS_MAX,
+    ORPHAN_GRACE_SECONDS_DEFAULT,
+    STEPS_MAX,
+)
 from crewd.protocol.policy import SECONDS_MAX, Limits, Restarts, Retry, check_policy
+from crewd.protocol.shell import place_values
 
 Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool | None
 MARKER_VARIABLE = "CREWD_WORKER"
@@ -26,16 +34,20 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     `call` is `module:function`; `argv` is a command and its arguments; `shell` is a command line for `/bin/sh`.
     Exactly one of the three is given, or the step is `outside`: crewd starts nothing, and waits for somebody to claim it. A
-    step with nothing of all this is meant for an agent runtime. `env` is set for the worker,
-    `env_pass` names variables of the daemon that it gets besides the usual ones. `rlimits` are soft and hard limits by the
-    names of `setrlimit` in lower case (`nofile`, `core`); `nice` is added to the daemon's.
+    step with nothing of all this is meant for an agent runtime. `stdin` is the input of a command: nothing (`none`), one piece
+    of text per steer (`lines`), the bytes of `input`, or the file `stdin_file`. `env` is set for the worker,
+    `env_pass` names variables of the daemon that it gets besides the usual ones; with `clean_env` it gets the usual ones not.
+    `rlimits` are soft and hard limits by the names of `setrlimit` in lower case (`nofile`, `core`); `nice` is added to the
+    daemon's.
     """
 
     call: str = ""
     argv: tuple[str, ...] = ()
     shell: str = ""
     args: dict[str, object] = {}
-    stdin: Literal["none", "lines"] = "none"
+    stdin: Literal["none", "lines", "input", "file"] = "none"
+    input: bytes = b""
+    stdin_file: str = ""
     start: Literal["fork", "spawn"] = "fork"
     env: dict[str, str] = {}
     on_orphan: Literal["keep", "end"] = "keep"
@@ -48,6 +60,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     retry: Retry = Retry()
     restart: Restarts = Restarts()
     outside: bool = False
+    clean_env: bool = False
 
     @property
     def runtime(self) -> str:
@@ -76,7 +89,7 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A DAG of steps. `max_concurrency` 0 means the default; a run that takes longer than `max_minutes` is cancelled.
 
     `join`: whether the run leaves one message with what became of all its tasks when it ends (`smart`: if it has several).
-    `labels` are the caller's own words for it, to list and to subscribe by.
+    `labels` are the caller's own words for it, to list and to subscribe by. `inputs` are what a run of it is given by name.
     """
 
     name: str
@@ -86,6 +99,7 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_minutes: float = 0.0
     join: Join = "off"
     labels: dict[str, str] = {}
+    inputs: dict[str, Input] = {}
 
     @property
     def joins(self) -> bool:
@@ -109,6 +123,8 @@ def check_workflow(workflow: Workflow) -> Workflow:
     for name, value in workflow.labels.items():
         check_name("label", name)
         check_name(f"label {name}", value)
+    check_inputs(workflow.inputs)
+    names = (GOAL, *workflow.inputs)
     by_id: dict[str, Step] = {}
     writers: dict[str, str] = {}
     for step in workflow.steps:
@@ -116,7 +132,7 @@ def check_workflow(workflow: Workflow) -> Workflow:
         if step.id in by_id:
             raise UsageError(f"step {step.id} stands twice in workflow {workflow.name}", hint="rename one of them")
         by_id[step.id] = step
-        _check_worker(step)
+        _check_worker(step, names)
         if step.output:
             check_name(f"output of step {step.id}", step.output)
             if step.output in writers:
@@ -144,12 +160,21 @@ def check_workflow(workflow: Workflow) -> Workflow:
     return workflow
 
 
-def _check_worker(step: Step) -> None:
+def _check_worker(step: Step, names: Collection[str]) -> None:
     worker = step.worker
     if worker.outside and (worker.call or worker.argv or worker.shell):
         raise UsageError(f"step {step.id} is outside and has a call or a command", hint="keep one of the two")
     if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
         raise UsageError(f"step {step.id} has both a call and a command", hint="keep one of 'call:' and 'run:'")
+    check_input(step.id, worker)
+    check_argument(f"step {step.id}: the command line", worker.shell)
+    for argument in worker.argv:
+        check_argument(f"step {step.id}: an argument", argument)
+    if worker.shell:
+        try:
+            place_values(worker.shell, names)
+        except UsageError as error:
+            raise UsageError(f"step {step.id}: {error.message}", hint=error.hint) from None
     if worker.call:
         module, colon, function = worker.call.partition(":")
         parts = [*module.split("."), *function.split(".")]
@@ -158,18 +183,45 @@ def _check_worker(step: Step) -> None:
     if worker.orphan_grace_seconds < 0:
         raise UsageError(f"step {step.id}: orphan_grace_seconds is negative", hint="use 0 or more")
     for name in (*worker.env, *worker.env_pass):
-        if not name or "=" in name or "\0" in name or name == MARKER_VARIABLE:
-            raise UsageError(f"step {step.id}: {name!r} is no variable that can be set", hint="use a name like API_KEY")
-    if any("\0" in value for value in worker.env.values()):
-        raise UsageError(f"step {step.id}: a value in env holds a NUL byte")
+        check_variable(f"step {step.id}", name)
+    for name, value in worker.env.items():
+        check_argument(f"step {step.id}: the variable {name}", f"{name}={value}")
     if worker.umask is not None and not 0 <= worker.umask <= 0o777:
         raise UsageError(f"step {step.id}: umask {worker.umask:o} is not possible", hint="000 to 777")
     if not -20 <= worker.nice <= 19:
         raise UsageError(f"step {step.id}: nice {worker.nice} is not possible", hint="-20 to 19")
-    for name, value in worker.rlimits.items():
-        if name not in RLIMITS or value < -1:
-            raise UsageError(f"step {step.id}: rlimit {name}={value} is not possible", hint=f"one of {', '.join(RLIMITS)}")
+    for limit, most in worker.rlimits.items():
+        if limit not in RLIMITS or most < -1:
+            raise UsageError(f"step {step.id}: rlimit {limit}={most} is not possible", hint=f"one of {', '.join(RLIMITS)}")
     check_policy(step.id, worker.limits, worker.retry, worker.restart)
+
+
+def check_variable(what: str, name: str) -> None:
+    """UsageError for a name that no variable can have, or that is crewd's own."""
+    if not name or "=" in name or "\0" in name or name == MARKER_VARIABLE:
+        raise UsageError(f"{what}: {name!r} is no variable that can be set", hint="use a name like API_KEY")
+
+
+def check_argument(what: str, text: str) -> None:
+    """UsageError for what no program can be given: Linux takes no NUL byte, and at most 131,071 bytes at once (execve(2))."""
+    if "\0" in text:
+        raise UsageError(f"{what} holds a NUL byte", hint="no program can be given one")
+    if len(text) > ARGUMENT_BYTES_MAX // 4 and len(text.encode("utf-8", "replace")) > ARGUMENT_BYTES_MAX:
+        raise UsageError(f"{what} has more than {ARGUMENT_BYTES_MAX} bytes", hint="give it as a file, or as input (--stdin)")
+
+
+def check_input(step: str, worker: WorkerSpec) -> None:
+    """UsageError for an input that contradicts the rest."""
+    if worker.stdin != "none" and not (worker.argv or worker.shell):
+        raise UsageError(f"step {step} has an input and no command", hint="only a command reads standard input")
+    if (worker.stdin == "input") != bool(worker.input) and worker.input:
+        raise UsageError(f"step {step} has input, and stdin is {worker.stdin}", hint="stdin is 'input' then")
+    if (worker.stdin == "file") != bool(worker.stdin_file):
+        raise UsageError(f"step {step}: stdin_file and stdin contradict each other", hint="stdin is 'file', with a path")
+    if len(worker.input) > INPUT_BYTES_MAX:
+        raise UsageError(
+            f"the input has {len(worker.input)} bytes", hint=f"at most {INPUT_BYTES_MAX}; a file may be larger: --stdin FILE"
+        )
 
 
 def _check_cycles(steps: Mapping[str, Step]) -> None:

@@ -135,7 +135,7 @@ class StoreActor(Actor):
         self._sweeping = False
         self._touched: set[str] = set()  # runs of which there are events that are not flushed,
         self._removed: set[str] = set()  # those that they take away,
-        self._names: set[str] = set()  # and the names of those that they make
+        self._names: dict[str, str] = {}  # and the names of those that they make
 
     def on_start(self) -> None:
         """Open the database, and flush what a crash has left. Raises StoreUnavailable if it cannot be opened."""
@@ -411,12 +411,12 @@ class StoreActor(Actor):
             self._touched.add(event.run)
             match event.body:
                 case RunCreated(name):
-                    self._names.add(name)
+                    self._names[name] = event.run
                 case RunForgotten():
                     self._removed.add(event.run)
                 case RunArchived(row):
                     self._removed.add(event.run)
-                    self._names.add(row.name)
+                    self._names[row.name] = row.id
                 case _:
                     pass
 
@@ -474,7 +474,7 @@ class StoreActor(Actor):
                 there, gone = self._cache.get(RunRow, run), self._cache.get(ForgottenRow, run)
                 if replaces and there is not None and there.name == name and gone is None:
                     return self._check(Removal(run, last_seq), requests)
-                if there is not None or gone is not None or self._is_taken(name):
+                if there is not None or gone is not None or self._newest(name):
                     return Rejected(0, Conflict(f"a run of the id {run} or the name {name} is or was here", name=name))
                 return None
             case NewMessage(key, digest):
@@ -492,8 +492,10 @@ class StoreActor(Actor):
                     made = self._database.latest(f"request:{request_id}")
                 if made is not None:
                     return self._known_run(made.decode(), digest)
-                if self._is_taken(name):
-                    return Rejected(0, Conflict(f"a run named {name} exists", hint="choose another --name", name=name))
+                newest = self._cache.get(RunRow, self._newest(name)) if self._newest(name) else None
+                if newest is not None and newest.status not in RUN_TERMINAL:
+                    hint = "wait for its end, cancel it, or choose another --name"
+                    return Rejected(0, Conflict(f"a run named {name} is live", hint=hint, name=name))
                 return None
 
     def _check_quota(self, append: Append) -> Rejected | None:
@@ -506,8 +508,9 @@ class StoreActor(Actor):
         )  # fmt: skip
         return Rejected(append.token, error)
 
-    def _is_taken(self, name: str) -> bool:
-        return name in self._names or self._database.run_named(name)
+    def _newest(self, name: str) -> str:
+        """The newest run of this name: a name can be used again when the run that has it is over."""
+        return self._names.get(name) or self._database.run_named(name)
 
     def _known_run(self, made: str, digest: str) -> Known | Rejected:
         run, _, made_digest = made.partition(" ")

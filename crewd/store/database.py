@@ -222,9 +222,10 @@ class Database:
         found = self._sql.execute("SELECT value FROM latest WHERE key = ?", (key,)).fetchone()
         return None if found is None else bytes(found[0])
 
-    def run_named(self, name: str) -> bool:
-        """Whether a run of this name exists."""
-        return self._sql.execute("SELECT 1 FROM runs WHERE name = ? LIMIT 1", (name,)).fetchone() is not None
+    def run_named(self, name: str) -> str:
+        """The newest run of this name (ids sort by the time at which they were made); empty if there is none."""
+        found = self._sql.execute("SELECT id FROM runs WHERE name = ? ORDER BY id DESC LIMIT 1", (name,)).fetchone()
+        return "" if found is None else str(found[0])
 
     def commit(self, events: Sequence[Event], latest: Iterable[tuple[str, bytes | None]] = ()) -> None:
         """Make events, and values that belong to them, durable: a row of the commit log (some, if they are many), synced.

@@ -118,14 +118,17 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             _change(rows, event, RunRow, event.run, lambda run: _reopened(event, run))
         case ev.TaskRequeued(message):
             _change(rows, event, TaskRow, event.task, lambda task: _requeued(event, task, anew=bool(message)))
-        case ev.TaskRetrying(due_at=due_at, reason=reason, error=error):
-            _move_task(rows, event, TaskStatus.BACKOFF, lambda task: replace(task, retry_at=due_at, reason=reason, error=error))
+        case ev.TaskRetrying(due_at=due_at, reason=reason, error=error, in_a_row=in_a_row):
+            _move_task(
+                rows, event, TaskStatus.BACKOFF,
+                lambda task: replace(task, retry_at=due_at, reason=reason, error=error, in_a_row=in_a_row),
+            )  # fmt: skip
         case ev.TaskParked(reason, error):
             _move_task(rows, event, TaskStatus.PARKED, lambda task: replace(task, reason=reason, error=error))
         case ev.TaskClaimed(claim):
             _move_task(
                 rows, event, TaskStatus.CLAIMED,
-                lambda task: replace(task, claim=claim, started_at=task.started_at or event.at, retry_at=None),
+                lambda task: replace(task, claim=claim, started_at=task.started_at or event.at, retry_at=None, in_a_row=0),
             )  # fmt: skip
         case ev.TaskUnclaimed():
             _move_task(rows, event, TaskStatus.QUEUED, lambda task: replace(task, claim=None))
@@ -157,7 +160,7 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
         case ev.RunArchived(row, bundle):
             rows.drop(event.run)
             rows.put(event.run, event.run, replace(row, archived=bundle))
-        case ev.GuardianLost() | ev.DaemonStarted() | ev.Salvaged() | ev.Foreign():
+        case ev.AttemptSignalled() | ev.GuardianLost() | ev.DaemonStarted() | ev.Salvaged() | ev.Foreign():
             return
         case _:
             assert_never(body)
@@ -195,7 +198,8 @@ def _run_created(rows: Table, event: ev.Event, body: ev.RunCreated) -> None:
         RunRow(
             id=event.run, name=body.name, status=RunStatus.QUEUED, goal=body.goal, cwd=body.cwd,
             workflow=body.workflow, owner=body.owner, request_id=body.request_id, created_at=event.at,
-            parent=body.parent, on_parent=body.on_parent, depth=body.depth,
+            parent=body.parent, on_parent=body.on_parent, depth=body.depth, env=body.env, secrets=body.secrets,
+            inputs=body.inputs,
         ),
     )  # fmt: skip
     for step in body.workflow.steps:
@@ -258,7 +262,7 @@ def _requeued(event: ev.Event, task: TaskRow, *, anew: bool) -> TaskRow:
         raise _wrong_move(event, task.id, task.status, TaskStatus.QUEUED)
     return replace(
         task, status=TaskStatus.QUEUED, reason="", error="", result=None, result_path="", ended_at=None, cancel=None,
-        retry_at=None, tries_from=task.epoch, dead="requeued" if task.dead else "", claim=None,
+        retry_at=None, tries_from=task.epoch, dead="requeued" if task.dead else "", claim=None, in_a_row=0,
     )  # fmt: skip
 
 
@@ -306,10 +310,12 @@ def _next_attempt(attempt: AttemptRow, event: ev.Event, body: AttemptBody) -> At
         case ev.AttemptStarting():
             return replace(attempt, status=AttemptStatus.STARTING)
         case ev.AttemptStarted(pid, start_time, boot_id):
-            return replace(attempt, pid=pid, start_time=start_time, boot_id=boot_id, started_at=attempt.started_at or event.at)
-        case ev.AttemptReady(capabilities):
+            after = replace(attempt, start_time=start_time, boot_id=boot_id, started_at=attempt.started_at or event.at)
+            return replace(after, pid=pid) if attempt.host_pid is None else replace(after, host_pid=pid)
+        case ev.AttemptReady(capabilities, command):
             status = AttemptStatus.RUNNING if attempt.status is AttemptStatus.STARTING else attempt.status
-            return replace(attempt, status=status, capabilities=capabilities, ready_at=event.at)
+            after = replace(attempt, status=status, capabilities=capabilities, ready_at=event.at)
+            return replace(after, pid=command, host_pid=attempt.pid or 0) if command else after
         case ev.AttemptFinishing():
             return replace(attempt, finishing=True)
         case ev.AttemptCancelRequested(cancel):
@@ -319,7 +325,7 @@ def _next_attempt(attempt: AttemptRow, event: ev.Event, body: AttemptBody) -> At
             return replace(
                 attempt, status=AttemptStatus.ENDING, outcome=body.outcome, error=body.error, reason=body.reason,
                 result=body.result, result_path=body.result_path, finishing=True, error_class=body.error_class,
-                exit=ExitStatus(code=body.exit_code),
+                exit=ExitStatus(code=body.exit_code), warnings=body.warnings,
             )  # fmt: skip
         case ev.AttemptEnded():
             return replace(

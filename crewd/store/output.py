@@ -8,6 +8,7 @@ comes late is told where the kept part begins.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ from crewd.protocol.redact import SECRET_CHARS_MAX, blot
 
 EXIT_FILE = "exit"
 """What the guardian leaves in an attempt's directory when it is over: a `Tail`."""
+TIMES_FILE = "times"
+"""Beside the output: how much was written by when, in a row of `MARK`s, as the guardian saw it."""
+MARK = struct.Struct("<QQd")
+"""Bytes of stdout, bytes of stderr, wall-clock seconds."""
 TAIL_BYTES = 65_536
 SCRUB_BYTES = 1 << 15
 """Looked at together, and as much more as a secret may have, so that none is missed where two portions meet. Most take less
@@ -53,6 +58,21 @@ def read_output(directory: Path, stream: str, offset: int, limit: int) -> Piece:
             return Piece(file.read(limit), offset, size)
     except FileNotFoundError:
         return _from_tail(directory, stream, offset, limit)
+
+
+def times_of(directory: Path, stream: str) -> list[tuple[int, float]]:
+    """The marks of a stream: (offset, time), both growing. What stands before the offset was written by then."""
+    try:
+        raw = (directory / TIMES_FILE).read_bytes()
+    except OSError:
+        return []
+    marks = MARK.iter_unpack(raw[: len(raw) // MARK.size * MARK.size])
+    found: list[tuple[int, float]] = []
+    for stdout, stderr, at in marks:
+        offset = stderr if stream == "stderr" else stdout
+        if not found or offset > found[-1][0]:
+            found.append((offset, at))
+    return found
 
 
 def kept_from(descriptor: int, offset: int) -> int:

@@ -83,8 +83,8 @@ class Writing(Protocol):
         """One coalesced value as it is on disk."""
         ...
 
-    def run_named(self, name: str) -> bool:
-        """Whether a run of this name exists."""
+    def run_named(self, name: str) -> str:
+        """The newest run of this name; empty if there is none."""
         ...
 
     def commit(self, events: Sequence[Event], latest: Iterable[tuple[str, bytes | None]] = ()) -> None:

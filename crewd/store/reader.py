@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -14,7 +14,7 @@ from crewd.clock import in_words
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import CrewdError, InvariantError, NotFound, StoreUnavailable, UsageError
 from crewd.protocol.events import Event
-from crewd.protocol.ids import ASK, MESSAGE, is_id, task_id
+from crewd.protocol.ids import ASK, MESSAGE, SELECTOR_CHARS_MAX, is_id, split_older, task_id
 from crewd.protocol.kinds import types_named
 from crewd.protocol.limits import FRAME_BYTES_MAX, LOG_CHUNK_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX
 from crewd.protocol.news import NEWS_TYPES, NewsItem, news_of
@@ -42,7 +42,7 @@ from crewd.store.fold import attempt_key
 from crewd.store.follower import Follower
 from crewd.store.library import Library
 from crewd.store.messages import Answer, Flushed, Read, Resolve, Resolved
-from crewd.store.output import Piece, read_output
+from crewd.store.output import Piece, read_output, times_of
 from crewd.store.overlay import over
 from crewd.store.ports import Where
 
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
 _USAGE = msgspec.msgpack.Decoder(Usage)
+RESULT_FILES = frozenset({"result.json", "stdout"})
+"""Where workers leave results that are too large to be sent: see the worker room."""
 AROUND_BYTES = 4_096
 PAGES = 20
 """Pages of events or rows looked through for one answer; the caller goes on from there."""
@@ -140,10 +142,17 @@ class Reader(Follower):
             return Resolved(run_row, asked.task, self._became(asked))
         if not text:
             raise UsageError("the selector is empty", hint="give a run's name or id, or RUN/STEP")
-        found = self._database.runs_matching(text, 2)
+        if len(text) > SELECTOR_CHARS_MAX:
+            raise UsageError(
+                f"the selector has {len(text)} characters", hint=f"at most {SELECTOR_CHARS_MAX}: a run's name or id"
+            )
+        text, older = split_older(text)
+        found = self._database.runs_matching(text, max(2, older + 1))
         exact = [run for run in found if text in {run.id, run.name}]
         if exact:
-            run = exact[0]
+            if older >= len(exact):
+                raise NotFound(f"there are {len(exact)} runs called {text}", hint=f"the oldest one is {text}~{len(exact) - 1}")
+            run = exact[older]
         elif not found and (gone := self._database.row(ForgottenRow, text)) is not None:
             why = f": {gone.intent}" if gone.intent else ""
             raise NotFound(f"run {gone.name} was forgotten by {gone.by} at {in_words(gone.at)}{why}", target=selector)
@@ -322,6 +331,16 @@ class Reader(Follower):
         ended = attempt.status in ATTEMPT_TERMINAL and (request.epoch > 0 or task.status in TASK_TERMINAL)
         limit = max(1, min(request.limit, LOG_CHUNK_BYTES_MAX))
         read = self._database.output if isinstance(self._database, Library) else _output
+        marks = times_of(Path(attempt.directory), request.stream)
+        if request.since:
+            before = [offset for offset, at_ in marks if at_ < request.since]
+            request = msgspec.structs.replace(request, offset=max(request.offset, before[-1] if before else 0))
+        if request.stream == "result":  # the name of the file is the worker's word; where it is, is not
+            request = msgspec.structs.replace(request, offset=max(0, request.offset))
+            name = PurePath(attempt.result_path).name
+            if name not in RESULT_FILES or PurePath(attempt.result_path).parent != PurePath(attempt.directory):
+                raise NotFound(f"{task.id} has no result that is kept as a file")
+            request = msgspec.structs.replace(request, stream=cast("Any", name))
         piece = read(resolved.run.id, attempt.directory, request.stream, request.offset, limit)
         begin = max(0, piece.offset - AROUND_BYTES)  # a secret may begin before what is asked for, and end after it
         around = read(resolved.run.id, attempt.directory, request.stream, begin, len(piece.data) + 2 * AROUND_BYTES)
@@ -329,7 +348,7 @@ class Reader(Follower):
         masked = blot(around.data)[at : at + len(piece.data)] if at >= 0 else blot(piece.data)
         return rq.LogReply(
             data=masked, offset=piece.offset, next=piece.offset + len(piece.data), size=piece.size, ended=ended,
-            epoch=attempt.epoch,
+            epoch=attempt.epoch, times=_marks_of(marks, piece),
         )  # fmt: skip
 
     def _progress(self, run: str, pending: dict[str, bytes | None]) -> tuple[Progress, ...]:
@@ -371,6 +390,13 @@ class Reader(Follower):
             )
         finally:
             self._database.release()
+
+
+def _marks_of(marks: list[tuple[int, float]], piece: Piece) -> tuple[tuple[int, float], ...]:
+    """The marks that tell when the bytes of a piece were written: those within it, and the first one after it."""
+    end = piece.offset + len(piece.data)
+    within = [mark for mark in marks if piece.offset < mark[0] < end]
+    return (*within, *next(([mark] for mark in marks if mark[0] >= end), []))
 
 
 def _output(_run: str, directory: str, stream: str, offset: int, limit: int) -> Piece:

@@ -41,7 +41,7 @@ class Respond(msgspec.Struct, frozen=True):
 
 Commanded = (
     rq.StartRun | rq.Reopen | rq.Dismiss | rq.Claim | rq.Release | rq.Finish | rq.Send | rq.Acknowledge | rq.Withdraw
-    | rq.Cancel | rq.SeenNews
+    | rq.Cancel | rq.SeenNews | rq.Signal
 )  # fmt: skip
 """What changes something."""
 
@@ -87,6 +87,15 @@ class TakeBack(msgspec.Struct, frozen=True):
     """A withdrawal on its way to the controller."""
 
     id: str
+    caller: Caller
+    command: Command
+
+
+class SendSignal(msgspec.Struct, frozen=True):
+    """A signal on its way to the controller."""
+
+    number: int
+    tree: bool
     caller: Caller
     command: Command
 
@@ -137,6 +146,12 @@ class ChildLives(msgspec.Struct, frozen=True):
     run: str
     parent: str
     on_parent: str
+
+
+class ResumeWork(msgspec.Struct, frozen=True):
+    """Take a stop back that waits for live runs."""
+
+    caller: Caller
 
 
 class Stop(msgspec.Struct, frozen=True):

@@ -19,7 +19,8 @@ class Directory:
     """See the module's text.
 
     `attempts` is keyed by task id and epoch, `runs` by run id; `names` gives the id of a living run's name, `rows` what it
-    was created with; `guardian` is what the guardian said of itself, while it is attached.
+    was created with; `guardian` is what the guardian said of itself, while it is attached. `draining`: no new work is taken,
+    and crewd stops when what is live has ended.
     """
 
     parts: dict[str, Ref[Any]] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class Directory:
     rows: dict[str, RunRow] = field(default_factory=dict)
     attempts: dict[tuple[str, int], Ref[Any]] = field(default_factory=dict)
     guardian: Attached | None = None
+    draining: bool = False
 
     def part(self, name: str) -> Ref[Any]:
         """The living ref of a part. Raises Unavailable between its end and its restart."""

@@ -12,7 +12,7 @@ from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
 from crewd.protocol import requests as rq
-from crewd.protocol.doors import check_no_secrets
+from crewd.protocol.doors import check_no_secrets, check_start
 from crewd.protocol.errors import Busy, CrewdError, Refused, Unavailable
 from crewd.protocol.events import (
     DaemonStarted,
@@ -25,6 +25,7 @@ from crewd.protocol.events import (
 )
 from crewd.protocol.hands import EXPECTED_MAX, Expect
 from crewd.protocol.ids import RUN, check_name, task_id
+from crewd.protocol.inputs import resolve
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 from crewd.protocol.reasons import CancelReason, RefusalReason
 from crewd.protocol.receipts import Outcome, Receipt
@@ -119,6 +120,7 @@ class Front(Actor):
             case cm.RunOver(run):
                 self._live.discard(run)
                 self._lineage.remove(run)
+                self._services.vault.drop(run)
                 self._check_stopped()
             case cm.ChildLives(run, parent, on_parent):
                 self._lineage.add(run, parent, on_parent)
@@ -130,6 +132,12 @@ class Front(Actor):
                 self._cancel_children(task, epoch, status)
             case cm.Stop():
                 self._obey_stop(message)
+            case cm.ResumeWork(caller):
+                if not self._services.directory.draining:
+                    self._respond(caller, Refused("crewd is not draining", hint="crew daemon status"))
+                    return
+                self._stopping = self._services.directory.draining = False
+                self._respond(caller, rq.Done())
             case _:
                 raise TypeError(f"the front does not know {message!r}")
 
@@ -167,6 +175,7 @@ class Front(Actor):
 
     def _obey_stop(self, order: cm.Stop) -> None:
         self._stopping = True
+        self._services.directory.draining = order.mode == "drain"
         if order.mode == "keep":
             self._on_stopped(False)
             return
@@ -211,6 +220,8 @@ class Front(Actor):
                 self._respond(command.caller, rq.GetReceipt(id=request.id))
             case rq.Cancel():
                 self._respond(command.caller, rq.AwaitEnd(target=command.run) if request.wait else rq.Done())
+            case rq.Signal():
+                raise Refused("the run has ended: no process gets the signal", reason=RefusalReason.NOT_RUNNING)
             case rq.Reopen() | rq.Dismiss() | rq.Claim() | rq.Release() | rq.Finish():
                 self._open_again(command)
 
@@ -225,7 +236,9 @@ class Front(Actor):
         if len(self._live) >= self._services.config.runs_live_max:
             raise Busy(f"{len(self._live)} runs are live", hint="raise runs_live_max in crewd.toml, or wait")
         workflow = check_workflow(start.workflow)
+        goal, inputs = resolve(workflow.inputs, start.goal, start.inputs)
         check_no_secrets(workflow, start.name, start.request_id)
+        check_start(start)
         depth = self._depth(start.parent)
         agents = [step.id for step in workflow.steps if step.worker.runtime == "agent"]
         if agents:
@@ -236,8 +249,10 @@ class Front(Actor):
         run = self._services.ids.next(RUN)
         name = check_name("run name", start.name or f"{workflow.name[:40]}-{run[-5:]}")
         body = RunCreated(
-            name=name, goal=redact(start.goal), cwd=start.cwd, workflow=workflow, owner=command.caller.owner,
+            name=name, goal=redact(goal), cwd=start.cwd, workflow=workflow, owner=command.caller.owner,
             request_id=start.request_id, parent=start.parent, on_parent=start.on_parent, depth=depth,
+            env=start.env, secrets=tuple(sorted(start.secrets)),
+            passed=tuple(sorted(start.passed)), inputs=inputs,
         )  # fmt: skip
         self._live.add(run)
         self._expect(run, workflow)
@@ -253,6 +268,7 @@ class Front(Actor):
                 self._respond(command.caller, answer.error)
 
         def admitted() -> None:
+            self._services.vault.put(run, {**start.passed, **start.secrets})
             self._start(run)
             self._respond(command.caller, rq.Show(target=run))
 

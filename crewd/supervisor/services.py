@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from crewd.clock import Chance, Clock
 from crewd.protocol.home import Home
@@ -10,6 +10,7 @@ from crewd.protocol.ids import IdSource
 from crewd.supervisor.config import Config
 from crewd.supervisor.directory import Directory
 from crewd.supervisor.tokens import Tokens
+from crewd.supervisor.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +25,4 @@ class Services:
     config: Config
     directory: Directory
     pid: int
+    vault: Vault = field(default_factory=Vault)

@@ -6,7 +6,6 @@ import asyncio
 import importlib
 import inspect
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from crewd.protocol.redact import clip, redact, redact_value
 from crewd.protocol.reports import Outcome
 from crewd.worker.aio import AsyncContext
 from crewd.worker.context import Context
+from crewd.worker.results import NotJson, as_json
 from crewd.worker.token import Cancelled
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 
 def load(target: str) -> Callable[..., Any]:
-    """The function that `module:function` names, looked for from the working directory first."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    """The function that `module:function` names."""
     module_name, _, path = target.partition(":")
     found: Any = importlib.import_module(module_name)
     for part in path.split("."):
@@ -126,9 +124,9 @@ def _wants_context(function: Callable[..., Any], args: dict[str, Any]) -> bool:
 
 def _completed(result: object, bootstrap: Bootstrap) -> Outcome:
     try:
-        encoded = msgspec.json.encode(redact_value(msgspec.to_builtins(result)))
-    except (TypeError, msgspec.EncodeError) as error:
-        return Outcome(outcome="failed", reason="raised", error=f"the result cannot be sent: {error}; return JSON-like values")
+        encoded = msgspec.json.encode(redact_value(as_json(result)))
+    except NotJson as error:
+        return Outcome(outcome="failed", reason="not_json", error=str(error))
     if bootstrap.output:
         text = redact(result).encode() if isinstance(result, str) else encoded
         write_output(Path(bootstrap.shared) / bootstrap.output, text)

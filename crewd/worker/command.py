@@ -1,19 +1,30 @@
-"""The `exec` runtime: any command. Its output goes to the worker's files directly; its input is null, or one line per steer."""
+"""The `exec` runtime: any command.
+
+What the command writes comes through two pipes and is appended to the worker's files here, so that a command that opens
+`/dev/stdout` or `/dev/stderr` again cannot cut off what was written before. Its input is nothing, a file, given bytes, or
+one piece of text per steer. A cancel ends its input, then sends TERM to its process group; the guardian does the rest.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import shlex
+import errno
+import os
 import shutil
 import signal
+import stat
 import subprocess
 import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from crewd.protocol.inputs import GOAL
 from crewd.protocol.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
 from crewd.protocol.redact import clip
 from crewd.protocol.reports import Applied, Outcome, Settled
+from crewd.protocol.shell import place_values, with_exec
+from crewd.protocol.signals import signal_name
+from crewd.worker.pump import Pump
 
 if TYPE_CHECKING:
     from crewd.protocol.hands import Bootstrap
@@ -21,79 +32,239 @@ if TYPE_CHECKING:
 
 STDIN_SECONDS = 1.0
 """A command whose input was closed gets so long to end by that alone, at most half of its grace."""
+PIPES_SECONDS = 3.0
+"""How long a descendant may hold the pipes after the command has ended (system.md G9)."""
 TAIL_BYTES = 2_048
-"""Of stderr, in the error of a command that failed: every terminal carries its cause."""
+"""Of stderr, in the error of a command that failed: every failure carries its cause."""
+TRANSIENT = frozenset({errno.ETXTBSY, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
+"""Errors of a start after which another try may succeed."""
+_NOT_FOUND = 127
+"""What a shell exits with when it has not found a command."""
+FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+"""Signals that are meant for the command when they reach the process that waits for it."""
 
 
-def argv_of(bootstrap: Bootstrap) -> list[str]:
-    """What is executed. In a command line `{goal}` stands quoted, so that a goal is never read as shell."""
-    worker = bootstrap.worker
-    if worker.argv:
-        return [part.replace("{goal}", bootstrap.goal) for part in worker.argv]
-    return ["/bin/sh", "-c", worker.shell.replace("{goal}", shlex.quote(bootstrap.goal))]
+class Command:
+    """One command of a worker: `start` once, then `wait` once."""
 
+    def __init__(self, bootstrap: Bootstrap, desk: Desk) -> None:
+        self._bootstrap = bootstrap
+        self._desk = desk
+        self._directory = Path(bootstrap.directory)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pumps: list[Pump] = []
+        self._unread = 0
+        self.failure: Outcome | None = None
+        """Why it did not start."""
 
-def run_command(bootstrap: Bootstrap, desk: Desk) -> Outcome:
-    """Run the command to its end and say how it ended. A cancel is a TERM to it; the guardian does the rest."""
-    lines = bootstrap.worker.stdin == "lines"
-    argv = argv_of(bootstrap)
-    try:
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE if lines else subprocess.DEVNULL)  # noqa: S603 (its purpose)
-    except OSError as error:
-        return Outcome(outcome="failed", reason="spawn_failed", error=f"{argv[0]}: {error.strerror or error}")
-    desk.token.listen(lambda: threading.Thread(target=_end, args=(process, desk), name="end", daemon=True).start())
-    writer = None
-    if process.stdin is not None:
-        writer = threading.Thread(target=_write_steers, args=(process.stdin, desk), name="stdin", daemon=True)
-        writer.start()
-    code = process.wait()
-    desk.finish()
-    if desk.token.cancelled:
-        return Outcome(outcome="cancelled", reason=desk.token.reason, exit_code=code if code >= 0 else None)
-    directory = Path(bootstrap.directory)
-    if code != 0:
-        tail = _tail(directory / "stderr", TAIL_BYTES)
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    @property
+    def pid(self) -> int:
+        """The command's own process; 0 if it did not start."""
+        return 0 if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start it. What goes wrong is its `failure`."""
+        worker = self._bootstrap.worker
+        argv = list(worker.argv) or ["/bin/sh", "-c", with_exec(place_values(worker.shell, (GOAL, *self._bootstrap.inputs)))]
+        try:
+            given = self._open_input()
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 (its purpose)
+                    argv, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0, bufsize=0
+                )
+            finally:
+                if given >= 0:
+                    os.close(given)
+        except (OSError, ValueError) as error:
+            self.failure = _not_started(argv, error)
+            return
+        process = self._process
+        for name, pipe, target in (("stdout", process.stdout, 1), ("stderr", process.stderr, 2)):
+            if pipe is not None:
+                self._pumps.append(Pump(name, pipe.fileno(), target))
+        for number in FORWARDED:
+            signal.signal(number, lambda received, _frame: self._forward(received))
+        self._desk.token.listen(lambda: threading.Thread(target=self._end, name="end", daemon=True).start())
+        if process.stdin is not None:
+            feed = self._feed_steers if worker.stdin == "lines" else self._feed_input
+            threading.Thread(target=feed, args=(process.stdin,), name="stdin", daemon=True).start()
+
+    def _open_input(self) -> int:
+        """What `Popen` takes as standard input: a descriptor, or one of its own words."""
+        worker = self._bootstrap.worker
+        match worker.stdin:
+            case "lines" | "input":
+                return subprocess.PIPE
+            case "file":
+                path = Path(self._bootstrap.cwd) / worker.stdin_file
+                descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode) and not path.samefile(os.devnull):
+                    os.close(descriptor)
+                    raise OSError(errno.EINVAL, f"the input {path} is not a file")
+                os.set_blocking(descriptor, True)
+                return descriptor
+            case _:
+                return subprocess.DEVNULL
+
+    def wait(self) -> Outcome:
+        """Wait for the end of the command and of what it wrote, and say how it ended."""
+        if self._process is None:
+            return self.failure or Outcome(outcome="failed", reason="spawn_failed", error="the command was not started")
+        code = self._process.wait()
+        held = self._drain()
+        self._desk.finish()
+        token = self._desk.token
+        if token.cancelled:
+            return Outcome(outcome="cancelled", reason=token.reason, exit_code=code if code >= 0 else None)
+        if code != 0:
+            return self._failed(code)
+        lost = next((pump.error for pump in self._pumps if pump.error), "")
+        if lost:
+            return Outcome(outcome="failed", reason="output_lost", error=f"its output could not be kept: {lost}", exit_code=0)
+        return self._completed(self._warnings(held))
+
+    def _drain(self) -> bool:
+        """Wait for the end of both pipes; True if a descendant still holds one when it was waited for long enough.
+
+        During a cancel that is as long as the grace: what the command left behind may still be stopping.
+        """
+        token = self._desk.token
+        due = token.clock.monotonic() + PIPES_SECONDS
+        for pump in self._pumps:
+            while not pump.wait(0.02):
+                now = token.clock.monotonic()
+                if now > (due if not token.cancelled else max(due, now + token.remaining())):
+                    pump.wait_for_pending()
+                    return True
+        return False
+
+    def _warnings(self, held: bool) -> tuple[str, ...]:  # noqa: FBT001 (one call, beside its value)
+        found = []
+        if held:
+            found.append(f"a process that it left behind held its output for {PIPES_SECONDS:g} s after it had ended")
+        if self._unread:
+            found.append(f"it ended before it had read its input: {self._unread} bytes were left")
+        written, errors = (pump.written for pump in self._pumps)
+        if not written and errors:
+            found.append(f"it wrote nothing to standard output, and {errors} bytes to standard error")
+        return tuple(found)
+
+    def _failed(self, code: int) -> Outcome:
+        tail = _tail(self._directory / "stderr", TAIL_BYTES)
+        how = signal_name(-code) if code < 0 else f"exit code {code}"
+        if code == _NOT_FOUND and self._bootstrap.worker.shell:
+            tail = f"{tail} (PATH={os.environ.get('PATH', '')})".strip()
         return Outcome(
             outcome="failed",
             reason="killed_by_signal" if code < 0 else "exit_code",
             error=clip(f"{how}: {tail}" if tail else how, NOTE_CHARS_MAX),
             exit_code=code if code > 0 else None,
         )
-    if bootstrap.output:
-        part = Path(bootstrap.shared) / f".{bootstrap.output}.part"
-        shutil.copyfile(directory / "stdout", part)
-        part.replace(Path(bootstrap.shared) / bootstrap.output)
-    return Outcome(
-        outcome="completed",
-        result=_tail(directory / "stdout", INLINE_BYTES_MAX // 2),
-        result_path=str(directory / "stdout"),
-        exit_code=0,
-    )
 
+    def _completed(self, warnings: tuple[str, ...]) -> Outcome:
+        stdout = self._directory / "stdout"
+        with stdout.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            cut = kept_from(file.fileno(), 0) > 0
+            file.seek(0)
+            text = _as_text(file.read(INLINE_BYTES_MAX + 1)) if size <= INLINE_BYTES_MAX and not cut else None
+        if self._bootstrap.output:
+            if cut:
+                error = "the beginning of its output was not kept, so its output file cannot be whole: raise output_bytes"
+                return Outcome(outcome="failed", reason="output_lost", error=error, exit_code=0, warnings=warnings)
+            part = Path(self._bootstrap.shared) / f".{self._bootstrap.output}.part"
+            try:
+                shutil.copyfile(stdout, part)
+                part.replace(Path(self._bootstrap.shared) / self._bootstrap.output)
+            except OSError as error:
+                text_of = f"{self._bootstrap.output} cannot be written: {error.strerror or error}"
+                return Outcome(outcome="failed", reason="output_lost", error=text_of, exit_code=0, warnings=warnings)
+        return Outcome(
+            outcome="completed", result=text, result_path=str(stdout), exit_code=0, warnings=warnings,
+        )  # fmt: skip
 
-def _end(process: subprocess.Popen[bytes], desk: Desk) -> None:
-    """The steps of the ladder that a command can understand: the end of its input, then TERM. The guardian does the rest."""
-    if process.stdin is not None:
+    def _forward(self, number: int) -> None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(OSError):
+                os.kill(process.pid, number)  # not reaped yet, so the pid is still its own
+
+    def _end(self) -> None:
+        """The steps of the ladder that a command can understand: the end of its input, then TERM to its process group."""
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(min(STDIN_SECONDS, self._desk.token.remaining() / 2))
+        if process.returncode is None:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGTERM)
+
+    def _feed_input(self, stdin: IO[bytes]) -> None:
+        """All of the given bytes, then the end. A command that ends earlier, or closes its input, leaves the rest."""
+        rest = memoryview(self._bootstrap.worker.input)
+        with contextlib.suppress(OSError, ValueError):
+            while rest:
+                self._unread = len(rest)
+                rest = rest[os.write(stdin.fileno(), rest) :]
+            self._unread = 0
         with contextlib.suppress(OSError):
-            process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(min(STDIN_SECONDS, desk.token.remaining() / 2))
-    process.terminate()
+            stdin.close()
+
+    def _feed_steers(self, stdin: IO[bytes]) -> None:
+        """The text of each steer and a newline, oldest first. `applied` when the pipe took it.
+
+        A command that does not read leaves it `delivered`; one that has closed its input refuses it.
+        """
+        desk = self._desk
+        while (steer := desk.wait_for_steer()) is not None:
+            text = steer.text.encode() + b"\n" if steer.text or not steer.eof else b""
+            try:
+                rest = memoryview(text)
+                while rest:
+                    rest = rest[os.write(stdin.fileno(), rest) :]
+            except (OSError, ValueError):
+                desk.report(Settled(id=steer.id, outcome="refused", reason="stdin_closed"))
+                with contextlib.suppress(OSError):
+                    stdin.close()
+                continue
+            if steer.eof:
+                with contextlib.suppress(OSError):
+                    stdin.close()
+            desk.report(Applied(id=steer.id))
+            note = "its input was ended" if steer.eof else "written to stdin"
+            desk.report(Settled(id=steer.id, outcome="done", note=note))
 
 
-def _write_steers(stdin: IO[bytes], desk: Desk) -> None:
-    """One line per steer, oldest first. `applied` when the pipe took it; a command that does not read leaves it `delivered`."""
-    while (steer := desk.wait_for_steer()) is not None:
-        line = " ".join(steer.text.splitlines()) + "\n"
-        try:
-            stdin.write(line.encode())
-            stdin.flush()
-        except (OSError, ValueError):
-            desk.report(Settled(id=steer.id, outcome="refused", reason="stdin_closed"))
-            continue
-        desk.report(Applied(id=steer.id))
-        desk.report(Settled(id=steer.id, outcome="done", note="written to stdin"))
+def _not_started(argv: list[str], error: OSError | ValueError) -> Outcome:
+    number = error.errno if isinstance(error, OSError) else None
+    why = f"{argv[0]}: {(error.strerror if isinstance(error, OSError) else '') or error}"
+    if number == errno.ENOENT and "/" not in argv[0]:
+        why = f"{argv[0]} was not found in PATH={os.environ.get('PATH', '')}"
+    transient = number in TRANSIENT
+    return Outcome(
+        outcome="failed", reason="start_busy" if transient else "spawn_failed", error=clip(why, NOTE_CHARS_MAX),
+        error_class=errno.errorcode.get(number, "") if number else "",
+    )  # fmt: skip
+
+
+def kept_from(descriptor: int, offset: int) -> int:
+    """Where the first bytes are that are kept of a file, from `offset` on."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError:
+        return offset  # an empty file, or a file system without holes
+
+
+def _as_text(data: bytes) -> str | None:
+    """The text without the newlines at its end, as `$(...)` has it; None for what is no UTF-8."""
+    try:
+        return data.decode().rstrip("\n")
+    except UnicodeDecodeError:
+        return None
 
 
 def _tail(path: Path, limit: int) -> str:

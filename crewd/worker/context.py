@@ -76,7 +76,7 @@ class Context:
     """The worker's side of the control channel. Use it on the thread that runs the worker function.
 
     `restored` is the last checkpoint of the task's earlier attempts; None if there is none. `parent` is the worker that has
-    started this one, as `TASK#EPOCH`.
+    started this one, as `TASK#EPOCH`. `inputs` are those of the run, by name, each of its type.
     """
 
     def __init__(self, bootstrap: Bootstrap, desk: Desk, pulse: Pulse, ids: IdSource) -> None:
@@ -96,6 +96,7 @@ class Context:
         self.epoch = bootstrap.epoch
         self.parent = bootstrap.parent
         self.goal = bootstrap.goal
+        self.inputs = dict(bootstrap.inputs)
         self.text = bootstrap.text
         self.directory = Path(bootstrap.directory)
         self.restored: Any = bootstrap.checkpoint

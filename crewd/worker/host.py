@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Generator
@@ -22,8 +23,9 @@ from crewd.protocol.limits import NOTE_CHARS_MAX
 from crewd.protocol.redact import clip
 from crewd.protocol.reports import Outcome, Report
 from crewd.protocol.workflow import WorkerSpec
+from crewd.worker import alone
 from crewd.worker.call import class_of, hear_term, load, run_call, write_output
-from crewd.worker.command import run_command
+from crewd.worker.command import Command
 from crewd.worker.context import Context
 from crewd.worker.declare import capabilities_of
 from crewd.worker.desk import Desk
@@ -97,17 +99,21 @@ def host_main(raw: bytes) -> int:
 
 
 def _host_command(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker, line: Line) -> Outcome:
-    capabilities = ("steer",) if bootstrap.worker.stdin == "lines" else ()
-    link = Link(bootstrap, capabilities, desk, clock, waker, line)
+    capabilities = ("steer", "eof") if bootstrap.worker.stdin == "lines" else ()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a command that closes its input is no reason to die
     hear_term(desk.token, interrupt=False)
-    link.start()
     _begin_session()
-    return _say(run_command(bootstrap, desk), bootstrap, desk, link)
+    command = Command(bootstrap, desk)
+    command.start()  # before the first word, which names its process
+    link = Link(bootstrap, capabilities, desk, clock, waker, line, command.pid)
+    link.start()
+    return _say(command.wait(), bootstrap, desk, link)
 
 
 def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker, line: Line) -> Outcome:
     try:
         _begin_session()
+        alone.begin()
         function = load(bootstrap.worker.call)
     except BaseException as error:  # noqa: BLE001 (user code runs at import)
         traceback.print_exc()
@@ -120,7 +126,7 @@ def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Wake
     link.start()
     context = Context(bootstrap, desk, link, IdSource(clock, SystemChance()))
     hear_term(desk.token, interrupt=True)
-    outcome = run_call(function, bootstrap, context)
+    outcome = alone.end(run_call(function, bootstrap, context))
     hear_term(desk.token, interrupt=False)  # what follows must not be cut short: last words, goodbye
     return _say(outcome, bootstrap, desk, link)
 

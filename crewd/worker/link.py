@@ -93,12 +93,13 @@ class Link:
     """See the module's text. `start` once, `stop` once. `line`: it is connected, or will be."""
 
     def __init__(
-        self, bootstrap: Bootstrap, capabilities: tuple[str, ...], desk: Desk, clock: Clock, waker: Waker, line: Line
-    ) -> None:
+        self, bootstrap: Bootstrap, capabilities: tuple[str, ...], desk: Desk, clock: Clock, waker: Waker, line: Line,
+        command: int = 0,
+    ) -> None:  # fmt: skip
         self._line = line
         hello = WorkerHello(
             task=bootstrap.task, epoch=bootstrap.epoch, token=bootstrap.token, pid=os.getpid(),
-            capabilities=capabilities, software=f"python/{crewd.__version__}",
+            capabilities=capabilities, software=f"python/{crewd.__version__}", command=command,
         )  # fmt: skip
         self._session = Session(hello, desk, clock)
         self._clock = clock

@@ -132,5 +132,5 @@ def test_the_shell_shows_the_tree_the_attempts_and_the_cause(daemon: Daemon, job
     assert len(shell("events", "far", "-n", "5").splitlines()) == 5
     assert len(shell("events", "far", "--until", "1h").splitlines()) == 0
     assert len(shell("events", "far/advance", "--epoch", "1", "--since", "1h").splitlines()) == len(lines) - 3
-    assert "history: " in shell("show", "far") and "written" in shell("show", "far")
+    assert "crew history far" in shell("show", "far") and "written" in shell("show", "far")
     assert "is no time" in shell("events", "--since", "yesterday", code=2)

@@ -20,6 +20,18 @@ SECRETS = {
     "hugging face": "hf_" + "AbCdEfGhIj" * 3, "npm": "npm_" + "AbCdEfGhIj" * 3,
     "jwt": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U", "pem": PEM,
 }  # fmt: skip
+SECRETS |= {
+    "google oauth": "ya29." + "a0AfH6SMBx" * 4,
+    "google client": "GOCSPX-" + "AbCd1234Ef" * 3,
+    "pypi": "pypi-AgEIcHlwaS5vcmc" + "AbCd" * 15,
+    "digitalocean": "dop_v1_" + "0a" * 32,
+    "stripe webhook": "whsec_" + "AbCd1234" * 4,
+    "vault": "hvs." + "AbCd1234" * 4,
+    "gitlab runner": "glrt-" + "abcDEF1234567890abcd",
+    "slack webhook": "hooks.slack.com/services/T0AAAAAAA/B0AAAAAAA/AbCdEfGhIjKlMnOpQrStUvWx",
+    "encrypted pem": "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"
+    "DEK-Info: AES-128-CBC,0AF1\n\nMIIEow\n-----END RSA PRIVATE KEY-----",
+}
 PLACES = {
     "assigned": ("API_KEY={}", "hunter22xyz"), "password": ("the password: {} is it", "correcthorse"),
     "json": ('{{"client_secret": "{}"}}', "abc123def456"), "yaml": ("token: {}\nnext: 1", "q9w8e7r6t5"),
@@ -29,7 +41,39 @@ PLACES = {
     "header": ("-H 'Authorization: {}'", "opaque-value-1234"), "url": ("https://user:{}@example.org/x", "p4ssw0rdXY"),
     "prefix": ("MY_SERVICE_TOKEN={}", "z1y2x3w4v5"), "quoted": ("password = '{}'", "quoted-secret-9"),
 }  # fmt: skip
+REFERENCES = [
+    "Authorization: Bearer $API_TOKEN",
+    'Authorization: "Bearer ${token}"',
+    "https://x:${GH_TOKEN}@host/r",
+    "https://u:$PASS@host",
+    "https://user:<password>@host",
+    "TOKEN=process.env.TOKEN",
+    "--eos_token=endoftext",
+    "password = form.get('password')",
+    "password = getpass.getpass()",
+    "token: os.environ['TOKEN']",
+    "api_key=settings.API_KEY",
+    "secret = secrets.token_hex",
+    "token: {{ secrets.TOKEN }}",
+    "password: %s",
+    "token = self.token",
+    "key: <your-api-key>",
+    "password: required",
+    "the password: incorrect, try again",
+    "token: /run/secrets/token",
+    "token_type: bearer_something",
+    "next_page_token=abcdef123456",
+    "primary_key=identifier1",
+    "csrf_token=abc123def456",
+    "password: ********",
+    "--token-file x --password $PASSWORD",
+    "token => $token",
+    "API_KEY=$(cat key)",
+    "pass: @file.txt",
+    "bos_token: begin-of-text-1",
+]
 BENIGN = [
+    *REFERENCES,
     "author: Jane Austen", "the author's tokens: 12345", "max_tokens=4096 token_count: 17", "tokens=512, cost=0.25",
     "sha256: " + hashlib.sha256(b"x").hexdigest(), "commit 9fceb02d0ae598e95dc970b74767f19372d61af8", "token: 1234",
     "the key to success is patience", "keyboard monkey donkey", "authority and authentication", "secretary: Ms. Green",

@@ -71,3 +71,75 @@ def test_a_file_of_the_original_system_is_read() -> None:
 def test_what_is_wrong_is_named_at_the_door(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         parse_workflow(text)
+
+
+STEPS = "## a\nrun: x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        (f"{STEPS}\n## second step\nrun: y\n", 4, "'second step' is not a name"),
+        (f"{STEPS}\n## Build It\nrun: y\n", 4, "is not a name"),
+        ("## a\nRun: x\n", 2, "did you mean run"),
+        ("## a\ncmd: x\n", 2, "did you mean run"),
+        ("## a\nrun: x\nneeds: b\n", 3, "did you mean dependsOn"),
+        ("## a\nrun: x\ndependson: b\n", 3, "did you mean dependsOn"),
+        ("## a\nrun: x\nrun: y\n", 3, "stands twice"),
+        ("## a\n  run: x\n", 2, "is no field"),
+        ("## a\n- run: x\n", 2, "is no field"),
+        ("# a\nrun: x\n", 1, "no level-2 heading"),
+        ("### a\nrun: x\n", 1, "no level-2 heading"),
+        (f"{STEPS}\n##b\nrun: y\n", 4, "no level-2 heading"),
+        (f"{STEPS}\n## deploy\n\nDo it.\n", 4, "has no fields"),
+        (f"{STEPS}\ndependsOn: b\n", 4, "after a blank line"),
+        (f"{STEPS}\n```\n## b\nrun: y\n", 4, "has no end"),
+        (f"{STEPS}\n<!--\n## b\n", 4, "has no end"),
+        ("---\nnmae: x\n---\n## a\nrun: x\n", 2, "did you mean name"),
+        ("---\nname: x\nname: y\n---\n## a\nrun: x\n", 3, "stands twice"),
+        ("---\nname: x\n\tdescription: y\n---\n## a\nrun: x\n", 3, "not understood"),
+        ("---\nlabels: [a\n---\n## a\nrun: x\n", 2, "not understood"),
+        ("## a\nrun: echo '{goal}'\n", 1, "in single quotes"),
+        ("## a\nrun: x\nlimits: memory_bytes=lots\n", 3, "no size"),
+        ('## a\nrun: x\nlimits: {"tokns": 3}\n', 3, "limits is wrong"),
+        ("## a\nrun: x\nretries: two\n", 3, "not a number"),
+        (f"{STEPS}## a\nrun: y\n", 3, "stands twice"),
+    ],
+)
+def test_what_is_not_understood_is_named_with_its_line_and_is_never_text(text: str, line: int, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_workflow(text)
+    assert says in str(caught.value)
+    assert caught.value.message.startswith(f"line {line}:")
+
+
+@pytest.mark.parametrize("fence", ["```", "~~~~", "```sh", "  ```"])
+def test_a_heading_in_a_code_block_or_a_comment_is_no_step(fence: str) -> None:
+    close = fence.strip().rstrip("sh")
+    text = f"{STEPS}\nAn example:\n\n{fence}\n## cleanup\nrun: rm\n{close}\n\n<!--\n## old\nrun: y\n-->\n\n## b\nrun: z\n"
+    workflow = parse_workflow(text)
+    assert [step.id for step in workflow.steps] == ["a", "b"]
+    assert "## cleanup" in workflow.steps[0].text
+    assert "old" not in workflow.steps[0].text
+
+
+def test_a_byte_order_mark_windows_line_ends_and_yaml_are_understood() -> None:
+    head = "---\nname: nightly\nmaxConcurrency: 1 # one\nmaxMinutes: 2h\ndescription: |\n  two\n  lines\nlabels:\n  - team=a\n"
+    text = f"\ufeff{head}inputs:\n  goal: directory\n  depth: {{type: integer, default: 2}}\n---\n## a ##\nrun: ls {{depth}}\n"
+    workflow = parse_workflow(text.replace("\n", "\r\n"))
+    assert (workflow.name, workflow.max_concurrency, workflow.max_minutes) == ("nightly", 1, 120.0)
+    assert workflow.labels == {"team": "a"}
+    assert workflow.description.split() == ["two", "lines"]
+    assert (workflow.inputs["goal"].type, workflow.inputs["depth"].default) == ("directory", "2")
+
+
+def test_lists_blocks_quotes_sizes_and_times_in_fields() -> None:
+    workflow = parse_workflow(
+        '## a\nrun: |\n  one\n  two\n## b\nrun: "x" "y"\ndependsOn:\n  - a\nlimits: memory_bytes=150M, task_seconds=10m\n'
+        'env: {"A": "1"}\n## c\ncall: m:f\nargs:\n  depth: 2\n  names: [x, y]\ndependsOn: [a, b]\n\n\\## not a step\n'
+    )
+    a, b, c = workflow.steps
+    assert a.worker.shell == "one\ntwo"
+    assert (b.worker.shell, b.depends_on, b.worker.env) == ('"x" "y"', ("a",), {"A": "1"})
+    assert (b.worker.limits.memory_bytes, b.worker.limits.task_seconds) == (150 << 20, 600.0)
+    assert (c.worker.args, c.depends_on, c.text) == ({"depth": 2, "names": ["x", "y"]}, ("a", "b"), "## not a step")

@@ -127,7 +127,7 @@ class History:
         with self.crew() as crew:
             for _ in range(self.chance.choice([1, 1, 2])):
                 wait = not self.stopped and self.chance.random() < 0.5  # who is stopped does not end before he goes on
-                crew.cancel(run, mode=self.chance.choice(["now", "graceful"]), grace=GRACE, wait=wait)
+                (crew.cancel if wait else crew.begin_cancel)(run, mode=self.chance.choice(["now", "graceful"]), grace=GRACE)
 
     def query(self) -> None:
         with self.crew() as crew:

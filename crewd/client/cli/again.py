@@ -6,9 +6,13 @@ import click
 
 from crewd.client.blocking import RunHandle, connect
 from crewd.client.cli.common import Options, ago, out, say, table, verb
+from crewd.client.environment import secret
 from crewd.clock import SystemClock
 
 _INTENT = click.option("--intent", default="", help="Why; it stands in the event.")
+_SECRET = click.option(
+    "--secret", "secrets", multiple=True, metavar="NAME[=@FILE]", help="The value of a secret of the run, which is not kept."
+)
 _FORCE = click.option("--force", is_flag=True, help="Also if another client owns the run; needs an --intent.")
 
 
@@ -16,22 +20,24 @@ _FORCE = click.option("--force", is_flag=True, help="Also if another client owns
 @click.argument("target")
 @_INTENT
 @_FORCE
+@_SECRET
 @verb
-def retry(options: Options, target: str, intent: str, force: bool) -> None:  # noqa: FBT001 (a flag)
+def retry(options: Options, target: str, intent: str, force: bool, secrets: tuple[str, ...]) -> None:  # noqa: FBT001 (a flag)
     """Do again what failed or was parked, of a run or of one task (RUN/STEP)."""
     with connect(options.home, start=options.start) as crew:
-        _tell(options, crew.retry(target, intent=intent, force=force))
+        _tell(options, crew.retry(target, intent=intent, force=force, secrets=dict(map(secret, secrets))))
 
 
 @click.command()
 @click.argument("target")
 @_INTENT
 @_FORCE
+@_SECRET
 @verb
-def resume(options: Options, target: str, intent: str, force: bool) -> None:  # noqa: FBT001 (a flag)
+def resume(options: Options, target: str, intent: str, force: bool, secrets: tuple[str, ...]) -> None:  # noqa: FBT001 (a flag)
     """Go on with a run that was cancelled or has failed; what is completed stays as it is."""
     with connect(options.home, start=options.start) as crew:
-        _tell(options, crew.resume(target, intent=intent, force=force))
+        _tell(options, crew.resume(target, intent=intent, force=force, secrets=dict(map(secret, secrets))))
 
 
 def _tell(options: Options, run: RunHandle) -> None:

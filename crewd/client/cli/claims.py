@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from crewd.client.blocking import connect
-from crewd.client.cli.common import Options, out, say, verb
+from crewd.client.cli.common import SECONDS, Options, out, say, verb
 from crewd.clock import in_words
 from crewd.protocol.errors import UsageError
 from crewd.protocol.limits import LEASE_SECONDS_DEFAULT
@@ -14,7 +14,7 @@ from crewd.protocol.limits import LEASE_SECONDS_DEFAULT
 
 @click.command()
 @click.argument("target")
-@click.option("--seconds", default=LEASE_SECONDS_DEFAULT, show_default=True, help="How long the lease runs.")
+@click.option("--seconds", type=SECONDS, default=LEASE_SECONDS_DEFAULT, show_default=True, help="How long the lease runs.")
 @click.option("--token", default="", help="Of a claim that you hold: renew it.")
 @click.option("--note", default="", help="What you are doing; crew ps shows it.")
 @click.option("--force", is_flag=True, help="Also a task of another owner that is not meant for others.")

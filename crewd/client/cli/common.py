@@ -6,19 +6,27 @@ Under `--json` one document goes to stdout for a question, one line per item for
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import sys
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 import msgspec
 
+from crewd.client.cli.screen import for_json, lay_out, plain, screen_columns
 from crewd.clock import parse_time
-from crewd.protocol.errors import CrewdError, RunCancelled, RunFailed, Undelivered, UsageError
+from crewd.protocol.errors import CrewdError, InvariantError, RunCancelled, RunFailed, Undelivered, UsageError
+from crewd.protocol.quantities import seconds
 from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.receipts import Outcome, Receipt
+
+if TYPE_CHECKING:
+    from crewd.client.blocking import Crew
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,30 +42,87 @@ class Options:
 
 def out(value: object) -> None:
     """One JSON document (or one line of a stream) on stdout."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.write(for_json(msgspec.json.encode(value).decode()) + "\n")
     sys.stdout.flush()
 
 
 def say(text: str) -> None:
-    """A line for people on stdout."""
-    click.echo(text)
+    """A line for people on stdout; nothing in it steers their terminal."""
+    click.echo(plain(text))
+
+
+def warn(text: str) -> None:
+    """A line for people on stderr, beside what is printed."""
+    click.echo(plain(text), err=True)
 
 
 def say_stale(*, stale: bool) -> None:
     """On stderr: what is shown is not the newest."""
     if stale:
-        click.echo("stale: the disk refuses, this is how things were when it last did not (crew doctor)", err=True)
+        warn("stale: the disk refuses, this is how things were when it last did not (crew doctor)")
 
 
 def fail(error: CrewdError, *, as_json: bool) -> NoReturn:
     """Say what is wrong on stderr, and exit with the error's code."""
     if as_json:
-        sys.stderr.write(msgspec.json.encode({"error": error.info}).decode() + "\n")
+        sys.stderr.write(for_json(msgspec.json.encode({"error": error.info}).decode()) + "\n")
     else:
-        click.echo(f"crew: {error.message}", err=True)
+        warn(f"crew: {error.message}")
         if error.hint:
-            click.echo(f"      {error.hint}", err=True)
+            warn(f"      {error.hint}")
     sys.exit(error.exit_code)
+
+
+EXIT_CODES = {
+    0: "done; for wait, run -f and the like: completed",
+    1: "the run or task has failed; for doctor: not healthy; for cancel: processes survive",
+    2: "the command line, a file or a request is wrong; nothing was done",
+    3: "the run or task was cancelled",
+    4: "there is no such run, step, message or question",
+    5: "refused: it is not possible as things stand; nothing was changed",
+    6: "the message was accepted and not taken: its worker ended, or its time ran out",
+    65: "the database is damaged; nothing is written to it any more",
+    69: "no daemon answers, or it cannot do this now: try again",
+    70: "crewd itself is wrong: please report it",
+    74: "a file or the output cannot be read or written",
+    77: "this client may not do that",
+    124: "the time to wait has passed; what was waited for goes on",
+    130: "interrupted",
+}
+"""What `crew` exits with. A command's own exit code is in `crew show`."""
+
+
+def unwritable(error: OSError, *, as_json: bool) -> NoReturn:
+    """A file, or the output, cannot be read or written: say which and why."""
+    what = error.filename if isinstance(error.filename, str) else "the output"
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still held back must not fail once more
+    fail(Unwritable(f"{what}: {error.strerror or error}"), as_json=as_json)
+
+
+def internal(error: Exception, *, as_json: bool) -> NoReturn:
+    """Something that should not happen."""
+    if os.environ.get("CREWD_TRACEBACK"):
+        traceback.print_exc()
+    hint = "please report it; CREWD_TRACEBACK=1 shows where it was"
+    fail(InvariantError(f"internal error: {type(error).__name__}: {error}", hint=hint), as_json=as_json)
+
+
+class Unwritable(CrewdError):
+    """A file on the client's side cannot be read or written."""
+
+    code = "unwritable"
+    exit_code = 74
+
+
+def look_at(options: Options) -> Crew:
+    """A client that looks, and starts no daemon; it says if the daemon takes no new work."""
+    from crewd.client.blocking import connect  # `crew --help` needs no sockets
+
+    crew = connect(options.home, start=False)
+    if crew.draining:
+        warn("crewd is draining: it takes no new work and stops when the rest has ended (crew daemon resume takes that back)")
+    return crew
 
 
 def verb(function: F) -> F:
@@ -72,21 +137,17 @@ def verb(function: F) -> F:
         except CrewdError as error:
             fail(error, as_json=options.json)
         except KeyboardInterrupt:
-            click.echo("interrupted; what was started goes on", err=True)
+            warn("interrupted; what was started goes on")
             sys.exit(130)
-        except BrokenPipeError:
-            sys.stderr.close()
-            sys.exit(0)
 
     return wrapped  # type: ignore[return-value]  # click's decorators keep the callable's role, not its type
 
 
-def table(headers: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Columns for people: aligned, no frames, nothing when empty but the header."""
-    lines = [[str(cell) for cell in row] for row in (headers, *rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    for line in lines:
-        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+def table(headers: Sequence[str], rows: Iterable[Iterable[object]], whole: Collection[str] = (), indent: str = "") -> None:
+    """Columns for people, the most important ones first: aligned, no frames, never wider than the screen. See `lay_out`."""
+    columns = screen_columns()
+    for line in lay_out(headers, rows, None if columns is None else columns - len(indent), whole):
+        say(indent + line)
 
 
 def tell_receipt(options: Options, receipt: Receipt) -> None:
@@ -138,6 +199,24 @@ def time_of(text: str, now: float) -> float:
         return parse_time(text, now)
     except ValueError:
         raise UsageError(f"{text} is no time", hint="2026-01-31T12:00, or how long ago: 90s, 15m, 2h, 3d") from None
+
+
+class Seconds(click.ParamType[float]):
+    """A time of an option, as `90`, `90s`, `10m` or `1h30m`: seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See click."""
+        if isinstance(value, float | int):
+            return float(value)
+        try:
+            return seconds(value)
+        except UsageError as error:
+            return self.fail(str(error), param, ctx)
+
+
+SECONDS = Seconds()
 
 
 def ago(seconds: float) -> str:

@@ -11,7 +11,7 @@ import msgspec
 import psutil
 
 from crewd.client.blocking import connect
-from crewd.client.cli.common import Options, out, say, verb
+from crewd.client.cli.common import SECONDS, Options, out, say, verb
 from crewd.client.discover import find_home
 from crewd.clock import SystemClock
 from crewd.protocol.errors import DaemonUnreachable, DeadlineExceeded
@@ -52,16 +52,17 @@ def start(options: Options) -> None:
 )
 @click.option("--end", "mode", flag_value="end", help="End every worker first.")
 @click.option("--keep", "mode", flag_value="keep", help="Leave the workers to the next daemon, for an upgrade.")
-@click.option("--grace", default=GRACE_SECONDS_SHORT, help="Seconds that workers get to stop by themselves (with --end).")
-@click.option("--timeout", type=float, help="Give up waiting after so many seconds; the stop itself goes on.")
+@click.option("--grace", type=SECONDS, default=GRACE_SECONDS_SHORT, help="How long workers may take to stop (with --end).")
+@click.option("--intent", default="", help="Why, in words.")
+@click.option("--timeout", type=SECONDS, help="Give up waiting after this; the stop itself goes on.")
 @verb
-def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, timeout: float | None) -> None:
+def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, intent: str, timeout: float | None) -> None:
     """Stop the daemon; returns when it is gone. With nothing live, all three ways are the same."""
     pid = _pid(options)
     clock = SystemClock()
     with connect(options.home, start=False) as crew:
         live = crew.doctor().counts["runs_live"]
-        crew.stop_daemon(grace, mode)
+        crew.stop_daemon(grace, mode, intent=intent)
     if mode == "drain" and live and not options.json:
         say(f"waiting for {live} live runs; 'crew daemon stop --end' ends them, '--keep' leaves them")
     drains = mode == "drain" and timeout is None
@@ -76,12 +77,24 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
 
 @daemon.command()
 @verb
+def resume(options: Options) -> None:
+    """Take a stop back that waits for live runs (--drain): new work is taken again."""
+    with connect(options.home, start=False) as crew:
+        crew.resume_daemon()
+    if options.json:
+        out({"draining": False})
+    else:
+        say("crewd takes new work again")
+
+
+@daemon.command()
+@verb
 def status(options: Options) -> None:
     """Whether the daemon runs; exit 69 if not."""
     home = find_home(options.home)
     try:
         with connect(options.home, start=False) as crew:
-            counts = crew.doctor().counts
+            counts, draining = crew.doctor().counts, crew.draining
     except DaemonUnreachable:
         if options.json:
             out({"running": False, "home": str(home.root)})
@@ -89,10 +102,11 @@ def status(options: Options) -> None:
             say(f"no crewd serves {home.root}")
         sys.exit(DaemonUnreachable.exit_code)
     if options.json:
-        out({"running": True, "home": str(home.root), "pid": _pid(options), "counts": counts})
+        out({"running": True, "home": str(home.root), "pid": _pid(options), "draining": draining, "counts": counts})
     else:
         live, workers = counts["runs_live"], counts["workers_connected"]
-        say(f"crewd serves {home.root} (pid {_pid(options)}): {live} live runs, {workers} workers connected")
+        state = ", draining" if draining else ""
+        say(f"crewd serves {home.root} (pid {_pid(options)}): {live} live runs, {workers} workers connected{state}")
 
 
 @daemon.command("logs")

@@ -1,78 +1,208 @@
-"""`crew`: the verbs. They are listed here and loaded when they are used, so that `crew ps` is quick."""
+"""`crew`: the verbs. They are listed here and loaded when they are used, so that `crew ps` and `crew --help` are quick."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import click
 
 from crewd import __version__
-from crewd.client.cli.common import Options
+from crewd.client.cli.common import Options, fail, internal, unwritable
+from crewd.protocol.errors import CrewdError, UsageError
 
-_VERBS = {
-    "run": ("start", "run"),
-    "exec": ("start", "exec_"),
-    "call": ("start", "call"),
-    "ps": ("look", "ps"),
-    "show": ("look", "show"),
-    "logs": ("look", "logs"),
-    "events": ("look", "events"),
-    "history": ("history", "history"),
-    "wait": ("look", "wait"),
-    "result": ("look", "result"),
-    "doctor": ("look", "doctor"),
-    "steer": ("talk", "steer"),
-    "follow-up": ("talk", "follow_up"),
-    "message": ("talk", "message"),
-    "ack": ("talk", "ack"),
-    "respond": ("talk", "respond"),
-    "inbox": ("talk", "inbox"),
-    "news": ("news", "news"),
-    "messages": ("talk", "messages"),
-    "unsend": ("talk", "unsend"),
-    "outbox": ("talk", "outbox"),
-    "receipt": ("talk", "receipt"),
-    "cancel": ("talk", "cancel"),
-    "retry": ("again", "retry"),
-    "resume": ("again", "resume"),
-    "dead": ("again", "dead"),
-    "dismiss": ("again", "dismiss"),
-    "claim": ("claims", "claim"),
-    "release": ("claims", "release"),
-    "finish": ("claims", "finish"),
-    "artifacts": ("keeping", "artifacts"),
-    "artifact": ("keeping", "artifact"),
-    "forget": ("keeping", "forget"),
-    "archive": ("keeping", "archive"),
-    "prune": ("keeping", "prune"),
-    "export": ("keeping", "export"),
-    "import": ("keeping", "import_"),
-    "backup": ("keeping", "backup"),
-    "daemon": ("daemon", "daemon"),
-    "stress": ("crewd.testing.stress.cli", "stress"),
+
+class Verb(NamedTuple):
+    """Where a verb is (a module of this package, unless it has dots), and what it does, in a line."""
+
+    module: str
+    function: str
+    does: str
+
+
+VERBS: dict[str, dict[str, Verb]] = {
+    "Start something": {
+        "run": Verb("start", "run", "Run a workflow for a goal."),
+        "exec": Verb("start", "exec_", "Run a command as a worker."),
+        "call": Verb("start", "call", "Run a Python callable as a worker."),
+        "check": Verb("check", "check", "Show what a workflow file is understood as."),
+    },
+    "Look": {
+        "ps": Verb("look", "ps", "List runs."),
+        "show": Verb("show", "show", "Show a run: how it stands, its tasks, what waits."),
+        "logs": Verb("logs", "logs", "Print the output of workers."),
+        "wait": Verb("look", "wait", "Wait until runs or tasks have ended."),
+        "result": Verb("look", "result", "Print the result of a run or task."),
+        "events": Verb("look", "events", "Print events of a run, or of all."),
+        "history": Verb("history", "history", "Show the history of a run as a tree."),
+        "news": Verb("news", "news", "Tell what happened to your runs since you last looked."),
+        "inbox": Verb("talk", "inbox", "List open questions, what workers said, and notices."),
+        "messages": Verb("talk", "messages", "List the messages of a run or task with their receipts."),
+        "receipt": Verb("talk", "receipt", "Show how far a message came."),
+        "dead": Verb("again", "dead", "List tasks that failed for good."),
+        "artifacts": Verb("keeping", "artifacts", "List what the workers of a run have left."),
+        "artifact": Verb("keeping", "artifact", "Get what a worker has left."),
+    },
+    "Talk to workers": {
+        "steer": Verb("talk", "steer", "Tell a working worker something."),
+        "follow-up": Verb("talk", "follow_up", "Queue something for when the worker would stop."),
+        "respond": Verb("talk", "respond", "Answer a question."),
+        "message": Verb("talk", "message", "Put something into the mailbox of a worker or run."),
+        "ack": Verb("talk", "ack", "Say that messages of a mailbox were read."),
+        "unsend": Verb("talk", "unsend", "Take a message back if the worker has not taken it."),
+        "outbox": Verb("talk", "outbox", "List messages of yours that nobody has answered."),
+        "signal": Verb("talk", "signal_", "Send a signal to a command or worker."),
+        "cancel": Verb("talk", "cancel", "End runs or tasks, with proof that nothing is left."),
+    },
+    "Take up what has ended": {
+        "retry": Verb("again", "retry", "Do again what failed or was parked."),
+        "resume": Verb("again", "resume", "Go on with a run that was cancelled or has failed."),
+        "dismiss": Verb("again", "dismiss", "Put a dead letter away."),
+        "claim": Verb("claims", "claim", "Carry out a waiting task yourself."),
+        "release": Verb("claims", "release", "Give a claimed task back."),
+        "finish": Verb("claims", "finish", "Say how a claimed task has ended."),
+    },
+    "Keep": {
+        "forget": Verb("keeping", "forget", "Take everything of an ended run away."),
+        "archive": Verb("keeping", "archive", "Put an ended run into a compressed bundle."),
+        "prune": Verb("keeping", "prune", "Forget or archive runs that ended long ago."),
+        "export": Verb("keeping", "export", "Write an ended run into one file."),
+        "import": Verb("keeping", "import_", "Take a run in from a bundle."),
+        "backup": Verb("keeping", "backup", "Copy the home's state while everything goes on."),
+    },
+    "The daemon": {
+        "daemon": Verb("daemon", "daemon", "Start, stop and look at the daemon."),
+        "doctor": Verb("look", "doctor", "Examine the daemon, its state and its machine."),
+        "stress": Verb("crewd.testing.stress.cli", "stress", "Stress-test a worker at every point of its work."),
+        "help": Verb("help", "help_", "Help on a verb, or on exit-codes."),
+        "version": Verb("help", "version", "Print the version."),
+    },
+}  # fmt: skip
+ALIASES = {
+    "ls": "ps", "list": "ps", "status": "ps", "top": "ps", "runs": "ps", "inspect": "show", "describe": "show", "info": "show",
+    "log": "logs", "tail": "logs", "output": "result", "tell": "steer", "send": "steer", "followup": "follow-up",
+    "answer": "respond", "reply": "respond", "questions": "inbox", "stop": "cancel", "abort": "cancel", "terminate": "cancel",
+    "withdraw": "unsend", "rm": "forget", "remove": "forget", "delete": "forget", "rerun": "retry", "continue": "resume",
+    "validate": "check", "lint": "check",
+}  # fmt: skip
+MEANT = {
+    "kill": "crew cancel RUN --now ends a run at once; crew signal RUN KILL only sends the signal",
+    "start": "crew exec, run and call start something; crew daemon start starts the daemon",
+    "restart": "crew retry RUN starts again what failed or is parked; crew resume RUN what was cancelled",
+    "attach": "crew logs -f RUN shows what it writes, crew steer RUN TEXT writes to it",
+    "shutdown": "crew daemon stop",
+    "serve": "crew daemon start, or crewd in the foreground",
+    "spawn": "crew exec CMD, or crew call MODULE:FUNC",
+    "submit": "crew run GOAL -w FILE, or crew exec CMD",
+    "pause": "nothing is paused: crew cancel RUN, then crew resume RUN",
 }
-"""By name: the module (in this package, unless it has dots) and the function."""
-_ALIASES = {"ls": "ps", "status": "ps", "inspect": "show", "tail": "logs", "tell": "steer", "followup": "follow-up",
-            "answer": "respond", "stop": "cancel", "withdraw": "unsend", "output": "result"}  # fmt: skip
+"""Words that people try for which no single verb is meant."""
+_FLAT = {name: verb for section in VERBS.values() for name, verb in section.items()}
+
+
+def _set(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """A global option that stands behind the verb."""
+    options = context.find_root().obj
+    if value and isinstance(options, Options):
+        match parameter.name:
+            case "json_":
+                options.json = True
+            case "home_":
+                options.home = value
+            case "as_":
+                os.environ["CREWD_AS"] = value
+            case "no_start_":
+                options.start = False
+    return value
+
+
+def _with_globals(command: click.Command) -> click.Command:
+    """The verb with the global options, also behind its name."""
+    if any(parameter.name == "json_" for parameter in command.params):
+        return command
+    for flag, name, is_flag in (("--json", "json_", True), ("--home", "home_", False), ("--as", "as_", False),
+                                ("--no-start", "no_start_", True)):  # fmt: skip
+        option = click.Option([flag, name], is_flag=is_flag, hidden=True, expose_value=False, callback=_set, is_eager=True)
+        command.params.append(option)
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _with_globals(below)
+    return command
 
 
 class _Lazy(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
-        return list(_VERBS)
+        return list(_FLAT)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        place = _VERBS.get(_ALIASES.get(cmd_name, cmd_name))
-        if place is None:
+        verb = _FLAT.get(ALIASES.get(cmd_name, cmd_name))
+        if verb is None:
             return None
-        module = importlib.import_module(place[0] if "." in place[0] else f"crewd.client.cli.{place[0]}")
-        command: click.Command = getattr(module, place[1])
-        return command
+        module = importlib.import_module(verb.module if "." in verb.module else f"crewd.client.cli.{verb.module}")
+        command: click.Command = getattr(module, verb.function)
+        return _with_globals(command)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _FLAT and name not in ALIASES:
+            meant = MEANT.get(name) or _did_you_mean(name)
+            raise click.UsageError(f"there is no verb {name!r}. {meant}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, verbs in VERBS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, verb.does) for name, verb in verbs.items()], col_max=12)
+
+    def main(
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, complete_var: str | None = None,
+        standalone_mode: bool = True, **extra: Any,  # noqa: FBT001, FBT002 (click's signature)
+    ) -> Any:  # fmt: skip
+        """Run, say in a sentence what goes wrong, and exit: with `--json`, errors are JSON as well."""
+        given, code = list(sys.argv[1:] if args is None else args), None
+        try:
+            code = super().main(given, prog_name or "crew", complete_var, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except CrewdError as error:
+            fail(error, as_json="--json" in given)
+        except click.ClickException as error:
+            _wrong_usage(error, as_json="--json" in given)
+        except click.Abort:
+            click.echo("interrupted", err=True)
+            sys.exit(130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads: the rest has nowhere to go
+            sys.exit(0)
+        except OSError as error:
+            unwritable(error, as_json="--json" in given)
+        except Exception as error:  # noqa: BLE001 (no traceback reaches a person, unless it is asked for)
+            internal(error, as_json="--json" in given)
+        if standalone_mode:
+            sys.exit(code if isinstance(code, int) else 0)
+        return code
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+def _did_you_mean(name: str) -> str:
+    close = difflib.get_close_matches(name, [*_FLAT, *ALIASES], 1)
+    return f"Did you mean {ALIASES.get(close[0], close[0])}?" if close else "crew --help lists them."
+
+
+def _wrong_usage(error: click.ClickException, *, as_json: bool) -> None:
+    if as_json:
+        fail(UsageError(error.format_message()), as_json=True)
+    error.show()
+    sys.exit(error.exit_code)
+
+
+@click.group(
+    cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]}, epilog="Options stand before or after the verb."
+)
 @click.option("--home", envvar="CREWD_HOME", help="The daemon's home.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output, errors too.")
 @click.option("--as", "name", default="", help="Which client this is, who owns what it starts (else CREWD_AS, else the user).")
 @click.option("--no-start", is_flag=True, help="Do not start the daemon (also CREWD_AUTOSTART=0).")
 @click.version_option(__version__, prog_name="crew")

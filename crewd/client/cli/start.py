@@ -12,10 +12,13 @@ from crewd.client import shapes
 from crewd.client.blocking import Crew, RunHandle, connect
 from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, verb
 from crewd.client.cli.follow import follow
+from crewd.client.cli.input import input_of
+from crewd.client.environment import bring
 from crewd.protocol.errors import UsageError
+from crewd.protocol.labels import parse_labels
 from crewd.protocol.policy import Limits, Retry
+from crewd.protocol.quantities import quantity
 from crewd.protocol.workflow import Workflow
-from crewd.protocol.workflow_markdown import parse_labels
 
 
 def _options(function: Any) -> Any:
@@ -24,25 +27,37 @@ def _options(function: Any) -> Any:
         click.option("-f", "--follow", "following", is_flag=True, help="Show live progress until the end."),
         click.option("-d", "--detach", is_flag=True, help="Print the id and return (the default)."),
         click.option("--name", default="", help="The run's name."),
-        click.option("--cwd", type=click.Path(exists=True, file_okay=False), default=".", help="Where workers run."),
+        click.option("--cwd", default=None, help="Where workers run (else here)."),
         click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Your own words for it: crew ps --label."),
         click.option("--join", type=click.Choice(["off", "group", "smart"]), help="One message with the end of all its tasks."),
         click.option("--keep", is_flag=True, help="Started inside a worker: go on when that worker has ended."),
         click.option("--retries", type=int, help="Tries after the first one, when it fails."),
         click.option("--restart", type=click.Choice(["temporary", "transient", "permanent"]), help="When to start it again."),
+        click.option("--secret", "secrets", multiple=True, metavar="NAME[=@FILE]", help="A variable that is never kept."),
+        click.option("--env-from-caller", "bring_", flag_value="all", help="All of this environment; it is kept by name only."),
+        click.option("--clean-env", "bring_", flag_value="nothing", help="No environment but PATH, HOME, -e and --secret."),
         click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="As memory_bytes=512M; docs/lifecycle.md."),
     ):  # fmt: skip
         function = option(function)
     return function
 
 
-def _begin(options: Options, workflow: Workflow, goal: str, given: dict[str, Any]) -> None:
+def _begin(
+    options: Options, workflow: Workflow, goal: str, given: dict[str, Any], inputs: dict[str, str] | None = None
+) -> None:
     retry = None if given["retries"] is None else Retry(attempts=given["retries"] + 1)
     limits = limits_of(given["limits"]) if given["limits"] else None
     workflow = shapes.policed(workflow, limits, retry, given["restart"])
     workflow = shapes.marked(workflow, parse_labels(given["labels"]), given["join"])
+    if given["bring_"] == "nothing":
+        workflow = shapes.with_clean_environment(workflow)
+    cwd = shapes.directory(given["cwd"])
     with connect(options.home, start=options.start) as crew:
-        run = crew.run(workflow, goal, cwd=given["cwd"], name=given["name"], request_id=given["request_id"], keep=given["keep"])
+        brought = bring(crew.home, given["bring_"] or "path", given["secrets"])
+        run = crew.run(
+            workflow, goal, cwd=cwd, name=given["name"], request_id=given["request_id"], keep=given["keep"],
+            brought=brought, inputs=inputs,
+        )  # fmt: skip
         if given["following"] and not given["detach"]:
             sys.exit(_follow(options, crew, run))
         if options.json:
@@ -59,25 +74,29 @@ def _follow(options: Options, crew: Crew, run: RunHandle) -> int:
 @click.command()
 @click.argument("goal", default="")
 @click.option("--workflow", "-w", "source", required=True, help="A workflow file, or NAME for workflows/NAME.workflow.md.")
+@click.option("--input", "-i", "inputs", multiple=True, metavar="NAME=VALUE", help="An input that the workflow declares.")
 @_options
 @verb
-def run(options: Options, goal: str, source: str, **given: Any) -> None:
+def run(options: Options, goal: str, source: str, inputs: tuple[str, ...], **given: Any) -> None:
     """Run a workflow for GOAL ('-': from stdin)."""
     goal = sys.stdin.read().strip() if goal == "-" else goal
-    _begin(options, shapes.load_workflow(source), goal, given)
+    _begin(options, shapes.load_workflow(source), goal, given, pairs_of(inputs, "--input"))
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True})
-@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("--stdin", type=click.Choice(["none", "lines"]), default="none", help="'lines': a steer becomes a line of input.")
+@click.command("exec", context_settings={"allow_interspersed_args": False})
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD [ARGS]...")
+@click.option(
+    "--stdin", default="auto", metavar="none|lines|-|FILE",
+    help="Its input: nothing, each steer, what comes here on standard input, or a file. Without it: what is piped in here.",
+)  # fmt: skip
 @click.option("--on-orphan", type=click.Choice(["keep", "end"]), default="keep", help="When crewd is away.")
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="Set for the command.")
 @_options
 @verb
 def exec_(options: Options, argv: tuple[str, ...], stdin: str, on_orphan: str, env: tuple[str, ...], **given: Any) -> None:
-    """Run a command as a worker: crew exec -- CMD ARGS."""
-    pairs = {key: value for key, _, value in (pair.partition("=") for pair in env)}
-    _begin(options, shapes.exec_workflow(argv, stdin=stdin, env=pairs, on_orphan=on_orphan), "", given)
+    """Run a command as a worker. What follows CMD is the command's own: crew exec grep -n TODO notes.txt."""
+    workflow = shapes.exec_workflow(argv, stdin=input_of(stdin), env=pairs_of(env, "--env"), on_orphan=on_orphan)
+    _begin(options, workflow, "", given)
 
 
 @click.command()
@@ -92,20 +111,27 @@ def call(options: Options, target: str, args: tuple[str, ...], start: str, on_or
     _begin(options, shapes.call_workflow(target, arguments(args), start=start, on_orphan=on_orphan), "", given)
 
 
-_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+def pairs_of(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    """What an option gives as `NAME=VALUE`. UsageError for what is not that."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{option} {text!r} is not NAME=VALUE", hint=f"for example {option} DEBUG=1")
+        found[name] = value
+    return found
 
 
 def limits_of(pairs: tuple[str, ...]) -> Limits:
-    """Limits from `NAME=VALUE`; a value may end in k, M or G. UsageError for what is not that."""
+    """Limits from `NAME=VALUE`: `memory_bytes=512M`, `task_seconds=10m`, `turns=20`. UsageError for what is not that."""
     found: dict[str, object] = {}
     for pair in pairs:
         name, _, text = pair.partition("=")
-        unit = _UNITS.get(text[-1:].lower(), 1)
-        try:
-            number = float(text if unit == 1 else text[:-1]) * unit
-        except ValueError:
-            raise UsageError(f"--limit {pair!r} is not NAME=NUMBER", hint="for example --limit memory_bytes=512M") from None
-        found[name] = int(number) if number.is_integer() else number
+        if name not in Limits.__struct_fields__:
+            raise UsageError(f"there is no limit {name!r}", hint=f"limits are: {', '.join(Limits.__struct_fields__)}")
+        if not text:
+            raise UsageError(f"--limit {pair!r} is not NAME=VALUE", hint="for example --limit memory_bytes=512M")
+        found[name] = quantity(f"--limit {name}", text)
     try:
         return msgspec.convert(found, Limits)
     except msgspec.ValidationError as error:

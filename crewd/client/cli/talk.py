@@ -9,9 +9,10 @@ import click
 import msgspec
 
 from crewd.client import shapes
-from crewd.client.blocking import REPLY_SECONDS, WaitLevel, connect, own_outbox
+from crewd.client.blocking import connect, own_outbox
+from crewd.client.calls import REPLY_SECONDS, Mode, WaitLevel
 from crewd.client.cli.answer import answer_all
-from crewd.client.cli.common import Options, ago, out, say, show_receipt, table, tell_receipt, verb
+from crewd.client.cli.common import SECONDS, Options, ago, out, say, show_receipt, table, tell_receipt, verb
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import CrewdError, DaemonUnreachable, NotFound, UsageError
@@ -19,6 +20,7 @@ from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Level
 from crewd.protocol.redact import redact
 from crewd.protocol.reports import MessageKind
+from crewd.protocol.signals import signal_name, signal_number
 from crewd.protocol.terms import Terms
 
 _LEVELS = click.Choice(["accepted", "delivered", "applied", "settled"])
@@ -27,7 +29,9 @@ _LEVELS = click.Choice(["accepted", "delivered", "applied", "settled"])
 def _message_options(function: Any) -> Any:
     for option in (
         click.option("--reply-to", default="", help="The message that this one answers."),
-        click.option("--reply-within", "reply_seconds", type=float, default=0.0, help="Seconds to wait for an answer to it."),
+        click.option(
+            "--reply-within", "reply_seconds", type=SECONDS, default=0.0, help="How long to wait for an answer to it."
+        ),
         click.option("--priority", type=click.Choice(["urgent", "normal", "low"]), default=None, help="Shown with it."),
         click.option("--turn", type=click.IntRange(1), default=None, help="Refuse it in every other turn of the worker."),
         click.option("--attempt", "epoch", type=click.IntRange(1), default=None, help="Refuse it in every other attempt."),
@@ -39,8 +43,8 @@ def _message_options(function: Any) -> Any:
             help="If no worker is at work: wait for the next attempt, start the worker again, or refuse.",
         ),
         click.option("--id", "key", default="", help="The message's id, to send it again safely."),
-        click.option("--deadline", type=float, help="Seconds after which an undelivered message expires."),
-        click.option("--timeout", default=30.0, help="Seconds to wait for the level."),
+        click.option("--deadline", type=SECONDS, help="After this an undelivered message expires, such as 10m."),
+        click.option("--timeout", type=SECONDS, default="30s", show_default=True, help="How long to wait for the level."),
     ):
         function = option(function)
     return function
@@ -84,13 +88,16 @@ def _send(
 
 @click.command()
 @click.argument("target")
-@click.argument("text")
+@click.argument("text", default="")
 @click.option("--wait", type=_LEVELS, default="delivered", show_default=True, help="Return when this is reached.")
+@click.option("--eof", is_flag=True, help="End the input of a command (--stdin lines) after this text, if there is any.")
 @click.option("--now", is_flag=True, help="Break off what the worker does, if that can be.")
 @_message_options
 @verb
 def steer(options: Options, target: str, text: str, wait: WaitLevel, **given: Any) -> None:
     """Tell a working worker something ('-': from stdin)."""
+    if not text and not given["eof"]:
+        raise UsageError("there is no text", hint="crew steer RUN 'what to do', or --eof to end a command's input")
     _send(options, "steer", target, text, wait, **given)
 
 
@@ -133,7 +140,7 @@ def ack(options: Options, messages: tuple[str, ...]) -> None:
 @click.option("--allow", "short", flag_value="yes", help="Answer yes.")
 @click.option("--deny", "short", flag_value="no", help="Answer no.")
 @click.option("--wait", type=_LEVELS, default="applied", show_default=True, help="Return when this is reached.")
-@click.option("--timeout", default=30.0, help="Seconds to wait for the level.")
+@click.option("--timeout", type=SECONDS, default="30s", show_default=True, help="How long to wait for the level.")
 @click.option("--id", "key", default="", help="The message's id, to send it again safely.")
 @click.option("--intent", default="", help="Why, in words.")
 @click.option("--force", is_flag=True, help="Also if another client owns the run; needs an --intent.")
@@ -266,6 +273,24 @@ def receipt(options: Options, message: str) -> None:
         say(f"{found.id}  {found.kind}  {found.level} {found.outcome or ''} {found.reason} {found.note}".rstrip())
 
 
+@click.command("signal")
+@click.argument("target")
+@click.argument("name", metavar="SIGNAL")
+@click.option("--tree", is_flag=True, help="To all processes that the worker has started.")
+@click.option("--intent", default="", help="Why, in words.")
+@click.option("--force", is_flag=True, help="Also if another client owns the run; needs an --intent.")
+@verb
+def signal_(options: Options, target: str, name: str, tree: bool, intent: str, force: bool) -> None:  # noqa: FBT001 (flags)
+    """Send a signal, as HUP or 10, to a command or worker: its process, or with --tree all that it has started."""
+    number = signal_number(name)
+    with connect(options.home, start=False) as crew:
+        crew.signal(target, number, tree=tree, intent=intent, force=force)
+    if options.json:
+        out({"target": target, "signal": number, "name": signal_name(number)})
+    else:
+        say(f"{target}  {signal_name(number)} sent")
+
+
 @click.command()
 @click.argument("targets", nargs=-1)
 @click.option(
@@ -274,9 +299,9 @@ def receipt(options: Options, message: str) -> None:
 @click.option("--intent", default="", help="Why, in words.")
 @click.option("--force", is_flag=True, help="Also if another client owns the run; needs an --intent.")
 @click.option("--now", is_flag=True, help="TERM at once, KILL 150 ms later.")
-@click.option("--grace", type=float, help="Seconds that the worker gets to stop by itself.")
+@click.option("--grace", type=SECONDS, help="How long all of it may take to stop by itself, such as 30s.")
 @click.option("--no-wait", is_flag=True, help="Return when the cancel is recorded.")
-@click.option("--timeout", default=60.0, help="Seconds to wait for the proof.")
+@click.option("--timeout", type=SECONDS, default="60s", show_default=True, help="How long to wait for the proof.")
 @click.option("--all", "everything", is_flag=True, help="Every live run that this client owns; with --force, of all.")
 @verb
 def cancel(
@@ -291,18 +316,21 @@ def cancel(
             raise UsageError("nothing to cancel", hint="name a run, RUN/STEP, or --all")
         unverified = 0
         for target in chosen:
-            reply = crew.cancel(
-                target, reason=reason, mode="now" if now else "graceful", grace=grace, intent=intent, wait=not no_wait,
-                timeout=timeout, force=force,
-            )  # fmt: skip
+            mode: Mode = "now" if now else "graceful"
+            if no_wait:
+                crew.begin_cancel(target, reason=reason, mode=mode, grace=grace, intent=intent, force=force)
+                if options.json:
+                    out({"target": target, "recorded": True})
+                else:
+                    say(f"{target}  cancel recorded")
+                continue
+            reply = crew.cancel(target, reason=reason, mode=mode, grace=grace, intent=intent, timeout=timeout, force=force)
             if options.json:
                 out(reply)
-            elif reply is None:
-                say(f"{target}  cancel recorded")
             else:
                 proof = "verified: no process is left" if reply.verified else f"{len(reply.survivors)} SURVIVE"
                 say(f"{target}  {reply.status}  {proof}")
                 for each in reply.survivors:
                     say(f"  pid {each.pid} {each.state} {each.command}")
-            unverified += reply is not None and not reply.verified
+            unverified += not reply.verified
     sys.exit(1 if unverified else 0)

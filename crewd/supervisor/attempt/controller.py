@@ -11,8 +11,9 @@ from crewd.actors import Actor, ActorDead, Lane, Timer
 from crewd.protocol import hands
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Busy, Refused, UsageError
+from crewd.protocol.errors import Busy, CrewdError, Refused, UsageError
 from crewd.protocol.events import AttemptEnded, AttemptStarted, Draft
+from crewd.protocol.inputs import GOAL, place, place_in, value_of, variable
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Receipt
 from crewd.protocol.rows import Usage
@@ -103,7 +104,7 @@ class Controller(Actor):
             owner = directory.runs.get(self._run.id)
             if owner is not None:  # if the run is gone as well, it finds the message in its rows when it comes back
                 owner.offer(cm.HandBack(self._state.task, message.mail))
-        if isinstance(message, cm.Post | cm.TakeBack):
+        if isinstance(message, cm.Post | cm.TakeBack | cm.SendSignal):
             run, front = directory.runs.get(self._run.id), directory.parts.get(FRONT)
             if (run is None or not run.offer(message.command)) and front is not None:
                 front.offer(message.command)
@@ -126,6 +127,8 @@ class Controller(Actor):
                 self._feed(at.Handed(mail))
             case cm.TakeBack(key, caller, _):
                 self._feed(at.Withdraw(key, caller))
+            case cm.SendSignal(number, tree, caller, _):
+                self._feed(at.Signal(number, tree, caller.owner, caller))
             case cm.EndAttempt(cancel):
                 self._feed(at.Cancel(cancel))
             case cm.SlotGranted():
@@ -166,7 +169,7 @@ class Controller(Actor):
             case hands.Used():
                 if self._state.over:
                     return  # late news: what it used is deleted with its end
-                self._feed(at.Measured(self.context.now(), notice.output_bytes))
+                self._feed(at.Measured(self.context.now(), notice.output_bytes, notice.cpu_seconds))
                 usage = Usage(**msgspec.structs.asdict(notice), at=self._services.clock.wall())
                 store = self._services.directory.part(STORE)
                 store.offer(Put(f"usage:{notice.task}", msgspec.msgpack.encode(usage), USAGE_WINDOW_SECONDS))
@@ -239,28 +242,26 @@ class Controller(Actor):
             case at.TakeSlot():
                 self._services.directory.part(SLOTS).tell(cm.TakeSlot(task, epoch, self.ref), lane=Lane.CONTROL)
             case at.SpawnWorker():
-                self._order(hands.Spawn(bootstrap=self._bootstrap()))
+                self._spawn()
             case at.AskGuardian(number):
                 self._order(hands.Query(task=task, epoch=epoch, number=number))
-            case at.EndWorker(grace_seconds, term_seconds):
-                self._order(hands.End(task=task, epoch=epoch, grace_seconds=grace_seconds, term_seconds=term_seconds))
+            case at.EndWorker(grace_seconds, term_seconds, whole):
+                self._order(hands.End(task, epoch, grace_seconds, term_seconds, whole))
+            case at.SignalWorker(pid, number, tree):
+                self._order(hands.Signal(task, epoch, pid, number, tree))
             case at.Confirm():
                 self._order(hands.Confirm(task=task, epoch=epoch))
-            case at.TellBusy(caller):
-                self._respond(caller, Busy(f"worker {task} has too many unsettled messages", hint="try again later"))
-            case at.TellWrong(caller, text, hint):
-                self._respond(caller, UsageError(text, hint=hint))
             case at.TellWaiting(waiting):
                 run = self._services.directory.runs.get(self._run.id)
                 if run is not None:  # one that comes back sees it in its rows
                     run.offer(cm.Waits(task, waiting), lane=Lane.CONTROL)
             case at.Lend(lent):
                 self._services.directory.part(SLOTS).offer(cm.LendSlot(task, epoch, lent), lane=Lane.CONTROL)
-            case at.TellCannotWithdraw(caller, key):
-                self._respond(caller, Refused(f"the worker has taken message {key}", hint="see its receipt"))
             case at.AlarmAt(due):
                 if due not in self._alarms:
                     self._alarms[due] = self.context.after(max(0.0, due - self.context.now()), cm.Tick(due))
+            case at.TellBusy() | at.TellWrong() | at.TellDone() | at.TellRefused() | at.TellCannotWithdraw():
+                self._respond(effect.caller, self._answer(effect))
             case at.ReserveDone():
                 self._feed(at.Reserved())
             case at.Again(event):
@@ -269,6 +270,33 @@ class Controller(Actor):
                 self._leave(ended)
             case _:
                 assert_never(effect)
+
+    def _answer(
+        self, effect: at.TellBusy | at.TellWrong | at.TellDone | at.TellRefused | at.TellCannotWithdraw
+    ) -> rq.Done | CrewdError:
+        match effect:
+            case at.TellDone():
+                return rq.Done()
+            case at.TellBusy():
+                return Busy(f"worker {self._state.task} has too many unsettled messages", hint="try again later")
+            case at.TellWrong(_, text, hint):
+                return UsageError(text, hint=hint)
+            case at.TellRefused(_, text, reason):
+                return Refused(text, hint="crew show tells how it stands", reason=reason)
+            case at.TellCannotWithdraw(_, key):
+                return Refused(f"the worker has taken message {key}", hint="see its receipt")
+            case _:
+                assert_never(effect)
+
+    def _spawn(self) -> None:
+        lacking = self._services.vault.lacks(self._run.id, self._run.secrets)
+        if not lacking:
+            self._order(hands.Spawn(bootstrap=self._bootstrap()))
+            return
+        given = " ".join(f"--secret {name}" for name in lacking)
+        why = f"the values of the secrets {', '.join(lacking)} are not kept: crew retry {self._run.name} {given}"
+        record = hands.Exited(self._state.task, self._state.epoch, cause="spawn_failed", error=why)
+        self.ref.tell(cm.GuardianSays(record), lane=Lane.CONTROL)  # nothing was ordered, so nobody else tells of an end
 
     def _say(self, order: rp.ToWorker) -> None:
         match order:
@@ -314,6 +342,9 @@ class Controller(Actor):
 
     def _bootstrap(self) -> hands.Bootstrap:
         task, epoch, home = self._state.task, self._state.epoch, self._services.home
+        worker, inputs = self._step.worker, self._run.workflow.inputs
+        values = {**self._run.inputs, GOAL: self._run.goal}
+        typed: dict[str, object] = {name: value_of(name, inputs[name], text) for name, text in values.items() if name in inputs}
         return hands.Bootstrap(
             task=task,
             epoch=epoch,
@@ -323,13 +354,16 @@ class Controller(Actor):
             shared=str(home.shared(self._run.id)),
             cwd=self._run.cwd,
             goal=self._run.goal,
-            text=self._step.text.replace("{goal}", self._run.goal),
+            text=place(self._step.text, values),
             reads=self._step.reads,
             output=self._step.output,
-            worker=self._step.worker,
+            worker=replace(worker, args=place_in(worker.args, values, typed)) if inputs and worker.args else worker,
             checkpoint=self._checkpoint,
             parent=self._run.parent,
             blobs=str(home.blobs),
+            env={**self._run.env, **{variable(name): text for name, text in self._run.inputs.items()}, **worker.env},
+            inputs=typed,
+            secrets=self._services.vault.of(self._run.id),
         )
 
 

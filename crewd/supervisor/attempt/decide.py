@@ -27,9 +27,11 @@ from crewd.protocol.limits import (
     NAME_CHARS_MAX,
     NOTE_CHARS_MAX,
     OPERATIONS_OPEN_MAX,
+    START_SECONDS_LONGEST,
     START_SECONDS_MAX,
     TERM_SECONDS_GRACEFUL,
     TERM_SECONDS_NOW,
+    WARNINGS_MAX,
 )
 from crewd.protocol.reasons import FailureReason, Liveness, RefusalReason
 from crewd.protocol.receipts import Effect, Level, Outcome
@@ -77,19 +79,24 @@ from crewd.supervisor.attempt.model import (
     Resume,
     Say,
     Send,
+    Signal,
+    SignalWorker,
     SlotGranted,
     SpawnWorker,
     Started,
     TakeSlot,
     TellBusy,
     TellCannotWithdraw,
+    TellDone,
     TellReceipt,
+    TellRefused,
     TellRun,
     TellWaiting,
     TellWrong,
     Unknown,
     Withdraw,
 )
+from crewd.supervisor.attempt.verdict import verdict
 
 __all__ = [
     "NOTHING",
@@ -129,13 +136,17 @@ __all__ = [
     "Resume",
     "Say",
     "Send",
+    "Signal",
+    "SignalWorker",
     "SlotGranted",
     "SpawnWorker",
     "Started",
     "TakeSlot",
     "TellBusy",
     "TellCannotWithdraw",
+    "TellDone",
     "TellReceipt",
+    "TellRefused",
     "TellRun",
     "TellWaiting",
     "TellWrong",
@@ -175,9 +186,12 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
         case Alive(at, beats):
             active = beats != state.beats
             return watch.alive(replace(state, beats=beats), at, heard=True, active=active)
-        case Measured(at, output_bytes):
+        case Measured(at, output_bytes, cpu_seconds):
             grown = output_bytes > state.output_bytes
-            return watch.alive(replace(state, output_bytes=output_bytes), at, heard=False, active=grown)
+            state = replace(state, output_bytes=output_bytes, cpu_seconds=cpu_seconds)
+            return watch.alive(state, at, heard=False, active=grown)
+        case Signal():
+            return _signal(state, event)
         case HitLimit(limit, text):
             return watch.hit(state, limit, text) if watch.watched(state) else (state, NOTHING)
         case NotReserved(reason):
@@ -282,6 +296,19 @@ def _start_by(state: Attempt, at: float) -> tuple[Attempt, list[AttemptEffect]]:
     return replace(state, start_by=due), [AlarmAt(due)]
 
 
+def _start_late(state: Attempt, at: float) -> tuple[Attempt, list[AttemptEffect]]:
+    """The worker has said nothing for long. That is no failure while its process is at work, or is not there yet.
+
+    On a slow machine a start takes long: only a process that has used no processor time since the last look has hung.
+    """
+    waited = at - (state.began if state.began is not None else at)
+    slow = state.pid is None or state.cpu_seconds > state.start_cpu
+    if slow and waited < START_SECONDS_LONGEST:
+        return _start_by(replace(state, start_cpu=state.cpu_seconds), at)
+    state = replace(state, start_by=None, start_failed=True, status=AttemptStatus.ENDING)
+    return state, [EndWorker(0.0, TERM_SECONDS_GRACEFUL)]
+
+
 def _not_reserved(state: Attempt, reason: str) -> Next:
     """Nothing of the attempt is in the log, so nothing of it ends there; messages that were held for it settle."""
     box, settled = state.mailbox.settle_rest(state.task, cancelled=True, heard_out=True)
@@ -313,11 +340,17 @@ def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
     events += process
     capabilities = tuple(name[:NAME_CHARS_MAX] for name in hello.capabilities[:16])
     if state.capabilities is None:
-        events.append(ev.AttemptReady(capabilities=capabilities))
+        events.append(ev.AttemptReady(capabilities=capabilities, command=max(0, hello.command)))
         if state.status is AttemptStatus.STARTING:
             state = replace(state, status=AttemptStatus.RUNNING)
     state = replace(
-        state, connected=True, connection=state.connection + 1, capabilities=capabilities, spawned=True, start_by=None
+        state,
+        connected=True,
+        connection=state.connection + 1,
+        capabilities=capabilities,
+        spawned=True,
+        start_by=None,
+        command=max(0, hello.command),
     )
     unsupported = [mail.id for mail in state.mailbox.to_deliver() if mail.needs and mail.needs not in capabilities]
     box, refused = state.mailbox.settle(state.task, unsupported, Outcome.REFUSED, RefusalReason.NOT_SUPPORTED)
@@ -517,15 +550,22 @@ def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
         outcome = replace(
             outcome, outcome="failed", reason="raised", result=None, error="the result is too large; leave it as a file"
         )
+    # Redacted once, before anything is kept: whatever is made of the outcome later has no secrets either.
+    outcome = replace(
+        outcome, result=redact_value(outcome.result), error=clip(outcome.error, NOTE_CHARS_MAX),
+        reason=outcome.reason[:NAME_CHARS_MAX], error_class=outcome.error_class[:256],
+        warnings=tuple(clip(text, NOTE_CHARS_MAX) for text in outcome.warnings[:WARNINGS_MAX]),
+    )  # fmt: skip
     state = replace(state, outcome=outcome, finishing=True, status=AttemptStatus.ENDING)
     body = ev.AttemptOutcome(
-        outcome=outcome.outcome, error=clip(outcome.error, NOTE_CHARS_MAX), reason=outcome.reason[:NAME_CHARS_MAX],
-        result=redact_value(outcome.result), result_path=outcome.result_path, report=number, exit_code=outcome.exit_code,
-        error_class=outcome.error_class[:256],
+        outcome=outcome.outcome, error=outcome.error, reason=outcome.reason, result=outcome.result,
+        result_path=outcome.result_path, report=number, exit_code=outcome.exit_code, error_class=outcome.error_class,
+        warnings=outcome.warnings,
     )  # fmt: skip
+    state, raised = watch.warn(state, outcome.warnings)
     # The worker goes by itself now, within EXIT_SECONDS; one that has nothing more to do is helped before that (`_drain`).
     quiet = AlarmAt(state.active_at + DRAIN_SECONDS)
-    return state, Decision((body,), (EndWorker(EXIT_SECONDS, TERM_SECONDS_GRACEFUL), quiet))
+    return state, Decision((body, *raised), (EndWorker(EXIT_SECONDS, TERM_SECONDS_GRACEFUL), quiet))
 
 
 def _drain(state: Attempt, at: float) -> tuple[Attempt, Effects]:
@@ -573,7 +613,7 @@ def _cancel_order(cancel: CancelInfo) -> rp.CancelOrder:
 def _ladder(cancel: CancelInfo) -> EndWorker:
     if cancel.mode == "now":
         return EndWorker(0.0, TERM_SECONDS_NOW)
-    return EndWorker(cancel.grace_seconds, TERM_SECONDS_GRACEFUL)
+    return EndWorker(cancel.grace_seconds, TERM_SECONDS_GRACEFUL, whole=True)
 
 
 def _cancel(state: Attempt, cancel: CancelInfo) -> Next:
@@ -597,38 +637,18 @@ def _ended(state: Attempt, exited: Exited, last_words: tuple[rp.Report, ...], wa
         if report.number == state.reports + 1:
             state, decision = _take_report(replace(state, reports=report.number), report, wall)
             events += decision.events
-    status, reason, error = _verdict(state, exited)
+    status, reason, error = verdict(state, exited)
     state, decision = _finish(state, status, reason=reason, error=error, exited=exited)
     return state, replace(decision, events=(*events, *decision.events))
 
 
-def _verdict(state: Attempt, exited: Exited) -> tuple[AttemptStatus, str, str]:
-    """How the attempt ended. A cancel wins over what the worker said after it, never over what it said before."""
-    outcome = state.outcome
-    if state.cancel is not None:
-        status = AttemptStatus.CANCEL_INCOMPLETE if exited.survivors else AttemptStatus.CANCELLED
-        return status, state.cancel.reason, exited.error
-    if state.limit == FailureReason.UNRESPONSIVE:
-        return AttemptStatus.FAILED, FailureReason.UNRESPONSIVE, state.limit_text
-    if state.limit:
-        return AttemptStatus.FAILED, FailureReason.LIMIT, f"{state.limit}: {state.limit_text}"
-    if state.start_failed:
-        return AttemptStatus.FAILED, FailureReason.START_TIMEOUT, f"the worker said nothing for {START_SECONDS_MAX:g} s"
-    if exited.cause == "spawn_failed":
-        return AttemptStatus.FAILED, FailureReason.SPAWN_FAILED, exited.error
-    if outcome is not None and outcome.outcome == "completed":
-        return AttemptStatus.COMPLETED, "", ""
-    if exited.cause == "limit":
-        return AttemptStatus.FAILED, FailureReason.LIMIT, f"{exited.exit.timed_out}: {exited.error}"
-    if exited.cause == "orphaned":
-        return AttemptStatus.FAILED, FailureReason.ORPHANED, "crewd was away for longer than the worker may live alone"
-    if outcome is not None and outcome.outcome == "failed":
-        return AttemptStatus.FAILED, outcome.reason or FailureReason.RAISED, outcome.error
-    if exited.exit.signal is not None or (outcome is not None and outcome.outcome == "cancelled"):
-        number = f"signal {exited.exit.signal}" if exited.exit.signal is not None else "TERM"
-        return AttemptStatus.FAILED, FailureReason.KILLED, f"ended by {number} from outside crewd"
-    code = "unknown" if exited.exit.code is None else str(exited.exit.code)
-    return AttemptStatus.FAILED, FailureReason.VANISHED, f"exit code {code} and no result"
+def _signal(state: Attempt, order: Signal) -> Next:
+    """Somebody sends a signal: to the worker's own process (of a command: the command's), or to all that it has started."""
+    if state.pid is None or state.outcome is not None or state.capabilities is None:
+        return state, Decision(effects=(TellRefused(order.caller, "the worker is not at work", RefusalReason.NOT_RUNNING),))
+    signalled = ev.AttemptSignalled(number=order.number, tree=order.tree, by=order.requester)
+    send = SignalWorker(state.command or state.pid, order.number, order.tree)
+    return state, Decision((signalled,), (send, TellDone(order.caller)))
 
 
 def _unknown(state: Attempt, number: int | None) -> Next:
@@ -700,8 +720,8 @@ def _due(state: Attempt, at: float) -> Next:
         decision = replace(decision, events=(*process, *decision.events))
     effects = list(decision.effects)
     if state.start_by is not None and at >= state.start_by:
-        state = replace(state, start_by=None, start_failed=True, status=AttemptStatus.ENDING)
-        effects.append(EndWorker(0.0, TERM_SECONDS_GRACEFUL))
+        state, late = _start_late(state, at)
+        effects += late
     state, drains = _drain(state, at)
     effects += drains
     decision = replace(decision, effects=tuple(effects))

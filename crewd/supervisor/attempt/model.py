@@ -43,6 +43,9 @@ class Attempt(msgspec.Struct, frozen=True):
     `withdrawals` are (message, caller) that wait for the worker to give the message back, or to have taken it. `letters` are
     messages of the mailbox that the worker has not read.
 
+    `command` is the process of the command that the worker runs (0: none). `cpu_seconds` is what was measured last, `start_cpu`
+    what it was when the start was last looked at.
+
     From `runtime` on it is what `watch` looks at: `limit` is the bound that was reached; `began`, `active_at`, `heard_at` and
     `look_at` are monotonic times; `notices` are the kinds that are open, `told` all that were ever raised, `hushed` until
     when one is not raised again; `failures` counts operations that failed in a row.
@@ -93,6 +96,9 @@ class Attempt(msgspec.Struct, frozen=True):
     turn: int = 1
     checkpoint: object = None
     output_bytes: int = 0
+    cpu_seconds: float = 0.0
+    start_cpu: float = 0.0
+    command: int = 0
     beats: int = 0
     notices: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
@@ -136,10 +142,20 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """The guardian has measured the worker: it lives, and has written so many bytes."""
+    """The guardian has measured the worker: it lives, has written so many bytes, and has used so much processor time."""
 
     at: float
     output_bytes: int
+    cpu_seconds: float = 0.0
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Somebody wants to send a signal to the worker's own process, or (`tree`) to all that it has started."""
+
+    number: int
+    tree: bool
+    requester: str
+    caller: object
 
 
 class HitLimit(msgspec.Struct, frozen=True):
@@ -254,7 +270,7 @@ class Due(msgspec.Struct, frozen=True):
 
 
 AttemptEvent = (
-    Reserve | Reserved | SlotGranted | Alive | Measured | HitLimit
+    Reserve | Reserved | SlotGranted | Alive | Measured | HitLimit | Signal
     | NotReserved | Resume | GuardianBack | Send | NotAdmitted | Admitted | Handed | Withdraw | Cancel
     | Connected | Disconnected | Reported | Started | Ended | Unknown | Due
 )  # fmt: skip
@@ -281,10 +297,36 @@ class AskGuardian(msgspec.Struct, frozen=True):
 
 
 class EndWorker(msgspec.Struct, frozen=True):
-    """Order the guardian's ladder. Performed even when the disk refuses (`urgent`): killing needs no promise."""
+    """Order the guardian's ladder. Performed even when the disk refuses (`urgent`): killing needs no promise.
+
+    `whole`: the grace is for every process of the worker, also after its first one has ended.
+    """
 
     grace_seconds: float
     term_seconds: float
+    whole: bool = False
+
+
+class SignalWorker(msgspec.Struct, frozen=True):
+    """Order the guardian to send a signal to a process of the worker, or (`tree`) to all of them."""
+
+    pid: int
+    number: int
+    tree: bool
+
+
+class TellDone(msgspec.Struct, frozen=True):
+    """Answer a caller that what it asked for is carried out."""
+
+    caller: object
+
+
+class TellRefused(msgspec.Struct, frozen=True):
+    """Answer a caller that what it asked for is not possible now."""
+
+    caller: object
+    text: str
+    reason: str
 
 
 class Say(msgspec.Struct, frozen=True):
@@ -376,7 +418,7 @@ class ReserveDone(msgspec.Struct, frozen=True):
 AttemptEffect = (
     AskSlot | TakeSlot
     | SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
-    | TellWrong | TellWaiting | Lend | ReserveDone | Admit | Again | Deliver
+    | TellWrong | TellDone | TellRefused | SignalWorker | TellWaiting | Lend | ReserveDone | Admit | Again | Deliver
 )  # fmt: skip
 
 

@@ -163,6 +163,13 @@ def _notice(state: Attempt, at: float, kind: NoticeKind, text: str, *, on: bool)
     return state, []
 
 
+def warn(state: Attempt, warnings: tuple[str, ...]) -> tuple[Attempt, list[ev.Body]]:
+    """The worker has ended in an unusual way: people are told, once."""
+    if not warnings:
+        return state, []
+    return _notice(state, state.heard_at, NoticeKind.UNUSUAL, "; ".join(warnings), on=True)
+
+
 def notice_id(state: Attempt, kind: str) -> str:
     """The id of the attempt's notice of this kind: one that comes again is the same notice, open again."""
     return f"{state.task}#{state.epoch}:{kind}"

@@ -19,7 +19,7 @@ from crewd.protocol import events as ev
 from crewd.protocol import keeping as kp
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.doors import check_cancel, check_claim, check_keep, check_seconds, check_send, for_keeper
+from crewd.protocol.doors import check_cancel, check_command, check_keep, check_seconds, check_send, for_keeper
 from crewd.protocol.errors import (
     Busy,
     CrewdError,
@@ -70,7 +70,7 @@ NOTE_SECONDS = 1.0
 
 _SEND = b"send"
 """The kind of what a client may send too much of."""
-_Owned = rq.Cancel | rq.Reopen | rq.Dismiss | rq.Claim | rq.Send | rq.Withdraw | kp.Forget | kp.Archive
+_Owned = rq.Cancel | rq.Signal | rq.Reopen | rq.Dismiss | rq.Claim | rq.Send | rq.Withdraw | kp.Forget | kp.Archive
 """What is done to something that somebody owns."""
 
 
@@ -345,6 +345,7 @@ class Gateway(Actor):
                 role=role,
                 seq=self._publisher.seq,
                 owner=owner,
+                draining=self._services.directory.draining,
             ),
         )
 
@@ -365,12 +366,11 @@ class Gateway(Actor):
                 self._ask(_Asked(caller, rq.GetReceipt(id=request.id), "acknowledge", request))
             case rq.Cancel():
                 self._cancel(caller, request)
-            case rq.Reopen(target) | rq.Dismiss(target):
-                request = msgspec.structs.replace(request, intent=clip(request.intent, NOTE_CHARS_MAX))
-                self._resolve(caller, target, "command", request)
-            case rq.Claim(target) | rq.Release(target) | rq.Finish(target):
-                check_claim(request)
-                self._resolve(caller, target, "command", request)
+            case (
+                rq.Reopen(target) | rq.Dismiss(target) | rq.Signal(target)
+                | rq.Claim(target) | rq.Release(target) | rq.Finish(target)
+            ):  # fmt: skip
+                self._resolve(caller, target, "command", check_command(request))
             case rq.AwaitEnd(target):
                 check_seconds(request.timeout_seconds)
                 self._resolve(caller, target, "await", request)
@@ -392,6 +392,8 @@ class Gateway(Actor):
                 self._front(cm.Command(caller, rq.SeenNews(upto=upto)))
             case kp.Forget(target) | kp.Archive(target) | kp.Export(target) | kp.GetArtifact(target):
                 self._resolve(caller, target, "keep", request)
+            case rq.ResumeDaemon():
+                self._services.directory.part(FRONT).tell(cm.ResumeWork(caller), lane=Lane.CONTROL)
             case rq.StopDaemon(grace_seconds, mode, intent):
                 check_intent(intent, "to stop crewd", required=self._services.config.require_intent and mode == "end")
                 self._send(caller, rq.Done())
@@ -530,7 +532,7 @@ class Gateway(Actor):
 
     def _may(self, caller: cm.Caller, request: _Owned, owner: str, what: str) -> None:
         """Whether the caller may do this to what somebody owns. Raises Forbidden or UsageError, with nothing changed."""
-        if isinstance(request, rq.Cancel | rq.Dismiss | kp.Forget):
+        if isinstance(request, rq.Cancel | rq.Signal | rq.Dismiss | kp.Forget):
             check_intent(request.intent, type(request).__name__.lower(), required=self._services.config.require_intent)
         role = self._roles.get(caller.identity, Role.NONE)
         check_owner(caller.owner, owner, role, what, force=request.force, intent=request.intent)
@@ -541,7 +543,7 @@ class Gateway(Actor):
             return  # it has ended, or says hello again and asks again
         if isinstance(request, rq.Send) and caller.worker:
             check_relation(caller.worker, self._own(caller), row, task, request.kind)
-        elif isinstance(request, rq.Cancel | rq.Reopen | rq.Dismiss | kp.Forget | kp.Archive) or (
+        elif isinstance(request, rq.Cancel | rq.Signal | rq.Reopen | rq.Dismiss | kp.Forget | kp.Archive) or (
             isinstance(request, rq.Send) and request.kind == "response"
         ):
             self._may(caller, request, row.owner, f"run {run}")
@@ -574,7 +576,7 @@ class Gateway(Actor):
                 if request.wait:
                     self._wait(wait)
                 self._front(cm.Command(caller, request, run, task))
-            case rq.Reopen() | rq.Dismiss():
+            case rq.Reopen() | rq.Dismiss() | rq.Signal():
                 self._front(cm.Command(caller, request, run, task))
             case rq.Claim() | rq.Release() | rq.Finish():
                 step = next((step for step in row.workflow.steps if task in {"", task_id(run, step.id)}), None)

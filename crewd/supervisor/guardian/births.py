@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -26,6 +27,10 @@ CLOSE_SECONDS = 2.0
 """For the zygote and its children to end by themselves."""
 DEATHS_MAX = 5
 """Zygotes that may die within a minute before spawns are refused instead of tried."""
+
+
+_ALWAYS = ("task", "epoch", "marker", "start", "nice", "secrets")
+"""What of an order is in its packet, however large the rest is. Secrets are never written to a file."""
 
 
 class Word(NamedTuple):
@@ -95,13 +100,18 @@ class Births:
             with contextlib.suppress(OSError):
                 self._link.send(hands.pack(task))
 
-    def order(self, order: dict[str, Any]) -> None:
-        """Have a worker born. Raises OSError if nobody can."""
+    def order(self, order: dict[str, Any], spill: str) -> None:
+        """Have a worker forked.
+
+        What is too large for a packet goes into the file `spill`. Raises OSError if it cannot be done.
+        """
         if self._link is None:
-            raise OSError("no process to fork workers from; see guardian.log")
+            raise OSError(errno.EAGAIN, "no process to fork workers from; see guardian.log")
         packet = hands.pack(order)
         if len(packet) > PACKET_BYTES_MAX:
-            raise OSError("the environment given to the worker is too large")
+            with open(os.open(spill, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+                file.write(hands.pack({**order, "secrets": {}}))
+            packet = hands.pack({key: order[key] for key in _ALWAYS} | {"file": spill})
         self._waiting.append(packet)
         self.send()
 

@@ -23,6 +23,7 @@ class Charge:
     """A worker in the guardian's care.
 
     `led` are the sessions and groups that its processes were seen in; `stirred`: one of them has ended since the last look.
+    `marked` and `marked_at`: how much of its output was last noted with its time (`first_mark_at`: when first).
     """
 
     key: Key
@@ -38,6 +39,9 @@ class Charge:
     cpu: float = 0.0
     used: hands.Used | None = None
     used_at: float = 0.0
+    marked: tuple[int, int] = (0, 0)
+    marked_at: float = 0.0
+    first_mark_at: float = 0.0
     main: Proc | None = None
     adopted: bool = False
     pidfd: int | None = None

@@ -31,13 +31,14 @@ class Rung(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """One worker's end. Times are monotonic seconds."""
+    """One worker's end. Times are monotonic seconds. `whole`: the grace is for all of its processes, not only the first."""
 
     begun_at: float
     term_at: float
     kill_at: float
     give_up_at: float
     rung: Rung = Rung.WAIT
+    whole: bool = False
     termed: frozenset[int] = frozenset()
     empty_looks: int = 0
 
@@ -53,14 +54,16 @@ class Step:
     look_again_at: float = 0.0
 
 
-def begin(at: float, grace_seconds: float, term_seconds: float, give_up_seconds: float = KILL_SECONDS) -> Ladder:
+def begin(
+    at: float, grace_seconds: float, term_seconds: float, give_up_seconds: float = KILL_SECONDS, *, whole: bool = False
+) -> Ladder:
     """The ladder of an end ordered at `at`."""
     term_at = at + grace_seconds
     kill_at = term_at + term_seconds
-    return Ladder(at, term_at, kill_at, kill_at + give_up_seconds)
+    return Ladder(at, term_at, kill_at, kill_at + give_up_seconds, whole=whole)
 
 
-def hasten(ladder: Ladder, at: float, grace_seconds: float, term_seconds: float) -> Ladder:
+def hasten(ladder: Ladder, at: float, grace_seconds: float, term_seconds: float, *, whole: bool = False) -> Ladder:
     """The ladder after a second order: the earlier time of each rung counts."""
     other = begin(at, grace_seconds, term_seconds)
     return replace(
@@ -68,7 +71,22 @@ def hasten(ladder: Ladder, at: float, grace_seconds: float, term_seconds: float)
         term_at=min(ladder.term_at, other.term_at),
         kill_at=min(ladder.kill_at, other.kill_at),
         give_up_at=min(ladder.give_up_at, other.give_up_at),
+        whole=ladder.whole or whole,
     )
+
+
+def first_gone(ladder: Ladder | None, at: float, term_seconds: float) -> Ladder:
+    """The ladder when the worker's first process has ended: what it left behind is ended too."""
+    if ladder is None:
+        return begin(at, 0.0, term_seconds)
+    if ladder.rung is not Rung.WAIT:
+        return ladder
+    return hold(ladder, at) if ladder.whole else hasten(ladder, at, 0.0, term_seconds)
+
+
+def hold(ladder: Ladder, at: float) -> Ladder:
+    """The ladder when the first process has ended within its grace: the others get TERM now, and all of their time."""
+    return replace(ladder, term_at=min(ladder.term_at, at))
 
 
 def climb(ladder: Ladder, alive: frozenset[int], at: float, *, stirred: bool = False) -> tuple[Ladder, Step]:

@@ -123,7 +123,7 @@ def table() -> dict[int, Proc]:
     return procs
 
 
-def send(proc: Proc, number: signal.Signals) -> bool:
+def send(proc: Proc, number: int) -> bool:
     """Send a signal to exactly this process; False if it is gone (or not ours)."""
     try:
         if not LINUX:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import gc
 import os
@@ -33,10 +34,9 @@ from crewd.supervisor.guardian.births import Births
 from crewd.supervisor.guardian.cgroups import Cgroups
 from crewd.supervisor.guardian.charge import Charge, make_directory, make_room, noted, take_last_words
 from crewd.supervisor.guardian.exits import ExitRecords
-from crewd.supervisor.guardian.ladder import Rung
 from crewd.supervisor.guardian.papers import Notes, Papers
 from crewd.supervisor.guardian.tree import Key, Proc, sort
-from crewd.supervisor.guardian.usage import cap_output, differs, exceeded, written
+from crewd.supervisor.guardian.usage import cap_output, differs, exceeded, mark_time, written
 from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX
 
 LOOK_SECONDS = 1.0
@@ -49,8 +49,13 @@ NEGATIVE_SECONDS = 2.0
 """A process older than this that had no marker will not get one (it would have been marked at its birth)."""
 WORD_SECONDS = 3.0
 """Between the end of a worker's first process and its parent's word on how; after it, that is not known."""
-ORDERED_SECONDS = 15.0
-"""Between a birth's order and the word that it was forked, while the zygote says nothing of others either."""
+ORDERED_SECONDS = 60.0
+"""How long to wait for the zygote to say that it has forked a worker, while it says nothing of other workers either. A zygote
+that gets no processor is slow for as long; after this, the start is tried again."""
+TRANSIENT = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
+"""Errors of a start after which another try may succeed."""
+TAIL_CHARS = 1_000
+"""Of a worker's standard error, in the record of its end."""
 USED_SECONDS = 2.0
 """Between two words to crewd on what a worker uses."""
 LED_MAX = 4_096
@@ -239,8 +244,10 @@ class Guardian:
                     make_room(directory, shared)
             case hands.Spawn(bootstrap):
                 self._spawn(bootstrap)
-            case hands.End(task, epoch, grace_seconds, term_seconds):
-                self._end((task, epoch), grace_seconds, term_seconds, "ended")
+            case hands.End(task, epoch, grace_seconds, term_seconds, whole):
+                self._end((task, epoch), grace_seconds, term_seconds, "ended", whole=whole)
+            case hands.Signal():
+                self._signal(order)
             case hands.Confirm(task, epoch):
                 self._exits.confirm((task, epoch))
             case hands.Query(task, epoch, number):
@@ -301,12 +308,12 @@ class Guardian:
         self._charges[key] = charge
         try:
             if len(self._charges) > WORKERS_MAX:
-                raise OSError(f"{WORKERS_MAX} workers run already")
+                raise OSError(errno.EAGAIN, f"{WORKERS_MAX} workers run already")
             if not os.path.isdir(bootstrap.cwd):  # noqa: PTH112 (hot path)
                 raise OSError(f"the working directory {bootstrap.cwd} is not there")
             make_directory(bootstrap.directory)
             make_directory(bootstrap.shared)
-            told = msgspec.msgpack.encode(bootstrap)
+            told = msgspec.msgpack.encode(msgspec.structs.replace(bootstrap, env={}, secrets={}))
             path = f"{bootstrap.directory}/bootstrap"
             inline = worker.start != "spawn" and len(told) <= INLINE_BYTES_MAX
             if not inline:
@@ -321,19 +328,21 @@ class Guardian:
                 "inline": told if inline else b"",
                 "directory": bootstrap.directory,
                 "cwd": bootstrap.cwd,
-                "env": worker.env,
+                "env": bootstrap.env or worker.env,
+                "secrets": bootstrap.secrets,
+                "clean": worker.clean_env,
                 "env_pass": worker.env_pass,
                 "umask": worker.umask,
                 "nice": worker.nice,
                 "rlimits": worker.rlimits,
                 "cgroup": self._cgroups.make(key),
             }
-            self._births.order(order)
+            self._births.order(order, f"{bootstrap.directory}/order")
         except OSError as error:
-            self._spawn_failed(charge, str(error))
+            self._spawn_failed(charge, error.strerror or str(error), transient=error.errno in TRANSIENT)
 
-    def _spawn_failed(self, charge: Charge, error: str) -> None:
-        self._close(charge, cause="spawn_failed", error=error)
+    def _spawn_failed(self, charge: Charge, error: str, *, transient: bool = False) -> None:
+        self._close(charge, cause="spawn_failed", error=error, transient=transient)
 
     def _hear_births(self) -> None:
         for kind, task, epoch, pid, value in self._births.heard():
@@ -347,7 +356,7 @@ class Guardian:
             elif charge.main is not None and charge.main.pid != pid:
                 continue  # another process is the worker
             elif kind == "failed":
-                self._spawn_failed(charge, value)
+                self._spawn_failed(charge, str(value), transient=pid == 0)  # nothing was forked: the machine is full
             elif not charge.main_over:
                 self._main_gone(charge, value)
 
@@ -447,10 +456,7 @@ class Guardian:
             charge.pidfd = None
         charge.main_over, charge.status = True, status
         now = self._clock.monotonic()
-        if charge.ladder is None:
-            charge.ladder = ladders.begin(now, 0.0, TERM_SECONDS_GRACEFUL)
-        elif charge.ladder.rung is Rung.WAIT:
-            charge.ladder = ladders.hasten(charge.ladder, now, 0.0, TERM_SECONDS_GRACEFUL)
+        charge.ladder = ladders.first_gone(charge.ladder, now, TERM_SECONDS_GRACEFUL)
         charge.look_at = now
 
     def _zygote_died(self) -> None:
@@ -464,11 +470,26 @@ class Guardian:
                 if born:
                     self._born(charge, min(born))
                 else:
-                    self._spawn_failed(charge, "the zygote died before it forked the worker")
+                    self._spawn_failed(charge, "the zygote died before it forked the worker", transient=True)
         if not self._retiring:
             self._births.start()
 
-    def _end(self, key: Key, grace_seconds: float, term_seconds: float, cause: hands.Cause) -> None:
+    def _signal(self, order: hands.Signal) -> None:
+        """A signal that somebody asked for: only processes that are certainly the worker's get it."""
+        charge = self._charges.get((order.task, order.epoch))
+        if charge is None:
+            return
+        table = self._look()
+        members = [table[pid] for pid, start in sorted(charge.known) if pid in table and table[pid].start == start]
+        host = charge.main.pid if charge.main is not None else 0
+        for proc in members:
+            meant = proc.pid == order.pid or (order.tree and (proc.pid != host or order.pid == host))
+            if meant and not proc.dead:
+                processes.send(proc, order.number)
+
+    def _end(
+        self, key: Key, grace_seconds: float, term_seconds: float, cause: hands.Cause, *, whole: bool = False
+    ) -> None:  # fmt: skip
         charge = self._charges.get(key)
         if charge is None:
             self._say_what_of(key)
@@ -477,9 +498,9 @@ class Guardian:
         if not charge.main_over and not charge.limit:
             charge.cause = cause
         if charge.ladder is None:
-            charge.ladder = ladders.begin(now, grace_seconds, term_seconds)
+            charge.ladder = ladders.begin(now, grace_seconds, term_seconds, whole=whole)
         else:
-            charge.ladder = ladders.hasten(charge.ladder, now, grace_seconds, term_seconds)
+            charge.ladder = ladders.hasten(charge.ladder, now, grace_seconds, term_seconds, whole=whole)
         charge.look_at = now
 
     def _look(self) -> dict[int, Proc]:
@@ -521,7 +542,7 @@ class Guardian:
         for charge in list(self._charges.values()):
             unborn = charge.main is None and not charge.known
             if unborn and now - max(charge.ordered_at, self._births.heard_at) > ORDERED_SECONDS:
-                self._spawn_failed(charge, "nobody has forked it")
+                self._spawn_failed(charge, f"the zygote has not answered for {ORDERED_SECONDS:g} s", transient=True)
 
     def _remember_unmarked(self, charge: Charge, members: list[Proc]) -> None:
         """What has no marker is known to this guardian alone: its successor must find it written down."""
@@ -539,9 +560,10 @@ class Guardian:
         if reached is not None and charge.ladder is None:
             self._end(charge.key, 0.0, TERM_SECONDS_GRACEFUL, "limit")
             charge.limit, charge.limit_text = reached
+        mark_time(charge, self._clock.wall())
         if self._crewd is None or charge.main is None or now - charge.used_at < USED_SECONDS:
             return
-        used = hands.Used(*charge.key, memory, round(charge.cpu, 2), len(members), written(charge.directory))
+        used = hands.Used(*charge.key, memory, round(charge.cpu, 2), len(members), sum(written(charge.directory)))
         charge.used_at = now
         if charge.used is None or differs(charge.used, used):
             charge.used = used
@@ -607,9 +629,10 @@ class Guardian:
         return now - charge.vanished_at > WORD_SECONDS
 
     def _close(
-        self, charge: Charge, *, cause: hands.Cause | None = None, error: str = "", survivors: tuple[Survivor, ...] = ()
-    ) -> None:
-        status = charge.status
+        self, charge: Charge, *, cause: hands.Cause | None = None, error: str = "", survivors: tuple[Survivor, ...] = (),
+        transient: bool = False,
+    ) -> None:  # fmt: skip
+        status, tail = charge.status, ""
         errors: list[str] = []
         with noted(errors):
             (charge.directory / "bootstrap").unlink(missing_ok=True)
@@ -617,7 +640,10 @@ class Guardian:
             self._papers.forget(charge.key)
         with noted(errors):
             if charge.directory.is_dir():
-                (charge.directory / EXIT_FILE).write_bytes(msgspec.msgpack.encode(tail_of(charge.directory)))
+                mark_time(charge, self._clock.wall(), last=True)
+                ends = tail_of(charge.directory)
+                tail = ends.stderr.decode("utf-8", "replace").strip()[-TAIL_CHARS:]
+                (charge.directory / EXIT_FILE).write_bytes(msgspec.msgpack.encode(ends))
         self._cgroups.remove(charge.key)
         record = hands.Exited(
             task=charge.key[0],
@@ -636,6 +662,8 @@ class Guardian:
             ),
             survivors=survivors,
             last_words=take_last_words(charge.directory),
+            tail=tail,
+            transient=transient,
         )
         del self._charges[charge.key]
         if charge.pidfd is not None:

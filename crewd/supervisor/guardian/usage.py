@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
 from crewd.protocol import hands
 from crewd.protocol.policy import Limits
+from crewd.store.output import MARK, TIMES_FILE
 from crewd.supervisor.guardian import processes
 from crewd.supervisor.guardian.charge import Charge
 
 OUTPUT_SLACK = 0.25
 """How much more than is kept a worker's output file may hold until it is cut; cutting costs a system call."""
+MARKS = 500
+"""Marks of time within a worker's life, from its first output on, before they stand farther apart."""
 OUTPUT_BYTES_LEAST = 4096
 
 
@@ -42,13 +46,34 @@ def cap_output(charges: Collection[Charge], run_bytes: int) -> None:
                     processes.punch(path, kept)
 
 
-def written(directory: Path) -> int:
+def written(directory: Path) -> tuple[int, int]:
     """Bytes that the worker has ever written to its two files."""
-    total = 0
+    sizes = []
     for name in ("stdout", "stderr"):
-        with contextlib.suppress(OSError):
-            total += (directory / name).stat().st_size
-    return total
+        try:
+            sizes.append((directory / name).stat().st_size)
+        except OSError:
+            sizes.append(0)
+    return sizes[0], sizes[1]
+
+
+def mark_time(charge: Charge, wall: float, *, last: bool = False) -> None:
+    """Note how much the worker had written by now, if that is more than before, for who wants to know when a line was written.
+
+    The marks of a long life stand farther apart: at most some thousands are ever made.
+    """
+    sizes = written(charge.directory)
+    pause = (charge.marked_at - charge.first_mark_at) / MARKS
+    if sizes == charge.marked or (wall - charge.marked_at < pause and not last):
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(charge.directory / TIMES_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(descriptor, MARK.pack(*sizes, wall))
+        finally:
+            os.close(descriptor)
+    charge.first_mark_at = charge.first_mark_at or wall
+    charge.marked, charge.marked_at = sizes, wall
 
 
 def differs(before: hands.Used, now: hands.Used) -> bool:

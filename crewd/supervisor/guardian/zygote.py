@@ -42,6 +42,8 @@ ALLOWED = frozenset(
         "SSL_CERT_FILE", "SSL_CERT_DIR", "COLORTERM", "CREWD_KEYS",
     }
 )  # fmt: skip
+KEPT_IF_CLEAN = frozenset({"PATH", "HOME", "CREWD_HOME", "CREWD_AUTOSTART", marker.VARIABLE})
+"""What a worker that wants a clean environment inherits; the rest is what its own spec and run say."""
 ALLOWED_PREFIXES = ("LC_", "XDG_")
 """What a worker inherits of the daemon's environment (ecosystem.md §15, trap 20); the rest comes from its own spec."""
 
@@ -202,6 +204,7 @@ class Zygote:
     def _become(self, order: dict[str, Any]) -> NoReturn:
         """In the child: mark this process first."""
         try:
+            order = _whole(order)
             marker.write(self._slot, order["marker"])
             self._let_go()
         except BaseException as error:  # noqa: BLE001 (must not unwind into the zygote's loop)
@@ -221,7 +224,7 @@ class Zygote:
             packet = link.recv(PACKET_BYTES_MAX)
             if not packet:
                 os._exit(0)  # the zygote is gone, or needs no more
-            order: dict[str, Any] = msgpack.unpackb(packet)
+            order: dict[str, Any] = _whole(msgpack.unpackb(packet))
             marker.write(self._slot, order["marker"])
             link.close()
         except BaseException:  # noqa: BLE001 (the zygote tells of its end)
@@ -236,8 +239,9 @@ class Zygote:
         os.close(self._heard)
         for _, waiting in self._pool:
             waiting.close()
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+        for number in signal.valid_signals():
+            with contextlib.suppress(OSError, ValueError):  # KILL and STOP have no disposition
+                signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _fail(self, order: dict[str, Any], error: BaseException) -> NoReturn:
@@ -276,18 +280,35 @@ def _hung_up(link: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
+def _whole(order: dict[str, Any]) -> dict[str, Any]:
+    """The order, also if it was too large for a packet."""
+    if "file" not in order:
+        return order
+    path = Path(order["file"])
+    whole: dict[str, Any] = msgpack.unpackb(path.read_bytes())
+    path.unlink()
+    return {**whole, "secrets": order["secrets"]}
+
+
 def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
     processes.set_name("crewd-worker")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    if null:
+        os.close(null)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(f"{order['directory']}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(file, descriptor)
         os.close(file)
     _take_lock(f"{os.path.dirname(order['directory'])}/{LOCK}", inherit=order["start"] == "spawn")  # noqa: PTH120 (fast)
+    for name in tuple(os.environ) if order["clean"] else ():
+        if name not in KEPT_IF_CLEAN:
+            del os.environ[name]
     for name in order["env_pass"]:
         if name in withheld:
             os.environ[name] = withheld[name]
-    for name, value in order["env"].items():
-        os.environ[name] = value
+    os.environ.update(order["env"])
+    os.environ.update(order["secrets"])
     os.chdir(order["cwd"])
     if order["umask"] is not None:
         os.umask(order["umask"])

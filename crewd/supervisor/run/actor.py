@@ -173,7 +173,9 @@ class RunActor(Supervisor):
         if self._run is not None:
             return
         self._row = live.run
-        self._services.directory.names[live.run.name] = self._id
+        if live.run.openings == 1:  # one that was opened again may not be the newest of its name: the rows tell
+            names = self._services.directory.names
+            names[live.run.name] = max(self._id, names.get(live.run.name, ""))
         self._services.directory.rows[self._id] = live.run
         # One that somebody has opened again is not its parent's any more: it goes on although the parent is over.
         if live.run.parent and live.run.openings == 1 and live.run.status not in RUN_TERMINAL:
@@ -191,7 +193,7 @@ class RunActor(Supervisor):
                 task, status=row.status, epoch=row.epoch, cancel=row.cancel, tries_from=row.tries_from,
                 held=_box(unsettled, task.id, wall, now) if row.status in rn.WAITING else Mailbox(),
                 due=_due(task, row, wall, now),
-                ends=_ends(live, row, now - wall), row=row.epoch - row.tries_from, notice=notices.get(task.id, ""),
+                ends=_ends(live, row, now - wall), in_a_row=row.in_a_row, notice=notices.get(task.id, ""),
                 claim=row.claim,
             )
             for task in fresh.tasks for row in (rows[task.id],)
@@ -281,6 +283,8 @@ class RunActor(Supervisor):
                     self._cancel(command, command.request)
                 case rq.Reopen():
                     self._reopen(command, command.request)
+                case rq.Signal(number=number, tree=tree):
+                    self._signal(command, number, tree=tree)
                 case rq.Dismiss(intent=intent):
                     self._feed(rn.Dismiss(command.task, command.caller.owner, intent))
                     self._journal.record([], [_Tell(command.caller, _DONE)])
@@ -432,7 +436,13 @@ class RunActor(Supervisor):
 
     def _reopen(self, command: cm.Command, order: rq.Reopen) -> None:
         """What was chosen is queued again; with nothing to do, the run is shown as it is (resuming twice changes nothing)."""
-        before = self._living()
+        before, vault = self._living(), self._services.vault
+        wanted = () if self._row is None else self._row.secrets
+        if lacking := [name for name in vault.lacks(self._id, wanted) if name not in order.secrets]:
+            given = " ".join(f"--secret {name}" for name in lacking)
+            hint = f"their values are not kept, give them again: crew {order.kind} RUN {given}"
+            raise Refused(f"the run needs the secrets {', '.join(lacking)}", hint=hint, reason="secrets")
+        vault.put(self._id, {name: value for name, value in order.secrets.items() if name in wanted})
         if before.status is RunStatus.CANCEL_INCOMPLETE:
             raise Refused("processes of this run may still live", hint="crew show names them; end them, then start anew")
         if before.cancel is not None and not before.over:
@@ -441,6 +451,15 @@ class RunActor(Supervisor):
         if self._living() is before and before.over and order.kind == "retry":
             raise Refused("nothing here has failed or is parked", hint="crew resume takes up what was cancelled")
         self._journal.record([], [_Tell(command.caller, _SHOW)])
+
+    def _signal(self, command: cm.Command, number: int, *, tree: bool) -> None:
+        """A signal for a worker that lives; nobody else gets it."""
+        task = self._target(command.task)
+        controller = self._services.directory.attempts.get((task.id, task.epoch))
+        if controller is None or task.status not in TASK_LIVE:
+            raise Refused(f"{task.id} is {task.status}: no process gets the signal", reason=RefusalReason.NOT_RUNNING)
+        if not controller.offer(cm.SendSignal(number, tree, command.caller, command)):
+            self._put_off(command)
 
     def _claim(self, command: cm.Command, request: rq.Claim | rq.Release | rq.Finish) -> None:
         """Somebody else carries out a task, gives it back, or says how it has ended."""
@@ -713,7 +732,8 @@ def _attempt(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Atte
         reports=row.reports,
         cancel=row.cancel,
         outcome=outcome,
-        pid=row.pid,
+        pid=row.pid if row.host_pid is None else row.host_pid or None,
+        command=row.pid or 0 if row.host_pid is not None else 0,
         limit=row.limit,
         limit_text=row.error if row.limit else "",
         level=Liveness(row.liveness),

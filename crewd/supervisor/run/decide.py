@@ -44,9 +44,9 @@ _TASK_END: Mapping[AttemptStatus, TaskStatus] = {
 class Task(msgspec.Struct, frozen=True):
     """A task as the run sees it. `held` are messages that wait for its next attempt.
 
-    `tries_from` and `claim`: see `TaskRow`. `due` is when a task in backoff starts, or when the lease of one that is claimed
-    runs out (monotonic); one that is `outside` is never started here. `ends` and `row` are what
-    `tries.after` remembers; `notice` is the id of its open notice, if there is one.
+    `tries_from`, `in_a_row` and `claim`: see `TaskRow`. `due` is when a task in backoff starts, or when the lease of one that
+    is claimed runs out (monotonic); one that is `outside` is never started here. `ends` and `in_a_row` are what `tries.after`
+    remembers; `notice` is the id of its open notice, if there is one.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Task(msgspec.Struct, frozen=True):
     tries_from: int = 0
     due: float | None = None
     ends: tuple[float, ...] = ()
-    row: int = 0
+    in_a_row: int = 0
     notice: str = ""
     claim: ClaimInfo | None = None
     outside: bool = False
@@ -338,12 +338,15 @@ def _attempt_over(run: Run, over: AttemptOver) -> Next:
     end = tries.End(
         ended.status, ended.reason, ended.error_class, ended.exit.code, over.at, over.lived, over.chance
     )  # fmt: skip
-    verdict, ends, row = tries.after(end, task.epoch - task.tries_from, task.ends, task.row, task.retry, task.restart)
-    task = replace(task, ends=ends, row=row)
+    count = task.epoch - task.tries_from
+    verdict, ends, in_a_row = tries.after(end, count, task.ends, task.in_a_row, task.retry, task.restart)
+    task = replace(task, ends=ends, in_a_row=in_a_row)
     if run.cancel is None and task.cancel is None:
         match verdict:
             case tries.Again(kind, due):
-                retrying = ev.TaskRetrying(kind=kind, due_at=over.wall + (due - over.at), reason=ended.reason, error=error)
+                retrying = ev.TaskRetrying(
+                    kind=kind, due_at=over.wall + (due - over.at), reason=ended.reason, error=error, in_a_row=in_a_row
+                )
                 run = run.with_task(replace(task, status=TaskStatus.BACKOFF, due=due))
                 run, decision = go_on(run, [Recorded(retrying, task.id)])
                 return run, replace(decision, effects=(*decision.effects, AlarmAt(due)))
@@ -461,8 +464,8 @@ def _queued_again(run: Run, task: Task, mail: Mail | None = None) -> tuple[Run, 
     if task.notice:
         events.append(Recorded(ev.NoticeClosed(id=task.notice), task.id))
     queued = replace(
-        task, status=TaskStatus.QUEUED, cancel=None, tries_from=task.epoch, due=None, ends=(), row=0, notice="", claim=None,
-        held=task.held if mail is None else task.held.add(mail),
+        task, status=TaskStatus.QUEUED, cancel=None, tries_from=task.epoch, due=None, ends=(), in_a_row=0, notice="",
+        claim=None, held=task.held if mail is None else task.held.add(mail),
     )  # fmt: skip
     return run.with_task(queued), events
 

@@ -15,6 +15,9 @@ from crewd.protocol.statuses import AttemptStatus
 
 HOPELESS = frozenset({FailureReason.SPAWN_FAILED})
 """Reasons after which another try would end the same way."""
+START_TRIES = 4
+"""A worker that could not be started for want of something (a busy file, memory, descriptors) has done nothing yet, so it is
+tried again, also if no retries were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Over:
 
 
 def after(
-    end: End, tries: int, ends: tuple[float, ...], row: int, retry: Retry, restarts: Restarts
+    end: End, tries: int, ends: tuple[float, ...], in_a_row: int, retry: Retry, restarts: Restarts
 ) -> tuple[Again | Park | Over, tuple[float, ...], int]:
     """What follows, the ends that still count, and how many restarts in a row were quick.
 
@@ -60,13 +63,14 @@ def after(
     failed = end.status in {AttemptStatus.FAILED, AttemptStatus.LOST}
     if restarts.policy == "permanent" or (restarts.policy == "transient" and failed):
         if end.status not in {AttemptStatus.FAILED, AttemptStatus.LOST, AttemptStatus.COMPLETED}:
-            return Over(), ends, row
+            return Over(), ends, in_a_row
         ends = (*(t for t in ends if t > end.at - restarts.period_seconds), end.at)
-        row = 1 if end.lived >= restarts.healthy_seconds else row + 1
+        in_a_row = 1 if end.lived >= restarts.healthy_seconds else in_a_row + 1
         if len(ends) > restarts.restarts_max:
-            return Park(f"it ended {len(ends)} times within {restarts.period_seconds:g} s"), ends, row
-        return Again("restart", end.at + restarts.wait_seconds(row, end.chance)), ends, row
+            return Park(f"it ended {len(ends)} times within {restarts.period_seconds:g} s"), ends, in_a_row
+        return Again("restart", end.at + restarts.wait_seconds(in_a_row, end.chance)), ends, in_a_row
     hopeless = end.reason in HOPELESS or retry.hopeless(end.error_class, end.exit_code)
-    if failed and tries < retry.attempts and not hopeless:
-        return Again("retry", end.at + retry.wait_seconds(tries, end.chance)), ends, row
-    return Over(), ends, row
+    allowed = max(retry.attempts, START_TRIES) if end.reason == FailureReason.START_BUSY else retry.attempts
+    if failed and tries < allowed and not hopeless:
+        return Again("retry", end.at + retry.wait_seconds(tries, end.chance)), ends, in_a_row
+    return Over(), ends, in_a_row

@@ -121,7 +121,7 @@ class _RealAct:
                     case FollowUp(_, text):
                         self._send("follow_up", text, at)
                     case Cancel(_, grace_seconds, reason):
-                        self.crew.cancel(self.run.id, reason=reason, grace=grace_seconds, wait=False)
+                        self.crew.begin_cancel(self.run.id, reason=reason, grace=grace_seconds)
                         self.cancelled_at, self.grace = at, grace_seconds
                     case Crash():
                         pid = self._attempt().pid
@@ -158,7 +158,7 @@ class _RealAct:
                 self.crew.cancel(self.run.id, mode="now")
             elif now - since > IDLE_SECONDS and not self.cancelled_at and not self.idle:
                 self.idle = True
-                self.crew.cancel(self.run.id, grace=1.0, wait=False)
+                self.crew.begin_cancel(self.run.id, grace=1.0)
             self.clock.sleep(0.005)
 
     def _answer(self) -> None:

@@ -118,7 +118,7 @@ class Disk:
             self.tables[type(row)][key] = row
             self.of_run.setdefault((type(row), run), {})[key] = None
             if isinstance(row, RunRow):
-                self.names.setdefault(row.name, row.id)
+                self.names[row.name] = max(row.id, self.names.get(row.name, ""))
         self._keep(latest)
 
     def _check(self) -> None:
@@ -197,9 +197,9 @@ class Writer:
         """See `Writing`."""
         return self._disk.latest.get(key)
 
-    def run_named(self, name: str) -> bool:
+    def run_named(self, name: str) -> str:
         """See `Writing`."""
-        return name in self._disk.names
+        return self._disk.names.get(name, "")
 
     def unflushed(self) -> list[Event]:
         """See `Writing`."""

@@ -14,7 +14,7 @@ from crewd.protocol import hands
 from crewd.protocol.limits import TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW
 from crewd.protocol.rows import ExitStatus, Survivor
 from crewd.supervisor.guardian import ladder as ladders
-from crewd.supervisor.guardian.ladder import Ladder, Rung
+from crewd.supervisor.guardian.ladder import Ladder
 from crewd.supervisor.guardian.tree import Key
 
 if TYPE_CHECKING:
@@ -99,8 +99,10 @@ class SimGuardian:
                 pass
             case hands.Spawn(bootstrap):
                 self._spawn(bootstrap)
-            case hands.End(task, epoch, grace_seconds, term_seconds):
-                self._end((task, epoch), grace_seconds, term_seconds, "ended")
+            case hands.End(task, epoch, grace_seconds, term_seconds, whole):
+                self._end((task, epoch), grace_seconds, term_seconds, "ended", whole=whole)
+            case hands.Signal():
+                pass  # no simulated worker does anything about it
             case hands.Confirm(task, epoch):
                 self._exits.pop((task, epoch), None)
             case hands.Query(task, epoch, number):
@@ -170,7 +172,9 @@ class SimGuardian:
             if charge.main is not None and not charge.main.leader:
                 self._main_gone(charge, None, None)
 
-    def _end(self, key: Key, grace_seconds: float, term_seconds: float, cause: hands.Cause) -> None:
+    def _end(
+        self, key: Key, grace_seconds: float, term_seconds: float, cause: hands.Cause, *, whole: bool = False
+    ) -> None:  # fmt: skip
         charge = self._charges.get(key)
         if charge is None:
             self._say_what_of(key)
@@ -179,9 +183,9 @@ class SimGuardian:
         if not charge.main_over:
             charge.cause = cause
         if charge.ladder is None:
-            charge.ladder = ladders.begin(now, grace_seconds, term_seconds)
+            charge.ladder = ladders.begin(now, grace_seconds, term_seconds, whole=whole)
         else:
-            charge.ladder = ladders.hasten(charge.ladder, now, grace_seconds, term_seconds)
+            charge.ladder = ladders.hasten(charge.ladder, now, grace_seconds, term_seconds, whole=whole)
         charge.look_at = now
 
     def reap(self, process: Process) -> None:
@@ -197,10 +201,7 @@ class SimGuardian:
     def _main_gone(self, charge: Charge, code: int | None, signal: int | None) -> None:
         charge.main_over, charge.status = True, (code, signal)
         now = self._now()
-        if charge.ladder is None:
-            charge.ladder = ladders.begin(now, 0.0, TERM_SECONDS_GRACEFUL)
-        elif charge.ladder.rung is Rung.WAIT:
-            charge.ladder = ladders.hasten(charge.ladder, now, 0.0, TERM_SECONDS_GRACEFUL)
+        charge.ladder = ladders.first_gone(charge.ladder, now, TERM_SECONDS_GRACEFUL)
         charge.look_at = now
 
     # -- time ---------------------------------------------------------------------------------------------------

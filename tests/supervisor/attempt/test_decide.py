@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol.hands import Exited
+from crewd.protocol.limits import START_SECONDS_LONGEST, START_SECONDS_MAX
 from crewd.protocol.receipts import LEVELS, Level
 from crewd.protocol.rows import CancelInfo, ExitStatus
 from crewd.protocol.statuses import AttemptStatus
@@ -182,7 +184,7 @@ def test_a_cancel_before_the_spawn_means_that_there_is_none() -> None:
 def test_a_graceful_cancel_asks_first_and_now_does_not() -> None:
     graceful = CancelInfo(reason="shutdown", mode="graceful", grace_seconds=7.0)
     state, decision = at.decide(running(), at.Cancel(graceful))
-    assert at.EndWorker(7.0, 3.0) in decision.effects
+    assert at.EndWorker(7.0, 3.0, whole=True) in decision.effects
     state, decision = at.decide(state, at.Cancel(graceful))
     assert decision == at.NOTHING
     state, decision = at.decide(state, at.Cancel(CANCEL))
@@ -327,9 +329,31 @@ def test_what_a_killed_worker_may_have_taken_is_unknown_and_refused_if_its_last_
 
 def test_a_worker_that_was_starting_when_crewd_was_killed_may_not_start_for_ever() -> None:
     state, decision = at.decide(at.Attempt(T, 1, AttemptStatus.STARTING), at.Resume(100.0))
-    (alarm,) = (effect for effect in decision.effects if isinstance(effect, at.AlarmAt))
-    _, decision = at.decide(state, at.Due(alarm.at))
-    assert any(isinstance(effect, at.EndWorker) for effect in decision.effects)
+    while not any(isinstance(effect, at.EndWorker) for effect in decision.effects):
+        (alarm,) = (effect for effect in decision.effects if isinstance(effect, at.AlarmAt))
+        assert alarm.at <= 100.0 + 2 * START_SECONDS_LONGEST
+        state, decision = at.decide(state, at.Due(alarm.at))
+
+
+def test_a_start_is_given_up_when_its_process_does_nothing_and_not_when_it_is_slow() -> None:
+    state, _ = at.decide(at.Attempt(T, 1, AttemptStatus.STARTING), at.Resume(100.0))
+    state, _ = at.decide(state, at.Started(ev.AttemptStarted(pid=7, start_time=1.0, boot_id="b"), 100.0))
+    due, ends = 100.0, [False]
+    for cpu in (1.0, 2.0, 2.5, 2.5):
+        state, _ = at.decide(state, at.Measured(due + 1, 0, cpu))
+        due += START_SECONDS_MAX
+        state, decision = at.decide(state, at.Due(due))
+        ends.append(any(isinstance(effect, at.EndWorker) for effect in decision.effects))
+    assert ends == [False, False, False, False, True], "it used the processor until the last look but one"
+
+
+@pytest.mark.parametrize("cause", ["exited", "spawn_failed", "orphaned", "limit"])
+def test_a_durable_result_wins_over_whatever_is_heard_later(cause: Any) -> None:
+    state, _ = at.decide(running(), at.Reported(rp.Report(1, rp.Outcome(outcome="completed", result=42)), 1.0, 1.0))
+    exited = Exited(T, 1, cause=cause, error="nobody has forked it", exit=ExitStatus(signal=9))
+    _, decision = at.decide(state, at.Ended(exited, (), 2.0))
+    (ended,) = (body for body in decision.events if isinstance(body, ev.AttemptEnded))
+    assert ended.status is AttemptStatus.COMPLETED
 
 
 class AttemptLaws(RuleBasedStateMachine):

@@ -58,7 +58,7 @@ def test_an_end_that_the_zygote_could_not_tell_of_is_the_guardians(daemon: Daemo
     os.mkfifo(home / "gate")
     run = crew.exec(FAILS_AT_GATE, cwd=str(home))
     wait_until(lambda: any(each.ready_at for each in run.show().attempts), "the worker")
-    worker = psutil.Process(run.show().attempts[-1].pid)
+    worker = psutil.Process(run.show().attempts[-1].host_pid)
     parent = zygote(daemon)
     parent.suspend()
     (home / "gate").write_text("go\n")
@@ -75,7 +75,7 @@ def test_a_zygote_that_hangs_holds_up_no_end_and_hides_none(daemon: Daemon, crew
     parent = zygote(daemon)
     parent.suspend()
     try:
-        psutil.Process(killed.show().attempts[-1].pid).kill()
+        psutil.Process(killed.show().attempts[-1].host_pid).kill()
         ended = cancelled.cancel(mode="now", timeout=30)
         assert ended is not None
         assert ended.verified

@@ -180,7 +180,7 @@ def ends(crew: Crew, trees: list[Tree], status: RunStatus) -> None:
 
 def cancel(crew: Crew, trees: list[Tree]) -> None:
     for tree in trees:
-        crew.cancel(tree.run, mode="now", wait=False)
+        crew.begin_cancel(tree.run, mode="now")
     ends(crew, trees, RunStatus.CANCELLED)
 
 
@@ -204,7 +204,7 @@ def test_nothing_is_left_while_crewd_lives(crew: Crew, daemon: Daemon) -> None:
     normal = plant_all(daemon, crew, "normal end, ")
     wait_for_trees(daemon, [*graceful, *killed, *normal])
     for tree in graceful:
-        crew.cancel(tree.run, grace=GRACE, wait=False)
+        crew.begin_cancel(tree.run, grace=GRACE)
     for tree in killed:
         pid = crew.show(tree.run).attempts[0].pid
         assert pid in {each.pid for each in tree.processes}

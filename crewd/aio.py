@@ -1,0 +1,5 @@
+"""The async client: `async with crewd.aio.connect() as crew`. The same calls as `crewd.Crew`, awaited."""
+
+from crewd.client.aio import Crew, RunHandle, connect
+
+__all__ = ["Crew", "RunHandle", "connect"]

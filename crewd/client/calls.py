@@ -1,0 +1,528 @@
+"""Every call of a client, described once: what it asks, for how long, and what its caller gets. No socket, no waiting.
+
+A call is a generator: it yields a request and how many seconds to wait for its reply, gets the reply, and returns its value.
+`blocking` and `aio` drive the same calls; the names, parameters and docstrings of both are those that stand here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from crewd.client import shapes
+from crewd.client.environment import Brought
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import UsageError
+from crewd.protocol.events import Event
+from crewd.protocol.home import Home
+from crewd.protocol.ids import MESSAGE, IdSource
+from crewd.protocol.limits import GRACE_SECONDS_SHORT, LEASE_SECONDS_DEFAULT, LOG_CHUNK_BYTES_MAX
+from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
+from crewd.protocol.receipts import Level, Receipt
+from crewd.protocol.reports import MessageKind
+from crewd.protocol.rows import AskRow, MessageRow, NoticeRow, RunRow, TaskRow
+from crewd.protocol.terms import USUAL, Terms
+from crewd.protocol.workflow import Workflow
+
+REPLY_SECONDS = 30.0
+"""How long a reply may take beyond what the request itself waits for: crewd may be restarting."""
+LONG_SECONDS = 3_600.0
+"""What looks at a whole home may take its time."""
+T = TypeVar("T")
+WaitLevel = Literal["accepted", "delivered", "applied", "settled"]
+Mode = Literal["graceful", "now"]
+StopMode = Literal["drain", "end", "keep"]
+Direction = Literal["", "in", "out"]
+State = Literal["", "open", "settled", "unread"]
+Stream = Literal["stdout", "stderr"]
+Start = Literal["fork", "spawn"]
+
+
+class Ask(NamedTuple):
+    """A request, and how long to wait for its reply."""
+
+    request: rq.Request
+    seconds: float = REPLY_SECONDS
+
+
+Call = Generator[Ask, rq.Reply, T]
+
+
+class Caller(Protocol):
+    """What a call needs of the client that makes it."""
+
+    @property
+    def home(self) -> Home:
+        """The home that is served."""
+        ...
+
+    @property
+    def ids(self) -> IdSource:
+        """Where ids come from."""
+        ...
+
+
+class Handle(Protocol):
+    """What a call needs of a run's handle."""
+
+    id: str
+
+    @property
+    def caller(self) -> Caller:
+        """The client."""
+        ...
+
+
+class Claimed(NamedTuple):
+    """A task that one carries out oneself, what proves it, and until when (wall-clock seconds) unless it is renewed."""
+
+    task: str
+    token: str
+    until: float
+
+
+def request(crew: Caller, request: rq.Request, timeout: float = REPLY_SECONDS) -> Call[rq.Reply]:  # noqa: ARG001 (one shape)
+    """Any request of the protocol, and its reply. DeadlineExceeded if `timeout` seconds bring none."""
+    return (yield Ask(request, timeout))
+
+
+# -- starting -------------------------------------------------------------------------------------------------------
+
+
+def run(
+    crew: Caller, workflow: Workflow | str, goal: str = "", *, cwd: str | None = None, name: str = "", request_id: str = "",
+    keep: bool = False, brought: Brought | None = None, inputs: Mapping[str, str] | None = None,
+) -> Call[RunRow]:  # fmt: skip
+    """Start a workflow (a value, a file, or a name for `workflows/NAME.workflow.md`). Returns when it is accepted and durable.
+
+    Workers start in `cwd` (else the current directory). The same `request_id` starts the run once, however often it is sent.
+    Started inside a worker it is cancelled when that worker ends, unless `keep`. `brought` is what its workers get of the
+    caller's environment (see `crewd.bring`); usually `PATH`, and what the home's `env_pass` names. `inputs` are those that the
+    workflow declares, as text. Raises UsageError for what cannot be run, Conflict for a name that a live run has.
+    """
+    chosen = shapes.load_workflow(workflow) if isinstance(workflow, str) else workflow
+    start = shapes.start_request(
+        chosen, goal, cwd, name, request_id, crew.ids, crew.home, keep=keep, brought=brought, inputs=inputs
+    )
+    return shapes.expect((yield Ask(start)), rq.RunReply).run
+
+
+def call(
+    crew: Caller, target: str, args: Mapping[str, object] | None = None, *, cwd: str | None = None, name: str = "",
+    request_id: str = "", start: Start = "fork", keep: bool = False, limits: Limits | None = None, retry: Retry | None = None,
+    restart: Restarts | RestartPolicy | None = None, brought: Brought | None = None,
+) -> Call[RunRow]:  # fmt: skip
+    """Run `module:function` with these keyword arguments in a worker process. See `run`."""
+    workflow = shapes.policed(shapes.call_workflow(target, args, start=start), limits, retry, restart)
+    return (yield from run(crew, workflow, cwd=cwd, name=name, request_id=request_id, keep=keep, brought=brought))
+
+
+def exec(  # noqa: A001 (the method's name)
+    crew: Caller, argv: Sequence[str], *, stdin: str | bytes = "none", env: Mapping[str, str] | None = None,
+    cwd: str | None = None, name: str = "", request_id: str = "", keep: bool = False, limits: Limits | None = None,
+    retry: Retry | None = None, restart: Restarts | RestartPolicy | None = None, brought: Brought | None = None,
+) -> Call[RunRow]:  # fmt: skip
+    """Run a command in a worker process. See `run`.
+
+    `stdin`: `none`, `lines` (each steer is written to it), the path of a file, or the input itself as bytes (256 KiB at most).
+    """
+    workflow = shapes.policed(shapes.exec_workflow(argv, stdin=stdin, env=env), limits, retry, restart)
+    return (yield from run(crew, workflow, cwd=cwd, name=name, request_id=request_id, keep=keep, brought=brought))
+
+
+def get(crew: Caller, selector: str) -> Call[RunRow]:  # noqa: ARG001 (one shape)
+    """A run by id, name (the newest of it; `NAME~1` is the one before), or part of the id. NotFound if there is none."""
+    return shapes.expect((yield Ask(rq.Show(target=selector))), rq.ShowReply).run
+
+
+def retry(
+    crew: Caller, target: str, *, intent: str = "", force: bool = False, secrets: Mapping[str, str] | None = None  # noqa: ARG001
+) -> Call[RunRow]:  # fmt: skip
+    """Do again what failed or was parked, of a run or of one task. Refused if nothing was.
+
+    `secrets` are the values of the run's secrets, which crewd has not kept.
+    """
+    order = rq.Reopen(target=target, kind="retry", intent=intent, force=force, secrets=dict(secrets or {}))
+    return shapes.expect((yield Ask(order)), rq.RunReply).run
+
+
+def resume(
+    crew: Caller, target: str, *, intent: str = "", force: bool = False, secrets: Mapping[str, str] | None = None  # noqa: ARG001
+) -> Call[RunRow]:  # fmt: skip
+    """Do all of a run that was not finished: what failed, was cancelled or skipped. What is completed stays so. See `retry`."""
+    order = rq.Reopen(target=target, kind="resume", intent=intent, force=force, secrets=dict(secrets or {}))
+    return shapes.expect((yield Ask(order)), rq.RunReply).run
+
+
+def dead(crew: Caller) -> Call[rq.DeadReply]:  # noqa: ARG001
+    """Dead letters: tasks that failed for good, each with its final attempt, oldest first."""
+    return shapes.expect((yield Ask(rq.ListDead())), rq.DeadReply)
+
+
+def dismiss(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:  # noqa: ARG001
+    """A dead letter (or all of a run) needs nothing more. Refused if there is none."""
+    shapes.expect((yield Ask(rq.Dismiss(target=target, intent=intent, force=force))), rq.Done)
+
+
+def claim(
+    crew: Caller, target: str, *, seconds: float = LEASE_SECONDS_DEFAULT, token: str = "", note: str = "", intent: str = "",
+    force: bool = False,
+) -> Call[Claimed]:  # fmt: skip
+    """Carry out a task that waits oneself: for `seconds` crewd does not start it, and nobody else can claim it.
+
+    With the `token` of a claim one holds, it is renewed. Raises Conflict naming the holder, Refused if it is not ready.
+    """
+    token = token or crew.ids.next("t")
+    order = rq.Claim(target=target, token=token, seconds=seconds, note=note, intent=intent, force=force)
+    reply = shapes.expect((yield Ask(order)), rq.ClaimReply)
+    return Claimed(reply.task, token, reply.until)
+
+
+def release(crew: Caller, target: str, token: str) -> Call[None]:  # noqa: ARG001
+    """Give a claimed task back. Refused if the token is not the holder's, or the lease has run out."""
+    shapes.expect((yield Ask(rq.Release(target=target, token=token))), rq.Done)
+
+
+def finish(crew: Caller, target: str, token: str, result: object = None, *, error: str = "") -> Call[None]:  # noqa: ARG001
+    """Say how a claimed task has ended: with a result, or with an `error`. Refused as `release`."""
+    outcome: Literal["completed", "failed"] = "failed" if error else "completed"
+    order = rq.Finish(target=target, token=token, outcome=outcome, result=result, error=error)
+    shapes.expect((yield Ask(order)), rq.Done)
+
+
+# -- messages -------------------------------------------------------------------------------------------------------
+
+
+def send(
+    crew: Caller, kind: MessageKind, target: str, text: str, *, ask: str = "", id: str = "", wait: WaitLevel = "accepted",
+    timeout: float = 30.0, deadline: float | None = None, terms: Terms = USUAL, intent: str = "", force: bool = False,
+) -> Call[Receipt]:  # fmt: skip
+    """Send a control message; returns its receipt when `wait` is reached. DeadlineExceeded carries the receipt so far.
+
+    `terms` say when it is taken, by which attempt, and what happens if nobody is at work. `deadline` are seconds after which
+    it expires if no worker has it. The same `id` with the same content is the same message.
+    """
+    message = rq.Send(
+        id=id or crew.ids.next(MESSAGE), kind=kind, target=target, text=text, ask=ask, wait=Level(wait),
+        timeout_seconds=timeout, deadline_seconds=deadline, terms=terms, intent=intent, force=force,
+    )  # fmt: skip
+    return shapes.expect((yield Ask(message, timeout + REPLY_SECONDS)), rq.ReceiptReply).receipt
+
+
+def respond(
+    crew: Caller, ask: str, text: str, *, wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "", intent: str = "",
+    force: bool = False,
+) -> Call[Receipt]:  # fmt: skip
+    """Answer a question. See `send`."""
+    return (yield from send(crew, "response", "", text, ask=ask, wait=wait, timeout=timeout, id=id, intent=intent, force=force))
+
+
+def acknowledge(crew: Caller, message: str) -> Call[None]:  # noqa: ARG001
+    """Say that a message of a mailbox was read. NotFound if there is none of this id."""
+    shapes.expect((yield Ask(rq.Acknowledge(id=message))), rq.Done)
+
+
+def withdraw(crew: Caller, message: str, *, intent: str = "", force: bool = False) -> Call[Receipt]:  # noqa: ARG001
+    """Take a message back if the worker's code has not taken it; Refused if it has.
+
+    DeadlineExceeded if a worker that may have it says nothing (a stopped process): the message stays asked back, and its
+    receipt says in the end what became of it.
+    """
+    return shapes.expect((yield Ask(rq.Withdraw(id=message, intent=intent, force=force))), rq.ReceiptReply).receipt
+
+
+def receipt(crew: Caller, message: str) -> Call[Receipt]:  # noqa: ARG001
+    """The receipt of any message."""
+    return shapes.expect((yield Ask(rq.GetReceipt(id=message))), rq.ReceiptReply).receipt
+
+
+def messages(
+    crew: Caller, target: str, *, kind: str = "", direction: Direction = "", state: State = "", limit: int = 1_000  # noqa: ARG001
+) -> Call[tuple[MessageRow, ...]]:  # fmt: skip
+    """The latest messages of a run or task, oldest first; of one kind, direction or state if it is given."""
+    found: tuple[MessageRow, ...] = ()
+    ask = rq.ListMessages(target=target, kind=kind, direction=direction, state=state, limit=limit)
+    while True:
+        reply = shapes.expect((yield Ask(ask)), rq.MessagesReply)
+        found = (*reply.messages, *found)
+        if not reply.before or len(found) >= limit:
+            return found
+        ask = msgspec.structs.replace(ask, before=reply.before, limit=limit - len(found))
+
+
+def inbox(crew: Caller) -> Call[tuple[AskRow, ...]]:  # noqa: ARG001
+    """Open questions, oldest first."""
+    return shapes.expect((yield Ask(rq.Inbox())), rq.InboxReply).asks
+
+
+def notices(crew: Caller) -> Call[tuple[NoticeRow, ...]]:  # noqa: ARG001
+    """What people should look at, oldest first."""
+    return shapes.expect((yield Ask(rq.Inbox())), rq.InboxReply).notices
+
+
+def unread(crew: Caller) -> Call[tuple[MessageRow, ...]]:  # noqa: ARG001
+    """What workers said and nobody has acknowledged, oldest first."""
+    return shapes.expect((yield Ask(rq.Inbox())), rq.InboxReply).messages
+
+
+# -- ends -----------------------------------------------------------------------------------------------------------
+
+
+def cancel(
+    crew: Caller, target: str, *, reason: str = "caller_cancelled", mode: Mode = "graceful", grace: float | None = None,  # noqa: ARG001
+    intent: str = "", timeout: float = 60.0, force: bool = False,
+) -> Call[rq.CancelReply]:  # fmt: skip
+    """End a run or a task; returns when it is verified that nothing is left (or with the survivors).
+
+    `grace` are the seconds that all of its processes get to stop by themselves; `mode="now"` sends TERM at once and KILL
+    150 ms later. DeadlineExceeded after `timeout` seconds: the cancel goes on.
+    """
+    order = rq.Cancel(
+        target=target, reason=reason, mode=mode, grace_seconds=grace, intent=intent, timeout_seconds=timeout, force=force
+    )
+    return shapes.expect((yield Ask(order, timeout + REPLY_SECONDS)), rq.CancelReply)
+
+
+def begin_cancel(
+    crew: Caller, target: str, *, reason: str = "caller_cancelled", mode: Mode = "graceful", grace: float | None = None,  # noqa: ARG001
+    intent: str = "", force: bool = False,
+) -> Call[None]:  # fmt: skip
+    """As `cancel`, and returns when the cancel is recorded: it is carried out whatever happens then."""
+    order = rq.Cancel(target=target, reason=reason, mode=mode, grace_seconds=grace, intent=intent, wait=False, force=force)
+    reply = yield Ask(order)
+    if not isinstance(reply, rq.CancelReply):  # it had ended already
+        shapes.expect(reply, rq.Done)
+
+
+def signal(
+    crew: Caller, target: str, number: int, *, tree: bool = False, intent: str = "", force: bool = False  # noqa: ARG001
+) -> Call[None]:  # fmt: skip
+    """Send a signal to a worker's process (of a command: the command's), or (`tree`) to all that it has started.
+
+    Refused if the worker is not at work.
+    """
+    order = rq.Signal(target=target, number=number, tree=tree, intent=intent, force=force)
+    shapes.expect((yield Ask(order)), rq.Done)
+
+
+def wait(crew: Caller, target: str, *, or_waiting: bool = False, timeout: float = 3600.0) -> Call[rq.EndReply]:  # noqa: ARG001
+    """Wait until a run or task has ended; with `or_waiting` also until it waits for somebody, as `attention` then says.
+
+    DeadlineExceeded after `timeout` seconds.
+    """
+    ask = rq.AwaitEnd(target=target, or_waiting=or_waiting, timeout_seconds=timeout)
+    return shapes.expect((yield Ask(ask, timeout + REPLY_SECONDS)), rq.EndReply)
+
+
+def result(crew: Caller, target: str, *, timeout: float = 3600.0) -> Call[object]:
+    """Wait for the end of a run or task and return its result, whole, however large. RunFailed or RunCancelled if it has none.
+
+    Of a run with several steps it is a dict by step. A command's result is its standard output as text, without the newlines
+    at its end, or as bytes if it is no UTF-8.
+    """
+    ended = yield from wait(crew, target, timeout=timeout)
+    if ended.task is not None:
+        return shapes.result_of_task((yield from _with_result(ended.task)))
+    shown = shapes.expect((yield Ask(rq.Show(target=ended.run.id))), rq.ShowReply)
+    whole: list[TaskRow] = []
+    for task in shown.tasks:
+        whole += [(yield from _with_result(task))]
+    return shapes.result_of(shown.run, whole)
+
+
+def _with_result(task: TaskRow) -> Call[TaskRow]:
+    file = shapes.ResultFile(task)
+    while not file.whole:
+        file.hear(shapes.expect((yield Ask(file.ask())), rq.LogReply))
+    return msgspec.structs.replace(task, result=file.result())
+
+
+# -- looking --------------------------------------------------------------------------------------------------------
+
+
+def runs(crew: Caller, *, all: bool = False, labels: Mapping[str, str] | None = None) -> Call[rq.RunsReply]:  # noqa: ARG001
+    """Runs with their tasks and latest progress, newest first; ended ones with `all`; only those with all of these labels."""
+    return shapes.expect((yield Ask(rq.ListRuns(all=all, labels=dict(labels or {})))), rq.RunsReply)
+
+
+def show(crew: Caller, selector: str) -> Call[rq.ShowReply]:  # noqa: ARG001
+    """Everything of a run."""
+    return shapes.expect((yield Ask(rq.Show(target=selector))), rq.ShowReply)
+
+
+def log(
+    crew: Caller, task: str, *, stream: Stream = "stdout", offset: int = 0, epoch: int = 0, limit: int = LOG_CHUNK_BYTES_MAX,  # noqa: ARG001
+    since: float = 0.0,
+) -> Call[rq.LogReply]:  # fmt: skip
+    """Up to `limit` bytes of a worker's output from `offset` (negative: counted from the end), written since a time.
+
+    `next` of the reply is where to go on. Secrets in it are masked, each byte by `*`, so that offsets stay true.
+    """
+    ask = rq.ReadLog(task=task, stream=stream, offset=offset, epoch=epoch, limit=limit, since=since)
+    return shapes.expect((yield Ask(ask)), rq.LogReply)
+
+
+def news(crew: Caller, *, after: int = 0, everyone: bool = False, limit: int = 200) -> Call[rq.NewsReply]:  # noqa: ARG001
+    """What happened to one's own runs (or to everyone's) since `seen` was called last, or since the seq `after`."""
+    return shapes.expect((yield Ask(rq.ListNews(limit=limit, everyone=everyone, after=after))), rq.NewsReply)
+
+
+def seen(crew: Caller, upto: int) -> Call[None]:  # noqa: ARG001
+    """All news up to this seq were told: they do not come again. Durable when this returns."""
+    shapes.expect((yield Ask(rq.SeenNews(upto=upto))), rq.Done)
+
+
+def doctor(
+    crew: Caller, *, rebuild: bool = False, actors: bool = False, check: bool = False  # noqa: ARG001
+) -> Call[rq.DoctorReply]:  # fmt: skip
+    """How the daemon is; see `Doctor`. Looking at a whole large home takes minutes, and holds up nobody."""
+    return shapes.expect((yield Ask(rq.Doctor(rebuild=rebuild, actors=actors, check=check), LONG_SECONDS)), rq.DoctorReply)
+
+
+def resume_daemon(crew: Caller) -> Call[None]:  # noqa: ARG001
+    """Take a stop back that waits for live runs: new work is taken again. Refused if crewd is not draining."""
+    shapes.expect((yield Ask(rq.ResumeDaemon())), rq.Done)
+
+
+def stop_daemon(
+    crew: Caller, grace: float = GRACE_SECONDS_SHORT, mode: StopMode = "end", *, intent: str = ""  # noqa: ARG001
+) -> Call[None]:  # fmt: skip
+    """Stop crewd: wait for its workers (`drain`), end them, or keep them for the next crewd. See `StopDaemon`."""
+    shapes.expect((yield Ask(rq.StopDaemon(grace_seconds=grace, mode=mode, intent=intent))), rq.Done)
+
+
+# -- pages of events, for iterators of both kinds -------------------------------------------------------------------
+
+
+class Pages:
+    """The events of a request, page by page: `ask` while not `over`, `hear` each reply and get its events.
+
+    `last`: only so many, the newest; they come at once, when all pages were heard.
+    """
+
+    def __init__(
+        self, target: str, after: int, types: Sequence[str], labels: Mapping[str, str] | None, last: int, epoch: int,
+        since: float, until: float,
+    ) -> None:  # fmt: skip
+        self._request = rq.ListEvents(
+            target=target, after=after, types=tuple(types), labels=dict(labels or {}), epoch=epoch, since=since, until=until,
+            before=1 << 62 if last else 0,
+        )  # fmt: skip
+        self._last = last
+        self._found: tuple[Event, ...] = ()
+        self.over = False
+
+    def ask(self) -> rq.ListEvents:
+        """What to ask for."""
+        if not self._last:
+            return self._request
+        return msgspec.structs.replace(self._request, limit=self._last - len(self._found))
+
+    def hear(self, reply: rq.Reply) -> tuple[Event, ...]:
+        """The events to hand over now."""
+        page = shapes.expect(reply, rq.EventsReply)
+        if not self._last:
+            self.over = not page.more
+            self._request = msgspec.structs.replace(self._request, after=page.upto)
+            return page.events
+        self._found = (*page.events, *self._found)
+        self.over = not page.upto or len(self._found) >= self._last
+        self._request = msgspec.structs.replace(self._request, before=page.upto)
+        return self._found if self.over else ()
+
+
+def check_followed(*, follow: bool, last: int, epoch: int, since: float, until: float) -> None:
+    """UsageError for bounds that do not go with following."""
+    if follow and (last or epoch or since or until):
+        raise UsageError("what is followed is bounded by --after only", hint="leave out --follow, or the other bounds")
+
+
+# -- a run's handle -------------------------------------------------------------------------------------------------
+
+
+def _target(run: Handle, step: str) -> str:
+    return f"{run.id}/{step}" if step else run.id
+
+
+def steer_run(
+    run: Handle, text: str, *, step: str = "", wait: WaitLevel = "delivered", timeout: float = 30.0, id: str = "",
+    deadline: float | None = None, terms: Terms = USUAL,
+) -> Call[Receipt]:  # fmt: skip
+    """Change what the worker does, at its next safe point; with `Terms(now=True)` what it does now is broken off.
+
+    `step` names the worker when the run has several. See `Crew.send`.
+    """
+    return (yield from send(
+        run.caller, "steer", _target(run, step), text, wait=wait, timeout=timeout, id=id, deadline=deadline, terms=terms
+    ))  # fmt: skip
+
+
+def follow_up_run(
+    run: Handle, text: str, *, step: str = "", wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "",
+    deadline: float | None = None, terms: Terms = USUAL,
+) -> Call[Receipt]:  # fmt: skip
+    """Queue work for when the worker would stop; with `Terms(on_idle="start")` one that has ended is started again."""
+    return (yield from send(
+        run.caller, "follow_up", _target(run, step), text, wait=wait, timeout=timeout, id=id, deadline=deadline, terms=terms
+    ))  # fmt: skip
+
+
+def message_run(run: Handle, text: str, *, step: str = "", id: str = "", terms: Terms = USUAL) -> Call[Receipt]:
+    """Put something into the mailbox of a worker, or of the run: to be read, when somebody reads it."""
+    return (yield from send(run.caller, "message", _target(run, step), text, id=id, terms=terms))
+
+
+def cancel_run(
+    run: Handle, *, step: str = "", reason: str = "caller_cancelled", mode: Mode = "graceful", grace: float | None = None,
+    intent: str = "", timeout: float = 60.0, force: bool = False,
+) -> Call[rq.CancelReply]:  # fmt: skip
+    """End the run, or one step of it. See `Crew.cancel`."""
+    return (yield from cancel(
+        run.caller, _target(run, step), reason=reason, mode=mode, grace=grace, intent=intent, timeout=timeout, force=force
+    ))  # fmt: skip
+
+
+def begin_cancel_run(
+    run: Handle, *, step: str = "", reason: str = "caller_cancelled", mode: Mode = "graceful", grace: float | None = None,
+    intent: str = "", force: bool = False,
+) -> Call[None]:  # fmt: skip
+    """As `cancel`, and returns when the cancel is recorded."""
+    return (yield from begin_cancel(
+        run.caller, _target(run, step), reason=reason, mode=mode, grace=grace, intent=intent, force=force
+    ))  # fmt: skip
+
+
+def signal_run(run: Handle, number: int, *, step: str = "", tree: bool = False, intent: str = "") -> Call[None]:
+    """Send a signal to the worker. See `Crew.signal`."""
+    return (yield from signal(run.caller, _target(run, step), number, tree=tree, intent=intent))
+
+
+def wait_run(run: Handle, *, step: str = "", or_waiting: bool = False, timeout: float = 3600.0) -> Call[rq.EndReply]:
+    """Wait for the end, of the run or of one step. See `Crew.wait`."""
+    return (yield from wait(run.caller, _target(run, step), or_waiting=or_waiting, timeout=timeout))
+
+
+def result_run(run: Handle, *, step: str = "", timeout: float = 3600.0) -> Call[object]:
+    """Wait for the end, of the run or of one step, and return its result. See `Crew.result`."""
+    return (yield from result(run.caller, _target(run, step), timeout=timeout))
+
+
+def show_run(run: Handle) -> Call[rq.ShowReply]:
+    """Everything of the run."""
+    return (yield from show(run.caller, run.id))
+
+
+def log_run(
+    run: Handle, *, step: str = "", stream: Stream = "stdout", offset: int = 0, epoch: int = 0, since: float = 0.0
+) -> Call[rq.LogReply]:
+    """Bytes of a worker's output. See `Crew.log`."""
+    return (yield from log(run.caller, _target(run, step), stream=stream, offset=offset, epoch=epoch, since=since))
+
+
+def messages_run(
+    run: Handle, *, kind: str = "", direction: Direction = "", state: State = "", limit: int = 1_000
+) -> Call[tuple[MessageRow, ...]]:
+    """Its messages. See `Crew.messages`."""
+    return (yield from messages(run.caller, run.id, kind=kind, direction=direction, state=state, limit=limit))

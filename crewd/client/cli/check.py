@@ -1,0 +1,50 @@
+"""The verb `check`: what a workflow file is understood as. No daemon is asked."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from crewd.client import shapes
+from crewd.client.cli.common import Options, out, say, verb
+from crewd.protocol.inputs import GOAL
+from crewd.protocol.shell import place_values, with_exec
+from crewd.protocol.workflow import Step, Workflow
+
+
+@click.command()
+@click.argument("source", metavar="FILE")
+@verb
+def check(options: Options, source: str) -> None:
+    """Show what a workflow FILE is understood as: its inputs, steps, edges and commands. Exit 2 if it is not understood."""
+    workflow = shapes.load_workflow(source)
+    if options.json:
+        out(workflow)
+        return
+    bounds = [f"{workflow.max_concurrency} steps at once" if workflow.max_concurrency else ""]
+    bounds.append(f"{workflow.max_minutes:g} minutes at most" if workflow.max_minutes else "")
+    labels = ", ".join(f"{name}={value}" for name, value in workflow.labels.items())
+    say(f"{workflow.name}: {len(workflow.steps)} steps" + "".join(f", {each}" for each in (*bounds, labels) if each))
+    for name, each in workflow.inputs.items():
+        default = "must be given" if each.default is None else f"else {each.default!r}"
+        say(f"  input {name}: {each.type}, {default}" + (f"; one of {', '.join(each.choices)}" if each.choices else ""))
+    for step in workflow.steps:
+        _tell(workflow, step)
+
+
+def _tell(workflow: Workflow, step: Step) -> None:
+    after = f" after {', '.join(step.depends_on)}" if step.depends_on else ""
+    say(f"  {step.id}{after}")
+    worker = step.worker
+    if worker.shell:
+        say(f"    run:    {with_exec(place_values(worker.shell, (GOAL, *workflow.inputs)))}")
+    elif worker.call:
+        given = msgspec.json.encode(worker.args).decode() if worker.args else ""
+        say(f"    call:   {worker.call} {given}".rstrip())
+    else:
+        say("    " + ("outside: somebody claims it" if worker.outside else "agent: " + (step.role or "no role")))
+    for what, names in (("reads", ", ".join(step.reads)), ("output", step.output)):
+        if names:
+            say(f"    {what + ':':<7} {names}")
+    if step.text:
+        say(f"    text:   {len(step.text)} characters, {step.text.splitlines()[0][:60]!r}")

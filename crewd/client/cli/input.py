@@ -1,0 +1,62 @@
+"""The input that `crew exec` gives to its command."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+from pathlib import Path
+
+import click
+
+from crewd.protocol.errors import UsageError
+from crewd.protocol.limits import INPUT_BYTES_MAX
+
+PIPE_SECONDS = 1.0
+"""How long a pipe that nobody asked for is looked at: one that stays silent is not meant for the command."""
+
+
+_CHOICES = "--stdin none, lines, - (standard input), or the path of a file"
+
+
+def input_of(chosen: str) -> str | bytes:
+    """What `exec_workflow` takes as `stdin`: bytes that were read here, a file's path, `lines` or `none`.
+
+    Without a choice (`auto`) it is what is piped in, if anything is; that is said on standard error.
+    """
+    if chosen == "auto":
+        return _piped()
+    if chosen == "-":
+        return _read()
+    if chosen not in {"none", "lines"}:
+        path = Path(chosen)
+        if not path.exists():
+            raise UsageError(f"there is no file {chosen}", hint=_CHOICES)
+        if not path.is_file() and not path.samefile(os.devnull):
+            raise UsageError(f"{chosen} is no plain file", hint=_CHOICES)
+    return chosen
+
+
+def _piped() -> str | bytes:
+    try:
+        piped = stat.S_ISFIFO(os.fstat(0).st_mode)
+    except OSError:
+        return "none"  # standard input is closed
+    if not piped:
+        return "none"
+    if not select.select([0], [], [], PIPE_SECONDS)[0]:
+        click.echo("crew: nothing comes from the pipe on standard input; started without (--stdin - waits for it)", err=True)
+        return "none"
+    data = _read()
+    if data:
+        click.echo(f"crew: {len(data)} bytes from standard input are the command's input (--stdin none: not)", err=True)
+    return data or "none"
+
+
+def _read() -> bytes:
+    data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
+    if len(data) > INPUT_BYTES_MAX:
+        hint = "write it to a file, and name that: --stdin FILE"
+        raise UsageError(f"standard input has more than {INPUT_BYTES_MAX} bytes", hint=hint)
+    return data

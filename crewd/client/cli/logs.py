@@ -1,0 +1,247 @@
+"""The verb `logs`: what workers wrote, line by line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import click
+
+from crewd.client.blocking import Crew
+from crewd.client.cli.common import Options, look_at, out, time_of, verb, warn
+from crewd.client.cli.screen import overwritten, plain
+from crewd.clock import SystemClock, in_words
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import UsageError
+from crewd.protocol.limits import LOG_CHUNK_BYTES_MAX
+from crewd.protocol.statuses import TASK_TERMINAL
+
+POLL_SECONDS = 0.2
+"""Between two looks at a log that is followed."""
+LINE_BYTES_MAX = 1 << 20
+"""A line that is longer is shown in pieces."""
+
+
+class Choice(NamedTuple):
+    """What of a log is shown, and how."""
+
+    stream: Literal["stdout", "stderr"] = "stdout"
+    tail: int | None = None
+    since: float = 0.0
+    grep: str = ""
+    timestamps: bool = False
+    raw: bool = False
+    as_json: bool = False
+
+
+@dataclass(slots=True)
+class Log:
+    """One worker's log on its way to the screen: where it was read to, and the piece of a line that waits for its end."""
+
+    crew: Crew
+    target: str
+    choice: Choice
+    prefix: str = ""
+    epoch: int = 0
+    only: bool = False
+    offset: int = 0
+    ended: bool = False
+    _rest: bytes = b""
+    _rest_at: int = 0
+    _times: list[tuple[int, float]] = field(default_factory=list)
+    _begun: bool = False
+
+    def step(self) -> bool:
+        """Show what is there now; whether there was anything."""
+        if not self._begun:
+            self._begin()
+        moved = False
+        while True:
+            reply = self._read(self.offset)
+            self.epoch = reply.epoch
+            if reply.offset > self.offset:
+                warn(f"[{reply.offset - self.offset} bytes are not kept any more]")
+                self._flush()
+                self._rest_at = reply.offset
+            moved = moved or bool(reply.data)
+            self._take(reply)
+            self.offset = reply.next
+            if reply.next < reply.size:
+                continue
+            if not self._next_attempt(reply):
+                return moved
+
+    def finish(self) -> None:
+        """Show the last piece of a line, though it has no end."""
+        self._flush()
+        sys.stdout.flush()
+
+    def _read(self, offset: int, *, since: float = 0.0) -> rq.LogReply:
+        return self.crew.log(self.target, stream=self.choice.stream, offset=offset, epoch=self.epoch, since=since)
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self.choice.since:
+            first = self._read(0, since=self.choice.since)
+            self.offset, self.epoch = first.offset, first.epoch
+        if self.choice.tail is not None:
+            self.offset = max(self.offset, self._tail(self.choice.tail))
+        self._rest_at = self.offset
+
+    def _tail(self, count: int) -> int:
+        """The offset of the last `count` lines: looked for from the end on, so that it costs what is shown."""
+        reply = self._read(-1)
+        self.epoch, at = reply.epoch, reply.size
+        if count == 0:
+            return at
+        seen = 0
+        while at > 0:
+            begin = max(0, at - LOG_CHUNK_BYTES_MAX)
+            piece = self._read(begin)
+            data = piece.data[: at - piece.offset] if piece.offset <= at else b""
+            end = len(data)
+            while (found := data.rfind(b"\n", 0, end)) >= 0:
+                if piece.offset + found + 1 < reply.size:
+                    seen += 1
+                    if seen == count:
+                        return piece.offset + found + 1
+                end = found
+            if piece.offset > begin:
+                return min(piece.offset, at)
+            at = begin
+        return 0
+
+    def _next_attempt(self, reply: rq.LogReply) -> bool:
+        """Whether another attempt has begun: its output follows from the beginning."""
+        latest = reply if self.only or not reply.ended else self.crew.log(self.target, stream=self.choice.stream)
+        if latest.epoch != self.epoch:
+            self._flush()
+            self.offset = self._rest_at = 0
+            self.epoch = latest.epoch
+            self._times.clear()
+            return True
+        self.ended = latest.ended
+        return False
+
+    def _take(self, reply: rq.LogReply) -> None:
+        if self.choice.raw:
+            sys.stdout.buffer.write(reply.data)
+            sys.stdout.flush()
+            return
+        self._times += [mark for mark in reply.times if not self._times or mark[0] > self._times[-1][0]]
+        data = self._rest + reply.data
+        at = self._rest_at
+        end = data.rfind(b"\n") + 1
+        if not end and len(data) > LINE_BYTES_MAX:
+            end = _whole(data)
+        for line in data[:end].splitlines(keepends=True) if b"\r" not in data[:end] else _lines(data[:end]):
+            self._show(line, at)
+            at += len(line)
+        self._rest, self._rest_at = data[end:], at
+        sys.stdout.flush()
+
+    def _flush(self) -> None:
+        if self._rest:
+            self._show(self._rest, self._rest_at, ended=False)
+        self._rest_at += len(self._rest)
+        self._rest = b""
+
+    def _show(self, line: bytes, at: int, *, ended: bool = True) -> None:
+        choice = self.choice
+        text = plain(overwritten(line.decode("utf-8", "surrogateescape").rstrip("\n")))
+        if choice.grep and not re.search(choice.grep, text):
+            return
+        stamp = next((when for offset, when in self._times if offset > at), 0.0)
+        if choice.as_json:
+            safe = text.encode("utf-8", "replace").decode()
+            out({"v": 1, "task": self.target, "epoch": self.epoch, "stream": choice.stream, "offset": at, "at": stamp or None,
+                 "line": safe})  # fmt: skip
+            return
+        time = f"{in_words(stamp) if stamp else '-':<25}  " if choice.timestamps else ""
+        whole = f"{self.prefix}{time}{text}"
+        if sys.stdout.isatty():
+            data = whole.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode()
+        else:
+            data = whole.encode("utf-8", "surrogateescape")
+        sys.stdout.buffer.write(data + (b"\n" if ended or self.prefix or time else b""))
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """Lines end at newlines and nowhere else: a carriage return goes back within its line."""
+    at = 0
+    while at < len(data):
+        end = data.find(b"\n", at) + 1 or len(data)
+        yield data[at:end]
+        at = end
+
+
+def _whole(data: bytes) -> int:
+    """How much of the data ends with a whole character."""
+    end = len(data)
+    for back in range(1, 4):
+        if data[-back] & 0xC0 == 0xC0:
+            return end - back
+        if data[-back] < 0x80:
+            break
+    return end
+
+
+@click.command()
+@click.argument("target")
+@click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until the worker has ended.")
+@click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
+@click.option("--stderr", "errors", is_flag=True, help="Standard error instead of standard output.")
+@click.option("--attempt", default=0, help="Of this attempt only (else of the last one, and those after it).")
+@click.option(
+    "--since", default="", metavar="TIME", help="Written since then: 2026-01-31T12:00, or 90s, 15m, 2h ago; to about a second."
+)
+@click.option("--grep", default="", metavar="PATTERN", help="Only lines that match this regular expression.")
+@click.option("--timestamps", "-t", is_flag=True, help="When each line was written, to about a second.")
+@click.option("--raw", is_flag=True, help="The very bytes, with whatever steers a terminal.")
+@verb
+def logs(options: Options, target: str, follow: bool, errors: bool, attempt: int, since: str, **given: object) -> None:  # noqa: FBT001
+    """Print the output of a worker, or of all workers of a run with their steps before each line."""
+    clock = SystemClock()
+    try:
+        re.compile(str(given["grep"]))
+    except re.error as error:
+        raise UsageError(f"--grep {given['grep']!r} is no regular expression: {error}") from None
+    choice = Choice("stderr" if errors else "stdout", since=time_of(since, clock.wall()), as_json=options.json, **given)  # type: ignore[arg-type]
+    with look_at(options) as crew:
+        show_logs(crew, target, choice, follow=follow, attempt=attempt)
+
+
+def show_logs(crew: Crew, target: str, choice: Choice, *, follow: bool, attempt: int = 0) -> None:
+    """Print the logs of a run or task; with `follow` until it has ended. One that was not started yet is waited for then."""
+    clock = SystemClock()
+    logs = _logs(crew, target, choice, attempt)
+    while True:
+        moved = [log.step() for log in logs]
+        if all(log.ended for log in logs) or not follow:
+            break
+        if not any(moved):
+            clock.sleep(POLL_SECONDS)
+    for log in logs:
+        log.finish()
+
+
+def _logs(crew: Crew, target: str, choice: Choice, attempt: int) -> list[Log]:
+    if "/" in target:
+        return [Log(crew, target, choice, epoch=attempt, only=attempt > 0)]
+    shown = crew.show(target)
+    tasks = sorted(shown.tasks, key=lambda task: task.started_at or float("inf"))
+    width = max(len(task.step) for task in tasks)
+    several = len(tasks) > 1
+    if several and choice.raw:
+        steps = ", ".join(task.step for task in tasks)
+        raise UsageError(
+            f"run {shown.run.name} has several logs", hint=f"with --raw, name one: {shown.run.name}/STEP of {steps}"
+        )
+    return [
+        Log(crew, task.id, choice, f"{task.step:<{width}} | " if several else "", attempt, only=attempt > 0)
+        for task in tasks
+        if task.status not in TASK_TERMINAL or task.epoch or not several
+    ]

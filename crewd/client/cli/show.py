@@ -1,0 +1,167 @@
+"""The verb `show`: how a run stands, its tasks, what waits; the rest is counted, or listed with `--all`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import click
+
+from crewd.client.cli.common import Options, ago, look_at, out, say, say_stale, table, verb
+from crewd.client.cli.look import waiting_words
+from crewd.client.cli.screen import one_line, shorten, width_of
+from crewd.clock import SystemClock
+from crewd.protocol import requests as rq
+from crewd.protocol.rows import AttemptRow, TaskRow, Usage
+from crewd.protocol.signals import signal_name
+from crewd.protocol.statuses import RUN_TERMINAL, TaskStatus
+
+TEXT_COLUMNS = 100
+"""Of a result, an error or a message, in a line for people."""
+
+
+@click.command()
+@click.argument("target")
+@click.option("-a", "--all", "everything", is_flag=True, help="Each operation, message, question and artifact.")
+@verb
+def show(options: Options, target: str, everything: bool) -> None:  # noqa: FBT001 (a flag)
+    """Show a run: how it stands, its tasks, what waits for somebody. --all lists what is else only counted."""
+    with look_at(options) as crew:
+        found = crew.show(target)
+    say_stale(stale=found.stale)
+    if options.json:
+        out(found)
+        return
+    _outcome(found)
+    _tasks(found)
+    _waiting(found)
+    (_list if everything else _count)(found)
+    for attempt in found.attempts:
+        for survivor in attempt.survivors:
+            say(f"  SURVIVOR pid {survivor.pid} {survivor.state} {ago(survivor.age_seconds)} {survivor.command}")
+
+
+def _outcome(found: rq.ShowReply) -> None:
+    run, now = found.run, SystemClock().wall()
+    took = ago((run.ended_at or now) - run.created_at)
+    when = f"after {took}" if run.status in RUN_TERMINAL else f"for {took}"
+    say(f"{run.name}  {run.status} {when}  {run.id}")
+    completed = [task for task in found.tasks if task.status is TaskStatus.COMPLETED]
+    if len(found.tasks) == 1 and completed:
+        text = _result(completed[0])
+        if text:
+            say(f"  result: {text}")
+    for task in found.tasks:
+        if task.status is TaskStatus.FAILED:
+            say(f"  {task.step} failed: {task.reason}")
+            for line in task.error.splitlines()[:6]:
+                say(f"    {line}")
+    for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", run.reason)):
+        if text:
+            say(f"  {label}: {shorten(one_line(text), TEXT_COLUMNS)}")
+    if run.secrets:
+        say(f"  secrets: {', '.join(run.secrets)} (their values are not kept)")
+
+
+def _result(task: TaskRow) -> str:
+    if task.result is None:
+        return "crew result prints it" if task.result_path else ""
+    text = one_line(task.result if isinstance(task.result, str) else str(task.result))
+    return shorten(text, TEXT_COLUMNS) + (" (crew result prints all)" if width_of(text) > TEXT_COLUMNS else "")
+
+
+def _tasks(found: rq.ShowReply) -> None:
+    uses = {each.task: each for each in found.usage}
+    table(
+        ["STEP", "STATUS", "TRY", "PID", "EXIT", "WHY", "USES"],
+        (
+            [
+                t.step, t.status if a is None or a.epoch == t.epoch else a.status, a.epoch if a else "",
+                a.pid if a and a.pid else "", _exit(a), _why(t, a), _uses(a, uses.get(t.id)) if a else "",
+            ]
+            for t in found.tasks
+            for a in _attempts(found, t)
+        ),
+        indent="  ",
+    )  # fmt: skip
+    for attempt in found.attempts:
+        for warning in attempt.warnings:
+            say(f"  {attempt.task.partition('/')[2]}: {warning}")
+
+
+def _waiting(found: rq.ShowReply) -> None:
+    """What waits for somebody, or for a worker."""
+    for each in found.backlogs:
+        if waits := waiting_words([each]):
+            say(f"  waiting at {each.task.partition('/')[2] or 'the run'}: {waits}")
+    for ask in found.asks:
+        if not ask.outcome:
+            choices = f" ({'/'.join(ask.choices)})" if ask.choices else ""
+            say(f"  {ask.task.partition('/')[2]} asks: {one_line(ask.question)}{choices}")
+            say(f"    crew respond {ask.id} ANSWER")
+    for notice in found.notices:
+        if notice.closed_at is None:
+            say(f"  notice {notice.kind}: {shorten(one_line(notice.text), TEXT_COLUMNS)}")
+
+
+def _count(found: rq.ShowReply) -> None:
+    kinds = Counter(f"{each.receipt.kind}s {each.receipt.outcome or each.receipt.level}" for each in found.messages)
+    operations = Counter(op.outcome or "open" for op in found.operations)
+    answered = sum(bool(ask.outcome) for ask in found.asks)
+    parts = [f"{count} {kind}" for kind, count in kinds.items()]
+    parts += [f"{sum(operations.values())} operations ({_sums(operations)})"] if operations else []
+    parts += [f"{answered} questions answered or over"] if answered else []
+    parts += [f"{len(found.artifacts)} artifacts (crew artifacts)"] if found.artifacts else []
+    if parts:
+        say(f"  {', '.join(parts)}; --all lists them")
+    say(f"  {found.events} events (crew history {found.run.name}), {found.bytes / 1024:.0f} KiB written")
+
+
+def _sums(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
+def _list(found: rq.ShowReply) -> None:
+    for message in found.messages:
+        receipt, text = message.receipt, shorten(one_line(message.text), TEXT_COLUMNS)
+        if message.direction == "out":
+            say(f"  said {receipt.id}{'' if message.unread else ' (read)'}: {text}")
+        else:
+            say(
+                " ".join(f"  {receipt.kind} {receipt.id} {receipt.level} {receipt.outcome or ''} {receipt.reason}".split())
+                + f": {text}"
+            )
+    for ask in found.asks:
+        say(f"  question {ask.id} {ask.outcome or 'open'}: {shorten(one_line(ask.question), TEXT_COLUMNS)}")
+    for op in found.operations:
+        say(f"  operation {op.kind} {op.name}: {op.outcome or 'open'}{' (written by crewd)' if op.synthetic else ''}")
+    for artifact in found.artifacts:
+        say(f"  artifact {artifact.name} {artifact.size} B {artifact.path}")
+    say(f"  {found.events} events, {found.bytes / 1024:.0f} KiB written (crew history {found.run.name})")
+
+
+def _attempts(found: rq.ShowReply, task: TaskRow) -> Iterable[AttemptRow | None]:
+    return [*(each for each in found.attempts if each.task == task.id)] or [None]
+
+
+def _exit(attempt: AttemptRow | None) -> str:
+    if attempt is None:
+        return ""
+    status = attempt.exit
+    how = signal_name(status.signal) if status.signal is not None else "" if status.code is None else str(status.code)
+    return f"{how} killed".strip() if status.killed else how
+
+
+def _uses(attempt: AttemptRow, usage: Usage | None) -> str:
+    """Memory and processor time: now, or what was used in all."""
+    live = usage is not None and usage.epoch == attempt.epoch and attempt.ended_at is None
+    memory = usage.memory_bytes if live and usage else attempt.exit.memory_peak_bytes
+    cpu = usage.cpu_seconds if live and usage else attempt.exit.cpu_seconds
+    return f"{memory / (1 << 20):.0f} MiB {cpu:.1f} s" if memory or cpu else ""
+
+
+def _why(task: TaskRow, attempt: AttemptRow | None) -> str:
+    of = task if attempt is None or attempt.epoch == task.epoch else attempt
+    silent = "" if attempt is None or attempt.liveness == "healthy" or attempt.ended_at else f"{attempt.liveness}: silent"
+    waits = "waits for a place" if attempt is not None and attempt.status == "reserved" else silent
+    return " ".join(f"{of.reason} {of.error} {waits}".split())

@@ -1,0 +1,65 @@
+"""What a run brings from the environment of whoever starts it: `PATH`, what the home's `env_pass` names, and secrets."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from crewd.protocol.errors import UsageError
+from crewd.protocol.home import Home
+from crewd.protocol.workflow import MARKER_VARIABLE
+
+Bring = Literal["path", "all", "nothing"]
+_OWN = (MARKER_VARIABLE, "CREWD_HOME", "CREWD_AUTOSTART", "CREWD_AS", "CREWD_TASK", "CREWD_GOAL", "CREWD_OUTPUTS", "CREWD_KEYS")
+
+
+class Brought(NamedTuple):
+    """`env` is kept with the run, `secrets` and `passed` by name only; a run that is resumed needs its secrets again."""
+
+    env: dict[str, str]
+    secrets: dict[str, str]
+    passed: dict[str, str]
+
+
+def bring(home: Home, how: Bring = "path", secrets: Iterable[str] = ()) -> Brought:
+    """What to send with a run.
+
+    `secrets` are `NAME` (a variable of the caller) or `NAME=@FILE`. UsageError if one is not there.
+    """
+    given = dict(map(secret, secrets))
+    if how == "nothing":
+        return Brought({}, given, {})
+    if how == "all":
+        everything = {name: value for name, value in os.environ.items() if name not in _OWN}
+        return Brought({}, {**everything, **given}, {})
+    path = os.environ.get("PATH")
+    passed = {name: os.environ[name] for name in _env_pass(home.config) if name in os.environ and name not in given}
+    return Brought({"PATH": path} if path else {}, given, passed)
+
+
+def secret(text: str) -> tuple[str, str]:
+    """The name and value of a secret: of the variable `NAME`, or of the file in `NAME=@FILE`. UsageError if it is not there."""
+    name, equals, place = text.partition("=")
+    if equals and not place.startswith("@"):
+        raise UsageError(f"--secret {name}=... shows its value to everybody", hint=f"--secret {name}, or --secret {name}=@FILE")
+    if equals:
+        try:
+            return name, Path(place[1:]).read_text(encoding="utf-8").rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the secret {name} cannot be read from {place[1:]}: {error}") from None
+    value = os.environ.get(name)
+    if value is None:
+        raise UsageError(f"there is no variable {name} in this environment", hint=f"export it, or use --secret {name}=@FILE")
+    return name, value
+
+
+def _env_pass(path: Path) -> list[str]:
+    """The names that the home's configuration passes on; the daemon says what is wrong with the file, if anything is."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8")).get("env_pass", [])
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return []
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []

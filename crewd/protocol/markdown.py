@@ -1,0 +1,79 @@
+"""The sections of a Markdown file: its front matter and its level-2 headings, with line numbers. Pure.
+
+A heading inside a fenced code block or an HTML comment is none. What follows a heading directly, up to the first blank line,
+are its fields; the rest, up to the next heading, is its text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from crewd.protocol.errors import UsageError
+
+_HEADING = re.compile(r" {0,3}##(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*\Z")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the file: its number, its text, and whether it is in a code block (`code`) or a comment."""
+
+    number: int
+    text: str
+    code: bool = False
+    comment: bool = False
+
+    @property
+    def heading(self) -> str | None:
+        """The title, if this is a level-2 heading."""
+        found = None if self.code or self.comment else _HEADING.match(self.text)
+        return None if found is None else (found[1] or "").strip()
+
+
+def wrong(line: int, message: str, hint: str = "") -> UsageError:
+    """An error about a line of the file."""
+    return UsageError(f"line {line}: {message}", hint=hint, line=line)
+
+
+def front_matter(text: str) -> tuple[str, list[Line]]:
+    """The text between the two `---` at the top (empty if there is none), and the lines that follow.
+
+    A byte order mark and Windows line ends are taken away. Raises UsageError for a front matter, a code block or a comment
+    that does not end, and for NUL bytes.
+    """
+    if "\0" in text:
+        raise UsageError("the file holds NUL bytes: it is no text")
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if lines[0].rstrip() != "---":
+        return "", list(_classified(lines, 1))
+    for end in range(1, len(lines)):
+        if lines[end].rstrip() in {"---", "..."}:
+            return "\n".join(lines[1:end]), list(_classified(lines[end + 1 :], end + 2))
+    raise wrong(1, "the front matter that begins here has no end", "close it with a line '---'")
+
+
+def _classified(lines: list[str], first: int) -> Iterator[Line]:
+    fence, opened, comment = "", 0, 0
+    for number, text in enumerate(lines, first):
+        mark = _FENCE.match(text)
+        if comment:
+            yield Line(number, text, comment=True)
+            comment = 0 if "-->" in text else comment
+        elif fence:
+            closes = mark is not None and mark[1].startswith(fence) and not mark[2].strip()
+            yield Line(number, text, code=True)
+            fence = "" if closes else fence
+        elif mark is not None and not (mark[1][0] == "`" and "`" in mark[2]):
+            fence, opened = mark[1], number
+            yield Line(number, text, code=True)
+        elif text.lstrip().startswith("<!--"):
+            comment = 0 if "-->" in text else number
+            yield Line(number, text, comment=True)
+        else:
+            yield Line(number, text)
+    if fence:
+        raise wrong(opened, "the code block that begins here has no end", f"close it with a line {fence!r}")
+    if comment:
+        raise wrong(comment, "the comment that begins here has no end", "close it with -->")

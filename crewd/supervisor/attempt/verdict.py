@@ -1,0 +1,51 @@
+"""How an attempt has ended, from what the worker said, what was asked of it, and what the guardian saw. Pure.
+
+Rule 1: a cancel wins over what the worker said after it, never over what it said before.
+Rule 2: a durable result wins over whatever is heard of the process later: of its start, of its end, of signals.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from crewd.protocol.hands import Exited
+from crewd.protocol.limits import START_SECONDS_MAX
+from crewd.protocol.reasons import FailureReason
+from crewd.protocol.signals import signal_name
+from crewd.protocol.statuses import AttemptStatus
+from crewd.supervisor.attempt.model import Attempt
+
+
+def verdict(state: Attempt, exited: Exited) -> tuple[AttemptStatus, str, str]:
+    """The terminal status, the reason and the error."""
+    outcome = state.outcome
+    if state.cancel is not None:
+        status = AttemptStatus.CANCEL_INCOMPLETE if exited.survivors else AttemptStatus.CANCELLED
+        return status, state.cancel.reason, exited.error
+    if outcome is not None and outcome.outcome == "completed" and not state.limit:
+        return AttemptStatus.COMPLETED, "", ""  # a durable result wins, whatever was heard later of the process
+    if state.limit == FailureReason.UNRESPONSIVE:
+        return AttemptStatus.FAILED, FailureReason.UNRESPONSIVE, state.limit_text
+    if state.limit:
+        return AttemptStatus.FAILED, FailureReason.LIMIT, f"{state.limit}: {state.limit_text}"
+    if state.start_failed:
+        return AttemptStatus.FAILED, FailureReason.START_TIMEOUT, f"the worker said nothing for {START_SECONDS_MAX:g} s"
+    if exited.cause == "spawn_failed":
+        reason = FailureReason.START_BUSY if exited.transient else FailureReason.SPAWN_FAILED
+        return AttemptStatus.FAILED, reason, exited.error
+    if exited.cause == "limit":
+        return AttemptStatus.FAILED, FailureReason.LIMIT, f"{exited.exit.timed_out}: {exited.error}"
+    if exited.cause == "orphaned":
+        return AttemptStatus.FAILED, FailureReason.ORPHANED, "crewd was away for longer than the worker may live alone"
+    if outcome is not None and outcome.outcome == "failed":
+        return AttemptStatus.FAILED, outcome.reason or FailureReason.RAISED, outcome.error
+    if exited.exit.signal is not None or (outcome is not None and outcome.outcome == "cancelled"):
+        number = signal_name(exited.exit.signal if exited.exit.signal is not None else signal.SIGTERM)
+        return AttemptStatus.FAILED, FailureReason.KILLED, f"ended by {number} from outside crewd{_cause(exited)}"
+    code = "unknown" if exited.exit.code is None else str(exited.exit.code)
+    return AttemptStatus.FAILED, FailureReason.VANISHED, f"exit code {code} and no result{_cause(exited)}"
+
+
+def _cause(exited: Exited) -> str:
+    """What the worker wrote last on standard error: a failure carries its cause."""
+    return f": {exited.tail}" if exited.tail else ""

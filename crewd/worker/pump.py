@@ -1,0 +1,64 @@
+"""Carries what a command writes from a pipe to one of the worker's files, on a thread of its own."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import os
+import termios
+import threading
+
+CHUNK_BYTES = 1 << 18
+"""Read at once: as much as the pipe holds."""
+_F_SETPIPE_SZ = 1031
+
+
+class Pump:
+    """Copies from `source` to `target` until the end of the pipe.
+
+    A target that refuses (a full disk) is noted in `error`, and the pipe is read on, so that the command is not held up.
+    """
+
+    def __init__(self, name: str, source: int, target: int) -> None:
+        self._source, self._target = source, target
+        self.written = 0
+        self.error = ""
+        with contextlib.suppress(OSError):  # not on every platform; a smaller pipe works as well
+            fcntl.fcntl(source, _F_SETPIPE_SZ, CHUNK_BYTES)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of the pipe; whether it was reached."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def wait_for_pending(self) -> None:
+        """Wait until what is in the pipe now is in the file: a slow machine loses nothing of it."""
+        held = array.array("i", [0])
+        try:
+            fcntl.ioctl(self._source, termios.FIONREAD, held)
+        except OSError:
+            return
+        wanted = self.written + held[0]
+        while self.written < wanted and not self.wait(0.01):
+            pass
+
+    def _run(self) -> None:
+        while True:
+            try:
+                data = os.read(self._source, CHUNK_BYTES)
+            except OSError:
+                return
+            if not data:
+                return
+            self._write(memoryview(data))
+
+    def _write(self, rest: memoryview) -> None:
+        self.written += len(rest)
+        try:
+            while rest:
+                rest = rest[os.write(self._target, rest) :]
+        except OSError as error:
+            self.error = error.strerror or str(error)

@@ -1,0 +1,111 @@
+"""The public Python API: what is exported, that both clients have the same calls, and what type checkers say of typos."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import crewd
+import crewd.aio
+import crewd.testing
+import crewd.worker
+from crewd.client import aio, blocking
+from crewd.testing import Daemon
+
+ROOT = Path(crewd.__file__).parent.parent
+PUBLIC = {"crewd", "crewd.aio", "crewd.worker", "crewd.testing", "crewd.testing.world"}
+
+
+def methods(kind: type) -> dict[str, object]:
+    return {name: each for name, each in vars(kind).items() if not name.startswith("_") and name not in {"close", "greet", "home", "ids"}}
+
+
+@pytest.mark.parametrize(("one", "other"), [(blocking.Crew, aio.Crew), (blocking.RunHandle, aio.RunHandle)])
+def test_both_clients_have_the_same_calls_with_the_same_parameters(one: type, other: type) -> None:
+    mine, theirs = methods(one), methods(other)
+    assert set(mine) == set(theirs)
+    for name, method in mine.items():
+        if callable(method):
+            other_method = theirs[name]
+            assert callable(other_method)
+            assert inspect.signature(method).parameters == inspect.signature(other_method).parameters, name
+            assert method.__doc__, name
+
+
+def test_connect_takes_the_same_in_both() -> None:
+    assert inspect.signature(crewd.connect).parameters == inspect.signature(crewd.aio.connect).parameters
+
+
+@pytest.mark.parametrize("module", [crewd, crewd.aio, crewd.worker, crewd.testing], ids=lambda module: module.__name__)
+def test_everything_that_is_exported_is_there_and_has_a_docstring(module: object) -> None:
+    for name in module.__all__:  # type: ignore[attr-defined]
+        each = getattr(module, name)
+        assert name == "__version__" or each.__doc__, name
+
+
+def _imported(text: str) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "crewd":
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "crewd"}
+    return found
+
+
+def test_what_documents_and_examples_use_is_exported() -> None:
+    places = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for path in places:
+        for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
+            assert _imported(block) <= PUBLIC, path
+    for path in (ROOT / "examples").glob("*.py"):
+        assert _imported(path.read_text()) <= PUBLIC, path
+
+
+TYPO = """
+import crewd
+with crewd.connect() as crew:
+    run = crew.call("jobs:index", {{"root": "."}})
+    {line}
+"""
+
+
+@pytest.mark.process
+def test_a_typo_is_found_by_a_strict_type_checker(tmp_path: Path) -> None:
+    good = ['run.steer("x", wait="applied")', "print(run.cancel().verified)", 'crew.exec(["a"], stdin=b"x").wait(timeout=3)']
+    bad = ['run.steer("x", wait="aplied")', "print(run.cancel().verifed)", "run.steers('x')", 'run.cancel(mode="slow")', "crew.call(3)",
+           'crew.exec(["a"], stdn="lines")', "run.wait(timeout='3')"]  # fmt: skip
+    for number, line in enumerate((*good, *bad)):
+        (tmp_path / f"m{number}.py").write_text(TYPO.format(line=line))
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), *map(str, sorted(tmp_path.glob("m*.py")))],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    wrong = {int(number) for number in re.findall(r"m(\d+)\.py:\d+: error", done.stdout)}
+    assert wrong == set(range(len(good), len(good) + len(bad))), done.stdout
+
+
+@pytest.mark.process
+def test_the_async_client_is_connected_by_a_with_and_finds_its_results(daemon: Daemon) -> None:
+    async def story() -> None:
+        async with crewd.aio.connect(str(daemon.home.root), start=False) as crew:
+            run = await crew.exec(["seq", "1", "20000"], cwd="/")
+            text = await run.result(timeout=30)
+            assert isinstance(text, str)
+            assert text.endswith("\n20000")
+            events = [event.type async for event in run.events()]
+            assert (events[0], events[-1]) == ("run.created", "run.ended")
+            assert [event.type async for event in crew.events(run.id, last=1)] == ["run.ended"]
+            assert (await crew.doctor()).healthy
+            assert (await run.log()).size > 100_000
+            with pytest.raises(crewd.NotFound):
+                await crew.get("nobody")
+
+    asyncio.run(story())

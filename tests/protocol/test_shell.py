@@ -1,0 +1,141 @@
+"""A goal is never read as shell: where a placeholder stands decides how it is quoted, or that it is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crewd.protocol.errors import UsageError
+from crewd.protocol.shell import place_values, with_exec
+
+NASTY = [
+    "$(touch pwned)",
+    "`touch pwned`",
+    "'; touch pwned; '",
+    '"; touch pwned; "',
+    "a\nb",
+    "  spaced  ",
+    "-n",
+    "*",
+    "$HOME",
+    "\\",
+    '"',
+]
+SAFE = [
+    "printf %s {goal}",
+    'printf %s "{goal}"',
+    'printf %s "a{goal}b"',
+    "printf %s a{goal}b",
+    'X={goal}; printf %s "$X"',
+    'printf %s "$(printf %s "{goal}")"',
+    "printf %s $(printf %s {goal} | od -An -tx1)",
+    'for x in {goal}; do printf %s "$x"; done',
+    "case {goal} in a) printf %s {goal};; *) printf %s {goal};; esac",
+    "printf %s {goal} 2>&1 >/dev/null | cat; printf %s {goal}",
+    'if [ -n "{goal}" ]; then printf %s {goal}; fi',
+    "sh -c 'printf %s \"$1\"' _ {goal}",
+    "env printf %s {goal}",
+    "python3 -c 'import sys; sys.stdout.write(sys.argv[1])' {goal}",
+]
+REFUSED = [
+    "echo '{goal}'",
+    'sh -c "echo {goal}"',
+    'bash -lc "echo {goal}"',
+    'timeout 5 sh -c "{goal}"',
+    'eval "echo {goal}"',
+    "eval {goal}",
+    "x=`echo {goal}`",
+    "cat <<E\n{goal}\nE",
+    "echo $(( {goal} ))",
+    "echo ${x:-{goal}}",
+    "{goal}",
+    '"{goal}" now',
+    "env {goal}",
+    "sudo {goal}",
+    "if {goal}; then x; fi",
+    "ssh host ls {goal}",
+    'awk "{goal}" f',
+    "sed s/x/{goal}/ f",
+    "jq .{goal} f",
+    "python3 -c \"print('{goal}')\"",
+    "perl -ne {goal} f",
+    "bash -c{goal}",
+    "x=$(sh -c {goal})",
+    "echo {goal} | sh",
+    "echo {goal} | sudo bash -s",
+    "trap {goal} EXIT",
+    ". {goal}",
+    'psql -c "select {goal}"',
+    "echo $'{goal}'",
+]
+
+
+@pytest.mark.parametrize("line", SAFE)
+@pytest.mark.parametrize("goal", NASTY)
+def test_what_is_placed_is_what_the_command_gets(line: str, goal: str, tmp_path: Path) -> None:
+    placed = place_values(line, ("goal",))
+    environment = {**os.environ, "CREWD_GOAL": goal}
+    done = subprocess.run(["/bin/sh", "-c", placed], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert not (tmp_path / "pwned").exists()
+    if "od -An" not in line:
+        assert goal.strip("\n") in done.stdout, (placed, done)
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_would_be_read_as_code_is_refused_with_the_form_that_works(line: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        place_values(line, ("goal",))
+    assert "{goal}" in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "line", ["awk '{print $1}'", "echo {a,b}", "echo ${goal}", "echo {Goal} {other}", "# {goal}", "find . -exec ls {} +"]
+)
+def test_other_braces_are_left_alone(line: str) -> None:
+    assert place_values(line, ("goal",)) == line
+
+
+def test_an_input_has_a_variable_of_its_own() -> None:
+    assert place_values("build -j{jobs} {target}", ("goal", "jobs", "target")) == (
+        'build -j"${CREWD_INPUT_JOBS}" "${CREWD_INPUT_TARGET}"'
+    )
+
+
+@given(st.text(alphabet="ab {}goal\"'`$()\\;|&<>#\n=-c", max_size=40), st.sampled_from(NASTY))
+def test_whatever_the_line_is_the_goal_is_no_part_of_it(line: str, goal: str) -> None:
+    try:
+        placed = place_values(line, ("goal",))
+    except UsageError:
+        return
+    assert goal not in placed or goal in line
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("python3 server.py", "exec python3 server.py"),
+        ("./serve --port 80 > log 2>&1", "exec ./serve --port 80 > log 2>&1"),
+        ("cd x && y", "cd x && y"),
+        ("A=1 serve", "A=1 serve"),
+        ("echo hi", "echo hi"),
+        ("a; b", "a; b"),
+        ("a | b", "a | b"),
+        ("serve &", "serve &"),
+        ("x $(y)", "x $(y)"),
+        ("if a; then b; fi", "if a; then b; fi"),
+        ("exec x", "exec x"),
+        ("x\ny", "x\ny"),
+        ("(x)", "(x)"),
+        ("cat <<E", "cat <<E"),
+        ("", ""),
+        ("x 'a;b'", "exec x 'a;b'"),
+    ],
+)
+def test_a_simple_command_needs_no_shell_around_it(line: str, expected: str) -> None:
+    assert with_exec(line) == expected

@@ -1,0 +1,118 @@
+"""A callable behaves in a worker as it does in a Python that was started for it alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tests.alone as functions
+from crewd.client.blocking import Crew
+from crewd.protocol.errors import RunFailed
+
+pytestmark = pytest.mark.process
+HERE = Path(__file__).parent.parent
+NAMES = [
+    name
+    for name, each in vars(functions).items()
+    if callable(each) and getattr(each, "__module__", "") == "tests.alone" and not name.startswith("_") and name != "Point"
+]
+GUARD = "import json, alone\nvalue = alone.{name}()\nimport sys; sys.stderr.write('RESULT ' + json.dumps(value) + chr(10))"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_as_in_python(shared_crew: Crew, name: str) -> None:
+    alone = subprocess.run(
+        [sys.executable, "-c", GUARD.format(name=name)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=HERE,
+        timeout=90,
+        check=True,
+    )
+    expected = next(json.loads(line[7:]) for line in alone.stderr.splitlines() if line.startswith("RESULT "))
+    run = shared_crew.call(f"alone:{name}", cwd=str(HERE))
+    assert run.result(timeout=90) == expected
+    assert shared_crew.log(run.id).data.decode() == alone.stdout
+
+
+def test_packages_of_all_kinds_are_found_from_the_working_directory(shared_crew: Crew, tmp_path: Path) -> None:
+    for name, text in {
+        "pkg/__init__.py": "",
+        "pkg/mod.py": "from . import other\ndef f(): return other.VALUE\n",
+        "pkg/other.py": "VALUE = 1\n",
+        "space/inner/deep.py": "def f(): return 2\n",
+        "flat.py": "import pkg.other\ndef f(): return pkg.other.VALUE + 2\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = [
+        shared_crew.call(f"{module}:f", cwd=str(tmp_path)).result(timeout=30)
+        for module in ("pkg.mod", "space.inner.deep", "flat")
+    ]
+    assert found == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("float('nan')", "nan"),
+        ("{'a': [1, float('inf')]}", r"\['a'\]\[1\] is inf"),
+        ("2 ** 70", "64 bits"),
+        ("-2 ** 70", "64 bits"),
+        ("chr(0xD800)", "surrogates"),
+        ("b'x'", "bytes"),
+        ("{'k': bytearray(2)}", "bytes"),
+        ("{1: 'x'}", "key 1"),
+        ("object()", "unsupported"),
+        ("(lambda l: l.append(l) or l)([])", "nested"),
+        ("complex(1)", "unsupported"),
+    ],
+)
+def test_a_result_that_would_be_another_one_is_refused_by_name(
+    shared_crew: Crew, tmp_path: Path, value: str, says: str
+) -> None:
+    (tmp_path / "m.py").write_text(f"def f():\n    return {value}\n")
+    with pytest.raises(RunFailed, match=says):
+        shared_crew.call("m:f", cwd=str(tmp_path)).result(timeout=30)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2 ** 64 - 1",
+        "-2 ** 63",
+        "1.5",
+        "None",
+        "True",
+        "'text ü 😀'",
+        "[]",
+        "{'a': {'b': [1, None]}}",
+        "'x' * 200_000",
+        "list(range(40_000))",
+        "'the password: required, and token = self.token'",
+    ],
+)
+def test_a_result_is_the_very_value(shared_crew: Crew, tmp_path: Path, value: str) -> None:
+    (tmp_path / "m.py").write_text(f"def f():\n    return {value}\n")
+    assert shared_crew.call("m:f", cwd=str(tmp_path)).result(timeout=30) == eval(value)
+
+
+def test_a_worker_is_not_done_while_its_threads_work_and_can_be_cancelled_then(shared_crew: Crew, tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text(
+        "import threading, time\ndef f():\n    threading.Thread(target=time.sleep, args=(1000,)).start()\n"
+        "    print('back', flush=True)\n"
+    )
+    run = shared_crew.call("m:f", cwd=str(tmp_path))
+    from crewd.testing.daemon import wait_until
+
+    wait_until(lambda: shared_crew.log(run.id).data == b"back\n", "the function to return")
+    assert run.show().run.status == "running"
+    reply = run.cancel(grace=0)
+    assert reply is not None
+    assert (reply.status, reply.verified) == ("cancelled", True)

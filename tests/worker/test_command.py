@@ -1,0 +1,346 @@
+"""A command as a worker: its input, its output, its signals, its end. Real processes, through the public socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crewd.client.blocking import Crew, RunHandle
+from crewd.client.environment import Brought
+from crewd.client.shapes import one_step
+from crewd.protocol.errors import Refused, RunCancelled, RunFailed, UsageError
+from crewd.protocol.policy import Limits
+from crewd.protocol.rows import AttemptRow
+from crewd.protocol.terms import Terms
+from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
+
+pytestmark = pytest.mark.process
+
+
+def attempt_of(run: RunHandle) -> AttemptRow:
+    return run.show().attempts[-1]
+
+
+def log_of(crew: Crew, run: RunHandle, stream: str = "stdout") -> bytes:
+    return crew.log(run.id, stream=stream).data  # type: ignore[arg-type]  # one of the two
+
+
+def sh(crew: Crew, script: str, **given: object) -> RunHandle:
+    return crew.exec(["sh", "-c", script], cwd=str(Path.cwd()), **given)  # type: ignore[arg-type]
+
+
+# -- output ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "again", ["echo two > /dev/stdout", "echo two > /proc/self/fd/1", "echo two | tee /proc/$$/fd/1 >/dev/null"]
+)
+def test_opening_standard_output_again_erases_nothing(shared_crew: Crew, again: str) -> None:
+    run = sh(shared_crew, f"echo one; {again}; echo three")
+    run.wait(timeout=30)
+    assert log_of(shared_crew, run) == b"one\ntwo\nthree\n"
+
+
+def test_both_streams_are_whole_and_the_result_is_what_was_written(shared_crew: Crew) -> None:
+    run = sh(shared_crew, "seq 1 50000; seq 1 3 >&2")
+    text = "\n".join(str(number) for number in range(1, 50_001))
+    assert run.result(timeout=30) == text, "a result above what is sent is read from its file"
+    assert log_of(shared_crew, run, "stderr") == b"1\n2\n3\n"
+
+
+def test_a_result_that_is_no_text_is_bytes(shared_crew: Crew) -> None:
+    assert sh(shared_crew, r"printf '\377\000x'").result(timeout=30) == b"\xff\x00x"
+    assert sh(shared_crew, "printf '  spaced  \n\n'").result(timeout=30) == "  spaced  "
+
+
+def test_an_output_file_that_cannot_be_whole_fails_the_step(shared_crew: Crew) -> None:
+    spec = WorkerSpec(shell="head -c 30000000 /dev/zero; sleep 4", limits=Limits(output_bytes=1 << 20))
+    run = shared_crew.run(one_step("big", spec, output="big.bin"), cwd="/")
+    with pytest.raises(RunFailed, match="output_lost"):
+        run.result(timeout=60)
+
+
+def test_a_result_whose_beginning_was_not_kept_is_no_result(shared_crew: Crew) -> None:
+    run = shared_crew.run(
+        one_step("big", WorkerSpec(shell="head -c 30000000 /dev/zero; sleep 4", limits=Limits(output_bytes=1 << 20))), cwd="/"
+    )
+    with pytest.raises(Refused, match="not kept"):
+        run.result(timeout=60)
+
+
+def test_a_process_that_is_left_behind_does_not_hold_up_the_end_and_is_told_of(shared_crew: Crew) -> None:
+    run = sh(shared_crew, "sleep 1000 & echo done")
+    assert run.result(timeout=30) == "done"
+    assert any("left behind" in warning for warning in attempt_of(run).warnings)
+    kinds = [event.body for event in run.events() if event.type == "notice.raised"]
+    assert kinds, "and it is news"
+
+
+def test_what_is_unusual_about_an_end_is_said(shared_crew: Crew) -> None:
+    run = sh(shared_crew, "echo only here >&2")
+    run.wait(timeout=30)
+    assert run.show().run.status == "completed"
+    assert any("standard error" in warning for warning in attempt_of(run).warnings)
+    run = shared_crew.exec(["true"], stdin=b"x" * 200_000, cwd="/")
+    run.wait(timeout=30)
+    assert any("before it had read its input" in warning for warning in attempt_of(run).warnings)
+
+
+# -- input ----------------------------------------------------------------------------------------------------------
+
+
+def test_input_is_nothing_bytes_or_a_file(shared_crew: Crew, tmp_path: Path) -> None:
+    assert shared_crew.exec(["wc", "-c"], cwd="/").result(timeout=30) == "0"
+    assert str(shared_crew.exec(["wc", "-c"], stdin=b"data\n", cwd="/").result(timeout=30)).strip() == "5"
+    (tmp_path / "f").write_bytes(b"y" * 100_000)
+    assert str(shared_crew.exec(["wc", "-c"], stdin=str(tmp_path / "f"), cwd="/").result(timeout=30)).strip() == "100000"
+
+
+def test_lines_of_a_steer_stay_lines_and_the_input_can_be_ended(shared_crew: Crew) -> None:
+    run = shared_crew.exec(["sort"], stdin="lines", cwd="/")
+    assert run.steer("b\na", wait="applied", timeout=30).level in {"applied", "settled"}
+    run.steer("c", wait="settled", timeout=30, terms=Terms(eof=True))
+    assert run.result(timeout=30) == "a\nb\nc"
+
+
+def test_an_end_of_input_is_refused_by_what_has_none(shared_crew: Crew, jobs_dir: str) -> None:
+    run = shared_crew.call("jobs:listen", cwd=jobs_dir)
+    wait_until(lambda: run.show().attempts and attempt_of(run).ready_at, "the worker")
+    assert run.steer("", terms=Terms(eof=True), wait="settled").reason == "not_supported"
+    run.cancel(mode="now")
+
+
+def test_input_that_the_command_has_closed_is_a_refusal_and_no_end(shared_crew: Crew) -> None:
+    run = sh(shared_crew, "exec 0</dev/null; echo closed; sleep 1000", stdin="lines")
+    wait_until(lambda: b"closed" in log_of(shared_crew, run), "the closed input")
+    receipt = run.steer("x" * 60_000, wait="settled", timeout=30)
+    assert (receipt.outcome, receipt.reason) == ("refused", "stdin_closed")
+    assert run.show().run.status == "running"
+    run.cancel(mode="now")
+
+
+# -- signals and the end --------------------------------------------------------------------------------------------
+
+
+def test_the_pid_that_is_shown_is_the_command_and_takes_signals(shared_crew: Crew) -> None:
+    run = sh(shared_crew, 'trap "echo hup" HUP; trap "echo usr1; exit 0" USR1; echo up; while :; do sleep 0.05; done')
+    wait_until(lambda: b"up" in log_of(shared_crew, run), "the command")
+    pid = attempt_of(run).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGHUP)
+    wait_until(lambda: b"hup" in log_of(shared_crew, run), "the signal")
+    shared_crew.signal(run.id, signal.SIGUSR1)
+    run.wait(timeout=30)
+    assert log_of(shared_crew, run).endswith(b"usr1\n")
+    assert [event.type for event in run.events() if event.type == "attempt.signalled"]
+    with pytest.raises(Refused):
+        shared_crew.signal(run.id, signal.SIGHUP)
+
+
+def test_a_signal_for_the_worker_that_waits_for_the_command_reaches_the_command(shared_crew: Crew) -> None:
+    run = sh(shared_crew, 'trap "echo hup; exit 0" HUP; echo up; while :; do sleep 0.05; done')
+    wait_until(lambda: b"up" in log_of(shared_crew, run), "the command")
+    host = attempt_of(run).host_pid
+    assert host
+    os.kill(host, signal.SIGHUP)
+    assert run.result(timeout=30) == "up\nhup"
+
+
+def test_a_tree_gets_a_signal_and_its_waiting_worker_does_not(shared_crew: Crew) -> None:
+    run = sh(shared_crew, "sleep 1000 & sleep 1000 & echo up; wait; echo over")
+    wait_until(lambda: b"up" in log_of(shared_crew, run), "the command")
+    with pytest.raises(UsageError):
+        shared_crew.signal(run.id, 99)
+    shared_crew.signal(run.id, signal.SIGKILL, tree=True)
+    run.wait(timeout=30)
+    assert attempt_of(run).reason == "killed_by_signal"
+
+
+@pytest.mark.parametrize(("number", "name"), [(40, "SIGRTMIN+6"), (9, "SIGKILL"), (6, "SIGABRT"), (31, "SIGSYS")])
+def test_a_failure_names_its_signal_and_its_cause(shared_crew: Crew, number: int, name: str) -> None:
+    run = sh(shared_crew, f"echo cause >&2; kill -{number} $$")
+    run.wait(timeout=30)
+    attempt = attempt_of(run)
+    assert attempt.reason == "killed_by_signal"
+    assert name in attempt.error
+    assert "cause" in attempt.error
+
+
+def test_a_callable_that_vanishes_names_what_it_wrote_last(shared_crew: Crew, tmp_path: Path) -> None:
+    (tmp_path / "gone.py").write_text(
+        "import os, sys\ndef f():\n    print('the cause', file=sys.stderr, flush=True)\n    os._exit(3)\n"
+    )
+    run = shared_crew.call("gone:f", cwd=str(tmp_path))
+    run.wait(timeout=30)
+    assert "the cause" in attempt_of(run).error
+
+
+SLOW = """
+import signal, sys, time
+def stop(*_):
+    print("TERM", flush=True)
+    time.sleep(4.5)
+    print("clean", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+print("up", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_grace_is_for_the_whole_tree(shared_crew: Crew, tmp_path: Path, wrapped: bool) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    script = f"{sys.executable} slow.py; echo after" if wrapped else f"exec {sys.executable} slow.py"
+    run = shared_crew.exec(["sh", "-c", script], cwd=str(tmp_path))
+    wait_until(lambda: b"up" in log_of(shared_crew, run), "the server")
+    reply = run.cancel(grace=60)
+    assert reply is not None
+    assert reply.verified
+    assert b"clean" in log_of(shared_crew, run)
+
+
+def test_a_worker_starts_with_the_dispositions_of_the_system(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever crewd was started with: nohup ignores HUP, a pipeline may ignore PIPE, a shell may block signals."""
+    monkeypatch.setenv("CREWD_KEYS", str(home / "keys"))
+    start = (
+        "import os, signal, sys\n"
+        "for number in (1, 2, 3, 10, 13, 15, 20): signal.signal(number, signal.SIG_IGN)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGHUP})\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'crewd', '--home', sys.argv[1]])\n"
+    )
+    running = subprocess.Popen([sys.executable, "-c", start, str(home / "h")], start_new_session=True)
+    try:
+        wait_until((home / "h" / "run" / "clients.sock").exists, "crewd")
+        import crewd
+
+        with crewd.connect(str(home / "h"), start=False) as crew:
+            found = crew.exec(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], cwd="/").result(timeout=30)
+            crew.stop_daemon(mode="end")
+        assert found == "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000"
+    finally:
+        running.wait(30)
+
+
+# -- the door -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "goal", "says"),
+    [
+        (WorkerSpec(argv=("echo", "a\0b")), "", "NUL"),
+        (WorkerSpec(argv=("echo", "x" * 200_000)), "", "131071 bytes"),
+        (WorkerSpec(shell="echo a\0"), "", "NUL"),
+        (WorkerSpec(argv=("true",)), "g" * 200_000, "the goal"),
+        (WorkerSpec(argv=("true",)), "a\0b", "NUL"),
+        (WorkerSpec(argv=("true",), env={"A": "x" * 200_000}), "", "131071 bytes"),
+        (WorkerSpec(argv=("true", "caf\udce9")), "", "not UTF-8"),
+        (WorkerSpec(call="m:f", stdin="lines"), "", "no command"),
+        (WorkerSpec(argv=("true",), stdin="file"), "", "contradict"),
+        (WorkerSpec(argv=("true",), stdin="input", input=b"x" * 300_000), "", "262144"),
+    ],
+    ids=str,
+)
+def test_what_no_program_can_be_given_is_refused_at_the_door(shared_crew: Crew, spec: WorkerSpec, goal: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        shared_crew.run(Workflow("w", (Step("w", worker=spec),)), goal, cwd="/")
+
+
+def test_large_arguments_and_a_large_environment_arrive(shared_crew: Crew) -> None:
+    big = {f"BIG_{number}": "v" * 30_000 for number in range(8)}
+    run = shared_crew.exec(["sh", "-c", 'echo ${#BIG_7} ${#1} "$2"', "_", "a" * 100_000, "{goal} {x}"], env=big, cwd="/")
+    assert run.result(timeout=30) == "30000 100000 {goal} {x}", "and braces in arguments are left alone"
+
+
+# -- environment ----------------------------------------------------------------------------------------------------
+
+
+def test_the_path_of_the_caller_is_searched_and_named(
+    shared_crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "mytool"
+    tool.write_text("#!/bin/sh\necho from-here\n")
+    tool.chmod(0o755)
+    missing = shared_crew.exec(["mytool"], cwd="/")
+    missing.wait(timeout=30)
+    assert "PATH=" in attempt_of(missing).error
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    run = shared_crew.exec(["mytool"], cwd="/")
+    assert run.result(timeout=30) == "from-here"
+    assert run.show().run.env["PATH"].startswith(str(tmp_path))
+
+
+def test_a_secret_reaches_the_worker_and_nothing_else(daemon: Daemon, crew: Crew) -> None:
+    value = "plain-words-that-no-pattern-knows"
+    run = crew.run(
+        one_step("s", WorkerSpec(shell='test "$HUSH" = plain-words-that-no-pattern-""knows && echo got it; exit 1')),
+        cwd="/", brought=Brought({}, {"HUSH": value}, {}),
+    )  # fmt: skip
+    run.wait(timeout=30)
+    assert log_of(crew, run) == b"got it\n"
+    assert run.show().run.secrets == ("HUSH",)
+    with pytest.raises(Refused, match="HUSH"):
+        crew.retry(run.id)
+    crew.retry(run.id, secrets={"HUSH": value})
+    run.wait(timeout=30)
+    assert len(run.show().attempts) == 2
+    crew.doctor(rebuild=True)
+    for path in daemon.home.root.rglob("*"):
+        if path.is_file():
+            assert value.encode() not in path.read_bytes(), path
+
+
+def test_a_run_whose_secrets_are_gone_says_so_and_starts_nothing(daemon: Daemon) -> None:
+    spec = WorkerSpec(shell="echo $HUSH; exit 1")
+    with daemon.connect() as crew:
+        from msgspec.structs import replace
+
+        from crewd.protocol.policy import Retry
+
+        again = replace(spec, retry=Retry(attempts=3, backoff_seconds=20.0, jitter=0.0))
+        run = crew.run(one_step("s", again), cwd="/", brought=Brought({}, {"HUSH": "v"}, {}))
+        wait_until(lambda: run.show().tasks[0].status == "backoff", "the first try to fail")
+    daemon.kill()
+    daemon.start()
+    with daemon.connect() as crew:
+        ended = crew.wait(run.id, timeout=60)
+        assert ended.run.status == "failed"
+        assert "--secret HUSH" in crew.show(run.id).tasks[0].error
+
+
+def test_a_clean_environment_has_the_least(shared_crew: Crew) -> None:
+    run = shared_crew.run(
+        one_step("e", WorkerSpec(shell="env | cut -d= -f1 | sort", clean_env=True, env={"MINE": "1"})), cwd="/",
+        brought=Brought({}, {}, {}),
+    )  # fmt: skip
+    names = set(str(run.result(timeout=30)).split())
+    assert "MINE" in names
+    assert names <= {"MINE", "PATH", "HOME", "PWD", "OLDPWD", "_", "SHLVL"} | {n for n in names if n.startswith("CREWD_")}
+
+
+# -- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_means_the_newest_run_and_older_ones_are_reached(shared_crew: Crew) -> None:
+    runs = []
+    for number in range(3):
+        run = shared_crew.exec(["echo", str(number)], name="nightly", cwd="/")
+        run.wait(timeout=30)
+        runs.append(run.id)
+    assert [shared_crew.get(name).id for name in ("nightly", "nightly~1", "nightly~2")] == runs[::-1]
+    with pytest.raises(UsageError, match="3 runs"):
+        shared_crew.get("nightly~3")
+    live = shared_crew.exec(["sleep", "1000"], name="nightly", cwd="/")
+    with pytest.raises(UsageError, match="is live"):
+        shared_crew.exec(["true"], name="nightly", cwd="/")
+    live.cancel(mode="now")
+    with pytest.raises(RunCancelled):
+        live.result(timeout=30)
