@@ -97,7 +97,7 @@ def class_of(error: BaseException) -> str:
 
 def invoke(function: Callable[..., Any], context: Context, args: dict[str, Any]) -> object:
     """Call it as it wants to be called: with the context or without, in a loop of its own if it is async."""
-    wants = _wants_context(function, args)
+    wants = wants_context(function, args)
     if inspect.iscoroutinefunction(function):
         own = AsyncContext.__new__(AsyncContext)
         own.__dict__ = context.__dict__
@@ -113,7 +113,7 @@ async def _until_cancelled(coroutine: Any, token: CancellationToken) -> object:
     return await task
 
 
-def _wants_context(function: Callable[..., Any], args: dict[str, Any]) -> bool:
+def wants_context(function: Callable[..., Any], args: dict[str, Any]) -> bool:
     """Whether the first parameter is the context: it is named `ctx` or `context`, or annotated as one."""
     parameters = list(inspect.signature(function).parameters.values())
     if not parameters or parameters[0].name in args:

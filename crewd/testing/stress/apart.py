@@ -6,6 +6,7 @@ The child inherits everything that the parent has imported, so that a trial cost
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import select
 import signal
@@ -26,6 +27,8 @@ MARKER = "CREWD_STRESS"
 """In the environment of the child and of everything that it starts."""
 SLACK_SECONDS = 1.0
 """Beyond the grace of a cancel, before a child counts as stuck: machines are busy."""
+STACK = "stack"
+"""The file beside the folder in which a child that had to be killed says where its threads were."""
 SETTLE_SECONDS = 0.5
 """What was told to end may take so long to be gone."""
 _HEAD = struct.Struct("!cI")
@@ -69,7 +72,10 @@ def apart(work: Callable[[Line], bytes], folder: Path, temporary: Path, marker: 
         _live(work, folder, temporary, marker, Line(writing))
     os.close(writing)
     try:
-        return _listen(reading, patience)
+        said, late = _listen(reading, patience)
+        if late:
+            _ask_where(child, folder.parent / STACK)
+        return said
     finally:
         os.close(reading)
         with contextlib.suppress(ProcessLookupError):
@@ -85,7 +91,9 @@ def _live(work: Callable[[Line], bytes], folder: Path, temporary: Path, marker: 
         for target, source in ((0, nothing), (1, output), (2, output)):
             os.dup2(source, target)
         settle_in(folder, temporary, marker)
-        line.leave(work(line))
+        with (folder.parent / STACK).open("w") as stack:
+            faulthandler.register(signal.SIGUSR2, stack, all_threads=True)
+            line.leave(work(line))
     except BaseException:  # noqa: BLE001 (only if the harness itself is wrong: a worker's errors are in its record)
         traceback.print_exc()
     finally:
@@ -94,23 +102,38 @@ def _live(work: Callable[[Line], bytes], folder: Path, temporary: Path, marker: 
 
 
 def settle_in(folder: Path, temporary: Path, marker: str) -> None:
-    """Make this process one that works in `folder` and keeps its temporary files in `temporary`."""
+    """Make this process one that works in `folder`, keeps its temporary files in `temporary` and has a home of its own.
+
+    A `breakpoint()` does nothing in it: nobody is there to answer.
+    """
+    home = folder.parent / "home"
     os.chdir(folder)
-    os.environ["TMPDIR"] = str(temporary)
-    os.environ[MARKER] = marker
+    os.environ |= {"TMPDIR": str(temporary), "HOME": str(home), "PYTHONBREAKPOINT": "0", MARKER: marker}
     tempfile.tempdir = None
 
 
-def _listen(reading: int, patience: float) -> bytes | None:
+def _ask_where(child: int, stack: Path) -> None:
+    """Let the child write down where its threads are; one that cannot is killed all the same."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + SETTLE_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        if stack.exists():  # else it does not listen yet, and the signal would kill it
+            os.kill(child, signal.SIGUSR2)
+        while stack.exists() and not stack.stat().st_size and clock.monotonic() < deadline:
+            clock.sleep(0.005)
+
+
+def _listen(reading: int, patience: float) -> tuple[bytes | None, bool]:
+    """What the child said last, and whether its time was over."""
     clock, buffer, record = SystemClock(), b"", None
     deadline = clock.monotonic() + patience
     while True:
         left = deadline - clock.monotonic()
         if left <= 0 or not select.select([reading], [], [], left)[0]:
-            return record
+            return record, True
         chunk = os.read(reading, 1 << 16)
         if not chunk:
-            return b""
+            return b"", False
         buffer += chunk
         while len(buffer) >= _HEAD.size:
             kind, size = _HEAD.unpack_from(buffer)
@@ -118,7 +141,7 @@ def _listen(reading: int, patience: float) -> bytes | None:
                 break
             data, buffer = buffer[_HEAD.size : _HEAD.size + size], buffer[_HEAD.size + size :]
             if kind == b"r":
-                return data
+                return data, False
             deadline = clock.monotonic() + _GRACE.unpack_from(data)[0] + SLACK_SECONDS
             record = data[_GRACE.size :]
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from crewd.client.cli.common import Options, out, say, verb
+from crewd.client.cli.common import Options, out, say, verb, warn
 from crewd.client.cli.start import arguments
 from crewd.protocol.errors import UsageError
 from crewd.testing.stress.history import GRACE_SECONDS, History, parse
 from crewd.testing.stress.laws import LAWS
+from crewd.testing.stress.lines import is_plain
 from crewd.testing.stress.search import EXAMPLES, Found, Search, Try
 from crewd.testing.stress.target import PATIENCE_SECONDS, Target, try_out
 from crewd.testing.stress.trial import Trial
@@ -42,6 +44,8 @@ def stress(
 
     Exit code 1 if it breaks a law; then the shortest history that shows it is printed as a story.
     """
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # where `crew call` would find the module, too
     worker = Target(target, arguments(args), given["files"], given["appends"], patience=given["patience"])
     worker.function()
     if given["here"] and (text is None or given["real"]):
@@ -53,8 +57,8 @@ def stress(
 
             attempt = stack.enter_context(Reality()).try_out
 
-        flags = " --real" if given["real"] else ""
-        search = Search(worker, attempt, given["without"], given["grace"], flags)
+        warn(f"{target} is really run, many times, each time in a folder, a home and a TMPDIR of its own")
+        search = Search(worker, attempt, given["without"], given["grace"], _flags(given), _Progress(options))
         try:
             found = search.go(examples, seed) if text is None else search.replay(parse(text))
         except KeyboardInterrupt:
@@ -63,6 +67,29 @@ def stress(
             sys.exit(130)
     _show(options, found)
     sys.exit(1 if found.breach else 0)
+
+
+def _flags(given: dict[str, Any]) -> str:
+    """The options that another run needs to do the same."""
+    words = ["--real"] if given["real"] else []
+    words += [f"--grace={given['grace']:g}"] if given["grace"] != GRACE_SECONDS else []
+    words += [f"--patience={given['patience']:g}"] if given["patience"] != PATIENCE_SECONDS else []
+    words += [f"--files={given['files']}"] if given["files"] else []
+    words += [f"--appends={pattern}" for pattern in given["appends"]]
+    words += [f"--without={law}" for law in given["without"]]
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+class _Progress:
+    """One line on a terminal that says how far the search is; nothing elsewhere."""
+
+    def __init__(self, options: Options) -> None:
+        self._shown = sys.stderr.isatty() and not options.json
+
+    def __call__(self, found: Found) -> None:
+        if self._shown:
+            kind = next(reversed(found.histories), "")
+            click.echo(f"\r\x1b[K{found.trials} trials, now: {kind}\r", err=True, nl=False)
 
 
 def _here(target: Target, history: History) -> Trial:
@@ -82,11 +109,18 @@ def _show(options: Options, found: Found) -> None:
     if found.breach:
         say(found.story)
         say("")
+    elif found.unreached and len(found.histories) == 2 and "given" in found.histories:
+        reached = len(found.trial.points) if found.trial else 0
+        say(f"The history names a point that was not reached: the worker came to {reached} points.")
     done = ", ".join(f"{number} {kind}" for kind, number in found.histories.items())
     verdict = "a law was broken" if found.breach else "every law held"
     say(f"{found.trials} trials of a worker with {points} points ({done}): {verdict}")
     if found.reference.last.idle:
         say("Undisturbed it came to no end and was cancelled: it waits for messages, or has more points than are counted.")
         say("Whether files are whole, and whether it resumes to the same end, cannot be seen then.")
-    if not points:
-        say("It never looks at its channel: a cancel can only interrupt it. Give it a context, and safe points.")
+    elif found.unreached:
+        say(f"{found.unreached} histories name points that were not reached: nothing was done there.")
+    if is_plain(found.target.function()):
+        say("It takes no context: points are its lines, where a cancel interrupts it. Give it a context, and safe points.")
+    elif not points:
+        say("It never looks at its channel: a cancel can only interrupt it.")

@@ -6,6 +6,7 @@ written down as a line of `points`, so that it is known also when the process is
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -15,16 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crewd.clock import SystemClock
+from crewd.testing.stress.lines import is_plain, lines_of
 from crewd.testing.stress.where import where
 from crewd.worker import Context, worker
 from crewd.worker.call import invoke, load
 from crewd.worker.declare import capabilities_of
+from crewd.worker.token import Cancelled
 
 if TYPE_CHECKING:
     from crewd.protocol.reports import ProgressReport
     from crewd.worker.context import Pulse
 
 LOOK_SECONDS = 0.002
+POINTS_MAX = 1_000
+"""Lines of a plain function beyond these are no points."""
 
 
 class Gate:
@@ -34,7 +39,7 @@ class Gate:
         self._pulse = pulse
         self._folder = folder
         self._stops = set(stops)
-        self._number = before
+        self._number = self._before = before
         self._ctx = ctx
         self._clock = SystemClock()
 
@@ -48,28 +53,56 @@ class Gate:
         self._pulse.beat(beats)
         self._point()
 
+    def line(self, line: str) -> None:
+        """A plain function is at its next line. A cancel does not open the gate: crewd's TERM interrupts it there."""
+        if self._number < self._before + POINTS_MAX and not self._ctx.token.cancelled:
+            self._reached("", line, lambda: False)
+
+    def note_cancel(self) -> None:
+        """Write down at how many points `Cancelled` was raised for the first time."""
+        check = self._ctx.token.check
+
+        def noting() -> None:
+            try:
+                check()
+            except Cancelled:
+                if not (self._folder / "raised").exists():
+                    (self._folder / "raised").write_text(str(self._number))
+                raise
+
+        self._ctx.token.check = noting  # type: ignore[method-assign]
+
     def _point(self) -> None:
-        self._number += 1
         call, line = where()
+        self._reached(call, line, lambda: self._ctx.token.cancelled)
+
+    def _reached(self, call: str, line: str, opens: Callable[[], bool]) -> None:
+        self._number += 1
         with (self._folder / "points").open("a") as file:
             file.write(json.dumps([self._number, call, line, self._ctx.token.cancelled]) + "\n")
         if self._number in self._stops:
             (self._folder / f"point-{self._number}").touch()
             go = self._folder / f"go-{self._number}"
-            while not go.exists() and not self._ctx.token.cancelled:
+            while not go.exists() and not opens():
                 self._clock.sleep(LOOK_SECONDS)
 
 
 def _gated(
-    ctx: Context, target: str, args: dict[str, Any], folder: str, stops: list[int], before: int, attempt: str, temporary: str
-) -> object:
+    ctx: Context, target: str, args: dict[str, Any], folder: str, stops: list[int], before: int, attempt: str,
+    temporary: str, home: str, checkpoint: object,
+) -> object:  # fmt: skip
     threads = set(threading.enumerate())
-    os.environ["TMPDIR"] = temporary
+    os.environ |= {"TMPDIR": temporary, "HOME": home}
     tempfile.tempdir = None
     ctx.directory = Path(attempt)
-    ctx._pulse = Gate(ctx._pulse, Path(folder), stops, before, ctx)  # noqa: SLF001 (this is what a gate is)
+    ctx.restored = checkpoint
+    gate = Gate(ctx._pulse, Path(folder), stops, before, ctx)  # noqa: SLF001 (this is what a gate is)
+    ctx._pulse = gate  # noqa: SLF001
+    gate.note_cancel()
+    function = load(target)
     try:
-        return invoke(load(target), ctx, args)
+        with lines_of(function, gate.line) if is_plain(function) else contextlib.nullcontext():
+            return invoke(function, ctx, args)
     finally:
         left = [t.name for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
         (Path(folder) / "threads").write_text(json.dumps(left))

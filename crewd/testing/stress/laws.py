@@ -9,11 +9,16 @@ import fnmatch
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from crewd.testing.stress.apart import SLACK_SECONDS
 from crewd.testing.stress.history import History
 from crewd.testing.stress.stage import POINTS_AFTER_MAX
 from crewd.testing.stress.target import looks_temporary
-from crewd.testing.stress.trial import File, Trial
+from crewd.testing.stress.trial import Act, File, Trial
+
+LATE = "stops within its grace"
+LEFT_OVER = "leaves no temporary file"
+RESULT = "<result>"
+LATE_SECONDS = 0.25
+"""Beyond its grace, before a worker that stops by itself is late. Such a trial is repeated: the machine may be busy."""
 
 
 class WorkerLawBroken(AssertionError):
@@ -30,12 +35,18 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a law looks at. `appends`: see `Target`."""
+    """What a law looks at. `appends`: see `Target`. `unsteady`: what differs between two undisturbed trials; see there."""
 
     trial: Trial
     history: History
     reference: Trial | None
     appends: Sequence[str] = ()
+    unsteady: frozenset[str] = frozenset()
+
+    @property
+    def ends(self) -> bool:
+        """Whether the undisturbed worker came to its end, so that this one can be compared with it."""
+        return self.reference is not None and self.reference.last.end == "completed"
 
     @property
     def whole(self) -> dict[str, File]:
@@ -62,8 +73,25 @@ def _grace(case: Case) -> Iterator[str]:
         yield f"it went on after its cancel: {last.points_after} more points"
     elif last.end == "stuck" and last.cancelled_at:
         yield "it did not stop within its grace and was killed"
-    elif last.cancelled_at and not last.idle and last.stop_seconds > last.grace_seconds + SLACK_SECONDS:
+    elif last.signalled and not last.idle:
+        yield f"it did not stop within its grace of {last.grace_seconds:g} s, but only when it was sent TERM"
+    elif last.cancelled_at and not last.idle and last.stop_seconds > last.grace_seconds + LATE_SECONDS:
         yield f"it took {last.stop_seconds:.1f} s to stop and had {last.grace_seconds:g} s"
+    elif last.cancel_raised and last.end == "completed" and not last.idle:
+        if last.points_ignored:
+            yield f"it caught its cancel and went on: {last.points_ignored} more points, and then a result"
+        else:
+            yield from _pretends(case)
+
+
+def _pretends(case: Case) -> Iterator[str]:
+    """It caught its cancel and returned what a whole run returns, without having done it."""
+    reference, last = case.reference, case.trial.last
+    if not case.whole or reference is None or case.history.messages or case.history.crashes or RESULT in case.unsteady:
+        return
+    missing = [name for name in case.whole if name not in case.trial.files and name not in case.unsteady]
+    if missing and last.result == reference.last.result:
+        yield f"it caught its cancel and returned the result of a whole run, without {', '.join(missing)}"
 
 
 def _taken(case: Case) -> Iterator[str]:
@@ -99,8 +127,33 @@ def _temporary(case: Case) -> Iterator[str]:
     if not case.history.crashes:
         usual = case.whole
         left += [name for name in case.trial.files if looks_temporary(name) and name not in usual]
+        left += [name for name in _stays(case) if name not in left]
     if left:
         yield ", ".join(left)
+
+
+def _stays(case: Case) -> Iterator[str]:
+    """Files of a cancelled act that no whole run leaves, and that are still there after it was resumed to its end."""
+    resumed = case.trial.resumed
+    if not case.ends or resumed is None or resumed.end != "completed":
+        return
+    for name in case.trial.resumed_files:
+        if name in case.trial.files and name not in case.whole and not name.startswith("attempt/"):
+            yield name
+
+
+def left_over(case: Case) -> list[str]:
+    """Files of a cancelled act that no whole run leaves, and that saved no work when it was resumed.
+
+    A file in which a worker notes how far it is saves some: resumed, it comes to fewer points than a whole run. That is
+    not so after each of its points, so one trial alone proves nothing.
+    """
+    resumed, reference = case.trial.resumed, case.reference
+    if not case.ends or reference is None or resumed is None or resumed.end != "completed":
+        return []
+    if case.history.crashes or len(resumed.points) < len(reference.points):
+        return []
+    return [name for name in case.trial.files if name not in case.whole and name.startswith("work/")]
 
 
 def _halves(case: Case) -> Iterator[str]:
@@ -114,20 +167,37 @@ def _halves(case: Case) -> Iterator[str]:
 
 
 def _again(case: Case) -> Iterator[str]:
-    reference, last = case.reference, case.trial.last
-    if not case.history.crashes or case.history.messages or case.history.cancels or case.history.answers:
+    reference, last, resumed = case.reference, case.trial.last, case.trial.resumed
+    if reference is None or reference.last.end != "completed" or case.history.messages or case.history.answers:
         return
-    if reference is None or reference.last.end != "completed" or last.end != "completed":
-        return
-    if last.result != reference.last.result:
-        yield f"it returned {_short(last.result)} after the crash and returns {_short(reference.last.result)} without one"
-    now = {name: file for name, file in case.trial.files.items() if not looks_temporary(name)}
+    if resumed is not None:
+        if resumed.end == "completed":
+            yield from _differs(case, reference, resumed, case.trial.resumed_files, "cancel")
+        else:
+            yield f"resumed after its cancel it came to no result: {resumed.error or resumed.reason or resumed.end}"
+    elif case.history.crashes and not case.history.cancels and last.end == "completed":
+        yield from _differs(case, reference, last, case.trial.files, "crash")
+
+
+def _differs(case: Case, reference: Trial, act: Act, files: dict[str, File], what: str) -> Iterator[str]:
+    """How an act that followed a crash or a cancel ended in another way than an undisturbed one."""
+    if act.result != reference.last.result and RESULT not in case.unsteady:
+        yield f"it returned {_short(act.result)} after the {what} and returns {_short(reference.last.result)} without one"
+    now = {name: file for name, file in files.items() if not looks_temporary(name)}
     then = {name: file for name, file in reference.files.items() if not looks_temporary(name)}
-    for name in sorted(now.keys() | then.keys()):
+    for name in sorted((now.keys() | then.keys()) - case.unsteady):
+        if name.startswith("attempt/"):
+            continue  # each attempt has a directory of its own
         if name not in now or name not in then:
-            yield f"{name} is there {'only without' if name not in now else 'only after'} the crash"
+            yield f"{name} is there {'only without' if name not in now else 'only after'} the {what}"
         elif now[name].sha256 != then[name].sha256:
-            yield f"{name} differs: {now[name].size} bytes after the crash, {then[name].size} without one"
+            yield f"{name} differs: {now[name].size} bytes after the {what}, {then[name].size} without one"
+
+
+def unsteady(one: Trial, other: Trial) -> frozenset[str]:
+    """What differs between two undisturbed trials of a worker: its end cannot be compared in that."""
+    names = {name for name in one.files.keys() | other.files.keys() if one.files.get(name) != other.files.get(name)}
+    return frozenset(names | ({RESULT} if one.last.result != other.last.result else set()))
 
 
 def _short(value: object) -> str:
@@ -137,12 +207,12 @@ def _short(value: object) -> str:
 
 LAWS: dict[str, Callable[[Case], Iterator[str]]] = {
     "reaches a result or a Cancelled": _result,
-    "stops within its grace": _grace,
+    LATE: _grace,
     "takes what it was sent": _taken,
     "applies each steer once": _once,
     "leaves no process": _processes,
     "leaves no thread": _threads,
-    "leaves no temporary file": _temporary,
+    LEFT_OVER: _temporary,
     "leaves no half-written file": _halves,
     "resumes to the same end": _again,
 }

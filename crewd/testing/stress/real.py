@@ -17,16 +17,18 @@ import psutil
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.clock import SystemClock
-from crewd.protocol.errors import CrewdError
+from crewd.protocol.errors import CrewdError, NotFound, Refused
 from crewd.protocol.reasons import FailureReason
 from crewd.protocol.rows import AttemptRow
 from crewd.protocol.statuses import RUN_TERMINAL, AttemptStatus
 from crewd.testing.daemon import Daemon, wait_until
 from crewd.testing.stress.gate import gate_for
 from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer, after, default_answer
-from crewd.testing.stress.target import OUTPUT_CHARS, Place, Target
+from crewd.testing.stress.lines import is_plain
+from crewd.testing.stress.target import OUTPUT_CHARS, Place, Target, resumes, saved
 from crewd.testing.stress.trial import Act, End, Point, Sent, Trial
 
+TRIES = 3
 IDLE_SECONDS = 5.0
 """So long may a worker come to no point when the history is over; then it is cancelled as idle."""
 
@@ -49,7 +51,13 @@ class Reality:
             shutil.rmtree(self._root)
 
     def try_out(self, target: Target, history: History) -> Trial:
-        """One trial."""
+        """One trial. What fails on the side of the harness is tried again; CrewdError if it fails every time."""
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(CrewdError):
+                return self._try_out(target, history)
+        return self._try_out(target, history)
+
+    def _try_out(self, target: Target, history: History) -> Trial:
         with tempfile.TemporaryDirectory(prefix="crewd-stress-") as name, self._daemon.connect() as crew:
             place = Place(Path(os.path.realpath(name)), target)
             acts: list[Act] = []
@@ -60,9 +68,16 @@ class Reality:
                 output = one.output
                 history = after(history, sum(len(act.points) for act in acts))
             wait_until(lambda: not self._daemon.marked(), "every process of the worker to be gone")
+            files, temporary = place.files(), tuple(place.temporary(acts))
+            applied = None if target.applied is None else tuple(target.applied(place.work))
+            resumed = None
+            if resumes(history, acts):
+                one = _RealAct(self._daemon, crew, target, place, History(), acts)
+                resumed = place.strip(one.play(), len(acts) + 1)
+                wait_until(lambda: not self._daemon.marked(), "every process of the resumed worker to be gone")
             return Trial(
-                acts=tuple(acts), files=place.files(), temporary=tuple(place.temporary(acts)), output=output,
-                applied=None if target.applied is None else tuple(target.applied(place.work)),
+                acts=tuple(acts), files=files, temporary=temporary, output=output, applied=applied, resumed=resumed,
+                resumed_files=place.files() if resumed is not None else {},
             )  # fmt: skip
 
 
@@ -71,6 +86,8 @@ class _RealAct:
         self.daemon, self.crew, self.target, self.place, self.history = daemon, crew, target, place, history
         self.clock = SystemClock()
         self.epoch = len(acts) + 1
+        self.checkpoint = saved(acts)
+        self.plain = is_plain(target.function())
         self.before = sum(len(act.points) for act in acts)
         self.answers = deque(history.answers[sum(act.answered for act in acts) :])
         self.answered: set[str] = set()
@@ -88,6 +105,7 @@ class _RealAct:
         given = {
             "target": self.target.name, "args": dict(self.target.args), "folder": str(self.gate), "stops": stops,
             "before": self.before, "attempt": str(directory), "temporary": str(temporary),
+            "home": str(self.place.home), "checkpoint": self.checkpoint,
         }  # fmt: skip
         self.run: RunHandle = self.crew.call(gate_for(self.target.function()), given, cwd=str(self.place.work))
         try:
@@ -114,14 +132,15 @@ class _RealAct:
         for control in self.history.controls:
             if control.at != at:
                 continue
-            with contextlib.suppress(CrewdError, psutil.Error):  # a refusal is an answer; its receipt says so
+            with contextlib.suppress(Refused, NotFound, psutil.NoSuchProcess):  # it takes none, or has ended by itself
                 match control:
                     case Steer(_, text):
                         self._send("steer", text, at)
                     case FollowUp(_, text):
                         self._send("follow_up", text, at)
                     case Cancel(_, grace_seconds, reason):
-                        self.crew.begin_cancel(self.run.id, reason=reason, grace=grace_seconds)
+                        grace = 0.0 if self.plain else grace_seconds  # it hears of a cancel only when it is interrupted
+                        self.crew.begin_cancel(self.run.id, reason=reason, grace=grace)
                         self.cancelled_at, self.grace = at, grace_seconds
                     case Crash():
                         pid = self._attempt().pid
@@ -190,6 +209,8 @@ class _RealAct:
         messages = {message.receipt.id: message for message in self.run.show().messages}
         threads = self.gate / "threads"
         cancel = attempt.cancel
+        stop_seconds = max(0.0, (attempt.ended_at or 0.0) - cancel.requested_at) if cancel else 0.0
+        raised = self.gate / "raised"
         return Act(
             end=self._end(attempt),
             reason=attempt.reason,
@@ -205,11 +226,15 @@ class _RealAct:
             ),
             cancelled_at=self.cancelled_at,
             grace_seconds=self.grace,
-            stop_seconds=max(0.0, (attempt.ended_at or 0.0) - cancel.requested_at) if cancel else 0.0,
+            stop_seconds=0.0 if self.plain else stop_seconds,  # TERM interrupts a plain function when its grace is over
+            signalled=not self.plain and cancel is not None and stop_seconds >= self.grace > 0.0,
             points_after=sum(number > self.cancelled_at for number, *_ in lines) if self.cancelled_at else 0,
             idle=self.idle,
             threads=tuple(json.loads(threads.read_text())) if threads.exists() else (),
             answered=len(self.answered),
+            cancel_raised=raised.exists(),
+            points_ignored=self.before + len(lines) - int(raised.read_text()) if raised.exists() else 0,
+            checkpoint=attempt.checkpoint,
         )  # fmt: skip
 
     def _end(self, attempt: AttemptRow) -> End:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from crewd.protocol.errors import UsageError
-from crewd.testing.stress.history import GRACE_SECONDS, Cancel, Crash, History
-from crewd.testing.stress.laws import LAWS, Breach, Case, WorkerLawBroken, breaches
+from crewd.testing.stress.history import GRACE_SECONDS, Cancel, Crash, FollowUp, History, Steer
+from crewd.testing.stress.laws import LATE, LAWS, LEFT_OVER, Breach, Case, WorkerLawBroken, breaches, left_over, unsteady
 from crewd.testing.stress.story import tell
 from crewd.testing.stress.target import Target, try_out
 from crewd.testing.stress.trial import Trial
@@ -21,7 +21,11 @@ Try = Callable[[Target, History], Trial]
 
 @dataclass
 class Found:
-    """What a search did. `breach` is None if the worker kept every law."""
+    """What a search did. `breach` is None if the worker kept every law.
+
+    `history` and `trial` are those of the breach, else the last ones. `unreached` counts trials that ended before a point
+    that their history names: nothing happened there.
+    """
 
     target: Target
     reference: Trial
@@ -31,6 +35,8 @@ class Found:
     history: History = field(default_factory=History)
     trial: Trial | None = None
     flags: str = ""
+    unsteady: frozenset[str] = frozenset()
+    unreached: int = 0
 
     @property
     def story(self) -> str:
@@ -47,7 +53,7 @@ class _Broken(Exception):
 class Search:
     """See the module's text. `attempt` carries out one trial: in process (`target.try_out`) or with a real daemon.
 
-    `flags` are those of `crew stress` that do the same, for the story.
+    `flags` are those of `crew stress` that do the same, for the story. `tell` is called after each trial.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Search:
         without: Sequence[str] = (),
         grace: float = GRACE_SECONDS,
         flags: str = "",
+        tell: Callable[[Found], None] = lambda _found: None,
     ) -> None:
         for law in without:
             if law not in LAWS:
@@ -65,34 +72,64 @@ class Search:
         self._attempt = attempt
         self._without = without
         self._grace = grace
+        self._tell = tell
+        self._left: dict[str, tuple[History, Trial]] = {}
+        self._useful: set[str] = set()
         self.found = Found(target, Trial((), {}), flags=flags)
 
     def go(self, examples: int = EXAMPLES, seed: int = 0, every_point: int = POINTS_TRIED_MAX) -> Found:
         """Search until a law is broken or everything was tried."""
-        if self._broken("undisturbed", History()):
+        if self._undisturbed():
             return self.found
-        for history, kind in self._single(every_point):
-            if self._broken(kind, history):
+        for kind, histories in self._single(every_point).items():
+            if any(self._broken(kind, history) for history in histories):
+                return self.found
+            if self._left_over():
                 return self.found
         if examples:
             self._draw(examples, seed)
         return self.found
 
-    def replay(self, history: History) -> Found:
-        """Only this history."""
-        if not self._broken("undisturbed", History()):
-            self._broken("given", history)
+    def replay(self, history: History, *, left_over: bool = True) -> Found:
+        """Only this history. `left_over`: see `laws.left_over`; one trial alone may be wrong there."""
+        if not self._undisturbed() and not self._broken("given", history) and left_over:
+            self._left_over()
         return self.found
 
-    def _single(self, most: int) -> Iterator[tuple[History, str]]:
+    def _undisturbed(self) -> bool:
+        """Twice, to see what differs though nobody interferes."""
+        if self._broken("undisturbed", History()):
+            return True
+        reference = self.found.reference
+        if reference.last.end == "completed":
+            self.found.unsteady = unsteady(reference, self._attempt(self.target, History()))
+        return False
+
+    def _left_over(self) -> bool:
+        """Whether the trials so far left a file that never saved any work."""
+        wrong = [name for name in self._left if name not in self._useful]
+        if not wrong or LEFT_OVER in self._without:
+            return False
+        found = self.found
+        found.history, found.trial = self._left[wrong[0]]
+        found.breach = Breach(LEFT_OVER, f"{wrong[0]}, which no whole run leaves and which saves no work when it is resumed")
+        return True
+
+    def _single(self, most: int) -> dict[str, list[History]]:
         points = len(self.found.reference.points)
         chosen = range(1, points + 1)
         if points > most:
             chosen = sorted({1 + round(i * (points - 1) / max(1, most - 1)) for i in range(most)})  # type: ignore[assignment]
-        for at in chosen:
-            yield History((Cancel(at, self._grace),)), "cancel at a point"
-        for at in chosen:
-            yield History((Crash(at),)), "crash at a point"
+        takes = self.target.capabilities
+        found = {
+            "cancel at a point": [History((Cancel(at, self._grace),)) for at in chosen],
+            "crash at a point": [History((Crash(at),)) for at in chosen],
+        }
+        if "steer" in takes:
+            found["steer at a point"] = [History((Steer(at, "1"),)) for at in chosen]
+        if "follow_up" in takes:
+            found["follow-up at a point"] = [History((FollowUp(at, "1"),)) for at in chosen]
+        return found
 
     def _draw(self, examples: int, seed: int) -> None:
         try:
@@ -124,7 +161,7 @@ class Search:
         except _Broken:
             pass
         except Flaky:
-            pass  # it depends on the machine's time; what was seen last is kept
+            pass  # it broke a law once and not again; the breach that was seen is kept
 
     def _broken(self, kind: str, history: History) -> bool:
         found = self.found
@@ -133,11 +170,34 @@ class Search:
         found.histories[kind] += 1
         if kind == "undisturbed":
             found.reference = trial
-        reference = None if kind == "undisturbed" else found.reference
-        broken = breaches(Case(trial, history, reference, self.target.appends), self._without)
+        broken = self._breaches(kind, history, trial)
+        if broken and broken[0].law == LATE:  # it may be the machine that was late
+            trial = self._attempt(self.target, history)
+            broken = self._breaches(kind, history, trial)
+        if kind not in {"undisturbed", "drawn"} and not broken:
+            self._note(Case(trial, history, found.reference, self.target.appends, found.unsteady))
+        found.unreached += any(control.at > len(trial.points) for control in history.controls)
+        if broken or found.breach is None:
+            found.history, found.trial = history, trial
         if broken:
-            found.breach, found.history, found.trial = broken[0], history, trial
+            found.breach = broken[0]
+        self._tell(found)
         return bool(broken)
+
+    def _note(self, case: Case) -> None:
+        if case.trial.resumed is None:
+            return
+        wrong = left_over(case)
+        for name in case.trial.files.keys() - case.whole.keys():
+            if name in wrong:
+                self._left.setdefault(name, (case.history, case.trial))
+            else:
+                self._useful.add(name)
+
+    def _breaches(self, kind: str, history: History, trial: Trial) -> list[Breach]:
+        found = self.found
+        reference = None if kind == "undisturbed" else found.reference
+        return breaches(Case(trial, history, reference, self.target.appends, found.unsteady), self._without)
 
 
 def stress(
@@ -154,8 +214,9 @@ def stress(
 
 
 def check(target: Target, history: History, *, without: Sequence[str] = ()) -> Trial:
-    """One history; raises WorkerLawBroken with the story. For use under `@given(histories(...))`."""
-    found = Search(target, try_out, without).replay(history)
+    """The trial of one history; raises WorkerLawBroken with the story. For use under `@given(histories(...))`."""
+    found = Search(target, try_out, without).replay(history, left_over=False)
     if found.breach is not None:
         raise WorkerLawBroken(found.story)
-    return found.trial or found.reference
+    assert found.trial is not None
+    return found.trial

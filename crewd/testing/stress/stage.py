@@ -9,6 +9,7 @@ Therefore the same history finds a worker that does not look at the real time at
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections import deque
@@ -33,6 +34,7 @@ from crewd.store.fold import fold
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer, default_answer
+from crewd.testing.stress.lines import is_plain, lines_of
 from crewd.testing.stress.trial import Act, End, Point, Sent
 from crewd.testing.stress.where import from_worker, where
 from crewd.worker.call import run_call
@@ -40,7 +42,7 @@ from crewd.worker.context import Context
 from crewd.worker.declare import capabilities_of
 from crewd.worker.desk import Desk
 from crewd.worker.session import Session
-from crewd.worker.token import CancellationToken
+from crewd.worker.token import CancellationToken, Cancelled
 
 if TYPE_CHECKING:
     from crewd.clock import Clock
@@ -85,6 +87,7 @@ class StagedToken(CancellationToken):
         super().__init__(clock)
         self._stage_clock = clock
         self.on_point: Callable[[str], None] = lambda _call: None
+        self.on_raise: Callable[[], None] = lambda: None
         self.threads, self.tasks = threading.active_count(), 2  # the worker's own task, and the one that cancels it
 
     @property
@@ -98,7 +101,11 @@ class StagedToken(CancellationToken):
         """See `CancellationToken`."""
         if from_worker():
             self.on_point("token.check")
-        super().check()
+        try:
+            super().check()
+        except Cancelled:
+            self.on_raise()
+            raise
 
     def wait(self, seconds: float) -> None:
         """See `CancellationToken`."""
@@ -175,6 +182,7 @@ class Stage:
         self._ids = IdSource(self._clock, SeededChance(bootstrap.epoch))
         self._token = StagedToken(self._clock)
         self._token.on_point = self.point
+        self._token.on_raise = self._raised
         self._desk = StagedDesk(self._token, self)
         self._lock = threading.RLock()
         self._pumping = self._pump_again = False
@@ -187,6 +195,7 @@ class Stage:
         self._idle_waits = 0
         self._idle = False
         self._cancelled_at = self._after = 0
+        self._raised_after: int | None = None
         self._fired = self._grace = 0.0
 
     # -- the worker's side --------------------------------------------------------------------------------------
@@ -206,7 +215,8 @@ class Stage:
         self._session.connected()
         self.pump()
         context = Context(self._bootstrap, self._desk, self, self._ids)
-        outcome = run_call(function, self._bootstrap, context)
+        with lines_of(function, self._line) if is_plain(function) else contextlib.nullcontext():
+            outcome = run_call(function, self._bootstrap, context)
         stop_seconds = self._clock.monotonic() - self._fired if self._cancelled_at else 0.0
         self._desk.finish()
         self._desk.report(outcome)
@@ -229,18 +239,28 @@ class Stage:
 
     # -- points -------------------------------------------------------------------------------------------------
 
-    def point(self, call: str) -> None:
+    def _line(self, line: str) -> None:
+        """A plain function is at its next line: a cancel is raised there, as crewd's TERM does."""
+        if len(self._points) < POINTS_MAX and not self._cancelled_at:
+            self.point("", line)
+            self._token.check()
+
+    def _raised(self) -> None:
+        if self._raised_after is None:
+            self._raised_after = len(self._points)
+
+    def point(self, call: str, line: str = "") -> None:
         """The worker is at its next point: what the history has for it happens now."""
         with self._lock:
             number = self._before + len(self._points) + 1
-            caller, line = where()
+            caller, line = where() if not line else ("", line)
             self._points.append(Point(number, call or caller, line))
             if self._cancelled_at:
                 self._after += 1
                 if self._after > POINTS_AFTER_MAX:
                     self._crash(self._act("stuck"))
                 return
-            if len(self._points) > POINTS_MAX:
+            if len(self._points) > POINTS_MAX and call + caller:
                 self._end_idle()
             while self._script and self._script[0].at <= number:
                 control = self._script.popleft()
@@ -365,7 +385,9 @@ class Stage:
         return Act(
             end=end, result=msgspec.to_builtins(result), points=tuple(self._points), sent=tuple(sent),
             cancelled_at=self._cancelled_at, grace_seconds=self._grace, points_after=self._after, idle=self._idle,
-            answered=self._answered, **more,
+            answered=self._answered, cancel_raised=self._raised_after is not None,
+            points_ignored=0 if self._raised_after is None else len(self._points) - self._raised_after,
+            checkpoint=msgspec.to_builtins(self._state.checkpoint), **more,
         )  # fmt: skip
 
 

@@ -45,9 +45,14 @@ def _acts(history: History, trial: Trial) -> list[str]:
                 call, line = where.get(control.at, ("", ""))
                 lines.append(f"at point {control.at}{_at(call, line)} {_done(control)}")
         lines.append(_end(act))
+        if act.stack:
+            lines += ["it was here:", *(f"  {line.strip()}" for line in act.stack.splitlines()[:8])]
         if act.end == "crashed":
             lines.append("it is started again in the same folder")
         before = last
+    lines += [f"point {control.at} is not reached" for control in history.controls if control.at > before]
+    if trial.resumed is not None:
+        lines += ["it is resumed in the same folder", _end(trial.resumed)]
     return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -32,6 +33,7 @@ PATIENCE_SECONDS = 30.0
 TEMPORARY = ("*.tmp", "*.part", "*.partial", "*~", ".#*", "*.swp", "tmp????????")
 """Names of files that nobody should find when the worker is over."""
 OUTPUT_CHARS = 2_000
+STACK_CHARS = 2_000
 FILES_MAX = 10_000
 
 
@@ -85,6 +87,8 @@ class Place:
             shutil.copytree(target.files, self.work, symlinks=True)
         self.work.mkdir(exist_ok=True)
         self.shared.mkdir()
+        self.home = root / "home"
+        self.home.mkdir()
 
     def act(self, epoch: int) -> tuple[Path, Path]:
         """The attempt's directory and its folder for temporary files."""
@@ -98,7 +102,7 @@ class Place:
         found: dict[str, File] = {}
         for path in sorted(self.root.glob("*/**/*")):
             parts = path.relative_to(self.root).parts
-            if parts[0] == "tmp" or not path.is_file() or path.is_symlink():
+            if parts[0] in {"tmp", "home"} or not path.is_file() or path.is_symlink():
                 continue
             name = "/".join(parts if parts[0] != "attempt" else ("attempt", *parts[2:]))
             with path.open("rb") as file:
@@ -157,14 +161,33 @@ def try_out(target: Target, history: History, *, here: bool = False) -> Trial:
         _kill(left)
         output = place.root / "output"
         files = place.files()
+        temporary = tuple(place.temporary(acts))
+        applied = None if target.applied is None else tuple(target.applied(place.work))
+        resumed, resumed_files = None, files
+        if not here and resumes(history, acts):
+            resumed = place.strip(_act(target, function, place, History(), acts, marker, here=here), len(acts) + 1)
+            _kill(apart.processes_left(pids, marker))
+            resumed_files = place.files()
         return Trial(
             acts=tuple(acts),
             files=files,
-            temporary=tuple(place.temporary(acts)),
+            temporary=temporary,
             processes=tuple(names),
             output=output.read_text(errors="replace")[-OUTPUT_CHARS:] if output.exists() else "",
-            applied=None if target.applied is None else tuple(target.applied(place.work)),
+            applied=applied,
+            resumed=resumed,
+            resumed_files=resumed_files if resumed is not None else {},
         )
+
+
+def resumes(history: History, acts: Sequence[Act]) -> bool:
+    """Whether a trial goes on with the worker being resumed: it was cancelled, and nothing else could change its end."""
+    return acts[-1].end == "cancelled" and not acts[-1].idle and not history.messages and not history.answers
+
+
+def saved(acts: Sequence[Act]) -> object:
+    """The last checkpoint of the acts before, as crewd hands it to the next attempt; None if there is none."""
+    return next((act.checkpoint for act in reversed(acts) if act.checkpoint is not None), None)
 
 
 def _act(
@@ -182,6 +205,7 @@ def _act(
     bootstrap = Bootstrap(
         task=TASK, epoch=epoch, token="", endpoint="", directory=str(directory), shared=str(place.shared), cwd=str(place.work),
         goal="", text="", reads=(), output="", worker=WorkerSpec(call=target.name, args=dict(target.args)),
+        checkpoint=saved(acts),
     )  # fmt: skip
     points, answers = sum(len(act.points) for act in acts), sum(act.answered for act in acts)
 
@@ -200,21 +224,37 @@ def _act(
             return Stage(bootstrap, history, points, answers, crash=lambda _act: None).run(function)
     said = apart.apart(work, place.work, temporary, marker, target.patience)
     if said is None:
-        return Act("stuck")
-    return msgspec.msgpack.decode(said, type=Act) if said else Act("vanished")
+        return Act("stuck", stack=_stack(place))
+    act = msgspec.msgpack.decode(said, type=Act) if said else Act("vanished")
+    return act if act.end != "stuck" else msgspec.structs.replace(act, stack=_stack(place))
+
+
+def _stack(place: Place) -> str:
+    """Where the threads of the last act were, innermost call first, without the frames of crewd itself."""
+    path = place.root / apart.STACK
+    text = path.read_text(errors="replace") if path.exists() else ""
+    found: list[str] = []
+    for thread in text.split("\n\n"):
+        frames = [line.strip() for line in thread.splitlines() if line.startswith("  File")]
+        found += itertools.takewhile(lambda frame: "/crewd/" not in frame, frames)
+    return "\n".join(found)[:STACK_CHARS]
 
 
 @contextlib.contextmanager
 def _moved(folder: Path, temporary: Path, marker: str) -> Iterator[None]:
-    cwd, environment = Path.cwd(), {name: os.environ.get(name) for name in ("TMPDIR", apart.MARKER)}
+    names = ("TMPDIR", "HOME", "PYTHONBREAKPOINT", apart.MARKER)
+    cwd, environment = Path.cwd(), {name: os.environ.get(name) for name in names}
     apart.settle_in(folder, temporary, marker)
+    os.environ.pop("PYTHONBREAKPOINT")
+    if environment["PYTHONBREAKPOINT"] is not None:
+        os.environ["PYTHONBREAKPOINT"] = environment["PYTHONBREAKPOINT"]
     try:
         yield
     finally:
         os.chdir(cwd)
         for name, value in environment.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
         tempfile.tempdir = None

@@ -36,7 +36,10 @@ class Act(msgspec.Struct, frozen=True):
     """One incarnation of the worker: from its start to its end or to its crash.
 
     `stop_seconds` lie between the cancel and the end, `points_after` is how often it came back to its channel in between.
-    `idle`: it waited for messages when the history had none left, and was cancelled for that.
+    `idle`: it waited for messages when the history had none left, and was cancelled for that. `cancel_raised`: `Cancelled` was
+    raised in its code, and `points_ignored` is how often it came back to its channel after that. `signalled`: it has a context
+    and did not stop until its grace was over and it was sent TERM. `checkpoint` is the last one that it saved, `stack` where
+    its threads were if it had to be killed.
     """
 
     end: End
@@ -52,6 +55,11 @@ class Act(msgspec.Struct, frozen=True):
     idle: bool = False
     threads: tuple[str, ...] = ()
     answered: int = 0
+    cancel_raised: bool = False
+    points_ignored: int = 0
+    signalled: bool = False
+    checkpoint: Any = None
+    stack: str = ""
 
 
 class File(msgspec.Struct, frozen=True):
@@ -70,6 +78,8 @@ class Trial(msgspec.Struct, frozen=True):
     """All acts of one history in one folder, and what was left when the last one was over.
 
     `files` are those in the folders `work` (where it ran), `shared` and `attempt` (`ctx.directory`), by relative path.
+    `resumed` is the act that followed a cancel without being disturbed, as `crew resume` would start it, and `resumed_files`
+    what was there after it; only for histories that do nothing but cancel and crash.
     """
 
     acts: tuple[Act, ...]
@@ -78,6 +88,8 @@ class Trial(msgspec.Struct, frozen=True):
     processes: tuple[str, ...] = ()
     output: str = ""
     applied: tuple[str, ...] | None = None
+    resumed: Act | None = None
+    resumed_files: dict[str, File] = {}
 
     @property
     def last(self) -> Act:

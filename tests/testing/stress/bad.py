@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -145,3 +146,128 @@ def good(ctx: Context, rounds: int = 2) -> dict[str, object]:
 
 def plain(number: int = 1) -> int:
     return number + 1
+
+
+def plain_half(rounds: int = 5) -> int:
+    with Path("out.txt").open("w") as file:
+        for number in range(rounds):
+            file.write(f"{number}\n")
+            file.flush()
+    return rounds
+
+
+def plain_whole(rounds: int = 5) -> int:
+    part = Path("out.txt.part")
+    try:
+        part.write_text("".join(f"{number}\n" for number in range(rounds)))
+        part.rename("out.txt")
+    finally:
+        part.unlink(missing_ok=True)
+    return rounds
+
+
+def plain_adds_again() -> None:
+    with Path("ledger.txt").open("a") as file:
+        file.write("paid\n")
+
+
+def swallows_the_last_cancel(ctx: Context) -> str:
+    ctx.check()
+    try:
+        ctx.check()
+        Path("final.txt").touch()
+    except BaseException:  # noqa: BLE001 (the mistake)
+        pass
+    return "all is done"
+
+
+def goes_on_in_spite(ctx: Context) -> int:
+    for _ in range(3):
+        try:
+            ctx.check()
+        except BaseException:  # noqa: BLE001 (the mistake)
+            continue
+    return 3
+
+
+def is_late(ctx: Context) -> None:
+    try:
+        ctx.check()
+    except Cancelled:
+        time.sleep(0.7)
+        raise
+
+
+def forgets_what_it_counted(ctx: Context) -> int:
+    total = 0
+    for number in range(ctx.restored or 0, 5):
+        ctx.check()
+        total += number
+        ctx.checkpoint(number + 1)
+    return total
+
+
+def goes_on_where_it_was(ctx: Context) -> int:
+    begin, total = ctx.restored or (0, 0)
+    for number in range(begin, 5):
+        ctx.check()
+        total += number
+        ctx.checkpoint([number + 1, total])
+    return int(total)
+
+
+def adds_again_when_resumed(ctx: Context) -> None:
+    ctx.check()
+    with Path("ledger.txt").open("a") as file:
+        file.write("paid\n")
+    ctx.check()
+
+
+def forgets_a_lock(ctx: Context) -> None:
+    Path("lock").touch()
+    ctx.check()
+    ctx.check()
+    Path("lock").unlink()
+
+
+def keeps_its_state(ctx: Context) -> None:
+    state = Path("state.json")
+    for number in range(json.loads(state.read_text()) if state.exists() else 0, 4):
+        ctx.check()
+        part = Path("state.json.part")
+        try:
+            part.write_text(json.dumps(number + 1))
+            part.rename(state)
+        finally:
+            part.unlink(missing_ok=True)
+    state.unlink(missing_ok=True)
+
+
+def depends_on_the_time(ctx: Context) -> int:
+    Path("when.txt").write_text(str(time.time_ns()))
+    ctx.check()
+    return time.time_ns()
+
+
+def returns_a_part(ctx: Context) -> dict[str, bool]:
+    try:
+        ctx.check()
+        Path("all.txt").touch()
+    except Cancelled:
+        return {"whole": False}
+    return {"whole": True}
+
+
+@worker(steer=True)
+def looks_for_steers_once(ctx: Context) -> None:
+    ctx.safe_point()
+    ctx.check()
+
+
+def hangs(ctx: Context) -> None:
+    while True:
+        time.sleep(1)
+
+
+def tells_its_home() -> list[str]:
+    return [str(Path.home()), tempfile.gettempdir()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,16 @@ FISH = {
     "forgets_a_thread": "leaves no thread",
     "forgets_a_file": "leaves no temporary file",
     "adds_again": "resumes to the same end",
-    "cannot_start_again": "reaches a result or a Cancelled",
+    "cannot_start_again": "resumes to the same end",
+    "swallows_the_last_cancel": "stops within its grace",
+    "goes_on_in_spite": "stops within its grace",
+    "is_late": "stops within its grace",
+    "forgets_what_it_counted": "resumes to the same end",
+    "adds_again_when_resumed": "resumes to the same end",
+    "forgets_a_lock": "leaves no temporary file",
+    "looks_for_steers_once": "takes what it was sent",
+    "plain_half": "leaves no half-written file",
+    "plain_adds_again": "leaves no half-written file",
     "leaves_without_a_word": "reaches a result or a Cancelled",
 }
 
@@ -66,7 +76,21 @@ def test_each_bad_worker_is_caught_by_its_law(name: str) -> None:
     assert again.breach.law == found.breach.law
 
 
-@pytest.mark.parametrize("name", ["good", "good_async", "good_listener", "slow_async", "plain"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "good",
+        "good_async",
+        "good_listener",
+        "slow_async",
+        "plain",
+        "plain_whole",
+        "goes_on_where_it_was",
+        "keeps_its_state",
+        "depends_on_the_time",
+        "returns_a_part",
+    ],
+)
 def test_good_workers_keep_every_law(name: str) -> None:
     found = search(name, 15)
     assert found.story == ""
@@ -141,12 +165,13 @@ def test_crew_stress_prints_the_story_and_exits_1() -> None:
 def test_crew_stress_says_what_was_done_when_every_law_held() -> None:
     shown = crew("examples.stressed:mended", "--examples", "5")
     assert shown.exit_code == 0
-    assert "12 cancel at a point, 12 crash at a point, 5 drawn): every law held" in shown.output
+    assert "12 cancel at a point, 12 crash at a point, 12 steer at a point, 12 follow-up at a point, 5 drawn)" in shown.output
+    assert "every law held" in shown.output
 
 
 def test_crew_stress_in_json() -> None:
     shown = CliRunner().invoke(main, ["--json", "stress", "examples.stressed:report", "--examples", "0"])
-    document = json.loads(shown.output)
+    document = json.loads(shown.stdout)
     assert (document["law"], document["history"], document["points"]) == ("leaves no half-written file", "cancel@1", 12)
 
 
@@ -165,6 +190,56 @@ def test_crew_stress_refuses_what_it_cannot_do(args: list[str]) -> None:
     shown = crew(*args)
     assert shown.exit_code == 2
     assert "crew: " in shown.output
+
+
+def test_the_line_that_repeats_it_has_every_option(tmp_path: Path) -> None:
+    options = [
+        "--grace",
+        "0.5",
+        "--patience",
+        "9",
+        "--files",
+        str(tmp_path),
+        "--appends",
+        "*.log",
+        "--without",
+        "leaves no thread",
+    ]
+    shown = crew("examples.stressed:report", *options)
+    line = next(line for line in shown.output.splitlines() if "again:" in line)
+    words = shlex.split(line.partition("crew stress ")[2])
+    assert words[1:3] == ["--history", "cancel@1/0.5"]
+    assert words[3:] == [
+        "--grace=0.5",
+        "--patience=9.0".replace(".0", ""),
+        f"--files={tmp_path}",
+        "--appends=*.log",
+        "--without=leaves no thread",
+    ]
+    again = crew(*words)
+    assert (again.exit_code, "leaves no half-written file" in again.output) == (1, True)
+
+
+def test_it_says_that_the_worker_really_runs_what_was_not_reached_and_where_it_hung() -> None:
+    shown = crew("examples.stressed:mended", "--history", "cancel@40")
+    assert "is really run" in shown.output
+    assert "was not reached: the worker came to 12 points" in shown.output
+    shown = crew("tests.testing.stress.bad:hangs", "--patience", "1")
+    assert "it was here:" in shown.output
+    assert "bad.py" in shown.output.partition("it was here:")[2]
+
+
+def test_a_worker_has_a_home_and_a_folder_for_temporary_files_of_its_own() -> None:
+    trial = try_out(target("tells_its_home"), History())
+    home, temporary = trial.last.result
+    assert (home, temporary) == ("<folder>/home", "<folder>/tmp/1")
+
+
+def test_check_gives_the_trial_of_its_history() -> None:
+    trial = check(target("goes_on_where_it_was"), parse("cancel@3"))
+    assert (trial.last.end, trial.last.cancelled_at) == ("cancelled", 3)
+    assert trial.resumed is not None
+    assert (trial.resumed.end, len(trial.resumed.points)) == ("completed", 3)
 
 
 def test_every_law_is_named_in_the_help() -> None:

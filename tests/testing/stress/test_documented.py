@@ -1,0 +1,29 @@
+"""What docs/stress-your-worker.md shows: its test module passes for a correct worker and fails for a bad one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.process
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(("worker", "passed"), [("mended", True), ("report", False)])
+def test_the_documented_test_module(worker: str, passed: bool, tmp_path: Path) -> None:
+    page = (ROOT / "docs/stress-your-worker.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "test_report.py").write_text(block.replace(":mended", f":{worker}"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    if passed:
+        assert (done.returncode, "3 passed" in done.stdout) == (0, True), done.stdout
+    else:
+        assert "leaves no half-written file" in done.stdout
+        assert "2 failed, 1 passed" in done.stdout, done.stdout
