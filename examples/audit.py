@@ -15,8 +15,8 @@ import threading
 from pathlib import Path
 
 import crewd
+from crewd import CrewdError
 from crewd.client.cli.follow import follow
-from crewd.protocol.errors import CrewdError
 
 ROOT = Path(__file__).resolve().parent.parent
 LIVE_SECONDS = 60.0
