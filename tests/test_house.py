@@ -86,7 +86,7 @@ def test_one_guardian_for_processes() -> None:
         "worker/command.py",  # signals for the command that it waits for itself
     }
     assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/program.py", "worker/alone.py"}
-    assert users("subprocess") == {"worker/command.py", "client/discover.py", "testing/daemon.py"}
+    assert users("subprocess") == {"worker/command.py", "worker/terminal.py", "client/discover.py", "testing/daemon.py"}
 
 
 def test_ports_alone_open_sockets() -> None:

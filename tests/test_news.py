@@ -32,7 +32,6 @@ def test_whoever_was_away_hears_everything_once(daemon: Daemon, jobs_dir: str, t
         first = crew.news()
         assert {(item.name, item.kind, item.severity) for item in first.items} == {
             ("good", "completed", Severity.INFO),
-            ("bad", "failed", Severity.ERROR),
             ("bad", "dead_letter", Severity.ERROR),
             ("asks", "question", Severity.WARNING),
         }

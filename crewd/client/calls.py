@@ -123,12 +123,17 @@ def exec(  # noqa: A001 (the method's name)
     crew: Caller, argv: Sequence[str], *, stdin: str | bytes = "none", env: Mapping[str, str] | None = None,
     cwd: str | None = None, name: str = "", request_id: str = "", keep: bool = False, limits: Limits | None = None,
     retry: Retry | None = None, restart: Restarts | RestartPolicy | None = None, brought: Brought | None = None,
+    pty: tuple[int, int] | None = None, protocol: Literal["", "crewd"] = "",
 ) -> Call[RunRow]:  # fmt: skip
     """Run a command in a worker process. See `run`.
 
+    `pty`: it gets a terminal of so many rows and columns; then a steer types its text and Enter.
+    `protocol`: `crewd` if the command speaks crewd's protocol itself (docs/protocol.md).
     `stdin`: `none`, `lines` (each steer is written to it), the path of a file, or the input itself as bytes (256 KiB at most).
     """
-    workflow = shapes.policed(shapes.exec_workflow(argv, stdin=stdin, env=env), limits, retry, restart)
+    workflow = shapes.policed(
+        shapes.exec_workflow(argv, stdin=stdin, env=env, pty=pty, protocol=protocol), limits, retry, restart
+    )
     return (yield from run(crew, workflow, cwd=cwd, name=name, request_id=request_id, keep=keep, brought=brought))
 
 

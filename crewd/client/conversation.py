@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from crewd.protocol.ids import IdSource
 
 HELLO = "hello"
+UNKNOWN = frozenset({"unavailable", "not_permitted"})
+"""What a request of a connection is answered that crewd does not know: the second by an older crewd."""
 HELLO_SECONDS = 1.0
 """Between two hellos while something is waited for."""
 AGAIN_BEATS = 5
@@ -46,6 +48,7 @@ class Conversation:
         self.replies: dict[str, rq.Reply] = {}
         self.notes: dict[str, deque[rq.EventNote | rq.ProgressNote]] = {}
         self._read: dict[str, tuple[int, int]] = {}
+        self._repeated: set[str] = set()
 
     def hello(self) -> list[bytes]:
         """The frames that say who is here."""
@@ -82,7 +85,8 @@ class Conversation:
             return []
         if isinstance(reply, rq.EventNote | rq.ProgressNote):
             return self._note(key, reply)
-        if isinstance(reply, rq.ErrorReply) and reply.error.code == "not_permitted":
+        if isinstance(reply, rq.ErrorReply) and reply.error.code in UNKNOWN and key not in self._repeated:
+            self._repeated.add(key)  # once for each incarnation of crewd: if it says so again, that is the reply
             return [self.hello(), codec.requests.encode(key, self.open[key])]
         self.replies[key] = reply
         if not isinstance(reply, rq.Subscribed):
@@ -93,6 +97,8 @@ class Conversation:
         if not isinstance(reply, rq.Welcome):
             return []
         again = self.incarnation not in {"", reply.incarnation}
+        if again:
+            self._repeated.clear()
         self.incarnation, self.owner, self.draining = reply.incarnation, reply.owner, reply.draining
         return self._again() if again else []
 
@@ -133,3 +139,4 @@ class Conversation:
         self.replies.pop(key, None)
         self.notes.pop(key, None)
         self._read.pop(key, None)
+        self._repeated.discard(key)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from crewd.protocol.errors import DaemonUnreachable
+from crewd.protocol.errors import DaemonUnreachable, UsageError
 from crewd.protocol.home import Home
 
 START_SECONDS = 15.0
@@ -18,13 +18,16 @@ LOOK_SECONDS = 0.5
 
 
 def find_home(home: str | None = None) -> Home:
-    """The home that is meant: the argument, else `CREWD_HOME`, else the platform's state directory."""
+    """The home that is meant: the argument, else `CREWD_HOME`, else the platform's state directory. UsageError for a file."""
     chosen = home or os.environ.get("CREWD_HOME")
     if not chosen:
         import platformdirs
 
         chosen = platformdirs.user_state_dir("crewd", appauthor=False)
-    return Home(Path(os.path.realpath(Path(chosen).expanduser())))
+    root = Path(os.path.realpath(Path(chosen).expanduser()))
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"the home {root} is no directory", hint="--home, or CREWD_HOME, names a directory")
+    return Home(root)
 
 
 def may_start(start: bool | None) -> bool:  # noqa: FBT001 (three-valued: yes, no, as the environment says)

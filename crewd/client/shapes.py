@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -68,11 +68,12 @@ def call_workflow(
 
 def exec_workflow(
     argv: Sequence[str], *, stdin: str | bytes = "none", env: Mapping[str, str] | None = None, on_orphan: str = "keep",
-    clean_env: bool = False,
+    clean_env: bool = False, pty: tuple[int, int] | None = None, protocol: Literal["", "crewd"] = "",
 ) -> Workflow:  # fmt: skip
     """One command.
 
-    `stdin` is `none`, `lines`, a file's path, or the input itself as bytes. UsageError if there is no command.
+    `stdin` is `none`, `lines`, a file's path, or the input itself as bytes. UsageError if there is no command. `protocol`: see
+    `WorkerSpec`.
     """
     if not argv or not argv[0]:
         raise UsageError("there is no command to run", hint="name a program and its arguments")
@@ -83,7 +84,13 @@ def exec_workflow(
     else:
         given = {"stdin": "file", "stdin_file": os.path.realpath(stdin)}
     spec = WorkerSpec(
-        argv=tuple(argv), env=dict(env or {}), on_orphan="end" if on_orphan == "end" else "keep", clean_env=clean_env, **given
+        argv=tuple(argv),
+        env=dict(env or {}),
+        on_orphan="end" if on_orphan == "end" else "keep",
+        clean_env=clean_env,
+        pty=pty,
+        protocol=protocol,
+        **given,
     )
     return one_step(_as_name(Path(argv[0]).name, "exec"), spec)
 
@@ -224,7 +231,7 @@ def kept_as_file(task: TaskRow) -> bool:
 
 def result_from(task: TaskRow, data: bytes) -> object:
     """The result that a file holds: JSON of a callable; of a command its output as text, or as bytes if it is no UTF-8."""
-    if task.runtime == "call":
+    if task.runtime in {"call", "crewd"}:
         return msgspec.json.decode(data)
     try:
         return data.decode().rstrip("\n")

@@ -47,16 +47,22 @@ _OF_NOTICE = {
     NoticeKind.REPEATED_FAILURES: Severity.WARNING,
     NoticeKind.PARKED: Severity.ERROR,
     NoticeKind.DEAD_LETTER: Severity.ERROR,
+    NoticeKind.UNUSUAL: Severity.INFO,
 }
 
 
-def news_of(event: ev.Event, name: str) -> NewsItem | None:
-    """The news in an event of the run called `name`; None if there is none."""
+def news_of(event: ev.Event, name: str, steps: int = 0) -> NewsItem | None:
+    """The news in an event of the run called `name`, which has so many steps; None if there is none.
+
+    Each thing is told once: that the only step of a run has failed for good is told with its cause, and not again as its end.
+    """
 
     def item(kind: str, severity: Severity, text: str) -> NewsItem:
         return NewsItem(event.seq, event.at, event.run, name, event.task, kind, severity, text)
 
     match event.body:
+        case ev.RunEnded(status=RunStatus.FAILED) if steps == 1:
+            return None
         case ev.RunEnded(status, reason):
             return item(status.value, _OF_STATUS.get(status, Severity.WARNING), reason)
         case ev.AskOpened(question=question):

@@ -9,7 +9,7 @@ A worker's requests carry ids, too: it asks again on every new connection until 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -102,9 +102,12 @@ class Read(msgspec.Struct, frozen=True, tag="read"):
 
 
 class Asked(msgspec.Struct, frozen=True, tag="asked"):
-    """The worker waits for an answer. `default` is the one that it takes when `timeout_seconds` bring none."""
+    """The worker waits for an answer. `default` is the one that it takes when `timeout_seconds` bring none.
 
-    id: str
+    The worker makes the `id`: `q_` and 26 characters, as the other ids of crewd.
+    """
+
+    id: Annotated[str, msgspec.Meta(pattern="^q_[0-9a-z]{26}$")]
     question: str
     kind: str = "text"
     choices: tuple[str, ...] = ()
@@ -242,7 +245,7 @@ class Deliver(msgspec.Struct, frozen=True):
     """A control message for the worker. `order` grows: messages of one worker are applied in it.
 
     `sender` is the owner id of a client, or a worker as `TASK#EPOCH`. `turn`: refuse it in every other turn (0: any).
-    `mode`, `now` and `eof`: see `Terms`.
+    `mode`, `now`, `eof` and `typed`: see `Terms`.
     """
 
     id: str
@@ -255,6 +258,7 @@ class Deliver(msgspec.Struct, frozen=True):
     now: bool = False
     sender: str = ""
     eof: bool = False
+    typed: str = ""
 
 
 class Recall(msgspec.Struct, frozen=True):

@@ -55,8 +55,8 @@ class StartRun(msgspec.Struct, frozen=True):
     `parent` is the living attempt (`task#epoch`) whose worker asks; when that attempt ends, the run is cancelled, unless
     `on_parent` is `keep`. `env` are variables of the caller that its workers get, such as `PATH`; they are kept with the run.
     `secrets` are variables whose values are kept nowhere: only their names are, and a run that is resumed needs the values
-    again. `passed` are kept as little, and are taken from crewd's own environment when their values are gone. How deep it
-    stands follows from the parent's record, never from what the asker says.
+    again. `passed` are kept as little; when their values are gone, those that `env_pass` names are taken from crewd's own
+    environment. How deep it stands follows from the parent's record, never from what the asker says.
     """
 
     role: ClassVar[Role] = Role.MESSAGE
@@ -76,7 +76,7 @@ class StartRun(msgspec.Struct, frozen=True):
 class Reopen(msgspec.Struct, frozen=True):
     """Do again what failed or was parked (`retry`), or all that was not finished (`resume`); of a run or of one task.
 
-    What is completed stays so. Each task that is done again gets a new attempt; resuming what needs nothing changes nothing.
+    What is completed stays so. Each task that is done again gets a new attempt. Refused if there is nothing to do again.
     `secrets`: the values of the run's secrets, which crewd does not keep after the end of a run.
     """
 

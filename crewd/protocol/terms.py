@@ -14,6 +14,7 @@ from crewd.protocol.errors import UsageError
 Priority = Literal["urgent", "normal", "low"]
 Mode = Literal["interrupt", "next_turn"]
 OnIdle = Literal["queue", "start", "refuse"]
+Typed = Literal["keys", "size"]
 REPLY_SECONDS_MAX = 30 * 86_400.0
 
 
@@ -24,7 +25,8 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     `now`: the operation that is open is interrupted for it, if it can be. `if_running`: refused unless the worker is at
     work. `on_idle`: what happens when no attempt lives: it waits for the next one (`queue`), the worker is started again for
     it (`start`), or it is refused. `epoch` and `turn`: refused by every other attempt, and in every other turn; 0 is any.
-    `eof`: a steer that ends the input of a command after its text, which may be empty.
+    `eof`: a steer that ends the input of a command after its text, which may be empty. `typed`, for a command with a terminal:
+    the text is typed as it is, without Enter (`keys`), or is the terminal's new size as `ROWSxCOLUMNS` (`size`).
     `reply_to` is the message that this one answers; `reply_seconds` is how long the sender waits for an answer to this one.
     """
 
@@ -38,6 +40,7 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     reply_to: str = ""
     reply_seconds: float = 0.0
     eof: bool = False
+    typed: Typed | Literal[""] = ""
 
 
 USUAL = Terms()
@@ -61,6 +64,8 @@ def check_terms(kind: str, terms: Terms) -> Terms:
         raise UsageError("an attempt or turn has a number from 1", hint="leave it out for any")
     if terms.now and (kind != "steer" or terms.mode == "next_turn"):
         raise UsageError("only a steer can come now", hint="a follow-up begins when the worker would stop")
+    if terms.typed and (kind != "steer" or terms.eof):
+        raise UsageError("only a steer is typed at a terminal", hint="crew attach RUN")
     if terms.eof and kind != "steer":
         raise UsageError("only a steer can end a command's input", hint="crew steer RUN --eof")
     if terms.if_running and terms.on_idle in {"start", "queue"}:

@@ -32,13 +32,14 @@ RLIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "
 class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a worker process runs, with what and within which bounds.
 
-    `call` is `module:function`; `argv` is a command and its arguments; `shell` is a command line for `/bin/sh`.
-    Exactly one of the three is given, or the step is `outside`: crewd starts nothing, and waits for somebody to claim it. A
-    step with nothing of all this is meant for an agent runtime. `stdin` is the input of a command: nothing (`none`), one piece
-    of text per steer (`lines`), the bytes of `input`, or the file `stdin_file`. `env` is set for the worker,
-    `env_pass` names variables of the daemon that it gets besides the usual ones; with `clean_env` it gets the usual ones not.
-    `rlimits` are soft and hard limits by the names of `setrlimit` in lower case (`nofile`, `core`); `nice` is added to the
-    daemon's.
+    `call` is `module:function`; `argv` is a command and its arguments; `shell` is a command line for `/bin/sh`. Exactly one of
+    the three is given, or the step is `outside`: crewd starts nothing, and waits for somebody to claim it. A step with nothing
+    of all this is meant for an agent runtime. `stdin` is the input of a command: nothing (`none`), one piece of text per steer
+    (`lines`), the bytes of `input`, or the file `stdin_file`. With `pty` (rows, columns) the command has a terminal, and
+    steers type. `env` is set for the worker, `env_pass` names variables of the daemon that it gets besides the usual ones;
+    with `clean_env` it gets the usual ones not. `rlimits` are soft and hard limits by the names of `setrlimit` in lower case
+    (`nofile`, `core`); `nice` is added to the daemon's. A command with the `protocol` `crewd` is a worker itself: it finds its
+    bootstrap in the file that the variable `CREWD_BOOTSTRAP` names, and speaks to crewd as docs/protocol.md says.
     """
 
     call: str = ""
@@ -61,13 +62,17 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     restart: Restarts = Restarts()
     outside: bool = False
     clean_env: bool = False
+    pty: tuple[int, int] | None = None
+    protocol: Literal["", "crewd"] = ""
 
     @property
     def runtime(self) -> str:
-        """`call`, `exec`, `outside` or `agent`."""
+        """`call`, `exec`, `crewd` (a command that speaks the protocol itself), `outside` or `agent`."""
         if self.call or self.outside:
             return "call" if self.call else "outside"
-        return "exec" if self.argv or self.shell else "agent"
+        if not self.argv and not self.shell:
+            return "agent"
+        return self.protocol or "exec"
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -212,6 +217,16 @@ def check_argument(what: str, text: str) -> None:
 
 def check_input(step: str, worker: WorkerSpec) -> None:
     """UsageError for an input that contradicts the rest."""
+    if worker.pty is not None:
+        if not (worker.argv or worker.shell) or worker.stdin != "none":
+            raise UsageError(f"step {step} cannot have a terminal", hint="a command can, and its input is then what is typed")
+        if not all(1 <= side <= 10_000 for side in worker.pty):
+            raise UsageError(
+                f"step {step}: a terminal of {worker.pty} is not possible", hint="rows and columns, for example 24, 80"
+            )
+    if worker.protocol and (worker.runtime != "crewd" or worker.stdin != "none" or worker.pty is not None):
+        hint = "only a command can, and it has no input: what it is sent comes over its socket"
+        raise UsageError(f"step {step} cannot speak the protocol itself", hint=hint)
     if worker.stdin != "none" and not (worker.argv or worker.shell):
         raise UsageError(f"step {step} has an input and no command", hint="only a command reads standard input")
     if (worker.stdin == "input") != bool(worker.input) and worker.input:

@@ -29,7 +29,7 @@ _LIKE_A_FIELD = re.compile(r"\s*[-*]?\s*([A-Za-z][A-Za-z0-9_-]*)[ \t]*:(?:[ \t]|
 _OTHER_HEADING = re.compile(r"\s{0,3}(?:[-*]\s+|\\*\\*)?(#{1,6})[ \t]*([^#\s].*)")
 FIELDS = (
     "role", "dependsOn", "output", "reads", "call", "run", "args", "stdin", "start", "env", "limits", "retries", "restart",
-    "outside",
+    "outside", "protocol",
 )  # fmt: skip
 TOLERATED = ("parallelGroup", "model", "skills", "progress", "worktree", "verify")
 """Fields of other systems' workflows that change nothing here."""
@@ -322,6 +322,7 @@ def _made(name: str, number: int, fields: Mapping[str, tuple[str, Line, bool]], 
             retry=Retry(attempts=int(retries) + 1),
             restart=_restart(fields, number),
             outside=choice("outside", ("false", "true")) == "true",
+            protocol="crewd" if choice("protocol", ("", "crewd")) else "",
             **given,  # type: ignore[arg-type]  # literals, made above
         ),
     )

@@ -235,7 +235,11 @@ class Reader(Follower):
                 if event.run not in runs:
                     runs[event.run] = self._database.row(RunRow, event.run)
                 row = runs[event.run]
-                item = None if row is None or not (request.everyone or row.owner == owner) else news_of(event, row.name)
+                item = (
+                    None
+                    if row is None or not (request.everyone or row.owner == owner)
+                    else news_of(event, row.name, len(row.workflow.steps))
+                )
                 after = event.seq
                 items += [item] if item is not None else []
                 if len(items) >= limit:

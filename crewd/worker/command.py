@@ -1,8 +1,9 @@
 """The `exec` runtime: any command.
 
 What the command writes comes through two pipes and is appended to the worker's files here, so that a command that opens
-`/dev/stdout` or `/dev/stderr` again cannot cut off what was written before. Its input is nothing, a file, given bytes, or
-one piece of text per steer. A cancel ends its input, then sends TERM to its process group; the guardian does the rest.
+`/dev/stdout` or `/dev/stderr` again cannot cut off what was written before. Its input is nothing, a file, given bytes, or one
+piece of text per steer; with a terminal it is what steers type. A cancel ends its input, then sends TERM to its process group;
+the guardian does the rest.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from crewd.protocol.reports import Applied, Outcome, Settled
 from crewd.protocol.shell import place_values, with_exec
 from crewd.protocol.signals import signal_name
 from crewd.worker.pump import Pump
+from crewd.worker.terminal import Terminal
 
 if TYPE_CHECKING:
     from crewd.protocol.hands import Bootstrap
@@ -54,6 +56,8 @@ class Command:
         self._process: subprocess.Popen[bytes] | None = None
         self._pumps: list[Pump] = []
         self._unread = 0
+        self._terminal: Terminal | None = None
+        self._output_before = self._output_state() if bootstrap.output else None
         self.failure: Outcome | None = None
         """Why it did not start."""
 
@@ -67,6 +71,9 @@ class Command:
         worker = self._bootstrap.worker
         argv = list(worker.argv) or ["/bin/sh", "-c", with_exec(place_values(worker.shell, (GOAL, *self._bootstrap.inputs)))]
         try:
+            if worker.pty is not None:
+                self._start_with_terminal(argv, worker.pty)
+                return
             given = self._open_input()
             try:
                 self._process = subprocess.Popen(  # noqa: S603 (its purpose)
@@ -76,18 +83,33 @@ class Command:
                 if given >= 0:
                     os.close(given)
         except (OSError, ValueError) as error:
-            self.failure = _not_started(argv, error)
+            self.failure = not_started(argv, error)
             return
         process = self._process
         for name, pipe, target in (("stdout", process.stdout, 1), ("stderr", process.stderr, 2)):
             if pipe is not None:
                 self._pumps.append(Pump(name, pipe.fileno(), target))
-        for number in FORWARDED:
-            signal.signal(number, lambda received, _frame: self._forward(received))
-        self._desk.token.listen(lambda: threading.Thread(target=self._end, name="end", daemon=True).start())
+        self._attend()
         if process.stdin is not None:
             feed = self._feed_steers if worker.stdin == "lines" else self._feed_input
             threading.Thread(target=feed, args=(process.stdin,), name="stdin", daemon=True).start()
+
+    def _attend(self) -> None:
+        """From now on signals and a cancel reach the command."""
+        for number in FORWARDED:
+            signal.signal(number, lambda received, _frame: self._forward(received))
+        self._desk.token.listen(lambda: threading.Thread(target=self._end, name="end", daemon=True).start())
+
+    def _start_with_terminal(self, argv: list[str], size: tuple[int, int]) -> None:
+        self._terminal = terminal = Terminal(size)
+        try:
+            self._process = terminal.start(argv)
+        except OSError:
+            terminal.close()
+            raise
+        self._pumps.append(Pump("terminal", terminal.master, 1))
+        self._attend()
+        threading.Thread(target=self._feed_terminal, args=(terminal,), name="keys", daemon=True).start()
 
     def _open_input(self) -> int:
         """What `Popen` takes as standard input: a descriptor, or one of its own words."""
@@ -144,7 +166,7 @@ class Command:
             found.append(f"a process that it left behind held its output for {PIPES_SECONDS:g} s after it had ended")
         if self._unread:
             found.append(f"it ended before it had read its input: {self._unread} bytes were left")
-        written, errors = (pump.written for pump in self._pumps)
+        written, errors = (pump.written for pump in self._pumps) if self._terminal is None else (1, 0)
         if not written and errors:
             found.append(f"it wrote nothing to standard output, and {errors} bytes to standard error")
         return tuple(found)
@@ -168,20 +190,26 @@ class Command:
             cut = kept_from(file.fileno(), 0) > 0
             file.seek(0)
             text = _as_text(file.read(INLINE_BYTES_MAX + 1)) if size <= INLINE_BYTES_MAX and not cut else None
-        if self._bootstrap.output:
-            if cut:
-                error = "the beginning of its output was not kept, so its output file cannot be whole: raise output_bytes"
+        if self._bootstrap.output and self._output_state() == self._output_before:
+            error = _keep_as_output(stdout, self._output(), cut=cut)
+            if error:
                 return Outcome(outcome="failed", reason="output_lost", error=error, exit_code=0, warnings=warnings)
-            part = Path(self._bootstrap.shared) / f".{self._bootstrap.output}.part"
-            try:
-                shutil.copyfile(stdout, part)
-                part.replace(Path(self._bootstrap.shared) / self._bootstrap.output)
-            except OSError as error:
-                text_of = f"{self._bootstrap.output} cannot be written: {error.strerror or error}"
-                return Outcome(outcome="failed", reason="output_lost", error=text_of, exit_code=0, warnings=warnings)
+            if not size:
+                warnings = (*warnings, f"{self._bootstrap.output} is empty: it wrote neither to it nor to standard output")
         return Outcome(
             outcome="completed", result=text, result_path=str(stdout), exit_code=0, warnings=warnings,
         )  # fmt: skip
+
+    def _output(self) -> Path:
+        return Path(self._bootstrap.shared) / self._bootstrap.output
+
+    def _output_state(self) -> tuple[int, ...] | None:
+        """What tells one state of the output file from another: the command may write it itself."""
+        try:
+            now = self._output().stat()
+        except OSError:
+            return None
+        return now.st_ino, now.st_size, now.st_mtime_ns
 
     def _forward(self, number: int) -> None:
         process = self._process
@@ -199,9 +227,23 @@ class Command:
                 process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(min(STDIN_SECONDS, self._desk.token.remaining() / 2))
-        if process.returncode is None:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGTERM)
+        for number in (signal.SIGTERM,) if self._terminal is None else (signal.SIGHUP, signal.SIGTERM):
+            if process.returncode is None:
+                with contextlib.suppress(OSError):
+                    os.killpg(process.pid, number)
+
+    def _feed_terminal(self, terminal: Terminal) -> None:
+        """What each steer types. `applied` when the terminal took it."""
+        desk = self._desk
+        while (steer := desk.wait_for_steer()) is not None:
+            try:
+                note = terminal.type(steer)
+            except (OSError, ValueError) as error:
+                reason = "stdin_closed" if isinstance(error, OSError) else "does_not_fit"
+                desk.report(Settled(id=steer.id, outcome="refused", reason=reason))
+                continue
+            desk.report(Applied(id=steer.id))
+            desk.report(Settled(id=steer.id, outcome="done", note=note))
 
     def _feed_input(self, stdin: IO[bytes]) -> None:
         """All of the given bytes, then the end. A command that ends earlier, or closes its input, leaves the rest."""
@@ -239,7 +281,21 @@ class Command:
             desk.report(Settled(id=steer.id, outcome="done", note=note))
 
 
-def _not_started(argv: list[str], error: OSError | ValueError) -> Outcome:
+def _keep_as_output(stdout: Path, output: Path, *, cut: bool) -> str:
+    """Make standard output the output file of the step; the error if it cannot be."""
+    if cut:
+        return "the beginning of its output was not kept, so its output file cannot be whole: raise output_bytes"
+    part = output.with_name(f".{output.name}.part")
+    try:
+        shutil.copyfile(stdout, part)
+        part.replace(output)
+    except OSError as error:
+        return f"{output.name} cannot be written: {error.strerror or error}"
+    return ""
+
+
+def not_started(argv: list[str], error: OSError | ValueError) -> Outcome:
+    """The outcome of a command that could not be executed, and whether another try may help."""
     number = error.errno if isinstance(error, OSError) else None
     why = f"{argv[0]}: {(error.strerror if isinstance(error, OSError) else '') or error}"
     if number == errno.ENOENT and "/" not in argv[0]:

@@ -53,6 +53,7 @@ class Desk:
         self._wake = wake
         self._condition = threading.Condition()
         self._outbox: deque[Report] = deque()
+        self._given_up = False
         self._sent = 0
         self._number = 0
         self._seen: dict[str, None] = {}
@@ -230,10 +231,21 @@ class Desk:
         """Wait until every report is durable, or those up to a number (then a cancel ends the wait, too)."""
 
         def durable() -> bool:
-            return not self._outbox or (upto is not None and (self._outbox[0].number > upto or self.token.cancelled))
+            return (
+                not self._outbox
+                or self._given_up
+                or (upto is not None and (self._outbox[0].number > upto or self.token.cancelled))
+            )
 
         with self._condition:
             return self._condition.wait_for(durable, seconds)
+
+    def refused(self, reason: str) -> None:
+        """Nothing that this worker says will ever be taken: cancel it, and wait for nothing more."""
+        with self._condition:
+            self._given_up = True
+            self._condition.notify_all()
+        self.token.cancel(reason, 0.0)
 
     def waiting(self) -> list[Report]:
         """Reports that are not known to be durable."""

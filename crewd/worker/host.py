@@ -23,7 +23,7 @@ from crewd.protocol.limits import NOTE_CHARS_MAX
 from crewd.protocol.redact import clip
 from crewd.protocol.reports import Outcome, Report
 from crewd.protocol.workflow import WorkerSpec
-from crewd.worker import alone
+from crewd.worker import alone, peer
 from crewd.worker.call import class_of, hear_term, load, run_call, write_output
 from crewd.worker.command import Command
 from crewd.worker.context import Context
@@ -91,15 +91,22 @@ def host_main(raw: bytes) -> int:
     os.environ["CREWD_TASK"] = bootstrap.task
     os.environ["CREWD_OUTPUTS"] = bootstrap.shared
     clock = SystemClock()
+    failure = peer.take_over(bootstrap, raw, _lines) if bootstrap.worker.runtime == "crewd" else None
     token, waker = CancellationToken(clock), Waker()
     desk = Desk(token, waker.wake)
     line = _lines.pop() if _lines else Line(bootstrap.endpoint, SystemChance())
+    if failure is not None:
+        link = Link(bootstrap, (), desk, clock, waker, line)
+        link.start()
+        return _EXIT[_say(failure, bootstrap, desk, link).outcome]
     host = _host_command if bootstrap.worker.runtime == "exec" else _host_call
     return _EXIT[host(bootstrap, desk, clock, waker, line).outcome]
 
 
 def _host_command(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker, line: Line) -> Outcome:
-    capabilities = ("steer", "eof") if bootstrap.worker.stdin == "lines" else ()
+    capabilities: tuple[str, ...] = ("steer", "eof") if bootstrap.worker.stdin == "lines" else ()
+    if bootstrap.worker.pty is not None:
+        capabilities = ("steer", "eof", "keys")
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a command that closes its input is no reason to die
     hear_term(desk.token, interrupt=False)
     _begin_session()

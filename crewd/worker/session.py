@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from crewd.clock import Clock
     from crewd.worker.desk import Desk
 
+REPORTS = "reports"
+"""The id of every batch of reports: an error that names it is about them."""
 HELLO_SECONDS = 0.5
 """Between two hellos while nobody has answered."""
 HELLOS_PER_CONNECTION = 10
@@ -140,9 +142,10 @@ class Session:
                 self._desk.heard_reply(parcel.id, order)
             case WorkerError(error):
                 self._welcomed = False
-                if error.code == "not_permitted":
+                unreadable = parcel.id == REPORTS and error.code in {"malformed", "oversized"}
+                if error.code == "not_permitted" or unreadable:  # no other try would end in another way
                     self._refused = True
-                    self._desk.token.cancel("not_permitted", 0.0)
+                    self._desk.refused(error.code)
 
     def speak(self, send: Callable[[FromWorker, str], bool]) -> None:
         """Say all that is due, each under its id, if it has one.
@@ -159,7 +162,7 @@ class Session:
                 send(self._hello, "")
             return
         for reports in _portions(self._desk.unsent()):
-            if not send(reports, ""):
+            if not send(reports, REPORTS):
                 self.connected()
                 return
         for key, request in self._desk.unasked():

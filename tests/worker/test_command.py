@@ -60,6 +60,30 @@ def test_a_result_that_is_no_text_is_bytes(shared_crew: Crew) -> None:
     assert sh(shared_crew, "printf '  spaced  \n\n'").result(timeout=30) == "  spaced  "
 
 
+@pytest.mark.parametrize(
+    ("script", "whole", "said"),
+    [
+        ("echo out", "out", False),
+        ('echo mine > "$CREWD_OUTPUTS/f.txt"', "mine", False),
+        ('echo log; echo mine > "$CREWD_OUTPUTS/f.txt"', "mine", False),
+        ("true", "", True),
+    ],
+)
+def test_the_output_file_is_what_the_command_wrote_there_else_its_standard_output(
+    shared_crew: Crew,
+    script: str,
+    whole: str,
+    said: bool,
+) -> None:
+    steps = (
+        Step("write", output="f.txt", worker=WorkerSpec(shell=script)),
+        Step("read", depends_on=("write",), reads=("f.txt",), worker=WorkerSpec(shell='cat "$CREWD_OUTPUTS/f.txt"')),
+    )
+    run = shared_crew.run(Workflow("w", steps), cwd="/")
+    assert run.result(step="read", timeout=60) == whole
+    assert any("f.txt is empty" in warning for row in run.show().attempts for warning in row.warnings) == said
+
+
 def test_an_output_file_that_cannot_be_whole_fails_the_step(shared_crew: Crew) -> None:
     spec = WorkerSpec(shell="head -c 30000000 /dev/zero; sleep 4", limits=Limits(output_bytes=1 << 20))
     run = shared_crew.run(one_step("big", spec, output="big.bin"), cwd="/")
@@ -131,7 +155,7 @@ def test_input_that_the_command_has_closed_is_a_refusal_and_no_end(shared_crew: 
 
 def test_the_pid_that_is_shown_is_the_command_and_takes_signals(shared_crew: Crew) -> None:
     run = sh(shared_crew, 'trap "echo hup" HUP; trap "echo usr1; exit 0" USR1; echo up; while :; do sleep 0.05; done')
-    wait_until(lambda: b"up" in log_of(shared_crew, run), "the command")
+    wait_until(lambda: b"up" in log_of(shared_crew, run) and attempt_of(run).pid, "the command")
     pid = attempt_of(run).pid
     assert pid is not None
     os.kill(pid, signal.SIGHUP)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from crewd.client.cli.common import ago, out, say
+from crewd.client.cli.common import ago, out, warn
+from crewd.client.cli.logs import Output
+from crewd.client.cli.screen import one_line, plain
 from crewd.protocol import events as ev
 from crewd.protocol.events import Event
 from crewd.protocol.rows import Progress
+from crewd.protocol.signals import signal_name
 from crewd.protocol.statuses import TASK_TERMINAL
 
 if TYPE_CHECKING:
@@ -26,17 +30,23 @@ SHAPES = {
 
 
 def follow(crew: Crew, run: str, *, as_json: bool) -> None:
-    """Show the run until it has ended."""
+    """Show the run, and what its workers write, until it has ended.
+
+    On a terminal the run is a table that changes. Else its workers' output goes to stdout, and what happens to stderr; as JSON
+    both are lines on stdout.
+    """
     if as_json:
-        for item in crew.watch(run, progress=True):
-            out(line_of(item))
+        with Output(crew, run, as_json=True):
+            for item in crew.watch(run, progress=True):
+                out(line_of(item))
     elif sys.stdout.isatty():
         _live(crew, run)
     else:
-        for item in crew.watch(run, progress=False):
-            text = words(item) if isinstance(item, Event) else ""
-            if text:
-                say(text)
+        with Output(crew, run):
+            for item in crew.watch(run, progress=False):
+                text = words(item) if isinstance(item, Event) else ""
+                if text:
+                    warn(text)
 
 
 def line_of(item: Event | Progress) -> dict[str, Any]:
@@ -61,11 +71,11 @@ def words(event: Event) -> str:
         case ev.AttemptReady():
             return f"  {step}: ready"
         case ev.MessageAccepted(id=key, kind=kind, text=text):
-            return f"  {step}: {kind} {key[-6:]} accepted: {text[:60]}"
+            return f"  {step}: {kind} {key} accepted: {text[:60]}"
         case ev.MessageApplied(id=key):
-            return f"  {step}: {key[-6:]} applied"
+            return f"  {step}: {key} applied"
         case ev.MessageSettled(id=key, outcome=outcome, reason=reason, note=note):
-            return f"  {step}: {key[-6:]} {outcome} {reason or note}".rstrip()
+            return f"  {step}: {key} {outcome} {reason or note}".rstrip()
         case ev.AskOpened(id=key, question=question):
             return f"  {step}: asks {key}: {question}"
         case ev.ProgressSampled(count=count, done=done, total=total, note=note, phase=phase):
@@ -102,21 +112,59 @@ def words(event: Event) -> str:
             return ""
 
 
+def details(event: Event) -> str:
+    """What an event says that is no news while one follows a run, for who looks at its history."""
+    match event.body:
+        case ev.AttemptReserved(directory=directory):
+            return f"in {directory}"
+        case ev.AttemptStarted(pid=pid, adopted=adopted):
+            return f"process {pid}{' adopted' if adopted else ''}"
+        case ev.AttemptOutcome(outcome=outcome, error=error):
+            return f"{outcome} {error}"
+        case ev.AttemptEnded(status=status, reason=reason, error=error):
+            return f"{status} {reason} {error}"
+        case ev.AttemptSignalled(number=number, tree=tree, by=by):
+            return f"{signal_name(number)}{' to all' if tree else ''} by {by}"
+        case ev.OperationOpened(kind=kind, name=name, queued=queued):
+            return f"{kind} {name} {'queued' if queued else 'begins'}"
+        case ev.OperationClosed(id=key, outcome=outcome, reason=reason):
+            return f"{key.rpartition(':')[2]} {outcome} {reason}"
+        case ev.OperationStarted(id=key):
+            return f"{key.rpartition(':')[2]} begins"
+        case ev.MessageDelivered(id=key) | ev.MessageAcknowledged(id=key) | ev.AskClosed(id=key) | ev.NoticeClosed(id=key):
+            return f"{key} {getattr(event.body, 'outcome', '')}"
+        case ev.UsageReported(turns=turns, tokens=tokens, cost=cost):
+            return f"{turns} turns, {tokens} tokens, {cost:g} cost"
+        case ev.RunCancelRequested(cancel=cancel) | ev.TaskCancelRequested(cancel=cancel):
+            return f"{cancel.reason} by {cancel.requester} {cancel.intent}"
+        case ev.TaskClaimed(claim=claim):
+            return f"by {claim.owner}"
+        case _:
+            return ""
+
+
 def _live(crew: Crew, run: str) -> None:
     from rich.live import Live  # the only verb that needs rich
 
     shown = crew.show(run)
     progress = {each.task: each for each in shown.progress}
-    with Live(_picture(shown, progress), refresh_per_second=8) as live:
+    with Live(_picture(shown, progress), refresh_per_second=8) as live, Output(crew, run, write=_printer(live)):
         for item in crew.watch(run, after=0, progress=True):
             if isinstance(item, Progress):
                 progress[item.task] = item
             else:
                 if words(item):
-                    live.console.print(words(item), style="dim", highlight=False, markup=False)
+                    live.console.print(plain(words(item)), style="dim", highlight=False, markup=False)
                 if item.seq > shown.seq or isinstance(item.body, ev.RunEnded):
                     shown = crew.show(run)
             live.update(_picture(shown, progress))
+
+
+def _printer(live: Any) -> Callable[[bytes], None]:
+    """Writes above a table that changes."""
+    from rich.text import Text
+
+    return lambda data: live.console.print(Text(data.decode("utf-8", "replace").rstrip("\n")))
 
 
 def _picture(shown: ShowReply, progress: dict[str, Progress]) -> Any:
@@ -140,7 +188,7 @@ def _picture(shown: ShowReply, progress: dict[str, Progress]) -> Any:
                 bar = ProgressBar(total=seen.total, completed=seen.done or 0, width=24)
         seconds = (task.ended_at or max(now, task.started_at)) - task.started_at if task.started_at else None
         table.add_row(
-            Text(shape, style=colour), task.step, Text(task.status.value, style=colour), bar, Text(note[:60]),
+            Text(shape, style=colour), task.step, Text(task.status.value, style=colour), bar, Text(one_line(note)[:60]),
             "" if seconds is None else ago(seconds),
         )  # fmt: skip
     return table

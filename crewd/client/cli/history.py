@@ -9,7 +9,8 @@ import click
 
 from crewd.client.blocking import connect
 from crewd.client.cli.common import Options, ago, out, say, table, verb
-from crewd.client.cli.follow import line_of, words
+from crewd.client.cli.follow import details, line_of, words
+from crewd.client.cli.screen import one_line, plain
 from crewd.client.history import Line, origin, tree, tries, why
 from crewd.clock import in_words
 from crewd.protocol.errors import NotFound
@@ -62,12 +63,12 @@ def _attempts(options: Options, events: Sequence[Event], tasks: Sequence[TaskRow
         out({"v": 1, "attempts": [each._asdict() for each in found], "dead_letters": dead})
         return
     table(
-        ["ATTEMPT", "AFTER", "BEGUN", "LASTED", "END", "WHY"],
+        ["ATTEMPT", "END", "LASTED", "BEGUN", "AFTER", "WHY"],
         (
             [
-                f"{each.task.partition('/')[2]}#{each.epoch}", each.hangs_on, in_words(each.begun_at),
-                ago(each.ended_at - each.begun_at) if each.ended_at is not None else "", each.end or "lives",
-                f"{each.reason} {each.error}".strip()[:90],
+                f"{each.task.partition('/')[2]}#{each.epoch}", each.end or "lives",
+                ago(each.ended_at - each.begun_at) if each.ended_at is not None else "", in_words(each.begun_at), each.hangs_on,
+                f"{each.reason} {each.error}".strip(),
             ]
             for each in found
         ),
@@ -78,13 +79,13 @@ def _attempts(options: Options, events: Sequence[Event], tasks: Sequence[TaskRow
 
 def _text(event: Event) -> str:
     branch = f" {event.branch}" if event.branch else ""
-    text = " ".join(f"{event.seq} {in_words(event.at)}{branch} {event.type} {_said(event)}".split())
-    return "".join(each if each.isprintable() else "�" for each in text)  # no worker's text steers somebody's terminal
+    return one_line(f"{event.seq} {in_words(event.at)}{branch} {event.type} {_said(event)}")
 
 
 def _said(event: Event) -> str:
+    """What happened, without the step, which stands before it."""
     step, text = event.task.partition("/")[2], words(event).strip()
-    return text.removeprefix(f"{step}: ") if step else text
+    return one_line((text.removeprefix(f"{step}: ") if step else text) or details(event))
 
 
 def _as_text(title: str, lines: Sequence[Line]) -> Iterator[str]:
@@ -94,11 +95,13 @@ def _as_text(title: str, lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _as_markdown(title: str, lines: Sequence[Line]) -> Iterator[str]:
-    yield f"# {title}"
+    yield f"# {_quoted(title)}"
     yield ""
     for line in lines:
         event = line.event
-        yield f"{'  ' * line.depth}- `{event.seq}` {in_words(event.at)} **{event.type}** {_quoted(_said(event))}".rstrip()
+        where = f" **{_quoted(event.branch)}**" if event.branch else ""
+        begin = f"{'  ' * line.depth}- `{event.seq}` {in_words(event.at)}{where}"
+        yield f"{begin} {_quoted(event.type)} {_quoted(_said(event))}".rstrip()
 
 
 def _quoted(text: str) -> str:
@@ -107,18 +110,31 @@ def _quoted(text: str) -> str:
     return "".join(f"\\{each}" if each in "\\`*_{}[]<>()#+-.!|~&" else each for each in text)
 
 
+_STYLE = (
+    "body{font:14px/1.5 system-ui,sans-serif;margin:1rem;max-width:70rem}"
+    "ul{list-style:none;padding-left:1rem;border-left:1px solid #ccc}body>ul{border:0;padding:0}"
+    "li{margin:.15rem 0;overflow-wrap:anywhere}li:target{background:#ffc}"
+    "time,.after{color:#666;font-size:.85em}.step{background:#eef;border-radius:3px;padding:0 .3em}"
+    "h1{font-size:1.2rem;overflow-wrap:anywhere}"
+)
+
+
 def _as_html(title: str, lines: Sequence[Line]) -> Iterator[str]:
-    yield "<!doctype html><meta charset='utf-8'>"
-    yield f"<title>{html.escape(title)}</title><style>body{{font:14px sans-serif}}li{{margin:2px}}time{{color:#777}}</style>"
-    yield f"<h1>{html.escape(title)}</h1>"
+    """Each event has an anchor, `#SEQ`: its number leads to itself, and `after N` to the event that it follows."""
+    known = {line.event.seq for line in lines}
+    yield "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+    yield f"<title>{html.escape(plain(title))}</title><style>{_STYLE}</style>"
+    yield f"<h1>{html.escape(plain(title))}</h1>"
     depth = -1
     for line in lines:
         yield "<ul>" * (line.depth - depth) + "</ul>" * (depth - line.depth)
         depth = line.depth
         event = line.event
+        step = f"<span class='step'>{html.escape(event.branch)}</span> " if event.branch else ""
+        after = f" <a class='after' href='#{event.parent}'>after {event.parent}</a>" if event.parent in known else ""
         yield (
-            f"<li id='{event.seq}'><a href='#{event.parent or event.seq}'>{event.seq}</a> <time>{in_words(event.at)}</time> "
-            f"<b>{html.escape(event.type)}</b> {html.escape(_said(event))}"
+            f"<li id='{event.seq}'><a href='#{event.seq}'>{event.seq}</a> <time>{in_words(event.at)}</time> {step}"
+            f"<b>{html.escape(event.type)}</b> {html.escape(_said(event))}{after}"
         )
     yield "</ul>" * (depth + 1)
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
 
 import click
 
-from crewd.client.blocking import Crew
+from crewd.client.blocking import Crew, connect
 from crewd.client.cli.common import Options, look_at, out, time_of, verb, warn
 from crewd.client.cli.screen import overwritten, plain
 from crewd.clock import SystemClock, in_words
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import UsageError
+from crewd.protocol.errors import CrewdError, UsageError
 from crewd.protocol.limits import LOG_CHUNK_BYTES_MAX
 from crewd.protocol.statuses import TASK_TERMINAL
 
@@ -45,6 +48,7 @@ class Log:
     target: str
     choice: Choice
     prefix: str = ""
+    write: Callable[[bytes], None] | None = None
     epoch: int = 0
     only: bool = False
     offset: int = 0
@@ -77,6 +81,15 @@ class Log:
     def finish(self) -> None:
         """Show the last piece of a line, though it has no end."""
         self._flush()
+        self._out(b"")
+
+    def _out(self, data: bytes) -> None:
+        """Write where the log goes: stdout and stderr, as the worker did, if nothing else was said."""
+        if self.write is not None:
+            if data:
+                self.write(data)
+            return
+        sys.stdout.buffer.write(data)
         sys.stdout.flush()
 
     def _read(self, offset: int, *, since: float = 0.0) -> rq.LogReply:
@@ -128,8 +141,7 @@ class Log:
 
     def _take(self, reply: rq.LogReply) -> None:
         if self.choice.raw:
-            sys.stdout.buffer.write(reply.data)
-            sys.stdout.flush()
+            self._out(reply.data)
             return
         self._times += [mark for mark in reply.times if not self._times or mark[0] > self._times[-1][0]]
         data = self._rest + reply.data
@@ -141,7 +153,6 @@ class Log:
             self._show(line, at)
             at += len(line)
         self._rest, self._rest_at = data[end:], at
-        sys.stdout.flush()
 
     def _flush(self) -> None:
         if self._rest:
@@ -166,7 +177,7 @@ class Log:
             data = whole.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode()
         else:
             data = whole.encode("utf-8", "surrogateescape")
-        sys.stdout.buffer.write(data + (b"\n" if ended or self.prefix or time else b""))
+        self._out(data + (b"\n" if ended or self.prefix or time else b""))
 
 
 def _lines(data: bytes) -> Iterator[bytes]:
@@ -228,6 +239,51 @@ def show_logs(crew: Crew, target: str, choice: Choice, *, follow: bool, attempt:
         log.finish()
 
 
+class Output:
+    """Shows what the workers of a run write while it is followed, on a thread and connection of its own. A context manager."""
+
+    def __init__(
+        self, crew: Crew, run: str, *, as_json: bool = False, write: Callable[[bytes], None] | None = None
+    ) -> None:  # fmt: skip
+        self._home, self._run, self._as_json, self._write = str(crew.home.root), run, as_json, write
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._show, name="output", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join(None if error is None else POLL_SECONDS)
+
+    def _show(self) -> None:
+        with contextlib.suppress(CrewdError, OSError), connect(self._home, start=False) as crew:
+            logs: list[Log] = []
+            while True:
+                over = self._over.is_set()
+                if not logs:
+                    logs = [log for stream in ("stdout", "stderr") for log in self._of(crew, stream)]
+                moved = [log.step() for log in logs if not log.ended or over]
+                if over:
+                    break
+                if not any(moved):
+                    self._over.wait(POLL_SECONDS)
+            for log in logs:
+                log.finish()
+
+    def _of(self, crew: Crew, stream: Literal["stdout", "stderr"]) -> list[Log]:
+        logs = _logs(crew, self._run, Choice(stream, as_json=self._as_json), 0)
+        for log in logs:
+            log.write = self._write or (_to_stderr if stream == "stderr" and not self._as_json else None)
+        return logs
+
+
+def _to_stderr(data: bytes) -> None:
+    sys.stderr.buffer.write(data)
+    sys.stderr.flush()
+
+
 def _logs(crew: Crew, target: str, choice: Choice, attempt: int) -> list[Log]:
     if "/" in target:
         return [Log(crew, target, choice, epoch=attempt, only=attempt > 0)]
@@ -241,7 +297,7 @@ def _logs(crew: Crew, target: str, choice: Choice, attempt: int) -> list[Log]:
             f"run {shown.run.name} has several logs", hint=f"with --raw, name one: {shown.run.name}/STEP of {steps}"
         )
     return [
-        Log(crew, task.id, choice, f"{task.step:<{width}} | " if several else "", attempt, only=attempt > 0)
+        Log(crew, task.id, choice, f"{task.step:<{width}} | " if several else "", epoch=attempt, only=attempt > 0)
         for task in tasks
         if task.status not in TASK_TERMINAL or task.epoch or not several
     ]

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -55,6 +56,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "ack": Verb("talk", "ack", "Say that messages of a mailbox were read."),
         "unsend": Verb("talk", "unsend", "Take a message back if the worker has not taken it."),
         "outbox": Verb("talk", "outbox", "List messages of yours that nobody has answered."),
+        "attach": Verb("attach", "attach", "Show the terminal of a command, and type."),
         "signal": Verb("talk", "signal_", "Send a signal to a command or worker."),
         "cancel": Verb("talk", "cancel", "End runs or tasks, with proof that nothing is left."),
     },
@@ -93,7 +95,6 @@ MEANT = {
     "kill": "crew cancel RUN --now ends a run at once; crew signal RUN KILL only sends the signal",
     "start": "crew exec, run and call start something; crew daemon start starts the daemon",
     "restart": "crew retry RUN starts again what failed or is parked; crew resume RUN what was cancelled",
-    "attach": "crew logs -f RUN shows what it writes, crew steer RUN TEXT writes to it",
     "shutdown": "crew daemon stop",
     "serve": "crew daemon start, or crewd in the foreground",
     "spawn": "crew exec CMD, or crew call MODULE:FUNC",
@@ -164,6 +165,9 @@ class _Lazy(click.Group):
     ) -> Any:  # fmt: skip
         """Run, say in a sentence what goes wrong, and exit: with `--json`, errors are JSON as well."""
         given, code = list(sys.argv[1:] if args is None else args), None
+        for name in ("stdout", "stderr"):  # closed by whoever has started this: nobody reads it
+            if getattr(sys, name) is None:
+                setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (to the end of the process)
         try:
             code = super().main(given, prog_name or "crew", complete_var, standalone_mode=False, **extra)
             sys.stdout.flush()

@@ -16,7 +16,6 @@ _SEQUENCE = re.compile(
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Other control characters, and those that turn the direction of text round."""
 _IN_JSON = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\r\n])")
 NARROWEST = 8
 """Columns that a shortened cell keeps."""
 
@@ -36,7 +35,9 @@ def one_line(text: str) -> str:
 
 def overwritten(text: str) -> str:
     """Each line as a terminal would leave it: what a carriage return has gone back over is gone."""
-    return _OVERWRITTEN.sub("", text.replace("\r\n", "\n")).replace("\r", "")
+    if "\r" not in text:
+        return text
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
 
 
 def for_json(text: str) -> str:

@@ -164,4 +164,5 @@ def _why(task: TaskRow, attempt: AttemptRow | None) -> str:
     of = task if attempt is None or attempt.epoch == task.epoch else attempt
     silent = "" if attempt is None or attempt.liveness == "healthy" or attempt.ended_at else f"{attempt.liveness}: silent"
     waits = "waits for a place" if attempt is not None and attempt.status == "reserved" else silent
-    return " ".join(f"{of.reason} {of.error} {waits}".split())
+    reason = "" if of.error and of.reason in {"exit_code", "killed_by_signal", "raised"} else of.reason
+    return " ".join(f"{reason} {of.error} {waits}".split())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import click
 import msgspec
@@ -89,13 +90,24 @@ def run(options: Options, goal: str, source: str, inputs: tuple[str, ...], **giv
     "--stdin", default="auto", metavar="none|lines|-|FILE",
     help="Its input: nothing, each steer, what comes here on standard input, or a file. Without it: what is piped in here.",
 )  # fmt: skip
+@click.option("--pty", is_flag=True, help="Give it a terminal; a steer types. crew attach shows it and types what you type.")
+@click.option(
+    "--protocol", type=click.Choice(["crewd"]), default=None, help="It speaks crewd's protocol itself: see docs/protocol.md."
+)
 @click.option("--on-orphan", type=click.Choice(["keep", "end"]), default="keep", help="When crewd is away.")
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="Set for the command.")
 @_options
 @verb
-def exec_(options: Options, argv: tuple[str, ...], stdin: str, on_orphan: str, env: tuple[str, ...], **given: Any) -> None:
+def exec_(
+    options: Options, argv: tuple[str, ...], stdin: str, pty: bool, protocol: Literal["crewd"] | None, on_orphan: str,  # noqa: FBT001
+    env: tuple[str, ...], **given: Any,
+) -> None:  # fmt: skip
     """Run a command as a worker. What follows CMD is the command's own: crew exec grep -n TODO notes.txt."""
-    workflow = shapes.exec_workflow(argv, stdin=input_of(stdin), env=pairs_of(env, "--env"), on_orphan=on_orphan)
+    size = shutil.get_terminal_size()
+    workflow = shapes.exec_workflow(
+        argv, stdin="none" if pty or protocol else input_of(stdin), env=pairs_of(env, "--env"), on_orphan=on_orphan,
+        pty=(size.lines, size.columns) if pty else None, protocol=protocol or "",
+    )  # fmt: skip
     _begin(options, workflow, "", given)
 
 

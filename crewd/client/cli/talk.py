@@ -9,15 +9,16 @@ import click
 import msgspec
 
 from crewd.client import shapes
-from crewd.client.blocking import connect, own_outbox
+from crewd.client.blocking import Crew, connect, own_outbox
 from crewd.client.calls import REPLY_SECONDS, Mode, WaitLevel
 from crewd.client.cli.answer import answer_all
-from crewd.client.cli.common import SECONDS, Options, ago, out, say, show_receipt, table, tell_receipt, verb
+from crewd.client.cli.common import SECONDS, Options, ago, out, say, show_receipt, table, tell_receipt, verb, warn
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, DaemonUnreachable, NotFound, UsageError
+from crewd.protocol.errors import CrewdError, DaemonUnreachable, NotFound, Refused, UsageError
+from crewd.protocol.ids import ASK, is_id
 from crewd.protocol.reasons import CancelReason
-from crewd.protocol.receipts import Level
+from crewd.protocol.receipts import Level, Outcome
 from crewd.protocol.redact import redact
 from crewd.protocol.reports import MessageKind
 from crewd.protocol.signals import signal_name, signal_number
@@ -135,7 +136,7 @@ def ack(options: Options, messages: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("question")
+@click.argument("question", required=False)
 @click.argument("text", required=False)
 @click.option("--allow", "short", flag_value="yes", help="Answer yes.")
 @click.option("--deny", "short", flag_value="no", help="Answer no.")
@@ -146,16 +147,35 @@ def ack(options: Options, messages: tuple[str, ...]) -> None:
 @click.option("--force", is_flag=True, help="Also if another client owns the run; needs an --intent.")
 @verb
 def respond(
-    options: Options, question: str, text: str | None, short: str | None, wait: WaitLevel, timeout: float, key: str,
+    options: Options, question: str | None, text: str | None, short: str | None, wait: WaitLevel, timeout: float, key: str,
     intent: str, force: bool,  # noqa: FBT001 (a flag)
 ) -> None:  # fmt: skip
-    """Answer a question of `crew inbox`."""
+    """Answer a QUESTION of `crew inbox`, or the only open one: of all, or of the run or RUN/STEP that is named instead."""
+    if text is None and short is None and question is not None and not is_id(question, ASK):
+        question, text = None, question
     answer = text if text is not None else short
     if answer is None:
         raise UsageError("no answer was given", hint="crew respond QUESTION TEXT, or --allow, or --deny")
     with connect(options.home, start=False) as crew:
+        question = question if question is not None and is_id(question, ASK) else _only_question(crew, question)
         receipt = crew.respond(question, answer, wait=wait, timeout=timeout, id=key, intent=intent, force=force)
     tell_receipt(options, receipt)
+
+
+def _only_question(crew: Crew, of: str | None) -> str:
+    """The open question that is meant without its id. NotFound if there is none, UsageError if there are several."""
+    asks = crew.inbox()
+    if of is not None:
+        run, _, step = of.partition("/")
+        found = crew.get(run).id
+        asks = tuple(ask for ask in asks if ask.run == found and step in {"", ask.task.partition("/")[2]})
+    ids = [ask.id for ask in asks]
+    if not ids:
+        raise NotFound("no question is open" + (f" in {of}" if of else ""), hint="crew inbox lists open questions")
+    if len(ids) > 1:
+        listed = "; ".join(f"{ask.id}: {ask.question[:40]}" for ask in asks[:4])
+        raise UsageError(f"{len(ids)} questions are open", hint=f"name one: {listed}")
+    return ids[0]
 
 
 @click.command()
@@ -251,7 +271,12 @@ def outbox(options: Options, sending: bool, forgotten: tuple[str, ...]) -> None:
 def unsend(options: Options, message: str) -> None:
     """Take a message back if the worker's code has not taken it."""
     with connect(options.home, start=False) as crew:
-        tell_receipt(options, crew.withdraw(message))
+        receipt = crew.withdraw(message)
+    code = show_receipt(options, receipt)
+    if receipt.outcome is not Outcome.WITHDRAWN:
+        warn("nothing was taken back: the message had settled already")
+        code = code or Refused.exit_code
+    sys.exit(0 if receipt.outcome is Outcome.WITHDRAWN else code)
 
 
 @click.command()

@@ -126,8 +126,7 @@ class Traffic:
             return
         conflicts = self._conflicts(row, there, gone, manifest.schema)
         serious = [each for each in conflicts if each.kind != "drift"]
-        if order.dry_run or (serious and order.on_conflict in {"refuse", "skip"}):
-            self._discard(path)
+        if order.dry_run or (serious and order.on_conflict in {"refuse", "skip"}):  # the upload stays: it may be tried again
             self._jobs.answer(keep, kp.ImportReply(None, tuple(conflicts)))
             return
         if serious and order.on_conflict == "overwrite":

@@ -45,8 +45,8 @@ class Mail(msgspec.Struct, frozen=True):
         """What the worker must have declared to take it; nothing for an answer, which it has asked for."""
         if self.kind in {"response", "message"}:
             return "" if self.kind == "response" else "message"
-        if self.terms.eof:
-            return "eof"
+        if self.terms.eof or self.terms.typed:
+            return "eof" if self.terms.eof else "keys"
         return "follow_up" if self.begins_turn else "steer"
 
     def deliver(self) -> Deliver:
@@ -54,7 +54,7 @@ class Mail(msgspec.Struct, frozen=True):
         return Deliver(
             id=self.id, kind=self.kind, order=self.order, text=self.text, ask=self.ask,
             mode="next_turn" if self.begins_turn else "interrupt", turn=self.terms.turn, now=self.terms.now,
-            sender=self.sender, eof=self.terms.eof,
+            sender=self.sender, eof=self.terms.eof, typed=self.terms.typed,
         )  # fmt: skip
 
 

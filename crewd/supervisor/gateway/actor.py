@@ -199,7 +199,7 @@ class Gateway(Actor):
             else:
                 self._hear_known(worker, parcel.body)
         except CrewdError as error:
-            self._send_worker(identity, rp.WorkerError(error=error.info))
+            self._send_worker(identity, rp.WorkerError(error=error.info), codec.id_of(body))
 
     def _greet_worker(self, identity: bytes, hello: rp.WorkerHello) -> None:
         key = (hello.task, hello.epoch)
@@ -307,11 +307,14 @@ class Gateway(Actor):
             if len(body) > 1 and body[1] == _SEND:
                 self._pace.check(identity, request_id)
             request = codec.requests.decode(body).body
+            if not request_id and not isinstance(request, rq.Hello):
+                raise PeerError("a request has an id", hint="the third frame: 1 to 64 printable characters of your choice")
             if isinstance(request, rq.Hello):
                 self._greet_client(caller, request)
                 return
             if not caller.owner:
-                raise NotPermitted("say hello first", hint="the first request of a connection is 'hello'")
+                hint = "crewd does not know this connection (any more): send 'hello', and then this request again"
+                raise Unavailable("say hello first", hint=hint)
             role = self._roles.get(identity, Role.NONE)
             needed = Role.RESPOND if isinstance(request, rq.Send) and request.kind == "response" else request.role
             if needed > role:
@@ -356,7 +359,8 @@ class Gateway(Actor):
             return
         match request:
             case rq.StartRun():
-                digest = _digest(msgspec.json.encode((request.workflow, request.goal, request.cwd, request.name)))
+                said = (request.workflow, request.goal, request.cwd, request.name, request.inputs, request.on_parent)
+                digest = _digest(msgspec.json.encode(said))
                 self._front(cm.Command(caller, request, digest=digest))
             case rq.Send():
                 self._send_message(caller, request)
@@ -532,7 +536,7 @@ class Gateway(Actor):
 
     def _may(self, caller: cm.Caller, request: _Owned, owner: str, what: str) -> None:
         """Whether the caller may do this to what somebody owns. Raises Forbidden or UsageError, with nothing changed."""
-        if isinstance(request, rq.Cancel | rq.Signal | rq.Dismiss | kp.Forget):
+        if isinstance(request, rq.Cancel | rq.Signal | rq.Dismiss | kp.Forget | kp.Archive):
             check_intent(request.intent, type(request).__name__.lower(), required=self._services.config.require_intent)
         role = self._roles.get(caller.identity, Role.NONE)
         check_owner(caller.owner, owner, role, what, force=request.force, intent=request.intent)

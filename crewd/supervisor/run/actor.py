@@ -286,7 +286,10 @@ class RunActor(Supervisor):
                 case rq.Signal(number=number, tree=tree):
                     self._signal(command, number, tree=tree)
                 case rq.Dismiss(intent=intent):
+                    before = self._living()
                     self._feed(rn.Dismiss(command.task, command.caller.owner, intent))
+                    if self._living() is before:
+                        raise Refused("there is no dead letter here", hint="crew dead lists them", reason="nothing_to_do")
                     self._journal.record([], [_Tell(command.caller, _DONE)])
                 case rq.Claim() | rq.Release() | rq.Finish():
                     self._claim(command, command.request)
@@ -435,7 +438,7 @@ class RunActor(Supervisor):
         self._journal.record([], [_Tell(command.caller, withdraw.id)])
 
     def _reopen(self, command: cm.Command, order: rq.Reopen) -> None:
-        """What was chosen is queued again; with nothing to do, the run is shown as it is (resuming twice changes nothing)."""
+        """What was chosen is queued again. Refused if there is nothing to do."""
         before, vault = self._living(), self._services.vault
         wanted = () if self._row is None else self._row.secrets
         if lacking := [name for name in vault.lacks(self._id, wanted) if name not in order.secrets]:
@@ -448,8 +451,10 @@ class RunActor(Supervisor):
         if before.cancel is not None and not before.over:
             raise Refused("the run is being cancelled", hint="wait for its end, then crew resume")
         self._feed(rn.Reopen(order.kind, self.context.now(), command.task, command.caller.owner, order.intent))
-        if self._living() is before and before.over and order.kind == "retry":
-            raise Refused("nothing here has failed or is parked", hint="crew resume takes up what was cancelled")
+        if self._living() is before and before.over:
+            hint = "crew resume takes up what was cancelled" if order.kind == "retry" else "crew run or exec starts it anew"
+            what = "has failed or is parked" if order.kind == "retry" else "was cancelled, has failed or was skipped"
+            raise Refused(f"nothing here {what}", hint=hint, reason="nothing_to_do")
         self._journal.record([], [_Tell(command.caller, _SHOW)])
 
     def _signal(self, command: cm.Command, number: int, *, tree: bool) -> None:

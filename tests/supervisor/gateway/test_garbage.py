@@ -51,7 +51,8 @@ def test_clients_that_break_the_rules_hear_which(daemon: Daemon, crew: Crew, job
     raw = Raw(daemon.home.clients_endpoint)
     header = codec.HEADER
     assert raw.error(b"nonsense") == "malformed"
-    assert raw.error(header, b"inbox", b"1", b"\x80") == "not_permitted"
+    assert raw.error(header, b"inbox", b"1", b"\x80") == "unavailable"
+    assert raw.error(header, b"inbox", b"", b"\x80") == "malformed"
     raw.ask(*codec.requests.encode("hello", rq.Hello(owner="me", key="k" * 64)))
     assert raw.error(b"CREWD\x09", b"inbox", b"1", b"\x80") == "unsupported_version"
     assert raw.error(header, b"dance", b"1", b"\x80") == "unknown_kind"

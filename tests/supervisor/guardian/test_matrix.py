@@ -267,7 +267,8 @@ def test_every_attempt_ends_after_something_like_a_restart_of_the_machine(daemon
     with daemon.connect() as crew:
         trees = plant_all(daemon, crew)
         wait_for_trees(daemon, trees)
-        workers = {crew.show(tree.run).attempts[0].pid for tree in trees}
+        rows = [crew.show(tree.run).attempts[0] for tree in trees]
+        workers = {row.host_pid or row.pid for row in rows}
     guardian = psutil.Process(daemon.guardian_pid())
     (zygote,) = (each for each in guardian.children() if each.name() == "crewd-zygote")
     daemon.kill()

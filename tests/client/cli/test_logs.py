@@ -1,0 +1,117 @@
+"""`crew logs` through the command line: lines and bytes as they were written, and nothing that steers a terminal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from crewd.client.blocking import Crew, RunHandle
+from crewd.client.shapes import one_step
+from crewd.protocol.policy import Limits
+from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+
+pytestmark = pytest.mark.process
+
+
+def logs(crew: Crew, *words: str) -> bytes:
+    command = [
+        sys.executable,
+        "-c",
+        "from crewd.client.cli.main import main; main()",
+        "--home",
+        str(crew.home.root),
+        "logs",
+        *words,
+    ]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+def ended(crew: Crew, script: str) -> RunHandle:
+    run = crew.exec(["sh", "-c", script], cwd="/")
+    run.wait(timeout=60)
+    return run
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 4_000, 50_000])
+def test_a_tail_is_so_many_lines(shared_crew: Crew, count: int) -> None:
+    run = ended(shared_crew, "seq 1 30000")
+    expected = [f"{number}\n".encode() for number in range(1, 30_001)]
+    assert logs(shared_crew, run.id, "--tail", str(count)) == b"".join(expected[len(expected) - min(count, 30_000) :])
+
+
+def test_lines_of_any_length_and_a_last_one_without_an_end(shared_crew: Crew) -> None:
+    run = ended(shared_crew, "for i in 1 2 3; do head -c 700000 /dev/zero | tr '\\0' x; echo; done; printf last")
+    assert logs(shared_crew, run.id, "--tail", "2") == b"x" * 700_000 + b"\nlast"
+    assert len(logs(shared_crew, run.id)) == 3 * 700_001 + 4
+
+
+def test_no_character_is_cut_and_bytes_that_are_none_are_kept(shared_crew: Crew) -> None:
+    text = "ü€😀" * 60_000
+    run = shared_crew.exec(["cat"], stdin=text.encode()[:262_143], cwd="/")
+    run.wait(timeout=60)
+    assert logs(shared_crew, run.id) == text.encode()[:262_143]
+    run = ended(shared_crew, r"printf 'caf\351\n'")
+    assert logs(shared_crew, run.id) == b"caf\xe9\n"
+
+
+def test_nothing_steers_a_terminal_unless_it_is_asked_for(shared_crew: Crew) -> None:
+    run = ended(shared_crew, r"printf 'a\033[31mred\033[0m\n10%%\r20%%\r\n\033]0;title\007b\n'")
+    assert logs(shared_crew, run.id) == b"ared\n20%\nb\n"
+    assert logs(shared_crew, run.id, "--raw") == b"a\x1b[31mred\x1b[0m\n10%\r20%\r\n\x1b]0;title\x07b\n"
+
+
+def test_lines_are_chosen_by_pattern_and_time_and_shown_with_their_time(shared_crew: Crew) -> None:
+    run = ended(shared_crew, "echo one; sleep 2.5; echo two; echo three")
+    assert logs(shared_crew, run.id, "--grep", "^t") == b"two\nthree\n"
+    stamped = logs(shared_crew, run.id, "--timestamps").decode().splitlines()
+    assert [line.split()[-1] for line in stamped] == ["one", "two", "three"]
+    assert all(line[:2] == "20" for line in stamped)
+    lines = [json.loads(line) for line in logs(shared_crew, run.id, "--json").splitlines()]
+    assert lines[0]["at"] < lines[1]["at"]
+    assert b"one" not in logs(shared_crew, run.id, "--since", _iso(lines[1]["at"]))
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
+def test_the_logs_of_a_run_name_their_steps(shared_crew: Crew) -> None:
+    steps = (
+        Step("a", worker=WorkerSpec(shell="echo 1; echo 2")),
+        Step("bb", depends_on=("a",), worker=WorkerSpec(shell="echo 3")),
+    )
+    run = shared_crew.run(Workflow("w", steps), cwd="/")
+    run.wait(timeout=60)
+    assert logs(shared_crew, run.id) == b"a  | 1\na  | 2\nbb | 3\n"
+    assert logs(shared_crew, f"{run.id}/bb") == b"3\n"
+
+
+def test_what_is_not_kept_is_said_and_the_tail_is_what_is_kept(shared_crew: Crew) -> None:
+    spec = WorkerSpec(shell="seq 1 2000000; sleep 4", limits=Limits(output_bytes=1 << 20))
+    run = shared_crew.run(one_step("big", spec), cwd="/")
+    run.wait(timeout=60)
+    assert logs(shared_crew, run.id, "--tail", "3") == b"1999998\n1999999\n2000000\n"
+    assert logs(shared_crew, run.id, "--tail", "3000000").endswith(b"2000000\n")
+
+
+def test_a_terminal_for_a_command_is_shown_and_typed_at(shared_crew: Crew, tmp_path: Path) -> None:
+    script = 'test -t 0 && test -t 1 && test -t 2 && echo tty; stty size; read x; echo "got $x"; read y; stty size'
+    run = shared_crew.exec(["sh", "-c", script], pty=(33, 77), cwd=str(tmp_path))
+    assert run.steer("hello", wait="settled", timeout=30).note == "typed"
+    from crewd.protocol.terms import Terms
+
+    assert "10 rows" in run.steer("10x20", wait="settled", timeout=30, terms=Terms(typed="size")).note
+    run.steer("k", terms=Terms(typed="keys"))
+    run.steer("\r", terms=Terms(typed="keys"))
+    run.wait(timeout=30)
+    shown = logs(shared_crew, run.id).decode()
+    assert "tty\n33 77\n" in shown
+    assert "got hello\n" in shown
+    assert shown.rstrip().endswith("10 20")

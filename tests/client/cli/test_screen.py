@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crewd.client.cli.screen import for_json, lay_out, one_line, overwritten, plain, shorten, width_of
+
+STEERING = [
+    "\x1b[31m",
+    "\x1b[2J",
+    "\x1b]0;title\x07",
+    "\x1b]8;;http://x\x1b\\",
+    "\x9b2J",
+    "\x1bc",
+    "\x07",
+    "\x08",
+    "\x0e",
+    "\x7f",
+    "\x85",
+    "\u202e",
+    "\u2066",
+    "\x1bP1;2q\x1b\\",
+    "\x1b(0",
+    "\x1b",
+    "\x1b[",
+    "\x1b]never ends",
+]
+
+
+@pytest.mark.parametrize("text", STEERING)
+def test_nothing_that_steers_a_terminal_passes(text: str) -> None:
+    assert plain(f"a{text}") in {"a", "a\n"}
+    assert set(for_json(json.dumps(f"a{text}", ensure_ascii=False))) <= {chr(n) for n in range(32, 127)}
+
+
+@given(st.text())
+def test_what_passes_is_printable_lines(text: str) -> None:
+    for each in plain(text):
+        assert each in "\n\t" or not (ord(each) < 32 or 127 <= ord(each) < 160)
+    assert "\n" not in one_line(text)
+    assert plain(plain(text)) == plain(text)
+
+
+@given(st.text())
+def test_json_means_the_same(text: str) -> None:
+    assert json.loads(for_json(json.dumps(text, ensure_ascii=False))) == text
+
+
+def test_a_carriage_return_goes_back_over_its_line() -> None:
+    assert overwritten("10%\r20%\r30%\nok\r\nend\r") == "30%\nok\nend"
+
+
+ROWS = [
+    ["nightly-build-of-everything", "running", "3m", "compiling something very long\nindeed", "r_01m8aq3dwre00bpwwd83d01d3y"],
+    ["日本語の名前です", "failed", "1h", "", "r_01m8aq3dwre00bpwwd83d01d3z"],
+]
+HEADERS = ["NAME", "STATUS", "AGE", "NOW", "ID"]
+
+
+@pytest.mark.parametrize("columns", range(20, 301, 7))
+def test_a_table_is_never_wider_than_the_screen(columns: int) -> None:
+    lines = lay_out(HEADERS, ROWS, columns, whole={"ID"})
+    assert len(lines) == 3, "a row is a line"
+    assert max(map(width_of, lines)) <= columns
+    assert "STATUS" in lines[0], "what matters most stays"
+    assert ("ID" in lines[0]) == (ROWS[0][4] in lines[1]), "an id is whole or not there"
+
+
+def test_without_a_screen_everything_is_shown() -> None:
+    lines = lay_out(HEADERS, ROWS, None)
+    assert "compiling something very long indeed" in lines[1]
+
+
+@given(st.text(), st.integers(1, 40))
+def test_what_is_shortened_fits(text: str, columns: int) -> None:
+    assert width_of(shorten(one_line(text), columns)) <= columns

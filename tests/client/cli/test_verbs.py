@@ -1,0 +1,258 @@
+"""Verbs as people type them: words that they try, options on both sides, what is refused, and never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crewd.client.blocking import Crew
+from crewd.client.cli.main import ALIASES, MEANT, VERBS
+from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
+
+pytestmark = pytest.mark.process
+MAIN = "from crewd.client.cli.main import main; main()"
+
+
+class Shell:
+    def __init__(self, home: str, cwd: Path) -> None:
+        self.home, self.cwd = home, cwd
+
+    def run(self, *words: str, **given: Any) -> subprocess.CompletedProcess[str]:
+        given = {"stdin": subprocess.DEVNULL, "capture_output": True, **given}
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, "--home", self.home, *words], text=True, timeout=60, cwd=self.cwd, check=False, **given
+        )
+        assert "Traceback" not in (done.stderr or ""), done.stderr
+        return done
+
+    def ok(self, *words: str, **given: Any) -> str:
+        done = self.run(*words, **given)
+        assert done.returncode == 0, (words, done)
+        return done.stdout
+
+    def fails(self, code: int, *words: str, **given: Any) -> str:
+        done = self.run(*words, **given)
+        assert done.returncode == code, (words, done)
+        return done.stderr
+
+
+@pytest.fixture
+def shell(shared_crew: Crew, tmp_path: Path) -> Shell:
+    return Shell(str(shared_crew.home.root), tmp_path)
+
+
+def test_help_is_quick_lists_what_each_verb_says_of_itself_and_loads_none(shell: Shell) -> None:
+    code = (
+        "import sys\nfrom crewd.client.cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "slow = {'zmq', 'rich', 'yaml', 'psutil'}\n"
+        "loaded = [m for m in sys.modules if m in slow or m.startswith('crewd.client.cli.')]\n"
+        "print(sorted(loaded), file=sys.stderr)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert eval(shown.stderr) == ["crewd.client.cli.common", "crewd.client.cli.main", "crewd.client.cli.screen"]
+    for verbs in VERBS.values():
+        for name in verbs:
+            assert f"  {name} " in shown.stdout
+            assert "Usage: crew" in shell.ok(name, "--help")
+
+
+@pytest.mark.parametrize("word", sorted(ALIASES))
+def test_words_that_people_try_are_verbs(shell: Shell, word: str) -> None:
+    assert f"Usage: crew {ALIASES[word]}" in shell.ok(word, "--help") or f"Usage: crew {word}" in shell.ok(word, "--help")
+
+
+@pytest.mark.parametrize("word", [*MEANT, "pss", "cancle", "xyzzy"])
+def test_other_words_name_the_right_verb(shell: Shell, word: str) -> None:
+    said = shell.fails(2, word)
+    assert "crew" in said or "Did you mean" in said
+    assert json.loads(shell.fails(2, "--json", word))["error"]["code"] == "usage"
+
+
+def test_options_stand_before_and_after_the_verb(shell: Shell) -> None:
+    assert json.loads(shell.ok("--json", "ps")).keys() == json.loads(shell.ok("ps", "--json")).keys()
+    assert json.loads(shell.ok("daemon", "status", "--json"))["running"] is True
+    assert json.loads(shell.fails(4, "show", "nobody", "--json"))["error"]["code"] == "not_found"
+    assert json.loads(shell.fails(2, "wait", "--json"))["error"]["code"] == "usage"
+
+
+def test_what_follows_the_command_is_the_command_s(shell: Shell) -> None:
+    (shell.cwd / "f").write_text("foo\n")
+    shell.ok("exec", "--name", "opts", "grep", "-e", "foo", "--name", "x", "f")
+    shell.run("wait", "opts")
+    assert json.loads(shell.ok("show", "opts", "--json"))["run"]["workflow"]["steps"][0]["worker"]["argv"][1:3] == ["-e", "foo"]
+    shell.ok("exec", "--name", "opts2", "--", "grep", "-c", "foo", "f")
+    shell.run("wait", "opts2")
+    assert shell.ok("logs", "opts2") == "1\n"
+
+
+def test_what_is_piped_in_is_the_command_s_input_and_is_said(shell: Shell) -> None:
+    done = shell.run("exec", "--name", "piped", "wc", "-c", stdin=None, input="data\n")
+    assert "5 bytes" in done.stderr
+    shell.run("wait", "piped")
+    assert shell.ok("logs", "piped").strip() == "5"
+    shell.ok("exec", "--name", "unpiped", "--stdin", "none", "wc", "-c", stdin=None, input="data\n")
+    shell.run("wait", "unpiped")
+    assert shell.ok("logs", "unpiped").strip() == "0"
+    reading, writing = os.pipe()
+    try:
+        done = shell.run("exec", "true", stdin=reading)
+        assert "nothing comes" in done.stderr, "a pipe that stays silent holds up nobody"
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_what_changes_nothing_says_so(shell: Shell) -> None:
+    shell.ok("exec", "--name", "done", "true")
+    shell.ok("wait", "done")
+    for words in (("retry", "done"), ("resume", "done"), ("dismiss", "done"), ("signal", "done", "HUP")):
+        assert "crew:" in shell.fails(5, *words)
+    assert "worker_ended" in shell.run("steer", "done", "late").stdout
+    assert shell.run("steer", "done", "late").returncode == 5
+    sent = json.loads(shell.run("--json", "steer", "done", "late").stdout)
+    shell.fails(5, "unsend", sent["id"])
+    shell.fails(5, "daemon", "resume")
+
+
+def test_a_failure_is_told_once_and_shown_first(shell: Shell, shared_crew: Crew) -> None:
+    shell.run("news")
+    shell.ok("exec", "--name", "broken", "sh", "-c", "echo the cause >&2; exit 3")
+    shell.fails(1, "wait", "broken")
+    told = [line for line in shell.ok("news").splitlines() if "broken" in line]
+    assert len(told) == 1
+    assert "the cause" in told[0]
+    assert not shell.ok("news")
+    shown = shell.ok("show", "broken").splitlines()
+    assert shown[0].startswith("broken  failed")
+    assert "the cause" in shown[2]
+    assert "0/1" in next(line for line in shell.ok("ps", "-a").splitlines() if line.startswith("broken"))
+    shell.ok("dismiss", "broken")
+
+
+def test_waiting_for_what_is_parked_ends_and_for_a_question_says_so(shell: Shell, jobs_dir: str) -> None:
+    shell.ok("exec", "--name", "parks", "--restart", "permanent", "false")
+    done = shell.run("wait", "parks")
+    assert (done.returncode, "is parked" in done.stderr) == (1, True)
+    shell.run("cancel", "parks")
+    asks = Shell(shell.home, Path(jobs_dir))
+    asks.ok("call", "jobs:ask", "--name", "asks")
+    command = [sys.executable, "-c", MAIN, "--home", shell.home, "wait", "asks"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as waiting:
+        assert waiting.stderr is not None
+        said = waiting.stderr.readline()
+        assert "crew respond q_" in said
+        shell.ok("respond", "asks", "yes")
+        assert waiting.wait(60) == 0
+    assert "no question is open" in shell.fails(4, "respond", "asks", "yes")
+
+
+def test_following_shows_what_workers_write(shell: Shell) -> None:
+    done = shell.run("exec", "-f", "--name", "shown", "sh", "-c", "echo out; echo err >&2; sleep 0.5; printf end")
+    assert done.returncode == 0
+    assert done.stdout == "out\nend"
+    assert "err\n" in done.stderr
+    assert "run completed" in done.stderr
+    lines = [json.loads(line) for line in shell.ok("exec", "-f", "--json", "sh", "-c", "echo out").splitlines()]
+    assert {"run.created", "run.ended"} <= {line.get("type") for line in lines}
+    assert "out" in {line.get("line") for line in lines}
+
+
+def test_a_draining_daemon_says_so_everywhere_and_goes_on_when_asked(daemon: Daemon, tmp_path: Path) -> None:
+    shell = Shell(str(daemon.home.root), tmp_path)
+    shell.ok("exec", "--name", "live", "sleep", "1000")
+    assert shell.run("daemon", "stop", "--timeout", "0.1").returncode == 124
+    for words in (("ps",), ("show", "live"), ("logs", "live"), ("events", "live")):
+        assert "draining" in shell.run(*words).stderr, words
+    assert json.loads(shell.ok("daemon", "status", "--json"))["draining"] is True
+    shell.fails(69, "exec", "true")
+    shell.ok("daemon", "resume")
+    assert "draining" not in shell.run("ps").stderr
+    shell.ok("exec", "true")
+    shell.ok("daemon", "stop", "--end", "--grace", "1s")
+
+
+@pytest.mark.parametrize("words", [("ps",), ("--help",), ("events",), ("ps", "--json"), ("show", "nobody")])
+def test_a_full_or_closed_output_is_no_traceback(shell: Shell, words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        assert shell.run(*words, stdout=full, stderr=subprocess.PIPE, capture_output=False).returncode in {0, 4, 74}
+    closed = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -c '{MAIN}' --home {shell.home} {' '.join(words)} >&-"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in closed.stderr
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "{file}", "/proc/none/x"])
+def test_a_home_that_can_be_none_is_said(tmp_path: Path, home: str) -> None:
+    (tmp_path / "file").write_text("")
+    shell = Shell(home.format(file=tmp_path / "file"), tmp_path)
+    for words in (("ps",), ("exec", "true")):
+        assert shell.run(*words, env={**os.environ, "CREWD_AUTOSTART": "1"}).returncode in {2, 69, 74}
+
+
+def test_a_directory_that_is_gone_is_said(shell: Shell, tmp_path: Path) -> None:
+    script = f"mkdir gone && cd gone && rmdir ../gone && exec {sys.executable} -c '{MAIN}' --home {shell.home} exec true"
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL, check=False
+    )
+    assert (done.returncode, "gone" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+def test_a_workflow_is_shown_as_it_is_understood(shell: Shell) -> None:
+    (shell.cwd / "w.md").write_text(
+        "---\nname: nightly\ninputs:\n  depth: {type: integer, default: 2}\n---\n"
+        "## a\nrun: python3 go.py {depth}\n\n## b\nrun: x\ndependsOn: a\n"
+    )
+    shown = shell.ok("check", "w.md")
+    assert 'exec python3 go.py "${CREWD_INPUT_DEPTH}"' in shown
+    assert "b after a" in shown
+    assert json.loads(shell.ok("check", "w.md", "--json"))["name"] == "nightly"
+    (shell.cwd / "bad.md").write_text("## a\nrum: x\n")
+    assert "bad.md: line 2" in shell.fails(2, "check", "bad.md")
+    assert "no integer" in shell.fails(2, "run", "-w", "w.md", "-i", "depth=deep")
+    shell.ok("run", "-w", "w.md", "-i", "depth=3", "--name", "given")
+    shell.run("wait", "given")
+
+
+def test_tables_fit_a_narrow_terminal(shell: Shell) -> None:
+    shell.ok("exec", "--name", "a-rather-long-name-for-a-run-that-says-little", "true")
+    for columns in (20, 40, 80, 300):
+        shown = shell.ok("ps", "-a", env={**os.environ, "COLUMNS": str(columns)})
+        assert max(map(len, shown.splitlines())) <= columns
+
+
+def test_a_terminal_is_attached_and_left_again(shell: Shell, shared_crew: Crew) -> None:
+    run = shared_crew.exec(["sh", "-c", 'echo up; read x; echo "got $x"; stty size; sleep 1000'], pty=(24, 80), cwd="/")
+    wait_until(lambda: b"up" in shared_crew.log(run.id).data, "the command")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", MAIN, "--home", shell.home, "attach", run.id])
+    seen = bytearray()
+
+    def read() -> bytes:
+        with contextlib.suppress(OSError):  # the other side has ended
+            while select.select([terminal], [], [], 0.05)[0]:
+                seen.extend(os.read(terminal, 4096))
+        return bytes(seen)
+
+    wait_until(lambda: b"up" in read(), "what it showed before")
+    os.write(terminal, b"typed\r")
+    wait_until(lambda: b"got typed" in read(), "what it says")
+    os.write(terminal, b"\x1d")
+    wait_until(lambda: b"detached" in read(), "the end")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert run.show().run.status == "running"
+    run.cancel(mode="now")
