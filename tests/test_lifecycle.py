@@ -286,6 +286,7 @@ def test_the_hopeless_is_not_tried_again(crew: Crew) -> None:
         crew.call("jobs:hopeless", cwd=HERE, retry=retry),
         crew.exec(["sh", "-c", "exit 78"], cwd=HERE, retry=retry),
         crew.exec(["/nonexistent"], cwd=HERE, retry=retry),
+        crew.exec(["sh", "-c", "echo '401 Unauthorized' >&2; exit 1"], cwd=HERE, retry=retry),
     ]
     for run in runs:
         assert crew.wait(run.id, timeout=30).run.status == "failed"

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from crewd.protocol.errors import UsageError
+from crewd.protocol.permanent import PERMANENT_TEXTS, check_texts, is_permanent
 
 SECONDS_MAX = 1_440 * 60.0
 """A day (K15: 1,440 minutes)."""
@@ -56,7 +57,8 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
     Before try n+1 the task waits `backoff_seconds` x `factor`^(n-1), give or take `jitter` of it, at most `cap_seconds`.
     `permanent` are patterns of error classes (`ValueError`, `json.*`) besides `PermanentError`; `permanent_codes` are exit
-    codes of commands.
+    codes of commands. `permanent_texts` are regular expressions that are searched for in the error; None is the table of
+    `permanent.py`, unless crewd.toml has one of its own.
     """
 
     attempts: int = 1
@@ -66,14 +68,17 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     cap_seconds: float = 300.0
     permanent: tuple[str, ...] = ()
     permanent_codes: tuple[int, ...] = (PERMANENT_EXIT_CODE,)
+    permanent_texts: tuple[str, ...] | None = None
 
     def wait_seconds(self, tries: int, chance: float) -> float:
         """How long to wait after the `tries`-th try has failed; `chance` is uniform between 0 and 1."""
         return _back_off(self.backoff_seconds, self.factor, self.cap_seconds, tries) * (1 + self.jitter * (2 * chance - 1))
 
-    def hopeless(self, error_class: str, exit_code: int | None) -> bool:
+    def hopeless(self, error_class: str, exit_code: int | None, error: str = "") -> bool:
         """Whether another try would end the same way."""
         if exit_code is not None and exit_code in self.permanent_codes:
+            return True
+        if is_permanent(error, PERMANENT_TEXTS if self.permanent_texts is None else self.permanent_texts):
             return True
         names = {error_class, error_class.rpartition(".")[2]} - {""}
         return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in ("PermanentError", *self.permanent))
@@ -119,6 +124,7 @@ def check_policy(step: str, limits: Limits, retry: Retry, restarts: Restarts) ->
     _check(step, "factor", retry.factor, 1, 100)
     _check(step, "jitter", retry.jitter, 0, 1)
     _check(step, "cap_seconds", retry.cap_seconds, 0, SECONDS_MAX)
+    check_texts(f"step {step}", retry.permanent_texts or ())
     _check(step, "restarts_max", restarts.restarts_max, 0, 1_000)
     _check(step, "period_seconds", restarts.period_seconds, 0.001, SECONDS_MAX)
     _check(step, "restart backoff_seconds", restarts.backoff_seconds, 0.001, SECONDS_MAX)

@@ -165,6 +165,20 @@ def check_workflow(workflow: Workflow) -> Workflow:
     return workflow
 
 
+def with_texts(workflow: Workflow, texts: tuple[str, ...] | None) -> Workflow:
+    """The workflow, whose steps that are retried have these texts of permanent errors if they have none of their own."""
+    if texts is None:
+        return workflow
+    steps = []
+    for step in workflow.steps:
+        retry = step.worker.retry
+        if retry.attempts > 1 and retry.permanent_texts is None:
+            retry = msgspec.structs.replace(retry, permanent_texts=texts)
+            step = msgspec.structs.replace(step, worker=msgspec.structs.replace(step.worker, retry=retry))  # noqa: PLW2901
+        steps.append(step)
+    return msgspec.structs.replace(workflow, steps=tuple(steps))
+
+
 def _check_worker(step: Step, names: Collection[str]) -> None:
     worker = step.worker
     if worker.outside and (worker.call or worker.argv or worker.shell):

@@ -10,6 +10,7 @@ import msgspec
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.limits import DEPTH_MAX, RUNS_LIVE_MAX, WARM_MAX, WORKERS_MAX
+from crewd.protocol.permanent import check_texts
 from crewd.protocol.policy import RUN_OUTPUT_BYTES_KEPT, RUN_STORE_BYTES_MAX
 
 
@@ -24,7 +25,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     it costs). `run_output_bytes`: what the living workers of one run may keep of their output together. `run_store_bytes`:
     what one run may write into the store, its artifacts included; beyond it its workers are ended (0: no bound).
     `on_sigterm`: what the signal means (`end`, `drain` or `keep`). `require_intent`: what ends or puts away something needs
-    a reason in words.
+    a reason in words. `permanent_texts`: regular expressions in place of the table of errors after which nothing is tried
+    again.
     """
 
     preload: tuple[str, ...] = ()
@@ -41,6 +43,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run_store_bytes: int = RUN_STORE_BYTES_MAX
     on_sigterm: Literal["end", "drain", "keep"] = "end"
     require_intent: bool = False
+    permanent_texts: tuple[str, ...] | None = None
 
 
 def load_config(path: Path) -> Config:
@@ -53,6 +56,7 @@ def load_config(path: Path) -> Config:
         config = msgspec.convert(tomllib.loads(text), Config)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"{path} is wrong: {error}", hint="keys: " + ", ".join(Config.__struct_fields__)) from None
+    check_texts(str(path), config.permanent_texts or ())
     warn, stale, dead = config.liveness_seconds
     for wrong, why in (
         (config.heartbeat_seconds <= 0 or config.runs_live_max < 1, "heartbeat_seconds and runs_live_max must be positive"),

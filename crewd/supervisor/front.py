@@ -32,7 +32,7 @@ from crewd.protocol.receipts import Outcome, Receipt
 from crewd.protocol.redact import redact
 from crewd.protocol.rows import CancelInfo, MessageRow, RunRow
 from crewd.protocol.statuses import ATTEMPT_TERMINAL
-from crewd.protocol.workflow import Workflow, check_workflow
+from crewd.protocol.workflow import Workflow, check_workflow, with_texts
 from crewd.store.messages import (
     AttemptIs,
     Committed,
@@ -235,7 +235,7 @@ class Front(Actor):
             raise Unavailable("crewd is stopping", hint="start it again")
         if len(self._live) >= self._services.config.runs_live_max:
             raise Busy(f"{len(self._live)} runs are live", hint="raise runs_live_max in crewd.toml, or wait")
-        workflow = check_workflow(start.workflow)
+        workflow = with_texts(check_workflow(start.workflow), self._services.config.permanent_texts)
         goal, inputs = resolve(workflow.inputs, start.goal, start.inputs)
         check_no_secrets(workflow, start.name, start.request_id)
         check_start(start)

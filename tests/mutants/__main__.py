@@ -118,8 +118,8 @@ MUTANTS = (
     Mutant(
         "one try too many",
         "supervisor/run/tries.py",
-        "if failed and tries < retry.attempts and not hopeless:",
-        "if failed and tries <= retry.attempts and not hopeless:",
+        "if failed and tries < allowed and not hopeless:",
+        "if failed and tries <= allowed and not hopeless:",
     ),
     Mutant(
         "a retry beats the cancel",

@@ -336,7 +336,7 @@ def _attempt_over(run: Run, over: AttemptOver) -> Next:
     error = ended.error or over.error
     run = replace(run, now=max(run.now, over.at), undelivered=(*run.undelivered, *over.undelivered))
     end = tries.End(
-        ended.status, ended.reason, ended.error_class, ended.exit.code, over.at, over.lived, over.chance
+        ended.status, ended.reason, ended.error_class, ended.exit.code, error, over.at, over.lived, over.chance
     )  # fmt: skip
     count = task.epoch - task.tries_from
     verdict, ends, in_a_row = tries.after(end, count, task.ends, task.in_a_row, task.retry, task.restart)

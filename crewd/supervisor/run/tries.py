@@ -28,6 +28,7 @@ class End:
     reason: str = ""
     error_class: str = ""
     exit_code: int | None = None
+    error: str = ""
     at: float = 0.0
     lived: float = 0.0
     chance: float = 0.5
@@ -69,7 +70,7 @@ def after(
         if len(ends) > restarts.restarts_max:
             return Park(f"it ended {len(ends)} times within {restarts.period_seconds:g} s"), ends, in_a_row
         return Again("restart", end.at + restarts.wait_seconds(in_a_row, end.chance)), ends, in_a_row
-    hopeless = end.reason in HOPELESS or retry.hopeless(end.error_class, end.exit_code)
+    hopeless = end.reason in HOPELESS or retry.hopeless(end.error_class, end.exit_code, end.error)
     allowed = max(retry.attempts, START_TRIES) if end.reason == FailureReason.START_BUSY else retry.attempts
     if failed and tries < allowed and not hopeless:
         return Again("retry", end.at + retry.wait_seconds(tries, end.chance)), ends, in_a_row
