@@ -54,6 +54,19 @@ def test_an_outside_program_carries_out_a_step_and_the_rest_goes_on(crew: Crew, 
         crew.release(task, claimed.token)
 
 
+@pytest.mark.parametrize(("result", "read"), [("plain text", "plain text"), ({"found": [1, 2]}, '{"found":[1,2]}')])
+def test_the_output_file_of_an_outside_step_is_its_result(crew: Crew, result: object, read: str) -> None:
+    steps = (
+        Step("other", worker=OUTSIDE, output="found.json"),
+        Step("last", worker=WorkerSpec(shell='cat "$CREWD_OUTPUTS/found.json"'), depends_on=("other",), reads=("found.json",)),
+    )
+    run = crew.run(Workflow("w", steps), cwd="/")
+    claimed = crew.claim(f"{run.id}/other")
+    crew.finish(f"{run.id}/other", claimed.token, result)
+    assert run.result(step="last", timeout=60) == read
+    assert (crew.home.shared(run.id) / "found.json").read_text() == read
+
+
 def test_a_lease_that_runs_out_gives_the_task_to_whoever_comes_next_also_to_crewd(crew: Crew, jobs_dir: str) -> None:
     flow = Workflow(
         "w", (Step("a", worker=WorkerSpec(call="jobs:listen")), Step("b", worker=FLOW.steps[0].worker)), max_concurrency=1

@@ -67,10 +67,12 @@ class RunReopened(msgspec.Struct, frozen=True, tag="run.reopened"):
 class TaskRequeued(msgspec.Struct, frozen=True, tag="task.requeued"):
     """The task waits for its next attempt, as if it had never been tried; its attempts stay what they are.
 
-    `message` is the one that it is started again for; then it may have been completed.
+    `message` is the one that it is started again for; then it may have been completed. Attempts after `tries_from` count as
+    tries (None, in older logs: those after the last one that is recorded).
     """
 
     message: str = ""
+    tries_from: int | None = None
 
 
 class TaskRetrying(msgspec.Struct, frozen=True, tag="task.retrying"):

@@ -69,6 +69,14 @@ class Expect(msgspec.Struct, frozen=True):
     shared: str = ""
 
 
+class LeaveFile(msgspec.Struct, frozen=True):
+    """Write the output file `name` of a step that no worker carries out into `shared`. Not answered; may be repeated."""
+
+    shared: str
+    name: str
+    data: bytes
+
+
 class Spawn(msgspec.Struct, frozen=True):
     """Start a worker. Answered by `Started` or `Exited` (outcome `spawn_failed`)."""
 
@@ -178,20 +186,22 @@ class Gone(msgspec.Struct, frozen=True):
 class Attached(msgspec.Struct, frozen=True):
     """The end of what the guardian had to tell: every live worker and every unconfirmed exit came before it.
 
-    `expects`: it understands `Expect`; a guardian of an older crewd would not.
+    `expects`, `leaves`: it understands `Expect`, `LeaveFile`; a guardian of an older crewd would not.
     """
 
     pid: int
     workers: int
     cgroup: str = ""
     expects: bool = False
+    leaves: bool = False
 
 
-Order = Attach | Expect | Spawn | End | Signal | Confirm | Query | Retire
+Order = Attach | Expect | LeaveFile | Spawn | End | Signal | Confirm | Query | Retire
 Notice = Started | Exited | Used | Gone | Attached
 ORDERS: dict[str, type[Order]] = {
     "attach": Attach,
     "expect": Expect,
+    "leave_file": LeaveFile,
     "spawn": Spawn,
     "end": End,
     "signal": Signal,

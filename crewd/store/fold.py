@@ -116,8 +116,8 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             _task_ended(rows, event, body)
         case ev.RunReopened():
             _change(rows, event, RunRow, event.run, lambda run: _reopened(event, run))
-        case ev.TaskRequeued(message):
-            _change(rows, event, TaskRow, event.task, lambda task: _requeued(event, task, anew=bool(message)))
+        case ev.TaskRequeued():
+            _change(rows, event, TaskRow, event.task, lambda task: _requeued(event, task, body))
         case ev.TaskRetrying(due_at=due_at, reason=reason, error=error, in_a_row=in_a_row):
             _move_task(
                 rows, event, TaskStatus.BACKOFF,
@@ -257,12 +257,13 @@ def _reopened(event: ev.Event, run: RunRow) -> RunRow:
     )
 
 
-def _requeued(event: ev.Event, task: TaskRow, *, anew: bool) -> TaskRow:
-    if task.status not in TASK_REQUEUES and not (anew and task.status is TaskStatus.COMPLETED):
+def _requeued(event: ev.Event, task: TaskRow, body: ev.TaskRequeued) -> TaskRow:
+    if task.status not in TASK_REQUEUES and not (body.message and task.status is TaskStatus.COMPLETED):
         raise _wrong_move(event, task.id, task.status, TaskStatus.QUEUED)
+    tries_from = task.epoch if body.tries_from is None else body.tries_from
     return replace(
         task, status=TaskStatus.QUEUED, reason="", error="", result=None, result_path="", ended_at=None, cancel=None,
-        retry_at=None, tries_from=task.epoch, dead="requeued" if task.dead else "", claim=None, in_a_row=0,
+        retry_at=None, tries_from=tries_from, dead="requeued" if task.dead else "", claim=None, in_a_row=0,
     )  # fmt: skip
 
 

@@ -318,13 +318,14 @@ class GuardianLink(Actor):
     def _order(self, order: hands.Order) -> None:
         if isinstance(order, hands.Retire):
             self._retiring = True
-        if isinstance(order, hands.Expect):
-            guardian = self._services.directory.guardian
-            if guardian is None or not guardian.expects:
-                return
+        guardian = self._services.directory.guardian
+        if isinstance(order, hands.Expect) and (guardian is None or not guardian.expects):
+            return
+        if isinstance(order, hands.LeaveFile) and self._attached and (guardian is None or not guardian.leaves):
+            return
         if self._attached:
             self._write(order)
-        elif isinstance(order, hands.Spawn | hands.Retire):
+        elif isinstance(order, hands.Spawn | hands.LeaveFile | hands.Retire):
             self._waiting.append(order)
         elif isinstance(order, hands.End):
             self._waiting = [each for each in self._waiting if not _is_birth_of(each, order)]

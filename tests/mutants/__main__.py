@@ -122,6 +122,20 @@ MUTANTS = (
         "if failed and tries <= allowed and not hopeless:",
     ),
     Mutant(
+        "how many lives in a row were short is forgotten in a restart",
+        "store/fold.py",
+        "replace(task, retry_at=due_at, reason=reason, error=error, in_a_row=in_a_row),",
+        "replace(task, retry_at=due_at, reason=reason, error=error),",
+        found=True,
+    ),
+    Mutant(
+        "who takes up a task that never began loses a try in a restart",
+        "store/fold.py",
+        "tries_from = task.epoch if body.tries_from is None else body.tries_from",
+        "tries_from = task.epoch",
+        found=True,
+    ),
+    Mutant(
         "a retry beats the cancel",
         "supervisor/run/decide.py",
         "    if run.cancel is None and task.cancel is None:\n        match verdict:",

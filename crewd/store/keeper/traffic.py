@@ -126,7 +126,8 @@ class Traffic:
             return
         conflicts = self._conflicts(row, there, gone, manifest.schema)
         serious = [each for each in conflicts if each.kind != "drift"]
-        if order.dry_run or (serious and order.on_conflict in {"refuse", "skip"}):  # the upload stays: it may be tried again
+        if order.dry_run or (serious and order.on_conflict in {"refuse", "skip"}):
+            self._discard(path)
             self._jobs.answer(keep, kp.ImportReply(None, tuple(conflicts)))
             return
         if serious and order.on_conflict == "overwrite":

@@ -109,6 +109,11 @@ class Controller(Actor):
             if (run is None or not run.offer(message.command)) and front is not None:
                 front.offer(message.command)
 
+    @property
+    def durable_state(self) -> at.Attempt | None:
+        """The machine, if everything that it has decided is durable: what a restart would have to make again."""
+        return self._state if self._journal.idle else None
+
     def receive(self, message: Any) -> None:
         """Translate messages into events of the machine."""
         match message:

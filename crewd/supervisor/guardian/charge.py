@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loguru import logger
+
 from crewd.protocol import hands
 from crewd.supervisor.guardian.ladder import Ladder
 from crewd.supervisor.guardian.papers import Papers
@@ -82,6 +84,17 @@ def make_room(directory: str, shared: str) -> None:
         make_directory(shared)
         for name in (f"{directory}/stdout", f"{directory}/stderr", f"{os.path.dirname(directory)}/{LOCK}"):  # noqa: PTH120
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT, 0o600))
+
+
+def leave_file(shared: str, name: str, data: bytes) -> None:
+    """Write a file of a run so that a reader sees all of it or nothing. What goes wrong is logged."""
+    try:
+        make_directory(shared)
+        part = Path(shared) / f".{name}.part"
+        part.write_bytes(data)
+        part.replace(Path(shared) / name)
+    except OSError as error:
+        logger.warning("the output file {} cannot be written: {}", name, error)
 
 
 def take_last_words(directory: Path) -> bytes:

@@ -32,7 +32,7 @@ from crewd.supervisor.guardian import ladder as ladders
 from crewd.supervisor.guardian import marker, processes
 from crewd.supervisor.guardian.births import Births
 from crewd.supervisor.guardian.cgroups import Cgroups
-from crewd.supervisor.guardian.charge import Charge, make_directory, make_room, noted, take_last_words
+from crewd.supervisor.guardian.charge import Charge, leave_file, make_directory, make_room, noted, take_last_words
 from crewd.supervisor.guardian.exits import ExitRecords
 from crewd.supervisor.guardian.papers import Notes, Papers
 from crewd.supervisor.guardian.tree import Key, Proc, sort
@@ -236,12 +236,14 @@ class Guardian:
                     self._tell_started(charge)
                 for record in self._exits.all():
                     self._tell(record)
-                attached = hands.Attached(os.getpid(), len(self._charges), self._cgroups.path, expects=True)
+                attached = hands.Attached(os.getpid(), len(self._charges), self._cgroups.path, expects=True, leaves=True)
                 self._tell(attached)
             case hands.Expect(task, directory, shared):
                 self._births.expect(task)
                 if directory:
                     make_room(directory, shared)
+            case hands.LeaveFile(shared, name, data):
+                leave_file(shared, name, data)
             case hands.Spawn(bootstrap):
                 self._spawn(bootstrap)
             case hands.End(task, epoch, grace_seconds, term_seconds, whole):

@@ -12,26 +12,28 @@ import msgspec
 from msgspec.structs import replace
 
 from crewd.actors import ChildSpec, ExitKind, ExitReason, Lane, Ref, Restart, Supervisor, Timer
-from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
-from crewd.protocol.events import AttemptEnded, Draft, MessageAccepted, MessageSettled, TaskEnded, TaskUnclaimed
+from crewd.protocol.events import Draft, MessageAccepted, MessageSettled, TaskEnded, TaskUnclaimed
+from crewd.protocol.hands import LeaveFile
 from crewd.protocol.ids import split_task_id
-from crewd.protocol.limits import LEASE_SECONDS_MAX, MAILBOX_MAX, NOTE_CHARS_MAX
-from crewd.protocol.reasons import Liveness, NoticeKind, RefusalReason
-from crewd.protocol.receipts import Effect, Level, Outcome, Receipt
+from crewd.protocol.limits import MAILBOX_MAX, NOTE_CHARS_MAX
+from crewd.protocol.reasons import RefusalReason
+from crewd.protocol.receipts import Effect, Outcome, Receipt
 from crewd.protocol.redact import clip, redact_value
-from crewd.protocol.rows import AttemptRow, CancelInfo, MessageRow, Progress, RunRow, TaskRow, Undelivered
+from crewd.protocol.rows import CancelInfo, MessageRow, Progress, RunRow
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, TASK_LIVE, TASK_TERMINAL, RunStatus, TaskStatus
+from crewd.protocol.workflow import Step
 from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, NoRun, Overfull, Put, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.controller import Controller
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
-from crewd.supervisor.directory import FRONT, GATEWAY, STORE
+from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.run import claims
 from crewd.supervisor.run import decide as rn
+from crewd.supervisor.run.recall import attempt_of, mail_of, over_of, run_of
 
 if TYPE_CHECKING:
     from crewd.supervisor.services import Services
@@ -65,7 +67,7 @@ class RunActor(Supervisor):
         """Enter the directory and read the rows."""
         directory = self._services.directory
         directory.runs[self._id] = self.ref
-        self._journal: Journal[rn.RunEffect | _Tell | _Reply | _Admit] = Journal(
+        self._journal: Journal[rn.RunEffect | _Tell | _Reply | _Admit | _Leave] = Journal(
             self.ref, lambda: directory.part(STORE), self._perform, lambda effect: isinstance(effect, rn.CancelAttempt)
         )
         directory.part(STORE).tell(Load(self._id, self.ref))
@@ -159,6 +161,11 @@ class RunActor(Supervisor):
             case _:
                 raise TypeError(f"a run does not know {message!r}")
 
+    @property
+    def durable_state(self) -> rn.Run | None:
+        """The machine, if everything that it has decided is durable: what a restart would have to make again."""
+        return self._run if self._journal.idle else None
+
     # -- beginning ----------------------------------------------------------------------------------------------
 
     def _never_was(self) -> None:
@@ -184,30 +191,12 @@ class RunActor(Supervisor):
                 front.offer(cm.ChildLives(self._id, live.run.parent, live.run.on_parent), lane=Lane.CONTROL)
         wall, now = self._services.clock.wall(), self.context.now()
         unsettled = [row for row in live.messages if not row.receipt.settled]
-        fresh = rn.new_run(self._id, live.run.workflow)
         rows = {row.id: row for row in live.tasks}
-        notices = {row.task: row.id for row in live.notices if row.closed_at is None and row.kind in _OF_TASKS}
         self._checkpoints = {row.task: row.checkpoint for row in live.attempts if row.checkpoint is not None}
-        tasks = tuple(
-            replace(
-                task, status=row.status, epoch=row.epoch, cancel=row.cancel, tries_from=row.tries_from,
-                held=_box(unsettled, task.id, wall, now) if row.status in rn.WAITING else Mailbox(),
-                due=_due(task, row, wall, now),
-                ends=_ends(live, row, now - wall), in_a_row=row.in_a_row, notice=notices.get(task.id, ""),
-                claim=row.claim,
-            )
-            for task in fresh.tasks for row in (rows[task.id],)
-        )  # fmt: skip
-        started = live.run.started_at
-        used = 0.0 if started is None else min(max(0.0, wall - started), fresh.max_seconds)
-        deadline = None if not fresh.max_seconds or started is None else now + fresh.max_seconds - used
-        self._run = rn.Run.of(
-            self._id, tasks, concurrency=fresh.concurrency, max_seconds=fresh.max_seconds, status=live.run.status,
-            cancel=live.run.cancel, now=now, deadline=deadline, undelivered=tuple(_undelivered(live.messages)),
-            joins=fresh.joins, openings=live.run.openings,
-        )  # fmt: skip
+        self._run = run_of(live, wall, now)
+        tasks = self._run.tasks
         held = [mail.expires_at for task in tasks for mail in task.held.mails]
-        for due in (deadline, *held, *(task.due for task in tasks)):
+        for due in (self._run.deadline, *held, *(task.due for task in tasks)):
             if due is not None and not self._run.over:
                 self._perform(rn.AlarmAt(due))
         self._order = max((row.seq for row in live.messages), default=0)
@@ -219,20 +208,23 @@ class RunActor(Supervisor):
                 self._journal.record([], [rn.Leave()])
             self._resume_commands()  # nothing may start here that would call for them
             return
+        for task in tasks:
+            if task.outside and task.status is TaskStatus.COMPLETED:
+                self._leave_file(task.id, rows[task.id].result)  # crewd may have ended before the guardian had the order
         over: list[rn.AttemptOver] = []
         for task in tasks:
             attempt = next((a for a in live.attempts if a.task == task.id and a.epoch == task.epoch), None)
             if task.status not in TASK_LIVE or attempt is None:
                 continue
             if attempt.status in ATTEMPT_TERMINAL:
-                over.append(_over(attempt))
+                over.append(over_of(attempt))
             else:
-                self._start_controller(task.id, task.epoch, _attempt(live, attempt, wall, now), fresh=False)
+                self._start_controller(task.id, task.epoch, attempt_of(live, attempt, wall, now), fresh=False)
         self._take_up(unsettled, wall, now)
         for ended in over:
             for row in unsettled:
                 if row.receipt.task == ended.task:
-                    self._settle_late(ended.task, _mail(row, wall, now))
+                    self._settle_late(ended.task, mail_of(row, wall, now))
             self._feed(self._timed(ended))
         self._feed(rn.Proceed(now))
         if self._run.cancel is not None and not self._run.over:
@@ -247,13 +239,18 @@ class RunActor(Supervisor):
         over = {task.id for task in self._living().tasks if task.status in TASK_TERMINAL}
         for row in unsettled:
             if row.receipt.task in over:
-                self._take_in(row.receipt.task, _mail(row, wall, now))
+                self._take_in(row.receipt.task, mail_of(row, wall, now))
+
+    def _step(self, task: str) -> Step:
+        if self._row is None:
+            raise InvariantError("a step was asked for before the rows were read")
+        step_id = split_task_id(task)[1]
+        return next(step for step in self._row.workflow.steps if step.id == step_id)
 
     def _start_controller(self, task: str, epoch: int, state: at.Attempt, *, fresh: bool) -> None:
         if self._row is None:
             raise InvariantError("a controller was asked for before the rows were read")
-        row, step_id = self._row, split_task_id(task)[1]
-        step = next(step for step in row.workflow.steps if step.id == step_id)
+        row, step = self._row, self._step(task)
         services, checkpoint = self._services, self._checkpoints.get(task)
         self.start_dynamic(
             ChildSpec(
@@ -354,7 +351,7 @@ class RunActor(Supervisor):
             terms=mail.terms, effect=effect,
         )  # fmt: skip
         drafts = [Draft(accepted, self._id, task.id, task.epoch, mail.id, "crewd")]
-        effects: list[rn.RunEffect | _Tell | _Reply | _Admit] = [_Tell(command.caller, mail.id)]
+        effects: list[rn.RunEffect | _Tell | _Reply | _Admit | _Leave] = [_Tell(command.caller, mail.id)]
         if hold:
             self._admitting[task.id] = self._admitting.get(task.id, 0) + 1
             effects.insert(0, _Admit(task.id, mail))
@@ -488,9 +485,20 @@ class RunActor(Supervisor):
             case _:
                 assert_never(request)
         self._decided(*after)
+        if isinstance(request, rq.Finish) and request.outcome == "completed":
+            self._journal.record([], [_Leave(key, redact_value(request.result))])
         self._journal.record([], [_Reply(command.caller, reply)])
         if isinstance(request, rq.Claim) and request.note:
             self._show_progress(key, request.note)
+
+    def _leave_file(self, task: str, result: object) -> None:
+        """Make the output file of a step from its result, as a worker would; before any worker starts that reads it."""
+        name = self._step(task).output
+        link = self._services.directory.parts.get(GUARDIAN)
+        if not name or link is None:
+            return
+        data = result.encode() if isinstance(result, str) else msgspec.json.encode(result)
+        link.offer(cm.ToGuardian(LeaveFile(str(self._services.home.shared(self._id)), name, data)), lane=Lane.CONTROL)
 
     def _show_progress(self, key: str, note: str) -> None:
         """What the holder of a task says that it is doing."""
@@ -538,10 +546,12 @@ class RunActor(Supervisor):
         task = self._living().task(key)
         return 0 if task is None else task.epoch
 
-    def _perform(self, effect: rn.RunEffect | _Tell | _Reply | _Admit) -> None:
+    def _perform(self, effect: rn.RunEffect | _Tell | _Reply | _Admit | _Leave) -> None:
         match effect:
             case _Reply(caller, reply):
                 self._respond(caller, reply)
+            case _Leave(task, result):
+                self._leave_file(task, result)
             case _Admit(task, mail):
                 self._admitted(task, mail)
             case rn.StartAttempt(task, epoch, mails):
@@ -596,8 +606,6 @@ def letter(command: cm.Command, send: rq.Send) -> tuple[MessageAccepted, Message
 
 
 _DONE, _LOOK, _SHOW = "done", "look", "show"
-_OF_TASKS = {NoticeKind.PARKED, NoticeKind.DEAD_LETTER}
-"""Notices of a task; the others are of an attempt."""
 
 
 class _Admit:
@@ -609,6 +617,17 @@ class _Admit:
     def __init__(self, task: str, mail: Mail) -> None:
         self.task = task
         self.mail = mail
+
+
+class _Leave:
+    """A step that somebody else has carried out leaves its output file."""
+
+    __match_args__ = ("task", "result")
+    __slots__ = ("result", "task")
+
+    def __init__(self, task: str, result: object) -> None:
+        self.task = task
+        self.result = result
 
 
 class _Reply:
@@ -631,123 +650,3 @@ class _Tell:
     def __init__(self, caller: cm.Caller, key: str) -> None:
         self.caller = caller
         self.key = key
-
-
-_KINDS: dict[str, rp.MessageKind] = {"steer": "steer", "follow_up": "follow_up", "response": "response", "message": "message"}
-
-
-def _mail(row: MessageRow, wall: float, now: float) -> Mail:
-    expires = None if row.deadline_at is None else now + (row.deadline_at - wall)
-    receipt = row.receipt
-    return Mail(
-        receipt.id, _KINDS[receipt.kind], row.seq, row.text, row.ask, receipt.level, expires, terms=row.terms,
-        sender=row.sender,
-    )  # fmt: skip
-
-
-def _box(rows: list[MessageRow], task: str, wall: float, now: float) -> Mailbox:
-    return Mailbox(tuple(_mail(row, wall, now) for row in rows if row.receipt.task == task))
-
-
-def _undelivered(rows: tuple[MessageRow, ...]) -> list[Undelivered]:
-    return [
-        Undelivered(r.receipt.id, r.receipt.kind, r.receipt.task, r.receipt.outcome or "", r.receipt.reason)
-        for r in rows
-        if r.receipt.settled and r.receipt.applied_at is None and r.receipt.outcome is not Outcome.DONE
-    ]
-
-
-def _ends(live: LiveRun, task: TaskRow, shift: float) -> tuple[float, ...]:
-    """When the attempts of a task ended, for the window of restarts; one whose end the task has not heard of comes later."""
-    last = task.epoch - 1 if task.status in TASK_LIVE else task.epoch
-    return tuple(
-        row.ended_at + shift
-        for row in live.attempts
-        if row.task == task.id and task.tries_from < row.epoch <= last and row.ended_at is not None
-    )
-
-
-def _due(task: rn.Task, row: TaskRow, wall: float, now: float) -> float | None:
-    """When a task in backoff is due, or a lease runs out: what is left of the wait.
-
-    A wall clock that was set makes it no longer than it can be.
-    """
-    if row.status is TaskStatus.CLAIMED and row.claim is not None:
-        return now + min(max(0.0, row.claim.until - wall), LEASE_SECONDS_MAX)
-    if row.retry_at is None or row.status is not TaskStatus.BACKOFF:
-        return None
-    return now + min(max(0.0, row.retry_at - wall), 1.3 * max(task.retry.cap_seconds, task.restart.cap_seconds))
-
-
-def _over(attempt: AttemptRow) -> rn.AttemptOver:
-    ended = AttemptEnded(
-        status=attempt.status, reason=attempt.reason, error=attempt.error, survivors=attempt.survivors, exit=attempt.exit,
-        error_class=attempt.error_class,
-    )  # fmt: skip
-    return rn.AttemptOver(
-        attempt.task, ended, result=attempt.result, result_path=attempt.result_path,
-        lived=max(0.0, (attempt.ended_at or 0.0) - (attempt.started_at or attempt.ended_at or 0.0)),
-    )  # fmt: skip
-
-
-def _attempt(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Attempt:
-    """The machine's state as the rows tell it."""
-    answers = {
-        message.ask: message.receipt.id
-        for message in live.messages
-        if message.ask and message.receipt.level is not Level.SETTLED
-    }
-    outcome = None
-    if row.outcome in {"completed", "failed", "cancelled"}:
-        outcome = rp.Outcome(
-            outcome=row.outcome,  # type: ignore[arg-type]  # one of the three literals, checked above
-            error=row.error,
-            reason=row.reason,
-            result=row.result,
-            result_path=row.result_path,
-            error_class=row.error_class,
-            exit_code=row.exit.code,
-        )
-    unsettled = [message for message in live.messages if not message.receipt.settled]
-    unread = [message for message in live.messages if message.unread and message.direction == "in"]
-    operations = [op for op in live.operations if op.task == row.task and op.epoch == row.epoch and op.closed_at is None]
-    told = [n for n in live.notices if n.task == row.task and n.epoch == row.epoch and n.kind not in _OF_TASKS]
-    return at.Attempt(
-        row.task,
-        row.epoch,
-        status=row.status,
-        reserved=True,
-        capabilities=row.capabilities if row.ready_at is not None else None,
-        finishing=row.finishing,
-        mailbox=_box(unsettled, row.task, wall, now),
-        letters=_box(unread, row.task, wall, now).mails[-MAILBOX_MAX:],
-        asks=tuple(
-            at.Ask(ask.id, answers.get(ask.id, ""), ask.kind, ask.choices)
-            for ask in live.asks
-            if ask.task == row.task and ask.epoch == row.epoch and ask.closed_at is None
-        ),
-        operations=tuple(op.id for op in operations if op.started_at is not None),
-        queued=tuple((op.id, op.seconds) for op in operations if op.started_at is None),
-        waits=tuple(op.id for op in operations if op.started_at is not None and op.kind == rp.WAIT),
-        operation_dues=tuple(
-            (op.id, now + op.seconds - max(0.0, wall - op.started_at))
-            for op in operations
-            if op.seconds and op.started_at is not None
-        ),
-        reports=row.reports,
-        cancel=row.cancel,
-        outcome=outcome,
-        pid=row.pid if row.host_pid is None else row.host_pid or None,
-        command=row.pid or 0 if row.host_pid is not None else 0,
-        limit=row.limit,
-        limit_text=row.error if row.limit else "",
-        level=Liveness(row.liveness),
-        notices=tuple(n.kind for n in told if n.closed_at is None),
-        told=tuple(n.kind for n in told),
-        checkpoint=row.checkpoint,
-        usage=(row.turns, row.tokens, row.cost),
-        turn=row.turn,
-        began=None if row.started_at is None else now - max(0.0, wall - row.started_at),
-        active_at=now,
-        heard_at=now,
-    )

@@ -43,7 +43,7 @@ def claim(run: rn.Run, key: str, holder: Holder, seconds: float, at: float, wall
         if task.notice:
             events.append(rn.Recorded(ev.NoticeClosed(id=task.notice), key))
     info = ClaimInfo(holder.owner, holder.digest, wall + seconds)
-    task = replace(task, status=TaskStatus.CLAIMED, claim=info, due=at + seconds, notice="", ends=(), in_a_row=0)
+    task = replace(task, status=TaskStatus.CLAIMED, claim=info, due=at + seconds, notice="", in_a_row=0)
     return run.with_task(task), rn.Decision((*events, rn.Recorded(ev.TaskClaimed(claim=info), key)), tuple(effects))
 
 

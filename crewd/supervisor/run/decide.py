@@ -460,7 +460,7 @@ def _opened(run: Run, kind: str, requester: str, intent: str) -> tuple[Run, list
 
 
 def _queued_again(run: Run, task: Task, mail: Mail | None = None) -> tuple[Run, list[Recorded]]:
-    events = [Recorded(ev.TaskRequeued(message="" if mail is None else mail.id), task.id)]
+    events = [Recorded(ev.TaskRequeued(message="" if mail is None else mail.id, tries_from=task.epoch), task.id)]
     if task.notice:
         events.append(Recorded(ev.NoticeClosed(id=task.notice), task.id))
     queued = replace(

@@ -95,7 +95,7 @@ class SimGuardian:
                 for record in self._exits.values():
                     self._tell(record)
                 self._tell(hands.Attached(pid=1, workers=len(self._charges)))
-            case hands.Expect():
+            case hands.Expect() | hands.LeaveFile():
                 pass
             case hands.Spawn(bootstrap):
                 self._spawn(bootstrap)

@@ -71,7 +71,7 @@ class Laws:
         self._claims: dict[str, ClaimInfo] = {}
         self.checked: Counter[str] = Counter()
         self.broken: LawBroken | None = None
-        self._rows: dict[tuple[type[Row], str], Row] = {}
+        self.rows: dict[tuple[type[Row], str], Row] = {}
         self._ended: set[str] = set()
         self._cancelled_at: dict[str, int] = {}
         self._accepted_at: dict[str, int] = {}
@@ -107,8 +107,8 @@ class Laws:
         self._opened |= again
         for _, key, row in rows:
             if key not in again:  # taken back from its end, by somebody's order: the only way there is
-                self._moved(key, self._rows.get((type(row), key)), row)
-            self._rows[type(row), key] = row
+                self._moved(key, self.rows.get((type(row), key)), row)
+            self.rows[type(row), key] = row
 
     def _hangs(self, event: ev.Event) -> None:
         """Each attempt is a branch: its events follow each other, and its first one hangs on its task or its run.
@@ -178,7 +178,7 @@ class Laws:
                 pass
 
     def _by_its_owner(self, event: ev.Event, cancel: CancelInfo) -> None:
-        run = self._rows.get((RunRow, event.run))
+        run = self.rows.get((RunRow, event.run))
         if isinstance(run, RunRow):
             mine = cancel.requester in {run.owner, "crewd"} or cancel.intent
             self.hold("only its owner ends it, or who says why", mine, f"{cancel.requester} ended {event.run} of {run.owner}")
@@ -205,7 +205,7 @@ class Laws:
             self.hold(law, attempt not in self._ended, f"{event.type} after the end of {attempt}")
 
     def _no_more_tries(self, event: ev.Event) -> None:
-        run = self._rows.get((RunRow, event.run))
+        run = self.rows.get((RunRow, event.run))
         if not isinstance(run, RunRow):
             return
         worker = next(step.worker for step in run.workflow.steps if step.id == event.task.partition("/")[2])
@@ -215,7 +215,7 @@ class Laws:
             self.hold("no more tries than are allowed", tries <= worker.retry.attempts, what)
 
     def _of_task(self, task: str) -> list[AttemptRow]:
-        return [row for row in self._rows.values() if isinstance(row, AttemptRow) and row.task == task]
+        return [row for row in self.rows.values() if isinstance(row, AttemptRow) and row.task == task]
 
     def _moved(self, key: str, before: Row | None, after: Row) -> None:
         law = "statuses move along their tables"
@@ -345,11 +345,11 @@ class Laws:
         """Nothing moves any more, and every run was ended."""
         differences, _ = rebuild(self._disk.reader())
         self.hold("rows are the fold of the log", not differences, "; ".join(differences))
-        for (kind, key), row in self._rows.items():
+        for (kind, key), row in self.rows.items():
             match row:
                 case RunRow():
                     self.hold("everything ends", row.status in RUN_TERMINAL, f"run {key} is {row.status}")
-                    joined = [k for kind, k in self._rows if kind is MessageRow and k.startswith(f"{key}:join")]
+                    joined = [k for kind, k in self.rows if kind is MessageRow and k.startswith(f"{key}:join")]
                     self.hold("each end of a joined run is told once", len(joined) == row.openings * row.workflow.joins, key)
                 case TaskRow():
                     self.hold("everything ends", row.status in TASK_TERMINAL, f"task {key} is {row.status}")
@@ -360,7 +360,7 @@ class Laws:
                 case AskRow() | OperationRow():
                     self.hold("every question and operation is closed", row.closed_at is not None, f"{kind.__name__} {key}")
                 case NoticeRow():
-                    task = self._rows.get((TaskRow, row.task))
+                    task = self.rows.get((TaskRow, row.task))
                     dead = row.kind == NoticeKind.DEAD_LETTER and isinstance(task, TaskRow) and task.dead == "open"
                     stands = row.closed_at is None
                     self.hold("a notice stands as long as its cause", stands == (dead and row.epoch == task.epoch), f"{row}")  # type: ignore[union-attr]
@@ -368,7 +368,7 @@ class Laws:
                     pass
         self._workers_say()
         self._finished_is_recorded()
-        survivors = {s.pid for row in self._rows.values() if isinstance(row, AttemptRow) for s in row.survivors}
+        survivors = {s.pid for row in self.rows.values() if isinstance(row, AttemptRow) for s in row.survivors}
         left = [process.pid for process in self._processes.table.values() if process.pid not in survivors]
         self.hold("no process is left", not left, f"{left} live")
 
@@ -385,7 +385,7 @@ class Laws:
                 late = [each.id for each in taken if self._accepted_at[each.id] > cancelled]
                 self.hold("nothing is applied after its cancel", not late, f"{key} took {late}")
         applied = {deliver.id for taken in self._witness.applied.values() for deliver in taken}
-        for row in self._rows.values():
+        for row in self.rows.values():
             if not isinstance(row, MessageRow):
                 continue
             receipt = row.receipt
@@ -398,13 +398,13 @@ class Laws:
     def _in_their_turns(self, key: Key, taken: Sequence[rp.Deliver]) -> None:
         turn = 1
         for deliver in taken:
-            row = self._rows[MessageRow, deliver.id]
+            row = self.rows[MessageRow, deliver.id]
             terms = row.terms if isinstance(row, MessageRow) else USUAL
             law = "a message is taken by the attempt and in the turn that it is for"
             self.hold(law, terms.epoch in {0, key[1]}, f"{key} took {deliver.id}, which is for attempt {terms.epoch}")
             self.hold(law, terms.turn in {0, turn}, f"{key} took {deliver.id} in turn {turn}, it is for {terms.turn}")
             turn += deliver.mode == "next_turn" and deliver.kind != "response"
-        attempt = self._rows.get((AttemptRow, attempt_key(*key)))
+        attempt = self.rows.get((AttemptRow, attempt_key(*key)))
         if isinstance(attempt, AttemptRow):
             # The last word of a worker that was killed may never have been heard.
             self.hold("turns are counted alike", attempt.turn <= turn, f"{key} is in turn {turn}, crewd says {attempt.turn}")
@@ -412,7 +412,7 @@ class Laws:
     def _finished_is_recorded(self) -> None:
         """A worker that has left its last words has done its work: whoever was killed then, its outcome is known."""
         for key in self._witness.finished:
-            row = self._rows.get((AttemptRow, attempt_key(*key)))
+            row = self.rows.get((AttemptRow, attempt_key(*key)))
             known = isinstance(row, AttemptRow) and (row.outcome != "" or row.cancel is not None)
             self.hold("finished work is not lost", known, f"{key} had finished: {row}")
 
@@ -425,7 +425,7 @@ class Laws:
 
     def calm_cancels(self) -> None:
         """In a world without faults a cancel is over within its grace, the ladder's time, and a margin."""
-        for row in self._rows.values():
+        for row in self.rows.values():
             if isinstance(row, AttemptRow) and row.cancel is not None and row.ended_at is not None:
                 allowed = row.cancel.grace_seconds + 3.0 + 1.0 + (5.0 if row.survivors else 0.0)
                 taken = row.ended_at - row.cancel.requested_at

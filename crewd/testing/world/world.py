@@ -27,7 +27,10 @@ from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL
 from crewd.protocol.workflow import Join, Step, WorkerSpec, Workflow
 from crewd.store.fold import Row
 from crewd.supervisor import commands as cm
+from crewd.supervisor.attempt.controller import Controller
 from crewd.supervisor.guardian.tree import Key
+from crewd.supervisor.run.actor import RunActor
+from crewd.supervisor.run.decide import Run
 from crewd.testing.scheduler import VirtualClock
 from crewd.testing.world.client import SimClient
 from crewd.testing.world.disk import Disk
@@ -37,6 +40,7 @@ from crewd.testing.world.incarnation import Crewd
 from crewd.testing.world.laws import LawBroken, Laws
 from crewd.testing.world.network import Link
 from crewd.testing.world.processes import Process, Processes
+from crewd.testing.world.recalled import attempt_differs, live_of, run_differs
 from crewd.testing.world.worker import Plan, SimWorker, Witness
 
 LAST_SECONDS = 1_200.0
@@ -44,6 +48,8 @@ LAST_SECONDS = 1_200.0
 REST_SECONDS = 900.0
 """Virtual time that a world gets to come to rest after that."""
 REST_STEPS = 30_000
+RECALL_TURNS = 4
+"""After so many turns of actors the machine of one is compared with what a restart would make of it."""
 DISK_TROUBLE_SECONDS = 3.0
 STALL_SECONDS = 2.0
 DELAY_SECONDS = 0.2
@@ -74,6 +80,7 @@ class World:
         self.workers: list[SimWorker] = []
         self.clients: list[SimClient] = []
         self.steps = self.choices = 0
+        self.recalls = 0
         self.trace = 0
         self.order: Callable[[int], int] = self.chance.below
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -300,12 +307,27 @@ class World:
         crewd = self.crewd
         if crewd is None:
             return
-        self._overtaking(crewd.scheduler.ready[index])
+        actor = crewd.scheduler.ready[index]
+        self._overtaking(actor)
         crewd.scheduler.step(lambda _: index)
+        self.recalls += 1
+        if self.recalls % RECALL_TURNS == 0 and not crewd.dead:
+            self._recalled(actor)
         if crewd.dead or crewd.stopped:
             self._drop_crewd()
         else:
             crewd.wire.nudge()
+
+    def _recalled(self, actor: Actor) -> None:
+        """A restart would go on with the machine that is there."""
+        if not isinstance(actor, RunActor | Controller) or (state := actor.durable_state) is None:
+            return
+        run = state.id if isinstance(state, Run) else state.task.partition("/")[0]
+        live = live_of(self.laws.rows, run)
+        if live is not None:
+            wall, now = self.clock.wall(), self.clock.monotonic()
+            what = run_differs(state, live, wall, now) if isinstance(state, Run) else attempt_differs(state, live, wall, now)
+            self.laws.hold("a restart goes on with the machine that was", not what, f"{run}: {what}")
 
     def _overtaking(self, actor: Actor) -> None:
         """R17: what ends something never waits behind other work."""
@@ -525,7 +547,8 @@ class World:
         row = self.disk.now[ClientRow].get(client.talk.owner)
         for event in self.disk.events[: 0 if row is None else row.seen]:
             run = self.disk.now[RunRow].get(event.run)
-            if run is not None and run.owner == client.talk.owner and news_of(event, run.name) is not None:
+            steps = 0 if run is None else len(run.workflow.steps)
+            if run is not None and run.owner == client.talk.owner and news_of(event, run.name, steps) is not None:
                 self.laws.hold(law, event.seq in client.told, f"{client.name} was never told {event.type} ({event.seq})")
 
     def _no_crash(self, crewd: Crewd) -> None:

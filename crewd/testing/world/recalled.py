@@ -1,0 +1,110 @@
+"""The law that a machine made from the rows is the machine that was: what crewd would go on with if it were killed now.
+
+This one law looks at crewd's own memory, but only to compare it with what a restart would make of the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
+from crewd.store.messages import LiveRun
+from crewd.supervisor.run import decide as rn
+from crewd.supervisor.run.recall import attempt_of, run_of
+
+if TYPE_CHECKING:
+    from crewd.store.fold import Row
+    from crewd.supervisor.attempt import decide as at
+
+_LIVE = {TaskStatus.RUNNING, TaskStatus.WAITING}
+"""A question is recorded by the controller, which tells the run of it: until then the run's machine says `running`."""
+_RESTS = {*TASK_TERMINAL, TaskStatus.PARKED}
+"""Who takes up such a task again begins its count of ends anew."""
+TIME_SECONDS = 0.01
+"""So exact are times that were written down as wall time and read back as monotonic time."""
+
+
+def live_of(rows: Mapping[tuple[type[Row], str], Row], run: str) -> LiveRun | None:
+    """All rows of a run, as the store gives them to the run's actor."""
+
+    def of(kind: type[Any]) -> tuple[Any, ...]:
+        found = [row for (each, _), row in rows.items() if each is kind and _run(row) == run]
+        return tuple(sorted(found, key=_order))
+
+    row = rows.get((RunRow, run))
+    if not isinstance(row, RunRow):
+        return None
+    return LiveRun(row, of(TaskRow), of(AttemptRow), of(MessageRow), of(AskRow), of(OperationRow), of(NoticeRow))
+
+
+def _run(row: Any) -> str:
+    if isinstance(row, MessageRow):
+        return row.receipt.run
+    return str(getattr(row, "run", "") or getattr(row, "task", "").partition("/")[0])
+
+
+def _order(row: Any) -> Any:
+    return getattr(row, "seq", 0), getattr(row, "epoch", 0), getattr(row, "id", "")
+
+
+def run_differs(state: rn.Run, live: LiveRun, wall: float, now: float) -> str:
+    """In what the machine of a run is another one than the one that a restart would make; empty if in nothing."""
+    recalled = run_of(live, wall, now)
+    same = True
+    for before, after in zip(state.tasks, recalled.tasks, strict=True):
+        if before.epoch == after.epoch + 1 or (before.status in _LIVE) != (after.status in _LIVE):
+            same = False  # its controller has not reserved the attempt yet, or the run has not heard of its end
+            continue
+        found = _first(_of_task(before, now), _of_task(after, now))
+        if found and not state.over:
+            return f"{before.id}: {found}"
+    return _first(_of_run(state), _of_run(recalled)) if same else ""
+
+
+def attempt_differs(state: at.Attempt, live: LiveRun, wall: float, now: float) -> str:
+    """The same for an attempt."""
+    row = next((each for each in live.attempts if each.task == state.task and each.epoch == state.epoch), None)
+    if row is None:
+        return ""
+    return _first(_of_attempt(state), _of_attempt(attempt_of(live, row, wall, now)))
+
+
+def _of_run(run: rn.Run) -> dict[str, object]:
+    return {
+        "status": run.status, "cancel": run.cancel, "openings": run.openings, "concurrency": run.concurrency,
+        "deadline": None if run.over else run.deadline, "unfinished": run.unfinished,
+    }  # fmt: skip
+
+
+def _of_task(task: rn.Task, now: float) -> dict[str, object]:
+    counted = task.restart.policy != "temporary" and task.status not in _RESTS
+    return {
+        "status": TaskStatus.RUNNING if task.status in _LIVE else task.status, "epoch": task.epoch, "cancel": task.cancel,
+        "tries_from": task.tries_from, "due": None if task.due is None else max(task.due, now),  # what is due is due
+        "notice": task.notice, "claim": task.claim, "in_a_row": task.in_a_row if counted else 0,
+        "ends": sum(end > now - task.restart.period_seconds for end in task.ends) if counted else 0,
+        "held": [mail.id for mail in task.held.mails],
+    }  # fmt: skip
+
+
+def _of_attempt(attempt: at.Attempt) -> dict[str, object]:
+    return {
+        "finishing": attempt.finishing, "capabilities": attempt.capabilities, "asks": attempt.asks,
+        "operations": set(attempt.operations), "queued": set(attempt.queued), "waits": set(attempt.waits),
+        "reports": attempt.reports, "cancel": attempt.cancel, "limit": attempt.limit, "turn": attempt.turn,
+        "usage": attempt.usage, "checkpoint": attempt.checkpoint, "notices": set(attempt.notices),
+        "outcome": None if attempt.outcome is None else attempt.outcome.outcome,
+        "mailbox": {mail.id for mail in attempt.mailbox.mails},
+    }  # fmt: skip
+
+
+def _first(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    for name, value in before.items():
+        other = after[name]
+        if isinstance(value, float) and isinstance(other, float) and abs(value - other) <= TIME_SECONDS:
+            continue
+        if value != other:
+            return f"{name} is {value!r}, and would be {other!r}"
+    return ""
