@@ -95,6 +95,8 @@ class Actor(pykka.Actor):
     """An actor of crewd. Subclasses override `receive` and, if they like, `on_start`, `on_turn_end` and `on_stop`."""
 
     data_max: ClassVar[int] = 10_000
+    works_long: ClassVar[bool] = False
+    """Whether its turns may take as long as they like, on a thread of its own: then a long one is no sign of a fault."""
     batch_max: ClassVar[int] = BATCH_MAX
     turn_seconds: ClassVar[float] = TURN_SECONDS
     context: Context

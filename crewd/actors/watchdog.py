@@ -50,7 +50,7 @@ class Watchdog:
         running = {}
         for dispatcher in self._system.dispatchers():
             busy = dispatcher.busy
-            if busy.actor is None:
+            if busy.actor is None or busy.actor.works_long:
                 continue
             turn = (busy.actor.ref, busy.since)
             named = running[turn] = self._named.get(turn, 0.0)

@@ -19,11 +19,10 @@ from crewd.protocol.errors import PeerError
 from crewd.protocol.rights import Role
 
 if TYPE_CHECKING:
+    from crewd.protocol.errors import ErrorInfo
     from crewd.protocol.ids import IdSource
 
 HELLO = "hello"
-UNKNOWN = frozenset({"unavailable", "not_permitted"})
-"""What a request of a connection is answered that crewd does not know: the second by an older crewd."""
 HELLO_SECONDS = 1.0
 """Between two hellos while something is waited for."""
 AGAIN_BEATS = 5
@@ -48,7 +47,6 @@ class Conversation:
         self.replies: dict[str, rq.Reply] = {}
         self.notes: dict[str, deque[rq.EventNote | rq.ProgressNote]] = {}
         self._read: dict[str, tuple[int, int]] = {}
-        self._repeated: set[str] = set()
 
     def hello(self) -> list[bytes]:
         """The frames that say who is here."""
@@ -85,8 +83,7 @@ class Conversation:
             return []
         if isinstance(reply, rq.EventNote | rq.ProgressNote):
             return self._note(key, reply)
-        if isinstance(reply, rq.ErrorReply) and reply.error.code in UNKNOWN and key not in self._repeated:
-            self._repeated.add(key)  # once for each incarnation of crewd: if it says so again, that is the reply
+        if isinstance(reply, rq.ErrorReply) and _unknown(reply.error):
             return [self.hello(), codec.requests.encode(key, self.open[key])]
         self.replies[key] = reply
         if not isinstance(reply, rq.Subscribed):
@@ -97,8 +94,6 @@ class Conversation:
         if not isinstance(reply, rq.Welcome):
             return []
         again = self.incarnation not in {"", reply.incarnation}
-        if again:
-            self._repeated.clear()
         self.incarnation, self.owner, self.draining = reply.incarnation, reply.owner, reply.draining
         return self._again() if again else []
 
@@ -139,4 +134,8 @@ class Conversation:
         self.replies.pop(key, None)
         self.notes.pop(key, None)
         self._read.pop(key, None)
-        self._repeated.discard(key)
+
+
+def _unknown(error: ErrorInfo) -> bool:
+    """Whether crewd does not know this connection; an older crewd said `not_permitted` then."""
+    return error.code == "not_permitted" or (error.code == "unavailable" and error.values.get("say") == "hello")

@@ -211,6 +211,30 @@ def test_the_watchdog_names_who_is_busy_with_the_stack_and_again_much_later() ->
         system = ActorSystem(clock, SystemChance(), brain, wake=lambda: None, reporter=lambda name, incarnation, reason: None)
 
 
+def test_who_may_work_long_is_not_named() -> None:
+    clock = VirtualClock()
+    brain = BrainDispatcher(Idle(), clock)
+    system = ActorSystem(clock, SystemChance(), brain, wake=lambda: None, reporter=lambda name, incarnation, reason: None)
+    inside, gate = threading.Event(), threading.Event()
+
+    class Patient(Actor):
+        works_long = True
+
+        def receive(self, message: Any) -> None:
+            inside.set()
+            gate.wait(20)
+
+    system.spawn(ChildSpec("patient", Patient, pinned=True), None).tell("go")
+    thread = threading.Thread(target=brain.run, args=(system.timers,))
+    thread.start()
+    assert inside.wait(20)
+    clock.now += 100.0
+    assert Watchdog(system, lambda _: None).look() == []
+    gate.set()
+    brain.stop()
+    thread.join(20)
+
+
 def test_the_watchdog_reports_from_its_own_thread() -> None:
     clock = VirtualClock()
     brain = BrainDispatcher(Idle(), clock)

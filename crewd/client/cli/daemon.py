@@ -71,7 +71,9 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
         if clock.monotonic() > deadline and not drains:
             raise DeadlineExceeded(f"crewd (pid {pid}) has not stopped yet", hint="crew daemon logs")
         clock.sleep(0.02)
-    if not options.json:
+    if options.json:
+        out({"running": False, "mode": mode, "pid": pid})
+    else:
         say("crewd has stopped" + ("; its workers go on" if mode == "keep" and live else ""))
 
 

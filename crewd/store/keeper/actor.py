@@ -63,6 +63,7 @@ class Keeper(Follower):
     """Answers `Keep`. One request is worked on at a time; waiting for the store holds up nobody."""
 
     data_max = 1_000
+    works_long = True
 
     def __init__(
         self, home: Home, clock: Clock, ids: IdSource, overlay: Overlay, store: Callable[[], Ref[Any]], software: str,

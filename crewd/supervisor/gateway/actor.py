@@ -314,7 +314,7 @@ class Gateway(Actor):
                 return
             if not caller.owner:
                 hint = "crewd does not know this connection (any more): send 'hello', and then this request again"
-                raise Unavailable("say hello first", hint=hint)
+                raise Unavailable("say hello first", hint=hint, say="hello")
             role = self._roles.get(identity, Role.NONE)
             needed = Role.RESPOND if isinstance(request, rq.Send) and request.kind == "response" else request.role
             if needed > role:

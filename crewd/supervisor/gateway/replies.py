@@ -33,7 +33,7 @@ def examined(
         counts["cgroups"] = guardian.cgroup or "none: the other nets hold alone"
     findings = [*findings, *(f"actor {ref} is stuck: its thread does not come back" for ref in system.stuck)]
     for busy in (dispatcher.busy for dispatcher in system.dispatchers()):
-        if busy.actor is not None and now - busy.since > WARN_SECONDS:
+        if busy.actor is not None and not busy.actor.works_long and now - busy.since > WARN_SECONDS:
             findings.append(f"actor {busy.actor.ref} has been busy for {now - busy.since:.1f} s")
     return rq.DoctorReply(
         healthy=reply.healthy and not findings,

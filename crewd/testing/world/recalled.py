@@ -54,8 +54,9 @@ def run_differs(state: rn.Run, live: LiveRun, wall: float, now: float) -> str:
     recalled = run_of(live, wall, now)
     same = True
     for before, after in zip(state.tasks, recalled.tasks, strict=True):
-        if before.epoch == after.epoch + 1 or (before.status in _LIVE) != (after.status in _LIVE):
-            same = False  # its controller has not reserved the attempt yet, or the run has not heard of its end
+        unreserved = before.epoch > after.epoch and all((a.task, a.epoch) != (before.id, before.epoch) for a in live.attempts)
+        if unreserved or (before.status in _LIVE) != (after.status in _LIVE):
+            same = False  # its controller has not reserved the attempt (yet), or the run has not heard of its end
             continue
         found = _first(_of_task(before, now), _of_task(after, now))
         if found and not state.over:
