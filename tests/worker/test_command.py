@@ -32,6 +32,11 @@ def log_of(crew: Crew, run: RunHandle, stream: str = "stdout") -> bytes:
     return crew.log(run.id, stream=stream).data  # type: ignore[arg-type]  # one of the two
 
 
+def until_up(crew: Crew, run: RunHandle) -> None:
+    """Until the command has said so, and its worker has named its process."""
+    wait_until(lambda: b"up" in log_of(crew, run) and attempt_of(run).host_pid, "the command")
+
+
 def sh(crew: Crew, script: str, **given: object) -> RunHandle:
     return crew.exec(["sh", "-c", script], cwd=str(Path.cwd()), **given)  # type: ignore[arg-type]
 
@@ -155,7 +160,7 @@ def test_input_that_the_command_has_closed_is_a_refusal_and_no_end(shared_crew: 
 
 def test_the_pid_that_is_shown_is_the_command_and_takes_signals(shared_crew: Crew) -> None:
     run = sh(shared_crew, 'trap "echo hup" HUP; trap "echo usr1; exit 0" USR1; echo up; while :; do sleep 0.05; done')
-    wait_until(lambda: b"up" in log_of(shared_crew, run) and attempt_of(run).pid, "the command")
+    until_up(shared_crew, run)
     pid = attempt_of(run).pid
     assert pid is not None
     os.kill(pid, signal.SIGHUP)
@@ -170,7 +175,7 @@ def test_the_pid_that_is_shown_is_the_command_and_takes_signals(shared_crew: Cre
 
 def test_a_signal_for_the_worker_that_waits_for_the_command_reaches_the_command(shared_crew: Crew) -> None:
     run = sh(shared_crew, 'trap "echo hup; exit 0" HUP; echo up; while :; do sleep 0.05; done')
-    wait_until(lambda: b"up" in log_of(shared_crew, run), "the command")
+    until_up(shared_crew, run)
     host = attempt_of(run).host_pid
     assert host
     os.kill(host, signal.SIGHUP)
@@ -179,7 +184,7 @@ def test_a_signal_for_the_worker_that_waits_for_the_command_reaches_the_command(
 
 def test_a_tree_gets_a_signal_and_its_waiting_worker_does_not(shared_crew: Crew) -> None:
     run = sh(shared_crew, "sleep 1000 & sleep 1000 & echo up; wait; echo over")
-    wait_until(lambda: b"up" in log_of(shared_crew, run), "the command")
+    until_up(shared_crew, run)
     with pytest.raises(UsageError):
         shared_crew.signal(run.id, 99)
     shared_crew.signal(run.id, signal.SIGKILL, tree=True)
