@@ -10,10 +10,14 @@ from typing import Literal, NamedTuple
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.home import Home
+from crewd.protocol.inputs import INPUT_PREFIX
 from crewd.protocol.workflow import MARKER_VARIABLE
 
 Bring = Literal["path", "all", "nothing"]
-_OWN = (MARKER_VARIABLE, "CREWD_HOME", "CREWD_AUTOSTART", "CREWD_AS", "CREWD_TASK", "CREWD_GOAL", "CREWD_OUTPUTS", "CREWD_KEYS")
+_OWN = (
+    MARKER_VARIABLE, "CREWD_HOME", "CREWD_AUTOSTART", "CREWD_AS", "CREWD_TASK", "CREWD_GOAL", "CREWD_OUTPUTS", "CREWD_KEYS",
+    "CREWD_BOOTSTRAP",
+)  # fmt: skip
 
 
 class Brought(NamedTuple):
@@ -33,7 +37,9 @@ def bring(home: Home, how: Bring = "path", secrets: Iterable[str] = ()) -> Broug
     if how == "nothing":
         return Brought({}, given, {})
     if how == "all":
-        everything = {name: value for name, value in os.environ.items() if name not in _OWN}
+        everything = {
+            name: value for name, value in os.environ.items() if name not in _OWN and not name.startswith(INPUT_PREFIX)
+        }
         return Brought({}, {**everything, **given}, {})
     path = os.environ.get("PATH")
     passed = {name: os.environ[name] for name in _env_pass(home.config) if name in os.environ and name not in given}

@@ -70,6 +70,9 @@ def check_start(start: StartRun) -> None:
     check_argument("the goal", start.goal)
     for name, text in start.inputs.items():
         check_argument(f"the input {name}", text)
+        if redact(text) != text:
+            hint = "pass it with --secret NAME, and let the worker read its variable"
+            raise UsageError(f"the input {name} holds what looks like a secret, and crewd keeps what it runs", hint=hint)
     if len(start.goal.encode()) > GOAL_BYTES_MAX:
         hint = "write what is long into a file, and name the file in the goal"
         raise UsageError(f"the goal has {len(start.goal.encode())} bytes, {GOAL_BYTES_MAX} are possible", hint=hint)
@@ -89,7 +92,7 @@ def check_secrets(values: Mapping[str, str]) -> None:
         check_variable("a secret", name)
         if "\0" in value:
             raise UsageError(f"the secret {name} holds a NUL byte", hint="no program can be given one")
-    if sum(len(name) + len(value.encode()) for name, value in values.items()) > SECRETS_BYTES_MAX:
+    if sum(len(name.encode()) + len(value.encode()) + 10 for name, value in values.items()) > SECRETS_BYTES_MAX:
         raise UsageError(f"the secrets have more than {SECRETS_BYTES_MAX} bytes", hint="let the worker read a file")
 
 

@@ -17,7 +17,10 @@ from crewd.protocol.errors import UsageError
 Kind = Literal["text", "integer", "number", "boolean", "file", "directory"]
 GOAL = "goal"
 GOAL_VARIABLE = "CREWD_GOAL"
+INPUT_PREFIX = "CREWD_INPUT_"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _YES, _NO = frozenset({"true", "yes", "1", "on"}), frozenset({"false", "no", "0", "off"})
 
 
@@ -32,7 +35,7 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 def variable(name: str) -> str:
     """The variable in which a command finds an input."""
-    return GOAL_VARIABLE if name == GOAL else f"CREWD_INPUT_{name.upper()}"
+    return GOAL_VARIABLE if name == GOAL else f"{INPUT_PREFIX}{name.upper()}"
 
 
 def check_inputs(inputs: Mapping[str, Input]) -> None:
@@ -57,8 +60,8 @@ def resolve(inputs: Mapping[str, Input], goal: str, given: Mapping[str, str]) ->
             if each.default is None:
                 raise UsageError(f"the workflow needs the input {name} ({each.type})", hint=_how(name, each))
             text = each.default
-        value_of(name, each, text)
-        found[name] = text
+        value = value_of(name, each, text)
+        found[name] = str(value).lower() if isinstance(value, bool) else text  # one word for a script to compare with
     return found.pop(GOAL, goal), found
 
 
@@ -69,10 +72,12 @@ def value_of(name: str, each: Input, text: str) -> str | int | float | bool:
     try:
         match each.type:
             case "integer":
+                if not _INTEGER.fullmatch(text) or not -(1 << 63) <= int(text) < 1 << 64:  # what the wire and JSON readers hold
+                    raise ValueError
                 return int(text)
             case "number":
                 number = float(text)
-                if number - number != 0:  # infinite, or not a number
+                if not _NUMBER.fullmatch(text) or number - number != 0:  # infinite, or not a number
                     raise ValueError
                 return number
             case "boolean":

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from crewd.protocol.errors import UsageError
-from crewd.protocol.permanent import PERMANENT_TEXTS, check_texts, is_permanent
+from crewd.protocol.permanent import check_texts, is_permanent
 
 SECONDS_MAX = 1_440 * 60.0
 """A day (K15: 1,440 minutes)."""
@@ -57,8 +57,8 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
     Before try n+1 the task waits `backoff_seconds` x `factor`^(n-1), give or take `jitter` of it, at most `cap_seconds`.
     `permanent` are patterns of error classes (`ValueError`, `json.*`) besides `PermanentError`; `permanent_codes` are exit
-    codes of commands. `permanent_texts` are regular expressions that are searched for in the error; None is the table of
-    `permanent.py`, unless crewd.toml has one of its own.
+    codes of commands. `permanent_texts` are words that are looked for in the error, without regard to case; None is the table
+    of `permanent.py`, unless crewd.toml has words of its own.
     """
 
     attempts: int = 1
@@ -78,7 +78,7 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         """Whether another try would end the same way."""
         if exit_code is not None and exit_code in self.permanent_codes:
             return True
-        if is_permanent(error, PERMANENT_TEXTS if self.permanent_texts is None else self.permanent_texts):
+        if is_permanent(error, self.permanent_texts):
             return True
         names = {error_class, error_class.rpartition(".")[2]} - {""}
         return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in ("PermanentError", *self.permanent))

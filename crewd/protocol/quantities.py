@@ -11,6 +11,8 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _STEPS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+DIGITS_MAX = 40
+"""A number with more digits is no size and no time."""
 SIZES = "for example 150M, 1.5G or 4096; k, M, G and T count in steps of 1024"
 TIMES = "for example 90, 500ms, 90s, 10m, 1h30m or 2d"
 
@@ -18,14 +20,16 @@ TIMES = "for example 90, 500ms, 90s, 10m, 1h30m or 2d"
 def size(text: str) -> int:
     """Bytes. UsageError for what is no size."""
     found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise UsageError(f"{text!r} is no size", hint=SIZES)
+    if found is None or len(found[1]) > DIGITS_MAX:
+        raise UsageError(f"{text[:40]!r} is no size", hint=SIZES)
     return int(float(found[1]) * 1024 ** _STEPS[found[2].lower()])
 
 
 def seconds(text: str) -> float:
     """Seconds; a number without a unit is seconds. UsageError for what is no time."""
     text = text.strip()
+    if len(text) > DIGITS_MAX:
+        raise UsageError(f"{text[:40]!r} is no time", hint=TIMES)
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     total, at = 0.0, 0

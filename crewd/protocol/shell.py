@@ -25,7 +25,9 @@ _INTERPRETERS = frozenset(
     }
 )  # fmt: skip
 """Programs that run the text after an option such as `-c` or `-e`."""
-_REREADS = frozenset({"eval", "ssh", "watch", "parallel", "rsh", "mosh"})
+_SHELLS = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "mksh", "zsh", "csh", "tcsh"})
+"""Those of them whose option `-c` is followed by code, perhaps after values of other options."""
+_REREADS = frozenset({"eval", "ssh", "watch", "parallel", "rsh", "mosh", "sqlite", "ed", "at", "batch"})
 """Commands that read any of their arguments again as code."""
 _REREADING_BUILTINS = frozenset({"trap", "alias", "source", ".", "let"})
 """The same, where they are the command itself."""
@@ -43,12 +45,35 @@ _STARTERS = frozenset(
 """Commands that start the command that follows them."""
 _BEFORE_COMMANDS = frozenset({"!", "{", "if", "elif", "then", "else", "do", "while", "until", "time"})
 _QUANTITY = re.compile(r"[\d.]+[smhd]?")
-_PIPED_TO_SHELL = re.compile(r"\|\s*(?:(?:sudo|env|exec)\s+)*(?:\S*/)?(?:ba|da|z|k|a|fi)?sh\s*(?:-s?\s*)?(?=[;&|)\n]|\s*$)")
+_PIPE = re.compile(r"(?<!\|)\|&?(?!\|)\s*([^;&|()\n]*)")
+"""A pipe, and the words of the command that reads from it."""
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _CODE_OPTION = re.compile(
-    r"-[A-Za-z]*[ceErR]|--(?:eval|execute|exec|command|expression|print|run|code|init-command|split-string)"
+    r"-[A-Za-z]*[ceErRp][A-Za-z]*|--(?:eval|execute|exec|command|expression|print|run|code|init-command|split-string)"
 )
-_CODE_OPTION_AND_TEXT = re.compile(r"-[A-Za-z]*[ceE].*|--(?:eval|execute|exec|command|expression|print|run|code)=.*", re.DOTALL)
+_CODE_OPTION_AND_TEXT = re.compile(
+    r"-[A-Za-z]*[ceErRp].*|--(?:eval|execute|exec|command|expression|print|run|code)=.*", re.DOTALL
+)
+_MORE_OPTIONS = re.compile(r"[-+][A-Za-z]*[oO][A-Za-z]*")
+"""An option of a shell that has a value of its own, which could be taken for the code."""
+_EXECUTED_VARIABLE = re.compile(
+    r"(?:GIT_\w+|BASH_ENV|ENV|PROMPT_COMMAND|PS[0-4]|IFS|PATH|SHELL|EDITOR|VISUAL|PAGER|MANPAGER|BROWSER|LESSOPEN|LESSCLOSE"
+    r"|MAKEFLAGS|LD_\w+|DYLD_\w+|PERL5\w+|PYTHON\w+|RUBY\w+|NODE_OPTIONS|JAVA_TOOL_OPTIONS|\w*_COMMAND|\w+_PAGER|\w+_EDITOR)\+?="
+)
+"""Variables that programs execute, or load code from."""
+_EXECUTING_OPTIONS = frozenset(
+    {
+        "-exec", "-execdir", "-ok", "-okdir", "--to-command", "--checkpoint-action", "--use-compress-program", "--rsh",
+        "--rsh-command", "--upload-pack", "--receive-pack", "--exec-path", "--pager", "--config-env", "--ssh-command",
+    }
+)  # fmt: skip
+_EXECUTING_OPTION_AND_TEXT = re.compile(
+    r"--(?:to-command|checkpoint-action|use-compress-program|rsh|rsh-command|upload-pack|receive-pack|exec-path|pager|config)="
+)
+_AWKS = frozenset({"awk", "gawk", "mawk", "nawk"})
+_AWK_VALUES = frozenset({"-F", "-v", "-f", "-i", "-l", "-e", "-E", "-D"})
+"""Options of awk that are followed by a value."""
+_SCRIPT_OPTIONS = frozenset({"-e", "-f", "-E", "--expression", "--file", "--source", "--from-file"})
 _VERSIONED = re.compile(r"(.*?)[\d.]+\Z")
 _RESERVED = frozenset(
     {
@@ -82,6 +107,9 @@ class _Line:
         """The beginnings of the words that a `$(` interrupts."""
         self.comment = False
         self.heredoc = False
+        self.herestring = False
+        self.target = False
+        """Whether the next word is the file of a redirection, and no word of the command."""
         self.has_operator = False
 
     def walk(self) -> str:
@@ -111,6 +139,8 @@ class _Line:
             if here == "'":
                 self.contexts.pop()
             self._take()
+        elif self.text.startswith("\\\n", self.at):
+            self._take(2, word=False)  # the shell joins the lines
         elif here == "\\":
             self._take(2)
         elif here == "`":
@@ -122,9 +152,12 @@ class _Line:
         elif context == "brace" and here == "}":
             self.contexts.pop()
             self._take()
-        elif context == "arithmetic" and self.text.startswith("))", self.at):
+        elif context == "arithmetic" and here == "(":
+            self.contexts.append("arithmetic")
+            self._take()
+        elif context == "arithmetic" and here == ")":
             self.contexts.pop()
-            self._take(2)
+            self._take()
         elif context in {"double", "brace", "arithmetic"}:
             self._take()
         elif here == "'":
@@ -143,21 +176,25 @@ class _Line:
     def _dollar(self) -> None:
         for opening, context in (("$((", "arithmetic"), ("${", "brace")):
             if self.text.startswith(opening, self.at):
-                self.contexts.append(context)
+                self.contexts += [context] * opening.count("(") or [context]
                 self._take(len(opening))
                 return
         if self.text.startswith("$(", self.at):
-            self.contexts.append("plain")
-            self.words.append([])
-            self.outer.append(self.word + "$(")
-            self.word = ""
-            self._take(2, word=False)
+            self._substitute()
             return
         if self.text.startswith("$'", self.at) and self.contexts[-1] == "plain":
             self.contexts.append("single")
             self._take(2)
             return
         self._take()
+
+    def _substitute(self) -> None:
+        """`$(`, `<(` or `>(`: a command inside a word of another one."""
+        self.contexts.append("plain")
+        self.words.append([])
+        self.outer.append(self.word + "$(")
+        self.word = ""
+        self._take(2, word=False)
 
     def _plain(self, here: str) -> None:
         if here == "#" and not self.word:
@@ -177,17 +214,25 @@ class _Line:
                 self.words.pop()
                 self.word = self.outer.pop()
             self._take(word=False)
+        elif self.text.startswith(("<(", ">("), self.at):
+            self.has_operator = True
+            self._substitute()
         elif here in "<>":
+            if self.word.isdigit():
+                self.word = ""  # the number of a descriptor
             self._end_word()
+            self.target = True
             operator = next(each for each in _REDIRECTIONS if self.text.startswith(each, self.at))
             self.heredoc = self.heredoc or operator == "<<"
+            self.herestring = self.herestring or operator == "<<<"
             self._take(len(operator), word=False)
         else:
             self._take()
 
     def _end_word(self) -> None:
-        if self.word:
+        if self.word and not self.target:
             self.words[-1].append(self.word)
+        self.target = self.target and not self.word
         self.word = ""
 
     def _end_command(self) -> None:
@@ -217,27 +262,48 @@ class _Line:
 
     def _check_reader(self) -> None:
         """Whether whatever gets this word takes it as it is. Raises UsageError if it would read it as code."""
-        words = [_bare(word) for word in self.words[-1] if not _ASSIGNMENT.match(word)]
+        if re.search(r"\beval\b", self.text):
+            raise self._refused("in a line with eval, which may read it as code")
+        if not self.target:
+            self._check_command(self.words[-1], self.word, whole=self._is_whole())
+        for words, word in zip(self.words[:-1], self.outer, strict=True):  # what a `$(` says is a word of the command around it
+            if words or not _ASSIGNMENT.match(word):
+                self._check_command(words, word, whole=False, inside=True)
+        piped = [found[1].split() for found in _PIPE.finditer(self.text, self.at)]
+        if self.herestring:
+            piped += [re.split(r"[\s;&|()]+", self.text)]
+        for words in piped:
+            if _runs_its_input([_bare(word) for word in words], anywhere=self.herestring):
+                raise self._refused("before a pipe into a program that reads it as code")
+
+    def _check_command(self, before: list[str], word: str, *, whole: bool, inside: bool = False) -> None:
+        if _EXECUTED_VARIABLE.match(word):
+            raise self._refused(f"in the variable {word.partition('=')[0]}, whose value programs execute")
+        words = [_bare(each) for each in before if not _ASSIGNMENT.match(each)]
         while words and words[0] in _BEFORE_COMMANDS:
             words = words[1:]
-        if not words and _ASSIGNMENT.match(self.word):
+        if not words and _ASSIGNMENT.match(word):
             return
         arguments = [w for w in words if not (w.startswith("-") or _program(w) in _STARTERS or _QUANTITY.fullmatch(w))]
         if not words or (_program(words[0]) in _STARTERS and not arguments):
             raise self._refused("where the name of a command stands", "name the program, and give it the goal as an argument")
-        names = {_program(word) for word in words}
+        names = {_program(each) for each in words}
+        executed = words[-1] in _EXECUTING_OPTIONS or _EXECUTING_OPTION_AND_TEXT.match(_bare(word))
+        if executed or ("git" in names and (words[-1] == "-c" or re.match(r"-c\S", _bare(word)))):
+            raise self._refused("in an option that names a command")
         rereads = sorted((names & _REREADS) | ({words[0]} & _REREADING_BUILTINS))
         if rereads:
             raise self._refused(f"among the arguments of {rereads[0]}, which reads them again as code")
         scripted = sorted(names & _SCRIPTED)
-        if scripted and not (self._is_whole() and (not names & _SCRIPT_FIRST or len(arguments) > 1)):
+        assigned = bool(names & _AWKS) and words[-1] == "-v"
+        if scripted and not assigned and not (whole and _has_script(words, names)):
             raise self._refused(f"inside a script for {scripted[0]}", f"let the script read {self.variable}")
-        interpreters = sorted(names & _INTERPRETERS)
-        if interpreters and (_CODE_OPTION.fullmatch(words[-1]) or _CODE_OPTION_AND_TEXT.fullmatch(_bare(self.word))):
-            way = f"let the code read ${self.variable}, as in sh -c 'echo \"${self.variable}\"'"
-            raise self._refused(f"in code for {interpreters[0]}", way)
-        if _PIPED_TO_SHELL.search(self.text, self.at):
-            raise self._refused("before a pipe into a shell, which reads it as code")
+        interpreter = next((each for each in reversed(words) if _program(each) in _INTERPRETERS or "$" in each), None)
+        if interpreter is not None:
+            options = words[len(words) - words[::-1].index(interpreter) :]
+            if _is_code(_program(interpreter), options, _bare(word)) or (inside and word.startswith("$(") and not options):
+                way = f"let the code read ${self.variable}, as in sh -c 'echo \"${self.variable}\"'"
+                raise self._refused(f"in code for {_program(interpreter)}", way)
 
     def _is_whole(self) -> bool:
         """Whether the placeholder is an argument of its own, with or without double quotes."""
@@ -250,6 +316,53 @@ class _Line:
 
 _REDIRECTIONS = ("<<<", "<<", "<&", "<>", ">&", ">|", ">>", "<", ">")
 _ENDS = ("", " ", "\t", "\n", ";", "|", "&", ")", "<", ">")
+
+
+def _has_script(words: list[str], names: set[str]) -> bool:
+    """Whether the script of a program that needs one stands before this place, so that what follows is data."""
+    if not names & _SCRIPT_FIRST:
+        return True
+    if words[-1] in _SCRIPT_OPTIONS or words[-1] in (_AWK_VALUES if names & _AWKS else ()):
+        return words[-1] in {"-F", "-v"}
+    at = next(place for place, word in enumerate(words) if _program(word) in _SCRIPT_FIRST)
+    found, skip = False, False
+    for word in words[at + 1 :]:
+        found = found or word in _SCRIPT_OPTIONS or not (skip or word.startswith("-"))
+        skip = bool(names & _AWKS) and word in _AWK_VALUES
+    return found
+
+
+def _is_code(program: str, options: list[str], word: str) -> bool:
+    """Whether the next word of an interpreter's command, which begins with `word`, is code. `options` are the words between."""
+    given = [each for each in options if not each.startswith(("-", "+"))]
+    if not given and _CODE_OPTION_AND_TEXT.fullmatch(word):
+        return True
+    last = next((place for place in range(len(options) - 1, -1, -1) if _CODE_OPTION.fullmatch(options[place])), None)
+    if last is None:
+        return False
+    if program in _SHELLS or "$" in program:
+        if not any(each.startswith("-") and not each.startswith("--") and "c" in each for each in options):
+            return False
+        if any(_MORE_OPTIONS.fullmatch(each) for each in options):
+            return True
+    return not any(not each.startswith(("-", "+")) for each in options[last + 1 :])
+
+
+def _runs_its_input(words: list[str], *, anywhere: bool = False) -> bool:
+    """Whether a command reads code from its standard input, as far as its words show."""
+    for place, word in enumerate(words):
+        name = _program(word)
+        if name in _REREADS or (name == "xargs" and any(_program(each) in _INTERPRETERS for each in words[place + 1 :])):
+            return True
+        if name in _INTERPRETERS or ("$" in word and place == 0):
+            after = words[place + 1 :]
+            script = bool(after) and not after[0].startswith(("-", "<", ">", "2>", "&"))
+            code = any(_CODE_OPTION.fullmatch(each) and len(after) > at + 1 for at, each in enumerate(after) if each != "-e")
+            if not (script or code) or name in {"psql", "mysql", "su", "runuser"}:
+                return True
+        if not anywhere and name not in _STARTERS and not word.startswith("-") and not _ASSIGNMENT.match(word):
+            return False
+    return False
 
 
 def _bare(word: str) -> str:

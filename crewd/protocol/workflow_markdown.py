@@ -25,6 +25,8 @@ from crewd.protocol.workflow import Step, WorkerSpec, Workflow, check_workflow
 
 P = TypeVar("P", Limits, Restarts)
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)[ \t]*:(?:[ \t]+(.*?))?[ \t]*\Z")
+_BEGINS_BLOCK = re.compile(r"[A-Za-z][A-Za-z0-9_-]*[ \t]*:[ \t]+[|>][+-]?\d?[ \t]*\Z")
+"""A field whose value is the indented lines below it."""
 _LIKE_A_FIELD = re.compile(r"\s*[-*]?\s*([A-Za-z][A-Za-z0-9_-]*)[ \t]*:(?:[ \t]|\Z)")
 _OTHER_HEADING = re.compile(r"\s{0,3}(?:[-*]\s+|\\*\\*)?(#{1,6})[ \t]*([^#\s].*)")
 FIELDS = (
@@ -49,6 +51,8 @@ def parse_workflow(text: str, *, default_name: str = "") -> Workflow:
     """The checked workflow in a Markdown `text`. UsageError names the line that is wrong, and what to write instead."""
     head_text, lines = front_matter(text)
     head = _head(head_text)
+    if not head_text:
+        _check_no_late_head(lines)
     sections = _sections(lines)
     workflow = Workflow(
         name=_text(head, "name") or default_name or "workflow",
@@ -65,6 +69,15 @@ def parse_workflow(text: str, *, default_name: str = "") -> Workflow:
     except UsageError as error:
         at = next((line.number for line, _ in reversed(sections) if f"step {line.heading}" in error.message), 0)
         raise (wrong(at, error.message, error.hint) if at else error) from None
+
+
+def _check_no_late_head(lines: list[Line]) -> None:
+    """UsageError for front matter that does not begin in the first line: it would be read as text."""
+    for at, line in enumerate(lines[:-1]):
+        if line.heading is not None:
+            return
+        if line.text.strip() == "---" and (found := _FIELD.match(lines[at + 1].text)) and found[1] in HEAD:
+            raise wrong(line.number, "the front matter does not begin in the first line", "take away what stands before it")
 
 
 # -- front matter ---------------------------------------------------------------------------------------------------
@@ -132,7 +145,7 @@ def _text(head: Mapping[str, Any], key: str) -> str:
 
 def _whole(head: Mapping[str, Any], key: str) -> int:
     text = _text(head, key)
-    if text and not text.isdecimal():
+    if text and not re.fullmatch(r"[0-9]{1,6}", text):
         raise UsageError(f"{key} {text!r} is not a number", hint="use 1 or more, or leave it out")
     return int(text or 0)
 
@@ -190,15 +203,19 @@ def _inputs(value: Any) -> dict[str, Input]:
 def _sections(lines: list[Line]) -> list[tuple[Line, list[Line]]]:
     """Each step's heading with the lines below it. UsageError for what may be meant as a step and is none."""
     sections: list[tuple[Line, list[Line]]] = []
+    inside = False
     for at, line in enumerate(lines):
-        if _is_step(lines, at, first=not sections):
+        inside = bool(_BEGINS_BLOCK.match(line.text)) or (
+            inside and (line.text[:1] in {"", " ", "\t"} or not line.text.strip())
+        )
+        if not inside and _is_step(lines, at):
             sections.append((line, []))
         elif sections:
             sections[-1][1].append(line)
     return sections
 
 
-def _is_step(lines: list[Line], at: int, *, first: bool) -> bool:
+def _is_step(lines: list[Line], at: int) -> bool:
     line = lines[at]
     below = lines[at + 1] if at + 1 < len(lines) else Line(line.number + 1, "")
     key = _key_below(below)
@@ -216,7 +233,7 @@ def _is_step(lines: list[Line], at: int, *, first: bool) -> bool:
         fields = key in (*FIELDS, *TOLERATED)
     is_name = bool(title) and " " not in title and "\t" not in title
     if not fields:
-        if first or not is_name:
+        if not is_name:
             return False
         hint = "give it fields directly below, such as 'run: make', or make it a level-3 heading of the text"
         raise wrong(line.number, f"the step {title!r} has no fields", hint)
@@ -272,13 +289,23 @@ def _field(lines: list[Line], at: int) -> tuple[str, str, bool, int]:
     if key not in FIELDS and key not in TOLERATED:
         raise wrong(line.number, f"{key!r} is no field of a step", _did_you_mean(key, FIELDS))
     block: list[str] = []
-    while at + 1 < len(lines) and re.match(r"[ \t]+\S|- ", lines[at + 1].text) and (not value or value[0] in "|>"):
-        at += 1
-        block.append(lines[at].text)
+    while (end := _block_goes_on(lines, at, value)) > at:
+        block += [each.text for each in lines[at + 1 : end + 1]]
+        at = end
     if value and value[0] in "|>" and re.fullmatch(r"[|>][+-]?\d?", value):
         scalar = _yaml("\n".join([f"{key}: {value}", *block]), line.number)
         return key, str(scalar[key]).strip("\n"), False, at + 1
     return (key, "\n".join(block), True, at + 1) if block else (key, value, False, at + 1)
+
+
+def _block_goes_on(lines: list[Line], at: int, value: str) -> int:
+    """The last line of the next piece of a block: an indented line (or a list's), in a scalar also after blank lines."""
+    if value and value[0] not in "|>":
+        return at
+    end = at + 1
+    while value and end < len(lines) and not lines[end].text.strip():
+        end += 1
+    return end if end < len(lines) and re.match(r"[ \t]+\S|- ", lines[end].text) else at
 
 
 def _made(name: str, number: int, fields: Mapping[str, tuple[str, Line, bool]], text: str) -> Step:
@@ -297,7 +324,7 @@ def _made(name: str, number: int, fields: Mapping[str, tuple[str, Line, bool]], 
         return value
 
     retries = get("retries", "0")
-    if not retries.isdecimal():
+    if not re.fullmatch(r"[0-9]{1,6}", retries):
         raise wrong(_line(fields, "retries", number), f"step {name}: retries {retries!r} is not a number", "0 or more")
     stdin = get("stdin", "none")
     if stdin not in {"none", "lines"} and not set(stdin) & {"/", "."}:
@@ -353,7 +380,10 @@ def _mapping(fields: Mapping[str, tuple[str, Line, bool]], key: str, number: int
     if not text:
         return {}
     if not block and not text.startswith("{") and "=" in text:
-        pairs = (pair.partition("=") for pair in text.split(","))
+        pairs = [pair.partition("=") for pair in text.split(",")]
+        odd = next((name for name, sign, _ in pairs if not sign), None)
+        if odd is not None:
+            raise wrong(at, f"{odd.strip()!r} is not name=value", f'a value with a comma needs {key}: {{"NAME": "a,b"}}')
         return {name.strip(): _unquote(value.strip()) for name, _, value in pairs}
     found = _yaml(text, at, typed=typed)
     if not isinstance(found, dict):

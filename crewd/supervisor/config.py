@@ -25,8 +25,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     it costs). `run_output_bytes`: what the living workers of one run may keep of their output together. `run_store_bytes`:
     what one run may write into the store, its artifacts included; beyond it its workers are ended (0: no bound).
     `on_sigterm`: what the signal means (`end`, `drain` or `keep`). `require_intent`: what ends or puts away something needs
-    a reason in words. `permanent_texts`: regular expressions in place of the table of errors after which nothing is tried
-    again.
+    a reason in words. `permanent_texts`: words in place of the table of errors after which nothing is tried again.
     """
 
     preload: tuple[str, ...] = ()

@@ -69,7 +69,7 @@ class Command:
     def start(self) -> None:
         """Start it. What goes wrong is its `failure`."""
         worker = self._bootstrap.worker
-        argv = list(worker.argv) or ["/bin/sh", "-c", with_exec(place_values(worker.shell, (GOAL, *self._bootstrap.inputs)))]
+        argv = argv_of(self._bootstrap)
         try:
             if worker.pty is not None:
                 self._start_with_terminal(argv, worker.pty)
@@ -119,7 +119,10 @@ class Command:
                 return subprocess.PIPE
             case "file":
                 path = Path(self._bootstrap.cwd) / worker.stdin_file
-                descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                except OSError as error:
+                    raise OSError(error.errno, f"its input {path} cannot be opened: {error.strerror}") from None
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode) and not path.samefile(os.devnull):
                     os.close(descriptor)
                     raise OSError(errno.EINVAL, f"the input {path} is not a file")
@@ -190,7 +193,8 @@ class Command:
             cut = kept_from(file.fileno(), 0) > 0
             file.seek(0)
             text = _as_text(file.read(INLINE_BYTES_MAX + 1)) if size <= INLINE_BYTES_MAX and not cut else None
-        if self._bootstrap.output and self._output_state() == self._output_before:
+        mine = size > 0 or self._output_before is None or self._output_before[1] == 0  # what an earlier attempt has left stays
+        if self._bootstrap.output and mine and self._output_state() == self._output_before:
             error = _keep_as_output(stdout, self._output(), cut=cut)
             if error:
                 return Outcome(outcome="failed", reason="output_lost", error=error, exit_code=0, warnings=warnings)
@@ -279,6 +283,12 @@ class Command:
             desk.report(Applied(id=steer.id))
             note = "its input was ended" if steer.eof else "written to stdin"
             desk.report(Settled(id=steer.id, outcome="done", note=note))
+
+
+def argv_of(bootstrap: Bootstrap) -> list[str]:
+    """What is executed for the command of a worker."""
+    worker = bootstrap.worker
+    return list(worker.argv) or ["/bin/sh", "-c", with_exec(place_values(worker.shell, (GOAL, *bootstrap.inputs)))]
 
 
 def _keep_as_output(stdout: Path, output: Path, *, cut: bool) -> str:

@@ -7,9 +7,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crewd.protocol.inputs import GOAL
-from crewd.protocol.shell import place_values, with_exec
-from crewd.worker.command import not_started
+from crewd.worker.command import argv_of, not_started
 
 if TYPE_CHECKING:
     from crewd.protocol.hands import Bootstrap
@@ -22,8 +20,7 @@ VARIABLE = "CREWD_BOOTSTRAP"
 
 def take_over(bootstrap: Bootstrap, raw: bytes, lines: list[Line]) -> Outcome:
     """Become the command. Returns only if that cannot be done, with the reason."""
-    worker = bootstrap.worker
-    argv = list(worker.argv) or ["/bin/sh", "-c", with_exec(place_values(worker.shell, (GOAL, *bootstrap.inputs)))]
+    argv = argv_of(bootstrap)
     path = Path(bootstrap.directory) / "bootstrap"
     try:
         path.touch(0o600)

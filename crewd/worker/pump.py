@@ -6,6 +6,7 @@ import array
 import contextlib
 import fcntl
 import os
+import select
 import termios
 import threading
 
@@ -22,8 +23,9 @@ class Pump:
 
     def __init__(self, name: str, source: int, target: int) -> None:
         self._source, self._target = source, target
-        self.written = 0
+        self.written = self._taken = 0
         self.error = ""
+        self._lock = threading.Lock()
         with contextlib.suppress(OSError):  # not on every platform; a smaller pipe works as well
             fcntl.fcntl(source, _F_SETPIPE_SZ, CHUNK_BYTES)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -37,18 +39,22 @@ class Pump:
     def wait_for_pending(self) -> None:
         """Wait until what is in the pipe now is in the file: a slow machine loses nothing of it."""
         held = array.array("i", [0])
-        try:
-            fcntl.ioctl(self._source, termios.FIONREAD, held)
-        except OSError:
-            return
-        wanted = self.written + held[0]
+        with self._lock:
+            try:
+                fcntl.ioctl(self._source, termios.FIONREAD, held)
+            except OSError:
+                return
+            wanted = self._taken + held[0]
         while self.written < wanted and not self.wait(0.01):
             pass
 
     def _run(self) -> None:
         while True:
+            select.select([self._source], [], [])
             try:
-                data = os.read(self._source, CHUNK_BYTES)
+                with self._lock:
+                    data = os.read(self._source, CHUNK_BYTES)
+                    self._taken += len(data)
             except OSError:
                 return
             if not data:
@@ -56,9 +62,10 @@ class Pump:
             self._write(memoryview(data))
 
     def _write(self, rest: memoryview) -> None:
-        self.written += len(rest)
+        size = len(rest)
         try:
             while rest:
                 rest = rest[os.write(self._target, rest) :]
         except OSError as error:
             self.error = error.strerror or str(error)
+        self.written += size

@@ -13,6 +13,7 @@ import termios
 from crewd.protocol.reports import Deliver
 
 ENTER, END_OF_INPUT = b"\r", b"\x04"
+SIDE_MAX = 10_000
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 
 
@@ -47,7 +48,7 @@ class Terminal:
         """Do what the steer says; a note for its receipt. Raises OSError if nobody reads, ValueError for what is no size."""
         if steer.typed == "size":
             size = _SIZE.fullmatch(steer.text)
-            if size is None:
+            if size is None or not all(1 <= int(side) <= SIDE_MAX for side in size.groups()):
                 raise ValueError(steer.text)
             self._resize(int(size[1]), int(size[2]))
             return f"the terminal has {size[1]} rows and {size[2]} columns"

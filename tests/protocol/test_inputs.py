@@ -18,6 +18,7 @@ def test_defaults_are_filled_in_and_values_are_of_their_type() -> None:
     assert resolve({}, "as it is", {}) == ("as it is", {})
     assert value_of("n", Input(type="boolean"), "Yes") is True
     assert value_of("n", Input(type="number"), "1.5") == 1.5
+    assert resolve({"b": Input(type="boolean")}, "", {"b": "YES"}) == ("", {"b": "true"})
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,7 @@ def test_defaults_are_filled_in_and_values_are_of_their_type() -> None:
         ({"mode": "slow"}, "'slow'"),
         ({"mode": "fast", "depth": "deep"}, "no integer"),
         ({"mode": "fast", "x": "1"}, "no input x"),
+        *(({"mode": "fast", "depth": text}, "no integer") for text in ("9" * 23, "1_000", " 5 ", "٣", "+5", "")),
     ],
 )
 def test_what_is_wrong_is_named_at_the_door(given: dict[str, str], says: str) -> None:

@@ -143,3 +143,26 @@ def test_lists_blocks_quotes_sizes_and_times_in_fields() -> None:
     assert (b.worker.shell, b.depends_on, b.worker.env) == ('"x" "y"', ("a",), {"A": "1"})
     assert (b.worker.limits.memory_bytes, b.worker.limits.task_seconds) == (150 << 20, 600.0)
     assert (c.worker.args, c.depends_on, c.text) == ({"depth": 2, "names": ["x", "y"]}, ("a", "b"), "## not a step")
+
+
+def test_a_block_has_blank_lines_and_headings_of_its_own() -> None:
+    text = "## a\nrun: |\n  make one\n\n  ## two\n  make two\n\n\nThe text.\n"
+    (step,) = parse_workflow(text).steps
+    assert step.worker.shell == "make one\n\n## two\nmake two"
+    assert step.text == "The text."
+
+
+@pytest.mark.parametrize(
+    "fields",
+    ["run: x\nenv: A=1, B=a,b", "run: x\nretries: " + "9" * 5_000, "run: x\nlimits: {memory_bytes: " + "9" * 400 + "}"],
+)
+def test_what_has_no_value_or_no_bound_is_an_error_with_its_line(fields: str) -> None:
+    with pytest.raises(UsageError, match=r"line [23]"):
+        parse_workflow(f"## a\n{fields}\n")
+
+
+def test_the_first_step_is_read_as_strictly_as_the_others() -> None:
+    with pytest.raises(UsageError, match="line 1: the step 'a' has no fields"):
+        parse_workflow("## a\nrun true\n\n## b\nrun: true\n")
+    with pytest.raises(UsageError, match="line 2: the front matter does not begin in the first line"):
+        parse_workflow("xx\n---\nname: zz\n---\n## a\nrun: true\n")

@@ -14,7 +14,7 @@ from crewd.client.blocking import Crew, RunHandle
 from crewd.client.environment import Brought
 from crewd.client.shapes import one_step
 from crewd.protocol.errors import Refused, RunCancelled, RunFailed, UsageError
-from crewd.protocol.policy import Limits
+from crewd.protocol.policy import Limits, Retry
 from crewd.protocol.rows import AttemptRow
 from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
@@ -87,6 +87,14 @@ def test_the_output_file_is_what_the_command_wrote_there_else_its_standard_outpu
     run = shared_crew.run(Workflow("w", steps), cwd="/")
     assert run.result(step="read", timeout=60) == whole
     assert any("f.txt is empty" in warning for row in run.show().attempts for warning in row.warnings) == said
+
+
+def test_what_an_earlier_attempt_has_left_is_not_replaced_by_nothing(shared_crew: Crew) -> None:
+    script = 'test -s "$CREWD_OUTPUTS/f.txt" && exit 0; echo good > "$CREWD_OUTPUTS/f.txt"; exit 1'
+    spec = WorkerSpec(shell=script, retry=Retry(attempts=2, backoff_seconds=0.05))
+    run = shared_crew.run(Workflow("w", (Step("a", output="f.txt", worker=spec),)), cwd="/")
+    run.wait(timeout=60)
+    assert (shared_crew.home.shared(run.id) / "f.txt").read_text() == "good\n"
 
 
 def test_an_output_file_that_cannot_be_whole_fails_the_step(shared_crew: Crew) -> None:

@@ -77,10 +77,12 @@ def _relay(crew: Crew, attempt: AttemptRow, resized: list[bool]) -> bool:
             size = shutil.get_terminal_size()
             _type(crew, attempt, f"{size.lines}x{size.columns}", Terms(typed="size", epoch=attempt.epoch))
         if select.select([0], [], [], 0 if reply.data else LOOK_SECONDS)[0]:
-            keys = decoder.decode(os.read(0, 1024))
-            if DETACH in keys:
+            typed = os.read(0, 1024)
+            keys = decoder.decode(typed)
+            if DETACH in keys or not typed:
                 return False
-            _type(crew, attempt, keys, Terms(typed="keys", epoch=attempt.epoch))
+            if keys:  # else the rest of a character is still to come
+                _type(crew, attempt, keys, Terms(typed="keys", epoch=attempt.epoch))
         elif reply.data:
             clock.sleep(0)
 

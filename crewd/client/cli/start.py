@@ -14,7 +14,7 @@ from crewd.client.blocking import Crew, RunHandle, connect
 from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, verb
 from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of
-from crewd.client.environment import bring
+from crewd.client.environment import Bring, bring
 from crewd.protocol.errors import UsageError
 from crewd.protocol.labels import parse_labels
 from crewd.protocol.policy import Limits, Retry
@@ -35,8 +35,8 @@ def _options(function: Any) -> Any:
         click.option("--retries", type=int, help="Tries after the first one, when it fails."),
         click.option("--restart", type=click.Choice(["temporary", "transient", "permanent"]), help="When to start it again."),
         click.option("--secret", "secrets", multiple=True, metavar="NAME[=@FILE]", help="A variable that is never kept."),
-        click.option("--env-from-caller", "bring_", flag_value="all", help="All of this environment; it is kept by name only."),
-        click.option("--clean-env", "bring_", flag_value="nothing", help="No environment but PATH, HOME, -e and --secret."),
+        click.option("--env-from-caller", is_flag=True, help="All of this environment; it is kept by name only."),
+        click.option("--clean-env", is_flag=True, help="No environment but PATH, HOME, -e and --secret."),
         click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="As memory_bytes=512M; docs/lifecycle.md."),
     ):  # fmt: skip
         function = option(function)
@@ -50,11 +50,14 @@ def _begin(
     limits = limits_of(given["limits"]) if given["limits"] else None
     workflow = shapes.policed(workflow, limits, retry, given["restart"])
     workflow = shapes.marked(workflow, parse_labels(given["labels"]), given["join"])
-    if given["bring_"] == "nothing":
+    if given["clean_env"] and given["env_from_caller"]:
+        raise UsageError("--clean-env and --env-from-caller contradict each other", hint="give one of them")
+    how: Bring = "nothing" if given["clean_env"] else "all" if given["env_from_caller"] else "path"
+    if how == "nothing":
         workflow = shapes.with_clean_environment(workflow)
     cwd = shapes.directory(given["cwd"])
     with connect(options.home, start=options.start) as crew:
-        brought = bring(crew.home, given["bring_"] or "path", given["secrets"])
+        brought = bring(crew.home, how, given["secrets"])
         run = crew.run(
             workflow, goal, cwd=cwd, name=given["name"], request_id=given["request_id"], keep=given["keep"],
             brought=brought, inputs=inputs,
@@ -104,8 +107,14 @@ def exec_(
 ) -> None:  # fmt: skip
     """Run a command as a worker. What follows CMD is the command's own: crew exec grep -n TODO notes.txt."""
     size = shutil.get_terminal_size()
+    given_input = input_of(stdin)
+    if (pty or protocol) and given_input != "none":
+        what = "a terminal" if pty else "a command that speaks the protocol itself"
+        raise UsageError(
+            f"{what} has no other input", hint="--stdin none; crew steer and crew attach type" if pty else "--stdin none"
+        )
     workflow = shapes.exec_workflow(
-        argv, stdin="none" if pty or protocol else input_of(stdin), env=pairs_of(env, "--env"), on_orphan=on_orphan,
+        argv, stdin=given_input, env=pairs_of(env, "--env"), on_orphan=on_orphan,
         pty=(size.lines, size.columns) if pty else None, protocol=protocol or "",
     )  # fmt: skip
     _begin(options, workflow, "", given)

@@ -350,6 +350,7 @@ class Controller(Actor):
         worker, inputs = self._step.worker, self._run.workflow.inputs
         values = {**self._run.inputs, GOAL: self._run.goal}
         typed: dict[str, object] = {name: value_of(name, inputs[name], text) for name, text in values.items() if name in inputs}
+        said = {**{variable(name): text for name, text in self._run.inputs.items()}, **worker.env}
         return hands.Bootstrap(
             task=task,
             epoch=epoch,
@@ -366,9 +367,9 @@ class Controller(Actor):
             checkpoint=self._checkpoint,
             parent=self._run.parent,
             blobs=str(home.blobs),
-            env={**self._run.env, **{variable(name): text for name, text in self._run.inputs.items()}, **worker.env},
+            env={**self._run.env, **said},
             inputs=typed,
-            secrets=self._services.vault.of(self._run.id),
+            secrets={name: value for name, value in self._services.vault.of(self._run.id).items() if name not in said},
         )
 
 

@@ -659,8 +659,11 @@ def _unknown(state: Attempt, number: int | None) -> Next:
         return _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
     if state.status is AttemptStatus.RESERVED:
         return _reserved(replace(state, spawned=False, start_by=None))
-    if state.outcome is not None and state.outcome.outcome == "completed":
-        return _finish(state, AttemptStatus.COMPLETED)
+    if state.limit or (state.outcome is not None and state.outcome.outcome != "cancelled"):
+        status, reason, error = verdict(
+            state, Exited(state.task, state.epoch)
+        )  # what is recorded counts, though nobody saw the end
+        return _finish(state, status, reason=reason, error=error)
     return _finish(state, AttemptStatus.LOST, reason=FailureReason.LOST, error="the worker was gone when crewd came back")
 
 

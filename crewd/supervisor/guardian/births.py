@@ -112,6 +112,8 @@ class Births:
             with open(os.open(spill, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
                 file.write(hands.pack({**order, "secrets": {}}))
             packet = hands.pack({key: order[key] for key in _ALWAYS} | {"file": spill})
+            if len(packet) > PACKET_BYTES_MAX:
+                raise OSError(errno.E2BIG, "the secrets and variables that are not kept are too large to hand over")
         self._waiting.append(packet)
         self.send()
 
