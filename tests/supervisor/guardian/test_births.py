@@ -108,6 +108,7 @@ def test_the_pool_is_filled_and_a_process_of_it_is_used_once(
         assert run.show().attempts[-1].pid not in pool(daemon)
         (dead, _) = pool(daemon)
         os.kill(dead, signal.SIGKILL)
+        wait_until(lambda: dead not in pool(daemon), "its end")  # until then it may still be given work, and takes it along
         assert crew.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir).result(timeout=30) == 3
         daemon.kill()
         daemon.start()  # what waits has lost its connection, and makes another
