@@ -16,6 +16,11 @@ TOPICS = ("exit-codes",)
 def help_(context: click.Context, topic: str) -> None:
     """Help on a verb, or on 'exit-codes'; without either, the list of all verbs."""
     root = context.find_root()
+    options = context.find_object(Options)
+    if options is not None and options.json and topic in {"", "exit-codes"}:
+        verbs = {} if topic or not isinstance(root.command, click.Group) else {"verbs": root.command.list_commands(root)}
+        out({"exit_codes": EXIT_CODES} if topic else verbs)
+        return
     if topic == "exit-codes":
         for code, meaning in EXIT_CODES.items():
             say(f"{code:>4}  {meaning}")
