@@ -8,7 +8,7 @@ SEED ?= 0
 REAL ?=
 CRASHES ?= 5000
 
-.PHONY: run test check format bench stress mutants clean
+.PHONY: run test pytest check format bench stress mutants clean
 
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("crewd needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -20,7 +20,10 @@ $(READY): pyproject.toml requirements.lock
 run: $(READY)
 	$(BIN)/python examples/audit.py $(ARGS)
 
-test: check
+test: $(READY)
+	$(MAKE) --no-print-directory -j2 check pytest
+
+pytest: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(READY)

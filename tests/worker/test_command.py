@@ -262,7 +262,10 @@ def test_a_worker_starts_with_the_dispositions_of_the_system(home: Path, monkeyp
         with crewd.connect(str(home / "h"), start=False) as crew:
             found = crew.exec(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], cwd="/").result(timeout=30)
             crew.stop_daemon(mode="end")
-        assert found == "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000"
+        ignored = int(str(found).rpartition("\t")[2], 16) & ~(
+            0b11 << 31
+        )  # 32 and 33 are the C library's own: it may ignore them
+        assert (str(found).partition("\n")[0], ignored) == ("SigBlk:\t0000000000000000", 0)
     finally:
         running.wait(30)
 
