@@ -67,6 +67,21 @@ def test_the_output_file_of_an_outside_step_is_its_result(crew: Crew, result: ob
     assert (crew.home.shared(run.id) / "found.json").read_text() == read
 
 
+def test_a_restart_makes_an_output_file_that_is_missing_and_changes_none(crew: Crew, daemon: Daemon) -> None:
+    steps = tuple(Step(name, worker=OUTSIDE, output=f"{name}.txt") for name in ("a", "b", "c"))
+    run = crew.run(Workflow("w", steps), cwd="/")
+    shared = crew.home.shared(run.id)
+    for name in ("a", "b"):
+        crew.finish(f"{run.id}/{name}", crew.claim(f"{run.id}/{name}").token, name)
+        wait_until((shared / f"{name}.txt").exists, "the file")
+    (shared / "a.txt").write_text("changed by a later step")
+    (shared / "b.txt").unlink()
+    daemon.kill()
+    daemon.start()
+    wait_until((shared / "b.txt").exists, "the file to be there again")
+    assert (shared / "a.txt").read_text() == "changed by a later step"
+
+
 def test_a_lease_that_runs_out_gives_the_task_to_whoever_comes_next_also_to_crewd(crew: Crew, jobs_dir: str) -> None:
     flow = Workflow(
         "w", (Step("a", worker=WorkerSpec(call="jobs:listen")), Step("b", worker=FLOW.steps[0].worker)), max_concurrency=1

@@ -1,4 +1,4 @@
-"""What a run brings from the environment of whoever starts it: `PATH`, what the home's `env_pass` names, and secrets."""
+"""What a run brings from the environment of its caller: `PATH`, what the home's `env_pass` names, and secrets."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Cause = Literal["exited", "ended", "spawn_failed", "orphaned", "limit"]
 
 
 class Bootstrap(msgspec.Struct, frozen=True):
-    """All that a worker process is told at birth; never in argv or its environment (the token is a secret).
+    """All that a worker process is told at birth. It is never in argv or in the environment: the token is a secret.
 
     `env` are the variables of the run and of the step, the step's before the run's; `secrets` are those that are never
     written anywhere.
@@ -70,11 +70,15 @@ class Expect(msgspec.Struct, frozen=True):
 
 
 class LeaveFile(msgspec.Struct, frozen=True):
-    """Write the output file `name` of a step that no worker carries out into `shared`. Not answered; may be repeated."""
+    """Write the output file `name` of a step that no worker carries out into `shared`. Not answered.
+
+    With `if_absent` a file that is there stays: it is said again after a restart, and a later step may have changed the file.
+    """
 
     shared: str
     name: str
     data: bytes
+    if_absent: bool = False
 
 
 class Spawn(msgspec.Struct, frozen=True):

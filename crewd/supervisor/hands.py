@@ -281,7 +281,7 @@ class GuardianLink(Actor):
                 self._services.directory.guardian = notice
                 waiting, self._waiting = self._waiting, []
                 for order in waiting:
-                    self._write(order)
+                    self._order(order)  # which looks whether this guardian understands it
                 for controller in self._services.directory.attempts.values():
                     controller.offer(cm.GuardianAttached(), lane=Lane.CONTROL)
             case (

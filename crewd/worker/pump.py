@@ -49,8 +49,10 @@ class Pump:
             pass
 
     def _run(self) -> None:
+        readable = select.poll()  # not select(), which takes no descriptor above 1,023
+        readable.register(self._source, select.POLLIN)
         while True:
-            select.select([self._source], [], [])
+            readable.poll()
             try:
                 with self._lock:
                     data = os.read(self._source, CHUNK_BYTES)

@@ -1,7 +1,7 @@
 """How an attempt has ended, from what the worker said, what was asked of it, and what the guardian saw. Pure.
 
 Rule 1: a cancel wins over what the worker said after it, never over what it said before.
-Rule 2: a durable result wins over whatever is heard of the process later: of its start, of its end, of signals.
+Rule 2: a durable result wins over all news of the process that come later: of its start, its end or its signals.
 """
 
 from __future__ import annotations

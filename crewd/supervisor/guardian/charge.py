@@ -86,10 +86,12 @@ def make_room(directory: str, shared: str) -> None:
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
-def leave_file(shared: str, name: str, data: bytes) -> None:
+def leave_file(shared: str, name: str, data: bytes, *, if_absent: bool) -> None:
     """Write a file of a run so that a reader sees all of it or nothing. What goes wrong is logged."""
     try:
         make_directory(shared)
+        if if_absent and (Path(shared) / name).exists():
+            return
         part = Path(shared) / f".{name}.part"
         part.write_bytes(data)
         part.replace(Path(shared) / name)

@@ -242,8 +242,8 @@ class Guardian:
                 self._births.expect(task)
                 if directory:
                     make_room(directory, shared)
-            case hands.LeaveFile(shared, name, data):
-                leave_file(shared, name, data)
+            case hands.LeaveFile(shared, name, data, if_absent):
+                leave_file(shared, name, data, if_absent=if_absent)
             case hands.Spawn(bootstrap):
                 self._spawn(bootstrap)
             case hands.End(task, epoch, grace_seconds, term_seconds, whole):

@@ -210,7 +210,9 @@ class RunActor(Supervisor):
             return
         for task in tasks:
             if task.outside and task.status is TaskStatus.COMPLETED:
-                self._leave_file(task.id, rows[task.id].result)  # crewd may have ended before the guardian had the order
+                self._leave_file(
+                    task.id, rows[task.id].result, if_absent=True
+                )  # crewd may have ended before the guardian had the order
         over: list[rn.AttemptOver] = []
         for task in tasks:
             attempt = next((a for a in live.attempts if a.task == task.id and a.epoch == task.epoch), None)
@@ -491,14 +493,15 @@ class RunActor(Supervisor):
         if isinstance(request, rq.Claim) and request.note:
             self._show_progress(key, request.note)
 
-    def _leave_file(self, task: str, result: object) -> None:
+    def _leave_file(self, task: str, result: object, *, if_absent: bool = False) -> None:
         """Make the output file of a step from its result, as a worker would; before any worker starts that reads it."""
         name = self._step(task).output
         link = self._services.directory.parts.get(GUARDIAN)
         if not name or link is None:
             return
         data = result.encode() if isinstance(result, str) else msgspec.json.encode(result)
-        link.offer(cm.ToGuardian(LeaveFile(str(self._services.home.shared(self._id)), name, data)), lane=Lane.CONTROL)
+        order = LeaveFile(str(self._services.home.shared(self._id)), name, data, if_absent)
+        link.offer(cm.ToGuardian(order), lane=Lane.CONTROL)
 
     def _show_progress(self, key: str, note: str) -> None:
         """What the holder of a task says that it is doing."""
