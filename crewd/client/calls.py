@@ -24,7 +24,7 @@ from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.reports import MessageKind
 from crewd.protocol.rows import AskRow, MessageRow, NoticeRow, RunRow, TaskRow
 from crewd.protocol.terms import USUAL, Terms
-from crewd.protocol.workflow import Workflow
+from crewd.protocol.workflow import PeerProtocol, Workflow
 
 REPLY_SECONDS = 30.0
 """How long a reply may take beyond what the request itself waits for: crewd may be restarting."""
@@ -123,7 +123,7 @@ def exec(  # noqa: A001 (the method's name)
     crew: Caller, argv: Sequence[str], *, stdin: str | bytes = "none", env: Mapping[str, str] | None = None,
     cwd: str | None = None, name: str = "", request_id: str = "", keep: bool = False, limits: Limits | None = None,
     retry: Retry | None = None, restart: Restarts | RestartPolicy | None = None, brought: Brought | None = None,
-    pty: tuple[int, int] | None = None, protocol: Literal["", "crewd"] = "",
+    pty: tuple[int, int] | None = None, protocol: PeerProtocol = "",
 ) -> Call[RunRow]:  # fmt: skip
     """Run a command in a worker process. See `run`.
 
@@ -143,21 +143,24 @@ def get(crew: Caller, selector: str) -> Call[RunRow]:  # noqa: ARG001 (one shape
 
 
 def retry(
-    crew: Caller, target: str, *, intent: str = "", force: bool = False, secrets: Mapping[str, str] | None = None  # noqa: ARG001
+    crew: Caller, target: str, *, intent: str = "", force: bool = False, secrets: Mapping[str, str] | None = None
 ) -> Call[RunRow]:  # fmt: skip
     """Do again what failed or was parked, of a run or of one task. Refused if nothing was.
 
-    `secrets` are the values of the run's secrets, which crewd has not kept.
+    `secrets` are the values of the run's secrets, which crewd has not kept. What the home's `env_pass` names is sent again from
+    the caller's environment, for a run that had brought it.
     """
-    order = rq.Reopen(target=target, kind="retry", intent=intent, force=force, secrets=dict(secrets or {}))
+    brought = shapes.brought_again(crew.home, secrets)
+    order = rq.Reopen(target=target, kind="retry", intent=intent, force=force, secrets=brought)
     return shapes.expect((yield Ask(order)), rq.RunReply).run
 
 
 def resume(
-    crew: Caller, target: str, *, intent: str = "", force: bool = False, secrets: Mapping[str, str] | None = None  # noqa: ARG001
+    crew: Caller, target: str, *, intent: str = "", force: bool = False, secrets: Mapping[str, str] | None = None
 ) -> Call[RunRow]:  # fmt: skip
     """Do all of a run that was not finished: what failed, was cancelled or skipped. What is completed stays so. See `retry`."""
-    order = rq.Reopen(target=target, kind="resume", intent=intent, force=force, secrets=dict(secrets or {}))
+    brought = shapes.brought_again(crew.home, secrets)
+    order = rq.Reopen(target=target, kind="resume", intent=intent, force=force, secrets=brought)
     return shapes.expect((yield Ask(order)), rq.RunReply).run
 
 

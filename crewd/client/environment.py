@@ -10,14 +10,10 @@ from typing import Literal, NamedTuple
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.home import Home
-from crewd.protocol.inputs import INPUT_PREFIX
-from crewd.protocol.workflow import MARKER_VARIABLE
+from crewd.protocol.variables import is_own
 
 Bring = Literal["path", "all", "nothing"]
-_OWN = (
-    MARKER_VARIABLE, "CREWD_HOME", "CREWD_AUTOSTART", "CREWD_AS", "CREWD_TASK", "CREWD_GOAL", "CREWD_OUTPUTS", "CREWD_KEYS",
-    "CREWD_BOOTSTRAP",
-)  # fmt: skip
+_OF_CLIENTS = ("CREWD_HOME", "CREWD_AUTOSTART", "CREWD_AS", "CREWD_KEYS")
 
 
 class Brought(NamedTuple):
@@ -37,9 +33,7 @@ def bring(home: Home, how: Bring = "path", secrets: Iterable[str] = ()) -> Broug
     if how == "nothing":
         return Brought({}, given, {})
     if how == "all":
-        everything = {
-            name: value for name, value in os.environ.items() if name not in _OWN and not name.startswith(INPUT_PREFIX)
-        }
+        everything = {name: value for name, value in os.environ.items() if not (name in _OF_CLIENTS or is_own(name))}
         return Brought({}, {**everything, **given}, {})
     path = os.environ.get("PATH")
     passed = {name: os.environ[name] for name in _env_pass(home.config) if name in os.environ and name not in given}
@@ -49,6 +43,8 @@ def bring(home: Home, how: Bring = "path", secrets: Iterable[str] = ()) -> Broug
 def secret(text: str) -> tuple[str, str]:
     """The name and value of a secret: of the variable `NAME`, or of the file in `NAME=@FILE`. UsageError if it is not there."""
     name, equals, place = text.partition("=")
+    if not name or place == "@":
+        raise UsageError(f"--secret {text!r} is not NAME or NAME=@FILE", hint="--secret TOKEN, or --secret TOKEN=@token.txt")
     if equals and not place.startswith("@"):
         raise UsageError(f"--secret {name}=... shows its value to everybody", hint=f"--secret {name}, or --secret {name}=@FILE")
     if equals:

@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from crewd.client.conversation import CREDIT
 from crewd.client.environment import Brought, bring
 from crewd.protocol import requests as rq
+from crewd.protocol import variables
 from crewd.protocol.errors import PeerError, Refused, RunCancelled, RunFailed, UsageError, from_info
 from crewd.protocol.events import RunEnded, TaskEnded
 from crewd.protocol.home import Home
@@ -23,7 +24,7 @@ from crewd.protocol.limits import LOG_CHUNK_BYTES_MAX, RESULT_BYTES_MAX
 from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.rows import RunRow, TaskRow
 from crewd.protocol.statuses import RunStatus, TaskStatus
-from crewd.protocol.workflow import MARKER_VARIABLE, Join, Step, WorkerSpec, Workflow
+from crewd.protocol.workflow import Join, PeerProtocol, Step, WorkerSpec, Workflow
 from crewd.protocol.workflow_markdown import parse_workflow
 
 R = TypeVar("R")
@@ -68,7 +69,7 @@ def call_workflow(
 
 def exec_workflow(
     argv: Sequence[str], *, stdin: str | bytes = "none", env: Mapping[str, str] | None = None, on_orphan: str = "keep",
-    clean_env: bool = False, pty: tuple[int, int] | None = None, protocol: Literal["", "crewd"] = "",
+    clean_env: bool = False, pty: tuple[int, int] | None = None, protocol: PeerProtocol = "",
 ) -> Workflow:  # fmt: skip
     """One command.
 
@@ -161,6 +162,11 @@ def start_request(
     )
 
 
+def brought_again(home: Home, secrets: Mapping[str, str] | None) -> dict[str, str]:
+    """Values for a run that is done again: of its secrets, and of all that `env_pass` names; crewd takes what the run had."""
+    return {**bring(home).passed, **(secrets or {})}
+
+
 def check_paths(workflow: Workflow, goal: str, inputs: Mapping[str, str], cwd: str) -> None:
     """UsageError for an input that must be a file or a directory and is none, seen from `cwd`."""
     for name, each in workflow.inputs.items():
@@ -183,7 +189,7 @@ def directory(cwd: str | None) -> str:
 
 def own_attempt(home: Home) -> str:
     """The attempt (`task#epoch`) of this home whose process this is; empty if it is none."""
-    found = split_marker(os.environ.get(MARKER_VARIABLE, "").strip())
+    found = split_marker(os.environ.get(variables.MARKER, "").strip())
     return f"{found[1]}#{found[2]}" if found is not None and found[0] == home.key else ""
 
 

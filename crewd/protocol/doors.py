@@ -40,7 +40,8 @@ from crewd.protocol.requests import (
 )
 from crewd.protocol.rights import check_intent
 from crewd.protocol.terms import check_terms
-from crewd.protocol.workflow import Workflow, check_argument, check_variable
+from crewd.protocol.variables import check_variable
+from crewd.protocol.workflow import Workflow, check_argument
 
 TIMEOUT_SECONDS_MAX = 7 * 86_400.0
 

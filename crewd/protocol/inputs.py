@@ -12,12 +12,11 @@ from typing import Literal
 
 import msgspec
 
+from crewd.protocol import variables
 from crewd.protocol.errors import UsageError
 
 Kind = Literal["text", "integer", "number", "boolean", "file", "directory"]
 GOAL = "goal"
-GOAL_VARIABLE = "CREWD_GOAL"
-INPUT_PREFIX = "CREWD_INPUT_"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -35,16 +34,18 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 def variable(name: str) -> str:
     """The variable in which a command finds an input."""
-    return GOAL_VARIABLE if name == GOAL else f"{INPUT_PREFIX}{name.upper()}"
+    return variables.GOAL if name == GOAL else f"{variables.INPUT_PREFIX}{name.upper()}"
 
 
 def check_inputs(inputs: Mapping[str, Input]) -> None:
-    """UsageError for names that no input can have, and defaults that are not of their type."""
+    """UsageError for names that no input can have, and for defaults and choices that are not of their type."""
     for name, each in inputs.items():
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} is no name of an input", hint="lower-case letters, digits and '_', a letter first")
+        for choice in each.choices:
+            value_of(name, each, choice, what=f"a choice of the input {name}")
         if each.default is not None:
-            value_of(name, each, each.default)
+            value_of(name, each, each.default, what=f"the default of the input {name}")
 
 
 def resolve(inputs: Mapping[str, Input], goal: str, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
@@ -65,10 +66,11 @@ def resolve(inputs: Mapping[str, Input], goal: str, given: Mapping[str, str]) ->
     return found.pop(GOAL, goal), found
 
 
-def value_of(name: str, each: Input, text: str) -> str | int | float | bool:
-    """The value that a text means. UsageError if it is not of the input's type, or no choice."""
+def value_of(name: str, each: Input, text: str, *, what: str = "") -> str | int | float | bool:
+    """The value that a text means. UsageError if it is not of the input's type, or no choice; `what` it is, for the error."""
+    what, how = what or f"the input {name}", "" if what else _how(name, each)
     if each.choices and text not in each.choices:
-        raise UsageError(f"the input {name} is {text!r}", hint=f"one of {', '.join(each.choices)}")
+        raise UsageError(f"{what} is {text!r}", hint=f"one of {', '.join(each.choices)}")
     try:
         match each.type:
             case "integer":
@@ -89,7 +91,7 @@ def value_of(name: str, each: Input, text: str) -> str | int | float | bool:
                     raise ValueError
                 return text
     except ValueError:
-        raise UsageError(f"the input {name} is {text!r}, which is no {each.type}", hint=_how(name, each)) from None
+        raise UsageError(f"{what} is {text!r}, which is no {each.type}", hint=how) from None
 
 
 def _how(name: str, each: Input) -> str:

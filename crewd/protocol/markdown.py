@@ -6,8 +6,9 @@ are its fields; the rest, up to the next heading, is its text.
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from crewd.protocol.errors import UsageError
@@ -35,6 +36,16 @@ class Line:
 def wrong(line: int, message: str, hint: str = "") -> UsageError:
     """An error about a line of the file."""
     return UsageError(f"line {line}: {message}", hint=hint, line=line)
+
+
+def did_you_mean(word: str, known: Iterable[str], meant: Mapping[str, str]) -> str:
+    """A hint that names what is known, and before it what the word may stand for. `meant` are other systems' words for it."""
+    known = tuple(known)
+    same = next((each for each in known if each.lower() == word.replace("-", "").replace("_", "").lower()), None)
+    guess = same or meant.get(word.lower().replace("-", "_"))
+    close = [guess] if guess in known else difflib.get_close_matches(word, known, 1)
+    listed = f"known: {', '.join(known)}"
+    return f"did you mean {close[0]}? {listed}" if close else listed
 
 
 def front_matter(text: str) -> tuple[str, list[Line]]:

@@ -110,31 +110,32 @@ def _back_off(first: float, factor: float, cap: float, row: int) -> float:
 
 
 def check_policy(step: str, limits: Limits, retry: Retry, restarts: Restarts) -> None:
-    """UsageError for what makes no sense."""
+    """UsageError for what makes no sense; its values name the `field`."""
     for name, most in (
         ("task_seconds", SECONDS_MAX), ("quiet_seconds", SECONDS_MAX), ("operation_seconds", SECONDS_MAX), ("turns", TURNS_MAX),
         ("tokens", 1 << 62), ("cost", 1e12), ("memory_bytes", 1 << 62), ("cpu_seconds", 1e12), ("processes", 1 << 22),
         ("output_bytes", 1 << 62), ("children", CHILDREN_MAX),
         ("reports", 1 << 62),
     ):  # fmt: skip
-        _check(step, name, getattr(limits, name), 0, most)
-    _check(step, "output_bytes", limits.output_bytes, 4096, 1 << 62)
-    _check(step, "attempts", retry.attempts, 1, TRIES_MAX)
-    _check(step, "backoff_seconds", retry.backoff_seconds, 0, SECONDS_MAX)
-    _check(step, "factor", retry.factor, 1, 100)
-    _check(step, "jitter", retry.jitter, 0, 1)
-    _check(step, "cap_seconds", retry.cap_seconds, 0, SECONDS_MAX)
+        _check(step, "limits", name, getattr(limits, name), 0, most)
+    _check(step, "limits", "output_bytes", limits.output_bytes, 4096, 1 << 62)
+    if not 1 <= retry.attempts <= TRIES_MAX:
+        what = f"step {step}: {retry.attempts - 1} retries are not possible"
+        raise UsageError(what, hint=f"0 to {TRIES_MAX - 1}", field="retries")
+    _check(step, "retries", "backoff_seconds", retry.backoff_seconds, 0, SECONDS_MAX)
+    _check(step, "retries", "factor", retry.factor, 1, 100)
+    _check(step, "retries", "jitter", retry.jitter, 0, 1)
+    _check(step, "retries", "cap_seconds", retry.cap_seconds, 0, SECONDS_MAX)
     check_texts(f"step {step}", retry.permanent_texts or ())
-    _check(step, "restarts_max", restarts.restarts_max, 0, 1_000)
-    _check(step, "period_seconds", restarts.period_seconds, 0.001, SECONDS_MAX)
-    _check(step, "restart backoff_seconds", restarts.backoff_seconds, 0.001, SECONDS_MAX)
-    _check(step, "restart cap_seconds", restarts.cap_seconds, 0.001, SECONDS_MAX)
+    _check(step, "restart", "restarts_max", restarts.restarts_max, 0, 1_000)
+    _check(step, "restart", "period_seconds", restarts.period_seconds, 0.001, SECONDS_MAX)
+    _check(step, "restart", "restart backoff_seconds", restarts.backoff_seconds, 0.001, SECONDS_MAX)
+    _check(step, "restart", "restart cap_seconds", restarts.cap_seconds, 0.001, SECONDS_MAX)
     if retry.attempts > 1 and restarts.policy != "temporary":
-        raise UsageError(
-            f"step {step} has both retries and a restart policy", hint="retries are for tasks that end, restarts for services"
-        )
+        hint = "retries are for tasks that end, restarts for services"
+        raise UsageError(f"step {step} has both retries and a restart policy", hint=hint, field="restart")
 
 
-def _check(step: str, name: str, value: float, least: float, most: float) -> None:
+def _check(step: str, field: str, name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
-        raise UsageError(f"step {step}: {name} {value:g} is not possible", hint=f"{least:g} to {most:g}")
+        raise UsageError(f"step {step}: {name} {value:g} is not possible", hint=f"{least:g} to {most:g}", field=field)

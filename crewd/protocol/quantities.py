@@ -42,10 +42,10 @@ def seconds(text: str) -> float:
     return total
 
 
-def quantity(name: str, text: str) -> int | float:
+def quantity(name: str, text: str, *, integral: bool = False) -> int | float:
     """The value of something that is named with its unit: `..._bytes` takes a size, `..._seconds` a time, the rest a number.
 
-    UsageError naming it otherwise.
+    If `integral`, it must be a whole number. UsageError naming it otherwise.
     """
     try:
         if name.endswith("_bytes"):
@@ -55,6 +55,8 @@ def quantity(name: str, text: str) -> int | float:
         number = float(text)
         if not math.isfinite(number):
             raise ValueError
+        if integral and not number.is_integer():
+            raise UsageError(f"{text!r} is no whole number", hint="for example 20")
         return int(number) if number.is_integer() else number
     except UsageError as error:
         raise UsageError(f"{name}: {error.message}", hint=error.hint) from None

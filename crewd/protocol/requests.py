@@ -77,7 +77,7 @@ class Reopen(msgspec.Struct, frozen=True):
     """Do again what failed or was parked (`retry`), or all that was not finished (`resume`); of a run or of one task.
 
     What is completed stays so. Each task that is done again gets a new attempt. Refused if there is nothing to do again.
-    `secrets`: the values of the run's secrets, which crewd does not keep after the end of a run.
+    `secrets`: the values of the run's secrets, and of what it brought as `passed`; crewd keeps neither after the end of a run.
     """
 
     role: ClassVar[Role] = Role.MESSAGE

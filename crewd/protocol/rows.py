@@ -96,7 +96,8 @@ class RunRow(msgspec.Struct, frozen=True):
     """One run. `parent` is the attempt (`task#epoch`) whose worker started it, `depth` how many such steps up it goes.
 
     `archived` names the bundle that holds everything else of it; such a run is only read. `env` are variables of its caller
-    that its workers get; `secrets` are the names of others, whose values are nowhere kept.
+    that its workers get; `secrets` and `passed` are the names of others, whose values are nowhere kept. Without the value of
+    one that is `passed` a worker starts all the same, with the variable of crewd's own environment, if `env_pass` names it.
     """
 
     id: str
@@ -120,6 +121,7 @@ class RunRow(msgspec.Struct, frozen=True):
     archived: str = ""
     env: dict[str, str] = {}
     secrets: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
     inputs: dict[str, str] = {}
 
 

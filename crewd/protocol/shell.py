@@ -258,7 +258,7 @@ class _Line:
 
     def _refused(self, where: str, hint: str = "") -> UsageError:
         hint = hint or f'use "${self.variable}", which the command finds in its environment'
-        return UsageError(f"{self.hole} stands {where}", hint=hint)
+        return UsageError(f"{self.hole} stands {where}", hint=hint, row=self.text.count("\n", 0, self.at) + 1)
 
     def _check_reader(self) -> None:
         """Whether whatever gets this word takes it as it is. Raises UsageError if it would read it as code."""

@@ -5,7 +5,8 @@ Parsing from Markdown stands in `workflow_markdown`. What does not fit here: whe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal
 
 import msgspec
@@ -22,10 +23,10 @@ from crewd.protocol.limits import (
 )
 from crewd.protocol.policy import SECONDS_MAX, Limits, Restarts, Retry, check_policy
 from crewd.protocol.shell import place_values
+from crewd.protocol.variables import check_variable
 
 Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool | None
-MARKER_VARIABLE = "CREWD_WORKER"
-"""In the environment of every process of a worker: home key, task and epoch. Nobody else may set it."""
+PeerProtocol = Literal["", "crewd"]
 RLIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 
 
@@ -63,7 +64,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     outside: bool = False
     clean_env: bool = False
     pty: tuple[int, int] | None = None
-    protocol: Literal["", "crewd"] = ""
+    protocol: PeerProtocol = ""
 
     @property
     def runtime(self) -> str:
@@ -113,56 +114,84 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def check_workflow(workflow: Workflow) -> Workflow:
-    """`workflow` if it can be run; UsageError naming what is wrong and what to do if not."""
-    check_name("workflow name", workflow.name)
+    """`workflow` if it can be run; UsageError naming what is wrong and what to do if not.
+
+    Its values say where: the `step`, and the `field` of it, or of the workflow, by the names that workflow files have.
+    """
+    with about(field="name"):
+        check_name("workflow name", workflow.name)
     if not workflow.steps:
         raise UsageError(f"workflow {workflow.name} has no steps", hint="add a level-2 heading per step")
     if len(workflow.steps) > STEPS_MAX:
         raise UsageError(f"workflow {workflow.name} has {len(workflow.steps)} steps", hint=f"at most {STEPS_MAX}")
     if workflow.max_concurrency < 0:
-        raise UsageError("maxConcurrency is negative", hint="use 1 or more, or leave it out")
+        raise UsageError("maxConcurrency is negative", hint="use 1 or more, or leave it out", field="maxConcurrency")
     if not 0 <= workflow.max_minutes <= SECONDS_MAX / 60:
-        raise UsageError(f"maxMinutes {workflow.max_minutes:g} is not possible", hint="0 (none) to 1440")
-    if len(workflow.labels) > LABELS_MAX:
-        raise UsageError(f"workflow {workflow.name} has {len(workflow.labels)} labels", hint=f"at most {LABELS_MAX}")
-    for name, value in workflow.labels.items():
-        check_name("label", name)
-        check_name(f"label {name}", value)
-    check_inputs(workflow.inputs)
+        raise UsageError(f"maxMinutes {workflow.max_minutes:g} is not possible", hint="0 (none) to 1440", field="maxMinutes")
+    _check_labels(workflow)
+    with about(field="inputs"):
+        check_inputs(workflow.inputs)
     names = (GOAL, *workflow.inputs)
     by_id: dict[str, Step] = {}
+    for step in workflow.steps:
+        with about(step=step.id):
+            check_name("step", step.id)
+            if step.id in by_id:
+                raise UsageError(f"step {step.id} stands twice in workflow {workflow.name}", hint="rename one of them")
+            by_id[step.id] = step
+            _check_worker(step, names)
+    _check_order(workflow, by_id)
+    return workflow
+
+
+def _check_labels(workflow: Workflow) -> None:
+    with about(field="labels"):
+        if len(workflow.labels) > LABELS_MAX:
+            raise UsageError(f"workflow {workflow.name} has {len(workflow.labels)} labels", hint=f"at most {LABELS_MAX}")
+        for name, value in workflow.labels.items():
+            check_name("label", name)
+            check_name(f"label {name}", value)
+
+
+def _check_order(workflow: Workflow, by_id: Mapping[str, Step]) -> None:
+    """Whether the steps can be put in order, and each file is written once, before it is read."""
     writers: dict[str, str] = {}
     for step in workflow.steps:
-        check_name("step", step.id)
-        if step.id in by_id:
-            raise UsageError(f"step {step.id} stands twice in workflow {workflow.name}", hint="rename one of them")
-        by_id[step.id] = step
-        _check_worker(step, names)
         if step.output:
-            check_name(f"output of step {step.id}", step.output)
-            if step.output in writers:
-                raise UsageError(
-                    f"steps {writers[step.output]} and {step.id} both write {step.output}",
-                    hint="give each output a name of its own",
-                )
+            with about(step=step.id, field="output"):
+                check_name(f"output of step {step.id}", step.output)
+                if step.output in writers:
+                    raise UsageError(
+                        f"steps {writers[step.output]} and {step.id} both write {step.output}",
+                        hint="give each output a name of its own",
+                    )
             writers[step.output] = step.id
-    for step in workflow.steps:
         for name in step.depends_on:
             if name not in by_id:
                 raise UsageError(
                     f"step {step.id} depends on {name}, which is no step of workflow {workflow.name}",
-                    hint=f"steps are: {', '.join(by_id)}",
-                )
+                    hint=f"steps are: {', '.join(by_id)}", step=step.id, field="dependsOn",
+                )  # fmt: skip
     _check_cycles(by_id)
     for step in workflow.steps:
         for name in step.reads:
-            check_name(f"reads of step {step.id}", name)
-            if name in writers and writers[name] not in ancestors(by_id, step.id):
-                raise UsageError(
-                    f"step {step.id} reads {name} but does not depend on {writers[name]}, which writes it",
-                    hint=f"add 'dependsOn: {writers[name]}' to step {step.id}",
-                )
-    return workflow
+            with about(step=step.id, field="reads"):
+                check_name(f"reads of step {step.id}", name)
+                if name in writers and writers[name] not in ancestors(by_id, step.id):
+                    raise UsageError(
+                        f"step {step.id} reads {name} but does not depend on {writers[name]}, which writes it",
+                        hint=f"add 'dependsOn: {writers[name]}' to step {step.id}",
+                    )
+
+
+@contextmanager
+def about(**where: str) -> Iterator[None]:
+    """Give a UsageError that leaves this block values that say where in the workflow it is; those that it has stay."""
+    try:
+        yield
+    except UsageError as error:
+        error.values = {**where, **error.values}
+        raise
 
 
 def with_texts(workflow: Workflow, texts: tuple[str, ...] | None) -> Workflow:
@@ -182,29 +211,36 @@ def with_texts(workflow: Workflow, texts: tuple[str, ...] | None) -> Workflow:
 def _check_worker(step: Step, names: Collection[str]) -> None:
     worker = step.worker
     if worker.outside and (worker.call or worker.argv or worker.shell):
-        raise UsageError(f"step {step.id} is outside and has a call or a command", hint="keep one of the two")
+        raise UsageError(f"step {step.id} is outside and has a call or a command", hint="keep one of the two", field="outside")
     if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
-        raise UsageError(f"step {step.id} has both a call and a command", hint="keep one of 'call:' and 'run:'")
+        hint = "keep one of 'call:' and 'run:'"
+        raise UsageError(f"step {step.id} has both a call and a command", hint=hint, field="run")
+    if worker.args and (worker.argv or worker.shell):
+        hint = "a command takes what it needs on its line, or from 'env:'; args are for a call"
+        raise UsageError(f"step {step.id} has a command and args", hint=hint, field="args")
     check_input(step.id, worker)
-    check_argument(f"step {step.id}: the command line", worker.shell)
-    for argument in worker.argv:
-        check_argument(f"step {step.id}: an argument", argument)
-    if worker.shell:
-        try:
-            place_values(worker.shell, names)
-        except UsageError as error:
-            raise UsageError(f"step {step.id}: {error.message}", hint=error.hint) from None
+    with about(field="run"):
+        check_argument(f"step {step.id}: the command line", worker.shell)
+        for argument in worker.argv:
+            check_argument(f"step {step.id}: an argument", argument)
+        if worker.shell:
+            try:
+                place_values(worker.shell, names)
+            except UsageError as error:
+                raise UsageError(f"step {step.id}: {error.message}", hint=error.hint, **error.values) from None
     if worker.call:
         module, colon, function = worker.call.partition(":")
         parts = [*module.split("."), *function.split(".")]
         if not colon or not all(part.isidentifier() for part in parts):
-            raise UsageError(f"step {step.id}: {worker.call!r} is not MODULE:FUNCTION", hint="for example jobs:index")
+            what = f"step {step.id}: {worker.call!r} is not MODULE:FUNCTION"
+            raise UsageError(what, hint="for example jobs:index", field="call")
     if worker.orphan_grace_seconds < 0:
         raise UsageError(f"step {step.id}: orphan_grace_seconds is negative", hint="use 0 or more")
-    for name in (*worker.env, *worker.env_pass):
-        check_variable(f"step {step.id}", name)
-    for name, value in worker.env.items():
-        check_argument(f"step {step.id}: the variable {name}", f"{name}={value}")
+    with about(field="env"):
+        for name in (*worker.env, *worker.env_pass):
+            check_variable(f"step {step.id}", name)
+        for name, value in worker.env.items():
+            check_argument(f"step {step.id}: the variable {name}", f"{name}={value}")
     if worker.umask is not None and not 0 <= worker.umask <= 0o777:
         raise UsageError(f"step {step.id}: umask {worker.umask:o} is not possible", hint="000 to 777")
     if not -20 <= worker.nice <= 19:
@@ -213,12 +249,6 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
         if limit not in RLIMITS or most < -1:
             raise UsageError(f"step {step.id}: rlimit {limit}={most} is not possible", hint=f"one of {', '.join(RLIMITS)}")
     check_policy(step.id, worker.limits, worker.retry, worker.restart)
-
-
-def check_variable(what: str, name: str) -> None:
-    """UsageError for a name that no variable can have, or that is crewd's own."""
-    if not name or "=" in name or "\0" in name or name == MARKER_VARIABLE:
-        raise UsageError(f"{what}: {name!r} is no variable that can be set", hint="use a name like API_KEY")
 
 
 def check_argument(what: str, text: str) -> None:
@@ -231,6 +261,11 @@ def check_argument(what: str, text: str) -> None:
 
 def check_input(step: str, worker: WorkerSpec) -> None:
     """UsageError for an input that contradicts the rest."""
+    with about(field="protocol" if worker.protocol else "stdin"):
+        _check_input(step, worker)
+
+
+def _check_input(step: str, worker: WorkerSpec) -> None:
     if worker.pty is not None:
         if not (worker.argv or worker.shell) or worker.stdin != "none":
             raise UsageError(f"step {step} cannot have a terminal", hint="a command can, and its input is then what is typed")
@@ -264,7 +299,10 @@ def _check_cycles(steps: Mapping[str, Step]) -> None:
                 done.add(path.pop())
             elif name in path:
                 cycle = " → ".join([*path[path.index(name) :], name])
-                raise UsageError(f"the steps depend on each other in a circle: {cycle}", hint="remove one dependsOn")
+                raise UsageError(
+                    f"the steps depend on each other in a circle: {cycle}", hint="remove one dependsOn",
+                    step=path[-1], field="dependsOn",
+                )  # fmt: skip
             elif name not in done:
                 path.append(name)
                 stack.append((name, True))

@@ -51,9 +51,13 @@ def _begin_multiprocessing() -> None:
         def close(self) -> None:
             """The main process cannot be closed."""
 
+    try:
+        directory = str(Path.cwd())
+    except OSError:  # it is gone, or may not be read: multiprocessing takes it so, too
+        directory = None
     inner: dict[str, Any] = process.__dict__
     inner |= {
-        "ORIGINAL_DIR": str(Path.cwd()), "_current_process": MainProcess(), "_parent_process": None, "_children": set()
+        "ORIGINAL_DIR": directory, "_current_process": MainProcess(), "_parent_process": None, "_children": set()
     }  # fmt: skip
     vars(util)["_finalizer_registry"].clear()
 

@@ -310,11 +310,21 @@ def not_started(argv: list[str], error: OSError | ValueError) -> Outcome:
     why = f"{argv[0]}: {(error.strerror if isinstance(error, OSError) else '') or error}"
     if number == errno.ENOENT and "/" not in argv[0]:
         why = f"{argv[0]} was not found in PATH={os.environ.get('PATH', '')}"
+    if number == errno.ENOENT and _directory_is_gone():
+        why = "the working directory is not there any more"
     transient = number in TRANSIENT
     return Outcome(
         outcome="failed", reason="start_busy" if transient else "spawn_failed", error=clip(why, NOTE_CHARS_MAX),
         error_class=errno.errorcode.get(number, "") if number else "",
     )  # fmt: skip
+
+
+def _directory_is_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def kept_from(descriptor: int, offset: int) -> int:

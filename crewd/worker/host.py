@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from crewd.clock import SystemChance, SystemClock
+from crewd.protocol import variables
 from crewd.protocol.hands import Bootstrap
 from crewd.protocol.ids import IdSource
 from crewd.protocol.limits import NOTE_CHARS_MAX
@@ -87,9 +88,9 @@ def host_main(raw: bytes) -> int:
     bootstrap = _decoder.decode(raw)
     gc.enable()
     sys.argv = ["crewd-worker"]
-    os.environ["CREWD_GOAL"] = bootstrap.goal
-    os.environ["CREWD_TASK"] = bootstrap.task
-    os.environ["CREWD_OUTPUTS"] = bootstrap.shared
+    os.environ[variables.GOAL] = bootstrap.goal
+    os.environ[variables.TASK] = bootstrap.task
+    os.environ[variables.OUTPUTS] = bootstrap.shared
     clock = SystemClock()
     failure = peer.take_over(bootstrap, raw, _lines) if bootstrap.worker.runtime == "crewd" else None
     token, waker = CancellationToken(clock), Waker()

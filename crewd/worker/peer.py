@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crewd.protocol import variables
 from crewd.worker.command import argv_of, not_started
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from crewd.protocol.reports import Outcome
     from crewd.worker.link import Line
 
-VARIABLE = "CREWD_BOOTSTRAP"
 """Names the file with the bootstrap (MessagePack), which the command reads and removes: it holds its token."""
 
 
@@ -31,7 +31,7 @@ def take_over(bootstrap: Bootstrap, raw: bytes, lines: list[Line]) -> Outcome:
             os.setsid()
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # Python ignores them
-        os.environ[VARIABLE] = str(path)
+        os.environ[variables.BOOTSTRAP] = str(path)
         os.execvp(argv[0], argv)  # noqa: S606 (its purpose)
     except (OSError, ValueError) as error:
         path.unlink(missing_ok=True)

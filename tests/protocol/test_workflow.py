@@ -99,11 +99,55 @@ STEPS = "## a\nrun: x\n"
         ("---\nname: x\nname: y\n---\n## a\nrun: x\n", 3, "stands twice"),
         ("---\nname: x\n\tdescription: y\n---\n## a\nrun: x\n", 3, "not understood"),
         ("---\nlabels: [a\n---\n## a\nrun: x\n", 2, "not understood"),
-        ("## a\nrun: echo '{goal}'\n", 1, "in single quotes"),
+        ("## a\nrun: echo '{goal}'\n", 2, "in single quotes"),
         ("## a\nrun: x\nlimits: memory_bytes=lots\n", 3, "no size"),
         ('## a\nrun: x\nlimits: {"tokns": 3}\n', 3, "limits is wrong"),
         ("## a\nrun: x\nretries: two\n", 3, "not a number"),
         (f"{STEPS}## a\nrun: y\n", 3, "stands twice"),
+        ("---\nname: x\nmaxConcurrency: -1\n---\n## a\nrun: x\n", 3, "not a number"),
+        ("---\nname: x\nmaxConcurrency: 0\n---\n## a\nrun: x\n", 3, "not a number"),
+        ("---\nname: my flow\n---\n## a\nrun: x\n", 2, "is not a name"),
+        ("---\nname: x\njoin: sometimes\n---\n## a\nrun: x\n", 3, "is not possible"),
+        ("---\nname: x\nmaxMinutes: 9999\n---\n## a\nrun: x\n", 3, "is not possible"),
+        ("---\nname: x\nlabels: a=b, a=c\n---\n## a\nrun: x\n", 3, "stands twice"),
+        ("---\nlabels:\n  a: b\n  c: [d]\n---\n## a\nrun: x\n", 4, "no list"),
+        ("---\nlabels: {a b: c}\n---\n## a\nrun: x\n", 2, "is not a name"),
+        ("---\nname: &x y\ndescription: *x\n---\n## a\nrun: x\n", 2, "used again"),
+        ("---\nname: !foo y\n---\n## a\nrun: x\n", 2, "the tag !foo"),
+        ("---\ninputs:\n  depth: intger\n---\n## a\nrun: x\n", 3, "did you mean integer"),
+        ("---\ninputs:\n  depth:\n    typ: text\n---\n## a\nrun: x\n", 4, "did you mean type"),
+        ("---\ninputs:\n  depth:\n    default:\n---\n## a\nrun: x\n", 4, "has no value"),
+        ("---\ninputs:\n  depth: {type: integer, default: x}\n---\n## a\nrun: x\n", 3, "which is no integer"),
+        ("---\ninputs:\n  depth: {type: integer, choices: [1, x]}\n---\n## a\nrun: x\n", 3, "which is no integer"),
+        ("---\ninputs:\n  depth: {choices: []}\n---\n## a\nrun: x\n", 3, "no list of values"),
+        ("---\ninputs:\n  depth: {choices: [a, a]}\n---\n## a\nrun: x\n", 3, "stands twice"),
+        ("---\ninputs:\n  Depth: text\n---\n## a\nrun: x\n", 3, "no name of an input"),
+        ("## a\nrun: |\n  echo a\n  echo '{goal}'\n", 4, "in single quotes"),
+        ("## a\nrun:\n", 2, "has no value"),
+        ("## a\nrun: ''\n", 2, "has no value"),
+        ("## a\nrun:x\n", 2, "with a space"),
+        ('## a\nrun: x\nargs: {"a": 1}\n', 3, "args are for a call"),
+        ('## a\ncall: m:f\nargs: {"a": 1, "a": 2}\n', 3, "stands twice"),
+        ('## a\ncall: m:f\nargs: {"a": NaN}\n', 3, "no number that JSON has"),
+        ('## a\ncall: m:f\nargs: {"a": 99999999999999999999}\n', 3, "more than 64 bits"),
+        ("## a\ncall: m:f\nargs:\n  b: 1\n  a: 99999999999999999999\n", 5, "more than 64 bits"),
+        ("## a\ncall: m:f\nargs:\n  a: .inf\n", 4, "no number that JSON has"),
+        ("## a\nrun: x\ndependsOn: b, b\n\n## b\nrun: y\n", 3, "stands twice"),
+        ("## a\nrun: x\ndependsOn: b\n\n## b\nrun: y\ndependsOn: a\n", 7, "in a circle"),
+        ("## a\nrun: x\noutput: o\n\n## b\nrun: y\noutput: o\n", 7, "both write"),
+        ("## a\nrun: x\nenv: A=1, A=2\n", 3, "stands twice"),
+        ("## a\nrun: x\nenv:\n  A: 1\n  C: null\n", 5, "has no value"),
+        ("## a\nrun: x\nenv: {C: [1]}\n", 3, "no list"),
+        ("## a\nrun: x\nenv: CREWD_GOAL=x\n", 3, "is set by crewd"),
+        ("## a\nrun: x\nenv: 1A=x\n", 3, "no name of a variable"),
+        ("## a\nrun: x\nrestart: always\n", 3, "did you mean permanent"),
+        ("## a\nrun: x\nrestart:\n  restarts_max: 2\n  policy: always\n", 5, "did you mean permanent"),
+        ("## a\nrun: x\nlimits:\n  tokens: 5\n  turns: 1.5\n", 5, "no whole number"),
+        ("## a\nrun: x\nlimits:\n  tokens: 5\n  memry_bytes: 5\n", 5, "did you mean memory_bytes"),
+        ("## a\nrun: x\nretries: 1000\n", 3, "1000 retries"),
+        ("## a\nrun: x\nprotocol: http\n", 3, "known: crewd"),
+        ("## a\nrun: x\n\nDependsOn: b\n", 4, "after a blank line"),
+        ("## a\nrun: x\n\nSome text.\noutput: b\n", 5, "after a blank line"),
     ],
 )
 def test_what_is_not_understood_is_named_with_its_line_and_is_never_text(text: str, line: int, says: str) -> None:
@@ -166,3 +210,14 @@ def test_the_first_step_is_read_as_strictly_as_the_others() -> None:
         parse_workflow("## a\nrun true\n\n## b\nrun: true\n")
     with pytest.raises(UsageError, match="line 2: the front matter does not begin in the first line"):
         parse_workflow("xx\n---\nname: zz\n---\n## a\nrun: true\n")
+
+
+def test_a_prompt_may_say_what_its_output_is() -> None:
+    (step,) = parse_workflow("## a\nrole: writer\n\nLook at it.\nOutput: a list.\n").steps
+    assert step.text == "Look at it.\nOutput: a list."
+
+
+def test_plain_words_of_arguments_are_what_json_has_or_text() -> None:
+    text = "## a\ncall: m:f\nargs:\n  a: no\n  b: 2024-01-01\n  c: 1:30\n  d: true\n  e: 1.5\n  f: ~\n  g: '7'\n  h: -3\n"
+    (step,) = parse_workflow(text).steps
+    assert step.worker.args == {"a": "no", "b": "2024-01-01", "c": "1:30", "d": True, "e": 1.5, "f": None, "g": "7", "h": -3}

@@ -356,6 +356,28 @@ def test_a_run_whose_secrets_are_gone_says_so_and_starts_nothing(daemon: Daemon)
         assert "--secret HUSH" in crew.show(run.id).tasks[0].error
 
 
+def test_what_the_configuration_passes_on_is_brought_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "h").mkdir(mode=0o700)
+    (home / "h" / "crewd.toml").write_text('env_pass = ["SITE_KEY"]\n')
+    with Daemon(home / "h") as daemon:
+        with daemon.connect() as crew:
+            monkeypatch.setenv("SITE_KEY", "mine")
+            run = crew.exec(["sh", "-c", "echo $SITE_KEY; exit 1"], cwd="/")
+            run.wait(timeout=60)
+            assert run.show().run.passed == ("SITE_KEY",)
+            run_id = run.id
+        daemon.kill()
+        daemon.start()
+        with daemon.connect() as crew:
+            monkeypatch.setenv("SITE_KEY", "mine again")
+            crew.retry(run_id)
+            crew.wait(run_id, timeout=60)
+            assert [crew.log(each.task, epoch=each.epoch).data for each in crew.show(run_id).attempts] == [
+                b"mine\n",
+                b"mine again\n",
+            ]
+
+
 def test_a_clean_environment_has_the_least(shared_crew: Crew) -> None:
     run = shared_crew.run(
         one_step("e", WorkerSpec(shell="env | cut -d= -f1 | sort", clean_env=True, env={"MINE": "1"})), cwd="/",

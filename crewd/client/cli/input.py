@@ -31,8 +31,8 @@ def input_of(chosen: str) -> str | bytes:
         return _read()
     if chosen not in {"none", "lines"}:
         path = Path(chosen)
-        if not path.exists():
-            raise UsageError(f"there is no file {chosen}", hint=_CHOICES)
+        if not chosen or not path.exists():
+            raise UsageError(f"there is no file {chosen!r}", hint=_CHOICES)
         if not path.is_file() and not path.samefile(os.devnull):
             raise UsageError(f"{chosen} is no plain file", hint=_CHOICES)
     return chosen

@@ -61,6 +61,8 @@ def _outcome(found: rq.ShowReply) -> None:
             say(f"  {label}: {shorten(one_line(text), TEXT_COLUMNS)}")
     if run.secrets:
         say(f"  secrets: {', '.join(run.secrets)} (their values are not kept)")
+    if run.passed:
+        say(f"  from its caller: {', '.join(run.passed)} (their values are not kept)")
 
 
 def _result(task: TaskRow) -> str:

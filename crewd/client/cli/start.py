@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import click
 import msgspec
@@ -146,18 +146,15 @@ def pairs_of(texts: tuple[str, ...], option: str) -> dict[str, str]:
 def limits_of(pairs: tuple[str, ...]) -> Limits:
     """Limits from `NAME=VALUE`: `memory_bytes=512M`, `task_seconds=10m`, `turns=20`. UsageError for what is not that."""
     found: dict[str, object] = {}
+    types = get_type_hints(Limits)
     for pair in pairs:
         name, _, text = pair.partition("=")
         if name not in Limits.__struct_fields__:
             raise UsageError(f"there is no limit {name!r}", hint=f"limits are: {', '.join(Limits.__struct_fields__)}")
         if not text:
             raise UsageError(f"--limit {pair!r} is not NAME=VALUE", hint="for example --limit memory_bytes=512M")
-        found[name] = quantity(f"--limit {name}", text)
-    try:
-        return msgspec.convert(found, Limits)
-    except msgspec.ValidationError as error:
-        names = ", ".join(Limits.__struct_fields__)
-        raise UsageError(f"--limit: {error}", hint=f"limits are: {names}") from None
+        found[name] = quantity(f"--limit {name}", text, integral=types[name] is int)
+    return msgspec.convert(found, Limits)
 
 
 def arguments(pairs: tuple[str, ...]) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
+from loguru import logger
 from msgspec.structs import replace
 
 from crewd.actors import Actor, ActorDead, Lane, Timer
@@ -296,6 +297,9 @@ class Controller(Actor):
     def _spawn(self) -> None:
         lacking = self._services.vault.lacks(self._run.id, self._run.secrets)
         if not lacking:
+            if gone := self._services.vault.lacks(self._run.id, self._run.passed):
+                what = "{} starts without the values that its caller gave of {}: they are not kept over a restart of crewd"
+                logger.warning(what, self._state.task, ", ".join(gone))
             self._order(hands.Spawn(bootstrap=self._bootstrap()))
             return
         given = " ".join(f"--secret {name}" for name in lacking)

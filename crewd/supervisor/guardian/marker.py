@@ -12,9 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from crewd.protocol.workflow import MARKER_VARIABLE
+from crewd.protocol import variables
 
-VARIABLE = MARKER_VARIABLE
+VARIABLE = variables.MARKER
 WIDTH = 220
 """Characters kept free: home key (16) + run (28) + step (64) + epoch and separators, with room to spare."""
 _PREFIX = VARIABLE.encode() + b"="

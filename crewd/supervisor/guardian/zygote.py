@@ -246,7 +246,10 @@ class Zygote:
 
     def _fail(self, order: dict[str, Any], error: BaseException) -> NoReturn:
         with contextlib.suppress(OSError):
-            self._link.send(pack(["failed", order["task"], order["epoch"], os.getpid(), f"{type(error).__name__}: {error}"]))
+            text = (
+                str(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {error}"
+            )  # ours, or the system's
+            self._link.send(pack(["failed", order["task"], order["epoch"], os.getpid(), text]))
         os._exit(127)
 
     def _live(self, order: dict[str, Any]) -> NoReturn:
@@ -309,7 +312,10 @@ def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
             os.environ[name] = withheld[name]
     os.environ.update(order["env"])
     os.environ.update(order["secrets"])
-    os.chdir(order["cwd"])
+    try:
+        os.chdir(order["cwd"])
+    except FileNotFoundError:
+        raise RuntimeError(f"the working directory {order['cwd']} is not there") from None
     if order["umask"] is not None:
         os.umask(order["umask"])
     for name, value in order["rlimits"].items():

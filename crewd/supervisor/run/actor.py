@@ -444,7 +444,8 @@ class RunActor(Supervisor):
             given = " ".join(f"--secret {name}" for name in lacking)
             hint = f"their values are not kept, give them again: crew {order.kind} RUN {given}"
             raise Refused(f"the run needs the secrets {', '.join(lacking)}", hint=hint, reason="secrets")
-        vault.put(self._id, {name: value for name, value in order.secrets.items() if name in wanted})
+        brought = () if self._row is None else self._row.passed
+        vault.put(self._id, {name: value for name, value in order.secrets.items() if name in {*wanted, *brought}})
         if before.status is RunStatus.CANCEL_INCOMPLETE:
             raise Refused("processes of this run may still live", hint="crew show names them; end them, then start anew")
         if before.cancel is not None and not before.over:
