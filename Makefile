@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 MINUTES ?= 1
 SEED ?= 0
 REAL ?=
+WORKERS ?= 4
 CRASHES ?= 5000
 
 .PHONY: run test pytest check format bench stress mutants clean
@@ -24,7 +25,7 @@ test: $(READY)
 	$(MAKE) --no-print-directory -j2 check pytest
 
 pytest: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
