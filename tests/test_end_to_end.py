@@ -338,7 +338,7 @@ def test_work_that_was_finished_when_everything_was_killed_is_not_lost(daemon: D
 def test_what_a_dead_worker_left_behind_is_ended_and_not_taken_for_the_worker(daemon: Daemon, jobs_dir: str) -> None:
     with daemon.connect() as crew:
         run = crew.call("jobs:stubborn", cwd=jobs_dir)
-        wait_until(lambda: len(daemon.marked()) >= 5, "the whole tree to stand")
+        wait_until(lambda: len(daemon.marked()) >= 5 and run.show().attempts[0].pid, "the whole tree to stand, and to be known")
         pid = run.show().attempts[0].pid
     daemon.kill()
     daemon.kill_guardian()

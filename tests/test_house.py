@@ -84,9 +84,12 @@ def test_one_guardian_for_processes() -> None:
         "testing/daemon.py",
         "testing/stress/apart.py",
         "worker/command.py",  # signals for the command that it waits for itself
+        "worker/stdio.py",  # the same
     }
     assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/program.py", "worker/alone.py"}
-    assert users("subprocess") == {"worker/command.py", "worker/terminal.py", "client/discover.py", "testing/daemon.py"}
+    assert users("subprocess") == {
+        "worker/command.py", "worker/stdio.py", "worker/terminal.py", "client/discover.py", "testing/daemon.py"
+    }  # fmt: skip
 
 
 def test_ports_alone_open_sockets() -> None:

@@ -2,7 +2,8 @@
 
 Rule: while anything is waited for, the client says hello now and then. A `Welcome` of another incarnation means that crewd
 was restarted: everything open is asked again, with the same ids, and feeds go on after the last event seen. Also without
-one it is asked again every few hellos, for a connection that breaks loses what is in flight and nobody says so.
+one it is asked again every few hellos, for a connection that breaks loses what is in flight and nobody says so. What met a part
+of crewd that was restarting is asked again with the next hello.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Conversation:
         self.replies: dict[str, rq.Reply] = {}
         self.notes: dict[str, deque[rq.EventNote | rq.ProgressNote]] = {}
         self._read: dict[str, tuple[int, int]] = {}
+        self._soon: set[str] = set()
 
     def hello(self) -> list[bytes]:
         """The frames that say who is here."""
@@ -55,8 +57,10 @@ class Conversation:
     def beat(self) -> list[list[bytes]]:
         """What a client that waits says every `HELLO_SECONDS`."""
         self._beats += 1
-        again = self._again() if self._beats % AGAIN_BEATS == 0 else []
-        return [self.hello(), *again]
+        soon, self._soon = self._soon, set()
+        if self._beats % AGAIN_BEATS == 0:
+            return [self.hello(), *self._again()]
+        return [self.hello(), *(codec.requests.encode(key, self.open[key]) for key in soon if key in self.open)]
 
     def _again(self) -> list[list[bytes]]:
         again = [codec.requests.encode(key, request) for key, request in self.open.items()]
@@ -85,6 +89,9 @@ class Conversation:
             return self._note(key, reply)
         if isinstance(reply, rq.ErrorReply) and _unknown(reply.error):
             return [self.hello(), codec.requests.encode(key, self.open[key])]
+        if isinstance(reply, rq.ErrorReply) and _passing(reply.error):
+            self._soon.add(key)
+            return []
         self.replies[key] = reply
         if not isinstance(reply, rq.Subscribed):
             del self.open[key]
@@ -139,3 +146,8 @@ class Conversation:
 def _unknown(error: ErrorInfo) -> bool:
     """Whether crewd does not know this connection; an older crewd said `not_permitted` then."""
     return error.code == "not_permitted" or (error.code == "unavailable" and error.values.get("say") == "hello")
+
+
+def _passing(error: ErrorInfo) -> bool:
+    """Whether the same request may be answered a moment later, because a part of crewd is just restarting."""
+    return error.code == "unavailable" and error.values.get("say") == "again"

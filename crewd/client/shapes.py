@@ -236,8 +236,8 @@ def kept_as_file(task: TaskRow) -> bool:
 
 
 def result_from(task: TaskRow, data: bytes) -> object:
-    """The result that a file holds: JSON of a callable; of a command its output as text, or as bytes if it is no UTF-8."""
-    if task.runtime in {"call", "crewd"}:
+    """The result that a file holds: a command's output as text, or as bytes if it is no UTF-8; JSON of any other worker."""
+    if task.runtime != "exec":
         return msgspec.json.decode(data)
     try:
         return data.decode().rstrip("\n")

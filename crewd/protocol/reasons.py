@@ -58,6 +58,7 @@ class FailureReason(StrEnum):
     START_BUSY = "start_busy"
     OUTPUT_LOST = "output_lost"
     NOT_JSON = "not_json"
+    NO_END = "no_end"
     START_TIMEOUT = "start_timeout"
     LOST = "lost"
     ORPHANED = "orphaned"

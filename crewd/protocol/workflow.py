@@ -26,7 +26,7 @@ from crewd.protocol.shell import place_values
 from crewd.protocol.variables import check_variable
 
 Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool | None
-PeerProtocol = Literal["", "crewd"]
+PeerProtocol = Literal["", "crewd", "crewd-stdio"]
 RLIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 
 
@@ -40,7 +40,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     steers type. `env` is set for the worker, `env_pass` names variables of the daemon that it gets besides the usual ones;
     with `clean_env` it gets the usual ones not. `rlimits` are soft and hard limits by the names of `setrlimit` in lower case
     (`nofile`, `core`); `nice` is added to the daemon's. A command with the `protocol` `crewd` is a worker itself: it finds its
-    bootstrap in the file that the variable `CREWD_BOOTSTRAP` names, and speaks to crewd as docs/protocol.md says.
+    bootstrap in the file that the variable `CREWD_BOOTSTRAP` names, and speaks to crewd as docs/protocol.md says; one with
+    `crewd-stdio` reads and writes JSON lines, as docs/stdio.md says.
     """
 
     call: str = ""
@@ -68,7 +69,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     @property
     def runtime(self) -> str:
-        """`call`, `exec`, `crewd` (a command that speaks the protocol itself), `outside` or `agent`."""
+        """`call`, `exec`, `crewd` or `crewd-stdio` (a command that speaks it), `outside` or `agent`."""
         if self.call or self.outside:
             return "call" if self.call else "outside"
         if not self.argv and not self.shell:
@@ -215,7 +216,7 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
     if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
         hint = "keep one of 'call:' and 'run:'"
         raise UsageError(f"step {step.id} has both a call and a command", hint=hint, field="run")
-    if worker.args and (worker.argv or worker.shell):
+    if worker.args and worker.runtime == "exec":
         hint = "a command takes what it needs on its line, or from 'env:'; args are for a call"
         raise UsageError(f"step {step.id} has a command and args", hint=hint, field="args")
     check_input(step.id, worker)
@@ -273,8 +274,8 @@ def _check_input(step: str, worker: WorkerSpec) -> None:
             raise UsageError(
                 f"step {step}: a terminal of {worker.pty} is not possible", hint="rows and columns, for example 24, 80"
             )
-    if worker.protocol and (worker.runtime != "crewd" or worker.stdin != "none" or worker.pty is not None):
-        hint = "only a command can, and it has no input: what it is sent comes over its socket"
+    if worker.protocol and (worker.runtime != worker.protocol or worker.stdin != "none" or worker.pty is not None):
+        hint = "only a command can, and it has no other input"
         raise UsageError(f"step {step} cannot speak the protocol itself", hint=hint)
     if worker.stdin != "none" and not (worker.argv or worker.shell):
         raise UsageError(f"step {step} has an input and no command", hint="only a command reads standard input")

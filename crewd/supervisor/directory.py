@@ -35,7 +35,7 @@ class Directory:
         """The living ref of a part. Raises Unavailable between its end and its restart."""
         ref = self.parts.get(name)
         if ref is None:
-            raise Unavailable(f"{name} is restarting", hint="try again")
+            raise Unavailable(f"{name} is restarting", hint="try again", say="again")
         return ref
 
     def enter(self, name: str, ref: Ref[Any]) -> None:

@@ -210,7 +210,7 @@ class Front(Actor):
         if living is not None and living.offer(command, lane=command.lane):
             return
         if command.run in self._live:
-            raise Unavailable("the run is restarting", hint="try again with the same id")
+            raise Unavailable("the run is restarting", hint="try again with the same id", say="again")
         match request:
             case rq.Send(terms=terms) if terms.on_idle == "start":
                 self._open_again(command)

@@ -64,7 +64,7 @@ def _outcome_of(function: Callable[..., Any], bootstrap: Bootstrap, context: Con
         args = dict(bootstrap.worker.args)
         result = invoke(function, context, args)
         context.finish()
-        return _completed(result, bootstrap)
+        return completed(result, bootstrap)
     except Cancelled as cancelled:
         return Outcome(outcome="cancelled", reason=cancelled.reason)
     except asyncio.CancelledError:
@@ -122,7 +122,8 @@ def wants_context(function: Callable[..., Any], args: dict[str, Any]) -> bool:
     return first.name in {"ctx", "context"} or "Context" in str(first.annotation)
 
 
-def _completed(result: object, bootstrap: Bootstrap) -> Outcome:
+def completed(result: object, bootstrap: Bootstrap, warnings: tuple[str, ...] = ()) -> Outcome:
+    """The outcome of work that has this result: kept in a file if it is large, and in the step's output."""
     try:
         encoded = msgspec.json.encode(redact_value(as_json(result)))
     except NotJson as error:
@@ -133,8 +134,8 @@ def _completed(result: object, bootstrap: Bootstrap) -> Outcome:
     if len(encoded) > INLINE_BYTES_MAX:
         path = Path(bootstrap.directory) / "result.json"
         write_output(path, encoded)
-        return Outcome(outcome="completed", result_path=str(path))
-    return Outcome(outcome="completed", result=msgspec.json.decode(encoded))
+        return Outcome(outcome="completed", result_path=str(path), warnings=warnings)
+    return Outcome(outcome="completed", result=msgspec.json.decode(encoded), warnings=warnings)
 
 
 def write_output(path: Path, data: bytes) -> None:

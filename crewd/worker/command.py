@@ -175,7 +175,7 @@ class Command:
         return tuple(found)
 
     def _failed(self, code: int) -> Outcome:
-        tail = _tail(self._directory / "stderr", TAIL_BYTES)
+        tail = tail_of(self._directory / "stderr", TAIL_BYTES)
         how = signal_name(-code) if code < 0 else f"exit code {code}"
         if code == _NOT_FOUND and self._bootstrap.worker.shell:
             tail = f"{tail} (PATH={os.environ.get('PATH', '')})".strip()
@@ -343,7 +343,8 @@ def _as_text(data: bytes) -> str | None:
         return None
 
 
-def _tail(path: Path, limit: int) -> str:
+def tail_of(path: Path, limit: int) -> str:
+    """The last `limit` bytes of a file, as text; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

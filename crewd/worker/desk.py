@@ -145,6 +145,18 @@ class Desk:
                 self._condition.wait()
             return self._next_of(self._steers) if not self._over else None
 
+    def wait_for_message(self) -> Deliver | None:
+        """Wait for a steer, or for what lies in the mailbox; None when the work is over."""
+        with self._condition:
+            while not self._over:
+                if self._letters:
+                    return self._letters.popleft()
+                steer = self._next_of(self._steers)
+                if steer is not None:
+                    return steer
+                self._condition.wait()
+            return None
+
     def finish(self) -> None:
         """The work is over: whoever waits here is let go."""
         with self._condition:

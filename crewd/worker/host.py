@@ -31,6 +31,7 @@ from crewd.worker.context import Context
 from crewd.worker.declare import capabilities_of
 from crewd.worker.desk import Desk
 from crewd.worker.link import Line, Link, Waker
+from crewd.worker.stdio import Program
 from crewd.worker.token import CancellationToken
 
 LAST_WORDS = "last_words"
@@ -100,6 +101,8 @@ def host_main(raw: bytes) -> int:
         link = Link(bootstrap, (), desk, clock, waker, line)
         link.start()
         return _EXIT[_say(failure, bootstrap, desk, link).outcome]
+    if bootstrap.worker.runtime == "crewd-stdio":
+        return _EXIT[_host_program(bootstrap, desk, clock, waker, line).outcome]
     host = _host_command if bootstrap.worker.runtime == "exec" else _host_call
     return _EXIT[host(bootstrap, desk, clock, waker, line).outcome]
 
@@ -116,6 +119,18 @@ def _host_command(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: W
     link = Link(bootstrap, capabilities, desk, clock, waker, line, command.pid)
     link.start()
     return _say(command.wait(), bootstrap, desk, link)
+
+
+def _host_program(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker, line: Line) -> Outcome:
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a program that closes its input is no reason to die
+    hear_term(desk.token, interrupt=False)
+    _begin_session()
+    program = Program(bootstrap, desk)
+    program.start()
+    capabilities = program.wait_for_hello()
+    link = Link(bootstrap, capabilities, desk, clock, waker, line, program.pid)
+    link.start()
+    return _say(program.serve(Context(bootstrap, desk, link, IdSource(clock, SystemChance()))), bootstrap, desk, link)
 
 
 def _host_call(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker, line: Line) -> Outcome:

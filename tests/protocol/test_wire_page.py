@@ -1,19 +1,24 @@
-"""docs/protocol.md says what the types say."""
+"""docs/protocol.md and docs/stdio.md say what the types say."""
 
 from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
 
 from crewd.protocol.reports import FROM_WORKER, TO_WORKER
 from crewd.protocol.requests import REPLIES, REQUESTS
 from tests.protocol import wire_page
 
 
-def test_the_tables_of_the_page_are_those_of_the_types() -> None:
-    text = wire_page.PAGE.read_text(encoding="utf-8")
-    assert wire_page.page(text) == text, f"docs/protocol.md differs from the types: {wire_page.COMMAND}"
+@pytest.mark.parametrize("path", wire_page.PAGES, ids=lambda path: path.name)
+def test_the_tables_of_the_page_are_those_of_the_types(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert wire_page.page(text) == text, f"{path.name} differs from the types: {wire_page.COMMAND}"
 
 
 def test_every_table_has_its_place_in_the_page() -> None:
-    text = wire_page.PAGE.read_text(encoding="utf-8")
+    text = "".join(path.read_text(encoding="utf-8") for path in wire_page.PAGES)
     assert sorted(name for _, name, _, _ in wire_page.BLOCK.findall(text)) == sorted(wire_page.BLOCKS)
     assert text.count("<!-- generated: ") == text.count("<!-- end -->") == len(wire_page.BLOCKS)
 

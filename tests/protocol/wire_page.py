@@ -1,7 +1,7 @@
-"""The tables of docs/protocol.md, made from the types of the wire.
+"""The tables of docs/protocol.md and docs/stdio.md, made from the types of the wire.
 
-`python -m tests.protocol.wire_page --write`, run in the repository, writes them between the markers of the page:
-`<!-- generated: NAME -->` and `<!-- end -->`. Without `--write` it says whether the page is up to date.
+`python -m tests.protocol.wire_page --write`, run in the repository, writes them between the markers of the pages:
+`<!-- generated: NAME -->` and `<!-- end -->`. Without `--write` it says whether they are up to date.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from crewd.protocol import (
     receipts,
     rights,
     statuses,
+    stdio,
     terms,
 )
 from crewd.protocol import events as ev
@@ -46,6 +47,8 @@ from crewd.supervisor.gateway import actor as gateway
 from crewd.supervisor.gateway import feeds, pace, publisher, waits
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
+STDIO = PAGE.with_name("stdio.md")
+PAGES = (PAGE, STDIO)
 COMMAND = "python -m tests.protocol.wire_page --write"
 BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -337,6 +340,18 @@ def worker_hears() -> Iterator[str]:
             yield from entry(f"`{kind}`.", body)
 
 
+def stdio_said() -> Iterator[str]:
+    """What a program says in JSON lines."""
+    for body in stdio.SAID:
+        yield from entry(f"`{_tag(body)}`.", body)
+
+
+def stdio_heard() -> Iterator[str]:
+    """What a program hears in JSON lines."""
+    for body in stdio.HEARD:
+        yield from entry(f"`{_tag(body)}`.", body)
+
+
 def bootstrap() -> Iterator[str]:
     """What a worker is told at birth."""
     yield from entry("Bootstrap.", hands.Bootstrap)
@@ -497,6 +512,8 @@ BLOCKS: Mapping[str, Callable[[], Iterator[str]]] = {
     "words": reason_words,
     "errors": error_codes,
     "limits": numbers,
+    "stdio-said": stdio_said,
+    "stdio-heard": stdio_heard,
 }
 """What stands between the markers, by their names."""
 
@@ -507,14 +524,18 @@ def page(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or say whether it is up to date."""
-    before = PAGE.read_text(encoding="utf-8")
-    after = page(before)
-    if "--write" in arguments:
-        PAGE.write_text(after, encoding="utf-8")
-        return 0
-    sys.stdout.write(f"{PAGE.name} is up to date\n" if before == after else f"{PAGE.name} differs from the types: {COMMAND}\n")
-    return int(before != after)
+    """Write the pages, or say whether they are up to date."""
+    differ = False
+    for path in PAGES:
+        before = path.read_text(encoding="utf-8")
+        after = page(before)
+        if "--write" in arguments:
+            path.write_text(after, encoding="utf-8")
+            continue
+        differ = differ or before != after
+        said = "is up to date" if before == after else f"differs from the types: {COMMAND}"
+        sys.stdout.write(f"{path.name} {said}\n")
+    return int(differ)
 
 
 if __name__ == "__main__":

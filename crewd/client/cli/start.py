@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 import click
 import msgspec
@@ -19,7 +19,7 @@ from crewd.protocol.errors import UsageError
 from crewd.protocol.labels import parse_labels
 from crewd.protocol.policy import Limits, Retry
 from crewd.protocol.quantities import quantity
-from crewd.protocol.workflow import Workflow
+from crewd.protocol.workflow import PeerProtocol, Workflow
 
 
 def _options(function: Any) -> Any:
@@ -95,14 +95,17 @@ def run(options: Options, goal: str, source: str, inputs: tuple[str, ...], **giv
 )  # fmt: skip
 @click.option("--pty", is_flag=True, help="Give it a terminal; a steer types. crew attach shows it and types what you type.")
 @click.option(
-    "--protocol", type=click.Choice(["crewd"]), default=None, help="It speaks crewd's protocol itself: see docs/protocol.md."
+    "--protocol",
+    type=click.Choice(["crewd", "crewd-stdio"]),
+    default=None,
+    help="It speaks crewd's protocol itself, over its socket or in JSON lines: docs/protocol.md, docs/stdio.md.",
 )
 @click.option("--on-orphan", type=click.Choice(["keep", "end"]), default="keep", help="When crewd is away.")
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="Set for the command.")
 @_options
 @verb
 def exec_(
-    options: Options, argv: tuple[str, ...], stdin: str, pty: bool, protocol: Literal["crewd"] | None, on_orphan: str,  # noqa: FBT001
+    options: Options, argv: tuple[str, ...], stdin: str, pty: bool, protocol: PeerProtocol | None, on_orphan: str,  # noqa: FBT001
     env: tuple[str, ...], **given: Any,
 ) -> None:  # fmt: skip
     """Run a command as a worker. What follows CMD is the command's own: crew exec grep -n TODO notes.txt."""

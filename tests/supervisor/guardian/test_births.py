@@ -50,7 +50,7 @@ def test_a_worker_outlives_its_zygote_and_its_exit_is_known(daemon: Daemon, crew
     (home / "gate").write_text("go\n")
     run.wait(timeout=30)
     assert run.show().attempts[-1].exit.code == 7
-    assert zygote(daemon).num_threads() == 1, "what it has rehearsed is over: a fork copies one thread"
+    wait_until(lambda: zygote(daemon).num_threads() == 1, "the end of what it rehearses: a fork copies one thread")
     assert crew.exec(["true"], cwd="/").wait(timeout=30).run.status == "completed", "another zygote bears the next one"
 
 

@@ -1,0 +1,379 @@
+"""The `crewd-stdio` runtime: a command that says and hears records in JSON lines (docs/stdio.md).
+
+This process speaks to crewd for it. What it prints besides records is its log, as is its standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+
+from crewd.protocol import stdio
+from crewd.protocol.errors import CrewdError, UsageError
+from crewd.protocol.limits import NOTE_CHARS_MAX
+from crewd.protocol.reasons import FailureReason
+from crewd.protocol.redact import clip
+from crewd.protocol.reports import Applied, Deliver, Outcome, Read, Settled, StopProposed
+from crewd.protocol.signals import signal_name
+from crewd.worker.call import completed
+from crewd.worker.command import PIPES_SECONDS, TAIL_BYTES, argv_of, not_started, tail_of
+from crewd.worker.pump import Pump
+from crewd.worker.token import Cancelled
+
+if TYPE_CHECKING:
+    from crewd.protocol.hands import Bootstrap
+    from crewd.worker.context import Context
+    from crewd.worker.desk import Desk
+
+EXIT_SECONDS = 5.0
+"""A program that has said how its work has ended gets so long to exit."""
+CHUNK_BYTES = 1 << 16
+COMPLAINTS_MAX = 20
+"""Records that are not understood of which the log tells."""
+
+
+class Program:
+    """One program of a worker: `start`, `wait_for_hello` and `serve`, each once."""
+
+    def __init__(self, bootstrap: Bootstrap, desk: Desk) -> None:
+        self._bootstrap = bootstrap
+        self._desk = desk
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: Pump | None = None
+        self._context: Context | None = None
+        self._greeted = threading.Event()
+        self._served = threading.Event()
+        """Whether records may be carried out: the link exists."""
+        self._exited = threading.Event()
+        self._over = threading.Event()
+        self._writing = threading.Lock()
+        self._open: dict[str, str] = {}
+        """Messages that were handed over and have no last receipt, with their state."""
+        self._given = 0
+        self._asks: set[str] = set()
+        self._idle = threading.Event()
+        """The program has said that it would stop, and has no answer yet."""
+        self._complaints = 0
+        self._capabilities: tuple[str, ...] = ()
+        self._end: stdio.SayEnd | None = None
+        self.failure: Outcome | None = None
+        """Why it did not start."""
+
+    @property
+    def pid(self) -> int:
+        """The program's own process; 0 if it did not start."""
+        return 0 if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start it. What goes wrong is its `failure`."""
+        argv = argv_of(self._bootstrap)
+        try:
+            process = subprocess.Popen(  # noqa: S603 (its purpose)
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0, bufsize=0
+            )
+        except (OSError, ValueError) as error:
+            self.failure = not_started(argv, error)
+            self._greeted.set()
+            return
+        self._process = process
+        if process.stderr is not None:
+            self._errors = Pump("stderr", process.stderr.fileno(), 2)
+        self._in_background(self._read, "records")
+        self._in_background(self._reap, "reap")
+        self._write(self._start_record())
+
+    def _start_record(self) -> stdio.HearStart:
+        order = self._bootstrap
+        shared = Path(order.shared)
+        return stdio.HearStart(
+            task=order.task, attempt=order.epoch, goal=order.goal, text=order.text, args=order.worker.args,
+            inputs=order.inputs, reads=tuple(str(shared / name) for name in order.reads),
+            output=str(shared / order.output) if order.output else "", directory=order.directory, restored=order.checkpoint,
+        )  # fmt: skip
+
+    def wait_for_hello(self) -> tuple[str, ...]:
+        """Wait until it has said hello, or has ended: the capabilities that it named."""
+        self._greeted.wait()
+        return self._capabilities
+
+    def serve(self, context: Context) -> Outcome:
+        """Serve it to its end, and say how it ended."""
+        process = self._process
+        if process is None:
+            return self.failure or Outcome(outcome="failed", reason="spawn_failed", error="the program was not started")
+        self._context = context
+        self._served.set()
+        self._in_background(self._hand_over, "messages")
+        if "follow_up" in self._capabilities:
+            self._in_background(self._answer_idle, "idle")
+        self._desk.token.listen(lambda: self._in_background(self._cancel, "cancel"))
+        self._over.wait()
+        self._desk.finish()
+        with contextlib.suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()
+        if self._errors is not None:
+            self._errors.wait(PIPES_SECONDS)
+        context.last_progress()
+        return self._outcome(process)
+
+    def _outcome(self, process: subprocess.Popen[bytes]) -> Outcome:
+        end, token, code = self._end, self._desk.token, process.poll()
+        if end is None:
+            if token.cancelled:
+                return Outcome(outcome="cancelled", reason=token.reason)
+            how = "exit code unknown" if code is None else f"exit code {code}" if code >= 0 else signal_name(-code)
+            tail = tail_of(Path(self._bootstrap.directory) / "stderr", TAIL_BYTES)
+            said = f"{how}, and it has not said how its work has ended"
+            exit_code = code if code is not None and code > 0 else None
+            error = clip(f"{said}: {tail}" if tail else said, NOTE_CHARS_MAX)
+            return Outcome(outcome="failed", reason=FailureReason.NO_END, error=error, exit_code=exit_code)
+        warnings: tuple[str, ...] = ()
+        if code is None:
+            warnings = (f"it had not exited {EXIT_SECONDS:g} s after its end",)
+        elif code != 0 and end.state == "completed":
+            how = f"exit code {code}" if code > 0 else signal_name(-code)
+            warnings = (f"{how}, after it had said that it was completed",)
+        match end.state:
+            case "completed":
+                return completed(end.result, self._bootstrap, warnings)
+            case "cancelled":
+                return Outcome(outcome="cancelled", reason=token.reason or "cancelled", warnings=warnings)
+            case _:
+                kind = "PermanentError" if end.permanent else end.error_class
+                text = clip(end.error or "it has said that it failed, and not why", NOTE_CHARS_MAX)
+                return Outcome(outcome="failed", reason="raised", error=text, error_class=kind, warnings=warnings)
+
+    # -- threads ------------------------------------------------------------------------------------------------
+
+    def _in_background(self, what: object, name: str) -> None:
+        threading.Thread(target=what, name=name, daemon=True).start()  # type: ignore[arg-type]  # a method of this class
+
+    def _reap(self) -> None:
+        process = self._process
+        if process is not None:
+            process.wait()
+            self._exited.set()
+
+    def _read(self) -> None:
+        """Carry out its records, one after the other, to the end of its output or some seconds after its exit."""
+        process = self._process
+        if process is None or process.stdout is None:
+            return
+        self._in_background(self._expire, "expire")
+        with contextlib.suppress(OSError, ValueError):
+            self._read_lines(process.stdout)
+        self._greeted.set()
+        self._exited.wait()
+        self._over.set()
+
+    def _expire(self) -> None:
+        """A descendant may hold its output open after its exit: that is not waited for longer than a command's is."""
+        self._exited.wait()
+        self._over.wait(PIPES_SECONDS)
+        self._greeted.set()
+        self._over.set()
+
+    def _read_lines(self, source: IO[bytes]) -> None:
+        rest, dropping = bytearray(), False
+        while data := os.read(source.fileno(), CHUNK_BYTES):
+            rest += data
+            while (at := rest.find(b"\n")) >= 0:
+                line = bytes(rest[:at])
+                del rest[: at + 1]
+                if not dropping:
+                    self._hear(line)
+                dropping = False
+            if len(rest) > stdio.LINE_BYTES_MAX:
+                if not dropping:
+                    self._complain(f"a line has more than {stdio.LINE_BYTES_MAX} bytes", bytes(rest[:80]))
+                rest.clear()
+                dropping = True
+        if rest and not dropping:
+            self._hear(bytes(rest))
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            record = stdio.read_line(line)
+        except stdio.NotUnderstood as error:
+            self._complain(str(error), line)
+            return
+        if record is None:
+            with contextlib.suppress(OSError):
+                os.write(1, line + b"\n")
+            return
+        if isinstance(record, stdio.SayHello):
+            self._greet(record, line)
+            return
+        if not self._greeted.is_set():
+            self._complain("the first record is hello", line)
+            return
+        self._served.wait()
+        try:
+            self._carry_out(record)
+        except CrewdError as error:
+            self._complain(str(error), line)
+        except OSError as error:
+            self._complain(error.strerror or str(error), line)
+        except Cancelled:
+            pass  # it has been told, and what it says is no more of interest but its end
+
+    def _greet(self, hello: stdio.SayHello, line: bytes) -> None:
+        if self._greeted.is_set():
+            self._complain("hello was said before", line)
+        elif hello.version != stdio.VERSION:
+            self._complain(f"version {hello.version} is not spoken here; this is {stdio.VERSION}", line)
+        else:
+            self._capabilities = hello.capabilities
+            self._greeted.set()
+
+    def _carry_out(self, record: stdio.Said) -> None:
+        context = self._context
+        if context is None or self._end is not None:
+            raise UsageError("nothing is said after the end")
+        match record:
+            case stdio.SayProgress(done, total, note, phase):
+                context.progress(done, total, note, phase)
+            case stdio.SayUsage(turns, tokens, cost):
+                context.usage(turns=turns, tokens=tokens, cost=cost)
+            case stdio.SayTell(text, priority):
+                context.tell(text, priority=priority)
+            case stdio.SayCheckpoint(value):
+                context.checkpoint(value)
+            case stdio.SayArtifact(name, text, path, mime):
+                if (text is None) == (not path):
+                    raise UsageError("an artifact has a text or a path", hint="one of the two")
+                context.artifact(name, text if text is not None else Path(path), mime=mime)
+            case stdio.SayAsk():
+                self._ask(context, record)
+            case stdio.SayReceipt():
+                self._receipt(record)
+            case stdio.SayIdle() if "follow_up" not in self._capabilities:
+                raise UsageError("idle is for programs that take a follow_up", hint="say end")
+            case stdio.SayIdle():
+                self._idle.set()
+            case stdio.SayEnd():
+                self._end = record
+                self._in_background(self._await_exit, "exit")
+            case stdio.SayHello():
+                pass
+
+    def _await_exit(self) -> None:
+        self._exited.wait(EXIT_SECONDS)
+        self._over.set()
+
+    def _complain(self, message: str, line: bytes) -> None:
+        """Tell the program and its log of a record that changed nothing."""
+        record = line[:200].decode("utf-8", "replace")
+        self._complaints += 1
+        if self._complaints <= COMPLAINTS_MAX:
+            with contextlib.suppress(OSError):
+                os.write(2, f"crewd: a record was not understood: {clip(message, NOTE_CHARS_MAX)}: {record}\n".encode())
+        self._write(stdio.HearError(message=message, record=record))
+
+    # -- messages -----------------------------------------------------------------------------------------------
+
+    def _write(self, record: stdio.Heard) -> bool:
+        """Whether the program's input took the record."""
+        process = self._process
+        if process is None or process.stdin is None:
+            return False
+        rest = memoryview(stdio.write_line(record))
+        with self._writing:
+            try:
+                while rest:
+                    rest = rest[os.write(process.stdin.fileno(), rest) :]
+            except (OSError, ValueError):
+                return False
+        return True
+
+    def _hand_over(self) -> None:
+        while (message := self._desk.wait_for_message()) is not None:
+            self._give(message)
+
+    def _give(self, message: Deliver) -> None:
+        kind: Literal["steer", "follow_up", "message"] = "steer" if message.kind == "response" else message.kind
+        self._open[message.id] = kind
+        self._given += 1
+        record = stdio.HearMessage(
+            id=message.id, kind=kind, text=message.text, sender=message.sender, mode=message.mode, now=message.now
+        )  # fmt: skip
+        if not self._write(record):
+            self._open.pop(message.id, None)
+            if kind != "message":
+                self._desk.report(Settled(id=message.id, outcome="refused", reason="stdin_closed"))
+
+    def _receipt(self, receipt: stdio.SayReceipt) -> None:
+        state = self._open.get(receipt.id)
+        if state is None:
+            raise UsageError(f"no message {receipt.id!r} is open", hint="each message has one last receipt")
+        if state == "message":
+            del self._open[receipt.id]
+            self._desk.report(Read(id=receipt.id))
+            return
+        if receipt.state != "refused" and state != "applied":
+            self._open[receipt.id] = "applied"
+            self._desk.report(Applied(id=receipt.id))
+        if receipt.state != "applied":
+            del self._open[receipt.id]
+            outcome: Literal["refused", "done"] = "refused" if receipt.state == "refused" else "done"
+            reason, note = clip(receipt.reason, 64), clip(receipt.note, NOTE_CHARS_MAX)
+            self._desk.report(Settled(id=receipt.id, outcome=outcome, reason=reason, note=note))
+
+    def _answer_idle(self) -> None:
+        with contextlib.suppress(Cancelled):  # it has been told
+            while not self._over.is_set():
+                self._idle.wait()
+                self._idle.clear()
+                self._offer_more()
+
+    def _offer_more(self) -> None:
+        """It would stop: hand over what waits, or tell it that nothing does. A message on its way is the answer, too."""
+        while not self._open and self._end is None:
+            given = self._given
+            message = self._desk.next_follow_up()
+            if message is not None:
+                self._give(message)
+                return
+            self._desk.propose()
+            self._desk.report(StopProposed())
+            if self._desk.wait_verdict():
+                self._write(stdio.HearStop())
+                return
+            if self._given > given:
+                return
+
+    def _ask(self, context: Context, ask: stdio.SayAsk) -> None:
+        if ask.id in self._asks or len(self._asks) >= stdio.ASKS_OPEN_MAX:
+            raise UsageError(f"question {ask.id!r} is open already, or {stdio.ASKS_OPEN_MAX} are", hint="await an answer first")
+        self._asks.add(ask.id)
+
+        def wait() -> None:
+            text = None
+            try:
+                text = context.ask(
+                    ask.question, kind=ask.kind, choices=ask.choices, schema=ask.schema, default=ask.default,
+                    timeout=ask.timeout,
+                )  # fmt: skip
+            except UsageError as error:
+                self._complain(str(error), ask.id.encode())
+            except Cancelled:
+                return  # it has been told
+            finally:
+                self._asks.discard(ask.id)
+            self._write(stdio.HearAnswer(id=ask.id, text=text))
+
+        self._in_background(wait, "ask")
+
+    def _cancel(self) -> None:
+        token, process = self._desk.token, self._process
+        record = stdio.HearCancel(reason=token.reason, grace=round(token.remaining(), 3), intent=token.intent)
+        self._in_background(lambda: self._write(record), "cancel-record")
+        if process is not None and not self._exited.wait(token.remaining() / 2):
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGTERM)

@@ -1,0 +1,47 @@
+"""What a client says, and says again, without a socket."""
+
+from __future__ import annotations
+
+from crewd.client.conversation import AGAIN_BEATS, Conversation
+from crewd.clock import SeededChance
+from crewd.protocol import codec
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import Unavailable
+from crewd.protocol.ids import IdSource
+from crewd.testing.scheduler import VirtualClock
+
+
+def conversation() -> Conversation:
+    return Conversation("me", "k" * 32, "test/1", IdSource(VirtualClock(), SeededChance(0)))
+
+
+def ids_of(messages: list[list[bytes]]) -> list[str]:
+    return [codec.requests.decode(frames).id for frames in messages]
+
+
+def refusal(key: str, say: str) -> list[bytes]:
+    return codec.replies.encode(key, rq.ErrorReply(error=Unavailable("not now", say=say).info))
+
+
+def test_what_met_a_part_that_was_restarting_is_asked_again_with_the_next_hello() -> None:
+    talk = conversation()
+    key, _ = talk.ask(rq.Show(target="r"))
+    assert talk.feed(refusal(key, "again")) == []
+    assert talk.take(key) is None, "it is no answer"
+    assert ids_of(talk.beat()) == ["hello", key]
+    assert ids_of(talk.beat()) == ["hello"], "it was asked, and is answered or not"
+
+
+def test_what_was_given_up_meanwhile_is_not_asked_again() -> None:
+    talk = conversation()
+    key, _ = talk.ask(rq.Show(target="r"))
+    talk.feed(refusal(key, "again"))
+    talk.forget(key)
+    assert [ids_of(talk.beat()) for _ in range(AGAIN_BEATS)] == [["hello"]] * AGAIN_BEATS
+
+
+def test_any_other_unavailability_is_the_answer() -> None:
+    talk = conversation()
+    key, _ = talk.ask(rq.Show(target="r"))
+    talk.feed(codec.replies.encode(key, rq.ErrorReply(error=Unavailable("crewd is stopping").info)))
+    assert isinstance(talk.take(key), rq.ErrorReply)
