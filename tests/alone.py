@@ -68,7 +68,7 @@ def queue_between_processes() -> int:
     queue: multiprocessing.Queue[int] = context.Queue()
     process = context.Process(target=_put, args=(queue,))
     process.start()
-    found = queue.get(timeout=60)
+    found = queue.get(timeout=120)
     process.join(60)
     return found
 

@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
         daemon.stop()
         subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
         command = [sys.executable, "-m", "crewd", "--home", str(daemon.home.root)]
-        started = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        started = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert started.returncode == 69, started
         assert "cannot be written" in started.stderr and "Traceback" not in started.stderr, started.stderr
         subprocess.run(["mount", "-o", "remount,rw", str(mount)], check=True)

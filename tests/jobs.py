@@ -258,7 +258,7 @@ def lead_deep(ctx: Context, depth: int) -> str:
             run = crew.call("jobs:lead_deep", {"depth": depth + 1}, cwd=str(Path(__file__).parent))
         except crewd.CrewdError as error:
             return f"{depth}: {error.message}"
-        return str(run.result(timeout=60))
+        return str(run.result(timeout=120))
 
 
 def surroundings() -> dict[str, object]:

@@ -41,26 +41,26 @@ def settled(crew: Crew, run: RunHandle) -> None:
 
 
 def test_a_call_returns_its_result_and_a_spawned_one_too(crew: Crew, jobs_dir: str) -> None:
-    assert crew.call("jobs:add", {"a": 2, "b": 3}, cwd=jobs_dir).result(timeout=30) == 5
-    assert crew.call("jobs:add", {"a": 2, "b": 4}, cwd=jobs_dir, start="spawn").result(timeout=30) == 6
+    assert crew.call("jobs:add", {"a": 2, "b": 3}, cwd=jobs_dir).result(timeout=120) == 5
+    assert crew.call("jobs:add", {"a": 2, "b": 4}, cwd=jobs_dir, start="spawn").result(timeout=120) == 6
 
 
 def test_a_failure_says_why_without_its_secrets(crew: Crew, jobs_dir: str) -> None:
     with pytest.raises(RunFailed, match=r"ValueError: it went wrong: api_key=\[redacted\]"):
-        crew.call("jobs:fail", cwd=jobs_dir).result(timeout=30)
+        crew.call("jobs:fail", cwd=jobs_dir).result(timeout=120)
     with pytest.raises(RunFailed, match="exit code 7 and no result"):
-        crew.call("jobs:leave", {"code": 7}, cwd=jobs_dir).result(timeout=30)
+        crew.call("jobs:leave", {"code": 7}, cwd=jobs_dir).result(timeout=120)
     with pytest.raises(RunFailed, match="exit code 3: oh no"):
-        crew.exec(["sh", "-c", "echo oh no >&2; exit 3"]).result(timeout=30)
+        crew.exec(["sh", "-c", "echo oh no >&2; exit 3"]).result(timeout=120)
     with pytest.raises(RunFailed, match="ModuleNotFoundError"):
-        crew.call("nowhere:nothing", cwd=jobs_dir).result(timeout=30)
+        crew.call("nowhere:nothing", cwd=jobs_dir).result(timeout=120)
 
 
 def test_steers_wait_for_a_worker_that_is_not_ready_and_come_in_order_before_follow_ups(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:listen", cwd=jobs_dir)
     later = run.follow_up("later")
     receipts = [run.steer(text, wait="accepted") for text in ("one", "two", "three", "stop")]
-    assert run.result(timeout=30) == ["one", "two", "three", "stop", "follow_up:later"]
+    assert run.result(timeout=120) == ["one", "two", "three", "stop", "follow_up:later"]
     for receipt in (later, *receipts):
         after = crew.receipt(receipt.id)
         assert (after.level, after.outcome) == (Level.SETTLED, Outcome.DONE)
@@ -71,7 +71,7 @@ def test_steers_wait_for_a_worker_that_is_not_ready_and_come_in_order_before_fol
 def test_an_async_worker_is_steered_and_cancelled(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:alisten", cwd=jobs_dir)
     assert run.steer("stop", wait="applied").reached(Level.APPLIED)
-    assert run.result(timeout=30) == ["stop"]
+    assert run.result(timeout=120) == ["stop"]
     run = crew.call("jobs:alisten", cwd=jobs_dir)
     run.steer("hello", wait="applied")
     reply = run.cancel()
@@ -87,7 +87,7 @@ def test_the_same_id_gives_the_same_receipt_and_other_content_is_a_conflict(crew
     with pytest.raises(Conflict):
         run.steer("twice", id=key)
     run.steer("stop")
-    assert run.result(timeout=30) == ["once", "stop"]
+    assert run.result(timeout=120) == ["once", "stop"]
     assert crew.send("steer", run.id, "late").reason == "worker_ended"
     settled(crew, run)
 
@@ -101,15 +101,15 @@ def test_a_request_id_starts_one_run(crew: Crew, jobs_dir: str) -> None:
 
 def test_a_question_waits_is_answered_once_and_expires(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:ask", cwd=jobs_dir)
-    crew.wait(f"{run.id}/ask", or_waiting=True, timeout=30)
+    crew.wait(f"{run.id}/ask", or_waiting=True, timeout=120)
     (question,) = crew.inbox()
     assert question.question == "which colour?"
     assert crew.respond(question.id, "blue", wait="settled").outcome is Outcome.DONE
-    assert run.result(timeout=30) == "blue"
+    assert run.result(timeout=120) == "blue"
     again = crew.respond(question.id, "red")
     assert (again.outcome, again.reason) == (Outcome.REFUSED, "worker_ended")
     assert crew.inbox() == ()
-    assert crew.call("jobs:ask", {"timeout": 0.05}, cwd=jobs_dir).result(timeout=30) is None
+    assert crew.call("jobs:ask", {"timeout": 0.05}, cwd=jobs_dir).result(timeout=120) is None
     settled(crew, run)
 
 
@@ -117,7 +117,7 @@ def test_a_command_takes_steers_as_lines_or_refuses_them_at_once(crew: Crew) -> 
     run = crew.exec(["sh", "-c", "read a; read b; echo $b $a"], stdin="lines")
     run.steer("one", wait="settled")
     run.steer("two", wait="settled")
-    assert run.result(timeout=30) == "two one"
+    assert run.result(timeout=120) == "two one"
     deaf = crew.exec(["sleep", "100"])
     ready(deaf)
     receipt = deaf.steer("hello", wait="accepted")
@@ -243,7 +243,7 @@ run: true
 """
     (tmp_path / "graph.workflow.md").write_text(source)
     run = crew.run(str(tmp_path / "graph.workflow.md"), goal="it's; a $goal")
-    end = run.wait(timeout=30)
+    end = run.wait(timeout=120)
     assert end.run.status is RunStatus.FAILED
     tasks = {task.step: task for task in run.show().tasks}
     assert tasks["a"].result == "from a, it's; a $goal"
@@ -258,7 +258,7 @@ def test_twenty_workers_at_once(crew: Crew, daemon: Daemon, jobs_dir: str) -> No
     runs = [crew.call("jobs:listen", cwd=jobs_dir) for _ in range(20)]
     for run in runs:
         run.steer("stop", wait="accepted")
-    assert [run.result(timeout=60) for run in runs] == [["stop"]] * 20
+    assert [run.result(timeout=120) for run in runs] == [["stop"]] * 20
     assert daemon.marked() == []
 
 
@@ -273,7 +273,7 @@ def test_kill_9_of_crewd_in_the_middle_loses_nothing_and_doubles_nothing(daemon:
     with daemon.connect() as crew:
         run = crew.get(run.id)
         run.steer("stop", wait="applied")
-        assert run.result(timeout=30) == ["before", "in flight", "stop"]
+        assert run.result(timeout=120) == ["before", "in flight", "stop"]
         assert run.show().attempts[0].pid == pid
         assert crew.receipt(flying.id).outcome is Outcome.DONE
         assert heard(daemon, run) == ["before", "in flight", "stop"]
@@ -291,8 +291,8 @@ def test_a_worker_that_finishes_while_crewd_is_away_keeps_its_result(daemon: Dae
     wait_until(lambda: path.read_text() == "finished\n", "the command to finish")
     daemon.start()
     with daemon.connect() as crew:
-        assert crew.get(quick.id).result(timeout=30) == "finished"
-        assert crew.get(run.id).result(timeout=30) == ["before"]
+        assert crew.get(quick.id).result(timeout=120) == "finished"
+        assert crew.get(run.id).result(timeout=120) == ["before"]
         settled(crew, crew.get(quick.id))
 
 
@@ -307,9 +307,9 @@ def test_kill_9_of_the_guardian_leaves_the_workers_and_another_one_ends_them(dae
         reply = other.cancel(mode="now")
         assert reply is not None
         assert (reply.status, reply.verified) == ("cancelled", True)
-        assert crew.call("jobs:add", {"a": 1, "b": 1}, cwd=jobs_dir).result(timeout=30) == 2
+        assert crew.call("jobs:add", {"a": 1, "b": 1}, cwd=jobs_dir).result(timeout=120) == 2
         run.steer("stop", wait="applied")
-        assert run.result(timeout=30) == ["before", "stop"]
+        assert run.result(timeout=120) == ["before", "stop"]
         settled(crew, run)
 
 
@@ -331,7 +331,7 @@ def test_work_that_was_finished_when_everything_was_killed_is_not_lost(daemon: D
     kill_the_worker(pid)
     daemon.start()
     with daemon.connect() as crew:
-        assert crew.get(run.id).result(timeout=30) == "finished"
+        assert crew.get(run.id).result(timeout=120) == "finished"
         settled(crew, crew.get(run.id))
 
 
@@ -346,7 +346,7 @@ def test_what_a_dead_worker_left_behind_is_ended_and_not_taken_for_the_worker(da
     assert len(daemon.marked()) >= 3
     daemon.start()
     with daemon.connect() as crew:
-        assert crew.get(run.id).wait(timeout=30).run.status is RunStatus.FAILED
+        assert crew.get(run.id).wait(timeout=120).run.status is RunStatus.FAILED
         assert daemon.marked() == []
         settled(crew, crew.get(run.id))
 
@@ -363,23 +363,23 @@ def test_kill_9_of_both_converges_after_a_restart(daemon: Daemon, jobs_dir: str)
     daemon.start()
     with daemon.connect() as crew:
         crew.get(run.id).steer("stop", wait="applied")
-        assert crew.get(run.id).result(timeout=30) == ["before", "stop"]
-        assert crew.get(doomed.id).wait(timeout=30).run.status is RunStatus.CANCELLED
+        assert crew.get(run.id).result(timeout=120) == ["before", "stop"]
+        assert crew.get(doomed.id).wait(timeout=120).run.status is RunStatus.CANCELLED
         settled(crew, crew.get(run.id))
 
 
 def test_a_second_daemon_refuses_and_the_first_goes_on(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
     command = [sys.executable, "-m", "crewd", "--home", str(daemon.home.root)]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert second.returncode == 69
     assert f"another crewd (pid {daemon.pid})" in second.stderr
-    assert crew.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir).result(timeout=30) == 3
+    assert crew.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir).result(timeout=120) == 3
 
 
 def test_a_flood_of_output_hurts_nobody_else(crew: Crew, jobs_dir: str) -> None:
     noisy = crew.call("jobs:flood", cwd=jobs_dir)
     wait_until(lambda: crew.log(f"{noisy.id}/flood").size > 1 << 20, "a megabyte of output")
-    assert crew.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir).result(timeout=30) == 3
+    assert crew.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir).result(timeout=120) == 3
     reply = noisy.cancel(mode="now")
     assert reply is not None
     assert reply.verified

@@ -18,29 +18,29 @@ def test_each_worker_does_what_it_says(crew: Crew) -> None:
     def call(name: str, **args: object):  # type: ignore[no-untyped-def]
         return crew.call(f"examples.workers:{name}", args, cwd=ROOT)
 
-    assert call("counts", to=3).result(timeout=30) == 3
+    assert call("counts", to=3).result(timeout=120) == 3
     listens = call("listens")
     refused = listens.steer("!no", wait="settled")
     assert (refused.outcome, refused.note) == (Outcome.REFUSED, "I do not take orders that begin with !")
     assert listens.steer("yes", wait="settled").note == "heard 1"
     listens.steer("stop")
-    assert listens.result(timeout=30) == ["yes", "stop"]
+    assert listens.result(timeout=120) == ["yes", "stop"]
     stops = call("stops_naturally")
     stops.follow_up("one more")
-    assert stops.result(timeout=30) == ["one more"]
+    assert stops.result(timeout=120) == ["one more"]
     asks = call("asks")
     for answer in ("yes", "blue"):
-        crew.wait(f"{asks.id}/asks", or_waiting=True, timeout=30)
+        crew.wait(f"{asks.id}/asks", or_waiting=True, timeout=120)
         crew.respond(crew.inbox()[0].id, answer, wait="settled")
-    assert asks.result(timeout=30) == "blue"
+    assert asks.result(timeout=120) == "blue"
     operates = call("operates")
-    operates.wait(timeout=30)
+    operates.wait(timeout=120)
     assert [(op.name, op.outcome, op.synthetic) for op in operates.show().operations] == [
         ("look", "done", False),
         ("think", "done", False),
     ]
     leaves = call("leaves_a_file")
-    path = Path(str(leaves.result(timeout=30)))
+    path = Path(str(leaves.result(timeout=120)))
     assert path.read_text() == f"hello from {leaves.id}/leaves_a_file\n"
     assert leaves.show().artifacts[0].path == str(path)
     tidies = call("tidies_up")
@@ -48,4 +48,4 @@ def test_each_worker_does_what_it_says(crew: Crew) -> None:
     assert tidies.show().run.status is RunStatus.CANCELLED
     awaits = call("awaits")
     awaits.steer("hello")
-    assert awaits.result(timeout=30) == "hello"
+    assert awaits.result(timeout=120) == "hello"

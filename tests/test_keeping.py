@@ -158,7 +158,7 @@ def test_a_run_travels_from_home_to_home(daemon: Daemon, crew: Crew, jobs_dir: s
 
 def crewd(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "crewd", "--home", str(home), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_backup_is_taken_while_work_goes_on_and_taken_back(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_worker_that_reaches_a_limit_is_ended_and_says_which(
     crew: Crew, job: str, args: dict[str, object], limits: Limits, name: str
 ) -> None:
     run = crew.call(f"jobs:{job}", args, cwd=HERE, limits=limits)
-    reply = crew.wait(run.id, timeout=30)
+    reply = crew.wait(run.id, timeout=120)
     assert reply.run.status == "failed"
     (attempt,) = attempts(run)
     assert (attempt.reason, attempt.exit.timed_out) == ("limit_exceeded", name)
@@ -75,7 +75,7 @@ def test_a_worker_that_reaches_a_limit_is_ended_and_says_which(
 def test_too_many_processes_are_a_limit_too(crew: Crew, daemon: Daemon) -> None:
     bomb = ["sh", "-c", "for i in $(seq 200); do sleep 1000 & done; wait"]
     run = crew.exec(bomb, cwd=HERE, limits=Limits(processes=20))
-    assert crew.wait(run.id, timeout=30).run.status == "failed"
+    assert crew.wait(run.id, timeout=120).run.status == "failed"
     assert attempts(run)[0].exit.timed_out == "processes"
     assert not daemon.marked()
 
@@ -85,7 +85,7 @@ def test_a_run_may_take_so_many_minutes(crew: Crew) -> None:
     run = crew.run(
         Workflow("slow", (Step("a", worker=spec), Step("b", depends_on=("a",), worker=spec)), max_minutes=0.01), cwd=HERE
     )
-    reply = crew.wait(run.id, timeout=30)
+    reply = crew.wait(run.id, timeout=120)
     assert (reply.run.status, reply.run.reason) == ("cancelled", "run_timeout")
 
 
@@ -155,7 +155,7 @@ def test_a_worker_finds_what_its_spec_says_and_nothing_of_the_daemons_secrets(
             rlimits={"nofile": 64},
         )  # fmt: skip
         monkeypatch.chdir(tmp_path)
-        found = crew.run(Workflow("w", (Step("w", worker=spec),)), cwd=HERE).result(timeout=30)
+        found = crew.run(Workflow("w", (Step("w", worker=spec),)), cwd=HERE).result(timeout=120)
         assert isinstance(found, dict)
         environment = found["env"]
         assert (environment["MINE"], environment["ALLOWED_KEY"], environment["LC_ALL"]) == ("1", "yes", "C.UTF-8")
@@ -186,7 +186,7 @@ def test_a_living_worker_holds_its_lock(crew: Crew, daemon: Daemon) -> None:
     with path.open("r+") as lock:  # somebody else holds it: there is no second incarnation
         fcntl.flock(lock, fcntl.LOCK_EX)
         crew.resume(run.id)
-        assert crew.wait(run.id, timeout=30).run.status == "failed"
+        assert crew.wait(run.id, timeout=120).run.status == "failed"
     assert attempts(run)[-1].reason == "spawn_failed"
     assert "holds the lock" in attempts(run)[-1].error
 
@@ -221,7 +221,7 @@ def test_a_command_that_reads_its_input_ends_with_it(crew: Crew) -> None:
 
 def test_a_worker_that_has_said_all_is_helped_to_go(crew: Crew) -> None:
     run = crew.call("jobs:linger", {"seconds": 1000.0}, cwd=HERE, start="spawn")
-    assert run.result(timeout=30) == "done"
+    assert run.result(timeout=120) == "done"
     (attempt,) = attempts(run)
     assert attempt.status == "completed", "to be ended then is no failure"
     assert attempt.exit.killed or attempt.exit.signal == signal.SIGTERM
@@ -233,7 +233,7 @@ def test_a_worker_that_has_said_all_is_helped_to_go(crew: Crew) -> None:
 def test_a_flood_without_a_newline_is_kept_in_part_and_followed_without_loss_or_repeat(crew: Crew, daemon: Daemon) -> None:
     kept = 2 << 20
     run = crew.call("jobs:pour", {"megabytes": 50}, cwd=HERE, limits=Limits(output_bytes=kept))
-    run.result(timeout=60)
+    run.result(timeout=120)
     reply = crew.log(run.id, offset=-10)
     assert (reply.size, reply.data) == (50 << 20, bytes([49]) * 10)
     offset, seen = 0, 0
@@ -257,7 +257,7 @@ def test_logs_follow_a_worker_through_its_attempts(crew: Crew, daemon: Daemon) -
     run = crew.exec(command, cwd=str(folder), retry=Retry(attempts=3, backoff_seconds=0.3))
     shown = subprocess.run(
         [str(Path(sys.executable).parent / "crew"), "--home", str(daemon.home.root), "logs", "-f", run.id],
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     assert shown.stdout == "try 0\ntry 1\ntry 2\n"
     assert crew.log(run.id, epoch=2).data == b"try 1\n"
@@ -268,7 +268,7 @@ def test_logs_follow_a_worker_through_its_attempts(crew: Crew, daemon: Daemon) -
 
 def test_a_task_is_tried_again_and_goes_on_where_it_was(crew: Crew) -> None:
     run = crew.call("jobs:count", {"until": 3}, cwd=HERE, retry=Retry(attempts=5, backoff_seconds=0.05))
-    assert run.result(timeout=30) == [1, 2, 3]
+    assert run.result(timeout=120) == [1, 2, 3]
     shown = run.show()
     assert [a.status for a in shown.attempts] == ["failed", "failed", "completed"]
     assert len({a.directory for a in shown.attempts}) == 3
@@ -277,7 +277,7 @@ def test_a_task_is_tried_again_and_goes_on_where_it_was(crew: Crew) -> None:
 
 def test_an_empty_checkpoint_is_one_too(crew: Crew) -> None:
     run = crew.call("jobs:empty", cwd=HERE, retry=Retry(attempts=4, backoff_seconds=0.05))
-    assert run.result(timeout=30) == [None, [1], []]
+    assert run.result(timeout=120) == [None, [1], []]
 
 
 def test_the_hopeless_is_not_tried_again(crew: Crew) -> None:
@@ -289,7 +289,7 @@ def test_the_hopeless_is_not_tried_again(crew: Crew) -> None:
         crew.exec(["sh", "-c", "echo '401 Unauthorized' >&2; exit 1"], cwd=HERE, retry=retry),
     ]
     for run in runs:
-        assert crew.wait(run.id, timeout=30).run.status == "failed"
+        assert crew.wait(run.id, timeout=120).run.status == "failed"
         assert len(attempts(run)) == 1
 
 
@@ -306,15 +306,15 @@ def test_a_cancel_in_the_back_off_keeps_its_reason(crew: Crew) -> None:
 def test_a_dead_letter_is_listed_requeued_and_dismissed(crew: Crew) -> None:
     run = crew.call("jobs:falter", {"tries": 1}, cwd=HERE)
     with pytest.raises(RunFailed):
-        run.result(timeout=30)
+        run.result(timeout=120)
     (letter,) = crew.dead().tasks
     assert (letter.run, letter.epoch) == (run.id, 1)
     assert [notice.kind for notice in crew.notices()] == ["dead_letter"]
     assert crew.retry(run.id).id == run.id
-    assert run.result(timeout=30) == 2
+    assert run.result(timeout=120) == 2
     assert (crew.dead().tasks, crew.notices()) == ((), ())
     again = crew.call("jobs:falter", {"tries": 9}, cwd=HERE)
-    crew.wait(again.id, timeout=30)
+    crew.wait(again.id, timeout=120)
     crew.dismiss(again.id)
     assert (crew.dead().tasks, crew.notices()) == ((), ())
     with pytest.raises(Refused, match="nothing here has failed"):
@@ -381,7 +381,7 @@ def test_silence_is_told_and_a_stopped_process_is_ended(home: Path, monkeypatch:
         command = crew.exec(SLEEP, cwd=HERE)
         stopped = crew.call("jobs:listen", {"limit": 10**9}, cwd=HERE)
         os.kill(ready(stopped).pid or 0, signal.SIGSTOP)
-        assert crew.wait(stopped.id, timeout=30).run.status == "failed"
+        assert crew.wait(stopped.id, timeout=120).run.status == "failed"
         assert attempts(stopped)[0].reason == "unresponsive"
         assert attempts(hung)[0].status == "running"
         wait_until(lambda: attempts(command)[0].liveness == "healthy", "the command, which may be silent, to be healthy")
@@ -415,7 +415,7 @@ def test_a_worker_takes_its_workers_along(daemon: Daemon, ends: str) -> None:
                 daemon.kill()
                 os.kill(attempts_pid(daemon, run.id), signal.SIGKILL)
                 daemon.start()
-        reply = crew.wait(child.id, timeout=30)
+        reply = crew.wait(child.id, timeout=120)
         assert (reply.run.status, reply.run.reason) == ("cancelled", "parent_ended")
         wait_until(lambda: not daemon.marked(), "every process to be gone")
 
@@ -433,7 +433,7 @@ def test_a_child_that_somebody_resumes_outlives_its_parent_and_a_restart(daemon:
         run = crew.call("jobs:lead", cwd=HERE)
         child = child_of(crew, run)
         run.cancel()
-        crew.wait(child.id, timeout=30)
+        crew.wait(child.id, timeout=120)
         crew.resume(child.id)
         ready(child)
         daemon.kill()
@@ -452,7 +452,7 @@ def test_one_that_is_to_be_kept_is_kept(crew: Crew) -> None:
 
 
 def test_workers_start_workers_so_deep_and_no_deeper(crew: Crew) -> None:
-    said = str(crew.call("jobs:lead_deep", {"depth": 0}, cwd=HERE).result(timeout=60))
+    said = str(crew.call("jobs:lead_deep", {"depth": 0}, cwd=HERE).result(timeout=120))
     assert said.startswith("2: workers may start workers 2 deep")
     request = rq.StartRun(workflow=call_workflow("jobs:add", {}), cwd=HERE, parent="r_gone/x#1")
     assert isinstance(crew.request(request), rq.ErrorReply), "nothing starts below what has ended"
@@ -474,7 +474,7 @@ def test_an_upgrade_keeps_the_workers_and_loses_nothing(daemon: Daemon) -> None:
         run = crew.get(run.id)
         run.steer("after", wait="settled")
         run.steer("stop")
-        assert run.result(timeout=30) == ["before", "after", "stop"]
+        assert run.result(timeout=120) == ["before", "after", "stop"]
         (attempt,) = attempts(run)
         assert attempt.pid == pid
 

@@ -70,7 +70,7 @@ def test_what_is_broken_off_amid_its_reports_loses_none_of_them(crew: Crew, jobs
     run = crew.call("jobs:chatter", cwd=jobs_dir)
     wait_until(lambda: run.show().operations, "the operation")
     assert run.steer("enough", terms=Terms(now=True)).effect == "interrupted"
-    assert run.result(timeout=60) == ["went on", "enough"]
+    assert run.result(timeout=120) == ["went on", "enough"]
     closed = {event.body.id: event.body for event in run.events() if isinstance(event.body, OperationClosed)}
     outer = closed.pop(run.show().attempts[0].task + "#1:op1")
     assert outer.reason.startswith("interrupted by")

@@ -31,7 +31,7 @@ def results(run: RunHandle) -> dict[str, Any]:
 
 def test_a_worker_hears_from_the_one_that_it_started_and_steers_it_and_waits_for_it(crew: Crew, jobs_dir: str) -> None:
     foreman = crew.call("jobs:foreman", cwd=jobs_dir)
-    assert foreman.result(timeout=60) == {"heard": "the disk is nearly full", "from_child": True, "child": "completed"}
+    assert foreman.result(timeout=120) == {"heard": "the disk is nearly full", "from_child": True, "child": "completed"}
 
 
 def test_steps_of_a_run_write_to_each_other_and_to_nobody_else(crew: Crew, jobs_dir: str) -> None:
@@ -96,14 +96,14 @@ def test_a_steer_that_comes_now_breaks_off_a_wait_and_what_is_given_up_is_over(c
     run = crew.call("jobs:patience", {"to": other.id}, cwd=jobs_dir)
     wait_until(lambda: [op for op in run.show().operations if op.kind == "crewd.wait"], "the wait")
     assert run.steer("enough", terms=Terms(now=True)).effect == "interrupted"
-    assert run.result(timeout=15) == "enough"
+    assert run.result(timeout=120) == "enough"
     hasty = crew.call("jobs:hasty", {"to": other.id}, cwd=jobs_dir)
-    assert hasty.result(timeout=15) == "given up"
+    assert hasty.result(timeout=120) == "given up"
     waits = [op for op in hasty.show().operations if op.kind == "crewd.wait"]
     assert [op.closed_at is not None for op in waits] == [True]
     wait_until(lambda: crew.doctor().counts["waits"] == 0, "crewd to forget both waits")
     mangled = crew.call("jobs:mangled", cwd=jobs_dir)
-    assert mangled.result(timeout=15) == ["usage", "usage", "usage"]
+    assert mangled.result(timeout=120) == ["usage", "usage", "usage"]
     assert [message.text for message in mangled.messages()] == ["a?b"]
 
 
@@ -112,4 +112,4 @@ def test_an_asynchronous_worker_without_a_parent_reaches_whoever_watches(crew: C
     run = crew.call("jobs:amate", {"to": other.id}, cwd=jobs_dir)
     wait_until(lambda: [m for m in run.messages() if m.direction == "out" and m.text == "here I am"], "the word")
     other.steer("stop")
-    assert run.result(timeout=30) == "completed"
+    assert run.result(timeout=120) == "completed"

@@ -20,7 +20,7 @@ from crewd.clock import SystemClock
 from crewd.protocol.home import Home
 from crewd.supervisor.guardian import marker
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 120.0
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = DEADLINE_SECONDS) -> None:

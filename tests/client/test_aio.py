@@ -17,7 +17,7 @@ def test_the_async_client_does_the_same_and_waits_for_several_things_at_once(dae
     async def story() -> None:
         async with await aio.connect(str(daemon.home.root), start=False) as crew:
             run = await crew.call("jobs:listen", cwd=jobs_dir)
-            waiting = asyncio.create_task(run.result(timeout=30))
+            waiting = asyncio.create_task(run.result(timeout=120))
 
             async def watch() -> list[str]:
                 return [item.type async for item in crew.watch(run.id) if not isinstance(item, Progress)]

@@ -112,7 +112,7 @@ def test_the_async_client_is_connected_by_a_with_and_finds_its_results(daemon: D
     async def story() -> None:
         async with crewd.aio.connect(str(daemon.home.root), start=False) as crew:
             run = await crew.exec(["seq", "1", "20000"], cwd="/")
-            text = await run.result(timeout=30)
+            text = await run.result(timeout=120)
             assert isinstance(text, str)
             assert text.endswith("\n20000")
             events = [event.type async for event in run.events()]

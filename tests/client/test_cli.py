@@ -21,7 +21,7 @@ class Shell:
 
     def __call__(self, *words: str, code: int = 0) -> str:
         command = [sys.executable, "-c", "from crewd.client.cli.main import main; main()", "--home", self.home, *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=self.cwd, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=self.cwd, check=False)
         assert done.returncode == code, (words, done.stdout, done.stderr)
         return done.stdout if code == 0 else done.stderr or done.stdout
 

@@ -91,7 +91,7 @@ def test_what_nobody_answered_is_kept_and_sent_once_when_crewd_is_back(daemon: D
         assert shell.json("outbox") == []
         shell("outbox", "--send")
         run.steer("stop")
-        assert run.result(timeout=30) == ["two", "one", "stop"]
+        assert run.result(timeout=120) == ["two", "one", "stop"]
 
 
 @pytest.mark.process

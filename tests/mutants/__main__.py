@@ -292,8 +292,8 @@ MUTANTS = (
     Mutant(
         "the client does not ask again",
         "client/conversation.py",
-        "        again = self._again() if self._beats % AGAIN_BEATS == 0 else []\n",
-        "        again: list[list[bytes]] = []\n",
+        "        if self._beats % AGAIN_BEATS == 0:\n",
+        "        if self._beats < 0:\n",
         found=True,
     ),
     Mutant(

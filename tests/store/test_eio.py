@@ -30,7 +30,7 @@ def between(tmp_path: Path) -> Path:
     assert COMPILER is not None
     made = tmp_path / "eio.so"
     subprocess.run(
-        [COMPILER, "-shared", "-fPIC", "-O1", "-o", made, ROOT / "tests/store/eio.c", "-ldl"], check=True, timeout=60
+        [COMPILER, "-shared", "-fPIC", "-O1", "-o", made, ROOT / "tests/store/eio.c", "-ldl"], check=True, timeout=120
     )
     return made
 
@@ -86,7 +86,7 @@ def test_writes_and_syncs_that_fail_leave_all_or_nothing(between: Path, tmp_path
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(WORK), tmp_path, tmp_path / "trouble"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "LD_PRELOAD": str(between), "CREWD_TROUBLE": str(tmp_path / "trouble")},
-        capture_output=True, text=True, timeout=60, check=False, cwd=ROOT,
+        capture_output=True, text=True, timeout=120, check=False, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout.strip().isdigit(), done.stderr[-3000:]
     database = Database(tmp_path / "x.db", "s")
@@ -118,7 +118,7 @@ def test_a_daemon_whose_disk_fails_cancels_all_the_same_and_recovers(
                 assert other._connection.talk.take(key) is None
         finally:
             trouble.write_text("")
-        reply = crew.wait(run.id, timeout=30)
+        reply = crew.wait(run.id, timeout=120)
         assert reply.run.status == "cancelled"
-        assert crew.exec(["true"], cwd="/").result(timeout=30) == ""
+        assert crew.exec(["true"], cwd="/").result(timeout=120) == ""
         assert crew.doctor(rebuild=True).healthy

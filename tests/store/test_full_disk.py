@@ -18,7 +18,7 @@ def namespace() -> list[str]:
     for words in (["unshare", "--mount"], ["unshare", "--mount", "--map-root-user"]):
         probe = [*words, "sh", "-c", "mount -t tmpfs none /mnt"]
         try:
-            if subprocess.run(probe, capture_output=True, check=False, timeout=20).returncode == 0:
+            if subprocess.run(probe, capture_output=True, check=False, timeout=120).returncode == 0:
                 return words
         except OSError:
             return []
@@ -86,7 +86,7 @@ SHORT_WRITES = """
 
 def test_a_write_that_is_cut_short_leaves_all_or_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SHORT_WRITES), str(tmp_path)], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-c", textwrap.dedent(SHORT_WRITES), str(tmp_path)], capture_output=True, text=True, timeout=120,
         check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout == "ok\n", done.stderr[-3000:]

@@ -187,7 +187,7 @@ class History:
                     else:
                         crew.cancel(run, mode="now")
             for run, _ in self.runs:
-                crew.wait(run, timeout=60)
+                crew.wait(run, timeout=120)
             for run, job in self.runs:
                 shown = crew.show(run)
                 assert shown.run.status in RUN_TERMINAL

@@ -16,7 +16,7 @@ def test_a_worker(crewd):
     with crewd.connect() as crew:
         run = crew.call("jobs:wait_for_it")
         assert run.steer("go", wait="applied").level in {"applied", "settled"}
-        assert run.result(timeout=30) == "go"
+        assert run.result(timeout=120) == "go"
 
 def test_what_is_left_running_is_ended(crewd):
     with crewd.connect() as crew:

@@ -20,6 +20,6 @@ def built(name: str, directory: Path) -> str:
     source, program, library = Path(__file__).with_name(f"{name}.c"), directory / name, LIBRARIES[0]
     subprocess.run(
         [str(COMPILER), "-Wall", "-Werror", str(source), str(library), f"-Wl,-rpath,{library.parent}", "-o", str(program)],
-        check=True, timeout=60,
+        check=True, timeout=120,
     )  # fmt: skip
     return str(program)

@@ -33,12 +33,12 @@ def test_it_is_as_in_python(shared_crew: Crew, name: str) -> None:
         capture_output=True,
         text=True,
         cwd=HERE,
-        timeout=90,
+        timeout=120,
         check=True,
     )
     expected = next(json.loads(line[7:]) for line in alone.stderr.splitlines() if line.startswith("RESULT "))
     run = shared_crew.call(f"alone:{name}", cwd=str(HERE))
-    assert run.result(timeout=90) == expected
+    assert run.result(timeout=120) == expected
     assert shared_crew.log(run.id).data.decode() == alone.stdout
 
 
@@ -54,7 +54,7 @@ def test_packages_of_all_kinds_are_found_from_the_working_directory(shared_crew:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     found = [
-        shared_crew.call(f"{module}:f", cwd=str(tmp_path)).result(timeout=30)
+        shared_crew.call(f"{module}:f", cwd=str(tmp_path)).result(timeout=120)
         for module in ("pkg.mod", "space.inner.deep", "flat")
     ]
     assert found == [1, 2, 3]
@@ -81,7 +81,7 @@ def test_a_result_that_would_be_another_one_is_refused_by_name(
 ) -> None:
     (tmp_path / "m.py").write_text(f"def f():\n    return {value}\n")
     with pytest.raises(RunFailed, match=says):
-        shared_crew.call("m:f", cwd=str(tmp_path)).result(timeout=30)
+        shared_crew.call("m:f", cwd=str(tmp_path)).result(timeout=120)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_result_that_would_be_another_one_is_refused_by_name(
 )
 def test_a_result_is_the_very_value(shared_crew: Crew, tmp_path: Path, value: str) -> None:
     (tmp_path / "m.py").write_text(f"def f():\n    return {value}\n")
-    assert shared_crew.call("m:f", cwd=str(tmp_path)).result(timeout=30) == eval(value)
+    assert shared_crew.call("m:f", cwd=str(tmp_path)).result(timeout=120) == eval(value)
 
 
 def test_a_worker_is_not_done_while_its_threads_work_and_can_be_cancelled_then(shared_crew: Crew, tmp_path: Path) -> None:

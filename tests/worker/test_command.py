@@ -49,20 +49,20 @@ def sh(crew: Crew, script: str, **given: object) -> RunHandle:
 )
 def test_opening_standard_output_again_erases_nothing(shared_crew: Crew, again: str) -> None:
     run = sh(shared_crew, f"echo one; {again}; echo three")
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     assert log_of(shared_crew, run) == b"one\ntwo\nthree\n"
 
 
 def test_both_streams_are_whole_and_the_result_is_what_was_written(shared_crew: Crew) -> None:
     run = sh(shared_crew, "seq 1 50000; seq 1 3 >&2")
     text = "\n".join(str(number) for number in range(1, 50_001))
-    assert run.result(timeout=30) == text, "a result above what is sent is read from its file"
+    assert run.result(timeout=120) == text, "a result above what is sent is read from its file"
     assert log_of(shared_crew, run, "stderr") == b"1\n2\n3\n"
 
 
 def test_a_result_that_is_no_text_is_bytes(shared_crew: Crew) -> None:
-    assert sh(shared_crew, r"printf '\377\000x'").result(timeout=30) == b"\xff\x00x"
-    assert sh(shared_crew, "printf '  spaced  \n\n'").result(timeout=30) == "  spaced  "
+    assert sh(shared_crew, r"printf '\377\000x'").result(timeout=120) == b"\xff\x00x"
+    assert sh(shared_crew, "printf '  spaced  \n\n'").result(timeout=120) == "  spaced  "
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_output_file_is_what_the_command_wrote_there_else_its_standard_outpu
         Step("read", depends_on=("write",), reads=("f.txt",), worker=WorkerSpec(shell='cat "$CREWD_OUTPUTS/f.txt"')),
     )
     run = shared_crew.run(Workflow("w", steps), cwd="/")
-    assert run.result(step="read", timeout=60) == whole
+    assert run.result(step="read", timeout=120) == whole
     assert any("f.txt is empty" in warning for row in run.show().attempts for warning in row.warnings) == said
 
 
@@ -93,7 +93,7 @@ def test_what_an_earlier_attempt_has_left_is_not_replaced_by_nothing(shared_crew
     script = 'test -s "$CREWD_OUTPUTS/f.txt" && exit 0; echo good > "$CREWD_OUTPUTS/f.txt"; exit 1'
     spec = WorkerSpec(shell=script, retry=Retry(attempts=2, backoff_seconds=0.05))
     run = shared_crew.run(Workflow("w", (Step("a", output="f.txt", worker=spec),)), cwd="/")
-    run.wait(timeout=60)
+    run.wait(timeout=120)
     assert (shared_crew.home.shared(run.id) / "f.txt").read_text() == "good\n"
 
 
@@ -101,7 +101,7 @@ def test_an_output_file_that_cannot_be_whole_fails_the_step(shared_crew: Crew) -
     spec = WorkerSpec(shell="head -c 30000000 /dev/zero; sleep 4", limits=Limits(output_bytes=1 << 20))
     run = shared_crew.run(one_step("big", spec, output="big.bin"), cwd="/")
     with pytest.raises(RunFailed, match="output_lost"):
-        run.result(timeout=60)
+        run.result(timeout=120)
 
 
 def test_a_result_whose_beginning_was_not_kept_is_no_result(shared_crew: Crew) -> None:
@@ -109,12 +109,12 @@ def test_a_result_whose_beginning_was_not_kept_is_no_result(shared_crew: Crew) -
         one_step("big", WorkerSpec(shell="head -c 30000000 /dev/zero; sleep 4", limits=Limits(output_bytes=1 << 20))), cwd="/"
     )
     with pytest.raises(Refused, match="not kept"):
-        run.result(timeout=60)
+        run.result(timeout=120)
 
 
 def test_a_process_that_is_left_behind_does_not_hold_up_the_end_and_is_told_of(shared_crew: Crew) -> None:
     run = sh(shared_crew, "sleep 1000 & echo done")
-    assert run.result(timeout=30) == "done"
+    assert run.result(timeout=120) == "done"
     assert any("left behind" in warning for warning in attempt_of(run).warnings)
     kinds = [event.body for event in run.events() if event.type == "notice.raised"]
     assert kinds, "and it is news"
@@ -122,11 +122,11 @@ def test_a_process_that_is_left_behind_does_not_hold_up_the_end_and_is_told_of(s
 
 def test_what_is_unusual_about_an_end_is_said(shared_crew: Crew) -> None:
     run = sh(shared_crew, "echo only here >&2")
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     assert run.show().run.status == "completed"
     assert any("standard error" in warning for warning in attempt_of(run).warnings)
     run = shared_crew.exec(["true"], stdin=b"x" * 200_000, cwd="/")
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     assert any("before it had read its input" in warning for warning in attempt_of(run).warnings)
 
 
@@ -134,17 +134,17 @@ def test_what_is_unusual_about_an_end_is_said(shared_crew: Crew) -> None:
 
 
 def test_input_is_nothing_bytes_or_a_file(shared_crew: Crew, tmp_path: Path) -> None:
-    assert shared_crew.exec(["wc", "-c"], cwd="/").result(timeout=30) == "0"
-    assert str(shared_crew.exec(["wc", "-c"], stdin=b"data\n", cwd="/").result(timeout=30)).strip() == "5"
+    assert shared_crew.exec(["wc", "-c"], cwd="/").result(timeout=120) == "0"
+    assert str(shared_crew.exec(["wc", "-c"], stdin=b"data\n", cwd="/").result(timeout=120)).strip() == "5"
     (tmp_path / "f").write_bytes(b"y" * 100_000)
-    assert str(shared_crew.exec(["wc", "-c"], stdin=str(tmp_path / "f"), cwd="/").result(timeout=30)).strip() == "100000"
+    assert str(shared_crew.exec(["wc", "-c"], stdin=str(tmp_path / "f"), cwd="/").result(timeout=120)).strip() == "100000"
 
 
 def test_lines_of_a_steer_stay_lines_and_the_input_can_be_ended(shared_crew: Crew) -> None:
     run = shared_crew.exec(["sort"], stdin="lines", cwd="/")
-    assert run.steer("b\na", wait="applied", timeout=30).level in {"applied", "settled"}
-    run.steer("c", wait="settled", timeout=30, terms=Terms(eof=True))
-    assert run.result(timeout=30) == "a\nb\nc"
+    assert run.steer("b\na", wait="applied", timeout=120).level in {"applied", "settled"}
+    run.steer("c", wait="settled", timeout=120, terms=Terms(eof=True))
+    assert run.result(timeout=120) == "a\nb\nc"
 
 
 def test_an_end_of_input_is_refused_by_what_has_none(shared_crew: Crew, jobs_dir: str) -> None:
@@ -157,7 +157,7 @@ def test_an_end_of_input_is_refused_by_what_has_none(shared_crew: Crew, jobs_dir
 def test_input_that_the_command_has_closed_is_a_refusal_and_no_end(shared_crew: Crew) -> None:
     run = sh(shared_crew, "exec 0</dev/null; echo closed; sleep 1000", stdin="lines")
     wait_until(lambda: b"closed" in log_of(shared_crew, run), "the closed input")
-    receipt = run.steer("x" * 60_000, wait="settled", timeout=30)
+    receipt = run.steer("x" * 60_000, wait="settled", timeout=120)
     assert (receipt.outcome, receipt.reason) == ("refused", "stdin_closed")
     assert run.show().run.status == "running"
     run.cancel(mode="now")
@@ -174,7 +174,7 @@ def test_the_pid_that_is_shown_is_the_command_and_takes_signals(shared_crew: Cre
     os.kill(pid, signal.SIGHUP)
     wait_until(lambda: b"hup" in log_of(shared_crew, run), "the signal")
     shared_crew.signal(run.id, signal.SIGUSR1)
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     assert log_of(shared_crew, run).endswith(b"usr1\n")
     assert [event.type for event in run.events() if event.type == "attempt.signalled"]
     with pytest.raises(Refused):
@@ -187,7 +187,7 @@ def test_a_signal_for_the_worker_that_waits_for_the_command_reaches_the_command(
     host = attempt_of(run).host_pid
     assert host
     os.kill(host, signal.SIGHUP)
-    assert run.result(timeout=30) == "up\nhup"
+    assert run.result(timeout=120) == "up\nhup"
 
 
 def test_a_tree_gets_a_signal_and_its_waiting_worker_does_not(shared_crew: Crew) -> None:
@@ -196,14 +196,14 @@ def test_a_tree_gets_a_signal_and_its_waiting_worker_does_not(shared_crew: Crew)
     with pytest.raises(UsageError):
         shared_crew.signal(run.id, 99)
     shared_crew.signal(run.id, signal.SIGKILL, tree=True)
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     assert attempt_of(run).reason == "killed_by_signal"
 
 
 @pytest.mark.parametrize(("number", "name"), [(40, "SIGRTMIN+6"), (9, "SIGKILL"), (6, "SIGABRT"), (31, "SIGSYS")])
 def test_a_failure_names_its_signal_and_its_cause(shared_crew: Crew, number: int, name: str) -> None:
     run = sh(shared_crew, f"echo cause >&2; kill -{number} $$")
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     attempt = attempt_of(run)
     assert attempt.reason == "killed_by_signal"
     assert name in attempt.error
@@ -215,7 +215,7 @@ def test_a_callable_that_vanishes_names_what_it_wrote_last(shared_crew: Crew, tm
         "import os, sys\ndef f():\n    print('the cause', file=sys.stderr, flush=True)\n    os._exit(3)\n"
     )
     run = shared_crew.call("gone:f", cwd=str(tmp_path))
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     assert "the cause" in attempt_of(run).error
 
 
@@ -260,7 +260,7 @@ def test_a_worker_starts_with_the_dispositions_of_the_system(home: Path, monkeyp
         import crewd
 
         with crewd.connect(str(home / "h"), start=False) as crew:
-            found = crew.exec(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], cwd="/").result(timeout=30)
+            found = crew.exec(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], cwd="/").result(timeout=120)
             crew.stop_daemon(mode="end")
         ignored = int(str(found).rpartition("\t")[2], 16) & ~(
             0b11 << 31
@@ -297,7 +297,7 @@ def test_what_no_program_can_be_given_is_refused_at_the_door(shared_crew: Crew, 
 def test_large_arguments_and_a_large_environment_arrive(shared_crew: Crew) -> None:
     big = {f"BIG_{number}": "v" * 30_000 for number in range(8)}
     run = shared_crew.exec(["sh", "-c", 'echo ${#BIG_7} ${#1} "$2"', "_", "a" * 100_000, "{goal} {x}"], env=big, cwd="/")
-    assert run.result(timeout=30) == "30000 100000 {goal} {x}", "and braces in arguments are left alone"
+    assert run.result(timeout=120) == "30000 100000 {goal} {x}", "and braces in arguments are left alone"
 
 
 # -- environment ----------------------------------------------------------------------------------------------------
@@ -310,11 +310,11 @@ def test_the_path_of_the_caller_is_searched_and_named(
     tool.write_text("#!/bin/sh\necho from-here\n")
     tool.chmod(0o755)
     missing = shared_crew.exec(["mytool"], cwd="/")
-    missing.wait(timeout=30)
+    missing.wait(timeout=120)
     assert "PATH=" in attempt_of(missing).error
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     run = shared_crew.exec(["mytool"], cwd="/")
-    assert run.result(timeout=30) == "from-here"
+    assert run.result(timeout=120) == "from-here"
     assert run.show().run.env["PATH"].startswith(str(tmp_path))
 
 
@@ -324,13 +324,13 @@ def test_a_secret_reaches_the_worker_and_nothing_else(daemon: Daemon, crew: Crew
         one_step("s", WorkerSpec(shell='test "$HUSH" = plain-words-that-no-pattern-""knows && echo got it; exit 1')),
         cwd="/", brought=Brought({}, {"HUSH": value}, {}),
     )  # fmt: skip
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     assert log_of(crew, run) == b"got it\n"
     assert run.show().run.secrets == ("HUSH",)
     with pytest.raises(Refused, match="HUSH"):
         crew.retry(run.id)
     crew.retry(run.id, secrets={"HUSH": value})
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     assert len(run.show().attempts) == 2
     crew.doctor(rebuild=True)
     for path in daemon.home.root.rglob("*"):
@@ -351,7 +351,7 @@ def test_a_run_whose_secrets_are_gone_says_so_and_starts_nothing(daemon: Daemon)
     daemon.kill()
     daemon.start()
     with daemon.connect() as crew:
-        ended = crew.wait(run.id, timeout=60)
+        ended = crew.wait(run.id, timeout=120)
         assert ended.run.status == "failed"
         assert "--secret HUSH" in crew.show(run.id).tasks[0].error
 
@@ -363,7 +363,7 @@ def test_what_the_configuration_passes_on_is_brought_again(home: Path, monkeypat
         with daemon.connect() as crew:
             monkeypatch.setenv("SITE_KEY", "mine")
             run = crew.exec(["sh", "-c", "echo $SITE_KEY; exit 1"], cwd="/")
-            run.wait(timeout=60)
+            run.wait(timeout=120)
             assert run.show().run.passed == ("SITE_KEY",)
             run_id = run.id
         daemon.kill()
@@ -371,7 +371,7 @@ def test_what_the_configuration_passes_on_is_brought_again(home: Path, monkeypat
         with daemon.connect() as crew:
             monkeypatch.setenv("SITE_KEY", "mine again")
             crew.retry(run_id)
-            crew.wait(run_id, timeout=60)
+            crew.wait(run_id, timeout=120)
             assert [crew.log(each.task, epoch=each.epoch).data for each in crew.show(run_id).attempts] == [
                 b"mine\n",
                 b"mine again\n",
@@ -383,7 +383,7 @@ def test_a_clean_environment_has_the_least(shared_crew: Crew) -> None:
         one_step("e", WorkerSpec(shell="env | cut -d= -f1 | sort", clean_env=True, env={"MINE": "1"})), cwd="/",
         brought=Brought({}, {}, {}),
     )  # fmt: skip
-    names = set(str(run.result(timeout=30)).split())
+    names = set(str(run.result(timeout=120)).split())
     assert "MINE" in names
     assert names <= {"MINE", "PATH", "HOME", "PWD", "OLDPWD", "_", "SHLVL"} | {n for n in names if n.startswith("CREWD_")}
 
@@ -395,7 +395,7 @@ def test_a_name_means_the_newest_run_and_older_ones_are_reached(shared_crew: Cre
     runs = []
     for number in range(3):
         run = shared_crew.exec(["echo", str(number)], name="nightly", cwd="/")
-        run.wait(timeout=30)
+        run.wait(timeout=120)
         runs.append(run.id)
     assert [shared_crew.get(name).id for name in ("nightly", "nightly~1", "nightly~2")] == runs[::-1]
     with pytest.raises(UsageError, match="3 runs"):
@@ -405,4 +405,4 @@ def test_a_name_means_the_newest_run_and_older_ones_are_reached(shared_crew: Cre
         shared_crew.exec(["true"], name="nightly", cwd="/")
     live.cancel(mode="now")
     with pytest.raises(RunCancelled):
-        live.result(timeout=30)
+        live.result(timeout=120)

@@ -18,7 +18,7 @@ BEGINS = "import os; from crewd.worker.host import _begin_session; _begin_sessio
 def test_the_code_of_a_worker_leads_a_session_also_if_the_zygote_has_made_it(leader: bool) -> None:
     """A guardian of an older crewd makes it before the worker begins, and the worker runs the new code."""
     shown = subprocess.run(
-        [sys.executable, "-c", BEGINS], start_new_session=leader, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", BEGINS], start_new_session=leader, capture_output=True, text=True, check=True, timeout=120
     )
     assert shown.stdout.strip() == "True"
 

@@ -47,7 +47,7 @@ def test_it_is_steered_asks_and_goes_on_where_it_would_stop(shared_crew: Crew) -
     assert (answer.outcome, answer.effect) == ("done", "answered")
     steer = run.steer("faster", wait="settled")
     assert (steer.outcome, steer.note, steer.applied_at is not None) == ("done", "steered", True)
-    assert run.result(timeout=60) == {
+    assert run.result(timeout=120) == {
         "goal": "the goal", "args": {"depth": 2}, "answer": "blue", "steers": ["faster"], "follow_ups": ["and the rest"]
     }  # fmt: skip
     assert [crew.receipt(each.id).outcome for each in (follow_up, unwanted)] == ["done", "refused"]
@@ -60,7 +60,7 @@ def test_it_is_steered_asks_and_goes_on_where_it_would_stop(shared_crew: Crew) -
 
 def test_what_is_no_record_is_its_log_and_a_wrong_record_is_answered(shared_crew: Crew) -> None:
     run = speak(shared_crew, "noisy")
-    complaints = run.result(timeout=60)
+    complaints = run.result(timeout=120)
     assert isinstance(complaints, list)
     for said, word in zip(complaints, ("done", "ponder", "m_nobody", "text or a path"), strict=True):
         assert word in said
@@ -72,7 +72,7 @@ def test_it_has_failed_if_it_does_not_say_how_it_has_ended(shared_crew: Crew) ->
     for mode, code, why in (("mute", 3, "why it ended"), ("silent", 1, "no hello today")):
         run = speak(shared_crew, mode)
         with pytest.raises(RunFailed, match="has not said how"):
-            run.result(timeout=60)
+            run.result(timeout=120)
         attempt = attempt_of(run)
         assert (attempt.reason, attempt.exit.code) == ("no_end", code), mode
         assert why in attempt.error
@@ -81,29 +81,29 @@ def test_it_has_failed_if_it_does_not_say_how_it_has_ended(shared_crew: Crew) ->
 def test_a_program_that_cannot_be_started_is_named(shared_crew: Crew) -> None:
     run = shared_crew.exec(["no-such-program"], cwd="/", protocol="crewd-stdio")
     with pytest.raises(RunFailed, match="no-such-program was not found in PATH="):
-        run.result(timeout=60)
+        run.result(timeout=120)
 
 
 def test_another_attempt_goes_on_from_the_checkpoint(shared_crew: Crew) -> None:
     run = speak(shared_crew, "again", retry=Retry(attempts=3, backoff_seconds=0.0))
-    assert run.result(timeout=60) == [1, 2]
+    assert run.result(timeout=120) == [1, 2]
     assert [each.error_class for each in run.show().attempts] == ["TryAgain", ""]
 
 
 def test_what_is_said_to_be_permanent_is_not_tried_again(shared_crew: Crew) -> None:
     run = speak(shared_crew, "hopeless", retry=Retry(attempts=3, backoff_seconds=0.0))
     with pytest.raises(RunFailed, match="never"):
-        run.result(timeout=60)
+        run.result(timeout=120)
     assert len(run.show().attempts) == 1
 
 
 def test_a_large_result_is_whole(shared_crew: Crew) -> None:
-    assert speak(shared_crew, "large").result(timeout=60) == "x" * 5_000_000
+    assert speak(shared_crew, "large").result(timeout=120) == "x" * 5_000_000
 
 
 def test_a_program_that_stays_after_its_end_is_ended_and_that_is_said(shared_crew: Crew) -> None:
     run = speak(shared_crew, "lingers")
-    assert run.result(timeout=60) == 1
+    assert run.result(timeout=120) == 1
     assert any("had not exited" in warning for warning in attempt_of(run).warnings)
 
 
@@ -125,7 +125,7 @@ def test_it_goes_on_when_crewd_is_killed_and_starts_again(daemon: Daemon, tmp_pa
     (tmp_path / "gate").touch()
     daemon.start()
     with daemon.connect() as crew:
-        assert crew.get(run.id).result(timeout=60) == "through"
+        assert crew.get(run.id).result(timeout=120) == "through"
         assert len(crew.show(run.id).attempts) == 1
 
 
@@ -135,7 +135,7 @@ def test_the_worker_of_the_page_works(shared_crew: Crew) -> None:
     assert found is not None
     run = shared_crew.exec(["sh", "-c", found[1]], cwd="/", protocol="crewd-stdio")
     assert run.steer("go left", wait="settled").note == "will do"
-    assert run.result(timeout=60) == "steered"
+    assert run.result(timeout=120) == "steered"
 
 
 def test_it_has_no_other_input(shared_crew: Crew) -> None:

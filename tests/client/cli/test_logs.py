@@ -28,14 +28,14 @@ def logs(crew: Crew, *words: str) -> bytes:
         "logs",
         *words,
     ]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done
     return done.stdout
 
 
 def ended(crew: Crew, script: str) -> RunHandle:
     run = crew.exec(["sh", "-c", script], cwd="/")
-    run.wait(timeout=60)
+    run.wait(timeout=120)
     return run
 
 
@@ -55,7 +55,7 @@ def test_lines_of_any_length_and_a_last_one_without_an_end(shared_crew: Crew) ->
 def test_no_character_is_cut_and_bytes_that_are_none_are_kept(shared_crew: Crew) -> None:
     text = "ü€😀" * 60_000
     run = shared_crew.exec(["cat"], stdin=text.encode()[:262_143], cwd="/")
-    run.wait(timeout=60)
+    run.wait(timeout=120)
     assert logs(shared_crew, run.id) == text.encode()[:262_143]
     run = ended(shared_crew, r"printf 'caf\351\n'")
     assert logs(shared_crew, run.id) == b"caf\xe9\n"
@@ -88,7 +88,7 @@ def test_the_logs_of_a_run_name_their_steps(shared_crew: Crew) -> None:
         Step("bb", depends_on=("a",), worker=WorkerSpec(shell="echo 3")),
     )
     run = shared_crew.run(Workflow("w", steps), cwd="/")
-    run.wait(timeout=60)
+    run.wait(timeout=120)
     assert logs(shared_crew, run.id) == b"a  | 1\na  | 2\nbb | 3\n"
     assert logs(shared_crew, f"{run.id}/bb") == b"3\n"
 
@@ -96,7 +96,7 @@ def test_the_logs_of_a_run_name_their_steps(shared_crew: Crew) -> None:
 def test_what_is_not_kept_is_said_and_the_tail_is_what_is_kept(shared_crew: Crew) -> None:
     spec = WorkerSpec(shell="seq 1 2000000; sleep 4", limits=Limits(output_bytes=1 << 20))
     run = shared_crew.run(one_step("big", spec), cwd="/")
-    run.wait(timeout=60)
+    run.wait(timeout=120)
     assert logs(shared_crew, run.id, "--tail", "3") == b"1999998\n1999999\n2000000\n"
     assert logs(shared_crew, run.id, "--tail", "3000000").endswith(b"2000000\n")
 
@@ -104,13 +104,13 @@ def test_what_is_not_kept_is_said_and_the_tail_is_what_is_kept(shared_crew: Crew
 def test_a_terminal_for_a_command_is_shown_and_typed_at(shared_crew: Crew, tmp_path: Path) -> None:
     script = 'test -t 0 && test -t 1 && test -t 2 && echo tty; stty size; read x; echo "got $x"; read y; stty size'
     run = shared_crew.exec(["sh", "-c", script], pty=(33, 77), cwd=str(tmp_path))
-    assert run.steer("hello", wait="settled", timeout=30).note == "typed"
+    assert run.steer("hello", wait="settled", timeout=120).note == "typed"
     from crewd.protocol.terms import Terms
 
-    assert "10 rows" in run.steer("10x20", wait="settled", timeout=30, terms=Terms(typed="size")).note
+    assert "10 rows" in run.steer("10x20", wait="settled", timeout=120, terms=Terms(typed="size")).note
     run.steer("k", terms=Terms(typed="keys"))
     run.steer("\r", terms=Terms(typed="keys"))
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     shown = logs(shared_crew, run.id).decode()
     assert "tty\n33 77\n" in shown
     assert "got hello\n" in shown

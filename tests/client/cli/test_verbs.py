@@ -30,7 +30,12 @@ class Shell:
     def run(self, *words: str, **given: Any) -> subprocess.CompletedProcess[str]:
         given = {"stdin": subprocess.DEVNULL, "capture_output": True, **given}
         done = subprocess.run(
-            [sys.executable, "-c", MAIN, "--home", self.home, *words], text=True, timeout=60, cwd=self.cwd, check=False, **given
+            [sys.executable, "-c", MAIN, "--home", self.home, *words],
+            text=True,
+            timeout=120,
+            cwd=self.cwd,
+            check=False,
+            **given,
         )
         assert "Traceback" not in (done.stderr or ""), done.stderr
         return done

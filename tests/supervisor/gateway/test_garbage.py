@@ -67,7 +67,7 @@ def test_clients_that_break_the_rules_hear_which(daemon: Daemon, crew: Crew, job
     big = Raw(daemon.home.clients_endpoint)
     big.socket.send_multipart([header, b"inbox", b"1", b"x" * (2 << 20)])  # libzmq drops the peer
     assert crew.doctor().counts["events"] == before
-    assert crew.call("jobs:add", {"a": 1, "b": 1}, cwd=jobs_dir).result(timeout=30) == 2
+    assert crew.call("jobs:add", {"a": 1, "b": 1}, cwd=jobs_dir).result(timeout=120) == 2
     big.close()
 
 
@@ -88,7 +88,7 @@ def test_nobody_speaks_for_a_worker_without_its_token(daemon: Daemon, crew: Crew
         assert reply.error.code == code
     raw.close()
     run.steer("stop")
-    assert run.result(timeout=30) == ["hello", "stop"]
+    assert run.result(timeout=120) == ["hello", "stop"]
 
 
 def test_a_role_that_is_not_enough_is_refused(daemon: Daemon) -> None:
@@ -116,9 +116,9 @@ def test_what_is_preloaded_is_there_when_a_worker_begins(home: Path, jobs_dir: s
     root.mkdir(mode=0o700)
     (root / "crewd.toml").write_text('preload = ["wave", "no_such_module"]\nenv_pass = ["CREWD_TEST_SECRET"]\n')
     with Daemon(root) as running, running.connect() as client:
-        loaded = client.call("jobs:loaded", {"module": "wave"}, cwd=jobs_dir).result(timeout=30)
+        loaded = client.call("jobs:loaded", {"module": "wave"}, cwd=jobs_dir).result(timeout=120)
         assert loaded == {"loaded": True, "passed": None}
-        assert client.call("jobs:loaded", {"module": "chunk_x"}, cwd=jobs_dir).result(timeout=30) != loaded
+        assert client.call("jobs:loaded", {"module": "chunk_x"}, cwd=jobs_dir).result(timeout=120) != loaded
 
 
 def test_a_greedy_client_is_told_so_and_nobody_else_waits_for_it(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:

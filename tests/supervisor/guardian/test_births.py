@@ -48,10 +48,10 @@ def test_a_worker_outlives_its_zygote_and_its_exit_is_known(daemon: Daemon, crew
     wait_until(lambda: any(each.ready_at for each in run.show().attempts), "the worker")
     zygote(daemon).kill()
     (home / "gate").write_text("go\n")
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     assert run.show().attempts[-1].exit.code == 7
     wait_until(lambda: zygote(daemon).num_threads() == 1, "the end of what it rehearses: a fork copies one thread")
-    assert crew.exec(["true"], cwd="/").wait(timeout=30).run.status == "completed", "another zygote bears the next one"
+    assert crew.exec(["true"], cwd="/").wait(timeout=120).run.status == "completed", "another zygote bears the next one"
 
 
 def test_an_end_that_the_zygote_could_not_tell_of_is_the_guardians(daemon: Daemon, crew: Crew, home: Path) -> None:
@@ -64,7 +64,7 @@ def test_an_end_that_the_zygote_could_not_tell_of_is_the_guardians(daemon: Daemo
     (home / "gate").write_text("go\n")
     wait_until(lambda: worker.status() == psutil.STATUS_ZOMBIE, "its end")
     parent.kill()
-    run.wait(timeout=30)
+    run.wait(timeout=120)
     assert run.show().attempts[-1].exit.code == 7
 
 
@@ -76,11 +76,11 @@ def test_a_zygote_that_hangs_holds_up_no_end_and_hides_none(daemon: Daemon, crew
     parent.suspend()
     try:
         psutil.Process(killed.show().attempts[-1].host_pid).kill()
-        ended = cancelled.cancel(mode="now", timeout=30)
+        ended = cancelled.cancel(mode="now", timeout=120)
         assert ended is not None
         assert ended.verified
         assert cancelled.show().attempts[-1].exit.code is None, "nobody could say"
-        assert killed.wait(timeout=30).run.status == "failed"
+        assert killed.wait(timeout=120).run.status == "failed"
         assert daemon.marked() == [], "what it left behind is ended"
     finally:
         parent.resume()
@@ -102,19 +102,19 @@ def test_the_pool_is_filled_and_a_process_of_it_is_used_once(
         wait_until(lambda: len(pool(daemon)) == 2, "the pool")
         waiting = set(pool(daemon))
         run = crew.call("jobs:listen", cwd=jobs_dir)
-        run.steer("hello", wait="applied", timeout=30)
+        run.steer("hello", wait="applied", timeout=120)
         assert run.show().attempts[-1].pid in waiting
         wait_until(lambda: len(pool(daemon)) == 2, "the pool to be full again")
         assert run.show().attempts[-1].pid not in pool(daemon)
         (dead, _) = pool(daemon)
         os.kill(dead, signal.SIGKILL)
         wait_until(lambda: dead not in pool(daemon), "its end")  # until then it may still be given work, and takes it along
-        assert crew.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir).result(timeout=30) == 3
+        assert crew.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir).result(timeout=120) == 3
         daemon.kill()
         daemon.start()  # what waits has lost its connection, and makes another
-        assert crew.call("jobs:add", {"a": 1, "b": 3}, cwd=jobs_dir).result(timeout=30) == 4
-        run.steer("stop", timeout=30)
-        assert run.result(timeout=30) == ["hello", "stop"]
+        assert crew.call("jobs:add", {"a": 1, "b": 3}, cwd=jobs_dir).result(timeout=120) == 4
+        run.steer("stop", timeout=120)
+        assert run.result(timeout=120) == ["hello", "stop"]
 
 
 def test_what_was_forked_ahead_and_is_not_needed_is_given_up(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:

@@ -170,7 +170,7 @@ def what_is_left(daemon: Daemon, trees: list[Tree]) -> dict[str, set[int]]:
 def ends(crew: Crew, trees: list[Tree], status: RunStatus) -> None:
     """Every run ends like this, and the moment crewd says so nothing of its tree lives."""
     for tree in trees:
-        end = crew.wait(tree.run, timeout=30)
+        end = crew.wait(tree.run, timeout=120)
         living = alive(tree)
         assert not living, f"{tree.name}: {end.run.status} while {living} live"
         assert end.run.status is status, tree.name

@@ -99,7 +99,7 @@ def leaves_without_a_word(ctx: Context) -> None:
 
 async def slow_async(ctx: AsyncContext) -> int:
     await ctx.sleep(3_600)
-    answer = await ctx.ask("which?", timeout=60)
+    answer = await ctx.ask("which?", timeout=120)
     async for _ in ctx.natural_stop():
         pass
     return len(answer or "")
