@@ -335,6 +335,20 @@ def test_work_that_was_finished_when_everything_was_killed_is_not_lost(daemon: D
         settled(crew, crew.get(run.id))
 
 
+def test_an_order_that_no_guardian_has_carried_out_is_given_again(daemon: Daemon) -> None:
+    with daemon.connect() as crew:
+        wait_until(daemon.guardian_pid, "a guardian")
+        psutil.Process(daemon.guardian_pid()).suspend()
+        run = crew.exec(["echo", "at last"], cwd="/")
+        wait_until(lambda: [each for each in run.show().attempts if each.status == "starting"], "the order to be recorded")
+    daemon.kill()
+    daemon.kill_guardian()
+    daemon.start()
+    with daemon.connect() as crew:
+        assert crew.get(run.id).result(timeout=120) == "at last"
+        assert len(crew.show(run.id).attempts) == 1
+
+
 def test_what_a_dead_worker_left_behind_is_ended_and_not_taken_for_the_worker(daemon: Daemon, jobs_dir: str) -> None:
     with daemon.connect() as crew:
         run = crew.call("jobs:stubborn", cwd=jobs_dir)

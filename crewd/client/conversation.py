@@ -44,6 +44,8 @@ class Conversation:
         self.incarnation = ""
         self.owner = ""
         self.draining = False
+        self.software = ""
+        """The version of the crewd that answers."""
         self.open: dict[str, rq.Request] = {}
         self.replies: dict[str, rq.Reply] = {}
         self.notes: dict[str, deque[rq.EventNote | rq.ProgressNote]] = {}
@@ -92,7 +94,7 @@ class Conversation:
         if isinstance(reply, rq.ErrorReply) and _passing(reply.error):
             self._soon.add(key)
             return []
-        self.replies[key] = reply
+        self.replies[key] = self._explained(reply)
         if not isinstance(reply, rq.Subscribed):
             del self.open[key]
         return []
@@ -102,7 +104,18 @@ class Conversation:
             return []
         again = self.incarnation not in {"", reply.incarnation}
         self.incarnation, self.owner, self.draining = reply.incarnation, reply.owner, reply.draining
+        self.software = reply.software
         return self._again() if again else []
+
+    def _explained(self, reply: rq.Reply) -> rq.Reply:
+        """The reply; one that says that crewd does not understand this client says why, if they are of two versions."""
+        if not isinstance(reply, rq.ErrorReply) or reply.error.code not in {"malformed", "unknown_kind"}:
+            return reply
+        mine = self._hello.software.rpartition("/")[2]
+        if self.software in {"", mine}:
+            return reply
+        hint = f"crewd is {self.software}, and this client {mine}: crew daemon stop, and start it again"
+        return rq.ErrorReply(error=msgspec.structs.replace(reply.error, hint=hint), receipt=reply.receipt)
 
     def _note(self, key: str, note: rq.EventNote | rq.ProgressNote) -> list[list[bytes]]:
         feed = self.notes.get(key)

@@ -179,12 +179,13 @@ class Used(msgspec.Struct, frozen=True):
 class Gone(msgspec.Struct, frozen=True):
     """The guardian knows no such worker and, on this machine, no process carries its marker.
 
-    `number` is the `Query`'s; None answers an `End`.
+    `number` is the `Query`'s; None answers an `End`. `unborn`: no order to start it was ever carried out, not even in part.
     """
 
     task: str
     epoch: int
     number: int | None = None
+    unborn: bool = False
 
 
 class Attached(msgspec.Struct, frozen=True):

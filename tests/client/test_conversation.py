@@ -6,7 +6,7 @@ from crewd.client.conversation import AGAIN_BEATS, Conversation
 from crewd.clock import SeededChance
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Unavailable
+from crewd.protocol.errors import PeerError, Unavailable
 from crewd.protocol.ids import IdSource
 from crewd.testing.scheduler import VirtualClock
 
@@ -45,3 +45,14 @@ def test_any_other_unavailability_is_the_answer() -> None:
     key, _ = talk.ask(rq.Show(target="r"))
     talk.feed(codec.replies.encode(key, rq.ErrorReply(error=Unavailable("crewd is stopping").info)))
     assert isinstance(talk.take(key), rq.ErrorReply)
+
+
+def test_a_crewd_of_another_version_that_does_not_understand_is_named() -> None:
+    talk = conversation()
+    welcome = rq.Welcome(daemon="d", incarnation="e", software="0.9", role=5, seq=0)
+    talk.feed(codec.replies.encode("hello", welcome))
+    key, _ = talk.ask(rq.Show(target="r"))
+    talk.feed(codec.replies.encode(key, rq.ErrorReply(error=PeerError("the body of show is wrong").info)))
+    reply = talk.take(key)
+    assert isinstance(reply, rq.ErrorReply)
+    assert "crewd is 0.9, and this client 1" in reply.error.hint

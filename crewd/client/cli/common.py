@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 import msgspec
 
-from crewd.client.cli.screen import for_json, lay_out, plain, screen_columns
+from crewd.client.cli.screen import for_json, lay_out, plain, screen_columns, width_of
 from crewd.clock import parse_time
 from crewd.protocol.errors import CrewdError, InvariantError, RunCancelled, RunFailed, Undelivered, UsageError
 from crewd.protocol.quantities import seconds
@@ -49,6 +50,19 @@ def out(value: object) -> None:
 def say(text: str) -> None:
     """A line for people on stdout; nothing in it steers their terminal."""
     click.echo(plain(text))
+
+
+def say_within(text: str) -> None:
+    """As `say`, on as many lines as the screen needs: it breaks between words, and what follows is indented further."""
+    columns, start = screen_columns(), len(text) - len(text.lstrip())
+    if columns is None or width_of(text) <= columns:
+        say(text)
+        return
+    wrapper = textwrap.TextWrapper(
+        max(columns, start + 10), subsequent_indent=" " * (start + 2), break_long_words=False, break_on_hyphens=False
+    )
+    for line in wrapper.wrap(plain(text)):
+        say(line)
 
 
 def warn(text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import click
 
-from crewd.client.cli.common import Options, ago, look_at, out, say, say_stale, table, verb
+from crewd.client.cli.common import Options, ago, look_at, out, say, say_stale, say_within, table, verb
 from crewd.client.cli.look import waiting_words
 from crewd.client.cli.screen import one_line, shorten, width_of
 from crewd.clock import SystemClock
@@ -45,24 +45,24 @@ def _outcome(found: rq.ShowReply) -> None:
     run, now = found.run, SystemClock().wall()
     took = ago((run.ended_at or now) - run.created_at)
     when = f"after {took}" if run.status in RUN_TERMINAL else f"for {took}"
-    say(f"{run.name}  {run.status} {when}  {run.id}")
+    say_within(f"{run.name}  {run.status} {when}  {run.id}")
     completed = [task for task in found.tasks if task.status is TaskStatus.COMPLETED]
     if len(found.tasks) == 1 and completed:
         text = _result(completed[0])
         if text:
-            say(f"  result: {text}")
+            say_within(f"  result: {text}")
     for task in found.tasks:
         if task.status is TaskStatus.FAILED:
-            say(f"  {task.step} failed: {task.reason}")
+            say_within(f"  {task.step} failed: {task.reason}")
             for line in task.error.splitlines()[:6]:
                 say(f"    {line}")
     for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", run.reason)):
         if text:
-            say(f"  {label}: {shorten(one_line(text), TEXT_COLUMNS)}")
+            say_within(f"  {label}: {shorten(one_line(text), TEXT_COLUMNS)}")
     if run.secrets:
-        say(f"  secrets: {', '.join(run.secrets)} (their values are not kept)")
+        say_within(f"  secrets: {', '.join(run.secrets)} (their values are not kept)")
     if run.passed:
-        say(f"  from its caller: {', '.join(run.passed)} (their values are not kept)")
+        say_within(f"  from its caller: {', '.join(run.passed)} (their values are not kept)")
 
 
 def _result(task: TaskRow) -> str:
@@ -88,22 +88,22 @@ def _tasks(found: rq.ShowReply) -> None:
     )  # fmt: skip
     for attempt in found.attempts:
         for warning in attempt.warnings:
-            say(f"  {attempt.task.partition('/')[2]}: {warning}")
+            say_within(f"  {attempt.task.partition('/')[2]}: {warning}")
 
 
 def _waiting(found: rq.ShowReply) -> None:
     """What waits for somebody, or for a worker."""
     for each in found.backlogs:
         if waits := waiting_words([each]):
-            say(f"  waiting at {each.task.partition('/')[2] or 'the run'}: {waits}")
+            say_within(f"  waiting at {each.task.partition('/')[2] or 'the run'}: {waits}")
     for ask in found.asks:
         if not ask.outcome:
             choices = f" ({'/'.join(ask.choices)})" if ask.choices else ""
-            say(f"  {ask.task.partition('/')[2]} asks: {one_line(ask.question)}{choices}")
-            say(f"    crew respond {ask.id} ANSWER")
+            say_within(f"  {ask.task.partition('/')[2]} asks: {one_line(ask.question)}{choices}")
+            say_within(f"    crew respond {ask.id} ANSWER")
     for notice in found.notices:
         if notice.closed_at is None:
-            say(f"  notice {notice.kind}: {shorten(one_line(notice.text), TEXT_COLUMNS)}")
+            say_within(f"  notice {notice.kind}: {shorten(one_line(notice.text), TEXT_COLUMNS)}")
 
 
 def _count(found: rq.ShowReply) -> None:
@@ -115,8 +115,8 @@ def _count(found: rq.ShowReply) -> None:
     parts += [f"{answered} questions answered or over"] if answered else []
     parts += [f"{len(found.artifacts)} artifacts (crew artifacts)"] if found.artifacts else []
     if parts:
-        say(f"  {', '.join(parts)}; --all lists them")
-    say(f"  {found.events} events (crew history {found.run.name}), {found.bytes / 1024:.0f} KiB written")
+        say_within(f"  {', '.join(parts)}; --all lists them")
+    say_within(f"  {found.events} events (crew history {found.run.name}), {found.bytes / 1024:.0f} KiB written")
 
 
 def _sums(counts: Counter[str]) -> str:
@@ -127,19 +127,19 @@ def _list(found: rq.ShowReply) -> None:
     for message in found.messages:
         receipt, text = message.receipt, shorten(one_line(message.text), TEXT_COLUMNS)
         if message.direction == "out":
-            say(f"  said {receipt.id}{'' if message.unread else ' (read)'}: {text}")
+            say_within(f"  said {receipt.id}{'' if message.unread else ' (read)'}: {text}")
         else:
-            say(
+            say_within(
                 " ".join(f"  {receipt.kind} {receipt.id} {receipt.level} {receipt.outcome or ''} {receipt.reason}".split())
                 + f": {text}"
             )
     for ask in found.asks:
-        say(f"  question {ask.id} {ask.outcome or 'open'}: {shorten(one_line(ask.question), TEXT_COLUMNS)}")
+        say_within(f"  question {ask.id} {ask.outcome or 'open'}: {shorten(one_line(ask.question), TEXT_COLUMNS)}")
     for op in found.operations:
-        say(f"  operation {op.kind} {op.name}: {op.outcome or 'open'}{' (written by crewd)' if op.synthetic else ''}")
+        say_within(f"  operation {op.kind} {op.name}: {op.outcome or 'open'}{' (written by crewd)' if op.synthetic else ''}")
     for artifact in found.artifacts:
-        say(f"  artifact {artifact.name} {artifact.size} B {artifact.path}")
-    say(f"  {found.events} events, {found.bytes / 1024:.0f} KiB written (crew history {found.run.name})")
+        say_within(f"  artifact {artifact.name} {artifact.size} B {artifact.path}")
+    say_within(f"  {found.events} events, {found.bytes / 1024:.0f} KiB written (crew history {found.run.name})")
 
 
 def _attempts(found: rq.ShowReply, task: TaskRow) -> Iterable[AttemptRow | None]:

@@ -184,8 +184,8 @@ class Controller(Actor):
                 self._feed(at.Started(body, self.context.now()))
             case hands.Exited():
                 self._feed(at.Ended(notice, _words(notice.last_words), self._services.clock.wall()))
-            case hands.Gone(_, _, number):
-                self._feed(at.Unknown(number))
+            case hands.Gone(_, _, number, unborn):
+                self._feed(at.Unknown(number, unborn))
             case _:
                 assert_never(notice)
 

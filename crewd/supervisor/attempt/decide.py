@@ -218,8 +218,8 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
             return _started(state, body, at)
         case Ended(exited, last_words, wall):
             return _ended(state, exited, last_words, wall)
-        case Unknown(number):
-            return _unknown(state, number)
+        case Unknown(number, unborn):
+            return _unknown(state, number, unborn=unborn)
         case Due(at):
             return _due(state, at)
         case _:
@@ -651,14 +651,19 @@ def _signal(state: Attempt, order: Signal) -> Next:
     return state, Decision((signalled,), (send, TellDone(order.caller)))
 
 
-def _unknown(state: Attempt, number: int | None) -> Next:
-    """Nobody knows the worker. A reservation is carried out now; a worker that had been started is lost."""
+def _unknown(state: Attempt, number: int | None, *, unborn: bool) -> Next:
+    """Nobody knows the worker. A reservation is carried out now, and an order that nobody has carried out is given again.
+
+    A worker that had been started is lost.
+    """
     if not state.reserved or (number is not None and number <= state.questions_before_spawn):
         return state, NOTHING
     if state.cancel is not None:
         return _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
     if state.status is AttemptStatus.RESERVED:
         return _reserved(replace(state, spawned=False, start_by=None))
+    if unborn and state.status is AttemptStatus.STARTING and state.pid is None:
+        return replace(state, questions_before_spawn=state.questions), Decision(effects=(SpawnWorker(),))
     if state.limit or (state.outcome is not None and state.outcome.outcome != "cancelled"):
         status, reason, error = verdict(
             state, Exited(state.task, state.epoch)

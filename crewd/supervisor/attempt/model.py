@@ -258,9 +258,13 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """The guardian knows no such worker and no process carries its marker. `number`: of the question, if it answers one."""
+    """The guardian knows no such worker and no process carries its marker. `number`: of the question, if it answers one.
+
+    `unborn`: no order to start it was ever carried out.
+    """
 
     number: int | None = None
+    unborn: bool = False
 
 
 class Due(msgspec.Struct, frozen=True):

@@ -265,7 +265,8 @@ class Guardian:
             self._tell_started(charge)
         else:
             record = self._exits.get(key) or self._found_dead(key)
-            self._tell(record or hands.Gone(task=key[0], epoch=key[1], number=number))
+            unborn = not self._home.attempt(*key).exists()  # each birth begins with its directory
+            self._tell(record or hands.Gone(task=key[0], epoch=key[1], number=number, unborn=unborn))
 
     def _found_dead(self, key: Key) -> hands.Exited | None:
         """A worker that ended while no guardian looked, and left its last words: they are its exit record."""

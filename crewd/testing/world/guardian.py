@@ -122,7 +122,8 @@ class SimGuardian:
             record = self._exits.get(key)
             if record is None and (words := self._processes.take_last_words(key)):
                 record = self._exits[key] = hands.Exited(task=key[0], epoch=key[1], last_words=words)
-            self._tell(record or hands.Gone(task=key[0], epoch=key[1], number=number))
+            unborn = key not in self._processes.begun
+            self._tell(record or hands.Gone(task=key[0], epoch=key[1], number=number, unborn=unborn))
 
     def _tell_started(self, charge: Charge) -> None:
         if charge.main is not None:

@@ -46,9 +46,12 @@ class Processes:
         self.table: dict[int, Process] = {}
         self.last_words: dict[Key, bytes] = {}
         self.births: dict[Key, int] = {}
+        self.begun: set[Key] = set()
+        """Workers of which an order to start them was carried out, perhaps in part."""
 
     def fork(self, key: Key, bootstrap: Bootstrap, born: Callable[[Process | None], None]) -> None:
         """Begin a birth; `born` hears of it later, with None if it failed."""
+        self.begun.add(key)
         self._birth(key, bootstrap, born)
 
     def make(self, key: Key, *, leader: bool, deaf: bool = False, undying: bool = False) -> Process:

@@ -104,6 +104,7 @@ def test_what_is_not_kept_is_said_and_the_tail_is_what_is_kept(shared_crew: Crew
 def test_a_terminal_for_a_command_is_shown_and_typed_at(shared_crew: Crew, tmp_path: Path) -> None:
     script = 'test -t 0 && test -t 1 && test -t 2 && echo tty; stty size; read x; echo "got $x"; read y; stty size'
     run = shared_crew.exec(["sh", "-c", script], pty=(33, 77), cwd=str(tmp_path))
+    wait_until(lambda: b"33 77" in shared_crew.log(run.id).data, "the size that it began with")
     assert run.steer("hello", wait="settled", timeout=120).note == "typed"
     from crewd.protocol.terms import Terms
 

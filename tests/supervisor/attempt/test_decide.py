@@ -136,6 +136,16 @@ def test_an_order_that_crewd_died_too_soon_to_record_is_recorded_when_the_worker
     assert at.decide(state, at.SlotGranted(1.0))[1].prompt == (at.SpawnWorker(),)
 
 
+def test_an_order_that_nobody_has_carried_out_is_given_again() -> None:
+    state, _ = at.decide(replace(fresh(), status=AttemptStatus.STARTING), at.Resume(0.0))
+    again, decision = at.decide(state, at.Unknown(1, unborn=True))
+    assert (again.status, decision.events, decision.effects) == (AttemptStatus.STARTING, (), (at.SpawnWorker(),))
+    assert at.decide(again, at.Unknown(1, unborn=True))[1] == at.NOTHING, "an answer to a question before the order"
+    assert at.decide(state, at.Unknown(1))[0].status is AttemptStatus.LOST, "somebody may have begun"
+    cancelled, _ = at.decide(state, at.Cancel(CANCEL))
+    assert at.decide(cancelled, at.Unknown(1, unborn=True))[0].status is AttemptStatus.CANCELLED
+
+
 def test_a_process_is_recorded_with_its_first_word_or_a_moment_later() -> None:
     state, _ = at.decide(resumed(), at.Unknown(1))
     state, _ = at.decide(state, at.SlotGranted(1.0))
@@ -487,9 +497,9 @@ class AttemptLaws(RuleBasedStateMachine):
     def the_guardian_says_exited(self, code: int | None, cause: Any) -> None:
         self.feed(at.Ended(Exited(task=T, epoch=1, exit=ExitStatus(code=code), cause=cause), (), 1.0))
 
-    @rule(number=st.sampled_from([None, 0, 1, 2]))
-    def the_guardian_knows_nothing(self, number: int | None) -> None:
-        self.feed(at.Unknown(number))
+    @rule(number=st.sampled_from([None, 0, 1, 2]), unborn=st.booleans())
+    def the_guardian_knows_nothing(self, number: int | None, unborn: bool) -> None:
+        self.feed(at.Unknown(number, unborn))
 
     @rule(at_=st.floats(0, 1000))
     def time_passes(self, at_: float) -> None:

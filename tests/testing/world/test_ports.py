@@ -338,7 +338,8 @@ def simulated_hands(folder: Path) -> Iterator[HandsWorld]:
 def bootstrap(world: HandsWorld, task: str) -> hp.Bootstrap:
     worker = WorkerSpec(argv=("sleep", "1000")) if "Unix" in type(world.port).__name__ else WorkerSpec(call="world:sleeper")
     return hp.Bootstrap(
-        task=task, epoch=1, token="t", endpoint="ipc:///nowhere", directory=str(world.directory / "a"), cwd="/", goal="",
+        task=task, epoch=1, token="t", endpoint="ipc:///nowhere", cwd="/", goal="",
+        directory=str(Home(world.directory).attempt(task, 1)),
         shared=str(world.directory / "s"), text="", reads=(), output="", worker=worker,
     )  # fmt: skip
 
@@ -353,9 +354,9 @@ def test_both_guardians_start_end_remember_and_retire_alike(body: Any, home: Pat
         world.attach()
         assert world.wait(hp.Attached).workers == 0
         world.say(hp.Query(task="r_1/a", epoch=1, number=7))
-        assert world.wait(hp.Gone) == hp.Gone(task="r_1/a", epoch=1, number=7)
+        assert world.wait(hp.Gone) == hp.Gone(task="r_1/a", epoch=1, number=7, unborn=True)
         world.say(hp.End(task="r_1/a", epoch=1, grace_seconds=0, term_seconds=0))
-        assert world.wait(hp.Gone) == hp.Gone(task="r_1/a", epoch=1, number=None)
+        assert world.wait(hp.Gone) == hp.Gone(task="r_1/a", epoch=1, number=None, unborn=True)
         world.say(hp.Spawn(bootstrap=bootstrap(world, "r_1/a")))
         started = world.wait(hp.Started, "r_1/a")
         assert started.epoch == 1 and started.pid > 1 and not started.adopted
@@ -375,7 +376,7 @@ def test_both_guardians_start_end_remember_and_retire_alike(body: Any, home: Pat
         assert world.wait(hp.Exited, "r_1/a") == exited, "an exit is told until it is confirmed"
         world.say(hp.Confirm(task="r_1/a", epoch=1))
         world.say(hp.Query(task="r_1/a", epoch=1, number=8))
-        assert world.wait(hp.Gone).number == 8
+        assert world.wait(hp.Gone) == hp.Gone(task="r_1/a", epoch=1, number=8), "there was one"
         world.say(hp.Retire())
         wait_for(lambda: world.over, world.listen)
 
