@@ -13,7 +13,9 @@ import pytest
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.shapes import one_step
 from crewd.protocol.policy import Limits
+from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.testing.daemon import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -106,7 +108,6 @@ def test_a_terminal_for_a_command_is_shown_and_typed_at(shared_crew: Crew, tmp_p
     run = shared_crew.exec(["sh", "-c", script], pty=(33, 77), cwd=str(tmp_path))
     wait_until(lambda: b"33 77" in shared_crew.log(run.id).data, "the size that it began with")
     assert run.steer("hello", wait="settled", timeout=120).note == "typed"
-    from crewd.protocol.terms import Terms
 
     assert "10 rows" in run.steer("10x20", wait="settled", timeout=120, terms=Terms(typed="size")).note
     run.steer("k", terms=Terms(typed="keys"))
