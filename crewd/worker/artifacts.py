@@ -45,7 +45,7 @@ def store(content: bytes | str | Path, path: Path, blobs: Path, *, clean: bool, 
         with os.fdopen(
             os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb"
         ) as file:
-            for chunk, masked in _clean(content, clean=clean):
+            for chunk, masked in pieces(content, clean=clean):
                 file.write(chunk)
                 digest.update(chunk)
                 size += len(chunk)
@@ -96,8 +96,8 @@ def shared(blobs: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _clean(content: bytes | str | Path, *, clean: bool) -> Iterator[tuple[bytes, bool]]:
-    """The bytes to store, and whether something of them was masked."""
+def pieces(content: bytes | str | Path, *, clean: bool) -> Iterator[tuple[bytes, bool]]:
+    """The bytes to store, and whether something of each piece was masked. What is no text is left as it is."""
     if isinstance(content, str):
         masked = redact(content) if clean else content
         yield masked.encode(), masked != content

@@ -125,9 +125,13 @@ def wants_context(function: Callable[..., Any], args: dict[str, Any]) -> bool:
 def completed(result: object, bootstrap: Bootstrap, warnings: tuple[str, ...] = ()) -> Outcome:
     """The outcome of work that has this result: kept in a file if it is large, and in the step's output."""
     try:
-        encoded = msgspec.json.encode(redact_value(as_json(result)))
+        plain = as_json(result)
+        clean = redact_value(plain)
+        encoded = msgspec.json.encode(clean)
     except NotJson as error:
         return Outcome(outcome="failed", reason="not_json", error=str(error))
+    if clean != plain:
+        warnings = (*warnings, "what looks like a secret was masked in its result")
     if bootstrap.output:
         text = redact(result).encode() if isinstance(result, str) else encoded
         write_output(Path(bootstrap.shared) / bootstrap.output, text)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -19,12 +18,14 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from crewd.protocol.errors import UsageError
 from crewd.protocol.inputs import GOAL
 from crewd.protocol.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
-from crewd.protocol.redact import clip
+from crewd.protocol.redact import clip, redact
 from crewd.protocol.reports import Applied, Outcome, Settled
 from crewd.protocol.shell import place_values, with_exec
 from crewd.protocol.signals import signal_name
+from crewd.worker.artifacts import pieces
 from crewd.worker.pump import Pump
 from crewd.worker.terminal import Terminal
 
@@ -195,11 +196,15 @@ class Command:
             text = _as_text(file.read(INLINE_BYTES_MAX + 1)) if size <= INLINE_BYTES_MAX and not cut else None
         mine = size > 0 or self._output_before is None or self._output_before[1] == 0  # what an earlier attempt has left stays
         if self._bootstrap.output and mine and self._output_state() == self._output_before:
-            error = _keep_as_output(stdout, self._output(), cut=cut)
+            error, masked = _keep_as_output(stdout, self._output(), cut=cut)
+            if masked:
+                warnings = (*warnings, f"what looks like a secret was masked in {self._bootstrap.output}")
             if error:
                 return Outcome(outcome="failed", reason="output_lost", error=error, exit_code=0, warnings=warnings)
             if not size:
                 warnings = (*warnings, f"{self._bootstrap.output} is empty: it wrote neither to it nor to standard output")
+        if text is not None and redact(text) != text:
+            warnings = (*warnings, "what looks like a secret was masked in its result")
         return Outcome(
             outcome="completed", result=text, result_path=str(stdout), exit_code=0, warnings=warnings,
         )  # fmt: skip
@@ -291,17 +296,20 @@ def argv_of(bootstrap: Bootstrap) -> list[str]:
     return list(worker.argv) or ["/bin/sh", "-c", with_exec(place_values(worker.shell, (GOAL, *bootstrap.inputs)))]
 
 
-def _keep_as_output(stdout: Path, output: Path, *, cut: bool) -> str:
-    """Make standard output the output file of the step; the error if it cannot be."""
+def _keep_as_output(stdout: Path, output: Path, *, cut: bool) -> tuple[str, bool]:
+    """Make standard output the output file of the step: the error if it cannot be, and whether a secret was masked in it."""
     if cut:
-        return "the beginning of its output was not kept, so its output file cannot be whole: raise output_bytes"
-    part = output.with_name(f".{output.name}.part")
+        return "the beginning of its output was not kept, so its output file cannot be whole: raise output_bytes", False
+    part, masked = output.with_name(f".{output.name}.part"), False
     try:
-        shutil.copyfile(stdout, part)
+        with part.open("wb") as file:
+            for piece, changed in pieces(stdout, clean=True):
+                file.write(piece)
+                masked = masked or changed
         part.replace(output)
-    except OSError as error:
-        return f"{output.name} cannot be written: {error.strerror or error}"
-    return ""
+    except (OSError, UsageError) as error:
+        return f"{output.name} cannot be written: {error}", masked
+    return "", masked
 
 
 def not_started(argv: list[str], error: OSError | ValueError) -> Outcome:
