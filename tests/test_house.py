@@ -79,16 +79,15 @@ def test_one_guardian_for_processes() -> None:
     assert forks == {
         "supervisor/guardian/births.py",
         "supervisor/guardian/processes.py",
-        "supervisor/guardian/program.py",
         "supervisor/guardian/zygote.py",
         "testing/daemon.py",
         "testing/stress/apart.py",
-        "worker/command.py",  # signals for the command that it waits for itself
-        "worker/stdio.py",  # the same
+        "worker/child.py",  # signals for the command that it waits for itself
     }
     assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/program.py", "worker/alone.py"}
     assert users("subprocess") == {
-        "worker/command.py", "worker/stdio.py", "worker/terminal.py", "client/discover.py", "testing/daemon.py"
+        "worker/child.py", "worker/command.py", "worker/stdio.py", "worker/terminal.py", "client/discover.py",
+        "testing/daemon.py",
     }  # fmt: skip
 
 

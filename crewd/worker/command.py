@@ -26,6 +26,7 @@ from crewd.protocol.reports import Applied, Outcome, Settled
 from crewd.protocol.shell import place_values, with_exec
 from crewd.protocol.signals import signal_name
 from crewd.worker.artifacts import pieces
+from crewd.worker.child import Child
 from crewd.worker.pump import Pump
 from crewd.worker.terminal import Terminal
 
@@ -54,7 +55,7 @@ class Command:
         self._bootstrap = bootstrap
         self._desk = desk
         self._directory = Path(bootstrap.directory)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._pumps: list[Pump] = []
         self._unread = 0
         self._terminal: Terminal | None = None
@@ -65,7 +66,7 @@ class Command:
     @property
     def pid(self) -> int:
         """The command's own process; 0 if it did not start."""
-        return 0 if self._process is None else self._process.pid
+        return 0 if self._child is None else self._child.pid
 
     def start(self) -> None:
         """Start it. What goes wrong is its `failure`."""
@@ -77,7 +78,7 @@ class Command:
                 return
             given = self._open_input()
             try:
-                self._process = subprocess.Popen(  # noqa: S603 (its purpose)
+                process = subprocess.Popen(  # noqa: S603 (its purpose)
                     argv, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0, bufsize=0
                 )
             finally:
@@ -86,7 +87,7 @@ class Command:
         except (OSError, ValueError) as error:
             self.failure = not_started(argv, error)
             return
-        process = self._process
+        self._child = Child(process)
         for name, pipe, target in (("stdout", process.stdout, 1), ("stderr", process.stderr, 2)):
             if pipe is not None:
                 self._pumps.append(Pump(name, pipe.fileno(), target))
@@ -104,7 +105,7 @@ class Command:
     def _start_with_terminal(self, argv: list[str], size: tuple[int, int]) -> None:
         self._terminal = terminal = Terminal(size)
         try:
-            self._process = terminal.start(argv)
+            self._child = Child(terminal.start(argv))
         except OSError:
             terminal.close()
             raise
@@ -134,9 +135,9 @@ class Command:
 
     def wait(self) -> Outcome:
         """Wait for the end of the command and of what it wrote, and say how it ended."""
-        if self._process is None:
+        if self._child is None:
             return self.failure or Outcome(outcome="failed", reason="spawn_failed", error="the command was not started")
-        code = self._process.wait()
+        code = self._child.wait()
         held = self._drain()
         self._desk.finish()
         token = self._desk.token
@@ -221,25 +222,20 @@ class Command:
         return now.st_ino, now.st_size, now.st_mtime_ns
 
     def _forward(self, number: int) -> None:
-        process = self._process
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(OSError):
-                os.kill(process.pid, number)  # not reaped yet, so the pid is still its own
+        if self._child is not None:
+            self._child.signal(number)
 
     def _end(self) -> None:
         """The steps of the ladder that a command can understand: the end of its input, then TERM to its process group."""
-        process = self._process
-        if process is None:
+        child = self._child
+        if child is None:
             return
-        if process.stdin is not None:
+        if child.popen.stdin is not None:
             with contextlib.suppress(OSError):
-                process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(min(STDIN_SECONDS, self._desk.token.remaining() / 2))
+                child.popen.stdin.close()
+            child.has_exited(min(STDIN_SECONDS, self._desk.token.remaining() / 2))
         for number in (signal.SIGTERM,) if self._terminal is None else (signal.SIGHUP, signal.SIGTERM):
-            if process.returncode is None:
-                with contextlib.suppress(OSError):
-                    os.killpg(process.pid, number)
+            child.signal_group(number)
 
     def _feed_terminal(self, terminal: Terminal) -> None:
         """What each steer types. `applied` when the terminal took it."""

@@ -21,6 +21,7 @@ from crewd.protocol.redact import clip
 from crewd.protocol.reports import Applied, Deliver, Outcome, Read, Settled, StopProposed
 from crewd.protocol.signals import signal_name
 from crewd.worker.call import completed
+from crewd.worker.child import Child
 from crewd.worker.command import PIPES_SECONDS, TAIL_BYTES, argv_of, not_started, tail_of
 from crewd.worker.pump import Pump
 from crewd.worker.token import Cancelled
@@ -43,13 +44,12 @@ class Program:
     def __init__(self, bootstrap: Bootstrap, desk: Desk) -> None:
         self._bootstrap = bootstrap
         self._desk = desk
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._errors: Pump | None = None
         self._context: Context | None = None
         self._greeted = threading.Event()
         self._served = threading.Event()
         """Whether records may be carried out: the link exists."""
-        self._exited = threading.Event()
         self._over = threading.Event()
         self._writing = threading.Lock()
         self._open: dict[str, str] = {}
@@ -67,7 +67,7 @@ class Program:
     @property
     def pid(self) -> int:
         """The program's own process; 0 if it did not start."""
-        return 0 if self._process is None else self._process.pid
+        return 0 if self._child is None else self._child.pid
 
     def start(self) -> None:
         """Start it. What goes wrong is its `failure`."""
@@ -80,7 +80,7 @@ class Program:
             self.failure = not_started(argv, error)
             self._greeted.set()
             return
-        self._process = process
+        self._child = Child(process)
         if process.stderr is not None:
             self._errors = Pump("stderr", process.stderr.fileno(), 2)
         self._in_background(self._read, "records")
@@ -103,8 +103,8 @@ class Program:
 
     def serve(self, context: Context) -> Outcome:
         """Serve it to its end, and say how it ended."""
-        process = self._process
-        if process is None:
+        child = self._child
+        if child is None:
             return self.failure or Outcome(outcome="failed", reason="spawn_failed", error="the program was not started")
         self._context = context
         self._served.set()
@@ -115,15 +115,15 @@ class Program:
         self._over.wait()
         self._desk.finish()
         with contextlib.suppress(OSError):
-            if process.stdin is not None:
-                process.stdin.close()
+            if child.popen.stdin is not None:
+                child.popen.stdin.close()
         if self._errors is not None:
             self._errors.wait(PIPES_SECONDS)
         context.last_progress()
-        return self._outcome(process)
+        return self._outcome(child.code)
 
-    def _outcome(self, process: subprocess.Popen[bytes]) -> Outcome:
-        end, token, code = self._end, self._desk.token, process.poll()
+    def _outcome(self, code: int | None) -> Outcome:
+        end, token = self._end, self._desk.token
         if end is None:
             if token.cancelled:
                 return Outcome(outcome="cancelled", reason=token.reason)
@@ -155,26 +155,26 @@ class Program:
         threading.Thread(target=what, name=name, daemon=True).start()  # type: ignore[arg-type]  # a method of this class
 
     def _reap(self) -> None:
-        process = self._process
-        if process is not None:
-            process.wait()
-            self._exited.set()
+        if self._child is not None:
+            self._child.wait()
 
     def _read(self) -> None:
         """Carry out its records, one after the other, to the end of its output or some seconds after its exit."""
-        process = self._process
-        if process is None or process.stdout is None:
+        if self._child is None or self._child.popen.stdout is None:
             return
         self._in_background(self._expire, "expire")
         with contextlib.suppress(OSError, ValueError):
-            self._read_lines(process.stdout)
+            self._read_lines(self._child.popen.stdout)
         self._greeted.set()
-        self._exited.wait()
+        self._has_exited()
         self._over.set()
+
+    def _has_exited(self, seconds: float | None = None) -> bool:
+        return self._child is None or self._child.has_exited(seconds)
 
     def _expire(self) -> None:
         """A descendant may hold its output open after its exit: that is not waited for longer than a command's is."""
-        self._exited.wait()
+        self._has_exited()
         self._over.wait(PIPES_SECONDS)
         self._greeted.set()
         self._over.set()
@@ -264,7 +264,7 @@ class Program:
                 pass
 
     def _await_exit(self) -> None:
-        self._exited.wait(EXIT_SECONDS)
+        self._has_exited(EXIT_SECONDS)
         self._over.set()
 
     def _complain(self, message: str, line: bytes) -> None:
@@ -280,14 +280,14 @@ class Program:
 
     def _write(self, record: stdio.Heard) -> bool:
         """Whether the program's input took the record."""
-        process = self._process
-        if process is None or process.stdin is None:
+        stdin = None if self._child is None else self._child.popen.stdin
+        if stdin is None:
             return False
         rest = memoryview(stdio.write_line(record))
         with self._writing:
             try:
                 while rest:
-                    rest = rest[os.write(process.stdin.fileno(), rest) :]
+                    rest = rest[os.write(stdin.fileno(), rest) :]
             except (OSError, ValueError):
                 return False
         return True
@@ -371,9 +371,8 @@ class Program:
         self._in_background(wait, "ask")
 
     def _cancel(self) -> None:
-        token, process = self._desk.token, self._process
+        token, child = self._desk.token, self._child
         record = stdio.HearCancel(reason=token.reason, grace=round(token.remaining(), 3), intent=token.intent)
         self._in_background(lambda: self._write(record), "cancel-record")
-        if process is not None and not self._exited.wait(token.remaining() / 2):
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGTERM)
+        if child is not None and not child.has_exited(token.remaining() / 2):
+            child.signal_group(signal.SIGTERM)

@@ -24,7 +24,8 @@ LAST_WORDS_BYTES_MAX = 4 << 20
 class Charge:
     """A worker in the guardian's care.
 
-    `led` are the sessions and groups that its processes were seen in; `stirred`: one of them has ended since the last look.
+    `led` are the sessions and groups that the last look has seen its processes in; `stirred`: one of them has ended since then,
+    and `stirring` are the sessions and groups of such.
     `marked` and `marked_at`: how much of its output was last noted with its time (`first_mark_at`: when first).
     """
 
@@ -32,8 +33,9 @@ class Charge:
     directory: Path
     papers: Papers
     ordered_at: float = 0.0
-    led: dict[int, None] = field(default_factory=dict)
+    led: set[int] = field(default_factory=set)
     stirred: bool = False
+    stirring: set[int] = field(default_factory=set)
     limit: str = ""
     limit_text: str = ""
     killed: bool = False

@@ -10,7 +10,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -140,6 +140,38 @@ def send(proc: Proc, number: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
+
+
+def kill_group(group: int, members: Iterable[Proc]) -> bool:
+    """KILL to a whole process group at once; False if nobody proves that it is still the group of these `members`.
+
+    The kernel gives the number of a group away when nobody is in it. So a member holds it first: one that has ended and that
+    only this process can reap, or one that is stopped and looked at again.
+    """
+    for proc in members:
+        if not LINUX:
+            now = look(proc.pid)
+            held = now is not None and now.start == proc.start and now.group == group
+        else:
+            held = _holds(proc, group)
+        if held:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+            return True
+    return False
+
+
+def _holds(proc: Proc, group: int) -> bool:
+    """Whether this process is in the group, and stays in it until it is killed or reaped by us."""
+    now = look(proc.pid)
+    if now is None or now.start != proc.start or now.group != group:
+        return False
+    if now.state == "Z":
+        return now.ppid == os.getpid()
+    if not send(proc, signal.SIGSTOP):
+        return False
+    now = look(proc.pid)
+    return now is not None and now.start == proc.start and now.group == group and not now.dead
 
 
 def ended() -> Iterator[tuple[int, int]]:

@@ -58,8 +58,6 @@ TAIL_CHARS = 1_000
 """Of a worker's standard error, in the record of its end."""
 USED_SECONDS = 2.0
 """Between two words to crewd on what a worker uses."""
-LED_MAX = 4_096
-"""Sessions and groups of one worker that are remembered."""
 UNCLAIMED_MAX = 1_000
 """Exits remembered whose process nobody has claimed yet."""
 INLINE_BYTES_MAX = PACKET_BYTES_MAX // 2
@@ -433,9 +431,10 @@ class Guardian:
             if pid == self._births.pid:
                 self._zygote_died()
                 continue
-            self._stir(processes.look(pid))
+            last = processes.look(pid)
+            self._stir(last)
             for charge in self._charges.values():
-                if charge.main is not None and charge.main.pid == pid and not charge.main_over:
+                if charge.main is not None and charge.main.pid == pid and not charge.main_over and _same(charge.main, last):
                     self._main_gone(charge, status)
                     break
             else:
@@ -448,8 +447,9 @@ class Guardian:
         """A child has ended. If it was of a worker's session or group, that worker may still be forking: look again."""
         if last is not None:
             for charge in self._charges.values():
-                if last.session in charge.led or last.group in charge.led:
+                if of_it := {last.session, last.group} & charge.led:
                     charge.stirred = True
+                    charge.stirring |= of_it
 
     def _main_gone(self, charge: Charge, status: int | None) -> None:
         """The worker's first process has ended: whatever it left behind is ended too."""
@@ -519,11 +519,11 @@ class Guardian:
         for key, charge in list(self._charges.items()):
             charge.known = result.memory.get(key, frozenset())
             members = [table[pid] for pid in result.members.get(key, ())]
-            for proc in members:
-                charge.led.update({proc.session: None, proc.group: None})
-            charge.led.pop(self._births.pid, None)  # where a worker is for an instant, and others wait to become one
-            while len(charge.led) > LED_MAX:
-                del charge.led[next(iter(charge.led))]
+            charge.led = {
+                leader for pid, _ in charge.known for leader in (table[pid].session, table[pid].group)
+            } | charge.stirring
+            charge.led.discard(self._births.pid)  # where a worker is for an instant, and others wait to become one
+            charge.stirring.clear()
             self._remember_unmarked(charge, members)
             self._measure(charge, members)
             if charge.ladder is None and charge.main is not None and self._main_vanished(charge, self._clock.monotonic()):
@@ -606,9 +606,10 @@ class Guardian:
         if step.kill or step.hit_groups:
             charge.killed = True
             self._cgroups.kill(charge.key)
+            members = [table[pid] for pid, start in charge.known if pid in table and table[pid].start == start]
             for group in _own_groups(step.kill, table) | self._left_groups(charge, table):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(group, signal.SIGKILL)  # atomic against a fork bomb, unlike one process after another
+                # Atomic against a fork bomb, unlike one process after another.
+                processes.kill_group(group, [proc for proc in members if proc.group == group])
             for pid in step.kill:
                 processes.send(table[pid], signal.SIGKILL)
         charge.look_at = step.look_again_at
@@ -619,7 +620,7 @@ class Guardian:
     def _left_groups(self, charge: Charge, table: dict[int, Proc]) -> set[int]:
         """Groups that its processes were seen in, and nobody else is in: they hit who forks faster than a table is read."""
         foreign = {proc.group for proc in table.values() if (proc.pid, proc.start) not in charge.known and not proc.dead}
-        return set(charge.led) - foreign - {os.getpgrp(), 0, 1}
+        return charge.led - foreign - {os.getpgrp(), 0, 1}
 
     def _main_vanished(self, charge: Charge, now: float) -> bool:
         """Whether the first process has ended, and nobody says how for a while (the zygote hangs, or died with that word)."""
@@ -676,6 +677,11 @@ class Guardian:
         self._tell(record)
         if not self._charges:
             self._look()  # strays are nobody's now: they end
+
+
+def _same(main: Proc, last: Proc | None) -> bool:
+    """Whether who has ended is this process, as far as it can be seen."""
+    return last is None or not main.start or last.start == main.start
 
 
 def _own_groups(pids: frozenset[int], table: dict[int, Proc]) -> set[int]:

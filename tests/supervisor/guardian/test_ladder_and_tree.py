@@ -16,10 +16,11 @@ def proc(pid: int, ppid: int, group: int = 0, session: int = 0, state: str = "S"
 
 
 def members(
-    *procs: Proc, marks: dict[int, Key] | None = None, known: dict[Key, list[Proc]] | None = None
+    *procs: Proc, marks: dict[int, Key] | None = None, known: dict[Key, list[Proc]] | None = None, led: tuple[int, ...] = ()
 ) -> dict[Key, set[int]]:
     memory = {key: frozenset((each.pid, each.start) for each in each_known) for key, each_known in (known or {}).items()}
-    result = sort({each.pid: each for each in procs}, memory, lambda each: (marks or {}).get(each.pid), frozenset({GUARDIAN}))
+    table = {each.pid: each for each in procs}
+    result = sort(table, memory, lambda each: (marks or {}).get(each.pid), frozenset({GUARDIAN}), dict.fromkeys(led, A))
     return {key: set(pids) for key, pids in result.members.items()}
 
 
@@ -42,6 +43,17 @@ def test_a_reused_pid_is_not_the_worker_s() -> None:
     before = proc(10, GUARDIAN, start=1.0)
     assert members(proc(10, 1, start=2.0), known={A: [before]}) == {A: set()}
     assert members(proc(10, 1, start=2.0), proc(11, 10, session=10, start=2.0), known={A: [before]}) == {A: set()}
+
+
+def test_the_number_of_a_session_proves_nothing_when_nobody_of_the_worker_s_is_in_it() -> None:
+    main, member, other = proc(10, GUARDIAN), proc(31, 1, session=30, group=30), proc(32, 1, session=30, group=30)
+    assert members(main, member, other, known={A: [main, member]}, led=(30,)) == {A: {10, 31, 32}}, "one of it is known"
+    assert members(main, other, known={A: [main, member]}, led=(30,)) == {A: {10}}, "the number was given away"
+    ended = proc(31, GUARDIAN, session=30, group=30, state="Z")
+    assert members(main, ended, other, known={A: [main, ended]}, led=(30,)) == {A: {10, 32}}, "whom nobody has reaped holds it"
+    orphan = proc(33, GUARDIAN, session=30, group=30)
+    assert members(main, orphan, known={A: [main]}, led=(30,)) == {A: {10, 33}}, "a stranger is no child of the guardian"
+    assert members(main, orphan, known={A: [main]}) == {A: {10}}, "forgotten: it is a stray"
 
 
 def test_a_zombie_is_dead_and_a_strange_child_of_the_guardian_is_a_stray() -> None:
