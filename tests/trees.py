@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 BOMB_SECONDS = 60
 """After this a bomb that nobody could end is gone by itself: a failing test must not hurt the machine."""
@@ -107,3 +110,73 @@ def ghost(diary: str) -> None:
     )
     subprocess.Popen([sys.executable, "-c", code, diary])
     signal.pause()
+
+
+def _orphan(work: Callable[[], object]) -> None:
+    """Do this in a process in a session of its own, which nobody waits for."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            work()
+        os._exit(0)
+    os.wait()  # a zombie would still tell whose session it was
+
+
+def _become_agent(seconds: int, *, clean: bool) -> None:
+    """As ssh-agent does: a process that may not be dumped, so that what is in its memory is hidden from its own user."""
+    code = f"import ctypes, signal; signal.alarm({BOMB_SECONDS * 3}); ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); signal.pause()"
+    os.execve(sys.executable, [sys.executable, "-S", "-c", code, str(seconds)], {} if clean else dict(os.environ))
+
+
+def agent(seconds: int) -> None:
+    """An agent with its environment, which nobody may read."""
+    _orphan(lambda: _become_agent(seconds, clean=False))
+    signal.pause()
+
+
+def cleaned_agent(seconds: int) -> None:
+    """An agent without an environment."""
+    _orphan(lambda: _become_agent(seconds, clean=True))
+    signal.pause()
+
+
+def adopted_by_the_zygote(seconds: int) -> None:
+    """A process without an environment whose parent is the worker's own."""
+    clone = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+    if ctypes.CDLL(None).syscall(clone, 0x8000 | signal.SIGCHLD, 0, 0, 0, 0) == 0:  # CLONE_PARENT
+        os.setsid()
+        _become_agent(seconds, clean=True)
+    signal.pause()
+
+
+def shed(seconds: int) -> None:
+    """A process that has got rid of everything that tells whose it is."""
+
+    def become() -> None:
+        resource.setrlimit(resource.RLIMIT_RTTIME, resource.getrlimit(resource.RLIMIT_RTTIME)[1:] * 2)
+        os.execve("/bin/sleep", ["sleep", str(seconds)], {})
+
+    _orphan(become)
+    signal.pause()
+
+
+def hop_apart(seconds: float) -> None:
+    """As `hop`, each in a session of its own."""
+    if os.fork() == 0:
+        _hop_on(seconds)
+    signal.pause()
+
+
+def late_chain(seconds: float) -> None:
+    """The same, begun in the moment in which the worker ends."""
+    if os.fork() == 0:
+        _hop_on(seconds)
+
+
+def _hop_on(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+    os._exit(0)

@@ -414,13 +414,17 @@ class ReceiptReply(msgspec.Struct, frozen=True):
 
 
 class CancelReply(msgspec.Struct, frozen=True):
-    """What became of a cancel: the status reached and who survived."""
+    """What became of a cancel: the status reached and who survived.
+
+    `unowned` are processes of unknown owner that were there then: they came from this worker or from another one.
+    """
 
     run: str
     status: str
     verified: bool
     task: str = ""
     survivors: tuple[Survivor, ...] = ()
+    unowned: tuple[Survivor, ...] = ()
 
 
 class EndReply(msgspec.Struct, frozen=True):

@@ -79,6 +79,7 @@ class ExitStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `killed`: something of it needed KILL; `timed_out`: a limit ended it, and which; `drain_seconds`: from the order to end
     (or the end of the first process) to the proof that nothing is left; `cleanup_errors`: what could not be tidied up.
+    `unowned`: processes that came from some worker, nobody can say from which; they were there when this one had ended.
     """
 
     code: int | None = None
@@ -90,6 +91,7 @@ class ExitStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     cleanup_errors: tuple[str, ...] = ()
     memory_peak_bytes: int = 0
     cpu_seconds: float = 0.0
+    unowned: tuple[Survivor, ...] = ()
 
 
 class RunRow(msgspec.Struct, frozen=True):

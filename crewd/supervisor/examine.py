@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from crewd.protocol.ids import split_marker
-from crewd.supervisor.guardian import marker
+from crewd.supervisor.guardian import limit_mark, marker
 from crewd.supervisor.guardian.processes import COMMAND_CHARS_MAX
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ def examine(home: Home, workers_max: int, is_live: Callable[[str, int], bool]) -
             orphans += 1
             findings.append(f"pid {pid} ({_command(pid)}) is left of {task}#{epoch}, which is over: kill -9 {pid}")
     counts["worker_processes"], counts["orphans"] = marked, orphans
+    findings += [
+        f"pid {pid} ({_command(pid)}) came from a worker, nobody can say which; it ends with the last one, or: kill -9 {pid}"
+        for pid in _unowned(home)
+    ]
     return findings, counts
 
 
@@ -79,6 +83,18 @@ def _marked(home: Home) -> list[tuple[int, str, int]]:
         parts = split_marker(marker.read(pid) or "")
         if parts is not None and parts[0] == home.key:
             found.append((pid, parts[1], parts[2]))
+    return found
+
+
+def _unowned(home: Home) -> list[int]:
+    """Children of the guardian or of its zygote that bear no mark of any worker, and are not waiting to become one."""
+    parents = {pid for pid in psutil.pids() if (marker.read(pid) or "").startswith(f"{home.key}:-")}
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            known = process.pid in parents or marker.read(process.pid) or limit_mark.read(process.pid)
+            if process.ppid() in parents and not known and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
     return found
 
 

@@ -357,5 +357,7 @@ def cancel(
                 say(f"{target}  {reply.status}  {proof}")
                 for each in reply.survivors:
                     say(f"  pid {each.pid} {each.state} {each.command}")
+                for each in reply.unowned:
+                    say(f"  pid {each.pid} came from some worker, nobody can say from which: {each.command}")
             unverified += not reply.verified
     sys.exit(1 if unverified else 0)

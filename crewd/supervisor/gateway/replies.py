@@ -61,11 +61,13 @@ def too_late(receipt: Receipt) -> rq.ErrorReply:
 
 def cancelled(wait: EndWait, status: str, shown: rq.ShowReply) -> rq.CancelReply:
     """What became of a cancel."""
-    survivors = tuple(s for a in shown.attempts if not wait.task or a.task == wait.task for s in a.survivors)
+    attempts = [attempt for attempt in shown.attempts if not wait.task or attempt.task == wait.task]
+    survivors = tuple(each for attempt in attempts for each in attempt.survivors)
     return rq.CancelReply(
         run=wait.run,
         task=wait.task,
         status=status,
         verified=status in {*RUN_TERMINAL, *TASK_TERMINAL} and not survivors,
         survivors=survivors,
+        unowned=tuple({each.pid: each for attempt in attempts for each in attempt.exit.unowned}.values()),
     )

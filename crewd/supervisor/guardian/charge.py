@@ -24,14 +24,15 @@ LAST_WORDS_BYTES_MAX = 4 << 20
 class Charge:
     """A worker in the guardian's care.
 
-    `led` are the sessions and groups that the last look has seen its processes in; `stirred`: one of them has ended since then,
-    and `stirring` are the sessions and groups of such.
+    `number`: what its processes bear (see `limit_mark`). `led` are the sessions and groups that the last look has seen its
+    processes in; `stirred`: one of them has ended since then, and `stirring` are the sessions and groups of such.
     `marked` and `marked_at`: how much of its output was last noted with its time (`first_mark_at`: when first).
     """
 
     key: Key
     directory: Path
     papers: Papers
+    number: int
     ordered_at: float = 0.0
     led: set[int] = field(default_factory=set)
     stirred: bool = False

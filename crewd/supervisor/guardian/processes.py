@@ -123,6 +123,23 @@ def table() -> dict[int, Proc]:
     return procs
 
 
+def children() -> list[int]:
+    """The children of this process, as fast as they can be had; none where the kernel does not list them."""
+    try:
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def have_children(zygote: int) -> bool:
+    """Whether this process may have another child than the zygote, or the zygote any."""
+    try:
+        ours = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        return ours != [str(zygote)] or bool(Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split())
+    except OSError:
+        return True  # nobody can say without reading the whole table
+
+
 def send(proc: Proc, number: int) -> bool:
     """Send a signal to exactly this process; False if it is gone (or not ours)."""
     try:

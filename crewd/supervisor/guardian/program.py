@@ -14,6 +14,7 @@ import stat
 import struct
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
 
@@ -29,18 +30,24 @@ from crewd.protocol.limits import TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW, WORKE
 from crewd.protocol.rows import ExitStatus, Survivor
 from crewd.store.output import EXIT_FILE, tail_of
 from crewd.supervisor.guardian import ladder as ladders
-from crewd.supervisor.guardian import marker, processes
+from crewd.supervisor.guardian import limit_mark, marker, processes
 from crewd.supervisor.guardian.births import Births
 from crewd.supervisor.guardian.cgroups import Cgroups
 from crewd.supervisor.guardian.charge import Charge, leave_file, make_directory, make_room, noted, take_last_words
 from crewd.supervisor.guardian.exits import ExitRecords
 from crewd.supervisor.guardian.papers import Notes, Papers
-from crewd.supervisor.guardian.tree import Key, Proc, sort
+from crewd.supervisor.guardian.tree import Key, Proc, Sorted, sort
 from crewd.supervisor.guardian.usage import cap_output, differs, exceeded, mark_time, written
 from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX
 
 LOOK_SECONDS = 1.0
 """Between two looks at the process table while workers live: what a worker starts is remembered (R1)."""
+CHASE_SECONDS = 0.02
+"""How long orphans are hit one after the other, where a look at the whole table is too slow."""
+CHASE_MISSES = 20
+"""Looks at the guardian's children, in a row, that find nobody."""
+IDLE_LOOK_SECONDS = 10.0
+"""The same while none lives, if somebody has become a child of the guardian or of the zygote."""
 LINGER_SECONDS = 10.0
 """A guardian without workers and without crewd ends after this."""
 LOOK_REST = 2.0
@@ -58,6 +65,8 @@ TAIL_CHARS = 1_000
 """Of a worker's standard error, in the record of its end."""
 USED_SECONDS = 2.0
 """Between two words to crewd on what a worker uses."""
+UNOWNED_MAX = 20
+"""Processes of unknown owner that an end names."""
 UNCLAIMED_MAX = 1_000
 """Exits remembered whose process nobody has claimed yet."""
 INLINE_BYTES_MAX = PACKET_BYTES_MAX // 2
@@ -86,6 +95,12 @@ class Guardian:
         self._charges: dict[Key, Charge] = {}
         self._exits = ExitRecords(home.exits)
         self._unmarked: dict[int, float] = {}
+        self._home_number = limit_mark.home_number(home.key)
+        self._numbers: dict[int, Key] = {}
+        """The workers in its care, by the numbers that their processes bear."""
+        self._sweeping = self._left_behind = False
+        self._unowned: tuple[Proc, ...] = ()
+        """Its children of which nobody can say whose they are, as the last look has seen them."""
         self._crewd: socket.socket | None = None
         self._codec: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
         self._out = bytearray()
@@ -145,7 +160,7 @@ class Guardian:
     def _timeout(self) -> float:
         now = self._clock.monotonic()
         if not self._charges:
-            return 1.0
+            return max(0.0, self._rested_at - now) if self._sweeping else 1.0
         due = min(self._next_look, *(c.look_at for c in self._charges.values() if c.ladder), now + 1.0)
         due = min(due, *(c.orphan_at for c in self._charges.values() if c.orphan_at is not None), now + 1.0)
         return max(0.0, max(due, self._rested_at) - now)
@@ -305,8 +320,9 @@ class Guardian:
         papers = Papers(
             *key, on_orphan=worker.on_orphan, orphan_grace_seconds=worker.orphan_grace_seconds, limits=worker.limits
         )  # fmt: skip
-        charge = Charge(key, Path(bootstrap.directory), papers, ordered_at=self._clock.monotonic())
-        self._charges[key] = charge
+        number = limit_mark.number_of(self._home.key, *key)
+        charge = Charge(key, Path(bootstrap.directory), papers, number, ordered_at=self._clock.monotonic())
+        self._take_charge(charge)
         try:
             if len(self._charges) > WORKERS_MAX:
                 raise OSError(errno.EAGAIN, f"{WORKERS_MAX} workers run already")
@@ -324,6 +340,7 @@ class Guardian:
                 "task": bootstrap.task,
                 "epoch": bootstrap.epoch,
                 "marker": make_marker(self._home.key, *key),
+                "number": charge.number,
                 "start": worker.start,
                 "bootstrap": path,
                 "inline": told if inline else b"",
@@ -378,11 +395,12 @@ class Guardian:
         """Find what an earlier guardian of this home left: by the marker, its notes, and cgroups where there are some."""
         found: dict[Key, dict[int, Proc]] = {}
         table = {pid: proc for pid, proc in processes.table().items() if not proc.dead}
+        noted = {(papers.task, papers.epoch): papers for papers in self._papers.all()}
+        self._numbers = {limit_mark.number_of(self._home.key, *key): key for key in noted}
         for proc in table.values():
             key = self._marked(proc)
-            if key is not None:
+            if key is not None and key[0]:
                 found.setdefault(key, {})[proc.pid] = proc
-        noted = {(papers.task, papers.epoch): papers for papers in self._papers.all()}
         for key, papers in noted.items():
             for pid, start in papers.members(self._boot_id):
                 if pid in table and table[pid].start == start:
@@ -394,7 +412,8 @@ class Guardian:
             if not procs:
                 self._cgroups.remove(key)
                 continue
-            charge = Charge(key, self._home.attempt(*key), noted.pop(key, Papers(*key)), adopted=True)
+            number = limit_mark.number_of(self._home.key, *key)
+            charge = Charge(key, self._home.attempt(*key), noted.pop(key, Papers(*key)), number, adopted=True)
             first = charge.papers.first(self._boot_id)
             oldest = min(
                 procs, key=lambda proc: ((proc.pid, proc.start) != first, proc.pid != proc.session, proc.start, proc.pid)
@@ -406,11 +425,16 @@ class Guardian:
                 charge.pidfd = os.pidfd_open(oldest.pid)
                 self._selector.register(charge.pidfd, selectors.EVENT_READ, lambda c=charge: self._main_gone(c, None))
             self._exits.confirm(key)  # a record of a worker that still has processes is not true
-            self._charges[key] = charge
+            self._take_charge(charge)
             if first is not None and (oldest.pid, oldest.start) != first:
                 self._main_gone(charge, None)  # it ended while nobody looked: what it left behind is ended too
         for key in noted:
             self._papers.forget(key)  # nothing of it lives
+        self._numbers = {charge.number: key for key, charge in self._charges.items()}
+
+    def _take_charge(self, charge: Charge) -> None:
+        self._charges[charge.key] = charge
+        self._numbers[charge.number] = charge.key
 
     def _marked(self, proc: Proc) -> Key | None:
         if self._unmarked.get(proc.pid) == proc.start:
@@ -419,6 +443,9 @@ class Guardian:
         parts = split_marker(text) if text else None
         if parts is not None and parts[0] == self._home.key:
             return parts[1], parts[2]
+        number = limit_mark.read(proc.pid)
+        if number is not None and limit_mark.home_part(number) == self._home_number:
+            return self._numbers.get(number, ("", number))
         now = processes.since_boot()
         if now - proc.start > NEGATIVE_SECONDS and proc.ppid != self._births.pid:  # in the pool it gets one with its order
             self._unmarked[proc.pid] = proc.start
@@ -450,6 +477,13 @@ class Guardian:
                 if of_it := {last.session, last.group} & charge.led:
                     charge.stirred = True
                     charge.stirring |= of_it
+            number = limit_mark.read(last.pid)
+            if number is not None and limit_mark.home_part(number) == self._home_number:
+                owner = self._charges.get(self._numbers.get(number, ("", number)))
+                if owner is not None:
+                    owner.stirred = True
+                else:
+                    self._left_behind, self._next_look = True, 0.0
 
     def _main_gone(self, charge: Charge, status: int | None) -> None:
         """The worker's first process has ended: whatever it left behind is ended too."""
@@ -528,16 +562,50 @@ class Guardian:
             self._measure(charge, members)
             if charge.ladder is None and charge.main is not None and self._main_vanished(charge, self._clock.monotonic()):
                 self._main_gone(charge, None)
-        if result.strays and not self._charges:
-            for pid in result.strays:
-                if table[pid].ppid != self._births.pid:  # the zygote's children wait to become workers
-                    processes.send(table[pid], signal.SIGKILL)
+        self._sweeping = self._sweep(result, table)
         self._cgroups.tidy()
         self._give_up_births()
         self._unmarked = {pid: start for pid, start in self._unmarked.items() if pid in table}
         now = self._clock.monotonic()
-        self._next_look, self._rested_at = now + LOOK_SECONDS, now + LOOK_REST * (now - began)
+        self._rested_at = now + LOOK_REST * (now - began)
+        pause = LOOK_SECONDS if self._charges else IDLE_LOOK_SECONDS
+        self._next_look = self._rested_at if self._sweeping else now + pause
         return table
+
+    def _sweep(self, result: Sorted, table: dict[int, Proc]) -> bool:
+        """End what belongs to nobody living; whether there was something. It is looked for again soon then.
+
+        That is what is left of a worker that is over, and, while there is no worker, whatever has become a child of the
+        guardian or of the zygote. Nobody knows whose such a child is while there are workers.
+        """
+        left = {pid for key, pids in result.members.items() if key not in self._charges for pid in pids}
+        zygote = table.get(self._births.pid)
+        strays = [
+            table[pid]
+            for pid in result.strays
+            if zygote is None or table[pid].ppid != zygote.pid or table[pid].session != zygote.session  # else it waits for work
+        ]
+        self._unowned = tuple(strays) if self._charges else ()
+        over = [table[pid] for pid in left] + ([] if self._charges else strays)
+        for proc in over:
+            processes.send(proc, signal.SIGKILL)
+        if over or self._left_behind:
+            self._left_behind = self._chase(lambda key: key is not None and key not in self._charges)
+        return bool(over) or self._left_behind
+
+    def _chase(self, meant: Callable[[Key | None], bool]) -> bool:
+        """KILL to children of the guardian, one by one as they come, for a moment; whether one was hit.
+
+        A chain of forks, each in a session of its own, is gone when the whole table was read. Its orphans come here.
+        """
+        until, hit, misses = self._clock.monotonic() + CHASE_SECONDS, False, 0
+        while misses < CHASE_MISSES and self._clock.monotonic() < until:
+            misses += 1
+            for pid in processes.children():
+                proc = processes.look(pid) if pid != self._births.pid else None
+                if proc is not None and not proc.dead and meant(self._marked(proc)) and processes.send(proc, signal.SIGKILL):
+                    hit, misses = True, 0
+        return hit
 
     def _give_up_births(self) -> None:
         """A zygote that hangs holds up nobody: what it forks after all is ended."""
@@ -585,7 +653,7 @@ class Guardian:
             table = self._look()
             for charge in climbing:
                 self._climb(charge, table)
-        elif self._charges and now >= self._next_look:
+        elif now >= max(self._next_look, self._rested_at) and (self._charges or processes.have_children(self._births.pid)):
             self._look()
         if self._charges and now >= self._next_log_check:
             self._next_log_check = now + 2.0
@@ -612,6 +680,7 @@ class Guardian:
                 processes.kill_group(group, [proc for proc in members if proc.group == group])
             for pid in step.kill:
                 processes.send(table[pid], signal.SIGKILL)
+            self._chase(lambda key: key == charge.key)
         charge.look_at = step.look_again_at
         if step.over and (charge.main_over or charge.adopted or alive or self._main_vanished(charge, now)):
             survivors = tuple(processes.describe(table[pid], processes.since_boot()) for pid in sorted(alive))
@@ -663,6 +732,7 @@ class Guardian:
                 cleanup_errors=tuple(errors),
                 memory_peak_bytes=charge.memory_peak,
                 cpu_seconds=round(charge.cpu, 3),
+                unowned=tuple(processes.describe(proc, processes.since_boot()) for proc in self._unowned[:UNOWNED_MAX]),
             ),
             survivors=survivors,
             last_words=take_last_words(charge.directory),
@@ -670,6 +740,7 @@ class Guardian:
             transient=transient,
         )
         del self._charges[charge.key]
+        self._numbers.pop(charge.number, None)
         if charge.pidfd is not None:
             self._selector.unregister(charge.pidfd)
             os.close(charge.pidfd)

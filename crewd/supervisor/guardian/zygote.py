@@ -25,7 +25,7 @@ import msgpack
 
 from crewd.protocol.hands import EXPECTED_MAX, pack
 from crewd.protocol.home import Home
-from crewd.supervisor.guardian import marker, processes
+from crewd.supervisor.guardian import limit_mark, marker, processes
 
 PACKET_BYTES_MAX = 65_536
 REFILL_REST = 0.05
@@ -316,6 +316,7 @@ def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
         os.chdir(order["cwd"])
     except FileNotFoundError:
         raise RuntimeError(f"the working directory {order['cwd']} is not there") from None
+    limit_mark.write(order["number"])
     if order["umask"] is not None:
         os.umask(order["umask"])
     for name, value in order["rlimits"].items():

@@ -15,6 +15,7 @@ from crewd.client.blocking import Crew, RunHandle
 from crewd.client.shapes import call_workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.users import launcher, users
 
 pytestmark = pytest.mark.process
 
@@ -23,12 +24,13 @@ SECONDS = itertools.count(2_000_000_000 + os.getpid() * 1_000)
 SOON = 5.0
 
 
-@pytest.fixture(params=["without cgroups", "with cgroups"])
+@pytest.fixture(params=[(user, cgroups) for user in users() for cgroups in ("without cgroups", "with cgroups")], ids=", ".join)
 def daemon(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     """With cgroups where the machine has them; the other nets must hold alone."""
     monkeypatch.setenv("PYTHONPATH", TESTS)
-    running = Daemon(home / "h")
-    running.home.config.write_text(f"cgroups = {'true' if request.param == 'with cgroups' else 'false'}\n")
+    user, cgroups = request.param
+    running = Daemon(home / "h", launcher=launcher(user))
+    running.home.config.write_text(f"cgroups = {'true' if cgroups == 'with cgroups' else 'false'}\n")
     with running:
         yield running
 
@@ -90,6 +92,72 @@ def test_a_chain_of_short_lives_is_ended_too(crew: Crew, daemon: Daemon) -> None
     wait_until(daemon.marked, "the chain")
     verified(run)
     assert not any(daemon.marked() for _ in range(30))
+
+
+def hidden(daemon: Daemon, seconds: int) -> psutil.Process | None:
+    """The process that bears this number in its command line, wherever it hangs."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if str(seconds) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+    return None
+
+
+@pytest.mark.parametrize("how", ["agent", "cleaned_agent", "adopted_by_the_zygote"])
+def test_what_hides_its_environment_is_known_by_its_limits(crew: Crew, daemon: Daemon, how: str) -> None:
+    seconds = next(SECONDS)
+    other = crew.exec(["sleep", "1000"], cwd="/")
+    run = crew.call(f"trees:{how}", {"seconds": seconds}, cwd=TESTS)
+    ready(run)
+    ready(other)
+    wait_until(lambda: hidden(daemon, seconds), "the agent")
+    process = hidden(daemon, seconds)
+    assert process is not None
+    try:
+        reply = run.cancel(mode="now")
+        assert (reply.status, reply.verified, reply.unowned) == ("cancelled", True, ())
+        assert not lives(process)
+    finally:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    assert not other.show().run.ended_at
+
+
+def test_who_has_shed_every_mark_is_told_of_and_ended_when_no_worker_is_left(
+    request: pytest.FixtureRequest, crew: Crew, daemon: Daemon
+) -> None:
+    seconds = next(SECONDS)
+    other = crew.exec(["sleep", "1000"], cwd="/")
+    run = crew.call("trees:shed", {"seconds": seconds}, cwd=TESTS)
+    ready(run)
+    ready(other)
+    wait_until(lambda: hidden(daemon, seconds), "the stray")
+    process = hidden(daemon, seconds)
+    assert process is not None
+    try:
+        reply = run.cancel(mode="now")
+        if not lives(process):
+            assert "with cgroups" in request.node.name, "nothing else tells whose it is"
+            return
+        assert [each.pid for each in reply.unowned] == [process.pid], "it may be of the other worker"
+        assert f"pid {process.pid}" in " ".join(crew.doctor().findings)
+        other.cancel(mode="now")
+        wait_until(lambda: not lives(process), "the stray to end")
+    finally:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+@pytest.mark.parametrize("how", ["hop_apart", "late_chain"])
+def test_a_chain_of_sessions_is_ended_also_when_no_worker_is_left(crew: Crew, daemon: Daemon, how: str) -> None:
+    """Each process of it lives for an instant, in a session of its own. The late one begins when its worker ends."""
+    run = crew.call(f"trees:{how}", {"seconds": 60.0}, cwd=TESTS)
+    if how == "late_chain":
+        run.wait(timeout=120)
+    else:
+        ready(run)
+        verified(run)
+    wait_until(lambda: not any(daemon.marked() for _ in range(30)), "the chain to end", SOON * 2)
 
 
 def test_a_process_whose_main_thread_has_ended_is_not_dead(crew: Crew, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from crewd.protocol.statuses import ATTEMPT_TERMINAL, AttemptStatus, RunStatus
 from crewd.supervisor.guardian import marker
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.users import launcher, users
 
 pytestmark = pytest.mark.process
 
@@ -39,11 +40,11 @@ SECONDS = itertools.count(1_000_000_000 + os.getpid() * 1_000)
 GRACE = 0.2
 
 
-@pytest.fixture
-def daemon(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+@pytest.fixture(params=users())
+def daemon(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     """Without cgroups, which would make it easy: not every machine has them."""
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    running = Daemon(home / "h")
+    running = Daemon(home / "h", launcher=launcher(request.param))
     running.home.config.write_text("cgroups = false\n")
     with running:
         yield running

@@ -30,7 +30,7 @@ def test_the_workers_of_a_run_share_what_it_may_keep(tmp_path: Path) -> None:
         directory.mkdir()
         (directory / "stdout").write_bytes(b"x" * 1_000_000)
         (directory / "stderr").write_bytes(b"x" * 1_000)
-        charges.append(Charge((f"r_1/{number}", 1), directory, Papers(f"r_1/{number}", 1)))
+        charges.append(Charge((f"r_1/{number}", 1), directory, Papers(f"r_1/{number}", 1), number))
     cap_output(charges, 10_000_000)
     held = [(charge.directory / "stdout").stat().st_blocks * 512 for charge in charges]
     assert all(size >= 1_000_000 for size in held), "there is room for all"
