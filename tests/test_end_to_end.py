@@ -16,6 +16,7 @@ from crewd.protocol.receipts import Level, Outcome
 from crewd.protocol.statuses import RunStatus, TaskStatus
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.waits import guardian_of, pid_of
 
 pytestmark = pytest.mark.process
 
@@ -266,7 +267,7 @@ def test_kill_9_of_crewd_in_the_middle_loses_nothing_and_doubles_nothing(daemon:
     with daemon.connect() as crew:
         run = crew.call("jobs:listen", cwd=jobs_dir)
         run.steer("before", wait="applied")
-        pid = run.show().attempts[0].pid
+        pid = pid_of(run)
         flying = run.steer("in flight", wait="accepted")
     daemon.kill()
     daemon.start()
@@ -338,7 +339,7 @@ def test_work_that_was_finished_when_everything_was_killed_is_not_lost(daemon: D
 def test_an_order_that_no_guardian_has_carried_out_is_given_again(daemon: Daemon) -> None:
     with daemon.connect() as crew:
         wait_until(daemon.guardian_pid, "a guardian")
-        psutil.Process(daemon.guardian_pid()).suspend()
+        guardian_of(daemon).suspend()
         run = crew.exec(["echo", "at last"], cwd="/")
         wait_until(lambda: [each for each in run.show().attempts if each.status == "starting"], "the order to be recorded")
     daemon.kill()
@@ -352,8 +353,8 @@ def test_an_order_that_no_guardian_has_carried_out_is_given_again(daemon: Daemon
 def test_what_a_dead_worker_left_behind_is_ended_and_not_taken_for_the_worker(daemon: Daemon, jobs_dir: str) -> None:
     with daemon.connect() as crew:
         run = crew.call("jobs:stubborn", cwd=jobs_dir)
-        wait_until(lambda: len(daemon.marked()) >= 5 and run.show().attempts[0].pid, "the whole tree to stand, and to be known")
-        pid = run.show().attempts[0].pid
+        wait_until(lambda: len(daemon.marked()) >= 5 and pid_of(run), "the whole tree to stand, and to be known")
+        pid = pid_of(run)
     daemon.kill()
     daemon.kill_guardian()
     kill_the_worker(pid)

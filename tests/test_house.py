@@ -84,7 +84,7 @@ def test_one_guardian_for_processes() -> None:
         "testing/stress/apart.py",
         "worker/child.py",  # signals for the command that it waits for itself
     }
-    assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/program.py", "worker/alone.py"}
+    assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/entry.py", "worker/alone.py"}
     assert users("subprocess") == {
         "worker/child.py", "worker/command.py", "worker/stdio.py", "worker/terminal.py", "client/discover.py",
         "testing/daemon.py",
@@ -102,7 +102,7 @@ def test_ports_alone_open_sockets() -> None:
     assert {str(path.relative_to(ROOT)) for path in FILES if "socket" in imports(path)} == {
         "supervisor/hands.py",
         "supervisor/guardian/births.py",
-        "supervisor/guardian/program.py",
+        "supervisor/guardian/connection.py",
         "supervisor/guardian/zygote.py",
         "supervisor/service.py",
     }

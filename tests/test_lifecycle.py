@@ -22,6 +22,7 @@ from crewd.protocol.rows import AttemptRow
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import children_of, wait_until
+from tests.waits import pid_of
 
 pytestmark = pytest.mark.process
 HERE = str(Path(__file__).parent)
@@ -355,13 +356,14 @@ def test_a_service_is_started_again_until_it_is_parked(crew: Crew) -> None:
 def test_a_restart_policy_survives_every_kill(daemon: Daemon) -> None:
     with daemon.connect() as crew:
         run = crew.exec(SLEEP, cwd=HERE, restart=Restarts(policy="permanent", backoff_seconds=0.05))
-        first = ready(run)
+        ready(run)
+        first = pid_of(run)
         daemon.kill()
-        os.kill(first.pid or 0, signal.SIGKILL)
+        os.kill(first, signal.SIGKILL)
         daemon.start()
         wait_until(lambda: attempts(run)[-1].epoch == 2 and attempts(run)[-1].ready_at, "the second incarnation")
         daemon.kill_guardian()
-        os.kill(attempts(run)[-1].pid or 0, signal.SIGKILL)
+        os.kill(pid_of(run), signal.SIGKILL)
         wait_until(lambda: attempts(run)[-1].epoch == 3 and attempts(run)[-1].ready_at, "the third incarnation")
         run.cancel(mode="now")
         assert not daemon.marked()
@@ -380,7 +382,7 @@ def test_silence_is_told_and_a_stopped_process_is_ended(home: Path, monkeypatch:
         assert attempts(hung)[0].liveness == "stale", "its process lives: it is not dead"
         command = crew.exec(SLEEP, cwd=HERE)
         stopped = crew.call("jobs:listen", {"limit": 10**9}, cwd=HERE)
-        os.kill(ready(stopped).pid or 0, signal.SIGSTOP)
+        os.kill(pid_of(stopped), signal.SIGSTOP)
         assert crew.wait(stopped.id, timeout=120).run.status == "failed"
         assert attempts(stopped)[0].reason == "unresponsive"
         assert attempts(hung)[0].status == "running"
@@ -410,7 +412,7 @@ def test_a_worker_takes_its_workers_along(daemon: Daemon, ends: str) -> None:
             case "cancelled":
                 run.cancel()
             case "killed":
-                os.kill(attempts(run)[0].pid or 0, signal.SIGKILL)
+                os.kill(pid_of(run), signal.SIGKILL)
             case _:
                 daemon.kill()
                 os.kill(attempts_pid(daemon, run.id), signal.SIGKILL)
@@ -464,7 +466,7 @@ def test_workers_start_workers_so_deep_and_no_deeper(crew: Crew) -> None:
 def test_an_upgrade_keeps_the_workers_and_loses_nothing(daemon: Daemon) -> None:
     with daemon.connect() as crew:
         run = crew.call("jobs:listen", {"limit": 10**9}, cwd=HERE)
-        pid = ready(run).pid
+        pid = pid_of(run)
         run.steer("before", wait="settled")
         crew.stop_daemon(mode="keep")
     wait_until(lambda: daemon.stopped, "crewd to stop")

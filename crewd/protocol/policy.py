@@ -18,6 +18,8 @@ SECONDS_MAX = 1_440 * 60.0
 TRIES_MAX = 100
 TURNS_MAX = 10_000
 CHILDREN_MAX = 1_000
+PROCESSES_DEFAULT = 4_096
+"""More than builds need, and less than a machine has pids (32,768 where nobody has raised that)."""
 OUTPUT_BYTES_KEPT = 64 << 20
 RUN_OUTPUT_BYTES_KEPT = 4 << 30
 RUN_STORE_BYTES_MAX = 8 << 30
@@ -46,7 +48,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     cost: float = 0.0
     memory_bytes: int = 0
     cpu_seconds: float = 0.0
-    processes: int = 0
+    processes: int = PROCESSES_DEFAULT
     output_bytes: int = OUTPUT_BYTES_KEPT
     children: int = 100
     reports: int = REPORTS_MAX

@@ -24,7 +24,8 @@ from crewd.store.messages import Append, AttemptIs, Committed, Delayed, LoadAtte
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import GUARDIAN, STORE
 from crewd.supervisor.guardian import marker
-from crewd.supervisor.guardian.program import Settings, guardian_main
+from crewd.supervisor.guardian.entry import guardian_main
+from crewd.supervisor.guardian.program import Settings
 
 if TYPE_CHECKING:
     from crewd.protocol.home import Home

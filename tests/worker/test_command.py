@@ -20,6 +20,7 @@ from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.waits import pid_of
 
 pytestmark = pytest.mark.process
 
@@ -169,7 +170,7 @@ def test_input_that_the_command_has_closed_is_a_refusal_and_no_end(shared_crew: 
 def test_the_pid_that_is_shown_is_the_command_and_takes_signals(shared_crew: Crew) -> None:
     run = sh(shared_crew, 'trap "echo hup" HUP; trap "echo usr1; exit 0" USR1; echo up; while :; do sleep 0.05; done')
     until_up(shared_crew, run)
-    pid = attempt_of(run).pid
+    pid = pid_of(run)
     assert pid is not None
     os.kill(pid, signal.SIGHUP)
     wait_until(lambda: b"hup" in log_of(shared_crew, run), "the signal")

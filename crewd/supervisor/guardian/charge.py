@@ -26,6 +26,7 @@ class Charge:
 
     `number`: what its processes bear (see `limit_mark`). `led` are the sessions and groups that the last look has seen its
     processes in; `stirred`: one of them has ended since then, and `stirring` are the sessions and groups of such.
+    `orphans`: how many processes it has left to the guardian since `measured_at`.
     `marked` and `marked_at`: how much of its output was last noted with its time (`first_mark_at`: when first).
     """
 
@@ -37,6 +38,8 @@ class Charge:
     led: set[int] = field(default_factory=set)
     stirred: bool = False
     stirring: set[int] = field(default_factory=set)
+    orphans: float = 0.0
+    measured_at: float = 0.0
     limit: str = ""
     limit_text: str = ""
     killed: bool = False

@@ -204,8 +204,10 @@ def ended() -> Iterator[tuple[int, int]]:
                     return
                 by_signal = over.si_code != os.CLD_EXITED
                 dumped = _CORE_FLAG if over.si_code == os.CLD_DUMPED else 0
-                yield over.si_pid, (over.si_status | dumped) if by_signal else over.si_status << 8
-                os.waitpid(over.si_pid, 0)
+                try:
+                    yield over.si_pid, (over.si_status | dumped) if by_signal else over.si_status << 8
+                finally:
+                    os.waitpid(over.si_pid, 0)  # also when no other one is asked for
             else:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import gc
 import os
 import selectors
 import signal
-import socket
-import stat
-import struct
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, assert_never
+from typing import NamedTuple, assert_never
 
 import msgspec
 
 from crewd.clock import SystemClock
 from crewd.protocol import hands
-from crewd.protocol.errors import PeerError
 from crewd.protocol.home import Home
 from crewd.protocol.ids import marker as make_marker
 from crewd.protocol.ids import split_marker
@@ -34,6 +26,7 @@ from crewd.supervisor.guardian import limit_mark, marker, processes
 from crewd.supervisor.guardian.births import Births
 from crewd.supervisor.guardian.cgroups import Cgroups
 from crewd.supervisor.guardian.charge import Charge, leave_file, make_directory, make_room, noted, take_last_words
+from crewd.supervisor.guardian.connection import Connection
 from crewd.supervisor.guardian.exits import ExitRecords
 from crewd.supervisor.guardian.papers import Notes, Papers
 from crewd.supervisor.guardian.tree import Key, Proc, Sorted, sort
@@ -42,6 +35,12 @@ from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX
 
 LOOK_SECONDS = 1.0
 """Between two looks at the process table while workers live: what a worker starts is remembered (R1)."""
+REAP_SECONDS = 0.01
+"""How long children that have ended are taken leave of before everything else has its turn."""
+REAP_LOOKS = 20
+"""Of them, in one turn, how many are looked at."""
+ORPHANS_PER_SECOND_MAX = 1_000
+"""A worker that leaves more processes to the guardian is a storm, and is ended."""
 CHASE_SECONDS = 0.02
 """How long orphans are hit one after the other, where a look at the whole table is too slow."""
 CHASE_MISSES = 20
@@ -98,13 +97,10 @@ class Guardian:
         self._home_number = limit_mark.home_number(home.key)
         self._numbers: dict[int, Key] = {}
         """The workers in its care, by the numbers that their processes bear."""
-        self._sweeping = self._left_behind = False
+        self._sweeping = self._left_behind = self._reaping = False
         self._unowned: tuple[Proc, ...] = ()
         """Its children of which nobody can say whose they are, as the last look has seen them."""
-        self._crewd: socket.socket | None = None
-        self._codec: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
-        self._out = bytearray()
-        self._notices: hands.StreamCodec[hands.Notice] = hands.StreamCodec(hands.NOTICES)
+        self._crewd = Connection(self._selector, self._obey, self._left_alone)
         self._next_look = self._rested_at = 0.0
         self._births = Births(home, settings.preload, settings.passed, settings.warm, self._selector, self._clock)
         self._next_log_check = 0.0
@@ -119,7 +115,7 @@ class Guardian:
     def run(self) -> None:
         """Serve until retired, or until alone with nothing to guard."""
         self._hear_signals()
-        self._listen()
+        self._crewd.listen(self._home.guardian_socket)
         self._births.start()
         self._adopt()
         while not self._is_over():
@@ -137,8 +133,8 @@ class Guardian:
         if self._charges:
             return False
         if self._retiring:
-            return not self._out
-        return self._crewd is None and self._clock.monotonic() - self._alone_since > LINGER_SECONDS
+            return not self._crewd.has_more_to_say
+        return not self._crewd.stands and self._clock.monotonic() - self._alone_since > LINGER_SECONDS
 
     def _hear_signals(self) -> None:
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if processes.LINUX else os.pipe()
@@ -159,6 +155,8 @@ class Guardian:
 
     def _timeout(self) -> float:
         now = self._clock.monotonic()
+        if self._reaping:
+            return 0.0
         if not self._charges:
             return max(0.0, self._rested_at - now) if self._sweeping else 1.0
         due = min(self._next_look, *(c.look_at for c in self._charges.values() if c.ladder), now + 1.0)
@@ -167,79 +165,14 @@ class Guardian:
 
     # -- crewd --------------------------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        path = self._home.guardian_socket
-        path.unlink(missing_ok=True)
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listening.bind(str(path))
-        path.chmod(0o600)
-        listening.listen(4)
-        listening.setblocking(False)
-        self._selector.register(listening, selectors.EVENT_READ, lambda: self._accept(listening))
-
-    def _accept(self, listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        if not _same_user(connection):
-            connection.close()
-            return
-        self._hang_up()
-        connection.setblocking(False)
-        self._crewd = connection
-        self._codec = hands.StreamCodec(hands.ORDERS)
-        self._selector.register(connection, selectors.EVENT_READ, self._talk)
-
-    def _hang_up(self) -> None:
+    def _left_alone(self) -> None:
         """Crewd is gone: orphan clocks begin to run."""
-        if self._crewd is None:
-            return
-        self._selector.unregister(self._crewd)
-        self._crewd.close()
-        self._crewd, self._out = None, bytearray()
         now = self._alone_since = self._clock.monotonic()
         for charge in self._charges.values():
             charge.orphan_at = now + charge.papers.seconds_alone
 
-    def _talk(self) -> None:
-        if self._crewd is None:
-            return
-        self._flush()
-        if self._crewd is None:
-            return
-        try:
-            chunk = self._crewd.recv(1 << 16)
-        except BlockingIOError:
-            return
-        except OSError:
-            chunk = b""
-        if not chunk:
-            self._hang_up()
-            return
-        try:
-            for order in self._codec.feed(chunk):
-                self._obey(order)
-        except PeerError as error:
-            _log(str(error))
-            self._hang_up()
-
     def _tell(self, notice: hands.Notice) -> None:
-        if self._crewd is not None:
-            self._out += self._notices.encode(notice)
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._crewd is None:
-            return
-        try:
-            while self._out:
-                sent = self._crewd.send(self._out)
-                del self._out[:sent]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._hang_up()
-            return
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
-        self._selector.modify(self._crewd, wanted, self._talk)
+        self._crewd.tell(notice)
 
     def _obey(self, order: hands.Order) -> None:
         match order:
@@ -454,36 +387,55 @@ class Guardian:
     # -- ending -------------------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
+        """Take leave of children that have ended: for a moment, so that orders and ends do not wait for a storm of orphans.
+
+        Of a storm only some are looked at; whose they are, so are the others.
+        """
+        until = self._clock.monotonic() + REAP_SECONDS
+        mains = {c.main.pid: c for c in self._charges.values() if c.main is not None and not c.main_over}
+        looked, orphans = 0, 0
+        sampled: list[Charge] = []
+        self._reaping = False
         for pid, status in processes.ended():
             if pid == self._births.pid:
                 self._zygote_died()
                 continue
-            last = processes.look(pid)
-            self._stir(last)
-            for charge in self._charges.values():
-                if charge.main is not None and charge.main.pid == pid and not charge.main_over and _same(charge.main, last):
-                    self._main_gone(charge, status)
-                    break
-            else:
-                # An orphan of a worker's, or a worker whose zygote has died, before its birth was read: `_born` looks here.
-                self._unclaimed[pid] = status
-                while len(self._unclaimed) > UNCLAIMED_MAX:
-                    del self._unclaimed[next(iter(self._unclaimed))]
+            charge = mains.pop(pid, None)
+            if charge is not None and charge.main is not None and _same(charge.main, processes.look(pid)):
+                self._main_gone(charge, status)
+                continue
+            orphans += 1
+            if looked < REAP_LOOKS:
+                looked += 1
+                owner = self._stir(processes.look(pid))
+                sampled += [] if owner is None else [owner]
+            # An orphan of a worker's, or a worker whose zygote has died, before its birth was read: `_born` looks here.
+            self._unclaimed[pid] = status
+            while len(self._unclaimed) > UNCLAIMED_MAX:
+                del self._unclaimed[next(iter(self._unclaimed))]
+            if self._clock.monotonic() > until:
+                self._reaping = True
+                break
+        for charge in sampled:
+            charge.orphans += orphans / looked
 
-    def _stir(self, last: Proc | None) -> None:
-        """A child has ended. If it was of a worker's session or group, that worker may still be forking: look again."""
-        if last is not None:
-            for charge in self._charges.values():
-                if of_it := {last.session, last.group} & charge.led:
-                    charge.stirred = True
-                    charge.stirring |= of_it
-            number = limit_mark.read(last.pid)
-            if number is not None and limit_mark.home_part(number) == self._home_number:
-                owner = self._charges.get(self._numbers.get(number, ("", number)))
-                if owner is not None:
-                    owner.stirred = True
-                else:
-                    self._left_behind, self._next_look = True, 0.0
+    def _stir(self, last: Proc | None) -> Charge | None:
+        """A child has ended. If it was a worker's, that worker may still be forking: look again. The worker, if it is known."""
+        if last is None:
+            return None
+        for charge in self._charges.values():
+            if of_it := {last.session, last.group} & charge.led:
+                charge.stirred = True
+                charge.stirring |= of_it
+        number = limit_mark.read(last.pid)
+        if number is None or limit_mark.home_part(number) != self._home_number:
+            return None
+        owner = self._charges.get(self._numbers.get(number, ("", number)))
+        if owner is not None:
+            owner.stirred = True
+        else:
+            self._left_behind, self._next_look = True, 0.0
+        return owner
 
     def _main_gone(self, charge: Charge, status: int | None) -> None:
         """The worker's first process has ended: whatever it left behind is ended too."""
@@ -628,11 +580,15 @@ class Guardian:
         charge.memory_peak = max(charge.memory_peak, memory)
         charge.cpu = max(charge.cpu, self._cgroups.cpu_seconds(charge.key) or sum(proc.cpu for proc in members))
         reached = exceeded(charge.papers.limits, memory, charge.cpu, len(members))
+        rate = charge.orphans / max(now - charge.measured_at, LOOK_SECONDS / 2) if charge.measured_at else 0.0
+        charge.orphans, charge.measured_at = 0.0, now
+        if rate > ORPHANS_PER_SECOND_MAX:
+            reached = ("processes", f"{rate:.0f} orphans in a second, {ORPHANS_PER_SECOND_MAX} are allowed")
         if reached is not None and charge.ladder is None:
             self._end(charge.key, 0.0, TERM_SECONDS_GRACEFUL, "limit")
             charge.limit, charge.limit_text = reached
         mark_time(charge, self._clock.wall())
-        if self._crewd is None or charge.main is None or now - charge.used_at < USED_SECONDS:
+        if not self._crewd.stands or charge.main is None or now - charge.used_at < USED_SECONDS:
             return
         used = hands.Used(*charge.key, memory, round(charge.cpu, 2), len(members), sum(written(charge.directory)))
         charge.used_at = now
@@ -759,54 +715,3 @@ def _own_groups(pids: frozenset[int], table: dict[int, Proc]) -> set[int]:
     groups = {table[pid].group for pid in pids if pid in table}
     foreign = {proc.group for proc in table.values() if proc.pid not in pids and not proc.dead}
     return groups - foreign - {os.getpgrp(), 0}
-
-
-def _same_user(connection: socket.socket) -> bool:
-    if not processes.LINUX:
-        return True  # the directory is 0700
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return bool(struct.unpack("3i", raw)[1] == os.getuid())
-
-
-def _log(text: str) -> None:
-    sys.stderr.write(f"guardian: {text}\n")
-    sys.stderr.flush()
-
-
-def guardian_main(home_path: str, settings: Settings) -> None:
-    """The guardian's program. Ends at once if another guardian holds this home."""
-    home = Home(Path(home_path))
-    os.setsid()
-    _leave_resource_tracker()
-    home.logs.mkdir(mode=0o700, exist_ok=True)
-    log = os.open(home.logs / "guardian.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for descriptor, target in ((null, 0), (log, 1), (log, 2)):
-        os.dup2(descriptor, target)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    processes.set_name("crewd-guardian")
-    processes.become_subreaper()
-    lock = os.open(home.guardian_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not stat.S_ISREG(os.fstat(lock).st_mode):
-        _log("the lock file is not a file")
-        os._exit(73)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os._exit(0)
-    try:
-        gc.disable()  # no cycles are made here; a collection in the middle of a ladder costs time
-        Guardian(home, settings).run()
-        os._exit(0)
-    except BaseException:  # noqa: BLE001 (the outermost frame: workers stay, the next guardian adopts them)
-        traceback.print_exc()
-        os._exit(70)
-
-
-def _leave_resource_tracker() -> None:
-    """Forget multiprocessing's resource tracker, which is crewd's: a worker must neither use it nor keep it alive."""
-    from multiprocessing import resource_tracker
-
-    tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001
-    tracker._fd = None  # noqa: SLF001
-    tracker._pid = None  # noqa: SLF001

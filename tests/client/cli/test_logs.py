@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -69,8 +70,15 @@ def test_nothing_steers_a_terminal_unless_it_is_asked_for(shared_crew: Crew) -> 
     assert logs(shared_crew, run.id, "--raw") == b"a\x1b[31mred\x1b[0m\n10%\r20%\r\n\x1b]0;title\x07b\n"
 
 
-def test_lines_are_chosen_by_pattern_and_time_and_shown_with_their_time(shared_crew: Crew) -> None:
-    run = ended(shared_crew, "echo one; sleep 2.5; echo two; echo three")
+def test_lines_are_chosen_by_pattern_and_time_and_shown_with_their_time(shared_crew: Crew, tmp_path: Path) -> None:
+    script = f"echo one; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo two; echo three"
+    run = shared_crew.exec(["sh", "-c", script], cwd="/")
+    times = shared_crew.home.attempt(f"{run.id}/sh", 1) / "times"
+    wait_until(lambda: times.exists() and times.stat().st_size, "the time of the first line to be noted")
+    first = times.stat().st_mtime
+    wait_until(lambda: time.time() > first + 0.1, "the clock to move on")
+    (tmp_path / "go").touch()
+    run.wait(timeout=120)
     assert logs(shared_crew, run.id, "--grep", "^t") == b"two\nthree\n"
     stamped = logs(shared_crew, run.id, "--timestamps").decode().splitlines()
     assert [line.split()[-1] for line in stamped] == ["one", "two", "three"]

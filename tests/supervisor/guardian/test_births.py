@@ -12,6 +12,7 @@ import pytest
 from crewd.client.blocking import Crew
 from crewd.testing import Daemon
 from crewd.testing.daemon import children_of, wait_until
+from tests.waits import pid_of
 
 pytestmark = pytest.mark.process
 FAILS_AT_GATE = ["sh", "-c", "read line < gate; exit 7"]
@@ -103,9 +104,9 @@ def test_the_pool_is_filled_and_a_process_of_it_is_used_once(
         waiting = set(pool(daemon))
         run = crew.call("jobs:listen", cwd=jobs_dir)
         run.steer("hello", wait="applied", timeout=120)
-        assert run.show().attempts[-1].pid in waiting
+        assert pid_of(run) in waiting
         wait_until(lambda: len(pool(daemon)) == 2, "the pool to be full again")
-        assert run.show().attempts[-1].pid not in pool(daemon)
+        assert pid_of(run) not in pool(daemon)
         (dead, _) = pool(daemon)
         os.kill(dead, signal.SIGKILL)
         wait_until(lambda: dead not in pool(daemon), "its end")  # until then it may still be given work, and takes it along

@@ -16,6 +16,7 @@ from crewd.client.shapes import call_workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.users import launcher, users
+from tests.waits import guardian_of, pid_of
 
 pytestmark = pytest.mark.process
 
@@ -52,7 +53,7 @@ def orphan(daemon: Daemon, seconds: int) -> Iterator[psutil.Process]:
 
     def stands() -> bool:
         with contextlib.suppress(psutil.Error):
-            children = psutil.Process(daemon.guardian_pid()).children()
+            children = guardian_of(daemon).children()
             found[:] = [each for each in children if each.cmdline() == ["sleep", str(seconds)]]
         return bool(found)
 
@@ -164,7 +165,7 @@ def test_a_process_whose_main_thread_has_ended_is_not_dead(crew: Crew, tmp_path:
     diary = tmp_path / "diary"
     run = crew.call("trees:ghost", {"diary": str(diary)}, cwd=TESTS)
     wait_until(diary.exists, "the other thread to work")
-    (child,) = psutil.Process(run.show().attempts[0].pid).children()
+    (child,) = psutil.Process(pid_of(run)).children()
     wait_until(lambda: child.status() == psutil.STATUS_ZOMBIE, "the main thread to end")
     try:
         verified(run)
@@ -181,7 +182,7 @@ def test_a_worker_may_not_live_without_crewd_under_another_guardian_either(daemo
         old = daemon.kill_guardian()
         wait_until(lambda: daemon.guardian_pid() not in {0, old}, "another guardian")
         pid = daemon.guardian_pid()
-        adopted = psutil.Process(run.show().attempts[0].pid)
+        adopted = psutil.Process(pid_of(run))
         wait_until(lambda: len(psutil.Process(pid).net_connections(kind="unix")) > 1, "crewd to attach to it")
     daemon.kill()
     wait_until(lambda: not lives(adopted), "the worker to end", SOON)

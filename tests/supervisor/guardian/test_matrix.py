@@ -27,6 +27,7 @@ from crewd.supervisor.guardian import marker
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.users import launcher, users
+from tests.waits import guardian_of, pid_of
 
 pytestmark = pytest.mark.process
 
@@ -207,7 +208,7 @@ def test_nothing_is_left_while_crewd_lives(crew: Crew, daemon: Daemon) -> None:
     for tree in graceful:
         crew.begin_cancel(tree.run, grace=GRACE)
     for tree in killed:
-        pid = crew.show(tree.run).attempts[0].pid
+        pid = pid_of(crew.get(tree.run))
         assert pid in {each.pid for each in tree.processes}
         os.kill(pid, signal.SIGKILL)
     with open_gates(normal):
@@ -270,7 +271,7 @@ def test_every_attempt_ends_after_something_like_a_restart_of_the_machine(daemon
         wait_for_trees(daemon, trees)
         rows = [crew.show(tree.run).attempts[0] for tree in trees]
         workers = {row.host_pid or row.pid for row in rows}
-    guardian = psutil.Process(daemon.guardian_pid())
+    guardian = guardian_of(daemon)
     (zygote,) = (each for each in guardian.children() if each.name() == "crewd-zygote")
     daemon.kill()
     processes = [each for tree in trees for each in tree.processes]
@@ -307,7 +308,7 @@ def test_who_was_seen_once_is_remembered_without_parent_session_and_environment(
 
     wait_until(fugitives, "the fugitive")
     (fugitive,) = fugitives()
-    guardian = psutil.Process(daemon.guardian_pid())
+    guardian = guardian_of(daemon)
     reads = guardian.io_counters().read_count
     # A look reads twice for each process, and hardly anything else is read: past this there was a whole new look.
     wait_until(lambda: guardian.io_counters().read_count > reads + 4 * len(psutil.pids()), "the guardian to have looked")

@@ -19,7 +19,8 @@ def test_the_first_limit_that_is_exceeded_is_named() -> None:
     assert exceeded(limits, 101, 9.0, 9) == ("memory_bytes", "101, 100 are allowed")
     assert exceeded(limits, 1, 2.5, 9) == ("cpu_seconds", "2.5, 2 are allowed")
     assert exceeded(limits, 1, 1.0, 4) == ("processes", "4, 3 are allowed")
-    assert exceeded(Limits(), 1 << 60, 1e9, 1 << 20) is None
+    assert exceeded(Limits(processes=0), 1 << 60, 1e9, 1 << 20) is None
+    assert exceeded(Limits(), 1, 1.0, 5_000) == ("processes", "5000, 4096 are allowed"), "unless it says otherwise"
 
 
 @pytest.mark.skipif(not processes.LINUX, reason="holes are punched on Linux")

@@ -1,0 +1,21 @@
+"""What tests wait for."""
+
+from __future__ import annotations
+
+import psutil
+
+from crewd.client.blocking import RunHandle
+from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
+
+
+def pid_of(run: RunHandle) -> int:
+    """The process of the run's last attempt, which may be known a moment after the worker has said hello."""
+    wait_until(lambda: run.show().attempts and run.show().attempts[-1].pid, "the process to be known")
+    return run.show().attempts[-1].pid or 0
+
+
+def guardian_of(daemon: Daemon) -> psutil.Process:
+    """The guardian's process, which stands a moment after crewd answers."""
+    wait_until(daemon.guardian_pid, "a guardian")
+    return psutil.Process(daemon.guardian_pid())
