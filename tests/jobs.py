@@ -461,3 +461,12 @@ def leave_files(ctx: Context, size: int) -> None:
     ctx.artifact("small.txt", "small")
     ctx.artifact("large.bin", bytes(range(256)) * (size // 256) + b"x" * (size % 256))
     ctx.artifact("brief.txt", "b" * 100_000, retention="temporary")
+
+
+def tell_secret(ctx: Context) -> object:
+    value = os.environ["HUSH"]
+    sys.stdout.write(f"it is {value}\n")
+    ctx.progress(note=f"with {value}")
+    ctx.tell(f"it is {value}")
+    ctx.checkpoint({value: value})
+    return {"it": value, value: 1}

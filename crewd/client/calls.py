@@ -147,10 +147,10 @@ def retry(
 ) -> Call[RunRow]:  # fmt: skip
     """Do again what failed or was parked, of a run or of one task. Refused if nothing was.
 
-    `secrets` are the values of the run's secrets, which crewd has not kept. What the home's `env_pass` names is sent again from
-    the caller's environment, for a run that had brought it.
+    `secrets` are the values of the run's secrets, which crewd has not kept. What the run had brought from the environment of
+    its caller is brought again from this one.
     """
-    brought = shapes.brought_again(crew.home, secrets)
+    brought = shapes.brought_again((yield from get(crew, target.partition("/")[0])), secrets)
     order = rq.Reopen(target=target, kind="retry", intent=intent, force=force, secrets=brought)
     return shapes.expect((yield Ask(order)), rq.RunReply).run
 
@@ -159,7 +159,7 @@ def resume(
     crew: Caller, target: str, *, intent: str = "", force: bool = False, secrets: Mapping[str, str] | None = None
 ) -> Call[RunRow]:  # fmt: skip
     """Do all of a run that was not finished: what failed, was cancelled or skipped. What is completed stays so. See `retry`."""
-    brought = shapes.brought_again(crew.home, secrets)
+    brought = shapes.brought_again((yield from get(crew, target.partition("/")[0])), secrets)
     order = rq.Reopen(target=target, kind="resume", intent=intent, force=force, secrets=brought)
     return shapes.expect((yield Ask(order)), rq.RunReply).run
 

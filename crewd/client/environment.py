@@ -34,7 +34,7 @@ def bring(home: Home, how: Bring = "path", secrets: Iterable[str] = ()) -> Broug
         return Brought({}, given, {})
     if how == "all":
         everything = {name: value for name, value in os.environ.items() if not (name in _OF_CLIENTS or is_own(name))}
-        return Brought({}, {**everything, **given}, {})
+        return Brought({}, given, {name: value for name, value in everything.items() if name not in given})
     path = os.environ.get("PATH")
     passed = {name: os.environ[name] for name in _env_pass(home.config) if name in os.environ and name not in given}
     return Brought({"PATH": path} if path else {}, given, passed)

@@ -162,9 +162,9 @@ def start_request(
     )
 
 
-def brought_again(home: Home, secrets: Mapping[str, str] | None) -> dict[str, str]:
-    """Values for a run that is done again: of its secrets, and of all that `env_pass` names; crewd takes what the run had."""
-    return {**bring(home).passed, **(secrets or {})}
+def brought_again(run: RunRow, secrets: Mapping[str, str] | None) -> dict[str, str]:
+    """Values for a run that is done again: of its secrets, and of what it had brought from its caller's environment."""
+    return {**{name: os.environ[name] for name in run.passed if name in os.environ}, **(secrets or {})}
 
 
 def check_paths(workflow: Workflow, goal: str, inputs: Mapping[str, str], cwd: str) -> None:

@@ -20,6 +20,7 @@ from crewd.protocol.limits import (
     INLINE_BYTES_MAX,
     LEASE_SECONDS_MAX,
     NOTE_CHARS_MAX,
+    PASSED_BYTES_MAX,
     SECRETS_BYTES_MAX,
     TEXT_CHARS_MAX,
 )
@@ -84,6 +85,10 @@ def check_start(start: StartRun) -> None:
     for name, value in start.env.items():
         check_variable("the run", name)
         check_argument(f"the variable {name}", f"{name}={value}")
+    size = sum(len(name.encode()) + len(value.encode()) + 10 for name, value in start.passed.items())
+    if size > PASSED_BYTES_MAX:
+        hint = "leave --env-from-caller out, and set what the worker needs: -e NAME=VALUE"
+        raise UsageError(f"the variables of the caller have {size} bytes, {PASSED_BYTES_MAX} are possible", hint=hint)
     check_secrets({**start.passed, **start.secrets})
 
 
@@ -94,7 +99,7 @@ def check_secrets(values: Mapping[str, str]) -> None:
         if "\0" in value:
             raise UsageError(f"the secret {name} holds a NUL byte", hint="no program can be given one")
     if sum(len(name.encode()) + len(value.encode()) + 10 for name, value in values.items()) > SECRETS_BYTES_MAX:
-        raise UsageError(f"the secrets have more than {SECRETS_BYTES_MAX} bytes", hint="let the worker read a file")
+        raise UsageError(f"the variables that are not kept have more than {SECRETS_BYTES_MAX} bytes", hint="use a file")
 
 
 def check_no_secrets(workflow: Workflow, name: str, request_id: str) -> None:

@@ -13,6 +13,7 @@ import msgpack
 import msgspec
 
 from crewd.protocol.errors import PeerError
+from crewd.protocol.known_secrets import KnownSecrets
 from crewd.protocol.rows import ExitStatus, Survivor
 from crewd.protocol.workflow import WorkerSpec
 
@@ -29,7 +30,7 @@ class Bootstrap(msgspec.Struct, frozen=True):
     """All that a worker process is told at birth. It is never in argv or in the environment: the token is a secret.
 
     `env` are the variables of the run and of the step, the step's before the run's; `secrets` are those that are never
-    written anywhere.
+    written anywhere, and `masked` the names of those of them whose values are masked in whatever the worker says and writes.
     """
 
     task: str
@@ -50,6 +51,12 @@ class Bootstrap(msgspec.Struct, frozen=True):
     env: dict[str, str] = {}
     secrets: dict[str, str] = {}
     inputs: dict[str, object] = {}
+    masked: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> KnownSecrets:
+        """The values that are masked."""
+        return KnownSecrets(self.secrets.get(name, "") for name in self.masked)
 
 
 class Attach(msgspec.Struct, frozen=True):

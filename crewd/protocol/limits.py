@@ -20,6 +20,8 @@ ENV_BYTES_MAX = 524_288
 """Variables that a run brings from its caller: a frame holds them, and execve(2) takes them beside the arguments."""
 SECRETS_BYTES_MAX = 40_000
 """Secrets of one run, together: they travel to the worker in one packet and are never written to a file."""
+PASSED_BYTES_MAX = 30_000
+"""Variables of the caller that a run brings and that are not kept: the secrets travel beside them."""
 RESULT_BYTES_MAX = 64 << 20
 """A result that a client reads whole."""
 NOTE_CHARS_MAX = 2_048

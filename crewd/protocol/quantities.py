@@ -7,9 +7,10 @@ import re
 
 from crewd.protocol.errors import UsageError
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*[-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?\s*")
 _STEPS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.IGNORECASE)
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w)", re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 DIGITS_MAX = 40
 """A number with more digits is no size and no time."""
@@ -22,7 +23,10 @@ def size(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None or len(found[1]) > DIGITS_MAX:
         raise UsageError(f"{text[:40]!r} is no size", hint=SIZES)
-    return int(float(found[1]) * 1024 ** _STEPS[found[2].lower()])
+    exact = float(found[1]) * 1024 ** _STEPS[found[2].lower()]
+    if 0 < exact < 1:
+        raise UsageError(f"{text[:40]!r} is less than a byte", hint=SIZES)
+    return int(exact)
 
 
 def seconds(text: str) -> float:
@@ -30,7 +34,7 @@ def seconds(text: str) -> float:
     text = text.strip()
     if len(text) > DIGITS_MAX:
         raise UsageError(f"{text[:40]!r} is no time", hint=TIMES)
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return float(text)
     total, at = 0.0, 0
     for part in _PART.finditer(text):
@@ -53,7 +57,7 @@ def quantity(name: str, text: str, *, integral: bool = False) -> int | float:
         if name.endswith("_seconds"):
             return seconds(text)
         number = float(text)
-        if not math.isfinite(number):
+        if not math.isfinite(number) or not _NUMBER.fullmatch(text):
             raise ValueError
         if integral and not number.is_integer():
             raise UsageError(f"{text!r} is no whole number", hint="for example 20")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+TERMINATED = "terminated"
+"""What a worker says when TERM came to it and no order of crewd's."""
+
 
 class CancelReason(StrEnum):
     """Why a cancel was asked for (system.md F5)."""
@@ -59,6 +62,7 @@ class FailureReason(StrEnum):
     OUTPUT_LOST = "output_lost"
     NOT_JSON = "not_json"
     NO_END = "no_end"
+    TOO_LARGE = "too_large"
     START_TIMEOUT = "start_timeout"
     LOST = "lost"
     ORPHANED = "orphaned"

@@ -16,13 +16,15 @@ from crewd.protocol.secret_shapes import SHAPES
 
 S = TypeVar("S", str, bytes)
 MASK = "[redacted]"
+DEPTH_MAX = 250
+"""Lists and dicts in each other; a worker's own limit is lower."""
 SECRET_CHARS_MAX = 16_384
 """The longest secret that is looked for: a private key of 16,384 bits has 12,800 characters."""
 SHORT_CHARS = 4_096
 """A text of fewer characters is first looked through for anything that is long enough to be a key: most hold nothing."""
 BEFORE_CHARS = 64
 """A pattern begins at most so long before the word that it is found by (`-----BEGIN ... PRIVATE KEY`)."""
-_REFERENCE = r"[\[{$<%(*@]"
+_REFERENCE = r"\\{0,2}[\[{$<%(*@]"
 """How a reference or a placeholder begins: `$TOKEN`, `${TOKEN}`, `%TOKEN%`, `{{token}}`, `<token>`, `(...)`, `***`, `@file`."""
 _NAMES = (
     r"api[_-]?key|secret|token|password|passwd|passphrase|passcode|(?<![a-z])(?:db_?)?pass|pwd"
@@ -201,6 +203,23 @@ def redact_value(value: Any) -> Any:
             }  # fmt: skip
         case _:
             return value
+
+
+def is_deep(value: Any) -> bool:
+    """Whether the value has more lists and dicts in each other than it can be walked down."""
+    level, depth = [value], 0
+    while level:
+        if depth > DEPTH_MAX:
+            return True
+        level = [
+            inner
+            for each in level
+            if isinstance(each, list | tuple | dict)
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, list | tuple | dict)
+        ]
+        depth += 1
+    return False
 
 
 def clip(text: str, limit: int) -> str:

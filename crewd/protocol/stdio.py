@@ -6,6 +6,7 @@ what it hears with `Hear`. An unknown key is ignored.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -176,6 +177,8 @@ SAID: tuple[type[Said], ...] = (
 HEARD: tuple[type[Heard], ...] = (HearStart, HearMessage, HearAnswer, HearStop, HearCancel, HearError)
 _decoder = msgspec.json.Decoder(Said)
 _encoder = msgspec.json.Encoder()
+_TYPED = re.compile(rb'\s*\{\s*"type"\s*:')
+"""How a record begins, as most programs write it: a line that does is meant as one, also if it is no JSON."""
 
 
 class NotUnderstood(Exception):
@@ -192,7 +195,9 @@ def read_line(line: bytes) -> Said | None:
         if b'"type"' not in line:
             return None
         raise NotUnderstood(str(error)) from None
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError) as error:
+        if _TYPED.match(line):
+            raise NotUnderstood(str(error)) from None
         return None
     return record
 

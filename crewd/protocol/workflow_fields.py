@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from crewd.protocol.errors import UsageError
-from crewd.protocol.markdown import Line, did_you_mean, wrong
+from crewd.protocol.markdown import BLOCK, Line, did_you_mean, wrong
 from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.quantities import quantity
 from crewd.protocol.variables import is_own
 from crewd.protocol.workflow import PeerProtocol, Step, WorkerSpec
-from crewd.protocol.yaml_text import Yaml, read_yaml, scalar_text, whole
+from crewd.protocol.yaml_text import Yaml, is_text, read_yaml, scalar_text, whole
 
 P = TypeVar("P", Limits, Restarts)
 FIELDS = (
@@ -27,8 +28,6 @@ TOLERATED = ("parallelGroup", "model", "skills", "progress", "worktree", "verify
 """Fields of other systems' workflows that change nothing here."""
 _MAY_BE_EMPTY = ("role", "dependsOn", "reads", *TOLERATED)
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)[ \t]*:(?:[ \t]+(.*?))?[ \t]*\Z")
-_BLOCK = re.compile(r"[|>][+-]?\d?")
-"""How a value begins that is the indented lines below it."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _POLICIES_MEANT = {"always": "permanent", "on_failure": "transient", "no": "temporary", "never": "temporary"}
 MEANT = {
@@ -141,6 +140,9 @@ class Fields:
                 raise self.wrong(field.key, f"{name!r} is not name=value", hint)
             if name in found:
                 raise self.wrong(field.key, f"{name!r} stands twice in {field.key}", "give each name once")
+            if re.search(r"\s[A-Za-z_]\w*=", value) and not _quoted(value.strip()):
+                hint = f'separate them by commas; a value with spaces and "=" needs {field.key}: {{"{name}": "..."}}'
+                raise self.wrong(field.key, f"{pair.strip()!r} may be one value or several", hint)
             found[name] = unquote(value.strip())
         return found
 
@@ -168,12 +170,6 @@ def field_name(line: str) -> str | None:
     return found[1] if found else None
 
 
-def begins_block(line: str) -> bool:
-    """Whether a line is a field whose value is the indented lines below it."""
-    found = _FIELD.match(line)
-    return found is not None and bool(_BLOCK.fullmatch(found[2] or ""))
-
-
 def _field(lines: list[Line], at: int) -> tuple[Field, int]:
     """A field, and where the next line is."""
     line = lines[at]
@@ -188,7 +184,9 @@ def _field(lines: list[Line], at: int) -> tuple[Field, int]:
     while (end := _block_goes_on(lines, at, value)) > at:
         block += [each.text for each in lines[at + 1 : end + 1]]
         at = end
-    if _BLOCK.fullmatch(value):
+    if not value:
+        _check_list_is_over(lines, at, block)
+    if BLOCK.fullmatch(value):
         scalar = read_yaml("\n".join([f"{key}: {value}", *block]), line.number).value
         text = (scalar_text(scalar[key], line.number, key)).strip("\n")
         field = Field(key, text, line.number, literal=True)
@@ -202,13 +200,25 @@ def _field(lines: list[Line], at: int) -> tuple[Field, int]:
 
 
 def _block_goes_on(lines: list[Line], at: int, value: str) -> int:
-    """The last line of the next piece of a block: an indented line (or a list's), in a scalar also after blank lines."""
-    if value and value[0] not in "|>":
+    """The last line of the next piece of a block: an indented line, also after blank lines, or the item of a list."""
+    if value and not BLOCK.fullmatch(value):
         return at
     end = at + 1
-    while value and end < len(lines) and not lines[end].text.strip():
+    while end < len(lines) and not lines[end].text.strip():
         end += 1
-    return end if end < len(lines) and re.match(r"[ \t]+\S|- ", lines[end].text) else at
+    if end == len(lines) or lines[end].code:
+        return at
+    item = end == at + 1 and lines[end].text.startswith("- ")
+    return end if item or re.match(r"[ \t]+\S", lines[end].text) else at
+
+
+def _check_list_is_over(lines: list[Line], at: int, block: list[str]) -> None:
+    """UsageError for an item after a blank line, which may be one more of the list or the beginning of the text."""
+    after = next((line for line in lines[at + 1 :] if line.text.strip()), None)
+    if after is None or not after.text.startswith("- ") or (block and block[-1][:1] in {" ", "\t"}):
+        return
+    hint = "indent the items of the list; or begin the text with a sentence"
+    raise wrong(after.number, "it is not clear whether the list goes on here, or the text begins", hint)
 
 
 def make_step(fields: Fields, text: str) -> Step:
@@ -273,15 +283,21 @@ def _args(fields: Fields) -> dict[str, object]:
     def no_number(text: str) -> object:
         raise ValueError(f"{text} is no number that JSON has")
 
+    def finite(text: str) -> float:
+        number = float(text)
+        return number if math.isfinite(number) else no_number(text)  # type: ignore[return-value]  # it raises
+
     try:
         args = json.loads(
-            field.text, object_pairs_hook=once, parse_constant=no_number,
+            field.text, object_pairs_hook=once, parse_constant=no_number, parse_float=finite,
             parse_int=lambda digits: whole(int(digits[:40]), fields.line("args")),
         )  # fmt: skip
     except (ValueError, RecursionError) as error:
         raise fields.wrong("args", f"args is not a JSON object: {error}", 'for example {"depth": 2}') from None
     if not isinstance(args, dict):
         raise fields.wrong("args", "args is not a JSON object", 'for example {"depth": 2}')
+    if not is_text(json.dumps(args, ensure_ascii=False)):
+        raise fields.wrong("args", "args holds half of a character (a lone surrogate)", "write the character itself")
     return args
 
 

@@ -78,7 +78,7 @@ def _minutes(yaml: Yaml) -> float:
     if not text:
         return 0.0
     try:
-        return float(text) if re.fullmatch(r"\d{1,20}(\.\d{1,20})?", text) else seconds(text) / 60
+        return float(text) if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", text) else seconds(text) / 60
     except UsageError:
         hint = "minutes, or a time such as 90s or 2h"
         raise wrong(yaml.line("maxMinutes"), f"maxMinutes {text!r} is not a number", hint) from None

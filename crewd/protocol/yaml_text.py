@@ -58,6 +58,8 @@ def read_yaml(text: str, first_line: int, *, typed: bool = False) -> Yaml:
         if node.tag not in _PLAIN_TAGS:
             raise wrong(line, f"the tag {node.tag} is not understood", "leave it out")
         if isinstance(node, yaml.ScalarNode):
+            if not is_text(node.value) or "\0" in node.value:
+                raise wrong(line, "there is half of a character (a lone surrogate), or a NUL", "write the character itself")
             return _scalar(node.value, line, plain=node.style is None, typed=typed)
         if isinstance(node, yaml.SequenceNode):
             return [value_of(each, path) for each in node.value]
@@ -107,6 +109,15 @@ def _scalar(text: str, line: int, *, plain: bool, typed: bool) -> object:
             raise wrong(line, f"{text} is no number that JSON has", "quote it if it is text")
         return number
     return text
+
+
+def is_text(text: str) -> bool:
+    """Whether the text can be written as UTF-8: it holds no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def whole(number: int, line: int) -> int:

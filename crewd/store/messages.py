@@ -165,9 +165,10 @@ class Keep(msgspec.Struct, frozen=True):
 
 
 class Scrub(msgspec.Struct, frozen=True):
-    """An attempt is over: its files lose what secrets they hold. For the keeper."""
+    """An attempt is over: its files lose what secrets they hold, and these `values`. For the keeper."""
 
     directory: str
+    values: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from crewd.protocol.known_secrets import KnownSecrets
 from crewd.protocol.redact import SECRET_CHARS_MAX, blot
 
 EXIT_FILE = "exit"
@@ -36,6 +37,9 @@ class Piece:
     data: bytes
     offset: int
     size: int
+
+
+NOTHING = KnownSecrets()
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -100,7 +104,7 @@ def tail_of(directory: Path) -> Tail:
     return Tail(blot(ends[0].data), ends[0].offset, blot(ends[1].data), ends[1].offset)
 
 
-def scrub(path: Path) -> Iterator[int]:
+def scrub(path: Path, known: KnownSecrets = NOTHING) -> Iterator[int]:
     """Blot the secrets of a file that nobody writes any more, in place; after each portion its size. Links are not followed."""
     with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b") as file:
         size = file.seek(0, os.SEEK_END)
@@ -110,7 +114,7 @@ def scrub(path: Path) -> Iterator[int]:
             data = os.pread(file.fileno(), SCRUB_BYTES + SECRET_CHARS_MAX, at)
             if not data:
                 break
-            clean = blot(data, SCRUB_BYTES)
+            clean = known.in_bytes(blot(data, SCRUB_BYTES))
             if clean != data:
                 os.pwrite(file.fileno(), clean, at)
             at += min(len(data), SCRUB_BYTES)

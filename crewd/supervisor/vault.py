@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from crewd.protocol.known_secrets import KnownSecrets
+
+_NONE = KnownSecrets()
+
 
 class Vault:
     """The values by run."""
@@ -23,6 +27,15 @@ class Vault:
     def of(self, run: str) -> dict[str, str]:
         """Those of a run."""
         return dict(self._runs.get(run, {}))
+
+    def values(self, run: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The values of these, as far as they are known."""
+        known = self._runs.get(run, {})
+        return tuple(known[name] for name in names if name in known)
+
+    def known(self, run: str, names: tuple[str, ...]) -> KnownSecrets:
+        """The same, to mask them."""
+        return KnownSecrets(self.values(run, names)) if names else _NONE
 
     def lacks(self, run: str, names: tuple[str, ...]) -> list[str]:
         """Which of these have no value."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from crewd.protocol.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
+from crewd.protocol.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX, RESULT_BYTES_MAX
+from crewd.protocol.reasons import TERMINATED
 from crewd.protocol.redact import clip, redact, redact_value
 from crewd.protocol.reports import Outcome
 from crewd.worker.aio import AsyncContext
@@ -45,9 +46,9 @@ def hear_term(token: CancellationToken, *, interrupt: bool) -> None:
 
     def on_term(_number: int, _frame: FrameType | None) -> None:
         # On a thread of its own: the code that was interrupted may hold the very lock that the token needs.
-        threading.Thread(target=token.cancel, args=("terminated", 0.0), daemon=True).start()
+        threading.Thread(target=token.cancel, args=(TERMINATED, 0.0), daemon=True).start()
         if interrupt:
-            raise Cancelled(token.reason or "terminated", 0.0)
+            raise Cancelled(token.reason or TERMINATED, 0.0)
 
     signal.signal(signal.SIGTERM, on_term)
 
@@ -130,6 +131,9 @@ def completed(result: object, bootstrap: Bootstrap, warnings: tuple[str, ...] = 
         encoded = msgspec.json.encode(clean)
     except NotJson as error:
         return Outcome(outcome="failed", reason="not_json", error=str(error))
+    if len(encoded) > RESULT_BYTES_MAX:
+        said = f"the result has {len(encoded)} bytes, at most {RESULT_BYTES_MAX} are kept: leave it as a file (ctx.artifact)"
+        return Outcome(outcome="failed", reason="too_large", error=said)
     if clean != plain:
         warnings = (*warnings, "what looks like a secret was masked in its result")
     if bootstrap.output:

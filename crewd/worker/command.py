@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.inputs import GOAL
+from crewd.protocol.known_secrets import KnownSecrets
 from crewd.protocol.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
 from crewd.protocol.redact import clip, redact
 from crewd.protocol.reports import Applied, Outcome, Settled
@@ -54,6 +55,7 @@ class Command:
     def __init__(self, bootstrap: Bootstrap, desk: Desk) -> None:
         self._bootstrap = bootstrap
         self._desk = desk
+        self._known = known_of(bootstrap)
         self._directory = Path(bootstrap.directory)
         self._child: Child | None = None
         self._pumps: list[Pump] = []
@@ -90,7 +92,7 @@ class Command:
         self._child = Child(process)
         for name, pipe, target in (("stdout", process.stdout, 1), ("stderr", process.stderr, 2)):
             if pipe is not None:
-                self._pumps.append(Pump(name, pipe.fileno(), target))
+                self._pumps.append(Pump(name, pipe.fileno(), target, self._known))
         self._attend()
         if process.stdin is not None:
             feed = self._feed_steers if worker.stdin == "lines" else self._feed_input
@@ -109,7 +111,7 @@ class Command:
         except OSError:
             terminal.close()
             raise
-        self._pumps.append(Pump("terminal", terminal.master, 1))
+        self._pumps.append(Pump("terminal", terminal.master, 1, self._known))
         self._attend()
         threading.Thread(target=self._feed_terminal, args=(terminal,), name="keys", daemon=True).start()
 
@@ -195,6 +197,12 @@ class Command:
             cut = kept_from(file.fileno(), 0) > 0
             file.seek(0)
             text = _as_text(file.read(INLINE_BYTES_MAX + 1)) if size <= INLINE_BYTES_MAX and not cut else None
+        state = self._output_state() if self._bootstrap.output else None
+        if state is not None and not self._output().is_file():
+            error = f"{self._bootstrap.output} is no file, so no step can read it"
+            return Outcome(outcome="failed", reason="output_lost", error=error, exit_code=0, warnings=warnings)
+        if state is not None and state != self._output_before and not state[1]:
+            warnings = (*warnings, f"{self._bootstrap.output} is empty: it has left it so")
         mine = size > 0 or self._output_before is None or self._output_before[1] == 0  # what an earlier attempt has left stays
         if self._bootstrap.output and mine and self._output_state() == self._output_before:
             error, masked = _keep_as_output(stdout, self._output(), cut=cut)
@@ -284,6 +292,11 @@ class Command:
             desk.report(Applied(id=steer.id))
             note = "its input was ended" if steer.eof else "written to stdin"
             desk.report(Settled(id=steer.id, outcome="done", note=note))
+
+
+def known_of(bootstrap: Bootstrap) -> KnownSecrets:
+    """The values of the run's secrets, which are in this process's environment and nowhere else."""
+    return KnownSecrets(os.environ.get(name, "") for name in bootstrap.masked)
 
 
 def argv_of(bootstrap: Bootstrap) -> list[str]:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import UsageError
+from crewd.protocol.known_secrets import KnownSecrets
 from crewd.protocol.limits import REPORTS_UNACKED_MAX
 from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Sampled, Settled
@@ -72,6 +73,8 @@ class Desk:
         self._turn = 1
         self.interruptible: Callable[[str], bool] | None = None
         self.breaking = False
+        self.known = KnownSecrets()
+        """Values that nothing that is reported may hold."""
         token.listen(self._notify)
 
     def _notify(self) -> None:
@@ -86,6 +89,7 @@ class Desk:
         Raises UsageError, in the caller's own line, for what cannot be sent.
         """
         _check_sendable(body)
+        body = self.known.in_struct(body)
         with self._condition:
             while len(self._outbox) >= REPORTS_UNACKED_MAX and not self.token.cancelled:
                 self._condition.wait()

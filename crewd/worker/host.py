@@ -6,6 +6,7 @@ they are sent: if crewd is away and the worker is ended, the guardian finds them
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -26,7 +27,7 @@ from crewd.protocol.reports import Outcome, Report
 from crewd.protocol.workflow import WorkerSpec
 from crewd.worker import alone, peer
 from crewd.worker.call import class_of, hear_term, load, run_call, write_output
-from crewd.worker.command import Command
+from crewd.worker.command import Command, known_of
 from crewd.worker.context import Context
 from crewd.worker.declare import capabilities_of
 from crewd.worker.desk import Desk
@@ -96,6 +97,7 @@ def host_main(raw: bytes) -> int:
     failure = peer.take_over(bootstrap, raw, _lines) if bootstrap.worker.runtime == "crewd" else None
     token, waker = CancellationToken(clock), Waker()
     desk = Desk(token, waker.wake)
+    desk.known = known_of(bootstrap)
     line = _lines.pop() if _lines else Line(bootstrap.endpoint, SystemChance())
     if failure is not None:
         link = Link(bootstrap, (), desk, clock, waker, line)
@@ -162,14 +164,16 @@ def _begin_session() -> None:
 
 def _say(outcome: Outcome, bootstrap: Bootstrap, desk: Desk, link: Link) -> Outcome:
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # the code may have closed or replaced it
+            stream.flush()
     desk.finish()
     desk.report(outcome)
     waiting: list[Report] = desk.waiting()
     try:
         write_output(Path(bootstrap.directory) / LAST_WORDS, msgspec.msgpack.encode(waiting))
     except OSError:
-        traceback.print_exc()  # the disk is full: the report below is the only copy then
+        with contextlib.suppress(OSError, ValueError):
+            traceback.print_exc()  # the disk is full: the report below is the only copy then
     desk.wait_durable()  # the guardian ends a worker whose crewd stays away
     link.stop()
     return outcome

@@ -10,6 +10,8 @@ import select
 import termios
 import threading
 
+from crewd.protocol.known_secrets import KnownSecrets
+
 CHUNK_BYTES = 1 << 18
 """Read at once: as much as the pipe holds."""
 _F_SETPIPE_SZ = 1031
@@ -21,8 +23,9 @@ class Pump:
     A target that refuses (a full disk) is noted in `error`, and the pipe is read on, so that the command is not held up.
     """
 
-    def __init__(self, name: str, source: int, target: int) -> None:
+    def __init__(self, name: str, source: int, target: int, known: KnownSecrets) -> None:
         self._source, self._target = source, target
+        self._known, self._held = known, b""
         self.written = self._taken = 0
         self.error = ""
         self._lock = threading.Lock()
@@ -60,14 +63,23 @@ class Pump:
             except OSError:
                 return
             if not data:
+                self._write(memoryview(self._known.in_bytes(self._held)))
                 return
-            self._write(memoryview(data))
+            self._write(memoryview(self._masked(data)))
+            self.written += len(data)
+
+    def _masked(self, data: bytes) -> bytes:
+        """The data without secrets that are known; the beginning of what may be one is held back for what follows."""
+        if not self._known:
+            return data
+        clean = self._known.in_bytes(self._held + data)
+        held = self._known.unfinished(clean)
+        self._held = clean[len(clean) - held :]
+        return clean[: len(clean) - held]
 
     def _write(self, rest: memoryview) -> None:
-        size = len(rest)
         try:
             while rest:
                 rest = rest[os.write(self._target, rest) :]
         except OSError as error:
             self.error = error.strerror or str(error)
-        self.written += size

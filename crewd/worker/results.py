@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+DEPTH_MAX = 200
+"""Lists and dicts in each other: what reads a result walks down as far."""
 LEAST, MOST = -(1 << 63), (1 << 64) - 1
 """Integers that every reader keeps exactly (MessagePack)."""
 
@@ -23,7 +25,7 @@ def as_json(value: object) -> Any:
     """
     try:
         plain = msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview))
-        _check(plain, "the result")
+        _check(plain, "the result", 0)
     except NotJson:
         raise
     except RecursionError:
@@ -33,7 +35,9 @@ def as_json(value: object) -> Any:
     return plain
 
 
-def _check(value: object, where: str) -> None:
+def _check(value: object, where: str, depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise NotJson(f"the result is nested too deeply: at most {DEPTH_MAX} lists and dicts in each other")
     match value:
         case None | bool():
             return
@@ -55,10 +59,16 @@ def _check(value: object, where: str) -> None:
             for key, each in value.items():
                 if not isinstance(key, str):
                     raise NotJson(f"{where} has the key {key!r}, and JSON's keys are text; use str(key)")
-                _check(key, f"a key of {where}")
-                _check(each, f"{where}[{key!r}]")
+                _check(key, f"a key of {where}", depth + 1)
+                _check(each, _place(where, f"[{key!r}]"), depth + 1)
         case list() | tuple():
             for number, each in enumerate(value):
-                _check(each, f"{where}[{number}]")
+                _check(each, _place(where, f"[{number}]"), depth + 1)
         case _:
             raise NotJson(f"{where} is a {type(value).__name__}; return JSON-like values")
+
+
+def _place(where: str, step: str) -> str:
+    """A place inside another one; of a deep one its beginning and end."""
+    place = where + step
+    return place if len(place) <= 200 else f"{place[:90]} ... {place[-90:]}"

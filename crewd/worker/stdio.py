@@ -22,7 +22,7 @@ from crewd.protocol.reports import Applied, Deliver, Outcome, Read, Settled, Sto
 from crewd.protocol.signals import signal_name
 from crewd.worker.call import completed
 from crewd.worker.child import Child
-from crewd.worker.command import PIPES_SECONDS, TAIL_BYTES, argv_of, not_started, tail_of
+from crewd.worker.command import PIPES_SECONDS, TAIL_BYTES, argv_of, known_of, not_started, tail_of
 from crewd.worker.pump import Pump
 from crewd.worker.token import Cancelled
 
@@ -59,6 +59,7 @@ class Program:
         self._idle = threading.Event()
         """The program has said that it would stop, and has no answer yet."""
         self._complaints = 0
+        self._last_complaint = ""
         self._capabilities: tuple[str, ...] = ()
         self._end: stdio.SayEnd | None = None
         self.failure: Outcome | None = None
@@ -82,7 +83,7 @@ class Program:
             return
         self._child = Child(process)
         if process.stderr is not None:
-            self._errors = Pump("stderr", process.stderr.fileno(), 2)
+            self._errors = Pump("stderr", process.stderr.fileno(), 2, known_of(self._bootstrap))
         self._in_background(self._read, "records")
         self._in_background(self._reap, "reap")
         self._write(self._start_record())
@@ -130,6 +131,8 @@ class Program:
             how = "exit code unknown" if code is None else f"exit code {code}" if code >= 0 else signal_name(-code)
             tail = tail_of(Path(self._bootstrap.directory) / "stderr", TAIL_BYTES)
             said = f"{how}, and it has not said how its work has ended"
+            if self._last_complaint:
+                said += f" ({self._last_complaint})"
             exit_code = code if code is not None and code > 0 else None
             error = clip(f"{said}: {tail}" if tail else said, NOTE_CHARS_MAX)
             return Outcome(outcome="failed", reason=FailureReason.NO_END, error=error, exit_code=exit_code)
@@ -205,7 +208,7 @@ class Program:
             return
         if record is None:
             with contextlib.suppress(OSError):
-                os.write(1, line + b"\n")
+                os.write(1, known_of(self._bootstrap).in_bytes(line) + b"\n")
             return
         if isinstance(record, stdio.SayHello):
             self._greet(record, line)
@@ -271,6 +274,7 @@ class Program:
         """Tell the program and its log of a record that changed nothing."""
         record = line[:200].decode("utf-8", "replace")
         self._complaints += 1
+        self._last_complaint = f"its last record that was not understood: {clip(message, 200)}"
         if self._complaints <= COMPLAINTS_MAX:
             with contextlib.suppress(OSError):
                 os.write(2, f"crewd: a record was not understood: {clip(message, NOTE_CHARS_MAX)}: {record}\n".encode())

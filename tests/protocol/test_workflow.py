@@ -148,6 +148,44 @@ STEPS = "## a\nrun: x\n"
         ("## a\nrun: x\nprotocol: http\n", 3, "known: crewd"),
         ("## a\nrun: x\n\nDependsOn: b\n", 4, "after a blank line"),
         ("## a\nrun: x\n\nSome text.\noutput: b\n", 5, "after a blank line"),
+        *[
+            (f"## a\nrun: x\n\n{meant}\n\n## b\nrun: y\n", 4, "after a blank line")
+            for meant in (
+                "needs: b",
+                "timeout: 3",
+                "depends-on: b",
+                "depends_on: b",
+                "  dependsOn: b",
+                "- dependsOn: b",
+                "dependsOn:b",
+                "**dependsOn:** b",
+                "Retries: 2",
+            )
+        ],
+        ("## a\nrole: x\n\nDo it.\nDepends-On: b\n", 5, "after a blank line"),
+        ("build\n-----\nrun: make\n", 1, "underlined heading"),
+        ("## a\nrole: x\n\nDo it.\n\nbuild\n-----\nrun: make\n", 6, "underlined heading"),
+        ("name: x\nmaxMinutes: 30\n\n## a\nrun: x\n", 1, "before the first step"),
+        ("retries: 3\n\n## a\nrun: x\n", 1, "before the first step"),
+        ("+++\nname = 'x'\n+++\n## a\nrun: x\n", 1, "begins no front matter"),
+        ("----\nname: x\n----\n## a\nrun: x\n", 1, "begins no front matter"),
+        ("--- # head\nname: x\n---\n## a\nrun: x\n", 1, "begins no front matter"),
+        ("# T\n\n---\n\nmaxMinutes: 3\n---\n## a\nrun: x\n", 3, "begins no front matter"),
+        ("---\nname: x\n---\n---\njoin: group\n---\n## a\nrun: x\n", 4, "begins no front matter"),
+        ("## a\nrole: x\n\nDo it.\n\n## Build It\n\nRun: make\n", 6, "is not a name"),
+        ("## a\nrole: x\n\nDo it.\n\n## Build it\nrun:make\n", 7, "with a space"),
+        ("## a\nrole: x\n\nDo it.\n\n##\u00a0b\nrun: make\n", 6, "no level-2 heading"),
+        ("## a\nrun: x\ndependsOn:\n- b\n\n- c\n", 6, "whether the list goes on"),
+        ("## a\nrun: x\ndependsOn:\n\n- b\n", 5, "whether the list goes on"),
+        ("## a\nrun: x\nenv: A=1 B=2\n", 3, "one value or several"),
+        ("## a\nrun: x\n\nA \0.\n", 4, "NUL"),
+        ('## a\ncall: m:f\nargs: {"a": 1e999}\n', 3, "no number that JSON has"),
+        ('## a\ncall: m:f\nargs: {"a": "\\ud800"}\n', 3, "half of a character"),
+        ('---\nname: x\ndescription: "\\ud800"\n---\n## a\nrun: x\n', 3, "half of a character"),
+        ('---\ninputs:\n  a: {default: "x\\0y"}\n---\n## a\nrun: x\n', 3, "NUL"),
+        ("## a\nrun: x\nlimits: memory_bytes=0.5\n", 3, "less than a byte"),
+        ("## a\nrun: x\nlimits: task_seconds=\u0663\n", 3, "no time"),
+        ("## a\nrun: x\nlimits: tokens=1_000\n", 3, "no number"),
     ],
 )
 def test_what_is_not_understood_is_named_with_its_line_and_is_never_text(text: str, line: int, says: str) -> None:
@@ -208,7 +246,7 @@ def test_what_has_no_value_or_no_bound_is_an_error_with_its_line(fields: str) ->
 def test_the_first_step_is_read_as_strictly_as_the_others() -> None:
     with pytest.raises(UsageError, match="line 1: the step 'a' has no fields"):
         parse_workflow("## a\nrun true\n\n## b\nrun: true\n")
-    with pytest.raises(UsageError, match="line 2: the front matter does not begin in the first line"):
+    with pytest.raises(UsageError, match="line 2: '---' begins no front matter here"):
         parse_workflow("xx\n---\nname: zz\n---\n## a\nrun: true\n")
 
 
@@ -221,3 +259,29 @@ def test_plain_words_of_arguments_are_what_json_has_or_text() -> None:
     text = "## a\ncall: m:f\nargs:\n  a: no\n  b: 2024-01-01\n  c: 1:30\n  d: true\n  e: 1.5\n  f: ~\n  g: '7'\n  h: -3\n"
     (step,) = parse_workflow(text).steps
     assert step.worker.args == {"a": "no", "b": "2024-01-01", "c": "1:30", "d": True, "e": 1.5, "f": None, "g": "7", "h": -3}
+
+
+@pytest.mark.parametrize("opens", ["```", "~~~", "<!-- a comment", "## a heading", "# one"])
+def test_what_stands_in_a_block_opens_nothing(opens: str) -> None:
+    script = f"run: |\n  cat >> notes.md <<'X'\n  {opens}\n  X\n"
+    text = f"## open\n{script}\n## important\nrun: echo\n\n## close\n{script}\nAn example -->:\n\n```\n## no\n```\n"
+    workflow = parse_workflow(text)
+    assert [step.id for step in workflow.steps] == ["open", "important", "close"]
+    assert opens in workflow.steps[0].worker.shell
+
+
+@pytest.mark.parametrize("head", ["|", "|-", "|2", "|2-", "|-2", "| # a note", ">"])
+def test_yaml_s_headers_of_blocks_are_understood(head: str) -> None:
+    (step,) = parse_workflow(f"## a\nrun: {head}\n  make one\n\n  make two\n").steps
+    assert step.worker.shell.split() == ["make", "one", "make", "two"]
+
+
+def test_a_list_has_blank_lines_when_it_is_indented() -> None:
+    text = "## a\nrun: x\n## c\nrun: x\n## b\nrun: y\ndependsOn:\n\n  - a\n\n  - c\n\nThe text.\n"
+    step = parse_workflow(text).steps[-1]
+    assert (step.depends_on, step.text) == (("a", "c"), "The text.")
+
+
+def test_titles_and_sentences_stand_before_the_first_step() -> None:
+    text = "\ufeff\ufeff# Nightly\n\nTitle\n-----\n\nWhat it does: it builds. See https://example.org.\n\n## a\nrun: x\n"
+    assert [step.id for step in parse_workflow(text).steps] == ["a"]

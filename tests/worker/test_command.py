@@ -339,6 +339,31 @@ def test_a_secret_reaches_the_worker_and_nothing_else(daemon: Daemon, crew: Crew
             assert value.encode() not in path.read_bytes(), path
 
 
+SAYS_IT = "echo it is $HUSH; echo it is $HUSH >&2; test -e $CREWD_OUTPUTS/../none || exit 3"
+SPELLS_IT = "for c in $(echo $HUSH | sed 's/./& /g'); do printf %s $c; sleep 0.01; done; echo; echo $HUSH"
+
+
+@pytest.mark.parametrize(
+    "spec", [
+        WorkerSpec(shell=SAYS_IT), WorkerSpec(shell=SPELLS_IT), WorkerSpec(shell=SPELLS_IT, pty=(24, 80)),
+        WorkerSpec(call="jobs:tell_secret"), WorkerSpec(shell="echo $HUSH", protocol="crewd-stdio"),
+    ], ids=["a failure", "letter by letter", "a terminal", "a callable", "crewd-stdio"],
+)  # fmt: skip
+def test_a_secret_that_its_worker_says_is_masked_wherever_it_comes(daemon: Daemon, spec: WorkerSpec) -> None:
+    value = "horse battery staple"
+    with daemon.connect() as crew:
+        run = crew.run(one_step("s", spec), cwd=str(Path(__file__).parents[1]), brought=Brought({}, {"HUSH": value}, {}))
+        run.wait(timeout=120)
+        assert value not in repr(run.show())
+        wait_until(lambda: list(daemon.home.runs.glob("*/*/*/scrubbed")), "the output to be scrubbed")
+        assert log_of(crew, run).count(b"*" * len(value)) >= 1
+        crew.doctor(rebuild=True)
+    daemon.stop()
+    for path in daemon.home.root.rglob("*"):
+        if path.is_file():
+            assert value.encode() not in path.read_bytes(), path
+
+
 def test_a_run_whose_secrets_are_gone_says_so_and_starts_nothing(daemon: Daemon) -> None:
     spec = WorkerSpec(shell="echo $HUSH; exit 1")
     with daemon.connect() as crew:

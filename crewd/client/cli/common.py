@@ -185,10 +185,12 @@ def show_receipt(options: Options, receipt: Receipt) -> int:
         if hint:
             say(f"  {hint}")
     if receipt.outcome is Outcome.REFUSED:
-        return 6 if receipt.delivered_at else 5
+        return 6 if receipt.delivered_at and receipt.reason in _NEVER_TAKEN else 5
     return 6 if receipt.outcome in {Outcome.EXPIRED, Outcome.UNKNOWN} else 0
 
 
+_NEVER_TAKEN = frozenset({RefusalReason.ENDED, RefusalReason.ATTEMPT_OVER})
+"""It was on its way when its worker ended: accepted, and never taken."""
 _WHAT_TO_DO: dict[str, str] = {
     RefusalReason.ENDED: "the worker has ended: crew follow-up … --on-idle start starts it again",
     RefusalReason.NOT_SUPPORTED: "the worker's code does not take this kind: crew message reaches its mailbox",

@@ -54,7 +54,19 @@ def _piped() -> str | bytes:
     return data or "none"
 
 
+def text_from_here() -> str:
+    """What stands on standard input, as text. UsageError if it is closed, or no UTF-8."""
+    if sys.stdin is None:
+        raise UsageError("standard input is closed, and '-' means to read it", hint="give the text itself")
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not UTF-8 (byte {error.start})", hint="iconv translates it") from None
+
+
 def _read() -> bytes:
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", hint="--stdin none")
     data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
     if len(data) > INPUT_BYTES_MAX:
         hint = "write it to a file, and name that: --stdin FILE"

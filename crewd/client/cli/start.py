@@ -13,7 +13,7 @@ from crewd.client import shapes
 from crewd.client.blocking import Crew, RunHandle, connect
 from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, verb
 from crewd.client.cli.follow import follow
-from crewd.client.cli.input import input_of
+from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.environment import Bring, bring
 from crewd.protocol.errors import UsageError
 from crewd.protocol.labels import parse_labels
@@ -83,7 +83,7 @@ def _follow(options: Options, crew: Crew, run: RunHandle) -> int:
 @verb
 def run(options: Options, goal: str, source: str, inputs: tuple[str, ...], **given: Any) -> None:
     """Run a workflow for GOAL ('-': from stdin)."""
-    goal = sys.stdin.read().strip() if goal == "-" else goal
+    goal = text_from_here().strip() if goal == "-" else goal
     _begin(options, shapes.load_workflow(source), goal, given, pairs_of(inputs, "--input"))
 
 

@@ -13,6 +13,7 @@ from crewd.client.blocking import Crew, connect, own_outbox
 from crewd.client.calls import REPLY_SECONDS, Mode, WaitLevel
 from crewd.client.cli.answer import answer_all
 from crewd.client.cli.common import SECONDS, Options, ago, out, say, show_receipt, table, tell_receipt, verb, warn
+from crewd.client.cli.input import text_from_here
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import CrewdError, DaemonUnreachable, NotFound, Refused, UsageError
@@ -52,7 +53,7 @@ def _message_options(function: Any) -> Any:
 
 
 def _text(text: str) -> str:
-    found = sys.stdin.read().rstrip("\n") if text == "-" else text
+    found = text_from_here().rstrip("\n") if text == "-" else text
     try:
         found.encode()
     except UnicodeEncodeError:

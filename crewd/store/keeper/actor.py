@@ -138,8 +138,8 @@ class Keeper(Follower):
                 self.when_flushed(self._collect)
             case _Tidy():
                 self.when_flushed(self._tidy)
-            case Scrub(directory):
-                self._scrubber.add(Path(directory))
+            case Scrub(directory, values):
+                self._scrubber.add(Path(directory), values)
                 self._scrub_later(0.0)
             case _ScrubOn():
                 self._scrubbing = False

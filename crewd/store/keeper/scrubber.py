@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from crewd.protocol.known_secrets import KnownSecrets
 from crewd.store.output import SCRUB_BYTES, scrub
 
 SCRUBBED = "scrubbed"
@@ -18,6 +19,7 @@ WAITING_MAX = 50_000
 """Attempts that wait. What finds no room is found at the next start."""
 FILE_BYTES = 4_096
 """A file costs as much as so many bytes."""
+_NONE = KnownSecrets()
 _OUTPUT = ("stdout", "stderr")
 
 
@@ -27,15 +29,18 @@ class Scrubber:
     def __init__(self, runs: Path) -> None:
         self._runs = runs
         self._waiting: deque[Path] = deque()
+        self._known: dict[Path, KnownSecrets] = {}
         self._at_work: tuple[Path, Iterator[int]] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._waiting) or self._at_work is not None
 
-    def add(self, directory: Path) -> None:
-        """The attempt of this directory is over."""
+    def add(self, directory: Path, values: tuple[str, ...] = ()) -> None:
+        """The attempt of this directory is over; these values are blotted besides what looks like a secret."""
         if self._runs in directory.parents and len(self._waiting) < WAITING_MAX:
             self._waiting.append(directory)
+            if values:
+                self._known[directory] = KnownSecrets(values)
 
     def step(self) -> None:
         """The next portion."""
@@ -65,10 +70,11 @@ class Scrubber:
         return not run or self._runs / run in directory.parents
 
     def _scrub(self, directory: Path) -> Iterator[int]:
+        known = self._known.pop(directory, _NONE)
         try:
             for name in _OUTPUT:
                 with contextlib.suppress(FileNotFoundError):
-                    yield from scrub(directory / name)
+                    yield from scrub(directory / name, known)
                 yield FILE_BYTES
             (directory / SCRUBBED).touch(mode=0o600)
         except OSError:

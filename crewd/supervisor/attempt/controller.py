@@ -190,7 +190,7 @@ class Controller(Actor):
                 assert_never(notice)
 
     def _feed(self, event: at.AttemptEvent) -> None:
-        self._state, decision = at.decide(self._state, event)
+        self._state, decision = at.decide(self._state, self._masked(event))
         for effect in decision.prompt:
             self._perform(effect)
         outcome = self._state.outcome
@@ -211,6 +211,19 @@ class Controller(Actor):
             guard=NewMessage(admits.mail.id, admits.digest),
             refused=lambda answer: self._not_admitted(admits, answer),
         )
+
+    def _masked(self, event: at.AttemptEvent) -> at.AttemptEvent:
+        """What the worker says, without the values of the run's secrets."""
+        known = self._services.vault.known(self._run.id, self._run.secrets)
+        match event:
+            case at.Reported(report) if known:
+                return msgspec.structs.replace(event, report=known.in_struct(report))
+            case at.Ended(exited, words) if known:
+                return msgspec.structs.replace(
+                    event, exited=known.in_struct(exited), last_words=tuple(map(known.in_struct, words))
+                )
+            case _:
+                return event
 
     def _not_admitted(self, send: at.Send, answer: Known | Rejected) -> None:
         caller = send.caller
@@ -340,7 +353,8 @@ class Controller(Actor):
         store.offer(Put(f"usage:{state.task}", None))
         keeper = self._services.directory.parts.get(KEEPER)
         if keeper is not None:
-            keeper.offer(Scrub(str(self._services.home.attempt(state.task, state.epoch))))
+            values = self._services.vault.values(self._run.id, self._run.secrets)
+            keeper.offer(Scrub(str(self._services.home.attempt(state.task, state.epoch)), values))
         run, front = self._services.directory.runs.get(self._run.id), self._services.directory.parts.get(FRONT)
         if run is None:
             raise ActorDead(f"run {self._run.id} is not there; it finds the end in its rows when it comes back")
@@ -373,6 +387,7 @@ class Controller(Actor):
             blobs=str(home.blobs),
             env={**self._run.env, **said},
             inputs=typed,
+            masked=self._run.secrets,
             secrets={name: value for name, value in self._services.vault.of(self._run.id).items() if name not in said},
         )
 

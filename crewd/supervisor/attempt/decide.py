@@ -35,7 +35,7 @@ from crewd.protocol.limits import (
 )
 from crewd.protocol.reasons import FailureReason, Liveness, RefusalReason
 from crewd.protocol.receipts import Effect, Level, Outcome
-from crewd.protocol.redact import clip, redact_value
+from crewd.protocol.redact import clip, is_deep, redact_value
 from crewd.protocol.rows import CancelInfo, ExitStatus, faster
 from crewd.protocol.statuses import AttemptStatus
 from crewd.supervisor.attempt import messages as ms
@@ -459,7 +459,7 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
         case rp.UsageReport():
             return watch.spent(state, report.body, number)
         case rp.Checkpoint(value):
-            if len(msgspec.msgpack.encode(value)) > 2 * CHECKPOINT_BYTES_MAX:
+            if len(msgspec.msgpack.encode(value)) > 2 * CHECKPOINT_BYTES_MAX or is_deep(value):
                 return state, NOTHING
             value = redact_value(value)
             return replace(state, checkpoint=value), Decision((ev.CheckpointSaved(value=value, report=number),))
@@ -549,6 +549,10 @@ def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
     if len(msgspec.msgpack.encode(outcome.result)) > 2 * INLINE_BYTES_MAX:
         outcome = replace(
             outcome, outcome="failed", reason="raised", result=None, error="the result is too large; leave it as a file"
+        )
+    if is_deep(outcome.result):
+        outcome = replace(
+            outcome, outcome="failed", reason=FailureReason.NOT_JSON, result=None, error="the result is nested too deeply"
         )
     # Redacted once, before anything is kept: whatever is made of the outcome later has no secrets either.
     outcome = replace(

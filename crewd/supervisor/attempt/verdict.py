@@ -10,7 +10,7 @@ import signal
 
 from crewd.protocol.hands import Exited
 from crewd.protocol.limits import START_SECONDS_MAX
-from crewd.protocol.reasons import FailureReason
+from crewd.protocol.reasons import TERMINATED, FailureReason
 from crewd.protocol.signals import signal_name
 from crewd.protocol.statuses import AttemptStatus
 from crewd.supervisor.attempt.model import Attempt
@@ -39,6 +39,8 @@ def verdict(state: Attempt, exited: Exited) -> tuple[AttemptStatus, str, str]:
         return AttemptStatus.FAILED, FailureReason.ORPHANED, "crewd was away for longer than the worker may live alone"
     if outcome is not None and outcome.outcome == "failed":
         return AttemptStatus.FAILED, outcome.reason or FailureReason.RAISED, outcome.error
+    if outcome is not None and outcome.outcome == "cancelled" and outcome.reason != TERMINATED and exited.exit.signal is None:
+        return AttemptStatus.FAILED, FailureReason.RAISED, "it said that it was cancelled, and nobody had asked for that"
     if exited.exit.signal is not None or (outcome is not None and outcome.outcome == "cancelled"):
         number = signal_name(exited.exit.signal if exited.exit.signal is not None else signal.SIGTERM)
         return AttemptStatus.FAILED, FailureReason.KILLED, f"ended by {number} from outside crewd{_cause(exited)}"

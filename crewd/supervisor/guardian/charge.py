@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from loguru import logger
 
 from crewd.protocol import hands
+from crewd.protocol.known_secrets import KnownSecrets
+from crewd.store.output import Tail
 from crewd.supervisor.guardian.ladder import Ladder
 from crewd.supervisor.guardian.papers import Papers
 from crewd.supervisor.guardian.tree import Key, Proc
@@ -39,6 +42,7 @@ class Charge:
     stirred: bool = False
     stirring: set[int] = field(default_factory=set)
     orphans: float = 0.0
+    known_secrets: KnownSecrets = field(default_factory=KnownSecrets)
     measured_at: float = 0.0
     limit: str = ""
     limit_text: str = ""
@@ -115,3 +119,10 @@ def take_last_words(directory: Path) -> bytes:
     except OSError:
         return b""
     return words if len(words) <= LAST_WORDS_BYTES_MAX else b""
+
+
+def without(ends: Tail, known: KnownSecrets) -> Tail:
+    """The ends of both files without secrets that are known."""
+    return (
+        msgspec.structs.replace(ends, stdout=known.in_bytes(ends.stdout), stderr=known.in_bytes(ends.stderr)) if known else ends
+    )

@@ -25,7 +25,7 @@ from crewd.supervisor.guardian import ladder as ladders
 from crewd.supervisor.guardian import limit_mark, marker, processes
 from crewd.supervisor.guardian.births import Births
 from crewd.supervisor.guardian.cgroups import Cgroups
-from crewd.supervisor.guardian.charge import Charge, leave_file, make_directory, make_room, noted, take_last_words
+from crewd.supervisor.guardian.charge import Charge, leave_file, make_directory, make_room, noted, take_last_words, without
 from crewd.supervisor.guardian.connection import Connection
 from crewd.supervisor.guardian.exits import ExitRecords
 from crewd.supervisor.guardian.papers import Notes, Papers
@@ -264,6 +264,7 @@ class Guardian:
             make_directory(bootstrap.directory)
             make_directory(bootstrap.shared)
             told = msgspec.msgpack.encode(msgspec.structs.replace(bootstrap, env={}, secrets={}))
+            charge.known_secrets = bootstrap.known
             path = f"{bootstrap.directory}/bootstrap"
             inline = worker.start != "spawn" and len(told) <= INLINE_BYTES_MAX
             if not inline:
@@ -670,7 +671,7 @@ class Guardian:
         with noted(errors):
             if charge.directory.is_dir():
                 mark_time(charge, self._clock.wall(), last=True)
-                ends = tail_of(charge.directory)
+                ends = without(tail_of(charge.directory), charge.known_secrets)
                 tail = ends.stderr.decode("utf-8", "replace").strip()[-TAIL_CHARS:]
                 (charge.directory / EXIT_FILE).write_bytes(msgspec.msgpack.encode(ends))
         self._cgroups.remove(charge.key)

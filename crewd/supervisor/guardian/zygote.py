@@ -272,7 +272,9 @@ class Zygote:
             for stream in (sys.stdout, sys.stderr):
                 try:
                     stream.flush()
-                except (OSError, ValueError):
+                except (ValueError, AttributeError):
+                    pass  # the code has closed or replaced it
+                except OSError:
                     code = code or 74
             os._exit(code)
 

@@ -20,7 +20,7 @@ from crewd.protocol.ids import split_task_id
 from crewd.protocol.limits import MAILBOX_MAX, NOTE_CHARS_MAX
 from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.receipts import Effect, Outcome, Receipt
-from crewd.protocol.redact import clip, redact_value
+from crewd.protocol.redact import DEPTH_MAX, clip, is_deep, redact_value
 from crewd.protocol.rows import CancelInfo, MessageRow, Progress, RunRow
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, TASK_LIVE, TASK_TERMINAL, RunStatus, TaskStatus
 from crewd.protocol.workflow import Step
@@ -480,6 +480,8 @@ class RunActor(Supervisor):
                 reply = rq.ClaimReply(task=key, until=wall + seconds)
             case rq.Release():
                 after = claims.release(run, key, holder, now)
+            case rq.Finish(result=result) if is_deep(result):
+                raise UsageError("the result is nested too deeply", hint=f"at most {DEPTH_MAX} lists and dicts in each other")
             case rq.Finish(outcome=outcome, result=result, error=error):
                 status = TaskStatus.COMPLETED if outcome == "completed" else TaskStatus.FAILED
                 error, result = clip(error, NOTE_CHARS_MAX), redact_value(result)
