@@ -82,7 +82,7 @@ def test_one_guardian_for_processes() -> None:
         "supervisor/guardian/zygote.py",
         "testing/daemon.py",
         "testing/stress/apart.py",
-        "worker/child.py",  # signals for the command that it waits for itself
+        "worker/child.py",  # signals for the command that it waits for itself, and for what that has left
     }
     assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/entry.py", "worker/alone.py"}
     assert users("subprocess") == {

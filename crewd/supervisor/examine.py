@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from crewd import limit_mark
 from crewd.protocol.ids import split_marker
-from crewd.supervisor.guardian import limit_mark, marker
+from crewd.supervisor.guardian import marker
 from crewd.supervisor.guardian.processes import COMMAND_CHARS_MAX
 
 if TYPE_CHECKING:

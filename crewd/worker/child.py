@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import threading
+
+from crewd import limit_mark
 
 
 class Child:
@@ -54,3 +57,23 @@ class Child:
         with self._reaping, contextlib.suppress(OSError):
             if self.popen.returncode is None:
                 os.killpg(self.pid, number)
+
+
+def terminate_what_is_left(*spared: int) -> None:
+    """TERM to every other process of this worker: what a command has started outlives it, in a session of its own.
+
+    They are known by the number that this process bears, too. Nothing is done where there is none (not on Linux).
+    """
+    number = limit_mark.own()
+    if number is None or not hasattr(os, "pidfd_open"):
+        return
+    for name in os.listdir("/proc"):  # noqa: PTH208 (as many as there are processes)
+        if not name.isdigit() or int(name) in {os.getpid(), *spared}:
+            continue
+        with contextlib.suppress(OSError):
+            handle = os.pidfd_open(int(name))
+            try:
+                if limit_mark.read(int(name)) == number:  # it is this very process that the handle is of
+                    signal.pidfd_send_signal(handle, signal.SIGTERM)
+            finally:
+                os.close(handle)

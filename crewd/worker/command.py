@@ -27,7 +27,7 @@ from crewd.protocol.reports import Applied, Outcome, Settled
 from crewd.protocol.shell import place_values, with_exec
 from crewd.protocol.signals import signal_name
 from crewd.worker.artifacts import pieces
-from crewd.worker.child import Child
+from crewd.worker.child import Child, terminate_what_is_left
 from crewd.worker.pump import Pump
 from crewd.worker.terminal import Terminal
 
@@ -140,6 +140,7 @@ class Command:
         if self._child is None:
             return self.failure or Outcome(outcome="failed", reason="spawn_failed", error="the command was not started")
         code = self._child.wait()
+        self._desk.token.listen(terminate_what_is_left)  # a cancel is for whatever it has left behind
         held = self._drain()
         self._desk.finish()
         token = self._desk.token

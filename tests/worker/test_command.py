@@ -234,10 +234,13 @@ while True:
 """
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_the_grace_is_for_the_whole_tree(shared_crew: Crew, tmp_path: Path, wrapped: bool) -> None:
+@pytest.mark.parametrize(
+    "script", ["exec {} slow.py", "{} slow.py; echo after", "(setsid {} slow.py &); exec sleep 1000"],
+    ids=["itself", "below a shell", "in a session of its own"],
+)  # fmt: skip
+def test_the_grace_is_for_the_whole_tree(shared_crew: Crew, tmp_path: Path, script: str) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
-    script = f"{sys.executable} slow.py; echo after" if wrapped else f"exec {sys.executable} slow.py"
+    script = script.format(sys.executable)
     run = shared_crew.exec(["sh", "-c", script], cwd=str(tmp_path))
     wait_until(lambda: b"up" in log_of(shared_crew, run), "the server")
     reply = run.cancel(grace=60)

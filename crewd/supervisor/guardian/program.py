@@ -13,6 +13,7 @@ from typing import NamedTuple, assert_never
 
 import msgspec
 
+from crewd import limit_mark
 from crewd.clock import SystemClock
 from crewd.protocol import hands
 from crewd.protocol.home import Home
@@ -22,7 +23,7 @@ from crewd.protocol.limits import TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW, WORKE
 from crewd.protocol.rows import ExitStatus, Survivor
 from crewd.store.output import EXIT_FILE, tail_of
 from crewd.supervisor.guardian import ladder as ladders
-from crewd.supervisor.guardian import limit_mark, marker, processes
+from crewd.supervisor.guardian import marker, processes
 from crewd.supervisor.guardian.births import Births
 from crewd.supervisor.guardian.cgroups import Cgroups
 from crewd.supervisor.guardian.charge import Charge, leave_file, make_directory, make_room, noted, take_last_words, without

@@ -23,9 +23,10 @@ from typing import Any, NoReturn
 
 import msgpack
 
+from crewd import limit_mark
 from crewd.protocol.hands import EXPECTED_MAX, pack
 from crewd.protocol.home import Home
-from crewd.supervisor.guardian import limit_mark, marker, processes
+from crewd.supervisor.guardian import marker, processes
 
 PACKET_BYTES_MAX = 65_536
 REFILL_REST = 0.05

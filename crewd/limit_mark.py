@@ -45,6 +45,14 @@ def write(number: int) -> None:
             resource.setrlimit(_LIMIT, (number, hard))
 
 
+def own() -> int | None:
+    """The number that this process bears."""
+    if _LIMIT is None:
+        return None
+    number = resource.getrlimit(_LIMIT)[0]
+    return number if number >= _BASE else None
+
+
 def read(pid: int) -> int | None:
     """The number that a process bears; None if it bears none, or is gone."""
     try:
