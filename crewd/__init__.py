@@ -78,17 +78,18 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used, so that `crew --version` pays for nothing."""
-    if name == "aio":
-        return importlib.import_module("crewd.aio")
-    try:
-        module = _LAZY[name]
-    except KeyError:
-        message = f"module 'crewd' has no attribute {name!r}"
-        raise AttributeError(message) from None
-    return getattr(importlib.import_module(module), name)
+if not TYPE_CHECKING:  # for a type checker the names above are all that there are, so that it finds a typo
 
+    def __getattr__(name: str) -> Any:
+        """Load a public name when it is first used, so that `crew --version` pays for nothing."""
+        if name == "aio":
+            return importlib.import_module("crewd.aio")
+        try:
+            module = _LAZY[name]
+        except KeyError:
+            message = f"module 'crewd' has no attribute {name!r}"
+            raise AttributeError(message) from None
+        return getattr(importlib.import_module(module), name)
 
-def __dir__() -> list[str]:
-    return __all__
+    def __dir__() -> list[str]:
+        return __all__

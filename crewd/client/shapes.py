@@ -76,6 +76,8 @@ def exec_workflow(
     `stdin` is `none`, `lines`, a file's path, or the input itself as bytes. UsageError if there is no command. `protocol`: see
     `WorkerSpec`.
     """
+    if isinstance(argv, str):
+        raise UsageError(f"{argv!r} is one text, and no list of a program and its arguments", hint=f"{argv.split()!r}")
     if not argv or not argv[0]:
         raise UsageError("there is no command to run", hint="name a program and its arguments")
     if isinstance(stdin, bytes):

@@ -14,6 +14,7 @@ import msgspec
 
 from crewd.protocol import variables
 from crewd.protocol.errors import UsageError
+from crewd.protocol.limits import ARGUMENT_BYTES_MAX
 
 Kind = Literal["text", "integer", "number", "boolean", "file", "directory"]
 GOAL = "goal"
@@ -62,6 +63,9 @@ def resolve(inputs: Mapping[str, Input], goal: str, given: Mapping[str, str]) ->
                 raise UsageError(f"the workflow needs the input {name} ({each.type})", hint=_how(name, each))
             text = each.default
         value = value_of(name, each, text)
+        if "\0" in text or len(variable(name)) + 1 + len(text.encode("utf-8", "replace")) > ARGUMENT_BYTES_MAX:
+            what = "holds a NUL byte" if "\0" in text else f"has more than {ARGUMENT_BYTES_MAX - len(variable(name)) - 1} bytes"
+            raise UsageError(f"the input {name} {what}: no program could be given it", hint="name a file that holds it")
         found[name] = str(value).lower() if isinstance(value, bool) else text  # one word for a script to compare with
     return found.pop(GOAL, goal), found
 

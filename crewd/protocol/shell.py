@@ -27,11 +27,13 @@ _INTERPRETERS = frozenset(
 """Programs that run the text after an option such as `-c` or `-e`."""
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "mksh", "zsh", "csh", "tcsh"})
 """Those of them whose option `-c` is followed by code, perhaps after values of other options."""
-_REREADS = frozenset({"eval", "ssh", "watch", "parallel", "rsh", "mosh", "sqlite", "ed", "at", "batch"})
+_REREADS = frozenset(
+    {"ssh", "watch", "parallel", "rsh", "mosh", "sqlite", "ed", "at", "batch", "make", "gmake", "entr", "watchexec"}
+)
 """Commands that read any of their arguments again as code."""
-_REREADING_BUILTINS = frozenset({"trap", "alias", "source", ".", "let"})
+_REREADING_BUILTINS = frozenset({"eval", "trap", "alias", "source", ".", "let"})
 """The same, where they are the command itself."""
-_SCRIPTED = frozenset({"awk", "gawk", "mawk", "nawk", "sed", "gsed", "jq", "yq", "make", "ed", "xargs", "env", "find"})
+_SCRIPTED = frozenset({"awk", "gawk", "mawk", "nawk", "sed", "gsed", "jq", "yq", "ed", "xargs", "env", "find"})
 """Commands of which an argument is a little program: the goal may be a whole argument, and no part of one."""
 _SCRIPT_FIRST = frozenset({"awk", "gawk", "mawk", "nawk", "sed", "gsed", "jq", "yq"})
 """Those of which the first argument that is no option is that program."""
@@ -43,11 +45,43 @@ _STARTERS = frozenset(
     }
 )  # fmt: skip
 """Commands that start the command that follows them."""
+_WRAPPERS = frozenset(
+    {
+        "timeout", "nice", "ionice", "flock", "docker", "podman", "nerdctl", "kubectl", "su", "sudo", "doas", "runuser",
+        "chroot", "unshare", "nsenter", "setpriv", "stdbuf", "script", "systemd-run", "firejail", "bwrap", "proot", "taskset",
+        "chrt", "numactl", "xargs", "busybox", "env", "time", "nohup", "setsid", "sg", "tee", "lxc", "machinectl",
+        "fakeroot", "strace",
+    }
+)  # fmt: skip
+"""Commands that start another one, after operands of their own."""
+_TAKES_OPTIONS = frozenset(
+    {
+        "git", "hg", "tar", "bsdtar", "rsync", "scp", "sftp", "sed", "gsed", "sort", "man", "split", "zip", "less", "vim", "vi",
+        "view", "emacs", "nvim", "tcpdump", "socat", "ncat", "nc", "dpkg", "rpm", "apt", "apt-get", "7z", "gpg",
+    }
+)  # fmt: skip
+"""Commands that an argument like `--rsh=...` makes execute something: a value may be one of theirs only after `--`."""
+_ALREADY_OVER = frozenset({"--", "--end-of-options"})
+_EVALUATING_MODULES = frozenset({"timeit", "pdb", "cProfile", "profile", "trace", "code"})
+_STANDARD_INPUT = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
+_EXECUTED_BY = {
+    "tar": {"-I", "-F"}, "bsdtar": {"-I"}, "rsync": {"-e"}, "scp": {"-o", "-S", "-F"}, "sftp": {"-o", "-S", "-F"},
+    "man": {"-P"}, "git": {"-x", "-c", "-O"}, "xterm": {"-e"}, "npx": {"-c"}, "nodemon": {"-x"}, "sg": {"-c"},
+    "split": {"--filter"}, "less": {"-k"}, "ncat": {"-e", "-c"}, "nc": {"-e", "-c"}, "zip": {"-TT"},
+}  # fmt: skip
+"""Options of commands whose value they execute."""
+_EXECUTING_NAME = re.compile(
+    r"--?[a-z-]*(?:exec|command|program|shell|rsh|pager|editor|eval|rcfile|init-file|hook)[a-z-]*", re.IGNORECASE
+)
+"""Options that are named like one whose value is executed."""
 _BEFORE_COMMANDS = frozenset({"!", "{", "if", "elif", "then", "else", "do", "while", "until", "time"})
 _QUANTITY = re.compile(r"[\d.]+[smhd]?")
 _PIPE = re.compile(r"(?<!\|)\|&?(?!\|)\s*([^;&|()\n]*)")
 """A pipe, and the words of the command that reads from it."""
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+_EVAL = re.compile(r"(?:\A|[;&|({\n]|\b(?:then|do|else|command|builtin|exec|time|!)\s)\s*eval\b")
+"""`eval` where the name of a command stands."""
+_ASSIGNED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\+?=")
 _CODE_OPTION = re.compile(
     r"-[A-Za-z]*[ceErRp][A-Za-z]*|--(?:eval|execute|exec|command|expression|print|run|code|init-command|split-string)"
 )
@@ -262,14 +296,21 @@ class _Line:
 
     def _check_reader(self) -> None:
         """Whether whatever gets this word takes it as it is. Raises UsageError if it would read it as code."""
-        if re.search(r"\beval\b", self.text):
+        if _EVAL.search(self.text):
             raise self._refused("in a line with eval, which may read it as code")
         if not self.target:
             self._check_command(self.words[-1], self.word, whole=self._is_whole())
         for words, word in zip(self.words[:-1], self.outer, strict=True):  # what a `$(` says is a word of the command around it
             if words or not _ASSIGNMENT.match(word):
                 self._check_command(words, word, whole=False, inside=True)
+        for name in [] if self.target else [found[1]] if (found := _ASSIGNED.match(self.word)) else []:
+            used = rf"(?:-[A-Za-z]*[ceE][A-Za-z]*|--[a-z-]*(?:eval|exec|command)[a-z-]*)[\s=]+[\"']?\$\{{?{name}\b"
+            if re.search(used, self.text[self.at :]):
+                raise self._refused(f"in {name}, which is read as code")
         piped = [found[1].split() for found in _PIPE.finditer(self.text, self.at)]
+        if piped:
+            rest = self.text[self.text.index("|", self.at) + 1 :]
+            piped += [piece.split() for piece in re.split(r"[;&|(){}\n]|\b(?:if|then|do|else|elif|while|until)\b", rest)]
         if self.herestring:
             piped += [re.split(r"[\s;&|()]+", self.text)]
         for words in piped:
@@ -288,9 +329,7 @@ class _Line:
         if not words or (_program(words[0]) in _STARTERS and not arguments):
             raise self._refused("where the name of a command stands", "name the program, and give it the goal as an argument")
         names = {_program(each) for each in words}
-        executed = words[-1] in _EXECUTING_OPTIONS or _EXECUTING_OPTION_AND_TEXT.match(_bare(word))
-        if executed or ("git" in names and (words[-1] == "-c" or re.match(r"-c\S", _bare(word)))):
-            raise self._refused("in an option that names a command")
+        self._check_options(words, names, _bare(word), whole=whole)
         rereads = sorted((names & _REREADS) | ({words[0]} & _REREADING_BUILTINS))
         if rereads:
             raise self._refused(f"among the arguments of {rereads[0]}, which reads them again as code")
@@ -298,12 +337,36 @@ class _Line:
         assigned = bool(names & _AWKS) and words[-1] == "-v"
         if scripted and not assigned and not (whole and _has_script(words, names)):
             raise self._refused(f"inside a script for {scripted[0]}", f"let the script read {self.variable}")
+        if "git" in names and ({"foreach"} & set(words) or ("bisect" in words and "run" in words)):
+            raise self._refused("among the arguments of git, which runs them as a command")
         interpreter = next((each for each in reversed(words) if _program(each) in _INTERPRETERS or "$" in each), None)
         if interpreter is not None:
             options = words[len(words) - words[::-1].index(interpreter) :]
+            command = arguments[0] if arguments else words[0]
+            is_it = interpreter == command or _program(words[0]) in _WRAPPERS
+            if is_it and _is_script(_program(interpreter), options) and not inside and word in {"", '"'}:
+                how = f'{interpreter} -- "{self.hole}" runs the file of that name'
+                raise self._refused(f"where {_program(interpreter)} looks for options and its script", how)
             if _is_code(_program(interpreter), options, _bare(word)) or (inside and word.startswith("$(") and not options):
                 way = f"let the code read ${self.variable}, as in sh -c 'echo \"${self.variable}\"'"
                 raise self._refused(f"in code for {_program(interpreter)}", way)
+
+    def _check_options(self, words: list[str], names: set[str], word: str, *, whole: bool) -> None:
+        """Whether it is the value of an option that names a command, or may be such an option itself."""
+        option, _, _ = word.partition("=")
+        for name in names:
+            short = _EXECUTED_BY.get(name, set())
+            if words[-1] in short or any(word.startswith(each) for each in short if word):
+                raise self._refused("in an option that names a command")
+        executing = words[-1] in _EXECUTING_OPTIONS or _EXECUTING_OPTION_AND_TEXT.match(word)
+        if executing or _EXECUTING_NAME.fullmatch(words[-1]) or ("=" in word and _EXECUTING_NAME.fullmatch(option)):
+            raise self._refused("in an option that names a command")
+        if re.match(r"(?:EXEC|SYSTEM|SHELL):", word, re.IGNORECASE):
+            raise self._refused("in an address that names a command")
+        first = next((_program(each) for each in words if _program(each) not in _STARTERS and not each.startswith("-")), "")
+        option_value = words[-1].startswith("-") and words[-1] not in _ALREADY_OVER
+        if first in _TAKES_OPTIONS and whole and not option_value and not _ALREADY_OVER & set(words):
+            raise self._refused(f"where {first} looks for options", f"put -- before it: -- {self.hole}")
 
     def _is_whole(self) -> bool:
         """Whether the placeholder is an argument of its own, with or without double quotes."""
@@ -332,35 +395,68 @@ def _has_script(words: list[str], names: set[str]) -> bool:
     return found
 
 
+def _walk(program: str, options: list[str]) -> str:
+    """What an interpreter takes the next word for, after these: `code`, `option` (or its script), `value` or `argument`."""
+    shell = program in _SHELLS or "$" in program
+    pending = ""
+    code = False
+    for at, option in enumerate(options):
+        if pending:
+            if pending == "module":
+                return "code" if option in _EVALUATING_MODULES else "argument"
+            if pending == "code" and (option == "--" or (shell and option.startswith(("-", "+")))):
+                continue  # its code comes after the other options
+            if pending == "value then code":
+                pending = "code"
+                continue
+            code, pending = code or pending == "code", ""
+        elif code and not shell and option.startswith("-") and _CODE_OPTION.fullmatch(option):
+            pending = "code"  # perl takes several
+        elif option == "--":
+            return "argument"
+        elif program.startswith(("python", "pypy")) and option.startswith("-m"):
+            if option == "-m":
+                pending = "module"
+            else:
+                return "code" if option[2:] in _EVALUATING_MODULES else "argument"
+        elif _CODE_OPTION.fullmatch(option):
+            pending = "value then code" if shell and _MORE_OPTIONS.fullmatch(option) else "code"
+        elif (shell and _MORE_OPTIONS.fullmatch(option)) or (program.startswith(("python", "pypy")) and option in {"-W", "-X"}):
+            pending = "value"
+        elif not option.startswith(("-", "+")):
+            return "argument"
+        if code and shell:
+            return "argument" if at < len(options) else "code"
+    if pending:
+        return {"code": "code", "module": "option"}.get(pending, "value")
+    return "argument" if code else "option"
+
+
 def _is_code(program: str, options: list[str], word: str) -> bool:
     """Whether the next word of an interpreter's command, which begins with `word`, is code. `options` are the words between."""
-    given = [each for each in options if not each.startswith(("-", "+"))]
-    if not given and _CODE_OPTION_AND_TEXT.fullmatch(word):
-        return True
-    last = next((place for place in range(len(options) - 1, -1, -1) if _CODE_OPTION.fullmatch(options[place])), None)
-    if last is None:
-        return False
-    if program in _SHELLS or "$" in program:
-        if not any(each.startswith("-") and not each.startswith("--") and "c" in each for each in options):
-            return False
-        if any(_MORE_OPTIONS.fullmatch(each) for each in options):
-            return True
-    return not any(not each.startswith(("-", "+")) for each in options[last + 1 :])
+    meant = _walk(program, options)
+    return meant == "code" or (meant in {"option", "value"} and bool(_CODE_OPTION_AND_TEXT.fullmatch(word)))
+
+
+def _is_script(program: str, options: list[str]) -> bool:
+    """Whether the next word may be an option of the interpreter, or names its script."""
+    return _walk(program, options) == "option"
 
 
 def _runs_its_input(words: list[str], *, anywhere: bool = False) -> bool:
     """Whether a command reads code from its standard input, as far as its words show."""
+    wrapped = bool(words) and _program(words[0]) in _WRAPPERS
     for place, word in enumerate(words):
         name = _program(word)
         if name in _REREADS or (name == "xargs" and any(_program(each) in _INTERPRETERS for each in words[place + 1 :])):
             return True
         if name in _INTERPRETERS or ("$" in word and place == 0):
             after = words[place + 1 :]
-            script = bool(after) and not after[0].startswith(("-", "<", ">", "2>", "&"))
+            script = bool(after) and after[0] not in _STANDARD_INPUT and not after[0].startswith(("-", "<", ">", "2>", "&"))
             code = any(_CODE_OPTION.fullmatch(each) and len(after) > at + 1 for at, each in enumerate(after) if each != "-e")
             if not (script or code) or name in {"psql", "mysql", "su", "runuser"}:
                 return True
-        if not anywhere and name not in _STARTERS and not word.startswith("-") and not _ASSIGNMENT.match(word):
+        if not anywhere and not wrapped and name not in _STARTERS and not word.startswith("-") and not _ASSIGNMENT.match(word):
             return False
     return False
 

@@ -76,6 +76,15 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
             return "agent"
         return self.protocol or "exec"
 
+    @property
+    def takes(self) -> tuple[str, ...] | None:
+        """The capabilities of its worker, where the spec decides them; None where the worker says them itself."""
+        if self.runtime != "exec":
+            return None
+        if self.pty is not None:
+            return ("steer", "eof", "keys")
+        return ("steer", "eof") if self.stdin == "lines" else ()
+
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One step: its place in the graph, its files, and its worker."""

@@ -110,15 +110,12 @@ def host_main(raw: bytes) -> int:
 
 
 def _host_command(bootstrap: Bootstrap, desk: Desk, clock: SystemClock, waker: Waker, line: Line) -> Outcome:
-    capabilities: tuple[str, ...] = ("steer", "eof") if bootstrap.worker.stdin == "lines" else ()
-    if bootstrap.worker.pty is not None:
-        capabilities = ("steer", "eof", "keys")
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a command that closes its input is no reason to die
     hear_term(desk.token, interrupt=False)
     _begin_session()
     command = Command(bootstrap, desk)
     command.start()  # before the first word, which names its process
-    link = Link(bootstrap, capabilities, desk, clock, waker, line, command.pid)
+    link = Link(bootstrap, bootstrap.worker.takes or (), desk, clock, waker, line, command.pid)
     link.start()
     return _say(command.wait(), bootstrap, desk, link)
 

@@ -346,6 +346,9 @@ class RunActor(Supervisor):
                 self._put_off(command)
             return
         hold, effect, reason = rn.while_idle(self._living(), task, mail)
+        takes = self._step(task.id).worker.takes
+        if hold and takes is not None and mail.kind in {"steer", "follow_up"} and mail.needs not in takes:
+            hold, effect, reason = False, "", RefusalReason.NOT_SUPPORTED  # no worker of this task ever takes it
         if hold and len(task.held.mails) + self._admitting.get(task.id, 0) >= MAILBOX_MAX:
             raise Busy(f"worker {task.id} has too many unsettled messages", hint="try again later")
         accepted = MessageAccepted(
