@@ -14,7 +14,7 @@ import msgspec
 from crewd.client import shapes
 from crewd.client.environment import Brought
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import UsageError
+from crewd.protocol.errors import Refused, UsageError
 from crewd.protocol.events import Event
 from crewd.protocol.home import Home
 from crewd.protocol.ids import MESSAGE, IdSource
@@ -23,6 +23,7 @@ from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.reports import MessageKind
 from crewd.protocol.rows import AskRow, MessageRow, NoticeRow, RunRow, TaskRow
+from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.protocol.terms import USUAL, Terms
 from crewd.protocol.workflow import PeerProtocol, Workflow
 
@@ -150,18 +151,25 @@ def retry(
     `secrets` are the values of the run's secrets, which crewd has not kept. What the run had brought from the environment of
     its caller is brought again from this one.
     """
-    brought = shapes.brought_again((yield from get(crew, target.partition("/")[0])), secrets)
-    order = rq.Reopen(target=target, kind="retry", intent=intent, force=force, secrets=brought)
-    return shapes.expect((yield Ask(order)), rq.RunReply).run
+    return (yield from _again(crew, rq.Reopen(target=target, kind="retry", intent=intent, force=force), secrets))
 
 
 def resume(
     crew: Caller, target: str, *, intent: str = "", force: bool = False, secrets: Mapping[str, str] | None = None
 ) -> Call[RunRow]:  # fmt: skip
     """Do all of a run that was not finished: what failed, was cancelled or skipped. What is completed stays so. See `retry`."""
-    brought = shapes.brought_again((yield from get(crew, target.partition("/")[0])), secrets)
-    order = rq.Reopen(target=target, kind="resume", intent=intent, force=force, secrets=brought)
-    return shapes.expect((yield Ask(order)), rq.RunReply).run
+    return (yield from _again(crew, rq.Reopen(target=target, kind="resume", intent=intent, force=force), secrets))
+
+
+def _again(crew: Caller, order: rq.Reopen, secrets: Mapping[str, str] | None) -> Call[RunRow]:
+    before = yield from get(crew, order.target.partition("/")[0])
+    order = msgspec.structs.replace(order, secrets=shapes.brought_again(before, secrets))
+    reply = shapes.expect((yield Ask(order)), rq.RunReply)
+    if reply.existing and reply.run.openings == before.openings and before.status not in RUN_TERMINAL:
+        raise Refused(
+            f"nothing changed: {before.name} is {before.status}", hint="crew show tells how it stands", reason="nothing_to_do"
+        )
+    return reply.run
 
 
 def dead(crew: Caller) -> Call[rq.DeadReply]:  # noqa: ARG001

@@ -206,6 +206,8 @@ class Front(Actor):
                 refused=lambda _answer: self._respond(command.caller, gone),
             )  # fmt: skip
             return
+        if self._stopping and isinstance(request, rq.Reopen):
+            raise self._stops()
         living = self._services.directory.runs.get(command.run)
         if living is not None and living.offer(command, lane=command.lane):
             return
@@ -227,12 +229,17 @@ class Front(Actor):
 
     def _open_again(self, command: cm.Command) -> None:
         if self._stopping:
-            raise Unavailable("crewd is stopping", hint="start it again")
+            raise self._stops()
         self._start(command.run, command)
+
+    def _stops(self) -> Unavailable:
+        if self._services.directory.draining:
+            return Unavailable("crewd is draining: it takes no new work", hint="crew daemon resume takes that back")
+        return Unavailable("crewd is stopping", hint="start it again")
 
     def _admit(self, command: cm.Command, start: rq.StartRun) -> None:
         if self._stopping:
-            raise Unavailable("crewd is stopping", hint="start it again")
+            raise self._stops()
         if len(self._live) >= self._services.config.runs_live_max:
             raise Busy(f"{len(self._live)} runs are live", hint="raise runs_live_max in crewd.toml, or wait")
         workflow = with_texts(check_workflow(start.workflow), self._services.config.permanent_texts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from crewd.client.blocking import RunHandle, connect
-from crewd.client.cli.common import Options, ago, out, say, table, verb
+from crewd.client.cli.common import Options, ago, look_at, out, say, table, verb
 from crewd.client.environment import secret
 from crewd.clock import SystemClock
 
@@ -51,7 +51,7 @@ def _tell(options: Options, run: RunHandle) -> None:
 @verb
 def dead(options: Options) -> None:
     """List dead letters: tasks that failed for good. `crew retry` takes one up, `crew dismiss` puts it away."""
-    with connect(options.home, start=False) as crew:
+    with look_at(options) as crew:
         found = crew.dead()
     if options.json:
         out(found)

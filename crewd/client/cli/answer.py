@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from crewd.client.blocking import Crew, connect
-from crewd.client.cli.common import Options, ago, say
+from crewd.client.blocking import Crew
+from crewd.client.cli.common import Options, ago, look_at, say
 from crewd.clock import SystemClock
 from crewd.protocol.errors import CrewdError
 from crewd.protocol.receipts import Outcome
@@ -18,7 +18,7 @@ _KEYS = {"confirm": {"y": "yes", "n": "no"}, "permission": {"a": "allow", "d": "
 
 def answer_all(options: Options) -> None:
     """Ask about each open question, oldest first. `s` leaves one open, `q` ends."""
-    with connect(options.home, start=False) as crew:
+    with look_at(options) as crew:
         asks = crew.inbox()
         if not asks:
             say("no open questions")

@@ -8,8 +8,9 @@ import msgspec
 from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, out, say, verb
 from crewd.clock import in_words
-from crewd.protocol.errors import UsageError
+from crewd.protocol.errors import Refused, UsageError
 from crewd.protocol.limits import LEASE_SECONDS_DEFAULT
+from crewd.protocol.statuses import TaskStatus
 
 
 @click.command()
@@ -39,6 +40,9 @@ def claim(
 def release(options: Options, target: str, token: str) -> None:
     """Give a claimed task back: it is queued again."""
     with connect(options.home, start=False) as crew:
+        waits = [task for task in crew.show(target).tasks if task.id.endswith(f"/{target.rpartition('/')[2]}")]
+        if waits and waits[0].status is TaskStatus.QUEUED:
+            raise Refused(f"{target} is queued: nobody holds it", hint="crew claim takes it")
         crew.release(target, token)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import deque
 from typing import Literal
@@ -14,7 +15,7 @@ from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, out, say, verb
 from crewd.client.discover import find_home
 from crewd.clock import SystemClock
-from crewd.protocol.errors import DaemonUnreachable, DeadlineExceeded
+from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, Refused
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 
 STOP_SECONDS = 60.0
@@ -65,9 +66,16 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
         crew.stop_daemon(grace, mode, intent=intent)
     if mode == "drain" and live and not options.json:
         say(f"waiting for {live} live runs; 'crew daemon stop --end' ends them, '--keep' leaves them")
-    drains = mode == "drain" and timeout is None
+    drains, taken_back = mode == "drain" and timeout is None, False
     deadline = clock.monotonic() + (timeout if timeout is not None else STOP_SECONDS + grace)
+    looked = clock.monotonic()
     while pid is not None and _pid(options) == pid:
+        if mode == "drain" and clock.monotonic() > looked + 1.0:
+            looked = clock.monotonic()
+            with contextlib.suppress(CrewdError), connect(options.home, start=False) as crew:
+                taken_back = not crew.draining
+            if taken_back:
+                raise Refused("the stop was taken back (crew daemon resume): crewd goes on", hint="crew daemon stop")
         if clock.monotonic() > deadline and not drains:
             raise DeadlineExceeded(f"crewd (pid {pid}) has not stopped yet", hint="crew daemon logs")
         clock.sleep(0.02)

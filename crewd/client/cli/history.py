@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import click
 
-from crewd.client.blocking import connect
-from crewd.client.cli.common import Options, ago, out, say, table, verb
+from crewd.client.cli.common import Options, ago, look_at, out, say, table, verb
 from crewd.client.cli.follow import details, line_of, words
 from crewd.client.cli.screen import one_line, plain
 from crewd.client.history import Line, origin, tree, tries, why
@@ -28,7 +27,7 @@ from crewd.protocol.rows import TaskRow
 @verb
 def history(options: Options, target: str, form: str, attempts: bool, seq: int) -> None:  # noqa: FBT001 (flags)
     """Show the history of a run as a tree: each attempt of a task is a branch."""
-    with connect(options.home, start=False) as crew:
+    with look_at(options) as crew:
         shown = crew.show(target)
         events = list(crew.events(shown.run.id))
     if seq:

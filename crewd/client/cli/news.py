@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from crewd.client.blocking import connect
-from crewd.client.cli.common import Options, out, say, verb
+from crewd.client.cli.common import Options, look_at, out, say, verb
 from crewd.client.news import BATCH_SECONDS, Teller, in_words, parse_hours
 from crewd.clock import SystemClock, minute_of_day
 from crewd.protocol.news import Severity
@@ -35,7 +34,7 @@ def news(
         minute_of_day, hours if follow else None, Severity[severity.upper()],
         BATCH_SECONDS if follow else 0.0,
     )  # fmt: skip
-    with connect(options.home, start=False) as crew:
+    with look_at(options) as crew:
         after = last = noted = 0
         while True:
             reply = crew.news(after=after, everyone=everyone)

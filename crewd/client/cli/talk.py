@@ -12,7 +12,7 @@ from crewd.client import shapes
 from crewd.client.blocking import Crew, connect, own_outbox
 from crewd.client.calls import REPLY_SECONDS, Mode, WaitLevel
 from crewd.client.cli.answer import answer_all
-from crewd.client.cli.common import SECONDS, Options, ago, out, say, show_receipt, table, tell_receipt, verb, warn
+from crewd.client.cli.common import SECONDS, Options, ago, look_at, out, say, show_receipt, table, tell_receipt, verb, warn
 from crewd.client.cli.input import text_from_here
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
@@ -189,7 +189,7 @@ def inbox(options: Options, answer: bool) -> None:  # noqa: FBT001 (a flag)
     if answer:
         answer_all(options)
         return
-    with connect(options.home, start=False) as crew:
+    with look_at(options) as crew:
         asks, notices, unread = crew.inbox(), crew.notices(), crew.unread()
     if options.json:
         out({"asks": asks, "notices": notices, "messages": unread})
@@ -220,7 +220,7 @@ def _in_line(text: str, most: int) -> str:
 @verb
 def messages(options: Options, target: str, **given: Any) -> None:
     """List the messages of a run or task with their receipts."""
-    with connect(options.home, start=False) as crew:
+    with look_at(options) as crew:
         found = crew.messages(target, **{name: value for name, value in given.items() if value})
     if options.json:
         out(found)
@@ -272,12 +272,12 @@ def outbox(options: Options, sending: bool, forgotten: tuple[str, ...]) -> None:
 def unsend(options: Options, message: str) -> None:
     """Take a message back if the worker's code has not taken it."""
     with connect(options.home, start=False) as crew:
+        before = crew.receipt(message)
         receipt = crew.withdraw(message)
     code = show_receipt(options, receipt)
-    if receipt.outcome is not Outcome.WITHDRAWN:
+    if receipt.outcome is not Outcome.WITHDRAWN or before.settled:
         warn("nothing was taken back: the message had settled already")
-        code = code or Refused.exit_code
-    sys.exit(0 if receipt.outcome is Outcome.WITHDRAWN else code)
+        sys.exit(code or Refused.exit_code)
 
 
 @click.command()
@@ -285,7 +285,7 @@ def unsend(options: Options, message: str) -> None:
 @verb
 def receipt(options: Options, message: str) -> None:
     """Show how far a message came."""
-    with connect(options.home, start=False) as crew:
+    with look_at(options) as crew:
         found = crew.receipt(message)
     if options.json:
         out(found)

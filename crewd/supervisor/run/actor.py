@@ -458,6 +458,9 @@ class RunActor(Supervisor):
             hint = "crew resume takes up what was cancelled" if order.kind == "retry" else "crew run or exec starts it anew"
             what = "has failed or is parked" if order.kind == "retry" else "was cancelled, has failed or was skipped"
             raise Refused(f"nothing here {what}", hint=hint, reason="nothing_to_do")
+        if self._living() is before and self._row is not None:
+            self._respond(command.caller, rq.RunReply(run=self._row, existing=True))  # asked twice, or there is nothing to do
+            return
         self._journal.record([], [_Tell(command.caller, _SHOW)])
 
     def _signal(self, command: cm.Command, number: int, *, tree: bool) -> None:
