@@ -256,6 +256,11 @@ class Reader(Follower):
             if each.status is TaskStatus.WAITING:
                 asks = self._database.rows_with(AskRow, "open", ROWS_MAX)
                 return next((f"{each.step} asks: {ask.question} ({ask.id})" for ask in asks if ask.task == each.id), "it waits")
+        tasks = {each.id: each for each in self._database.rows_of(TaskRow, run.id, ROWS_MAX)}
+        for each in tasks.values() if task is None else (task,):
+            ready = all(tasks[name].status is TaskStatus.COMPLETED for name in each.depends_on if name in tasks)
+            if each.status is TaskStatus.QUEUED and each.runtime == "outside" and ready:
+                return f"{each.step} waits for somebody to claim it (crew claim {run.name}/{each.step})"
         return ""
 
     def answer(self, request: rq.Request, owner: str = "") -> rq.Reply:

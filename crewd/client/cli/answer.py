@@ -6,6 +6,7 @@ import click
 
 from crewd.client.blocking import Crew
 from crewd.client.cli.common import Options, ago, look_at, say
+from crewd.client.cli.screen import one_line, plain
 from crewd.clock import SystemClock
 from crewd.protocol.errors import CrewdError
 from crewd.protocol.receipts import Outcome
@@ -26,7 +27,8 @@ def answer_all(options: Options) -> None:
             now = SystemClock().wall()
             left = "" if ask.deadline_at is None else f", {ago(max(0.0, ask.deadline_at - now))} left"
             default = "" if ask.default is None else f", else {ask.default}"
-            say(f"[{number}/{len(asks)}] {ask.task}, asked {ago(now - ask.opened_at)} ago{left}{default}\n  {ask.question}")
+            say(f"[{number}/{len(asks)}] {ask.task}, asked {ago(now - ask.opened_at)} ago{left}{one_line(default)}")
+            say("  " + plain(ask.question).replace("\n", "\n  "))
             if not _answer(crew, ask):
                 return
 
@@ -43,14 +45,14 @@ def _answer(crew: Crew, ask: AskRow) -> bool:
     keys = keys_of(ask)
     while True:
         if keys:
-            say("  " + "  ".join(f"[{key}] {meant}" for key, meant in keys.items()) + "  [s] skip  [q] quit")
+            say("  " + "  ".join(f"[{key}] {one_line(meant)}" for key, meant in keys.items()) + "  [s] skip  [q] quit")
             pressed = click.getchar().lower()
             text = {"s": "", "q": None, "\x03": None, "\x04": None}.get(pressed, keys.get(pressed, "?"))
             if text == "?":
                 continue
         else:
             for choice in ask.choices:
-                say(f"  - {choice}")
+                say(f"  - {one_line(choice)}")
             text = click.prompt("  answer (empty: skip)", default="", show_default=False, prompt_suffix=": ")
         if not text:
             return text is not None
@@ -62,6 +64,6 @@ def _answer(crew: Crew, ask: AskRow) -> bool:
         if receipt.outcome is not Outcome.REFUSED:
             say(f"  -> {text}")
             return True
-        say(f"  {receipt.reason}: {receipt.note}")
+        say(f"  {receipt.reason}: {one_line(receipt.note)}")
         if receipt.reason != "does_not_fit":
             return True

@@ -87,6 +87,8 @@ def fail(error: CrewdError, *, as_json: bool) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+PIPE_CLOSED = 141
+"""As a shell has it for a program that SIGPIPE has ended."""
 EXIT_CODES = {
     0: "done; for wait, run -f and the like: completed",
     1: "the run or task has failed; for doctor: not healthy; for cancel: processes survive",
@@ -102,6 +104,7 @@ EXIT_CODES = {
     77: "this client may not do that",
     124: "the time to wait has passed; what was waited for goes on",
     130: "interrupted",
+    141: "whoever read the output has closed it",
 }
 """What `crew` exits with. A command's own exit code is in `crew show`."""
 

@@ -10,7 +10,7 @@ import msgspec
 
 from crewd.client.cli.common import ago, out, warn
 from crewd.client.cli.logs import Output
-from crewd.client.cli.screen import one_line, plain
+from crewd.client.cli.screen import in_line, one_line, plain
 from crewd.protocol import events as ev
 from crewd.protocol.events import Event
 from crewd.protocol.rows import Progress
@@ -46,7 +46,7 @@ def follow(crew: Crew, run: str, *, as_json: bool) -> None:
             for item in crew.watch(run, progress=False):
                 text = words(item) if isinstance(item, Event) else ""
                 if text:
-                    warn(text)
+                    warn(in_line(text))
 
 
 def line_of(item: Event | Progress) -> dict[str, Any]:

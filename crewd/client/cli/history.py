@@ -73,7 +73,7 @@ def _attempts(options: Options, events: Sequence[Event], tasks: Sequence[TaskRow
         ),
     )  # fmt: skip
     for task in dead:
-        say(f"dead letter {task.dead}: {task.id.partition('/')[2]} {task.reason} {task.error}".rstrip())
+        say(one_line(f"dead letter {task.dead}: {task.id.partition('/')[2]} {task.reason} {task.error}"))
 
 
 def _text(event: Event) -> str:

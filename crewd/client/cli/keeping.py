@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import click
 from msgspec.structs import replace
 
 from crewd.client import keeping
-from crewd.client.blocking import connect
-from crewd.client.cli.common import Options, out, say, table, time_of, verb
+from crewd.client.blocking import Crew, connect
+from crewd.client.cli.common import Options, Unwritable, out, say, table, time_of, verb
+from crewd.client.cli.screen import plain
 from crewd.client.keeping import OnConflict
 from crewd.clock import SystemClock
 from crewd.protocol import keeping as kp
@@ -165,8 +167,7 @@ def artifact_get(options: Options, target: str, name: str, output: Path | None) 
     """Write the artifact NAME (or its id) of a run or RUN/STEP to a new file, or to stdout."""
     with connect(options.home, start=False) as crew:
         if output is None or str(output) == "-":
-            keeping.artifact(crew, target, name, sys.stdout.buffer.write)
-            sys.stdout.buffer.flush()
+            _print(crew, target, name)
             return
         try:
             with output.open("xb") as file:
@@ -174,12 +175,26 @@ def artifact_get(options: Options, target: str, name: str, output: Path | None) 
         except FileExistsError:
             raise UsageError(f"{output} exists", hint="choose another file") from None
         except OSError as error:
-            raise UsageError(f"{output} cannot be written: {error.strerror}") from None
+            raise Unwritable(f"{output} cannot be written: {error.strerror}") from None
         except CrewdError:
             output.unlink()
             raise
     if options.json:
         out(replace(row, data=b""))
+
+
+def _print(crew: Crew, target: str, name: str) -> None:
+    """An artifact that is text, on standard output: as everywhere, nothing in it steers a terminal."""
+    with tempfile.TemporaryFile() as file:
+        row = keeping.artifact(crew, target, name, file.write)
+        file.seek(0)
+        data = file.read()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{row.name} is no text ({row.size} bytes)", hint="-o FILE writes it as it is") from None
+    sys.stdout.write(plain(text))
+    sys.stdout.flush()
 
 
 @click.command()

@@ -6,16 +6,18 @@ import contextlib
 import re
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 import click
+import msgspec
 
 from crewd.client.blocking import Crew, connect
-from crewd.client.cli.common import Options, look_at, out, time_of, verb, warn
-from crewd.client.cli.screen import overwritten, plain
+from crewd.client.cli.common import Options, look_at, time_of, verb, warn
+from crewd.client.cli.screen import for_json, overwritten, plain
 from crewd.clock import SystemClock, in_words
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import CrewdError, UsageError
@@ -24,6 +26,8 @@ from crewd.protocol.statuses import TASK_TERMINAL
 
 POLL_SECONDS = 0.2
 """Between two looks at a log that is followed."""
+_LONE = re.compile("[\udc80-\udc9f]")
+"""Bytes that are no UTF-8 and that some terminals obey."""
 LINE_BYTES_MAX = 1 << 20
 """A line that is longer is shown in pieces."""
 
@@ -57,6 +61,8 @@ class Log:
     _rest_at: int = 0
     _times: list[tuple[int, float]] = field(default_factory=list)
     _begun: bool = False
+    _last: deque[bytes] | None = None
+    """The last lines that match, while they are looked for."""
 
     def step(self) -> bool:
         """Show what is there now; whether there was anything."""
@@ -76,21 +82,36 @@ class Log:
             if reply.next < reply.size:
                 continue
             if not self._next_attempt(reply):
+                self._show_last()
                 return moved
+
+    def _show_last(self) -> None:
+        """The last lines that match were looked for: here they are, and what follows is shown as it comes."""
+        last, self._last = self._last, None
+        for data in last or ():
+            self._out(data)
 
     def finish(self) -> None:
         """Show the last piece of a line, though it has no end."""
         self._flush()
+        self._show_last()
         self._out(b"")
 
     def _out(self, data: bytes) -> None:
         """Write where the log goes: stdout and stderr, as the worker did, if nothing else was said."""
+        if self._last is not None:
+            self._last.append(data)
+            return
         if self.write is not None:
             if data:
                 self.write(data)
             return
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
+
+    def show_line(self, line: bytes) -> None:
+        """Write a line that was made ready before."""
+        self._out(line)
 
     def _read(self, offset: int, *, since: float = 0.0) -> rq.LogReply:
         return self.crew.log(self.target, stream=self.choice.stream, offset=offset, epoch=self.epoch, since=since)
@@ -100,7 +121,9 @@ class Log:
         if self.choice.since:
             first = self._read(0, since=self.choice.since)
             self.offset, self.epoch = first.offset, first.epoch
-        if self.choice.tail is not None:
+        if self.choice.tail is not None and self.choice.grep:
+            self._last = deque(maxlen=self.choice.tail)
+        elif self.choice.tail is not None:
             self.offset = max(self.offset, self._tail(self.choice.tail))
         self._rest_at = self.offset
 
@@ -168,11 +191,14 @@ class Log:
         stamp = next((when for offset, when in self._times if offset > at), 0.0)
         if choice.as_json:
             safe = text.encode("utf-8", "replace").decode()
-            out({"v": 1, "task": self.target, "epoch": self.epoch, "stream": choice.stream, "offset": at, "at": stamp or None,
-                 "line": safe})  # fmt: skip
+            line_of = {
+                "v": 1, "task": self.target, "epoch": self.epoch, "stream": choice.stream, "offset": at, "at": stamp or None,
+                "line": safe,
+            }  # fmt: skip
+            self._out(for_json(msgspec.json.encode(line_of).decode()).encode() + b"\n")
             return
         time = f"{in_words(stamp) if stamp else '-':<25}  " if choice.timestamps else ""
-        whole = f"{self.prefix}{time}{text}"
+        whole = _LONE.sub("\ufffd", f"{self.prefix}{time}{text}")
         if sys.stdout.isatty():
             data = whole.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode()
         else:
@@ -205,7 +231,13 @@ def _whole(data: bytes) -> int:
 @click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until the worker has ended.")
 @click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
 @click.option("--stderr", "errors", is_flag=True, help="Standard error instead of standard output.")
-@click.option("--attempt", default=0, help="Of this attempt only (else of the last one, and those after it).")
+@click.option(
+    "--attempt",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Of this attempt only (else of the last one, and those after it).",
+)
 @click.option(
     "--since", default="", metavar="TIME", help="Written since then: 2026-01-31T12:00, or 90s, 15m, 2h ago; to about a second."
 )
@@ -213,22 +245,26 @@ def _whole(data: bytes) -> int:
 @click.option("--timestamps", "-t", is_flag=True, help="When each line was written, to about a second.")
 @click.option("--raw", is_flag=True, help="The very bytes, with whatever steers a terminal.")
 @verb
-def logs(options: Options, target: str, follow: bool, errors: bool, attempt: int, since: str, **given: object) -> None:  # noqa: FBT001
+def logs(options: Options, target: str, follow: bool, errors: bool, attempt: int | None, since: str, **given: object) -> None:  # noqa: FBT001
     """Print the output of a worker, or of all workers of a run with their steps before each line."""
     clock = SystemClock()
     try:
         re.compile(str(given["grep"]))
     except re.error as error:
         raise UsageError(f"--grep {given['grep']!r} is no regular expression: {error}") from None
+    if given["raw"] and (given["grep"] or given["timestamps"] or options.json):
+        raise UsageError("--raw gives the very bytes, and no lines to choose or to put the time before", hint="leave it out")
     choice = Choice("stderr" if errors else "stdout", since=time_of(since, clock.wall()), as_json=options.json, **given)  # type: ignore[arg-type]
     with look_at(options) as crew:
-        show_logs(crew, target, choice, follow=follow, attempt=attempt)
+        show_logs(crew, target, choice, follow=follow, attempt=attempt or 0)
 
 
 def show_logs(crew: Crew, target: str, choice: Choice, *, follow: bool, attempt: int = 0) -> None:
     """Print the logs of a run or task; with `follow` until it has ended. One that was not started yet is waited for then."""
     clock = SystemClock()
     logs = _logs(crew, target, choice, attempt)
+    if choice.tail is not None and len(logs) > 1 and not choice.raw:
+        _show_tail(logs, choice.tail)
     while True:
         moved = [log.step() for log in logs]
         if all(log.ended for log in logs) or not follow:
@@ -237,6 +273,17 @@ def show_logs(crew: Crew, target: str, choice: Choice, *, follow: bool, attempt:
             clock.sleep(POLL_SECONDS)
     for log in logs:
         log.finish()
+
+
+def _show_tail(logs: list[Log], count: int) -> None:
+    """The last lines of all logs together, as they stand below each other."""
+    lines: list[bytes] = []
+    for log in logs:
+        write, log.write = log.write, lines.append
+        log.step()
+        log.write = write
+    for line in lines[len(lines) - min(count, len(lines)) :]:
+        logs[0].show_line(line)
 
 
 class Output:

@@ -28,7 +28,7 @@ from crewd.client.cli.follow import line_of, words
 from crewd.client.cli.screen import one_line
 from crewd.clock import SystemClock, local_time
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, DeadlineExceeded
+from crewd.protocol.errors import CrewdError, DeadlineExceeded, UsageError
 from crewd.protocol.labels import parse_labels
 from crewd.protocol.rows import Backlog, Progress, RunRow, TaskRow
 from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
@@ -173,7 +173,7 @@ def _await(crew: Crew, target: str, deadline: float, *, or_waiting: bool) -> rq.
         if reply.attention != told:
             what = reply.attention.partition("(q_")
             hint = f"crew respond q_{what[2].rstrip(')')} ANSWER" if what[1] else f"crew retry {target}"
-            warn(f"{target} waits for somebody: {reply.attention}: {hint}")
+            warn(one_line(f"{target} waits for somebody: {reply.attention}: {hint}"))
             told = reply.attention
         if " is parked" in reply.attention:
             return reply
@@ -201,7 +201,8 @@ def result(options: Options, target: str, timeout: float) -> None:
     if options.json:
         out({"run": run.id, "status": run.status, "result": value})
     elif isinstance(value, bytes):
-        sys.stdout.buffer.write(value)
+        hint = f"crew logs {target} --raw prints it as it is"
+        raise UsageError(f"the result is no text ({len(value)} bytes)", hint=hint)
     elif isinstance(value, str):
         say(value)
     else:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from crewd import __version__
-from crewd.client.cli.common import Options, fail, internal, unwritable
+from crewd.client.cli.common import PIPE_CLOSED, Options, fail, internal, unwritable
 from crewd.protocol.errors import CrewdError, UsageError
 
 
@@ -180,7 +180,7 @@ class _Lazy(click.Group):
             sys.exit(130)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads: the rest has nowhere to go
-            sys.exit(0)
+            sys.exit(PIPE_CLOSED)
         except OSError as error:
             unwritable(error, as_json="--json" in given)
         except Exception as error:  # noqa: BLE001 (no traceback reaches a person, unless it is asked for)

@@ -16,6 +16,8 @@ _SEQUENCE = re.compile(
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Other control characters, and those that turn the direction of text round."""
 _IN_JSON = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_ERASES = re.compile(r"\A\x1b\[2?K|\x1b\[0?K\Z")
+"""What takes away the rest of a line, or all of it, before or after a piece is written."""
 NARROWEST = 8
 """Columns that a shortened cell keeps."""
 
@@ -33,11 +35,24 @@ def one_line(text: str) -> str:
     return " ".join(plain(text).split())
 
 
+def in_line(text: str) -> str:
+    """The same, with the blanks that the text begins with."""
+    return " " * (len(text) - len(text.lstrip(" "))) + one_line(text)
+
+
 def overwritten(text: str) -> str:
-    """Each line as a terminal would leave it: what a carriage return has gone back over is gone."""
+    """Each line as a terminal would leave it: what was written after a carriage return stands over what was there before."""
     if "\r" not in text:
         return text
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return "\n".join(_left_of(line) if "\r" in line else line for line in text.split("\n"))
+
+
+def _left_of(line: str) -> str:
+    kept = ""
+    for piece in line.rstrip("\r").split("\r"):
+        shown = plain(piece)
+        kept = shown if _ERASES.search(piece) else shown + kept[len(shown) :]
+    return kept
 
 
 def for_json(text: str) -> str:

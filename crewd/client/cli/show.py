@@ -98,7 +98,7 @@ def _waiting(found: rq.ShowReply) -> None:
             say_within(f"  waiting at {each.task.partition('/')[2] or 'the run'}: {waits}")
     for ask in found.asks:
         if not ask.outcome:
-            choices = f" ({'/'.join(ask.choices)})" if ask.choices else ""
+            choices = f" ({one_line('/'.join(ask.choices))})" if ask.choices else ""
             say_within(f"  {ask.task.partition('/')[2]} asks: {one_line(ask.question)}{choices}")
             say_within(f"    crew respond {ask.id} ANSWER")
     for notice in found.notices:
