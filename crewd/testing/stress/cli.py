@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,17 @@ def stress(
 
             attempt = stack.enter_context(Reality()).try_out
 
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+        stack.callback(signal.signal, signal.SIGTERM, before)
         warn(f"{target} is really run, many times, each time in a folder, a home and a TMPDIR of its own")
+        warn("  what it does elsewhere (network, databases, absolute paths) it does really")
+        if given["real"]:
+            warn("  not seen with --real: processes that it leaves (crewd ends them), and silence for longer than 5 s")
         search = Search(worker, attempt, given["without"], given["grace"], _flags(given), _Progress(options))
         try:
             found = search.go(examples, seed) if text is None else search.replay(parse(text))
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            _show(options, search.found)
+            click.echo(f"interrupted after {search.found.trials} trials: nothing is proved", err=True)
             sys.exit(130)
     _show(options, found)
     sys.exit(1 if found.breach else 0)
@@ -119,7 +124,7 @@ def _show(options: Options, found: Found) -> None:
         say("Undisturbed it came to no end and was cancelled: it waits for messages, or has more points than are counted.")
         say("Whether files are whole, and whether it resumes to the same end, cannot be seen then.")
     elif found.unreached:
-        say(f"{found.unreached} histories name points that were not reached: nothing was done there.")
+        say(f"Histories with points that were not reached, where nothing was done: {found.unreached}.")
     if is_plain(found.target.function()):
         say("It takes no context: points are its lines, where a cancel interrupts it. Give it a context, and safe points.")
     elif not points:

@@ -42,6 +42,9 @@ class Gate:
         self._number = self._before = before
         self._ctx = ctx
         self._clock = SystemClock()
+        self._lines: set[str] = set()
+        self._again = 0
+        """Lines of a plain function that it comes to once more after its cancel: it goes on with its work."""
 
     def progress(self, report: ProgressReport) -> None:
         """See `Pulse`."""
@@ -55,7 +58,12 @@ class Gate:
 
     def line(self, line: str) -> None:
         """A plain function is at its next line. A cancel does not open the gate: crewd's TERM interrupts it there."""
-        if self._number < self._before + POINTS_MAX and not self._ctx.token.cancelled:
+        if self._ctx.token.cancelled:
+            if line in self._lines:
+                self._again += 1
+                leave(self._folder / "ignored", str(self._again))
+        elif self._number < self._before + POINTS_MAX:
+            self._lines.add(line)
             self._reached("", line, lambda: False)
 
     def note_cancel(self) -> None:
@@ -67,7 +75,7 @@ class Gate:
                 check()
             except Cancelled:
                 if not (self._folder / "raised").exists():
-                    (self._folder / "raised").write_text(str(self._number))
+                    leave(self._folder / "raised", str(self._number))
                 raise
 
         self._ctx.token.check = noting  # type: ignore[method-assign]
@@ -105,7 +113,14 @@ def _gated(
             return invoke(function, ctx, args)
     finally:
         left = [t.name for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
-        (Path(folder) / "threads").write_text(json.dumps(left))
+        leave(Path(folder) / "threads", json.dumps(left))
+
+
+def leave(path: Path, text: str) -> None:
+    """Write so that a reader sees all of it or nothing: the worker may be killed at any time."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
 
 
 @worker(steer=True, follow_up=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -71,7 +72,7 @@ def _grace(case: Case) -> Iterator[str]:
     last = case.trial.last
     if last.points_after > POINTS_AFTER_MAX:
         yield f"it went on after its cancel: {last.points_after} more points"
-    elif last.end == "stuck" and last.cancelled_at:
+    elif last.end == "stuck" and last.cancelled_at and last.grace_seconds > 0:
         yield "it did not stop within its grace and was killed"
     elif last.signalled and not last.idle:
         yield f"it did not stop within its grace of {last.grace_seconds:g} s, but only when it was sent TERM"
@@ -126,7 +127,8 @@ def _temporary(case: Case) -> Iterator[str]:
     left = list(case.trial.temporary)
     if not case.history.crashes:
         usual = case.whole
-        left += [name for name in case.trial.files if looks_temporary(name) and name not in usual]
+        given = case.trial.given
+        left += [name for name in case.trial.files if looks_temporary(name) and name not in usual and name not in given]
         left += [name for name in _stays(case) if name not in left]
     if left:
         yield ", ".join(left)
@@ -137,23 +139,37 @@ def _stays(case: Case) -> Iterator[str]:
     resumed = case.trial.resumed
     if not case.ends or resumed is None or resumed.end != "completed":
         return
+    alike = {_shape(name) for name in case.unsteady}
     for name in case.trial.resumed_files:
-        if name in case.trial.files and name not in case.whole and not name.startswith("attempt/"):
+        left = name in case.trial.files and name not in case.whole and not name.startswith("attempt/")
+        if left and _shape(name) not in alike:
             yield name
+
+
+def _shape(name: str) -> str:
+    """The name without what is drawn or counted in it: each start of a worker may have a log of its own."""
+    return re.sub(r"[0-9a-f]{4,}|[0-9]+", "#", name)
 
 
 def left_over(case: Case) -> list[str]:
     """Files of a cancelled act that no whole run leaves, and that saved no work when it was resumed.
 
     A file in which a worker notes how far it is saves some: resumed, it comes to fewer points than a whole run. That is
-    not so after each of its points, so one trial alone proves nothing.
+    not so after each of its points, so one trial alone proves nothing. Nor does a file that is not written again when the
+    worker is resumed: it may have been used as it was.
     """
     resumed, reference = case.trial.resumed, case.reference
     if not case.ends or reference is None or resumed is None or resumed.end != "completed":
         return []
     if case.history.crashes or len(resumed.points) < len(reference.points):
         return []
-    return [name for name in case.trial.files if name not in case.whole and name.startswith("work/")]
+    alike = {_shape(name) for name in case.unsteady}
+    return [
+        name
+        for name in case.trial.files
+        if name not in case.whole and name.startswith("work/")
+        and name not in case.trial.untouched and _shape(name) not in alike
+    ]  # fmt: skip
 
 
 def _halves(case: Case) -> Iterator[str]:
@@ -161,9 +177,20 @@ def _halves(case: Case) -> Iterator[str]:
         return
     whole = case.whole
     for name, file in case.trial.files.items():
-        appended = any(fnmatch.fnmatch(name.rpartition("/")[2], pattern) for pattern in case.appends)
-        if name in whole and not appended and file.begins(whole[name]):
+        if name in whole and not _appended(case, name) and file.begins(whole[name]):
             yield f"{name}: {file.size} bytes, the beginning of the {whole[name].size} that a whole run leaves"
+
+
+def _appended(case: Case, name: str) -> bool:
+    return any(fnmatch.fnmatch(name.rpartition("/")[2], pattern) for pattern in case.appends)
+
+
+def _grows(case: Case, name: str) -> bool:
+    """Whether a file that the worker appends to has what was there and then all of a whole run, when it was resumed."""
+    before, after, whole = case.trial.files.get(name), case.trial.resumed_files.get(name), case.whole.get(name)
+    if before is None or after is None or whole is None or after.size > len(after.head) or not _appended(case, name):
+        return False
+    return after.head == before.head + whole.head
 
 
 def _again(case: Case) -> Iterator[str]:
@@ -185,12 +212,13 @@ def _differs(case: Case, reference: Trial, act: Act, files: dict[str, File], wha
         yield f"it returned {_short(act.result)} after the {what} and returns {_short(reference.last.result)} without one"
     now = {name: file for name, file in files.items() if not looks_temporary(name)}
     then = {name: file for name, file in reference.files.items() if not looks_temporary(name)}
+    alike = {_shape(name) for name in case.unsteady}
     for name in sorted((now.keys() | then.keys()) - case.unsteady):
-        if name.startswith("attempt/"):
-            continue  # each attempt has a directory of its own
+        if name.startswith("attempt/") or _shape(name) in alike:
+            continue  # each attempt has a directory of its own, and perhaps files of names of its own
         if name not in now or name not in then:
             yield f"{name} is there {'only without' if name not in now else 'only after'} the {what}"
-        elif now[name].sha256 != then[name].sha256:
+        elif now[name].sha256 != then[name].sha256 and not (what == "cancel" and _grows(case, name)):
             yield f"{name} differs: {now[name].size} bytes after the {what}, {then[name].size} without one"
 
 

@@ -23,7 +23,8 @@ def is_plain(function: Callable[..., Any]) -> bool:
 def lines_of(function: Callable[..., Any], tell: Callable[[str], None]) -> Iterator[None]:
     """Call `tell` with `file.py:12` before each line of the function's own file, on this thread, while the `with` lasts.
 
-    What `tell` raises is raised in that line. Nothing is told if the function is not written in Python.
+    What `tell` raises is raised in that line; from the next call on it is called again. Nothing is told if the function is not
+    written in Python.
     """
     code = getattr(inspect.unwrap(function), "__code__", None) or getattr(type(function).__call__, "__code__", None)
     if code is None:
@@ -38,9 +39,21 @@ def lines_of(function: Callable[..., Any], tell: Callable[[str], None]) -> Itera
             tell(f"{short}:{frame.f_lineno}")
         return trace
 
-    before = sys.gettrace()
+    def trace_again(frame: FrameType | None, _event: str, _arg: object) -> None:
+        """Python traces no more when the tracing function has raised. With the next call it is set anew."""
+        if sys.gettrace() is trace:
+            return
+        sys.settrace(trace)
+        while frame is not None:
+            if frame.f_code.co_filename == code.co_filename:
+                frame.f_trace = trace
+            frame = frame.f_back
+
+    before, profiled = sys.gettrace(), sys.getprofile()
     sys.settrace(trace)
+    sys.setprofile(trace_again)
     try:
         yield
     finally:
+        sys.setprofile(profiled)
         sys.settrace(before)

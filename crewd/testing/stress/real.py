@@ -53,7 +53,7 @@ class Reality:
     def try_out(self, target: Target, history: History) -> Trial:
         """One trial. What fails on the side of the harness is tried again; CrewdError if it fails every time."""
         for _ in range(TRIES - 1):
-            with contextlib.suppress(CrewdError):
+            with contextlib.suppress(CrewdError, OSError, ValueError, psutil.Error):
                 return self._try_out(target, history)
         return self._try_out(target, history)
 
@@ -68,7 +68,7 @@ class Reality:
                 output = one.output
                 history = after(history, sum(len(act.points) for act in acts))
             wait_until(lambda: not self._daemon.marked(), "every process of the worker to be gone")
-            files, temporary = place.files(), tuple(place.temporary(acts))
+            files, temporary, kept = place.files(), tuple(place.temporary(acts)), place.watched()
             applied = None if target.applied is None else tuple(target.applied(place.work))
             resumed = None
             if resumes(history, acts):
@@ -77,7 +77,7 @@ class Reality:
                 wait_until(lambda: not self._daemon.marked(), "every process of the resumed worker to be gone")
             return Trial(
                 acts=tuple(acts), files=files, temporary=temporary, output=output, applied=applied, resumed=resumed,
-                resumed_files=place.files() if resumed is not None else {},
+                resumed_files=place.files() if resumed is not None else {}, given=place.given, untouched=kept.untouched(),
             )  # fmt: skip
 
 
@@ -210,7 +210,8 @@ class _RealAct:
         threads = self.gate / "threads"
         cancel = attempt.cancel
         stop_seconds = max(0.0, (attempt.ended_at or 0.0) - cancel.requested_at) if cancel else 0.0
-        raised = self.gate / "raised"
+        raised, again = self.gate / "raised", self.gate / "ignored"
+        ignored = int(again.read_text()) if again.exists() else 0
         return Act(
             end=self._end(attempt),
             reason=attempt.reason,
@@ -232,8 +233,8 @@ class _RealAct:
             idle=self.idle,
             threads=tuple(json.loads(threads.read_text())) if threads.exists() else (),
             answered=len(self.answered),
-            cancel_raised=raised.exists(),
-            points_ignored=self.before + len(lines) - int(raised.read_text()) if raised.exists() else 0,
+            cancel_raised=raised.exists() or ignored > 0,
+            points_ignored=ignored + (self.before + len(lines) - int(raised.read_text()) if raised.exists() else 0),
             checkpoint=attempt.checkpoint,
         )  # fmt: skip
 

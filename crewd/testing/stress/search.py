@@ -153,15 +153,23 @@ class Search:
         )  # fmt: skip
         @hypothesis.given(drawn)
         def holds(history: History) -> None:
-            if self._broken("drawn", history):
+            try:
+                broken = self._broken("drawn", history)
+            except Exception as error:
+                failed.append(error)
+                raise
+            if broken:
                 raise _Broken
 
+        failed: list[Exception] = []
         try:
             holds()
         except _Broken:
             pass
         except Flaky:
-            pass  # it broke a law once and not again; the breach that was seen is kept
+            if self.found.breach is None and failed:
+                raise failed[0] from None  # the harness failed once: that is no pass
+            # Else it broke a law once and not again; the breach that was seen is kept.
 
     def _broken(self, kind: str, history: History) -> bool:
         found = self.found

@@ -196,6 +196,8 @@ class Stage:
         self._idle = False
         self._cancelled_at = self._after = 0
         self._raised_after: int | None = None
+        self._lines: set[str] = set()
+        self._ignored = 0
         self._fired = self._grace = 0.0
 
     # -- the worker's side --------------------------------------------------------------------------------------
@@ -241,7 +243,10 @@ class Stage:
 
     def _line(self, line: str) -> None:
         """A plain function is at its next line: a cancel is raised there, as crewd's TERM does."""
-        if len(self._points) < POINTS_MAX and not self._cancelled_at:
+        if self._cancelled_at:
+            self._ignored += line in self._lines  # it goes on with its work: what it does for its end stands elsewhere
+        elif len(self._points) < POINTS_MAX:
+            self._lines.add(line)
             self.point("", line)
             self._token.check()
 
@@ -386,7 +391,7 @@ class Stage:
             end=end, result=msgspec.to_builtins(result), points=tuple(self._points), sent=tuple(sent),
             cancelled_at=self._cancelled_at, grace_seconds=self._grace, points_after=self._after, idle=self._idle,
             answered=self._answered, cancel_raised=self._raised_after is not None,
-            points_ignored=0 if self._raised_after is None else len(self._points) - self._raised_after,
+            points_ignored=self._ignored + (0 if self._raised_after is None else len(self._points) - self._raised_after),
             checkpoint=msgspec.to_builtins(self._state.checkpoint), **more,
         )  # fmt: skip
 

@@ -35,6 +35,7 @@ TEMPORARY = ("*.tmp", "*.part", "*.partial", "*~", ".#*", "*.swp", "tmp????????"
 OUTPUT_CHARS = 2_000
 STACK_CHARS = 2_000
 FILES_MAX = 10_000
+WATCHED_MAX = 200
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ class Place:
         self.shared.mkdir()
         self.home = root / "home"
         self.home.mkdir()
+        self.given = tuple(f"work/{path.relative_to(self.work).as_posix()}" for path in self.work.rglob("*") if path.is_file())
+
+    def watched(self) -> Watched:
+        """What is in `work` now, to see later what was written to."""
+        return Watched(self.work)
 
     def act(self, epoch: int) -> tuple[Path, Path]:
         """The attempt's directory and its folder for temporary files."""
@@ -130,6 +136,27 @@ class Place:
         return msgspec.structs.replace(act, result=msgspec.json.decode(raw))
 
 
+class Watched:
+    """The files of a folder as they were: which of them nobody has written to since, though they may be gone by then."""
+
+    def __init__(self, folder: Path) -> None:
+        self._open: dict[str, tuple[int, int]] = {}
+        for path in sorted(folder.rglob("*"))[:WATCHED_MAX]:
+            if path.is_file() and not path.is_symlink():
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                self._open[f"work/{path.relative_to(folder).as_posix()}"] = descriptor, os.fstat(descriptor).st_mtime_ns
+
+    def untouched(self) -> tuple[str, ...]:
+        """Those whose bytes were not written again. Call it once."""
+        found = []
+        for name, (descriptor, before) in self._open.items():
+            if os.fstat(descriptor).st_mtime_ns == before:
+                found.append(name)
+            os.close(descriptor)
+        self._open.clear()
+        return tuple(found)
+
+
 def looks_temporary(name: str) -> bool:
     """Whether the name of a file says that it is not meant to stay."""
     return any(fnmatch.fnmatch(name.rpartition("/")[2], pattern) for pattern in TEMPORARY)
@@ -160,7 +187,7 @@ def try_out(target: Target, history: History, *, here: bool = False) -> Trial:
         names = [_named(process) for process in left]
         _kill(left)
         output = place.root / "output"
-        files = place.files()
+        files, kept = place.files(), place.watched()
         temporary = tuple(place.temporary(acts))
         applied = None if target.applied is None else tuple(target.applied(place.work))
         resumed, resumed_files = None, files
@@ -177,6 +204,8 @@ def try_out(target: Target, history: History, *, here: bool = False) -> Trial:
             applied=applied,
             resumed=resumed,
             resumed_files=resumed_files if resumed is not None else {},
+            given=place.given,
+            untouched=kept.untouched(),
         )
 
 

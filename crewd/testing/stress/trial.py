@@ -79,7 +79,8 @@ class Trial(msgspec.Struct, frozen=True):
 
     `files` are those in the folders `work` (where it ran), `shared` and `attempt` (`ctx.directory`), by relative path.
     `resumed` is the act that followed a cancel without being disturbed, as `crew resume` would start it, and `resumed_files`
-    what was there after it; only for histories that do nothing but cancel and crash.
+    what was there after it; only for histories that do nothing but cancel and crash. `given` are files that were there before
+    the worker; `untouched` those of the last act to which nobody wrote while it was resumed, though they may be gone then.
     """
 
     acts: tuple[Act, ...]
@@ -90,6 +91,8 @@ class Trial(msgspec.Struct, frozen=True):
     applied: tuple[str, ...] | None = None
     resumed: Act | None = None
     resumed_files: dict[str, File] = {}
+    given: tuple[str, ...] = ()
+    untouched: tuple[str, ...] = ()
 
     @property
     def last(self) -> Act:

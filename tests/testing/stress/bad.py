@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from pathlib import Path
 
 from crewd.worker import AsyncContext, Cancelled, Context, worker
@@ -271,3 +272,41 @@ def hangs(ctx: Context) -> None:
 
 def tells_its_home() -> list[str]:
     return [str(Path.home()), tempfile.gettempdir()]
+
+
+def plain_goes_on(rounds: int = 6) -> int:
+    done = 0
+    for number in range(rounds):
+        try:
+            done += len(str(number))
+        except BaseException:  # noqa: BLE001 (its mistake)
+            sys.stdout.write("item failed, going on\n")
+    return done
+
+
+def keeps_its_pieces(ctx: Context) -> int:
+    """It makes pieces, and each only once also when it is resumed; in the end they are one file."""
+    spool = Path("spool")
+    spool.mkdir(exist_ok=True)
+    for number in range(4):
+        ctx.progress(number, 4)
+        piece = spool / f"{number}.txt"
+        if not piece.exists():
+            new = spool / f"{number}.new"
+            new.write_text(f"piece {number}")
+            new.replace(piece)
+    whole = Path("all.new")
+    whole.write_text("".join((spool / f"{number}.txt").read_text() for number in range(4)))
+    whole.replace("all.txt")
+    for piece in spool.iterdir():
+        piece.unlink()
+    spool.rmdir()
+    return 4
+
+
+def keeps_a_log_per_start(ctx: Context) -> int:
+    with Path(f"run-{uuid.uuid4().hex[:8]}.log").open("w") as log:
+        for number in range(4):
+            ctx.progress(number, 4)
+            log.write(f"item {number}\n")
+    return 4

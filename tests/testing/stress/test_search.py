@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from pathlib import Path
@@ -50,6 +51,7 @@ FISH = {
     "looks_for_steers_once": "takes what it was sent",
     "plain_half": "leaves no half-written file",
     "plain_adds_again": "leaves no half-written file",
+    "plain_goes_on": "stops within its grace",
     "leaves_without_a_word": "reaches a result or a Cancelled",
 }
 
@@ -89,12 +91,31 @@ def test_each_bad_worker_is_caught_by_its_law(name: str) -> None:
         "keeps_its_state",
         "depends_on_the_time",
         "returns_a_part",
+        "keeps_its_pieces",
+        "keeps_a_log_per_start",
     ],
 )
 def test_good_workers_keep_every_law(name: str) -> None:
     found = search(name, 15)
     assert found.story == ""
     assert found.histories["drawn"] >= min(15, len(found.reference.points))
+
+
+def test_what_was_there_before_is_not_the_worker_s(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt~").write_text("mine")
+    assert Search(Target(bad.keeps_its_pieces, files=tmp_path), grace=0.2).go(0).story == ""
+
+
+def test_what_fails_in_the_harness_is_no_pass() -> None:
+    calls = itertools.count()
+
+    def hiccups(worker: Target, history: History) -> Any:
+        if next(calls) == 30:
+            raise ValueError("a hiccup")
+        return try_out(worker, history)
+
+    with pytest.raises(ValueError, match="a hiccup"):
+        Search(Target(bad.plain), hiccups, grace=0.2).go(60)
 
 
 def test_the_example_has_a_bug_and_its_mended_twin_has_not() -> None:
