@@ -109,7 +109,7 @@ def load_workflow(source: str) -> Workflow:
     from crewd.protocol.errors import NotFound
 
     for candidate in (Path(source), Path("workflows") / f"{source}.workflow.md", Path(f"{source}.workflow.md")):
-        if candidate.is_file():
+        if candidate.exists() and not candidate.is_dir():
             return read_workflow(candidate)
     raise NotFound(f"no workflow {source}", hint="give a file, or a name for workflows/NAME.workflow.md")
 

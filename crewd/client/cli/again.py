@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from crewd.client.blocking import RunHandle, connect
-from crewd.client.cli.common import Options, ago, look_at, out, say, table, verb
+from crewd.client.cli.common import Options, ago, look_at, out, say, short_task, table, verb
 from crewd.client.environment import secret
 from crewd.clock import SystemClock
 
@@ -58,8 +58,11 @@ def dead(options: Options) -> None:
         return
     now = SystemClock().wall()
     tries = {task.id: task.epoch - task.tries_from for task in found.tasks}
-    rows = ([t.id, tries[t.id], t.reason, ago(now - (t.ended_at or now)), t.error.replace("\n", " ")[:80]] for t in found.tasks)
-    table(["TASK", "TRIES", "REASON", "AGE", "ERROR"], rows)
+    rows = (
+        [short_task(t.id), tries[t.id], t.reason, ago(now - (t.ended_at or now)), t.error.replace("\n", " ")[:80]]
+        for t in found.tasks
+    )
+    table(["TASK", "TRIES", "REASON", "AGE", "ERROR"], rows, whole={"TASK"})
 
 
 @click.command()

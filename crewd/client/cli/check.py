@@ -16,8 +16,8 @@ from crewd.protocol.workflow import Step, Workflow
 @click.argument("source", metavar="FILE")
 @verb
 def check(options: Options, source: str) -> None:
-    """Show what a workflow FILE is understood as: its inputs, steps, edges and commands. Exit 2 if it is not understood."""
-    workflow = shapes.load_workflow(source)
+    """Show what a workflow FILE ('-': from stdin) is understood as: inputs, steps, edges, commands. Exit 2 if it is not."""
+    workflow = shapes.load_workflow("/dev/stdin" if source == "-" else source)
     if options.json:
         out(workflow)
         return

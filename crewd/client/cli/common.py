@@ -94,7 +94,7 @@ EXIT_CODES = {
     1: "the run or task has failed; for doctor: not healthy; for cancel: processes survive",
     2: "the command line, a file or a request is wrong; nothing was done",
     3: "the run or task was cancelled",
-    4: "there is no such run, step, message or question",
+    4: "there is no such run, step, message, question or workflow",
     5: "refused: it is not possible as things stand; nothing was changed",
     6: "the message was accepted and not taken: its worker ended, or its time ran out",
     65: "the database is damaged; nothing is written to it any more",
@@ -165,6 +165,12 @@ def table(headers: Sequence[str], rows: Iterable[Iterable[object]], whole: Colle
     columns = screen_columns()
     for line in lay_out(headers, rows, None if columns is None else columns - len(indent), whole):
         say(indent + line)
+
+
+def short_task(task: str) -> str:
+    """A task by the end of its run's id: short, and what can be typed."""
+    run, slash, step = task.partition("/")
+    return f"{run[-6:]}{slash}{step}"
 
 
 def tell_receipt(options: Options, receipt: Receipt) -> None:

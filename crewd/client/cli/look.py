@@ -76,7 +76,7 @@ def _row(found: rq.RunsReply, run: RunRow, seen: dict[str, Progress], now: float
     memory = sum(each.memory_bytes for each in found.usage if each.task.partition("/")[0] == run.id)
     name = run.name if alone else f"{run.name} {run.id[-5:]}"
     return [
-        name, status, ago((run.ended_at or now) - run.created_at), _counted(tasks), activity, waiting_words(waits),
+        name, status, ago(now - run.created_at), _counted(tasks), activity, waiting_words(waits),
         f"{memory >> 20} M" if memory else "", run.id,
     ]  # fmt: skip
 

@@ -12,7 +12,20 @@ from crewd.client import shapes
 from crewd.client.blocking import Crew, connect, own_outbox
 from crewd.client.calls import REPLY_SECONDS, Mode, WaitLevel
 from crewd.client.cli.answer import answer_all
-from crewd.client.cli.common import SECONDS, Options, ago, look_at, out, say, show_receipt, table, tell_receipt, verb, warn
+from crewd.client.cli.common import (
+    SECONDS,
+    Options,
+    ago,
+    look_at,
+    out,
+    say,
+    short_task,
+    show_receipt,
+    table,
+    tell_receipt,
+    verb,
+    warn,
+)
 from crewd.client.cli.input import text_from_here
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
@@ -194,17 +207,17 @@ def inbox(options: Options, answer: bool) -> None:  # noqa: FBT001 (a flag)
     if options.json:
         out({"asks": asks, "notices": notices, "messages": unread})
         return
-    questions = ([ask.id, ask.task, ask.kind, ask.question[:80], "/".join(ask.choices)[:40]] for ask in asks)
-    table(["QUESTION", "TASK", "KIND", "TEXT", "CHOICES"], questions)
+    questions = ([ask.id, short_task(ask.task), ask.kind, ask.question[:80], "/".join(ask.choices)[:40]] for ask in asks)
+    table(["QUESTION", "TASK", "KIND", "TEXT", "CHOICES"], questions, whole={"QUESTION", "TASK"})
     now = SystemClock().wall()
     if unread:
         say("")
         shown = ([m.receipt.id, "overdue" if m.overdue(now) else m.terms.priority, _in_line(m.text, 90)] for m in unread)
-        table(["MESSAGE", "PRIORITY", "TEXT"], shown)
+        table(["MESSAGE", "PRIORITY", "TEXT"], shown, whole={"MESSAGE"})
     if notices:
         say("")
-        rows = ([n.kind, n.task, ago(now - n.opened_at), n.text.replace("\n", " ")[:90]] for n in notices)
-        table(["NOTICE", "TASK", "AGE", "TEXT"], rows)
+        rows = ([n.kind, short_task(n.task), ago(now - n.opened_at), n.text.replace("\n", " ")[:90]] for n in notices)
+        table(["NOTICE", "TASK", "AGE", "TEXT"], rows, whole={"TASK"})
 
 
 def _in_line(text: str, most: int) -> str:
@@ -232,7 +245,7 @@ def messages(options: Options, target: str, **given: Any) -> None:
         late = "no reply in time" if message.reply_overdue(now) else "overdue" if message.overdue(now) else ""
         told = ", ".join(filter(None, (became, late)))
         rows.append([r.id, r.kind, r.task.partition("/")[2], r.level, r.outcome or "", told, _in_line(message.text, 40)])
-    table(["MESSAGE", "KIND", "STEP", "LEVEL", "OUTCOME", "EFFECT OR REASON", "TEXT"], rows)
+    table(["MESSAGE", "KIND", "STEP", "LEVEL", "OUTCOME", "EFFECT OR REASON", "TEXT"], rows, whole={"MESSAGE"})
 
 
 @click.command()

@@ -92,6 +92,24 @@ def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat()
 
 
+def test_a_tail_of_a_run_is_so_many_lines_of_all_its_steps(shared_crew: Crew) -> None:
+    steps = (
+        Step("a", worker=WorkerSpec(shell="seq 1 5")),
+        Step("b", depends_on=("a",), worker=WorkerSpec(shell="seq 6 7")),
+    )
+    run = shared_crew.run(Workflow("w", steps), cwd="/")
+    run.wait(timeout=120)
+    for count, shown in ((1, ["b | 7"]), (3, ["a | 5", "b | 6", "b | 7"]), (0, []), (99, None)):
+        lines = logs(shared_crew, run.id, "--tail", str(count)).decode().splitlines()
+        assert lines == shown if shown is not None else len(lines) == 7
+    assert logs(shared_crew, f"{run.id}/a", "--tail", "2", "--grep", "[13]") == b"1\n3\n", "of the lines that match"
+
+
+def test_what_was_written_over_is_what_a_terminal_would_show(shared_crew: Crew) -> None:
+    run = ended(shared_crew, r"printf 'long text\rsho\n50%%\r\033[K7%%\nab\r\n\2337m\n'")
+    assert logs(shared_crew, run.id) == "shog text\n7%\nab\n\ufffd7m\n".encode()
+
+
 def test_the_logs_of_a_run_name_their_steps(shared_crew: Crew) -> None:
     steps = (
         Step("a", worker=WorkerSpec(shell="echo 1; echo 2")),

@@ -9,6 +9,7 @@ import pty
 import select
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ import pytest
 
 from crewd.client.blocking import Crew
 from crewd.client.cli.main import ALIASES, MEANT, VERBS
+from crewd.client.shapes import one_step
+from crewd.protocol.workflow import WorkerSpec
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 
 pytestmark = pytest.mark.process
+FORGED = "x\r\nrun forger completed\n\ty"
 MAIN = "from crewd.client.cli.main import main; main()"
 
 
@@ -261,3 +265,41 @@ def test_a_terminal_is_attached_and_left_again(shell: Shell, shared_crew: Crew) 
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert run.show().run.status == "running"
     run.cancel(mode="now")
+
+
+def test_a_live_run_is_neither_retried_nor_resumed_and_that_is_said(shell: Shell, shared_crew: Crew) -> None:
+    shared_crew.exec(["sleep", "1000"], cwd="/", name="live")
+    for verb in ("retry", "resume"):
+        assert "nothing changed" in shell.fails(5, verb, "live")
+    message = shared_crew.get("live").message("hello").id
+    assert "nothing was taken back" in shell.fails(5, "unsend", message)
+
+
+def test_a_stop_that_was_taken_back_ends(daemon: Daemon, crew: Crew, tmp_path: Path) -> None:
+    shell = Shell(str(daemon.home.root), tmp_path)
+    run = crew.exec(["sleep", "1000"], cwd="/", name="live")
+    with ThreadPoolExecutor() as pool:
+        stop = pool.submit(shell.fails, 5, "daemon", "stop")
+        wait_until(lambda: "draining" in shell.ok("daemon", "status"), "the stop to begin")
+        assert "crew daemon resume takes that back" in shell.fails(69, "exec", "true")
+        shell.ok("daemon", "resume")
+        assert "was taken back" in stop.result(timeout=120)
+    run.cancel(mode="now")
+
+
+def test_what_is_no_text_is_printed_by_no_verb(shell: Shell, shared_crew: Crew) -> None:
+    run = shared_crew.exec(["printf", r"\377\033[31mX"], cwd="/", name="bytes")
+    run.wait(timeout=120)
+    assert "is no text" in shell.fails(2, "result", "bytes")
+
+
+def test_who_waits_for_a_claim_says_so(shell: Shell, shared_crew: Crew) -> None:
+    shared_crew.run(one_step("by-hand", WorkerSpec(outside=True)), cwd="/", name="out")
+    assert "crew claim out/by-hand" in shell.fails(124, "wait", "out", "--timeout", "1")
+
+
+def test_a_text_of_several_lines_forges_none(shell: Shell, shared_crew: Crew) -> None:
+    run = shared_crew.run(one_step("a", WorkerSpec(shell="exit 3")), cwd="/", name="forger", goal=FORGED)
+    run.wait(timeout=120)
+    for words in (("news",), ("show", "forger"), ("history", "forger", "--attempts"), ("events", "forger")):
+        assert not [line for line in shell.ok(*words).splitlines() if line.startswith("run forger completed")], words
