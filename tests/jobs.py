@@ -470,3 +470,21 @@ def tell_secret(ctx: Context) -> object:
     ctx.tell(f"it is {value}")
     ctx.checkpoint({value: value})
     return {"it": value, value: 1}
+
+
+def play_with_files(ctx: Context, game: str, precious: str) -> None:
+    """Put something else in the place of each file that crewd writes or reads for this worker."""
+    for name in ("stdout", "stderr", "exit", "times", "last_words", "result.json", "scrubbed", "bootstrap", "exit.crewd-part"):
+        path = ctx.directory / name
+        path.unlink(missing_ok=True)
+        match game:
+            case "pipes":
+                os.mkfifo(path)
+            case "links":
+                path.symlink_to(precious)
+            case "names":
+                path.hardlink_to(precious)
+            case _:
+                path.mkdir()
+    ctx.progress(note="done")
+    ctx.sleep(1_000)

@@ -23,8 +23,8 @@ ROOMS = {
     "client": {"client", "protocol"},
     "testing": {"testing", "client", "worker", "supervisor", "store", "actors", "protocol"},
 }
-"""What each room may import (DESIGN §3). `crewd.clock`, `crewd.limit_mark` and the package's own version are everybody's."""
-SHARED = {"clock", "limit_mark", "__version__", "CrewdError"}
+"""What each room may import (DESIGN §3). `crewd.clock` and the modules beside it are everybody's."""
+SHARED = {"clock", "limit_mark", "worker_files", "__version__", "CrewdError"}
 
 
 def room(path: Path) -> str:

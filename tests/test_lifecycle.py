@@ -486,7 +486,7 @@ def test_a_drain_takes_no_new_work_and_waits(daemon: Daemon) -> None:
         run = crew.call("jobs:listen", {"limit": 10**9}, cwd=HERE)
         ready(run)
         crew.stop_daemon(mode="drain")
-        with pytest.raises(crewd.CrewdError, match="stopping"):
+        with pytest.raises(crewd.CrewdError, match="draining"):
             crew.call("jobs:add", {"a": 1, "b": 2}, cwd=HERE)
         run.steer("stop", wait="applied")
     wait_until(lambda: daemon.stopped, "crewd to stop when its last run has ended")

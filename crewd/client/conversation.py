@@ -3,7 +3,7 @@
 Rule: while anything is waited for, the client says hello now and then. A `Welcome` of another incarnation means that crewd
 was restarted: everything open is asked again, with the same ids, and feeds go on after the last event seen. Also without
 one it is asked again every few hellos, for a connection that breaks loses what is in flight and nobody says so. What met a part
-of crewd that was restarting is asked again with the next hello.
+of crewd that was restarting is asked again at once, and then with the next hello.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ HELLO_SECONDS = 1.0
 """Between two hellos while something is waited for."""
 AGAIN_BEATS = 5
 """Everything open is asked again with every so many hellos. All requests may be repeated: they carry ids."""
+AT_ONCE_MAX = 3
+"""So often is a request that met a restarting part asked again at once: most are back by then."""
 CREDIT = 1_000
 """Events of a subscription that may be on the way or unread here: more stay with crewd until some were read."""
 NOTES_MAX = 2 * CREDIT
@@ -51,6 +53,7 @@ class Conversation:
         self.notes: dict[str, deque[rq.EventNote | rq.ProgressNote]] = {}
         self._read: dict[str, tuple[int, int]] = {}
         self._soon: set[str] = set()
+        self._tries: dict[str, int] = {}
 
     def hello(self) -> list[bytes]:
         """The frames that say who is here."""
@@ -92,6 +95,9 @@ class Conversation:
         if isinstance(reply, rq.ErrorReply) and _unknown(reply.error):
             return [self.hello(), codec.requests.encode(key, self.open[key])]
         if isinstance(reply, rq.ErrorReply) and _passing(reply.error):
+            tries = self._tries[key] = self._tries.get(key, 0) + 1
+            if tries <= AT_ONCE_MAX:
+                return [codec.requests.encode(key, self.open[key])]
             self._soon.add(key)
             return []
         self.replies[key] = self._explained(reply)
@@ -146,6 +152,7 @@ class Conversation:
 
     def take(self, key: str) -> rq.Reply | None:
         """The reply, if it is there."""
+        self._tries.pop(key, None)
         return self.replies.pop(key, None)
 
     def forget(self, key: str) -> None:
@@ -154,6 +161,7 @@ class Conversation:
         self.replies.pop(key, None)
         self.notes.pop(key, None)
         self._read.pop(key, None)
+        self._tries.pop(key, None)
 
 
 def _unknown(error: ErrorInfo) -> bool:

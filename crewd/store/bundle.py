@@ -180,7 +180,10 @@ class _Writer:
         if not stat.S_ISREG(path.lstat().st_mode) or path.name in _NOT_KEPT:
             return
         name = path.relative_to(directory).as_posix().encode("utf-8", "replace").decode().replace("\\", "_")
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it was a file a moment ago
+            os.close(descriptor)
+            return
         with os.fdopen(descriptor, "rb") as file:
             offset = kept_from(file.fileno(), 0)
             file.seek(offset)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from crewd import worker_files
 from crewd.protocol.known_secrets import KnownSecrets
 from crewd.protocol.redact import SECRET_CHARS_MAX, blot
 
@@ -25,6 +26,8 @@ TIMES_FILE = "times"
 MARK = struct.Struct("<QQd")
 """Bytes of stdout, bytes of stderr, wall-clock seconds."""
 TAIL_BYTES = 65_536
+EXIT_BYTES_MAX = 4 * TAIL_BYTES
+TIMES_BYTES_MAX = 1 << 20
 SCRUB_BYTES = 1 << 15
 """Looked at together, and as much more as a secret may have, so that none is missed where two portions meet. Most take less
 than a millisecond."""
@@ -54,20 +57,20 @@ class Tail(msgspec.Struct, frozen=True):
 def read_output(directory: Path, stream: str, offset: int, limit: int) -> Piece:
     """Up to `limit` bytes from `offset` (negative: counted from the end), or from where the kept part begins after it."""
     try:
-        with (directory / stream).open("rb") as file:
+        with worker_files.opened(directory, stream) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
             size = file.seek(0, os.SEEK_END)
             offset = min(size, offset if offset >= 0 else max(0, size + offset))
             if offset < size:
                 offset = file.seek(kept_from(file.fileno(), offset))
             return Piece(file.read(limit), offset, size)
-    except FileNotFoundError:
+    except (FileNotFoundError, worker_files.NotOurs):
         return _from_tail(directory, stream, offset, limit)
 
 
 def times_of(directory: Path, stream: str) -> list[tuple[int, float]]:
     """The marks of a stream: (offset, time), both growing. What stands before the offset was written by then."""
     try:
-        raw = (directory / TIMES_FILE).read_bytes()
+        raw = worker_files.read(directory, TIMES_FILE, TIMES_BYTES_MAX)
     except OSError:
         return []
     marks = MARK.iter_unpack(raw[: len(raw) // MARK.size * MARK.size])
@@ -89,7 +92,7 @@ def kept_from(descriptor: int, offset: int) -> int:
 
 def _from_tail(directory: Path, stream: str, offset: int, limit: int) -> Piece:
     try:
-        tail = msgspec.msgpack.decode((directory / EXIT_FILE).read_bytes(), type=Tail)
+        tail = msgspec.msgpack.decode(worker_files.read(directory, EXIT_FILE, EXIT_BYTES_MAX), type=Tail)
     except (OSError, msgspec.DecodeError):
         return Piece(b"", 0, 0)
     data, begin = (tail.stderr, tail.stderr_at) if stream == "stderr" else (tail.stdout, tail.stdout_at)
@@ -106,7 +109,10 @@ def tail_of(directory: Path) -> Tail:
 
 def scrub(path: Path, known: KnownSecrets = NOTHING) -> Iterator[int]:
     """Blot the secrets of a file that nobody writes any more, in place; after each portion its size. Links are not followed."""
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b") as file:
+    with (
+        worker_files.opened(path.parent, path.name, os.O_RDWR) as descriptor,
+        os.fdopen(os.dup(descriptor), "r+b") as file,
+    ):
         size = file.seek(0, os.SEEK_END)
         at = 0
         while at < size:

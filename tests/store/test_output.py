@@ -26,7 +26,8 @@ def test_every_byte_comes_once_whatever_it_is(tmp_path: Path) -> None:
 def test_what_is_not_kept_is_said_and_the_rest_keeps_its_offsets(tmp_path: Path) -> None:
     path = tmp_path / "stdout"
     path.write_bytes(b"".join(b"%09d\n" % n for n in range(100_000)))  # 1,000,000 bytes, ten a line
-    assert processes.punch(path, 100_000)
+    with path.open("r+b") as file:
+        assert processes.punch(file.fileno(), 100_000)
     piece = read_output(tmp_path, "stdout", 0, 1000)
     assert 890_000 < piece.offset <= 900_000
     assert piece.offset % 4096 == 0
@@ -61,5 +62,5 @@ def test_a_secret_between_two_portions_is_scrubbed_wholly(tmp_path: Path, at: in
     assert b"MIIE" not in path.read_bytes() and path.read_bytes().endswith(b"after\n" * 10)
     path.unlink()
     path.symlink_to("/etc/passwd")
-    with pytest.raises(OSError, match="symbolic"):
+    with pytest.raises(OSError, match="is a link"):
         list(scrub(path))

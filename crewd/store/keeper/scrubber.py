@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from crewd import worker_files
 from crewd.protocol.known_secrets import KnownSecrets
 from crewd.store.output import SCRUB_BYTES, scrub
 
@@ -73,9 +74,9 @@ class Scrubber:
         known = self._known.pop(directory, _NONE)
         try:
             for name in _OUTPUT:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, worker_files.NotOurs):  # what leads elsewhere is not ours to change
                     yield from scrub(directory / name, known)
                 yield FILE_BYTES
-            (directory / SCRUBBED).touch(mode=0o600)
+            worker_files.write(directory, SCRUBBED, b"")
         except OSError:
             return  # a link, a run that was taken away, or a disk that refuses: the next start tries again

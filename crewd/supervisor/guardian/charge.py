@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from loguru import logger
 
+from crewd import worker_files
 from crewd.protocol import hands
 from crewd.protocol.known_secrets import KnownSecrets
 from crewd.store.output import Tail
@@ -93,7 +94,7 @@ def make_room(directory: str, shared: str) -> None:
         make_directory(directory)
         make_directory(shared)
         for name in (f"{directory}/stdout", f"{directory}/stderr", f"{os.path.dirname(directory)}/{LOCK}"):  # noqa: PTH120
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT, 0o600))
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
 
 
 def leave_file(shared: str, name: str, data: bytes, *, if_absent: bool) -> None:
@@ -102,23 +103,19 @@ def leave_file(shared: str, name: str, data: bytes, *, if_absent: bool) -> None:
         make_directory(shared)
         if if_absent and (Path(shared) / name).exists():
             return
-        part = Path(shared) / f".{name}.part"
-        part.write_bytes(data)
-        part.replace(Path(shared) / name)
+        worker_files.write(Path(shared), name, data)
     except OSError as error:
         logger.warning("the output file {} cannot be written: {}", name, error)
 
 
 def take_last_words(directory: Path) -> bytes:
     """The worker's last words, once; the exit record keeps them from here on."""
-    path = directory / "last_words"
     try:
-        with path.open("rb") as file:
-            words = file.read(LAST_WORDS_BYTES_MAX + 1)
-        path.unlink()
+        words = worker_files.read(directory, "last_words", LAST_WORDS_BYTES_MAX)
     except OSError:
         return b""
-    return words if len(words) <= LAST_WORDS_BYTES_MAX else b""
+    worker_files.remove(directory, "last_words")
+    return words
 
 
 def without(ends: Tail, known: KnownSecrets) -> Tail:

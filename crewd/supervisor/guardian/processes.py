@@ -235,18 +235,12 @@ def describe(proc: Proc, now_since_boot: float) -> Survivor:
     return Survivor(proc.pid, command, max(0.0, now_since_boot - proc.start), proc.state)
 
 
-def punch(path: Path, keep_bytes: int) -> int:
+def punch(descriptor: int, keep_bytes: int) -> int:
     """Free the head of a log so that `keep_bytes` stay; offsets remain true. Bytes freed, 0 where not possible."""
     if not LINUX:
         return 0
-    size = path.stat().st_size
-    head = (size - keep_bytes) // 4096 * 4096
+    head = (os.fstat(descriptor).st_size - keep_bytes) // 4096 * 4096
     if head <= 0:
         return 0
-    handle = os.open(path, os.O_WRONLY)
-    try:
-        offset, length = ctypes.c_int64(0), ctypes.c_int64(head)
-        result = _LIBC.fallocate(handle, _FALLOC_PUNCH_HOLE_KEEP_SIZE, offset, length)
-    finally:
-        os.close(handle)
-    return head if result == 0 else 0
+    offset, length = ctypes.c_int64(0), ctypes.c_int64(head)
+    return head if _LIBC.fallocate(descriptor, _FALLOC_PUNCH_HOLE_KEEP_SIZE, offset, length) == 0 else 0

@@ -13,7 +13,7 @@ from typing import NamedTuple, assert_never
 
 import msgspec
 
-from crewd import limit_mark
+from crewd import limit_mark, worker_files
 from crewd.clock import SystemClock
 from crewd.protocol import hands
 from crewd.protocol.home import Home
@@ -269,8 +269,7 @@ class Guardian:
             path = f"{bootstrap.directory}/bootstrap"
             inline = worker.start != "spawn" and len(told) <= INLINE_BYTES_MAX
             if not inline:
-                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
-                    file.write(told)
+                worker_files.write(Path(bootstrap.directory), "bootstrap", told)
             order = {
                 "task": bootstrap.task,
                 "epoch": bootstrap.epoch,
@@ -666,7 +665,7 @@ class Guardian:
         status, tail = charge.status, ""
         errors: list[str] = []
         with noted(errors):
-            (charge.directory / "bootstrap").unlink(missing_ok=True)
+            worker_files.remove(charge.directory, "bootstrap")
         with noted(errors):
             self._papers.forget(charge.key)
         with noted(errors):
@@ -674,7 +673,7 @@ class Guardian:
                 mark_time(charge, self._clock.wall(), last=True)
                 ends = without(tail_of(charge.directory), charge.known_secrets)
                 tail = ends.stderr.decode("utf-8", "replace").strip()[-TAIL_CHARS:]
-                (charge.directory / EXIT_FILE).write_bytes(msgspec.msgpack.encode(ends))
+                worker_files.write(charge.directory, EXIT_FILE, msgspec.msgpack.encode(ends))
         self._cgroups.remove(charge.key)
         record = hands.Exited(
             task=charge.key[0],

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
+from crewd import worker_files
 from crewd.protocol import hands
 from crewd.protocol.policy import Limits
 from crewd.store.output import MARK, TIMES_FILE
@@ -39,22 +40,15 @@ def cap_output(charges: Collection[Charge], run_bytes: int) -> None:
         share = run_bytes // (2 * living[charge.key[0].partition("/")[0]])
         kept = max(OUTPUT_BYTES_LEAST, min(charge.papers.limits.output_bytes, share))
         for name in ("stdout", "stderr"):
-            path = charge.directory / name
-            with contextlib.suppress(OSError):
-                held = path.stat().st_blocks * 512
-                if held > kept * (1 + OUTPUT_SLACK) + 2 * OUTPUT_BYTES_LEAST:
-                    processes.punch(path, kept)
+            _, held = worker_files.size(charge.directory, name)
+            if held > kept * (1 + OUTPUT_SLACK) + 2 * OUTPUT_BYTES_LEAST:
+                with contextlib.suppress(OSError), worker_files.opened(charge.directory, name, os.O_WRONLY) as descriptor:
+                    processes.punch(descriptor, kept)
 
 
 def written(directory: Path) -> tuple[int, int]:
     """Bytes that the worker has ever written to its two files."""
-    sizes = []
-    for name in ("stdout", "stderr"):
-        try:
-            sizes.append((directory / name).stat().st_size)
-        except OSError:
-            sizes.append(0)
-    return sizes[0], sizes[1]
+    return worker_files.size(directory, "stdout")[0], worker_files.size(directory, "stderr")[0]
 
 
 def mark_time(charge: Charge, wall: float, *, last: bool = False) -> None:
@@ -67,11 +61,7 @@ def mark_time(charge: Charge, wall: float, *, last: bool = False) -> None:
     if sizes == charge.marked or (wall - charge.marked_at < pause and not last):
         return
     with contextlib.suppress(OSError):
-        descriptor = os.open(charge.directory / TIMES_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(descriptor, MARK.pack(*sizes, wall))
-        finally:
-            os.close(descriptor)
+        worker_files.append(charge.directory, TIMES_FILE, MARK.pack(*sizes, wall))
     charge.first_mark_at = charge.first_mark_at or wall
     charge.marked, charge.marked_at = sizes, wall
 

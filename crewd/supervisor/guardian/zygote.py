@@ -16,6 +16,7 @@ import resource
 import select
 import signal
 import socket
+import stat
 import sys
 import traceback
 from pathlib import Path
@@ -303,7 +304,7 @@ def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
     if null:
         os.close(null)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        file = os.open(f"{order['directory']}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        file = _output(f"{order['directory']}/{name}")
         os.dup2(file, descriptor)
         os.close(file)
     _take_lock(f"{os.path.dirname(order['directory'])}/{LOCK}", inherit=order["start"] == "spawn")  # noqa: PTH120 (fast)
@@ -331,6 +332,16 @@ def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
     if order["cgroup"]:
         with contextlib.suppress(OSError):  # the other nets hold without it
             Path(order["cgroup"]).write_text("0")
+
+
+def _output(path: str) -> int:
+    """A file to append to. An earlier attempt of the worker may have put something else in its place."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        raise RuntimeError(f"{path} is no plain file of its own")
+    os.set_blocking(file, True)
+    return file
 
 
 def _take_lock(path: str, *, inherit: bool) -> None:
