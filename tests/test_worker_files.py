@@ -58,11 +58,11 @@ def test_nothing_but_a_plain_file_is_opened(directory: Path, tmp_path: Path, gam
     elsewhere.write_text("precious")
     game(directory / "stdout", elsewhere)
     for flags in (os.O_RDONLY, os.O_RDWR, os.O_WRONLY):
-        with pytest.raises(OSError, match="."), worker_files.opened(directory, "stdout", flags):
+        with pytest.raises(OSError, match=r"."), worker_files.opened(directory, "stdout", flags):
             raise AssertionError("it was opened")
-    with pytest.raises(OSError, match="."):
+    with pytest.raises(OSError, match=r"."):
         worker_files.append(directory, "stdout", b"more")
-    with pytest.raises(OSError, match="."):
+    with pytest.raises(OSError, match=r"."):
         worker_files.read(directory, "stdout", 100)
     if game is not folder:
         with contextlib.suppress(OSError):
