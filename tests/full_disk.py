@@ -66,7 +66,10 @@ def main(folder: Path) -> None:
             found = again.doctor(rebuild=True)
             assert not [finding for finding in found.findings if "room" not in finding], found.findings
         daemon.stop()
-        subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
+        read_only = ["mount", "-o", "remount,ro", str(mount)]
+        wait_until(
+            lambda: subprocess.run(read_only, capture_output=True, check=False).returncode == 0, "all files to be closed"
+        )
         command = [sys.executable, "-m", "crewd", "--home", str(daemon.home.root)]
         started = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert started.returncode == 69, started

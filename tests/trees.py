@@ -153,7 +153,8 @@ def shed(seconds: int) -> None:
     """A process that has got rid of everything that tells whose it is."""
 
     def become() -> None:
-        resource.setrlimit(resource.RLIMIT_RTTIME, resource.getrlimit(resource.RLIMIT_RTTIME)[1:] * 2)
+        hard = resource.getrlimit(resource.RLIMIT_RTTIME)[1]
+        resource.setrlimit(resource.RLIMIT_RTTIME, (hard, hard))
         os.execve("/bin/sleep", ["sleep", str(seconds)], {})
 
     _orphan(become)

@@ -25,7 +25,7 @@ from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.protocol.rows import RunRow, TaskRow
 from crewd.protocol.statuses import RunStatus, TaskStatus
 from crewd.protocol.workflow import Join, PeerProtocol, Step, WorkerSpec, Workflow
-from crewd.protocol.workflow_markdown import parse_workflow
+from crewd.protocol.workflow_markdown import Understood, understand
 
 R = TypeVar("R")
 
@@ -106,6 +106,11 @@ def _as_name(text: str, otherwise: str) -> str:
 
 def load_workflow(source: str) -> Workflow:
     """A workflow by file, or by name from `workflows/` of the working directory. UsageError says what is wrong."""
+    return understand_workflow(source).workflow
+
+
+def understand_workflow(source: str) -> Understood:
+    """The same, with the fields of the file that change nothing."""
     from crewd.protocol.errors import NotFound
 
     for candidate in (Path(source), Path("workflows") / f"{source}.workflow.md", Path(f"{source}.workflow.md")):
@@ -114,11 +119,11 @@ def load_workflow(source: str) -> Workflow:
     raise NotFound(f"no workflow {source}", hint="give a file, or a name for workflows/NAME.workflow.md")
 
 
-def read_workflow(path: Path) -> Workflow:
+def read_workflow(path: Path) -> Understood:
     """The workflow in a file. UsageError names the file, the line and what is wrong."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.removesuffix(".md").removesuffix(".workflow")).strip("-._")
     try:
-        return parse_workflow(path.read_text(encoding="utf-8"), default_name=name)
+        return understand(path.read_text(encoding="utf-8"), default_name=name)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 (byte {error.start})", hint="iconv -f latin1 -t utf8 translates it") from None
     except OSError as error:

@@ -6,6 +6,7 @@ because sockets reconnect behind our back. Raises `PeerError` and its kinds, nev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -22,6 +23,8 @@ MAGIC = b"CREWD"
 HEADER = MAGIC + bytes([VERSION])
 _FRAMES = 4
 _ID_BYTES_MAX = 64
+_NOT_FINITE = (b"\xca\x7f", b"\xca\xff", b"\xcb\x7f", b"\xcb\xff")
+"""How a float of MessagePack begins that is NaN or infinite, or very large."""
 T = TypeVar("T")
 
 
@@ -34,10 +37,14 @@ class Parcel(NamedTuple, Generic[T]):
 
 
 class Codec(Generic[T]):
-    """Translates one direction of one socket. `mend` is tried on a body that cannot be read: a newer peer may have sent it."""
+    """Translates one direction of one socket. `mend` is tried on a body that cannot be read: a newer peer may have sent it.
 
-    def __init__(self, kinds: Mapping[str, type[T]], mend: Callable[[Any], Any] | None = None) -> None:
+    With `finite`, no body may hold NaN or an infinite number: what comes in is kept, and JSON has no such numbers.
+    """
+
+    def __init__(self, kinds: Mapping[str, type[T]], mend: Callable[[Any], Any] | None = None, *, finite: bool = False) -> None:
         self._mend = mend
+        self._finite = finite
         self._decoders = {kind: msgspec.msgpack.Decoder(body) for kind, body in kinds.items()}
         self._kinds = {body: kind for kind, body in kinds.items()}
         self._encoder = msgspec.msgpack.Encoder()
@@ -56,6 +63,8 @@ class Codec(Generic[T]):
             raise UsageError(f"{around!r} is not UTF-8", hint=hint) from None
         except (OverflowError, TypeError) as error:
             raise UsageError(f"this cannot be sent: {error}", hint="text, numbers of 64 bits, lists and dicts can") from None
+        if self._finite and not _is_finite(data):
+            raise UsageError("NaN and infinite numbers cannot be sent", hint="give a finite number, or None")
         if len(data) > FRAME_BYTES_MAX:
             raise Oversized(
                 f"{kind} is {len(data)} bytes long", hint=f"a frame holds {FRAME_BYTES_MAX}; send large data as a file"
@@ -85,6 +94,8 @@ class Codec(Generic[T]):
         if decoder is None:
             raise UnknownKind(f"kind {kind[:40]!r} is not known here", hint=f"known: {', '.join(self._decoders)}")
         try:
+            if self._finite and not _is_finite(data):
+                raise PeerError(f"the body of {kind} holds a number that is not finite")
             return Parcel(message_id, kind, self._body(decoder, data))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PeerError(f"the body of {kind} is wrong: {error}") from None
@@ -99,6 +110,19 @@ class Codec(Generic[T]):
             return body
 
 
+def _is_finite(data: bytes) -> bool:
+    """Whether all floats in a MessagePack document are finite."""
+    return not any(begin in data for begin in _NOT_FINITE) or _all_finite(msgspec.msgpack.decode(data))
+
+
+def _all_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_all_finite(key) and _all_finite(each) for key, each in value.items())
+    return all(map(_all_finite, value)) if isinstance(value, list) else True
+
+
 def id_of(frames: Sequence[bytes]) -> str:
     """The message id in frames that could not be decoded, so that the error can name it; empty if there is none."""
     if len(frames) == _FRAMES and len(frames[2]) <= _ID_BYTES_MAX and frames[2].isascii():
@@ -106,7 +130,7 @@ def id_of(frames: Sequence[bytes]) -> str:
     return ""
 
 
-requests: Codec[Request] = Codec(REQUESTS)
+requests: Codec[Request] = Codec(REQUESTS, finite=True)
 replies: Codec[Reply] = Codec(REPLIES, with_foreign)
-from_worker: Codec[FromWorker] = Codec(FROM_WORKER)
+from_worker: Codec[FromWorker] = Codec(FROM_WORKER, finite=True)
 to_worker: Codec[ToWorker] = Codec(TO_WORKER)

@@ -24,6 +24,7 @@ from crewd.protocol.limits import (
     SECRETS_BYTES_MAX,
     TEXT_CHARS_MAX,
 )
+from crewd.protocol.numbers import SECONDS_MAX
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.redact import blot, clip, redact, redact_value
 from crewd.protocol.requests import (
@@ -62,8 +63,11 @@ def check_send(send: Send) -> Send:
     if send.kind == "response" and not send.ask:
         raise UsageError("a response names its question", hint="crew inbox lists open questions")
     check_seconds(send.timeout_seconds)
-    if send.deadline_seconds is not None and send.deadline_seconds <= 0:
-        raise UsageError("deadline_seconds must be positive", hint="leave it out for no deadline")
+    if send.deadline_seconds is not None and not 0 < send.deadline_seconds <= SECONDS_MAX:
+        raise UsageError(
+            f"a deadline in {send.deadline_seconds:g} s is not possible",
+            hint=f"more than 0, at most {SECONDS_MAX:g}; leave it out for none",
+        )
     return msgspec.structs.replace(send, text=redact(send.text), terms=check_terms(send.kind, send.terms))
 
 

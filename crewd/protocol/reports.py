@@ -15,6 +15,7 @@ import msgspec
 
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import ErrorInfo
+from crewd.protocol.numbers import COUNT_MAX, Amount, Cost, Count, Seconds
 from crewd.protocol.terms import Mode
 
 MessageKind = Literal["steer", "follow_up", "response", "message"]
@@ -34,27 +35,27 @@ class WorkerHello(msgspec.Struct, frozen=True):
     """
 
     task: str
-    epoch: int
+    epoch: Count
     token: str
-    pid: int
+    pid: Count
     capabilities: tuple[str, ...] = ()
     software: str = ""
-    command: int = 0
+    command: Count = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
     """The process lives; `beats` counts signs of life of the worker's own code (hung is not dead, R21)."""
 
-    beats: int = 0
+    beats: Count = 0
 
 
 class ProgressReport(msgspec.Struct, frozen=True):
     """Progress: sampled, not numbered, the last one wins."""
 
-    done: float | None = None
-    total: float | None = None
+    done: Amount | None = None
+    total: Amount | None = None
     note: str = ""
-    beats: int = 0
+    beats: Count = 0
     phase: str = ""
 
 
@@ -111,7 +112,7 @@ class Asked(msgspec.Struct, frozen=True, tag="asked"):
     question: str
     kind: str = "text"
     choices: tuple[str, ...] = ()
-    timeout_seconds: float | None = None
+    timeout_seconds: Seconds | None = None
     schema: object = None
     default: str | None = None
 
@@ -133,7 +134,7 @@ class OpOpened(msgspec.Struct, frozen=True, tag="op_opened"):
     id: str
     kind: str
     name: str
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     queued: bool = False
     priority: Literal["normal", "low"] = "normal"
 
@@ -159,7 +160,7 @@ class Artifact(msgspec.Struct, frozen=True, tag="artifact"):
     name: str
     path: str
     sha256: str
-    size: int
+    size: Count
     mime: str = ""
     data: bytes = b""
     source: str = ""
@@ -170,9 +171,9 @@ class Artifact(msgspec.Struct, frozen=True, tag="artifact"):
 class Sampled(msgspec.Struct, frozen=True, tag="sampled"):
     """The `count`-th sign of progress, for the history."""
 
-    count: int
-    done: float | None = None
-    total: float | None = None
+    count: Count
+    done: Amount | None = None
+    total: Amount | None = None
     note: str = ""
     phase: str = ""
 
@@ -180,9 +181,9 @@ class Sampled(msgspec.Struct, frozen=True, tag="sampled"):
 class UsageReport(msgspec.Struct, frozen=True, tag="usage"):
     """What the worker has used up so far, in all: turns, tokens, cost."""
 
-    turns: int = 0
-    tokens: int = 0
-    cost: float = 0.0
+    turns: Count = 0
+    tokens: Count = 0
+    cost: Cost = 0.0
 
 
 class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint"):
@@ -207,7 +208,7 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     result: object = None
     result_path: str = ""
     error_class: str = ""
-    exit_code: int | None = None
+    exit_code: Annotated[int, msgspec.Meta(ge=-COUNT_MAX, le=COUNT_MAX)] | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -220,7 +221,7 @@ ReportBody = (
 class Report(msgspec.Struct, frozen=True):
     """A numbered report. crewd takes each number once."""
 
-    number: int
+    number: Count
     body: ReportBody
 
 

@@ -35,6 +35,7 @@ class Head:
     join: Join = "off"
     labels: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, Input] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
 
 
 def parse_head(text: str) -> tuple[Head, Callable[[str], int]]:
@@ -56,6 +57,7 @@ def parse_head(text: str) -> tuple[Head, Callable[[str], int]]:
         join=_join(yaml),
         labels=_labels(yaml),
         inputs=_inputs(yaml),
+        unused=tuple(f"line {yaml.line(key)}: {key}" for key in head if key in TOLERATED),
     ), yaml.line
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.ids import check_name
@@ -35,8 +36,21 @@ _WORDS = frozenset(field.lower() for field in FIELDS) | frozenset(word.replace("
 _HEAD_WORDS = frozenset(key.lower() for key in (*KEYS, *HEAD_TOLERATED))
 
 
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A workflow, and the fields of its text that change nothing: each with its line, and with its step if it is in one."""
+
+    workflow: Workflow
+    unused: tuple[str, ...]
+
+
 def parse_workflow(text: str, *, default_name: str = "") -> Workflow:
     """The checked workflow in a Markdown `text`. UsageError names the line that is wrong, and what to write instead."""
+    return understand(text, default_name=default_name).workflow
+
+
+def understand(text: str, *, default_name: str = "") -> Understood:
+    """The same, with what of the text is not used."""
     head_text, lines = front_matter(text)
     head, head_line = parse_head(head_text)
     sections = _sections(lines)
@@ -57,10 +71,12 @@ def parse_workflow(text: str, *, default_name: str = "") -> Workflow:
         steps=tuple(steps),
     )
     try:
-        return check_workflow(workflow)
+        check_workflow(workflow)
     except UsageError as error:
         at = _place(error, head_line, fields)
         raise (wrong(at, error.message, error.hint) if at else error) from None
+    of_steps = (f"line {each.line(key)}: {key} of step {each.step}" for each in fields for key in TOLERATED if key in each)
+    return Understood(workflow, (*head.unused, *of_steps))
 
 
 def _place(error: UsageError, head_line: Callable[[str], int], fields: Iterable[Fields]) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import math
 import mimetypes
+import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -25,6 +25,7 @@ from crewd.protocol.limits import (
     OPERATIONS_OPEN_MAX,
     TEXT_CHARS_MAX,
 )
+from crewd.protocol.numbers import AMOUNT_MAX, COUNT_MAX, SECONDS_MAX
 from crewd.protocol.questions import QuestionKind
 from crewd.protocol.redact import clip, redact_value
 from crewd.protocol.reports import (
@@ -285,6 +286,7 @@ class Context:
         fits = _follows(schema)
         if kind == "choose" and not choices:
             raise UsageError("a question with choices has some", hint="choices=[...]")
+        timeout = None if timeout is None else _seconds("timeout", timeout)
         self._alive()
         self.token.check()
         ask = self._ids.next(ASK)
@@ -323,9 +325,10 @@ class Context:
     def usage(self, *, turns: int = 0, tokens: int = 0, cost: float = 0.0) -> None:
         """Add to what this attempt has used up; crewd ends it when its limits are reached. Raises Cancelled."""
         before = self._usage
-        cost = _amount("cost", cost) or 0.0
+        turns, tokens, cost = _count("turns", turns), _count("tokens", tokens), _amount("cost", cost, 0.0) or 0.0
         self._usage = UsageReport(
-            turns=before.turns + turns, tokens=before.tokens + tokens, cost=before.cost + cost
+            turns=_count("turns", before.turns + turns), tokens=_count("tokens", before.tokens + tokens),
+            cost=_amount("cost", before.cost + cost, 0.0) or 0.0,
         )  # fmt: skip
         self._beats += 1
         self._desk.report(self._usage)
@@ -356,7 +359,7 @@ class Context:
 
     def _operation(self, kind: str, *, name: str, seconds: float = 0.0, interruptible: bool = False) -> Operation:
         key = f"{self.task}#{self.epoch}:op{next(self._operations)}"
-        body = OpOpened(id=key, kind=clip(kind, 64), name=clip(name, 256), seconds=max(0.0, seconds))
+        body = OpOpened(id=key, kind=clip(kind, 64), name=clip(name, 256), seconds=_seconds("seconds", seconds))
         return Operation(
             key, self._desk, partial(self._operation_opened, body), self._operation_closed, interruptible=interruptible
         )
@@ -376,7 +379,12 @@ class Context:
         key = f"{self.task}#{self.epoch}:op{next(self._operations)}"
         self._open_operations += 1
         body = OpOpened(
-            id=key, kind=clip(kind, 64), name=clip(name, 256), seconds=max(0.0, seconds), queued=True, priority=priority
+            id=key,
+            kind=clip(kind, 64),
+            name=clip(name, 256),
+            seconds=_seconds("seconds", seconds),
+            queued=True,
+            priority=priority,
         )
         self._desk.report(body)
         begin = partial(self._queued_begins, key)
@@ -454,13 +462,29 @@ class Context:
         return (path if path.exists() else Path(name)).read_text(encoding="utf-8")
 
 
-def _amount(name: str, value: float | None) -> float | None:
+def _amount(name: str, value: float | None, least: float = -AMOUNT_MAX) -> float | None:
     """A number that can be sent and kept, in the caller's own line."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UsageError(f"{name} is {value!r}, which is no amount", hint="a finite number, or None")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= AMOUNT_MAX:
+        raise UsageError(f"{name} is {value!r}, which is no amount", hint=f"a number from {least:g} to {AMOUNT_MAX:g}, or None")
     return float(value)
+
+
+def _count(name: str, value: int) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = -1
+    if not 0 <= count <= COUNT_MAX:
+        raise UsageError(f"{name} is {value!r}, which is no count", hint=f"a whole number from 0 to {COUNT_MAX}")
+    return count
+
+
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= SECONDS_MAX:
+        raise UsageError(f"{name} is {value!r}, which is no time", hint=f"seconds, at most {SECONDS_MAX:g}")
+    return max(0.0, float(value))
 
 
 def _check_length(text: str) -> None:

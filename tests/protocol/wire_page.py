@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -175,15 +176,27 @@ def say(text: str | None) -> str:
     return re.sub(r"`([A-Z][A-Za-z]+)`", lambda name: f"`{_words().get(name[1], name[1])}`", said)
 
 
+def _bounds(least: float | None, most: float | None) -> str:
+    return "" if least is None or most is None else f" from {_short(least)} to {_short(most)}"
+
+
+def _short(number: float) -> str:
+    if number < 0:
+        return f"-{_short(-number)}"
+    if number > 1 << 40 and math.log2(number).is_integer():
+        return f"2^{math.log2(number):.0f}"
+    return f"10^{math.log10(number):.0f}" if number >= 1e12 else f"{number:,.0f}"
+
+
 def type_words(kind: mi.Type) -> str:
     """A type in plain words."""
     match kind:
         case mi.StrType():
             return "str"
-        case mi.IntType():
-            return "int"
-        case mi.FloatType():
-            return "float"
+        case mi.IntType(ge=least, le=most):
+            return "int" + _bounds(least, most)
+        case mi.FloatType(ge=least, le=most):
+            return "float" + _bounds(least, most)
         case mi.BoolType():
             return "bool"
         case mi.BytesType():

@@ -11,13 +11,16 @@ from crewd.protocol.inputs import GOAL
 from crewd.protocol.shell import place_values, with_exec
 from crewd.protocol.workflow import Step, Workflow
 
+_SHOWN_ABOVE = frozenset({"shell", "call", "args", "outside"})
+
 
 @click.command()
 @click.argument("source", metavar="FILE")
 @verb
 def check(options: Options, source: str) -> None:
     """Show what a workflow FILE ('-': from stdin) is understood as: inputs, steps, edges, commands. Exit 2 if it is not."""
-    workflow = shapes.load_workflow("/dev/stdin" if source == "-" else source)
+    understood = shapes.understand_workflow("/dev/stdin" if source == "-" else source)
+    workflow = understood.workflow
     if options.json:
         out(workflow)
         return
@@ -30,6 +33,8 @@ def check(options: Options, source: str) -> None:
         say(f"  input {name}: {each.type}, {default}" + (f"; one of {', '.join(each.choices)}" if each.choices else ""))
     for step in workflow.steps:
         _tell(workflow, step)
+    for unused in understood.unused:
+        say(f"  not used: {unused}")
 
 
 def _tell(workflow: Workflow, step: Step) -> None:
@@ -46,5 +51,8 @@ def _tell(workflow: Workflow, step: Step) -> None:
     for what, names in (("reads", ", ".join(step.reads)), ("output", step.output)):
         if names:
             say(f"    {what + ':':<7} {names}")
+    for what, value in msgspec.to_builtins(worker).items():
+        if what not in _SHOWN_ABOVE and value:
+            say(f"    {what + ':':<7} {msgspec.json.encode(value).decode()}")
     if step.text:
         say(f"    text:   {len(step.text)} characters, {step.text.splitlines()[0][:60]!r}")

@@ -19,6 +19,7 @@ from crewd.client.cli.common import (
     out,
     say,
     say_stale,
+    say_within,
     table,
     time_of,
     verb,
@@ -134,7 +135,7 @@ def events(
                 step = event.task.partition("/")[2]
                 text = words(event).strip().removeprefix(f"{step}: ")
                 where = f"{event.task or event.run}" if not target else f"{step}#{event.epoch}" if event.epoch else step
-                say(f"{event.seq:>6}  {local_time(event.at)}  {event.type:<24} {where}  {one_line(text)}".rstrip())
+                say_within(f"{event.seq:>6}  {local_time(event.at)}  {event.type:<24} {where}  {one_line(text)}".rstrip())
 
 
 @click.command()

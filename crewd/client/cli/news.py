@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from crewd.client.cli.common import Options, look_at, out, say, verb
+from crewd.client.cli.common import Options, look_at, out, say_within, verb
 from crewd.client.cli.screen import one_line
 from crewd.client.news import BATCH_SECONDS, Teller, in_words, parse_hours
 from crewd.clock import SystemClock, minute_of_day
@@ -45,7 +45,7 @@ def news(
                 if options.json:
                     out({"v": 1, "news": together})
                 else:
-                    say(one_line(in_words(together)))
+                    say_within(one_line(in_words(together)))
             upto = teller.upto(last)
             if upto > noted and not keep:
                 crew.seen(upto)
