@@ -24,7 +24,7 @@ ROOMS = {
     "testing": {"testing", "client", "worker", "supervisor", "store", "actors", "protocol"},
 }
 """What each room may import (DESIGN §3). `crewd.clock` and the modules beside it are everybody's."""
-SHARED = {"clock", "limit_mark", "worker_files", "__version__", "CrewdError"}
+SHARED = {"clock", "limit_mark", "private_files", "worker_files", "__version__", "CrewdError"}
 
 
 def room(path: Path) -> str:

@@ -19,7 +19,7 @@ from crewd.client import calls, shapes
 from crewd.client.blocking import HELLO_TIMEOUT_SECONDS, SILENCE_SECONDS
 from crewd.client.calls import REPLY_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
-from crewd.client.discover import LOOK_SECONDS, START_SECONDS, find_home, may_start, start_daemon, unreachable
+from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_home, may_start, start_daemon, unreachable
 from crewd.client.keys import Identity, identity, keys_directory
 from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
 from crewd.clock import SystemChance, SystemClock
@@ -66,7 +66,9 @@ def connect(
 
 
 async def _connect(home: str | None, start: bool | None, name: str, wish: int, keys: Path | None) -> Crew:  # noqa: FBT001
-    crew = Crew(find_home(home), identity(name, keys), wish, keys)
+    found = find_home(home)
+    check_home(found)
+    crew = Crew(found, identity(name, keys), wish, keys)
     try:
         if crew.home.clients_socket.exists() and await crew.greet(HELLO_TIMEOUT_SECONDS):
             return crew

@@ -16,7 +16,7 @@ import crewd
 from crewd.client import calls, shapes
 from crewd.client.calls import REPLY_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
-from crewd.client.discover import LOOK_SECONDS, START_SECONDS, find_home, may_start, start_daemon, unreachable
+from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_home, may_start, start_daemon, unreachable
 from crewd.client.keys import Identity, identity, keys_directory
 from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
 from crewd.clock import SystemChance, SystemClock
@@ -141,6 +141,7 @@ def connect(
     `CREWD_KEYS`, else the platform's), and has the role that it wishes for. Raises DaemonUnreachable if nobody answers.
     """
     found = find_home(home)
+    check_home(found)
     connection = Connection(found, identity(name, keys), wish, keys)
     try:
         exists = found.clients_socket.exists()

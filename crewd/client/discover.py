@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from crewd.private_files import WRITE_FOR_OTHERS, check_directory, make_directory
 from crewd.protocol.errors import DaemonUnreachable, UsageError
 from crewd.protocol.home import Home
 
@@ -30,6 +31,13 @@ def find_home(home: str | None = None) -> Home:
     return Home(root)
 
 
+def check_home(home: Home) -> None:
+    """UsageError for a home in which others can write: who answers there may be anybody, and would be given the key."""
+    for directory in (home.root, home.run):
+        with contextlib.suppress(FileNotFoundError):
+            check_directory(directory, WRITE_FOR_OTHERS)
+
+
 def may_start(start: bool | None) -> bool:  # noqa: FBT001 (three-valued: yes, no, as the environment says)
     """Whether the daemon may be started: the argument, else not if `CREWD_AUTOSTART=0`."""
     return os.environ.get("CREWD_AUTOSTART", "1") not in {"0", "no", "false"} if start is None else start
@@ -40,8 +48,8 @@ def start_daemon(home: Home) -> Callable[[], bool]:
 
     The answer tells whether it has given up: another one that serves the home meanwhile is no failure.
     """
-    home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    home.root.chmod(0o700)
+    for directory in (home.root, home.logs):
+        make_directory(directory)
     with (home.logs / "crewd.stderr").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 (our own program)
             [sys.executable, "-m", "crewd", "--home", str(home.root)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from crewd.clock import SystemChance
+from crewd.private_files import WRITE_FOR_OTHERS, check_directory, read_file
 from crewd.protocol.errors import Unavailable
 from crewd.protocol.ids import check_name
 from crewd.protocol.limits import NAME_CHARS_MAX
@@ -33,8 +35,8 @@ def keys_directory() -> Path:
 def identity(name: str = "", directory: Path | None = None) -> Identity:
     """Who this client is: `name`, else `CREWD_AS`, else the user; with the key that is kept for it, made if there is none.
 
-    `directory` is where keys are kept, else `keys_directory()`. Raises UsageError for a name that is none, Unavailable if
-    the key can neither be read nor kept.
+    `directory` is where keys are kept, else `keys_directory()`. Raises UsageError for a name that is none, and for a
+    key that is a link or open to others; Unavailable if the key can neither be read nor kept.
     """
     user = re.sub(r"[^A-Za-z0-9_.-]", "-", os.environ.get("USER") or f"uid{os.getuid()}")[:NAME_CHARS_MAX]
     name = check_name("client name", name or os.environ.get("CREWD_AS", "") or user)
@@ -47,14 +49,22 @@ def identity(name: str = "", directory: Path | None = None) -> Identity:
 
 def _kept(path: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
-        return path.read_text(encoding="ascii").strip()
+        return _read(path)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(SystemChance().bytes(32).hex())
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)  # whoever is first makes the key of all
+        fcntl.flock(folder, fcntl.LOCK_EX)  # whoever is first makes the key of all
+        if not path.is_symlink() and not path.exists():
+            temporary = path.with_name(f".{path.name}.new")
+            temporary.unlink(missing_ok=True)
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(SystemChance().bytes(32).hex())
+            temporary.rename(path)
     finally:
-        temporary.unlink()
-    return path.read_text(encoding="ascii").strip()
+        os.close(folder)
+    return _read(path)
+
+
+def _read(path: Path) -> str:
+    check_directory(path.parent, WRITE_FOR_OTHERS)
+    return read_file(path).decode("ascii").strip()

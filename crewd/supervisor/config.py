@@ -10,8 +10,21 @@ import msgspec
 
 from crewd.protocol.errors import UsageError
 from crewd.protocol.limits import DEPTH_MAX, RUNS_LIVE_MAX, WARM_MAX, WORKERS_MAX
+from crewd.protocol.numbers import SECONDS_MAX
 from crewd.protocol.permanent import check_texts
 from crewd.protocol.policy import RUN_OUTPUT_BYTES_KEPT, RUN_STORE_BYTES_MAX
+from crewd.protocol.variables import check_variable
+
+_BOUNDS = {
+    "warm": (0, WARM_MAX),
+    "runs_live_max": (1, 1_000_000),
+    "workers_max": (1, WORKERS_MAX),
+    "memory_reserve_bytes": (0, 1 << 50),
+    "depth_max": (0, DEPTH_MAX),
+    "heartbeat_seconds": (0.1, 3_600.0),
+    "run_output_bytes": (1 << 16, 1 << 50),
+    "run_store_bytes": (0, 1 << 50),
+}
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,20 +68,23 @@ def load_config(path: Path) -> Config:
         config = msgspec.convert(tomllib.loads(text), Config)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"{path} is wrong: {error}", hint="keys: " + ", ".join(Config.__struct_fields__)) from None
-    check_texts(str(path), config.permanent_texts or ())
-    warn, stale, dead = config.liveness_seconds
-    for wrong, why in (
-        (config.heartbeat_seconds <= 0 or config.runs_live_max < 1, "heartbeat_seconds and runs_live_max must be positive"),
-        (not 1 <= config.workers_max <= WORKERS_MAX, f"workers_max is 1 to {WORKERS_MAX}"),
-        (not 0 <= config.warm <= WARM_MAX, f"warm is 0 to {WARM_MAX}"),
-        (not 0 <= config.depth_max <= DEPTH_MAX, f"depth_max is 0 to {DEPTH_MAX}"),
-        (
-            not config.heartbeat_seconds < warn <= stale <= dead,
-            "liveness_seconds grow, and begin above the heartbeat",
-        ),
-        (config.memory_reserve_bytes < 0, "memory_reserve_bytes is negative"),
-        (config.run_store_bytes < 0, "run_store_bytes is negative"),
-    ):
-        if wrong:
-            raise UsageError(f"{path} is wrong: {why}")
+    _check(path, config)
     return config
+
+
+def _check(path: Path, config: Config) -> None:
+    """UsageError naming the key whose value is not possible, the value, and what is."""
+    check_texts(str(path), config.permanent_texts or ())
+    for name in config.env_pass:
+        check_variable(f"{path}: env_pass", name)
+    for module in config.preload:
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise UsageError(f"{path}: preload: {module!r} is no name of a module", hint="for example json or package.module")
+    for key, (least, most) in _BOUNDS.items():
+        value = getattr(config, key)
+        if not least <= value <= most:
+            raise UsageError(f"{path}: {key} = {value:g} is not possible", hint=f"{least:g} to {most:,.10g}")
+    warn, stale, dead = config.liveness_seconds
+    if not config.heartbeat_seconds < warn <= stale <= dead <= SECONDS_MAX:
+        hint = f"three times that grow: above heartbeat_seconds ({config.heartbeat_seconds:g}), at most {SECONDS_MAX:g}"
+        raise UsageError(f"{path}: liveness_seconds = [{warn:g}, {stale:g}, {dead:g}] is not possible", hint=hint)

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,7 +16,8 @@ import psutil
 
 from crewd import __version__
 from crewd.clock import SystemChance, SystemClock
-from crewd.protocol.errors import CrewdError, Unavailable, UsageError
+from crewd.private_files import make_directory, open_file
+from crewd.protocol.errors import CrewdError, Unavailable
 from crewd.protocol.home import Home
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 
@@ -43,18 +43,11 @@ def find_home(option: str | None) -> Home:
 def take_home(home: Home) -> int:
     """Make the home's directories, check that they are ours alone, and lock. The descriptor holds the lock for life.
 
-    Raises UsageError for a directory that others could use, Unavailable if another crewd serves this home.
+    Raises UsageError for a directory or a lock that others could use, Unavailable if another crewd serves this home.
     """
     for directory in (home.root, home.run, home.logs):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-            raise UsageError(f"{directory} is not a directory of yours", hint="choose another --home")
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            raise UsageError(
-                f"{directory} is open to others (mode {stat.S_IMODE(status.st_mode):o})", hint=f"chmod 700 {directory}"
-            )
-    lock = os.open(home.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_directory(directory)
+    lock = open_file(home.daemon_lock, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -119,8 +112,8 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.supervisor.tokens import Tokens, load_secret
     from crewd.supervisor.tree import Ports, root
 
-    config, manager = load_config(home.config), ServiceManager()
     lock = take_home(home)
+    config, manager = load_config(home.config), ServiceManager()
     clock, chance = SystemClock(), SystemChance()
     admit(home, clock)
     logger = start_log(home, level)

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crewd.private_files import read_file
+
 if TYPE_CHECKING:
     from crewd.clock import Chance
 
@@ -30,11 +32,14 @@ class Tokens:
 
 
 def load_secret(path: Path, chance: Chance) -> bytes:
-    """The home's secret, made at first use with mode 0600 from its first instant (never world-readable, peers.md P9)."""
+    """The home's secret, made at first use with mode 0600 from its first instant.
+
+    Raises UsageError for a file that is a link, or that others could read.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        secret = path.read_bytes()
+        secret = read_file(path)
         if len(secret) == SECRET_BYTES:
             return secret
         path.unlink()  # half-written by a crewd that was killed: nothing was signed with it yet

@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
-import stat
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
+from crewd.private_files import open_file
+from crewd.protocol.errors import UsageError
 from crewd.protocol.home import Home
 from crewd.supervisor.guardian import processes
 from crewd.supervisor.guardian.program import Guardian, Settings
@@ -34,9 +35,10 @@ def guardian_main(home_path: str, settings: Settings) -> None:
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     processes.set_name("crewd-guardian")
     processes.become_subreaper()
-    lock = os.open(home.guardian_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not stat.S_ISREG(os.fstat(lock).st_mode):
-        _log("the lock file is not a file")
+    try:
+        lock = open_file(home.guardian_lock, os.O_RDWR | os.O_CREAT)
+    except (UsageError, OSError) as error:
+        _log(str(error))
         os._exit(73)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

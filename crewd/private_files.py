@@ -1,0 +1,66 @@
+"""Directories and files that are one user's alone: a home, its locks and its secret, the keys of clients.
+
+Whoever can write there could speak in the user's name, or send the user's programs elsewhere. So nothing is taken as it is
+found: not links, not what somebody else owns, not what somebody else may open.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from crewd.protocol.errors import UsageError
+
+FOR_OTHERS = 0o077
+WRITE_FOR_OTHERS = 0o022
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it, with mode 0700; one that is there stays as it is, and is checked."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_directory(path)
+
+
+def check_directory(path: Path, closed: int = FOR_OTHERS) -> None:
+    """UsageError unless it is a directory of this user's, without any of the permissions in `closed`."""
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise UsageError(f"{path} is not a directory of yours", hint="choose another one: --home, or CREWD_HOME")
+    if status.st_mode & closed:
+        mode = stat.S_IMODE(status.st_mode)
+        raise UsageError(f"{path} is open to others (mode {mode:o})", hint=f"chmod 700 {path}, or choose another one")
+
+
+def open_file(path: Path, flags: int) -> int:
+    """A descriptor of a plain file of this user's that nobody else may open; with O_CREAT it is made with mode 0600.
+
+    Raises UsageError for anything else in its place, and OSError as `os.open` does.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EMLINK}:
+            raise UsageError(f"{path} is a link", hint="whoever made it may mean harm: look, and remove it") from None
+        if error.errno in {errno.ENXIO, errno.EISDIR}:
+            raise UsageError(f"{path} is no file", hint="remove it") from None
+        raise
+    status = os.fstat(descriptor)
+    wrong = (
+        (not stat.S_ISREG(status.st_mode), "is no file", "remove it"),
+        (status.st_uid != os.geteuid(), "is another user's", "remove it, or choose another home"),
+        (status.st_nlink > 1, "has another name elsewhere", "whoever made it may mean harm: look, and remove it"),
+        (status.st_mode & FOR_OTHERS, f"is open to others (mode {stat.S_IMODE(status.st_mode):o})", f"chmod 600 {path}"),
+    )
+    for is_wrong, what, hint in wrong:
+        if is_wrong:
+            os.close(descriptor)
+            raise UsageError(f"{path} {what}", hint=hint)
+    return descriptor
+
+
+def read_file(path: Path) -> bytes:
+    """All of such a file. Raises as `open_file` does."""
+    with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
+        return file.read()
