@@ -464,24 +464,26 @@ def _target(run: Handle, step: str) -> str:
 
 def steer_run(
     run: Handle, text: str, *, step: str = "", wait: WaitLevel = "delivered", timeout: float = 30.0, id: str = "",
-    deadline: float | None = None, terms: Terms = USUAL,
+    deadline: float | None = None, terms: Terms = USUAL, intent: str = "", force: bool = False,
 ) -> Call[Receipt]:  # fmt: skip
     """Change what the worker does, at its next safe point; with `Terms(now=True)` what it does now is broken off.
 
     `step` names the worker when the run has several. See `Crew.send`.
     """
     return (yield from send(
-        run.caller, "steer", _target(run, step), text, wait=wait, timeout=timeout, id=id, deadline=deadline, terms=terms
+        run.caller, "steer", _target(run, step), text, wait=wait, timeout=timeout, id=id, deadline=deadline, terms=terms,
+        intent=intent, force=force,
     ))  # fmt: skip
 
 
 def follow_up_run(
     run: Handle, text: str, *, step: str = "", wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "",
-    deadline: float | None = None, terms: Terms = USUAL,
+    deadline: float | None = None, terms: Terms = USUAL, intent: str = "", force: bool = False,
 ) -> Call[Receipt]:  # fmt: skip
     """Queue work for when the worker would stop; with `Terms(on_idle="start")` one that has ended is started again."""
     return (yield from send(
-        run.caller, "follow_up", _target(run, step), text, wait=wait, timeout=timeout, id=id, deadline=deadline, terms=terms
+        run.caller, "follow_up", _target(run, step), text, wait=wait, timeout=timeout, id=id, deadline=deadline, terms=terms,
+        intent=intent, force=force,
     ))  # fmt: skip
 
 

@@ -165,6 +165,7 @@ def start_request(
         name=name,
         request_id=request_id or ids.next("x"),
         parent=own_attempt(home),
+        parent_token=os.environ.get(variables.PARENT_TOKEN, ""),
         on_parent="keep" if keep else "end",
     )
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_LIKE_AN_ID = re.compile(r"[a-z]_[0-7][0-9a-z]{3,}\Z", re.IGNORECASE)
 _ID = re.compile(r"[a-z]_[0-9a-hjkmnp-tv-z]{26}\Z")
 SELECTOR_CHARS_MAX = 256
 """Of a run or task that is named: more than any name and id has."""
@@ -71,6 +72,13 @@ def check_name(what: str, name: str) -> str:
             hint=f"use up to {NAME_CHARS_MAX} letters, digits, '-', '_' and '.', starting with a letter or digit",
         )
     return name
+
+
+def check_run_name(name: str) -> str:
+    """`name` if a run may be called so; UsageError if it is no name, or looks like an id and would be taken for another run."""
+    if _LIKE_AN_ID.match(name):
+        raise UsageError(f"the run name {name!r} looks like an id", hint="begin it with a word")
+    return check_name("run name", name)
 
 
 def split_older(text: str) -> tuple[str, int]:

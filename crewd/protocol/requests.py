@@ -53,10 +53,11 @@ class StartRun(msgspec.Struct, frozen=True):
     """Admit a run. The same `request_id` gives the same run; with another content it is a conflict.
 
     `parent` is the living attempt (`task#epoch`) whose worker asks; when that attempt ends, the run is cancelled, unless
-    `on_parent` is `keep`. `env` are variables of the caller that its workers get, such as `PATH`; they are kept with the run.
-    `secrets` are variables whose values are kept nowhere: only their names are, and a run that is resumed needs the values
-    again. `passed` are kept as little; when their values are gone, those that `env_pass` names are taken from crewd's own
-    environment. How deep it stands follows from the parent's record, never from what the asker says.
+    `on_parent` is `keep`. It is a worker of the caller's own run, or the caller has its `parent_token`, which its processes
+    find in the variable `CREWD_PARENT_TOKEN`. `env` are variables of the caller that its workers get, such as `PATH`; they
+    are kept with the run. `secrets` are variables whose values are kept nowhere: only their names are, and a run that is
+    resumed needs the values again. `passed` are kept as little; when their values are gone, those that `env_pass` names are
+    taken from crewd's own environment. How deep it stands follows from the parent's record, never from what the asker says.
     """
 
     role: ClassVar[Role] = Role.MESSAGE
@@ -71,6 +72,7 @@ class StartRun(msgspec.Struct, frozen=True):
     secrets: dict[str, str] = {}
     passed: dict[str, str] = {}
     inputs: dict[str, str] = {}
+    parent_token: str = ""
 
 
 class Reopen(msgspec.Struct, frozen=True):
@@ -143,6 +145,7 @@ class Send(msgspec.Struct, frozen=True):
 
     `target` selects a task (or a run with one live task); for a `response` it may be empty and `ask` names the question.
     The reply comes when `wait` is reached or `timeout_seconds` has passed (an error that names the level reached).
+    `force` and `intent`: to answer a question of another client's run, or to start its worker again (`terms.on_idle`).
     """
 
     role: ClassVar[Role] = Role.MESSAGE
@@ -319,7 +322,7 @@ class ListNews(msgspec.Struct, frozen=True):
 class SeenNews(msgspec.Struct, frozen=True):
     """All news up to `upto` were told: they do not come again. Durable when it is answered."""
 
-    role: ClassVar[Role] = Role.OBSERVE
+    role: ClassVar[Role] = Role.MESSAGE
     upto: int
 
 

@@ -12,9 +12,11 @@ OUTPUTS = "CREWD_OUTPUTS"
 """The directory of the files that steps leave for each other."""
 BOOTSTRAP = "CREWD_BOOTSTRAP"
 """The file in which a command that speaks the protocol finds what it needs."""
+PARENT_TOKEN = "CREWD_PARENT_TOKEN"  # noqa: S105 (the name of a variable)
+"""What proves to crewd that a client is a process of the worker that it names as the parent of a run."""
 INPUT_PREFIX = "CREWD_INPUT_"
 """Before the name of an input, in capitals."""
-_OWN = frozenset({MARKER, GOAL, TASK, OUTPUTS, BOOTSTRAP})
+_OWN = frozenset({MARKER, GOAL, TASK, OUTPUTS, BOOTSTRAP, PARENT_TOKEN})
 
 
 def is_own(name: str) -> bool:

@@ -25,7 +25,7 @@ import msgspec
 from crewd.protocol.errors import InvariantError, Unavailable, UsageError
 from crewd.protocol.events import Event, with_foreign
 from crewd.protocol.home import blob_path
-from crewd.protocol.ids import RUN, check_name, is_id
+from crewd.protocol.ids import RUN, check_run_name, is_id
 from crewd.protocol.rows import ArtifactRow, ClientRow, ForgottenRow, MessageRow, RunRow
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import R, Row, fold
@@ -284,7 +284,7 @@ class Bundle:
         row = self.row(RunRow, manifest.run)
         if row is None:
             raise UsageError("the bundle has no run")
-        check_name("run name", row.name)
+        check_run_name(row.name)
         try:
             for each in folded.everything().values():
                 msgspec.msgpack.encode(each)

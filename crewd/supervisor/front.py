@@ -13,7 +13,7 @@ from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
 from crewd.protocol import requests as rq
 from crewd.protocol.doors import check_no_secrets, check_start
-from crewd.protocol.errors import Busy, CrewdError, Refused, Unavailable
+from crewd.protocol.errors import Busy, CrewdError, Forbidden, Refused, Unavailable
 from crewd.protocol.events import (
     DaemonStarted,
     Draft,
@@ -24,7 +24,7 @@ from crewd.protocol.events import (
     RunCreated,
 )
 from crewd.protocol.hands import EXPECTED_MAX, Expect
-from crewd.protocol.ids import RUN, check_name, task_id
+from crewd.protocol.ids import RUN, check_run_name, task_id
 from crewd.protocol.inputs import resolve
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
 from crewd.protocol.reasons import CancelReason, RefusalReason
@@ -246,7 +246,7 @@ class Front(Actor):
         goal, inputs = resolve(workflow.inputs, start.goal, start.inputs)
         check_no_secrets(workflow, start.name, start.request_id)
         check_start(start)
-        depth = self._depth(start.parent)
+        depth = self._depth(command.caller, start)
         agents = [step.id for step in workflow.steps if step.worker.runtime == "agent"]
         if agents:
             raise Refused(
@@ -254,7 +254,7 @@ class Front(Actor):
                 hint="give each a 'call: module:function', a 'run: command line', or 'outside: true' for somebody to claim it",
             )
         run = self._services.ids.next(RUN)
-        name = check_name("run name", start.name or f"{workflow.name[:40]}-{run[-5:]}")
+        name = check_run_name(start.name or f"{workflow.name[:40]}-{run[-5:]}")
         body = RunCreated(
             name=name, goal=redact(goal), cwd=start.cwd, workflow=workflow, owner=command.caller.owner,
             request_id=start.request_id, parent=start.parent, on_parent=start.on_parent, depth=depth,
@@ -294,12 +294,19 @@ class Front(Actor):
             for step in islice(first, EXPECTED_MAX):
                 link.offer(cm.ToGuardian(Expect(task_id(run, step))), lane=Lane.CONTROL)
 
-    def _depth(self, parent: str) -> int:
-        if not parent:
+    def _depth(self, caller: cm.Caller, start: rq.StartRun) -> int:
+        if not start.parent:
             return 0
-        directory, key = self._services.directory, split_parent(parent)
+        directory, key = self._services.directory, split_parent(start.parent)
         row = directory.rows.get(key[0].partition("/")[0]) if key in directory.attempts else None
-        return self._lineage.depth_below(parent, row, depth_max=self._services.config.depth_max)
+        if (
+            row is not None
+            and row.owner != caller.owner
+            and not self._services.tokens.right_for_parent(*key, start.parent_token)
+        ):
+            hint = "leave the parent out; a worker's own processes have CREWD_PARENT_TOKEN"
+            raise Forbidden(f"the worker {start.parent} belongs to {row.owner}", hint=hint, owner=row.owner)
+        return self._lineage.depth_below(start.parent, row, depth_max=self._services.config.depth_max)
 
     def _refuse(self, command: cm.Command, send: rq.Send) -> None:
         """A message to a run that has ended: recorded, and settled in the same breath."""

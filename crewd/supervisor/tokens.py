@@ -26,6 +26,14 @@ class Tokens:
         """The token that this worker was given at birth."""
         return hmac.new(self._secret, f"{task}#{epoch}".encode(), hashlib.sha256).hexdigest()
 
+    def of_parent(self, task: str, epoch: int) -> str:
+        """What proves that a client is a process of this worker; all of its processes have it in their environment."""
+        return hmac.new(self._secret, f"parent {task}#{epoch}".encode(), hashlib.sha256).hexdigest()
+
+    def right_for_parent(self, task: str, epoch: int, token: str) -> bool:
+        """Whether `token` is that one."""
+        return token.isascii() and hmac.compare_digest(self.of_parent(task, epoch), token)
+
     def right(self, task: str, epoch: int, token: str) -> bool:
         """Whether `token` is it; takes the same time either way."""
         return token.isascii() and hmac.compare_digest(self.of(task, epoch), token)

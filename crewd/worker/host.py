@@ -58,7 +58,7 @@ def rehearse() -> Generator[None, None, None]:
         bootstrap = _decoder.decode(msgspec.msgpack.encode(order))
         desk = Desk(CancellationToken(clock), waker.wake)
         yield
-        line = Line(bootstrap.endpoint, SystemChance())
+        line = Line(bootstrap.endpoint)
         try:
             yield
             link = Link(bootstrap, capabilities_of(load(spec.call)), desk, clock, waker, line)
@@ -75,7 +75,7 @@ def rehearse() -> Generator[None, None, None]:
 
 def prepare(endpoint: str) -> None:
     """In a warm process: call crewd already."""
-    _lines.append(Line(endpoint, SystemChance()))
+    _lines.append(Line(endpoint))
 
 
 def take_bootstrap(path: Path) -> bytes:
@@ -98,7 +98,7 @@ def host_main(raw: bytes) -> int:
     token, waker = CancellationToken(clock), Waker()
     desk = Desk(token, waker.wake)
     desk.known = known_of(bootstrap)
-    line = _lines.pop() if _lines else Line(bootstrap.endpoint, SystemChance())
+    line = _lines.pop() if _lines else Line(bootstrap.endpoint)
     if failure is not None:
         link = Link(bootstrap, (), desk, clock, waker, line)
         link.start()

@@ -17,13 +17,12 @@ from crewd.protocol.reports import FromWorker, ProgressReport, WorkerHello
 from crewd.worker.session import Session
 
 if TYPE_CHECKING:
-    from crewd.clock import Chance, Clock
+    from crewd.clock import Clock
     from crewd.protocol.hands import Bootstrap
     from crewd.worker.desk import Desk
 
 ZMTP_HEARTBEAT_MS = 2_000
 ZMTP_TIMEOUT_MS = 8_000
-IDENTITY_BYTES = 16
 
 
 class Waker:
@@ -53,15 +52,14 @@ class Waker:
 class Line:
     """The sockets of a link, before anything is said on them. A warm process makes them while it waits for its work.
 
-    The connection is made on a thread of ZeroMQ's: while the worker loads its code, or waits for it. It needs a name that
-    stays the same when it is made again, and nobody else has; whose worker this is, its hello says.
+    The connection is made on a thread of ZeroMQ's: while the worker loads its code, or waits for it. Whose worker this is,
+    its hello says.
     """
 
-    def __init__(self, endpoint: str, chance: Chance) -> None:
+    def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.context = zmq.Context()
         self.socket: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.IDENTITY, b"worker-" + chance.bytes(IDENTITY_BYTES))
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.IMMEDIATE, 1)
         self.socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)

@@ -83,7 +83,7 @@ def test_no_number_of_a_worker_breaks_anything(daemon: Daemon, crew: Crew, tmp_p
     wait_until(read, "its bootstrap")
     assert bootstrap is not None
     taken = refused = 0
-    with Speaker(bootstrap.endpoint, b"evil") as speaker:
+    with Speaker(bootstrap.endpoint) as speaker:
         hello = rp.WorkerHello(task=bootstrap.task, epoch=bootstrap.epoch, token=bootstrap.token, pid=1)
         speaker.say("hello", "", hello)
         speaker.hear()

@@ -14,7 +14,7 @@ extern int zmq_recv(void *, void *, size_t, int);
 extern int zmq_getsockopt(void *, int, void *, size_t *);
 extern int zmq_close(void *);
 extern int zmq_ctx_term(void *);
-enum { DEALER = 5, IDENTITY = 5, RCVMORE = 13, LINGER = 17, RCVTIMEO = 27, IMMEDIATE = 39, DONTWAIT = 1, SNDMORE = 2 };
+enum { DEALER = 5, RCVMORE = 13, LINGER = 17, RCVTIMEO = 27, IMMEDIATE = 39, DONTWAIT = 1, SNDMORE = 2 };
 
 static void *sock;
 

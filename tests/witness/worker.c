@@ -51,12 +51,9 @@ static double hello_at, heartbeat_at, heard_at, ack_at, heartbeat_seconds = 2;
 static uint64_t beats;
 
 static void connect_anew(void) {
-    char name[320];
     int zero = 0, yes = 1, patience = 50;
     if (sock) zmq_close(sock);
     need((sock = zmq_socket(context, DEALER)) != 0, "no socket");
-    int n = snprintf(name, sizeof name, "%s#%llu", task, (unsigned long long)epoch);
-    need(!zmq_setsockopt(sock, IDENTITY, name, n < 255 ? n : 255), "no identity");
     zmq_setsockopt(sock, LINGER, &zero, sizeof zero);
     zmq_setsockopt(sock, IMMEDIATE, &yes, sizeof yes); /* hellos do not pile up while nobody listens */
     zmq_setsockopt(sock, RCVTIMEO, &patience, sizeof patience);

@@ -58,6 +58,10 @@ def _message_options(function: Any) -> Any:
             help="If no worker is at work: wait for the next attempt, start the worker again, or refuse.",
         ),
         click.option("--id", "key", default="", help="The message's id, to send it again safely."),
+        click.option("--intent", default="", help="Why, in words."),
+        click.option(
+            "--force", is_flag=True, help="With --on-idle start: also if another client owns the run; needs an --intent."
+        ),
         click.option("--deadline", type=SECONDS, help="After this an undelivered message expires, such as 10m."),
         click.option("--timeout", type=SECONDS, default="30s", show_default=True, help="How long to wait for the level."),
     ):
@@ -79,12 +83,12 @@ def _text(text: str) -> str:
 
 def _send(
     options: Options, kind: MessageKind, target: str, text: str, wait: WaitLevel, *,
-    key: str, timeout: float, deadline: float | None = None, ask: str = "", **given: Any,
+    key: str, timeout: float, deadline: float | None = None, ask: str = "", intent: str = "", force: bool = False, **given: Any,
 ) -> None:  # fmt: skip
     terms = Terms(**{name: value for name, value in given.items() if value})
     request = rq.Send(
         id=key, kind=kind, target=target, text=_text(text), ask=ask, wait=Level(wait), timeout_seconds=timeout,
-        deadline_seconds=deadline, terms=terms,
+        deadline_seconds=deadline, terms=terms, intent=intent, force=force,
     )  # fmt: skip
     if key:
         with connect(options.home, start=False) as crew:

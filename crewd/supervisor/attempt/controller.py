@@ -19,6 +19,7 @@ from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Receipt
 from crewd.protocol.rows import Usage
 from crewd.protocol.statuses import AttemptStatus
+from crewd.protocol.variables import PARENT_TOKEN
 from crewd.protocol.workflow import Step
 from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected, Scrub
 from crewd.supervisor import commands as cm
@@ -388,7 +389,10 @@ class Controller(Actor):
             env={**self._run.env, **said},
             inputs=typed,
             masked=self._run.secrets,
-            secrets={name: value for name, value in self._services.vault.of(self._run.id).items() if name not in said},
+            secrets={
+                **{name: value for name, value in self._services.vault.of(self._run.id).items() if name not in said},
+                PARENT_TOKEN: self._services.tokens.of_parent(task, epoch),
+            },
         )
 
 

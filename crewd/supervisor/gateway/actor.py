@@ -50,7 +50,7 @@ from crewd.supervisor.gateway.pace import Pace
 from crewd.supervisor.gateway.publisher import Publisher
 from crewd.supervisor.gateway.waitgraph import cycle, in_words
 from crewd.supervisor.gateway.waits import EndWait, LevelWait, W, Waits
-from crewd.supervisor.gateway.wire import Sent, Side, Wire
+from crewd.supervisor.gateway.wire import OWN_IDENTITY, Sent, Side, Wire
 from crewd.supervisor.lineage import address, check_relation
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ class Gateway(Actor):
                     frames = self._wire.receive(side)
                     if frames is None:
                         break
-                    if side is Side.CLIENTS:
+                    if not frames[0].startswith(OWN_IDENTITY):
+                        self._wire.send(side, replies.chosen_identity(side, frames))
+                    elif side is Side.CLIENTS:
                         self._hear_client(frames)
                     else:
                         self._hear_worker(frames)
@@ -428,7 +430,8 @@ class Gateway(Actor):
 
     def _admit_message(self, caller: cm.Caller, send: rq.Send) -> None:
         target = send.ask or send.target
-        resolved = None if send.kind == "response" or caller.worker else self._fast(target)
+        slow = send.kind == "response" or send.terms.on_idle == "start" or caller.worker
+        resolved = None if slow else self._fast(target)
         if resolved is not None:
             self._forward_message(caller, send, *resolved)
         else:
@@ -548,7 +551,7 @@ class Gateway(Actor):
         if isinstance(request, rq.Send) and caller.worker:
             check_relation(caller.worker, self._own(caller), row, task, request.kind)
         elif isinstance(request, rq.Cancel | rq.Signal | rq.Reopen | rq.Dismiss | kp.Forget | kp.Archive) or (
-            isinstance(request, rq.Send) and request.kind == "response"
+            isinstance(request, rq.Send) and (request.kind == "response" or request.terms.on_idle == "start")
         ):
             self._may(caller, request, row.owner, f"run {run}")
         if row.archived and isinstance(request, rq.Send | rq.Reopen | rq.Dismiss | rq.Claim):

@@ -6,16 +6,28 @@ from dataclasses import asdict
 
 from crewd.actors import ActorSystem
 from crewd.actors.watchdog import WARN_SECONDS
+from crewd.protocol import codec
+from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import DeadlineExceeded
+from crewd.protocol.errors import DeadlineExceeded, PeerError
 from crewd.protocol.receipts import Receipt
 from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.supervisor.gateway.waits import EndWait
+from crewd.supervisor.gateway.wire import Side
 from crewd.supervisor.guardian.processes import lacks
 from crewd.supervisor.services import Services
 
 GUARDIAN_SECONDS = 5.0
 """A crewd that has had no guardian for so long from its start on cannot get one."""
+
+
+def chosen_identity(side: Side, frames: list[bytes]) -> list[bytes]:
+    """The answer to a peer that has chosen its identity: it could choose that of one that has gone, and be taken for it."""
+    key = codec.id_of(frames[1:])
+    error = PeerError("a peer of this socket chooses no identity", hint="leave ZMQ_ROUTING_ID as it is").info
+    if side is Side.CLIENTS:
+        return [frames[0], *codec.replies.encode(key, rq.ErrorReply(error=error))]
+    return [frames[0], *codec.to_worker.encode(key, rp.WorkerError(error=error))]
 
 
 def examined(

@@ -1,7 +1,8 @@
 """The port to ZeroMQ: two bound ROUTERs that never block and never drop in silence.
 
 `ROUTER_MANDATORY` turns an unknown peer into `GONE` and a full one into `BUSY` (peers.md §5.2). Identity handover stays
-off: a second peer with a worker's identity is ignored, not preferred.
+off. A peer that chooses its own identity is refused by the gateway: after the end of another one's connection it could take
+over that one's, and be known without a hello.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _MORE = _NOW | int(zmq.SNDMORE)
 _send: Callable[..., None] = zmq.backend.Socket.send
 _receive: Callable[..., zmq.Frame] = zmq.backend.Socket.recv
 """Pyzmq's inner class, with flags as numbers: its outer one puts enums together, which costs more than to send."""
+OWN_IDENTITY = b"\0"
+"""How the identities begin that a ROUTER makes itself, one for each connection (RFC 28 of ZeroMQ)."""
 HANDSHAKE_MS = 5_000
 HEARTBEAT_MS = 5_000
 HEARTBEAT_TIMEOUT_MS = 15_000

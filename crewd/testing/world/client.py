@@ -32,7 +32,7 @@ class SimClient:
         self.name = name
         self._clock = clock
         self.talk = Conversation(name, key_of(name), "simulated", ids)
-        self.link = Link(Side.CLIENTS, name.encode(), self)
+        self.link = Link(Side.CLIENTS, name, self)
         self.asked: dict[str, rq.Request] = {}
         self.answers: dict[str, rq.Reply] = {}
         self.seen: dict[str, list[int]] = {}

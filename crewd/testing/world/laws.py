@@ -239,12 +239,12 @@ class Laws:
 
     # -- what leaves crewd --------------------------------------------------------------------------------------
 
-    def sent(self, side: Side, identity: bytes, frames: list[bytes]) -> None:
+    def sent(self, side: Side, name: str, frames: list[bytes]) -> None:
         """A message leaves for a client or a worker: what it promises must be on the disk."""
         if side is Side.CLIENTS:
             self._replied(codec.replies.decode(frames).body)
         else:
-            task, _, epoch = identity.decode().rpartition("#")
+            task, _, epoch = name.rpartition("#")
             self._told_worker((task, int(epoch)), codec.to_worker.decode(frames).body)
 
     def _replied(self, reply: rq.Reply) -> None:

@@ -35,13 +35,29 @@ class Peer(Protocol):
 
 
 class Link:
-    """One peer's connection. `up` while it stands; nothing moves to crewd before `held_until`, to the peer `stalled_until`."""
+    """One peer's connection, with the identity that crewd's ROUTER gave it last; `name` is who the peer is.
 
-    __slots__ = ("held_until", "identity", "overflowed", "peer", "side", "stalled_until", "to_crewd", "to_peer", "up", "wanted")
+    `up` while it stands; nothing moves to crewd before `held_until`, to the peer `stalled_until`.
+    """
 
-    def __init__(self, side: Side, identity: bytes, peer: Peer) -> None:
+    __slots__ = (
+        "held_until",
+        "identity",
+        "name",
+        "overflowed",
+        "peer",
+        "side",
+        "stalled_until",
+        "to_crewd",
+        "to_peer",
+        "up",
+        "wanted",
+    )
+
+    def __init__(self, side: Side, name: str, peer: Peer) -> None:
         self.side = side
-        self.identity = identity
+        self.name = name
+        self.identity = b""
         self.peer = peer
         self.up = False
         self.wanted = True
@@ -70,12 +86,13 @@ class Link:
 class SimWire:
     """See `gateway.wire.Wire`. `permitted` says whether this crewd still lives; `sending` sees every message that leaves."""
 
-    def __init__(self, permitted: Callable[[], bool], sending: Callable[[Side, bytes, list[bytes]], None]) -> None:
+    def __init__(self, permitted: Callable[[], bool], sending: Callable[[Side, str, list[bytes]], None]) -> None:
         self._permitted = permitted
         self._sending = sending
         self._arrived: dict[Side, deque[list[bytes]]] = {side: deque() for side in Side}
         self._on_readable: Callable[[Side], None] | None = None
         self.links: dict[tuple[Side, bytes], Link] = {}
+        self._connections = 0
 
     @property
     def bound(self) -> bool:
@@ -104,7 +121,7 @@ class SimWire:
             link.overflowed = True
             return Sent.BUSY
         body = list(frames[1:])
-        self._sending(side, frames[0], body)
+        self._sending(side, link.name, body)
         link.to_peer.append(body)
         return Sent.OK
 
@@ -124,10 +141,11 @@ class SimWire:
             link.cut()
 
     def connect(self, link: Link) -> None:
-        """A handshake goes through. A ROUTER ignores a second peer of an identity that it has."""
-        known = self.links.get((link.side, link.identity))
-        if known is not None and known is not link and known.up:
-            return
+        """A handshake goes through. A ROUTER gives each connection an identity that none before had."""
+        if self.links.get((link.side, link.identity)) is link:
+            del self.links[link.side, link.identity]
+        self._connections += 1
+        link.identity = b"\0%d" % self._connections
         self.links[link.side, link.identity] = link
         link.up = True
         link.peer.connected()

@@ -122,7 +122,7 @@ class SimWorker:
             task=bootstrap.task, epoch=bootstrap.epoch, token=bootstrap.token, pid=process.pid, capabilities=capabilities
         )
         self.session = Session(hello, self.desk, clock)
-        self.link = Link(Side.WORKERS, f"{bootstrap.task}#{bootstrap.epoch}".encode(), self)
+        self.link = Link(Side.WORKERS, f"{bootstrap.task}#{bootstrap.epoch}", self)
         self.link.wanted = False  # until its runtime is there
         self.online = False
         self._held: Message | None = None

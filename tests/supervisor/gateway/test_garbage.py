@@ -23,7 +23,7 @@ pytestmark = pytest.mark.process
 
 
 class Raw:
-    def __init__(self, endpoint: str, identity: bytes = b"") -> None:
+    def __init__(self, endpoint: str, identity: bytes = b"") -> None:  # a peer that chooses its identity is refused
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -75,7 +75,7 @@ def test_nobody_speaks_for_a_worker_without_its_token(daemon: Daemon, crew: Crew
     run = crew.call("jobs:listen", cwd=jobs_dir)
     run.steer("hello", wait="applied")
     task = f"{run.id}/listen"
-    raw = Raw(daemon.home.workers_endpoint, b"impostor")
+    raw = Raw(daemon.home.workers_endpoint)
     hello = rp.WorkerHello(task=task, epoch=1, token="guess", pid=1)
     for frames, code in (
         (codec.from_worker.encode("", hello), "not_permitted"),

@@ -136,9 +136,8 @@ class Far(Protocol):
 
 
 class RealFar:
-    def __init__(self, context: zmq.Context[Any], endpoint: str, identity: bytes) -> None:
+    def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
         self.socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.IDENTITY, identity)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.RCVHWM, 10)
         self.socket.connect(endpoint)
@@ -169,9 +168,9 @@ class Ear:
 
 
 class SimFar:
-    def __init__(self, wire: SimWire, side: Side, identity: bytes) -> None:
+    def __init__(self, wire: SimWire, side: Side) -> None:
         self.ear = Ear()
-        self.link = Link(side, identity, self.ear)
+        self.link = Link(side, "ann", self.ear)
         wire.connect(self.link)
 
     def say(self, frames: list[bytes]) -> None:
@@ -188,7 +187,7 @@ class SimFar:
 class WireWorld:
     """A wire, its peers, and a way to let things happen."""
 
-    def __init__(self, wire: Wire, connect: Callable[[Side, bytes], Far], pump: Callable[[], None]) -> None:
+    def __init__(self, wire: Wire, connect: Callable[[Side], Far], pump: Callable[[], None]) -> None:
         self.wire, self.connect, self.pump = wire, connect, pump
         self.readable: list[Side] = []
 
@@ -202,7 +201,7 @@ def real_wire(folder: Path) -> Iterator[WireWorld]:
     wire = ZmqWire(home, poller)
     endpoints = {Side.CLIENTS: home.clients_endpoint, Side.WORKERS: home.workers_endpoint}
     try:
-        yield WireWorld(wire, lambda side, identity: RealFar(context, endpoints[side], identity), lambda: poller.poll(0.01))
+        yield WireWorld(wire, lambda side: RealFar(context, endpoints[side]), lambda: poller.poll(0.01))
     finally:
         wire.close()
         context.destroy(0)
@@ -211,7 +210,7 @@ def real_wire(folder: Path) -> Iterator[WireWorld]:
 
 @contextmanager
 def simulated_wire(_folder: Path) -> Iterator[WireWorld]:
-    wire = SimWire(lambda: True, lambda side, identity, frames: None)
+    wire = SimWire(lambda: True, lambda side, name, frames: None)
 
     def pump() -> None:
         for link in wire.links.values():
@@ -221,7 +220,7 @@ def simulated_wire(_folder: Path) -> Iterator[WireWorld]:
                 link.peer.heard(link.to_peer.popleft())
         wire.nudge()
 
-    yield WireWorld(wire, lambda side, identity: SimFar(wire, side, identity), pump)
+    yield WireWorld(wire, lambda side: SimFar(wire, side), pump)
 
 
 @pytest.mark.parametrize("body", [real_wire, simulated_wire])
@@ -231,25 +230,33 @@ def test_both_wires_carry_refuse_and_announce_alike(body: Any, home: Path) -> No
         wire.open(world.readable.append)
         assert wire.receive(Side.CLIENTS) is None
         assert wire.send(Side.CLIENTS, [b"nobody", b"x"]) is Sent.GONE
-        ann = world.connect(Side.CLIENTS, b"ann")
-        worker = world.connect(Side.WORKERS, b"r_1/a#1")
+        ann = world.connect(Side.CLIENTS)
+        worker = world.connect(Side.WORKERS)
         for number in range(3):
             ann.say([b"%d" % number, b""])
         wait_for(lambda: Side.CLIENTS in world.readable, world.pump)
         got: list[list[bytes]] = []
         wait_for(lambda: got.extend(iter(lambda: wire.receive(Side.CLIENTS), None)) or len(got) == 3, world.pump)  # type: ignore[func-returns-value]
-        assert got == [[b"ann", b"%d" % number, b""] for number in range(3)]
-        assert wire.send(Side.WORKERS, [b"ann", b"x"]) is Sent.GONE, "the two sides do not know each other's peers"
-        assert [wire.send(Side.CLIENTS, [b"ann", b"%d" % number]) for number in range(5)] == [Sent.OK] * 5
+        name = got[0][0]
+        assert name.startswith(b"\0"), "a connection has an identity that its peer has not chosen"
+        assert got == [[name, b"%d" % number, b""] for number in range(3)]
+        assert wire.send(Side.WORKERS, [name, b"x"]) is Sent.GONE, "the two sides do not know each other's peers"
+        assert [wire.send(Side.CLIENTS, [name, b"%d" % number]) for number in range(5)] == [Sent.OK] * 5
         heard: list[list[bytes]] = []
         wait_for(lambda: heard.extend(ann.heard()) or len(heard) == 5, world.pump)  # type: ignore[func-returns-value]
         assert heard == [[b"%d" % number] for number in range(5)]
         worker.say([b"hello"])
-        wait_for(lambda: wire.receive(Side.WORKERS), world.pump)
-        answers = [wire.send(Side.WORKERS, [b"r_1/a#1", bytes(10_000)]) for _ in range(5_000)]
+        said = wait_for(lambda: wire.receive(Side.WORKERS), world.pump)
+        answers = [wire.send(Side.WORKERS, [said[0], bytes(10_000)]) for _ in range(5_000)]
         assert answers[0] is Sent.OK and answers[-1] is Sent.BUSY, "a peer that does not read fills its queue"
         ann.leave()
-        wait_for(lambda: wire.send(Side.CLIENTS, [b"ann", b"x"]) is Sent.GONE, world.pump)
+        wait_for(lambda: wire.send(Side.CLIENTS, [name, b"x"]) is Sent.GONE, world.pump)
+        other = world.connect(Side.CLIENTS)
+        other.say([b"again"])
+        again = wait_for(lambda: wire.receive(Side.CLIENTS), world.pump)
+        assert again[1:] == [b"again"] and again[0] != name, "another connection is another peer"
+        for each in (other, worker):
+            each.leave()
         wire.close()
 
 
