@@ -40,12 +40,19 @@ PART_BYTES_MAX = 256 << 20
 """One part, unpacked: an attempt's output is at most 64 MiB a stream unless its limits say more."""
 BUNDLE_BYTES_MAX = 4 << 30
 """All parts, unpacked (a run's output is at most 4 GiB)."""
+MEMORY_BYTES_FREE = 8 << 20
+MEMORY_BYTES_PER_BYTE = 50
+"""What is read into memory as a whole (events, rows, the manifest) has at most so many bytes, unpacked, and so many for each
+byte of the file: a file of some kilobytes must not become gigabytes. crewd's own JSON is packed to a tenth or twentieth."""
 SEQ_MAX = 1 << 62
 PARTS_MAX = 100_000
 _NAME = re.compile(r"(?:manifest\.json|events/\d{6}\.jsonl|rows/[a-z]+\.jsonl|(?:files|original)/[^\0]+)")
+_FILES = ("files/", "original/")
 _CHUNK = 1 << 20
 _BROKEN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, KeyError)
 """What the zip library raises for one that is damaged, encrypted, or packed in a way that it does not know."""
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What is raised for JSON that is none, or that is nested too deep."""
 _NOT_KEPT = frozenset({"lock", "scrubbed"})
 _KINDS: tuple[Any, ...] = tuple(kind for kind in TABLES if kind not in {ClientRow, ForgottenRow})
 
@@ -106,6 +113,10 @@ def write_bundle(
         with temporary.open("xb") as file:
             os.fchmod(file.fileno(), 0o600)
             manifest = _Writer(file, database, run, directory).write(software, extra or {}, blobs)
+            if not _fits(sum(part.size for name, part in manifest.parts.items() if not name.startswith(_FILES)), file.tell()):
+                file.truncate(0)  # it says the same again and again, and would be taken for a trap
+                file.seek(0)
+                manifest = _Writer(file, database, run, directory, zipfile.ZIP_STORED).write(software, extra or {}, blobs)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -131,7 +142,12 @@ def sync_directory(path: Path) -> None:
 
 
 class _Writer:
-    def __init__(self, file: IO[bytes], database: Source, run: RunRow, directory: Path | None) -> None:
+    """`packing` is that of events and rows; files are always packed."""
+
+    def __init__(
+        self, file: IO[bytes], database: Source, run: RunRow, directory: Path | None, packing: int = zipfile.ZIP_DEFLATED
+    ) -> None:
+        self._packing = packing
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
         self._database, self._run, self._directory = database, run, directory
         self._parts: dict[str, Part] = {}
@@ -192,7 +208,7 @@ class _Writer:
     def _add(self, name: str, chunks: Iterator[bytes], offset: int = 0) -> None:
         digest, size = hashlib.sha256(), 0
         info = zipfile.ZipInfo(name)
-        info.compress_type = zipfile.ZIP_DEFLATED
+        info.compress_type = zipfile.ZIP_DEFLATED if name.startswith(_FILES) else self._packing
         with self._zip.open(info, "w", force_zip64=True) as part:
             for chunk in chunks:
                 part.write(chunk)
@@ -210,9 +226,11 @@ class Bundle:
     def __init__(self, path: Path) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-            self._check_names()
+            self._check_names(path.stat().st_size)
             raw = self._read("manifest.json")
             self.manifest = msgspec.json.decode(raw, type=Manifest)
+        except RecursionError:
+            raise UsageError("this is no bundle of crewd: its manifest is nested too deep") from None
         except (*_BROKEN, msgspec.DecodeError) as error:
             raise UsageError(f"this is no bundle of crewd: {error}") from None
         if (self.manifest.format, self.manifest.version) != (FORMAT, VERSION):
@@ -224,7 +242,7 @@ class Bundle:
             raise UsageError("this bundle was written by a newer crewd", hint="upgrade crewd")
         self._seen: dict[str, list[Any]] = {}
 
-    def _check_names(self) -> None:
+    def _check_names(self, packed: int) -> None:
         names = self._zip.namelist()
         if len(names) != len(set(names)) or len(names) > PARTS_MAX + 1:
             raise UsageError("the bundle names a part twice, or has too many")
@@ -235,6 +253,7 @@ class Bundle:
             wrong = not _NAME.fullmatch(info.filename) or {"", ".", ".."} & set(parts) or "\\" in info.filename
             if wrong or stat.S_ISLNK(info.external_attr >> 16) or info.file_size > PART_BYTES_MAX or total > BUNDLE_BYTES_MAX:
                 raise UsageError(f"the bundle has a part that it may not have: {info.filename[:80]!r}")
+        check_memory(sum(info.file_size for info in self._zip.infolist() if not info.filename.startswith(_FILES)), packed)
 
     def _read(self, name: str) -> bytes:
         try:
@@ -253,6 +272,23 @@ class Bundle:
             raise UsageError(f"{name} of the bundle of {self.manifest.name} is not what its manifest says")
         return data
 
+    def _check_file(self, name: str) -> None:
+        """Whether the bytes of a file are what the manifest says. It is read in pieces: it may be large."""
+        part, digest, size = self.manifest.parts[name], hashlib.sha256(), 0
+        for chunk in self.chunks(name):
+            digest.update(chunk)
+            size += len(chunk)
+        if digest.hexdigest() != part.sha256 or size != part.size:
+            raise UsageError(f"{name} of the bundle of {self.manifest.name} is not what its manifest says")
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The bytes of a part, in pieces."""
+        try:
+            with self._zip.open(name) as part:
+                yield from iter(lambda: part.read(_CHUNK), b"")
+        except _BROKEN as error:
+            raise UsageError(f"{name} of the bundle cannot be read: {error}") from None
+
     def verify(self) -> RunRow:
         """Look at everything: parts, hashes, ids, and that the rows are the fold of the events. The run's row.
 
@@ -264,8 +300,8 @@ class Bundle:
         if set(self._zip.namelist()) - {"manifest.json"} != set(manifest.parts):
             raise UsageError("the bundle does not hold what its manifest says")
         for name in manifest.parts:
-            if not name.startswith(("events/", "rows/")):
-                self.part(name)
+            if name.startswith(_FILES):
+                self._check_file(name)
         folded, last, count = Cache(Nowhere()), 0, 0
         try:
             for event in self._every_event():
@@ -277,8 +313,8 @@ class Bundle:
                 fold(folded, event)
         except InvariantError as error:
             raise UsageError(f"the events of the bundle do not follow each other: {error}") from None
-        wanted = Counter(repr(row) for row in folded.everything().values())
-        found = Counter(repr(row) for kind in _KINDS for row in self.rows_of(kind, manifest.run, 1 << 31))
+        wanted = Counter(_digest(row) for row in folded.everything().values())
+        found = Counter(_digest(row) for kind in _KINDS for row in self.rows_of(kind, manifest.run, 1 << 31))
         if wanted != found or count != manifest.events:
             raise UsageError("the rows of the bundle are not what its events say")
         row = self.row(RunRow, manifest.run)
@@ -302,7 +338,7 @@ class Bundle:
         if found is None:
             try:
                 found = [_decode(line, kind) for line in self.part(name).splitlines()]
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except _UNREADABLE as error:
                 raise UsageError(f"{name} of the bundle cannot be read: {error}") from None
             if len(self._seen) > len(TABLES):
                 self._seen.clear()
@@ -357,6 +393,10 @@ class Bundle:
         except _BROKEN as error:
             raise UsageError(f"{name} of the bundle cannot be read: {error}") from None
 
+    def packing(self, name: str) -> int:
+        """How a part is packed."""
+        return self._zip.getinfo(name).compress_type
+
     def close(self) -> None:
         """Give the file back."""
         self._zip.close()
@@ -368,13 +408,34 @@ def renamed(path: Path, made: Path, old: str, new: str) -> None:
     with contextlib.closing(Bundle(path)) as bundle, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as target:
         parts: dict[str, Part] = {}
         for name, part in bundle.manifest.parts.items():
-            data = bundle.part(name)
-            if name.startswith(("events/", "rows/")):
-                data = data.replace(before, after)
-            target.writestr(name, data)
+            if name.startswith(_FILES):
+                info = zipfile.ZipInfo(name)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                with target.open(info, "w", force_zip64=True) as file:
+                    for chunk in bundle.chunks(name):
+                        file.write(chunk)
+                parts[name] = part
+                continue
+            data = bundle.part(name).replace(before, after)
+            target.writestr(name, data, bundle.packing(name))
             parts[name] = Part(hashlib.sha256(data).hexdigest(), len(data), part.offset)
         manifest = msgspec.structs.replace(bundle.manifest, run=new, parts=parts)
         target.writestr("manifest.json", msgspec.json.encode(manifest))
+
+
+def check_memory(unpacked: int, packed: int) -> None:
+    """UsageError if what must be read into memory of a packed file is much more than the file itself."""
+    if not _fits(unpacked, packed):
+        most = MEMORY_BYTES_FREE + MEMORY_BYTES_PER_BYTE * packed
+        raise UsageError(f"{packed:,} bytes become {unpacked:,} when they are unpacked", hint=f"at most {most:,} are read")
+
+
+def _fits(unpacked: int, packed: int) -> bool:
+    return unpacked <= MEMORY_BYTES_FREE + MEMORY_BYTES_PER_BYTE * packed
+
+
+def _digest(row: Row) -> bytes:
+    return hashlib.blake2b(repr(row).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _decode(line: bytes, kind: Any) -> Any:

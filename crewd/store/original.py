@@ -42,14 +42,14 @@ from crewd.protocol.redact import blot, clip, redact_value
 from crewd.protocol.rows import RunRow
 from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.protocol.workflow import Step, WorkerSpec, Workflow
-from crewd.store.bundle import PART_BYTES_MAX, write_bundle
+from crewd.store.bundle import PART_BYTES_MAX, check_memory, write_bundle
 from crewd.store.cache import Cache, Nowhere, run_of
 from crewd.store.fold import R, fold
 from crewd.store.places import Places
 from crewd.store.ports import EVERYWHERE, Where
 
 ROOT = "original/"
-ORIGINAL_BYTES_MAX = 1 << 30
+ORIGINAL_BYTES_MAX = 256 << 20
 """Of all its files, unpacked: they are read into memory."""
 ERA_SECONDS = (0.0, 1e11)
 """1970 to 5138."""
@@ -83,7 +83,9 @@ def is_original(path: Path) -> bool:
 def convert(path: Path, made: Path, software: str) -> None:
     """Write the bundle `made` from the run directory packed in `path`. Raises UsageError for what cannot be understood."""
     with zipfile.ZipFile(path) as packed:
-        if sum(info.file_size for info in packed.infolist()) > ORIGINAL_BYTES_MAX:
+        unpacked = sum(info.file_size for info in packed.infolist())
+        check_memory(unpacked, path.stat().st_size)
+        if unpacked > ORIGINAL_BYTES_MAX:
             raise UsageError(f"the directory holds more than {ORIGINAL_BYTES_MAX >> 20} MiB")
         files = {info.filename: packed.read(info) for info in packed.infolist() if _wanted(info)}
     manifest = _json(files.get(f"{ROOT}manifest.json", b""))

@@ -80,6 +80,19 @@ def test_a_bundle_answers_what_the_database_answers(home: tuple[Path, list[RunRo
     reader.close()
 
 
+def test_a_run_that_says_the_same_again_and_again_is_no_bomb(
+    home: tuple[Path, list[RunRow]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundles, "MEMORY_BYTES_FREE", 0)
+    monkeypatch.setattr(bundles, "MEMORY_BYTES_PER_BYTE", 1)
+    root, runs = home
+    written(root, runs[0], tmp_path / "a.zip")
+    bundle = Bundle(tmp_path / "a.zip")
+    assert bundle.verify().id == runs[0].id
+    assert {bundle.packing(name) for name in bundle.manifest.parts if name.startswith("events/")} == {zipfile.ZIP_STORED}
+    bundle.close()
+
+
 def test_a_renamed_bundle_is_the_same_run_under_another_id(home: tuple[Path, list[RunRow]], tmp_path: Path) -> None:
     root, (run, *_) = home
     written(root, run, tmp_path / "one.zip")

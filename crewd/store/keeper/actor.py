@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from crewd.store.overlay import Overlay
 
 LEFT_OVER_SECONDS = 3_600.0
-"""A bundle that the log does not know after this was not taken in, or has been replaced."""
+"""A bundle that the log does not know after this was not taken in, or has been replaced; an upload that stands still for so
+long is given up."""
 COLLECT_SECONDS = 600.0
 """Between two looks for blobs that nothing refers to."""
 SCRUB_REST = 4.0
@@ -84,6 +85,7 @@ class Keeper(Follower):
         with contextlib.suppress(OSError):  # a disk that is full takes no bundles, and must not keep crewd from starting
             for folder in (self._home.archive, self._home.exports, self._home.imports):
                 folder.mkdir(mode=0o700, exist_ok=True)
+        self._clear_uploads()
         self.context.after(0.0, _Tidy())
         self.context.after(COLLECT_SECONDS, _Collect())  # by then each worker that lives has said what it left
 
@@ -201,9 +203,14 @@ class Keeper(Follower):
             case rq.Doctor():
                 answer(keep, checkup(shelves.library, self._examine, keep.request))
 
+    def _clear_uploads(self) -> None:
+        with contextlib.suppress(OSError):
+            self._traffic.clear_uploads(self._clock.wall() - LEFT_OVER_SECONDS)
+
     def _collect(self) -> None:
         """Blobs that nothing refers to any more are deleted, now and then."""
         self.context.after(COLLECT_SECONDS, _Collect())
+        self._clear_uploads()
         if self.stale:
             return  # something may refer to one that the tables do not know yet
 

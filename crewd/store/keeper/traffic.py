@@ -93,6 +93,12 @@ class Traffic:
             file.truncate()
             return kp.ChunkReply(b"", file.tell(), file.tell())
 
+    def clear_uploads(self, before: float) -> None:
+        """Delete uploads that nobody has gone on with since then."""
+        for path in self._shelves.home.imports.iterdir():
+            if path.stat().st_mtime < before:
+                path.unlink(missing_ok=True)
+
     def _uploaded(self, upload: str) -> Path:
         if not _UPLOAD.match(upload):
             raise UsageError(f"{upload[:80]!r} is no id of an upload", hint="x_ and 26 characters")
@@ -105,8 +111,9 @@ class Traffic:
             raise NotFound("nothing was uploaded under this id")
         try:
             self._take_apart(keep, order, path)
-        except CrewdError:
+        except Exception:  # whatever was wrong with it, it was uploaded in vain
             self._discard(path)
+            self._discard(path.with_name(f"{path.name}.zip"))
             raise
 
     def _take_apart(self, keep: Keep, order: kp.Import, path: Path) -> None:
