@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crewd.client.blocking import Crew, connect
+from crewd.client.blocking import Crew, RunHandle, connect
 from crewd.client.shapes import one_step
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
@@ -45,6 +45,19 @@ def test_the_identity_of_one_that_has_gone_opens_nothing(daemon: Daemon) -> None
             assert isinstance(speaker.replies("1"), rq.Welcome)
 
 
+def token_of(run: RunHandle) -> str:
+    """What the worker's own process has in its environment."""
+    found: list[str] = []
+
+    def look() -> bool:
+        environment = Path(f"/proc/{run.show().attempts[-1].pid}/environ").read_text().split("\0")
+        found.extend(each.partition("=")[2] for each in environment if each.startswith("CREWD_PARENT_TOKEN="))
+        return bool(found)
+
+    wait_until(look, "its environment")
+    return found[0]
+
+
 def test_a_worker_is_named_as_parent_by_its_owner_and_by_its_own_processes(
     daemon: Daemon, crew: Crew, jobs_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,9 +69,7 @@ def test_a_worker_is_named_as_parent_by_its_owner_and_by_its_own_processes(
             monkeypatch.setenv("CREWD_PARENT_TOKEN", token)
             with pytest.raises(Forbidden, match="belongs to"):
                 other.exec(["true"], cwd="/")
-        pid = run.show().attempts[-1].pid
-        environment = dict(pair.split("=", 1) for pair in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in pair)
-        monkeypatch.setenv("CREWD_PARENT_TOKEN", environment["CREWD_PARENT_TOKEN"])
+        monkeypatch.setenv("CREWD_PARENT_TOKEN", token_of(run))
         child = other.exec(["sleep", "1000"], cwd="/")
         assert child.show().run.parent == f"{run.id}/sh#1"
     monkeypatch.delenv("CREWD_PARENT_TOKEN")
