@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import zmq
 
+from bench.disturbed import disturbed
 from bench.jobs import echo
 from bench.lifecycle import lifecycle
 from bench.load import load
@@ -218,6 +219,7 @@ def main() -> None:
         row("cancel overtakes 100,000 queued data letters", overtaking(100_000, 100), aim="aim p99 20 ms")
     store()
     load()
+    disturbed()
     lifecycle()
     matrix()
 

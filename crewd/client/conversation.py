@@ -30,7 +30,7 @@ AGAIN_BEATS = 5
 """Everything open is asked again with every so many hellos. All requests may be repeated: they carry ids."""
 AT_ONCE_MAX = 3
 """So often is a request that met a restarting part asked again at once: most are back by then."""
-CREDIT = 1_000
+CREDIT = rq.CREDIT_DEFAULT
 """Events of a subscription that may be on the way or unread here: more stay with crewd until some were read."""
 NOTES_MAX = 2 * CREDIT
 """Notes of a subscription that nobody has read: then samples of progress are dropped. Events stay within their credit."""

@@ -34,6 +34,10 @@ from crewd.protocol.rows import (
 from crewd.protocol.terms import Terms
 from crewd.protocol.workflow import Workflow
 
+CREDIT_DEFAULT = 256
+CREDIT_MAX = 1_000
+"""Events that may be on the way to one subscriber."""
+
 
 class Hello(msgspec.Struct, frozen=True):
     """The first frame of a client on a connection: its name, and the key that proves who it is (`rights.owner_id`).
@@ -279,8 +283,8 @@ class ListEvents(msgspec.Struct, frozen=True):
 class Subscribe(msgspec.Struct, frozen=True):
     """Events after `after` and then as they happen, chosen as in `ListEvents`.
 
-    Notes carry this request's id until `Unsubscribe`. With a `credit`, at most so many events are on the way or unread;
-    `Credit` says how far the subscriber has come.
+    Notes carry this request's id until `Unsubscribe`. At most `credit` events are on the way or unread; `Credit` says how far
+    the subscriber has come, and without it nothing comes after so many.
     """
 
     role: ClassVar[Role] = Role.OBSERVE
@@ -289,7 +293,7 @@ class Subscribe(msgspec.Struct, frozen=True):
     progress: bool = True
     types: tuple[str, ...] = ()
     labels: dict[str, str] = {}
-    credit: int = 0
+    credit: int = CREDIT_DEFAULT
 
 
 class Credit(msgspec.Struct, frozen=True):

@@ -45,7 +45,7 @@ from crewd.protocol import workflow as wf
 from crewd.protocol.inputs import Input
 from crewd.protocol.rights import Role
 from crewd.supervisor.gateway import actor as gateway
-from crewd.supervisor.gateway import feeds, pace, publisher, waits
+from crewd.supervisor.gateway import feeds, pace, waits
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 STDIO = PAGE.with_name("stdio.md")
@@ -142,7 +142,7 @@ NUMBERS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (pace, ("OPEN_MAX", "QUEUE_MAX")),
     (waits, ("WAITS_MAX",)),
     (feeds, ("FEEDS_MAX",)),
-    (publisher, ("CREDIT_MAX",)),
+    (rq, ("CREDIT_MAX",)),
 )
 """Bounds that a peer can meet and that are not in `limits`."""
 

@@ -45,7 +45,6 @@ from crewd.supervisor.directory import FRONT, GATEWAY, KEEPER, READER, STORE
 from crewd.supervisor.front import shutdown
 from crewd.supervisor.gateway import replies
 from crewd.supervisor.gateway.connected import ConnectedWorker, ConnectedWorkers
-from crewd.supervisor.gateway.feeds import REFILL_SECONDS
 from crewd.supervisor.gateway.pace import Pace
 from crewd.supervisor.gateway.publisher import Publisher
 from crewd.supervisor.gateway.waitgraph import cycle, in_words
@@ -86,7 +85,7 @@ class _Look:
 
 @dataclass(frozen=True, slots=True)
 class _Refill:
-    caller: cm.Caller
+    """Time to go on with the feeds that lag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +127,9 @@ class Gateway(Actor):
         self._publisher = Publisher(
             services.directory.rows,
             self._send,
-            lambda caller, chosen: self._ask_surely(_Asked(caller, chosen, "feed")),
-            self._refill_later,
+            lambda feed, chosen: self._ask_surely(_Asked(feed.caller, chosen, "feed", feed)),
+            lambda seconds: self.context.after(seconds, _Refill()),
+            services.clock.monotonic,
         )
         self._look_at: float | None = None
         self._incarnation = services.ids.next(EVENT)
@@ -179,8 +179,8 @@ class Gateway(Actor):
                 self._give_up_late()
             case _Again(asked):
                 self._ask_surely(asked)
-            case _Refill(caller):
-                self._publisher.refill(caller)
+            case _Refill():
+                self._publisher.go_on()
             case _:
                 raise TypeError(f"the gateway does not know {message!r}")
 
@@ -510,7 +510,7 @@ class Gateway(Actor):
                 case "late", rq.ReceiptReply(receipt):
                     self._send(caller, replies.too_late(receipt))
                 case "feed", rq.EventsReply():
-                    self._publisher.refilled(caller, reply)
+                    self._publisher.refilled(asked.extra, reply)
                 case "end", rq.EndReply():
                     self._ended(asked, reply)
                 case "survivors", rq.ShowReply():
@@ -523,7 +523,7 @@ class Gateway(Actor):
                     self._send(caller, reply)
         except CrewdError as error:
             if asked.purpose == "feed":
-                self._publisher.failed(caller)
+                self._publisher.failed(asked.extra)
                 return
             if asked.purpose == "late" and isinstance(error, NotFound):  # it is not durable yet
                 error = DeadlineExceeded(
@@ -719,9 +719,6 @@ class Gateway(Actor):
             self.context.after(max(0.0, due - now), _Look())
 
     # -- events -------------------------------------------------------------------------------------------------
-
-    def _refill_later(self, caller: cm.Caller) -> None:
-        self.context.after(REFILL_SECONDS, _Refill(caller))
 
     def _publish(self, published: Published) -> None:
         for receipt in published.receipts:

@@ -16,32 +16,35 @@ from crewd.supervisor.commands import Caller
 
 FEEDS_MAX = 1_000
 """Subscriptions at once."""
-REFILL_SECONDS = 0.1
-"""After a subscriber's queue was full, until the next try."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Feed:
     """One subscription.
 
     `after` is how far it has come, `sent` the seq of the last event handed to the wire; `rewind_to` waits for a read to come
-    back. With a `credit`, `unread` are the seqs that were sent and that the subscriber has not dealt with.
+    back. `unread` are the seqs that were sent and that the subscriber has not dealt with, at most `credit`. `waiting`, `pause`
+    and `not_before` are for the line of those that are refilled.
     """
 
     caller: Caller
     run: str
     after: int
     progress: bool
+    credit: int
     task: str = ""
     types: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
-    credit: int = 0
     sent: int = 0
     unread: deque[int] = field(default_factory=deque)
     live: bool = False
     reading: bool = False
     read_at: int = 0
     rewind_to: int | None = None
+    gone: bool = False
+    waiting: bool = False
+    pause: float = 0.0
+    not_before: float = 0.0
 
     def concerns(self, run: str, task: str, labels: Mapping[str, str]) -> bool:
         """Whether what happens to this task of this run is for the feed."""
@@ -52,15 +55,19 @@ class Feed:
         return (not self.types or event.type in self.types) and self.concerns(event.run, event.task, labels)
 
     @property
+    def left(self) -> int:
+        """How many events may be sent before the subscriber has dealt with some."""
+        return max(0, self.credit - len(self.unread))
+
+    @property
     def spent(self) -> bool:
         """Whether nothing more may be sent until the subscriber has dealt with some of it."""
-        return bool(self.credit) and len(self.unread) >= self.credit
+        return not self.left
 
     def went(self, seq: int) -> None:
         """The event was handed to the wire."""
         self.after = self.sent = seq
-        if self.credit:
-            self.unread.append(seq)
+        self.unread.append(seq)
 
     def dealt(self, upto: int) -> None:
         """The subscriber has dealt with the events up to here."""
@@ -77,10 +84,11 @@ class Feed:
 
 
 class Feeds:
-    """All subscriptions, by client and request id."""
+    """All subscriptions, by client and request id; those that are live also by the run that they follow."""
 
     def __init__(self) -> None:
         self._feeds: dict[tuple[bytes, str], Feed] = {}
+        self._live: dict[str, dict[tuple[bytes, str], Feed]] = {}
 
     def __len__(self) -> int:
         return len(self._feeds)
@@ -89,7 +97,7 @@ class Feeds:
         """Enter a subscription. Raises Busy at the bound."""
         if len(self._feeds) >= FEEDS_MAX:
             raise Busy(f"{FEEDS_MAX} subscriptions stand already", hint="end some")
-        self._feeds[feed.caller.identity, feed.caller.request] = feed
+        self._feeds[_key(feed)] = feed
 
     def named(self, identity: bytes, request: str) -> Feed | None:
         """The subscription of this client with this id."""
@@ -97,13 +105,41 @@ class Feeds:
 
     def remove(self, identity: bytes, request: str) -> bool:
         """End a subscription; False if there was none."""
-        return self._feeds.pop((identity, request), None) is not None
+        feed = self._feeds.pop((identity, request), None)
+        if feed is None:
+            return False
+        self.lapse(feed)
+        feed.gone = True
+        return True
 
     def drop(self, identity: bytes) -> None:
         """A client is gone: so are its subscriptions."""
         for key in [key for key in self._feeds if key[0] == identity]:
-            del self._feeds[key]
+            self.remove(*key)
+
+    def go_live(self, feed: Feed) -> None:
+        """It has caught up: it gets what happens as it happens."""
+        feed.live = True
+        self._live.setdefault(feed.run, {})[_key(feed)] = feed
+
+    def lapse(self, feed: Feed) -> None:
+        """It does not keep up any more."""
+        if feed.live:
+            feed.live = False
+            of_run = self._live[feed.run]
+            del of_run[_key(feed)]
+            if not of_run:
+                del self._live[feed.run]
+
+    def live_for(self, run: str) -> list[Feed]:
+        """Those that are live and follow this run, or everything."""
+        found = [*self._live.get("", {}).values()]
+        return [*found, *self._live.get(run, {}).values()] if run else found
 
     def all(self) -> list[Feed]:
         """Every subscription."""
         return list(self._feeds.values())
+
+
+def _key(feed: Feed) -> tuple[bytes, str]:
+    return feed.caller.identity, feed.caller.request

@@ -1,7 +1,7 @@
 """Hands events to whoever follows them: live ones as they are published, others by reading the store again.
 
 It has no socket of its own: `send` hands a reply to the wire, `read` asks the reader and `refilled` hears its answer, `later`
-calls `refill` for a caller whose queue was full.
+calls `go_on` after some seconds.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from crewd.protocol import events as ev
 from crewd.protocol import requests as rq
 from crewd.protocol.errors import UsageError
 from crewd.protocol.kinds import KIND_OF, types_named
+from crewd.protocol.requests import CREDIT_MAX
 from crewd.protocol.rows import Progress, RunRow
 from crewd.supervisor.commands import Caller
 from crewd.supervisor.gateway.feeds import FEEDS_MAX, Feed, Feeds
+from crewd.supervisor.gateway.refills import Refills
 from crewd.supervisor.gateway.wire import Sent
 
-CREDIT_MAX = 100_000
-"""Events that may be on the way to one subscriber."""
+HANDS_MAX = 64
+"""Notes that are handed over in one turn, as events happen; whoever comes after that is refilled like one that lags."""
 
 
 class Publisher:
@@ -28,14 +30,16 @@ class Publisher:
         self,
         rows: Mapping[str, RunRow],
         send: Callable[[Caller, rq.Reply], Sent],
-        read: Callable[[Caller, rq.ListEvents], None],
-        later: Callable[[Caller], None],
+        read: Callable[[Feed, rq.ListEvents], None],
+        later: Callable[[float], object],
+        now: Callable[[], float],
     ) -> None:
         self._rows = rows
         self._send = send
-        self._read = read
-        self._later = later
+        self._now = now
         self._feeds = Feeds()
+        self._read = read
+        self._refills = Refills(self._begin, later, now)
         self._labels: dict[str, Mapping[str, str]] = {}
         self.seq = 0
 
@@ -53,33 +57,33 @@ class Publisher:
         if feed is None:
             return False
         self._send(caller, rq.Subscribed(seq=self.seq))
-        feed.live = False
+        self._feeds.lapse(feed)
         feed.rewind_to = min(after, feed.after if feed.rewind_to is None else feed.rewind_to)
-        self._refill(feed)
+        self._refills.want(feed)
         return True
 
     def subscribe(self, caller: Caller, request: rq.Subscribe, run: str, task: str) -> None:
         """A new subscription, to a run or a task or (with empty ones) to everything. Raises UsageError, Busy."""
-        if not 0 <= request.credit <= CREDIT_MAX:
-            raise UsageError(f"a credit of {request.credit} is not possible", hint=f"1 to {CREDIT_MAX}, or 0 for no bound")
+        if not 1 <= request.credit <= CREDIT_MAX:
+            raise UsageError(f"a credit of {request.credit} is not possible", hint=f"1 to {CREDIT_MAX}")
         if len(self._feeds) >= FEEDS_MAX:
             for stale in self._feeds.all():  # who is gone is noticed when something is sent
                 self._send(stale.caller, rq.Subscribed(seq=self.seq))
         after = max(0, request.after)
         feed = Feed(
-            caller, run, after, request.progress, task=task, types=types_named(request.types), labels=request.labels,
-            credit=request.credit, sent=after,
+            caller, run, after, request.progress, request.credit, task=task, types=types_named(request.types),
+            labels=request.labels, sent=after,
         )  # fmt: skip
         self._feeds.add(feed)
         self._send(caller, rq.Subscribed(seq=self.seq))
-        self._refill(feed)
+        self._refills.want(feed)
 
     def credit(self, identity: bytes, request: str, upto: int) -> None:
         """The subscriber has dealt with events."""
         feed = self._feeds.named(identity, request)
         if feed is not None:
             feed.dealt(upto)
-            self._refill(feed)
+            self._refills.want(feed)
 
     def remove(self, identity: bytes, request: str) -> None:
         """The subscription is over."""
@@ -95,9 +99,13 @@ class Publisher:
         """A sample: for whoever keeps up."""
         run = progress.task.partition("/")[0]
         note, labels = rq.ProgressNote(progress=progress), self._labels_of(run)
-        for feed in self._feeds.all():
-            if feed.progress and feed.live and feed.concerns(run, progress.task, labels or {}):
+        hands = HANDS_MAX
+        for feed in self._feeds.live_for(run):
+            if feed.progress and feed.concerns(run, progress.task, labels or {}):
                 self._send(feed.caller, note)
+                hands -= 1
+                if not hands:
+                    break  # it is a sample: the next one says more
 
     def publish(self, events: Sequence[ev.Event]) -> None:
         """These events were committed; if there is a gap before them, feeds read what is missing."""
@@ -106,87 +114,87 @@ class Publisher:
         for event in events:
             if isinstance(event.body, ev.RunCreated) and event.body.workflow.labels:
                 self._labels[event.run] = event.body.workflow.labels
-        for feed in self._feeds.all():
-            if gap and feed.live:
-                feed.live = False
-                self._refill(feed)
-            for event in events:
-                if feed.live and event.seq > feed.after:
-                    self._offer(feed, event)
+        for feed in self._feeds.all() if gap else ():
+            if feed.live:
+                self._lags(feed)
+        hands = HANDS_MAX
+        for event in events:
+            for feed in self._feeds.live_for(event.run):
+                if event.seq > feed.after:
+                    hands -= self._offer(feed, event, handed=hands <= 0)
         for event in events:
             if isinstance(event.body, ev.RunEnded):
                 self._labels.pop(event.run, None)
 
-    def refill(self, caller: Caller) -> None:
-        """Try again."""
-        feed = self._feeds.named(caller.identity, caller.request)
-        if feed is not None:
-            self._refill(feed)
+    def go_on(self) -> None:
+        """The time has come to refill somebody."""
+        self._refills.go_on()
 
-    def failed(self, caller: Caller) -> None:
+    def failed(self, feed: Feed) -> None:
         """It could not be read; it is tried again."""
-        feed = self._feeds.named(caller.identity, caller.request)
-        if feed is not None:
-            feed.reading = False
-            self._later(caller)
+        self._refills.failed(feed)
 
-    def refilled(self, caller: Caller, found: rq.EventsReply) -> None:
-        """What was read for this caller's subscription."""
-        feed = self._feeds.named(caller.identity, caller.request)
-        if feed is None:
+    def refilled(self, feed: Feed, found: rq.EventsReply) -> None:
+        """What was read for this subscription."""
+        began, sent = self._now(), 0
+        blocked = False
+        if feed.rewind_to is None and not feed.gone:
+            for event in found.events:
+                if not self._hand(feed, event):
+                    blocked = True
+                    break
+                sent += 1
+            else:
+                feed.after = max(feed.after, found.upto)
+        self._refills.done(feed, took=self._now() - began)
+        if feed.gone:
             return
-        feed.reading = False
-        if feed.rewind_to is not None:
-            self._refill(feed)
-            return
-        for event in found.events:
-            if not self._hand(feed, event):
-                return
-        feed.after = max(feed.after, found.upto)
-        if found.more or self.seq > max(feed.read_at, found.upto):
-            self._refill(feed)
+        if blocked:
+            if not feed.spent:
+                self._refills.pause(feed, took_any=sent > 0)
+        elif feed.rewind_to is not None or found.more or self.seq > max(feed.read_at, found.upto):
+            self._refills.want(feed)
         else:
-            feed.live = True
+            self._feeds.go_live(feed)
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _begin(self, feed: Feed, request: rq.ListEvents) -> None:
+        feed.read_at = self.seq
+        self._read(feed, request)
+
+    def _lags(self, feed: Feed) -> None:
+        self._feeds.lapse(feed)
+        self._refills.want(feed)
 
     def _labels_of(self, run: str) -> Mapping[str, str] | None:
         """The labels of a living run; None of one that is not known here."""
         row = self._rows.get(run)
         return self._labels.get(run) if row is None else row.workflow.labels
 
-    def _offer(self, feed: Feed, event: ev.Event) -> None:
-        """A live event, for a feed that has come so far."""
+    def _offer(self, feed: Feed, event: ev.Event, *, handed: bool) -> bool:
+        """A live event, for a feed that has come so far; whether it was handed over. `handed`: enough was in this turn."""
         labels = self._labels_of(event.run) if feed.labels and event.run else {}
         if labels is None:  # of a run that has ended: the reader knows
-            feed.live = False
-            self._refill(feed)
-        elif feed.takes(event, labels):
-            self._hand(feed, event)
-        else:
+            self._lags(feed)
+        elif not feed.takes(event, labels):
             feed.after = event.seq
+        elif handed:
+            self._lags(feed)
+        else:
+            if not self._hand(feed, event) and not feed.gone:
+                self._feeds.lapse(feed)
+                if not feed.spent:
+                    self._refills.pause(feed, took_any=False)
+            return True
+        return False
 
     def _hand(self, feed: Feed, event: ev.Event) -> bool:
         if feed.spent:
-            feed.live = False
             return False
         sent = self._send(feed.caller, rq.EventNote(event=event, previous=feed.sent, kind=KIND_OF[type(event.body)]))
-        if sent is Sent.OK:
-            feed.went(event.seq)
-            return True
-        if sent is Sent.BUSY:
-            feed.live = False
-            self._later(feed.caller)
-        return False
-
-    def _refill(self, feed: Feed) -> None:
-        if feed.reading or feed.live:
-            return
-        feed.rewind()
-        if feed.spent:
-            return
-        chosen = rq.ListEvents(
-            target=feed.task or feed.run, after=feed.after, types=tuple(feed.types), labels=dict(feed.labels)
-        )  # fmt: skip
-        feed.reading, feed.read_at = True, self.seq
-        self._read(feed.caller, chosen)
+        if sent is not Sent.OK:
+            return False
+        feed.went(event.seq)
+        feed.pause = 0.0
+        return True

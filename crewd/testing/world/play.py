@@ -251,7 +251,7 @@ class Player:
         """Somebody follows every event from the first."""
         client = self._client(who)
         if not client.seen:
-            client.ask(rq.Subscribe(after=0, credit=CREDIT if who else 0))
+            client.ask(rq.Subscribe(after=0, credit=CREDIT if who else rq.CREDIT_MAX))
 
     def news(self, who: int = 0) -> None:
         """Somebody comes back and reads what is new."""
