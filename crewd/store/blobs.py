@@ -8,12 +8,14 @@ know every report that a living worker has made, for one that is silent for so l
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from crewd.protocol.home import blob_path
+from crewd.protocol.rows import ArtifactRow
 
 AGE_SECONDS = 3_600.0
 """A blob younger than this is left alone: a worker that keeps it may not have said so yet."""
@@ -32,6 +34,32 @@ def read_blob(blobs: Path, sha256: str, offset: int, limit: int) -> tuple[bytes,
         size = file.seek(0, os.SEEK_END)
         file.seek(min(max(0, offset), size))
         return file.read(limit), size
+
+
+def damaged(blobs: Path, rows: Iterable[ArtifactRow]) -> Iterator[str]:
+    """What is wrong with the blobs of these artifacts: each is read, and must have the hash that it is called by."""
+    looked: dict[str, str] = {}
+    for row in rows:
+        if row.data or row.retention == "temporary":
+            continue
+        if row.sha256 not in looked:
+            looked[row.sha256] = _verdict(blob_path(blobs, row.sha256), row.sha256)
+        if looked[row.sha256]:
+            yield f"the artifact {row.name} of {row.task} {looked[row.sha256]}: a backup may have it"
+
+
+def _verdict(path: Path, sha256: str) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return "is gone"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    digest = hashlib.sha256()
+    with os.fdopen(descriptor, "rb") as file:
+        while data := file.read(1 << 20):
+            digest.update(data)
+    return "" if digest.hexdigest() == sha256 else "is damaged, or somebody has changed it"
 
 
 def collect(blobs: Path, now: float, is_referred: Callable[[str], bool]) -> tuple[int, int]:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from crewd.protocol import requests as rq
-from crewd.protocol.rows import AttemptRow
+from crewd.protocol.rows import ArtifactRow, AttemptRow
 from crewd.protocol.statuses import ATTEMPT_TERMINAL
+from crewd.store.blobs import damaged
 from crewd.store.fold import attempt_key
 from crewd.store.rebuild import rebuild
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from crewd.store.ports import Reading
 
 Examine = Callable[[Callable[[str, int], bool]], tuple[list[str], dict[str, int | float | str]]]
 """Looks at the machine: findings and counts. It is told how to find out whether an attempt lives."""
 
+DAMAGED_MAX = 20
+"""So many damaged artifacts are named."""
 
-def checkup(database: Reading, examine: Examine, request: rq.Doctor) -> rq.DoctorReply:
-    """Findings, each with what to do about it, and counts. Raises InvariantError if the log cannot be folded."""
+
+def checkup(database: Reading, examine: Examine, request: rq.Doctor, blobs: Path | None = None) -> rq.DoctorReply:
+    """Findings, each with what to do about it, and counts. Raises InvariantError if the log cannot be folded.
+
+    With `blobs`, where they are, a request that is to `check` looks at each of them.
+    """
 
     def is_live(task: str, epoch: int) -> bool:
         row = database.row(AttemptRow, attempt_key(task, epoch))
@@ -30,6 +40,9 @@ def checkup(database: Reading, examine: Examine, request: rq.Doctor) -> rq.Docto
     if verdict != "ok":
         findings.append(f"the store is damaged: {verdict}")
     counts: dict[str, int | float | str] = dict(database.counts())
+    if request.check and blobs is not None:
+        artifacts = (row for _, row in database.all_rows(ArtifactRow) if isinstance(row, ArtifactRow))
+        findings += islice(damaged(blobs, artifacts), DAMAGED_MAX)
     more, measured = examine(is_live)
     findings += more
     counts.update(measured)

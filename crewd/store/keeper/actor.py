@@ -201,7 +201,7 @@ class Keeper(Follower):
             case kp.Backup(path):
                 answer(keep, backup(shelves, Path(path)))
             case rq.Doctor():
-                answer(keep, checkup(shelves.library, self._examine, keep.request))
+                answer(keep, checkup(shelves.library, self._examine, keep.request, self._home.blobs))
 
     def _clear_uploads(self) -> None:
         with contextlib.suppress(OSError):

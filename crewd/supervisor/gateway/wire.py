@@ -7,6 +7,7 @@ over that one's, and be known without a hello.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
 from enum import Enum
@@ -31,9 +32,19 @@ _receive: Callable[..., zmq.Frame] = zmq.backend.Socket.recv
 """Pyzmq's inner class, with flags as numbers: its outer one puts enums together, which costs more than to send."""
 OWN_IDENTITY = b"\0"
 """How the identities begin that a ROUTER makes itself, one for each connection (RFC 28 of ZeroMQ)."""
+FRAMES_MAX = 5
+"""Of one message, with the identity: ZeroMQ lets a peer send any number, and one more than this is enough to refuse it."""
+LARGE_BYTES = 8 << 20
 HANDSHAKE_MS = 5_000
 HEARTBEAT_MS = 5_000
 HEARTBEAT_TIMEOUT_MS = 15_000
+
+
+def give_memory_back() -> None:
+    """Let the C library return what it has freed: what came in many large pieces would else stay this process's for ever."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)
 
 
 class Side(Enum):
@@ -112,10 +123,15 @@ class ZmqWire:
             frame = _receive(self._sockets[side], _NOW, False)
         except zmq.Again:
             return None
-        frames = [frame.bytes]
+        frames, size = [frame.bytes], 0
         while frame.more:
             frame = _receive(self._sockets[side], 0, False)
-            frames.append(frame.bytes)
+            size += len(frame)
+            if len(frames) <= FRAMES_MAX:
+                frames.append(frame.bytes)
+        if size > LARGE_BYTES:
+            del frame
+            give_memory_back()
         return frames
 
     def send(self, side: Side, frames: Sequence[bytes]) -> Sent:
