@@ -75,15 +75,26 @@ def write(directory: Path, name: str, data: bytes) -> None:
         os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def append(directory: Path, name: str, data: bytes) -> None:
-    """Write at the end of a plain file, which is made if it is not there. Raises as `opened` does."""
+def open_to_append(directory: Path, name: str) -> int:
+    """A descriptor that writes at the end of a plain file, which is made if it is not there. Raises as `opened` does."""
     with _inside(directory) as folder:
         descriptor = _open(folder, directory / name, name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        try:
-            _check(descriptor, directory / name)
-            os.write(descriptor, data)
-        finally:
-            os.close(descriptor)
+    try:
+        _check(descriptor, directory / name)
+    except OSError:
+        os.close(descriptor)
+        raise
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def append(directory: Path, name: str, data: bytes) -> None:
+    """Write at the end of a plain file, which is made if it is not there. Raises as `opened` does."""
+    descriptor = open_to_append(directory, name)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
 
 
 def remove(directory: Path, name: str) -> None:

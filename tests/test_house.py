@@ -24,7 +24,7 @@ ROOMS = {
     "testing": {"testing", "client", "worker", "supervisor", "store", "actors", "protocol"},
 }
 """What each room may import (DESIGN §3). `crewd.clock` and the modules beside it are everybody's."""
-SHARED = {"clock", "limit_mark", "private_files", "worker_files", "__version__", "CrewdError"}
+SHARED = {"clock", "limit_mark", "private_files", "respawn", "worker_files", "__version__", "CrewdError"}
 
 
 def room(path: Path) -> str:
@@ -87,12 +87,13 @@ def test_one_guardian_for_processes() -> None:
     assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/entry.py", "worker/alone.py"}
     assert users("subprocess") == {
         "worker/child.py", "worker/command.py", "worker/stdio.py", "worker/terminal.py", "client/discover.py",
-        "testing/daemon.py",
+        "testing/daemon.py", "respawn.py",
     }  # fmt: skip
 
 
 def test_ports_alone_open_sockets() -> None:
     assert users("zmq") == {
+        "supervisor/gateway/door.py",
         "supervisor/gateway/wire.py",
         "supervisor/poller.py",
         "worker/link.py",
@@ -100,6 +101,7 @@ def test_ports_alone_open_sockets() -> None:
         "client/aio.py",
     }
     assert {str(path.relative_to(ROOT)) for path in FILES if "socket" in imports(path)} == {
+        "supervisor/gateway/door.py",
         "supervisor/hands.py",
         "supervisor/guardian/births.py",
         "supervisor/guardian/connection.py",

@@ -143,7 +143,9 @@ def cleaned_agent(seconds: int) -> None:
 def adopted_by_the_zygote(seconds: int) -> None:
     """A process without an environment whose parent is the worker's own."""
     clone = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
-    if ctypes.CDLL(None).syscall(clone, 0x8000 | signal.SIGCHLD, 0, 0, 0, 0) == 0:  # CLONE_PARENT
+    if (
+        ctypes.PyDLL(None).syscall(clone, 0x8000 | signal.SIGCHLD, 0, 0, 0, 0) == 0
+    ):  # CLONE_PARENT; PyDLL: the child has no other thread that could give the GIL back
         os.setsid()
         _become_agent(seconds, clean=True)
     signal.pause()

@@ -44,7 +44,7 @@ def may_start(start: bool | None) -> bool:  # noqa: FBT001 (three-valued: yes, n
 
 
 def start_daemon(home: Home) -> Callable[[], bool]:
-    """Start `crewd` in the background, in a session of its own: it outlives whoever started it.
+    """Start `crewd` in the background, in a session of its own: it outlives whoever started it, and accidents (`respawn`).
 
     The answer tells whether it has given up: another one that serves the home meanwhile is no failure.
     """
@@ -52,7 +52,7 @@ def start_daemon(home: Home) -> Callable[[], bool]:
         make_directory(directory)
     with (home.logs / "crewd.stderr").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 (our own program)
-            [sys.executable, "-m", "crewd", "--home", str(home.root)],
+            [sys.executable, "-m", "crewd.respawn", "--home", str(home.root)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -72,6 +72,8 @@ def _python_path() -> str:
 
 def unreachable(home: Home) -> DaemonUnreachable:
     """The error for a home that nobody serves; with what crewd said last, if that is why."""
+    with contextlib.suppress(OSError):
+        return DaemonUnreachable(home.full.read_text().strip(), hint="close some, or raise 'ulimit -Hn' before crewd starts")
     said = ""
     with contextlib.suppress(OSError, IndexError), (home.logs / "crewd.stderr").open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 4_096))

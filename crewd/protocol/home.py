@@ -39,6 +39,8 @@ class Home:
         self.guardian_socket = run / "guardian.sock"
         self.clients_socket = run / "clients.sock"
         self.workers_socket = run / "workers.sock"
+        self.full = run / "full"
+        """Says, while it is there, why no more clients can connect."""
         self.daemon_log = self.logs / "crewd.jsonl"
 
     @property

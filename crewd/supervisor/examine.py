@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
 import stat
 from pathlib import Path
@@ -16,6 +15,7 @@ from crewd import limit_mark
 from crewd.protocol.ids import split_marker
 from crewd.supervisor.guardian import marker
 from crewd.supervisor.guardian.processes import COMMAND_CHARS_MAX
+from crewd.supervisor.open_files import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 DISK_BYTES_LOW = 256 << 20
 """Less free room than this is a finding."""
-FILES_PER_WORKER = 2
-FILES_SPARE = 200
 Counts = dict[str, int | float | str]
 
 
-def examine(home: Home, workers_max: int, is_live: Callable[[str, int], bool]) -> tuple[list[str], Counts]:
-    """Findings, each with what to do about it, and counts. `is_live` tells whether an attempt is not over."""
+def examine(home: Home, workers_max: int, files: Budget, is_live: Callable[[str, int], bool]) -> tuple[list[str], Counts]:
+    """Findings, each with what to do about it, and counts. `is_live` tells whether an attempt is not over.
+
+    `workers_max` is what the configuration says; there may be `files` for fewer.
+    """
     try:
         findings, counts = _places(home)
         free = shutil.disk_usage(home.root).free
@@ -39,13 +40,14 @@ def examine(home: Home, workers_max: int, is_live: Callable[[str, int], bool]) -
     counts["disk_free_mib"] = free >> 20
     if free < DISK_BYTES_LOW:
         findings.append(f"{home.root} has {free >> 20} MiB of room left: new work will be refused; free some")
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    counts["open_files_max"] = soft
-    if soft != resource.RLIM_INFINITY and soft < FILES_PER_WORKER * workers_max + FILES_SPARE:
-        need = FILES_PER_WORKER * workers_max + FILES_SPARE
+    counts["open_files_max"], counts["connections_max"] = files.files, files.connections
+    if files.workers < workers_max:
         findings.append(
-            f"crewd may open {soft} files, {workers_max} workers may need {need}: raise 'ulimit -n' or lower workers_max"
+            f"crewd may open {files.files} files: no more than {files.workers} workers live at once, of {workers_max}; "
+            "raise 'ulimit -Hn' before crewd starts, or lower workers_max"
         )
+    if home.full.exists():
+        findings.append(f"{home.full.read_text().strip()}: close some, or raise 'ulimit -Hn' before crewd starts")
     with contextlib.suppress(OSError, ValueError):
         counts["pid_max"] = int(Path("/proc/sys/kernel/pid_max").read_text())
     counts["memory_available_mib"] = psutil.virtual_memory().available >> 20

@@ -75,11 +75,15 @@ class Hands(Protocol):
 
 
 class UnixHands:
-    """The real body: a unix socket, and multiprocessing for the guardian's process."""
+    """The real body: a unix socket, and multiprocessing for the guardian's process.
 
-    def __init__(self, home: Home, config: Config, poller: ZmqPoller) -> None:
+    `open_files` is the soft limit that workers get; crewd and the guardian have raised theirs.
+    """
+
+    def __init__(self, home: Home, config: Config, poller: ZmqPoller, open_files: int) -> None:
         self._home = home
         self._config = config
+        self._open_files = open_files
         self._poller = poller
         self._socket: socket.socket | None = None
         self._process: multiprocessing.process.BaseProcess | None = None
@@ -108,7 +112,7 @@ class UnixHands:
         try:
             process = multiprocessing.get_context("spawn").Process(
                 target=guardian_main,
-                args=(str(self._home.root), _settings(config)),
+                args=(str(self._home.root), _settings(config, self._open_files)),
                 name="crewd-guardian",
             )
             process.start()
@@ -168,8 +172,8 @@ class UnixHands:
                 self.close()
 
 
-def _settings(config: Config) -> Settings:
-    return Settings(config.preload, config.env_pass, config.warm, config.cgroups, config.run_output_bytes)
+def _settings(config: Config, open_files: int) -> Settings:
+    return Settings(config.preload, config.env_pass, config.warm, config.cgroups, config.run_output_bytes, open_files)
 
 
 class GuardianLink(Actor):

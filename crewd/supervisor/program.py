@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+import msgspec
 import platformdirs
 import psutil
 
@@ -106,6 +107,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.supervisor.gateway.wire import ZmqWire
     from crewd.supervisor.guardian.processes import reap_strangers
     from crewd.supervisor.hands import UnixHands
+    from crewd.supervisor.open_files import budget, raise_limit
     from crewd.supervisor.poller import ZmqPoller
     from crewd.supervisor.service import Heart, ServiceManager
     from crewd.supervisor.services import Services
@@ -113,7 +115,10 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.supervisor.tree import Ports, root
 
     lock = take_home(home)
-    config, manager = load_config(home.config), ServiceManager()
+    (of_workers, files), manager = raise_limit(), ServiceManager()
+    asked_for = load_config(home.config)
+    shared_out = budget(files, asked_for.workers_max)
+    config = msgspec.structs.replace(asked_for, workers_max=shared_out.workers)
     clock, chance = SystemClock(), SystemChance()
     admit(home, clock)
     logger = start_log(home, level)
@@ -135,15 +140,15 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         Directory(),
         os.getpid(),
     )
-    port = UnixHands(home, config, poller)
+    port = UnixHands(home, config, poller, of_workers)
     ports = Ports(
-        ZmqWire(home, poller),
+        ZmqWire(home, poller, shared_out.connections, shared_out.workers),
         port,
         lambda: Database(home.database, services.ids.next(EVENT), home.reserve),
         lambda: ReadOnly(home.database),
         lambda: psutil.virtual_memory().available,
         lambda: manager.say(f"READY=1\nSTATUS=serves {home.root}"),
-        lambda is_live: examine(home, config.workers_max, is_live),
+        lambda is_live: examine(home, asked_for.workers_max, shared_out, is_live),
         home,
     )
 

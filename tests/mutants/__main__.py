@@ -87,7 +87,7 @@ MUTANTS = (
     Mutant(
         "what a subscriber has no credit for is skipped",
         "supervisor/gateway/publisher.py",
-        "        if feed.spent:\n            feed.live = False\n            return False\n",
+        "        if feed.spent:\n            return False\n",
         "        if feed.spent:\n            feed.went(event.seq)\n            return True\n",
     ),
     Mutant(

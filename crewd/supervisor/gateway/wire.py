@@ -7,6 +7,7 @@ over that one's, and be known without a hello.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import zmq
 
 from crewd.protocol.limits import FRAME_BYTES_MAX
+from crewd.supervisor.gateway.door import Door
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,8 @@ OWN_IDENTITY = b"\0"
 FRAMES_MAX = 5
 """Of one message, with the identity: ZeroMQ lets a peer send any number, and one more than this is enough to refuse it."""
 LARGE_BYTES = 8 << 20
+CONNECTIONS_SPARE = 16
+"""Of workers: one that connects again while its old connection still stands, and those of processes that wait for work."""
 HANDSHAKE_MS = 5_000
 HEARTBEAT_MS = 5_000
 HEARTBEAT_TIMEOUT_MS = 15_000
@@ -83,19 +87,25 @@ class Wire(Protocol):
 
 
 class ZmqWire:
-    """The real body."""
+    """The real body.
 
-    def __init__(self, home: Home, poller: ZmqPoller) -> None:
+    `clients` and `workers` are how many connections each side may have, about: beyond it nobody can connect until some have
+    gone. ZeroMQ has no such bound, and ends the process when there is no descriptor left.
+    """
+
+    def __init__(self, home: Home, poller: ZmqPoller, clients: int, workers: int) -> None:
         self._home = home
         self._poller = poller
         self._sockets: dict[Side, zmq.Socket[bytes]] = {}
+        self._doors = {
+            Side.CLIENTS: Door(home.clients_endpoint, clients),
+            Side.WORKERS: Door(home.workers_endpoint, workers + CONNECTIONS_SPARE),
+        }
 
     def open(self, on_readable: Callable[[Side], None]) -> None:
         """See `Wire`. The caller holds the daemon's lock: binding a path in use would steal it (peers.md §5.5)."""
-        for side, endpoint in (
-            (Side.CLIENTS, self._home.clients_endpoint),
-            (Side.WORKERS, self._home.workers_endpoint),
-        ):
+        self._home.full.unlink(missing_ok=True)
+        for side, door in self._doors.items():
             socket: zmq.Socket[bytes] = self._poller.context.socket(zmq.ROUTER)
             for option, value in (
                 (zmq.ROUTER_MANDATORY, 1),
@@ -112,9 +122,18 @@ class ZmqWire:
             filter_uid = getattr(zmq, "IPC_FILTER_UID", None)
             if filter_uid is not None:
                 socket.setsockopt(filter_uid, os.getuid())
-            socket.bind(endpoint)
             self._sockets[side] = socket
+            door.open(socket, self._poller, self._tell)
             self._poller.register(socket, lambda side=side: on_readable(side))  # type: ignore[misc]
+
+    def _tell(self) -> None:
+        """Leave a word for clients that cannot connect."""
+        door = self._doors[Side.CLIENTS]
+        with contextlib.suppress(OSError):
+            if door.full:
+                self._home.full.write_text(f"crewd has {len(door)} connections of clients and takes no more\n")
+            else:
+                self._home.full.unlink(missing_ok=True)
 
     def receive(self, side: Side) -> list[bytes] | None:
         """See `Wire`."""
@@ -151,7 +170,8 @@ class ZmqWire:
 
     def close(self) -> None:
         """See `Wire`."""
-        for socket in self._sockets.values():
+        for side, socket in self._sockets.items():
+            self._doors[side].close(socket, self._poller)
             self._poller.unregister(socket)
             socket.close()
         self._sockets = {}

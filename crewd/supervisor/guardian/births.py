@@ -11,13 +11,15 @@ import socket
 import traceback
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgpack
 
+from crewd import worker_files
 from crewd.protocol import hands
 from crewd.supervisor.guardian import processes
-from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX, zygote_main
+from crewd.supervisor.guardian.zygote import ORDER_FILE, PACKET_BYTES_MAX, zygote_main
 
 if TYPE_CHECKING:
     from crewd.clock import SystemClock
@@ -29,7 +31,7 @@ DEATHS_MAX = 5
 """Zygotes that may die within a minute before spawns are refused instead of tried."""
 
 
-_ALWAYS = ("task", "epoch", "marker", "start", "nice", "secrets")
+_ALWAYS = ("task", "epoch", "marker", "start", "nice", "secrets", "directory")
 """What of an order is in its packet, however large the rest is. Secrets are never written to a file."""
 
 
@@ -100,18 +102,14 @@ class Births:
             with contextlib.suppress(OSError):
                 self._link.send(hands.pack(task))
 
-    def order(self, order: dict[str, Any], spill: str) -> None:
-        """Have a worker forked.
-
-        What is too large for a packet goes into the file `spill`. Raises OSError if it cannot be done.
-        """
+    def order(self, order: dict[str, Any]) -> None:
+        """Have a worker forked. What is too large for a packet goes into a file. Raises OSError if it cannot be done."""
         if self._link is None:
             raise OSError(errno.EAGAIN, "no process to fork workers from; see guardian.log")
         packet = hands.pack(order)
         if len(packet) > PACKET_BYTES_MAX:
-            with open(os.open(spill, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
-                file.write(hands.pack({**order, "secrets": {}}))
-            packet = hands.pack({key: order[key] for key in _ALWAYS} | {"file": spill})
+            worker_files.write(Path(order["directory"]), ORDER_FILE, hands.pack({**order, "secrets": {}}))
+            packet = hands.pack({key: order[key] for key in _ALWAYS} | {"file": ORDER_FILE})
             if len(packet) > PACKET_BYTES_MAX:
                 raise OSError(errno.E2BIG, "the secrets and variables that are not kept are too large to hand over")
         self._waiting.append(packet)

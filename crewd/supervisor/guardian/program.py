@@ -81,6 +81,7 @@ class Settings(NamedTuple):
     warm: int
     cgroups: bool
     run_output_bytes: int
+    open_files: int
 
 
 class Guardian:
@@ -286,10 +287,11 @@ class Guardian:
                 "env_pass": worker.env_pass,
                 "umask": worker.umask,
                 "nice": worker.nice,
+                "open_files": self._settings.open_files,
                 "rlimits": worker.rlimits,
                 "cgroup": self._cgroups.make(key),
             }
-            self._births.order(order, f"{bootstrap.directory}/order")
+            self._births.order(order)
         except OSError as error:
             self._spawn_failed(charge, error.strerror or str(error), transient=error.errno in TRANSIENT)
 

@@ -16,7 +16,6 @@ import resource
 import select
 import signal
 import socket
-import stat
 import sys
 import traceback
 from pathlib import Path
@@ -24,12 +23,15 @@ from typing import Any, NoReturn
 
 import msgpack
 
-from crewd import limit_mark
+from crewd import limit_mark, worker_files
 from crewd.protocol.hands import EXPECTED_MAX, pack
 from crewd.protocol.home import Home
 from crewd.supervisor.guardian import marker, processes
 
 PACKET_BYTES_MAX = 65_536
+ORDER_FILE = "order"
+"""In the worker's directory: an order that is larger than a packet."""
+ORDER_BYTES_MAX = 64 << 20
 REFILL_REST = 0.05
 """Seconds without a birth before the pool is filled up: what a warm process rehearses would take the processor from a birth."""
 EXPECT_SECONDS = 1.0
@@ -291,9 +293,9 @@ def _whole(order: dict[str, Any]) -> dict[str, Any]:
     """The order, also if it was too large for a packet."""
     if "file" not in order:
         return order
-    path = Path(order["file"])
-    whole: dict[str, Any] = msgpack.unpackb(path.read_bytes())
-    path.unlink()
+    directory = Path(order["directory"])
+    whole: dict[str, Any] = msgpack.unpackb(worker_files.read(directory, order["file"], ORDER_BYTES_MAX))
+    worker_files.remove(directory, order["file"])
     return {**whole, "secrets": order["secrets"]}
 
 
@@ -304,7 +306,10 @@ def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
     if null:
         os.close(null)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        file = _output(f"{order['directory']}/{name}")
+        try:
+            file = worker_files.open_to_append(Path(order["directory"]), name)
+        except worker_files.NotOurs as error:  # an earlier attempt may have put something else in its place
+            raise RuntimeError(f"{error.filename}: {error.strerror}") from None
         os.dup2(file, descriptor)
         os.close(file)
     _take_lock(f"{os.path.dirname(order['directory'])}/{LOCK}", inherit=order["start"] == "spawn")  # noqa: PTH120 (fast)
@@ -323,6 +328,7 @@ def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
     limit_mark.write(order["number"])
     if order["umask"] is not None:
         os.umask(order["umask"])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (order["open_files"], resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     for name, value in order["rlimits"].items():
         number = getattr(resource, f"RLIMIT_{name.upper()}")
         hard = resource.getrlimit(number)[1]
@@ -332,16 +338,6 @@ def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
     if order["cgroup"]:
         with contextlib.suppress(OSError):  # the other nets hold without it
             Path(order["cgroup"]).write_text("0")
-
-
-def _output(path: str) -> int:
-    """A file to append to. An earlier attempt of the worker may have put something else in its place."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-    found = os.fstat(file)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-        raise RuntimeError(f"{path} is no plain file of its own")
-    os.set_blocking(file, True)
-    return file
 
 
 def _take_lock(path: str, *, inherit: bool) -> None:

@@ -198,7 +198,7 @@ def real_wire(folder: Path) -> Iterator[WireWorld]:
     home.run.mkdir(parents=True)
     poller = ZmqPoller()
     context: zmq.Context[Any] = zmq.Context()
-    wire = ZmqWire(home, poller)
+    wire = ZmqWire(home, poller, 100, 100)
     endpoints = {Side.CLIENTS: home.clients_endpoint, Side.WORKERS: home.workers_endpoint}
     try:
         yield WireWorld(wire, lambda side: RealFar(context, endpoints[side]), lambda: poller.poll(0.01))
@@ -310,7 +310,7 @@ def real_hands(folder: Path) -> Iterator[HandsWorld]:
     for directory in (home.root, home.run, home.logs):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     poller = ZmqPoller()
-    port = UnixHands(home, Config(), poller)
+    port = UnixHands(home, Config(), poller, 1_024)
     try:
         yield HandsWorld(port, lambda: poller.poll(0.01), home.root)
     finally:

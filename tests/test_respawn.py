@@ -1,0 +1,95 @@
+"""crewd, when nobody looks after it but the process that `crew daemon start` leaves: it comes back after an accident."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+import crewd
+from crewd import respawn
+from crewd.testing.daemon import wait_until
+
+CODE = (
+    "import sys; from crewd import respawn; respawn.PAUSES = (0.0, 0.0, 0.0); "
+    "sys.exit(respawn.main([sys.executable, '-c', sys.argv[1], *sys.argv[2:]]))"
+)
+COUNT = "open(sys.argv[1], 'a').write('x'); n = len(open(sys.argv[1]).read())"
+
+
+def ran(tmp_path: Path, code: str) -> tuple[int, int, str]:
+    """The exit code, how often it was started, and what was said."""
+    command = [sys.executable, "-c", CODE, f"import os, sys; {COUNT}; {code}", str(tmp_path / "count")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, len((tmp_path / "count").read_text()), done.stderr
+
+
+@pytest.mark.parametrize("code", [0, 2, 65, 69])
+def test_an_end_that_is_meant_is_the_end(tmp_path: Path, code: int) -> None:
+    assert ran(tmp_path, f"sys.exit({code})") == (code, 1, "")
+
+
+def test_after_an_accident_it_is_started_again_and_given_up_at_last(tmp_path: Path) -> None:
+    code, starts, said = ran(tmp_path, "os.abort() if n == 1 else sys.exit(70) if n == 2 else None")
+    assert (code, starts) == (0, 3)
+    assert "signal 6" in said
+    assert "exit code 70" in said
+    (tmp_path / "count").unlink()
+    code, starts, said = ran(tmp_path, "os.kill(os.getpid(), 9)")
+    assert (code, starts) == (70, 4)
+    assert "given up" in said
+
+
+def test_pauses_grow_and_end() -> None:
+    pauses = [respawn.pause_after(number) for number in range(1, len(respawn.PAUSES) + 1)]
+    assert pauses == sorted(pauses, key=lambda pause: pause or 0.0)
+    assert respawn.pause_after(len(respawn.PAUSES) + 1) is None
+
+
+def start(root: Path) -> psutil.Process:
+    """Start crewd as a client does that finds none; the process that looks after it."""
+    code = "import sys, crewd; crewd.connect(sys.argv[1], start=True).close()"
+    subprocess.run([sys.executable, "-c", code, str(root)], check=True, timeout=120)
+    keeper = psutil.Process(int((root / "crewd.lock").read_text())).parent()
+    assert keeper is not None
+    assert "crewd.respawn" in keeper.cmdline()
+    return keeper
+
+
+def has_ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGABRT])
+def test_crewd_comes_back_and_its_workers_have_not_noticed(home: Path, sent: signal.Signals) -> None:
+    root = home / "h"
+    keeper = start(root)
+    with crewd.connect(str(root), start=False) as crew:
+        run = crew.exec(["sleep", "1000"], cwd="/")
+        wait_until(lambda: run.show().attempts and run.show().attempts[-1].pid, "the worker")
+        pid = run.show().attempts[-1].pid
+        daemon = int((root / "crewd.lock").read_text())
+        os.kill(daemon, sent)
+        wait_until(lambda: run.show().attempts[-1].pid == pid and (root / "crewd.lock").read_text(), "another crewd")
+        assert int((root / "crewd.lock").read_text()) != daemon
+        reply = run.cancel(mode="now")
+        assert reply is not None
+        assert reply.verified
+        crew.stop_daemon()
+    wait_until(lambda: has_ended(keeper), "both to end")
+    assert "is started again" in (root / "logs" / "crewd.stderr").read_text()
+
+
+@pytest.mark.process
+def test_a_signal_ends_both(home: Path) -> None:
+    root = home / "h"
+    keeper = start(root)
+    daemon = psutil.Process(int((root / "crewd.lock").read_text()))
+    keeper.terminate()
+    wait_until(lambda: has_ended(daemon) and has_ended(keeper), "the end")
