@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crewd.worker import Context, worker
 
-SHAPES = ("github", "assigned", "pem", "url", "bearer")
+SHAPES = ("github", "assigned", "pem", "url", "bearer", "pem assigned", "two words", "cookie")
 
 
 def planted(place: str) -> str:
@@ -33,6 +33,12 @@ def _core(shape: str, place: str) -> str:
             return f"MIIE{mark}owIBAAKC"
         case "url":
             return f"pw8{mark}XYz"
+        case "pem assigned":
+            return f"MIIF{mark}owIBAAKC"
+        case "two words":
+            return f"blue {mark}Kw4 lake"
+        case "cookie":
+            return f"sid={mark}s3ss10n"
         case _:
             return f"tok9{mark}AbCdEfGh12345"
 
@@ -48,6 +54,12 @@ def _shape(shape: str, place: str) -> str:
             return f"-----BEGIN PRIVATE KEY-----\n{core}{'owIBAAKC' * 8}\n-----END PRIVATE KEY-----"
         case "url":
             return f"https://user:{core}@example.org/x"
+        case "pem assigned":
+            return f'TLS_PRIVATE_KEY="-----BEGIN ENCRYPTED PRIVATE KEY-----\\n{core}\\n-----END ENCRYPTED PRIVATE KEY-----"'
+        case "two words":
+            return f'password = "{core}"'
+        case "cookie":
+            return f"Cookie: {core}\n"
         case _:
             return f"Authorization: Bearer {core}"
 

@@ -72,7 +72,7 @@ def _python_path() -> str:
 
 def unreachable(home: Home) -> DaemonUnreachable:
     """The error for a home that nobody serves; with what crewd said last, if that is why."""
-    with contextlib.suppress(OSError):
+    if home.full.is_file():
         return DaemonUnreachable(home.full.read_text().strip(), hint="close some, or raise 'ulimit -Hn' before crewd starts")
     said = ""
     with contextlib.suppress(OSError, IndexError), (home.logs / "crewd.stderr").open("rb") as file:

@@ -422,7 +422,9 @@ class Foreign(msgspec.Struct, frozen=True, tag="crewd.foreign"):
 
 
 class GuardianLost(msgspec.Struct, frozen=True, tag="guardian.lost"):
-    """The guardian process ended unasked; another one adopts what it left."""
+    """The guardian process ended unasked; another one adopts what it left. `why`, if crewd has ended it."""
+
+    why: str = ""
 
 
 class DaemonStarted(msgspec.Struct, frozen=True, tag="daemon.started"):

@@ -139,6 +139,10 @@ class Query(msgspec.Struct, frozen=True):
     number: int = 0
 
 
+class Ping(msgspec.Struct, frozen=True):
+    """Are you there? Answered by `Pong`."""
+
+
 class Retire(msgspec.Struct, frozen=True):
     """End every worker quickly, then the guardian itself."""
 
@@ -195,10 +199,20 @@ class Gone(msgspec.Struct, frozen=True):
     unborn: bool = False
 
 
+class Pong(msgspec.Struct, frozen=True):
+    """The guardian is there. `zygote` is the process that workers are forked from, 0 if there is none.
+
+    `silent_seconds` is for how long that one has not answered the guardian; 0 if it does.
+    """
+
+    zygote: int
+    silent_seconds: float = 0.0
+
+
 class Attached(msgspec.Struct, frozen=True):
     """The end of what the guardian had to tell: every live worker and every unconfirmed exit came before it.
 
-    `expects`, `leaves`: it understands `Expect`, `LeaveFile`; a guardian of an older crewd would not.
+    `expects`, `leaves`, `answers`: it understands `Expect`, `LeaveFile`, `Ping`; a guardian of an older crewd would not.
     """
 
     pid: int
@@ -206,10 +220,11 @@ class Attached(msgspec.Struct, frozen=True):
     cgroup: str = ""
     expects: bool = False
     leaves: bool = False
+    answers: bool = False
 
 
-Order = Attach | Expect | LeaveFile | Spawn | End | Signal | Confirm | Query | Retire
-Notice = Started | Exited | Used | Gone | Attached
+Order = Attach | Expect | LeaveFile | Spawn | End | Signal | Confirm | Query | Ping | Retire
+Notice = Started | Exited | Used | Gone | Pong | Attached
 ORDERS: dict[str, type[Order]] = {
     "attach": Attach,
     "expect": Expect,
@@ -219,6 +234,7 @@ ORDERS: dict[str, type[Order]] = {
     "signal": Signal,
     "confirm": Confirm,
     "query": Query,
+    "ping": Ping,
     "retire": Retire,
 }
 NOTICES: dict[str, type[Notice]] = {
@@ -226,6 +242,7 @@ NOTICES: dict[str, type[Notice]] = {
     "exited": Exited,
     "used": Used,
     "gone": Gone,
+    "pong": Pong,
     "attached": Attached,
 }
 

@@ -1,6 +1,7 @@
 """Secrets leave a text before it is stored, logged or shown (system.md B11).
 
-What is known: private keys in PEM, what follows `Authorization`, `Bearer` and `Basic`, passwords in URLs, the keys that
+What is known: private keys in PEM, what follows `Authorization`, `Bearer` and `Basic`, cookies, passwords, tokens and
+signatures in URLs, in `.netrc`, in Docker's configuration and in calls of `curl`, `mysql` and `sshpass`, the keys that
 providers hand out (`secret_shapes`), and what is assigned to a name that ends like one of a secret. A reference to a secret
 (`$TOKEN`, `process.env.TOKEN`, `form.get("password")`) is none, nor is an ordinary word. What is not known: a secret that looks
 like any word. Linear in the length of the text: each pattern begins with something fixed and reads on without going back.
@@ -26,32 +27,70 @@ BEFORE_CHARS = 64
 """A pattern begins at most so long before the word that it is found by (`-----BEGIN ... PRIVATE KEY`)."""
 _REFERENCE = r"\\{0,2}[\[{$<%(*@]"
 """How a reference or a placeholder begins: `$TOKEN`, `${TOKEN}`, `%TOKEN%`, `{{token}}`, `<token>`, `(...)`, `***`, `@file`."""
+_PHRASE = r"password|passwd|passphrase|passcode|(?<![a-z])(?:db_?)?pass|pwd|(?<![a-z])psk"
+"""Names of what people make up themselves."""
 _NAMES = (
-    r"api[_-]?key|secret|token|password|passwd|passphrase|passcode|(?<![a-z])(?:db_?)?pass|pwd"
+    rf"api[_-]?key|secret|token|{_PHRASE}"
     r"|(?:secret|access|private|auth|account|encryption|signing)[_-]?key|client[_-]?secret"
 )
+_QUOTE = r"\\{0,3}[\"']?"
+"""Also one that is quoted itself, as in a JSON text within another one."""
+_IS = rf"{_QUOTE}\s{{0,4}}(?:[:=]|=>)\s{{0,4}}"
+_VALUE = r"(?:[^\s\"',;}}\])\\]|\\(?![\"']))"
 _PATTERNS = rf"""
     (?P<pem>-----BEGIN[ ][A-Z0-9 ]{{0,40}}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----(?:(?!-----)[\s\S]){{0,16384}}
         (?:-----END[ ][A-Z0-9 ]{{0,40}}-----)?)
     | (?i:\bauthorization["']?\s{{0,4}}[:=]\s{{0,4}}["']?(?:bearer|basic|token)?\s{{0,4}})
         (?P<header>(?!{_REFERENCE})(?!(?i:bearer|basic|token)\b)[^\s"',;]{{6,8192}})
     | (?i:\b(?:bearer|basic)\s{{1,4}})(?P<bearer>[A-Za-z0-9._~+/-]{{16,8192}}={{0,2}})
+    | (?i:\b(?:set-)?cookie{_IS}{_QUOTE})(?P<cookie>(?!{_REFERENCE})[^\s"'=;:]{{1,64}}=[^\r\n"']{{4,4096}})
+    | ://(?P<user>(?!{_REFERENCE})(?=[A-Za-z_-]{{0,64}}\d)[A-Za-z0-9_-]{{20,256}}(?::[^\s:/@]{{0,256}})?)@
     | ://[^\s:/@]{{0,128}}:(?P<url>(?!{_REFERENCE})[^\s:/@]{{3,256}})@
-    | (?i:(?P<name>{_NAMES})["']?\s{{0,4}}(?:[:=]|=>)\s{{0,4}}["']?)
-      (?P<assigned>(?!{_REFERENCE})(?!\d{{1,12}}(?![^\s"',;}}\])]))(?!(?i:true|false|null|none|undefined)\b)[^\s"',;}}\])]{{6,4096}})
+    | (?i:[?&](?:sig|signature|x-(?:amz|goog)-signature)=)(?P<signature>[A-Za-z0-9%+/=_-]{{16,1024}})
+    | (?i:(?P<phrase_name>{_PHRASE}|secret){_IS})(?P<mark>["'])(?P<phrase>(?!{_REFERENCE})[^"'\n]{{6,256}})(?P=mark)
+    | (?!PASS:[ ])(?i:(?P<name>{_NAMES}){_IS}{_QUOTE})
+      (?P<assigned>(?!{_REFERENCE})(?!-----BEGIN)(?!\d{{1,12}}(?![^\s"',;}}\])]))(?!(?i:true|false|null|none|undefined)\b)
+        {_VALUE}{{6,4096}})
+    | (?:PASS(?:WORD|WD|PHRASE)?|_PWD|SECRET)={_QUOTE}(?P<short>(?!{_REFERENCE})(?!\d{{1,5}}(?![^\s"',;}}\])])){_VALUE}{{3,5}}
+      (?!{_VALUE}))
+    | (?i:["'_]auth{_IS}{_QUOTE})(?P<auth>[A-Za-z0-9+/]{{8,4096}}={{0,2}})(?![^\s"',;}}\\])
     | (?i:--(?P<option>api-?key|secret|token|password|passphrase)[ ]{{1,4}})
       (?P<flag>(?!{_REFERENCE})(?!-)[^\s"',;]{{6,4096}})
+    | (?i:--(?P<phrase_option>password|passphrase|secret)[ =]{{1,4}})
+      (?P<quotes>["'])(?P<phrase_flag>(?!{_REFERENCE})[^"'\n]{{6,256}})(?P=quotes)
+    | (?i:<[\w:.-]{{0,40}}?(?:{_NAMES})>)(?P<element>(?!{_REFERENCE})[^<>]{{3,4096}})(?=</)
+    | (?i:(?:key|name)=["'][\w:.-]{{0,40}}?(?:{_NAMES})["']\s{{1,8}}value=["'])
+      (?P<attribute>(?!{_REFERENCE})[^"'<>]{{3,4096}})(?=["'])
+    | (?i:\b(?:machine\s{{1,40}}\S{{1,256}}|default)\s{{1,40}}login\s{{1,40}}\S{{1,256}}\s{{1,40}}password\s{{1,40}})
+      (?P<netrc>(?!{_REFERENCE})\S{{3,256}})
+    | (?i:\bcurl\b[^\n]{{0,200}}?\s(?:-u|--user|--proxy-user)[ =]?)["']?[^\s:"']{{1,128}}:
+      (?P<curl>(?!{_REFERENCE})[^\s"']{{3,256}})
+    | (?i:\bcurl\b[^\n]{{0,200}}?\s(?:-b|--cookie)[ =]{{1,2}})["']?
+      (?P<jar>(?!{_REFERENCE})[^\s"'=;]{{1,64}}=[^\r\n"']{{4,4096}})
+    | (?i:\bmysql(?:dump|admin)?\b[^\n]{{0,200}}?\s-p)(?P<mysql>(?!{_REFERENCE})[^\s"']{{3,256}})
+    | (?i:\bsshpass\s{{1,4}}-p\s{{0,4}}["']?)(?P<sshpass>(?!{_REFERENCE})[^\s"']{{3,256}})
+    | (?<=\d{{8}}):(?P<telegram>AA[A-Za-z0-9_-]{{32,36}})(?![A-Za-z0-9_-])
 """
 _LONG = re.compile(r"[A-Za-z0-9_./~+=-]{16}")
 _LONG_BYTES = re.compile(rb"[A-Za-z0-9_./~+=-]{16}")
-_GROUPS = ("pem", "header", "bearer", "url", "assigned", "flag")
+_NAMED = {"assigned": "name", "flag": "option"}
+"""Groups whose value is a secret only if it looks like one, and the group of the name that it is given."""
+_PHRASES = {"phrase": "phrase_name", "phrase_flag": "phrase_option"}
+"""The same for values in quotes, which may have several words."""
+_GROUPS = (
+    "pem", "header", "bearer", "cookie", "user", "url", "signature", "phrase", "assigned", "short", "auth", "flag",
+    "phrase_flag", "element", "attribute", "netrc", "curl", "jar", "mysql", "sshpass", "telegram",
+)  # fmt: skip
 _TEXT = re.compile(_PATTERNS, re.VERBOSE)
 _BYTES = re.compile(_PATTERNS.encode(), re.VERBOSE)
-_WORDS = ("key", "secret", "token", "pass", "pwd", "authorization", "bearer", "basic", "://")
+_WORDS = (
+    "key", "secret", "token", "pass", "pwd", "psk", "auth", "bearer", "basic", "://", "cookie", "sig=", "signature=", "login",
+    "machine", "curl", "mysql", ":aa",
+)  # fmt: skip
 _BYTE_WORDS = tuple(word.encode() for word in _WORDS)
 _KEYS = tuple((word, re.compile(shape)) for word, shape in SHAPES)
 _BYTE_KEYS = tuple((word.encode(), re.compile(shape.encode())) for word, shape in SHAPES)
-_NAME = re.compile(rf"(?i)(?:{_NAMES})\Z")
+_NAME = re.compile(rf"(?i)(?:{_NAMES}|\Aauthorization|\A(?:set-)?cookie)\Z")
 _NO_SECRET_NAMES = re.compile(
     r"(?i)(?:\A|[_.-]|(?<=[a-z])(?=[A-Z]))(?:eos|bos|pad|unk|sep|cls|mask|csrf|xsrf|next|page|continuation|cursor|sync|stop|start"
     r"|special|image|end|primary|foreign|public|partition|sort|idempotency)[_-]?(?:page)?[_-]?(?:token|key)\Z"
@@ -72,6 +111,10 @@ _ORDINARY = frozenset(
     }
 )  # fmt: skip
 """What stands behind `password:` in an ordinary sentence."""
+_SENTENCE = (_ORDINARY - {"secret", "password", "correct"}) | {
+    "is", "must", "your", "enter", "please", "was", "are", "not", "confirm", "repeat", "forgot", "reset", "wrong", "characters",
+}  # fmt: skip
+"""What stands in a sentence about a password."""
 
 
 def redact(text: str) -> str:
@@ -141,11 +184,14 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 def _spans(text: S, pattern: re.Pattern[S], begin: int, end: int) -> Iterator[tuple[int, int]]:
     for match in pattern.finditer(text, begin, end):
         group = next(name for name in _GROUPS if match.group(name) is not None)
-        if group in {"assigned", "flag"}:
-            name = "name" if group == "assigned" else "option"
-            before = _as_text(text[max(0, match.start(name) - BEFORE_CHARS) : match.end(name)])
-            if not _is_secret(re.split(r"[^\w.-]", before)[-1], _as_text(match.group(group))):
+        value, named = _as_text(match.group(group)), _NAMED.get(group) or _PHRASES.get(group)
+        if named is not None:
+            before = _as_text(text[max(0, match.start(named) - BEFORE_CHARS) : match.end(named)])
+            name = re.split(r"[^\w.-]", before)[-1]
+            if not (_is_phrase(name, value) if group in _PHRASES else _is_secret(name, value)):
                 continue
+        if group == "auth" and value.isalpha() and (value.islower() or value.istitle()):
+            continue  # a word
         yield match.span(group)
 
 
@@ -163,6 +209,16 @@ def _is_secret(name: str, value: str) -> bool:
         plain = value.strip("._-").lower()
         return plain not in _ORDINARY and not (value.isupper() and "_" in value)
     return len(value) >= 20 and value.isalpha()
+
+
+def _is_phrase(name: str, value: str) -> bool:
+    """The same for what stands in quotes: several words are a secret, unless they are a sentence about one."""
+    words = value.lower().split()
+    if len(words) < 2:
+        return _is_secret(name, value)
+    if _NO_SECRET_NAMES.search(name) or value.rstrip()[-1] in ".:?!" or re.search(r"[({[]", value):
+        return False
+    return not _SENTENCE.intersection(word.strip(".,:;") for word in words)
 
 
 def _places(low: S, word: S) -> Iterator[int]:

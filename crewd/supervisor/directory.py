@@ -6,7 +6,7 @@ A part enters itself when it starts and leaves when it stops, so a ref found her
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from crewd.actors import Ref
 from crewd.protocol.errors import Unavailable
@@ -19,8 +19,9 @@ class Directory:
     """See the module's text.
 
     `attempts` is keyed by task id and epoch, `runs` by run id; `names` gives the id of a living run's name, `rows` what it
-    was created with; `guardian` is what the guardian said of itself, while it is attached. `draining`: no new work is taken,
-    and crewd stops when what is live has ended.
+    was created with; `guardian` is what the guardian said of itself, while it is attached. `zygote` is the process that it
+    forks workers from, 0 if there is none, None if that is not known. `silent` says which of the two does not answer, and since
+    when (monotonic). `draining`: no new work is taken, and crewd stops when what is live has ended.
     """
 
     parts: dict[str, Ref[Any]] = field(default_factory=dict)
@@ -29,6 +30,8 @@ class Directory:
     rows: dict[str, RunRow] = field(default_factory=dict)
     attempts: dict[tuple[str, int], Ref[Any]] = field(default_factory=dict)
     guardian: Attached | None = None
+    zygote: int | None = None
+    silent: dict[Literal["guardian", "zygote"], float] = field(default_factory=dict)
     draining: bool = False
 
     def part(self, name: str) -> Ref[Any]:

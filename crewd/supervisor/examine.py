@@ -46,8 +46,11 @@ def examine(home: Home, workers_max: int, files: Budget, is_live: Callable[[str,
             f"crewd may open {files.files} files: no more than {files.workers} workers live at once, of {workers_max}; "
             "raise 'ulimit -Hn' before crewd starts, or lower workers_max"
         )
-    if home.full.exists():
-        findings.append(f"{home.full.read_text().strip()}: close some, or raise 'ulimit -Hn' before crewd starts")
+    if home.full.is_file():
+        findings.append(
+            f"crewd has {files.connections} connections of clients and takes no more: close some, "
+            "or raise 'ulimit -Hn' before crewd starts"
+        )
     with contextlib.suppress(OSError, ValueError):
         counts["pid_max"] = int(Path("/proc/sys/kernel/pid_max").read_text())
     counts["memory_available_mib"] = psutil.virtual_memory().available >> 20

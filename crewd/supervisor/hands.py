@@ -8,7 +8,9 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.process
 import os
+import signal
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
@@ -23,9 +25,11 @@ from crewd.protocol.statuses import ATTEMPT_TERMINAL
 from crewd.store.messages import Append, AttemptIs, Committed, Delayed, LoadAttempt, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import GUARDIAN, STORE
-from crewd.supervisor.guardian import marker
+from crewd.supervisor.guardian import marker, processes
 from crewd.supervisor.guardian.entry import guardian_main
 from crewd.supervisor.guardian.program import Settings
+from crewd.supervisor.guardian.pulse import ASK_SECONDS, GIVE_UP_SECONDS, Pulse
+from crewd.supervisor.guardian.tree import Proc
 
 if TYPE_CHECKING:
     from crewd.protocol.home import Home
@@ -61,6 +65,10 @@ class Hands(Protocol):
         """Whether the guardian that was started last has ended already (and not because another one holds the home)."""
         ...
 
+    def kill(self) -> bool:
+        """KILL to the guardian at the other end; False if that is not possible."""
+        ...
+
     def read(self) -> bytes | None:
         """What the guardian said; empty when the connection is over, None when there is nothing."""
         ...
@@ -88,16 +96,18 @@ class UnixHands:
         self._socket: socket.socket | None = None
         self._process: multiprocessing.process.BaseProcess | None = None
         self._reached = False
+        self._peer: Proc | None = None
 
     def connect(self, on_ready: Callable[[], None]) -> bool:
         """See `Hands`."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)  # a guardian that hangs lets nobody in
         try:
             connection.connect(str(self._home.guardian_socket))
         except OSError:
             connection.close()
             return False
-        connection.setblocking(False)
+        self._peer = _peer_of(connection)
         multiprocessing.active_children()  # reaps a guardian that was still dying when its successor was started
         self._socket, self._reached = connection, True
         self._poller.register(connection.fileno(), on_ready)
@@ -128,6 +138,10 @@ class UnixHands:
     def start_failed(self) -> bool:
         """See `Hands`."""
         return self._process is not None and self._process.exitcode not in {None, 0}
+
+    def kill(self) -> bool:
+        """See `Hands`."""
+        return self._peer is not None and processes.send(self._peer, signal.SIGKILL)
 
     def read(self) -> bytes | None:
         """See `Hands`."""
@@ -172,6 +186,14 @@ class UnixHands:
                 self.close()
 
 
+def _peer_of(connection: socket.socket) -> Proc | None:
+    """Who listens at the other end, where the system tells."""
+    if not processes.LINUX:
+        return None
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return processes.look(struct.unpack("3i", raw)[0])
+
+
 def _settings(config: Config, open_files: int) -> Settings:
     return Settings(config.preload, config.env_pass, config.warm, config.cgroups, config.run_output_bytes, open_files)
 
@@ -179,8 +201,10 @@ def _settings(config: Config, open_files: int) -> Settings:
 class GuardianLink(Actor):
     """See the module's text."""
 
-    def __init__(self, services: Services, port: Hands) -> None:
+    def __init__(self, services: Services, port: Hands, asks_always: bool = True) -> None:  # noqa: FBT001, FBT002 (see Ports)
         super().__init__()
+        self._asks_always = asks_always
+        self._unanswered = False
         self._services = services
         self._port = port
         self._codec: hands.StreamCodec[hands.Notice] = hands.StreamCodec(hands.NOTICES)
@@ -195,6 +219,9 @@ class GuardianLink(Actor):
         self._ready_told = False
         self._retiring = False
         self._unclaimed: dict[tuple[str, int], type[hands.Notice]] = {}
+        self._pulse: Pulse | None = None
+        self._why = ""
+        self._asking: Timer | None = None
 
     def on_start(self) -> None:
         """Reach the guardian, or start one."""
@@ -219,6 +246,8 @@ class GuardianLink(Actor):
             case cm.Tick("reach"):
                 self._retry = None
                 self._reach()
+            case cm.Tick("ask"):
+                self._ask()
             case cm.Tick((task, epoch)):
                 self._judge(task, epoch)
             case AttemptIs(task, epoch, row):
@@ -235,6 +264,8 @@ class GuardianLink(Actor):
             self._started_at = None
             self._codec = hands.StreamCodec(hands.NOTICES)
             self._write(hands.Attach(home_key=self._services.home.key))
+            self._pulse, self._why = Pulse(now), ""
+            self._ask_later()
             return
         if self._retiring:
             return
@@ -244,6 +275,32 @@ class GuardianLink(Actor):
             self._port.start_guardian()
         if self._retry is None:
             self._retry = self.context.after(RETRY_SECONDS, cm.Tick("reach"))
+
+    def _ask(self) -> None:
+        """Ask whether the guardian is there. One that hangs is killed: its successor adopts the workers."""
+        self._asking = None
+        self._listen()
+        pulse, guardian, silent = self._pulse, self._services.directory.guardian, self._services.directory.silent
+        if pulse is None:
+            return
+        now = self.context.now()
+        pulse.ask(now)
+        if guardian is not None and guardian.answers:
+            self._write(hands.Ping())
+        elif guardian is not None:
+            pulse.heard(now)  # one of an older crewd does not answer
+        silent.pop("guardian", None)
+        if seconds := pulse.silent(now):
+            silent["guardian"] = now - seconds
+        if pulse.is_given_up(now) and self._port.kill():
+            self._why = f"it had not answered for {GIVE_UP_SECONDS:g} s, and was killed"
+            self._pulse = None  # the connection ends when it has
+        self._ask_later()
+
+    def _ask_later(self) -> None:
+        wanted = self._asks_always or self._unanswered or not self._attached
+        if self._asking is None and self._pulse is not None and wanted:
+            self._asking = self.context.after(ASK_SECONDS, cm.Tick("ask"))
 
     def _on_ready(self) -> None:
         if not self._ready_told:
@@ -269,18 +326,30 @@ class GuardianLink(Actor):
         """The guardian died, or talks nonsense: reach it again, or start another one, which adopts the workers."""
         self._port.close()
         self._connected = self._attached = False
-        self._services.directory.guardian = None
+        self._pulse = None
+        self._services.directory.guardian = self._services.directory.zygote = None
+        self._services.directory.silent.clear()
         self._out.clear()
         self._out_bytes = 0
         if self._retiring:
             return
         store = self._services.directory.parts.get(STORE)
         if store is not None:
-            store.offer(Append((Draft(GuardianLost()),), self.ref, 0))
+            store.offer(Append((Draft(GuardianLost(why=self._why)),), self.ref, 0))
         self._reach()
 
     def _hear(self, notice: hands.Notice) -> None:
+        now, directory = self.context.now(), self._services.directory
+        if self._pulse is not None:
+            self._pulse.heard(now)
+            directory.silent.pop("guardian", None)
         match notice:
+            case hands.Pong(zygote, silent_seconds):
+                self._unanswered = False
+                directory.zygote = zygote
+                directory.silent.pop("zygote", None)
+                if silent_seconds:
+                    directory.silent["zygote"] = now - silent_seconds
             case hands.Attached():
                 self._attached = True
                 self._services.directory.guardian = notice
@@ -328,6 +397,8 @@ class GuardianLink(Actor):
             return
         if isinstance(order, hands.LeaveFile) and self._attached and (guardian is None or not guardian.leaves):
             return
+        self._unanswered = True
+        self._ask_later()
         if self._attached:
             self._write(order)
         elif isinstance(order, hands.Spawn | hands.LeaveFile | hands.Retire):

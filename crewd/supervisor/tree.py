@@ -38,6 +38,8 @@ class Ports:
     ready: Callable[[], None] = lambda: None
     examine: Examine = lambda _: ([], {})
     home: Home | None = None
+    asks_always: bool = True
+    """Whether the guardian is asked all the time if it lives, or after orders only: a simulated world is to come to rest."""
 
 
 class _Entered(Supervisor):
@@ -121,7 +123,7 @@ def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -
             ChildSpec(STORE, lambda: _EnteredStore(services, ports, overlay), pinned=True),
             ChildSpec(READER, lambda: _EnteredReader(services, ports, overlay), pinned=True),
             *keeper,
-            ChildSpec(GUARDIAN, lambda: GuardianLink(services, ports.hands)),
+            ChildSpec(GUARDIAN, lambda: GuardianLink(services, ports.hands, ports.asks_always)),
             ChildSpec(GATEWAY, lambda: Gateway(services, ports.wire)),
             ChildSpec(SLOTS, lambda: Slots(services, ports.free_memory)),
             ChildSpec(RUNS, lambda: _Entered(services, RUNS), shutdown_seconds=30.0),

@@ -91,6 +91,12 @@ MUTANTS = (
         "        if feed.spent:\n            feed.went(event.seq)\n            return True\n",
     ),
     Mutant(
+        "a guardian that hangs is waited for",
+        "supervisor/hands.py",
+        "        if pulse.is_given_up(now) and self._port.kill():\n",
+        "        if pulse.is_given_up(now) and not self._port:\n",
+    ),
+    Mutant(
         "the second end of a run that joins is not told",
         "supervisor/run/decide.py",
         "undelivered=(), deadline=deadline, openings=run.openings + 1)\n",

@@ -16,7 +16,7 @@ TEXTS = st.text(max_size=40)
 BIRTHS = st.builds(
     hands.Bootstrap, task=TEXTS, epoch=st.integers(0, 9), token=TEXTS, endpoint=TEXTS, directory=TEXTS, shared=TEXTS, cwd=TEXTS,
     goal=TEXTS, text=TEXTS, reads=st.just(()), output=TEXTS, worker=st.builds(WorkerSpec, call=TEXTS),
-    checkpoint=st.none() | st.integers() | st.dictionaries(TEXTS, TEXTS, max_size=3),
+    checkpoint=st.none() | st.integers(-(2**63), 2**64 - 1) | st.dictionaries(TEXTS, TEXTS, max_size=3),
 )  # fmt: skip
 ORDERS = st.lists(
     st.builds(hands.Spawn, BIRTHS)

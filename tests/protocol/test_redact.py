@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 
 import pytest
@@ -28,6 +29,11 @@ SECRETS |= {
     "stripe webhook": "whsec_" + "AbCd1234" * 4,
     "vault": "hvs." + "AbCd1234" * 4,
     "gitlab runner": "glrt-" + "abcDEF1234567890abcd",
+    "encrypted pkcs8": "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIFHDBOBgkqhkiG9w0B\n-----END ENCRYPTED PRIVATE KEY-----",
+    "pem in json": json.dumps(PEM)[1:-1],
+    "pypi short": "pypi-AgEIcHlwaS5vcmcCJDAxMjM0",
+    "replicate": "r8_" + "abcdEFGH1234" * 3,
+    "discord webhook": f"discord.com/api/webhooks/123456789012345678/{'abcdEFGH_' * 7}",
     "slack webhook": "hooks.slack.com/services/T0AAAAAAA/B0AAAAAAA/AbCdEfGhIjKlMnOpQrStUvWx",
     "encrypted pem": "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"
     "DEK-Info: AES-128-CBC,0AF1\n\nMIIEow\n-----END RSA PRIVATE KEY-----",
@@ -40,6 +46,26 @@ PLACES = {
     "basic": ("authorization: Basic {}", "dXNlcjpwYXNzd29yZA=="),
     "header": ("-H 'Authorization: {}'", "opaque-value-1234"), "url": ("https://user:{}@example.org/x", "p4ssw0rdXY"),
     "prefix": ("MY_SERVICE_TOKEN={}", "z1y2x3w4v5"), "quoted": ("password = '{}'", "quoted-secret-9"),
+    "pem": ('TLS_PRIVATE_KEY="{}"', PEM),
+    "service account": ('{{"type": "service_account", "private_key": "{}"}}', json.dumps(PEM)[1:-1]),
+    "two words": ('password = "{}"', "correct horse"), "words in json": ('{{"db_password": "{}", "n": 1}}', "blue Tiger lake"),
+    "words as a flag": ("run --password '{}' now", "two words9"), "json in json": (r'{{\"password\": \"{}\"}}', "hunter2xyz"),
+    "short": ("DB_PASS={} run", "abc1"), "environment": ("MYSQL_PWD={} mysql", "hunter2x"),
+    "telegram": ("https://api.telegram.org/bot123456789:{}/getMe", "AA" + "HdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1"),
+    "azure": ("AccountName=x;AccountKey={};EndpointSuffix=y", "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq=="),
+    "token in a url": ("https://{}@github.com/a/b.git", "abcdef0123456789abcd"),
+    "signed url": ("https://x.example/c?sv=2020&sig={}&se=1", "abcd%2Fefghijklmnop%3D"),
+    "curl user": ("curl -s -u admin:{} https://x", "s3cretpw"),
+    "curl cookie": ("curl -b '{}' https://x", "session=abc123def456ghi789"),
+    "cookie": ("Cookie: {}", "session=abc123def456; other=1"),
+    "cookie set": ("Set-Cookie: {}", "sid=s%3Aabcdefghijk.xyz; Path=/"),
+    "docker": ('{{"auths": {{"https://index.docker.io/v1/": {{"auth": "{}"}}}}}}', "dXNlcjpwYXNzd29yZDEyMw=="),
+    "npmrc": ("//registry.npmjs.org/:_auth={}", "dXNlcjpwYXNzd29yZDEyMw=="),
+    "element": ("<server><password>{}</password></server>", "hunter2x"),
+    "attribute": ('<add key="Password" value="{}"/>', "hunter2x"),
+    "netrc": ("machine api.example.com login me@x.org password {}", "c4cd94da15ea0544802c"),
+    "netrc in lines": ("machine h\n  login u\n  password {}\nmachine i\n", "abc!def9"),
+    "mysql": ("mysql -u root -p{} db", "hunter2xyz"), "sshpass": ("sshpass -p '{}' ssh h", "hunter2x"),
 }  # fmt: skip
 REFERENCES = [
     "Authorization: Bearer $API_TOKEN",
@@ -71,12 +97,20 @@ REFERENCES = [
     "API_KEY=$(cat key)",
     "pass: @file.txt",
     "bos_token: begin-of-text-1",
+    'password: "$DB_PASSWORD or so"',
+    "<password>${db.password}</password>",
+    "curl -u $USER:$PASSWORD https://x",
+    "Cookie: <the cookie>",
+    "PWD=/root/x OLDPWD=/tmp",
 ]
 BENIGN = [
     *REFERENCES,
     "author: Jane Austen", "the author's tokens: 12345", "max_tokens=4096 token_count: 17", "tokens=512, cost=0.25",
     "sha256: " + hashlib.sha256(b"x").hexdigest(), "commit 9fceb02d0ae598e95dc970b74767f19372d61af8", "token: 1234",
     "the key to success is patience", "keyboard monkey donkey", "authority and authentication", "secretary: Ms. Green",
+    '{"password": "must have 8 characters"}', 'password: "Enter your password"', "PASS=10 FAIL=0",
+    "docker run -u 1000:1000 image",
+    '"auth": "required"', "login with a password please", "the cookie: crumbled", "curl -s https://x", "PASS: test_one",
     "password:", "token = true", "password: $DB_PASSWORD", "token: ${TOKEN}", "--token-file /run/secrets/x", "basic training",
     "skeleton-key-of-the-house", "http://example.org:8080/path", "mailto:someone@example.org", "1 token = 4 characters",
     "r_01m7zx7thce008y86bfd8zk0yq/prog#1", "x" * 10_000, "task-sk-1", "bearer of bad news", "git@github.com:a/b.git", "",

@@ -29,7 +29,7 @@ from crewd.client.cli.common import (
 from crewd.client.cli.input import text_from_here
 from crewd.clock import SystemClock
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, DaemonUnreachable, NotFound, Refused, UsageError
+from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, NotFound, Refused, UsageError
 from crewd.protocol.ids import ASK, is_id
 from crewd.protocol.reasons import CancelReason
 from crewd.protocol.receipts import Level, Outcome
@@ -39,6 +39,8 @@ from crewd.protocol.signals import signal_name, signal_number
 from crewd.protocol.terms import Terms
 
 _LEVELS = click.Choice(["accepted", "delivered", "applied", "settled"])
+HELD_UP_SECONDS = 5.0
+"""After this, and again after it, a cancel that waits says what it waits for."""
 
 
 def _message_options(function: Any) -> Any:
@@ -367,7 +369,7 @@ def cancel(
                 else:
                     say(f"{target}  cancel recorded")
                 continue
-            reply = crew.cancel(target, reason=reason, mode=mode, grace=grace, intent=intent, timeout=timeout, force=force)
+            reply = _cancel(crew, rq.Cancel(target, reason, mode, grace, intent, timeout_seconds=timeout, force=force))
             if options.json:
                 out(reply)
             else:
@@ -379,3 +381,21 @@ def cancel(
                     say(f"  pid {each.pid} came from some worker, nobody can say from which: {each.command}")
             unverified += not reply.verified
     sys.exit(1 if unverified else 0)
+
+
+def _cancel(crew: Crew, order: rq.Cancel) -> rq.CancelReply:
+    """Carry a cancel out; what holds it up is said while it waits."""
+    clock = SystemClock()
+    give_up_at = clock.monotonic() + order.timeout_seconds
+    while True:
+        left = give_up_at - clock.monotonic()
+        try:
+            return crew.cancel(
+                order.target, reason=order.reason, mode=order.mode, grace=order.grace_seconds, intent=order.intent,
+                timeout=min(left, HELD_UP_SECONDS), force=order.force,
+            )  # fmt: skip
+        except DeadlineExceeded as error:
+            if left <= HELD_UP_SECONDS:
+                raise
+            if error.values.get("held_up"):
+                warn(f"waiting: {error.values['held_up']}")

@@ -7,7 +7,6 @@ Rule 2: the work of one turn is bounded per side, so that a flood of one peer de
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,8 +42,9 @@ from crewd.store.messages import Answer, Keep, Published, Put, Read, Resolve, Re
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, KEEPER, READER, STORE
 from crewd.supervisor.front import shutdown
-from crewd.supervisor.gateway import replies
+from crewd.supervisor.gateway import doctor, replies
 from crewd.supervisor.gateway.connected import ConnectedWorker, ConnectedWorkers
+from crewd.supervisor.gateway.letters import Again, Asked, Late, Look, Readable, Refill
 from crewd.supervisor.gateway.pace import Pace
 from crewd.supervisor.gateway.publisher import Publisher
 from crewd.supervisor.gateway.waitgraph import cycle, in_words
@@ -73,38 +73,6 @@ _Owned = rq.Cancel | rq.Signal | rq.Reopen | rq.Dismiss | rq.Claim | rq.Send | r
 """What is done to something that somebody owns."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Readable:
-    side: Side
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """Time to look at waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Refill:
-    """Time to go on with the feeds that lag."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question to the reader, and what its answer is for."""
-
-    caller: cm.Caller
-    request: rq.Request
-    purpose: str
-    extra: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Again:
-    """Time to ask the reader what it could not take before."""
-
-    asked: _Asked
-
-
 class Gateway(Actor):
     """See the module's text."""
 
@@ -119,7 +87,7 @@ class Gateway(Actor):
         self._roles: dict[bytes, Role] = {}
         self._workers = ConnectedWorkers()
         self._asking: dict[tuple[str, int], bytes] = {}
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, Asked] = {}
         self._reading: set[cm.Caller] = set()
         self._token = 0
         self._waits = Waits()
@@ -127,8 +95,8 @@ class Gateway(Actor):
         self._publisher = Publisher(
             services.directory.rows,
             self._send,
-            lambda feed, chosen: self._ask_surely(_Asked(feed.caller, chosen, "feed", feed)),
-            lambda seconds: self.context.after(seconds, _Refill()),
+            lambda feed, chosen: self._ask_surely(Asked(feed.caller, chosen, "feed", feed)),
+            lambda seconds: self.context.after(seconds, Refill()),
             services.clock.monotonic,
         )
         self._look_at: float | None = None
@@ -146,13 +114,13 @@ class Gateway(Actor):
         self._wire.close()
 
     def _on_readable(self, side: Side) -> None:
-        if side not in self._pending_reads and self.ref.offer(_Readable(side), lane=Lane.CONTROL):
+        if side not in self._pending_reads and self.ref.offer(Readable(side), lane=Lane.CONTROL):
             self._pending_reads.add(side)
 
     def receive(self, message: Any) -> None:
         """See the module's text."""
         match message:
-            case _Readable(side):
+            case Readable(side):
                 self._pending_reads.discard(side)
                 for _ in range(MESSAGES_PER_TURN):
                     frames = self._wire.receive(side)
@@ -174,13 +142,17 @@ class Gateway(Actor):
                 asked = self._asked.pop(token, None)
                 if asked is not None:
                     self._answered(asked, reply)
-            case _Look():
+            case Look():
                 self._look_at = None
                 self._give_up_late()
-            case _Again(asked):
+            case Again(asked):
                 self._ask_surely(asked)
-            case _Refill():
+            case Refill():
                 self._publisher.go_on()
+            case Late(token):
+                asked = self._asked.pop(token, None)
+                if asked is not None:
+                    self._answered(asked, doctor.unread(self.context.system))
             case _:
                 raise TypeError(f"the gateway does not know {message!r}")
 
@@ -367,9 +339,9 @@ class Gateway(Actor):
             case rq.Send():
                 self._send_message(caller, request)
             case rq.Withdraw():
-                self._ask(_Asked(caller, rq.GetReceipt(id=request.id), "withdraw", request))
+                self._ask(Asked(caller, rq.GetReceipt(id=request.id), "withdraw", request))
             case rq.Acknowledge():
-                self._ask(_Asked(caller, rq.GetReceipt(id=request.id), "acknowledge", request))
+                self._ask(Asked(caller, rq.GetReceipt(id=request.id), "acknowledge", request))
             case rq.Cancel():
                 self._cancel(caller, request)
             case (
@@ -410,7 +382,7 @@ class Gateway(Actor):
 
     def _ask_for(self, caller: cm.Caller, request: rq.Request) -> None:
         """What the reader, or the keeper, answers is the reply."""
-        self._ask(_Asked(caller, request, "reply"))
+        self._ask(Asked(caller, request, "reply"))
         self._reading.add(caller)
 
     def _front(self, command: cm.Command) -> None:
@@ -458,11 +430,18 @@ class Gateway(Actor):
 
     def _cancel(self, caller: cm.Caller, cancel: rq.Cancel) -> None:
         cancel = check_cancel(cancel)
-        self._resolve(caller, cancel.target, "cancel", cancel)
+        run, task = self._fast(cancel.target) or ("", "")
+        row = self._services.directory.rows.get(run)
+        if row is not None and any(task in {"", task_id(run, step.id)} for step in row.workflow.steps):
+            self._resolved(
+                Asked(caller, cancel, "cancel"), row, task, ""
+            )  # of what lives nothing is read: a store that hangs holds up no cancel
+        else:
+            self._resolve(caller, cancel.target, "cancel", cancel)
 
     # -- questions to the reader --------------------------------------------------------------------------------
 
-    def _ask(self, asked: _Asked) -> None:
+    def _ask(self, asked: Asked) -> None:
         if len(self._asked) >= PENDING_MAX:
             raise Busy("too many questions at once", hint="try again")
         self._token += 1
@@ -474,6 +453,8 @@ class Gateway(Actor):
         if not self._services.directory.part(part).offer(question):
             raise Busy(f"the {part} has too much to do", hint="try again")
         self._asked[self._token] = asked
+        if part == READER and isinstance(asked.request, rq.Doctor):
+            self.context.after(doctor.READER_SECONDS, Late(self._token))
 
     def _keep(self, caller: cm.Caller, request: kp.KeepRequest | rq.Doctor) -> Keep:
         admin = self._roles.get(caller.identity, Role.NONE) >= Role.ADMIN
@@ -486,9 +467,9 @@ class Gateway(Actor):
         self._token += 1
         if not self._services.directory.part(READER).offer(Resolve(target, self.ref, self._token)):
             raise Busy("the reader has too much to do", hint="try again")
-        self._asked[self._token] = _Asked(caller, request, purpose)
+        self._asked[self._token] = Asked(caller, request, purpose)
 
-    def _answered(self, asked: _Asked, reply: rq.Reply | Resolved | CrewdError) -> None:
+    def _answered(self, asked: Asked, reply: rq.Reply | Resolved | CrewdError) -> None:
         caller = asked.caller
         if asked.purpose == "reply":
             self._reading.discard(caller)
@@ -533,7 +514,7 @@ class Gateway(Actor):
             self._go_on(caller)
             self._send(caller, rq.ErrorReply(error=error.info))
 
-    def _forget_waits_of(self, asked: _Asked) -> None:
+    def _forget_waits_of(self, asked: Asked) -> None:
         for wait in asked.extra if asked.purpose == "end" else ():
             self._waits.remove(wait)
 
@@ -544,7 +525,7 @@ class Gateway(Actor):
         role = self._roles.get(caller.identity, Role.NONE)
         check_owner(caller.owner, owner, role, what, force=request.force, intent=request.intent)
 
-    def _resolved(self, asked: _Asked, row: RunRow, task: str, note: str) -> None:
+    def _resolved(self, asked: Asked, row: RunRow, task: str, note: str) -> None:
         caller, request, run = asked.caller, asked.request, row.id
         if caller.worker and caller.identity not in self._workers:
             return  # it has ended, or says hello again and asks again
@@ -622,7 +603,7 @@ class Gateway(Actor):
             "subscriptions": len(self._publisher),
         }
         actors = isinstance(request, rq.Doctor) and request.actors
-        return replies.examined(reply, self.context.system, self._services, now - self._began, silent, counts, actors=actors)
+        return doctor.examined(reply, self.context.system, self._services, now - self._began, silent, counts, actors=actors)
 
     # -- answers ------------------------------------------------------------------------------------------------
 
@@ -635,9 +616,9 @@ class Gateway(Actor):
             case rq.ReceiptReply(receipt):
                 self._respond_receipt(caller, receipt)
             case rq.GetReceipt():
-                self._ask_surely(_Asked(caller, reply, "receipt"))
+                self._ask_surely(Asked(caller, reply, "receipt"))
             case rq.Show():
-                self._ask_surely(_Asked(caller, reply, "run"))
+                self._ask_surely(Asked(caller, reply, "run"))
             case rq.AwaitEnd():
                 self._look_again(caller)
             case _:
@@ -673,7 +654,7 @@ class Gateway(Actor):
         wait = self._waits.add(wait)
         if self._look_at is None or wait.give_up_at < self._look_at:
             self._look_at = wait.give_up_at
-            self.context.after(max(0.0, wait.give_up_at - self.context.now()), _Look())
+            self.context.after(max(0.0, wait.give_up_at - self.context.now()), Look())
         return wait
 
     def _ask_ends(self, waits: list[EndWait]) -> None:
@@ -683,16 +664,16 @@ class Gateway(Actor):
             request = rq.AwaitEnd(target=wait.task or wait.run, or_waiting=wait.or_waiting)
             alike.setdefault(request, []).append(wait)
         for request, mine in alike.items():
-            self._ask_surely(_Asked(mine[0].caller, request, "end", mine))
+            self._ask_surely(Asked(mine[0].caller, request, "end", mine))
 
-    def _ask_surely(self, asked: _Asked) -> None:
+    def _ask_surely(self, asked: Asked) -> None:
         """Ask what nobody will ask again; if the reader cannot take it now, soon."""
         try:
             self._ask(asked)
         except CrewdError:
-            self.context.after(AGAIN_SECONDS, _Again(asked))
+            self.context.after(AGAIN_SECONDS, Again(asked))
 
-    def _ended(self, asked: _Asked, reply: rq.EndReply) -> None:
+    def _ended(self, asked: Asked, reply: rq.EndReply) -> None:
         for wait in asked.extra:
             if wait.met(reply) and self._waits.remove(wait):
                 self._end_met(wait, reply)
@@ -702,21 +683,20 @@ class Gateway(Actor):
             self._send(wait.caller, reply)
             return
         status = reply.task.status.value if reply.task is not None else reply.run.status.value
-        self._ask_surely(_Asked(wait.caller, rq.Show(target=wait.run), "survivors", (wait, status)))
+        self._ask_surely(Asked(wait.caller, rq.Show(target=wait.run), "survivors", (wait, status)))
 
     def _give_up_late(self) -> None:
         now = self.context.now()
         for wait in self._waits.late(now):
             if isinstance(wait, LevelWait):
-                self._ask_surely(_Asked(wait.caller, rq.GetReceipt(id=wait.message), "late", wait))
+                self._ask_surely(Asked(wait.caller, rq.GetReceipt(id=wait.message), "late", wait))
             else:
-                what = "the cancel is not verified yet" if wait.cancel else "it has not ended yet"
-                error = DeadlineExceeded(f"the time to wait has passed: {what}", hint="it goes on; ask again")
-                self._send(wait.caller, rq.ErrorReply(error=error.info))
+                held_up = doctor.held_up(self._services, self.context.system, now - self._began)
+                self._send(wait.caller, replies.not_ended(wait, held_up))
         due = self._waits.next_due
         if due is not None:
             self._look_at = due
-            self.context.after(max(0.0, due - now), _Look())
+            self.context.after(max(0.0, due - now), Look())
 
     # -- events -------------------------------------------------------------------------------------------------
 

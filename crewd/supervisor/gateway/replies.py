@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
-from crewd.actors import ActorSystem
-from crewd.actors.watchdog import WARN_SECONDS
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
@@ -14,11 +10,6 @@ from crewd.protocol.receipts import Receipt
 from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.supervisor.gateway.waits import EndWait
 from crewd.supervisor.gateway.wire import Side
-from crewd.supervisor.guardian.processes import lacks
-from crewd.supervisor.services import Services
-
-GUARDIAN_SECONDS = 5.0
-"""A crewd that has had no guardian for so long from its start on cannot get one."""
 
 
 def chosen_identity(side: Side, frames: list[bytes]) -> list[bytes]:
@@ -30,37 +21,6 @@ def chosen_identity(side: Side, frames: list[bytes]) -> list[bytes]:
     return [frames[0], *codec.to_worker.encode(key, rp.WorkerError(error=error))]
 
 
-def examined(
-    reply: rq.DoctorReply, system: ActorSystem, services: Services, age: float, silent: dict[str, float],
-    counts: dict[str, int | float | str], *, actors: bool,
-) -> rq.DoctorReply:  # fmt: skip
-    """What the reader has found, with what the gateway and the actors know. `silent`: workers, and for how long."""
-    now, guardian = system.clock.monotonic(), services.directory.guardian
-    findings = [f"worker {task} has been silent for {seconds:.0f} s" for task, seconds in silent.items()]
-    if guardian is None and age > GUARDIAN_SECONDS:
-        findings.append("no guardian is attached: no worker can be started now; see guardian.log")
-    counts |= {"runs_live": len(services.directory.runs), "crewd_pid": services.pid}
-    if guardian is not None:
-        counts["guardian_pid"] = guardian.pid
-        counts["cgroups"] = guardian.cgroup or "none: the other nets hold alone"
-    findings = [*findings, *(f"actor {ref} is stuck: its thread does not come back" for ref in system.stuck)]
-    for busy in (dispatcher.busy for dispatcher in system.dispatchers()):
-        if busy.actor is not None and not busy.actor.works_long and now - busy.since > WARN_SECONDS:
-            findings.append(f"actor {busy.actor.ref} has been busy for {now - busy.since:.1f} s")
-    return rq.DoctorReply(
-        healthy=reply.healthy and not findings,
-        findings=(*reply.findings, *findings, *lacks()),
-        counts={**reply.counts, **counts, "actors": len(system.alive())},
-        actors=measured(system) if actors else (),
-        busy=tuple(rq.BusyActor(str(t.ref), t.seconds, t.stack) for t in system.long_turns) if actors else (),
-    )
-
-
-def measured(system: ActorSystem) -> tuple[rq.ActorsOfClass, ...]:
-    """What the actors do, by class."""
-    return tuple(rq.ActorsOfClass(**asdict(each)) for each in system.measure())
-
-
 def too_late(receipt: Receipt) -> rq.ErrorReply:
     """The time to wait for a message has passed."""
     error = DeadlineExceeded(
@@ -69,6 +29,14 @@ def too_late(receipt: Receipt) -> rq.ErrorReply:
         level=receipt.level.value,
     )
     return rq.ErrorReply(error=error.info, receipt=receipt)
+
+
+def not_ended(wait: EndWait, held_up: list[str]) -> rq.ErrorReply:
+    """The time to wait for an end has passed. `held_up` are words on what stands in the way."""
+    what = "the cancel is not verified yet" if wait.cancel else "it has not ended yet"
+    hint = f"waiting: {'; '.join(held_up)}" if held_up else "it goes on; ask again"
+    error = DeadlineExceeded(f"the time to wait has passed: {what}", hint=hint, held_up="; ".join(held_up))
+    return rq.ErrorReply(error=error.info)
 
 
 def cancelled(wait: EndWait, status: str, shown: rq.ShowReply) -> rq.CancelReply:

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgpack
+from loguru import logger
 
 from crewd import worker_files
 from crewd.protocol import hands
 from crewd.supervisor.guardian import processes
+from crewd.supervisor.guardian.pulse import ASK_SECONDS, GIVE_UP_SECONDS, Pulse
 from crewd.supervisor.guardian.zygote import ORDER_FILE, PACKET_BYTES_MAX, zygote_main
 
 if TYPE_CHECKING:
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 CLOSE_SECONDS = 2.0
 """For the zygote and its children to end by themselves."""
 DEATHS_MAX = 5
-"""Zygotes that may die within a minute before spawns are refused instead of tried."""
+"""Zygotes that may die within a minute; after that the next one is started with a pause."""
+AGAIN_SECONDS = 10.0
+"""That pause. Births are refused meanwhile."""
 
 
 _ALWAYS = ("task", "epoch", "marker", "start", "nice", "secrets", "directory")
@@ -46,7 +50,7 @@ class Word(NamedTuple):
 
 
 class Births:
-    """See the module's text. `pid` is the zygote's, `heard_at` when it last said something (monotonic)."""
+    """See the module's text. `pid` is the zygote's, `heard_at` when it last said something of a birth (monotonic)."""
 
     def __init__(
         self, home: Home, preload: tuple[str, ...], passed: tuple[str, ...], warm: int,
@@ -61,15 +65,49 @@ class Births:
         self._link: socket.socket | None = None
         self._waiting: deque[bytes] = deque()
         self._deaths: list[float] = []
+        self._pulse = Pulse(0.0)
+        self._tend_at = 0.0
         self.pid = 0
         self.heard_at = 0.0
 
+    @property
+    def stands(self) -> bool:
+        """Whether there is a zygote."""
+        return self._link is not None
+
+    def silent(self) -> float:
+        """For how many seconds the zygote has not answered; 0 if it does, or if there is none."""
+        return self._pulse.silent(self._clock.monotonic()) if self.stands else 0.0
+
+    def tend(self) -> None:
+        """To be called every turn: start a zygote if there is none, ask whether it lives, and kill one that hangs."""
+        now = self._clock.monotonic()
+        if self._link is None:
+            if len(self._deaths) <= DEATHS_MAX or now - self._deaths[-1] > AGAIN_SECONDS:
+                self.start()
+        elif now >= self._tend_at:
+            self._tend_at = now + ASK_SECONDS
+            self._pulse.ask(now)
+            with contextlib.suppress(OSError):
+                self._link.send(hands.pack(None))
+            proc = processes.look(self.pid) if self._pulse.is_given_up(now) else None
+            if proc is not None and processes.send(proc, signal.SIGKILL):
+                logger.warning("the zygote (pid {}) has not answered for {:g} s, and is replaced", self.pid, GIVE_UP_SECONDS)
+
     def start(self) -> None:
-        """Fork a zygote, unless too many have died."""
-        if len(self._deaths) > DEATHS_MAX:
+        """Fork a zygote. If none can be forked, that counts as a death."""
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM)
+        except OSError as error:
+            self._not_started(error)
             return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            self._not_started(error)
+            return
         if pid == 0:
             try:
                 signal.set_wakeup_fd(-1)
@@ -84,12 +122,20 @@ class Births:
         theirs.close()
         ours.setblocking(False)
         self._link, self.pid = ours, pid
+        self._pulse = Pulse(self._clock.monotonic())
         self._selector.register(ours, selectors.EVENT_READ, lambda: None)  # heard every round
+
+    def _not_started(self, error: OSError) -> None:
+        logger.warning("no process to fork workers from can be started: {}", error)
+        self._note_death()
+
+    def _note_death(self) -> None:
+        now = self._clock.monotonic()
+        self._deaths = [*(t for t in self._deaths if t > now - 60.0), now]
 
     def died(self) -> None:
         """The zygote is gone, with the births that it had not been told of."""
-        now = self._clock.monotonic()
-        self._deaths = [*(t for t in self._deaths if t > now - 60.0), now]
+        self._note_death()
         self._waiting.clear()
         if self._link is not None:
             self._selector.unregister(self._link)
@@ -141,8 +187,12 @@ class Births:
                 packet = b""
             if not packet:
                 return  # it is dead: its end is heard of
-            self.heard_at = self._clock.monotonic()
-            yield Word(*msgpack.unpackb(packet))
+            now = self._clock.monotonic()
+            self._pulse.heard(now)
+            word = msgpack.unpackb(packet)
+            if word is not None:
+                self.heard_at = now
+                yield Word(*word)
 
     def close(self) -> None:
         """Let the zygote end, and wait for it and for what it had forked ahead. Who hangs is killed."""

@@ -184,7 +184,9 @@ class Guardian:
                     self._tell_started(charge)
                 for record in self._exits.all():
                     self._tell(record)
-                attached = hands.Attached(os.getpid(), len(self._charges), self._cgroups.path, expects=True, leaves=True)
+                attached = hands.Attached(
+                    os.getpid(), len(self._charges), self._cgroups.path, expects=True, leaves=True, answers=True
+                )
                 self._tell(attached)
             case hands.Expect(task, directory, shared):
                 self._births.expect(task)
@@ -202,6 +204,8 @@ class Guardian:
                 self._exits.confirm((task, epoch))
             case hands.Query(task, epoch, number):
                 self._say_what_of((task, epoch), number)
+            case hands.Ping():
+                self._tell(hands.Pong(self._births.pid if self._births.stands else 0, self._births.silent()))
             case hands.Retire():
                 self._retire()
             case _:
@@ -463,8 +467,6 @@ class Guardian:
                     self._born(charge, min(born))
                 else:
                     self._spawn_failed(charge, "the zygote died before it forked the worker", transient=True)
-        if not self._retiring:
-            self._births.start()
 
     def _signal(self, order: hands.Signal) -> None:
         """A signal that somebody asked for: only processes that are certainly the worker's get it."""
@@ -601,6 +603,8 @@ class Guardian:
 
     def _tick(self) -> None:
         now = self._clock.monotonic()
+        if not self._retiring:
+            self._births.tend()
         for charge in list(self._charges.values()):
             if charge.orphan_at is not None and now >= charge.orphan_at:
                 charge.orphan_at = None

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 import msgpack
 
 from crewd import limit_mark, worker_files
+from crewd.clock import SystemClock
 from crewd.protocol.hands import EXPECTED_MAX, pack
 from crewd.protocol.home import Home
 from crewd.supervisor.guardian import marker, processes
@@ -104,6 +105,8 @@ class Zygote:
         self._pool: list[tuple[int, socket.socket]] = []
         self._expected: dict[str, None] = {}
         self._children: dict[int, tuple[str, int]] = {}
+        self._clock = SystemClock()
+        self._tidy_at: float | None = None
         self._hearing, self._heard = os.pipe()
 
     def serve(self) -> NoReturn:
@@ -112,26 +115,34 @@ class Zygote:
             os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._heard, warn_on_full_buffer=False)
-        rest: float | None = 0.0 if self._warm else None
+        self._link.send(pack(None))  # it has read in what there is, and is ready
+        self._tidy_in(0.0 if self._warm else None)
         while True:
-            ready = self._wait(rest)
+            ready = self._wait()
             if self._hearing in ready:
                 self._say_who_ended()
             if self._link in ready:
                 packet = self._link.recv(PACKET_BYTES_MAX)
                 if not packet:
                     os._exit(0)
-                said: str | dict[str, Any] = msgpack.unpackb(packet)
+                said: str | dict[str, Any] | None = msgpack.unpackb(packet)
+                if said is None:  # the guardian asks whether this process lives
+                    self._link.send(packet)
+                    continue
                 if isinstance(said, str):
                     self._expect(said)
                 else:
                     self._bear(said, packet)
-                rest = EXPECT_SECONDS if self._expected else REFILL_REST
+                self._tidy_in(EXPECT_SECONDS if self._expected else REFILL_REST)
             elif not ready:
-                rest = self._tidy()
+                self._tidy_in(self._tidy())
 
-    def _wait(self, seconds: float | None) -> list[object]:
+    def _tidy_in(self, seconds: float | None) -> None:
+        self._tidy_at = None if seconds is None else self._clock.monotonic() + seconds
+
+    def _wait(self) -> list[object]:
         both: list[Any] = [self._link, self._hearing]
+        seconds = None if self._tidy_at is None else max(0.0, self._tidy_at - self._clock.monotonic())
         return select.select(both, [], [], seconds)[0]
 
     def _tidy(self) -> float | None:

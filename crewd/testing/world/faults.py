@@ -14,9 +14,9 @@ class Faults:
     `duplicate` delivers it twice, `delay` holds it back for a while; `stall` makes a peer stop reading for a while, until its
     queue is full. Per step of a worker's code: `worker_crash`. Per step of the world: `crewd_crash` (between two turns),
     `crewd_crash_inside` (in the middle of one: from some call to the outside on, nothing of that turn happens),
-    `guardian_crash`, `clock_jump` (wall time), `early_timer` (time passes although somebody has work). Per commit:
-    `disk_full` and `disk_error` (which then last for a while), `slow_fsync`. Per look at the free memory: `memory_full`. Per
-    chunk of the guardian's stream: `cut` (it arrives in pieces).
+    `guardian_crash`, `guardian_hang` (it does nothing until it is killed), `clock_jump` (wall time), `early_timer` (time passes
+    although somebody has work). Per commit: `disk_full` and `disk_error` (which then last for a while), `slow_fsync`. Per look
+    at the free memory: `memory_full`. Per chunk of the guardian's stream: `cut` (it arrives in pieces).
     """
 
     lose: float = 0.0
@@ -27,6 +27,7 @@ class Faults:
     crewd_crash: float = 0.0
     crewd_crash_inside: float = 0.0
     guardian_crash: float = 0.0
+    guardian_hang: float = 0.0
     clock_jump: float = 0.0
     early_timer: float = 0.0
     disk_full: float = 0.0
@@ -45,13 +46,15 @@ class Faults:
 NONE = Faults()
 FLAKY = Faults(
     lose=0.01, duplicate=0.02, delay=0.1, stall=0.002, worker_crash=0.002, crewd_crash=0.0005, crewd_crash_inside=0.0005,
-    guardian_crash=0.0005, clock_jump=0.0005, early_timer=0.02, disk_full=0.002, disk_error=0.002, slow_fsync=0.1, cut=0.2,
+    guardian_crash=0.0005, guardian_hang=0.0003,
+    clock_jump=0.0005, early_timer=0.02, disk_full=0.002, disk_error=0.002, slow_fsync=0.1, cut=0.2,
     memory_full=0.1,
 )  # fmt: skip
 """A bad day: everything happens, and most of the work gets done."""
 HARSH = Faults(
     lose=0.03, duplicate=0.05, delay=0.2, stall=0.01, worker_crash=0.005, crewd_crash=0.003, crewd_crash_inside=0.003,
-    guardian_crash=0.003, clock_jump=0.002, early_timer=0.1, disk_full=0.02, disk_error=0.01, slow_fsync=0.3, memory_full=0.3,
+    guardian_crash=0.003, guardian_hang=0.001,
+    clock_jump=0.002, early_timer=0.1, disk_full=0.02, disk_error=0.01, slow_fsync=0.3, memory_full=0.3,
     cut=0.4,
 )  # fmt: skip
 """A terrible one: hardly anything works at once."""

@@ -94,7 +94,9 @@ class SimGuardian:
                     self._tell_started(charge)
                 for record in self._exits.values():
                     self._tell(record)
-                self._tell(hands.Attached(pid=1, workers=len(self._charges)))
+                self._tell(hands.Attached(pid=1, workers=len(self._charges), answers=True))
+            case hands.Ping():
+                self._tell(hands.Pong(zygote=1))
             case hands.Expect() | hands.LeaveFile():
                 pass
             case hands.Spawn(bootstrap):
@@ -281,6 +283,13 @@ class SimHands:
         """See `Hands`."""
         return self._house.start_failed
 
+    def kill(self) -> bool:
+        """See `Hands`."""
+        if not self._permitted() or self._guardian is None or self._house.guardian is not self._guardian:
+            return False
+        self._house.kill()
+        return True
+
     def read(self) -> bytes | None:
         """See `Hands`."""
         if not self._permitted():
@@ -350,6 +359,7 @@ class House:
         self.guardian: SimGuardian | None = None
         self.start_failed = False
         self.starting = 0
+        self.hung = False
         self.hands: SimHands | None = None
         self.inbound = bytearray()
         self.outbound = bytearray()
@@ -372,13 +382,17 @@ class House:
             self.start_failed = self.starting > 0
             self.starting = 0
             return
-        self.guardian = None
+        self.guardian, self.hung = None, False
         self.inbound.clear()
         self.outbound.clear()
         self.start_failed = True
         if self.hands is not None:
             hands_, self.hands = self.hands, None
             hands_.end()
+
+    def hang(self) -> None:
+        """It does nothing any more, until it is killed."""
+        self.hung = self.guardian is not None
 
     def connected(self, ours: SimHands, guardian: SimGuardian) -> None:
         """Crewd has connected."""
@@ -393,7 +407,7 @@ class House:
         if self.hands is ours:
             self.hands = None
             if guardian is self.guardian:
-                if self.inbound:
+                if self.inbound and not self.hung:
                     guardian.hear(bytes(self.inbound))
                 guardian.hang_up()
             self.inbound.clear()

@@ -43,7 +43,7 @@ class Crewd:
         self.services = Services(world.clock, world.chance, world.ids, Tokens(b"simulated" * 4), home, CONFIG, Directory(), pid)
         ports = Ports(
             self.wire, self.hands, lambda: world.disk.writer(world.ids.next(EVENT), self.permitted), world.disk.reader,
-            world.free_memory,
+            world.free_memory, asks_always=False,
         )  # fmt: skip
         self.stopped = False
         system = self.scheduler.system

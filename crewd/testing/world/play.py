@@ -277,6 +277,10 @@ class Player:
         """Start it, if it is not running."""
         self.world.start_crewd()
 
+    def hang_guardian(self) -> None:
+        """See `World`."""
+        self.world.hang_guardian()
+
     def kill_guardian(self) -> None:
         """SIGKILL."""
         self.world.kill_guardian()
@@ -418,6 +422,7 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "kill_crewd_after": (3, lambda chance: Move("kill_crewd_after", {"event": _pick(chance, TURNING_POINTS)})),
     "start_crewd": (5, lambda _: Move("start_crewd")),
     "kill_guardian": (2, lambda _: Move("kill_guardian")),
+    "hang_guardian": (1, lambda _: Move("hang_guardian")),
     "kill_worker": (2, lambda chance: Move("kill_worker", {"which": chance.below(8), "signal": _pick(chance, (9, 11))})),
     "cut": (1, _draw_which("cut")),
     "stall": (1, lambda chance: Move("stall", {"which": chance.below(8), "seconds": _pick(chance, (0.5, 20.0))})),
@@ -426,7 +431,7 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
 }
 """How often each move is drawn, and what it is given."""
 BAD_LUCK = frozenset({
-    "stop", "kill_crewd", "kill_crewd_inside", "kill_crewd_after", "start_crewd", "kill_guardian", "kill_worker", "cut",
-    "stall", "fill_disk", "jump_clock",
+    "stop", "kill_crewd", "kill_crewd_inside", "kill_crewd_after", "start_crewd", "kill_guardian", "hang_guardian",
+    "kill_worker", "cut", "stall", "fill_disk", "jump_clock",
 })  # fmt: skip
 """The moves that nobody asks for. Without them, answers come at once and cancels end in time."""

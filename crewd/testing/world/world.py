@@ -160,6 +160,11 @@ class World:
         self.injected["guardian_crash"] += 1
         self.house.kill()
 
+    def hang_guardian(self) -> None:
+        """SIGSTOP, and nobody continues it."""
+        self.injected["guardian_hang"] += 1
+        self.house.hang()
+
     def kill_worker(self, index: int, signal: int = 9) -> None:
         """SIGKILL (or a crash) of a worker's first process."""
         living = [worker for worker in self.workers if not worker.process.dead]
@@ -362,6 +367,8 @@ class World:
             self.crewd.calls_left = self.chance.below(20)
         if self.strikes("guardian_crash"):
             self.house.kill()
+        if self.strikes("guardian_hang"):
+            self.house.hang()
         if self.strikes("stall"):
             self.stall_link(self.chance.below(16))
         if self.strikes("clock_jump"):
@@ -397,11 +404,11 @@ class World:
             if due is not None and due <= now:
                 moves.append(("hello", client))
         house = self.house
-        if house.inbound:
+        if house.inbound and not house.hung:
             moves.append(("guardian hears", None))
         if house.outbound:
             moves.append(("guardian says", None))
-        if house.guardian is not None:
+        if house.guardian is not None and not house.hung:
             due = house.guardian.next_due()
             if (due is not None and due <= now) or house.guardian.over:
                 moves.append(("guardian looks", None))
@@ -413,7 +420,7 @@ class World:
         if self.crewd is not None:
             due = self.crewd.scheduler.system.timers.next_due()
             dues += [] if due is None else [due]
-        guardians = [self.house.guardian] if self.house.guardian else []
+        guardians = [self.house.guardian] if self.house.guardian and not self.house.hung else []
         for due in [each.next_due() for group in (self.workers, self.clients, guardians) for each in group]:
             dues += [] if due is None or due <= self.clock.now else [due]
         for link in self._links():

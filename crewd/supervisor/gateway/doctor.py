@@ -1,0 +1,93 @@
+"""What `crew doctor` is told of workers, actors, the guardian and its zygote, beside what the reader finds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from crewd.actors import ActorSystem
+from crewd.actors.watchdog import WARN_SECONDS
+from crewd.protocol import requests as rq
+from crewd.supervisor.guardian.births import AGAIN_SECONDS
+from crewd.supervisor.guardian.processes import lacks
+from crewd.supervisor.guardian.pulse import GIVE_UP_SECONDS
+from crewd.supervisor.services import Services
+
+GUARDIAN_SECONDS = 5.0
+"""A crewd that has had no guardian for so long from its start on cannot get one."""
+READER_SECONDS = 4.0
+"""After this a doctor is answered without what the reader would find."""
+
+
+def unread(system: ActorSystem) -> rq.DoctorReply:
+    """For a reader that does not answer."""
+    busy = next((f" ({words})" for words in _busy(system) if "reader" in words), "")
+    finding = f"the reader has not answered for {READER_SECONDS:g} s{busy}: the store and the machine were not looked at"
+    return rq.DoctorReply(healthy=False, findings=(finding,), counts={})
+
+
+def held_up(services: Services, system: ActorSystem, age: float) -> list[str]:
+    """Why no worker starts or ends now, or nothing is recorded, and what to do. `age`: seconds since the gateway began."""
+    directory, now = services.directory, system.clock.monotonic()
+    guardian = directory.guardian
+    found: list[str] = []
+    if "guardian" in directory.silent:
+        found.append(
+            _silent(
+                "the guardian", 0 if guardian is None else guardian.pid, now - directory.silent["guardian"], "starts or ends"
+            )
+        )
+    elif guardian is None and age > GUARDIAN_SECONDS:
+        found.append("no guardian is attached: no worker can be started now; see guardian.log")
+    if "zygote" in directory.silent:
+        seconds = now - directory.silent["zygote"]
+        found.append(_silent("the process that workers are forked from", directory.zygote or 0, seconds, "starts"))
+    elif directory.zygote == 0:
+        found.append(
+            "there is no process to fork workers from: none can be started now; "
+            f"it is tried again every {AGAIN_SECONDS:g} s, guardian.log says why it fails"
+        )
+    return [*found, *(f"actor {ref} is stuck: its thread does not come back" for ref in system.stuck), *_busy(system)]
+
+
+def _silent(what: str, pid: int, seconds: float, not_done: str) -> str:
+    which, hint = (f" (pid {pid})", f"; if somebody has stopped it: kill -CONT {pid}") if pid else ("", "")
+    return (
+        f"{what}{which} has not answered for {seconds:.0f} s: no worker {not_done} now; "
+        f"it is replaced after {GIVE_UP_SECONDS:g} s{hint}"
+    )
+
+
+def _busy(system: ActorSystem) -> list[str]:
+    now = system.clock.monotonic()
+    turns = [dispatcher.busy for dispatcher in system.dispatchers()]
+    return [
+        f"actor {busy.actor.ref} has been busy for {now - busy.since:.1f} s"
+        for busy in turns
+        if busy.actor is not None and not busy.actor.works_long and now - busy.since > WARN_SECONDS
+    ]
+
+
+def examined(
+    reply: rq.DoctorReply, system: ActorSystem, services: Services, age: float, silent: dict[str, float],
+    counts: dict[str, int | float | str], *, actors: bool,
+) -> rq.DoctorReply:  # fmt: skip
+    """What the reader has found, with what the gateway and the actors know. `silent`: workers, and for how long."""
+    guardian = services.directory.guardian
+    findings = [f"worker {task} has been silent for {seconds:.0f} s" for task, seconds in silent.items()]
+    findings += held_up(services, system, age)
+    counts |= {"runs_live": len(services.directory.runs), "crewd_pid": services.pid}
+    if guardian is not None:
+        counts["guardian_pid"] = guardian.pid
+        counts["cgroups"] = guardian.cgroup or "none: the other nets hold alone"
+    return rq.DoctorReply(
+        healthy=reply.healthy and not findings,
+        findings=(*reply.findings, *findings, *lacks()),
+        counts={**reply.counts, **counts, "actors": len(system.alive())},
+        actors=_measured(system) if actors else (),
+        busy=tuple(rq.BusyActor(str(t.ref), t.seconds, t.stack) for t in system.long_turns) if actors else (),
+    )
+
+
+def _measured(system: ActorSystem) -> tuple[rq.ActorsOfClass, ...]:
+    """What the actors do, by class."""
+    return tuple(rq.ActorsOfClass(**asdict(each)) for each in system.measure())

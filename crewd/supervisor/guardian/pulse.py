@@ -1,0 +1,44 @@
+"""Whether a process that is asked once a second answers. Pure: it is told the time.
+
+Only time counts in which whoever asks was awake. A machine that was suspended, or an owner that was stopped, proves nothing.
+"""
+
+from __future__ import annotations
+
+ASK_SECONDS = 1.0
+SILENT_SECONDS = 3.0
+"""A process that has not answered for so long is told of."""
+GIVE_UP_SECONDS = 20.0
+"""One that has not answered for so long is killed, and another one takes its place."""
+START_SECONDS = 120.0
+"""The same for one that has never answered: it may have much to read in first."""
+AWAKE_SECONDS = 5.0
+"""More than this between two questions, and whoever asks was not awake."""
+
+
+class Pulse:
+    """Of one process, from `now` on. Times are monotonic."""
+
+    def __init__(self, now: float) -> None:
+        self._heard_at = self._asked_at = now
+        self._answered = False
+
+    def heard(self, now: float) -> None:
+        """It has said something."""
+        self._heard_at, self._answered = now, True
+
+    def ask(self, now: float) -> None:
+        """It is asked now. To be called every `ASK_SECONDS`, after everything that it has said was read."""
+        away = now - self._asked_at
+        if away > AWAKE_SECONDS:
+            self._heard_at += away - ASK_SECONDS
+        self._asked_at = now
+
+    def silent(self, now: float) -> float:
+        """For how many seconds it has not answered; 0 if that is not long."""
+        seconds = now - self._heard_at
+        return seconds if seconds > SILENT_SECONDS else 0.0
+
+    def is_given_up(self, now: float) -> bool:
+        """Whether another one is to take its place."""
+        return now - self._heard_at > (GIVE_UP_SECONDS if self._answered else START_SECONDS)

@@ -1,0 +1,54 @@
+"""A doctor is answered, and a cancel carried out, also while the reader hangs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from crewd.actors import Actor
+from crewd.protocol import requests as rq
+from crewd.store.reader import Reader
+from crewd.testing.world import Plan, World
+from crewd.testing.world.incarnation import WorldScheduler
+
+
+def go_until(world: World, condition: Callable[[], object]) -> None:
+    for _ in range(3_000):
+        if condition():
+            return
+        world.go(1)
+    raise AssertionError("it does not come")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """One whose readers do nothing any more once a worker is at work."""
+    world, schedule = World(), WorldScheduler.schedule
+    world.client("ben")
+    world.start(world.client("ann"), "long", {"a": (Plan(steps=3, step_seconds=36_000.0), ())})
+    go_until(world, lambda: any(worker.runnable() or worker.speaks() for worker in world.workers))
+    world.go(50)
+
+    def without_readers(scheduler: WorldScheduler, actor: Actor) -> None:
+        if not isinstance(actor, Reader):
+            schedule(scheduler, actor)
+
+    monkeypatch.setattr(WorldScheduler, "schedule", without_readers)
+    return world
+
+
+def test_the_doctor_says_that_the_reader_hangs(world: World) -> None:
+    client = world.clients[0]
+    asked_at, key = world.clock.now, client.ask(rq.Doctor())
+    go_until(world, lambda: key in client.answers)
+    reply = client.answers[key]
+    assert isinstance(reply, rq.DoctorReply)
+    assert not reply.healthy
+    assert any("the reader has not answered" in finding for finding in reply.findings)
+    assert world.clock.now - asked_at < 6.0
+
+
+def test_a_cancel_by_name_ends_the_worker(world: World) -> None:
+    world.clients[1].ask(rq.Cancel(target="long", mode="now", wait=False))
+    go_until(world, lambda: not any(not process.dead for process in world.processes.table.values()))
