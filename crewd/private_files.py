@@ -6,20 +6,25 @@ found: not links, not what somebody else owns, not what somebody else may open.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 from crewd.protocol.errors import UsageError
 
 FOR_OTHERS = 0o077
 WRITE_FOR_OTHERS = 0o022
+ASIDE = ".aside"
+"""What is added to the name of something that is in the place of a log."""
 
 
 def make_directory(path: Path) -> None:
     """Make a directory, and those above it, with mode 0700; one that is there stays as it is, and is checked."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # something else is in its place
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_directory(path)
 
 
@@ -58,6 +63,42 @@ def open_file(path: Path, flags: int) -> int:
             os.close(descriptor)
             raise UsageError(f"{path} {what}", hint=hint)
     return descriptor
+
+
+def check_socket(path: Path) -> None:
+    """UsageError if something is there, and is no socket."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise UsageError(f"{path} is no socket", hint="remove it")
+
+
+def open_log(path: Path) -> int:
+    """A descriptor that writes at the end of such a file. What else is in its place is renamed: a program must have its log."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    try:
+        return open_file(path, flags)
+    except UsageError:
+        path.rename(path.with_name(f"{path.name}{ASIDE}"))
+        return open_file(path, flags)
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """A plain file, to be read. Raises OSError for anything else: a pipe would hold up whoever opens it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def check_plain(path: Path) -> None:
+    """UsageError if something is there, and is no plain file; links are followed. For what a library opens."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{path} is no file", hint="remove it")
 
 
 def read_file(path: Path) -> bytes:

@@ -27,12 +27,13 @@ class NotOurs(OSError):
 
 
 @contextlib.contextmanager
-def opened(directory: Path, name: str, flags: int = os.O_RDONLY) -> Iterator[int]:
+def opened(directory: Path, name: str, flags: int = os.O_RDONLY, *, rooms: int = ROOMS) -> Iterator[int]:
     """A descriptor of a plain file, closed at the end. Raises FileNotFoundError, NotOurs, or what else opening it raises.
 
-    `flags` are those of `os.open` for reading or changing a file that is there.
+    `flags` are those of `os.open` for reading or changing a file that is there. `rooms`: so many parts at the end of the
+    directory's path are not trusted.
     """
-    with _inside(directory) as folder:
+    with _inside(directory, rooms) as folder:
         descriptor = _open(folder, directory / name, name, flags)
         try:
             _check(descriptor, directory / name)
@@ -41,9 +42,9 @@ def opened(directory: Path, name: str, flags: int = os.O_RDONLY) -> Iterator[int
             os.close(descriptor)
 
 
-def read(directory: Path, name: str, limit: int) -> bytes:
+def read(directory: Path, name: str, limit: int, *, rooms: int = ROOMS) -> bytes:
     """All of a file, if it has no more than `limit` bytes. Raises as `opened` does; NotOurs for a larger one."""
-    with opened(directory, name) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+    with opened(directory, name, rooms=rooms) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
         raise NotOurs(directory / name, f"larger than {limit} bytes")
@@ -59,9 +60,9 @@ def size(directory: Path, name: str) -> tuple[int, int]:
     return 0, 0
 
 
-def write(directory: Path, name: str, data: bytes) -> None:
-    """Put a file there, whatever was there before. A reader sees all of it or nothing."""
-    with _inside(directory) as folder:
+def write(directory: Path, name: str, data: bytes, *, rooms: int = ROOMS) -> None:
+    """Put a file there, whatever was there before, but for a directory. A reader sees all of it or nothing."""
+    with _inside(directory, rooms) as folder:
         part = f"{name}{PART}"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(part, dir_fd=folder)
@@ -97,10 +98,39 @@ def append(directory: Path, name: str, data: bytes) -> None:
         os.close(descriptor)
 
 
-def remove(directory: Path, name: str) -> None:
+def remove(directory: Path, name: str, *, rooms: int = ROOMS) -> None:
     """Take away what bears this name, if anything does: a link itself, and not what it leads to."""
-    with contextlib.suppress(FileNotFoundError, IsADirectoryError), _inside(directory) as folder:
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError), _inside(directory, rooms) as folder:
         os.unlink(name, dir_fd=folder)
+
+
+def make(directory: Path) -> None:
+    """Make a directory, and those above it, for this user alone; they may be there already. Raises NotOurs for a link."""
+    root = directory.parents[ROOMS - 1]
+    try:
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in directory.parts[-ROOMS:]:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=folder)
+            folder = _down(folder, part, directory)
+    finally:
+        os.close(folder)
+
+
+def _down(folder: int, part: str, directory: Path) -> int:
+    """From a directory's descriptor to the one of a directory in it; the first one is closed."""
+    try:
+        inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if error.errno in {errno.ENOTDIR, errno.ELOOP}:
+            raise NotOurs(directory, f"not reached: {part} is no directory") from None
+        raise
+    os.close(folder)
+    return inner
 
 
 def _open(folder: int, path: Path, name: str, flags: int) -> int:
@@ -126,16 +156,14 @@ def _check(descriptor: int, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _inside(directory: Path) -> Iterator[int]:
+def _inside(directory: Path, rooms: int = ROOMS) -> Iterator[int]:
     """A descriptor of the directory, of which the last parts were reached without a link."""
-    parts = directory.parts[-ROOMS:]
-    root = directory.parents[ROOMS - 1] if len(directory.parts) > ROOMS else directory
+    parts = directory.parts[-rooms:]
+    root = directory.parents[rooms - 1] if len(directory.parts) > rooms else directory
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in parts if root != directory else ():
-            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-            os.close(folder)
-            folder = inner
+            folder = _down(folder, part, directory)
         yield folder
     finally:
         os.close(folder)

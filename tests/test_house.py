@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,6 +120,53 @@ def test_the_protocol_touches_nothing() -> None:
         if room(path) == "protocol":
             touched = {name.split(".")[0] for name in imports(path)} & {"os", "socket", "threading", "zmq", "sqlite3", "io"}
             assert not touched, f"{path.name} imports {touched}"
+
+
+OPENERS = {
+    "store/blobs.py": "the lock of the blobs",
+    "store/bundle.py": "bundles, and what is being written",
+    "store/database.py": "the reserve",
+    "store/health.py": "databases, while nothing is served",
+    "store/keeper/backup.py": "copies of bundles",
+    "store/keeper/traffic.py": "uploads, each a file that the keeper has named",
+    "store/original.py": "a bundle that was checked",
+    "supervisor/config.py": "the configuration, which may be a link, and was checked",
+    "supervisor/examine.py": "/proc",
+    "supervisor/guardian/cgroups.py": "/sys",
+    "supervisor/guardian/entry.py": "/dev/null",
+    "supervisor/guardian/marker.py": "/proc",
+    "supervisor/guardian/processes.py": "/proc",
+    "supervisor/guardian/zygote.py": "/dev/null, /sys",
+    "supervisor/tokens.py": "the secret, which is made",
+}
+"""Who opens files in crewd, its guardian and its store by other means than `worker_files` and `private_files`, and which."""
+
+
+def opens(path: Path) -> bool:
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Call(func=ast.Name(id="open")):
+                return True
+            case ast.Call(func=ast.Attribute(attr="open", value=value)) if ast.unparse(value) not in {"self._wire", "door"}:
+                return True
+            case ast.Call(
+                func=ast.Attribute(attr="read_text" | "read_bytes" | "write_text" | "write_bytes" | "copyfile" | "ZipFile")
+            ):
+                return True
+    return False
+
+
+def test_what_a_worker_could_have_put_there_is_opened_by_whoever_does_not_trust_it() -> None:
+    assert {str(path.relative_to(ROOT)) for path in FILES if room(path) in {"store", "supervisor"} and opens(path)} == set(
+        OPENERS
+    )
+
+
+@pytest.mark.parametrize("page", ["docs/guarantees.md", "SECURITY.md"])
+def test_the_tests_that_a_promise_names_are_there(page: str) -> None:
+    named = re.findall(r"`(tests/[\w./-]+)`", (ROOT.parent / page).read_text())
+    assert named
+    assert [each for each in named if not (ROOT.parent / each).exists()] == []
 
 
 @pytest.mark.process

@@ -382,6 +382,7 @@ def test_silence_is_told_and_a_stopped_process_is_ended(home: Path, monkeypatch:
         assert attempts(hung)[0].liveness == "stale", "its process lives: it is not dead"
         command = crew.exec(SLEEP, cwd=HERE)
         stopped = crew.call("jobs:listen", {"limit": 10**9}, cwd=HERE)
+        ready(stopped)
         os.kill(pid_of(stopped), signal.SIGSTOP)
         assert crew.wait(stopped.id, timeout=120).run.status == "failed"
         assert attempts(stopped)[0].reason == "unresponsive"

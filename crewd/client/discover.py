@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from crewd.private_files import WRITE_FOR_OTHERS, check_directory, make_directory
+from crewd.private_files import WRITE_FOR_OTHERS, check_directory, make_directory, open_log
 from crewd.protocol.errors import DaemonUnreachable, UsageError
 from crewd.protocol.home import Home
 
@@ -50,7 +50,7 @@ def start_daemon(home: Home) -> Callable[[], bool]:
     """
     for directory in (home.root, home.logs):
         make_directory(directory)
-    with (home.logs / "crewd.stderr").open("ab") as log:
+    with os.fdopen(open_log(home.logs / "crewd.stderr"), "ab") as log:
         process = subprocess.Popen(  # noqa: S603 (our own program)
             [sys.executable, "-m", "crewd.respawn", "--home", str(home.root)],
             stdin=subprocess.DEVNULL,

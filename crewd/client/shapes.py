@@ -14,7 +14,7 @@ from crewd.client.conversation import CREDIT
 from crewd.client.environment import Brought, bring
 from crewd.protocol import requests as rq
 from crewd.protocol import variables
-from crewd.protocol.errors import PeerError, Refused, RunCancelled, RunFailed, UsageError, from_info
+from crewd.protocol.errors import CrewdError, PeerError, Refused, RunCancelled, RunFailed, UsageError, from_info
 from crewd.protocol.events import RunEnded, TaskEnded
 from crewd.protocol.home import Home
 from crewd.protocol.ids import IdSource, split_marker
@@ -246,7 +246,10 @@ def kept_as_file(task: TaskRow) -> bool:
 def result_from(task: TaskRow, data: bytes) -> object:
     """The result that a file holds: a command's output as text, or as bytes if it is no UTF-8; JSON of any other worker."""
     if task.runtime != "exec":
-        return msgspec.json.decode(data)
+        try:
+            return msgspec.json.decode(data)
+        except msgspec.DecodeError as error:
+            raise CrewdError(f"the file with the result of {task.id} is not what was kept: {error}", hint="crew logs") from None
     try:
         return data.decode().rstrip("\n")
     except UnicodeDecodeError:

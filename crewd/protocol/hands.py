@@ -7,7 +7,7 @@ guardian does not know is answered by `Gone`. Exit records are repeated on every
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgpack
 import msgspec
@@ -248,8 +248,13 @@ NOTICES: dict[str, type[Notice]] = {
 
 
 def pack(value: object) -> bytes:
-    """MessagePack bytes of plain values."""
-    return bytes(msgpack.packb(value) or b"")
+    """MessagePack bytes of plain values. Texts may have lone surrogates, as names of files that are no UTF-8 have."""
+    return bytes(msgpack.packb(value, unicode_errors="surrogatepass") or b"")
+
+
+def unpack(data: bytes) -> Any:
+    """What was packed. Raises ValueError if it is not whole."""
+    return msgpack.unpackb(data, unicode_errors="surrogatepass")
 
 
 class StreamCodec(Generic[T]):

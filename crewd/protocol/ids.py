@@ -18,6 +18,8 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _LIKE_AN_ID = re.compile(r"[a-z]_[0-7][0-9a-z]{3,}\Z", re.IGNORECASE)
 _ID = re.compile(r"[a-z]_[0-9a-hjkmnp-tv-z]{26}\Z")
+_MARKER = re.compile(r"([0-9A-Za-z]{1,64}):([A-Za-z0-9_]{1,64}/[A-Za-z0-9][A-Za-z0-9._-]*)#([0-9]{1,9})\Z")
+"""Any process may bear any text as its marker: nothing counts that would lead out of a home."""
 SELECTOR_CHARS_MAX = 256
 """Of a run or task that is named: more than any name and id has."""
 RUN, MESSAGE, ASK, EVENT = "r", "m", "q", "e"
@@ -105,8 +107,5 @@ def marker(home_key: str, task: str, epoch: int) -> str:
 
 def split_marker(text: str) -> tuple[str, str, int] | None:
     """Home key, task id and epoch of a marker; None if `text` is none."""
-    home_key, colon, rest = text.partition(":")
-    task, sharp, epoch = rest.rpartition("#")
-    if not colon or not sharp or not epoch.isdigit():
-        return None
-    return home_key, task, int(epoch)
+    found = _MARKER.match(text)
+    return None if found is None or ".." in found[2] else (found[1], found[2], int(found[3]))

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from crewd.private_files import open_plain
 from crewd.protocol.home import blob_path
 from crewd.protocol.rows import ArtifactRow
 
@@ -27,10 +28,10 @@ def read_blob(blobs: Path, sha256: str, offset: int, limit: int) -> tuple[bytes,
     if not _HASH.match(sha256):
         return None
     try:
-        descriptor = os.open(blob_path(blobs, sha256), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        file = open_plain(blob_path(blobs, sha256))
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
+    with file:
         size = file.seek(0, os.SEEK_END)
         file.seek(min(max(0, offset), size))
         return file.read(limit), size
@@ -50,13 +51,13 @@ def damaged(blobs: Path, rows: Iterable[ArtifactRow]) -> Iterator[str]:
 
 def _verdict(path: Path, sha256: str) -> str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_plain(path)
     except FileNotFoundError:
         return "is gone"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     digest = hashlib.sha256()
-    with os.fdopen(descriptor, "rb") as file:
+    with file:
         while data := file.read(1 << 20):
             digest.update(data)
     return "" if digest.hexdigest() == sha256 else "is damaged, or somebody has changed it"

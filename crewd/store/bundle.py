@@ -22,6 +22,7 @@ from typing import IO, Any, Protocol
 
 import msgspec
 
+from crewd.private_files import check_plain, open_plain
 from crewd.protocol.errors import InvariantError, Unavailable, UsageError
 from crewd.protocol.events import Event, with_foreign
 from crewd.protocol.home import blob_path
@@ -175,7 +176,7 @@ class _Writer:
             blob = None if blobs is None or row.data else blob_path(blobs, row.sha256)
             name = f"files/blobs/{row.sha256}"
             if blob is not None and row is not last[row.path] and row.retention != "temporary" and name not in self._parts:
-                with contextlib.suppress(FileNotFoundError), blob.open("rb") as file:
+                with contextlib.suppress(FileNotFoundError), open_plain(blob) as file:
                     self._add(name, iter(lambda: file.read(_CHUNK), b""))
         for path in sorted(self._directory.rglob("*")) if self._directory is not None else ():
             if path not in left_out:
@@ -196,11 +197,7 @@ class _Writer:
         if not stat.S_ISREG(path.lstat().st_mode) or path.name in _NOT_KEPT:
             return
         name = path.relative_to(directory).as_posix().encode("utf-8", "replace").decode().replace("\\", "_")
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it was a file a moment ago
-            os.close(descriptor)
-            return
-        with os.fdopen(descriptor, "rb") as file:
+        with open_plain(path) as file:
             offset = kept_from(file.fileno(), 0)
             file.seek(offset)
             self._add(f"files/{name}", iter(lambda: file.read(_CHUNK), b""), offset)
@@ -214,9 +211,9 @@ class _Writer:
                 part.write(chunk)
                 digest.update(chunk)
                 size += len(chunk)
-        self._size += size
-        if size > PART_BYTES_MAX or self._size > BUNDLE_BYTES_MAX or len(self._parts) >= PARTS_MAX:
-            raise UsageError(f"run {self._run.name} is too large for a bundle", hint="it stays where it is")
+                self._size += len(chunk)
+                if size > PART_BYTES_MAX or self._size > BUNDLE_BYTES_MAX or len(self._parts) >= PARTS_MAX:
+                    raise UsageError(f"run {self._run.name} is too large for a bundle", hint="it stays where it is")
         self._parts[name] = Part(digest.hexdigest(), size, offset)
 
 
@@ -225,6 +222,7 @@ class Bundle:
 
     def __init__(self, path: Path) -> None:
         try:
+            check_plain(path)
             self._zip = zipfile.ZipFile(path)
             self._check_names(path.stat().st_size)
             raw = self._read("manifest.json")

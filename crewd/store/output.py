@@ -7,6 +7,7 @@ comes late is told where the kept part begins.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -86,7 +87,9 @@ def kept_from(descriptor: int, offset: int) -> int:
     """Where the first bytes are that are kept of a file, from `offset` on."""
     try:
         return os.lseek(descriptor, offset, os.SEEK_DATA)
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a hole up to the end
+            return os.lseek(descriptor, 0, os.SEEK_END)
         return offset  # a file system without holes: everything is kept
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from crewd.private_files import check_plain
 from crewd.protocol.errors import UsageError
 from crewd.protocol.limits import DEPTH_MAX, RUNS_LIVE_MAX, WARM_MAX, WORKERS_MAX
 from crewd.protocol.numbers import SECONDS_MAX
@@ -60,6 +61,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_config(path: Path) -> Config:
     """The configuration in `path`; the defaults if there is no such file. UsageError names what is wrong."""
+    check_plain(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

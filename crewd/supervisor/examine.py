@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from crewd import limit_mark
-from crewd.protocol.ids import split_marker
 from crewd.supervisor.guardian import marker
-from crewd.supervisor.guardian.processes import COMMAND_CHARS_MAX
+from crewd.supervisor.guardian.processes import command_of
 from crewd.supervisor.open_files import Budget
 
 if TYPE_CHECKING:
@@ -86,9 +85,9 @@ def _places(home: Home) -> tuple[list[str], Counts]:
 def _marked(home: Home) -> list[tuple[int, str, int]]:
     found = []
     for pid in psutil.pids():
-        parts = split_marker(marker.read(pid) or "")
-        if parts is not None and parts[0] == home.key:
-            found.append((pid, parts[1], parts[2]))
+        key = marker.owner(marker.read(pid) or "", home.key)
+        if key is not None:
+            found.append((pid, *key))
     return found
 
 
@@ -106,5 +105,5 @@ def _unowned(home: Home) -> list[int]:
 
 def _command(pid: int) -> str:
     with contextlib.suppress(psutil.Error):
-        return " ".join(psutil.Process(pid).cmdline())[:COMMAND_CHARS_MAX] or psutil.Process(pid).name()
+        return command_of(pid) or psutil.Process(pid).name()
     return "?"

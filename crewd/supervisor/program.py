@@ -17,7 +17,7 @@ import psutil
 
 from crewd import __version__
 from crewd.clock import SystemChance, SystemClock
-from crewd.private_files import make_directory, open_file
+from crewd.private_files import check_plain, check_socket, make_directory, open_file
 from crewd.protocol.errors import CrewdError, Unavailable
 from crewd.protocol.home import Home
 from crewd.protocol.limits import GRACE_SECONDS_SHORT
@@ -48,6 +48,8 @@ def take_home(home: Home) -> int:
     """
     for directory in (home.root, home.run, home.logs):
         make_directory(directory)
+    for socket in (home.clients_socket, home.workers_socket, home.guardian_socket):
+        check_socket(socket)
     lock = open_file(home.daemon_lock, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,6 +81,7 @@ def start_log(home: Home, level: str) -> Any:
         def emit(self, record: logging.LogRecord) -> None:
             logger.opt(exception=record.exc_info).log(record.levelname, record.getMessage())
 
+    check_plain(home.daemon_log)
     logger.remove()
     logger.configure(patcher=clean)
     line = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}"

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from crewd.private_files import open_plain
 from crewd.protocol import keeping as kp
 from crewd.protocol.errors import CrewdError, StoreUnavailable, UsageError
 from crewd.store.bundle import Bundle, sync_directory
@@ -43,7 +44,7 @@ def backup(shelves: Shelves, path: Path) -> kp.BackupReply:
                 shutil.copyfile(shelves.bundle_of(run), path / "archive" / run.archived)
         size = 0
         for each in (path / "crewd.db", *(path / "archive" / run.archived for run in archived)):
-            with each.open("rb") as file:
+            with open_plain(each) as file:
                 size += os.fstat(file.fileno()).st_size
                 os.fsync(file.fileno())
         for folder in (path / "archive", path, path.parent):

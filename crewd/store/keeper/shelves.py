@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crewd.private_files import open_plain
 from crewd.protocol.errors import NotFound, StoreDamaged
 from crewd.protocol.events import RunArchived, type_of_class
 from crewd.protocol.rows import AskRow, ForgottenRow, MessageRow, RunRow
@@ -102,5 +103,5 @@ class Shelves:
 
 def digest_of(path: Path) -> str:
     """The SHA-256 of a file."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from crewd.private_files import open_plain
 from crewd.protocol import keeping as kp
 from crewd.protocol.errors import CrewdError, Forbidden, NotFound, Refused, UsageError
 from crewd.protocol.events import Draft, RunArchived
@@ -68,7 +69,7 @@ class Traffic:
         if not FILE_NAME.match(name):
             raise UsageError(f"{name[:80]!r} is no exported bundle")
         try:
-            with (self._shelves.home.exports / name).open("rb") as file:
+            with open_plain(self._shelves.home.exports / name) as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(min(max(0, offset), size))
                 data = file.read(kp.CHUNK_BYTES_MAX)
@@ -198,7 +199,7 @@ class Traffic:
     ) -> None:
         name = self._shelves.new_bundle(row.id).name
         taken_in = replace(row, owner=keep.owner, archived="")
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             os.fsync(file.fileno())
         last_seq = self._shelves.database.last_seq_of_run(row.id)
         events = self._shelves.gone_with(row) if replaces else 0

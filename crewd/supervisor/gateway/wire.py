@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
+from crewd import worker_files
 from crewd.protocol.limits import FRAME_BYTES_MAX
 from crewd.supervisor.gateway.door import Door
 
@@ -104,7 +105,7 @@ class ZmqWire:
 
     def open(self, on_readable: Callable[[Side], None]) -> None:
         """See `Wire`. The caller holds the daemon's lock: binding a path in use would steal it (peers.md §5.5)."""
-        self._home.full.unlink(missing_ok=True)
+        self._tell_of_room()
         for side, door in self._doors.items():
             socket: zmq.Socket[bytes] = self._poller.context.socket(zmq.ROUTER)
             for option, value in (
@@ -129,11 +130,16 @@ class ZmqWire:
     def _tell(self) -> None:
         """Leave a word for clients that cannot connect."""
         door = self._doors[Side.CLIENTS]
+        if not door.full:
+            self._tell_of_room()
+            return
+        words = f"crewd has {len(door)} connections of clients and takes no more\n"
         with contextlib.suppress(OSError):
-            if door.full:
-                self._home.full.write_text(f"crewd has {len(door)} connections of clients and takes no more\n")
-            else:
-                self._home.full.unlink(missing_ok=True)
+            worker_files.write(self._home.run, self._home.full.name, words.encode(), rooms=1)
+
+    def _tell_of_room(self) -> None:
+        with contextlib.suppress(OSError):
+            worker_files.remove(self._home.run, self._home.full.name, rooms=1)
 
     def receive(self, side: Side) -> list[bytes] | None:
         """See `Wire`."""

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import msgpack
 from loguru import logger
 
 from crewd import worker_files
@@ -189,7 +188,7 @@ class Births:
                 return  # it is dead: its end is heard of
             now = self._clock.monotonic()
             self._pulse.heard(now)
-            word = msgpack.unpackb(packet)
+            word = hands.unpack(packet)
             if word is not None:
                 self.heard_at = now
                 yield Word(*word)

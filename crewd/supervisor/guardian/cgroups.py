@@ -1,18 +1,25 @@
 """The fourth net, where the kernel gives it: a cgroup (v2) per worker, which no descendant leaves without the rights to.
 
-`cgroup.kill` ends everything in it at once, and an empty `cgroup.procs` is proof. Without a writable cgroup2 tree nothing of
-this is used, and the other nets hold alone.
+`cgroup.kill` ends everything in it at once, also in cgroups that the worker has made in its own, and `populated 0` in
+`cgroup.events` is proof. Without a writable cgroup2 tree nothing of this is used, and the other nets hold alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from crewd.supervisor.guardian.tree import Key
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _OWN = Path("/proc/self/cgroup")
+NESTED_MAX = 1_000
+"""Cgroups that a worker has made in its own, of which the processes are read; what is in others is killed all the same."""
+PIDS_FACTOR = 2
+"""The kernel lets a worker have so many times its limit of processes: a look that finds more than the limit ends it before."""
 
 
 class Cgroups:
@@ -27,6 +34,9 @@ class Cgroups:
                 self._home.mkdir(exist_ok=True)
                 if not (self._home / "cgroup.kill").exists() and base is None:
                     raise OSError("a kernel without cgroup.kill")
+                if (self._home / "cgroup.subtree_control").exists():
+                    with contextlib.suppress(OSError):  # only where this was given to us
+                        (self._home / "cgroup.subtree_control").write_text("+pids")
             except OSError:
                 with contextlib.suppress(OSError):
                     self._home.rmdir()
@@ -40,8 +50,8 @@ class Cgroups:
     def _of(self, key: Key) -> Path | None:
         return None if self._home is None else self._home / f"{key[0].replace('/', '@')}#{key[1]}"
 
-    def make(self, key: Key) -> str:
-        """Make the worker's; the file that its first process writes itself into, or nothing."""
+    def make(self, key: Key, processes: int = 0) -> str:
+        """Make the worker's, which may have so many processes; the file that its first one writes itself into, or nothing."""
         path = self._of(key)
         if path is None:
             return ""
@@ -49,6 +59,9 @@ class Cgroups:
             path.mkdir(exist_ok=True)
         except OSError:
             return ""
+        if processes and (path / "pids.max").exists():
+            with contextlib.suppress(OSError):
+                (path / "pids.max").write_text(str(PIDS_FACTOR * processes))
         return str(path / "cgroup.procs")
 
     def pids(self, key: Key) -> frozenset[int]:
@@ -56,10 +69,21 @@ class Cgroups:
         path = self._of(key)
         if path is None:
             return frozenset()
+        found: set[int] = set()
+        for folder in islice(_tree(path), NESTED_MAX):
+            with contextlib.suppress(OSError, ValueError):  # one that has only threads tells nothing
+                found.update(int(line) for line in (folder / "cgroup.procs").read_text().split())
+        return frozenset(found)
+
+    def is_populated(self, key: Key) -> bool:
+        """Whether a process lives in it, or in any below it."""
+        path = self._of(key)
+        if path is None:
+            return False
         try:
-            return frozenset(int(line) for line in (path / "cgroup.procs").read_text().split())
-        except (OSError, ValueError):
-            return frozenset()
+            return "populated 1" in (path / "cgroup.events").read_text()
+        except OSError:
+            return False
 
     def kill(self, key: Key) -> None:
         """SIGKILL to all of it, also to what is being forked now."""
@@ -93,12 +117,14 @@ class Cgroups:
         """Remove what can be removed now."""
         for path in list(self._leftovers):
             try:
-                path.rmdir()
+                for folder in reversed(list(islice(_tree(path), NESTED_MAX))):
+                    folder.rmdir()
             except FileNotFoundError:
                 pass
             except OSError:
                 continue
-            self._leftovers.discard(path)
+            if not path.exists():
+                self._leftovers.discard(path)
 
     def found(self) -> list[Key]:
         """The workers whose cgroup an earlier guardian has left."""
@@ -117,6 +143,12 @@ class Cgroups:
         if self._home is not None:
             with contextlib.suppress(OSError):
                 self._home.rmdir()
+
+
+def _tree(path: Path) -> Iterator[Path]:
+    """The directory, and those below it, each before those in it."""
+    for folder, _, _ in os.walk(path):
+        yield Path(folder)
 
 
 def _find_base() -> Path | None:

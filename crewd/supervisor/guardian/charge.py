@@ -77,30 +77,19 @@ def noted(errors: list[str]) -> Iterator[None]:
         errors.append(str(error))
 
 
-def make_directory(path: str) -> None:
-    """Make it, and those above it, for this user alone; it may be there already."""
-    try:
-        os.mkdir(path, 0o700)  # noqa: PTH102 (at each birth, and Path's takes five times as long)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        make_directory(os.path.dirname(path))  # noqa: PTH120 (as above)
-        os.mkdir(path, 0o700)  # noqa: PTH102 (as above)
-
-
 def make_room(directory: str, shared: str) -> None:
     """Make what a worker will write to: while the store syncs the same disk, each new name could wait for that."""
     with contextlib.suppress(OSError):  # the birth says what is wrong
-        make_directory(directory)
-        make_directory(shared)
-        for name in (f"{directory}/stdout", f"{directory}/stderr", f"{os.path.dirname(directory)}/{LOCK}"):  # noqa: PTH120
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
+        for path in (Path(directory), Path(shared)):
+            worker_files.make(path)
+        for folder, name in ((Path(directory), "stdout"), (Path(directory), "stderr"), (Path(directory).parent, LOCK)):
+            os.close(worker_files.open_to_append(folder, name))
 
 
 def leave_file(shared: str, name: str, data: bytes, *, if_absent: bool) -> None:
     """Write a file of a run so that a reader sees all of it or nothing. What goes wrong is logged."""
     try:
-        make_directory(shared)
+        worker_files.make(Path(shared))
         if if_absent and (Path(shared) / name).exists():
             return
         worker_files.write(Path(shared), name, data)

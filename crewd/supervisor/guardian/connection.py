@@ -11,6 +11,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from crewd.private_files import ASIDE
 from crewd.protocol import hands
 from crewd.protocol.errors import PeerError
 from crewd.supervisor.guardian import processes
@@ -42,7 +43,10 @@ class Connection:
 
     def listen(self, path: Path) -> None:
         """Take the place of whatever listened there before."""
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except IsADirectoryError:
+            path.rename(path.with_name(f"{path.name}{ASIDE}"))
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listening.bind(str(path))
         path.chmod(0o600)

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from crewd.private_files import open_file
+from crewd.private_files import open_file, open_log
 from crewd.protocol.errors import UsageError
 from crewd.protocol.home import Home
 from crewd.supervisor.guardian import processes
@@ -28,7 +28,7 @@ def guardian_main(home_path: str, settings: Settings) -> None:
     os.setsid()
     _leave_resource_tracker()
     home.logs.mkdir(mode=0o700, exist_ok=True)
-    log = os.open(home.logs / "guardian.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = open_log(home.logs / "guardian.log")
     null = os.open(os.devnull, os.O_RDONLY)
     for descriptor, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(descriptor, target)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-import msgspec
-
 from crewd.protocol.hands import Exited
+from crewd.supervisor.guardian.folder import Folder
 from crewd.supervisor.guardian.tree import Key
 
 
@@ -15,30 +13,13 @@ class ExitRecords:
     """A directory with one file per unconfirmed exit."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._records: dict[Key, Exited] = {}
-        for path in sorted(directory.glob("*.msgpack")):
-            try:
-                record = msgspec.msgpack.decode(path.read_bytes(), type=Exited)
-            except msgspec.DecodeError:
-                path.unlink()  # half-written by a guardian that was killed: the process table tells the rest
-                continue
-            self._records[record.task, record.epoch] = record
-
-    def _path(self, key: Key) -> Path:
-        return self._directory / (hashlib.sha256(f"{key[0]}#{key[1]}".encode()).hexdigest()[:32] + ".msgpack")
+        self._folder = Folder(directory, Exited)
+        self._records: dict[Key, Exited] = {(record.task, record.epoch): record for record in self._folder.all()}
 
     def add(self, record: Exited) -> None:
         """Keep a record. If the disk refuses it is kept in memory, which crewd's confirmation covers as well."""
-        key = (record.task, record.epoch)
-        self._records[key] = record
-        path = self._path(key)
-        try:
-            path.with_suffix(".tmp").write_bytes(msgspec.msgpack.encode(record))
-            path.with_suffix(".tmp").replace(path)
-        except OSError:
-            return
+        self._records[record.task, record.epoch] = record
+        self._folder.keep((record.task, record.epoch), record)
 
     def get(self, key: Key) -> Exited | None:
         """The record of a worker."""
@@ -47,7 +28,7 @@ class ExitRecords:
     def confirm(self, key: Key) -> None:
         """Crewd has it."""
         if self._records.pop(key, None) is not None:
-            self._path(key).unlink(missing_ok=True)
+            self._folder.forget(key)
 
     def __len__(self) -> int:
         return len(self._records)

@@ -13,10 +13,13 @@ import sys
 from pathlib import Path
 
 from crewd.protocol import variables
+from crewd.protocol.ids import split_marker
 
 VARIABLE = variables.MARKER
 WIDTH = 220
 """Characters kept free: home key (16) + run (28) + step (64) + epoch and separators, with room to spare."""
+BLOCK_BYTES_MAX = 6 << 20
+"""Of an environment that is read: no program is started with more (execve(2)), but a process may say that it has any."""
 _PREFIX = VARIABLE.encode() + b"="
 
 
@@ -50,7 +53,7 @@ def write(slot: int | None, marker: str) -> None:
 def read(pid: int) -> str | None:
     """The marker of a process; None if it has none, is gone, or belongs to somebody else."""
     try:
-        block = Path(f"/proc/{pid}/environ").read_bytes() or _of_threads(pid)
+        block = _head(Path(f"/proc/{pid}/environ")) or _of_threads(pid)
     except OSError:
         return None
     block = b"\0" + block
@@ -60,11 +63,27 @@ def read(pid: int) -> str | None:
     return block[at + 1 + len(_PREFIX) :].split(b"\0", 1)[0].decode("ascii", "replace").strip()
 
 
+def owner(text: str, home_key: str) -> tuple[str, int] | None:
+    """Task and epoch that a marker of this home says; ("", 0) for one that says nothing possible, which somebody has forged.
+
+    None for one of another home, and for the placeholder, which the guardian and what waits for work bear.
+    """
+    if not text.startswith(f"{home_key}:") or text.startswith(f"{home_key}:-"):
+        return None
+    parts = split_marker(text)
+    return ("", 0) if parts is None else (parts[1], parts[2])
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        return file.read(BLOCK_BYTES_MAX)
+
+
 def _of_threads(pid: int) -> bytes:
     """The environment of a process whose first thread has ended: another one still shows it."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
-            block = (task / "environ").read_bytes()
+            block = _head(task / "environ")
         except OSError:
             continue
         if block:

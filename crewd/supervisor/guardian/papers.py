@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from crewd.protocol.limits import ORPHAN_GRACE_SECONDS_DEFAULT
 from crewd.protocol.policy import Limits
-from crewd.supervisor.guardian.tree import Key
 
 
 class Papers(msgspec.Struct, frozen=True):
@@ -40,34 +36,3 @@ class Papers(msgspec.Struct, frozen=True):
         """All processes that are named here, if they were started since the machine was."""
         first = self.first(boot_id)
         return () if first is None else (first, *self.unmarked)
-
-
-class Notes:
-    """A directory with the papers of each living worker. A disk that refuses costs the successor some of its knowledge."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        with contextlib.suppress(OSError):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    def _path(self, key: Key) -> Path:
-        return self._directory / (hashlib.sha256(f"{key[0]}#{key[1]}".encode()).hexdigest()[:32] + ".msgpack")
-
-    def keep(self, papers: Papers) -> None:
-        """Write so that a reader sees all of it or nothing."""
-        path = self._path((papers.task, papers.epoch))
-        with contextlib.suppress(OSError):
-            path.with_suffix(".part").write_bytes(msgspec.msgpack.encode(papers))
-            path.with_suffix(".part").replace(path)
-
-    def forget(self, key: Key) -> None:
-        """The worker is over."""
-        self._path(key).unlink(missing_ok=True)
-
-    def all(self) -> list[Papers]:
-        """Everything that can be read."""
-        found = []
-        for path in sorted(self._directory.glob("*.msgpack")):
-            with contextlib.suppress(OSError, msgspec.DecodeError):
-                found.append(msgspec.msgpack.decode(path.read_bytes(), type=Papers))
-        return found

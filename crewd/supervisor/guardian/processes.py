@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from crewd.clock import SystemClock
-from crewd.protocol.redact import redact
+from crewd.protocol.redact import clip
 from crewd.protocol.rows import Survivor
 from crewd.supervisor.guardian.tree import Proc
 
@@ -31,6 +31,8 @@ _CORE_FLAG = 0x80
 _GIVE_WAY = 10
 """As `nice` counts: a tenth of what a session has otherwise. With it a steer waits least in a storm of births."""
 COMMAND_CHARS_MAX = 300
+COMMAND_BYTES_MAX = 16_384
+"""Of a command line that is read: enough for a secret to be recognised as one."""
 
 
 def lacks() -> tuple[str, ...]:
@@ -228,11 +230,19 @@ def reap_strangers(own: int | None) -> None:
 
 def describe(proc: Proc, now_since_boot: float) -> Survivor:
     """A survivor as people need it: pid, command line, age, state."""
+    return Survivor(proc.pid, command_of(proc.pid) or "?", max(0.0, now_since_boot - proc.start), proc.state)
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process, as text without secrets; empty if there is none. A process may say that it has any."""
     try:
-        command = redact(" ".join(psutil.Process(proc.pid).cmdline()))[:COMMAND_CHARS_MAX]
-    except psutil.Error:
-        command = "?"
-    return Survivor(proc.pid, command, max(0.0, now_since_boot - proc.start), proc.state)
+        if not LINUX:
+            return clip(" ".join(psutil.Process(pid).cmdline()), COMMAND_CHARS_MAX)
+        with Path(f"/proc/{pid}/cmdline").open("rb", buffering=0) as file:
+            words = file.read(COMMAND_BYTES_MAX).replace(b"\0", b" ")
+        return clip(words.decode("utf-8", "replace").strip(), COMMAND_CHARS_MAX)
+    except (OSError, psutil.Error):
+        return ""
 
 
 def punch(descriptor: int, keep_bytes: int) -> int:

@@ -18,18 +18,19 @@ from crewd.clock import SystemClock
 from crewd.protocol import hands
 from crewd.protocol.home import Home
 from crewd.protocol.ids import marker as make_marker
-from crewd.protocol.ids import split_marker
-from crewd.protocol.limits import TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW, WORKERS_MAX
+from crewd.protocol.limits import NOTE_CHARS_MAX, TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW, WORKERS_MAX
+from crewd.protocol.redact import clip
 from crewd.protocol.rows import ExitStatus, Survivor
 from crewd.store.output import EXIT_FILE, tail_of
 from crewd.supervisor.guardian import ladder as ladders
 from crewd.supervisor.guardian import marker, processes
 from crewd.supervisor.guardian.births import Births
 from crewd.supervisor.guardian.cgroups import Cgroups
-from crewd.supervisor.guardian.charge import Charge, leave_file, make_directory, make_room, noted, take_last_words, without
+from crewd.supervisor.guardian.charge import Charge, leave_file, make_room, noted, take_last_words, without
 from crewd.supervisor.guardian.connection import Connection
 from crewd.supervisor.guardian.exits import ExitRecords
-from crewd.supervisor.guardian.papers import Notes, Papers
+from crewd.supervisor.guardian.folder import Folder
+from crewd.supervisor.guardian.papers import Papers
 from crewd.supervisor.guardian.tree import Key, Proc, Sorted, sort
 from crewd.supervisor.guardian.usage import cap_output, differs, exceeded, mark_time, written
 from crewd.supervisor.guardian.zygote import PACKET_BYTES_MAX
@@ -110,7 +111,7 @@ class Guardian:
         self._retiring = False
         self._unclaimed: dict[int, int] = {}
         self._cgroups = Cgroups(home.key, wanted=settings.cgroups)
-        self._papers = Notes(home.root / "charges")
+        self._papers = Folder(home.root / "charges", Papers)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -267,8 +268,8 @@ class Guardian:
                 raise OSError(errno.EAGAIN, f"{WORKERS_MAX} workers run already")
             if not os.path.isdir(bootstrap.cwd):  # noqa: PTH112 (hot path)
                 raise OSError(f"the working directory {bootstrap.cwd} is not there")
-            make_directory(bootstrap.directory)
-            make_directory(bootstrap.shared)
+            worker_files.make(Path(bootstrap.directory))
+            worker_files.make(Path(bootstrap.shared))
             told = msgspec.msgpack.encode(msgspec.structs.replace(bootstrap, env={}, secrets={}))
             charge.known_secrets = bootstrap.known
             path = f"{bootstrap.directory}/bootstrap"
@@ -293,7 +294,7 @@ class Guardian:
                 "nice": worker.nice,
                 "open_files": self._settings.open_files,
                 "rlimits": worker.rlimits,
-                "cgroup": self._cgroups.make(key),
+                "cgroup": self._cgroups.make(key, worker.limits.processes),
             }
             self._births.order(order)
         except OSError as error:
@@ -324,7 +325,7 @@ class Guardian:
         charge.known |= {(pid, main.start)}
         charge.papers = msgspec.structs.replace(charge.papers, pid=pid, start=main.start, boot_id=self._boot_id)
         self._tell_started(charge)
-        self._papers.keep(charge.papers)
+        self._papers.keep(charge.key, charge.papers)
         status = self._unclaimed.pop(pid, None)
         if status is not None and (main.state == "X" or main.dead):  # else it was another process of the same pid
             self._main_gone(charge, status)
@@ -379,10 +380,9 @@ class Guardian:
     def _marked(self, proc: Proc) -> Key | None:
         if self._unmarked.get(proc.pid) == proc.start:
             return None
-        text = marker.read(proc.pid)
-        parts = split_marker(text) if text else None
-        if parts is not None and parts[0] == self._home.key:
-            return parts[1], parts[2]
+        key = marker.owner(marker.read(proc.pid) or "", self._home.key)
+        if key is not None:
+            return key
         number = limit_mark.read(proc.pid)
         if number is not None and limit_mark.home_part(number) == self._home_number:
             return self._numbers.get(number, ("", number))
@@ -577,7 +577,7 @@ class Guardian:
         unmarked = tuple(sorted((p.pid, p.start) for p in members if self._unmarked.get(p.pid) == p.start))
         if unmarked != charge.papers.unmarked and charge.papers.pid:
             charge.papers = msgspec.structs.replace(charge.papers, unmarked=unmarked)
-            self._papers.keep(charge.papers)
+            self._papers.keep(charge.key, charge.papers)
 
     def _measure(self, charge: Charge, members: list[Proc]) -> None:
         """What the worker uses; crewd hears of it now and then, and what is too much ends the worker at once."""
@@ -629,6 +629,7 @@ class Guardian:
         alive = frozenset(pid for pid, _ in charge.known if pid in table and not table[pid].dead)
         now = self._clock.monotonic()
         stirred = charge.stirred or bool(self._cgroups.pids(charge.key) - alive)
+        stirred = stirred or (not alive and self._cgroups.is_populated(charge.key))
         charge.stirred = False
         charge.ladder, step = ladders.climb(charge.ladder, alive, now, stirred=stirred)
         for pid in step.term:
@@ -672,8 +673,7 @@ class Guardian:
         errors: list[str] = []
         with noted(errors):
             worker_files.remove(charge.directory, "bootstrap")
-        with noted(errors):
-            self._papers.forget(charge.key)
+        self._papers.forget(charge.key)
         with noted(errors):
             if charge.directory.is_dir():
                 mark_time(charge, self._clock.wall(), last=True)
@@ -685,14 +685,14 @@ class Guardian:
             task=charge.key[0],
             epoch=charge.key[1],
             cause=cause or charge.cause,
-            error=error or charge.limit_text,
+            error=clip(error or charge.limit_text, NOTE_CHARS_MAX),
             exit=ExitStatus(
                 code=os.WEXITSTATUS(status) if status is not None and os.WIFEXITED(status) else None,
                 signal=os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None,
                 timed_out=charge.limit,
                 killed=charge.killed,
                 drain_seconds=self._clock.monotonic() - charge.ladder.begun_at if charge.ladder else 0.0,
-                cleanup_errors=tuple(errors),
+                cleanup_errors=tuple(clip(each, NOTE_CHARS_MAX) for each in errors),
                 memory_peak_bytes=charge.memory_peak,
                 cpu_seconds=round(charge.cpu, 3),
                 unowned=tuple(processes.describe(proc, processes.since_boot()) for proc in self._unowned[:UNOWNED_MAX]),

@@ -21,11 +21,9 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-import msgpack
-
 from crewd import limit_mark, worker_files
 from crewd.clock import SystemClock
-from crewd.protocol.hands import EXPECTED_MAX, pack
+from crewd.protocol.hands import EXPECTED_MAX, pack, unpack
 from crewd.protocol.home import Home
 from crewd.supervisor.guardian import marker, processes
 
@@ -125,7 +123,7 @@ class Zygote:
                 packet = self._link.recv(PACKET_BYTES_MAX)
                 if not packet:
                     os._exit(0)
-                said: str | dict[str, Any] | None = msgpack.unpackb(packet)
+                said: str | dict[str, Any] | None = unpack(packet)
                 if said is None:  # the guardian asks whether this process lives
                     self._link.send(packet)
                     continue
@@ -239,7 +237,7 @@ class Zygote:
             packet = link.recv(PACKET_BYTES_MAX)
             if not packet:
                 os._exit(0)  # the zygote is gone, or needs no more
-            order: dict[str, Any] = _whole(msgpack.unpackb(packet))
+            order: dict[str, Any] = _whole(unpack(packet))
             marker.write(self._slot, order["marker"])
             link.close()
         except BaseException:  # noqa: BLE001 (the zygote tells of its end)
@@ -305,7 +303,7 @@ def _whole(order: dict[str, Any]) -> dict[str, Any]:
     if "file" not in order:
         return order
     directory = Path(order["directory"])
-    whole: dict[str, Any] = msgpack.unpackb(worker_files.read(directory, order["file"], ORDER_BYTES_MAX))
+    whole: dict[str, Any] = unpack(worker_files.read(directory, order["file"], ORDER_BYTES_MAX))
     worker_files.remove(directory, order["file"])
     return {**whole, "secrets": order["secrets"]}
 
@@ -353,7 +351,7 @@ def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
 
 def _take_lock(path: str, *, inherit: bool) -> None:
     """The worker itself holds a lock for as long as it lives: there is one living incarnation of it, and no second (R8)."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = worker_files.open_to_append(Path(path).parent, LOCK)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -9,7 +9,8 @@ import pytest
 from crewd.protocol.policy import Limits
 from crewd.supervisor.guardian import processes
 from crewd.supervisor.guardian.charge import Charge
-from crewd.supervisor.guardian.papers import Notes, Papers
+from crewd.supervisor.guardian.folder import Folder
+from crewd.supervisor.guardian.papers import Papers
 from crewd.supervisor.guardian.usage import cap_output, exceeded
 
 
@@ -45,12 +46,12 @@ def test_papers_are_found_by_the_next_guardian(tmp_path: Path) -> None:
     papers = Papers(
         "r_1/a", 2, pid=7, start=1.5, boot_id="b", on_orphan="end", limits=Limits(processes=3), unmarked=((9, 2.0),)
     )
-    Notes(tmp_path / "n").keep(papers)
+    Folder(tmp_path / "n", Papers).keep(("r_1/a", 2), papers)
     (tmp_path / "n" / "broken.msgpack").write_bytes(b"\xff")
-    again = Notes(tmp_path / "n")
-    assert again.all() == [papers]
+    again = Folder(tmp_path / "n", Papers)
+    assert list(again.all()) == [papers]
     assert papers.members("b") == ((7, 1.5), (9, 2.0))
     assert papers.members("another boot") == (), "those pids are somebody else's now"
     assert (papers.seconds_alone, Papers("t", 1).seconds_alone) == (0.0, 600.0)
     again.forget(("r_1/a", 2))
-    assert again.all() == []
+    assert list(again.all()) == []

@@ -1,0 +1,80 @@
+"""What a client may say that no client of ours would: selectors, ids, floods of waits, workflows that never end or explode."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from crewd.client.blocking import Crew
+from crewd.protocol import codec
+from crewd.protocol import requests as rq
+from crewd.protocol.errors import CrewdError
+from crewd.testing import Daemon
+from tests.hostile.wire import Speaker
+
+pytestmark = pytest.mark.process
+SELECTORS = [
+    "", "..", "*", "/", "../..", "%", "_", "r_", "~1", "a~99999", "\u0430dmin", "x\x00y", "x\ny", "r_%/%", "' OR 1=1 --",
+    "a/b/c",
+    "x" * 257, "\U0001f680", "..%2f", "r_01/..", "-1", "NAME~-1",
+]  # fmt: skip
+
+
+def test_no_selector_names_what_is_not_its_own(shared_crew: Crew) -> None:
+    run = shared_crew.exec(["sleep", "1000"], cwd="/", name="innocent")
+    for selector in SELECTORS:
+        for request in (
+            rq.Cancel(target=selector, mode="now"), rq.Show(target=selector), rq.Signal(target=selector, number=9),
+            rq.ReadLog(task=selector), rq.ListMessages(target=selector),
+        ):  # fmt: skip
+            answer = shared_crew.request(request, 5)
+            assert isinstance(answer, rq.ErrorReply | CrewdError), (selector, answer)
+    assert run.show().run.ended_at is None
+    assert run.cancel(mode="now").verified
+
+
+def test_ids_that_are_used_twice_and_hellos_without_end(daemon: Daemon, crew: Crew) -> None:
+    with Speaker(daemon.home.clients_endpoint) as speaker:
+        for number in range(50):
+            speaker.say("hello", f"h{number % 3}", {"owner": f"me{number % 2}", "key": "k" * 64})
+        run = crew.exec(["sleep", "1000"], cwd="/")
+        for _ in range(2_000):
+            speaker.say("await_end", "same", {"target": run.id, "timeout_seconds": 604_800})
+            speaker.say("subscribe", "sub", {"target": run.id})
+        speaker.say("runs", "last", {})
+        assert isinstance(speaker.replies("last"), rq.RunsReply | rq.ErrorReply)
+    assert crew.exec(["echo", "fine"], cwd="/").result(timeout=120) == "fine"
+    assert run.cancel(mode="now").verified
+
+
+@pytest.mark.parametrize(
+    "body", [b"\x81\xa8workflow" + b"\x81\xa5steps\x91" * 200_000, b"\xdf\xff\xff\xff\xff", b"\x81\xc7\x01\x05\x00\x00"]
+)
+def test_requests_that_explode_are_malformed(daemon: Daemon, crew: Crew, body: bytes) -> None:
+    with Speaker(daemon.home.clients_endpoint) as speaker:
+        speaker.say("hello", "h", {"owner": "me", "key": "k" * 64})
+        speaker.socket.send_multipart([codec.HEADER, b"start_run", b"a", body[: 1 << 20]])
+        refused = speaker.replies("a")
+    assert isinstance(refused, rq.ErrorReply)
+    assert refused.error.code == "malformed"
+    assert crew.doctor().healthy
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"id": "a", "depends_on": ["a"]}], [{"id": "a", "depends_on": ["b"]}, {"id": "b", "depends_on": ["a"]}],
+        [{"id": "a"}, {"id": "a"}], [{"id": ".."}], [{"id": "a/b"}],
+        [{"id": "a", "output": "../x"}], [{"id": "a", "reads": ["../../x"]}],
+        [{"id": f"s{number}"} for number in range(1_001)], [{"id": "shared"}, {"id": "a", "depends_on": ["nobody"]}],
+    ],
+)  # fmt: skip
+def test_workflows_that_cannot_be_are_refused(daemon: Daemon, crew: Crew, steps: list[dict[str, object]]) -> None:
+    whole = [{"worker": {"argv": ["true"]}, **each} for each in steps]
+    with Speaker(daemon.home.clients_endpoint) as speaker:
+        speaker.say("hello", "h", {"owner": "me", "key": "k" * 64})
+        speaker.say("start_run", "a", {"cwd": "/", "workflow": {"name": "evil", "steps": whole}})
+        refused = speaker.replies("a")
+    assert isinstance(refused, rq.ErrorReply), msgspec.to_builtins(refused)
+    assert refused.error.code in {"usage", "malformed"}
+    assert "Traceback" not in refused.error.message
