@@ -10,7 +10,10 @@ import resource
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
+
+import psutil
 
 from crewd.worker import Context
 
@@ -177,4 +180,45 @@ def a_subreaper_of_its_own(ctx: Context) -> None:
                 os.execve("/bin/sleep", ["sleep", str(SECONDS_MAX)], {})
             os._exit(0)
     _did(ctx)
+    ctx.sleep(SECONDS_MAX)
+
+
+def plays_with_its_files(ctx: Context, what: str) -> None:
+    """Something else stands in the place of each file that a worker has, and of its exit record."""
+    mine = ctx.directory
+    name = hashlib.sha256(f"{ctx.task}#{ctx.epoch}".encode()).hexdigest()[:32]
+    record = Path(os.environ["CREWD_HOME"]) / "exits" / f"{name}.msgpack"
+    for path in (*(mine / name for name in ("stdout", "stderr", "exit", "last_words", "times", "result.json")), record):
+        path.unlink(missing_ok=True)
+        match what:
+            case "pipe":
+                os.mkfifo(path)
+            case "folder":
+                path.mkdir()
+            case "link":
+                path.symlink_to("/etc/hostname")
+            case _:
+                path.write_bytes(b"\xc1")
+                os.truncate(path, 1 << 40)
+    ctx.sleep(SECONDS_MAX)
+
+
+def storms(ctx: Context, seconds: float) -> None:
+    """Processes that end at once, as fast as it can start them, each left to the guardian."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if os.fork() == 0:
+            os.fork()
+            os._exit(0)
+        os.wait()
+    ctx.sleep(SECONDS_MAX)
+
+
+def stops_its_guardian(ctx: Context, seconds: float) -> None:
+    """The guardian is the parent of the process that it was forked from. If it is killed meanwhile, nobody continues it."""
+    guardian = psutil.Process(os.getppid()).ppid()
+    if psutil.Process(guardian).name() == "crewd-guardian":
+        os.kill(guardian, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.kill(guardian, signal.SIGCONT)
     ctx.sleep(SECONDS_MAX)

@@ -11,7 +11,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,18 @@ MINUTES = float(os.environ.get("CREWD_STRESS_MINUTES", "0"))
 SEED = int(os.environ.get("CREWD_STRESS_SEED", "0"))
 REAL = bool(os.environ.get("CREWD_STRESS_REAL"))
 GRACE = 0.2
+HOSTILE_PART = 0.4
+"""Of the workers."""
 JOBS = ("jobs:listen", "jobs:listen", "jobs:listen", "jobs:ask", "jobs:stubborn")
+HOSTILE: tuple[tuple[str, Mapping[str, object]], ...] = (
+    *(("hostile.deeds:plays_with_its_files", {"what": what}) for what in ("pipe", "folder", "link", "hole")),
+    ("hostile.deeds:storms", {"seconds": 1.0}), ("hostile.deeds:stops_its_guardian", {"seconds": 0.5}),
+    ("hostile.deeds:bears_a_strange_name", {}), ("hostile.deeds:a_subreaper_of_its_own", {}),
+    ("hostile.deeds:bears", {"text": "0:r_x/y#1"}), ("hostile.deeds:stray_with_no_text", {}),
+    ("trees:agent", {"seconds": 90}), ("trees:cleaned_agent", {"seconds": 90}), ("trees:hop_apart", {"seconds": 2.0}),
+    ("trees:bomb", {"limit": 40}),
+)  # fmt: skip
+"""Workers that do what they can to hold up, mislead or outlive who looks after them, and what they are told."""
 
 pytestmark = [pytest.mark.process, pytest.mark.skipif(not (REAL and MINUTES), reason="run it with `make stress REAL=1`")]
 
@@ -93,9 +104,10 @@ class History:
         return self.chance.choice(self.runs)[0]
 
     def start(self) -> None:
-        job = self.chance.choice(JOBS)
+        job, told = self.chance.choice(HOSTILE) if self.chance.random() < HOSTILE_PART else (self.chance.choice(JOBS), {})
+        self.count[job] += 1
         with self.crew() as crew:
-            run: RunHandle = crew.call(job, cwd=self.jobs)
+            run: RunHandle = crew.call(job, dict(told), cwd=self.jobs)
         self.runs.append((run.id, job))
 
     def steer(self) -> None:
