@@ -325,6 +325,7 @@ class GuardianLink(Actor):
     def _lost(self) -> None:
         """The guardian died, or talks nonsense: reach it again, or start another one, which adopts the workers."""
         self._port.close()
+        was_attached = self._attached
         self._connected = self._attached = False
         self._pulse = None
         self._services.directory.guardian = self._services.directory.zygote = None
@@ -334,7 +335,7 @@ class GuardianLink(Actor):
         if self._retiring:
             return
         store = self._services.directory.parts.get(STORE)
-        if store is not None:
+        if store is not None and was_attached:  # else it was dying already when it was reached
             store.offer(Append((Draft(GuardianLost(why=self._why)),), self.ref, 0))
         self._reach()
 

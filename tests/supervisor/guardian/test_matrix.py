@@ -24,9 +24,10 @@ from crewd.client.shapes import call_workflow, exec_workflow
 from crewd.protocol.ids import split_marker, split_task_id
 from crewd.protocol.statuses import ATTEMPT_TERMINAL, AttemptStatus, RunStatus
 from crewd.supervisor.guardian import marker
+from crewd.supervisor.guardian.cgroups import Cgroups
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
-from tests.users import launcher, users
+from tests.users import AS_IT_IS, launcher, users
 from tests.waits import guardian_of, pid_of
 
 pytestmark = pytest.mark.process
@@ -41,12 +42,22 @@ SECONDS = itertools.count(1_000_000_000 + os.getpid() * 1_000)
 GRACE = 0.2
 
 
-@pytest.fixture(params=users())
+def ways() -> list[tuple[str, str]]:
+    """As whom, and with what: mostly without cgroups, which make it easy and which not every machine has."""
+    probe = Cgroups(f"probe-{os.getpid()}")
+    found = [(user, "without cgroups") for user in users()]
+    if probe.path:
+        found.append((AS_IT_IS, "with cgroups"))
+    probe.close()
+    return found
+
+
+@pytest.fixture(params=ways(), ids=", ".join)
 def daemon(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    """Without cgroups, which would make it easy: not every machine has them."""
+    user, cgroups = request.param
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    running = Daemon(home / "h", launcher=launcher(request.param))
-    running.home.config.write_text("cgroups = false\n")
+    running = Daemon(home / "h", launcher=launcher(user))
+    running.home.config.write_text(f"cgroups = {'true' if cgroups == 'with cgroups' else 'false'}\n")
     with running:
         yield running
 
