@@ -86,6 +86,8 @@ def _marked(home: Home) -> list[tuple[int, str, int]]:
     found = []
     for pid in psutil.pids():
         key = marker.owner(marker.read(pid) or "", home.key)
+        if key == ("", 0):  # it may have been half-written
+            key = marker.owner(marker.read(pid) or "", home.key)
         if key is not None:
             found.append((pid, *key))
     return found

@@ -11,7 +11,9 @@ import psutil
 import pytest
 
 from crewd.client.blocking import Crew
+from crewd.protocol.ids import marker as make_marker
 from crewd.protocol.ids import split_marker
+from crewd.supervisor.guardian import marker
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.hostile.runs import begun, serves
@@ -45,6 +47,17 @@ NO_MARKS = [
 @pytest.mark.parametrize("text", NO_MARKS)
 def test_what_could_lead_out_of_a_home_is_no_mark(text: str) -> None:
     assert split_marker(text) is None
+
+
+def test_a_mark_of_this_home_that_names_no_worker_is_seen_and_what_waits_for_work_bears_none() -> None:
+    mine = marker.placeholder(HOME_KEY)
+    assert marker.owner(make_marker(HOME_KEY, "r_x/y", 3), HOME_KEY) == ("r_x/y", 3)
+    assert marker.owner(mine, HOME_KEY) is None
+    assert marker.owner("", HOME_KEY) is None
+    assert marker.owner(make_marker("another", "r_x/y", 3), HOME_KEY) is None
+    assert marker.owner(f"{HOME_KEY}:../../away/.#1", HOME_KEY) == ("", 0)
+    half = f"{HOME_KEY}:r_x/y" + mine[len(HOME_KEY) + 6 :]
+    assert marker.owner(half, HOME_KEY) == ("", 0), "as it is for an instant while it is written"
 
 
 def test_a_marker_that_leads_out_of_the_home(daemon: Daemon, crew: Crew, home: Path) -> None:

@@ -381,7 +381,7 @@ class Guardian:
         if self._unmarked.get(proc.pid) == proc.start:
             return None
         key = marker.owner(marker.read(proc.pid) or "", self._home.key)
-        if key is not None:
+        if key is not None and (key[0] or proc.ppid != self._births.pid):  # its marker may be half-written: it is being born
             return key
         number = limit_mark.read(proc.pid)
         if number is not None and limit_mark.home_part(number) == self._home_number:

@@ -8,10 +8,12 @@ from __future__ import annotations
 ASK_SECONDS = 1.0
 SILENT_SECONDS = 3.0
 """A process that has not answered for so long is told of."""
+STARTING_SECONDS = 15.0
+"""One that has never answered is told of after this: it may have much to read in first."""
 GIVE_UP_SECONDS = 20.0
 """One that has not answered for so long is killed, and another one takes its place."""
 START_SECONDS = 120.0
-"""The same for one that has never answered: it may have much to read in first."""
+"""The same for one that has never answered."""
 AWAKE_SECONDS = 5.0
 """More than this between two questions, and whoever asks was not awake."""
 
@@ -37,7 +39,7 @@ class Pulse:
     def silent(self, now: float) -> float:
         """For how many seconds it has not answered; 0 if that is not long."""
         seconds = now - self._heard_at
-        return seconds if seconds > SILENT_SECONDS else 0.0
+        return seconds if seconds > (SILENT_SECONDS if self._answered else STARTING_SECONDS) else 0.0
 
     def is_given_up(self, now: float) -> bool:
         """Whether another one is to take its place."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crewd.supervisor.guardian.pulse import ASK_SECONDS, GIVE_UP_SECONDS, SILENT_SECONDS, START_SECONDS, Pulse
+from crewd.supervisor.guardian.pulse import ASK_SECONDS, GIVE_UP_SECONDS, SILENT_SECONDS, START_SECONDS, STARTING_SECONDS, Pulse
 
 
 def asked(pulse: Pulse, since: float, until: float) -> float:
@@ -37,7 +37,9 @@ def test_silence_is_told_of_soon_and_ends_in_giving_up() -> None:
 
 def test_who_has_never_answered_has_more_time() -> None:
     pulse = Pulse(0.0)
-    now = asked(pulse, 0.0, START_SECONDS - 1.0)
+    now = asked(pulse, 0.0, STARTING_SECONDS)
+    assert not pulse.silent(now)
+    now = asked(pulse, now, START_SECONDS - 1.0)
     assert pulse.silent(now)
     assert not pulse.is_given_up(now)
     assert pulse.is_given_up(asked(pulse, now, START_SECONDS + 1.0))
