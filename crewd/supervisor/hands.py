@@ -28,7 +28,7 @@ from crewd.supervisor.directory import GUARDIAN, STORE
 from crewd.supervisor.guardian import marker, processes
 from crewd.supervisor.guardian.entry import guardian_main
 from crewd.supervisor.guardian.program import Settings
-from crewd.supervisor.guardian.pulse import ASK_SECONDS, GIVE_UP_SECONDS, Pulse
+from crewd.supervisor.guardian.pulse import ASK_SECONDS, Pulse
 from crewd.supervisor.guardian.tree import Proc
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ class GuardianLink(Actor):
         if seconds := pulse.silent(now):
             silent["guardian"] = now - seconds
         if pulse.is_given_up(now) and self._port.kill():
-            self._why = f"it had not answered for {GIVE_UP_SECONDS:g} s, and was killed"
+            self._why = f"it had not answered for {seconds:.0f} s, and was killed"
             self._pulse = None  # the connection ends when it has
         self._ask_later()
 
