@@ -101,6 +101,7 @@ def test_a_run_may_write_so_much_into_the_store(home: Path, monkeypatch: pytest.
             Workflow("scribblers", (Step("a", worker=spec), Step("b", worker=WorkerSpec(call="jobs:quiet")))), cwd=HERE
         )
         wait_until(lambda: "task.parked" in types(run), "the scribbler to be parked")
+        wait_until(lambda: all(each.ended_at for each in attempts(run)), "both to end")
         for attempt in attempts(run):
             assert attempt.exit.timed_out == "store_bytes"
             assert "300,000 are allowed (run_store_bytes)" in attempt.error

@@ -88,7 +88,7 @@ def kept_from(descriptor: int, offset: int) -> int:
     try:
         return os.lseek(descriptor, offset, os.SEEK_DATA)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # a hole up to the end
+        if error.errno == errno.ENXIO and not os.pread(descriptor, SCRUB_BYTES, offset).strip(b"\0"):  # a hole up to the end
             return os.lseek(descriptor, 0, os.SEEK_END)
         return offset  # a file system without holes: everything is kept
 

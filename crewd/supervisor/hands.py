@@ -65,6 +65,10 @@ class Hands(Protocol):
         """Whether the guardian that was started last has ended already (and not because another one holds the home)."""
         ...
 
+    def is_at_work(self) -> bool:
+        """Whether the guardian at the other end runs, or waits for a processor."""
+        ...
+
     def kill(self) -> bool:
         """KILL to the guardian at the other end; False if that is not possible."""
         ...
@@ -138,6 +142,10 @@ class UnixHands:
     def start_failed(self) -> bool:
         """See `Hands`."""
         return self._process is not None and self._process.exitcode not in {None, 0}
+
+    def is_at_work(self) -> bool:
+        """See `Hands`."""
+        return self._peer is not None and processes.is_at_work(self._peer.pid)
 
     def kill(self) -> bool:
         """See `Hands`."""
@@ -290,9 +298,10 @@ class GuardianLink(Actor):
         elif guardian is not None:
             pulse.heard(now)  # one of an older crewd does not answer
         silent.pop("guardian", None)
-        if seconds := pulse.silent(now):
+        at_work = self._port.is_at_work()
+        if seconds := pulse.silent(now, at_work=at_work):
             silent["guardian"] = now - seconds
-        if pulse.is_given_up(now) and self._port.kill():
+        if pulse.is_given_up(now, at_work=at_work) and self._port.kill():
             self._why = f"it had not answered for {seconds:.0f} s, and was killed"
             self._pulse = None  # the connection ends when it has
         self._ask_later()

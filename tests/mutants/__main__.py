@@ -93,8 +93,8 @@ MUTANTS = (
     Mutant(
         "a guardian that hangs is waited for",
         "supervisor/hands.py",
-        "        if pulse.is_given_up(now) and self._port.kill():\n",
-        "        if pulse.is_given_up(now) and not self._port:\n",
+        "        if pulse.is_given_up(now, at_work=at_work) and self._port.kill():\n",
+        "        if pulse.is_given_up(now, at_work=at_work) and not self._port:\n",
     ),
     Mutant(
         "the second end of a run that joins is not told",

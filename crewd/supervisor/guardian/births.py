@@ -76,7 +76,7 @@ class Births:
 
     def silent(self) -> float:
         """For how many seconds the zygote has not answered; 0 if it does, or if there is none."""
-        return self._pulse.silent(self._clock.monotonic()) if self.stands else 0.0
+        return self._pulse.silent(self._clock.monotonic(), at_work=processes.is_at_work(self.pid)) if self.stands else 0.0
 
     def tend(self) -> None:
         """To be called every turn: start a zygote if there is none, ask whether it lives, and kill one that hangs."""
@@ -89,7 +89,8 @@ class Births:
             self._pulse.ask(now)
             with contextlib.suppress(OSError):
                 self._link.send(hands.pack(None))
-            proc = processes.look(self.pid) if self._pulse.is_given_up(now) else None
+            given_up = self._pulse.is_given_up(now, at_work=processes.is_at_work(self.pid))
+            proc = processes.look(self.pid) if given_up else None
             if proc is not None and processes.send(proc, signal.SIGKILL):
                 logger.warning("the zygote (pid {}) has not answered for {:g} s, and is replaced", self.pid, GIVE_UP_SECONDS)
 

@@ -102,6 +102,12 @@ def look(pid: int) -> Proc | None:
         return None
 
 
+def is_at_work(pid: int) -> bool:
+    """Whether a process runs, or waits for a processor: what is stopped, or waits for something else, is not."""
+    proc = look(pid)
+    return proc is not None and proc.state == "R"
+
+
 def _from_psutil(process: psutil.Process) -> Proc:
     with process.oneshot():
         pid = process.pid

@@ -9,11 +9,11 @@ ASK_SECONDS = 1.0
 SILENT_SECONDS = 3.0
 """A process that has not answered for so long is told of."""
 STARTING_SECONDS = 15.0
-"""One that has never answered is told of after this: it may have much to read in first."""
+"""One that has never answered is told of after this: it may have much to read in first. So is one that is at work."""
 GIVE_UP_SECONDS = 20.0
 """One that has not answered for so long is killed, and another one takes its place."""
 START_SECONDS = 120.0
-"""The same for one that has never answered."""
+"""The same for one that has never answered, and for one that is at work: on a machine that is full it is only slow."""
 AWAKE_SECONDS = 5.0
 """More than this between two questions, and whoever asks was not awake."""
 
@@ -36,11 +36,11 @@ class Pulse:
             self._heard_at += away - ASK_SECONDS
         self._asked_at = now
 
-    def silent(self, now: float) -> float:
-        """For how many seconds it has not answered; 0 if that is not long."""
+    def silent(self, now: float, *, at_work: bool = False) -> float:
+        """For how many seconds it has not answered; 0 if that is not long. `at_work`: it only waits for a processor."""
         seconds = now - self._heard_at
-        return seconds if seconds > (SILENT_SECONDS if self._answered else STARTING_SECONDS) else 0.0
+        return seconds if seconds > (SILENT_SECONDS if self._answered and not at_work else STARTING_SECONDS) else 0.0
 
-    def is_given_up(self, now: float) -> bool:
+    def is_given_up(self, now: float, *, at_work: bool = False) -> bool:
         """Whether another one is to take its place."""
-        return now - self._heard_at > (GIVE_UP_SECONDS if self._answered else START_SECONDS)
+        return now - self._heard_at > (GIVE_UP_SECONDS if self._answered and not at_work else START_SECONDS)

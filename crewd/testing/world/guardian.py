@@ -283,6 +283,10 @@ class SimHands:
         """See `Hands`."""
         return self._house.start_failed
 
+    def is_at_work(self) -> bool:
+        """See `Hands`."""
+        return False
+
     def kill(self) -> bool:
         """See `Hands`."""
         if not self._permitted() or self._guardian is None or self._house.guardian is not self._guardian:

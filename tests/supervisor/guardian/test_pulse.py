@@ -45,6 +45,17 @@ def test_who_has_never_answered_has_more_time() -> None:
     assert pulse.is_given_up(asked(pulse, now, START_SECONDS + 1.0))
 
 
+def test_who_only_waits_for_a_processor_has_more_time_too() -> None:
+    pulse = Pulse(0.0)
+    pulse.heard(0.5)
+    now = asked(pulse, 0.5, GIVE_UP_SECONDS + 1.0)
+    assert pulse.is_given_up(now)
+    assert not pulse.is_given_up(now, at_work=True)
+    now = asked(pulse, 0.5, STARTING_SECONDS)
+    assert pulse.silent(now)
+    assert not pulse.silent(now, at_work=True)
+
+
 def test_the_time_in_which_whoever_asks_was_not_awake_does_not_count() -> None:
     pulse = Pulse(0.0)
     pulse.heard(0.5)
