@@ -69,7 +69,7 @@ def _run(command: str, expected: str, cwd: Path, environment: dict[str, str]) ->
     said = f"$ {command}\n{done.stdout}"
     assert done.returncode == 0, said
     if expected:
-        want = expected.replace("…", "...")
+        want = re.sub(r"\s*…\s*", "...", expected)
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
         assert doctest.OutputChecker().check_output(want, done.stdout, flags), f"{said}\nshown:\n{expected}"
 

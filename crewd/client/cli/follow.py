@@ -42,11 +42,16 @@ def follow(crew: Crew, run: str, *, as_json: bool) -> None:
     elif sys.stdout.isatty():
         _live(crew, run)
     else:
+        end = ""
         with Output(crew, run):
             for item in crew.watch(run, progress=False):
                 text = words(item) if isinstance(item, Event) else ""
-                if text:
+                if isinstance(item, Event) and isinstance(item.body, ev.RunEnded):
+                    end = text  # said after everything that the workers wrote
+                elif text:
                     warn(in_line(text))
+        if end:
+            warn(in_line(end))
 
 
 def line_of(item: Event | Progress) -> dict[str, Any]:
