@@ -14,6 +14,7 @@ import pytest
 import crewd
 from crewd import respawn
 from crewd.testing.daemon import wait_until
+from tests.waits import command_of
 
 CODE = (
     "import sys; from crewd import respawn; respawn.PAUSES = (0.0, 0.0, 0.0); "
@@ -72,8 +73,7 @@ def test_crewd_comes_back_and_its_workers_have_not_noticed(home: Path, sent: sig
     keeper = start(root)
     with crewd.connect(str(root), start=False) as crew:
         run = crew.exec(["sleep", "1000"], cwd="/")
-        wait_until(lambda: run.show().attempts and run.show().attempts[-1].pid, "the worker")
-        pid = run.show().attempts[-1].pid
+        pid = command_of(run, "sleep")
         daemon = int((root / "crewd.lock").read_text())
         os.kill(daemon, sent)
         wait_until(lambda: run.show().attempts[-1].pid == pid and (root / "crewd.lock").read_text(), "another crewd")

@@ -15,6 +15,12 @@ def pid_of(run: RunHandle) -> int:
     return run.show().attempts[-1].pid or 0
 
 
+def command_of(run: RunHandle, name: str) -> int:
+    """The process of the run's command, once it is that: before, the process that starts it is shown."""
+    wait_until(lambda: psutil.Process(pid_of(run)).name() == name, f"{name} to run")
+    return pid_of(run)
+
+
 def guardian_of(daemon: Daemon) -> psutil.Process:
     """The guardian's process, which stands a moment after crewd answers."""
     wait_until(daemon.guardian_pid, "a guardian")

@@ -17,7 +17,7 @@ from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.client.cli.test_verbs import Shell
 from tests.supervisor.guardian.test_births import zygote
-from tests.waits import guardian_of, pid_of
+from tests.waits import command_of, guardian_of, pid_of
 
 pytestmark = pytest.mark.process
 
@@ -72,7 +72,7 @@ def test_a_guardian_that_stays_stopped_is_replaced(daemon: Daemon, crew: Crew) -
 
 def test_a_stopped_zygote_is_told_of_and_replaced(daemon: Daemon, crew: Crew) -> None:
     before = crew.exec(["sleep", "1000"], cwd="/")
-    worker = pid_of(before)
+    worker = command_of(before, "sleep")
     first = zygote(daemon).pid
     os.kill(first, signal.SIGSTOP)
     run = crew.exec(["true"], cwd="/")
