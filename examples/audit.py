@@ -81,7 +81,8 @@ def _wait_until_gone(home: Path) -> None:
     if pid and psutil.pid_exists(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(pid).wait(LIVE_SECONDS)
-    left = [each.pid for each in psutil.process_iter(["cmdline"]) if str(home) in " ".join(each.info["cmdline"] or [])]
+    found = [each for each in psutil.process_iter(["cmdline"]) if str(home) in " ".join(each.info["cmdline"] or [])]
+    _, left = psutil.wait_procs(found, LIVE_SECONDS)  # what looks after crewd ends a moment after it
     print(f"processes left behind: {len(left)}")
 
 
