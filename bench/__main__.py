@@ -27,7 +27,7 @@ from bench.store import store
 from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitReason, Lane
 from crewd.client.blocking import Crew, RunHandle
 from crewd.clock import SystemChance, SystemClock
-from crewd.protocol import events as ev
+from crewd.model import events as ev
 from crewd.supervisor.poller import ZmqPoller
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until

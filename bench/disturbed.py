@@ -14,9 +14,9 @@ import zmq
 
 from crewd.client.blocking import Crew
 from crewd.clock import SystemChance, SystemClock
+from crewd.model.ids import IdSource
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
-from crewd.protocol.ids import IdSource
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

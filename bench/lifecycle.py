@@ -13,8 +13,8 @@ import psutil
 import zmq
 
 from crewd.client.blocking import Crew, RunHandle
-from crewd.protocol.policy import Restarts
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model.policy import Restarts
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import zmq
 
 from crewd.clock import SystemChance, SystemClock
+from crewd.model.ids import MESSAGE, IdSource
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
-from crewd.protocol.ids import MESSAGE, IdSource
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitReason
 from crewd.clock import SystemChance, SystemClock
-from crewd.protocol import events as ev
+from crewd.model import events as ev
+from crewd.model.events import Draft
+from crewd.model.redact import redact
+from crewd.model.statuses import RunStatus
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import requests as rq
-from crewd.protocol.events import Draft
-from crewd.protocol.redact import redact
-from crewd.protocol.statuses import RunStatus
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.store.actor import StoreActor
 from crewd.store.database import Database
 from crewd.store.messages import Append, Committed

@@ -24,31 +24,31 @@ if TYPE_CHECKING:
     from crewd.client.environment import Brought as Brought
     from crewd.client.environment import bring as bring
     from crewd.client.shapes import load_workflow as load_workflow
-    from crewd.protocol.errors import Busy as Busy
-    from crewd.protocol.errors import Conflict as Conflict
-    from crewd.protocol.errors import CrewdError as CrewdError
-    from crewd.protocol.errors import DaemonUnreachable as DaemonUnreachable
-    from crewd.protocol.errors import DeadlineExceeded as DeadlineExceeded
-    from crewd.protocol.errors import Forbidden as Forbidden
-    from crewd.protocol.errors import NotFound as NotFound
-    from crewd.protocol.errors import Refused as Refused
-    from crewd.protocol.errors import RunCancelled as RunCancelled
-    from crewd.protocol.errors import RunFailed as RunFailed
-    from crewd.protocol.errors import Unavailable as Unavailable
-    from crewd.protocol.errors import Undelivered as Undelivered
-    from crewd.protocol.errors import UsageError as UsageError
-    from crewd.protocol.events import Event as Event
-    from crewd.protocol.inputs import Input as Input
-    from crewd.protocol.policy import Limits as Limits
-    from crewd.protocol.policy import Restarts as Restarts
-    from crewd.protocol.policy import Retry as Retry
-    from crewd.protocol.receipts import Receipt as Receipt
-    from crewd.protocol.rights import Role as Role
-    from crewd.protocol.rows import Progress as Progress
-    from crewd.protocol.terms import Terms as Terms
-    from crewd.protocol.workflow import Step as Step
-    from crewd.protocol.workflow import WorkerSpec as WorkerSpec
-    from crewd.protocol.workflow import Workflow as Workflow
+    from crewd.model.errors import Busy as Busy
+    from crewd.model.errors import Conflict as Conflict
+    from crewd.model.errors import CrewdError as CrewdError
+    from crewd.model.errors import DaemonUnreachable as DaemonUnreachable
+    from crewd.model.errors import DeadlineExceeded as DeadlineExceeded
+    from crewd.model.errors import Forbidden as Forbidden
+    from crewd.model.errors import NotFound as NotFound
+    from crewd.model.errors import Refused as Refused
+    from crewd.model.errors import RunCancelled as RunCancelled
+    from crewd.model.errors import RunFailed as RunFailed
+    from crewd.model.errors import Unavailable as Unavailable
+    from crewd.model.errors import Undelivered as Undelivered
+    from crewd.model.errors import UsageError as UsageError
+    from crewd.model.events import Event as Event
+    from crewd.model.inputs import Input as Input
+    from crewd.model.policy import Limits as Limits
+    from crewd.model.policy import Restarts as Restarts
+    from crewd.model.policy import Retry as Retry
+    from crewd.model.receipts import Receipt as Receipt
+    from crewd.model.rights import Role as Role
+    from crewd.model.rows import Progress as Progress
+    from crewd.model.terms import Terms as Terms
+    from crewd.model.workflow import Step as Step
+    from crewd.model.workflow import WorkerSpec as WorkerSpec
+    from crewd.model.workflow import Workflow as Workflow
 
 __version__ = "0.1.0"
 
@@ -56,18 +56,18 @@ _PLACES = {
     "crewd.client.blocking": ("Crew", "RunHandle", "connect"),
     "crewd.client.environment": ("Brought", "bring"),
     "crewd.client.shapes": ("load_workflow",),
-    "crewd.protocol.errors": (
+    "crewd.model.errors": (
         "Busy", "Conflict", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Forbidden", "NotFound", "Refused",
         "RunCancelled", "RunFailed", "Unavailable", "Undelivered", "UsageError",
     ),
-    "crewd.protocol.events": ("Event",),
-    "crewd.protocol.inputs": ("Input",),
-    "crewd.protocol.policy": ("Limits", "Restarts", "Retry"),
-    "crewd.protocol.receipts": ("Receipt",),
-    "crewd.protocol.rights": ("Role",),
-    "crewd.protocol.rows": ("Progress",),
-    "crewd.protocol.terms": ("Terms",),
-    "crewd.protocol.workflow": ("Step", "WorkerSpec", "Workflow"),
+    "crewd.model.events": ("Event",),
+    "crewd.model.inputs": ("Input",),
+    "crewd.model.policy": ("Limits", "Restarts", "Retry"),
+    "crewd.model.receipts": ("Receipt",),
+    "crewd.model.rights": ("Role",),
+    "crewd.model.rows": ("Progress",),
+    "crewd.model.terms": ("Terms",),
+    "crewd.model.workflow": ("Step", "WorkerSpec", "Workflow"),
 }  # fmt: skip
 _LAZY = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [

@@ -13,7 +13,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
-from crewd.protocol.errors import UsageError
+from crewd.model.errors import UsageError
 
 FOR_OTHERS = 0o077
 WRITE_FOR_OTHERS = 0o022

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import crewd
 from crewd.client.blocking import Crew
-from crewd.protocol.errors import StoreUnavailable
+from crewd.model.errors import StoreUnavailable
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import crewd
-from crewd.protocol.questions import QuestionKind
+from crewd.model.questions import QuestionKind
 from crewd.protocol.reports import MessageKind
 from crewd.worker import AsyncContext, Cancelled, Context, Letter, PermanentError, worker
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from crewd.client.blocking import Crew, connect
-from crewd.protocol.errors import Conflict, Forbidden, Refused, UsageError
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model.errors import Conflict, Forbidden, Refused, UsageError
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.client.test_cli import Shell

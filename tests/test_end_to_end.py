@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
+from crewd.model.errors import Conflict, DeadlineExceeded, NotFound, Refused, RunFailed
+from crewd.model.receipts import Level, Outcome
+from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Conflict, DeadlineExceeded, NotFound, Refused, RunFailed
-from crewd.protocol.receipts import Level, Outcome
-from crewd.protocol.statuses import RunStatus, TaskStatus
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.waits import guardian_of, pid_of

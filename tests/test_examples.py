@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from crewd.client.blocking import Crew
-from crewd.protocol.receipts import Outcome
-from crewd.protocol.statuses import RunStatus
+from crewd.model.receipts import Outcome
+from crewd.model.statuses import RunStatus
 
 pytestmark = pytest.mark.process
 ROOT = str(Path(__file__).resolve().parent.parent)

@@ -6,12 +6,12 @@ import pytest
 
 from crewd.client.blocking import Crew
 from crewd.clock import SystemClock
+from crewd.model.errors import UsageError
+from crewd.model.events import Event
+from crewd.model.rows import JOIN_ACK_SECONDS
+from crewd.model.workflow import Join, Step, WorkerSpec, Workflow
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import UsageError
-from crewd.protocol.events import Event
-from crewd.protocol.rows import JOIN_ACK_SECONDS
-from crewd.protocol.workflow import Join, Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.supervisor.gateway.test_garbage import Raw

@@ -16,16 +16,18 @@ import crewd
 ROOT = Path(crewd.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 ROOMS = {
-    "protocol": {"protocol"},
+    "model": {"model"},
+    "protocol": {"protocol", "model"},
     "actors": {"actors"},
-    "store": {"store", "actors", "protocol"},
-    "supervisor": {"supervisor", "actors", "store", "protocol"},
-    "worker": {"worker", "protocol"},
-    "client": {"client", "protocol"},
-    "testing": {"testing", "client", "worker", "supervisor", "store", "actors", "protocol"},
+    "store": {"store", "actors", "protocol", "model"},
+    "guardian": {"guardian", "protocol", "model"},
+    "supervisor": {"supervisor", "guardian", "actors", "store", "protocol", "model"},
+    "worker": {"worker", "protocol", "model"},
+    "client": {"client", "protocol", "model"},
+    "testing": {"testing", "client", "worker", "supervisor", "guardian", "store", "actors", "protocol", "model"},
 }
-"""What each room may import (DESIGN §3). `crewd.clock` and the modules beside it are everybody's."""
-SHARED = {"clock", "limit_mark", "private_files", "respawn", "worker_files", "__version__", "CrewdError"}
+"""What each room may import `crewd.clock` and the modules beside it are everybody's."""
+SHARED = {"clock", "limit_mark", "private_files", "respawn", "worker_files", "worker_output", "__version__", "CrewdError"}
 
 
 def room(path: Path) -> str:
@@ -78,14 +80,14 @@ def test_one_place_for_sql() -> None:
 def test_one_guardian_for_processes() -> None:
     forks = users("os.fork", "os.kill", "os.killpg", "os.waitpid", "signal.pidfd_send_signal", "os.execv")
     assert forks == {
-        "supervisor/guardian/births.py",
-        "supervisor/guardian/processes.py",
-        "supervisor/guardian/zygote.py",
+        "guardian/zygote_link.py",
+        "guardian/processes.py",
+        "guardian/zygote.py",
         "testing/daemon.py",
         "testing/stress/apart.py",
         "worker/child.py",  # signals for the command that it waits for itself, and for what that has left
     }
-    assert users("multiprocessing") == {"supervisor/hands.py", "supervisor/guardian/entry.py", "worker/alone.py"}
+    assert users("multiprocessing") == {"supervisor/guardian_link.py", "guardian/entry.py", "worker/alone.py"}
     assert users("subprocess") == {
         "worker/child.py", "worker/command.py", "worker/stdio.py", "worker/terminal.py", "client/discover.py",
         "testing/daemon.py", "respawn.py",
@@ -103,10 +105,10 @@ def test_ports_alone_open_sockets() -> None:
     }
     assert {str(path.relative_to(ROOT)) for path in FILES if "socket" in imports(path)} == {
         "supervisor/gateway/door.py",
-        "supervisor/hands.py",
-        "supervisor/guardian/births.py",
-        "supervisor/guardian/connection.py",
-        "supervisor/guardian/zygote.py",
+        "supervisor/guardian_link.py",
+        "guardian/zygote_link.py",
+        "guardian/connection.py",
+        "guardian/zygote.py",
         "supervisor/service.py",
     }
 
@@ -115,9 +117,9 @@ def test_no_pickle_anywhere() -> None:
     assert users("pickle", "marshal", "shelve", "yaml.load") == set()
 
 
-def test_the_protocol_touches_nothing() -> None:
+def test_the_model_and_the_protocol_touch_nothing() -> None:
     for path in FILES:
-        if room(path) == "protocol":
+        if room(path) in {"model", "protocol"}:
             touched = {name.split(".")[0] for name in imports(path)} & {"os", "socket", "threading", "zmq", "sqlite3", "io"}
             assert not touched, f"{path.name} imports {touched}"
 
@@ -132,11 +134,11 @@ OPENERS = {
     "store/original.py": "a bundle that was checked",
     "supervisor/config.py": "the configuration, which may be a link, and was checked",
     "supervisor/examine.py": "/proc",
-    "supervisor/guardian/cgroups.py": "/sys",
-    "supervisor/guardian/entry.py": "/dev/null",
-    "supervisor/guardian/marker.py": "/proc",
-    "supervisor/guardian/processes.py": "/proc",
-    "supervisor/guardian/zygote.py": "/dev/null, /sys",
+    "guardian/cgroups.py": "/sys",
+    "guardian/entry.py": "/dev/null",
+    "guardian/marker.py": "/proc",
+    "guardian/processes.py": "/proc",
+    "guardian/zygote.py": "/dev/null, /sys",
     "supervisor/tokens.py": "the secret, which is made",
 }
 """Who opens files in crewd, its guardian and its store by other means than `worker_files` and `private_files`, and which."""
@@ -157,9 +159,9 @@ def opens(path: Path) -> bool:
 
 
 def test_what_a_worker_could_have_put_there_is_opened_by_whoever_does_not_trust_it() -> None:
-    assert {str(path.relative_to(ROOT)) for path in FILES if room(path) in {"store", "supervisor"} and opens(path)} == set(
-        OPENERS
-    )
+    assert {
+        str(path.relative_to(ROOT)) for path in FILES if room(path) in {"store", "supervisor", "guardian"} and opens(path)
+    } == set(OPENERS)
 
 
 @pytest.mark.parametrize("page", ["docs/guarantees.md", "SECURITY.md"])

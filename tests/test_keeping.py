@@ -14,10 +14,10 @@ import pytest
 
 from crewd.client import keeping
 from crewd.client.blocking import Crew, connect
+from crewd.model.errors import Forbidden, NotFound, Refused, UsageError
+from crewd.model.events import RunArchived, RunForgotten
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import keeping as kp
-from crewd.protocol.errors import Forbidden, NotFound, Refused, UsageError
-from crewd.protocol.events import RunArchived, RunForgotten
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.client.test_cli import Shell

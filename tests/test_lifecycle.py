@@ -15,11 +15,11 @@ import pytest
 import crewd
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.shapes import call_workflow, exec_workflow, one_step
+from crewd.model.errors import Refused, RunFailed, UsageError
+from crewd.model.policy import Limits, Restarts, Retry
+from crewd.model.rows import AttemptRow
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Refused, RunFailed, UsageError
-from crewd.protocol.policy import Limits, Restarts, Retry
-from crewd.protocol.rows import AttemptRow
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import children_of, wait_until
 from tests.waits import pid_of
@@ -426,7 +426,7 @@ def test_a_worker_takes_its_workers_along(daemon: Daemon, ends: str) -> None:
 
 def attempts_pid(daemon: Daemon, run: str) -> int:
     """The pid of the run's own worker, found without crewd."""
-    from crewd.supervisor.guardian import marker
+    from crewd.guardian import marker
 
     (pid,) = [pid for pid in daemon.marked() if run in (marker.read(pid) or "")]
     return pid

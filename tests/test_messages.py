@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
-from crewd.protocol.errors import NotFound, UsageError
-from crewd.protocol.events import OperationClosed
-from crewd.protocol.receipts import Receipt
-from crewd.protocol.rows import AttemptRow
-from crewd.protocol.terms import Terms
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model.errors import NotFound, UsageError
+from crewd.model.events import OperationClosed
+from crewd.model.receipts import Receipt
+from crewd.model.rows import AttemptRow
+from crewd.model.terms import Terms
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crewd.client.blocking import connect
-from crewd.protocol.news import Severity
+from crewd.model.news import Severity
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

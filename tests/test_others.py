@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
-from crewd.protocol.terms import Terms
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model.terms import Terms
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

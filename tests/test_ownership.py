@@ -9,8 +9,8 @@ import pytest
 
 from crewd.client.blocking import Crew, connect
 from crewd.client.keys import identity, keys_directory
-from crewd.protocol.errors import CrewdError, Forbidden, UsageError
-from crewd.protocol.rights import Role, check_intent, check_owner, owner_id
+from crewd.model.errors import CrewdError, Forbidden, UsageError
+from crewd.model.rights import Role, check_intent, check_owner, owner_id
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

@@ -13,9 +13,9 @@ import pytest
 import crewd
 from crewd.client.discover import start_daemon
 from crewd.client.keys import identity
+from crewd.model.errors import UsageError
+from crewd.model.home import Home
 from crewd.private_files import check_directory, make_directory, open_file, read_file
-from crewd.protocol.errors import UsageError
-from crewd.protocol.home import Home
 from crewd.testing import Daemon
 
 

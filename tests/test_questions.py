@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
-from crewd.protocol.errors import UsageError
-from crewd.protocol.receipts import Receipt
-from crewd.protocol.rows import AskRow
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model.errors import UsageError
+from crewd.model.receipts import Receipt
+from crewd.model.rows import AskRow
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing.daemon import wait_until
 
 pytestmark = pytest.mark.process

@@ -13,8 +13,8 @@ from crewd.client import keeping
 from crewd.client.blocking import Crew
 from crewd.client.environment import Brought
 from crewd.client.shapes import one_step
-from crewd.protocol.errors import CrewdError
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model.errors import CrewdError
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.leaks import SHAPES, cores, planted

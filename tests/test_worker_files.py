@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crewd import worker_files
-from crewd.protocol.statuses import RunStatus
+from crewd.model.statuses import RunStatus
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

@@ -23,15 +23,15 @@ from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_
 from crewd.client.keys import Identity, identity, keys_directory
 from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
 from crewd.clock import SystemChance, SystemClock
+from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
+from crewd.model.events import Event
+from crewd.model.home import Home
+from crewd.model.ids import MESSAGE, IdSource
+from crewd.model.limits import FRAME_BYTES_MAX
+from crewd.model.receipts import Receipt
+from crewd.model.rights import Role
+from crewd.model.rows import Progress, RunRow
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
-from crewd.protocol.events import Event
-from crewd.protocol.home import Home
-from crewd.protocol.ids import MESSAGE, IdSource
-from crewd.protocol.limits import FRAME_BYTES_MAX
-from crewd.protocol.receipts import Receipt
-from crewd.protocol.rights import Role
-from crewd.protocol.rows import Progress, RunRow
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,19 +13,19 @@ import msgspec
 
 from crewd.client import shapes
 from crewd.client.environment import Brought
+from crewd.model.errors import Refused, UsageError
+from crewd.model.events import Event
+from crewd.model.home import Home
+from crewd.model.ids import MESSAGE, IdSource
+from crewd.model.limits import GRACE_SECONDS_SHORT, LEASE_SECONDS_DEFAULT, LOG_CHUNK_BYTES_MAX
+from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
+from crewd.model.receipts import Level, Receipt
+from crewd.model.rows import AskRow, MessageRow, NoticeRow, RunRow, TaskRow
+from crewd.model.statuses import RUN_TERMINAL
+from crewd.model.terms import USUAL, Terms
+from crewd.model.workflow import PeerProtocol, Workflow
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Refused, UsageError
-from crewd.protocol.events import Event
-from crewd.protocol.home import Home
-from crewd.protocol.ids import MESSAGE, IdSource
-from crewd.protocol.limits import GRACE_SECONDS_SHORT, LEASE_SECONDS_DEFAULT, LOG_CHUNK_BYTES_MAX
-from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
-from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.reports import MessageKind
-from crewd.protocol.rows import AskRow, MessageRow, NoticeRow, RunRow, TaskRow
-from crewd.protocol.statuses import RUN_TERMINAL
-from crewd.protocol.terms import USUAL, Terms
-from crewd.protocol.workflow import PeerProtocol, Workflow
 
 REPLY_SECONDS = 30.0
 """How long a reply may take beyond what the request itself waits for: crewd may be restarting."""

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from crewd.model.errors import PeerError
+from crewd.model.rights import Role
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import PeerError
-from crewd.protocol.rights import Role
 
 if TYPE_CHECKING:
-    from crewd.protocol.errors import ErrorInfo
-    from crewd.protocol.ids import IdSource
+    from crewd.model.errors import ErrorInfo
+    from crewd.model.ids import IdSource
 
 HELLO = "hello"
 HELLO_SECONDS = 1.0

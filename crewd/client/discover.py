@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from crewd.model.errors import DaemonUnreachable, UsageError
+from crewd.model.home import Home
 from crewd.private_files import WRITE_FOR_OTHERS, check_directory, make_directory, open_log
-from crewd.protocol.errors import DaemonUnreachable, UsageError
-from crewd.protocol.home import Home
 
 START_SECONDS = 15.0
 LOOK_SECONDS = 0.5

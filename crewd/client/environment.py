@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from crewd.protocol.errors import UsageError
-from crewd.protocol.home import Home
-from crewd.protocol.variables import is_own
+from crewd.model.errors import UsageError
+from crewd.model.home import Home
+from crewd.model.variables import is_own
 
 Bring = Literal["path", "all", "nothing"]
 _OF_CLIENTS = ("CREWD_HOME", "CREWD_AUTOSTART", "CREWD_AS", "CREWD_KEYS")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from crewd.protocol import events as ev
-from crewd.protocol.events import Event
+from crewd.model import events as ev
+from crewd.model.events import Event
 
 
 class Line(NamedTuple):

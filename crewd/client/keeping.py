@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from crewd.client import shapes
+from crewd.model.errors import CrewdError, UsageError
+from crewd.model.rows import ArtifactRow
 from crewd.protocol import keeping as kp
-from crewd.protocol.errors import CrewdError, UsageError
-from crewd.protocol.rows import ArtifactRow
 
 if TYPE_CHECKING:
     from crewd.client.blocking import Crew

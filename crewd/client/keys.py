@@ -11,10 +11,10 @@ from pathlib import Path
 import platformdirs
 
 from crewd.clock import SystemChance
+from crewd.model.errors import Unavailable
+from crewd.model.ids import check_name
+from crewd.model.limits import NAME_CHARS_MAX
 from crewd.private_files import WRITE_FOR_OTHERS, check_directory, read_file
-from crewd.protocol.errors import Unavailable
-from crewd.protocol.ids import check_name
-from crewd.protocol.limits import NAME_CHARS_MAX
 
 
 class Identity(tuple[str, str]):

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from crewd.protocol.errors import UsageError
-from crewd.protocol.news import NewsItem, Severity
-from crewd.protocol.reasons import NoticeKind
+from crewd.model.errors import UsageError
+from crewd.model.news import NewsItem, Severity
+from crewd.model.reasons import NoticeKind
 
 DEDUP_SECONDS = 30.0
 """The same thing is told once within this (system.md Q6)."""

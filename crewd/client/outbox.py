@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import psutil
 
-from crewd.protocol.errors import Busy, CrewdError, DeadlineExceeded, StoreUnavailable, Unavailable
-from crewd.protocol.ids import MESSAGE, IdSource
-from crewd.protocol.receipts import Level
+from crewd.model.errors import Busy, CrewdError, DeadlineExceeded, StoreUnavailable, Unavailable
+from crewd.model.ids import MESSAGE, IdSource
+from crewd.model.receipts import Level
 from crewd.protocol.requests import Send
 
 if TYPE_CHECKING:

@@ -12,20 +12,20 @@ import msgspec
 
 from crewd.client.conversation import CREDIT
 from crewd.client.environment import Brought, bring
+from crewd.model import variables
+from crewd.model.errors import CrewdError, PeerError, Refused, RunCancelled, RunFailed, UsageError, from_info
+from crewd.model.events import RunEnded, TaskEnded
+from crewd.model.home import Home
+from crewd.model.ids import IdSource, split_marker
+from crewd.model.inputs import GOAL, resolve
+from crewd.model.kinds import types_named
+from crewd.model.limits import LOG_CHUNK_BYTES_MAX, RESULT_BYTES_MAX
+from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
+from crewd.model.rows import RunRow, TaskRow
+from crewd.model.statuses import RunStatus, TaskStatus
+from crewd.model.workflow import Join, PeerProtocol, Step, WorkerSpec, Workflow
+from crewd.model.workflow_markdown import Understood, understand
 from crewd.protocol import requests as rq
-from crewd.protocol import variables
-from crewd.protocol.errors import CrewdError, PeerError, Refused, RunCancelled, RunFailed, UsageError, from_info
-from crewd.protocol.events import RunEnded, TaskEnded
-from crewd.protocol.home import Home
-from crewd.protocol.ids import IdSource, split_marker
-from crewd.protocol.inputs import GOAL, resolve
-from crewd.protocol.kinds import types_named
-from crewd.protocol.limits import LOG_CHUNK_BYTES_MAX, RESULT_BYTES_MAX
-from crewd.protocol.policy import Limits, RestartPolicy, Restarts, Retry
-from crewd.protocol.rows import RunRow, TaskRow
-from crewd.protocol.statuses import RunStatus, TaskStatus
-from crewd.protocol.workflow import Join, PeerProtocol, Step, WorkerSpec, Workflow
-from crewd.protocol.workflow_markdown import Understood, understand
 
 R = TypeVar("R")
 
@@ -111,7 +111,7 @@ def load_workflow(source: str) -> Workflow:
 
 def understand_workflow(source: str) -> Understood:
     """The same, with the fields of the file that change nothing."""
-    from crewd.protocol.errors import NotFound
+    from crewd.model.errors import NotFound
 
     for candidate in (Path(source), Path("workflows") / f"{source}.workflow.md", Path(f"{source}.workflow.md")):
         if candidate.exists() and not candidate.is_dir():

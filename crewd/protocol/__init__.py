@@ -1,6 +1,6 @@
-"""What travels: envelopes, message types, codecs, versions, receipts, reasons, errors.
+"""What travels: envelopes, codecs, requests and replies, reports of workers, the guardian's frames.
 
-Rule 1: this room touches nothing: no socket, clock, disk or thread. Bytes and text in, values out.
-Rule 2: every value is frozen and small; nothing here knows who sends or stores it.
-What does not fit here: who may do what when (see `supervisor`), where it is kept (see `store`).
+Rule 1: this room touches nothing: no socket, clock, disk or thread. Bytes in, values out.
+Rule 2: whoever receives a value checks it here (`doors`), before anything else happens with it.
+What does not fit here: the values themselves (see `model`), and the sockets that carry them (see `client`, `supervisor`).
 """

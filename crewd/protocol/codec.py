@@ -12,9 +12,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from crewd.protocol.errors import Oversized, PeerError, UnknownKind, UnsupportedVersion, UsageError
-from crewd.protocol.events import with_foreign
-from crewd.protocol.limits import FRAME_BYTES_MAX
+from crewd.model.errors import Oversized, PeerError, UnknownKind, UnsupportedVersion, UsageError
+from crewd.model.events import with_foreign
+from crewd.model.limits import FRAME_BYTES_MAX
 from crewd.protocol.reports import FROM_WORKER, TO_WORKER, FromWorker, ToWorker
 from crewd.protocol.requests import REPLIES, REQUESTS, Reply, Request
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 
-from crewd.protocol.errors import Forbidden, UsageError
-from crewd.protocol.ids import MESSAGE, is_id
-from crewd.protocol.keeping import Import, KeepRequest, Prune
-from crewd.protocol.limits import (
+from crewd.model.errors import Forbidden, UsageError
+from crewd.model.ids import MESSAGE, is_id
+from crewd.model.limits import (
     CLAIM_TOKEN_CHARS,
     ENV_BYTES_MAX,
     GOAL_BYTES_MAX,
@@ -24,9 +23,14 @@ from crewd.protocol.limits import (
     SECRETS_BYTES_MAX,
     TEXT_CHARS_MAX,
 )
-from crewd.protocol.numbers import SECONDS_MAX
-from crewd.protocol.reasons import CancelReason
-from crewd.protocol.redact import blot, clip, redact, redact_value
+from crewd.model.numbers import SECONDS_MAX
+from crewd.model.reasons import CancelReason
+from crewd.model.redact import blot, clip, redact, redact_value
+from crewd.model.rights import check_intent
+from crewd.model.terms import check_terms
+from crewd.model.variables import check_variable
+from crewd.model.workflow import Workflow, check_argument
+from crewd.protocol.keeping import Import, KeepRequest, Prune
 from crewd.protocol.requests import (
     Cancel,
     Claim,
@@ -40,10 +44,6 @@ from crewd.protocol.requests import (
     Signal,
     StartRun,
 )
-from crewd.protocol.rights import check_intent
-from crewd.protocol.terms import check_terms
-from crewd.protocol.variables import check_variable
-from crewd.protocol.workflow import Workflow, check_argument
 
 TIMEOUT_SECONDS_MAX = 7 * 86_400.0
 

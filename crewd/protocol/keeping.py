@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from crewd.protocol.rights import Role
-from crewd.protocol.rows import ArtifactRow, RunRow
+from crewd.model.rights import Role
+from crewd.model.rows import ArtifactRow, RunRow
 
 CHUNK_BYTES_MAX = 512 << 10
 """Of a file that travels in pieces."""

@@ -13,10 +13,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from crewd.model.errors import ErrorInfo
+from crewd.model.numbers import COUNT_MAX, Amount, Cost, Count, Seconds
+from crewd.model.terms import Mode
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import ErrorInfo
-from crewd.protocol.numbers import COUNT_MAX, Amount, Cost, Count, Seconds
-from crewd.protocol.terms import Mode
 
 MessageKind = Literal["steer", "follow_up", "response", "message"]
 """What a message is. A cancel is an order of its own: it overtakes messages."""

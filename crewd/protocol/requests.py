@@ -11,13 +11,12 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from crewd.protocol.errors import ErrorInfo
-from crewd.protocol.events import Event
-from crewd.protocol.keeping import KEEP_REPLIES, KEEP_REQUESTS, KeepReply, KeepRequest
-from crewd.protocol.news import NewsItem
-from crewd.protocol.receipts import Level, Receipt
-from crewd.protocol.rights import Role
-from crewd.protocol.rows import (
+from crewd.model.errors import ErrorInfo
+from crewd.model.events import Event
+from crewd.model.news import NewsItem
+from crewd.model.receipts import Level, Receipt
+from crewd.model.rights import Role
+from crewd.model.rows import (
     ArtifactRow,
     AskRow,
     AttemptRow,
@@ -31,8 +30,9 @@ from crewd.protocol.rows import (
     TaskRow,
     Usage,
 )
-from crewd.protocol.terms import Terms
-from crewd.protocol.workflow import Workflow
+from crewd.model.terms import Terms
+from crewd.model.workflow import Workflow
+from crewd.protocol.keeping import KEEP_REPLIES, KEEP_REQUESTS, KeepReply, KeepRequest
 
 CREDIT_DEFAULT = 256
 CREDIT_MAX = 1_000

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crewd.actors import Actor, Lane, Ref
-from crewd.protocol.errors import Busy, Conflict, InvariantError, Refused, StoreDamaged, StoreUnavailable
-from crewd.protocol.events import (
+from crewd.model.errors import Busy, Conflict, InvariantError, Refused, StoreDamaged, StoreUnavailable
+from crewd.model.events import (
     SAMPLES,
     Draft,
     Event,
@@ -27,9 +27,9 @@ from crewd.protocol.events import (
     RunCreated,
     RunForgotten,
 )
-from crewd.protocol.receipts import Level, Receipt
-from crewd.protocol.rows import AskRow, AttemptRow, ForgottenRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
-from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.model.receipts import Level, Receipt
+from crewd.model.rows import AskRow, AttemptRow, ForgottenRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.model.statuses import RUN_TERMINAL
 from crewd.store.cache import Cache
 from crewd.store.fold import R, attempt_key, fold
 from crewd.store.messages import (

@@ -14,9 +14,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from crewd.model.home import blob_path
+from crewd.model.rows import ArtifactRow
 from crewd.private_files import open_plain
-from crewd.protocol.home import blob_path
-from crewd.protocol.rows import ArtifactRow
 
 AGE_SECONDS = 3_600.0
 """A blob younger than this is left alone: a worker that keeps it may not have said so yet."""

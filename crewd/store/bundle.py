@@ -22,17 +22,17 @@ from typing import IO, Any, Protocol
 
 import msgspec
 
+from crewd.model.errors import InvariantError, Unavailable, UsageError
+from crewd.model.events import Event, with_foreign
+from crewd.model.home import blob_path
+from crewd.model.ids import RUN, check_run_name, is_id
+from crewd.model.rows import ArtifactRow, ClientRow, ForgottenRow, MessageRow, RunRow
 from crewd.private_files import check_plain, open_plain
-from crewd.protocol.errors import InvariantError, Unavailable, UsageError
-from crewd.protocol.events import Event, with_foreign
-from crewd.protocol.home import blob_path
-from crewd.protocol.ids import RUN, check_run_name, is_id
-from crewd.protocol.rows import ArtifactRow, ClientRow, ForgottenRow, MessageRow, RunRow
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import R, Row, fold
-from crewd.store.output import Piece, kept_from
 from crewd.store.ports import EVERYWHERE, Where
 from crewd.store.schema import MIGRATIONS, TABLES
+from crewd.worker_output import Piece, kept_from
 
 FORMAT = "crewd-bundle"
 VERSION = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from crewd.protocol.rows import (
+from crewd.model.rows import (
     ArtifactRow,
     AskRow,
     AttemptRow,
@@ -16,7 +16,7 @@ from crewd.protocol.rows import (
     OperationRow,
     RunRow,
 )
-from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.model.statuses import RUN_TERMINAL
 from crewd.store.fold import R, Row, attempt_key
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from crewd.model.rows import ArtifactRow, AttemptRow
+from crewd.model.statuses import ATTEMPT_TERMINAL
 from crewd.protocol import requests as rq
-from crewd.protocol.rows import ArtifactRow, AttemptRow
-from crewd.protocol.statuses import ATTEMPT_TERMINAL
 from crewd.store.blobs import damaged
 from crewd.store.fold import attempt_key
 from crewd.store.rebuild import rebuild

@@ -24,11 +24,11 @@ from typing import Any
 
 import msgspec
 
-from crewd.protocol.errors import InvariantError, StoreDamaged, StoreUnavailable
-from crewd.protocol.events import Event, RunArchived, RunForgotten, body_of, type_of, type_of_class
-from crewd.protocol.limits import ARTIFACT_BYTES_MAX
-from crewd.protocol.receipts import Level
-from crewd.protocol.rows import (
+from crewd.model.errors import InvariantError, StoreDamaged, StoreUnavailable
+from crewd.model.events import Event, RunArchived, RunForgotten, body_of, type_of, type_of_class
+from crewd.model.limits import ARTIFACT_BYTES_MAX
+from crewd.model.receipts import Level
+from crewd.model.rows import (
     ArtifactRow,
     AskRow,
     AttemptRow,

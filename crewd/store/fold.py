@@ -1,7 +1,7 @@
 """State is a fold of events: how each event changes the rows.
 
 Rule 1: pure but for the table it is given; no clock, no database. The same events give the same rows, byte for byte.
-Rule 2: statuses move only along the tables of `protocol.statuses`; anything else is an InvariantError and commits nothing.
+Rule 2: statuses move only along the tables of `model.statuses`; anything else is an InvariantError and commits nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Protocol, TypeVar, assert_never
 
 from msgspec.structs import replace
 
-from crewd.protocol import events as ev
-from crewd.protocol.errors import InvariantError
-from crewd.protocol.ids import task_id
-from crewd.protocol.receipts import Level, Outcome, Receipt, climb
-from crewd.protocol.rows import (
+from crewd.model import events as ev
+from crewd.model.errors import InvariantError
+from crewd.model.ids import task_id
+from crewd.model.receipts import Level, Outcome, Receipt, climb
+from crewd.model.rows import (
     ArtifactRow,
     AskRow,
     AttemptRow,
@@ -28,7 +28,7 @@ from crewd.protocol.rows import (
     RunRow,
     TaskRow,
 )
-from crewd.protocol.statuses import (
+from crewd.model.statuses import (
     ATTEMPT_TERMINAL,
     RUN_REOPENS,
     RUN_TERMINAL,

@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crewd.protocol.errors import InvariantError, StoreDamaged, StoreUnavailable, UsageError
-from crewd.protocol.events import Event, Salvaged
+from crewd.model.errors import InvariantError, StoreDamaged, StoreUnavailable, UsageError
+from crewd.model.events import Event, Salvaged
 from crewd.store.bundle import sync_directory
 from crewd.store.cache import Cache
 from crewd.store.database import Database
@@ -23,7 +23,7 @@ from crewd.store.rebuild import Taken, pages, rebuild
 
 if TYPE_CHECKING:
     from crewd.clock import Clock
-    from crewd.protocol.home import Home
+    from crewd.model.home import Home
 
 CHECK_SECONDS = 1.0
 """How long the look at a database may take before it is served; `crew doctor` looks at all of a large one."""

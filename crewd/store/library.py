@@ -7,13 +7,13 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
-from crewd.protocol.errors import CrewdError, StoreDamaged, UsageError
-from crewd.protocol.events import Event
-from crewd.protocol.rows import AskRow, MessageRow, RunRow
+from crewd.model.errors import CrewdError, StoreDamaged, UsageError
+from crewd.model.events import Event
+from crewd.model.rows import AskRow, MessageRow, RunRow
 from crewd.store.bundle import Bundle
 from crewd.store.fold import R, Row
-from crewd.store.output import Piece, read_output
 from crewd.store.ports import EVERYWHERE, Reading, Where
+from crewd.worker_output import Piece, read_output
 
 HINT = "crew doctor --check; take archive/ back from a backup, or forget the run"
 OPEN_MAX = 4

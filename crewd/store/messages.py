@@ -8,12 +8,12 @@ import msgspec
 
 if TYPE_CHECKING:
     from crewd.actors import Ref
-    from crewd.protocol.errors import CrewdError
-    from crewd.protocol.events import Draft, Event
+    from crewd.model.errors import CrewdError
+    from crewd.model.events import Draft, Event
+    from crewd.model.receipts import Receipt
+    from crewd.model.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
     from crewd.protocol.keeping import KeepRequest
-    from crewd.protocol.receipts import Receipt
     from crewd.protocol.requests import Doctor, Reply, Request
-    from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 
 
 class NewMessage(msgspec.Struct, frozen=True):

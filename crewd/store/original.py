@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from crewd.clock import parse_time
-from crewd.protocol.errors import UsageError
-from crewd.protocol.events import (
+from crewd.model.errors import UsageError
+from crewd.model.events import (
     AttemptEnded,
     AttemptOutcome,
     AttemptReserved,
@@ -35,13 +35,13 @@ from crewd.protocol.events import (
     RunStarted,
     TaskEnded,
 )
-from crewd.protocol.ids import MESSAGE, RUN, spell, task_id, uuid7
-from crewd.protocol.limits import NAME_CHARS_MAX, NOTE_CHARS_MAX, STEPS_MAX, TEXT_CHARS_MAX
-from crewd.protocol.receipts import Outcome
-from crewd.protocol.redact import blot, clip, redact_value
-from crewd.protocol.rows import RunRow
-from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model.ids import MESSAGE, RUN, spell, task_id, uuid7
+from crewd.model.limits import NAME_CHARS_MAX, NOTE_CHARS_MAX, STEPS_MAX, TEXT_CHARS_MAX
+from crewd.model.receipts import Outcome
+from crewd.model.redact import blot, clip, redact_value
+from crewd.model.rows import RunRow
+from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.store.bundle import PART_BYTES_MAX, check_memory, write_bundle
 from crewd.store.cache import Cache, Nowhere, run_of
 from crewd.store.fold import R, fold

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from crewd.protocol.events import Draft, Event, RunCreated
-from crewd.protocol.rows import RunRow
+from crewd.model.events import Draft, Event, RunCreated
+from crewd.model.rows import RunRow
 from crewd.store.fold import R
 
 BRANCHES_MAX = 20_000

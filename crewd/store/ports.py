@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from crewd.protocol.events import Event
-from crewd.protocol.rows import MessageRow, RunRow
+from crewd.model.events import Event
+from crewd.model.rows import MessageRow, RunRow
 from crewd.store.fold import R, Row
 
 

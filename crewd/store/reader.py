@@ -11,16 +11,15 @@ import msgspec
 
 from crewd.actors import Lane
 from crewd.clock import in_words
-from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, InvariantError, NotFound, StoreUnavailable, UsageError
-from crewd.protocol.events import Event
-from crewd.protocol.ids import ASK, MESSAGE, SELECTOR_CHARS_MAX, is_id, split_older, task_id
-from crewd.protocol.kinds import types_named
-from crewd.protocol.limits import FRAME_BYTES_MAX, LOG_CHUNK_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX
-from crewd.protocol.news import NEWS_TYPES, NewsItem, news_of
-from crewd.protocol.receipts import Level, Outcome
-from crewd.protocol.redact import blot
-from crewd.protocol.rows import (
+from crewd.model.errors import CrewdError, InvariantError, NotFound, StoreUnavailable, UsageError
+from crewd.model.events import Event
+from crewd.model.ids import ASK, MESSAGE, SELECTOR_CHARS_MAX, is_id, split_older, task_id
+from crewd.model.kinds import types_named
+from crewd.model.limits import FRAME_BYTES_MAX, LOG_CHUNK_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX
+from crewd.model.news import NEWS_TYPES, NewsItem, news_of
+from crewd.model.receipts import Level, Outcome
+from crewd.model.redact import blot
+from crewd.model.rows import (
     ArtifactRow,
     AskRow,
     AttemptRow,
@@ -35,20 +34,21 @@ from crewd.protocol.rows import (
     TaskRow,
     Usage,
 )
-from crewd.protocol.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL, TaskStatus
-from crewd.protocol.workflow import Workflow
+from crewd.model.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL, TaskStatus
+from crewd.model.workflow import Workflow
+from crewd.protocol import requests as rq
 from crewd.store.checkup import Examine, checkup
 from crewd.store.fold import attempt_key
 from crewd.store.follower import Follower
 from crewd.store.library import Library
 from crewd.store.messages import Answer, Flushed, Read, Resolve, Resolved
-from crewd.store.output import Piece, read_output, times_of
 from crewd.store.overlay import over
 from crewd.store.ports import Where
+from crewd.worker_output import Piece, read_output, times_of
 
 if TYPE_CHECKING:
     from crewd.actors import Ref
-    from crewd.protocol.home import Home
+    from crewd.model.home import Home
     from crewd.store.overlay import Overlay
     from crewd.store.ports import Reading
 

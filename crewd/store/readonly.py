@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from crewd.clock import Clock, SystemClock
-from crewd.protocol.events import Event
-from crewd.protocol.rows import RunRow
-from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.model.events import Event
+from crewd.model.rows import RunRow
+from crewd.model.statuses import RUN_TERMINAL
 from crewd.store.database import DAMAGE, DECODERS, event_of, fault, faults, records_of, row_of, unflushed_of, uri
 from crewd.store.fold import R, Row
 from crewd.store.ports import EVERYWHERE, Where

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from crewd.protocol.events import Event, RunArchived, RunForgotten, Salvaged, type_of_class
-from crewd.protocol.rows import ForgottenRow, RunRow
+from crewd.model.events import Event, RunArchived, RunForgotten, Salvaged, type_of_class
+from crewd.model.rows import ForgottenRow, RunRow
 from crewd.store.cache import Cache, Nowhere, run_of
 from crewd.store.fold import fold
 from crewd.store.ports import Where

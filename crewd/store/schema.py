@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crewd.protocol.rows import (
+from crewd.model.rows import (
     ArtifactRow,
     AskRow,
     AttemptRow,

@@ -7,11 +7,11 @@ from typing import Any, Literal
 import msgspec
 
 from crewd.actors import Lane, Ref
-from crewd.protocol import hands
+from crewd.model.errors import CrewdError
+from crewd.model.rows import CancelInfo
+from crewd.protocol import guardian as gd
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError
-from crewd.protocol.rows import CancelInfo
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.run.decide import AttemptOver
 
@@ -237,13 +237,13 @@ class ToWorker(msgspec.Struct, frozen=True):
 class ToGuardian(msgspec.Struct, frozen=True):
     """An order for the guardian link to send. Births wait for a guardian; the rest is said again when one attaches."""
 
-    order: hands.Order
+    order: gd.Order
 
 
 class GuardianSays(msgspec.Struct, frozen=True):
     """A fact about one worker."""
 
-    notice: hands.Started | hands.Exited | hands.Gone | hands.Used
+    notice: gd.Started | gd.Exited | gd.Gone | gd.Used
 
 
 class GuardianAttached(msgspec.Struct, frozen=True):

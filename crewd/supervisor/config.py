@@ -8,13 +8,13 @@ from typing import Literal
 
 import msgspec
 
+from crewd.model.errors import UsageError
+from crewd.model.limits import DEPTH_MAX, RUNS_LIVE_MAX, WARM_MAX, WORKERS_MAX
+from crewd.model.numbers import SECONDS_MAX
+from crewd.model.permanent import check_texts
+from crewd.model.policy import RUN_OUTPUT_BYTES_KEPT, RUN_STORE_BYTES_MAX
+from crewd.model.variables import check_variable
 from crewd.private_files import check_plain
-from crewd.protocol.errors import UsageError
-from crewd.protocol.limits import DEPTH_MAX, RUNS_LIVE_MAX, WARM_MAX, WORKERS_MAX
-from crewd.protocol.numbers import SECONDS_MAX
-from crewd.protocol.permanent import check_texts
-from crewd.protocol.policy import RUN_OUTPUT_BYTES_KEPT, RUN_STORE_BYTES_MAX
-from crewd.protocol.variables import check_variable
 
 _BOUNDS = {
     "warm": (0, WARM_MAX),

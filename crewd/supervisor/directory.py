@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from crewd.actors import Ref
-from crewd.protocol.errors import Unavailable
-from crewd.protocol.hands import Attached
-from crewd.protocol.rows import RunRow
+from crewd.model.errors import Unavailable
+from crewd.model.rows import RunRow
+from crewd.protocol.guardian import Attached
 
 
 @dataclass(slots=True)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import psutil
 
 from crewd import limit_mark
-from crewd.supervisor.guardian import marker
-from crewd.supervisor.guardian.processes import command_of
+from crewd.guardian import marker
+from crewd.guardian.processes import command_of
 from crewd.supervisor.open_files import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from crewd.protocol.home import Home
+    from crewd.model.home import Home
 
 DISK_BYTES_LOW = 256 << 20
 """Less free room than this is a finding."""

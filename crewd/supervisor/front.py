@@ -11,28 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
+from crewd.model.errors import Busy, CrewdError, Forbidden, Refused, Unavailable
+from crewd.model.events import DaemonStarted, Draft, MessageAccepted, MessageAcknowledged, MessageSettled, NewsSeen, RunCreated
+from crewd.model.ids import RUN, check_run_name, task_id
+from crewd.model.inputs import resolve
+from crewd.model.limits import GRACE_SECONDS_SHORT
+from crewd.model.reasons import CancelReason, RefusalReason
+from crewd.model.receipts import Outcome, Receipt
+from crewd.model.redact import redact
+from crewd.model.rows import CancelInfo, MessageRow, RunRow
+from crewd.model.statuses import ATTEMPT_TERMINAL
+from crewd.model.workflow import Workflow, check_workflow, with_texts
 from crewd.protocol import requests as rq
 from crewd.protocol.doors import check_no_secrets, check_start
-from crewd.protocol.errors import Busy, CrewdError, Forbidden, Refused, Unavailable
-from crewd.protocol.events import (
-    DaemonStarted,
-    Draft,
-    MessageAccepted,
-    MessageAcknowledged,
-    MessageSettled,
-    NewsSeen,
-    RunCreated,
-)
-from crewd.protocol.hands import EXPECTED_MAX, Expect
-from crewd.protocol.ids import RUN, check_run_name, task_id
-from crewd.protocol.inputs import resolve
-from crewd.protocol.limits import GRACE_SECONDS_SHORT
-from crewd.protocol.reasons import CancelReason, RefusalReason
-from crewd.protocol.receipts import Outcome, Receipt
-from crewd.protocol.redact import redact
-from crewd.protocol.rows import CancelInfo, MessageRow, RunRow
-from crewd.protocol.statuses import ATTEMPT_TERMINAL
-from crewd.protocol.workflow import Workflow, check_workflow, with_texts
+from crewd.protocol.guardian import EXPECTED_MAX, Expect
 from crewd.store.messages import (
     AttemptIs,
     Committed,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from crewd.actors import Ref
-from crewd.protocol.events import Draft
+from crewd.model.events import Draft
 from crewd.store.messages import Append, Committed, Delayed, Guard, Known, Rejected
 
 E = TypeVar("E")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from crewd.protocol.errors import Busy, Forbidden, Refused, UsageError
-from crewd.protocol.ids import split_task_id, task_id
-from crewd.protocol.rows import RunRow
+from crewd.model.errors import Busy, Forbidden, Refused, UsageError
+from crewd.model.ids import split_task_id, task_id
+from crewd.model.rows import RunRow
 
 Parent = str
 """A worker as a run's record names it: `TASK#EPOCH`."""

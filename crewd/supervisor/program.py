@@ -17,10 +17,10 @@ import psutil
 
 from crewd import __version__
 from crewd.clock import SystemChance, SystemClock
+from crewd.model.errors import CrewdError, Unavailable
+from crewd.model.home import Home
+from crewd.model.limits import GRACE_SECONDS_SHORT
 from crewd.private_files import check_plain, check_socket, make_directory, open_file
-from crewd.protocol.errors import CrewdError, Unavailable
-from crewd.protocol.home import Home
-from crewd.protocol.limits import GRACE_SECONDS_SHORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def start_log(home: Home, level: str) -> Any:
 
     from loguru import logger
 
-    from crewd.protocol.redact import redact
+    from crewd.model.redact import redact
 
     def clean(record: Any) -> None:
         if record["exception"] is not None:
@@ -97,8 +97,9 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     # Imported here, so that a guardian that re-imports this program's main module does not load the daemon.
     from crewd.actors import ActorSystem, BrainDispatcher, ChildSpec, Lane, LongTurn, Watchdog
     from crewd.actors.exits import SHUTDOWN, STUCK
-    from crewd.protocol.hands import Retire
-    from crewd.protocol.ids import EVENT, IdSource
+    from crewd.guardian.processes import reap_strangers
+    from crewd.model.ids import EVENT, IdSource
+    from crewd.protocol.guardian import Retire
     from crewd.store.database import Database
     from crewd.store.health import admit
     from crewd.store.readonly import ReadOnly
@@ -108,8 +109,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.supervisor.examine import examine
     from crewd.supervisor.front import shutdown
     from crewd.supervisor.gateway.wire import ZmqWire
-    from crewd.supervisor.guardian.processes import reap_strangers
-    from crewd.supervisor.hands import UnixHands
+    from crewd.supervisor.guardian_link import UnixGuardianSocket
     from crewd.supervisor.open_files import budget, raise_limit
     from crewd.supervisor.poller import ZmqPoller
     from crewd.supervisor.service import Heart, ServiceManager
@@ -143,7 +143,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         Directory(),
         os.getpid(),
     )
-    port = UnixHands(home, config, poller, of_workers)
+    port = UnixGuardianSocket(home, config, poller, of_workers)
     ports = Ports(
         ZmqWire(home, poller, shared_out.connections, shared_out.workers),
         port,

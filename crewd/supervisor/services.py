@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from crewd.clock import Chance, Clock
-from crewd.protocol.home import Home
-from crewd.protocol.ids import IdSource
+from crewd.model.home import Home
+from crewd.model.ids import IdSource
 from crewd.supervisor.config import Config
 from crewd.supervisor.directory import Directory
 from crewd.supervisor.tokens import Tokens

@@ -16,11 +16,11 @@ from crewd.store.reader import Reader
 from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, KEEPER, READER, RUNS, SLOTS, STORE
 from crewd.supervisor.front import Front
 from crewd.supervisor.gateway.actor import Gateway
-from crewd.supervisor.hands import GuardianLink, Hands
+from crewd.supervisor.guardian_link import GuardianLink, GuardianSocket
 from crewd.supervisor.slots import Slots
 
 if TYPE_CHECKING:
-    from crewd.protocol.home import Home
+    from crewd.model.home import Home
     from crewd.store.ports import Reading, Writing
     from crewd.supervisor.gateway.wire import Wire
     from crewd.supervisor.services import Services
@@ -31,7 +31,7 @@ class Ports:
     """The world as the tree sees it."""
 
     wire: Wire
-    hands: Hands
+    guardian_socket: GuardianSocket
     database: Callable[[], Writing]
     reader: Callable[[], Reading]
     free_memory: Callable[[], int]
@@ -123,7 +123,7 @@ def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -
             ChildSpec(STORE, lambda: _EnteredStore(services, ports, overlay), pinned=True),
             ChildSpec(READER, lambda: _EnteredReader(services, ports, overlay), pinned=True),
             *keeper,
-            ChildSpec(GUARDIAN, lambda: GuardianLink(services, ports.hands, ports.asks_always)),
+            ChildSpec(GUARDIAN, lambda: GuardianLink(services, ports.guardian_socket, ports.asks_always)),
             ChildSpec(GATEWAY, lambda: Gateway(services, ports.wire)),
             ChildSpec(SLOTS, lambda: Slots(services, ports.free_memory)),
             ChildSpec(RUNS, lambda: _Entered(services, RUNS), shutdown_seconds=30.0),

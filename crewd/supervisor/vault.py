@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from crewd.protocol.known_secrets import KnownSecrets
+from crewd.model.known_secrets import KnownSecrets
 
 _NONE = KnownSecrets()
 

@@ -17,8 +17,8 @@ import psutil
 import crewd
 from crewd.client.blocking import Crew, connect
 from crewd.clock import SystemClock
-from crewd.protocol.home import Home
-from crewd.supervisor.guardian import marker
+from crewd.guardian import marker
+from crewd.model.home import Home
 
 DEADLINE_SECONDS = 120.0
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from crewd.protocol.questions import QuestionKind
-from crewd.protocol.receipts import Receipt
+from crewd.model.questions import QuestionKind
+from crewd.model.receipts import Receipt
+from crewd.model.terms import USUAL, Terms
 from crewd.protocol.reports import MessageKind
 from crewd.protocol.requests import EndReply
-from crewd.protocol.terms import USUAL, Terms
 from crewd.worker.context import Context
 from crewd.worker.message import Message
 from crewd.worker.others import WaitLevel

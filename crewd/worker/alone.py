@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from crewd.clock import SystemChance
-from crewd.protocol.limits import NOTE_CHARS_MAX
-from crewd.protocol.redact import clip
+from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.redact import clip
 from crewd.protocol.reports import Outcome
 from crewd.worker.token import Cancelled
 

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from crewd.protocol.errors import UsageError
-from crewd.protocol.home import blob_path
-from crewd.protocol.limits import ARTIFACT_BYTES_MAX, INLINE_BYTES_MAX
-from crewd.protocol.redact import SECRET_CHARS_MAX, blot, redact
+from crewd.model.errors import UsageError
+from crewd.model.home import blob_path
+from crewd.model.limits import ARTIFACT_BYTES_MAX, INLINE_BYTES_MAX
+from crewd.model.redact import SECRET_CHARS_MAX, blot, redact
 
 CHUNK_BYTES = 1 << 20
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from crewd.protocol.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX, RESULT_BYTES_MAX
-from crewd.protocol.reasons import TERMINATED
-from crewd.protocol.redact import clip, redact, redact_value
+from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX, RESULT_BYTES_MAX
+from crewd.model.reasons import TERMINATED
+from crewd.model.redact import clip, redact, redact_value
 from crewd.protocol.reports import Outcome
 from crewd.worker.aio import AsyncContext
 from crewd.worker.context import Context
@@ -26,7 +26,7 @@ from crewd.worker.token import Cancelled
 if TYPE_CHECKING:
     from types import FrameType
 
-    from crewd.protocol.hands import Bootstrap
+    from crewd.protocol.bootstrap import Bootstrap
     from crewd.worker.token import CancellationToken
 
 

@@ -18,21 +18,21 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from crewd.protocol.errors import UsageError
-from crewd.protocol.inputs import GOAL
-from crewd.protocol.known_secrets import KnownSecrets
-from crewd.protocol.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
-from crewd.protocol.redact import clip, redact
+from crewd.model.errors import UsageError
+from crewd.model.inputs import GOAL
+from crewd.model.known_secrets import KnownSecrets
+from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
+from crewd.model.redact import clip, redact
+from crewd.model.shell import place_values, with_exec
+from crewd.model.signals import signal_name
 from crewd.protocol.reports import Applied, Outcome, Settled
-from crewd.protocol.shell import place_values, with_exec
-from crewd.protocol.signals import signal_name
 from crewd.worker.artifacts import pieces
 from crewd.worker.child import Child, terminate_what_is_left
 from crewd.worker.pump import Pump
 from crewd.worker.terminal import Terminal
 
 if TYPE_CHECKING:
-    from crewd.protocol.hands import Bootstrap
+    from crewd.protocol.bootstrap import Bootstrap
     from crewd.worker.desk import Desk
 
 STDIN_SECONDS = 1.0

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from crewd.protocol.errors import CrewdError, DeadlineExceeded, UsageError
-from crewd.protocol.ids import ASK, IdSource, check_name
-from crewd.protocol.limits import (
+from crewd.model.errors import CrewdError, DeadlineExceeded, UsageError
+from crewd.model.ids import ASK, IdSource, check_name
+from crewd.model.limits import (
     ARTIFACTS_MAX,
     CHECKPOINT_BYTES_MAX,
     INLINE_BYTES_MAX,
@@ -25,9 +25,10 @@ from crewd.protocol.limits import (
     OPERATIONS_OPEN_MAX,
     TEXT_CHARS_MAX,
 )
-from crewd.protocol.numbers import AMOUNT_MAX, COUNT_MAX, SECONDS_MAX
-from crewd.protocol.questions import QuestionKind
-from crewd.protocol.redact import clip, redact_value
+from crewd.model.numbers import AMOUNT_MAX, COUNT_MAX, SECONDS_MAX
+from crewd.model.questions import QuestionKind
+from crewd.model.redact import clip, redact_value
+from crewd.model.terms import USUAL, Terms
 from crewd.protocol.reports import (
     OWN_KINDS,
     WAIT,
@@ -45,7 +46,6 @@ from crewd.protocol.reports import (
     Told,
     UsageReport,
 )
-from crewd.protocol.terms import USUAL, Terms
 from crewd.worker.artifacts import store
 from crewd.worker.message import Letter, Message
 from crewd.worker.operation import Interrupted, Operation
@@ -54,8 +54,8 @@ from crewd.worker.sampler import Sampler
 from crewd.worker.token import CancellationToken
 
 if TYPE_CHECKING:
-    from crewd.protocol.hands import Bootstrap
-    from crewd.protocol.receipts import Receipt
+    from crewd.model.receipts import Receipt
+    from crewd.protocol.bootstrap import Bootstrap
     from crewd.protocol.reports import Deliver, MessageKind
     from crewd.protocol.requests import EndReply
     from crewd.worker.desk import Desk

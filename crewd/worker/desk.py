@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec.structs import replace
 
+from crewd.model.errors import UsageError
+from crewd.model.known_secrets import KnownSecrets
+from crewd.model.limits import REPORTS_UNACKED_MAX
+from crewd.model.reasons import RefusalReason
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import UsageError
-from crewd.protocol.known_secrets import KnownSecrets
-from crewd.protocol.limits import REPORTS_UNACKED_MAX
-from crewd.protocol.reasons import RefusalReason
 from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Sampled, Settled
 
 if TYPE_CHECKING:

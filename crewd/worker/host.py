@@ -18,13 +18,13 @@ from pathlib import Path
 import msgspec
 
 from crewd.clock import SystemChance, SystemClock
-from crewd.protocol import variables
-from crewd.protocol.hands import Bootstrap
-from crewd.protocol.ids import IdSource
-from crewd.protocol.limits import NOTE_CHARS_MAX
-from crewd.protocol.redact import clip
+from crewd.model import variables
+from crewd.model.ids import IdSource
+from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.redact import clip
+from crewd.model.workflow import WorkerSpec
+from crewd.protocol.bootstrap import Bootstrap
 from crewd.protocol.reports import Outcome, Report
-from crewd.protocol.workflow import WorkerSpec
 from crewd.worker import alone, peer
 from crewd.worker.call import class_of, hear_term, load, run_call, write_output
 from crewd.worker.command import Command, known_of

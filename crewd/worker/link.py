@@ -11,14 +11,14 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 import crewd
+from crewd.model.limits import FRAME_BYTES_MAX
 from crewd.protocol import codec
-from crewd.protocol.limits import FRAME_BYTES_MAX
 from crewd.protocol.reports import FromWorker, ProgressReport, WorkerHello
 from crewd.worker.session import Session
 
 if TYPE_CHECKING:
     from crewd.clock import Clock
-    from crewd.protocol.hands import Bootstrap
+    from crewd.protocol.bootstrap import Bootstrap
     from crewd.worker.desk import Desk
 
 ZMTP_HEARTBEAT_MS = 2_000

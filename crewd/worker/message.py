@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from crewd.protocol.limits import NOTE_CHARS_MAX
-from crewd.protocol.redact import clip
+from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.redact import clip
 from crewd.protocol.reports import ReportBody, Settled
 
 

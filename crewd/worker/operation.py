@@ -13,9 +13,9 @@ import threading
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from crewd.protocol.errors import UsageError
-from crewd.protocol.limits import NOTE_CHARS_MAX
-from crewd.protocol.redact import clip
+from crewd.model.errors import UsageError
+from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.redact import clip
 from crewd.protocol.reports import OpClosed
 from crewd.worker.token import Cancelled
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
+from crewd.model.errors import DeadlineExceeded, PeerError, UsageError, from_info
+from crewd.model.ids import MESSAGE
+from crewd.model.receipts import Level, Receipt
+from crewd.model.terms import Terms
 from crewd.protocol import requests as rq
 from crewd.protocol.doors import check_seconds, check_send
-from crewd.protocol.errors import DeadlineExceeded, PeerError, UsageError, from_info
-from crewd.protocol.ids import MESSAGE
-from crewd.protocol.receipts import Level, Receipt
 from crewd.protocol.reports import MessageKind
-from crewd.protocol.terms import Terms
 
 if TYPE_CHECKING:
-    from crewd.protocol.ids import IdSource
+    from crewd.model.ids import IdSource
     from crewd.worker.desk import Asking, Desk
 
 ANSWER_SECONDS = 30.0

@@ -7,11 +7,11 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crewd.protocol import variables
+from crewd.model import variables
 from crewd.worker.command import argv_of, not_started
 
 if TYPE_CHECKING:
-    from crewd.protocol.hands import Bootstrap
+    from crewd.protocol.bootstrap import Bootstrap
     from crewd.protocol.reports import Outcome
     from crewd.worker.link import Line
 

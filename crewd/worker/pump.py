@@ -10,7 +10,7 @@ import select
 import termios
 import threading
 
-from crewd.protocol.known_secrets import KnownSecrets
+from crewd.model.known_secrets import KnownSecrets
 
 CHUNK_BYTES = 1 << 18
 """Read at once: as much as the pipe holds."""

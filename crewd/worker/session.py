@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from crewd.model.errors import PeerError
+from crewd.model.limits import FRAME_BYTES_MAX
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import PeerError
-from crewd.protocol.limits import FRAME_BYTES_MAX
 from crewd.protocol.reports import (
     Ack,
     CancelOrder,

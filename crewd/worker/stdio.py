@@ -13,13 +13,13 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from crewd.model.errors import CrewdError, UsageError
+from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.reasons import FailureReason
+from crewd.model.redact import clip
+from crewd.model.signals import signal_name
 from crewd.protocol import stdio
-from crewd.protocol.errors import CrewdError, UsageError
-from crewd.protocol.limits import NOTE_CHARS_MAX
-from crewd.protocol.reasons import FailureReason
-from crewd.protocol.redact import clip
 from crewd.protocol.reports import Applied, Deliver, Outcome, Read, Settled, StopProposed
-from crewd.protocol.signals import signal_name
 from crewd.worker.call import completed
 from crewd.worker.child import Child
 from crewd.worker.command import PIPES_SECONDS, TAIL_BYTES, argv_of, known_of, not_started, tail_of
@@ -27,7 +27,7 @@ from crewd.worker.pump import Pump
 from crewd.worker.token import Cancelled
 
 if TYPE_CHECKING:
-    from crewd.protocol.hands import Bootstrap
+    from crewd.protocol.bootstrap import Bootstrap
     from crewd.worker.context import Context
     from crewd.worker.desk import Desk
 

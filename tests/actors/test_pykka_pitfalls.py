@@ -35,7 +35,8 @@ from crewd.actors import (
 from crewd.actors.exits import SHUTDOWN
 from crewd.actors.inbox import CONTROL_MAX, DATA_MAX, Letter, TwoLaneInbox
 from crewd.clock import SystemChance, SystemClock
-from crewd.protocol import events, reports, requests, rows
+from crewd.model import events, rows
+from crewd.protocol import reports, requests
 from crewd.testing import Scheduler
 
 
@@ -347,11 +348,11 @@ def test_k18_crewd_forks_nothing_but_from_processes_that_have_one_thread() -> No
     root = Path(crewd.__file__).parent
     forking = {str(path.relative_to(root)) for path in root.rglob("*.py") if "os.fork()" in path.read_text()}
     forking.remove("testing/stress/apart.py")  # not of the daemon: a test forks itself, and its child starts no thread of crewd
-    assert forking == {"supervisor/guardian/births.py", "supervisor/guardian/zygote.py"}
+    assert forking == {"guardian/zygote_link.py", "guardian/zygote.py"}
     for name in forking:
         text = (root / name).read_text()
         assert "import threading" not in text and "from threading" not in text
-    assert 'get_context("spawn")' in (root / "supervisor/hands.py").read_text()
+    assert 'get_context("spawn")' in (root / "supervisor/guardian_link.py").read_text()
 
 
 def test_no_test_here_leaves_a_thread_or_a_descriptor() -> None:

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from crewd import aio
-from crewd.protocol.errors import DaemonUnreachable
-from crewd.protocol.events import RunEnded
-from crewd.protocol.rows import Progress
+from crewd.model.errors import DaemonUnreachable
+from crewd.model.events import RunEnded
+from crewd.model.rows import Progress
 from crewd.testing import Daemon
 
 pytestmark = pytest.mark.process

@@ -13,8 +13,8 @@ import pytest
 
 from crewd.client.blocking import RunHandle
 from crewd.client.cli.answer import keys_of
-from crewd.protocol.errors import DeadlineExceeded
-from crewd.protocol.rows import AskRow
+from crewd.model.errors import DeadlineExceeded
+from crewd.model.rows import AskRow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

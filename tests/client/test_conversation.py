@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from crewd.client.conversation import AGAIN_BEATS, AT_ONCE_MAX, Conversation
 from crewd.clock import SeededChance
+from crewd.model.errors import PeerError, Unavailable
+from crewd.model.ids import IdSource
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import PeerError, Unavailable
-from crewd.protocol.ids import IdSource
 from crewd.testing.scheduler import VirtualClock
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from crewd.client.cli import history as verb
 from crewd.client.history import Line, tree, tries, why
-from crewd.protocol import events as ev
-from crewd.protocol.events import Body, Event
-from crewd.protocol.rows import CancelInfo
-from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model import events as ev
+from crewd.model.events import Body, Event
+from crewd.model.rows import CancelInfo
+from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from tests.client.test_cli import Shell
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewd.client.news import BATCH_SECONDS, Teller, in_words, is_quiet, parse_hours
-from crewd.protocol.errors import UsageError
-from crewd.protocol.news import NewsItem, Severity
+from crewd.model.errors import UsageError
+from crewd.model.news import NewsItem, Severity
 
 INFO, WARNING, ERROR, CRITICAL = Severity
 

@@ -13,7 +13,7 @@ import pytest
 from crewd.client.keys import keys_directory
 from crewd.client.outbox import KEPT_SECONDS, Outbox
 from crewd.clock import SystemChance, SystemClock
-from crewd.protocol.ids import IdSource
+from crewd.model.ids import IdSource
 from crewd.protocol.requests import Send
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from crewd.client.blocking import Crew, RunHandle
-from crewd.protocol.errors import CrewdError
+from crewd.model.errors import CrewdError
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

@@ -16,8 +16,8 @@ import pytest
 
 from crewd.client import keeping
 from crewd.client.blocking import Crew
+from crewd.model.errors import CrewdError, UsageError
 from crewd.protocol import keeping as kp
-from crewd.protocol.errors import CrewdError, UsageError
 from crewd.store.bundle import Bundle, Part
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from crewd.client.blocking import Crew
+from crewd.model.errors import CrewdError
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError
 from crewd.testing import Daemon
 from tests.hostile.wire import Speaker
 

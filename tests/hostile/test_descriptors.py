@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crewd.client.blocking import Crew
-from crewd.protocol.errors import DaemonUnreachable
+from crewd.model.errors import DaemonUnreachable
 from crewd.supervisor.open_files import RESERVE, WANTED, budget
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until

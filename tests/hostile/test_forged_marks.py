@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from crewd.client.blocking import Crew
-from crewd.protocol.ids import marker as make_marker
-from crewd.protocol.ids import split_marker
-from crewd.supervisor.guardian import marker
+from crewd.guardian import marker
+from crewd.model.ids import marker as make_marker
+from crewd.model.ids import split_marker
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.hostile.runs import begun, serves

@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from crewd.client.blocking import Crew
-from crewd.protocol.errors import DeadlineExceeded
-from crewd.protocol.events import GuardianLost
+from crewd.model.errors import DeadlineExceeded
+from crewd.model.events import GuardianLost
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.client.cli.test_verbs import Shell
-from tests.supervisor.guardian.test_births import zygote
+from tests.guardian.test_zygote import zygote
 from tests.waits import command_of, guardian_of, pid_of
 
 pytestmark = pytest.mark.process

@@ -8,14 +8,14 @@ import pytest
 
 from crewd.client.blocking import Crew, RunHandle, connect
 from crewd.client.shapes import one_step
+from crewd.model.errors import Forbidden, UsageError
+from crewd.model.ids import marker
+from crewd.model.rights import Role
+from crewd.model.terms import Terms
+from crewd.model.workflow import WorkerSpec
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Forbidden, UsageError
-from crewd.protocol.ids import marker
-from crewd.protocol.rights import Role
-from crewd.protocol.terms import Terms
-from crewd.protocol.workflow import WorkerSpec
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.hostile.wire import Speaker

@@ -13,12 +13,12 @@ import pytest
 from crewd.client import keeping
 from crewd.client.blocking import Crew
 from crewd.client.shapes import one_step
+from crewd.model.errors import UsageError
+from crewd.model.workflow import WorkerSpec
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import UsageError
-from crewd.protocol.hands import Bootstrap
-from crewd.protocol.workflow import WorkerSpec
+from crewd.protocol.bootstrap import Bootstrap
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.hostile.wire import Place, Speaker, least, numbers, put

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from crewd.client.blocking import Crew
-from crewd.protocol.errors import CrewdError
+from crewd.model.errors import CrewdError
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.hostile.runs import HERE, begun, serves

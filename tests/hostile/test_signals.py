@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from crewd.client.blocking import Crew
-from crewd.protocol.statuses import RunStatus
+from crewd.model.statuses import RunStatus
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
+from crewd.model.errors import CrewdError
+from crewd.model.statuses import RunStatus
 from crewd.protocol import codec
-from crewd.protocol.errors import CrewdError
-from crewd.protocol.statuses import RunStatus
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.hostile.wire import Speaker

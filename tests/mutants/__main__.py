@@ -37,6 +37,60 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "one empty look proves that a worker is gone",
+        "guardian/ladder.py",
+        "        return ladder, Step(over=ladder.empty_looks > 1, look_again_at=at)\n",
+        "        return ladder, Step(over=True, look_again_at=at)\n",
+    ),
+    Mutant(
+        "a worker is over when its first process is",
+        "guardian/care.py",
+        "    if not step.over:\n        return care, tuple(effects)\n",
+        "    if not step.over and not isinstance(state, Draining):\n        return care, tuple(effects)\n",
+    ),
+    Mutant(
+        "only the first process of a worker is looked at",
+        "guardian/guard.py",
+        "            procs = found.members.get(key, ())\n            effects += self._decide(\n",
+        "            procs = found.members.get(key, ())[:1]\n            effects += self._decide(\n",
+    ),
+    Mutant(
+        "what leaves its session leaves its worker",
+        "guardian/tree.py",
+        "                key = None if kin else self._owner.get(proc.ppid)\n",
+        "                key = None\n",
+    ),
+    Mutant(
+        "markers are not read",
+        "guardian/guard.py",
+        "            if key is not None:\n                marked[pid] = key\n",
+        "            if False and key is not None:\n                marked[pid] = key\n",
+    ),
+    Mutant(
+        "an exit record is forgotten before it is confirmed",
+        "guardian/guard.py",
+        "        self._records[record.task, record.epoch] = record\n        return [Tell(record)]\n",
+        "        return [Tell(record)]\n",
+    ),
+    Mutant(
+        "a worker that is alone lives for ever",
+        "guardian/care.py",
+        "            if care.orphan_at is None or event.now < care.orphan_at:\n",
+        "            if True or event.now < (care.orphan_at or 0.0):\n",
+    ),
+    Mutant(
+        "a process that cannot be killed is not named",
+        "guardian/care.py",
+        "    survivors = tuple(alive[pid] for pid in sorted(alive))\n",
+        "    survivors: tuple[Proc, ...] = ()\n",
+    ),
+    Mutant(
+        "what an earlier guardian has left is not taken over",
+        "guardian/guard.py",
+        "            if members:\n                effects += self._take_over(",
+        "            if False:\n                effects += self._take_over(",
+    ),
+    Mutant(
         "each event hangs on the trunk",
         "store/places.py",
         "        parent = self._end((run, task, epoch)) if epoch or not task else 0\n",
@@ -92,7 +146,7 @@ MUTANTS = (
     ),
     Mutant(
         "a guardian that hangs is waited for",
-        "supervisor/hands.py",
+        "supervisor/guardian_link.py",
         "        if pulse.is_given_up(now, at_work=at_work) and self._port.kill():\n",
         "        if pulse.is_given_up(now, at_work=at_work) and not self._port:\n",
     ),
@@ -342,7 +396,7 @@ MUTANTS = (
     ),
     Mutant(
         "an exit that nobody claims is judged by the clock",
-        "supervisor/hands.py",
+        "supervisor/guardian_link.py",
         "        store = self._services.directory.parts.get(STORE)\n        if store is None or not",
         "        store = self._services.directory.parts[STORE]\n        self._judged(task, epoch, over=True)\n"
         "        if False and not",

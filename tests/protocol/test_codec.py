@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crewd.model.errors import ERRORS, CrewdError, Oversized, PeerError, UnknownKind, UnsupportedVersion, from_info
 from crewd.protocol import codec
-from crewd.protocol.errors import ERRORS, CrewdError, Oversized, PeerError, UnknownKind, UnsupportedVersion, from_info
 from crewd.protocol.reports import FROM_WORKER, TO_WORKER
 from crewd.protocol.requests import REPLIES, REQUESTS, Send
 

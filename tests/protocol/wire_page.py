@@ -21,29 +21,15 @@ from typing import Any
 import msgspec
 import msgspec.inspect as mi
 
-from crewd.protocol import (
-    doors,
-    errors,
-    hands,
-    ids,
-    keeping,
-    kinds,
-    limits,
-    news,
-    policy,
-    reasons,
-    receipts,
-    rights,
-    statuses,
-    stdio,
-    terms,
-)
-from crewd.protocol import events as ev
+from crewd.model import errors, ids, kinds, limits, news, policy, reasons, receipts, rights, statuses, terms
+from crewd.model import events as ev
+from crewd.model import workflow as wf
+from crewd.model.inputs import Input
+from crewd.model.rights import Role
+from crewd.protocol import doors, keeping, stdio
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol import workflow as wf
-from crewd.protocol.inputs import Input
-from crewd.protocol.rights import Role
+from crewd.protocol.bootstrap import Bootstrap
 from crewd.supervisor.gateway import actor as gateway
 from crewd.supervisor.gateway import feeds, pace, waits
 
@@ -367,7 +353,7 @@ def stdio_heard() -> Iterator[str]:
 
 def bootstrap() -> Iterator[str]:
     """What a worker is told at birth."""
-    yield from entry("Bootstrap.", hands.Bootstrap)
+    yield from entry("Bootstrap.", Bootstrap)
 
 
 def spec() -> Iterator[str]:
@@ -483,7 +469,7 @@ def _maps() -> tuple[Struct, ...]:
     """Every map that is a part of something else, by name."""
     roots: list[Struct] = [
         *rq.REQUESTS.values(), *rq.REPLIES.values(), *rp.FROM_WORKER.values(), *rp.TO_WORKER.values(),
-        *_bodies(rp.ReportBody), *_bodies(ev.Body), hands.Bootstrap,
+        *_bodies(rp.ReportBody), *_bodies(ev.Body), Bootstrap,
     ]  # fmt: skip
     found: set[Struct] = set()
     waiting = list(roots)

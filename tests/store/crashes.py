@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from crewd.actors import Actor, ChildSpec
-from crewd.protocol import events as ev
-from crewd.protocol.events import Draft
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model import events as ev
+from crewd.model.events import Draft
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.store.actor import StoreActor
 from crewd.store.database import Database
 from crewd.store.fold import Row

@@ -10,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from crewd.protocol.home import blob_path
-from crewd.protocol.limits import INLINE_BYTES_MAX
+from crewd.model.home import blob_path
+from crewd.model.limits import INLINE_BYTES_MAX
 from crewd.store.blobs import AGE_SECONDS, collect, read_blob
 from crewd.worker.artifacts import shared, store
 

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from crewd.protocol.errors import UsageError
-from crewd.protocol.rows import RunRow
-from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.model.errors import UsageError
+from crewd.model.rows import RunRow
+from crewd.model.statuses import RUN_TERMINAL
 from crewd.store import bundle as bundles
 from crewd.store.bundle import Bundle, Manifest, renamed, write_bundle
 from crewd.store.cache import Cache, Nowhere

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from crewd.model.errors import StoreUnavailable
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import StoreUnavailable
 from crewd.store.database import Database
 from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import rebuild
@@ -38,8 +38,8 @@ def between(tmp_path: Path) -> Path:
 WORK = """
     import sys
     from pathlib import Path
-    from crewd.protocol import events as ev
-    from crewd.protocol.errors import StoreUnavailable
+    from crewd.model import events as ev
+    from crewd.model.errors import StoreUnavailable
     from crewd.store.cache import Cache
     from crewd.store.database import Database
     from crewd.store.fold import fold

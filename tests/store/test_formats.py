@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from crewd.model import events as ev
+from crewd.model.errors import PeerError
+from crewd.model.events import body_of
 from crewd.protocol import codec
-from crewd.protocol import events as ev
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import PeerError
-from crewd.protocol.events import body_of
 from crewd.store.bundle import VERSION, Bundle
 from crewd.store.database import Database
 from crewd.store.readonly import ReadOnly

@@ -41,8 +41,8 @@ def test_on_a_full_disk_new_work_is_refused_and_cancels_are_recorded(home: Path)
 SHORT_WRITES = """
     import resource, signal, sys
     from pathlib import Path
-    from crewd.protocol.errors import StoreUnavailable
-    from crewd.protocol import events as ev
+    from crewd.model.errors import StoreUnavailable
+    from crewd.model import events as ev
     from crewd.store.database import Database
     from crewd.store.readonly import ReadOnly
     from crewd.store.rebuild import rebuild

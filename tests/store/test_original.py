@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.protocol.errors import UsageError
-from crewd.protocol.events import Foreign
-from crewd.protocol.rows import MessageRow, TaskRow
+from crewd.model.errors import UsageError
+from crewd.model.events import Foreign
+from crewd.model.rows import MessageRow, TaskRow
 from crewd.store.bundle import Bundle
 from crewd.store.original import convert, is_original
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.protocol import events as ev
-from crewd.protocol.events import Draft
-from crewd.protocol.workflow import Workflow
+from crewd.model import events as ev
+from crewd.model.events import Draft
+from crewd.model.workflow import Workflow
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.places import Places
 

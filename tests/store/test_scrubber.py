@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crewd.store.keeper.scrubber import SCRUBBED, Scrubber
-from crewd.store.output import SCRUB_BYTES
+from crewd.worker_output import SCRUB_BYTES
 
 SECRET = b"api_key=abcdefgh12345678\n"
 

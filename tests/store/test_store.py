@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from crewd.actors import Actor, ChildSpec, Ref
 from crewd.actors.exits import SHUTDOWN
-from crewd.protocol import events as ev
+from crewd.model import events as ev
+from crewd.model.errors import InvariantError, StoreUnavailable
+from crewd.model.events import Draft
+from crewd.model.rows import CancelInfo, MessageRow, OperationRow, Progress, RunRow
+from crewd.model.statuses import RunStatus
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import InvariantError, StoreUnavailable
-from crewd.protocol.events import Draft
-from crewd.protocol.rows import CancelInfo, MessageRow, OperationRow, Progress, RunRow
-from crewd.protocol.statuses import RunStatus
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
 from crewd.store.actor import RETRY_SECONDS, ROWS_SECONDS, StoreActor
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.database import RESERVE_BYTES, Database

@@ -20,8 +20,8 @@ import pytest
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.clock import SystemClock
-from crewd.protocol.errors import CrewdError
-from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL
+from crewd.model.errors import CrewdError
+from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL
 from crewd.testing import Daemon
 from crewd.testing.daemon import children_of, wait_until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crewd.protocol.errors import UsageError
+from crewd.model.errors import UsageError
 from crewd.supervisor.config import Config, load_config
 
 

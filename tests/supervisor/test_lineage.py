@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from crewd.protocol.errors import Busy, Forbidden, Refused, UsageError
-from crewd.protocol.policy import Limits
-from crewd.protocol.rows import RunRow
-from crewd.protocol.statuses import RunStatus
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model.errors import Busy, Forbidden, Refused, UsageError
+from crewd.model.policy import Limits
+from crewd.model.rows import RunRow
+from crewd.model.statuses import RunStatus
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.supervisor.lineage import Lineage, address, check_relation, split_parent
 
 PARENT = "r_1/build#2"

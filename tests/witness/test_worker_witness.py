@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
-from crewd.protocol.errors import RunFailed
-from crewd.protocol.events import ProgressSampled
-from crewd.protocol.rows import AskRow
-from crewd.protocol.terms import Terms
+from crewd.model.errors import RunFailed
+from crewd.model.events import ProgressSampled
+from crewd.model.rows import AskRow
+from crewd.model.terms import Terms
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.witness.building import built, needs_a_compiler

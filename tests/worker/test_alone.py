@@ -11,7 +11,7 @@ import pytest
 
 import tests.alone as functions
 from crewd.client.blocking import Crew
-from crewd.protocol.errors import RunFailed
+from crewd.model.errors import RunFailed
 
 pytestmark = pytest.mark.process
 HERE = Path(__file__).parent.parent

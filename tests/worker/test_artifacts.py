@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from crewd.protocol.errors import UsageError
-from crewd.protocol.home import blob_path
-from crewd.protocol.limits import INLINE_BYTES_MAX
+from crewd.model.errors import UsageError
+from crewd.model.home import blob_path
+from crewd.model.limits import INLINE_BYTES_MAX
 from crewd.worker import artifacts
 from crewd.worker.artifacts import store
 

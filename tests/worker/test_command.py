@@ -13,11 +13,11 @@ import pytest
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.environment import Brought
 from crewd.client.shapes import one_step
-from crewd.protocol.errors import Refused, RunCancelled, RunFailed, UsageError
-from crewd.protocol.policy import Limits, Retry
-from crewd.protocol.rows import AttemptRow
-from crewd.protocol.terms import Terms
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model.errors import Refused, RunCancelled, RunFailed, UsageError
+from crewd.model.policy import Limits, Retry
+from crewd.model.rows import AttemptRow
+from crewd.model.terms import Terms
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.waits import pid_of
@@ -372,7 +372,7 @@ def test_a_run_whose_secrets_are_gone_says_so_and_starts_nothing(daemon: Daemon)
     with daemon.connect() as crew:
         from msgspec.structs import replace
 
-        from crewd.protocol.policy import Retry
+        from crewd.model.policy import Retry
 
         again = replace(spec, retry=Retry(attempts=3, backoff_seconds=20.0, jitter=0.0))
         run = crew.run(one_step("s", again), cwd="/", brought=Brought({}, {"HUSH": "v"}, {}))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.protocol.errors import UsageError
+from crewd.model.errors import UsageError
 from crewd.worker.context import _amount
 from crewd.worker.sampler import Sampler
 

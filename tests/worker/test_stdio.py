@@ -10,10 +10,10 @@ import pytest
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.shapes import one_step
-from crewd.protocol.errors import RunFailed, UsageError
-from crewd.protocol.policy import Retry
-from crewd.protocol.rows import AttemptRow
-from crewd.protocol.workflow import WorkerSpec
+from crewd.model.errors import RunFailed, UsageError
+from crewd.model.policy import Retry
+from crewd.model.rows import AttemptRow
+from crewd.model.workflow import WorkerSpec
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

@@ -8,9 +8,9 @@ from crewd.client.blocking import Crew
 from crewd.client.cli.common import Options, ago, look_at, say
 from crewd.client.cli.screen import one_line, plain
 from crewd.clock import SystemClock
-from crewd.protocol.errors import CrewdError
-from crewd.protocol.receipts import Outcome
-from crewd.protocol.rows import AskRow
+from crewd.model.errors import CrewdError
+from crewd.model.receipts import Outcome
+from crewd.model.rows import AskRow
 
 KEYS_MAX = 9
 """Choices that have a key of their own; with more of them the choice is typed."""

@@ -16,9 +16,9 @@ import click
 from crewd.client.blocking import Crew
 from crewd.client.cli.common import Options, look_at, verb, warn
 from crewd.clock import SystemClock
-from crewd.protocol.errors import CrewdError, UsageError
-from crewd.protocol.rows import AttemptRow
-from crewd.protocol.terms import Terms
+from crewd.model.errors import CrewdError, UsageError
+from crewd.model.rows import AttemptRow
+from crewd.model.terms import Terms
 
 DETACH = "\x1d"
 """Ctrl-], as telnet has it."""

@@ -7,9 +7,9 @@ import msgspec
 
 from crewd.client import shapes
 from crewd.client.cli.common import Options, out, say, verb
-from crewd.protocol.inputs import GOAL
-from crewd.protocol.shell import place_values, with_exec
-from crewd.protocol.workflow import Step, Workflow
+from crewd.model.inputs import GOAL
+from crewd.model.shell import place_values, with_exec
+from crewd.model.workflow import Step, Workflow
 
 _SHOWN_ABOVE = frozenset({"shell", "call", "args", "outside"})
 

@@ -8,9 +8,9 @@ import msgspec
 from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, out, say, verb
 from crewd.clock import in_words
-from crewd.protocol.errors import Refused, UsageError
-from crewd.protocol.limits import LEASE_SECONDS_DEFAULT
-from crewd.protocol.statuses import TaskStatus
+from crewd.model.errors import Refused, UsageError
+from crewd.model.limits import LEASE_SECONDS_DEFAULT
+from crewd.model.statuses import TaskStatus
 
 
 @click.command()

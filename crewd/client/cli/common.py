@@ -21,10 +21,10 @@ import msgspec
 
 from crewd.client.cli.screen import for_json, lay_out, plain, screen_columns, width_of
 from crewd.clock import parse_time
-from crewd.protocol.errors import CrewdError, InvariantError, RunCancelled, RunFailed, Undelivered, UsageError
-from crewd.protocol.quantities import seconds
-from crewd.protocol.reasons import RefusalReason
-from crewd.protocol.receipts import Outcome, Receipt
+from crewd.model.errors import CrewdError, InvariantError, RunCancelled, RunFailed, Undelivered, UsageError
+from crewd.model.quantities import seconds
+from crewd.model.reasons import RefusalReason
+from crewd.model.receipts import Outcome, Receipt
 
 if TYPE_CHECKING:
     from crewd.client.blocking import Crew

@@ -15,8 +15,8 @@ from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, out, say, verb
 from crewd.client.discover import find_home
 from crewd.clock import SystemClock
-from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, Refused
-from crewd.protocol.limits import GRACE_SECONDS_SHORT
+from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, Refused
+from crewd.model.limits import GRACE_SECONDS_SHORT
 
 STOP_SECONDS = 60.0
 

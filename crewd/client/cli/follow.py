@@ -11,11 +11,11 @@ import msgspec
 from crewd.client.cli.common import ago, out, warn
 from crewd.client.cli.logs import Output
 from crewd.client.cli.screen import in_line, one_line, plain
-from crewd.protocol import events as ev
-from crewd.protocol.events import Event
-from crewd.protocol.rows import Progress
-from crewd.protocol.signals import signal_name
-from crewd.protocol.statuses import TASK_TERMINAL
+from crewd.model import events as ev
+from crewd.model.events import Event
+from crewd.model.rows import Progress
+from crewd.model.signals import signal_name
+from crewd.model.statuses import TASK_TERMINAL
 
 if TYPE_CHECKING:
     from crewd.client.blocking import Crew

@@ -12,9 +12,9 @@ from crewd.client.cli.follow import details, line_of, words
 from crewd.client.cli.screen import one_line, plain
 from crewd.client.history import Line, origin, tree, tries, why
 from crewd.clock import in_words
-from crewd.protocol.errors import NotFound
-from crewd.protocol.events import Event
-from crewd.protocol.rows import TaskRow
+from crewd.model.errors import NotFound
+from crewd.model.events import Event
+from crewd.model.rows import TaskRow
 
 
 @click.command()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from crewd.protocol.errors import UsageError
-from crewd.protocol.limits import INPUT_BYTES_MAX
+from crewd.model.errors import UsageError
+from crewd.model.limits import INPUT_BYTES_MAX
 
 PIPE_SECONDS = 1.0
 """How long a pipe that nobody asked for is looked at: one that stays silent is not meant for the command."""

@@ -15,8 +15,8 @@ from crewd.client.cli.common import Options, Unwritable, out, say, table, time_o
 from crewd.client.cli.screen import plain
 from crewd.client.keeping import OnConflict
 from crewd.clock import SystemClock
+from crewd.model.errors import CrewdError, Refused, UsageError
 from crewd.protocol import keeping as kp
-from crewd.protocol.errors import CrewdError, Refused, UsageError
 
 _intent = click.option("--intent", default="", help="Why, in words; it stays in the history.")
 _force = click.option("--force", is_flag=True, help="Also if it belongs to somebody else; needs an --intent.")

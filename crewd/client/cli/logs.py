@@ -19,10 +19,10 @@ from crewd.client.blocking import Crew, connect
 from crewd.client.cli.common import Options, look_at, time_of, verb, warn
 from crewd.client.cli.screen import for_json, overwritten, plain
 from crewd.clock import SystemClock, in_words
+from crewd.model.errors import CrewdError, UsageError
+from crewd.model.limits import LOG_CHUNK_BYTES_MAX
+from crewd.model.statuses import TASK_TERMINAL
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, UsageError
-from crewd.protocol.limits import LOG_CHUNK_BYTES_MAX
-from crewd.protocol.statuses import TASK_TERMINAL
 
 POLL_SECONDS = 0.2
 """Between two looks at a log that is followed."""

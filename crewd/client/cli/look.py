@@ -28,11 +28,11 @@ from crewd.client.cli.common import (
 from crewd.client.cli.follow import line_of, words
 from crewd.client.cli.screen import one_line
 from crewd.clock import SystemClock, local_time
+from crewd.model.errors import CrewdError, DeadlineExceeded, UsageError
+from crewd.model.labels import parse_labels
+from crewd.model.rows import Backlog, Progress, RunRow, TaskRow
+from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, DeadlineExceeded, UsageError
-from crewd.protocol.labels import parse_labels
-from crewd.protocol.rows import Backlog, Progress, RunRow, TaskRow
-from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
 
 LOOK_SECONDS = 2.0
 """How long an end is waited for before it is asked again what is waited for."""

@@ -14,7 +14,7 @@ import click
 
 from crewd import __version__
 from crewd.client.cli.common import PIPE_CLOSED, Options, fail, internal, unwritable
-from crewd.protocol.errors import CrewdError, UsageError
+from crewd.model.errors import CrewdError, UsageError
 
 
 class Verb(NamedTuple):

@@ -8,7 +8,7 @@ from crewd.client.cli.common import Options, look_at, out, say_within, verb
 from crewd.client.cli.screen import one_line
 from crewd.client.news import BATCH_SECONDS, Teller, in_words, parse_hours
 from crewd.clock import SystemClock, minute_of_day
-from crewd.protocol.news import Severity
+from crewd.model.news import Severity
 
 LOOK_SECONDS = 1.0
 """Between two looks with --follow."""

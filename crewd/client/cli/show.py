@@ -11,10 +11,10 @@ from crewd.client.cli.common import Options, ago, look_at, out, say, say_stale, 
 from crewd.client.cli.look import waiting_words
 from crewd.client.cli.screen import one_line, shorten, width_of
 from crewd.clock import SystemClock
+from crewd.model.rows import AttemptRow, TaskRow, Usage
+from crewd.model.signals import signal_name
+from crewd.model.statuses import RUN_TERMINAL, TaskStatus
 from crewd.protocol import requests as rq
-from crewd.protocol.rows import AttemptRow, TaskRow, Usage
-from crewd.protocol.signals import signal_name
-from crewd.protocol.statuses import RUN_TERMINAL, TaskStatus
 
 TEXT_COLUMNS = 100
 """Of a result, an error or a message, in a line for people."""

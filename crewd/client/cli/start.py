@@ -15,11 +15,11 @@ from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, verb
 from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.environment import Bring, bring
-from crewd.protocol.errors import UsageError
-from crewd.protocol.labels import parse_labels
-from crewd.protocol.policy import Limits, Retry
-from crewd.protocol.quantities import quantity
-from crewd.protocol.workflow import PeerProtocol, Workflow
+from crewd.model.errors import UsageError
+from crewd.model.labels import parse_labels
+from crewd.model.policy import Limits, Retry
+from crewd.model.quantities import quantity
+from crewd.model.workflow import PeerProtocol, Workflow
 
 
 def _options(function: Any) -> Any:

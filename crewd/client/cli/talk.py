@@ -28,15 +28,15 @@ from crewd.client.cli.common import (
 )
 from crewd.client.cli.input import text_from_here
 from crewd.clock import SystemClock
+from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, NotFound, Refused, UsageError
+from crewd.model.ids import ASK, is_id
+from crewd.model.reasons import CancelReason
+from crewd.model.receipts import Level, Outcome
+from crewd.model.redact import redact
+from crewd.model.signals import signal_name, signal_number
+from crewd.model.terms import Terms
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, NotFound, Refused, UsageError
-from crewd.protocol.ids import ASK, is_id
-from crewd.protocol.reasons import CancelReason
-from crewd.protocol.receipts import Level, Outcome
-from crewd.protocol.redact import redact
 from crewd.protocol.reports import MessageKind
-from crewd.protocol.signals import signal_name, signal_number
-from crewd.protocol.terms import Terms
 
 _LEVELS = click.Choice(["accepted", "delivered", "applied", "settled"])
 HELD_UP_SECONDS = 5.0

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crewd.actors import Ref
+from crewd.model.errors import CrewdError, InvariantError, StoreDamaged, StoreUnavailable, Unavailable
+from crewd.model.rows import ArtifactRow, ForgottenRow, RunRow
 from crewd.protocol import keeping as kp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError, InvariantError, StoreDamaged, StoreUnavailable, Unavailable
-from crewd.protocol.rows import ArtifactRow, ForgottenRow, RunRow
 from crewd.store.blobs import collect
 from crewd.store.checkup import Examine, checkup
 from crewd.store.follower import Follower
@@ -28,12 +28,12 @@ from crewd.store.keeper.scrubber import SCRUBBED, Scrubber
 from crewd.store.keeper.shelves import Shelves
 from crewd.store.keeper.traffic import FILE_NAME, Traffic
 from crewd.store.messages import Committed, Delayed, Flushed, Keep, Known, Rejected, Scrub
-from crewd.store.output import EXIT_FILE
+from crewd.worker_output import EXIT_FILE
 
 if TYPE_CHECKING:
     from crewd.clock import Clock
-    from crewd.protocol.home import Home
-    from crewd.protocol.ids import IdSource
+    from crewd.model.home import Home
+    from crewd.model.ids import IdSource
     from crewd.store.overlay import Overlay
 
 LEFT_OVER_SECONDS = 3_600.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from crewd.model.errors import NotFound
+from crewd.model.rows import ArtifactRow
 from crewd.protocol import keeping as kp
-from crewd.protocol.errors import NotFound
-from crewd.protocol.rows import ArtifactRow
 from crewd.store.blobs import read_blob
 from crewd.store.keeper.removal import RUNS_MAX
 from crewd.store.keeper.shelves import Shelves

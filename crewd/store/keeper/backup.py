@@ -7,9 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
+from crewd.model.errors import CrewdError, StoreUnavailable, UsageError
 from crewd.private_files import open_plain
 from crewd.protocol import keeping as kp
-from crewd.protocol.errors import CrewdError, StoreUnavailable, UsageError
 from crewd.store.bundle import Bundle, sync_directory
 from crewd.store.keeper.shelves import Shelves
 from crewd.store.readonly import ReadOnly

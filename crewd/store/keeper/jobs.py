@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crewd.actors import Lane
+from crewd.model.errors import CrewdError
 from crewd.protocol import keeping as kp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import CrewdError
 from crewd.store.messages import Answer, Append, Arrival, Committed, Keep, Known, Rejected, Removal
 
 if TYPE_CHECKING:
     from crewd.actors import Ref
-    from crewd.protocol.events import Draft
+    from crewd.model.events import Draft
 
 
 @dataclass(slots=True)

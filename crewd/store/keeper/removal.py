@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from crewd.model.errors import CrewdError, StoreDamaged, UsageError
+from crewd.model.events import Draft, RunArchived, RunForgotten
+from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.redact import clip
+from crewd.model.rows import AskRow, MessageRow, RunRow, TaskRow
+from crewd.model.statuses import RUN_TERMINAL
 from crewd.protocol import keeping as kp
-from crewd.protocol.errors import CrewdError, StoreDamaged, UsageError
-from crewd.protocol.events import Draft, RunArchived, RunForgotten
-from crewd.protocol.limits import NOTE_CHARS_MAX
-from crewd.protocol.redact import clip
-from crewd.protocol.rows import AskRow, MessageRow, RunRow, TaskRow
-from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.bundle import Bundle
 from crewd.store.keeper.jobs import Job, Jobs
 from crewd.store.keeper.shelves import Shelves, digest_of

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crewd import worker_files
-from crewd.protocol.known_secrets import KnownSecrets
-from crewd.store.output import SCRUB_BYTES, scrub
+from crewd.model.known_secrets import KnownSecrets
+from crewd.worker_output import SCRUB_BYTES, scrub
 
 SCRUBBED = "scrubbed"
 """The file that says so, in an attempt's directory: what has it is not looked at again."""

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crewd.model.errors import NotFound, StoreDamaged
+from crewd.model.events import RunArchived, type_of_class
+from crewd.model.rows import AskRow, ForgottenRow, MessageRow, RunRow
 from crewd.private_files import open_plain
-from crewd.protocol.errors import NotFound, StoreDamaged
-from crewd.protocol.events import RunArchived, type_of_class
-from crewd.protocol.rows import AskRow, ForgottenRow, MessageRow, RunRow
 from crewd.store.bundle import Bundle, write_bundle
 from crewd.store.library import HINT, Library
 from crewd.store.messages import Put, Removal
@@ -21,7 +21,7 @@ from crewd.store.readonly import ReadOnly
 
 if TYPE_CHECKING:
     from crewd.actors import Ref
-    from crewd.protocol.home import Home
+    from crewd.model.home import Home
 
 
 class Shelves:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from crewd.model.errors import CrewdError, Forbidden, NotFound, Refused, UsageError
+from crewd.model.events import Draft, RunArchived
+from crewd.model.ids import RUN
+from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.redact import clip
+from crewd.model.rows import ForgottenRow, RunRow
+from crewd.model.statuses import RUN_TERMINAL
 from crewd.private_files import open_plain
 from crewd.protocol import keeping as kp
-from crewd.protocol.errors import CrewdError, Forbidden, NotFound, Refused, UsageError
-from crewd.protocol.events import Draft, RunArchived
-from crewd.protocol.ids import RUN
-from crewd.protocol.limits import NOTE_CHARS_MAX
-from crewd.protocol.redact import clip
-from crewd.protocol.rows import ForgottenRow, RunRow
-from crewd.protocol.statuses import RUN_TERMINAL
 from crewd.store.bundle import BUNDLE_BYTES_MAX, Bundle, renamed, sync_directory
 from crewd.store.keeper.jobs import Job, Jobs
 from crewd.store.keeper.removal import RUNS_MAX
@@ -30,7 +30,7 @@ from crewd.store.ports import Where
 from crewd.store.schema import MIGRATIONS
 
 if TYPE_CHECKING:
-    from crewd.protocol.ids import IdSource
+    from crewd.model.ids import IdSource
 
 FILES_KEPT = 20
 """Exported bundles, and unfinished uploads, that are kept: the oldest go first."""

@@ -9,18 +9,19 @@ from loguru import logger
 from msgspec.structs import replace
 
 from crewd.actors import Actor, ActorDead, Lane, Timer
-from crewd.protocol import hands
+from crewd.model.errors import Busy, CrewdError, Refused, UsageError
+from crewd.model.events import AttemptEnded, AttemptStarted, Draft
+from crewd.model.inputs import GOAL, place, place_in, value_of, variable
+from crewd.model.reasons import CancelReason
+from crewd.model.receipts import Receipt
+from crewd.model.rows import Usage
+from crewd.model.statuses import AttemptStatus
+from crewd.model.variables import PARENT_TOKEN
+from crewd.model.workflow import Step
+from crewd.protocol import guardian as gd
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Busy, CrewdError, Refused, UsageError
-from crewd.protocol.events import AttemptEnded, AttemptStarted, Draft
-from crewd.protocol.inputs import GOAL, place, place_in, value_of, variable
-from crewd.protocol.reasons import CancelReason
-from crewd.protocol.receipts import Receipt
-from crewd.protocol.rows import Usage
-from crewd.protocol.statuses import AttemptStatus
-from crewd.protocol.variables import PARENT_TOKEN
-from crewd.protocol.workflow import Step
+from crewd.protocol.bootstrap import Bootstrap
 from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected, Scrub
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
@@ -29,7 +30,7 @@ from crewd.supervisor.journal import Journal
 from crewd.supervisor.run.decide import AttemptOver
 
 if TYPE_CHECKING:
-    from crewd.protocol.rows import RunRow
+    from crewd.model.rows import RunRow
     from crewd.supervisor.services import Services
 
 USAGE_WINDOW_SECONDS = 0.25
@@ -89,7 +90,7 @@ class Controller(Actor):
             reason = answer.error.values.get("reason") if isinstance(answer, Rejected) else None
             self._feed(at.NotReserved(str(reason or CancelReason.CALLER_CANCELLED)))
 
-        self._order(hands.Expect(task, directory, str(home.shared(self._run.id))))
+        self._order(gd.Expect(task, directory, str(home.shared(self._run.id))))
         drafts = [Draft(body, self._run.id, task, epoch, "", "crewd") for body in decision.events]
         self._journal.record(drafts, decision.effects, guard=NewAttempt(self._run.id, task), refused=refused)
 
@@ -171,21 +172,21 @@ class Controller(Actor):
         if self._leaving and self._journal.idle:
             self.exit()
 
-    def _hear_guardian(self, notice: hands.Started | hands.Exited | hands.Gone | hands.Used) -> None:
+    def _hear_guardian(self, notice: gd.Started | gd.Exited | gd.Gone | gd.Used) -> None:
         match notice:
-            case hands.Used():
+            case gd.Used():
                 if self._state.over:
                     return  # late news: what it used is deleted with its end
                 self._feed(at.Measured(self.context.now(), notice.output_bytes, notice.cpu_seconds))
                 usage = Usage(**msgspec.structs.asdict(notice), at=self._services.clock.wall())
                 store = self._services.directory.part(STORE)
                 store.offer(Put(f"usage:{notice.task}", msgspec.msgpack.encode(usage), USAGE_WINDOW_SECONDS))
-            case hands.Started(_, _, pid, start_time, boot_id, adopted):
+            case gd.Started(_, _, pid, start_time, boot_id, adopted):
                 body = AttemptStarted(pid=pid, start_time=start_time, boot_id=boot_id, adopted=adopted)
                 self._feed(at.Started(body, self.context.now()))
-            case hands.Exited():
+            case gd.Exited():
                 self._feed(at.Ended(notice, _words(notice.last_words), self._services.clock.wall()))
-            case hands.Gone(_, _, number, unborn):
+            case gd.Gone(_, _, number, unborn):
                 self._feed(at.Unknown(number, unborn))
             case _:
                 assert_never(notice)
@@ -264,13 +265,13 @@ class Controller(Actor):
             case at.SpawnWorker():
                 self._spawn()
             case at.AskGuardian(number):
-                self._order(hands.Query(task=task, epoch=epoch, number=number))
+                self._order(gd.Query(task=task, epoch=epoch, number=number))
             case at.EndWorker(grace_seconds, term_seconds, whole):
-                self._order(hands.End(task, epoch, grace_seconds, term_seconds, whole))
+                self._order(gd.End(task, epoch, grace_seconds, term_seconds, whole))
             case at.SignalWorker(pid, number, tree):
-                self._order(hands.Signal(task, epoch, pid, number, tree))
+                self._order(gd.Signal(task, epoch, pid, number, tree))
             case at.Confirm():
-                self._order(hands.Confirm(task=task, epoch=epoch))
+                self._order(gd.Confirm(task=task, epoch=epoch))
             case at.TellWaiting(waiting):
                 run = self._services.directory.runs.get(self._run.id)
                 if run is not None:  # one that comes back sees it in its rows
@@ -314,11 +315,11 @@ class Controller(Actor):
             if gone := self._services.vault.lacks(self._run.id, self._run.passed):
                 what = "{} starts without the values that its caller gave of {}: they are not kept over a restart of crewd"
                 logger.warning(what, self._state.task, ", ".join(gone))
-            self._order(hands.Spawn(bootstrap=self._bootstrap()))
+            self._order(gd.Spawn(bootstrap=self._bootstrap()))
             return
         given = " ".join(f"--secret {name}" for name in lacking)
         why = f"the values of the secrets {', '.join(lacking)} are not kept: crew retry {self._run.name} {given}"
-        record = hands.Exited(self._state.task, self._state.epoch, cause="spawn_failed", error=why)
+        record = gd.Exited(self._state.task, self._state.epoch, cause="spawn_failed", error=why)
         self.ref.tell(cm.GuardianSays(record), lane=Lane.CONTROL)  # nothing was ordered, so nobody else tells of an end
 
     def _say(self, order: rp.ToWorker) -> None:
@@ -335,7 +336,7 @@ class Controller(Actor):
         if gateway is not None:
             gateway.offer(cm.ToWorker(self._state.task, self._state.epoch, order), lane=Lane.CONTROL)
 
-    def _order(self, order: hands.Order) -> None:
+    def _order(self, order: gd.Order) -> None:
         link = self._services.directory.parts.get(GUARDIAN)
         if link is not None:  # a new link asks about every attempt
             link.offer(cm.ToGuardian(order), lane=Lane.CONTROL)
@@ -364,13 +365,13 @@ class Controller(Actor):
             front.offer(cm.ParentEnded(state.task, state.epoch, ended.status), lane=Lane.CONTROL)
         self._leaving = True
 
-    def _bootstrap(self) -> hands.Bootstrap:
+    def _bootstrap(self) -> Bootstrap:
         task, epoch, home = self._state.task, self._state.epoch, self._services.home
         worker, inputs = self._step.worker, self._run.workflow.inputs
         values = {**self._run.inputs, GOAL: self._run.goal}
         typed: dict[str, object] = {name: value_of(name, inputs[name], text) for name, text in values.items() if name in inputs}
         said = {**{variable(name): text for name, text in self._run.inputs.items()}, **worker.env}
-        return hands.Bootstrap(
+        return Bootstrap(
             task=task,
             epoch=epoch,
             token=self._services.tokens.of(task, epoch),

@@ -15,10 +15,8 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
-from crewd.protocol import events as ev
-from crewd.protocol import reports as rp
-from crewd.protocol.hands import Exited
-from crewd.protocol.limits import (
+from crewd.model import events as ev
+from crewd.model.limits import (
     ARTIFACT_BYTES_MAX,
     CHECKPOINT_BYTES_MAX,
     DRAIN_SECONDS,
@@ -33,11 +31,13 @@ from crewd.protocol.limits import (
     TERM_SECONDS_NOW,
     WARNINGS_MAX,
 )
-from crewd.protocol.reasons import FailureReason, Liveness, RefusalReason
-from crewd.protocol.receipts import Effect, Level, Outcome
-from crewd.protocol.redact import clip, is_deep, redact_value
-from crewd.protocol.rows import CancelInfo, ExitStatus, faster
-from crewd.protocol.statuses import AttemptStatus
+from crewd.model.reasons import FailureReason, Liveness, RefusalReason
+from crewd.model.receipts import Effect, Level, Outcome
+from crewd.model.redact import clip, is_deep, redact_value
+from crewd.model.rows import CancelInfo, ExitStatus, faster
+from crewd.model.statuses import AttemptStatus
+from crewd.protocol import reports as rp
+from crewd.protocol.guardian import Exited
 from crewd.supervisor.attempt import messages as ms
 from crewd.supervisor.attempt import watch
 from crewd.supervisor.attempt.model import (

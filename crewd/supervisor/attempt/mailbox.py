@@ -12,13 +12,13 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from crewd.protocol.events import MessageSettled
-from crewd.protocol.limits import MAILBOX_MAX
-from crewd.protocol.reasons import RefusalReason, UnknownReason
-from crewd.protocol.receipts import LEVELS, Level, Outcome
+from crewd.model.events import MessageSettled
+from crewd.model.limits import MAILBOX_MAX
+from crewd.model.reasons import RefusalReason, UnknownReason
+from crewd.model.receipts import LEVELS, Level, Outcome
+from crewd.model.rows import Undelivered
+from crewd.model.terms import Terms, usual
 from crewd.protocol.reports import Deliver, MessageKind
-from crewd.protocol.rows import Undelivered
-from crewd.protocol.terms import Terms, usual
 
 
 class Mail(msgspec.Struct, frozen=True):

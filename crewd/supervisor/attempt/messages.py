@@ -6,16 +6,16 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from crewd.protocol import events as ev
+from crewd.model import events as ev
+from crewd.model.errors import UsageError
+from crewd.model.limits import MAILBOX_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX, TEXT_CHARS_MAX
+from crewd.model.questions import check_answer
+from crewd.model.reasons import RefusalReason
+from crewd.model.receipts import Effect, Level, Outcome
+from crewd.model.redact import clip
+from crewd.model.statuses import AttemptStatus
+from crewd.model.terms import Terms
 from crewd.protocol import reports as rp
-from crewd.protocol.errors import UsageError
-from crewd.protocol.limits import MAILBOX_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX, TEXT_CHARS_MAX
-from crewd.protocol.questions import check_answer
-from crewd.protocol.reasons import RefusalReason
-from crewd.protocol.receipts import Effect, Level, Outcome
-from crewd.protocol.redact import clip
-from crewd.protocol.statuses import AttemptStatus
-from crewd.protocol.terms import Terms
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.attempt.model import (
     NOTHING,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from crewd.protocol import events as ev
+from crewd.model import events as ev
+from crewd.model.policy import Limits
+from crewd.model.reasons import Liveness
+from crewd.model.rows import CancelInfo
+from crewd.model.statuses import ATTEMPT_TERMINAL, AttemptStatus
 from crewd.protocol import reports as rp
-from crewd.protocol.hands import Exited
-from crewd.protocol.policy import Limits
-from crewd.protocol.reasons import Liveness
-from crewd.protocol.rows import CancelInfo
-from crewd.protocol.statuses import ATTEMPT_TERMINAL, AttemptStatus
+from crewd.protocol.guardian import Exited
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import signal
 
-from crewd.protocol.hands import Exited
-from crewd.protocol.limits import START_SECONDS_MAX
-from crewd.protocol.reasons import TERMINATED, FailureReason
-from crewd.protocol.signals import signal_name
-from crewd.protocol.statuses import AttemptStatus
+from crewd.model.limits import START_SECONDS_MAX
+from crewd.model.reasons import TERMINATED, FailureReason
+from crewd.model.signals import signal_name
+from crewd.model.statuses import AttemptStatus
+from crewd.protocol.guardian import Exited
 from crewd.supervisor.attempt.model import Attempt
 
 

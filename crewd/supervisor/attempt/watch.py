@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from crewd.protocol import events as ev
-from crewd.protocol import reports as rp
-from crewd.protocol.limits import (
+from crewd.model import events as ev
+from crewd.model.limits import (
     ATTENTION_COOLDOWN_SECONDS,
     FAILURES_IN_A_ROW,
     GRACE_SECONDS_SHORT,
     LONG_RUNNING_SECONDS,
     TERM_SECONDS_GRACEFUL,
 )
-from crewd.protocol.reasons import CancelReason, FailureReason, Liveness, NoticeKind
-from crewd.protocol.statuses import AttemptStatus
+from crewd.model.reasons import CancelReason, FailureReason, Liveness, NoticeKind
+from crewd.model.statuses import AttemptStatus
+from crewd.protocol import reports as rp
 from crewd.supervisor.attempt.model import NOTHING, AlarmAt, Attempt, AttemptEffect, Decision, EndWorker, Next, Say
 
 _ORDER = tuple(Liveness)

@@ -13,13 +13,8 @@ import msgspec
 
 from crewd import __version__
 from crewd.actors import Actor, Lane
-from crewd.protocol import codec
-from crewd.protocol import events as ev
-from crewd.protocol import keeping as kp
-from crewd.protocol import reports as rp
-from crewd.protocol import requests as rq
-from crewd.protocol.doors import check_cancel, check_command, check_keep, check_seconds, check_send, for_keeper
-from crewd.protocol.errors import (
+from crewd.model import events as ev
+from crewd.model.errors import (
     Busy,
     CrewdError,
     DeadlineExceeded,
@@ -31,13 +26,18 @@ from crewd.protocol.errors import (
     Unavailable,
     UsageError,
 )
-from crewd.protocol.ids import EVENT, check_name, task_id
-from crewd.protocol.limits import GRACE_SECONDS_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX
-from crewd.protocol.receipts import Level, Receipt
-from crewd.protocol.redact import clip
-from crewd.protocol.rights import Role, check_intent, check_owner, owner_id
-from crewd.protocol.rows import MAILBOX_KINDS, Progress, RunRow
-from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.model.ids import EVENT, check_name, task_id
+from crewd.model.limits import GRACE_SECONDS_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX
+from crewd.model.receipts import Level, Receipt
+from crewd.model.redact import clip
+from crewd.model.rights import Role, check_intent, check_owner, owner_id
+from crewd.model.rows import MAILBOX_KINDS, Progress, RunRow
+from crewd.model.statuses import RUN_TERMINAL
+from crewd.protocol import codec
+from crewd.protocol import keeping as kp
+from crewd.protocol import reports as rp
+from crewd.protocol import requests as rq
+from crewd.protocol.doors import check_cancel, check_command, check_keep, check_seconds, check_send, for_keeper
 from crewd.store.messages import Answer, Keep, Published, Put, Read, Resolve, Resolved
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, KEEPER, READER, STORE

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crewd.protocol.rows import Progress
+    from crewd.model.rows import Progress
 
 
 @dataclass(slots=True)

@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 from crewd.actors import ActorSystem
 from crewd.actors.watchdog import WARN_SECONDS
+from crewd.guardian.processes import lacks
+from crewd.guardian.zygote_link import AGAIN_SECONDS
+from crewd.model.pulse import GIVE_UP_SECONDS
 from crewd.protocol import requests as rq
-from crewd.supervisor.guardian.births import AGAIN_SECONDS
-from crewd.supervisor.guardian.processes import lacks
-from crewd.supervisor.guardian.pulse import GIVE_UP_SECONDS
 from crewd.supervisor.services import Services
 
 GUARDIAN_SECONDS = 5.0

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from crewd.protocol.errors import Busy
-from crewd.protocol.events import Event
+from crewd.model.errors import Busy
+from crewd.model.events import Event
 from crewd.supervisor.commands import Caller
 
 FEEDS_MAX = 1_000

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from crewd.protocol.errors import Busy
+from crewd.model.errors import Busy
 from crewd.protocol.requests import Send
 from crewd.supervisor.commands import Caller
 

@@ -1,4 +1,4 @@
-"""Hands events to whoever follows them: live ones as they are published, others by reading the store again.
+"""GuardianSocket events to whoever follows them: live ones as they are published, others by reading the store again.
 
 It has no socket of its own: `send` hands a reply to the wire, `read` asks the reader and `refilled` hears its answer, `later`
 calls `go_on` after some seconds.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from crewd.protocol import events as ev
+from crewd.model import events as ev
+from crewd.model.errors import UsageError
+from crewd.model.kinds import KIND_OF, types_named
+from crewd.model.rows import Progress, RunRow
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import UsageError
-from crewd.protocol.kinds import KIND_OF, types_named
 from crewd.protocol.requests import CREDIT_MAX
-from crewd.protocol.rows import Progress, RunRow
 from crewd.supervisor.commands import Caller
 from crewd.supervisor.gateway.feeds import FEEDS_MAX, Feed, Feeds
 from crewd.supervisor.gateway.refills import Refills

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from crewd.model.errors import DeadlineExceeded, PeerError
+from crewd.model.receipts import Receipt
+from crewd.model.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import DeadlineExceeded, PeerError
-from crewd.protocol.receipts import Receipt
-from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.supervisor.gateway.waits import EndWait
 from crewd.supervisor.gateway.wire import Side
 

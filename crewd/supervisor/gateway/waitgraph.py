@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from crewd.protocol.ids import task_id
-from crewd.protocol.rows import RunRow
+from crewd.model.ids import task_id
+from crewd.model.rows import RunRow
 
 
 def cycle(

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from crewd.protocol.errors import Busy
-from crewd.protocol.receipts import Level, Receipt
+from crewd.model.errors import Busy
+from crewd.model.receipts import Level, Receipt
+from crewd.model.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.protocol.requests import EndReply
-from crewd.protocol.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.supervisor.commands import Caller
 
 WAITS_MAX = 20_000

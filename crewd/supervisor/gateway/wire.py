@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Protocol
 import zmq
 
 from crewd import worker_files
-from crewd.protocol.limits import FRAME_BYTES_MAX
+from crewd.model.limits import FRAME_BYTES_MAX
 from crewd.supervisor.gateway.door import Door
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crewd.protocol.home import Home
+    from crewd.model.home import Home
     from crewd.supervisor.poller import ZmqPoller
 
 HIGH_WATER_MARK = 1_000

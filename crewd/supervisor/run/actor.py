@@ -12,18 +12,18 @@ import msgspec
 from msgspec.structs import replace
 
 from crewd.actors import ChildSpec, ExitKind, ExitReason, Lane, Ref, Restart, Supervisor, Timer
+from crewd.model.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
+from crewd.model.events import Draft, MessageAccepted, MessageSettled, TaskEnded, TaskUnclaimed
+from crewd.model.ids import split_task_id
+from crewd.model.limits import MAILBOX_MAX, NOTE_CHARS_MAX
+from crewd.model.reasons import RefusalReason
+from crewd.model.receipts import Effect, Outcome, Receipt
+from crewd.model.redact import DEPTH_MAX, clip, is_deep, redact_value
+from crewd.model.rows import CancelInfo, MessageRow, Progress, RunRow
+from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, TASK_LIVE, TASK_TERMINAL, RunStatus, TaskStatus
+from crewd.model.workflow import Step
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
-from crewd.protocol.events import Draft, MessageAccepted, MessageSettled, TaskEnded, TaskUnclaimed
-from crewd.protocol.hands import LeaveFile
-from crewd.protocol.ids import split_task_id
-from crewd.protocol.limits import MAILBOX_MAX, NOTE_CHARS_MAX
-from crewd.protocol.reasons import RefusalReason
-from crewd.protocol.receipts import Effect, Outcome, Receipt
-from crewd.protocol.redact import DEPTH_MAX, clip, is_deep, redact_value
-from crewd.protocol.rows import CancelInfo, MessageRow, Progress, RunRow
-from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, TASK_LIVE, TASK_TERMINAL, RunStatus, TaskStatus
-from crewd.protocol.workflow import Step
+from crewd.protocol.guardian import LeaveFile
 from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, NoRun, Overfull, Put, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at

@@ -10,11 +10,11 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from crewd.protocol import events as ev
-from crewd.protocol.errors import Conflict, Refused
-from crewd.protocol.reasons import NoticeKind
-from crewd.protocol.rows import ClaimInfo
-from crewd.protocol.statuses import TaskStatus
+from crewd.model import events as ev
+from crewd.model.errors import Conflict, Refused
+from crewd.model.reasons import NoticeKind
+from crewd.model.rows import ClaimInfo
+from crewd.model.statuses import TaskStatus
 from crewd.supervisor.run import decide as rn
 
 CLAIMABLE = frozenset({TaskStatus.QUEUED, TaskStatus.BACKOFF, TaskStatus.PARKED})

@@ -14,16 +14,16 @@ from typing import Any, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from crewd.protocol import events as ev
-from crewd.protocol.ids import task_id
-from crewd.protocol.limits import GRACE_SECONDS_SHORT, TEXT_CHARS_MAX
-from crewd.protocol.policy import Restarts, Retry
-from crewd.protocol.reasons import CancelReason, NoticeKind, RefusalReason, SkipReason
-from crewd.protocol.receipts import Effect, Outcome
-from crewd.protocol.redact import clip
-from crewd.protocol.rows import CancelInfo, ClaimInfo, Undelivered, faster
-from crewd.protocol.statuses import TASK_LIVE, TASK_REQUEUES, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
-from crewd.protocol.workflow import Workflow
+from crewd.model import events as ev
+from crewd.model.ids import task_id
+from crewd.model.limits import GRACE_SECONDS_SHORT, TEXT_CHARS_MAX
+from crewd.model.policy import Restarts, Retry
+from crewd.model.reasons import CancelReason, NoticeKind, RefusalReason, SkipReason
+from crewd.model.receipts import Effect, Outcome
+from crewd.model.redact import clip
+from crewd.model.rows import CancelInfo, ClaimInfo, Undelivered, faster
+from crewd.model.statuses import TASK_LIVE, TASK_REQUEUES, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
+from crewd.model.workflow import Workflow
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
 from crewd.supervisor.run import tries
 

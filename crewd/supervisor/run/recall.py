@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from crewd.model.events import AttemptEnded
+from crewd.model.limits import LEASE_SECONDS_MAX, MAILBOX_MAX
+from crewd.model.reasons import Liveness, NoticeKind
+from crewd.model.receipts import Level, Outcome
+from crewd.model.rows import AttemptRow, MessageRow, TaskRow, Undelivered
+from crewd.model.statuses import TASK_LIVE, TaskStatus
 from crewd.protocol import reports as rp
-from crewd.protocol.events import AttemptEnded
-from crewd.protocol.limits import LEASE_SECONDS_MAX, MAILBOX_MAX
-from crewd.protocol.reasons import Liveness, NoticeKind
-from crewd.protocol.receipts import Level, Outcome
-from crewd.protocol.rows import AttemptRow, MessageRow, TaskRow, Undelivered
-from crewd.protocol.statuses import TASK_LIVE, TaskStatus
 from crewd.store.messages import LiveRun
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from crewd.protocol.policy import Restarts, Retry
-from crewd.protocol.reasons import FailureReason
-from crewd.protocol.statuses import AttemptStatus
+from crewd.model.policy import Restarts, Retry
+from crewd.model.reasons import FailureReason
+from crewd.model.statuses import AttemptStatus
 
 HOPELESS = frozenset({FailureReason.SPAWN_FAILED})
 """Reasons after which another try would end the same way."""

@@ -13,7 +13,7 @@ import click
 
 from crewd.client.cli.common import Options, out, say, verb, warn
 from crewd.client.cli.start import arguments
-from crewd.protocol.errors import UsageError
+from crewd.model.errors import UsageError
 from crewd.testing.stress.history import GRACE_SECONDS, History, parse
 from crewd.testing.stress.laws import LAWS
 from crewd.testing.stress.lines import is_plain

@@ -11,8 +11,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from crewd.protocol.errors import UsageError
-from crewd.protocol.reasons import CancelReason
+from crewd.model.errors import UsageError
+from crewd.model.reasons import CancelReason
 
 GRACE_SECONDS = 1.0
 """What a cancelled worker gets here, unless it is said otherwise: short, because a stuck one costs all of it."""

@@ -17,10 +17,10 @@ import psutil
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.clock import SystemClock
-from crewd.protocol.errors import CrewdError, NotFound, Refused
-from crewd.protocol.reasons import FailureReason
-from crewd.protocol.rows import AttemptRow
-from crewd.protocol.statuses import RUN_TERMINAL, AttemptStatus
+from crewd.model.errors import CrewdError, NotFound, Refused
+from crewd.model.reasons import FailureReason
+from crewd.model.rows import AttemptRow
+from crewd.model.statuses import RUN_TERMINAL, AttemptStatus
 from crewd.testing.daemon import Daemon, wait_until
 from crewd.testing.stress.gate import gate_for
 from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer, after, default_answer

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from crewd.protocol.errors import UsageError
+from crewd.model.errors import UsageError
 from crewd.testing.stress.history import GRACE_SECONDS, Cancel, Crash, FollowUp, History, Steer
 from crewd.testing.stress.laws import LATE, LAWS, LEFT_OVER, Breach, Case, WorkerLawBroken, breaches, left_over, unsteady
 from crewd.testing.stress.story import tell

@@ -20,15 +20,16 @@ import msgspec
 
 import crewd
 from crewd.clock import SeededChance, SystemClock
+from crewd.model import events as ev
+from crewd.model.errors import Unavailable
+from crewd.model.ids import MESSAGE, IdSource
+from crewd.model.rows import CancelInfo, ExitStatus, MessageRow
+from crewd.model.workflow import Step, Workflow
 from crewd.protocol import codec
-from crewd.protocol import events as ev
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Unavailable
-from crewd.protocol.hands import Bootstrap, Exited
-from crewd.protocol.ids import MESSAGE, IdSource
-from crewd.protocol.rows import CancelInfo, ExitStatus, MessageRow
-from crewd.protocol.workflow import Step, Workflow
+from crewd.protocol.bootstrap import Bootstrap
+from crewd.protocol.guardian import Exited
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import fold
 from crewd.supervisor.attempt import decide as at

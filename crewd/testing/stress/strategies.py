@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from crewd.protocol.reasons import CancelReason
+from crewd.model.reasons import CancelReason
 from crewd.testing.stress.history import Cancel, Control, Crash, FollowUp, History, Steer
 
 TEXTS = ("", "stop", "skip the tests", "é¤汉\n\x00", "a" * 5_000)

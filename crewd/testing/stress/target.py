@@ -18,9 +18,9 @@ import msgspec
 import psutil
 
 from crewd.clock import SystemChance
-from crewd.protocol.errors import UsageError
-from crewd.protocol.hands import Bootstrap
-from crewd.protocol.workflow import WorkerSpec
+from crewd.model.errors import UsageError
+from crewd.model.workflow import WorkerSpec
+from crewd.protocol.bootstrap import Bootstrap
 from crewd.testing.stress import apart
 from crewd.testing.stress.history import History, after
 from crewd.testing.stress.stage import TASK, Stage

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crewd.client.conversation import HELLO_SECONDS, Conversation
+from crewd.model.receipts import Level
+from crewd.model.rights import KEY_CHARS
 from crewd.protocol import requests as rq
-from crewd.protocol.receipts import Level
-from crewd.protocol.rights import KEY_CHARS
 from crewd.supervisor.gateway.wire import Side
 from crewd.testing.world.network import Link
 
 if TYPE_CHECKING:
     from crewd.clock import Clock
-    from crewd.protocol.ids import IdSource
+    from crewd.model.ids import IdSource
 
 
 def key_of(name: str) -> str:

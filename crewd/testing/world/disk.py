@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from crewd.protocol.errors import InvariantError, StoreUnavailable
-from crewd.protocol.events import Event, RunArchived, RunForgotten
-from crewd.protocol.rows import ForgottenRow, MessageRow, RunRow
-from crewd.protocol.statuses import RUN_TERMINAL
+from crewd.model.errors import InvariantError, StoreUnavailable
+from crewd.model.events import Event, RunArchived, RunForgotten
+from crewd.model.rows import ForgottenRow, MessageRow, RunRow
+from crewd.model.statuses import RUN_TERMINAL
 from crewd.store.database import status_of
 from crewd.store.fold import R, Row, fold
 from crewd.store.ports import EVERYWHERE, Where

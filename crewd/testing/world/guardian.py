@@ -1,259 +1,193 @@
-"""The simulated guardian: what `supervisor.guardian` does, over simulated processes, with the production ladder and codec.
+"""The simulated guardian: the production `Guard` over simulated processes.
 
-It outlives crewd, may be killed itself, and is then replaced by one that adopts what carries a marker. Its exit records are
-on a disk of its own.
+It outlives crewd, may be killed itself, and is then replaced by one that adopts what carries a marker. Its records are on a
+disk of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
-from crewd.protocol import hands
-from crewd.protocol.limits import TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW
-from crewd.protocol.rows import ExitStatus, Survivor
-from crewd.supervisor.guardian import ladder as ladders
-from crewd.supervisor.guardian.ladder import Ladder
-from crewd.supervisor.guardian.tree import Key
+import msgspec
+
+from crewd.guardian import care as cr
+from crewd.guardian import guard as gu
+from crewd.guardian.care_record import CareRecord
+from crewd.guardian.guard import Guard, GuardEffect
+from crewd.guardian.tree import Key, Proc
+from crewd.model.rows import Survivor
+from crewd.protocol import guardian as gd
+from crewd.testing.world.processes import GUARDIAN
 
 if TYPE_CHECKING:
+    from crewd.protocol.bootstrap import Bootstrap
     from crewd.testing.world.processes import Process, Processes
 
-HOME_KEY = "simulated"
+HOME_KEY, BOOT_ID = "simulated", "simulated"
+LOOK_SECONDS = 20.0
+"""Between two looks at workers that do not end. Nothing happens in this world between two looks that a look would see."""
 
 
-@dataclass(slots=True, eq=False)
-class Charge:
-    """A worker in the guardian's care."""
+@dataclass(slots=True)
+class GuardianDisk:
+    """What a guardian leaves to the next one: unconfirmed exits, and the workers in its care."""
 
-    key: Key
-    on_orphan: str = "keep"
-    orphan_grace_seconds: float = 600.0
-    main: Process | None = None
-    adopted: bool = False
-    status: tuple[int | None, int | None] = (None, None)
-    main_over: bool = False
-    cause: hands.Cause = "exited"
-    ladder: Ladder | None = None
-    look_at: float = 0.0
-    orphan_at: float | None = None
-    born: bool = field(default=False)
+    exits: dict[Key, gd.Exited] = field(default_factory=dict)
+    records: dict[Key, CareRecord] = field(default_factory=dict)
 
 
 class SimGuardian:
     """One guardian process. `say` gives bytes to crewd's end of the connection."""
 
-    def __init__(self, processes: Processes, exits: dict[Key, hands.Exited], now: Callable[[], float]) -> None:
+    def __init__(self, processes: Processes, disk: GuardianDisk, now: Callable[[], float]) -> None:
         self._processes = processes
-        self._exits = exits
+        self._disk = disk
         self._now = now
-        self._charges: dict[Key, Charge] = {}
-        self._orders: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
-        self._notices: hands.StreamCodec[hands.Notice] = hands.StreamCodec(hands.NOTICES)
+        self._guard = Guard(HOME_KEY, BOOT_ID, GUARDIAN, now(), look_seconds=LOOK_SECONDS)
+        self._orders: gd.StreamCodec[gd.Order] = gd.StreamCodec(gd.ORDERS)
+        self._notices: gd.StreamCodec[gd.Notice] = gd.StreamCodec(gd.NOTICES)
         self.say: Callable[[bytes], None] | None = None
-        self.retiring = False
-        self._adopt()
+        table = self._table()
+        marks = {pid: processes.mark(pid) for pid in table}
+        self._perform(self._guard.adopt(table, marks, list(disk.records.values()), {}, list(disk.exits.values()), now()))
 
     @property
     def over(self) -> bool:
         """Whether it ends by itself."""
-        return self.retiring and not self._charges
+        return self._guard.retiring and not self._guard.cares
 
-    def charged(self) -> list[Key]:
+    def in_care(self) -> list[Key]:
         """The workers in its care."""
-        return list(self._charges)
+        return list(self._guard.cares)
 
     # -- crewd --------------------------------------------------------------------------------------------------
 
     def attach(self, say: Callable[[bytes], None]) -> None:
         """Crewd has connected; an older connection is given up."""
         self.say = say
-        self._orders = hands.StreamCodec(hands.ORDERS)
+        self._orders = gd.StreamCodec(gd.ORDERS)
 
     def hang_up(self) -> None:
-        """Crewd is gone: orphan clocks begin to run."""
+        """Crewd is gone."""
         self.say = None
-        for charge in self._charges.values():
-            charge.orphan_at = self._now() + (charge.orphan_grace_seconds if charge.on_orphan == "keep" else 0.0)
+        self._perform(self._guard.hung_up(self._now()))
 
     def hear(self, chunk: bytes) -> None:
         """Bytes from crewd."""
         for order in self._orders.feed(chunk):
-            self._obey(order)
+            self._perform(self._guard.ordered(order, self._now()))
 
-    def _tell(self, notice: hands.Notice) -> None:
-        if self.say is not None:
-            self.say(self._notices.encode(notice))
-
-    def _obey(self, order: hands.Order) -> None:
-        match order:
-            case hands.Attach():
-                for charge in self._charges.values():
-                    charge.orphan_at = None
-                    self._tell_started(charge)
-                for record in self._exits.values():
-                    self._tell(record)
-                self._tell(hands.Attached(pid=1, workers=len(self._charges), answers=True))
-            case hands.Ping():
-                self._tell(hands.Pong(zygote=1))
-            case hands.Expect() | hands.LeaveFile():
-                pass
-            case hands.Spawn(bootstrap):
-                self._spawn(bootstrap)
-            case hands.End(task, epoch, grace_seconds, term_seconds, whole):
-                self._end((task, epoch), grace_seconds, term_seconds, "ended", whole=whole)
-            case hands.Signal():
-                pass  # no simulated worker does anything about it
-            case hands.Confirm(task, epoch):
-                self._exits.pop((task, epoch), None)
-            case hands.Query(task, epoch, number):
-                self._say_what_of((task, epoch), number)
-            case hands.Retire():
-                self.retiring = True
-                for charge in list(self._charges.values()):
-                    self._end(charge.key, 0.0, TERM_SECONDS_NOW, "ended")
-            case _:
-                assert_never(order)
-
-    def _say_what_of(self, key: Key, number: int | None = None) -> None:
-        charge = self._charges.get(key)
-        if charge is not None:
-            self._tell_started(charge)
-        else:
-            record = self._exits.get(key)
-            if record is None and (words := self._processes.take_last_words(key)):
-                record = self._exits[key] = hands.Exited(task=key[0], epoch=key[1], last_words=words)
-            unborn = key not in self._processes.begun
-            self._tell(record or hands.Gone(task=key[0], epoch=key[1], number=number, unborn=unborn))
-
-    def _tell_started(self, charge: Charge) -> None:
-        if charge.main is not None:
-            self._tell(
-                hands.Started(
-                    task=charge.key[0], epoch=charge.key[1], pid=charge.main.pid, start_time=charge.main.start,
-                    boot_id="simulated", adopted=charge.adopted,
-                )
-            )  # fmt: skip
-
-    # -- workers ------------------------------------------------------------------------------------------------
-
-    def _spawn(self, bootstrap: hands.Bootstrap) -> None:
-        key = (bootstrap.task, bootstrap.epoch)
-        record = self._exits.get(key)
-        if record is not None:
-            self._tell(record)
-            return
-        known = self._charges.get(key)
-        if known is not None:
-            self._tell_started(known)
-            return
-        charge = Charge(key, bootstrap.worker.on_orphan, bootstrap.worker.orphan_grace_seconds)
-        self._charges[key] = charge
-        if any(process.leader and process.key[0] == key[0] for process in self._processes.table.values()):
-            self._close(charge, cause="spawn_failed", error="another incarnation of this worker lives: it holds the lock")
-            return
-        self._processes.fork(key, bootstrap, lambda process: self._born(charge, process))
-
-    def _born(self, charge: Charge, process: Process | None) -> None:
-        if self._charges.get(charge.key) is not charge:
-            return
-        if process is None:
-            self._close(charge, cause="spawn_failed", error="fork failed")
-            return
-        charge.main = process
-        self._tell_started(charge)
-        if charge.ladder is not None:
-            charge.look_at = self._now()
-
-    def _adopt(self) -> None:
-        for key, procs in self._processes.marked().items():
-            charge = Charge(key, main=min(procs, key=lambda proc: (not proc.leader, proc.pid)), adopted=True)
-            charge.orphan_at = self._now() + charge.orphan_grace_seconds
-            self._exits.pop(key, None)
-            self._charges[key] = charge
-            if charge.main is not None and not charge.main.leader:
-                self._main_gone(charge, None, None)
-
-    def _end(
-        self, key: Key, grace_seconds: float, term_seconds: float, cause: hands.Cause, *, whole: bool = False
-    ) -> None:  # fmt: skip
-        charge = self._charges.get(key)
-        if charge is None:
-            self._say_what_of(key)
-            return
-        now = self._now()
-        if not charge.main_over:
-            charge.cause = cause
-        if charge.ladder is None:
-            charge.ladder = ladders.begin(now, grace_seconds, term_seconds, whole=whole)
-        else:
-            charge.ladder = ladders.hasten(charge.ladder, now, grace_seconds, term_seconds, whole=whole)
-        charge.look_at = now
+    # -- processes ----------------------------------------------------------------------------------------------
 
     def reap(self, process: Process) -> None:
-        """A process that this guardian started, or adopted, has ended."""
-        charge = self._charges.get(process.key)
-        if charge is None or charge.main is not process or charge.main_over:
-            return
-        if charge.adopted:
-            self._main_gone(charge, None, None)
-        else:
-            self._main_gone(charge, process.code, process.signal)
+        """A process has ended that this guardian, its zygote or its pidfd is told of."""
+        care = self._guard.cares.get(process.key)
+        if process.leader and care is not None:
+            how = (None, None) if care.adopted else (process.code, process.signal)
+            self._perform(self._guard.first_ended(process.key, process.pid, self._now(), *how))
+        elif not process.leader and (process.parent is None or process.parent.dead):
+            proc = Proc(process.pid, GUARDIAN, process.session, process.session, "Z", process.start)
+            child = gu.ChildEnded(process.pid, process.code, process.signal, proc)
+            self._perform(self._guard.children_ended((child,), self._now()))
 
-    def _main_gone(self, charge: Charge, code: int | None, signal: int | None) -> None:
-        charge.main_over, charge.status = True, (code, signal)
-        now = self._now()
-        charge.ladder = ladders.first_gone(charge.ladder, now, TERM_SECONDS_GRACEFUL)
-        charge.look_at = now
+    def _fork(self, bootstrap: Bootstrap) -> None:
+        key = (bootstrap.task, bootstrap.epoch)
+        if any(process.leader and process.key[0] == key[0] for process in self._processes.table.values()):
+            error = "another incarnation of this worker lives: it holds the lock"
+            self._perform(self._guard.not_forked(key, 0, error))
+            return
+
+        def forked(process: Process | None) -> None:
+            if process is None:
+                self._perform(self._guard.not_forked(key, 0, "fork failed"))
+            else:
+                proc = Proc(process.pid, GUARDIAN, process.pid, process.pid, "S", process.start)
+                self._perform(self._guard.forked(key, proc, self._now()))
+
+        self._processes.fork(key, bootstrap, forked)
+
+    def _table(self) -> dict[int, Proc]:
+        return self._processes.snapshot(frozenset(key for key, care in self._guard.cares.items() if care.adopted))
 
     # -- time ---------------------------------------------------------------------------------------------------
 
     def next_due(self) -> float | None:
         """When there is something to do."""
-        dues = [charge.look_at for charge in self._charges.values() if charge.ladder is not None and charge.main is not None]
-        dues += [charge.orphan_at for charge in self._charges.values() if charge.orphan_at is not None]
-        return min(dues, default=None)
+        return self._guard.due_at() if self._guard.cares else None
 
     def tick(self) -> None:
         """Do what is due."""
+        now, guard = self._now(), self._guard
+        self._perform(guard.tick(now))
+        if guard.cares and guard.wants_look(now):
+            sorting = guard.begin_look(self._table(), {})
+            marks = {proc.pid: self._processes.mark(proc.pid) for proc in sorting.unknown}
+            output = dict.fromkeys(guard.cares, 0)
+            self._perform(guard.looked(sorting, marks, {}, output, now=now, took=0.0, since_boot=now, heard_at=now))
+
+    # -- effects ------------------------------------------------------------------------------------------------
+
+    def _perform(self, effects: Iterable[GuardEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case cr.Tell(notice):
+                    self._tell(notice)
+                case cr.Signal(proc, number):
+                    self._signal(proc, number)
+                case cr.KillGroup(group):
+                    for process in [each for each in self._processes.table.values() if each.session == group]:
+                        self._processes.kill(process)
+                case cr.Keep(record):
+                    self._disk.records[record.task, record.epoch] = record
+                case cr.Finish():
+                    self._finish(effect)
+                case gu.Fork(bootstrap):
+                    self._fork(bootstrap)
+                case gu.Inspect(key, number):
+                    words = self._processes.take_last_words(key)
+                    if words:
+                        self._disk.exits[key] = gd.Exited(task=key[0], epoch=key[1], last_words=words)
+                    unborn = key not in self._processes.begun
+                    self._perform(self._guard.inspected(key, number, words, unborn=unborn))
+                case gu.Pong():
+                    self._tell(gd.Pong(zygote=1))
+                case gu.Greet(workers):
+                    self._tell(gd.Attached(pid=1, workers=workers, version=gd.VERSION))
+                case gu.ForgetRecord(key):
+                    self._disk.records.pop(key, None)
+                case gu.ForgetExit(key):
+                    self._disk.exits.pop(key, None)
+                case _:
+                    pass  # no cgroups, files or hidden processes here, and every end is heard of
+
+    def _signal(self, proc: Proc, number: int) -> None:
+        process = self._processes.at(proc)
+        if process is not None and number == signal.SIGTERM:
+            self._processes.term(process)
+        elif process is not None and number == signal.SIGKILL:
+            self._processes.kill(process)
+
+    def _tell(self, notice: gd.Notice) -> None:
+        if self.say is not None:
+            self.say(self._notices.encode(notice))
+
+    def _finish(self, effect: cr.Finish) -> None:
         now = self._now()
-        for charge in list(self._charges.values()):
-            if charge.orphan_at is not None and now >= charge.orphan_at:
-                charge.orphan_at = None
-                self._end(charge.key, 0.0, TERM_SECONDS_GRACEFUL, "orphaned")
-            if charge.ladder is not None and charge.main is not None and charge.look_at <= now:
-                self._climb(charge, charge.ladder)
-
-    def _climb(self, charge: Charge, ladder: Ladder) -> None:
-        now = self._now()
-        alive = {process.pid: process for process in self._processes.alive(charge.key)}
-        charge.ladder, step = ladders.climb(ladder, frozenset(alive), now)
-        for pid in sorted(step.term):
-            self._processes.term(alive[pid])
-        for pid in sorted(step.kill):
-            self._processes.kill(alive[pid])
-        charge.look_at = step.look_again_at
-        if step.over:
-            left = self._processes.alive(charge.key)
-            self._close(charge, survivors=tuple(Survivor(p.pid, "worker", now - p.start, "D") for p in left))
-
-    def _close(
-        self, charge: Charge, *, cause: hands.Cause | None = None, error: str = "", survivors: tuple[Survivor, ...] = ()
-    ) -> None:
-        task, epoch = charge.key
-        record = hands.Exited(
-            task=task, epoch=epoch, cause=cause or charge.cause, error=error,
-            exit=ExitStatus(code=charge.status[0], signal=charge.status[1]),
- survivors=survivors, last_words=self._processes.take_last_words(charge.key),
-        )  # fmt: skip
-        del self._charges[charge.key]
-        self._exits[charge.key] = record
-        self._tell(record)
+        self._disk.records.pop(effect.key, None)
+        exited = msgspec.structs.replace(
+            effect.exited,
+            survivors=tuple(Survivor(proc.pid, "worker", now - proc.start, "D") for proc in effect.survivors),
+            last_words=self._processes.take_last_words(effect.key),
+        )
+        self._disk.exits[effect.key] = exited
+        self._perform(self._guard.recorded(exited))
 
 
-class SimHands:
-    """crewd's end of the guardian's socket (`supervisor.hands.Hands`)."""
+class SimGuardianSocket:
+    """crewd's end of the guardian's socket (`supervisor.guardian_link.GuardianSocket`)."""
 
     def __init__(self, permitted: Callable[[], bool], house: House) -> None:
         self._permitted = permitted
@@ -264,7 +198,7 @@ class SimHands:
         self._guardian: SimGuardian | None = None
 
     def connect(self, on_ready: Callable[[], None]) -> bool:
-        """See `Hands`."""
+        """See `GuardianSocket`."""
         if not self._permitted() or self._house.guardian is None:
             return False
         self._guardian = self._house.guardian
@@ -275,27 +209,27 @@ class SimHands:
         return True
 
     def start_guardian(self) -> None:
-        """See `Hands`."""
+        """See `GuardianSocket`."""
         if self._permitted():
             self._house.start()
 
     def start_failed(self) -> bool:
-        """See `Hands`."""
+        """See `GuardianSocket`."""
         return self._house.start_failed
 
     def is_at_work(self) -> bool:
-        """See `Hands`."""
+        """See `GuardianSocket`."""
         return False
 
     def kill(self) -> bool:
-        """See `Hands`."""
+        """See `GuardianSocket`."""
         if not self._permitted() or self._guardian is None or self._house.guardian is not self._guardian:
             return False
         self._house.kill()
         return True
 
     def read(self) -> bytes | None:
-        """See `Hands`."""
+        """See `GuardianSocket`."""
         if not self._permitted():
             return None
         if self._incoming:
@@ -306,7 +240,7 @@ class SimHands:
         return b"" if self._eof else None
 
     def write(self, data: bytes) -> int:
-        """See `Hands`."""
+        """See `GuardianSocket`."""
         if not self._permitted():
             return len(data)
         if self._eof or self._guardian is None or self._house.guardian is not self._guardian:
@@ -316,7 +250,7 @@ class SimHands:
         return size
 
     def close(self) -> None:
-        """See `Hands`."""
+        """See `GuardianSocket`."""
         if self._permitted():
             self.drop()
 
@@ -364,7 +298,7 @@ class House:
         self.start_failed = False
         self.starting = 0
         self.hung = False
-        self.hands: SimHands | None = None
+        self.guardian_socket: SimGuardianSocket | None = None
         self.inbound = bytearray()
         self.outbound = bytearray()
 
@@ -390,26 +324,26 @@ class House:
         self.inbound.clear()
         self.outbound.clear()
         self.start_failed = True
-        if self.hands is not None:
-            hands_, self.hands = self.hands, None
-            hands_.end()
+        if self.guardian_socket is not None:
+            socket, self.guardian_socket = self.guardian_socket, None
+            socket.end()
 
     def hang(self) -> None:
         """It does nothing any more, until it is killed."""
         self.hung = self.guardian is not None
 
-    def connected(self, ours: SimHands, guardian: SimGuardian) -> None:
+    def connected(self, ours: SimGuardianSocket, guardian: SimGuardian) -> None:
         """Crewd has connected."""
-        self.hands = ours
+        self.guardian_socket = ours
         self.inbound.clear()
         self.outbound.clear()
         guardian.attach(self.outbound.extend)
         self._attached()
 
-    def disconnected(self, ours: SimHands, guardian: SimGuardian) -> None:
+    def disconnected(self, ours: SimGuardianSocket, guardian: SimGuardian) -> None:
         """Crewd hung up; what it had written still arrives."""
-        if self.hands is ours:
-            self.hands = None
+        if self.guardian_socket is ours:
+            self.guardian_socket = None
             if guardian is self.guardian:
                 if self.inbound and not self.hung:
                     guardian.hear(bytes(self.inbound))
@@ -417,9 +351,9 @@ class House:
             self.inbound.clear()
             self.outbound.clear()
 
-    def to_guardian(self, ours: SimHands, data: bytes) -> None:
+    def to_guardian(self, ours: SimGuardianSocket, data: bytes) -> None:
         """Bytes are on their way to the guardian."""
-        if self.hands is ours:
+        if self.guardian_socket is ours:
             self._ordered(data)
             self.inbound += data
 
@@ -430,16 +364,16 @@ class House:
         del self.inbound[:size]
         if self.guardian is not None:
             self.guardian.hear(chunk)
-        if self.hands is not None:
-            self.hands.ready()
+        if self.guardian_socket is not None:
+            self.guardian_socket.ready()
 
     def carry_out(self) -> None:
         """Crewd's socket gets what the guardian said."""
         size = self.piece(len(self.outbound))
         chunk = bytes(self.outbound[:size])
         del self.outbound[:size]
-        if self.hands is not None:
-            self.hands.arrive(chunk)
+        if self.guardian_socket is not None:
+            self.guardian_socket.arrive(chunk)
 
     def tick(self) -> None:
         """The guardian does what is due, and ends if it is over."""
@@ -447,6 +381,6 @@ class House:
             self.guardian.tick()
             if self.guardian.over and not self.outbound:
                 self.guardian = None
-                if self.hands is not None:
-                    hands_, self.hands = self.hands, None
-                    hands_.end()
+                if self.guardian_socket is not None:
+                    socket, self.guardian_socket = self.guardian_socket, None
+                    socket.end()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from crewd.actors import Actor, ChildSpec, ExitReason, Lane
 from crewd.actors.exits import SHUTDOWN
-from crewd.protocol import hands
-from crewd.protocol.home import Home
-from crewd.protocol.ids import EVENT
+from crewd.model.home import Home
+from crewd.model.ids import EVENT
+from crewd.protocol import guardian as gd
 from crewd.store.actor import StoreActor
 from crewd.supervisor import commands as cm
 from crewd.supervisor.config import Config
@@ -18,7 +18,7 @@ from crewd.supervisor.services import Services
 from crewd.supervisor.tokens import Tokens
 from crewd.supervisor.tree import Ports, root
 from crewd.testing.scheduler import Scheduler
-from crewd.testing.world.guardian import SimHands
+from crewd.testing.world.guardian import SimGuardianSocket
 from crewd.testing.world.network import SimWire
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ class Crewd:
         self.calls_left: int | None = None
         self.scheduler = WorldScheduler(world)
         self.wire = SimWire(self.permitted, world.laws.sent)
-        self.hands = SimHands(self.permitted, world.house)
+        self.guardian_socket = SimGuardianSocket(self.permitted, world.house)
         home = Home(Path("/simulated"))
         self.services = Services(world.clock, world.chance, world.ids, Tokens(b"simulated" * 4), home, CONFIG, Directory(), pid)
         ports = Ports(
-            self.wire, self.hands, lambda: world.disk.writer(world.ids.next(EVENT), self.permitted), world.disk.reader,
-            world.free_memory, asks_always=False,
+            self.wire, self.guardian_socket, lambda: world.disk.writer(world.ids.next(EVENT), self.permitted),
+            world.disk.reader, world.free_memory, asks_always=False,
         )  # fmt: skip
         self.stopped = False
         system = self.scheduler.system
@@ -61,7 +61,7 @@ class Crewd:
     def _all_over(self, retire: bool) -> None:  # noqa: FBT001 (a callback)
         """As `program` does when a stop was asked for."""
         if retire:
-            self.services.directory.part(GUARDIAN).tell(cm.ToGuardian(hands.Retire()), lane=Lane.CONTROL)
+            self.services.directory.part(GUARDIAN).tell(cm.ToGuardian(gd.Retire()), lane=Lane.CONTROL)
         self.scheduler.system.stop(self.top, SHUTDOWN, 30.0)
 
     def _ended(self, reason: ExitReason) -> None:

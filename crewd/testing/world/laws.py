@@ -11,13 +11,10 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
-from crewd.protocol import codec, hands
-from crewd.protocol import events as ev
-from crewd.protocol import reports as rp
-from crewd.protocol import requests as rq
-from crewd.protocol.reasons import NoticeKind, RefusalReason
-from crewd.protocol.receipts import LEVELS, Outcome, Receipt
-from crewd.protocol.rows import (
+from crewd.model import events as ev
+from crewd.model.reasons import NoticeKind, RefusalReason
+from crewd.model.receipts import LEVELS, Outcome, Receipt
+from crewd.model.rows import (
     MAILBOX_KINDS,
     AskRow,
     AttemptRow,
@@ -29,21 +26,18 @@ from crewd.protocol.rows import (
     RunRow,
     TaskRow,
 )
-from crewd.protocol.statuses import (
-    ATTEMPT_MOVES,
-    ATTEMPT_TERMINAL,
-    RUN_MOVES,
-    RUN_TERMINAL,
-    TASK_MOVES,
-    TASK_TERMINAL,
-)
-from crewd.protocol.terms import USUAL
+from crewd.model.statuses import ATTEMPT_MOVES, ATTEMPT_TERMINAL, RUN_MOVES, RUN_TERMINAL, TASK_MOVES, TASK_TERMINAL
+from crewd.model.terms import USUAL
+from crewd.protocol import codec
+from crewd.protocol import guardian as gd
+from crewd.protocol import reports as rp
+from crewd.protocol import requests as rq
 from crewd.store.fold import Row, attempt_key
 from crewd.store.rebuild import rebuild
 from crewd.supervisor.gateway.wire import Side
 
 if TYPE_CHECKING:
-    from crewd.supervisor.guardian.tree import Key
+    from crewd.guardian.tree import Key
     from crewd.testing.world.disk import Disk
     from crewd.testing.world.processes import Process, Processes
     from crewd.testing.world.worker import Witness
@@ -78,7 +72,7 @@ class Laws:
         self._tries_from: dict[str, int] = {}
         self._opened: set[str] = set()
         self._started_for: set[str] = set()
-        self._orders: hands.StreamCodec[hands.Order] = hands.StreamCodec(hands.ORDERS)
+        self._orders: gd.StreamCodec[gd.Order] = gd.StreamCodec(gd.ORDERS)
         self._waiting: dict[str, set[str]] = {}
         self._seq = 0
         self._ends: dict[tuple[str, str, int], int] = {}
@@ -144,9 +138,7 @@ class Laws:
                 self._ended.add(event.task)
             case ev.AttemptEnded(survivors=survivors):
                 self._ended.add(attempt)
-                left = {process.pid for process in self._processes.alive((event.task, event.epoch))}
-                listed = {survivor.pid for survivor in survivors}
-                self.hold("no process of an ended attempt", left <= listed, f"{attempt} ended with {left - listed} alive")
+                self._survivors(event.task, event.epoch, {survivor.pid for survivor in survivors})
             case ev.RunCancelRequested() | ev.TaskCancelRequested() | ev.AttemptCancelRequested():
                 what = {"run": event.run, "task": event.task}.get(event.type.partition(".")[0], attempt)
                 self._cancelled_at.setdefault(what, event.seq)
@@ -273,6 +265,13 @@ class Laws:
             case _:
                 pass
 
+    def _survivors(self, task: str, epoch: int, listed: set[int]) -> None:
+        left = {process.pid: process for process in self._processes.alive((task, epoch))}
+        hidden = sorted(left.keys() - listed)
+        self.hold("no process of an ended attempt", not hidden, f"{task}#{epoch} ended with {hidden} alive")
+        mortal = sorted(pid for pid in left.keys() & listed if not left[pid].undying)
+        self.hold("what can be killed does not survive", not mortal, f"{task}#{epoch} ended with {mortal} alive")
+
     def _told_worker(self, key: Key, order: rp.ToWorker) -> None:
         law = "no effect before its commit"
         attempt: AttemptRow | None = self._disk.now[AttemptRow].get(attempt_key(*key))
@@ -290,17 +289,17 @@ class Laws:
 
     def connected_to_guardian(self) -> None:
         """A new connection: its stream begins anew."""
-        self._orders = hands.StreamCodec(hands.ORDERS)
+        self._orders = gd.StreamCodec(gd.ORDERS)
 
     def ordered(self, data: bytes) -> None:
         """Bytes for the guardian leave."""
         law = "no effect before its commit"
         for order in self._orders.feed(data):
             match order:
-                case hands.Spawn(bootstrap):
+                case gd.Spawn(bootstrap):
                     row = self._disk.now[AttemptRow].get(attempt_key(bootstrap.task, bootstrap.epoch))
                     self.hold(law, row is not None and row.status is not None, f"{bootstrap.task} was spawned unreserved")
-                case hands.Confirm(task, epoch):
+                case gd.Confirm(task, epoch):
                     row = self._disk.now[AttemptRow].get(attempt_key(task, epoch))
                     over = row is not None and row.status in ATTEMPT_TERMINAL
                     self.hold(law, over, f"the exit of {task}#{epoch} was confirmed")

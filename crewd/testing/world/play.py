@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from crewd.clock import SeededChance
+from crewd.model.policy import Limits, Restarts, Retry
+from crewd.model.receipts import Level
+from crewd.model.rows import TaskRow
+from crewd.model.statuses import TASK_TERMINAL, TaskStatus
+from crewd.model.terms import USUAL, Terms
 from crewd.protocol import requests as rq
-from crewd.protocol.policy import Limits, Restarts, Retry
-from crewd.protocol.receipts import Level
-from crewd.protocol.rows import TaskRow
-from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
-from crewd.protocol.terms import USUAL, Terms
 from crewd.testing.world.faults import NONE, Faults
 from crewd.testing.world.worker import Plan
 from crewd.testing.world.world import World
@@ -37,7 +37,9 @@ PLANS: Mapping[str, Plan] = {
     "hanger": Plan(ends="hangs"),
     "numb": Plan(numb=True, step_seconds=20.0),
     "deaf": Plan(deaf=True, numb=True, ends="hangs"),
-    "parent": Plan(children=3, deaf_children=True),
+    "parent": Plan(children=("", "", ""), deaf_children=True),
+    "escaper": Plan(children=("session", "orphan", "", "clean", "orphan")),
+    "stubborn": Plan(steps=4, step_seconds=5.0, children=("session", "orphan", ""), deaf_children=True),
     "undying": Plan(ends="hangs", numb=True, undying=True),
     "lingerer": Plan(lingers=True),
     "unborn": Plan(unborn=True),

@@ -1,27 +1,51 @@
-"""Simulated processes: the table that a guardian looks at, and what signals do to them."""
+"""Simulated processes: the table that a guardian reads, and what signals do to them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from crewd.supervisor.guardian.tree import Key
+from crewd.guardian.guard import Mark
+from crewd.guardian.tree import Key, Proc
 
 if TYPE_CHECKING:
-    from crewd.protocol.hands import Bootstrap
+    from crewd.protocol.bootstrap import Bootstrap
     from crewd.testing.world.worker import SimWorker
+
+INIT, GUARDIAN, ZYGOTE = 1, 900, 901
+Escape = Literal["", "session", "orphan", "clean"]
+"""How a descendant leaves: not at all, into a session of its own, also from its parent, or also without its marker."""
 
 
 class Process:
-    """One process. `leader` is a worker's first one; `code` and `signal` say how it ended."""
+    """One process. `leader` is a worker's first one; `code` and `signal` say how it ended. `parent` is None for an orphan."""
 
-    __slots__ = ("code", "dead", "deaf", "key", "leader", "pid", "signal", "start", "undying", "worker")
+    __slots__ = (
+        "code",
+        "dead",
+        "deaf",
+        "escape",
+        "key",
+        "leader",
+        "parent",
+        "pid",
+        "session",
+        "signal",
+        "start",
+        "undying",
+        "worker",
+    )
 
-    def __init__(self, pid: int, key: Key, start: float, *, leader: bool, deaf: bool, undying: bool) -> None:
+    def __init__(
+        self, pid: int, key: Key, start: float, parent: Process | None, *, escape: Escape, deaf: bool, undying: bool
+    ) -> None:  # fmt: skip
         self.pid = pid
         self.key = key
         self.start = start
-        self.leader = leader
+        self.leader = parent is None
+        self.escape = escape
+        self.parent = None if escape == "orphan" else parent
+        self.session: int = pid if parent is None or escape else parent.session
         self.deaf = deaf
         self.undying = undying
         self.dead = False
@@ -36,30 +60,37 @@ class Processes:
     def __init__(
         self,
         now: Callable[[], float],
-        birth: Callable[[Key, Bootstrap, Callable[[Process | None], None]], None],
+        start: Callable[[Key, Bootstrap, Callable[[Process | None], None]], None],
         ended: Callable[[Process], None],
+        hides: Callable[[], bool],
     ) -> None:
+        self._hides = hides
+        self._hidden: set[int] = set()
         self._now = now
-        self._birth = birth
+        self._start = start
         self._ended = ended
         self._pids = 1_000
         self.table: dict[int, Process] = {}
+        self.adopter = INIT
+        """Whose children the workers are that were forked by a guardian which is gone."""
         self.last_words: dict[Key, bytes] = {}
         self.births: dict[Key, int] = {}
         self.begun: set[Key] = set()
         """Workers of which an order to start them was carried out, perhaps in part."""
 
-    def fork(self, key: Key, bootstrap: Bootstrap, born: Callable[[Process | None], None]) -> None:
-        """Begin a birth; `born` hears of it later, with None if it failed."""
+    def fork(self, key: Key, bootstrap: Bootstrap, forked: Callable[[Process | None], None]) -> None:
+        """Begin to start a worker; `forked` hears of it later, with None if it failed."""
         self.begun.add(key)
-        self._birth(key, bootstrap, born)
+        self._start(key, bootstrap, forked)
 
-    def make(self, key: Key, *, leader: bool, deaf: bool = False, undying: bool = False) -> Process:
-        """A process exists."""
+    def make(
+        self, key: Key, parent: Process | None, *, escape: Escape = "", deaf: bool = False, undying: bool = False
+    ) -> Process:  # fmt: skip
+        """A process exists: a worker's first one, or one that `parent` has started."""
         self._pids += 1
-        process = Process(self._pids, key, self._now(), leader=leader, deaf=deaf, undying=undying)
+        process = Process(self._pids, key, self._now(), parent, escape=escape, deaf=deaf, undying=undying)
         self.table[process.pid] = process
-        if leader:
+        if process.leader:
             self.births[key] = self.births.get(key, 0) + 1
         return process
 
@@ -67,12 +98,34 @@ class Processes:
         """The living processes of a worker: its first one and its descendants."""
         return [process for process in self.table.values() if process.key == key]
 
-    def marked(self) -> dict[Key, list[Process]]:
-        """Every living process by the worker whose marker it carries."""
-        found: dict[Key, list[Process]] = {}
-        for process in self.table.values():
-            found.setdefault(process.key, []).append(process)
-        return found
+    def snapshot(self, adopted: frozenset[Key]) -> dict[int, Proc]:
+        """The table as a guardian reads it. It is not the subreaper of workers that an earlier guardian has started.
+
+        A process that hides is not seen by this look, and is by the next one.
+        """
+        table = {pid: Proc(pid, INIT, pid, pid, "S", 0.0) for pid in (GUARDIAN, ZYGOTE)}
+        hidden, self._hidden = self._hidden, set()
+        for pid, process in self.table.items():
+            if not process.leader and pid not in hidden and self._hides():
+                self._hidden.add(pid)
+                continue
+            parent = process.parent
+            if parent is not None and not parent.dead:
+                above = parent.pid
+            else:
+                above = INIT if process.key in adopted else ZYGOTE if process.leader else GUARDIAN
+            table[pid] = Proc(pid, above, process.session, process.session, "S", process.start)
+        return table
+
+    def mark(self, pid: int) -> Mark:
+        """What a process bears."""
+        process = self.table.get(pid)
+        return Mark() if process is None or process.escape == "clean" else Mark(process.key)
+
+    def at(self, proc: Proc) -> Process | None:
+        """The living process that a guardian has seen, if it is still that one."""
+        process = self.table.get(proc.pid)
+        return process if process is not None and process.start == proc.start else None
 
     def term(self, process: Process) -> None:
         """SIGTERM."""

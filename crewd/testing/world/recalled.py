@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from crewd.protocol.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
-from crewd.protocol.statuses import TASK_TERMINAL, TaskStatus
+from crewd.model.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.store.messages import LiveRun
 from crewd.supervisor.run import decide as rn
 from crewd.supervisor.run.recall import attempt_of, run_of

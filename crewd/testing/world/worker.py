@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from crewd.model.ids import ASK, IdSource
+from crewd.model.limits import REPORTS_UNACKED_MAX
+from crewd.model.policy import Limits, Restarts, Retry
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.ids import ASK, IdSource
-from crewd.protocol.limits import REPORTS_UNACKED_MAX
-from crewd.protocol.policy import Limits, Restarts, Retry
 from crewd.supervisor.gateway.wire import Side
 from crewd.testing.world.network import Link
 from crewd.worker.desk import Desk
@@ -26,8 +26,8 @@ from crewd.worker.token import CancellationToken, Cancelled
 
 if TYPE_CHECKING:
     from crewd.clock import Clock
-    from crewd.protocol.hands import Bootstrap
-    from crewd.testing.world.processes import Process, Processes
+    from crewd.protocol.bootstrap import Bootstrap
+    from crewd.testing.world.processes import Escape, Process, Processes
 
 Wait = tuple[float | None, Callable[[], object] | None]
 """Until a time (None: for ever) or until something is true, whichever comes first."""
@@ -41,11 +41,11 @@ class Plan:
     `steps` pieces of work of `step_seconds` each, with a safe point after each; before step `ask_at` it asks a question
     (with `ask_seconds` to answer); `operation` puts its work inside an operation. At the end it `returns` (through a natural
     stop if `follow_ups`), `raises`, `vanishes` (exits without a word) or `hangs`. `deaf` ignores TERM, `numb` does not look
-    at its token, `undying` survives KILL, `lingers` does not exit after its last word. `children` are processes that it
-    starts and forgets, as deaf as `deaf_children` says; `start_seconds` pass before its first word. The first `fails_first`
-    attempts raise; one that `freezes` is never heard of after its first word, as if it was stopped. Before its work it
-    `waits_for` a step of its run; one that is `outside` is carried out by whoever claims it. `retry`, `restart` and `limits`
-    are those of its spec.
+    at its token, `undying` survives KILL, `lingers` does not exit after its last word. `children` are processes, each
+    started by the one before, that leave it as they say and are as deaf as `deaf_children` says; `start_seconds` pass before
+    its first word. The first `fails_first` attempts raise; one that `freezes` is never heard of after its first word, as if
+    it was stopped. Before its work it `waits_for` a step of its run; one that is `outside` is carried out by whoever claims
+    it. `retry`, `restart` and `limits` are those of its spec.
     """
 
     steps: int = 2
@@ -57,7 +57,7 @@ class Plan:
     ask_at: int | None = None
     ask_seconds: float | None = 30.0
     operation: bool = False
-    children: int = 0
+    children: tuple[Escape, ...] = ()
     deaf_children: bool = False
     deaf: bool = False
     numb: bool = False
@@ -212,8 +212,9 @@ class SimWorker:
         plan = self.plan
         yield self._clock.monotonic() + plan.start_seconds, None
         self.online = self.link.wanted = True
-        for _ in range(plan.children):
-            self._processes.make(self.key, leader=False, deaf=plan.deaf_children)
+        parent = self.process
+        for escape in plan.children:
+            parent = self._processes.make(self.key, parent, escape=escape, deaf=plan.deaf_children)
         try:
             yield from self._work()
             outcome = rp.Outcome(outcome="completed", result=plan.steps)

@@ -17,25 +17,25 @@ import msgspec
 from crewd.actors import Actor, ExitKind, Lane
 from crewd.client.conversation import AGAIN_BEATS
 from crewd.clock import SeededChance
-from crewd.protocol import events as ev
-from crewd.protocol import hands
+from crewd.guardian.tree import Key
+from crewd.model import events as ev
+from crewd.model.ids import MESSAGE, IdSource
+from crewd.model.news import news_of
+from crewd.model.rows import AskRow, AttemptRow, ClientRow, RunRow
+from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL
+from crewd.model.workflow import Join, Step, WorkerSpec, Workflow
 from crewd.protocol import requests as rq
-from crewd.protocol.ids import MESSAGE, IdSource
-from crewd.protocol.news import news_of
-from crewd.protocol.rows import AskRow, AttemptRow, ClientRow, RunRow
-from crewd.protocol.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL
-from crewd.protocol.workflow import Join, Step, WorkerSpec, Workflow
+from crewd.protocol.bootstrap import Bootstrap
 from crewd.store.fold import Row
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt.controller import Controller
-from crewd.supervisor.guardian.tree import Key
 from crewd.supervisor.run.actor import RunActor
 from crewd.supervisor.run.decide import Run
 from crewd.testing.scheduler import VirtualClock
 from crewd.testing.world.client import SimClient
 from crewd.testing.world.disk import Disk
 from crewd.testing.world.faults import NONE, Faults, Injected
-from crewd.testing.world.guardian import House, SimGuardian
+from crewd.testing.world.guardian import GuardianDisk, House, SimGuardian
 from crewd.testing.world.incarnation import Crewd
 from crewd.testing.world.laws import LawBroken, Laws
 from crewd.testing.world.network import Link
@@ -71,11 +71,11 @@ class World:
         self.ids = IdSource(self.clock, self.chance)
         self.disk = Disk()
         self.witness = Witness()
-        self.processes = Processes(self.clock.monotonic, self._birth, self._process_ended)
+        self.processes = Processes(self.clock.monotonic, self._start, self._process_ended, lambda: self.strikes("hide"))
         self.laws = Laws(self.disk, self.processes, self.witness)
         self.disk.on_commit = self._committed
         self.disk.refuses = self._disk_refuses
-        self.exits: dict[Key, hands.Exited] = {}
+        self.guardian_disk = GuardianDisk()
         self.house = House(self._make_guardian, self._later, self._piece, self.laws.ordered, self.laws.connected_to_guardian)
         self.workers: list[SimWorker] = []
         self.clients: list[SimClient] = []
@@ -147,7 +147,7 @@ class World:
         self._no_crash(self.crewd)
         self.crewd.dead = True
         self.crewd.wire.unbind()
-        self.crewd.hands.drop()
+        self.crewd.guardian_socket.drop()
         self.crewd = None
 
     def start_crewd(self) -> None:
@@ -450,16 +450,18 @@ class World:
         return self.chance.below(size) + 1 if size > 1 and self.strikes("cut") else size
 
     def _make_guardian(self) -> SimGuardian:
-        return SimGuardian(self.processes, self.exits, self.clock.monotonic)
+        return SimGuardian(self.processes, self.guardian_disk, self.clock.monotonic)
 
-    def _birth(self, key: Key, bootstrap: hands.Bootstrap, born: Callable[[Process | None], None]) -> None:
-        plan = self.plans[bootstrap.worker.call.partition(":")[2]]
+    def _start(self, key: Key, bootstrap: Bootstrap, born: Callable[[Process | None], None]) -> None:
+        plan, guardian = self.plans[bootstrap.worker.call.partition(":")[2]], self.house.guardian
 
         def bear() -> None:
+            if self.house.guardian is not guardian:
+                return  # its zygote has ended with it
             if plan.unborn:
                 born(None)
                 return
-            process = self.processes.make(key, leader=True, deaf=plan.deaf, undying=plan.undying)
+            process = self.processes.make(key, None, deaf=plan.deaf, undying=plan.undying)
             process.worker = SimWorker(bootstrap, plan, process, self.processes, self.clock, self.ids, self.witness)
             self.workers.append(process.worker)
             self.laws.born(process)
@@ -576,6 +578,7 @@ class World:
         directory = crewd.services.directory
         tables = (directory.runs, directory.attempts, directory.names, directory.rows)
         self.laws.hold(law, not any(tables), f"{directory}")
-        self.laws.hold(law, not self.exits, f"exit records of {list(self.exits)} are not confirmed")
-        charged = self.house.guardian.charged() if self.house.guardian is not None else []
-        self.laws.hold(law, not charged, f"the guardian holds {charged}")
+        self.laws.hold(law, not self.guardian_disk.exits, f"exit records of {list(self.guardian_disk.exits)} are not confirmed")
+        left = self.house.guardian.in_care() if self.house.guardian is not None else []
+        self.laws.hold(law, not left, f"the guardian has {left} in care")
+        self.laws.hold(law, not self.guardian_disk.records, f"records of {list(self.guardian_disk.records)} are left")

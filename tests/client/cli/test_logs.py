@@ -13,9 +13,9 @@ import pytest
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.shapes import one_step
-from crewd.protocol.policy import Limits
-from crewd.protocol.terms import Terms
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model.policy import Limits
+from crewd.model.terms import Terms
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing.daemon import wait_until
 
 pytestmark = pytest.mark.process

@@ -18,7 +18,7 @@ import pytest
 from crewd.client.blocking import Crew
 from crewd.client.cli.main import ALIASES, MEANT, VERBS
 from crewd.client.shapes import one_step
-from crewd.protocol.workflow import WorkerSpec
+from crewd.model.workflow import WorkerSpec
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

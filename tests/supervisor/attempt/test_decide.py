@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
-from crewd.protocol import events as ev
+from crewd.model import events as ev
+from crewd.model.limits import START_SECONDS_LONGEST, START_SECONDS_MAX
+from crewd.model.receipts import LEVELS, Level
+from crewd.model.rows import CancelInfo, ExitStatus
+from crewd.model.statuses import AttemptStatus
+from crewd.model.terms import Terms
 from crewd.protocol import reports as rp
-from crewd.protocol.hands import Exited
-from crewd.protocol.limits import START_SECONDS_LONGEST, START_SECONDS_MAX
-from crewd.protocol.receipts import LEVELS, Level
-from crewd.protocol.rows import CancelInfo, ExitStatus
-from crewd.protocol.statuses import AttemptStatus
-from crewd.protocol.terms import Terms
+from crewd.protocol.guardian import Exited
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.attempt.messages import accepted
@@ -213,7 +213,7 @@ def test_a_cancel_wins_over_what_the_worker_says_after_it_and_not_over_what_it_s
 
 
 def test_survivors_are_not_hidden() -> None:
-    from crewd.protocol.rows import Survivor
+    from crewd.model.rows import Survivor
 
     state, _ = at.decide(running(), at.Cancel(CANCEL))
     left = (Survivor(7, "stuck", 1.0, "D"),)

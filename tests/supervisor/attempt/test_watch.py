@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crewd.protocol import events as ev
+from crewd.model import events as ev
+from crewd.model.limits import ATTENTION_COOLDOWN_SECONDS
+from crewd.model.policy import Limits
+from crewd.model.reasons import FailureReason, Liveness
+from crewd.model.rows import ExitStatus
+from crewd.model.statuses import AttemptStatus
 from crewd.protocol import reports as rp
-from crewd.protocol.hands import Exited
-from crewd.protocol.limits import ATTENTION_COOLDOWN_SECONDS
-from crewd.protocol.policy import Limits
-from crewd.protocol.reasons import FailureReason, Liveness
-from crewd.protocol.rows import ExitStatus
-from crewd.protocol.statuses import AttemptStatus
+from crewd.protocol.guardian import Exited
 from crewd.supervisor.attempt import decide as at
 
 T = "r_1/s"

@@ -11,11 +11,11 @@ import zmq
 
 from crewd.client.blocking import Crew
 from crewd.clock import SystemChance, SystemClock
+from crewd.model.ids import IdSource
+from crewd.model.rights import Role
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.protocol.ids import IdSource
-from crewd.protocol.rights import Role
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crewd.protocol.errors import Busy
+from crewd.model.errors import Busy
 from crewd.protocol.requests import Send
 from crewd.supervisor.commands import Caller
 from crewd.supervisor.gateway.pace import FORGET_SECONDS, OPEN_MAX, QUEUE_MAX, Pace

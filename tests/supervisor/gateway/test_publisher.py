@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.protocol import events as ev
+from crewd.model import events as ev
+from crewd.model.errors import Busy, UsageError
 from crewd.protocol import requests as rq
-from crewd.protocol.errors import Busy, UsageError
 from crewd.supervisor.commands import Caller
 from crewd.supervisor.gateway.feeds import FEEDS_MAX, Feed
 from crewd.supervisor.gateway.publisher import HANDS_MAX, Publisher

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from crewd.protocol.rows import RunRow
-from crewd.protocol.statuses import RunStatus
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model.rows import RunRow
+from crewd.model.statuses import RunStatus
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.supervisor.gateway.waitgraph import cycle, in_words
 
 

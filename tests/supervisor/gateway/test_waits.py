@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crewd.protocol.receipts import Level, Outcome, Receipt
+from crewd.model.receipts import Level, Outcome, Receipt
 from crewd.supervisor.commands import Caller
 from crewd.supervisor.gateway.waits import EndWait, LevelWait, Waits
 

@@ -5,10 +5,10 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.protocol import events as ev
-from crewd.protocol.rows import CancelInfo
-from crewd.protocol.statuses import TASK_LIVE, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow, ancestors
+from crewd.model import events as ev
+from crewd.model.rows import CancelInfo
+from crewd.model.statuses import TASK_LIVE, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
+from crewd.model.workflow import Step, WorkerSpec, Workflow, ancestors
 from crewd.supervisor.run import decide as rn
 
 ENDS = [AttemptStatus.COMPLETED, AttemptStatus.FAILED, AttemptStatus.CANCELLED, AttemptStatus.LOST]

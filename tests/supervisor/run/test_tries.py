@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.protocol import events as ev
-from crewd.protocol.policy import PERMANENT_EXIT_CODE, Restarts, Retry
-from crewd.protocol.rows import CancelInfo, ExitStatus
-from crewd.protocol.statuses import AttemptStatus, RunStatus, TaskStatus
-from crewd.protocol.terms import Terms
-from crewd.protocol.workflow import Step, WorkerSpec, Workflow
+from crewd.model import events as ev
+from crewd.model.policy import PERMANENT_EXIT_CODE, Restarts, Retry
+from crewd.model.rows import CancelInfo, ExitStatus
+from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
+from crewd.model.terms import Terms
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.run import decide as rn
 from crewd.supervisor.run import tries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from crewd.protocol.errors import UsageError
+from crewd.model.errors import UsageError
 from crewd.testing.stress import Cancel, Crash, FollowUp, History, Steer, parse
 from crewd.testing.stress.history import after
 from crewd.testing.stress.strategies import histories

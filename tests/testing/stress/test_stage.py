@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crewd.protocol.errors import UsageError
+from crewd.model.errors import UsageError
 from crewd.testing.stress import Act, History, Target, Trial, parse, try_out
 from tests.testing.stress import bad
 

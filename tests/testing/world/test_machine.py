@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from crewd.protocol.receipts import Level
+from crewd.model.receipts import Level
 from crewd.testing.world.faults import FLAKY, HARSH, NONE, Faults
 from crewd.testing.world.hunt import Count
 from crewd.testing.world.play import PLANS, SHAPES, TURNING_POINTS, Move, Player

@@ -15,11 +15,12 @@ import zmq
 from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitReason, Lane, Ref
 from crewd.actors.exits import SHUTDOWN
 from crewd.clock import SystemChance, SystemClock
-from crewd.protocol import hands as hp
-from crewd.protocol.errors import InvariantError
-from crewd.protocol.home import Home
-from crewd.protocol.rows import MessageRow, RunRow
-from crewd.protocol.workflow import WorkerSpec
+from crewd.model.errors import InvariantError
+from crewd.model.home import Home
+from crewd.model.rows import MessageRow, RunRow
+from crewd.model.workflow import WorkerSpec
+from crewd.protocol import guardian as hp
+from crewd.protocol.bootstrap import Bootstrap
 from crewd.store.cache import Cache
 from crewd.store.database import Database
 from crewd.store.fold import fold
@@ -29,7 +30,7 @@ from crewd.store.rebuild import rebuild
 from crewd.store.schema import TABLES
 from crewd.supervisor.config import Config
 from crewd.supervisor.gateway.wire import Sent, Side, Wire, ZmqWire
-from crewd.supervisor.hands import Hands, UnixHands
+from crewd.supervisor.guardian_link import GuardianSocket, UnixGuardianSocket
 from crewd.supervisor.poller import ZmqPoller
 from crewd.testing import Scheduler
 from crewd.testing.world import FLAKY, Plan, World
@@ -262,13 +263,13 @@ def test_both_wires_carry_refuse_and_announce_alike(body: Any, home: Path) -> No
         wire.close()
 
 
-# -- hands ----------------------------------------------------------------------------------------------------------
+# -- the socket to the guardian ------------------------------------------------------------------------------------------
 
 
-class HandsWorld:
+class GuardianSocketWorld:
     """crewd's end of a guardian, and a way to let things happen."""
 
-    def __init__(self, port: Hands, pump: Callable[[], None], directory: Path) -> None:
+    def __init__(self, port: GuardianSocket, pump: Callable[[], None], directory: Path) -> None:
         self.port, self.pump, self.directory = port, pump, directory
         self.codec: hp.StreamCodec[hp.Notice] = hp.StreamCodec(hp.NOTICES)
         self.orders: hp.StreamCodec[hp.Order] = hp.StreamCodec(hp.ORDERS)
@@ -307,14 +308,14 @@ class HandsWorld:
 
 
 @contextmanager
-def real_hands(folder: Path) -> Iterator[HandsWorld]:
+def real_guardian_socket(folder: Path) -> Iterator[GuardianSocketWorld]:
     home = Home(folder)
     for directory in (home.root, home.run, home.logs):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     poller = ZmqPoller()
-    port = UnixHands(home, Config(), poller, 1_024)
+    port = UnixGuardianSocket(home, Config(), poller, 1_024)
     try:
-        yield HandsWorld(port, lambda: poller.poll(0.01), home.root)
+        yield GuardianSocketWorld(port, lambda: poller.poll(0.01), home.root)
     finally:
         port.close()
         port.retire(20)
@@ -322,7 +323,7 @@ def real_hands(folder: Path) -> Iterator[HandsWorld]:
 
 
 @contextmanager
-def simulated_hands(folder: Path) -> Iterator[HandsWorld]:
+def simulated_guardian_socket(folder: Path) -> Iterator[GuardianSocketWorld]:
     world = World(1, FLAKY.__class__(cut=0.5))
     world.plans["sleeper"] = Plan(ends="hangs")
     world.go(20)
@@ -332,7 +333,7 @@ def simulated_hands(folder: Path) -> Iterator[HandsWorld]:
     world.laws.ordered = lambda data: None  # type: ignore[method-assign]  # there is no crewd here, and no disk
     world.laws.born = lambda process: None  # type: ignore[method-assign]
     world.house._ordered = world.laws.ordered
-    from crewd.testing.world.guardian import SimHands
+    from crewd.testing.world.guardian import SimGuardianSocket
 
     def pump() -> None:
         moves = [move for move in world._moves() if not move[0].startswith(("turn", "connect", "hello"))]
@@ -341,12 +342,12 @@ def simulated_hands(folder: Path) -> Iterator[HandsWorld]:
         else:
             world._jump()
 
-    yield HandsWorld(SimHands(lambda: True, world.house), pump, folder)
+    yield GuardianSocketWorld(SimGuardianSocket(lambda: True, world.house), pump, folder)
 
 
-def bootstrap(world: HandsWorld, task: str) -> hp.Bootstrap:
+def bootstrap(world: GuardianSocketWorld, task: str) -> Bootstrap:
     worker = WorkerSpec(argv=("sleep", "1000")) if "Unix" in type(world.port).__name__ else WorkerSpec(call="world:sleeper")
-    return hp.Bootstrap(
+    return Bootstrap(
         task=task, epoch=1, token="t", endpoint="ipc:///nowhere", cwd="/", goal="",
         directory=str(Home(world.directory).attempt(task, 1)),
         shared=str(world.directory / "s"), text="", reads=(), output="", worker=worker,
@@ -354,10 +355,10 @@ def bootstrap(world: HandsWorld, task: str) -> hp.Bootstrap:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("body", [real_hands, simulated_hands])
+@pytest.mark.parametrize("body", [real_guardian_socket, simulated_guardian_socket])
 def test_both_guardians_start_end_remember_and_retire_alike(body: Any, home: Path) -> None:
     with ExitStack() as stack:
-        world: HandsWorld = stack.enter_context(body(home / "h"))
+        world: GuardianSocketWorld = stack.enter_context(body(home / "h"))
         assert world.port.connect(lambda: None) is False
         world.port.start_guardian()
         world.attach()

@@ -1,0 +1,113 @@
+"""The ladder of an end: wait, TERM, KILL, verify, report. Pure; time arrives as an argument.
+
+Rule 1: a rung never goes back; a second order can only make the end faster.
+Rule 2: empty means empty in two looks: a process that forks while the table is read can hide in one (R1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from crewd.model.limits import KILL_SECONDS
+
+TERM_TICK_SECONDS = 0.02
+"""Between two looks while a worker may still go by itself."""
+KILL_TICK_SECONDS = 0.005
+"""Between two looks once KILL is sent: what was forked meanwhile is hit again."""
+
+
+STIRRED_TICK_SECONDS = 0.002
+"""Between two looks that see nothing, while something still ends that was not seen."""
+
+
+class Rung(IntEnum):
+    """How far an end has come."""
+
+    WAIT = 0
+    TERM = 1
+    KILL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """One worker's end. Times are monotonic seconds. `whole`: the grace is for all of its processes, not only the first."""
+
+    begun_at: float
+    term_at: float
+    kill_at: float
+    give_up_at: float
+    rung: Rung = Rung.WAIT
+    whole: bool = False
+    termed: frozenset[int] = frozenset()
+    empty_looks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one look leads to: whom to TERM, whom to KILL, whether to KILL whole groups, and whether it is over."""
+
+    term: frozenset[int] = frozenset()
+    kill: frozenset[int] = frozenset()
+    hit_groups: bool = False
+    over: bool = False
+    look_again_at: float = 0.0
+
+
+def begin(
+    at: float, grace_seconds: float, term_seconds: float, give_up_seconds: float = KILL_SECONDS, *, whole: bool = False
+) -> Ladder:
+    """The ladder of an end ordered at `at`."""
+    term_at = at + grace_seconds
+    kill_at = term_at + term_seconds
+    return Ladder(at, term_at, kill_at, kill_at + give_up_seconds, whole=whole)
+
+
+def hasten(ladder: Ladder, at: float, grace_seconds: float, term_seconds: float, *, whole: bool = False) -> Ladder:
+    """The ladder after a second order: the earlier time of each rung counts."""
+    other = begin(at, grace_seconds, term_seconds)
+    return replace(
+        ladder,
+        term_at=min(ladder.term_at, other.term_at),
+        kill_at=min(ladder.kill_at, other.kill_at),
+        give_up_at=min(ladder.give_up_at, other.give_up_at),
+        whole=ladder.whole or whole,
+    )
+
+
+def first_gone(ladder: Ladder | None, at: float, term_seconds: float) -> Ladder:
+    """The ladder when the worker's first process has ended: what it left behind is ended too."""
+    if ladder is None:
+        return begin(at, 0.0, term_seconds)
+    if ladder.rung is not Rung.WAIT:
+        return ladder
+    return hold(ladder, at) if ladder.whole else hasten(ladder, at, 0.0, term_seconds)
+
+
+def hold(ladder: Ladder, at: float) -> Ladder:
+    """The ladder when the first process has ended within its grace: the others get TERM now, and all of their time."""
+    return replace(ladder, term_at=min(ladder.term_at, at))
+
+
+def climb(ladder: Ladder, alive: frozenset[int], at: float, *, stirred: bool = False) -> tuple[Ladder, Step]:
+    """One look: `alive` are the processes of the worker that are not dead (a zombie is dead).
+
+    `stirred`: one of its processes has ended since the last look, so it may be forking faster than it can be seen.
+    """
+    if not alive:
+        if stirred and at < ladder.give_up_at:
+            kills = at >= ladder.kill_at
+            ladder = replace(ladder, empty_looks=0, rung=Rung.KILL if kills else ladder.rung)
+            return ladder, Step(hit_groups=kills, look_again_at=at + STIRRED_TICK_SECONDS)
+        ladder = replace(ladder, empty_looks=ladder.empty_looks + 1)
+        return ladder, Step(over=ladder.empty_looks > 1, look_again_at=at)
+    ladder = replace(ladder, empty_looks=0)
+    if at >= ladder.give_up_at:
+        return ladder, Step(kill=alive, over=True)
+    if at >= ladder.kill_at:
+        return replace(ladder, rung=Rung.KILL), Step(kill=alive, look_again_at=at + KILL_TICK_SECONDS)
+    if at >= ladder.term_at:
+        fresh = alive - ladder.termed
+        ladder = replace(ladder, rung=Rung.TERM, termed=ladder.termed | fresh)
+        return ladder, Step(term=fresh, look_again_at=min(at + TERM_TICK_SECONDS, ladder.kill_at))
+    return ladder, Step(look_again_at=min(at + TERM_TICK_SECONDS, ladder.term_at))

@@ -1,0 +1,18 @@
+"""Labels of runs: the caller's own words, `NAME=VALUE`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from crewd.model.errors import UsageError
+
+
+def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
+    """Labels from `NAME=VALUE`. UsageError for what is not that."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"label {pair!r} is not NAME=VALUE", hint="for example team=search")
+        found[name] = value
+    return found

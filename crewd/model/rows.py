@@ -1,0 +1,354 @@
+"""What is known now, as values: the folded state of runs, tasks, attempts, messages, asks, operations, artifacts.
+
+Rows are made by `store.fold` from events and by nothing else; clients get them as they are. Times are wall-clock seconds.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from crewd.model.receipts import Receipt
+from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
+from crewd.model.terms import Terms
+from crewd.model.workflow import Workflow
+
+
+class Survivor(msgspec.Struct, frozen=True):
+    """A process that a cancel could not end (R2)."""
+
+    pid: int
+    command: str
+    age_seconds: float
+    state: str = ""
+
+
+class CancelInfo(msgspec.Struct, frozen=True):
+    """Who asked for a cancel, why and how."""
+
+    reason: str
+    mode: str = "graceful"
+    grace_seconds: float = 0.0
+    intent: str = ""
+    requester: str = ""
+    requested_at: float = 0.0
+
+
+def faster(new: CancelInfo, old: CancelInfo) -> bool:
+    """Whether a second cancel makes the end come sooner: that is all it can do."""
+    seconds = {"now": -1.0}
+    return seconds.get(new.mode, new.grace_seconds) < seconds.get(old.mode, old.grace_seconds)
+
+
+class Undelivered(msgspec.Struct, frozen=True):
+    """A message that was accepted and never applied, as the run's terminal event lists it."""
+
+    id: str
+    kind: str
+    task: str
+    outcome: str
+    reason: str
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """The last progress of a worker (coalesced; some of it is in the log, see `ProgressSampled`)."""
+
+    task: str
+    epoch: int
+    done: float | None = None
+    total: float | None = None
+    note: str = ""
+    beats: int = 0
+    at: float = 0.0
+    phase: str = ""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a worker's process tree uses, as its guardian last measured it (coalesced, not in the log)."""
+
+    task: str
+    epoch: int
+    memory_bytes: int = 0
+    cpu_seconds: float = 0.0
+    processes: int = 0
+    output_bytes: int = 0
+    at: float = 0.0
+
+
+class ExitStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a worker's processes ended (system.md G7). `code` and `signal` are of the first process.
+
+    `killed`: something of it needed KILL; `timed_out`: a limit ended it, and which; `drain_seconds`: from the order to end
+    (or the end of the first process) to the proof that nothing is left; `cleanup_errors`: what could not be tidied up.
+    `unowned`: processes that came from some worker, nobody can say from which; they were there when this one had ended.
+    """
+
+    code: int | None = None
+    signal: int | None = None
+    cancelled: bool = False
+    timed_out: str = ""
+    killed: bool = False
+    drain_seconds: float = 0.0
+    cleanup_errors: tuple[str, ...] = ()
+    memory_peak_bytes: int = 0
+    cpu_seconds: float = 0.0
+    unowned: tuple[Survivor, ...] = ()
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """One run. `parent` is the attempt (`task#epoch`) whose worker started it, `depth` how many such steps up it goes.
+
+    `archived` names the bundle that holds everything else of it; such a run is only read. `env` are variables of its caller
+    that its workers get; `secrets` and `passed` are the names of others, whose values are nowhere kept. Without the value of
+    one that is `passed` a worker starts all the same, with the variable of crewd's own environment, if `env_pass` names it.
+    """
+
+    id: str
+    name: str
+    status: RunStatus
+    goal: str
+    cwd: str
+    workflow: Workflow
+    owner: str = ""
+    request_id: str = ""
+    created_at: float = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+    reason: str = ""
+    cancel: CancelInfo | None = None
+    undelivered: tuple[Undelivered, ...] = ()
+    parent: str = ""
+    on_parent: str = "end"
+    depth: int = 0
+    openings: int = 1
+    archived: str = ""
+    env: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+    inputs: dict[str, str] = {}
+
+
+class ForgottenRow(msgspec.Struct, frozen=True):
+    """A run that was forgotten: that it was there, who wanted it gone, and why. Nothing revives it."""
+
+    id: str
+    name: str
+    owner: str
+    by: str
+    intent: str
+    at: float
+    events: int
+
+
+class ClaimInfo(msgspec.Struct, frozen=True):
+    """Who carries out a task that crewd does not: the owner id, the digest of the token, and when the lease runs out."""
+
+    owner: str
+    digest: str
+    until: float
+
+
+class TaskRow(msgspec.Struct, frozen=True):
+    """One task; its id is also the id of its worker.
+
+    `tries_from` is the epoch before the first try that counts (a retry by hand counts anew), `retry_at` when the next try
+    is due; `in_a_row` counts restarts after short lives, one after the other; `dead` says what became of it as a dead letter:
+    `open`, `requeued`, `dismissed`. `claim` is the last one.
+    """
+
+    id: str
+    run: str
+    step: str
+    status: TaskStatus
+    runtime: str
+    depends_on: tuple[str, ...] = ()
+    epoch: int = 0
+    reason: str = ""
+    error: str = ""
+    result: object = None
+    result_path: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    cancel: CancelInfo | None = None
+    tries_from: int = 0
+    retry_at: float | None = None
+    dead: str = ""
+    claim: ClaimInfo | None = None
+    in_a_row: int = 0
+
+
+class AttemptRow(msgspec.Struct, frozen=True):
+    """One try of a task: its process and how it ended. `turns`, `tokens` and `cost` are what its worker reported.
+
+    `turn` counts from 1: each message that the worker takes where it would stop begins another one. `pid` is the process of the
+    command, or of the callable; `host_pid`, for a command, the worker process that waits for it (0: not known yet).
+    """
+
+    task: str
+    epoch: int
+    status: AttemptStatus
+    directory: str = ""
+    pid: int | None = None
+    start_time: float | None = None
+    boot_id: str = ""
+    capabilities: tuple[str, ...] = ()
+    reserved_at: float = 0.0
+    ready_at: float | None = None
+    finishing: bool = False
+    outcome: str = ""
+    reason: str = ""
+    error: str = ""
+    result: object = None
+    result_path: str = ""
+    cancel: CancelInfo | None = None
+    reports: int = 0
+    survivors: tuple[Survivor, ...] = ()
+    ended_at: float | None = None
+    started_at: float | None = None
+    exit: ExitStatus = ExitStatus()
+    error_class: str = ""
+    liveness: str = "healthy"
+    limit: str = ""
+    turns: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    checkpoint: object = None
+    turn: int = 1
+    host_pid: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class NoticeRow(msgspec.Struct, frozen=True):
+    """Something that people should look at; closed when it is over or somebody has dealt with it."""
+
+    id: str
+    run: str
+    task: str
+    epoch: int
+    kind: str
+    text: str
+    opened_at: float = 0.0
+    closed_at: float | None = None
+
+
+MAILBOX_KINDS = frozenset({"message", "group_join"})
+"""Kinds of messages that are for reading: done when they lie in a mailbox, acknowledged when they were read."""
+JOIN_ACK_SECONDS = 300.0
+"""A joined message should be acknowledged within this."""
+
+
+class ClientRow(msgspec.Struct, frozen=True):
+    """What crewd remembers of an owner: the seq up to which it has seen the news, and when it said so."""
+
+    owner: str
+    seen: int = 0
+    seen_at: float = 0.0
+
+
+class MessageRow(msgspec.Struct, frozen=True):
+    """A message and its receipt. `replied` is the message that answered it.
+
+    `direction`: `in` is for a worker or its run, `out` from a worker for whoever watches. One of the kind `message` is done
+    when it is in the mailbox; `acknowledged_by` has read it.
+    """
+
+    receipt: Receipt
+    text: str = ""
+    ask: str = ""
+    sender: str = ""
+    digest: str = ""
+    deadline_at: float | None = None
+    seq: int = 0
+    terms: Terms = Terms()
+    replied: str = ""
+    replied_at: float | None = None
+    direction: str = "in"
+    acknowledged_by: str = ""
+    acknowledged_at: float | None = None
+
+    @property
+    def unread(self) -> bool:
+        """Whether it lies in a mailbox and nobody has said that it was read."""
+        return self.receipt.kind in MAILBOX_KINDS and not self.acknowledged_by
+
+    def reply_overdue(self, now: float) -> bool:
+        """Whether its sender has waited for a reply for longer than it wanted to (system.md D3): people are shown that."""
+        within = self.terms.reply_seconds
+        return bool(within) and not self.replied and now - self.receipt.accepted_at > within
+
+    def overdue(self, now: float) -> bool:
+        """Whether it is a joined message that nobody has acknowledged in time (system.md K11): people are shown that."""
+        return self.receipt.kind == "group_join" and self.unread and now - self.receipt.accepted_at > JOIN_ACK_SECONDS
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """What waits for one task, apart by what it is: messages accepted and not taken by the worker's code, letters not read."""
+
+    task: str
+    steers: int = 0
+    follow_ups: int = 0
+    responses: int = 0
+    unread: int = 0
+
+
+class AskRow(msgspec.Struct, frozen=True):
+    """A worker's question. At `deadline_at` it takes the `default`, or goes on without an answer."""
+
+    id: str
+    run: str
+    task: str
+    epoch: int
+    question: str
+    kind: str = "text"
+    choices: tuple[str, ...] = ()
+    opened_at: float = 0.0
+    deadline_at: float | None = None
+    closed_at: float | None = None
+    outcome: str = ""
+    answered_by: str = ""
+    schema: object = None
+    default: str | None = None
+
+
+class OperationRow(msgspec.Struct, frozen=True):
+    """Something a worker does inside its attempt (a tool, a model call), with its one terminal record.
+
+    `seconds` is how long it may take; 0 if there is no bound. `started_at` is None while it is queued.
+    """
+
+    id: str
+    run: str
+    task: str
+    epoch: int
+    kind: str
+    name: str
+    opened_at: float = 0.0
+    seconds: float = 0.0
+    closed_at: float | None = None
+    outcome: str = ""
+    reason: str = ""
+    synthetic: bool = False
+    started_at: float | None = None
+    priority: str = "normal"
+
+
+class ArtifactRow(msgspec.Struct, frozen=True):
+    """A file that a worker left on purpose; `sha256` is of the bytes that are stored, after secrets were masked (`redacted`).
+
+    `data`: these bytes, if they are few; else there is a blob of this hash. `source`: the file that it was made from.
+    `retention`: `run` keeps it as long as its run; a `temporary` one is not put into bundles.
+    """
+
+    id: str
+    run: str
+    task: str
+    epoch: int
+    name: str
+    path: str
+    sha256: str
+    size: int
+    mime: str = ""
+    recorded_at: float = 0.0
+    data: bytes = b""
+    source: str = ""
+    redacted: bool = False
+    retention: str = "run"

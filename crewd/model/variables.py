@@ -1,0 +1,32 @@
+"""The names of environment variables that crewd itself gives to a worker. Nobody else may set them."""
+
+from __future__ import annotations
+
+from crewd.model.errors import UsageError
+
+MARKER = "CREWD_WORKER"
+"""In the environment of every process of a worker: home key, task and epoch."""
+GOAL = "CREWD_GOAL"
+TASK = "CREWD_TASK"
+OUTPUTS = "CREWD_OUTPUTS"
+"""The directory of the files that steps leave for each other."""
+BOOTSTRAP = "CREWD_BOOTSTRAP"
+"""The file in which a command that speaks the protocol finds what it needs."""
+PARENT_TOKEN = "CREWD_PARENT_TOKEN"  # noqa: S105 (the name of a variable)
+"""What proves to crewd that a client is a process of the worker that it names as the parent of a run."""
+INPUT_PREFIX = "CREWD_INPUT_"
+"""Before the name of an input, in capitals."""
+_OWN = frozenset({MARKER, GOAL, TASK, OUTPUTS, BOOTSTRAP, PARENT_TOKEN})
+
+
+def is_own(name: str) -> bool:
+    """Whether crewd sets a variable of this name, so that any other value would be lost."""
+    return name in _OWN or name.startswith(INPUT_PREFIX)
+
+
+def check_variable(what: str, name: str) -> None:
+    """UsageError, which begins with `what`, for a name that no variable can have, or that crewd sets itself."""
+    if not name or "=" in name or "\0" in name:
+        raise UsageError(f"{what}: {name!r} is no name of a variable", hint="use a name like API_KEY")
+    if is_own(name):
+        raise UsageError(f"{what}: crewd sets the variable {name} itself", hint="use another name")

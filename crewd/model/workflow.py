@@ -1,0 +1,325 @@
+"""A workflow: steps bound to roles, as a value, and the checks that it must pass at the door.
+
+Parsing from Markdown stands in `workflow_markdown`. What does not fit here: when a step runs (see `supervisor.run`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal
+
+import msgspec
+
+from crewd.model.errors import UsageError
+from crewd.model.ids import check_name
+from crewd.model.inputs import GOAL, Input, check_inputs
+from crewd.model.limits import ARGUMENT_BYTES_MAX, INPUT_BYTES_MAX, LABELS_MAX, ORPHAN_GRACE_SECONDS_DEFAULT, STEPS_MAX
+from crewd.model.policy import SECONDS_MAX, Limits, Restarts, Retry, check_policy
+from crewd.model.shell import place_values
+from crewd.model.variables import check_variable
+
+Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool | None
+PeerProtocol = Literal["", "crewd", "crewd-stdio"]
+RLIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
+
+
+class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a worker process runs, with what and within which bounds.
+
+    `call` is `module:function`; `argv` is a command and its arguments; `shell` is a command line for `/bin/sh`. Exactly one of
+    the three is given, or the step is `outside`: crewd starts nothing, and waits for somebody to claim it. A step with nothing
+    of all this is meant for an agent runtime. `stdin` is the input of a command: nothing (`none`), one piece of text per steer
+    (`lines`), the bytes of `input`, or the file `stdin_file`. With `pty` (rows, columns) the command has a terminal, and
+    steers type. `env` is set for the worker, `env_pass` names variables of the daemon that it gets besides the usual ones;
+    with `clean_env` it gets the usual ones not. `rlimits` are soft and hard limits by the names of `setrlimit` in lower case
+    (`nofile`, `core`); `nice` is added to the daemon's. A command with the `protocol` `crewd` is a worker itself: it finds its
+    bootstrap in the file that the variable `CREWD_BOOTSTRAP` names, and speaks to crewd as docs/protocol.md says; one with
+    `crewd-stdio` reads and writes JSON lines, as docs/stdio.md says.
+    """
+
+    call: str = ""
+    argv: tuple[str, ...] = ()
+    shell: str = ""
+    args: dict[str, object] = {}
+    stdin: Literal["none", "lines", "input", "file"] = "none"
+    input: bytes = b""
+    stdin_file: str = ""
+    start: Literal["fork", "spawn"] = "fork"
+    env: dict[str, str] = {}
+    on_orphan: Literal["keep", "end"] = "keep"
+    orphan_grace_seconds: float = ORPHAN_GRACE_SECONDS_DEFAULT
+    env_pass: tuple[str, ...] = ()
+    umask: int | None = None
+    nice: int = 0
+    rlimits: dict[str, int] = {}
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    restart: Restarts = Restarts()
+    outside: bool = False
+    clean_env: bool = False
+    pty: tuple[int, int] | None = None
+    protocol: PeerProtocol = ""
+
+    @property
+    def runtime(self) -> str:
+        """`call`, `exec`, `crewd` or `crewd-stdio` (a command that speaks it), `outside` or `agent`."""
+        if self.call or self.outside:
+            return "call" if self.call else "outside"
+        if not self.argv and not self.shell:
+            return "agent"
+        return self.protocol or "exec"
+
+    @property
+    def takes(self) -> tuple[str, ...] | None:
+        """The capabilities of its worker, where the spec decides them; None where the worker says them itself."""
+        if self.runtime != "exec":
+            return None
+        if self.pty is not None:
+            return ("steer", "eof", "keys")
+        return ("steer", "eof") if self.stdin == "lines" else ()
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One step: its place in the graph, its files, and its worker."""
+
+    id: str
+    role: str = ""
+    depends_on: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    output: str = ""
+    text: str = ""
+    worker: WorkerSpec = WorkerSpec()
+
+
+Join = Literal["off", "group", "smart"]
+
+
+class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A DAG of steps. `max_concurrency` 0 means the default; a run that takes longer than `max_minutes` is cancelled.
+
+    `join`: whether the run leaves one message with what became of all its tasks when it ends (`smart`: if it has several).
+    `labels` are the caller's own words for it, to list and to subscribe by. `inputs` are what a run of it is given by name.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    description: str = ""
+    max_concurrency: int = 0
+    max_minutes: float = 0.0
+    join: Join = "off"
+    labels: dict[str, str] = {}
+    inputs: dict[str, Input] = {}
+
+    @property
+    def joins(self) -> bool:
+        """Whether its end is told in one message (system.md K11)."""
+        return self.join == "group" or (self.join == "smart" and len(self.steps) > 1)
+
+
+def check_workflow(workflow: Workflow) -> Workflow:
+    """`workflow` if it can be run; UsageError naming what is wrong and what to do if not.
+
+    Its values say where: the `step`, and the `field` of it, or of the workflow, by the names that workflow files have.
+    """
+    with about(field="name"):
+        check_name("workflow name", workflow.name)
+    if not workflow.steps:
+        raise UsageError(f"workflow {workflow.name} has no steps", hint="add a level-2 heading per step")
+    if len(workflow.steps) > STEPS_MAX:
+        raise UsageError(f"workflow {workflow.name} has {len(workflow.steps)} steps", hint=f"at most {STEPS_MAX}")
+    if workflow.max_concurrency < 0:
+        raise UsageError("maxConcurrency is negative", hint="use 1 or more, or leave it out", field="maxConcurrency")
+    if not 0 <= workflow.max_minutes <= SECONDS_MAX / 60:
+        raise UsageError(f"maxMinutes {workflow.max_minutes:g} is not possible", hint="0 (none) to 1440", field="maxMinutes")
+    _check_labels(workflow)
+    with about(field="inputs"):
+        check_inputs(workflow.inputs)
+    names = (GOAL, *workflow.inputs)
+    by_id: dict[str, Step] = {}
+    for step in workflow.steps:
+        with about(step=step.id):
+            check_name("step", step.id)
+            if step.id in by_id:
+                raise UsageError(f"step {step.id} stands twice in workflow {workflow.name}", hint="rename one of them")
+            by_id[step.id] = step
+            _check_worker(step, names)
+    _check_order(workflow, by_id)
+    return workflow
+
+
+def _check_labels(workflow: Workflow) -> None:
+    with about(field="labels"):
+        if len(workflow.labels) > LABELS_MAX:
+            raise UsageError(f"workflow {workflow.name} has {len(workflow.labels)} labels", hint=f"at most {LABELS_MAX}")
+        for name, value in workflow.labels.items():
+            check_name("label", name)
+            check_name(f"label {name}", value)
+
+
+def _check_order(workflow: Workflow, by_id: Mapping[str, Step]) -> None:
+    """Whether the steps can be put in order, and each file is written once, before it is read."""
+    writers: dict[str, str] = {}
+    for step in workflow.steps:
+        if step.output:
+            with about(step=step.id, field="output"):
+                check_name(f"output of step {step.id}", step.output)
+                if step.output in writers:
+                    raise UsageError(
+                        f"steps {writers[step.output]} and {step.id} both write {step.output}",
+                        hint="give each output a name of its own",
+                    )
+            writers[step.output] = step.id
+        for name in step.depends_on:
+            if name not in by_id:
+                raise UsageError(
+                    f"step {step.id} depends on {name}, which is no step of workflow {workflow.name}",
+                    hint=f"steps are: {', '.join(by_id)}", step=step.id, field="dependsOn",
+                )  # fmt: skip
+    _check_cycles(by_id)
+    for step in workflow.steps:
+        for name in step.reads:
+            with about(step=step.id, field="reads"):
+                check_name(f"reads of step {step.id}", name)
+                if name in writers and writers[name] not in ancestors(by_id, step.id):
+                    raise UsageError(
+                        f"step {step.id} reads {name} but does not depend on {writers[name]}, which writes it",
+                        hint=f"add 'dependsOn: {writers[name]}' to step {step.id}",
+                    )
+
+
+@contextmanager
+def about(**where: str) -> Iterator[None]:
+    """Give a UsageError that leaves this block values that say where in the workflow it is; those that it has stay."""
+    try:
+        yield
+    except UsageError as error:
+        error.values = {**where, **error.values}
+        raise
+
+
+def with_texts(workflow: Workflow, texts: tuple[str, ...] | None) -> Workflow:
+    """The workflow, whose steps that are retried have these texts of permanent errors if they have none of their own."""
+    if texts is None:
+        return workflow
+    steps = []
+    for step in workflow.steps:
+        retry = step.worker.retry
+        if retry.attempts > 1 and retry.permanent_texts is None:
+            retry = msgspec.structs.replace(retry, permanent_texts=texts)
+            step = msgspec.structs.replace(step, worker=msgspec.structs.replace(step.worker, retry=retry))  # noqa: PLW2901
+        steps.append(step)
+    return msgspec.structs.replace(workflow, steps=tuple(steps))
+
+
+def _check_worker(step: Step, names: Collection[str]) -> None:
+    worker = step.worker
+    if worker.outside and (worker.call or worker.argv or worker.shell):
+        raise UsageError(f"step {step.id} is outside and has a call or a command", hint="keep one of the two", field="outside")
+    if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
+        hint = "keep one of 'call:' and 'run:'"
+        raise UsageError(f"step {step.id} has both a call and a command", hint=hint, field="run")
+    if worker.args and worker.runtime == "exec":
+        hint = "a command takes what it needs on its line, or from 'env:'; args are for a call"
+        raise UsageError(f"step {step.id} has a command and args", hint=hint, field="args")
+    check_input(step.id, worker)
+    with about(field="run"):
+        check_argument(f"step {step.id}: the command line", worker.shell)
+        for argument in worker.argv:
+            check_argument(f"step {step.id}: an argument", argument)
+        if worker.shell:
+            try:
+                place_values(worker.shell, names)
+            except UsageError as error:
+                raise UsageError(f"step {step.id}: {error.message}", hint=error.hint, **error.values) from None
+    if worker.call:
+        module, colon, function = worker.call.partition(":")
+        parts = [*module.split("."), *function.split(".")]
+        if not colon or not all(part.isidentifier() for part in parts):
+            what = f"step {step.id}: {worker.call!r} is not MODULE:FUNCTION"
+            raise UsageError(what, hint="for example jobs:index", field="call")
+    if worker.orphan_grace_seconds < 0:
+        raise UsageError(f"step {step.id}: orphan_grace_seconds is negative", hint="use 0 or more")
+    with about(field="env"):
+        for name in (*worker.env, *worker.env_pass):
+            check_variable(f"step {step.id}", name)
+        for name, value in worker.env.items():
+            check_argument(f"step {step.id}: the variable {name}", f"{name}={value}")
+    if worker.umask is not None and not 0 <= worker.umask <= 0o777:
+        raise UsageError(f"step {step.id}: umask {worker.umask:o} is not possible", hint="000 to 777")
+    if not -20 <= worker.nice <= 19:
+        raise UsageError(f"step {step.id}: nice {worker.nice} is not possible", hint="-20 to 19")
+    for limit, most in worker.rlimits.items():
+        if limit not in RLIMITS or most < -1:
+            raise UsageError(f"step {step.id}: rlimit {limit}={most} is not possible", hint=f"one of {', '.join(RLIMITS)}")
+    check_policy(step.id, worker.limits, worker.retry, worker.restart)
+
+
+def check_argument(what: str, text: str) -> None:
+    """UsageError for what no program can be given: Linux takes no NUL byte, and at most 131,071 bytes at once (execve(2))."""
+    if "\0" in text:
+        raise UsageError(f"{what} holds a NUL byte", hint="no program can be given one")
+    if len(text) > ARGUMENT_BYTES_MAX // 4 and len(text.encode("utf-8", "replace")) > ARGUMENT_BYTES_MAX:
+        raise UsageError(f"{what} has more than {ARGUMENT_BYTES_MAX} bytes", hint="give it as a file, or as input (--stdin)")
+
+
+def check_input(step: str, worker: WorkerSpec) -> None:
+    """UsageError for an input that contradicts the rest."""
+    with about(field="protocol" if worker.protocol else "stdin"):
+        _check_input(step, worker)
+
+
+def _check_input(step: str, worker: WorkerSpec) -> None:
+    if worker.pty is not None:
+        if not (worker.argv or worker.shell) or worker.stdin != "none":
+            raise UsageError(f"step {step} cannot have a terminal", hint="a command can, and its input is then what is typed")
+        if not all(1 <= side <= 10_000 for side in worker.pty):
+            raise UsageError(
+                f"step {step}: a terminal of {worker.pty} is not possible", hint="rows and columns, for example 24, 80"
+            )
+    if worker.protocol and (worker.runtime != worker.protocol or worker.stdin != "none" or worker.pty is not None):
+        hint = "only a command can, and it has no other input"
+        raise UsageError(f"step {step} cannot speak the protocol itself", hint=hint)
+    if worker.stdin != "none" and not (worker.argv or worker.shell):
+        raise UsageError(f"step {step} has an input and no command", hint="only a command reads standard input")
+    if (worker.stdin == "input") != bool(worker.input) and worker.input:
+        raise UsageError(f"step {step} has input, and stdin is {worker.stdin}", hint="stdin is 'input' then")
+    if (worker.stdin == "file") != bool(worker.stdin_file):
+        raise UsageError(f"step {step}: stdin_file and stdin contradict each other", hint="stdin is 'file', with a path")
+    if len(worker.input) > INPUT_BYTES_MAX:
+        raise UsageError(
+            f"the input has {len(worker.input)} bytes", hint=f"at most {INPUT_BYTES_MAX}; a file may be larger: --stdin FILE"
+        )
+
+
+def _check_cycles(steps: Mapping[str, Step]) -> None:
+    done: set[str] = set()
+    for root in steps:
+        path: list[str] = []
+        stack: list[tuple[str, bool]] = [(root, False)]
+        while stack:
+            name, leaving = stack.pop()
+            if leaving:
+                done.add(path.pop())
+            elif name in path:
+                cycle = " → ".join([*path[path.index(name) :], name])
+                raise UsageError(
+                    f"the steps depend on each other in a circle: {cycle}", hint="remove one dependsOn",
+                    step=path[-1], field="dependsOn",
+                )  # fmt: skip
+            elif name not in done:
+                path.append(name)
+                stack.append((name, True))
+                stack += [(before, False) for before in steps[name].depends_on]
+
+
+def ancestors(steps: Mapping[str, Step], name: str) -> frozenset[str]:
+    """Every step that `name` waits for, directly or not."""
+    found: set[str] = set()
+    stack = list(steps[name].depends_on)
+    while stack:
+        before = stack.pop()
+        if before not in found:
+            found.add(before)
+            stack += steps[before].depends_on
+    return frozenset(found)

@@ -1,0 +1,41 @@
+"""What a worker process is told when it starts."""
+
+from __future__ import annotations
+
+import msgspec
+
+from crewd.model.known_secrets import KnownSecrets
+from crewd.model.workflow import WorkerSpec
+
+
+class Bootstrap(msgspec.Struct, frozen=True):
+    """All that a worker process is told at birth. It is never in argv or in the environment: the token is a secret.
+
+    `env` are the variables of the run and of the step, the step's before the run's; `secrets` are those that are never
+    written anywhere, and `masked` the names of those of them whose values are masked in whatever the worker says and writes.
+    """
+
+    task: str
+    epoch: int
+    token: str
+    endpoint: str
+    directory: str
+    shared: str
+    cwd: str
+    goal: str
+    text: str
+    reads: tuple[str, ...]
+    output: str
+    worker: WorkerSpec
+    checkpoint: object = None
+    parent: str = ""
+    blobs: str = ""
+    env: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    inputs: dict[str, object] = {}
+    masked: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> KnownSecrets:
+        """The values that are masked."""
+        return KnownSecrets(self.secrets.get(name, "") for name in self.masked)

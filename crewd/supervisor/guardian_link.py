@@ -1,0 +1,442 @@
+"""The guardian link: crewd's end of the unix socket. Starts a guardian when there is none, and attaches again when it dies.
+
+Rule: births wait here while no guardian is attached; every other order is said again then, for each controller asks.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
+
+from crewd.actors import Actor, Lane, Timer
+from crewd.clock import SystemClock
+from crewd.guardian import marker, processes
+from crewd.guardian.entry import guardian_main
+from crewd.guardian.program import Settings
+from crewd.guardian.tree import Proc
+from crewd.model.errors import PeerError
+from crewd.model.events import Draft, GuardianLost
+from crewd.model.limits import TERM_SECONDS_GRACEFUL
+from crewd.model.pulse import ASK_SECONDS, Pulse
+from crewd.model.statuses import ATTEMPT_TERMINAL
+from crewd.protocol import guardian as gd
+from crewd.store.messages import Append, AttemptIs, Committed, Delayed, LoadAttempt, Rejected
+from crewd.supervisor import commands as cm
+from crewd.supervisor.directory import GUARDIAN, STORE
+
+if TYPE_CHECKING:
+    from crewd.model.home import Home
+    from crewd.supervisor.config import Config
+    from crewd.supervisor.poller import ZmqPoller
+    from crewd.supervisor.services import Services
+
+RETRY_SECONDS = 0.05
+"""Between two tries to reach a guardian that is starting."""
+AGAIN_SECONDS = 0.2
+"""After a start until the next one, if the guardian that was started has died."""
+START_SECONDS = 10.0
+"""After this without a connection another guardian is started."""
+JUDGE_SECONDS = 5.0
+"""After this the rows are asked about a worker, or an exit, that nobody claims: a worker whose attempt is over is ended, such
+an exit is confirmed."""
+OUT_BYTES_MAX = 64 << 20
+"""Unsent bytes to a guardian that does not read; past it the connection is given up."""
+
+
+class GuardianSocket(Protocol):
+    """The port: a byte stream to a guardian, and the means to make one."""
+
+    def connect(self, on_ready: Callable[[], None]) -> bool:
+        """Try to reach a guardian; `on_ready` is called whenever there is something to read or room to write."""
+        ...
+
+    def start_guardian(self) -> None:
+        """Start a guardian process; `connect` will succeed some time later."""
+        ...
+
+    def start_failed(self) -> bool:
+        """Whether the guardian that was started last has ended already (and not because another one holds the home)."""
+        ...
+
+    def is_at_work(self) -> bool:
+        """Whether the guardian at the other end runs, or waits for a processor."""
+        ...
+
+    def kill(self) -> bool:
+        """KILL to the guardian at the other end; False if that is not possible."""
+        ...
+
+    def read(self) -> bytes | None:
+        """What the guardian said; empty when the connection is over, None when there is nothing."""
+        ...
+
+    def write(self, data: bytes) -> int:
+        """How many bytes were taken; the rest must be offered again. -1 when the connection is over."""
+        ...
+
+    def close(self) -> None:
+        """Hang up."""
+        ...
+
+
+class UnixGuardianSocket:
+    """The real body: a unix socket, and multiprocessing for the guardian's process.
+
+    `open_files` is the soft limit that workers get; crewd and the guardian have raised theirs.
+    """
+
+    def __init__(self, home: Home, config: Config, poller: ZmqPoller, open_files: int) -> None:
+        self._home = home
+        self._config = config
+        self._open_files = open_files
+        self._poller = poller
+        self._socket: socket.socket | None = None
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._reached = False
+        self._peer: Proc | None = None
+
+    def connect(self, on_ready: Callable[[], None]) -> bool:
+        """See `GuardianSocket`."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)  # a guardian that hangs lets nobody in
+        try:
+            connection.connect(str(self._home.guardian_socket))
+        except OSError:
+            connection.close()
+            return False
+        self._peer = _peer_of(connection)
+        multiprocessing.active_children()  # reaps a guardian that was still dying when its successor was started
+        self._socket, self._reached = connection, True
+        self._poller.register(connection.fileno(), on_ready)
+        return True
+
+    def start_guardian(self) -> None:
+        """See `GuardianSocket`. The environment of the guardian carries the place where its workers' markers are written."""
+        if self._process is not None:
+            self._process.join(0)
+        config = self._config
+        os.environ[marker.VARIABLE] = marker.placeholder(self._home.key)
+        try:
+            process = multiprocessing.get_context("spawn").Process(
+                target=guardian_main,
+                args=(str(self._home.root), _settings(config, self._open_files)),
+                name="crewd-guardian",
+            )
+            process.start()
+        finally:
+            del os.environ[marker.VARIABLE]
+        self._process, self._reached = process, False
+
+    @property
+    def guardian(self) -> int | None:
+        """The guardian that this process has started, if it has."""
+        return None if self._process is None else self._process.pid
+
+    def start_failed(self) -> bool:
+        """See `GuardianSocket`."""
+        return self._process is not None and self._process.exitcode not in {None, 0}
+
+    def is_at_work(self) -> bool:
+        """See `GuardianSocket`."""
+        return self._peer is not None and processes.is_at_work(self._peer.pid)
+
+    def kill(self) -> bool:
+        """See `GuardianSocket`."""
+        return self._peer is not None and processes.send(self._peer, signal.SIGKILL)
+
+    def read(self) -> bytes | None:
+        """See `GuardianSocket`."""
+        if self._socket is None:
+            return b""
+        try:
+            return self._socket.recv(1 << 16)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def write(self, data: bytes) -> int:
+        """See `GuardianSocket`."""
+        if self._socket is None:
+            return -1
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return -1
+        self._poller.watch_writable(self._socket.fileno(), writable=sent < len(data))
+        return sent
+
+    def close(self) -> None:
+        """See `GuardianSocket`."""
+        if self._socket is not None:
+            self._poller.unregister(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def retire(self, seconds: float) -> None:
+        """Wait for a guardian that was told to retire; one that could not be reached before is told now."""
+        clock = SystemClock()
+        deadline = clock.monotonic() + seconds
+        while self._process is not None and self._process.exitcode is None and clock.monotonic() < deadline:
+            self._poller.poll(RETRY_SECONDS)  # not `Process.join`: the guardian closes what that would wait for
+            if not self._reached and self.connect(lambda: None):
+                orders: gd.StreamCodec[gd.Order] = gd.StreamCodec(gd.ORDERS)
+                self.write(orders.encode(gd.Attach(home_key=self._home.key)) + orders.encode(gd.Retire()))
+                self.close()
+
+
+def _peer_of(connection: socket.socket) -> Proc | None:
+    """Who listens at the other end, where the system tells."""
+    if not processes.LINUX:
+        return None
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return processes.look(struct.unpack("3i", raw)[0])
+
+
+def _settings(config: Config, open_files: int) -> Settings:
+    return Settings(config.preload, config.env_pass, config.warm, config.cgroups, config.run_output_bytes, open_files)
+
+
+class GuardianLink(Actor):
+    """See the module's text."""
+
+    def __init__(self, services: Services, port: GuardianSocket, asks_always: bool = True) -> None:  # noqa: FBT001, FBT002 (see Ports)
+        super().__init__()
+        self._asks_always = asks_always
+        self._unanswered = False
+        self._services = services
+        self._port = port
+        self._codec: gd.StreamCodec[gd.Notice] = gd.StreamCodec(gd.NOTICES)
+        self._orders: gd.StreamCodec[gd.Order] = gd.StreamCodec(gd.ORDERS)
+        self._out: deque[bytes] = deque()
+        self._out_bytes = 0
+        self._connected = False
+        self._attached = False
+        self._waiting: list[gd.Order] = []
+        self._started_at: float | None = None
+        self._retry: Timer | None = None
+        self._ready_told = False
+        self._retiring = False
+        self._unclaimed: dict[tuple[str, int], type[gd.Notice]] = {}
+        self._pulse: Pulse | None = None
+        self._why = ""
+        self._asking: Timer | None = None
+
+    def on_start(self) -> None:
+        """Reach the guardian, or start one."""
+        self._services.directory.enter(GUARDIAN, self.ref)
+        self._reach()
+
+    def on_stop(self) -> None:
+        """Hang up; the guardian keeps its workers."""
+        self._services.directory.leave(GUARDIAN, self.ref)
+        if self._connected and self._retiring and not self._attached:
+            self._write(gd.Retire())
+        self._port.close()
+
+    def receive(self, message: Any) -> None:
+        """See the module's text."""
+        match message:
+            case cm.ToGuardian(order):
+                self._order(order)
+            case cm.Tick("ready"):
+                self._ready_told = False
+                self._listen()
+            case cm.Tick("reach"):
+                self._retry = None
+                self._reach()
+            case cm.Tick("ask"):
+                self._ask()
+            case cm.Tick((task, epoch)):
+                self._judge(task, epoch)
+            case AttemptIs(task, epoch, row):
+                self._judged(task, epoch, over=row is None or row.status in ATTEMPT_TERMINAL)
+            case Committed() | Delayed() | Rejected():
+                return
+            case _:
+                raise TypeError(f"the guardian link does not know {message!r}")
+
+    def _reach(self) -> None:
+        now = self.context.now()
+        if self._port.connect(self._on_ready):
+            self._connected = True
+            self._started_at = None
+            self._codec = gd.StreamCodec(gd.NOTICES)
+            self._write(gd.Attach(home_key=self._services.home.key))
+            self._pulse, self._why = Pulse(now), ""
+            self._ask_later()
+            return
+        if self._retiring:
+            return
+        overdue = AGAIN_SECONDS if self._started_at is not None and self._port.start_failed() else START_SECONDS
+        if self._started_at is None or now - self._started_at > overdue:
+            self._started_at = now
+            self._port.start_guardian()
+        if self._retry is None:
+            self._retry = self.context.after(RETRY_SECONDS, cm.Tick("reach"))
+
+    def _ask(self) -> None:
+        """Ask whether the guardian is there. One that hangs is killed: its successor adopts the workers."""
+        self._asking = None
+        self._listen()
+        pulse, guardian, silent = self._pulse, self._services.directory.guardian, self._services.directory.silent
+        if pulse is None:
+            return
+        now = self.context.now()
+        pulse.ask(now)
+        if guardian is not None and guardian.version:
+            self._write(gd.Ping())
+        elif guardian is not None:
+            pulse.heard(now)  # one of an older crewd does not answer
+        silent.pop("guardian", None)
+        at_work = self._port.is_at_work()
+        if seconds := pulse.silent(now, at_work=at_work):
+            silent["guardian"] = now - seconds
+        if pulse.is_given_up(now, at_work=at_work) and self._port.kill():
+            self._why = f"it had not answered for {seconds:.0f} s, and was killed"
+            self._pulse = None  # the connection ends when it has
+        self._ask_later()
+
+    def _ask_later(self) -> None:
+        wanted = self._asks_always or self._unanswered or not self._attached
+        if self._asking is None and self._pulse is not None and wanted:
+            self._asking = self.context.after(ASK_SECONDS, cm.Tick("ask"))
+
+    def _on_ready(self) -> None:
+        if not self._ready_told:
+            self._ready_told = self.ref.offer(cm.Tick("ready"), lane=Lane.CONTROL)
+
+    def _listen(self) -> None:
+        if not self._connected:
+            return
+        self._flush()
+        while self._connected:
+            chunk = self._port.read()
+            if chunk is None:
+                return
+            try:
+                if not chunk:
+                    raise PeerError("the guardian is gone")
+                for notice in self._codec.feed(chunk):
+                    self._hear(notice)
+            except PeerError:
+                self._lost()
+
+    def _lost(self) -> None:
+        """The guardian died, or talks nonsense: reach it again, or start another one, which adopts the workers."""
+        self._port.close()
+        was_attached = self._attached
+        self._connected = self._attached = False
+        self._pulse = None
+        self._services.directory.guardian = self._services.directory.zygote = None
+        self._services.directory.silent.clear()
+        self._out.clear()
+        self._out_bytes = 0
+        if self._retiring:
+            return
+        store = self._services.directory.parts.get(STORE)
+        if store is not None and was_attached:  # else it was dying already when it was reached
+            store.offer(Append((Draft(GuardianLost(why=self._why)),), self.ref, 0))
+        self._reach()
+
+    def _hear(self, notice: gd.Notice) -> None:
+        now, directory = self.context.now(), self._services.directory
+        if self._pulse is not None:
+            self._pulse.heard(now)
+            directory.silent.pop("guardian", None)
+        match notice:
+            case gd.Pong(zygote, silent_seconds):
+                self._unanswered = False
+                directory.zygote = zygote
+                directory.silent.pop("zygote", None)
+                if silent_seconds:
+                    directory.silent["zygote"] = now - silent_seconds
+            case gd.Attached():
+                self._attached = True
+                self._services.directory.guardian = notice
+                waiting, self._waiting = self._waiting, []
+                for order in waiting:
+                    self._order(order)  # which looks whether this guardian understands it
+                for controller in self._services.directory.attempts.values():
+                    controller.offer(cm.GuardianAttached(), lane=Lane.CONTROL)
+            case (
+                gd.Started(task, epoch) | gd.Exited(task, epoch) | gd.Gone(task, epoch)
+                | gd.Used(task, epoch)
+            ):  # fmt: skip
+                claimant = self._services.directory.attempts.get((task, epoch))
+                if claimant is not None:
+                    lane = Lane.DATA if isinstance(notice, gd.Used) else Lane.CONTROL
+                    claimant.offer(cm.GuardianSays(notice), lane=lane)
+                elif not isinstance(notice, gd.Gone | gd.Used):
+                    self._unclaimed[task, epoch] = type(notice)
+                    self.context.after(JUDGE_SECONDS, cm.Tick((task, epoch)))
+            case _:
+                assert_never(notice)
+
+    def _judge(self, task: str, epoch: int) -> None:
+        """Nobody claimed this worker, or this exit, when it was heard of: the rows say whether its attempt is over."""
+        if (task, epoch) in self._services.directory.attempts or not self._attached:
+            self._unclaimed.pop((task, epoch), None)  # its controller asks for itself
+            return
+        store = self._services.directory.parts.get(STORE)
+        if store is None or not store.offer(LoadAttempt(task, epoch, self.ref)):
+            self.context.after(JUDGE_SECONDS, cm.Tick((task, epoch)))
+
+    def _judged(self, task: str, epoch: int, *, over: bool) -> None:
+        if not over:  # its controller is about to be there
+            self.context.after(JUDGE_SECONDS, cm.Tick((task, epoch)))
+        elif self._unclaimed.pop((task, epoch), None) is gd.Started:
+            self._write(gd.End(task=task, epoch=epoch, grace_seconds=0.0, term_seconds=TERM_SECONDS_GRACEFUL))
+        else:
+            self._write(gd.Confirm(task=task, epoch=epoch))
+
+    def _order(self, order: gd.Order) -> None:
+        if isinstance(order, gd.Retire):
+            self._retiring = True
+        guardian = self._services.directory.guardian
+        if isinstance(order, gd.Expect) and (guardian is None or not guardian.version):
+            return
+        if isinstance(order, gd.LeaveFile) and self._attached and (guardian is None or not guardian.version):
+            return
+        self._unanswered = True
+        self._ask_later()
+        if self._attached:
+            self._write(order)
+        elif isinstance(order, gd.Spawn | gd.LeaveFile | gd.Retire):
+            self._waiting.append(order)
+        elif isinstance(order, gd.End):
+            self._waiting = [each for each in self._waiting if not _is_birth_of(each, order)]
+
+    def _write(self, order: gd.Order) -> None:
+        data = self._orders.encode(order)
+        self._out.append(data)
+        self._out_bytes += len(data)
+        if self._out_bytes > OUT_BYTES_MAX:
+            self._lost()
+            return
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._out:
+            head = self._out[0]
+            sent = self._port.write(head)
+            if sent < 0:
+                return  # the read that follows finds out
+            self._out_bytes -= sent
+            if sent < len(head):
+                self._out[0] = head[sent:]
+                return
+            self._out.popleft()
+
+
+def _is_birth_of(order: gd.Order, end: gd.End) -> bool:
+    return isinstance(order, gd.Spawn) and (order.bootstrap.task, order.bootstrap.epoch) == (end.task, end.epoch)

@@ -1,0 +1,130 @@
+"""A worker's output files as readers see them: offsets that stay true, and no byte that was never written.
+
+The oldest bytes of a file that is full are given back to the file system as a hole (see the guardian's `punch`), so that the
+offset of every other byte stays what it was: a reader that follows loses nothing and gets nothing twice, and one that
+comes late is told where the kept part begins.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from crewd import worker_files
+from crewd.model.known_secrets import KnownSecrets
+from crewd.model.redact import SECRET_CHARS_MAX, blot
+
+EXIT_FILE = "exit"
+"""What the guardian leaves in an attempt's directory when it is over: a `Tail`."""
+TIMES_FILE = "times"
+"""Beside the output: how much was written by when, in a row of `MARK`s, as the guardian saw it."""
+MARK = struct.Struct("<QQd")
+"""Bytes of stdout, bytes of stderr, wall-clock seconds."""
+TAIL_BYTES = 65_536
+EXIT_BYTES_MAX = 4 * TAIL_BYTES
+TIMES_BYTES_MAX = 1 << 20
+SCRUB_BYTES = 1 << 15
+"""Looked at together, and as much more as a secret may have, so that none is missed where two portions meet. Most take less
+than a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes from `offset` of a file of `size` bytes."""
+
+    data: bytes
+    offset: int
+    size: int
+
+
+NOTHING = KnownSecrets()
+
+
+class Tail(msgspec.Struct, frozen=True):
+    """The ends of a worker's output, and the offsets at which they begin: kept when the files themselves are gone."""
+
+    stdout: bytes
+    stdout_at: int
+    stderr: bytes
+    stderr_at: int
+
+
+def read_output(directory: Path, stream: str, offset: int, limit: int) -> Piece:
+    """Up to `limit` bytes from `offset` (negative: counted from the end), or from where the kept part begins after it."""
+    try:
+        with worker_files.opened(directory, stream) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            offset = min(size, offset if offset >= 0 else max(0, size + offset))
+            if offset < size:
+                offset = file.seek(kept_from(file.fileno(), offset))
+            return Piece(file.read(limit), offset, size)
+    except (FileNotFoundError, worker_files.NotOurs):
+        return _from_tail(directory, stream, offset, limit)
+
+
+def times_of(directory: Path, stream: str) -> list[tuple[int, float]]:
+    """The marks of a stream: (offset, time), both growing. What stands before the offset was written by then."""
+    try:
+        raw = worker_files.read(directory, TIMES_FILE, TIMES_BYTES_MAX)
+    except OSError:
+        return []
+    marks = MARK.iter_unpack(raw[: len(raw) // MARK.size * MARK.size])
+    found: list[tuple[int, float]] = []
+    for stdout, stderr, at in marks:
+        offset = stderr if stream == "stderr" else stdout
+        if not found or offset > found[-1][0]:
+            found.append((offset, at))
+    return found
+
+
+def kept_from(descriptor: int, offset: int) -> int:
+    """Where the first bytes are that are kept of a file, from `offset` on."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO and not os.pread(descriptor, SCRUB_BYTES, offset).strip(b"\0"):  # a hole up to the end
+            return os.lseek(descriptor, 0, os.SEEK_END)
+        return offset  # a file system without holes: everything is kept
+
+
+def _from_tail(directory: Path, stream: str, offset: int, limit: int) -> Piece:
+    try:
+        tail = msgspec.msgpack.decode(worker_files.read(directory, EXIT_FILE, EXIT_BYTES_MAX), type=Tail)
+    except (OSError, msgspec.DecodeError):
+        return Piece(b"", 0, 0)
+    data, begin = (tail.stderr, tail.stderr_at) if stream == "stderr" else (tail.stdout, tail.stdout_at)
+    size = begin + len(data)
+    offset = min(size, max(begin, offset if offset >= 0 else size + offset))
+    return Piece(data[offset - begin : offset - begin + limit], offset, size)
+
+
+def tail_of(directory: Path) -> Tail:
+    """The ends of both files as they are now, without secrets."""
+    ends = [read_output(directory, stream, -TAIL_BYTES, TAIL_BYTES) for stream in ("stdout", "stderr")]
+    return Tail(blot(ends[0].data), ends[0].offset, blot(ends[1].data), ends[1].offset)
+
+
+def scrub(path: Path, known: KnownSecrets = NOTHING) -> Iterator[int]:
+    """Blot the secrets of a file that nobody writes any more, in place; after each portion its size. Links are not followed."""
+    with (
+        worker_files.opened(path.parent, path.name, os.O_RDWR) as descriptor,
+        os.fdopen(os.dup(descriptor), "r+b") as file,
+    ):
+        size = file.seek(0, os.SEEK_END)
+        at = 0
+        while at < size:
+            at = kept_from(file.fileno(), at)
+            data = os.pread(file.fileno(), SCRUB_BYTES + SECRET_CHARS_MAX, at)
+            if not data:
+                break
+            clean = known.in_bytes(blot(data, SCRUB_BYTES))
+            if clean != data:
+                os.pwrite(file.fileno(), clean, at)
+            at += min(len(data), SCRUB_BYTES)
+            yield min(len(data), SCRUB_BYTES)

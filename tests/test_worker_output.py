@@ -1,0 +1,66 @@
+"""Output files as readers see them: binary, with a part that is kept, and with the end that outlives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from crewd.guardian import processes
+from crewd.worker_output import EXIT_FILE, SCRUB_BYTES, TAIL_BYTES, read_output, scrub, tail_of
+
+
+def test_every_byte_comes_once_whatever_it_is(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 40
+    (tmp_path / "stdout").write_bytes(b"\0\0\0" + data)
+    seen, offset = b"", 0
+    while (piece := read_output(tmp_path, "stdout", offset, 1000)).data:
+        assert piece.offset == offset
+        seen += piece.data
+        offset += len(piece.data)
+    assert seen == b"\0\0\0" + data
+
+
+@pytest.mark.skipif(not processes.LINUX, reason="holes are punched on Linux")
+def test_what_is_not_kept_is_said_and_the_rest_keeps_its_offsets(tmp_path: Path) -> None:
+    path = tmp_path / "stdout"
+    path.write_bytes(b"".join(b"%09d\n" % n for n in range(100_000)))  # 1,000,000 bytes, ten a line
+    with path.open("r+b") as file:
+        assert processes.punch(file.fileno(), 100_000)
+    piece = read_output(tmp_path, "stdout", 0, 1000)
+    assert 890_000 < piece.offset <= 900_000
+    assert piece.offset % 4096 == 0
+    line = -(-piece.offset // 10)
+    assert f"{line:09}\n".encode() in piece.data, "the bytes that are kept are where they were"
+    assert path.stat().st_blocks * 512 < 200_000, "the room is given back"
+    with path.open("ab") as file:
+        file.write(b"more")
+    assert read_output(tmp_path, "stdout", 1_000_000, 10).data == b"more", "who follows sees what comes next"
+
+
+def test_the_end_outlives_the_files(tmp_path: Path) -> None:
+    (tmp_path / "stdout").write_bytes(b"x" * 200_000 + b"end")
+    (tmp_path / "stderr").write_bytes(b"oops")
+    (tmp_path / EXIT_FILE).write_bytes(msgspec.msgpack.encode(tail_of(tmp_path)))
+    for name in ("stdout", "stderr"):
+        (tmp_path / name).unlink()
+    piece = read_output(tmp_path, "stdout", 0, 1 << 20)
+    assert (len(piece.data), piece.size, piece.data[-3:]) == (TAIL_BYTES, 200_003, b"end")
+    assert read_output(tmp_path, "stderr", -2, 10).data == b"ps"
+    assert read_output(tmp_path / "nothing", "stdout", 0, 10).data == b""
+
+
+@pytest.mark.parametrize("at", [-2_000, -1_000, -300, -20, -1, 0, 1])
+def test_a_secret_between_two_portions_is_scrubbed_wholly(tmp_path: Path, at: int) -> None:
+    key = f"-----BEGIN RSA PRIVATE KEY-----\n{'MIIEow1234567890' * 90}\n-----END RSA PRIVATE KEY-----\n"
+    path = tmp_path / "stdout"
+    path.write_text("-" * (SCRUB_BYTES + at - 1) + "\n" + key + "after\n" * 10)
+    size = path.stat().st_size
+    assert sum(scrub(path)) == path.stat().st_size
+    assert path.stat().st_size == size
+    assert b"MIIE" not in path.read_bytes() and path.read_bytes().endswith(b"after\n" * 10)
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="is a link"):
+        list(scrub(path))
