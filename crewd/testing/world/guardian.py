@@ -20,13 +20,13 @@ from crewd.guardian.guard import Guard, GuardEffect
 from crewd.guardian.tree import Key, Proc
 from crewd.model.rows import Survivor
 from crewd.protocol import guardian as gd
-from crewd.testing.world.processes import GUARDIAN
+from crewd.testing.world.processes import GUARDIAN, HOME_KEY
 
 if TYPE_CHECKING:
     from crewd.protocol.bootstrap import Bootstrap
     from crewd.testing.world.processes import Process, Processes
 
-HOME_KEY, BOOT_ID = "simulated", "simulated"
+BOOT_ID = "simulated"
 LOOK_SECONDS = 20.0
 """Between two looks at workers that do not end. Nothing happens in this world between two looks that a look would see."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
+from crewd import limit_mark
 from crewd.guardian.guard import Mark
 from crewd.guardian.tree import Key, Proc
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from crewd.testing.world.worker import SimWorker
 
 INIT, GUARDIAN, ZYGOTE = 1, 900, 901
+HOME_KEY = "simulated"
 Escape = Literal["", "session", "orphan", "clean"]
 """How a descendant leaves: not at all, into a session of its own, also from its parent, or also without its marker."""
 
@@ -120,7 +122,11 @@ class Processes:
     def mark(self, pid: int) -> Mark:
         """What a process bears."""
         process = self.table.get(pid)
-        return Mark() if process is None or process.escape == "clean" else Mark(process.key)
+        if process is None:
+            return Mark()
+        if process.escape == "clean":  # the number in its resource limit is left
+            return Mark(number=limit_mark.number_of(HOME_KEY, *process.key))
+        return Mark(process.key)
 
     def at(self, proc: Proc) -> Process | None:
         """The living process that a guardian has seen, if it is still that one."""

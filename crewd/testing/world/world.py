@@ -71,7 +71,7 @@ class World:
         self.ids = IdSource(self.clock, self.chance)
         self.disk = Disk()
         self.witness = Witness()
-        self.processes = Processes(self.clock.monotonic, self._start, self._process_ended, lambda: self.strikes("hide"))
+        self.processes = Processes(self.clock.monotonic, self._start, self._process_ended, self._hides)
         self.laws = Laws(self.disk, self.processes, self.witness)
         self.disk.on_commit = self._committed
         self.disk.refuses = self._disk_refuses
@@ -108,6 +108,12 @@ class World:
             self.injected[fault] += 1
             return True
         return False
+
+    def _hides(self) -> bool:
+        """Whether a look misses a process. Also while the world comes to rest: the next look sees it."""
+        hides = self.chance.happens(self.faults.hide)
+        self.injected["hide"] += hides
+        return hides
 
     def _disk_refuses(self) -> str:
         until, why = self._disk_trouble
