@@ -8,6 +8,7 @@ import sqlite3
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -15,10 +16,12 @@ from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import zmq
 
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.ids import MESSAGE, IdSource
+from crewd.model.receipts import Level
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
@@ -35,14 +38,16 @@ GREED = 2_000
 BUSY_SECONDS = 0.5
 """After this it sends again what was too much."""
 CALLS = 2_000
+CONFIG_ARGS = str(sysconfig.get_config_var("CONFIG_ARGS"))
 
 
 class Measured(NamedTuple):
-    """What the clients saw: seconds for all, each client's latencies, and its `Busy` answers."""
+    """What the clients saw: seconds for all, each client's latencies, its `Busy` answers, and their own processor seconds."""
 
     seconds: float
     samples: list[list[float]]
     busy: list[int]
+    processor: float
 
     @property
     def rate(self) -> float:
@@ -53,7 +58,7 @@ class Measured(NamedTuple):
         return f"p50 {statistics.median(every) * 1e3:6.1f} ms  p99 {every[int(len(every) * 0.99)] * 1e3:6.1f} ms"
 
 
-def _steer(endpoint: str, targets: list[str], windows: list[int], counts: list[int], answers: Any) -> None:
+def _steer(endpoint: str, targets: list[str], windows: list[int], counts: list[int], wait: Level, answers: Any) -> None:
     """In a process of its own: a DEALER for each client, all in one loop."""
     ids = IdSource(SystemClock(), SystemChance())
     context, poller = zmq.Context(), zmq.Poller()
@@ -72,11 +77,11 @@ def _steer(endpoint: str, targets: list[str], windows: list[int], counts: list[i
     sent: dict[str, float] = {}
 
     def send(socket: zmq.Socket[bytes], key: str) -> None:
-        body = rq.Send(id=key, kind="steer", target=targets[sockets[socket]], text="look at the other file first")
+        body = rq.Send(id=key, kind="steer", target=targets[sockets[socket]], text="look at the other file first", wait=wait)
         sent.setdefault(key, time.perf_counter())
         socket.send_multipart(codec.requests.encode(key, body))
 
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
     for socket, number in sockets.items():
         for _ in range(min(windows[number], counts[number])):
             send(socket, todo[number].popleft())
@@ -96,17 +101,25 @@ def _steer(endpoint: str, targets: list[str], windows: list[int], counts: list[i
                 samples[number].append(time.perf_counter() - sent[reply.id])
                 if todo[number]:
                     send(socket, todo[number].popleft())
-    answers.send(Measured(time.perf_counter() - begin, samples, busy))
+    answers.send(Measured(time.perf_counter() - begin, samples, busy, time.process_time() - used))
+
+
+def processor(daemon: Daemon) -> tuple[float, float]:
+    """Processor seconds so far: of crewd, and of its guardian with all workers."""
+    guardian = psutil.Process(daemon.guardian_pid())
+    below = [guardian, *guardian.children(recursive=True)]
+    used = [sum(process.cpu_times()[:2]) for process in (psutil.Process(daemon.pid), *below)]
+    return used[0], sum(used[1:])
 
 
 class Clients:
-    """A process with one client per target."""
+    """A process with one client per target. Each steer is answered when it has reached the level `wait`."""
 
-    def __init__(self, endpoint: str, targets: list[str], window: int, count: int) -> None:
+    def __init__(self, endpoint: str, targets: list[str], window: int, count: int, wait: Level = Level.ACCEPTED) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._ours, theirs = spawn.Pipe()
         windows, counts = [window] * len(targets), [count] * len(targets)
-        self._process = spawn.Process(target=_steer, args=(endpoint, targets, windows, counts, theirs))
+        self._process = spawn.Process(target=_steer, args=(endpoint, targets, windows, counts, wait, theirs))
         self._process.start()
 
     def done(self, *, now: bool = False) -> Measured:
@@ -217,7 +230,8 @@ def circus_commands(folder: Path) -> None:
 
 def load() -> None:
     """32 clients, 32 workers; then the same beside a client that has 2,000 steers on the way."""
-    print(f"\n{CLIENTS} clients steer {CLIENTS} workers, {WINDOW} steers on the way each")
+    build = f"{sys.implementation.name} {sys.version.split()[0]}{'' if '--enable-optimizations' in CONFIG_ARGS else ', no PGO'}"
+    print(f"\n{build}: {CLIENTS} clients steer {CLIENTS} workers, {WINDOW} steers on the way each")
     with tempfile.TemporaryDirectory(prefix="crewd-") as name:
         folder = Path(name)
         floor = bare(folder)
@@ -227,21 +241,23 @@ def load() -> None:
             targets = [run.id for run in runs]
             endpoint, all_of_them = daemon.home.clients_endpoint, range(CLIENTS)
 
-            def applied() -> bool:
-                return not any(backlog.steers for backlog in crew.runs().backlogs)
-
-            begin = time.perf_counter()
             measured = Clients(endpoint, targets[:-1], WINDOW, STEERS).done()
-            wait_until(applied, "the steers to be applied", 120)
-            rate = CLIENTS * STEERS / (time.perf_counter() - begin)
-            counts = [each.receipt for run in runs for each in run.messages()]
-            assert all(receipt.settled for receipt in counts)
             print(
                 f"  crewd: accepted                      {measured.rate:9,.0f} /s  {measured.rate / floor:4.2f} x bare"
-                f" {measured.of(all_of_them)}  (aim 5,000 /s, 50 ms)\n"
-                f"  crewd: applied                       {rate:9,.0f} /s",
+                f" {measured.of(all_of_them)}  (aim 2,800 /s, 60 ms)",
                 flush=True,
             )
+            before = processor(daemon)
+            applied = Clients(endpoint, targets[:-1], WINDOW, STEERS, Level.APPLIED).done()
+            after, steers = processor(daemon), CLIENTS * STEERS
+            crewd, workers = ((now - then) / steers * 1e6 for now, then in zip(after, before, strict=True))
+            print(
+                f"  crewd: applied                       {applied.rate:9,.0f} /s           {applied.of(all_of_them)}\n"
+                f"  processor time per steer             crewd {crewd:.0f} us (aim 230), workers and guardian {workers:.0f} us "
+                f"(aim 180), clients {applied.processor / steers * 1e6:.0f} us",
+                flush=True,
+            )
+            assert all(each.receipt.settled for run in runs for each in run.messages())
             alone = Clients(endpoint, targets[:-1], 1, STEERS // 4).done()
             greedy = Clients(endpoint, targets[-1:], GREED, 100_000)
             wait_until(lambda: any(backlog.steers for backlog in crew.runs().backlogs), "the greedy client", 60)

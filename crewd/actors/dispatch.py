@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TURNS_PER_POLL = 256
 POLL_SECONDS = 0.005
-"""So many turns, or as long, between two looks at the sockets: a flood inside cannot deafen the daemon."""
+"""At most so many turns, and so long, between two polls of the sockets. Actors run until none is ready, within these bounds."""
 
 
 class Busy(NamedTuple):
@@ -89,13 +89,13 @@ class BrainDispatcher:
         while not self._stopping:
             now = clock.monotonic()
             until = now + POLL_SECONDS
-            for _ in range(min(len(ready), TURNS_PER_POLL)):
+            turns = 0
+            while ready and turns < TURNS_PER_POLL and now < until:  # also those that become ready meanwhile
+                turns += 1
                 actor = ready.popleft()
                 self.busy = Busy(actor, now, self._thread)
                 actor.turn()
                 now = clock.monotonic()
-                if now >= until:
-                    break
             self.busy = Busy()
             timers.fire(now)
             if ready:

@@ -282,20 +282,21 @@ class MessageDelivered(msgspec.Struct, frozen=True, tag="message.delivered"):
 
 
 class MessageApplied(msgspec.Struct, frozen=True, tag="message.applied"):
-    """The worker's code took it."""
+    """The worker's code took it. There need not be a `message.delivered` before."""
 
     id: str
     report: int = 0
 
 
 class MessageSettled(msgspec.Struct, frozen=True, tag="message.settled"):
-    """Nothing more will happen to it."""
+    """Nothing more will happen to it. `applied`: the worker's code took it, and there is no event of its own for that."""
 
     id: str
     outcome: str
     reason: str = ""
     note: str = ""
     report: int = 0
+    applied: bool = False
 
 
 class AskOpened(msgspec.Struct, frozen=True, tag="ask.opened"):

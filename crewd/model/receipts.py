@@ -106,6 +106,6 @@ def climb(
         case Level.DELIVERED:
             return msgspec.structs.replace(receipt, level=level, delivered_at=at, effect=effect or receipt.effect)
         case Level.APPLIED:
-            return msgspec.structs.replace(receipt, level=level, applied_at=at)
+            return msgspec.structs.replace(receipt, level=level, applied_at=at, delivered_at=receipt.delivered_at or at)
         case _:
             return msgspec.structs.replace(receipt, level=level, settled_at=at, outcome=outcome, reason=reason, note=note)

@@ -67,18 +67,23 @@ class Delivered(msgspec.Struct, frozen=True, tag="delivered"):
 
 
 class Applied(msgspec.Struct, frozen=True, tag="applied"):
-    """The worker's code took the message."""
+    """The worker's code took the message. It was delivered, too, which need not have been reported."""
 
     id: str
 
 
 class Settled(msgspec.Struct, frozen=True, tag="settled"):
-    """The worker's code is done with the message, or refuses it."""
+    """The worker's code is done with the message, or refuses it. `applied`: it took it before, which was not reported."""
 
     id: str
     outcome: Literal["done", "refused"]
     reason: str = ""
     note: str = ""
+    applied: bool = False
+
+
+OF_MESSAGES = (Delivered, Applied, Settled)
+"""Reports that say only how far a message came. They are many, and no worker waits for them to be durable."""
 
 
 class Returned(msgspec.Struct, frozen=True, tag="returned"):

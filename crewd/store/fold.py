@@ -377,7 +377,7 @@ def _message(rows: Table, event: ev.Event, body: MessageBody) -> None:
                 after = climb(row.receipt, Level.APPLIED, event.at)
             case ev.MessageSettled():
                 after = climb(
-                    row.receipt,
+                    climb(row.receipt, Level.APPLIED, event.at) if body.applied else row.receipt,
                     Level.SETTLED,
                     event.at,
                     outcome=Outcome(body.outcome),
@@ -391,7 +391,8 @@ def _message(rows: Table, event: ev.Event, body: MessageBody) -> None:
     before = rows.get(MessageRow, body.id)
     after = _change(rows, event, MessageRow, body.id, climbed)
     began = before is not after and after.terms.mode == "next_turn" and after.receipt.kind != "response"
-    if isinstance(body, ev.MessageApplied) and began:
+    applied = isinstance(body, ev.MessageApplied) or (isinstance(body, ev.MessageSettled) and body.applied)
+    if applied and began:
         key = attempt_key(event.task, event.epoch)
         _change(rows, event, AttemptRow, key, lambda attempt: replace(attempt, turn=attempt.turn + 1))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -31,6 +32,8 @@ EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 RETIRE_SECONDS = 10.0
 FORCE_SIGNALS = 3
+COLLECT_AFTER = (100_000, 50, 1_000)
+"""Of `gc.set_threshold`: crewd makes few cycles, and many values that live for a while."""
 STOP_SECONDS = 30.0
 """For the end of the whole tree once no run is live; an actor that is stuck then is named and left behind."""
 
@@ -202,6 +205,9 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     watchdog.start()
     if manager.beat_seconds:
         system.spawn(ChildSpec("heart", lambda: Heart(manager.beat_seconds, lambda: manager.say("WATCHDOG=1"))), None)
+    gc.collect()
+    gc.freeze()  # what is here now stays: a collection need not look at it
+    gc.set_threshold(*COLLECT_AFTER)
     try:
         brain.run(system.timers)
     finally:

@@ -20,7 +20,7 @@ from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import REPORTS_UNACKED_MAX
 from crewd.model.reasons import RefusalReason
 from crewd.protocol import requests as rq
-from crewd.protocol.reports import CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Sampled, Settled
+from crewd.protocol.reports import Applied, CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Sampled, Settled
 
 if TYPE_CHECKING:
     from crewd.worker.token import CancellationToken
@@ -71,6 +71,8 @@ class Desk:
         self._granted = False
         self._over = False
         self._turn = 1
+        self._ever_sent = 0
+        self._at_safe_point = False
         self.interruptible: Callable[[str], bool] | None = None
         self.breaking = False
         self.known = KnownSecrets()
@@ -91,6 +93,11 @@ class Desk:
         _check_sendable(body)
         body = self.known.in_struct(body)
         with self._condition:
+            last = self._outbox[-1] if self._outbox else None
+            merged = None if last is None or last.number <= self._ever_sent else _merged(last.body, body)
+            if last is not None and merged is not None:
+                self._outbox[-1] = Report(number=last.number, body=merged)
+                return last.number
             while len(self._outbox) >= REPORTS_UNACKED_MAX and not self.token.cancelled:
                 self._condition.wait()
             self._number = number = self._number + 1
@@ -108,8 +115,10 @@ class Desk:
     def next_steer(self, seconds: float = 0.0) -> Deliver | None:
         """The oldest steer that was not taken; waits up to `seconds` for one, or until the token fires."""
         with self._condition:
-            if seconds > 0:
+            if seconds > 0 and not self._steers:
+                self._at_safe_point = True
                 self._condition.wait_for(lambda: self._steers or self.token.cancelled, seconds)
+                self._at_safe_point = False
             if self.token.cancelled:
                 return None  # it is settled as refused: nothing is applied after a cancel
             return self._next_of(self._steers)
@@ -276,6 +285,7 @@ class Desk:
             fresh = [report for report in self._outbox if report.number > self._sent]
             if fresh:
                 self._sent = fresh[-1].number
+                self._ever_sent = max(self._ever_sent, self._sent)
             return fresh
 
     def unasked(self) -> list[tuple[str, Asking]]:
@@ -321,7 +331,9 @@ class Desk:
                 self._condition.notify_all()
                 return
             breaks = message.now and self.interruptible is not None and self.interruptible(message.id)
-            reports: list[ReportBody] = [Delivered(id=message.id, effect="interrupted" if breaks else "")]
+            reports: list[ReportBody] = []
+            if breaks or not self._is_taken_at_once(message):  # else `Applied` follows, which says so as well
+                reports.append(Delivered(id=message.id, effect="interrupted" if breaks else ""))
             match message.kind:
                 case "steer" | "follow_up" if not self._is_for_now(message):
                     reports.append(_turn_over(message, self._turn))
@@ -357,6 +369,11 @@ class Desk:
             self._outbox.append(Report(number=self._number, body=Returned(id=key, outcome=outcome)))
         self._wake()
 
+    def _is_taken_at_once(self, message: Deliver) -> bool:
+        """Whether the code waits at a safe point for this very message."""
+        waited_for = message.kind == "steer" and message.mode != "next_turn" and self._is_for_now(message)
+        return self._at_safe_point and waited_for and not self._steers
+
     def _see(self, key: str) -> None:
         self._seen[key] = None
         if len(self._seen) > SEEN_MAX:
@@ -371,6 +388,16 @@ class Desk:
     def heard_cancel(self, order: CancelOrder) -> None:
         """Crewd wants the worker to stop."""
         self.token.cancel(order.reason, order.grace_seconds, order.intent)
+
+
+def _merged(old: ReportBody, new: ReportBody) -> ReportBody | None:
+    """One report that says both; None if these two stay two. A later level of a message implies the earlier ones."""
+    match old, new:
+        case Delivered(earlier, ""), Applied(later) if earlier == later:
+            return new
+        case Applied(earlier), Settled(later) if earlier == later:
+            return replace(new, applied=True)
+    return None
 
 
 def _turn_over(message: Deliver, turn: int) -> Settled:

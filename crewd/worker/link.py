@@ -133,11 +133,13 @@ class Link:
         try:
             while True:
                 due = self._session.next_due() - self._clock.monotonic()
-                poller.poll(max(0, int(due * 1000) + 1))
-                self._waker.clear()
-                self._hear_monitor()
-                while socket.poll(0):
-                    self._session.hear(socket.recv_multipart())
+                ready = dict(poller.poll(max(0, int(due * 1000) + 1)))
+                if self._waker.reading in ready:
+                    self._waker.clear()
+                if line.monitor in ready:
+                    self._hear_monitor()
+                if socket in ready:
+                    self._hear_all()
                 if self._session.wants_connection():
                     line.connect_anew()
                 self._session.speak(self._send)
@@ -145,6 +147,11 @@ class Link:
                     break
         finally:
             line.close()
+
+    def _hear_all(self) -> None:
+        with contextlib.suppress(zmq.Again):
+            while True:
+                self._session.hear(self._line.socket.recv_multipart(zmq.NOBLOCK))
 
     def _send(self, body: FromWorker, key: str) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
@@ -37,6 +38,17 @@ USAGE_WINDOW_SECONDS = 0.25
 """What a worker uses is measured once a second or less: it may lie about for longer than progress (system.md B3)."""
 
 
+ACKNOWLEDGE_SECONDS = 0.05
+"""For so long the acknowledgement of reports about messages waits for more of them,"""
+ACKNOWLEDGE_REPORTS = 16
+"""or until there are so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Time to acknowledge what is durable."""
+
+
 class Controller(Actor):
     """Performs what `decide` decides. It knows sockets, disks and processes only as the names of other actors."""
 
@@ -56,7 +68,8 @@ class Controller(Actor):
         self._receipts: dict[str, Receipt] = {}
         self._alarms: dict[float, Timer] = {}
         self._result: tuple[str, object, str] = ("", None, "")
-        self._acknowledged = 0
+        self._durable = self._acknowledged = self._waited_for = 0
+        self._acknowledge_soon = False
         self._leaving = False
 
     def on_start(self) -> None:
@@ -126,6 +139,8 @@ class Controller(Actor):
                 self._journal.heard(message)
             case cm.WorkerReported(reports):
                 for report in reports:
+                    if not isinstance(report.body, rp.OF_MESSAGES):
+                        self._waited_for = report.number
                     self._feed(at.Reported(report, self._services.clock.wall(), self.context.now()))
             case Known() | Rejected() | Delayed():
                 self._journal.heard(message)
@@ -144,6 +159,8 @@ class Controller(Actor):
             case cm.WorkerConnected(hello):
                 self._services.directory.part(SLOTS).offer(cm.SlotReady(hello.task, hello.epoch), lane=Lane.CONTROL)
                 self._feed(at.Connected(hello, self.context.now()))
+            case Acknowledge():
+                self._acknowledge_soon, self._waited_for = False, max(self._waited_for, self._durable)
             case cm.WorkerDisconnected():
                 self._feed(at.Disconnected())
             case cm.WorkerAlive(beats):
@@ -166,11 +183,20 @@ class Controller(Actor):
         Go when the attempt is over and everybody who asked has been answered.
         """
         self._journal.seal()
-        if self._acknowledged:
-            self._send(rp.Ack(upto=self._acknowledged))
-            self._acknowledged = 0
+        if self._durable > self._acknowledged:
+            self._acknowledge()
         if self._leaving and self._journal.idle:
             self.exit()
+
+    def _acknowledge(self) -> None:
+        """Acknowledge reports together: nobody waits for the word on messages, but for that on other reports somebody may."""
+        waited_for = self._acknowledged < self._waited_for <= self._durable
+        if waited_for or self._durable - self._acknowledged >= ACKNOWLEDGE_REPORTS:
+            self._acknowledged = self._durable
+            self._send(rp.Ack(upto=self._acknowledged))
+        elif not self._acknowledge_soon:
+            self._acknowledge_soon = True
+            self.context.after(ACKNOWLEDGE_SECONDS, Acknowledge())
 
     def _hear_guardian(self, notice: gd.Started | gd.Exited | gd.Gone | gd.Used) -> None:
         match notice:
@@ -325,7 +351,7 @@ class Controller(Actor):
     def _say(self, order: rp.ToWorker) -> None:
         match order:
             case rp.Ack(upto):
-                self._acknowledged = max(self._acknowledged, upto)
+                self._durable = max(self._durable, upto)
             case rp.WorkerWelcome():
                 self._send(replace(order, heartbeat_seconds=self._services.config.heartbeat_seconds))
             case _:

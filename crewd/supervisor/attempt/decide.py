@@ -158,8 +158,6 @@ __all__ = [
 
 PROCESS_SECONDS = 0.05
 """A process is recorded alone if its worker says nothing for so long; else with its first word, in one commit."""
-_OF_MESSAGES = (rp.Delivered, rp.Applied, rp.Settled)
-"""Reports that change nothing of what the watch looks at, but that the worker is there; and they are many."""
 
 
 def decide(state: Attempt, event: AttemptEvent) -> Next:
@@ -170,7 +168,7 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
         case Reported(report, wall, at):
             state = replace(state, heard_at=max(state.heard_at, at), active_at=max(state.active_at, at))
             state, decision = _reported(state, report, wall)
-            if isinstance(report.body, _OF_MESSAGES) and state.level is Liveness.HEALTHY and state.look_at is not None:
+            if isinstance(report.body, rp.OF_MESSAGES) and state.level is Liveness.HEALTHY and state.look_at is not None:
                 return state, decision
             return _and(state, decision, watch.look, at)
         case Send():
@@ -401,21 +399,13 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             effect = Effect.INTERRUPTED if effect == Effect.INTERRUPTED else ""
             return state, Decision((ev.MessageDelivered(id=key, report=number, effect=effect),))
         case rp.Applied(key):
-            mail = state.mailbox.get(key)
-            if mail is None:
-                return state, NOTHING
-            if mail.begins_turn and mail.level is not Level.APPLIED:
-                state = replace(state, turn=state.turn + 1)
-            state, told = ms.tell_withdrawals(
-                replace(state, mailbox=state.mailbox.raise_to(key, Level.APPLIED)), [key], taken=True
-            )
-            return state, Decision((ev.MessageApplied(id=key, report=number),), told)
+            return ms.applied(state, key, number)
         case rp.Returned(key, outcome):
             if state.mailbox.get(key) is None:
                 return state, NOTHING
             return ms.take_back(state, [key], outcome, number)
-        case rp.Settled(key, outcome, reason, note):
-            return ms.settled_by_worker(state, number, key, outcome, reason, note)
+        case rp.Settled():
+            return ms.settled_by_worker(state, report.body, number)
         case rp.Told():
             return ms.told(state, report.body, number)
         case rp.Read(key):

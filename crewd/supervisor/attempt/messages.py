@@ -257,17 +257,39 @@ def tell_withdrawals(state: Attempt, keys: list[str] | None = None, *, taken: bo
     return replace(state, withdrawals=tuple(each for each in state.withdrawals if each not in mine)), told
 
 
-def settled_by_worker(state: Attempt, number: int, key: str, outcome: str, reason: str, note: str) -> Next:
-    """The worker has said what became of a message."""
-    if state.mailbox.get(key) is None:
+def applied(state: Attempt, key: str, number: int) -> Next:
+    """The worker's code has taken a message."""
+    mail = state.mailbox.get(key)
+    if mail is None:
         return state, NOTHING
-    note = clip(note, NOTE_CHARS_MAX)
-    body = ev.MessageSettled(id=key, outcome=outcome, reason=reason[:NAME_CHARS_MAX], note=note, report=number)
-    if outcome == "refused":
-        box, _ = state.mailbox.settle(state.task, [key], Outcome.REFUSED, reason)
+    state, told = _taken(state, mail)
+    return state, Decision((ev.MessageApplied(id=key, report=number),), told)
+
+
+def _taken(state: Attempt, mail: Mail) -> tuple[Attempt, Effects]:
+    if mail.begins_turn and mail.level is not Level.APPLIED:
+        state = replace(state, turn=state.turn + 1)
+    return tell_withdrawals(replace(state, mailbox=state.mailbox.raise_to(mail.id, Level.APPLIED)), [mail.id], taken=True)
+
+
+def settled_by_worker(state: Attempt, said: rp.Settled, number: int) -> Next:
+    """The worker has said what became of a message."""
+    key, mail = said.id, state.mailbox.get(said.id)
+    if mail is None:
+        return state, NOTHING
+    told: Effects = ()
+    merged = said.applied and mail.level is not Level.APPLIED
+    if merged:
+        state, told = _taken(state, mail)
+    body = ev.MessageSettled(
+        id=key, outcome=said.outcome, reason=said.reason[:NAME_CHARS_MAX], note=clip(said.note, NOTE_CHARS_MAX), report=number,
+        applied=merged,
+    )  # fmt: skip
+    if said.outcome == "refused":
+        box, _ = state.mailbox.settle(state.task, [key], Outcome.REFUSED, said.reason)
         asks = tuple(replace(ask, answer="") if ask.answer == key else ask for ask in state.asks)
         state = replace(state, asks=asks)  # an answer that did not fit: another one may
     else:
         box = state.mailbox.remove(key)
-    state, told = tell_withdrawals(replace(state, mailbox=box), [key])
-    return state, Decision((body,), told)
+    state, more = tell_withdrawals(replace(state, mailbox=box), [key])
+    return state, Decision((body,), (*told, *more))

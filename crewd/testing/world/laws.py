@@ -159,7 +159,9 @@ class Laws:
                 known = any(each.id == key for each in self._witness.applied.get((event.task, event.epoch), ()))
                 self.hold("no receipt without the deed", known, f"{key} applied, says crewd")
                 self._waiting.get(event.task, set()).discard(key)
-            case ev.MessageSettled(id=key, outcome=outcome):
+            case ev.MessageSettled(id=key, outcome=outcome, applied=applied):
+                known = any(each.id == key for each in self._witness.applied.get((event.task, event.epoch), ()))
+                self.hold("no receipt without the deed", known or not applied, f"{key} applied, says crewd")
                 done = outcome != Outcome.DONE or key in self._witness.done or key in self._to_read
                 self.hold("no receipt without the deed", done, f"{key} done, says crewd")
                 self._waiting.get(event.task, set()).discard(key)
