@@ -1,5 +1,7 @@
 """The main job, for people to watch: `make run` audits a directory (default: this repository).
 
+Usage: audit.py [DIRECTORY [REPORT]], where REPORT is a directory for the report (default: `audit-report` in the repository).
+
 It follows the run live, steers one step while it works, queues a follow-up, cancels one deliberately slow step, shows the
 receipts, says where the report is, and leaves no process behind.
 """
@@ -25,7 +27,7 @@ LIVE_SECONDS = 60.0
 def main() -> int:
     """Run the audit; the exit code says whether it completed."""
     target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT).resolve()
-    report = ROOT / "audit-report"
+    report = Path(sys.argv[2] if len(sys.argv) > 2 else ROOT / "audit-report")
     home = Path(tempfile.mkdtemp(prefix="crewd-audit-"))
     home.chmod(0o700)
     os.environ["CREWD_KEYS"] = str(home / "keys")  # nothing of this example stays behind, its key neither

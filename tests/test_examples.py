@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,19 @@ def test_each_worker_does_what_it_says(crew: Crew) -> None:
     awaits = call("awaits")
     awaits.steer("hello")
     assert awaits.result(timeout=120) == "hello"
+
+
+def test_the_audit_that_make_run_shows_completes_and_leaves_a_report_and_no_process(tmp_path: Path) -> None:
+    audited, report = tmp_path / "audited", tmp_path / "report"
+    audited.mkdir()
+    for name in ("one.py", "two.py"):
+        (audited / name).write_text("def double(number: int) -> int:\n    return 2 * number\n" * 30)
+    done = subprocess.run(
+        [sys.executable, f"{ROOT}/examples/audit.py", str(audited), str(report)],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "run completed" in done.stdout
+    assert "slow was cancelled" in done.stdout
+    assert "processes left behind: 0" in done.stdout
+    assert "one.py" in (report / "audit.md").read_text()

@@ -32,13 +32,6 @@ class Caller(msgspec.Struct, frozen=True):
     worker: str = ""
 
 
-class Respond(msgspec.Struct, frozen=True):
-    """The reply to a caller's request, for the gateway to send."""
-
-    caller: Caller
-    reply: Reply
-
-
 Commanded = (
     rq.StartRun | rq.Reopen | rq.Dismiss | rq.Claim | rq.Release | rq.Finish | rq.Send | rq.Acknowledge | rq.Withdraw
     | rq.Cancel | rq.SeenNews | rq.Signal
@@ -224,14 +217,6 @@ class WorkerReported(msgspec.Struct, frozen=True):
     """Numbered reports of a worker that said hello."""
 
     reports: tuple[rp.Report, ...]
-
-
-class ToWorker(msgspec.Struct, frozen=True):
-    """An order for the gateway to send to a worker."""
-
-    task: str
-    epoch: int
-    order: rp.ToWorker
 
 
 class ToGuardian(msgspec.Struct, frozen=True):

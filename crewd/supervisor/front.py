@@ -38,7 +38,7 @@ from crewd.store.messages import (
     Rejected,
 )
 from crewd.supervisor import commands as cm
-from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, RUNS, STORE
+from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.lineage import Lineage, split_parent
 from crewd.supervisor.run.actor import EARLY_MAX, RunActor, letter
@@ -329,9 +329,9 @@ class Front(Actor):
         )
 
     def _respond(self, caller: cm.Caller, reply: cm.Reply) -> None:
-        gateway = self._services.directory.parts.get(GATEWAY)
-        if gateway is not None:
-            gateway.offer(cm.Respond(caller, reply), lane=Lane.CONTROL)
+        way_out = self._services.directory.way_out
+        if way_out is not None:
+            way_out.respond(caller, reply)
 
 
 def shutdown(services: Services, mode: Literal["drain", "end", "keep"], grace_seconds: float, how: str = "graceful") -> cm.Stop:

@@ -18,6 +18,7 @@ class ZmqPoller:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._callbacks: dict[Any, Callable[[], None]] = {}
+        self._woken = False
         self._reading, self._writing = os.pipe()
         for descriptor in (self._reading, self._writing):
             os.set_blocking(descriptor, False)
@@ -48,12 +49,18 @@ class ZmqPoller:
 
     def wake(self) -> None:
         """See `Poller`."""
+        if self._woken:  # the byte that ends this poll, or the next one, is in the pipe
+            return
+        self._woken = True
         with contextlib.suppress(BlockingIOError):
             os.write(self._writing, b"!")
 
     def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._reading, 65_536)
+        self._woken = (
+            False  # after the read: whoever comes later writes again, whoever came before is seen when this poll is over
+        )
 
     def close(self) -> None:
         """Give everything back; waits for the sockets' linger, half a second at most."""

@@ -26,7 +26,7 @@ from crewd.protocol.bootstrap import Bootstrap
 from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected, Scrub
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
-from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, KEEPER, SLOTS, STORE
+from crewd.supervisor.directory import FRONT, GUARDIAN, KEEPER, SLOTS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.run.decide import AttemptOver
 
@@ -269,7 +269,9 @@ class Controller(Actor):
 
     def _respond(self, caller: object, reply: Any) -> None:
         if isinstance(caller, cm.Caller):
-            self._services.directory.part(GATEWAY).offer(cm.Respond(caller, reply), lane=Lane.CONTROL)
+            way_out = self._services.directory.way_out
+            if way_out is not None:  # else whoever asked asks again
+                way_out.respond(caller, reply)
 
     def _perform(self, effect: at.AttemptEffect) -> None:
         task, epoch = self._state.task, self._state.epoch
@@ -358,9 +360,9 @@ class Controller(Actor):
                 self._send(order)
 
     def _send(self, order: rp.ToWorker) -> None:
-        gateway = self._services.directory.parts.get(GATEWAY)
-        if gateway is not None:
-            gateway.offer(cm.ToWorker(self._state.task, self._state.epoch, order), lane=Lane.CONTROL)
+        way_out = self._services.directory.way_out
+        if way_out is not None:
+            way_out.to_worker(self._state.task, self._state.epoch, order)
 
     def _order(self, order: gd.Order) -> None:
         link = self._services.directory.parts.get(GUARDIAN)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from crewd import __version__
-from crewd.actors import Actor, Lane
+from crewd.actors import Actor, ExitKind, ExitReason, Lane
 from crewd.model import events as ev
 from crewd.model.errors import (
     Busy,
@@ -105,13 +105,30 @@ class Gateway(Actor):
     def on_start(self) -> None:
         """Bind both sockets."""
         self._services.directory.enter(GATEWAY, self.ref)
+        self._services.directory.way_out = self
         self._began = self.context.now()
         self._wire.open(self._on_readable)
 
     def on_stop(self) -> None:
         """Unbind."""
         self._services.directory.leave(GATEWAY, self.ref)
+        if self._services.directory.way_out is self:
+            self._services.directory.way_out = None
         self._wire.close()
+
+    def respond(self, caller: cm.Caller, reply: cm.Reply) -> None:
+        """See `WayOut`."""
+        try:
+            self._respond(caller, reply)
+        except Exception as error:  # noqa: BLE001 (it is the gateway that fails, not who called)
+            self.kill(ExitReason(ExitKind.CRASHED, error))
+
+    def to_worker(self, task: str, epoch: int, order: rp.ToWorker) -> None:
+        """See `WayOut`."""
+        try:
+            self._tell_worker(task, epoch, order)
+        except Exception as error:  # noqa: BLE001 (as above)
+            self.kill(ExitReason(ExitKind.CRASHED, error))
 
     def _on_readable(self, side: Side) -> None:
         if side not in self._pending_reads and self.ref.offer(Readable(side), lane=Lane.CONTROL):
@@ -132,10 +149,6 @@ class Gateway(Actor):
                         self._hear_client(frames)
                     else:
                         self._hear_worker(frames)
-            case cm.Respond(caller, reply):
-                self._respond(caller, reply)
-            case cm.ToWorker(task, epoch, order):
-                self._tell_worker(task, epoch, order)
             case Published():
                 self._publish(message)
             case Answer(token, reply):

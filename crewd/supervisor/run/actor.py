@@ -29,7 +29,7 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.controller import Controller
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
-from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, STORE
+from crewd.supervisor.directory import FRONT, GUARDIAN, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.run import claims
 from crewd.supervisor.run import decide as rn
@@ -603,9 +603,9 @@ class RunActor(Supervisor):
         self._resume_commands()
 
     def _respond(self, caller: cm.Caller, reply: cm.Reply) -> None:
-        gateway = self._services.directory.parts.get(GATEWAY)
-        if gateway is not None:
-            gateway.offer(cm.Respond(caller, reply), lane=Lane.CONTROL)
+        way_out = self._services.directory.way_out
+        if way_out is not None:
+            way_out.respond(caller, reply)
 
 
 def letter(command: cm.Command, send: rq.Send) -> tuple[MessageAccepted, MessageSettled]:
