@@ -8,31 +8,13 @@ unlimited everywhere; with the number it is a hundred thousand years. The number
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import resource
 from pathlib import Path
 
+from crewd.model.worker_number import BASE
+
 _LIMIT: int | None = getattr(resource, "RLIMIT_RTTIME", None)
 _ROW = "Max realtime timeout"
-_BASE = 1 << 62
-_WORKER_BITS = 38
-
-
-def number_of(home_key: str, task: str, epoch: int) -> int:
-    """The number of a worker."""
-    worker = int.from_bytes(hashlib.sha256(f"{task}#{epoch}".encode()).digest()[:8], "big") % (1 << _WORKER_BITS)
-    return home_number(home_key) + worker
-
-
-def home_number(home_key: str) -> int:
-    """The part of it that all workers of a home share."""
-    home = int.from_bytes(hashlib.sha256(home_key.encode()).digest()[:8], "big") % (1 << 62 - _WORKER_BITS)
-    return _BASE + (home << _WORKER_BITS)
-
-
-def home_part(number: int) -> int:
-    """The same, of a number that was read."""
-    return number >> _WORKER_BITS << _WORKER_BITS
 
 
 def write(number: int) -> None:
@@ -50,7 +32,7 @@ def own() -> int | None:
     if _LIMIT is None:
         return None
     number = resource.getrlimit(_LIMIT)[0]
-    return number if number >= _BASE else None
+    return number if number >= BASE else None
 
 
 def read(pid: int) -> int | None:
@@ -63,4 +45,4 @@ def read(pid: int) -> int | None:
     if at < 0:
         return None
     soft = text[at + len(_ROW) :].split(maxsplit=1)[0]
-    return int(soft) if soft.isdigit() and int(soft) >= _BASE else None
+    return int(soft) if soft.isdigit() and int(soft) >= BASE else None

@@ -1,8 +1,8 @@
-"""The hands: one process per home that owns every worker process, and outlives crewd.
+"""The guardian: one process per home that owns every worker process, and outlives crewd. docs/guardian.md explains it.
 
-Rule 1: single-threaded; it alone signals, and it and its zygote alone fork and reap. It knows nothing of runs, and never speaks
-to a worker.
-Rule 2: it answers only with verified facts; an end that was begun is finished also when crewd dies in the middle of it.
-Inside: `ladder` and `tree` decide (pure), `processes` and `zygote` touch the world, `births` is the line to the zygote,
-`program` the loop.
+Rule 1: it is single-threaded; only it sends signals, and only it and its zygote fork and reap. It knows nothing about runs, and
+never talks to a worker.
+Rule 2: it answers only with verified facts, and it finishes an end that was begun also when crewd dies meanwhile.
+Inside: `guard` decides, with `care` for one worker, `ladder` for an end and `tree` for whose process is whose (all pure);
+`processes`, `cgroups` and `marker` read and signal, `zygote` forks, `zygote_link` is the socket to it, `program` is the loop.
 """

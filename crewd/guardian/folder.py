@@ -19,7 +19,7 @@ from crewd import worker_files
 from crewd.guardian.tree import Key
 
 FILE_BYTES_MAX = 16 << 20
-"""An exit record with last words and the end of the output has less than half of it."""
+"""An exit record with undelivered reports and the end of the output has less than half of it."""
 _SUFFIX = ".msgpack"
 T = TypeVar("T")
 

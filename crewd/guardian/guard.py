@@ -13,11 +13,11 @@ from typing import assert_never
 
 import msgspec
 
-from crewd import limit_mark
 from crewd.guardian import care as cr
 from crewd.guardian.care import Care, Chase, Effect, Signal, Tell
 from crewd.guardian.care_record import CareRecord
 from crewd.guardian.tree import Key, Proc, Sorted, Sorting, owners_of_groups
+from crewd.model import worker_number
 from crewd.model.limits import TERM_SECONDS_NOW, WORKERS_MAX
 from crewd.protocol import guardian as gd
 from crewd.protocol.bootstrap import Bootstrap
@@ -141,7 +141,7 @@ class Guard:
         self, home_key: str, boot_id: str, own_pid: int, now: float, look_seconds: float = LOOK_SECONDS
     ) -> None:  # fmt: skip
         self._home_key = home_key
-        self._home_number = limit_mark.home_number(home_key)
+        self._home_number = worker_number.home_number(home_key)
         self._boot_id = boot_id
         self._own_pid = own_pid
         self._look_seconds = look_seconds
@@ -287,7 +287,7 @@ class Guard:
         if key in self._records or key in self._cares:
             return self._tell_of(key, None)
         worker = bootstrap.worker
-        number = limit_mark.number_of(self._home_key, *key)
+        number = worker_number.number_of(self._home_key, *key)
         record = CareRecord(
             *key, on_orphan=worker.on_orphan, orphan_grace_seconds=worker.orphan_grace_seconds, limits=worker.limits
         )  # fmt: skip
@@ -337,7 +337,7 @@ class Guard:
         """Find what an earlier guardian of this home left: by marker, by its records on disk, and by cgroup."""
         self._records = {(exited.task, exited.epoch): exited for exited in exits}
         noted = {(record.task, record.epoch): record for record in records}
-        numbers = {limit_mark.number_of(self._home_key, *key): key for key in noted}
+        numbers = {worker_number.number_of(self._home_key, *key): key for key in noted}
         living = {pid: proc for pid, proc in table.items() if not proc.dead}
         found: dict[Key, dict[int, Proc]] = {}
         for pid, proc in living.items():
@@ -360,7 +360,7 @@ class Guard:
         first = record.first(self._boot_id)
         main = min(procs, key=lambda proc: ((proc.pid, proc.start) != first, proc.pid != proc.session, proc.start, proc.pid))
         seen = cr.Seen(known=frozenset((proc.pid, proc.start) for proc in procs))
-        number = limit_mark.number_of(self._home_key, *key)
+        number = worker_number.number_of(self._home_key, *key)
         if first is None:  # what is noted is of an earlier boot of the machine
             record = msgspec.structs.replace(record, pid=0, start=0.0, unmarked=(), boot_id=self._boot_id)
         self._put(
@@ -407,7 +407,7 @@ class Guard:
         for key, care in list(self._cares.items()):
             if of_it := {last.session, last.group} & care.seen.led:
                 self._decide(key, cr.Stirred(frozenset(of_it)))
-        if child.number is None or limit_mark.home_part(child.number) != self._home_number:
+        if child.number is None or worker_number.home_part(child.number) != self._home_number:
             return None
         owner = self._numbers.get(child.number)
         if owner is None or owner not in self._cares:
@@ -501,7 +501,7 @@ class Guard:
     def _whose(self, proc: Proc, mark: Mark, numbers: Mapping[int, Key]) -> Key | None:
         if mark.key is not None and (mark.key[0] or proc.ppid != self.zygote):  # else it may be half-written: it is starting
             return mark.key
-        if mark.number is not None and limit_mark.home_part(mark.number) == self._home_number:
+        if mark.number is not None and worker_number.home_part(mark.number) == self._home_number:
             return numbers.get(mark.number, ("", mark.number))
         return None
 

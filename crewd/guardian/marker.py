@@ -1,7 +1,7 @@
 """The marker in the environment of every process of a worker, also of one that was forked and never executed anything.
 
 `/proc/PID/environ` shows the memory that the kernel filled at exec. A worker forked from the warm zygote would show the
-zygote's environment there, so the zygote is born with a placeholder of the full length, and each child writes its own
+zygote's environment there, so the zygote starts with a placeholder of the full length, and each child writes its own
 marker over it before anything else. What the worker executes later inherits the marker in the ordinary way.
 """
 
@@ -66,7 +66,7 @@ def read(pid: int) -> str | None:
 def owner(text: str, home_key: str) -> tuple[str, int] | None:
     """Task and epoch that a marker of this home says; ("", 0) for one that says nothing possible, which somebody has forged.
 
-    None for one of another home, and for the placeholder, which the guardian and what waits for work bear.
+    None for one of another home, and for the placeholder, which the guardian and the processes of the pool carry.
     """
     if not text.startswith(f"{home_key}:") or text.startswith(f"{home_key}:-"):
         return None

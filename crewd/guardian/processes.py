@@ -29,7 +29,7 @@ _PR_SET_NAME = 15
 _FALLOC_PUNCH_HOLE_KEEP_SIZE = 0x03
 _CORE_FLAG = 0x80
 _GIVE_WAY = 10
-"""As `nice` counts: a tenth of what a session has otherwise. With it a steer waits least in a storm of births."""
+"""As `nice` counts: a tenth of what a session has otherwise. With it a steer waits least while many workers start."""
 STAT_BYTES_MAX = 4_096
 """Of a line of the process table; its longest field is a name of 16 bytes (64 for kernel threads)."""
 COMMAND_CHARS_MAX = 300
@@ -233,7 +233,7 @@ def ended() -> Iterator[tuple[int, int]]:
 
 
 def reap_strangers(own: int | None) -> None:
-    """For a process that is pid 1: take leave of what was left to it and has ended; not of its own child `own`."""
+    """For a process that is pid 1: reap orphans that have ended, but not its own child `own`."""
     for name in os.listdir("/proc"):  # noqa: PTH208 (as above)
         proc = look(int(name)) if name.isdigit() else None
         if proc is not None and proc.ppid == os.getpid() and proc.dead and proc.pid != own:

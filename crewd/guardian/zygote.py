@@ -1,6 +1,6 @@
 """The warm process that workers are forked from: it has imported what a worker needs, and does nothing else.
 
-It is its workers' parent, and tells the guardian of each end before it takes leave of the process: if the zygote dies, its
+It is its workers' parent, and reports each end to the guardian before it reaps the process: if the zygote dies, its
 children are the guardian's (subreaper), with what nobody had heard of their ends. A preload that crashes or starts threads
 hurts only this process: the guardian makes another one.
 """
@@ -32,9 +32,9 @@ ORDER_FILE = "order"
 """In the worker's directory: an order that is larger than a packet."""
 ORDER_BYTES_MAX = 64 << 20
 REFILL_REST = 0.05
-"""Seconds without a birth before the pool is filled up: what a warm process rehearses would take the processor from a birth."""
+"""Seconds without a start before the pool is filled: a warm process that rehearses would take the processor from a start."""
 EXPECT_SECONDS = 1.0
-"""Without a birth or another expectation, what was forked ahead is given up."""
+"""After so long without a start or another expectation, processes that were forked ahead are ended."""
 LOCK = "lock"
 """The file, beside the directories of a task's attempts, that a living worker holds."""
 WORKER_MAIN = "crewd.worker.host"
@@ -72,7 +72,7 @@ def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str
     try:
         for _ in importlib.import_module(WORKER_MAIN).rehearse():
             pass
-    except Exception:  # noqa: BLE001 (it costs time at each birth, and nothing else)
+    except Exception:  # noqa: BLE001 (it costs time at each start, and nothing else)
         traceback.print_exc()
     gc.collect()
     gc.freeze()
@@ -92,7 +92,7 @@ def withhold(passed: tuple[str, ...]) -> dict[str, str]:
 
 
 class Zygote:
-    """Bears workers: from the pool of processes that wait for one, or by a fork. A process of the pool is used once."""
+    """Starts workers: in a process of the pool, or in a new one. A process of the pool is used once."""
 
     def __init__(self, link: socket.socket, slot: int | None, withheld: dict[str, str], warm: int, endpoint: str) -> None:
         self._link = link
@@ -130,7 +130,7 @@ class Zygote:
                 if isinstance(said, str):
                     self._expect(said)
                 else:
-                    self._bear(said, packet)
+                    self._start(said, packet)
                 self._tidy_in(EXPECT_SECONDS if self._expected else REFILL_REST)
             elif not ready:
                 self._tidy_in(self._tidy())
@@ -144,7 +144,7 @@ class Zygote:
         return select.select(both, [], [], seconds)[0]
 
     def _tidy(self) -> float | None:
-        """Nobody is being born: fill the pool, one after the other, or make it smaller. Until when this can wait."""
+        """No worker is being started: fill the pool, one process at a time, or make it smaller. In so many seconds again."""
         self._expected.clear()
         added = len(self._pool) < self._warm and self._add_to_pool()
         for _, waiting in self._pool[self._warm :]:
@@ -165,13 +165,13 @@ class Zygote:
                 each[1].close()
 
     def _expect(self, task: str) -> None:
-        """A birth will be ordered: what it needs first is done meanwhile."""
+        """A worker will be ordered: fork a process for it ahead."""
         if len(self._expected) < EXPECTED_MAX:
             self._expected[task] = None
         if len(self._pool) < len(self._expected):
             self._add_to_pool()
 
-    def _bear(self, order: dict[str, Any], packet: bytes) -> None:
+    def _start(self, order: dict[str, Any], packet: bytes) -> None:
         """Start the worker that is ordered, and say who will be it."""
         self._expected.pop(order["task"], None)
         # A new interpreter needs no warm one, and `nice` is for a thread: a warm process has made its others already.
@@ -183,7 +183,7 @@ class Zygote:
                 self._link.send(pack(["failed", order["task"], order["epoch"], 0, f"no process can be forked: {error}"]))
                 return
             if pid == 0:
-                self._become(order)
+                self._run_forked(order)
         self._children[pid] = order["task"], order["epoch"]
         self._link.send(pack(["forked", order["task"], order["epoch"], pid, None]))
 
@@ -195,7 +195,7 @@ class Zygote:
             return False
         try:
             pid = os.fork()
-        except OSError:  # the birth that follows says so, if it is still true
+        except OSError:  # the start that follows reports it, if it is still true
             ours.close()
             theirs.close()
             return False
@@ -214,7 +214,7 @@ class Zygote:
                 return pid
         return None
 
-    def _become(self, order: dict[str, Any]) -> NoReturn:
+    def _run_forked(self, order: dict[str, Any]) -> NoReturn:
         """In the child: mark this process first."""
         try:
             order = _whole(order)
@@ -222,7 +222,7 @@ class Zygote:
             self._let_go()
         except BaseException as error:  # noqa: BLE001 (must not unwind into the zygote's loop)
             self._fail(order, error)
-        self._live(order)
+        self._run_worker(order)
 
     def _wait_for_work(self, link: socket.socket) -> NoReturn:
         """In a process of the pool: what is left to do when there is work is done then."""
@@ -243,7 +243,7 @@ class Zygote:
         except BaseException:  # noqa: BLE001 (the zygote tells of its end)
             traceback.print_exc()
             os._exit(127)
-        self._live(order)
+        self._run_worker(order)
 
     def _let_go(self) -> None:
         """What a child of the zygote has of it that is not its own."""
@@ -265,7 +265,7 @@ class Zygote:
             self._link.send(pack(["failed", order["task"], order["epoch"], os.getpid(), text]))
         os._exit(127)
 
-    def _live(self, order: dict[str, Any]) -> NoReturn:
+    def _run_worker(self, order: dict[str, Any]) -> NoReturn:
         try:
             _set_up(order, self._withheld)
             if _hung_up(self._link):

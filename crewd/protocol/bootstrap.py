@@ -9,7 +9,7 @@ from crewd.model.workflow import WorkerSpec
 
 
 class Bootstrap(msgspec.Struct, frozen=True):
-    """All that a worker process is told at birth. It is never in argv or in the environment: the token is a secret.
+    """All that a worker process is told when it starts. It is never in argv or in the environment: the token is a secret.
 
     `env` are the variables of the run and of the step, the step's before the run's; `secrets` are those that are never
     written anywhere, and `masked` the names of those of them whose values are masked in whatever the worker says and writes.

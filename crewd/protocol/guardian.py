@@ -21,10 +21,10 @@ VERSION = 1
 STREAM_BYTES_MAX = 8 << 20
 """Unread bytes of one connection; more is a broken peer."""
 EXPECTED_MAX = 4
-"""Births that are prepared for at once: no more than what a burst of them takes while one process is forked."""
+"""Starts that are prepared at once: as many as a burst of orders has while one process is forked."""
 T = TypeVar("T")
 Cause = Literal["exited", "ended", "spawn_failed", "orphaned", "limit"]
-"""Why a worker is no more: by itself, by order, never born, by its orphan clock, or because it used too much."""
+"""Why a worker ended: by itself, by order, it did not start, it was without crewd for too long, or it exceeded a limit."""
 
 
 class Attach(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Attach(msgspec.Struct, frozen=True):
 
 
 class Expect(msgspec.Struct, frozen=True):
-    """A birth of this task is about to be ordered: what can be done before may be. Promises nothing, and is not answered.
+    """A worker for this task is about to be ordered: prepare what can be prepared. It promises nothing, and is not answered.
 
     `directory` and `shared` are the bootstrap's, when they are known.
     """
@@ -97,7 +97,7 @@ class Confirm(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """What of this worker? Answered by `Started`, `Exited` or `Gone`; nothing yet if it is about to be born.
+    """What of this worker? Answered by `Started`, `Exited` or `Gone`; nothing if it is being started.
 
     `number` comes back in a `Gone`: one that answers an older question says nothing about a spawn ordered after it.
     """
@@ -130,7 +130,7 @@ class Exited(msgspec.Struct, frozen=True):
     """Nothing of the worker is left, or `survivors` names what is. `exit.code` is None if nobody could wait for it.
 
     `tail` is the end of what it wrote to standard error. `transient`: a start that failed may succeed when it is tried again.
-    `last_words` are the reports (MessagePack, `list[Report]`) that the worker left in its directory before it said them.
+    `last_words` are reports (MessagePack, `list[Report]`) that the worker could not deliver, and left in its directory.
     """
 
     task: str

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from crewd.model.errors import Busy
-from crewd.protocol.requests import Send
-from crewd.supervisor.commands import Caller
+
+if TYPE_CHECKING:
+    from crewd.protocol.requests import Send
+    from crewd.supervisor.commands import Caller
 
 OPEN_MAX = 8
 """Messages of one client that are being admitted."""

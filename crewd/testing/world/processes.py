@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from crewd import limit_mark
 from crewd.guardian.guard import Mark
 from crewd.guardian.tree import Key, Proc
+from crewd.model import worker_number
 
 if TYPE_CHECKING:
     from crewd.protocol.bootstrap import Bootstrap
@@ -125,7 +125,7 @@ class Processes:
         if process is None:
             return Mark()
         if process.escape == "clean":  # the number in its resource limit is left
-            return Mark(number=limit_mark.number_of(HOME_KEY, *process.key))
+            return Mark(number=worker_number.number_of(HOME_KEY, *process.key))
         return Mark(process.key)
 
     def at(self, proc: Proc) -> Process | None:
