@@ -352,6 +352,8 @@ class Controller(Actor):
 
     def _say(self, order: rp.ToWorker) -> None:
         match order:
+            case rp.Ack(upto) if upto <= self._acknowledged:
+                self._send(order)  # a report that was durable before: its acknowledgement was lost
             case rp.Ack(upto):
                 self._durable = max(self._durable, upto)
             case rp.WorkerWelcome():

@@ -638,12 +638,9 @@ class Gateway(Actor):
                 self._send(caller, reply)
 
     def _respond_receipt(self, caller: cm.Caller, receipt: Receipt) -> None:
-        wait = self._waits.of_message(receipt.id, caller)
-        if wait is None:
-            self._send(caller, rq.ReceiptReply(receipt=receipt))
-        elif wait.met(receipt):
-            self._waits.remove(wait)
-            self._send(caller, rq.ReceiptReply(receipt=receipt))
+        known = self._waits.answered(receipt, caller)
+        if known is not None:
+            self._send(caller, rq.ReceiptReply(receipt=known))
 
     def _go_on(self, caller: cm.Caller) -> None:
         """A message was answered: the next one of the same client is let in."""

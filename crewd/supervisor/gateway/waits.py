@@ -1,6 +1,7 @@
 """Who waits for what: a receipt's level, or the end of a run or task. A table; it neither reads nor sends.
 
-Rule: a wait is entered before the thing is asked for, so no news can fall between the question and the waiting.
+Rule 1: a wait is entered before the thing is asked for, so no news can fall between the question and the waiting.
+Rule 2: news of a message end a wait only when its request was answered: until then another message of the same id may be meant.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Waits:
         self._ends: dict[str, list[EndWait]] = {}
         self._of: dict[Caller, list[LevelWait | EndWait]] = {}
         self._until: dict[Caller, float] = {}
+        self._news: dict[LevelWait, Receipt | None] = {}
+        """Waits whose request was not answered yet, and the last receipt that was heard of meanwhile."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -77,17 +80,31 @@ class Waits:
         self._of.setdefault(wait.caller, []).append(wait)
         if isinstance(wait, LevelWait):
             self._levels.setdefault(wait.message, []).append(wait)
+            self._news[wait] = None
         else:
             self._ends.setdefault(wait.run, []).append(wait)
         return wait
 
     def for_receipt(self, receipt: Receipt) -> list[LevelWait]:
         """The waits that this receipt ends; they leave the table."""
-        waits = self._levels.get(receipt.id, [])
-        met = [wait for wait in waits if wait.met(receipt)]
+        met: list[LevelWait] = []
+        for wait in self._levels.get(receipt.id, []):
+            if wait in self._news:
+                self._news[wait] = receipt
+            elif wait.met(receipt):
+                met.append(wait)
         for wait in met:
             self.remove(wait)
         return met
+
+    def answered(self, receipt: Receipt, caller: Caller) -> Receipt | None:
+        """The caller's message has this receipt: what is to be sent now; None if the wait goes on."""
+        wait = self.of_message(receipt.id, caller)
+        if wait is None:
+            return receipt
+        newer = self._news.pop(wait, None)
+        receipt = newer if newer is not None and newer.reached(receipt.level) else receipt
+        return receipt if wait.met(receipt) and self.remove(wait) else None
 
     def of_run(self, run: str) -> list[EndWait]:
         """The waits on a run and its tasks."""
@@ -122,6 +139,8 @@ class Waits:
 
     def remove(self, wait: LevelWait | EndWait) -> bool:
         """Take a wait out; False if it was not there."""
+        if isinstance(wait, LevelWait):
+            self._news.pop(wait, None)
         key, table = (wait.message, self._levels) if isinstance(wait, LevelWait) else (wait.run, self._ends)
         waits = table.get(key, [])
         if wait not in waits:

@@ -36,10 +36,24 @@ def test_a_receipt_ends_the_waits_that_it_reaches() -> None:
     waits.add(mine)
     waits.add(yours)
     delivered = Receipt("m", "steer", "r", "r/a", Level.DELIVERED)
+    for wait in (mine, yours):
+        assert waits.answered(delivered, wait.caller) is None
     assert waits.for_receipt(delivered) == []
     settled = Receipt("m", "steer", "r", "r/a", Level.SETTLED, outcome=Outcome.REFUSED)
     assert waits.for_receipt(settled) == [mine, yours]
     assert waits.for_receipt(settled) == []
+
+
+def test_news_of_a_message_are_for_a_wait_only_when_its_request_was_answered() -> None:
+    """Somebody uses an id again for another message: the news of the first one are no answer, the conflict is."""
+    waits = Waits()
+    waits.add(level())
+    settled = Receipt("m", "steer", "r", "r/a", Level.SETTLED, outcome=Outcome.DONE)
+    assert waits.for_receipt(settled) == []
+    accepted = Receipt("m", "steer", "r", "r/a", Level.ACCEPTED)
+    assert waits.answered(accepted, ME) == settled, "it is the same message: what was heard meanwhile counts"
+    assert len(waits) == 0
+    assert waits.answered(accepted, ME) == accepted, "nobody waits for more"
 
 
 def test_a_client_that_is_gone_waits_for_nothing() -> None:
