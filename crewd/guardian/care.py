@@ -96,15 +96,15 @@ Climbing = StartingToEnd | Ending | Draining
 class Seen:
     """What the last look has seen of the worker's processes.
 
-    `known` are pid and start of its processes, `led` the sessions and groups that they were in. `stirred`: one of them has
-    ended since, so the worker may be forking; `stirring` are the sessions and groups of those that have ended.
+    `known` are pid and start of its processes, `led` the sessions and groups that they were in. `ended_since`: one of them has
+    ended since, so the worker may be forking; `ended_leaders` are the sessions and groups of those that have ended.
     `vanished_at`: since when the first process is gone without anybody reporting its exit status.
     """
 
     known: frozenset[tuple[int, float]] = frozenset()
     led: frozenset[int] = frozenset()
-    stirred: bool = False
-    stirring: frozenset[int] = frozenset()
+    ended_since: bool = False
+    ended_leaders: frozenset[int] = frozenset()
     vanished_at: float | None = None
 
 
@@ -212,7 +212,7 @@ class EndOrdered:
 
 
 @dataclass(frozen=True, slots=True)
-class Stirred:
+class MemberEnded:
     """A process that may be the worker's has ended. `leaders`: those of its session and group that are the worker's."""
 
     leaders: frozenset[int]
@@ -283,7 +283,7 @@ class Looked:
 
 
 Event = (
-    Forked | NotForked | MainEnded | EndOrdered | Stirred | OrphansSeen | HungUp | Attached | Tick | SignalAsked | Looked
+    Forked | NotForked | MainEnded | EndOrdered | MemberEnded | OrphansSeen | HungUp | Attached | Tick | Looked
 )  # fmt: skip
 
 
@@ -393,8 +393,10 @@ def decide(care: Care, event: Event) -> Decision:
             return _main_ended(care, event)
         case EndOrdered():
             return _end_ordered(care, event), ()
-        case Stirred():
-            return replace(care, seen=replace(care.seen, stirred=True, stirring=care.seen.stirring | event.leaders)), ()
+        case MemberEnded():
+            return replace(
+                care, seen=replace(care.seen, ended_since=True, ended_leaders=care.seen.ended_leaders | event.leaders)
+            ), ()
         case OrphansSeen():
             return replace(care, usage=replace(care.usage, orphans=care.usage.orphans + event.count)), ()
         case HungUp():
@@ -408,8 +410,6 @@ def decide(care: Care, event: Event) -> Decision:
             return _end_ordered(replace(care, orphan_at=None), order), ()
         case Looked():
             return _looked(care, event)
-        case SignalAsked():
-            raise TypeError("a signal needs a look at the processes: see `signals`")
         case _:
             assert_never(event)
 
@@ -483,10 +483,10 @@ def _end_ordered(care: Care, order: EndOrdered) -> Care:
 
 
 def _looked(care: Care, event: Looked) -> Decision:
-    look_at, stirred = care.look_at, care.seen.stirred
+    look_at, ended_since = care.look_at, care.seen.ended_since
     known = frozenset((proc.pid, proc.start) for proc in event.procs)
-    led = frozenset(leader for proc in event.procs for leader in (proc.session, proc.group)) | care.seen.stirring
-    care = replace(care, seen=replace(care.seen, known=known, led=led - {event.zygote}, stirring=frozenset()))
+    led = frozenset(leader for proc in event.procs for leader in (proc.session, proc.group)) | care.seen.ended_leaders
+    care = replace(care, seen=replace(care.seen, known=known, led=led - {event.zygote}, ended_leaders=frozenset()))
     effects: list[Effect] = []
     living = tuple(proc for proc in event.procs if not proc.dead)
     if event.unmarked != care.record.unmarked and care.record.pid:
@@ -501,7 +501,7 @@ def _looked(care: Care, event: Looked) -> Decision:
             return following, (*effects, *more)
     state = care.state
     if isinstance(state, StartingToEnd | Ending | Draining) and look_at is not None and look_at <= event.now:
-        following, more = _climb(care, state, event, stirred=stirred)
+        following, more = _climb(care, state, event, ended_since=ended_since)
         return following, (*effects, *more)
     return care, tuple(effects)
 
@@ -538,14 +538,14 @@ def _vanished(care: Care, now: float) -> tuple[Care, bool]:
     return replace(care, seen=replace(care.seen, vanished_at=since)), now - since > STATUS_SECONDS
 
 
-def _climb(care: Care, state: Climbing, event: Looked, *, stirred: bool) -> Decision:
+def _climb(care: Care, state: Climbing, event: Looked, *, ended_since: bool) -> Decision:
     now = event.now
     alive = {proc.pid: proc for proc in event.procs if not proc.dead}
     in_cgroup = event.cgroup
-    stirred = stirred or bool(in_cgroup.pids - alive.keys()) or (not alive and in_cgroup.populated)
-    ladder, step = ladders.climb(state.ladder, frozenset(alive), now, stirred=stirred)
+    ended_since = ended_since or bool(in_cgroup.pids - alive.keys()) or (not alive and in_cgroup.populated)
+    ladder, step = ladders.climb(state.ladder, frozenset(alive), now, ended_since=ended_since)
     care = replace(
-        care, state=replace(state, ladder=ladder, look_at=step.look_again_at), seen=replace(care.seen, stirred=False),
+        care, state=replace(state, ladder=ladder, look_at=step.look_again_at), seen=replace(care.seen, ended_since=False),
         killed=care.killed or bool(step.kill) or step.hit_groups,
     )  # fmt: skip
     effects: list[Effect] = []

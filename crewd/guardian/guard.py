@@ -389,7 +389,7 @@ class Guard:
             orphans += 1
             if child.looked_at:
                 looked_at += 1
-                owner = self._stirred_by(child)
+                owner = self._member_ended(child)
                 sampled += [] if owner is None else [owner]
             # An orphan of a worker, or a worker whose zygote has died before its fork was heard of: `forked` looks here.
             self._unclaimed[child.pid] = child
@@ -399,21 +399,21 @@ class Guard:
             effects += self._decide(key, cr.OrphansSeen(orphans / looked_at))
         return effects
 
-    def _stirred_by(self, child: ChildEnded) -> Key | None:
+    def _member_ended(self, child: ChildEnded) -> Key | None:
         """A worker of which a process has ended may be forking: look again. The worker, if its number is known."""
         last = child.last
         if last is None:
             return None
         for key, care in list(self._cares.items()):
             if of_it := {last.session, last.group} & care.seen.led:
-                self._decide(key, cr.Stirred(frozenset(of_it)))
+                self._decide(key, cr.MemberEnded(frozenset(of_it)))
         if child.number is None or worker_number.home_part(child.number) != self._home_number:
             return None
         owner = self._numbers.get(child.number)
         if owner is None or owner not in self._cares:
             self._left_behind, self._next_look = True, 0.0
             return None
-        self._decide(owner, cr.Stirred(frozenset()))
+        self._decide(owner, cr.MemberEnded(frozenset()))
         return owner
 
     # -- looks and time -----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ KILL_TICK_SECONDS = 0.005
 """Between two looks once KILL is sent: what was forked meanwhile is hit again."""
 
 
-STIRRED_TICK_SECONDS = 0.002
+ENDED_TICK_SECONDS = 0.002
 """Between two looks that see nothing, while something still ends that was not seen."""
 
 
@@ -89,16 +89,16 @@ def hold(ladder: Ladder, at: float) -> Ladder:
     return replace(ladder, term_at=min(ladder.term_at, at))
 
 
-def climb(ladder: Ladder, alive: frozenset[int], at: float, *, stirred: bool = False) -> tuple[Ladder, Step]:
+def climb(ladder: Ladder, alive: frozenset[int], at: float, *, ended_since: bool = False) -> tuple[Ladder, Step]:
     """One look: `alive` are the processes of the worker that are not dead (a zombie is dead).
 
-    `stirred`: one of its processes has ended since the last look, so it may be forking faster than it can be seen.
+    `ended_since`: one of its processes has ended since the last look, so it may be forking faster than it can be seen.
     """
     if not alive:
-        if stirred and at < ladder.give_up_at:
+        if ended_since and at < ladder.give_up_at:
             kills = at >= ladder.kill_at
             ladder = replace(ladder, empty_looks=0, rung=Rung.KILL if kills else ladder.rung)
-            return ladder, Step(hit_groups=kills, look_again_at=at + STIRRED_TICK_SECONDS)
+            return ladder, Step(hit_groups=kills, look_again_at=at + ENDED_TICK_SECONDS)
         ladder = replace(ladder, empty_looks=ladder.empty_looks + 1)
         return ladder, Step(over=ladder.empty_looks > 1, look_again_at=at)
     ladder = replace(ladder, empty_looks=0)

@@ -63,7 +63,7 @@ events = st.one_of(
     st.builds(cr.NotForked, st.just("no room"), st.booleans()),
     st.builds(cr.MainEnded, times, st.sampled_from([None, 0, 1]), st.none()),
     st.builds(cr.EndOrdered, times, times, times, st.just("ended"), st.booleans()),
-    st.builds(cr.Stirred, st.just(frozenset({10}))),
+    st.builds(cr.MemberEnded, st.just(frozenset({10}))),
     st.builds(cr.OrphansSeen, times),
     st.builds(cr.HungUp, times),
     st.builds(cr.Attached),
