@@ -29,7 +29,7 @@ from crewd.guardian.folder import Folder
 from crewd.guardian.guard import Guard, GuardEffect, Mark
 from crewd.guardian.output import Output, cap
 from crewd.guardian.tree import Key, Proc
-from crewd.guardian.worker_folder import leave_file, noted, prepare, take_last_words, without
+from crewd.guardian.worker_folder import begin, leave_file, noted, prepare, take_last_words, was_begun, without
 from crewd.guardian.zygote import PACKET_BYTES_MAX
 from crewd.guardian.zygote_link import ZygoteLink
 from crewd.model.home import Home
@@ -260,8 +260,8 @@ class Guardian:
                 case gu.Fork(bootstrap, number):
                     self._fork(bootstrap, number)
                 case gu.Inspect(key, number):
-                    directory = self._home.attempt(*key)  # each start begins with making it
-                    words, unborn = take_last_words(directory), not directory.exists()
+                    directory = self._home.attempt(*key)
+                    words, unborn = take_last_words(directory), not was_begun(directory)
                     if words:
                         self._exits.add(gd.Exited(task=key[0], epoch=key[1], last_words=words))
                     self._perform(self._guard.inspected(key, number, words, unborn=unborn))
@@ -291,8 +291,7 @@ class Guardian:
         try:
             if not os.path.isdir(bootstrap.cwd):  # noqa: PTH112 (hot path)
                 raise OSError(f"the working directory {bootstrap.cwd} is not there")
-            worker_files.make(directory)
-            worker_files.make(Path(bootstrap.shared))
+            begin(directory, Path(bootstrap.shared))
             told = msgspec.msgpack.encode(msgspec.structs.replace(bootstrap, env={}, secrets={}))
             inline = worker.start != "spawn" and len(told) <= INLINE_BYTES_MAX
             if not inline:

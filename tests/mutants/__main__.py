@@ -33,6 +33,8 @@ class Mutant:
     wrong: str
     found: bool = False
     """Whether crewd had this very mistake, until simulation found it."""
+    first: int = 0
+    """The seed at which the hunt begins: for a mistake that only a rare scenario shows."""
 
 
 MUTANTS = (
@@ -438,6 +440,14 @@ MUTANTS = (
         found=True,
     ),
     Mutant(
+        "what was started before its start was recorded is started again",
+        "supervisor/attempt/decide.py",
+        "    if unborn and state.status is AttemptStatus.RESERVED:\n",
+        "    if state.status is AttemptStatus.RESERVED:\n",
+        found=True,
+        first=102504,
+    ),
+    Mutant(
         "a message is delivered before it is admitted",
         "supervisor/attempt/messages.py",
         "    effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id)]\n",
@@ -472,7 +482,10 @@ def run(mutant: Mutant) -> tuple[str, bool, float]:
         if places != 1:
             return f"the change does not apply ({places} places)", False, 0.0
         hunted = subprocess.run(
-            [sys.executable, "-m", "crewd.testing.world.hunt", "--scenarios", str(SCENARIOS), "--no-shrink"],
+            [
+                *(sys.executable, "-m", "crewd.testing.world.hunt", "--no-shrink"),
+                *("--scenarios", str(SCENARIOS), "--seed", str(mutant.first)),
+            ],
             env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=folder,
             capture_output=True,

@@ -23,7 +23,7 @@ from crewd.testing.world import hunt as hunting
 from crewd.testing.world.hunt import hunt, shrink
 hunting.SHRINK_SECONDS = 15.0
 best = None
-first = 0
+first = int(sys.argv[1])
 for _ in range(2):
     found = hunt(first, lambda number: number < 6000)
     if found is None:
@@ -43,7 +43,7 @@ def tell(mutant: Mutant) -> dict[str, object] | None:
     with tempfile.TemporaryDirectory(prefix="crewd-story-") as folder:
         plant(mutant, Path(folder))
         shown = subprocess.run(
-            [sys.executable, "-c", SEARCH],
+            [sys.executable, "-c", SEARCH, str(mutant.first)],
             env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=folder,
             capture_output=True,

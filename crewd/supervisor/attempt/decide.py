@@ -646,15 +646,16 @@ def _signal(state: Attempt, order: Signal) -> Next:
 
 
 def _unknown(state: Attempt, number: int | None, *, unborn: bool) -> Next:
-    """Nobody knows the worker. A reservation is carried out now, and an order that nobody has carried out is given again.
+    """The guardian has no such worker. An order to start it that was never carried out is given now.
 
-    A worker that had been started is lost.
+    A worker that had been started is lost. It may have been started though only its reservation is on the disk: the order
+    to start it leaves before the event that says so is durable (docs/decisions/0012).
     """
     if not state.reserved or (number is not None and number <= state.questions_before_spawn):
         return state, NOTHING
     if state.cancel is not None:
         return _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
-    if state.status is AttemptStatus.RESERVED:
+    if unborn and state.status is AttemptStatus.RESERVED:
         return _reserved(replace(state, spawned=False, start_by=None))
     if unborn and state.status is AttemptStatus.STARTING and state.pid is None:
         return replace(state, questions_before_spawn=state.questions), Decision(effects=(SpawnWorker(),))

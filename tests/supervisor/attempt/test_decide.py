@@ -131,9 +131,10 @@ def test_an_order_that_crewd_died_too_soon_to_record_is_recorded_when_the_worker
     assert state.began == 2.0, "its limits count from somewhere"
     _, decision = at.decide(resumed(), at.Ended(Exited(task=T, epoch=1, cause="spawn_failed", error="no"), (), 1.0))
     assert kinds(decision) == ["AttemptStarting", "AttemptEnded"]
-    state, decision = at.decide(resumed(), at.Unknown(1))
+    state, decision = at.decide(resumed(), at.Unknown(1, unborn=True))
     assert decision.effects == (at.AskSlot(),), "nobody has heard of the order: it is given"
     assert at.decide(state, at.SlotGranted(1.0))[1].prompt == (at.SpawnWorker(),)
+    assert at.decide(resumed(), at.Unknown(1))[0].status is AttemptStatus.LOST, "it was started, and has gone with its guardian"
 
 
 def test_an_order_that_nobody_has_carried_out_is_given_again() -> None:
@@ -147,7 +148,7 @@ def test_an_order_that_nobody_has_carried_out_is_given_again() -> None:
 
 
 def test_a_process_is_recorded_with_its_first_word_or_a_moment_later() -> None:
-    state, _ = at.decide(resumed(), at.Unknown(1))
+    state, _ = at.decide(resumed(), at.Unknown(1, unborn=True))
     state, _ = at.decide(state, at.SlotGranted(1.0))
     started = ev.AttemptStarted(pid=7, start_time=1.0, boot_id="b")
     born, decision = at.decide(state, at.Started(started, 2.0))
