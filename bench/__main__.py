@@ -126,7 +126,7 @@ def overtaking(queued: int, count: int) -> list[float]:
     seen: queue.SimpleQueue[float] = queue.SimpleQueue()
     full = threading.Event()
 
-    class Flooded(Actor):
+    class Flooded(Actor[Any]):
         data_max = queued
 
         def receive(self, message: Any) -> None:

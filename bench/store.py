@@ -41,7 +41,7 @@ FLOW = Workflow(name="w", steps=(Step(id="s", worker=WorkerSpec(call="a:b")),))
 RECORD = {"seq": 1, "run": "r_1", "task": "r_1/s", "type": "operation.opened", "id": "0", "kind": "tool", "name": "x" * 60}
 
 
-class Writers(Actor):
+class Writers(Actor[Any]):
     """So many writers, each with a run and one event on the way at a time: an operation opened, then closed."""
 
     def __init__(self, store: Any, count: int, over: threading.Event, samples: list[float], base: int) -> None:
@@ -224,7 +224,7 @@ def drafts_of(start: int, count: int, name: str) -> list[Draft]:
     ]  # fmt: skip
 
 
-class Ear(Actor):
+class Ear(Actor[Any]):
     """Hears answers, and wants no others than `Committed`."""
 
     def receive(self, message: Any) -> None:

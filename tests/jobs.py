@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import crewd
+from crewd.model.message_kinds import MessageKind
 from crewd.model.questions import QuestionKind
-from crewd.protocol.reports import MessageKind
 from crewd.worker import AsyncContext, Cancelled, Context, Letter, PermanentError, worker
 
 

@@ -380,7 +380,7 @@ def test_silence_is_told_and_a_stopped_process_is_ended(home: Path, monkeypatch:
     with daemon, daemon.connect() as crew:
         hung = crew.call("jobs:quiet", cwd=HERE)
         wait_until(lambda: [n.kind for n in crew.notices()] == ["needs_attention"], "the notice")
-        assert attempts(hung)[0].liveness == "stale", "its process lives: it is not dead"
+        wait_until(lambda: attempts(hung)[0].liveness == "stale", "the worker to be stale: its process lives, it is not dead")
         command = crew.exec(SLEEP, cwd=HERE)
         stopped = crew.call("jobs:listen", {"limit": 10**9}, cwd=HERE)
         ready(stopped)

@@ -10,14 +10,15 @@ it leaves for new actor types (`_create_actor_inbox`, `_create_future`, `_start_
 not used: removal is linear there (K15) and `stop_all` stops at the first slow actor (K9); `ActorSystem` keeps its own table.
 """
 
-from crewd.actors.actor import Actor, Context
-from crewd.actors.dispatch import BrainDispatcher, Busy, Dispatcher, PinnedDispatcher, Poller
-from crewd.actors.exits import ActorDead, BlockingAsk, Down, ExitKind, ExitReason, InboxFull, LinkBroken, StartFailed
+from crewd.actors.actor import Actor, AnyActor, Context, System
+from crewd.actors.dispatch import BrainDispatcher, Busy, Dispatcher, HasTurns, PinnedDispatcher, Poller
+from crewd.actors.exits import ActorDead, BlockingAsk, ExitKind, ExitReason, InboxFull, StartFailed
 from crewd.actors.inbox import Lane
 from crewd.actors.metrics import ClassMetrics, LongTurn
-from crewd.actors.ref import Ref
+from crewd.actors.ref import AnyRef, Ref
+from crewd.actors.signals import Down, LinkBroken
 from crewd.actors.spec import AutoShutdown, Backoff, ChildSpec, Intensity, Restart, Strategy
-from crewd.actors.supervisor import StartDynamic, StartParked, StopDynamic, Supervisor
+from crewd.actors.supervisor import StartDynamic, StartParked, StopDynamic, Supervisor, ToSupervisor
 from crewd.actors.system import ActorSystem
 from crewd.actors.timers import Timer, Timers
 from crewd.actors.watchdog import Watchdog
@@ -26,6 +27,8 @@ __all__ = [
     "Actor",
     "ActorDead",
     "ActorSystem",
+    "AnyActor",
+    "AnyRef",
     "AutoShutdown",
     "Backoff",
     "BlockingAsk",
@@ -38,6 +41,7 @@ __all__ = [
     "Down",
     "ExitKind",
     "ExitReason",
+    "HasTurns",
     "InboxFull",
     "Intensity",
     "Lane",
@@ -53,7 +57,9 @@ __all__ = [
     "StopDynamic",
     "Strategy",
     "Supervisor",
+    "System",
     "Timer",
     "Timers",
+    "ToSupervisor",
     "Watchdog",
 ]

@@ -7,20 +7,23 @@ to do once what many messages asked for.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, Protocol, TypeAlias, TypeVar, cast
 
 import pykka
 
-from crewd.actors.exits import NORMAL, SHUTDOWN, ActorDead, ExitKind, ExitReason, LinkBroken, StartFailed
-from crewd.actors.inbox import Lane, Letter, TwoLaneInbox
-from crewd.actors.ref import Ref
+from crewd.actors.exits import NORMAL, ActorDead, ExitKind, ExitReason, StartFailed
+from crewd.actors.inbox import Letter, TwoLaneInbox
+from crewd.actors.ref import TURN, AnyRef, Ref
+from crewd.actors.signals import Begin, LinkBroken, Stop
 
 if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+
     from crewd.actors.dispatch import Dispatcher
-    from crewd.actors.metrics import Tally
-    from crewd.actors.system import ActorSystem
-    from crewd.actors.timers import Timer
+    from crewd.actors.metrics import ClassMetrics, LongTurn, Metrics, Tally
+    from crewd.actors.timers import Timer, Timers
+    from crewd.clock import Chance, Clock
 
 BATCH_MAX = 64
 """Letters per turn: enough to amortise a turn, few enough that 100 busy actors each wait some milliseconds at most."""
@@ -28,31 +31,111 @@ TURN_SECONDS = 0.002
 """After this a turn takes no more letters: others wait for the same thread. One with a thread of its own may take longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Ends an actor; sent in the control lane by its supervisor. `until` (monotonic) is when all of it must be over."""
-
-    reason: ExitReason = SHUTDOWN
-    until: float | None = None
+M_contra = TypeVar("M_contra", contravariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """The first letter of every actor: run `on_start`."""
+class Makes(Protocol[M_contra]):
+    """How a child is made; see `ChildSpec`."""
+
+    @property
+    def name(self) -> str:
+        """The child's name."""
+        ...
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it has a thread of its own."""
+        ...
+
+    @property
+    def factory(self) -> Callable[[], Actor[M_contra]]:
+        """Makes it."""
+        ...
 
 
-class Context:
+class System(Protocol):
+    """What an actor, or a supervisor, needs of its system; see `ActorSystem`."""
+
+    clock: Clock
+    chance: Chance
+    timers: Timers
+    metrics: Metrics
+    stuck: list[AnyRef]
+    long_turns: deque[LongTurn]
+
+    def spawn(self, spec: Makes[M_contra], supervisor: AnyRef | None, incarnation: int = 1) -> Ref[M_contra]:
+        """Make the child and give it its first turn."""
+        ...
+
+    def watch(self, watcher: AnyRef, target: AnyRef) -> None:
+        """See `Context.watch`."""
+        ...
+
+    def unwatch(self, watcher: AnyRef, target: AnyRef) -> None:
+        """See `Context.unwatch`."""
+        ...
+
+    def link(self, one: AnyRef, other: AnyRef) -> None:
+        """See `Context.link`."""
+        ...
+
+    def unlink(self, one: AnyRef, other: AnyRef) -> bool:
+        """Undo a link, from either end; False if there was none."""
+        ...
+
+    def on_actor_thread(self) -> bool:
+        """Whether the calling thread is one on which actors run."""
+        ...
+
+    def started(self, ref: AnyRef) -> None:
+        """An actor's `on_start` has finished."""
+        ...
+
+    def ended(self, ref: AnyRef, reason: ExitReason) -> None:
+        """An actor has closed its inbox."""
+        ...
+
+    def kill(self, ref: AnyRef) -> None:
+        """End an actor without another message."""
+        ...
+
+    def abandon(self, ref: AnyRef) -> None:
+        """Give up on an actor whose thread is stuck."""
+        ...
+
+    def report(self, ref: AnyRef, reason: ExitReason) -> None:
+        """Let the log know of an abnormal end."""
+        ...
+
+    def unexpected(self, ref: AnyRef, letter: Letter, state: str) -> None:
+        """Let the log know of a message that an actor does not take."""
+        ...
+
+    def alive(self) -> tuple[AnyRef, ...]:
+        """Everybody alive now."""
+        ...
+
+    def dispatchers(self) -> tuple[Dispatcher, ...]:
+        """The brain's and those of the pinned actors."""
+        ...
+
+    def measure(self) -> tuple[ClassMetrics, ...]:
+        """What the actors of each class do and have done."""
+        ...
+
+
+class Context(Generic[M_contra]):
     """What an actor may use of its system: timers, watching, its own ref, children."""
 
     __slots__ = ("_actor", "dispatcher", "ref", "supervisor", "system", "tally", "timers")
 
     def __init__(
         self,
-        system: ActorSystem,
+        system: System,
         dispatcher: Dispatcher,
-        actor: Actor,
-        ref: Ref[Any],
-        supervisor: Ref[Any] | None,
+        actor: Actor[M_contra],
+        ref: Ref[M_contra],
+        supervisor: AnyRef | None,
     ) -> None:
         self.system = system
         self.dispatcher = dispatcher
@@ -66,7 +149,7 @@ class Context:
         """Give the actor a turn soon."""
         self.dispatcher.schedule(self._actor)
 
-    def after(self, seconds: float, message: Any) -> Timer:
+    def after(self, seconds: float, message: M_contra) -> Timer:
         """Tell this actor `message` in `seconds`, through the control lane. The timer dies with the actor."""
         return self.system.timers.set(self.system.clock.monotonic() + seconds, self.ref, message, self.timers)
 
@@ -74,40 +157,44 @@ class Context:
         """Monotonic seconds."""
         return self.system.clock.monotonic()
 
-    def watch(self, ref: Ref[Any]) -> None:
+    def watch(self, ref: AnyRef) -> None:
         """Hear exactly one `Down` of `ref`, also if it is dead already. To watch twice is to watch once."""
         self.system.watch(self.ref, ref)
 
-    def unwatch(self, ref: Ref[Any]) -> None:
+    def unwatch(self, ref: AnyRef) -> None:
         """Hear no `Down` of `ref`, unless it is in the inbox already."""
         self.system.unwatch(self.ref, ref)
 
-    def link(self, ref: Ref[Any]) -> None:
+    def link(self, ref: AnyRef) -> None:
         """End abnormally if `ref` does, and the other way round (`Actor.link_broken`); also if it has done so already."""
         self.system.link(self.ref, ref)
 
-    def unlink(self, ref: Ref[Any]) -> None:
+    def unlink(self, ref: AnyRef) -> None:
         """Undo `link`."""
         self.system.unlink(self.ref, ref)
 
 
-class Actor(pykka.Actor):
-    """An actor of crewd. Subclasses override `receive` and, if they like, `on_start`, `on_turn_end` and `on_stop`."""
+class Actor(pykka.Actor, Generic[M_contra]):
+    """An actor of crewd that takes messages of the type `M`.
+
+    Subclasses override `receive` and, if they like, `on_start`, `on_turn_end` and `on_stop`.
+    """
 
     data_max: ClassVar[int] = 10_000
     works_long: ClassVar[bool] = False
     """Whether its turns may take as long as they like, on a thread of its own: then a long one is no sign of a fault."""
     batch_max: ClassVar[int] = BATCH_MAX
     turn_seconds: ClassVar[float] = TURN_SECONDS
-    context: Context
+    context: Context[M_contra]
     actor_inbox: TwoLaneInbox
 
     def __init__(self) -> None:
         super().__init__()
         self.actor_inbox = TwoLaneInbox(data_max=self.data_max)  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._actor_ref: Ref[Any] = Ref(self)  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._actor_ref: Ref[M_contra] = Ref(self)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._exit_reason: ExitReason | None = None
         self._in_turn = False
+        self._letter: Letter | None = None
 
     @staticmethod
     def _create_actor_inbox() -> TwoLaneInbox:
@@ -119,18 +206,30 @@ class Actor(pykka.Actor):
 
     def _start_actor_loop(self) -> None:
         """Pykka's seam for new actor types: no thread of its own, but a first turn."""
-        self._actor_ref.tell(Begin(), lane=Lane.CONTROL)
+        self._actor_ref.signal(Begin())
 
     @property
-    def ref(self) -> Ref[Any]:
+    def ref(self) -> Ref[M_contra]:
         """This incarnation's address."""
         return self._actor_ref
 
-    def receive(self, message: Any) -> Any:
+    def receive(self, message: M_contra) -> object:
         """Handle one message. What it returns answers an ask; what it raises ends the actor (let it crash)."""
         raise NotImplementedError
 
-    def returned(self, message: Any) -> None:
+    def unexpected(self, message: Never) -> None:  # noqa: ARG002 (its type says that there is none)
+        """Log a message that this actor does not take, with its sender and `state_in_words`. It ends nobody.
+
+        A `receive` that matches every type of message ends with it: a type checker sees that none is missing.
+        """
+        if self._letter is not None:
+            self.context.system.unexpected(self.ref, self._letter, self.state_in_words())
+
+    def state_in_words(self) -> str:
+        """What this actor is doing, for the log."""
+        return ""
+
+    def returned(self, message: M_contra) -> None:
         """A message that this actor will not handle, because it has ended: the last chance to send it on (K4)."""
 
     def on_turn_end(self) -> None:
@@ -146,6 +245,7 @@ class Actor(pykka.Actor):
             return
         context = self.context
         self._in_turn = True
+        TURN.name = self._actor_ref.name
         begun_at = context.now()
         try:
             if self._exit_reason is None:
@@ -155,6 +255,7 @@ class Actor(pykka.Actor):
         except BaseException as error:  # noqa: BLE001 (the outermost loop of an actor: K3)
             self._exit_reason = ExitReason(ExitKind.CRASHED, error)
         self._in_turn = False
+        TURN.name = ""
         context.tally.turn(context.now() - begun_at)
         if self.actor_stopped.is_set():
             self._wind_up([])  # it was given up as stuck, and has come to itself
@@ -190,8 +291,9 @@ class Actor(pykka.Actor):
                     raise StartFailed(f"{self.ref} did not start") from error
                 self.context.system.started(self.ref)
             case message:
+                self._letter = letter
                 try:
-                    answer = self.receive(message)
+                    answer = self.receive(cast("M_contra", message))
                 except BaseException:
                     if letter.reply_to is not None:
                         letter.reply_to.set_exception(sys.exc_info())
@@ -237,14 +339,18 @@ class Actor(pykka.Actor):
             timer.cancel()
         try:
             for letter in left:
-                self.returned(letter.message)
+                self.returned(cast("M_contra", letter.message))
             self.on_stop()
         except Exception as error:  # noqa: BLE001 (the outermost loop of an actor)
             return error
         return None
 
 
-def refuse(ref: Ref[Any], letters: list[Letter]) -> None:
+AnyActor: TypeAlias = Actor[Never]
+"""Any actor, as its system sees it."""
+
+
+def refuse(ref: AnyRef, letters: list[Letter]) -> None:
     """Tell whoever asked that there will be no answer."""
     for letter in letters:
         if letter.reply_to is not None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from crewd.actors.actor import Actor
+    from crewd.actors.ref import AnyRef
     from crewd.actors.timers import Timers
     from crewd.clock import Clock
 
@@ -19,10 +19,26 @@ POLL_SECONDS = 0.005
 """At most so many turns, and so long, between two polls of the sockets. Actors run until none is ready, within these bounds."""
 
 
+class HasTurns(Protocol):
+    """An actor, as far as whoever gives it its turns needs it."""
+
+    works_long: ClassVar[bool]
+    actor_stopped: threading.Event
+
+    @property
+    def ref(self) -> AnyRef:
+        """Its address."""
+        ...
+
+    def turn(self) -> None:
+        """Handle some letters. Never raises."""
+        ...
+
+
 class Busy(NamedTuple):
     """Whose turn it is on a dispatcher, since when (monotonic), on which thread; nobody's by default."""
 
-    actor: Actor | None = None
+    actor: HasTurns | None = None
     since: float = 0.0
     thread: int | None = None
 
@@ -30,7 +46,7 @@ class Busy(NamedTuple):
 class Dispatcher(Protocol):
     """Gives an actor a turn. `schedule` may be called from any thread, and often: turns of one actor never overlap."""
 
-    def schedule(self, actor: Actor) -> None:
+    def schedule(self, actor: HasTurns) -> None:
         """Call `actor.turn()` soon."""
         ...
 
@@ -62,12 +78,12 @@ class BrainDispatcher:
     def __init__(self, poller: Poller, clock: Clock) -> None:
         self._poller = poller
         self._clock = clock
-        self._ready: deque[Actor] = deque()
+        self._ready: deque[HasTurns] = deque()
         self._thread: int | None = None
         self._stopping = False
         self.busy = Busy()
 
-    def schedule(self, actor: Actor) -> None:
+    def schedule(self, actor: HasTurns) -> None:
         """See `Dispatcher`."""
         self._ready.append(actor)
         if threading.get_ident() != self._thread:
@@ -114,10 +130,10 @@ class PinnedDispatcher:
         self._clock = clock
         self.busy = Busy()
         self._wakeups = threading.Semaphore(0)
-        self._actor: Actor | None = None
+        self._actor: HasTurns | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def schedule(self, actor: Actor) -> None:
+    def schedule(self, actor: HasTurns) -> None:
         """See `Dispatcher`."""
         if self._actor is None:
             self._actor = actor

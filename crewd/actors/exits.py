@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from crewd.actors.ref import Ref
 
 
 class ExitKind(StrEnum):
@@ -42,23 +38,6 @@ NORMAL = ExitReason(ExitKind.NORMAL)
 SHUTDOWN = ExitReason(ExitKind.SHUTDOWN)
 KILLED = ExitReason(ExitKind.KILLED)
 STUCK = ExitReason(ExitKind.STUCK)
-
-
-@dataclass(frozen=True, slots=True)
-class Down:
-    """Exactly one of these reaches each watcher, also if the actor was dead when it began to watch."""
-
-    ref: Ref[Any]
-    reason: ExitReason
-    incarnation: int
-
-
-@dataclass(frozen=True, slots=True)
-class LinkBroken:
-    """The other end of a link ended abnormally. The default answer to it is to end as well (`Actor.link_broken`)."""
-
-    ref: Ref[Any]
-    reason: ExitReason
 
 
 class ActorDead(Exception):

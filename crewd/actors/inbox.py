@@ -30,13 +30,15 @@ class Lane(IntEnum):
 class Letter(NamedTuple):
     """A message in an inbox. Past `deadline` (monotonic) it is dropped unhandled and its asker has stopped waiting (K6).
 
-    `at` is when it was told (monotonic); the age of the oldest one says how far an actor is behind.
+    `at` is when it was told (monotonic); the age of the oldest one says how far an actor is behind. `sender` names the
+    actor in whose turn it was told, if it was one.
     """
 
-    message: Any
-    reply_to: pykka.Future[Any] | None = None
+    message: object
+    reply_to: pykka.Future[object] | None = None
     deadline: float | None = None
     at: float = 0.0
+    sender: str = ""
 
 
 class TwoLaneInbox:
@@ -100,7 +102,7 @@ class TwoLaneInbox:
         with self._lock:
             return not self._lanes[0] and not self._lanes[1]
 
-    def waiting(self, lane: Lane) -> list[Any]:
+    def waiting(self, lane: Lane) -> list[object]:
         """The messages that wait in a lane, first one first."""
         with self._lock:
             return [letter.message for letter in self._lanes[lane]]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crewd.actors.inbox import TwoLaneInbox
 
 if TYPE_CHECKING:
-    from crewd.actors.ref import Ref
+    from crewd.actors.ref import AnyRef
 
 LONG_TURNS_KEPT = 32
 """Long turns remembered."""
@@ -23,7 +23,7 @@ LONG_TURNS_KEPT = 32
 class LongTurn:
     """A turn that took, or has been taking, `seconds`; `stack` is where it was when the watchdog saw it."""
 
-    ref: Ref[Any]
+    ref: AnyRef
     seconds: float
     stack: str
 

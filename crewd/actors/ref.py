@@ -1,8 +1,13 @@
-"""An address of one incarnation of one actor."""
+"""An address of one incarnation of one actor, typed by what may be told to it.
+
+`Ref[M]` takes an `M`. One that takes more than is needed will do where less is asked for, so `AnyRef` stands for every ref:
+nothing can be told to it, but it can be watched, linked, stopped and compared.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+import threading
+from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, TypeAlias, TypeVar
 
 import pykka
 
@@ -10,13 +15,47 @@ from crewd.actors.exits import ActorDead, BlockingAsk, InboxFull
 from crewd.actors.inbox import Lane, Letter
 
 if TYPE_CHECKING:
-    from crewd.actors.actor import Actor
     from crewd.actors.exits import ExitReason
+    from crewd.actors.inbox import TwoLaneInbox
+    from crewd.clock import Clock
 
-A = TypeVar("A", bound="Actor")
+M_contra = TypeVar("M_contra", contravariant=True)
 
 
-class Ref(pykka.ActorRef[A]):
+class _Turn(threading.local):
+    """The name of the actor whose turn it is on this thread."""
+
+    name = ""
+
+
+TURN = _Turn()
+
+
+class _System(Protocol):
+    clock: Clock
+
+    def on_actor_thread(self) -> bool: ...
+
+
+class _Context(Protocol):
+    @property
+    def system(self) -> _System: ...
+
+    def schedule(self) -> None: ...
+
+
+class Addressed(Protocol):
+    """The actor behind a ref, as far as the ref needs it."""
+
+    actor_inbox: TwoLaneInbox
+
+    @property
+    def context(self) -> _Context:
+        """Where it is scheduled."""
+        ...
+
+
+class Ref(pykka.ActorRef[Any], Generic[M_contra]):
     """What others hold. A ref of an incarnation that has ended refuses; it never reaches the next incarnation."""
 
     name: str = ""
@@ -24,7 +63,7 @@ class Ref(pykka.ActorRef[A]):
     reason: ExitReason | None = None
     """Why the actor ended; None while it lives."""
 
-    def __init__(self, actor: A) -> None:
+    def __init__(self, actor: Addressed) -> None:
         super().__init__(actor)
         self._cell = actor
 
@@ -39,17 +78,32 @@ class Ref(pykka.ActorRef[A]):
 
     def tell(
         self,
-        message: Any,
+        message: M_contra,
         *,
         lane: Lane = Lane.DATA,
         deadline: float | None = None,
     ) -> None:
         """Put `message` into the inbox. Raises ActorDead or InboxFull; then it was not taken."""
+        self._put(message, lane, deadline)
+
+    def _put(self, message: object, lane: Lane, deadline: float | None = None) -> None:
         context = self._cell.context
-        if self._cell.actor_inbox.offer(Letter(message, None, deadline, context.system.clock.monotonic()), lane):
+        letter = Letter(message, None, deadline, context.system.clock.monotonic(), TURN.name)
+        if self._cell.actor_inbox.offer(letter, lane):
             context.schedule()
 
-    def offer(self, message: Any, *, lane: Lane = Lane.DATA) -> bool:
+    def signal(self, message: object) -> bool:
+        """Tell it what any actor hears of its system: an order to stop, an end that it watches, a timer.
+
+        False if it has ended. Through the control lane.
+        """
+        try:
+            self._put(message, Lane.CONTROL)
+        except (ActorDead, InboxFull):
+            return False
+        return True
+
+    def offer(self, message: M_contra, *, lane: Lane = Lane.DATA) -> bool:
         """As `tell`, answering False where `tell` raises: for news that may come too late."""
         try:
             self.tell(message, lane=lane)
@@ -59,11 +113,11 @@ class Ref(pykka.ActorRef[A]):
 
     def ask(  # type: ignore[override]  # Pykka's overloads allow an ask without a deadline; this one does not
         self,
-        message: Any,
+        message: M_contra,
         *,
         timeout: float,
         lane: Lane = Lane.DATA,
-    ) -> Any:
+    ) -> object:
         """Wait for the handler's answer, from outside the actor world only.
 
         Raises BlockingAsk on an actor's thread, ActorDead, InboxFull, pykka.Timeout after `timeout` seconds (the message is
@@ -72,9 +126,13 @@ class Ref(pykka.ActorRef[A]):
         context = self._cell.context
         if context.system.on_actor_thread():
             raise BlockingAsk(f"{self} was asked from inside an actor; tell it and let it tell you")
-        future: pykka.ThreadingFuture[Any] = pykka.ThreadingFuture()
+        future: pykka.ThreadingFuture[object] = pykka.ThreadingFuture()
         now = context.system.clock.monotonic()
-        letter = Letter(message, future, now + timeout, now)
+        letter = Letter(message, future, now + timeout, now, TURN.name)
         if self._cell.actor_inbox.offer(letter, lane):
             context.schedule()
         return future.get(timeout=timeout)
+
+
+AnyRef: TypeAlias = Ref[Never]
+"""A ref of any actor."""

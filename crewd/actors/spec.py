@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Never, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from crewd.actors.actor import Actor
+
+
+M_contra = TypeVar("M_contra", contravariant=True)
 
 
 class Strategy(StrEnum):
@@ -65,7 +68,7 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
-class ChildSpec:
+class ChildSpec(Generic[M_contra]):
     """How to make a child and what to do when it ends. `pinned` children get a thread of their own.
 
     `shutdown_seconds` is how long the child may take to stop before it is killed (0: kill at once), `start_seconds` how
@@ -73,7 +76,7 @@ class ChildSpec:
     """
 
     name: str
-    factory: Callable[[], Actor]
+    factory: Callable[[], Actor[M_contra]]
     restart: Restart = Restart.PERMANENT
     shutdown_seconds: float = 5.0
     start_seconds: float = 30.0
@@ -83,3 +86,7 @@ class ChildSpec:
     def __post_init__(self) -> None:
         if self.significant and self.restart is Restart.PERMANENT:
             raise ValueError(f"{self.name} is permanent: it is always restarted and cannot be significant")
+
+
+AnySpec: TypeAlias = ChildSpec[Never]
+"""The spec of any child."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Generic, Literal, Never, TypeAlias, TypeVar, assert_never, cast
 
-from crewd.actors.actor import Actor, Stop
-from crewd.actors.exits import NORMAL, SHUTDOWN, Down, ExitKind, ExitReason, StartFailed
-from crewd.actors.inbox import Lane
-from crewd.actors.ref import Ref
+from crewd.actors.actor import Actor
+from crewd.actors.exits import NORMAL, SHUTDOWN, ExitKind, ExitReason, StartFailed
+from crewd.actors.ref import AnyRef
 from crewd.actors.restarts import (
     Added,
     Child,
@@ -29,7 +28,8 @@ from crewd.actors.restarts import (
     decide,
     family,
 )
-from crewd.actors.spec import AutoShutdown, Backoff, ChildSpec, Intensity, Strategy
+from crewd.actors.signals import Down, Started, Stop
+from crewd.actors.spec import AnySpec, AutoShutdown, Backoff, Intensity, Strategy
 from crewd.actors.timers import Timer
 
 KILL_SECONDS = 1.0
@@ -42,7 +42,7 @@ SHARE = 0.9
 class StartDynamic:
     """Ask a supervisor for one more child; a name that it has already changes nothing."""
 
-    spec: ChildSpec
+    spec: AnySpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +60,26 @@ class StartParked:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """The system's word that a child's `on_start` has finished."""
-
-    ref: Ref[Any]
-
-
-@dataclass(frozen=True, slots=True)
 class _Overdue:
     """A child has not started, stopped or died in time."""
 
-    ref: Ref[Any]
+    ref: AnyRef
     what: Literal["start", "stop", "kill"]
 
 
-class Supervisor(Actor):
-    """Starts, watches, restarts and stops its children."""
+ToSupervisor: TypeAlias = StartDynamic | StopDynamic | StartParked | Started | Down | _Overdue | Proceed
+"""What every supervisor takes."""
+M = TypeVar("M")
+
+
+class Supervisor(Actor["ToSupervisor | M"], Generic[M]):
+    """Starts, watches, restarts and stops its children. A subclass may take messages of a type `M` of its own."""
 
     data_max = 100_000
 
     def __init__(
         self,
-        specs: Sequence[ChildSpec] = (),
+        specs: Sequence[AnySpec] = (),
         *,
         strategy: Strategy = Strategy.ONE_FOR_ONE,
         intensity: Intensity | None = None,
@@ -92,10 +90,10 @@ class Supervisor(Actor):
         self._specs = {spec.name: spec for spec in specs}
         children = tuple(Child(spec.name, spec.restart, spec.significant) for spec in specs)
         self._family = family(children, strategy, intensity, backoff, auto_shutdown)
-        self._refs: dict[str, Ref[Any]] = {}
+        self._refs: dict[str, AnyRef] = {}
         self._incarnations: dict[str, int] = {}
-        self._asked_to_stop: set[Ref[Any]] = set()
-        self._not_up: set[Ref[Any]] = set()
+        self._asked_to_stop: set[AnyRef] = set()
+        self._not_up: set[AnyRef] = set()
         self._wake: Timer | None = None
         self._until: float | None = None
         self._todo: deque[FamilyEffect] = deque()
@@ -105,7 +103,7 @@ class Supervisor(Actor):
         """Start the children in order."""
         self._feed_family(Proceed(self.context.now()))
 
-    def receive(self, message: Any) -> Any:
+    def receive(self, message: ToSupervisor | M) -> None:
         """See the module's text."""
         now = self.context.now()
         match message:
@@ -132,7 +130,7 @@ class Supervisor(Actor):
             case _:
                 self.receive_other(message)
 
-    def _child_down(self, ref: Ref[Any], reason: ExitReason) -> None:
+    def _child_down(self, ref: AnyRef, reason: ExitReason) -> None:
         del self._refs[ref.name]
         self._asked_to_stop.discard(ref)
         self._not_up.discard(ref)
@@ -149,7 +147,7 @@ class Supervisor(Actor):
         """A number in [0, 1)."""
         return int.from_bytes(self.context.system.chance.bytes(4), "big") / 2**32
 
-    def _overdue(self, ref: Ref[Any], what: str) -> None:
+    def _overdue(self, ref: AnyRef, what: str) -> None:
         if what == "start" and ref not in self._not_up:
             return
         if what == "kill":
@@ -159,7 +157,7 @@ class Supervisor(Actor):
         self.context.after(min(KILL_SECONDS, left), _Overdue(ref, "kill"))
         self.context.system.kill(ref)
 
-    def start_dynamic(self, spec: ChildSpec) -> None:
+    def start_dynamic(self, spec: AnySpec) -> None:
         """One more child; a name that is there already changes nothing."""
         if spec.name not in self._specs:
             self._specs[spec.name] = spec
@@ -175,19 +173,19 @@ class Supervisor(Actor):
         for ref in reversed(list(self._refs.values())):
             self.context.system.kill(ref)
 
-    def child_started(self, ref: Ref[Any]) -> None:
+    def child_started(self, ref: AnyRef) -> None:
         """A child's `on_start` has finished."""
 
-    def receive_other(self, message: Any) -> None:
+    def receive_other(self, message: M) -> None:
         """A message that is not about supervision; subclasses that own more than children take it."""
-        raise TypeError(f"{self.ref} does not know {message!r}")
+        self.unexpected(cast("Never", message))
 
-    def child_ended(self, ref: Ref[Any], reason: ExitReason) -> None:
+    def child_ended(self, ref: AnyRef, reason: ExitReason) -> None:
         """A child has ended; called before its restart is decided. The default records an abnormal end."""
         if reason.abnormal:
             self.context.system.report(ref, reason)
 
-    def child(self, name: str) -> Ref[Any] | None:
+    def child(self, name: str) -> AnyRef | None:
         """The living incarnation of a child."""
         return self._refs.get(name)
 
@@ -249,7 +247,7 @@ class Supervisor(Actor):
             self._asked_to_stop.add(ref)
             self._ask_to_stop(ref, self._specs[name].shutdown_seconds)
 
-    def _ask_to_stop(self, ref: Ref[Any], seconds: float) -> None:
+    def _ask_to_stop(self, ref: AnyRef, seconds: float) -> None:
         until = None
         if self._until is not None:
             left = max(0.0, self._until - self.context.now()) * SHARE
@@ -257,6 +255,6 @@ class Supervisor(Actor):
         if seconds <= 0:
             self._overdue(ref, "stop")
             return
-        ref.offer(Stop(SHUTDOWN, until), lane=Lane.CONTROL)
+        ref.signal(Stop(SHUTDOWN, until))
         if seconds < float("inf"):
             self.context.after(seconds, _Overdue(ref, "stop"))

@@ -5,20 +5,24 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from crewd.actors.actor import Actor, Context, Stop, refuse
+from loguru import logger
+
+from crewd.actors.actor import AnyActor, Context, Makes, refuse
 from crewd.actors.dispatch import Dispatcher, PinnedDispatcher
-from crewd.actors.exits import KILLED, STUCK, Down, ExitReason, LinkBroken
-from crewd.actors.inbox import Lane
+from crewd.actors.exits import KILLED, STUCK, ExitReason
 from crewd.actors.metrics import LONG_TURNS_KEPT, ClassMetrics, LongTurn, Metrics
-from crewd.actors.supervisor import Started
+from crewd.actors.signals import Down, LinkBroken, Started, Stop
 from crewd.actors.timers import Timers
 
 if TYPE_CHECKING:
-    from crewd.actors.ref import Ref
-    from crewd.actors.spec import ChildSpec
+    from crewd.actors.inbox import Letter
+    from crewd.actors.ref import AnyRef, Ref
     from crewd.clock import Chance, Clock
+
+
+M = TypeVar("M")
 
 
 class Reporter(Protocol):
@@ -47,19 +51,19 @@ class ActorSystem:
         self.brain = brain
         self.timers = Timers(wake)
         self.metrics = Metrics()
-        self.stuck: list[Ref[Any]] = []
+        self.stuck: list[AnyRef] = []
         self.long_turns: deque[LongTurn] = deque(maxlen=LONG_TURNS_KEPT)
         self._pin = pin
         self._reporter = reporter
         self._lock = threading.RLock()
-        self._alive: dict[Ref[Any], Actor] = {}
-        self._watchers: dict[Ref[Any], dict[Ref[Any], None]] = {}
-        self._watched: dict[Ref[Any], set[Ref[Any]]] = {}
-        self._links: dict[Ref[Any], set[Ref[Any]]] = {}
+        self._alive: dict[AnyRef, AnyActor] = {}
+        self._watchers: dict[AnyRef, dict[AnyRef, None]] = {}
+        self._watched: dict[AnyRef, set[AnyRef]] = {}
+        self._links: dict[AnyRef, set[AnyRef]] = {}
         self._dispatchers: list[Dispatcher] = [brain]
-        self._on_end: dict[Ref[Any], Callable[[ExitReason], None]] = {}
+        self._on_end: dict[AnyRef, Callable[[ExitReason], None]] = {}
 
-    def spawn(self, spec: ChildSpec, supervisor: Ref[Any] | None, incarnation: int = 1) -> Ref[Any]:
+    def spawn(self, spec: Makes[M], supervisor: AnyRef | None, incarnation: int = 1) -> Ref[M]:
         """Make the child and give it its first turn. `supervisor` hears `Started` or `Down`, exactly one of them first."""
         actor = spec.factory()
         ref = actor.ref
@@ -78,7 +82,7 @@ class ActorSystem:
 
     # -- monitors and links -------------------------------------------------------------------------------------
 
-    def watch(self, watcher: Ref[Any], target: Ref[Any]) -> None:
+    def watch(self, watcher: AnyRef, target: AnyRef) -> None:
         """See `Context.watch`."""
         with self._lock:
             if target in self._alive:
@@ -86,15 +90,15 @@ class ActorSystem:
                 self._watched.setdefault(watcher, set()).add(target)
                 return
         if target.reason is not None:
-            watcher.offer(Down(target, target.reason, target.incarnation), lane=Lane.CONTROL)
+            watcher.signal(Down(target, target.reason, target.incarnation))
 
-    def unwatch(self, watcher: Ref[Any], target: Ref[Any]) -> None:
+    def unwatch(self, watcher: AnyRef, target: AnyRef) -> None:
         """See `Context.unwatch`."""
         with self._lock:
             self._watchers.get(target, {}).pop(watcher, None)
             self._watched.get(watcher, set()).discard(target)
 
-    def link(self, one: Ref[Any], other: Ref[Any]) -> None:
+    def link(self, one: AnyRef, other: AnyRef) -> None:
         """See `Context.link`."""
         dead = other.reason
         if dead is not None and not dead.abnormal:
@@ -103,9 +107,9 @@ class ActorSystem:
             self._links.setdefault(one, set()).add(other)
             self._links.setdefault(other, set()).add(one)
         if dead is not None:
-            one.offer(LinkBroken(other, dead), lane=Lane.CONTROL)
+            one.signal(LinkBroken(other, dead))
 
-    def unlink(self, one: Ref[Any], other: Ref[Any]) -> bool:
+    def unlink(self, one: AnyRef, other: AnyRef) -> bool:
         """Undo a link, from either end; False if there was none."""
         with self._lock:
             there = other in self._links.get(one, ())
@@ -115,18 +119,18 @@ class ActorSystem:
 
     # -- ends ---------------------------------------------------------------------------------------------------
 
-    def on_end(self, ref: Ref[Any], callback: Callable[[ExitReason], None]) -> None:
+    def on_end(self, ref: AnyRef, callback: Callable[[ExitReason], None]) -> None:
         """Call `callback` when the actor has ended: how the world outside hears of the root's end."""
         self._on_end[ref] = callback
 
-    def started(self, ref: Ref[Any]) -> None:
+    def started(self, ref: AnyRef) -> None:
         """An actor's `on_start` has finished: tell its supervisor."""
         with self._lock:
             actor = self._alive.get(ref)
         if actor is not None and actor.context.supervisor is not None:
-            actor.context.supervisor.offer(Started(ref), lane=Lane.CONTROL)
+            actor.context.supervisor.signal(Started(ref))
 
-    def ended(self, ref: Ref[Any], reason: ExitReason) -> None:
+    def ended(self, ref: AnyRef, reason: ExitReason) -> None:
         """An actor has closed its inbox: tell all watchers, once."""
         with self._lock:
             actor = self._alive.pop(ref, None)
@@ -150,23 +154,23 @@ class ActorSystem:
             callback(reason)
         if reason.abnormal:
             for other in linked:
-                other.offer(LinkBroken(ref, reason), lane=Lane.CONTROL)
+                other.signal(LinkBroken(ref, reason))
         for watcher in watchers:
-            watcher.offer(Down(ref, reason, ref.incarnation), lane=Lane.CONTROL)
+            watcher.signal(Down(ref, reason, ref.incarnation))
 
-    def stop(self, ref: Ref[Any], reason: ExitReason, seconds: float | None = None) -> None:
+    def stop(self, ref: AnyRef, reason: ExitReason, seconds: float | None = None) -> None:
         """Ask an actor to end, a supervisor after its children: all of it within `seconds`, if given (K8, K9)."""
         until = None if seconds is None else self.clock.monotonic() + seconds
-        ref.offer(Stop(reason, until), lane=Lane.CONTROL)
+        ref.signal(Stop(reason, until))
 
-    def kill(self, ref: Ref[Any]) -> None:
+    def kill(self, ref: AnyRef) -> None:
         """End an actor without another message. One that is in the middle of a turn ends after it, if ever."""
         with self._lock:
             actor = self._alive.get(ref)
         if actor is not None:
             actor.kill(KILLED)
 
-    def abandon(self, ref: Ref[Any]) -> None:
+    def abandon(self, ref: AnyRef) -> None:
         """Give up on an actor whose thread is stuck: a thread cannot be killed, so it is reported and left behind."""
         with self._lock:
             actor = self._alive.get(ref)
@@ -178,9 +182,15 @@ class ActorSystem:
         refuse(ref, left)
         self.ended(ref, STUCK)
 
-    def report(self, ref: Ref[Any], reason: ExitReason) -> None:
+    def report(self, ref: AnyRef, reason: ExitReason) -> None:
         """Let the reporter know of an abnormal end."""
         self._reporter(ref.name, ref.incarnation, reason)
+
+    def unexpected(self, ref: AnyRef, letter: Letter, state: str) -> None:
+        """An actor was told what it does not take: that is a mistake of the sender's, and ends nobody."""
+        sender = letter.sender or "nobody"
+        doing = f" ({state})" if state else ""
+        logger.warning("{}{} was told by {} what it does not take: {!r}", ref.name, doing, sender, letter.message)
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -189,7 +199,7 @@ class ActorSystem:
         with self._lock:
             return any(dispatcher.owns_thread() for dispatcher in self._dispatchers)
 
-    def alive(self) -> tuple[Ref[Any], ...]:
+    def alive(self) -> tuple[AnyRef, ...]:
         """Everybody alive now."""
         with self._lock:
             return tuple(self._alive)

@@ -6,12 +6,10 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-from crewd.actors.inbox import Lane
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crewd.actors.ref import Ref
+    from crewd.actors.ref import AnyRef
 
 
 class Timer:
@@ -19,7 +17,7 @@ class Timer:
 
     __slots__ = ("_owner", "cancelled", "due", "message", "ref")
 
-    def __init__(self, due: float, ref: Ref[Any], message: Any, owner: set[Timer]) -> None:
+    def __init__(self, due: float, ref: AnyRef, message: object, owner: set[Timer]) -> None:
         self.due = due
         self.ref = ref
         self.message = message
@@ -37,7 +35,7 @@ class Timer:
         if not self.cancelled:
             self._owner.discard(self)
             self.cancelled = True
-            self.ref.offer(self.message, lane=Lane.CONTROL)
+            self.ref.signal(self.message)
 
 
 class Timers:
@@ -49,7 +47,7 @@ class Timers:
         self._order = itertools.count()
         self._wake = wake
 
-    def set(self, due: float, ref: Ref[Any], message: Any, owner: set[Timer]) -> Timer:
+    def set(self, due: float, ref: AnyRef, message: object, owner: set[Timer]) -> Timer:
         """A timer due at `due` (monotonic)."""
         timer = Timer(due, ref, message, owner)
         with self._lock:

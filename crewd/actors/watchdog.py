@@ -9,13 +9,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crewd.actors.metrics import LongTurn
 
 if TYPE_CHECKING:
     from crewd.actors.dispatch import Busy
-    from crewd.actors.ref import Ref
+    from crewd.actors.ref import AnyRef
     from crewd.actors.system import ActorSystem
 
 WARN_SECONDS = 1.0
@@ -30,7 +30,7 @@ class Watchdog:
     def __init__(self, system: ActorSystem, report: Callable[[LongTurn], None]) -> None:
         self._system = system
         self._report = report
-        self._named: dict[tuple[Ref[Any], float], float] = {}
+        self._named: dict[tuple[AnyRef, float], float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="crewd-watchdog", daemon=True)
 

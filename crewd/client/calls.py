@@ -18,6 +18,7 @@ from crewd.model.events import Event
 from crewd.model.home import Home
 from crewd.model.ids import MESSAGE, IdSource
 from crewd.model.limits import GRACE_SECONDS_SHORT, LEASE_SECONDS_DEFAULT, LOG_CHUNK_BYTES_MAX
+from crewd.model.message_kinds import MessageKind
 from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.model.receipts import Level, Receipt
 from crewd.model.rows import AskRow, MessageRow, NoticeRow, RunRow, TaskRow
@@ -25,7 +26,6 @@ from crewd.model.statuses import RUN_TERMINAL
 from crewd.model.terms import USUAL, Terms
 from crewd.model.workflow import PeerProtocol, Workflow
 from crewd.protocol import requests as rq
-from crewd.protocol.reports import MessageKind
 
 REPLY_SECONDS = 30.0
 """How long a reply may take beyond what the request itself waits for: crewd may be restarting."""

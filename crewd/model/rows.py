@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from crewd.model.message_kinds import MAILBOX_KINDS
 from crewd.model.receipts import Receipt
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.model.terms import Terms
@@ -230,8 +231,6 @@ class NoticeRow(msgspec.Struct, frozen=True):
     closed_at: float | None = None
 
 
-MAILBOX_KINDS = frozenset({"message", "group_join"})
-"""Kinds of messages that are for reading: done when they lie in a mailbox, acknowledged when they were read."""
 JOIN_ACK_SECONDS = 300.0
 """A joined message should be acknowledged within this."""
 

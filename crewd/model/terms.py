@@ -10,9 +10,8 @@ from typing import Literal
 import msgspec
 
 from crewd.model.errors import UsageError
+from crewd.model.message_kinds import MESSAGE_KINDS, MessageKind, Mode, Priority, Purpose
 
-Priority = Literal["urgent", "normal", "low"]
-Mode = Literal["interrupt", "next_turn"]
 OnIdle = Literal["queue", "start", "refuse"]
 Typed = Literal["keys", "size"]
 REPLY_SECONDS_MAX = 30 * 86_400.0
@@ -47,26 +46,27 @@ USUAL = Terms()
 """What is usual for the kind."""
 
 
-def usual(kind: str, terms: Terms) -> Terms:
-    """With everything said (system.md D2): a steer is urgent and interrupts, a follow-up begins the next turn."""
-    steer = kind == "steer"
+def usual(kind: MessageKind, terms: Terms) -> Terms:
+    """With everything said (system.md D2); see `message_kinds` for what is usual."""
+    row = MESSAGE_KINDS[kind]
     return msgspec.structs.replace(
         terms,
-        priority=terms.priority or ("urgent" if steer or terms.now else "normal"),
-        mode=terms.mode or ("next_turn" if kind == "follow_up" else "interrupt"),
+        priority=terms.priority or ("urgent" if terms.now else row.priority),
+        mode=terms.mode or row.mode,
         on_idle=terms.on_idle or "queue",
     )
 
 
-def check_terms(kind: str, terms: Terms) -> Terms:
+def check_terms(kind: MessageKind, terms: Terms) -> Terms:
     """The terms as they are meant. Raises UsageError for those that contradict each other or the kind."""
     if terms.epoch < 0 or terms.turn < 0:
         raise UsageError("an attempt or turn has a number from 1", hint="leave it out for any")
-    if terms.now and (kind != "steer" or terms.mode == "next_turn"):
+    row = MESSAGE_KINDS[kind]
+    if terms.now and (not row.overtakes or terms.mode == "next_turn"):
         raise UsageError("only a steer can come now", hint="a follow-up begins when the worker would stop")
-    if terms.typed and (kind != "steer" or terms.eof):
+    if terms.typed and (not row.overtakes or terms.eof):
         raise UsageError("only a steer is typed at a terminal", hint="crew attach RUN")
-    if terms.eof and kind != "steer":
+    if terms.eof and not row.overtakes:
         raise UsageError("only a steer can end a command's input", hint="crew steer RUN --eof")
     if terms.if_running and terms.on_idle in {"start", "queue"}:
         raise UsageError("if_running and on_idle contradict each other", hint="if_running refuses when nobody is at work")
@@ -74,7 +74,7 @@ def check_terms(kind: str, terms: Terms) -> Terms:
         terms = msgspec.structs.replace(terms, on_idle="refuse")
     if terms.on_idle == "start" and (terms.epoch or terms.turn):
         raise UsageError("a message for a certain attempt cannot start another one", hint="leave out the attempt, or on_idle")
-    if kind == "response" and terms != Terms(priority=terms.priority, reply_to=terms.reply_to):
+    if row.purpose is Purpose.ANSWER and terms != Terms(priority=terms.priority, reply_to=terms.reply_to):
         raise UsageError("an answer goes to its question and has no other terms", hint="use a steer or a follow-up")
     if not 0 <= terms.reply_seconds <= REPLY_SECONDS_MAX:
         raise UsageError(f"nobody waits {terms.reply_seconds:g} s for an answer", hint=f"0 to {REPLY_SECONDS_MAX:g}")

@@ -23,6 +23,7 @@ from crewd.model.limits import (
     SECRETS_BYTES_MAX,
     TEXT_CHARS_MAX,
 )
+from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.numbers import SECONDS_MAX
 from crewd.model.reasons import CancelReason
 from crewd.model.redact import blot, clip, redact, redact_value
@@ -32,6 +33,7 @@ from crewd.model.variables import check_variable
 from crewd.model.workflow import Workflow, check_argument
 from crewd.protocol.keeping import Import, KeepRequest, Prune
 from crewd.protocol.requests import (
+    AwaitEnd,
     Cancel,
     Claim,
     Dismiss,
@@ -60,7 +62,7 @@ def check_send(send: Send) -> Send:
         raise UsageError(f"{send.id!r} is not a message id", hint="m_ and 26 characters, made by the sender")
     if len(send.text) > TEXT_CHARS_MAX:
         raise UsageError(f"the text has {len(send.text)} characters", hint=f"at most {TEXT_CHARS_MAX}")
-    if send.kind == "response" and not send.ask:
+    if MESSAGE_KINDS[send.kind].purpose is Purpose.ANSWER and not send.ask:
         raise UsageError("a response names its question", hint="crew inbox lists open questions")
     check_seconds(send.timeout_seconds)
     if send.deadline_seconds is not None and not 0 < send.deadline_seconds <= SECONDS_MAX:
@@ -160,11 +162,18 @@ def check_command(request: Targeted) -> Targeted:
     return msgspec.structs.replace(request, intent=clip(request.intent, NOTE_CHARS_MAX))
 
 
-def for_keeper(request: Request) -> KeepRequest | Doctor | None:
-    """The request, if it is one that takes long and is not for the reader."""
-    if isinstance(request, Doctor):
-        return request if request.rebuild or request.check else None
-    return request if isinstance(request, KeepRequest) else None
+def check(request: Request) -> Request:
+    """The request as it goes on: complete, bounded and without secrets. Raises UsageError naming what is wrong."""
+    match request:
+        case Send():
+            return check_send(request)
+        case Cancel():
+            return check_cancel(request)
+        case Reopen() | Dismiss() | Signal() | Claim() | Release() | Finish():
+            return check_command(request)
+        case AwaitEnd(timeout_seconds=seconds):
+            check_seconds(seconds)
+    return request
 
 
 def check_keep(request: KeepRequest | Doctor, *, admin: bool, require_intent: bool) -> None:

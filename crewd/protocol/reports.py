@@ -14,13 +14,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from crewd.model.errors import ErrorInfo
+from crewd.model.message_kinds import MessageKind, Mode
 from crewd.model.numbers import COUNT_MAX, Amount, Cost, Count, Seconds
-from crewd.model.terms import Mode
 from crewd.protocol import requests as rq
-
-MessageKind = Literal["steer", "follow_up", "response", "message"]
-"""What a message is. A cancel is an order of its own: it overtakes messages."""
-
 
 OWN_KINDS = "crewd."
 """How kinds of operations begin that mean something to crewd."""

@@ -13,6 +13,7 @@ import msgspec
 
 from crewd.model.errors import ErrorInfo
 from crewd.model.events import Event
+from crewd.model.message_kinds import MessageKind
 from crewd.model.news import NewsItem
 from crewd.model.receipts import Level, Receipt
 from crewd.model.rights import Role
@@ -154,7 +155,7 @@ class Send(msgspec.Struct, frozen=True):
 
     role: ClassVar[Role] = Role.MESSAGE
     id: str
-    kind: Literal["steer", "follow_up", "response", "message"]
+    kind: MessageKind
     target: str = ""
     text: str = ""
     ask: str = ""

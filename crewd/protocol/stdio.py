@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from crewd.model.message_kinds import Mode
 from crewd.model.questions import QuestionKind
-from crewd.model.terms import Mode
 
 VERSION = 1
 LINE_BYTES_MAX = 64 << 20

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crewd.actors import Actor, Lane, Ref
 from crewd.model.errors import Busy, Conflict, InvariantError, Refused, StoreDamaged, StoreUnavailable
@@ -41,6 +41,7 @@ from crewd.store.messages import (
     Flush,
     Flushed,
     Guard,
+    Journaled,
     Known,
     LiveRun,
     LiveRuns,
@@ -56,9 +57,11 @@ from crewd.store.messages import (
     Put,
     Rejected,
     Removal,
+    ToStore,
 )
 from crewd.store.overlay import FLUSH_SECONDS, Overlay
 from crewd.store.places import Places
+from crewd.store.standing import standing_rows
 
 if TYPE_CHECKING:
     from crewd.actors.timers import Timer
@@ -92,7 +95,7 @@ class _Sweep:
     pass
 
 
-class StoreActor(Actor):
+class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
     """Owns the writing connection. `listener` hears every committed event.
 
     `quota`: bytes that one run may have written; `run_of` finds who must hear that it has written more (0: no bound).
@@ -108,9 +111,9 @@ class StoreActor(Actor):
         open_reader: Callable[[], Reading],
         clock: Clock,
         overlay: Overlay,
-        listener: Callable[[], Ref[Any] | None],
+        listener: Callable[[], Ref[Published] | None],
         quota: int = 0,
-        run_of: Callable[[str], Ref[Any] | None] = lambda _: None,
+        run_of: Callable[[str], Ref[Overfull] | None] = lambda _: None,
     ) -> None:
         super().__init__()
         self._open = open_database
@@ -131,7 +134,7 @@ class StoreActor(Actor):
         self._timer: Timer | None = None
         self._flush_at = 0.0
         self._due = False  # a flush must follow this turn,
-        self._wait_for_flush: list[Ref[Any]] = []  # for these or for others
+        self._wait_for_flush: list[Ref[Flushed]] = []  # for these or for others
         self._unflushed = 0
         self._sweeping = False
         self._touched: set[str] = set()  # runs of which there are events that are not flushed,
@@ -169,7 +172,7 @@ class StoreActor(Actor):
             self._reader.close()
             database.close()
 
-    def receive(self, message: Any) -> None:
+    def receive(self, message: ToStore | _Flush | _Sweep) -> None:
         """Collect; `on_turn_end` commits."""
         match message:
             case Append():
@@ -201,7 +204,7 @@ class StoreActor(Actor):
                 except StoreUnavailable:
                     self._sweep_soon(RETRY_SECONDS)
             case _:
-                raise TypeError(f"the store does not know {message!r}")
+                self.unexpected(message)
 
     def _sweep_soon(self, seconds: float = SWEEP_SECONDS) -> None:
         if not self._sweeping:
@@ -294,7 +297,7 @@ class StoreActor(Actor):
             self._refuse_admissions()
         if any(isinstance(append.guard, Removal | Arrival) for append in self._batch):
             self._write_tables()  # these look at what is in the tables
-        answers: list[tuple[Ref[Any], Committed | Known | Rejected]] = []
+        answers: list[tuple[Ref[Journaled], Committed | Known | Rejected]] = []
         events: list[Event] = []
         requests: list[tuple[str, bytes | None]] = []
         self._whole = False
@@ -339,7 +342,7 @@ class StoreActor(Actor):
             reply_to.offer(answer, lane=Lane.CONTROL)
         listener = self._listener()
         if events and listener is not None:
-            listener.offer(Published(tuple(events), self._receipts(events)))
+            listener.offer(Published(tuple(events), self._receipts(events), tuple(standing_rows(events, self._cache))))
 
     def _receipts(self, events: Sequence[Event]) -> tuple[Receipt, ...]:
         """The receipts that these events have changed, as they are now."""

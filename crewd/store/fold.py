@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from crewd.model import events as ev
 from crewd.model.errors import InvariantError
 from crewd.model.ids import task_id
+from crewd.model.message_kinds import WORK_KINDS
 from crewd.model.receipts import Level, Outcome, Receipt, climb
 from crewd.model.rows import (
     ArtifactRow,
@@ -390,7 +391,7 @@ def _message(rows: Table, event: ev.Event, body: MessageBody) -> None:
 
     before = rows.get(MessageRow, body.id)
     after = _change(rows, event, MessageRow, body.id, climbed)
-    began = before is not after and after.terms.mode == "next_turn" and after.receipt.kind != "response"
+    began = before is not after and after.terms.mode == "next_turn" and after.receipt.kind in WORK_KINDS
     applied = isinstance(body, ev.MessageApplied) or (isinstance(body, ev.MessageSettled) and body.applied)
     if applied and began:
         key = attempt_key(event.task, event.epoch)

@@ -7,22 +7,25 @@ its followers with it (they stand below it in the tree), so that nobody waits fo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from crewd.actors import Actor, Lane
-from crewd.store.messages import Flush
+from crewd.store.messages import Flush, Flushed
 
 if TYPE_CHECKING:
     from crewd.actors import Ref
+    from crewd.store.messages import ToStore
     from crewd.store.overlay import Overlay
 
+M = TypeVar("M")
 
-class Follower(Actor):
+
+class Follower(Actor[Flushed | M], Generic[M]):
     """Reads the tables that the store writes. Hands `Flushed` to `flushed`. `stale`: what is read now is not the newest."""
 
     stale = False
 
-    def __init__(self, overlay: Overlay, store: Callable[[], Ref[Any] | None]) -> None:
+    def __init__(self, overlay: Overlay, store: Callable[[], Ref[ToStore] | None]) -> None:
         super().__init__()
         self._overlay = overlay
         self._store_of = store

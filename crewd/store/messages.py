@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from crewd.model.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
     from crewd.protocol.keeping import KeepRequest
     from crewd.protocol.requests import Doctor, Reply, Request
+
+
+StandingRow: TypeAlias = "RunRow | TaskRow | AskRow | AttemptRow"
+"""A row that says how a run stands."""
 
 
 class NewMessage(msgspec.Struct, frozen=True):
@@ -71,7 +75,7 @@ class Append(msgspec.Struct, frozen=True):
     """
 
     drafts: tuple[Draft, ...]
-    reply_to: Ref[Any]
+    reply_to: Ref[Journaled]
     token: int
     guard: Guard | None = None
 
@@ -104,6 +108,10 @@ class Delayed(msgspec.Struct, frozen=True):
     token: int
 
 
+Journaled: TypeAlias = Committed | Known | Rejected | Delayed
+"""The store's answers to an `Append`."""
+
+
 class Put(msgspec.Struct, frozen=True):
     """A coalesced value; None deletes the key. It is on disk with the next flush, or when its window closes."""
 
@@ -115,7 +123,7 @@ class Put(msgspec.Struct, frozen=True):
 class Flush(msgspec.Struct, frozen=True):
     """Write into the tables what is committed, so that it can be read. `Flushed` follows."""
 
-    reply_to: Ref[Any]
+    reply_to: Ref[Flushed]
 
 
 class Flushed(msgspec.Struct, frozen=True):
@@ -125,13 +133,34 @@ class Flushed(msgspec.Struct, frozen=True):
 
 
 class Published(msgspec.Struct, frozen=True):
-    """Events just committed, and the receipts that they changed, for the gateway.
+    """Events just committed, and what they changed that somebody may wait for, as it is after them. For the gateway.
 
-    A gap in seq means that one of these was lost to a full inbox.
+    `rows` are runs, tasks, questions and attempts that have ended, or do not go on by themselves, or were begun again. A gap
+    in seq means that one of these letters was lost to a full inbox.
     """
 
     events: tuple[Event, ...]
     receipts: tuple[Receipt, ...] = ()
+    rows: tuple[StandingRow, ...] = ()
+
+
+class Stand(msgspec.Struct, frozen=True):
+    """How does this run stand? `Standing` answers it.
+
+    `attempts`: with its attempts that left a process, or saw one that nobody owns.
+    """
+
+    run: str
+    attempts: bool
+    reply_to: Ref[Answer]
+    token: int
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """A run with its tasks, its open questions and what else was asked for, as they are after the event `upto`."""
+
+    rows: tuple[StandingRow, ...]
+    upto: int
 
 
 class Overfull(msgspec.Struct, frozen=True):
@@ -148,7 +177,7 @@ class Read(msgspec.Struct, frozen=True):
     """
 
     request: Request
-    reply_to: Ref[Any]
+    reply_to: Ref[Answer]
     token: int
     owner: str = ""
     stale_ok: bool = False
@@ -158,7 +187,7 @@ class Keep(msgspec.Struct, frozen=True):
     """Something to be done by the keeper, for `owner`; `force`: it may also be done with what others own."""
 
     request: KeepRequest | Doctor
-    reply_to: Ref[Any]
+    reply_to: Ref[Answer]
     token: int
     owner: str
     force: bool = False
@@ -172,17 +201,17 @@ class Scrub(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The answer to a `Read`, a `Keep` or a `Resolve`."""
+    """The answer to a `Read`, a `Keep`, a `Resolve` or a `Stand`."""
 
     token: int
-    reply: Reply | Resolved | CrewdError
+    reply: Reply | Resolved | Standing | CrewdError
 
 
 class Resolve(msgspec.Struct, frozen=True):
     """What a selector means: an id, a unique prefix or ending, a name, each with or without `/STEP`."""
 
     selector: str
-    reply_to: Ref[Any]
+    reply_to: Ref[Answer]
     token: int
 
 
@@ -200,7 +229,7 @@ class LoadLive(msgspec.Struct, frozen=True):
     For the store.
     """
 
-    reply_to: Ref[Any]
+    reply_to: Ref[LiveRuns]
 
 
 class LiveRuns(msgspec.Struct, frozen=True):
@@ -213,7 +242,7 @@ class Load(msgspec.Struct, frozen=True):
     """All rows of one run, as they are after everything that was told to the store before. For the store."""
 
     run: str
-    reply_to: Ref[Any]
+    reply_to: Ref[LiveRun | NoRun]
 
 
 class NoRun(msgspec.Struct, frozen=True):
@@ -227,7 +256,7 @@ class LoadAttempt(msgspec.Struct, frozen=True):
 
     task: str
     epoch: int
-    reply_to: Ref[Any]
+    reply_to: Ref[AttemptIs]
 
 
 class AttemptIs(msgspec.Struct, frozen=True):
@@ -248,3 +277,11 @@ class LiveRun(msgspec.Struct, frozen=True):
     asks: tuple[AskRow, ...]
     operations: tuple[OperationRow, ...]
     notices: tuple[NoticeRow, ...] = ()
+
+
+ToStore: TypeAlias = Append | Put | Flush | Load | LoadLive | LoadAttempt
+"""What the store takes from others."""
+ToReader: TypeAlias = Read | Resolve | Stand
+"""What the reader takes from others."""
+ToKeeper: TypeAlias = Keep | Scrub
+"""What the keeper takes from others."""

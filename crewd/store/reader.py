@@ -15,7 +15,7 @@ from crewd.model.errors import CrewdError, InvariantError, NotFound, StoreUnavai
 from crewd.model.events import Event
 from crewd.model.ids import ASK, MESSAGE, SELECTOR_CHARS_MAX, is_id, split_older, task_id
 from crewd.model.kinds import types_named
-from crewd.model.limits import FRAME_BYTES_MAX, LOG_CHUNK_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX
+from crewd.model.limits import FRAME_BYTES_MAX, LOG_CHUNK_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX, STEPS_MAX
 from crewd.model.news import NEWS_TYPES, NewsItem, news_of
 from crewd.model.receipts import Level, Outcome
 from crewd.model.redact import blot
@@ -41,14 +41,16 @@ from crewd.store.checkup import Examine, checkup
 from crewd.store.fold import attempt_key
 from crewd.store.follower import Follower
 from crewd.store.library import Library
-from crewd.store.messages import Answer, Flushed, Read, Resolve, Resolved
+from crewd.store.messages import Answer, Flushed, Read, Resolve, Resolved, Stand, Standing, ToReader, ToStore
 from crewd.store.overlay import over
 from crewd.store.ports import Where
+from crewd.store.standing import left_something
 from crewd.worker_output import Piece, read_output, times_of
 
 if TYPE_CHECKING:
     from crewd.actors import Ref
     from crewd.model.home import Home
+    from crewd.store.messages import StandingRow
     from crewd.store.overlay import Overlay
     from crewd.store.ports import Reading
 
@@ -66,14 +68,14 @@ TELL_STALE = (rq.RunsReply, rq.ShowReply, rq.InboxReply)
 """Replies that say whether they are stale."""
 
 
-class Reader(Follower):
-    """Answers `Read` and `Resolve`, with everything that was committed before. Decides nothing.
+class Reader(Follower[ToReader]):
+    """Answers `Read`, `Resolve` and `Stand`, with everything that was committed before. Decides nothing.
 
     When the disk refuses what was committed lately, answers that say `stale` are given to people; everything else waits.
     """
 
     def __init__(
-        self, open_reader: Callable[[], Reading], overlay: Overlay, store: Callable[[], Ref[Any] | None], examine: Examine,
+        self, open_reader: Callable[[], Reading], overlay: Overlay, store: Callable[[], Ref[ToStore] | None], examine: Examine,
         home: Home | None = None,
     ) -> None:  # fmt: skip
         super().__init__(overlay, store)
@@ -91,19 +93,19 @@ class Reader(Follower):
         if hasattr(self, "_database"):
             self._database.close()
 
-    def receive(self, message: Any) -> None:
+    def receive(self, message: Flushed | ToReader) -> None:
         """Answer; what the caller asked wrongly is an answer too."""
         if isinstance(message, Flushed):
             self.flushed(stale=message.stale)
         else:
             self.when_flushed(lambda: self._reply(message))
 
-    def _reply(self, message: Any) -> None:
-        waits = not (isinstance(message, Resolve) or (isinstance(message, Read) and message.stale_ok))
-        if self.stale and (waits or not self._found(message)):
+    def _reply(self, message: ToReader) -> None:
+        waits = isinstance(message, Stand) or (isinstance(message, Read) and not message.stale_ok)
+        if self.stale and (waits or isinstance(message, Stand) or not self._found(message)):
             self.context.after(AGAIN_SECONDS, message)
             return
-        reply: Any
+        reply: rq.Reply | Resolved | Standing | CrewdError
         try:
             match message:
                 case Read(request, _, _, owner):
@@ -112,8 +114,11 @@ class Reader(Follower):
                         reply = msgspec.structs.replace(reply, stale=True)
                 case Resolve(selector):
                     reply = self.resolve(selector)
+                case Stand(run, attempts):
+                    reply = self.standing(run, attempts=attempts)
                 case _:
-                    raise TypeError(f"the reader does not know {message!r}")
+                    self.unexpected(message)
+                    return
         except (UsageError, StoreUnavailable) as error:
             reply = error
         except InvariantError as error:
@@ -248,20 +253,18 @@ class Reader(Follower):
                 return rq.NewsReply(items=tuple(items), upto=max(after, upto))
         return rq.NewsReply(items=tuple(items), upto=after, more=True)
 
-    def _attention(self, run: RunRow, task: TaskRow | None) -> str:
-        """What somebody must do before the task (or one of the run) goes on; nothing if it goes on by itself."""
-        for each in self._database.rows_of(TaskRow, run.id, ROWS_MAX) if task is None else (task,):
-            if each.status is TaskStatus.PARKED:
-                return f"{each.step} is parked: {each.reason}"
-            if each.status is TaskStatus.WAITING:
-                asks = self._database.rows_with(AskRow, "open", ROWS_MAX)
-                return next((f"{each.step} asks: {ask.question} ({ask.id})" for ask in asks if ask.task == each.id), "it waits")
-        tasks = {each.id: each for each in self._database.rows_of(TaskRow, run.id, ROWS_MAX)}
-        for each in tasks.values() if task is None else (task,):
-            ready = all(tasks[name].status is TaskStatus.COMPLETED for name in each.depends_on if name in tasks)
-            if each.status is TaskStatus.QUEUED and each.runtime == "outside" and ready:
-                return f"{each.step} waits for somebody to claim it (crew claim {run.name}/{each.step})"
-        return ""
+    def standing(self, run: str, *, attempts: bool) -> Standing:
+        """See `Stand`. NotFound if there is no such run."""
+        row = self._database.row(RunRow, run)
+        if row is None:
+            raise NotFound(f"there is no run {run} any more")
+        upto = self._database.last_seq()
+        rows: list[StandingRow] = [row, *self._database.rows_of(TaskRow, run, STEPS_MAX)]
+        if any(isinstance(each, TaskRow) and each.status is TaskStatus.WAITING for each in rows):
+            rows += [ask for ask in self._database.rows_with(AskRow, "open", ROWS_MAX) if ask.run == run]
+        if attempts:
+            rows += [each for each in self._database.rows_of(AttemptRow, run, ROWS_MAX) if left_something(each)]
+        return Standing(tuple(rows), upto)
 
     def answer(self, request: rq.Request, owner: str = "") -> rq.Reply:
         """The reply to a client's question. `owner` is who asks."""
@@ -272,11 +275,6 @@ class Reader(Follower):
                     hint = "ids of messages begin with m_" if not is_id(key, MESSAGE) else ""
                     raise NotFound(f"no message has the id {key}", hint=hint)
                 return rq.ReceiptReply(receipt=row.receipt)
-            case rq.AwaitEnd(target, or_waiting):
-                resolved = self.resolve(target)
-                task = self._database.row(TaskRow, resolved.task) if resolved.task else None
-                attention = self._attention(resolved.run, task) if or_waiting else ""
-                return rq.EndReply(run=resolved.run, task=task, attention=attention)
             case rq.ListRuns(everything, limit, labels):
                 pending = self._overlay.pending()
                 runs = self._database.runs(ended=everything, limit=ROWS_MAX if labels else min(limit, ROWS_MAX))

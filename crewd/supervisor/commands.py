@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -12,24 +12,24 @@ from crewd.model.rows import CancelInfo
 from crewd.protocol import guardian as gd
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
+from crewd.store.messages import AttemptIs, Journaled, LiveRun, LiveRuns, NoRun, Overfull
 from crewd.supervisor.attempt.mailbox import Mail
+from crewd.supervisor.caller import Caller
 from crewd.supervisor.run.decide import AttemptOver
 
-Reply = rq.Reply | rq.GetReceipt | rq.Show | rq.AwaitEnd | CrewdError
-"""What a command leads to; a `GetReceipt`, `Show` or `AwaitEnd` is a question that the gateway asks the reader
-on the caller's behalf."""
+
+class CancelRecorded(msgspec.Struct, frozen=True):
+    """The cancel is durable. An end after the event `after` is the one that the caller waits for."""
+
+    after: int
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """Whom to answer: a client's identity and its request's id.
+class HasEnded(msgspec.Struct, frozen=True):
+    """The run that was to be cancelled has ended before."""
 
-    `worker` is set when a worker asks, as `TASK#EPOCH`: then it is also the `owner`, which owns nothing.
-    """
 
-    identity: bytes
-    request: str
-    owner: str
-    worker: str = ""
+Reply = rq.Reply | rq.GetReceipt | rq.Show | CancelRecorded | HasEnded | CrewdError
+"""What a command leads to. A `GetReceipt` or a `Show` is a question that the gateway asks the reader on the caller's behalf."""
 
 
 Commanded = (
@@ -175,7 +175,7 @@ class AskSlot(msgspec.Struct, frozen=True):
 
     task: str
     epoch: int
-    reply_to: Ref[Any]
+    reply_to: Ref[SlotGranted]
 
 
 class MayHaveSlot(msgspec.Struct, frozen=True):
@@ -183,7 +183,7 @@ class MayHaveSlot(msgspec.Struct, frozen=True):
 
     task: str
     epoch: int
-    reply_to: Ref[Any]
+    reply_to: Ref[SlotGranted]
 
 
 class TakeSlot(msgspec.Struct, frozen=True):
@@ -191,7 +191,7 @@ class TakeSlot(msgspec.Struct, frozen=True):
 
     task: str
     epoch: int
-    reply_to: Ref[Any]
+    reply_to: Ref[SlotGranted]
 
 
 class LendSlot(msgspec.Struct, frozen=True):
@@ -248,6 +248,23 @@ class Over(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """A timer of the actor's own."""
+    """A timer of the actor's own that is due at this time (monotonic)."""
 
-    payload: Any = None
+    due: float
+
+
+Shared: TypeAlias = Journaled | Tick
+"""What a run and a controller take alike."""
+RunLetter: TypeAlias = Shared | LiveRun | NoRun | Over | Waits | Overfull | HandBack | Command | CancelAll
+"""What a run takes."""
+ControllerLetter: TypeAlias = (
+    Shared | WorkerReported | Post | Hand | TakeBack | SendSignal | EndAttempt | SlotGranted | WorkerConnected
+    | WorkerDisconnected | WorkerAlive | GuardianSays | HitLimit | GuardianAttached
+)  # fmt: skip
+"""What the controller of an attempt takes."""
+FrontLetter: TypeAlias = (
+    Journaled | LiveRuns | Command | RunOver | ChildLives | AttemptIs | ParentEnded | Stop | ResumeWork
+)  # fmt: skip
+"""What the front takes."""
+SlotsLetter: TypeAlias = AskSlot | MayHaveSlot | TakeSlot | LendSlot | SlotReady
+"""What the owner of the places takes from others."""

@@ -6,16 +6,37 @@ A part enters itself when it starts and leaves when it stops, so a ref found her
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Generic, Literal, Protocol, TypeVar, cast
 
-from crewd.actors import Ref
+from crewd.actors import AnyRef, Ref, ToSupervisor
 from crewd.model.errors import Unavailable
 from crewd.model.rows import RunRow
 from crewd.protocol.guardian import Attached
 
 if TYPE_CHECKING:
     from crewd.protocol.reports import ToWorker
-    from crewd.supervisor.commands import Caller, Reply
+    from crewd.store.messages import Answer, Published, ToKeeper, ToReader, ToStore
+    from crewd.supervisor.caller import Caller
+    from crewd.supervisor.commands import ControllerLetter, FrontLetter, Reply, RunLetter, SlotsLetter, ToGuardian
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[M]):
+    """A part of the tree of which there is one, by its name. It takes an `M`."""
+
+    name: str
+
+
+STORE: Final[Part[ToStore]] = Part("store")
+READER: Final[Part[ToReader]] = Part("reader")
+KEEPER: Final[Part[ToKeeper]] = Part("keeper")
+GUARDIAN: Final[Part[ToGuardian]] = Part("guardian")
+GATEWAY: Final[Part[Published | Answer]] = Part("gateway")
+SLOTS: Final[Part[SlotsLetter]] = Part("slots")
+RUNS: Final[Part[ToSupervisor]] = Part("runs")
+FRONT: Final[Part[FrontLetter]] = Part("front")
 
 
 class WayOut(Protocol):
@@ -41,33 +62,34 @@ class Directory:
     `way_out` is the gateway, while it lives.
     """
 
-    parts: dict[str, Ref[Any]] = field(default_factory=dict)
-    runs: dict[str, Ref[Any]] = field(default_factory=dict)
+    runs: dict[str, Ref[RunLetter]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     rows: dict[str, RunRow] = field(default_factory=dict)
-    attempts: dict[tuple[str, int], Ref[Any]] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], Ref[ControllerLetter]] = field(default_factory=dict)
     guardian: Attached | None = None
     zygote: int | None = None
     silent: dict[Literal["guardian", "zygote"], float] = field(default_factory=dict)
     draining: bool = False
     way_out: WayOut | None = None
 
-    def part(self, name: str) -> Ref[Any]:
+    _parts: dict[str, AnyRef] = field(default_factory=dict)
+
+    def part(self, part: Part[M]) -> Ref[M]:
         """The living ref of a part. Raises Unavailable between its end and its restart."""
-        ref = self.parts.get(name)
+        ref = self.find(part)
         if ref is None:
-            raise Unavailable(f"{name} is restarting", hint="try again", say="again")
+            raise Unavailable(f"{part.name} is restarting", hint="try again", say="again")
         return ref
 
-    def enter(self, name: str, ref: Ref[Any]) -> None:
+    def find(self, part: Part[M]) -> Ref[M] | None:
+        """The living ref of a part; None between its end and its restart."""
+        return cast("Ref[M] | None", self._parts.get(part.name))
+
+    def enter(self, part: Part[M], ref: Ref[M]) -> None:
         """A part has started."""
-        self.parts[name] = ref
+        self._parts[part.name] = ref
 
-    def leave(self, name: str, ref: Ref[Any]) -> None:
+    def leave(self, part: Part[M], ref: Ref[M]) -> None:
         """A part has stopped; a newer incarnation stays."""
-        if self.parts.get(name) is ref:
-            del self.parts[name]
-
-
-STORE, READER, KEEPER, GUARDIAN, GATEWAY = "store", "reader", "keeper", "guardian", "gateway"
-SLOTS, RUNS, FRONT = "slots", "runs", "front"
+        if self._parts.get(part.name) is ref:
+            del self._parts[part.name]

@@ -6,7 +6,7 @@ It also knows which runs were started by workers: they end with the worker (R19)
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
@@ -16,6 +16,7 @@ from crewd.model.events import DaemonStarted, Draft, MessageAccepted, MessageAck
 from crewd.model.ids import RUN, check_run_name, task_id
 from crewd.model.inputs import resolve
 from crewd.model.limits import GRACE_SECONDS_SHORT
+from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.reasons import CancelReason, RefusalReason
 from crewd.model.receipts import Outcome, Receipt
 from crewd.model.redact import redact
@@ -38,6 +39,7 @@ from crewd.store.messages import (
     Rejected,
 )
 from crewd.supervisor import commands as cm
+from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.lineage import Lineage, split_parent
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from crewd.supervisor.services import Services
 
 
-class Front(Actor):
+class Front(Actor[cm.FrontLetter]):
     """See the module's text.
 
     `on_stopped` is called when a stop was asked for: with True when no run is live, with False when workers are to be kept;
@@ -82,7 +84,7 @@ class Front(Actor):
         """Leave the directory."""
         self._services.directory.leave(FRONT, self.ref)
 
-    def receive(self, message: Any) -> None:
+    def receive(self, message: cm.FrontLetter) -> None:
         """See the module's text."""
         match message:
             case Committed(_, _, receipt):
@@ -131,7 +133,7 @@ class Front(Actor):
                 self._stopping = self._services.directory.draining = False
                 self._respond(caller, rq.Done())
             case _:
-                raise TypeError(f"the front does not know {message!r}")
+                self.unexpected(message)
 
     def _wait_for_the_living(self, command: cm.Command) -> None:
         """Before it is known which runs live, each would look as if it had ended."""
@@ -213,7 +215,7 @@ class Front(Actor):
             case rq.Withdraw():
                 self._respond(command.caller, rq.GetReceipt(id=request.id))
             case rq.Cancel():
-                self._respond(command.caller, rq.AwaitEnd(target=command.run) if request.wait else rq.Done())
+                self._respond(command.caller, cm.HasEnded() if request.wait else rq.Done())
             case rq.Signal():
                 raise Refused("the run has ended: no process gets the signal", reason=RefusalReason.NOT_RUNNING)
             case rq.Reopen() | rq.Dismiss() | rq.Claim() | rq.Release() | rq.Finish():
@@ -280,13 +282,13 @@ class Front(Actor):
 
     def _expect(self, run: str, workflow: Workflow) -> None:
         """What its first workers need can be got ready while the run becomes durable."""
-        link = self._services.directory.parts.get(GUARDIAN)
+        link = self._services.directory.find(GUARDIAN)
         first = (step.id for step in workflow.steps if not step.depends_on and not step.worker.outside)
         if link is not None:
             for step in islice(first, EXPECTED_MAX):
                 link.offer(cm.ToGuardian(Expect(task_id(run, step))), lane=Lane.CONTROL)
 
-    def _depth(self, caller: cm.Caller, start: rq.StartRun) -> int:
+    def _depth(self, caller: Caller, start: rq.StartRun) -> int:
         if not start.parent:
             return 0
         directory, key = self._services.directory, split_parent(start.parent)
@@ -308,7 +310,9 @@ class Front(Actor):
             terms=send.terms,
         )  # fmt: skip
         settled = MessageSettled(id=send.id, outcome=Outcome.REFUSED, reason=RefusalReason.ENDED, note=command.note)
-        if send.kind == "message":  # it is for reading, and there is a mailbox as long as there is a run
+        if (
+            MESSAGE_KINDS[send.kind].purpose is Purpose.READING
+        ):  # it is for reading, and there is a mailbox as long as there is a run
             accepted, settled = letter(command, send)
 
         def tell() -> None:
@@ -328,7 +332,7 @@ class Front(Actor):
             refused=refused,
         )
 
-    def _respond(self, caller: cm.Caller, reply: cm.Reply) -> None:
+    def _respond(self, caller: Caller, reply: cm.Reply) -> None:
         way_out = self._services.directory.way_out
         if way_out is not None:
             way_out.respond(caller, reply)

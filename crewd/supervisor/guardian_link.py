@@ -13,7 +13,8 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias, assert_never
 
 from crewd.actors import Actor, Lane, Timer
 from crewd.clock import SystemClock
@@ -27,7 +28,7 @@ from crewd.model.limits import TERM_SECONDS_GRACEFUL
 from crewd.model.pulse import ASK_SECONDS, Pulse
 from crewd.model.statuses import ATTEMPT_TERMINAL
 from crewd.protocol import guardian as gd
-from crewd.store.messages import Append, AttemptIs, Committed, Delayed, LoadAttempt, Rejected
+from crewd.store.messages import Append, AttemptIs, Committed, Delayed, Journaled, Known, LoadAttempt, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import GUARDIAN, STORE
 
@@ -206,7 +207,34 @@ def _settings(config: Config, open_files: int) -> Settings:
     return Settings(config.preload, config.env_pass, config.warm, config.cgroups, config.run_output_bytes, open_files)
 
 
-class GuardianLink(Actor):
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """The socket has something."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """It is time to connect."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """It is time to ask whether the guardian lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """It is time to decide on what nobody has claimed."""
+
+    task: str
+    epoch: int
+
+
+LinkLetter: TypeAlias = cm.ToGuardian | AttemptIs | Journaled | _Ready | _Reach | _Ask | _Judge
+"""What the guardian link takes."""
+
+
+class GuardianLink(Actor[LinkLetter]):
     """See the module's text."""
 
     def __init__(self, services: Services, port: GuardianSocket, asks_always: bool = True) -> None:  # noqa: FBT001, FBT002 (see Ports)
@@ -243,27 +271,27 @@ class GuardianLink(Actor):
             self._write(gd.Retire())
         self._port.close()
 
-    def receive(self, message: Any) -> None:
+    def receive(self, message: LinkLetter) -> None:
         """See the module's text."""
         match message:
             case cm.ToGuardian(order):
                 self._order(order)
-            case cm.Tick("ready"):
+            case _Ready():
                 self._ready_told = False
                 self._listen()
-            case cm.Tick("reach"):
+            case _Reach():
                 self._retry = None
                 self._reach()
-            case cm.Tick("ask"):
+            case _Ask():
                 self._ask()
-            case cm.Tick((task, epoch)):
+            case _Judge(task, epoch):
                 self._judge(task, epoch)
             case AttemptIs(task, epoch, row):
                 self._judged(task, epoch, over=row is None or row.status in ATTEMPT_TERMINAL)
-            case Committed() | Delayed() | Rejected():
+            case Committed() | Known() | Rejected() | Delayed():
                 return
             case _:
-                raise TypeError(f"the guardian link does not know {message!r}")
+                self.unexpected(message)
 
     def _reach(self) -> None:
         now = self.context.now()
@@ -282,7 +310,7 @@ class GuardianLink(Actor):
             self._started_at = now
             self._port.start_guardian()
         if self._retry is None:
-            self._retry = self.context.after(RETRY_SECONDS, cm.Tick("reach"))
+            self._retry = self.context.after(RETRY_SECONDS, _Reach())
 
     def _ask(self) -> None:
         """Ask whether the guardian is there. One that hangs is killed: its successor adopts the workers."""
@@ -309,11 +337,11 @@ class GuardianLink(Actor):
     def _ask_later(self) -> None:
         wanted = self._asks_always or self._unanswered or not self._attached
         if self._asking is None and self._pulse is not None and wanted:
-            self._asking = self.context.after(ASK_SECONDS, cm.Tick("ask"))
+            self._asking = self.context.after(ASK_SECONDS, _Ask())
 
     def _on_ready(self) -> None:
         if not self._ready_told:
-            self._ready_told = self.ref.offer(cm.Tick("ready"), lane=Lane.CONTROL)
+            self._ready_told = self.ref.offer(_Ready(), lane=Lane.CONTROL)
 
     def _listen(self) -> None:
         if not self._connected:
@@ -343,7 +371,7 @@ class GuardianLink(Actor):
         self._out_bytes = 0
         if self._retiring:
             return
-        store = self._services.directory.parts.get(STORE)
+        store = self._services.directory.find(STORE)
         if store is not None and was_attached:  # else it was dying already when it was reached
             store.offer(Append((Draft(GuardianLost(why=self._why)),), self.ref, 0))
         self._reach()
@@ -378,7 +406,7 @@ class GuardianLink(Actor):
                     claimant.offer(cm.GuardianSays(notice), lane=lane)
                 elif not isinstance(notice, gd.Gone | gd.Used):
                     self._unclaimed[task, epoch] = type(notice)
-                    self.context.after(JUDGE_SECONDS, cm.Tick((task, epoch)))
+                    self.context.after(JUDGE_SECONDS, _Judge(task, epoch))
             case _:
                 assert_never(notice)
 
@@ -387,13 +415,13 @@ class GuardianLink(Actor):
         if (task, epoch) in self._services.directory.attempts or not self._attached:
             self._unclaimed.pop((task, epoch), None)  # its controller asks for itself
             return
-        store = self._services.directory.parts.get(STORE)
+        store = self._services.directory.find(STORE)
         if store is None or not store.offer(LoadAttempt(task, epoch, self.ref)):
-            self.context.after(JUDGE_SECONDS, cm.Tick((task, epoch)))
+            self.context.after(JUDGE_SECONDS, _Judge(task, epoch))
 
     def _judged(self, task: str, epoch: int, *, over: bool) -> None:
         if not over:  # its controller is about to be there
-            self.context.after(JUDGE_SECONDS, cm.Tick((task, epoch)))
+            self.context.after(JUDGE_SECONDS, _Judge(task, epoch))
         elif self._unclaimed.pop((task, epoch), None) is gd.Started:
             self._write(gd.End(task=task, epoch=epoch, grace_seconds=0.0, term_seconds=TERM_SECONDS_GRACEFUL))
         else:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from crewd.actors import Ref
 from crewd.model.events import Draft
-from crewd.store.messages import Append, Committed, Delayed, Guard, Known, Rejected
+from crewd.store.messages import Append, Committed, Delayed, Guard, Journaled, Known, Rejected, ToStore
 
 E = TypeVar("E")
 
@@ -25,6 +25,7 @@ class _Entry(Generic[E]):
     effects: list[E]
     drafts: list[Draft] = field(default_factory=list)
     durable: bool = False
+    before: int | None = None
     refused: Callable[[Known | Rejected], None] | None = None
 
 
@@ -32,13 +33,15 @@ class _Entry(Generic[E]):
 class Journal(Generic[E]):
     """One per actor incarnation, which calls `seal` at the end of each turn.
 
-    `store` finds the store's living ref; `perform` does one effect.
+    `store` finds the store's living ref; `perform` does one effect. `before` is the seq before the events of the last entry
+    whose effects were performed.
     """
 
-    ref: Ref[Any]
-    store: Callable[[], Ref[Any]]
+    ref: Ref[Journaled]
+    store: Callable[[], Ref[ToStore]]
     perform: Callable[[E], None]
     urgent: Callable[[E], bool]
+    before: int = 0
     _entries: deque[_Entry[E]] = field(default_factory=deque)
     _open: _Entry[E] | None = None
     _next: int = 0
@@ -87,14 +90,15 @@ class Journal(Generic[E]):
                 entry.durable = True
                 self._flush()
 
-    def heard(self, answer: Committed | Known | Rejected | Delayed) -> None:
+    def heard(self, answer: Journaled) -> None:
         """The store's word on one entry."""
         entry = next((entry for entry in self._entries if entry.token == answer.token), None)
         if entry is None:
             return
         match answer:
-            case Committed():
+            case Committed(_, events):
                 entry.durable = True
+                entry.before = events[0].seq - 1 if events else None
             case Delayed():
                 rushed = [effect for effect in entry.effects if self.urgent(effect)]
                 entry.effects = [effect for effect in entry.effects if not self.urgent(effect)]
@@ -117,6 +121,8 @@ class Journal(Generic[E]):
             return
         self._flushing = True
         while self._entries and self._entries[0].durable:
-            for effect in self._entries.popleft().effects:
+            entry = self._entries.popleft()
+            self.before = self.before if entry.before is None else entry.before
+            for effect in entry.effects:
                 self.perform(effect)
         self._flushing = False

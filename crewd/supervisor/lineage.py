@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from crewd.model.errors import Busy, Forbidden, Refused, UsageError
 from crewd.model.ids import split_task_id, task_id
+from crewd.model.message_kinds import MESSAGE_KINDS, MessageKind, Purpose
 from crewd.model.rows import RunRow
 
 Parent = str
@@ -32,7 +33,7 @@ def address(own: RunRow, to: str) -> str:
     return task_id(own.id, to) if any(step.id == to for step in own.workflow.steps) else to
 
 
-def check_relation(worker: Parent, own: RunRow, other: RunRow, task: str, kind: str) -> None:
+def check_relation(worker: Parent, own: RunRow, other: RunRow, task: str, kind: MessageKind) -> None:
     """Whether `worker`, of the run `own`, may send this kind of message to a task (or the run) `other`. Raises Forbidden."""
     me = split_parent(worker)[0]
     if split_parent(other.parent)[0] == me:
@@ -44,7 +45,7 @@ def check_relation(worker: Parent, own: RunRow, other: RunRow, task: str, kind: 
         raise Forbidden(
             f"{other.name} is nothing to this worker", hint="it writes to its parent, the steps of its run, and what it started"
         )
-    if kind != "message":
+    if MESSAGE_KINDS[kind].purpose is not Purpose.READING:
         raise Forbidden(f"a {kind} is for what a worker has started itself", hint="send the kind 'message'")
 
 

@@ -189,7 +189,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         mode = config.on_sigterm if len(asked) == 1 else "end"
         logger.info("signal {}: stopping ({})", signal.Signals(number).name, mode)  # noqa: PLE1205 (loguru's format)
         # The second signal ends everything now; the third waits for nothing: the guardian keeps what still lives.
-        front = services.directory.parts.get(FRONT) if len(asked) < FORCE_SIGNALS else None
+        front = services.directory.find(FRONT) if len(asked) < FORCE_SIGNALS else None
         order = shutdown(services, mode, GRACE_SECONDS_SHORT, "graceful" if len(asked) == 1 else "now")
         if front is None or not front.offer(order, lane=Lane.CONTROL):
             system.stop(top, SHUTDOWN, STOP_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crewd.actors import Actor
 
@@ -32,7 +32,7 @@ class ServiceManager:
             link.sendto(text.encode(), address)
 
 
-class Heart(Actor):
+class Heart(Actor[None]):
     """Beats on the brain's thread: a brain that is stuck does not beat, and the service manager starts crewd again."""
 
     def __init__(self, seconds: float, beat: Callable[[], None]) -> None:
@@ -44,7 +44,7 @@ class Heart(Actor):
         """The first beat."""
         self.receive(None)
 
-    def receive(self, message: Any) -> None:  # noqa: ARG002 (there is only one)
+    def receive(self, message: None) -> None:  # noqa: ARG002 (there is only one)
         """One beat, and then the next."""
         self._beat()
         self.context.after(self._seconds, None)

@@ -16,9 +16,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from crewd.actors import Actor, Down, Lane, Ref, Timer
+from crewd.actors import Actor, AnyRef, Down, Lane, Ref, Timer
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import SLOTS
 
@@ -125,7 +125,12 @@ def _run(key: Key) -> str:
     return key[0].partition("/")[0]
 
 
-class Slots(Actor):
+@dataclass(frozen=True, slots=True)
+class _LookAgain:
+    """It is time to see whether there is memory for one more."""
+
+
+class Slots(Actor["cm.SlotsLetter | Down | _LookAgain"]):
     """See the module's text. A controller that ends gives its place back by ending."""
 
     def __init__(self, services: Services, free_memory: Callable[[], int]) -> None:
@@ -133,8 +138,8 @@ class Slots(Actor):
         self._services = services
         self._free_memory = free_memory
         self._places = Places(services.config.workers_max, STARTING_PER_CORE * max(2, os.cpu_count() or 1))
-        self._refs: dict[Key, Ref[Any]] = {}
-        self._keys: dict[Ref[Any], Key] = {}
+        self._refs: dict[Key, Ref[cm.SlotGranted]] = {}
+        self._keys: dict[AnyRef, Key] = {}
         self._look: Timer | None = None
 
     def on_start(self) -> None:
@@ -145,7 +150,7 @@ class Slots(Actor):
         """Leave it."""
         self._services.directory.leave(SLOTS, self.ref)
 
-    def receive(self, message: Any) -> None:
+    def receive(self, message: cm.SlotsLetter | Down | _LookAgain) -> None:
         """See the module's text."""
         match message:
             case cm.AskSlot(task, epoch, ref):
@@ -168,10 +173,10 @@ class Slots(Actor):
                 if key is not None and self._refs.get(key) is ref:
                     del self._refs[key]
                     self._places.leave(key)
-            case cm.Tick():
+            case _LookAgain():
                 self._look = None
             case _:
-                raise TypeError(f"the places do not know {message!r}")
+                self.unexpected(message)
 
     def on_turn_end(self) -> None:
         """Grant what can be granted."""
@@ -189,9 +194,9 @@ class Slots(Actor):
 
     def _look_again(self, at: float) -> None:
         if self._look is None:
-            self._look = self.context.after(at - self.context.now(), cm.Tick())
+            self._look = self.context.after(at - self.context.now(), _LookAgain())
 
-    def _know(self, key: Key, ref: Ref[Any]) -> None:
+    def _know(self, key: Key, ref: Ref[cm.SlotGranted]) -> None:
         if self._refs.get(key) is not ref:
             self._refs[key] = ref
             self._keys[ref] = key

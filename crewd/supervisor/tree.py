@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 from crewd import __version__
 from crewd.actors import ChildSpec, Intensity, Strategy, Supervisor
@@ -42,19 +42,19 @@ class Ports:
     """Whether the guardian is asked all the time if it lives, or after orders only: a simulated world is to come to rest."""
 
 
-class _Entered(Supervisor):
-    """A supervisor that others find in the directory."""
+class _Runs(Supervisor[Never]):
+    """The supervisor of all runs, which others find in the directory."""
 
-    def __init__(self, services: Services, name: str) -> None:
+    def __init__(self, services: Services) -> None:
         super().__init__(intensity=Intensity(restarts_max=20, period_seconds=10.0))
-        self._services, self._name = services, name
+        self._services = services
 
     def on_start(self) -> None:
-        self._services.directory.enter(self._name, self.ref)
+        self._services.directory.enter(RUNS, self.ref)
         super().on_start()
 
     def on_stop(self) -> None:
-        self._services.directory.leave(self._name, self.ref)
+        self._services.directory.leave(RUNS, self.ref)
         super().on_stop()
 
 
@@ -65,7 +65,7 @@ class _EnteredStore(StoreActor):
             ports.reader,
             services.clock,
             overlay,
-            lambda: services.directory.parts.get(GATEWAY),
+            lambda: services.directory.find(GATEWAY),
             services.config.run_store_bytes,
             services.directory.runs.get,
         )
@@ -82,7 +82,7 @@ class _EnteredStore(StoreActor):
 
 class _EnteredReader(Reader):
     def __init__(self, services: Services, ports: Ports, overlay: Overlay) -> None:
-        super().__init__(ports.reader, overlay, lambda: services.directory.parts.get(STORE), ports.examine, ports.home)
+        super().__init__(ports.reader, overlay, lambda: services.directory.find(STORE), ports.examine, ports.home)
         self._services = services
 
     def on_start(self) -> None:
@@ -110,24 +110,24 @@ class _EnteredKeeper(Keeper):
         super().on_stop()
 
 
-def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -> Supervisor:
+def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -> Supervisor[Never]:
     """The root supervisor. What stands lower needs what stands above it, so it is restarted with it."""
     overlay = Overlay()
     keeper = (
-        [ChildSpec(KEEPER, lambda: _EnteredKeeper(services, overlay, ports.examine), pinned=True)]
+        [ChildSpec(KEEPER.name, lambda: _EnteredKeeper(services, overlay, ports.examine), pinned=True)]
         if ports.home is not None
         else []
     )
     return Supervisor(
         [
-            ChildSpec(STORE, lambda: _EnteredStore(services, ports, overlay), pinned=True),
-            ChildSpec(READER, lambda: _EnteredReader(services, ports, overlay), pinned=True),
+            ChildSpec(STORE.name, lambda: _EnteredStore(services, ports, overlay), pinned=True),
+            ChildSpec(READER.name, lambda: _EnteredReader(services, ports, overlay), pinned=True),
             *keeper,
-            ChildSpec(GUARDIAN, lambda: GuardianLink(services, ports.guardian_socket, ports.asks_always)),
-            ChildSpec(GATEWAY, lambda: Gateway(services, ports.wire)),
-            ChildSpec(SLOTS, lambda: Slots(services, ports.free_memory)),
-            ChildSpec(RUNS, lambda: _Entered(services, RUNS), shutdown_seconds=30.0),
-            ChildSpec(FRONT, lambda: Front(services, on_stopped, ports.ready)),
+            ChildSpec(GUARDIAN.name, lambda: GuardianLink(services, ports.guardian_socket, ports.asks_always)),
+            ChildSpec(GATEWAY.name, lambda: Gateway(services, ports.wire)),
+            ChildSpec(SLOTS.name, lambda: Slots(services, ports.free_memory)),
+            ChildSpec(RUNS.name, lambda: _Runs(services), shutdown_seconds=30.0),
+            ChildSpec(FRONT.name, lambda: Front(services, on_stopped, ports.ready)),
         ],
         strategy=Strategy.REST_FOR_ONE,
         intensity=Intensity(restarts_max=10, period_seconds=30.0),

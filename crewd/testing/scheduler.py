@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from crewd.actors import ActorSystem, Busy, ExitReason
 from crewd.clock import SeededChance
 
 if TYPE_CHECKING:
-    from crewd.actors import Actor
+    from crewd.actors import AnyActor, HasTurns
     from crewd.clock import Chance
 
 
@@ -34,7 +34,7 @@ class Scheduler:
 
     def __init__(self, chance: Chance | None = None, clock: VirtualClock | None = None) -> None:
         self.clock = clock or VirtualClock()
-        self.ready: list[Actor] = []
+        self.ready: list[AnyActor] = []
         self.ends: list[tuple[str, int, ExitReason]] = []
         self.inside = False
         self.turns = 0
@@ -48,10 +48,11 @@ class Scheduler:
             pin=lambda _name, _clock: self,
         )
 
-    def schedule(self, actor: Actor) -> None:
+    def schedule(self, actor: HasTurns) -> None:
         """See `actors.Dispatcher`."""
-        if actor not in self.ready:
-            self.ready.append(actor)
+        mine = cast("AnyActor", actor)  # whoever chooses the next one looks into their inboxes
+        if mine not in self.ready:
+            self.ready.append(mine)
 
     def owns_thread(self) -> bool:
         """Whether an actor is in its turn."""

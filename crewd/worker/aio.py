@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from crewd.model.message_kinds import MessageKind
 from crewd.model.questions import QuestionKind
 from crewd.model.receipts import Receipt
 from crewd.model.terms import USUAL, Terms
-from crewd.protocol.reports import MessageKind
 from crewd.protocol.requests import EndReply
 from crewd.worker.context import Context
 from crewd.worker.message import Message

@@ -54,9 +54,10 @@ from crewd.worker.sampler import Sampler
 from crewd.worker.token import CancellationToken
 
 if TYPE_CHECKING:
+    from crewd.model.message_kinds import MessageKind
     from crewd.model.receipts import Receipt
     from crewd.protocol.bootstrap import Bootstrap
-    from crewd.protocol.reports import Deliver, MessageKind
+    from crewd.protocol.reports import Deliver
     from crewd.protocol.requests import EndReply
     from crewd.worker.desk import Desk
 

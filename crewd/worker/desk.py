@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from crewd.model.errors import UsageError
 from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import REPORTS_UNACKED_MAX
+from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.reasons import RefusalReason
 from crewd.protocol import requests as rq
 from crewd.protocol.reports import Applied, CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Sampled, Settled
@@ -326,7 +327,8 @@ class Desk:
             if message.id in self._seen:
                 return
             self._see(message.id)
-            if message.kind == "message":
+            purpose = MESSAGE_KINDS[message.kind].purpose
+            if purpose is Purpose.READING:
                 self._letters.append(message)
                 self._condition.notify_all()
                 return
@@ -334,14 +336,14 @@ class Desk:
             reports: list[ReportBody] = []
             if breaks or not self._is_taken_at_once(message):  # else `Applied` follows, which says so as well
                 reports.append(Delivered(id=message.id, effect="interrupted" if breaks else ""))
-            match message.kind:
-                case "steer" | "follow_up" if not self._is_for_now(message):
+            match purpose:
+                case Purpose.WORK if not self._is_for_now(message):
                     reports.append(_turn_over(message, self._turn))
-                case "steer" | "follow_up":
+                case Purpose.WORK:
                     (self._follow_ups if message.mode == "next_turn" else self._steers).append(message)
-                case "response" if message.ask in self._open_asks and message.ask not in self._answers:
+                case Purpose.ANSWER if message.ask in self._open_asks and message.ask not in self._answers:
                     self._answers[message.ask] = message
-                case "response":
+                case Purpose.ANSWER:
                     body = Settled(id=message.id, outcome="refused", reason="no_such_ask")
                     reports.append(body)
             for body in reports:
@@ -371,7 +373,9 @@ class Desk:
 
     def _is_taken_at_once(self, message: Deliver) -> bool:
         """Whether the code waits at a safe point for this very message."""
-        waited_for = message.kind == "steer" and message.mode != "next_turn" and self._is_for_now(message)
+        waited_for = (
+            MESSAGE_KINDS[message.kind].purpose is Purpose.WORK and message.mode != "next_turn" and self._is_for_now(message)
+        )
         return self._at_safe_point and waited_for and not self._steers
 
     def _see(self, key: str) -> None:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from crewd.model.errors import DeadlineExceeded, PeerError, UsageError, from_info
 from crewd.model.ids import MESSAGE
+from crewd.model.message_kinds import MessageKind
 from crewd.model.receipts import Level, Receipt
 from crewd.model.terms import Terms
 from crewd.protocol import requests as rq
 from crewd.protocol.doors import check_seconds, check_send
-from crewd.protocol.reports import MessageKind
 
 if TYPE_CHECKING:
     from crewd.model.ids import IdSource

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from loguru import logger
 
 from crewd.actors import (
     Actor,
@@ -29,7 +30,7 @@ from crewd.clock import SystemChance
 from crewd.testing import Scheduler, VirtualClock
 
 
-class Subject(Actor):
+class Subject(Actor[Any]):
     data_max = 3
 
     def __init__(self, heard: list[Any] | None = None) -> None:
@@ -42,8 +43,12 @@ class Subject(Actor):
         self.heard.append(message)
 
 
+def living(scheduler: Scheduler, name: str) -> list[Ref[Any]]:
+    return [cast("Ref[Any]", ref) for ref in scheduler.system.alive() if ref.name == name]
+
+
 def spawn(scheduler: Scheduler, name: str, heard: list[Any] | None = None) -> Ref[Any]:
-    ref = scheduler.system.spawn(ChildSpec(name, lambda: Subject(heard)), None)
+    ref: Ref[Any] = scheduler.system.spawn(ChildSpec(name, lambda: Subject(heard)), None)
     scheduler.settle()
     return ref
 
@@ -131,10 +136,10 @@ def test_a_ref_of_an_incarnation_that_has_ended_never_reaches_the_next_one() -> 
     spec = ChildSpec("a", lambda: Subject(heard))
     scheduler.system.spawn(ChildSpec("top", lambda: Supervisor([spec])), None)
     scheduler.settle()
-    (old,) = (ref for ref in scheduler.system.alive() if ref.name == "a")
+    (old,) = living(scheduler, "a")
     old.tell(ValueError("x"))
     scheduler.advance(1.0)
-    (new,) = (ref for ref in scheduler.system.alive() if ref.name == "a")
+    (new,) = living(scheduler, "a")
     assert (old.incarnation, new.incarnation) == (1, 2)
     assert old.offer("to the old one") is False
     new.tell("to the new one")
@@ -146,7 +151,7 @@ def test_depth_age_refusals_turns_and_restarts_are_counted_per_class() -> None:
     scheduler = Scheduler()
     scheduler.system.spawn(ChildSpec("top", lambda: Supervisor([ChildSpec("a", Subject)])), None)
     scheduler.settle()
-    (ref,) = (ref for ref in scheduler.system.alive() if ref.name == "a")
+    (ref,) = living(scheduler, "a")
     for number in range(3):
         ref.tell(number)
     with pytest.raises(InboxFull):
@@ -178,7 +183,7 @@ def test_the_watchdog_names_who_is_busy_with_the_stack_and_again_much_later() ->
     system = ActorSystem(clock, SystemChance(), brain, wake=lambda: None, reporter=lambda name, incarnation, reason: None)
     inside, gate = threading.Event(), threading.Event()
 
-    class Slow(Actor):
+    class Slow(Actor[Any]):
         def receive(self, message: Any) -> None:
             self.dawdle()
 
@@ -217,7 +222,7 @@ def test_who_may_work_long_is_not_named() -> None:
     system = ActorSystem(clock, SystemChance(), brain, wake=lambda: None, reporter=lambda name, incarnation, reason: None)
     inside, gate = threading.Event(), threading.Event()
 
-    class Patient(Actor):
+    class Patient(Actor[Any]):
         works_long = True
 
         def receive(self, message: Any) -> None:
@@ -241,7 +246,7 @@ def test_the_watchdog_reports_from_its_own_thread() -> None:
     system = ActorSystem(clock, SystemChance(), brain, wake=lambda: None, reporter=lambda name, incarnation, reason: None)
     gate, heard = threading.Event(), threading.Event()
 
-    class Slow(Actor):
+    class Slow(Actor[Any]):
         def receive(self, message: Any) -> None:
             clock.now += 5.0
             gate.wait(20)
@@ -252,3 +257,35 @@ def test_the_watchdog_reports_from_its_own_thread() -> None:
     assert heard.wait(20)
     gate.set()
     dog.stop()
+
+
+def test_what_an_actor_does_not_take_is_logged_with_its_sender_and_ends_nobody() -> None:
+    scheduler, heard, log = Scheduler(), list[int](), list[str]()
+    sink = logger.add(lambda line: log.append(line.record["message"]), level="WARNING")
+
+    class Counts(Actor[int]):
+        def receive(self, message: int) -> None:
+            match message:
+                case int():
+                    heard.append(message)
+                case _:
+                    self.unexpected(message)
+
+        def state_in_words(self) -> str:
+            return f"has {len(heard)}"
+
+    counts = scheduler.system.spawn(ChildSpec("counts", Counts), None)
+
+    class Confused(Actor[None]):
+        def receive(self, message: None) -> None:
+            cast("Ref[Any]", counts).tell("a word")
+
+    confused = scheduler.system.spawn(ChildSpec("confused", Confused), None)
+    counts.tell(1)
+    confused.tell(None)
+    scheduler.settle()
+    counts.tell(2)
+    scheduler.settle()
+    logger.remove(sink)
+    assert heard == [1, 2]
+    assert log == ["counts (has 1) was told by confused what it does not take: 'a word'"]

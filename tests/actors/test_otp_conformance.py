@@ -28,7 +28,7 @@ from crewd.testing import Scheduler
 MANY = Intensity(1_000, 3600.0)
 
 
-class Server(Actor):
+class Server(Actor[Any]):
     """Crashes on an exception, ends normally on "normal", and as asked on anything else that is a reason."""
 
     journal: ClassVar[list[tuple[str, str]]] = []
@@ -48,7 +48,7 @@ class Server(Actor):
 class World:
     """A supervisor of `Server`s and a scheduler."""
 
-    def __init__(self, *specs: ChildSpec, **how: Any) -> None:
+    def __init__(self, *specs: ChildSpec[Any], **how: Any) -> None:
         self.scheduler = Scheduler()
         self.journal: list[tuple[str, str]] = []
         self.serving = type("Serving", (Server,), {"journal": self.journal})
@@ -57,7 +57,7 @@ class World:
         self.top = self.scheduler.system.spawn(ChildSpec("top", lambda: Supervisor(filled, **how)), None)
         self.scheduler.settle()
 
-    def spec(self, name: str, like: ChildSpec | None = None, **changes: Any) -> ChildSpec:
+    def spec(self, name: str, like: ChildSpec[Any] | None = None, **changes: Any) -> ChildSpec[Any]:
         fields = {name: getattr(like, name) for name in ChildSpec.__slots__} if like else {}
         return ChildSpec(**{**fields, "name": name, "factory": self.serving, **changes})
 
@@ -78,7 +78,7 @@ class World:
         self.scheduler.advance(1.0)
 
 
-def servers(names: str, **fields: Any) -> list[ChildSpec]:
+def servers(names: str, **fields: Any) -> list[ChildSpec[Any]]:
     return [ChildSpec(name, Server, **fields) for name in names]
 
 
@@ -91,7 +91,7 @@ def test_sup_start_normal_children_start_in_order() -> None:
 
 
 def test_sup_start_fail_a_child_that_cannot_start_ends_the_supervisor_after_its_intensity() -> None:
-    def broken() -> Actor:
+    def broken() -> Actor[Any]:
         raise OSError("no")
 
     scheduler = Scheduler()
@@ -114,7 +114,7 @@ def test_child_specs_that_cannot_be_are_refused() -> None:
 
 
 def test_sup_stop_infinity_waits_for_a_child_that_takes_its_time() -> None:
-    class Slow(Actor):
+    class Slow(Actor[Any]):
         def stopping(self, stop: Any) -> None:
             self.context.after(500.0, NORMAL)
 
@@ -130,7 +130,7 @@ def test_sup_stop_infinity_waits_for_a_child_that_takes_its_time() -> None:
     assert world.scheduler.ends == []
 
 
-class Deaf(Actor):
+class Deaf(Actor[Any]):
     """Never stops by itself."""
 
     def stopping(self, stop: Any) -> None:
@@ -156,7 +156,7 @@ def test_sup_stop_timeout_and_timeout_dynamic_a_deaf_child_is_killed_when_its_ti
 def test_sup_stop_brutal_kill_asks_nobody() -> None:
     asked: list[str] = []
 
-    class Asked(Actor):
+    class Asked(Actor[Any]):
         def stopping(self, stop: Any) -> None:
             asked.append("stop")
 
@@ -189,7 +189,7 @@ def test_sup_stop_manual_children_stop_in_reverse_order_also_those_of_supervisor
 
 
 def test_one_deadline_for_a_whole_tree_of_deaf_children() -> None:
-    def level(depth: int) -> Supervisor:
+    def level(depth: int) -> Supervisor[Any]:
         below = [] if depth == 0 else [ChildSpec(f"s{depth}", lambda: level(depth - 1), shutdown_seconds=60.0)]
         return Supervisor([*(ChildSpec(f"deaf{depth}{n}", Deaf, shutdown_seconds=60.0) for n in range(3)), *below])
 
@@ -351,7 +351,7 @@ def test_hanging_restart_loop_and_rest_for_one_and_simple_the_supervisor_answers
 
 
 def test_child_unlink_a_child_whose_on_stop_fails_or_that_undoes_everything_is_still_waited_for() -> None:
-    class Rude(Actor):
+    class Rude(Actor[Any]):
         def stopping(self, stop: Any) -> None:
             self.context.unwatch(self.context.supervisor or self.ref)
             self.context.unlink(self.context.supervisor or self.ref)

@@ -67,7 +67,7 @@ def real() -> Iterator[ActorSystem]:
         thread.join(10)
 
 
-class Echo(Actor):
+class Echo(Actor[Any]):
     def receive(self, message: Any) -> Any:
         if isinstance(message, BaseException):
             raise message
@@ -76,7 +76,7 @@ class Echo(Actor):
         return message
 
 
-def wait_for(condition: Any, seconds: float = 20.0) -> None:
+def wait_for(condition: Any, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -97,11 +97,11 @@ def test_k1_a_handler_that_raises_ends_its_actor_whether_it_was_told_or_asked() 
 
 
 def test_k2_an_on_start_that_raises_is_reported_to_the_supervisor_with_its_cause() -> None:
-    class Broken(Actor):
+    class Broken(Actor[Any]):
         def on_start(self) -> None:
             raise OSError("no disk")
 
-    class Told(Supervisor):
+    class Told(Supervisor[Any]):
         heard: ClassVar[list[Any]] = []
 
         def child_ended(self, ref: Ref[Any], reason: Any) -> None:
@@ -142,7 +142,7 @@ def test_k4_a_message_is_handled_refused_or_returned_whatever_the_moment_of_the_
 def _tell_while_it_stops(system: ActorSystem) -> dict[str, int]:
     counted: dict[str, int] = dict.fromkeys(["handled", "refused", "returned", "told"], 0)
 
-    class Counter(Actor):
+    class Counter(Actor[Any]):
         def receive(self, message: Any) -> None:
             counted["handled"] += 1
 
@@ -222,7 +222,7 @@ def test_k8_and_k9_a_deadline_is_one_deadline_however_many_are_slow_and_everybod
     gate = threading.Event()
     inside: list[str] = []
 
-    class Stuck(Actor):
+    class Stuck(Actor[Any]):
         def receive(self, message: Any) -> None:
             inside.append(self.ref.name)
             gate.wait(60)
@@ -232,7 +232,7 @@ def test_k8_and_k9_a_deadline_is_one_deadline_however_many_are_slow_and_everybod
         specs = [ChildSpec(name, Stuck, pinned=True, shutdown_seconds=30.0) for name in names]
         stopped: list[str] = []
 
-        class Polite(Actor):
+        class Polite(Actor[Any]):
             def on_stop(self) -> None:
                 stopped.append("polite")
 
@@ -240,7 +240,7 @@ def test_k8_and_k9_a_deadline_is_one_deadline_however_many_are_slow_and_everybod
         wait_for(lambda: len(system.alive()) == 7)
         for ref in system.alive():
             if ref.name in names:
-                ref.tell("hang")
+                ref.signal("hang")
         wait_for(lambda: len(inside) == 5)
         begun = time.monotonic()
         system.stop(top, SHUTDOWN, 1.0)
@@ -256,7 +256,7 @@ def test_k10_there_is_no_broadcast_and_news_for_many_goes_on_past_the_dead() -> 
     scheduler = Scheduler()
     heard: list[Any] = []
 
-    class Watcher(Actor):
+    class Watcher(Actor[Any]):
         def receive(self, message: Any) -> None:
             heard.append(self.ref.name)
 
@@ -331,7 +331,7 @@ def test_k17_a_stuck_actor_does_not_keep_the_program_alive() -> None:
         "class P:\n"
         "    def poll(self, t): pass\n"
         "    def wake(self): pass\n"
-        "class Stuck(Actor):\n"
+        "class Stuck(Actor[None]):\n"
         "    def on_start(self): print('stuck', flush=True); threading.Event().wait()\n"
         "c = SystemClock()\n"
         "s = ActorSystem(c, SystemChance(), BrainDispatcher(P(), c), wake=lambda: None, reporter=print)\n"

@@ -31,7 +31,7 @@ from crewd.clock import SystemChance, SystemClock
 from crewd.testing import Scheduler
 
 
-class Echo(Actor):
+class Echo(Actor[Any]):
     data_max = 3
 
     def __init__(self, log: list[Any] | None = None) -> None:
@@ -45,13 +45,13 @@ class Echo(Actor):
         return message
 
 
-class Fussy(Actor):
+class Fussy(Actor[Any]):
     def on_start(self) -> None:
         raise ValueError("not today")
 
 
 def started(scheduler: Scheduler, **kwargs: Any) -> tuple[Ref[Any], dict[str, Ref[Any]]]:
-    supervisor = Supervisor([ChildSpec(name, Echo) for name in "abc"], **kwargs)
+    supervisor: Supervisor[Any] = Supervisor([ChildSpec(name, Echo) for name in "abc"], **kwargs)
     top = scheduler.system.spawn(ChildSpec("top", lambda: supervisor), None)
     scheduler.settle()
     return top, children(scheduler)
@@ -129,7 +129,7 @@ def test_past_its_intensity_a_supervisor_ends_its_children_and_itself() -> None:
 
 def test_a_start_that_fails_counts_as_an_end_and_is_tried_with_backoff() -> None:
     scheduler = Scheduler()
-    supervisor = Supervisor([ChildSpec("fussy", Fussy)], intensity=Intensity(3, 60.0))
+    supervisor: Supervisor[Any] = Supervisor([ChildSpec("fussy", Fussy)], intensity=Intensity(3, 60.0))
     scheduler.system.spawn(ChildSpec("top", lambda: supervisor), None)
     scheduler.advance(60.0)
     assert [name for name, _, _ in scheduler.ends] == ["fussy"] * 4
@@ -157,11 +157,11 @@ def test_a_stop_ends_children_in_reverse_order() -> None:
     scheduler = Scheduler()
     order: list[str] = []
 
-    class Noted(Actor):
+    class Noted(Actor[Any]):
         def on_stop(self) -> None:
             order.append(self.ref.name)
 
-    supervisor = Supervisor([ChildSpec(name, Noted) for name in "abc"])
+    supervisor: Supervisor[Any] = Supervisor([ChildSpec(name, Noted) for name in "abc"])
     top = scheduler.system.spawn(ChildSpec("top", lambda: supervisor), None)
     scheduler.settle()
     scheduler.system.stop(top, SHUTDOWN)
@@ -169,7 +169,7 @@ def test_a_stop_ends_children_in_reverse_order() -> None:
     assert order == ["c", "b", "a"]
 
 
-class Watcher(Actor):
+class Watcher(Actor[Any]):
     def __init__(self, target: Ref[Any], heard: list[Any]) -> None:
         super().__init__()
         self.target, self.heard = target, heard
@@ -199,15 +199,16 @@ def test_a_watcher_hears_exactly_one_down_also_of_the_dead() -> None:
 def test_timers_fire_in_order_and_die_with_their_actor() -> None:
     scheduler = Scheduler()
     log: list[Any] = []
-    ref = scheduler.system.spawn(ChildSpec("e", lambda: Echo(log)), None)
+    echo = Echo(log)
+    scheduler.system.spawn(ChildSpec("e", lambda: echo), None)
     scheduler.settle()
-    context = ref._cell.context
+    context = echo.context
     for seconds in (3, 1, 2):
         context.after(seconds, seconds)
     context.after(1.5, "never").cancel()
     scheduler.advance(2.5)
     assert log == [1, 2]
-    scheduler.system.stop(ref, SHUTDOWN)
+    scheduler.system.stop(echo.ref, SHUTDOWN)
     scheduler.advance(10)
     assert log == [1, 2]
     assert scheduler.system.timers.next_due() is None
@@ -218,7 +219,7 @@ def test_an_ask_from_inside_an_actor_raises() -> None:
     errors: list[Exception] = []
     target = scheduler.system.spawn(ChildSpec("e", Echo), None)
 
-    class Asker(Actor):
+    class Asker(Actor[Any]):
         def receive(self, message: Any) -> None:
             try:
                 target.ask("x", timeout=1)

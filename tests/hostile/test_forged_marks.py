@@ -26,7 +26,14 @@ def test_a_process_of_unknown_owner_whose_name_is_no_text(daemon: Daemon, crew: 
     run = begun(daemon, crew, "stray_with_no_text")
     wait_until(daemon.guardian_pid, "a guardian")
     guardian = daemon.guardian_pid()
-    (stray,) = [each for each in psutil.Process(guardian).children() if each.name() == "sleep"]
+
+    def strays() -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a child ends while its name is read
+            return [each for each in psutil.Process(guardian).children() if each.name() == "sleep"]
+        return []
+
+    wait_until(strays, "the stray to be the guardian's child, and to run its program")
+    (stray,) = strays()
     try:
         run.cancel(mode="now")
         assert daemon.guardian_pid() == guardian, "the guardian has died"

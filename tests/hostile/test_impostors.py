@@ -104,6 +104,7 @@ def test_no_run_is_called_like_the_id_of_another(crew: Crew) -> None:
 
 
 def test_who_only_looks_writes_nothing(daemon: Daemon, crew: Crew) -> None:
+    wait_until(lambda: crew.doctor().counts["events"], "crewd to have recorded its start")
     before = crew.doctor().counts["events"]
     with Speaker(daemon.home.clients_endpoint) as speaker:
         speaker.say("hello", "1", {"owner": "nobody"})

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from crewd.model.errors import UsageError
+from crewd.model.message_kinds import MessageKind
 from crewd.model.receipts import Level, Receipt
 from crewd.model.rows import MessageRow
 from crewd.model.terms import USUAL, Terms, check_terms
@@ -15,7 +16,7 @@ from crewd.model.terms import USUAL, Terms, check_terms
     ("kind", "priority", "mode"),
     [("steer", "urgent", "interrupt"), ("follow_up", "normal", "next_turn"), ("response", "normal", "interrupt")],
 )
-def test_what_is_left_out_is_usual_for_the_kind(kind: str, priority: str, mode: str) -> None:
+def test_what_is_left_out_is_usual_for_the_kind(kind: MessageKind, priority: str, mode: str) -> None:
     terms = check_terms(kind, USUAL)
     assert (terms.priority, terms.mode, terms.on_idle) == (priority, mode, "queue")
     assert check_terms(kind, terms if kind != "response" else USUAL) == terms, "said twice it is the same"
@@ -44,7 +45,7 @@ def test_what_is_said_stays() -> None:
         ("steer", Terms(reply_seconds=1e9)),
     ],
 )
-def test_what_contradicts_itself_is_refused_with_what_to_do(kind: str, terms: Terms) -> None:
+def test_what_contradicts_itself_is_refused_with_what_to_do(kind: MessageKind, terms: Terms) -> None:
     with pytest.raises(UsageError) as caught:
         check_terms(kind, terms)
     assert caught.value.info.hint

@@ -243,7 +243,7 @@ MUTANTS = (
     Mutant(
         "lost close: nobody hears that an actor has ended",
         "actors/system.py",
-        "            watcher.offer(Down(ref, reason, ref.incarnation), lane=Lane.CONTROL)\n\n    def stop",
+        "            watcher.signal(Down(ref, reason, ref.incarnation))\n\n    def stop",
         "            pass\n\n    def stop",
     ),
     Mutant(
@@ -290,9 +290,33 @@ MUTANTS = (
     ),
     Mutant(
         "a cancel goes through the data lane",
-        "supervisor/gateway/actor.py",
+        "supervisor/gateway/serving.py",
         "        lane = command.lane\n",
         "        lane = Lane.DATA\n",
+    ),
+    Mutant(
+        "an end before a run was opened again answers a cancel after it",
+        "supervisor/gateway/standing.py",
+        "seq <= after or of.status",
+        "of.status",
+    ),
+    Mutant(
+        "news that were lost are not asked for",
+        "supervisor/gateway/waiting.py",
+        "        if lost:\n",
+        "        if lost and not self._waits:\n",
+    ),
+    Mutant(
+        "a wait for an end is met before its request was answered",
+        "supervisor/gateway/waits.py",
+        "            after = self._after.get(wait)\n",
+        "            after = self._after.get(wait, -1)\n",
+    ),
+    Mutant(
+        "an older state of a row replaces a newer one",
+        "supervisor/gateway/standing.py",
+        "if known is None or known[0] <= seq:",
+        "if known is None or known[0] != seq:",
     ),
     Mutant(
         "messages of an ended attempt stay open",
@@ -309,7 +333,7 @@ MUTANTS = (
     Mutant(
         "the natural stop does not look for follow-ups",
         "supervisor/attempt/decide.py",
-        'if state.mailbox.waiting_for_code() or any(mail.kind in {"steer", "follow_up"} for mail in state.pending):',
+        "if state.mailbox.waiting_for_code() or any(mail.purpose is Purpose.WORK for mail in state.pending):",
         "if False:",
     ),
     Mutant(
@@ -341,9 +365,8 @@ MUTANTS = (
     Mutant(
         "an old answer of the guardian is believed",
         "supervisor/attempt/decide.py",
-        "    if not state.reserved or (number is not None and number <= state.questions_before_spawn):\n",
+        "    if not state.reserved or (number is not None and not state.questions_before_spawn < number <= state.questions):\n",
         "    if not state.reserved:\n",
-        found=True,
     ),
     Mutant(
         "the worker forgets reports that are not durable",
@@ -399,8 +422,8 @@ MUTANTS = (
     Mutant(
         "an exit that nobody claims is judged by the clock",
         "supervisor/guardian_link.py",
-        "        store = self._services.directory.parts.get(STORE)\n        if store is None or not",
-        "        store = self._services.directory.parts[STORE]\n        self._judged(task, epoch, over=True)\n"
+        "        store = self._services.directory.find(STORE)\n        if store is None or not",
+        "        store = self._services.directory._parts[STORE.name]\n        self._judged(task, epoch, over=True)\n"
         "        if False and not",
         found=True,
     ),

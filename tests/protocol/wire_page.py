@@ -30,8 +30,7 @@ from crewd.protocol import doors, keeping, stdio
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
-from crewd.supervisor.gateway import actor as gateway
-from crewd.supervisor.gateway import feeds, pace, waits
+from crewd.supervisor.gateway import clients, feeds, pace, waits
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 STDIO = PAGE.with_name("stdio.md")
@@ -124,7 +123,7 @@ NUMBERS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (ids, ("SELECTOR_CHARS_MAX",)),
     (keeping, ("CHUNK_BYTES_MAX",)),
     (policy, ("SECONDS_MAX", "TRIES_MAX", "REPORTS_MAX")),
-    (gateway, ("CLIENTS_MAX",)),
+    (clients, ("CLIENTS_MAX",)),
     (pace, ("OPEN_MAX", "QUEUE_MAX")),
     (waits, ("WAITS_MAX",)),
     (feeds, ("FEEDS_MAX",)),

@@ -89,7 +89,7 @@ class _Watched(Database):
             self._synced = self._now
 
 
-class _Ear(Actor):
+class _Ear(Actor[Any]):
     def __init__(self, heard: list[Any]) -> None:
         super().__init__()
         self.heard = heard

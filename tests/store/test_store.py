@@ -76,7 +76,7 @@ class Failing(Database):
         return super().flush(rows, latest)
 
 
-class Ear(Actor):
+class Ear(Actor[Any]):
     def __init__(self, heard: list[Any]) -> None:
         super().__init__()
         self.heard = heard

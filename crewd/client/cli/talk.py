@@ -30,13 +30,13 @@ from crewd.client.cli.input import text_from_here
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, NotFound, Refused, UsageError
 from crewd.model.ids import ASK, is_id
+from crewd.model.message_kinds import MESSAGE_KINDS, MessageKind
 from crewd.model.reasons import CancelReason
 from crewd.model.receipts import Level, Outcome
 from crewd.model.redact import redact
 from crewd.model.signals import signal_name, signal_number
 from crewd.model.terms import Terms
 from crewd.protocol import requests as rq
-from crewd.protocol.reports import MessageKind
 
 _LEVELS = click.Choice(["accepted", "delivered", "applied", "settled"])
 HELD_UP_SECONDS = 5.0
@@ -232,7 +232,7 @@ def _in_line(text: str, most: int) -> str:
 
 @click.command()
 @click.argument("target")
-@click.option("--kind", type=click.Choice(["steer", "follow_up", "response", "message", "group_join"]), default=None)
+@click.option("--kind", type=click.Choice([*MESSAGE_KINDS, "group_join"]), default=None)
 @click.option("--direction", type=click.Choice(["in", "out"]), default=None, help="To workers, or from them.")
 @click.option("--state", type=click.Choice(["open", "settled", "unread"]), default=None)
 @click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True, help="The latest ones.")

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from crewd.actors import Ref
 from crewd.model.errors import CrewdError, InvariantError, StoreDamaged, StoreUnavailable, Unavailable
@@ -27,7 +27,7 @@ from crewd.store.keeper.removal import Removals
 from crewd.store.keeper.scrubber import SCRUBBED, Scrubber
 from crewd.store.keeper.shelves import Shelves
 from crewd.store.keeper.traffic import FILE_NAME, Traffic
-from crewd.store.messages import Committed, Delayed, Flushed, Keep, Known, Rejected, Scrub
+from crewd.store.messages import Committed, Delayed, Flushed, Journaled, Keep, Known, Rejected, Scrub, ToKeeper, ToStore
 from crewd.worker_output import EXIT_FILE
 
 if TYPE_CHECKING:
@@ -60,14 +60,18 @@ class _ScrubOn:
     pass
 
 
-class Keeper(Follower):
+KeeperLetter: TypeAlias = ToKeeper | Journaled | _Collect | _Tidy | _ScrubOn
+"""What the keeper takes, besides `Flushed`."""
+
+
+class Keeper(Follower[KeeperLetter]):
     """Answers `Keep`. One request is worked on at a time; waiting for the store holds up nobody."""
 
     data_max = 1_000
     works_long = True
 
     def __init__(
-        self, home: Home, clock: Clock, ids: IdSource, overlay: Overlay, store: Callable[[], Ref[Any]], software: str,
+        self, home: Home, clock: Clock, ids: IdSource, overlay: Overlay, store: Callable[[], Ref[ToStore]], software: str,
         examine: Examine,
     ) -> None:  # fmt: skip
         super().__init__(overlay, store)
@@ -123,7 +127,7 @@ class Keeper(Follower):
         if hasattr(self, "_shelves"):
             self._shelves.close()
 
-    def receive(self, message: Any) -> None:
+    def receive(self, message: Flushed | KeeperLetter) -> None:
         """Do what is asked; what the store says goes on with it."""
         match message:
             case Flushed(stale):
@@ -149,7 +153,7 @@ class Keeper(Follower):
                 self._scrubber.step()
                 self._scrub_later(SCRUB_REST * (self._clock.monotonic() - begun))
             case _:
-                raise TypeError(f"the keeper does not know {message!r}")
+                self.unexpected(message)
 
     def _try(self, keep: Keep, act: Callable[[], None]) -> None:
         """Whatever a file or a request holds, its answer is an error, and not the end of everything below this actor."""

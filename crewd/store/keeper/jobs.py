@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crewd.actors import Lane
 from crewd.model.errors import CrewdError
 from crewd.protocol import keeping as kp
 from crewd.protocol import requests as rq
-from crewd.store.messages import Answer, Append, Arrival, Committed, Keep, Known, Rejected, Removal
+from crewd.store.messages import Answer, Append, Arrival, Committed, Journaled, Keep, Known, Rejected, Removal, ToStore
 
 if TYPE_CHECKING:
     from crewd.actors import Ref
@@ -36,7 +36,7 @@ class _Step:
 class Jobs:
     """What the keeper has on the way. `ref` is its own, `store` finds the store's."""
 
-    def __init__(self, ref: Ref[Any], store: Callable[[], Ref[Any]]) -> None:
+    def __init__(self, ref: Ref[Journaled], store: Callable[[], Ref[ToStore]]) -> None:
         self._ref, self._store = ref, store
         self._steps: dict[int, _Step] = {}
         self._token = 0

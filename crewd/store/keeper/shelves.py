@@ -7,7 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crewd.model.errors import NotFound, StoreDamaged
 from crewd.model.events import RunArchived, type_of_class
@@ -15,7 +15,7 @@ from crewd.model.rows import AskRow, ForgottenRow, MessageRow, RunRow
 from crewd.private_files import open_plain
 from crewd.store.bundle import Bundle, write_bundle
 from crewd.store.library import HINT, Library
-from crewd.store.messages import Put, Removal
+from crewd.store.messages import Put, Removal, ToStore
 from crewd.store.ports import Where
 from crewd.store.readonly import ReadOnly
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Shelves:
     """A connection of the keeper's own, and what it does with files. `store` finds the store's actor."""
 
-    def __init__(self, home: Home, store: Callable[[], Ref[Any]], software: str) -> None:
+    def __init__(self, home: Home, store: Callable[[], Ref[ToStore]], software: str) -> None:
         self.home, self.store, self.software = home, store, software
         self.database = ReadOnly(home.database)
         self.library = Library(self.database, home.archive, home.runs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 from loguru import logger
@@ -26,6 +26,7 @@ from crewd.protocol.bootstrap import Bootstrap
 from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected, Scrub
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
+from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, KEEPER, SLOTS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.run.decide import AttemptOver
@@ -49,7 +50,7 @@ class Acknowledge:
     """Time to acknowledge what is durable."""
 
 
-class Controller(Actor):
+class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
     """Performs what `decide` decides. It knows sockets, disks and processes only as the names of other actors."""
 
     data_max = 2_000
@@ -113,7 +114,7 @@ class Controller(Actor):
         if self._services.directory.attempts.get(key) is self.ref:
             del self._services.directory.attempts[key]
 
-    def returned(self, message: Any) -> None:
+    def returned(self, message: cm.ControllerLetter | Acknowledge) -> None:
         """A message that came when the attempt was over: the run answers it, or the front."""
         directory = self._services.directory
         if isinstance(message, cm.Hand):
@@ -121,7 +122,7 @@ class Controller(Actor):
             if owner is not None:  # if the run is gone as well, it finds the message in its rows when it comes back
                 owner.offer(cm.HandBack(self._state.task, message.mail))
         if isinstance(message, cm.Post | cm.TakeBack | cm.SendSignal):
-            run, front = directory.runs.get(self._run.id), directory.parts.get(FRONT)
+            run, front = directory.runs.get(self._run.id), directory.find(FRONT)
             if (run is None or not run.offer(message.command)) and front is not None:
                 front.offer(message.command)
 
@@ -130,7 +131,7 @@ class Controller(Actor):
         """The machine, if everything that it has decided is durable: what a restart would have to make again."""
         return self._state if self._journal.idle else None
 
-    def receive(self, message: Any) -> None:
+    def receive(self, message: cm.ControllerLetter | Acknowledge) -> None:
         """Translate messages into events of the machine."""
         match message:
             case Committed(_, _, receipt):
@@ -175,7 +176,7 @@ class Controller(Actor):
                 self._alarms.pop(due, None)
                 self._feed(at.Due(self.context.now()))
             case _:
-                raise TypeError(f"a controller does not know {message!r}")
+                self.unexpected(message)
 
     def on_turn_end(self) -> None:
         """Send what was decided to the store, and acknowledge what is durable, all at once.
@@ -267,11 +268,10 @@ class Controller(Actor):
     def _is_urgent(self, effect: at.AttemptEffect) -> bool:
         return isinstance(effect, at.EndWorker) or (isinstance(effect, at.Say) and effect.urgent)
 
-    def _respond(self, caller: object, reply: Any) -> None:
-        if isinstance(caller, cm.Caller):
-            way_out = self._services.directory.way_out
-            if way_out is not None:  # else whoever asked asks again
-                way_out.respond(caller, reply)
+    def _respond(self, caller: Caller | None, reply: cm.Reply) -> None:
+        way_out = self._services.directory.way_out
+        if caller is not None and way_out is not None:  # else whoever asked asks again
+            way_out.respond(caller, reply)
 
     def _perform(self, effect: at.AttemptEffect) -> None:
         task, epoch = self._state.task, self._state.epoch
@@ -367,7 +367,7 @@ class Controller(Actor):
             way_out.to_worker(self._state.task, self._state.epoch, order)
 
     def _order(self, order: gd.Order) -> None:
-        link = self._services.directory.parts.get(GUARDIAN)
+        link = self._services.directory.find(GUARDIAN)
         if link is not None:  # a new link asks about every attempt
             link.offer(cm.ToGuardian(order), lane=Lane.CONTROL)
 
@@ -383,11 +383,11 @@ class Controller(Actor):
         store = self._services.directory.part(STORE)
         store.offer(Put(f"progress:{state.task}", None))
         store.offer(Put(f"usage:{state.task}", None))
-        keeper = self._services.directory.parts.get(KEEPER)
+        keeper = self._services.directory.find(KEEPER)
         if keeper is not None:
             values = self._services.vault.values(self._run.id, self._run.secrets)
             keeper.offer(Scrub(str(self._services.home.attempt(state.task, state.epoch)), values))
-        run, front = self._services.directory.runs.get(self._run.id), self._services.directory.parts.get(FRONT)
+        run, front = self._services.directory.runs.get(self._run.id), self._services.directory.find(FRONT)
         if run is None:
             raise ActorDead(f"run {self._run.id} is not there; it finds the end in its rows when it comes back")
         run.tell(cm.Over(over), lane=Lane.CONTROL)

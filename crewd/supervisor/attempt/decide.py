@@ -31,6 +31,7 @@ from crewd.model.limits import (
     TERM_SECONDS_NOW,
     WARNINGS_MAX,
 )
+from crewd.model.message_kinds import Purpose
 from crewd.model.reasons import FailureReason, Liveness, RefusalReason
 from crewd.model.receipts import Effect, Level, Outcome
 from crewd.model.redact import clip, is_deep, redact_value
@@ -227,7 +228,7 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
 def _after_the_end(state: Attempt, event: AttemptEvent) -> Next:
     """Terminal absorbs: late news changes nothing, and whoever waits for an answer gets one."""
     match event:
-        case Send(mail) if mail.kind == "message":
+        case Send(mail) if mail.purpose is Purpose.READING:
             return state, ms.into_mailbox(event)
         case Send():
             return state, ms.refuse_at_the_door(event, RefusalReason.ENDED)
@@ -465,7 +466,7 @@ def _take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             )  # fmt: skip
             return state, Decision((recorded,))
         case rp.StopProposed():
-            if state.mailbox.waiting_for_code() or any(mail.kind in {"steer", "follow_up"} for mail in state.pending):
+            if state.mailbox.waiting_for_code() or any(mail.purpose is Purpose.WORK for mail in state.pending):
                 return state, Decision(effects=(Say(rp.StopDeferred()),))
             if state.finishing:
                 return state, Decision(effects=(Say(rp.StopGranted()),))
@@ -651,10 +652,11 @@ def _unknown(state: Attempt, number: int | None, *, unborn: bool) -> Next:
     A worker that had been started is lost. It may have been started though only its reservation is on the disk: the order
     to start it leaves before the event that says so is durable (docs/decisions/0012).
     """
-    if not state.reserved or (number is not None and number <= state.questions_before_spawn):
-        return state, NOTHING
+    if not state.reserved or (number is not None and not state.questions_before_spawn < number <= state.questions):
+        return state, NOTHING  # an answer to a question before the order, or to none
     if state.cancel is not None:
         return _finish(state, AttemptStatus.CANCELLED, reason=state.cancel.reason)
+    unborn = unborn and number is not None  # else it answers an order to end it, which is over
     if unborn and state.status is AttemptStatus.RESERVED:
         return _reserved(replace(state, spawned=False, start_by=None))
     if unborn and state.status is AttemptStatus.STARTING and state.pid is None:

@@ -14,11 +14,12 @@ from msgspec.structs import replace
 
 from crewd.model.events import MessageSettled
 from crewd.model.limits import MAILBOX_MAX
+from crewd.model.message_kinds import MESSAGE_KINDS, NEEDS, MessageKind, Purpose
 from crewd.model.reasons import RefusalReason, UnknownReason
 from crewd.model.receipts import LEVELS, Level, Outcome
 from crewd.model.rows import Undelivered
 from crewd.model.terms import Terms, usual
-from crewd.protocol.reports import Deliver, MessageKind
+from crewd.protocol.reports import Deliver
 
 
 class Mail(msgspec.Struct, frozen=True):
@@ -36,18 +37,23 @@ class Mail(msgspec.Struct, frozen=True):
     sender: str = ""
 
     @property
+    def purpose(self) -> Purpose:
+        """What it is for."""
+        return MESSAGE_KINDS[self.kind].purpose
+
+    @property
     def begins_turn(self) -> bool:
         """Whether the worker takes it where it would stop, and not before."""
-        return self.kind in {"steer", "follow_up"} and usual(self.kind, self.terms).mode == "next_turn"
+        return self.purpose is Purpose.WORK and usual(self.kind, self.terms).mode == "next_turn"
 
     @property
     def needs(self) -> str:
         """What the worker must have declared to take it; nothing for an answer, which it has asked for."""
-        if self.kind in {"response", "message"}:
-            return "" if self.kind == "response" else "message"
+        if self.purpose is not Purpose.WORK:
+            return "" if self.purpose is Purpose.ANSWER else "message"
         if self.terms.eof or self.terms.typed:
             return "eof" if self.terms.eof else "keys"
-        return "follow_up" if self.begins_turn else "steer"
+        return NEEDS["next_turn" if self.begins_turn else "interrupt"]
 
     def deliver(self) -> Deliver:
         """As the worker gets it."""
@@ -102,7 +108,7 @@ class Mailbox(msgspec.Struct, frozen=True):
 
     def waiting_for_code(self) -> bool:
         """Whether a steer or follow-up waits that the worker's code has not taken: then it is not time to stop."""
-        return any(mail.kind != "response" and mail.level is not Level.APPLIED for mail in self.mails)
+        return any(mail.purpose is not Purpose.ANSWER and mail.level is not Level.APPLIED for mail in self.mails)
 
     def settle(self, task: str, keys: Iterable[str], outcome: Outcome, reason: str) -> tuple[Mailbox, list[MessageSettled]]:
         """Settle these messages; those that were never applied are remembered as undelivered."""

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from crewd.model import events as ev
 from crewd.model.errors import UsageError
 from crewd.model.limits import MAILBOX_MAX, NAME_CHARS_MAX, NOTE_CHARS_MAX, TEXT_CHARS_MAX
+from crewd.model.message_kinds import Purpose
 from crewd.model.questions import check_answer
 from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Effect, Level, Outcome
@@ -36,6 +37,7 @@ from crewd.supervisor.attempt.model import (
     TellWrong,
     Withdraw,
 )
+from crewd.supervisor.caller import Caller
 
 
 def refuse_at_the_door(send: Send, reason: RefusalReason) -> Decision:
@@ -59,7 +61,7 @@ def accepted(send: Send, effect: str = "") -> ev.MessageAccepted:
 
 def effect_on(state: Attempt, mail: Mail) -> str:
     """What the message does to the worker as it is now."""
-    if mail.kind == "response":
+    if mail.purpose is Purpose.ANSWER:
         return Effect.ANSWERED
     if state.capabilities is None:
         return Effect.QUEUED
@@ -81,12 +83,11 @@ def not_this_one(state: Attempt, mail: Mail) -> RefusalReason | None:
 
 def door(state: Attempt, send: Send) -> RefusalReason | None:
     """Why a message cannot be taken now; None if it can."""
-    kind = send.mail.kind
     if state.cancel is not None:
         return RefusalReason.CANCELLED
     if state.finishing or state.outcome is not None:
         return RefusalReason.ENDED
-    if kind == "response":
+    if send.mail.purpose is Purpose.ANSWER:
         ask = next((ask for ask in state.asks if ask.id == send.mail.ask), None)
         if ask is None:
             return RefusalReason.NO_SUCH_ASK
@@ -104,21 +105,21 @@ def post(state: Attempt, send: Send) -> Next:
     known = state.mailbox.get(send.mail.id) is not None or any(mail.id == send.mail.id for mail in state.pending)
     if known:  # the store answers a repeat: the same receipt, or a conflict
         return state, Decision((accepted(send),), (TellReceipt(send.caller, send.mail.id),), admits=send)
-    if send.mail.kind == "message" and len(state.pending) < MAILBOX_MAX:
+    if send.mail.purpose is Purpose.READING and len(state.pending) < MAILBOX_MAX:
         return replace(state, pending=(*state.pending, send.mail)), into_mailbox(send)
-    reason = door(state, send) if send.mail.kind != "message" else None
+    reason = door(state, send) if send.mail.purpose is not Purpose.READING else None
     if reason is not None:
         return state, refuse_at_the_door(send, reason)
-    if send.mail.kind == "message" or len(state.mailbox.mails) + len(state.pending) >= MAILBOX_MAX:
+    if send.mail.purpose is Purpose.READING or len(state.mailbox.mails) + len(state.pending) >= MAILBOX_MAX:
         return state, Decision(effects=(TellBusy(send.caller),))
-    if send.mail.kind == "response":
+    if send.mail.purpose is Purpose.ANSWER:
         ask = next(ask for ask in state.asks if ask.id == send.mail.ask)
         try:
             send = replace(send, mail=replace(send.mail, text=check_answer(ask.kind, ask.choices, send.mail.text)))
         except UsageError as error:
             return state, Decision(effects=(TellWrong(send.caller, str(error), error.info.hint),))
     state = replace(state, pending=(*state.pending, send.mail))
-    if send.mail.kind == "response":
+    if send.mail.purpose is Purpose.ANSWER:
         state = replace(state, asks=tuple(replace(a, answer=send.mail.id) if a.id == send.mail.ask else a for a in state.asks))
     effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id)]
     if send.mail.expires_at is not None:
@@ -138,7 +139,7 @@ def admitted(state: Attempt, key: str) -> Next:
     if mail is None:
         return state, NOTHING
     state = replace(state, pending=tuple(each for each in state.pending if each.id != key))
-    if mail.kind == "message":
+    if mail.purpose is Purpose.READING:
         return _lettered(state, mail)
     if state.over:
         return state, too_late(state, mail)
@@ -220,7 +221,7 @@ def too_late(state: Attempt, mail: Mail) -> Decision:
     return Decision((ev.MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason),), causation=mail.id)
 
 
-def withdraw(state: Attempt, key: str, caller: object) -> Next:
+def withdraw(state: Attempt, key: str, caller: Caller | None) -> Next:
     """Somebody wants a message back."""
     if any(mail.id == key for mail in state.pending):
         return state, Decision(effects=(Again(Withdraw(key, caller)),))

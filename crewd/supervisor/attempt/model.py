@@ -12,6 +12,7 @@ from crewd.model.statuses import ATTEMPT_TERMINAL, AttemptStatus
 from crewd.protocol import reports as rp
 from crewd.protocol.guardian import Exited
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
+from crewd.supervisor.caller import Caller
 
 
 class Gradient(msgspec.Struct, frozen=True):
@@ -65,7 +66,7 @@ class Attempt(msgspec.Struct, frozen=True):
     finishing: bool = False
     mailbox: Mailbox = msgspec.field(default_factory=Mailbox)
     pending: tuple[Mail, ...] = ()
-    withdrawals: tuple[tuple[str, object], ...] = ()
+    withdrawals: tuple[tuple[str, Caller | None], ...] = ()
     letters: tuple[Mail, ...] = ()
     asks: tuple[Ask, ...] = ()
     operations: tuple[str, ...] = ()
@@ -155,7 +156,7 @@ class Signal(msgspec.Struct, frozen=True):
     number: int
     tree: bool
     requester: str
-    caller: object
+    caller: Caller | None
 
 
 class HitLimit(msgspec.Struct, frozen=True):
@@ -188,7 +189,7 @@ class Send(msgspec.Struct, frozen=True):
     sender: str
     digest: str
     deadline_at: float | None
-    caller: object
+    caller: Caller | None
     note: str = ""
 
 
@@ -214,7 +215,7 @@ class Withdraw(msgspec.Struct, frozen=True):
     """Take a message back if the worker's code has not taken it."""
 
     id: str
-    caller: object
+    caller: Caller | None
 
 
 class Cancel(msgspec.Struct, frozen=True):
@@ -322,13 +323,13 @@ class SignalWorker(msgspec.Struct, frozen=True):
 class TellDone(msgspec.Struct, frozen=True):
     """Answer a caller that what it asked for is carried out."""
 
-    caller: object
+    caller: Caller | None
 
 
 class TellRefused(msgspec.Struct, frozen=True):
     """Answer a caller that what it asked for is not possible now."""
 
-    caller: object
+    caller: Caller | None
     text: str
     reason: str
 
@@ -362,20 +363,20 @@ class Again(msgspec.Struct, frozen=True):
 class TellReceipt(msgspec.Struct, frozen=True):
     """Answer a caller with the receipt of this message, as the store has it."""
 
-    caller: object
+    caller: Caller | None
     id: str
 
 
 class TellBusy(msgspec.Struct, frozen=True):
     """Answer a caller that the mailbox is full."""
 
-    caller: object
+    caller: Caller | None
 
 
 class TellCannotWithdraw(msgspec.Struct, frozen=True):
     """Answer a caller that the message is past taking back."""
 
-    caller: object
+    caller: Caller | None
     id: str
 
 
@@ -398,7 +399,7 @@ class TellRun(msgspec.Struct, frozen=True):
 class TellWrong(msgspec.Struct, frozen=True):
     """The answer does not fit its question: nothing is recorded of it."""
 
-    caller: object
+    caller: Caller | None
     text: str
     hint: str
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from crewd.actors import ActorSystem
+from crewd.actors import System
 from crewd.actors.watchdog import WARN_SECONDS
 from crewd.guardian.processes import lacks
 from crewd.guardian.zygote_link import AGAIN_SECONDS
@@ -18,14 +18,14 @@ READER_SECONDS = 4.0
 """After this a doctor is answered without what the reader would find."""
 
 
-def unread(system: ActorSystem) -> rq.DoctorReply:
+def unread(system: System) -> rq.DoctorReply:
     """For a reader that does not answer."""
     busy = next((f" ({words})" for words in _busy(system) if "reader" in words), "")
     finding = f"the reader has not answered for {READER_SECONDS:g} s{busy}: the store and the machine were not looked at"
     return rq.DoctorReply(healthy=False, findings=(finding,), counts={})
 
 
-def held_up(services: Services, system: ActorSystem, age: float) -> list[str]:
+def held_up(services: Services, system: System, age: float) -> list[str]:
     """Why no worker starts or ends now, or nothing is recorded, and what to do. `age`: seconds since the gateway began."""
     directory, now = services.directory, system.clock.monotonic()
     guardian = directory.guardian
@@ -57,7 +57,7 @@ def _silent(what: str, pid: int, seconds: float, not_done: str) -> str:
     )
 
 
-def _busy(system: ActorSystem) -> list[str]:
+def _busy(system: System) -> list[str]:
     now = system.clock.monotonic()
     turns = [dispatcher.busy for dispatcher in system.dispatchers()]
     return [
@@ -68,7 +68,7 @@ def _busy(system: ActorSystem) -> list[str]:
 
 
 def examined(
-    reply: rq.DoctorReply, system: ActorSystem, services: Services, age: float, silent: dict[str, float],
+    reply: rq.DoctorReply, system: System, services: Services, age: float, silent: dict[str, float],
     counts: dict[str, int | float | str], *, actors: bool,
 ) -> rq.DoctorReply:  # fmt: skip
     """What the reader has found, with what the gateway and the actors know. `silent`: workers, and for how long."""
@@ -88,6 +88,6 @@ def examined(
     )
 
 
-def _measured(system: ActorSystem) -> tuple[rq.ActorsOfClass, ...]:
+def _measured(system: System) -> tuple[rq.ActorsOfClass, ...]:
     """What the actors do, by class."""
     return tuple(rq.ActorsOfClass(**asdict(each)) for each in system.measure())

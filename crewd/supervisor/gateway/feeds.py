@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from crewd.model.errors import Busy
 from crewd.model.events import Event
-from crewd.supervisor.commands import Caller
+from crewd.supervisor.caller import Caller
 
 FEEDS_MAX = 1_000
 """Subscriptions at once."""

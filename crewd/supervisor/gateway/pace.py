@@ -15,7 +15,7 @@ from crewd.model.errors import Busy
 
 if TYPE_CHECKING:
     from crewd.protocol.requests import Send
-    from crewd.supervisor.commands import Caller
+    from crewd.supervisor.caller import Caller
 
 OPEN_MAX = 8
 """Messages of one client that are being admitted."""

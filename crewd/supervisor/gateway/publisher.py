@@ -14,7 +14,7 @@ from crewd.model.kinds import KIND_OF, types_named
 from crewd.model.rows import Progress, RunRow
 from crewd.protocol import requests as rq
 from crewd.protocol.requests import CREDIT_MAX
-from crewd.supervisor.commands import Caller
+from crewd.supervisor.caller import Caller
 from crewd.supervisor.gateway.feeds import FEEDS_MAX, Feed, Feeds
 from crewd.supervisor.gateway.refills import Refills
 from crewd.supervisor.gateway.wire import Sent

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from crewd.model.errors import DeadlineExceeded, PeerError
 from crewd.model.receipts import Receipt
-from crewd.model.statuses import RUN_TERMINAL, TASK_TERMINAL
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
@@ -37,17 +36,3 @@ def not_ended(wait: EndWait, held_up: list[str]) -> rq.ErrorReply:
     hint = f"waiting: {'; '.join(held_up)}" if held_up else "it goes on; ask again"
     error = DeadlineExceeded(f"the time to wait has passed: {what}", hint=hint, held_up="; ".join(held_up))
     return rq.ErrorReply(error=error.info)
-
-
-def cancelled(wait: EndWait, status: str, shown: rq.ShowReply) -> rq.CancelReply:
-    """What became of a cancel."""
-    attempts = [attempt for attempt in shown.attempts if not wait.task or attempt.task == wait.task]
-    survivors = tuple(each for attempt in attempts for each in attempt.survivors)
-    return rq.CancelReply(
-        run=wait.run,
-        task=wait.task,
-        status=status,
-        verified=status in {*RUN_TERMINAL, *TASK_TERMINAL} and not survivors,
-        survivors=survivors,
-        unowned=tuple({each.pid: each for attempt in attempts for each in attempt.exit.unowned}.values()),
-    )

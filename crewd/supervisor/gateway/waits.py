@@ -1,20 +1,24 @@
 """Who waits for what: a receipt's level, or the end of a run or task. A table; it neither reads nor sends.
 
 Rule 1: a wait is entered before the thing is asked for, so no news can fall between the question and the waiting.
-Rule 2: news of a message end a wait only when its request was answered: until then another message of the same id may be meant.
+Rule 2: news end a wait only when its request was answered. Until then they may be of another message with the same id, or of
+the end of a run that was opened again before the wait began.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from crewd.model.errors import Busy
 from crewd.model.receipts import Level, Receipt
-from crewd.model.statuses import RUN_TERMINAL, TASK_TERMINAL
-from crewd.protocol.requests import EndReply
-from crewd.supervisor.commands import Caller
+from crewd.supervisor.gateway.standing import RunStanding, run_of
+
+if TYPE_CHECKING:
+    from crewd.protocol.requests import CancelReply, EndReply
+    from crewd.store.messages import StandingRow
+    from crewd.supervisor.caller import Caller
 
 WAITS_MAX = 20_000
 """Waits at once; the next one is refused as busy."""
@@ -36,7 +40,7 @@ class LevelWait:
 
 @dataclass(frozen=True, slots=True)
 class EndWait:
-    """A caller waits until a run (or a task of it) has ended; `cancel` shapes the answer."""
+    """A caller waits until a run (or a task of it) has ended; with `cancel`, the answer says what became of its cancel."""
 
     caller: Caller
     run: str
@@ -44,11 +48,6 @@ class EndWait:
     or_waiting: bool
     cancel: bool
     give_up_at: float
-
-    def met(self, reply: EndReply) -> bool:
-        """Whether this state ends the wait."""
-        done = reply.run.status in RUN_TERMINAL if reply.task is None else reply.task.status in TASK_TERMINAL
-        return done or (self.or_waiting and bool(reply.attention))
 
 
 W = TypeVar("W", LevelWait, EndWait)
@@ -60,6 +59,10 @@ class Waits:
     def __init__(self) -> None:
         self._levels: dict[str, list[LevelWait]] = {}
         self._ends: dict[str, list[EndWait]] = {}
+        self._standing: dict[str, RunStanding] = {}
+        """How the runs stand that somebody waits for."""
+        self._after: dict[EndWait, int] = {}
+        """Waits whose request was answered, and the event after which an end is meant."""
         self._of: dict[Caller, list[LevelWait | EndWait]] = {}
         self._until: dict[Caller, float] = {}
         self._news: dict[LevelWait, Receipt | None] = {}
@@ -83,6 +86,7 @@ class Waits:
             self._news[wait] = None
         else:
             self._ends.setdefault(wait.run, []).append(wait)
+            self._standing.setdefault(wait.run, RunStanding())
         return wait
 
     def for_receipt(self, receipt: Receipt) -> list[LevelWait]:
@@ -106,9 +110,52 @@ class Waits:
         receipt = newer if newer is not None and newer.reached(receipt.level) else receipt
         return receipt if wait.met(receipt) and self.remove(wait) else None
 
-    def of_run(self, run: str) -> list[EndWait]:
-        """The waits on a run and its tasks."""
-        return list(self._ends.get(run, ()))
+    def runs(self) -> list[str]:
+        """The runs that somebody waits for."""
+        return list(self._ends)
+
+    def messages(self) -> list[LevelWait]:
+        """The waits for messages."""
+        return [wait for waits in self._levels.values() for wait in waits]
+
+    def news(self, rows: Iterable[StandingRow], seq: int) -> list[tuple[EndWait, EndReply | CancelReply]]:
+        """These rows are so after the event `seq`: the waits that this ends, with their answers. They leave the table."""
+        changed: dict[str, list[StandingRow]] = {}
+        for row in rows:
+            run = run_of(row)
+            if run in self._ends:
+                changed.setdefault(run, []).append(row)
+        for run, its in changed.items():
+            self._standing[run].note(its, seq)
+        return [met for run in changed for met in self._met(run)]
+
+    def stands(self, run: str, rows: Iterable[StandingRow], upto: int) -> list[tuple[EndWait, EndReply | CancelReply]]:
+        """This is how the run stands after the event `upto`. The waits that this ends, as `news` returns them."""
+        if run not in self._ends:
+            return []
+        self._standing[run].note(rows, upto)
+        return self._met(run)
+
+    def begin(self, wait: EndWait, after: int = -1) -> None:
+        """Its request was answered: from here on it can be met. A cancel is met by an end after the event `after`."""
+        if wait in self._ends.get(wait.run, ()):
+            self._after[wait] = after
+
+    def _met(self, run: str) -> list[tuple[EndWait, EndReply | CancelReply]]:
+        stands = self._standing[run]
+        met: list[tuple[EndWait, EndReply | CancelReply]] = []
+        for wait in list(self._ends[run]):
+            after = self._after.get(wait)
+            if after is None:
+                continue
+            reply = (
+                stands.cancelled(wait.run, wait.task, after=after)
+                if wait.cancel
+                else stands.end(wait.run, wait.task, or_waiting=wait.or_waiting)
+            )
+            if reply is not None and self.remove(wait):
+                met.append((wait, reply))
+        return met
 
     def of_message(self, message: str, caller: Caller) -> LevelWait | None:
         """The caller's wait on a message."""
@@ -149,6 +196,10 @@ class Waits:
         self._count -= 1
         if not waits:
             del table[key]
+        if isinstance(wait, EndWait):
+            self._after.pop(wait, None)
+            if not waits:
+                del self._standing[wait.run]
         mine = self._of[wait.caller]
         mine.remove(wait)
         if not mine:

@@ -6,16 +6,17 @@ all take the same path.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 from msgspec.structs import replace
 
-from crewd.actors import ChildSpec, ExitKind, ExitReason, Lane, Ref, Restart, Supervisor, Timer
+from crewd.actors import AnyRef, ChildSpec, ExitKind, ExitReason, Lane, Restart, Supervisor, Timer, ToSupervisor
 from crewd.model.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
 from crewd.model.events import Draft, MessageAccepted, MessageSettled, TaskEnded, TaskUnclaimed
 from crewd.model.ids import split_task_id
 from crewd.model.limits import MAILBOX_MAX, NOTE_CHARS_MAX
+from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Effect, Outcome, Receipt
 from crewd.model.redact import DEPTH_MAX, clip, is_deep, redact_value
@@ -29,6 +30,7 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.controller import Controller
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
+from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.run import claims
@@ -42,7 +44,7 @@ EARLY_MAX = 1_000
 """Commands kept while the rows are read; one more is answered as busy."""
 
 
-class RunActor(Supervisor):
+class RunActor(Supervisor[cm.RunLetter]):
     """See the module's text."""
 
     def __init__(self, services: Services, run: str, after_end: list[cm.Command]) -> None:
@@ -96,24 +98,24 @@ class RunActor(Supervisor):
                 del self._services.directory.names[self._row.name]
             self._left = True
             self._leave_directory()  # from here on the front answers, or opens the run again with an actor of its own
-            front = self._services.directory.parts.get(FRONT)
+            front = self._services.directory.find(FRONT)
             if front is not None:
                 front.offer(cm.RunOver(self._id), lane=Lane.CONTROL)
             self.leave()
 
-    def returned(self, message: Any) -> None:
+    def returned(self, message: ToSupervisor | cm.RunLetter) -> None:
         """A command that came when the run was over: the front answers it."""
-        front = self._services.directory.parts.get(FRONT)
+        front = self._services.directory.find(FRONT)
         if front is not None and isinstance(message, cm.Command):
             front.offer(message, lane=message.lane)
 
-    def child_ended(self, ref: Ref[Any], reason: ExitReason) -> None:
+    def child_ended(self, ref: AnyRef, reason: ExitReason) -> None:
         """A controller that crashed takes the run's actor with it: both begin again from the rows."""
         super().child_ended(ref, reason)
         if reason.abnormal and reason.kind is not ExitKind.KILLED:  # killed is who was slow to stop, with the run itself
             raise InvariantError(f"controller {ref.name} crashed: {reason}")
 
-    def receive_other(self, message: Any) -> None:
+    def receive_other(self, message: cm.RunLetter) -> None:
         """Translate messages into events of the machine."""
         match message:
             case Committed(_, _, receipt):
@@ -159,7 +161,7 @@ class RunActor(Supervisor):
             case cm.CancelAll(cancel):
                 self._feed(rn.CancelRun(cancel))
             case _:
-                raise TypeError(f"a run does not know {message!r}")
+                self.unexpected(message)
 
     @property
     def durable_state(self) -> rn.Run | None:
@@ -186,7 +188,7 @@ class RunActor(Supervisor):
         self._services.directory.rows[self._id] = live.run
         # One that somebody has opened again is not its parent's any more: it goes on although the parent is over.
         if live.run.parent and live.run.openings == 1 and live.run.status not in RUN_TERMINAL:
-            front = self._services.directory.parts.get(FRONT)
+            front = self._services.directory.find(FRONT)
             if front is not None:
                 front.offer(cm.ChildLives(self._id, live.run.parent, live.run.on_parent), lane=Lane.CONTROL)
         wall, now = self._services.clock.wall(), self.context.now()
@@ -325,11 +327,12 @@ class RunActor(Supervisor):
         return self._run
 
     def _post(self, command: cm.Command, send: rq.Send) -> None:
-        if send.kind == "message" and not command.task and len(self._living().tasks) > 1:
+        reading = MESSAGE_KINDS[send.kind].purpose is Purpose.READING
+        if reading and not command.task and len(self._living().tasks) > 1:
             self._put_into_mailbox(command, send, "", 0)
             return
         task = self._target(command.task)
-        if send.kind == "message" and task.status not in TASK_LIVE:
+        if reading and task.status not in TASK_LIVE:
             self._put_into_mailbox(command, send, task.id, task.epoch)
             return
         self._order += 1
@@ -347,7 +350,7 @@ class RunActor(Supervisor):
             return
         hold, effect, reason = rn.while_idle(self._living(), task, mail)
         takes = self._step(task.id).worker.takes
-        if hold and takes is not None and mail.kind in {"steer", "follow_up"} and mail.needs not in takes:
+        if hold and takes is not None and mail.purpose is Purpose.WORK and mail.needs not in takes:
             hold, effect, reason = False, "", RefusalReason.NOT_SUPPORTED  # no worker of this task ever takes it
         if hold and len(task.held.mails) + self._admitting.get(task.id, 0) >= MAILBOX_MAX:
             raise Busy(f"worker {task.id} has too many unsettled messages", hint="try again later")
@@ -423,7 +426,7 @@ class RunActor(Supervisor):
             self._admitting[task] -= 1
         self._tell_refused(post.caller, answer)
 
-    def _tell_refused(self, caller: cm.Caller, answer: Known | Rejected) -> None:
+    def _tell_refused(self, caller: Caller, answer: Known | Rejected) -> None:
         if isinstance(answer, Known) and isinstance(answer.row, MessageRow):
             self._respond(caller, rq.ReceiptReply(receipt=answer.row.receipt))
         elif isinstance(answer, Rejected):
@@ -505,7 +508,7 @@ class RunActor(Supervisor):
     def _leave_file(self, task: str, result: object, *, if_absent: bool = False) -> None:
         """Make the output file of a step from its result, as a worker would; before any worker starts that reads it."""
         name = self._step(task).output
-        link = self._services.directory.parts.get(GUARDIAN)
+        link = self._services.directory.find(GUARDIAN)
         if not name or link is None:
             return
         data = result.encode() if isinstance(result, str) else msgspec.json.encode(result)
@@ -531,7 +534,7 @@ class RunActor(Supervisor):
             self._feed(rn.CancelTask(command.task, info))
         else:  # a run of one worker and the worker are the same thing to whoever cancels it
             self._feed(rn.CancelRun(info))
-        self._journal.record([], [_Tell(command.caller, _LOOK if cancel.wait else _DONE)])
+        self._journal.record([], [_Tell(command.caller, _RECORDED if cancel.wait else _DONE)])
 
     # -- deciding and doing -------------------------------------------------------------------------------------
 
@@ -584,25 +587,28 @@ class RunActor(Supervisor):
                 self._respond(caller, rq.Show(target=self._id))
             case _Tell(caller, "done"):
                 self._respond(caller, rq.Done())
-            case _Tell(caller, "look"):
-                self._respond(caller, rq.AwaitEnd(target=self._id))
+            case _Tell(caller, "recorded"):
+                self._respond(caller, cm.CancelRecorded(self._journal.before))
             case _Tell(caller, key):
                 receipt = self._receipts.pop(key, None)
                 self._respond(caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
             case _:
                 assert_never(effect)
 
-    def child_started(self, ref: Ref[Any]) -> None:
+    def child_started(self, ref: AnyRef) -> None:
         """A controller is there: a cancel that came before it is handed over."""
         task, _, epoch = ref.name.rpartition("#")
+        controller = self._services.directory.attempts.get((task, int(epoch)))
+        if controller is None:
+            return
         for mail in self._to_hand.pop((task, int(epoch)), []):
-            ref.offer(cm.Hand(mail), lane=Lane.CONTROL)
+            controller.offer(cm.Hand(mail), lane=Lane.CONTROL)
         cancel = self._pending_cancels.pop((task, int(epoch)), None)
         if cancel is not None:
-            ref.offer(cm.EndAttempt(cancel), lane=Lane.CONTROL)
+            controller.offer(cm.EndAttempt(cancel), lane=Lane.CONTROL)
         self._resume_commands()
 
-    def _respond(self, caller: cm.Caller, reply: cm.Reply) -> None:
+    def _respond(self, caller: Caller, reply: cm.Reply) -> None:
         way_out = self._services.directory.way_out
         if way_out is not None:
             way_out.respond(caller, reply)
@@ -617,7 +623,7 @@ def letter(command: cm.Command, send: rq.Send) -> tuple[MessageAccepted, Message
     return accepted, MessageSettled(id=send.id, outcome=Outcome.DONE)
 
 
-_DONE, _LOOK, _SHOW = "done", "look", "show"
+_DONE, _RECORDED, _SHOW = "done", "recorded", "show"
 
 
 class _Admit:
@@ -648,7 +654,7 @@ class _Reply:
     __match_args__ = ("caller", "reply")
     __slots__ = ("caller", "reply")
 
-    def __init__(self, caller: cm.Caller, reply: rq.Reply) -> None:
+    def __init__(self, caller: Caller, reply: rq.Reply) -> None:
         self.caller = caller
         self.reply = reply
 
@@ -659,6 +665,6 @@ class _Tell:
     __match_args__ = ("caller", "key")
     __slots__ = ("caller", "key")
 
-    def __init__(self, caller: cm.Caller, key: str) -> None:
+    def __init__(self, caller: Caller, key: str) -> None:
         self.caller = caller
         self.key = key

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from crewd.model import events as ev
 from crewd.model.ids import task_id
 from crewd.model.limits import GRACE_SECONDS_SHORT, TEXT_CHARS_MAX
+from crewd.model.message_kinds import Purpose
 from crewd.model.policy import Restarts, Retry
 from crewd.model.reasons import CancelReason, NoticeKind, RefusalReason, SkipReason
 from crewd.model.receipts import Effect, Outcome
@@ -375,7 +376,7 @@ def _attempt_over(run: Run, over: AttemptOver) -> Next:
 def while_idle(run: Run, task: Task, mail: Mail) -> tuple[bool, str, RefusalReason]:
     """What becomes of a message while no attempt of the task lives: whether it is held, its effect, why it is refused."""
     waiting, terms = task.status in WAITING, mail.terms
-    if mail.kind == "response":
+    if mail.purpose is Purpose.ANSWER:
         return False, "", RefusalReason.NO_SUCH_ASK
     if run.cancel is not None and not run.over:
         return False, "", RefusalReason.CANCELLED

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from crewd.model.events import AttemptEnded
 from crewd.model.limits import LEASE_SECONDS_MAX, MAILBOX_MAX
+from crewd.model.message_kinds import kind_named
 from crewd.model.reasons import Liveness, NoticeKind
 from crewd.model.receipts import Level, Outcome
 from crewd.model.rows import AttemptRow, MessageRow, TaskRow, Undelivered
@@ -50,15 +51,12 @@ def run_of(live: LiveRun, wall: float, now: float) -> rn.Run:
     )  # fmt: skip
 
 
-_KINDS: dict[str, rp.MessageKind] = {"steer": "steer", "follow_up": "follow_up", "response": "response", "message": "message"}
-
-
 def mail_of(row: MessageRow, wall: float, now: float) -> Mail:
     """The message of a row."""
     expires = None if row.deadline_at is None else now + (row.deadline_at - wall)
     receipt = row.receipt
     return Mail(
-        receipt.id, _KINDS[receipt.kind], row.seq, row.text, row.ask, receipt.level, expires, terms=row.terms,
+        receipt.id, kind_named(receipt.kind), row.seq, row.text, row.ask, receipt.level, expires, terms=row.terms,
         sender=row.sender,
     )  # fmt: skip
 

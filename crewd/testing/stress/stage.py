@@ -23,6 +23,7 @@ from crewd.clock import SeededChance, SystemClock
 from crewd.model import events as ev
 from crewd.model.errors import Unavailable
 from crewd.model.ids import MESSAGE, IdSource
+from crewd.model.message_kinds import MessageKind
 from crewd.model.rows import CancelInfo, ExitStatus, MessageRow
 from crewd.model.workflow import Step, Workflow
 from crewd.protocol import codec
@@ -343,7 +344,7 @@ class Stage:
         if answer is not None:
             self._mail(Mail(self._ids.next(MESSAGE), "response", 0, answer, asked.id))
 
-    def _send(self, kind: rp.MessageKind, text: str, number: int) -> None:
+    def _send(self, kind: MessageKind, text: str, number: int) -> None:
         key = self._ids.next(MESSAGE)
         self._at[key] = number
         self._mail(Mail(key, kind, len(self._at), text))

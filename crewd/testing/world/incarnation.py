@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from crewd.actors import Actor, ChildSpec, ExitReason, Lane
+from crewd.actors import ChildSpec, ExitReason, HasTurns, Lane
 from crewd.actors.exits import SHUTDOWN
 from crewd.model.home import Home
 from crewd.model.ids import EVENT
@@ -22,7 +22,37 @@ from crewd.testing.world.guardian import SimGuardianSocket
 from crewd.testing.world.network import SimWire
 
 if TYPE_CHECKING:
-    from crewd.testing.world.world import World
+    from collections.abc import Callable
+
+    from crewd.clock import SeededChance
+    from crewd.model.ids import IdSource
+    from crewd.testing.scheduler import VirtualClock
+    from crewd.testing.world.disk import Disk
+    from crewd.testing.world.guardian import House
+    from crewd.testing.world.laws import Laws
+
+
+class Around(Protocol):
+    """What one incarnation needs of its world."""
+
+    chance: SeededChance
+    clock: VirtualClock
+    ids: IdSource
+    disk: Disk
+    laws: Laws
+    house: House
+
+    def free_memory(self) -> int:
+        """Bytes that are free on the machine."""
+        ...
+
+    def strikes(self, fault: str) -> bool:
+        """Whether a fault of this name happens now."""
+        ...
+
+    def later_call(self, seconds: float, call: Callable[[], None]) -> None:
+        """Do it in so many virtual seconds."""
+        ...
 
 
 CONFIG = Config(heartbeat_seconds=30.0, workers_max=5, liveness_seconds=(45.0, 80.0, 130.0))
@@ -31,7 +61,7 @@ CONFIG = Config(heartbeat_seconds=30.0, workers_max=5, liveness_seconds=(45.0, 8
 class Crewd:
     """One incarnation of the crewd process: its actors and its ends of the ports."""
 
-    def __init__(self, world: World, pid: int) -> None:
+    def __init__(self, world: Around, pid: int) -> None:
         self.world = world
         world.laws.places = CONFIG.workers_max
         self.dead = False
@@ -72,11 +102,11 @@ class Crewd:
 class WorldScheduler(Scheduler):
     """The world's dispatcher: the store's turns may be slow (an fsync)."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Around) -> None:
         super().__init__(world.chance, world.clock)
         self._world = world
 
-    def schedule(self, actor: Actor) -> None:
+    def schedule(self, actor: HasTurns) -> None:
         """See `Dispatcher`."""
         if isinstance(actor, StoreActor) and self._world.strikes("slow_fsync"):
             if actor not in self.ready:

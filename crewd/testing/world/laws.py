@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from crewd.model import events as ev
+from crewd.model.message_kinds import MAILBOX_KINDS
 from crewd.model.reasons import NoticeKind, RefusalReason
 from crewd.model.receipts import LEVELS, Outcome, Receipt
 from crewd.model.rows import (
-    MAILBOX_KINDS,
     AskRow,
     AttemptRow,
     CancelInfo,

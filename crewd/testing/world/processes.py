@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from crewd.guardian.guard import Mark
 from crewd.guardian.tree import Key, Proc
@@ -11,7 +11,27 @@ from crewd.model import worker_number
 
 if TYPE_CHECKING:
     from crewd.protocol.bootstrap import Bootstrap
-    from crewd.testing.world.worker import SimWorker
+
+
+class Code(Protocol):
+    """What runs in a process, as far as its signals reach it."""
+
+    def handles_term(self) -> bool:
+        """Whether it has a handler for SIGTERM."""
+        ...
+
+    def termed(self) -> None:
+        """SIGTERM reached the handler."""
+        ...
+
+    def freeze(self) -> None:
+        """It is stopped where it is."""
+        ...
+
+    def died(self) -> None:
+        """Its process is gone."""
+        ...
+
 
 INIT, GUARDIAN, ZYGOTE = 1, 900, 901
 HOME_KEY = "simulated"
@@ -53,7 +73,7 @@ class Process:
         self.dead = False
         self.code: int | None = None
         self.signal: int | None = None
-        self.worker: SimWorker | None = None
+        self.worker: Code | None = None
 
 
 class Processes:

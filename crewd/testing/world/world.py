@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from crewd.actors import Actor, ExitKind, Lane
+from crewd.actors import AnyActor, ExitKind, Lane
+from crewd.actors.signals import Started
 from crewd.client.conversation import AGAIN_BEATS
 from crewd.clock import SeededChance
 from crewd.guardian.tree import Key
@@ -329,9 +330,11 @@ class World:
         else:
             crewd.wire.nudge()
 
-    def _recalled(self, actor: Actor) -> None:
+    def _recalled(self, actor: AnyActor) -> None:
         """A restart would go on with the machine that is there."""
         if not isinstance(actor, RunActor | Controller) or (state := actor.durable_state) is None:
+            return
+        if isinstance(actor, Controller) and self._has_mail_on_the_way(actor):
             return
         run = state.id if isinstance(state, Run) else state.task.partition("/")[0]
         live = live_of(self.laws.rows, run)
@@ -340,7 +343,15 @@ class World:
             what = run_differs(state, live, wall, now) if isinstance(state, Run) else attempt_differs(state, live, wall, now)
             self.laws.hold("a restart goes on with the machine that was", not what, f"{run}: {what}")
 
-    def _overtaking(self, actor: Actor) -> None:
+    def _has_mail_on_the_way(self, controller: Controller) -> bool:
+        """Whether the run may have messages for it that are durable already: it hands them over when it hears of its start."""
+        if any(isinstance(message, cm.Hand) for lane in Lane for message in controller.actor_inbox.waiting(lane)):
+            return True
+        ready = [] if self.crewd is None else self.crewd.scheduler.ready
+        letters = (message for actor in ready for lane in Lane for message in actor.actor_inbox.waiting(lane))
+        return any(isinstance(message, Started) and message.ref == controller.ref for message in letters)
+
+    def _overtaking(self, actor: AnyActor) -> None:
         """R17: what ends something never waits behind other work."""
         for message in actor.actor_inbox.waiting(Lane.DATA):
             ends = isinstance(message, cm.EndAttempt | cm.CancelAll) or (
@@ -477,7 +488,7 @@ class World:
 
     def _process_ended(self, process: Process) -> None:
         if process.worker is not None:
-            self.workers.remove(process.worker)
+            self.workers = [worker for worker in self.workers if worker is not process.worker]
         if self.house.guardian is not None:
             self.house.guardian.reap(process)
 

@@ -20,9 +20,11 @@ from crewd.protocol.guardian import Exited
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.attempt.messages import accepted
+from crewd.supervisor.caller import Caller
 
 T = "r_1/s"
 CANCEL = CancelInfo(reason="caller_cancelled", mode="now")
+CALLER, ANN = Caller(b"c", "q", "caller"), Caller(b"a", "q", "ann")
 
 
 def fresh() -> at.Attempt:
@@ -41,7 +43,7 @@ def running(*capabilities: str) -> at.Attempt:
 
 
 def send(key: str, kind: Any = "steer", ask: str = "") -> at.Send:
-    return at.Send(Mail(key, kind, 1, "text", ask), "me", "digest", None, "caller")
+    return at.Send(Mail(key, kind, 1, "text", ask), "me", "digest", None, CALLER)
 
 
 def kinds(decision: at.Decision) -> list[str]:
@@ -50,7 +52,7 @@ def kinds(decision: at.Decision) -> list[str]:
 
 def on_terms(state: at.Attempt, kind: Any = "steer", **terms: Any) -> tuple[str, str]:
     """What becomes of a message with these terms: its effect, or why it is refused."""
-    post = at.Send(Mail("m", kind, 1, "text", terms=Terms(**terms)), "me", "digest", None, "caller")
+    post = at.Send(Mail("m", kind, 1, "text", terms=Terms(**terms)), "me", "digest", None, CALLER)
     _, decision = at.decide(state, post)
     (admitted, *settled) = decision.events
     assert isinstance(admitted, ev.MessageAccepted)
@@ -285,21 +287,21 @@ def delivered(key: str = "m1") -> at.Attempt:
 
 
 def test_what_the_worker_may_have_is_asked_back_and_not_declared_withdrawn() -> None:
-    state, decision = at.decide(delivered(), at.Withdraw("m1", "ann"))
+    state, decision = at.decide(delivered(), at.Withdraw("m1", ANN))
     assert decision.events == ()
     assert decision.effects == (at.Say(rp.Recall(id="m1", outcome="withdrawn")),)
-    again, decision = at.decide(state, at.Withdraw("m1", "ann"))
+    again, decision = at.decide(state, at.Withdraw("m1", ANN))
     assert (again, decision) == (state, at.NOTHING)
     given_back, decision = at.decide(state, at.Reported(rp.Report(number=2, body=rp.Returned("m1", "withdrawn")), 1.0))
     assert kinds(decision) == ["MessageSettled"]
-    assert at.TellReceipt("ann", "m1") in decision.effects
+    assert at.TellReceipt(ANN, "m1") in decision.effects
     assert given_back.mailbox.mails == ()
     _, decision = at.decide(state, at.Reported(rp.Report(number=2, body=rp.Applied("m1")), 1.0))
-    assert at.TellCannotWithdraw("ann", "m1") in decision.effects
+    assert at.TellCannotWithdraw(ANN, "m1") in decision.effects
 
 
 def test_a_deadline_asks_back_as_well_and_again_on_a_new_connection() -> None:
-    late = at.Send(Mail("m1", "steer", 1, "text", expires_at=5.0), "me", "digest", 5.0, "caller")
+    late = at.Send(Mail("m1", "steer", 1, "text", expires_at=5.0), "me", "digest", 5.0, CALLER)
     state, _ = at.decide(running(), late)
     state, _ = at.decide(state, at.Admitted("m1"))
     state, decision = at.decide(state, at.Due(5.0))
@@ -324,9 +326,9 @@ def test_a_message_that_becomes_durable_after_a_hello_does_not_overtake_those_be
 
 
 def test_who_waits_for_a_message_to_come_back_is_answered_by_the_end() -> None:
-    state, _ = at.decide(delivered(), at.Withdraw("m1", "ann"))
+    state, _ = at.decide(delivered(), at.Withdraw("m1", ANN))
     _, decision = at.decide(state, at.Ended(Exited(task=T, epoch=1, exit=ExitStatus(signal=9)), (), 1.0))
-    assert at.TellReceipt("ann", "m1") in decision.effects
+    assert at.TellReceipt(ANN, "m1") in decision.effects
 
 
 def test_what_a_killed_worker_may_have_taken_is_unknown_and_refused_if_its_last_word_was_heard() -> None:
@@ -448,7 +450,7 @@ class AttemptLaws(RuleBasedStateMachine):
 
     @rule()
     def someone_withdraws(self) -> None:
-        self.feed(at.Withdraw(f"m{self.count}", "caller"))
+        self.feed(at.Withdraw(f"m{self.count}", CALLER))
 
     @precondition(lambda self: self.state.spawned)
     @rule(capabilities=st.sampled_from([(), ("steer",), ("steer", "follow_up")]))

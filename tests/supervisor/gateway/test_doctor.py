@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from crewd.actors import Actor
+from crewd.actors import AnyActor
 from crewd.protocol import requests as rq
 from crewd.store.reader import Reader
 from crewd.testing.world import Plan, World
@@ -30,7 +30,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     go_until(world, lambda: any(worker.runnable() or worker.speaks() for worker in world.workers))
     world.go(50)
 
-    def without_readers(scheduler: WorldScheduler, actor: Actor) -> None:
+    def without_readers(scheduler: WorldScheduler, actor: AnyActor) -> None:
         if not isinstance(actor, Reader):
             schedule(scheduler, actor)
 

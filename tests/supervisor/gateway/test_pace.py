@@ -6,7 +6,7 @@ import pytest
 
 from crewd.model.errors import Busy
 from crewd.protocol.requests import Send
-from crewd.supervisor.commands import Caller
+from crewd.supervisor.caller import Caller
 from crewd.supervisor.gateway.pace import FORGET_SECONDS, OPEN_MAX, QUEUE_MAX, Pace
 
 

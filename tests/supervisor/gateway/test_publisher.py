@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crewd.model import events as ev
 from crewd.model.errors import Busy, UsageError
 from crewd.protocol import requests as rq
-from crewd.supervisor.commands import Caller
+from crewd.supervisor.caller import Caller
 from crewd.supervisor.gateway.feeds import FEEDS_MAX, Feed
 from crewd.supervisor.gateway.publisher import HANDS_MAX, Publisher
 from crewd.supervisor.gateway.refills import AT_ONCE, EVENTS_MAX, PAUSE_SECONDS_MAX, REST

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crewd.model.receipts import Level, Outcome, Receipt
-from crewd.supervisor.commands import Caller
+from crewd.supervisor.caller import Caller
 from crewd.supervisor.gateway.waits import EndWait, LevelWait, Waits
 
 ME = Caller(b"me", "q1", "somebody")

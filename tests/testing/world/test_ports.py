@@ -39,7 +39,7 @@ from crewd.testing.world.network import Link, SimWire
 from crewd.testing.world.play import draw, play
 
 
-def wait_for(condition: Callable[[], Any], pump: Callable[[], object], seconds: float = 20.0) -> Any:
+def wait_for(condition: Callable[[], Any], pump: Callable[[], object], seconds: float = 120.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline
@@ -394,7 +394,7 @@ def test_both_guardians_start_end_remember_and_retire_alike(body: Any, home: Pat
 # -- dispatcher and clock -------------------------------------------------------------------------------------------
 
 
-class Noting(Actor):
+class Noting(Actor[Any]):
     def __init__(self, log: list[Any]) -> None:
         super().__init__()
         self.log = log
@@ -419,7 +419,7 @@ def on_the_brain(log: list[Any]) -> None:
     ref.tell("data")
     ref.tell("control", lane=Lane.CONTROL)
 
-    class Ender(Actor):
+    class Ender(Actor[Any]):
         def on_start(self) -> None:
             self.context.after(0.1, "end")
 
