@@ -21,7 +21,9 @@ from crewd.model.inputs import GOAL, resolve
 from crewd.model.kinds import types_named
 from crewd.model.limits import LOG_CHUNK_BYTES_MAX, RESULT_BYTES_MAX
 from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
+from crewd.model.reasons import FailureReason
 from crewd.model.rows import RunRow, TaskRow
+from crewd.model.runtimes import runtime_named
 from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.model.workflow import Join, PeerProtocol, Step, WorkerSpec, Workflow
 from crewd.model.workflow_markdown import Understood, understand
@@ -245,7 +247,7 @@ def kept_as_file(task: TaskRow) -> bool:
 
 def result_from(task: TaskRow, data: bytes) -> object:
     """The result that a file holds: a command's output as text, or as bytes if it is no UTF-8; JSON of any other worker."""
-    if task.runtime != "exec":
+    if not runtime_named(task.runtime).plain_output:
         try:
             return msgspec.json.decode(data)
         except msgspec.DecodeError as error:
@@ -280,7 +282,7 @@ class ResultFile:
         if reply.size > RESULT_BYTES_MAX:
             raise Refused(
                 f"the result of {self._task.id} has {reply.size} bytes, {RESULT_BYTES_MAX} are read at once",
-                hint="crew logs prints it", reason="too_large",
+                hint="crew logs prints it", reason=FailureReason.TOO_LARGE,
             )  # fmt: skip
         self._data += reply.data
         self.whole = reply.next >= reply.size or not reply.data

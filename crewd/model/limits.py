@@ -52,8 +52,6 @@ ROWS_MAX = 500
 """Rows in one answer; the caller pages."""
 REPORTS_UNACKED_MAX = 1_024
 """Reports a worker keeps until crewd has confirmed them; at the bound the worker's code waits (back-pressure)."""
-SUBSCRIPTION_EVENTS_MAX = 1_000
-"""Events queued for one subscriber before it is refilled from the store instead."""
 GRACE_SECONDS_DEFAULT = 5.0
 """Time a graceful cancel gives the worker's own code."""
 GRACE_SECONDS_SHORT = 3.0

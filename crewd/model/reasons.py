@@ -38,6 +38,7 @@ class RefusalReason(StrEnum):
     NO_SUCH_ASK = "no_such_ask"
     BY_WORKER = "refused_by_worker"
     STDIN_CLOSED = "stdin_closed"
+    DOES_NOT_FIT = "does_not_fit"
     NOT_RUNNING = "not_running"
     ATTEMPT_OVER = "attempt_is_over"
     TURN_OVER = "turn_is_over"

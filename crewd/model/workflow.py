@@ -16,6 +16,7 @@ from crewd.model.ids import check_name
 from crewd.model.inputs import GOAL, Input, check_inputs
 from crewd.model.limits import ARGUMENT_BYTES_MAX, INPUT_BYTES_MAX, LABELS_MAX, ORPHAN_GRACE_SECONDS_DEFAULT, STEPS_MAX
 from crewd.model.policy import SECONDS_MAX, Limits, Restarts, Retry, check_policy
+from crewd.model.runtimes import RUNTIMES, runtime_of
 from crewd.model.shell import place_values
 from crewd.model.variables import check_variable
 
@@ -63,21 +64,14 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     @property
     def runtime(self) -> str:
-        """`call`, `exec`, `crewd` or `crewd-stdio` (a command that speaks it), `outside` or `agent`."""
-        if self.call or self.outside:
-            return "call" if self.call else "outside"
-        if not self.argv and not self.shell:
-            return "agent"
-        return self.protocol or "exec"
+        """The name of its runtime; see `RUNTIMES`."""
+        return runtime_of(self)
 
     @property
     def takes(self) -> tuple[str, ...] | None:
         """The capabilities of its worker, where the spec decides them; None where the worker says them itself."""
-        if self.runtime != "exec":
-            return None
-        if self.pty is not None:
-            return ("steer", "eof", "keys")
-        return ("steer", "eof") if self.stdin == "lines" else ()
+        capabilities = RUNTIMES[self.runtime].capabilities
+        return None if capabilities is None else capabilities(self)
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,6 +21,7 @@ from crewd.model.reasons import CancelReason, RefusalReason
 from crewd.model.receipts import Outcome, Receipt
 from crewd.model.redact import redact
 from crewd.model.rows import CancelInfo, MessageRow, RunRow
+from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import ATTEMPT_TERMINAL
 from crewd.model.workflow import Workflow, check_workflow, with_texts
 from crewd.protocol import requests as rq
@@ -241,7 +242,7 @@ class Front(Actor[cm.FrontLetter]):
         check_no_secrets(workflow, start.name, start.request_id)
         check_start(start)
         depth = self._depth(command.caller, start)
-        agents = [step.id for step in workflow.steps if step.worker.runtime == "agent"]
+        agents = [step.id for step in workflow.steps if RUNTIMES[step.worker.runtime].by is By.NOBODY]
         if agents:
             raise Refused(
                 f"no runtime for the steps {', '.join(agents)}: they are written for an agent",

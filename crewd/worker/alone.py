@@ -14,6 +14,7 @@ from typing import Any
 
 from crewd.clock import SystemChance
 from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.reasons import FailureReason
 from crewd.model.redact import clip
 from crewd.protocol.reports import Outcome
 from crewd.worker.token import Cancelled
@@ -77,5 +78,5 @@ def end(outcome: Outcome) -> Outcome:
         traceback.print_exc()
         if outcome.outcome == "completed":
             text = clip(f"{type(error).__name__} while its threads were waited for: {error}", NOTE_CHARS_MAX)
-            return Outcome(outcome="failed", reason="raised", error=text)
+            return Outcome(outcome="failed", reason=FailureReason.RAISED, error=text)
     return outcome

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX, RESULT_BYTES_MAX
-from crewd.model.reasons import TERMINATED
+from crewd.model.reasons import TERMINATED, FailureReason
 from crewd.model.redact import clip, redact, redact_value
 from crewd.protocol.reports import Outcome
 from crewd.worker.aio import AsyncContext
@@ -74,11 +74,13 @@ def _outcome_of(function: Callable[..., Any], bootstrap: Bootstrap, context: Con
         if left.code in {None, 0}:
             return Outcome(outcome="completed")
         code = left.code if isinstance(left.code, int) else 1
-        return Outcome(outcome="failed", reason="raised", error=f"SystemExit: {left.code}", exit_code=code)
+        return Outcome(outcome="failed", reason=FailureReason.RAISED, error=f"SystemExit: {left.code}", exit_code=code)
     except BaseException as error:  # noqa: BLE001 (the outermost frame of user code)
         traceback.print_exc()
         text = "".join(traceback.format_exception_only(error)).strip()
-        return Outcome(outcome="failed", reason="raised", error=clip(text, NOTE_CHARS_MAX), error_class=class_of(error))
+        return Outcome(
+            outcome="failed", reason=FailureReason.RAISED, error=clip(text, NOTE_CHARS_MAX), error_class=class_of(error)
+        )
 
 
 class PermanentError(Exception):
@@ -130,10 +132,10 @@ def completed(result: object, bootstrap: Bootstrap, warnings: tuple[str, ...] = 
         clean = redact_value(plain)
         encoded = msgspec.json.encode(clean)
     except NotJson as error:
-        return Outcome(outcome="failed", reason="not_json", error=str(error))
+        return Outcome(outcome="failed", reason=FailureReason.NOT_JSON, error=str(error))
     if len(encoded) > RESULT_BYTES_MAX:
         said = f"the result has {len(encoded)} bytes, at most {RESULT_BYTES_MAX} are kept: leave it as a file (ctx.artifact)"
-        return Outcome(outcome="failed", reason="too_large", error=said)
+        return Outcome(outcome="failed", reason=FailureReason.TOO_LARGE, error=said)
     if clean != plain:
         warnings = (*warnings, "what looks like a secret was masked in its result")
     if bootstrap.output:

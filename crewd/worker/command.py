@@ -22,6 +22,7 @@ from crewd.model.errors import UsageError
 from crewd.model.inputs import GOAL
 from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
+from crewd.model.reasons import FailureReason, RefusalReason
 from crewd.model.redact import clip, redact
 from crewd.model.shell import place_values, with_exec
 from crewd.model.signals import signal_name
@@ -138,7 +139,9 @@ class Command:
     def wait(self) -> Outcome:
         """Wait for the end of the command and of what it wrote, and say how it ended."""
         if self._child is None:
-            return self.failure or Outcome(outcome="failed", reason="spawn_failed", error="the command was not started")
+            return self.failure or Outcome(
+                outcome="failed", reason=FailureReason.SPAWN_FAILED, error="the command was not started"
+            )
         code = self._child.wait()
         self._desk.token.listen(terminate_what_is_left)  # a cancel is for whatever it has left behind
         held = self._drain()
@@ -150,7 +153,9 @@ class Command:
             return self._failed(code)
         lost = next((pump.error for pump in self._pumps if pump.error), "")
         if lost:
-            return Outcome(outcome="failed", reason="output_lost", error=f"its output could not be kept: {lost}", exit_code=0)
+            return Outcome(
+                outcome="failed", reason=FailureReason.OUTPUT_LOST, error=f"its output could not be kept: {lost}", exit_code=0
+            )
         return self._completed(self._warnings(held))
 
     def _drain(self) -> bool:
@@ -186,7 +191,7 @@ class Command:
             tail = f"{tail} (PATH={os.environ.get('PATH', '')})".strip()
         return Outcome(
             outcome="failed",
-            reason="killed_by_signal" if code < 0 else "exit_code",
+            reason=FailureReason.KILLED if code < 0 else FailureReason.EXIT_CODE,
             error=clip(f"{how}: {tail}" if tail else how, NOTE_CHARS_MAX),
             exit_code=code if code > 0 else None,
         )
@@ -201,7 +206,7 @@ class Command:
         state = self._output_state() if self._bootstrap.output else None
         if state is not None and not self._output().is_file():
             error = f"{self._bootstrap.output} is no file, so no step can read it"
-            return Outcome(outcome="failed", reason="output_lost", error=error, exit_code=0, warnings=warnings)
+            return Outcome(outcome="failed", reason=FailureReason.OUTPUT_LOST, error=error, exit_code=0, warnings=warnings)
         if state is not None and state != self._output_before and not state[1]:
             warnings = (*warnings, f"{self._bootstrap.output} is empty: it has left it so")
         mine = size > 0 or self._output_before is None or self._output_before[1] == 0  # what an earlier attempt has left stays
@@ -210,7 +215,7 @@ class Command:
             if masked:
                 warnings = (*warnings, f"what looks like a secret was masked in {self._bootstrap.output}")
             if error:
-                return Outcome(outcome="failed", reason="output_lost", error=error, exit_code=0, warnings=warnings)
+                return Outcome(outcome="failed", reason=FailureReason.OUTPUT_LOST, error=error, exit_code=0, warnings=warnings)
             if not size:
                 warnings = (*warnings, f"{self._bootstrap.output} is empty: it wrote neither to it nor to standard output")
         if text is not None and redact(text) != text:
@@ -253,7 +258,7 @@ class Command:
             try:
                 note = terminal.type(steer)
             except (OSError, ValueError) as error:
-                reason = "stdin_closed" if isinstance(error, OSError) else "does_not_fit"
+                reason = RefusalReason.STDIN_CLOSED if isinstance(error, OSError) else RefusalReason.DOES_NOT_FIT
                 desk.report(Settled(id=steer.id, outcome="refused", reason=reason))
                 continue
             desk.report(Applied(id=steer.id))
@@ -283,7 +288,7 @@ class Command:
                 while rest:
                     rest = rest[os.write(stdin.fileno(), rest) :]
             except (OSError, ValueError):
-                desk.report(Settled(id=steer.id, outcome="refused", reason="stdin_closed"))
+                desk.report(Settled(id=steer.id, outcome="refused", reason=RefusalReason.STDIN_CLOSED))
                 with contextlib.suppress(OSError):
                     stdin.close()
                 continue
@@ -332,7 +337,8 @@ def not_started(argv: list[str], error: OSError | ValueError) -> Outcome:
         why = "the working directory is not there any more"
     transient = number in TRANSIENT
     return Outcome(
-        outcome="failed", reason="start_busy" if transient else "spawn_failed", error=clip(why, NOTE_CHARS_MAX),
+        outcome="failed", reason=FailureReason.START_BUSY if transient else FailureReason.SPAWN_FAILED,
+        error=clip(why, NOTE_CHARS_MAX),
         error_class=errno.errorcode.get(number, "") if number else "",
     )  # fmt: skip
 

@@ -27,6 +27,7 @@ from crewd.model.limits import (
 )
 from crewd.model.numbers import AMOUNT_MAX, COUNT_MAX, SECONDS_MAX
 from crewd.model.questions import QuestionKind
+from crewd.model.reasons import RefusalReason
 from crewd.model.redact import clip, redact_value
 from crewd.model.terms import USUAL, Terms
 from crewd.protocol.reports import (
@@ -309,7 +310,7 @@ class Context:
                 return answer.text
             self._desk.open_ask(ask)
             note = clip(wrong, NOTE_CHARS_MAX)
-            self._desk.report(Settled(id=answer.id, outcome="refused", reason="does_not_fit", note=note))
+            self._desk.report(Settled(id=answer.id, outcome="refused", reason=RefusalReason.DOES_NOT_FIT, note=note))
         outcome: Literal["cancelled", "expired", "defaulted"] = "expired" if default is None else "defaulted"
         self._desk.report(AskOver(id=ask, outcome="cancelled" if self.token.cancelled else outcome))
         self.token.check()

@@ -344,7 +344,7 @@ class Desk:
                 case Purpose.ANSWER if message.ask in self._open_asks and message.ask not in self._answers:
                     self._answers[message.ask] = message
                 case Purpose.ANSWER:
-                    body = Settled(id=message.id, outcome="refused", reason="no_such_ask")
+                    body = Settled(id=message.id, outcome="refused", reason=RefusalReason.NO_SUCH_ASK)
                     reports.append(body)
             for body in reports:
                 self._number += 1

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.reasons import RefusalReason
 from crewd.model.redact import clip
 from crewd.protocol.reports import ReportBody, Settled
 
@@ -38,7 +39,7 @@ class Message:
 
     def refuse(self, note: str = "") -> None:
         """It was read and will not be carried out."""
-        self._settle(Settled(id=self.id, outcome="refused", reason="refused_by_worker", note=clip(note, NOTE_CHARS_MAX)))
+        self._settle(Settled(id=self.id, outcome="refused", reason=RefusalReason.BY_WORKER, note=clip(note, NOTE_CHARS_MAX)))
 
     def _settle(self, body: Settled) -> None:
         if not self.settled:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from crewd.model.errors import CrewdError, UsageError
 from crewd.model.limits import NOTE_CHARS_MAX
-from crewd.model.reasons import FailureReason
+from crewd.model.reasons import FailureReason, RefusalReason
 from crewd.model.redact import clip
 from crewd.model.signals import signal_name
 from crewd.protocol import stdio
@@ -106,7 +106,9 @@ class Program:
         """Serve it to its end, and say how it ended."""
         child = self._child
         if child is None:
-            return self.failure or Outcome(outcome="failed", reason="spawn_failed", error="the program was not started")
+            return self.failure or Outcome(
+                outcome="failed", reason=FailureReason.SPAWN_FAILED, error="the program was not started"
+            )
         self._context = context
         self._served.set()
         self._in_background(self._hand_over, "messages")
@@ -150,7 +152,7 @@ class Program:
             case _:
                 kind = "PermanentError" if end.permanent else end.error_class
                 text = clip(end.error or "it has said that it failed, and not why", NOTE_CHARS_MAX)
-                return Outcome(outcome="failed", reason="raised", error=text, error_class=kind, warnings=warnings)
+                return Outcome(outcome="failed", reason=FailureReason.RAISED, error=text, error_class=kind, warnings=warnings)
 
     # -- threads ------------------------------------------------------------------------------------------------
 
@@ -310,7 +312,7 @@ class Program:
         if not self._write(record):
             self._open.pop(message.id, None)
             if kind != "message":
-                self._desk.report(Settled(id=message.id, outcome="refused", reason="stdin_closed"))
+                self._desk.report(Settled(id=message.id, outcome="refused", reason=RefusalReason.STDIN_CLOSED))
 
     def _receipt(self, receipt: stdio.SayReceipt) -> None:
         state = self._open.get(receipt.id)

@@ -367,6 +367,7 @@ MUTANTS = (
         "supervisor/attempt/decide.py",
         "    if not state.reserved or (number is not None and not state.questions_before_spawn < number <= state.questions):\n",
         "    if not state.reserved:\n",
+        found=True,
     ),
     Mutant(
         "the worker forgets reports that are not durable",

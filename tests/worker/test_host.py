@@ -11,7 +11,7 @@ import pytest
 from crewd.worker.host import rehearse
 
 pytestmark = pytest.mark.process
-BEGINS = "import os; from crewd.worker.host import _begin_session; _begin_session(); print(os.getsid(0) == os.getpid())"
+BEGINS = "import os; from crewd.worker.hosting import begin_session; begin_session(); print(os.getsid(0) == os.getpid())"
 
 
 @pytest.mark.parametrize("leader", [True, False])

@@ -9,6 +9,7 @@ from crewd.client.cli.common import Options, ago, look_at, say
 from crewd.client.cli.screen import one_line, plain
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError
+from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Outcome
 from crewd.model.rows import AskRow
 
@@ -65,5 +66,5 @@ def _answer(crew: Crew, ask: AskRow) -> bool:
             say(f"  -> {text}")
             return True
         say(f"  {receipt.reason}: {one_line(receipt.note)}")
-        if receipt.reason != "does_not_fit":
+        if receipt.reason != RefusalReason.DOES_NOT_FIT:
             return True

@@ -11,6 +11,7 @@ from crewd.client.cli.common import Options, ago, look_at, out, say, say_stale, 
 from crewd.client.cli.look import waiting_words
 from crewd.client.cli.screen import one_line, shorten, width_of
 from crewd.clock import SystemClock
+from crewd.model.reasons import FailureReason
 from crewd.model.rows import AttemptRow, TaskRow, Usage
 from crewd.model.signals import signal_name
 from crewd.model.statuses import RUN_TERMINAL, TaskStatus
@@ -166,5 +167,7 @@ def _why(task: TaskRow, attempt: AttemptRow | None) -> str:
     of = task if attempt is None or attempt.epoch == task.epoch else attempt
     silent = "" if attempt is None or attempt.liveness == "healthy" or attempt.ended_at else f"{attempt.liveness}: silent"
     waits = "waits for a place" if attempt is not None and attempt.status == "reserved" else silent
-    reason = "" if of.error and of.reason in {"exit_code", "killed_by_signal", "raised"} else of.reason
+    reason = (
+        "" if of.error and of.reason in {FailureReason.EXIT_CODE, FailureReason.KILLED, FailureReason.RAISED} else of.reason
+    )
     return " ".join(f"{reason} {of.error} {waits}".split())

@@ -539,7 +539,11 @@ def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
         return state, NOTHING
     if len(msgspec.msgpack.encode(outcome.result)) > 2 * INLINE_BYTES_MAX:
         outcome = replace(
-            outcome, outcome="failed", reason="raised", result=None, error="the result is too large; leave it as a file"
+            outcome,
+            outcome="failed",
+            reason=FailureReason.RAISED,
+            result=None,
+            error="the result is too large; leave it as a file",
         )
     if is_deep(outcome.result):
         outcome = replace(

@@ -19,6 +19,7 @@ from crewd.model.limits import (
     TERM_SECONDS_GRACEFUL,
 )
 from crewd.model.reasons import CancelReason, FailureReason, Liveness, NoticeKind
+from crewd.model.runtimes import RUNTIMES
 from crewd.model.statuses import AttemptStatus
 from crewd.protocol import reports as rp
 from crewd.supervisor.attempt.model import NOTHING, AlarmAt, Attempt, AttemptEffect, Decision, EndWorker, Next, Say
@@ -67,7 +68,7 @@ def silence(state: Attempt, at: float) -> float:
 
 
 def _may_be_silent(state: Attempt) -> bool:
-    return bool(state.asks or state.operations) or state.runtime == "exec"
+    return bool(state.asks or state.operations) or RUNTIMES[state.runtime].may_be_silent
 
 
 def level_of(state: Attempt, at: float) -> Liveness:

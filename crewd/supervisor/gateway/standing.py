@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from crewd.model.rows import AskRow, AttemptRow, RunRow, TaskRow
+from crewd.model.runtimes import By, runtime_named
 from crewd.model.statuses import RUN_TERMINAL, TASK_TERMINAL, TaskStatus
 from crewd.protocol.requests import CancelReply, EndReply
 from crewd.store.messages import StandingRow
@@ -79,7 +80,7 @@ class RunStanding:
                 return f"{each.step} asks: {asks[0].question} ({asks[0].id})" if asks else "it waits"
         for each in looked_at:
             ready = all(tasks[name].status is TaskStatus.COMPLETED for name in each.depends_on if name in tasks)
-            if each.status is TaskStatus.QUEUED and each.runtime == "outside" and ready:
+            if each.status is TaskStatus.QUEUED and ready and runtime_named(each.runtime).by is By.OUTSIDE:
                 return f"{each.step} waits for somebody to claim it (crew claim {run.name}/{each.step})"
         return ""
 

@@ -23,6 +23,7 @@ from crewd.model.reasons import CancelReason, NoticeKind, RefusalReason, SkipRea
 from crewd.model.receipts import Effect, Outcome
 from crewd.model.redact import clip
 from crewd.model.rows import CancelInfo, ClaimInfo, Undelivered, faster
+from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import TASK_LIVE, TASK_REQUEUES, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
 from crewd.model.workflow import Workflow
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
@@ -129,7 +130,7 @@ def new_run(run: str, workflow: Workflow) -> Run:
         tuple(
             Task(
                 task_id(run, step.id), tuple(task_id(run, name) for name in step.depends_on), retry=step.worker.retry,
-                restart=step.worker.restart, outside=step.worker.runtime == "outside",
+                restart=step.worker.restart, outside=RUNTIMES[step.worker.runtime].by is By.OUTSIDE,
             )
             for step in workflow.steps
         ),

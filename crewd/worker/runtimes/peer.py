@@ -9,30 +9,31 @@ from typing import TYPE_CHECKING
 
 from crewd.model import variables
 from crewd.worker.command import argv_of, not_started
+from crewd.worker.hosting import begin_session
 
 if TYPE_CHECKING:
-    from crewd.protocol.bootstrap import Bootstrap
     from crewd.protocol.reports import Outcome
-    from crewd.worker.link import Line
-
-"""Names the file with the bootstrap (MessagePack), which the command reads and removes: it holds its token."""
+    from crewd.worker.hosting import Hosting
 
 
-def take_over(bootstrap: Bootstrap, raw: bytes, lines: list[Line]) -> Outcome:
-    """Become the command. Returns only if that cannot be done, with the reason."""
-    argv = argv_of(bootstrap)
-    path = Path(bootstrap.directory) / "bootstrap"
+def run(host: Hosting) -> Outcome:
+    """Become the command. Returns only if that cannot be done, with the reason.
+
+    The variable `CREWD_BOOTSTRAP` names the file with the bootstrap (MessagePack), which the command reads and removes: it
+    holds its token.
+    """
+    argv = argv_of(host.bootstrap)
+    path = Path(host.bootstrap.directory) / "bootstrap"
     try:
         path.touch(0o600)
-        path.write_bytes(raw)
-        while lines:
-            lines.pop().close()
-        if os.getsid(0) != os.getpid():
-            os.setsid()
+        path.write_bytes(host.raw)
+        while host.lines:
+            host.lines.pop().close()
+        begin_session()
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # Python ignores them
         os.environ[variables.BOOTSTRAP] = str(path)
         os.execvp(argv[0], argv)  # noqa: S606 (its purpose)
     except (OSError, ValueError) as error:
         path.unlink(missing_ok=True)
-        return not_started(argv, error)
+        return host.end(not_started(argv, error), host.connect(()))

@@ -1,0 +1,104 @@
+"""The runtimes of workers: a table with one row for each, which says everything in which they differ outside the worker.
+
+How a worker of each is run is in `crewd/worker/runtimes`. docs/contributing.md tells how to add one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+
+class Asked(Protocol):
+    """What of a worker's spec decides on its runtime and its capabilities (see `WorkerSpec`)."""
+
+    @property
+    def call(self) -> str:
+        """`MODULE:FUNCTION`."""
+        ...
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """A command and its arguments."""
+        ...
+
+    @property
+    def shell(self) -> str:
+        """A command line."""
+        ...
+
+    @property
+    def outside(self) -> bool:
+        """Whether somebody else carries it out."""
+        ...
+
+    @property
+    def protocol(self) -> str:
+        """What a command speaks."""
+        ...
+
+    @property
+    def stdin(self) -> str:
+        """What a command reads."""
+        ...
+
+    @property
+    def pty(self) -> tuple[int, int] | None:
+        """The size of a command's terminal."""
+        ...
+
+
+class By(Enum):
+    """Who carries a task out."""
+
+    CREWD = "crewd, which starts a process"
+    OUTSIDE = "whoever claims it"
+    NOBODY = "nobody: there is no such runtime in this crewd"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """One row.
+
+    `accepts`: whether a spec means this runtime; the first row that does counts. `capabilities`: which messages its worker
+    takes; None where the worker says that itself. `may_be_silent`: its silence is no sign of a fault. `plain_output`: a large
+    result is what it wrote to its standard output, and not JSON.
+    """
+
+    accepts: Callable[[Asked], bool]
+    by: By = By.CREWD
+    capabilities: Callable[[Asked], tuple[str, ...]] | None = None
+    may_be_silent: bool = False
+    plain_output: bool = False
+
+
+def _is_command(spec: Asked) -> bool:
+    return bool(spec.argv or spec.shell)
+
+
+def _of_command(spec: Asked) -> tuple[str, ...]:
+    if spec.pty is not None:
+        return ("steer", "eof", "keys")
+    return ("steer", "eof") if spec.stdin == "lines" else ()
+
+
+RUNTIMES: Final[dict[str, Runtime]] = {
+    "call": Runtime(lambda spec: bool(spec.call)),
+    "outside": Runtime(lambda spec: spec.outside, By.OUTSIDE),
+    "crewd": Runtime(lambda spec: _is_command(spec) and spec.protocol == "crewd"),
+    "crewd-stdio": Runtime(lambda spec: _is_command(spec) and spec.protocol == "crewd-stdio"),
+    "exec": Runtime(_is_command, capabilities=_of_command, may_be_silent=True, plain_output=True),
+    "agent": Runtime(lambda _: True, By.NOBODY),
+}
+
+
+def runtime_of(spec: Asked) -> str:
+    """The name of the runtime that a spec means."""
+    return next(name for name, runtime in RUNTIMES.items() if runtime.accepts(spec))
+
+
+def runtime_named(name: str) -> Runtime:
+    """The runtime of this name. A row that came from another crewd may name one that is not known here: nobody's."""
+    return RUNTIMES.get(name, RUNTIMES["agent"])

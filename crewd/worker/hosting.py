@@ -1,0 +1,74 @@
+"""What a worker process has for its code, whichever runtime that has: its order, its connection, and the way it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from crewd.clock import SystemChance
+from crewd.model.ids import IdSource
+from crewd.worker.call import write_output
+from crewd.worker.context import Context
+from crewd.worker.link import Line, Link
+
+if TYPE_CHECKING:
+    from crewd.clock import SystemClock
+    from crewd.protocol.bootstrap import Bootstrap
+    from crewd.protocol.reports import Outcome, Report
+    from crewd.worker.desk import Desk
+    from crewd.worker.link import Waker
+
+LAST_WORDS = "last_words"
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """See the module's text. `raw` is the bootstrap as it came; `lines` is what a warm process has prepared: one, or none."""
+
+    bootstrap: Bootstrap
+    raw: bytes
+    desk: Desk
+    clock: SystemClock
+    waker: Waker
+    lines: list[Line]
+
+    def connect(self, capabilities: tuple[str, ...], pid: int = 0) -> Link:
+        """Say hello to crewd, and what this worker takes. `pid` is the process that does the work, if it is another one."""
+        line = self.lines.pop() if self.lines else Line(self.bootstrap.endpoint)
+        link = Link(self.bootstrap, capabilities, self.desk, self.clock, self.waker, line, pid)
+        link.start()
+        return link
+
+    def context(self, link: Link) -> Context:
+        """What the worker's code is given."""
+        return Context(self.bootstrap, self.desk, link, IdSource(self.clock, SystemChance()))
+
+    def end(self, outcome: Outcome, link: Link) -> Outcome:
+        """Report the outcome, wait until it is durable, and hang up. The last words are on disk before they are sent."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # the code may have closed or replaced it
+                stream.flush()
+        self.desk.finish()
+        self.desk.report(outcome)
+        waiting: list[Report] = self.desk.waiting()
+        try:
+            write_output(Path(self.bootstrap.directory) / LAST_WORDS, msgspec.msgpack.encode(waiting))
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):
+                traceback.print_exc()  # the disk is full: the report below is the only copy then
+        self.desk.wait_durable()  # the guardian ends a worker whose crewd stays away
+        link.stop()
+        return outcome
+
+
+def begin_session() -> None:
+    """The worker's own code begins. A zygote of an older crewd has made the session already."""
+    if os.getsid(0) != os.getpid():
+        os.setsid()
