@@ -189,7 +189,7 @@ OPENERS = {
     "store/database.py": "the reserve",
     "store/health.py": "databases, while nothing is served",
     "store/keeper/backup.py": "copies of bundles",
-    "store/keeper/traffic.py": "uploads, each a file that the keeper has named",
+    "store/keeper/transfers.py": "uploads, each a file that the keeper has named",
     "store/original.py": "a bundle that was checked",
     "supervisor/config.py": "the configuration, which may be a link, and was checked",
     "supervisor/examine.py": "/proc",
@@ -239,3 +239,10 @@ def test_a_client_pays_for_neither_the_supervisor_nor_the_store() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     assert shown.stdout.strip() == "[]"
+
+
+def test_every_reference_can_be_followed_in_this_repository() -> None:
+    """Documents that only the authors had are not cited: a reader gets the reason, or a page of docs/."""
+    elsewhere = re.compile(r"\b(?:system|peers|ecosystem|faces|house)\.md\b|\bDESIGN\b|\([RK]\d{1,2}\)")
+    pages = [*FILES, *(ROOT.parent / "docs").rglob("*.md"), *ROOT.parent.glob("*.md")]
+    assert [str(path) for path in pages if elsewhere.search(path.read_text())] == []

@@ -1,13 +1,13 @@
 """An actor runtime on Pykka: dispatcher, two-lane inboxes, supervision, death watch, timers.
 
 Rule 1: an actor on the brain's dispatcher never blocks; one that must (an fsync) is pinned to a thread of its own.
-Rule 2: actors talk by `tell`; a blocking `ask` from inside an actor raises (R16). Only code outside may wait, with a deadline.
-Rule 3: a message is handled, refused to its sender, or returned at the close: never lost in silence (K4).
+Rule 2: actors talk by `tell`; a blocking `ask` from inside an actor raises. Only code outside may wait, with a deadline.
+Rule 3: a message is handled, refused to its sender, or returned at the close: never lost in silence.
 Rule 4: this room knows nothing of crews, disks or sockets. What must not be lost is in the store before anybody is told.
 
-What Pykka gives: the actor, its ref, its future, its hooks. What it lacks (peers.md §4.2) is added through the seams that
+What Pykka gives: the actor, its ref, its future, its hooks. What it lacks is added through the seams that
 it leaves for new actor types (`_create_actor_inbox`, `_create_future`, `_start_actor_loop`). Its process-wide registry is
-not used: removal is linear there (K15) and `stop_all` stops at the first slow actor (K9); `ActorSystem` keeps its own table.
+not used: removal is linear there and `stop_all` stops at the first slow actor; `ActorSystem` keeps its own table.
 """
 
 from crewd.actors.actor import Actor, AnyActor, Context, System

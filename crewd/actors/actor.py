@@ -230,7 +230,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
         return ""
 
     def returned(self, message: M_contra) -> None:
-        """A message that this actor will not handle, because it has ended: the last chance to send it on (K4)."""
+        """A message that this actor will not handle, because it has ended: the last chance to send it on."""
 
     def on_turn_end(self) -> None:
         """Called after each batch of messages."""
@@ -240,7 +240,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
         self._exit_reason = reason
 
     def turn(self) -> None:
-        """Handle a batch. Called by the dispatcher only; never raises, so one actor's failure is its own (K1, K3)."""
+        """Handle a batch. Called by the dispatcher only; never raises, so one actor's failure is its own."""
         if self.actor_stopped.is_set():
             return
         context = self.context
@@ -252,7 +252,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
                 self._take_batch(begun_at + self.turn_seconds)
             if self._exit_reason is None:
                 self.on_turn_end()
-        except BaseException as error:  # noqa: BLE001 (the outermost loop of an actor: K3)
+        except BaseException as error:  # noqa: BLE001 (the outermost loop of an actor)
             self._exit_reason = ExitReason(ExitKind.CRASHED, error)
         self._in_turn = False
         TURN.name = ""

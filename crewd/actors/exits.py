@@ -49,7 +49,7 @@ class InboxFull(Exception):
 
 
 class BlockingAsk(RuntimeError):
-    """An actor tried to wait for another one (R16)."""
+    """An actor tried to wait for another one."""
 
 
 class StartFailed(Exception):

@@ -28,7 +28,7 @@ class Lane(IntEnum):
 
 
 class Letter(NamedTuple):
-    """A message in an inbox. Past `deadline` (monotonic) it is dropped unhandled and its asker has stopped waiting (K6).
+    """A message in an inbox. Past `deadline` (monotonic) it is dropped unhandled and its asker has stopped waiting.
 
     `at` is when it was told (monotonic); the age of the oldest one says how far an actor is behind. `sender` names the
     actor in whose turn it was told, if it was one.

@@ -51,7 +51,7 @@ class Intensity:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A child's n-th restart in a row waits `first_seconds * 2**(n-1)` ± `jitter`, at most `cap_seconds` (R9).
+    """A child's n-th restart in a row waits `first_seconds * 2**(n-1)` ± `jitter`, at most `cap_seconds`.
 
     A child that was up for `healthy_seconds` begins a new row.
     """

@@ -228,7 +228,7 @@ class Supervisor(Actor["ToSupervisor | M"], Generic[M]):
         self._incarnations[name] = incarnation
         try:
             ref = self.context.system.spawn(spec, self.ref, incarnation)
-        except Exception as error:  # noqa: BLE001 (a factory that raises is a start that failed: K2)
+        except Exception as error:  # noqa: BLE001 (a factory that raises is a start that failed)
             failure = StartFailed(f"{name} could not be made")
             failure.__cause__ = error
             self._feed_family(ChildDown(name, ExitReason(ExitKind.CRASHED, failure), self.context.now(), self._roll()))

@@ -159,7 +159,7 @@ class ActorSystem:
             watcher.signal(Down(ref, reason, ref.incarnation))
 
     def stop(self, ref: AnyRef, reason: ExitReason, seconds: float | None = None) -> None:
-        """Ask an actor to end, a supervisor after its children: all of it within `seconds`, if given (K8, K9)."""
+        """Ask an actor to end, a supervisor after its children: all of it within `seconds`, if given."""
         until = None if seconds is None else self.clock.monotonic() + seconds
         ref.signal(Stop(reason, until))
 

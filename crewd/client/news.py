@@ -14,7 +14,7 @@ from crewd.model.news import NewsItem, Severity
 from crewd.model.reasons import NoticeKind
 
 DEDUP_SECONDS = 30.0
-"""The same thing is told once within this (system.md Q6)."""
+"""The same thing is told once within this."""
 _REPEATED = {*NoticeKind, "message"}
 """Kinds of which the same words may come again and mean the same; a question or an end is another one each time."""
 BATCH_SECONDS = 5.0

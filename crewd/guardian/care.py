@@ -96,13 +96,13 @@ Climbing = StartingToEnd | Ending | Draining
 class Seen:
     """What the last look has seen of the worker's processes.
 
-    `known` are pid and start of its processes, `led` the sessions and groups that they were in. `ended_since`: one of them has
-    ended since, so the worker may be forking; `ended_leaders` are the sessions and groups of those that have ended.
+    `known` are pid and start of its processes, `leaders` the sessions and groups that they were in. `ended_since`: one of them
+    has ended since, so the worker may be forking; `ended_leaders` are the sessions and groups of those that have ended.
     `vanished_at`: since when the first process is gone without anybody reporting its exit status.
     """
 
     known: frozenset[tuple[int, float]] = frozenset()
-    led: frozenset[int] = frozenset()
+    leaders: frozenset[int] = frozenset()
     ended_since: bool = False
     ended_leaders: frozenset[int] = frozenset()
     vanished_at: float | None = None
@@ -485,8 +485,8 @@ def _end_ordered(care: Care, order: EndOrdered) -> Care:
 def _looked(care: Care, event: Looked) -> Decision:
     look_at, ended_since = care.look_at, care.seen.ended_since
     known = frozenset((proc.pid, proc.start) for proc in event.procs)
-    led = frozenset(leader for proc in event.procs for leader in (proc.session, proc.group)) | care.seen.ended_leaders
-    care = replace(care, seen=replace(care.seen, known=known, led=led - {event.zygote}, ended_leaders=frozenset()))
+    leaders = frozenset(leader for proc in event.procs for leader in (proc.session, proc.group)) | care.seen.ended_leaders
+    care = replace(care, seen=replace(care.seen, known=known, leaders=leaders - {event.zygote}, ended_leaders=frozenset()))
     effects: list[Effect] = []
     living = tuple(proc for proc in event.procs if not proc.dead)
     if event.unmarked != care.record.unmarked and care.record.pid:
@@ -553,7 +553,7 @@ def _climb(care: Care, state: Climbing, event: Looked, *, ended_since: bool) -> 
         effects += [Signal(alive[pid], signal.SIGTERM), Signal(alive[pid], signal.SIGCONT)]
     if step.kill or step.hit_groups:
         effects.append(KillCgroup(care.key))
-        groups = {alive[pid].group for pid in step.kill} | care.seen.led
+        groups = {alive[pid].group for pid in step.kill} | care.seen.leaders
         for group in sorted(groups - {0, 1}):
             if event.owners.get(group, care.key) == care.key:  # atomic against a fork bomb, unlike one process after another
                 effects.append(KillGroup(group, tuple(proc for proc in event.procs if proc.group == group)))

@@ -405,7 +405,7 @@ class Guard:
         if last is None:
             return None
         for key, care in list(self._cares.items()):
-            if of_it := {last.session, last.group} & care.seen.led:
+            if of_it := {last.session, last.group} & care.seen.leaders:
                 self._decide(key, cr.MemberEnded(frozenset(of_it)))
         if child.number is None or worker_number.home_part(child.number) != self._home_number:
             return None
@@ -425,8 +425,8 @@ class Guard:
             | {(pid, table[pid].start) for pid in cgroups.get(key, cr.CgroupSeen()).pids if pid in table}
             for key, care in self._cares.items()
         }  # fmt: skip
-        led = {leader: key for key, care in self._cares.items() for leader in care.seen.led}
-        return Sorting(table, memory, frozenset({self._own_pid, self.zygote} - {0}), led)
+        leaders = {leader: key for key, care in self._cares.items() for leader in care.seen.leaders}
+        return Sorting(table, memory, frozenset({self._own_pid, self.zygote} - {0}), leaders)
 
     def has_no_mark(self, proc: Proc) -> bool:
         """Whether this process was looked at before, and had no marker, and will get none."""

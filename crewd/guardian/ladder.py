@@ -1,7 +1,7 @@
 """The ladder of an end: wait, TERM, KILL, verify, report. Pure; time arrives as an argument.
 
 Rule 1: a rung never goes back; a second order can only make the end faster.
-Rule 2: empty means empty in two looks: a process that forks while the table is read can hide in one (R1).
+Rule 2: empty means empty in two looks: a process that forks while the table is read can hide in one.
 """
 
 from __future__ import annotations

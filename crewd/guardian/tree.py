@@ -1,6 +1,6 @@
 """Whose process is whose: from a process table and what is remembered to the members of each worker. Pure.
 
-Four nets (R1): memory (pid + start time), session and process group, parentage, and the marker in the environment. A
+Four nets: memory (pid + start time), session and process group, parentage, and the marker in the environment. A
 process that left its session, lost its parent and cleaned its environment between two looks is in none of them; it is
 the guardian's own child then (subreaper) and appears as a stray.
 
@@ -55,7 +55,7 @@ class Sorted:
 class Sorting:
     """Gives each process of a table its worker, in two steps: `unknown` are those whose marker must be read for `finish`.
 
-    `memory` has a key for every worker in care. `own` are the guardian and its zygote. `led` are sessions and groups that
+    `memory` has a key for every worker in care. `own` are the guardian and its zygote. `leaders` are sessions and groups that
     workers' processes were seen in by the look before: they outlive their leader.
     """
 
@@ -64,7 +64,7 @@ class Sorting:
         table: Mapping[int, Proc],
         memory: Mapping[Key, frozenset[tuple[int, float]]],
         own: frozenset[int],
-        led: Mapping[int, Key] = MappingProxyType({}),
+        leaders: Mapping[int, Key] = MappingProxyType({}),
     ) -> None:
         self.table = table
         self._memory = memory
@@ -77,7 +77,7 @@ class Sorting:
                 proc = table.get(pid)
                 if proc is not None and proc.start == start:
                     self._give(proc, worker)
-        self._sessions = {**led, **{pid: key for key, known in memory.items() for pid, _ in known}}
+        self._sessions = {**leaders, **{pid: key for key, known in memory.items() for pid, _ in known}}
         self._left = self._spread([proc for proc in table.values() if proc.pid not in self._owner and proc.pid not in own])
 
     @property

@@ -48,7 +48,7 @@ ALLOWED = frozenset(
 KEPT_IF_CLEAN = frozenset({"PATH", "HOME", "CREWD_HOME", "CREWD_AUTOSTART", marker.VARIABLE})
 """What a worker that wants a clean environment inherits; the rest is what its own spec and run say."""
 ALLOWED_PREFIXES = ("LC_", "XDG_")
-"""What a worker inherits of the daemon's environment (ecosystem.md §15, trap 20); the rest comes from its own spec."""
+"""What a worker inherits of the daemon's environment; the rest comes from its own spec."""
 
 
 def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str, ...], warm: int, home: Home) -> NoReturn:
@@ -350,7 +350,7 @@ def _set_up(order: dict[str, Any], withheld: dict[str, str]) -> None:
 
 
 def _take_lock(path: str, *, inherit: bool) -> None:
-    """The worker itself holds a lock for as long as it lives: there is one living incarnation of it, and no second (R8)."""
+    """The worker itself holds a lock for as long as it lives: there is one living incarnation of it, and no second."""
     lock = worker_files.open_to_append(Path(path).parent, LOCK)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -341,7 +341,7 @@ class OperationStarted(msgspec.Struct, frozen=True, tag="operation.started"):
 
 
 class OperationClosed(msgspec.Struct, frozen=True, tag="operation.closed"):
-    """The one terminal record of an operation; synthetic if crewd wrote it for a worker that is gone (F7)."""
+    """The one terminal record of an operation; synthetic if crewd wrote it for a worker that is gone."""
 
     id: str
     outcome: str
@@ -374,7 +374,7 @@ class NewsSeen(msgspec.Struct, frozen=True, tag="news.seen"):
 
 
 class ProgressSampled(msgspec.Struct, frozen=True, tag="progress.sampled"):
-    """One of many signs of progress (system.md C9). It was the `count`-th of its attempt."""
+    """One of many signs of progress. It was the `count`-th of its attempt."""
 
     count: int
     done: float | None = None
@@ -529,5 +529,5 @@ def type_of_class(body: type[Body]) -> str:
 
 EVENT_TYPES: tuple[str, ...] = tuple(type_of_class(kind) for kind in Body.__args__)
 SAMPLES = (ProgressSampled,)
-"""Bodies that may be written with whatever is written next, within moments (system.md C6): losing the last few harms nobody."""
+"""Bodies that may be written with whatever is written next, within moments: losing the last few harms nobody."""
 TERMINAL_BODIES = (RunEnded, TaskEnded, AttemptEnded)

@@ -1,7 +1,7 @@
 """Where things of one crewd home are: path arithmetic only, so that daemon, guardian, client and worker agree.
 
 A home is a directory of its user. Sockets live in `<home>/run`, or, when that path would be too long for a unix socket
-(107 bytes, peers.md §5.5), in a short directory of the user named after the home's key.
+(107 bytes), in a short directory of the user named after the home's key.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Home:
         return self.run_directory(run) / step / str(epoch)
 
     def contains(self, path: PurePath) -> bool:
-        """Whether an absolute path without `..` is inside the home, compared by components (system.md §4, row 46)."""
+        """Whether an absolute path without `..` is inside the home, compared by components."""
         return path.is_relative_to(self.root)
 
 

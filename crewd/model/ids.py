@@ -101,7 +101,7 @@ def split_task_id(task: str) -> tuple[str, str]:
 
 
 def marker(home_key: str, task: str, epoch: int) -> str:
-    """What the environment of every process of a worker says (R1): `<home key>:<task id>#<epoch>`."""
+    """What the environment of every process of a worker says: `<home key>:<task id>#<epoch>`."""
     return f"{home_key}:{task}#{epoch}"
 
 

@@ -1,4 +1,4 @@
-"""What an event means to somebody who follows a run (system.md C11), and which events a subscription takes.
+"""What an event means to somebody who follows a run, and which events a subscription takes.
 
 An event's type says exactly what was recorded; its kind is the coarser word for it, of which there are few.
 """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 FRAME_BYTES_MAX = 1 << 20
-"""One ZeroMQ frame (MAXMSGSIZE, R13); larger payloads travel as file references."""
+"""One ZeroMQ frame (MAXMSGSIZE); larger payloads travel as file references."""
 FRAMES_MAX = 4
 """Frames of a message after the identity; more is malformed."""
 TEXT_CHARS_MAX = 65_536
 """A steer's, follow-up's or answer's text."""
 INLINE_BYTES_MAX = 32_768
-"""A result or argument above this is kept as a file of the attempt (system.md §8, blob threshold)."""
+"""A result or argument above this is kept as a file of the attempt."""
 INPUT_BYTES_MAX = 262_144
 """A command's input that travels with its run; more is read from a file."""
 ARGUMENT_BYTES_MAX = 131_071
@@ -25,7 +25,7 @@ PASSED_BYTES_MAX = 30_000
 RESULT_BYTES_MAX = 64 << 20
 """A result that a client reads whole."""
 NOTE_CHARS_MAX = 2_048
-"""A progress note, a reason's note, a question (system.md G11: text caps)."""
+"""A progress note, a reason's note, a question."""
 NAME_CHARS_MAX = 64
 """A run's, step's, operation's or artifact's name."""
 MAILBOX_MAX = 256
@@ -55,35 +55,35 @@ REPORTS_UNACKED_MAX = 1_024
 GRACE_SECONDS_DEFAULT = 5.0
 """Time a graceful cancel gives the worker's own code."""
 GRACE_SECONDS_SHORT = 3.0
-"""The same when crewd itself ends a worker: a limit, a timeout, a shutdown (system.md F6)."""
+"""The same when crewd itself ends a worker: a limit, a timeout, a shutdown."""
 EXIT_SECONDS = 10.0
 """A worker that has said how it ended goes by itself within this, or is ended."""
 DRAIN_SECONDS = 1.0
-"""The same for one that gives no sign any more: no output, no report, no open operation (system.md G6)."""
+"""The same for one that gives no sign any more: no output, no report, no open operation."""
 ATTENTION_COOLDOWN_SECONDS = 60.0
-"""Between the end of a notice and the next one of its kind for the same attempt (system.md I6)."""
+"""Between the end of a notice and the next one of its kind for the same attempt."""
 LONG_RUNNING_SECONDS = 600.0
-"""After this people are told once that an attempt takes long (system.md I7)."""
+"""After this people are told once that an attempt takes long."""
 FAILURES_IN_A_ROW = 3
-"""Operations that fail one after the other until people are told (system.md I7)."""
+"""Operations that fail one after the other until people are told."""
 CHECKPOINT_BYTES_MAX = 32_768
 """A checkpoint above this belongs into a file of the worker's own."""
 DEPTH_MAX = 100
-"""The ceiling of how deep workers may start workers (system.md K15); the configuration says how deep they do."""
+"""The ceiling of how deep workers may start workers; the configuration says how deep they do."""
 GRACE_SECONDS_MAX = 3_600.0
 LEASE_SECONDS_DEFAULT = 300.0
-"""A claim without a word of its holder (system.md E1)."""
+"""A claim without a word of its holder."""
 LEASE_SECONDS_MAX = 86_400.0
 CLAIM_TOKEN_CHARS = (16, 128)
 """The least and the most characters of a claim's token."""
 TERM_SECONDS_GRACEFUL = 3.0
-"""TERM to KILL after a graceful period (system.md F6)."""
+"""TERM to KILL after a graceful period."""
 TERM_SECONDS_NOW = 0.15
-"""TERM to KILL on `now` (system.md F6: request to KILL under 200 ms)."""
+"""TERM to KILL on `now`."""
 KILL_SECONDS = 5.0
-"""How long KILL is repeated before survivors are reported (D state, R2)."""
+"""How long KILL is repeated before survivors are reported (D state)."""
 ORPHAN_GRACE_SECONDS_DEFAULT = 600.0
-"""A `keep` worker's life without crewd (DESIGN §2)."""
+"""A `keep` worker's life without crewd."""
 START_SECONDS_MAX = 30.0
 """From spawn to ready without any use of the processor; slow starts are common, so this is not the run's time-out."""
 START_SECONDS_LONGEST = 600.0

@@ -1,4 +1,4 @@
-"""What of all that is recorded is news to the owner of a run: ends, questions, notices, urgent words (system.md H9, Q6)."""
+"""What of all that is recorded is news to the owner of a run: ends, questions, notices, urgent words."""
 
 from __future__ import annotations
 

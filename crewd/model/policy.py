@@ -1,6 +1,6 @@
 """What a worker may use, how often it is tried and whether it is started again: values of its spec, checked at the door.
 
-A bound of 0 means that there is none. Ceilings are those of system.md K15: what is above them is refused, not dropped.
+A bound of 0 means that there is none. What is above a ceiling is refused, not dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from crewd.model.errors import UsageError
 from crewd.model.permanent import check_texts, is_permanent
 
 SECONDS_MAX = 1_440 * 60.0
-"""A day (K15: 1,440 minutes)."""
+"""A day (1,440 minutes)."""
 TRIES_MAX = 100
 TURNS_MAX = 10_000
 CHILDREN_MAX = 1_000
@@ -23,7 +23,7 @@ PROCESSES_DEFAULT = 4_096
 OUTPUT_BYTES_KEPT = 64 << 20
 RUN_OUTPUT_BYTES_KEPT = 4 << 30
 RUN_STORE_BYTES_MAX = 8 << 30
-"""Events, rows and artifacts of one run: no run fills the disk by itself (system.md §5, theme 10)."""
+"""Events, rows and artifacts of one run: no run fills the disk by itself."""
 REPORTS_MAX = 1_000_000
 """Of one attempt: each is an event in the log for ever."""
 PERMANENT_EXIT_CODE = 78
@@ -55,7 +55,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How often a task is tried (system.md I9), and what is never tried again.
+    """How often a task is tried, and what is never tried again.
 
     Before try n+1 the task waits `backoff_seconds` x `factor`^(n-1), give or take `jitter` of it, at most `cap_seconds`.
     `permanent` are patterns of error classes (`ValueError`, `json.*`) besides `PermanentError`; `permanent_codes` are exit
@@ -87,7 +87,7 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 class Restarts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Whether a worker that has ended is started again (OTP's words), and when crewd gives that up and parks it (R9).
+    """Whether a worker that has ended is started again (OTP's words), and when crewd gives that up and parks it.
 
     `transient` after an abnormal end, `permanent` after every end, `temporary` never. More than `restarts_max` ends within
     `period_seconds` park it. The wait before a restart doubles from `backoff_seconds` to `cap_seconds`, give or take 30 %,

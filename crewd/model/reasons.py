@@ -9,7 +9,7 @@ TERMINATED = "terminated"
 
 
 class CancelReason(StrEnum):
-    """Why a cancel was asked for (system.md F5)."""
+    """Why a cancel was asked for."""
 
     CALLER_CANCELLED = "caller_cancelled"
     LEADER_INTERRUPTED = "leader_interrupted"
@@ -83,7 +83,7 @@ class NoticeKind(StrEnum):
 
 
 class Liveness(StrEnum):
-    """How long a worker has given no sign (system.md I5)."""
+    """How long a worker has given no sign."""
 
     HEALTHY = "healthy"
     WARN = "warn"

@@ -1,7 +1,7 @@
 """The receipt of a message: how far it came. Levels only climb; a settled receipt never changes.
 
 accepted = committed in the store; delivered = the worker's runtime confirmed it; applied = the worker's code took it;
-settled = done, refused(reason), expired, withdrawn or unknown(reason). (R3, R5)
+settled = done, refused(reason), expired, withdrawn or unknown(reason).
 """
 
 from __future__ import annotations

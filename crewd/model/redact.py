@@ -1,4 +1,4 @@
-"""Secrets leave a text before it is stored, logged or shown (system.md B11).
+"""Secrets leave a text before it is stored, logged or shown.
 
 What is known: private keys in PEM, what follows `Authorization`, `Bearer` and `Basic`, cookies, passwords, tokens and
 signatures in URLs, in `.netrc`, in Docker's configuration and in calls of `curl`, `mysql` and `sshpass`, the keys that
@@ -279,7 +279,7 @@ def is_deep(value: Any) -> bool:
 
 
 def clip(text: str, limit: int) -> str:
-    """The redacted text, at most `limit` characters: the head and the tail, for both carry meaning (system.md G11).
+    """The redacted text, at most `limit` characters: the head and the tail, for both carry meaning.
 
     What is no text (lone surrogates, of file names that are no UTF-8) becomes `?`.
     """

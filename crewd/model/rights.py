@@ -1,7 +1,7 @@
 """Who may do what to whose runs.
 
 Rule 1: a client is who its key says. Its owner id is made from its name and its key, so that nobody takes another one's; a
-client without a key owns nothing and only observes (system.md §4, row 22: missing identity means no rights).
+client without a key owns nothing and only observes.
 Rule 2: to end, answer, or do again what another client owns needs the role admin, `force`, and a reason in words.
 """
 
@@ -47,6 +47,6 @@ def check_owner(caller: str, owner: str, role: Role, what: str, *, force: bool, 
 
 
 def check_intent(intent: str, what: str, *, required: bool) -> None:
-    """With the policy `require_intent` what destroys something needs a reason in words (system.md L3)."""
+    """With the policy `require_intent` what destroys something needs a reason in words."""
     if required and not intent.strip():
         raise UsageError(f"{what} needs a reason here", hint="--intent 'the reason in words' (require_intent in crewd.toml)")

@@ -15,7 +15,7 @@ from crewd.model.workflow import Workflow
 
 
 class Survivor(msgspec.Struct, frozen=True):
-    """A process that a cancel could not end (R2)."""
+    """A process that a cancel could not end."""
 
     pid: int
     command: str
@@ -76,7 +76,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class ExitStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a worker's processes ended (system.md G7). `code` and `signal` are of the first process.
+    """How a worker's processes ended. `code` and `signal` are of the first process.
 
     `killed`: something of it needed KILL; `timed_out`: a limit ended it, and which; `drain_seconds`: from the order to end
     (or the end of the first process) to the proof that nothing is left; `cleanup_errors`: what could not be tidied up.
@@ -270,12 +270,12 @@ class MessageRow(msgspec.Struct, frozen=True):
         return self.receipt.kind in MAILBOX_KINDS and not self.acknowledged_by
 
     def reply_overdue(self, now: float) -> bool:
-        """Whether its sender has waited for a reply for longer than it wanted to (system.md D3): people are shown that."""
+        """Whether its sender has waited for a reply for longer than it wanted to: people are shown that."""
         within = self.terms.reply_seconds
         return bool(within) and not self.replied and now - self.receipt.accepted_at > within
 
     def overdue(self, now: float) -> bool:
-        """Whether it is a joined message that nobody has acknowledged in time (system.md K11): people are shown that."""
+        """Whether it is a joined message that nobody has acknowledged in time: people are shown that."""
         return self.receipt.kind == "group_join" and self.unread and now - self.receipt.accepted_at > JOIN_ACK_SECONDS
 
 

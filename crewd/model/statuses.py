@@ -1,8 +1,8 @@
 """Statuses, each in one enum with one table of legal moves; every set of statuses is derived from the tables.
 
-Rule 1: a status is terminal exactly when nothing follows it. Terminal is absorbing (system.md §4, rows 3 and 4).
+Rule 1: a status is terminal exactly when nothing follows it. Terminal is absorbing.
 Rule 2: identity is always legal, so that a repeated fact changes nothing.
-A status enters these tables only together with its producer and its consumer (system.md §4, row 41).
+A status enters these tables only together with its producer and its consumer.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ TASK_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
 }
 RUN_REOPENS = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.COMPLETED})
 TASK_REQUEUES = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED, TaskStatus.PARKED})
-"""Terminal absorbs everything but an explicit retry or resume: what these may be taken back from (DESIGN §4). A run whose
+"""Terminal absorbs everything but an explicit retry or resume: what these may be taken back from. A run whose
 cancel left survivors is not among them: what is left of it may still be at work."""
 
 _ATTEMPT_ENDS = frozenset(

@@ -47,7 +47,7 @@ USUAL = Terms()
 
 
 def usual(kind: MessageKind, terms: Terms) -> Terms:
-    """With everything said (system.md D2); see `message_kinds` for what is usual."""
+    """With everything said; see `message_kinds` for what is usual."""
     row = MESSAGE_KINDS[kind]
     return msgspec.structs.replace(
         terms,

@@ -107,7 +107,7 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def joins(self) -> bool:
-        """Whether its end is told in one message (system.md K11)."""
+        """Whether its end is told in one message."""
         return self.join == "group" or (self.join == "smart" and len(self.steps) > 1)
 
 

@@ -2,7 +2,7 @@
 
 A worker numbers its reports 1, 2, 3 …; crewd answers `Ack(upto)` when they are durable, and the worker keeps what is not
 acknowledged across reconnects. crewd sends a message again on every new connection until the worker has reported it
-delivered; the worker knows a message by its id and takes it once (R4).
+delivered; the worker knows a message by its id and takes it once.
 
 A worker's requests carry ids, too: it asks again on every new connection until it has the reply.
 """
@@ -40,7 +40,7 @@ class WorkerHello(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """The process lives; `beats` counts signs of life of the worker's own code (hung is not dead, R21)."""
+    """The process lives; `beats` counts signs of life of the worker's own code (hung is not dead)."""
 
     beats: Count = 0
 
@@ -83,7 +83,7 @@ OF_MESSAGES = (Delivered, Applied, Settled)
 
 
 class Returned(msgspec.Struct, frozen=True, tag="returned"):
-    """The runtime gives back a message that was recalled: the code never had it and never will (R5)."""
+    """The runtime gives back a message that was recalled: the code never had it and never will."""
 
     id: str
     outcome: Literal["withdrawn", "expired"]

@@ -48,6 +48,7 @@ from crewd.store.messages import (
     Load,
     LoadAttempt,
     LoadLive,
+    Missed,
     NewAttempt,
     NewMessage,
     NewRun,
@@ -111,7 +112,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         open_reader: Callable[[], Reading],
         clock: Clock,
         overlay: Overlay,
-        listener: Callable[[], Ref[Published] | None],
+        listener: Callable[[], Ref[Published | Missed] | None],
         quota: int = 0,
         run_of: Callable[[str], Ref[Overfull] | None] = lambda _: None,
     ) -> None:
@@ -136,6 +137,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         self._due = False  # a flush must follow this turn,
         self._wait_for_flush: list[Ref[Flushed]] = []  # for these or for others
         self._unflushed = 0
+        self._missed = False  # the gateway was not told of everything
         self._sweeping = False
         self._touched: set[str] = set()  # runs of which there are events that are not flushed,
         self._removed: set[str] = set()  # those that they take away,
@@ -340,9 +342,22 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         self._due = self._due or self._unflushed >= FLUSH_EVENTS
         for reply_to, answer in answers:
             reply_to.offer(answer, lane=Lane.CONTROL)
+        if events:
+            self._publish(events)
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        """Tell the gateway; if its inbox is full, tell it later that it has missed something."""
         listener = self._listener()
-        if events and listener is not None:
-            listener.offer(Published(tuple(events), self._receipts(events), tuple(standing_rows(events, self._cache))))
+        if listener is None:  # a new one begins with nothing
+            self._missed = False
+        elif self._tell_of_missed(listener):
+            published = Published(tuple(events), self._receipts(events), tuple(standing_rows(events, self._cache)))
+            self._missed = not listener.offer(published)
+
+    def _tell_of_missed(self, listener: Ref[Published | Missed]) -> bool:
+        """Whether the gateway knows, or was told now, that it has missed something."""
+        self._missed = self._missed and not listener.offer(Missed(self._seq))
+        return not self._missed
 
     def _receipts(self, events: Sequence[Event]) -> tuple[Receipt, ...]:
         """The receipts that these events have changed, as they are now."""
@@ -352,6 +367,9 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
 
     def _write_tables(self) -> None:
         """Flush. A disk that refuses this, too, must have room before there is new work; what is committed stays so."""
+        listener = self._listener()
+        if listener is not None and not self._tell_of_missed(listener):
+            self._flush_within(RETRY_SECONDS)
         if not self._unflushed and not self._overlay.waiting:
             self._overlay.behind = False
             return

@@ -135,13 +135,18 @@ class Flushed(msgspec.Struct, frozen=True):
 class Published(msgspec.Struct, frozen=True):
     """Events just committed, and what they changed that somebody may wait for, as it is after them. For the gateway.
 
-    `rows` are runs, tasks, questions and attempts that have ended, or do not go on by themselves, or were begun again. A gap
-    in seq means that one of these letters was lost to a full inbox.
+    `rows` are runs, tasks, questions and attempts that have ended, or do not go on by themselves, or were begun again.
     """
 
     events: tuple[Event, ...]
     receipts: tuple[Receipt, ...] = ()
     rows: tuple[StandingRow, ...] = ()
+
+
+class Missed(msgspec.Struct, frozen=True):
+    """For the gateway, as soon as it takes letters again: some `Published` up to the event `upto` were lost to a full inbox."""
+
+    upto: int
 
 
 class Stand(msgspec.Struct, frozen=True):

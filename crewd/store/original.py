@@ -2,7 +2,7 @@
 
 What is known there becomes our rows: the run, its tasks with their ends, the messages of its mailboxes. Each of its events
 becomes one of ours of the type `crewd.foreign`, with all that it said. The files themselves are in the bundle, too, under
-`original/`, as they were but for secrets. (system.md A1, A4, A9, C1, D1, D2; the statuses of 2.2.)
+`original/`, as they were but for secrets.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 FLUSH_SECONDS = 0.05
-"""A value is on disk at the latest after this (DESIGN §7)."""
+"""A value is on disk at the latest after this."""
 KEYS_MAX = 50_000
 """Unwritten keys; one more value for a new key is dropped (progress is sampled, the next one comes)."""
 

@@ -25,7 +25,7 @@ class CancelRecorded(msgspec.Struct, frozen=True):
 
 
 class HasEnded(msgspec.Struct, frozen=True):
-    """The run that was to be cancelled has ended before."""
+    """What was to be cancelled had ended before."""
 
 
 Reply = rq.Reply | rq.GetReceipt | rq.Show | CancelRecorded | HasEnded | CrewdError
@@ -54,7 +54,7 @@ class Command(msgspec.Struct, frozen=True):
 
     @property
     def lane(self) -> Lane:
-        """A cancel waits behind nothing (R17), whoever hands it on."""
+        """A cancel waits behind nothing, whoever hands it on."""
         return Lane.CONTROL if isinstance(self.request, rq.Cancel) else Lane.DATA
 
 
@@ -220,7 +220,7 @@ class WorkerReported(msgspec.Struct, frozen=True):
 
 
 class ToGuardian(msgspec.Struct, frozen=True):
-    """An order for the guardian link to send. Births wait for a guardian; the rest is said again when one attaches."""
+    """An order for the guardian link to send. A start waits for a guardian; the rest is sent again when one attaches."""
 
     order: gd.Order
 

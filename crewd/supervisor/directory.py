@@ -15,7 +15,7 @@ from crewd.protocol.guardian import Attached
 
 if TYPE_CHECKING:
     from crewd.protocol.reports import ToWorker
-    from crewd.store.messages import Answer, Published, ToKeeper, ToReader, ToStore
+    from crewd.store.messages import Answer, Missed, Published, ToKeeper, ToReader, ToStore
     from crewd.supervisor.caller import Caller
     from crewd.supervisor.commands import ControllerLetter, FrontLetter, Reply, RunLetter, SlotsLetter, ToGuardian
 
@@ -33,7 +33,7 @@ STORE: Final[Part[ToStore]] = Part("store")
 READER: Final[Part[ToReader]] = Part("reader")
 KEEPER: Final[Part[ToKeeper]] = Part("keeper")
 GUARDIAN: Final[Part[ToGuardian]] = Part("guardian")
-GATEWAY: Final[Part[Published | Answer]] = Part("gateway")
+GATEWAY: Final[Part[Published | Missed | Answer]] = Part("gateway")
 SLOTS: Final[Part[SlotsLetter]] = Part("slots")
 RUNS: Final[Part[ToSupervisor]] = Part("runs")
 FRONT: Final[Part[FrontLetter]] = Part("front")

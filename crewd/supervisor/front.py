@@ -1,6 +1,6 @@
 """The front: admits runs, finds living ones after a start, opens ended ones again, and stops everything in order.
 
-It also knows which runs were started by workers: they end with the worker (R19), whenever that is heard of.
+It also knows which runs were started by workers: they end with the worker, whenever that is heard of.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The guardian link: crewd's end of the unix socket. Starts a guardian when there is none, and attaches again when it dies.
 
-Rule: births wait here while no guardian is attached; every other order is said again then, for each controller asks.
+Rule: starts of workers wait here while no guardian is attached. Every other order is sent again then: each controller asks.
 """
 
 from __future__ import annotations

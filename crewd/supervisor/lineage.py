@@ -1,7 +1,7 @@
 """Which runs were started by workers, how deep a run stands, and whom a worker may write to. A pure core; `Front` keeps one.
 
-Rule 1: the record says who the parent is and how deep it stands, never the environment of whoever asks (K15).
-Rule 2: a run that a worker has started ends with that worker, unless it was told to stay (R19).
+Rule 1: the record says who the parent is and how deep it stands, never the environment of whoever asks.
+Rule 2: a run that a worker has started ends with that worker, unless it was told to stay.
 Rule 3: a worker writes to its parent and to the other steps of its run; what it has started it may also steer and answer.
 """
 

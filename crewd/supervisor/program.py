@@ -115,7 +115,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.supervisor.guardian_link import UnixGuardianSocket
     from crewd.supervisor.open_files import budget, raise_limit
     from crewd.supervisor.poller import ZmqPoller
-    from crewd.supervisor.service import Heart, ServiceManager
+    from crewd.supervisor.service import ServiceManager, ServiceWatchdog
     from crewd.supervisor.services import Services
     from crewd.supervisor.tokens import Tokens, load_secret
     from crewd.supervisor.tree import Ports, root
@@ -204,7 +204,10 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     watchdog = Watchdog(system, say_busy)
     watchdog.start()
     if manager.beat_seconds:
-        system.spawn(ChildSpec("heart", lambda: Heart(manager.beat_seconds, lambda: manager.say("WATCHDOG=1"))), None)
+        system.spawn(
+            ChildSpec("service-watchdog", lambda: ServiceWatchdog(manager.beat_seconds, lambda: manager.say("WATCHDOG=1"))),
+            None,
+        )
     gc.collect()
     gc.freeze()  # what is here now stays: a collection need not look at it
     gc.set_threshold(*COLLECT_AFTER)

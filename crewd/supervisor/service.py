@@ -32,7 +32,7 @@ class ServiceManager:
             link.sendto(text.encode(), address)
 
 
-class Heart(Actor[None]):
+class ServiceWatchdog(Actor[None]):
     """Beats on the brain's thread: a brain that is stuck does not beat, and the service manager starts crewd again."""
 
     def __init__(self, seconds: float, beat: Callable[[], None]) -> None:

@@ -23,7 +23,7 @@ class Tokens:
         self._secret = secret
 
     def of(self, task: str, epoch: int) -> str:
-        """The token that this worker was given at birth."""
+        """The token that this worker was given when it was started."""
         return hmac.new(self._secret, f"{task}#{epoch}".encode(), hashlib.sha256).hexdigest()
 
     def of_parent(self, task: str, epoch: int) -> str:

@@ -1,4 +1,4 @@
-"""The supervision tree of crewd (DESIGN §5), over any ports: the real ones in `program`, simulated ones in tests."""
+"""The supervision tree of crewd, over any ports: the real ones in `program`, simulated ones in tests."""
 
 from __future__ import annotations
 

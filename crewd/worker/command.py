@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 STDIN_SECONDS = 1.0
 """A command whose input was closed gets so long to end by that alone, at most half of its grace."""
 PIPES_SECONDS = 3.0
-"""How long a descendant may hold the pipes after the command has ended (system.md G9)."""
+"""How long a descendant may hold the pipes after the command has ended."""
 TAIL_BYTES = 2_048
 """Of stderr, in the error of a command that failed: every failure carries its cause."""
 TRANSIENT = frozenset({errno.ETXTBSY, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})

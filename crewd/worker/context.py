@@ -373,7 +373,7 @@ class Context:
         """Announce an operation that begins later, in a `with` block of its own.
 
         One of low priority that has not begun when a steer is taken is skipped, and the record says for which steer: what
-        was planned before may not be wanted any more (system.md D9). `ctx.queued()` gives those that are left. Raises
+        was planned before may not be wanted any more. `ctx.queued()` gives those that are left. Raises
         UsageError when too many are open.
         """
         _check_kind(kind)

@@ -2,7 +2,7 @@
 
 Rule 1: one lock, one condition; the link's thread calls `heard_*` and `unsent`, the code's thread the rest.
 Rule 2: a report leaves the outbox when crewd says that it is durable, and not before.
-Rule 3: a message id is taken once, whatever the wire repeats (R4).
+Rule 3: a message id is taken once, whatever the wire repeats.
 """
 
 from __future__ import annotations

@@ -32,10 +32,10 @@ _decoder = msgspec.msgpack.Decoder(Bootstrap)
 
 
 def rehearse() -> Generator[None, None, None]:
-    """Do what a birth does, as far as it can be done without an order, and undo it. Can be broken off at each `yield`.
+    """Do what the start of a worker does, as far as it can be done without an order, and undo it. It may end at each `yield`.
 
     In the zygote, so that what is made once and kept is there when workers are forked; in a warm process, so that the memory
-    that a birth writes to is its own by then: a forked process shares it with the zygote until it does, page after page.
+    that the start writes to is its own by then: a forked process shares it with the zygote until it does, page after page.
     """
     clock, waker = SystemClock(), Waker()
     spec = WorkerSpec(call="crewd.worker.probe:probe")

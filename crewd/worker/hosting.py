@@ -51,7 +51,7 @@ class Hosting:
         return Context(self.bootstrap, self.desk, link, IdSource(self.clock, SystemChance()))
 
     def end(self, outcome: Outcome, link: Link) -> Outcome:
-        """Report the outcome, wait until it is durable, and hang up. The last words are on disk before they are sent."""
+        """Report the outcome, wait until it is durable, and hang up. What may not be durable is on disk before it is sent."""
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):  # the code may have closed or replaced it
                 stream.flush()

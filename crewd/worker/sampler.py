@@ -1,7 +1,7 @@
 """Which of many signs of progress go into the history: few, the same ones each time, and every change of phase.
 
 Of a hundred in one phase: the first, every tenth from the fifth on, and the last, which is known when the work is over
-(system.md C9).
+.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ PORTION_BYTES = FRAME_BYTES_MAX // 2
 """Of reports that are sent together; one alone may be larger."""
 _ENCODER = msgspec.msgpack.Encoder()
 PROGRESS_SECONDS = 0.1
-"""Progress is sampled: what comes faster is merged, the last one wins (C9)."""
+"""Progress is sampled: what comes faster is merged, the last one wins."""
 
 
 def _portions(reports: list[Report]) -> Iterator[Reports]:

@@ -1,4 +1,4 @@
-"""A cancellation token: why, until when, and a way to wait that ends at once when it fires (system.md F11)."""
+"""A cancellation token: why, until when, and a way to wait that ends at once when it fires."""
 
 from __future__ import annotations
 

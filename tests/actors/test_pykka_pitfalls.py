@@ -1,4 +1,4 @@
-"""One test per pitfall of Pykka (peers.md §4.2, K1 to K18): crewd's actors do not have it."""
+"""One test per pitfall of Pykka: crewd's actors do not have it."""
 
 from __future__ import annotations
 

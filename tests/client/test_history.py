@@ -121,7 +121,7 @@ def test_the_shell_shows_the_tree_the_attempts_and_the_cause(daemon: Daemon, job
     shell("call", "jobs:advance", "--name", "far", "--follow")
     lines = [json.loads(line) for line in shell("history", "far", "--format", "jsonl").splitlines()]
     samples = [line["data"]["count"] for line in lines if line["type"] == "progress.sampled"]
-    assert samples == [1, *range(5, 100, 10), 100], "a hundred signs of progress are twelve events (system.md C9)"
+    assert samples == [1, *range(5, 100, 10), 100], "a hundred signs of progress are twelve events"
     assert {line["branch"]: line["depth"] for line in lines} == {"": 0, "advance#1": 1}
     last = str(lines[-1]["seq"])
     trace = [json.loads(line) for line in shell("--json", "history", "far", "--why", last).splitlines()]

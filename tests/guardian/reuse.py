@@ -60,13 +60,13 @@ def main() -> None:
         os.environ["CREWD_KEYS"] = f"{name}/keys"
         with Daemon(folder / "h") as daemon, daemon.connect() as crew:
             for what in ("session", "group"):
-                led, go, over = (folder / f"{what}-{each}" for each in ("led", "go", "over"))
-                run = crew.exec(["sh", "-c", LEADS.format(led, go, over)], cwd="/")
-                wait_until(partial(has_text, led), "the leader")
+                leaders, go, over = (folder / f"{what}-{each}" for each in ("leaders", "go", "over"))
+                run = crew.exec(["sh", "-c", LEADS.format(leaders, go, over)], cwd="/")
+                wait_until(partial(has_text, leaders), "the leader")
                 wait_until(partial(has_looked, run), "a look at the whole tree")
                 go.touch()
                 wait_until(over.exists, "the end of the leader")
-                stranger = stranger_with(int(led.read_text()), session=what == "session")
+                stranger = stranger_with(int(leaders.read_text()), session=what == "session")
                 reply = run.cancel(mode="now")
                 alive = Path(f"/proc/{stranger}").exists()
                 found[what] = {"alive": alive, "verified": reply.verified}

@@ -16,17 +16,17 @@ def proc(pid: int, ppid: int, group: int = 0, session: int = 0, state: str = "S"
 
 
 def found(
-    *procs: Proc, marks: dict[int, Key] | None = None, known: dict[Key, list[Proc]] | None = None, led: tuple[int, ...] = ()
+    *procs: Proc, marks: dict[int, Key] | None = None, known: dict[Key, list[Proc]] | None = None, leaders: tuple[int, ...] = ()
 ) -> Sorted:
     memory = {key: frozenset((each.pid, each.start) for each in each_known) for key, each_known in (known or {}).items()}
-    sorting = Sorting({each.pid: each for each in procs}, memory, frozenset({GUARDIAN}), dict.fromkeys(led, A))
+    sorting = Sorting({each.pid: each for each in procs}, memory, frozenset({GUARDIAN}), dict.fromkeys(leaders, A))
     return sorting.finish({each.pid: (marks or {})[each.pid] for each in sorting.unknown if each.pid in (marks or {})})
 
 
 def members(
-    *procs: Proc, marks: dict[int, Key] | None = None, known: dict[Key, list[Proc]] | None = None, led: tuple[int, ...] = ()
+    *procs: Proc, marks: dict[int, Key] | None = None, known: dict[Key, list[Proc]] | None = None, leaders: tuple[int, ...] = ()
 ) -> dict[Key, set[int]]:
-    result = found(*procs, marks=marks, known=known, led=led)
+    result = found(*procs, marks=marks, known=known, leaders=leaders)
     return {key: {each.pid for each in procs if not each.dead} for key, procs in result.members.items()}
 
 
@@ -53,12 +53,14 @@ def test_a_reused_pid_is_not_the_worker_s() -> None:
 
 def test_the_number_of_a_session_proves_nothing_when_nobody_of_the_worker_s_is_in_it() -> None:
     main, member, other = proc(10, GUARDIAN), proc(31, 1, session=30, group=30), proc(32, 1, session=30, group=30)
-    assert members(main, member, other, known={A: [main, member]}, led=(30,)) == {A: {10, 31, 32}}, "one of it is known"
-    assert members(main, other, known={A: [main, member]}, led=(30,)) == {A: {10}}, "the number was given away"
+    assert members(main, member, other, known={A: [main, member]}, leaders=(30,)) == {A: {10, 31, 32}}, "one of it is known"
+    assert members(main, other, known={A: [main, member]}, leaders=(30,)) == {A: {10}}, "the number was given away"
     ended = proc(31, GUARDIAN, session=30, group=30, state="Z")
-    assert members(main, ended, other, known={A: [main, ended]}, led=(30,)) == {A: {10, 32}}, "whom nobody has reaped holds it"
+    assert members(main, ended, other, known={A: [main, ended]}, leaders=(30,)) == {A: {10, 32}}, (
+        "whom nobody has reaped holds it"
+    )
     orphan = proc(33, GUARDIAN, session=30, group=30)
-    assert members(main, orphan, known={A: [main]}, led=(30,)) == {A: {10, 33}}, "a stranger is no child of the guardian"
+    assert members(main, orphan, known={A: [main]}, leaders=(30,)) == {A: {10, 33}}, "a stranger is no child of the guardian"
     assert members(main, orphan, known={A: [main]}) == {A: {10}}, "forgotten: it is a stray"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -33,9 +33,11 @@ from crewd.store.messages import (
     Known,
     LiveRun,
     Load,
+    Missed,
     NewMessage,
     NewRun,
     Overfull,
+    Published,
     Put,
     Read,
     Rejected,
@@ -694,3 +696,46 @@ def test_a_salvage_reads_the_commit_log_whatever_is_wrong_with_the_rest(world: W
     names = [event.body.name for event in reader.readable_events() if isinstance(event.body, ev.RunCreated)]
     assert "name198" not in names and "name0" in names and names[-1] == "late"
     reader.close()
+
+
+class Listener:
+    """The gateway, with a full inbox or with room."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.heard: list[Any] = []
+
+    def offer(self, letter: object) -> bool:
+        if not self.full:
+            self.heard.append(letter)
+        return not self.full
+
+
+def test_a_gateway_that_had_no_room_hears_that_it_has_missed_something(tmp_path: Path) -> None:
+    scheduler, listener, overlay = Scheduler(), Listener(), Overlay()
+    path = tmp_path / "crewd.db"
+    store: Ref[Any] = scheduler.system.spawn(
+        ChildSpec(
+            "store",
+            lambda: StoreActor(
+                lambda: Database(path, "s"), lambda: ReadOnly(path), scheduler.clock, overlay, lambda: cast("Any", listener)
+            ),
+        ),
+        None,
+    )
+    ear: Ref[Any] = scheduler.system.spawn(ChildSpec("ear", lambda: Ear([])), None)
+    scheduler.settle()
+    store.tell(Append((created("r_1", "a"),), ear, 1))
+    scheduler.settle()
+    assert [type(each) for each in listener.heard] == [Published]
+    listener.full = True
+    store.tell(Append((created("r_2", "b"),), ear, 2))
+    scheduler.advance(2.0)
+    listener.full = False
+    scheduler.advance(2.0)
+    assert listener.heard[1:] == [Missed(2)], "without waiting for another commit"
+    store.tell(Append((created("r_3", "c"),), ear, 3))
+    scheduler.settle()
+    assert [event.seq for event in listener.heard[-1].events] == [3]
+    scheduler.system.stop(store, SHUTDOWN)
+    scheduler.settle()

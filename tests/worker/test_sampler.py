@@ -1,4 +1,4 @@
-"""Progress in the history: of a hundred signs twelve, and every change of phase (system.md C9)."""
+"""Progress in the history: of a hundred signs twelve, and every change of phase."""
 
 from __future__ import annotations
 

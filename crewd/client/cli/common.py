@@ -1,4 +1,4 @@
-"""What all verbs share: options, output rules, exit codes (ecosystem.md §12).
+"""What all verbs share: options, output rules, exit codes.
 
 Under `--json` one document goes to stdout for a question, one line per item for a stream; errors go to stderr as
 `{"error": {...}}`. Human text never mixes into it.

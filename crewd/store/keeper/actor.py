@@ -20,13 +20,13 @@ from crewd.protocol import requests as rq
 from crewd.store.blobs import collect
 from crewd.store.checkup import Examine, checkup
 from crewd.store.follower import Follower
+from crewd.store.keeper.archives import Archives
 from crewd.store.keeper.artifacts import artifact
 from crewd.store.keeper.backup import backup
 from crewd.store.keeper.jobs import Jobs
 from crewd.store.keeper.removal import Removals
 from crewd.store.keeper.scrubber import SCRUBBED, Scrubber
-from crewd.store.keeper.shelves import Shelves
-from crewd.store.keeper.traffic import FILE_NAME, Traffic
+from crewd.store.keeper.transfers import FILE_NAME, Transfers
 from crewd.store.messages import Committed, Delayed, Flushed, Journaled, Keep, Known, Rejected, Scrub, ToKeeper, ToStore
 from crewd.worker_output import EXIT_FILE
 
@@ -82,10 +82,10 @@ class Keeper(Follower[KeeperLetter]):
 
     def on_start(self) -> None:
         """Open a connection of its own, and clear away what a crash has left."""
-        self._shelves = Shelves(self._home, self._store, self._software)
+        self._archives = Archives(self._home, self._store, self._software)
         self._jobs = Jobs(self.ref, self._store)
-        self._removals = Removals(self._shelves, self._jobs, self._clock)
-        self._traffic = Traffic(self._shelves, self._jobs, self._ids)
+        self._removals = Removals(self._archives, self._jobs, self._clock)
+        self._transfers = Transfers(self._archives, self._jobs, self._ids)
         with contextlib.suppress(OSError):  # a disk that is full takes no bundles, and must not keep crewd from starting
             for folder in (self._home.archive, self._home.exports, self._home.imports):
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -106,7 +106,7 @@ class Keeper(Follower[KeeperLetter]):
             for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
         for path in self._home.runs.iterdir() if self._home.runs.is_dir() else ():
-            self._shelves.clear_left(path.name)
+            self._archives.clear_left(path.name)
         for marker in self._home.runs.glob(f"*/*/*/{EXIT_FILE}"):
             if not (marker.parent / SCRUBBED).exists():
                 self._scrubber.add(marker.parent)
@@ -116,16 +116,16 @@ class Keeper(Follower[KeeperLetter]):
             if not FILE_NAME.match(path.name):
                 continue
             run = path.name.partition("-")[0]
-            row = self._shelves.database.row(RunRow, run)
-            forgotten = row is None and self._shelves.database.row(ForgottenRow, run) is not None
+            row = self._archives.database.row(RunRow, run)
+            forgotten = row is None and self._archives.database.row(ForgottenRow, run) is not None
             replaced = row is not None and row.archived not in {"", path.name} and (self._home.archive / row.archived).is_file()
             if forgotten or (replaced and path.stat().st_mtime < long_ago):
                 path.unlink(missing_ok=True)  # what nothing is known of is left to people
 
     def on_stop(self) -> None:
         """Close it."""
-        if hasattr(self, "_shelves"):
-            self._shelves.close()
+        if hasattr(self, "_archives"):
+            self._archives.close()
 
     def receive(self, message: Flushed | KeeperLetter) -> None:
         """Do what is asked; what the store says goes on with it."""
@@ -176,13 +176,13 @@ class Keeper(Follower[KeeperLetter]):
             self.context.after(seconds, _ScrubOn())
 
     def _begin(self, keep: Keep) -> None:
-        answer, shelves = self._jobs.answer, self._shelves
+        answer, archives = self._jobs.answer, self._archives
         if self.stale and not isinstance(keep.request, kp.GetArtifact | kp.Fetch | kp.Upload | rq.Doctor):
             why = "the disk refuses what was recorded lately: nothing is taken away, in or along now"
             raise StoreUnavailable(why, hint="free disk space")
         match keep.request:
             case kp.Forget() | kp.Archive():
-                run, archive = shelves.run(keep.request.target), isinstance(keep.request, kp.Archive)
+                run, archive = archives.run(keep.request.target), isinstance(keep.request, kp.Archive)
                 if archive and not keep.request.dry_run:
                     self._scrubber.finish(run.id)  # what is in a bundle is not looked through again
                 self._removals.change(keep, [run], archive=archive, dry=keep.request.dry_run)
@@ -191,25 +191,25 @@ class Keeper(Follower[KeeperLetter]):
                     self._scrubber.finish()
                 self._removals.prune(keep, keep.request)
             case kp.Export(target):
-                run = shelves.run(target)
+                run = archives.run(target)
                 self._scrubber.finish(run.id)
-                answer(keep, self._traffic.export(run))
+                answer(keep, self._transfers.export(run))
             case kp.GetArtifact():
-                answer(keep, artifact(shelves, keep.request))
+                answer(keep, artifact(archives, keep.request))
             case kp.Fetch(name, offset):
-                answer(keep, self._traffic.fetch(name, offset))
+                answer(keep, self._transfers.fetch(name, offset))
             case kp.Upload():
-                answer(keep, self._traffic.upload(keep.request))
+                answer(keep, self._transfers.upload(keep.request))
             case kp.Import():
-                self._traffic.take(keep, keep.request)
+                self._transfers.take(keep, keep.request)
             case kp.Backup(path):
-                answer(keep, backup(shelves, Path(path)))
+                answer(keep, backup(archives, Path(path)))
             case rq.Doctor():
-                answer(keep, checkup(shelves.library, self._examine, keep.request, self._home.blobs))
+                answer(keep, checkup(archives.library, self._examine, keep.request, self._home.blobs))
 
     def _clear_uploads(self) -> None:
         with contextlib.suppress(OSError):
-            self._traffic.clear_uploads(self._clock.wall() - LEFT_OVER_SECONDS)
+            self._transfers.clear_uploads(self._clock.wall() - LEFT_OVER_SECONDS)
 
     def _collect(self) -> None:
         """Blobs that nothing refers to any more are deleted, now and then."""
@@ -219,7 +219,7 @@ class Keeper(Follower[KeeperLetter]):
             return  # something may refer to one that the tables do not know yet
 
         def referred(sha256: str) -> bool:
-            return bool(self._shelves.database.rows_with(ArtifactRow, sha256, 1))
+            return bool(self._archives.database.rows_with(ArtifactRow, sha256, 1))
 
         with contextlib.suppress(OSError, StoreUnavailable):
             collect(self._home.blobs, self._clock.wall(), referred)

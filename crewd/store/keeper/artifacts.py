@@ -9,14 +9,14 @@ from crewd.model.errors import NotFound
 from crewd.model.rows import ArtifactRow
 from crewd.protocol import keeping as kp
 from crewd.store.blobs import read_blob
+from crewd.store.keeper.archives import Archives
 from crewd.store.keeper.removal import RUNS_MAX
-from crewd.store.keeper.shelves import Shelves
 
 
-def artifact(shelves: Shelves, wanted: kp.GetArtifact) -> kp.ArtifactReply:
+def artifact(archives: Archives, wanted: kp.GetArtifact) -> kp.ArtifactReply:
     """A piece of an artifact of a run or a step. NotFound if there is none of this name, or its bytes are not here any more."""
     run, _, step = wanted.target.partition("/")
-    rows = shelves.library.rows_of(ArtifactRow, run, RUNS_MAX)
+    rows = archives.library.rows_of(ArtifactRow, run, RUNS_MAX)
     mine = [row for row in rows if wanted.name in {row.name, row.id} and wanted.target in {row.run, row.task}]
     if not mine:
         names = ", ".join(sorted({row.name for row in rows})[:20]) or "none"
@@ -25,16 +25,16 @@ def artifact(shelves: Shelves, wanted: kp.GetArtifact) -> kp.ArtifactReply:
     if row.data or not row.size:
         data = row.data[offset : offset + kp.CHUNK_BYTES_MAX]
         return kp.ArtifactReply(row, data, min(offset + len(data), row.size))
-    found = read_blob(shelves.home.blobs, row.sha256, offset, kp.CHUNK_BYTES_MAX)
+    found = read_blob(archives.home.blobs, row.sha256, offset, kp.CHUNK_BYTES_MAX)
     if found is None:  # of an archived run, or left before there were blobs
-        bundle = shelves.library.bundle(run)
-        if bundle is None and (not _is_file(Path(row.path)) or shelves.home.runs not in Path(row.path).parents):
+        bundle = archives.library.bundle(run)
+        if bundle is None and (not _is_file(Path(row.path)) or archives.home.runs not in Path(row.path).parents):
             raise NotFound(f"the artifact {row.name} is not here any more", hint="it was deleted by hand, or never written")
         blob = None if bundle is None else bundle.output(f"blobs/{row.sha256}", offset, kp.CHUNK_BYTES_MAX)
         piece = (
             blob
             if blob is not None and blob.size
-            else shelves.library.output(
+            else archives.library.output(
                 run, str(Path(row.path).parent.parent), f"artifacts/{row.name}", offset, kp.CHUNK_BYTES_MAX
             )
         )

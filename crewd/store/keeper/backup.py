@@ -11,12 +11,12 @@ from crewd.model.errors import CrewdError, StoreUnavailable, UsageError
 from crewd.private_files import open_plain
 from crewd.protocol import keeping as kp
 from crewd.store.bundle import Bundle, sync_directory
-from crewd.store.keeper.shelves import Shelves
+from crewd.store.keeper.archives import Archives
 from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import rebuild
 
 
-def backup(shelves: Shelves, path: Path) -> kp.BackupReply:
+def backup(archives: Archives, path: Path) -> kp.BackupReply:
     """Make a backup in the new directory `path`. UsageError if that cannot be made, StoreUnavailable if it is not whole."""
     if not path.is_absolute() or ".." in path.parts:
         raise UsageError(f"{path} is not an absolute path")
@@ -28,7 +28,7 @@ def backup(shelves: Shelves, path: Path) -> kp.BackupReply:
     except OSError as error:
         raise UsageError(f"{path} cannot be made: {error}") from None
     try:
-        shelves.database.backup(path / "crewd.db")
+        archives.database.backup(path / "crewd.db")
         copy = ReadOnly(path / "crewd.db")
         try:
             differences, events = rebuild(copy)
@@ -40,8 +40,8 @@ def backup(shelves: Shelves, path: Path) -> kp.BackupReply:
         if differences:
             raise StoreUnavailable(f"the backup is not what it must be: {differences[0]}", hint="crew doctor --rebuild")
         for run in archived:
-            with contextlib.closing(Bundle(shelves.bundle_of(run))):
-                shutil.copyfile(shelves.bundle_of(run), path / "archive" / run.archived)
+            with contextlib.closing(Bundle(archives.bundle_of(run))):
+                shutil.copyfile(archives.bundle_of(run), path / "archive" / run.archived)
         size = 0
         for each in (path / "crewd.db", *(path / "archive" / run.archived for run in archived)):
             with open_plain(each) as file:

@@ -14,8 +14,8 @@ from crewd.model.rows import AskRow, MessageRow, RunRow, TaskRow
 from crewd.model.statuses import RUN_TERMINAL
 from crewd.protocol import keeping as kp
 from crewd.store.bundle import Bundle
+from crewd.store.keeper.archives import Archives, digest_of
 from crewd.store.keeper.jobs import Job, Jobs
-from crewd.store.keeper.shelves import Shelves, digest_of
 from crewd.store.messages import Keep, Put, Removal
 
 if TYPE_CHECKING:
@@ -28,15 +28,15 @@ RUNS_MAX = 100_000
 class Removals:
     """Forgets and archives. The store refuses what was not looked at."""
 
-    def __init__(self, shelves: Shelves, jobs: Jobs, clock: Clock) -> None:
-        self._shelves, self._jobs, self._clock = shelves, jobs, clock
+    def __init__(self, archives: Archives, jobs: Jobs, clock: Clock) -> None:
+        self._archives, self._jobs, self._clock = archives, jobs, clock
         self._changing: set[str] = set()
 
     def prune(self, keep: Keep, prune: kp.Prune) -> None:
         """Forget or archive what ended long ago."""
         if prune.older_seconds < 0 or prune.keep < 0:
             raise UsageError("what is to be pruned is older than some time, and some may be kept", hint="--older-than 30d")
-        ended = [run for run in self._shelves.library.runs(ended=True, limit=RUNS_MAX) if run.status in RUN_TERMINAL]
+        ended = [run for run in self._archives.library.runs(ended=True, limit=RUNS_MAX) if run.status in RUN_TERMINAL]
         mine = [run for run in ended if prune.everyone or run.owner in {"", keep.owner}]
         before = self._clock.wall() - prune.older_seconds
         chosen = [run for run in mine[prune.keep :] if (run.ended_at or run.created_at) <= before]
@@ -50,7 +50,7 @@ class Removals:
             count = 0
             why = self._why_kept(run, archive=archive, careful=careful)
             with contextlib.suppress(StoreDamaged):  # a bundle that is gone must not keep its run for ever
-                count = self._shelves.library.size_of(run.id)[0]
+                count = self._archives.library.size_of(run.id)[0]
             if why or dry:
                 action: Literal["kept", "archived", "forgotten"] = "kept" if why else "archived" if archive else "forgotten"
                 done.append(kp.Kept(run.id, run.name, action, why, count))
@@ -69,7 +69,7 @@ class Removals:
         if archive and run.archived:
             return "it is archived already"
         if (careful or archive) and not run.archived:
-            rows = self._shelves.library.rows_of
+            rows = self._archives.library.rows_of
             if any(task.dead == "open" for task in rows(TaskRow, run.id, RUNS_MAX)):
                 return "it has dead letters: crew retry, or crew dismiss"
             if any(row.direction == "out" and row.unread for row in rows(MessageRow, run.id, RUNS_MAX)):
@@ -79,14 +79,14 @@ class Removals:
     def _forget(self, job: Job, run: RunRow, done: list[kp.Kept]) -> None:
         intent = clip(getattr(job.keep.request, "intent", ""), NOTE_CHARS_MAX)
         # What comes after this look makes the store refuse.
-        guard = Removal(run.id, self._shelves.database.last_seq_of_run(run.id))
-        events, keys = self._shelves.gone_with(run), self._noted(run)
+        guard = Removal(run.id, self._archives.database.last_seq_of_run(run.id))
+        events, keys = self._archives.gone_with(run), self._noted(run)
         body = RunForgotten(name=run.name, owner=run.owner, by=job.keep.owner, intent=intent, events=events)
 
         def durable() -> None:
-            self._shelves.clear_away(run.id, "")
+            self._archives.clear_away(run.id, "")
             for key in keys:
-                self._shelves.store().tell(Put(f"archived:{key}", None))
+                self._archives.store().tell(Put(f"archived:{key}", None))
             done.append(kp.Kept(run.id, run.name, "forgotten", events=events))
 
         self._remove(job, run, body, guard, durable, done)
@@ -95,14 +95,14 @@ class Removals:
         """The ids under which messages and questions of an archived run are found."""
         if not run.archived:
             return []
-        with contextlib.suppress(CrewdError), contextlib.closing(Bundle(self._shelves.bundle_of(run))) as bundle:
+        with contextlib.suppress(CrewdError), contextlib.closing(Bundle(self._archives.bundle_of(run))) as bundle:
             keys = [row.receipt.id for row in bundle.rows_of(MessageRow, run.id, 1 << 31)]
             return keys + [row.id for row in bundle.rows_of(AskRow, run.id, 1 << 31)]
         return []
 
     def _archive(self, job: Job, run: RunRow, done: list[kp.Kept]) -> None:
-        path = self._shelves.new_bundle(run.id)
-        guard, events = self._shelves.write(path, run)
+        path = self._archives.new_bundle(run.id)
+        guard, events = self._archives.write(path, run)
         try:
             with contextlib.closing(Bundle(path)) as bundle:
                 bundle.verify()  # before anything that is in it leaves the database
@@ -111,10 +111,10 @@ class Removals:
             raise
         intent = clip(getattr(job.keep.request, "intent", ""), NOTE_CHARS_MAX)
         body = RunArchived(row=run, bundle=path.name, sha256=digest_of(path), events=events, by=job.keep.owner, intent=intent)
-        self._shelves.note_ids(Bundle(path), run.id)
+        self._archives.note_ids(Bundle(path), run.id)
 
         def durable() -> None:
-            self._shelves.clear_away(run.id, path.name)
+            self._archives.clear_away(run.id, path.name)
             done.append(kp.Kept(run.id, run.name, "archived", events=events))
 
         self._remove(job, run, body, guard, durable, done)
@@ -132,7 +132,7 @@ class Removals:
         def refused(error: CrewdError) -> None:
             self._changing.discard(run.id)
             if isinstance(body, RunArchived):
-                (self._shelves.home.archive / body.bundle).unlink(missing_ok=True)
+                (self._archives.home.archive / body.bundle).unlink(missing_ok=True)
             done.append(kp.Kept(run.id, run.name, "kept", error.message))
 
         self._jobs.send(job, Draft(body, run.id, provenance=f"client:{job.keep.owner}"), guard, act, refused)

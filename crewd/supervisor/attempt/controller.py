@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from crewd.supervisor.services import Services
 
 USAGE_WINDOW_SECONDS = 0.25
-"""What a worker uses is measured once a second or less: it may lie about for longer than progress (system.md B3)."""
+"""What a worker uses is measured once a second or less: it may lie about for longer than progress."""
 
 
 ACKNOWLEDGE_SECONDS = 0.05

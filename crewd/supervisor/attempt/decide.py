@@ -2,8 +2,8 @@
 
 Rule 1: `Decision.events` become durable before any of `Decision.effects` is performed (the shell's journal sees to it).
 Rule 2: an attempt ends once, when the guardian has said what is left of its processes; terminal absorbs everything.
-Rule 3: a cancel is legal in every state and beats everything that has not been recorded before it (R7).
-Rule 4: every report number is taken once; a report of the worker's last words counts like one that was sent.
+Rule 3: a cancel is legal in every state and beats everything that has not been recorded before it.
+Rule 4: every report number is taken once; a report that the worker left on disk counts like one that was sent.
 """
 
 from __future__ import annotations
@@ -568,7 +568,7 @@ def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
 
 
 def _drain(state: Attempt, at: float) -> tuple[Attempt, Effects]:
-    """The final drain (G6): a worker that has said how it ended and gives no sign any more is ended; that is no failure."""
+    """The final drain: a worker that has said how it ended and gives no sign any more is ended; that is no failure."""
     if state.outcome is None or state.drained or state.cancel is not None:
         return state, ()
     quiet_at = state.active_at + DRAIN_SECONDS

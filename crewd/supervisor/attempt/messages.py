@@ -241,7 +241,7 @@ def withdraw(state: Attempt, key: str, caller: Caller | None) -> Next:
 
 
 def take_back(state: Attempt, keys: list[str], outcome: Literal["withdrawn", "expired"], number: int = 0) -> Next:
-    """Settle messages that the worker's code certainly never takes; what may be with the worker is asked back first (R5)."""
+    """Settle messages that the worker's code certainly never takes; what may be with the worker is asked back first."""
     if state.capabilities is not None and not number:
         state = replace(state, mailbox=state.mailbox.recall(keys, outcome))
         return state, Decision(effects=tuple(Say(rp.Recall(id=key, outcome=outcome)) for key in keys))

@@ -16,7 +16,7 @@ from crewd.supervisor.caller import Caller
 
 
 class Gradient(msgspec.Struct, frozen=True):
-    """After how much silence a worker is at which level (system.md I5)."""
+    """After how much silence a worker is at which level."""
 
     warn_seconds: float = 30.0
     stale_seconds: float = 60.0
@@ -48,7 +48,7 @@ class Attempt(msgspec.Struct, frozen=True):
     what it was when the start was last looked at.
 
     From `runtime` on it is what `watch` looks at: `limit` is the bound that was reached; `began`, `active_at`, `heard_at` and
-    `look_at` are monotonic times; `notices` are the kinds that are open, `told` all that were ever raised, `hushed` until
+    `look_at` are monotonic times; `notices` are the kinds that are open, `told` all that were ever raised, `cooldowns` until
     when one is not raised again; `failures` counts operations that failed in a row.
     """
 
@@ -103,7 +103,7 @@ class Attempt(msgspec.Struct, frozen=True):
     beats: int = 0
     notices: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
-    hushed: tuple[tuple[str, float], ...] = ()
+    cooldowns: tuple[tuple[str, float], ...] = ()
 
     @property
     def over(self) -> bool:

@@ -1,8 +1,8 @@
 """What time and use do to a living attempt: its liveness, its limits, and what people are told of. Pure.
 
-Rule 1: liveness is two signals (R21): the process (heartbeats) and its progress (what its code does). Silence of one alone
+Rule 1: liveness is two signals: the process (heartbeats) and its progress (what its code does). Silence of one alone
 is at most `stale`; `dead` needs both, and ends the attempt.
-Rule 2: an open question, an open operation and a command that runs are no silence (system.md §4, rows 17, 18, 23).
+Rule 2: an open question, an open operation and a command that runs are no silence.
 Rule 3: each notice is raised once, closed when it is over, and raised again only after a while.
 """
 
@@ -72,7 +72,7 @@ def _may_be_silent(state: Attempt) -> bool:
 
 
 def level_of(state: Attempt, at: float) -> Liveness:
-    """The level on the gradient (system.md I5)."""
+    """The level on the gradient."""
     quiet, mute = silence(state, at), at - state.heard_at
     gradient = state.gradient
     if min(quiet, mute) >= gradient.dead_seconds:
@@ -154,13 +154,13 @@ def _notices(state: Attempt, at: float) -> tuple[Attempt, list[ev.Body]]:
 
 
 def _notice(state: Attempt, at: float, kind: NoticeKind, text: str, *, on: bool) -> tuple[Attempt, list[ev.Body]]:
-    if on and kind not in state.notices and at >= dict(state.hushed).get(kind, at):
+    if on and kind not in state.notices and at >= dict(state.cooldowns).get(kind, at):
         state = replace(state, notices=(*state.notices, kind), told=tuple(dict.fromkeys((*state.told, kind))))
         return state, [ev.NoticeRaised(id=notice_id(state, kind), kind=kind, text=text)]
     if not on and kind in state.notices:
-        hushed = (*(each for each in state.hushed if each[0] != kind), (kind, at + ATTENTION_COOLDOWN_SECONDS))
+        cooldowns = (*(each for each in state.cooldowns if each[0] != kind), (kind, at + ATTENTION_COOLDOWN_SECONDS))
         closed = ev.NoticeClosed(id=notice_id(state, kind))
-        return replace(state, notices=tuple(n for n in state.notices if n != kind), hushed=hushed), [closed]
+        return replace(state, notices=tuple(n for n in state.notices if n != kind), cooldowns=cooldowns), [closed]
     return state, []
 
 

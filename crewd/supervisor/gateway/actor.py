@@ -17,7 +17,7 @@ from crewd.model.ids import EVENT
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.store.messages import Answer, Published
+from crewd.store.messages import Answer, Missed, Published
 from crewd.supervisor import commands as cm
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import GATEWAY
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 MESSAGES_PER_TURN = 200
 """Of each side, before other actors get a turn."""
-GatewayLetter: TypeAlias = Published | Answer | Readable | Due
+GatewayLetter: TypeAlias = Published | Missed | Answer | Readable | Due
 """What the gateway takes."""
 _SEND = b"send"
 """The kind of what a client may send too much of."""
@@ -112,6 +112,9 @@ class Gateway(Actor[GatewayLetter]):
                         self._workers.hear(frames)
             case Published():
                 self._publish(message)
+            case Missed(upto):
+                self._waiting.missed()
+                self._publisher.missed(upto)
             case Answer(number, reply):
                 self._questions.answered(number, reply)
             case Due(act):

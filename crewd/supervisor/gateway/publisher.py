@@ -108,15 +108,11 @@ class Publisher:
                     break  # it is a sample: the next one says more
 
     def publish(self, events: Sequence[ev.Event]) -> None:
-        """These events were committed; if there is a gap before them, feeds read what is missing."""
-        gap = events[0].seq > self.seq + 1 and self.seq > 0
+        """These events were committed."""
         self.seq = max(self.seq, events[-1].seq)
         for event in events:
             if isinstance(event.body, ev.RunCreated) and event.body.workflow.labels:
                 self._labels[event.run] = event.body.workflow.labels
-        for feed in self._feeds.all() if gap else ():
-            if feed.live:
-                self._lags(feed)
         hands = HANDS_MAX
         for event in events:
             for feed in self._feeds.live_for(event.run):
@@ -125,6 +121,13 @@ class Publisher:
         for event in events:
             if isinstance(event.body, ev.RunEnded):
                 self._labels.pop(event.run, None)
+
+    def missed(self, upto: int) -> None:
+        """Events up to this one were committed, and some were not told: feeds read what is missing."""
+        self.seq = max(self.seq, upto)
+        for feed in self._feeds.all():
+            if feed.live:
+                self._lags(feed)
 
     def go_on(self) -> None:
         """The time has come to refill somebody."""

@@ -264,7 +264,7 @@ class Serving:
                 raise UsageError(f"{type(request).__name__} is nothing that a run carries out")
 
     def _command(self, command: cm.Command) -> None:
-        """To the run if it is live, else to the front. A cancel overtakes everything (R17)."""
+        """To the run if it is live, else to the front. A cancel overtakes everything."""
         lane = command.lane
         living = self._services.directory.runs.get(command.run)
         if living is not None and living.offer(command, lane=lane):

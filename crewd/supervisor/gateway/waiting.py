@@ -50,7 +50,6 @@ class Waiting:
         self._held_up = held_up
         self._waits = Waits()
         self._look_at: float | None = None
-        self._seq = 0
 
     def __len__(self) -> int:
         return len(self._waits)
@@ -80,7 +79,7 @@ class Waiting:
             self._answer(self._waits.stands(wait.run, (), 0))
 
     def cancel_of_ended(self, caller: Caller) -> None:
-        """The run that was to be cancelled has ended: see how it did."""
+        """What was to be cancelled has ended before: see how it did."""
         for wait in self._ends_of(caller):
             self._look(wait)
 
@@ -127,13 +126,9 @@ class Waiting:
         """Answer those whom what was just committed concerns."""
         for receipt in published.receipts:
             self._heard(receipt)
-        lost = published.events[0].seq > self._seq + 1 and self._seq > 0
-        self._seq = max(self._seq, published.events[-1].seq)
         self._answer(self._waits.news(published.rows, published.events[-1].seq))
-        if lost:
-            self._look_at_all()
 
-    def _look_at_all(self) -> None:
+    def missed(self) -> None:
         """News were lost: ask for what they may have been."""
         for run in self._waits.runs():
             self._look_at_run(run, ())

@@ -1,6 +1,6 @@
 """The port to ZeroMQ: two bound ROUTERs that never block and never drop in silence.
 
-`ROUTER_MANDATORY` turns an unknown peer into `GONE` and a full one into `BUSY` (peers.md §5.2). Identity handover stays
+`ROUTER_MANDATORY` turns an unknown peer into `GONE` and a full one into `BUSY`. Identity handover stays
 off. A peer that chooses its own identity is refused by the gateway: after the end of another one's connection it could take
 over that one's, and be known without a hello.
 """
@@ -104,7 +104,7 @@ class ZmqWire:
         }
 
     def open(self, on_readable: Callable[[Side], None]) -> None:
-        """See `Wire`. The caller holds the daemon's lock: binding a path in use would steal it (peers.md §5.5)."""
+        """See `Wire`. The caller holds the daemon's lock: binding a path in use would steal it."""
         self._tell_of_room()
         for side, door in self._doors.items():
             socket: zmq.Socket[bytes] = self._poller.context.socket(zmq.ROUTER)

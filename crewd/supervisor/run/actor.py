@@ -530,11 +530,14 @@ class RunActor(Supervisor[cm.RunLetter]):
             requester=command.caller.owner,
             requested_at=self._services.clock.wall(),
         )
-        if command.task and len(self._living().tasks) > 1:
+        run = self._living()
+        task = run.task(command.task) if command.task else None
+        has_ended = run.over if task is None else task.status in TASK_TERMINAL
+        if command.task and len(run.tasks) > 1:
             self._feed(rn.CancelTask(command.task, info))
         else:  # a run of one worker and the worker are the same thing to whoever cancels it
             self._feed(rn.CancelRun(info))
-        self._journal.record([], [_Tell(command.caller, _RECORDED if cancel.wait else _DONE)])
+        self._journal.record([], [_Tell(command.caller, (_HAS_ENDED if has_ended else _RECORDED) if cancel.wait else _DONE)])
 
     # -- deciding and doing -------------------------------------------------------------------------------------
 
@@ -587,6 +590,8 @@ class RunActor(Supervisor[cm.RunLetter]):
                 self._respond(caller, rq.Show(target=self._id))
             case _Tell(caller, "done"):
                 self._respond(caller, rq.Done())
+            case _Tell(caller, "has_ended"):
+                self._respond(caller, cm.HasEnded())
             case _Tell(caller, "recorded"):
                 self._respond(caller, cm.CancelRecorded(self._journal.before))
             case _Tell(caller, key):
@@ -623,7 +628,7 @@ def letter(command: cm.Command, send: rq.Send) -> tuple[MessageAccepted, Message
     return accepted, MessageSettled(id=send.id, outcome=Outcome.DONE)
 
 
-_DONE, _RECORDED, _SHOW = "done", "recorded", "show"
+_DONE, _RECORDED, _HAS_ENDED, _SHOW = "done", "recorded", "has_ended", "show"
 
 
 class _Admit:

@@ -1,7 +1,7 @@
 """Tasks that somebody else carries out: claims, their leases, and how they end. Pure.
 
-Rule 1: a task has one holder at most, who proves it with a token; while the lease runs crewd does not start the task (E1).
-Rule 2: a lease that runs out gives the task back; whoever held it can neither release nor finish it any more (E2).
+Rule 1: a task has one holder at most, who proves it with a token; while the lease runs crewd does not start the task.
+Rule 2: a lease that runs out gives the task back; whoever held it can neither release nor finish it any more.
 Rule 3: what is meant for others (`outside`) anybody may claim who may send messages; another task only its run's owner.
 """
 

@@ -1,6 +1,6 @@
 """The machine of one run: ready-queue scheduling over its tasks. Pure.
 
-Rule 1: a task starts when every task that it depends on is completed and a place is free (no wave barrier, K2, K3).
+Rule 1: a task starts when every task that it depends on is completed and a place is free (no wave barrier).
 Rule 2: a task that ends otherwise skips its descendants with the reason; independent ones go on.
 Rule 3: a cancel is a tombstone: nothing starts after it. The run ends when nothing is live, with one terminal event.
 Rule 4: a retry is a new attempt of the same task; while it waits for it, the task is in `backoff` and takes no place.
@@ -30,7 +30,7 @@ from crewd.supervisor.attempt.mailbox import Mail, Mailbox
 from crewd.supervisor.run import tries
 
 CONCURRENCY_DEFAULT = 8
-"""Live tasks of a run without a limit of its own (system.md K5: hard cap 8)."""
+"""Live tasks of a run without a limit of its own."""
 
 WAITING = frozenset({TaskStatus.QUEUED, TaskStatus.BACKOFF, TaskStatus.PARKED, TaskStatus.CLAIMED})
 """Tasks of which nothing lives here: messages for them are held, and a cancel ends them at once."""
@@ -393,7 +393,7 @@ def while_idle(run: Run, task: Task, mail: Mail) -> tuple[bool, str, RefusalReas
 
 
 def _expire(run: Run) -> tuple[Run, list[Recorded]]:
-    """Messages whose time passes while they wait for a worker were certainly never taken (R5)."""
+    """Messages whose time passes while they wait for a worker were certainly never taken."""
     events: list[Recorded] = []
     for task in run.tasks:
         late = task.held.expired(run.now) if task.held.mails else []
@@ -603,7 +603,7 @@ def go_on(run: Run, events: list[Recorded]) -> Next:
 
 
 def _joined(run: Run, status: RunStatus, reason: str) -> list[Recorded]:
-    """One message for whoever started the run: what became of each of its tasks (system.md K11)."""
+    """One message for whoever started the run: what became of each of its tasks."""
     if not run.joins:
         return []
     key = f"{run.id}:join{run.openings}"

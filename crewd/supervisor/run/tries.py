@@ -1,7 +1,7 @@
 """Whether a task whose attempt has ended is tried again, started again, parked or over. Pure.
 
 Rule 1: a cancel beats every retry and restart. Rule 2: what is hopeless is not tried again.
-Rule 3: the window of restarts counts every end, also of a worker that died just after it had become healthy (R9).
+Rule 3: the window of restarts counts every end, also of a worker that died just after it had become healthy.
 """
 
 from __future__ import annotations

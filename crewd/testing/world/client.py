@@ -14,6 +14,7 @@ from crewd.testing.world.network import Link
 if TYPE_CHECKING:
     from crewd.clock import Clock
     from crewd.model.ids import IdSource
+    from crewd.testing.world.laws import Laws
 
 
 def key_of(name: str) -> str:
@@ -28,9 +29,11 @@ class SimClient:
     `took` has the seconds until the reply of each request that waits for nothing but crewd, asked while it was connected.
     """
 
-    def __init__(self, name: str, clock: Clock, ids: IdSource) -> None:
+    def __init__(self, name: str, clock: Clock, ids: IdSource, laws: Laws) -> None:
         self.name = name
         self._clock = clock
+        self._laws = laws
+        self._live_then: dict[str, int | None] = {}
         self.talk = Conversation(name, key_of(name), "simulated", ids)
         self.link = Link(Side.CLIENTS, name, self)
         self.asked: dict[str, rq.Request] = {}
@@ -48,6 +51,7 @@ class SimClient:
         """Ask; the reply will be in `answers` under the key."""
         key, frames = self.talk.ask(request)
         self.asked[key] = request
+        self._live_then[key] = self._laws.live_at(request)
         if isinstance(request, rq.Subscribe):
             self.seen[key] = []
         connected = self.link.up and self.talk.incarnation
@@ -76,6 +80,7 @@ class SimClient:
             reply = self.talk.take(key)
             if reply is not None:
                 self.answers[key] = reply
+                self._laws.told_of_an_end(self.asked[key], reply, self._live_then[key])
                 self._news(key, reply)
                 if key in self._prompt:
                     self.took[key] = self._clock.monotonic() - self._prompt.pop(key)

@@ -18,6 +18,7 @@ class Faults:
     although somebody has work). Per commit: `disk_full` and `disk_error` (which then last for a while), `slow_fsync`. Per look
     at the free memory: `memory_full`. Per chunk of the guardian's stream: `cut` (it arrives in pieces). Per process
     in a look at the table: `hide` (it is not seen, as one that is forked while the table is read), but never twice in a row.
+    Per news of a commit: `overflow` (the gateway's inbox is full).
     """
 
     lose: float = 0.0
@@ -37,6 +38,7 @@ class Faults:
     memory_full: float = 0.0
     cut: float = 0.0
     hide: float = 0.0
+    overflow: float = 0.0
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -50,14 +52,14 @@ FLAKY = Faults(
     lose=0.01, duplicate=0.02, delay=0.1, stall=0.002, worker_crash=0.002, crewd_crash=0.0005, crewd_crash_inside=0.0005,
     guardian_crash=0.0005, guardian_hang=0.0003,
     clock_jump=0.0005, early_timer=0.02, disk_full=0.002, disk_error=0.002, slow_fsync=0.1, cut=0.2,
-    memory_full=0.1, hide=0.2,
+    memory_full=0.1, hide=0.2, overflow=0.05,
 )  # fmt: skip
 """A bad day: everything happens, and most of the work gets done."""
 HARSH = Faults(
     lose=0.03, duplicate=0.05, delay=0.2, stall=0.01, worker_crash=0.005, crewd_crash=0.003, crewd_crash_inside=0.003,
     guardian_crash=0.003, guardian_hang=0.001,
     clock_jump=0.002, early_timer=0.1, disk_full=0.02, disk_error=0.01, slow_fsync=0.3, memory_full=0.3,
-    cut=0.4, hide=0.4,
+    cut=0.4, hide=0.4, overflow=0.2,
 )  # fmt: skip
 """A terrible one: hardly anything works at once."""
 DAYS = {"none": NONE, "flaky": FLAKY, "harsh": HARSH}

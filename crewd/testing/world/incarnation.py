@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from crewd.actors import ChildSpec, ExitReason, HasTurns, Lane
+from crewd.actors import ChildSpec, ExitReason, HasTurns, InboxFull, Lane
 from crewd.actors.exits import SHUTDOWN
+from crewd.actors.inbox import Letter, TwoLaneInbox
 from crewd.model.home import Home
 from crewd.model.ids import EVENT
 from crewd.protocol import guardian as gd
 from crewd.store.actor import StoreActor
+from crewd.store.messages import Missed, Published
 from crewd.supervisor import commands as cm
 from crewd.supervisor.config import Config
 from crewd.supervisor.directory import GUARDIAN, Directory
+from crewd.supervisor.gateway.actor import Gateway
 from crewd.supervisor.services import Services
 from crewd.supervisor.tokens import Tokens
 from crewd.supervisor.tree import Ports, root
@@ -99,8 +102,25 @@ class Crewd:
         self.world.laws.hold("the tree never gives up", not reason.abnormal, f"the root ended: {reason}")
 
 
+class FullInbox(TwoLaneInbox):
+    """The gateway's inbox, which may have no room for the news of a commit."""
+
+    def __init__(self, world: Around, before: TwoLaneInbox) -> None:
+        super().__init__(Gateway.data_max)
+        self._world = world
+        for lane in Lane:
+            for message in before.waiting(lane):
+                super().offer(Letter(message), lane)
+
+    def offer(self, letter: Letter, lane: Lane) -> bool:
+        """See `TwoLaneInbox`."""
+        if isinstance(letter.message, Published | Missed) and self._world.strikes("overflow"):
+            raise InboxFull("the gateway has too much to do")
+        return super().offer(letter, lane)
+
+
 class WorldScheduler(Scheduler):
-    """The world's dispatcher: the store's turns may be slow (an fsync)."""
+    """The world's dispatcher: the store's turns may be slow (an fsync), and the gateway's inbox may be full."""
 
     def __init__(self, world: Around) -> None:
         super().__init__(world.chance, world.clock)
@@ -108,6 +128,8 @@ class WorldScheduler(Scheduler):
 
     def schedule(self, actor: HasTurns) -> None:
         """See `Dispatcher`."""
+        if isinstance(actor, Gateway) and not isinstance(actor.actor_inbox, FullInbox):
+            actor.actor_inbox = FullInbox(self._world, actor.actor_inbox)
         if isinstance(actor, StoreActor) and self._world.strikes("slow_fsync"):
             if actor not in self.ready:
                 self._world.later_call(0.05, lambda: super(WorldScheduler, self).schedule(actor))

@@ -1,17 +1,18 @@
-"""What must always hold (peers.md §9), checked where it can first be seen.
+"""What must always hold, checked where it can first be seen.
 
-That is: at every commit, at every message that leaves crewd, at every birth, and when the world has come to rest.
+That is: at every commit, at every message that leaves crewd, at every start of a process, and when the world has come to rest.
 Rule: a law looks at the disk, at the wire and at what workers know of themselves; never at crewd's own memory.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from crewd.model import events as ev
+from crewd.model.ids import task_id
 from crewd.model.message_kinds import MAILBOX_KINDS
 from crewd.model.reasons import NoticeKind, RefusalReason
 from crewd.model.receipts import LEVELS, Outcome, Receipt
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from crewd.testing.world.processes import Process, Processes
     from crewd.testing.world.worker import Witness
 
+TOLD_SECONDS = 60.0
+"""Virtual seconds until whoever waits must have been told: a disk that refuses, or a crash, may take some of them."""
 S = TypeVar("S", bound=StrEnum)
 
 
@@ -56,7 +59,10 @@ class LawBroken(AssertionError):
 class Laws:
     """See the module's text. `checked` counts how often each was looked at."""
 
-    def __init__(self, disk: Disk, processes: Processes, witness: Witness) -> None:
+    def __init__(self, disk: Disk, processes: Processes, witness: Witness, now: Callable[[], float]) -> None:
+        self._now = now
+        self._over: dict[str, float] = {}
+        self._last_end: dict[str, int] = {}
         self._disk = disk
         self._processes = processes
         self._witness = witness
@@ -98,6 +104,10 @@ class Laws:
             self._event(event)
             if isinstance(event.body, ev.RunReopened | ev.TaskRequeued):
                 again.add(event.task or event.run)
+                self._over.pop(event.task or event.run, None)
+            elif isinstance(event.body, ev.RunEnded | ev.TaskEnded):
+                self._over[event.task or event.run] = self._now()
+                self._last_end[event.task or event.run] = event.seq
         self._opened |= again
         for _, key, row in rows:
             if key not in again:  # taken back from its end, by somebody's order: the only way there is
@@ -327,18 +337,20 @@ class Laws:
 
     # -- processes ----------------------------------------------------------------------------------------------
 
-    def born(self, process: Process) -> None:
+    def started(self, process: Process) -> None:
         """A worker's first process exists."""
         task = process.key[0]
         living = [p for p in self._processes.table.values() if p.leader and p.key[0] == task and p is not process]
-        self.hold("one live incarnation per worker", not living, f"{process.key} was born while {[p.key for p in living]} live")
-        self.hold("an attempt is born once", self._processes.births[process.key] == 1, f"{process.key} was born again")
+        self.hold(
+            "one live incarnation per worker", not living, f"{process.key} was started while {[p.key for p in living]} live"
+        )
+        self.hold("an attempt is started once", self._processes.starts[process.key] == 1, f"{process.key} was started again")
         lent = self._witness.waited  # who waits for others lends its place, and goes on when it may
         workers = [p for p in self._processes.table.values() if p.leader and not p.undying and p.key not in lent]
         self.hold("no more workers than places", len(workers) <= self.places, f"{len(workers)} live")
         row = self._disk.now[AttemptRow].get(attempt_key(*process.key))
         over = row is None or row.status in ATTEMPT_TERMINAL
-        self.hold("nothing is born after its end", not over, f"{process.key} was born, but {row and row.status}")
+        self.hold("nothing is started after its end", not over, f"{process.key} was started, but {row and row.status}")
 
     # -- at rest ------------------------------------------------------------------------------------------------
 
@@ -411,7 +423,7 @@ class Laws:
             self.hold("turns are counted alike", attempt.turn <= turn, f"{key} is in turn {turn}, crewd says {attempt.turn}")
 
     def _finished_is_recorded(self) -> None:
-        """A worker that has left its last words has done its work: whoever was killed then, its outcome is known."""
+        """A worker that has left its last reports on disk has done its work: whoever was killed then, its outcome is known."""
         for key in self._witness.finished:
             row = self.rows.get((AttemptRow, attempt_key(*key)))
             known = isinstance(row, AttemptRow) and (row.outcome != "" or row.cancel is not None)
@@ -423,6 +435,35 @@ class Laws:
         if isinstance(reply, rq.ReceiptReply):
             known = reply.receipt.id in self._disk.now[MessageRow]
             self.hold("what was accepted survives", known, f"{reply.receipt.id} is gone")
+
+    def _target(self, request: rq.Request) -> str:
+        """The run or task whose end this request waits for; nothing if it waits for none, or names what is not known yet."""
+        if not isinstance(request, rq.AwaitEnd) and not (isinstance(request, rq.Cancel) and request.wait):
+            return ""
+        text, _, step = request.target.partition("/")
+        runs = [row.id for row in self.rows.values() if isinstance(row, RunRow) and text in {row.id, row.name}]
+        return "" if len(runs) != 1 else task_id(runs[0], step) if step else runs[0]
+
+    def live_at(self, request: rq.Request) -> int | None:
+        """The last event, if what this request waits for is live now."""
+        target = self._target(request)
+        return self._seq if target and target not in self._over else None
+
+    def told_of_an_end(self, request: rq.Request, reply: rq.Reply, live_then: int | None) -> None:
+        """Whoever waits for an end is told when it comes, and not of an older one. `live_then`: see `live_at`."""
+        target = self._target(request)
+        if not target:
+            return
+        over = self._over.get(target)
+        if isinstance(reply, rq.ErrorReply) and reply.error.code == "deadline_exceeded":
+            soon = over is None or self._now() - over < TOLD_SECONDS
+            self.hold("whoever waits for an end is told of it", soon, f"{target} has been over for long: {reply.error.message}")
+        ended = isinstance(reply, rq.CancelReply) or (isinstance(reply, rq.EndReply) and not reply.attention)
+        if ended and live_then is not None:
+            last = self._last_end.get(target, 0)
+            self.hold(
+                "an answer is of the end that was waited for", last > live_then, f"{target} was live at {live_then}: {last}"
+            )
 
     def calm_cancels(self) -> None:
         """In a world without faults a cancel is over within its grace, the ladder's time, and a margin."""

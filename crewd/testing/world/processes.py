@@ -96,7 +96,7 @@ class Processes:
         self.adopter = INIT
         """Whose children the workers are that were forked by a guardian which is gone."""
         self.last_words: dict[Key, bytes] = {}
-        self.births: dict[Key, int] = {}
+        self.starts: dict[Key, int] = {}
         self.begun: set[Key] = set()
         """Workers of which an order to start them was carried out, perhaps in part."""
 
@@ -113,7 +113,7 @@ class Processes:
         process = Process(self._pids, key, self._now(), parent, escape=escape, deaf=deaf, undying=undying)
         self.table[process.pid] = process
         if process.leader:
-            self.births[key] = self.births.get(key, 0) + 1
+            self.starts[key] = self.starts.get(key, 0) + 1
         return process
 
     def alive(self, key: Key) -> list[Process]:

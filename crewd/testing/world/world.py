@@ -73,7 +73,7 @@ class World:
         self.disk = Disk()
         self.witness = Witness()
         self.processes = Processes(self.clock.monotonic, self._start, self._process_ended, self._hides)
-        self.laws = Laws(self.disk, self.processes, self.witness)
+        self.laws = Laws(self.disk, self.processes, self.witness, self.clock.monotonic)
         self.disk.on_commit = self._committed
         self.disk.refuses = self._disk_refuses
         self.guardian_disk = GuardianDisk()
@@ -197,7 +197,7 @@ class World:
 
     def client(self, name: str) -> SimClient:
         """A client; it connects as soon as crewd is there."""
-        client = SimClient(name, self.clock, self.ids)
+        client = SimClient(name, self.clock, self.ids, self.laws)
         self.clients.append(client)
         return client
 
@@ -352,7 +352,7 @@ class World:
         return any(isinstance(message, Started) and message.ref == controller.ref for message in letters)
 
     def _overtaking(self, actor: AnyActor) -> None:
-        """R17: what ends something never waits behind other work."""
+        """What ends something never waits behind other work."""
         for message in actor.actor_inbox.waiting(Lane.DATA):
             ends = isinstance(message, cm.EndAttempt | cm.CancelAll) or (
                 isinstance(message, cm.Command) and isinstance(message.request, rq.Cancel)
@@ -469,20 +469,20 @@ class World:
     def _make_guardian(self) -> SimGuardian:
         return SimGuardian(self.processes, self.guardian_disk, self.clock.monotonic)
 
-    def _start(self, key: Key, bootstrap: Bootstrap, born: Callable[[Process | None], None]) -> None:
+    def _start(self, key: Key, bootstrap: Bootstrap, begun: Callable[[Process | None], None]) -> None:
         plan, guardian = self.plans[bootstrap.worker.call.partition(":")[2]], self.house.guardian
 
         def bear() -> None:
             if self.house.guardian is not guardian:
                 return  # its zygote has ended with it
             if plan.unborn:
-                born(None)
+                begun(None)
                 return
             process = self.processes.make(key, None, deaf=plan.deaf, undying=plan.undying)
             process.worker = SimWorker(bootstrap, plan, process, self.processes, self.clock, self.ids, self.witness)
             self.workers.append(process.worker)
-            self.laws.born(process)
-            born(process)
+            self.laws.started(process)
+            begun(process)
 
         self.later_call(BIRTH_SECONDS, bear)
 

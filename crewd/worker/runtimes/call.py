@@ -33,5 +33,5 @@ def run(host: Hosting) -> Outcome:
     context = host.context(link)
     hear_term(host.desk.token, interrupt=True)
     outcome = alone.end(run_call(function, host.bootstrap, context))
-    hear_term(host.desk.token, interrupt=False)  # what follows must not be cut short: last words, goodbye
+    hear_term(host.desk.token, interrupt=False)  # what follows must not be cut short: the last reports
     return host.end(outcome, link)

@@ -143,7 +143,7 @@ def test_one_that_is_silent_when_crewd_comes_back_is_watched_from_then_on() -> N
 def test_a_notice_comes_once_and_again_only_after_a_while() -> None:
     state, bodies, _ = feed(working(), at.Due(60.0), at.Alive(61.0, 1))
     state, more, _ = feed(state, *(at.Alive(float(t), 1) for t in (80, 100)), at.Due(120.9))
-    assert len([each for each in bodies + more if isinstance(each, ev.NoticeRaised)]) == 1, "hushed for a while"
+    assert len([each for each in bodies + more if isinstance(each, ev.NoticeRaised)]) == 1, "cooldowns for a while"
     raised = [
         each for each in feed(state, at.Due(61.0 + ATTENTION_COOLDOWN_SECONDS + 1))[1] if isinstance(each, ev.NoticeRaised)
     ]

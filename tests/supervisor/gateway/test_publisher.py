@@ -113,6 +113,18 @@ def test_what_could_not_be_read_is_read_again_and_nothing_is_skipped() -> None:
     assert world.seqs() == [1, 2, 3]
 
 
+def test_events_that_were_lost_on_the_way_to_the_gateway_are_read() -> None:
+    world = World()
+    world.subscribe()
+    world.rest()
+    world.publish()
+    world.last += 2
+    world.publisher.missed(world.last)
+    world.rest()
+    world.publish()
+    assert world.seqs() == [1, 2, 3, 4]
+
+
 def test_a_full_queue_and_a_spent_credit_are_made_up_for_from_the_store() -> None:
     world = World()
     caller = world.subscribe(credit=2)

@@ -81,8 +81,7 @@ def test_the_cancel_of_a_living_run_asks_nobody_and_an_older_end_does_not_answer
     desk.publish(3, row(RunStatus.FAILED))  # it was opened again before it was cancelled
     desk.waiting.cancel_recorded(ME, after=4)
     assert desk.sent == []
-    desk.publish(4)
-    desk.publish(5, row(RunStatus.CANCELLED))
+    desk.publish(6, row(RunStatus.CANCELLED))
     ((_, reply),) = desk.sent
     assert isinstance(reply, rq.CancelReply)
     assert (reply.status, reply.verified) == ("cancelled", True)
@@ -123,7 +122,7 @@ def test_news_that_were_lost_are_asked_for() -> None:
     desk.waiting.for_level(ME, rq.Send(id="m_1", kind="steer", wait=Level.SETTLED))
     accepted = Receipt("m_1", "steer", R, "r_1/a", Level.ACCEPTED)
     desk.waiting.receipt(ME, accepted)
-    desk.publish(9)
+    desk.waiting.missed()
     assert [type(each) for each in desk.reader.asked] == [Stand, Read]
     desk.answer(Standing((row(RunStatus.COMPLETED),), upto=9))
     desk.answer(rq.ReceiptReply(receipt=Receipt("m_1", "steer", R, "r_1/a", Level.SETTLED, outcome=Outcome.DONE)))

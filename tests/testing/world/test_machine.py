@@ -1,4 +1,4 @@
-"""The rules of peers.md §9 over the simulated world: Hypothesis chooses what people do, what breaks, and in which order.
+"""The laws (docs/laws.md) over the simulated world: Hypothesis chooses what people do, what breaks, and in which order.
 
 `CREWD_STRESS_MINUTES` and `CREWD_STRESS_SEED` make it run for longer, from another seed (`make stress`).
 """

@@ -331,7 +331,7 @@ def simulated_guardian_socket(folder: Path) -> Iterator[GuardianSocketWorld]:
     world.kill_guardian()
     world._quiet = False
     world.laws.ordered = lambda data: None  # type: ignore[method-assign]  # there is no crewd here, and no disk
-    world.laws.born = lambda process: None  # type: ignore[method-assign]
+    world.laws.started = lambda process: None  # type: ignore[method-assign]
     world.house._ordered = world.laws.ordered
     from crewd.testing.world.guardian import SimGuardianSocket
 

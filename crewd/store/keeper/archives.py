@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crewd.model.home import Home
 
 
-class Shelves:
+class Archives:
     """A connection of the keeper's own, and what it does with files. `store` finds the store's actor."""
 
     def __init__(self, home: Home, store: Callable[[], Ref[ToStore]], software: str) -> None:

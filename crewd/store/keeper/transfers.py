@@ -21,9 +21,9 @@ from crewd.model.statuses import RUN_TERMINAL
 from crewd.private_files import open_plain
 from crewd.protocol import keeping as kp
 from crewd.store.bundle import BUNDLE_BYTES_MAX, Bundle, renamed, sync_directory
+from crewd.store.keeper.archives import Archives, digest_of
 from crewd.store.keeper.jobs import Job, Jobs
 from crewd.store.keeper.removal import RUNS_MAX
-from crewd.store.keeper.shelves import Shelves, digest_of
 from crewd.store.messages import Arrival, Keep
 from crewd.store.original import convert, is_original
 from crewd.store.ports import Where
@@ -38,23 +38,23 @@ FILE_NAME = re.compile(r"[a-z]_[0-9a-z]{26}(?:-\d+)?\.zip\Z")
 _UPLOAD = re.compile(r"x_[0-9a-z]{26}\Z")
 
 
-class Traffic:
+class Transfers:
     """Writes bundles for others, and takes in theirs after it has looked at everything in them."""
 
-    def __init__(self, shelves: Shelves, jobs: Jobs, ids: IdSource) -> None:
-        self._shelves, self._jobs, self._ids = shelves, jobs, ids
+    def __init__(self, archives: Archives, jobs: Jobs, ids: IdSource) -> None:
+        self._archives, self._jobs, self._ids = archives, jobs, ids
 
     def export(self, run: RunRow) -> kp.BundleReply:
         """Write the bundle of an ended run, to be fetched."""
         if run.status not in RUN_TERMINAL:
             raise Refused(f"run {run.name} is {run.status}", hint="crew wait, or crew cancel", reason="live")
-        name = f"{run.id}-{self._shelves.library.last_seq()}.zip"
-        path = self._shelves.home.exports / name
-        self._keep_few(self._shelves.home.exports)
+        name = f"{run.id}-{self._archives.library.last_seq()}.zip"
+        path = self._archives.home.exports / name
+        self._keep_few(self._archives.home.exports)
         if run.archived:
-            shutil.copyfile(self._shelves.bundle_of(run), path)
+            shutil.copyfile(self._archives.bundle_of(run), path)
         else:
-            self._shelves.write(path, run)
+            self._archives.write(path, run)
         with contextlib.closing(Bundle(path)) as bundle:
             bundle.verify()
             return kp.BundleReply(name, path.stat().st_size, digest_of(path), bundle.manifest.events)
@@ -69,7 +69,7 @@ class Traffic:
         if not FILE_NAME.match(name):
             raise UsageError(f"{name[:80]!r} is no exported bundle")
         try:
-            with open_plain(self._shelves.home.exports / name) as file:
+            with open_plain(self._archives.home.exports / name) as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(min(max(0, offset), size))
                 data = file.read(kp.CHUNK_BYTES_MAX)
@@ -81,7 +81,7 @@ class Traffic:
         """Keep a piece of a file on its way in; the answer says where the next one begins."""
         path = self._uploaded(piece.upload)
         if piece.offset == 0 and not path.exists():
-            self._keep_few(self._shelves.home.imports)
+            self._keep_few(self._archives.home.imports)
         if len(piece.data) > kp.CHUNK_BYTES_MAX or piece.offset + len(piece.data) > BUNDLE_BYTES_MAX:
             raise UsageError("the piece, or the file, is too large", hint=f"pieces of {kp.CHUNK_BYTES_MAX} bytes")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -96,14 +96,14 @@ class Traffic:
 
     def clear_uploads(self, before: float) -> None:
         """Delete uploads that nobody has gone on with since then."""
-        for path in self._shelves.home.imports.iterdir():
+        for path in self._archives.home.imports.iterdir():
             if path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)
 
     def _uploaded(self, upload: str) -> Path:
         if not _UPLOAD.match(upload):
             raise UsageError(f"{upload[:80]!r} is no id of an upload", hint="x_ and 26 characters")
-        return self._shelves.home.imports / upload
+        return self._archives.home.imports / upload
 
     def take(self, keep: Keep, order: kp.Import) -> None:
         """Import what was uploaded, if everything in it is what it must be and nothing stands in the way."""
@@ -120,14 +120,14 @@ class Traffic:
     def _take_apart(self, keep: Keep, order: kp.Import, path: Path) -> None:
         if is_original(path):
             made = path.with_name(f"{path.name}.zip")
-            convert(path, made, self._shelves.software)
+            convert(path, made, self._archives.software)
             made.replace(path)
         digest = digest_of(path)
         with contextlib.closing(Bundle(path)) as bundle:
             row, manifest = bundle.verify(), bundle.manifest
         if row.status not in RUN_TERMINAL:
             raise Refused(f"run {row.name} had not ended when it was exported", reason="live")
-        there, gone = self._shelves.library.row(RunRow, row.id), self._shelves.library.row(ForgottenRow, row.id)
+        there, gone = self._archives.library.row(RunRow, row.id), self._archives.library.row(ForgottenRow, row.id)
         if there is not None and self._same(there, path):
             self._discard(path)
             self._jobs.answer(keep, kp.ImportReply(None, identical=True))
@@ -149,11 +149,11 @@ class Traffic:
     def _same(self, there: RunRow, path: Path) -> bool:
         """Whether the run that is here is the very one in the bundle: the same events, whatever else there is around them."""
         with contextlib.closing(Bundle(path)) as bundle:
-            if self._shelves.library.size_of(there.id)[0] != bundle.manifest.events:
+            if self._archives.library.size_of(there.id)[0] != bundle.manifest.events:
                 return False
             after = 0
             while page := bundle.events(after=after, limit=1_000):
-                if page != self._shelves.library.events(after=after, limit=1_000, where=Where(there.id)):
+                if page != self._archives.library.events(after=after, limit=1_000, where=Where(there.id)):
                     return False
                 after = page[-1].seq
             return True
@@ -163,7 +163,7 @@ class Traffic:
         if there is not None:
             found.append(kp.Conflicting("overwrite", f"run {row.id} is here, as {there.name}"))
             found.append(kp.Conflicting("mismatch", "its events are not those of the bundle"))
-        elif any(run.name == row.name and run.id != row.id for run in self._shelves.library.runs_matching(row.name, 2)):
+        elif any(run.name == row.name and run.id != row.id for run in self._archives.library.runs_matching(row.name, 2)):
             found.append(kp.Conflicting("name", f"another run has the name {row.name}"))
         if gone is not None:
             found.append(kp.Conflicting("forgotten", f"it was forgotten by {gone.by}: {gone.intent or 'no reason given'}"))
@@ -181,7 +181,7 @@ class Traffic:
             raise Forbidden(f"run {there.name} belongs to {there.owner}", hint="--force with an --intent, if you are sure")
 
     def _free_name(self, name: str) -> str:
-        taken = {run.name for run in self._shelves.library.runs(ended=True, limit=RUNS_MAX)}
+        taken = {run.name for run in self._archives.library.runs(ended=True, limit=RUNS_MAX)}
         if name not in taken:
             return name
         return next(each for number in range(2, RUNS_MAX + 3) if (each := f"{name[:56]}-{number}") not in taken)
@@ -197,12 +197,12 @@ class Traffic:
     def _take_in(
         self, keep: Keep, row: RunRow, path: Path, digest: str, conflicts: tuple[kp.Conflicting, ...], *, replaces: bool
     ) -> None:
-        name = self._shelves.new_bundle(row.id).name
+        name = self._archives.new_bundle(row.id).name
         taken_in = replace(row, owner=keep.owner, archived="")
         with open_plain(path) as file:
             os.fsync(file.fileno())
-        last_seq = self._shelves.database.last_seq_of_run(row.id)
-        events = self._shelves.gone_with(row) if replaces else 0
+        last_seq = self._archives.database.last_seq_of_run(row.id)
+        events = self._archives.gone_with(row) if replaces else 0
         intent = clip(getattr(keep.request, "intent", ""), NOTE_CHARS_MAX)
         body = RunArchived(row=taken_in, bundle=name, sha256=digest, events=events, by=keep.owner, intent=intent)
         outcome: list[kp.ImportReply | CrewdError] = []
@@ -213,16 +213,16 @@ class Traffic:
             return outcome[0]
 
         def durable() -> None:
-            self._shelves.clear_away(row.id, name)
+            self._archives.clear_away(row.id, name)
             outcome.append(kp.ImportReply(replace(taken_in, archived=name), conflicts))
 
         def refused(error: CrewdError) -> None:
-            (self._shelves.home.archive / name).unlink(missing_ok=True)
+            (self._archives.home.archive / name).unlink(missing_ok=True)
             outcome.append(error)
 
-        path.replace(self._shelves.home.archive / name)
-        sync_directory(self._shelves.home.archive)
-        self._shelves.note_ids(Bundle(self._shelves.home.archive / name), row.id)
+        path.replace(self._archives.home.archive / name)
+        sync_directory(self._archives.home.archive)
+        self._archives.note_ids(Bundle(self._archives.home.archive / name), row.id)
         job = Job(keep, finish)
         draft = Draft(body, row.id, provenance=f"client:{keep.owner}")
         self._jobs.send(job, draft, Arrival(row.id, taken_in.name, replaces, last_seq), durable, refused)
