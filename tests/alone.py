@@ -38,6 +38,19 @@ def _pool(method: str) -> list[int]:
         return pool.map_async(_square, [1, 2, 3]).get(60)
 
 
+def forked_and_ended_at_once() -> list[int]:
+    """Each child is sent TERM while it is still on its way out of the fork."""
+    ended = []
+    for _ in range(50):
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(1_000)
+            os._exit(0)
+        os.kill(pid, signal.SIGTERM)
+        ended.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    return ended
+
+
 def executor_of_processes() -> list[int]:
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(_square, [1, 2, 3]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import os
 import signal
 import threading
 import traceback
@@ -42,7 +43,10 @@ def load(target: str) -> Callable[..., Any]:
 
 
 def hear_term(token: CancellationToken, *, interrupt: bool) -> None:
-    """TERM is a cancel. With `interrupt` it also ends whatever Python code blocks on the main thread."""
+    """TERM is a cancel. With `interrupt` it also ends whatever Python code blocks on the main thread.
+
+    Only in this process: one that the code forks ends by TERM as any process does (a pool ends its processes so).
+    """
 
     def on_term(_number: int, _frame: FrameType | None) -> None:
         # On a thread of its own: the code that was interrupted may hold the very lock that the token needs.
@@ -51,6 +55,34 @@ def hear_term(token: CancellationToken, *, interrupt: bool) -> None:
             raise Cancelled(token.reason or TERMINATED, 0.0)
 
     signal.signal(signal.SIGTERM, on_term)
+    _heard.clear()
+    _heard.append(on_term)
+
+
+_heard: list[object] = []
+"""The handler of TERM that is crewd's."""
+_held = threading.local()
+"""The signals that a thread held back before it forked, while it forks."""
+
+
+def _hold_term() -> None:
+    """Before a fork: the interpreter forgets signals that reach a new process before its hooks have run."""
+    mine = bool(_heard) and signal.getsignal(signal.SIGTERM) is _heard[0]
+    _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if mine else None
+
+
+def _let_term() -> None:
+    if _held.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _held.mask)
+
+
+def _let_term_end_child() -> None:
+    if _held.mask is not None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _let_term()
+
+
+os.register_at_fork(before=_hold_term, after_in_parent=_let_term, after_in_child=_let_term_end_child)
 
 
 def run_call(function: Callable[..., Any], bootstrap: Bootstrap, context: Context) -> Outcome:
