@@ -122,7 +122,7 @@ PURE = {
     "guardian/tree.py",
     "guardian/usage.py", "guardian/care_record.py", "store/fold.py", "store/messages.py", "supervisor/attempt/decide.py",
     "supervisor/attempt/mailbox.py", "supervisor/attempt/messages.py", "supervisor/attempt/model.py",
-    "supervisor/attempt/verdict.py", "supervisor/attempt/watch.py", "supervisor/caller.py",
+    "supervisor/attempt/verdict.py", "supervisor/attempt/watch.py", "supervisor/admission.py", "supervisor/caller.py",
     "supervisor/gateway/clients.py",
     "supervisor/gateway/pace.py", "supervisor/gateway/routes.py", "supervisor/gateway/standing.py",
     "supervisor/gateway/waitgraph.py",

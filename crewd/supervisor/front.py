@@ -16,7 +16,6 @@ from crewd.model.events import DaemonStarted, Draft, MessageAccepted, MessageAck
 from crewd.model.ids import RUN, check_run_name, task_id
 from crewd.model.inputs import resolve
 from crewd.model.limits import GRACE_SECONDS_SHORT
-from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.reasons import CancelReason, RefusalReason
 from crewd.model.receipts import Outcome, Receipt
 from crewd.model.redact import redact
@@ -40,6 +39,8 @@ from crewd.store.messages import (
     Rejected,
 )
 from crewd.supervisor import commands as cm
+from crewd.supervisor.admission import Ended, Lay, admit
+from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, STORE
 from crewd.supervisor.journal import Journal
@@ -311,9 +312,7 @@ class Front(Actor[cm.FrontLetter]):
             terms=send.terms,
         )  # fmt: skip
         settled = MessageSettled(id=send.id, outcome=Outcome.REFUSED, reason=RefusalReason.ENDED, note=command.note)
-        if (
-            MESSAGE_KINDS[send.kind].purpose is Purpose.READING
-        ):  # it is for reading, and there is a mailbox as long as there is a run
+        if isinstance(admit(Ended(), Mail(send.id, send.kind, 0)), Lay):  # there is a mailbox as long as there is a run
             accepted, settled = letter(command, send)
 
         def tell() -> None:

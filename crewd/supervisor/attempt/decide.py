@@ -39,6 +39,8 @@ from crewd.model.rows import CancelInfo, ExitStatus, faster
 from crewd.model.statuses import AttemptStatus
 from crewd.protocol import reports as rp
 from crewd.protocol.guardian import Exited
+from crewd.supervisor import admission
+from crewd.supervisor.admission import Refuse, admit, another_one
 from crewd.supervisor.attempt import messages as ms
 from crewd.supervisor.attempt import watch
 from crewd.supervisor.attempt.model import (
@@ -228,10 +230,9 @@ def decide(state: Attempt, event: AttemptEvent) -> Next:
 def _after_the_end(state: Attempt, event: AttemptEvent) -> Next:
     """Terminal absorbs: late news changes nothing, and whoever waits for an answer gets one."""
     match event:
-        case Send(mail) if mail.purpose is Purpose.READING:
-            return state, ms.into_mailbox(event)
-        case Send():
-            return state, ms.refuse_at_the_door(event, RefusalReason.ENDED)
+        case Send(mail):
+            late = admit(admission.Ended(), mail)
+            return state, ms.refuse_at_the_door(event, late.reason) if isinstance(late, Refuse) else ms.into_mailbox(event)
         case NotAdmitted(key):
             return ms.not_admitted(state, key)
         case Admitted(key):
@@ -354,7 +355,7 @@ def _connected(state: Attempt, hello: rp.WorkerHello) -> Next:
     unsupported = [mail.id for mail in state.mailbox.to_deliver() if mail.needs and mail.needs not in capabilities]
     box, refused = state.mailbox.settle(state.task, unsupported, Outcome.REFUSED, RefusalReason.NOT_SUPPORTED)
     for mail in box.to_deliver():
-        other = ms.not_this_one(state, mail)
+        other = another_one(mail, state.epoch, state.turn)
         if other is not None:
             box, more = box.settle(state.task, [mail.id], Outcome.REFUSED, other)
             refused += more

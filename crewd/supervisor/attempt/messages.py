@@ -17,6 +17,7 @@ from crewd.model.redact import clip
 from crewd.model.statuses import AttemptStatus
 from crewd.model.terms import Terms
 from crewd.protocol import reports as rp
+from crewd.supervisor.admission import Accept, AtWork, Hold, Lay, Refuse, TooMany, admit, another_one
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.attempt.model import (
     NOTHING,
@@ -71,33 +72,13 @@ def effect_on(state: Attempt, mail: Mail) -> str:
     return Effect.NEXT_TURN if mail.begins_turn else Effect.NEXT_BOUNDARY
 
 
-def not_this_one(state: Attempt, mail: Mail) -> RefusalReason | None:
-    """Why the message is not for this attempt in its present turn; None if it is."""
-    terms = mail.terms
-    if terms.epoch and terms.epoch != state.epoch:
-        return RefusalReason.ATTEMPT_OVER if terms.epoch < state.epoch else RefusalReason.NO_SUCH_TURN
-    if terms.turn and terms.turn != state.turn:
-        return RefusalReason.TURN_OVER if terms.turn < state.turn else RefusalReason.NO_SUCH_TURN
-    return None
-
-
-def door(state: Attempt, send: Send) -> RefusalReason | None:
-    """Why a message cannot be taken now; None if it can."""
-    if state.cancel is not None:
-        return RefusalReason.CANCELLED
-    if state.finishing or state.outcome is not None:
-        return RefusalReason.ENDED
-    if send.mail.purpose is Purpose.ANSWER:
-        ask = next((ask for ask in state.asks if ask.id == send.mail.ask), None)
-        if ask is None:
-            return RefusalReason.NO_SUCH_ASK
-        return RefusalReason.ALREADY_ANSWERED if ask.answer not in {"", send.mail.id} else None
-    if send.mail.terms.if_running and state.status not in {AttemptStatus.RUNNING, AttemptStatus.WAITING}:
-        return RefusalReason.NOT_RUNNING
-    other = not_this_one(state, send.mail)
-    if other is None and state.capabilities is not None and send.mail.needs not in state.capabilities:
-        return RefusalReason.NOT_SUPPORTED
-    return other
+def at_work(state: Attempt) -> AtWork:
+    """The attempt as a message finds it."""
+    return AtWork(
+        epoch=state.epoch, turn=state.turn, ending=state.cancel is not None, over=state.finishing or state.outcome is not None,
+        running=state.status in {AttemptStatus.RUNNING, AttemptStatus.WAITING}, capabilities=state.capabilities,
+        asks={ask.id: ask.answer for ask in state.asks}, unsettled=len(state.mailbox.mails), pending=len(state.pending),
+    )  # fmt: skip
 
 
 def post(state: Attempt, send: Send) -> Next:
@@ -105,13 +86,18 @@ def post(state: Attempt, send: Send) -> Next:
     known = state.mailbox.get(send.mail.id) is not None or any(mail.id == send.mail.id for mail in state.pending)
     if known:  # the store answers a repeat: the same receipt, or a conflict
         return state, Decision((accepted(send),), (TellReceipt(send.caller, send.mail.id),), admits=send)
-    if send.mail.purpose is Purpose.READING and len(state.pending) < MAILBOX_MAX:
-        return replace(state, pending=(*state.pending, send.mail)), into_mailbox(send)
-    reason = door(state, send) if send.mail.purpose is not Purpose.READING else None
-    if reason is not None:
-        return state, refuse_at_the_door(send, reason)
-    if send.mail.purpose is Purpose.READING or len(state.mailbox.mails) + len(state.pending) >= MAILBOX_MAX:
-        return state, Decision(effects=(TellBusy(send.caller),))
+    match admit(at_work(state), send.mail):
+        case Lay():
+            return replace(state, pending=(*state.pending, send.mail)), into_mailbox(send)
+        case Refuse(reason):
+            return state, refuse_at_the_door(send, reason)
+        case TooMany():
+            return state, Decision(effects=(TellBusy(send.caller),))
+        case Accept() | Hold():
+            return _accept(state, send)
+
+
+def _accept(state: Attempt, send: Send) -> Next:
     if send.mail.purpose is Purpose.ANSWER:
         ask = next(ask for ask in state.asks if ask.id == send.mail.ask)
         try:
@@ -205,7 +191,7 @@ def handed(state: Attempt, mail: Mail) -> Next:
     if mail.expires_at is not None:
         effects.append(AlarmAt(mail.expires_at))
     state = replace(state, mailbox=state.mailbox.add(mail))
-    reason = RefusalReason.ENDED if state.finishing else not_this_one(state, mail)
+    reason = RefusalReason.ENDED if state.finishing else another_one(mail, state.epoch, state.turn)
     if reason is None and state.capabilities is not None and mail.needs and mail.needs not in state.capabilities:
         reason = RefusalReason.NOT_SUPPORTED
     if reason is not None and state.cancel is None:

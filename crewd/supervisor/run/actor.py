@@ -15,7 +15,7 @@ from crewd.actors import AnyRef, ChildSpec, ExitKind, ExitReason, Lane, Restart,
 from crewd.model.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
 from crewd.model.events import Draft, MessageAccepted, MessageSettled, TaskEnded, TaskUnclaimed
 from crewd.model.ids import split_task_id
-from crewd.model.limits import MAILBOX_MAX, NOTE_CHARS_MAX
+from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Effect, Outcome, Receipt
@@ -27,6 +27,7 @@ from crewd.protocol import requests as rq
 from crewd.protocol.guardian import LeaveFile
 from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, NoRun, Overfull, Put, Rejected
 from crewd.supervisor import commands as cm
+from crewd.supervisor.admission import Accept, Hold, Lay, Refuse, TooMany, admit
 from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.controller import Controller
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
@@ -332,9 +333,6 @@ class RunActor(Supervisor[cm.RunLetter]):
             self._put_into_mailbox(command, send, "", 0)
             return
         task = self._target(command.task)
-        if reading and task.status not in TASK_LIVE:
-            self._put_into_mailbox(command, send, task.id, task.epoch)
-            return
         self._order += 1
         seconds = send.deadline_seconds
         wall = None if seconds is None else self._services.clock.wall() + seconds
@@ -348,28 +346,32 @@ class RunActor(Supervisor[cm.RunLetter]):
             if controller is None or not controller.offer(post):
                 self._put_off(command)
             return
-        hold, effect, reason = rn.while_idle(self._living(), task, mail)
-        takes = self._step(task.id).worker.takes
-        if hold and takes is not None and mail.purpose is Purpose.WORK and mail.needs not in takes:
-            hold, effect, reason = False, "", RefusalReason.NOT_SUPPORTED  # no worker of this task ever takes it
-        if hold and len(task.held.mails) + self._admitting.get(task.id, 0) >= MAILBOX_MAX:
-            raise Busy(f"worker {task.id} has too many unsettled messages", hint="try again later")
+        held = len(task.held.mails) + self._admitting.get(task.id, 0)
+        admission = admit(rn.idle(self._living(), task, takes=self._step(task.id).worker.takes, held=held), mail)
+        match admission:
+            case Lay():
+                self._put_into_mailbox(command, send, task.id, task.epoch)
+            case TooMany() | Accept():  # nobody is there to accept it
+                raise Busy(f"worker {task.id} has too many unsettled messages", hint="try again later")
+            case Hold() | Refuse():
+                self._admit(post, admission)
+
+    def _admit(self, post: cm.Post, admission: Hold | Refuse) -> None:
+        """Record a message for a task at which nobody is at work: it is held for the next attempt, or refused."""
+        mail, command, hold = post.mail, post.command, isinstance(admission, Hold)
+        task = self._target(command.task)
         accepted = MessageAccepted(
-            id=mail.id, kind=mail.kind, text=mail.text, ask=mail.ask, sender=post.sender, digest=post.digest, deadline_at=wall,
-            terms=mail.terms, effect=effect,
+            id=mail.id, kind=mail.kind, text=mail.text, ask=mail.ask, sender=post.sender, digest=post.digest,
+            deadline_at=post.deadline_at, terms=mail.terms, effect=admission.effect if isinstance(admission, Hold) else "",
         )  # fmt: skip
         drafts = [Draft(accepted, self._id, task.id, task.epoch, mail.id, "crewd")]
         effects: list[rn.RunEffect | _Tell | _Reply | _Admit | _Leave] = [_Tell(command.caller, mail.id)]
-        if hold:
+        if isinstance(admission, Hold):
             self._admitting[task.id] = self._admitting.get(task.id, 0) + 1
             effects.insert(0, _Admit(task.id, mail))
         else:
-            drafts.append(
-                Draft(
-                    MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason, note=command.note), self._id, task.id,
-                    task.epoch, mail.id, "crewd",
-                )
-            )  # fmt: skip
+            refused = MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=admission.reason, note=command.note)
+            drafts.append(Draft(refused, self._id, task.id, task.epoch, mail.id, "crewd"))
         self._journal.record(
             drafts,
             effects,

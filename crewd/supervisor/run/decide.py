@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from crewd.model import events as ev
 from crewd.model.ids import task_id
 from crewd.model.limits import GRACE_SECONDS_SHORT, TEXT_CHARS_MAX
-from crewd.model.message_kinds import Purpose
 from crewd.model.policy import Restarts, Retry
 from crewd.model.reasons import CancelReason, NoticeKind, RefusalReason, SkipReason
 from crewd.model.receipts import Effect, Outcome
@@ -26,6 +25,7 @@ from crewd.model.rows import CancelInfo, ClaimInfo, Undelivered, faster
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import TASK_LIVE, TASK_REQUEUES, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
 from crewd.model.workflow import Workflow
+from crewd.supervisor.admission import Idle
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
 from crewd.supervisor.run import tries
 
@@ -374,22 +374,12 @@ def _attempt_over(run: Run, over: AttemptOver) -> Next:
     return go_on(run.with_task(replace(task, status=status)), events)
 
 
-def while_idle(run: Run, task: Task, mail: Mail) -> tuple[bool, str, RefusalReason]:
-    """What becomes of a message while no attempt of the task lives: whether it is held, its effect, why it is refused."""
-    waiting, terms = task.status in WAITING, mail.terms
-    if mail.purpose is Purpose.ANSWER:
-        return False, "", RefusalReason.NO_SUCH_ASK
-    if run.cancel is not None and not run.over:
-        return False, "", RefusalReason.CANCELLED
-    if terms.on_idle == "start" and (not waiting or task.status is TaskStatus.PARKED):
-        return True, Effect.STARTED, RefusalReason.ENDED
-    if not waiting:
-        return False, "", RefusalReason.ENDED
-    if terms.on_idle == "refuse":
-        return False, "", RefusalReason.NOT_RUNNING
-    if terms.epoch and terms.epoch != task.epoch + 1:
-        return False, "", RefusalReason.ATTEMPT_OVER if terms.epoch <= task.epoch else RefusalReason.NO_SUCH_TURN
-    return True, Effect.QUEUED, RefusalReason.ENDED
+def idle(run: Run, task: Task, *, takes: tuple[str, ...] | None, held: int) -> Idle:
+    """A task without a living attempt, as a message finds it."""
+    return Idle(
+        epoch=task.epoch, cancelled=run.cancel is not None and not run.over, waiting=task.status in WAITING,
+        parked=task.status is TaskStatus.PARKED, takes=takes, held=held,
+    )  # fmt: skip
 
 
 def _expire(run: Run) -> tuple[Run, list[Recorded]]:
