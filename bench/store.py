@@ -294,7 +294,7 @@ def long_run(folder: Path, events: int = LONG_RUN) -> None:
         Draft(ev.RunCreated(name="long", goal="", cwd="/", workflow=FLOW), "r_1"),
         Draft(ev.AttemptReserved(directory="/"), "r_1", "r_1/s", 1),
     )
-    reader = Reader(lambda: ReadOnly(path), Overlay(), lambda: None, lambda _: ([], {}))
+    reader = Reader(lambda: ReadOnly(path), Overlay(), lambda: None, lambda: ([], {}))
     reader.on_start()
     for upto in (events // 100, events // 10, events // 2, events):
         slow, begin, here = 0.0, time.perf_counter(), done

@@ -72,6 +72,13 @@ class LeaveFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Examine:
+    """Say what is on the machine."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pong:
     """Answer that the guardian lives, with what is known of the zygote."""
 
@@ -105,7 +112,7 @@ class Watch:
     pid: int
 
 
-GuardEffect = Effect | Fork | Inspect | Prepare | LeaveFile | Pong | Greet | ForgetRecord | ForgetExit | Watch
+GuardEffect = Effect | Fork | Inspect | Prepare | LeaveFile | Pong | Examine | Greet | ForgetRecord | ForgetExit | Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +250,8 @@ class Guard:
                 return self._tell_of((task, epoch), number)
             case gd.Ping():
                 return [Pong()]
+            case gd.Examine(number):
+                return [Examine(number)]
             case gd.Retire():
                 return self.retire(now)
             case _:

@@ -24,6 +24,7 @@ from crewd.guardian import marker, processes
 from crewd.guardian.care_record import CareRecord
 from crewd.guardian.cgroups import Cgroups
 from crewd.guardian.connection import Connection
+from crewd.guardian.examine import examine
 from crewd.guardian.exits import ExitRecords
 from crewd.guardian.folder import Folder
 from crewd.guardian.guard import Guard, GuardEffect, Mark
@@ -271,6 +272,8 @@ class Guardian:
                         prepare(order.directory, order.shared)
                 case gu.LeaveFile(order):
                     leave_file(order.shared, order.name, order.data, if_absent=order.if_absent)
+                case gu.Examine(number):
+                    self._crewd.tell(examine(number, self._home.key, self._guard.cares))
                 case gu.Pong():
                     self._crewd.tell(gd.Pong(self._zygote.pid if self._zygote.stands else 0, self._zygote.silent()))
                 case gu.Greet(workers):

@@ -16,7 +16,7 @@ from crewd.model.errors import PeerError
 from crewd.model.rows import ExitStatus, Survivor
 from crewd.protocol.bootstrap import Bootstrap
 
-VERSION = 1
+VERSION = 2
 """Of the frames on this page. A guardian outlives crewd, so each side may be older than the other one."""
 STREAM_BYTES_MAX = 8 << 20
 """Unread bytes of one connection; more is a broken peer."""
@@ -177,6 +177,37 @@ class Pong(msgspec.Struct, frozen=True):
     silent_seconds: float = 0.0
 
 
+class Examine(msgspec.Struct, frozen=True):
+    """What is on the machine? `Examined` answers. Since version 2."""
+
+    number: int
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A process, and the worker whose marker it bears, if it bears one."""
+
+    pid: int
+    command: str
+    task: str = ""
+    epoch: int = 0
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """Answers `Examine`, whose `number` it bears.
+
+    `marked` processes bear the marker of a worker of this home; those that are `left` bear one of a worker that is over.
+    `unowned` came from workers, nobody can say from which. `lacks` says in words what the platform cannot give.
+    """
+
+    number: int
+    marked: int = 0
+    left: tuple[Seen, ...] = ()
+    unowned: tuple[Seen, ...] = ()
+    lacks: tuple[str, ...] = ()
+    pid_max: int = 0
+    memory_available_bytes: int = 0
+
+
 class Attached(msgspec.Struct, frozen=True):
     """The end of what the guardian had to tell: every live worker and every unconfirmed exit came before it.
 
@@ -189,8 +220,8 @@ class Attached(msgspec.Struct, frozen=True):
     version: int = 0
 
 
-Order = Attach | Expect | LeaveFile | Spawn | End | Signal | Confirm | Query | Ping | Retire
-Notice = Started | Exited | Used | Gone | Pong | Attached
+Order = Attach | Expect | LeaveFile | Spawn | End | Signal | Confirm | Query | Ping | Examine | Retire
+Notice = Started | Exited | Used | Gone | Pong | Examined | Attached
 ORDERS: dict[str, type[Order]] = {
     "attach": Attach,
     "expect": Expect,
@@ -201,6 +232,7 @@ ORDERS: dict[str, type[Order]] = {
     "confirm": Confirm,
     "query": Query,
     "ping": Ping,
+    "examine": Examine,
     "retire": Retire,
 }
 NOTICES: dict[str, type[Notice]] = {
@@ -209,6 +241,7 @@ NOTICES: dict[str, type[Notice]] = {
     "used": Used,
     "gone": Gone,
     "pong": Pong,
+    "examined": Examined,
     "attached": Attached,
 }
 

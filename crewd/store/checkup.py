@@ -6,11 +6,9 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from crewd.model.rows import ArtifactRow, AttemptRow
-from crewd.model.statuses import ATTEMPT_TERMINAL
+from crewd.model.rows import ArtifactRow
 from crewd.protocol import requests as rq
 from crewd.store.blobs import damaged
-from crewd.store.fold import attempt_key
 from crewd.store.rebuild import rebuild
 
 if TYPE_CHECKING:
@@ -18,8 +16,8 @@ if TYPE_CHECKING:
 
     from crewd.store.ports import Reading
 
-Examine = Callable[[Callable[[str, int], bool]], tuple[list[str], dict[str, int | float | str]]]
-"""Looks at the machine: findings and counts. It is told how to find out whether an attempt lives."""
+Examine = Callable[[], tuple[list[str], dict[str, int | float | str]]]
+"""Looks at what is around crewd: findings and counts."""
 
 DAMAGED_MAX = 20
 """So many damaged artifacts are named."""
@@ -30,11 +28,6 @@ def checkup(database: Reading, examine: Examine, request: rq.Doctor, blobs: Path
 
     With `blobs`, where they are, a request that is to `check` looks at each of them.
     """
-
-    def is_live(task: str, epoch: int) -> bool:
-        row = database.row(AttemptRow, attempt_key(task, epoch))
-        return row is not None and row.status not in ATTEMPT_TERMINAL
-
     findings: list[str] = []
     verdict = database.check(whole=request.check)
     if verdict != "ok":
@@ -43,7 +36,7 @@ def checkup(database: Reading, examine: Examine, request: rq.Doctor, blobs: Path
     if request.check and blobs is not None:
         artifacts = (row for _, row in database.all_rows(ArtifactRow) if isinstance(row, ArtifactRow))
         findings += islice(damaged(blobs, artifacts), DAMAGED_MAX)
-    more, measured = examine(is_live)
+    more, measured = examine()
     findings += more
     counts.update(measured)
     if request.rebuild:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, Protocol, TypeVar, ca
 from crewd.actors import AnyRef, Ref, ToSupervisor
 from crewd.model.errors import Unavailable
 from crewd.model.rows import RunRow
-from crewd.protocol.guardian import Attached
+from crewd.protocol.guardian import Attached, Examined
 
 if TYPE_CHECKING:
     from crewd.protocol.reports import ToWorker
@@ -33,7 +33,7 @@ STORE: Final[Part[ToStore]] = Part("store")
 READER: Final[Part[ToReader]] = Part("reader")
 KEEPER: Final[Part[ToKeeper]] = Part("keeper")
 GUARDIAN: Final[Part[ToGuardian]] = Part("guardian")
-GATEWAY: Final[Part[Published | Missed | Answer]] = Part("gateway")
+GATEWAY: Final[Part[Published | Missed | Answer | Examined]] = Part("gateway")
 SLOTS: Final[Part[SlotsLetter]] = Part("slots")
 RUNS: Final[Part[ToSupervisor]] = Part("runs")
 FRONT: Final[Part[FrontLetter]] = Part("front")

@@ -30,7 +30,7 @@ from crewd.model.statuses import ATTEMPT_TERMINAL
 from crewd.protocol import guardian as gd
 from crewd.store.messages import Append, AttemptIs, Committed, Delayed, Journaled, Known, LoadAttempt, Rejected
 from crewd.supervisor import commands as cm
-from crewd.supervisor.directory import GUARDIAN, STORE
+from crewd.supervisor.directory import GATEWAY, GUARDIAN, STORE
 
 if TYPE_CHECKING:
     from crewd.model.home import Home
@@ -388,6 +388,10 @@ class GuardianLink(Actor[LinkLetter]):
                 directory.silent.pop("zygote", None)
                 if silent_seconds:
                     directory.silent["zygote"] = now - silent_seconds
+            case gd.Examined():
+                gateway = directory.find(GATEWAY)
+                if gateway is not None:
+                    gateway.offer(notice)
             case gd.Attached():
                 self._attached = True
                 self._services.directory.guardian = notice

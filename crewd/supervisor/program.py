@@ -154,7 +154,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         lambda: ReadOnly(home.database),
         lambda: psutil.virtual_memory().available,
         lambda: manager.say(f"READY=1\nSTATUS=serves {home.root}"),
-        lambda is_live: examine(home, asked_for.workers_max, shared_out, is_live),
+        lambda: examine(home, asked_for.workers_max, shared_out),
         home,
     )
 

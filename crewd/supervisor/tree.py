@@ -36,7 +36,7 @@ class Ports:
     reader: Callable[[], Reading]
     free_memory: Callable[[], int]
     ready: Callable[[], None] = lambda: None
-    examine: Examine = lambda _: ([], {})
+    examine: Examine = lambda: ([], {})
     home: Home | None = None
     asks_always: bool = True
     """Whether the guardian is asked all the time if it lives, or after orders only: a simulated world is to come to rest."""

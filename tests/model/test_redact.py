@@ -187,9 +187,9 @@ def test_twice_the_text_takes_about_twice_the_time(piece: str) -> None:
         text = piece * (count // len(piece))
         best = 1e9
         for _ in range(3):
-            begin = time.perf_counter()
+            begin = time.thread_time()
             redact(text)
-            best = min(best, time.perf_counter() - begin)
+            best = min(best, time.thread_time() - begin)
         return best
 
     small, large = seconds(8_000), seconds(128_000)

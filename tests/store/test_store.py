@@ -378,7 +378,7 @@ def test_messages_are_listed_from_the_latest_back_however_many_there_are(world: 
     for number in range(0, 1_300, 100):
         world.append(*(accepted(f"m_{each}") for each in range(number, number + 100)))
     world.answers()
-    reader = Reader(lambda: ReadOnly(world.path), Overlay(), lambda: None, lambda _: ([], {}))
+    reader = Reader(lambda: ReadOnly(world.path), Overlay(), lambda: None, lambda: ([], {}))
     reader.on_start()
     request = rq.ListMessages(target="r_1", limit=500)
     pages: list[list[str]] = []
@@ -402,7 +402,7 @@ def test_what_is_pending_is_never_invisible_while_it_is_written(world: World) ->
     world.append(created())
     world.answers()
     world.reader().close()
-    reader = Reader(lambda: ReadOnly(world.path), world.overlay, lambda: None, lambda _: ([], {}))
+    reader = Reader(lambda: ReadOnly(world.path), world.overlay, lambda: None, lambda: ([], {}))
     reader.on_start()
     value = msgspec.msgpack.encode(Progress(task="r_1/s", epoch=1, note="n"))
     world.store.tell(Put("progress:r_1/s", value))
@@ -514,7 +514,7 @@ def test_a_start_on_a_disk_that_refuses_knows_what_was_committed(tmp_path: Path)
 def reading(world: World, store: Any = None) -> Ref[Any]:
     """A reader beside the store, as in crewd."""
     spec = ChildSpec(
-        "reader", lambda: Reader(lambda: ReadOnly(world.path), world.overlay, lambda: store or world.store, lambda _: ([], {}))
+        "reader", lambda: Reader(lambda: ReadOnly(world.path), world.overlay, lambda: store or world.store, lambda: ([], {}))
     )
     ref: Ref[Any] = world.scheduler.system.spawn(spec, None)
     world.scheduler.settle()

@@ -15,6 +15,7 @@ from crewd.model import events as ev
 from crewd.model.errors import CrewdError, PeerError, Unavailable
 from crewd.model.ids import EVENT
 from crewd.protocol import codec
+from crewd.protocol import guardian as gd
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.store.messages import Answer, Missed, Published
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 MESSAGES_PER_TURN = 200
 """Of each side, before other actors get a turn."""
-GatewayLetter: TypeAlias = Published | Missed | Answer | Readable | Due
+GatewayLetter: TypeAlias = Published | Missed | Answer | gd.Examined | Readable | Due
 """What the gateway takes."""
 _SEND = b"send"
 """The kind of what a client may send too much of."""
@@ -117,6 +118,8 @@ class Gateway(Actor[GatewayLetter]):
                 self._publisher.missed(upto)
             case Answer(number, reply):
                 self._questions.answered(number, reply)
+            case gd.Examined(number):
+                self._questions.answered(number, message)
             case Due(act):
                 act()
             case _:
@@ -235,7 +238,7 @@ class Gateway(Actor[GatewayLetter]):
     def _held_up(self) -> list[str]:
         return doctor.held_up(self._services, self.context.system, self.context.now() - self._began)
 
-    def _examined(self, request: rq.Doctor, reply: rq.DoctorReply) -> rq.DoctorReply:
+    def _examined(self, request: rq.Doctor, reply: rq.DoctorReply, machine: gd.Examined | CrewdError) -> rq.DoctorReply:
         counts: dict[str, int | float | str] = {
             "clients": len(self._clients),
             "workers_connected": len(self._workers),
@@ -244,4 +247,4 @@ class Gateway(Actor[GatewayLetter]):
         }
         silent = self._workers.silent(5 * self._services.config.heartbeat_seconds)
         age = self.context.now() - self._began
-        return doctor.examined(reply, self.context.system, self._services, age, silent, counts, actors=request.actors)
+        return doctor.examined(reply, machine, self.context.system, self._services, age, silent, counts, actors=request.actors)

@@ -6,9 +6,10 @@ from dataclasses import asdict
 
 from crewd.actors import System
 from crewd.actors.watchdog import WARN_SECONDS
-from crewd.guardian.processes import lacks
 from crewd.guardian.zygote_link import AGAIN_SECONDS
+from crewd.model.errors import CrewdError, Unavailable
 from crewd.model.pulse import GIVE_UP_SECONDS
+from crewd.protocol import guardian as gd
 from crewd.protocol import requests as rq
 from crewd.supervisor.services import Services
 
@@ -68,24 +69,49 @@ def _busy(system: System) -> list[str]:
 
 
 def examined(
-    reply: rq.DoctorReply, system: System, services: Services, age: float, silent: dict[str, float],
-    counts: dict[str, int | float | str], *, actors: bool,
+    reply: rq.DoctorReply, machine: gd.Examined | CrewdError, system: System, services: Services, age: float,
+    silent: dict[str, float], counts: dict[str, int | float | str], *, actors: bool,
 ) -> rq.DoctorReply:  # fmt: skip
-    """What the reader has found, with what the gateway and the actors know. `silent`: workers, and for how long."""
+    """What the reader has found, with what the gateway, the actors and the guardian know.
+
+    `silent`: workers, and for how long. `machine` is an error where the guardian has not looked at it.
+    """
     guardian = services.directory.guardian
     findings = [f"worker {task} has been silent for {seconds:.0f} s" for task, seconds in silent.items()]
     findings += held_up(services, system, age)
+    if isinstance(machine, gd.Examined):
+        findings += _on_the_machine(machine)
+        counts |= {
+            "worker_processes": machine.marked, "orphans": len(machine.left), "pid_max": machine.pid_max,
+            "memory_available_mib": machine.memory_available_bytes >> 20,
+        }  # fmt: skip
+    elif not isinstance(machine, Unavailable):
+        findings.append(str(machine))
     counts |= {"runs_live": len(services.directory.runs), "crewd_pid": services.pid}
     if guardian is not None:
         counts["guardian_pid"] = guardian.pid
         counts["cgroups"] = guardian.cgroup or "none: the other nets hold alone"
     return rq.DoctorReply(
         healthy=reply.healthy and not findings,
-        findings=(*reply.findings, *findings, *lacks()),
+        findings=(*reply.findings, *findings),
         counts={**reply.counts, **counts, "actors": len(system.alive())},
         actors=_measured(system) if actors else (),
         busy=tuple(rq.BusyActor(str(t.ref), t.seconds, t.stack) for t in system.long_turns) if actors else (),
     )
+
+
+def _on_the_machine(machine: gd.Examined) -> list[str]:
+    """What is left there of workers, and what cannot be seen there."""
+    found = [
+        f"pid {each.pid} ({each.command}) is left of {each.task}#{each.epoch}, which is over: kill -9 {each.pid}"
+        for each in machine.left
+    ]
+    found += [
+        f"pid {each.pid} ({each.command}) came from a worker, nobody can say which; it ends with the last one, "
+        f"or: kill -9 {each.pid}"
+        for each in machine.unowned
+    ]
+    return [*found, *machine.lacks]
 
 
 def _measured(system: System) -> tuple[rq.ActorsOfClass, ...]:

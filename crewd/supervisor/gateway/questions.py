@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, get_args
 
 from crewd.actors import Ref
-from crewd.model.errors import Busy, CrewdError, InvariantError
+from crewd.model.errors import Busy, CrewdError, DeadlineExceeded, InvariantError, Unavailable
+from crewd.protocol import guardian as gd
 from crewd.protocol import requests as rq
 from crewd.store.messages import Answer, Keep, Read, Resolve, Resolved, Stand, Standing
-from crewd.supervisor.directory import KEEPER, READER, Part
+from crewd.supervisor.commands import ToGuardian
+from crewd.supervisor.directory import GUARDIAN, KEEPER, READER, Part
 
 if TYPE_CHECKING:
     from crewd.protocol.keeping import KeepRequest
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 PENDING_MAX = 20_000
 """Questions under way; the next one is refused as busy."""
+EXAMINE_SECONDS = 3.0
+"""Until the guardian must have said what is on the machine."""
+EXAMINES_SINCE = 2
+"""The version of a guardian that can be asked for that."""
 AGAIN_SECONDS = 0.2
 """Until the reader is asked again what it could not take."""
 
@@ -93,6 +99,15 @@ class Questions:
     def stand(self, run: str, then: Callable[[Standing], None], failed: Failed, *, attempts: bool) -> int:
         """Ask how a run stands; see `Stand`. Raises Busy or Unavailable."""
         return self._ask(READER, Stand(run, attempts, self._me(), self._last + 1), _Question((Standing,), then, failed))
+
+    def examine(self, then: Callable[[gd.Examined], None], failed: Failed) -> None:
+        """Ask the guardian what is on the machine. Raises Unavailable if there is none that knows the question."""
+        guardian = self._directory.guardian
+        if guardian is None or guardian.version < EXAMINES_SINCE:
+            raise Unavailable("no guardian is attached that can look at the machine", hint="see guardian.log")
+        number = self._ask(GUARDIAN, ToGuardian(gd.Examine(self._last + 1)), _Question((gd.Examined,), then, failed))
+        late = DeadlineExceeded(f"the guardian has not looked at the machine within {EXAMINE_SECONDS:g} s")
+        self._later(EXAMINE_SECONDS, lambda: self.answered(number, late))
 
     def surely(self, ask: Callable[[], object]) -> None:
         """Ask what nobody will ask again; if it cannot be taken now, soon."""

@@ -21,6 +21,7 @@ from crewd.model.rights import Role, check_intent
 from crewd.model.rows import RunRow
 from crewd.model.statuses import RUN_TERMINAL
 from crewd.protocol import doors
+from crewd.protocol import guardian as gd
 from crewd.protocol import keeping as kp
 from crewd.protocol import requests as rq
 from crewd.store.messages import Resolved
@@ -61,7 +62,7 @@ class Serving:
         later: Callable[[float, Callable[[], None]], object],
         now: Callable[[], float],
         who: Callable[[bytes], Client],
-        examined: Callable[[rq.Doctor, rq.DoctorReply], rq.DoctorReply],
+        examined: Callable[[rq.Doctor, rq.DoctorReply, gd.Examined | CrewdError], rq.DoctorReply],
         unread: Callable[[], rq.DoctorReply],
     ) -> None:
         self._services = services
@@ -311,9 +312,10 @@ class Serving:
 
     def _read(self, caller: Caller, request: rq.Request) -> None:
         def found(reply: rq.Reply) -> None:
-            self._asked.discard(caller)
             if isinstance(request, rq.Doctor) and isinstance(reply, rq.DoctorReply):
-                reply = self._examined(request, reply)
+                self._examine(caller, request, reply)
+                return
+            self._asked.discard(caller)
             self._send(caller, reply)
 
         number = self._questions.read_reply(request, found, self._unanswered(caller), owner=caller.owner)
@@ -323,9 +325,10 @@ class Serving:
 
     def _keep(self, caller: Caller, request: rq.Request) -> None:
         def found(reply: rq.Reply) -> None:
-            self._asked.discard(caller)
             if isinstance(request, rq.Doctor) and isinstance(reply, rq.DoctorReply):
-                reply = self._examined(request, reply)
+                self._examine(caller, request, reply)
+                return
+            self._asked.discard(caller)
             self._send(caller, reply)
 
         if not isinstance(request, kp.KeepRequest | rq.Doctor):
@@ -335,6 +338,18 @@ class Serving:
         force = admin and isinstance(request, kp.Forget | kp.Archive | kp.Import) and request.force
         self._questions.keep(request, found, self._unanswered(caller), owner=caller.owner, force=force)
         self._asked.add(caller)
+
+    def _examine(self, caller: Caller, request: rq.Doctor, reply: rq.DoctorReply) -> None:
+        """The store was looked at: now the machine."""
+
+        def seen(machine: gd.Examined | CrewdError) -> None:
+            self._asked.discard(caller)
+            self._send(caller, self._examined(request, reply, machine))
+
+        try:
+            self._questions.examine(seen, seen)
+        except CrewdError as error:
+            seen(error)
 
     def _unanswered(self, caller: Caller) -> Callable[[CrewdError], None]:
         def failed(error: CrewdError) -> None:

@@ -152,6 +152,8 @@ class SimGuardian:
                         self._disk.exits[key] = gd.Exited(task=key[0], epoch=key[1], last_words=words)
                     unborn = key not in self._processes.begun
                     self._perform(self._guard.inspected(key, number, words, unborn=unborn))
+                case gu.Examine(number):
+                    self._tell(gd.Examined(number=number))
                 case gu.Pong():
                     self._tell(gd.Pong(zygote=1))
                 case gu.Greet(workers):
