@@ -126,6 +126,10 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
             if (run is None or not run.offer(message.command)) and front is not None:
                 front.offer(message.command)
 
+    def state_in_words(self) -> str:
+        """See `Actor`."""
+        return f"its attempt is {self._state.status}"
+
     @property
     def durable_state(self) -> at.Attempt | None:
         """The machine, if everything that it has decided is durable: what a restart would have to make again."""

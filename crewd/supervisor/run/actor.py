@@ -164,6 +164,10 @@ class RunActor(Supervisor[cm.RunLetter]):
             case _:
                 self.unexpected(message)
 
+    def state_in_words(self) -> str:
+        """See `Actor`."""
+        return "its run is starting" if self._run is None else f"its run is {self._run.status}"
+
     @property
     def durable_state(self) -> rn.Run | None:
         """The machine, if everything that it has decided is durable: what a restart would have to make again."""
