@@ -12,7 +12,7 @@ from crewd import limit_mark
 from crewd.guardian import marker
 from crewd.guardian.processes import command_of, lacks
 from crewd.guardian.tree import Key
-from crewd.protocol.guardian import Examined, Seen
+from crewd.protocol.guardian import Examined, SeenProcess
 
 SEEN_MAX = 200
 """Processes of each sort that are named."""
@@ -21,8 +21,8 @@ SEEN_MAX = 200
 def examine(number: int, home_key: str, in_care: Collection[Key]) -> Examined:
     """The answer to the question `number`. `in_care` are the workers that the guardian looks after."""
     marked = [(pid, *key) for pid in psutil.pids() if (key := _owner(pid, home_key)) is not None]
-    left = [Seen(pid, _command(pid), task, epoch) for pid, task, epoch in marked if (task, epoch) not in in_care]
-    unowned = [Seen(pid, _command(pid)) for pid in _unowned(home_key)]
+    left = [SeenProcess(pid, _command(pid), task, epoch) for pid, task, epoch in marked if (task, epoch) not in in_care]
+    unowned = [SeenProcess(pid, _command(pid)) for pid in _unowned(home_key)]
     pid_max = 0
     with contextlib.suppress(OSError, ValueError):
         pid_max = int(Path("/proc/sys/kernel/pid_max").read_text())

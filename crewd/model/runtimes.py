@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 
-class Asked(Protocol):
+class SpecLike(Protocol):
     """What of a worker's spec decides on its runtime and its capabilities (see `WorkerSpec`)."""
 
     @property
@@ -67,18 +67,18 @@ class Runtime:
     result is what it wrote to its standard output, and not JSON.
     """
 
-    accepts: Callable[[Asked], bool]
+    accepts: Callable[[SpecLike], bool]
     by: By = By.CREWD
-    capabilities: Callable[[Asked], tuple[str, ...]] | None = None
+    capabilities: Callable[[SpecLike], tuple[str, ...]] | None = None
     may_be_silent: bool = False
     plain_output: bool = False
 
 
-def _is_command(spec: Asked) -> bool:
+def _is_command(spec: SpecLike) -> bool:
     return bool(spec.argv or spec.shell)
 
 
-def _of_command(spec: Asked) -> tuple[str, ...]:
+def _of_command(spec: SpecLike) -> tuple[str, ...]:
     if spec.pty is not None:
         return ("steer", "eof", "keys")
     return ("steer", "eof") if spec.stdin == "lines" else ()
@@ -94,7 +94,7 @@ RUNTIMES: Final[dict[str, Runtime]] = {
 }
 
 
-def runtime_of(spec: Asked) -> str:
+def runtime_of(spec: SpecLike) -> str:
     """The name of the runtime that a spec means."""
     return next(name for name, runtime in RUNTIMES.items() if runtime.accepts(spec))
 

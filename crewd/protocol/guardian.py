@@ -183,7 +183,7 @@ class Examine(msgspec.Struct, frozen=True):
     number: int
 
 
-class Seen(msgspec.Struct, frozen=True):
+class SeenProcess(msgspec.Struct, frozen=True):
     """A process, and the worker whose marker it bears, if it bears one."""
 
     pid: int
@@ -201,8 +201,8 @@ class Examined(msgspec.Struct, frozen=True):
 
     number: int
     marked: int = 0
-    left: tuple[Seen, ...] = ()
-    unowned: tuple[Seen, ...] = ()
+    left: tuple[SeenProcess, ...] = ()
+    unowned: tuple[SeenProcess, ...] = ()
     lacks: tuple[str, ...] = ()
     pid_max: int = 0
     memory_available_bytes: int = 0

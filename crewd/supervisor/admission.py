@@ -1,7 +1,7 @@
 """What becomes of a message when it comes: accepted, held, laid into a mailbox, refused, or one too many. Pure.
 
 A message finds one of three places: an attempt that lives (`AtWork`), a task without one (`Idle`), or a run that has ended
-(`Ended`). Whoever owns the place asks here, and records and carries out the answer.
+(`AfterEnd`). Whoever owns the place asks here, and records and carries out the answer.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AfterEnd:
     """A run that has ended."""
 
 
@@ -87,7 +87,7 @@ class TooMany:
     """It is not recorded: its sender tries again later."""
 
 
-Place: TypeAlias = AtWork | Idle | Ended
+Place: TypeAlias = AtWork | Idle | AfterEnd
 Admission: TypeAlias = Accept | Hold | Lay | Refuse | TooMany
 
 
@@ -98,7 +98,7 @@ def admit(place: Place, mail: Mail) -> Admission:
             return _at_work(place, mail)
         case Idle():
             return _idle(place, mail)
-        case Ended():
+        case AfterEnd():
             return Lay() if mail.purpose is Purpose.READING else Refuse(RefusalReason.ENDED)
         case _:
             assert_never(place)

@@ -39,7 +39,7 @@ from crewd.store.messages import (
     Rejected,
 )
 from crewd.supervisor import commands as cm
-from crewd.supervisor.admission import Ended, Lay, admit
+from crewd.supervisor.admission import AfterEnd, Lay, admit
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, STORE
@@ -312,7 +312,7 @@ class Front(Actor[cm.FrontLetter]):
             terms=send.terms,
         )  # fmt: skip
         settled = MessageSettled(id=send.id, outcome=Outcome.REFUSED, reason=RefusalReason.ENDED, note=command.note)
-        if isinstance(admit(Ended(), Mail(send.id, send.kind, 0)), Lay):  # there is a mailbox as long as there is a run
+        if isinstance(admit(AfterEnd(), Mail(send.id, send.kind, 0)), Lay):  # there is a mailbox as long as there is a run
             accepted, settled = letter(command, send)
 
         def tell() -> None:

@@ -13,7 +13,7 @@ from crewd.model.message_kinds import MESSAGE_KINDS, MessageKind, Purpose
 from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Effect
 from crewd.model.terms import Terms
-from crewd.supervisor.admission import Accept, AtWork, Ended, Hold, Idle, Lay, Refuse, TooMany, admit
+from crewd.supervisor.admission import Accept, AfterEnd, AtWork, Hold, Idle, Lay, Refuse, TooMany, admit
 from crewd.supervisor.attempt.mailbox import Mail
 
 WORKING = AtWork(
@@ -61,11 +61,11 @@ def but(place: Any, **changes: Any) -> Any:
         (but(QUEUED, waiting=False), mail(), Refuse(RefusalReason.ENDED)),
         (but(QUEUED, waiting=False), mail(on_idle="start"), Hold(Effect.STARTED)),
         (but(QUEUED, parked=True), mail(on_idle="start"), Hold(Effect.STARTED)),
-        (Ended(), mail(), Refuse(RefusalReason.ENDED)),
-        (Ended(), mail("message"), Lay()),
+        (AfterEnd(), mail(), Refuse(RefusalReason.ENDED)),
+        (AfterEnd(), mail("message"), Lay()),
     ],
 )  # fmt: skip
-def test_what_becomes_of_a_message(place: AtWork | Idle | Ended, message: Mail, expected: object) -> None:
+def test_what_becomes_of_a_message(place: AtWork | Idle | AfterEnd, message: Mail, expected: object) -> None:
     assert admit(place, message) == expected
 
 
@@ -80,18 +80,18 @@ PLACES = st.one_of(
         Idle, epoch=st.integers(0, 3), cancelled=st.booleans(), waiting=st.booleans(), parked=st.booleans(),
         takes=st.sampled_from([None, (), ("steer",)]), held=st.integers(0, MAILBOX_MAX),
     ),
-    st.just(Ended()),
+    st.just(AfterEnd()),
 )  # fmt: skip
 
 
 @given(PLACES, st.sampled_from(list(MESSAGE_KINDS)), st.sampled_from(["", "queue", "start", "refuse"]), st.integers(0, 3))
 def test_what_is_for_reading_is_never_refused_and_nothing_else_lies_about(
-    place: AtWork | Idle | Ended, kind: MessageKind, on_idle: Any, epoch: int
+    place: AtWork | Idle | AfterEnd, kind: MessageKind, on_idle: Any, epoch: int
 ) -> None:
     found = admit(place, mail(kind, "a", on_idle=on_idle, epoch=epoch))
     reading = MESSAGE_KINDS[kind].purpose is Purpose.READING
     assert isinstance(found, Lay | TooMany) if reading else not isinstance(found, Lay)
     assert not isinstance(found, Accept) or isinstance(place, AtWork)
     assert not isinstance(found, Hold) or isinstance(place, Idle)
-    if isinstance(place, Ended):
+    if isinstance(place, AfterEnd):
         assert isinstance(found, Lay | Refuse), "there is always an answer that stays"

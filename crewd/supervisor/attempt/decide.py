@@ -39,8 +39,7 @@ from crewd.model.rows import CancelInfo, ExitStatus, faster
 from crewd.model.statuses import AttemptStatus
 from crewd.protocol import reports as rp
 from crewd.protocol.guardian import Exited
-from crewd.supervisor import admission
-from crewd.supervisor.admission import Refuse, admit, another_one
+from crewd.supervisor.admission import AfterEnd, Refuse, admit, another_one
 from crewd.supervisor.attempt import messages as ms
 from crewd.supervisor.attempt import watch
 from crewd.supervisor.attempt.model import (
@@ -231,7 +230,7 @@ def _after_the_end(state: Attempt, event: AttemptEvent) -> Next:
     """Terminal absorbs: late news changes nothing, and whoever waits for an answer gets one."""
     match event:
         case Send(mail):
-            late = admit(admission.Ended(), mail)
+            late = admit(AfterEnd(), mail)
             return state, ms.refuse_at_the_door(event, late.reason) if isinstance(late, Refuse) else ms.into_mailbox(event)
         case NotAdmitted(key):
             return ms.not_admitted(state, key)
