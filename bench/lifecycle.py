@@ -13,6 +13,7 @@ import psutil
 import zmq
 
 from crewd.client.blocking import Crew, RunHandle
+from crewd.model import events as ev
 from crewd.model.policy import Restarts
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
@@ -182,7 +183,9 @@ def thousand(crew: Crew, daemon: Daemon, count: int = CROWD) -> None:
     accepted = time.time() - began
 
     def applied() -> list[float]:
-        return [each.at for each in run.events() if each.type == "message.applied"]
+        """When each was: a worker that says at once that a message is settled says with it that it was applied."""
+        bodies = (ev.MessageApplied, ev.MessageSettled)
+        return [each.at for each in run.events() if isinstance(each.body, bodies) and getattr(each.body, "applied", True)]
 
     wait_until(lambda: len(applied()) == count, "every steer to be applied", 120.0)
     p50, p99 = p50_p99([max(0.0, at - began) for at in applied()])

@@ -108,10 +108,11 @@ def answers(folder: Path, count: int) -> list[float]:
     def stop() -> None:
         over.wait(60)
         brain.stop()
-        poller.wake()
 
-    threading.Thread(target=stop).start()
+    stopper = threading.Thread(target=stop)
+    stopper.start()
     brain.run(system.timers)
+    stopper.join()  # it wakes the poller
     poller.close()
     return samples
 

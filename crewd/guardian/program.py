@@ -29,8 +29,9 @@ from crewd.guardian.exits import ExitRecords
 from crewd.guardian.folder import Folder
 from crewd.guardian.guard import Guard, GuardEffect, Mark
 from crewd.guardian.output import Output, cap
+from crewd.guardian.prepared import was_begun
 from crewd.guardian.tree import Key, Proc
-from crewd.guardian.worker_folder import begin, leave_file, noted, prepare, take_last_words, was_begun, without
+from crewd.guardian.worker_folder import leave_file, noted, prepare, take_last_words, without
 from crewd.guardian.zygote import PACKET_BYTES_MAX
 from crewd.guardian.zygote_link import ZygoteLink
 from crewd.model.home import Home
@@ -60,6 +61,8 @@ UNOWNED_MAX = 20
 """Processes of unknown owner that an end names."""
 INLINE_BYTES_MAX = PACKET_BYTES_MAX // 2
 """A bootstrap of at most this size goes with the order to fork; a larger one, or one for a new interpreter, goes in a file."""
+EXAMINE_REST = 9.0
+"""So many times as long as a look at the machine took until the next one: it takes a tenth of the time at most."""
 
 
 class Settings(NamedTuple):
@@ -81,6 +84,8 @@ class Guardian:
         self._settings = settings
         self._clock = SystemClock()
         self._selector = selectors.DefaultSelector()
+        self._examined: gd.Examined | None = None
+        self._examine_at = 0.0
         self._guard = Guard(home.key, processes.boot_id(), os.getpid(), self._clock.monotonic())
         self._exits = ExitRecords(home.exits)
         self._records = Folder(home.root / "charges", CareRecord)
@@ -273,7 +278,7 @@ class Guardian:
                 case gu.LeaveFile(order):
                     leave_file(order.shared, order.name, order.data, if_absent=order.if_absent)
                 case gu.Examine(number):
-                    self._crewd.tell(examine(number, self._home.key, self._guard.cares))
+                    self._examine(number)
                 case gu.Pong():
                     self._crewd.tell(gd.Pong(self._zygote.pid if self._zygote.stands else 0, self._zygote.silent()))
                 case gu.Greet(workers):
@@ -287,6 +292,15 @@ class Guardian:
                 case _:
                     assert_never(effect)
 
+    def _examine(self, number: int) -> None:
+        """Look at the machine, or say again what the last look has found: whoever asks often must not hold up an end."""
+        began = self._clock.monotonic()
+        if self._examined is None or began >= self._examine_at:
+            self._examined = examine(number, self._home.key, self._guard.cares)
+            ended = self._clock.monotonic()
+            self._examine_at = ended + EXAMINE_REST * (ended - began)
+        self._crewd.tell(msgspec.structs.replace(self._examined, number=number))
+
     def _fork(self, bootstrap: Bootstrap, number: int) -> None:
         key, worker, directory = (bootstrap.task, bootstrap.epoch), bootstrap.worker, Path(bootstrap.directory)
         self._outputs[key] = Output(key, directory, worker.limits.output_bytes)
@@ -294,7 +308,8 @@ class Guardian:
         try:
             if not os.path.isdir(bootstrap.cwd):  # noqa: PTH112 (hot path)
                 raise OSError(f"the working directory {bootstrap.cwd} is not there")
-            begin(directory, Path(bootstrap.shared))
+            worker_files.make(directory)
+            worker_files.make(Path(bootstrap.shared))
             told = msgspec.msgpack.encode(msgspec.structs.replace(bootstrap, env={}, secrets={}))
             inline = worker.start != "spawn" and len(told) <= INLINE_BYTES_MAX
             if not inline:

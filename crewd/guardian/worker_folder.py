@@ -11,12 +11,11 @@ import msgspec
 from loguru import logger
 
 from crewd import worker_files
+from crewd.guardian import prepared
 from crewd.guardian.zygote import LOCK
 from crewd.model.known_secrets import KnownSecrets
 from crewd.worker_output import Tail
 
-PREPARED = "prepared"
-"""A file of a directory that was made ahead. The first start removes it."""
 LAST_WORDS_BYTES_MAX = 4 << 20
 """Reports that a worker could not deliver before it ended; it keeps at most 1,024, so more than this is not the worker's."""
 
@@ -37,21 +36,9 @@ def prepare(directory: str, shared: str) -> None:
             return
         for path in (Path(directory), Path(shared)):
             worker_files.make(path)
-        os.close(worker_files.open_to_append(Path(directory), PREPARED))
+        os.close(worker_files.open_to_append(Path(directory), prepared.NAME))
         for folder, name in ((Path(directory), "stdout"), (Path(directory), "stderr"), (Path(directory).parent, LOCK)):
             os.close(worker_files.open_to_append(folder, name))
-
-
-def begin(directory: Path, shared: Path) -> None:
-    """Make what is not there yet, and note that a start has begun. Raises OSError."""
-    worker_files.make(directory)
-    worker_files.make(shared)
-    worker_files.remove(directory, PREPARED)
-
-
-def was_begun(directory: Path) -> bool:
-    """Whether a start of this worker has ever begun, by whichever guardian."""
-    return directory.exists() and not (directory / PREPARED).exists()
 
 
 def leave_file(shared: str, name: str, data: bytes, *, if_absent: bool) -> None:

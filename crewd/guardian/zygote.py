@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from crewd import limit_mark, worker_files
 from crewd.clock import SystemClock
-from crewd.guardian import marker, processes
+from crewd.guardian import marker, prepared, processes
 from crewd.model.home import Home
 from crewd.protocol.guardian import EXPECTED_MAX, pack, unpack
 
@@ -268,6 +268,7 @@ class Zygote:
     def _run_worker(self, order: dict[str, Any]) -> NoReturn:
         try:
             _set_up(order, self._withheld)
+            prepared.begin(order["directory"])  # before the look below: a successor must not take this start for none
             if _hung_up(self._link):
                 raise RuntimeError("the guardian is gone, and its successor may not know of this worker")
         except BaseException as error:  # noqa: BLE001 (as above)

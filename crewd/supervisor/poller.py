@@ -58,9 +58,8 @@ class ZmqPoller:
     def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._reading, 65_536)
-        self._woken = (
-            False  # after the read: whoever comes later writes again, whoever came before is seen when this poll is over
-        )
+        # After the read: whoever comes later writes again, whoever came before is seen when this poll is over.
+        self._woken = False
 
     def close(self) -> None:
         """Give everything back; waits for the sockets' linger, half a second at most."""
