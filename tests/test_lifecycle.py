@@ -575,6 +575,7 @@ def test_the_doctor_finds_what_nobody_owns_and_tries_everything_out(daemon: Daem
     lost = subprocess.Popen(SLEEP, env={**os.environ, "CREWD_WORKER": f"{daemon.home.key}:r_x/gone#1"})
     try:
         wait_until(lambda: lost.pid in daemon.marked(), "its marker")
+        wait_until(lambda: not crew.doctor().healthy, "the guardian to look again")
         found = crew.doctor()
         assert not found.healthy
         assert any(f"kill -9 {lost.pid}" in finding for finding in found.findings)

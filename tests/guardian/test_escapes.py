@@ -138,7 +138,7 @@ def test_who_has_shed_every_mark_is_told_of_and_ended_when_no_worker_is_left(cre
         if not lives(process):  # its cgroup tells whose it is, or a look at the table has seen it before it shed its marks
             return
         assert [each.pid for each in reply.unowned] == [process.pid], "it may be of the other worker"
-        assert f"pid {process.pid}" in " ".join(crew.doctor().findings)
+        wait_until(lambda: f"pid {process.pid}" in " ".join(crew.doctor().findings), "the guardian to look again")
         other.cancel(mode="now")
         wait_until(lambda: not lives(process), "the stray to end")
     finally:

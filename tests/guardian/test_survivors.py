@@ -38,7 +38,7 @@ def test_a_process_of_another_user_is_reported_and_the_cancel_is_not_called_veri
             assert [(each.pid, "sleep" in each.command) for each in reply.survivors] == [(foreign.pid, True)]
             assert run.show().attempts[-1].survivors == reply.survivors, "it is in the record, too"
             assert foreign.is_running()
-            assert f"kill -9 {foreign.pid}" in " ".join(crew.doctor().findings), "with what to do about it"
+            wait_until(lambda: f"kill -9 {foreign.pid}" in " ".join(crew.doctor().findings), "with what to do about it")
         finally:
             foreign.send_signal(signal.SIGKILL)
             foreign.wait(10)
