@@ -20,7 +20,7 @@ POLL_SECONDS = 0.005
 
 
 class HasTurns(Protocol):
-    """An actor, as far as whoever gives it its turns needs it."""
+    """What a dispatcher needs of an actor."""
 
     works_long: ClassVar[bool]
     actor_stopped: threading.Event

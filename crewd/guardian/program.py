@@ -62,7 +62,7 @@ UNOWNED_MAX = 20
 INLINE_BYTES_MAX = PACKET_BYTES_MAX // 2
 """A bootstrap of at most this size goes with the order to fork; a larger one, or one for a new interpreter, goes in a file."""
 EXAMINE_REST = 9.0
-"""So many times as long as a look at the machine took until the next one: it takes a tenth of the time at most."""
+"""The pause after a look at the machine, as a multiple of how long the look took: looks take a tenth of the time at most."""
 
 
 class Settings(NamedTuple):
@@ -293,7 +293,7 @@ class Guardian:
                     assert_never(effect)
 
     def _examine(self, number: int) -> None:
-        """Look at the machine, or say again what the last look has found: whoever asks often must not hold up an end."""
+        """Look at the machine, or repeat the last finding: many questions must not delay the end of a worker."""
         began = self._clock.monotonic()
         if self._examined is None or began >= self._examine_at:
             self._examined = examine(number, self._home.key, self._guard.cares)

@@ -7,6 +7,7 @@ from enum import IntEnum
 import msgspec
 
 from crewd.model import events as ev
+from crewd.model.message_kinds import MAILBOX_KINDS
 from crewd.model.reasons import NoticeKind
 from crewd.model.statuses import RunStatus
 
@@ -69,7 +70,7 @@ def news_of(event: ev.Event, name: str, steps: int = 0) -> NewsItem | None:
             return item("question", Severity.WARNING, question)
         case ev.NoticeRaised(kind=kind, text=text):
             return item(kind, _OF_NOTICE[NoticeKind(kind)], text)
-        case ev.MessageAccepted(kind="message", direction="out", text=text, terms=terms) if terms.priority == "urgent":
-            return item("message", Severity.WARNING, text)
+        case ev.MessageAccepted(kind=kind, direction="out", text=text, terms=terms) if kind in MAILBOX_KINDS:
+            return item("message", Severity.WARNING, text) if terms.priority == "urgent" else None
         case _:
             return None

@@ -54,7 +54,7 @@ class By(Enum):
     """Who carries a task out."""
 
     CREWD = "crewd, which starts a process"
-    OUTSIDE = "whoever claims it"
+    OUTSIDE = "a person or program that claims it"
     NOBODY = "nobody: there is no such runtime in this crewd"
 
 

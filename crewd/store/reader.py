@@ -101,8 +101,7 @@ class Reader(Follower[ToReader]):
             self.when_flushed(lambda: self._reply(message))
 
     def _reply(self, message: ToReader) -> None:
-        waits = isinstance(message, Stand) or (isinstance(message, Read) and not message.stale_ok)
-        if self.stale and (waits or isinstance(message, Stand) or not self._found(message)):
+        if self.stale and not self._may_be_stale(message):
             self.context.after(AGAIN_SECONDS, message)
             return
         reply: rq.Reply | Resolved | Standing | CrewdError
@@ -127,12 +126,16 @@ class Reader(Follower[ToReader]):
             reply = StoreUnavailable(f"this cannot be answered: {type(error).__name__}: {error}", hint="crew doctor --check")
         message.reply_to.offer(Answer(message.token, reply), lane=Lane.CONTROL)
 
-    def _found(self, message: Read | Resolve) -> bool:
-        """Whether there is an answer in tables that are old. What is not there may be new; questions change too much."""
+    def _may_be_stale(self, message: ToReader) -> bool:
+        """Whether old tables hold an answer that will do. What is not there may be new, and questions change too much."""
         try:
-            if isinstance(message, Resolve):
-                return not is_id(message.selector, ASK) and bool(self.resolve(message.selector))
-            return isinstance(self.answer(message.request, message.owner), TELL_STALE)
+            match message:
+                case Resolve(selector):
+                    return not is_id(selector, ASK) and bool(self.resolve(selector))
+                case Read(request, _, _, owner, stale_ok):
+                    return stale_ok and isinstance(self.answer(request, owner), TELL_STALE)
+                case Stand():
+                    return False
         except CrewdError:
             return False
 

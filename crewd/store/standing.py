@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from crewd.model import events as ev
 from crewd.model.ids import task_id
+from crewd.model.limits import ROWS_MAX
 from crewd.model.rows import AskRow, AttemptRow, RunRow, TaskRow
 from crewd.store.fold import Table, attempt_key
 
@@ -26,7 +27,10 @@ def left_something(attempt: AttemptRow) -> bool:
 
 
 def standing_rows(events: Sequence[ev.Event], table: Table) -> Iterator[StandingRow]:
-    """The rows that these events changed, of those that say how a run stands, as they are in `table` now."""
+    """The rows that these events changed, of those that say how a run stands, as they are in `table` now.
+
+    Of a task that has ended its last `ROWS_MAX` attempts are looked at, as many as the reader shows.
+    """
     runs, tasks = dict[str, None](), dict[str, None]()
     for event in events:
         match event.body:
@@ -42,14 +46,14 @@ def standing_rows(events: Sequence[ev.Event], table: Table) -> Iterator[Standing
         run = table.get(RunRow, key)
         if run is not None:
             yield run
-            if run.cancel is not None:  # whoever has cancelled it is told of every process that is left
+            if run.cancel is not None:  # the answer to its cancel names every process that is left
                 tasks.update((task_id(run.id, step.id), None) for step in run.workflow.steps)
     for key in tasks:
         task = table.get(TaskRow, key)
         if task is None:
             continue
         yield task
-        for epoch in range(1, task.epoch + 1) if task.ended_at is not None else ():
+        for epoch in range(max(1, task.epoch - ROWS_MAX + 1), task.epoch + 1) if task.ended_at is not None else ():
             attempt = table.get(AttemptRow, attempt_key(key, epoch))
             if attempt is not None and left_something(attempt):
                 yield attempt

@@ -1,7 +1,7 @@
 """What becomes of a message when it comes: accepted, held, laid into a mailbox, refused, or one too many. Pure.
 
 A message finds one of three places: an attempt that lives (`AtWork`), a task without one (`Idle`), or a run that has ended
-(`AfterEnd`). Whoever owns the place asks here, and records and carries out the answer.
+(`AfterEnd`). The owner of the place asks here, then records the answer and carries it out.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Command(msgspec.Struct, frozen=True):
 
     @property
     def lane(self) -> Lane:
-        """A cancel waits behind nothing, whoever hands it on."""
+        """A cancel goes ahead of other messages in every inbox."""
         return Lane.CONTROL if isinstance(self.request, rq.Cancel) else Lane.DATA
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import crewd
-from crewd.model.message_kinds import MAILBOX_KINDS, MESSAGE_KINDS, WORK_KINDS, Purpose, kind_named
+from crewd.model.message_kinds import MAILBOX_KINDS, MESSAGE_KINDS, WORK_KINDS, MessageKind, Purpose, kind_named
 from crewd.model.rights import Role
 from crewd.supervisor.attempt.mailbox import Mail
 
@@ -16,6 +17,7 @@ ROOT = Path(crewd.__file__).parent
 
 
 def test_a_kind_is_for_one_thing() -> None:
+    assert set(get_args(MessageKind)) == set(MESSAGE_KINDS), "a literal type cannot be made from the table"
     assert frozenset({"steer", "follow_up"}) == WORK_KINDS
     assert frozenset({"message", "group_join"}) == MAILBOX_KINDS
     assert [kind for kind, row in MESSAGE_KINDS.items() if row.purpose is Purpose.ANSWER] == ["response"]
@@ -35,9 +37,13 @@ def test_nothing_compares_a_kind_with_a_text() -> None:
     found = []
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
+            compared: list[ast.AST] = []
             if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and node.left.attr == "kind":
-                texts = {each.value for each in ast.walk(node) if isinstance(each, ast.Constant)}
-                if texts & set(MESSAGE_KINDS):
-                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+                compared = [node]
+            elif isinstance(node, ast.MatchClass):
+                compared = [value for name, value in zip(node.kwd_attrs, node.kwd_patterns, strict=True) if name == "kind"]
+            texts = {each.value for top in compared for each in ast.walk(top) if isinstance(each, ast.Constant)}
+            if texts & set(MESSAGE_KINDS):
+                found.append(str(path.relative_to(ROOT)))
     allowed = {"worker/stdio.py", "worker/context.py"}  # what goes to a program, or out of crewd, is said in its words
-    assert [place for place in found if place.partition(":")[0] not in allowed and "testing" not in place] == []
+    assert [place for place in found if place not in allowed and "testing" not in place] == []

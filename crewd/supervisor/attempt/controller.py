@@ -274,7 +274,7 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
 
     def _respond(self, caller: Caller | None, reply: cm.Reply) -> None:
         way_out = self._services.directory.way_out
-        if caller is not None and way_out is not None:  # else whoever asked asks again
+        if caller is not None and way_out is not None:  # else the caller asks again
             way_out.respond(caller, reply)
 
     def _perform(self, effect: at.AttemptEffect) -> None:

@@ -119,7 +119,7 @@ class Gateway(Actor[GatewayLetter]):
             case Answer(number, reply):
                 self._questions.answered(number, reply)
             case gd.Examined(number):
-                self._questions.answered(number, message)
+                self._questions.examined(number, message)
             case Due(act):
                 act()
             case _:

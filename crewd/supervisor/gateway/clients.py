@@ -40,7 +40,7 @@ class Clients:
     def greet(self, identity: bytes, hello: Hello) -> Client:
         """Enter a client. Raises UsageError for a name that is not possible.
 
-        Whoever reaches the socket is the daemon's own user (mode 0700, IPC_FILTER_UID), so it may have any role it asks for.
+        Only the daemon's own user can reach the socket (mode 0700, IPC_FILTER_UID), so a client may have any role it asks for.
         One that does not say who it is owns nothing, and may only look.
         """
         name = check_name("client name", hello.owner)

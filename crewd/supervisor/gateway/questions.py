@@ -1,6 +1,6 @@
 """What the gateway asks the reader and the keeper, each question with what is done with its answer.
 
-Rule: an answer of another kind than was asked for is an error for whoever asked, and ends nobody.
+Rule: an answer of the wrong kind is an error for the caller, and ends no actor.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ class Questions:
         self._me = me
         self._later = later
         self._open: dict[int, _Open] = {}
+        self._looks: dict[int, _Question[gd.Examined]] = {}
+        """Questions to the guardian. Its answer may be to the gateway before this one, which has used the same numbers."""
         self._last = 0
 
     def read(
@@ -105,9 +107,20 @@ class Questions:
         guardian = self._directory.guardian
         if guardian is None or guardian.version < EXAMINES_SINCE:
             raise Unavailable("no guardian is attached that can look at the machine", hint="see guardian.log")
-        number = self._ask(GUARDIAN, ToGuardian(gd.Examine(self._last + 1)), _Question((gd.Examined,), then, failed))
+        if len(self._looks) >= PENDING_MAX:
+            raise Busy("too many questions at once", hint="try again")
+        self._last += 1
+        number = self._last
+        self._tell(GUARDIAN, ToGuardian(gd.Examine(number)))
+        self._looks[number] = _Question((gd.Examined,), then, failed)
         late = DeadlineExceeded(f"the guardian has not looked at the machine within {EXAMINE_SECONDS:g} s")
-        self._later(EXAMINE_SECONDS, lambda: self.answered(number, late))
+        self._later(EXAMINE_SECONDS, lambda: self.examined(number, late))
+
+    def examined(self, number: int, reply: gd.Examined | CrewdError) -> None:
+        """What the guardian has found; only the first answer to a question counts."""
+        question = self._looks.pop(number, None)
+        if question is not None:
+            question.answer(reply)
 
     def surely(self, ask: Callable[[], object]) -> None:
         """Ask what nobody will ask again; if it cannot be taken now, soon."""
@@ -125,8 +138,11 @@ class Questions:
     def _ask(self, part: Part[M], message: M, question: _Open) -> int:
         if len(self._open) >= PENDING_MAX:
             raise Busy("too many questions at once", hint="try again")
-        if not self._directory.part(part).offer(message):
-            raise Busy(f"the {part.name} has too much to do", hint="try again")
+        self._tell(part, message)
         self._last += 1
         self._open[self._last] = question
         return self._last
+
+    def _tell(self, part: Part[M], message: M) -> None:
+        if not self._directory.part(part).offer(message):
+            raise Busy(f"the {part.name} has too much to do", hint="try again")

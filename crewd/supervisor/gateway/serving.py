@@ -156,7 +156,8 @@ class Serving:
             case About.NOTHING:
                 self._go(caller, request)
             case About.MESSAGE:
-                self._look_up_message(caller, request)
+                if isinstance(request, rq.Withdraw | rq.Acknowledge):
+                    self._look_up_message(caller, request)
             case About.TARGET:
                 self._look_up_target(caller, request)
 
@@ -200,15 +201,14 @@ class Serving:
         run = text if text in directory.runs else directory.names.get(text)
         return None if run is None else (run, task_id(run, step) if step else "")
 
-    def _look_up_message(self, caller: Caller, request: rq.Request) -> None:
+    def _look_up_message(self, caller: Caller, request: rq.Withdraw | rq.Acknowledge) -> None:
         def found(reply: rq.ReceiptReply) -> None:
             if isinstance(request, rq.Withdraw):
                 self._withdraw(caller, request, reply.receipt)
-            elif isinstance(request, rq.Acknowledge):
+            else:
                 self._acknowledge(caller, request, reply.receipt)
 
-        key = request.id if isinstance(request, rq.Withdraw | rq.Acknowledge) else ""
-        self._questions.read(rq.GetReceipt(id=key), rq.ReceiptReply, found, self._refused(caller), owner=caller.owner)
+        self._questions.read(rq.GetReceipt(id=request.id), rq.ReceiptReply, found, self._refused(caller), owner=caller.owner)
 
     def _withdraw(self, caller: Caller, request: rq.Withdraw, receipt: Receipt) -> None:
         if receipt.settled:
@@ -311,19 +311,27 @@ class Serving:
                 raise UsageError(f"{type(request).__name__} goes nowhere")
 
     def _read(self, caller: Caller, request: rq.Request) -> None:
-        def found(reply: rq.Reply) -> None:
-            if isinstance(request, rq.Doctor) and isinstance(reply, rq.DoctorReply):
-                self._examine(caller, request, reply)
-                return
-            self._asked.discard(caller)
-            self._send(caller, reply)
-
-        number = self._questions.read_reply(request, found, self._unanswered(caller), owner=caller.owner)
+        number = self._questions.read_reply(
+            request, self._found_for(caller, request), self._unanswered(caller), owner=caller.owner
+        )
         self._asked.add(caller)
         if isinstance(request, rq.Doctor):
             self._later(doctor.READER_SECONDS, lambda: self._questions.answered(number, self._unread()))
 
     def _keep(self, caller: Caller, request: rq.Request) -> None:
+        if not isinstance(request, kp.KeepRequest | rq.Doctor):
+            raise UsageError(f"{type(request).__name__} is nothing that the keeper does")
+        admin = self._who(caller.identity).role >= Role.ADMIN
+        doors.check_keep(request, admin=admin, require_intent=self._services.config.require_intent)
+        force = admin and isinstance(request, kp.Forget | kp.Archive | kp.Import) and request.force
+        self._questions.keep(
+            request, self._found_for(caller, request), self._unanswered(caller), owner=caller.owner, force=force
+        )
+        self._asked.add(caller)
+
+    def _found_for(self, caller: Caller, request: rq.Request) -> Callable[[rq.Reply], None]:
+        """Send the reply that was found. That of a doctor is not whole yet."""
+
         def found(reply: rq.Reply) -> None:
             if isinstance(request, rq.Doctor) and isinstance(reply, rq.DoctorReply):
                 self._examine(caller, request, reply)
@@ -331,13 +339,7 @@ class Serving:
             self._asked.discard(caller)
             self._send(caller, reply)
 
-        if not isinstance(request, kp.KeepRequest | rq.Doctor):
-            raise UsageError(f"{type(request).__name__} is nothing that the keeper does")
-        admin = self._who(caller.identity).role >= Role.ADMIN
-        doors.check_keep(request, admin=admin, require_intent=self._services.config.require_intent)
-        force = admin and isinstance(request, kp.Forget | kp.Archive | kp.Import) and request.force
-        self._questions.keep(request, found, self._unanswered(caller), owner=caller.owner, force=force)
-        self._asked.add(caller)
+        return found
 
     def _examine(self, caller: Caller, request: rq.Doctor, reply: rq.DoctorReply) -> None:
         """The store was looked at: now the machine."""

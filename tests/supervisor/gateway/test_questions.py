@@ -89,7 +89,10 @@ def test_a_guardian_that_does_not_look_in_time_is_named() -> None:
     first, second = (each.order for each in desk.guardian.told if isinstance(each, ToGuardian))
     assert isinstance(first, gd.Examine)
     assert isinstance(second, gd.Examine)
-    desk.questions.answered(second.number, gd.Examined(number=second.number, marked=3))
+    desk.questions.resolve("a", desk.heard.append, desk.failed.append)
+    desk.questions.examined(desk.reader.told[0].token, gd.Examined(number=1))
+    assert (desk.heard, desk.failed) == ([], []), "of a gateway before this one: it answers nobody else"
+    desk.questions.examined(second.number, gd.Examined(number=second.number, marked=3))
     for seconds, late in desk.later:
         assert seconds == EXAMINE_SECONDS
         late()
