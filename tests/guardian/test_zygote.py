@@ -109,7 +109,9 @@ def test_the_pool_is_filled_and_a_process_of_it_is_used_once(
         assert pid_of(run) not in pool(daemon)
         (dead, _) = pool(daemon)
         os.kill(dead, signal.SIGKILL)
-        wait_until(lambda: dead not in pool(daemon), "its end")  # until then it may still be given work, and takes it along
+        # Until the zygote has reaped it, it may be given work and take it along: its first thread can be a zombie before
+        # the others have ended, and only the last one closes its connection.
+        wait_until(lambda: not psutil.pid_exists(dead), "its end")
         assert crew.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir).result(timeout=120) == 3
         daemon.kill()
         daemon.start()  # what waits has lost its connection, and makes another
