@@ -118,16 +118,16 @@ def test_no_pickle_anywhere() -> None:
 
 
 PURE = {
-    "actors/exits.py", "actors/restarts.py", "actors/spec.py", "guardian/care.py", "guardian/guard.py", "guardian/ladder.py",
-    "guardian/tree.py",
-    "guardian/usage.py", "guardian/care_record.py", "store/fold.py", "store/messages.py", "supervisor/attempt/decide.py",
-    "supervisor/attempt/mailbox.py", "supervisor/attempt/messages.py", "supervisor/attempt/model.py",
-    "supervisor/attempt/verdict.py", "supervisor/attempt/watch.py", "supervisor/admission.py", "supervisor/caller.py",
-    "supervisor/gateway/clients.py",
-    "supervisor/gateway/pace.py", "supervisor/gateway/routes.py", "supervisor/gateway/standing.py",
-    "supervisor/gateway/waitgraph.py",
-    "supervisor/gateway/waits.py", "supervisor/run/claims.py", "supervisor/run/decide.py", "supervisor/run/recall.py",
-    "supervisor/run/tries.py",
+    "actors/exits.py", "actors/restarts.py", "actors/spec.py", "guardian/care.py", "guardian/care_record.py",
+    "guardian/guard.py", "guardian/ladder.py", "guardian/tree.py", "guardian/usage.py", "store/fold.py",
+    "store/messages.py", "supervisor/admission.py", "supervisor/attempt/decide.py", "supervisor/attempt/effects.py",
+    "supervisor/attempt/end.py", "supervisor/attempt/events.py", "supervisor/attempt/finish.py",
+    "supervisor/attempt/mailbox.py", "supervisor/attempt/messages.py", "supervisor/attempt/phases.py",
+    "supervisor/attempt/reports.py", "supervisor/attempt/start.py", "supervisor/attempt/state.py",
+    "supervisor/attempt/verdict.py", "supervisor/attempt/watch.py", "supervisor/caller.py",
+    "supervisor/gateway/clients.py", "supervisor/gateway/pace.py", "supervisor/gateway/routes.py",
+    "supervisor/gateway/standing.py", "supervisor/gateway/waitgraph.py", "supervisor/gateway/waits.py",
+    "supervisor/run/claims.py", "supervisor/run/decide.py", "supervisor/run/recall.py", "supervisor/run/tries.py",
 }  # fmt: skip
 """What decides. Beside these all of `model` and `protocol` touch nothing."""
 IMPURE = {

@@ -20,7 +20,8 @@ from crewd.model.kinds import KIND_OF
 from crewd.model.reasons import CancelReason, FailureReason, RefusalReason
 from crewd.model.receipts import Level, Outcome
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
-from crewd.supervisor.attempt import model as attempt
+from crewd.supervisor.attempt import effects as do
+from crewd.supervisor.attempt import events as heard
 from crewd.supervisor.config import Config
 from crewd.supervisor.run import decide as run
 
@@ -118,8 +119,8 @@ def test_every_error_is_raised_or_given() -> None:
 
 
 MACHINES: dict[str, object] = {
-    "attempt events": attempt.AttemptEvent,
-    "attempt effects": attempt.AttemptEffect,
+    "attempt events": heard.AttemptEvent,
+    "attempt effects": do.AttemptEffect,
     "run events": run.RunEvent,
     "run effects": run.RunEffect,
     "care events": care.Event,

@@ -218,8 +218,8 @@ MUTANTS = (
     Mutant(
         "an end leaves a notice open",
         "supervisor/attempt/watch.py",
-        "for kind in state.notices]\n",
-        "for kind in state.notices[1:]]\n",
+        "for kind in state.observed.notices]\n",
+        "for kind in state.observed.notices[1:]]\n",
     ),
     Mutant(
         "the back-off is forgotten when crewd comes back",
@@ -268,13 +268,13 @@ MUTANTS = (
         "terminal does not absorb",
         "supervisor/attempt/decide.py",
         "    if state.over:\n        return _after_the_end(state, event)\n",
-        "    if state.over and isinstance(event, Send):\n        return _after_the_end(state, event)\n",
+        "    if state.over and isinstance(event, heard.Send):\n        return _after_the_end(state, event)\n",
     ),
     Mutant(
         "what is said to a worker does not wait for the disk",
         "supervisor/attempt/controller.py",
-        "        return isinstance(effect, at.EndWorker) or (isinstance(effect, at.Say) and effect.urgent)\n",
-        "        return isinstance(effect, at.EndWorker | at.Say)\n",
+        "        return isinstance(effect, do.EndWorker) or (isinstance(effect, do.Say) and effect.urgent)\n",
+        "        return isinstance(effect, do.EndWorker | do.Say)\n",
     ),
     Mutant(
         "a cancel does not reach every live task",
@@ -309,21 +309,21 @@ MUTANTS = (
     ),
     Mutant(
         "messages of an ended attempt stay open",
-        "supervisor/attempt/decide.py",
-        "    return state, Decision((*process, *settled, *asks, *operations, *notices, ended), effects)",
-        "    return state, Decision((*process, *asks, *operations, *notices, ended), effects)",
+        "supervisor/attempt/finish.py",
+        "    events = (*process, *settled, *asks,",
+        "    events = (*process, *asks,",
     ),
     Mutant(
         "operations of an ended attempt stay open",
-        "supervisor/attempt/decide.py",
-        "    return state, Decision((*process, *settled, *asks, *operations, *notices, ended), effects)",
-        "    return state, Decision((*process, *settled, *asks, *notices, ended), effects)",
+        "supervisor/attempt/finish.py",
+        "*asks, *_close_operations(state, reason, cancelled=cancelled), *watch",
+        "*asks, *watch",
     ),
     Mutant(
         "the natural stop does not look for follow-ups",
-        "supervisor/attempt/decide.py",
-        "if state.mailbox.waiting_for_code() or any(mail.purpose is Purpose.WORK for mail in state.pending):",
-        "if False:",
+        "supervisor/attempt/reports.py",
+        "    if inbox.box.waiting_for_code() or any(mail.purpose is Purpose.WORK for mail in inbox.pending):",
+        "    if inbox.box.full:",
     ),
     Mutant(
         "the reservation does not look for a tombstone",
@@ -335,15 +335,15 @@ MUTANTS = (
     Mutant(
         "the exit is confirmed before it is durable",
         "supervisor/attempt/controller.py",
-        "                self._feed(at.Ended(notice, _words(notice.last_words), self._services.clock.wall()))\n",
-        "                self._perform(at.Confirm())\n"
-        "                self._feed(at.Ended(notice, _words(notice.last_words), self._services.clock.wall()))\n",
+        "                self._feed(heard.Ended(notice, _words(notice.last_words), self._services.clock.wall()))\n",
+        "                self._perform(do.Confirm())\n"
+        "                self._feed(heard.Ended(notice, _words(notice.last_words), self._services.clock.wall()))\n",
     ),
     Mutant(
         "last words are not read",
-        "supervisor/attempt/decide.py",
-        "        if report.number == state.reports + 1:\n            state, decision = _take_report",
-        "        if False:\n            state, decision = _take_report",
+        "supervisor/attempt/end.py",
+        "        if report.number == state.contact.reports + 1:\n            state, decision = take_report",
+        "        if False:\n            state, decision = take_report",
     ),
     Mutant(
         "a failed commit is taken for a success",
@@ -353,9 +353,9 @@ MUTANTS = (
     ),
     Mutant(
         "an old answer of the guardian is believed",
-        "supervisor/attempt/decide.py",
-        "    if not state.reserved or (number is not None and not state.questions_before_spawn < number <= state.questions):\n",
-        "    if not state.reserved:\n",
+        "supervisor/attempt/end.py",
+        "    if number is not None and not state.asked_before_spawn < number <= state.questions:\n",
+        "    if number is not None and number < 0:\n",
         found=True,
     ),
     Mutant(
@@ -386,9 +386,9 @@ MUTANTS = (
     ),
     Mutant(
         "a report that changed nothing is acknowledged and not recorded",
-        "supervisor/attempt/decide.py",
-        "        events=decision.events or (ev.ReportTaken(report=report.number),),\n",
-        "        events=decision.events,\n",
+        "supervisor/attempt/reports.py",
+        "        events=events or (ev.ReportTaken(report=report.number),),\n",
+        "        events=events,\n",
         found=True,
     ),
     Mutant(
@@ -420,8 +420,8 @@ MUTANTS = (
     Mutant(
         "a message enters the mailbox before it is durable",
         "supervisor/attempt/messages.py",
-        "    state = replace(state, pending=(*state.pending, send.mail))\n",
-        "    state = replace(state, mailbox=state.mailbox.add(send.mail))\n",
+        "    state = state.with_inbox(pending=(*state.inbox.pending, send.mail))\n",
+        "    state = state.with_inbox(box=state.inbox.box.add(send.mail))\n",
         found=True,
     ),
     Mutant(
@@ -434,45 +434,45 @@ MUTANTS = (
     Mutant(
         "what the worker may have is declared withdrawn",
         "supervisor/attempt/messages.py",
-        "    if state.capabilities is not None and not number:\n",
+        "    if state.contact.capabilities is not None and not number:\n",
         "    if False:\n",
         found=True,
     ),
     Mutant(
         "what a killed worker may have taken is refused",
-        "supervisor/attempt/decide.py",
-        "    heard_out = state.capabilities is None or state.outcome is not None\n",
+        "supervisor/attempt/finish.py",
+        "    heard_out = state.contact.capabilities is None or outcome is not None\n",
         "    heard_out = True\n",
         found=True,
     ),
     Mutant(
         "a start is not bounded after a restart",
-        "supervisor/attempt/decide.py",
-        "    if state.status is not AttemptStatus.STARTING:\n        return state, decision\n",
-        "    if state.status is not AttemptStatus.RUNNING:\n        return state, decision\n",
+        "supervisor/attempt/start.py",
+        "    if not isinstance(state.phase, Spawned):\n        return state, decision\n",
+        "    if not isinstance(state.phase, Working):\n        return state, decision\n",
         found=True,
     ),
     Mutant(
         "what was started before its start was recorded is started again",
-        "supervisor/attempt/decide.py",
-        "    if unborn and state.status is AttemptStatus.RESERVED:\n",
-        "    if state.status is AttemptStatus.RESERVED:\n",
+        "supervisor/attempt/end.py",
+        "    if unborn and isinstance(phase, Sought):\n",
+        "    if isinstance(phase, Sought):\n",
         found=True,
         first=102504,
     ),
     Mutant(
         "a message is delivered before it is admitted",
         "supervisor/attempt/messages.py",
-        "    effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id)]\n",
-        "    effects: list[AttemptEffect] = [Admit(send.mail.id), TellReceipt(send.caller, send.mail.id)]\n"
-        "    effects.append(Say(send.mail.deliver()))\n",
+        "    effects: list[AttemptEffect] = [do.Admit(send.mail.id), do.TellReceipt(send.caller, send.mail.id)]\n",
+        "    effects: list[AttemptEffect] = [do.Admit(send.mail.id), do.TellReceipt(send.caller, send.mail.id)]\n"
+        "    effects.append(do.Say(send.mail.deliver()))\n",
         found=True,
     ),
     Mutant(
         "the ladder is not ordered",
-        "supervisor/attempt/decide.py",
-        "    effects: tuple[AttemptEffect, ...] = (Say(_cancel_order(cancel), urgent=True), _ladder(cancel))\n",
-        "    effects: tuple[AttemptEffect, ...] = (Say(_cancel_order(cancel), urgent=True),)\n",
+        "supervisor/attempt/end.py",
+        "    effects: Effects = (do.Say(cancel_order(cancel), urgent=True), ladder(cancel))\n",
+        "    effects: Effects = (do.Say(cancel_order(cancel), urgent=True),)\n",
     ),
 )
 

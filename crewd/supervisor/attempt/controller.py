@@ -25,7 +25,10 @@ from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
 from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected, Scrub
 from crewd.supervisor import commands as cm
-from crewd.supervisor.attempt import decide as at
+from crewd.supervisor.attempt import effects as do
+from crewd.supervisor.attempt import events as heard
+from crewd.supervisor.attempt.decide import decide
+from crewd.supervisor.attempt.state import Attempt, Gradient, Rules
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, KEEPER, SLOTS, STORE
 from crewd.supervisor.journal import Journal
@@ -55,15 +58,13 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
 
     data_max = 2_000
 
-    def __init__(
-        self, services: Services, run: RunRow, step: Step, state: at.Attempt, checkpoint: object, *, fresh: bool
-    ) -> None:
+    def __init__(self, services: Services, run: RunRow, step: Step, state: Attempt, checkpoint: object, *, fresh: bool) -> None:
         super().__init__()
         self._services = services
         self._run = run
         self._step = step
-        gradient = at.Gradient(*services.config.liveness_seconds)
-        self._state = replace(state, runtime=step.worker.runtime, limits=step.worker.limits, gradient=gradient)
+        gradient = Gradient(*services.config.liveness_seconds)
+        self._state = replace(state, rules=Rules(step.worker.runtime, step.worker.limits, gradient))
         self._checkpoint = checkpoint
         self._fresh = fresh
         self._receipts: dict[str, Receipt] = {}
@@ -77,7 +78,7 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
         """Enter the directory; reserve, or find out what became of the worker."""
         directory, key = self._services.directory, (self._state.task, self._state.epoch)
         directory.attempts[key] = self.ref
-        self._journal: Journal[at.AttemptEffect] = Journal(
+        self._journal: Journal[do.AttemptEffect] = Journal(
             self.ref, lambda: directory.part(STORE), self._perform, self._is_urgent
         )
         if self._fresh:
@@ -86,23 +87,23 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
             if self._state.status is AttemptStatus.RESERVED:
                 directory.part(SLOTS).tell(cm.MayHaveSlot(*key, self.ref), lane=Lane.CONTROL)
             else:
-                self._perform(at.TakeSlot())
-            if self._state.waits:
-                self._perform(at.TellWaiting(waiting=True))
-                self._perform(at.Lend(lent=True))
-            self._feed(at.Resume(self.context.now()))
-        for mail in self._state.mailbox.mails:
+                self._perform(do.TakeSlot())
+            if self._state.work.waits_for_workers:
+                self._perform(do.TellWaiting(waiting=True))
+                self._perform(do.Lend(lent=True))
+            self._feed(heard.Resume(self.context.now()))
+        for mail in self._state.inbox.box.mails:
             if mail.expires_at is not None:
-                self._perform(at.AlarmAt(mail.expires_at))
+                self._perform(do.AlarmAt(mail.expires_at))
 
     def _reserve(self) -> None:
         task, epoch, home = self._state.task, self._state.epoch, self._services.home
         directory = str(home.attempt(task, epoch))
-        self._state, decision = at.decide(self._state, at.Reserve(directory))
+        self._state, decision = decide(self._state, heard.Reserve(directory))
 
         def refused(answer: Known | Rejected) -> None:
             reason = answer.error.values.get("reason") if isinstance(answer, Rejected) else None
-            self._feed(at.NotReserved(str(reason or CancelReason.CALLER_CANCELLED)))
+            self._feed(heard.NotReserved(str(reason or CancelReason.CALLER_CANCELLED)))
 
         self._order(gd.Expect(task, directory, str(home.shared(self._run.id))))
         drafts = [Draft(body, self._run.id, task, epoch, "", "crewd") for body in decision.events]
@@ -128,10 +129,10 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
 
     def state_in_words(self) -> str:
         """See `Actor`."""
-        return f"its attempt is {self._state.status}"
+        return f"its attempt is {self._state.phase.words}"
 
     @property
-    def durable_state(self) -> at.Attempt | None:
+    def durable_state(self) -> Attempt | None:
         """The machine, if everything that it has decided is durable: what a restart would have to make again."""
         return self._state if self._journal.idle else None
 
@@ -146,39 +147,39 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
                 for report in reports:
                     if not isinstance(report.body, rp.OF_MESSAGES):
                         self._waited_for = report.number
-                    self._feed(at.Reported(report, self._services.clock.wall(), self.context.now()))
+                    self._feed(heard.Reported(report, self._services.clock.wall(), self.context.now()))
             case Known() | Rejected() | Delayed():
                 self._journal.heard(message)
             case cm.Post(mail, sender, digest, deadline_at, caller, command):
-                self._feed(at.Send(mail, sender, digest, deadline_at, caller, command.note))
+                self._feed(heard.Send(mail, sender, digest, deadline_at, caller, command.note))
             case cm.Hand(mail):
-                self._feed(at.Handed(mail))
+                self._feed(heard.Handed(mail))
             case cm.TakeBack(key, caller, _):
-                self._feed(at.Withdraw(key, caller))
+                self._feed(heard.Withdraw(key, caller))
             case cm.SendSignal(number, tree, caller, _):
-                self._feed(at.Signal(number, tree, caller.owner, caller))
+                self._feed(heard.Signal(number, tree, caller.owner, caller))
             case cm.EndAttempt(cancel):
-                self._feed(at.Cancel(cancel))
+                self._feed(heard.Cancel(cancel))
             case cm.SlotGranted():
-                self._feed(at.SlotGranted(self.context.now()))
+                self._feed(heard.SlotGranted(self.context.now()))
             case cm.WorkerConnected(hello):
                 self._services.directory.part(SLOTS).offer(cm.SlotReady(hello.task, hello.epoch), lane=Lane.CONTROL)
-                self._feed(at.Connected(hello, self.context.now()))
+                self._feed(heard.Connected(hello, self.context.now()))
             case Acknowledge():
                 self._acknowledge_soon, self._waited_for = False, max(self._waited_for, self._durable)
             case cm.WorkerDisconnected():
-                self._feed(at.Disconnected())
+                self._feed(heard.Disconnected())
             case cm.WorkerAlive(beats):
-                self._feed(at.Alive(self.context.now(), beats))
+                self._feed(heard.Alive(self.context.now(), beats))
             case cm.GuardianSays(notice):
                 self._hear_guardian(notice)
             case cm.HitLimit(limit, text):
-                self._feed(at.HitLimit(limit, text))
+                self._feed(heard.HitLimit(limit, text))
             case cm.GuardianAttached():
-                self._feed(at.GuardianBack())
+                self._feed(heard.GuardianBack())
             case cm.Tick(due):
                 self._alarms.pop(due, None)
-                self._feed(at.Due(self.context.now()))
+                self._feed(heard.Due(self.context.now()))
             case _:
                 self.unexpected(message)
 
@@ -208,22 +209,22 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
             case gd.Used():
                 if self._state.over:
                     return  # late news: what it used is deleted with its end
-                self._feed(at.Measured(self.context.now(), notice.output_bytes, notice.cpu_seconds))
+                self._feed(heard.Measured(self.context.now(), notice.output_bytes, notice.cpu_seconds))
                 usage = Usage(**msgspec.structs.asdict(notice), at=self._services.clock.wall())
                 store = self._services.directory.part(STORE)
                 store.offer(Put(f"usage:{notice.task}", msgspec.msgpack.encode(usage), USAGE_WINDOW_SECONDS))
             case gd.Started(_, _, pid, start_time, boot_id, adopted):
                 body = AttemptStarted(pid=pid, start_time=start_time, boot_id=boot_id, adopted=adopted)
-                self._feed(at.Started(body, self.context.now()))
+                self._feed(heard.Started(body, self.context.now()))
             case gd.Exited():
-                self._feed(at.Ended(notice, _words(notice.last_words), self._services.clock.wall()))
+                self._feed(heard.Ended(notice, _words(notice.last_words), self._services.clock.wall()))
             case gd.Gone(_, _, number, unborn):
-                self._feed(at.Unknown(number, unborn))
+                self._feed(heard.Unknown(number, unborn))
             case _:
                 assert_never(notice)
 
-    def _feed(self, event: at.AttemptEvent) -> None:
-        self._state, decision = at.decide(self._state, self._masked(event))
+    def _feed(self, event: heard.AttemptEvent) -> None:
+        self._state, decision = decide(self._state, self._masked(event))
         for effect in decision.prompt:
             self._perform(effect)
         outcome = self._state.outcome
@@ -245,98 +246,98 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
             refused=lambda answer: self._not_admitted(admits, answer),
         )
 
-    def _masked(self, event: at.AttemptEvent) -> at.AttemptEvent:
+    def _masked(self, event: heard.AttemptEvent) -> heard.AttemptEvent:
         """What the worker says, without the values of the run's secrets."""
         known = self._services.vault.known(self._run.id, self._run.secrets)
         match event:
-            case at.Reported(report) if known:
+            case heard.Reported(report) if known:
                 return msgspec.structs.replace(event, report=known.in_struct(report))
-            case at.Ended(exited, words) if known:
+            case heard.Ended(exited, words) if known:
                 return msgspec.structs.replace(
                     event, exited=known.in_struct(exited), last_words=tuple(map(known.in_struct, words))
                 )
             case _:
                 return event
 
-    def _not_admitted(self, send: at.Send, answer: Known | Rejected) -> None:
+    def _not_admitted(self, send: heard.Send, answer: Known | Rejected) -> None:
         caller = send.caller
-        mine = [mail for mail in self._state.pending if mail.id == send.mail.id and mail.order == send.mail.order]
+        mine = [mail for mail in self._state.inbox.pending if mail.id == send.mail.id and mail.order == send.mail.order]
         if mine:  # put there by this very request
-            self._state, _ = at.decide(self._state, at.NotAdmitted(send.mail.id))
+            self._state, _ = decide(self._state, heard.NotAdmitted(send.mail.id))
         if isinstance(answer, Rejected):
             self._respond(caller, answer.error)
         else:
             row = answer.row
             self._respond(caller, rq.ReceiptReply(receipt=getattr(row, "receipt")))  # noqa: B009 (a guard of a message)
 
-    def _is_urgent(self, effect: at.AttemptEffect) -> bool:
-        return isinstance(effect, at.EndWorker) or (isinstance(effect, at.Say) and effect.urgent)
+    def _is_urgent(self, effect: do.AttemptEffect) -> bool:
+        return isinstance(effect, do.EndWorker) or (isinstance(effect, do.Say) and effect.urgent)
 
     def _respond(self, caller: Caller | None, reply: cm.Reply) -> None:
         way_out = self._services.directory.way_out
         if caller is not None and way_out is not None:  # else the caller asks again
             way_out.respond(caller, reply)
 
-    def _perform(self, effect: at.AttemptEffect) -> None:
+    def _perform(self, effect: do.AttemptEffect) -> None:
         task, epoch = self._state.task, self._state.epoch
         match effect:  # the most frequent ones first: each case is a look
-            case at.Say(order):
+            case do.Say(order):
                 self._say(order)
-            case at.Deliver(message, connection):
-                if self._state.connected and self._state.connection == connection and self._state.cancel is None:
+            case do.Deliver(message, connection):
+                if self._state.contact.number == connection and self._state.contact.connected and self._state.cancel is None:
                     self._say(message)
-            case at.TellReceipt(caller, key):
+            case do.TellReceipt(caller, key):
                 receipt = self._receipts.pop(key, None)
                 self._respond(caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
-            case at.Admit(key):
-                self._feed(at.Admitted(key))
-            case at.AskSlot():
+            case do.Admit(key):
+                self._feed(heard.Admitted(key))
+            case do.AskSlot():
                 self._services.directory.part(SLOTS).tell(cm.AskSlot(task, epoch, self.ref), lane=Lane.CONTROL)
-            case at.TakeSlot():
+            case do.TakeSlot():
                 self._services.directory.part(SLOTS).tell(cm.TakeSlot(task, epoch, self.ref), lane=Lane.CONTROL)
-            case at.SpawnWorker():
+            case do.SpawnWorker():
                 self._spawn()
-            case at.AskGuardian(number):
+            case do.AskGuardian(number):
                 self._order(gd.Query(task=task, epoch=epoch, number=number))
-            case at.EndWorker(grace_seconds, term_seconds, whole):
+            case do.EndWorker(grace_seconds, term_seconds, whole):
                 self._order(gd.End(task, epoch, grace_seconds, term_seconds, whole))
-            case at.SignalWorker(pid, number, tree):
+            case do.SignalWorker(pid, number, tree):
                 self._order(gd.Signal(task, epoch, pid, number, tree))
-            case at.Confirm():
+            case do.Confirm():
                 self._order(gd.Confirm(task=task, epoch=epoch))
-            case at.TellWaiting(waiting):
+            case do.TellWaiting(waiting):
                 run = self._services.directory.runs.get(self._run.id)
                 if run is not None:  # one that comes back sees it in its rows
                     run.offer(cm.Waits(task, waiting), lane=Lane.CONTROL)
-            case at.Lend(lent):
+            case do.Lend(lent):
                 self._services.directory.part(SLOTS).offer(cm.LendSlot(task, epoch, lent), lane=Lane.CONTROL)
-            case at.AlarmAt(due):
+            case do.AlarmAt(due):
                 if due not in self._alarms:
                     self._alarms[due] = self.context.after(max(0.0, due - self.context.now()), cm.Tick(due))
-            case at.TellBusy() | at.TellWrong() | at.TellDone() | at.TellRefused() | at.TellCannotWithdraw():
+            case do.TellBusy() | do.TellWrong() | do.TellDone() | do.TellRefused() | do.TellCannotWithdraw():
                 self._respond(effect.caller, self._answer(effect))
-            case at.ReserveDone():
-                self._feed(at.Reserved())
-            case at.Again(event):
+            case do.ReserveDone():
+                self._feed(heard.Reserved())
+            case do.Again(event):
                 self._feed(event)
-            case at.TellRun(ended):
+            case do.TellRun(ended):
                 self._leave(ended)
             case _:
                 assert_never(effect)
 
     def _answer(
-        self, effect: at.TellBusy | at.TellWrong | at.TellDone | at.TellRefused | at.TellCannotWithdraw
+        self, effect: do.TellBusy | do.TellWrong | do.TellDone | do.TellRefused | do.TellCannotWithdraw
     ) -> rq.Done | CrewdError:
         match effect:
-            case at.TellDone():
+            case do.TellDone():
                 return rq.Done()
-            case at.TellBusy():
+            case do.TellBusy():
                 return Busy(f"worker {self._state.task} has too many unsettled messages", hint="try again later")
-            case at.TellWrong(_, text, hint):
+            case do.TellWrong(_, text, hint):
                 return UsageError(text, hint=hint)
-            case at.TellRefused(_, text, reason):
+            case do.TellRefused(_, text, reason):
                 return Refused(text, hint="crew show tells how it stands", reason=reason)
-            case at.TellCannotWithdraw(_, key):
+            case do.TellCannotWithdraw(_, key):
                 return Refused(f"the worker has taken message {key}", hint="see its receipt")
             case _:
                 assert_never(effect)
@@ -378,11 +379,12 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
     def _leave(self, ended: AttemptEnded) -> None:
         state = self._state
         error, result, result_path = self._result
-        checkpoint = self._checkpoint if state.checkpoint is None else state.checkpoint
+        began, made = state.observed.began, state.work.checkpoint
+        checkpoint = self._checkpoint if made is None else made
         over = AttemptOver(
             state.task, ended, error=error, result=result, result_path=result_path,
-            undelivered=state.mailbox.undelivered, checkpoint=checkpoint,
-            lived=0.0 if state.began is None else self.context.now() - state.began,
+            undelivered=state.inbox.box.undelivered, checkpoint=checkpoint,
+            lived=0.0 if began is None else self.context.now() - began,
         )  # fmt: skip
         store = self._services.directory.part(STORE)
         store.offer(Put(f"progress:{state.task}", None))

@@ -13,23 +13,32 @@ from crewd.model.reasons import TERMINATED, FailureReason
 from crewd.model.signals import signal_name
 from crewd.model.statuses import AttemptStatus
 from crewd.protocol.guardian import Exited
-from crewd.supervisor.attempt.model import Attempt
+from crewd.protocol.reports import Outcome
+from crewd.supervisor.attempt.phases import Cancelling, OverLimit, StartTimedOut
+from crewd.supervisor.attempt.state import Attempt
 
 
 def verdict(state: Attempt, exited: Exited) -> tuple[AttemptStatus, str, str]:
     """The terminal status, the reason and the error."""
     outcome = state.outcome
-    if state.cancel is not None:
-        status = AttemptStatus.CANCEL_INCOMPLETE if exited.survivors else AttemptStatus.CANCELLED
-        return status, state.cancel.reason, exited.error
-    if outcome is not None and outcome.outcome == "completed" and not state.limit:
-        return AttemptStatus.COMPLETED, "", ""  # a durable result wins, whatever was heard later of the process
-    if state.limit == FailureReason.UNRESPONSIVE:
-        return AttemptStatus.FAILED, FailureReason.UNRESPONSIVE, state.limit_text
-    if state.limit:
-        return AttemptStatus.FAILED, FailureReason.LIMIT, f"{state.limit}: {state.limit_text}"
-    if state.start_failed:
-        return AttemptStatus.FAILED, FailureReason.START_TIMEOUT, f"the worker said nothing for {START_SECONDS_MAX:g} s"
+    match state.phase:
+        case Cancelling(cancel):
+            status = AttemptStatus.CANCEL_INCOMPLETE if exited.survivors else AttemptStatus.CANCELLED
+            return status, cancel.reason, exited.error
+        case OverLimit(limit, text) if limit == FailureReason.UNRESPONSIVE:
+            return AttemptStatus.FAILED, FailureReason.UNRESPONSIVE, text
+        case OverLimit(limit, text):
+            return AttemptStatus.FAILED, FailureReason.LIMIT, f"{limit}: {text}"
+        case _ if outcome is not None and outcome.outcome == "completed":
+            return AttemptStatus.COMPLETED, "", ""  # a durable result wins, whatever was heard later of the process
+        case StartTimedOut():
+            return AttemptStatus.FAILED, FailureReason.START_TIMEOUT, f"the worker said nothing for {START_SECONDS_MAX:g} s"
+        case _:
+            return _as_seen(outcome, exited)
+
+
+def _as_seen(outcome: Outcome | None, exited: Exited) -> tuple[AttemptStatus, str, str]:
+    """Nobody wanted the end: what the guardian saw, and what the worker said of it."""
     if exited.cause == "spawn_failed":
         reason = FailureReason.START_BUSY if exited.transient else FailureReason.SPAWN_FAILED
         return AttemptStatus.FAILED, reason, exited.error

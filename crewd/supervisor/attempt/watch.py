@@ -20,61 +20,84 @@ from crewd.model.limits import (
 )
 from crewd.model.reasons import CancelReason, FailureReason, Liveness, NoticeKind
 from crewd.model.runtimes import RUNTIMES
-from crewd.model.statuses import AttemptStatus
 from crewd.protocol import reports as rp
-from crewd.supervisor.attempt.model import NOTHING, AlarmAt, Attempt, AttemptEffect, Decision, EndWorker, Next, Say
+from crewd.supervisor.attempt.effects import NOTHING, AlarmAt, AttemptEffect, Decision, EndWorker, Say
+from crewd.supervisor.attempt.phases import OverLimit, Working
+from crewd.supervisor.attempt.state import Attempt, Next
 
 _ORDER = tuple(Liveness)
 
 
 def watched(state: Attempt) -> bool:
     """Whether the attempt is at work: it has been heard of, and nobody has told it to end."""
-    ending = state.cancel is not None or state.outcome is not None or state.limit or state.start_failed
-    return state.capabilities is not None and not state.over and not ending
+    return isinstance(state.phase, Working)
 
 
-def alive(state: Attempt, at: float, *, heard: bool, active: bool) -> Next:
-    """A sign of life: of the process, of its code, or of both."""
-    state = replace(state, heard_at=at if heard else state.heard_at, active_at=at if active else state.active_at)
-    return look(state, at) if state.level is not Liveness.HEALTHY or state.look_at is None else (state, NOTHING)
+def alive(state: Attempt, at: float, beats: int) -> Next:
+    """A sign of life of the process, and of its code if it has given another one."""
+    active_at = at if beats != state.observed.beats else state.observed.active_at
+    return _after_a_sign(state.with_observed(beats=beats, heard_at=at, active_at=active_at), at)
+
+
+def measured(state: Attempt, at: float, output_bytes: int, cpu_seconds: float) -> Next:
+    """The guardian has measured the worker: what has written more gives a sign."""
+    active_at = at if output_bytes > state.observed.output_bytes else state.observed.active_at
+    state = state.with_observed(output_bytes=output_bytes, cpu_seconds=cpu_seconds, active_at=active_at)
+    return _after_a_sign(state, at)
+
+
+def _after_a_sign(state: Attempt, at: float) -> Next:
+    observed = state.observed
+    return look(state, at) if observed.level is not Liveness.HEALTHY or observed.look_at is None else (state, NOTHING)
+
+
+def then_look(state: Attempt, decision: Decision, at: float) -> Next:
+    """This decision, and what a look adds to it."""
+    state, more = look(state, at)
+    return state, replace(decision, events=(*decision.events, *more.events), effects=(*decision.effects, *more.effects))
 
 
 def look(state: Attempt, at: float) -> Next:
     """See how things stand at `at`, and say when to look again."""
+    observed = state.observed
     if not watched(state):
-        return replace(state, look_at=None), NOTHING
+        return state if observed.look_at is None else state.with_observed(look_at=None), NOTHING
     reached = _reached(state, at)
     if reached is not None:
         return hit(state, *reached)
     level = level_of(state, at)
     if level is Liveness.DEAD:
-        text = f"no heartbeat for {at - state.heard_at:.0f} s and no progress for {at - state.active_at:.0f} s"
-        return hit(replace(state, level=level), FailureReason.UNRESPONSIVE, text)
+        text = f"no heartbeat for {at - observed.heard_at:.0f} s and no progress for {at - observed.active_at:.0f} s"
+        return hit(state.with_observed(level=level), FailureReason.UNRESPONSIVE, text)
     events: list[ev.Body] = []
-    if level is not state.level:
+    if level is not observed.level:
         events.append(ev.AttemptLiveness(level=level))
-        state = replace(state, level=level)
+        state = state.with_observed(level=level)
     state, news = _notices(state, at)
     due = min((t for t in _thresholds(state) if t > at), default=None)
     effects: tuple[AttemptEffect, ...] = ()
-    if due is not None and (state.look_at is None or state.look_at <= at or due < state.look_at):
-        state, effects = replace(state, look_at=due), (AlarmAt(due),)
+    if due is not None and (observed.look_at is None or observed.look_at <= at or due < observed.look_at):
+        state, effects = state.with_observed(look_at=due), (AlarmAt(due),)
     return state, Decision((*events, *news), effects)
 
 
 def silence(state: Attempt, at: float) -> float:
     """Seconds since the worker's code has given a sign; none while it says that it waits or works."""
-    return 0.0 if _may_be_silent(state) else at - state.active_at
+    return 0.0 if _may_be_silent(state) else at - state.observed.active_at
 
 
 def _may_be_silent(state: Attempt) -> bool:
-    return bool(state.asks or state.operations) or RUNTIMES[state.runtime].may_be_silent
+    return _at_something(state) or RUNTIMES[state.rules.runtime].may_be_silent
+
+
+def _at_something(state: Attempt) -> bool:
+    return bool(state.work.asks) or state.work.busy
 
 
 def level_of(state: Attempt, at: float) -> Liveness:
     """The level on the gradient."""
-    quiet, mute = silence(state, at), at - state.heard_at
-    gradient = state.gradient
+    quiet, mute = silence(state, at), at - state.observed.heard_at
+    gradient = state.rules.gradient
     if min(quiet, mute) >= gradient.dead_seconds:
         return Liveness.DEAD
     if max(quiet, mute) >= gradient.stale_seconds:
@@ -84,31 +107,33 @@ def level_of(state: Attempt, at: float) -> Liveness:
 
 def _quiet(state: Attempt, at: float) -> float:
     """As `silence`, for the limit: a command is silent when it writes nothing."""
-    return 0.0 if state.asks or state.operations else at - state.active_at
+    return 0.0 if _at_something(state) else at - state.observed.active_at
 
 
 def _reached(state: Attempt, at: float) -> tuple[str, str] | None:
-    limits = state.limits
-    if limits.task_seconds and state.began is not None and at - state.began >= limits.task_seconds:
-        return "task_seconds", f"it has run for {at - state.began:.0f} s, {limits.task_seconds:g} s are allowed"
+    limits, observed = state.rules.limits, state.observed
+    if limits.task_seconds and observed.began is not None and at - observed.began >= limits.task_seconds:
+        return "task_seconds", f"it has run for {at - observed.began:.0f} s, {limits.task_seconds:g} s are allowed"
     if limits.quiet_seconds and _quiet(state, at) >= limits.quiet_seconds:
-        return "quiet_seconds", f"no sign of progress for {at - state.active_at:.0f} s, {limits.quiet_seconds:g} s are allowed"
-    for key, due in state.operation_dues:
-        if at >= due:
-            return "operation_seconds", f"the operation {key} has taken too long"
+        text = f"no sign of progress for {at - observed.active_at:.0f} s, {limits.quiet_seconds:g} s are allowed"
+        return "quiet_seconds", text
+    for each in state.work.operations:
+        if each.due is not None and at >= each.due:
+            return "operation_seconds", f"the operation {each.id} has taken too long"
     return None
 
 
 def _thresholds(state: Attempt) -> list[float]:
-    gradient, limits = state.gradient, state.limits
+    gradient, limits, observed = state.rules.gradient, state.rules.limits, state.observed
     steps = (gradient.warn_seconds, gradient.stale_seconds, gradient.dead_seconds)
-    signs = [state.heard_at] if _may_be_silent(state) else [state.heard_at, state.active_at]
-    found = [sign + step for sign in signs for step in steps] + [due for _, due in state.operation_dues]
-    if state.began is not None:
-        found += [state.began + LONG_RUNNING_SECONDS] if NoticeKind.LONG_RUNNING not in state.told else []
-        found += [state.began + limits.task_seconds] if limits.task_seconds else []
+    signs = [observed.heard_at] if _may_be_silent(state) else [observed.heard_at, observed.active_at]
+    found = [sign + step for sign in signs for step in steps]
+    found += [each.due for each in state.work.operations if each.due is not None]
+    if observed.began is not None:
+        found += [observed.began + LONG_RUNNING_SECONDS] if NoticeKind.LONG_RUNNING not in observed.told else []
+        found += [observed.began + limits.task_seconds] if limits.task_seconds else []
     if limits.quiet_seconds:
-        found.append(state.active_at + limits.quiet_seconds)
+        found.append(observed.active_at + limits.quiet_seconds)
     return found
 
 
@@ -117,7 +142,7 @@ def hit(state: Attempt, limit: str, text: str) -> Next:
     tool = limit == "operation_seconds"
     reason = CancelReason.TOOL_TIMEOUT if tool else CancelReason.WORKER_TIMEOUT
     grace = 0.0 if limit == FailureReason.UNRESPONSIVE else GRACE_SECONDS_SHORT
-    state = replace(state, limit=limit, limit_text=text, status=AttemptStatus.ENDING, look_at=None, start_by=None)
+    state = state.become(OverLimit(limit, text)).with_observed(look_at=None)
     order = rp.CancelOrder(reason=reason, mode="graceful", grace_seconds=grace, intent=text)
     return state, Decision(
         (ev.AttemptLimitHit(limit=limit, text=text),), (Say(order, urgent=True), EndWorker(grace, TERM_SECONDS_GRACEFUL))
@@ -126,10 +151,10 @@ def hit(state: Attempt, limit: str, text: str) -> Next:
 
 def spent(state: Attempt, usage: rp.UsageReport, number: int) -> Next:
     """The worker says what it has used up."""
-    state = replace(state, usage=(usage.turns, usage.tokens, usage.cost))
+    state = state.with_work(usage=(usage.turns, usage.tokens, usage.cost))
     body = ev.UsageReported(turns=usage.turns, tokens=usage.tokens, cost=usage.cost, report=number)
     for name, value in (("turns", usage.turns), ("tokens", usage.tokens), ("cost", usage.cost)):
-        allowed = getattr(state.limits, name)
+        allowed = getattr(state.rules.limits, name)
         if allowed and value >= allowed and watched(state):
             state, decision = hit(state, name, f"{value:g} {name}, {allowed:g} are allowed")
             return state, replace(decision, events=(body, *decision.events))
@@ -141,11 +166,12 @@ def spent(state: Attempt, usage: rp.UsageReport, number: int) -> Next:
 
 def _notices(state: Attempt, at: float) -> tuple[Attempt, list[ev.Body]]:
     events: list[ev.Body] = []
-    needs = _ORDER.index(state.level) >= _ORDER.index(Liveness.STALE)
-    began = at if state.began is None else state.began
+    observed, failures = state.observed, state.work.failures
+    needs = _ORDER.index(observed.level) >= _ORDER.index(Liveness.STALE)
+    began = at if observed.began is None else observed.began
     for kind, on, text in (
-        (NoticeKind.NEEDS_ATTENTION, needs, f"no sign of it for {max(silence(state, at), at - state.heard_at):.0f} s"),
-        (NoticeKind.REPEATED_FAILURES, state.failures >= FAILURES_IN_A_ROW, f"{state.failures} operations failed in a row"),
+        (NoticeKind.NEEDS_ATTENTION, needs, f"no sign of it for {max(silence(state, at), at - observed.heard_at):.0f} s"),
+        (NoticeKind.REPEATED_FAILURES, failures >= FAILURES_IN_A_ROW, f"{failures} operations failed in a row"),
         (NoticeKind.LONG_RUNNING, at - began >= LONG_RUNNING_SECONDS, f"it has run for {(at - began) / 60:.0f} minutes"),
     ):
         state, news = _notice(state, at, kind, text, on=on)
@@ -154,13 +180,16 @@ def _notices(state: Attempt, at: float) -> tuple[Attempt, list[ev.Body]]:
 
 
 def _notice(state: Attempt, at: float, kind: NoticeKind, text: str, *, on: bool) -> tuple[Attempt, list[ev.Body]]:
-    if on and kind not in state.notices and at >= dict(state.cooldowns).get(kind, at):
-        state = replace(state, notices=(*state.notices, kind), told=tuple(dict.fromkeys((*state.told, kind))))
+    observed = state.observed
+    if on and kind not in observed.notices and at >= dict(observed.cooldowns).get(kind, at):
+        told = tuple(dict.fromkeys((*observed.told, kind)))
+        state = state.with_observed(notices=(*observed.notices, kind), told=told)
         return state, [ev.NoticeRaised(id=notice_id(state, kind), kind=kind, text=text)]
-    if not on and kind in state.notices:
-        cooldowns = (*(each for each in state.cooldowns if each[0] != kind), (kind, at + ATTENTION_COOLDOWN_SECONDS))
+    if not on and kind in observed.notices:
+        cooldowns = (*(each for each in observed.cooldowns if each[0] != kind), (kind, at + ATTENTION_COOLDOWN_SECONDS))
         closed = ev.NoticeClosed(id=notice_id(state, kind))
-        return replace(state, notices=tuple(n for n in state.notices if n != kind), cooldowns=cooldowns), [closed]
+        notices = tuple(each for each in observed.notices if each != kind)
+        return state.with_observed(notices=notices, cooldowns=cooldowns), [closed]
     return state, []
 
 
@@ -168,7 +197,7 @@ def warn(state: Attempt, warnings: tuple[str, ...]) -> tuple[Attempt, list[ev.Bo
     """The worker has ended in an unusual way: people are told, once."""
     if not warnings:
         return state, []
-    return _notice(state, state.heard_at, NoticeKind.UNUSUAL, "; ".join(warnings), on=True)
+    return _notice(state, state.observed.heard_at, NoticeKind.UNUSUAL, "; ".join(warnings), on=True)
 
 
 def notice_id(state: Attempt, kind: str) -> str:
@@ -178,4 +207,4 @@ def notice_id(state: Attempt, kind: str) -> str:
 
 def close_all(state: Attempt) -> list[ev.Body]:
     """The attempt is over: so is what people were told of it."""
-    return [ev.NoticeClosed(id=notice_id(state, kind)) for kind in state.notices]
+    return [ev.NoticeClosed(id=notice_id(state, kind)) for kind in state.observed.notices]

@@ -28,9 +28,9 @@ from crewd.protocol.guardian import LeaveFile
 from crewd.store.messages import Committed, Delayed, Known, LiveRun, Load, NewMessage, NoRun, Overfull, Put, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.admission import Accept, Hold, Lay, Refuse, TooMany, admit
-from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.controller import Controller
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
+from crewd.supervisor.attempt.state import Attempt, Inbox
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, STORE
 from crewd.supervisor.journal import Journal
@@ -256,7 +256,7 @@ class RunActor(Supervisor[cm.RunLetter]):
         step_id = split_task_id(task)[1]
         return next(step for step in self._row.workflow.steps if step.id == step_id)
 
-    def _start_controller(self, task: str, epoch: int, state: at.Attempt, *, fresh: bool) -> None:
+    def _start_controller(self, task: str, epoch: int, state: Attempt, *, fresh: bool) -> None:
         if self._row is None:
             raise InvariantError("a controller was asked for before the rows were read")
         row, step = self._row, self._step(task)
@@ -579,7 +579,7 @@ class RunActor(Supervisor[cm.RunLetter]):
             case _Admit(task, mail):
                 self._admitted(task, mail)
             case rn.StartAttempt(task, epoch, mails):
-                state = at.Attempt(task, epoch, mailbox=Mailbox(mails))
+                state = Attempt(task, epoch, inbox=Inbox(Mailbox(mails)))
                 self._start_controller(task, epoch, state, fresh=True)
             case rn.CancelAttempt(task, epoch, cancel):
                 controller = self._services.directory.attempts.get((task, epoch))

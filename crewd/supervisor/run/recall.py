@@ -13,12 +13,23 @@ from crewd.model.limits import LEASE_SECONDS_MAX, MAILBOX_MAX
 from crewd.model.message_kinds import kind_named
 from crewd.model.reasons import Liveness, NoticeKind
 from crewd.model.receipts import Level, Outcome
-from crewd.model.rows import AttemptRow, MessageRow, TaskRow, Undelivered
-from crewd.model.statuses import TASK_LIVE, TaskStatus
+from crewd.model.rows import AttemptRow, MessageRow, OperationRow, TaskRow, Undelivered
+from crewd.model.statuses import TASK_LIVE, AttemptStatus, TaskStatus
 from crewd.protocol import reports as rp
 from crewd.store.messages import LiveRun
-from crewd.supervisor.attempt import decide as at
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
+from crewd.supervisor.attempt.phases import (
+    Cancelling,
+    Finished,
+    OverLimit,
+    Phase,
+    Said,
+    Sought,
+    Spawned,
+    Stopping,
+    Working,
+)
+from crewd.supervisor.attempt.state import Ask, Attempt, Contact, Inbox, Observed, OpenOperation, Work
 from crewd.supervisor.run import decide as rn
 
 _OF_TASKS = {NoticeKind.PARKED, NoticeKind.DEAD_LETTER}
@@ -107,7 +118,7 @@ def over_of(attempt: AttemptRow) -> rn.AttemptOver:
     )  # fmt: skip
 
 
-def attempt_of(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.Attempt:
+def attempt_of(live: LiveRun, row: AttemptRow, wall: float, now: float) -> Attempt:
     """The machine's state as the rows tell it."""
     answers = {
         message.ask: message.receipt.id
@@ -127,44 +138,70 @@ def attempt_of(live: LiveRun, row: AttemptRow, wall: float, now: float) -> at.At
         )
     unsettled = [message for message in live.messages if not message.receipt.settled]
     unread = [message for message in live.messages if message.unread and message.direction == "in"]
-    operations = [op for op in live.operations if op.task == row.task and op.epoch == row.epoch and op.closed_at is None]
+    asks = tuple(
+        Ask(ask.id, answers.get(ask.id, ""), ask.kind, ask.choices)
+        for ask in live.asks
+        if ask.task == row.task and ask.epoch == row.epoch and ask.closed_at is None
+    )
     told = [n for n in live.notices if n.task == row.task and n.epoch == row.epoch and n.kind not in _OF_TASKS]
-    return at.Attempt(
+    return Attempt(
         row.task,
         row.epoch,
-        status=row.status,
-        reserved=True,
-        capabilities=row.capabilities if row.ready_at is not None else None,
-        finishing=row.finishing,
-        mailbox=_box(unsettled, row.task, wall, now),
-        letters=_box(unread, row.task, wall, now).mails[-MAILBOX_MAX:],
-        asks=tuple(
-            at.Ask(ask.id, answers.get(ask.id, ""), ask.kind, ask.choices)
-            for ask in live.asks
-            if ask.task == row.task and ask.epoch == row.epoch and ask.closed_at is None
+        _phase_of(row, outcome),
+        contact=Contact(
+            capabilities=row.capabilities if row.ready_at is not None else None,
+            reports=row.reports,
+            pid=row.pid if row.host_pid is None else row.host_pid or None,
+            command=row.pid or 0 if row.host_pid is not None else 0,
         ),
-        operations=tuple(op.id for op in operations if op.started_at is not None),
-        queued=tuple((op.id, op.seconds) for op in operations if op.started_at is None),
-        waits=tuple(op.id for op in operations if op.started_at is not None and op.kind == rp.WAIT),
-        operation_dues=tuple(
-            (op.id, now + op.seconds - max(0.0, wall - op.started_at))
-            for op in operations
-            if op.seconds and op.started_at is not None
+        inbox=Inbox(
+            box=_box(unsettled, row.task, wall, now),
+            unread=_box(unread, row.task, wall, now).mails[-MAILBOX_MAX:],
         ),
-        reports=row.reports,
-        cancel=row.cancel,
-        outcome=outcome,
-        pid=row.pid if row.host_pid is None else row.host_pid or None,
-        command=row.pid or 0 if row.host_pid is not None else 0,
-        limit=row.limit,
-        limit_text=row.error if row.limit else "",
-        level=Liveness(row.liveness),
-        notices=tuple(n.kind for n in told if n.closed_at is None),
-        told=tuple(n.kind for n in told),
-        checkpoint=row.checkpoint,
-        usage=(row.turns, row.tokens, row.cost),
-        turn=row.turn,
-        began=None if row.started_at is None else now - max(0.0, wall - row.started_at),
-        active_at=now,
-        heard_at=now,
+        work=Work(
+            asks=asks,
+            operations=tuple(
+                _operation(each, wall, now)
+                for each in live.operations
+                if each.task == row.task and each.epoch == row.epoch and each.closed_at is None
+            ),
+            turn=row.turn,
+            usage=(row.turns, row.tokens, row.cost),
+            checkpoint=row.checkpoint,
+            finishing=row.finishing,
+        ),
+        observed=Observed(
+            level=Liveness(row.liveness),
+            began=None if row.started_at is None else now - max(0.0, wall - row.started_at),
+            active_at=now,
+            heard_at=now,
+            notices=tuple(n.kind for n in told if n.closed_at is None),
+            told=tuple(n.kind for n in told),
+        ),
     )
+
+
+def _phase_of(row: AttemptRow, outcome: rp.Outcome | None) -> Phase:
+    said = None if outcome is None else Said(outcome)
+    match row.status:
+        case AttemptStatus.RESERVED:
+            return Sought(row.cancel)
+        case AttemptStatus.STARTING:
+            return Spawned()
+        case AttemptStatus.ENDING if row.cancel is not None:
+            return Cancelling(row.cancel, row.limit, said)
+        case AttemptStatus.ENDING if row.limit:
+            return OverLimit(row.limit, row.error, said)
+        case AttemptStatus.ENDING if said is not None:
+            return Stopping(said)
+        case AttemptStatus.RUNNING | AttemptStatus.WAITING | AttemptStatus.ENDING:
+            return Working()
+        case _:
+            return Finished(row.status, outcome)
+
+
+def _operation(row: OperationRow, wall: float, now: float) -> OpenOperation:
+    if row.started_at is None:
+        return OpenOperation(row.id, row.seconds, queued=True)
+    due = now + row.seconds - max(0.0, wall - row.started_at) if row.seconds else None
+    return OpenOperation(row.id, row.seconds, waits=row.kind == rp.WAIT, due=due)

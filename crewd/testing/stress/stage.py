@@ -33,8 +33,11 @@ from crewd.protocol.bootstrap import Bootstrap
 from crewd.protocol.guardian import Exited
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import fold
-from crewd.supervisor.attempt import decide as at
+from crewd.supervisor.attempt import effects as do
+from crewd.supervisor.attempt import events as heard
+from crewd.supervisor.attempt.decide import decide
 from crewd.supervisor.attempt.mailbox import Mail
+from crewd.supervisor.attempt.state import Attempt
 from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer, default_answer
 from crewd.testing.stress.lines import is_plain, lines_of
 from crewd.testing.stress.trial import Act, End, Point, Sent
@@ -188,7 +191,7 @@ class Stage:
         self._desk = StagedDesk(self._token, self)
         self._lock = threading.RLock()
         self._pumping = self._pump_again = False
-        self._state = at.Attempt(TASK, bootstrap.epoch)
+        self._state = Attempt(TASK, bootstrap.epoch)
         self._rows = Cache(Nowhere())
         self._seq = 0
         self._at: dict[str, int] = {}
@@ -215,7 +218,7 @@ class Stage:
         self._session = Session(hello, self._desk, self._clock)
         self._record(ev.RunCreated("stress", "", "", Workflow("stress", (Step("worker"),))), task="")
         self._record(ev.RunStarted(), task="")
-        self._feed(at.Reserve(self._bootstrap.directory))
+        self._feed(heard.Reserve(self._bootstrap.directory))
         self._session.connected()
         self.pump()
         context = Context(self._bootstrap, self._desk, self, self._ids)
@@ -227,7 +230,7 @@ class Stage:
         left = tuple(
             thread.name for thread in threading.enumerate() if thread not in threads and thread.is_alive() and not thread.daemon
         )
-        self._feed(at.Ended(Exited(TASK, self._bootstrap.epoch, exit=ExitStatus(code=0)), (), self._clock.wall()))
+        self._feed(heard.Ended(Exited(TASK, self._bootstrap.epoch, exit=ExitStatus(code=0)), (), self._clock.wall()))
         return self._act(
             outcome.outcome, reason=outcome.reason, error=outcome.error, result=outcome.result, threads=left,
             stop_seconds=stop_seconds,
@@ -324,11 +327,11 @@ class Stage:
         body = codec.from_worker.decode(codec.from_worker.encode(key, said)).body
         match body:
             case rp.WorkerHello():
-                self._feed(at.Connected(body))
+                self._feed(heard.Connected(body))
                 self._pump_again = True
             case rp.Reports(reports):
                 for report in reports:
-                    self._feed(at.Reported(report, self._clock.wall()))
+                    self._feed(heard.Reported(report, self._clock.wall()))
                     if isinstance(report.body, rp.Asked):
                         self._answer(report.body)
             case rq.Send() | rq.AwaitEnd() | rq.GetReceipt():
@@ -350,27 +353,27 @@ class Stage:
         self._mail(Mail(key, kind, len(self._at), text))
 
     def _mail(self, mail: Mail) -> None:
-        self._feed(at.Send(mail, "stress", "", None, None))
+        self._feed(heard.Send(mail, "stress", "", None, None))
 
     def _cancel(self, number: int, grace_seconds: float, reason: str) -> None:
         self._cancelled_at, self._grace = number, grace_seconds
         self._fired = self._clock.monotonic()
         self._on_cancel(grace_seconds, self._act("stuck"))  # the last that is heard of a worker that does not stop
-        self._feed(at.Cancel(CancelInfo(reason=reason, grace_seconds=grace_seconds)))
+        self._feed(heard.Cancel(CancelInfo(reason=reason, grace_seconds=grace_seconds)))
 
-    def _feed(self, event: at.AttemptEvent) -> None:
-        self._state, decision = at.decide(self._state, event)
+    def _feed(self, event: heard.AttemptEvent) -> None:
+        self._state, decision = decide(self._state, event)
         for body in decision.events:
             self._record(body)
         for effect in decision.effects:
             match effect:
-                case at.ReserveDone():
-                    self._feed(at.Reserved())
-                case at.AskSlot():
-                    self._feed(at.SlotGranted(self._clock.monotonic()))
-                case at.Admit(key):
-                    self._feed(at.Admitted(key))
-                case at.Say(order) | at.Deliver(order):
+                case do.ReserveDone():
+                    self._feed(heard.Reserved())
+                case do.AskSlot():
+                    self._feed(heard.SlotGranted(self._clock.monotonic()))
+                case do.Admit(key):
+                    self._feed(heard.Admitted(key))
+                case do.Say(order) | do.Deliver(order):
                     self._session.hear(codec.to_worker.encode("", order))
                 case _:
                     pass  # processes, callers and the run are not on this stage
@@ -394,7 +397,7 @@ class Stage:
             cancelled_at=self._cancelled_at, grace_seconds=self._grace, points_after=self._after, idle=self._idle,
             answered=self._answered, cancel_raised=self._raised_after is not None,
             points_ignored=self._ignored + (0 if self._raised_after is None else len(self._points) - self._raised_after),
-            checkpoint=msgspec.to_builtins(self._state.checkpoint), **more,
+            checkpoint=msgspec.to_builtins(self._state.work.checkpoint), **more,
         )  # fmt: skip
 
 

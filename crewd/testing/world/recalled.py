@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 from crewd.model.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.store.messages import LiveRun
+from crewd.supervisor.attempt.phases import Queued, Reserving, Sought, Spawned, StartTimedOut
 from crewd.supervisor.run import decide as rn
 from crewd.supervisor.run.recall import attempt_of, run_of
 
 if TYPE_CHECKING:
     from crewd.store.fold import Row
-    from crewd.supervisor.attempt import decide as at
+    from crewd.supervisor.attempt.state import Attempt
 
 _LIVE = {TaskStatus.RUNNING, TaskStatus.WAITING}
 """A question is recorded by the controller, which tells the run of it: until then the run's machine says `running`."""
 _RESTS = {*TASK_TERMINAL, TaskStatus.PARKED}
 """Who takes up such a task again begins its count of ends anew."""
+_UNRECORDED = (Reserving, Queued, Sought, StartTimedOut, Spawned)
+"""Phases that the log does not tell apart: what the guardian says leads on from there."""
 TIME_SECONDS = 0.01
 """So exact are times that were written down as wall time and read back as monotonic time."""
 
@@ -64,7 +67,7 @@ def run_differs(state: rn.Run, live: LiveRun, wall: float, now: float) -> str:
     return _first(_of_run(state), _of_run(recalled)) if same else ""
 
 
-def attempt_differs(state: at.Attempt, live: LiveRun, wall: float, now: float) -> str:
+def attempt_differs(state: Attempt, live: LiveRun, wall: float, now: float) -> str:
     """The same for an attempt."""
     row = next((each for each in live.attempts if each.task == state.task and each.epoch == state.epoch), None)
     if row is None:
@@ -90,14 +93,16 @@ def _of_task(task: rn.Task, now: float) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _of_attempt(attempt: at.Attempt) -> dict[str, object]:
+def _of_attempt(attempt: Attempt) -> dict[str, object]:
+    work = attempt.work
     return {
-        "finishing": attempt.finishing, "capabilities": attempt.capabilities, "asks": attempt.asks,
-        "operations": set(attempt.operations), "queued": set(attempt.queued), "waits": set(attempt.waits),
-        "reports": attempt.reports, "cancel": attempt.cancel, "limit": attempt.limit, "turn": attempt.turn,
-        "usage": attempt.usage, "checkpoint": attempt.checkpoint, "notices": set(attempt.notices),
+        "phase": "" if isinstance(attempt.phase, _UNRECORDED) else type(attempt.phase).__name__,
+        "finishing": work.finishing, "capabilities": attempt.contact.capabilities, "asks": work.asks,
+        "operations": {(each.id, each.seconds, each.queued, each.waits) for each in work.operations},
+        "reports": attempt.contact.reports, "cancel": attempt.cancel, "limit": attempt.limit, "turn": work.turn,
+        "usage": work.usage, "checkpoint": work.checkpoint, "notices": set(attempt.observed.notices),
         "outcome": None if attempt.outcome is None else attempt.outcome.outcome,
-        "mailbox": {mail.id for mail in attempt.mailbox.mails},
+        "messages": {mail.id for mail in attempt.inbox.box.mails},
     }  # fmt: skip
 
 
