@@ -23,7 +23,8 @@ from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.supervisor.attempt import effects as do
 from crewd.supervisor.attempt import events as heard
 from crewd.supervisor.config import Config
-from crewd.supervisor.run import decide as run
+from crewd.supervisor.run import effects as run_effects
+from crewd.supervisor.run import events as run_events
 
 ROOT = Path(crewd.__file__).parent
 
@@ -121,8 +122,8 @@ def test_every_error_is_raised_or_given() -> None:
 MACHINES: dict[str, object] = {
     "attempt events": heard.AttemptEvent,
     "attempt effects": do.AttemptEffect,
-    "run events": run.RunEvent,
-    "run effects": run.RunEffect,
+    "run events": run_events.RunEvent,
+    "run effects": run_effects.RunEffect,
     "care events": care.Event,
     "care effects": care.Effect,
     "guard effects": guard.GuardEffect,

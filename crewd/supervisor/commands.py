@@ -15,7 +15,7 @@ from crewd.protocol import requests as rq
 from crewd.store.messages import AttemptIs, Journaled, LiveRun, LiveRuns, NoRun, Overfull
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.caller import Caller
-from crewd.supervisor.run.decide import AttemptOver
+from crewd.supervisor.run.events import AttemptOver
 
 
 class CancelRecorded(msgspec.Struct, frozen=True):

@@ -45,7 +45,8 @@ from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.lineage import Lineage, split_parent
-from crewd.supervisor.run.actor import EARLY_MAX, RunActor, letter
+from crewd.supervisor.run.actor import EARLY_MAX, RunActor
+from crewd.supervisor.run.mailing import laid_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -313,7 +314,7 @@ class Front(Actor[cm.FrontLetter]):
         )  # fmt: skip
         settled = MessageSettled(id=send.id, outcome=Outcome.REFUSED, reason=RefusalReason.ENDED, note=command.note)
         if isinstance(admit(AfterEnd(), Mail(send.id, send.kind, 0)), Lay):  # there is a mailbox as long as there is a run
-            accepted, settled = letter(command, send)
+            accepted, settled = laid_down(command, send)
 
         def tell() -> None:
             receipt = self._receipts.pop(send.id, None)

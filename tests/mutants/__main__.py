@@ -113,26 +113,26 @@ MUTANTS = (
     Mutant(
         "who waits for others keeps its place",
         "supervisor/run/decide.py",
-        "            run = run.with_task(replace(asker, status=TaskStatus.WAITING if waiting else TaskStatus.RUNNING))\n",
-        "            run = run.with_task(asker)\n",
+        "            return go_on(run.with_task(asker.become(IsLive(waiting))).at(at), [])\n",
+        "            return go_on(run.with_task(asker).at(at), [])\n",
     ),
     Mutant(
         "a lease never runs out",
-        "supervisor/run/decide.py",
-        "    lapsed = [t.id for t in run.tasks if t.status is TaskStatus.CLAIMED and t.due is not None and t.due <= run.now]\n",
-        "    lapsed: list[str] = []\n",
+        "supervisor/run/claims.py",
+        "        if isinstance(task.phase, IsClaimed) and task.phase.due <= run.now:\n",
+        "        if isinstance(task.phase, IsClaimed) and task.phase.due < 0:\n",
     ),
     Mutant(
         "a task can be claimed from under its holder",
         "supervisor/run/claims.py",
-        "    if held and task.claim is not None and not _is(task.claim, holder):\n",
-        "    if False:\n",
+        "    if isinstance(task.phase, IsClaimed) and not _is(task.phase.claim, holder):\n",
+        "    if isinstance(task.phase, IsClaimed) and run.over:\n",
     ),
     Mutant(
         "crewd starts what somebody else carries out",
         "supervisor/run/claims.py",
-        "    task = replace(task, status=TaskStatus.CLAIMED, claim=info, due=at + seconds",
-        "    task = replace(task, status=TaskStatus.QUEUED, claim=info, due=None",
+        "    task = replace(task, phase=IsClaimed(info, at + seconds), tried",
+        "    task = replace(task, phase=IsQueued(), tried",
     ),
     Mutant(
         "news that were seen come again",
@@ -154,7 +154,7 @@ MUTANTS = (
     ),
     Mutant(
         "the second end of a run that joins is not told",
-        "supervisor/run/decide.py",
+        "supervisor/run/again.py",
         "undelivered=(), deadline=deadline, openings=run.openings + 1)\n",
         "undelivered=(), deadline=deadline, joins=False)\n",
     ),
@@ -200,8 +200,8 @@ MUTANTS = (
     Mutant(
         "a retry beats the cancel",
         "supervisor/run/decide.py",
-        "    if run.cancel is None and task.cancel is None:\n        match verdict:",
-        "    if run.status is not None:\n        match verdict:",
+        "        case tries.Again(kind, due) if run.cancel is None and task.cancel is None:\n",
+        "        case tries.Again(kind, due):\n",
     ),
     Mutant(
         "a place is given to many",
@@ -224,8 +224,8 @@ MUTANTS = (
     Mutant(
         "the back-off is forgotten when crewd comes back",
         "supervisor/run/actor.py",
-        "            if due is not None and not self._run.over:\n                self._perform(rn.AlarmAt(due))\n",
-        "            if due is not None and self._run.over:\n                self._perform(rn.AlarmAt(due))\n",
+        "            if due is not None and not self._run.over:\n                self._perform(do.AlarmAt(due))\n",
+        "            if due is not None and self._run.over:\n                self._perform(do.AlarmAt(due))\n",
     ),
     Mutant(
         "silence of the process alone is no death",
@@ -248,7 +248,7 @@ MUTANTS = (
     ),
     Mutant(
         "off-by-one epoch",
-        "supervisor/run/decide.py",
+        "supervisor/run/schedule.py",
         "effects.append(StartAttempt(task.id, task.epoch + 1, task.held.mails))",
         "effects.append(StartAttempt(task.id, task.epoch + 2, task.held.mails))",
     ),
@@ -279,14 +279,14 @@ MUTANTS = (
     Mutant(
         "a cancel does not reach every live task",
         "supervisor/run/decide.py",
-        "    for task in run.tasks:\n        if task.status in TASK_LIVE:\n",
-        "    for task in run.tasks:\n        if task.status is TaskStatus.WAITING:\n",
+        "        if task.live:\n            effects.append(CancelAttempt",
+        "        if task.status is TaskStatus.WAITING:\n            effects.append(CancelAttempt",
     ),
     Mutant(
         "queued tasks of a cancelled run are forgotten",
         "supervisor/run/decide.py",
-        "        elif task.status in WAITING:\n            run, ended = _end_queued(run, task, TaskStatus.CANCELLED",
-        "        elif task.id == '':\n            run, ended = _end_queued(run, task, TaskStatus.CANCELLED",
+        "        elif not task.over:\n            run, ended = end_at_rest(run, task, TaskStatus.CANCELLED",
+        "        elif task.id == '':\n            run, ended = end_at_rest(run, task, TaskStatus.CANCELLED",
     ),
     Mutant(
         "a cancel goes through the data lane",
@@ -296,9 +296,9 @@ MUTANTS = (
     ),
     Mutant(
         "whoever cancels what has ended waits for an end that was",
-        "supervisor/run/actor.py",
-        "(_HAS_ENDED if has_ended else _RECORDED) if cancel.wait",
-        "_RECORDED if cancel.wait",
+        "supervisor/run/orders.py",
+        "    elif has_ended:\n",
+        "    elif has_ended and not has_ended:\n",
         found=True,
     ),
     Mutant(
@@ -426,9 +426,9 @@ MUTANTS = (
     ),
     Mutant(
         "a message is held before it is durable",
-        "supervisor/run/actor.py",
-        "            effects.insert(0, _Admit(task.id, mail))\n",
-        "            self._admitted(task.id, mail)\n",
+        "supervisor/run/mailing.py",
+        "            effects.insert(0, TakeIn(task.id, mail))\n",
+        "            self.admitted(task.id, mail)\n",
         found=True,
     ),
     Mutant(

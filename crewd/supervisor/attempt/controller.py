@@ -32,7 +32,7 @@ from crewd.supervisor.attempt.state import Attempt, Gradient, Rules
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, KEEPER, SLOTS, STORE
 from crewd.supervisor.journal import Journal
-from crewd.supervisor.run.decide import AttemptOver
+from crewd.supervisor.run.events import AttemptOver
 
 if TYPE_CHECKING:
     from crewd.model.rows import RunRow

@@ -30,32 +30,33 @@ from crewd.supervisor.attempt.phases import (
     Working,
 )
 from crewd.supervisor.attempt.state import Ask, Attempt, Contact, Inbox, Observed, OpenOperation, Work
-from crewd.supervisor.run import decide as rn
+from crewd.supervisor.run.events import AttemptOver
+from crewd.supervisor.run.phases import AT_REST, InBackoff, IsClaimed, IsLive, IsOver, IsParked, IsQueued, TaskPhase
+from crewd.supervisor.run.state import Run, Task, new_run
+from crewd.supervisor.run.tries import Tried
 
 _OF_TASKS = {NoticeKind.PARKED, NoticeKind.DEAD_LETTER}
 """Notices of a task; the others are of an attempt."""
 
 
-def run_of(live: LiveRun, wall: float, now: float) -> rn.Run:
+def run_of(live: LiveRun, wall: float, now: float) -> Run:
     """The state of a run. `wall` and `now` (monotonic) are the same instant."""
     unsettled = [row for row in live.messages if not row.receipt.settled]
-    fresh = rn.new_run(live.run.id, live.run.workflow)
+    fresh = new_run(live.run.id, live.run.workflow)
     rows = {row.id: row for row in live.tasks}
     notices = {row.task: row.id for row in live.notices if row.closed_at is None and row.kind in _OF_TASKS}
     tasks = tuple(
         replace(
-            task, status=row.status, epoch=row.epoch, cancel=row.cancel, tries_from=row.tries_from,
-            held=_box(unsettled, task.id, wall, now) if row.status in rn.WAITING else Mailbox(),
-            due=_due(task, row, wall, now),
-            ends=_ends(live, row, now - wall), in_a_row=row.in_a_row, notice=notices.get(task.id, ""),
-            claim=row.claim,
+            task, phase=(phase := _task_phase(task, row, notices.get(task.id, ""), wall, now)), epoch=row.epoch,
+            cancel=row.cancel, held=_box(unsettled, task.id, wall, now) if isinstance(phase, AT_REST) else Mailbox(),
+            tried=Tried(row.tries_from, _ends(live, row, now - wall), row.in_a_row),
         )
         for task in fresh.tasks for row in (rows[task.id],)
     )  # fmt: skip
     started = live.run.started_at
     used = 0.0 if started is None else min(max(0.0, wall - started), fresh.max_seconds)
     deadline = None if not fresh.max_seconds or started is None else now + fresh.max_seconds - used
-    return rn.Run.of(
+    return Run.of(
         live.run.id, tasks, concurrency=fresh.concurrency, max_seconds=fresh.max_seconds, status=live.run.status,
         cancel=live.run.cancel, now=now, deadline=deadline, undelivered=tuple(_undelivered(live.messages)),
         joins=fresh.joins, openings=live.run.openings,
@@ -94,25 +95,31 @@ def _ends(live: LiveRun, task: TaskRow, shift: float) -> tuple[float, ...]:
     )
 
 
-def _due(task: rn.Task, row: TaskRow, wall: float, now: float) -> float | None:
-    """When a task in backoff is due, or a lease runs out: what is left of the wait.
+def _task_phase(task: Task, row: TaskRow, notice: str, wall: float, now: float) -> TaskPhase:
+    """The phase that a row tells of. A wall clock that was set makes no wait longer than it can be."""
+    match row.status:
+        case TaskStatus.CLAIMED if row.claim is not None:
+            return IsClaimed(row.claim, now + min(max(0.0, row.claim.until - wall), LEASE_SECONDS_MAX))
+        case TaskStatus.BACKOFF:
+            left = 0.0 if row.retry_at is None else max(0.0, row.retry_at - wall)
+            return InBackoff(now + min(left, 1.3 * max(task.retry.cap_seconds, task.restart.cap_seconds)))
+        case TaskStatus.PARKED:
+            return IsParked(notice)
+        case TaskStatus.RUNNING | TaskStatus.WAITING:
+            return IsLive(waiting=row.status is TaskStatus.WAITING)
+        case TaskStatus.QUEUED | TaskStatus.CLAIMED:
+            return IsQueued()
+        case _:
+            return IsOver(row.status, notice, row.claim)
 
-    A wall clock that was set makes it no longer than it can be.
-    """
-    if row.status is TaskStatus.CLAIMED and row.claim is not None:
-        return now + min(max(0.0, row.claim.until - wall), LEASE_SECONDS_MAX)
-    if row.retry_at is None or row.status is not TaskStatus.BACKOFF:
-        return None
-    return now + min(max(0.0, row.retry_at - wall), 1.3 * max(task.retry.cap_seconds, task.restart.cap_seconds))
 
-
-def over_of(attempt: AttemptRow) -> rn.AttemptOver:
+def over_of(attempt: AttemptRow) -> AttemptOver:
     """What a run has to hear of an attempt that is over."""
     ended = AttemptEnded(
         status=attempt.status, reason=attempt.reason, error=attempt.error, survivors=attempt.survivors, exit=attempt.exit,
         error_class=attempt.error_class,
     )  # fmt: skip
-    return rn.AttemptOver(
+    return AttemptOver(
         attempt.task, ended, result=attempt.result, result_path=attempt.result_path,
         lived=max(0.0, (attempt.ended_at or 0.0) - (attempt.started_at or attempt.ended_at or 0.0)),
     )  # fmt: skip

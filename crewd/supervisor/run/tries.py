@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from crewd.model.policy import Restarts, Retry
 from crewd.model.reasons import FailureReason
 from crewd.model.statuses import AttemptStatus
@@ -54,24 +56,32 @@ class Over:
     """No more attempts."""
 
 
-def after(
-    end: End, tries: int, ends: tuple[float, ...], in_a_row: int, retry: Retry, restarts: Restarts
-) -> tuple[Again | Park | Over, tuple[float, ...], int]:
-    """What follows, the ends that still count, and how many restarts in a row were quick.
+class Tried(msgspec.Struct, frozen=True):
+    """What is remembered of earlier tries, until the task is queued again.
 
-    `tries` counts this attempt and those before it since the task was queued; `ends` are the times of earlier ends.
+    `since` is the last epoch that does not count, `ends` are the times (monotonic) of the ends in the window of restarts,
+    `quick` counts restarts in a row of workers that were not healthy for long.
     """
+
+    since: int = 0
+    ends: tuple[float, ...] = ()
+    quick: int = 0
+
+
+def after(end: End, epoch: int, tried: Tried, retry: Retry, restarts: Restarts) -> tuple[Again | Park | Over, Tried]:
+    """What follows the end of the attempt with this epoch, and what is remembered of it."""
     failed = end.status in {AttemptStatus.FAILED, AttemptStatus.LOST}
     if restarts.policy == "permanent" or (restarts.policy == "transient" and failed):
         if end.status not in {AttemptStatus.FAILED, AttemptStatus.LOST, AttemptStatus.COMPLETED}:
-            return Over(), ends, in_a_row
-        ends = (*(t for t in ends if t > end.at - restarts.period_seconds), end.at)
-        in_a_row = 1 if end.lived >= restarts.healthy_seconds else in_a_row + 1
+            return Over(), tried
+        ends = (*(t for t in tried.ends if t > end.at - restarts.period_seconds), end.at)
+        tried = Tried(tried.since, ends, 1 if end.lived >= restarts.healthy_seconds else tried.quick + 1)
         if len(ends) > restarts.restarts_max:
-            return Park(f"it ended {len(ends)} times within {restarts.period_seconds:g} s"), ends, in_a_row
-        return Again("restart", end.at + restarts.wait_seconds(in_a_row, end.chance)), ends, in_a_row
+            return Park(f"it ended {len(ends)} times within {restarts.period_seconds:g} s"), tried
+        return Again("restart", end.at + restarts.wait_seconds(tried.quick, end.chance)), tried
     hopeless = end.reason in HOPELESS or retry.hopeless(end.error_class, end.exit_code, end.error)
     allowed = max(retry.attempts, START_TRIES) if end.reason == FailureReason.START_BUSY else retry.attempts
+    tries = epoch - tried.since
     if failed and tries < allowed and not hopeless:
-        return Again("retry", end.at + retry.wait_seconds(tries, end.chance)), ends, in_a_row
-    return Over(), ends, in_a_row
+        return Again("retry", end.at + retry.wait_seconds(tries, end.chance)), tried
+    return Over(), tried

@@ -12,15 +12,14 @@ from crewd.model.rows import AskRow, AttemptRow, MessageRow, NoticeRow, Operatio
 from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.store.messages import LiveRun
 from crewd.supervisor.attempt.phases import Queued, Reserving, Sought, Spawned, StartTimedOut
-from crewd.supervisor.run import decide as rn
+from crewd.supervisor.run.phases import InBackoff, IsClaimed
 from crewd.supervisor.run.recall import attempt_of, run_of
 
 if TYPE_CHECKING:
     from crewd.store.fold import Row
     from crewd.supervisor.attempt.state import Attempt
+    from crewd.supervisor.run.state import Run, Task
 
-_LIVE = {TaskStatus.RUNNING, TaskStatus.WAITING}
-"""A question is recorded by the controller, which tells the run of it: until then the run's machine says `running`."""
 _RESTS = {*TASK_TERMINAL, TaskStatus.PARKED}
 """Who takes up such a task again begins its count of ends anew."""
 _UNRECORDED = (Reserving, Queued, Sought, StartTimedOut, Spawned)
@@ -52,13 +51,13 @@ def _order(row: Any) -> Any:
     return getattr(row, "seq", 0), getattr(row, "epoch", 0), getattr(row, "id", "")
 
 
-def run_differs(state: rn.Run, live: LiveRun, wall: float, now: float) -> str:
+def run_differs(state: Run, live: LiveRun, wall: float, now: float) -> str:
     """In what the machine of a run is another one than the one that a restart would make; empty if in nothing."""
     recalled = run_of(live, wall, now)
     same = True
     for before, after in zip(state.tasks, recalled.tasks, strict=True):
         unreserved = before.epoch > after.epoch and all((a.task, a.epoch) != (before.id, before.epoch) for a in live.attempts)
-        if unreserved or (before.status in _LIVE) != (after.status in _LIVE):
+        if unreserved or before.live != after.live:
             same = False  # its controller has not reserved the attempt (yet), or the run has not heard of its end
             continue
         found = _first(_of_task(before, now), _of_task(after, now))
@@ -75,20 +74,23 @@ def attempt_differs(state: Attempt, live: LiveRun, wall: float, now: float) -> s
     return _first(_of_attempt(state), _of_attempt(attempt_of(live, row, wall, now)))
 
 
-def _of_run(run: rn.Run) -> dict[str, object]:
+def _of_run(run: Run) -> dict[str, object]:
     return {
         "status": run.status, "cancel": run.cancel, "openings": run.openings, "concurrency": run.concurrency,
         "deadline": None if run.over else run.deadline, "unfinished": run.unfinished,
     }  # fmt: skip
 
 
-def _of_task(task: rn.Task, now: float) -> dict[str, object]:
+def _of_task(task: Task, now: float) -> dict[str, object]:
     counted = task.restart.policy != "temporary" and task.status not in _RESTS
+    due = task.phase.due if isinstance(task.phase, InBackoff | IsClaimed) else None
+    claim = task.phase.claim if isinstance(task.phase, IsClaimed) else None
     return {
-        "status": TaskStatus.RUNNING if task.status in _LIVE else task.status, "epoch": task.epoch, "cancel": task.cancel,
-        "tries_from": task.tries_from, "due": None if task.due is None else max(task.due, now),  # what is due is due
-        "notice": task.notice, "claim": task.claim, "in_a_row": task.in_a_row if counted else 0,
-        "ends": sum(end > now - task.restart.period_seconds for end in task.ends) if counted else 0,
+        # A question is recorded by the controller, which tells the run of it: until then the run says `running`.
+        "status": TaskStatus.RUNNING if task.live else task.status, "epoch": task.epoch, "cancel": task.cancel,
+        "since": task.tried.since, "due": None if due is None else max(due, now),  # what is due is due
+        "notice": task.notice, "claim": claim, "quick": task.tried.quick if counted else 0,
+        "ends": sum(end > now - task.restart.period_seconds for end in task.tried.ends) if counted else 0,
         "held": [mail.id for mail in task.held.mails],
     }  # fmt: skip
 

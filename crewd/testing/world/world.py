@@ -31,7 +31,7 @@ from crewd.store.fold import Row
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt.controller import Controller
 from crewd.supervisor.run.actor import RunActor
-from crewd.supervisor.run.decide import Run
+from crewd.supervisor.run.state import Run
 from crewd.testing.scheduler import VirtualClock
 from crewd.testing.world.client import SimClient
 from crewd.testing.world.disk import Disk

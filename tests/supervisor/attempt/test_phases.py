@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import get_args
 
 from crewd.model import events as ev
@@ -21,7 +20,7 @@ from crewd.supervisor.attempt.phases import TRANSITIONS, Finished, Phase, status
 from crewd.supervisor.attempt.state import Attempt, Gradient, Rules
 from crewd.supervisor.caller import Caller
 
-from .phases_page import PAGE, drawn
+from .phases_page import PAGE, drawn, drawn_tasks
 
 T = "r_1/s"
 CALLER = Caller(b"c", "q", "caller")
@@ -130,4 +129,5 @@ def test_each_status_is_that_of_a_phase() -> None:
 
 
 def test_the_page_draws_the_table() -> None:
-    assert drawn() in Path(PAGE).read_text(), "write it again: python -m tests.supervisor.attempt.phases_page --write"
+    page = PAGE.read_text()
+    assert drawn() in page and drawn_tasks() in page, "write it again: python -m tests.supervisor.attempt.phases_page --write"

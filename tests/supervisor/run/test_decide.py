@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 
 from crewd.model import events as ev
 from crewd.model.rows import CancelInfo
-from crewd.model.statuses import TASK_LIVE, TASK_TERMINAL, AttemptStatus, RunStatus, TaskStatus
+from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow, ancestors
-from crewd.supervisor.run import decide as rn
+from crewd.supervisor.run import effects as do
+from crewd.supervisor.run import events as heard
+from crewd.supervisor.run.decide import decide
+from crewd.supervisor.run.effects import Decision
+from crewd.supervisor.run.state import Next, Run, new_run
 
 ENDS = [AttemptStatus.COMPLETED, AttemptStatus.FAILED, AttemptStatus.CANCELLED, AttemptStatus.LOST]
 
@@ -23,23 +27,23 @@ def flow(*edges: tuple[str, str], limit: int = 8) -> Workflow:
     )
 
 
-def started(decision: rn.Decision) -> list[str]:
-    return [effect.task.partition("/")[2] for effect in decision.effects if isinstance(effect, rn.StartAttempt)]
+def started(decision: Decision) -> list[str]:
+    return [effect.task.partition("/")[2] for effect in decision.effects if isinstance(effect, do.StartAttempt)]
 
 
-def over(run: rn.Run, step: str, status: AttemptStatus) -> rn.Next:
-    return rn.decide(run, rn.AttemptOver(f"r/{step}", ev.AttemptEnded(status=status)))
+def over(run: Run, step: str, status: AttemptStatus) -> Next:
+    return decide(run, heard.AttemptOver(f"r/{step}", ev.AttemptEnded(status=status)))
 
 
 def test_there_is_no_wave_barrier() -> None:
-    run, decision = rn.decide(rn.new_run("r", flow(("a", "c"), ("b", "d"))), rn.Proceed())
+    run, decision = decide(new_run("r", flow(("a", "c"), ("b", "d"))), heard.Proceed())
     assert started(decision) == ["a", "b"]
     run, decision = over(run, "a", AttemptStatus.COMPLETED)
     assert started(decision) == ["c"]
 
 
 def test_the_limit_holds_and_a_place_that_is_free_is_taken() -> None:
-    run, decision = rn.decide(rn.new_run("r", flow(("a", "x"), ("b", "x"), ("c", "x"), limit=2)), rn.Proceed())
+    run, decision = decide(new_run("r", flow(("a", "x"), ("b", "x"), ("c", "x"), limit=2)), heard.Proceed())
     assert started(decision) == ["a", "b"]
     run, decision = over(run, "b", AttemptStatus.COMPLETED)
     assert started(decision) == ["c"]
@@ -57,7 +61,7 @@ def test_any_graph_in_any_order_ends_once_and_respects_its_edges(seed: int) -> N
         steps=tuple(Step(id=n, depends_on=tuple(a for a, b in edges if b == n), worker=WorkerSpec(call="a:b")) for n in names),
     )
     steps = {step.id: step for step in workflow.steps}
-    run, decision = rn.decide(rn.new_run("r", workflow), rn.Proceed())
+    run, decision = decide(new_run("r", workflow), heard.Proceed())
     completed: set[str] = set()
     events = list(decision.events)
     begun: list[str] = []
@@ -68,14 +72,14 @@ def test_any_graph_in_any_order_ends_once_and_respects_its_edges(seed: int) -> N
             assert not cancelled, "a cancelled run starts nothing"
             assert name not in begun
             begun.append(name)
-        live = [task.id.partition("/")[2] for task in run.tasks if task.status in TASK_LIVE]
+        live = [task.id.partition("/")[2] for task in run.tasks if task.live]
         assert len(live) <= workflow.max_concurrency
         if run.over:
             break
         assert live, "a run that is not over has something to wait for"
         if chance.randint(0, 9) == 0:
             cancelled = True
-            run, decision = rn.decide(run, rn.CancelRun(CancelInfo(reason="shutdown")))
+            run, decision = decide(run, heard.CancelRun(CancelInfo(reason="shutdown")))
         else:
             name = chance.choice(live)
             status = chance.choice(ENDS)
@@ -87,13 +91,13 @@ def test_any_graph_in_any_order_ends_once_and_respects_its_edges(seed: int) -> N
     assert events[-1] is ends[0]
     assert len(ends) == 1
     assert sorted(each.task for each in events if isinstance(each.body, ev.TaskEnded)) == sorted(t.id for t in run.tasks)
-    assert all(task.status in TASK_TERMINAL for task in run.tasks)
+    assert all(task.over for task in run.tasks)
     if not cancelled and len(completed) == len(names):
         assert run.status is RunStatus.COMPLETED
 
 
 def test_a_cancelled_step_does_not_fail_the_others() -> None:
-    run, _ = rn.decide(rn.new_run("r", flow(("a", "c"), ("b", "d"))), rn.Proceed())
+    run, _ = decide(new_run("r", flow(("a", "c"), ("b", "d"))), heard.Proceed())
     run, _ = over(run, "a", AttemptStatus.CANCELLED)
     run, _ = over(run, "b", AttemptStatus.COMPLETED)
     run, _ = over(run, "d", AttemptStatus.COMPLETED)

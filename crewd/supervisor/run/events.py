@@ -1,0 +1,107 @@
+"""What the machine of a run hears: its events."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from crewd.model.events import AttemptEnded
+from crewd.model.rows import CancelInfo, Undelivered
+from crewd.supervisor.attempt.mailbox import Mail
+
+
+class Proceed(msgspec.Struct, frozen=True):
+    """Start what is ready (after admission, or after crewd came back)."""
+
+    at: float = 0.0
+
+
+class Due(msgspec.Struct, frozen=True):
+    """Time has passed: a task in backoff may start, or the run has taken too long."""
+
+    at: float
+    wall: float
+
+
+class Reopen(msgspec.Struct, frozen=True):
+    """Do again what is chosen by `kind`; only this task if one is named."""
+
+    kind: str
+    at: float
+    task: str = ""
+    requester: str = ""
+    intent: str = ""
+
+
+class Dismiss(msgspec.Struct, frozen=True):
+    """A dead letter (all of the run's, without a task) has been seen."""
+
+    task: str = ""
+    requester: str = ""
+    intent: str = ""
+
+
+class AttemptOver(msgspec.Struct, frozen=True):
+    """The terminal event of an attempt is durable. `at` and `wall` are now, it lived for `lived` seconds."""
+
+    task: str
+    ended: AttemptEnded
+    error: str = ""
+    result: object = None
+    result_path: str = ""
+    undelivered: tuple[Undelivered, ...] = ()
+    at: float = 0.0
+    wall: float = 0.0
+    lived: float = 0.0
+    chance: float = 0.5
+    checkpoint: object = None
+
+
+class CancelRun(msgspec.Struct, frozen=True):
+    """End the whole run."""
+
+    cancel: CancelInfo
+
+
+class CancelTask(msgspec.Struct, frozen=True):
+    """End one task."""
+
+    task: str
+    cancel: CancelInfo
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """A message for a task that has not started."""
+
+    task: str
+    mail: Mail
+
+
+class StartFor(msgspec.Struct, frozen=True):
+    """A durable message wants the worker to be started again for it, whatever became of the worker."""
+
+    task: str
+    mail: Mail
+    at: float
+    requester: str = ""
+
+
+class Waits(msgspec.Struct, frozen=True):
+    """The worker of a task only waits, or no more. One that waits takes none of the run's places."""
+
+    task: str
+    waiting: bool
+    at: float
+
+
+class TakeBack(msgspec.Struct, frozen=True):
+    """A held message is withdrawn."""
+
+    task: str
+    id: str
+
+
+RunEvent: TypeAlias = (
+    Proceed | Due | AttemptOver | Reopen | StartFor | Dismiss | CancelRun | CancelTask | Hold | Waits | TakeBack
+)

@@ -1,0 +1,148 @@
+"""What people ask of a run beside messages: to end it, take it up again, signal it, claim its tasks, see its dead letters."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from crewd.model.errors import InvariantError, Refused, UsageError
+from crewd.model.events import TaskEnded
+from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.reasons import RefusalReason
+from crewd.model.redact import DEPTH_MAX, clip, is_deep, redact_value
+from crewd.model.rows import CancelInfo, Progress
+from crewd.model.statuses import RunStatus, TaskStatus
+from crewd.protocol import requests as rq
+from crewd.store.messages import Put
+from crewd.supervisor import commands as cm
+from crewd.supervisor.directory import STORE
+from crewd.supervisor.run import claims
+from crewd.supervisor.run import events as heard
+from crewd.supervisor.run.mailing import Mailing
+from crewd.supervisor.run.shell import Answer, AnswerRecorded, LeaveOutput, RunShell
+
+
+def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
+    """Carry out a command. Raises CrewdError for its caller."""
+    match command.request:
+        case rq.Send():
+            mailing.post(command, command.request)
+        case rq.Withdraw():
+            mailing.take_back(command, command.request)
+        case rq.Cancel():
+            _cancel(shell, command, command.request)
+        case rq.Reopen():
+            _reopen(shell, command, command.request)
+        case rq.Signal(number=number, tree=tree):
+            _signal(shell, command, number, tree=tree)
+        case rq.Dismiss(intent=intent):
+            before = shell.run
+            shell.feed(heard.Dismiss(command.task, command.caller.owner, intent))
+            if shell.run is before:
+                raise Refused("there is no dead letter here", hint="crew dead lists them", reason="nothing_to_do")
+            shell.record([], [Answer(command.caller, rq.Done())])
+        case rq.Claim() | rq.Release() | rq.Finish():
+            _claim(shell, command, command.request)
+        case rq.StartRun() | rq.Acknowledge() | rq.SeenNews():
+            raise InvariantError(f"a run does not carry out {type(command.request).__name__}")
+        case _:
+            assert_never(command.request)
+
+
+def _cancel(shell: RunShell, command: cm.Command, cancel: rq.Cancel) -> None:
+    info = CancelInfo(
+        reason=cancel.reason,
+        mode=cancel.mode,
+        grace_seconds=cancel.grace_seconds or 0.0,
+        intent=cancel.intent,
+        requester=command.caller.owner,
+        requested_at=shell.services.clock.wall(),
+    )
+    run = shell.run
+    task = run.task(command.task) if command.task else None
+    has_ended = run.over if task is None else task.over
+    if command.task and len(run.tasks) > 1:
+        shell.feed(heard.CancelTask(command.task, info))
+    else:  # a run of one worker and the worker are the same thing to a caller that cancels it
+        shell.feed(heard.CancelRun(info))
+    if not cancel.wait:
+        shell.record([], [Answer(command.caller, rq.Done())])
+    elif has_ended:
+        shell.record([], [Answer(command.caller, cm.HasEnded())])
+    else:
+        shell.record([], [AnswerRecorded(command.caller)])
+
+
+def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
+    """Queue again what was chosen. Refused if there is nothing to do."""
+    before, vault, row = shell.run, shell.services.vault, shell.row
+    if lacking := [name for name in vault.lacks(shell.id, row.secrets) if name not in order.secrets]:
+        given = " ".join(f"--secret {name}" for name in lacking)
+        hint = f"their values are not kept, give them again: crew {order.kind} RUN {given}"
+        raise Refused(f"the run needs the secrets {', '.join(lacking)}", hint=hint, reason="secrets")
+    vault.put(shell.id, {name: value for name, value in order.secrets.items() if name in {*row.secrets, *row.passed}})
+    if before.status is RunStatus.CANCEL_INCOMPLETE:
+        raise Refused("processes of this run may still live", hint="crew show names them; end them, then start anew")
+    if before.being_cancelled:
+        raise Refused("the run is being cancelled", hint="wait for its end, then crew resume")
+    shell.feed(heard.Reopen(order.kind, shell.now(), command.task, command.caller.owner, order.intent))
+    if shell.run is before and before.over:
+        hint = "crew resume takes up what was cancelled" if order.kind == "retry" else "crew run or exec starts it anew"
+        what = "has failed or is parked" if order.kind == "retry" else "was cancelled, has failed or was skipped"
+        raise Refused(f"nothing here {what}", hint=hint, reason="nothing_to_do")
+    if shell.run is before:
+        shell.respond(command.caller, rq.RunReply(run=row, existing=True))  # asked twice, or there is nothing to do
+        return
+    shell.record([], [Answer(command.caller, rq.Show(target=shell.id))])
+
+
+def _signal(shell: RunShell, command: cm.Command, number: int, *, tree: bool) -> None:
+    """A signal for a worker that lives; nobody else gets it."""
+    task = shell.target(command.task)
+    controller = shell.controller(task)
+    if controller is None or not task.live:
+        raise Refused(f"{task.id} is {task.status}: no process gets the signal", reason=RefusalReason.NOT_RUNNING)
+    if not controller.offer(cm.SendSignal(number, tree, command.caller, command)):
+        shell.put_off(command)
+
+
+def _claim(shell: RunShell, command: cm.Command, request: rq.Claim | rq.Release | rq.Finish) -> None:
+    """Somebody else carries out a task, gives it back, or says how it has ended."""
+    run, wall, now = shell.run, shell.services.clock.wall(), shell.now()
+    if not command.task and len(run.tasks) > 1:
+        steps = ", ".join(task.id.partition("/")[2] for task in run.tasks)
+        raise UsageError("a claim is of one task", hint=f"name it as RUN/STEP; steps: {steps}")
+    key = command.task or next(iter(run.tasks)).id
+    holder = claims.Holder(command.caller.owner, command.digest)
+    reply: rq.Reply = rq.Done()
+    match request:
+        case rq.Claim(seconds=seconds):
+            after = claims.claim(run, key, holder, seconds, now, wall)
+            reply = rq.ClaimReply(task=key, until=wall + seconds)
+        case rq.Release():
+            after = claims.release(run, key, holder, now)
+        case rq.Finish(result=result) if is_deep(result):
+            raise UsageError("the result is nested too deeply", hint=f"at most {DEPTH_MAX} lists and dicts in each other")
+        case rq.Finish(outcome=outcome, result=result, error=error):
+            status = TaskStatus.COMPLETED if outcome == "completed" else TaskStatus.FAILED
+            error, result = clip(error, NOTE_CHARS_MAX), redact_value(result)
+            ended = TaskEnded(status=status, reason=f"claimed by {holder.owner}", error=error, result=result)
+            after = claims.finish(run, key, holder, ended, now)
+        case _:
+            assert_never(request)
+    shell.decided(*after)
+    if isinstance(request, rq.Finish) and request.outcome == "completed":
+        shell.record([], [LeaveOutput(key, redact_value(request.result))])
+    shell.record([], [Answer(command.caller, reply)])
+    if isinstance(request, rq.Claim) and request.note:
+        show_progress(shell, key, request.note)
+
+
+def show_progress(shell: RunShell, key: str, note: str) -> None:
+    """What the holder of a task says that it is doing; nothing, when it holds it no more."""
+    task = shell.run.task(key)
+    epoch = 0 if task is None else task.epoch
+    progress = Progress(task=key, epoch=epoch, note=clip(note, NOTE_CHARS_MAX), at=shell.services.clock.wall())
+    value = msgspec.msgpack.encode(progress) if note else None
+    shell.services.directory.part(STORE).offer(Put(f"progress:{key}", value))

@@ -1,0 +1,166 @@
+"""The state of one run: its tasks, each in one of its phases, and what holds for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
+
+from crewd.model.ids import task_id
+from crewd.model.policy import Restarts, Retry
+from crewd.model.rows import CancelInfo, Undelivered
+from crewd.model.runtimes import RUNTIMES, By
+from crewd.model.statuses import RunStatus, TaskStatus
+from crewd.model.workflow import Workflow
+from crewd.supervisor.admission import Idle
+from crewd.supervisor.attempt.mailbox import Mailbox
+from crewd.supervisor.run.effects import Decision
+from crewd.supervisor.run.phases import AT_REST, IsLive, IsOver, IsParked, IsQueued, TaskPhase, status_of
+from crewd.supervisor.run.tries import Tried
+
+CONCURRENCY_DEFAULT = 8
+"""Live tasks of a run without a limit of its own."""
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A task as the run sees it. `held` are messages that wait for its next attempt; `epoch` is that of its latest one.
+
+    One that is `outside` is never started here. `cancel` is what was asked for of this task alone.
+    """
+
+    id: str
+    depends_on: tuple[str, ...]
+    phase: TaskPhase = IsQueued()
+    epoch: int = 0
+    held: Mailbox = Mailbox()
+    cancel: CancelInfo | None = None
+    tried: Tried = Tried()
+    retry: Retry = Retry()
+    restart: Restarts = Restarts()
+    outside: bool = False
+
+    @property
+    def status(self) -> TaskStatus:
+        """The status that people see."""
+        return status_of(self.phase)
+
+    @property
+    def live(self) -> bool:
+        """Whether an attempt of it lives."""
+        return isinstance(self.phase, IsLive)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return isinstance(self.phase, IsOver)
+
+    @property
+    def completed(self) -> bool:
+        """Whether it has ended well."""
+        return isinstance(self.phase, IsOver) and self.phase.status is TaskStatus.COMPLETED
+
+    @property
+    def notice(self) -> str:
+        """The id of what people are told of it now; empty for nothing."""
+        return self.phase.notice if isinstance(self.phase, IsParked | IsOver) else ""
+
+    def become(self, phase: TaskPhase) -> Task:
+        """In this phase."""
+        return replace(self, phase=phase)
+
+
+class Run(msgspec.Struct, frozen=True):
+    """The state. `now` is the latest (monotonic) time that it has heard of, `deadline` when its minutes are over.
+
+    `index` says where a task stands, and `linked` whether any task depends on another: neither ever changes. `working`
+    and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them. `joins`:
+    see `Workflow.join`; each of the `openings` has a message of its own.
+    """
+
+    id: str
+    tasks: tuple[Task, ...]
+    concurrency: int = CONCURRENCY_DEFAULT
+    status: RunStatus = RunStatus.QUEUED
+    cancel: CancelInfo | None = None
+    undelivered: tuple[Undelivered, ...] = ()
+    max_seconds: float = 0.0
+    deadline: float | None = None
+    now: float = 0.0
+    index: Mapping[str, int] = {}
+    linked: bool = False
+    working: int = 0
+    unfinished: int = 0
+    joins: bool = False
+    openings: int = 1
+
+    @classmethod
+    def of(cls, run: str, tasks: tuple[Task, ...], **more: Any) -> Run:
+        """A run with these tasks; `more` are fields."""
+        return cls(
+            run, tasks, index={task.id: place for place, task in enumerate(tasks)},
+            linked=any(task.depends_on for task in tasks), working=sum(map(_works, tasks)),
+            unfinished=sum(not task.over for task in tasks), **more,
+        )  # fmt: skip
+
+    def task(self, key: str) -> Task | None:
+        """The task of this id."""
+        place = self.index.get(key)
+        return None if place is None else self.tasks[place]
+
+    def with_task(self, changed: Task) -> Run:
+        """With the task in its new state."""
+        place = self.index[changed.id]
+        before = self.tasks[place]
+        return replace(
+            self,
+            tasks=(*self.tasks[:place], changed, *self.tasks[place + 1 :]),
+            working=self.working + _works(changed) - _works(before),
+            unfinished=self.unfinished + before.over - changed.over,
+        )
+
+    def at(self, now: float) -> Run:
+        """At this time, if it is later than what it has heard of."""
+        return replace(self, now=now) if now > self.now else self
+
+    @property
+    def over(self) -> bool:
+        """Whether the terminal event is decided."""
+        return self.status not in {RunStatus.QUEUED, RunStatus.RUNNING}
+
+    @property
+    def being_cancelled(self) -> bool:
+        """Whether a cancel was asked for and has not ended it yet."""
+        return self.cancel is not None and not self.over
+
+
+def _works(task: Task) -> bool:
+    return isinstance(task.phase, IsLive) and not task.phase.waiting
+
+
+def new_run(run: str, workflow: Workflow) -> Run:
+    """The state of a run that was just admitted."""
+    return Run.of(
+        run,
+        tuple(
+            Task(
+                task_id(run, step.id), tuple(task_id(run, name) for name in step.depends_on), retry=step.worker.retry,
+                restart=step.worker.restart, outside=RUNTIMES[step.worker.runtime].by is By.OUTSIDE,
+            )
+            for step in workflow.steps
+        ),
+        concurrency=workflow.max_concurrency or CONCURRENCY_DEFAULT,
+        max_seconds=workflow.max_minutes * 60, joins=workflow.joins,
+    )  # fmt: skip
+
+
+def idle(run: Run, task: Task, *, takes: tuple[str, ...] | None, held: int) -> Idle:
+    """A task without a living attempt, as a message finds it."""
+    return Idle(
+        epoch=task.epoch, cancelled=run.being_cancelled, waiting=isinstance(task.phase, AT_REST),
+        parked=isinstance(task.phase, IsParked), takes=takes, held=held,
+    )  # fmt: skip
+
+
+Next: TypeAlias = tuple[Run, Decision]
