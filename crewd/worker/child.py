@@ -1,17 +1,25 @@
 """A process that this one has started, with a process group of its own: waited for once, and signalled only until then.
 
-Its number is its own until it is reaped, and so is that of its group. Whoever signals it holds the lock that reaping needs.
+Its number is its own until it is reaped, and so is that of its group: it is signalled only under the lock that reaping needs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import threading
+from typing import TYPE_CHECKING
 
 from crewd import limit_mark
+
+if TYPE_CHECKING:
+    from crewd.worker.token import CancellationToken
+
+LOOK_SECONDS = 0.1
+"""A grace may be made shorter while it runs: so often it is looked at."""
 
 
 class Child:
@@ -21,6 +29,8 @@ class Child:
         self.popen = popen
         self._reaping = threading.Lock()
         self._exited = threading.Event()
+        self.group_terminated = False
+        """Whether its group has got TERM."""
 
     @property
     def pid(self) -> int:
@@ -57,23 +67,47 @@ class Child:
         with self._reaping, contextlib.suppress(OSError):
             if self.popen.returncode is None:
                 os.killpg(self.pid, number)
+                self.group_terminated = self.group_terminated or number == signal.SIGTERM
 
 
-def terminate_what_is_left(*spared: int) -> None:
-    """TERM to every other process of this worker: what a command has started outlives it, in a session of its own.
+class LeftBehind:
+    """What a command has started and left behind when it ended: every other process of this worker.
 
-    They are known by the number that this process bears, too. Nothing is done where there is none (not on Linux).
+    They are known by the number that this process bears, too. There is none of them where nobody bears one (not on Linux).
     """
-    number = limit_mark.own()
-    if number is None or not hasattr(os, "pidfd_open"):
-        return
-    for name in os.listdir("/proc"):  # noqa: PTH208 (as many as there are processes)
-        if not name.isdigit() or int(name) in {os.getpid(), *spared}:
-            continue
-        with contextlib.suppress(OSError):
-            handle = os.pidfd_open(int(name))
-            try:
-                if limit_mark.read(int(name)) == number:  # it is this very process that the handle is of
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._handles: list[int] = []
+        self._lock = threading.Lock()
+
+    def terminate(self) -> None:
+        """Send TERM to each of them that has not got it with the command's group: many programs take a second one as haste."""
+        with self._lock:
+            self._terminate()
+
+    def _terminate(self) -> None:
+        number = limit_mark.own()
+        if number is None or not hasattr(os, "pidfd_open"):
+            return
+        for name in os.listdir("/proc"):  # noqa: PTH208 (as many as there are processes)
+            if not name.isdigit() or int(name) == os.getpid():
+                continue
+            with contextlib.suppress(OSError):
+                pid, handle = int(name), os.pidfd_open(int(name))
+                if limit_mark.read(pid) != number:  # else it is this very process that the handle is of
+                    os.close(handle)
+                    continue
+                self._handles.append(handle)
+                if not (self._child.group_terminated and os.getpgid(pid) == self._child.pid):
                     signal.pidfd_send_signal(handle, signal.SIGTERM)
-            finally:
+
+    def wait(self, token: CancellationToken) -> None:
+        """Wait until those that got TERM have ended, at most until the grace is over."""
+        with self._lock:
+            for handle in self._handles:
+                ended = False
+                while not ended and (left := token.remaining()) > 0:
+                    ended = bool(select.select([handle], [], [], min(left, LOOK_SECONDS))[0])
                 os.close(handle)
+            self._handles.clear()

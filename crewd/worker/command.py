@@ -28,7 +28,7 @@ from crewd.model.shell import place_values, with_exec
 from crewd.model.signals import signal_name
 from crewd.protocol.reports import Applied, Outcome, Settled
 from crewd.worker.artifacts import pieces
-from crewd.worker.child import Child, terminate_what_is_left
+from crewd.worker.child import Child, LeftBehind
 from crewd.worker.pump import Pump
 from crewd.worker.terminal import Terminal
 
@@ -143,8 +143,11 @@ class Command:
                 outcome="failed", reason=FailureReason.SPAWN_FAILED, error="the command was not started"
             )
         code = self._child.wait()
-        self._desk.token.listen(terminate_what_is_left)  # a cancel is for whatever it has left behind
+        left = LeftBehind(self._child)
+        self._desk.token.listen(left.terminate)
         held = self._drain()
+        if self._desk.token.cancelled:  # the end of this process would bring each of them a second TERM, from the guardian
+            left.wait(self._desk.token)
         self._desk.finish()
         token = self._desk.token
         if token.cancelled:

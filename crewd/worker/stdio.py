@@ -21,7 +21,7 @@ from crewd.model.signals import signal_name
 from crewd.protocol import stdio
 from crewd.protocol.reports import Applied, Deliver, Outcome, Read, Settled, StopProposed
 from crewd.worker.call import completed
-from crewd.worker.child import Child
+from crewd.worker.child import Child, LeftBehind
 from crewd.worker.command import PIPES_SECONDS, TAIL_BYTES, argv_of, known_of, not_started, tail_of
 from crewd.worker.pump import Pump
 from crewd.worker.token import Cancelled
@@ -122,6 +122,10 @@ class Program:
                 child.popen.stdin.close()
         if self._errors is not None:
             self._errors.wait(PIPES_SECONDS)
+        if self._desk.token.cancelled and child.code is not None:
+            left = LeftBehind(child)
+            left.terminate()
+            left.wait(self._desk.token)
         context.last_progress()
         return self._outcome(child.code)
 

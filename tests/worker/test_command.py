@@ -249,6 +249,34 @@ def test_the_grace_is_for_the_whole_tree(shared_crew: Crew, tmp_path: Path, scri
     assert b"clean" in log_of(shared_crew, run)
 
 
+COUNTS = """
+import os, signal, sys, time
+out = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+signal.signal(signal.SIGTERM, lambda *_: os.write(out, b"TERM "))
+os.write(out, b"up ")
+while b"TERM" not in open(sys.argv[1], "rb").read():
+    time.sleep(0.01)
+time.sleep(1.5)
+os.write(out, b"done ")
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["exec {}", "{}; echo after", "(setsid {} &); exec sleep 1000", "(setsid {} > /dev/null 2>&1 &); exec sleep 1000"],
+    ids=["itself", "below a shell", "in a session of its own", "with an output of its own"],
+)
+def test_each_process_gets_one_term_and_its_grace(shared_crew: Crew, tmp_path: Path, script: str) -> None:
+    """Many programs take a second TERM as "at once"."""
+    (tmp_path / "counts.py").write_text(COUNTS)
+    said = tmp_path / "said"
+    run = shared_crew.exec(["sh", "-c", script.format(f"{sys.executable} counts.py {said}")], cwd=str(tmp_path))
+    wait_until(lambda: said.exists() and b"up" in said.read_bytes(), "the server")
+    reply = run.cancel(grace=60, timeout=120)
+    assert reply is not None and reply.verified
+    assert said.read_bytes() == b"up TERM done "
+
+
 def test_a_worker_starts_with_the_dispositions_of_the_system(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever crewd was started with: nohup ignores HUP, a pipeline may ignore PIPE, a shell may block signals."""
     monkeypatch.setenv("CREWD_KEYS", str(home / "keys"))
