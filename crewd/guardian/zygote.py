@@ -55,7 +55,6 @@ def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str
     """Serve until the guardian closes the link. Called in a child of the guardian; never returns."""
     processes.set_name("crewd-zygote")
     os.setsid()
-    processes.give_way()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -76,6 +75,7 @@ def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str
         traceback.print_exc()
     gc.collect()
     gc.freeze()
+    processes.give_way()  # only now: on a busy machine the first start would wait long for what is read in above
     zygote.serve()
 
 

@@ -68,7 +68,7 @@ def test_a_second_crewd_of_the_same_home_leaves_the_first_alone(daemon: Daemon, 
     assert second.returncode == 69
     assert f"another crewd (pid {daemon.pid}) serves" in second.stderr
     assert "Traceback" not in second.stderr
-    assert run.steer("still here", wait="applied").level in {"applied", "settled"}
+    assert run.steer("still here", wait="applied", timeout=120).level in {"applied", "settled"}
     run.cancel(mode="now")
 
 
