@@ -154,8 +154,8 @@ class Context(Generic[M_contra]):
         return self.system.timers.set(self.system.clock.monotonic() + seconds, self.ref, message, self.timers)
 
     def now(self) -> float:
-        """Monotonic seconds."""
-        return self.system.clock.monotonic()
+        """When the present message was taken, in monotonic seconds; outside of a turn, the time."""
+        return TURN.now if TURN.name else self.system.clock.monotonic()
 
     def watch(self, ref: AnyRef) -> None:
         """Hear exactly one `Down` of `ref`, also if it is dead already. To watch twice is to watch once."""
@@ -244,9 +244,10 @@ class Actor(pykka.Actor, Generic[M_contra]):
         if self.actor_stopped.is_set():
             return
         context = self.context
+        clock = context.system.clock
         self._in_turn = True
-        TURN.name = self._actor_ref.name
-        begun_at = context.now()
+        TURN.name, TURN.now = self._actor_ref.name, clock.monotonic()
+        begun_at = TURN.now
         try:
             if self._exit_reason is None:
                 self._take_batch(begun_at + self.turn_seconds)
@@ -256,7 +257,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
             self._exit_reason = ExitReason(ExitKind.CRASHED, error)
         self._in_turn = False
         TURN.name = ""
-        context.tally.turn(context.now() - begun_at)
+        context.tally.turn(clock.monotonic() - begun_at)
         if self.actor_stopped.is_set():
             self._wind_up([])  # it was given up as stuck, and has come to itself
         elif self._exit_reason is not None:
@@ -271,7 +272,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
             if letter is None:
                 return
             context.tally.letters += 1
-            now = context.now()
+            TURN.now = now = context.system.clock.monotonic()
             if letter.deadline is None or now < letter.deadline:
                 self._take(letter)
             if self._exit_reason is not None or now >= until:

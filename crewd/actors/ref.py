@@ -23,9 +23,10 @@ M_contra = TypeVar("M_contra", contravariant=True)
 
 
 class _Turn(threading.local):
-    """The name of the actor whose turn it is on this thread."""
+    """The name of the actor whose turn it is on this thread, and when it took the present message (monotonic)."""
 
     name = ""
+    now = 0.0
 
 
 TURN = _Turn()
@@ -88,7 +89,8 @@ class Ref(pykka.ActorRef[Any], Generic[M_contra]):
 
     def _put(self, message: object, lane: Lane, deadline: float | None = None) -> None:
         context = self._cell.context
-        letter = Letter(message, None, deadline, context.system.clock.monotonic(), TURN.name)
+        sender = TURN.name
+        letter = Letter(message, None, deadline, TURN.now if sender else context.system.clock.monotonic(), sender)
         if self._cell.actor_inbox.offer(letter, lane):
             context.schedule()
 

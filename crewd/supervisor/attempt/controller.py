@@ -248,11 +248,13 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
 
     def _masked(self, event: heard.AttemptEvent) -> heard.AttemptEvent:
         """What the worker says, without the values of the run's secrets."""
+        if not self._run.secrets:
+            return event
         known = self._services.vault.known(self._run.id, self._run.secrets)
         match event:
-            case heard.Reported(report) if known:
+            case heard.Reported(report):
                 return msgspec.structs.replace(event, report=known.in_struct(report))
-            case heard.Ended(exited, words) if known:
+            case heard.Ended(exited, words):
                 return msgspec.structs.replace(
                     event, exited=known.in_struct(exited), last_words=tuple(map(known.in_struct, words))
                 )

@@ -18,7 +18,7 @@ from crewd.model.message_kinds import MESSAGE_KINDS, NEEDS, MessageKind, Purpose
 from crewd.model.reasons import RefusalReason, UnknownReason
 from crewd.model.receipts import LEVELS, Level, Outcome
 from crewd.model.rows import Undelivered
-from crewd.model.terms import Terms, usual
+from crewd.model.terms import Terms
 from crewd.protocol.reports import Deliver
 
 
@@ -44,7 +44,7 @@ class Mail(msgspec.Struct, frozen=True):
     @property
     def begins_turn(self) -> bool:
         """Whether the worker takes it where it would stop, and not before."""
-        return self.purpose is Purpose.WORK and usual(self.kind, self.terms).mode == "next_turn"
+        return self.purpose is Purpose.WORK and (self.terms.mode or MESSAGE_KINDS[self.kind].mode) == "next_turn"
 
     @property
     def needs(self) -> str:

@@ -24,9 +24,9 @@ WAITS_MAX = 20_000
 """Waits at once; the next one is refused as busy."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LevelWait:
-    """A caller waits until a message's receipt reaches `level` (or settles)."""
+    """A caller waits until a message's receipt reaches `level` (or settles). One is equal to itself alone."""
 
     caller: Caller
     message: str
@@ -38,9 +38,12 @@ class LevelWait:
         return receipt.reached(self.level)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EndWait:
-    """A caller waits until a run (or a task of it) has ended; with `cancel`, the answer says what became of its cancel."""
+    """A caller waits until a run (or a task of it) has ended; with `cancel`, the answer says what became of its cancel.
+
+    One is equal to itself alone.
+    """
 
     caller: Caller
     run: str

@@ -127,7 +127,7 @@ class Run(msgspec.Struct, frozen=True):
     @property
     def over(self) -> bool:
         """Whether the terminal event is decided."""
-        return self.status not in {RunStatus.QUEUED, RunStatus.RUNNING}
+        return self.status is not RunStatus.RUNNING and self.status is not RunStatus.QUEUED
 
     @property
     def being_cancelled(self) -> bool:
