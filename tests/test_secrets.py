@@ -119,7 +119,7 @@ def test_no_secret_is_in_any_file_wherever_it_came_in(daemon: Daemon, tmp_path: 
         crew.news()
         crew.doctor(rebuild=True)
         wait_until(lambda: unfinished(crew) == [], "every attempt to end and to be scrubbed")
-        for run in crew.runs().runs:
+        for run in crew.runs(all=True).runs:
             keeping.export(crew, run.id, kept / f"{run.name}.zip")
         keeping.backup(crew, kept / "backup")
         crew.stop_daemon()
@@ -137,7 +137,7 @@ def test_no_secret_is_in_any_file_wherever_it_came_in(daemon: Daemon, tmp_path: 
 
 def unfinished(crew: Crew) -> list[str]:
     """Attempts that have not ended, or have written something that was not looked through yet."""
-    attempts = [each for run in crew.runs().runs for each in crew.show(run.id).attempts]
+    attempts = [each for run in crew.runs(all=True).runs for each in crew.show(run.id).attempts]
     return [
         f"{each.task}#{each.epoch} {each.status}" for each in attempts if not (each.ended_at and clean(Path(each.directory)))
     ]

@@ -159,6 +159,12 @@ class Care:
         return self.state.look_at
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether it lives, and nothing of it is to be measured against a limit but how many its processes are."""
+        limits = self.record.limits
+        return isinstance(self.state, Running) and not (limits.memory_bytes or limits.cpu_seconds)
+
+    @property
     def started(self) -> gd.Started | None:
         """What crewd is told of its first process."""
         return None if self.main is None else _started(self, self.main)

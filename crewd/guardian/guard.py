@@ -24,8 +24,12 @@ from crewd.protocol.bootstrap import Bootstrap
 
 LOOK_SECONDS = 1.0
 """Between two looks at the process table while workers live: what a worker starts is remembered."""
+LOOKS_LEFT_OUT = 9
+"""So many in a row, where the last one had nothing to tell and hardly a process was started since."""
+FEW_PROCESSES = 20
+"""A worker that has started no more than these since the last look has not exceeded its limit of processes unseen."""
 IDLE_LOOK_SECONDS = 10.0
-"""The same while none lives, if the guardian or the zygote has children."""
+"""Between two looks while no worker lives, if the guardian or the zygote has children."""
 LOOK_REST = 2.0
 """The least pause after a look, in multiples of the time that it took: the guardian has other work to do."""
 LINGER_SECONDS = 10.0
@@ -168,6 +172,8 @@ class Guard:
         self._sweeping = self._left_behind = self._zygote_lost = False
         self._alone_since = now
         self._next_look = self._rested_at = 0.0
+        self._quiet, self._left_out = False, 0
+        self._newest: int | None = None
         self.zygote = 0
         """The pid of the process that workers are forked from, 0 if there is none."""
         self.unowned: tuple[Proc, ...] = ()
@@ -312,6 +318,7 @@ class Guard:
             return [Signal(proc, signal.SIGKILL)] if proc.ppid == self.zygote else []
         if care.main is not None:
             return []
+        self._next_look = min(self._next_look, now + self._look_seconds)
         effects = self._decide(key, cr.Forked(now, proc, self._boot_id))
         ended = self._unclaimed.pop(proc.pid, None)
         if ended is not None and (proc.state == "X" or proc.dead):  # else it was an earlier process with this pid
@@ -443,11 +450,11 @@ class Guard:
 
     def looked(
         self, sorting: Sorting, marks: Mapping[int, Mark], cgroups: Mapping[Key, cr.CgroupSeen], output: Mapping[Key, int],
-        *, now: float, took: float, since_boot: float, heard_at: float,
+        *, now: float, took: float, since_boot: float, heard_at: float, newest: int | None = None,
     ) -> list[GuardEffect]:  # fmt: skip
         """What the table shows. `output`: bytes that each worker has written; `heard_at`: when the zygote last reported a fork.
 
-        `took` is how long the look has taken.
+        `took` is how long the look has taken, `newest` the process that was started last before it.
         """
         table = sorting.table
         marked: dict[int, Key] = {}
@@ -483,9 +490,26 @@ class Guard:
         self._next_look = (
             self._rested_at if self._sweeping else now + (self._look_seconds if self._cares else IDLE_LOOK_SECONDS)
         )
+        self._quiet = not effects and self._attached and all(care.is_quiet for care in self._cares.values())
+        self._left_out, self._newest = 0, newest
         if any(isinstance(effect, cr.Finish) for effect in effects) and not self._cares:
             self._next_look = 0.0  # strays are nobody's now: they end
         return effects
+
+    def leaves_out(self, newest: int | None, now: float) -> bool:
+        """Whether a look that `wants_look` asks for can be left out. `newest`: the process that was started last, if known.
+
+        Every worker lives, has no limit but that of its processes, and the last look had nothing to tell.
+        """
+        if not self._quiet or newest is None or self._newest is None or self._left_out >= LOOKS_LEFT_OUT:
+            return False
+        if self._asked or self._zygote_lost or not 0 <= newest - self._newest <= FEW_PROCESSES:
+            return False
+        if not all(care.is_quiet for care in self._cares.values()):
+            return False
+        self._left_out += 1
+        self._next_look = now + self._look_seconds
+        return True
 
     def tick(self, now: float) -> list[GuardEffect]:
         """Time has passed."""

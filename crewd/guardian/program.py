@@ -206,7 +206,8 @@ class Guardian:
         self._perform(self._guard.tick(now))
         if self._guard.wants_look(now):
             if self._guard.cares or processes.have_children(self._zygote.pid):
-                self._look()
+                if not self._guard.leaves_out(processes.newest(), now):
+                    self._look()
             else:
                 self._guard.nothing_to_look_at(now)
         if self._guard.cares and now >= self._cap_at:
@@ -217,6 +218,7 @@ class Guardian:
         began = self._clock.monotonic()
         guard = self._guard
         guard.zygote = self._zygote.pid if self._zygote.stands else 0
+        newest = processes.newest()
         table = processes.table()
         cgroups = self._look_at_cgroups()
         sorting = guard.begin_look(table, cgroups)
@@ -228,6 +230,7 @@ class Guardian:
             guard.looked(
                 sorting, marks, cgroups, output,
                 now=now, took=now - began, since_boot=processes.since_boot(), heard_at=self._zygote.heard_at,
+                newest=newest,
             )
         )  # fmt: skip
         self._cgroups.tidy()

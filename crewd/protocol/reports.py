@@ -237,10 +237,15 @@ FromWorker = WorkerHello | Heartbeat | ProgressReport | Reports | rq.Send | rq.A
 
 
 class WorkerWelcome(msgspec.Struct, frozen=True):
-    """The worker is known; `reports` is the last report that is durable here."""
+    """The worker is known; `reports` is the last report that is durable here.
+
+    A worker says every `heartbeat_seconds` that it lives; one whose code has given no sign since may say so only every
+    `idle_seconds` (0: no less often).
+    """
 
     reports: int
     heartbeat_seconds: float = 2.0
+    idle_seconds: float = 0.0
 
 
 class Deliver(msgspec.Struct, frozen=True):

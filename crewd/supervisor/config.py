@@ -58,6 +58,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     require_intent: bool = False
     permanent_texts: tuple[str, ...] | None = None
 
+    @property
+    def idle_seconds(self) -> float:
+        """Between two heartbeats of a worker whose code gives no sign: well before its silence would be a warning."""
+        return max(self.heartbeat_seconds, min(3 * self.heartbeat_seconds, self.liveness_seconds[0] / 2))
+
 
 def load_config(path: Path) -> Config:
     """The configuration in `path`; the defaults if there is no such file. UsageError names what is wrong."""

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from crewd.protocol.bootstrap import Bootstrap
     from crewd.worker.desk import Desk
 
-ZMTP_HEARTBEAT_MS = 2_000
-ZMTP_TIMEOUT_MS = 8_000
-
 
 class Waker:
     """Ends another thread's poll. A pipe, because it is the same everywhere; one byte at most waits in it."""
@@ -65,8 +62,6 @@ class Line:
         self.socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
-        self.socket.setsockopt(zmq.HEARTBEAT_IVL, ZMTP_HEARTBEAT_MS)
-        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, ZMTP_TIMEOUT_MS)
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         self.monitor: zmq.Socket[Any] = self.socket.get_monitor_socket(events)
         self.poller = zmq.Poller()

@@ -78,6 +78,8 @@ class Session:
         self._progress: ProgressReport | None = None
         self._beats = 0
         self._heartbeat_seconds = 2.0
+        self._idle_seconds = 0.0
+        self._said_beats, self._said_at = -1, 0.0
         self._next_hello = 0.0
         self._hellos = 0
         self._next_beat = 0.0
@@ -121,9 +123,9 @@ class Session:
             return
         order = parcel.body
         match order:
-            case WorkerWelcome(reports, heartbeat_seconds):
+            case WorkerWelcome(reports, heartbeat_seconds, idle_seconds):
                 self._welcomed, self._hellos = True, 0
-                self._heartbeat_seconds = heartbeat_seconds
+                self._heartbeat_seconds, self._idle_seconds = heartbeat_seconds, idle_seconds
                 self._next_beat = self._clock.monotonic() + heartbeat_seconds
                 self._desk.heard_welcome(reports)
             case Deliver():
@@ -176,4 +178,6 @@ class Session:
             send(progress, "")
         if now >= self._next_beat:
             self._next_beat = now + self._heartbeat_seconds
-            send(Heartbeat(beats=self._beats), "")
+            if self._beats != self._said_beats or now - self._said_at >= self._idle_seconds:
+                self._said_beats, self._said_at = self._beats, now
+                send(Heartbeat(beats=self._beats), "")

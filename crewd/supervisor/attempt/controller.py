@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
@@ -46,6 +47,10 @@ ACKNOWLEDGE_SECONDS = 0.05
 """For so long the acknowledgement of reports about messages waits for more of them,"""
 ACKNOWLEDGE_REPORTS = 16
 """or until there are so many."""
+
+
+FAR_SECONDS = 10.0
+"""Alarms that are further away go off on whole seconds: those of many workers wake crewd together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +319,8 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
             case do.Lend(lent):
                 self._services.directory.part(SLOTS).offer(cm.LendSlot(task, epoch, lent), lane=Lane.CONTROL)
             case do.AlarmAt(due):
+                left = max(0.0, due - self.context.now())
+                due = due if left < FAR_SECONDS else float(math.ceil(due))
                 if due not in self._alarms:
                     self._alarms[due] = self.context.after(max(0.0, due - self.context.now()), cm.Tick(due))
             case do.TellBusy() | do.TellWrong() | do.TellDone() | do.TellRefused() | do.TellCannotWithdraw():
@@ -364,7 +371,8 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
             case rp.Ack(upto):
                 self._durable = max(self._durable, upto)
             case rp.WorkerWelcome():
-                self._send(replace(order, heartbeat_seconds=self._services.config.heartbeat_seconds))
+                config = self._services.config
+                self._send(replace(order, heartbeat_seconds=config.heartbeat_seconds, idle_seconds=config.idle_seconds))
             case _:
                 self._send(order)
 

@@ -245,6 +245,6 @@ class Gateway(Actor[GatewayLetter]):
             "waits": len(self._waiting),
             "subscriptions": len(self._publisher),
         }
-        silent = self._workers.silent(5 * self._services.config.heartbeat_seconds)
+        silent = self._workers.silent(4 * self._services.config.idle_seconds)
         age = self.context.now() - self._began
         return doctor.examined(reply, machine, self.context.system, self._services, age, silent, counts, actors=request.actors)

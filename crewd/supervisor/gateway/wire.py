@@ -41,8 +41,10 @@ LARGE_BYTES = 8 << 20
 CONNECTIONS_SPARE = 16
 """Of workers: one that connects again while its old connection still stands, and those of processes that wait for work."""
 HANDSHAKE_MS = 5_000
-HEARTBEAT_MS = 5_000
-HEARTBEAT_TIMEOUT_MS = 15_000
+HEARTBEAT_MS = 20_000
+HEARTBEAT_TIMEOUT_MS = 60_000
+"""For clients that hang: what has ended closes its connection. Workers say themselves that they live, and the timers of a
+thousand of them would cost ZeroMQ more than their messages do."""
 
 
 def give_memory_back() -> None:
@@ -115,9 +117,12 @@ class ZmqWire:
                 (zmq.RCVHWM, HIGH_WATER_MARK),
                 (zmq.LINGER, 500),
                 (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
-                (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
-                (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
                 (zmq.BACKLOG, 1_024),
+                *(
+                    ((zmq.HEARTBEAT_IVL, HEARTBEAT_MS), (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS))
+                    if side is Side.CLIENTS
+                    else ()
+                ),
             ):
                 socket.setsockopt(option, value)
             filter_uid = getattr(zmq, "IPC_FILTER_UID", None)
