@@ -3,6 +3,8 @@
 Rule: nothing else in the tree names `time.`, `datetime.now`, `random.`, `secrets`, `uuid4` or `sleep`; a test reads the
 tree and checks it. A program makes these objects in its `main` and hands them down; the simulated world hands down others.
 Elapsed time is always monotonic; wall time is for people.
+
+Tests: tests/test_house.py.
 """
 
 from __future__ import annotations

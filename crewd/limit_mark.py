@@ -3,6 +3,8 @@
 The environment of a process that may not be dumped (ssh-agent, what has changed its user) is hidden from its own user; its
 limits are not. The soft limit of the time that a real-time process may run at once (RLIMIT_RTTIME, in microseconds) is
 unlimited everywhere; with the number it is a hundred thousand years. The number names the home and the worker.
+
+Tests: tests/hostile/test_forged_marks.py.
 """
 
 from __future__ import annotations

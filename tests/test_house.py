@@ -248,3 +248,19 @@ def test_every_reference_can_be_followed_in_this_repository() -> None:
     elsewhere = re.compile(r"\b(?:system|peers|ecosystem|faces|house)\.md\b|\bDESIGN\b|\([RK]\d{1,2}\)")
     pages = [*FILES, *(ROOT.parent / "docs").rglob("*.md"), *ROOT.parent.glob("*.md")]
     assert [str(path) for path in pages if elsewhere.search(path.read_text())] == []
+
+
+TESTS = re.compile(r"^Tests: (tests/\S+\.py(?:, tests/\S+\.py)*)\.$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_whoever_changes_a_module_finds_its_tests(path: Path) -> None:
+    """They stand at the same place with its name, or a line at the end of its docstring names them."""
+    below = path.relative_to(ROOT)
+    if path.name in {"__init__.py", "__main__.py"}:
+        return
+    named = TESTS.search(ast.get_docstring(ast.parse(path.read_text())) or "")
+    beside = ROOT.parent / "tests" / below.parent / f"test_{path.name}"
+    assert beside.exists() is not (named is not None), "one of the two"
+    if named is not None:
+        assert [each for each in named[1].split(", ") if not (ROOT.parent / each).exists()] == []

@@ -2,6 +2,8 @@
 
 A turn handles up to `BATCH_MAX` letters, for `TURN_SECONDS` at most if they take long, then calls `on_turn_end`: the place
 to do once what many messages asked for.
+
+Tests: tests/actors/test_runtime.py, tests/actors/test_pykka_pitfalls.py.
 """
 
 from __future__ import annotations

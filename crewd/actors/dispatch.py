@@ -1,6 +1,8 @@
 """Who gives actors their turns: the brain (one thread for all that only decide) and pinned threads (for what must block).
 
 A third body with the same interface, in `crewd.testing`, lets a test choose which actor runs next.
+
+Tests: tests/actors/test_runtime.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How actors end, as values, and the errors of this room."""
+"""How actors end, as values, and the errors of this room.
+
+Tests: tests/actors/test_pykka_pitfalls.py, tests/actors/test_runtime.py.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """A bounded inbox with two lanes: control overtakes data, and closing happens under the same lock as putting.
 
 So a message is either taken, refused (`ActorDead`, `InboxFull`), or returned by `close`. Safe from any thread.
+
+Tests: tests/actors/test_pykka_pitfalls.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Counters of one class are written by the threads of its actors without a lock; each class lives on one thread, and a count
 that is wrong by one misleads nobody.
+
+Tests: tests/actors/test_monitors_and_metrics.py.
 """
 
 from __future__ import annotations

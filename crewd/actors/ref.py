@@ -2,6 +2,8 @@
 
 `Ref[M]` takes an `M`. One that takes more than is needed will do where less is asked for, so `AnyRef` stands for every ref:
 nothing can be told to it, but it can be watched, linked, stopped and compared.
+
+Tests: tests/actors/test_runtime.py, tests/actors/test_pykka_pitfalls.py.
 """
 
 from __future__ import annotations

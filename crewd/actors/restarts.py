@@ -5,6 +5,8 @@ Rule 2: children start in order and stop in reverse, one at a time; a failed res
     Dynamic children depend on nobody: they start and stop side by side.
 Rule 3: every restart and every abnormal end counts against the intensity; past it the supervisor ends its children and then
     itself.
+
+Tests: tests/actors/test_otp_conformance.py.
 """
 
 from __future__ import annotations

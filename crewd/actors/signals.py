@@ -1,4 +1,7 @@
-"""What an actor hears of its system, besides the messages that others tell it."""
+"""What an actor hears of its system, besides the messages that others tell it.
+
+Tests: tests/actors/test_monitors_and_metrics.py.
+"""
 
 from __future__ import annotations
 

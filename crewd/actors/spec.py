@@ -1,4 +1,7 @@
-"""Child specs: what a supervisor is told about a child, in OTP's words."""
+"""Child specs: what a supervisor is told about a child, in OTP's words.
+
+Tests: tests/actors/test_otp_conformance.py.
+"""
 
 from __future__ import annotations
 

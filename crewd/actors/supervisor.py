@@ -1,4 +1,7 @@
-"""A supervisor actor: the thin shell round `restarts`. Children of any kind, other supervisors among them."""
+"""A supervisor actor: the thin shell round `restarts`. Children of any kind, other supervisors among them.
+
+Tests: tests/actors/test_runtime.py.
+"""
 
 from __future__ import annotations
 

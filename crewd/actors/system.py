@@ -1,4 +1,7 @@
-"""The actor system: makes actors, knows who is alive, delivers `Down`, breaks links, and counts."""
+"""The actor system: makes actors, knows who is alive, delivers `Down`, breaks links, and counts.
+
+Tests: tests/actors/test_runtime.py, tests/actors/test_monitors_and_metrics.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Timers: a heap of (due, ref, message). They fire in order of due time, then of setting."""
+"""Timers: a heap of (due, ref, message). They fire in order of due time, then of setting.
+
+Tests: tests/actors/test_runtime.py.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """The watchdog: names an actor whose turn takes too long, with its stack. The only thread that looks at other threads.
 
 A thread cannot be ended from outside, so all it can do is to say who it is: in the log, and for `crew doctor`.
+
+Tests: tests/actors/test_monitors_and_metrics.py.
 """
 
 from __future__ import annotations

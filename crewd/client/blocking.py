@@ -1,4 +1,7 @@
-"""The blocking Python client. One connection, for one thread."""
+"""The blocking Python client. One connection, for one thread.
+
+Tests: tests/client/test_api.py, tests/test_end_to_end.py.
+"""
 
 from __future__ import annotations
 

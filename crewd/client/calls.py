@@ -2,6 +2,8 @@
 
 A call is a generator: it yields a request and how many seconds to wait for its reply, gets the reply, and returns its value.
 `blocking` and `aio` drive the same calls; the names, parameters and docstrings of both are those that stand here.
+
+Tests: tests/client/test_api.py, tests/test_end_to_end.py.
 """
 
 from __future__ import annotations

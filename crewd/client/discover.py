@@ -1,4 +1,7 @@
-"""Finding the daemon, and starting it if that is allowed."""
+"""Finding the daemon, and starting it if that is allowed.
+
+Tests: tests/test_private_files.py, tests/client/test_cli.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a run brings from the environment of its caller: `PATH`, what the home's `env_pass` names, and secrets."""
+"""What a run brings from the environment of its caller: `PATH`, what the home's `env_pass` names, and secrets.
+
+Tests: tests/worker/test_command.py, tests/test_secrets.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a client does with whole runs and with the home: forget, archive, prune, export, import, back up."""
+"""What a client does with whole runs and with the home: forget, archive, prune, export, import, back up.
+
+Tests: tests/test_keeping.py, tests/test_secrets.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The key that says who a client is: made at its first use, kept in a directory of the user's, shown to nobody but crewd."""
+"""The key that says who a client is: made at its first use, kept in a directory of the user's, shown to nobody but crewd.
+
+Tests: tests/test_ownership.py, tests/test_private_files.py.
+"""
 
 from __future__ import annotations
 

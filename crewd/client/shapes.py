@@ -1,4 +1,7 @@
-"""Requests as both clients build them, and replies as both read them."""
+"""Requests as both clients build them, and replies as both read them.
+
+Tests: tests/client/test_api.py, tests/test_end_to_end.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a guardian writes to disk about a worker for its successor: which processes it has, and what was agreed."""
+"""What a guardian writes to disk about a worker for its successor: which processes it has, and what was agreed.
+
+Tests: tests/guardian/test_care.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The guardian's connection to crewd: one at a time, from a process of the same user, orders in and notices out."""
+"""The guardian's connection to crewd: one at a time, from a process of the same user, orders in and notices out.
+
+Tests: tests/testing/world/test_ports.py, tests/hostile/test_hangs.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How the guardian's process begins: apart from crewd's session and descriptors, with the home's lock, a log and its name."""
+"""How the guardian's process begins: apart from crewd's session and descriptors, with the home's lock, a log and its name.
+
+Tests: tests/guardian/test_survivors.py.
+"""
 
 from __future__ import annotations
 

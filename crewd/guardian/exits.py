@@ -1,4 +1,7 @@
-"""Exit records on disk until crewd has confirmed them. They survive both programs; a power cut ends the workers too."""
+"""Exit records on disk until crewd has confirmed them. They survive both programs; a power cut ends the workers too.
+
+Tests: tests/guardian/test_zygote.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 A worker knows where it is, and may have put a link, a pipe or a directory in the place of a file: it must cost the guardian no
 more than that file. A disk that refuses costs as much.
+
+Tests: tests/guardian/test_worker_folder.py, tests/guardian/test_output.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Rule 1: a rung never goes back; a second order can only make the end faster.
 Rule 2: empty means empty in two looks: a process that forks while the table is read can hide in one.
+
+Tests: tests/guardian/test_ladder_and_tree.py, tests/guardian/test_care.py.
 """
 
 from __future__ import annotations

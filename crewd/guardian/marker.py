@@ -3,6 +3,8 @@
 `/proc/PID/environ` shows the memory that the kernel filled at exec. A worker forked from the warm zygote would show the
 zygote's environment there, so the zygote starts with a placeholder of the full length, and each child writes its own
 marker over it before anything else. What the worker executes later inherits the marker in the ordinary way.
+
+Tests: tests/hostile/test_forged_marks.py, tests/guardian/test_matrix.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A prepared directory holds a file that the new process removes before any code of the worker runs. The process does it, and
 not the guardian, because to remove a name may wait for a sync of the same disk, and the guardian starts one after the other.
+
+Tests: tests/guardian/test_worker_folder.py.
 """
 
 from __future__ import annotations

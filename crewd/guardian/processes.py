@@ -1,6 +1,8 @@
 """The port to the machine's processes: the table, signals, reaping, start times. Linux first; psutil elsewhere.
 
 Signals go through pidfds where the kernel has them, after the start time was checked again: never to a reused pid.
+
+Tests: tests/guardian/test_escapes.py, tests/guardian/test_survivors.py.
 """
 
 from __future__ import annotations

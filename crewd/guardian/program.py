@@ -1,6 +1,8 @@
 """The guardian's loop: a selector over crewd's connection, the zygote, ended children, and the next due time.
 
 It decides nothing: `guard` does, and this carries out what it answers.
+
+Tests: tests/guardian/test_survivors.py, tests/guardian/test_escapes.py.
 """
 
 from __future__ import annotations

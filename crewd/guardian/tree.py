@@ -6,6 +6,8 @@ the guardian's own child then (subreaper) and appears as a stray.
 
 The number of a session or group is used again when nobody is in it any more. It proves something only while a process that is
 known by other means is in it, or about the guardian's own children: nobody else's process becomes one.
+
+Tests: tests/guardian/test_ladder_and_tree.py, tests/guardian/test_care.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a worker may use, and which changes of what it uses are worth reporting. Pure."""
+"""What a worker may use, and which changes of what it uses are worth reporting. Pure.
+
+Tests: tests/guardian/test_care.py, tests/test_lifecycle.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The guardian's end of the socket to its zygote: starts the zygote, passes orders to fork on, and reads its reports."""
+"""The guardian's end of the socket to its zygote: starts the zygote, passes orders to fork on, and reads its reports.
+
+Tests: tests/guardian/test_zygote.py.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Errors say whose fault it is and what to do. They carry values, survive pickling, and travel as `ErrorInfo`.
 
 Each class is one `code`; the client's exit codes (`EXIT_CODES`) and the wire read the same table.
+
+Tests: tests/client/test_cli.py, tests/test_reachability.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Rule 1: names are past tense. Rule 2: an event carries what its fold needs and nothing that can be derived.
 Rule 3: a body is redacted (`redact`) by whoever drafts it, or at the door, before it is stored (docs/decisions/0004).
+
+Tests: tests/supervisor/attempt/test_decide.py, tests/store/test_store.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A home is a directory of its user. Sockets live in `<home>/run`, or, when that path would be too long for a unix socket
 (107 bytes), in a short directory of the user named after the home's key.
+
+Tests: tests/testing/world/test_ports.py, tests/model/test_values.py.
 """
 
 from __future__ import annotations

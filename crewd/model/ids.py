@@ -1,6 +1,8 @@
 """Identifiers: UUIDv7 as 26 Crockford characters with a prefix, and names that are safe in paths.
 
 Time and randomness come in as arguments (see `crewd.clock`); an id made later sorts later, also within a millisecond.
+
+Tests: tests/model/test_values.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Secrets whose values are known, such as those of `--secret`: each occurrence is masked, whatever it looks like. Pure."""
+"""Secrets whose values are known, such as those of `--secret`: each occurrence is masked, whatever it looks like. Pure.
+
+Tests: tests/test_secrets.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Labels of runs: the caller's own words, `NAME=VALUE`."""
+"""Labels of runs: the caller's own words, `NAME=VALUE`.
+
+Tests: tests/test_follow.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every bound of the wire, with its unit and its reason."""
+"""Every bound of the wire, with its unit and its reason.
+
+Tests: tests/test_reachability.py.
+"""
 
 from __future__ import annotations
 

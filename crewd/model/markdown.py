@@ -3,6 +3,8 @@
 A heading inside a fenced code block or an HTML comment is none. What follows a heading directly, up to the first blank line,
 are its fields; the rest, up to the next heading, is its text. In a field whose value is the indented lines below it, a fence, a
 heading or the beginning of a comment is a part of the value.
+
+Tests: tests/model/test_workflow.py.
 """
 
 from __future__ import annotations

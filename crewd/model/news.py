@@ -1,4 +1,7 @@
-"""What of all that is recorded is news to the owner of a run: ends, questions, notices, urgent words."""
+"""What of all that is recorded is news to the owner of a run: ends, questions, notices, urgent words.
+
+Tests: tests/client/test_news.py, tests/test_news.py.
+"""
 
 from __future__ import annotations
 

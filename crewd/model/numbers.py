@@ -1,4 +1,7 @@
-"""Numbers that a worker may report: finite, and so bounded that sums of them fit what they are kept in."""
+"""Numbers that a worker may report: finite, and so bounded that sums of them fit what they are kept in.
+
+Tests: tests/hostile/test_numbers.py.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """What a worker may use, how often it is tried and whether it is started again: values of its spec, checked at the door.
 
 A bound of 0 means that there is none. What is above a ceiling is refused, not dropped.
+
+Tests: tests/test_lifecycle.py, tests/supervisor/run/test_tries.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Why something ended or was refused: values that travel with the fact, never inferred from prose."""
+"""Why something ended or was refused: values that travel with the fact, never inferred from prose.
+
+Tests: tests/supervisor/test_admission.py, tests/supervisor/attempt/test_watch.py.
+"""
 
 from __future__ import annotations
 

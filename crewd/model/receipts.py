@@ -2,6 +2,8 @@
 
 accepted = committed in the store; delivered = the worker's runtime confirmed it; applied = the worker's code took it;
 settled = done, refused(reason), expired, withdrawn or unknown(reason).
+
+Tests: tests/model/test_values.py, tests/test_end_to_end.py.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Rule 1: a client is who its key says. Its owner id is made from its name and its key, so that nobody takes another one's; a
 client without a key owns nothing and only observes.
 Rule 2: to end, answer, or do again what another client owns needs the role admin, `force`, and a reason in words.
+
+Tests: tests/test_ownership.py, tests/supervisor/gateway/test_routes.py.
 """
 
 from __future__ import annotations

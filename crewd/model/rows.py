@@ -1,6 +1,8 @@
 """What is known now, as values: the folded state of runs, tasks, attempts, messages, asks, operations, artifacts.
 
 Rows are made by `store.fold` from events and by nothing else; clients get them as they are. Times are wall-clock seconds.
+
+Tests: tests/store/test_store.py, tests/supervisor/gateway/test_standing.py.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ The prefixes, alphabets and lengths are facts from the rules of gitleaks (https:
 config/gitleaks.toml at commit b58d3f1 of 2026-07-22), a list that is maintained for finding secrets in repositories. Lengths
 are given here as a least and a most, so that a key of a newer form is still found. A rule that needs a name beside the value
 (`adafruit_key = ...`) is not here: see `redact`.
+
+Tests: tests/model/test_redact.py.
 """
 
 from __future__ import annotations

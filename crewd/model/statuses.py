@@ -3,6 +3,8 @@
 Rule 1: a status is terminal exactly when nothing follows it. Terminal is absorbing.
 Rule 2: identity is always legal, so that a repeated fact changes nothing.
 A status enters these tables only together with its producer and its consumer.
+
+Tests: tests/supervisor/run/test_tries.py, tests/supervisor/gateway/test_standing.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The names of environment variables that crewd itself gives to a worker. Nobody else may set them."""
+"""The names of environment variables that crewd itself gives to a worker. Nobody else may set them.
+
+Tests: tests/test_lifecycle.py.
+"""
 
 from __future__ import annotations
 

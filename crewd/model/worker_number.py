@@ -1,4 +1,7 @@
-"""The number that every process of a worker bears in a resource limit (see `crewd.limit_mark`). It names home and worker."""
+"""The number that every process of a worker bears in a resource limit (see `crewd.limit_mark`). It names home and worker.
+
+Tests: tests/hostile/test_forged_marks.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The fields of a step in a workflow file, and the step that they make. Pure."""
+"""The fields of a step in a workflow file, and the step that they make. Pure.
+
+Tests: tests/model/test_workflow.py.
+"""
 
 from __future__ import annotations
 

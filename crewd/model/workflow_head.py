@@ -1,4 +1,7 @@
-"""The front matter of a workflow file: what holds for the workflow as a whole. Pure."""
+"""The front matter of a workflow file: what holds for the workflow as a whole. Pure.
+
+Tests: tests/model/test_workflow.py.
+"""
 
 from __future__ import annotations
 

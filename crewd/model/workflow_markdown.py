@@ -3,6 +3,8 @@
 A step is a level-2 heading that is the step's name, with fields directly below it, up to the first blank line; what follows
 is the task's text. A heading of several words with no field below it belongs to the text of the step before. Whatever else
 is not understood is an error that names the line: nothing that looks like a step or a field is taken for text.
+
+Tests: tests/model/test_workflow.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 What YAML would guess, or take silently, is refused: a key that stands twice, an alias, a tag. Plain words follow the core rules
 of YAML 1.2, so `no`, `on` and `2024-01-01` are text.
+
+Tests: tests/model/test_workflow.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a worker process is told when it starts."""
+"""What a worker process is told when it starts.
+
+Tests: tests/testing/world/test_ports.py, tests/hostile/test_numbers.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What requests must be at the door: everything that can be said without knowing what they are about."""
+"""What requests must be at the door: everything that can be said without knowing what they are about.
+
+Tests: tests/hostile/test_clients.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a client asks of a home's keeper: to forget, archive, prune, export and import runs, and to back the home up."""
+"""What a client asks of a home's keeper: to forget, archive, prune, export and import runs, and to back the home up.
+
+Tests: tests/test_keeping.py, tests/supervisor/gateway/test_routes.py.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ acknowledged across reconnects. crewd sends a message again on every new connect
 delivered; the worker knows a message by its id and takes it once.
 
 A worker's requests carry ids, too: it asks again on every new connection until it has the reply.
+
+Tests: tests/supervisor/attempt/test_decide.py, tests/worker/test_desk.py.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Every request is answered by exactly one reply with the request's id; a subscription's notes carry the id of its request.
 Rights: `observe < message < respond < cancel < admin`; each request names the role that it needs. `force`: also of a run
 that another client owns (see `rights`).
+
+Tests: tests/protocol/test_wire_page.py, tests/witness/test_witness.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A record is a JSON object in a line of its own, in UTF-8, with the key `type`. What the program says begins with `Say` here,
 what it hears with `Hear`. An unknown key is ignored.
+
+Tests: tests/worker/test_stdio.py.
 """
 
 from __future__ import annotations

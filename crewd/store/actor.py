@@ -5,6 +5,8 @@ under load a batch grows by itself; samples wait for what is durable, or for the
 once: rows, indexes and coalesced values are flushed within `ROWS_SECONDS`, or as soon as somebody wants to read.
 Rule 3: when the disk refuses, admissions are refused, facts are kept and retried, and a reserve is given up for them.
 Rule 4: an append that cannot be folded is answered so and changes nothing; those beside it are committed.
+
+Tests: tests/store/test_store.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The rows of living runs in memory, and what of them has changed since the last flush."""
+"""The rows of living runs in memory, and what of them has changed since the last flush.
+
+Tests: tests/store/test_places.py, tests/store/test_store.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What `crew doctor` finds in the store: the file, the bundles, and (if it is to) whether the rows are the fold of the log."""
+"""What `crew doctor` finds in the store: the file, the bundles, and (if it is to) whether the rows are the fold of the log.
+
+Tests: tests/test_keeping.py.
+"""
 
 from __future__ import annotations
 

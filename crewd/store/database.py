@@ -9,6 +9,8 @@ Why these pragmas: WAL lets readers read while the writer commits; `synchronous=
 `temp_store` in memory because a temporary file would be one more thing that a full disk can break; `busy_timeout` covers a
 reader that checkpoints; `wal_autocheckpoint` 4,000 pages keeps the log near 16 MB; a `cache_size` of 16 MiB holds the upper
 pages of the indexes of a run of a million events, so that it is appended to as fast as a small one.
+
+Tests: tests/store/test_store.py, tests/store/test_eio.py.
 """
 
 from __future__ import annotations

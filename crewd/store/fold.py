@@ -2,6 +2,8 @@
 
 Rule 1: pure but for the table it is given; no clock, no database. The same events give the same rows, byte for byte.
 Rule 2: statuses move only along the tables of `model.statuses`; anything else is an InvariantError and commits nothing.
+
+Tests: tests/store/test_store.py, tests/testing/world/test_ports.py.
 """
 
 from __future__ import annotations

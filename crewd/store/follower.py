@@ -2,6 +2,8 @@
 
 A slow flush is waited for. Where the disk refuses it, what is read is stale, and who reads must know. A store that ends takes
 its followers with it (they stand below it in the tree), so that nobody waits for an answer that cannot come.
+
+Tests: tests/store/test_store.py.
 """
 
 from __future__ import annotations

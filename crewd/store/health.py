@@ -1,6 +1,8 @@
 """Before a home is served: is its database whole? A damaged one is put aside, never opened for writing, never deleted.
 
 Rule: while what was put aside waits for somebody's decision (`crewd salvage` or `crewd restore`), the home is not served.
+
+Tests: tests/store/test_full_disk.py.
 """
 
 from __future__ import annotations

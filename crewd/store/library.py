@@ -1,4 +1,7 @@
-"""What readers read: the database, and behind it the bundles of archived runs, as if they were one."""
+"""What readers read: the database, and behind it the bundles of archived runs, as if they were one.
+
+Tests: tests/test_keeping.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What one says to the store's actors and what they answer."""
+"""What one says to the store's actors and what they answer.
+
+Tests: tests/store/test_store.py, tests/supervisor/gateway/test_waiting.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What readers cannot see in the tables yet: coalesced values, and whether something was committed and not flushed."""
+"""What readers cannot see in the tables yet: coalesced values, and whether something was committed and not flushed.
+
+Tests: tests/store/test_store.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the store's actors need of a disk. The real body is `database`; `crewd.testing` has a simulated one."""
+"""What the store's actors need of a disk. The real body is `database`; `crewd.testing` has a simulated one.
+
+Tests: tests/testing/world/test_ports.py, tests/store/test_store.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The reading side: questions answered from a read-only connection, on a thread of its own."""
+"""The reading side: questions answered from a read-only connection, on a thread of its own.
+
+Tests: tests/store/test_store.py, tests/supervisor/gateway/test_doctor.py.
+"""
 
 from __future__ import annotations
 

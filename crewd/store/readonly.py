@@ -1,4 +1,7 @@
-"""The reading side of the database: every question that is asked of it, typed, in a fixed order, on a read-only connection."""
+"""The reading side of the database: every question that is asked of it, typed, in a fixed order, on a read-only connection.
+
+Tests: tests/store/test_store.py, tests/store/test_eio.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Fold the log again and compare: the rows must be the very same (`crew doctor --rebuild`)."""
+"""Fold the log again and compare: the rows must be the very same (`crew doctor --rebuild`).
+
+Tests: tests/store/test_store.py.
+"""
 
 from __future__ import annotations
 

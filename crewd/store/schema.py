@@ -1,4 +1,7 @@
-"""The tables of the database and how they came to be: each version of the schema that was ever released, in order."""
+"""The tables of the database and how they came to be: each version of the schema that was ever released, in order.
+
+Tests: tests/testing/world/test_ports.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which rows say how a run stands: the run, its tasks, its questions, and attempts that left processes."""
+"""Which rows say how a run stands: the run, its tasks, its questions, and attempts that left processes.
+
+Tests: tests/supervisor/gateway/test_standing.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whom to answer: who has asked, and by which request."""
+"""Whom to answer: who has asked, and by which request.
+
+Tests: tests/supervisor/gateway/test_waits.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the gateway, the front, runs, controllers and the guardian link say to each other inside crewd."""
+"""What the gateway, the front, runs, controllers and the guardian link say to each other inside crewd.
+
+Tests: tests/supervisor/gateway/test_questions.py.
+"""
 
 from __future__ import annotations
 

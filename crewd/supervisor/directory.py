@@ -1,6 +1,8 @@
 """Who is where: the living ref of each part of the tree. Owned by the brain's thread; no locks.
 
 A part enters itself when it starts and leaves when it stops, so a ref found here is of the newest incarnation.
+
+Tests: tests/supervisor/gateway/test_questions.py, tests/supervisor/gateway/test_waiting.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """What `crew doctor` looks at around crewd itself: the home, its sockets, the disk, and limits.
 
 What is on the workers' machine is asked of the guardian (`guardian/examine.py`).
+
+Tests: tests/supervisor/gateway/test_doctor.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The front: admits runs, finds living ones after a start, opens ended ones again, and stops everything in order.
 
 It also knows which runs were started by workers: they end with the worker, whenever that is heard of.
+
+Tests: tests/testing/world/test_machine.py, tests/test_lifecycle.py.
 """
 
 from __future__ import annotations

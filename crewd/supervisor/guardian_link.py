@@ -1,6 +1,8 @@
 """The guardian link: crewd's end of the unix socket. Starts a guardian when there is none, and attaches again when it dies.
 
 Rule: starts of workers wait here while no guardian is attached. Every other order is sent again then: each controller asks.
+
+Tests: tests/testing/world/test_ports.py.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Rule 1: effects are performed in the order in which they were decided; one that needs no event waits for those before it.
 Rule 2: when the disk refuses, only urgent effects (an end that was ordered) are performed before their events are durable.
 Rule 3: what one turn of the actor decides becomes durable together, but for what is recorded under a guard.
+
+Tests: tests/testing/world/test_machine.py.
 """
 
 from __future__ import annotations

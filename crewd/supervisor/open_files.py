@@ -1,6 +1,8 @@
 """How many files crewd may have open, and what they are for. What would be one too many is refused, or waits.
 
 ZeroMQ ends the whole process when it cannot accept a connection for want of a descriptor, so there is a bound well below.
+
+Tests: tests/hostile/test_descriptors.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The brain's idle function: one ZeroMQ poller over both ROUTERs, the guardian's socket, and a pipe that wakes it."""
+"""The brain's idle function: one ZeroMQ poller over both ROUTERs, the guardian's socket, and a pipe that wakes it.
+
+Tests: tests/testing/world/test_ports.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The `crewd` command: take the home, start the tree, run the brain on the main thread, end in order."""
+"""The `crewd` command: take the home, start the tree, run the brain on the main thread, end in order.
+
+Tests: tests/test_lifecycle.py, tests/hostile/test_signals.py.
+"""
 
 from __future__ import annotations
 

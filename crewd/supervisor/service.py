@@ -1,4 +1,7 @@
-"""What a service manager wants to know (sd_notify), and what pid 1 has to do. Nothing of it happens elsewhere."""
+"""What a service manager wants to know (sd_notify), and what pid 1 has to do. Nothing of it happens elsewhere.
+
+Tests: tests/test_lifecycle.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What every actor of crewd is given: time, ids, tokens, paths, and the directory. One value, made in `program`."""
+"""What every actor of crewd is given: time, ids, tokens, paths, and the directory. One value, made in `program`.
+
+Tests: tests/testing/world/test_machine.py.
+"""
 
 from __future__ import annotations
 

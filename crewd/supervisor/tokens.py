@@ -1,4 +1,7 @@
-"""Worker tokens: each is a keyed hash of its worker's name, so none has to be stored and all survive a restart."""
+"""Worker tokens: each is a keyed hash of its worker's name, so none has to be stored and all survive a restart.
+
+Tests: tests/hostile/test_worker_channel.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The supervision tree of crewd, over any ports: the real ones in `program`, simulated ones in tests."""
+"""The supervision tree of crewd, over any ports: the real ones in `program`, simulated ones in tests.
+
+Tests: tests/testing/world/test_machine.py, tests/hostile/test_hangs.py.
+"""
 
 from __future__ import annotations
 

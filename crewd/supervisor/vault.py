@@ -2,6 +2,8 @@
 
 Rule: a value is never put into an event, a row, a log or a file. After a restart of crewd, and after the end of a run, only
 the names are known; who resumes the run gives the values again.
+
+Tests: tests/test_secrets.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A real daemon in a home of its own, for tests: start it, kill it, prove that nothing is left."""
+"""A real daemon in a home of its own, for tests: start it, kill it, prove that nothing is left.
+
+Tests: tests/test_lifecycle.py, tests/test_end_to_end.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The real actors, run by hand: a dispatcher with the interface of the brain's, single-threaded, that lets a test choose."""
+"""The real actors, run by hand: a dispatcher with the interface of the brain's, single-threaded, that lets a test choose.
+
+Tests: tests/client/test_conversation.py.
+"""
 
 from __future__ import annotations
 

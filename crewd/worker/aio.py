@@ -1,4 +1,7 @@
-"""The same context for `async def` workers: what waits is awaited; a cancel arrives as `asyncio.CancelledError`."""
+"""The same context for `async def` workers: what waits is awaited; a cancel arrives as `asyncio.CancelledError`.
+
+Tests: tests/worker/test_host.py.
+"""
 
 from __future__ import annotations
 

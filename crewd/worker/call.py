@@ -1,4 +1,7 @@
-"""The `call` runtime: a Python function, sync or async, on the main thread of this process."""
+"""The `call` runtime: a Python function, sync or async, on the main thread of this process.
+
+Tests: tests/worker/test_host.py.
+"""
 
 from __future__ import annotations
 

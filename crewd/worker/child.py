@@ -1,6 +1,8 @@
 """A process that this one has started, with a process group of its own: waited for once, and signalled only until then.
 
 Its number is its own until it is reaped, and so is that of its group: it is signalled only under the lock that reaping needs.
+
+Tests: tests/worker/test_command.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a worker function holds: progress, safe points, natural stops, questions, operations, artifacts."""
+"""What a worker function holds: progress, safe points, natural stops, questions, operations, artifacts.
+
+Tests: tests/worker/test_host.py, tests/test_end_to_end.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a worker function says of itself: which messages it takes. crewd refuses what is not declared, with the reason."""
+"""What a worker function says of itself: which messages it takes. crewd refuses what is not declared, with the reason.
+
+Tests: tests/worker/test_host.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a worker process has for its code, whichever runtime that has: its order, its connection, and the way it ends."""
+"""What a worker process has for its code, whichever runtime that has: its order, its connection, and the way it ends.
+
+Tests: tests/worker/test_host.py.
+"""
 
 from __future__ import annotations
 

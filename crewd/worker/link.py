@@ -1,4 +1,7 @@
-"""The worker's line to crewd: one DEALER socket on one thread round a `Session`. Reconnects by itself."""
+"""The worker's line to crewd: one DEALER socket on one thread round a `Session`. Reconnects by itself.
+
+Tests: tests/testing/world/test_ports.py.
+"""
 
 from __future__ import annotations
 

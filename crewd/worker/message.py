@@ -1,4 +1,7 @@
-"""A control message as worker code holds it."""
+"""A control message as worker code holds it.
+
+Tests: tests/test_others.py.
+"""
 
 from __future__ import annotations
 

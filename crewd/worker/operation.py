@@ -2,6 +2,8 @@
 
 How it is broken off depends on where it runs: an exception on the main thread, a cancelled await in a coroutine. Elsewhere
 it is only asked to stop (`Operation.interrupted`), and the steer waits for the next safe point.
+
+Tests: tests/test_end_to_end.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a worker says to other workers through crewd: its parent, its children, the other steps of its run."""
+"""What a worker says to other workers through crewd: its parent, its children, the other steps of its run.
+
+Tests: tests/test_others.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The worker with which `crew doctor --probe` tries everything out: it listens until it is told to stop."""
+"""The worker with which `crew doctor --probe` tries everything out: it listens until it is told to stop.
+
+Tests: tests/supervisor/gateway/test_doctor.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Carries what a command writes from a pipe to one of the worker's files, on a thread of its own."""
+"""Carries what a command writes from a pipe to one of the worker's files, on a thread of its own.
+
+Tests: tests/worker/test_command.py.
+"""
 
 from __future__ import annotations
 

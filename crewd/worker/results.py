@@ -1,4 +1,7 @@
-"""What a callable may return: what JSON can say, so that it is the same wherever it is read. The rest is refused by name."""
+"""What a callable may return: what JSON can say, so that it is the same wherever it is read. The rest is refused by name.
+
+Tests: tests/worker/test_host.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A terminal for a command that needs one: what it shows goes into the worker's log as it is, and steers type."""
+"""A terminal for a command that needs one: what it shows goes into the worker's log as it is, and steers type.
+
+Tests: tests/worker/test_command.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A cancellation token: why, until when, and a way to wait that ends at once when it fires."""
+"""A cancellation token: why, until when, and a way to wait that ends at once when it fires.
+
+Tests: tests/worker/test_desk.py.
+"""
 
 from __future__ import annotations
 

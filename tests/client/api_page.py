@@ -75,7 +75,8 @@ def members(kind: type[object]) -> Iterator[tuple[str, object]]:
 
 
 def said(thing: object) -> str:
-    return inspect.cleandoc(getattr(thing, "__doc__", None) or "")
+    text = inspect.cleandoc(getattr(thing, "__doc__", None) or "")
+    return text.partition("\n\nTests: ")[0]  # at the end of a module: for those who change it, and not for its users
 
 
 def of_class(name: str, kind: type[object]) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""Verbs that take up what has ended: retry, resume, dead, dismiss."""
+"""Verbs that take up what has ended: retry, resume, dead, dismiss.
+
+Tests: tests/test_lifecycle.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`crew inbox --answer`: one question after the other, with one key where a key is enough."""
+"""`crew inbox --answer`: one question after the other, with one key where a key is enough.
+
+Tests: tests/client/test_answer.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verb `attach`: the terminal of a command, here."""
+"""The verb `attach`: the terminal of a command, here.
+
+Tests: tests/worker/test_command.py.
+"""
 
 from __future__ import annotations
 

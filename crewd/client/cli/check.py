@@ -1,4 +1,7 @@
-"""The verb `check`: what a workflow file is understood as. No daemon is asked."""
+"""The verb `check`: what a workflow file is understood as. No daemon is asked.
+
+Tests: tests/client/test_cli.py.
+"""
 
 from __future__ import annotations
 

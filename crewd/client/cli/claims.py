@@ -1,4 +1,7 @@
-"""The verbs of whoever carries out a task itself: claim, release, finish."""
+"""The verbs of whoever carries out a task itself: claim, release, finish.
+
+Tests: tests/test_claims.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Under `--json` one document goes to stdout for a question, one line per item for a stream; errors go to stderr as
 `{"error": {...}}`. Human text never mixes into it.
+
+Tests: tests/client/test_cli.py, tests/client/cli/test_verbs.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""`crew daemon`: start, stop, status, logs."""
+"""`crew daemon`: start, stop, status, logs.
+
+Tests: tests/client/test_cli.py, tests/test_lifecycle.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Live progress: a table that a person likes to watch, plain lines when not a terminal, NDJSON under `--json`."""
+"""Live progress: a table that a person likes to watch, plain lines when not a terminal, NDJSON under `--json`.
+
+Tests: tests/client/test_cli.py, tests/test_follow.py.
+"""
 
 from __future__ import annotations
 

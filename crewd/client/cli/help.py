@@ -1,4 +1,7 @@
-"""The verbs `help` and `version`."""
+"""The verbs `help` and `version`.
+
+Tests: tests/client/cli/test_verbs.py.
+"""
 
 from __future__ import annotations
 

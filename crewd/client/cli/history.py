@@ -1,4 +1,7 @@
-"""The verb `history`: a run's events as a tree, its attempts in time, and what led to an event."""
+"""The verb `history`: a run's events as a tree, its attempts in time, and what led to an event.
+
+Tests: tests/client/test_history.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The input that `crew exec` gives to its command."""
+"""The input that `crew exec` gives to its command.
+
+Tests: tests/worker/test_command.py.
+"""
 
 from __future__ import annotations
 

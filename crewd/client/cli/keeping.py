@@ -1,4 +1,7 @@
-"""Verbs for whole runs and for the home: forget, archive, prune, export, import, backup."""
+"""Verbs for whole runs and for the home: forget, archive, prune, export, import, backup.
+
+Tests: tests/test_keeping.py.
+"""
 
 from __future__ import annotations
 

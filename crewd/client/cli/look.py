@@ -1,4 +1,7 @@
-"""Verbs that look: ps, events, wait, result, doctor."""
+"""Verbs that look: ps, events, wait, result, doctor.
+
+Tests: tests/client/test_cli.py.
+"""
 
 from __future__ import annotations
 

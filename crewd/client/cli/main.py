@@ -1,4 +1,7 @@
-"""`crew`: the verbs. They are listed here and loaded when they are used, so that `crew ps` and `crew --help` are quick."""
+"""`crew`: the verbs. They are listed here and loaded when they are used, so that `crew ps` and `crew --help` are quick.
+
+Tests: tests/client/cli/test_verbs.py, tests/testing/stress/test_search.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verb `news`: what happened to one's runs since one last looked."""
+"""The verb `news`: what happened to one's runs since one last looked.
+
+Tests: tests/client/test_news.py.
+"""
 
 from __future__ import annotations
 

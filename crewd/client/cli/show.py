@@ -1,4 +1,7 @@
-"""The verb `show`: how a run stands, its tasks, what waits; the rest is counted, or listed with `--all`."""
+"""The verb `show`: how a run stands, its tasks, what waits; the rest is counted, or listed with `--all`.
+
+Tests: tests/client/test_cli.py.
+"""
 
 from __future__ import annotations
 

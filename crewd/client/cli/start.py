@@ -1,4 +1,7 @@
-"""Verbs that start something: run, exec, call."""
+"""Verbs that start something: run, exec, call.
+
+Tests: tests/client/test_cli.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Verbs that talk to workers: steer, follow-up, respond, inbox, messages, unsend, receipt, cancel."""
+"""Verbs that talk to workers: steer, follow-up, respond, inbox, messages, unsend, receipt, cancel.
+
+Tests: tests/client/test_cli.py, tests/test_messages.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Rule 1: a bundle is on disk before the log says that a run is in it; files are deleted after the log says that they may be.
 Rule 2: the store decides. Whatever this actor saw may have changed since: each of its appends says what it relies on.
+
+Tests: tests/test_keeping.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What the keeper keeps: the database, the bundles behind it, and the files of runs."""
+"""What the keeper keeps: the database, the bundles behind it, and the files of runs.
+
+Tests: tests/test_keeping.py.
+"""
 
 from __future__ import annotations
 

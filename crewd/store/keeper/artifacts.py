@@ -1,4 +1,7 @@
-"""Artifacts as they are fetched: from the event, the blobs, a bundle, or the attempt's directory."""
+"""Artifacts as they are fetched: from the event, the blobs, a bundle, or the attempt's directory.
+
+Tests: tests/test_keeping.py, tests/store/test_blobs.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A copy of the home's database and bundles, made while everything goes on, and folded before it is called a backup."""
+"""A copy of the home's database and bundles, made while everything goes on, and folded before it is called a backup.
+
+Tests: tests/test_keeping.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Requests that wait for the store: appends that are on the way, and what they do when they are durable."""
+"""Requests that wait for the store: appends that are on the way, and what they do when they are durable.
+
+Tests: tests/test_keeping.py.
+"""
 
 from __future__ import annotations
 

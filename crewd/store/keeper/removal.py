@@ -1,4 +1,7 @@
-"""Ended runs leave the log: into a bundle, or for good but for a note."""
+"""Ended runs leave the log: into a bundle, or for good but for a note.
+
+Tests: tests/test_keeping.py.
+"""
 
 from __future__ import annotations
 

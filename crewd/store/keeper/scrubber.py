@@ -1,6 +1,8 @@
 """No secret of a worker's output stays in the home: what is left to blot, and a portion of that at a time.
 
 A gigabyte in one piece would take Python's lock from everybody else for most of a minute.
+
+Tests: tests/store/test_scrubber.py.
 """
 
 from __future__ import annotations

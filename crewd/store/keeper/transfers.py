@@ -1,4 +1,7 @@
-"""Bundles that come and go: export and fetch, upload and import."""
+"""Bundles that come and go: export and fetch, upload and import.
+
+Tests: tests/test_keeping.py, tests/hostile/test_bundles.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The controller of one attempt: the thin shell round `decide`. Reserved and durable before any spawn."""
+"""The controller of one attempt: the thin shell round `decide`. Reserved and durable before any spawn.
+
+Tests: tests/testing/world/test_machine.py, tests/test_end_to_end.py.
+"""
 
 from __future__ import annotations
 

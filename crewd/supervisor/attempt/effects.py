@@ -1,4 +1,7 @@
-"""What the machine of an attempt has done: its effects, and the decision that holds them."""
+"""What the machine of an attempt has done: its effects, and the decision that holds them.
+
+Tests: tests/supervisor/attempt/test_decide.py, tests/supervisor/attempt/test_watch.py.
+"""
 
 from __future__ import annotations
 

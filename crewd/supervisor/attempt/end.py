@@ -1,4 +1,7 @@
-"""How an attempt ends: it is cancelled, its worker goes or does not go, and the guardian says what became of it. Pure."""
+"""How an attempt ends: it is cancelled, its worker goes or does not go, and the guardian says what became of it. Pure.
+
+Tests: tests/supervisor/attempt/test_decide.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the machine of an attempt hears: its events."""
+"""What the machine of an attempt hears: its events.
+
+Tests: tests/supervisor/attempt/test_decide.py, tests/supervisor/attempt/test_watch.py.
+"""
 
 from __future__ import annotations
 

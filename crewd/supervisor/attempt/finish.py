@@ -1,4 +1,7 @@
-"""The end of an attempt as it is ordered and as it is recorded: the cancel, the ladder, the terminal event. Pure."""
+"""The end of an attempt as it is ordered and as it is recorded: the cancel, the ladder, the terminal event. Pure.
+
+Tests: tests/supervisor/attempt/test_decide.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Rule 1: every message that was accepted settles, at the latest when the attempt ends. There is no success by fall-through.
 Rule 2: the mailbox forgets a message when it settles; its receipt is in the store.
+
+Tests: tests/supervisor/attempt/test_decide.py, tests/supervisor/test_admission.py.
 """
 
 from __future__ import annotations

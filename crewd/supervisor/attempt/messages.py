@@ -1,4 +1,7 @@
-"""What the machine of an attempt decides about control messages: the door, the mailbox, the way back."""
+"""What the machine of an attempt decides about control messages: the door, the mailbox, the way back.
+
+Tests: tests/supervisor/attempt/test_decide.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the machine of an attempt decides on the worker's own words: its hello and its numbered reports. Pure."""
+"""What the machine of an attempt decides on the worker's own words: its hello and its numbered reports. Pure.
+
+Tests: tests/supervisor/attempt/test_decide.py.
+"""
 
 from __future__ import annotations
 

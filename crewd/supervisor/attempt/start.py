@@ -1,4 +1,7 @@
-"""How an attempt gets its worker: the reservation, the order to spawn, and what the guardian says of the process. Pure."""
+"""How an attempt gets its worker: the reservation, the order to spawn, and what the guardian says of the process. Pure.
+
+Tests: tests/supervisor/attempt/test_decide.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The state of one attempt: the phase that it is in, and what is kept through all of them."""
+"""The state of one attempt: the phase that it is in, and what is kept through all of them.
+
+Tests: tests/supervisor/attempt/test_decide.py, tests/supervisor/attempt/test_phases.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Rule 1: a cancel wins over what the worker said after it, never over what it said before.
 Rule 2: a durable result wins over all news of the process that come later: of its start, its end or its signals.
+
+Tests: tests/supervisor/attempt/test_decide.py, tests/supervisor/attempt/test_watch.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Rule 1: whatever arrives, the answer is a reply or a typed error, and a frame that is wrong changes nothing.
 Rule 2: the work of one turn is bounded per side, so that a flood of one peer delays nobody for long.
+
+Tests: tests/testing/world/test_machine.py, tests/test_end_to_end.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Which client is at the other end of which connection, and what it may do. A table; it neither reads nor sends."""
+"""Which client is at the other end of which connection, and what it may do. A table; it neither reads nor sends.
+
+Tests: tests/supervisor/gateway/test_routes.py.
+"""
 
 from __future__ import annotations
 

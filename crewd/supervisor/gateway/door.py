@@ -1,6 +1,8 @@
 """A socket's door: it counts the connections that ZeroMQ accepts, and hangs up on those that are too many.
 
 ZeroMQ has no bound of its own. To unbind the socket for a while would cut off everybody who is connected.
+
+Tests: tests/hostile/test_descriptors.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A feed is live while its subscriber keeps up; one that lags, begins in the past or has used up its credit is refilled from the
 store until it has caught up. Nothing is skipped: seqs of one feed only grow, and each note names the one before it.
+
+Tests: tests/supervisor/gateway/test_publisher.py.
 """
 
 from __future__ import annotations

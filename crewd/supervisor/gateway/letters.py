@@ -1,4 +1,7 @@
-"""What the gateway tells itself: that something can be read, and that a time has come."""
+"""What the gateway tells itself: that something can be read, and that a time has come.
+
+Tests: tests/supervisor/gateway/test_waiting.py.
+"""
 
 from __future__ import annotations
 

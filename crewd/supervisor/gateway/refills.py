@@ -4,6 +4,8 @@ Rule 1: a feed waits in line once, and only for what it may be sent.
 Rule 2: after each refill there is a rest that is some times as long as the refill took: whoever lags costs the others no
 more than a fixed part of the time, however many lag.
 Rule 3: a feed whose subscriber takes nothing waits longer and longer.
+
+Tests: tests/supervisor/gateway/test_publisher.py.
 """
 
 from __future__ import annotations

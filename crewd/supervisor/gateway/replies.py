@@ -1,4 +1,7 @@
-"""What the gateway says of things that it knows itself."""
+"""What the gateway says of things that it knows itself.
+
+Tests: tests/hostile/test_impostors.py.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Carries out a request whose sender is known: it is checked, what it names is looked up, and it goes where `routes` says.
 
 A client that waits for long asks again, with the same id: that changes nothing and is answered once or twice.
+
+Tests: tests/testing/world/test_machine.py, tests/test_end_to_end.py.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 `ROUTER_MANDATORY` turns an unknown peer into `GONE` and a full one into `BUSY`. Identity handover stays
 off. A peer that chooses its own identity is refused by the gateway: after the end of another one's connection it could take
 over that one's, and be known without a hello.
+
+Tests: tests/testing/world/test_ports.py, tests/supervisor/gateway/test_publisher.py.
 """
 
 from __future__ import annotations

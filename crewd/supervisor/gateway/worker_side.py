@@ -1,4 +1,7 @@
-"""The gateway's side that workers are connected to: it greets them, hands on what they say, and sends them their orders."""
+"""The gateway's side that workers are connected to: it greets them, hands on what they say, and sends them their orders.
+
+Tests: tests/testing/world/test_machine.py, tests/hostile/test_worker_channel.py.
+"""
 
 from __future__ import annotations
 

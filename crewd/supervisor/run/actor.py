@@ -2,6 +2,8 @@
 
 It begins by reading its own rows, so that a new run, one that crewd finds after a crash, and one whose actor was restarted
 all take the same path. What people ask of it is carried out in `orders` and `mailing`.
+
+Tests: tests/testing/world/test_machine.py, tests/test_end_to_end.py.
 """
 
 from __future__ import annotations

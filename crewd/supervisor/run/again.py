@@ -1,4 +1,7 @@
-"""What begins again: tasks that are taken up once more, a worker that is started for a message, and dead letters. Pure."""
+"""What begins again: tasks that are taken up once more, a worker that is started for a message, and dead letters. Pure.
+
+Tests: tests/supervisor/run/test_tries.py.
+"""
 
 from __future__ import annotations
 

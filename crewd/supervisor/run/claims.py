@@ -3,6 +3,8 @@
 Rule 1: a task has one holder at most, who proves it with a token; while the lease runs crewd does not start the task.
 Rule 2: a lease that runs out gives the task back; its last holder can neither release nor finish it any more.
 Rule 3: what is meant for others (`outside`) anybody may claim who may send messages; another task only its run's owner.
+
+Tests: tests/supervisor/run/test_phases.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What the machine of a run has done: its effects, and the decision that holds them."""
+"""What the machine of a run has done: its effects, and the decision that holds them.
+
+Tests: tests/supervisor/run/test_tries.py, tests/supervisor/run/test_decide.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the machine of a run hears: its events."""
+"""What the machine of a run hears: its events.
+
+Tests: tests/supervisor/run/test_tries.py, tests/supervisor/run/test_phases.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Messages for a run's tasks: to the controller of a living attempt, else held for the next one, laid down or refused."""
+"""Messages for a run's tasks: to the controller of a living attempt, else held for the next one, laid down or refused.
+
+Tests: tests/testing/world/test_machine.py, tests/test_messages.py.
+"""
 
 from __future__ import annotations
 

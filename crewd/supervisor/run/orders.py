@@ -1,4 +1,7 @@
-"""What people ask of a run beside messages: to end it, take it up again, signal it, claim its tasks, see its dead letters."""
+"""What people ask of a run beside messages: to end it, take it up again, signal it, claim its tasks, see its dead letters.
+
+Tests: tests/test_claims.py, tests/test_ownership.py.
+"""
 
 from __future__ import annotations
 

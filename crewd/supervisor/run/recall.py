@@ -2,6 +2,8 @@
 
 Rule: a machine that was recalled decides as the one before it would have: what it needs is in the rows, and nothing is guessed.
 The simulated world looks at that after the turns of each run.
+
+Tests: tests/testing/world/test_world.py.
 """
 
 from __future__ import annotations

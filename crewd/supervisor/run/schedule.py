@@ -2,6 +2,8 @@
 
 Rule 1: a task starts when every task that it depends on is completed and a place is free (no wave barrier).
 Rule 2: a task that ends otherwise skips its descendants with the reason; independent ones go on.
+
+Tests: tests/supervisor/run/test_decide.py.
 """
 
 from __future__ import annotations

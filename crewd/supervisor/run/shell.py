@@ -1,4 +1,7 @@
-"""What the parts of a run's actor have in common: what they may ask of it, and what it does beside its machine's effects."""
+"""What the parts of a run's actor have in common: what they may ask of it, and what it does beside its machine's effects.
+
+Tests: tests/testing/world/test_machine.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The state of one run: its tasks, each in one of its phases, and what holds for all of them."""
+"""The state of one run: its tasks, each in one of its phases, and what holds for all of them.
+
+Tests: tests/supervisor/run/test_phases.py, tests/supervisor/run/test_tries.py.
+"""
 
 from __future__ import annotations
 

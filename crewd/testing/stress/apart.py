@@ -1,6 +1,8 @@
 """A piece of work in a forked child: it may be killed, may hang and may leave things behind, and its parent sees all of it.
 
 The child inherits everything that the parent has imported, so that a trial costs a fork and not a start of Python.
+
+Tests: tests/testing/stress/test_real.py.
 """
 
 from __future__ import annotations

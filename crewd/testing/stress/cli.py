@@ -1,4 +1,7 @@
-"""`crew stress`: the stress test of a worker from the command line."""
+"""`crew stress`: the stress test of a worker from the command line.
+
+Tests: tests/testing/stress/test_search.py.
+"""
 
 from __future__ import annotations
 

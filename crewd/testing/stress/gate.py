@@ -2,6 +2,8 @@
 
 At such a point it leaves a file `point-N` in the gate's folder and waits for `go-N` (or for its cancel). Each point is
 written down as a line of `points`, so that it is known also when the process is killed.
+
+Tests: tests/testing/stress/test_real.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The laws of a good worker, each a predicate over a trial. Pure.
 
 `reference` is the trial of the empty history: what the worker does when nobody interferes.
+
+Tests: tests/testing/stress/test_search.py.
 """
 
 from __future__ import annotations

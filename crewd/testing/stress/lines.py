@@ -1,4 +1,7 @@
-"""The lines of a plain function as points: it has no context, so a cancel or a crash can only come between two of its lines."""
+"""The lines of a plain function as points: it has no context, so a cancel or a crash can only come between two of its lines.
+
+Tests: tests/testing/stress/test_search.py.
+"""
 
 from __future__ import annotations
 

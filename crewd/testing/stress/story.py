@@ -1,4 +1,7 @@
-"""A trial as a story for people: what was done to the worker, at which of its lines, and what it did."""
+"""A trial as a story for people: what was done to the worker, at which of its lines, and what it did.
+
+Tests: tests/testing/stress/test_search.py.
+"""
 
 from __future__ import annotations
 

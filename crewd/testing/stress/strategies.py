@@ -1,4 +1,7 @@
-"""Hypothesis strategies for control histories (needs the extra `crewd[testing]`)."""
+"""Hypothesis strategies for control histories (needs the extra `crewd[testing]`).
+
+Tests: tests/testing/stress/test_search.py, tests/testing/stress/test_history.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The worker under stress, what it is called with, and one trial of it in a fresh folder."""
+"""The worker under stress, what it is called with, and one trial of it in a fresh folder.
+
+Tests: tests/testing/stress/test_search.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What one worker did under one history, as a record: the only thing that the laws look at."""
+"""What one worker did under one history, as a record: the only thing that the laws look at.
+
+Tests: tests/testing/stress/test_search.py.
+"""
 
 from __future__ import annotations
 

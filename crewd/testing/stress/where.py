@@ -1,4 +1,7 @@
-"""Which line of the worker's own code is calling, and which function of the SDK it calls."""
+"""Which line of the worker's own code is calling, and which function of the SDK it calls.
+
+Tests: tests/testing/stress/test_search.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A simulated client: the production conversation on a simulated link."""
+"""A simulated client: the production conversation on a simulated link.
+
+Tests: tests/testing/world/test_world.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The simulated disk: what was committed, for ever; the ports of `store.ports` over it; and how it fails."""
+"""The simulated disk: what was committed, for ever; the ports of `store.ports` over it; and how it fails.
+
+Tests: tests/testing/world/test_ports.py.
+"""
 
 from __future__ import annotations
 

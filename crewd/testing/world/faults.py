@@ -1,4 +1,7 @@
-"""What goes wrong in a simulated world, by name and rate: one frozen record, so that a run can be repeated."""
+"""What goes wrong in a simulated world, by name and rate: one frozen record, so that a run can be repeated.
+
+Tests: tests/testing/world/test_world.py, tests/testing/world/test_machine.py.
+"""
 
 from __future__ import annotations
 

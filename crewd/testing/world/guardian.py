@@ -2,6 +2,8 @@
 
 It outlives crewd, may be killed itself, and is then replaced by one that adopts what carries a marker. Its records are on a
 disk of its own.
+
+Tests: tests/testing/world/test_ports.py.
 """
 
 from __future__ import annotations

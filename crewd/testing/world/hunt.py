@@ -1,6 +1,8 @@
 """Hunting: many drawn histories, one after the other, until one breaks a law; and the shortest story that still breaks it.
 
 `python -m crewd.testing.world.hunt --scenarios 1000 --seed 0` prints what was done and what was found.
+
+Tests: tests/testing/world/test_world.py, tests/testing/world/test_machine.py.
 """
 
 from __future__ import annotations

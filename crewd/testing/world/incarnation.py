@@ -1,4 +1,7 @@
-"""One incarnation of the simulated crewd process: the production tree with its ends of the simulated ports."""
+"""One incarnation of the simulated crewd process: the production tree with its ends of the simulated ports.
+
+Tests: tests/supervisor/gateway/test_doctor.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 That is: at every commit, at every message that leaves crewd, at every start of a process, and when the world has come to rest.
 Rule: a law looks at the disk, at the wire and at what workers know of themselves; never at crewd's own memory.
+
+Tests: tests/testing/world/test_world.py.
 """
 
 from __future__ import annotations

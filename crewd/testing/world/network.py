@@ -3,6 +3,8 @@
 What ZeroMQ promises is kept: order within a link, whole messages, nothing lost while a connection stands. What it does not
 promise is left to faults: a connection that breaks loses what is in flight both ways, and a peer that does not read fills
 its queue up to the high-water mark.
+
+Tests: tests/testing/world/test_ports.py.
 """
 
 from __future__ import annotations

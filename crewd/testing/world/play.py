@@ -1,6 +1,8 @@
 """Histories: what people ask of a world and what befalls it, as a list of moves that can be drawn, replayed and shrunk.
 
 `play(seed, moves, faults)` is a pure function: the same arguments give the same event log, byte for byte.
+
+Tests: tests/testing/world/test_machine.py, tests/testing/world/test_world.py.
 """
 
 from __future__ import annotations

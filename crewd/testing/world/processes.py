@@ -1,4 +1,7 @@
-"""Simulated processes: the table that a guardian reads, and what signals do to them."""
+"""Simulated processes: the table that a guardian reads, and what signals do to them.
+
+Tests: tests/testing/world/test_world.py.
+"""
 
 from __future__ import annotations
 

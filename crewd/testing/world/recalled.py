@@ -1,6 +1,8 @@
 """The law that a machine made from the rows is the machine that was: what crewd would go on with if it were killed now.
 
 This one law looks at crewd's own memory, but only to compare it with what a restart would make of the disk.
+
+Tests: tests/testing/world/test_world.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """A simulated worker: the production session, desk and token, with code that follows a plan instead of a function.
 
 The code is a generator: it yields what it waits for, and the world resumes it when that is there, or kills it where it is.
+
+Tests: tests/testing/world/test_world.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A Python callable, in this process."""
+"""A Python callable, in this process.
+
+Tests: tests/worker/test_host.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A command, in a process of its own that this one waits for."""
+"""A command, in a process of its own that this one waits for.
+
+Tests: tests/worker/test_command.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A command that speaks crewd's protocol itself: it takes the place of the Python worker in this very process."""
+"""A command that speaks crewd's protocol itself: it takes the place of the Python worker in this very process.
+
+Tests: tests/worker/test_stdio.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A program that speaks `crewd-stdio`: JSON lines on its standard input and output (docs/stdio.md)."""
+"""A program that speaks `crewd-stdio`: JSON lines on its standard input and output (docs/stdio.md).
+
+Tests: tests/witness/test_worker_witness.py.
+"""
 
 from __future__ import annotations
 
