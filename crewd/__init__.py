@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from crewd.model.errors import RunCancelled as RunCancelled
     from crewd.model.errors import RunFailed as RunFailed
     from crewd.model.errors import Unavailable as Unavailable
-    from crewd.model.errors import Undelivered as Undelivered
     from crewd.model.errors import UsageError as UsageError
     from crewd.model.events import Event as Event
     from crewd.model.inputs import Input as Input
@@ -58,7 +57,7 @@ _PLACES = {
     "crewd.client.shapes": ("load_workflow",),
     "crewd.model.errors": (
         "Busy", "Conflict", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Forbidden", "NotFound", "Refused",
-        "RunCancelled", "RunFailed", "Unavailable", "Undelivered", "UsageError",
+        "RunCancelled", "RunFailed", "Unavailable", "UsageError",
     ),
     "crewd.model.events": ("Event",),
     "crewd.model.inputs": ("Input",),
@@ -73,7 +72,7 @@ _LAZY = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
     "Brought", "Busy", "Conflict", "Crew", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Event", "Forbidden", "Input",
     "Limits", "NotFound", "Progress", "Receipt", "Refused", "Restarts", "Retry", "Role", "RunCancelled", "RunFailed",
-    "RunHandle", "Step", "Terms", "Unavailable", "Undelivered", "UsageError", "WorkerSpec", "Workflow", "__version__", "aio",
+    "RunHandle", "Step", "Terms", "Unavailable", "UsageError", "WorkerSpec", "Workflow", "__version__", "aio",
     "bring", "connect", "load_workflow",
 ]  # fmt: skip
 

@@ -10,8 +10,8 @@ it leaves for new actor types (`_create_actor_inbox`, `_create_future`, `_start_
 not used: removal is linear there and `stop_all` stops at the first slow actor; `ActorSystem` keeps its own table.
 """
 
-from crewd.actors.actor import Actor, AnyActor, Context, System
-from crewd.actors.dispatch import BrainDispatcher, Busy, Dispatcher, HasTurns, PinnedDispatcher, Poller
+from crewd.actors.actor import Actor, ActorContext, AnyActor, System
+from crewd.actors.dispatch import BrainDispatcher, Dispatcher, HasTurns, PinnedDispatcher, Poller, Turn
 from crewd.actors.exits import ActorDead, BlockingAsk, ExitKind, ExitReason, InboxFull, StartFailed
 from crewd.actors.inbox import Lane
 from crewd.actors.metrics import ClassMetrics, LongTurn
@@ -25,6 +25,7 @@ from crewd.actors.watchdog import Watchdog
 
 __all__ = [
     "Actor",
+    "ActorContext",
     "ActorDead",
     "ActorSystem",
     "AnyActor",
@@ -33,10 +34,8 @@ __all__ = [
     "Backoff",
     "BlockingAsk",
     "BrainDispatcher",
-    "Busy",
     "ChildSpec",
     "ClassMetrics",
-    "Context",
     "Dispatcher",
     "Down",
     "ExitKind",
@@ -61,5 +60,6 @@ __all__ = [
     "Timer",
     "Timers",
     "ToSupervisor",
+    "Turn",
     "Watchdog",
 ]

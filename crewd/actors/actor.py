@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, Protocol, TypeA
 import pykka
 
 from crewd.actors.exits import NORMAL, ActorDead, ExitKind, ExitReason, StartFailed
-from crewd.actors.inbox import Letter, TwoLaneInbox
+from crewd.actors.inbox import Envelope, TwoLaneInbox
 from crewd.actors.ref import TURN, AnyRef, Ref
-from crewd.actors.signals import Begin, LinkBroken, Stop
+from crewd.actors.signals import Begin, LinkBroken, StopActor
 
 if TYPE_CHECKING:
     from collections import deque
@@ -70,15 +70,15 @@ class System(Protocol):
         ...
 
     def watch(self, watcher: AnyRef, target: AnyRef) -> None:
-        """See `Context.watch`."""
+        """See `ActorContext.watch`."""
         ...
 
     def unwatch(self, watcher: AnyRef, target: AnyRef) -> None:
-        """See `Context.unwatch`."""
+        """See `ActorContext.unwatch`."""
         ...
 
     def link(self, one: AnyRef, other: AnyRef) -> None:
-        """See `Context.link`."""
+        """See `ActorContext.link`."""
         ...
 
     def unlink(self, one: AnyRef, other: AnyRef) -> bool:
@@ -109,7 +109,7 @@ class System(Protocol):
         """Let the log know of an abnormal end."""
         ...
 
-    def unexpected(self, ref: AnyRef, letter: Letter, state: str) -> None:
+    def unexpected(self, ref: AnyRef, letter: Envelope, state: str) -> None:
         """Let the log know of a message that an actor does not take."""
         ...
 
@@ -126,7 +126,7 @@ class System(Protocol):
         ...
 
 
-class Context(Generic[M_contra]):
+class ActorContext(Generic[M_contra]):
     """What an actor may use of its system: timers, watching, its own ref, children."""
 
     __slots__ = ("_actor", "dispatcher", "ref", "supervisor", "system", "tally", "timers")
@@ -187,7 +187,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
     """Whether its turns may take as long as they like, on a thread of its own: then a long one is no sign of a fault."""
     batch_max: ClassVar[int] = BATCH_MAX
     turn_seconds: ClassVar[float] = TURN_SECONDS
-    context: Context[M_contra]
+    context: ActorContext[M_contra]
     actor_inbox: TwoLaneInbox
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
         self._actor_ref: Ref[M_contra] = Ref(self)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._exit_reason: ExitReason | None = None
         self._in_turn = False
-        self._letter: Letter | None = None
+        self._letter: Envelope | None = None
 
     @staticmethod
     def _create_actor_inbox() -> TwoLaneInbox:
@@ -280,9 +280,9 @@ class Actor(pykka.Actor, Generic[M_contra]):
             if self._exit_reason is not None or now >= until:
                 return
 
-    def _take(self, letter: Letter) -> None:
+    def _take(self, letter: Envelope) -> None:
         match letter.message:
-            case Stop() as stop:
+            case StopActor() as stop:
                 self.stopping(stop)
             case LinkBroken() as broken:
                 if self.context.system.unlink(self.ref, broken.ref):
@@ -304,7 +304,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
                 if letter.reply_to is not None:
                     letter.reply_to.set(answer)
 
-    def stopping(self, stop: Stop) -> None:
+    def stopping(self, stop: StopActor) -> None:
         """A stop was asked for. The default ends at once; a supervisor ends its children first."""
         self._exit_reason = stop.reason
 
@@ -324,7 +324,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
         else:
             self.context.schedule()
 
-    def give_up(self) -> list[Letter]:
+    def give_up(self) -> list[Envelope]:
         """Close a stuck actor from outside: nothing reaches it any more. What it had not handled."""
         self.actor_stopped.set()
         return self.actor_inbox.close()
@@ -336,7 +336,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
         error = self._wind_up(self.actor_inbox.close())
         self.context.system.ended(self.ref, reason if error is None else ExitReason(ExitKind.CRASHED, error))
 
-    def _wind_up(self, left: list[Letter]) -> Exception | None:
+    def _wind_up(self, left: list[Envelope]) -> Exception | None:
         refuse(self.ref, left)
         for timer in tuple(self.context.timers):
             timer.cancel()
@@ -353,7 +353,7 @@ AnyActor: TypeAlias = Actor[Never]
 """Any actor, as its system sees it."""
 
 
-def refuse(ref: AnyRef, letters: list[Letter]) -> None:
+def refuse(ref: AnyRef, letters: list[Envelope]) -> None:
     """Tell whoever asked that there will be no answer."""
     for letter in letters:
         if letter.reply_to is not None:

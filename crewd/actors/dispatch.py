@@ -37,7 +37,7 @@ class HasTurns(Protocol):
         ...
 
 
-class Busy(NamedTuple):
+class Turn(NamedTuple):
     """Whose turn it is on a dispatcher, since when (monotonic), on which thread; nobody's by default."""
 
     actor: HasTurns | None = None
@@ -57,7 +57,7 @@ class Dispatcher(Protocol):
         ...
 
     @property
-    def busy(self) -> Busy:
+    def busy(self) -> Turn:
         """Whose turn it is now. From any thread."""
         ...
 
@@ -83,7 +83,7 @@ class BrainDispatcher:
         self._ready: deque[HasTurns] = deque()
         self._thread: int | None = None
         self._stopping = False
-        self.busy = Busy()
+        self.busy = Turn()
 
     def schedule(self, actor: HasTurns) -> None:
         """See `Dispatcher`."""
@@ -111,10 +111,10 @@ class BrainDispatcher:
             while ready and turns < TURNS_PER_POLL and now < until:  # also those that become ready meanwhile
                 turns += 1
                 actor = ready.popleft()
-                self.busy = Busy(actor, now, self._thread)
+                self.busy = Turn(actor, now, self._thread)
                 actor.turn()
                 now = clock.monotonic()
-            self.busy = Busy()
+            self.busy = Turn()
             timers.fire(now)
             if ready:
                 timeout: float | None = 0.0
@@ -130,7 +130,7 @@ class PinnedDispatcher:
 
     def __init__(self, name: str, clock: Clock) -> None:
         self._clock = clock
-        self.busy = Busy()
+        self.busy = Turn()
         self._wakeups = threading.Semaphore(0)
         self._actor: HasTurns | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -150,6 +150,6 @@ class PinnedDispatcher:
         actor = self._actor
         while actor is not None and not actor.actor_stopped.is_set():
             self._wakeups.acquire()
-            self.busy = Busy(actor, self._clock.monotonic(), self._thread.ident)
+            self.busy = Turn(actor, self._clock.monotonic(), self._thread.ident)
             actor.turn()
-            self.busy = Busy()
+            self.busy = Turn()

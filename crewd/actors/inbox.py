@@ -29,7 +29,7 @@ class Lane(IntEnum):
     DATA = 1
 
 
-class Letter(NamedTuple):
+class Envelope(NamedTuple):
     """A message in an inbox. Past `deadline` (monotonic) it is dropped unhandled and its asker has stopped waiting.
 
     `at` is when it was told (monotonic); the age of the oldest one says how far an actor is behind. `sender` names the
@@ -48,7 +48,7 @@ class TwoLaneInbox:
 
     def __init__(self, data_max: int = DATA_MAX, control_max: int = CONTROL_MAX) -> None:
         self._lock = threading.Lock()
-        self._lanes: tuple[deque[Letter], deque[Letter]] = (deque(), deque())
+        self._lanes: tuple[deque[Envelope], deque[Envelope]] = (deque(), deque())
         self._bounds = (control_max, data_max)
         self._closed = False
         self.refused = 0
@@ -56,7 +56,7 @@ class TwoLaneInbox:
 
     def put(self, envelope: Any, /) -> None:
         """Pykka's way in: the data lane."""
-        self.offer(Letter(envelope.message, envelope.reply_to), Lane.DATA)
+        self.offer(Envelope(envelope.message, envelope.reply_to), Lane.DATA)
 
     def get(self) -> Any:
         """Pykka's way out; raises IndexError if nothing is there, for an actor here never blocks on its inbox."""
@@ -65,7 +65,7 @@ class TwoLaneInbox:
             raise IndexError("the inbox is empty")
         return letter
 
-    def offer(self, letter: Letter, lane: Lane) -> bool:
+    def offer(self, letter: Envelope, lane: Lane) -> bool:
         """Take the letter; True if the inbox was empty before, so that its actor must be scheduled.
 
         Raises ActorDead after `close` and InboxFull at the lane's bound.
@@ -83,7 +83,7 @@ class TwoLaneInbox:
                 self.peak = len(queue)
             return was_empty
 
-    def take(self) -> Letter | None:
+    def take(self) -> Envelope | None:
         """The next letter, control first; None if there is none."""
         with self._lock:
             for queue in self._lanes:
@@ -91,7 +91,7 @@ class TwoLaneInbox:
                     return queue.popleft()
         return None
 
-    def close(self) -> list[Letter]:
+    def close(self) -> list[Envelope]:
         """Refuse everything from now on and hand back what was not handled."""
         with self._lock:
             self._closed = True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, TypeAlias, Type
 import pykka
 
 from crewd.actors.exits import ActorDead, BlockingAsk, InboxFull
-from crewd.actors.inbox import Lane, Letter
+from crewd.actors.inbox import Envelope, Lane
 
 if TYPE_CHECKING:
     from crewd.actors.exits import ExitReason
@@ -92,7 +92,7 @@ class Ref(pykka.ActorRef[Any], Generic[M_contra]):
     def _put(self, message: object, lane: Lane, deadline: float | None = None) -> None:
         context = self._cell.context
         sender = TURN.name
-        letter = Letter(message, None, deadline, TURN.now if sender else context.system.clock.monotonic(), sender)
+        letter = Envelope(message, None, deadline, TURN.now if sender else context.system.clock.monotonic(), sender)
         if self._cell.actor_inbox.offer(letter, lane):
             context.schedule()
 
@@ -132,7 +132,7 @@ class Ref(pykka.ActorRef[Any], Generic[M_contra]):
             raise BlockingAsk(f"{self} was asked from inside an actor; tell it and let it tell you")
         future: pykka.ThreadingFuture[object] = pykka.ThreadingFuture()
         now = context.system.clock.monotonic()
-        letter = Letter(message, future, now + timeout, now, TURN.name)
+        letter = Envelope(message, future, now + timeout, now, TURN.name)
         if self._cell.actor_inbox.offer(letter, lane):
             context.schedule()
         return future.get(timeout=timeout)

@@ -180,13 +180,13 @@ class WakeAt:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class FinishFamily:
     """All children are down: end with this reason."""
 
     reason: ExitReason
 
 
-FamilyEffect = StartChild | StopChild | WakeAt | Finish
+FamilyEffect = StartChild | StopChild | WakeAt | FinishFamily
 Next = tuple[Family, list[FamilyEffect]]
 
 
@@ -331,7 +331,7 @@ def _start_in_order(state: Family, at: float) -> Next:
 def _end(state: Family, reason: ExitReason) -> Next:
     """Dynamic children stop side by side, then the others, last one first."""
     if not state.running:
-        return state, [Finish(reason)]
+        return state, [FinishFamily(reason)]
     running = [child for child in state.children.values() if child.name in state.running]
     now = [child for child in running if child.dynamic] or running[-1:]
     for child in now:

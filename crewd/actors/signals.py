@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopActor:
     """Ends an actor; sent in the control lane by its supervisor. `until` (monotonic) is when all of it must be over."""
 
     reason: ExitReason = SHUTDOWN
@@ -28,7 +28,7 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class ActorStarted:
     """The system's word that a child's `on_start` has finished."""
 
     ref: AnyRef

@@ -22,7 +22,7 @@ from crewd.actors.restarts import (
     EndChild,
     FamilyEffect,
     FamilyEvent,
-    Finish,
+    FinishFamily,
     Proceed,
     RestartChild,
     StartChild,
@@ -31,7 +31,7 @@ from crewd.actors.restarts import (
     decide,
     family,
 )
-from crewd.actors.signals import Down, Started, Stop
+from crewd.actors.signals import ActorStarted, Down, StopActor
 from crewd.actors.spec import AnySpec, AutoShutdown, Backoff, Intensity, Strategy
 from crewd.actors.timers import Timer
 
@@ -70,7 +70,7 @@ class _Overdue:
     what: Literal["start", "stop", "kill"]
 
 
-ToSupervisor: TypeAlias = StartDynamic | StopDynamic | StartParked | Started | Down | _Overdue | Proceed
+ToSupervisor: TypeAlias = StartDynamic | StopDynamic | StartParked | ActorStarted | Down | _Overdue | Proceed
 """What every supervisor takes."""
 M = TypeVar("M")
 
@@ -116,7 +116,7 @@ class Supervisor(Actor["ToSupervisor | M"], Generic[M]):
                 self._feed_family(EndChild(name, now))
             case StartParked(name):
                 self._feed_family(RestartChild(name, now))
-            case Started(ref):
+            case ActorStarted(ref):
                 if self._refs.get(ref.name) is ref:
                     self._not_up.discard(ref)
                     self.child_started(ref)
@@ -192,7 +192,7 @@ class Supervisor(Actor["ToSupervisor | M"], Generic[M]):
         """The living incarnation of a child."""
         return self._refs.get(name)
 
-    def stopping(self, stop: Stop) -> None:
+    def stopping(self, stop: StopActor) -> None:
         """End the children, last one first, and then this actor."""
         if stop.until is not None:
             self._until = min(stop.until, self._until or stop.until)
@@ -212,7 +212,7 @@ class Supervisor(Actor["ToSupervisor | M"], Generic[M]):
                     self._stop_child(name)
                 case WakeAt(at):
                     self._wake_at(at)
-                case Finish(reason):
+                case FinishFamily(reason):
                     self.exit(reason)
                 case _:
                     assert_never(effect)
@@ -258,6 +258,6 @@ class Supervisor(Actor["ToSupervisor | M"], Generic[M]):
         if seconds <= 0:
             self._overdue(ref, "stop")
             return
-        ref.signal(Stop(SHUTDOWN, until))
+        ref.signal(StopActor(SHUTDOWN, until))
         if seconds < float("inf"):
             self.context.after(seconds, _Overdue(ref, "stop"))

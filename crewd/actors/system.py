@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from loguru import logger
 
-from crewd.actors.actor import AnyActor, Context, Makes, refuse
+from crewd.actors.actor import ActorContext, AnyActor, Makes, refuse
 from crewd.actors.dispatch import Dispatcher, PinnedDispatcher
 from crewd.actors.exits import KILLED, STUCK, ExitReason
 from crewd.actors.metrics import LONG_TURNS_KEPT, ClassMetrics, LongTurn, Metrics
-from crewd.actors.signals import Down, LinkBroken, Started, Stop
+from crewd.actors.signals import ActorStarted, Down, LinkBroken, StopActor
 from crewd.actors.timers import Timers
 
 if TYPE_CHECKING:
-    from crewd.actors.inbox import Letter
+    from crewd.actors.inbox import Envelope
     from crewd.actors.ref import AnyRef, Ref
     from crewd.clock import Chance, Clock
 
@@ -67,12 +67,12 @@ class ActorSystem:
         self._on_end: dict[AnyRef, Callable[[ExitReason], None]] = {}
 
     def spawn(self, spec: Makes[M], supervisor: AnyRef | None, incarnation: int = 1) -> Ref[M]:
-        """Make the child and give it its first turn. `supervisor` hears `Started` or `Down`, exactly one of them first."""
+        """Make the child and give it its first turn. `supervisor` hears `ActorStarted` or `Down`, exactly one of them first."""
         actor = spec.factory()
         ref = actor.ref
         ref.name, ref.incarnation = spec.name, incarnation
         dispatcher = self._pin(spec.name, self.clock) if spec.pinned else self.brain
-        actor.context = Context(self, dispatcher, actor, ref, supervisor)
+        actor.context = ActorContext(self, dispatcher, actor, ref, supervisor)
         actor.context.tally.spawned(again=incarnation > 1)
         with self._lock:
             self._alive[ref] = actor
@@ -86,7 +86,7 @@ class ActorSystem:
     # -- monitors and links -------------------------------------------------------------------------------------
 
     def watch(self, watcher: AnyRef, target: AnyRef) -> None:
-        """See `Context.watch`."""
+        """See `ActorContext.watch`."""
         with self._lock:
             if target in self._alive:
                 self._watchers.setdefault(target, {})[watcher] = None
@@ -96,13 +96,13 @@ class ActorSystem:
             watcher.signal(Down(target, target.reason, target.incarnation))
 
     def unwatch(self, watcher: AnyRef, target: AnyRef) -> None:
-        """See `Context.unwatch`."""
+        """See `ActorContext.unwatch`."""
         with self._lock:
             self._watchers.get(target, {}).pop(watcher, None)
             self._watched.get(watcher, set()).discard(target)
 
     def link(self, one: AnyRef, other: AnyRef) -> None:
-        """See `Context.link`."""
+        """See `ActorContext.link`."""
         dead = other.reason
         if dead is not None and not dead.abnormal:
             return
@@ -131,7 +131,7 @@ class ActorSystem:
         with self._lock:
             actor = self._alive.get(ref)
         if actor is not None and actor.context.supervisor is not None:
-            actor.context.supervisor.signal(Started(ref))
+            actor.context.supervisor.signal(ActorStarted(ref))
 
     def ended(self, ref: AnyRef, reason: ExitReason) -> None:
         """An actor has closed its inbox: tell all watchers, once."""
@@ -164,7 +164,7 @@ class ActorSystem:
     def stop(self, ref: AnyRef, reason: ExitReason, seconds: float | None = None) -> None:
         """Ask an actor to end, a supervisor after its children: all of it within `seconds`, if given."""
         until = None if seconds is None else self.clock.monotonic() + seconds
-        ref.signal(Stop(reason, until))
+        ref.signal(StopActor(reason, until))
 
     def kill(self, ref: AnyRef) -> None:
         """End an actor without another message. One that is in the middle of a turn ends after it, if ever."""
@@ -189,7 +189,7 @@ class ActorSystem:
         """Let the reporter know of an abnormal end."""
         self._reporter(ref.name, ref.incarnation, reason)
 
-    def unexpected(self, ref: AnyRef, letter: Letter, state: str) -> None:
+    def unexpected(self, ref: AnyRef, letter: Envelope, state: str) -> None:
         """An actor was told what it does not take: that is a mistake of the sender's, and ends nobody."""
         sender = letter.sender or "nobody"
         doing = f" ({state})" if state else ""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from crewd.actors.metrics import LongTurn
 
 if TYPE_CHECKING:
-    from crewd.actors.dispatch import Busy
+    from crewd.actors.dispatch import Turn
     from crewd.actors.ref import AnyRef
     from crewd.actors.system import ActorSystem
 
@@ -71,6 +71,6 @@ class Watchdog:
                 self._report(long_turn)
 
 
-def _stack(busy: Busy) -> str:
+def _stack(busy: Turn) -> str:
     frame = sys._current_frames().get(busy.thread or 0)  # noqa: SLF001 (the interpreter's documented way)
     return "" if frame is None else "".join(traceback.format_stack(frame)[-12:])

@@ -302,7 +302,7 @@ class Crew:
         labels: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Event | Progress]:  # fmt: skip
         """See `crewd.Crew.watch`."""
-        watch = shapes.Watch(target, types, labels)
+        watch = shapes.Watched(target, types, labels)
         key, frames = self._talk.ask(watch.request(after, progress=progress))
         self._heard_at = self._clock.monotonic()
         await self._socket.send_multipart(frames)

@@ -348,7 +348,7 @@ class Crew:
         `target` is a run or a task; `types` are types (`task.ended`), groups (`task.*`) or kinds (`mailbox_updated`) of
         events, `labels` those that a run must have. Whoever reads slowly holds up nobody and misses nothing. Close it to end.
         """
-        watch = shapes.Watch(target, types, labels)
+        watch = shapes.Watched(target, types, labels)
         notes = self._connection.subscribe(watch.request(after, progress=progress))
         with contextlib.closing(notes):
             for note in notes:

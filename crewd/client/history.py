@@ -13,21 +13,21 @@ from crewd.model import events as ev
 from crewd.model.events import Event
 
 
-class Line(NamedTuple):
+class HistoryLine(NamedTuple):
     """An event and how deep its branch hangs: the trunk is at 0."""
 
     depth: int
     event: Event
 
 
-class Link(NamedTuple):
+class HistoryLink(NamedTuple):
     """A step of a trace: an event, and how the one before it (in the trace) came of it."""
 
     how: str
     event: Event
 
 
-def tree(events: Sequence[Event]) -> list[Line]:
+def tree(events: Sequence[Event]) -> list[HistoryLine]:
     """The events as a tree: a branch stands, one step deeper, below the event that it hangs on; each branch in its order.
 
     Events whose parents are not among these begin at depth 0.
@@ -36,26 +36,26 @@ def tree(events: Sequence[Event]) -> list[Line]:
     children: dict[int, list[Event]] = {}
     for event in events:
         children.setdefault(event.parent if event.parent in known else 0, []).append(event)
-    lines: list[Line] = []
-    waiting: list[Line] = [Line(0, event) for event in reversed(children.get(0, []))]
+    lines: list[HistoryLine] = []
+    waiting: list[HistoryLine] = [HistoryLine(0, event) for event in reversed(children.get(0, []))]
     while waiting:
         line = waiting.pop()
         lines.append(line)
         below = children.get(line.event.seq, [])
-        same = [Line(line.depth, each) for each in below if each.branch == line.event.branch]
-        others = [Line(line.depth + 1, each) for each in below if each.branch != line.event.branch]
+        same = [HistoryLine(line.depth, each) for each in below if each.branch == line.event.branch]
+        others = [HistoryLine(line.depth + 1, each) for each in below if each.branch != line.event.branch]
         waiting += [*reversed(same), *reversed(others)]
     return lines
 
 
-def why(events: Sequence[Event], seq: int) -> list[Link]:
+def why(events: Sequence[Event], seq: int) -> list[HistoryLink]:
     """The event `seq` of a run and what led to it, back to the run's beginning. Empty if it is not among these."""
     at = {event.seq: event for event in events}
     event = at.get(seq)
-    trace: list[Link] = []
+    trace: list[HistoryLink] = []
     how = ""
     while event is not None:
-        trace.append(Link(how, event))
+        trace.append(HistoryLink(how, event))
         how, event = _cause(event, events, at)
     return trace
 

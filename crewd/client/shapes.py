@@ -206,7 +206,7 @@ def own_attempt(home: Home) -> str:
     return f"{found[1]}#{found[2]}" if found is not None and found[0] == home.key else ""
 
 
-class Watch:
+class Watched:
     """What is watched, how it is asked for, and when it is over: for one run or task, when that has ended."""
 
     def __init__(self, target: str, types: Sequence[str], labels: Mapping[str, str] | None) -> None:

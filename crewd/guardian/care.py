@@ -109,7 +109,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class UsageSeen:
     """What the worker uses: `cpu` in seconds; `orphans` are processes that it left to the guardian since `measured_at`."""
 
     memory_peak: int = 0
@@ -139,7 +139,7 @@ class Care:
     killed: bool = False
     orphan_at: float | None = None
     seen: Seen = field(default_factory=Seen)
-    usage: Usage = field(default_factory=Usage)
+    usage: UsageSeen = field(default_factory=UsageSeen)
 
     @property
     def main(self) -> Proc | None:

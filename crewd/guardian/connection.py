@@ -20,7 +20,7 @@ from crewd.private_files import ASIDE
 from crewd.protocol import guardian as gd
 
 
-class Connection:
+class CrewdConnection:
     """Listens on a unix socket. A new connection takes the place of the one before; `on_hang_up` is called when one is over."""
 
     def __init__(

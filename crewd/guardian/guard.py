@@ -109,14 +109,14 @@ class ForgetExit:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class WatchProcess:
     """Tell when this process, which is not the guardian's child, has ended: `first_ended`."""
 
     key: Key
     pid: int
 
 
-GuardEffect = Effect | Fork | Inspect | Prepare | LeaveFile | Pong | Examine | Greet | ForgetRecord | ForgetExit | Watch
+GuardEffect = Effect | Fork | Inspect | Prepare | LeaveFile | Pong | Examine | Greet | ForgetRecord | ForgetExit | WatchProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +382,7 @@ class Guard:
         self._put(
             Care(key, number, record, cr.Running(main), adopted=True, orphan_at=now + record.seconds_alone, seen=seen)
         )  # fmt: skip
-        effects: list[GuardEffect] = [Watch(key, main.pid)]
+        effects: list[GuardEffect] = [WatchProcess(key, main.pid)]
         if self._records.pop(key, None) is not None:  # a worker that still has processes is not over
             effects.append(ForgetExit(key))
         if first is not None and (main.pid, main.start) != first:  # it ended while nobody looked, and left these behind

@@ -46,7 +46,7 @@ class Ladder:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class NextStep:
     """What one look leads to: whom to TERM, whom to KILL, whether to KILL whole groups, and whether it is over."""
 
     term: frozenset[int] = frozenset()
@@ -91,7 +91,7 @@ def hold(ladder: Ladder, at: float) -> Ladder:
     return replace(ladder, term_at=min(ladder.term_at, at))
 
 
-def climb(ladder: Ladder, alive: frozenset[int], at: float, *, ended_since: bool = False) -> tuple[Ladder, Step]:
+def climb(ladder: Ladder, alive: frozenset[int], at: float, *, ended_since: bool = False) -> tuple[Ladder, NextStep]:
     """One look: `alive` are the processes of the worker that are not dead (a zombie is dead).
 
     `ended_since`: one of its processes has ended since the last look, so it may be forking faster than it can be seen.
@@ -100,16 +100,16 @@ def climb(ladder: Ladder, alive: frozenset[int], at: float, *, ended_since: bool
         if ended_since and at < ladder.give_up_at:
             kills = at >= ladder.kill_at
             ladder = replace(ladder, empty_looks=0, rung=Rung.KILL if kills else ladder.rung)
-            return ladder, Step(hit_groups=kills, look_again_at=at + ENDED_TICK_SECONDS)
+            return ladder, NextStep(hit_groups=kills, look_again_at=at + ENDED_TICK_SECONDS)
         ladder = replace(ladder, empty_looks=ladder.empty_looks + 1)
-        return ladder, Step(over=ladder.empty_looks > 1, look_again_at=at)
+        return ladder, NextStep(over=ladder.empty_looks > 1, look_again_at=at)
     ladder = replace(ladder, empty_looks=0)
     if at >= ladder.give_up_at:
-        return ladder, Step(kill=alive, over=True)
+        return ladder, NextStep(kill=alive, over=True)
     if at >= ladder.kill_at:
-        return replace(ladder, rung=Rung.KILL), Step(kill=alive, look_again_at=at + KILL_TICK_SECONDS)
+        return replace(ladder, rung=Rung.KILL), NextStep(kill=alive, look_again_at=at + KILL_TICK_SECONDS)
     if at >= ladder.term_at:
         fresh = alive - ladder.termed
         ladder = replace(ladder, rung=Rung.TERM, termed=ladder.termed | fresh)
-        return ladder, Step(term=fresh, look_again_at=min(at + TERM_TICK_SECONDS, ladder.kill_at))
-    return ladder, Step(look_again_at=min(at + TERM_TICK_SECONDS, ladder.term_at))
+        return ladder, NextStep(term=fresh, look_again_at=min(at + TERM_TICK_SECONDS, ladder.kill_at))
+    return ladder, NextStep(look_again_at=min(at + TERM_TICK_SECONDS, ladder.term_at))

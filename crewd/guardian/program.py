@@ -25,7 +25,7 @@ from crewd.guardian import guard as gu
 from crewd.guardian import marker, processes
 from crewd.guardian.care_record import CareRecord
 from crewd.guardian.cgroups import Cgroups
-from crewd.guardian.connection import Connection
+from crewd.guardian.connection import CrewdConnection
 from crewd.guardian.examine import examine
 from crewd.guardian.exits import ExitRecords
 from crewd.guardian.folder import Folder
@@ -92,7 +92,7 @@ class Guardian:
         self._exits = ExitRecords(home.exits)
         self._records = Folder(home.root / "charges", CareRecord)
         self._cgroups = Cgroups(home.key, wanted=settings.cgroups)
-        self._crewd = Connection(self._selector, self._ordered, self._hung_up)
+        self._crewd = CrewdConnection(self._selector, self._ordered, self._hung_up)
         self._zygote = ZygoteLink(home, settings.preload, settings.passed, settings.warm, self._selector, self._clock)
         self._outputs: dict[Key, Output] = {}
         self._secrets: dict[Key, KnownSecrets] = {}
@@ -292,7 +292,7 @@ class Guardian:
                     self._records.forget(key)
                 case gu.ForgetExit(key):
                     self._exits.confirm(key)
-                case gu.Watch(key, pid):
+                case gu.WatchProcess(key, pid):
                     self._watch(key, pid)
                 case _:
                     assert_never(effect)

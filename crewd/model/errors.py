@@ -115,13 +115,6 @@ class Conflict(Refused):
     code = "conflict"
 
 
-class Undelivered(CrewdError):
-    """The message was accepted and its worker ended before taking it."""
-
-    code = "undelivered"
-    exit_code = 6
-
-
 class Unavailable(CrewdError):
     """The world is not there now: retry with back-off, then give up."""
 
@@ -186,7 +179,7 @@ ERRORS: dict[str, type[CrewdError]] = {
     kind.code: kind
     for kind in (
         CrewdError, PeerError, Oversized, UnsupportedVersion, UnknownKind, NotPermitted, Forbidden, UsageError, NotFound,
-        Refused, Conflict, Undelivered, Unavailable, Busy, StoreUnavailable, StoreDamaged, DaemonUnreachable, DeadlineExceeded,
+        Refused, Conflict, Unavailable, Busy, StoreUnavailable, StoreDamaged, DaemonUnreachable, DeadlineExceeded,
         RunFailed, RunCancelled, InvariantError,
     )
 }  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from crewd.model.rows import CancelInfo, ClaimInfo, ExitStatus, RunRow, Survivor, Undelivered
+from crewd.model.rows import CancelInfo, ClaimInfo, ExitStatus, RunRow, Survivor, UndeliveredMessage
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.model.terms import Terms
 from crewd.model.workflow import Workflow
@@ -55,7 +55,7 @@ class RunEnded(msgspec.Struct, frozen=True, tag="run.ended"):
 
     status: RunStatus
     reason: str = ""
-    undelivered: tuple[Undelivered, ...] = ()
+    undelivered: tuple[UndeliveredMessage, ...] = ()
 
 
 class RunReopened(msgspec.Struct, frozen=True, tag="run.reopened"):

@@ -24,7 +24,7 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SourceLine:
     """A line of the file: its number, its text, and whether it is in a code block (`code`), a comment or a value (`block`)."""
 
     number: int
@@ -55,7 +55,7 @@ def did_you_mean(word: str, known: Iterable[str], meant: Mapping[str, str]) -> s
     return f"did you mean {close[0]}? {listed}" if close else listed
 
 
-def front_matter(text: str) -> tuple[str, list[Line]]:
+def front_matter(text: str) -> tuple[str, list[SourceLine]]:
     """The text between the two `---` at the top (empty if there is none), and the lines that follow.
 
     Byte order marks and Windows line ends are taken away. Raises UsageError for a front matter, a code block or a comment
@@ -75,30 +75,30 @@ def front_matter(text: str) -> tuple[str, list[Line]]:
     raise wrong(1, "the front matter that begins here has no end", "close it with a line '---'")
 
 
-def _classified(lines: list[str], first: int) -> Iterator[Line]:
+def _classified(lines: list[str], first: int) -> Iterator[SourceLine]:
     fence, opened, comment = "", 0, 0
     fields = block = False
     for number, text in enumerate(lines, first):
         mark = _FENCE.match(text)
         block = block and (not text.strip() or text[0] in " \t")
         if block:
-            yield Line(number, text, block=True)
+            yield SourceLine(number, text, block=True)
             continue
         if comment:
-            yield Line(number, text, comment=True)
+            yield SourceLine(number, text, comment=True)
             comment = 0 if "-->" in text else comment
         elif fence:
             closes = mark is not None and mark[1].startswith(fence) and not mark[2].strip()
-            yield Line(number, text, code=True)
+            yield SourceLine(number, text, code=True)
             fence = "" if closes else fence
         elif mark is not None and not (mark[1][0] == "`" and "`" in mark[2]):
             fence, opened = mark[1], number
-            yield Line(number, text, code=True)
+            yield SourceLine(number, text, code=True)
         elif text.lstrip().startswith("<!--"):
             comment = 0 if "-->" in text else number
-            yield Line(number, text, comment=True)
+            yield SourceLine(number, text, comment=True)
         else:
-            line = Line(number, text)
+            line = SourceLine(number, text)
             block = fields and _FIELD_WITH_BLOCK.fullmatch(text) is not None
             fields = line.heading is not None or block or (fields and (text[:1] in {" ", "\t"} or ":" in text or not text))
             yield line

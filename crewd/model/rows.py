@@ -42,7 +42,7 @@ def faster(new: CancelInfo, old: CancelInfo) -> bool:
     return seconds.get(new.mode, new.grace_seconds) < seconds.get(old.mode, old.grace_seconds)
 
 
-class Undelivered(msgspec.Struct, frozen=True):
+class UndeliveredMessage(msgspec.Struct, frozen=True):
     """A message that was accepted and never applied, as the run's terminal event lists it."""
 
     id: str
@@ -118,7 +118,7 @@ class RunRow(msgspec.Struct, frozen=True):
     ended_at: float | None = None
     reason: str = ""
     cancel: CancelInfo | None = None
-    undelivered: tuple[Undelivered, ...] = ()
+    undelivered: tuple[UndeliveredMessage, ...] = ()
     parent: str = ""
     on_parent: str = "end"
     depth: int = 0

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from crewd.model.errors import UsageError
-from crewd.model.markdown import BLOCK, Line, did_you_mean, wrong
+from crewd.model.markdown import BLOCK, SourceLine, did_you_mean, wrong
 from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.model.quantities import quantity
 from crewd.model.variables import is_own
@@ -150,7 +150,7 @@ class Fields:
         return found
 
 
-def read_fields(step: str, heading: Line, lines: list[Line]) -> tuple[Fields, int]:
+def read_fields(step: str, heading: SourceLine, lines: list[SourceLine]) -> tuple[Fields, int]:
     """The fields that stand directly below a heading, and the place of the first line after them."""
     at = 0
     while at < len(lines) and (not lines[at].text.strip() or lines[at].comment):
@@ -173,7 +173,7 @@ def field_name(line: str) -> str | None:
     return found[1] if found else None
 
 
-def _field(lines: list[Line], at: int) -> tuple[Field, int]:
+def _field(lines: list[SourceLine], at: int) -> tuple[Field, int]:
     """A field, and where the next line is."""
     line = lines[at]
     found = _FIELD.match(line.text)
@@ -202,7 +202,7 @@ def _field(lines: list[Line], at: int) -> tuple[Field, int]:
     return field, at + 1
 
 
-def _block_goes_on(lines: list[Line], at: int, value: str) -> int:
+def _block_goes_on(lines: list[SourceLine], at: int, value: str) -> int:
     """The last line of the next piece of a block: an indented line, also after blank lines, or the item of a list."""
     if value and not BLOCK.fullmatch(value):
         return at
@@ -215,7 +215,7 @@ def _block_goes_on(lines: list[Line], at: int, value: str) -> int:
     return end if item or re.match(r"[ \t]+\S", lines[end].text) else at
 
 
-def _check_list_is_over(lines: list[Line], at: int, block: list[str]) -> None:
+def _check_list_is_over(lines: list[SourceLine], at: int, block: list[str]) -> None:
     """UsageError for an item after a blank line, which may be one more of the list or the beginning of the text."""
     after = next((line for line in lines[at + 1 :] if line.text.strip()), None)
     if after is None or not after.text.startswith("- ") or (block and block[-1][:1] in {" ", "\t"}):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
-from crewd.model.markdown import Line, front_matter, wrong
+from crewd.model.markdown import SourceLine, front_matter, wrong
 from crewd.model.workflow import Step, Workflow, check_workflow
 from crewd.model.workflow_fields import FIELDS, MEANT, TOLERATED, Fields, field_name, make_step, read_fields
 from crewd.model.workflow_head import KEYS, parse_head
@@ -90,7 +90,7 @@ def _place(error: UsageError, head_line: Callable[[str], int], fields: Iterable[
     return found[-1].line(key, int(row or 0)) if found else 0
 
 
-def _check_beginning(lines: list[Line]) -> None:
+def _check_beginning(lines: list[SourceLine]) -> None:
     """UsageError for what stands before the first step, where only sentences and titles may, and looks like more."""
     for at, line in enumerate(lines):
         if line.heading is not None and _is_step(lines, at):
@@ -114,9 +114,9 @@ def _plain(key: str) -> str:
     return key.lower().replace("-", "").replace("_", "")
 
 
-def _sections(lines: list[Line]) -> list[tuple[Line, list[Line]]]:
+def _sections(lines: list[SourceLine]) -> list[tuple[SourceLine, list[SourceLine]]]:
     """Each step's heading with the lines below it. UsageError for what may be meant as a step and is none."""
-    sections: list[tuple[Line, list[Line]]] = []
+    sections: list[tuple[SourceLine, list[SourceLine]]] = []
     for at, line in enumerate(lines):
         if not line.block and _is_step(lines, at):
             sections.append((line, []))
@@ -125,9 +125,9 @@ def _sections(lines: list[Line]) -> list[tuple[Line, list[Line]]]:
     return sections
 
 
-def _is_step(lines: list[Line], at: int) -> bool:
+def _is_step(lines: list[SourceLine], at: int) -> bool:
     line = lines[at]
-    below = lines[at + 1] if at + 1 < len(lines) else Line(line.number + 1, "")
+    below = lines[at + 1] if at + 1 < len(lines) else SourceLine(line.number + 1, "")
     key = _key_below(below)
     title = line.heading
     if title is None:
@@ -161,7 +161,7 @@ def _is_step(lines: list[Line], at: int) -> bool:
     return True
 
 
-def _key_below(line: Line) -> str | None:
+def _key_below(line: SourceLine) -> str | None:
     found = _LIKE_A_FIELD.match(line.text)
     return found[1] if found else None
 
@@ -170,7 +170,7 @@ def _as_name(title: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-._").lower() or "step"
 
 
-def _step(heading: Line, lines: list[Line]) -> tuple[Step, Fields]:
+def _step(heading: SourceLine, lines: list[SourceLine]) -> tuple[Step, Fields]:
     fields, at = read_fields(heading.heading or "", heading, lines)
     rest = [line for line in lines[at:] if not line.comment]
     _check_text(fields, rest)
@@ -178,7 +178,7 @@ def _step(heading: Line, lines: list[Line]) -> tuple[Step, Fields]:
     return make_step(fields, text), fields
 
 
-def _check_text(fields: Fields, lines: list[Line]) -> None:
+def _check_text(fields: Fields, lines: list[SourceLine]) -> None:
     """UsageError for a field that stands in the text, where it would do nothing.
 
     The text of a command is for people, so any line that begins like a field is an error there, however it is written. The
@@ -197,7 +197,7 @@ def _check_text(fields: Fields, lines: list[Line]) -> None:
             raise wrong(line.number, f"{key!r} stands after a blank line, where the text of step {fields.step} begins", hint)
 
 
-def _field_after(lines: list[Line], at: int) -> bool:
+def _field_after(lines: list[SourceLine], at: int) -> bool:
     """Whether the next line that is not empty is a field."""
     after = next((line for line in lines[at:] if line.text.strip() and not line.comment), None)
     return after is not None and not after.code and (field_name(after.text) or "").lower() in _OF_COMMANDS | {"role", "output"}

@@ -63,7 +63,7 @@ from crewd.store.messages import (
     ToStore,
 )
 from crewd.store.overlay import FLUSH_SECONDS, Overlay
-from crewd.store.places import Places
+from crewd.store.places import Branches
 from crewd.store.standing import standing_rows
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         self._database = self._open()
         self._reader = self._open_reader()
         self._cache = Cache(self._database)
-        self._places = Places(self._database, self._cache)
+        self._places = Branches(self._database, self._cache)
         self._seq = self._database.last_seq()
         for event in self._database.unflushed():
             self._places.remember(event)

@@ -58,7 +58,7 @@ _NOT_KEPT = frozenset({"lock", "scrubbed"})
 _KINDS: tuple[Any, ...] = tuple(kind for kind in TABLES if kind not in {ClientRow, ForgottenRow})
 
 
-class Part(msgspec.Struct, frozen=True):
+class BundlePart(msgspec.Struct, frozen=True):
     """A part of a bundle. `offset`: where in the worker's file its bytes begin (what came before was given up)."""
 
     sha256: str
@@ -76,14 +76,14 @@ class Manifest(msgspec.Struct, frozen=True):
     first_seq: int
     last_seq: int
     bytes: int
-    parts: dict[str, Part]
+    parts: dict[str, BundlePart]
     format: str = FORMAT
     version: int = VERSION
     schema: int = len(MIGRATIONS)
     software: str = ""
 
 
-class Source(Protocol):
+class BundleSource(Protocol):
     """What a bundle is written from: what `Reading` says of these."""
 
     def events(self, *, after: int = 0, before: int = 0, limit: int, where: Where = EVERYWHERE) -> list[Event]:
@@ -100,8 +100,8 @@ class Source(Protocol):
 
 
 def write_bundle(
-    path: Path, database: Source, run: RunRow, directory: Path | None, software: str, extra: Mapping[str, bytes] | None = None,
-    blobs: Path | None = None,
+    path: Path, database: BundleSource, run: RunRow, directory: Path | None, software: str,
+    extra: Mapping[str, bytes] | None = None, blobs: Path | None = None,
 ) -> Manifest:  # fmt: skip
     """Write the run as it is now, wholly or not at all; the file is on disk when this returns.
 
@@ -146,12 +146,12 @@ class _Writer:
     """`packing` is that of events and rows; files are always packed."""
 
     def __init__(
-        self, file: IO[bytes], database: Source, run: RunRow, directory: Path | None, packing: int = zipfile.ZIP_DEFLATED
+        self, file: IO[bytes], database: BundleSource, run: RunRow, directory: Path | None, packing: int = zipfile.ZIP_DEFLATED
     ) -> None:
         self._packing = packing
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
         self._database, self._run, self._directory = database, run, directory
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, BundlePart] = {}
         self._size = 0
 
     def write(self, software: str, extra: Mapping[str, bytes], blobs: Path | None) -> Manifest:
@@ -214,7 +214,7 @@ class _Writer:
                 self._size += len(chunk)
                 if size > PART_BYTES_MAX or self._size > BUNDLE_BYTES_MAX or len(self._parts) >= PARTS_MAX:
                     raise UsageError(f"run {self._run.name} is too large for a bundle", hint="it stays where it is")
-        self._parts[name] = Part(digest.hexdigest(), size, offset)
+        self._parts[name] = BundlePart(digest.hexdigest(), size, offset)
 
 
 class Bundle:
@@ -404,7 +404,7 @@ def renamed(path: Path, made: Path, old: str, new: str) -> None:
     """Write the bundle in `path` again, with another run id: ids are made so that nothing else looks like them."""
     before, after = old.encode(), new.encode()
     with contextlib.closing(Bundle(path)) as bundle, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as target:
-        parts: dict[str, Part] = {}
+        parts: dict[str, BundlePart] = {}
         for name, part in bundle.manifest.parts.items():
             if name.startswith(_FILES):
                 info = zipfile.ZipInfo(name)
@@ -416,7 +416,7 @@ def renamed(path: Path, made: Path, old: str, new: str) -> None:
                 continue
             data = bundle.part(name).replace(before, after)
             target.writestr(name, data, bundle.packing(name))
-            parts[name] = Part(hashlib.sha256(data).hexdigest(), len(data), part.offset)
+            parts[name] = BundlePart(hashlib.sha256(data).hexdigest(), len(data), part.offset)
         manifest = msgspec.structs.replace(bundle.manifest, run=new, parts=parts)
         target.writestr("manifest.json", msgspec.json.encode(manifest))
 

@@ -23,7 +23,7 @@ from crewd.model.statuses import RUN_TERMINAL
 from crewd.store.fold import R, Row, attempt_key
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Where rows that are not in memory come from."""
 
     def row(self, kind: type[R], key: str) -> R | None:
@@ -50,7 +50,7 @@ class Nowhere:
 class Cache:
     """A `fold.Table` over a source. What has changed stays until it is flushed; ended runs leave it then (`settle`)."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: RowSource) -> None:
         self._source = source
         self._rows: dict[tuple[type[Any], str], Row] = {}
         self._changed: dict[tuple[type[Any], str], tuple[str, str, Row]] = {}

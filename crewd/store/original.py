@@ -45,7 +45,7 @@ from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.store.bundle import PART_BYTES_MAX, check_memory, write_bundle
 from crewd.store.cache import Cache, Nowhere, run_of
 from crewd.store.fold import R, fold
-from crewd.store.places import Places
+from crewd.store.places import Branches
 from crewd.store.ports import EVERYWHERE, Where
 
 ROOT = "original/"
@@ -275,7 +275,7 @@ class _Memory:
     def __init__(self, run: _Run) -> None:
         self._rows = Cache(Nowhere())
         self._events: list[Event] = []
-        places = Places(self, self._rows)
+        places = Branches(self, self._rows)
         for seq, said in enumerate(run.story(), 1):
             draft = Draft(said.body, run.id, task_id(run.id, said.step) if said.step else "", said.epoch)
             parent, correlation = places.place(draft, seq)

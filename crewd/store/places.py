@@ -18,7 +18,7 @@ Branch = tuple[str, str, int]
 """Run, task and epoch; -1 stands for whatever epoch was last."""
 
 
-class Log(Protocol):
+class BranchEnds(Protocol):
     """Where the ends of branches that are not remembered are looked up."""
 
     def last_seq_of(self, run: str, task: str, epoch: int) -> int:
@@ -34,10 +34,10 @@ class Rows(Protocol):
         ...
 
 
-class Places:
+class Branches:
     """The ends of all branches that were written to lately. What was not `kept` is as if it had never been placed."""
 
-    def __init__(self, log: Log, rows: Rows) -> None:
+    def __init__(self, log: BranchEnds, rows: Rows) -> None:
         self._log = log
         self._rows = rows
         self._ends: dict[Branch, int] = {}

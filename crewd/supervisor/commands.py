@@ -244,7 +244,7 @@ class RunOver(msgspec.Struct, frozen=True):
     run: str
 
 
-class Over(msgspec.Struct, frozen=True):
+class AttemptHasEnded(msgspec.Struct, frozen=True):
     """A controller's attempt is over and durable."""
 
     over: AttemptOver
@@ -258,7 +258,7 @@ class Tick(msgspec.Struct, frozen=True):
 
 Shared: TypeAlias = Journaled | Tick
 """What a run and a controller take alike."""
-RunLetter: TypeAlias = Shared | LiveRun | NoRun | Over | Waits | Overfull | HandBack | Command | CancelAll
+RunLetter: TypeAlias = Shared | LiveRun | NoRun | AttemptHasEnded | Waits | Overfull | HandBack | Command | CancelAll
 """What a run takes."""
 ControllerLetter: TypeAlias = (
     Shared | WorkerReported | Post | Hand | TakeBack | SendSignal | EndAttempt | SlotGranted | WorkerConnected

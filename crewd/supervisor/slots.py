@@ -35,7 +35,7 @@ LOOK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
-class Places:
+class SlotTable:
     """The core. `waiting` holds the queue of each run, in the order in which the runs are next."""
 
     most: int
@@ -137,7 +137,7 @@ class Slots(Actor["cm.SlotsLetter | Down | _LookAgain"]):
         super().__init__()
         self._services = services
         self._free_memory = free_memory
-        self._places = Places(services.config.workers_max, STARTING_PER_CORE * max(2, os.cpu_count() or 1))
+        self._places = SlotTable(services.config.workers_max, STARTING_PER_CORE * max(2, os.cpu_count() or 1))
         self._refs: dict[Key, Ref[cm.SlotGranted]] = {}
         self._keys: dict[AnyRef, Key] = {}
         self._look: Timer | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from crewd.actors import ActorSystem, Busy, ExitReason
+from crewd.actors import ActorSystem, ExitReason, Turn
 from crewd.clock import SeededChance
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Scheduler:
         self.ends: list[tuple[str, int, ExitReason]] = []
         self.inside = False
         self.turns = 0
-        self.busy = Busy()
+        self.busy = Turn()
         self.system = ActorSystem(
             self.clock,
             chance or SeededChance(0),

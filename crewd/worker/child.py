@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.1
 """A grace may be made shorter while it runs: so often it is looked at."""
 
 
-class Child:
+class ChildProcess:
     """The process of `popen`. `wait` is called on one thread, the rest on any."""
 
     def __init__(self, popen: subprocess.Popen[bytes]) -> None:
@@ -78,7 +78,7 @@ class LeftBehind:
     They are known by the number that this process bears, too. There is none of them where nobody bears one (not on Linux).
     """
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: ChildProcess) -> None:
         self._child = child
         self._handles: list[int] = []
         self._lock = threading.Lock()

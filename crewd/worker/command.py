@@ -28,7 +28,7 @@ from crewd.model.shell import place_values, with_exec
 from crewd.model.signals import signal_name
 from crewd.protocol.reports import Applied, Outcome, Settled
 from crewd.worker.artifacts import pieces
-from crewd.worker.child import Child, LeftBehind
+from crewd.worker.child import ChildProcess, LeftBehind
 from crewd.worker.pump import Pump
 from crewd.worker.terminal import Terminal
 
@@ -50,7 +50,7 @@ FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signa
 """Signals that are meant for the command when they reach the process that waits for it."""
 
 
-class Command:
+class CommandProcess:
     """One command of a worker: `start` once, then `wait` once."""
 
     def __init__(self, bootstrap: Bootstrap, desk: Desk) -> None:
@@ -58,7 +58,7 @@ class Command:
         self._desk = desk
         self._known = known_of(bootstrap)
         self._directory = Path(bootstrap.directory)
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
         self._pumps: list[Pump] = []
         self._unread = 0
         self._terminal: Terminal | None = None
@@ -90,7 +90,7 @@ class Command:
         except (OSError, ValueError) as error:
             self.failure = not_started(argv, error)
             return
-        self._child = Child(process)
+        self._child = ChildProcess(process)
         for name, pipe, target in (("stdout", process.stdout, 1), ("stderr", process.stderr, 2)):
             if pipe is not None:
                 self._pumps.append(Pump(name, pipe.fileno(), target, self._known))
@@ -108,7 +108,7 @@ class Command:
     def _start_with_terminal(self, argv: list[str], size: tuple[int, int]) -> None:
         self._terminal = terminal = Terminal(size)
         try:
-            self._child = Child(terminal.start(argv))
+            self._child = ChildProcess(terminal.start(argv))
         except OSError:
             terminal.close()
             raise

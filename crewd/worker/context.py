@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from crewd.worker.desk import Desk
 
 
-class Pulse(Protocol):
+class SignsOfLife(Protocol):
     """Where signs of life go: the link, which sends them sampled."""
 
     def progress(self, report: ProgressReport) -> None:
@@ -85,7 +85,7 @@ class Context:
     started this one, as `TASK#EPOCH`. `inputs` are those of the run, by name, each of its type.
     """
 
-    def __init__(self, bootstrap: Bootstrap, desk: Desk, pulse: Pulse, ids: IdSource) -> None:
+    def __init__(self, bootstrap: Bootstrap, desk: Desk, pulse: SignsOfLife, ids: IdSource) -> None:
         self._bootstrap = bootstrap
         self._desk = desk
         self._pulse = pulse

@@ -21,12 +21,12 @@ from crewd.worker.context import Context
 from crewd.worker.declare import capabilities_of
 from crewd.worker.desk import Desk
 from crewd.worker.hosting import Hosting
-from crewd.worker.link import Line, Link, Waker
+from crewd.worker.link import Link, Waker, WorkerSocket
 from crewd.worker.runtimes import RUNNERS
 from crewd.worker.token import CancellationToken
 
 _EXIT = {"completed": 0, "failed": 1, "cancelled": 3}
-_lines: list[Line] = []
+_lines: list[WorkerSocket] = []
 """What a warm process has prepared: one line, or none."""
 _decoder = msgspec.msgpack.Decoder(Bootstrap)
 
@@ -47,7 +47,7 @@ def rehearse() -> Generator[None, None, None]:
         bootstrap = _decoder.decode(msgspec.msgpack.encode(order))
         desk = Desk(CancellationToken(clock), waker.wake)
         yield
-        line = Line(bootstrap.endpoint)
+        line = WorkerSocket(bootstrap.endpoint)
         try:
             yield
             link = Link(bootstrap, capabilities_of(load(spec.call)), desk, clock, waker, line)
@@ -64,7 +64,7 @@ def rehearse() -> Generator[None, None, None]:
 
 def prepare(endpoint: str) -> None:
     """In a warm process: call crewd already."""
-    _lines.append(Line(endpoint))
+    _lines.append(WorkerSocket(endpoint))
 
 
 def take_bootstrap(path: Path) -> bytes:

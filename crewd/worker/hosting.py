@@ -19,7 +19,7 @@ from crewd.clock import SystemChance
 from crewd.model.ids import IdSource
 from crewd.worker.call import write_output
 from crewd.worker.context import Context
-from crewd.worker.link import Line, Link
+from crewd.worker.link import Link, WorkerSocket
 
 if TYPE_CHECKING:
     from crewd.clock import SystemClock
@@ -40,11 +40,11 @@ class Hosting:
     desk: Desk
     clock: SystemClock
     waker: Waker
-    lines: list[Line]
+    lines: list[WorkerSocket]
 
     def connect(self, capabilities: tuple[str, ...], pid: int = 0) -> Link:
         """Say hello to crewd, and what this worker takes. `pid` is the process that does the work, if it is another one."""
-        line = self.lines.pop() if self.lines else Line(self.bootstrap.endpoint)
+        line = self.lines.pop() if self.lines else WorkerSocket(self.bootstrap.endpoint)
         link = Link(self.bootstrap, capabilities, self.desk, self.clock, self.waker, line, pid)
         link.start()
         return link

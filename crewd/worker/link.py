@@ -49,7 +49,7 @@ class Waker:
         os.close(self._writing)
 
 
-class Line:
+class WorkerSocket:
     """The sockets of a link, before anything is said on them. A warm process makes them while it waits for its work.
 
     The connection is made on a thread of ZeroMQ's: while the worker loads its code, or waits for it. Whose worker this is,
@@ -89,7 +89,7 @@ class Link:
     """See the module's text. `start` once, `stop` once. `line`: it is connected, or will be."""
 
     def __init__(
-        self, bootstrap: Bootstrap, capabilities: tuple[str, ...], desk: Desk, clock: Clock, waker: Waker, line: Line,
+        self, bootstrap: Bootstrap, capabilities: tuple[str, ...], desk: Desk, clock: Clock, waker: Waker, line: WorkerSocket,
         command: int = 0,
     ) -> None:  # fmt: skip
         self._line = line

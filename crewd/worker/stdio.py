@@ -21,7 +21,7 @@ from crewd.model.signals import signal_name
 from crewd.protocol import stdio
 from crewd.protocol.reports import Applied, Deliver, Outcome, Read, Settled, StopProposed
 from crewd.worker.call import completed
-from crewd.worker.child import Child, LeftBehind
+from crewd.worker.child import ChildProcess, LeftBehind
 from crewd.worker.command import PIPES_SECONDS, TAIL_BYTES, argv_of, known_of, not_started, tail_of
 from crewd.worker.pump import Pump
 from crewd.worker.token import Cancelled
@@ -44,7 +44,7 @@ class Program:
     def __init__(self, bootstrap: Bootstrap, desk: Desk) -> None:
         self._bootstrap = bootstrap
         self._desk = desk
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
         self._errors: Pump | None = None
         self._context: Context | None = None
         self._greeted = threading.Event()
@@ -81,7 +81,7 @@ class Program:
             self.failure = not_started(argv, error)
             self._greeted.set()
             return
-        self._child = Child(process)
+        self._child = ChildProcess(process)
         if process.stderr is not None:
             self._errors = Pump("stderr", process.stderr.fileno(), 2, known_of(self._bootstrap))
         self._in_background(self._read, "records")

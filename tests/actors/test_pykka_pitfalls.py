@@ -33,7 +33,7 @@ from crewd.actors import (
     Supervisor,
 )
 from crewd.actors.exits import SHUTDOWN
-from crewd.actors.inbox import CONTROL_MAX, DATA_MAX, Letter, TwoLaneInbox
+from crewd.actors.inbox import CONTROL_MAX, DATA_MAX, Envelope, TwoLaneInbox
 from crewd.clock import SystemChance, SystemClock
 from crewd.model import events, rows
 from crewd.protocol import reports, requests
@@ -282,10 +282,10 @@ def test_k11_an_ask_gives_a_value_and_no_future_that_could_be_shared_or_hooked()
 def test_k12_an_inbox_is_bounded_and_control_overtakes_what_fills_it() -> None:
     inbox = TwoLaneInbox(data_max=100_000)
     for number in range(100_000):
-        inbox.offer(Letter(number), Lane.DATA)
+        inbox.offer(Envelope(number), Lane.DATA)
     with pytest.raises(InboxFull):
-        inbox.offer(Letter("one more"), Lane.DATA)
-    inbox.offer(Letter("cancel"), Lane.CONTROL)
+        inbox.offer(Envelope("one more"), Lane.DATA)
+    inbox.offer(Envelope("cancel"), Lane.CONTROL)
     first = inbox.take()
     assert first is not None and first.message == "cancel"
     assert inbox.refused == 1

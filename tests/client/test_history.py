@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewd.client.cli import history as verb
-from crewd.client.history import Line, tree, tries, why
+from crewd.client.history import HistoryLine, tree, tries, why
 from crewd.model import events as ev
 from crewd.model.events import Body, Event
 from crewd.model.rows import CancelInfo
@@ -104,7 +104,7 @@ HOSTILE = "\x1b[2J<script>alert(1)</script> [x](javascript:y) `z`\n# not a headi
 @pytest.mark.parametrize("form", ["markdown", "html", "text"])
 def test_what_a_stranger_wrote_stays_text(form: str) -> None:
     (event,) = log((ev.TaskRetrying(kind="retry", due_at=1.0, error=HOSTILE), "a", 1, 0, ""))
-    lines: Sequence[Line] = [Line(0, event)]
+    lines: Sequence[HistoryLine] = [HistoryLine(0, event)]
     text = "\n".join(verb._WRITERS[form]("title <b>", lines))
     if form == "html":
         assert "<script>" not in text and "&lt;script&gt;" in text and "title &lt;b&gt;" in text

@@ -18,7 +18,7 @@ from crewd.client import keeping
 from crewd.client.blocking import Crew
 from crewd.model.errors import CrewdError, UsageError
 from crewd.protocol import keeping as kp
-from crewd.store.bundle import Bundle, Part
+from crewd.store.bundle import Bundle, BundlePart
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 
@@ -28,7 +28,7 @@ MIB = 1 << 20
 
 def packed(path: Path, parts: dict[str, bytes], manifest: bytes = b"") -> Path:
     """A bundle of these parts, whose manifest says so."""
-    said = {name: msgspec.to_builtins(Part(hashlib.sha256(data).hexdigest(), len(data))) for name, data in parts.items()}
+    said = {name: msgspec.to_builtins(BundlePart(hashlib.sha256(data).hexdigest(), len(data))) for name, data in parts.items()}
     told = {
         "run": "r_" + "0" * 26, "name": "evil", "status": "completed", "events": 1, "first_seq": 1, "last_seq": 1,
         "bytes": 1, "parts": said,

@@ -41,8 +41,8 @@ MUTANTS = (
     Mutant(
         "one empty look proves that a worker is gone",
         "guardian/ladder.py",
-        "        return ladder, Step(over=ladder.empty_looks > 1, look_again_at=at)\n",
-        "        return ladder, Step(over=True, look_again_at=at)\n",
+        "        return ladder, NextStep(over=ladder.empty_looks > 1, look_again_at=at)\n",
+        "        return ladder, NextStep(over=True, look_again_at=at)\n",
     ),
     Mutant(
         "a worker is over when its first process is",
@@ -200,8 +200,8 @@ MUTANTS = (
     Mutant(
         "a retry beats the cancel",
         "supervisor/run/decide.py",
-        "        case tries.Again(kind, due) if run.cancel is None and task.cancel is None:\n",
-        "        case tries.Again(kind, due):\n",
+        "        case tries.TryAgain(kind, due) if run.cancel is None and task.cancel is None:\n",
+        "        case tries.TryAgain(kind, due):\n",
     ),
     Mutant(
         "a place is given to many",

@@ -9,7 +9,7 @@ from crewd.model import events as ev
 from crewd.model.events import Draft
 from crewd.model.workflow import Workflow
 from crewd.store.cache import Cache, Nowhere
-from crewd.store.places import Places
+from crewd.store.places import Branches
 
 RUN = "r_1"
 
@@ -30,7 +30,7 @@ def draft(step: str, epoch: int) -> Draft:
 
 
 def test_an_attempt_is_a_branch_and_a_retry_hangs_on_what_it_retries() -> None:
-    places = Places(Log(), Cache(Nowhere()))
+    places = Branches(Log(), Cache(Nowhere()))
     story = [
         (Draft(ev.RunCreated(name="n", goal="", cwd="/", workflow=Workflow(name="w", steps=()), request_id="q"), RUN), 0),
         (draft("", 0), 1),
@@ -59,9 +59,9 @@ def test_an_attempt_is_a_branch_and_a_retry_hangs_on_what_it_retries() -> None:
 )
 def test_what_was_not_kept_was_never_there(story: list[tuple[list[tuple[str, int]], str]]) -> None:
     log, rows = Log(), Cache(Nowhere())
-    places = Places(log, rows)
+    places = Branches(log, rows)
     for drafts, end in story:
-        start, alone = len(log.lines), Places(log, rows)
+        start, alone = len(log.lines), Branches(log, rows)
         places.begin()
         placed = []
         for seq, (step, epoch) in enumerate(drafts, start + 1):
@@ -77,4 +77,4 @@ def test_what_was_not_kept_was_never_there(story: list[tuple[list[tuple[str, int
             case "forget":
                 places.forget()
             case _:
-                places = Places(log, rows)
+                places = Branches(log, rows)

@@ -1,14 +1,14 @@
-"""Places on the machine: fair, bounded, and never lost. Values, and a Hypothesis machine."""
+"""SlotTable on the machine: fair, bounded, and never lost. Values, and a Hypothesis machine."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from crewd.supervisor.slots import STARTING_SECONDS, Key, Places
+from crewd.supervisor.slots import STARTING_SECONDS, Key, SlotTable
 
 
-def granted(places: Places, *, memory: bool = True) -> list[Key]:
+def granted(places: SlotTable, *, memory: bool = True) -> list[Key]:
     found = []
     while (key := places.grant(memory=memory)) is not None:
         found.append(key)
@@ -16,7 +16,7 @@ def granted(places: Places, *, memory: bool = True) -> list[Key]:
 
 
 def test_the_runs_take_turns() -> None:
-    places = Places(5)
+    places = SlotTable(5)
     for number in range(6):
         places.ask((f"big/{number}", 1))
     places.ask(("small/x", 1))
@@ -27,7 +27,7 @@ def test_the_runs_take_turns() -> None:
 
 
 def test_with_no_memory_one_worker_lives_and_no_second() -> None:
-    places = Places(5)
+    places = SlotTable(5)
     places.ask(("r/a", 1))
     places.ask(("r/b", 1))
     assert granted(places, memory=False) == [("r/a", 1)]
@@ -35,7 +35,7 @@ def test_with_no_memory_one_worker_lives_and_no_second() -> None:
 
 
 def test_who_may_live_has_a_place_until_that_is_known() -> None:
-    places = Places(2)
+    places = SlotTable(2)
     for name in ("a", "b"):
         places.may_have((f"back/{name}", 1))
     places.ask(("new/x", 1))
@@ -49,7 +49,7 @@ def test_who_may_live_has_a_place_until_that_is_known() -> None:
 
 
 def test_only_so_many_start_at_once() -> None:
-    places = Places(10, most_starting=2)
+    places = SlotTable(10, most_starting=2)
     for number in range(5):
         places.ask((f"r/{number}", 1))
     assert granted(places) == [("r/0", 1), ("r/1", 1)]
@@ -61,7 +61,7 @@ def test_only_so_many_start_at_once() -> None:
 
 
 def test_who_takes_long_over_its_first_word_holds_up_others_for_a_moment_only() -> None:
-    places = Places(10, most_starting=2)
+    places = SlotTable(10, most_starting=2)
     places.look(100.0)
     for number in range(5):
         places.ask((f"r/{number}", 1))
@@ -77,7 +77,7 @@ def test_who_takes_long_over_its_first_word_holds_up_others_for_a_moment_only() 
 class TheMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.places = Places(3)
+        self.places = SlotTable(3)
         self.alive: set[Key] = set()
         self.lent: set[Key] = set()
         self.wanting: set[Key] = set()

@@ -23,7 +23,7 @@ import msgspec
 
 from crewd.client.cli.screen import for_json, lay_out, plain, screen_columns, width_of
 from crewd.clock import parse_time
-from crewd.model.errors import CrewdError, InvariantError, RunCancelled, RunFailed, Undelivered, UsageError
+from crewd.model.errors import CrewdError, InvariantError, RunCancelled, RunFailed, UsageError
 from crewd.model.quantities import seconds
 from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Outcome, Receipt
@@ -215,7 +215,7 @@ _WHAT_TO_DO: dict[str, str] = {
 
 
 EXIT_OF_STATUS = {"completed": 0, "failed": 1, "cancelled": 3, "cancel_incomplete": 3, "skipped": 1}
-END_ERRORS = (RunFailed, RunCancelled, Undelivered)
+END_ERRORS = (RunFailed, RunCancelled)
 
 
 def time_of(text: str, now: float) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from crewd.client.cli.common import ago, out, warn
-from crewd.client.cli.logs import Output
+from crewd.client.cli.logs import FollowedOutput
 from crewd.client.cli.screen import in_line, one_line, plain
 from crewd.model import events as ev
 from crewd.model.events import Event
@@ -39,14 +39,14 @@ def follow(crew: Crew, run: str, *, as_json: bool) -> None:
     both are lines on stdout.
     """
     if as_json:
-        with Output(crew, run, as_json=True):
+        with FollowedOutput(crew, run, as_json=True):
             for item in crew.watch(run, progress=True):
                 out(line_of(item))
     elif sys.stdout.isatty():
         _live(crew, run)
     else:
         end = ""
-        with Output(crew, run):
+        with FollowedOutput(crew, run):
             for item in crew.watch(run, progress=False):
                 text = words(item) if isinstance(item, Event) else ""
                 if isinstance(item, Event) and isinstance(item.body, ev.RunEnded):
@@ -156,7 +156,7 @@ def _live(crew: Crew, run: str) -> None:
 
     shown = crew.show(run)
     progress = {each.task: each for each in shown.progress}
-    with Live(_picture(shown, progress), refresh_per_second=8) as live, Output(crew, run, write=_printer(live)):
+    with Live(_picture(shown, progress), refresh_per_second=8) as live, FollowedOutput(crew, run, write=_printer(live)):
         for item in crew.watch(run, after=0, progress=True):
             if isinstance(item, Progress):
                 progress[item.task] = item

@@ -13,7 +13,7 @@ import click
 from crewd.client.cli.common import Options, ago, look_at, out, say, table, verb
 from crewd.client.cli.follow import details, line_of, words
 from crewd.client.cli.screen import one_line, plain
-from crewd.client.history import Line, origin, tree, tries, why
+from crewd.client.history import HistoryLine, origin, tree, tries, why
 from crewd.clock import in_words
 from crewd.model.errors import NotFound
 from crewd.model.events import Event
@@ -90,13 +90,13 @@ def _said(event: Event) -> str:
     return one_line((text.removeprefix(f"{step}: ") if step else text) or details(event))
 
 
-def _as_text(title: str, lines: Sequence[Line]) -> Iterator[str]:
+def _as_text(title: str, lines: Sequence[HistoryLine]) -> Iterator[str]:
     yield title
     for line in lines:
         yield f"{'  │ ' * line.depth}  {_text(line.event)}"
 
 
-def _as_markdown(title: str, lines: Sequence[Line]) -> Iterator[str]:
+def _as_markdown(title: str, lines: Sequence[HistoryLine]) -> Iterator[str]:
     yield f"# {_quoted(title)}"
     yield ""
     for line in lines:
@@ -121,7 +121,7 @@ _STYLE = (
 )
 
 
-def _as_html(title: str, lines: Sequence[Line]) -> Iterator[str]:
+def _as_html(title: str, lines: Sequence[HistoryLine]) -> Iterator[str]:
     """Each event has an anchor, `#SEQ`: its number leads to itself, and `after N` to the event that it follows."""
     known = {line.event.seq for line in lines}
     yield "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
@@ -141,6 +141,6 @@ def _as_html(title: str, lines: Sequence[Line]) -> Iterator[str]:
     yield "</ul>" * (depth + 1)
 
 
-_WRITERS: dict[str, Callable[[str, Sequence[Line]], Iterator[str]]] = {
+_WRITERS: dict[str, Callable[[str, Sequence[HistoryLine]], Iterator[str]]] = {
     "text": _as_text, "markdown": _as_markdown, "html": _as_html
 }  # fmt: skip

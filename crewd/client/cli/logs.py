@@ -45,7 +45,7 @@ class Choice(NamedTuple):
 
 
 @dataclass(slots=True)
-class Log:
+class LogReader:
     """One worker's log on its way to the screen: where it was read to, and the piece of a line that waits for its end."""
 
     crew: Crew
@@ -275,7 +275,7 @@ def show_logs(crew: Crew, target: str, choice: Choice, *, follow: bool, attempt:
         log.finish()
 
 
-def _show_tail(logs: list[Log], count: int) -> None:
+def _show_tail(logs: list[LogReader], count: int) -> None:
     """The last lines of all logs together, as they stand below each other."""
     lines: list[bytes] = []
     for log in logs:
@@ -286,7 +286,7 @@ def _show_tail(logs: list[Log], count: int) -> None:
         logs[0].show_line(line)
 
 
-class Output:
+class FollowedOutput:
     """Shows what the workers of a run write while it is followed, on a thread and connection of its own. A context manager."""
 
     def __init__(
@@ -306,7 +306,7 @@ class Output:
 
     def _show(self) -> None:
         with contextlib.suppress(CrewdError, OSError), connect(self._home, start=False) as crew:
-            logs: list[Log] = []
+            logs: list[LogReader] = []
             while True:
                 over = self._over.is_set()
                 if not logs:
@@ -319,7 +319,7 @@ class Output:
             for log in logs:
                 log.finish()
 
-    def _of(self, crew: Crew, stream: Literal["stdout", "stderr"]) -> list[Log]:
+    def _of(self, crew: Crew, stream: Literal["stdout", "stderr"]) -> list[LogReader]:
         logs = _logs(crew, self._run, Choice(stream, as_json=self._as_json), 0)
         for log in logs:
             log.write = self._write or (_to_stderr if stream == "stderr" and not self._as_json else None)
@@ -331,9 +331,9 @@ def _to_stderr(data: bytes) -> None:
     sys.stderr.flush()
 
 
-def _logs(crew: Crew, target: str, choice: Choice, attempt: int) -> list[Log]:
+def _logs(crew: Crew, target: str, choice: Choice, attempt: int) -> list[LogReader]:
     if "/" in target:
-        return [Log(crew, target, choice, epoch=attempt, only=attempt > 0)]
+        return [LogReader(crew, target, choice, epoch=attempt, only=attempt > 0)]
     shown = crew.show(target)
     tasks = sorted(shown.tasks, key=lambda task: task.started_at or float("inf"))
     width = max(len(task.step) for task in tasks)
@@ -344,7 +344,7 @@ def _logs(crew: Crew, target: str, choice: Choice, attempt: int) -> list[Log]:
             f"run {shown.run.name} has several logs", hint=f"with --raw, name one: {shown.run.name}/STEP of {steps}"
         )
     return [
-        Log(crew, task.id, choice, f"{task.step:<{width}} | " if several else "", epoch=attempt, only=attempt > 0)
+        LogReader(crew, task.id, choice, f"{task.step:<{width}} | " if several else "", epoch=attempt, only=attempt > 0)
         for task in tasks
         if task.status not in TASK_TERMINAL or task.epoch or not several
     ]

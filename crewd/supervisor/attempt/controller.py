@@ -330,7 +330,7 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
                 self._respond(effect.caller, self._answer(effect))
             case do.ReserveDone():
                 self._feed(heard.Reserved())
-            case do.Again(event):
+            case do.FeedAgain(event):
                 self._feed(event)
             case do.TellRun(ended):
                 self._leave(ended)
@@ -409,7 +409,7 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
         run, front = self._services.directory.runs.get(self._run.id), self._services.directory.find(FRONT)
         if run is None:
             raise ActorDead(f"run {self._run.id} is not there; it finds the end in its rows when it comes back")
-        run.tell(cm.Over(over), lane=Lane.CONTROL)
+        run.tell(cm.AttemptHasEnded(over), lane=Lane.CONTROL)
         if front is not None:
             front.offer(cm.ParentEnded(state.task, state.epoch, ended.status), lane=Lane.CONTROL)
         self._leaving = True

@@ -86,7 +86,7 @@ class Admit(msgspec.Struct, frozen=True):
     id: str
 
 
-class Again(msgspec.Struct, frozen=True):
+class FeedAgain(msgspec.Struct, frozen=True):
     """Feed this event again, now that what it has to wait for is durable or refused."""
 
     event: AttemptEvent
@@ -155,7 +155,7 @@ class ReserveDone(msgspec.Struct, frozen=True):
 AttemptEffect: TypeAlias = (
     AskSlot | TakeSlot
     | SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
-    | TellWrong | TellDone | TellRefused | SignalWorker | TellWaiting | Lend | ReserveDone | Admit | Again | Deliver
+    | TellWrong | TellDone | TellRefused | SignalWorker | TellWaiting | Lend | ReserveDone | Admit | FeedAgain | Deliver
 )  # fmt: skip
 
 

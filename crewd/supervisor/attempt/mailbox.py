@@ -19,7 +19,7 @@ from crewd.model.limits import MAILBOX_MAX
 from crewd.model.message_kinds import MESSAGE_KINDS, NEEDS, MessageKind, Purpose
 from crewd.model.reasons import RefusalReason, UnknownReason
 from crewd.model.receipts import LEVELS, Level, Outcome
-from crewd.model.rows import Undelivered
+from crewd.model.rows import UndeliveredMessage
 from crewd.model.terms import Terms
 from crewd.protocol.reports import Deliver
 
@@ -70,7 +70,7 @@ class Mailbox(msgspec.Struct, frozen=True):
     """Messages by id, in the order in which they were accepted; and what ended without being applied."""
 
     mails: tuple[Mail, ...] = ()
-    undelivered: tuple[Undelivered, ...] = ()
+    undelivered: tuple[UndeliveredMessage, ...] = ()
 
     def get(self, key: str) -> Mail | None:
         """The unsettled message of this id."""
@@ -121,7 +121,7 @@ class Mailbox(msgspec.Struct, frozen=True):
             mails=tuple(mail for mail in self.mails if mail.id not in wanted),
             undelivered=(
                 *self.undelivered,
-                *(Undelivered(m.id, m.kind, task, outcome, reason) for m in settled if m.level is not Level.APPLIED),
+                *(UndeliveredMessage(m.id, m.kind, task, outcome, reason) for m in settled if m.level is not Level.APPLIED),
             ),
         )
         return box, [MessageSettled(id=mail.id, outcome=outcome, reason=reason) for mail in settled]

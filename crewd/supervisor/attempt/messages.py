@@ -210,7 +210,7 @@ def withdraw(state: Attempt, key: str, caller: Caller | None) -> Next:
     """Somebody wants a message back."""
     inbox = state.inbox
     if any(mail.id == key for mail in inbox.pending):
-        return state, Decision(effects=(do.Again(Withdraw(key, caller)),))
+        return state, Decision(effects=(do.FeedAgain(Withdraw(key, caller)),))
     mail = inbox.box.get(key)
     if mail is None:
         return state, Decision(effects=(do.TellReceipt(caller, key),))

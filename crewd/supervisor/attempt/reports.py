@@ -36,7 +36,7 @@ from crewd.supervisor.attempt.effects import NOTHING, AttemptEffect, Decision, E
 from crewd.supervisor.attempt.finish import cancel_order, recorded_process
 from crewd.supervisor.attempt.phases import Cancelling, Reserving, with_outcome
 from crewd.supervisor.attempt.start import found, said_hello
-from crewd.supervisor.attempt.state import Ask, Attempt, Next, OpenOperation, Work
+from crewd.supervisor.attempt.state import Attempt, Next, OpenOperation, OpenQuestion, Work
 
 
 def connected(state: Attempt, hello: rp.WorkerHello, at: float) -> Next:
@@ -221,7 +221,7 @@ def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
         choices=tuple(clip(choice, NOTE_CHARS_MAX) for choice in asked.choices[:64]), deadline_at=deadline, report=number,
         schema=schema, default=None if asked.default is None else clip(asked.default, NOTE_CHARS_MAX),
     )  # fmt: skip
-    after = state.with_work(asks=(*state.work.asks, Ask(asked.id, kind=body.kind, choices=body.choices)))
+    after = state.with_work(asks=(*state.work.asks, OpenQuestion(asked.id, kind=body.kind, choices=body.choices)))
     return after, Decision((body,), _places(state.work, after.work))
 
 

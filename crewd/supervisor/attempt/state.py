@@ -63,7 +63,7 @@ class Contact(msgspec.Struct, frozen=True):
     command: int = 0
 
 
-class Inbox(msgspec.Struct, frozen=True):
+class Messages(msgspec.Struct, frozen=True):
     """Messages that have not settled, and what hangs on them.
 
     `pending` are those whose acceptance is on its way to the disk: until then nothing else is recorded about them. `unread`
@@ -77,7 +77,7 @@ class Inbox(msgspec.Struct, frozen=True):
     withdrawals: tuple[tuple[str, Caller | None], ...] = ()
 
 
-class Ask(msgspec.Struct, frozen=True):
+class OpenQuestion(msgspec.Struct, frozen=True):
     """An open question; `answer` is the message that was admitted for it."""
 
     id: str
@@ -105,7 +105,7 @@ class Work(msgspec.Struct, frozen=True):
     `finishing`: it was granted its stop, or has said how it ended; it takes no more messages.
     """
 
-    asks: tuple[Ask, ...] = ()
+    asks: tuple[OpenQuestion, ...] = ()
     operations: tuple[OpenOperation, ...] = ()
     failures: int = 0
     turn: int = 1
@@ -168,7 +168,7 @@ class Attempt(msgspec.Struct, frozen=True):
     phase: Phase = Reserving()
     rules: Rules = Rules()
     contact: Contact = Contact()
-    inbox: Inbox = Inbox()
+    inbox: Messages = Messages()
     work: Work = Work()
     observed: Observed = Observed()
     questions: int = 0

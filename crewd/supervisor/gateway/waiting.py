@@ -14,7 +14,7 @@ from crewd.model.receipts import Level, Receipt
 from crewd.protocol import requests as rq
 from crewd.supervisor.gateway import replies
 from crewd.supervisor.gateway.waitgraph import cycle, in_words
-from crewd.supervisor.gateway.waits import EndWait, LevelWait, W, Waits
+from crewd.supervisor.gateway.waits import EndWait, LevelWait, W, WaitTable
 
 if TYPE_CHECKING:
     from crewd.model.rows import RunRow
@@ -48,7 +48,7 @@ class Waiting:
         self._later = later
         self._now = now
         self._held_up = held_up
-        self._waits = Waits()
+        self._waits = WaitTable()
         self._look_at: float | None = None
 
     def __len__(self) -> int:
@@ -84,7 +84,7 @@ class Waiting:
             self._look(wait)
 
     def begin_anew(self, caller: Caller) -> None:
-        """The request is made again: see `Waits`."""
+        """The request is made again: see `WaitTable`."""
         self._waits.begin_anew(caller)
 
     def drop_request(self, caller: Caller) -> None:

@@ -56,7 +56,7 @@ class EndWait:
 W = TypeVar("W", LevelWait, EndWait)
 
 
-class Waits:
+class WaitTable:
     """The table."""
 
     def __init__(self) -> None:

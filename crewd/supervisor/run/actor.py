@@ -28,7 +28,7 @@ from crewd.store.messages import Committed, Delayed, Guard, Known, LiveRun, Load
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt.controller import Controller
 from crewd.supervisor.attempt.mailbox import Mailbox
-from crewd.supervisor.attempt.state import Attempt, Inbox
+from crewd.supervisor.attempt.state import Attempt, Messages
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, STORE
 from crewd.supervisor.journal import Journal
@@ -39,7 +39,7 @@ from crewd.supervisor.run.mailing import Mailing
 from crewd.supervisor.run.orders import carry_out, show_progress
 from crewd.supervisor.run.phases import InBackoff, IsClaimed
 from crewd.supervisor.run.recall import attempt_of, mail_of, over_of, run_of
-from crewd.supervisor.run.shell import Answer, AnswerReceipt, AnswerRecorded, Deed, LeaveOutput, TakeIn
+from crewd.supervisor.run.shell import AnswerReceipt, AnswerRecorded, AnswerWith, Deed, LeaveOutput, TakeIn
 from crewd.supervisor.run.state import Run, Task
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class RunActor(Supervisor[cm.RunLetter]):
                 self._restore(message)
             case NoRun():
                 self._never_was()
-            case cm.Over(over):
+            case cm.AttemptHasEnded(over):
                 for mail in self._mailing.hand_over(over.task, self._epoch(over.task)):
                     self._mailing.settle_late(over.task, mail)
                 if over.checkpoint is not None:
@@ -378,7 +378,7 @@ class RunActor(Supervisor[cm.RunLetter]):
 
     def _perform(self, effect: Deed) -> None:
         match effect:
-            case Answer(caller, reply):
+            case AnswerWith(caller, reply):
                 self.respond(caller, reply)
             case AnswerReceipt(caller, key):
                 receipt = self._receipts.pop(key, None)
@@ -390,7 +390,7 @@ class RunActor(Supervisor[cm.RunLetter]):
             case TakeIn(task, mail):
                 self._mailing.admitted(task, mail)
             case do.StartAttempt(task, epoch, mails):
-                state = Attempt(task, epoch, inbox=Inbox(Mailbox(mails)))
+                state = Attempt(task, epoch, inbox=Messages(Mailbox(mails)))
                 self._start_controller(task, epoch, state, fresh=True)
             case do.CancelAttempt(task, epoch, cancel):
                 controller = self.services.directory.attempts.get((task, epoch))

@@ -116,13 +116,13 @@ def _attempt_over(run: Run, over: heard.AttemptOver) -> Next:
         return run, NOTHING
     run = replace(run.at(over.at), undelivered=(*run.undelivered, *over.undelivered))
     ended, error = over.ended, over.ended.error or over.error
-    end = tries.End(
+    end = tries.AttemptEnd(
         ended.status, ended.reason, ended.error_class, ended.exit.code, error, over.at, over.lived, over.chance
     )  # fmt: skip
     verdict, tried = tries.after(end, task.epoch, task.tried, task.retry, task.restart)
     task = replace(task, tried=tried)
     match verdict:
-        case tries.Again(kind, due) if run.cancel is None and task.cancel is None:
+        case tries.TryAgain(kind, due) if run.cancel is None and task.cancel is None:
             retrying = ev.TaskRetrying(
                 kind=kind, due_at=over.wall + (due - over.at), reason=ended.reason, error=error, in_a_row=tried.quick
             )

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from crewd.model.events import AttemptEnded
-from crewd.model.rows import CancelInfo, Undelivered
+from crewd.model.rows import CancelInfo, UndeliveredMessage
 from crewd.supervisor.attempt.mailbox import Mail
 
 
@@ -53,7 +53,7 @@ class AttemptOver(msgspec.Struct, frozen=True):
     error: str = ""
     result: object = None
     result_path: str = ""
-    undelivered: tuple[Undelivered, ...] = ()
+    undelivered: tuple[UndeliveredMessage, ...] = ()
     at: float = 0.0
     wall: float = 0.0
     lived: float = 0.0

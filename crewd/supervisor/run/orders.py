@@ -23,7 +23,7 @@ from crewd.supervisor.directory import STORE
 from crewd.supervisor.run import claims
 from crewd.supervisor.run import events as heard
 from crewd.supervisor.run.mailing import Mailing
-from crewd.supervisor.run.shell import Answer, AnswerRecorded, LeaveOutput, RunShell
+from crewd.supervisor.run.shell import AnswerRecorded, AnswerWith, LeaveOutput, RunShell
 
 
 def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
@@ -44,7 +44,7 @@ def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
             shell.feed(heard.Dismiss(command.task, command.caller.owner, intent))
             if shell.run is before:
                 raise Refused("there is no dead letter here", hint="crew dead lists them", reason="nothing_to_do")
-            shell.record([], [Answer(command.caller, rq.Done())])
+            shell.record([], [AnswerWith(command.caller, rq.Done())])
         case rq.Claim() | rq.Release() | rq.Finish():
             _claim(shell, command, command.request)
         case rq.StartRun() | rq.Acknowledge() | rq.SeenNews():
@@ -70,9 +70,9 @@ def _cancel(shell: RunShell, command: cm.Command, cancel: rq.Cancel) -> None:
     else:  # a run of one worker and the worker are the same thing to a caller that cancels it
         shell.feed(heard.CancelRun(info))
     if not cancel.wait:
-        shell.record([], [Answer(command.caller, rq.Done())])
+        shell.record([], [AnswerWith(command.caller, rq.Done())])
     elif has_ended:
-        shell.record([], [Answer(command.caller, cm.HasEnded())])
+        shell.record([], [AnswerWith(command.caller, cm.HasEnded())])
     else:
         shell.record([], [AnswerRecorded(command.caller)])
 
@@ -97,7 +97,7 @@ def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
     if shell.run is before:
         shell.respond(command.caller, rq.RunReply(run=row, existing=True))  # asked twice, or there is nothing to do
         return
-    shell.record([], [Answer(command.caller, rq.Show(target=shell.id))])
+    shell.record([], [AnswerWith(command.caller, rq.Show(target=shell.id))])
 
 
 def _signal(shell: RunShell, command: cm.Command, number: int, *, tree: bool) -> None:
@@ -137,7 +137,7 @@ def _claim(shell: RunShell, command: cm.Command, request: rq.Claim | rq.Release 
     shell.decided(*after)
     if isinstance(request, rq.Finish) and request.outcome == "completed":
         shell.record([], [LeaveOutput(key, redact_value(request.result))])
-    shell.record([], [Answer(command.caller, reply)])
+    shell.record([], [AnswerWith(command.caller, reply)])
     if isinstance(request, rq.Claim) and request.note:
         show_progress(shell, key, request.note)
 

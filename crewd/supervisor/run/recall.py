@@ -15,7 +15,7 @@ from crewd.model.limits import LEASE_SECONDS_MAX, MAILBOX_MAX
 from crewd.model.message_kinds import kind_named
 from crewd.model.reasons import Liveness, NoticeKind
 from crewd.model.receipts import Level, Outcome
-from crewd.model.rows import AttemptRow, MessageRow, OperationRow, TaskRow, Undelivered
+from crewd.model.rows import AttemptRow, MessageRow, OperationRow, TaskRow, UndeliveredMessage
 from crewd.model.statuses import TASK_LIVE, AttemptStatus, TaskStatus
 from crewd.protocol import reports as rp
 from crewd.store.messages import LiveRun
@@ -31,7 +31,7 @@ from crewd.supervisor.attempt.phases import (
     Stopping,
     Working,
 )
-from crewd.supervisor.attempt.state import Ask, Attempt, Contact, Inbox, Observed, OpenOperation, Work
+from crewd.supervisor.attempt.state import Attempt, Contact, Messages, Observed, OpenOperation, OpenQuestion, Work
 from crewd.supervisor.run.events import AttemptOver
 from crewd.supervisor.run.phases import AT_REST, InBackoff, IsClaimed, IsLive, IsOver, IsParked, IsQueued, TaskPhase
 from crewd.supervisor.run.state import Run, Task, new_run
@@ -79,9 +79,9 @@ def _box(rows: list[MessageRow], task: str, wall: float, now: float) -> Mailbox:
     return Mailbox(tuple(mail_of(row, wall, now) for row in rows if row.receipt.task == task))
 
 
-def _undelivered(rows: tuple[MessageRow, ...]) -> list[Undelivered]:
+def _undelivered(rows: tuple[MessageRow, ...]) -> list[UndeliveredMessage]:
     return [
-        Undelivered(r.receipt.id, r.receipt.kind, r.receipt.task, r.receipt.outcome or "", r.receipt.reason)
+        UndeliveredMessage(r.receipt.id, r.receipt.kind, r.receipt.task, r.receipt.outcome or "", r.receipt.reason)
         for r in rows
         if r.receipt.settled and r.receipt.applied_at is None and r.receipt.outcome is not Outcome.DONE
     ]
@@ -148,7 +148,7 @@ def attempt_of(live: LiveRun, row: AttemptRow, wall: float, now: float) -> Attem
     unsettled = [message for message in live.messages if not message.receipt.settled]
     unread = [message for message in live.messages if message.unread and message.direction == "in"]
     asks = tuple(
-        Ask(ask.id, answers.get(ask.id, ""), ask.kind, ask.choices)
+        OpenQuestion(ask.id, answers.get(ask.id, ""), ask.kind, ask.choices)
         for ask in live.asks
         if ask.task == row.task and ask.epoch == row.epoch and ask.closed_at is None
     )
@@ -163,7 +163,7 @@ def attempt_of(live: LiveRun, row: AttemptRow, wall: float, now: float) -> Attem
             pid=row.pid if row.host_pid is None else row.host_pid or None,
             command=row.pid or 0 if row.host_pid is not None else 0,
         ),
-        inbox=Inbox(
+        inbox=Messages(
             box=_box(unsettled, row.task, wall, now),
             unread=_box(unread, row.task, wall, now).mails[-MAILBOX_MAX:],
         ),

@@ -39,7 +39,7 @@ class AnswerRecorded(msgspec.Struct, frozen=True):
     caller: Caller
 
 
-class Answer(msgspec.Struct, frozen=True):
+class AnswerWith(msgspec.Struct, frozen=True):
     """Answer a caller, now that what it asked for is durable."""
 
     caller: Caller
@@ -60,7 +60,7 @@ class LeaveOutput(msgspec.Struct, frozen=True):
     result: object
 
 
-Deed: TypeAlias = RunEffect | AnswerReceipt | AnswerRecorded | Answer | TakeIn | LeaveOutput
+Deed: TypeAlias = RunEffect | AnswerReceipt | AnswerRecorded | AnswerWith | TakeIn | LeaveOutput
 
 
 class RunShell(Protocol):

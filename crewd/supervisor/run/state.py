@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from crewd.model.ids import task_id
 from crewd.model.policy import Restarts, Retry
-from crewd.model.rows import CancelInfo, Undelivered
+from crewd.model.rows import CancelInfo, UndeliveredMessage
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.model.workflow import Workflow
@@ -87,7 +87,7 @@ class Run(msgspec.Struct, frozen=True):
     concurrency: int = CONCURRENCY_DEFAULT
     status: RunStatus = RunStatus.QUEUED
     cancel: CancelInfo | None = None
-    undelivered: tuple[Undelivered, ...] = ()
+    undelivered: tuple[UndeliveredMessage, ...] = ()
     max_seconds: float = 0.0
     deadline: float | None = None
     now: float = 0.0

@@ -23,7 +23,7 @@ tried again, also if no retries were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class AttemptEnd:
     """How an attempt ended: at `at` (monotonic), having lived for `lived` seconds; `chance` is for the jitter."""
 
     status: AttemptStatus
@@ -37,7 +37,7 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class TryAgain:
     """Another attempt at `due` (monotonic)."""
 
     kind: Literal["retry", "restart"]
@@ -52,7 +52,7 @@ class Park:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class NoMore:
     """No more attempts."""
 
 
@@ -68,20 +68,22 @@ class Tried(msgspec.Struct, frozen=True):
     quick: int = 0
 
 
-def after(end: End, epoch: int, tried: Tried, retry: Retry, restarts: Restarts) -> tuple[Again | Park | Over, Tried]:
+def after(
+    end: AttemptEnd, epoch: int, tried: Tried, retry: Retry, restarts: Restarts
+) -> tuple[TryAgain | Park | NoMore, Tried]:
     """What follows the end of the attempt with this epoch, and what is remembered of it."""
     failed = end.status in {AttemptStatus.FAILED, AttemptStatus.LOST}
     if restarts.policy == "permanent" or (restarts.policy == "transient" and failed):
         if end.status not in {AttemptStatus.FAILED, AttemptStatus.LOST, AttemptStatus.COMPLETED}:
-            return Over(), tried
+            return NoMore(), tried
         ends = (*(t for t in tried.ends if t > end.at - restarts.period_seconds), end.at)
         tried = Tried(tried.since, ends, 1 if end.lived >= restarts.healthy_seconds else tried.quick + 1)
         if len(ends) > restarts.restarts_max:
             return Park(f"it ended {len(ends)} times within {restarts.period_seconds:g} s"), tried
-        return Again("restart", end.at + restarts.wait_seconds(tried.quick, end.chance)), tried
+        return TryAgain("restart", end.at + restarts.wait_seconds(tried.quick, end.chance)), tried
     hopeless = end.reason in HOPELESS or retry.hopeless(end.error_class, end.exit_code, end.error)
     allowed = max(retry.attempts, START_TRIES) if end.reason == FailureReason.START_BUSY else retry.attempts
     tries = epoch - tried.since
     if failed and tries < allowed and not hopeless:
-        return Again("retry", end.at + retry.wait_seconds(tries, end.chance)), tried
-    return Over(), tried
+        return TryAgain("retry", end.at + retry.wait_seconds(tries, end.chance)), tried
+    return NoMore(), tried

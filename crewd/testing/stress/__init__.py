@@ -11,9 +11,9 @@ of steers, follow-ups, answers, cancels and crashes. `crew stress MODULE:FUNC` d
 
 from crewd.testing.stress.history import Cancel, Control, Crash, FollowUp, History, Steer, parse
 from crewd.testing.stress.laws import LAWS, Breach, WorkerLawBroken
-from crewd.testing.stress.search import Found, Search, check, stress
+from crewd.testing.stress.search import FoundMistake, Search, check, stress
 from crewd.testing.stress.target import Target, try_out
-from crewd.testing.stress.trial import Act, File, Point, Sent, Trial
+from crewd.testing.stress.trial import Act, File, Point, SentMessage, Trial
 
 __all__ = [
     "LAWS",
@@ -24,11 +24,11 @@ __all__ = [
     "Crash",
     "File",
     "FollowUp",
-    "Found",
+    "FoundMistake",
     "History",
     "Point",
     "Search",
-    "Sent",
+    "SentMessage",
     "Steer",
     "Target",
     "Trial",

@@ -37,7 +37,7 @@ _HEAD = struct.Struct("!cI")
 _GRACE = struct.Struct("!d")
 
 
-class Line:
+class ParentLink:
     """The child's end: `told` once when its cancel fires, `leave` once with its last word."""
 
     def __init__(self, descriptor: int) -> None:
@@ -59,7 +59,7 @@ class Line:
             data = data[os.write(self._descriptor, data) :]
 
 
-def apart(work: Callable[[Line], bytes], folder: Path, temporary: Path, marker: str, patience: float) -> bytes | None:
+def apart(work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, marker: str, patience: float) -> bytes | None:
     """What `work` returns (or leaves) in a child that runs in `folder`; b"" if it vanished.
 
     If it had to be killed: what it recorded when it was told to stop, None if it never was.
@@ -71,7 +71,7 @@ def apart(work: Callable[[Line], bytes], folder: Path, temporary: Path, marker: 
         child = os.fork()
     if not child:
         os.close(reading)
-        _live(work, folder, temporary, marker, Line(writing))
+        _live(work, folder, temporary, marker, ParentLink(writing))
     os.close(writing)
     try:
         said, late = _listen(reading, patience)
@@ -85,7 +85,7 @@ def apart(work: Callable[[Line], bytes], folder: Path, temporary: Path, marker: 
         os.waitpid(child, 0)
 
 
-def _live(work: Callable[[Line], bytes], folder: Path, temporary: Path, marker: str, line: Line) -> NoReturn:
+def _live(work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, marker: str, line: ParentLink) -> NoReturn:
     try:
         os.setsid()
         output = os.open(folder.parent / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -20,7 +20,7 @@ from crewd.model.errors import UsageError
 from crewd.testing.stress.history import GRACE_SECONDS, History, parse
 from crewd.testing.stress.laws import LAWS
 from crewd.testing.stress.lines import is_plain
-from crewd.testing.stress.search import EXAMPLES, Found, Search, Try
+from crewd.testing.stress.search import EXAMPLES, FoundMistake, Search, Try
 from crewd.testing.stress.target import PATIENCE_SECONDS, Target, try_out
 from crewd.testing.stress.trial import Trial
 
@@ -94,7 +94,7 @@ class _Progress:
     def __init__(self, options: Options) -> None:
         self._shown = sys.stderr.isatty() and not options.json
 
-    def __call__(self, found: Found) -> None:
+    def __call__(self, found: FoundMistake) -> None:
         if self._shown:
             kind = next(reversed(found.histories), "")
             click.echo(f"\r\x1b[K{found.trials} trials, now: {kind}\r", err=True, nl=False)
@@ -104,7 +104,7 @@ def _here(target: Target, history: History) -> Trial:
     return try_out(target, history, here=history != History())
 
 
-def _show(options: Options, found: Found) -> None:
+def _show(options: Options, found: FoundMistake) -> None:
     points = len(found.reference.points)
     if options.json:
         breach = found.breach

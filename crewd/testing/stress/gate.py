@@ -27,7 +27,7 @@ from crewd.worker.token import Cancelled
 
 if TYPE_CHECKING:
     from crewd.protocol.reports import ProgressReport
-    from crewd.worker.context import Pulse
+    from crewd.worker.context import SignsOfLife
 
 LOOK_SECONDS = 0.002
 POINTS_MAX = 1_000
@@ -35,9 +35,9 @@ POINTS_MAX = 1_000
 
 
 class Gate:
-    """A `Pulse` that holds the worker at chosen points."""
+    """A `SignsOfLife` that holds the worker at chosen points."""
 
-    def __init__(self, pulse: Pulse, folder: Path, stops: list[int], before: int, ctx: Context) -> None:
+    def __init__(self, pulse: SignsOfLife, folder: Path, stops: list[int], before: int, ctx: Context) -> None:
         self._pulse = pulse
         self._folder = folder
         self._stops = set(stops)
@@ -49,12 +49,12 @@ class Gate:
         """Lines of a plain function that it comes to once more after its cancel: it goes on with its work."""
 
     def progress(self, report: ProgressReport) -> None:
-        """See `Pulse`."""
+        """See `SignsOfLife`."""
         self._pulse.progress(report)
         self._point()
 
     def beat(self, beats: int) -> None:
-        """See `Pulse`."""
+        """See `SignsOfLife`."""
         self._pulse.beat(beats)
         self._point()
 

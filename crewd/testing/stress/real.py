@@ -26,7 +26,7 @@ from crewd.testing.stress.gate import gate_for
 from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer, after, default_answer
 from crewd.testing.stress.lines import is_plain
 from crewd.testing.stress.target import OUTPUT_CHARS, Place, Target, resumes, saved
-from crewd.testing.stress.trial import Act, End, Point, Sent, Trial
+from crewd.testing.stress.trial import Act, End, Point, SentMessage, Trial
 
 TRIES = 3
 IDLE_SECONDS = 5.0
@@ -219,7 +219,7 @@ class _RealAct:
             result=attempt.result,
             points=tuple(Point(number, call, line) for number, call, line, _ in lines),
             sent=tuple(
-                Sent(
+                SentMessage(
                     m.receipt.kind, m.text, at, m.receipt.delivered_at is not None, m.receipt.applied_at is not None,
                     m.receipt.outcome or "", m.receipt.reason,
                 )

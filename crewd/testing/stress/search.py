@@ -20,7 +20,7 @@ Try = Callable[[Target, History], Trial]
 
 
 @dataclass
-class Found:
+class FoundMistake:
     """What a search did. `breach` is None if the worker kept every law.
 
     `history` and `trial` are those of the breach, else the last ones. `unreached` counts trials that ended before a point
@@ -63,7 +63,7 @@ class Search:
         without: Sequence[str] = (),
         grace: float = GRACE_SECONDS,
         flags: str = "",
-        tell: Callable[[Found], None] = lambda _found: None,
+        tell: Callable[[FoundMistake], None] = lambda _found: None,
     ) -> None:
         for law in without:
             if law not in LAWS:
@@ -75,9 +75,9 @@ class Search:
         self._tell = tell
         self._left: dict[str, tuple[History, Trial]] = {}
         self._useful: set[str] = set()
-        self.found = Found(target, Trial((), {}), flags=flags)
+        self.found = FoundMistake(target, Trial((), {}), flags=flags)
 
-    def go(self, examples: int = EXAMPLES, seed: int = 0, every_point: int = POINTS_TRIED_MAX) -> Found:
+    def go(self, examples: int = EXAMPLES, seed: int = 0, every_point: int = POINTS_TRIED_MAX) -> FoundMistake:
         """Search until a law is broken or everything was tried."""
         if self._undisturbed():
             return self.found
@@ -90,7 +90,7 @@ class Search:
             self._draw(examples, seed)
         return self.found
 
-    def replay(self, history: History, *, left_over: bool = True) -> Found:
+    def replay(self, history: History, *, left_over: bool = True) -> FoundMistake:
         """Only this history. `left_over`: see `laws.left_over`; one trial alone may be wrong there."""
         if not self._undisturbed() and not self._broken("given", history) and left_over:
             self._left_over()
@@ -210,7 +210,7 @@ class Search:
 
 def stress(
     target: Target, *, examples: int = EXAMPLES, seed: int = 0, without: Sequence[str] = (), grace: float = GRACE_SECONDS
-) -> Found:
+) -> FoundMistake:
     """Stress a worker in process; raises WorkerLawBroken with the story if it breaks a law. What was done, if not.
 
     It is cancelled at every point, killed and started again at every point, and put through `examples` drawn histories.

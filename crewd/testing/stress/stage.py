@@ -40,7 +40,7 @@ from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.attempt.state import Attempt
 from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer, default_answer
 from crewd.testing.stress.lines import is_plain, lines_of
-from crewd.testing.stress.trial import Act, End, Point, Sent
+from crewd.testing.stress.trial import Act, End, Point, SentMessage
 from crewd.testing.stress.where import from_worker, where
 from crewd.worker.call import run_call
 from crewd.worker.context import Context
@@ -401,9 +401,9 @@ class Stage:
         )  # fmt: skip
 
 
-def _sent(row: MessageRow, number: int) -> Sent:
+def _sent(row: MessageRow, number: int) -> SentMessage:
     receipt = row.receipt
-    return Sent(
+    return SentMessage(
         kind=receipt.kind, text=row.text, at=number, delivered=receipt.delivered_at is not None,
         applied=receipt.applied_at is not None, outcome=receipt.outcome or "", reason=receipt.reason,
     )  # fmt: skip

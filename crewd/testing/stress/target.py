@@ -241,7 +241,7 @@ def _act(
     )  # fmt: skip
     points, answers = sum(len(act.points) for act in acts), sum(act.answered for act in acts)
 
-    def work(line: apart.Line) -> bytes:
+    def work(line: apart.ParentLink) -> bytes:
         def crash(act: Act) -> None:
             line.leave(msgspec.msgpack.encode(act))
 

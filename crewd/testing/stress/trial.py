@@ -23,7 +23,7 @@ class Point(msgspec.Struct, frozen=True):
     where: str
 
 
-class Sent(msgspec.Struct, frozen=True):
+class SentMessage(msgspec.Struct, frozen=True):
     """A message of the history and its receipt."""
 
     kind: str
@@ -50,7 +50,7 @@ class Act(msgspec.Struct, frozen=True):
     error: str = ""
     result: Any = None
     points: tuple[Point, ...] = ()
-    sent: tuple[Sent, ...] = ()
+    sent: tuple[SentMessage, ...] = ()
     cancelled_at: int = 0
     grace_seconds: float = 0.0
     stop_seconds: float = 0.0
@@ -108,6 +108,6 @@ class Trial(msgspec.Struct, frozen=True):
         return tuple(point for act in self.acts for point in act.points)
 
     @property
-    def sent(self) -> tuple[Sent, ...]:
+    def sent(self) -> tuple[SentMessage, ...]:
         """Of all acts."""
         return tuple(sent for act in self.acts for sent in act.sent)

@@ -12,7 +12,7 @@ from crewd.model.receipts import Level
 from crewd.model.rights import KEY_CHARS
 from crewd.protocol import requests as rq
 from crewd.supervisor.gateway.wire import Side
-from crewd.testing.world.network import Link
+from crewd.testing.world.network import SimLink
 
 if TYPE_CHECKING:
     from crewd.clock import Clock
@@ -38,7 +38,7 @@ class SimClient:
         self._laws = laws
         self._live_then: dict[str, int | None] = {}
         self.talk = Conversation(name, key_of(name), "simulated", ids)
-        self.link = Link(Side.CLIENTS, name, self)
+        self.link = SimLink(Side.CLIENTS, name, self)
         self.asked: dict[str, rq.Request] = {}
         self.answers: dict[str, rq.Reply] = {}
         self.seen: dict[str, list[int]] = {}

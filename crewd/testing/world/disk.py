@@ -86,11 +86,11 @@ class Disk:
         self.store_id = self.store_id or store_id
         return Writer(self, permitted)
 
-    def reader(self) -> Reader:
+    def reader(self) -> SimReader:
         """Open for reading. Raises StoreUnavailable if it was never opened for writing."""
         if not self.store_id:
             raise StoreUnavailable("there is no database yet")
-        return Reader(self)
+        return SimReader(self)
 
     def commit(self, events: Sequence[Event], latest: Iterable[tuple[str, bytes | None]]) -> None:
         """Make events and values durable: all of it or, with StoreUnavailable, nothing."""
@@ -223,7 +223,7 @@ class Writer:
         """See `Writing`."""
 
 
-class Reader:
+class SimReader:
     """See `store.ports.Reading`. One thread runs everything, so that every reading is a snapshot."""
 
     def __init__(self, disk: Disk) -> None:

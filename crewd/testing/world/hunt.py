@@ -63,7 +63,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BrokenLaw:
     """A history that breaks a law."""
 
     seed: int
@@ -100,7 +100,7 @@ def try_out(seed: int, moves: Sequence[Move], faults: Faults, count: Count | Non
     return None
 
 
-def shrink(found: Found) -> Found:
+def shrink(found: BrokenLaw) -> BrokenLaw:
     """The same law broken by fewer moves, if fewer suffice; without random faults, if they are not needed."""
     clock, best = SystemClock(), found
     until = clock.monotonic() + SHRINK_SECONDS
@@ -120,12 +120,12 @@ def shrink(found: Found) -> Found:
     return best
 
 
-def _again(found: Found, moves: tuple[Move, ...], faults: Faults) -> Found | None:
+def _again(found: BrokenLaw, moves: tuple[Move, ...], faults: Faults) -> BrokenLaw | None:
     broken = try_out(found.seed, moves, faults)
-    return Found(found.seed, faults, moves, broken) if broken is not None and broken.law == found.broken.law else None
+    return BrokenLaw(found.seed, faults, moves, broken) if broken is not None and broken.law == found.broken.law else None
 
 
-def hunt(seed: int, go_on: Callable[[int], bool], count: Count | None = None) -> Found | None:
+def hunt(seed: int, go_on: Callable[[int], bool], count: Count | None = None) -> BrokenLaw | None:
     """Play drawn histories while `go_on(number)`; the first that breaks a law.
 
     Of four, one has only the bad luck that was drawn, one has some random faults as well, one is calm, one has many.
@@ -139,7 +139,7 @@ def hunt(seed: int, go_on: Callable[[int], bool], count: Count | None = None) ->
         broken = try_out(seed + number, moves, faults, count)
         count.seconds = clock.monotonic() - begun
         if broken is not None:
-            return Found(seed + number, faults, tuple(moves), broken)
+            return BrokenLaw(seed + number, faults, tuple(moves), broken)
         number += 1
     return None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from crewd.actors import ChildSpec, ExitReason, HasTurns, InboxFull, Lane
 from crewd.actors.exits import SHUTDOWN
-from crewd.actors.inbox import Letter, TwoLaneInbox
+from crewd.actors.inbox import Envelope, TwoLaneInbox
 from crewd.model.home import Home
 from crewd.model.ids import EVENT
 from crewd.protocol import guardian as gd
@@ -113,9 +113,9 @@ class FullInbox(TwoLaneInbox):
         self._world = world
         for lane in Lane:
             for message in before.waiting(lane):
-                super().offer(Letter(message), lane)
+                super().offer(Envelope(message), lane)
 
-    def offer(self, letter: Letter, lane: Lane) -> bool:
+    def offer(self, letter: Envelope, lane: Lane) -> bool:
         """See `TwoLaneInbox`."""
         if isinstance(letter.message, Published | Missed) and self._world.strikes("overflow"):
             raise InboxFull("the gateway has too much to do")

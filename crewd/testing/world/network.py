@@ -36,7 +36,7 @@ class Peer(Protocol):
         ...
 
 
-class Link:
+class SimLink:
     """One peer's connection, with the identity that crewd's ROUTER gave it last; `name` is who the peer is.
 
     `up` while it stands; nothing moves to crewd before `held_until`, to the peer `stalled_until`.
@@ -93,7 +93,7 @@ class SimWire:
         self._sending = sending
         self._arrived: dict[Side, deque[list[bytes]]] = {side: deque() for side in Side}
         self._on_readable: Callable[[Side], None] | None = None
-        self.links: dict[tuple[Side, bytes], Link] = {}
+        self.links: dict[tuple[Side, bytes], SimLink] = {}
         self._connections = 0
 
     @property
@@ -142,7 +142,7 @@ class SimWire:
         for link in list(self.links.values()):
             link.cut()
 
-    def connect(self, link: Link) -> None:
+    def connect(self, link: SimLink) -> None:
         """A handshake goes through. A ROUTER gives each connection an identity that none before had."""
         if self.links.get((link.side, link.identity)) is link:
             del self.links[link.side, link.identity]
@@ -152,12 +152,12 @@ class SimWire:
         link.up = True
         link.peer.connected()
 
-    def arrive(self, link: Link) -> None:
+    def arrive(self, link: SimLink) -> None:
         """The oldest message of a peer reaches its ROUTER."""
         frames = link.to_crewd.popleft()
         self.put(link, frames)
 
-    def put(self, link: Link, frames: list[bytes]) -> None:
+    def put(self, link: SimLink, frames: list[bytes]) -> None:
         """A message reaches its ROUTER."""
         if self._on_readable is not None:
             self._arrived[link.side].append([link.identity, *frames])

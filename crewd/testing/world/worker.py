@@ -20,7 +20,7 @@ from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.supervisor.gateway.wire import Side
-from crewd.testing.world.network import Link
+from crewd.testing.world.network import SimLink
 from crewd.worker.desk import Desk
 from crewd.worker.message import Message
 from crewd.worker.session import Session
@@ -124,7 +124,7 @@ class SimWorker:
             task=bootstrap.task, epoch=bootstrap.epoch, token=bootstrap.token, pid=process.pid, capabilities=capabilities
         )
         self.session = Session(hello, self.desk, clock)
-        self.link = Link(Side.WORKERS, f"{bootstrap.task}#{bootstrap.epoch}", self)
+        self.link = SimLink(Side.WORKERS, f"{bootstrap.task}#{bootstrap.epoch}", self)
         self.link.wanted = False  # until its runtime is there
         self.online = False
         self._held: Message | None = None

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from crewd.actors import AnyActor, ExitKind, Lane
-from crewd.actors.signals import Started
+from crewd.actors.signals import ActorStarted
 from crewd.client.conversation import AGAIN_BEATS
 from crewd.clock import SeededChance
 from crewd.guardian.tree import Key
@@ -39,7 +39,7 @@ from crewd.testing.world.faults import NONE, Faults, Injected
 from crewd.testing.world.guardian import GuardianDisk, House, SimGuardian
 from crewd.testing.world.incarnation import Crewd
 from crewd.testing.world.laws import LawBroken, Laws
-from crewd.testing.world.network import Link
+from crewd.testing.world.network import SimLink
 from crewd.testing.world.processes import Process, Processes
 from crewd.testing.world.recalled import attempt_differs, live_of, run_differs
 from crewd.testing.world.worker import Plan, SimWorker, Witness
@@ -349,7 +349,7 @@ class World:
             return True
         ready = [] if self.crewd is None else self.crewd.scheduler.ready
         letters = (message for actor in ready for lane in Lane for message in actor.actor_inbox.waiting(lane))
-        return any(isinstance(message, Started) and message.ref == controller.ref for message in letters)
+        return any(isinstance(message, ActorStarted) and message.ref == controller.ref for message in letters)
 
     def _overtaking(self, actor: AnyActor) -> None:
         """What ends something never waits behind other work."""
@@ -359,7 +359,7 @@ class World:
             )
             self.laws.hold("a cancel overtakes", not ends, f"{actor.ref} has {message} in its data lane")
 
-    def _arrive(self, link: Link) -> None:
+    def _arrive(self, link: SimLink) -> None:
         if self.crewd is None:
             return
         if self.strikes("delay"):
@@ -391,7 +391,7 @@ class World:
         if self.strikes("clock_jump"):
             self.clock.shift += self.chance.between(-100.0, 100.0)
 
-    def _links(self) -> list[Link]:
+    def _links(self) -> list[SimLink]:
         return [*(client.link for client in self.clients), *(worker.link for worker in self.workers)]
 
     def _moves(self) -> list[tuple[str, Any]]:

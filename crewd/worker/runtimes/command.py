@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from crewd.model.runtimes import RUNTIMES
 from crewd.worker.call import hear_term
-from crewd.worker.command import Command
+from crewd.worker.command import CommandProcess
 from crewd.worker.hosting import begin_session
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def run(host: Hosting) -> Outcome:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a command that closes its input is no reason to die
     hear_term(host.desk.token, interrupt=False)
     begin_session()
-    command = Command(host.bootstrap, host.desk)
+    command = CommandProcess(host.bootstrap, host.desk)
     command.start()  # before the first word, which names its process
     takes = RUNTIMES["exec"].capabilities
     link = host.connect(takes(host.bootstrap.worker) if takes is not None else (), command.pid)

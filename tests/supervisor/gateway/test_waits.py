@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crewd.model.receipts import Level, Outcome, Receipt
 from crewd.supervisor.caller import Caller
-from crewd.supervisor.gateway.waits import EndWait, LevelWait, Waits
+from crewd.supervisor.gateway.waits import EndWait, LevelWait, WaitTable
 
 ME = Caller(b"me", "q1", "somebody")
 
@@ -18,7 +18,7 @@ def end(at: float = 10.0) -> EndWait:
 
 
 def test_asking_again_gives_no_more_time() -> None:
-    waits = Waits()
+    waits = WaitTable()
     assert waits.add(end(10.0)).give_up_at == 10.0
     for later in (20.0, 30.0):
         waits.begin_anew(ME)
@@ -31,7 +31,7 @@ def test_asking_again_gives_no_more_time() -> None:
 
 
 def test_a_receipt_ends_the_waits_that_it_reaches() -> None:
-    waits = Waits()
+    waits = WaitTable()
     mine, yours = level(), level(caller=Caller(b"you", "q1", "else"))
     waits.add(mine)
     waits.add(yours)
@@ -46,7 +46,7 @@ def test_a_receipt_ends_the_waits_that_it_reaches() -> None:
 
 def test_news_of_a_message_are_for_a_wait_only_when_its_request_was_answered() -> None:
     """Somebody uses an id again for another message: the news of the first one are no answer, the conflict is."""
-    waits = Waits()
+    waits = WaitTable()
     waits.add(level())
     settled = Receipt("m", "steer", "r", "r/a", Level.SETTLED, outcome=Outcome.DONE)
     assert waits.for_receipt(settled) == []
@@ -57,7 +57,7 @@ def test_news_of_a_message_are_for_a_wait_only_when_its_request_was_answered() -
 
 
 def test_a_client_that_is_gone_waits_for_nothing() -> None:
-    waits = Waits()
+    waits = WaitTable()
     waits.add(level())
     waits.add(end())
     waits.begin_anew(ME)

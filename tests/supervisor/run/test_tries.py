@@ -22,7 +22,7 @@ from crewd.supervisor.run.decide import decide
 from crewd.supervisor.run.effects import Recorded
 from crewd.supervisor.run.state import Run, new_run
 
-FAILED = tries.End(AttemptStatus.FAILED, "raised", "ValueError", at=100.0)
+FAILED = tries.AttemptEnd(AttemptStatus.FAILED, "raised", "ValueError", at=100.0)
 
 
 @given(st.integers(1, 60), st.floats(0, 1), st.floats(0.01, 10), st.floats(1, 10), st.floats(0, 1))
@@ -44,20 +44,20 @@ def test_the_default_is_that_of_the_system_that_it_follows() -> None:
     ("end", "again"),
     [
         (FAILED, True),
-        (tries.End(AttemptStatus.LOST, "lost"), True),
-        (tries.End(AttemptStatus.COMPLETED), False),
-        (tries.End(AttemptStatus.CANCELLED), False),
-        (tries.End(AttemptStatus.FAILED, "spawn_failed"), False),
-        (tries.End(AttemptStatus.FAILED, "raised", "PermanentError"), False),
-        (tries.End(AttemptStatus.FAILED, "raised", "my.module.Fatal"), False),
-        (tries.End(AttemptStatus.FAILED, "exit_code", exit_code=PERMANENT_EXIT_CODE), False),
-        (tries.End(AttemptStatus.FAILED, "exit_code", exit_code=1), True),
+        (tries.AttemptEnd(AttemptStatus.LOST, "lost"), True),
+        (tries.AttemptEnd(AttemptStatus.COMPLETED), False),
+        (tries.AttemptEnd(AttemptStatus.CANCELLED), False),
+        (tries.AttemptEnd(AttemptStatus.FAILED, "spawn_failed"), False),
+        (tries.AttemptEnd(AttemptStatus.FAILED, "raised", "PermanentError"), False),
+        (tries.AttemptEnd(AttemptStatus.FAILED, "raised", "my.module.Fatal"), False),
+        (tries.AttemptEnd(AttemptStatus.FAILED, "exit_code", exit_code=PERMANENT_EXIT_CODE), False),
+        (tries.AttemptEnd(AttemptStatus.FAILED, "exit_code", exit_code=1), True),
     ],
 )
-def test_what_is_tried_again(end: tries.End, again: bool) -> None:
+def test_what_is_tried_again(end: tries.AttemptEnd, again: bool) -> None:
     verdict, _ = tries.after(end, 1, tries.Tried(), Retry(attempts=2, permanent=("my.*",)), Restarts())
-    assert isinstance(verdict, tries.Again) is again
-    assert isinstance(tries.after(end, 2, tries.Tried(), Retry(attempts=2), Restarts())[0], tries.Over), (
+    assert isinstance(verdict, tries.TryAgain) is again
+    assert isinstance(tries.after(end, 2, tries.Tried(), Retry(attempts=2), Restarts())[0], tries.NoMore), (
         "the last try was the last"
     )
 
@@ -72,8 +72,8 @@ def test_what_is_tried_again(end: tries.End, again: bool) -> None:
     ],
 )  # fmt: skip
 def test_the_policies_mean_what_they_mean_in_otp(policy: Any, status: AttemptStatus, again: bool) -> None:
-    verdict, _ = tries.after(tries.End(status, at=1.0), 1, tries.Tried(), Retry(), Restarts(policy=policy))
-    assert isinstance(verdict, tries.Again) is again
+    verdict, _ = tries.after(tries.AttemptEnd(status, at=1.0), 1, tries.Tried(), Retry(), Restarts(policy=policy))
+    assert isinstance(verdict, tries.TryAgain) is again
 
 
 @given(st.lists(st.floats(0.0, 30.0), min_size=1, max_size=60), st.integers(0, 6))
@@ -84,13 +84,13 @@ def test_a_worker_is_parked_when_its_window_is_full_whatever_its_health(gaps: li
     for gap in gaps:
         now += gap
         all_ends.append(now)
-        end = tries.End(AttemptStatus.FAILED, "exit_code", at=now, lived=gap)
+        end = tries.AttemptEnd(AttemptStatus.FAILED, "exit_code", at=now, lived=gap)
         verdict, tried = tries.after(end, 1, tried, Retry(), restarts)
         within = len([t for t in all_ends if t > now - 60.0])
         assert isinstance(verdict, tries.Park) == (within > most)
         if isinstance(verdict, tries.Park):
             return
-        assert isinstance(verdict, tries.Again)
+        assert isinstance(verdict, tries.TryAgain)
         assert now < verdict.due <= now + restarts.cap_seconds * 1.3
         assert tried.quick == 1 or gap < 5.0, "a healthy life begins the back-off anew"
 

@@ -16,7 +16,7 @@ from crewd.client.cli.main import main
 from crewd.testing.stress import (
     LAWS,
     File,
-    Found,
+    FoundMistake,
     History,
     Search,
     Steer,
@@ -63,7 +63,7 @@ def target(name: str) -> Target:
     return Target(getattr(bad, name), applied=applied if name == "carries_out_twice" else None)
 
 
-def search(name: str, examples: int = 20) -> Found:
+def search(name: str, examples: int = 20) -> FoundMistake:
     return Search(target(name), grace=0.2).go(examples)
 
 

@@ -35,7 +35,7 @@ from crewd.supervisor.poller import ZmqPoller
 from crewd.testing import Scheduler
 from crewd.testing.world import FLAKY, Plan, World
 from crewd.testing.world.disk import Disk
-from crewd.testing.world.network import Link, SimWire
+from crewd.testing.world.network import SimLink, SimWire
 from crewd.testing.world.play import draw, play
 
 
@@ -173,7 +173,7 @@ class Ear:
 class SimFar:
     def __init__(self, wire: SimWire, side: Side) -> None:
         self.ear = Ear()
-        self.link = Link(side, "ann", self.ear)
+        self.link = SimLink(side, "ann", self.ear)
         wire.connect(self.link)
 
     def say(self, frames: list[bytes]) -> None:

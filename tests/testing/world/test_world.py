@@ -17,7 +17,7 @@ from crewd.model.statuses import RunStatus
 from crewd.protocol import requests as rq
 from crewd.testing.world import FLAKY, NONE, Faults, LawBroken, Plan, World
 from crewd.testing.world.faults import DAYS
-from crewd.testing.world.hunt import Found, shrink, try_out
+from crewd.testing.world.hunt import BrokenLaw, shrink, try_out
 from crewd.testing.world.play import Move, draw, play
 
 
@@ -88,7 +88,7 @@ def test_a_story_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> N
             break
     else:
         pytest.fail("the mistake was not found")
-    story = shrink(Found(seed, NONE, tuple(draw(seed)), broken))
+    story = shrink(BrokenLaw(seed, NONE, tuple(draw(seed)), broken))
     assert story.broken.law == "applied in order"
     assert len(story.moves) <= len(draw(seed)) // 2
     assert sum(move.verb in {"follow_up", "on_terms", "wake"} for move in story.moves) >= 2
