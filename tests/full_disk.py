@@ -47,12 +47,10 @@ def main(folder: Path) -> None:
             each.steer("hello", wait="applied")
         fill(mount / "ballast")
         wait_until(lambda: refused(crew), "new work to be refused")
-        fill(mount / "rest")  # what crewd has given back meanwhile: the end of its write-ahead log
         reply = run.cancel(mode="now")
         assert reply is not None and reply.verified, "cancels work on a full disk"
-        assert crew.show("first").run.status == "cancelled", "and are recorded, in the reserve"
+        assert crew.show("first").run.status == "cancelled", "and are recorded, in the reserve if there is no other room"
         assert refused(crew), "the reserve is not for new work"
-        assert daemon.home.database.exists() and not daemon.home.reserve.exists()
         daemon.kill()  # on a full disk
         daemon.start()
         with daemon.connect() as again:
@@ -60,7 +58,6 @@ def main(folder: Path) -> None:
             fill(mount / "more")  # what the new crewd has tidied up
             wait_until(lambda: refused(again), "new work to be refused again")
             (mount / "ballast").unlink()
-            (mount / "rest").unlink()
             wait_until(lambda: not refused(again), "new work to be admitted when there is room again")
             assert daemon.home.reserve.exists()
             reply = again.cancel("second", mode="now")
