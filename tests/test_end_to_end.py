@@ -16,7 +16,7 @@ from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
-from tests.waits import guardian_of, pid_of
+from tests.waits import guardian_of, host_of, pid_of
 
 pytestmark = pytest.mark.process
 
@@ -324,7 +324,7 @@ def test_work_that_was_finished_when_everything_was_killed_is_not_lost(daemon: D
     with daemon.connect() as crew:
         run = crew.exec(["sh", "-c", "sleep 1; echo finished"])
         ready(run)
-        pid = run.show().attempts[0].host_pid
+        pid = host_of(run)
     daemon.kill()
     daemon.kill_guardian()
     words = daemon.home.attempt(f"{run.id}/sh", 1) / "last_words"

@@ -15,6 +15,12 @@ def pid_of(run: RunHandle) -> int:
     return run.show().attempts[-1].pid or 0
 
 
+def host_of(run: RunHandle) -> int:
+    """The worker process that waits for the run's command. crewd may hear of it after the command's own hello."""
+    wait_until(lambda: run.show().attempts and run.show().attempts[-1].host_pid, "the worker process to be known")
+    return run.show().attempts[-1].host_pid or 0
+
+
 def command_of(run: RunHandle, name: str) -> int:
     """The process of the run's command, once it is that: before, the process that starts it is shown."""
     wait_until(lambda: psutil.Process(pid_of(run)).name() == name, f"{name} to run")

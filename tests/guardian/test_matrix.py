@@ -280,6 +280,7 @@ def test_every_attempt_ends_after_something_like_a_restart_of_the_machine(daemon
     with daemon.connect() as crew:
         trees = plant_all(daemon, crew)
         wait_for_trees(daemon, trees)
+        wait_until(lambda: all(crew.show(tree.run).attempts[0].host_pid != 0 for tree in trees), "each process to be known")
         rows = [crew.show(tree.run).attempts[0] for tree in trees]
         workers = {row.host_pid or row.pid for row in rows}
     guardian = guardian_of(daemon)

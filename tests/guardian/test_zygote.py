@@ -12,7 +12,7 @@ import pytest
 from crewd.client.blocking import Crew
 from crewd.testing import Daemon
 from crewd.testing.daemon import children_of, wait_until
-from tests.waits import pid_of
+from tests.waits import host_of, pid_of
 
 pytestmark = pytest.mark.process
 FAILS_AT_GATE = ["sh", "-c", "read line < gate; exit 7"]
@@ -59,7 +59,7 @@ def test_an_end_that_the_zygote_could_not_tell_of_is_the_guardians(daemon: Daemo
     os.mkfifo(home / "gate")
     run = crew.exec(FAILS_AT_GATE, cwd=str(home))
     wait_until(lambda: any(each.ready_at for each in run.show().attempts), "the worker")
-    worker = psutil.Process(run.show().attempts[-1].host_pid)
+    worker = psutil.Process(host_of(run))
     parent = zygote(daemon)
     parent.suspend()
     (home / "gate").write_text("go\n")
@@ -76,7 +76,7 @@ def test_a_zygote_that_hangs_holds_up_no_end_and_hides_none(daemon: Daemon, crew
     parent = zygote(daemon)
     parent.suspend()
     try:
-        psutil.Process(killed.show().attempts[-1].host_pid).kill()
+        psutil.Process(host_of(killed)).kill()
         ended = cancelled.cancel(mode="now", timeout=120)
         assert ended is not None
         assert ended.verified
