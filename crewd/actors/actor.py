@@ -1,6 +1,6 @@
 """The base of every actor of crewd: a Pykka actor whose turns are given out by a dispatcher.
 
-A turn handles up to `BATCH_MAX` letters, for `TURN_SECONDS` at most if they take long, then calls `on_turn_end`: the place
+A turn handles up to `BATCH_MAX` messages, for `TURN_SECONDS` at most if they take long, then calls `on_turn_end`: the place
 to do once what many messages asked for.
 
 Tests: tests/actors/test_runtime.py, tests/actors/test_pykka_pitfalls.py.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BATCH_MAX = 64
 """Letters per turn: enough to amortise a turn, few enough that 100 busy actors each wait some milliseconds at most."""
 TURN_SECONDS = 0.002
-"""After this a turn takes no more letters: others wait for the same thread. One with a thread of its own may take longer."""
+"""After this a turn takes no more messages: others wait for the same thread. One with a thread of its own may take longer."""
 
 
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -109,7 +109,7 @@ class System(Protocol):
         """Let the log know of an abnormal end."""
         ...
 
-    def unexpected(self, ref: AnyRef, letter: Envelope, state: str) -> None:
+    def unexpected(self, ref: AnyRef, envelope: Envelope, state: str) -> None:
         """Let the log know of a message that an actor does not take."""
         ...
 
@@ -196,7 +196,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
         self._actor_ref: Ref[M_contra] = Ref(self)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._exit_reason: ExitReason | None = None
         self._in_turn = False
-        self._letter: Envelope | None = None
+        self._envelope: Envelope | None = None
 
     @staticmethod
     def _create_actor_inbox() -> TwoLaneInbox:
@@ -224,8 +224,8 @@ class Actor(pykka.Actor, Generic[M_contra]):
 
         A `receive` that matches every type of message ends with it: a type checker sees that none is missing.
         """
-        if self._letter is not None:
-            self.context.system.unexpected(self.ref, self._letter, self.state_in_words())
+        if self._envelope is not None:
+            self.context.system.unexpected(self.ref, self._envelope, self.state_in_words())
 
     def state_in_words(self) -> str:
         """What this actor is doing, for the log."""
@@ -270,18 +270,18 @@ class Actor(pykka.Actor, Generic[M_contra]):
     def _take_batch(self, until: float) -> None:
         context, inbox = self.context, self.actor_inbox
         for _ in range(self.batch_max):
-            letter = inbox.take()
-            if letter is None:
+            envelope = inbox.take()
+            if envelope is None:
                 return
             context.tally.letters += 1
             TURN.now = now = context.system.clock.monotonic()
-            if letter.deadline is None or now < letter.deadline:
-                self._take(letter)
+            if envelope.deadline is None or now < envelope.deadline:
+                self._take(envelope)
             if self._exit_reason is not None or now >= until:
                 return
 
-    def _take(self, letter: Envelope) -> None:
-        match letter.message:
+    def _take(self, envelope: Envelope) -> None:
+        match envelope.message:
             case StopActor() as stop:
                 self.stopping(stop)
             case LinkBroken() as broken:
@@ -294,15 +294,15 @@ class Actor(pykka.Actor, Generic[M_contra]):
                     raise StartFailed(f"{self.ref} did not start") from error
                 self.context.system.started(self.ref)
             case message:
-                self._letter = letter
+                self._envelope = envelope
                 try:
                     answer = self.receive(cast("M_contra", message))
                 except BaseException:
-                    if letter.reply_to is not None:
-                        letter.reply_to.set_exception(sys.exc_info())
+                    if envelope.reply_to is not None:
+                        envelope.reply_to.set_exception(sys.exc_info())
                     raise
-                if letter.reply_to is not None:
-                    letter.reply_to.set(answer)
+                if envelope.reply_to is not None:
+                    envelope.reply_to.set(answer)
 
     def stopping(self, stop: StopActor) -> None:
         """A stop was asked for. The default ends at once; a supervisor ends its children first."""
@@ -341,8 +341,8 @@ class Actor(pykka.Actor, Generic[M_contra]):
         for timer in tuple(self.context.timers):
             timer.cancel()
         try:
-            for letter in left:
-                self.returned(cast("M_contra", letter.message))
+            for envelope in left:
+                self.returned(cast("M_contra", envelope.message))
             self.on_stop()
         except Exception as error:  # noqa: BLE001 (the outermost loop of an actor)
             return error
@@ -353,9 +353,9 @@ AnyActor: TypeAlias = Actor[Never]
 """Any actor, as its system sees it."""
 
 
-def refuse(ref: AnyRef, letters: list[Envelope]) -> None:
+def refuse(ref: AnyRef, envelopes: list[Envelope]) -> None:
     """Tell whoever asked that there will be no answer."""
-    for letter in letters:
-        if letter.reply_to is not None:
+    for envelope in envelopes:
+        if envelope.reply_to is not None:
             error = ActorDead(f"{ref} stopped before it handled the message")
-            letter.reply_to.set_exception((ActorDead, error, None))
+            envelope.reply_to.set_exception((ActorDead, error, None))

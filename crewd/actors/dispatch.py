@@ -33,7 +33,7 @@ class HasTurns(Protocol):
         ...
 
     def turn(self) -> None:
-        """Handle some letters. Never raises."""
+        """Handle some messages. Never raises."""
         ...
 
 

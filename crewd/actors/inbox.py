@@ -60,13 +60,13 @@ class TwoLaneInbox:
 
     def get(self) -> Any:
         """Pykka's way out; raises IndexError if nothing is there, for an actor here never blocks on its inbox."""
-        letter = self.take()
-        if letter is None:
+        envelope = self.take()
+        if envelope is None:
             raise IndexError("the inbox is empty")
-        return letter
+        return envelope
 
-    def offer(self, letter: Envelope, lane: Lane) -> bool:
-        """Take the letter; True if the inbox was empty before, so that its actor must be scheduled.
+    def offer(self, envelope: Envelope, lane: Lane) -> bool:
+        """Take it; True if the inbox was empty before, so that its actor must be scheduled.
 
         Raises ActorDead after `close` and InboxFull at the lane's bound.
         """
@@ -78,13 +78,13 @@ class TwoLaneInbox:
                 self.refused += 1
                 raise InboxFull(f"{lane.name.lower()} lane holds {len(queue)} messages")
             was_empty = not self._lanes[0] and not self._lanes[1]
-            queue.append(letter)
+            queue.append(envelope)
             if len(queue) > self.peak:  # noqa: PLR1730 (a call for each message)
                 self.peak = len(queue)
             return was_empty
 
     def take(self) -> Envelope | None:
-        """The next letter, control first; None if there is none."""
+        """The next message in its envelope, control first; None if there is none."""
         with self._lock:
             for queue in self._lanes:
                 if queue:
@@ -108,7 +108,7 @@ class TwoLaneInbox:
     def waiting(self, lane: Lane) -> list[object]:
         """The messages that wait in a lane, first one first."""
         with self._lock:
-            return [letter.message for letter in self._lanes[lane]]
+            return [envelope.message for envelope in self._lanes[lane]]
 
     def depth(self) -> tuple[int, int]:
         """Letters waiting in the control and the data lane."""
@@ -116,7 +116,7 @@ class TwoLaneInbox:
             return len(self._lanes[0]), len(self._lanes[1])
 
     def ages(self, now: float) -> tuple[float, float]:
-        """Seconds for which the oldest letter of the control and of the data lane has waited."""
+        """Seconds for which the oldest message of the control and of the data lane has waited."""
         with self._lock:
             control, data = (max(0.0, now - queue[0].at) if queue else 0.0 for queue in self._lanes)
         return control, data

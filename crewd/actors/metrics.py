@@ -64,7 +64,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
-    """One class now and so far. Depths and ages are (control, data): letters waiting, seconds of the oldest one."""
+    """One class now and so far. Depths and ages are (control, data): messages waiting, seconds of the oldest one."""
 
     name: str
     alive: int

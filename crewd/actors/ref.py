@@ -92,8 +92,8 @@ class Ref(pykka.ActorRef[Any], Generic[M_contra]):
     def _put(self, message: object, lane: Lane, deadline: float | None = None) -> None:
         context = self._cell.context
         sender = TURN.name
-        letter = Envelope(message, None, deadline, TURN.now if sender else context.system.clock.monotonic(), sender)
-        if self._cell.actor_inbox.offer(letter, lane):
+        envelope = Envelope(message, None, deadline, TURN.now if sender else context.system.clock.monotonic(), sender)
+        if self._cell.actor_inbox.offer(envelope, lane):
             context.schedule()
 
     def signal(self, message: object) -> bool:
@@ -132,8 +132,8 @@ class Ref(pykka.ActorRef[Any], Generic[M_contra]):
             raise BlockingAsk(f"{self} was asked from inside an actor; tell it and let it tell you")
         future: pykka.ThreadingFuture[object] = pykka.ThreadingFuture()
         now = context.system.clock.monotonic()
-        letter = Envelope(message, future, now + timeout, now, TURN.name)
-        if self._cell.actor_inbox.offer(letter, lane):
+        envelope = Envelope(message, future, now + timeout, now, TURN.name)
+        if self._cell.actor_inbox.offer(envelope, lane):
             context.schedule()
         return future.get(timeout=timeout)
 

@@ -24,7 +24,7 @@ class StopActor:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The first letter of every actor: run `on_start`."""
+    """The first message of every actor: run `on_start`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,11 +189,11 @@ class ActorSystem:
         """Let the reporter know of an abnormal end."""
         self._reporter(ref.name, ref.incarnation, reason)
 
-    def unexpected(self, ref: AnyRef, letter: Envelope, state: str) -> None:
+    def unexpected(self, ref: AnyRef, envelope: Envelope, state: str) -> None:
         """An actor was told what it does not take: that is a mistake of the sender's, and ends nobody."""
-        sender = letter.sender or "nobody"
+        sender = envelope.sender or "nobody"
         doing = f" ({state})" if state else ""
-        logger.warning("{}{} was told by {} what it does not take: {!r}", ref.name, doing, sender, letter.message)
+        logger.warning("{}{} was told by {} what it does not take: {!r}", ref.name, doing, sender, envelope.message)
 
     # -- looking ------------------------------------------------------------------------------------------------
 

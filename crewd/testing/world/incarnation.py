@@ -115,11 +115,11 @@ class FullInbox(TwoLaneInbox):
             for message in before.waiting(lane):
                 super().offer(Envelope(message), lane)
 
-    def offer(self, letter: Envelope, lane: Lane) -> bool:
+    def offer(self, envelope: Envelope, lane: Lane) -> bool:
         """See `TwoLaneInbox`."""
-        if isinstance(letter.message, Published | Missed) and self._world.strikes("overflow"):
+        if isinstance(envelope.message, Published | Missed) and self._world.strikes("overflow"):
             raise InboxFull("the gateway has too much to do")
-        return super().offer(letter, lane)
+        return super().offer(envelope, lane)
 
 
 class WorldScheduler(Scheduler):
