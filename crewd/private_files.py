@@ -83,7 +83,7 @@ def open_log(path: Path) -> int:
 
 
 def open_plain(path: Path) -> BufferedReader:
-    """A plain file, to be read. Raises OSError for anything else: a pipe would hold up whoever opens it."""
+    """A plain file, to be read. Raises OSError for anything else: a pipe would hold up the process that opens it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

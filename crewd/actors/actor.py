@@ -354,7 +354,7 @@ AnyActor: TypeAlias = Actor[Never]
 
 
 def refuse(ref: AnyRef, envelopes: list[Envelope]) -> None:
-    """Tell whoever asked that there will be no answer."""
+    """Tell the callers of `ask` that there will be no answer."""
     for envelope in envelopes:
         if envelope.reply_to is not None:
             error = ActorDead(f"{ref} stopped before it handled the message")

@@ -288,7 +288,7 @@ class Crew:
     def send_once(self, request: rq.Send) -> Iterator[Receipt]:
         """As `send`, with an id that survives this process: killed at any instant and sent again, it is one message.
 
-        A context manager: its end means that whoever sent it knows of the receipt. After that, the same message is another
+        A context manager: its end means that the sender knows of the receipt. After that, the same message is another
         one. The id of `request` is left out.
         """
         with self.outbox.keep(request) as key:

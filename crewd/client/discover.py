@@ -47,7 +47,7 @@ def may_start(start: bool | None) -> bool:  # noqa: FBT001 (three-valued: yes, n
 
 
 def start_daemon(home: Home) -> Callable[[], bool]:
-    """Start `crewd` in the background, in a session of its own: it outlives whoever started it, and accidents (`respawn`).
+    """Start `crewd` in the background, in a session of its own: it outlives its starter, and accidents (`respawn`).
 
     The answer tells whether it has given up: another one that serves the home meanwhile is no failure.
     """

@@ -219,7 +219,7 @@ def _holds(proc: Proc, group: int) -> bool:
 def ended() -> Iterator[tuple[int, int]]:
     """(pid, wait status) of every child that has ended. It stays in the table until the next one is asked for.
 
-    So whoever passes the news on has done so before the process is gone, and what it was can still be looked up.
+    So the news is passed on before the process is gone, and what it was can still be looked up.
     """
     while True:
         try:

@@ -1,6 +1,7 @@
 """Whether a process that is asked once a second answers. Pure: it is told the time.
 
-Only time counts in which whoever asks was awake. A machine that was suspended, or an owner that was stopped, proves nothing.
+Only time counts in which the asking process was awake: a machine that was suspended, or
+an owner that was stopped, proves nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ GIVE_UP_SECONDS = 20.0
 START_SECONDS = 120.0
 """The same for one that has never answered, and for one that is at work: on a machine that is full it is only slow."""
 AWAKE_SECONDS = 5.0
-"""More than this between two questions, and whoever asks was not awake."""
+"""More than this between two questions, and the asking process was not awake."""
 
 
 class Pulse:

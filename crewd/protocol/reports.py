@@ -92,7 +92,7 @@ class Returned(msgspec.Struct, frozen=True, tag="returned"):
 
 
 class Told(msgspec.Struct, frozen=True, tag="told"):
-    """The worker has something to say to whoever watches: it goes into the mailbox of its task."""
+    """The worker has something to say to people: it goes into the mailbox of its task."""
 
     text: str
     priority: Literal["urgent", "normal", "low"] = "normal"

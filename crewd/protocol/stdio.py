@@ -50,7 +50,7 @@ class SayUsage(msgspec.Struct, frozen=True, tag="usage"):
 
 
 class SayTell(msgspec.Struct, frozen=True, tag="tell"):
-    """Something for whoever watches, without an answer: it lies in the mailbox (`crew inbox`)."""
+    """Something for people, without an answer: it lies in the mailbox (`crew inbox`)."""
 
     text: str
     priority: Literal["urgent", "normal", "low"] = "normal"

@@ -107,7 +107,7 @@ class Cache:
         self._changed[place] = (run, key, row)
 
     def drop(self, run: str) -> None:
-        """See `fold.Table`. Rows that are not in memory are dropped by whoever commits: nobody asks for them in between."""
+        """See `fold.Table`. Rows that are not in memory are dropped by the actor that commits: none is asked for meanwhile."""
         for place in self._keys_of.pop(run, set()):
             del self._rows[place]
             self._changed.pop(place, None)

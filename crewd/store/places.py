@@ -101,7 +101,7 @@ class Branches:
         self.forget()
 
     def remember(self, event: Event) -> None:
-        """An event of the commit log, placed by whoever was here before."""
+        """An event of the commit log, placed by an earlier store actor."""
         for epoch in {event.epoch, -1} if event.task else {event.epoch}:
             self._ends[event.run, event.task, epoch] = event.seq
 

@@ -1,6 +1,6 @@
 """Places on the machine: how many workers may live at once, and who is next. A pure core and its actor.
 
-Rule 1: whoever lives has a place, also when there are more of them than places (crewd came back to them). Who may live, as far
+Rule 1: a worker that lives has a slot, also when more live than there are slots (crewd came back to them). Who may live, as far
 as crewd knows, has one as well.
 Rule 2: free places go to the runs in turn, so that a run with a thousand ready tasks holds up nobody else.
 Rule 3: with too little free memory nobody starts, but for the first: a place is then granted whatever memory says.

@@ -187,7 +187,7 @@ class Context:
                 return
 
     def tell(self, text: str, *, priority: Literal["urgent", "normal", "low"] = "normal", reply_to: str = "") -> None:
-        """Say something to whoever watches, without waiting for an answer: it lies in the mailbox until it is read.
+        """Say something to people, without waiting for an answer: it lies in the mailbox until it is read.
 
         `crew inbox` shows it. Raises UsageError for a text of more than 65,536 characters, Cancelled.
         """
@@ -222,7 +222,7 @@ class Context:
         return self._others.send(to, text, kind, ask, wait, timeout, terms)
 
     def contact_supervisor(self, text: str, *, timeout: float = 30.0) -> str:
-        """Tell whoever started this worker something that matters, and know that it is kept: the id of the message.
+        """Tell the starter of this worker something that matters, and know that it is kept: the id of the message.
 
         It lies in the mailbox of the parent's task, or of this one if no worker has started it: `crew inbox` shows it then.
         """
@@ -282,7 +282,7 @@ class Context:
         default: str | None = None,
         timeout: float | None = None,
     ) -> str | None:
-        """Ask whoever watches; the task is `waiting` until the answer, the timeout or a cancel (raised).
+        """Ask people; the task is `waiting` until the answer, the timeout or a cancel (raised).
 
         When the time has passed the `default` is returned (None, if there is none). An answer that does not fit the kind is
         refused and never comes here: `confirm` gets `yes` or `no`, `permission` `allow` or `deny`, `choose` one of the

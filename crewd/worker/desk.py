@@ -172,7 +172,7 @@ class Desk:
             return None
 
     def finish(self) -> None:
-        """The work is over: whoever waits here is let go."""
+        """The work is over: threads that wait here go on."""
         with self._condition:
             self._over = True
             self._condition.notify_all()
@@ -210,7 +210,7 @@ class Desk:
     def wait_reply(self, key: str, seconds: float) -> Answering | None:
         """Wait for the reply; None when the time has passed, the token has fired, or it was given up.
 
-        It is not asked again after this; whoever waits no more for an end says so. This wait may be cut short.
+        It is not asked again after this; a caller that waits no more for an end says so. This wait may be cut short.
         """
         reply: Answering | None = None
         with self._condition:

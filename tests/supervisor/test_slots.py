@@ -1,4 +1,4 @@
-"""SlotTable on the machine: fair, bounded, and never lost. Values, and a Hypothesis machine."""
+"""Slots on the machine: fair, bounded, and never lost. Values, and a Hypothesis machine."""
 
 from __future__ import annotations
 

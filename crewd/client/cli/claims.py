@@ -1,4 +1,4 @@
-"""The verbs of whoever carries out a task itself: claim, release, finish.
+"""The verbs for people and programs that carry out a task themselves: claim, release, finish.
 
 Tests: tests/test_claims.py.
 """

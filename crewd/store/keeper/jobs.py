@@ -45,7 +45,7 @@ class Jobs:
         self._token = 0
 
     def answer(self, keep: Keep, reply: kp.KeepReply | rq.DoctorReply | CrewdError) -> None:
-        """Tell whoever asked."""
+        """Answer the caller."""
         keep.reply_to.offer(Answer(keep.token, reply), lane=Lane.CONTROL)
 
     def send(

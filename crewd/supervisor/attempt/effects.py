@@ -143,7 +143,7 @@ class TellWaiting(msgspec.Struct, frozen=True):
 
 
 class Lend(msgspec.Struct, frozen=True):
-    """Lend the worker's place on the machine to whoever it waits for, or take it back."""
+    """Lend the worker's slot to the workers that it waits for, or take it back."""
 
     lent: bool
 

@@ -102,7 +102,7 @@ class Cancelling(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """The terminal event is decided. Nothing changes any more; whoever asks is answered."""
+    """The terminal event is decided. Nothing changes any more; callers are still answered."""
 
     words: ClassVar[str] = "over"
     status: AttemptStatus

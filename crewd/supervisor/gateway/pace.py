@@ -22,7 +22,7 @@ OPEN_MAX = 8
 QUEUE_MAX = 256
 """Messages of one client that wait for that."""
 FORGET_SECONDS = 5.0
-"""One that was not answered for so long will not be: whoever was to answer has crashed, and the client asks again."""
+"""One that was not answered for so long will not be: the actor that was to answer has crashed, and the client asks again."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""GuardianSocket events to whoever follows them: live ones as they are published, others by reading the store again.
+"""Hands events to the clients that follow them: live ones as they are published, others by reading the store again.
 
 It has no socket of its own: `send` hands a reply to the wire, `read` asks the reader and `refilled` hears its answer, `later`
 calls `go_on` after some seconds.
@@ -20,7 +20,7 @@ from crewd.supervisor.gateway.refills import Refills
 from crewd.supervisor.gateway.wire import Sent
 
 HANDS_MAX = 64
-"""Notes that are handed over in one turn, as events happen; whoever comes after that is refilled like one that lags."""
+"""Notes that are handed over in one turn, as events happen; a feed that comes after that is refilled like one that lags."""
 
 
 class Publisher:
@@ -96,7 +96,7 @@ class Publisher:
     # -- what happens -------------------------------------------------------------------------------------------
 
     def progress(self, progress: Progress) -> None:
-        """A sample: for whoever keeps up."""
+        """A sample: only for clients that keep up."""
         run = progress.task.partition("/")[0]
         note, labels = rq.ProgressNote(progress=progress), self._labels_of(run)
         hands = HANDS_MAX

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from crewd.testing.world.worker import Witness
 
 TOLD_SECONDS = 60.0
-"""Virtual seconds until whoever waits must have been told: a disk that refuses, or a crash, may take some of them."""
+"""Virtual seconds until a waiting client must have been told: a disk that refuses, or a crash, may take some of them."""
 S = TypeVar("S", bound=StrEnum)
 
 
@@ -432,7 +432,7 @@ class Laws:
             self.hold("finished work is not lost", known, f"{key} had finished: {row}")
 
     def answered(self, name: str, request: rq.Request, reply: rq.Reply | None) -> None:
-        """At rest: whoever asked has an answer, and a promise in it was kept."""
+        """At rest: each client that asked has an answer, and a promise in it was kept."""
         self.hold("every question is answered", reply is not None, f"{name} waits for {request}")
         if isinstance(reply, rq.ReceiptReply):
             known = reply.receipt.id in self._disk.now[MessageRow]
@@ -452,7 +452,7 @@ class Laws:
         return self._seq if target and target not in self._over else None
 
     def told_of_an_end(self, request: rq.Request, reply: rq.Reply, live_then: int | None) -> None:
-        """Whoever waits for an end is told when it comes, and not of an older one. `live_then`: see `live_at`."""
+        """A client that waits for an end is told when it comes, and not of an older one. `live_then`: see `live_at`."""
         target = self._target(request)
         if not target:
             return
