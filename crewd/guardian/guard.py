@@ -490,7 +490,9 @@ class Guard:
         self._next_look = (
             self._rested_at if self._sweeping else now + (self._look_seconds if self._cares else IDLE_LOOK_SECONDS)
         )
-        self._quiet = not effects and self._attached and all(care.is_quiet for care in self._cares.values())
+        self._quiet = (
+            bool(self._cares) and self._attached and not effects and all(care.is_quiet for care in self._cares.values())
+        )
         self._left_out, self._newest = 0, newest
         if any(isinstance(effect, cr.Finish) for effect in effects) and not self._cares:
             self._next_look = 0.0  # strays are nobody's now: they end

@@ -87,3 +87,11 @@ def test_a_worker_that_was_just_started_is_looked_at_soon() -> None:
     guard.ordered(spawn(), 2.0)
     guard.forked(KEY, MAIN, 2.0)
     assert guard.due_at() <= 3.0
+
+
+def test_without_workers_looks_keep_their_own_pause() -> None:
+    guard = Guard("home", "boot", OWN, 0.0)
+    guard.ordered(gd.Attach("home"), 0.0)
+    sorting = guard.begin_look({}, {})
+    guard.looked(sorting, {}, {}, {}, now=1.0, took=0.0, since_boot=1.0, heard_at=0.0, newest=100)
+    assert not guard.leaves_out(100, 11.1)
