@@ -184,6 +184,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
 
     `turn` counts from 1: each message that the worker takes where it would stop begins another one. `pid` is the process of the
     command, or of the callable; `host_pid`, for a command, the worker process that waits for it (0: not known yet).
+    `asks` counts its open questions, `failures` operations that failed in a row.
     """
 
     task: str
@@ -218,6 +219,8 @@ class AttemptRow(msgspec.Struct, frozen=True):
     turn: int = 1
     host_pid: int | None = None
     warnings: tuple[str, ...] = ()
+    asks: int = 0
+    failures: int = 0
 
 
 class NoticeRow(msgspec.Struct, frozen=True):

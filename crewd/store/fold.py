@@ -2,8 +2,6 @@
 
 Rule 1: pure but for the table it is given; no clock, no database. The same events give the same rows, byte for byte.
 Rule 2: statuses move only along the tables of `model.statuses`; anything else is an InvariantError and commits nothing.
-
-Tests: tests/store/test_store.py, tests/testing/world/test_ports.py.
 """
 
 from __future__ import annotations
@@ -92,6 +90,10 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
                 key,
                 lambda op: replace(op, closed_at=event.at, outcome=outcome, reason=reason, synthetic=synthetic),
             )
+            if outcome != "skipped" and not synthetic:
+                attempt = rows.get(AttemptRow, key := attempt_key(event.task, event.epoch))
+                if attempt is not None:
+                    rows.put(event.run, key, replace(attempt, failures=attempt.failures + 1 if outcome == "failed" else 0))
         case ev.ReportTaken() | ev.ProgressSampled():
             pass  # all that it says is its number, below
         case (
@@ -411,27 +413,27 @@ def _ask(rows: Table, event: ev.Event, body: ev.AskOpened | ev.AskClosed) -> Non
     key = attempt_key(event.task, event.epoch)
     if isinstance(body, ev.AskOpened):
         if rows.get(AskRow, body.id) is not None:
-            return  # a worker that uses another one's id hurts only itself
+            return  # a worker that uses another one's id hurts only itself: the question stays the other one's
         row = AskRow(
             id=body.id, run=event.run, task=event.task, epoch=event.epoch, question=body.question, kind=body.kind,
             choices=body.choices, opened_at=event.at, deadline_at=body.deadline_at, schema=body.schema, default=body.default,
         )  # fmt: skip
         rows.put(event.run, body.id, row)
-        before, after, task_status = AttemptStatus.RUNNING, AttemptStatus.WAITING, TaskStatus.WAITING
+        more, before, after, task_status = 1, AttemptStatus.RUNNING, AttemptStatus.WAITING, TaskStatus.WAITING
     else:
-        _change(
-            rows,
-            event,
-            AskRow,
-            body.id,
-            lambda ask: replace(ask, closed_at=event.at, outcome=body.outcome, answered_by=body.answered_by),
-        )
-        before, after, task_status = AttemptStatus.WAITING, AttemptStatus.RUNNING, TaskStatus.RUNNING
+        ask = rows.get(AskRow, body.id)
+        if ask is None or (ask.task, ask.epoch) != (event.task, event.epoch) or ask.closed_at is not None:
+            return
+        rows.put(event.run, ask.id, replace(ask, closed_at=event.at, outcome=body.outcome, answered_by=body.answered_by))
+        more, before, after, task_status = -1, AttemptStatus.WAITING, AttemptStatus.RUNNING, TaskStatus.RUNNING
     attempt = rows.get(AttemptRow, key)
-    if attempt is not None and attempt.status is before:
-        rows.put(event.run, key, replace(attempt, status=after))
+    if attempt is None:
+        return
+    attempt = replace(attempt, asks=max(0, attempt.asks + more))
+    waits_on = more < 0 and attempt.asks > 0  # for the answer to another question
+    rows.put(event.run, key, replace(attempt, status=after) if attempt.status is before and not waits_on else attempt)
     task = rows.get(TaskRow, event.task)
-    if task is not None and task.status not in TASK_TERMINAL:
+    if task is not None and task.status not in TASK_TERMINAL and not waits_on:
         _move_task(rows, event, task_status, lambda row: row)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +79,8 @@ def test_no_number_of_a_worker_breaks_anything(daemon: Daemon, crew: Crew, tmp_p
     def read() -> Bootstrap | None:
         nonlocal bootstrap
         for each in daemon.home.root.rglob("bootstrap*"):
-            bootstrap = msgspec.msgpack.decode(each.read_bytes(), type=Bootstrap)
+            with contextlib.suppress(msgspec.DecodeError, FileNotFoundError):  # it is being written
+                bootstrap = msgspec.msgpack.decode(each.read_bytes(), type=Bootstrap)
         return bootstrap
 
     wait_until(read, "its bootstrap")

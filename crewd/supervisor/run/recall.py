@@ -174,6 +174,7 @@ def attempt_of(live: LiveRun, row: AttemptRow, wall: float, now: float) -> Attem
                 for each in live.operations
                 if each.task == row.task and each.epoch == row.epoch and each.closed_at is None
             ),
+            failures=row.failures,
             turn=row.turn,
             usage=(row.turns, row.tokens, row.cost),
             checkpoint=row.checkpoint,

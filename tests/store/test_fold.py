@@ -1,0 +1,86 @@
+"""What events make of the rows, where a worker does several things at once or speaks of what is another one's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crewd.model import events as ev
+from crewd.model.rows import AskRow, AttemptRow, TaskRow
+from crewd.model.statuses import AttemptStatus, TaskStatus
+from crewd.model.workflow import Step, WorkerSpec, Workflow
+from crewd.store.fold import Row, fold
+
+WORKER = WorkerSpec(call="jobs:add")
+
+
+class Rows:
+    """Rows in memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[type[Any], str], Any] = {}
+        self.seq = 0
+
+    def get(self, kind: type[Any], key: str) -> Any:
+        return self.rows.get((kind, key))
+
+    def put(self, run: str, key: str, row: Row) -> None:
+        self.rows[type(row), key] = row
+
+    def drop(self, run: str) -> None:
+        raise AssertionError(run)
+
+    def happen(self, body: ev.Body, task: str = "r_1/a", run: str = "r_1") -> None:
+        self.seq += 1
+        epoch = 0 if isinstance(body, ev.RunCreated) else 1
+        fold(self, ev.Event(self.seq, str(self.seq), 0, run, task, epoch, "", "", "", float(self.seq), body))
+
+    def attempt(self, task: str = "r_1/a") -> AttemptRow:
+        found: AttemptRow = self.rows[AttemptRow, f"{task}#1"]
+        return found
+
+    def task(self, task: str = "r_1/a") -> TaskRow:
+        found: TaskRow = self.rows[TaskRow, task]
+        return found
+
+
+def at_work() -> Rows:
+    rows = Rows()
+    rows.happen(
+        ev.RunCreated(name="w", workflow=Workflow("w", (Step("a", worker=WORKER), Step("b", worker=WORKER))), cwd="/", goal=""),
+        "",
+    )
+    rows.happen(ev.RunStarted(), "")
+    for task in ("r_1/a", "r_1/b"):
+        for body in (ev.AttemptReserved(directory="/d"), ev.AttemptStarting(), ev.AttemptReady()):
+            rows.happen(body, task)
+    return rows
+
+
+def test_a_worker_waits_until_its_last_question_is_closed() -> None:
+    rows = at_work()
+    for key in ("q1", "q2"):
+        rows.happen(ev.AskOpened(id=key, question="?"))
+    rows.happen(ev.AskClosed(id="q1", outcome="expired"))
+    assert (rows.attempt().status, rows.task().status) == (AttemptStatus.WAITING, TaskStatus.WAITING)
+    rows.happen(ev.AskClosed(id="q2", outcome="answered"))
+    assert (rows.attempt().status, rows.task().status) == (AttemptStatus.RUNNING, TaskStatus.RUNNING)
+
+
+def test_nobody_closes_a_question_of_another_worker() -> None:
+    rows = at_work()
+    rows.happen(ev.AskOpened(id="q1", question="?"))
+    for body in (ev.AskOpened(id="q1", question="mine"), ev.AskClosed(id="q1", outcome="answered", answered_by="m")):
+        rows.happen(body, "r_1/b")
+    asked = rows.get(AskRow, "q1")
+    assert (asked.task, asked.question, asked.closed_at) == ("r_1/a", "?", None)
+    assert rows.task().status is TaskStatus.WAITING
+
+
+def test_failures_in_a_row_are_counted_where_a_restart_finds_them() -> None:
+    rows = at_work()
+    counted = []
+    for number, outcome in enumerate(("failed", "failed", "skipped", "done", "failed")):
+        rows.happen(ev.OperationOpened(id=f"o{number}", kind="tool", name="x"))
+        rows.happen(ev.OperationClosed(id=f"o{number}", outcome=outcome))
+        counted.append(rows.attempt().failures)
+    assert counted == [1, 2, 2, 0, 1]
