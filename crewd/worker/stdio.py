@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from crewd.model.errors import CrewdError, UsageError
 from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.reasons import FailureReason, RefusalReason
 from crewd.model.redact import clip
 from crewd.model.signals import signal_name
@@ -307,7 +308,8 @@ class Program:
             self._give(message)
 
     def _give(self, message: Deliver) -> None:
-        kind: Literal["steer", "follow_up", "message"] = "steer" if message.kind == "response" else message.kind
+        kind: Literal["steer", "follow_up", "message"] = "follow_up" if message.kind == "follow_up" else "steer"
+        kind = "message" if MESSAGE_KINDS[message.kind].purpose is Purpose.READING else kind
         self._open[message.id] = kind
         self._given += 1
         record = stdio.HearMessage(
