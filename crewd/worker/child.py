@@ -20,6 +20,8 @@ from crewd import limit_mark
 if TYPE_CHECKING:
     from crewd.worker.token import CancellationToken
 
+HANDLES_MAX = 256
+"""Processes left behind whose end is waited for: each takes a descriptor. The others get TERM all the same."""
 LOOK_SECONDS = 0.1
 """A grace may be made shorter while it runs: so often it is looked at."""
 
@@ -100,16 +102,22 @@ class LeftBehind:
                 if limit_mark.read(pid) != number:  # else it is this very process that the handle is of
                     os.close(handle)
                     continue
-                self._handles.append(handle)
-                if not (self._child.group_terminated and os.getpgid(pid) == self._child.pid):
-                    signal.pidfd_send_signal(handle, signal.SIGTERM)
+                try:
+                    if not (self._child.group_terminated and os.getpgid(pid) == self._child.pid):
+                        signal.pidfd_send_signal(handle, signal.SIGTERM)
+                finally:
+                    if len(self._handles) < HANDLES_MAX:
+                        self._handles.append(handle)
+                    else:
+                        os.close(handle)
 
     def wait(self, token: CancellationToken) -> None:
         """Wait until those that got TERM have ended, at most until the grace is over."""
         with self._lock:
             for handle in self._handles:
-                ended = False
+                ends, ended = select.poll(), False  # `select` takes no descriptor above 1,023
+                ends.register(handle, select.POLLIN)
                 while not ended and (left := token.remaining()) > 0:
-                    ended = bool(select.select([handle], [], [], min(left, LOOK_SECONDS))[0])
+                    ended = bool(ends.poll(1_000 * min(left, LOOK_SECONDS)))
                 os.close(handle)
             self._handles.clear()

@@ -277,6 +277,15 @@ def test_each_process_gets_one_term_and_its_grace(shared_crew: Crew, tmp_path: P
     assert said.read_bytes() == b"up TERM done "
 
 
+def test_a_command_that_leaves_many_processes_is_cancelled(shared_crew: Crew) -> None:
+    """More than are waited for one by one."""
+    run = sh(shared_crew, "i=0; while [ $i -lt 300 ]; do setsid sleep 1000 > /dev/null 2>&1 & i=$((i+1)); done; echo up; wait")
+    until_up(shared_crew, run)
+    reply = run.cancel(grace=60, timeout=120)
+    assert reply is not None and reply.verified
+    assert attempt_of(run).status == "cancelled"
+
+
 def test_a_worker_starts_with_the_dispositions_of_the_system(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever crewd was started with: nohup ignores HUP, a pipeline may ignore PIPE, a shell may block signals."""
     monkeypatch.setenv("CREWD_KEYS", str(home / "keys"))

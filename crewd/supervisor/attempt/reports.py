@@ -105,7 +105,7 @@ def reported(state: Attempt, report: rp.Report, wall: float, at: float) -> Next:
     if allowed and report.number >= allowed and watch.watched(state):
         state, end = watch.hit(state, "reports", f"{report.number} reports, {allowed} are allowed")
         events, effects = (*events, *end.events), [*effects, *end.effects]
-    # What is acknowledged is durable, also if it changed nothing: a controller that comes back must know the number.
+    # A report is recorded even if it changes nothing: after a restart the controller must know the last number.
     return state, replace(
         decision,
         events=events or (ev.ReportTaken(report=report.number),),

@@ -1,6 +1,6 @@
 """The drawings in docs/lifecycle.md of an attempt's phases, and of what a task goes through, made from the tables.
 
-Run with `--write` to make them anew.
+Run it with `--write` to write them again.
 """
 
 from __future__ import annotations
