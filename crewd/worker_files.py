@@ -27,16 +27,16 @@ class NotOurs(OSError):
 
 
 @contextlib.contextmanager
-def opened(directory: Path, name: str, flags: int = os.O_RDONLY, *, rooms: int = ROOMS) -> Iterator[int]:
+def opened(directory: Path, name: str, flags: int = os.O_RDONLY, *, rooms: int = ROOMS, alone: bool = True) -> Iterator[int]:
     """A descriptor of a plain file, closed at the end. Raises FileNotFoundError, NotOurs, or what else opening it raises.
 
     `flags` are those of `os.open` for reading or changing a file that is there. `rooms`: so many parts at the end of the
-    directory's path are not trusted.
+    directory's path are not trusted. `alone`: a file with a second name is NotOurs.
     """
     with _inside(directory, rooms) as folder:
         descriptor = _open(folder, directory / name, name, flags)
         try:
-            _check(descriptor, directory / name)
+            _check(descriptor, directory / name, alone=alone)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -145,11 +145,11 @@ def _open(folder: int, path: Path, name: str, flags: int) -> int:
         raise
 
 
-def _check(descriptor: int, path: Path) -> None:
+def _check(descriptor: int, path: Path, *, alone: bool = True) -> None:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise NotOurs(path, "no plain file")
-    if found.st_nlink > 1:
+    if alone and found.st_nlink > 1:
         raise NotOurs(path, "another name of a file elsewhere")
     if found.st_uid != os.geteuid() and os.geteuid() != 0:
         raise NotOurs(path, "the file of another user")

@@ -27,7 +27,7 @@ ROOMS = {
     "testing": {"testing", "client", "worker", "supervisor", "guardian", "store", "actors", "protocol", "model"},
 }
 """What each room may import `crewd.clock` and the modules beside it are everybody's."""
-SHARED = {"clock", "limit_mark", "private_files", "respawn", "worker_files", "worker_output", "__version__", "CrewdError"}
+SHARED = {"clock", "limit_mark", "private_files", "respawn", "worker_files", "__version__", "CrewdError"}
 
 
 def room(path: Path) -> str:
@@ -108,6 +108,8 @@ def test_ports_alone_open_sockets() -> None:
         "supervisor/guardian_link.py",
         "guardian/zygote_link.py",
         "guardian/connection.py",
+        "guardian/file_service.py",
+        "supervisor/files_link.py",
         "guardian/zygote.py",
         "supervisor/service.py",
     }
@@ -186,7 +188,7 @@ def test_only_named_places_import_by_name() -> None:
 
 
 OPENERS = {
-    "store/blobs.py": "the lock of the blobs",
+    "guardian/files.py": "the lock of the blobs",
     "store/bundle.py": "bundles, and what is being written",
     "store/database.py": "the reserve",
     "store/health.py": "databases, while nothing is served",

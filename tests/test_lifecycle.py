@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,6 +18,7 @@ import pytest
 import crewd
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.shapes import call_workflow, exec_workflow, one_step
+from crewd.clock import SystemClock
 from crewd.model.errors import Refused, RunFailed, UsageError
 from crewd.model.policy import Limits, Restarts, Retry
 from crewd.model.rows import AttemptRow
@@ -513,19 +517,43 @@ def test_a_second_signal_waits_for_nobody(daemon: Daemon) -> None:
         assert exit_.drain_seconds < 6.0, "not the grace of three seconds and the three after TERM"
 
 
-def test_the_service_manager_hears_when_crewd_is_ready_alive_and_stopping(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(home / "notify"))
-        manager.settimeout(20)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(home / "notify"))
-        monkeypatch.setenv("WATCHDOG_USEC", "200000")
-        with Daemon(home / "h") as daemon:
-            said = [manager.recv(4096).decode() for _ in range(4)]
-            assert any(each.startswith("READY=1") for each in said)
-            assert said.count("WATCHDOG=1") >= 2
-            daemon.stop()
-            while "STOPPING=1" not in said:
+@pytest.fixture
+def manager(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The socket of a service manager that wants to see a sign of life five times a second."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(home / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(home / "notify"))
+        listening.settimeout(1)
+        yield listening
+
+
+def test_the_service_manager_hears_when_crewd_is_ready_alive_and_stopping(home: Path, manager: socket.socket) -> None:
+    said: list[str] = []
+    over = threading.Event()
+
+    def listen() -> None:
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
                 said.append(manager.recv(4096).decode())
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        with Daemon(home / "h"):
+            wait_until(lambda: any(each.startswith("READY=1") for each in said), "READY=1")
+            wait_until(lambda: said.count("WATCHDOG=1") >= 2, "signs of life")
+        wait_until(lambda: "STOPPING=1" in said, "STOPPING=1")
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_service_manager_that_reads_nothing_holds_up_nobody(home: Path, manager: socket.socket) -> None:
+    with Daemon(home / "h") as daemon, daemon.connect() as crew:
+        full = SystemClock().monotonic() + 3.0  # more signs of life than the socket holds
+        wait_until(lambda: crew.runs() and SystemClock().monotonic() > full, "time to pass")
+    assert daemon.stopped and manager.recv(4096)
 
 
 def test_as_pid_one_crewd_leaves_no_zombie(home: Path) -> None:

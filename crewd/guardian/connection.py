@@ -46,15 +46,7 @@ class CrewdConnection:
 
     def listen(self, path: Path) -> None:
         """Take the place of whatever listened there before."""
-        try:
-            path.unlink(missing_ok=True)
-        except IsADirectoryError:
-            path.rename(path.with_name(f"{path.name}{ASIDE}"))
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listening.bind(str(path))
-        path.chmod(0o600)
-        listening.listen(4)
-        listening.setblocking(False)
+        listening = listen(path)
         self._selector.register(listening, selectors.EVENT_READ, lambda: self._accept(listening))
 
     def tell(self, notice: gd.Notice) -> None:
@@ -65,7 +57,7 @@ class CrewdConnection:
 
     def _accept(self, listening: socket.socket) -> None:
         connection, _ = listening.accept()
-        if not _same_user(connection):
+        if not same_user(connection):
             connection.close()
             return
         self._hang_up()
@@ -118,7 +110,22 @@ class CrewdConnection:
         self._selector.modify(self._socket, wanted, self._talk)
 
 
-def _same_user(connection: socket.socket) -> bool:
+def listen(path: Path) -> socket.socket:
+    """A unix socket of this user's that listens in the place of whatever was there."""
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        path.rename(path.with_name(f"{path.name}{ASIDE}"))
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(str(path))
+    path.chmod(0o600)
+    listening.listen(4)
+    listening.setblocking(False)
+    return listening
+
+
+def same_user(connection: socket.socket) -> bool:
+    """Whether a process of this user is at the other end."""
     if not processes.LINUX:
         return True  # the directory is 0700
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from crewd import worker_files
 from crewd.guardian import processes
+from crewd.guardian.output_files import MARK, TIMES_FILE
 from crewd.guardian.tree import Key
-from crewd.worker_output import MARK, TIMES_FILE
 
 SLACK = 0.25
 """How much more than is kept a file may hold until it is cut; cutting costs a system call."""

@@ -28,9 +28,12 @@ from crewd.guardian.cgroups import Cgroups
 from crewd.guardian.connection import CrewdConnection
 from crewd.guardian.examine import examine
 from crewd.guardian.exits import ExitRecords
+from crewd.guardian.file_service import FileService
+from crewd.guardian.files import Files
 from crewd.guardian.folder import Folder
 from crewd.guardian.guard import Guard, GuardEffect, Mark
 from crewd.guardian.output import Output, cap
+from crewd.guardian.output_files import EXIT_FILE, tail_of
 from crewd.guardian.prepared import was_begun
 from crewd.guardian.tree import Key, Proc
 from crewd.guardian.worker_folder import leave_file, noted, prepare, take_last_words, without
@@ -43,7 +46,6 @@ from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.redact import clip
 from crewd.protocol import guardian as gd
 from crewd.protocol.bootstrap import Bootstrap
-from crewd.worker_output import EXIT_FILE, tail_of
 
 REAP_SECONDS = 0.01
 """How long children that have ended are reaped before everything else has its turn."""
@@ -93,6 +95,7 @@ class Guardian:
         self._records = Folder(home.root / "charges", CareRecord)
         self._cgroups = Cgroups(home.key, wanted=settings.cgroups)
         self._crewd = CrewdConnection(self._selector, self._ordered, self._hung_up)
+        self._files = FileService(self._selector, Files(home, self._clock).answer)
         self._zygote = ZygoteLink(home, settings.preload, settings.passed, settings.warm, self._selector, self._clock)
         self._outputs: dict[Key, Output] = {}
         self._secrets: dict[Key, KnownSecrets] = {}
@@ -105,6 +108,7 @@ class Guardian:
     def run(self) -> None:
         """Serve until retired, or until alone with nothing to guard."""
         self._hear_signals()
+        self._files.listen(self._home.files_socket)
         self._crewd.listen(self._home.guardian_socket)
         self._zygote.start()
         self._adopt()
@@ -117,6 +121,7 @@ class Guardian:
             self._reap()
             self._tick()
         self._home.guardian_socket.unlink(missing_ok=True)
+        self._home.files_socket.unlink(missing_ok=True)
         self._cgroups.close()
         self._zygote.close()
 

@@ -12,9 +12,9 @@ from loguru import logger
 
 from crewd import worker_files
 from crewd.guardian import prepared
+from crewd.guardian.output_files import Tail
 from crewd.guardian.zygote import LOCK
 from crewd.model.known_secrets import KnownSecrets
-from crewd.worker_output import Tail
 
 LAST_WORDS_BYTES_MAX = 4 << 20
 """Reports that a worker could not deliver before it ended; it keeps at most 1,024, so more than this is not the worker's."""

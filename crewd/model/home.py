@@ -13,6 +13,8 @@ from pathlib import Path, PurePath
 
 SOCKET_PATH_BYTES_MAX = 107
 _LONGEST_SOCKET = "guardian.sock"
+BLOBS_LOCK = "lock"
+"""Beside the blobs: held shared by who stores one, and alone by who deletes some."""
 
 
 class Home:
@@ -39,6 +41,7 @@ class Home:
         self.daemon_lock = root / "crewd.lock"
         self.guardian_lock = root / "guardian.lock"
         self.guardian_socket = run / "guardian.sock"
+        self.files_socket = run / "files.sock"
         self.clients_socket = run / "clients.sock"
         self.workers_socket = run / "workers.sock"
         self.full = run / "full"

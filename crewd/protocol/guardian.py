@@ -16,8 +16,8 @@ from crewd.model.errors import PeerError
 from crewd.model.rows import ExitStatus, Survivor
 from crewd.protocol.bootstrap import Bootstrap
 
-VERSION = 2
-"""Of the frames on this page. A guardian outlives crewd, so each side may be older than the other one."""
+VERSION = 3
+"""Of these frames and those of `files`. A guardian outlives crewd, so each side may be older than the other one."""
 STREAM_BYTES_MAX = 8 << 20
 """Unread bytes of one connection; more is a broken peer."""
 EXPECTED_MAX = 4

@@ -22,17 +22,17 @@ from typing import IO, Any, Protocol
 
 import msgspec
 
-from crewd.model.errors import InvariantError, Unavailable, UsageError
+from crewd.model.errors import InvariantError, NotFound, Unavailable, UsageError
 from crewd.model.events import Event, with_foreign
-from crewd.model.home import blob_path
 from crewd.model.ids import RUN, check_run_name, is_id
 from crewd.model.rows import ArtifactRow, ClientRow, ForgottenRow, MessageRow, RunRow
-from crewd.private_files import check_plain, open_plain
+from crewd.private_files import check_plain
+from crewd.protocol.files import Piece
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import R, Row, fold
 from crewd.store.ports import EVERYWHERE, Where
+from crewd.store.run_files import RunFiles
 from crewd.store.schema import MIGRATIONS, TABLES
-from crewd.worker_output import Piece, kept_from
 
 FORMAT = "crewd-bundle"
 VERSION = 1
@@ -54,7 +54,7 @@ _BROKEN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedErro
 """What the zip library raises for one that is damaged, encrypted, or packed in a way that it does not know."""
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What is raised for JSON that is none, or that is nested too deep."""
-_NOT_KEPT = frozenset({"lock", "scrubbed"})
+_NOT_KEPT = frozenset({b"lock", b"scrubbed"})
 _KINDS: tuple[Any, ...] = tuple(kind for kind in TABLES if kind not in {ClientRow, ForgottenRow})
 
 
@@ -100,24 +100,24 @@ class BundleSource(Protocol):
 
 
 def write_bundle(
-    path: Path, database: BundleSource, run: RunRow, directory: Path | None, software: str,
-    extra: Mapping[str, bytes] | None = None, blobs: Path | None = None,
+    path: Path, database: BundleSource, run: RunRow, files: RunFiles | None, software: str,
+    extra: Mapping[str, bytes] | None = None,
 ) -> Manifest:  # fmt: skip
     """Write the run as it is now, wholly or not at all; the file is on disk when this returns.
 
-    `directory`: of the run's files; `extra`: parts besides. Raises Unavailable if the disk refuses, UsageError if the run is
-    larger than a bundle may be.
+    `files`: those of runs, if it has any; `extra`: parts besides. Raises Unavailable if the disk or the guardian refuses,
+    UsageError if the run is larger than a bundle may be.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         with temporary.open("xb") as file:
             os.fchmod(file.fileno(), 0o600)
-            manifest = _Writer(file, database, run, directory).write(software, extra or {}, blobs)
+            manifest = _Writer(file, database, run, files).write(software, extra or {})
             if not _fits(sum(part.size for name, part in manifest.parts.items() if not name.startswith(_FILES)), file.tell()):
                 file.truncate(0)  # it says the same again and again, and would be taken for a trap
                 file.seek(0)
-                manifest = _Writer(file, database, run, directory, zipfile.ZIP_STORED).write(software, extra or {}, blobs)
+                manifest = _Writer(file, database, run, files, zipfile.ZIP_STORED).write(software, extra or {})
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -146,15 +146,15 @@ class _Writer:
     """`packing` is that of events and rows; files are always packed."""
 
     def __init__(
-        self, file: IO[bytes], database: BundleSource, run: RunRow, directory: Path | None, packing: int = zipfile.ZIP_DEFLATED
+        self, file: IO[bytes], database: BundleSource, run: RunRow, files: RunFiles | None, packing: int = zipfile.ZIP_DEFLATED
     ) -> None:
         self._packing = packing
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
-        self._database, self._run, self._directory = database, run, directory
+        self._database, self._run, self._files = database, run, files
         self._parts: dict[str, BundlePart] = {}
         self._size = 0
 
-    def write(self, software: str, extra: Mapping[str, bytes], blobs: Path | None) -> Manifest:
+    def write(self, software: str, extra: Mapping[str, bytes]) -> Manifest:
         seqs: list[int] = []
         after = 0
         for number in itertools.count():
@@ -169,18 +169,8 @@ class _Writer:
             rows = self._database.rows_of(kind, self._run.id, 1 << 31)
             if rows:
                 self._add(f"rows/{TABLES[kind]}.jsonl", (msgspec.json.encode(row) + b"\n" for row in rows))
-        artifacts = self._database.rows_of(ArtifactRow, self._run.id, 1 << 31)
-        last = {row.path: row for row in artifacts}
-        left_out = {Path(path) for path, row in last.items() if row.retention == "temporary"}
-        for row in artifacts:  # a later one of the same name has taken its place in the directory
-            blob = None if blobs is None or row.data else blob_path(blobs, row.sha256)
-            name = f"files/blobs/{row.sha256}"
-            if blob is not None and row is not last[row.path] and row.retention != "temporary" and name not in self._parts:
-                with contextlib.suppress(FileNotFoundError), open_plain(blob) as file:
-                    self._add(name, iter(lambda: file.read(_CHUNK), b""))
-        for path in sorted(self._directory.rglob("*")) if self._directory is not None else ():
-            if path not in left_out:
-                self._add_file(self._directory or path, path)
+        if self._files is not None:
+            self._add_files(self._files)
         for name, data in sorted(extra.items()):
             self._add(name, iter([data]))
         manifest = Manifest(
@@ -192,15 +182,22 @@ class _Writer:
         self._zip.close()
         return manifest
 
-    def _add_file(self, directory: Path, path: Path) -> None:
-        """A regular file of the run's directory; links are not followed, what is no file has no content."""
-        if not stat.S_ISREG(path.lstat().st_mode) or path.name in _NOT_KEPT:
-            return
-        name = path.relative_to(directory).as_posix().encode("utf-8", "replace").decode().replace("\\", "_")
-        with open_plain(path) as file:
-            offset = kept_from(file.fileno(), 0)
-            file.seek(offset)
-            self._add(f"files/{name}", iter(lambda: file.read(_CHUNK), b""), offset)
+    def _add_files(self, files: RunFiles) -> None:
+        artifacts = self._database.rows_of(ArtifactRow, self._run.id, 1 << 31)
+        last = {row.path: row for row in artifacts}
+        left_out = {_place(row).encode() for row in last.values() if row.retention == "temporary"}
+        for row in artifacts:  # a later one of the same name has taken its place in the directory
+            name = f"files/blobs/{row.sha256}"
+            if not row.data and row is not last[row.path] and row.retention != "temporary" and name not in self._parts:
+                chunks = files.blob_chunks(row.sha256)
+                if chunks is not None:
+                    self._add(name, chunks)
+        for path in files.files(self._run.id):
+            if path in left_out or path.rpartition(b"/")[2] in _NOT_KEPT:
+                continue
+            with contextlib.suppress(NotFound):
+                offset, chunks = files.chunks(self._run.id, path)
+                self._add("files/" + path.decode("utf-8", "replace").replace("\\", "_"), chunks, offset)
 
     def _add(self, name: str, chunks: Iterator[bytes], offset: int = 0) -> None:
         digest, size = hashlib.sha256(), 0
@@ -215,6 +212,11 @@ class _Writer:
                 if size > PART_BYTES_MAX or self._size > BUNDLE_BYTES_MAX or len(self._parts) >= PARTS_MAX:
                     raise UsageError(f"run {self._run.name} is too large for a bundle", hint="it stays where it is")
         self._parts[name] = BundlePart(digest.hexdigest(), size, offset)
+
+
+def _place(row: ArtifactRow) -> str:
+    """The name of an artifact's file in its run's directory."""
+    return f"{row.task.partition('/')[2]}/{row.epoch}/artifacts/{row.name}"
 
 
 class Bundle:
@@ -378,7 +380,7 @@ class Bundle:
         return self.manifest.events, self.manifest.bytes
 
     def output(self, name: str, offset: int, limit: int) -> Piece:
-        """Bytes of a file of the run's directory, as `output.read_output` reads them."""
+        """Bytes of a file of the run's directory, see `ReadFile`."""
         part = self.manifest.parts.get(f"files/{name}")
         if part is None:
             return Piece(b"", 0, 0)

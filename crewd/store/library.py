@@ -16,7 +16,6 @@ from crewd.model.rows import AskRow, MessageRow, RunRow
 from crewd.store.bundle import Bundle
 from crewd.store.fold import R, Row
 from crewd.store.ports import EVERYWHERE, Reading, Where
-from crewd.worker_output import Piece, read_output
 
 HINT = "crew doctor --check; take archive/ back from a backup, or forget the run"
 OPEN_MAX = 4
@@ -26,10 +25,9 @@ OPEN_MAX = 4
 class Library:
     """A `Reading` over another one, and over `archive`, the directory of the bundles."""
 
-    def __init__(self, database: Reading, archive: Path, runs: Path) -> None:
+    def __init__(self, database: Reading, archive: Path) -> None:
         self._database = database
         self._archive = archive
-        self._runs = runs
         self._open: OrderedDict[str, Bundle] = OrderedDict()
         self.store_id = database.store_id
 
@@ -84,17 +82,6 @@ class Library:
         """See `Reading`."""
         bundle = self.bundle(run)
         return (self._database if bundle is None else bundle).size_of(run)
-
-    def output(self, run: str, directory: str, stream: str, offset: int, limit: int) -> Piece:
-        """Bytes of a worker's output, see `read_output`."""
-        bundle = self.bundle(run)
-        if bundle is None:
-            return read_output(Path(directory), stream, offset, limit)
-        try:
-            name = Path(directory).relative_to(self._runs / run)
-        except ValueError:  # it was imported, and made in another home
-            name = Path(*Path(directory).parts[-2:])
-        return bundle.output(f"{name.as_posix()}/{stream}", offset, limit)
 
     # -- the rest is in the database ----------------------------------------------------------------------------
 

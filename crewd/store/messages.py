@@ -201,10 +201,11 @@ class Keep(msgspec.Struct, frozen=True):
     force: bool = False
 
 
-class Scrub(msgspec.Struct, frozen=True):
-    """An attempt is over: its files lose what secrets they hold, and these `values`. For the keeper."""
+class ScrubOutput(msgspec.Struct, frozen=True):
+    """An attempt is over: its output loses what secrets it holds, and these `values`. For the keeper."""
 
-    directory: str
+    task: str
+    epoch: int
     values: tuple[str, ...] = ()
 
 
@@ -291,5 +292,5 @@ ToStore: TypeAlias = Append | Put | Flush | Load | LoadLive | LoadAttempt
 """What the store takes from others."""
 ToReader: TypeAlias = Read | Resolve | Stand
 """What the reader takes from others."""
-ToKeeper: TypeAlias = Keep | Scrub
+ToKeeper: TypeAlias = Keep | ScrubOutput
 """What the keeper takes from others."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,10 +18,9 @@ from crewd.model.errors import CrewdError, InvariantError, NotFound, StoreUnavai
 from crewd.model.events import Event
 from crewd.model.ids import ASK, MESSAGE, SELECTOR_CHARS_MAX, is_id, split_older, task_id
 from crewd.model.kinds import types_named
-from crewd.model.limits import FRAME_BYTES_MAX, LOG_CHUNK_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX, STEPS_MAX
+from crewd.model.limits import FRAME_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX, STEPS_MAX
 from crewd.model.news import NEWS_TYPES, NewsItem, news_of
 from crewd.model.receipts import Level, Outcome
-from crewd.model.redact import blot
 from crewd.model.rows import (
     ArtifactRow,
     AskRow,
@@ -37,7 +36,7 @@ from crewd.model.rows import (
     TaskRow,
     Usage,
 )
-from crewd.model.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL, TaskStatus
+from crewd.model.statuses import TaskStatus
 from crewd.model.workflow import Workflow
 from crewd.protocol import requests as rq
 from crewd.store.checkup import Examine, checkup
@@ -48,20 +47,15 @@ from crewd.store.messages import Answer, Flushed, Read, Resolve, Resolved, Stand
 from crewd.store.overlay import over
 from crewd.store.ports import Where
 from crewd.store.standing import left_something
-from crewd.worker_output import Piece, read_output, times_of
 
 if TYPE_CHECKING:
     from crewd.actors import Ref
-    from crewd.model.home import Home
     from crewd.store.messages import StandingRow
     from crewd.store.overlay import Overlay
     from crewd.store.ports import Reading
 
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
 _USAGE = msgspec.msgpack.Decoder(Usage)
-RESULT_FILES = frozenset({"result.json", "stdout"})
-"""Where workers leave results that are too large to be sent: see the worker room."""
-AROUND_BYTES = 4_096
 PAGES = 20
 """Pages of events or rows looked through for one answer; the caller goes on from there."""
 _PREFIX_MIN = 4
@@ -79,17 +73,17 @@ class Reader(Follower[ToReader]):
 
     def __init__(
         self, open_reader: Callable[[], Reading], overlay: Overlay, store: Callable[[], Ref[ToStore] | None], examine: Examine,
-        home: Home | None = None,
+        archive: Path | None = None,
     ) -> None:  # fmt: skip
         super().__init__(overlay, store)
-        self._home = home
+        self._archive = archive
         self._open = open_reader
         self._examine = examine
 
     def on_start(self) -> None:
         """Open the connection."""
         below = self._open()
-        self._database: Reading = below if self._home is None else Library(below, self._home.archive, self._home.runs)
+        self._database: Reading = below if self._archive is None else Library(below, self._archive)
 
     def on_stop(self) -> None:
         """Close it."""
@@ -315,8 +309,6 @@ class Reader(Follower[ToReader]):
                 return self._news(owner, request)
             case rq.Doctor():
                 return checkup(self._database, self._examine, request)
-            case rq.ReadLog():
-                return self._log(request)
             case _:
                 raise UsageError(f"{type(request).__name__} is not a question")
 
@@ -328,41 +320,6 @@ class Reader(Follower[ToReader]):
             if run.archived:
                 return []
             raise
-
-    def _log(self, request: rq.ReadLog) -> rq.LogReply:
-        resolved = self.resolve(request.task)
-        tasks = self._database.rows_of(TaskRow, resolved.run.id, ROWS_MAX)
-        chosen = [task for task in tasks if task.id == resolved.task or not resolved.task]
-        if len(chosen) > 1:
-            steps = ", ".join(task.step for task in chosen)
-            raise UsageError(f"run {resolved.run.name} has several logs", hint=f"name one: {resolved.run.name}/STEP of {steps}")
-        task = chosen[0]
-        attempt = self._database.row(AttemptRow, attempt_key(task.id, request.epoch or task.epoch))
-        if attempt is None:
-            return rq.LogReply(data=b"", offset=0, next=0, size=0, ended=task.status in TASK_TERMINAL)
-        # Looked at before the file is read: what an ended worker has written is all there.
-        ended = attempt.status in ATTEMPT_TERMINAL and (request.epoch > 0 or task.status in TASK_TERMINAL)
-        limit = max(1, min(request.limit, LOG_CHUNK_BYTES_MAX))
-        read = self._database.output if isinstance(self._database, Library) else _output
-        marks = times_of(Path(attempt.directory), request.stream)
-        if request.since:
-            before = [offset for offset, at_ in marks if at_ < request.since]
-            request = msgspec.structs.replace(request, offset=max(request.offset, before[-1] if before else 0))
-        if request.stream == "result":  # the name of the file is the worker's word; where it is, is not
-            request = msgspec.structs.replace(request, offset=max(0, request.offset))
-            name = PurePath(attempt.result_path).name
-            if name not in RESULT_FILES or PurePath(attempt.result_path).parent != PurePath(attempt.directory):
-                raise NotFound(f"{task.id} has no result that is kept as a file")
-            request = msgspec.structs.replace(request, stream=cast("Any", name))
-        piece = read(resolved.run.id, attempt.directory, request.stream, request.offset, limit)
-        begin = max(0, piece.offset - AROUND_BYTES)  # a secret may begin before what is asked for, and end after it
-        around = read(resolved.run.id, attempt.directory, request.stream, begin, len(piece.data) + 2 * AROUND_BYTES)
-        at = piece.offset - around.offset
-        masked = blot(around.data)[at : at + len(piece.data)] if at >= 0 else blot(piece.data)
-        return rq.LogReply(
-            data=masked, offset=piece.offset, next=piece.offset + len(piece.data), size=piece.size, ended=ended,
-            epoch=attempt.epoch, times=_marks_of(marks, piece),
-        )  # fmt: skip
 
     def _progress(self, run: str, pending: dict[str, bytes | None]) -> tuple[Progress, ...]:
         prefix = f"progress:{run}/" if run else "progress:"
@@ -403,17 +360,6 @@ class Reader(Follower[ToReader]):
             )
         finally:
             self._database.release()
-
-
-def _marks_of(marks: list[tuple[int, float]], piece: Piece) -> tuple[tuple[int, float], ...]:
-    """The marks that tell when the bytes of a piece were written: those within it, and the first one after it."""
-    end = piece.offset + len(piece.data)
-    within = [mark for mark in marks if piece.offset < mark[0] < end]
-    return (*within, *next(([mark] for mark in marks if mark[0] >= end), []))
-
-
-def _output(_run: str, directory: str, stream: str, offset: int, limit: int) -> Piece:
-    return read_output(Path(directory), stream, offset, limit)
 
 
 def _fitting(events: list[Event]) -> list[Event]:

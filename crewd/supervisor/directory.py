@@ -17,7 +17,7 @@ from crewd.protocol.guardian import Attached, Examined
 
 if TYPE_CHECKING:
     from crewd.protocol.reports import ToWorker
-    from crewd.store.messages import Answer, Missed, Published, ToKeeper, ToReader, ToStore
+    from crewd.store.messages import Answer, Missed, Published, Read, ToKeeper, ToReader, ToStore
     from crewd.supervisor.caller import Caller
     from crewd.supervisor.commands import ControllerLetter, FrontLetter, Reply, RunLetter, SlotsLetter, ToGuardian
 
@@ -33,6 +33,7 @@ class Part(Generic[M]):
 
 STORE: Final[Part[ToStore]] = Part("store")
 READER: Final[Part[ToReader]] = Part("reader")
+OUTPUT: Final[Part[Read]] = Part("output")
 KEEPER: Final[Part[ToKeeper]] = Part("keeper")
 GUARDIAN: Final[Part[ToGuardian]] = Part("guardian")
 GATEWAY: Final[Part[Published | Missed | Answer | Examined]] = Part("gateway")

@@ -54,7 +54,7 @@ def take_home(home: Home) -> int:
     """
     for directory in (home.root, home.run, home.logs):
         make_directory(directory)
-    for socket in (home.clients_socket, home.workers_socket, home.guardian_socket):
+    for socket in (home.clients_socket, home.workers_socket, home.guardian_socket, home.files_socket):
         check_socket(socket)
     lock = open_file(home.daemon_lock, os.O_RDWR | os.O_CREAT)
     try:
@@ -113,12 +113,13 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.supervisor.config import load_config
     from crewd.supervisor.directory import FRONT, GUARDIAN, Directory
     from crewd.supervisor.examine import examine
+    from crewd.supervisor.files_link import FilesLink
     from crewd.supervisor.front import shutdown
     from crewd.supervisor.gateway.wire import ZmqWire
     from crewd.supervisor.guardian_link import UnixGuardianSocket
     from crewd.supervisor.open_files import budget, raise_limit
     from crewd.supervisor.poller import ZmqPoller
-    from crewd.supervisor.service import ServiceManager, ServiceWatchdog
+    from crewd.supervisor.service import BEAT, ServiceManager, ServiceWatchdog
     from crewd.supervisor.services import Services
     from crewd.supervisor.tokens import Tokens, load_secret
     from crewd.supervisor.tree import Ports, root
@@ -158,7 +159,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         lambda: psutil.virtual_memory().available,
         lambda: manager.say(f"READY=1\nSTATUS=serves {home.root}"),
         lambda: examine(home, asked_for.workers_max, shared_out),
-        home,
+        lambda: FilesLink(home.files_socket, clock.sleep),
     )
 
     retired: list[bool] = []
@@ -208,7 +209,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     watchdog.start()
     if manager.beat_seconds:
         system.spawn(
-            ChildSpec("service-watchdog", lambda: ServiceWatchdog(manager.beat_seconds, lambda: manager.say("WATCHDOG=1"))),
+            ChildSpec("service-watchdog", lambda: ServiceWatchdog(manager.beat_seconds, lambda: manager.say(BEAT))),
             None,
         )
     gc.collect()

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+SAY_SECONDS = 0.5
+"""How long a service manager that does not read is waited for, unless it is a beat that it would not read: that is left out."""
+BEAT = "WATCHDOG=1"
+
+
 class ServiceManager:
-    """The other end of `NOTIFY_SOCKET`. Every method is harmless where there is none."""
+    """The other end of `NOTIFY_SOCKET`. Every method is harmless where there is none, or one that does not read."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
@@ -32,6 +37,7 @@ class ServiceManager:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
+            link.settimeout(0.0 if text == BEAT else SAY_SECONDS)
             link.sendto(text.encode(), address)
 
 

@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Never
 
 from crewd import __version__
 from crewd.actors import ChildSpec, Intensity, Strategy, Supervisor
+from crewd.actors.spec import AnySpec
 from crewd.store.actor import StoreActor
 from crewd.store.checkup import Examine
 from crewd.store.keeper.actor import Keeper
+from crewd.store.output_reader import OutputReader
 from crewd.store.overlay import Overlay
 from crewd.store.reader import Reader
-from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, KEEPER, READER, RUNS, SLOTS, STORE
+from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, KEEPER, OUTPUT, READER, RUNS, SLOTS, STORE
 from crewd.supervisor.front import Front
 from crewd.supervisor.gateway.actor import Gateway
 from crewd.supervisor.guardian_link import GuardianLink, GuardianSocket
 from crewd.supervisor.slots import Slots
 
 if TYPE_CHECKING:
-    from crewd.model.home import Home
     from crewd.store.ports import Reading, Writing
+    from crewd.store.run_files import AskFiles
     from crewd.supervisor.gateway.wire import Wire
     from crewd.supervisor.services import Services
 
@@ -40,7 +42,8 @@ class Ports:
     free_memory: Callable[[], int]
     ready: Callable[[], None] = lambda: None
     examine: Examine = lambda: ([], {})
-    home: Home | None = None
+    files: Callable[[], AskFiles] | None = None
+    """Ways to the files of workers, one for each thread. None: a world without files has no output, archive or keeper."""
     asks_always: bool = True
     """Whether the guardian is asked all the time if it lives, or after orders only: a simulated world is to come to rest."""
 
@@ -85,7 +88,8 @@ class _EnteredStore(StoreActor):
 
 class _EnteredReader(Reader):
     def __init__(self, services: Services, ports: Ports, overlay: Overlay) -> None:
-        super().__init__(ports.reader, overlay, lambda: services.directory.find(STORE), ports.examine, ports.home)
+        archive = None if ports.files is None else services.home.archive
+        super().__init__(ports.reader, overlay, lambda: services.directory.find(STORE), ports.examine, archive)
         self._services = services
 
     def on_start(self) -> None:
@@ -97,11 +101,26 @@ class _EnteredReader(Reader):
         super().on_stop()
 
 
+class _EnteredOutputReader(OutputReader):
+    def __init__(self, services: Services, ports: Ports, overlay: Overlay, ask: AskFiles) -> None:
+        super().__init__(ports.reader, overlay, lambda: services.directory.find(STORE), ask, services.home.archive)
+        self._services = services
+
+    def on_start(self) -> None:
+        super().on_start()
+        self._services.directory.enter(OUTPUT, self.ref)
+
+    def on_stop(self) -> None:
+        self._services.directory.leave(OUTPUT, self.ref)
+        super().on_stop()
+
+
 class _EnteredKeeper(Keeper):
-    def __init__(self, services: Services, overlay: Overlay, examine: Examine) -> None:
+    def __init__(self, services: Services, overlay: Overlay, examine: Examine, ask: AskFiles) -> None:
         super().__init__(
-            services.home, services.clock, services.ids, overlay, lambda: services.directory.part(STORE), __version__, examine
-        )
+            services.home, services.clock, services.ids, overlay, lambda: services.directory.part(STORE), __version__, examine,
+            ask,
+        )  # fmt: skip
         self._services = services
 
     def on_start(self) -> None:
@@ -116,16 +135,17 @@ class _EnteredKeeper(Keeper):
 def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -> Supervisor[Never]:
     """The root supervisor. What stands lower needs what stands above it, so it is restarted with it."""
     overlay = Overlay()
-    keeper = (
-        [ChildSpec(KEEPER.name, lambda: _EnteredKeeper(services, overlay, ports.examine), pinned=True)]
-        if ports.home is not None
-        else []
-    )
+    of_files: list[AnySpec] = []
+    if (files := ports.files) is not None:
+        of_files = [
+            ChildSpec(OUTPUT.name, lambda: _EnteredOutputReader(services, ports, overlay, files()), pinned=True),
+            ChildSpec(KEEPER.name, lambda: _EnteredKeeper(services, overlay, ports.examine, files()), pinned=True),
+        ]
     return Supervisor(
         [
             ChildSpec(STORE.name, lambda: _EnteredStore(services, ports, overlay), pinned=True),
             ChildSpec(READER.name, lambda: _EnteredReader(services, ports, overlay), pinned=True),
-            *keeper,
+            *of_files,
             ChildSpec(GUARDIAN.name, lambda: GuardianLink(services, ports.guardian_socket, ports.asks_always)),
             ChildSpec(GATEWAY.name, lambda: Gateway(services, ports.wire)),
             ChildSpec(SLOTS.name, lambda: Slots(services, ports.free_memory)),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crewd.model.errors import UsageError
-from crewd.model.home import blob_path
+from crewd.model.home import BLOBS_LOCK, blob_path
 from crewd.model.limits import ARTIFACT_BYTES_MAX, INLINE_BYTES_MAX
 from crewd.model.redact import SECRET_CHARS_MAX, blot, redact
 
@@ -88,7 +88,7 @@ def _keep(made: Path, blobs: Path, sha256: str) -> None:
 def shared(blobs: Path) -> Iterator[None]:
     """While this is held nobody collects garbage."""
     blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(blobs / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(blobs / BLOBS_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield

@@ -152,7 +152,20 @@ def wait_for_trees(daemon: Daemon, trees: list[Tree]) -> None:
         waiting[:] = [tree for tree in waiting if not stands(tree, seen, guardian)]
         return not waiting
 
-    wait_until(all_stand, "the trees to stand")
+    try:
+        wait_until(all_stand, "the trees to stand")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {_what_stands(daemon, waiting)}") from None
+
+
+def _what_stands(daemon: Daemon, trees: list[Tree]) -> list[str]:
+    """Of trees that do not stand: the processes that there are, and what crewd says about the attempt."""
+    seen, told = look(daemon, trees), []
+    with daemon.connect() as crew:
+        for tree in trees:
+            processes = [f"{each.pid}<{each.ppid()} {each.status()} {each.cmdline()}" for each in seen.by_run[tree.run]]
+            told.append(f"{tree.name}: {processes} {crew.show(tree.run).attempts}")
+    return told
 
 
 def plant_all(daemon: Daemon, crew: Crew, prefix: str = "", on_orphan: str = "keep") -> list[Tree]:

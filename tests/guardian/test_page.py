@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from crewd.guardian.care import TRANSITIONS
+from crewd.protocol import files as fl
 from crewd.protocol import guardian as gd
 
 PAGE = (Path(__file__).parents[2] / "docs" / "guardian.md").read_text()
@@ -13,8 +14,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "guardian.md").read_text()
 
 def test_every_frame_and_the_version_are_on_the_page() -> None:
     orders = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
-    assert orders == set(gd.ORDERS)
-    assert set(gd.NOTICES) <= set(re.findall(r"`(\w+)`", PAGE))
+    assert orders == set(gd.ORDERS) | set(fl.FILE_REQUESTS)
+    assert set(gd.NOTICES) | set(fl.FILE_REPLIES) <= set(re.findall(r"`(\w+)`", PAGE))
     assert f"The version of this page is {gd.VERSION}." in PAGE
 
 

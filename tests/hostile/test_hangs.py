@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from crewd.client.blocking import Crew
-from crewd.model.errors import DeadlineExceeded
+from crewd.model.errors import DeadlineExceeded, Unavailable
 from crewd.model.events import GuardianLost
+from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.client.cli.test_verbs import Shell
@@ -49,6 +50,16 @@ def test_a_stopped_guardian_is_told_of_and_goes_on_when_it_is_continued(daemon: 
     assert run.cancel(mode="now").verified
     wait_until(lambda: crew.doctor().healthy, "health")
     assert guardian_of(daemon).pid == guardian
+
+
+def test_whoever_reads_output_while_the_guardian_is_stopped_holds_up_nobody_else(daemon: Daemon, crew: Crew) -> None:
+    run = crew.exec(["sh", "-c", "echo ready; sleep 1000"], cwd="/")
+    wait_until(lambda: crew.log(run.id).data == b"ready\n", "its output")
+    with stopped(guardian_of(daemon).pid), daemon.connect() as other:
+        with pytest.raises((Unavailable, DeadlineExceeded)):
+            other.request(rq.ReadLog(task=run.id), 2.0)
+        assert crew.runs().runs and crew.show(run.id).attempts
+    wait_until(lambda: crew.log(run.id).data == b"ready\n", "its output again")
 
 
 def test_a_guardian_that_stays_stopped_is_replaced(daemon: Daemon, crew: Crew) -> None:

@@ -11,7 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from crewd.clock import SystemClock
+from crewd.guardian.files import Files
 from crewd.model.errors import UsageError
+from crewd.model.home import Home
 from crewd.model.rows import RunRow
 from crewd.model.statuses import RUN_TERMINAL
 from crewd.store import bundle as bundles
@@ -21,6 +24,7 @@ from crewd.store.database import Database
 from crewd.store.fold import fold
 from crewd.store.ports import Where
 from crewd.store.readonly import ReadOnly
+from crewd.store.run_files import RunFiles
 from crewd.store.schema import TABLES
 from crewd.testing.world.faults import FLAKY
 from crewd.testing.world.play import draw, play
@@ -51,7 +55,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[RunRow]]:
 def written(home: Path, run: RunRow, path: Path) -> Manifest:
     reader = ReadOnly(home / "crewd.db")
     try:
-        return write_bundle(path, reader, run, home / "runs" / run.id, "test")
+        return write_bundle(path, reader, run, RunFiles(Files(Home(home), SystemClock()).answer), "test")
     finally:
         reader.close()
 

@@ -9,6 +9,7 @@ Tests: tests/test_keeping.py.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +17,22 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from crewd.actors import Ref
 from crewd.model.errors import CrewdError, InvariantError, StoreDamaged, StoreUnavailable, Unavailable
+from crewd.model.ids import RUN, is_id
 from crewd.model.rows import ArtifactRow, ForgottenRow, RunRow
 from crewd.protocol import keeping as kp
 from crewd.protocol import requests as rq
-from crewd.store.blobs import collect
 from crewd.store.checkup import Examine, checkup
 from crewd.store.follower import Follower
 from crewd.store.keeper.archives import Archives
 from crewd.store.keeper.artifacts import artifact
 from crewd.store.keeper.backup import backup
+from crewd.store.keeper.garbage import collect
 from crewd.store.keeper.jobs import Jobs
 from crewd.store.keeper.removal import Removals
-from crewd.store.keeper.scrubber import SCRUBBED, Scrubber
+from crewd.store.keeper.scrubber import Scrubber
 from crewd.store.keeper.transfers import FILE_NAME, Transfers
-from crewd.store.messages import Committed, Delayed, Flushed, Journaled, Keep, Known, Rejected, Scrub, ToKeeper, ToStore
-from crewd.worker_output import EXIT_FILE
+from crewd.store.messages import Committed, Delayed, Flushed, Journaled, Keep, Known, Rejected, ScrubOutput, ToKeeper, ToStore
+from crewd.store.run_files import AskFiles, RunFiles
 
 if TYPE_CHECKING:
     from crewd.clock import Clock
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 LEFT_OVER_SECONDS = 3_600.0
 """A bundle that the log does not know after this was not taken in, or has been replaced; an upload that stands still for so
 long is given up."""
+TIDY_AGAIN_SECONDS = 10.0
 COLLECT_SECONDS = 600.0
 """Between two looks for blobs that nothing refers to."""
 SCRUB_REST = 4.0
@@ -74,17 +77,18 @@ class Keeper(Follower[KeeperLetter]):
 
     def __init__(
         self, home: Home, clock: Clock, ids: IdSource, overlay: Overlay, store: Callable[[], Ref[ToStore]], software: str,
-        examine: Examine,
+        examine: Examine, ask_files: AskFiles,
     ) -> None:  # fmt: skip
         super().__init__(overlay, store)
         self._home, self._clock, self._ids, self._store, self._software = home, clock, ids, store, software
         self._examine = examine
-        self._scrubber = Scrubber(home.runs)
+        self._files = RunFiles(ask_files)
+        self._scrubber = Scrubber(self._files)
         self._scrubbing = False
 
     def on_start(self) -> None:
         """Open a connection of its own, and clear away what a crash has left."""
-        self._archives = Archives(self._home, self._store, self._software)
+        self._archives = Archives(self._home, self._store, self._software, self._files)
         self._jobs = Jobs(self.ref, self._store)
         self._removals = Removals(self._archives, self._jobs, self._clock)
         self._transfers = Transfers(self._archives, self._jobs, self._ids)
@@ -101,18 +105,16 @@ class Keeper(Follower[KeeperLetter]):
             self.context.after(LEFT_OVER_SECONDS, _Tidy())
             return
         with contextlib.suppress(OSError, CrewdError):
-            self._clear_up()
+            self._clear_bundles()
+        try:
+            self._clear_runs()
+        except CrewdError:  # the guardian is not there yet
+            self.context.after(TIDY_AGAIN_SECONDS, _Tidy())
 
-    def _clear_up(self) -> None:
+    def _clear_bundles(self) -> None:
         for folder in (self._home.archive, self._home.exports, self._home.imports):
             for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
-        for path in self._home.runs.iterdir() if self._home.runs.is_dir() else ():
-            self._archives.clear_left(path.name)
-        for marker in self._home.runs.glob(f"*/*/*/{EXIT_FILE}"):
-            if not (marker.parent / SCRUBBED).exists():
-                self._scrubber.add(marker.parent)
-        self._scrub_later(0.0)
         long_ago = self._clock.wall() - LEFT_OVER_SECONDS
         for path in self._home.archive.iterdir():
             if not FILE_NAME.match(path.name):
@@ -123,6 +125,15 @@ class Keeper(Follower[KeeperLetter]):
             replaced = row is not None and row.archived not in {"", path.name} and (self._home.archive / row.archived).is_file()
             if forgotten or (replaced and path.stat().st_mtime < long_ago):
                 path.unlink(missing_ok=True)  # what nothing is known of is left to people
+
+    def _clear_runs(self) -> None:
+        for name in self._files.runs():
+            run = os.fsdecode(name)
+            if is_id(run, RUN):
+                self._archives.clear_left(run)
+                for directory in self._files.unscrubbed(run):
+                    self._scrubber.add(run, directory)
+        self._scrub_later(0.0)
 
     def on_stop(self) -> None:
         """Close it."""
@@ -146,8 +157,9 @@ class Keeper(Follower[KeeperLetter]):
                 self.when_flushed(self._collect)
             case _Tidy():
                 self.when_flushed(self._tidy)
-            case Scrub(directory, values):
-                self._scrubber.add(Path(directory), values)
+            case ScrubOutput(task, epoch, values):
+                run, _, step = task.partition("/")
+                self._scrubber.add(run, f"{step}/{epoch}".encode(), values)
                 self._scrub_later(0.0)
             case _ScrubOn():
                 self._scrubbing = False
@@ -207,7 +219,7 @@ class Keeper(Follower[KeeperLetter]):
             case kp.Backup(path):
                 answer(keep, backup(archives, Path(path)))
             case rq.Doctor():
-                answer(keep, checkup(archives.library, self._examine, keep.request, self._home.blobs))
+                answer(keep, checkup(archives.library, self._examine, keep.request, self._files))
 
     def _clear_uploads(self) -> None:
         with contextlib.suppress(OSError):
@@ -223,5 +235,5 @@ class Keeper(Follower[KeeperLetter]):
         def referred(sha256: str) -> bool:
             return bool(self._archives.database.rows_with(ArtifactRow, sha256, 1))
 
-        with contextlib.suppress(OSError, StoreUnavailable):
-            collect(self._home.blobs, self._clock.wall(), referred)
+        with contextlib.suppress(Unavailable, StoreUnavailable):
+            collect(self._files, referred)

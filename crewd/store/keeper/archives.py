@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crewd.model.errors import NotFound, StoreDamaged
+from crewd.model.errors import NotFound, StoreDamaged, Unavailable
 from crewd.model.events import RunArchived, type_of_class
 from crewd.model.rows import AskRow, ForgottenRow, MessageRow, RunRow
 from crewd.private_files import open_plain
 from crewd.store.bundle import Bundle, write_bundle
 from crewd.store.library import HINT, Library
 from crewd.store.messages import Put, Removal, ToStore
+from crewd.store.outputs import Outputs
 from crewd.store.ports import Where
 from crewd.store.readonly import ReadOnly
+from crewd.store.run_files import RunFiles
 
 if TYPE_CHECKING:
     from crewd.actors import Ref
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
 class Archives:
     """A connection of the keeper's own, and what it does with files. `store` finds the store's actor."""
 
-    def __init__(self, home: Home, store: Callable[[], Ref[ToStore]], software: str) -> None:
+    def __init__(self, home: Home, store: Callable[[], Ref[ToStore]], software: str, files: RunFiles) -> None:
+        self.files = files
         self.home, self.store, self.software = home, store, software
         self.database = ReadOnly(home.database)
-        self.library = Library(self.database, home.archive, home.runs)
+        self.library = Library(self.database, home.archive)
+        self.outputs = Outputs(self.library, files)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -56,11 +59,10 @@ class Archives:
 
     def write(self, path: Path, run: RunRow) -> tuple[Removal, int]:
         """Write the bundle of a run: its events and rows are of one moment. On what it relies, and what goes with the run."""
-        home = self.home
         self.database.snapshot()
         try:
             guard = Removal(run.id, self.database.last_seq_of_run(run.id), archive=True)
-            write_bundle(path, self.database, run, home.run_directory(run.id), self.software, blobs=home.blobs)
+            write_bundle(path, self.database, run, self.files, self.software)
             return guard, self.gone_with(run)
         finally:
             self.database.release()
@@ -84,7 +86,8 @@ class Archives:
 
     def clear_away(self, run: str, bundle: str) -> None:
         """The files of a run that is in this bundle now, or (without one) forgotten: the log has said so."""
-        shutil.rmtree(self.home.run_directory(run), ignore_errors=True)
+        with contextlib.suppress(Unavailable):  # a guardian that hangs: the next start clears it away
+            self.files.remove_run(run)
         for path in self.home.archive.glob(f"{run}-*.zip"):
             if path.name != bundle:
                 path.unlink(missing_ok=True)

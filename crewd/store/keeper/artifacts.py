@@ -1,17 +1,14 @@
 """Artifacts as they are fetched: from the event, the blobs, a bundle, or the attempt's directory.
 
-Tests: tests/test_keeping.py, tests/store/test_blobs.py.
+Tests: tests/test_keeping.py, tests/guardian/test_files.py.
 """
 
 from __future__ import annotations
 
-import stat
-from pathlib import Path
-
 from crewd.model.errors import NotFound
-from crewd.model.rows import ArtifactRow
+from crewd.model.rows import ArtifactRow, AttemptRow
 from crewd.protocol import keeping as kp
-from crewd.store.blobs import read_blob
+from crewd.store.fold import attempt_key
 from crewd.store.keeper.archives import Archives
 from crewd.store.keeper.removal import RUNS_MAX
 
@@ -28,28 +25,13 @@ def artifact(archives: Archives, wanted: kp.GetArtifact) -> kp.ArtifactReply:
     if row.data or not row.size:
         data = row.data[offset : offset + kp.CHUNK_BYTES_MAX]
         return kp.ArtifactReply(row, data, min(offset + len(data), row.size))
-    found = read_blob(archives.home.blobs, row.sha256, offset, kp.CHUNK_BYTES_MAX)
-    if found is None:  # of an archived run, or left before there were blobs
+    piece = archives.files.blob(row.sha256, offset, kp.CHUNK_BYTES_MAX)
+    if piece is None:  # of an archived run, or left before there were blobs
         bundle = archives.library.bundle(run)
-        if bundle is None and (not _is_file(Path(row.path)) or archives.home.runs not in Path(row.path).parents):
-            raise NotFound(f"the artifact {row.name} is not here any more", hint="it was deleted by hand, or never written")
-        blob = None if bundle is None else bundle.output(f"blobs/{row.sha256}", offset, kp.CHUNK_BYTES_MAX)
-        piece = (
-            blob
-            if blob is not None and blob.size
-            else archives.library.output(
-                run, str(Path(row.path).parent.parent), f"artifacts/{row.name}", offset, kp.CHUNK_BYTES_MAX
-            )
-        )
-        found = piece.data, piece.size
-    if found[1] != row.size:
+        piece = None if bundle is None else bundle.output(f"blobs/{row.sha256}", offset, kp.CHUNK_BYTES_MAX)
+        attempt = archives.library.row(AttemptRow, attempt_key(row.task, row.epoch))
+        if (piece is None or not piece.size) and attempt is not None:
+            piece = archives.outputs.output(attempt, f"artifacts/{row.name}", offset, kp.CHUNK_BYTES_MAX)
+    if piece is None or piece.size != row.size:
         raise NotFound(f"the artifact {row.name} is not here any more", hint="it was deleted by hand, or never written")
-    return kp.ArtifactReply(row, found[0], offset + len(found[0]))
-
-
-def _is_file(path: Path) -> bool:
-    """Whether it is a regular file, and no link."""
-    try:
-        return stat.S_ISREG(path.lstat().st_mode) and ".." not in path.parts
-    except OSError:
-        return False
+    return kp.ArtifactReply(row, piece.data, offset + len(piece.data))

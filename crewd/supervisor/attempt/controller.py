@@ -27,7 +27,7 @@ from crewd.protocol import guardian as gd
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
-from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected, Scrub
+from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected, ScrubOutput
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import effects as do
 from crewd.supervisor.attempt import events as heard
@@ -405,7 +405,7 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
         keeper = self._services.directory.find(KEEPER)
         if keeper is not None:
             values = self._services.vault.values(self._run.id, self._run.secrets)
-            keeper.offer(Scrub(str(self._services.home.attempt(state.task, state.epoch)), values))
+            keeper.offer(ScrubOutput(state.task, state.epoch, values))
         run, front = self._services.directory.runs.get(self._run.id), self._services.directory.find(FRONT)
         if run is None:
             raise ActorDead(f"run {self._run.id} is not there; it finds the end in its rows when it comes back")

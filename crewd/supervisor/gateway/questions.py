@@ -15,7 +15,7 @@ from crewd.protocol import guardian as gd
 from crewd.protocol import requests as rq
 from crewd.store.messages import Answer, Keep, Read, Resolve, Resolved, Stand, Standing
 from crewd.supervisor.commands import ToGuardian
-from crewd.supervisor.directory import GUARDIAN, KEEPER, READER, Part
+from crewd.supervisor.directory import GUARDIAN, KEEPER, OUTPUT, READER, Part
 
 if TYPE_CHECKING:
     from crewd.protocol.keeping import KeepRequest
@@ -86,6 +86,10 @@ class Questions:
         """Ask the reader for the reply to a request; one that says that it is stale is better than none. Raises as `read`."""
         ask = Read(request, self._me(), self._last + 1, owner, stale_ok=True)
         return self._ask(READER, ask, _Question(REPLIES, then, failed))
+
+    def read_output(self, request: rq.ReadLog, then: Callable[[rq.Reply], None], failed: Failed, *, owner: str) -> int:
+        """Ask the output reader. Raises as `read` does."""
+        return self._ask(OUTPUT, Read(request, self._me(), self._last + 1, owner), _Question(REPLIES, then, failed))
 
     def keep(
         self, request: KeepRequest | rq.Doctor, then: Callable[[rq.Reply], None], failed: Failed, *, owner: str, force: bool

@@ -25,6 +25,7 @@ class To(Enum):
     RUN = "the run that it is about, or the front if that does not live"
     FRONT = "the front"
     READER = "the reader, whose answer is the reply"
+    OUTPUT = "the output reader, whose answer is the reply"
     KEEPER = "the keeper, whose answer is the reply"
     HERE = "the gateway"
 
@@ -84,7 +85,7 @@ ROUTES: Final[dict[type[rq.Request], Route]] = {
     rq.Inbox: _READ,
     rq.ListEvents: _READ,
     rq.ListNews: _READ,
-    rq.ReadLog: _READ,
+    rq.ReadLog: Route(To.OUTPUT, About.TARGET),
     rq.Doctor: _READ,
     kp.Forget: Route(To.KEEPER, About.TARGET, owned=True, intent=True, whole=True),
     kp.Archive: Route(To.KEEPER, About.TARGET, owned=True, intent=True, whole=True),

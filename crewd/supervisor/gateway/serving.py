@@ -190,7 +190,7 @@ class Serving:
             case (
                 rq.Reopen(target) | rq.Dismiss(target) | rq.Claim(target) | rq.Release(target) | rq.Finish(target)
                 | rq.Cancel(target) | rq.Signal(target) | rq.AwaitEnd(target) | rq.Subscribe(target)
-                | kp.Forget(target) | kp.Archive(target) | kp.Export(target) | kp.GetArtifact(target)
+                | rq.ReadLog(target) | kp.Forget(target) | kp.Archive(target) | kp.Export(target) | kp.GetArtifact(target)
             ):  # fmt: skip
                 return target
             case _:
@@ -243,6 +243,8 @@ class Serving:
                 self._waiting.for_end(caller, run, task, request)
             case rq.Subscribe():
                 self._publisher.subscribe(caller, request, run, task)
+            case rq.ReadLog():
+                self._go(caller, msgspec.structs.replace(request, task=task or run))
             case kp.GetArtifact() | kp.Forget() | kp.Archive() | kp.Export():
                 self._go(caller, msgspec.structs.replace(request, target=task or run))
             case _:
@@ -279,6 +281,10 @@ class Serving:
         match route(request).to:
             case To.READER:
                 self._read(caller, request)
+            case To.OUTPUT if isinstance(request, rq.ReadLog):
+                then, failed = self._found_for(caller, request), self._unanswered(caller)
+                self._questions.read_output(request, then, failed, owner=caller.owner)
+                self._asked.add(caller)
             case To.KEEPER:
                 self._keep(caller, request)
             case _:

@@ -10,9 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from crewd.model.home import blob_path
+from crewd.guardian.files import BLOB_AGE_SECONDS as AGE_SECONDS
+from crewd.guardian.files import Files
+from crewd.model.home import Home, blob_path
 from crewd.model.limits import INLINE_BYTES_MAX
-from crewd.store.blobs import AGE_SECONDS, collect, read_blob
+from crewd.store.keeper.garbage import collect
+from crewd.store.run_files import RunFiles
 from crewd.worker.artifacts import shared, store
 
 CONTENTS = [bytes([number]) * (INLINE_BYTES_MAX + 1) for number in range(3)]
@@ -32,10 +35,17 @@ class Writers(RuleBasedStateMachine):
         self.root = Path(self.folder.name)
         self.blobs = self.root / "blobs"
         self.now = 1e9
+        self.files = RunFiles(Files(Home(self.root), self).answer)
         self.unreported: list[tuple[float, str]] = []
         self.referred: list[str] = []
         self.holder: Any = None
         self.number = 0
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
 
     @rule(content=st.sampled_from(CONTENTS))
     def put(self, content: bytes) -> None:
@@ -75,7 +85,7 @@ class Writers(RuleBasedStateMachine):
 
     @rule()
     def collect(self) -> None:
-        count, _ = collect(self.blobs, self.now, lambda sha256: sha256 in self.referred)
+        count = collect(self.files, lambda sha256: sha256 in self.referred)
         if self.holder is not None:
             assert count == 0, "somebody is storing"
             return
@@ -86,8 +96,8 @@ class Writers(RuleBasedStateMachine):
     @invariant()
     def nothing_that_is_needed_is_gone(self) -> None:
         for sha256 in {*self.referred, *(sha256 for _, sha256 in self.unreported)}:
-            found = read_blob(self.blobs, sha256, 0, 10)
-            assert found is not None and found[1] == INLINE_BYTES_MAX + 1
+            found = self.files.blob(sha256, 0, 10)
+            assert found is not None and found.size == INLINE_BYTES_MAX + 1
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -97,14 +107,3 @@ class Writers(RuleBasedStateMachine):
 
 Writers.TestCase.settings = settings(max_examples=40, stateful_step_count=25)
 TestWriters = Writers.TestCase
-
-
-def test_a_blob_is_read_by_its_hash_and_by_nothing_else(tmp_path: Path) -> None:
-    stored = store(CONTENTS[0], tmp_path / "x", tmp_path / "blobs", clean=True)
-    assert read_blob(tmp_path / "blobs", stored.sha256, INLINE_BYTES_MAX, 10) == (b"\0", INLINE_BYTES_MAX + 1)
-    for wrong in ("../../x", stored.sha256[:-1], stored.sha256 + "/", "", "0" * 64):
-        assert read_blob(tmp_path / "blobs", wrong, 0, 10) is None
-    blob = blob_path(tmp_path / "blobs", stored.sha256)
-    blob.unlink()
-    blob.symlink_to("/etc/passwd")
-    assert read_blob(tmp_path / "blobs", stored.sha256, 0, 10) is None, "links are not followed"

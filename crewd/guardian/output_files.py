@@ -1,4 +1,4 @@
-"""A worker's output files as readers see them: offsets that stay true, and no byte that was never written.
+"""A worker's output files as they are read: offsets that stay true, and no byte that was never written.
 
 The oldest bytes of a file that is full are given back to the file system as a hole (see the guardian's `punch`), so that the
 offset of every other byte stays what it was: a reader that follows loses nothing and gets nothing twice, and one that
@@ -10,8 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,6 +17,7 @@ import msgspec
 from crewd import worker_files
 from crewd.model.known_secrets import KnownSecrets
 from crewd.model.redact import SECRET_CHARS_MAX, blot
+from crewd.protocol.files import Piece
 
 EXIT_FILE = "exit"
 """What the guardian leaves in an attempt's directory when it is over: a `Tail`."""
@@ -34,18 +33,6 @@ SCRUB_BYTES = 1 << 15
 than a millisecond."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Bytes from `offset` of a file of `size` bytes."""
-
-    data: bytes
-    offset: int
-    size: int
-
-
-NOTHING = KnownSecrets()
-
-
 class Tail(msgspec.Struct, frozen=True):
     """The ends of a worker's output, and the offsets at which they begin: kept when the files themselves are gone."""
 
@@ -58,14 +45,22 @@ class Tail(msgspec.Struct, frozen=True):
 def read_output(directory: Path, stream: str, offset: int, limit: int) -> Piece:
     """Up to `limit` bytes from `offset` (negative: counted from the end), or from where the kept part begins after it."""
     try:
-        with worker_files.opened(directory, stream) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            offset = min(size, offset if offset >= 0 else max(0, size + offset))
-            if offset < size:
-                offset = file.seek(kept_from(file.fileno(), offset))
-            return Piece(file.read(limit), offset, size)
+        return read_kept(directory, stream, offset, limit)
     except (FileNotFoundError, worker_files.NotOurs):
         return _from_tail(directory, stream, offset, limit)
+
+
+def read_kept(
+    directory: Path, name: str, offset: int, limit: int, *, rooms: int = worker_files.ROOMS, alone: bool = True
+) -> Piece:
+    """As `read_output` does, of any file. Raises as `worker_files.opened` does."""
+    opened = worker_files.opened(directory, name, rooms=rooms, alone=alone)
+    with opened as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        offset = min(size, offset if offset >= 0 else max(0, size + offset))
+        if offset < size:
+            offset = file.seek(kept_from(file.fileno(), offset))
+        return Piece(file.read(limit), offset, size)
 
 
 def times_of(directory: Path, stream: str) -> list[tuple[int, float]]:
@@ -94,6 +89,8 @@ def kept_from(descriptor: int, offset: int) -> int:
 
 
 def _from_tail(directory: Path, stream: str, offset: int, limit: int) -> Piece:
+    if stream not in {"stdout", "stderr"}:
+        return Piece(b"", 0, 0)
     try:
         tail = msgspec.msgpack.decode(worker_files.read(directory, EXIT_FILE, EXIT_BYTES_MAX), type=Tail)
     except (OSError, msgspec.DecodeError):
@@ -110,21 +107,16 @@ def tail_of(directory: Path) -> Tail:
     return Tail(blot(ends[0].data), ends[0].offset, blot(ends[1].data), ends[1].offset)
 
 
-def scrub(path: Path, known: KnownSecrets = NOTHING) -> Iterator[int]:
-    """Blot the secrets of a file that nobody writes any more, in place; after each portion its size. Links are not followed."""
-    with (
-        worker_files.opened(path.parent, path.name, os.O_RDWR) as descriptor,
-        os.fdopen(os.dup(descriptor), "r+b") as file,
-    ):
-        size = file.seek(0, os.SEEK_END)
-        at = 0
-        while at < size:
-            at = kept_from(file.fileno(), at)
-            data = os.pread(file.fileno(), SCRUB_BYTES + SECRET_CHARS_MAX, at)
-            if not data:
-                break
-            clean = known.in_bytes(blot(data, SCRUB_BYTES))
-            if clean != data:
-                os.pwrite(file.fileno(), clean, at)
-            at += min(len(data), SCRUB_BYTES)
-            yield min(len(data), SCRUB_BYTES)
+def scrub(directory: Path, stream: str, at: int, known: KnownSecrets) -> tuple[int, int]:
+    """Mask the secrets of one portion of a file that nobody writes any more, in place. Links are not followed.
+
+    Where the next portion begins, and how many bytes were looked at: 0 at the end of the file.
+    """
+    with worker_files.opened(directory, stream, os.O_RDWR) as descriptor:
+        at = kept_from(descriptor, at)
+        data = os.pread(descriptor, SCRUB_BYTES + SECRET_CHARS_MAX, at)
+        clean = known.in_bytes(blot(data, SCRUB_BYTES))
+        if clean != data:
+            os.pwrite(descriptor, clean, at)
+        portion = min(len(data), SCRUB_BYTES)
+        return at + portion, portion
