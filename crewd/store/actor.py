@@ -268,18 +268,8 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
             return
         wanted = load.run
 
-        def rows(kind: type[R]) -> tuple[R, ...]:
-            return self._cache.over(kind, wanted, self._reader.rows_of(kind, wanted, LOAD_MAX))
-
-        run = None if wanted in self._removed else next(iter(rows(RunRow)), None)
-        if run is None or run.archived:
-            load.reply_to.offer(NoRun(wanted), lane=Lane.CONTROL)
-            return
-        live = LiveRun(
-            run=run, tasks=rows(TaskRow), attempts=rows(AttemptRow), messages=rows(MessageRow), asks=rows(AskRow),
-            operations=rows(OperationRow), notices=rows(NoticeRow),
-        )  # fmt: skip
-        load.reply_to.offer(live, lane=Lane.CONTROL)
+        live = None if wanted in self._removed else self._live(wanted, in_tables=True)
+        load.reply_to.offer(NoRun(wanted) if live is None else live, lane=Lane.CONTROL)
 
     def _refuse_admissions(self) -> None:
         kept: list[Append] = []
@@ -321,8 +311,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
                 requests.append((f"request:{append.guard.request_id}", f"{made} {append.guard.digest}".encode()))
             events += mine
             self._note(mine)
-            row = self._cache.get(MessageRow, append.guard.id) if isinstance(append.guard, NewMessage) else None
-            answers.append((append.reply_to, Committed(append.token, tuple(mine), row.receipt if row else None)))
+            answers.append((append.reply_to, self._committed(append, mine)))
         if events:
             try:
                 self._database.commit(events, requests)
@@ -346,6 +335,31 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
             reply_to.offer(answer, lane=Lane.CONTROL)
         if events:
             self._publish(events)
+
+    def _committed(self, append: Append, events: Sequence[Event]) -> Committed:
+        """The answer to an append whose events were folded, with what its sender wants to know next."""
+        match append.guard:
+            case NewMessage(key):
+                row = self._cache.get(MessageRow, key)
+                return Committed(append.token, tuple(events), row.receipt if row else None)
+            case NewRun():
+                return Committed(append.token, tuple(events), live=self._live(events[0].run, in_tables=False))
+            case _:
+                return Committed(append.token, tuple(events))
+
+    def _live(self, run: str, *, in_tables: bool) -> LiveRun | None:
+        """The rows of a run as they are now, and whether the tables may have some. None if it is not here, or in a bundle."""
+
+        def rows(kind: type[R]) -> tuple[R, ...]:
+            return self._cache.over(kind, run, self._reader.rows_of(kind, run, LOAD_MAX) if in_tables else [])
+
+        row = next(iter(rows(RunRow)), None)
+        if row is None or row.archived:
+            return None
+        return LiveRun(
+            run=row, tasks=rows(TaskRow), attempts=rows(AttemptRow), messages=rows(MessageRow), asks=rows(AskRow),
+            operations=rows(OperationRow), notices=rows(NoticeRow),
+        )  # fmt: skip
 
     def _publish(self, events: Sequence[Event]) -> None:
         """Tell the gateway; if its inbox is full, tell it later that it has missed something."""

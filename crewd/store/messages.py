@@ -84,11 +84,15 @@ class Append(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """The events are on disk; readers that ask for a `Flush` see them. `receipt` is of the message that the guard named."""
+    """The events are on disk; readers that ask for a `Flush` see them.
+
+    `receipt` is of the message that the guard named; `live` are the rows of the run that it admitted.
+    """
 
     token: int
     events: tuple[Event, ...]
     receipt: Receipt | None = None
+    live: LiveRun | None = None
 
 
 class Known(msgspec.Struct, frozen=True):

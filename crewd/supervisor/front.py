@@ -14,8 +14,17 @@ from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
 from crewd.model.errors import Busy, CrewdError, Forbidden, Refused, Unavailable
-from crewd.model.events import DaemonStarted, Draft, MessageAccepted, MessageAcknowledged, MessageSettled, NewsSeen, RunCreated
-from crewd.model.ids import RUN, check_run_name, task_id
+from crewd.model.events import (
+    AttemptReserved,
+    DaemonStarted,
+    Draft,
+    MessageAccepted,
+    MessageAcknowledged,
+    MessageSettled,
+    NewsSeen,
+    RunCreated,
+)
+from crewd.model.ids import RUN, check_run_name
 from crewd.model.inputs import resolve
 from crewd.model.limits import GRACE_SECONDS_SHORT
 from crewd.model.reasons import CancelReason, RefusalReason
@@ -24,7 +33,7 @@ from crewd.model.redact import redact
 from crewd.model.rows import CancelInfo, MessageRow, RunRow
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import ATTEMPT_TERMINAL
-from crewd.model.workflow import Workflow, check_workflow, with_texts
+from crewd.model.workflow import check_workflow, with_texts
 from crewd.protocol import requests as rq
 from crewd.protocol.doors import check_no_secrets, check_start
 from crewd.protocol.guardian import EXPECTED_MAX, Expect
@@ -33,6 +42,7 @@ from crewd.store.messages import (
     Committed,
     Delayed,
     Known,
+    LiveRun,
     LiveRuns,
     LoadAttempt,
     LoadLive,
@@ -48,10 +58,11 @@ from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.lineage import Lineage, split_parent
 from crewd.supervisor.run.actor import EARLY_MAX, RunActor
+from crewd.supervisor.run.creation import first_drafts
 from crewd.supervisor.run.mailing import laid_down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from crewd.supervisor.services import Services
 
@@ -74,6 +85,7 @@ class Front(Actor[cm.FrontLetter]):
         self._early: list[cm.Command] = []
         self._started = 0
         self._receipts: dict[str, Receipt] = {}
+        self._created: dict[str, LiveRun] = {}
 
     def on_start(self) -> None:
         """Record the start; find the runs that were live."""
@@ -92,9 +104,11 @@ class Front(Actor[cm.FrontLetter]):
     def receive(self, message: cm.FrontLetter) -> None:
         """See the module's text."""
         match message:
-            case Committed(_, _, receipt):
+            case Committed(_, _, receipt, live):
                 if receipt is not None:
                     self._receipts[receipt.id] = receipt
+                if live is not None:
+                    self._created[live.run.id] = live
                 self._journal.heard(message)
             case Known() | Rejected() | Delayed():
                 self._journal.heard(message)
@@ -154,12 +168,13 @@ class Front(Actor[cm.FrontLetter]):
         """Send what was decided to the store."""
         self._journal.seal()
 
-    def _start(self, run: str, *after_end: cm.Command) -> None:
+    def _start(self, run: str, *after_end: cm.Command, created: LiveRun | None = None) -> None:
         services, commands = self._services, list(after_end)
+        rows = [] if created is None else [created]
         self._live.add(run)
         self._started += 1  # one that is opened again gets a name of its own: the actor before it may not be gone yet
         name = f"{run}:{self._started}" if commands else run
-        spec = ChildSpec(name, lambda: RunActor(services, run, commands), restart=Restart.TRANSIENT)
+        spec = ChildSpec(name, lambda: RunActor(services, run, commands, rows), restart=Restart.TRANSIENT)
         services.directory.part(RUNS).tell(StartDynamic(spec), lane=Lane.CONTROL)
 
     def _cancel_children(self, task: str, epoch: int, status: str) -> None:
@@ -260,8 +275,10 @@ class Front(Actor[cm.FrontLetter]):
             env=start.env, secrets=tuple(sorted(start.secrets)),
             passed=tuple(sorted(start.passed)), inputs=inputs,
         )  # fmt: skip
+        home = self._services.home
+        first = first_drafts(run, body, self.context.now(), lambda task, epoch: str(home.attempt(task, epoch)))
         self._live.add(run)
-        self._expect(run, workflow)
+        self._expect(run, first)
         if start.parent:
             self._lineage.add(run, start.parent, start.on_parent)
 
@@ -275,23 +292,25 @@ class Front(Actor[cm.FrontLetter]):
 
         def admitted() -> None:
             self._services.vault.put(run, {**start.passed, **start.secrets})
-            self._start(run)
-            self._respond(command.caller, rq.Show(target=run))
+            created = self._created.pop(run, None)
+            self._start(run, created=created)
+            self._respond(command.caller, rq.Show(target=run) if created is None else rq.RunReply(run=created.run))
 
         self._journal.record(
-            [Draft(body, run, causation=command.caller.request, provenance=f"client:{command.caller.owner}")],
+            [Draft(body, run, causation=command.caller.request, provenance=f"client:{command.caller.owner}"), *first],
             [admitted],
             guard=NewRun(start.request_id, command.digest, name),
             refused=refused,
         )
 
-    def _expect(self, run: str, workflow: Workflow) -> None:
+    def _expect(self, run: str, first: Sequence[Draft]) -> None:
         """What its first workers need can be got ready while the run becomes durable."""
         link = self._services.directory.find(GUARDIAN)
-        first = (step.id for step in workflow.steps if not step.depends_on and not step.worker.outside)
+        reserved = ((draft.task, draft.body) for draft in first if isinstance(draft.body, AttemptReserved))
         if link is not None:
-            for step in islice(first, EXPECTED_MAX):
-                link.offer(cm.ToGuardian(Expect(task_id(run, step))), lane=Lane.CONTROL)
+            for task, body in islice(reserved, EXPECTED_MAX):
+                order = Expect(task, body.directory, str(self._services.home.shared(run)))
+                link.offer(cm.ToGuardian(order), lane=Lane.CONTROL)
 
     def _depth(self, caller: Caller, start: rq.StartRun) -> int:
         if not start.parent:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, assert_never
 
 import msgspec
@@ -61,12 +62,20 @@ class Acknowledge:
     """Time to acknowledge what is durable."""
 
 
+class Begins(Enum):
+    """How a controller begins."""
+
+    NEW = "nothing of its attempt is in the log: it reserves it"
+    RESERVED = "its attempt was reserved with the creation of its run"
+    RECALLED = "its attempt was recalled from the rows: it finds out what became of the worker"
+
+
 class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
     """Performs what `decide` decides. It knows sockets, disks and processes only as the names of other actors."""
 
     data_max = 2_000
 
-    def __init__(self, services: Services, run: RunRow, step: Step, state: Attempt, checkpoint: object, *, fresh: bool) -> None:
+    def __init__(self, services: Services, run: RunRow, step: Step, state: Attempt, checkpoint: object, begins: Begins) -> None:
         super().__init__()
         self._services = services
         self._run = run
@@ -74,7 +83,7 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
         gradient = Gradient(*services.config.liveness_seconds)
         self._state = replace(state, rules=Rules(step.worker.runtime, step.worker.limits, gradient))
         self._checkpoint = checkpoint
-        self._fresh = fresh
+        self._begins = begins
         self._receipts: dict[str, Receipt] = {}
         self._alarms: dict[float, Timer] = {}
         self._result: tuple[str, object, str] = ("", None, "")
@@ -89,8 +98,10 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
         self._journal: Journal[do.AttemptEffect] = Journal(
             self.ref, lambda: directory.part(STORE), self._perform, self._is_urgent
         )
-        if self._fresh:
+        if self._begins is Begins.NEW:
             self._reserve()
+        elif self._begins is Begins.RESERVED:
+            self._feed(heard.Reserved())
         else:
             if self._state.status is AttemptStatus.RESERVED:
                 directory.part(SLOTS).tell(cm.MayHaveSlot(*key, self.ref), lane=Lane.CONTROL)

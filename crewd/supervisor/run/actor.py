@@ -26,7 +26,7 @@ from crewd.protocol import requests as rq
 from crewd.protocol.guardian import LeaveFile
 from crewd.store.messages import Committed, Delayed, Guard, Known, LiveRun, Load, NoRun, Overfull, Rejected
 from crewd.supervisor import commands as cm
-from crewd.supervisor.attempt.controller import Controller
+from crewd.supervisor.attempt.controller import Begins, Controller
 from crewd.supervisor.attempt.mailbox import Mailbox
 from crewd.supervisor.attempt.state import Attempt, Messages
 from crewd.supervisor.caller import Caller
@@ -52,11 +52,12 @@ EARLY_MAX = 1_000
 class RunActor(Supervisor[cm.RunLetter]):
     """See the module's text. `id`, `row` and `run` are for its parts, and for a world that looks on."""
 
-    def __init__(self, services: Services, run: str, after_end: list[cm.Command]) -> None:
+    def __init__(self, services: Services, run: str, after_end: list[cm.Command], created: list[LiveRun]) -> None:
         super().__init__()
         self.services = services
         self.id = run
         self._after_end = after_end
+        self._created = created  # taken once: an actor that takes its place reads the rows
         self._row: RunRow | None = None
         self._run: Run | None = None
         self._early: list[cm.Command | cm.CancelAll] = []
@@ -75,8 +76,11 @@ class RunActor(Supervisor[cm.RunLetter]):
         self._journal: Journal[Deed] = Journal(
             self.ref, lambda: directory.part(STORE), self._perform, lambda effect: isinstance(effect, do.CancelAttempt)
         )
-        directory.part(STORE).tell(Load(self.id, self.ref))
         super().on_start()
+        if self._created:
+            self._restore(self._created.pop(), fresh=True)
+        else:
+            directory.part(STORE).tell(Load(self.id, self.ref))
 
     def on_stop(self) -> None:
         """Leave the directory; controllers do not outlive their run."""
@@ -185,7 +189,8 @@ class RunActor(Supervisor[cm.RunLetter]):
         self._after_end.clear()
         self._leaving = True
 
-    def _restore(self, live: LiveRun) -> None:
+    def _restore(self, live: LiveRun, *, fresh: bool = False) -> None:
+        """Begin with these rows. `fresh`: they were just committed, so nothing was ordered for their attempts yet."""
         if self._run is not None:
             return
         self._row = live.run
@@ -230,8 +235,10 @@ class RunActor(Supervisor[cm.RunLetter]):
                 continue
             if attempt.status in ATTEMPT_TERMINAL:
                 over.append(over_of(attempt))
+            elif fresh:
+                self._start_controller(task.id, task.epoch, Attempt(task.id, task.epoch), Begins.RESERVED)
             else:
-                self._start_controller(task.id, task.epoch, attempt_of(live, attempt, wall, now), fresh=False)
+                self._start_controller(task.id, task.epoch, attempt_of(live, attempt, wall, now), Begins.RECALLED)
         self._take_up(unsettled, wall, now)
         for ended in over:
             for row in unsettled:
@@ -253,7 +260,7 @@ class RunActor(Supervisor[cm.RunLetter]):
             if row.receipt.task in over:
                 self._mailing.take_in(row.receipt.task, mail_of(row, wall, now))
 
-    def _start_controller(self, task: str, epoch: int, state: Attempt, *, fresh: bool) -> None:
+    def _start_controller(self, task: str, epoch: int, state: Attempt, begins: Begins) -> None:
         if self._row is None:
             raise InvariantError("a controller was asked for before the rows were read")
         row, step = self._row, self.step(task)
@@ -261,7 +268,7 @@ class RunActor(Supervisor[cm.RunLetter]):
         self.start_dynamic(
             ChildSpec(
                 f"{task}#{epoch}",
-                lambda: Controller(services, row, step, state, checkpoint, fresh=fresh),
+                lambda: Controller(services, row, step, state, checkpoint, begins),
                 restart=Restart.TEMPORARY,
             )
         )
@@ -391,7 +398,7 @@ class RunActor(Supervisor[cm.RunLetter]):
                 self._mailing.admitted(task, mail)
             case do.StartAttempt(task, epoch, mails):
                 state = Attempt(task, epoch, inbox=Messages(Mailbox(mails)))
-                self._start_controller(task, epoch, state, fresh=True)
+                self._start_controller(task, epoch, state, Begins.NEW)
             case do.CancelAttempt(task, epoch, cancel):
                 controller = self.services.directory.attempts.get((task, epoch))
                 if controller is not None:
