@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import statistics
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import psutil
 import zmq
 
+from crewd import aio
 from crewd.client.blocking import Crew, RunHandle
 from crewd.model import events as ev
 from crewd.model.policy import Restarts
@@ -24,6 +27,8 @@ CONTROLS = 200
 FLOOD_WORKERS = 100
 FLOOD_SECONDS = 8.0
 CROWD = 1_000
+AT_ONCE = 64
+"""Steers that one client has on the way when it steers a crowd."""
 
 
 def p50_p99(samples: list[float]) -> tuple[float, float]:
@@ -168,27 +173,18 @@ def storm(crew: Crew, daemon: Daemon, count: int = CROWD) -> None:
 
 
 def thousand(crew: Crew, daemon: Daemon, count: int = CROWD) -> None:
-    """Start them, steer them all, cancel them all."""
+    """Start them, steer them all, cancel them all. Nothing is asked meanwhile: the events are followed."""
     steps = tuple(Step(f"w{n}", worker=WorkerSpec(call="bench.jobs:listen")) for n in range(count))
     begin = time.perf_counter()
     run = crew.run(Workflow("crowd", steps, max_concurrency=count), cwd=ROOT)
-    wait_until(lambda: crew.doctor().counts["workers_connected"] == count, f"{count} workers", 300.0)
+    seen = islice(run.events(follow=True, types=["attempt.ready"]), count)
+    last = [event.seq for event in seen][-1]
     ready = time.perf_counter() - begin
     process = psutil.Process(daemon.pid)
     rss, threads = process.memory_info().rss >> 20, process.num_threads()
     print(f"{count} workers at once: all ready in {ready:.1f} s; crewd {rss} MB, {threads} threads", flush=True)
-    began = time.time()
-    for step in steps:
-        run.steer("all", step=step.id, wait="accepted")
-    accepted = time.time() - began
-
-    def applied() -> list[float]:
-        """When each was: a worker that says at once that a message is settled says with it that it was applied."""
-        bodies = (ev.MessageApplied, ev.MessageSettled)
-        return [each.at for each in run.events() if isinstance(each.body, bodies) and getattr(each.body, "applied", True)]
-
-    wait_until(lambda: len(applied()) == count, "every steer to be applied", 120.0)
-    p50, p99 = p50_p99([max(0.0, at - began) for at in applied()])
+    accepted, applied = asyncio.run(steer_all(daemon, run, [step.id for step in steps], last))
+    p50, p99 = p50_p99(applied)
     print(f"  all steered: accepted in {accepted:.2f} s, applied p50 {p50:.0f} ms p99 {p99:.0f} ms after the first", flush=True)
     begin = time.perf_counter()
     reply = run.cancel(mode="now", timeout=300)
@@ -197,6 +193,28 @@ def thousand(crew: Crew, daemon: Daemon, count: int = CROWD) -> None:
         f"  all cancelled in {time.perf_counter() - begin:.2f} s, verified: {verified}, {len(daemon.marked())} survivors",
         flush=True,
     )
+
+
+async def steer_all(daemon: Daemon, run: RunHandle, steps: list[str], after: int) -> tuple[float, list[float]]:
+    """Steer each of these steps, from one client, `AT_ONCE` on the way.
+
+    The seconds until all were accepted, and those until each was applied.
+    """
+    waiting = list(reversed(steps))
+    bodies = ("message.applied", "message.settled")
+    began = time.time()
+    async with aio.connect(str(daemon.home.root), start=False) as crew:
+        same = await crew.get(run.id)
+
+        async def steer() -> None:
+            while waiting:
+                await same.steer("all", step=waiting.pop(), wait="accepted")
+
+        await asyncio.gather(*(steer() for _ in range(AT_ONCE)))
+    accepted = time.time() - began
+    # A worker that says at once that a message is settled says with it that it was applied.
+    each = (event for event in run.events(after=after, follow=True, types=bodies) if getattr(event.body, "applied", True))
+    return accepted, [max(0.0, event.at - began) for event in islice(each, len(steps))]
 
 
 def lifecycle() -> None:
