@@ -16,7 +16,6 @@ import zmq
 
 from crewd import aio
 from crewd.client.blocking import Crew, RunHandle
-from crewd.model import events as ev
 from crewd.model.policy import Restarts
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon

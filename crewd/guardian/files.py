@@ -101,7 +101,8 @@ class Files:
             return fl.Scrubbed(request.stream, after, looked_at)
         if request.stream == "stdout":
             return fl.Scrubbed("stderr", 0, 0)
-        worker_files.write(directory, SCRUBBED, b"")
+        if (directory / EXIT_FILE).exists():
+            worker_files.write(directory, SCRUBBED, b"")
         return fl.Scrubbed("stderr", after, 0, done=True)
 
     # -- blobs --------------------------------------------------------------------------------------------------

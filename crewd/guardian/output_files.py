@@ -20,7 +20,7 @@ from crewd.model.redact import SECRET_CHARS_MAX, blot
 from crewd.protocol.files import Piece
 
 EXIT_FILE = "exit"
-"""What the guardian leaves in an attempt's directory when it is over: a `Tail`."""
+"""What the guardian leaves in the directory of an attempt that is over, if it has written anything: a `Tail`."""
 TIMES_FILE = "times"
 """Beside the output: how much was written by when, in a row of `MARK`s, as the guardian saw it."""
 MARK = struct.Struct("<QQd")

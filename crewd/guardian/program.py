@@ -395,7 +395,8 @@ class Guardian:
                 output.note_time(self._clock.wall(), last=True)
                 ends = without(tail_of(output.directory), secrets)
                 tail = ends.stderr.decode("utf-8", "replace").strip()[-TAIL_CHARS:]
-                worker_files.write(output.directory, EXIT_FILE, msgspec.msgpack.encode(ends))
+                if ends.stdout_at or ends.stdout or ends.stderr_at or ends.stderr:  # a file costs more than all else here
+                    worker_files.write(output.directory, EXIT_FILE, msgspec.msgpack.encode(ends))
         self._cgroups.remove(key)
         now = processes.since_boot()
         status = msgspec.structs.replace(

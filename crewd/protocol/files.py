@@ -66,7 +66,7 @@ class ListFiles(msgspec.Struct, frozen=True):
 
 
 class ListUnscrubbed(msgspec.Struct, frozen=True):
-    """The attempts of a run (`STEP/EPOCH`) that are over, and whose output was not scrubbed. Answered by `Names`."""
+    """The attempts of a run (`STEP/EPOCH`) that are over and have written what was not scrubbed. Answered by `Names`."""
 
     run: str
 

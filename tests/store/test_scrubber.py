@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crewd.clock import SystemClock
 from crewd.guardian.files import SCRUBBED, Files
-from crewd.guardian.output_files import SCRUB_BYTES
+from crewd.guardian.output_files import EXIT_FILE, SCRUB_BYTES
 from crewd.model.home import Home
 from crewd.model.ids import RUN
 from crewd.store.keeper.scrubber import Scrubber
@@ -25,6 +25,7 @@ def scrubber(root: Path) -> Scrubber:
 def attempt(root: Path, run: str, step: str, filling: int = 0) -> Path:
     directory = Home(root).runs / RUNS[run] / step / "1"
     directory.mkdir(parents=True)
+    (directory / EXIT_FILE).touch()
     (directory / "stdout").write_bytes(b"." * filling + b"\n" + SECRET)
     return directory
 
