@@ -474,7 +474,17 @@ def tell_secret(ctx: Context) -> object:
 
 def play_with_files(ctx: Context, game: str, precious: str) -> None:
     """Put something else in the place of each file that crewd writes or reads for this worker."""
-    for name in ("stdout", "stderr", "exit", "times", "last_words", "result.json", "scrubbed", "bootstrap", "exit.crewd-part"):
+    for name in (
+        "stdout",
+        "stderr",
+        "exit",
+        "times",
+        "unsent_reports",
+        "result.json",
+        "scrubbed",
+        "bootstrap",
+        "exit.crewd-part",
+    ):
         path = ctx.directory / name
         path.unlink(missing_ok=True)
         match game:

@@ -131,7 +131,7 @@ def main() -> None:
         case "waits":
             while not Path(sys.argv[2]).exists():
                 time.sleep(0.05)
-            print(planted("last words"))
+            print(planted("unsent reports"))
 
 
 if __name__ == "__main__":

@@ -327,8 +327,8 @@ def test_work_that_was_finished_when_everything_was_killed_is_not_lost(daemon: D
         pid = host_of(run)
     daemon.kill()
     daemon.kill_guardian()
-    words = daemon.home.attempt(f"{run.id}/sh", 1) / "last_words"
-    wait_until(words.exists, "the last words")
+    words = daemon.home.attempt(f"{run.id}/sh", 1) / "unsent_reports"
+    wait_until(words.exists, "the unsent reports")
     kill_the_worker(pid)
     daemon.start()
     with daemon.connect() as crew:

@@ -100,7 +100,7 @@ PLACES = (
     "operation name", "operation error", "artifact text", "artifact large", "artifact file", "question", "choice",
     "default", "result", "result list", "result key", "large result", "error", "output", "stdio progress", "stdio tell",
     "stdio checkpoint", "stdio artifact", "stdio nonsense", "stdio result", "command output", "command error",
-    "command large", "command tail", "last words", "goal", "message", "steer", "follow-up", "answer", "claim note",
+    "command large", "command tail", "unsent reports", "goal", "message", "steer", "follow-up", "answer", "claim note",
     "claim intent", "finish", "finish error", "cancel intent", "refused",
 )  # fmt: skip
 

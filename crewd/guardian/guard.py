@@ -284,10 +284,10 @@ class Guard:
             return [] if care.started is None else [Tell(care.started)]
         return [Inspect(key, number)] if record is None else [Tell(record)]
 
-    def inspected(self, key: Key, number: int | None, last_words: bytes, *, unborn: bool) -> list[GuardEffect]:
+    def inspected(self, key: Key, number: int | None, unsent_reports: bytes, *, unborn: bool) -> list[GuardEffect]:
         """What the directory of a worker that nobody knows shows: it may have ended while no guardian was there."""
-        if last_words:
-            return self.recorded(gd.Exited(task=key[0], epoch=key[1], last_words=last_words))
+        if unsent_reports:
+            return self.recorded(gd.Exited(task=key[0], epoch=key[1], unsent_reports=unsent_reports))
         return [Tell(gd.Gone(task=key[0], epoch=key[1], number=number, unborn=unborn))]
 
     def recorded(self, record: gd.Exited) -> list[GuardEffect]:

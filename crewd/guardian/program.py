@@ -36,7 +36,7 @@ from crewd.guardian.output import Output, cap
 from crewd.guardian.output_files import EXIT_FILE, tail_of
 from crewd.guardian.prepared import was_begun
 from crewd.guardian.tree import Key, Proc
-from crewd.guardian.worker_folder import leave_file, noted, prepare, take_last_words, without
+from crewd.guardian.worker_folder import leave_file, noted, prepare, take_unsent_reports, without
 from crewd.guardian.zygote import PACKET_BYTES_MAX
 from crewd.guardian.zygote_link import ZygoteLink
 from crewd.model.home import Home
@@ -277,9 +277,9 @@ class Guardian:
                     self._fork(bootstrap, number)
                 case gu.Inspect(key, number):
                     directory = self._home.attempt(*key)
-                    words, unborn = take_last_words(directory), not was_begun(directory)
+                    words, unborn = take_unsent_reports(directory), not was_begun(directory)
                     if words:
-                        self._exits.add(gd.Exited(task=key[0], epoch=key[1], last_words=words))
+                        self._exits.add(gd.Exited(task=key[0], epoch=key[1], unsent_reports=words))
                     self._perform(self._guard.inspected(key, number, words, unborn=unborn))
                 case gu.Prepare(order):
                     self._zygote.expect(order.task)
@@ -408,7 +408,7 @@ class Guardian:
             effect.exited,
             exit=status,
             survivors=tuple(processes.describe(proc, now) for proc in effect.survivors),
-            last_words=take_last_words(output.directory),
+            unsent_reports=take_unsent_reports(output.directory),
             tail=tail,
         )
         self._exits.add(exited)

@@ -16,7 +16,7 @@ from crewd.guardian.output_files import Tail
 from crewd.guardian.zygote import LOCK
 from crewd.model.known_secrets import KnownSecrets
 
-LAST_WORDS_BYTES_MAX = 4 << 20
+UNSENT_REPORTS_BYTES_MAX = 4 << 20
 """Reports that a worker could not deliver before it ended; it keeps at most 1,024, so more than this is not the worker's."""
 
 
@@ -52,13 +52,13 @@ def leave_file(shared: str, name: str, data: bytes, *, if_absent: bool) -> None:
         logger.warning("the output file {} cannot be written: {}", name, error)
 
 
-def take_last_words(directory: Path) -> bytes:
+def take_unsent_reports(directory: Path) -> bytes:
     """The reports that the worker left in its directory (MessagePack). The file is removed: the exit record keeps them."""
     try:
-        words = worker_files.read(directory, "last_words", LAST_WORDS_BYTES_MAX)
+        words = worker_files.read(directory, "unsent_reports", UNSENT_REPORTS_BYTES_MAX)
     except OSError:
         return b""
-    worker_files.remove(directory, "last_words")
+    worker_files.remove(directory, "unsent_reports")
     return words
 
 

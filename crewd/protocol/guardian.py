@@ -130,7 +130,7 @@ class Exited(msgspec.Struct, frozen=True):
     """Nothing of the worker is left, or `survivors` names what is. `exit.code` is None if nobody could wait for it.
 
     `tail` is the end of what it wrote to standard error. `transient`: a start that failed may succeed when it is tried again.
-    `last_words` are reports (MessagePack, `list[Report]`) that the worker could not deliver, and left in its directory.
+    `unsent_reports` are reports (MessagePack, `list[Report]`) that the worker could not deliver, and left in its directory.
     """
 
     task: str
@@ -139,7 +139,7 @@ class Exited(msgspec.Struct, frozen=True):
     error: str = ""
     exit: ExitStatus = ExitStatus()
     survivors: tuple[Survivor, ...] = ()
-    last_words: bytes = b""
+    unsent_reports: bytes = b""
     tail: str = ""
     transient: bool = False
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from crewd.worker.desk import Desk
     from crewd.worker.link import Waker
 
-LAST_WORDS = "last_words"
+UNSENT_REPORTS = "unsent_reports"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Hosting:
         self.desk.report(outcome)
         waiting: list[Report] = self.desk.waiting()
         try:
-            write_output(Path(self.bootstrap.directory) / LAST_WORDS, msgspec.msgpack.encode(waiting))
+            write_output(Path(self.bootstrap.directory) / UNSENT_REPORTS, msgspec.msgpack.encode(waiting))
         except OSError:
             with contextlib.suppress(OSError, ValueError):
                 traceback.print_exc()  # the disk is full: the report below is the only copy then

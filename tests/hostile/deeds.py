@@ -188,7 +188,7 @@ def plays_with_its_files(ctx: Context, what: str) -> None:
     mine = ctx.directory
     name = hashlib.sha256(f"{ctx.task}#{ctx.epoch}".encode()).hexdigest()[:32]
     record = Path(os.environ["CREWD_HOME"]) / "exits" / f"{name}.msgpack"
-    for path in (*(mine / name for name in ("stdout", "stderr", "exit", "last_words", "times", "result.json")), record):
+    for path in (*(mine / name for name in ("stdout", "stderr", "exit", "unsent_reports", "times", "result.json")), record):
         path.unlink(missing_ok=True)
         match what:
             case "pipe":

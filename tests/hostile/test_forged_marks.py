@@ -70,14 +70,14 @@ def test_a_mark_of_this_home_that_names_no_worker_is_seen_and_what_waits_for_wor
 def test_a_marker_that_leads_out_of_the_home(daemon: Daemon, crew: Crew, home: Path) -> None:
     away = home / "away" / "1"
     away.mkdir(parents=True)
-    for name in ("bootstrap", "last_words", "stdout", "stderr"):
+    for name in ("bootstrap", "unsent_reports", "stdout", "stderr"):
         (away / name).write_text("precious")
     begun(daemon, crew, "bears", text=f"{daemon.home.key}:../../away/.#1")
     daemon.kill_guardian()
     assert serves(crew)
     with contextlib.suppress(AssertionError):
         wait_until(lambda: len(list(away.iterdir())) != 4, "a file to come or go", 2.0)
-    assert {each.name for each in away.iterdir()} == {"bootstrap", "last_words", "stdout", "stderr"}
+    assert {each.name for each in away.iterdir()} == {"bootstrap", "unsent_reports", "stdout", "stderr"}
 
 
 def test_an_environment_as_large_as_somebody_says(daemon: Daemon, crew: Crew) -> None:

@@ -128,11 +128,11 @@ def test_reports_of_what_never_was_and_replays_change_nothing(crew: Crew, speake
     [b"\x91" * 900_000, b"\xc1", b"\xdd\xff\xff\xff\xff",
      b"\x91\x82\xa6number\x01\xa4body\x82\xa4type\xa7outcome\xa6result" + b"\x91" * 900_000]
 )  # fmt: skip
-def test_last_words_that_are_none_are_passed_over(daemon: Daemon, crew: Crew, words: bytes) -> None:
+def test_unsent_reports_that_are_none_are_passed_over(daemon: Daemon, crew: Crew, words: bytes) -> None:
     run = crew.exec(["sh", "-c", "sleep 30 & wait"], cwd="/")
     wait_until(lambda: any(each.ready_at for each in run.show().attempts), "the worker")
     directory = Path(run.show().attempts[-1].directory)
-    (directory / "last_words").write_bytes(words)
+    (directory / "unsent_reports").write_bytes(words)
     psutil.Process(run.show().attempts[-1].pid).kill()
     run.wait(timeout=120)
     assert run.show().run.status is RunStatus.FAILED

@@ -335,12 +335,12 @@ MUTANTS = (
     Mutant(
         "the exit is confirmed before it is durable",
         "supervisor/attempt/controller.py",
-        "                self._feed(heard.Ended(notice, _words(notice.last_words), self._services.clock.wall()))\n",
+        "                self._feed(heard.Ended(notice, _words(notice.unsent_reports), self._services.clock.wall()))\n",
         "                self._perform(do.Confirm())\n"
-        "                self._feed(heard.Ended(notice, _words(notice.last_words), self._services.clock.wall()))\n",
+        "                self._feed(heard.Ended(notice, _words(notice.unsent_reports), self._services.clock.wall()))\n",
     ),
     Mutant(
-        "last words are not read",
+        "unsent reports are not read",
         "supervisor/attempt/end.py",
         "        if report.number == state.contact.reports + 1:\n            state, decision = take_report",
         "        if False:\n            state, decision = take_report",

@@ -43,7 +43,7 @@ def test_a_broken_stream_is_said_to_be_one(chunk: bytes) -> None:
         list(codec.feed(chunk))
 
 
-def test_last_words_are_bytes_on_the_wire_too() -> None:
+def test_unsent_reports_are_bytes_on_the_wire_too() -> None:
     codec: gd.StreamCodec[gd.Notice] = gd.StreamCodec(gd.NOTICES)
-    exited = gd.Exited(task="r/a", epoch=1, last_words=b"\x00\xff")
+    exited = gd.Exited(task="r/a", epoch=1, unsent_reports=b"\x00\xff")
     assert list(codec.feed(codec.encode(exited))) == [exited]

@@ -137,7 +137,7 @@ def test_what_it_says_last_while_crewd_is_gone_is_not_lost(daemon: Daemon, progr
         assert (refused.outcome, refused.reason) == ("refused", "not_supported")
     daemon.kill()
     gate.touch()
-    wait_until(lambda: not daemon.marked(), "the worker to leave its last words and go")
+    wait_until(lambda: not daemon.marked(), "the worker to leave its unsent reports and go")
     daemon.start()
     with daemon.connect() as crew:
         run = crew.get(run.id)

@@ -112,15 +112,15 @@ static void acknowledged(uint64_t upto) {
     for (; acked < upto; ack_at = now()) free(kept[++acked % KEPT_MAX].bytes);
 }
 /* All that is not acknowledged, in the file where the guardian finds it. */
-static void leave_last_words(void) {
+static void leave_unsent_reports(void) {
     char path[4200], other[4210];
-    snprintf(path, sizeof path, "%s/last_words", directory);
+    snprintf(path, sizeof path, "%s/unsent_reports", directory);
     snprintf(other, sizeof other, "%s.new", path);
     FILE *file = fopen(other, "wb");
-    need(file != 0, "last_words cannot be written");
+    need(file != 0, "unsent_reports cannot be written");
     fputc(0xdc, file), fputc((int)((newest - acked) >> 8), file), fputc((int)((newest - acked) & 255), file);
     for (uint64_t n = acked + 1; n <= newest; n++) fwrite(kept[n % KEPT_MAX].bytes, kept[n % KEPT_MAX].n, 1, file);
-    need(!fflush(file) && !fsync(fileno(file)) && !fclose(file) && !rename(other, path), "last_words cannot be written");
+    need(!fflush(file) && !fsync(fileno(file)) && !fclose(file) && !rename(other, path), "unsent_reports cannot be written");
 }
 
 static void about(const char *type, const char *message) {
@@ -373,10 +373,10 @@ int main(int argc, char **argv) {
     str("welcomes"), whole((uint64_t)welcomes);
     ended = 1;
     hold();
-    leave_last_words(); /* before it is sent */
+    leave_unsent_reports(); /* before it is sent */
     if (greeted) send_report(newest);
     if (alone && gate) unlink(gate);
-    double patience = now() + 2; /* if nobody acknowledges it, the guardian has the last words */
+    double patience = now() + 2; /* if nobody acknowledges it, the guardian has the unsent reports */
     while (acked < newest && now() < patience) live();
     zmq_close(sock);
     zmq_ctx_term(context);

@@ -236,7 +236,7 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
                 body = AttemptStarted(pid=pid, start_time=start_time, boot_id=boot_id, adopted=adopted)
                 self._feed(heard.Started(body, self.context.now()))
             case gd.Exited():
-                self._feed(heard.Ended(notice, _words(notice.last_words), self._services.clock.wall()))
+                self._feed(heard.Ended(notice, _words(notice.unsent_reports), self._services.clock.wall()))
             case gd.Gone(_, _, number, unborn):
                 self._feed(heard.Unknown(number, unborn))
             case _:
@@ -275,7 +275,7 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
                 return msgspec.structs.replace(event, report=known.in_struct(report))
             case heard.Ended(exited, words):
                 return msgspec.structs.replace(
-                    event, exited=known.in_struct(exited), last_words=tuple(map(known.in_struct, words))
+                    event, exited=known.in_struct(exited), unsent_reports=tuple(map(known.in_struct, words))
                 )
             case _:
                 return event

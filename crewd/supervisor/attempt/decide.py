@@ -74,8 +74,8 @@ def decide(state: Attempt, event: heard.AttemptEvent) -> Next:
             return state.with_contact(connected=False), NOTHING
         case heard.Started(body, at):
             return start.started(state, body, at)
-        case heard.Ended(exited, last_words, wall):
-            return end.ended(state, exited, last_words, wall)
+        case heard.Ended(exited, unsent_reports, wall):
+            return end.ended(state, exited, unsent_reports, wall)
         case heard.Unknown(number, unborn):
             return end.unknown(state, number, unborn=unborn)
         case heard.Due(at):

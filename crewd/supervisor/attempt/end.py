@@ -55,14 +55,14 @@ def cancel(state: Attempt, cancel: CancelInfo) -> Next:
     return state.become(after), Decision((*process, requested), effects)
 
 
-def ended(state: Attempt, exited: Exited, last_words: tuple[rp.Report, ...], wall: float) -> Next:
+def ended(state: Attempt, exited: Exited, unsent_reports: tuple[rp.Report, ...], wall: float) -> Next:
     """The guardian has verified the end. What the worker left behind is taken first, like reports."""
     if isinstance(state.phase, Reserving):
         return state, NOTHING
     state, events, _ = found(state, state.observed.heard_at)
     state, process = recorded_process(state)
     events += process
-    for report in last_words:
+    for report in unsent_reports:
         if report.number == state.contact.reports + 1:
             state, decision = take_report(state.with_contact(reports=report.number), report, wall)
             events += decision.events

@@ -152,7 +152,7 @@ class Ended(msgspec.Struct, frozen=True):
     """The guardian's verified word on the worker's end, with the reports that the worker left behind."""
 
     exited: Exited
-    last_words: tuple[rp.Report, ...]
+    unsent_reports: tuple[rp.Report, ...]
     wall: float
 
 

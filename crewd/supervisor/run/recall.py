@@ -2,8 +2,6 @@
 
 Rule: a machine that was recalled decides as the one before it would have: what it needs is in the rows, and nothing is guessed.
 The simulated world looks at that after the turns of each run.
-
-Tests: tests/testing/world/test_world.py.
 """
 
 from __future__ import annotations
@@ -196,9 +194,9 @@ def _phase_of(row: AttemptRow, outcome: rp.Outcome | None) -> Phase:
     match row.status:
         case AttemptStatus.RESERVED:
             return Sought(row.cancel)
-        case AttemptStatus.STARTING:
+        case AttemptStatus.STARTING if row.cancel is None:
             return Spawned()
-        case AttemptStatus.ENDING if row.cancel is not None:
+        case AttemptStatus.STARTING | AttemptStatus.ENDING if row.cancel is not None:  # cancelled before its worker was found
             return Cancelling(row.cancel, row.limit, said)
         case AttemptStatus.ENDING if row.limit:
             return OverLimit(row.limit, row.error, said)

@@ -149,9 +149,9 @@ class SimGuardian:
                 case gu.Fork(bootstrap):
                     self._fork(bootstrap)
                 case gu.Inspect(key, number):
-                    words = self._processes.take_last_words(key)
+                    words = self._processes.take_unsent_reports(key)
                     if words:
-                        self._disk.exits[key] = gd.Exited(task=key[0], epoch=key[1], last_words=words)
+                        self._disk.exits[key] = gd.Exited(task=key[0], epoch=key[1], unsent_reports=words)
                     unborn = key not in self._processes.begun
                     self._perform(self._guard.inspected(key, number, words, unborn=unborn))
                 case gu.Examine(number):
@@ -184,7 +184,7 @@ class SimGuardian:
         exited = msgspec.structs.replace(
             effect.exited,
             survivors=tuple(Survivor(proc.pid, "worker", now - proc.start, "D") for proc in effect.survivors),
-            last_words=self._processes.take_last_words(effect.key),
+            unsent_reports=self._processes.take_unsent_reports(effect.key),
         )
         self._disk.exits[effect.key] = exited
         self._perform(self._guard.recorded(exited))

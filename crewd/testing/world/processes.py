@@ -80,7 +80,7 @@ class Process:
 
 
 class Processes:
-    """The process table. `ended` is called when a process has ended, once; `take_last_words` reads a worker's file, once."""
+    """The process table. `ended` is called when a process has ended, once; `take_unsent_reports` reads a file of a worker."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Processes:
         self.table: dict[int, Process] = {}
         self.adopter = INIT
         """Whose children the workers are that were forked by a guardian which is gone."""
-        self.last_words: dict[Key, bytes] = {}
+        self.unsent_reports: dict[Key, bytes] = {}
         self.starts: dict[Key, int] = {}
         self.begun: set[Key] = set()
         """Workers of which an order to start them was carried out, perhaps in part."""
@@ -183,6 +183,6 @@ class Processes:
             process.worker.died()
         self._ended(process)
 
-    def take_last_words(self, key: Key) -> bytes:
+    def take_unsent_reports(self, key: Key) -> bytes:
         """What a worker left in its directory; the exit record keeps it from here on."""
-        return self.last_words.pop(key, b"")
+        return self.unsent_reports.pop(key, b"")

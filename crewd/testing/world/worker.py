@@ -229,7 +229,7 @@ class SimWorker:
             return 7
         self.desk.finish()
         yield from self._report(outcome)
-        self._processes.last_words[self.key] = msgspec.msgpack.encode(self.desk.waiting())
+        self._processes.unsent_reports[self.key] = msgspec.msgpack.encode(self.desk.waiting())
         self._witness.finished.add(self.key)
         yield None, lambda: not self.desk.waiting()
         if plan.lingers:

@@ -231,7 +231,7 @@ def test_survivors_are_not_hidden() -> None:
     assert decision.events[-1].survivors == left
 
 
-def test_the_last_words_count_like_reports() -> None:
+def test_the_unsent_reports_count_like_reports() -> None:
     words = (rp.Report(number=1, body=rp.Outcome(outcome="completed", result=42)),)
     state, decision = decide(running(), heard.Ended(Exited(task=T, epoch=1), words, 1.0))
     assert state.status is AttemptStatus.COMPLETED

@@ -1,0 +1,58 @@
+"""What a restart goes on with: the phase of an attempt, from what the log says of it. The simulated world looks at the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from crewd.client.shapes import one_step
+from crewd.model import events as ev
+from crewd.model.rows import AskRow, AttemptRow, CancelInfo, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.model.workflow import WorkerSpec
+from crewd.store.cache import Cache, Nowhere
+from crewd.store.fold import fold
+from crewd.store.messages import LiveRun
+from crewd.supervisor.attempt.phases import Cancelling, Phase, Sought, Spawned, Working
+from crewd.supervisor.run.creation import first_drafts
+from crewd.supervisor.run.recall import attempt_of
+
+RUN = "r_" + "0" * 26
+TASK = f"{RUN}/a"
+CANCEL = CancelInfo("caller_cancelled")
+CREATED = ev.RunCreated(name="n", goal="", cwd="/", workflow=one_step("a", WorkerSpec(call="m:f")), owner="o")
+STARTED = ev.AttemptStarted(pid=7, start_time=1.0, boot_id="b")
+
+
+def live_after(*of_attempt: ev.Body) -> LiveRun:
+    """The rows of a run that was just created, and of whose only attempt the log says this besides."""
+    drafts = [ev.Draft(CREATED, RUN), *first_drafts(RUN, CREATED, 0.0, lambda task, epoch: f"/{task}/{epoch}")]
+    drafts += [ev.Draft(body, RUN, TASK, 1) for body in of_attempt]
+    cache = Cache(Nowhere())
+    for seq, each in enumerate(drafts, 1):
+        fold(cache, ev.Event(seq, f"e_{seq}", 0, RUN, each.task, each.epoch, "", "", "", 1e9 + seq, each.body))
+    run, task, attempt = (cache.over(kind, RUN, []) for kind in (RunRow, TaskRow, AttemptRow))
+    others = (cache.over(kind, RUN, []) for kind in (MessageRow, AskRow, OperationRow, NoticeRow))
+    return LiveRun(run[0], task, attempt, *others)  # type: ignore[arg-type]  # in the order of the fields
+
+
+def test_the_first_commit_of_a_run_says_that_it_has_begun_and_reserves_its_first_attempts() -> None:
+    live = live_after()
+    assert live.run.status == "running"
+    assert [(row.task, row.epoch, row.status, row.directory) for row in live.attempts] == [(TASK, 1, "reserved", f"/{TASK}/1")]
+
+
+@pytest.mark.parametrize(
+    ("said", "phase"),
+    [
+        ((), Sought()),
+        ((ev.AttemptCancelRequested(cancel=CANCEL),), Sought(CANCEL)),
+        ((ev.AttemptStarting(),), Spawned()),
+        ((ev.AttemptStarting(), STARTED), Spawned()),
+        ((ev.AttemptStarting(), ev.AttemptCancelRequested(cancel=CANCEL)), Cancelling(CANCEL)),
+        # crewd was away when the worker was ordered: it was cancelled before the guardian said that there is one
+        ((ev.AttemptCancelRequested(cancel=CANCEL), ev.AttemptStarting(), STARTED), Cancelling(CANCEL)),
+        ((ev.AttemptStarting(), STARTED, ev.AttemptReady(capabilities=())), Working()),
+    ],
+)
+def test_the_phase_is_what_the_log_says(said: tuple[ev.Body, ...], phase: Phase) -> None:
+    live = live_after(*said)
+    assert attempt_of(live, live.attempts[0], 1e9, 0.0).phase == phase
