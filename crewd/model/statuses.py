@@ -91,7 +91,7 @@ _ATTEMPT_ENDS = frozenset(
 )
 ATTEMPT_MOVES: dict[AttemptStatus, frozenset[AttemptStatus]] = {
     AttemptStatus.RESERVED: frozenset(
-        {AttemptStatus.STARTING, AttemptStatus.CANCELLED, AttemptStatus.FAILED, AttemptStatus.LOST}
+        {AttemptStatus.STARTING, AttemptStatus.ENDING, AttemptStatus.CANCELLED, AttemptStatus.FAILED, AttemptStatus.LOST}
     ),
     AttemptStatus.STARTING: (_ATTEMPT_ENDS - {AttemptStatus.COMPLETED}) | {AttemptStatus.RUNNING, AttemptStatus.ENDING},
     AttemptStatus.RUNNING: _ATTEMPT_ENDS | {AttemptStatus.WAITING, AttemptStatus.ENDING},

@@ -314,7 +314,8 @@ def _next_attempt(attempt: AttemptRow, event: ev.Event, body: AttemptBody) -> At
         case ev.AttemptReserved():
             return attempt
         case ev.AttemptStarting():
-            return replace(attempt, status=AttemptStatus.STARTING)
+            # One that was cancelled before crewd knew that its worker lives: it never was one that starts.
+            return replace(attempt, status=AttemptStatus.STARTING if attempt.cancel is None else AttemptStatus.ENDING)
         case ev.AttemptStarted(pid, start_time, boot_id):
             after = replace(attempt, start_time=start_time, boot_id=boot_id, started_at=attempt.started_at or event.at)
             return replace(after, pid=pid) if attempt.host_pid is None else replace(after, host_pid=pid)

@@ -194,9 +194,9 @@ def _phase_of(row: AttemptRow, outcome: rp.Outcome | None) -> Phase:
     match row.status:
         case AttemptStatus.RESERVED:
             return Sought(row.cancel)
-        case AttemptStatus.STARTING if row.cancel is None:
+        case AttemptStatus.STARTING:
             return Spawned()
-        case AttemptStatus.STARTING | AttemptStatus.ENDING if row.cancel is not None:  # cancelled before its worker was found
+        case AttemptStatus.ENDING if row.cancel is not None:
             return Cancelling(row.cancel, row.limit, said)
         case AttemptStatus.ENDING if row.limit:
             return OverLimit(row.limit, row.error, said)
