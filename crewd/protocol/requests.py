@@ -566,8 +566,8 @@ class LogReply(msgspec.Struct, frozen=True):
 class ActorsOfClass(msgspec.Struct, frozen=True):
     """What the actors of one class do now and have done since crewd started.
 
-    `depth` and `age_seconds` are of the control and the data lane: letters waiting, and for how long the oldest one has.
-    `refused` counts letters that a full lane did not take, `peak` is the longest a lane has been.
+    `depth` and `age_seconds` are of the control and the data lane: messages waiting, and for how long the oldest one has.
+    `refused` counts messages that a full lane did not take, `peak` is the longest a lane has been.
     """
 
     name: str

@@ -48,7 +48,7 @@ class Ports:
     """Whether the guardian is asked all the time if it lives, or after orders only: a simulated world is to come to rest."""
 
 
-class _Runs(Supervisor[Never]):
+class RunsPart(Supervisor[Never]):
     """The supervisor of all runs, which others find in the directory."""
 
     def __init__(self, services: Services) -> None:
@@ -64,7 +64,9 @@ class _Runs(Supervisor[Never]):
         super().on_stop()
 
 
-class _EnteredStore(StoreActor):
+class StorePart(StoreActor):
+    """The store, which others find in the directory."""
+
     def __init__(self, services: Services, ports: Ports, overlay: Overlay) -> None:
         super().__init__(
             ports.database,
@@ -86,7 +88,9 @@ class _EnteredStore(StoreActor):
         super().on_stop()
 
 
-class _EnteredReader(Reader):
+class ReaderPart(Reader):
+    """The reader, which others find in the directory."""
+
     def __init__(self, services: Services, ports: Ports, overlay: Overlay) -> None:
         archive = None if ports.files is None else services.home.archive
         super().__init__(ports.reader, overlay, lambda: services.directory.find(STORE), ports.examine, archive)
@@ -101,7 +105,9 @@ class _EnteredReader(Reader):
         super().on_stop()
 
 
-class _EnteredOutputReader(OutputReader):
+class OutputReaderPart(OutputReader):
+    """The reader of output, which others find in the directory."""
+
     def __init__(self, services: Services, ports: Ports, overlay: Overlay, ask: AskFiles) -> None:
         super().__init__(ports.reader, overlay, lambda: services.directory.find(STORE), ask, services.home.archive)
         self._services = services
@@ -115,7 +121,9 @@ class _EnteredOutputReader(OutputReader):
         super().on_stop()
 
 
-class _EnteredKeeper(Keeper):
+class KeeperPart(Keeper):
+    """The keeper, which others find in the directory."""
+
     def __init__(self, services: Services, overlay: Overlay, examine: Examine, ask: AskFiles) -> None:
         super().__init__(
             services.home, services.clock, services.ids, overlay, lambda: services.directory.part(STORE), __version__, examine,
@@ -138,18 +146,18 @@ def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -
     of_files: list[AnySpec] = []
     if (files := ports.files) is not None:
         of_files = [
-            ChildSpec(OUTPUT.name, lambda: _EnteredOutputReader(services, ports, overlay, files()), pinned=True),
-            ChildSpec(KEEPER.name, lambda: _EnteredKeeper(services, overlay, ports.examine, files()), pinned=True),
+            ChildSpec(OUTPUT.name, lambda: OutputReaderPart(services, ports, overlay, files()), pinned=True),
+            ChildSpec(KEEPER.name, lambda: KeeperPart(services, overlay, ports.examine, files()), pinned=True),
         ]
     return Supervisor(
         [
-            ChildSpec(STORE.name, lambda: _EnteredStore(services, ports, overlay), pinned=True),
-            ChildSpec(READER.name, lambda: _EnteredReader(services, ports, overlay), pinned=True),
+            ChildSpec(STORE.name, lambda: StorePart(services, ports, overlay), pinned=True),
+            ChildSpec(READER.name, lambda: ReaderPart(services, ports, overlay), pinned=True),
             *of_files,
             ChildSpec(GUARDIAN.name, lambda: GuardianLink(services, ports.guardian_socket, ports.asks_always)),
             ChildSpec(GATEWAY.name, lambda: Gateway(services, ports.wire)),
             ChildSpec(SLOTS.name, lambda: Slots(services, ports.free_memory)),
-            ChildSpec(RUNS.name, lambda: _Runs(services), shutdown_seconds=30.0),
+            ChildSpec(RUNS.name, lambda: RunsPart(services), shutdown_seconds=30.0),
             ChildSpec(FRONT.name, lambda: Front(services, on_stopped, ports.ready)),
         ],
         strategy=Strategy.REST_FOR_ONE,

@@ -28,6 +28,7 @@ from crewd.model.workflow import Join, Step, WorkerSpec, Workflow
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
 from crewd.store.fold import Row
+from crewd.store.messages import Committed
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt.controller import Controller
 from crewd.supervisor.run.actor import RunActor
@@ -344,12 +345,19 @@ class World:
             self.laws.hold("a restart goes on with the machine that was", not what, f"{run}: {what}")
 
     def _has_mail_on_the_way(self, controller: Controller) -> bool:
-        """Whether the run may have messages for it that are durable already: it hands them over when it hears of its start."""
+        """Whether the run may have messages for it that are durable already.
+
+        It hands them over when it has heard both of their commit and of the controller's start.
+        """
         if any(isinstance(message, cm.Hand) for lane in Lane for message in controller.actor_inbox.waiting(lane)):
             return True
         ready = [] if self.crewd is None else self.crewd.scheduler.ready
-        letters = (message for actor in ready for lane in Lane for message in actor.actor_inbox.waiting(lane))
-        return any(isinstance(message, ActorStarted) and message.ref == controller.ref for message in letters)
+        runs = (actor for actor in ready if isinstance(actor, RunActor) and controller.ref.name.startswith(f"{actor.id}/"))
+        waiting = (message for actor in runs for lane in Lane for message in actor.actor_inbox.waiting(lane))
+        return any(
+            isinstance(message, Committed) or (isinstance(message, ActorStarted) and message.ref == controller.ref)
+            for message in waiting
+        )
 
     def _overtaking(self, actor: AnyActor) -> None:
         """What ends something never waits behind other work."""
