@@ -216,7 +216,7 @@ def main() -> None:
                 samples, survivors = cancels(crew, daemon, job, processes, 10)
                 row(f"cancel now -> verified, {label}", samples, aim=f"aim 200 ms; {survivors} survivors (aim 0)")
             crowd(crew, daemon, 200)
-        row("cancel overtakes 100,000 queued data letters", overtaking(100_000, 100), aim="aim p99 20 ms")
+        row("cancel overtakes 100,000 queued data messages", overtaking(100_000, 100), aim="aim p99 20 ms")
     store()
     load()
     disturbed()

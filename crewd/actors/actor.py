@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from crewd.clock import Chance, Clock
 
 BATCH_MAX = 64
-"""Letters per turn: enough to amortise a turn, few enough that 100 busy actors each wait some milliseconds at most."""
+"""Messages per turn: enough to amortise a turn, few enough that 100 busy actors each wait some milliseconds at most."""
 TURN_SECONDS = 0.002
 """After this a turn takes no more messages: others wait for the same thread. One with a thread of its own may take longer."""
 
@@ -273,7 +273,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
             envelope = inbox.take()
             if envelope is None:
                 return
-            context.tally.letters += 1
+            context.tally.messages += 1
             TURN.now = now = context.system.clock.monotonic()
             if envelope.deadline is None or now < envelope.deadline:
                 self._take(envelope)

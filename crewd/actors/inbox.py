@@ -111,7 +111,7 @@ class TwoLaneInbox:
             return [envelope.message for envelope in self._lanes[lane]]
 
     def depth(self) -> tuple[int, int]:
-        """Letters waiting in the control and the data lane."""
+        """Messages waiting in the control and the data lane."""
         with self._lock:
             return len(self._lanes[0]), len(self._lanes[1])
 

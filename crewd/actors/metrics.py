@@ -38,7 +38,7 @@ class Tally:
     restarts: int = 0
     crashes: int = 0
     turns: int = 0
-    letters: int = 0
+    messages: int = 0
     busy_seconds: float = 0.0
     longest_turn_seconds: float = 0.0
     refused: int = 0
@@ -76,7 +76,7 @@ class ClassMetrics:
     peak: int
     refused: int
     turns: int
-    letters: int
+    messages: int
     busy_seconds: float
     longest_turn_seconds: float
 
@@ -113,7 +113,7 @@ def _class(name: str, tally: Tally, inboxes: list[TwoLaneInbox], now: float) -> 
         peak=max([tally.peak, *(inbox.peak for inbox in inboxes)]),
         refused=tally.refused + sum(inbox.refused for inbox in inboxes),
         turns=tally.turns,
-        letters=tally.letters,
+        messages=tally.messages,
         busy_seconds=tally.busy_seconds,
         longest_turn_seconds=tally.longest_turn_seconds,
     )

@@ -285,7 +285,7 @@ class MessageRow(msgspec.Struct, frozen=True):
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """What waits for one task, apart by what it is: messages accepted and not taken by the worker's code, letters not read."""
+    """What waits for one task, apart by what it is: messages accepted and not taken by the worker's code, mail not read."""
 
     task: str
     steers: int = 0

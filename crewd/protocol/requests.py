@@ -580,7 +580,7 @@ class ActorsOfClass(msgspec.Struct, frozen=True):
     peak: int
     refused: int
     turns: int
-    letters: int
+    messages: int
     busy_seconds: float
     longest_turn_seconds: float
 

@@ -151,7 +151,10 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class Missed(msgspec.Struct, frozen=True):
-    """For the gateway, as soon as it takes letters again: some `Published` up to the event `upto` were lost to a full inbox."""
+    """For the gateway, as soon as it takes messages again.
+
+    Some `Published` up to the event `upto` were lost to a full inbox.
+    """
 
     upto: int
 

@@ -258,16 +258,16 @@ class Tick(msgspec.Struct, frozen=True):
 
 Shared: TypeAlias = Journaled | Tick
 """What a run and a controller take alike."""
-RunLetter: TypeAlias = Shared | LiveRun | NoRun | AttemptHasEnded | Waits | Overfull | HandBack | Command | CancelAll
+RunMessage: TypeAlias = Shared | LiveRun | NoRun | AttemptHasEnded | Waits | Overfull | HandBack | Command | CancelAll
 """What a run takes."""
-ControllerLetter: TypeAlias = (
+ControllerMessage: TypeAlias = (
     Shared | WorkerReported | Post | Hand | TakeBack | SendSignal | EndAttempt | SlotGranted | WorkerConnected
     | WorkerDisconnected | WorkerAlive | GuardianSays | HitLimit | GuardianAttached
 )  # fmt: skip
 """What the controller of an attempt takes."""
-FrontLetter: TypeAlias = (
+FrontMessage: TypeAlias = (
     Journaled | LiveRuns | Command | RunOver | ChildLives | AttemptIs | ParentEnded | Stop | ResumeWork
 )  # fmt: skip
 """What the front takes."""
-SlotsLetter: TypeAlias = AskSlot | MayHaveSlot | TakeSlot | LendSlot | SlotReady
+SlotsMessage: TypeAlias = AskSlot | MayHaveSlot | TakeSlot | LendSlot | SlotReady
 """What the owner of the places takes from others."""

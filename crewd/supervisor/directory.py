@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crewd.protocol.reports import ToWorker
     from crewd.store.messages import Answer, Missed, Published, Read, ToKeeper, ToReader, ToStore
     from crewd.supervisor.caller import Caller
-    from crewd.supervisor.commands import ControllerLetter, FrontLetter, Reply, RunLetter, SlotsLetter, ToGuardian
+    from crewd.supervisor.commands import ControllerMessage, FrontMessage, Reply, RunMessage, SlotsMessage, ToGuardian
 
 M = TypeVar("M")
 
@@ -37,13 +37,13 @@ OUTPUT: Final[Part[Read]] = Part("output")
 KEEPER: Final[Part[ToKeeper]] = Part("keeper")
 GUARDIAN: Final[Part[ToGuardian]] = Part("guardian")
 GATEWAY: Final[Part[Published | Missed | Answer | Examined]] = Part("gateway")
-SLOTS: Final[Part[SlotsLetter]] = Part("slots")
+SLOTS: Final[Part[SlotsMessage]] = Part("slots")
 RUNS: Final[Part[ToSupervisor]] = Part("runs")
-FRONT: Final[Part[FrontLetter]] = Part("front")
+FRONT: Final[Part[FrontMessage]] = Part("front")
 
 
 class WayOut(Protocol):
-    """The way out of crewd, without a letter: the gateway. It fails by itself, and not in the actor that calls it."""
+    """The way out of crewd, without a message: the gateway. It fails by itself, and not in the actor that calls it."""
 
     def respond(self, caller: Caller, reply: Reply) -> None:
         """Answer a client, or a worker that has asked something."""
@@ -65,10 +65,10 @@ class Directory:
     `way_out` is the gateway, while it lives.
     """
 
-    runs: dict[str, Ref[RunLetter]] = field(default_factory=dict)
+    runs: dict[str, Ref[RunMessage]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     rows: dict[str, RunRow] = field(default_factory=dict)
-    attempts: dict[tuple[str, int], Ref[ControllerLetter]] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], Ref[ControllerMessage]] = field(default_factory=dict)
     guardian: Attached | None = None
     zygote: int | None = None
     silent: dict[Literal["guardian", "zygote"], float] = field(default_factory=dict)

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from crewd.supervisor.services import Services
 
 
-class Front(Actor[cm.FrontLetter]):
+class Front(Actor[cm.FrontMessage]):
     """See the module's text.
 
     `on_stopped` is called when a stop was asked for: with True when no run is live, with False when workers are to be kept;
@@ -101,7 +101,7 @@ class Front(Actor[cm.FrontLetter]):
         """Leave the directory."""
         self._services.directory.leave(FRONT, self.ref)
 
-    def receive(self, message: cm.FrontLetter) -> None:
+    def receive(self, message: cm.FrontMessage) -> None:
         """See the module's text."""
         match message:
             case Committed(_, _, receipt, live):

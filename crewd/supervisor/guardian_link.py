@@ -232,11 +232,11 @@ class _Judge:
     epoch: int
 
 
-LinkLetter: TypeAlias = cm.ToGuardian | AttemptIs | Journaled | _Ready | _Reach | _Ask | _Judge
+LinkMessage: TypeAlias = cm.ToGuardian | AttemptIs | Journaled | _Ready | _Reach | _Ask | _Judge
 """What the guardian link takes."""
 
 
-class GuardianLink(Actor[LinkLetter]):
+class GuardianLink(Actor[LinkMessage]):
     """See the module's text."""
 
     def __init__(self, services: Services, port: GuardianSocket, asks_always: bool = True) -> None:  # noqa: FBT001, FBT002 (see Ports)
@@ -273,7 +273,7 @@ class GuardianLink(Actor[LinkLetter]):
             self._write(gd.Retire())
         self._port.close()
 
-    def receive(self, message: LinkLetter) -> None:
+    def receive(self, message: LinkMessage) -> None:
         """See the module's text."""
         match message:
             case cm.ToGuardian(order):

@@ -130,7 +130,7 @@ class _LookAgain:
     """It is time to see whether there is memory for one more."""
 
 
-class Slots(Actor["cm.SlotsLetter | Down | _LookAgain"]):
+class Slots(Actor["cm.SlotsMessage | Down | _LookAgain"]):
     """See the module's text. A controller that ends gives its place back by ending."""
 
     def __init__(self, services: Services, free_memory: Callable[[], int]) -> None:
@@ -150,7 +150,7 @@ class Slots(Actor["cm.SlotsLetter | Down | _LookAgain"]):
         """Leave it."""
         self._services.directory.leave(SLOTS, self.ref)
 
-    def receive(self, message: cm.SlotsLetter | Down | _LookAgain) -> None:
+    def receive(self, message: cm.SlotsMessage | Down | _LookAgain) -> None:
         """See the module's text."""
         match message:
             case cm.AskSlot(task, epoch, ref):

@@ -166,7 +166,7 @@ def test_depth_age_refusals_turns_and_restarts_are_counted_per_class() -> None:
     measured = {each.name: each for each in scheduler.system.measure()}["Subject"]
     assert (measured.alive, measured.made, measured.restarts, measured.crashes) == (1, 2, 1, 1)
     assert (measured.depth, measured.refused, measured.peak) == ((0, 0), 1, 3)
-    assert measured.letters == 7  # two of them the first letters that start an actor
+    assert measured.messages == 7  # two of them the first messages that start an actor
 
 
 class Idle:

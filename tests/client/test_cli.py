@@ -54,7 +54,7 @@ def test_a_worker_s_life_in_the_shell(shell: Shell) -> None:
     assert "healthy" in shell("doctor", "--rebuild")
     assert "Gateway" in shell("doctor", "--actors")
     measured = {each["name"]: each for each in shell.json("doctor", "--actors")["actors"]}
-    assert measured["Gateway"]["letters"] > 0 and measured["Controller"]["made"] == 1
+    assert measured["Gateway"]["messages"] > 0 and measured["Controller"]["made"] == 1
     assert shell.json("daemon", "status")["running"] is True
 
 

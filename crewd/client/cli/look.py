@@ -262,12 +262,12 @@ def _show_actors(found: rq.DoctorReply) -> None:
     if found.actors:
         headers = ["CLASS", "ALIVE", "MADE", "RESTARTS", "CRASHES", "WAITING c/d", "OLDEST c/d ms", "PEAK", "REFUSED", "TURNS"]
         table(
-            [*headers, "LETTERS", "MEAN us", "LONGEST ms"],
+            [*headers, "MESSAGES", "MEAN us", "LONGEST ms"],
             [
                 (
                     each.name, each.alive, each.made, each.restarts, each.crashes, f"{each.depth[0]}/{each.depth[1]}",
                     f"{each.age_seconds[0] * 1e3:.0f}/{each.age_seconds[1] * 1e3:.0f}", each.peak, each.refused, each.turns,
-                    each.letters, f"{each.busy_seconds / max(1, each.turns) * 1e6:.0f}",
+                    each.messages, f"{each.busy_seconds / max(1, each.turns) * 1e6:.0f}",
                     f"{each.longest_turn_seconds * 1e3:.1f}",
                 )
                 for each in found.actors

@@ -65,11 +65,11 @@ class _ScrubOn:
     pass
 
 
-KeeperLetter: TypeAlias = ToKeeper | Journaled | _Collect | _Tidy | _ScrubOn
+KeeperMessage: TypeAlias = ToKeeper | Journaled | _Collect | _Tidy | _ScrubOn
 """What the keeper takes, besides `Flushed`."""
 
 
-class Keeper(Follower[KeeperLetter]):
+class Keeper(Follower[KeeperMessage]):
     """Answers `Keep`. One request is worked on at a time; waiting for the store holds up nobody."""
 
     data_max = 1_000
@@ -140,7 +140,7 @@ class Keeper(Follower[KeeperLetter]):
         if hasattr(self, "_archives"):
             self._archives.close()
 
-    def receive(self, message: Flushed | KeeperLetter) -> None:
+    def receive(self, message: Flushed | KeeperMessage) -> None:
         """Do what is asked; what the store says goes on with it."""
         match message:
             case Flushed(stale):

@@ -70,7 +70,7 @@ class Begins(Enum):
     RECALLED = "its attempt was recalled from the rows: it finds out what became of the worker"
 
 
-class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
+class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
     """Performs what `decide` decides. It knows sockets, disks and processes only as the names of other actors."""
 
     data_max = 2_000
@@ -134,7 +134,7 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
         if self._services.directory.attempts.get(key) is self.ref:
             del self._services.directory.attempts[key]
 
-    def returned(self, message: cm.ControllerLetter | Acknowledge) -> None:
+    def returned(self, message: cm.ControllerMessage | Acknowledge) -> None:
         """A message that came when the attempt was over: the run answers it, or the front."""
         directory = self._services.directory
         if isinstance(message, cm.Hand):
@@ -155,7 +155,7 @@ class Controller(Actor["cm.ControllerLetter | Acknowledge"]):
         """The machine, if everything that it has decided is durable: what a restart would have to make again."""
         return self._state if self._journal.idle else None
 
-    def receive(self, message: cm.ControllerLetter | Acknowledge) -> None:
+    def receive(self, message: cm.ControllerMessage | Acknowledge) -> None:
         """Translate messages into events of the machine."""
         match message:
             case Committed(_, _, receipt):

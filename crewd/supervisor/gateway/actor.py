@@ -27,11 +27,11 @@ from crewd.supervisor.directory import GATEWAY
 from crewd.supervisor.gateway import doctor, replies
 from crewd.supervisor.gateway.clients import Clients
 from crewd.supervisor.gateway.feeds import Feed
-from crewd.supervisor.gateway.letters import Due, Readable
 from crewd.supervisor.gateway.publisher import Publisher
 from crewd.supervisor.gateway.questions import Questions
 from crewd.supervisor.gateway.routes import check_role
 from crewd.supervisor.gateway.serving import Serving
+from crewd.supervisor.gateway.to_self import Due, Readable
 from crewd.supervisor.gateway.waiting import Waiting
 from crewd.supervisor.gateway.wire import OWN_IDENTITY, Sent, Side, Wire
 from crewd.supervisor.gateway.worker_side import Asking, WorkerSide
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 MESSAGES_PER_TURN = 200
 """Of each side, before other actors get a turn."""
-GatewayLetter: TypeAlias = Published | Missed | Answer | gd.Examined | Readable | Due
+GatewayMessage: TypeAlias = Published | Missed | Answer | gd.Examined | Readable | Due
 """What the gateway takes."""
 _SEND = b"send"
 """The kind of what a client may send too much of."""
 
 
-class Gateway(Actor[GatewayLetter]):
+class Gateway(Actor[GatewayMessage]):
     """See the module's text."""
 
     data_max = 50_000
@@ -98,7 +98,7 @@ class Gateway(Actor[GatewayLetter]):
         if side not in self._pending_reads and self.ref.offer(Readable(side), lane=Lane.CONTROL):
             self._pending_reads.add(side)
 
-    def receive(self, message: GatewayLetter) -> None:
+    def receive(self, message: GatewayMessage) -> None:
         """See the module's text."""
         match message:
             case Readable(side):

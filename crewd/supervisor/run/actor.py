@@ -49,7 +49,7 @@ EARLY_MAX = 1_000
 """Commands kept while the rows are read; one more is answered as busy."""
 
 
-class RunActor(Supervisor[cm.RunLetter]):
+class RunActor(Supervisor[cm.RunMessage]):
     """See the module's text. `id`, `row` and `run` are for its parts, and for a world that looks on."""
 
     def __init__(self, services: Services, run: str, after_end: list[cm.Command], created: list[LiveRun]) -> None:
@@ -110,7 +110,7 @@ class RunActor(Supervisor[cm.RunLetter]):
                 front.offer(cm.RunOver(self.id), lane=Lane.CONTROL)
             self.leave()
 
-    def returned(self, message: ToSupervisor | cm.RunLetter) -> None:
+    def returned(self, message: ToSupervisor | cm.RunMessage) -> None:
         """A command that came when the run was over: the front answers it."""
         front = self.services.directory.find(FRONT)
         if front is not None and isinstance(message, cm.Command):
@@ -122,7 +122,7 @@ class RunActor(Supervisor[cm.RunLetter]):
         if reason.abnormal and reason.kind is not ExitKind.KILLED:  # killed is who was slow to stop, with the run itself
             raise InvariantError(f"controller {ref.name} crashed: {reason}")
 
-    def receive_other(self, message: cm.RunLetter) -> None:
+    def receive_other(self, message: cm.RunMessage) -> None:
         """Translate messages into events of the machine."""
         match message:
             case Committed(_, _, receipt):
@@ -315,7 +315,7 @@ class RunActor(Supervisor[cm.RunLetter]):
             hint=f"name one as RUN/STEP; steps: {steps}",
         )
 
-    def controller(self, task: Task) -> Ref[cm.ControllerLetter] | None:
+    def controller(self, task: Task) -> Ref[cm.ControllerMessage] | None:
         """See `RunShell`."""
         return self.services.directory.attempts.get((task.id, task.epoch))
 

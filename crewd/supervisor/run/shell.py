@@ -98,7 +98,7 @@ class RunShell(Protocol):
         """The task that is meant: the one named, the only one there is, or the only live one. Raises UsageError."""
         ...
 
-    def controller(self, task: Task) -> Ref[cm.ControllerLetter] | None:
+    def controller(self, task: Task) -> Ref[cm.ControllerMessage] | None:
         """The controller of its latest attempt, if there is one."""
         ...
 
