@@ -25,8 +25,8 @@ class Feed:
     """One subscription.
 
     `after` is how far it has come, `sent` the seq of the last event handed to the wire; `rewind_to` waits for a read to come
-    back. `unread` are the seqs that were sent and that the subscriber has not dealt with, at most `credit`. `waiting`, `pause`
-    and `not_before` are for the line of those that are refilled.
+    back. `unread` are the seqs that were sent and that the subscriber has not dealt with, at most `credit`; it has dealt with
+    all up to `dealt_upto`. `waiting`, `pause` and `not_before` are for the line of those that are refilled.
     """
 
     caller: Caller
@@ -39,6 +39,7 @@ class Feed:
     labels: Mapping[str, str] = field(default_factory=dict)
     sent: int = 0
     unread: deque[int] = field(default_factory=deque)
+    dealt_upto: int = 0
     live: bool = False
     reading: bool = False
     read_at: int = 0
@@ -69,10 +70,12 @@ class Feed:
     def went(self, seq: int) -> None:
         """The event was handed to the wire."""
         self.after = self.sent = seq
-        self.unread.append(seq)
+        if seq > self.dealt_upto:  # one that is sent again, and was dealt with meanwhile, is not answered again
+            self.unread.append(seq)
 
     def dealt(self, upto: int) -> None:
         """The subscriber has dealt with the events up to here."""
+        self.dealt_upto = max(self.dealt_upto, upto)
         while self.unread and self.unread[0] <= upto:
             self.unread.popleft()
 

@@ -58,6 +58,7 @@ class Publisher:
             return False
         self._send(caller, rq.Subscribed(seq=self.seq))
         self._feeds.lapse(feed)
+        after = max(after, feed.dealt_upto)  # the request may be older than what it has said since
         feed.rewind_to = min(after, feed.after if feed.rewind_to is None else feed.rewind_to)
         self._refills.want(feed)
         return True
