@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crewd.actors import Actor, Lane, Ref
-from crewd.model.errors import Busy, Conflict, InvariantError, Refused, StoreDamaged, StoreUnavailable
+from crewd.model.errors import InvariantError, StoreDamaged, StoreUnavailable
 from crewd.model.events import (
     SAMPLES,
     Draft,
@@ -29,32 +29,27 @@ from crewd.model.events import (
     RunCreated,
     RunForgotten,
 )
-from crewd.model.receipts import Level, Receipt
-from crewd.model.rows import AskRow, AttemptRow, ForgottenRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
-from crewd.model.statuses import RUN_TERMINAL
+from crewd.model.receipts import Receipt
+from crewd.model.rows import MessageRow, RunRow
 from crewd.store.cache import Cache
-from crewd.store.fold import R, attempt_key, fold
+from crewd.store.fold import fold
+from crewd.store.guards import Guards
+from crewd.store.loads import Loads
 from crewd.store.messages import (
     Append,
     Arrival,
-    AttemptIs,
     Committed,
     Delayed,
     Flush,
     Flushed,
-    Guard,
     Journaled,
     Known,
-    LiveRun,
-    LiveRuns,
     Load,
     LoadAttempt,
     LoadLive,
     Missed,
-    NewAttempt,
     NewMessage,
     NewRun,
-    NoRun,
     Overfull,
     Published,
     Put,
@@ -65,6 +60,7 @@ from crewd.store.messages import (
 from crewd.store.overlay import FLUSH_SECONDS, Overlay
 from crewd.store.places import Branches
 from crewd.store.standing import standing_rows
+from crewd.store.unflushed import Unflushed
 
 if TYPE_CHECKING:
     from crewd.actors.timers import Timer
@@ -80,8 +76,6 @@ RETRY_SECONDS = 0.5
 """Between two tries on a disk that refuses."""
 PENDING_MAX = 20_000
 """Appends kept while the disk refuses; one more ends this actor (its supervisor starts it again, crewd says so)."""
-LOAD_MAX = 1_000_000
-"""Rows of one kind read at once; more than a run can have."""
 SWEEP_ROWS = 500
 """Deleted at a time of a run that was forgotten: some milliseconds, so that nobody waits for it noticeably."""
 SWEEP_SECONDS = 0.02
@@ -127,7 +121,6 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         self._listener = listener
         self._quota = quota
         self._run_of = run_of
-        self._overfull: set[str] = set()
         self._batch: list[Append] = []
         self._hurry = False  # somebody waits for what is in the batch
         self._whole = False  # the rows in memory are the fold of what is committed, and of nothing more
@@ -138,12 +131,9 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         self._flush_at = 0.0
         self._due = False  # a flush must follow this turn,
         self._wait_for_flush: list[Ref[Flushed]] = []  # for these or for others
-        self._unflushed = 0
+        self._unflushed = Unflushed()
         self._missed = False  # the gateway was not told of everything
         self._sweeping = False
-        self._touched: set[str] = set()  # runs of which there are events that are not flushed,
-        self._removed: set[str] = set()  # those that they take away,
-        self._names: dict[str, str] = {}  # and the names of those that they make
 
     def on_start(self) -> None:
         """Open the database, and flush what a crash has left. Raises StoreUnavailable if it cannot be opened."""
@@ -152,6 +142,8 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         self._reader = self._open_reader()
         self._cache = Cache(self._database)
         self._places = Branches(self._database, self._cache)
+        self._guards = Guards(self._cache, self._database, self._unflushed, self._quota)
+        self._answers = Loads(self._cache, self._reader, self._unflushed)
         self._seq = self._database.last_seq()
         for event in self._database.unflushed():
             self._places.remember(event)
@@ -248,28 +240,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
             if isinstance(load, Load) and load.run in waiting:
                 self._loads.append(load)
             else:
-                self._answer(load)
-
-    def _answer(self, load: Load | LoadLive | LoadAttempt) -> None:
-        if isinstance(load, LoadAttempt):
-            key, run_id = attempt_key(load.task, load.epoch), load.task.partition("/")[0]
-            flushed = self._reader.row(AttemptRow, key)
-            rows_now = self._cache.over(AttemptRow, run_id, [] if flushed is None else [flushed])
-            attempt = next((row for row in rows_now if (row.task, row.epoch) == (load.task, load.epoch)), None)
-            load.reply_to.offer(AttemptIs(load.task, load.epoch, attempt), lane=Lane.CONTROL)
-            return
-        if isinstance(load, LoadLive):
-            found = [run.id for run in reversed(self._reader.runs(ended=False, limit=LOAD_MAX))]
-            levels = [level for level in Level if level is not Level.SETTLED]
-            mails = [row for level in levels for row in self._reader.rows_with(MessageRow, level, LOAD_MAX)]
-            found += [row.receipt.run for row in mails if row.receipt.run]  # one that has ended must still answer these
-            found += sorted(self._touched - {""})
-            load.reply_to.offer(LiveRuns(tuple(dict.fromkeys(found))), lane=Lane.CONTROL)
-            return
-        wanted = load.run
-
-        live = None if wanted in self._removed else self._live(wanted, in_tables=True)
-        load.reply_to.offer(NoRun(wanted) if live is None else live, lane=Lane.CONTROL)
+                self._answers.answer(load)
 
     def _refuse_admissions(self) -> None:
         kept: list[Append] = []
@@ -297,9 +268,9 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         self._whole = False
         self._cache.look_for([append.guard.id for append in self._batch if isinstance(append.guard, NewMessage)])
         for append in self._batch:
-            refused = self._check(append.guard, requests) or self._check_quota(append)
+            refused = self._guards.refuse(append, requests)
             if refused is not None:
-                answers.append((append.reply_to, _with_token(refused, append.token)))
+                answers.append((append.reply_to, refused))
                 continue
             try:
                 mine = self._fold(append, self._seq + len(events))
@@ -310,7 +281,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
                 made = next(draft.run for draft in append.drafts if isinstance(draft.body, RunCreated))
                 requests.append((f"request:{append.guard.request_id}", f"{made} {append.guard.digest}".encode()))
             events += mine
-            self._note(mine)
+            self._unflushed.note(mine)
             answers.append((append.reply_to, self._committed(append, mine)))
         if events:
             try:
@@ -321,7 +292,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
                 self._keep_trying()
                 return
             self._overlay.behind = True
-            self._unflushed += len(events)
+            self._unflushed.count += len(events)
             self._flush_within(ROWS_SECONDS)
         self._whole = True
         self._places.keep()
@@ -330,7 +301,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
             self._flush_within(RETRY_SECONDS)
         if any(isinstance(event.body, RunForgotten | RunArchived) for event in events):
             self._write_tables()  # before anybody hears that the run is gone
-        self._due = self._due or self._unflushed >= FLUSH_EVENTS
+        self._due = self._due or self._unflushed.count >= FLUSH_EVENTS
         for reply_to, answer in answers:
             reply_to.offer(answer, lane=Lane.CONTROL)
         if events:
@@ -343,23 +314,9 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
                 row = self._cache.get(MessageRow, key)
                 return Committed(append.token, tuple(events), row.receipt if row else None)
             case NewRun():
-                return Committed(append.token, tuple(events), live=self._live(events[0].run, in_tables=False))
+                return Committed(append.token, tuple(events), live=self._answers.live(events[0].run, in_tables=False))
             case _:
                 return Committed(append.token, tuple(events))
-
-    def _live(self, run: str, *, in_tables: bool) -> LiveRun | None:
-        """The rows of a run as they are now, and whether the tables may have some. None if it is not here, or in a bundle."""
-
-        def rows(kind: type[R]) -> tuple[R, ...]:
-            return self._cache.over(kind, run, self._reader.rows_of(kind, run, LOAD_MAX) if in_tables else [])
-
-        row = next(iter(rows(RunRow)), None)
-        if row is None or row.archived:
-            return None
-        return LiveRun(
-            run=row, tasks=rows(TaskRow), attempts=rows(AttemptRow), messages=rows(MessageRow), asks=rows(AskRow),
-            operations=rows(OperationRow), notices=rows(NoticeRow),
-        )  # fmt: skip
 
     def _publish(self, events: Sequence[Event]) -> None:
         """Tell the gateway; if its inbox is full, tell it later that it has missed something."""
@@ -386,7 +343,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         listener = self._listener()
         if listener is not None and not self._tell_of_missed(listener):
             self._flush_within(RETRY_SECONDS)
-        if not self._unflushed and not self._overlay.waiting:
+        if not self._unflushed.count and not self._overlay.waiting:
             self._overlay.behind = False
             return
         try:
@@ -401,21 +358,20 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
                 self._flush_within(RETRY_SECONDS)
             return
         self._overlay.written()
-        self._overlay.behind, self._unflushed = False, 0
+        self._overlay.behind = False
         self._cache.settle()
         self._places.trim()
-        if self._removed:
+        if self._unflushed.removed:
             self._sweep_soon()
-        for known in (self._touched, self._removed, self._names):
-            known.clear()
+        self._unflushed.clear()
         for run, size in written.items() if self._quota else ():
             if size > self._quota:
-                self._overfull.add(run)
+                self._guards.overfull.add(run)
                 owner = self._run_of(run)
                 if owner is not None:
                     owner.offer(Overfull(size, self._quota), lane=Lane.CONTROL)
             else:
-                self._overfull.discard(run)
+                self._guards.overfull.discard(run)
 
     def _keep_trying(self) -> None:
         """Nothing was written: forget what was folded, keep the facts, refuse the admissions.
@@ -435,28 +391,13 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
     def _fold_unflushed(self) -> None:
         """Make the rows anew that what is committed and not flushed has changed."""
         self._cache.clear()
-        for known in (self._touched, self._removed, self._names):
-            known.clear()
+        self._unflushed.clear()
         events = self._database.unflushed()
         for event in events:
             self._cache.begin()
             fold(self._cache, event)
-        self._note(events)
-        self._unflushed, self._whole = len(events), True
-
-    def _note(self, events: Sequence[Event]) -> None:
-        for event in events:
-            self._touched.add(event.run)
-            match event.body:
-                case RunCreated(name):
-                    self._names[name] = event.run
-                case RunForgotten():
-                    self._removed.add(event.run)
-                case RunArchived(row):
-                    self._removed.add(event.run)
-                    self._names[row.name] = row.id
-                case _:
-                    pass
+        self._unflushed.note(events)
+        self._unflushed.count, self._whole = len(events), True
 
     def _fold(self, append: Append, seq: int) -> list[Event]:
         """The events of an append, folded. Raises InvariantError if they cannot follow what is there; then nothing changed."""
@@ -487,82 +428,6 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         """Late news never revives a run that was forgotten or archived."""
         if not draft.run or isinstance(draft.body, RunCreated | RunArchived | RunForgotten):
             return
-        row = None if draft.run in self._removed else self._cache.get(RunRow, draft.run)
+        row = None if draft.run in self._unflushed.removed else self._cache.get(RunRow, draft.run)
         if row is None or row.archived:
             raise InvariantError(f"run {draft.run} is not here (any more)")
-
-    def _check(self, guard: Guard | None, requests: list[tuple[str, bytes | None]]) -> Known | Rejected | None:
-        match guard:
-            case None:
-                return None
-            case NewAttempt(run, task):
-                run_row, task_row = self._cache.get(RunRow, run), self._cache.get(TaskRow, task)
-                cancel = (run_row and run_row.cancel) or (task_row and task_row.cancel)
-                return Rejected(0, Refused("the run was cancelled", reason=cancel.reason)) if cancel else None
-            case Removal(run, last_seq, archive):
-                there = self._cache.get(RunRow, run)
-                if there is None or there.status not in RUN_TERMINAL or run in self._touched:
-                    return Rejected(0, Refused(f"run {run} is not over, or is gone", reason="live"))
-                if archive and there.archived:
-                    return Rejected(0, Refused(f"run {run} is archived already", reason="archived"))
-                if self._database.last_seq_of_run(run) != last_seq:
-                    return Rejected(0, Busy("something was just recorded of the run", hint="try again"))
-                return None
-            case Arrival(run, name, replaces, last_seq):
-                there, gone = self._cache.get(RunRow, run), self._cache.get(ForgottenRow, run)
-                if replaces and there is not None and there.name == name and gone is None:
-                    return self._check(Removal(run, last_seq), requests)
-                if there is not None or gone is not None or self._newest(name):
-                    return Rejected(0, Conflict(f"a run of the id {run} or the name {name} is or was here", name=name))
-                return None
-            case NewMessage(key, digest):
-                row = self._cache.get(MessageRow, key)
-                if row is None:
-                    return None
-                if row.digest == digest:
-                    return Known(0, row)
-                return Rejected(
-                    0, Conflict(f"message id {key} was used for another message", hint="use a new id", message_id=key)
-                )
-            case NewRun(request_id, digest, name):
-                made = next((value for key, value in requests if key == f"request:{request_id}"), None)
-                if made is None and request_id:
-                    made = self._database.latest(f"request:{request_id}")
-                if made is not None:
-                    return self._known_run(made.decode(), digest)
-                newest = self._cache.get(RunRow, self._newest(name)) if self._newest(name) else None
-                if newest is not None and newest.status not in RUN_TERMINAL:
-                    hint = "wait for its end, cancel it, or choose another --name"
-                    return Rejected(0, Conflict(f"a run named {name} is live", hint=hint, name=name))
-                return None
-
-    def _check_quota(self, append: Append) -> Rejected | None:
-        """A run that has written too much takes no more messages; what happens to it is still recorded."""
-        if not self._overfull or not isinstance(append.guard, NewMessage) or append.drafts[0].run not in self._overfull:
-            return None
-        error = Refused(
-            f"the run has written more than {self._quota:,} bytes into the store", hint="run_store_bytes in crewd.toml",
-            reason="quota",
-        )  # fmt: skip
-        return Rejected(append.token, error)
-
-    def _newest(self, name: str) -> str:
-        """The newest run of this name: a name can be used again when the run that has it is over."""
-        return self._names.get(name) or self._database.run_named(name)
-
-    def _known_run(self, made: str, digest: str) -> Known | Rejected:
-        run, _, made_digest = made.partition(" ")
-        row = self._cache.get(RunRow, run)
-        if row is None:
-            return Rejected(0, Refused(f"this request made run {run}, which was forgotten", hint="use a new request id"))
-        if made_digest == digest:
-            return Known(0, row)
-        return Rejected(0, Conflict(f"the request id of run {row.name} was used for another run", hint="use a new request id"))
-
-
-def _with_token(answer: Known | Rejected, token: int) -> Known | Rejected:
-    match answer:
-        case Known(_, row):
-            return Known(token, row)
-        case Rejected(_, error):
-            return Rejected(token, error)

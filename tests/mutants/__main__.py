@@ -260,7 +260,7 @@ MUTANTS = (
     ),
     Mutant(
         "missing dedupe in the store",
-        "store/actor.py",
+        "store/guards.py",
         "                if row.digest == digest:\n                    return Known(0, row)\n",
         "                if row.digest == digest:\n                    return None\n",
     ),
@@ -327,7 +327,7 @@ MUTANTS = (
     ),
     Mutant(
         "the reservation does not look for a tombstone",
-        "store/actor.py",
+        "store/guards.py",
         'return Rejected(0, Refused("the run was cancelled", reason=cancel.reason)) if cancel else None',
         "return None",
         found=True,

@@ -1,0 +1,66 @@
+"""Answers with rows as they are after everything that was told to the store before: from memory, over the tables.
+
+Tests: tests/store/test_store.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crewd.actors import Lane
+from crewd.model.receipts import Level
+from crewd.model.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.store.fold import R, attempt_key
+from crewd.store.messages import AttemptIs, LiveRun, LiveRuns, Load, LoadAttempt, LoadLive, NoRun
+
+if TYPE_CHECKING:
+    from crewd.store.cache import Cache
+    from crewd.store.ports import Reading
+    from crewd.store.unflushed import Unflushed
+
+LOAD_MAX = 1_000_000
+"""Rows of one kind read at once; more than a run can have."""
+
+
+class Loads:
+    """`reader` reads the tables, `cache` has what has changed since, and `unflushed` says of which runs."""
+
+    def __init__(self, cache: Cache, reader: Reading, unflushed: Unflushed) -> None:
+        self._cache = cache
+        self._reader = reader
+        self._unflushed = unflushed
+
+    def answer(self, load: Load | LoadLive | LoadAttempt) -> None:
+        if isinstance(load, LoadAttempt):
+            key, run_id = attempt_key(load.task, load.epoch), load.task.partition("/")[0]
+            flushed = self._reader.row(AttemptRow, key)
+            rows_now = self._cache.over(AttemptRow, run_id, [] if flushed is None else [flushed])
+            attempt = next((row for row in rows_now if (row.task, row.epoch) == (load.task, load.epoch)), None)
+            load.reply_to.offer(AttemptIs(load.task, load.epoch, attempt), lane=Lane.CONTROL)
+            return
+        if isinstance(load, LoadLive):
+            found = [run.id for run in reversed(self._reader.runs(ended=False, limit=LOAD_MAX))]
+            levels = [level for level in Level if level is not Level.SETTLED]
+            mails = [row for level in levels for row in self._reader.rows_with(MessageRow, level, LOAD_MAX)]
+            found += [row.receipt.run for row in mails if row.receipt.run]  # one that has ended must still answer these
+            found += sorted(self._unflushed.touched - {""})
+            load.reply_to.offer(LiveRuns(tuple(dict.fromkeys(found))), lane=Lane.CONTROL)
+            return
+        wanted = load.run
+
+        live = None if wanted in self._unflushed.removed else self.live(wanted, in_tables=True)
+        load.reply_to.offer(NoRun(wanted) if live is None else live, lane=Lane.CONTROL)
+
+    def live(self, run: str, *, in_tables: bool) -> LiveRun | None:
+        """The rows of a run as they are now, and whether the tables may have some. None if it is not here, or in a bundle."""
+
+        def rows(kind: type[R]) -> tuple[R, ...]:
+            return self._cache.over(kind, run, self._reader.rows_of(kind, run, LOAD_MAX) if in_tables else [])
+
+        row = next(iter(rows(RunRow)), None)
+        if row is None or row.archived:
+            return None
+        return LiveRun(
+            run=row, tasks=rows(TaskRow), attempts=rows(AttemptRow), messages=rows(MessageRow), asks=rows(AskRow),
+            operations=rows(OperationRow), notices=rows(NoticeRow),
+        )  # fmt: skip
