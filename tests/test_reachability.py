@@ -17,6 +17,7 @@ from crewd.guardian import care, guard
 from crewd.model import errors, limits
 from crewd.model import events as ev
 from crewd.model.kinds import KIND_OF
+from crewd.model.policy import Limits
 from crewd.model.reasons import CancelReason, FailureReason, RefusalReason
 from crewd.model.receipts import Level, Outcome
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
@@ -103,6 +104,26 @@ def test_every_status_and_reason_is_used_outside_of_its_definition() -> None:
 
 def test_every_limit_is_kept_by_somebody() -> None:
     assert unused((name for name in vars(limits) if name.isupper() and not name.startswith("_")), {"model/limits.py"}) == set()
+
+
+def test_every_limit_of_a_worker_is_enforced() -> None:
+    """Somebody outside the rooms that only carry it reads it of a value called `limits`, as an attribute or by its name."""
+    read: set[str] = set()
+    for place, tree in trees().items():
+        if place.split("/")[0] not in {"supervisor", "guardian", "worker"}:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and _is_called(node.value, "limits"):
+                read.add(node.attr)
+            elif isinstance(node, ast.Call) and _is_called(node.func, "getattr") and _is_called(node.args[0], "limits"):
+                read |= {
+                    each.value for each in ast.walk(tree) if isinstance(each, ast.Constant) and isinstance(each.value, str)
+                }
+    assert set(Limits.__struct_fields__) <= read
+
+
+def _is_called(node: ast.expr, name: str) -> bool:
+    return name in {getattr(node, "attr", ""), getattr(node, "id", "")}
 
 
 def test_every_key_of_the_configuration_is_read() -> None:
