@@ -379,7 +379,7 @@ def test_no_planted_secret_is_in_any_file_of_the_home(daemon: Daemon, crew: Crew
     assert "was masked" in shell("steer", "leaky", f"see {secret}", code=5)
     shown = json.dumps(shell.json("show", "leaky")) + shell("logs", "leaky") + shell("history", "leaky")
     assert secret not in shown and "[redacted]" in shown and "*****" in shell("logs", "leaky")
-    wait_until(lambda: len(list(daemon.home.runs.glob("*/*/*/scrubbed"))) == 2, "the output to be scrubbed")
+    wait_until(lambda: list(daemon.home.runs.glob(f"{run.id}/*/*/scrubbed")), "the output to be scrubbed")
     shell("export", "leaky", "-o", str(tmp_path / "leaky.zip"))
     crew.stop_daemon()
     wait_until(lambda: daemon.stopped, "crewd to stop")

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.process
 TESTS = str(Path(__file__).resolve().parents[1])
 SECONDS = itertools.count(2_000_000_000 + os.getpid() * 1_000)
 SOON = 5.0
+CHAIN_SECONDS = 100.0
+"""After this a chain that nobody ends is over by itself."""
 
 
 @pytest.fixture(params=[(user, cgroups) for user in users() for cgroups in ("without cgroups", "with cgroups")], ids=", ".join)
@@ -76,7 +78,7 @@ def test_a_stray_is_ended_when_no_worker_is_left(crew: Crew, daemon: Daemon) -> 
     run = crew.call("trees:stray", {"seconds": seconds}, cwd=TESTS)
     with orphan(daemon, seconds) as process:
         verified(run)
-        wait_until(lambda: not lives(process), "the stray to end", SOON)
+        wait_until(lambda: not lives(process), "the stray to end")
 
 
 def test_a_marker_counts_behind_a_variable_that_mentions_it(crew: Crew, daemon: Daemon) -> None:
@@ -149,13 +151,13 @@ def test_who_has_shed_every_mark_is_told_of_and_ended_when_no_worker_is_left(cre
 @pytest.mark.parametrize("how", ["hop_apart", "late_chain"])
 def test_a_chain_of_sessions_is_ended_also_when_no_worker_is_left(crew: Crew, daemon: Daemon, how: str) -> None:
     """Each process of it lives for an instant, in a session of its own. The late one begins when its worker ends."""
-    run = crew.call(f"trees:{how}", {"seconds": 60.0}, cwd=TESTS)
+    run = crew.call(f"trees:{how}", {"seconds": CHAIN_SECONDS}, cwd=TESTS)
     if how == "late_chain":
         run.wait(timeout=120)
     else:
         ready(run)
         verified(run)
-    wait_until(lambda: not any(daemon.marked() for _ in range(30)), "the chain to end", SOON * 2)
+    wait_until(lambda: not any(daemon.marked() for _ in range(30)), "the chain to end", CHAIN_SECONDS / 2)
 
 
 def test_a_process_whose_main_thread_has_ended_is_not_dead(crew: Crew, tmp_path: Path) -> None:
@@ -180,4 +182,4 @@ def test_a_worker_may_not_live_without_crewd_under_another_guardian_either(daemo
         adopted = psutil.Process(pid_of(run))
         wait_until(lambda: crew.doctor().counts.get("guardian_pid", old) != old, "crewd to attach to another guardian")
     daemon.kill()
-    wait_until(lambda: not lives(adopted), "the worker to end", SOON)
+    wait_until(lambda: not lives(adopted), "the worker to end")
