@@ -73,7 +73,8 @@ class SimClient:
         self._next_hello = self._clock.monotonic()
 
     def disconnected(self) -> None:
-        """See `Peer`."""
+        """See `Peer`. What was asked of a crewd that has ended is answered by the next one, whenever that is started."""
+        self._prompt.clear()
 
     def heard(self, frames: list[bytes]) -> None:
         """See `Peer`."""

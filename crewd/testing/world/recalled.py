@@ -107,7 +107,8 @@ def _of_attempt(attempt: Attempt) -> dict[str, object]:
         "turn": work.turn,
         "usage": work.usage, "checkpoint": work.checkpoint, "notices": set(attempt.observed.notices),
         "outcome": None if attempt.outcome is None else attempt.outcome.outcome,
-        "messages": {mail.id for mail in attempt.inbox.box.mails},
+        # What comes when the attempt is over is its run's, which may start another one for it.
+        "messages": set() if attempt.over else {mail.id for mail in attempt.inbox.box.mails},
     }  # fmt: skip
 
 
