@@ -16,7 +16,7 @@ from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
-from tests.waits import guardian_of, host_of, pid_of
+from tests.waits import guardian_of, host_of, pid_of, ready
 
 pytestmark = pytest.mark.process
 
@@ -24,10 +24,6 @@ pytestmark = pytest.mark.process
 def heard(daemon: Daemon, run: RunHandle) -> list[str]:
     path = daemon.home.attempt(f"{run.id}/listen", 1) / "heard"
     return path.read_text().splitlines() if path.exists() else []
-
-
-def ready(run: RunHandle) -> None:
-    wait_until(lambda: any(attempt.ready_at for attempt in run.show().attempts), "the worker to be ready")
 
 
 def settled(crew: Crew, run: RunHandle) -> None:

@@ -26,7 +26,7 @@ from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from crewd.testing.daemon import children_of, wait_until
-from tests.waits import pid_of
+from tests.waits import pid_of, ready
 
 pytestmark = pytest.mark.process
 HERE = str(Path(__file__).parent)
@@ -35,11 +35,6 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(1000)"]
 
 def attempts(run: RunHandle) -> tuple[AttemptRow, ...]:
     return run.show().attempts
-
-
-def ready(run: RunHandle) -> AttemptRow:
-    wait_until(lambda: attempts(run) and attempts(run)[-1].ready_at, "the worker to be ready")
-    return attempts(run)[-1]
 
 
 def types(run: RunHandle) -> list[str]:

@@ -15,17 +15,13 @@ from crewd.model.terms import Terms
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.waits import ready
 
 pytestmark = pytest.mark.process
 
 
 def attempts(run: RunHandle) -> tuple[AttemptRow, ...]:
     return run.show().attempts
-
-
-def ready(run: RunHandle, epoch: int = 1) -> AttemptRow:
-    wait_until(lambda: [a for a in attempts(run) if a.epoch == epoch and a.ready_at], "the worker to be ready")
-    return attempts(run)[-1]
 
 
 def became(crew: Crew, receipt: Receipt) -> tuple[str, str]:

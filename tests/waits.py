@@ -5,6 +5,8 @@ from __future__ import annotations
 import psutil
 
 from crewd.client.blocking import RunHandle
+from crewd.model.rows import AttemptRow
+from crewd.model.statuses import RUN_TERMINAL
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 
@@ -31,3 +33,21 @@ def guardian_of(daemon: Daemon) -> psutil.Process:
     """The guardian's process, which stands a moment after crewd answers."""
     wait_until(daemon.guardian_pid, "a guardian")
     return psutil.Process(daemon.guardian_pid())
+
+
+def ready(run: RunHandle, epoch: int = 0) -> AttemptRow:
+    """The newest attempt, or that of this epoch, when its worker is ready. AssertionError tells of all if none will be."""
+
+    def found() -> AttemptRow | None:
+        shown = run.show()
+        each = [row for row in shown.attempts if epoch in {0, row.epoch}][-1:]
+        assert shown.run.status not in RUN_TERMINAL or (each and each[0].ready_at), f"it is over: {shown.attempts}"
+        return each[0] if each and each[0].ready_at else None
+
+    try:
+        wait_until(found, "the worker to be ready")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {run.show().attempts}") from None
+    row = found()
+    assert row is not None
+    return row

@@ -33,6 +33,8 @@ from crewd.protocol import guardian as gd
 
 STATUS_SECONDS = 3.0
 """How long to wait for the zygote to report the exit status of a process that has ended; after it the status is unknown."""
+STATUS_SECONDS_LONGEST = 30.0
+"""The same, while the zygote that has forked the process answers: on a busy machine it gives way to everybody else."""
 USED_SECONDS = 2.0
 """The least time between two reports of what a worker uses."""
 RATE_SECONDS_LEAST = 0.5
@@ -275,7 +277,8 @@ class Looked:
     `owners` says of each group with a living process whose it is: None if it is not one worker's alone. `zygote` is the pid
     of the process that workers are forked from, in whose session each of them is for an instant. `unmarked` are pid and start
     of those without a marker. `main` is the process at the pid of the first one. `output_bytes` is what the worker has
-    written to its two files. An end that is due goes on.
+    written to its two files. `status_may_come`: the zygote that has forked the first process answers, and will report how
+    that has ended. An end that is due goes on.
     """
 
     now: float
@@ -286,6 +289,7 @@ class Looked:
     main: Proc | None = None
     cgroup: CgroupSeen = CgroupSeen()
     output_bytes: int | None = None
+    status_may_come: bool = False
 
 
 Event = (
@@ -501,7 +505,7 @@ def _looked(care: Care, event: Looked) -> Decision:
     care, told = _measured(care, event, living)
     effects += told
     if isinstance(care.state, Running) and not _main_lives(care, event):
-        care, vanished = _vanished(care, event.now)
+        care, vanished = _vanished(care, event)
         if vanished:
             following, more = _main_ended(care, MainEnded(event.now))
             return following, (*effects, *more)
@@ -538,10 +542,11 @@ def _main_lives(care: Care, event: Looked) -> bool:
     return main is not None and now is not None and now.start == main.start and not now.dead
 
 
-def _vanished(care: Care, now: float) -> tuple[Care, bool]:
+def _vanished(care: Care, event: Looked) -> tuple[Care, bool]:
     """Whether the first process is gone, and its exit status was not reported for a while: the zygote hangs, or has died."""
-    since = now if care.seen.vanished_at is None else care.seen.vanished_at
-    return replace(care, seen=replace(care.seen, vanished_at=since)), now - since > STATUS_SECONDS
+    since = event.now if care.seen.vanished_at is None else care.seen.vanished_at
+    longest = STATUS_SECONDS_LONGEST if event.status_may_come else STATUS_SECONDS
+    return replace(care, seen=replace(care.seen, vanished_at=since)), event.now - since > longest
 
 
 def _climb(care: Care, state: Climbing, event: Looked, *, ended_since: bool) -> Decision:
@@ -569,7 +574,7 @@ def _climb(care: Care, state: Climbing, event: Looked, *, ended_since: bool) -> 
         return care, tuple(effects)
     over = isinstance(state, Draining) or care.adopted or bool(alive)
     if not over and not _main_lives(care, event):
-        care, over = _vanished(care, now)
+        care, over = _vanished(care, event)
     if not over:
         return care, tuple(effects)
     survivors = tuple(alive[pid] for pid in sorted(alive))

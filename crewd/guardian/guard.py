@@ -451,6 +451,7 @@ class Guard:
     def looked(
         self, sorting: Sorting, marks: Mapping[int, Mark], cgroups: Mapping[Key, cr.CgroupSeen], output: Mapping[Key, int],
         *, now: float, took: float, since_boot: float, heard_at: float, newest: int | None = None,
+        zygote_answers: bool = False,
     ) -> list[GuardEffect]:  # fmt: skip
         """What the table shows. `output`: bytes that each worker has written; `heard_at`: when the zygote last reported a fork.
 
@@ -479,6 +480,7 @@ class Guard:
                     main=None if care.main is None else table.get(care.main.pid),
                     cgroup=cgroups.get(key, cr.CgroupSeen()),
                     output_bytes=output.get(key) if self._attached else None,
+                    status_may_come=zygote_answers and care.main is not None and care.main.ppid == self.zygote,
                 ),
             )  # fmt: skip
         effects += self._signals(found)

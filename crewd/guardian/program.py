@@ -237,7 +237,7 @@ class Guardian:
             guard.looked(
                 sorting, marks, cgroups, output,
                 now=now, took=now - began, since_boot=processes.since_boot(), heard_at=self._zygote.heard_at,
-                newest=newest,
+                newest=newest, zygote_answers=self._zygote.stands and not self._zygote.silent(),
             )
         )  # fmt: skip
         self._cgroups.tidy()

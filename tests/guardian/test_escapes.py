@@ -16,7 +16,7 @@ from crewd.client.shapes import call_workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.users import launcher, users
-from tests.waits import guardian_of, pid_of
+from tests.waits import guardian_of, pid_of, ready
 
 pytestmark = pytest.mark.process
 
@@ -36,10 +36,6 @@ def daemon(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Monke
     running.home.config.write_text(f"cgroups = {'true' if cgroups == 'with cgroups' else 'false'}\n")
     with running:
         yield running
-
-
-def ready(run: RunHandle) -> None:
-    wait_until(lambda: any(attempt.ready_at for attempt in run.show().attempts), "the worker to be ready")
 
 
 def verified(run: RunHandle) -> None:
