@@ -195,3 +195,14 @@ def test_a_person_s_signal_goes_to_what_is_named_or_to_all_but_the_process_that_
     assert hit(11, tree=True) == [11, 12]
     assert hit(10, tree=True) == [10, 11, 12]
     assert hit(99, tree=False) == []
+
+
+def test_the_status_of_an_end_is_waited_for_longer_while_the_zygote_answers() -> None:
+    for may_come, longest in ((False, cr.STATUS_SECONDS), (True, cr.STATUS_SECONDS_LONGEST)):
+        gone = [replace(looked(10.0 + seconds), status_may_come=may_come) for seconds in (0.0, longest - 0.1, longest + 0.1)]
+        waiting, _ = after(*gone[:2])
+        assert waiting is not None and isinstance(waiting.state, cr.Running)
+        given_up, _ = after(*gone)
+        assert given_up is None or isinstance(given_up.state, cr.Draining)
+        told, _ = after(*gone[:2], cr.MainEnded(20.0, None, 9))
+        assert told is not None and isinstance(told.state, cr.Draining)
