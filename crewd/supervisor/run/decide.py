@@ -117,7 +117,8 @@ def _attempt_over(run: Run, over: heard.AttemptOver) -> Next:
     run = replace(run.at(over.at), undelivered=(*run.undelivered, *over.undelivered))
     ended, error = over.ended, over.ended.error or over.error
     end = tries.AttemptEnd(
-        ended.status, ended.reason, ended.error_class, ended.exit.code, error, over.at, over.lived, over.chance
+        ended.status, ended.reason, ended.error_class, ended.exit.code, error, over.at, over.lived, over.chance,
+        ago=max(0.0, over.wall - over.ended_at) if over.ended_at else 0.0,
     )  # fmt: skip
     verdict, tried = tries.after(end, task.epoch, task.tried, task.retry, task.restart)
     task = replace(task, tried=tried)

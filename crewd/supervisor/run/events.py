@@ -46,7 +46,10 @@ class Dismiss(msgspec.Struct, frozen=True):
 
 
 class AttemptOver(msgspec.Struct, frozen=True):
-    """The terminal event of an attempt is durable. `at` and `wall` are now, it lived for `lived` seconds."""
+    """The terminal event of an attempt is durable. `at` and `wall` are now, it lived for `lived` seconds.
+
+    `ended_at` (wall-clock) is when it ended, if that is heard of later: crewd was away in between. 0: now.
+    """
 
     task: str
     ended: AttemptEnded
@@ -57,6 +60,7 @@ class AttemptOver(msgspec.Struct, frozen=True):
     at: float = 0.0
     wall: float = 0.0
     lived: float = 0.0
+    ended_at: float = 0.0
     chance: float = 0.5
     checkpoint: object = None
 

@@ -122,6 +122,7 @@ def over_of(attempt: AttemptRow) -> AttemptOver:
     return AttemptOver(
         attempt.task, ended, result=attempt.result, result_path=attempt.result_path,
         lived=max(0.0, (attempt.ended_at or 0.0) - (attempt.started_at or attempt.ended_at or 0.0)),
+        ended_at=attempt.ended_at or 0.0,
     )  # fmt: skip
 
 

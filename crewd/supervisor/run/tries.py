@@ -24,7 +24,10 @@ tried again, also if no retries were asked for."""
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
-    """How an attempt ended: at `at` (monotonic), having lived for `lived` seconds; `chance` is for the jitter."""
+    """How an attempt ended, having lived for `lived` seconds; `chance` is for the jitter.
+
+    It is heard of at `at` (monotonic), `ago` seconds after it: crewd may have been away.
+    """
 
     status: AttemptStatus
     reason: str = ""
@@ -34,6 +37,7 @@ class AttemptEnd:
     at: float = 0.0
     lived: float = 0.0
     chance: float = 0.5
+    ago: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def after(
     if restarts.policy == "permanent" or (restarts.policy == "transient" and failed):
         if end.status not in {AttemptStatus.FAILED, AttemptStatus.LOST, AttemptStatus.COMPLETED}:
             return NoMore(), tried
-        ends = (*(t for t in tried.ends if t > end.at - restarts.period_seconds), end.at)
+        ends = tuple(t for t in (*tried.ends, end.at - end.ago) if t > end.at - restarts.period_seconds)
         tried = Tried(tried.since, ends, 1 if end.lived >= restarts.healthy_seconds else tried.quick + 1)
         if len(ends) > restarts.restarts_max:
             return Park(f"it ended {len(ends)} times within {restarts.period_seconds:g} s"), tried

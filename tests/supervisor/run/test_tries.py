@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -270,3 +271,12 @@ def test_a_held_message_expires_where_it_waits() -> None:
     run, _, effects = feed(run, heard.Due(11.0, 0.0))
     assert effects == [do.StartAttempt("r_1/a", 2, ())], "the next attempt does not get it"
     assert [each.id for each in run.undelivered] == ["m_1"]
+
+
+def test_an_end_that_is_heard_of_late_counts_when_it_was() -> None:
+    restarts = Restarts("transient", restarts_max=5, period_seconds=60.0)
+    late = replace(FAILED, ago=50.0)
+    _, tried = tries.after(late, 1, tries.Tried(), Retry(), restarts)
+    assert tried.ends == (50.0,)
+    _, tried = tries.after(replace(FAILED, at=120.0), 2, tried, Retry(), restarts)
+    assert tried.ends == (120.0,), "the first one is out of the window"
