@@ -24,7 +24,7 @@ from crewd.private_files import open_plain
 from crewd.protocol import files as fl
 
 SCRUBBED = "scrubbed"
-"""The file that says so, in an attempt's directory: what has it is not looked at again."""
+"""An attempt whose directory has a file of this name was scrubbed, and is not scrubbed again."""
 OUTPUT = (b"stdout", b"stderr")
 BLOB_AGE_SECONDS = 3_600.0
 """A blob younger than this is left alone: the worker that keeps it may not have said so yet."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crewd.model import events as ev
@@ -208,6 +208,8 @@ def test_however_many_lag_they_take_a_fixed_part_of_the_time() -> None:
     ),
     st.integers(1, 4),
 )
+@example(["answer", "publish", "publish"], 1)  # it keeps up until its credit is used up
+@example(["answer", "many"], 2)
 def test_nothing_is_skipped_or_doubled_whatever_happens(moves: list[str], credit: int) -> None:
     world, read = World(cost=0.001), 0
     caller = world.subscribe(credit=credit)
