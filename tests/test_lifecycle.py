@@ -129,6 +129,20 @@ def test_places_are_bounded_and_the_runs_take_turns(home: Path, monkeypatch: pyt
         wait_until(lambda: attempts(small)[0].ready_at, "the small run to have its turn before the rest of the big one")
 
 
+def test_one_worker_runs_at_a_time_while_memory_is_short(home: Path) -> None:
+    daemon = Daemon(home / "h")
+    daemon.home.config.write_text(f"memory_reserve_bytes = {1 << 49}\n")
+    with daemon, daemon.connect() as crew:
+        first = crew.exec(SLEEP, cwd=HERE)
+        wait_until(lambda: attempts(first)[0].ready_at, "the first worker, which starts whatever there is")
+        second, third = crew.exec(["true"], cwd=HERE), crew.exec(["true"], cwd=HERE)
+        wait_until(lambda: attempts(second) and attempts(third), "two reservations")
+        first.message("crewd goes on meanwhile")
+        assert {attempts(run)[0].status for run in (second, third)} == {"reserved"}, "they wait for memory"
+        first.cancel(mode="now")
+        assert [run.wait(timeout=60.0).run.status for run in (second, third)] == ["completed", "completed"]
+
+
 def test_what_a_worker_uses_is_shown(crew: Crew) -> None:
     run = crew.call("jobs:listen", {"limit": 10**9}, cwd=HERE)
     wait_until(lambda: run.show().usage, "a measurement")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, assert_never
 
 import msgspec
+import psutil
 
 from crewd import limit_mark, worker_files
 from crewd.clock import SystemClock
@@ -259,6 +260,8 @@ class Guardian:
             match effect:
                 case cr.Tell(notice):
                     self._crewd.tell(notice)
+                    if isinstance(notice, gd.Started):
+                        self._pong()
                 case cr.Signal(proc, number):
                     processes.send(proc, number)
                 case cr.KillGroup(group, members):
@@ -290,9 +293,10 @@ class Guardian:
                 case gu.Examine(number):
                     self._examine(number)
                 case gu.Pong():
-                    self._crewd.tell(gd.Pong(self._zygote.pid if self._zygote.stands else 0, self._zygote.silent()))
+                    self._pong()
                 case gu.Greet(workers):
                     self._crewd.tell(gd.Attached(os.getpid(), workers, self._cgroups.path, gd.VERSION))
+                    self._pong()
                 case gu.ForgetRecord(key):
                     self._records.forget(key)
                 case gu.ForgetExit(key):
@@ -301,6 +305,10 @@ class Guardian:
                     self._watch(key, pid)
                 case _:
                     assert_never(effect)
+
+    def _pong(self) -> None:
+        zygote = self._zygote.pid if self._zygote.stands else 0
+        self._crewd.tell(gd.Pong(zygote, self._zygote.silent(), psutil.virtual_memory().available))
 
     def _examine(self, number: int) -> None:
         """Look at the machine, or repeat the last finding: many questions must not delay the end of a worker."""

@@ -170,11 +170,13 @@ class Gone(msgspec.Struct, frozen=True):
 class Pong(msgspec.Struct, frozen=True):
     """The guardian is there. `zygote` is the process that workers are forked from, 0 if there is none.
 
-    `silent_seconds` is for how long that one has not answered the guardian; 0 if it does.
+    `silent_seconds` is for how long that one has not answered the guardian; 0 if it does. `memory_available_bytes` is the
+    memory that new workers can have; None if it is not known. A guardian also says it unasked: after `Attached` and `Started`.
     """
 
     zygote: int
     silent_seconds: float = 0.0
+    memory_available_bytes: int | None = None
 
 
 class Examine(msgspec.Struct, frozen=True):

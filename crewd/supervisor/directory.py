@@ -61,8 +61,8 @@ class Directory:
     `attempts` is keyed by task id and epoch, `runs` by run id; `names` gives the id of a living run's name, `rows` what it
     was created with; `guardian` is what the guardian said of itself, while it is attached. `zygote` is the process that it
     forks workers from, 0 if there is none, None if that is not known. `silent` says which of the two does not answer, and since
-    when (monotonic). `draining`: no new work is taken, and crewd stops when what is live has ended.
-    `way_out` is the gateway, while it lives.
+    when (monotonic). `memory_available` are the bytes that the guardian named last, None if it never did. `draining`: no new
+    work is taken, and crewd stops when what is live has ended. `way_out` is the gateway, while it lives.
     """
 
     runs: dict[str, Ref[RunMessage]] = field(default_factory=dict)
@@ -72,6 +72,7 @@ class Directory:
     guardian: Attached | None = None
     zygote: int | None = None
     silent: dict[Literal["guardian", "zygote"], float] = field(default_factory=dict)
+    memory_available: int | None = None
     draining: bool = False
     way_out: WayOut | None = None
 

@@ -384,9 +384,9 @@ class GuardianLink(Actor[LinkMessage]):
             self._pulse.heard(now)
             directory.silent.pop("guardian", None)
         match notice:
-            case gd.Pong(zygote, silent_seconds):
+            case gd.Pong(zygote, silent_seconds, memory_available):
                 self._unanswered = False
-                directory.zygote = zygote
+                directory.zygote, directory.memory_available = zygote, memory_available
                 directory.silent.pop("zygote", None)
                 if silent_seconds:
                     directory.silent["zygote"] = now - silent_seconds

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 import platformdirs
-import psutil
 
 from crewd import __version__
 from crewd.clock import SystemChance, SystemClock
@@ -156,7 +155,6 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         port,
         lambda: Database(home.database, services.ids.next(EVENT), home.reserve),
         lambda: ReadOnly(home.database),
-        lambda: psutil.virtual_memory().available,
         lambda: manager.say(f"READY=1\nSTATUS=serves {home.root}"),
         lambda: examine(home, asked_for.workers_max, shared_out),
         lambda: FilesLink(home.files_socket, clock.sleep),

@@ -14,7 +14,6 @@ it only waits.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -133,10 +132,9 @@ class _LookAgain:
 class Slots(Actor["cm.SlotsMessage | Down | _LookAgain"]):
     """See the module's text. A controller that ends gives its place back by ending."""
 
-    def __init__(self, services: Services, free_memory: Callable[[], int]) -> None:
+    def __init__(self, services: Services) -> None:
         super().__init__()
         self._services = services
-        self._free_memory = free_memory
         self._places = SlotTable(services.config.workers_max, STARTING_PER_CORE * max(2, os.cpu_count() or 1))
         self._refs: dict[Key, Ref[cm.SlotGranted]] = {}
         self._keys: dict[AnyRef, Key] = {}
@@ -183,8 +181,8 @@ class Slots(Actor["cm.SlotsMessage | Down | _LookAgain"]):
         now = self.context.now()
         self._places.look(now)
         while self._places.waiting and not self._places.full:
-            reserve = self._services.config.memory_reserve_bytes
-            key = self._places.grant(memory=self._free_memory() >= reserve)
+            reserve, available = self._services.config.memory_reserve_bytes, self._services.directory.memory_available
+            key = self._places.grant(memory=available is None or available >= reserve)
             if key is None:
                 self._look_again(now + LOOK_SECONDS)
                 return

@@ -39,7 +39,6 @@ class Ports:
     guardian_socket: GuardianSocket
     database: Callable[[], Writing]
     reader: Callable[[], Reading]
-    free_memory: Callable[[], int]
     ready: Callable[[], None] = lambda: None
     examine: Examine = lambda: ([], {})
     files: Callable[[], AskFiles] | None = None
@@ -156,7 +155,7 @@ def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -
             *of_files,
             ChildSpec(GUARDIAN.name, lambda: GuardianLink(services, ports.guardian_socket, ports.asks_always)),
             ChildSpec(GATEWAY.name, lambda: Gateway(services, ports.wire)),
-            ChildSpec(SLOTS.name, lambda: Slots(services, ports.free_memory)),
+            ChildSpec(SLOTS.name, lambda: Slots(services)),
             ChildSpec(RUNS.name, lambda: RunsPart(services), shutdown_seconds=30.0),
             ChildSpec(FRONT.name, lambda: Front(services, on_stopped, ports.ready)),
         ],

@@ -191,13 +191,6 @@ MUTANTS = (
         found=True,
     ),
     Mutant(
-        "who takes up a task that never began loses a try in a restart",
-        "store/fold.py",
-        "tries_from = task.epoch if body.tries_from is None else body.tries_from",
-        "tries_from = task.epoch",
-        found=True,
-    ),
-    Mutant(
         "a retry beats the cancel",
         "supervisor/run/decide.py",
         "        case tries.TryAgain(kind, due) if run.cancel is None and task.cancel is None:\n",

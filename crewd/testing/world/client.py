@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.model.receipts import Level
 from crewd.model.rights import KEY_CHARS
+from crewd.protocol import codec
 from crewd.protocol import requests as rq
 from crewd.supervisor.gateway.wire import Side
 from crewd.testing.world.network import SimLink
@@ -29,6 +30,7 @@ class SimClient:
     """Asks and remembers. `asked` has every request by its key, `answers` every reply (of a subscription: the first).
 
     `told` are the news that it heard and then said that it has seen, `repeated` those that came again all the same.
+    `asked_again` counts the events that a feed should have had before the one that came.
     `took` has the seconds until the reply of each request that waits for nothing but crewd, asked while it was connected.
     """
 
@@ -45,6 +47,7 @@ class SimClient:
         self.took: dict[str, float] = {}
         self.told: set[int] = set()
         self.repeated: list[int] = []
+        self.asked_again = 0
         self._noted = 0
         self._noted_before: dict[str, int] = {}
         self._prompt: dict[str, float] = {}
@@ -80,6 +83,7 @@ class SimClient:
         """See `Peer`."""
         for each in self.talk.feed(frames):
             self.link.send(each)
+            self.asked_again += isinstance(codec.replies.decode(frames).body, rq.EventNote)
         for key in self.waiting():
             reply = self.talk.take(key)
             if reply is not None:

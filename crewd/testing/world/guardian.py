@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 BOOT_ID = "simulated"
 LOOK_SECONDS = 20.0
+LOW_SECONDS = 1.0
 """Between two looks at workers that do not end. Nothing happens in this world between two looks that a look would see."""
 
 
@@ -44,10 +45,14 @@ class GuardianDisk:
 class SimGuardian:
     """One guardian process. `say` gives bytes to crewd's end of the connection."""
 
-    def __init__(self, processes: Processes, disk: GuardianDisk, now: Callable[[], float]) -> None:
+    def __init__(
+        self, processes: Processes, disk: GuardianDisk, now: Callable[[], float], memory: Callable[[], int]
+    ) -> None:  # fmt: skip
         self._processes = processes
         self._disk = disk
         self._now = now
+        self._memory = memory
+        self._low_until: float | None = None
         self._guard = Guard(HOME_KEY, BOOT_ID, GUARDIAN, now(), look_seconds=LOOK_SECONDS)
         self._orders: gd.StreamCodec[gd.Order] = gd.StreamCodec(gd.ORDERS)
         self._notices: gd.StreamCodec[gd.Notice] = gd.StreamCodec(gd.NOTICES)
@@ -118,17 +123,26 @@ class SimGuardian:
 
     def next_due(self) -> float | None:
         """When there is something to do."""
-        return self._guard.due_at() if self._guard.cares else None
+        dues = [self._guard.due_at()] if self._guard.cares else []
+        return min([*dues, *(() if self._low_until is None else (self._low_until,))], default=None)
 
     def tick(self) -> None:
         """Do what is due."""
         now, guard = self._now(), self._guard
+        if self._low_until is not None and now >= self._low_until:
+            self._pong()
         self._perform(guard.tick(now))
         if guard.cares and guard.wants_look(now):
             sorting = guard.begin_look(self._table(), {})
             marks = {proc.pid: self._processes.mark(proc.pid) for proc in sorting.unknown}
             output = dict.fromkeys(guard.cares, 0)
             self._perform(guard.looked(sorting, marks, {}, output, now=now, took=0.0, since_boot=now, heard_at=now))
+
+    def _pong(self) -> None:
+        """Say that it is there. When memory is low it is said again: this crewd asks only after its orders."""
+        available = self._memory()
+        self._low_until = None if available else self._now() + LOW_SECONDS
+        self._tell(gd.Pong(zygote=1, memory_available_bytes=available))
 
     # -- effects ------------------------------------------------------------------------------------------------
 
@@ -137,6 +151,8 @@ class SimGuardian:
             match effect:
                 case cr.Tell(notice):
                     self._tell(notice)
+                    if isinstance(notice, gd.Started):
+                        self._pong()
                 case cr.Signal(proc, number):
                     self._signal(proc, number)
                 case cr.KillGroup(group):
@@ -157,9 +173,10 @@ class SimGuardian:
                 case gu.Examine(number):
                     self._tell(gd.Examined(number=number))
                 case gu.Pong():
-                    self._tell(gd.Pong(zygote=1))
+                    self._pong()
                 case gu.Greet(workers):
                     self._tell(gd.Attached(pid=1, workers=workers, version=gd.VERSION))
+                    self._pong()
                 case gu.ForgetRecord(key):
                     self._disk.records.pop(key, None)
                 case gu.ForgetExit(key):

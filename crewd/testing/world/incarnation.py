@@ -48,10 +48,6 @@ class Around(Protocol):
     laws: Laws
     house: House
 
-    def free_memory(self) -> int:
-        """Bytes that are free on the machine."""
-        ...
-
     def strikes(self, fault: str) -> bool:
         """Whether a fault of this name happens now."""
         ...
@@ -79,7 +75,7 @@ class Crewd:
         self.services = Services(world.clock, world.chance, world.ids, Tokens(b"simulated" * 4), home, CONFIG, Directory(), pid)
         ports = Ports(
             self.wire, self.guardian_socket, lambda: world.disk.writer(world.ids.next(EVENT), self.permitted),
-            world.disk.reader, world.free_memory, asks_always=False,
+            world.disk.reader, asks_always=False,
         )  # fmt: skip
         self.stopped = False
         system = self.scheduler.system

@@ -272,7 +272,7 @@ class Laws:
                 self.hold("a cancel answers with proof", over, f"{task or run} was said to be over")
                 alive = [
                     p
-                    for p in self._processes.table.values()
+                    for p in self._processes.known()
                     if p.key[0] not in self._opened and (p.key[0] == task or (not task and p.key[0].startswith(run)))
                 ]
                 self.hold("a cancel answers with proof", not alive, f"{task or run}: {[p.pid for p in alive]} live")
@@ -384,7 +384,7 @@ class Laws:
         self._workers_say()
         self._finished_is_recorded()
         survivors = {s.pid for row in self.rows.values() if isinstance(row, AttemptRow) for s in row.survivors}
-        left = [process.pid for process in self._processes.table.values() if process.pid not in survivors]
+        left = [process.pid for process in self._processes.known() if process.pid not in survivors]
         self.hold("no process is left", not left, f"{left} live")
 
     def _workers_say(self) -> None:

@@ -41,6 +41,7 @@ PLANS: Mapping[str, Plan] = {
     "deaf": Plan(deaf=True, numb=True, ends="hangs"),
     "parent": Plan(children=("", "", ""), deaf_children=True),
     "escaper": Plan(children=("session", "orphan", "", "clean", "orphan")),
+    "leaver": Plan(steps=4, children=("bare", "", "bare", "session"), deaf_children=True),
     "stubborn": Plan(steps=4, step_seconds=5.0, children=("session", "orphan", ""), deaf_children=True),
     "undying": Plan(ends="hangs", numb=True, undying=True),
     "lingerer": Plan(lingers=True),
@@ -73,6 +74,7 @@ TURNING_POINTS = (
     "task.retrying", "task.parked", "task.requeued", "run.reopened", "attempt.limit_hit", "attempt.liveness",
 )  # fmt: skip
 """Types of events after which crewd is killed."""
+ENDS = ("attempt.ended", "task.ended", "run.ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,13 @@ class Player:
             request = self._client(who).asked[key]
             if isinstance(request, rq.Send):
                 self.messages.append(request.id)
+
+    def wake_and_kill(self, which: int) -> None:
+        """The same, later, and crewd is killed when it has accepted that message and done nothing about it."""
+        self.start_crewd()
+        self.go(1_000)
+        self.kill_crewd_after("message.accepted")
+        self.wake(which)
 
     def claim(self, which: int, what: Literal["claim", "release", "finish"], seconds: float = 10.0, who: int = 0) -> None:
         """A program carries out a task that could be started; or gives it back, or has done it, if somebody has it."""
@@ -260,6 +269,12 @@ class Player:
     def news(self, who: int = 0) -> None:
         """Somebody comes back and reads what is new."""
         self._client(who).read_news()
+
+    def nest_and_kill(self, which: int, event: str) -> None:
+        """A worker that lives asks for a run of its own, and crewd is killed with the next event of this type."""
+        self.nest(which, "hanger")
+        self.go(20)
+        self.kill_crewd_after(event)
 
     def stop(self, who: int = 0, mode: Literal["drain", "end", "keep"] = "end") -> None:
         """Crewd is asked to stop; it can be started again."""
@@ -417,8 +432,13 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "news": (4, lambda chance: Move("news", {"who": chance.below(2)})),
     "subscribe": (1, lambda chance: Move("subscribe", {"who": chance.below(2)})),
     "stop": (1, lambda chance: Move("stop", {"mode": _pick(chance, ("drain", "end", "keep"))})),
+    "wake_and_kill": (2, _draw_which("wake_and_kill")),
     "claim": (8, _draw_claim),
     "nest": (2, lambda chance: Move("nest", {"which": chance.below(4), "plan": _pick(chance, ("plain", "hanger", "parent"))})),
+    "nest_and_kill": (
+        1,
+        lambda chance: Move("nest_and_kill", {"which": chance.below(4), "event": _pick(chance, ENDS)}),
+    ),
     "reopen": (3, lambda chance: Move("reopen", {"run": chance.below(3), "kind": _pick(chance, ("retry", "resume"))})),
     "dismiss": (1, lambda chance: Move("dismiss", {"run": chance.below(3)})),
     "kill_crewd": (2, lambda _: Move("kill_crewd")),
@@ -435,7 +455,7 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
 }
 """How often each move is drawn, and what it is given."""
 BAD_LUCK = frozenset({
-    "stop", "kill_crewd", "kill_crewd_inside", "kill_crewd_after", "start_crewd", "kill_guardian", "hang_guardian",
-    "kill_worker", "cut", "stall", "fill_disk", "jump_clock",
+    "stop", "wake_and_kill", "nest_and_kill", "kill_crewd", "kill_crewd_inside", "kill_crewd_after", "start_crewd",
+    "kill_guardian", "hang_guardian", "kill_worker", "cut", "stall", "fill_disk", "jump_clock",
 })  # fmt: skip
 """The moves that nobody asks for. Without them, answers come at once and cancels end in time."""

@@ -38,8 +38,11 @@ class Code(Protocol):
 
 INIT, GUARDIAN, ZYGOTE = 1, 900, 901
 HOME_KEY = "simulated"
-Escape = Literal["", "session", "orphan", "clean"]
-"""How a descendant leaves: not at all, into a session of its own, also from its parent, or also without its marker."""
+Escape = Literal["", "session", "orphan", "clean", "bare"]
+"""How a descendant leaves: not at all, into a session of its own, also from its parent, or also without its marker.
+
+One that is `bare` has dropped the number in its resource limit, too: only its parent proves whose it is, while it lives.
+"""
 
 
 class Process:
@@ -52,6 +55,8 @@ class Process:
         "escape",
         "key",
         "leader",
+        "marked",
+        "numbered",
         "parent",
         "pid",
         "session",
@@ -77,6 +82,8 @@ class Process:
         self.code: int | None = None
         self.signal: int | None = None
         self.worker: Code | None = None
+        self.numbered: bool = escape != "bare" and (parent is None or parent.numbered)
+        self.marked: bool = self.numbered and escape != "clean" and (parent is None or parent.marked)
 
 
 class Processes:
@@ -100,6 +107,8 @@ class Processes:
         """Whose children the workers are that were forked by a guardian which is gone."""
         self.unsent_reports: dict[Key, bytes] = {}
         self.starts: dict[Key, int] = {}
+        self.proven: set[int] = set()
+        """Processes that a look of the guardian of now could give to their worker."""
         self.begun: set[Key] = set()
         """Workers of which an order to start them was carried out, perhaps in part."""
 
@@ -120,21 +129,29 @@ class Processes:
         return process
 
     def alive(self, key: Key) -> list[Process]:
-        """The living processes of a worker: its first one and its descendants."""
-        return [process for process in self.table.values() if process.key == key]
+        """The living processes of a worker that a guardian can know: its first one and its descendants."""
+        return [process for process in self.known() if process.key == key]
+
+    def known(self) -> list[Process]:
+        """The living processes but those that left every trace of their worker before a guardian looked."""
+        return [process for process in self.table.values() if process.numbered or process.pid in self.proven]
 
     def snapshot(self, adopted: frozenset[Key]) -> dict[int, Proc]:
         """The table as a guardian reads it. It is not the subreaper of workers that an earlier guardian has started.
 
-        A process that hides is not seen by this look, and is by the next one.
+        A process that hides is not seen by this look, and is by the next one. One without any trace of its worker hides only
+        before it was seen: `/proc` lists each process that is there as long as it is listed.
         """
         table = {pid: Proc(pid, INIT, pid, pid, "S", 0.0) for pid in (GUARDIAN, ZYGOTE)}
         hidden, self._hidden = self._hidden, set()
         for pid, process in self.table.items():
-            if not process.leader and pid not in hidden and self._hides():
+            may_hide = not process.leader and pid not in hidden and (process.numbered or pid not in self.proven)
+            if may_hide and self._hides():
                 self._hidden.add(pid)
                 continue
             parent = process.parent
+            if process.numbered or (parent is not None and parent.pid in table and parent.pid in self.proven):
+                self.proven.add(pid)
             if parent is not None and not parent.dead:
                 above = parent.pid
             else:
@@ -145,11 +162,9 @@ class Processes:
     def mark(self, pid: int) -> Mark:
         """What a process bears."""
         process = self.table.get(pid)
-        if process is None:
+        if process is None or not process.numbered:
             return Mark()
-        if process.escape == "clean":  # the number in its resource limit is left
-            return Mark(number=worker_number.number_of(HOME_KEY, *process.key))
-        return Mark(process.key)
+        return Mark(process.key) if process.marked else Mark(number=worker_number.number_of(HOME_KEY, *process.key))
 
     def at(self, proc: Proc) -> Process | None:
         """The living process that a guardian has seen, if it is still that one."""

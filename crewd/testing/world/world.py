@@ -475,7 +475,8 @@ class World:
         return self.chance.below(size) + 1 if size > 1 and self.strikes("cut") else size
 
     def _make_guardian(self) -> SimGuardian:
-        return SimGuardian(self.processes, self.guardian_disk, self.clock.monotonic)
+        self.processes.proven.clear()
+        return SimGuardian(self.processes, self.guardian_disk, self.clock.monotonic, self.free_memory)
 
     def _start(self, key: Key, bootstrap: Bootstrap, begun: Callable[[Process | None], None]) -> None:
         plan, guardian = self.plans[bootstrap.worker.call.partition(":")[2]], self.house.guardian
@@ -572,6 +573,7 @@ class World:
             for client in self.clients:
                 if client.link.overflowed:
                     continue  # its queue was full: what was not taken then is asked again
+                self.laws.hold("a feed skips nothing", not client.asked_again, f"{client.name} missed {client.asked_again}")
                 for key, seconds in client.took.items():
                     self.laws.hold("an answer comes at once", seconds < 1.0, f"{client.asked[key]} took {seconds:.1f} s")
 

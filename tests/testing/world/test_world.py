@@ -91,7 +91,7 @@ def test_a_story_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> N
     story = shrink(BrokenLaw(seed, NONE, tuple(draw(seed)), broken))
     assert story.broken.law == "applied in order"
     assert len(story.moves) <= len(draw(seed)) // 2
-    assert sum(move.verb in {"follow_up", "on_terms", "wake"} for move in story.moves) >= 2
+    assert sum(move.verb in {"follow_up", "on_terms", "wake", "wake_and_kill"} for move in story.moves) >= 2
 
 
 # -- what simulation found in crewd, each as the shortest story that showed it ----------------------------------------
