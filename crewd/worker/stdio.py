@@ -8,10 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal
 
 from crewd.model.errors import CrewdError, UsageError
 from crewd.model.limits import NOTE_CHARS_MAX
@@ -22,9 +21,9 @@ from crewd.model.signals import signal_name
 from crewd.protocol import stdio
 from crewd.protocol.reports import Applied, Deliver, Outcome, Read, Settled, StopProposed
 from crewd.worker.call import completed
-from crewd.worker.child import ChildProcess, LeftBehind
-from crewd.worker.command import PIPES_SECONDS, TAIL_BYTES, argv_of, known_of, not_started, tail_of
-from crewd.worker.pump import Pump
+from crewd.worker.child import LeftBehind
+from crewd.worker.command import TAIL_BYTES, argv_of, known_of, not_started, tail_of
+from crewd.worker.line_process import LineProcess
 from crewd.worker.token import Cancelled
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 EXIT_SECONDS = 5.0
 """A program that has said how its work has ended gets so long to exit."""
-CHUNK_BYTES = 1 << 16
 COMPLAINTS_MAX = 20
 """Records that are not understood of which the log tells."""
 
@@ -45,14 +43,15 @@ class Program:
     def __init__(self, bootstrap: Bootstrap, desk: Desk) -> None:
         self._bootstrap = bootstrap
         self._desk = desk
-        self._child: ChildProcess | None = None
-        self._errors: Pump | None = None
+        self._argv = argv_of(bootstrap)
+        self._process = LineProcess(
+            self._argv, known_of(bootstrap), stdio.LINE_BYTES_MAX, line=self._hear, dropped=self._drop, closed=self._close
+        )
         self._context: Context | None = None
         self._greeted = threading.Event()
         self._served = threading.Event()
         """Whether records may be carried out: the link exists."""
         self._over = threading.Event()
-        self._writing = threading.Lock()
         self._open: dict[str, str] = {}
         """Messages that were handed over and have no last receipt, with their state."""
         self._given = 0
@@ -69,24 +68,16 @@ class Program:
     @property
     def pid(self) -> int:
         """The program's own process; 0 if it did not start."""
-        return 0 if self._child is None else self._child.pid
+        return self._process.pid
 
     def start(self) -> None:
         """Start it. What goes wrong is its `failure`."""
-        argv = argv_of(self._bootstrap)
         try:
-            process = subprocess.Popen(  # noqa: S603 (its purpose)
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0, bufsize=0
-            )
+            self._process.start()
         except (OSError, ValueError) as error:
-            self.failure = not_started(argv, error)
+            self.failure = not_started(self._argv, error)
             self._greeted.set()
             return
-        self._child = ChildProcess(process)
-        if process.stderr is not None:
-            self._errors = Pump("stderr", process.stderr.fileno(), 2, known_of(self._bootstrap))
-        self._in_background(self._read, "records")
-        self._in_background(self._reap, "reap")
         self._write(self._start_record())
 
     def _start_record(self) -> stdio.HearStart:
@@ -105,7 +96,7 @@ class Program:
 
     def serve(self, context: Context) -> Outcome:
         """Serve it to its end, and say how it ended."""
-        child = self._child
+        child = self._process.child
         if child is None:
             return self.failure or Outcome(
                 outcome="failed", reason=FailureReason.SPAWN_FAILED, error="the program was not started"
@@ -118,11 +109,8 @@ class Program:
         self._desk.token.listen(lambda: self._in_background(self._cancel, "cancel"))
         self._over.wait()
         self._desk.finish()
-        with contextlib.suppress(OSError):
-            if child.popen.stdin is not None:
-                child.popen.stdin.close()
-        if self._errors is not None:
-            self._errors.wait(PIPES_SECONDS)
+        self._process.close_input()
+        self._process.wait_for_errors()
         if self._desk.token.cancelled and child.code is not None:
             left = LeftBehind(child)
             left.terminate()
@@ -164,48 +152,12 @@ class Program:
     def _in_background(self, what: object, name: str) -> None:
         threading.Thread(target=what, name=name, daemon=True).start()  # type: ignore[arg-type]  # a method of this class
 
-    def _reap(self) -> None:
-        if self._child is not None:
-            self._child.wait()
-
-    def _read(self) -> None:
-        """Carry out its records, one after the other, to the end of its output or some seconds after its exit."""
-        if self._child is None or self._child.popen.stdout is None:
-            return
-        self._in_background(self._expire, "expire")
-        with contextlib.suppress(OSError, ValueError):
-            self._read_lines(self._child.popen.stdout)
-        self._greeted.set()
-        self._has_exited()
-        self._over.set()
-
-    def _has_exited(self, seconds: float | None = None) -> bool:
-        return self._child is None or self._child.has_exited(seconds)
-
-    def _expire(self) -> None:
-        """A descendant may hold its output open after its exit: that is not waited for longer than a command's is."""
-        self._has_exited()
-        self._over.wait(PIPES_SECONDS)
+    def _close(self) -> None:
         self._greeted.set()
         self._over.set()
 
-    def _read_lines(self, source: IO[bytes]) -> None:
-        rest, dropping = bytearray(), False
-        while data := os.read(source.fileno(), CHUNK_BYTES):
-            rest += data
-            while (at := rest.find(b"\n")) >= 0:
-                line = bytes(rest[:at])
-                del rest[: at + 1]
-                if not dropping:
-                    self._hear(line)
-                dropping = False
-            if len(rest) > stdio.LINE_BYTES_MAX:
-                if not dropping:
-                    self._complain(f"a line has more than {stdio.LINE_BYTES_MAX} bytes", bytes(rest[:80]))
-                rest.clear()
-                dropping = True
-        if rest and not dropping:
-            self._hear(bytes(rest))
+    def _drop(self, beginning: bytes) -> None:
+        self._complain(f"a line has more than {stdio.LINE_BYTES_MAX} bytes", beginning)
 
     def _hear(self, line: bytes) -> None:
         try:
@@ -274,7 +226,7 @@ class Program:
                 pass
 
     def _await_exit(self) -> None:
-        self._has_exited(EXIT_SECONDS)
+        self._process.has_exited(EXIT_SECONDS)
         self._over.set()
 
     def _complain(self, message: str, line: bytes) -> None:
@@ -291,17 +243,7 @@ class Program:
 
     def _write(self, record: stdio.Heard) -> bool:
         """Whether the program's input took the record."""
-        stdin = None if self._child is None else self._child.popen.stdin
-        if stdin is None:
-            return False
-        rest = memoryview(stdio.write_line(record))
-        with self._writing:
-            try:
-                while rest:
-                    rest = rest[os.write(stdin.fileno(), rest) :]
-            except (OSError, ValueError):
-                return False
-        return True
+        return self._process.write(stdio.write_line(record))
 
     def _hand_over(self) -> None:
         while (message := self._desk.wait_for_message()) is not None:
@@ -383,7 +325,7 @@ class Program:
         self._in_background(wait, "ask")
 
     def _cancel(self) -> None:
-        token, child = self._desk.token, self._child
+        token, child = self._desk.token, self._process.child
         record = stdio.HearCancel(reason=token.reason, grace=round(token.remaining(), 3), intent=token.intent)
         self._in_background(lambda: self._write(record), "cancel-record")
         if child is not None and not child.has_exited(token.remaining() / 2):
