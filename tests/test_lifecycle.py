@@ -625,3 +625,12 @@ def test_the_doctor_finds_what_nobody_owns_and_tries_everything_out(daemon: Daem
     daemon.home.root.chmod(0o755)
     assert any("chmod 700" in finding for finding in crew.doctor().findings)
     daemon.home.root.chmod(0o700)
+
+
+def test_a_stop_ends_what_was_started_just_before_it(home: Path) -> None:
+    for number in range(4):
+        with Daemon(home / f"h{number}") as daemon, daemon.connect() as crew:
+            for _ in range(number + 1):
+                crew.exec(SLEEP, cwd=HERE)
+            daemon.stop()
+            assert not daemon.marked(), "everything that lived has ended with it"

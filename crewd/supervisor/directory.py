@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, Protocol, TypeVar, ca
 
 from crewd.actors import AnyRef, Ref, ToSupervisor
 from crewd.model.errors import Unavailable
-from crewd.model.rows import RunRow
+from crewd.model.rows import CancelInfo, RunRow
 from crewd.protocol.guardian import Attached, Examined
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class Directory:
     was created with; `guardian` is what the guardian said of itself, while it is attached. `zygote` is the process that it
     forks workers from, 0 if there is none, None if that is not known. `silent` says which of the two does not answer, and since
     when (monotonic). `memory_available` are the bytes that the guardian named last, None if it never did. `draining`: no new
-    work is taken, and crewd stops when what is live has ended. `way_out` is the gateway, while it lives.
+    work is taken, and crewd stops when what is live has ended. `ending`: the cancel of every run that lives or begins to,
+    because crewd stops. `way_out` is the gateway, while it lives.
     """
 
     runs: dict[str, Ref[RunMessage]] = field(default_factory=dict)
@@ -74,6 +75,7 @@ class Directory:
     silent: dict[Literal["guardian", "zygote"], float] = field(default_factory=dict)
     memory_available: int | None = None
     draining: bool = False
+    ending: CancelInfo | None = None
     way_out: WayOut | None = None
 
     _parts: dict[str, AnyRef] = field(default_factory=dict)

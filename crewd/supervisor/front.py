@@ -81,7 +81,9 @@ class Front(Actor[cm.FrontMessage]):
         self._ready = ready
         self._live: set[str] = set()
         self._lineage = Lineage()
-        self._stopping = self._knows = False
+        directory = services.directory
+        self._stopping = directory.draining or directory.ending is not None  # as before, if this one takes another's place
+        self._knows = self._stopped = False
         self._early: list[cm.Command] = []
         self._started = 0
         self._receipts: dict[str, Receipt] = {}
@@ -119,7 +121,6 @@ class Front(Actor[cm.FrontMessage]):
                     self._live.add(run)
                 self._knows = True
                 self._ready()
-                self._check_stopped()
                 early, self._early = self._early, []
                 for command in early:
                     self.receive(command)
@@ -134,7 +135,6 @@ class Front(Actor[cm.FrontMessage]):
                 self._live.discard(run)
                 self._lineage.remove(run)
                 self._services.vault.drop(run)
-                self._check_stopped()
             case cm.ChildLives(run, parent, on_parent):
                 self._lineage.add(run, parent, on_parent)
                 self._services.directory.part(STORE).tell(LoadAttempt(*split_parent(parent), self.ref))
@@ -165,8 +165,11 @@ class Front(Actor[cm.FrontMessage]):
             self._respond(command.caller, Busy("crewd is starting", hint="try again with the same id"))
 
     def on_turn_end(self) -> None:
-        """Send what was decided to the store."""
+        """Send what was decided to the store, and stop when that was asked for and nothing is left to do."""
         self._journal.seal()
+        if self._stopping and self._knows and not self._live and self._journal.idle and not self._stopped:
+            self._stopped = True
+            self._on_stopped(True)
 
     def _start(self, run: str, *after_end: cm.Command, created: LiveRun | None = None) -> None:
         services, commands = self._services, list(after_end)
@@ -194,13 +197,9 @@ class Front(Actor[cm.FrontMessage]):
             self._on_stopped(False)
             return
         if order.mode == "end":
+            self._services.directory.ending = order.cancel  # for a run whose actor has not begun: it is in no list yet
             for ref in self._services.directory.runs.values():
                 ref.offer(cm.CancelAll(order.cancel), lane=Lane.CONTROL)
-        self._check_stopped()
-
-    def _check_stopped(self) -> None:
-        if self._stopping and not self._live and self._journal.idle:
-            self._on_stopped(True)
 
     def _obey(self, command: cm.Command) -> None:
         request = command.request

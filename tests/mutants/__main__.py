@@ -178,6 +178,12 @@ MUTANTS = (
         "            if self._run.over:",
     ),
     Mutant(
+        "a run that begins while crewd ends everything is left alone",
+        "supervisor/run/actor.py",
+        "        if ending is not None and self._run is not None and not",
+        "        if False and self._run is not None and not",
+    ),
+    Mutant(
         "one try too many",
         "supervisor/run/tries.py",
         "if failed and tries < allowed and not hopeless:",

@@ -96,6 +96,9 @@ class RunActor(Supervisor[cm.RunMessage]):
 
     def on_turn_end(self) -> None:
         """Send what was decided to the store; go when the run is over and everybody who asked has been answered."""
+        ending = self.services.directory.ending
+        if ending is not None and self._run is not None and not self._run.over and self._run.cancel is None:
+            self.feed(heard.CancelRun(ending))  # it has begun, or was opened again, since everybody was told
         self._journal.seal()
         if self._run is not None and not self._run.over:
             self._leaving = False  # opened again before it had left

@@ -530,6 +530,8 @@ class World:
         until, steps = self.clock.now + LAST_SECONDS, self.steps + REST_STEPS
         while self.clock.now < until and self.step():
             self.laws.hold("the world comes to rest", self.steps < steps, f"{REST_STEPS} steps, and time stands still")
+        asked = None if self.crewd is None else self.crewd.services.directory.ending
+        self.laws.hold("a stop ends", asked is None, "crewd was asked to end everything and to stop, and it is still there")
         closer = self.client("closer")
         for row in [row for row in self.disk.now[RunRow].values() if row.status not in RUN_TERMINAL]:
             endless = [step.id for step in row.workflow.steps if self.plans[f"{row.name}_{step.id}"].endless]
