@@ -22,9 +22,10 @@ ROOMS = {
     "store": {"store", "actors", "protocol", "model"},
     "guardian": {"guardian", "protocol", "model"},
     "supervisor": {"supervisor", "guardian", "actors", "store", "protocol", "model"},
-    "worker": {"worker", "protocol", "model"},
-    "client": {"client", "protocol", "model"},
-    "testing": {"testing", "client", "worker", "supervisor", "guardian", "store", "actors", "protocol", "model"},
+    "agents": {"agents", "model"},
+    "worker": {"worker", "agents", "protocol", "model"},
+    "client": {"client", "agents", "protocol", "model"},
+    "testing": {"testing", "agents", "client", "worker", "supervisor", "guardian", "store", "actors", "protocol", "model"},
 }
 """What each room may import `crewd.clock` and the modules beside it are everybody's."""
 SHARED = {"clock", "limit_mark", "private_files", "respawn", "worker_files", "__version__", "CrewdError"}
@@ -84,13 +85,15 @@ def test_one_guardian_for_processes() -> None:
         "guardian/processes.py",
         "guardian/zygote.py",
         "testing/daemon.py",
+        "testing/agents/standin.py",  # the tools of a stand-in, which are processes as those of a real agent
         "testing/stress/apart.py",
         "worker/child.py",  # signals for the command that it waits for itself, and for what that has left
     }
     assert users("multiprocessing") == {"supervisor/guardian_link.py", "guardian/entry.py", "worker/alone.py"}
     assert users("subprocess") == {
-        "worker/child.py", "worker/command.py", "worker/stdio.py", "worker/terminal.py", "client/discover.py",
-        "testing/daemon.py", "respawn.py",
+        "worker/child.py", "worker/command.py", "worker/line_process.py", "worker/terminal.py", "client/discover.py",
+        "client/cli/agents.py",  # asks a program for its version
+        "testing/agents/standin.py", "testing/daemon.py", "respawn.py",
     }  # fmt: skip
 
 

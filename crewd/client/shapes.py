@@ -16,6 +16,7 @@ import msgspec
 from crewd.client.conversation import CREDIT
 from crewd.client.environment import Brought, bring
 from crewd.model import variables
+from crewd.model.agent import Agent
 from crewd.model.errors import CrewdError, PeerError, Refused, RunCancelled, RunFailed, UsageError, from_info
 from crewd.model.events import RunEnded, TaskEnded
 from crewd.model.home import Home
@@ -101,6 +102,11 @@ def exec_workflow(
         **given,
     )
     return one_step(_as_name(Path(argv[0]).name, "exec"), spec)
+
+
+def agent_workflow(agent: Agent, env: Mapping[str, str] | None = None) -> Workflow:
+    """One agent, which is given the goal of the run."""
+    return one_step(_as_name(agent.name, "agent"), WorkerSpec(agent=agent, env=dict(env or {})))
 
 
 def _as_name(text: str, otherwise: str) -> str:

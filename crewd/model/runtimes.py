@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
+from crewd.model.agent import AGENT_RUNTIMES, Agent, AgentRuntime
+
 
 class SpecLike(Protocol):
     """What of a worker's spec decides on its runtime and its capabilities (see `WorkerSpec`)."""
@@ -42,6 +44,11 @@ class SpecLike(Protocol):
     @property
     def stdin(self) -> str:
         """What a command reads."""
+        ...
+
+    @property
+    def agent(self) -> Agent | None:
+        """The agent that it is."""
         ...
 
     @property
@@ -84,12 +91,17 @@ def _of_command(spec: SpecLike) -> tuple[str, ...]:
     return ("steer", "eof") if spec.stdin == "lines" else ()
 
 
+def _speaks(runtime: AgentRuntime) -> Callable[[SpecLike], bool]:
+    return lambda spec: spec.agent is not None and spec.agent.runtime == runtime
+
+
 RUNTIMES: Final[dict[str, Runtime]] = {
     "call": Runtime(lambda spec: bool(spec.call)),
     "outside": Runtime(lambda spec: spec.outside, By.OUTSIDE),
     "crewd": Runtime(lambda spec: _is_command(spec) and spec.protocol == "crewd"),
     "crewd-stdio": Runtime(lambda spec: _is_command(spec) and spec.protocol == "crewd-stdio"),
     "exec": Runtime(_is_command, capabilities=_of_command, may_be_silent=True, plain_output=True),
+    **{runtime: Runtime(_speaks(runtime), may_be_silent=True) for runtime in AGENT_RUNTIMES},
     "agent": Runtime(lambda _: True, By.NOBODY),
 }
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from crewd.model.agent import Agent, check_agent
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
 from crewd.model.inputs import GOAL, Input, check_inputs
@@ -36,7 +37,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     with `clean_env` it gets the usual ones not. `rlimits` are soft and hard limits by the names of `setrlimit` in lower case
     (`nofile`, `core`); `nice` is added to the daemon's. A command with the `protocol` `crewd` is a worker itself: it finds its
     bootstrap in the file that the variable `CREWD_BOOTSTRAP` names, and speaks to crewd as docs/protocol.md says; one with
-    `crewd-stdio` reads and writes JSON lines, as docs/stdio.md says.
+    `crewd-stdio` reads and writes JSON lines, as docs/stdio.md says. `agent` is an AI coding agent, which is given the step's
+    text and the goal (docs/agents.md).
     """
 
     call: str = ""
@@ -61,6 +63,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     clean_env: bool = False
     pty: tuple[int, int] | None = None
     protocol: PeerProtocol = ""
+    agent: Agent | None = None
 
     @property
     def runtime(self) -> str:
@@ -213,6 +216,12 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
     if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
         hint = "keep one of 'call:' and 'run:'"
         raise UsageError(f"step {step.id} has both a call and a command", hint=hint, field="run")
+    if worker.agent is not None:
+        if worker.call or worker.argv or worker.shell or worker.outside:
+            raise UsageError(
+                f"step {step.id} is an agent and has a call or a command", hint="keep one of the two", field="agent"
+            )
+        check_agent(step.id, worker.agent)
     if worker.args and worker.runtime == "exec":
         hint = "a command takes what it needs on its line, or from 'env:'; args are for a call"
         raise UsageError(f"step {step.id} has a command and args", hint=hint, field="args")

@@ -182,15 +182,23 @@ class Desk:
         with self._condition:
             self._open_asks.add(ask)
 
+    def close_ask(self, ask: str) -> None:
+        """Nobody wants the answer any more: who waits for it goes on."""
+        with self._condition:
+            self._open_asks.discard(ask)
+            self._condition.notify_all()
+
     def answered(self, ask: str) -> bool:
         """Whether the answer is here."""
         with self._condition:
             return ask in self._answers
 
     def wait_answer(self, ask: str, seconds: float | None) -> Deliver | None:
-        """Wait for the answer; None when the time has passed or the token has fired. Closes the question."""
+        """Wait for the answer; None when the time has passed, the token has fired or it was closed. Closes the question."""
         with self._condition:
-            self._condition.wait_for(lambda: ask in self._answers or self.token.cancelled, seconds)
+            self._condition.wait_for(
+                lambda: ask in self._answers or ask not in self._open_asks or self.token.cancelled, seconds
+            )
             self._open_asks.discard(ask)
             return self._answers.pop(ask, None)
 

@@ -2,8 +2,6 @@
 
 A line ends with LF and nothing else: U+2028 and CR are text. It may be as long as a bound; a longer one is dropped whole, and
 what follows it is read on.
-
-Tests: tests/worker/test_line_process.py.
 """
 
 from __future__ import annotations

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from crewd.model.agent import AGENT_RUNTIMES, Agent
 from crewd.model.runtimes import RUNTIMES, By, runtime_named
 from crewd.model.workflow import WorkerSpec
 from crewd.worker.runtimes import RUNNERS
 
-SPECS = {
+SPECS: dict[str, WorkerSpec] = {
     "call": WorkerSpec(call="jobs:add"),
     "exec": WorkerSpec(argv=("true",)),
     "crewd": WorkerSpec(shell="mine", protocol="crewd"),
     "crewd-stdio": WorkerSpec(argv=("mine",), protocol="crewd-stdio"),
     "outside": WorkerSpec(outside=True),
+    **{name: WorkerSpec(agent=Agent(runtime=name, command=("mine",))) for name in AGENT_RUNTIMES},
     "agent": WorkerSpec(),
 }
 

@@ -30,10 +30,11 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, dict[str, Verb]] = {
     "Start something": {
-        "run": Verb("start", "run", "Run a workflow for a goal."),
+        "run": Verb("start", "run", "Run an agent or a workflow for a goal."),
         "exec": Verb("start", "exec_", "Run a command as a worker."),
         "call": Verb("start", "call", "Run a Python callable as a worker."),
         "check": Verb("check", "check", "Show what a workflow file is understood as."),
+        "agents": Verb("agents", "agents", "List AI coding agents, and show what each can do."),
     },
     "Look": {
         "ps": Verb("look", "ps", "List runs."),

@@ -13,11 +13,13 @@ import click
 import msgspec
 
 from crewd.client import shapes
+from crewd.client.agents import agent_named, check_installed
 from crewd.client.blocking import Crew, RunHandle, connect
 from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, verb
 from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.environment import Bring, bring
+from crewd.model.agent import Permissions
 from crewd.model.errors import UsageError
 from crewd.model.labels import parse_labels
 from crewd.model.policy import Limits, Retry
@@ -80,14 +82,37 @@ def _follow(options: Options, crew: Crew, run: RunHandle) -> int:
 
 @click.command()
 @click.argument("goal", default="")
-@click.option("--workflow", "-w", "source", required=True, help="A workflow file, or NAME for workflows/NAME.workflow.md.")
+@click.option("--workflow", "-w", "source", default="", help="A workflow file, or NAME for workflows/NAME.workflow.md.")
+@click.option("--agent", "-a", "agent", default="", metavar="NAME|FILE", help="An AI coding agent: crew agents lists them.")
+@click.option("--model", default="", help="The agent's model (else its own configuration's).")
+@click.option("--thinking", default="", help="How hard the model thinks, as the agent calls it.")
+@click.option("--permissions", type=click.Choice(["ask", "allow", "deny"]), help="When the agent asks to be allowed something.")
 @click.option("--input", "-i", "inputs", multiple=True, metavar="NAME=VALUE", help="An input that the workflow declares.")
 @_options
 @verb
-def run(options: Options, goal: str, source: str, inputs: tuple[str, ...], **given: Any) -> None:
-    """Run a workflow for GOAL ('-': from stdin)."""
+def run(
+    options: Options, goal: str, source: str, agent: str, model: str, thinking: str, permissions: Permissions | None,
+    inputs: tuple[str, ...], **given: Any,
+) -> None:  # fmt: skip
+    """Run an agent or a workflow for GOAL ('-': from stdin)."""
     goal = text_from_here().strip() if goal == "-" else goal
-    _begin(options, shapes.load_workflow(source), goal, given, pairs_of(inputs, "--input"))
+    if bool(source) == bool(agent):
+        hint = "crew run GOAL --agent pi, or crew run GOAL -w FILE"
+        raise UsageError("both --agent and --workflow" if source else "nothing says what is to be run", hint=hint)
+    if not agent:
+        for option, value in (("--model", model), ("--thinking", thinking), ("--permissions", permissions)):
+            if value:
+                raise UsageError(f"{option} is for an agent, and a workflow is run", hint="--agent NAME")
+        _begin(options, shapes.load_workflow(source), goal, given, pairs_of(inputs, "--input"))
+        return
+    if not goal:
+        raise UsageError("an agent needs a goal", hint='crew run "fix the flaky test" --agent pi')
+    found = agent_named(agent)
+    check_installed(found)
+    changed = {"model": model, "thinking": thinking, "permissions": permissions}
+    spec = msgspec.structs.replace(found.definition.agent, **{key: value for key, value in changed.items() if value})
+    given["secrets"] = (*given["secrets"], *(name for name in found.secrets if name not in given["secrets"]))
+    _begin(options, shapes.agent_workflow(spec, found.env), goal, given, pairs_of(inputs, "--input"))
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from crewd.worker.runtimes import call, command, peer, program
+from crewd.model.agent import AGENT_RUNTIMES
+from crewd.worker.runtimes import agent, call, command, peer, program
 
 if TYPE_CHECKING:
     from crewd.protocol.reports import Outcome
@@ -19,4 +20,5 @@ RUNNERS: Final[dict[str, Callable[[Hosting], Outcome]]] = {
     "exec": command.run,
     "crewd-stdio": program.run,
     "crewd": peer.run,
+    **dict.fromkeys(AGENT_RUNTIMES, agent.run),
 }

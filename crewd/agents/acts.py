@@ -1,0 +1,202 @@
+"""What a machine of an agent wants done: its worker process does it, in this order. The same words for every protocol.
+
+Tests: tests/agents/test_pi.py, tests/agents/test_claude.py, tests/agents/test_codex.py, tests/agents/test_acp.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from crewd.agents.capabilities import Capabilities
+from crewd.model.questions import QuestionKind
+
+ToolOutcome = Literal["done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Say this record to the agent."""
+
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The agent answers and can be prompted. `session` is its own name for this session; empty if it has none."""
+
+    capabilities: Capabilities
+    session: str = ""
+    software: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The agent's own name for this session is known now, or is another one."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A request to the model that held this message was answered."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The work that this message was in has ended."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The agent does not take this message."""
+
+    id: str
+    reason: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the agent has used since the last `Spent`. `turns` counts answers of the model."""
+
+    turns: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A block of text of the model is complete."""
+
+    text: str
+    thought: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolBegan:
+    """The agent has begun to use a tool."""
+
+    id: str
+    name: str
+    preview: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnded:
+    """The tool has ended. `text` is what it gave, or its end."""
+
+    id: str
+    outcome: ToolOutcome
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that people want to know while the agent works: `retry`, `compaction`, `plan` or `warning`."""
+
+    what: Literal["retry", "compaction", "plan", "warning"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The agent asks. `permission` is whether it asks to be allowed something. The answer comes to `Machine.answer`."""
+
+    key: str
+    question: str
+    kind: QuestionKind = "text"
+    choices: tuple[str, ...] = ()
+    permission: bool = False
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unask:
+    """The agent waits for this answer no more."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The agent has come to a stop by itself: it works on nothing. It may be prompted again, unless it has `failed`."""
+
+    state: Literal["completed", "failed", "cancelled"] = "completed"
+    text: str = ""
+    error: str = ""
+    error_class: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """Call `Machine.due` after so many seconds."""
+
+    seconds: float
+    what: str
+
+
+Act = (
+    Write | Ready | Session | Applied | Done | Refused | Spent | Said | ToolBegan | ToolEnded | Noted | Ask | Unask | Stopped
+    | After
+)  # fmt: skip
+Acts = list[Act]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a machine is made for. `cwd` is an absolute path; `session` is a session of the agent to go on with.
+
+    `attempt` is this attempt and no other one.
+    """
+
+    cwd: str
+    attempt: str = ""
+    model: str = ""
+    thinking: str = ""
+    system_prompt: str = ""
+    replaces_prompt: bool = False
+    session: str = ""
+
+
+class Machine(Protocol):
+    """An agent's protocol. Each method returns what is to be done; none of them raises for what the agent says."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the agent can do, as far as it is known now."""
+        ...
+
+    def greet(self) -> Acts:
+        """The process runs: make it ready."""
+        ...
+
+    def hear(self, record: Mapping[str, Any]) -> Acts:
+        """It has said a record."""
+        ...
+
+    def prompt(self, key: str, text: str) -> Acts:
+        """It works on nothing: give it this to do. `key` is the message's id; empty for the task itself."""
+        ...
+
+    def steer(self, key: str, text: str, *, now: bool) -> Acts:
+        """It works: tell it this. `now`: stop what it is doing first."""
+        ...
+
+    def answer(self, key: str, text: str | None) -> Acts:
+        """The answer to an `Ask`; None if there is none."""
+        ...
+
+    def cancel(self) -> Acts:
+        """Stop what it is doing, and answer nothing any more."""
+        ...
+
+    def due(self, what: str) -> Acts:
+        """The time of an `After` has come."""
+        ...

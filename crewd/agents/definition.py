@@ -1,0 +1,129 @@
+"""A file that defines an agent: Markdown with front matter; what follows is the agent's system prompt. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from crewd.agents.catalogue import CATALOGUE, agent_of
+from crewd.model.agent import AGENT_RUNTIMES, Agent, check_agent
+from crewd.model.errors import UsageError
+from crewd.model.markdown import did_you_mean, front_matter, wrong
+from crewd.model.variables import check_variable
+from crewd.model.yaml_text import Yaml, read_yaml
+
+FILE_BYTES_MAX = 64 << 10
+_FIELDS = {
+    "name": "name", "model": "model", "thinking": "thinking", "systemPromptMode": "system_prompt_mode", "maxTurns": "turns",
+    "graceTurns": "turns_grace", "permissions": "permissions", "configDir": "config_dir", "config_dir": "config_dir",
+    "tools": "tools", "fallbackModels": "fallback_models",
+}  # fmt: skip
+_OTHERS = ("runtime", "command", "env", "description")
+UNUSED = (
+    "extensions", "skills", "inheritProjectContext", "inheritSkills", "triggers", "useWhen", "avoidWhen", "cost", "category",
+    "memory", "loadMode", "defaultTools", "contextMode", "disabled", "enabled",
+)  # fmt: skip
+"""Fields of the format that change nothing here."""
+_LISTS = frozenset({"tools", "fallbackModels"})
+_NUMBERS = frozenset({"maxTurns", "graceTurns"})
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """An agent as a file defines it, the variables that it sets, and the fields of the file that change nothing."""
+
+    agent: Agent
+    description: str = ""
+    env: Mapping[str, str] | None = None
+    unused: tuple[str, ...] = ()
+
+
+def parse_agent(text: str, default_name: str) -> Definition:
+    """The agent in a file's text. UsageError with the line for what is wrong."""
+    head_text, lines = front_matter(text)
+    head = read_yaml(head_text, 2)
+    if head.value is not None and not isinstance(head.value, dict):
+        raise wrong(2, "the front matter is no list of fields", "runtime: pi")
+    given: dict[str, Any] = head.value or {}
+    for key in given:
+        if key not in _FIELDS and key not in _OTHERS and key not in UNUSED:
+            hint = did_you_mean(key, (*_FIELDS, *_OTHERS), {"agent": "runtime", "cmd": "command", "prompt": "systemPromptMode"})
+            raise wrong(head.line(key), f"there is no field {key!r}", hint)
+    base = _base(head, given, default_name)
+    changed = {_FIELDS[key]: _value(head, key, value) for key, value in given.items() if key in _FIELDS and value is not None}
+    prompt = "\n".join(line.text for line in lines).strip()
+    try:
+        agent = msgspec.convert(
+            {**msgspec.to_builtins(base), "name": default_name, "system_prompt": prompt, **changed}, Agent
+        )  # what the file says goes before what the catalogue says
+        check_agent(default_name, agent)
+    except msgspec.ValidationError as error:
+        field = str(error).rpartition("`$.")[2].rstrip("`")
+        key = next((key for key, of_agent in _FIELDS.items() if of_agent == field and key in given), "")
+        raise wrong(head.line(key), f"{key or 'the agent'}: {error}", "see docs/agents.md") from None
+    return Definition(
+        agent, str(given.get("description") or ""), _env(head, given), tuple(key for key in given if key in UNUSED)
+    )
+
+
+def _base(head: Yaml, given: Mapping[str, Any], default_name: str) -> Agent:
+    runtime, command = given.get("runtime"), given.get("command")
+    names = (*CATALOGUE, *AGENT_RUNTIMES)
+    if runtime is None:
+        raise wrong(head.line(), f"agent {default_name}: which program it is does not stand here", f"runtime: {names[0]}")
+    argv = _words(head, "command", command) if command is not None else ()
+    known = CATALOGUE.get(str(runtime))
+    if known is not None:
+        base = agent_of(default_name, known)
+        return msgspec.structs.replace(base, command=argv) if argv else base
+    if runtime not in AGENT_RUNTIMES:
+        raise wrong(head.line("runtime"), f"there is no runtime {runtime!r}", did_you_mean(str(runtime), names, {}))
+    if not argv:
+        raise wrong(head.line("runtime"), f"the runtime {runtime} needs a command", "command: my-agent --acp")
+    return Agent(runtime=next(each for each in AGENT_RUNTIMES if each == runtime), command=argv)
+
+
+def _value(head: Yaml, key: str, value: object) -> object:
+    if key in _LISTS:
+        return _words(head, key, value)
+    if key == "model" and value == "false":
+        return ""  # the agent's own
+    if isinstance(value, dict | list):
+        raise wrong(head.line(key), f"{key} is one value, and no list", "see docs/agents.md")
+    if key in _NUMBERS:
+        if not str(value).isdecimal() or len(str(value)) > 9:
+            raise wrong(head.line(key), f"{key}: {value!r} is no number", f"{key}: 6")
+        return int(str(value))
+    return str(value)
+
+
+def _words(head: Yaml, key: str, value: object) -> tuple[str, ...]:
+    """A list, or words in one line: with commas between them, or, for a command, as a shell has them."""
+    if value is None or value == "false":
+        return ()
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return tuple(value)
+    if not isinstance(value, str):
+        raise wrong(head.line(key), f"{key} is a list of words", f"{key}: [one, two]")
+    if key == "command":
+        try:
+            return tuple(shlex.split(value))
+        except ValueError as error:
+            raise wrong(head.line(key), f"{key}: {error}", "command: my-agent --acp") from None
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _env(head: Yaml, given: Mapping[str, Any]) -> dict[str, str]:
+    env = given.get("env") or {}
+    if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
+        raise wrong(head.line("env"), "env is a list of names with a text each", "env: {PI_OFFLINE: '1'}")
+    for name in env:
+        try:
+            check_variable("the agent", name)
+        except UsageError as error:
+            raise wrong(head.line("env", name), error.message, error.hint) from None
+    return dict(env)

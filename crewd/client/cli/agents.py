@@ -1,0 +1,141 @@
+"""Verbs about agents: which there are, and what each can do."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import click
+import msgspec
+
+from crewd.agents.acts import Task
+from crewd.agents.launch import machine_of
+from crewd.client.agent_probe import Probe
+from crewd.client.agents import FoundAgent, agent_named, check_installed
+from crewd.client.agents import agents as all_agents
+from crewd.client.blocking import connect
+from crewd.client.cli.common import SECONDS, Options, out, say, table, verb
+from crewd.client.environment import bring
+from crewd.clock import SystemClock
+
+VERSION_SECONDS = 20.0
+"""A program has so long to say its version."""
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def agents(context: click.Context) -> None:
+    """The AI coding agents that can be started: crew run GOAL --agent NAME."""
+    if context.invoked_subcommand is None:
+        context.invoke(ls)
+
+
+@agents.command()
+@click.option("--all", "everything", is_flag=True, help="Also those that are not installed.")
+@verb
+def ls(options: Options, everything: bool = False) -> None:  # noqa: FBT001, FBT002 (a flag)
+    """List the agents that are installed or defined here."""
+    found = [each for each in all_agents() if everything or each.program or each.origin != "crewd"]
+    with ThreadPoolExecutor(4) as pool:
+        versions = dict(zip((each.name for each in found), pool.map(version_of, found), strict=True))
+    if options.json:
+        out([_as_json(each, versions[each.name]) for each in found])
+        return
+    if not found:
+        say("no agent is installed; crew agents --all lists what crewd knows, and how to get it")
+        return
+    rows = [
+        (
+            each.name, each.definition.agent.runtime, versions[each.name] or "-", each.origin,
+            each.program or f"not installed: {each.known.install if each.known else each.definition.agent.command[0]}",
+        )
+        for each in found
+    ]  # fmt: skip
+    table(("NAME", "SPEAKS", "VERSION", "FROM", "PROGRAM"), rows)
+
+
+@agents.command()
+@click.argument("name")
+@verb
+def show(options: Options, name: str) -> None:
+    """Show how an agent is started, and what it can do. NAME may be a file that defines one."""
+    found = agent_named(name)
+    shown = _as_json(found, version_of(found))
+    if options.json:
+        out(shown)
+        return
+    for key, value in shown.items():
+        if isinstance(value, dict):
+            say(f"{key}:")
+            for inner, text in value.items():
+                say(f"  {inner:<14} {_words(text)}")
+        elif value not in (None, "", [], ()):
+            say(f"{key:<16} {_words(value)}")
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _as_json(found: FoundAgent, version: str) -> dict[str, Any]:
+    agent = found.definition.agent
+    return {
+        "name": found.name,
+        "title": found.known.title if found.known else found.name,
+        "description": found.definition.description,
+        "origin": found.origin,
+        "program": found.program,
+        "install": "" if found.program or found.known is None else found.known.install,
+        "version": version,
+        "tried": found.known.tried if found.known else "",
+        "agent": {key: value for key, value in msgspec.to_builtins(agent).items() if key not in {"name", "system_prompt"}},
+        "capabilities": msgspec.to_builtins(machine_of(agent, Task("/")).capabilities),
+        "unused": list(found.definition.unused),
+    }
+
+
+def version_of(found: FoundAgent) -> str:
+    """What the program says is its version; empty if it is not there, or says none."""
+    if not found.program:
+        return ""
+    try:
+        told = subprocess.run(  # noqa: S603 (its own program)
+            [found.program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=VERSION_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    number = re.search(r"\d+(?:\.\d+)+[\w.+-]*", told.stdout + told.stderr)
+    return number[0] if number else ""
+
+
+@agents.command()
+@click.argument("name")
+@click.option("--cwd", default=None, help="Where the agent works (else in a new directory, which is removed).")
+@click.option("--timeout", type=SECONDS, default=300.0, help="For each step.")
+@verb
+def check(options: Options, name: str, cwd: str | None, timeout: float) -> None:
+    """Try an installed agent out: prompt, steer, follow-up, now, cancel. It asks its own model for a few answers."""
+    found = agent_named(name)
+    check_installed(found)
+    with tempfile.TemporaryDirectory(prefix="crewd-check-") as folder, connect(options.home, start=options.start) as crew:
+        probe = Probe(crew, found, bring(crew.home, "path", found.secrets), cwd or folder, SystemClock(), timeout)
+        tried = []
+        for each in probe.run():
+            tried.append(each)
+            if not options.json:
+                say(f"{each.what:<10} {'ok' if each.good else 'FAILED':<7} {each.seconds:6.1f} s  {each.seen}")
+    capabilities = msgspec.to_builtins(machine_of(found.definition.agent, Task("/")).capabilities)
+    if options.json:
+        out({"agent": found.name, "tried": [dataclasses.asdict(each) for each in tried], "capabilities": capabilities})
+    else:
+        say("\nwhat its protocol allows:")
+        for key, value in capabilities.items():
+            say(f"  {key:<12} {_words(value)}")
+    if not all(each.good for each in tried):
+        sys.exit(1)

@@ -1,0 +1,57 @@
+"""An AI coding agent as a worker: which program it is, what it speaks, and what it is asked for."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+import msgspec
+
+from crewd.model.errors import UsageError
+
+AgentRuntime = Literal["pi", "omp", "claude", "codex", "acp"]
+"""What an agent speaks: pi's and oh-my-pi's RPC, Claude Code's stream-json, Codex's app-server, the Agent Client Protocol."""
+Permissions = Literal["ask", "allow", "deny"]
+AGENT_RUNTIMES: Final[tuple[AgentRuntime, ...]] = get_args(AgentRuntime)
+PROMPT_BYTES_MAX = 64 << 10
+"""A system prompt."""
+TURNS_MAX = 10_000
+
+
+class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An agent and how it is to work.
+
+    `command` is the program and its first arguments; what its runtime needs is added to them. `name` is what people call it.
+    An empty `model`, `thinking` or `tools` leaves that to the agent's own configuration. `system_prompt` is added to the
+    agent's own one, or takes its place (`replace`). After `turns` answers of the model the agent is told to finish; it has
+    `turns_grace` more (`turns` 0: no bound). `permissions`: what is said when the agent asks to be allowed something.
+    `config_dir` is the directory of the agent's own configuration. `session` is one of the agent's own sessions, to go on
+    with.
+    """
+
+    runtime: AgentRuntime
+    command: tuple[str, ...]
+    name: str = ""
+    model: str = ""
+    fallback_models: tuple[str, ...] = ()
+    thinking: str = ""
+    tools: tuple[str, ...] = ()
+    system_prompt: str = ""
+    system_prompt_mode: Literal["append", "replace"] = "append"
+    turns: int = 0
+    turns_grace: int = 5
+    permissions: Permissions = "ask"
+    config_dir: str = ""
+    session: str = ""
+
+
+def check_agent(step: str, agent: Agent) -> None:
+    """UsageError for what no agent can be."""
+    if not agent.command or not agent.command[0]:
+        raise UsageError(f"step {step}: the agent has no command", hint="command: [pi]", field="agent")
+    for what, text in (("model", agent.model), ("thinking", agent.thinking), ("session", agent.session)):
+        if "\n" in text or text.startswith("-"):
+            raise UsageError(f"step {step}: {text!r} is no {what}", hint="one word, without a dash before it", field="agent")
+    if len(agent.system_prompt.encode("utf-8", "replace")) > PROMPT_BYTES_MAX:
+        raise UsageError(f"step {step}: the system prompt has more than {PROMPT_BYTES_MAX} bytes", field="agent")
+    if not 0 <= agent.turns <= TURNS_MAX or not 0 <= agent.turns_grace <= TURNS_MAX:
+        raise UsageError(f"step {step}: {agent.turns} turns are not possible", hint=f"0 to {TURNS_MAX}", field="agent")

@@ -1,0 +1,67 @@
+"""What a stand-in does: words in what it was asked last decide.
+
+    TOOL 3       (or `sleep 3`) it runs a tool that takes 3 seconds, and then answers
+    SLOWTEXT     it answers in 40 words, one each twentieth of a second
+    STREAM 500   it answers in 500 pieces, as fast as they are read
+    BIG 2000000  it runs a tool that gives so many bytes
+    ASK          it asks to be allowed the tool first
+    ERR401       the model answers so (401, 429, 500), each time
+    FLAKY        the model answers 500 once, and then as usual
+    EMPTY        it ends, and says nothing
+    NOISE        it prints lines that are no records, and much to its standard error
+    DIE 3        it exits with this code in the middle of its work
+    HANG         it never answers, and hears nothing but signals
+
+Anything else is answered with `echo: ` and what it was asked.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+ECHO_CHARS = 200
+_TOOL = re.compile(r"(?:\bTOOL |`sleep )(\d+(?:\.\d+)?)")
+_BIG = re.compile(r"\bBIG (\d+)")
+_STREAM = re.compile(r"\bSTREAM (\d+)")
+_DIE = re.compile(r"\bDIE (\d+)")
+_ERROR = re.compile(r"\bERR(\d{3})\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done for one text: a tool first (None: none), then words, with a pause before each; or an error of the model."""
+
+    tool_seconds: float | None = None
+    tool_bytes: int = 0
+    asks: bool = False
+    words: tuple[str, ...] = ()
+    word_seconds: float = 0.0
+    error: int = 0
+    flaky: bool = False
+    noise: bool = False
+    dies: int | None = None
+    hangs: bool = False
+
+    @property
+    def uses_tool(self) -> bool:
+        """Whether it runs a tool."""
+        return self.tool_seconds is not None or self.tool_bytes > 0 or self.asks
+
+
+def plan_of(text: str) -> Plan:
+    """The plan for a text."""
+    tool, big, stream = _TOOL.search(text), _BIG.search(text), _STREAM.search(text)
+    error, dies = _ERROR.search(text), _DIE.search(text)
+    words: tuple[str, ...] = (f"echo: {text[:ECHO_CHARS]}",)
+    if "SLOWTEXT" in text:
+        words = tuple(f"word{number} " for number in range(40))
+    elif stream:
+        words = tuple("x" * 8 for _ in range(int(stream[1])))
+    elif "EMPTY" in text:
+        words = ()
+    return Plan(
+        tool_seconds=float(tool[1]) if tool else None, tool_bytes=int(big[1]) if big else 0, asks="ASK" in text, words=words,
+        word_seconds=0.05 if "SLOWTEXT" in text else 0.0, error=int(error[1]) if error else 0, flaky="FLAKY" in text,
+        noise="NOISE" in text, dies=int(dies[1]) if dies else None, hangs="HANG" in text,
+    )  # fmt: skip

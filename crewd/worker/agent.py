@@ -1,0 +1,463 @@
+"""An agent as a worker: its process, and the machine that says what its records mean (`crewd.agents`).
+
+All that happens is done on one thread, one thing after the other: records that were read, messages and answers that came, times
+that are over. The agent's output is read and its input written on threads of their own, so that neither waits for the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from crewd.agents import acts as do
+from crewd.agents.capabilities import Capabilities
+from crewd.agents.faults import PERMANENT
+from crewd.agents.launch import command_of, machine_of, takes_prompt_file, variables_of
+from crewd.agents.records import is_piece
+from crewd.clock import SystemChance, SystemClock
+from crewd.model.errors import CrewdError, InvariantError
+from crewd.model.ids import ASK, IdSource
+from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.reasons import FailureReason
+from crewd.model.redact import clip
+from crewd.model.signals import signal_name
+from crewd.protocol.reports import Applied, Asked, AskOver, OpClosed, OpOpened, Outcome, Settled, StopProposed
+from crewd.worker.call import completed, write_output
+from crewd.worker.child import LeftBehind
+from crewd.worker.command import TAIL_BYTES, known_of, not_started, tail_of
+from crewd.worker.line_process import LineProcess
+from crewd.worker.token import Cancelled
+from crewd.worker.transcript import Transcript
+
+if TYPE_CHECKING:
+    from crewd.model.agent import Agent
+    from crewd.protocol.bootstrap import Bootstrap
+    from crewd.protocol.reports import Deliver
+    from crewd.worker.context import Context
+    from crewd.worker.desk import Desk
+
+LINE_BYTES_MAX = 64 << 20
+EVENTS_MAX = 4_096
+"""Records that were read and not looked at; while there are so many nothing more is read."""
+EXIT_SECONDS = 5.0
+"""So long an agent has to exit when its input has ended."""
+RESUMED_SECONDS = 1.0
+"""So long a message that waits for an agent is awaited before it is told to go on."""
+TOOLS_MAX = 64
+"""Tools that are shown at once."""
+NOTE_CHARS = 200
+"""Of what the agent says, in its progress."""
+OWN = "~"
+"""How the key of a message begins that crewd itself has for the agent: nobody gets a receipt for it."""
+GO_ON = "Go on where you stopped."
+FINISH = "You have used up the answers that you may give. Finish now: say what you have, and what is left to do."
+
+
+class AgentProcess:
+    """One agent of a worker: `start`, `wait_until_ready` and `serve`, each once."""
+
+    def __init__(self, bootstrap: Bootstrap, agent: Agent, desk: Desk) -> None:
+        self._bootstrap = bootstrap
+        self._agent = agent
+        self._desk = desk
+        self._directory = Path(bootstrap.directory)
+        self._transcript = Transcript(self._directory, known_of(bootstrap))
+        before = bootstrap.checkpoint if isinstance(bootstrap.checkpoint, Mapping) else {}
+        self._session = self._resumed = agent.session or str(before.get("session", ""))
+        self._machine = machine_of(agent, self._task())
+        self._process: LineProcess | None = None
+        self._events: queue.Queue[Callable[[], do.Acts]] = queue.Queue(EVENTS_MAX)
+        self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._ids = IdSource(SystemClock(), SystemChance())
+        self._context: Context | None = None
+        self._early: list[do.Act] = []
+        self._capabilities: Capabilities | None = None
+        self._working = False
+        self._asks: dict[str, str] = {}
+        self._tools: dict[str, str] = {}
+        self._tool_numbers = count(1)
+        self._turns = 0
+        self._warnings: list[str] = []
+        self._stopped: do.Stopped | None = None
+        self._over: Outcome | None = None
+        self._closing = False
+
+    @property
+    def pid(self) -> int:
+        """The agent's own process; 0 if it was not started."""
+        return 0 if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start it. What goes wrong is its outcome."""
+        prompt = self._prompt_file() if takes_prompt_file(self._agent) else ""
+        argv = command_of(self._agent, prompt, self._session)
+        os.environ.update(variables_of(self._agent))
+        self._process = LineProcess(
+            argv, known_of(self._bootstrap), LINE_BYTES_MAX, line=self._read, dropped=self._drop, closed=self._exited
+        )
+        try:
+            self._process.start()
+        except (OSError, ValueError) as error:
+            self._over = not_started(argv, error)
+            return
+        self._in_background(self._write, "input")
+        self._put(self._machine.greet)
+
+    def wait_until_ready(self) -> tuple[str, ...]:
+        """Wait until it can be prompted, or has ended: what it takes."""
+        while self._over is None and self._capabilities is None:
+            self._step()
+        return ("steer", "follow_up")
+
+    def serve(self, context: Context) -> Outcome:
+        """Give it its task, and serve it to its end: how it ended."""
+        self._context = context
+        early, self._early = self._early, []
+        self._do(early)
+        if self._over is None:
+            self._desk.token.listen(lambda: self._put(self._cancel))
+            self._in_background(self._hand_over, "messages")
+            self._begin()
+        while self._over is None:
+            self._step()
+        self._desk.finish()
+        outcome = self._over
+        self._end_process()
+        context.last_progress()
+        return outcome
+
+    # -- beginning ----------------------------------------------------------------------------------------------
+
+    def _task(self) -> do.Task:
+        order, agent = self._bootstrap, self._agent
+        in_file = takes_prompt_file(agent)
+        return do.Task(
+            cwd=order.cwd or str(Path.cwd()), attempt=f"{order.task}#{order.epoch}", model=agent.model, thinking=agent.thinking,
+            system_prompt="" if in_file else agent.system_prompt, replaces_prompt=agent.system_prompt_mode == "replace",
+            session=self._session,
+        )  # fmt: skip
+
+    def _prompt_file(self) -> str:
+        if not self._agent.system_prompt:
+            return ""
+        path = self._directory / "system-prompt.md"
+        write_output(path, self._agent.system_prompt.encode())
+        return str(path)
+
+    def _begin(self) -> None:
+        """The task is the first prompt; of a session that goes on, what was sent to it since, or a word to go on."""
+        if not self._resumed:
+            self._prompt("", "\n\n".join(part for part in (self._bootstrap.text, self._bootstrap.goal) if part) or GO_ON)
+            return
+        message = self._desk.next_steer(RESUMED_SECONDS) or self._desk.next_follow_up()
+        if message is not None:
+            self._prompt(message.id, message.text)
+        else:
+            self._prompt(f"{OWN}go-on", GO_ON)
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def _in_background(self, what: Callable[[], object], name: str) -> None:
+        threading.Thread(target=what, name=name, daemon=True).start()
+
+    def _put(self, event: Callable[[], do.Acts]) -> None:
+        self._events.put(event)
+
+    def _step(self) -> None:
+        self._do(self._events.get()())
+
+    def _read(self, line: bytes) -> None:
+        """A line of its output, on the thread that reads: what is no record is noise."""
+        try:
+            record = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            record = None
+        if not isinstance(record, dict):
+            if line.strip():
+                self._transcript.say(line.decode("utf-8", "replace"))
+            return
+        if not is_piece(record):
+            self._transcript.keep(line)
+        found: dict[str, Any] = record
+        self._put(lambda: self._machine.hear(found))
+
+    def _drop(self, beginning: bytes) -> None:
+        self._transcript.say(f"crewd: a record of more than {LINE_BYTES_MAX} bytes was not read: {beginning!r}")
+
+    def _write(self) -> None:
+        while (line := self._out.get()) is not None:
+            if self._process is None or not self._process.write(line):
+                return
+
+    def _hand_over(self) -> None:
+        while (message := self._desk.wait_for_steer()) is not None:
+            self._put(lambda message=message: self._steered(message))  # type: ignore[misc]
+
+    def _steered(self, message: Deliver) -> do.Acts:
+        if self._closing:
+            return []  # it has no receipt, and its sender is told that it was not delivered
+        self._transcript.say(f"› {message.text}")
+        if not self._working:
+            self._working, self._stopped = True, None
+            return self._machine.prompt(message.id, message.text)
+        return self._machine.steer(message.id, message.text, now=message.now)
+
+    def _prompt(self, key: str, text: str) -> None:
+        self._transcript.say(f"› {text}")
+        self._working, self._stopped = True, None
+        self._do(self._machine.prompt(key, text))
+
+    def _exited(self) -> None:
+        self._put(self._closed)
+
+    def _closed(self) -> do.Acts:
+        if self._over is None:
+            self._over = self._without_end()
+        return []
+
+    # -- acts ---------------------------------------------------------------------------------------------------
+
+    def _do(self, acts: do.Acts) -> None:
+        for act in acts:
+            if self._context is None and not isinstance(act, do.Write | do.Ready | do.Stopped):
+                self._early.append(act)
+                continue
+            try:
+                self._perform(act)
+            except Cancelled:
+                pass  # it has been told, and what it says is no more of interest but its end
+            except CrewdError as error:
+                self._transcript.say(f"crewd: {error}")
+
+    def _perform(self, act: do.Act) -> None:
+        match act:
+            case do.Write(record):
+                self._out.put(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n")
+            case do.Ready(capabilities, session, software):
+                self._capabilities = capabilities
+                self._transcript.say(f"crewd: {software or capabilities.runtime} is ready")
+                self._early.append(do.Session(session))
+            case do.Session(session):
+                if session and session != self._session:
+                    self._session = session
+                    self._checkpoint()
+            case do.Applied(key):
+                self._report(key, Applied(id=key))
+            case do.Done(key):
+                self._report(key, Settled(id=key, outcome="done"))
+            case do.Refused(key, reason, note):
+                self._report(key, Settled(id=key, outcome="refused", reason=reason, note=clip(note, NOTE_CHARS_MAX)))
+            case do.Spent(turns, tokens, cost):
+                self._turns += turns
+                self._the_context.usage(turns=turns, tokens=tokens, cost=cost)
+                self._count_turns(turns)
+            case do.Said(text, thought):
+                if not thought:
+                    self._transcript.say(text)
+                    self._the_context.progress(note=clip(" ".join(text.split()), NOTE_CHARS), phase="text")
+            case do.ToolBegan():
+                self._tool_began(act)
+            case do.ToolEnded():
+                self._tool_ended(act)
+            case do.Noted(what, text):
+                self._transcript.say(f"[{what}] {text}")
+                self._the_context.progress(note=clip(text, NOTE_CHARS), phase=what)
+                if what == "warning":
+                    self._warn(text)
+            case do.Ask():
+                self._ask(act)
+            case do.Unask(key):
+                ask = self._asks.pop(key, "")
+                if ask:
+                    self._desk.close_ask(ask)
+            case do.After(seconds, what):
+                timer = threading.Timer(seconds, lambda: self._put(lambda: self._machine.due(what)))
+                timer.daemon = True
+                timer.start()
+            case do.Stopped():
+                self._has_stopped(act)
+
+    @property
+    def _the_context(self) -> Context:
+        if self._context is None:
+            raise InvariantError("an act came before the context")
+        return self._context
+
+    def _report(self, key: str, body: Applied | Settled) -> None:
+        if key and not key.startswith(OWN):
+            self._desk.report(body)
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warnings and len(self._warnings) < TOOLS_MAX:
+            self._warnings.append(clip(text, NOTE_CHARS_MAX))
+
+    def _checkpoint(self) -> None:
+        self._the_context.checkpoint({"session": self._session, "runtime": self._agent.runtime})
+
+    def _tool_began(self, tool: do.ToolBegan) -> None:
+        shown = f"{tool.name}: {tool.preview}" if tool.preview else tool.name
+        self._transcript.say(f"[tool] {shown}")
+        self._the_context.progress(note=clip(shown, NOTE_CHARS), phase="tool")
+        if len(self._tools) < TOOLS_MAX:
+            key = self._tools[tool.id] = f"{self._bootstrap.task}#{self._bootstrap.epoch}:tool{next(self._tool_numbers)}"
+            self._desk.report(OpOpened(id=key, kind="tool", name=clip(shown, 256)))
+
+    def _tool_ended(self, tool: do.ToolEnded) -> None:
+        if tool.outcome != "done":
+            self._transcript.say(f"[tool] {tool.outcome}: {clip(tool.text.strip(), NOTE_CHARS_MAX)}")
+        key = self._tools.pop(tool.id, None)
+        if key is not None:
+            reason = "" if tool.outcome == "done" else clip(" ".join(tool.text.split()), NOTE_CHARS)
+            self._desk.report(OpClosed(id=key, outcome=tool.outcome, reason=reason))
+
+    def _count_turns(self, turns: int) -> None:
+        most = self._agent.turns
+        if not most or not turns or not self._working:
+            return
+        if self._turns >= most + self._agent.turns_grace:
+            self._over = Outcome(
+                outcome="failed", reason=FailureReason.LIMIT, error_class=PERMANENT,
+                error=f"the agent has given {self._turns} answers; it may give {most}, and {self._agent.turns_grace} to finish",
+            )  # fmt: skip
+        elif self._turns == most:
+            self._do(self._machine.steer(f"{OWN}finish", FINISH, now=False))
+
+    # -- questions ----------------------------------------------------------------------------------------------
+
+    def _ask(self, ask: do.Ask) -> None:
+        if ask.permission and self._agent.permissions != "ask":
+            self._transcript.say(f"[permission] {self._agent.permissions}: {ask.question}")
+            self._do(self._machine.answer(ask.key, self._agent.permissions))
+            return
+        key = self._ids.next(ASK)
+        self._asks[ask.key] = key
+        self._desk.open_ask(key)
+        self._desk.report(
+            Asked(
+                id=key, question=clip(ask.question, NOTE_CHARS_MAX), kind=ask.kind, choices=ask.choices,
+                timeout_seconds=ask.seconds,
+            )
+        )  # fmt: skip
+        self._transcript.say(f"? {ask.question}")
+        self._in_background(lambda: self._wait_for_answer(ask, key), "ask")
+
+    def _wait_for_answer(self, ask: do.Ask, key: str) -> None:
+        answer = self._desk.wait_answer(key, ask.seconds)
+        if answer is None:
+            withdrawn = self._asks.get(ask.key) != key
+            self._desk.report(AskOver(id=key, outcome="cancelled" if withdrawn or self._desk.token.cancelled else "expired"))
+            self._put(lambda: self._answered(ask, key, None))
+            return
+        self._desk.report(Applied(id=answer.id))
+        self._desk.report(AskOver(id=key, outcome="answered", answered_by=answer.id))
+        self._desk.report(Settled(id=answer.id, outcome="done"))
+        self._put(lambda: self._answered(ask, key, answer.text))
+
+    def _answered(self, ask: do.Ask, key: str, text: str | None) -> do.Acts:
+        if self._asks.get(ask.key) != key:
+            return []
+        del self._asks[ask.key]
+        return self._machine.answer(ask.key, text)
+
+    # -- ends ---------------------------------------------------------------------------------------------------
+
+    def _has_stopped(self, stopped: do.Stopped) -> None:
+        self._working = False
+        self._stopped = stopped
+        for key in list(self._tools):
+            self._tool_ended(do.ToolEnded(key, "cancelled", "it had not ended when the agent stopped"))
+        for warning in stopped.warnings:
+            self._warn(warning)
+        token = self._desk.token
+        if token.cancelled:
+            self._over = Outcome(outcome="cancelled", reason=token.reason)
+        elif stopped.state == "completed":
+            self._in_background(self._offer_more, "idle")
+        else:
+            error = stopped.error or "the agent has broken off its work by itself"
+            self._over = Outcome(
+                outcome="failed", reason=FailureReason.RAISED, error=clip(error, NOTE_CHARS_MAX),
+                error_class=stopped.error_class, warnings=tuple(self._warnings),
+            )  # fmt: skip
+
+    def _offer_more(self) -> None:
+        """It would stop: hand over what waits, or tell it that nothing does. A steer on its way goes on with it, too."""
+        with contextlib.suppress(Cancelled):  # it has been told
+            while not self._working and self._over is None:
+                message = self._desk.next_follow_up()
+                if message is not None:
+                    self._put(lambda message=message: self._steered(message))  # type: ignore[misc]
+                    return
+                self._desk.propose()
+                self._desk.report(StopProposed())
+                if self._desk.wait_verdict():
+                    self._put(self._granted)
+                    return
+
+    def _granted(self) -> do.Acts:
+        """Nothing will come any more: the agent's last answer is the result."""
+        if self._working or self._stopped is None or self._over is not None:
+            return []
+        if not self._stopped.text:
+            self._warn("empty_result: the agent has said nothing at its end")
+        self._over = completed(self._stopped.text, self._bootstrap, tuple(self._warnings))
+        return []
+
+    def _without_end(self) -> Outcome:
+        """Its process has ended, or its output has, and it has not said how its work ended."""
+        token = self._desk.token
+        if token.cancelled:
+            return Outcome(outcome="cancelled", reason=token.reason)
+        if self._stopped is not None and self._stopped.state == "completed":
+            self._warn("the agent's process ended while it waited for more to do")
+            return completed(self._stopped.text, self._bootstrap, tuple(self._warnings))
+        child = None if self._process is None else self._process.child
+        code = None if child is None else child.code
+        how = "exit code unknown" if code is None else f"exit code {code}" if code >= 0 else signal_name(-code)
+        if self._process is not None:
+            self._process.wait_for_errors()
+        tail = tail_of(self._directory / "stderr", TAIL_BYTES)
+        when = "before it was ready" if self._capabilities is None else "and it has not said how its work ended"
+        return Outcome(
+            outcome="failed", reason=FailureReason.NO_END, exit_code=code if code is not None and code > 0 else None,
+            error=clip(f"{how}, {when}: {tail}" if tail else f"{how}, {when}", NOTE_CHARS_MAX),
+        )  # fmt: skip
+
+    def _cancel(self) -> do.Acts:
+        self._in_background(self._press, "cancel")
+        return self._machine.cancel()
+
+    def _press(self) -> None:
+        """An agent that does not stop in half of its grace gets TERM, and then what crewd does with every worker."""
+        child = None if self._process is None else self._process.child
+        if child is not None and not child.has_exited(self._desk.token.remaining() / 2):
+            child.signal_group(signal.SIGTERM)
+
+    def _end_process(self) -> None:
+        """End its input and wait for its exit; what it leaves behind is ended with it."""
+        self._closing = True
+        for ask in self._asks.values():
+            self._desk.close_ask(ask)
+        self._out.put(None)
+        process, token = self._process, self._desk.token
+        if process is None or process.child is None:
+            return
+        process.close_input()
+        if not process.has_exited(min(EXIT_SECONDS, token.remaining() / 2) if token.cancelled else EXIT_SECONDS):
+            process.child.signal_group(signal.SIGTERM)
+            process.has_exited(token.remaining() if token.cancelled else EXIT_SECONDS)
+        process.wait_for_errors()
+        left = LeftBehind(process.child)
+        left.terminate()
+        if token.cancelled:
+            left.wait(token)

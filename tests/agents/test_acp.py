@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from typing import Any
+
+from crewd.agents import acts as do
+from crewd.agents.acp import LOG_IN, Acp
+from tests.agents.acting import hear, of, said
+
+
+def update(kind: str, **update: object) -> dict[str, Any]:
+    return {"method": "session/update", "params": {"sessionId": "s", "update": {"sessionUpdate": kind, **update}}}
+
+
+def chunk(text: str) -> dict[str, Any]:
+    return update("agent_message_chunk", content={"type": "text", "text": text})
+
+
+def ready(*, steers: bool = False, task: do.Task | None = None) -> Acp:
+    machine = Acp(task or do.Task("/work"))
+    (hello,) = said(machine.greet())
+    result: dict[str, Any] = {"protocolVersion": 1, "agentCapabilities": {"loadSession": True}}
+    if steers:
+        result["_meta"] = {"steering": {"supported": True}}
+    (new,) = said(machine.hear({"id": hello["id"], "result": result}))
+    assert new["jsonrpc"] == "2.0"
+    (known,) = of(do.Ready, machine.hear({"id": new["id"], "result": {"sessionId": "s"}}))
+    assert known.capabilities.steer == ("extension" if steers else "interrupt")
+    return machine
+
+
+def prompted(machine: Acp) -> object:
+    (prompt,) = said(machine.prompt("", "do it"))
+    assert prompt["method"] == "session/prompt"
+    return prompt["id"]
+
+
+def quiet(machine: Acp, acts: do.Acts) -> do.Acts:
+    """The quiet time after the end is over."""
+    return machine.due(of(do.After, acts)[-1].what)
+
+
+def test_what_comes_after_the_answer_belongs_to_it() -> None:
+    machine = ready()
+    number = prompted(machine)
+    hear(machine, chunk("all but the en"))
+    acts = machine.hear({"id": number, "result": {"stopReason": "end_turn"}})
+    late = machine.hear(chunk("d"))
+    assert quiet(machine, acts) == [], "something has come since"
+    assert quiet(machine, late) == [do.Said("all but the end"), do.Stopped("completed", "all but the end")]
+    assert machine.hear(update("tool_call", toolCallId="t", status="pending")) == [do.Said(" ")][:0], "nothing is opened again"
+
+
+def test_no_second_prompt_is_sent_while_one_is_open() -> None:
+    machine = ready()
+    number = prompted(machine)
+    assert machine.steer("m_1", "look", now=False) == []
+    acts = hear(machine, chunk("one"), {"id": number, "result": {"stopReason": "end_turn"}})
+    (again,) = said(quiet(machine, acts))
+    assert again["params"]["prompt"] == [{"type": "text", "text": "look"}]
+    assert of(do.Applied, machine.hear(chunk("two"))) == [do.Applied("m_1")]
+
+
+def test_an_agent_that_knows_steering_is_steered() -> None:
+    machine = ready(steers=True)
+    prompted(machine)
+    (sent,) = said(machine.steer("m_1", "look", now=False))
+    assert sent["method"] == "_session/steering"
+    assert machine.hear({"id": sent["id"], "result": {"outcome": "injected"}}) == []
+    assert of(do.Applied, machine.hear(chunk("seen"))) == [do.Applied("m_1")]
+    (sent,) = said(machine.steer("m_2", "late", now=False))
+    machine.hear({"id": sent["id"], "result": {"outcome": "promptRequired"}})
+    assert not of(do.Applied, machine.hear(chunk("not for it")))
+
+
+def test_now_is_a_cancel_and_then_a_prompt_with_all_that_waits() -> None:
+    machine = ready()
+    number = prompted(machine)
+    machine.steer("m_1", "waits", now=False)
+    assert [record["method"] for record in said(machine.steer("m_2", "now", now=True))] == ["session/cancel"]
+    acts = machine.hear({"id": number, "result": {"stopReason": "cancelled"}})
+    (again,) = said(quiet(machine, acts))
+    assert [block["text"] for block in again["params"]["prompt"]] == ["waits", "now"]
+
+
+def test_a_cancel_answers_open_questions_and_whatever_is_asked_after_it() -> None:
+    machine = ready()
+    number = prompted(machine)
+    options = [{"optionId": "y", "kind": "allow_once"}, {"optionId": "n", "kind": "reject_once"}]
+    request = {"id": 0, "method": "session/request_permission", "params": {"toolCall": {"title": "rm"}, "options": options}}
+    (ask,) = of(do.Ask, machine.hear(request))
+    acts = machine.cancel()
+    cancelled = {"jsonrpc": "2.0", "id": 0, "result": {"outcome": {"outcome": "cancelled"}}}
+    assert said(acts) == [{"jsonrpc": "2.0", "method": "session/cancel", "params": {"sessionId": "s"}}, cancelled]
+    assert of(do.Unask, acts) == [do.Unask(ask.key)]
+    assert said(machine.hear(request)) == [cancelled]
+    acts = machine.hear({"id": number, "result": {"stopReason": "end_turn"}})
+    assert of(do.Stopped, quiet(machine, acts)) == [do.Stopped("cancelled")], "some say end_turn when they were cancelled"
+
+
+def test_a_permission_is_given_once_or_refused() -> None:
+    machine = ready()
+    prompted(machine)
+    options = [{"optionId": kind, "kind": kind} for kind in ("allow_always", "allow_once", "reject_once")]
+    for text, option in (("allow", "allow_once"), ("deny", "reject_once")):
+        (ask,) = of(do.Ask, machine.hear({"id": 0, "method": "session/request_permission", "params": {"options": options}}))
+        (reply,) = said(machine.answer(ask.key, text))
+        assert reply["result"] == {"outcome": {"outcome": "selected", "optionId": option}}
+
+
+def test_an_end_without_a_word_is_flagged_and_errors_fail() -> None:
+    machine = ready()
+    (stopped,) = of(do.Stopped, quiet(machine, machine.hear({"id": prompted(machine), "result": {"stopReason": "end_turn"}})))
+    assert "empty_result" in stopped.warnings[0]
+    error = {"code": 401, "message": "no"}
+    (stopped,) = of(do.Stopped, quiet(machine, machine.hear({"id": prompted(machine), "error": error})))
+    assert (stopped.state, stopped.error_class) == ("failed", "PermanentError")
+
+
+def test_who_must_log_in_is_told_so() -> None:
+    machine = Acp(do.Task("/work"))
+    (hello,) = said(machine.greet())
+    (new,) = said(machine.hear({"id": hello["id"], "result": {}}))
+    (stopped,) = of(
+        do.Stopped, machine.hear({"id": new["id"], "error": {"code": LOG_IN, "message": "Authentication required"}})
+    )
+    assert stopped.error == "Authentication required: log in with the agent itself first"
+
+
+def test_a_session_is_loaded_and_what_it_replays_is_not_said_again() -> None:
+    machine = Acp(do.Task("/work", session="before"))
+    (hello,) = said(machine.greet())
+    (load,) = said(machine.hear({"id": hello["id"], "result": {"agentCapabilities": {"loadSession": True}}}))
+    assert (load["method"], load["params"]["sessionId"]) == ("session/load", "before")
+    assert machine.hear(chunk("said before")) == []
+    assert of(do.Ready, machine.hear({"id": load["id"], "result": {}}))[0].session == "before"
+
+
+def test_a_system_prompt_goes_before_the_first_prompt() -> None:
+    machine = ready(task=do.Task("/work", system_prompt="be brief"))
+    (prompt,) = said(machine.prompt("", "do it"))
+    assert [block["text"] for block in prompt["params"]["prompt"]] == ["be brief", "do it"]

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from typing import Any
+
+from crewd.agents import acts as do
+from crewd.agents.claude import INIT, INTERRUPT, Claude
+from tests.agents.acting import TASK, hear, of, said
+
+IDLE = {"type": "system", "subtype": "session_state_changed", "state": "idle"}
+RUNNING = {"type": "system", "subtype": "session_state_changed", "state": "running"}
+
+
+def replay(name: str) -> dict[str, Any]:
+    return {"type": "user", "uuid": name, "isReplay": True, "message": {"role": "user", "content": "x"}}
+
+
+def assistant(text: str, key: str = "a", **more: object) -> dict[str, Any]:
+    message = {"id": key, "role": "assistant", "content": [{"type": "text", "text": text}]}
+    return {"type": "assistant", "message": message, "parent_tool_use_id": None, **more}
+
+
+def tool(key: str) -> dict[str, Any]:
+    block = {"type": "tool_use", "id": key, "name": "Bash", "input": {"command": "ls"}}
+    return {"type": "assistant", "message": {"id": key, "content": [block]}, "parent_tool_use_id": None}
+
+
+def result(reason: str = "completed", **more: object) -> dict[str, Any]:
+    usage = {"input_tokens": 3, "output_tokens": 4}
+    told = {"subtype": "success", "is_error": False, "terminal_reason": reason, "usage": usage, "total_cost_usd": 0.5}
+    return {**told, **more, "type": "result"}
+
+
+def working() -> tuple[Claude, str]:
+    machine = Claude(TASK)
+    assert said(machine.greet())[0]["request"] == {"subtype": "initialize"}
+    init = {"subtype": "success", "request_id": INIT, "response": {"claude_code_version": "2.1"}}
+    (ready,) = of(do.Ready, machine.hear({"type": "control_response", "response": init}))
+    assert ready.software == "claude 2.1"
+    (prompt,) = said(machine.prompt("", "do it"))
+    hear(machine, RUNNING, replay(prompt["uuid"]))
+    return machine, prompt["uuid"]
+
+
+def test_a_folded_steer_is_applied_with_the_next_answer() -> None:
+    machine, _ = working()
+    (sent,) = said(machine.steer("m_1", "look", now=False))
+    assert "priority" not in sent
+    assert not of(do.Applied, hear(machine, tool("t"), replay(sent["uuid"])))
+    acts = hear(machine, assistant("seen"), result(result="seen"), IDLE)
+    assert of(do.Applied, acts) == [do.Applied("m_1")]
+    assert acts[-2:] == [do.Done("m_1"), do.Stopped("completed", "seen")]
+
+
+def test_a_result_ends_a_turn_and_idle_the_work() -> None:
+    machine, _ = working()
+    assert not of(do.Stopped, hear(machine, assistant("one"), result(result="one")))
+    assert of(do.Stopped, hear(machine, assistant("two", "b"), result(result="two"), IDLE)) == [do.Stopped("completed", "two")]
+
+
+def test_a_message_that_crosses_the_rest_is_waited_for() -> None:
+    machine, _ = working()
+    hear(machine, assistant("one"), result(result="one"))
+    (sent,) = said(machine.steer("m_1", "late", now=False))
+    assert not of(do.Stopped, machine.hear(IDLE))
+    acts = hear(machine, RUNNING, replay(sent["uuid"]), assistant("late", "b"), result(result="late"), IDLE)
+    assert of(do.Stopped, acts) == [do.Stopped("completed", "late")]
+
+
+def test_success_that_is_none() -> None:
+    machine, _ = working()
+    failed = result("api_error", is_error=True, api_error_status=401, result="API Error: 401")
+    (stopped,) = of(do.Stopped, hear(machine, assistant("API Error", is_api_error_message=True), failed, IDLE))
+    assert (stopped.state, stopped.error, stopped.error_class) == ("failed", "API Error: 401", "PermanentError")
+    machine, _ = working()
+    (stopped,) = of(do.Stopped, hear(machine, result("aborted_streaming", result="half"), IDLE))
+    assert stopped.state == "cancelled"
+
+
+def test_now_interrupts_a_tool_and_only_cuts_text() -> None:
+    machine, _ = working()
+    assert [record.get("priority") for record in said(machine.steer("m_1", "now", now=True))] == ["now"]
+    machine.hear(tool("t"))
+    message, interrupt = said(machine.steer("m_2", "now", now=True))
+    assert (message["priority"], interrupt["request_id"]) == ("now", INTERRUPT)
+    block = {"type": "tool_result", "tool_use_id": "t", "content": "stopped", "is_error": True}
+    ended = {"type": "user", "message": {"content": [block]}}
+    assert of(do.ToolEnded, machine.hear(ended)) == [do.ToolEnded("t", "cancelled", "stopped")]
+
+
+def test_permissions_and_questions() -> None:
+    machine, _ = working()
+    request = {"subtype": "can_use_tool", "tool_name": "Bash", "input": {"command": "rm x"}}
+    (ask,) = of(do.Ask, machine.hear({"type": "control_request", "request_id": "r", "request": request}))
+    assert (ask.kind, ask.permission, ask.question) == ("permission", True, "Bash: rm x")
+    (reply,) = said(machine.answer("r", "allow"))
+    assert reply["response"]["response"] == {"behavior": "allow", "updatedInput": {"command": "rm x"}}
+    questions = [{"question": "Which?", "options": [{"label": "a"}, {"label": "b"}]}, {"question": "Why?", "options": []}]
+    request = {"subtype": "can_use_tool", "tool_name": "AskUserQuestion", "input": {"questions": questions}}
+    (first,) = of(do.Ask, machine.hear({"type": "control_request", "request_id": "q", "request": request}))
+    assert (first.kind, first.choices) == ("choose", ("a", "b"))
+    (second,) = of(do.Ask, machine.answer("q", "b"))
+    assert (second.kind, second.question) == ("text", "Why?")
+    (reply,) = said(machine.answer("q", "so"))
+    assert reply["response"]["response"]["updatedInput"]["answers"] == {"Which?": "b", "Why?": "so"}
+
+
+def test_a_request_that_is_withdrawn_and_one_that_is_unknown() -> None:
+    machine, _ = working()
+    request = {"subtype": "can_use_tool", "tool_name": "Bash", "input": {}}
+    machine.hear({"type": "control_request", "request_id": "r", "request": request})
+    assert machine.hear({"type": "control_cancel_request", "request_id": "r"}) == [do.Unask("r")]
+    assert machine.answer("r", "allow") == []
+    (reply,) = said(machine.hear({"type": "control_request", "request_id": "h", "request": {"subtype": "hook_callback"}}))
+    assert reply["response"]["subtype"] == "error"
+
+
+def test_a_session_is_named_once_and_cost_is_told_as_what_came_to_it() -> None:
+    machine, _ = working()
+    assert of(do.Session, hear(machine, {**RUNNING, "session_id": "s"}, {**RUNNING, "session_id": "s"})) == [do.Session("s")]
+    assert of(do.Spent, hear(machine, result())) == [do.Spent(0, 7, 0.5)]
+    assert of(do.Spent, hear(machine, result(total_cost_usd=0.75))) == [do.Spent(0, 7, 0.25)]
+
+
+def test_a_message_that_the_program_itself_has_dealt_with_is_done() -> None:
+    machine, _ = working()
+    (sent,) = said(machine.steer("m_1", "/cost", now=False))
+    done = {"type": "command_lifecycle", "command_uuid": sent["uuid"], "state": "completed"}
+    assert machine.hear(done) == [do.Done("m_1")]

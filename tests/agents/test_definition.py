@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from crewd.agents.definition import parse_agent
+from crewd.model.errors import UsageError
+
+WHOLE = """---
+name: scout
+description: reads code
+runtime: claude
+model: opus
+fallbackModels: sonnet, haiku
+tools: [Read, Grep]
+systemPromptMode: replace
+maxTurns: 6
+graceTurns: 2
+permissions: deny
+configDir: /c
+env: {DEBUG: '1'}
+skills: a, b
+---
+
+Answer with a list of files.
+"""
+
+
+def test_a_file_says_all_of_an_agent() -> None:
+    found = parse_agent(WHOLE, "file")
+    agent = found.agent
+    assert (agent.name, agent.runtime, agent.command, agent.model) == ("scout", "claude", ("claude",), "opus")
+    assert (agent.tools, agent.fallback_models) == (("Read", "Grep"), ("sonnet", "haiku"))
+    assert (agent.system_prompt, agent.system_prompt_mode) == ("Answer with a list of files.", "replace")
+    assert (agent.turns, agent.turns_grace, agent.permissions, agent.config_dir) == (6, 2, "deny", "/c")
+    assert (found.env, found.unused, found.description) == ({"DEBUG": "1"}, ("skills",), "reads code")
+
+
+def test_the_command_may_be_another_one_and_the_runtime_a_protocol() -> None:
+    assert parse_agent("---\nruntime: pi\ncommand: /opt/pi --offline\n---\n", "x").agent.command == ("/opt/pi", "--offline")
+    agent = parse_agent("---\nruntime: acp\ncommand: [mine, --acp]\n---\n", "x").agent
+    assert (agent.runtime, agent.command, agent.name) == ("acp", ("mine", "--acp"), "x")
+    assert parse_agent("---\nruntime: gemini\nmodel: false\n---\n", "x").agent.model == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no front matter", "which program it is"),
+        ("---\nmodel: x\n---\n", "which program it is"),
+        ("---\nruntime: claud\n---\n", "line 2: there is no runtime 'claud'"),
+        ("---\nruntime: acp\n---\n", "line 2: the runtime acp needs a command"),
+        ("---\nruntime: pi\nmodle: x\n---\n", "line 3: there is no field 'modle'"),
+        ("---\nruntime: pi\nmaxTurns: many\n---\n", "line 3: maxTurns: 'many' is no number"),
+        ("---\nruntime: pi\nmaxTurns: 999999\n---\n", "999999 turns are not possible"),
+        ("---\nruntime: pi\npermissions: perhaps\n---\n", "line 3: permissions"),
+        ("---\nruntime: pi\ncommand: 'an \"open quote'\n---\n", "line 3: command"),
+        ("---\nruntime: pi\ntools: {a: b}\n---\n", "line 3: tools is a list of words"),
+        ("---\nruntime: pi\nenv: {CREWD_GOAL: x}\n---\n", "line 3"),
+        ("---\nruntime: pi\nmodel: [a, b]\n---\n", "line 3: model is one value"),
+        ("---\n- runtime\n---\n", "the front matter is no list of fields"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_agent(text, "x")
+    assert message in caught.value.message

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from crewd.agents.launch import command_of, takes_prompt_file, variables_of
+from crewd.model.agent import AGENT_RUNTIMES, Agent, AgentRuntime
+
+
+@pytest.mark.parametrize("runtime", AGENT_RUNTIMES)
+def test_no_prompt_stands_on_a_command_line(runtime: AgentRuntime) -> None:
+    agent = Agent(runtime=runtime, command=("agent",), system_prompt="secret plans", model="m")
+    argv = command_of(agent, "/d/prompt.md" if takes_prompt_file(agent) else "", "session-1")
+    assert "secret plans" not in " ".join(argv)
+    assert ("/d/prompt.md" in argv) == takes_prompt_file(agent)
+
+
+def test_each_is_started_as_its_protocol_needs_it() -> None:
+    def argv(runtime: AgentRuntime, **more: object) -> list[str]:
+        return command_of(Agent(runtime=runtime, command=("x",), **more), "", "")  # type: ignore[arg-type]
+
+    assert argv("pi", model="p/m", thinking="high", tools=("read", "bash")) == [
+        *("x", "--mode", "rpc", "--model", "p/m", "--thinking", "high", "--tools", "read,bash")
+    ]
+    assert argv("claude")[:2] == ["x", "-p"]
+    assert argv("codex") == ["x", "app-server"]
+    assert argv("acp") == ["x"]
+
+
+def test_its_own_configuration_may_be_elsewhere() -> None:
+    agent = Agent(runtime="codex", command=("codex",), config_dir="/c")
+    assert variables_of(agent) == {"CODEX_HOME": "/c"}
+    assert variables_of(Agent(runtime="acp", command=("x",), config_dir="/c")) == {}

@@ -1,0 +1,79 @@
+"""`crew agents` and `crew run --agent`, as people type them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from crewd.client.blocking import Crew
+from tests.client.cli.test_verbs import Shell
+
+pytestmark = pytest.mark.process
+DEFINITION = f"""---
+runtime: claude
+description: a stand-in
+command: [{sys.executable}, -m, crewd.testing.agents, claude]
+permissions: allow
+skills: none
+---
+You are a stand-in.
+"""
+
+
+@pytest.fixture
+def shell(shared_crew: Crew, tmp_path: Path) -> Shell:
+    folder = tmp_path / ".crew" / "agents"
+    folder.mkdir(parents=True)
+    (folder / "stand-in.md").write_text(DEFINITION)
+    return Shell(str(shared_crew.home.root), tmp_path)
+
+
+def test_an_agent_runs_for_a_goal(shell: Shell) -> None:
+    run = json.loads(shell.ok("run", "hello", "--agent", "stand-in", "--json"))["id"]
+    shell.ok("wait", run)
+    assert shell.ok("result", run) == "echo: hello\n"
+    assert "› hello" in shell.ok("logs", run)
+
+
+def test_what_is_run_is_said_once(shell: Shell) -> None:
+    assert "nothing says what is to be run" in shell.fails(2, "run", "hello")
+    assert "both --agent and --workflow" in shell.fails(2, "run", "hello", "-a", "pi", "-w", "x")
+    assert "an agent needs a goal" in shell.fails(2, "run", "--agent", "stand-in")
+    assert "--model is for an agent" in shell.fails(2, "run", "hello", "-w", "x", "--model", "y")
+    assert "did you mean claude?" in shell.fails(4, "run", "hello", "--agent", "claud")
+
+
+def test_an_agent_that_is_not_installed_says_how_to_get_it(shell: Shell) -> None:
+    said = shell.fails(5, "run", "hello", "--agent", "goose")
+    assert "goose was not found in PATH" in said
+    assert "https://block.github.io/goose" in said
+
+
+def test_agents_are_listed_and_shown(shell: Shell) -> None:
+    assert "stand-in" in shell.ok("agents")
+    everything = {each["name"]: each for each in json.loads(shell.ok("agents", "ls", "--all", "--json"))}
+    assert everything["stand-in"]["origin"] == "project"
+    assert everything["goose"]["capabilities"]["runtime"] == "acp"
+    shown = shell.ok("agents", "show", "stand-in")
+    assert "skills" in shown, "what changes nothing is said"
+    assert "steer_point" in shown
+    assert "You are a stand-in" not in shown
+    assert "line 2: there is no runtime" in shell.fails(2, "agents", "show", _file(shell, "---\nruntime: no\n---\n"))
+
+
+def test_an_agent_is_tried_out(shell: Shell) -> None:
+    told = json.loads(shell.ok("agents", "check", "stand-in", "--json"))
+    assert [(each["what"], each["good"]) for each in told["tried"]] == [
+        (what, True) for what in ("prompt", "steer", "follow-up", "now", "cancel")
+    ]
+    broken = _file(shell, "---\nruntime: pi\ncommand: [false]\n---\n")
+    assert "FAILED" in shell.run("agents", "check", broken).stdout
+    assert shell.run("agents", "check", broken).returncode == 1
+
+
+def _file(shell: Shell, text: str) -> str:
+    (shell.cwd / "agent.md").write_text(text)
+    return "agent.md"

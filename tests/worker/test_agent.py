@@ -1,0 +1,260 @@
+"""Agents as workers, through the public socket: each protocol's stand-in, which is a program of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from crewd.client.blocking import Crew, RunHandle
+from crewd.client.shapes import agent_workflow, policed
+from crewd.model.agent import AGENT_RUNTIMES, Agent, AgentRuntime
+from crewd.model.errors import RunFailed
+from crewd.model.events import OperationClosed, OperationOpened, ProgressSampled
+from crewd.model.policy import Limits, Retry
+from crewd.model.rows import AskRow, AttemptRow
+from crewd.model.terms import Terms
+from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
+
+pytestmark = pytest.mark.process
+every = pytest.mark.parametrize("runtime", AGENT_RUNTIMES)
+
+
+def agent(runtime: AgentRuntime, *options: str, **more: object) -> Agent:
+    command = (sys.executable, "-m", "crewd.testing.agents", *options, runtime)
+    return Agent(runtime=runtime, command=command, name=runtime, **more)  # type: ignore[arg-type]
+
+
+def ask(crew: Crew, goal: str, spec: Agent, *, limits: Limits | None = None, retry: Retry | None = None) -> RunHandle:
+    return crew.run(policed(agent_workflow(spec), limits, retry), goal, cwd="/")
+
+
+def attempt_of(run: RunHandle) -> AttemptRow:
+    return run.show().attempts[-1]
+
+
+def open_asks(run: RunHandle) -> list[AskRow]:
+    return [ask for ask in run.show().asks if ask.closed_at is None]
+
+
+def tools(crew: Crew, run: RunHandle) -> list[str]:
+    return [item.body.name for item in crew.events(run.id) if isinstance(item.body, OperationOpened)]
+
+
+def outcomes(crew: Crew, run: RunHandle) -> list[str]:
+    return [item.body.outcome for item in crew.events(run.id) if isinstance(item.body, OperationClosed)]
+
+
+def until_tool(crew: Crew, run: RunHandle) -> None:
+    wait_until(lambda: tools(crew, run), "the tool to run")
+
+
+def sleepers(seconds: str) -> list[int]:
+    return [process.pid for process in psutil.process_iter(["cmdline"]) if seconds in (process.info["cmdline"] or ())]
+
+
+@every
+def test_it_answers_and_its_answer_is_the_result(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "hello", agent(runtime))
+    assert run.result(timeout=120) == "echo: hello"
+    attempt = attempt_of(run)
+    assert attempt.turns == 1
+    assert attempt.tokens == (0 if runtime == "acp" else 20)
+    assert attempt.cost == pytest.approx(0.0 if runtime == "codex" else 0.001)
+    assert attempt.checkpoint["session"], "it can be gone on with"  # type: ignore[index]
+
+
+@every
+def test_a_steer_reaches_a_tool_that_runs_and_is_done_with_the_work(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "TOOL 1.5", agent(runtime))
+    until_tool(shared_crew, run)
+    receipt = run.steer("look at conftest", wait="settled", timeout=120)
+    assert (receipt.level, receipt.outcome) == ("settled", "done")
+    assert run.result(timeout=120) == "echo: look at conftest"
+    assert outcomes(shared_crew, run) == ["done"]
+
+
+def test_an_agent_that_can_be_steered_over_acp_is(shared_crew: Crew) -> None:
+    run = ask(shared_crew, "TOOL 1.5", agent("acp", "--steering"))
+    until_tool(shared_crew, run)
+    assert run.steer("by its extension", wait="applied", timeout=120).level in {"applied", "settled"}
+    assert run.result(timeout=120) == "echo: by its extension"
+
+
+@every
+def test_follow_ups_come_one_by_one_where_it_would_stop(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "TOOL 1", agent(runtime))
+    until_tool(shared_crew, run)
+    first, second = run.follow_up("first"), run.follow_up("second")
+    assert run.result(timeout=120) == "echo: second"
+    assert [shared_crew.receipt(each.id).outcome for each in (first, second)] == ["done", "done"]
+
+
+@every
+def test_now_stops_the_tool_first_and_nothing_that_waited_is_lost(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "TOOL 861", agent(runtime))
+    until_tool(shared_crew, run)
+    waits = run.steer("it waits")
+    now = run.steer("stop that", wait="settled", timeout=120, terms=Terms(now=True))
+    assert now.outcome == "done"
+    assert str(run.result(timeout=120)).startswith("echo: ")
+    assert shared_crew.receipt(waits.id).outcome == "done"
+    wait_until(lambda: not sleepers("861.0"), "the tool to end")
+
+
+@every
+def test_a_steer_that_is_sent_while_it_speaks_is_answered(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "SLOWTEXT", agent(runtime))
+    wait_until(lambda: attempt_of(run).ready_at, "it to be ready")
+    assert run.steer("in the text", wait="settled", timeout=120).outcome == "done"
+    assert run.result(timeout=120) == "echo: in the text"
+
+
+@every
+def test_an_error_of_the_model_fails_the_run(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "ERR401", agent(runtime), retry=Retry(attempts=3))
+    with pytest.raises(RunFailed, match="401"):
+        run.result(timeout=120)
+    assert len(run.show().attempts) == 1, "a key that is refused is not tried again"
+
+
+@every
+def test_what_may_pass_is_tried_again_by_a_new_agent(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "ERR500", agent(runtime), retry=Retry(attempts=2, backoff_seconds=0.01))
+    assert run.result(timeout=120) == "echo: Go on where you stopped."
+    first, second = run.show().attempts
+    assert (first.status, second.status) == ("failed", "completed")
+    assert "500" in first.error
+
+
+@pytest.mark.parametrize("runtime", ["pi", "claude", "codex"])
+def test_a_retry_inside_the_agent_is_progress(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "FLAKY", agent(runtime))
+    assert run.result(timeout=120) == "echo: FLAKY"
+    notes = [item.body for item in shared_crew.events(run.id) if isinstance(item.body, ProgressSampled)]
+    assert any(note.phase == "retry" for note in notes)
+
+
+@every
+def test_a_cancel_ends_the_agent_and_its_tools(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "TOOL 862", agent(runtime))
+    until_tool(shared_crew, run)
+    waits = run.steer("never seen")
+    wait_until(lambda: sleepers("862.0"), "the tool")
+    assert run.cancel(timeout=120).verified
+    assert not sleepers("862.0")
+    assert shared_crew.receipt(waits.id).outcome in {"refused", "unknown"}, "it is not done"
+    assert outcomes(shared_crew, run) == ["cancelled"]
+
+
+@every
+def test_a_question_is_answered_by_people(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    for answer, word in (("allow", "done"), ("deny", "failed")):
+        run = ask(shared_crew, "ASK TOOL 0.1", agent(runtime))
+        wait_until(lambda run=run: open_asks(run), "the question")  # type: ignore[misc]
+        (question,) = open_asks(run)
+        text = answer if question.kind == "permission" else "yes" if answer == "allow" else "no"
+        shared_crew.respond(question.id, text)
+        assert run.result(timeout=120) == "echo: ASK TOOL 0.1"
+        if runtime not in {"acp", "codex"} or answer == "allow":  # the others tell of a tool only when it may run
+            assert outcomes(shared_crew, run) == [word]
+
+
+@pytest.mark.parametrize("runtime", ["claude", "codex", "acp"])
+def test_permissions_can_be_decided_before(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "ASK TOOL 0.1", agent(runtime, permissions="allow"))
+    assert run.result(timeout=120) == "echo: ASK TOOL 0.1"
+    assert not open_asks(run)
+
+
+@every
+def test_a_cancel_closes_an_open_question(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "ASK TOOL 0.1", agent(runtime))
+    wait_until(lambda: open_asks(run), "the question")
+    assert run.cancel(timeout=120).verified
+
+
+@every
+def test_noise_and_long_records_do_no_harm(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "NOISE BIG 2000000 STREAM 2000", agent(runtime))
+    assert run.result(timeout=120) == "x" * 16_000
+    size = run.show().bytes
+    assert size < 100_000, "what streams and what tools give is not kept in the log"
+
+
+@every
+def test_an_agent_that_dies_without_an_end_has_failed(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "DIE 3", agent(runtime))
+    with pytest.raises(RunFailed, match="exit code 3, and it has not said how its work ended"):
+        run.result(timeout=120)
+
+
+@every
+def test_who_says_nothing_at_the_end_is_flagged(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "EMPTY", agent(runtime))
+    assert run.result(timeout=120) == ""
+    assert any("empty_result" in warning for warning in attempt_of(run).warnings)
+
+
+@every
+def test_the_text_of_a_message_is_only_text(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "TOOL 1.5", agent(runtime))
+    until_tool(shared_crew, run)
+    text = '@notes.md --help /exit \u2028 \x00 "quoted"\nsecond line'
+    run.steer(text, wait="settled", timeout=120)
+    assert run.result(timeout=120) == f"echo: {text}"
+
+
+@every
+def test_an_agent_lives_on_when_crewd_is_killed(daemon: Daemon, crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 3", agent(runtime))
+    until_tool(crew, run)
+    pid = attempt_of(run).pid
+    daemon.kill()
+    daemon.start()
+    assert run.steer("after the kill", wait="settled", timeout=120).outcome == "done"
+    assert run.result(timeout=120) == "echo: after the kill"
+    assert attempt_of(run).pid == pid, "it is the same one"
+
+
+@pytest.mark.parametrize("runtime", ["claude", "codex", "acp"])
+def test_who_was_killed_goes_on_with_its_own_session(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "TOOL 863", agent(runtime), retry=Retry(attempts=2, backoff_seconds=0.01))
+    until_tool(shared_crew, run)
+    psutil.Process(attempt_of(run).pid).kill()
+    assert run.result(timeout=120) == "echo: Go on where you stopped.", "the task is not asked for twice"
+    wait_until(lambda: not sleepers("863.0"), "what the first one left to end")
+
+
+def test_turns_are_bounded_with_time_to_finish(shared_crew: Crew) -> None:
+    run = ask(shared_crew, "TOOL 0.1", agent("pi", turns=1, turns_grace=5))
+    assert str(run.result(timeout=120)).startswith("echo: You have used up the answers")
+    run = ask(shared_crew, "TOOL 0.1", agent("pi", turns=1, turns_grace=0))
+    with pytest.raises(RunFailed, match="it may give 1"):
+        run.result(timeout=120)
+
+
+def test_what_it_has_used_ends_it_at_its_limit(shared_crew: Crew) -> None:
+    run = ask(shared_crew, "TOOL 0.1", agent("pi"), limits=Limits(tokens=30))
+    with pytest.raises(RunFailed, match="tokens"):
+        run.result(timeout=120)
+
+
+def test_a_program_that_is_not_there_is_said(shared_crew: Crew) -> None:
+    run = ask(shared_crew, "hello", Agent(runtime="pi", command=("no-such-agent",), name="pi"))
+    with pytest.raises(RunFailed, match="no-such-agent was not found"):
+        run.result(timeout=120)
+
+
+def test_its_system_prompt_is_a_file_and_its_records_are_kept(daemon: Daemon, crew: Crew) -> None:
+    run = ask(crew, "hello", agent("claude", system_prompt="You are a test."))
+    run.result(timeout=120)
+    folder = Path(attempt_of(run).directory)
+    assert (folder / "system-prompt.md").read_text() == "You are a test."
+    records = (folder / "records.jsonl").read_text()
+    assert '"type": "result"' in records
+    assert "stream_event" not in records, "pieces are not kept"
+    assert "You are a test." not in " ".join(str(each) for each in daemon.marked())
