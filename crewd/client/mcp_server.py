@@ -1,0 +1,415 @@
+"""crewd for leaders: an MCP server with tools to start, watch, steer, answer and cancel (needs `crewd[mcp]`; docs/mcp.md).
+
+It is a client of crewd like any other, with its owner's rights, and keeps nothing itself: a leader that ends, or whose call is
+cancelled, ends nothing. No leader shows what a server tells it unasked, so news come with the answer to the next call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import BaseModel, Field
+
+from crewd import __version__
+from crewd.client import aio, shapes
+from crewd.client.agents import agent_named, check_installed
+from crewd.client.cli.follow import words
+from crewd.client.environment import bring
+from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
+from crewd.model.receipts import Receipt
+from crewd.model.redact import clip
+from crewd.model.rows import AskRow
+from crewd.model.terms import USUAL, Terms
+
+WAIT_SECONDS_MAX = 600.0
+"""Of one call: a leader may not cancel its calls, so each ends by itself."""
+SLICE_SECONDS = 5.0
+"""So often a call that waits tells how things stand."""
+TEXT_CHARS_MAX = 50_000
+"""Of a result: a model reads no more at once."""
+NOTICES_MAX = 10
+EVENTS_MAX = 200
+INSTRUCTIONS = """Start workers (coding agents or commands), and lead them while they work.
+Every call takes and gives handles: a run is named by its id. crew_wait returns early with how things stand; call it again.
+A worker that asks stands in crew_inbox until crew_respond. `notices` in an answer tell what happened since your last call."""
+T = TypeVar("T")
+WaitLevel = Literal["accepted", "delivered", "applied", "settled"]
+
+
+class Answer(BaseModel):
+    """What each tool answers with, besides its own."""
+
+    notices: list[str] = Field(default_factory=list, description="What happened to your runs since your last call, each once.")
+
+
+class Run(Answer):
+    """A run and how it stands."""
+
+    run: str
+    name: str
+    status: str
+    reason: str = ""
+    steps: dict[str, str] = Field(default_factory=dict, description="Each step with its status.")
+    doing: str = Field(default="", description="What it does now.")
+    questions: list[str] = Field(default_factory=list, description="Ids of open questions: crew_respond answers them.")
+    over: bool = False
+    cursor: int = Field(default=0, description="Give it to crew_events as `after`.")
+
+
+class Runs(Answer):
+    """Runs, newest first."""
+
+    runs: list[Run]
+
+
+class Message(Answer):
+    """How far a message came: accepted, delivered, applied (the worker has taken it), settled (it is done with it)."""
+
+    message: str
+    level: str
+    outcome: str = ""
+    reason: str = ""
+    note: str = ""
+
+
+class Question(BaseModel):
+    """An open question of a worker."""
+
+    id: str
+    run: str
+    step: str
+    question: str
+    kind: str
+    choices: list[str] = Field(default_factory=list)
+
+
+class Questions(Answer):
+    """Open questions, oldest first."""
+
+    questions: list[Question]
+
+
+class Cancelled(Answer):
+    """What became of a cancel. `verified`: no process is left."""
+
+    run: str
+    status: str
+    verified: bool
+    survivors: list[int] = Field(default_factory=list)
+
+
+class Result(Answer):
+    """The result of a run: its text, or JSON."""
+
+    run: str
+    status: str
+    text: str
+    cut: bool = Field(default=False, description="Whether the text goes on; `crew result RUN` has all of it.")
+
+
+class Happened(BaseModel):
+    """An event of a run."""
+
+    seq: int
+    type: str
+    task: str
+    text: str
+
+
+class Events(Answer):
+    """Events, oldest first; `cursor` is the `after` of the next call."""
+
+    events: list[Happened]
+    cursor: int
+
+
+@dataclass(slots=True)
+class Leader:
+    """The connection to crewd, made when it is first needed and again when it was lost."""
+
+    home: str | None
+    name: str
+    _crew: aio.Crew | None = None
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def crew(self) -> aio.Crew:
+        """The client."""
+        async with self._one:
+            if self._crew is None:
+                self._crew = await aio.connect(self.home, name=self.name)
+            return self._crew
+
+    async def close(self) -> None:
+        """Hang up."""
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            with contextlib.suppress(CrewdError, OSError):
+                await crew.close()
+
+    async def ask(self, what: Callable[[aio.Crew], Awaitable[T]]) -> T:
+        """Ask crewd; what it refuses is told to the model in words."""
+        try:
+            return await what(await self.crew())
+        except DaemonUnreachable as error:
+            await self.close()
+            raise ToolError(f"{error.message} ({error.hint})") from None
+        except CrewdError as error:
+            raise ToolError(f"{error.message} ({error.hint})" if error.hint else error.message) from None
+
+    async def notices(self) -> list[str]:
+        """What is new for this owner; it counts as told."""
+        with contextlib.suppress(CrewdError):
+            crew = await self.crew()
+            news = await crew.news(limit=NOTICES_MAX)
+            if news.items:
+                await crew.seen(news.items[-1].seq)
+            return [clip(f"{item.name}: {item.kind} {item.text}".strip(), 300) for item in news.items]
+        return []
+
+
+def make_server(home: str | None = None, name: str = "") -> MCPServer[None]:
+    """The server. `home` and `name` are those of a client (see `crewd.connect`)."""
+    leader = Leader(home, name)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_server: MCPServer[None]) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await leader.close()
+
+    server: MCPServer[None] = MCPServer("crewd", instructions=INSTRUCTIONS, version=__version__, lifespan=lifespan)
+    _add_starting(server, leader)
+    _add_looking(server, leader)
+    _add_talking(server, leader)
+    return server
+
+
+def _add_starting(server: MCPServer[None], leader: Leader) -> None:
+    @server.tool()
+    async def crew_run(
+        goal: str = "", agent: str = "", command: list[str] | None = None, workflow: str = "", name: str = "", cwd: str = "",
+        model: str = "", labels: dict[str, str] | None = None, request_id: str = "",
+    ) -> Run:  # fmt: skip
+        """Start a worker and return at once: an `agent` for a goal, a `command`, or a `workflow` file for a goal.
+
+        The same `request_id` starts it once, however often it is sent. `cwd` is where it works (else where this server runs).
+        """
+
+        async def start(crew: aio.Crew) -> str:
+            if sum((bool(agent), bool(command), bool(workflow))) != 1:
+                raise UsageError("give one of agent, command and workflow")
+            secrets: tuple[str, ...] = ()
+            if agent:
+                if not goal:
+                    raise UsageError("an agent needs a goal")
+                found = agent_named(agent)
+                check_installed(found)
+                spec = found.definition.agent
+                chosen = shapes.agent_workflow(msgspec.structs.replace(spec, model=model) if model else spec, found.env)
+                secrets = found.secrets
+            elif command:
+                chosen = shapes.exec_workflow(command)
+            else:
+                chosen = shapes.load_workflow(workflow)
+            chosen = shapes.marked(chosen, labels or {}, None)
+            run = await crew.run(
+                chosen, goal, cwd=cwd or str(Path.cwd()), name=name, request_id=request_id,
+                brought=bring(crew.home, "path", secrets),
+            )  # fmt: skip
+            return run.id
+
+        return await _status(leader, await leader.ask(start))
+
+    @server.tool()
+    async def crew_cancel(
+        run: str, why: str, *, now: bool = False, grace_s: float | None = None, force: bool = False
+    ) -> Cancelled:
+        """End a run or step with everything that it has started. `why` stands in its history.
+
+        `now` sends TERM at once and KILL 150 ms later; else it has `grace_s` seconds to stop by itself. `force` is needed for a
+        run of somebody else.
+        """
+        reply = await leader.ask(
+            lambda crew: crew.cancel(run, mode="now" if now else "graceful", grace=grace_s, intent=why, force=force)
+        )
+        return Cancelled(
+            run=reply.run, status=reply.status, verified=reply.verified, survivors=[each.pid for each in reply.survivors],
+            notices=await leader.notices(),
+        )  # fmt: skip
+
+
+def _add_looking(server: MCPServer[None], leader: Leader) -> None:
+    @server.tool()
+    async def crew_list(*, all: bool = False) -> Runs:
+        """List runs, newest first. `all`: also those that have ended."""
+        reply = await leader.ask(lambda crew: crew.runs(all=all))
+        runs = [
+            Run(
+                run=row.id,
+                name=row.name,
+                status=row.status.value,
+                reason=str(row.reason),
+                over=row.ended_at is not None,
+                doing="",
+                cursor=0,
+            )
+            for row in reply.runs[:EVENTS_MAX]
+        ]
+        return Runs(runs=runs, notices=await leader.notices())
+
+    @server.tool()
+    async def crew_status(run: str) -> Run:
+        """Show how a run stands: its steps, what it does now, its open questions."""
+        return await _status(leader, run)
+
+    @server.tool()
+    async def crew_wait(run: str, context: Context[Any, Any], timeout_s: float = 60.0, *, for_questions: bool = True) -> Run:
+        """Wait until a run or step has ended, or (`for_questions`) until it waits for somebody.
+
+        It waits for at most `timeout_s` seconds (600), and returns with how things stand then, too: look at `over`. Nothing
+        ends because of it.
+        """
+        clock = asyncio.get_running_loop()
+        until, began = clock.time() + min(max(0.0, timeout_s), WAIT_SECONDS_MAX), clock.time()
+        while True:
+            seconds = min(SLICE_SECONDS, until - clock.time())
+            if seconds <= 0:
+                break
+
+            async def wait(crew: aio.Crew, seconds: float = seconds) -> bool:
+                try:
+                    await crew.wait(run, or_waiting=for_questions, timeout=seconds)
+                except DeadlineExceeded:
+                    return False
+                return True
+
+            if await leader.ask(wait):
+                break
+            await context.report_progress(clock.time() - began, min(timeout_s, WAIT_SECONDS_MAX), "it works")
+        return await _status(leader, run)
+
+    @server.tool()
+    async def crew_result(run: str, timeout_s: float = 1.0) -> Result:
+        """The result of a run or step that has ended. It waits for at most `timeout_s` seconds (600) if it has not."""
+        seconds = min(max(0.1, timeout_s), WAIT_SECONDS_MAX)
+        found = await leader.ask(lambda crew: crew.result(run, timeout=seconds))
+        text = found if isinstance(found, str) else json.dumps(msgspec.to_builtins(found), ensure_ascii=False)
+        shown = await leader.ask(lambda crew: crew.show(run))
+        return Result(
+            run=shown.run.id, status=shown.run.status.value, text=text[:TEXT_CHARS_MAX], cut=len(text) > TEXT_CHARS_MAX,
+            notices=await leader.notices(),
+        )  # fmt: skip
+
+    @server.tool()
+    async def crew_events(run: str, after: int = 0, limit: int = 50) -> Events:
+        """Events of a run after `after`, oldest first: `limit` at most (200). Call it again with the `cursor`."""
+        most = min(max(1, limit), EVENTS_MAX)
+
+        async def read(crew: aio.Crew) -> list[Happened]:
+            found: list[Happened] = []
+            async for event in crew.events(run, after=after):
+                found.append(Happened(seq=event.seq, type=event.type, task=event.task, text=clip(words(event), 500)))
+                if len(found) == most:
+                    break
+            return found
+
+        events = await leader.ask(read)
+        return Events(events=events, cursor=events[-1].seq if events else after, notices=await leader.notices())
+
+
+def _add_talking(server: MCPServer[None], leader: Leader) -> None:
+    async def send(
+        kind: Literal["steer", "follow_up"], run: str, text: str, wait: WaitLevel, timeout_s: float, request_id: str,
+        terms: Terms,
+    ) -> Message:  # fmt: skip
+        seconds = min(max(0.0, timeout_s), WAIT_SECONDS_MAX)
+
+        async def say(crew: aio.Crew) -> Receipt:
+            key = _message_id(run, kind, request_id) if request_id else crew.new_message_id()
+            try:
+                return await crew.send(kind, run, text, id=key, wait=wait, timeout=seconds, terms=terms)
+            except DeadlineExceeded:
+                return await crew.receipt(key)
+
+        return _told(await leader.ask(say), await leader.notices())
+
+    @server.tool()
+    async def crew_steer(
+        run: str, text: str, *, now: bool = False, wait: WaitLevel = "delivered", timeout_s: float = 30.0, request_id: str = ""
+    ) -> Message:  # fmt: skip
+        """Tell a worker something while it works; it takes it at its next safe point. `now` stops what it does first.
+
+        The answer comes when the message has reached `wait`, or with how far it is after `timeout_s` seconds. The same
+        `request_id` is the same message. With several steps `run` is RUN/STEP.
+        """
+        return await send("steer", run, text, wait, timeout_s, request_id, Terms(now=True) if now else USUAL)
+
+    @server.tool()
+    async def crew_follow_up(
+        run: str, text: str, wait: WaitLevel = "accepted", timeout_s: float = 30.0, request_id: str = ""
+    ) -> Message:  # fmt: skip
+        """Queue something for when the worker would stop. It goes on with it then."""
+        return await send("follow_up", run, text, wait, timeout_s, request_id, USUAL)
+
+    @server.tool()
+    async def crew_interrupt(run: str, text: str = "Stop what you are doing, and say where you are.") -> Message:
+        """Break off what a worker does now, without ending it; it is told `text` instead."""
+        return await send("steer", run, text, "delivered", 30.0, "", Terms(now=True))
+
+    @server.tool()
+    async def crew_inbox() -> Questions:
+        """List the open questions of workers, oldest first."""
+        found = await leader.ask(lambda crew: crew.inbox())
+        return Questions(questions=[_question(row) for row in found], notices=await leader.notices())
+
+    @server.tool()
+    async def crew_respond(question: str, answer: str) -> Message:
+        """Answer a question. `answer` fits its kind: yes or no, allow or deny, one of its choices, JSON, or text."""
+        return _told(await leader.ask(lambda crew: crew.respond(question, answer)), await leader.notices())
+
+
+async def _status(leader: Leader, run: str) -> Run:
+    shown = await leader.ask(lambda crew: crew.show(run))
+    row = shown.run
+    return Run(
+        run=row.id, name=row.name, status=row.status.value, reason=str(row.reason), over=row.ended_at is not None,
+        steps={task.id.rpartition("/")[2]: task.status.value for task in shown.tasks},
+        doing=next((progress.note for progress in reversed(shown.progress) if progress.note), ""),
+        questions=[ask.id for ask in shown.asks if ask.closed_at is None], cursor=shown.seq, notices=await leader.notices(),
+    )  # fmt: skip
+
+
+def _told(receipt: Receipt, notices: list[str]) -> Message:
+    return Message(
+        message=receipt.id, level=receipt.level.value, outcome=str(receipt.outcome or ""), reason=str(receipt.reason or ""),
+        note=receipt.note, notices=notices,
+    )  # fmt: skip
+
+
+def _question(row: AskRow) -> Question:
+    return Question(
+        id=row.id,
+        run=row.run,
+        step=row.task.rpartition("/")[2],
+        question=row.question,
+        kind=row.kind,
+        choices=list(row.choices),
+    )
+
+
+def _message_id(run: str, kind: str, request_id: str) -> str:
+    """The id of the one message that this request means."""
+    digits = "0123456789abcdefghjkmnpqrstvwxyz"
+    made = hashlib.sha256(f"{run}\0{kind}\0{request_id}".encode()).digest()
+    return "m_" + "".join(digits[byte & 31] for byte in made[:26])

@@ -1,0 +1,133 @@
+"""`crew mcp` as a leader sees it: the SDK's own client over standard input and output, in both eras of the protocol."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import pytest
+from mcp import Client, StdioServerParameters
+
+from crewd.client.blocking import Crew
+from crewd.client.mcp_server import make_server
+
+pytestmark = pytest.mark.process
+DEFINITION = f"---\nruntime: claude\ncommand: [{sys.executable}, -m, crewd.testing.agents, claude]\n---\n"
+MAIN = "from crewd.client.cli.main import main; main()"
+Mode = Literal["auto", "legacy"]
+
+
+@asynccontextmanager
+async def leader(crew: Crew, folder: Path, mode: Mode = "auto") -> AsyncIterator[Client]:
+    """A leader whose server works in this directory."""
+    (folder / ".crew" / "agents").mkdir(parents=True, exist_ok=True)
+    (folder / ".crew" / "agents" / "stand-in.md").write_text(DEFINITION)
+    server = StdioServerParameters(
+        command=sys.executable, args=["-c", MAIN, "--home", str(crew.home.root), "mcp"], cwd=str(folder), env=dict(os.environ)
+    )
+    async with Client(server, mode=mode) as client:
+        yield client
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """A tool's structured answer; what it refuses is raised."""
+    reply = await client.call_tool(tool, arguments)
+    text = " ".join(getattr(block, "text", "") for block in reply.content)
+    if reply.is_error:
+        raise RuntimeError(text)
+    assert reply.structured_content is not None, text
+    return dict(reply.structured_content)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_leader_starts_steers_and_hears_of_the_end(shared_crew: Crew, tmp_path: Path, mode: Mode) -> None:
+    async def lead() -> None:
+        async with leader(shared_crew, tmp_path, mode) as client:
+            run = await call(client, "crew_run", goal="TOOL 1.5", agent="stand-in", request_id=f"lead-{mode}")
+            again = await call(client, "crew_run", goal="TOOL 1.5", agent="stand-in", request_id=f"lead-{mode}")
+            assert run["run"] == again["run"], "the same request is the same run"
+            told = await call(client, "crew_steer", run=run["run"], text="look first", wait="settled", timeout_s=60)
+            assert (told["level"], told["outcome"]) == ("settled", "done")
+            told = [await call(client, "crew_follow_up", run=run["run"], text="more", request_id="f") for _ in range(2)]  # type: ignore[assignment]
+            assert told[0]["message"] == told[1]["message"], "the same request is the same message"  # type: ignore[index]
+            stands = await call(client, "crew_wait", run=run["run"], timeout_s=60)
+            assert (stands["status"], stands["over"], stands["steps"]) == ("completed", True, {"stand-in": "completed"})
+            result = await call(client, "crew_result", run=run["run"])
+            assert result["text"].startswith("echo: ")
+            events = await call(client, "crew_events", run=run["run"], limit=3)
+            assert len(events["events"]) == 3
+            more = await call(client, "crew_events", run=run["run"], after=events["cursor"])
+            assert more["events"][0]["seq"] > events["cursor"]
+
+    anyio.run(lead)
+
+
+def test_a_wait_ends_by_itself_and_ends_nothing(shared_crew: Crew, tmp_path: Path) -> None:
+    async def lead() -> None:
+        async with leader(shared_crew, tmp_path) as client:
+            run = (await call(client, "crew_run", command=["sleep", "864"], name="waited-for"))["run"]
+            stands = await call(client, "crew_wait", run=run, timeout_s=0.2)
+            assert not stands["over"]
+            with anyio.move_on_after(0.5):
+                await call(client, "crew_wait", run=run, timeout_s=500)
+            listed = await call(client, "crew_list")
+            assert run in [each["run"] for each in listed["runs"]]
+            ended = await call(client, "crew_cancel", run=run, why="enough", now=True)
+            assert ended["verified"]
+            assert (await call(client, "crew_status", run=run))["status"] == "cancelled"
+
+    anyio.run(lead)
+
+
+def test_questions_are_answered_and_told_as_notices(shared_crew: Crew, tmp_path: Path) -> None:
+    async def lead() -> None:
+        async with leader(shared_crew, tmp_path) as client:
+            run = (await call(client, "crew_run", goal="ASK TOOL 0.1", agent="stand-in"))["run"]
+            stands = await call(client, "crew_wait", run=run, timeout_s=60)
+            assert not stands["over"]
+            found = [each for each in (await call(client, "crew_inbox"))["questions"] if each["run"] == run]
+            assert found[0]["kind"] == "permission"
+            assert found[0]["id"] in stands["questions"]
+            await call(client, "crew_respond", question=found[0]["id"], answer="allow")
+            second = await call(client, "crew_respond", question=found[0]["id"], answer="deny")
+            assert second["outcome"] == "refused", "a question is answered once"
+            stands = await call(client, "crew_wait", run=run, timeout_s=60)
+            assert stands["over"]
+
+    anyio.run(lead)
+
+
+def test_what_is_refused_is_said_in_words(shared_crew: Crew, tmp_path: Path) -> None:
+    async def lead() -> None:
+        async with leader(shared_crew, tmp_path) as client:
+            for wrong, words in (
+                ({"goal": "x"}, "give one of agent, command and workflow"),
+                ({"goal": "x", "agent": "claud"}, "did you mean claude"),
+                ({"agent": "stand-in"}, "an agent needs a goal"),
+            ):
+                with pytest.raises(RuntimeError, match=words):
+                    await call(client, "crew_run", **wrong)
+            with pytest.raises(RuntimeError, match="no run"):
+                await call(client, "crew_status", run="nobody")
+
+    anyio.run(lead)
+
+
+def test_each_tool_says_what_it_is_for_and_what_it_answers() -> None:
+    async def look() -> None:
+        async with Client(make_server()) as client:
+            tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+            assert set(tools) == {
+                *("crew_run", "crew_list", "crew_status", "crew_wait", "crew_steer", "crew_follow_up", "crew_interrupt"),
+                *("crew_cancel", "crew_respond", "crew_inbox", "crew_result", "crew_events"),
+            }
+            for tool in tools.values():
+                assert tool.description
+                assert tool.output_schema, tool.name
+
+    anyio.run(look)
