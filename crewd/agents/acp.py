@@ -18,12 +18,14 @@ from crewd.agents.faults import PERMANENT, fault_class
 from crewd.agents.handed import Handed
 from crewd.agents.records import at, list_at, number_at, preview, text_at
 from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.reasons import RefusalReason
 from crewd.model.redact import clip
 
 VERSION = 1
 QUIET = "quiet"
 QUIET_SECONDS = 0.15
 """Updates may come after the answer to their prompt: so long nothing must have come."""
+OVER_MAX = 1_000
 LOG_IN = -32000
 """The protocol's error where the agent must be logged in first."""
 _WARNINGS = {
@@ -50,7 +52,10 @@ class Acp:
         self._text: list[str] = []
         self._thought: list[str] = []
         self._last = ""
-        self._cost = 0.0
+        self._message = ""
+        self._over: set[str] = set()
+        """Tools that have ended: what is said of them later opens nothing again."""
+        self._cost = task.cost
         self._end: do.Stopped | None = None
         self._quiet_since = 0
 
@@ -116,8 +121,12 @@ class Acp:
         """See `Machine`."""
         if what != f"{QUIET} {self._quiet_since}" or self._end is None:
             return []
+        if self._calls.open("_session/steering"):
+            return self._still()  # the answer says whether the turn has had it
         end, self._end = self._end, None
         acts = [*self._flush(), *self._cut()]
+        if end.state == "completed":
+            acts += self._handed.answered()
         waiting = self._handed.waiting()
         if waiting and not self._cancelled and end.state != "failed":
             return [*acts, *self._handed.stopped(), *self._send(waiting)]
@@ -149,6 +158,8 @@ class Acp:
         if self._first and self._task.system_prompt:
             blocks.insert(0, _block(self._task.system_prompt))
         self._first, self._prompting, self._answering = False, True, False
+        if len(self._over) > OVER_MAX:
+            self._over.clear()
         for key, text in messages:
             self._handed.give(key, text)
             self._handed.take(key)
@@ -172,7 +183,7 @@ class Acp:
             case "session/new" | "session/load" if not error:
                 self._loading = False
                 self._session = text_at(result, "sessionId") or self._task.session
-                ready = do.Ready(self.capabilities, self._session, self._software)
+                ready = do.Ready(self.capabilities, self._session, self._software, method == "session/load")
                 return [*self._with_model(result), ready]
             case "initialize" | "session/new" | "session/load":
                 if number_at(record, "error", "code") or at(record, "error", "code") != LOG_IN:
@@ -180,12 +191,15 @@ class Acp:
                 return [do.Stopped("failed", "", f"{error}: log in with the agent itself first", PERMANENT)]
             case "session/prompt":
                 return self._prompted(error, record, result)
+            case "_session/steering" if key not in dict(self._handed.waiting()):
+                return []
             case "_session/steering" if error or text_at(result, "outcome") == "failed":
                 self._handed.drop(key)
-                return [do.Refused(key, "by_agent", error or "the agent could not take it")]
+                return [do.Refused(key, RefusalReason.BY_WORKER, error or "the agent could not take it")]
             case "_session/steering" if text_at(result, "outcome") != "promptRequired":
-                self._handed.take(key)
-                self._answering = False
+                self._handed.take(key)  # what it says now may have been asked for before: the next answer counts
+            case "session/set_model" if error:
+                return [do.Noted("warning", f"the model {self._task.model} was not taken: {error}")]
         return []
 
     def _initialized(self, result: object) -> do.Acts:
@@ -243,6 +257,9 @@ class Acp:
         text = text_at(update, "content", "text")
         match text_at(update, "sessionUpdate"):
             case "agent_message_chunk":
+                message = text_at(update, "messageId")
+                if message != self._message:
+                    self._message, self._answering = message, False
                 self._text.append(text)
                 return self._answer()
             case "agent_thought_chunk":
@@ -271,6 +288,8 @@ class Acp:
     def _tool(self, update: object) -> do.Acts:
         key, status = text_at(update, "toolCallId"), text_at(update, "status")
         acts: do.Acts = []
+        if key in self._over:
+            return []
         if key not in self._tools and status in {"pending", "in_progress", "completed", "failed", ""}:
             if not self._working:
                 return []  # it ended after its turn: nothing is opened again
@@ -279,6 +298,7 @@ class Acp:
             acts.append(do.ToolBegan(key, text_at(update, "kind") or text_at(update, "title") or "tool", shown))
         if status in {"completed", "failed"}:
             self._tools.discard(key)
+            self._over.add(key)
             self._answering = False
             outcome: do.ToolOutcome = "cancelled" if self._cancelling else "done" if status == "completed" else "failed"
             said = "".join(text_at(block, "content", "text") for block in list_at(update, "content"))
@@ -295,6 +315,7 @@ class Acp:
 
     def _cut(self) -> do.Acts:
         cut, self._tools = sorted(self._tools), set()
+        self._over.update(cut)
         return [do.ToolEnded(key, "cancelled") for key in cut]
 
     def _asked(self, method: str, number: object, params: object) -> do.Acts:

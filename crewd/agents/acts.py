@@ -24,11 +24,15 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The agent answers and can be prompted. `session` is its own name for this session; empty if it has none."""
+    """The agent answers and can be prompted.
+
+    `session` is its own name for this session; empty if it has none. `goes_on`: it is the one that the task named.
+    """
 
     capabilities: Capabilities
     session: str = ""
     software: str = ""
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,7 @@ Acts = list[Act]
 class Task:
     """What a machine is made for. `cwd` is an absolute path; `session` is a session of the agent to go on with.
 
-    `attempt` is this attempt and no other one.
+    `attempt` is this attempt and no other one; `cost` is what that session has cost before.
     """
 
     cwd: str
@@ -163,6 +167,7 @@ class Task:
     system_prompt: str = ""
     replaces_prompt: bool = False
     session: str = ""
+    cost: float = 0.0
 
 
 class Machine(Protocol):

@@ -51,9 +51,9 @@ class Calls:
             return None
         return self._open.pop(number, None)
 
-    def open(self, method: str) -> int:
-        """How many requests with this method have no answer."""
-        return sum(each == method for each, _ in self._open.values())
+    def open(self, method: str) -> set[str]:
+        """The messages for which a request with this method has no answer yet."""
+        return {key for each, key in self._open.values() if each == method}
 
 
 def error_of(record: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import fault_class
 from crewd.agents.handed import Handed
 from crewd.agents.records import at, list_at, number_at, preview, text_at, texts_of
+from crewd.model.reasons import RefusalReason
 
 INIT, INTERRUPT = "crewd-init", "crewd-interrupt"
 """Ids of control requests of our own."""
@@ -44,7 +45,7 @@ class Claude:
         self._answers: set[str] = set()
         self._ready = self._working = self._cancelled = self._interrupting = self._tells_idle = False
         self._session = ""
-        self._cost = 0.0
+        self._cost = task.cost
         self._stopped = do.Stopped()
 
     @property
@@ -109,8 +110,12 @@ class Claude:
         match kind:
             case "control_response" if text_at(record, "response", "request_id") == INIT and not self._ready:
                 self._ready = True
+                if text_at(record, "response", "subtype") == "error":
+                    error = text_at(record, "response", "error") or "it cannot be initialized"
+                    return [*acts, do.Stopped("failed", "", error, fault_class(error))]
                 version = text_at(record, "response", "response", "claude_code_version")
-                acts.append(do.Ready(self.capabilities, self._session, f"claude {version}".strip()))
+                goes_on = bool(self._task.session)
+                acts.append(do.Ready(self.capabilities, self._session, f"claude {version}".strip(), goes_on))
             case "control_request":
                 acts += self._asked(record)
             case "control_cancel_request":
@@ -154,8 +159,9 @@ class Claude:
         if key is None or key not in self._handed:
             return []
         waiting = any(each == key for each, _ in self._handed.waiting())
-        if state == "cancelled" and waiting:
+        if state == "cancelled" and waiting and not self._cancelled:
             self._handed.drop(key)
+            return [do.Refused(key, RefusalReason.BY_WORKER, "the agent has put it away")] if key else []
         if state == "completed" and waiting:  # by the program itself, as a command of its own: no model was asked
             self._handed.drop(key)
             return [do.Done(key)] if key else []
@@ -181,16 +187,16 @@ class Claude:
         if at(record, "is_api_error_message") is True:
             return []
         acts: do.Acts = []
-        names = [*list_at(record, "user_message_uuids"), text_at(record, "user_message_uuid")]
-        for name in names:
-            self._handed.take(self._keys.get(name, ""))
-        if at(record, "aborted") is not True:
+        below = at(record, "parent_tool_use_id") is not None
+        for name in (*list_at(record, "user_message_uuids"), text_at(record, "user_message_uuid")):
+            if isinstance(name, str) and name in self._keys:
+                self._handed.take(self._keys[name])
+        if at(record, "aborted") is not True and not below:
             acts += self._handed.answered()
         message = text_at(record, "message", "id")
         if message not in self._answers:
             self._answers.add(message)
             acts.append(do.Spent(turns=1))
-        below = at(record, "parent_tool_use_id") is not None
         for block in list_at(record, "message", "content"):
             match text_at(block, "type"):
                 case "text" if text_at(block, "text") and not below:

@@ -17,6 +17,7 @@ from crewd.agents.faults import fault_class
 from crewd.agents.handed import Handed
 from crewd.agents.records import at, list_at, number_at, preview, text_at
 from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.reasons import RefusalReason
 from crewd.model.redact import clip
 
 _APPROVALS = frozenset({"item/commandExecution/requestApproval", "item/fileChange/requestApproval"})
@@ -34,13 +35,14 @@ class Codex:
         self._handed = Handed()
         self._asks: dict[str, tuple[object, list[Any]]] = {}
         """Open requests of the agent, with their numbers and, for questions, the questions."""
+        self._answers: dict[str, dict[str, Any]] = {}
         self._tools: set[str] = set()
         self._cut: set[str] = set()
         """Tools that ran when the turn was interrupted: they end after it, as if they had failed."""
         self._thread = self._turn = self._over = ""
         self._working = self._cancelled = self._interrupting = False
         self._text = self._error = ""
-        self._tokens = 0.0
+        self._begun = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -74,8 +76,11 @@ class Codex:
         if number is None:
             return []
         if questions:
-            name = text_at(questions[0], "id")
-            return [self._calls.result(number, {"answers": {name: {"answers": [] if text is None else [text]}}})]
+            self._answers.setdefault(key, {})[text_at(questions[0], "id")] = {"answers": [] if text is None else [text]}
+            if questions[1:] and text is not None:
+                self._asks[key] = (number, questions[1:])
+                return [_question(key, questions[1])]
+            return [self._calls.result(number, {"answers": self._answers.pop(key)})]
         decision = "accept" if text == "allow" else "decline" if text is not None else "cancel"
         return [self._calls.result(number, {"decision": decision})]
 
@@ -106,13 +111,12 @@ class Codex:
             case "item/completed":
                 return self._completed(at(params, "item"))
             case "turn/started":
-                self._turn = text_at(params, "turn", "id") or self._turn
+                self._turn, self._begun = text_at(params, "turn", "id") or self._turn, True
             case "turn/completed" if text_at(params, "turn", "id") == self._turn:
                 return self._ended(at(params, "turn"))
             case "thread/tokenUsage/updated":
-                tokens, before = number_at(params, "tokenUsage", "total", "totalTokens"), self._tokens
-                self._tokens = max(tokens, before)
-                return [do.Spent(1, int(self._tokens - before))]
+                tokens = int(number_at(params, "tokenUsage", "last", "totalTokens"))
+                return [do.Spent(1, tokens)] if self._begun else []  # a thread that goes on tells of what was before
             case "error":
                 self._error = text_at(params, "error", "message") or "the agent tells of an error"
                 if at(params, "willRetry") is True:
@@ -154,17 +158,17 @@ class Codex:
                 return [self._calls.tell("initialized"), self._open_thread()]
             case "thread/start" | "thread/resume" if not error:
                 self._thread = text_at(result, "thread", "id")
-                return [do.Ready(self.capabilities, self._thread, "codex")]
+                return [do.Ready(self.capabilities, self._thread, "codex", method == "thread/resume")]
             case "turn/start" if not error:
                 turn = text_at(result, "turn", "id")
-                if turn == self._over:  # that turn has ended since, without the message
+                if turn and turn == self._over:  # that turn has ended since, without the message
                     text = dict(self._handed.waiting()).get(key)
                     return [] if text is None else self._send(key, text)
                 self._turn = turn or self._turn
             case "turn/start":
                 self._handed.drop(key)
                 if key:
-                    return [do.Refused(key, "by_agent", error)]
+                    return [do.Refused(key, RefusalReason.BY_WORKER, error)]
                 self._working = False
                 return [do.Stopped("failed", "", error, fault_class(error))]
             case "initialize" | "thread/start" | "thread/resume":
@@ -242,9 +246,8 @@ class Codex:
             self._working = False
             state = do.Stopped("cancelled") if self._cancelled else do.Stopped("completed", self._text)
             return [*self._handed.stopped(), state]
-        if self._calls.open("turn/start"):
-            return []  # one that is on its way begins the next turn
-        return [act for key, text in waiting for act in self._send(key, text)]
+        on_the_way = self._calls.open("turn/start")  # those begin the next turn, or its answer says that they came too late
+        return [act for key, text in waiting if key not in on_the_way for act in self._send(key, text)]
 
     def _asked(self, method: str, number: object, params: object) -> do.Acts:
         key = _key(number)
@@ -257,10 +260,14 @@ class Codex:
         questions = list_at(params, "questions")
         if method == "item/tool/requestUserInput" and questions:
             self._asks[key] = (number, questions)
-            labels = tuple(text_at(option, "label") for option in list_at(questions[0], "options"))
-            kind = "choose" if labels else "text"
-            return [do.Ask(key, text_at(questions[0], "question") or "the agent asks", kind, labels)]  # type: ignore[arg-type]
+            return [_question(key, questions[0])]
         return [self._calls.refusal(number, f"crewd does not answer {method}")]
+
+
+def _question(key: str, question: object) -> do.Ask:
+    labels = tuple(text_at(option, "label") for option in list_at(question, "options"))
+    choices = tuple(label for label in labels if label)
+    return do.Ask(key, text_at(question, "question") or "the agent asks", "choose" if choices else "text", choices)
 
 
 def _key(number: object) -> str:

@@ -16,6 +16,7 @@ from crewd.agents.faults import fault_class
 from crewd.agents.handed import Handed
 from crewd.agents.records import at, list_at, number_at, preview, text_at, texts_of
 from crewd.model.questions import QuestionKind
+from crewd.model.reasons import RefusalReason
 
 STATE, ABORT, CLEAR, TASK, LOOK = "crewd-state", "crewd-abort", "crewd-clear", "crewd-task", "crewd-look"
 """Ids of commands of our own; a message's command has the message's id."""
@@ -62,6 +63,9 @@ class Pi:
         """See `Machine`."""
         if not now:
             return self._send(key, text)
+        if not self._settles:  # it has no `clear_queue`, and one command for both
+            self._handed.give(key, text)
+            return [*self._close_questions(), do.Write({"id": key, "type": "abort_and_prompt", "message": text})]
         self._after_abort.append((key, text))
         return self._abort()
 
@@ -139,14 +143,21 @@ class Pi:
         if self._aborting:
             return []
         self._aborting = True
-        closed: do.Acts = [act for key in list(self._asks) for act in (*self.answer(key, None), do.Unask(key))]
-        return [*closed, do.Write({"id": CLEAR, "type": "clear_queue"}), do.Write({"id": ABORT, "type": "abort"})]
+        clear = [do.Write({"id": CLEAR, "type": "clear_queue"})] if self._settles else []
+        return [*self._close_questions(), *clear, do.Write({"id": ABORT, "type": "abort"})]
+
+    def _close_questions(self) -> do.Acts:
+        return [act for key in list(self._asks) for act in (*self.answer(key, None), do.Unask(key))]
 
     def _response(self, record: Mapping[str, Any]) -> do.Acts:
         key, good = text_at(record, "id"), at(record, "success") is True
         if key == STATE and not self._ready:
             self._ready = True
-            return [do.Ready(self.capabilities, text_at(record, "data", "sessionId"))]
+            if not good:
+                error = text_at(record, "error") or "it does not say how it is"
+                return [do.Stopped("failed", "", error, fault_class(error))]
+            session, goes_on = text_at(record, "data", "sessionId"), bool(self._task.session)
+            return [do.Ready(self.capabilities, session, goes_on=goes_on)]
         if key == CLEAR:
             for text in (*list_at(record, "data", "steering"), *list_at(record, "data", "followUp")):
                 self._cleared(text)
@@ -154,19 +165,22 @@ class Pi:
         if key == ABORT:
             return self._aborted()
         if key == LOOK:
-            idle = at(record, "data", "isStreaming") is False and not number_at(record, "data", "pendingMessageCount")
-            if not idle or self._streaming or not self._handed.waiting():
+            queued = number_at(record, "data", "pendingMessageCount") + number_at(record, "data", "queuedMessageCount")
+            if at(record, "data", "isStreaming") is not False or queued or self._streaming:
                 return []
-            self._handed.take_all()
-            return self._settled()
-        if text_at(record, "command") == "prompt" and good:
+            waiting = [key for key, _ in self._handed.waiting()]
+            for each in waiting:
+                self._handed.drop(each)
+            done: do.Acts = [do.Done(each) for each in waiting if each]
+            return [*done, *self._settled()] if waiting else []
+        if text_at(record, "command") in {"prompt", "abort_and_prompt"} and good:
             # A command of the agent's own begins no run: then nothing else says that it is over.
             return [] if self._streaming else [do.Write({"id": LOOK, "type": "get_state"})]
-        if text_at(record, "command") == "prompt":
+        if text_at(record, "command") in {"prompt", "abort_and_prompt"}:
             key = "" if key == TASK else key
             error = text_at(record, "error") or "the agent does not take it"
             self._handed.drop(key)
-            acts: do.Acts = [do.Refused(key, "by_agent", error)] if key else []
+            acts: do.Acts = [do.Refused(key, RefusalReason.BY_WORKER, error)] if key else []
             if not key:
                 self._error = error
             return [*acts, *self._settled()] if not key or not self._working else acts
@@ -222,7 +236,7 @@ class Pi:
         if self._aborting:
             return []  # the response to the abort says that it is over
         if self._handed.waiting():
-            return []  # it begins a new run for these
+            return [do.Write({"id": LOOK, "type": "get_state"})]  # it begins a new run for these, or has dealt with them
         self._working = False
         acts = [*self._tools_cut(), *self._handed.stopped()]
         if self._error:
@@ -235,6 +249,8 @@ class Pi:
         if kind is None or not key:
             return []  # it shows something in its own window
         self._asks[key] = method
+        if self._aborting or self._cancelled:
+            return self.answer(key, None)  # the abort waits for it
         title, more = text_at(record, "title"), text_at(record, "message") or text_at(record, "placeholder")
         choices = tuple(option for option in list_at(record, "options") if isinstance(option, str))
         if kind == "choose" and not choices:

@@ -6,8 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from crewd.model.redact import clip
 
+NUMBER_MAX = 1e15
+"""Nothing that an agent counts is larger; what is, is a mistake."""
 PREVIEW_CHARS = 240
 """Of a tool's arguments and of what it gave."""
 _TELLING = ("command", "cmd", "path", "file_path", "filePath", "pattern", "query", "url", "prompt", "description")
@@ -30,9 +34,11 @@ def text_at(record: object, *keys: str) -> str:
 
 
 def number_at(record: object, *keys: str) -> float:
-    """The number there, at least 0; 0 if there is none."""
+    """The number there; 0 if there is none, or one that cannot be."""
     found = at(record, *keys)
-    return max(0.0, float(found)) if isinstance(found, int | float) and not isinstance(found, bool) else 0.0
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= NUMBER_MAX:
+        return 0.0
+    return float(found)
 
 
 def list_at(record: object, *keys: str) -> list[Any]:
@@ -60,6 +66,33 @@ def preview(arguments: object) -> str:
         if isinstance(found, str) and found:
             return clip(" ".join(found.split()), PREVIEW_CHARS)
     return clip(json.dumps(arguments, ensure_ascii=False, default=str), PREVIEW_CHARS) if arguments else ""
+
+
+def record_of(line: bytes) -> dict[str, Any] | None:
+    """The record that a line is, or None if it is none.
+
+    What is no UTF-8, and half a character (a lone surrogate, as JavaScript writes a text that it has cut), is U+FFFD in it.
+    """
+    try:
+        found = msgspec.json.decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # it is stricter than some agents are
+        try:
+            found = _mended(json.loads(line.decode("utf-8", "replace")))
+        except (ValueError, RecursionError):
+            return None
+    return found if isinstance(found, dict) else None
+
+
+def _mended(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case list():
+            return [_mended(each) for each in value]
+        case dict():
+            return {str(_mended(key)): _mended(each) for key, each in value.items()}
+        case _:
+            return value
 
 
 def is_piece(record: Mapping[str, Any]) -> bool:

@@ -27,7 +27,7 @@ from crewd.model.limits import LOG_CHUNK_BYTES_MAX, RESULT_BYTES_MAX
 from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.model.reasons import FailureReason
 from crewd.model.rows import RunRow, TaskRow
-from crewd.model.runtimes import runtime_named
+from crewd.model.runtimes import RUNTIMES, By, runtime_named
 from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.model.workflow import Join, PeerProtocol, Step, WorkerSpec, Workflow
 from crewd.model.workflow_markdown import Understood, understand
@@ -107,6 +107,22 @@ def exec_workflow(
 def agent_workflow(agent: Agent, env: Mapping[str, str] | None = None) -> Workflow:
     """One agent, which is given the goal of the run."""
     return one_step(_as_name(agent.name, "agent"), WorkerSpec(agent=agent, env=dict(env or {})))
+
+
+def with_agent(workflow: Workflow, agent: Agent, env: Mapping[str, str]) -> Workflow:
+    """The workflow, with this agent for each step that says nothing of how it is done. UsageError if there is no such step."""
+    change = msgspec.structs.replace
+    if all(RUNTIMES[step.worker.runtime].by is not By.NOBODY for step in workflow.steps):
+        raise UsageError("each step of the workflow says already how it is done", hint="leave --agent out")
+    return change(
+        workflow,
+        steps=tuple(
+            change(step, worker=change(step.worker, agent=agent, env={**env, **step.worker.env}))
+            if RUNTIMES[step.worker.runtime].by is By.NOBODY
+            else step
+            for step in workflow.steps
+        ),
+    )
 
 
 def _as_name(text: str, otherwise: str) -> str:

@@ -197,7 +197,7 @@ def read_line(line: bytes) -> Said | None:
         if b'"type"' not in line:
             return None
         raise NotUnderstood(str(error)) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if _TYPED.match(line):
             raise NotUnderstood(str(error)) from None
         return None

@@ -264,7 +264,7 @@ class Front(Actor[cm.FrontMessage]):
         if agents:
             raise Refused(
                 f"no runtime for the steps {', '.join(agents)}: they are written for an agent",
-                hint="give each a 'call: module:function', a 'run: command line', or 'outside: true' for somebody to claim it",
+                hint="crew run ... --agent NAME does them; or give each a 'call:', a 'run:', or 'outside: true' for a claim",
             )
         run = self._services.ids.next(RUN)
         name = check_run_name(start.name or f"{workflow.name[:40]}-{run[-5:]}")

@@ -15,20 +15,18 @@ import threading
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from crewd.agents import acts as do
 from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import PERMANENT
 from crewd.agents.launch import command_of, machine_of, takes_prompt_file, variables_of
-from crewd.agents.records import is_piece
+from crewd.agents.records import is_piece, record_of
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, InvariantError
 from crewd.model.ids import ASK, IdSource
 from crewd.model.limits import NOTE_CHARS_MAX
-from crewd.model.reasons import FailureReason
+from crewd.model.reasons import FailureReason, RefusalReason
 from crewd.model.redact import clip
 from crewd.model.signals import signal_name
 from crewd.protocol.reports import Applied, Asked, AskOver, OpClosed, OpOpened, Outcome, Settled, StopProposed
@@ -73,7 +71,10 @@ class AgentProcess:
         self._directory = Path(bootstrap.directory)
         self._transcript = Transcript(self._directory, known_of(bootstrap))
         before = bootstrap.checkpoint if isinstance(bootstrap.checkpoint, Mapping) else {}
-        self._session = self._resumed = agent.session or str(before.get("session", ""))
+        self._session = agent.session or str(before.get("session", ""))
+        cost = before.get("cost", 0.0)
+        self._cost = float(cost) if isinstance(cost, int | float) else 0.0
+        self._goes_on = self._has_spoken = False
         self._machine = machine_of(agent, self._task())
         self._process: LineProcess | None = None
         self._events: queue.Queue[Callable[[], do.Acts]] = queue.Queue(EVENTS_MAX)
@@ -87,6 +88,7 @@ class AgentProcess:
         self._tools: dict[str, str] = {}
         self._tool_numbers = count(1)
         self._turns = 0
+        self._told_to_finish = False
         self._warnings: list[str] = []
         self._stopped: do.Stopped | None = None
         self._over: Outcome | None = None
@@ -99,14 +101,19 @@ class AgentProcess:
 
     def start(self) -> None:
         """Start it. What goes wrong is its outcome."""
+        self._desk.token.listen(lambda: self._put(self._cancel))
+        self._start()
+
+    def _start(self) -> None:
         prompt = self._prompt_file() if takes_prompt_file(self._agent) else ""
         argv = command_of(self._agent, prompt, self._session)
         os.environ.update(variables_of(self._agent))
-        self._process = LineProcess(
-            argv, known_of(self._bootstrap), LINE_BYTES_MAX, line=self._read, dropped=self._drop, closed=self._exited
-        )
+        process = self._process = LineProcess(
+            argv, known_of(self._bootstrap), LINE_BYTES_MAX, line=self._read, dropped=self._drop,
+            closed=lambda: self._put(lambda: self._closed(process)),
+        )  # fmt: skip
         try:
-            self._process.start()
+            process.start()
         except (OSError, ValueError) as error:
             self._over = not_started(argv, error)
             return
@@ -125,9 +132,8 @@ class AgentProcess:
         early, self._early = self._early, []
         self._do(early)
         if self._over is None:
-            self._desk.token.listen(lambda: self._put(self._cancel))
-            self._in_background(self._hand_over, "messages")
             self._begin()
+            self._in_background(self._hand_over, "messages")
         while self._over is None:
             self._step()
         self._desk.finish()
@@ -144,7 +150,7 @@ class AgentProcess:
         return do.Task(
             cwd=order.cwd or str(Path.cwd()), attempt=f"{order.task}#{order.epoch}", model=agent.model, thinking=agent.thinking,
             system_prompt="" if in_file else agent.system_prompt, replaces_prompt=agent.system_prompt_mode == "replace",
-            session=self._session,
+            session=self._session, cost=self._cost,
         )  # fmt: skip
 
     def _prompt_file(self) -> str:
@@ -156,8 +162,8 @@ class AgentProcess:
 
     def _begin(self) -> None:
         """The task is the first prompt; of a session that goes on, what was sent to it since, or a word to go on."""
-        if not self._resumed:
-            self._prompt("", "\n\n".join(part for part in (self._bootstrap.text, self._bootstrap.goal) if part) or GO_ON)
+        if not self._goes_on:
+            self._prompt("", first_prompt(self._bootstrap) or GO_ON)
             return
         message = self._desk.next_steer(RESUMED_SECONDS) or self._desk.next_follow_up()
         if message is not None:
@@ -174,29 +180,32 @@ class AgentProcess:
         self._events.put(event)
 
     def _step(self) -> None:
-        self._do(self._events.get()())
+        event = self._events.get()
+        try:
+            acts = event()
+        except Exception as error:  # noqa: BLE001 (a record that no agent should say must not end the worker)
+            self._transcript.say(f"crewd: a record was not understood: {error!r}")
+            return
+        self._do(acts)
 
     def _read(self, line: bytes) -> None:
         """A line of its output, on the thread that reads: what is no record is noise."""
-        try:
-            record = msgspec.json.decode(line)
-        except msgspec.DecodeError:
-            record = None
-        if not isinstance(record, dict):
+        record = record_of(line)
+        if record is None:
             if line.strip():
                 self._transcript.say(line.decode("utf-8", "replace"))
             return
         if not is_piece(record):
             self._transcript.keep(line)
-        found: dict[str, Any] = record
-        self._put(lambda: self._machine.hear(found))
+        self._put(lambda: self._machine.hear(record))
 
     def _drop(self, beginning: bytes) -> None:
         self._transcript.say(f"crewd: a record of more than {LINE_BYTES_MAX} bytes was not read: {beginning!r}")
 
     def _write(self) -> None:
-        while (line := self._out.get()) is not None:
-            if self._process is None or not self._process.write(line):
+        out, process = self._out, self._process
+        while process is not None and (line := out.get()) is not None:
+            if not process.write(line):
                 return
 
     def _hand_over(self) -> None:
@@ -217,12 +226,11 @@ class AgentProcess:
         self._working, self._stopped = True, None
         self._do(self._machine.prompt(key, text))
 
-    def _exited(self) -> None:
-        self._put(self._closed)
-
-    def _closed(self) -> do.Acts:
-        if self._over is None:
-            self._over = self._without_end()
+    def _closed(self, process: LineProcess | None) -> do.Acts:
+        if self._over is None and process is self._process:
+            ended = self._without_end()
+            if not self._starts_anew(ended.error):
+                self._over = ended
         return []
 
     # -- acts ---------------------------------------------------------------------------------------------------
@@ -243,14 +251,12 @@ class AgentProcess:
         match act:
             case do.Write(record):
                 self._out.put(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n")
-            case do.Ready(capabilities, session, software):
-                self._capabilities = capabilities
+            case do.Ready(capabilities, session, software, goes_on):
+                self._capabilities, self._goes_on = capabilities, goes_on
                 self._transcript.say(f"crewd: {software or capabilities.runtime} is ready")
                 self._early.append(do.Session(session))
             case do.Session(session):
-                if session and session != self._session:
-                    self._session = session
-                    self._checkpoint()
+                self._session = session or self._session
             case do.Applied(key):
                 self._report(key, Applied(id=key))
             case do.Done(key):
@@ -259,9 +265,12 @@ class AgentProcess:
                 self._report(key, Settled(id=key, outcome="refused", reason=reason, note=clip(note, NOTE_CHARS_MAX)))
             case do.Spent(turns, tokens, cost):
                 self._turns += turns
+                self._cost += cost
                 self._the_context.usage(turns=turns, tokens=tokens, cost=cost)
-                self._count_turns(turns)
+                if turns:
+                    self._spoke()
             case do.Said(text, thought):
+                self._spoke()
                 if not thought:
                     self._transcript.say(text)
                     self._the_context.progress(note=clip(" ".join(text.split()), NOTE_CHARS), phase="text")
@@ -301,10 +310,19 @@ class AgentProcess:
         if text not in self._warnings and len(self._warnings) < TOOLS_MAX:
             self._warnings.append(clip(text, NOTE_CHARS_MAX))
 
+    def _spoke(self) -> None:
+        """The model has answered. Before that some agents keep nothing of a session, and there is nothing to go on with."""
+        if not self._has_spoken:
+            self._has_spoken = True
+            self._checkpoint()
+
     def _checkpoint(self) -> None:
-        self._the_context.checkpoint({"session": self._session, "runtime": self._agent.runtime})
+        if self._session:
+            self._the_context.checkpoint({"session": self._session, "runtime": self._agent.runtime, "cost": self._cost})
 
     def _tool_began(self, tool: do.ToolBegan) -> None:
+        self._spoke()
+        self._bound_turns()
         shown = f"{tool.name}: {tool.preview}" if tool.preview else tool.name
         self._transcript.say(f"[tool] {shown}")
         self._the_context.progress(note=clip(shown, NOTE_CHARS), phase="tool")
@@ -320,17 +338,20 @@ class AgentProcess:
             reason = "" if tool.outcome == "done" else clip(" ".join(tool.text.split()), NOTE_CHARS)
             self._desk.report(OpClosed(id=key, outcome=tool.outcome, reason=reason))
 
-    def _count_turns(self, turns: int) -> None:
-        most = self._agent.turns
-        if not most or not turns or not self._working:
+    def _bound_turns(self) -> None:
+        """It goes on after an answer: an agent that has given as many as it may is told to finish, and ended if it does not."""
+        most, capabilities = self._agent.turns, self._capabilities
+        if not most or self._turns < most or capabilities is None or self._over is not None:
             return
         if self._turns >= most + self._agent.turns_grace:
             self._over = Outcome(
                 outcome="failed", reason=FailureReason.LIMIT, error_class=PERMANENT,
                 error=f"the agent has given {self._turns} answers; it may give {most}, and {self._agent.turns_grace} to finish",
             )  # fmt: skip
-        elif self._turns == most:
-            self._do(self._machine.steer(f"{OWN}finish", FINISH, now=False))
+        elif not self._told_to_finish:
+            self._told_to_finish = True
+            now = capabilities.steer == "interrupt"  # else it would hear of it when it has finished by itself
+            self._do(self._machine.steer(f"{OWN}finish", FINISH, now=now))
 
     # -- questions ----------------------------------------------------------------------------------------------
 
@@ -353,31 +374,54 @@ class AgentProcess:
 
     def _wait_for_answer(self, ask: do.Ask, key: str) -> None:
         answer = self._desk.wait_answer(key, ask.seconds)
-        if answer is None:
-            withdrawn = self._asks.get(ask.key) != key
-            self._desk.report(AskOver(id=key, outcome="cancelled" if withdrawn or self._desk.token.cancelled else "expired"))
-            self._put(lambda: self._answered(ask, key, None))
-            return
+        self._put(lambda: self._answered(ask, key, answer))
+
+    def _answered(self, ask: do.Ask, key: str, answer: Deliver | None) -> do.Acts:
+        """An answer has come, or none: it is one only if the agent still waits for it."""
+        waits = self._asks.get(ask.key) == key
+        if waits:
+            del self._asks[ask.key]
+        if answer is None or not waits:
+            if answer is not None:
+                self._desk.report(Settled(id=answer.id, outcome="refused", reason=RefusalReason.NO_SUCH_ASK))
+            cancelled = not waits or self._desk.token.cancelled
+            self._desk.report(AskOver(id=key, outcome="cancelled" if cancelled else "expired"))
+            return self._machine.answer(ask.key, None) if waits else []
         self._desk.report(Applied(id=answer.id))
         self._desk.report(AskOver(id=key, outcome="answered", answered_by=answer.id))
         self._desk.report(Settled(id=answer.id, outcome="done"))
-        self._put(lambda: self._answered(ask, key, answer.text))
-
-    def _answered(self, ask: do.Ask, key: str, text: str | None) -> do.Acts:
-        if self._asks.get(ask.key) != key:
-            return []
-        del self._asks[ask.key]
-        return self._machine.answer(ask.key, text)
+        return self._machine.answer(ask.key, answer.text)
 
     # -- ends ---------------------------------------------------------------------------------------------------
 
+    def _starts_anew(self, why: str) -> bool:
+        """An agent that cannot go on with its session is started again without it, once."""
+        if self._capabilities is not None or not self._session or self._desk.token.cancelled or self._process is None:
+            return False
+        self._transcript.say(f"crewd: the session {self._session} cannot be gone on with: {why}")
+        self._warn("its session could not be gone on with; it has begun a new one")
+        self._session, self._cost = "", 0.0
+        self._machine = machine_of(self._agent, self._task())
+        old, self._process = self._process, None
+        self._out.put(None)
+        old.close_input()
+        if old.child is not None and not old.has_exited(EXIT_SECONDS):
+            old.child.signal_group(signal.SIGKILL)
+        self._out = queue.SimpleQueue()
+        self._start()
+        return True
+
     def _has_stopped(self, stopped: do.Stopped) -> None:
         self._working = False
+        if stopped.state == "failed" and self._starts_anew(stopped.error):
+            return
         self._stopped = stopped
         for key in list(self._tools):
             self._tool_ended(do.ToolEnded(key, "cancelled", "it had not ended when the agent stopped"))
         for warning in stopped.warnings:
             self._warn(warning)
+        if self._has_spoken:
+            self._checkpoint()
         token = self._desk.token
         if token.cancelled:
             self._over = Outcome(outcome="cancelled", reason=token.reason)
@@ -434,6 +478,9 @@ class AgentProcess:
         )  # fmt: skip
 
     def _cancel(self) -> do.Acts:
+        if self._context is None:
+            self._over = Outcome(outcome="cancelled", reason=self._desk.token.reason)
+            return []
         self._in_background(self._press, "cancel")
         return self._machine.cancel()
 
@@ -447,7 +494,9 @@ class AgentProcess:
         """End its input and wait for its exit; what it leaves behind is ended with it."""
         self._closing = True
         for ask in self._asks.values():
+            self._desk.report(AskOver(id=ask, outcome="cancelled"))
             self._desk.close_ask(ask)
+        self._asks.clear()
         self._out.put(None)
         process, token = self._process, self._desk.token
         if process is None or process.child is None:
@@ -461,3 +510,12 @@ class AgentProcess:
         left.terminate()
         if token.cancelled:
             left.wait(token)
+
+
+def first_prompt(order: Bootstrap) -> str:
+    """What an agent is asked first: the step's text, the goal if it is not in the text, and the files to read."""
+    parts = [order.text, "" if order.goal in order.text else order.goal]
+    if order.reads:
+        files = "\n".join(f"- {Path(order.shared) / name}" for name in order.reads)
+        parts.append(f"What earlier steps have left for you:\n{files}")
+    return "\n\n".join(part for part in parts if part)

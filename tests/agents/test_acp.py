@@ -139,3 +139,38 @@ def test_a_system_prompt_goes_before_the_first_prompt() -> None:
     machine = ready(task=do.Task("/work", system_prompt="be brief"))
     (prompt,) = said(machine.prompt("", "do it"))
     assert [block["text"] for block in prompt["params"]["prompt"]] == ["be brief", "do it"]
+
+
+def test_what_was_injected_is_not_applied_by_an_answer_that_ran_before() -> None:
+    machine = ready(steers=True)
+    number = prompted(machine)
+    machine.hear(chunk("word1 "))
+    (sent,) = said(machine.steer("m_1", "look", now=False))
+    assert not of(do.Applied, hear(machine, {"id": sent["id"], "result": {"outcome": "injected"}}, chunk("word2")))
+    tool = update("tool_call", toolCallId="t", status="completed")
+    assert of(do.Applied, hear(machine, tool, chunk("seen"))) == [do.Applied("m_1")]
+    assert machine.hear(update("tool_call_update", toolCallId="t", status="completed")) == [], "it has ended before"
+    assert of(do.Stopped, quiet(machine, machine.hear({"id": number, "result": {"stopReason": "end_turn"}})))
+
+
+def test_an_end_waits_for_the_word_on_a_steer_that_is_on_its_way() -> None:
+    machine = ready(steers=True)
+    number = prompted(machine)
+    machine.hear(chunk("all"))
+    (sent,) = said(machine.steer("m_1", "late", now=False))
+    acts = machine.hear({"id": number, "result": {"stopReason": "end_turn"}})
+    again = machine.due(of(do.After, acts)[-1].what)
+    assert not said(again)
+    machine.hear({"id": sent["id"], "result": {"outcome": "promptRequired"}})
+    assert [record["method"] for record in said(quiet(machine, again))] == ["session/prompt"]
+
+
+def test_a_session_that_cannot_be_loaded_is_a_new_one_and_says_so() -> None:
+    machine = Acp(do.Task("/work", session="before"))
+    (hello,) = said(machine.greet())
+    (load,) = said(machine.hear({"id": hello["id"], "result": {"agentCapabilities": {"loadSession": True}}}))
+    acts = machine.hear({"id": load["id"], "error": {"code": -32603, "message": "Invalid session identifier"}})
+    (new,) = said(acts)
+    assert new["method"] == "session/new"
+    (known,) = of(do.Ready, machine.hear({"id": new["id"], "result": {"sessionId": "s2"}}))
+    assert (known.session, known.goes_on) == ("s2", False)

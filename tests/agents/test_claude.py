@@ -126,3 +126,29 @@ def test_a_message_that_the_program_itself_has_dealt_with_is_done() -> None:
     (sent,) = said(machine.steer("m_1", "/cost", now=False))
     done = {"type": "command_lifecycle", "command_uuid": sent["uuid"], "state": "completed"}
     assert machine.hear(done) == [do.Done("m_1")]
+
+
+def test_what_a_subagent_says_applies_nothing_and_is_not_the_agents_text() -> None:
+    machine, _ = working()
+    (sent,) = said(machine.steer("m_1", "look", now=False))
+    machine.hear(replay(sent["uuid"]))
+    acts = machine.hear({**assistant("from below"), "parent_tool_use_id": "t"})
+    assert not of(do.Applied, acts)
+    assert not of(do.Said, acts)
+
+
+def test_a_message_that_the_agent_puts_away_is_refused() -> None:
+    machine, _ = working()
+    (sent,) = said(machine.steer("m_1", "look", now=False))
+    away = {"type": "command_lifecycle", "command_uuid": sent["uuid"], "state": "cancelled"}
+    assert [act.id for act in of(do.Refused, machine.hear(away))] == ["m_1"]
+
+
+def test_a_session_that_goes_on_is_charged_for_what_comes_to_it_only() -> None:
+    machine = Claude(do.Task("/work", session="before", cost=0.5))
+    assert of(do.Spent, machine.hear(result(total_cost_usd=0.75))) == [do.Spent(0, 7, 0.25)]
+
+
+def test_marks_of_another_kind_do_no_harm() -> None:
+    machine, _ = working()
+    assert of(do.Said, machine.hear(assistant("x", user_message_uuids=[{}, 7, None]))) == [do.Said("x")]

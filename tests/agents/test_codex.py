@@ -108,8 +108,9 @@ def test_a_question_has_choices() -> None:
 
 def test_tokens_are_told_as_what_came_to_them() -> None:
     machine = working()
-    usage = [note("thread/tokenUsage/updated", tokenUsage={"total": {"totalTokens": total}}) for total in (10, 25)]
+    usage = [note("thread/tokenUsage/updated", tokenUsage={"last": {"totalTokens": last}}) for last in (10, 15)]
     assert of(do.Spent, hear(machine, *usage)) == [do.Spent(1, 10), do.Spent(1, 15)]
+    assert hear(Codex(TASK), *usage) == [], "what a thread that goes on has used before is not told again"
 
 
 def test_a_thread_that_goes_on_is_resumed() -> None:
@@ -118,3 +119,21 @@ def test_a_thread_that_goes_on_is_resumed() -> None:
     _, resume = said(machine.hear({"id": hello["id"], "result": {}}))
     assert (resume["method"], resume["params"]["threadId"]) == ("thread/resume", "before")
     assert resume["params"]["developerInstructions"] == "be brief"
+
+
+def test_all_questions_of_a_request_are_asked() -> None:
+    machine = working()
+    questions = [{"id": "a", "question": "One?"}, {"id": "b", "question": "Two?"}]
+    (first,) = of(do.Ask, machine.hear({"id": 3, **note("item/tool/requestUserInput", questions=questions)}))
+    (second,) = of(do.Ask, machine.answer(first.key, "1"))
+    (reply,) = said(machine.answer(second.key, "2"))
+    assert reply["result"] == {"answers": {"a": {"answers": ["1"]}, "b": {"answers": ["2"]}}}
+
+
+def test_each_message_that_is_not_on_its_way_is_sent_again() -> None:
+    machine = working()
+    machine.steer("m_1", "now", now=True)
+    (sent,) = said(machine.steer("m_2", "late", now=False))
+    again = said(machine.hear(ended(status="interrupted")))
+    assert [record["params"]["clientUserMessageId"] for record in again] == ["m_1"]
+    assert sent["params"]["clientUserMessageId"] == "m_2"

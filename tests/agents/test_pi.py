@@ -133,3 +133,27 @@ def test_a_tool_that_ended_is_not_opened_again() -> None:
     end = {"type": "tool_execution_end", "toolCallId": "t", "result": {"content": []}, "isError": True}
     assert hear(machine, begin, end) == [do.ToolBegan("t", "bash", "ls -l"), do.ToolEnded("t", "failed", "")]
     assert hear(machine, end, {"type": "tool_execution_update", "toolCallId": "t"}) == []
+
+
+def test_a_question_that_comes_while_it_aborts_is_answered_at_once() -> None:
+    machine = working()
+    machine.steer("m_1", "now", now=True)
+    asked = machine.hear({"type": "extension_ui_request", "id": "u", "method": "confirm", "title": "Run?"})
+    assert said(asked) == [{"type": "extension_ui_response", "id": "u", "cancelled": True}]
+    assert not of(do.Ask, asked)
+
+
+def test_oh_my_pi_aborts_and_is_prompted_with_one_command() -> None:
+    machine = working(settles=False)
+    assert said(machine.steer("m_1", "now", now=True)) == [{"id": "m_1", "type": "abort_and_prompt", "message": "now"}]
+    aborted = {"type": "agent_end", "isTerminal": True}
+    assert not of(do.Stopped, hear(machine, answer("", "aborted", "Interrupted by user"), aborted))
+    acts = hear(machine, response("m_1", "abort_and_prompt"), START, user("now"), answer("so"), aborted)
+    assert of(do.Stopped, acts) == [do.Stopped("completed", "so")]
+
+
+def test_who_cannot_say_how_it_is_has_failed() -> None:
+    machine = Pi(OF_TEST)
+    machine.greet()
+    (stopped,) = of(do.Stopped, machine.hear(response(STATE, "get_state", success=False, error="broken")))
+    assert stopped.error == "broken"

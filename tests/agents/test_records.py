@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from crewd.agents.records import at, is_piece, list_at, number_at, preview, text_at, texts_of
+from crewd.agents.records import at, is_piece, list_at, number_at, preview, record_of, text_at, texts_of
 
 
 def test_what_is_missing_or_of_another_kind_is_empty() -> None:
@@ -31,3 +31,14 @@ def test_pieces_are_told_from_what_holds_them_whole() -> None:
     assert is_piece({"method": "session/update", "params": {"update": {"sessionUpdate": "agent_message_chunk"}}})
     assert not is_piece({"method": "session/update", "params": {"update": {"sessionUpdate": "tool_call"}}})
     assert not is_piece({"type": "result"})
+
+
+def test_a_line_that_only_javascript_would_write_is_a_record() -> None:
+    assert record_of(b'{"t": "half \\ud83d"}') == {"t": "half \ufffd"}
+    assert record_of(b'{"t": "\xff"}') == {"t": "\ufffd"}
+    assert record_of('{"t": "\u2028 \U0001f600"}'.encode()) == {"t": "\u2028 \U0001f600"}
+    assert [record_of(line) for line in (b"[" * 50_000, b"[1]", b"Loading...", b"", b"{")] == [None] * 5
+
+
+def test_a_number_that_nothing_counts_is_none() -> None:
+    assert number_at({"n": 10**400}, "n") == number_at({"n": float("nan")}, "n") == 0.0

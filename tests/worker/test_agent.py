@@ -124,10 +124,9 @@ def test_an_error_of_the_model_fails_the_run(shared_crew: Crew, runtime: AgentRu
 @every
 def test_what_may_pass_is_tried_again_by_a_new_agent(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "ERR500", agent(runtime), retry=Retry(attempts=2, backoff_seconds=0.01))
-    assert run.result(timeout=120) == "echo: Go on where you stopped."
-    first, second = run.show().attempts
-    assert (first.status, second.status) == ("failed", "completed")
-    assert "500" in first.error
+    with pytest.raises(RunFailed, match="500"):
+        run.result(timeout=120)
+    assert [attempt.status for attempt in run.show().attempts] == ["failed", "failed"], "it is asked for the task again"
 
 
 @pytest.mark.parametrize("runtime", ["pi", "claude", "codex"])
@@ -258,3 +257,9 @@ def test_its_system_prompt_is_a_file_and_its_records_are_kept(daemon: Daemon, cr
     assert '"type": "result"' in records
     assert "stream_event" not in records, "pieces are not kept"
     assert "You are a test." not in " ".join(str(each) for each in daemon.marked())
+
+
+def test_a_session_that_is_not_there_any_more_is_begun_anew(shared_crew: Crew) -> None:
+    run = ask(shared_crew, "hello", agent("pi", session="gone"))
+    assert run.result(timeout=120) == "echo: hello", "it is given the task"
+    assert any("begun a new one" in warning for warning in attempt_of(run).warnings)

@@ -94,25 +94,31 @@ def run(
     options: Options, goal: str, source: str, agent: str, model: str, thinking: str, permissions: Permissions | None,
     inputs: tuple[str, ...], **given: Any,
 ) -> None:  # fmt: skip
-    """Run an agent or a workflow for GOAL ('-': from stdin)."""
+    """Run an agent or a workflow for GOAL ('-': from stdin).
+
+    With both, the agent does the steps of the workflow that say nothing of how they are done.
+    """
     goal = text_from_here().strip() if goal == "-" else goal
-    if bool(source) == bool(agent):
-        hint = "crew run GOAL --agent pi, or crew run GOAL -w FILE"
-        raise UsageError("both --agent and --workflow" if source else "nothing says what is to be run", hint=hint)
+    if not source and not agent:
+        raise UsageError("nothing says what is to be run", hint="crew run GOAL --agent pi, or crew run GOAL -w FILE")
     if not agent:
         for option, value in (("--model", model), ("--thinking", thinking), ("--permissions", permissions)):
             if value:
                 raise UsageError(f"{option} is for an agent, and a workflow is run", hint="--agent NAME")
         _begin(options, shapes.load_workflow(source), goal, given, pairs_of(inputs, "--input"))
         return
-    if not goal:
+    if not goal and not source:
         raise UsageError("an agent needs a goal", hint='crew run "fix the flaky test" --agent pi')
     found = agent_named(agent)
     check_installed(found)
     changed = {"model": model, "thinking": thinking, "permissions": permissions}
     spec = msgspec.structs.replace(found.definition.agent, **{key: value for key, value in changed.items() if value})
     given["secrets"] = (*given["secrets"], *(name for name in found.secrets if name not in given["secrets"]))
-    _begin(options, shapes.agent_workflow(spec, found.env), goal, given, pairs_of(inputs, "--input"))
+    if source:
+        workflow = shapes.with_agent(shapes.load_workflow(source), spec, found.env)
+    else:
+        workflow = shapes.agent_workflow(spec, found.env)
+    _begin(options, workflow, goal, given, pairs_of(inputs, "--input"))
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})

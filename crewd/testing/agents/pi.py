@@ -9,6 +9,7 @@ Tests: tests/worker/test_agent.py.
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 from crewd.testing.agents.script import Plan
@@ -27,6 +28,7 @@ class Pi(StandIn):
         self.stuck: list[str] = []
         self.asked: dict[str, asyncio.Future[bool]] = {}
         self.aborts: list[str] = []
+        self.instead: list[tuple[str, str]] = []
 
     def opened(self) -> None:
         """oh-my-pi says that it is ready."""
@@ -57,7 +59,13 @@ class Pi(StandIn):
                     self.rested()
                 elif not self.asked:
                     self.interrupt()
-            case "clear_queue":
+            case "abort_and_prompt" if not self.settles:
+                self.instead.append((str(key), record["message"]))
+                if self.busy:
+                    self.interrupt()
+                else:
+                    self.rested()
+            case "clear_queue" if self.settles:
                 cleared, self.waiting = [text for _, text in self.waiting], []
                 self.respond(key, kind, data={"steering": cleared, "followUp": []})
             case "get_state":
@@ -167,7 +175,7 @@ class Pi(StandIn):
         """See `StandIn`."""
         del error
         if how == "cancelled":
-            while self.waiting:
+            while self.waiting and self.settles:
                 self.take()  # it is written into the conversation, and no model ever sees it
             self.broken_answer("This operation was aborted", "error" if self.settles else "aborted")
         self.say({"type": "agent_end", "messages": [], "willRetry": False, "isTerminal": True})
@@ -179,6 +187,10 @@ class Pi(StandIn):
         aborts, self.aborts = self.aborts, []
         for key in aborts:
             self.respond(key, "abort")
+        instead, self.instead = self.instead, []
+        for key, _ in instead:
+            self.respond(key, "abort_and_prompt")
+        self.waiting = [*instead, *self.waiting]
         self.begin()
 
 
@@ -195,6 +207,8 @@ def usage(tokens: int = 10) -> dict[str, Any]:
 
 
 def make(name: str, arguments: list[str]) -> StandIn:
-    """The program of this name."""
-    del arguments
+    """The program of this name. A session called `gone` cannot be gone on with."""
+    if "gone" in arguments:
+        sys.stderr.write("No session found matching 'gone'\n")
+        sys.exit(1)
     return Pi(settles=name == "pi")

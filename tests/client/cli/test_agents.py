@@ -40,10 +40,22 @@ def test_an_agent_runs_for_a_goal(shell: Shell) -> None:
 
 def test_what_is_run_is_said_once(shell: Shell) -> None:
     assert "nothing says what is to be run" in shell.fails(2, "run", "hello")
-    assert "both --agent and --workflow" in shell.fails(2, "run", "hello", "-a", "pi", "-w", "x")
     assert "an agent needs a goal" in shell.fails(2, "run", "--agent", "stand-in")
     assert "--model is for an agent" in shell.fails(2, "run", "hello", "-w", "x", "--model", "y")
     assert "did you mean claude?" in shell.fails(4, "run", "hello", "--agent", "claud")
+
+
+def test_an_agent_does_the_steps_of_a_workflow_that_say_nothing_of_how(shell: Shell) -> None:
+    text = "# two\n\n## look\noutput: notes.md\n\nLook at {goal}, and leave {braces} alone.\n\n"
+    text += "## count\ndependsOn: look\nreads: notes.md\nrun: wc -c < $CREWD_OUTPUTS/notes.md\n"
+    (shell.cwd / "two.workflow.md").write_text(f"---\nname: two\n---\n{text}")
+    assert "--agent NAME does them" in shell.fails(5, "run", "src", "-w", "two")
+    run = json.loads(shell.ok("run", "src", "-w", "two", "--agent", "stand-in", "--json"))["id"]
+    shell.ok("wait", run)
+    assert shell.ok("result", f"{run}/look") == "echo: Look at src, and leave {braces} alone.\n"
+    assert int(shell.ok("result", f"{run}/count")) == len("echo: Look at src, and leave {braces} alone.")
+    (shell.cwd / "one.workflow.md").write_text("---\nname: one\n---\n## a\nrun: true\n")
+    assert "says already how it is done" in shell.fails(2, "run", "src", "-w", "one", "--agent", "stand-in")
 
 
 def test_an_agent_that_is_not_installed_says_how_to_get_it(shell: Shell) -> None:
