@@ -69,11 +69,10 @@ class Claude:
         """See `Machine`."""
         if not now:
             return self._send(key, text)
-        acts = self._send(key, text, priority="now")  # which cuts text at once, and waits for a tool
         if not self._tools and not self._asks:
-            return acts
+            return self._send(key, text, priority="now")  # which cuts text at once, and would wait for a tool
         self._interrupting = True
-        return [*acts, _control(INTERRUPT, {"subtype": "interrupt"})]
+        return [*self._send(key, text), _control(INTERRUPT, {"subtype": "interrupt"})]
 
     def answer(self, key: str, text: str | None) -> do.Acts:
         """See `Machine`."""
