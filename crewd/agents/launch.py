@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from crewd.agents.acp import Acp
@@ -11,7 +12,15 @@ from crewd.agents.pi import Pi
 
 if TYPE_CHECKING:
     from crewd.agents.acts import Machine, Task
-    from crewd.model.agent import Agent
+    from crewd.model.agent import Agent, AgentRuntime
+
+_NOT_TAKEN: Mapping[AgentRuntime, tuple[str, ...]] = {
+    "pi": ("fallbackModels",),
+    "omp": ("fallbackModels",),
+    "claude": (),
+    "codex": ("tools", "fallbackModels"),
+    "acp": ("thinking", "tools", "configDir", "fallbackModels"),
+}
 
 
 def command_of(agent: Agent, prompt_file: str, session: str) -> list[str]:
@@ -28,6 +37,7 @@ def command_of(agent: Agent, prompt_file: str, session: str) -> list[str]:
             argv += ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
             argv += ["--permission-prompt-tool", "stdio", "--replay-user-messages"]
             argv += _given("--model", agent.model) + _given("--effort", agent.thinking)
+            argv += _given("--fallback-model", ",".join(agent.fallback_models))
             argv += _given("--allowedTools", ",".join(agent.tools)) + _given("--resume", session)
             argv += _given("--system-prompt-file" if replaces else "--append-system-prompt-file", prompt_file)
         case "codex":
@@ -52,6 +62,15 @@ def variables_of(agent: Agent) -> dict[str, str]:
     if agent.runtime == "claude":
         found["CLAUDE_CODE_SDK_READS_SESSION_STATE"] = "1"  # else nothing says that it has come to rest
     return found
+
+
+def ignored_by(agent: Agent) -> tuple[str, ...]:
+    """Fields that are given and that its runtime has no way to take."""
+    given = {
+        "thinking": agent.thinking, "tools": agent.tools, "configDir": agent.config_dir, "fallbackModels":
+        agent.fallback_models,
+    }  # fmt: skip
+    return tuple(name for name, value in given.items() if value and name in _NOT_TAKEN[agent.runtime])
 
 
 def machine_of(agent: Agent, task: Task) -> Machine:

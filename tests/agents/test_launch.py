@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from crewd.agents.launch import command_of, takes_prompt_file, variables_of
+from crewd.agents.launch import command_of, ignored_by, takes_prompt_file, variables_of
 from crewd.model.agent import AGENT_RUNTIMES, Agent, AgentRuntime
 
 
@@ -30,3 +30,15 @@ def test_its_own_configuration_may_be_elsewhere() -> None:
     agent = Agent(runtime="codex", command=("codex",), config_dir="/c")
     assert variables_of(agent) == {"CODEX_HOME": "/c"}
     assert variables_of(Agent(runtime="acp", command=("x",), config_dir="/c")) == {}
+
+
+def test_what_an_agent_has_no_way_to_take_is_named() -> None:
+    def ignored(runtime: AgentRuntime) -> tuple[str, ...]:
+        agent = Agent(
+            runtime=runtime, command=("x",), thinking="high", tools=("a",), config_dir="/c", fallback_models=("b",), model="m"
+        )
+        return ignored_by(agent)
+
+    assert ignored("claude") == ()
+    assert ignored("codex") == ("tools", "fallbackModels")
+    assert ignored("acp") == ("thinking", "tools", "configDir", "fallbackModels")

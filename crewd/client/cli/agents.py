@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from crewd.agents.acts import Task
-from crewd.agents.launch import machine_of
+from crewd.agents.launch import ignored_by, machine_of
 from crewd.client.agent_probe import Probe
 from crewd.client.agents import FoundAgent, agent_named, check_installed
 from crewd.client.agents import agents as all_agents
@@ -95,7 +95,7 @@ def _as_json(found: FoundAgent, version: str) -> dict[str, Any]:
         "tried": found.known.tried if found.known else "",
         "agent": {key: value for key, value in msgspec.to_builtins(agent).items() if key not in {"name", "system_prompt"}},
         "capabilities": msgspec.to_builtins(machine_of(agent, Task("/")).capabilities),
-        "unused": list(found.definition.unused),
+        "unused": [*found.definition.unused, *ignored_by(agent)],
     }
 
 
