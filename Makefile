@@ -9,7 +9,7 @@ REAL ?=
 WORKERS ?= 4
 CRASHES ?= 5000
 
-.PHONY: run test pytest check format bench stress mutants clean
+.PHONY: run test pytest check format bench stress mutants agents clean
 
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("crewd needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -47,6 +47,10 @@ stress: $(READY)
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants
+
+# The coding agents that are installed here, against a scripted model on loopback.
+agents: $(READY)
+	$(BIN)/python -m tests.agents.real $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
