@@ -28,11 +28,12 @@ VERSION_SECONDS = 20.0
 
 
 @click.group(invoke_without_command=True)
+@click.option("--all", "everything", is_flag=True, help="Also those that are not installed.")
 @click.pass_context
-def agents(context: click.Context) -> None:
+def agents(context: click.Context, everything: bool) -> None:  # noqa: FBT001 (a flag)
     """The AI coding agents that can be started: crew run GOAL --agent NAME."""
     if context.invoked_subcommand is None:
-        context.invoke(ls)
+        context.invoke(ls, everything=everything)
 
 
 @agents.command()
@@ -52,11 +53,11 @@ def ls(options: Options, everything: bool = False) -> None:  # noqa: FBT001, FBT
     rows = [
         (
             each.name, each.definition.agent.runtime, versions[each.name] or "-", each.origin,
-            each.program or f"not installed: {each.known.install if each.known else each.definition.agent.command[0]}",
+            each.program or (each.known.install if each.known else f"{each.definition.agent.command[0]}: not found"),
         )
         for each in found
     ]  # fmt: skip
-    table(("NAME", "SPEAKS", "VERSION", "FROM", "PROGRAM"), rows)
+    table(("NAME", "SPEAKS", "VERSION", "FROM", "PROGRAM, OR HOW TO GET IT"), rows)
 
 
 @agents.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def test_an_agent_that_is_not_installed_says_how_to_get_it(shell: Shell) -> None
 
 def test_agents_are_listed_and_shown(shell: Shell) -> None:
     assert "stand-in" in shell.ok("agents")
+    assert "npm install -g @openai/codex" in shell.ok("agents", "--all", env={**os.environ, "PATH": "/usr/bin:/bin"})
     everything = {each["name"]: each for each in json.loads(shell.ok("agents", "ls", "--all", "--json"))}
     assert everything["stand-in"]["origin"] == "project"
     assert everything["goose"]["capabilities"]["runtime"] == "acp"
