@@ -101,7 +101,8 @@ class AgentProcess:
 
     def start(self) -> None:
         """Start it. What goes wrong is its outcome."""
-        self._desk.token.listen(lambda: self._put(self._cancel))
+        # On a thread of its own: a signal comes on this one, which may be in the middle of the queue.
+        self._desk.token.listen(lambda: self._in_background(lambda: self._put(self._cancel), "cancelled"))
         self._start()
 
     def _start(self) -> None:
@@ -109,7 +110,7 @@ class AgentProcess:
         argv = command_of(self._agent, prompt, self._session)
         os.environ.update(variables_of(self._agent))
         process = self._process = LineProcess(
-            argv, known_of(self._bootstrap), LINE_BYTES_MAX, line=self._read, dropped=self._drop,
+            argv, known_of(self._bootstrap), LINE_BYTES_MAX, line=lambda line: self._read(process, line), dropped=self._drop,
             closed=lambda: self._put(lambda: self._closed(process)),
         )  # fmt: skip
         try:
@@ -118,7 +119,7 @@ class AgentProcess:
             self._over = not_started(argv, error)
             return
         self._in_background(self._write, "input")
-        self._put(self._machine.greet)
+        self._do(self._machine.greet())
 
     def wait_until_ready(self) -> tuple[str, ...]:
         """Wait until it can be prompted, or has ended: what it takes."""
@@ -188,7 +189,7 @@ class AgentProcess:
             return
         self._do(acts)
 
-    def _read(self, line: bytes) -> None:
+    def _read(self, process: LineProcess, line: bytes) -> None:
         """A line of its output, on the thread that reads: what is no record is noise."""
         record = record_of(line)
         if record is None:
@@ -197,7 +198,7 @@ class AgentProcess:
             return
         if not is_piece(record):
             self._transcript.keep(line)
-        self._put(lambda: self._machine.hear(record))
+        self._put(lambda: self._machine.hear(record) if process is self._process else [])
 
     def _drop(self, beginning: bytes) -> None:
         self._transcript.say(f"crewd: a record of more than {LINE_BYTES_MAX} bytes was not read: {beginning!r}")
