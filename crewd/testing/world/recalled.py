@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from crewd.model.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.store.messages import LiveRun
-from crewd.supervisor.attempt.phases import Queued, Reserving, Sought, Spawned, StartTimedOut
+from crewd.supervisor.attempt.phases import Queued, Reserving, Sought, Spawned, StartTimedOut, Stopping
 from crewd.supervisor.run.phases import InBackoff, IsClaimed
 from crewd.supervisor.run.recall import attempt_of, run_of
 
@@ -97,10 +97,17 @@ def _of_task(task: Task, now: float) -> dict[str, object]:
     }  # fmt: skip
 
 
+def _recorded_phase(attempt: Attempt) -> str:
+    """The name of the phase as far as rows tell it: nothing records that a start took too long, but an outcome is recorded."""
+    if isinstance(attempt.phase, StartTimedOut) and attempt.phase.said is not None:
+        return Stopping.__name__
+    return "" if isinstance(attempt.phase, _UNRECORDED) else type(attempt.phase).__name__
+
+
 def _of_attempt(attempt: Attempt) -> dict[str, object]:
     work = attempt.work
     return {
-        "phase": "" if isinstance(attempt.phase, _UNRECORDED) else type(attempt.phase).__name__,
+        "phase": _recorded_phase(attempt),
         "finishing": work.finishing, "capabilities": attempt.contact.capabilities, "asks": work.asks,
         "operations": {(each.id, each.seconds, each.queued, each.waits) for each in work.operations},
         "reports": attempt.contact.reports, "failures": work.failures, "cancel": attempt.cancel, "limit": attempt.limit,
