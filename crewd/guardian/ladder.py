@@ -104,6 +104,11 @@ def climb(ladder: Ladder, alive: frozenset[int], at: float, *, ended_since: bool
         ladder = replace(ladder, empty_looks=ladder.empty_looks + 1)
         return ladder, NextStep(over=ladder.empty_looks > 1, look_again_at=at)
     ladder = replace(ladder, empty_looks=0)
+    if at >= ladder.kill_at and ladder.rung is not Rung.KILL:
+        # The time to give up runs from the first KILL: this guardian may have been stopped meanwhile, and sent none.
+        give_up_at = max(ladder.give_up_at, at + ladder.give_up_at - ladder.kill_at)
+        ladder = replace(ladder, rung=Rung.KILL, give_up_at=give_up_at)
+        return ladder, NextStep(kill=alive, look_again_at=at + KILL_TICK_SECONDS)
     if at >= ladder.give_up_at:
         return ladder, NextStep(kill=alive, over=True)
     if at >= ladder.kill_at:

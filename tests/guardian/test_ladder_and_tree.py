@@ -116,3 +116,15 @@ def test_a_second_order_only_hastens() -> None:
     assert ld.hasten(ladder, 1.0, 20.0, 3.0) == ladder
     faster = ld.hasten(ladder, 1.0, 0.0, 0.15)
     assert (faster.term_at, faster.kill_at) == (1.0, 1.15)
+
+
+def test_a_guardian_that_was_stopped_gives_up_only_after_it_has_killed() -> None:
+    ladder = ld.begin(0.0, 1.0, 1.0)
+    late = ladder.give_up_at + 100.0
+    ladder, step = ld.climb(ladder, frozenset({7}), late)
+    assert (step.kill, step.over) == (frozenset({7}), False)
+    ladder, step = ld.climb(ladder, frozenset({7}), late + 0.1)
+    assert not step.over, "what is killed takes a moment to go"
+    ladder, step = ld.climb(ladder, frozenset(), late + 0.2)
+    ladder, step = ld.climb(ladder, frozenset(), late + 0.2)
+    assert step.over
