@@ -54,7 +54,7 @@ class Acp:
         self._last = ""
         self._message = ""
         self._over: set[str] = set()
-        """Tools that have ended: what is said of them later opens nothing again."""
+        """Tools that have ended. A later update of one is ignored."""
         self._cost = task.cost
         self._end: do.Stopped | None = None
         self._quiet_since = 0
@@ -247,7 +247,7 @@ class Acp:
         return [*closed, *self._still()]
 
     def _still(self) -> do.Acts:
-        """Something has come: the time in which nothing may come begins anew."""
+        """Start the quiet time again, because a record has come."""
         if self._end is None:
             return []
         self._quiet_since += 1

@@ -14,9 +14,9 @@ _MODELS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_
 class Known:
     """One agent.
 
-    `command` is its program and first arguments, `install` how to get it. `keys` are variables with secrets and `variables`
-    others that it is given from whoever starts it, where they are set. `tried` is the version that crewd was tried out with;
-    empty for one that has not been tried.
+    `command` is its program and first arguments, `install` how to get it. The program gets `keys` (variables that hold secrets)
+    and `variables` from the caller's environment, where they are set. `tried` is the version that was tested with crewd; empty
+    if none was.
     """
 
     title: str

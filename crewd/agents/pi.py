@@ -194,7 +194,7 @@ class Pi:
                 return
 
     def _aborted(self) -> do.Acts:
-        """Nothing runs any more: what was to come now, and what waited, is said; or it has stopped."""
+        """The abort is complete. Send the messages that waited for it; without any, the agent has stopped."""
         self._aborting = self._working = False
         again, self._after_abort = self._after_abort, []
         if self._cancelled or not again:

@@ -1,4 +1,4 @@
-"""Which agents there are for whoever starts one: those that crewd knows, and those that files define."""
+"""Finds agents by name: those that crewd knows, and those that files of the user or of the project define."""
 
 from __future__ import annotations
 

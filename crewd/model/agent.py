@@ -23,7 +23,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     `command` is the program and its first arguments; what its runtime needs is added to them. `name` is what people call it.
     An empty `model`, `thinking` or `tools` leaves that to the agent's own configuration. `system_prompt` is added to the
     agent's own one, or takes its place (`replace`). After `turns` answers of the model the agent is told to finish; it has
-    `turns_grace` more (`turns` 0: no bound). `permissions`: what is said when the agent asks to be allowed something.
+    `turns_grace` more (`turns` 0: no bound). `permissions` is the answer when the agent asks for permission.
     `config_dir` is the directory of the agent's own configuration. `session` is one of the agent's own sessions, to go on
     with.
     """

@@ -79,6 +79,7 @@ class AgentProcess:
         self._process: LineProcess | None = None
         self._events: queue.Queue[Callable[[], do.Acts]] = queue.Queue(EVENTS_MAX)
         self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        """As long as what crewd lets wait for one worker: its messages, and answers to its questions."""
         self._ids = IdSource(SystemClock(), SystemChance())
         self._context: Context | None = None
         self._early: list[do.Act] = []
@@ -106,7 +107,12 @@ class AgentProcess:
         self._start()
 
     def _start(self) -> None:
-        prompt = self._prompt_file() if takes_prompt_file(self._agent) else ""
+        try:
+            prompt = self._prompt_file() if takes_prompt_file(self._agent) else ""
+        except OSError as error:  # the disk is full: another try may find room
+            why = f"the system prompt cannot be written: {error.strerror}"
+            self._over = Outcome(outcome="failed", reason=FailureReason.START_BUSY, error=why)
+            return
         argv = command_of(self._agent, prompt, self._session)
         os.environ.update(variables_of(self._agent))
         process = self._process = LineProcess(
@@ -178,7 +184,8 @@ class AgentProcess:
         threading.Thread(target=what, name=name, daemon=True).start()
 
     def _put(self, event: Callable[[], do.Acts]) -> None:
-        self._events.put(event)
+        if not self._closing:
+            self._events.put(event)
 
     def _step(self) -> None:
         event = self._events.get()
@@ -494,6 +501,9 @@ class AgentProcess:
     def _end_process(self) -> None:
         """End its input and wait for its exit; what it leaves behind is ended with it."""
         self._closing = True
+        with contextlib.suppress(queue.Empty):  # who waits to put something goes on: the agent's output is read to its end
+            while True:
+                self._events.get_nowait()
         for ask in self._asks.values():
             self._desk.report(AskOver(id=ask, outcome="cancelled"))
             self._desk.close_ask(ask)

@@ -183,7 +183,7 @@ class Desk:
             self._open_asks.add(ask)
 
     def close_ask(self, ask: str) -> None:
-        """Nobody wants the answer any more: who waits for it goes on."""
+        """Close the question. A thread that waits for its answer returns."""
         with self._condition:
             self._open_asks.discard(ask)
             self._condition.notify_all()

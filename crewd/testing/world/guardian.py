@@ -139,7 +139,7 @@ class SimGuardian:
             self._perform(guard.looked(sorting, marks, {}, output, now=now, took=0.0, since_boot=now, heard_at=now))
 
     def _pong(self) -> None:
-        """Say that it is there. When memory is low it is said again: this crewd asks only after its orders."""
+        """Send a `Pong`. Repeat it while memory is low, because the simulated crewd pings only after an order."""
         available = self._memory()
         self._low_until = None if available else self._now() + LOW_SECONDS
         self._tell(gd.Pong(zygote=1, memory_available_bytes=available))
