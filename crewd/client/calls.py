@@ -39,7 +39,7 @@ Mode = Literal["graceful", "now"]
 StopMode = Literal["drain", "end", "keep"]
 Direction = Literal["", "in", "out"]
 State = Literal["", "open", "settled", "unread"]
-Stream = Literal["stdout", "stderr"]
+Stream = Literal["stdout", "stderr", "acts", "records"]
 Start = Literal["fork", "spawn"]
 
 
@@ -376,7 +376,8 @@ def log(
 ) -> Call[rq.LogReply]:  # fmt: skip
     """Up to `limit` bytes of a worker's output from `offset` (negative: counted from the end), written since a time.
 
-    `next` of the reply is where to go on. Secrets in it are masked, each byte by `*`, so that offsets stay true.
+    `next` of the reply is where to go on. Secrets in it are masked, each byte by `*`, so that offsets stay true. `acts` and
+    `records` are those of an agent: JSON lines (docs/agents.md).
     """
     ask = rq.ReadLog(task=task, stream=stream, offset=offset, epoch=epoch, limit=limit, since=since)
     return shapes.expect((yield Ask(ask)), rq.LogReply)

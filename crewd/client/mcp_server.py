@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 
 from crewd import __version__
 from crewd.client import aio, shapes
-from crewd.client.agents import agent_named, check_installed
+from crewd.client.chosen import choose
 from crewd.client.cli.follow import words
 from crewd.client.environment import bring
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
@@ -210,18 +210,13 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
             if sum((bool(agent), bool(command), bool(workflow))) != 1:
                 raise UsageError("give one of agent, command and workflow")
             secrets: tuple[str, ...] = ()
-            if agent:
-                if not goal:
-                    raise UsageError("an agent needs a goal")
-                found = agent_named(agent)
-                check_installed(found)
-                spec = found.definition.agent
-                chosen = shapes.agent_workflow(msgspec.structs.replace(spec, model=model) if model else spec, found.env)
-                secrets = found.secrets
-            elif command:
+            if agent and not goal:
+                raise UsageError("an agent needs a goal")
+            if command:
                 chosen = shapes.exec_workflow(command)
             else:
-                chosen = shapes.load_workflow(workflow)
+                picked = choose(agent, workflow, model=model)
+                chosen, secrets = picked.workflow, picked.secrets
             chosen = shapes.marked(chosen, labels or {}, None)
             run = await crew.run(
                 chosen, goal, cwd=cwd or str(Path.cwd()), name=name, request_id=request_id,

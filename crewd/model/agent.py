@@ -15,6 +15,8 @@ AGENT_RUNTIMES: Final[tuple[AgentRuntime, ...]] = get_args(AgentRuntime)
 PROMPT_BYTES_MAX = 64 << 10
 """A system prompt."""
 TURNS_MAX = 10_000
+AGENT_FILES: Final = {"acts": "acts.jsonl", "records": "records.jsonl"}
+"""What is kept of an agent beside its output: the streams that can be read, and their files in the attempt's directory."""
 
 
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

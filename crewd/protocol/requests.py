@@ -336,12 +336,14 @@ class SeenNews(msgspec.Struct, frozen=True):
 class ReadLog(msgspec.Struct, frozen=True):
     """Bytes of a worker's output from `offset` (negative: counted from the end), or of a result that is kept as a file.
 
+    Of an agent there are also its `acts`, and its own `records` (docs/agents.md).
+
     `since`: not before what was written at this time (wall-clock seconds), which is known to about a second.
     """
 
     role: ClassVar[Role] = Role.OBSERVE
     task: str
-    stream: Literal["stdout", "stderr", "result"] = "stdout"
+    stream: Literal["stdout", "stderr", "result", "acts", "records"] = "stdout"
     epoch: int = 0
     offset: int = 0
     limit: int = 65_536

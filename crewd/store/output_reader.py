@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePath
 
 from crewd.actors import Lane, Ref
+from crewd.model.agent import AGENT_FILES, AGENT_RUNTIMES
 from crewd.model.errors import CrewdError, NotFound, Unavailable, UsageError
 from crewd.model.limits import LOG_CHUNK_BYTES_MAX, ROWS_MAX
 from crewd.model.redact import blot
@@ -90,8 +91,13 @@ class OutputReader(Follower[Read]):
         limit = max(1, min(request.limit, LOG_CHUNK_BYTES_MAX))
         name: str = request.stream
         offset = request.offset
+        if name in AGENT_FILES and task.runtime not in AGENT_RUNTIMES:
+            raise UsageError(
+                f"{task.id} is no agent, and only of an agent {name} are kept", hint="its output is stdout and stderr"
+            )
+        name = AGENT_FILES.get(name, name)
         stream: OutputStream = "stderr" if name == "stderr" else "stdout"
-        marks = self._outputs.marks(attempt, stream)
+        marks = self._outputs.marks(attempt, stream) if name in {"stdout", "stderr"} else ()
         if request.since:
             before = [at for at, written_at in marks if written_at < request.since]
             offset = max(offset, before[-1] if before else 0)

@@ -224,6 +224,7 @@ class AgentProcess:
         if self._closing:
             return []  # it has no receipt, and its sender is told that it was not delivered
         self._transcript.say(f"› {message.text}")
+        self._transcript.tell("prompt", text=message.text, message=message.id)
         if not self._working:
             self._working, self._stopped = True, None
             return self._machine.prompt(message.id, message.text)
@@ -231,6 +232,7 @@ class AgentProcess:
 
     def _prompt(self, key: str, text: str) -> None:
         self._transcript.say(f"› {text}")
+        self._transcript.tell("prompt", text=text, message=key)
         self._working, self._stopped = True, None
         self._do(self._machine.prompt(key, text))
 
@@ -279,6 +281,7 @@ class AgentProcess:
                     self._spoke()
             case do.Said(text, thought):
                 self._spoke()
+                self._transcript.tell("thought" if thought else "text", text=text)
                 if not thought:
                     self._transcript.say(text)
                     self._the_context.progress(note=clip(" ".join(text.split()), NOTE_CHARS), phase="text")
@@ -288,6 +291,7 @@ class AgentProcess:
                 self._tool_ended(act)
             case do.Noted(what, text):
                 self._transcript.say(f"[{what}] {text}")
+                self._transcript.tell("note", about=what, text=text)
                 self._the_context.progress(note=clip(text, NOTE_CHARS), phase=what)
                 if what == "warning":
                     self._warn(text)
@@ -333,12 +337,14 @@ class AgentProcess:
         self._bound_turns()
         shown = f"{tool.name}: {tool.preview}" if tool.preview else tool.name
         self._transcript.say(f"[tool] {shown}")
+        self._transcript.tell("tool", id=tool.id, name=tool.name, preview=tool.preview)
         self._the_context.progress(note=clip(shown, NOTE_CHARS), phase="tool")
         if len(self._tools) < TOOLS_MAX:
             key = self._tools[tool.id] = f"{self._bootstrap.task}#{self._bootstrap.epoch}:tool{next(self._tool_numbers)}"
             self._desk.report(OpOpened(id=key, kind="tool", name=clip(shown, 256)))
 
     def _tool_ended(self, tool: do.ToolEnded) -> None:
+        self._transcript.tell("tool_ended", id=tool.id, outcome=tool.outcome, text=clip(tool.text, NOTE_CHARS_MAX))
         if tool.outcome != "done":
             self._transcript.say(f"[tool] {tool.outcome}: {clip(tool.text.strip(), NOTE_CHARS_MAX)}")
         key = self._tools.pop(tool.id, None)
@@ -378,6 +384,7 @@ class AgentProcess:
             )
         )  # fmt: skip
         self._transcript.say(f"? {ask.question}")
+        self._transcript.tell("ask", id=key, text=ask.question)
         self._in_background(lambda: self._wait_for_answer(ask, key), "ask")
 
     def _wait_for_answer(self, ask: do.Ask, key: str) -> None:

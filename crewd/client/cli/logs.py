@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import click
 import msgspec
 
 from crewd.client.blocking import Crew, connect
+from crewd.client.calls import Stream
 from crewd.client.cli.common import Options, look_at, time_of, verb, warn
 from crewd.client.cli.screen import for_json, overwritten, plain
 from crewd.clock import SystemClock, in_words
@@ -35,7 +36,7 @@ LINE_BYTES_MAX = 1 << 20
 class Choice(NamedTuple):
     """What of a log is shown, and how."""
 
-    stream: Literal["stdout", "stderr"] = "stdout"
+    stream: Stream = "stdout"
     tail: int | None = None
     since: float = 0.0
     grep: str = ""
@@ -230,7 +231,9 @@ def _whole(data: bytes) -> int:
 @click.argument("target")
 @click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until the worker has ended.")
 @click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
-@click.option("--stderr", "errors", is_flag=True, help="Standard error instead of standard output.")
+@click.option("--stderr", "stream", flag_value="stderr", help="Standard error instead of standard output.")
+@click.option("--acts", "stream", flag_value="acts", help="What an agent said and did, as JSON lines.")
+@click.option("--records", "stream", flag_value="records", help="An agent's own records, as JSON lines.")
 @click.option(
     "--attempt",
     type=click.IntRange(1),
@@ -245,7 +248,10 @@ def _whole(data: bytes) -> int:
 @click.option("--timestamps", "-t", is_flag=True, help="When each line was written, to about a second.")
 @click.option("--raw", is_flag=True, help="The very bytes, with whatever steers a terminal.")
 @verb
-def logs(options: Options, target: str, follow: bool, errors: bool, attempt: int | None, since: str, **given: object) -> None:  # noqa: FBT001
+def logs(
+    options: Options, target: str, follow: bool, stream: Stream | None, attempt: int | None, since: str,  # noqa: FBT001
+    **given: object,
+) -> None:  # fmt: skip
     """Print the output of a worker, or of all workers of a run with their steps before each line."""
     clock = SystemClock()
     try:
@@ -254,7 +260,7 @@ def logs(options: Options, target: str, follow: bool, errors: bool, attempt: int
         raise UsageError(f"--grep {given['grep']!r} is no regular expression: {error}") from None
     if given["raw"] and (given["grep"] or given["timestamps"] or options.json):
         raise UsageError("--raw gives the very bytes, and no lines to choose or to put the time before", hint="leave it out")
-    choice = Choice("stderr" if errors else "stdout", since=time_of(since, clock.wall()), as_json=options.json, **given)  # type: ignore[arg-type]
+    choice = Choice(stream or "stdout", since=time_of(since, clock.wall()), as_json=options.json, **given)  # type: ignore[arg-type]
     with look_at(options) as crew:
         show_logs(crew, target, choice, follow=follow, attempt=attempt or 0)
 
@@ -319,7 +325,7 @@ class FollowedOutput:
             for log in logs:
                 log.finish()
 
-    def _of(self, crew: Crew, stream: Literal["stdout", "stderr"]) -> list[LogReader]:
+    def _of(self, crew: Crew, stream: Stream) -> list[LogReader]:
         logs = _logs(crew, self._run, Choice(stream, as_json=self._as_json), 0)
         for log in logs:
             log.write = self._write or (_to_stderr if stream == "stderr" and not self._as_json else None)

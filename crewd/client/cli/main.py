@@ -84,6 +84,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "daemon": Verb("daemon", "daemon", "Start, stop and look at the daemon."),
         "doctor": Verb("look", "doctor", "Examine the daemon, its state and its machine."),
         "mcp": Verb("leading", "mcp", "Serve MCP, for an agent that leads a crew."),
+        "acp": Verb("leading", "acp", "Serve ACP, for an editor: each session is a run."),
         "stress": Verb("crewd.testing.stress.cli", "stress", "Stress-test a worker at every point of its work."),
         "help": Verb("help", "help_", "Help on a verb, or on exit-codes."),
         "version": Verb("help", "version", "Print the version."),

@@ -13,8 +13,8 @@ import click
 import msgspec
 
 from crewd.client import shapes
-from crewd.client.agents import agent_named, check_installed
 from crewd.client.blocking import Crew, RunHandle, connect
+from crewd.client.chosen import choose
 from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, verb
 from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of, text_from_here
@@ -109,16 +109,9 @@ def run(
         return
     if not goal and not source:
         raise UsageError("an agent needs a goal", hint='crew run "fix the flaky test" --agent pi')
-    found = agent_named(agent)
-    check_installed(found)
-    changed = {"model": model, "thinking": thinking, "permissions": permissions}
-    spec = msgspec.structs.replace(found.definition.agent, **{key: value for key, value in changed.items() if value})
-    given["secrets"] = (*given["secrets"], *(name for name in found.secrets if name not in given["secrets"]))
-    if source:
-        workflow = shapes.with_agent(shapes.load_workflow(source), spec, found.env)
-    else:
-        workflow = shapes.agent_workflow(spec, found.env)
-    _begin(options, workflow, goal, given, pairs_of(inputs, "--input"))
+    chosen = choose(agent, source, model=model, thinking=thinking, permissions=permissions)
+    given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
+    _begin(options, chosen.workflow, goal, given, pairs_of(inputs, "--input"))
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})

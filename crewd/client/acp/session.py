@@ -1,0 +1,376 @@
+"""A session of an editor: the run behind it, what the editor was told of it, and the prompts that are open.
+
+A prompt starts a run, or is told to it: at once while it works, as a new turn when it has ended. It is answered when the run
+has ended and all that this session has sent is settled, or when a worker asks something that the next prompt answers.
+
+Tests: tests/client/acp/test_server.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from crewd.client import aio
+from crewd.client.acp.updates import Update, addressed, options_of, plan_of, said, update_of
+from crewd.client.acp.wire import INTERNAL_ERROR, INVALID_PARAMS, Fault, Wire
+from crewd.client.calls import Stream
+from crewd.client.cli.follow import words
+from crewd.model import events as ev
+from crewd.model.agent import AGENT_RUNTIMES
+from crewd.model.errors import CrewdError, DaemonUnreachable
+from crewd.model.events import Event
+from crewd.model.rows import TaskRow
+from crewd.model.statuses import TASK_TERMINAL, RunStatus
+from crewd.model.terms import Terms
+
+POLL_SECONDS = 0.25
+"""Between two looks at the output of a worker that tells of no progress."""
+AGAIN_SECONDS = 0.5
+LOST_SECONDS = 60.0
+"""So long crewd is looked for when it is gone: another one goes on with its runs."""
+SENT_MAX = 1_000
+T = TypeVar("T")
+Asking = Callable[[Callable[[aio.Crew], Awaitable[T]]], Awaitable[T]]
+
+
+class Crewd:
+    """The client of all sessions, made when it is first needed and again when it was lost."""
+
+    def __init__(self, home: str | None, name: str) -> None:
+        self._home, self._name = home, name
+        self._crew: aio.Crew | None = None
+        self._one = asyncio.Lock()
+
+    async def get(self) -> aio.Crew:
+        """The client."""
+        async with self._one:
+            if self._crew is None:
+                self._crew = await aio.connect(self._home, name=self._name)
+            return self._crew
+
+    async def lost(self, crew: aio.Crew) -> None:
+        """It does not answer any more."""
+        if self._crew is crew:
+            self._crew = None
+            with contextlib.suppress(CrewdError, OSError):
+                await crew.close()
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._crew is not None:
+            await self.lost(self._crew)
+
+
+@dataclass(slots=True)
+class _Source:
+    """What an attempt has said, and how far it was read."""
+
+    task: str
+    epoch: int
+    stream: Stream
+    offset: int = 0
+    rest: bytes = b""
+    over: bool = False
+    decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
+
+
+class Session:
+    """One session. `chosen` is the agent that its next run begins with; `own`: it has started its run itself."""
+
+    def __init__(self, key: str, cwd: str, crewd: Crewd, wire: Wire) -> None:
+        self.id = key
+        self.cwd = cwd
+        self.chosen = ""
+        self.run = ""
+        self.own = False
+        self._crewd = crewd
+        self._wire = wire
+        self._working = False
+        self._after = 0
+        self._tasks: dict[str, TaskRow] = {}
+        self._sources: dict[tuple[str, int], _Source] = {}
+        self._speaker = ""
+        self._sent: dict[str, None] = {}
+        self._unsettled: set[str] = set()
+        self._asked: dict[str, asyncio.Task[None]] = {}
+        self._question = ""
+        """The open question that the next prompt answers."""
+        self._error = ""
+        self._turn: asyncio.Future[str] | None = None
+        self._follower: asyncio.Task[None] | None = None
+        self._one = asyncio.Lock()
+        self._silent = False
+
+    # -- what the editor wants ----------------------------------------------------------------------------------
+
+    def begins(self, run: str) -> None:
+        """This session has started this run."""
+        self.run, self.own, self._working = run, True, True
+        self._after, self._error, self._question = 0, "", ""
+        self._tasks, self._sources, self._sent = {}, {}, {"": None}
+
+    async def opens(self, run: str, *, replay: bool) -> None:
+        """Show this run, from its beginning or from now on."""
+        crew = await self._crewd.get()
+        shown = await crew.show(run)
+        self.run, self.cwd = shown.run.id, shown.run.cwd
+        self._after = shown.seq
+        self._working = shown.run.ended_at is None
+        self._silent = not replay
+        await self._look(crew)
+        await self._read_all(crew)
+        self._silent = False
+        if self._working:
+            for ask in shown.asks:
+                if ask.closed_at is None:
+                    self._ask(ev.AskOpened(id=ask.id, question=ask.question, kind=ask.kind, choices=ask.choices))
+            self._follow()
+
+    def goes_on(self, text: str) -> bool:
+        """Whether a prompt is told to the run of this session, and begins no other one."""
+        if not self.run:
+            return False
+        return self._working or bool(self._question) or len(self._tasks) == 1 or bool(addressed(text, self._steps())[0])
+
+    async def say(self, text: str, *, steer: bool = False) -> None:
+        """Tell the run a prompt. Raises CrewdError if it is refused, Fault if it is not clear which step is meant."""
+        crew = await self._crewd.get()
+        if self._question:
+            question, self._question = self._question, ""
+            try:
+                await crew.respond(question, text)
+            except CrewdError:
+                self._question = question
+                raise
+        else:
+            step, text = addressed(text, self._steps())
+            target = f"{self.run}/{step}" if step else self._target()
+            key = crew.new_message_id()
+            self._sent[key] = None
+            if len(self._sent) > SENT_MAX:
+                del self._sent[next(iter(self._sent))]
+            self._unsettled.add(key)
+            try:
+                kind: Literal["steer", "follow_up"] = "steer" if self._working else "follow_up"
+                await crew.send(kind, target, text, id=key, wait="accepted", terms=Terms(on_idle="queue" if steer else "start"))
+            except CrewdError:
+                self._unsettled.discard(key)
+                raise
+        self._follow()
+
+    async def turn(self) -> str:
+        """Wait for the end of the turn: its stop reason. Raises Fault if the run has failed."""
+        if self._turn is None or self._turn.done():
+            self._turn = asyncio.get_running_loop().create_future()
+            self._turn.add_done_callback(lambda turn: turn.cancelled() or turn.exception())
+        self._follow()
+        return await asyncio.shield(self._turn)
+
+    async def cancel(self) -> None:
+        """End the run with everything that it has started."""
+        if self._working:
+            crew = await self._crewd.get()
+            await crew.begin_cancel(self.run, intent="cancelled in the editor")
+
+    @property
+    def working(self) -> bool:
+        """Whether its run has not ended."""
+        return self._working
+
+    async def close(self) -> None:
+        """Look at it no more."""
+        tasks = [task for task in (self._follower, *self._asked.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- what happens -------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        if self._follower is None or self._follower.done():
+            self._follower = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Tell the editor what happens until the run has ended and nothing that was sent is open."""
+        loop = asyncio.get_running_loop()
+        lost_at = 0.0
+        crew: aio.Crew | None = None
+        try:
+            while self._working or self._unsettled:
+                try:
+                    crew = await self._crewd.get()
+                    await self._watch_with(crew)
+                    lost_at = 0.0
+                except DaemonUnreachable:
+                    lost_at = lost_at or loop.time()
+                    if loop.time() - lost_at > LOST_SECONDS:
+                        raise
+                    if crew is not None:
+                        await self._crewd.lost(crew)
+                    await asyncio.sleep(AGAIN_SECONDS)
+        except CrewdError as error:
+            self._ends(Fault(INTERNAL_ERROR, error.message, {"crewd": error.code}))
+            return
+        if self._turn is not None and not self._turn.done():
+            self._ends("end_turn")
+
+    async def _watch_with(self, crew: aio.Crew) -> None:
+        await self._look(crew)
+        poll = asyncio.create_task(self._poll(crew))
+        try:
+            async for item in crew.watch(self.run, after=self._after, progress=True):
+                if isinstance(item, Event):
+                    self._after = item.seq
+                    if item.epoch and (item.task, item.epoch) not in self._sources:
+                        await self._look(crew)
+                await self._read_all(crew)
+                if isinstance(item, Event):
+                    await self._heard(crew, item)
+                    if not self._working and not self._unsettled:
+                        return
+        finally:
+            poll.cancel()
+            await asyncio.gather(poll, return_exceptions=True)
+
+    async def _poll(self, crew: aio.Crew) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            with contextlib.suppress(CrewdError):
+                await self._read_all(crew)
+
+    async def _heard(self, crew: aio.Crew, event: Event) -> None:
+        match event.body:
+            case ev.AskOpened() as ask:
+                self._ask(ask)
+            case ev.AskClosed(id=key):
+                self._question = "" if self._question == key else self._question
+                task = self._asked.pop(key, None)
+                if task is not None:
+                    task.cancel()
+            case ev.MessageSettled(id=key, outcome=outcome, note=note, reason=reason) if key in self._unsettled:
+                self._unsettled.discard(key)
+                if outcome not in {"done", "applied"}:
+                    await self._update(said(f"What you said was not taken: {outcome} {note or reason}\n", thought=True))
+            case ev.TaskEnded() | ev.AttemptReady():
+                if isinstance(event.body, ev.TaskEnded) and event.body.error:
+                    self._error = f"{event.body.reason}: {event.body.error}"
+                await self._look(crew)
+                if len(self._tasks) > 1:
+                    await self._update(plan_of(list(self._tasks.values())))
+            case ev.TaskRetrying() | ev.NoticeRaised():
+                await self._update(said(words(event).strip() + "\n", thought=True))
+            case ev.TaskParked():
+                await self._update(said(words(event).strip() + "\n", thought=True))
+                self._ends(Fault(INTERNAL_ERROR, f"it is parked: crew retry {self.run} starts it again", {"run": self.run}))
+            case ev.RunReopened() | ev.TaskRequeued():
+                self._working, self._error = True, ""
+            case ev.RunEnded(status=status, reason=reason):
+                self._working = False
+                if status in {RunStatus.CANCELLED, RunStatus.CANCEL_INCOMPLETE}:
+                    self._ends("cancelled")
+                elif status != RunStatus.COMPLETED and not self._unsettled:
+                    why = self._error or str(reason)
+                    self._ends(Fault(INTERNAL_ERROR, why or status.value, {"run": self.run, "status": status.value}))
+
+    def _ends(self, how: str | Fault) -> None:
+        """The turn has ended so, if one is open."""
+        if self._turn is None or self._turn.done():
+            return
+        if isinstance(how, Fault):
+            self._turn.set_exception(how)
+        else:
+            self._turn.set_result(how)
+
+    # -- questions ----------------------------------------------------------------------------------------------
+
+    def _ask(self, ask: ev.AskOpened) -> None:
+        if ask.id not in self._asked:
+            self._asked[ask.id] = asyncio.create_task(self._put_question(ask))
+
+    async def _put_question(self, ask: ev.AskOpened) -> None:
+        options = options_of(ask)
+        if not options:
+            await self._update(said(f"{ask.question}\n"))
+            self._question = ask.id
+            self._ends("end_turn")
+            return
+        call = {"toolCallId": ask.id, "title": ask.question, "status": "pending", "kind": "other"}
+        try:
+            reply = await self._wire.ask(
+                "session/request_permission", {"sessionId": self.id, "toolCall": call, "options": options}
+            )
+            outcome = reply.get("outcome")
+            answer = outcome.get("optionId") if isinstance(outcome, dict) else None
+            if isinstance(answer, str):
+                await (await self._crewd.get()).respond(ask.id, answer)
+        except (Fault, CrewdError) as error:
+            await self._update(
+                said(f"The question {ask.id} was not answered ({error}); crew respond answers it.\n", thought=True)
+            )
+
+    # -- output -------------------------------------------------------------------------------------------------
+
+    async def _look(self, crew: aio.Crew) -> None:
+        """Find the attempts of the run, and how its steps stand."""
+        shown = await crew.show(self.run)
+        self._tasks = {task.step: task for task in shown.tasks}
+        runtimes = {task.id: task.runtime for task in shown.tasks}
+        for attempt in shown.attempts:
+            stream: Stream = "acts" if runtimes.get(attempt.task) in AGENT_RUNTIMES else "stdout"
+            self._sources.setdefault((attempt.task, attempt.epoch), _Source(attempt.task, attempt.epoch, stream))
+
+    async def _read_all(self, crew: aio.Crew) -> None:
+        async with self._one:
+            for source in list(self._sources.values()):
+                while not source.over and await self._read(crew, source):
+                    pass
+
+    async def _read(self, crew: aio.Crew, source: _Source) -> bool:
+        """Tell what is new of an attempt; whether there may be more."""
+        reply = await crew.log(source.task, stream=source.stream, offset=source.offset, epoch=source.epoch)
+        source.offset = reply.next
+        if source.stream == "acts":
+            *lines, source.rest = (source.rest + reply.data).split(b"\n")
+            for line in lines:
+                with contextlib.suppress(ValueError):
+                    await self._tell(source, json.loads(line))
+        elif reply.data:
+            text = source.decoder.decode(reply.data)
+            await self._speak(source, said(text))
+        source.over = reply.ended and reply.next >= reply.size
+        return reply.next < reply.size
+
+    async def _tell(self, source: _Source, act: Mapping[str, Any]) -> None:
+        update = update_of(act, f"{source.task}#{source.epoch}", self._sent)
+        if update is not None:
+            await self._speak(source, update)
+
+    async def _speak(self, source: _Source, update: Update) -> None:
+        """Tell it; with several steps, who says it first."""
+        step = source.task.partition("/")[2]
+        if len(self._tasks) > 1 and self._speaker != step:
+            self._speaker = step
+            await self._update(said(f"**{step}**\n\n"))
+        await self._update(update)
+
+    async def _update(self, update: Update) -> None:
+        if not self._silent:
+            await self._wire.tell("session/update", {"sessionId": self.id, "update": update})
+
+    def _steps(self) -> list[str]:
+        return list(self._tasks)
+
+    def _target(self) -> str:
+        """Whom a prompt without a step is for: the only step, or the only one that works."""
+        live = [step for step, task in self._tasks.items() if task.status not in TASK_TERMINAL and task.started_at is not None]
+        if len(self._tasks) == 1:
+            return self.run
+        if len(live) == 1:
+            return f"{self.run}/{live[0]}"
+        raise Fault(INVALID_PARAMS, f"begin with @STEP, one of {', '.join(live or self._tasks)}: several could be meant")
