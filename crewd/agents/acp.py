@@ -16,7 +16,7 @@ from crewd.agents.calls import Calls, error_of
 from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import PERMANENT, fault_class
 from crewd.agents.handed import Handed
-from crewd.agents.records import at, list_at, number_at, preview, text_at
+from crewd.agents.records import at, list_at, number_at, preview, telling, text_at
 from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.reasons import RefusalReason
 from crewd.model.redact import clip
@@ -293,6 +293,8 @@ class Acp:
         if key not in self._tools and status in {"pending", "in_progress", "completed", "failed", ""}:
             if not self._working:
                 return []  # it ended after its turn: nothing is opened again
+            if status in {"pending", ""} and not telling(at(update, "rawInput")):
+                return []  # some agents say only with the next update what it is
             self._tools.add(key)
             shown = preview(at(update, "rawInput")) or text_at(update, "title")
             acts.append(do.ToolBegan(key, text_at(update, "kind") or text_at(update, "title") or "tool", shown))

@@ -57,6 +57,14 @@ def texts_of(content: object) -> str:
 
 def preview(arguments: object) -> str:
     """What a tool is called with, in one line: what says most, or all of it."""
+    told = telling(arguments)
+    if told or not arguments:
+        return told
+    return clip(json.dumps(arguments, ensure_ascii=False, default=str), PREVIEW_CHARS)
+
+
+def telling(arguments: object) -> str:
+    """The argument that says most, such as a command or a path; empty if there is none."""
     if isinstance(arguments, str):
         return clip(" ".join(arguments.split()), PREVIEW_CHARS)
     for key in _TELLING:
@@ -65,7 +73,7 @@ def preview(arguments: object) -> str:
             found = " ".join(found)
         if isinstance(found, str) and found:
             return clip(" ".join(found.split()), PREVIEW_CHARS)
-    return clip(json.dumps(arguments, ensure_ascii=False, default=str), PREVIEW_CHARS) if arguments else ""
+    return ""
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:

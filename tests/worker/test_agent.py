@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import psutil
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
+from crewd.client.environment import Brought
 from crewd.client.shapes import agent_workflow, policed
 from crewd.model.agent import AGENT_RUNTIMES, Agent, AgentRuntime
-from crewd.model.errors import RunFailed
+from crewd.model.errors import RunFailed, UsageError
 from crewd.model.events import OperationClosed, OperationOpened, ProgressSampled
 from crewd.model.policy import Limits, Retry
 from crewd.model.rows import AskRow, AttemptRow
@@ -253,10 +255,39 @@ def test_its_system_prompt_is_a_file_and_its_records_are_kept(daemon: Daemon, cr
     run.result(timeout=120)
     folder = Path(attempt_of(run).directory)
     assert (folder / "system-prompt.md").read_text() == "You are a test."
-    records = (folder / "records.jsonl").read_text()
+    records = crew.log(run.id, stream="records").data.decode()
     assert '"type": "result"' in records
     assert "stream_event" not in records, "pieces are not kept"
     assert "You are a test." not in " ".join(str(each) for each in daemon.marked())
+
+
+@every
+def test_what_it_did_is_kept_in_the_same_words_for_every_agent(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "TOOL 0.1", agent(runtime))
+    run.result(timeout=120)
+    acts = [json.loads(line) for line in shared_crew.log(run.id, stream="acts").data.splitlines()]
+    assert [act["type"] for act in acts] == ["prompt", "tool", "tool_ended", "text"]
+    prompt, tool, ended, text = acts
+    assert (prompt["text"], prompt["message"], text["text"]) == ("TOOL 0.1", "", "echo: TOOL 0.1")
+    assert (tool["id"], ended["outcome"]) == (ended["id"], "done")
+    assert "sleep 0.1" in tool["preview"]
+
+
+def test_a_secret_is_in_none_of_its_files(shared_crew: Crew) -> None:
+    spec = agent_workflow(agent("claude"))
+    run = shared_crew.run(spec, "say correct-horse-9", cwd="/", brought=Brought({}, {"HORSE": "correct-horse-9"}, {}))
+    run.result(timeout=120)
+    for stream in ("stdout", "acts", "records"):
+        assert b"correct-horse-9" not in shared_crew.log(run.id, stream=stream).data
+    kept = Path(attempt_of(run).directory)
+    assert all(b"correct-horse-9" not in path.read_bytes() for path in kept.iterdir() if path.is_file())
+
+
+def test_only_of_an_agent_its_acts_are_kept(shared_crew: Crew) -> None:
+    run = shared_crew.exec(["true"])
+    run.wait(timeout=120)
+    with pytest.raises(UsageError, match="is no agent"):
+        shared_crew.log(run.id, stream="acts")
 
 
 def test_a_session_that_is_not_there_any_more_is_begun_anew(shared_crew: Crew) -> None:
