@@ -309,7 +309,9 @@ class Guard:
         self._put(Care(key, number, record, cr.Starting(now)))
         if len(self._cares) > WORKERS_MAX:
             return self.not_forked(key, 0, f"{WORKERS_MAX} workers run already", transient=True)
-        return [Fork(bootstrap, number)]
+        if record == CareRecord(*key):  # what a successor assumes
+            return [Fork(bootstrap, number)]
+        return [cr.Keep(record), Fork(bootstrap, number)]  # first: the worker may live, and this guardian not hear of it
 
     def forked(self, key: Key, proc: Proc, now: float) -> list[GuardEffect]:
         """The zygote has forked the first process of a worker."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crewd.guardian.guard import FEW_PROCESSES, LOOKS_LEFT_OUT, Guard
+from crewd.guardian.care import Keep
+from crewd.guardian.guard import FEW_PROCESSES, LOOKS_LEFT_OUT, Fork, Guard, Mark
 from crewd.guardian.tree import Key, Proc
 from crewd.model.policy import Limits
 from crewd.model.workflow import WorkerSpec
@@ -95,3 +96,22 @@ def test_without_workers_looks_keep_their_own_pause() -> None:
     sorting = guard.begin_look({}, {})
     guard.looked(sorting, {}, {}, {}, now=1.0, took=0.0, since_boot=1.0, heard_at=0.0, newest=100)
     assert not guard.leaves_out(100, 11.1)
+
+
+def test_what_was_agreed_of_a_worker_is_written_down_before_it_is_forked() -> None:
+    """A guardian that is killed before it hears of the fork leaves a worker behind: its successor must know what holds."""
+    guard = Guard("home", "boot", OWN, 0.0)
+    guard.ordered(gd.Attach("home"), 0.0)
+    kept, fork = guard.ordered(spawn(Limits(memory_bytes=1)), 0.0)
+    assert isinstance(kept, Keep)
+    assert isinstance(fork, Fork)
+    successor = Guard("home", "boot", OWN, 0.0)
+    successor.adopt(TABLE, {10: Mark(KEY)}, [kept.record], {}, [], 1.0)
+    [care] = successor.cares.values()
+    assert care.record.limits.memory_bytes == 1
+
+
+def test_what_goes_without_saying_is_not_written_down() -> None:
+    guard = Guard("home", "boot", OWN, 0.0)
+    guard.ordered(gd.Attach("home"), 0.0)
+    assert [type(effect) for effect in guard.ordered(spawn(), 0.0)] == [Fork]
