@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import zmq
 
+from bench.agents import agents
 from bench.disturbed import disturbed
 from bench.jobs import echo
 from bench.lifecycle import lifecycle
@@ -220,6 +221,7 @@ def main() -> None:
     store()
     load()
     disturbed()
+    agents()
     lifecycle()
     matrix()
 

@@ -19,6 +19,26 @@ _AGAIN = re.compile(
 )
 
 
+_NO_MODEL = re.compile(
+    r"(?:model|provider)\b.{0,80}(?:not found|unavailable|disabled|unknown|not exist|not supported|unsupported|overloaded)"
+    r"|(?:unknown|unsupported|invalid|no such) (?:model|provider)",
+    re.IGNORECASE,
+)
+_NO_ACCESS = re.compile(
+    r"\b40[13]\b|unauthori[sz]ed|forbidden|api[ -_]?key|authenticat|token (?:has )?expired|billing|credit|not logged in"
+    r"|context (?:window|length)",
+    re.IGNORECASE,
+)
+
+
+def falls_back(text: str) -> bool:
+    """Whether another model may do what this error has stopped.
+
+    Not if no access was given, whatever else the text says, and not if the context is full: it would be for the next one, too.
+    """
+    return not _NO_ACCESS.search(text) and bool(_NO_MODEL.search(text) or fault_class(text) == TRANSIENT)
+
+
 def fault_class(text: str) -> str:
     """The class of an error with this text: `PermanentError`, `TransientError`, or empty where the text says neither.
 

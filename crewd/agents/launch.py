@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from crewd.model.agent import Agent, AgentRuntime
 
 _NOT_TAKEN: Mapping[AgentRuntime, tuple[str, ...]] = {
-    "pi": ("fallbackModels",),
-    "omp": ("fallbackModels",),
+    "pi": (),
+    "omp": (),
     "claude": (),
-    "codex": ("tools", "fallbackModels"),
-    "acp": ("thinking", "tools", "configDir", "fallbackModels"),
+    "codex": ("tools",),
+    "acp": ("thinking", "tools", "configDir"),
 }
 
 
@@ -66,10 +66,7 @@ def variables_of(agent: Agent) -> dict[str, str]:
 
 def ignored_by(agent: Agent) -> tuple[str, ...]:
     """Fields that are given and that its runtime has no way to take."""
-    given = {
-        "thinking": agent.thinking, "tools": agent.tools, "configDir": agent.config_dir, "fallbackModels":
-        agent.fallback_models,
-    }  # fmt: skip
+    given = {"thinking": agent.thinking, "tools": agent.tools, "configDir": agent.config_dir}
     return tuple(name for name, value in given.items() if value and name in _NOT_TAKEN[agent.runtime])
 
 

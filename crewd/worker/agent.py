@@ -17,11 +17,14 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from crewd.agents import acts as do
 from crewd.agents.capabilities import Capabilities
-from crewd.agents.faults import PERMANENT
+from crewd.agents.faults import PERMANENT, falls_back
 from crewd.agents.launch import command_of, machine_of, takes_prompt_file, variables_of
 from crewd.agents.records import is_piece, record_of
+from crewd.agents.unanswered import GO_ON, OWN, Unanswered
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, InvariantError
 from crewd.model.ids import ASK, IdSource
@@ -55,9 +58,6 @@ TOOLS_MAX = 64
 """Tools that are shown at once."""
 NOTE_CHARS = 200
 """Of what the agent says, in its progress."""
-OWN = "~"
-"""How the key of a message begins that crewd itself has for the agent: nobody gets a receipt for it."""
-GO_ON = "Go on where you stopped."
 FINISH = "You have used up the answers that you may give. Finish now: say what you have, and what is left to do."
 
 
@@ -75,6 +75,7 @@ class AgentProcess:
         cost = before.get("cost", 0.0)
         self._cost = float(cost) if isinstance(cost, int | float) else 0.0
         self._goes_on = self._has_spoken = False
+        self._unanswered = Unanswered()
         self._machine = machine_of(agent, self._task())
         self._process: LineProcess | None = None
         self._events: queue.Queue[Callable[[], do.Acts]] = queue.Queue(EVENTS_MAX)
@@ -223,6 +224,7 @@ class AgentProcess:
     def _steered(self, message: Deliver) -> do.Acts:
         if self._closing:
             return []  # it has no receipt, and its sender is told that it was not delivered
+        self._unanswered.give(message.id, message.text)
         self._transcript.say(f"› {message.text}")
         self._transcript.tell("prompt", text=message.text, message=message.id)
         if not self._working:
@@ -233,6 +235,7 @@ class AgentProcess:
     def _prompt(self, key: str, text: str) -> None:
         self._transcript.say(f"› {text}")
         self._transcript.tell("prompt", text=text, message=key)
+        self._unanswered.give(key, text)
         self._working, self._stopped = True, None
         self._do(self._machine.prompt(key, text))
 
@@ -264,15 +267,15 @@ class AgentProcess:
             case do.Ready(capabilities, session, software, goes_on):
                 self._capabilities, self._goes_on = capabilities, goes_on
                 self._transcript.say(f"crewd: {software or capabilities.runtime} is ready")
-                self._early.append(do.Session(session))
+                if self._context is None:
+                    self._early.append(do.Session(session))
+                else:  # it has taken the place of another one
+                    self._session = session or self._session
+                    self._tell_again()
             case do.Session(session):
                 self._session = session or self._session
-            case do.Applied(key):
-                self._report(key, Applied(id=key))
-            case do.Done(key):
-                self._report(key, Settled(id=key, outcome="done"))
-            case do.Refused(key, reason, note):
-                self._report(key, Settled(id=key, outcome="refused", reason=reason, note=clip(note, NOTE_CHARS_MAX)))
+            case do.Applied() | do.Done() | do.Refused():
+                self._has_message(act)
             case do.Spent(turns, tokens, cost):
                 self._turns += turns
                 self._cost += cost
@@ -314,9 +317,18 @@ class AgentProcess:
             raise InvariantError("an act came before the context")
         return self._context
 
-    def _report(self, key: str, body: Applied | Settled) -> None:
-        if key and not key.startswith(OWN):
-            self._desk.report(body)
+    def _has_message(self, act: do.Applied | do.Done | do.Refused) -> None:
+        """How far the agent is with a message: its receipt says so."""
+        self._unanswered.note(act)
+        if not act.id or act.id.startswith(OWN):
+            return
+        if isinstance(act, do.Applied):
+            self._desk.report(Applied(id=act.id))
+        elif isinstance(act, do.Done):
+            self._desk.report(Settled(id=act.id, outcome="done"))
+        else:
+            note = clip(act.note, NOTE_CHARS_MAX)
+            self._desk.report(Settled(id=act.id, outcome="refused", reason=act.reason, note=note))
 
     def _warn(self, text: str) -> None:
         if text not in self._warnings and len(self._warnings) < TOOLS_MAX:
@@ -416,20 +428,49 @@ class AgentProcess:
         self._transcript.say(f"crewd: the session {self._session} cannot be gone on with: {why}")
         self._warn("its session could not be gone on with; it has begun a new one")
         self._session, self._cost = "", 0.0
+        self._replace_process()
+        return True
+
+    def _replace_process(self) -> None:
+        """End the agent's process and start another one, which has heard nothing."""
+        self._capabilities = None
         self._machine = machine_of(self._agent, self._task())
         old, self._process = self._process, None
         self._out.put(None)
-        old.close_input()
-        if old.child is not None and not old.has_exited(EXIT_SECONDS):
-            old.child.signal_group(signal.SIGKILL)
+        if old is not None:
+            old.close_input()
+            if old.child is not None and not old.has_exited(EXIT_SECONDS):
+                old.child.signal_group(signal.SIGKILL)
         self._out = queue.SimpleQueue()
         self._start()
+
+    def _falls_back(self, error: str) -> bool:
+        """The next model goes on with what the last one could not do, if there is one and the error is of that kind."""
+        models = [model for model in dict.fromkeys(self._agent.fallback_models) if model != self._agent.model]
+        if not models or self._context is None or self._desk.token.cancelled or not falls_back(error):
+            return False
+        failed = self._agent.model or "the agent's own model"
+        text = f"{failed} has failed, and {models[0]} goes on: {error}"
+        self._perform(do.Noted("warning", clip(text, NOTE_CHARS_MAX)))
+        self._agent = msgspec.structs.replace(self._agent, model=models[0], fallback_models=tuple(models[1:]))
+        if not self._has_spoken and not self._goes_on:
+            self._session = ""  # some agents keep nothing of a session in which nobody has answered
+        self._replace_process()
         return True
+
+    def _tell_again(self) -> None:
+        """The agent is another process: it is told what the last one has not answered, or to go on."""
+        first, *others = self._unanswered.again(first_prompt(self._bootstrap), goes_on=self._goes_on)
+        self._prompt(*first)
+        for key, text in others:
+            self._do(self._machine.steer(key, text, now=False))
 
     def _has_stopped(self, stopped: do.Stopped) -> None:
         self._working = False
-        if stopped.state == "failed" and self._starts_anew(stopped.error):
+        if stopped.state == "failed" and (self._starts_anew(stopped.error) or self._falls_back(stopped.error)):
             return
+        if stopped.state == "completed":
+            self._do(self._unanswered.stopped())
         self._stopped = stopped
         for key in list(self._tools):
             self._tool_ended(do.ToolEnded(key, "cancelled", "it had not ended when the agent stopped"))

@@ -40,5 +40,5 @@ def test_what_an_agent_has_no_way_to_take_is_named() -> None:
         return ignored_by(agent)
 
     assert ignored("claude") == ()
-    assert ignored("codex") == ("tools", "fallbackModels")
-    assert ignored("acp") == ("thinking", "tools", "configDir", "fallbackModels")
+    assert ignored("codex") == ("tools",)
+    assert ignored("acp") == ("thinking", "tools", "configDir")

@@ -131,6 +131,32 @@ def test_what_may_pass_is_tried_again_by_a_new_agent(shared_crew: Crew, runtime:
     assert [attempt.status for attempt in run.show().attempts] == ["failed", "failed"], "it is asked for the task again"
 
 
+@every
+def test_the_next_model_goes_on_where_one_cannot(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "ERR429 UNLESS big", agent(runtime, fallback_models=("middle", "big")))
+    assert str(run.result(timeout=120)).startswith("echo: ")
+    attempt, *others = run.show().attempts
+    assert not others, "it is one attempt"
+    failed = [warning for warning in attempt.warnings if "has failed" in warning]
+    assert ["middle goes on" in failed[0], "big goes on" in failed[1]] == [True, True]
+
+
+@every
+def test_no_other_model_is_asked_with_a_key_that_was_refused(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "ERR401 UNLESS big", agent(runtime, fallback_models=("big",)))
+    with pytest.raises(RunFailed, match="401"):
+        run.result(timeout=120)
+
+
+@every
+def test_what_was_said_to_a_model_that_failed_is_said_to_the_next_one(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "TOOL 1.5", agent(runtime, fallback_models=("big",)))
+    until_tool(shared_crew, run)
+    receipt = run.steer("ERR503 UNLESS big", wait="settled", timeout=120)
+    assert (receipt.level, receipt.outcome) == ("settled", "done")
+    assert str(run.result(timeout=120)).startswith("echo: ")
+
+
 @pytest.mark.parametrize("runtime", ["pi", "claude", "codex"])
 def test_a_retry_inside_the_agent_is_progress(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "FLAKY", agent(runtime))

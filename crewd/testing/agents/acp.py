@@ -9,11 +9,13 @@ Tests: tests/worker/test_agent.py.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from crewd.testing.agents.script import Plan
 from crewd.testing.agents.standin import Record, StandIn
 
+MODELS = {"availableModels": [{"modelId": "scripted"}, {"modelId": "big"}], "currentModelId": "scripted"}
 SESSION = "ses_scripted"
 LATE_SECONDS = 0.05
 
@@ -57,11 +59,14 @@ class Acp(StandIn):
                 info = {"name": "scripted", "version": "1"}
                 self.result(number, protocolVersion=1, agentCapabilities=capabilities, agentInfo=info, authMethods=[], **meta)
             case "session/new":
-                self.result(number, sessionId=SESSION)
+                self.result(number, sessionId=SESSION, models=MODELS)
                 self.update("available_commands_update", availableCommands=[])
             case "session/load":
                 self.update("user_message_chunk", content={"type": "text", "text": "before"})
                 self.update("agent_message_chunk", content={"type": "text", "text": "said before"})
+                self.result(number, models=MODELS)
+            case "session/set_model":
+                self.model = params["modelId"]
                 self.result(number)
             case "session/prompt":
                 self.prompts.append(int(record["id"]))
@@ -111,14 +116,11 @@ class Acp(StandIn):
 
     async def answer(self, plan: Plan) -> None:
         """See `StandIn`. The last piece comes after the end."""
-        words = list(plan.words)
-        if len(words) == 1 and len(words[0]) > 1:
-            words, self.late = [words[0][:-1]], words[0][-1]
-        for word in words:
-            if plan.word_seconds:
-                await asyncio.sleep(plan.word_seconds)
+        if len(plan.words) == 1 and len(plan.words[0]) > 1:
+            self.late = plan.words[0][-1]
+            plan = replace(plan, words=(plan.words[0][:-1],))
+        async for word in self.words(plan):
             self.update("agent_message_chunk", messageId="m", content={"type": "text", "text": word})
-            await asyncio.sleep(0)
         if self.waiting:
             self.flush_late()
 

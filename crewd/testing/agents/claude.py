@@ -13,7 +13,7 @@ import os
 from typing import Any
 
 from crewd.testing.agents.script import Plan
-from crewd.testing.agents.standin import Record, StandIn
+from crewd.testing.agents.standin import Record, StandIn, option
 
 SESSION = "11111111-2222-4333-8444-555555555555"
 
@@ -145,13 +145,10 @@ class Claude(StandIn):
     async def answer(self, plan: Plan) -> None:
         """See `StandIn`."""
         self.said = ""
-        for word in plan.words:
-            if plan.word_seconds:
-                await asyncio.sleep(plan.word_seconds)
+        async for word in self.words(plan):
             self.said += word
             delta = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": word}}
             self.tell({"type": "stream_event", "event": delta})
-            await asyncio.sleep(0)
         self.assistant([{"type": "text", "text": self.said}] if self.said else [])
 
     def result(self, reason: str, *, error: str = "", status: int = 0) -> None:
@@ -197,5 +194,7 @@ class Claude(StandIn):
 
 def make(name: str, arguments: list[str]) -> StandIn:
     """The program of this name."""
-    del name, arguments
-    return Claude()
+    del name
+    agent = Claude()
+    agent.model = option(arguments, "--model")
+    return agent

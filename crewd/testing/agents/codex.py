@@ -48,7 +48,8 @@ class Codex(StandIn):
             case "initialize":
                 self.say({"id": number, "result": {"userAgent": "codex/0.171.0", "codexHome": "/dev/null"}})
             case "thread/start" | "thread/resume":
-                self.say({"id": number, "result": {"thread": {"id": THREAD}, "model": "scripted"}})
+                self.model = params.get("model") or self.model
+                self.say({"id": number, "result": {"thread": {"id": THREAD}, "model": self.model}})
                 self.tell("thread/started", thread={"id": THREAD})
             case "turn/start":
                 self.waiting.append((params.get("clientUserMessageId") or "", params["input"][0]["text"]))
@@ -138,12 +139,9 @@ class Codex(StandIn):
         key, said = f"msg-{self.number()}", ""
         self.cut = False
         self.item("started", {"type": "agentMessage", "id": key, "text": ""})
-        for word in plan.words:
-            if plan.word_seconds:
-                await asyncio.sleep(plan.word_seconds)
+        async for word in self.words(plan):
             said += word
             self.tell("item/agentMessage/delta", turnId=self.turn_id, itemId=key, delta=word)
-            await asyncio.sleep(0)
             if self.cut:
                 return  # this item never ends
         if said:

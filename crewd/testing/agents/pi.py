@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from crewd.testing.agents.script import Plan
-from crewd.testing.agents.standin import Record, StandIn
+from crewd.testing.agents.standin import Record, StandIn, option
 
 MODEL = {"api": "openai-completions", "provider": "scripted", "model": "scripted"}
 
@@ -158,14 +158,11 @@ class Pi(StandIn):
         """See `StandIn`."""
         said: list[str] = []
         self.say({"type": "message_start", "message": {"role": "assistant", "content": [], "stopReason": "pending", **MODEL}})
-        for word in plan.words:
-            if plan.word_seconds:
-                await asyncio.sleep(plan.word_seconds)
+        async for word in self.words(plan):
             said.append(word)
             self.say(
                 {"type": "message_update", "assistantMessageEvent": {"type": "text_delta", "contentIndex": 0, "delta": word}}
             )
-            await asyncio.sleep(0)
         content = [{"type": "text", "text": "".join(said)}] if said else []
         message = {"role": "assistant", "content": content, "stopReason": "stop", "usage": usage(), **MODEL}
         self.say({"type": "message_end", "message": message})
@@ -211,4 +208,6 @@ def make(name: str, arguments: list[str]) -> StandIn:
     if "gone" in arguments:
         sys.stderr.write("No session found matching 'gone'\n")
         sys.exit(1)
-    return Pi(settles=name == "pi")
+    agent = Pi(settles=name == "pi")
+    agent.model = option(arguments, "--model")
+    return agent

@@ -3,9 +3,12 @@
     TOOL 3       (or `sleep 3`) it runs a tool that takes 3 seconds, and then answers
     SLOWTEXT     it answers in 40 words, one each twentieth of a second
     STREAM 500   it answers in 500 pieces, as fast as they are read
+    FLOW 200 30  it answers in 200 pieces a second, for 30 seconds
+    ROUNDS 7     it runs its tool 7 times, one after the other, before it answers
     BIG 2000000  it runs a tool that gives so many bytes
     ASK          it asks to be allowed the tool first
     ERR401       the model answers so (401, 429, 500), each time
+    UNLESS big   the error comes only while its model is not this one
     FLAKY        the model answers 500 once, and then as usual
     EMPTY        it ends, and says nothing
     NOISE        it prints lines that are no records, and much to its standard error
@@ -24,13 +27,16 @@ ECHO_CHARS = 200
 _TOOL = re.compile(r"(?:\bTOOL |`sleep )(\d+(?:\.\d+)?)")
 _BIG = re.compile(r"\bBIG (\d+)")
 _STREAM = re.compile(r"\bSTREAM (\d+)")
+_FLOW = re.compile(r"\bFLOW (\d+) (\d+)")
+_ROUNDS = re.compile(r"\bROUNDS (\d+)")
 _DIE = re.compile(r"\bDIE (\d+)")
+_UNLESS = re.compile(r"\bUNLESS (\S+)")
 _ERROR = re.compile(r"\bERR(\d{3})\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is done for one text: a tool first (None: none), then words, with a pause before each; or an error of the model."""
+    """What is done for one text: a tool first (None: none), then words, one each `word_seconds`; or an error of the model."""
 
     tool_seconds: float | None = None
     tool_bytes: int = 0
@@ -38,10 +44,12 @@ class Plan:
     words: tuple[str, ...] = ()
     word_seconds: float = 0.0
     error: int = 0
+    good_model: str = ""
     flaky: bool = False
     noise: bool = False
     dies: int | None = None
     hangs: bool = False
+    rounds: int = 1
 
     @property
     def uses_tool(self) -> bool:
@@ -52,16 +60,21 @@ class Plan:
 def plan_of(text: str) -> Plan:
     """The plan for a text."""
     tool, big, stream = _TOOL.search(text), _BIG.search(text), _STREAM.search(text)
+    unless, flow, rounds = _UNLESS.search(text), _FLOW.search(text), _ROUNDS.search(text)
     error, dies = _ERROR.search(text), _DIE.search(text)
     words: tuple[str, ...] = (f"echo: {text[:ECHO_CHARS]}",)
     if "SLOWTEXT" in text:
         words = tuple(f"word{number} " for number in range(40))
+    elif flow:
+        words = tuple("word " for _ in range(int(flow[1]) * int(flow[2])))
     elif stream:
         words = tuple("x" * 8 for _ in range(int(stream[1])))
     elif "EMPTY" in text:
         words = ()
     return Plan(
         tool_seconds=float(tool[1]) if tool else None, tool_bytes=int(big[1]) if big else 0, asks="ASK" in text, words=words,
-        word_seconds=0.05 if "SLOWTEXT" in text else 0.0, error=int(error[1]) if error else 0, flaky="FLAKY" in text,
+        word_seconds=0.05 if "SLOWTEXT" in text else 1 / int(flow[1]) if flow else 0.0,
+        error=int(error[1]) if error else 0, flaky="FLAKY" in text, rounds=int(rounds[1]) if rounds else 1,
         noise="NOISE" in text, dies=int(dies[1]) if dies else None, hangs="HANG" in text,
+        good_model=unless[1] if unless else "",
     )  # fmt: skip

@@ -12,7 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from crewd.testing.agents.script import Plan, plan_of
@@ -23,6 +24,11 @@ Record = Mapping[str, Any]
 
 class Broken(Exception):
     """The work was interrupted."""
+
+
+def option(arguments: list[str], name: str) -> str:
+    """What stands after this option on the command line; empty if it is not there."""
+    return arguments[arguments.index(name) + 1] if name in arguments[:-1] else ""
 
 
 class StandIn:
@@ -41,6 +47,7 @@ class StandIn:
         self.numbers = 0
         self.failures = 0
         self.last = ""
+        self.model = "scripted"
 
     # -- lines --------------------------------------------------------------------------------------------------
 
@@ -129,16 +136,27 @@ class StandIn:
             os.write(2, b"warning: noise\n" * 20_000)
         if plan.hangs:
             await asyncio.sleep(3_600)
+        if plan.good_model and plan.good_model == self.model:
+            plan = replace(plan, error=0)
         if plan.error or (plan.flaky and not self.failures):
             self.failures += 1
             await self.failed(plan.error or 500, lasting=bool(plan.error))
             if plan.error:
                 raise Broken(f"{plan.error}: scripted")
-        if plan.uses_tool and not await self.use_tool(plan):
-            return
+        for _ in range(plan.rounds if plan.uses_tool else 0):
+            if not await self.use_tool(plan):
+                return
         if plan.dies is not None:
             os._exit(plan.dies)
         await self.answer(plan)
+
+    async def words(self, plan: Plan) -> AsyncIterator[str]:
+        """The words, each at its time."""
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        for number, word in enumerate(plan.words, 1):
+            await asyncio.sleep(max(0.0, begun_at + number * plan.word_seconds - loop.time()))
+            yield word
 
     async def use_tool(self, plan: Plan) -> bool:
         """Run the tool: whether the model is to answer now, with nothing new to take first."""

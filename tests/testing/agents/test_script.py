@@ -16,6 +16,8 @@ def test_words_decide() -> None:
     assert plan_of("EMPTY").words == ()
     assert (plan_of("ERR429").error, plan_of("FLAKY").flaky, plan_of("HANG").hangs) == (429, True, True)
     assert len(plan_of("STREAM 7").words) == 7
+    assert (len(plan_of("FLOW 200 3").words), plan_of("FLOW 200 3").word_seconds) == (600, 0.005)
+    assert (plan_of("TOOL 1").rounds, plan_of("ROUNDS 7 TOOL 1").rounds) == (1, 7)
 
 
 @pytest.mark.process
