@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import pytest
@@ -52,6 +54,15 @@ def outcomes(crew: Crew, run: RunHandle) -> list[str]:
 
 def until_tool(crew: Crew, run: RunHandle) -> None:
     wait_until(lambda: tools(crew, run), "the tool to run")
+
+
+def log_of(crew: Crew, run: RunHandle, stream: Literal["acts", "stdout"]) -> Iterator[bytes]:
+    """All of it, piece by piece."""
+    offset, size = 0, 1
+    while offset < size:
+        piece = crew.log(run.id, stream=stream, offset=offset)
+        yield piece.data
+        offset, size = piece.next, piece.size
 
 
 def sleepers(seconds: str) -> list[int]:
@@ -233,6 +244,54 @@ def test_the_text_of_a_message_is_only_text(shared_crew: Crew, runtime: AgentRun
     text = '@notes.md --help /exit \u2028 \x00 "quoted"\nsecond line'
     run.steer(text, wait="settled", timeout=120)
     assert run.result(timeout=120) == f"echo: {text}"
+
+
+@every
+def test_a_long_message_arrives_whole(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "TOOL 1", agent(runtime))
+    until_tool(shared_crew, run)
+    text = "ä" * 60_000
+    run.steer(text, wait="settled", timeout=120)
+    kept = b"".join(log_of(shared_crew, run, "acts"))
+    told = [json.loads(line) for line in kept.splitlines()]
+    assert text in [act["text"] for act in told if act["type"] == "prompt"]
+    assert str(run.result(timeout=120)).startswith("echo: ää")
+
+
+@every
+def test_a_message_at_the_very_end_is_answered_or_refused(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    for _ in range(4):
+        run = ask(shared_crew, "hello", agent(runtime))
+        wait_until(lambda run=run: b'"text": "echo' in b"".join(log_of(shared_crew, run, "acts")), "its last words")  # type: ignore[misc]
+        first = run.steer("one more thing", wait="accepted")
+        run.wait(timeout=120)
+        receipt = shared_crew.receipt(first.id)
+        if receipt.outcome == "done":
+            assert run.result(timeout=120) == "echo: one more thing"
+        else:  # said at once, or in the list of the run
+            undelivered = [message.id for message in run.show().run.undelivered]
+            assert (receipt.outcome, receipt.reason) == ("refused", "worker_ended")
+            assert first.outcome == "refused" or undelivered == [first.id]
+
+
+@every
+def test_what_waits_when_it_is_cancelled_is_refused_and_listed(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "TOOL 873", agent(runtime))
+    until_tool(shared_crew, run)
+    key = run.steer("never taken", wait="delivered").id
+    assert run.cancel(mode="now").verified
+    assert (shared_crew.receipt(key).outcome, shared_crew.receipt(key).reason) == ("refused", "cancelled")
+    assert [message.id for message in run.show().run.undelivered] == [key]
+    acts = b"".join(log_of(shared_crew, run, "acts"))
+    assert b"echo: never taken" not in acts
+
+
+@every
+def test_a_message_to_an_agent_that_starts_slowly_waits_for_it(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "TOOL 0.5", agent(runtime, "--slow", "1.5"))
+    receipt = run.steer("before it was ready", wait="settled", timeout=120)
+    assert receipt.outcome == "done"
+    assert run.result(timeout=120) == "echo: before it was ready"
 
 
 @every

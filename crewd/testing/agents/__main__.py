@@ -1,4 +1,4 @@
-"""`python -m crewd.testing.agents NAME`: a stand-in on standard input and output.
+"""`python -m crewd.testing.agents [--slow SECONDS] NAME`: a stand-in on standard input and output.
 
 Tests: tests/testing/agents/test_script.py.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from crewd.testing.agents import acp, claude, codex, pi
+from crewd.testing.agents.standin import option
 
 if TYPE_CHECKING:
     from crewd.testing.agents.standin import StandIn
@@ -29,6 +31,7 @@ def main(arguments: list[str]) -> int:
     if not name:
         sys.stderr.write(f"usage: python -m crewd.testing.agents {'|'.join(PROGRAMS)}\n")
         return 2
+    time.sleep(float(option(arguments, "--slow") or 0))
     return asyncio.run(PROGRAMS[name](name, arguments).serve())
 
 
