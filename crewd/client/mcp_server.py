@@ -29,7 +29,7 @@ from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, 
 from crewd.model.receipts import Receipt
 from crewd.model.redact import clip
 from crewd.model.rows import AskRow
-from crewd.model.terms import USUAL, Terms
+from crewd.model.terms import INTERRUPT_TEXT, USUAL, Terms
 
 WAIT_SECONDS_MAX = 600.0
 """Of one call: a leader may not cancel its calls, so each ends by itself."""
@@ -358,7 +358,7 @@ def _add_talking(server: MCPServer[None], leader: Leader) -> None:
         return await send("follow_up", run, text, wait, timeout_s, request_id, USUAL)
 
     @server.tool()
-    async def crew_interrupt(run: str, text: str = "Stop what you are doing, and say where you are.") -> Message:
+    async def crew_interrupt(run: str, text: str = INTERRUPT_TEXT) -> Message:
         """Break off what a worker does now, without ending it; it is told `text` instead."""
         return await send("steer", run, text, "delivered", 30.0, "", Terms(now=True))
 

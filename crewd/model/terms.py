@@ -16,6 +16,9 @@ OnIdle = Literal["queue", "start", "refuse"]
 Typed = Literal["keys", "size"]
 REPLY_SECONDS_MAX = 30 * 86_400.0
 
+INTERRUPT_TEXT = "Stop what you are doing, and say where you are."
+"""What a worker is told that is interrupted without a word."""
+
 
 class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     """See the module's text.

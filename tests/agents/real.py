@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from crewd.agents.catalogue import CATALOGUE
-from crewd.client.agent_probe import Probe
-from crewd.client.agents import agent_named
+from crewd.client.agent_probe import Probe, Tried
+from crewd.client.agents import FoundAgent, agent_named
+from crewd.client.blocking import Crew, RunHandle
 from crewd.client.environment import Brought
+from crewd.client.shapes import agent_workflow, policed
 from crewd.clock import SystemClock
+from crewd.model.errors import CrewdError
+from crewd.model.events import OperationOpened
+from crewd.model.policy import Retry
+from crewd.model.redact import clip
 from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
 from tests.agents.model import Server
 
 STEP_SECONDS = 120.0
@@ -28,8 +35,9 @@ MODEL = {"id": "scripted", "name": "scripted", "contextWindow": 100_000, "maxTok
 COST = {"input": 1, "output": 2, "cacheRead": 0, "cacheWrite": 0}
 
 
-def pi(home: Path, url: str) -> dict[str, Any]:
-    """pi and oh-my-pi: a provider of their own."""
+def pi(home: Path, url: str, *, asks: bool) -> dict[str, Any]:
+    """pi and oh-my-pi: a provider of their own. They ask for no permission."""
+    del asks
     provider = {"baseUrl": f"{url}/v1", "api": "openai-completions", "apiKey": "x", "models": [{**MODEL, "cost": COST}]}
     text = json.dumps({"providers": {"scripted": provider}})
     for name in ("models.json", "models.yml"):  # JSON is YAML
@@ -37,23 +45,26 @@ def pi(home: Path, url: str) -> dict[str, Any]:
     return {"more": "--provider scripted", "fields": f"model: scripted\nconfigDir: {home}", "env": {"PI_OFFLINE": "1"}}
 
 
-def claude(home: Path, url: str) -> dict[str, Any]:
+def claude(home: Path, url: str, *, asks: bool) -> dict[str, Any]:
     """Claude Code: another address."""
     env = {"ANTHROPIC_BASE_URL": url, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
-    return {"more": "--allowedTools Bash", "fields": f"configDir: {home}", "env": env, "secrets": {"ANTHROPIC_API_KEY": "x"}}
+    more = "" if asks else "--allowedTools Bash"
+    return {"more": more, "fields": f"configDir: {home}", "env": env, "secrets": {"ANTHROPIC_API_KEY": "x"}}
 
 
-def codex(home: Path, url: str) -> dict[str, Any]:
+def codex(home: Path, url: str, *, asks: bool) -> dict[str, Any]:
     """Codex: a provider of its own, and no sandbox for a `sleep`."""
+    policy, sandbox = ("untrusted", "read-only") if asks else ("never", "danger-full-access")
     (home / "config.toml").write_text(
-        'model="scripted"\nmodel_provider="scripted"\ncheck_for_update_on_startup=false\napproval_policy="never"\n'
-        'sandbox_mode="danger-full-access"\n[model_providers.scripted]\nname="scripted"\nwire_api="responses"\n'
+        f'model="scripted"\nmodel_provider="scripted"\ncheck_for_update_on_startup=false\napproval_policy="{policy}"\n'
+        f'sandbox_mode="{sandbox}"\n'
+        '[model_providers.scripted]\nname="scripted"\nwire_api="responses"\n'
         f'base_url="{url}/v1"\nenv_key="SCRIPTED"\nsupports_websockets=false\n[analytics]\nenabled=false\n'
     )
     return {"fields": f"configDir: {home}", "env": {"SCRIPTED": "x"}}
 
 
-def opencode(home: Path, url: str) -> dict[str, Any]:
+def opencode(home: Path, url: str, *, asks: bool) -> dict[str, Any]:
     """opencode: directories and a provider of its own."""
     folder = home / "config" / "opencode"
     folder.mkdir(parents=True)
@@ -62,7 +73,7 @@ def opencode(home: Path, url: str) -> dict[str, Any]:
     provider = {"npm": "@ai-sdk/openai-compatible", "name": "scripted", "options": options, "models": model}
     configuration = {
         "model": "scripted/scripted", "small_model": "scripted/scripted", "share": "disabled", "autoupdate": False,
-        "permission": {"bash": "allow"}, "provider": {"scripted": provider},
+        "permission": {"bash": "ask" if asks else "allow"}, "provider": {"scripted": provider},
     }  # fmt: skip
     (folder / "opencode.json").write_text(json.dumps(configuration))
     directories = {f"XDG_{kind.upper()}_HOME": str(home / kind) for kind in ("config", "data", "state", "cache")}
@@ -70,7 +81,7 @@ def opencode(home: Path, url: str) -> dict[str, Any]:
     return {"env": {**directories, **{f"OPENCODE_DISABLE_{each}": "1" for each in off}}}
 
 
-def gemini(home: Path, url: str) -> dict[str, Any]:
+def gemini(home: Path, url: str, *, asks: bool) -> dict[str, Any]:
     """Gemini CLI: another address, and no questions."""
     (home / ".gemini").mkdir()
     settings = {
@@ -80,35 +91,126 @@ def gemini(home: Path, url: str) -> dict[str, Any]:
     }  # fmt: skip
     (home / ".gemini" / "settings.json").write_text(json.dumps(settings))
     env = {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_CLI_TRUST_WORKSPACE": "true", "NO_BROWSER": "1"}
-    return {"more": "--approval-mode yolo", "env": env, "secrets": {"GEMINI_API_KEY": "x"}}
+    return {"more": f"--approval-mode {'default' if asks else 'yolo'}", "env": env, "secrets": {"GEMINI_API_KEY": "x"}}
 
 
-SETUPS: dict[str, Callable[[Path, str], dict[str, Any]]] = {
+class Setup(Protocol):
+    """Writes an agent's own configuration. `asks`: it asks before it runs a command."""
+
+    def __call__(self, home: Path, url: str, /, *, asks: bool) -> dict[str, Any]: ...
+
+
+SETUPS: dict[str, Setup] = {
     "pi": pi, "omp": pi, "claude": claude, "codex": codex, "opencode": opencode, "gemini": gemini,
 }  # fmt: skip
 
 
-def try_out(name: str, url: str, folder: Path) -> bool:
-    """Try one agent out; whether all went well."""
-    home = folder / name
+ASK_NOTHING = frozenset({"pi", "omp"})
+
+
+def defined(name: str, url: str, folder: Path, *, asks: bool) -> tuple[FoundAgent, Brought, Path]:
+    """The agent with a configuration of its own below this folder."""
+    home = folder / (f"{name}-asks" if asks else name)
     home.mkdir()
-    setup = SETUPS[name](home, url)
+    setup = SETUPS[name](home, url, asks=asks)
     command = " ".join([*CATALOGUE[name].command, setup.get("more", "")])
     env = {"HOME": str(home), "PATH": os.environ["PATH"], **setup["env"]}
     variables = "\n".join(f"  {key}: {json.dumps(value)}" for key, value in env.items())
     head = f"runtime: {name}\ncommand: {command}\n{setup.get('fields', '')}\nenv:\n{variables}"
-    definition = folder / f"{name}.md"
+    definition = home / "agent.md"
     definition.write_text(f"---\n{head}\n---\nYou are tried out.\n")
+    return agent_named(str(definition)), Brought({"PATH": os.environ["PATH"]}, setup.get("secrets", {}), {}), home
+
+
+class Scripted:
+    """What only a scripted model can show: an error of the model, kill -9 of crewd and of the agent, and a question."""
+
+    def __init__(self, daemon: Daemon, crew: Crew, agent: FoundAgent, brought: Brought, home: Path) -> None:
+        self._daemon, self._crew, self._agent, self._brought, self._home = daemon, crew, agent, brought, home
+
+    def _begin(self, goal: str, retry: Retry | None = None) -> RunHandle:
+        workflow = policed(agent_workflow(self._agent.definition.agent, self._agent.env), retry=retry)
+        return self._crew.run(workflow, goal, cwd=str(self._home), brought=self._brought)
+
+    def _until_tool(self, run: RunHandle) -> None:
+        def opened() -> bool:
+            return any(isinstance(event.body, OperationOpened) for event in self._crew.events(run.id))
+
+        wait_until(opened, "the tool to run", STEP_SECONDS)
+
+    def error(self) -> str:
+        """A key that the model refuses."""
+        run = self._begin("ERR401", Retry(attempts=3))
+        run.wait(timeout=STEP_SECONDS)
+        shown = run.show()
+        assert shown.run.status == "failed", f"it is {shown.run.status}"
+        assert len(shown.attempts) == 1, "it was tried again"
+        return clip(shown.tasks[0].error, 100)
+
+    def crash(self) -> str:
+        """Kill -9 of crewd while a tool runs."""
+        run = self._begin("TOOL 8")
+        self._until_tool(run)
+        pid = run.show().attempts[-1].pid
+        self._daemon.kill()
+        self._daemon.start()
+        receipt = run.steer("after the kill", wait="settled", timeout=STEP_SECONDS)
+        text = str(run.result(timeout=STEP_SECONDS))
+        assert (receipt.outcome, run.show().attempts[-1].pid) == ("done", pid), f"{receipt}"
+        return f"the same process went on, and said {clip(text, 60)!r}"
+
+    def death(self) -> str:
+        """Kill -9 of the agent while a tool runs."""
+        run = self._begin("TOOL 600", Retry(attempts=2, backoff_seconds=0.01))
+        self._until_tool(run)
+        wait_until(lambda: run.show().attempts[-1].checkpoint, "its session to be kept", STEP_SECONDS)
+        os.kill(run.show().attempts[-1].pid or 0, signal.SIGKILL)
+        try:
+            wait_until(lambda: len(run.show().attempts) == 2, "another attempt", STEP_SECONDS)
+            last = run.steer("say where you are", wait="settled", timeout=STEP_SECONDS)
+            text = str(run.result(timeout=STEP_SECONDS))
+        finally:
+            run.cancel(mode="now")
+        warnings = "; ".join(run.show().attempts[-1].warnings)
+        return f"another one went on: {last.outcome}, {clip(text, 60)!r} {clip(warnings, 80)}".strip()
+
+    def question(self) -> str:
+        """It asks to be allowed its tool, and is."""
+        run = self._begin("TOOL 1")
+        wait_until(lambda: any(ask.closed_at is None for ask in run.show().asks), "a question", STEP_SECONDS)
+        [ask] = [ask for ask in run.show().asks if ask.closed_at is None]
+        receipt = self._crew.respond(ask.id, "allow", wait="settled", timeout=STEP_SECONDS)
+        text = str(run.result(timeout=STEP_SECONDS))
+        assert receipt.outcome == "done", f"{receipt}"
+        return f"asked {clip(ask.question, 50)!r}; said {clip(text, 40)!r}"
+
+
+def tell(name: str, each: Tried) -> bool:
+    """Print a line; whether it went well."""
+    sys.stdout.write(f"{name:<9} {each.what:<10} {'ok' if each.good else 'FAILED':<7} {each.seconds:6.1f} s  {each.seen}\n")
+    sys.stdout.flush()
+    return each.good
+
+
+def try_out(name: str, url: str, folder: Path) -> bool:
+    """Try one agent out; whether all went well."""
+    clock, good = SystemClock(), True
+    agent, brought, home = defined(name, url, folder, asks=False)
     with Daemon(folder / f"{name}-home") as daemon, daemon.connect() as crew:
-        brought = Brought({"PATH": os.environ["PATH"]}, setup.get("secrets", {}), {})
-        probe = Probe(crew, agent_named(str(definition)), brought, str(home), SystemClock(), STEP_SECONDS)
-        good = True
-        for each in probe.run():
-            good = good and each.good
-            sys.stdout.write(
-                f"{name:<9} {each.what:<10} {'ok' if each.good else 'FAILED':<7} {each.seconds:6.1f} s  {each.seen}\n"
-            )
-            sys.stdout.flush()
+        for each in Probe(crew, agent, brought, str(home), clock, STEP_SECONDS).run():
+            good = tell(name, each) and good
+        scripted = Scripted(daemon, crew, agent, brought, home)
+        steps = [("error", scripted.error), ("crash", scripted.crash), ("death", scripted.death)]
+        if name not in ASK_NOTHING:
+            asking = Scripted(daemon, crew, *defined(name, url, folder, asks=True))
+            steps.append(("question", asking.question))
+        for what, step in steps:
+            began = clock.monotonic()
+            try:
+                seen, well = step(), True
+            except (CrewdError, AssertionError) as error:
+                seen, well = clip(str(error).partition("\n")[0], 150), False
+            good = tell(name, Tried(what, well, clock.monotonic() - began, seen)) and good
     return good
 
 

@@ -57,6 +57,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "follow-up": Verb("talk", "follow_up", "Queue something for when the worker would stop."),
         "respond": Verb("talk", "respond", "Answer a question."),
         "message": Verb("talk", "message", "Put something into the mailbox of a worker or run."),
+        "interrupt": Verb("talk", "interrupt", "Break off what a worker does, without ending it."),
         "ack": Verb("talk", "ack", "Say that messages of a mailbox were read."),
         "unsend": Verb("talk", "unsend", "Take a message back if the worker has not taken it."),
         "outbox": Verb("talk", "outbox", "List messages of yours that nobody has answered."),

@@ -38,7 +38,7 @@ from crewd.model.reasons import CancelReason
 from crewd.model.receipts import Level, Outcome
 from crewd.model.redact import redact
 from crewd.model.signals import signal_name, signal_number
-from crewd.model.terms import Terms
+from crewd.model.terms import INTERRUPT_TEXT, Terms
 from crewd.protocol import requests as rq
 
 _LEVELS = click.Choice(["accepted", "delivered", "applied", "settled"])
@@ -123,6 +123,17 @@ def steer(options: Options, target: str, text: str, wait: WaitLevel, **given: An
     if not text and not given["eof"]:
         raise UsageError("there is no text", hint="crew steer RUN 'what to do', or --eof to end a command's input")
     _send(options, "steer", target, text, wait, **given)
+
+
+@click.command()
+@click.argument("target")
+@click.argument("text", default=INTERRUPT_TEXT)
+@click.option("--wait", type=_LEVELS, default="delivered", show_default=True, help="Return when this is reached.")
+@_message_options
+@verb
+def interrupt(options: Options, target: str, text: str, wait: WaitLevel, **given: Any) -> None:
+    """Break off what a worker does now, without ending it, and tell it something instead (as steer --now)."""
+    _send(options, "steer", target, text, wait, now=True, **given)
 
 
 @click.command("follow-up")
