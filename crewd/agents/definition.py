@@ -16,7 +16,6 @@ from crewd.model.markdown import did_you_mean, front_matter, wrong
 from crewd.model.variables import check_variable
 from crewd.model.yaml_text import Yaml, read_yaml
 
-FILE_BYTES_MAX = 64 << 10
 _FIELDS = {
     "name": "name", "model": "model", "thinking": "thinking", "systemPromptMode": "system_prompt_mode", "maxTurns": "turns",
     "graceTurns": "turns_grace", "permissions": "permissions", "configDir": "config_dir", "config_dir": "config_dir",
@@ -34,16 +33,23 @@ _NUMBERS = frozenset({"maxTurns", "graceTurns"})
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """An agent as a file defines it, the variables that it sets, and the fields of the file that change nothing."""
+    """An agent as a file defines it, the variables that it sets, and the fields of the file that change nothing.
+
+    `inherits`: the file says nothing of the program, and the agent is another one's program with this file's words.
+    """
 
     agent: Agent
     description: str = ""
     env: Mapping[str, str] | None = None
     unused: tuple[str, ...] = ()
+    inherits: bool = False
 
 
-def parse_agent(text: str, default_name: str) -> Definition:
-    """The agent in a file's text. UsageError with the line for what is wrong."""
+def parse_agent(text: str, default_name: str, program: Definition | None = None) -> Definition:
+    """The agent in a file's text. UsageError with the line for what is wrong.
+
+    `program` is the agent whose program and variables a file gets that names none; without it such a file is an error.
+    """
     head_text, lines = front_matter(text)
     head = read_yaml(head_text, 2)
     if head.value is not None and not isinstance(head.value, dict):
@@ -53,7 +59,8 @@ def parse_agent(text: str, default_name: str) -> Definition:
         if key not in _FIELDS and key not in _OTHERS and key not in UNUSED:
             hint = did_you_mean(key, (*_FIELDS, *_OTHERS), {"agent": "runtime", "cmd": "command", "prompt": "systemPromptMode"})
             raise wrong(head.line(key), f"there is no field {key!r}", hint)
-    base = _base(head, given, default_name)
+    inherits = program is not None and given.get("runtime") is None and given.get("command") is None
+    base = program.agent if program is not None and inherits else _base(head, given, default_name)
     changed = {_FIELDS[key]: _value(head, key, value) for key, value in given.items() if key in _FIELDS and value is not None}
     prompt = "\n".join(line.text for line in lines).strip()
     try:
@@ -65,9 +72,8 @@ def parse_agent(text: str, default_name: str) -> Definition:
         field = str(error).rpartition("`$.")[2].rstrip("`")
         key = next((key for key, of_agent in _FIELDS.items() if of_agent == field and key in given), "")
         raise wrong(head.line(key), f"{key or 'the agent'}: {error}", "see docs/agents.md") from None
-    return Definition(
-        agent, str(given.get("description") or ""), _env(head, given), tuple(key for key in given if key in UNUSED)
-    )
+    env = {**(program.env or {}), **_env(head, given)} if program is not None and inherits else _env(head, given)
+    return Definition(agent, str(given.get("description") or ""), env, tuple(key for key in given if key in UNUSED), inherits)
 
 
 def _base(head: Yaml, given: Mapping[str, Any], default_name: str) -> Agent:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from crewd.agents.catalogue import CATALOGUE, Known, agent_of
-from crewd.agents.definition import FILE_BYTES_MAX, Definition, parse_agent
+from crewd.agents.definition import Definition, parse_agent
+from crewd.client.resources import read_text, resource, resources
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.markdown import did_you_mean
 
@@ -37,40 +37,49 @@ class FoundAgent:
         return tuple(name for name in (() if self.known is None else self.known.keys) if name in os.environ)
 
 
-def directories() -> dict[str, Path]:
-    """Where files define agents: whose they are, and their directory."""
-    return {
-        "user": platformdirs.user_config_path("crewd", appauthor=False) / "agents",
-        "project": Path(".crew") / "agents",
-    }
+def agents(program: str = "") -> list[FoundAgent]:
+    """All that can be named, sorted: the programs that crewd knows, and files. Files that cannot be read are left out.
 
-
-def agents() -> list[FoundAgent]:
-    """All of them, sorted. A name that crewd knows or the user has defined is not given to a file of a project."""
-    found = {name: _found(name, Definition(agent_of(name, known)), "crewd", known) for name, known in CATALOGUE.items()}
-    for origin, folder in directories().items():
-        for path in sorted(folder.glob("*.md")):
-            name = path.stem
-            if name not in found or (origin == "user" and found[name].origin == "crewd"):
-                found[name] = _read(path, origin)
+    `program`: see `agent_named`.
+    """
+    found = {name: _known(name) for name in CATALOGUE}
+    for each in resources("agents"):
+        if each.state == "active" and (each.source == "user" or each.name not in CATALOGUE):
+            with contextlib.suppress(UsageError, NotFound):
+                found[each.name] = _read(each.text(), each.path, each.name, each.source, program)
     return [found[name] for name in sorted(found)]
 
 
-def agent_named(name: str) -> FoundAgent:
-    """The agent of this name, or in this file. NotFound if there is none; UsageError for a file that is wrong."""
+def agent_named(name: str, program: str = "") -> FoundAgent:
+    """The agent of this name, or in this file. NotFound if there is none; UsageError for a file that is wrong.
+
+    `program` names the agent whose program an agent that names none is given; else that is `default_program`.
+    """
     path = Path(name)
     if path.suffix == ".md":
         if not path.is_file():
             raise NotFound(f"there is no file {name}", hint="crew agents lists what there is")
-        return _read(path, str(path))
-    for origin, folder in directories().items():
-        candidate = folder / f"{name}.md"
-        if "/" not in name and candidate.is_file() and (origin == "user" or name not in CATALOGUE):
-            return _read(candidate, origin)
-    known = CATALOGUE.get(name)
-    if known is None:
-        raise NotFound(f"there is no agent {name!r}", hint=did_you_mean(name, CATALOGUE, {"oh-my-pi": "omp"}))
-    return _found(name, Definition(agent_of(name, known)), "crewd", known)
+        return _read(read_text(path), path, path.stem, str(path), program)
+    if name not in CATALOGUE or any(each.id == f"user:{name}" for each in resources("agents")):
+        try:
+            found = resource("agents", name)
+        except NotFound as error:
+            known = [*CATALOGUE, *(each.name for each in resources("agents"))]
+            raise NotFound(error.message, hint=did_you_mean(name, known, {"oh-my-pi": "omp"}) or error.hint) from None
+        return _read(found.text(), found.path, found.name, found.source, program)
+    return _known(name)
+
+
+def default_program() -> str:
+    """The agent whose program does what no file names a program for: `$CREWD_AGENT`, else the first that is installed.
+
+    If none is installed it is the first that crewd knows, which says how to get it when it is started.
+    """
+    named = os.environ.get("CREWD_AGENT", "")
+    if named:
+        return named
+    installed = (name for name, known in CATALOGUE.items() if shutil.which(known.command[0]))
+    return next(installed, next(iter(CATALOGUE)))
 
 
 def check_installed(found: FoundAgent) -> None:
@@ -81,20 +90,28 @@ def check_installed(found: FoundAgent) -> None:
         raise Refused(f"{program} was not found in PATH, and agent {found.name} needs it", hint=hint)
 
 
-def _read(path: Path, origin: str) -> FoundAgent:
+def _read(text: str, path: Path, name: str, origin: str, program: str) -> FoundAgent:
+    """The agent that a file's text defines."""
     try:
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise UsageError(f"{path} has more than {FILE_BYTES_MAX} bytes", hint="an agent is defined in a few lines")
-        definition = parse_agent(path.read_text(encoding="utf-8"), path.stem)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8: {error}") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        definition = parse_agent(text, name, _program(program, name))
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
-    program = definition.agent.command[0]
-    known = next((each for each in CATALOGUE.values() if each.command[0] == Path(program).name), None)
-    return _found(definition.agent.name or path.stem, definition, origin, known)
+    executable = Path(definition.agent.command[0]).name
+    known = next((each for each in CATALOGUE.values() if each.command[0] == executable), None)
+    return _found(definition.agent.name or name, definition, origin, known)
+
+
+def _program(program: str, name: str) -> Definition:
+    """The agent whose program is meant; one that a file defines has to name a program itself."""
+    program = program or default_program()
+    if program in CATALOGUE or program == name:
+        return Definition(agent_of(name, CATALOGUE.get(program) or CATALOGUE[next(iter(CATALOGUE))]))
+    path = Path(program) if program.endswith(".md") else resource("agents", program).path
+    return parse_agent(read_text(path), program)
+
+
+def _known(name: str) -> FoundAgent:
+    return _found(name, Definition(agent_of(name, CATALOGUE[name])), "crewd", CATALOGUE[name])
 
 
 def _found(name: str, definition: Definition, origin: str, known: Known | None) -> FoundAgent:

@@ -1,39 +1,141 @@
-"""What is to be run when somebody names an agent, a workflow, or both.
-
-Tests: tests/client/test_mcp_server.py, tests/client/acp/test_server.py, tests/client/cli/test_agents.py.
-"""
+"""What is to be run when somebody names an agent, a team, a workflow, or several of them; and where each choice comes from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from crewd.agents.team import Team, parse_team
 from crewd.client import shapes
-from crewd.client.agents import agent_named, check_installed
-from crewd.model.workflow import Workflow
+from crewd.client.agents import FoundAgent, agent_named, check_installed
+from crewd.client.resources import resource, resources
+from crewd.model.errors import NotFound, UsageError
+from crewd.model.markdown import did_you_mean
+from crewd.model.runtimes import RUNTIMES, By
+from crewd.model.workflow import Step, WorkerSpec, Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who does a step, and why: `agent_from` and `model_from` name what has decided it."""
+
+    step: str
+    found: FoundAgent
+    agent_from: str
+    model: str
+    model_from: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A workflow, and the names of the caller's secret variables that its agent looks at."""
+    """A workflow, who does its steps, and the names of the caller's secret variables that their agents look at."""
 
     workflow: Workflow
+    choices: tuple[Choice, ...] = ()
     secrets: tuple[str, ...] = ()
+    origin: str = ""
+    """Where the workflow comes from."""
 
 
-def choose(agent: str, source: str = "", **changes: Any) -> Chosen:
-    """This agent by name or file, this workflow file, or the file with the agent for the steps that say nothing of how.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody has named. `program` is whose program an agent gets that names none; `fields` are fields of every agent."""
 
-    `changes` are fields of the agent; empty ones change nothing. Raises NotFound, UsageError, or Refused for an agent whose
-    program is not installed.
+    agent: str = ""
+    team: str = ""
+    source: str = ""
+    program: str = ""
+    model: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def addressed(goal: str) -> tuple[str, str, str]:
+    """A goal that begins with `@team` or `@agent`: the team, the agent, and the rest. NotFound if it names neither.
+
+    A goal that begins with anything else is a goal.
     """
-    if not agent:
-        return Chosen(shapes.load_workflow(source))
-    found = agent_named(agent)
-    check_installed(found)
-    spec = msgspec.structs.replace(found.definition.agent, **{key: value for key, value in changes.items() if value})
-    if source:
-        return Chosen(shapes.with_agent(shapes.load_workflow(source), spec, found.env), found.secrets)
-    return Chosen(shapes.agent_workflow(spec, found.env), found.secrets)
+    first, _, rest = goal.partition(" ")
+    if not first.startswith("@") or not rest.strip():
+        return "", "", goal
+    name = first[1:]
+    if any(each.name == name for each in resources("teams")):
+        return name, "", rest.strip()
+    try:
+        agent_named(name)
+    except NotFound:
+        known = [each.name for kind in ("teams", "agents") for each in resources(kind)]
+        hint = did_you_mean(name, known, {}) or "crew teams and crew agents list what there is"
+        raise NotFound(f"there is no team and no agent {name!r}", hint=hint) from None
+    return "", name, rest.strip()
+
+
+def team_named(name: str) -> Team:
+    """The team of this name. NotFound if there is none; UsageError for a file that is wrong."""
+    found = resource("teams", name)
+    try:
+        return parse_team(found.text(), found.name)
+    except UsageError as error:
+        raise UsageError(f"{found.path}: {error.message}", hint=error.hint) from None
+
+
+def choose(wish: Wish, *, installed: bool = True) -> Chosen:
+    """What a wish means. Raises NotFound, UsageError, or Refused for an agent whose program is not installed.
+
+    Who does a step: the agent that the step names, else that of its role in the team, else the one that was asked for. The
+    model: the one that was asked for, else the step's, the role's, the agent's. `installed`: the programs have to be there.
+    """
+    team = team_named(wish.team) if wish.team else None
+    if team is not None and wish.agent:
+        raise UsageError("a team has its own agents", hint="leave --agent out, or give --runtime for whose program they use")
+    source = wish.source or (team.workflow if team else "")
+    if not source and team is not None:
+        raise UsageError(f"team {team.name} names no workflow", hint="-w FILE, or a defaultWorkflow in its file")
+    if not source:
+        name = agent_named(wish.agent, wish.program).name
+        workflow, origin = shapes.one_step(shapes.step_name(name, "agent"), WorkerSpec()), "one agent"
+    else:
+        workflow, origin = shapes.load_workflow(source), source
+    if team is not None and team.max_concurrency and not workflow.max_concurrency:
+        workflow = msgspec.structs.replace(workflow, max_concurrency=team.max_concurrency)
+    open_steps = [step for step in workflow.steps if RUNTIMES[step.worker.runtime].by is By.NOBODY]
+    if wish.agent and not open_steps:
+        raise UsageError("each step of the workflow says already how it is done", hint="leave --agent out")
+    choices = {step.id: _choice(step, wish, team) for step in open_steps if step.agent or team is not None or wish.agent}
+    if installed:
+        for choice in choices.values():
+            check_installed(choice.found)
+    steps = [_filled(step, choices[step.id], wish.fields) if step.id in choices else step for step in workflow.steps]
+    secrets = dict.fromkeys(name for choice in choices.values() for name in choice.found.secrets)
+    return Chosen(msgspec.structs.replace(workflow, steps=tuple(steps)), tuple(choices.values()), tuple(secrets), origin)
+
+
+def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
+    role = team.roles.get(step.role) if team is not None else None
+    if step.agent:
+        name, agent_from = step.agent, "step"
+    elif team is not None:
+        if role is None:
+            named = f"role {step.role!r}" if step.role else "no role"
+            hint = f"its roles are {', '.join(team.roles)}"
+            raise UsageError(f"step {step.id} has {named}, which team {team.name} does not have", hint=hint)
+        name, agent_from = role.agent, f"role {step.role} of team {team.name}"
+    else:
+        name, agent_from = wish.agent, "what was asked for"
+    found = agent_named(name, wish.program)
+    for model, model_from in (
+        (wish.model, "what was asked for"), (step.model, "step"), (role.model if role else "", f"role {step.role}"),
+        (found.definition.agent.model, f"agent {found.name}"),
+    ):  # fmt: skip
+        if model:
+            return Choice(step.id, found, agent_from, model, model_from)
+    return Choice(step.id, found, agent_from, "", "the program's own")
+
+
+def _filled(step: Step, choice: Choice, fields: Mapping[str, Any]) -> Step:
+    """The step, with the agent that does it."""
+    change = msgspec.structs.replace
+    agent = change(choice.found.definition.agent, model=choice.model, **{key: value for key, value in fields.items() if value})
+    return change(step, worker=change(step.worker, agent=agent, env={**choice.found.env, **step.worker.env}))

@@ -83,8 +83,9 @@ class Conversation:
         """Take a message in; what must be sent because of it."""
         try:
             parcel = codec.replies.decode(frames)
-        except PeerError:
-            return []  # of a newer crewd, or not crewd at all
+        except PeerError as error:
+            self._not_read(frames, error)
+            return []
         key, reply = parcel.id, parcel.body
         if key == HELLO:
             return self._welcome(reply)
@@ -104,6 +105,14 @@ class Conversation:
         if not isinstance(reply, rq.Subscribed):
             del self.open[key]
         return []
+
+    def _not_read(self, frames: Sequence[bytes], error: PeerError) -> None:
+        """What cannot be read is of a newer crewd, or not crewd at all. Whoever waits for it is told, and waits no more."""
+        key = frames[2].decode("ascii", "replace") if len(frames) > 2 else ""
+        if key in self.open and key not in self.notes:
+            said = PeerError(f"what crewd has answered cannot be read here: {error.message}", hint=error.hint)
+            self.replies[key] = self._explained(rq.ErrorReply(error=said.info))
+            del self.open[key]
 
     def _welcome(self, reply: rq.Reply) -> list[list[bytes]]:
         if not isinstance(reply, rq.Welcome):

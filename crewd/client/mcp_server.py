@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 
 from crewd import __version__
 from crewd.client import aio, shapes
-from crewd.client.chosen import choose
+from crewd.client.chosen import Wish, choose
 from crewd.client.cli.follow import words
 from crewd.client.environment import bring
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
@@ -199,23 +199,23 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
     @server.tool()
     async def crew_run(
         goal: str = "", agent: str = "", command: list[str] | None = None, workflow: str = "", name: str = "", cwd: str = "",
-        model: str = "", labels: dict[str, str] | None = None, request_id: str = "",
+        model: str = "", team: str = "", labels: dict[str, str] | None = None, request_id: str = "",
     ) -> Run:  # fmt: skip
-        """Start a worker and return at once: an `agent` for a goal, a `command`, or a `workflow` file for a goal.
+        """Start a worker and return at once: an `agent` or a `team` for a goal, a `command`, or a `workflow` file for a goal.
 
         The same `request_id` starts it once, however often it is sent. `cwd` is where it works (else where this server runs).
         """
 
         async def start(crew: aio.Crew) -> str:
-            if sum((bool(agent), bool(command), bool(workflow))) != 1:
-                raise UsageError("give one of agent, command and workflow")
+            if sum((bool(agent), bool(team), bool(command), bool(workflow and not team))) != 1:
+                raise UsageError("give one of agent, team, command and workflow")
             secrets: tuple[str, ...] = ()
-            if agent and not goal:
+            if (agent or team) and not goal:
                 raise UsageError("an agent needs a goal")
             if command:
                 chosen = shapes.exec_workflow(command)
             else:
-                picked = choose(agent, workflow, model=model)
+                picked = choose(Wish(agent, team, workflow, model=model))
                 chosen, secrets = picked.workflow, picked.secrets
             chosen = shapes.marked(chosen, labels or {}, None)
             run = await crew.run(

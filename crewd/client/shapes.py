@@ -27,7 +27,7 @@ from crewd.model.limits import LOG_CHUNK_BYTES_MAX, RESULT_BYTES_MAX
 from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.model.reasons import FailureReason
 from crewd.model.rows import RunRow, TaskRow
-from crewd.model.runtimes import RUNTIMES, By, runtime_named
+from crewd.model.runtimes import runtime_named
 from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.model.workflow import Join, PeerProtocol, Step, WorkerSpec, Workflow
 from crewd.model.workflow_markdown import Understood, understand
@@ -70,7 +70,7 @@ def call_workflow(
         on_orphan="end" if on_orphan == "end" else "keep",
         clean_env=clean_env,
     )
-    return one_step(_as_name(name, "call"), spec)
+    return one_step(step_name(name, "call"), spec)
 
 
 def exec_workflow(
@@ -101,49 +101,39 @@ def exec_workflow(
         protocol=protocol,
         **given,
     )
-    return one_step(_as_name(Path(argv[0]).name, "exec"), spec)
+    return one_step(step_name(Path(argv[0]).name, "exec"), spec)
 
 
 def agent_workflow(agent: Agent, env: Mapping[str, str] | None = None) -> Workflow:
     """One agent, which is given the goal of the run."""
-    return one_step(_as_name(agent.name, "agent"), WorkerSpec(agent=agent, env=dict(env or {})))
+    return one_step(step_name(agent.name, "agent"), WorkerSpec(agent=agent, env=dict(env or {})))
 
 
-def with_agent(workflow: Workflow, agent: Agent, env: Mapping[str, str]) -> Workflow:
-    """The workflow, with this agent for each step that says nothing of how it is done. UsageError if there is no such step."""
-    change = msgspec.structs.replace
-    if all(RUNTIMES[step.worker.runtime].by is not By.NOBODY for step in workflow.steps):
-        raise UsageError("each step of the workflow says already how it is done", hint="leave --agent out")
-    return change(
-        workflow,
-        steps=tuple(
-            change(step, worker=change(step.worker, agent=agent, env={**env, **step.worker.env}))
-            if RUNTIMES[step.worker.runtime].by is By.NOBODY
-            else step
-            for step in workflow.steps
-        ),
-    )
-
-
-def _as_name(text: str, otherwise: str) -> str:
+def step_name(text: str, otherwise: str) -> str:
     """A step's name made of the name of what it runs."""
     kept = "".join(c for c in text if c.isascii() and (c.isalnum() or c in "._-")).strip("._-").replace("..", ".")
     return kept[:32] or otherwise
 
 
 def load_workflow(source: str) -> Workflow:
-    """A workflow by file, or by name from `workflows/` of the working directory. UsageError says what is wrong."""
+    """A workflow by file, or by name: from `workflows/` of the working directory, else one that `crew workflows` lists.
+
+    UsageError says what is wrong.
+    """
     return understand_workflow(source).workflow
 
 
 def understand_workflow(source: str) -> Understood:
     """The same, with the fields of the file that change nothing."""
-    from crewd.model.errors import NotFound
+    from crewd.client.resources import resource
 
     for candidate in (Path(source), Path("workflows") / f"{source}.workflow.md", Path(f"{source}.workflow.md")):
         if candidate.exists() and not candidate.is_dir():
             return read_workflow(candidate)
-    raise NotFound(f"no workflow {source}", hint="give a file, or a name for workflows/NAME.workflow.md")
+    found = resource("workflows", source)
+    if found.refused:
+        raise UsageError(f"{found.path} {found.refused}")
+    return read_workflow(found.path)
 
 
 def read_workflow(path: Path) -> Understood:

@@ -77,11 +77,16 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         return None if capabilities is None else capabilities(self)
 
 
-class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One step: its place in the graph, its files, and its worker."""
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One step: its place in the graph, its files, and its worker.
+
+    `agent` and `model` are names that the step's text gives; whoever starts the run has put what they mean into its worker.
+    """
 
     id: str
     role: str = ""
+    agent: str = ""
+    model: str = ""
     depends_on: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     output: str = ""
@@ -92,7 +97,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Join = Literal["off", "group", "smart"]
 
 
-class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A DAG of steps. `max_concurrency` 0 means the default; a run that takes longer than `max_minutes` is cancelled.
 
     `join`: whether the run leaves one message with what became of all its tasks when it ends (`smart`: if it has several).
@@ -216,6 +221,9 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
     if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
         hint = "keep one of 'call:' and 'run:'"
         raise UsageError(f"step {step.id} has both a call and a command", hint=hint, field="run")
+    if step.agent and (worker.call or worker.argv or worker.shell or worker.outside):
+        said = f"step {step.id} names agent {step.agent} and is done by something else"
+        raise UsageError(said, hint="keep one of the two", field="agent")
     if worker.agent is not None:
         if worker.call or worker.argv or worker.shell or worker.outside:
             raise UsageError(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
 from crewd.model.markdown import SourceLine, front_matter, wrong
+from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.workflow import Step, Workflow, check_workflow
 from crewd.model.workflow_fields import FIELDS, MEANT, TOLERATED, Fields, field_name, make_step, read_fields
 from crewd.model.workflow_head import KEYS, parse_head
@@ -78,7 +79,11 @@ def understand(text: str, *, default_name: str = "") -> Understood:
         at = _place(error, head_line, fields)
         raise (wrong(at, error.message, error.hint) if at else error) from None
     of_steps = (f"line {each.line(key)}: {key} of step {each.step}" for each in fields for key in TOLERATED if key in each)
-    return Understood(workflow, (*head.unused, *of_steps))
+    models = (
+        f"line {each.line('model')}: model of step {step.id}" for each, step in zip(fields, steps, strict=True)
+        if step.model and RUNTIMES[step.worker.runtime].by is not By.NOBODY
+    )  # fmt: skip
+    return Understood(workflow, (*head.unused, *of_steps, *models))
 
 
 def _place(error: UsageError, head_line: Callable[[str], int], fields: Iterable[Fields]) -> int:

@@ -48,6 +48,7 @@ def pi(home: Path, url: str, *, asks: bool) -> dict[str, Any]:
 def claude(home: Path, url: str, *, asks: bool) -> dict[str, Any]:
     """Claude Code: another address."""
     env = {"ANTHROPIC_BASE_URL": url, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
+    env["CLAUDE_CODE_MAX_RETRIES"] = "1"  # else it tries for minutes
     more = "" if asks else "--allowedTools Bash"
     return {"more": more, "fields": f"configDir: {home}", "env": env, "secrets": {"ANTHROPIC_API_KEY": "x"}}
 

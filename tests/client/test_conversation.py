@@ -59,3 +59,22 @@ def test_a_crewd_of_another_version_that_does_not_understand_is_named() -> None:
     reply = talk.take(key)
     assert isinstance(reply, rq.ErrorReply)
     assert "crewd is 0.9, and this client 1" in reply.error.hint
+
+
+def test_an_answer_that_cannot_be_read_is_an_error_and_no_silence() -> None:
+    talk = conversation()
+    key, _ = talk.ask(rq.Show(target="r"))
+    frames = codec.replies.encode(key, rq.Done())
+    assert talk.feed([*frames[:1], b"no-such-kind", *frames[2:]]) == []
+    reply = talk.take(key)
+    assert isinstance(reply, rq.ErrorReply)
+    assert "cannot be read here" in reply.error.message
+    assert talk.feed([b"?"]) == []
+
+
+def test_a_note_that_cannot_be_read_ends_no_subscription() -> None:
+    talk = conversation()
+    key, _ = talk.ask(rq.Subscribe(target="r"))
+    frames = codec.replies.encode(key, rq.Done())
+    talk.feed([*frames[:1], b"news-of-tomorrow", *frames[2:]])
+    assert talk.take(key) is None

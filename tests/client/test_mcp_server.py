@@ -106,7 +106,7 @@ def test_what_is_refused_is_said_in_words(shared_crew: Crew, tmp_path: Path) -> 
     async def lead() -> None:
         async with leader(shared_crew, tmp_path) as client:
             for wrong, words in (
-                ({"goal": "x"}, "give one of agent, command and workflow"),
+                ({"goal": "x"}, "give one of agent, team, command and workflow"),
                 ({"goal": "x", "agent": "claud"}, "did you mean claude"),
                 ({"agent": "stand-in"}, "an agent needs a goal"),
             ):

@@ -16,7 +16,7 @@ from crewd.client.acp.session import Crewd, Session
 from crewd.client.acp.updates import text_of
 from crewd.client.acp.wire import INVALID_PARAMS, NO_METHOD, NOT_FOUND, Fault, Wire
 from crewd.client.agents import agents
-from crewd.client.chosen import choose
+from crewd.client.chosen import Wish, choose
 from crewd.client.environment import bring
 from crewd.clock import in_words
 from crewd.model.errors import CrewdError
@@ -51,6 +51,7 @@ class Start(msgspec.Struct, frozen=True):
     """What runs are started with: see `crewd.client.chosen`."""
 
     agent: str = ""
+    team: str = ""
     source: str = ""
     model: str = ""
     permissions: str = ""
@@ -64,7 +65,9 @@ class Server:
         self._crewd = Crewd(home, name)
         self._wire = Wire(source, sink, self._handle)
         self._sessions: dict[str, Session] = {}
-        self._agents = () if start.agent or start.source else tuple(each.name for each in agents() if each.program)
+        self._agents = (
+            () if start.agent or start.team or start.source else tuple(each.name for each in agents() if each.program)
+        )
         self._methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[Result]]] = {
             "initialize": self._initialize, "authenticate": self._nothing, "session/new": self._new, "session/load": self._load,
             "session/resume": self._resume, "session/list": self._list, "session/close": self._close,
@@ -136,7 +139,7 @@ class Server:
     async def _open(self, key: str, cwd: str) -> Session:
         if len(self._sessions) >= SESSIONS_MAX:
             raise Fault(INVALID_PARAMS, f"{SESSIONS_MAX} sessions are open: close one")
-        if not (self._start.agent or self._start.source or self._agents or key):
+        if not (self._start.agent or self._start.team or self._start.source or self._agents or key):
             raise Fault(INVALID_PARAMS, "no coding agent is in PATH: install one, or give crew acp --agent or -w")
         crew = await self._crewd.get()
         key = key or f"acp-{crew.new_message_id()[-12:]}"
@@ -180,7 +183,8 @@ class Server:
         if session.goes_on(text):
             await session.say(text)
         else:
-            chosen = choose(session.chosen, self._start.source, model=self._start.model, permissions=self._start.permissions)
+            fields = {"permissions": self._start.permissions}
+            chosen = choose(Wish(session.chosen, self._start.team, self._start.source, model=self._start.model, fields=fields))
             crew = await self._crewd.get()
             run = await crew.run(
                 chosen.workflow, text, cwd=session.cwd, name=session.id, brought=bring(crew.home, "path", chosen.secrets)

@@ -20,6 +20,7 @@ from crewd.client.agents import FoundAgent, agent_named, check_installed
 from crewd.client.agents import agents as all_agents
 from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, out, say, table, verb
+from crewd.client.cli.resources import new_command
 from crewd.client.environment import bring
 from crewd.clock import SystemClock
 
@@ -41,7 +42,7 @@ def agents(context: click.Context, everything: bool) -> None:  # noqa: FBT001 (a
 @verb
 def ls(options: Options, everything: bool = False) -> None:  # noqa: FBT001, FBT002 (a flag)
     """List the agents that are installed or defined here."""
-    found = [each for each in all_agents() if everything or each.program or each.origin != "crewd"]
+    found = [each for each in all_agents() if everything or each.program or each.origin not in {"crewd", "builtin"}]
     with ThreadPoolExecutor(4) as pool:
         versions = dict(zip((each.name for each in found), pool.map(version_of, found), strict=True))
     if options.json:
@@ -113,6 +114,9 @@ def version_of(found: FoundAgent) -> str:
         return ""
     number = re.search(r"\d+(?:\.\d+)+[\w.+-]*", told.stdout + told.stderr)
     return number[0] if number else ""
+
+
+agents.add_command(new_command("agents"))
 
 
 @agents.command()

@@ -1,61 +1,27 @@
-"""The verb `check`: what a workflow file is understood as. No daemon is asked.
+"""The verb `check`: what a workflow file is understood as, and what is wrong with files. No daemon is asked.
 
-Tests: tests/client/test_cli.py.
+Tests: tests/client/test_cli.py, tests/client/cli/test_teams.py.
 """
 
 from __future__ import annotations
 
 import click
-import msgspec
 
 from crewd.client import shapes
-from crewd.client.cli.common import Options, out, say, verb
-from crewd.model.inputs import GOAL
-from crewd.model.shell import place_values, with_exec
-from crewd.model.workflow import Step, Workflow
-
-_SHOWN_ABOVE = frozenset({"shell", "call", "args", "outside"})
+from crewd.client.cli.common import Options, verb
+from crewd.client.cli.resources import check_all
+from crewd.client.cli.understood import tell_workflow
 
 
 @click.command()
-@click.argument("source", metavar="FILE")
+@click.argument("source", metavar="[FILE]", default="")
 @verb
 def check(options: Options, source: str) -> None:
-    """Show what a workflow FILE ('-': from stdin) is understood as: inputs, steps, edges, commands. Exit 2 if it is not."""
-    understood = shapes.understand_workflow("/dev/stdin" if source == "-" else source)
-    workflow = understood.workflow
-    if options.json:
-        out(workflow)
+    """Show what a workflow FILE ('-': from stdin) is understood as: inputs, steps, edges, commands. Exit 2 if it is not.
+
+    Without a FILE all files of agents, teams and workflows are looked at. Exit 1 if something is wrong with one.
+    """
+    if not source:
+        check_all(options)
         return
-    bounds = [f"{workflow.max_concurrency} steps at once" if workflow.max_concurrency else ""]
-    bounds.append(f"{workflow.max_minutes:g} minutes at most" if workflow.max_minutes else "")
-    labels = ", ".join(f"{name}={value}" for name, value in workflow.labels.items())
-    say(f"{workflow.name}: {len(workflow.steps)} steps" + "".join(f", {each}" for each in (*bounds, labels) if each))
-    for name, each in workflow.inputs.items():
-        default = "must be given" if each.default is None else f"else {each.default!r}"
-        say(f"  input {name}: {each.type}, {default}" + (f"; one of {', '.join(each.choices)}" if each.choices else ""))
-    for step in workflow.steps:
-        _tell(workflow, step)
-    for unused in understood.unused:
-        say(f"  not used: {unused}")
-
-
-def _tell(workflow: Workflow, step: Step) -> None:
-    after = f" after {', '.join(step.depends_on)}" if step.depends_on else ""
-    say(f"  {step.id}{after}")
-    worker = step.worker
-    if worker.shell:
-        say(f"    run:    {with_exec(place_values(worker.shell, (GOAL, *workflow.inputs)))}")
-    elif worker.call:
-        given = msgspec.json.encode(worker.args).decode() if worker.args else ""
-        say(f"    call:   {worker.call} {given}".rstrip())
-    else:
-        say("    " + ("outside: somebody claims it" if worker.outside else "agent: " + (step.role or "no role")))
-    for what, names in (("reads", ", ".join(step.reads)), ("output", step.output)):
-        if names:
-            say(f"    {what + ':':<7} {names}")
-    for what, value in msgspec.to_builtins(worker).items():
-        if what not in _SHOWN_ABOVE and value:
-            say(f"    {what + ':':<7} {msgspec.json.encode(value).decode()}")
-    if step.text:
-        say(f"    text:   {len(step.text)} characters, {step.text.splitlines()[0][:60]!r}")
+    tell_workflow(options, shapes.understand_workflow("/dev/stdin" if source == "-" else source))

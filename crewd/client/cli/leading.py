@@ -29,21 +29,22 @@ def mcp(options: Options) -> None:
 
 @click.command()
 @click.option("--agent", "-a", default="", metavar="NAME|FILE", help="The agent of each run (else the editor chooses).")
+@click.option("--team", "-t", default="", metavar="NAME", help="The team of each run.")
 @click.option("-w", "--workflow", "source", default="", metavar="FILE", help="The workflow of each run.")
 @click.option("--model", default="", help="The agent's model (else its own configuration's).")
 @click.option("--permissions", type=click.Choice(["ask", "allow", "deny"]), help="When the agent asks to be allowed something.")
 @verb
-def acp(options: Options, agent: str, source: str, model: str, permissions: Permissions | None) -> None:
+def acp(options: Options, agent: str, team: str, source: str, model: str, permissions: Permissions | None) -> None:
     """Serve ACP on standard input and output, for an editor: each session is a run (docs/acp.md)."""
     import asyncio
 
     from crewd.client.acp.server import Server, Start
-    from crewd.client.chosen import choose
+    from crewd.client.chosen import Wish, choose
 
-    if agent or source:
-        choose(agent, source)  # what is wrong with it is said now, and not in the editor
+    if agent or team or source:
+        choose(Wish(agent, team, source))  # what is wrong with it is said now, and not in the editor
     _for_programs("ACP", "docs/acp.md")
-    start = Start(agent, source, model, permissions or "")
+    start = Start(agent, team, source, model, permissions or "")
     asyncio.run(Server(options.home, os.environ.get("CREWD_AS", ""), start, sys.stdin.buffer, sys.stdout.buffer).serve())
 
 

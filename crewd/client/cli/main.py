@@ -31,6 +31,9 @@ class Verb(NamedTuple):
 VERBS: dict[str, dict[str, Verb]] = {
     "Start something": {
         "run": Verb("start", "run", "Run an agent or a workflow for a goal."),
+        "teams": Verb("resources", "teams", "List teams of agents, and show them."),
+        "workflows": Verb("resources", "workflows", "List workflows that can be named, and show them."),
+        "plan": Verb("start", "plan", "Show what run would do, and start nothing."),
         "exec": Verb("start", "exec_", "Run a command as a worker."),
         "call": Verb("start", "call", "Run a Python callable as a worker."),
         "check": Verb("check", "check", "Show what a workflow file is understood as."),

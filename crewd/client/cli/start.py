@@ -14,10 +14,11 @@ import msgspec
 
 from crewd.client import shapes
 from crewd.client.blocking import Crew, RunHandle, connect
-from crewd.client.chosen import choose
+from crewd.client.chosen import Chosen, Wish, addressed, choose
 from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, verb
 from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of, text_from_here
+from crewd.client.cli.plan import tell_plan
 from crewd.client.environment import Bring, bring
 from crewd.model.agent import Permissions
 from crewd.model.errors import UsageError
@@ -80,38 +81,79 @@ def _follow(options: Options, crew: Crew, run: RunHandle) -> int:
     return EXIT_OF_STATUS[crew.show(run.id).run.status.value]
 
 
+def _what(function: Any) -> Any:
+    """What is run: the same for `run` and `plan`."""
+    for option in reversed((
+        click.option("--workflow", "-w", "source", default="", help="A workflow file, or a NAME: crew workflows lists them."),
+        click.option("--agent", "-a", "agent", default="", metavar="NAME|FILE", help="A coding agent: crew agents lists them."),
+        click.option("--team", "-t", "team", default="", metavar="NAME", help="A team of agents: crew teams lists them."),
+        click.option("--runtime", "program", default="", metavar="NAME", help="Whose program agents use that name none."),
+        click.option("--model", default="", help="The agents' model (else what files say, or their own configuration)."),
+        click.option("--thinking", default="", help="How hard the model thinks, as the agent calls it."),
+        click.option("--permissions", type=click.Choice(["ask", "allow", "deny"]), help="When an agent asks for permission."),
+    )):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def _wish(
+    goal: str, source: str, agent: str, team: str, program: str, model: str, thinking: str, permissions: Permissions | None
+) -> tuple[str, Wish]:
+    """The goal without a leading `@team` or `@agent`, and what is wished for."""
+    if not agent and not team:
+        team, agent, goal = addressed(goal)
+    if not source and not agent and not team:
+        hint = "crew run GOAL --agent pi, crew run GOAL --team review, or crew run GOAL -w FILE"
+        raise UsageError("nothing says what is to be run", hint=hint)
+    if not goal and not source:
+        raise UsageError("an agent needs a goal", hint='crew run "fix the flaky test" --agent pi')
+    fields = {"thinking": thinking, "permissions": permissions}
+    return goal, Wish(agent, team, source, program, model, fields)
+
+
+def _check_used(wish: Wish, chosen: Chosen) -> None:
+    """UsageError for an option about agents where there is none."""
+    given = {"--model": wish.model, "--runtime": wish.program, **{f"--{key}": value for key, value in wish.fields.items()}}
+    for option, value in given.items():
+        if value and not chosen.choices:
+            raise UsageError(f"{option} is for an agent, and a workflow is run", hint="--agent NAME")
+
+
 @click.command()
 @click.argument("goal", default="")
-@click.option("--workflow", "-w", "source", default="", help="A workflow file, or NAME for workflows/NAME.workflow.md.")
-@click.option("--agent", "-a", "agent", default="", metavar="NAME|FILE", help="An AI coding agent: crew agents lists them.")
-@click.option("--model", default="", help="The agent's model (else its own configuration's).")
-@click.option("--thinking", default="", help="How hard the model thinks, as the agent calls it.")
-@click.option("--permissions", type=click.Choice(["ask", "allow", "deny"]), help="When the agent asks to be allowed something.")
+@_what
 @click.option("--input", "-i", "inputs", multiple=True, metavar="NAME=VALUE", help="An input that the workflow declares.")
 @_options
 @verb
 def run(
-    options: Options, goal: str, source: str, agent: str, model: str, thinking: str, permissions: Permissions | None,
-    inputs: tuple[str, ...], **given: Any,
+    options: Options, goal: str, source: str, agent: str, team: str, program: str, model: str, thinking: str,
+    permissions: Permissions | None, inputs: tuple[str, ...], **given: Any,
 ) -> None:  # fmt: skip
-    """Run an agent or a workflow for GOAL ('-': from stdin).
+    """Run an agent, a team or a workflow for GOAL ('-': from stdin). A GOAL that begins with @NAME names a team or an agent.
 
-    With both, the agent does the steps of the workflow that say nothing of how they are done.
+    With a workflow, the agent or the team does the steps that say nothing of how they are done.
     """
     goal = text_from_here().strip() if goal == "-" else goal
-    if not source and not agent:
-        raise UsageError("nothing says what is to be run", hint="crew run GOAL --agent pi, or crew run GOAL -w FILE")
-    if not agent:
-        for option, value in (("--model", model), ("--thinking", thinking), ("--permissions", permissions)):
-            if value:
-                raise UsageError(f"{option} is for an agent, and a workflow is run", hint="--agent NAME")
-        _begin(options, shapes.load_workflow(source), goal, given, pairs_of(inputs, "--input"))
-        return
-    if not goal and not source:
-        raise UsageError("an agent needs a goal", hint='crew run "fix the flaky test" --agent pi')
-    chosen = choose(agent, source, model=model, thinking=thinking, permissions=permissions)
+    goal, wish = _wish(goal, source, agent, team, program, model, thinking, permissions)
+    chosen = choose(wish)
+    _check_used(wish, chosen)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
     _begin(options, chosen.workflow, goal, given, pairs_of(inputs, "--input"))
+
+
+@click.command()
+@click.argument("goal", default="")
+@_what
+@verb
+def plan(
+    options: Options, goal: str, source: str, agent: str, team: str, program: str, model: str, thinking: str,
+    permissions: Permissions | None,
+) -> None:  # fmt: skip
+    """Show what crew run would do with the same words: steps, agents, models, and what decides each. Nothing is started."""
+    goal, wish = _wish(goal, source, agent, team, program, model, thinking, permissions)
+    chosen = choose(wish, installed=False)
+    _check_used(wish, chosen)
+    tell_plan(options, goal, chosen)
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})

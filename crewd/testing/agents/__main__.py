@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from crewd.clock import SystemClock
 from crewd.testing.agents import acp, claude, codex, pi
 from crewd.testing.agents.standin import option
 
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     if not name:
         sys.stderr.write(f"usage: python -m crewd.testing.agents {'|'.join(PROGRAMS)}\n")
         return 2
-    time.sleep(float(option(arguments, "--slow") or 0))
+    SystemClock().sleep(float(option(arguments, "--slow") or 0))
     return asyncio.run(PROGRAMS[name](name, arguments).serve())
 
 

@@ -42,6 +42,7 @@ def test_an_agent_runs_for_a_goal(shell: Shell) -> None:
 def test_what_is_run_is_said_once(shell: Shell) -> None:
     assert "nothing says what is to be run" in shell.fails(2, "run", "hello")
     assert "an agent needs a goal" in shell.fails(2, "run", "--agent", "stand-in")
+    (shell.cwd / "x.workflow.md").write_text("---\nname: x\n---\n## a\nrun: true\n")
     assert "--model is for an agent" in shell.fails(2, "run", "hello", "-w", "x", "--model", "y")
     assert "did you mean claude?" in shell.fails(4, "run", "hello", "--agent", "claud")
 

@@ -1,0 +1,112 @@
+"""A file that defines a team: Markdown with front matter, and a line for each role. Pure.
+
+---
+description: plans, writes and reviews a change
+defaultWorkflow: implementation
+---
+- planner: agent=planner model=opus thinks before anybody writes
+- executor: agent=executor
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from crewd.model.errors import UsageError
+from crewd.model.ids import check_name
+from crewd.model.markdown import SourceLine, did_you_mean, front_matter, wrong
+from crewd.model.yaml_text import Yaml, read_yaml
+
+ROLES_MAX = 32
+_FIELDS = ("name", "description", "defaultWorkflow", "maxConcurrency")
+UNUSED = ("workspaceMode", "triggers", "useWhen", "avoidWhen", "cost", "category", "source")
+"""Fields of the format that change nothing here."""
+_OF_ROLE = ("agent", "model")
+_ROLE_UNUSED = ("skills", "maxConcurrency")
+_ROLE = re.compile(r"\s*[-*]\s+([^\s:]+):\s*(.*)")
+_GIVEN = re.compile(r"([A-Za-z]+)=(\S*)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class TeamRole:
+    """Who does the steps of a role: an agent by name, with another model if one is given."""
+
+    agent: str
+    model: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Roles by name. `workflow` is the one that it works by if no other is named; `unused` are fields that change nothing."""
+
+    name: str
+    description: str = ""
+    workflow: str = ""
+    max_concurrency: int = 0
+    roles: Mapping[str, TeamRole] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+
+
+def parse_team(text: str, default_name: str) -> Team:
+    """The team in a file's text. UsageError with the line for what is wrong."""
+    head_text, lines = front_matter(text)
+    head = read_yaml(head_text, 2)
+    if head.value is not None and not isinstance(head.value, dict):
+        raise wrong(2, "the front matter is no list of fields", "description: what the team is for")
+    given: dict[str, Any] = head.value or {}
+    for key in given:
+        if key not in _FIELDS and key not in UNUSED:
+            raise wrong(
+                head.line(key), f"there is no field {key!r}", did_you_mean(key, _FIELDS, {"workflow": "defaultWorkflow"})
+            )
+    name = str(given.get("name") or default_name)
+    check_name("team", name)
+    roles, unused = _roles(lines)
+    if not roles:
+        raise wrong(head.line(), f"team {name} has no roles", "- planner: agent=planner")
+    return Team(
+        name, str(given.get("description") or ""), str(given.get("defaultWorkflow") or ""), _number(head, given), roles,
+        (*(key for key in given if key in UNUSED), *unused),
+    )  # fmt: skip
+
+
+def _number(head: Yaml, given: Mapping[str, Any]) -> int:
+    value = str(given.get("maxConcurrency") or 0)
+    if not value.isdecimal() or len(value) > 6:
+        raise wrong(head.line("maxConcurrency"), f"maxConcurrency: {value!r} is no number", "maxConcurrency: 2")
+    return int(value)
+
+
+def _roles(lines: list[SourceLine]) -> tuple[dict[str, TeamRole], list[str]]:
+    roles: dict[str, TeamRole] = {}
+    unused: list[str] = []
+    for line in lines:
+        found = None if line.code or line.comment else _ROLE.match(line.text)
+        if found is None:
+            continue
+        name, rest = found[1], found[2]
+        try:
+            check_name("role", name)
+        except UsageError as error:
+            raise wrong(line.number, error.message, error.hint) from None
+        if name in roles:
+            raise wrong(line.number, f"role {name} stands twice", "give each role once")
+        if len(roles) == ROLES_MAX:
+            raise wrong(line.number, f"a team has {ROLES_MAX} roles at most", "use another team for the rest")
+        said: dict[str, str] = {}
+        while one := _GIVEN.match(rest):
+            key, value, rest = one[1], one[2], rest[one.end() :]
+            if key in _ROLE_UNUSED:
+                unused.append(f"{key} of role {name}")
+            elif key not in _OF_ROLE or not value:
+                raise wrong(line.number, f"role {name}: {key}={value} is not understood", did_you_mean(key, _OF_ROLE, {}))
+            else:
+                said[key] = value
+        if "agent" not in said:
+            raise wrong(line.number, f"role {name}: which agent it is does not stand here", f"- {name}: agent={name}")
+        roles[name] = TeamRole(said["agent"], "" if said.get("model") == "false" else said.get("model", ""), rest.strip())
+    return roles, unused

@@ -1,0 +1,46 @@
+"""What a run would be, as people and programs read it.
+
+Tests: tests/client/cli/test_teams.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crewd.client.chosen import Chosen
+from crewd.client.cli.common import Options, out, say
+from crewd.model.runtimes import runtime_of
+
+
+def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
+    """Print the steps, who does each, and what decides it."""
+    choices = {choice.step: choice for choice in chosen.choices}
+    rows: list[dict[str, Any]] = []
+    for step in chosen.workflow.steps:
+        choice = choices.get(step.id)
+        rows.append(
+            {
+                "step": step.id, "after": list(step.depends_on), "role": step.role, "does": runtime_of(step.worker),
+                "agent": choice.found.name if choice else "", "agent_from": choice.agent_from if choice else "",
+                "agent_file": choice.found.origin if choice else "",
+                "installed": bool(choice.found.program) if choice else True,
+                "model": choice.model if choice else "", "model_from": choice.model_from if choice else "",
+                "reads": list(step.reads), "output": step.output,
+            }
+        )  # fmt: skip
+    if options.json:
+        workflow = chosen.workflow
+        plan = {"goal": goal, "workflow": workflow.name, "workflow_from": chosen.origin}
+        out({**plan, "at_once": workflow.max_concurrency, "steps": rows})
+        return
+    bound = f", {chosen.workflow.max_concurrency} at once" if chosen.workflow.max_concurrency else ""
+    say(f"{chosen.workflow.name}: {len(rows)} steps{bound}, from {chosen.origin}" + (f", for {goal!r}" if goal else ""))
+    for row in rows:
+        say(f"  {row['step']}" + (f" after {', '.join(row['after'])}" if row["after"] else ""))
+        if row["agent"]:
+            say(f"    agent:  {row['agent']} ({row['agent_file']}), by {row['agent_from']}")
+            say(f"    model:  {row['model'] or '-'}, by {row['model_from']}")
+        say(f"    runs:   {row['does']}")
+    missing = {choice.found.definition.agent.command[0]: choice.found for choice in chosen.choices if not choice.found.program}
+    for program, found in missing.items():
+        say(f"{program} was not found in PATH" + (f": {found.known.install}" if found.known else ""))

@@ -1,0 +1,226 @@
+"""Verbs about files of teams and workflows (`crew teams`, `crew workflows`), and `new` for agents, too.
+
+Tests: tests/client/cli/test_teams.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from crewd.client import shapes
+from crewd.client.agents import agent_named
+from crewd.client.chosen import team_named
+from crewd.client.cli.common import Options, out, say, table, verb
+from crewd.client.cli.understood import tell_workflow
+from crewd.client.resources import SUFFIXES, Kind, Resource, directories, resource, resources
+from crewd.model.errors import Conflict, CrewdError, NotFound
+from crewd.model.ids import check_name
+from crewd.model.runtimes import RUNTIMES, By
+
+TEMPLATES: dict[Kind, str] = {
+    "agents": """---
+description: what it is for
+# runtime: claude       # whose program it is; without it: --runtime, CREWD_AGENT, or the first that is installed
+# model: opus
+# maxTurns: 20
+---
+Say here who it is, what it may change, and how its answer is to look.
+""",
+    "teams": """---
+description: what it is for
+defaultWorkflow: default
+---
+- explorer: agent=explorer finds the places
+- executor: agent=executor makes the change
+- verifier: agent=verifier checks it
+""",
+    "workflows": """---
+name: {name}
+---
+## look
+role: explorer
+output: places.md
+
+Find what matters for this task: {{goal}}
+
+## change
+role: executor
+dependsOn: look
+reads: places.md
+
+Do this: {{goal}}
+""",
+}
+
+
+def _described(each: Resource) -> tuple[str, str]:
+    """What a file says that it is for, and what is wrong with it."""
+    try:
+        match each.kind:
+            case "agents":
+                return agent_named(each.id).definition.description, ""
+            case "teams":
+                return team_named(each.id).description, ""
+            case "workflows":
+                each.text()
+                return shapes.read_workflow(each.path).workflow.description, ""
+    except CrewdError as error:
+        return "", error.message
+
+
+def list_files(options: Options, kind: Kind) -> None:
+    """Print all files of a kind."""
+    rows = [(each, *_described(each)) for each in resources(kind)]
+    if options.json:
+        out([_as_json(each, description, wrong) for each, description, wrong in rows])
+        return
+    told = [
+        (each.id if each.shadowed_by else each.name, each.source, "wrong" if wrong else each.state, wrong or description)
+        for each, description, wrong in rows
+    ]
+    table(("NAME", "FROM", "STATE", "WHAT IT IS FOR"), told)
+
+
+def _as_json(each: Resource, description: str, wrong: str) -> dict[str, Any]:
+    return {
+        "name": each.name, "id": each.id, "from": each.source, "state": each.state, "shadowed_by": each.shadowed_by,
+        "path": str(each.path), "description": description, "wrong": wrong,
+    }  # fmt: skip
+
+
+def _group(kind: Kind, about: str, tell: Callable[[Options, Resource], None]) -> click.Group:
+    @click.group(kind, invoke_without_command=True, help=about)
+    @click.pass_context
+    def group(context: click.Context) -> None:
+        if context.invoked_subcommand is None:
+            context.invoke(ls)
+
+    @group.command()
+    @verb
+    def ls(options: Options) -> None:
+        """List them, with where each comes from."""
+        list_files(options, kind)
+
+    @group.command()
+    @click.argument("name")
+    @verb
+    def show(options: Options, name: str) -> None:
+        """Show one. NAME may be user:NAME, builtin:NAME or project:NAME."""
+        tell(options, resource(kind, name))
+
+    group.add_command(new_command(kind))
+    return group
+
+
+def new_command(kind: Kind) -> click.Command:
+    """The verb that writes a file to begin with."""
+
+    @click.command("new")
+    @click.argument("name")
+    @click.option("--user", is_flag=True, help="Among your own files (else in .crew of this directory).")
+    @verb
+    def new(options: Options, name: str, user: bool) -> None:  # noqa: FBT001 (a flag)
+        """Write a file to begin with."""
+        check_name(kind[:-1], name)
+        folder: Path = directories("user" if user else "project", kind)[0]
+        path = folder / f"{name}{SUFFIXES[kind]}"
+        taken = next((each for each in resources(kind) if each.name == name), None)
+        if path.exists():
+            raise Conflict(f"{path} is there already", hint=f"crew {kind} show {name}")
+        if taken is not None and not user:
+            hint = f"choose another name; else {taken.id} is meant by {name}, and this one only by project:{name}"
+            raise Conflict(f"{name} is a {kind[:-1]} of {taken.source}", hint=hint)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = TEMPLATES[kind]
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text.format(name=name) if kind == "workflows" else text)
+        if options.json:
+            out({"path": str(path)})
+        else:
+            say(f"{path}")
+
+    return new
+
+
+def _tell_team(options: Options, each: Resource) -> None:
+    team = team_named(each.id)
+    if options.json:
+        out({**_as_json(each, team.description, ""), "team": msgspec.to_builtins(team)})
+        return
+    say(f"{team.name}: {team.description}".rstrip(": "))
+    say(f"  from {each.source}, {each.path}" + (f"; {each.name} means {each.shadowed_by}" if each.shadowed_by else ""))
+    say(f"  workflow: {team.workflow or '-'}" + (f", {team.max_concurrency} at once" if team.max_concurrency else ""))
+    table(
+        ("ROLE", "AGENT", "MODEL", ""),
+        [(name, role.agent, role.model or "-", role.description) for name, role in team.roles.items()],
+    )
+    for unused in team.unused:
+        say(f"  not used: {unused}")
+
+
+def _tell_workflow(options: Options, each: Resource) -> None:
+    each.text()
+    tell_workflow(options, shapes.read_workflow(each.path))
+
+
+teams = _group("teams", "The teams of agents that can be given a goal: crew run GOAL --team NAME.", _tell_team)
+workflows = _group("workflows", "The workflows that can be named: crew run GOAL -w NAME.", _tell_workflow)
+
+
+def check_all(options: Options) -> None:
+    """Look at every file, and at what they name; exit code 1 if something is wrong."""
+    found = [(each, wrong) for kind in SUFFIXES for each in resources(kind) for wrong in _wrong_with(each)]
+    if options.json:
+        out([{"kind": each.kind, "id": each.id, "path": str(each.path), "wrong": wrong} for each, wrong in found])
+    else:
+        for each, wrong in found:
+            say(wrong if str(each.path) in wrong else f"{each.path}: {wrong}")
+        count = sum(len(resources(kind)) for kind in SUFFIXES)
+        say(f"{count} files of agents, teams and workflows, {len(found)} faults")
+    if found:
+        sys.exit(1)
+
+
+def _wrong_with(each: Resource) -> list[str]:
+    _, wrong = _described(each)
+    if wrong:
+        return [wrong]
+    if each.kind == "teams":
+        return _wrong_with_team(each)
+    if each.kind == "workflows":
+        steps = shapes.read_workflow(each.path).workflow.steps
+        return [fault for step in steps if step.agent for fault in _no_agent(step.agent, f"step {step.id}")]
+    return []
+
+
+def _wrong_with_team(each: Resource) -> list[str]:
+    team = team_named(each.id)
+    faults = [fault for name, role in team.roles.items() for fault in _no_agent(role.agent, f"role {name}")]
+    if not team.workflow:
+        return faults
+    try:
+        workflow = shapes.load_workflow(team.workflow)
+    except CrewdError as error:
+        return [*faults, f"its workflow: {error.message}"]
+    faults += [
+        f"step {step.id} of workflow {team.workflow} has the role {step.role!r}, which the team does not have"
+        for step in workflow.steps
+        if RUNTIMES[step.worker.runtime].by is By.NOBODY and not step.agent and step.role not in team.roles
+    ]
+    return faults
+
+
+def _no_agent(name: str, where: str) -> list[str]:
+    try:
+        agent_named(name)
+    except NotFound as error:
+        return [f"{where}: {error.message}"]
+    except CrewdError as error:
+        return [f"{where}: agent {name}: {error.message}"]
+    return []

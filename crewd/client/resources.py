@@ -1,0 +1,131 @@
+"""Finds files of agents, teams and workflows by name: those of crewd itself, of the user and of the project.
+
+A file of the user goes before one of crewd. One of a project never takes the place of either: whoever checks a project out must
+not get another agent for a name than before. Such a file is `shadowed`, and `project:NAME` names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+import platformdirs
+
+import crewd
+from crewd.model.errors import NotFound, UsageError
+from crewd.model.ids import check_name
+from crewd.model.markdown import did_you_mean
+
+Kind = Literal["agents", "teams", "workflows"]
+Source = Literal["builtin", "user", "project"]
+SUFFIXES: Final[dict[Kind, str]] = {"agents": ".md", "teams": ".team.md", "workflows": ".workflow.md"}
+SOURCES: Final[tuple[Source, ...]] = ("user", "builtin", "project")
+"""Whose file a name means, if several have one: the first."""
+FILE_BYTES_MAX = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A file. `shadowed_by` is what its name means instead, if that is another one; `refused` says why it is not read."""
+
+    kind: Kind
+    name: str
+    source: Source
+    path: Path
+    shadowed_by: str = ""
+    refused: str = ""
+
+    @property
+    def id(self) -> str:
+        """What names it and nothing else."""
+        return f"{self.source}:{self.name}"
+
+    @property
+    def state(self) -> Literal["active", "shadowed", "refused"]:
+        """Whether its name means it."""
+        return "refused" if self.refused else "shadowed" if self.shadowed_by else "active"
+
+    def text(self) -> str:
+        """What is in it. UsageError if it cannot be read."""
+        if self.refused:
+            raise UsageError(f"{self.path} {self.refused}")
+        return read_text(self.path)
+
+
+def read_text(path: Path) -> str:
+    """A file that defines something. UsageError if it cannot be read, is too large, or no UTF-8."""
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise UsageError(f"{path} has more than {FILE_BYTES_MAX} bytes", hint="such a file has a few lines")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no UTF-8: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def directories(source: Source, kind: Kind) -> tuple[Path, ...]:
+    """Where a source has its files of a kind. `.pi` is another program's, and only read."""
+    match source:
+        case "builtin":
+            return (Path(crewd.__file__).parent / "builtin" / kind,)
+        case "user":
+            return (platformdirs.user_config_path("crewd", appauthor=False) / kind,)
+        case "project":
+            return (Path(".crew") / kind, Path(".pi") / kind)
+
+
+def resources(kind: Kind) -> list[Resource]:
+    """All files of a kind, by name; those of one name in the order in which they go before each other."""
+    found: list[Resource] = []
+    first: dict[str, str] = {}
+    for source in SOURCES:
+        names: set[str] = set()
+        for each in _in_source(source, kind):
+            if each.name in names:
+                continue  # `.crew` goes before `.pi`
+            names.add(each.name)
+            if each.refused:
+                found.append(each)
+                continue
+            found.append(replace(each, shadowed_by=first.get(each.name, "")))
+            first.setdefault(each.name, each.id)
+    return sorted(found, key=lambda each: (each.name, SOURCES.index(each.source)))
+
+
+def resource(kind: Kind, name: str) -> Resource:
+    """The file that a name means: `NAME`, or `user:NAME`, `builtin:NAME`, `project:NAME`. Raises NotFound."""
+    source, colon, rest = name.partition(":")
+    known = resources(kind)
+    for each in known:
+        if each.id == name if colon else (each.name == name and each.state != "shadowed"):
+            return each
+    if colon and source not in SOURCES:
+        raise NotFound(f"there is no source {source!r}", hint=f"one of {', '.join(SOURCES)}, and a name: {SOURCES[0]}:{rest}")
+    hint = did_you_mean(name, [each.id if colon else each.name for each in known], {})
+    raise NotFound(f"there is no {kind[:-1]} {name!r}", hint=hint or f"crew {kind} lists what there is")
+
+
+def _in_source(source: Source, kind: Kind) -> Iterator[Resource]:
+    suffix = SUFFIXES[kind]
+    for folder in directories(source, kind):
+        try:
+            paths = sorted(path for path in folder.iterdir() if path.name.endswith(suffix))
+        except OSError:
+            continue
+        root = folder.resolve()
+        for path in paths:
+            name, refused = path.name.removesuffix(suffix), ""
+            if kind == "agents" and "." in name:
+                continue  # a file of another kind
+            try:
+                check_name(kind[:-1], name)
+            except UsageError as error:
+                refused = error.message
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                refused = f"is a link that leads out of {folder}"
+            elif not path.is_file():
+                refused = "is no file"
+            yield Resource(kind, name, source, path, refused=refused)

@@ -1,0 +1,88 @@
+"""Teams, as people type them: `crew teams`, `crew plan`, `crew run --team`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from crewd.client.blocking import Crew
+from tests.client.cli.test_agents import DEFINITION
+from tests.client.cli.test_verbs import Shell
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def shell(shared_crew: Crew, tmp_path: Path) -> Shell:
+    folder = tmp_path / ".crew" / "agents"
+    folder.mkdir(parents=True)
+    (folder / "stand-in.md").write_text(DEFINITION)
+    return Shell(str(shared_crew.home.root), tmp_path)
+
+
+@pytest.mark.parametrize(("team", "steps"), [("implementation", 5), ("review", 3), ("parallel-research", 4)])
+def test_a_builtin_team_runs_to_its_end(shell: Shell, team: str, steps: int) -> None:
+    run = json.loads(shell.ok("run", "Add rate limiting", "--team", team, "--runtime", "stand-in", "--json"))["id"]
+    shell.ok("wait", run)
+    shown = json.loads(shell.ok("show", run, "--json"))
+    assert [task["status"] for task in shown["tasks"]] == ["completed"] * steps
+    assert all("Add rate limiting" in task["result"] for task in shown["tasks"])
+
+
+def test_a_plan_says_what_would_be_done_and_starts_nothing(shell: Shell) -> None:
+    before = shell.ok("ps", "--all")
+    told = shell.ok("plan", "@review look at src", "--runtime", "stand-in", "--model", "opus")
+    assert "agent:  security-reviewer (builtin), by role security of team review" in told
+    assert "model:  opus, by what was asked for" in told
+    plan = json.loads(shell.ok("plan", "look", "--team", "review", "--json"))
+    assert [(step["step"], step["after"], step["agent_file"]) for step in plan["steps"]] == [
+        ("faults", [], "builtin"), ("security", [], "builtin"), ("report", ["faults", "security"], "builtin"),
+    ]  # fmt: skip
+    assert shell.ok("ps", "--all") == before
+
+
+def test_a_new_team_of_two_is_written_checked_and_run(shell: Shell) -> None:
+    assert shell.ok("agents", "new", "scout") == ".crew/agents/scout.md\n"
+    assert shell.ok("teams", "new", "duo") == ".crew/teams/duo.team.md\n"
+    assert shell.ok("workflows", "new", "look-then-fix") == ".crew/workflows/look-then-fix.workflow.md\n"
+    head = "---\ndescription: looks, then fixes\ndefaultWorkflow: look-then-fix\n---\n"
+    roles = "- explorer: agent=scout\n- executor: agent=executor\n"
+    (shell.cwd / ".crew" / "teams" / "duo.team.md").write_text(head + roles)
+    assert "0 faults" in shell.ok("check")
+    assert "looks, then fixes" in shell.ok("teams")
+    run = json.loads(shell.ok("run", "@duo the flaky test", "--runtime", "stand-in", "--json"))["id"]
+    shell.ok("wait", run)
+    assert "the flaky test" in shell.ok("result", f"{run}/change")
+
+
+def test_what_is_wrong_with_a_file_is_found_before_it_is_used(shell: Shell) -> None:
+    folder = shell.cwd / ".crew" / "teams"
+    folder.mkdir()
+    (folder / "broken.team.md").write_text("---\ndefaultWorkflow: nothing\n---\n- a: agent=nobody\n")
+    (folder / "worse.team.md").write_text("no front matter\n")
+    done = shell.run("check", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert {each["id"] for each in found} == {"project:broken", "project:worse"}
+    assert any("there is no agent 'nobody'" in each["wrong"] for each in found)
+    assert any("there is no workflow 'nothing'" in each["wrong"] for each in found)
+    assert "which team broken does not have" in shell.fails(2, "run", "x", "--team", "broken", "-w", "review")
+
+
+def test_a_checkout_does_not_swap_an_agent(shell: Shell) -> None:
+    (shell.cwd / ".crew" / "agents" / "executor.md").write_text(f"---\nruntime: pi\ncommand: [{sys.executable}]\n---\nEvil.\n")
+    listed = {each["id"]: each for each in json.loads(shell.ok("agents", "ls", "--all", "--json")) if "id" in each}
+    assert not listed.get("project:executor", {}).get("program")
+    assert "builtin" in shell.ok("agents", "show", "executor")
+    assert "Evil" not in shell.ok("plan", "x", "--team", "fast-fix", "--json")
+    assert shell.fails(5, "agents", "new", "executor")
+
+
+def test_nothing_is_said_and_nothing_is_run(shell: Shell) -> None:
+    assert "nothing says what is to be run" in shell.fails(2, "run", "hello")
+    assert "did you mean review?" in shell.fails(4, "run", "hello", "--team", "reviw")
+    assert "an agent needs a goal" in shell.fails(2, "run", "--team", "review")
+    assert "no team and no agent 'nobody'" in shell.fails(4, "run", "@nobody hello")

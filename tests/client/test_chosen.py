@@ -1,0 +1,123 @@
+"""Who does a step, with which model, and what has decided it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from crewd.client.chosen import Wish, addressed, choose
+from crewd.model.errors import NotFound, Refused, UsageError
+
+TEAM = "---\ndefaultWorkflow: duo\nmaxConcurrency: 1\n---\n- looker: agent=scout model=small\n- fixer: agent=other\n"
+DUO = """---
+name: duo
+---
+## look
+role: looker
+
+Look at {goal}
+
+## fix
+role: fixer
+model: large
+dependsOn: look
+
+Fix {goal}
+
+## own
+agent: third
+dependsOn: look
+
+Say it
+
+## count
+dependsOn: fix
+run: true
+"""
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a team of two."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CREWD_AGENT", "claude")
+    monkeypatch.setattr(platformdirs, "user_config_path", lambda *_, **__: tmp_path / "config")
+    for name, text in (
+        ("agents/scout.md", "---\nmodel: mine\n---\nYou scout.\n"), ("agents/other.md", "---\nmodel: mine\n---\n"),
+        ("agents/third.md", "---\nruntime: codex\n---\n"), ("teams/duo.team.md", TEAM), ("workflows/duo.workflow.md", DUO),
+    ):  # fmt: skip
+        path = tmp_path / ".crew" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def picked(wish: Wish) -> dict[str, tuple[str, str, str, str, str]]:
+    chosen = choose(wish, installed=False)
+    return {
+        each.step: (each.found.name, each.agent_from, each.found.definition.agent.runtime, each.model, each.model_from)
+        for each in chosen.choices
+    }
+
+
+def test_step_role_and_agent_decide_in_this_order() -> None:
+    assert picked(Wish(team="duo")) == {
+        "look": ("scout", "role looker of team duo", "claude", "small", "role looker"),
+        "fix": ("other", "role fixer of team duo", "claude", "large", "step"),
+        "own": ("third", "step", "codex", "", "the program's own"),
+    }
+
+
+def test_what_was_asked_for_goes_before_all() -> None:
+    found = picked(Wish(team="duo", model="asked", program="pi"))
+    assert {(model, model_from) for *_, model, model_from in found.values()} == {("asked", "what was asked for")}
+    assert [runtime for _, _, runtime, _, _ in found.values()] == ["pi", "pi", "codex"], "a file that names a program keeps it"
+
+
+def test_the_steps_get_the_agents_and_the_run_the_teams_bound() -> None:
+    chosen = choose(Wish(team="duo", fields={"permissions": "allow", "thinking": ""}), installed=False)
+    look, *_, count = chosen.workflow.steps
+    assert look.worker.agent is not None
+    assert (look.worker.agent.system_prompt, look.worker.agent.model) == ("You scout.", "small")
+    assert (look.worker.agent.permissions, look.worker.agent.thinking) == ("allow", "")
+    assert count.worker.agent is None
+    assert chosen.workflow.max_concurrency == 1
+
+
+def test_an_agent_does_what_says_nothing_of_how() -> None:
+    found = picked(Wish(agent="scout", source="duo"))
+    assert [name for name, *_ in found.values()] == ["scout", "scout", "third"]
+    assert picked(Wish(agent="scout")) == {"scout": ("scout", "what was asked for", "claude", "mine", "agent scout")}
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        (Wish(agent="scout", team="duo"), "a team has its own agents"),
+        (Wish(team="duo", source="review"), "which team duo does not have"),
+        (Wish(agent="scout", source="done"), "says already how"),
+        (Wish(team="none"), "names no workflow"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(project: Path, wish: Wish, said: str) -> None:
+    (project / ".crew" / "teams" / "none.team.md").write_text("---\nname: none\n---\n- a: agent=scout\n")
+    (project / ".crew" / "workflows" / "done.workflow.md").write_text("---\nname: done\n---\n## a\nrun: true\n")
+    with pytest.raises(UsageError, match=said):
+        choose(wish, installed=False)
+
+
+def test_a_program_that_is_not_there_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Refused, match="was not found in PATH"):
+        choose(Wish(team="duo"))
+
+
+def test_a_goal_may_begin_with_who_is_to_do_it() -> None:
+    assert addressed("@duo look at src") == ("duo", "", "look at src")
+    assert addressed("@scout look at src") == ("", "scout", "look at src")
+    assert addressed("look @scout") == ("", "", "look @scout")
+    assert addressed("@scout") == ("", "", "@scout")
+    with pytest.raises(NotFound, match="no team and no agent 'nobody'"):
+        addressed("@nobody look")
