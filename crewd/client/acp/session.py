@@ -99,8 +99,8 @@ class Session:
         self._sent: dict[str, None] = {}
         self._unsettled: set[str] = set()
         self._asked: dict[str, asyncio.Task[None]] = {}
-        self._question = ""
-        """The open question that the next prompt answers."""
+        self._questions: dict[str, None] = {}
+        """Open questions that prompts answer, the oldest first."""
         self._error = ""
         self._turn: asyncio.Future[str] | None = None
         self._follower: asyncio.Task[None] | None = None
@@ -112,8 +112,8 @@ class Session:
     def begins(self, run: str) -> None:
         """This session has started this run."""
         self.run, self.own, self._working = run, True, True
-        self._after, self._error, self._question = 0, "", ""
-        self._tasks, self._sources, self._sent = {}, {}, {"": None}
+        self._after, self._error = 0, ""
+        self._tasks, self._sources, self._questions, self._sent = {}, {}, {}, {"": None}
 
     async def opens(self, run: str, *, replay: bool) -> None:
         """Show this run, from its beginning or from now on."""
@@ -136,18 +136,15 @@ class Session:
         """Whether a prompt is told to the run of this session, and begins no other one."""
         if not self.run:
             return False
-        return self._working or bool(self._question) or len(self._tasks) == 1 or bool(addressed(text, self._steps())[0])
+        return self._working or bool(self._questions) or len(self._tasks) == 1 or bool(addressed(text, self._steps())[0])
 
     async def say(self, text: str, *, steer: bool = False) -> None:
         """Tell the run a prompt. Raises CrewdError if it is refused, Fault if it is not clear which step is meant."""
         crew = await self._crewd.get()
-        if self._question:
-            question, self._question = self._question, ""
-            try:
-                await crew.respond(question, text)
-            except CrewdError:
-                self._question = question
-                raise
+        if self._questions:
+            question = next(iter(self._questions))
+            await crew.respond(question, text)
+            self._questions.pop(question, None)
         else:
             step, text = addressed(text, self._steps())
             target = f"{self.run}/{step}" if step else self._target()
@@ -249,7 +246,7 @@ class Session:
             case ev.AskOpened() as ask:
                 self._ask(ask)
             case ev.AskClosed(id=key):
-                self._question = "" if self._question == key else self._question
+                self._questions.pop(key, None)
                 task = self._asked.pop(key, None)
                 if task is not None:
                     task.cancel()
@@ -297,7 +294,7 @@ class Session:
         options = options_of(ask)
         if not options:
             await self._update(said(f"{ask.question}\n"))
-            self._question = ask.id
+            self._questions[ask.id] = None
             self._ends("end_turn")
             return
         call = {"toolCallId": ask.id, "title": ask.question, "status": "pending", "kind": "other"}
