@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
+from crewd.agents.catalogue import CATALOGUE
 from crewd.agents.team import Team, parse_team
 from crewd.client import shapes
 from crewd.client.agents import FoundAgent, agent_named, check_installed
+from crewd.client.inventory import check_enabled
 from crewd.client.resources import resource, resources
 from crewd.model.errors import NotFound, UsageError
 from crewd.model.markdown import did_you_mean
@@ -88,6 +90,8 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
     model: the one that was asked for, else the step's, the role's, the agent's. `installed`: the programs have to be there.
     """
     team = team_named(wish.team) if wish.team else None
+    if team is not None:
+        check_enabled("team", wish.team.rpartition(":")[2])
     if team is not None and wish.agent:
         raise UsageError("a team has its own agents", hint="leave --agent out, or give --runtime for whose program they use")
     source = wish.source or (team.workflow if team else "")
@@ -104,8 +108,10 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
     if wish.agent and not open_steps:
         raise UsageError("each step of the workflow says already how it is done", hint="leave --agent out")
     choices = {step.id: _choice(step, wish, team) for step in open_steps if step.agent or team is not None or wish.agent}
-    if installed:
-        for choice in choices.values():
+    for choice in choices.values():
+        check_enabled("agent", choice.found.name)
+        check_enabled("runtime", next((name for name, known in CATALOGUE.items() if known is choice.found.known), ""))
+        if installed:
             check_installed(choice.found)
     steps = [_filled(step, choices[step.id], wish.fields) if step.id in choices else step for step in workflow.steps]
     secrets = dict.fromkeys(name for choice in choices.values() for name in choice.found.secrets)

@@ -125,6 +125,7 @@ def load_workflow(source: str) -> Workflow:
 
 def understand_workflow(source: str) -> Understood:
     """The same, with the fields of the file that change nothing."""
+    from crewd.client.inventory import check_enabled
     from crewd.client.resources import resource
 
     for candidate in (Path(source), Path("workflows") / f"{source}.workflow.md", Path(f"{source}.workflow.md")):
@@ -133,6 +134,7 @@ def understand_workflow(source: str) -> Understood:
     found = resource("workflows", source)
     if found.refused:
         raise UsageError(f"{found.path} {found.refused}")
+    check_enabled("workflow", found.name)
     return read_workflow(found.path)
 
 

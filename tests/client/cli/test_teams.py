@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -33,7 +34,10 @@ def test_a_builtin_team_runs_to_its_end(shell: Shell, team: str, steps: int) -> 
 
 
 def test_a_plan_says_what_would_be_done_and_starts_nothing(shell: Shell) -> None:
-    before = shell.ok("ps", "--all")
+    def runs() -> set[str]:
+        return {row["id"] for row in json.loads(shell.ok("ps", "--all", "--json"))["runs"]}
+
+    before = runs()
     told = shell.ok("plan", "@review look at src", "--runtime", "stand-in", "--model", "opus")
     assert "agent:  security-reviewer (builtin), by role security of team review" in told
     assert "model:  opus, by what was asked for" in told
@@ -41,7 +45,7 @@ def test_a_plan_says_what_would_be_done_and_starts_nothing(shell: Shell) -> None
     assert [(step["step"], step["after"], step["agent_file"]) for step in plan["steps"]] == [
         ("faults", [], "builtin"), ("security", [], "builtin"), ("report", ["faults", "security"], "builtin"),
     ]  # fmt: skip
-    assert shell.ok("ps", "--all") == before
+    assert runs() == before
 
 
 def test_a_new_team_of_two_is_written_checked_and_run(shell: Shell) -> None:
@@ -86,3 +90,14 @@ def test_nothing_is_said_and_nothing_is_run(shell: Shell) -> None:
     assert "did you mean review?" in shell.fails(4, "run", "hello", "--team", "reviw")
     assert "an agent needs a goal" in shell.fails(2, "run", "--team", "review")
     assert "no team and no agent 'nobody'" in shell.fails(4, "run", "@nobody hello")
+
+
+def test_what_is_disabled_is_refused_until_it_is_enabled(shell: Shell) -> None:
+    env = {**os.environ, "XDG_CONFIG_HOME": str(shell.cwd / "config")}
+    assert "agent:reviewer is disabled" in shell.ok("disable", "agent:reviewer", "--reason", "it rewrites history", env=env)
+    assert "it rewrites history" in shell.fails(5, "run", "x", "--team", "review", "--runtime", "stand-in", env=env)
+    found = {each["id"]: each for each in json.loads(shell.ok("capabilities", "--kind", "agent", "--json", env=env))}
+    assert (found["agent:reviewer"]["state"], found["agent:stand-in"]["source"]) == ("disabled", "project")
+    assert shell.ok("enable", "agent:reviewer", env=env)
+    assert "is not disabled" in shell.fails(5, "enable", "agent:reviewer", env=env)
+    assert shell.ok("plan", "x", "--team", "review", env=env)

@@ -1,0 +1,83 @@
+"""What there is to run with, and what the user has disabled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from crewd.client.chosen import Wish, choose
+from crewd.client.inventory import check_enabled, disable, disabled, enable, inventory
+from crewd.model.errors import NotFound, Refused, UsageError
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user without files, in an empty project, on a machine without agents."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(platformdirs, "user_config_path", lambda *_, **__: tmp_path / "config")
+    return tmp_path / "config"
+
+
+def state(key: str) -> tuple[str, str]:
+    [found] = [each for each in inventory() if each.id == key]
+    return found.state, found.reason
+
+
+def test_each_item_has_a_state_and_a_reason(tmp_path: Path) -> None:
+    folder = tmp_path / ".crew" / "agents"
+    folder.mkdir(parents=True)
+    (folder / "explorer.md").write_text("---\nname: explorer\n---\n")
+    assert state("agent:explorer") == ("active", "")
+    assert state("agent:project:explorer") == ("shadowed", "")
+    assert state("runtime:claude")[0] == "missing"
+    assert "npm install" in state("runtime:claude")[1]
+    assert len({each.id for each in inventory()}) == len(inventory())
+
+
+@pytest.mark.parametrize(
+    ("key", "wish"),
+    [
+        ("agent:reviewer", Wish(team="review")), ("team:review", Wish(team="builtin:review")),
+        ("workflow:review", Wish(team="review")), ("runtime:claude", Wish(team="review", program="claude")),
+        ("agent:reviewer", Wish(agent="reviewer")),
+    ],
+)  # fmt: skip
+def test_what_needs_a_disabled_one_is_refused_with_the_reason(key: str, wish: Wish) -> None:
+    disable(key, "it deletes tests")
+    assert state(key) == ("disabled", "it deletes tests")
+    with pytest.raises(Refused, match="is disabled: it deletes tests") as error:
+        choose(wish, installed=False)
+    assert error.value.hint == f"crew enable {key}"
+    assert enable(key)
+    assert choose(wish, installed=False).choices
+    assert not enable(key), "it was enabled already"
+
+
+def test_who_disables_says_what_and_why() -> None:
+    with pytest.raises(UsageError, match="why"):
+        disable("agent:reviewer", "  ")
+    with pytest.raises(UsageError, match="characters"):
+        disable("agent:reviewer", "x" * 501)
+    with pytest.raises(NotFound) as error:
+        disable("agent:reviewr", "x")
+    assert "agent:reviewer" in error.value.hint
+    with pytest.raises(NotFound):
+        enable("agent:nobody")
+    assert disabled() == {}
+
+
+def test_a_broken_file_is_said_and_allows_nothing(config: Path) -> None:
+    config.mkdir()
+    (config / "disabled.json").write_text("{broken")
+    with pytest.raises(UsageError, match=r"disabled\.json cannot be read"):
+        check_enabled("agent", "reviewer")
+
+
+def test_others_stay_disabled() -> None:
+    disable("agent:reviewer", "a")
+    disable("team:review", "b")
+    enable("agent:reviewer")
+    assert disabled() == {"team:review": "b"}
