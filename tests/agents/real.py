@@ -31,6 +31,8 @@ from crewd.testing.daemon import wait_until
 from tests.agents.model import Server
 
 STEP_SECONDS = 120.0
+SESSION_SECONDS = 5.0
+"""So long after its first answer a program has its session on disk: some say nothing of when. Before that it begins anew."""
 MODEL = {"id": "scripted", "name": "scripted", "contextWindow": 100_000, "maxTokens": 4096}
 COST = {"input": 1, "output": 2, "cacheRead": 0, "cacheWrite": 0}
 
@@ -55,7 +57,7 @@ def claude(home: Path, url: str, *, asks: bool) -> dict[str, Any]:
 
 def codex(home: Path, url: str, *, asks: bool) -> dict[str, Any]:
     """Codex: a provider of its own, and no sandbox for a `sleep`."""
-    policy, sandbox = ("untrusted", "read-only") if asks else ("never", "danger-full-access")
+    policy, sandbox = ("on-request", "read-only") if asks else ("never", "danger-full-access")
     (home / "config.toml").write_text(
         f'model="scripted"\nmodel_provider="scripted"\ncheck_for_update_on_startup=false\napproval_policy="{policy}"\n'
         f'sandbox_mode="{sandbox}"\n'
@@ -107,6 +109,9 @@ SETUPS: dict[str, Setup] = {
 
 
 ASK_NOTHING = frozenset({"pi", "omp"})
+ESCALATED = {"cmd": "sleep 1", "sandbox_permissions": "require_escalated", "justification": "it is tried out"}
+ASKING = {"codex": f"CALL exec_command {json.dumps(ESCALATED)}"}
+"""What makes an agent ask: the others ask before each command."""
 
 
 def defined(name: str, url: str, folder: Path, *, asks: bool) -> tuple[FoundAgent, Brought, Path]:
@@ -165,6 +170,7 @@ class Scripted:
         run = self._begin("TOOL 600", Retry(attempts=2, backoff_seconds=0.01))
         self._until_tool(run)
         wait_until(lambda: run.show().attempts[-1].checkpoint, "its session to be kept", STEP_SECONDS)
+        SystemClock().sleep(SESSION_SECONDS)
         os.kill(run.show().attempts[-1].pid or 0, signal.SIGKILL)
         try:
             wait_until(lambda: len(run.show().attempts) == 2, "another attempt", STEP_SECONDS)
@@ -177,7 +183,7 @@ class Scripted:
 
     def question(self) -> str:
         """It asks to be allowed its tool, and is."""
-        run = self._begin("TOOL 1")
+        run = self._begin(ASKING.get(self._agent.definition.agent.runtime, "TOOL 1"))
         wait_until(lambda: any(ask.closed_at is None for ask in run.show().asks), "a question", STEP_SECONDS)
         [ask] = [ask for ask in run.show().asks if ask.closed_at is None]
         receipt = self._crew.respond(ask.id, "allow", wait="settled", timeout=STEP_SECONDS)
