@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from crewd.agents.catalogue import CATALOGUE, agent_of
+from crewd.agents.skills import NONE
 from crewd.model.agent import AGENT_RUNTIMES, Agent, check_agent
 from crewd.model.errors import UsageError
 from crewd.model.markdown import did_you_mean, front_matter, wrong
@@ -21,9 +22,9 @@ _FIELDS = {
     "graceTurns": "turns_grace", "permissions": "permissions", "configDir": "config_dir", "config_dir": "config_dir",
     "tools": "tools", "fallbackModels": "fallback_models",
 }  # fmt: skip
-_OTHERS = ("runtime", "command", "env", "description")
+_OTHERS = ("runtime", "command", "env", "description", "skills")
 UNUSED = (
-    "extensions", "skills", "inheritProjectContext", "inheritSkills", "triggers", "useWhen", "avoidWhen", "cost", "category",
+    "extensions", "inheritProjectContext", "inheritSkills", "triggers", "useWhen", "avoidWhen", "cost", "category",
     "memory", "loadMode", "defaultTools", "contextMode", "disabled", "enabled",
 )  # fmt: skip
 """Fields of the format that change nothing here."""
@@ -43,6 +44,7 @@ class Definition:
     env: Mapping[str, str] | None = None
     unused: tuple[str, ...] = ()
     inherits: bool = False
+    skills: tuple[str, ...] = ()
 
 
 def parse_agent(text: str, default_name: str, program: Definition | None = None) -> Definition:
@@ -73,7 +75,8 @@ def parse_agent(text: str, default_name: str, program: Definition | None = None)
         key = next((key for key, of_agent in _FIELDS.items() if of_agent == field and key in given), "")
         raise wrong(head.line(key), f"{key or 'the agent'}: {error}", "see docs/agents.md") from None
     env = {**(program.env or {}), **_env(head, given)} if program is not None and inherits else _env(head, given)
-    return Definition(agent, str(given.get("description") or ""), env, tuple(key for key in given if key in UNUSED), inherits)
+    unused = tuple(key for key in given if key in UNUSED)
+    return Definition(agent, str(given.get("description") or ""), env, unused, inherits, _skills(head, given))
 
 
 def _base(head: Yaml, given: Mapping[str, Any], default_name: str) -> Agent:
@@ -121,6 +124,11 @@ def _words(head: Yaml, key: str, value: object) -> tuple[str, ...]:
         except ValueError as error:
             raise wrong(head.line(key), f"{key}: {error}", "command: my-agent --acp") from None
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _skills(head: Yaml, given: Mapping[str, Any]) -> tuple[str, ...]:
+    value = given.get("skills")
+    return NONE if value in ("false", "none") else _words(head, "skills", value)
 
 
 def _env(head: Yaml, given: Mapping[str, Any]) -> dict[str, str]:

@@ -24,19 +24,20 @@ ROLES_MAX = 32
 _FIELDS = ("name", "description", "defaultWorkflow", "maxConcurrency")
 UNUSED = ("workspaceMode", "triggers", "useWhen", "avoidWhen", "cost", "category", "source")
 """Fields of the format that change nothing here."""
-_OF_ROLE = ("agent", "model")
-_ROLE_UNUSED = ("skills", "maxConcurrency")
+_OF_ROLE = ("agent", "model", "skills")
+_ROLE_UNUSED = ("maxConcurrency",)
 _ROLE = re.compile(r"\s*[-*]\s+([^\s:]+):\s*(.*)")
 _GIVEN = re.compile(r"([A-Za-z]+)=(\S*)\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class TeamRole:
-    """Who does the steps of a role: an agent by name, with another model if one is given."""
+    """Who does the steps of a role: an agent by name, with another model if one is given, and with more skills."""
 
     agent: str
     model: str = ""
     description: str = ""
+    skills: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,5 +109,6 @@ def _roles(lines: list[SourceLine]) -> tuple[dict[str, TeamRole], list[str]]:
                 said[key] = value
         if "agent" not in said:
             raise wrong(line.number, f"role {name}: which agent it is does not stand here", f"- {name}: agent={name}")
-        roles[name] = TeamRole(said["agent"], "" if said.get("model") == "false" else said.get("model", ""), rest.strip())
+        model, skills = said.get("model", ""), tuple(filter(None, said.get("skills", "").split(",")))
+        roles[name] = TeamRole(said["agent"], "" if model == "false" else model, rest.strip(), skills)
     return roles, unused

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from crewd.agents.catalogue import CATALOGUE
+from crewd.agents.skills import Skill, names_of, parse_skill, rendered
 from crewd.agents.team import Team, parse_team
 from crewd.client import shapes
 from crewd.client.agents import FoundAgent, agent_named, check_installed
@@ -29,6 +30,9 @@ class Choice:
     agent_from: str
     model: str
     model_from: str
+    skills: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Skills for which there is no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Wish:
     source: str = ""
     program: str = ""
     model: str = ""
+    skills: tuple[str, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -114,8 +119,9 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
         if installed:
             check_installed(choice.found)
     steps = [_filled(step, choices[step.id], wish.fields) if step.id in choices else step for step in workflow.steps]
+    told = [replace(each, left_out=rendered(map(skill_named, each.skills))[1]) for each in choices.values()]
     secrets = dict.fromkeys(name for choice in choices.values() for name in choice.found.secrets)
-    return Chosen(msgspec.structs.replace(workflow, steps=tuple(steps)), tuple(choices.values()), tuple(secrets), origin)
+    return Chosen(msgspec.structs.replace(workflow, steps=tuple(steps)), tuple(told), tuple(secrets), origin)
 
 
 def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
@@ -131,17 +137,35 @@ def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
     else:
         name, agent_from = wish.agent, "what was asked for"
     found = agent_named(name, wish.program)
+    skills = names_of(found.definition.skills, role.skills if role else (), step.skills, wish.skills)
     for model, model_from in (
         (wish.model, "what was asked for"), (step.model, "step"), (role.model if role else "", f"role {step.role}"),
         (found.definition.agent.model, f"agent {found.name}"),
     ):  # fmt: skip
         if model:
-            return Choice(step.id, found, agent_from, model, model_from)
-    return Choice(step.id, found, agent_from, "", "the program's own")
+            return Choice(step.id, found, agent_from, model, model_from, skills)
+    return Choice(step.id, found, agent_from, "", "the program's own", skills)
+
+
+def skill_named(name: str) -> Skill:
+    """The skill of this name. NotFound if there is none; UsageError for a file that is wrong; Refused if it is disabled."""
+    found = resource("skills", name)
+    check_enabled("skill", found.name)
+    try:
+        return parse_skill(found.text(), found.name)
+    except UsageError as error:
+        raise UsageError(f"{found.path}: {error.message}", hint=error.hint) from None
 
 
 def _filled(step: Step, choice: Choice, fields: Mapping[str, Any]) -> Step:
     """The step, with the agent that does it."""
     change = msgspec.structs.replace
-    agent = change(choice.found.definition.agent, model=choice.model, **{key: value for key, value in fields.items() if value})
+    text, _ = rendered(map(skill_named, choice.skills))
+    prompt = "\n\n".join(part for part in (choice.found.definition.agent.system_prompt, text) if part)
+    agent = change(
+        choice.found.definition.agent,
+        system_prompt=prompt,
+        model=choice.model,
+        **{key: value for key, value in fields.items() if value},
+    )
     return change(step, worker=change(step.worker, agent=agent, env={**choice.found.env, **step.worker.env}))

@@ -1,4 +1,4 @@
-"""What there is to run with: agents, teams, workflows and runtimes, each with its state; and what the user has disabled.
+"""What there is to run with: agents, teams, workflows, skills, runtimes, with their states; and what the user has disabled.
 
 What is disabled is kept by id (`agent:explorer`) in the user's own configuration. A project cannot change it.
 """
@@ -19,10 +19,10 @@ from crewd.client.resources import Kind, resources
 from crewd.model.errors import NotFound, Refused, Unavailable, UsageError
 from crewd.model.markdown import did_you_mean
 
-ItemKind = Literal["agent", "team", "workflow", "runtime"]
+ItemKind = Literal["agent", "team", "workflow", "skill", "runtime"]
 ItemState = Literal["active", "disabled", "shadowed", "missing"]
 KINDS: Final[tuple[ItemKind, ...]] = get_args(ItemKind)
-_FILES: Final[dict[ItemKind, Kind]] = {"agent": "agents", "team": "teams", "workflow": "workflows"}
+_FILES: Final[dict[ItemKind, Kind]] = {"agent": "agents", "team": "teams", "workflow": "workflows", "skill": "skills"}
 REASON_CHARS_MAX = 500
 
 

@@ -1,4 +1,4 @@
-"""Finds files of agents, teams and workflows by name: those of crewd itself, of the user and of the project.
+"""Finds files of agents, teams, workflows and skills by name: those of crewd itself, of the user and of the project.
 
 A file of the user goes before one of crewd. One of a project never takes the place of either: whoever checks a project out must
 not get another agent for a name than before. Such a file is `shadowed`, and `project:NAME` names it.
@@ -18,9 +18,9 @@ from crewd.model.errors import NotFound, UsageError
 from crewd.model.ids import check_name
 from crewd.model.markdown import did_you_mean
 
-Kind = Literal["agents", "teams", "workflows"]
+Kind = Literal["agents", "teams", "workflows", "skills"]
 Source = Literal["builtin", "user", "project"]
-SUFFIXES: Final[dict[Kind, str]] = {"agents": ".md", "teams": ".team.md", "workflows": ".workflow.md"}
+SUFFIXES: Final[dict[Kind, str]] = {"agents": ".md", "teams": ".team.md", "workflows": ".workflow.md", "skills": "/SKILL.md"}
 SOURCES: Final[tuple[Source, ...]] = ("user", "builtin", "project")
 """Whose file a name means, if several have one: the first."""
 FILE_BYTES_MAX = 64 << 10
@@ -112,19 +112,22 @@ def _in_source(source: Source, kind: Kind) -> Iterator[Resource]:
     suffix = SUFFIXES[kind]
     for folder in directories(source, kind):
         try:
-            paths = sorted(path for path in folder.iterdir() if path.name.endswith(suffix))
+            if kind == "skills":
+                paths = sorted(path / "SKILL.md" for path in folder.iterdir() if (path / "SKILL.md").exists())
+            else:
+                paths = sorted(path for path in folder.iterdir() if path.name.endswith(suffix))
         except OSError:
             continue
         root = folder.resolve()
         for path in paths:
-            name, refused = path.name.removesuffix(suffix), ""
+            name, refused = str(path.relative_to(folder)).removesuffix(suffix), ""
             if kind == "agents" and "." in name:
                 continue  # a file of another kind
             try:
                 check_name(kind[:-1], name)
             except UsageError as error:
                 refused = error.message
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
+            if not path.resolve().is_relative_to(root):
                 refused = f"is a link that leads out of {folder}"
             elif not path.is_file():
                 refused = "is no file"

@@ -80,13 +80,15 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One step: its place in the graph, its files, and its worker.
 
-    `agent` and `model` are names that the step's text gives; whoever starts the run has put what they mean into its worker.
+    `agent`, `model` and `skills` are names that the step's text gives; whoever starts the run has put what they mean into its
+    worker.
     """
 
     id: str
     role: str = ""
     agent: str = ""
     model: str = ""
+    skills: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     output: str = ""

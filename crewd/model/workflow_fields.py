@@ -24,12 +24,12 @@ from crewd.model.yaml_text import Yaml, is_text, read_yaml, scalar_text, whole
 
 P = TypeVar("P", Limits, Restarts)
 FIELDS = (
-    "role", "agent", "model", "dependsOn", "output", "reads", "call", "run", "args", "stdin", "start", "env", "limits",
-    "retries", "restart", "outside", "protocol",
+    "role", "agent", "model", "skills", "dependsOn", "output", "reads", "call", "run", "args", "stdin", "start", "env",
+    "limits", "retries", "restart", "outside", "protocol",
 )  # fmt: skip
-TOLERATED = ("parallelGroup", "skills", "progress", "worktree", "verify")
+TOLERATED = ("parallelGroup", "progress", "worktree", "verify")
 """Fields of other systems' workflows that change nothing here."""
-_MAY_BE_EMPTY = ("role", "model", "dependsOn", "reads", *TOLERATED)
+_MAY_BE_EMPTY = ("role", "model", "skills", "dependsOn", "reads", *TOLERATED)
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)[ \t]*:(?:[ \t]+(.*?))?[ \t]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _POLICIES_MEANT = {"always": "permanent", "on_failure": "transient", "no": "temporary", "never": "temporary"}
@@ -240,6 +240,7 @@ def make_step(fields: Fields, text: str) -> Step:
         id=fields.step,
         role=fields.text("role"),
         agent=fields.text("agent"),
+        skills=fields.names("skills"),
         model="" if model == "false" else model,
         depends_on=fields.names("dependsOn"),
         reads=() if reads == ("false",) else reads,

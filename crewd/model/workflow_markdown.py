@@ -80,8 +80,8 @@ def understand(text: str, *, default_name: str = "") -> Understood:
         raise (wrong(at, error.message, error.hint) if at else error) from None
     of_steps = (f"line {each.line(key)}: {key} of step {each.step}" for each in fields for key in TOLERATED if key in each)
     models = (
-        f"line {each.line('model')}: model of step {step.id}" for each, step in zip(fields, steps, strict=True)
-        if step.model and RUNTIMES[step.worker.runtime].by is not By.NOBODY
+        f"line {each.line(key)}: {key} of step {step.id}" for each, step in zip(fields, steps, strict=True)
+        for key in ("model", "skills") if key in each and RUNTIMES[step.worker.runtime].by is not By.NOBODY
     )  # fmt: skip
     return Understood(workflow, (*head.unused, *of_steps, *models))
 

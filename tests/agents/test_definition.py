@@ -19,6 +19,7 @@ permissions: deny
 configDir: /c
 env: {DEBUG: '1'}
 skills: a, b
+memory: project
 ---
 
 Answer with a list of files.
@@ -32,7 +33,8 @@ def test_a_file_says_all_of_an_agent() -> None:
     assert (agent.tools, agent.fallback_models) == (("Read", "Grep"), ("sonnet", "haiku"))
     assert (agent.system_prompt, agent.system_prompt_mode) == ("Answer with a list of files.", "replace")
     assert (agent.turns, agent.turns_grace, agent.permissions, agent.config_dir) == (6, 2, "deny", "/c")
-    assert (found.env, found.unused, found.description) == ({"DEBUG": "1"}, ("skills",), "reads code")
+    assert (found.env, found.unused, found.description) == ({"DEBUG": "1"}, ("memory",), "reads code")
+    assert found.skills == ("a", "b")
 
 
 def test_the_command_may_be_another_one_and_the_runtime_a_protocol() -> None:
@@ -64,3 +66,19 @@ def test_what_is_wrong_is_said_with_its_line(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_agent(text, "x")
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "skills"),
+    [("[a, b]", ("a", "b")), ("a, b", ("a", "b")), ("'false'", ("false",)), ("none", ("false",)), ("", ())],
+)
+def test_skills_are_names_or_none(said: str, skills: tuple[str, ...]) -> None:
+    assert parse_agent(f"---\nruntime: pi\nskills: {said}\n---\n", "a").skills == skills
+
+
+def test_a_file_that_names_no_program_gets_that_of_another_agent() -> None:
+    program = parse_agent("---\nruntime: codex\nmodel: big\nenv: {A: '1'}\n---\nIts own words.\n", "p")
+    found = parse_agent("---\nenv: {B: '2'}\n---\nMy words.\n", "mine", program)
+    assert (found.inherits, found.agent.runtime, found.agent.model) == (True, "codex", "big")
+    assert (found.agent.name, found.agent.system_prompt, found.env) == ("mine", "My words.", {"A": "1", "B": "2"})
+    assert not parse_agent("---\nruntime: pi\n---\n", "own", program).inherits

@@ -121,3 +121,30 @@ def test_a_goal_may_begin_with_who_is_to_do_it() -> None:
     assert addressed("@scout") == ("", "", "@scout")
     with pytest.raises(NotFound, match="no team and no agent 'nobody'"):
         addressed("@nobody look")
+
+
+def test_skills_of_agent_role_step_and_asker_add_up(project: Path) -> None:
+    skill = project / ".crew" / "skills" / "mine" / "SKILL.md"
+    skill.parent.mkdir(parents=True)
+    skill.write_text("---\ndescription: x\n---\nKeep it short.\n")
+    (project / ".crew" / "agents" / "scout.md").write_text("---\nskills: mine\n---\nYou scout.\n")
+    (project / ".crew" / "teams" / "duo.team.md").write_text(TEAM.replace("model=small", "skills=hook-design"))
+    chosen = choose(Wish(team="duo", skills=("append-only-history",)), installed=False)
+    assert [choice.skills for choice in chosen.choices] == [
+        ("mine", "hook-design", "append-only-history"), ("append-only-history",), ("append-only-history",),
+    ]  # fmt: skip
+    agent = chosen.workflow.steps[0].worker.agent
+    assert agent is not None
+    assert agent.system_prompt.startswith("You scout.\n\n## Skill: mine\n\nKeep it short.\n\n## Skill: hook-design\n\n")
+    with pytest.raises(NotFound, match="no skill 'nothing'"):
+        choose(Wish(agent="scout", skills=("nothing",)), installed=False)
+
+
+def test_a_skill_that_leads_out_of_its_directory_is_not_read(project: Path) -> None:
+    (project / "secret").mkdir()
+    (project / "secret" / "SKILL.md").write_text("---\nname: s\n---\nsecret\n")
+    folder = project / ".crew" / "skills"
+    folder.mkdir(parents=True)
+    (folder / "out").symlink_to(project / "secret")
+    with pytest.raises(UsageError, match="leads out"):
+        choose(Wish(agent="scout", skills=("out",)), installed=False)

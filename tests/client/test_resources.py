@@ -79,4 +79,4 @@ def test_order_does_not_depend_on_the_file_system(project: Path) -> None:
         write(project / ".crew" / "agents", name)
     names = [each.name for each in resources("agents")]
     assert names == sorted(names)
-    assert set(SUFFIXES) == {"agents", "teams", "workflows"}
+    assert set(SUFFIXES) == {"agents", "teams", "workflows", "skills"}

@@ -33,6 +33,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "run": Verb("start", "run", "Run an agent or a workflow for a goal."),
         "teams": Verb("resources", "teams", "List teams of agents, and show them."),
         "workflows": Verb("resources", "workflows", "List workflows that can be named, and show them."),
+        "skills": Verb("resources", "skills", "List skills that agents can be given, and show them."),
         "capabilities": Verb("inventory", "capabilities", "List what there is to run with, and its state."),
         "disable": Verb("inventory", "disable_", "Run nothing with an agent, a team or a runtime any more."),
         "enable": Verb("inventory", "enable_", "Allow what was disabled."),

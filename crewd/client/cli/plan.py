@@ -25,6 +25,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
                 "agent_file": choice.found.origin if choice else "",
                 "installed": bool(choice.found.program) if choice else True,
                 "model": choice.model if choice else "", "model_from": choice.model_from if choice else "",
+                "skills": list(choice.skills) if choice else [], "skills_left_out": list(choice.left_out) if choice else [],
                 "reads": list(step.reads), "output": step.output,
             }
         )  # fmt: skip
@@ -40,6 +41,9 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         if row["agent"]:
             say(f"    agent:  {row['agent']} ({row['agent_file']}), by {row['agent_from']}")
             say(f"    model:  {row['model'] or '-'}, by {row['model_from']}")
+        if row["skills"]:
+            said = f" (no room for {', '.join(row['skills_left_out'])})" if row["skills_left_out"] else ""
+            say(f"    skills: {', '.join(row['skills'])}{said}")
         say(f"    runs:   {row['does']}")
     missing = {choice.found.definition.agent.command[0]: choice.found for choice in chosen.choices if not choice.found.program}
     for program, found in missing.items():

@@ -13,6 +13,7 @@ from typing import Any
 import click
 import msgspec
 
+from crewd.agents.skills import parse_skill
 from crewd.client import shapes
 from crewd.client.agents import agent_named
 from crewd.client.chosen import team_named
@@ -39,6 +40,11 @@ defaultWorkflow: default
 - explorer: agent=explorer finds the places
 - executor: agent=executor makes the change
 - verifier: agent=verifier checks it
+""",
+    "skills": """---
+description: what it is for
+---
+Say here, in a few lines, how it is done well.
 """,
     "workflows": """---
 name: {name}
@@ -67,6 +73,8 @@ def _described(each: Resource) -> tuple[str, str]:
                 return agent_named(each.id).definition.description, ""
             case "teams":
                 return team_named(each.id).description, ""
+            case "skills":
+                return parse_skill(each.text(), each.name).description, ""
             case "workflows":
                 each.text()
                 return shapes.read_workflow(each.path).workflow.description, ""
@@ -136,7 +144,7 @@ def new_command(kind: Kind) -> click.Command:
         if taken is not None and not user:
             hint = f"choose another name; else {taken.id} is meant by {name}, and this one only by project:{name}"
             raise Conflict(f"{name} is a {kind[:-1]} of {taken.source}", hint=hint)
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         text = TEMPLATES[kind]
         with path.open("x", encoding="utf-8") as file:
             file.write(text.format(name=name) if kind == "workflows" else text)
@@ -173,6 +181,19 @@ teams = _group("teams", "The teams of agents that can be given a goal: crew run 
 workflows = _group("workflows", "The workflows that can be named: crew run GOAL -w NAME.", _tell_workflow)
 
 
+def _tell_skill(options: Options, each: Resource) -> None:
+    skill = parse_skill(each.text(), each.name)
+    if options.json:
+        out({**_as_json(each, skill.description, ""), "text": skill.text})
+        return
+    say(f"{skill.name}: {skill.description}".rstrip(": "))
+    say(f"  from {each.source}, {each.path}\n")
+    say(skill.text)
+
+
+skills = _group("skills", "The skills that agents can be given: skills: NAME in a file, or crew run --skill NAME.", _tell_skill)
+
+
 def check_all(options: Options) -> None:
     """Look at every file, and at what they name; exit code 1 if something is wrong."""
     found = [(each, wrong) for kind in SUFFIXES for each in resources(kind) for wrong in _wrong_with(each)]
@@ -182,7 +203,7 @@ def check_all(options: Options) -> None:
         for each, wrong in found:
             say(wrong if str(each.path) in wrong else f"{each.path}: {wrong}")
         count = sum(len(resources(kind)) for kind in SUFFIXES)
-        say(f"{count} files of agents, teams and workflows, {len(found)} faults")
+        say(f"{count} files of agents, teams, workflows and skills, {len(found)} faults")
     if found:
         sys.exit(1)
 
@@ -191,6 +212,9 @@ def _wrong_with(each: Resource) -> list[str]:
     _, wrong = _described(each)
     if wrong:
         return [wrong]
+    if each.kind == "agents":
+        named = agent_named(each.id).definition.skills
+        return [f"there is no skill {name!r}" for name in named if name != "false" and not _has_skill(name)]
     if each.kind == "teams":
         return _wrong_with_team(each)
     if each.kind == "workflows":
@@ -214,6 +238,14 @@ def _wrong_with_team(each: Resource) -> list[str]:
         if RUNTIMES[step.worker.runtime].by is By.NOBODY and not step.agent and step.role not in team.roles
     ]
     return faults
+
+
+def _has_skill(name: str) -> bool:
+    try:
+        resource("skills", name)
+    except NotFound:
+        return False
+    return True
 
 
 def _no_agent(name: str, where: str) -> list[str]:

@@ -89,6 +89,7 @@ def _what(function: Any) -> Any:
         click.option("--team", "-t", "team", default="", metavar="NAME", help="A team of agents: crew teams lists them."),
         click.option("--runtime", "program", default="", metavar="NAME", help="Whose program agents use that name none."),
         click.option("--model", default="", help="The agents' model (else what files say, or their own configuration)."),
+        click.option("--skill", "skills", multiple=True, metavar="NAME", help="A skill for each agent: see crew skills."),
         click.option("--thinking", default="", help="How hard the model thinks, as the agent calls it."),
         click.option("--permissions", type=click.Choice(["ask", "allow", "deny"]), help="When an agent asks for permission."),
     )):  # fmt: skip
@@ -97,7 +98,15 @@ def _what(function: Any) -> Any:
 
 
 def _wish(
-    goal: str, source: str, agent: str, team: str, program: str, model: str, thinking: str, permissions: Permissions | None
+    goal: str,
+    source: str,
+    agent: str,
+    team: str,
+    program: str,
+    model: str,
+    skills: tuple[str, ...],
+    thinking: str,
+    permissions: Permissions | None,
 ) -> tuple[str, Wish]:
     """The goal without a leading `@team` or `@agent`, and what is wished for."""
     if not agent and not team:
@@ -108,12 +117,17 @@ def _wish(
     if not goal and not source:
         raise UsageError("an agent needs a goal", hint='crew run "fix the flaky test" --agent pi')
     fields = {"thinking": thinking, "permissions": permissions}
-    return goal, Wish(agent, team, source, program, model, fields)
+    return goal, Wish(agent, team, source, program, model, skills, fields)
 
 
 def _check_used(wish: Wish, chosen: Chosen) -> None:
     """UsageError for an option about agents where there is none."""
-    given = {"--model": wish.model, "--runtime": wish.program, **{f"--{key}": value for key, value in wish.fields.items()}}
+    given = {
+        "--model": wish.model,
+        "--runtime": wish.program,
+        "--skill": wish.skills,
+        **{f"--{key}": value for key, value in wish.fields.items()},
+    }
     for option, value in given.items():
         if value and not chosen.choices:
             raise UsageError(f"{option} is for an agent, and a workflow is run", hint="--agent NAME")
@@ -126,15 +140,15 @@ def _check_used(wish: Wish, chosen: Chosen) -> None:
 @_options
 @verb
 def run(
-    options: Options, goal: str, source: str, agent: str, team: str, program: str, model: str, thinking: str,
-    permissions: Permissions | None, inputs: tuple[str, ...], **given: Any,
+    options: Options, goal: str, source: str, agent: str, team: str, program: str, model: str, skills: tuple[str, ...],
+    thinking: str, permissions: Permissions | None, inputs: tuple[str, ...], **given: Any,
 ) -> None:  # fmt: skip
     """Run an agent, a team or a workflow for GOAL ('-': from stdin). A GOAL that begins with @NAME names a team or an agent.
 
     With a workflow, the agent or the team does the steps that say nothing of how they are done.
     """
     goal = text_from_here().strip() if goal == "-" else goal
-    goal, wish = _wish(goal, source, agent, team, program, model, thinking, permissions)
+    goal, wish = _wish(goal, source, agent, team, program, model, skills, thinking, permissions)
     chosen = choose(wish)
     _check_used(wish, chosen)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
@@ -146,11 +160,11 @@ def run(
 @_what
 @verb
 def plan(
-    options: Options, goal: str, source: str, agent: str, team: str, program: str, model: str, thinking: str,
-    permissions: Permissions | None,
+    options: Options, goal: str, source: str, agent: str, team: str, program: str, model: str, skills: tuple[str, ...],
+    thinking: str, permissions: Permissions | None,
 ) -> None:  # fmt: skip
     """Show what crew run would do with the same words: steps, agents, models, and what decides each. Nothing is started."""
-    goal, wish = _wish(goal, source, agent, team, program, model, thinking, permissions)
+    goal, wish = _wish(goal, source, agent, team, program, model, skills, thinking, permissions)
     chosen = choose(wish, installed=False)
     _check_used(wish, chosen)
     tell_plan(options, goal, chosen)

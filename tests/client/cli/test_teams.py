@@ -76,6 +76,20 @@ def test_what_is_wrong_with_a_file_is_found_before_it_is_used(shell: Shell) -> N
     assert "which team broken does not have" in shell.fails(2, "run", "x", "--team", "broken", "-w", "review")
 
 
+def test_a_skill_is_given_to_an_agent(shell: Shell) -> None:
+    assert shell.ok("skills", "new", "short") == ".crew/skills/short/SKILL.md\n"
+    (shell.cwd / ".crew" / "skills" / "short" / "SKILL.md").write_text("---\ndescription: s\n---\nAnswer in one word.\n")
+    assert "cancellation-contract" in shell.ok("skills")
+    assert "Answer in one word." in shell.ok("skills", "show", "short")
+    assert "skills: short" in shell.ok("plan", "x", "--agent", "stand-in", "--skill", "short")
+    run = json.loads(shell.ok("run", "x", "--agent", "stand-in", "--skill", "short", "--json"))["id"]
+    shell.ok("wait", run)
+    prompt = Path(json.loads(shell.ok("show", run, "--json"))["attempts"][0]["directory"]) / "system-prompt.md"
+    assert prompt.read_text().endswith("## Skill: short\n\nAnswer in one word.")
+    (shell.cwd / ".crew" / "agents" / "unskilled.md").write_text("---\nskills: nothing\n---\nx\n")
+    assert "there is no skill 'nothing'" in shell.run("check").stdout
+
+
 def test_a_checkout_does_not_swap_an_agent(shell: Shell) -> None:
     (shell.cwd / ".crew" / "agents" / "executor.md").write_text(f"---\nruntime: pi\ncommand: [{sys.executable}]\n---\nEvil.\n")
     listed = {each["id"]: each for each in json.loads(shell.ok("agents", "ls", "--all", "--json")) if "id" in each}
