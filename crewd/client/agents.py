@@ -87,6 +87,8 @@ def check_installed(found: FoundAgent) -> None:
     if not found.program:
         program = found.definition.agent.command[0]
         hint = "install it, or name its path in 'command:'" if found.known is None else found.known.install
+        if found.definition.inherits:
+            hint += "; or --runtime NAME, for the program of another agent (crew agents)"
         raise Refused(f"{program} was not found in PATH, and agent {found.name} needs it", hint=hint)
 
 
@@ -98,7 +100,7 @@ def _read(text: str, path: Path, name: str, origin: str, program: str) -> FoundA
         raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
     executable = Path(definition.agent.command[0]).name
     known = next((each for each in CATALOGUE.values() if each.command[0] == executable), None)
-    return _found(definition.agent.name or name, definition, origin, known)
+    return _found(name, definition, origin, known)
 
 
 def _program(program: str, name: str) -> Definition:
@@ -106,8 +108,8 @@ def _program(program: str, name: str) -> Definition:
     program = program or default_program()
     if program in CATALOGUE or program == name:
         return Definition(agent_of(name, CATALOGUE.get(program) or CATALOGUE[next(iter(CATALOGUE))]))
-    path = Path(program) if program.endswith(".md") else resource("agents", program).path
-    return parse_agent(read_text(path), program)
+    text = read_text(Path(program)) if program.endswith(".md") else resource("agents", program).text()
+    return parse_agent(text, Path(program).stem)
 
 
 def _known(name: str) -> FoundAgent:

@@ -15,7 +15,7 @@ from crewd.client import shapes
 from crewd.client.agents import FoundAgent, agent_named, check_installed
 from crewd.client.inventory import check_enabled
 from crewd.client.resources import resource, resources
-from crewd.model.errors import NotFound, UsageError
+from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.markdown import did_you_mean
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.workflow import Step, WorkerSpec, Workflow
@@ -99,14 +99,15 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
         check_enabled("team", wish.team.rpartition(":")[2])
     if team is not None and wish.agent:
         raise UsageError("a team has its own agents", hint="leave --agent out, or give --runtime for whose program they use")
-    source = wish.source or (team.workflow if team else "")
-    if not source and team is not None:
+    if wish.source:
+        workflow, origin = shapes.load_workflow(wish.source), wish.source
+    elif team is not None and team.workflow:
+        workflow, origin = shapes.named_workflow(team.workflow).workflow, resource("workflows", team.workflow).id
+    elif team is not None:
         raise UsageError(f"team {team.name} names no workflow", hint="-w FILE, or a defaultWorkflow in its file")
-    if not source:
+    else:
         name = agent_named(wish.agent, wish.program).name
         workflow, origin = shapes.one_step(shapes.step_name(name, "agent"), WorkerSpec()), "one agent"
-    else:
-        workflow, origin = shapes.load_workflow(source), source
     if team is not None and team.max_concurrency and not workflow.max_concurrency:
         workflow = msgspec.structs.replace(workflow, max_concurrency=team.max_concurrency)
     open_steps = [step for step in workflow.steps if RUNTIMES[step.worker.runtime].by is By.NOBODY]
@@ -114,8 +115,7 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
         raise UsageError("each step of the workflow says already how it is done", hint="leave --agent out")
     choices = {step.id: _choice(step, wish, team) for step in open_steps if step.agent or team is not None or wish.agent}
     for choice in choices.values():
-        check_enabled("agent", choice.found.name)
-        check_enabled("runtime", next((name for name, known in CATALOGUE.items() if known is choice.found.known), ""))
+        check_agent_enabled(choice.found)
         if installed:
             check_installed(choice.found)
     steps = [_filled(step, choices[step.id], wish.fields) if step.id in choices else step for step in workflow.steps]
@@ -145,6 +145,21 @@ def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
         if model:
             return Choice(step.id, found, agent_from, model, model_from, skills)
     return Choice(step.id, found, agent_from, "", "the program's own", skills)
+
+
+def check_agent_enabled(found: FoundAgent) -> None:
+    """Refused, with the reason, if the user has disabled the agent or its program."""
+    check_enabled("agent", found.name)
+    check_enabled("runtime", next((name for name, known in CATALOGUE.items() if known is found.known), ""))
+
+
+def is_enabled(found: FoundAgent) -> bool:
+    """Whether neither the agent nor its program is disabled."""
+    try:
+        check_agent_enabled(found)
+    except Refused:
+        return False
+    return True
 
 
 def skill_named(name: str) -> Skill:

@@ -118,7 +118,7 @@ def _in_source(source: Source, kind: Kind) -> Iterator[Resource]:
                 paths = sorted(path for path in folder.iterdir() if path.name.endswith(suffix))
         except OSError:
             continue
-        root = folder.resolve()
+        root = Path.cwd().resolve() / folder if source == "project" else folder.resolve()
         for path in paths:
             name, refused = str(path.relative_to(folder)).removesuffix(suffix), ""
             if kind == "agents" and "." in name:

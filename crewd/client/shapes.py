@@ -125,13 +125,21 @@ def load_workflow(source: str) -> Workflow:
 
 def understand_workflow(source: str) -> Understood:
     """The same, with the fields of the file that change nothing."""
-    from crewd.client.inventory import check_enabled
-    from crewd.client.resources import resource
-
     for candidate in (Path(source), Path("workflows") / f"{source}.workflow.md", Path(f"{source}.workflow.md")):
         if candidate.exists() and not candidate.is_dir():
             return read_workflow(candidate)
-    found = resource("workflows", source)
+    return named_workflow(source)
+
+
+def named_workflow(name: str) -> Understood:
+    """A workflow that `crew workflows` lists. Files of the working directory that are called so do not take its place.
+
+    Raises NotFound, Refused if it is disabled, or UsageError.
+    """
+    from crewd.client.inventory import check_enabled
+    from crewd.client.resources import resource
+
+    found = resource("workflows", name)
     if found.refused:
         raise UsageError(f"{found.path} {found.refused}")
     check_enabled("workflow", found.name)

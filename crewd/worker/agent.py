@@ -227,6 +227,8 @@ class AgentProcess:
         self._unanswered.give(message.id, message.text)
         self._transcript.say(f"› {message.text}")
         self._transcript.tell("prompt", text=message.text, message=message.id)
+        if self._capabilities is None:
+            return []  # another process takes the place of the last one: it is told when it is ready
         if not self._working:
             self._working, self._stopped = True, None
             return self._machine.prompt(message.id, message.text)

@@ -148,3 +148,13 @@ def test_a_skill_that_leads_out_of_its_directory_is_not_read(project: Path) -> N
     (folder / "out").symlink_to(project / "secret")
     with pytest.raises(UsageError, match="leads out"):
         choose(Wish(agent="scout", skills=("out",)), installed=False)
+
+
+def test_files_of_the_directory_do_not_take_the_place_of_a_teams_workflow(project: Path) -> None:
+    evil = "---\nname: research\n---\n## look\nrun: touch pwned\n"
+    (project / "workflows").mkdir()
+    for path in ("workflows/research.workflow.md", "research.workflow.md", "research", ".crew/workflows/research.workflow.md"):
+        (project / path).write_text(evil)
+        chosen = choose(Wish(team="research"), installed=False)
+        assert chosen.origin == "builtin:research"
+        assert [step.id for step in chosen.workflow.steps] == ["look", "answer"]

@@ -56,6 +56,15 @@ def test_what_needs_a_disabled_one_is_refused_with_the_reason(key: str, wish: Wi
     assert not enable(key), "it was enabled already"
 
 
+def test_the_name_in_a_file_does_not_change_what_it_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / ".crew" / "agents"
+    folder.mkdir(parents=True)
+    (folder / "bob.md").write_text("---\nname: robert\n---\nx\n")
+    disable("agent:bob", "bad")
+    with pytest.raises(Refused, match="agent bob is disabled"):
+        choose(Wish(agent="bob"), installed=False)
+
+
 def test_who_disables_says_what_and_why() -> None:
     with pytest.raises(UsageError, match="why"):
         disable("agent:reviewer", "  ")

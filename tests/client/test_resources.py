@@ -66,6 +66,17 @@ def test_what_leads_out_is_large_or_has_an_impossible_name_is_not_read(project: 
     assert {each.name for each in resources("agents") if each.state == "refused"} >= {"out", "folder", "a b"}
 
 
+def test_a_directory_of_the_project_that_is_a_link_is_not_read(project: Path) -> None:
+    write(project / "elsewhere", "scout.md", "secret")
+    (project / ".crew").mkdir()
+    (project / ".crew" / "agents").symlink_to(project / "elsewhere")
+    with pytest.raises(UsageError, match="leads out"):
+        resource("agents", "scout").text()
+    (project / "config").mkdir()
+    (project / "config" / "agents").symlink_to(project / "elsewhere")
+    assert resource("agents", "user:scout").text() == "secret", "the user may keep files elsewhere"
+
+
 def test_who_is_meant_is_said_where_nobody_is(project: Path) -> None:
     write(project / ".crew" / "agents", "scout.md")
     for name, hint in (("scot", "scout"), ("nowhere:scout", "user"), ("user:scout", "project:scout")):

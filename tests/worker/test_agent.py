@@ -25,6 +25,8 @@ from crewd.testing.daemon import wait_until
 
 pytestmark = pytest.mark.process
 every = pytest.mark.parametrize("runtime", AGENT_RUNTIMES)
+most = pytest.mark.parametrize("runtime", [each for each in AGENT_RUNTIMES if each != "omp"])
+"""Where oh-my-pi does nothing else than pi."""
 
 
 def agent(runtime: AgentRuntime, *options: str, **more: object) -> Agent:
@@ -97,7 +99,7 @@ def test_an_agent_that_can_be_steered_over_acp_is(shared_crew: Crew) -> None:
     assert run.result(timeout=120) == "echo: by its extension"
 
 
-@every
+@most
 def test_follow_ups_come_one_by_one_where_it_would_stop(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "TOOL 1", agent(runtime))
     until_tool(shared_crew, run)
@@ -118,7 +120,7 @@ def test_now_stops_the_tool_first_and_nothing_that_waited_is_lost(shared_crew: C
     wait_until(lambda: not sleepers("861.0"), "the tool to end")
 
 
-@every
+@most
 def test_a_steer_that_is_sent_while_it_speaks_is_answered(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "SLOWTEXT", agent(runtime))
     wait_until(lambda: attempt_of(run).ready_at, "it to be ready")
@@ -134,7 +136,7 @@ def test_an_error_of_the_model_fails_the_run(shared_crew: Crew, runtime: AgentRu
     assert len(run.show().attempts) == 1, "a key that is refused is not tried again"
 
 
-@every
+@most
 def test_what_may_pass_is_tried_again_by_a_new_agent(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "ERR500", agent(runtime), retry=Retry(attempts=2, backoff_seconds=0.01))
     with pytest.raises(RunFailed, match="500"):
@@ -142,7 +144,7 @@ def test_what_may_pass_is_tried_again_by_a_new_agent(shared_crew: Crew, runtime:
     assert [attempt.status for attempt in run.show().attempts] == ["failed", "failed"], "it is asked for the task again"
 
 
-@every
+@most
 def test_the_next_model_goes_on_where_one_cannot(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "ERR429 UNLESS big", agent(runtime, fallback_models=("middle", "big")))
     assert str(run.result(timeout=120)).startswith("echo: ")
@@ -152,14 +154,24 @@ def test_the_next_model_goes_on_where_one_cannot(shared_crew: Crew, runtime: Age
     assert ["middle goes on" in failed[0], "big goes on" in failed[1]] == [True, True]
 
 
-@every
+@most
+def test_a_message_between_two_models_is_told_to_the_next_one(shared_crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(shared_crew, "ERR429 UNLESS big", agent(runtime, "--slow", "0.7", fallback_models=("big",)))
+    wait_until(lambda: b"has failed" in b"".join(log_of(shared_crew, run, "acts")), "the first model to fail")
+    assert run.steer("in between", wait="settled", timeout=120).outcome == "done"
+    assert str(run.result(timeout=120)).startswith("echo: ")
+    acts = b"".join(log_of(shared_crew, run, "acts"))
+    assert b"session" not in acts
+
+
+@most
 def test_no_other_model_is_asked_with_a_key_that_was_refused(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "ERR401 UNLESS big", agent(runtime, fallback_models=("big",)))
     with pytest.raises(RunFailed, match="401"):
         run.result(timeout=120)
 
 
-@every
+@most
 def test_what_was_said_to_a_model_that_failed_is_said_to_the_next_one(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "TOOL 1.5", agent(runtime, fallback_models=("big",)))
     until_tool(shared_crew, run)
@@ -188,7 +200,7 @@ def test_a_cancel_ends_the_agent_and_its_tools(shared_crew: Crew, runtime: Agent
     assert outcomes(shared_crew, run) == ["cancelled"]
 
 
-@every
+@most
 def test_a_question_is_answered_by_people(shared_crew: Crew, runtime: AgentRuntime) -> None:
     for answer, word in (("allow", "done"), ("deny", "failed")):
         run = ask(shared_crew, "ASK TOOL 0.1", agent(runtime))
@@ -208,14 +220,14 @@ def test_permissions_can_be_decided_before(shared_crew: Crew, runtime: AgentRunt
     assert not open_asks(run)
 
 
-@every
+@most
 def test_a_cancel_closes_an_open_question(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "ASK TOOL 0.1", agent(runtime))
     wait_until(lambda: open_asks(run), "the question")
     assert run.cancel(timeout=120).verified
 
 
-@every
+@most
 def test_noise_and_long_records_do_no_harm(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "NOISE BIG 2000000 STREAM 2000", agent(runtime))
     assert run.result(timeout=120) == "x" * 16_000
@@ -223,21 +235,21 @@ def test_noise_and_long_records_do_no_harm(shared_crew: Crew, runtime: AgentRunt
     assert size < 100_000, "what streams and what tools give is not kept in the log"
 
 
-@every
+@most
 def test_an_agent_that_dies_without_an_end_has_failed(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "DIE 3", agent(runtime))
     with pytest.raises(RunFailed, match="exit code 3, and it has not said how its work ended"):
         run.result(timeout=120)
 
 
-@every
+@most
 def test_who_says_nothing_at_the_end_is_flagged(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "EMPTY", agent(runtime))
     assert run.result(timeout=120) == ""
     assert any("empty_result" in warning for warning in attempt_of(run).warnings)
 
 
-@every
+@most
 def test_the_text_of_a_message_is_only_text(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "TOOL 1.5", agent(runtime))
     until_tool(shared_crew, run)
@@ -246,7 +258,7 @@ def test_the_text_of_a_message_is_only_text(shared_crew: Crew, runtime: AgentRun
     assert run.result(timeout=120) == f"echo: {text}"
 
 
-@every
+@most
 def test_a_long_message_arrives_whole(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "TOOL 0.5", agent(runtime))
     until_tool(shared_crew, run)
@@ -274,7 +286,7 @@ def test_a_message_at_the_very_end_is_answered_or_refused(shared_crew: Crew, run
             assert first.outcome == "refused" or undelivered == [first.id]
 
 
-@every
+@most
 def test_what_waits_when_it_is_cancelled_is_refused_and_listed(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "TOOL 873", agent(runtime))
     until_tool(shared_crew, run)
@@ -346,7 +358,7 @@ def test_its_system_prompt_is_a_file_and_its_records_are_kept(daemon: Daemon, cr
     assert "You are a test." not in " ".join(str(each) for each in daemon.marked())
 
 
-@every
+@most
 def test_what_it_did_is_kept_in_the_same_words_for_every_agent(shared_crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(shared_crew, "TOOL 0.1", agent(runtime))
     run.result(timeout=120)

@@ -15,8 +15,8 @@ from crewd import __version__
 from crewd.client.acp.session import Crewd, Session
 from crewd.client.acp.updates import text_of
 from crewd.client.acp.wire import INVALID_PARAMS, NO_METHOD, NOT_FOUND, Fault, Wire
-from crewd.client.agents import agents
-from crewd.client.chosen import Wish, choose
+from crewd.client.agents import agents, default_program
+from crewd.client.chosen import Wish, choose, is_enabled
 from crewd.client.environment import bring
 from crewd.clock import in_words
 from crewd.model.errors import CrewdError
@@ -65,9 +65,7 @@ class Server:
         self._crewd = Crewd(home, name)
         self._wire = Wire(source, sink, self._handle)
         self._sessions: dict[str, Session] = {}
-        self._agents = (
-            () if start.agent or start.team or start.source else tuple(each.name for each in agents() if each.program)
-        )
+        self._agents = () if start.agent or start.team or start.source else _offered()
         self._methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[Result]]] = {
             "initialize": self._initialize, "authenticate": self._nothing, "session/new": self._new, "session/load": self._load,
             "session/resume": self._resume, "session/list": self._list, "session/close": self._close,
@@ -124,10 +122,10 @@ class Server:
     async def _show(self, params: Mapping[str, Any], *, replay: bool) -> Result:
         """A session is opened by its id, or by what names a run."""
         key = _read(params, _Params).session_id
-        if key in self._sessions:
-            await self._sessions.pop(key).close()
         crew = await self._crewd.get()
         run = (await crew.get(key)).id
+        if key in self._sessions:
+            await self._sessions.pop(key).close()
         session = await self._open(key, "")
         try:
             await session.opens(run, replay=replay)
@@ -144,7 +142,8 @@ class Server:
         crew = await self._crewd.get()
         key = key or f"acp-{crew.new_message_id()[-12:]}"
         session = self._sessions[key] = Session(key, cwd, self._crewd, self._wire)
-        session.chosen = self._agents[0] if self._agents else self._start.agent
+        usual = default_program()
+        session.chosen = usual if usual in self._agents else self._agents[0] if self._agents else self._start.agent
         return session
 
     async def _list(self, params: Mapping[str, Any]) -> Result:
@@ -180,6 +179,7 @@ class Server:
     async def _prompt(self, params: Mapping[str, Any]) -> Result:
         given = _read(params, _Prompt)
         session, text = self._session(given.session_id), _text(given.prompt)
+        session.wants()
         if session.goes_on(text):
             await session.say(text)
         else:
@@ -227,6 +227,12 @@ class Server:
             "currentValue": session.chosen, "options": [{"value": name, "name": name} for name in self._agents],
         }  # fmt: skip
         return {"configOptions": [option]}
+
+
+def _offered() -> tuple[str, ...]:
+    """The agents that an editor can choose: the programs that are installed, then those of files."""
+    found = [each for each in agents() if each.program and is_enabled(each)]
+    return tuple(each.name for each in sorted(found, key=lambda each: (each.origin != "crewd", each.name)))
 
 
 def _is_directory(path: str) -> bool:

@@ -99,8 +99,11 @@ class Session:
         self._sent: dict[str, None] = {}
         self._unsettled: set[str] = set()
         self._asked: dict[str, asyncio.Task[None]] = {}
-        self._questions: dict[str, None] = {}
-        """Open questions that prompts answer, the oldest first."""
+        self._questions: dict[str, str] = {}
+        """Open questions that prompts answer, by id, with their texts, the oldest first."""
+        self._cancel_wanted = False
+        """The editor has cancelled a turn whose run is not known, or not open again, yet."""
+        self._began_with = ""
         self._error = ""
         self._turn: asyncio.Future[str] | None = None
         self._follower: asyncio.Task[None] | None = None
@@ -111,7 +114,7 @@ class Session:
 
     def begins(self, run: str) -> None:
         """This session has started this run."""
-        self.run, self.own, self._working = run, True, True
+        self.run, self.own, self._working, self._began_with = run, True, True, self.chosen
         self._after, self._error = 0, ""
         self._tasks, self._sources, self._questions, self._sent = {}, {}, {}, {"": None}
 
@@ -136,7 +139,11 @@ class Session:
         """Whether a prompt is told to the run of this session, and begins no other one."""
         if not self.run:
             return False
-        return self._working or bool(self._questions) or len(self._tasks) == 1 or bool(addressed(text, self._steps())[0])
+        if self._working or self._questions:
+            return True
+        if self.own and self.chosen != self._began_with:
+            return False  # another agent begins a run of its own
+        return len(self._tasks) == 1 or bool(addressed(text, self._steps())[0])
 
     async def say(self, text: str, *, steer: bool = False) -> None:
         """Tell the run a prompt. Raises CrewdError if it is refused, Fault if it is not clear which step is meant."""
@@ -167,13 +174,23 @@ class Session:
             self._turn = asyncio.get_running_loop().create_future()
             self._turn.add_done_callback(lambda turn: turn.cancelled() or turn.exception())
         self._follow()
+        if self._cancel_wanted and self._working:
+            await self.cancel()
+        if self._questions:  # it came while no turn was open
+            await self._update(said(f"{next(iter(self._questions.values()))}\n"))
+            self._ends("end_turn")
         return await asyncio.shield(self._turn)
 
     async def cancel(self) -> None:
         """End the run with everything that it has started."""
+        self._cancel_wanted = not self._working
         if self._working:
             crew = await self._crewd.get()
             await crew.begin_cancel(self.run, intent="cancelled in the editor")
+
+    def wants(self) -> None:
+        """A new prompt: what was cancelled before it was another one."""
+        self._cancel_wanted = False
 
     @property
     def working(self) -> bool:
@@ -186,6 +203,7 @@ class Session:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._ends("cancelled")
 
     # -- what happens -------------------------------------------------------------------------------------------
 
@@ -267,6 +285,8 @@ class Session:
                 self._ends(Fault(INTERNAL_ERROR, f"it is parked: crew retry {self.run} starts it again", {"run": self.run}))
             case ev.RunReopened() | ev.TaskRequeued():
                 self._working, self._error = True, ""
+                if self._cancel_wanted:
+                    await self.cancel()
             case ev.RunEnded(status=status, reason=reason):
                 self._working = False
                 if status in {RunStatus.CANCELLED, RunStatus.CANCEL_INCOMPLETE}:
@@ -294,7 +314,7 @@ class Session:
         options = options_of(ask)
         if not options:
             await self._update(said(f"{ask.question}\n"))
-            self._questions[ask.id] = None
+            self._questions[ask.id] = ask.question
             self._ends("end_turn")
             return
         call = {"toolCallId": ask.id, "title": ask.question, "status": "pending", "kind": "other"}

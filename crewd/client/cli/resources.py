@@ -229,7 +229,7 @@ def _wrong_with_team(each: Resource) -> list[str]:
     if not team.workflow:
         return faults
     try:
-        workflow = shapes.load_workflow(team.workflow)
+        workflow = shapes.named_workflow(team.workflow).workflow
     except CrewdError as error:
         return [*faults, f"its workflow: {error.message}"]
     faults += [

@@ -185,6 +185,40 @@ def test_a_question_without_choices_is_answered_by_the_next_prompt(shared_crew: 
     lead(edit())
 
 
+def test_questions_of_two_workers_are_answered_one_after_the_other(shared_crew: Crew, tmp_path: Path) -> None:
+    async def edit() -> None:
+        async with editor(shared_crew, tmp_path, "-w", "ask.workflow.md") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            await agent.prompt(session_id=session, prompt=say("go"))
+            wait_until(lambda: len(shared_crew.show(session).asks) == 2, "both questions")
+            for answer in ("blue", "red"):
+                assert (await agent.prompt(session_id=session, prompt=say(answer))).stop_reason == "end_turn"
+            assert {shared_crew.result(f"{session}/{step}") for step in ("a", "b")} == {"blue", "red"}
+            assert seen.text.count("what colour?") >= 2
+
+    (tmp_path / "colours.py").write_text("def ask(ctx):\n    return ctx.ask('what colour?')\n")
+    (tmp_path / "ask.workflow.md").write_text("## a\ncall: colours:ask\n\n## b\ncall: colours:ask\n")
+    lead(edit())
+
+
+def test_a_prompt_is_answered_when_its_session_is_closed_or_cancelled_at_once(shared_crew: Crew, tmp_path: Path) -> None:
+    async def edit() -> None:
+        async with editor(shared_crew, tmp_path, "-a", "stand-in") as (agent, seen):
+            for how in (agent.close_session, agent.cancel):
+                session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+                prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=say("TOOL 872")))
+                if how == agent.close_session:
+                    await seen.until("tool_call")
+                else:
+                    await asyncio.sleep(0)  # the prompt is on its way, and its run is not known yet
+                await how(session_id=session)
+                assert (await prompt).stop_reason == "cancelled"
+                wait_until(lambda session=session: shared_crew.show(session).run.status == "cancelled", "its end")  # type: ignore[misc]
+
+    define(tmp_path)
+    lead(edit())
+
+
 def test_several_steps_are_a_plan_and_a_prompt_names_one(shared_crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
         async with editor(shared_crew, tmp_path, "-w", "two.workflow.md") as (agent, seen):
