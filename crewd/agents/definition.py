@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from crewd.agents.catalogue import CATALOGUE, agent_of
+from crewd.agents.head import read_head
 from crewd.agents.skills import NONE
 from crewd.model.agent import AGENT_RUNTIMES, Agent, check_agent
 from crewd.model.errors import UsageError
-from crewd.model.markdown import did_you_mean, front_matter, wrong
+from crewd.model.markdown import did_you_mean, wrong
 from crewd.model.variables import check_variable
-from crewd.model.yaml_text import Yaml, read_yaml
+from crewd.model.yaml_text import Yaml
 
 _FIELDS = {
     "name": "name", "model": "model", "thinking": "thinking", "systemPromptMode": "system_prompt_mode", "maxTurns": "turns",
@@ -52,15 +53,8 @@ def parse_agent(text: str, default_name: str, program: Definition | None = None)
 
     `program` is the agent whose program and variables a file gets that names none; without it such a file is an error.
     """
-    head_text, lines = front_matter(text)
-    head = read_yaml(head_text, 2)
-    if head.value is not None and not isinstance(head.value, dict):
-        raise wrong(2, "the front matter is no list of fields", "runtime: pi")
-    given: dict[str, Any] = head.value or {}
-    for key in given:
-        if key not in _FIELDS and key not in _OTHERS and key not in UNUSED:
-            hint = did_you_mean(key, (*_FIELDS, *_OTHERS), {"agent": "runtime", "cmd": "command", "prompt": "systemPromptMode"})
-            raise wrong(head.line(key), f"there is no field {key!r}", hint)
+    meant = {"agent": "runtime", "cmd": "command", "prompt": "systemPromptMode"}
+    head, given, lines = read_head(text, (*_FIELDS, *_OTHERS), UNUSED, meant, "runtime: pi")
     inherits = program is not None and given.get("runtime") is None and given.get("command") is None
     base = program.agent if program is not None and inherits else _base(head, given, default_name)
     changed = {_FIELDS[key]: _value(head, key, value) for key, value in given.items() if key in _FIELDS and value is not None}

@@ -13,16 +13,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from crewd.model.markdown import did_you_mean, front_matter, wrong
-from crewd.model.yaml_text import read_yaml
+from crewd.agents.head import read_head
+from crewd.model.markdown import wrong
 
 NAMES_MAX = 32
 CHARS_MAX = 1_500
-"""Of one skill; what is longer is cut, and says so."""
+"""The characters of one skill. A longer text is cut, and ends with an ellipsis."""
 ALL_CHARS_MAX = 6_000
-"""Of all skills of one agent; those for which there is no room are left out, and named."""
+"""The characters of all skills of one agent. Skills that do not fit are left out, and named."""
 NONE: Final = ("false",)
-"""Where this is said, nothing that was said before counts."""
+"""This value drops the skills that the levels before it have named."""
 _FIELDS = ("name", "description")
 
 
@@ -37,14 +37,7 @@ class Skill:
 
 def parse_skill(text: str, default_name: str) -> Skill:
     """The skill in a file's text. UsageError with the line for what is wrong."""
-    head_text, lines = front_matter(text)
-    head = read_yaml(head_text, 2)
-    if head.value is not None and not isinstance(head.value, dict):
-        raise wrong(2, "the front matter is no list of fields", "description: what it is for")
-    given = head.value or {}
-    for key in given:
-        if key not in _FIELDS:
-            raise wrong(head.line(key), f"there is no field {key!r}", did_you_mean(key, _FIELDS, {}))
+    head, given, lines = read_head(text, _FIELDS, (), {}, "description: what it is for")
     body = "\n".join(line.text for line in lines).strip()
     if not body:
         raise wrong(head.line(), f"skill {default_name} says nothing", "write below the second --- what is to be done")

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from crewd.agents.head import read_head
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
-from crewd.model.markdown import SourceLine, did_you_mean, front_matter, wrong
-from crewd.model.yaml_text import Yaml, read_yaml
+from crewd.model.markdown import SourceLine, did_you_mean, wrong
+from crewd.model.yaml_text import Yaml
 
 ROLES_MAX = 32
 _FIELDS = ("name", "description", "defaultWorkflow", "maxConcurrency")
@@ -54,16 +55,9 @@ class Team:
 
 def parse_team(text: str, default_name: str) -> Team:
     """The team in a file's text. UsageError with the line for what is wrong."""
-    head_text, lines = front_matter(text)
-    head = read_yaml(head_text, 2)
-    if head.value is not None and not isinstance(head.value, dict):
-        raise wrong(2, "the front matter is no list of fields", "description: what the team is for")
-    given: dict[str, Any] = head.value or {}
-    for key in given:
-        if key not in _FIELDS and key not in UNUSED:
-            raise wrong(
-                head.line(key), f"there is no field {key!r}", did_you_mean(key, _FIELDS, {"workflow": "defaultWorkflow"})
-            )
+    head, given, lines = read_head(
+        text, _FIELDS, UNUSED, {"workflow": "defaultWorkflow"}, "description: what the team is for"
+    )  # fmt: skip
     name = str(given.get("name") or default_name)
     check_name("team", name)
     roles, unused = _roles(lines)

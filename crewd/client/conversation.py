@@ -107,7 +107,7 @@ class Conversation:
         return []
 
     def _not_read(self, frames: Sequence[bytes], error: PeerError) -> None:
-        """What cannot be read is of a newer crewd, or not crewd at all. Whoever waits for it is told, and waits no more."""
+        """An answer that cannot be read is from a newer crewd, or not from crewd. It becomes an error for its caller."""
         key = frames[2].decode("ascii", "replace") if len(frames) > 2 else ""
         if key in self.open and key not in self.notes:
             said = PeerError(f"what crewd has answered cannot be read here: {error.message}", hint=error.hint)

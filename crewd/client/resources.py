@@ -1,7 +1,7 @@
 """Finds files of agents, teams, workflows and skills by name: those of crewd itself, of the user and of the project.
 
-A file of the user goes before one of crewd. One of a project never takes the place of either: whoever checks a project out must
-not get another agent for a name than before. Such a file is `shadowed`, and `project:NAME` names it.
+A user's file takes the place of one of crewd. A project's file never takes the place of either: a checkout must not change what
+a name means. Such a file is `shadowed`, and `project:NAME` names it.
 """
 
 from __future__ import annotations

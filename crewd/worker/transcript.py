@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from crewd.clock import SystemClock
 from crewd.model.agent import AGENT_FILES
+from crewd.model.redact import blot
 
 if TYPE_CHECKING:
     from crewd.model.known_secrets import KnownSecrets
@@ -51,7 +52,7 @@ class Transcript:
     def _append(self, name: str, line: bytes) -> None:
         if self._left[name] <= 0:
             return
-        clean = self._known.in_bytes(line) + b"\n"
+        clean = self._known.in_bytes(blot(line)) + b"\n"  # nobody scrubs these files later, as output is
         self._left[name] -= len(clean)
         with contextlib.suppress(OSError), (self._directory / name).open("ab") as file:
             file.write(clean)

@@ -380,6 +380,16 @@ def test_a_secret_is_in_none_of_its_files(shared_crew: Crew) -> None:
     assert all(b"correct-horse-9" not in path.read_bytes() for path in kept.iterdir() if path.is_file())
 
 
+def test_what_looks_like_a_secret_is_in_neither_file_that_is_kept(shared_crew: Crew) -> None:
+    key = "sk-ant-api03-" + "Ab3dEf6hIj9k" * 4
+    run = ask(shared_crew, f"the key is {key} they say", agent("claude"))
+    run.result(timeout=120)
+    for name in ("acts.jsonl", "records.jsonl"):
+        kept = (Path(attempt_of(run).directory) / name).read_text()
+        assert key not in kept
+        assert all(json.loads(line) for line in kept.splitlines()), "what is masked is JSON still"
+
+
 def test_only_of_an_agent_its_acts_are_kept(shared_crew: Crew) -> None:
     run = shared_crew.exec(["true"])
     run.wait(timeout=120)

@@ -17,7 +17,7 @@ from crewd.model.errors import CrewdError
 LINE_BYTES_MAX = 16 << 20
 """What a peer says at once."""
 WAITING_MAX = 1_000
-"""Lines that were read and not looked at: while there are so many nothing more is read."""
+"""Lines that were read and not looked at: while there are so many nothing more is read. And requests that are not answered."""
 PARSE_ERROR, INVALID_REQUEST, NO_METHOD, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 """JSON-RPC 2.0, section 5.1."""
 NOT_FOUND = -32002
@@ -98,6 +98,9 @@ class Wire:
         if not isinstance(record, dict) or not isinstance(params, dict) or not (isinstance(method, str) or "id" in record):
             number = record.get("id") if isinstance(record, dict) else None
             await self._say({"id": number, "error": {"code": INVALID_REQUEST, "message": "this is no request of JSON-RPC 2.0"}})
+        elif isinstance(method, str) and "id" in record and len(self._tasks) >= WAITING_MAX:
+            message = f"{WAITING_MAX} requests are not answered yet: wait for some of them"
+            await self._say({"id": record["id"], "error": {"code": INTERNAL_ERROR, "message": message}})
         elif isinstance(method, str):
             task = asyncio.create_task(self._answer(method, params, record))
             self._tasks.add(task)

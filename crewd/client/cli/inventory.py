@@ -30,7 +30,7 @@ def capabilities(options: Options, kind: str | None) -> None:
 
 @click.command("disable")
 @click.argument("key", metavar="KIND:NAME")
-@click.option("--reason", default="", help="Why; it is shown to whoever wants to use it.")
+@click.option("--reason", default="", help="Why. A run that is refused shows it.")
 @verb
 def disable_(options: Options, key: str, reason: str) -> None:
     """Run nothing with an agent, a team, a workflow or a runtime any more, until it is enabled."""
