@@ -5,8 +5,9 @@ Tests: tests/actors/test_pykka_pitfalls.py, tests/actors/test_runtime.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class ExitKind(StrEnum):
@@ -21,8 +22,7 @@ class ExitKind(StrEnum):
     STUCK = "stuck"
 
 
-@dataclass(frozen=True, slots=True)
-class ExitReason:
+class ExitReason(msgspec.Struct, frozen=True):
     """The kind and, for a crash, what was raised."""
 
     kind: ExitKind

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from crewd.actors.inbox import TwoLaneInbox
 
 if TYPE_CHECKING:
@@ -21,8 +23,7 @@ LONG_TURNS_KEPT = 32
 """Long turns remembered."""
 
 
-@dataclass(frozen=True, slots=True)
-class LongTurn:
+class LongTurn(msgspec.Struct, frozen=True):
     """A turn that took, or has been taking, `seconds`; `stack` is where it was when the watchdog saw it."""
 
     ref: AnyRef
@@ -62,8 +63,7 @@ class Tally:
         self.peak = max(self.peak, inbox.peak)
 
 
-@dataclass(frozen=True, slots=True)
-class ClassMetrics:
+class ClassMetrics(msgspec.Struct, frozen=True):
     """One class now and so far. Depths and ages are (control, data): messages waiting, seconds of the oldest one."""
 
     name: str

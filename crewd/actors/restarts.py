@@ -11,9 +11,11 @@ Tests: tests/actors/test_otp_conformance.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from crewd.actors.exits import SHUTDOWN, ExitKind, ExitReason
 from crewd.actors.spec import AutoShutdown, Backoff, Intensity, Restart, Strategy
@@ -32,8 +34,7 @@ class ChildState(StrEnum):
 RUNNING = frozenset({ChildState.STARTING, ChildState.UP, ChildState.STOPPING})
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(msgspec.Struct, frozen=True):
     """A child as the decisions see it. `row` counts its restarts in a row; `after` is what it comes to when it has stopped."""
 
     name: str
@@ -47,15 +48,14 @@ class Child:
     after: ChildState | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(msgspec.Struct, frozen=True):
     """A supervisor's state. `children` stand in start order; the mapping is never changed in place."""
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
-    intensity: Intensity = field(default_factory=Intensity)
-    backoff: Backoff = field(default_factory=Backoff)
+    intensity: Intensity = msgspec.field(default_factory=Intensity)
+    backoff: Backoff = msgspec.field(default_factory=Backoff)
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER
-    children: dict[str, Child] = field(default_factory=dict)
+    children: dict[str, Child] = msgspec.field(default_factory=dict)
     due: frozenset[str] = frozenset()
     running: frozenset[str] = frozenset()
     restarts: tuple[float, ...] = ()
@@ -98,47 +98,41 @@ def family(
     return Family(strategy, intensity or Intensity(), backoff or Backoff(), auto_shutdown, by_name, due=frozenset(by_name))
 
 
-@dataclass(frozen=True, slots=True)
-class Proceed:
+class Proceed(msgspec.Struct, frozen=True):
     """Go on with whatever is next (also: a back-off is over)."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(msgspec.Struct, frozen=True):
     """A dynamic child was asked for."""
 
     child: Child
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class EndChild:
+class EndChild(msgspec.Struct, frozen=True):
     """One child is to end and to stay down; a temporary or dynamic one is forgotten."""
 
     name: str
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class RestartChild:
+class RestartChild(msgspec.Struct, frozen=True):
     """A parked child is to start again."""
 
     name: str
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ChildUp:
+class ChildUp(msgspec.Struct, frozen=True):
     """A child's `on_start` has finished."""
 
     name: str
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ChildDown:
+class ChildDown(msgspec.Struct, frozen=True):
     """A child has ended, or did not start. `roll` in [0, 1) is the chance for a back-off's jitter."""
 
     name: str
@@ -147,8 +141,7 @@ class ChildDown:
     roll: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class EndAsked:
+class EndAsked(msgspec.Struct, frozen=True):
     """The supervisor is to end its children, last one first, and then itself."""
 
     reason: ExitReason
@@ -158,29 +151,25 @@ class EndAsked:
 FamilyEvent = Proceed | Added | EndChild | RestartChild | ChildUp | ChildDown | EndAsked
 
 
-@dataclass(frozen=True, slots=True)
-class StartChild:
+class StartChild(msgspec.Struct, frozen=True):
     """Make the child."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class StopChild:
+class StopChild(msgspec.Struct, frozen=True):
     """Ask the child to end."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class WakeAt:
+class WakeAt(msgspec.Struct, frozen=True):
     """Say `Proceed` at this time."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class FinishFamily:
+class FinishFamily(msgspec.Struct, frozen=True):
     """All children are down: end with this reason."""
 
     reason: ExitReason

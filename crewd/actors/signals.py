@@ -5,8 +5,9 @@ Tests: tests/actors/test_monitors_and_metrics.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from crewd.actors.exits import SHUTDOWN, ExitReason
 
@@ -14,28 +15,24 @@ if TYPE_CHECKING:
     from crewd.actors.ref import AnyRef
 
 
-@dataclass(frozen=True, slots=True)
-class StopActor:
+class StopActor(msgspec.Struct, frozen=True):
     """Ends an actor; sent in the control lane by its supervisor. `until` (monotonic) is when all of it must be over."""
 
     reason: ExitReason = SHUTDOWN
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(msgspec.Struct, frozen=True):
     """The first message of every actor: run `on_start`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ActorStarted:
+class ActorStarted(msgspec.Struct, frozen=True):
     """The system's word that a child's `on_start` has finished."""
 
     ref: AnyRef
 
 
-@dataclass(frozen=True, slots=True)
-class Down:
+class Down(msgspec.Struct, frozen=True):
     """Exactly one of these reaches each watcher, also if the actor was dead when it began to watch."""
 
     ref: AnyRef
@@ -43,8 +40,7 @@ class Down:
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class LinkBroken:
+class LinkBroken(msgspec.Struct, frozen=True):
     """The other end of a link ended abnormally. The default answer to it is to end as well (`Actor.link_broken`)."""
 
     ref: AnyRef

@@ -6,9 +6,10 @@ Tests: tests/actors/test_otp_conformance.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, Never, TypeAlias, TypeVar
+
+import msgspec
 
 if TYPE_CHECKING:
     from crewd.actors.actor import Actor
@@ -41,8 +42,7 @@ class AutoShutdown(StrEnum):
     ALL_SIGNIFICANT = "all_significant"
 
 
-@dataclass(frozen=True, slots=True)
-class Intensity:
+class Intensity(msgspec.Struct, frozen=True):
     """More than `restarts_max` restarts or abnormal ends within `period_seconds` end the supervisor too (OTP: 1 in 5 s).
 
     The window slides on the monotonic clock. Limits of nested supervisors multiply.
@@ -52,8 +52,7 @@ class Intensity:
     period_seconds: float = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True):
     """A child's n-th restart in a row waits `first_seconds * 2**(n-1)` ± `jitter`, at most `cap_seconds`.
 
     A child that was up for `healthy_seconds` begins a new row.
@@ -70,8 +69,7 @@ class Backoff:
         return min(self.cap_seconds, plain * (1.0 + self.jitter * (2.0 * roll - 1.0)))
 
 
-@dataclass(frozen=True, slots=True)
-class ChildSpec(Generic[M_contra]):
+class ChildSpec(msgspec.Struct, Generic[M_contra], frozen=True):
     """How to make a child and what to do when it ends. `pinned` children get a thread of their own.
 
     `shutdown_seconds` is how long the child may take to stop before it is killed (0: kill at once), `start_seconds` how

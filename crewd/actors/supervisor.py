@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, Literal, Never, TypeAlias, TypeVar, assert_never, cast
+
+import msgspec
 
 from crewd.actors.actor import Actor
 from crewd.actors.exits import NORMAL, SHUTDOWN, ExitKind, ExitReason, StartFailed
@@ -41,29 +42,25 @@ SHARE = 0.9
 """Of the time that a supervisor has for its end, what it gives its children: the rest is its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartDynamic:
+class StartDynamic(msgspec.Struct, frozen=True):
     """Ask a supervisor for one more child; a name that it has already changes nothing."""
 
     spec: AnySpec
 
 
-@dataclass(frozen=True, slots=True)
-class StopDynamic:
+class StopDynamic(msgspec.Struct, frozen=True):
     """Ask a supervisor to end one child; it is forgotten (a child of the supervisor's own spec stays, parked)."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class StartParked:
+class StartParked(msgspec.Struct, frozen=True):
     """Ask a supervisor to start a parked child again."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Overdue:
+class _Overdue(msgspec.Struct, frozen=True):
     """A child has not started, stopped or died in time."""
 
     ref: AnyRef

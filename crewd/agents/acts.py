@@ -6,8 +6,9 @@ Tests: tests/agents/test_pi.py, tests/agents/test_claude.py, tests/agents/test_c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+import msgspec
 
 from crewd.agents.capabilities import Capabilities
 from crewd.model.questions import QuestionKind
@@ -15,15 +16,13 @@ from crewd.model.questions import QuestionKind
 ToolOutcome = Literal["done", "failed", "cancelled"]
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """Say this record to the agent."""
 
     record: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """The agent answers and can be prompted.
 
     `session` is its own name for this session; empty if it has none. `goes_on`: it is the one that the task named.
@@ -35,29 +34,25 @@ class Ready:
     goes_on: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """The agent's own name for this session is known now, or is another one."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(msgspec.Struct, frozen=True):
     """A request to the model that held this message was answered."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The work that this message was in has ended."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The agent does not take this message."""
 
     id: str
@@ -65,8 +60,7 @@ class Refused:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(msgspec.Struct, frozen=True):
     """What the agent has used since the last `Spent`. `turns` counts answers of the model."""
 
     turns: int = 0
@@ -74,16 +68,14 @@ class Spent:
     cost: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(msgspec.Struct, frozen=True):
     """A block of text of the model is complete."""
 
     text: str
     thought: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ToolBegan:
+class ToolBegan(msgspec.Struct, frozen=True):
     """The agent has begun to use a tool."""
 
     id: str
@@ -91,8 +83,7 @@ class ToolBegan:
     preview: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolEnded:
+class ToolEnded(msgspec.Struct, frozen=True):
     """The tool has ended. `text` is what it gave, or its end."""
 
     id: str
@@ -100,16 +91,14 @@ class ToolEnded:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(msgspec.Struct, frozen=True):
     """Something that people want to know while the agent works: `retry`, `compaction`, `plan` or `warning`."""
 
     what: Literal["retry", "compaction", "plan", "warning"]
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """The agent asks. `permission` is whether it asks to be allowed something. The answer comes to `Machine.answer`."""
 
     key: str
@@ -120,15 +109,13 @@ class Ask:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unask:
+class Unask(msgspec.Struct, frozen=True):
     """The agent waits for this answer no more."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """The agent has come to a stop by itself: it works on nothing. It may be prompted again, unless it has `failed`."""
 
     state: Literal["completed", "failed", "cancelled"] = "completed"
@@ -138,8 +125,7 @@ class Stopped:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class After:
+class After(msgspec.Struct, frozen=True):
     """Call `Machine.due` after so many seconds."""
 
     seconds: float
@@ -153,8 +139,7 @@ Act = (
 Acts = list[Act]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """What a machine is made for. `cwd` is an absolute path; `session` is a session of the agent to go on with.
 
     `attempt` is this attempt and no other one; `cost` is what that session has cost before.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -33,8 +32,7 @@ _LISTS = frozenset({"tools", "fallbackModels"})
 _NUMBERS = frozenset({"maxTurns", "graceTurns"})
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(msgspec.Struct, frozen=True):
     """An agent as a file defines it, the variables that it sets, and the fields of the file that change nothing.
 
     `inherits`: the file says nothing of the program, and the agent is another one's program with this file's words.

@@ -10,8 +10,9 @@ What to do, in a few lines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from crewd.agents.head import read_head
 from crewd.model.markdown import wrong
@@ -26,8 +27,7 @@ NONE: Final = ("false",)
 _FIELDS = ("name", "description")
 
 
-@dataclass(frozen=True, slots=True)
-class Skill:
+class Skill(msgspec.Struct, frozen=True):
     """A skill as its file says it."""
 
     name: str

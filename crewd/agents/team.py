@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from crewd.agents.head import read_head
 from crewd.model.errors import UsageError
@@ -31,8 +32,7 @@ _ROLE = re.compile(r"\s*[-*]\s+([^\s:]+):\s*(.*)")
 _GIVEN = re.compile(r"([A-Za-z]+)=(\S*)\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class TeamRole:
+class TeamRole(msgspec.Struct, frozen=True):
     """Who does the steps of a role: an agent by name, with another model if one is given, and with more skills."""
 
     agent: str
@@ -41,15 +41,14 @@ class TeamRole:
     skills: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Team:
+class Team(msgspec.Struct, frozen=True):
     """Roles by name. `workflow` is the one that it works by if no other is named; `unused` are fields that change nothing."""
 
     name: str
     description: str = ""
     workflow: str = ""
     max_concurrency: int = 0
-    roles: Mapping[str, TeamRole] = field(default_factory=dict)
+    roles: Mapping[str, TeamRole] = msgspec.field(default_factory=dict)
     unused: tuple[str, ...] = ()
 
 

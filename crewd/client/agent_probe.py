@@ -8,8 +8,9 @@ Tests: tests/client/cli/test_agents.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from crewd.client.shapes import agent_workflow
 from crewd.model.errors import CrewdError
@@ -27,8 +28,7 @@ TOOL_SECONDS = 180.0
 LOOK_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(msgspec.Struct, frozen=True):
     """One thing that was tried: whether it went well, how long it took, and what was seen."""
 
     what: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from crewd.agents.catalogue import CATALOGUE, Known, agent_of
 from crewd.agents.definition import Definition, parse_agent
@@ -15,8 +16,7 @@ from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.markdown import did_you_mean
 
 
-@dataclass(frozen=True, slots=True)
-class FoundAgent:
+class FoundAgent(msgspec.Struct, frozen=True):
     """An agent by name. `origin` says where it is defined; `program` is its program's file, empty if it is not installed."""
 
     name: str

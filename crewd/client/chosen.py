@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from crewd.agents.catalogue import CATALOGUE
 from crewd.agents.skills import Skill, names_of, parse_skill, rendered
@@ -21,8 +21,7 @@ from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """Who does a step, and why: `agent_from` and `model_from` name what has decided it."""
 
     step: str
@@ -35,8 +34,7 @@ class Choice:
     """Skills for which there is no room."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True):
     """A workflow, who does its steps, and the names of the caller's secret variables that their agents look at."""
 
     workflow: Workflow
@@ -46,8 +44,7 @@ class Chosen:
     """Where the workflow comes from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """What somebody has named. `program` is whose program an agent gets that names none; `fields` are fields of every agent."""
 
     agent: str = ""
@@ -56,7 +53,7 @@ class Wish:
     program: str = ""
     model: str = ""
     skills: tuple[str, ...] = ()
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 def addressed(goal: str) -> tuple[str, str, str]:

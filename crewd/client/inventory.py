@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -26,8 +25,7 @@ _FILES: Final[dict[ItemKind, Kind]] = {"agent": "agents", "team": "teams", "work
 REASON_CHARS_MAX = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One of them. `id` is `kind:name`, or `kind:source:name` for a file that its name does not mean."""
 
     id: str

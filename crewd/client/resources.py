@@ -7,11 +7,12 @@ a name means. Such a file is `shadowed`, and `project:NAME` names it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+import msgspec
 import platformdirs
+from msgspec.structs import replace
 
 import crewd
 from crewd.model.errors import NotFound, UsageError
@@ -26,8 +27,7 @@ SOURCES: Final[tuple[Source, ...]] = ("user", "builtin", "project")
 FILE_BYTES_MAX = 64 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(msgspec.Struct, frozen=True):
     """A file. `shadowed_by` is what its name means instead, if that is another one; `refused` says why it is not read."""
 
     kind: Kind

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from crewd.guardian import ladder as ladders
 from crewd.guardian.care_record import CareRecord
@@ -44,15 +44,13 @@ RATE_SECONDS_LEAST = 0.5
 # -- states -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Starting:
+class Starting(msgspec.Struct, frozen=True):
     """A fork was ordered at `ordered_at`, and no process is known yet."""
 
     ordered_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class StartingToEnd:
+class StartingToEnd(msgspec.Struct, frozen=True):
     """A fork was ordered, and an end after it."""
 
     ordered_at: float
@@ -60,15 +58,13 @@ class StartingToEnd:
     look_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """The first process lives."""
 
     main: Proc
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """An end is under way. It is looked at again at `look_at`."""
 
     main: Proc
@@ -76,8 +72,7 @@ class Ending:
     look_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Draining:
+class Draining(msgspec.Struct, frozen=True):
     """The first process has ended with exit code `code` or by signal `signal`; both are None if nobody could wait for it."""
 
     main: Proc | None
@@ -94,8 +89,7 @@ Climbing = StartingToEnd | Ending | Draining
 # -- the care -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What the last look has seen of the worker's processes.
 
     `known` are pid and start of its processes, `leaders` the sessions and groups that they were in. `ended_since`: one of them
@@ -110,8 +104,7 @@ class Seen:
     vanished_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageSeen:
+class UsageSeen(msgspec.Struct, frozen=True):
     """What the worker uses: `cpu` in seconds; `orphans` are processes that it left to the guardian since `measured_at`."""
 
     memory_peak: int = 0
@@ -122,8 +115,7 @@ class UsageSeen:
     told_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Care:
+class Care(msgspec.Struct, frozen=True):
     """A worker in the guardian's care. `number` is what its processes bear in a resource limit (see `limit_mark`).
 
     `cause` is what its end will be put down to; `limit` and `limit_text` name the limit that it has exceeded.
@@ -140,8 +132,8 @@ class Care:
     limit_text: str = ""
     killed: bool = False
     orphan_at: float | None = None
-    seen: Seen = field(default_factory=Seen)
-    usage: UsageSeen = field(default_factory=UsageSeen)
+    seen: Seen = msgspec.field(default_factory=Seen)
+    usage: UsageSeen = msgspec.field(default_factory=UsageSeen)
 
     @property
     def main(self) -> Proc | None:
@@ -182,8 +174,7 @@ def _started(care: Care, main: Proc) -> gd.Started:
 # -- events -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Forked:
+class Forked(msgspec.Struct, frozen=True):
     """The zygote has forked the first process."""
 
     now: float
@@ -191,16 +182,14 @@ class Forked:
     boot_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotForked:
+class NotForked(msgspec.Struct, frozen=True):
     """The worker could not be started. `transient`: another try may succeed."""
 
     error: str
     transient: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MainEnded:
+class MainEnded(msgspec.Struct, frozen=True):
     """The first process has ended; how is known only if somebody could wait for it."""
 
     now: float
@@ -208,8 +197,7 @@ class MainEnded:
     signal: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EndOrdered:
+class EndOrdered(msgspec.Struct, frozen=True):
     """The worker is to be ended: see `protocol.guardian.End`."""
 
     now: float
@@ -219,41 +207,35 @@ class EndOrdered:
     whole: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MemberEnded:
+class MemberEnded(msgspec.Struct, frozen=True):
     """A process that may be the worker's has ended. `leaders`: those of its session and group that are the worker's."""
 
     leaders: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
-class OrphansSeen:
+class OrphansSeen(msgspec.Struct, frozen=True):
     """The worker has left about so many processes to the guardian."""
 
     count: float
 
 
-@dataclass(frozen=True, slots=True)
-class HungUp:
+class HungUp(msgspec.Struct, frozen=True):
     """The connection to crewd is gone."""
 
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(msgspec.Struct, frozen=True):
     """Crewd has connected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """Time has passed."""
 
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class SignalAsked:
+class SignalAsked(msgspec.Struct, frozen=True):
     """A person wants process `pid` to get signal `number`, or with `tree` all that the worker has started."""
 
     pid: int
@@ -261,8 +243,7 @@ class SignalAsked:
     tree: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CgroupSeen:
+class CgroupSeen(msgspec.Struct, frozen=True):
     """What a worker's cgroup shows: processes in it, whether any lives, and all processor seconds that were used in it."""
 
     pids: frozenset[int] = frozenset()
@@ -270,8 +251,7 @@ class CgroupSeen:
     cpu: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(msgspec.Struct, frozen=True):
     """The process table was read. `procs` are the worker's processes in it, zombies among them.
 
     `owners` says of each group with a living process whose it is: None if it is not one worker's alone. `zygote` is the pid
@@ -300,38 +280,33 @@ Event = (
 # -- effects ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(msgspec.Struct, frozen=True):
     """Say this to crewd, if it is connected."""
 
     notice: gd.Notice
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(msgspec.Struct, frozen=True):
     """Send a signal to exactly this process."""
 
     proc: Proc
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class KillGroup:
+class KillGroup(msgspec.Struct, frozen=True):
     """KILL to a process group, if one of `members` proves that it is still theirs."""
 
     group: int
     members: tuple[Proc, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class KillCgroup:
+class KillCgroup(msgspec.Struct, frozen=True):
     """KILL to everything in the worker's cgroup, if it has one."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class Chase:
+class Chase(msgspec.Struct, frozen=True):
     """KILL to children of the guardian one by one as they appear, for a moment: those of worker `key`.
 
     With None those that bear the mark of a worker that is in nobody's care.
@@ -340,22 +315,19 @@ class Chase:
     key: Key | None
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True):
     """Write the record to disk for the next guardian."""
 
     record: CareRecord
 
 
-@dataclass(frozen=True, slots=True)
-class StopWatching:
+class StopWatching(msgspec.Struct, frozen=True):
     """The end of the first process is known: wait for it no more."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """The worker is over. `exited` lacks what its directory holds; `survivors` are the processes that could not be killed."""
 
     key: Key

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import assert_never
 
 import msgspec
@@ -45,71 +44,61 @@ UNCLAIMED_MAX = 1_000
 """Exit statuses that are kept of processes whose fork was not reported yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fork:
+class Fork(msgspec.Struct, frozen=True):
     """Have the zygote fork this worker, whose processes bear `number`."""
 
     bootstrap: Bootstrap
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Inspect:
+class Inspect(msgspec.Struct, frozen=True):
     """Look whether the directory of a worker that nobody knows is there, and for reports in it; `inspected` hears of it."""
 
     key: Key
     number: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Prepare:
+class Prepare(msgspec.Struct, frozen=True):
     """A worker will be ordered: do ahead what can be done."""
 
     order: gd.Expect
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveFile:
+class LeaveFile(msgspec.Struct, frozen=True):
     """Write an output file of a step."""
 
     order: gd.LeaveFile
 
 
-@dataclass(frozen=True, slots=True)
-class Examine:
+class Examine(msgspec.Struct, frozen=True):
     """Say what is on the machine."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(msgspec.Struct, frozen=True):
     """Answer that the guardian lives, with what is known of the zygote."""
 
 
-@dataclass(frozen=True, slots=True)
-class Greet:
+class Greet(msgspec.Struct, frozen=True):
     """Crewd has been told everything."""
 
     workers: int
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetRecord:
+class ForgetRecord(msgspec.Struct, frozen=True):
     """Remove the record of a worker that is over from the disk."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetExit:
+class ForgetExit(msgspec.Struct, frozen=True):
     """Remove the exit record of a worker from the disk."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class WatchProcess:
+class WatchProcess(msgspec.Struct, frozen=True):
     """Tell when this process, which is not the guardian's child, has ended: `first_ended`."""
 
     key: Key
@@ -119,8 +108,7 @@ class WatchProcess:
 GuardEffect = Effect | Fork | Inspect | Prepare | LeaveFile | Pong | Examine | Greet | ForgetRecord | ForgetExit | WatchProcess
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """What a process bears: the worker that its environment names, and the number in its resource limit.
 
     `key` is ("", 0) for a marker of this home that names no possible worker.
@@ -130,8 +118,7 @@ class Mark:
     number: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChildEnded:
+class ChildEnded(msgspec.Struct, frozen=True):
     """A child of the guardian has ended. `last` and `number` are what was still to be seen of it, if it was looked at."""
 
     pid: int

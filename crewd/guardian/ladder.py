@@ -8,8 +8,10 @@ Tests: tests/guardian/test_ladder_and_tree.py, tests/guardian/test_care.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import IntEnum
+
+import msgspec
+from msgspec.structs import replace
 
 from crewd.model.limits import KILL_SECONDS
 
@@ -31,8 +33,7 @@ class Rung(IntEnum):
     KILL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Ladder:
+class Ladder(msgspec.Struct, frozen=True):
     """One worker's end. Times are monotonic seconds. `whole`: the grace is for all of its processes, not only the first."""
 
     begun_at: float
@@ -45,8 +46,7 @@ class Ladder:
     empty_looks: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class NextStep:
+class NextStep(msgspec.Struct, frozen=True):
     """What one look leads to: whom to TERM, whom to KILL, whether to KILL whole groups, and whether it is over."""
 
     term: frozenset[int] = frozenset()

@@ -13,15 +13,15 @@ Tests: tests/guardian/test_ladder_and_tree.py, tests/guardian/test_care.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+import msgspec
 
 Key = tuple[str, int]
 """Task id and epoch: one worker."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proc:
+class Proc(msgspec.Struct, frozen=True):
     """One line of the process table. `start` is what tells a pid from its reuse.
 
     `cpu` are seconds, of the process and of its children that it has waited for; `memory` are resident bytes.
@@ -43,8 +43,7 @@ class Proc:
         return self.state in {"X", "x"} or (self.state == "Z" and self.threads <= 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Sorted:
+class Sorted(msgspec.Struct, frozen=True):
     """`members` are the processes of each worker, zombies among them.
 
     `strays` are living children of the guardian or of its zygote that are no worker's.

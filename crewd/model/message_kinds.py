@@ -5,9 +5,10 @@ A cancel is none of them: it is an order of its own that overtakes messages. doc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
+
+import msgspec
 
 from crewd.model.rights import Role
 
@@ -25,8 +26,7 @@ class Purpose(Enum):
     ANSWER = "the question that it answers; the worker has asked for it, so it needs to declare nothing"
 
 
-@dataclass(frozen=True, slots=True)
-class KindOfMessage:
+class KindOfMessage(msgspec.Struct, frozen=True):
     """One row.
 
     `mode` and `priority` are what is usual where the sender does not say it. `overtakes`: it may come `now`, be typed at a

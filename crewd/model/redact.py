@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any, TypeVar
 
 from crewd.model.secret_shapes import SHAPES
@@ -81,15 +82,32 @@ _GROUPS = (
     "pem", "header", "bearer", "cookie", "user", "url", "signature", "phrase", "assigned", "short", "auth", "flag",
     "phrase_flag", "element", "attribute", "netrc", "curl", "jar", "mysql", "sshpass", "telegram",
 )  # fmt: skip
-_TEXT = re.compile(_PATTERNS, re.VERBOSE)
-_BYTES = re.compile(_PATTERNS.encode(), re.VERBOSE)
+
+
+@cache
+def _text_pattern() -> re.Pattern[str]:
+    """Compiled when it is needed: that takes 10 ms, and most processes never see a text with one of the words."""
+    return re.compile(_PATTERNS, re.VERBOSE)
+
+
+@cache
+def _bytes_pattern() -> re.Pattern[bytes]:
+    return re.compile(_PATTERNS.encode(), re.VERBOSE)
+
+
+def compile_patterns() -> None:
+    """Compile what is looked for in texts. For a process that others are forked from, so that none of them has to."""
+    _text_pattern()
+    for _, shape in SHAPES:
+        re.compile(shape)
+
+
 _WORDS = (
     "key", "secret", "token", "pass", "pwd", "psk", "auth", "bearer", "basic", "://", "cookie", "sig=", "signature=", "login",
     "machine", "curl", "mysql", ":aa",
 )  # fmt: skip
 _BYTE_WORDS = tuple(word.encode() for word in _WORDS)
-_KEYS = tuple((word, re.compile(shape)) for word, shape in SHAPES)
-_BYTE_KEYS = tuple((word.encode(), re.compile(shape.encode())) for word, shape in SHAPES)
+_BYTE_SHAPES = tuple((word.encode(), shape.encode()) for word, shape in SHAPES)
 _NAME = re.compile(rf"(?i)(?:{_NAMES}|\Aauthorization|\A(?:set-)?cookie)\Z")
 _NO_SECRET_NAMES = re.compile(
     r"(?i)(?:\A|[_.-]|(?<=[a-z])(?=[A-Z]))(?:eos|bos|pad|unk|sep|cls|mask|csrf|xsrf|next|page|continuation|cursor|sync|stop|start"
@@ -120,7 +138,7 @@ _SENTENCE = (_ORDINARY - {"secret", "password", "correct"}) | {
 def redact(text: str) -> str:
     """`text` with what looks like a secret replaced by `[redacted]`."""
     low = text.lower()
-    found = _merged([*_found(text, low, _TEXT, _WORDS, "\n", "private key-----"), *_keys(text, low, _KEYS, _LONG)])
+    found = _merged([*_found(text, low, _text_pattern, _WORDS, "\n", "private key-----"), *_keys(text, low, SHAPES, _LONG)])
     return "".join(_pieces(text, found, lambda _size: MASK)) if found else text
 
 
@@ -131,13 +149,18 @@ def blot(data: bytes, upto: int | None = None) -> bytes:
     """
     low = data.lower()
     found = _merged(
-        [*_found(data, low, _BYTES, _BYTE_WORDS, b"\n", b"private key-----"), *_keys(data, low, _BYTE_KEYS, _LONG_BYTES)]
+        [
+            *_found(data, low, _bytes_pattern, _BYTE_WORDS, b"\n", b"private key-----"),
+            *_keys(data, low, _BYTE_SHAPES, _LONG_BYTES),
+        ]
     )
     found = [span for span in found if upto is None or span[0] < upto]
     return b"".join(_pieces(data, found, lambda size: b"*" * size))
 
 
-def _found(text: S, low: S, pattern: re.Pattern[S], words: Iterable[S], newline: S, pem: S) -> list[tuple[int, int]]:
+def _found(
+    text: S, low: S, pattern: Callable[[], re.Pattern[S]], words: Iterable[S], newline: S, pem: S
+) -> list[tuple[int, int]]:
     """Where secrets begin and end. The patterns are slow, so they look only where one of the words stands."""
     hits: list[int] = sorted({at for word in words if word in low for at in _places(low, word)})
     found: list[tuple[int, int]] = []
@@ -146,7 +169,7 @@ def _found(text: S, low: S, pattern: re.Pattern[S], words: Iterable[S], newline:
     begin = end = 0
     for hit in [*hits, len(text) + BEFORE_CHARS + 1]:
         if hit - BEFORE_CHARS > end:
-            found += _spans(text, pattern, begin, end)
+            found += _spans(text, pattern(), begin, end)
             begin = end = max(0, hit - BEFORE_CHARS)
         limit = min(len(text), hit + SECRET_CHARS_MAX + BEFORE_CHARS)
         if not low.startswith(pem, max(0, hit - 8), hit + len(pem)):  # a value may stand on the line below its name
@@ -157,13 +180,13 @@ def _found(text: S, low: S, pattern: re.Pattern[S], words: Iterable[S], newline:
     return found
 
 
-def _keys(text: S, low: S, shapes: Iterable[tuple[S, re.Pattern[S]]], long: re.Pattern[S]) -> Iterator[tuple[int, int]]:
+def _keys(text: S, low: S, shapes: Iterable[tuple[S, S]], long: re.Pattern[S]) -> Iterator[tuple[int, int]]:
     """Where keys of providers stand: looked for by their prefixes, each of which is rare."""
     if len(text) < SHORT_CHARS and not long.search(text):
         return
     for word, shape in shapes:
         for at in _places(low, word) if word in low else ():
-            found = shape.match(text, at)
+            found = re.compile(shape).match(text, at)  # kept by the module re, once it was compiled
             if found is not None and not (at and text[at - 1 : at].isalnum()):
                 yield found.span()
 

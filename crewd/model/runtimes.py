@@ -6,9 +6,10 @@ How a worker of each is run is in `crewd/worker/runtimes`. docs/contributing.md 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
+
+import msgspec
 
 from crewd.model.agent import AGENT_RUNTIMES, Agent, AgentRuntime
 
@@ -65,8 +66,7 @@ class By(Enum):
     NOBODY = "nobody: there is no such runtime in this crewd"
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
+class Runtime(msgspec.Struct, frozen=True):
     """One row.
 
     `accepts`: whether a spec means this runtime; the first row that does counts. `capabilities`: which messages its worker

@@ -9,7 +9,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -42,8 +41,7 @@ MEANT = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """A field: its text, and its line. `block`: the text is the YAML below it; `literal`: the text is the lines below it."""
 
     key: str

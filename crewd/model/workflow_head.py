@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -27,8 +26,7 @@ _MEANT = {"concurrency": "maxConcurrency", "title": "name", "parameters": "input
 _INPUT_KEYS = ("type", "default", "choices", "description")
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """What the front matter says, with defaults for what it does not say."""
 
     name: str = ""
@@ -36,8 +34,8 @@ class Head:
     max_concurrency: int = 0
     max_minutes: float = 0.0
     join: Join = "off"
-    labels: dict[str, str] = field(default_factory=dict)
-    inputs: dict[str, Input] = field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    inputs: dict[str, Input] = msgspec.field(default_factory=dict)
     unused: tuple[str, ...] = ()
 
 

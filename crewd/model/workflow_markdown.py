@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
@@ -39,8 +40,7 @@ _WORDS = frozenset(field.lower() for field in FIELDS) | frozenset(word.replace("
 _HEAD_WORDS = frozenset(key.lower() for key in (*KEYS, *HEAD_TOLERATED))
 
 
-@dataclass(frozen=True, slots=True)
-class Understood:
+class Understood(msgspec.Struct, frozen=True):
     """A workflow, and the fields of its text that change nothing: each with its line, and with its step if it is in one."""
 
     workflow: Workflow

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from crewd.model.errors import UsageError
 from crewd.model.markdown import wrong
@@ -27,13 +28,12 @@ _DIGITS_MAX = 40
 _PLAIN_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
 
 
-@dataclass(frozen=True, slots=True)
-class Yaml:
+class Yaml(msgspec.Struct, frozen=True):
     """A value made of dicts, lists, text (or JSON's scalars) and None for what has no value."""
 
     value: Any
     first_line: int
-    lines: Mapping[Path, int] = field(default_factory=dict)
+    lines: Mapping[Path, int] = msgspec.field(default_factory=dict)
 
     def line(self, *path: str) -> int:
         """The line of a key, or of the nearest one around it."""

@@ -12,8 +12,9 @@ Tests: tests/store/test_store.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from crewd.actors import Actor, Lane, Ref
 from crewd.model.errors import InvariantError, StoreDamaged, StoreUnavailable
@@ -82,13 +83,11 @@ SWEEP_SECONDS = 0.02
 _RECEIPT_CHANGES = (MessageAccepted, MessageDelivered, MessageApplied, MessageSettled)
 
 
-@dataclass(frozen=True, slots=True)
-class _Flush:
+class _Flush(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class _Sweep:
+class _Sweep(msgspec.Struct, frozen=True):
     pass
 
 

@@ -6,16 +6,16 @@ Tests: tests/testing/world/test_ports.py, tests/store/test_store.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from crewd.model.events import Event
 from crewd.model.rows import MessageRow, RunRow
 from crewd.store.fold import R, Row
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(msgspec.Struct, frozen=True):
     """Which events are asked for; what is empty or 0 excludes none. `since` and `until` are wall-clock seconds."""
 
     run: str = ""

@@ -7,8 +7,9 @@ A message finds one of three places: an attempt that lives (`AtWork`), a task wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias, assert_never
+
+import msgspec
 
 from crewd.model.limits import MAILBOX_MAX
 from crewd.model.message_kinds import Purpose
@@ -17,8 +18,7 @@ from crewd.model.receipts import Effect
 from crewd.supervisor.attempt.mailbox import Mail
 
 
-@dataclass(frozen=True, slots=True)
-class AtWork:
+class AtWork(msgspec.Struct, frozen=True):
     """An attempt that lives, or whose worker is on its way.
 
     `ending`: a cancel was asked for; `over`: the worker has said how it ended, or was granted its stop. `running`: its code
@@ -37,8 +37,7 @@ class AtWork:
     pending: int
 
 
-@dataclass(frozen=True, slots=True)
-class Idle:
+class Idle(msgspec.Struct, frozen=True):
     """A task at which no attempt lives.
 
     `waiting`: it will be tried, or tried again; `parked`: only when somebody says so. `takes` is what any worker of it takes,
@@ -53,37 +52,31 @@ class Idle:
     held: int
 
 
-@dataclass(frozen=True, slots=True)
-class AfterEnd:
+class AfterEnd(msgspec.Struct, frozen=True):
     """A run that has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(msgspec.Struct, frozen=True):
     """The attempt takes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """It waits for the next attempt of its task; `effect` is what it does there."""
 
     effect: Effect
 
 
-@dataclass(frozen=True, slots=True)
-class Lay:
+class Lay(msgspec.Struct, frozen=True):
     """It lies in a mailbox, and that is all that was asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     """It is recorded, and settled as refused."""
 
     reason: RefusalReason
 
 
-@dataclass(frozen=True, slots=True)
-class TooMany:
+class TooMany(msgspec.Struct, frozen=True):
     """It is not recorded: its sender tries again later."""
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, Literal, Protocol, TypeVar, cast
 
+import msgspec
+
 from crewd.actors import AnyRef, Ref, ToSupervisor
 from crewd.model.errors import Unavailable
 from crewd.model.rows import CancelInfo, RunRow
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 
-@dataclass(frozen=True, slots=True)
-class Part(Generic[M]):
+class Part(msgspec.Struct, Generic[M], frozen=True):
     """A part of the tree of which there is one, by its name. It takes an `M`."""
 
     name: str

@@ -15,8 +15,9 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, assert_never
+
+import msgspec
 
 from crewd.actors import Actor, Lane, Timer
 from crewd.clock import SystemClock
@@ -209,23 +210,19 @@ def _settings(config: Config, open_files: int) -> Settings:
     return Settings(config.preload, config.env_pass, config.warm, config.cgroups, config.run_output_bytes, open_files)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
+class _Ready(msgspec.Struct, frozen=True):
     """The socket has something."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Reach:
+class _Reach(msgspec.Struct, frozen=True):
     """It is time to connect."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
+class _Ask(msgspec.Struct, frozen=True):
     """It is time to ask whether the guardian lives."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Judge:
+class _Judge(msgspec.Struct, frozen=True):
     """It is time to decide on what nobody has claimed."""
 
     task: str

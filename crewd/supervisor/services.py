@@ -5,7 +5,7 @@ Tests: tests/testing/world/test_machine.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from crewd.clock import Chance, Clock
 from crewd.model.home import Home
@@ -16,8 +16,7 @@ from crewd.supervisor.tokens import Tokens
 from crewd.supervisor.vault import Vault
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(msgspec.Struct, frozen=True):
     """See the module's text."""
 
     clock: Clock
@@ -28,4 +27,4 @@ class Services:
     config: Config
     directory: Directory
     pid: int
-    vault: Vault = field(default_factory=Vault)
+    vault: Vault = msgspec.field(default_factory=Vault)

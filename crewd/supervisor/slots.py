@@ -7,6 +7,7 @@ Rule 3: with too little free memory nobody starts, but for the first: a place is
 Rule 4: who only waits for other workers lends them its place, so that they can never wait for it; it goes on when it may,
 also when there are more than places then.
 Rule 5: only so many start at once: a thousand would take from each other the time that each has for its first word, and
+import msgspec
 from crewd the time that it has for everybody else. Who takes long over it (an import, a network) is not counted any more:
 it only waits.
 """
@@ -16,6 +17,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from crewd.actors import Actor, AnyRef, Down, Lane, Ref, Timer
 from crewd.supervisor import commands as cm
@@ -124,8 +127,7 @@ def _run(key: Key) -> str:
     return key[0].partition("/")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _LookAgain:
+class _LookAgain(msgspec.Struct, frozen=True):
     """It is time to see whether there is memory for one more."""
 
 

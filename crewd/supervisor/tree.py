@@ -6,8 +6,9 @@ Tests: tests/testing/world/test_machine.py, tests/hostile/test_hangs.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Never
+
+import msgspec
 
 from crewd import __version__
 from crewd.actors import ChildSpec, Intensity, Strategy, Supervisor
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from crewd.supervisor.services import Services
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(msgspec.Struct, frozen=True):
     """The world as the tree sees it."""
 
     wire: Wire

@@ -13,6 +13,7 @@ import msgspec
 from crewd.clock import SystemChance, SystemClock
 from crewd.model import variables
 from crewd.model.ids import IdSource
+from crewd.model.redact import compile_patterns
 from crewd.model.workflow import WorkerSpec
 from crewd.protocol.bootstrap import Bootstrap
 from crewd.worker.call import load
@@ -37,6 +38,7 @@ def rehearse() -> Generator[None, None, None]:
     In the zygote, so that what is made once and kept is there when workers are forked; in a warm process, so that the memory
     that the start writes to is its own by then: a forked process shares it with the zygote until it does, page after page.
     """
+    compile_patterns()
     clock, waker = SystemClock(), Waker()
     spec = WorkerSpec(call="crewd.worker.probe:probe")
     order = Bootstrap(

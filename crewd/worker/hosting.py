@@ -9,7 +9,6 @@ import contextlib
 import os
 import sys
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 UNSENT_REPORTS = "unsent_reports"
 
 
-@dataclass(frozen=True, slots=True)
-class Hosting:
+class Hosting(msgspec.Struct, frozen=True):
     """See the module's text. `raw` is the bootstrap as it came; `lines` is what a warm process has prepared: one, or none."""
 
     bootstrap: Bootstrap

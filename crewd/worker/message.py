@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.reasons import RefusalReason
 from crewd.model.redact import clip
 from crewd.protocol.reports import ReportBody, Settled
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(msgspec.Struct, frozen=True):
     """A message of the worker's mailbox: to be read, and nothing else. `sender` is a client, or a worker as `TASK#EPOCH`."""
 
     id: str

@@ -58,7 +58,7 @@ class World:
         self.scheduler.settle()
 
     def spec(self, name: str, like: ChildSpec[Any] | None = None, **changes: Any) -> ChildSpec[Any]:
-        fields = {name: getattr(like, name) for name in ChildSpec.__slots__} if like else {}
+        fields = {name: getattr(like, name) for name in ChildSpec.__struct_fields__} if like else {}
         return ChildSpec(**{**fields, "name": name, "factory": self.serving, **changes})
 
     @property

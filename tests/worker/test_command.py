@@ -411,7 +411,7 @@ def test_a_run_whose_secrets_are_gone_says_so_and_starts_nothing(daemon: Daemon)
 
         from crewd.model.policy import Retry
 
-        again = replace(spec, retry=Retry(attempts=3, backoff_seconds=20.0, jitter=0.0))
+        again = replace(spec, retry=Retry(attempts=3, backoff_seconds=6.0, jitter=0.0))
         run = crew.run(one_step("s", again), cwd="/", brought=Brought({}, {"HUSH": "v"}, {}))
         wait_until(lambda: run.show().tasks[0].status == "backoff", "the first try to fail")
     daemon.kill()

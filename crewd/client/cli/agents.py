@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import subprocess
 import sys
@@ -137,7 +136,7 @@ def check(options: Options, name: str, cwd: str | None, timeout: float) -> None:
                 say(f"{each.what:<10} {'ok' if each.good else 'FAILED':<7} {each.seconds:6.1f} s  {each.seen}")
     capabilities = msgspec.to_builtins(machine_of(found.definition.agent, Task("/")).capabilities)
     if options.json:
-        out({"agent": found.name, "tried": [dataclasses.asdict(each) for each in tried], "capabilities": capabilities})
+        out({"agent": found.name, "tried": [msgspec.structs.asdict(each) for each in tried], "capabilities": capabilities})
     else:
         say("\nwhat its protocol allows:")
         for key, value in capabilities.items():

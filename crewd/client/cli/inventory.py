@@ -5,9 +5,8 @@ Tests: tests/client/cli/test_teams.py.
 
 from __future__ import annotations
 
-import dataclasses
-
 import click
+import msgspec
 
 from crewd.client.cli.common import Options, out, say, table, verb
 from crewd.client.inventory import KINDS, disable, enable, inventory
@@ -21,7 +20,7 @@ def capabilities(options: Options, kind: str | None) -> None:
     """List agents, teams, workflows and runtimes: active, disabled, shadowed or missing, and why."""
     found = [each for each in inventory() if kind in {None, each.kind}]
     if options.json:
-        out([dataclasses.asdict(each) for each in found])
+        out([msgspec.structs.asdict(each) for each in found])
         return
     why = {each.id: f"{each.name} means {each.shadowed_by}" if each.shadowed_by else each.reason for each in found}
     rows = [(each.id, each.source, each.state, why[each.id]) for each in found]

@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 from crewd.actors import Ref
 from crewd.model.errors import CrewdError, InvariantError, StoreDamaged, StoreUnavailable, Unavailable
@@ -50,18 +51,15 @@ SCRUB_REST = 4.0
 """So many times as long as a portion of output took to scrub until the next one: there is no hurry, and others wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Collect:
+class _Collect(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class _Tidy:
+class _Tidy(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class _ScrubOn:
+class _ScrubOn(msgspec.Struct, frozen=True):
     pass
 
 

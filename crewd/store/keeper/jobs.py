@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from crewd.actors import Lane
 from crewd.model.errors import CrewdError
 from crewd.protocol import keeping as kp
@@ -29,8 +31,7 @@ class Job:
     waits: set[int] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(msgspec.Struct, frozen=True):
     job: Job
     durable: Callable[[], None]
     refused: Callable[[CrewdError], None]

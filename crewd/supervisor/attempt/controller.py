@@ -6,7 +6,6 @@ Tests: tests/testing/world/test_machine.py, tests/test_end_to_end.py.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, assert_never
 
@@ -57,8 +56,7 @@ FAR_SECONDS = 10.0
 """Alarms that are further away go off on whole seconds: those of many workers wake crewd together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledge:
+class Acknowledge(msgspec.Struct, frozen=True):
     """Time to acknowledge what is durable."""
 
 

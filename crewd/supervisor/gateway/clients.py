@@ -5,7 +5,7 @@ Tests: tests/supervisor/gateway/test_routes.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from crewd.model.ids import check_name
 from crewd.model.rights import Role, owner_id
@@ -15,8 +15,7 @@ CLIENTS_MAX = 4_096
 """Clients remembered; the one that said hello first is forgotten and must say it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(msgspec.Struct, frozen=True):
     """Who said hello on a connection: `owner` is whom crewd takes it for."""
 
     owner: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from msgspec.structs import asdict
 
 from crewd.actors import System
 from crewd.actors.watchdog import WARN_SECONDS

@@ -6,8 +6,9 @@ Rule: an answer of the wrong kind is an error for the caller, and ends no actor.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, get_args
+
+import msgspec
 
 from crewd.actors import Ref
 from crewd.model.errors import Busy, CrewdError, DeadlineExceeded, InvariantError, Unavailable
@@ -44,8 +45,7 @@ class _Open(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Question(Generic[R]):
+class _Question(msgspec.Struct, Generic[R], frozen=True):
     kinds: tuple[type[R], ...]
     then: Callable[[R], None]
     failed: Failed

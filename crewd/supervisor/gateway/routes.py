@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+import msgspec
 
 from crewd.model.errors import Forbidden, Refused, UsageError
 from crewd.model.ids import task_id
@@ -38,8 +39,7 @@ class About(Enum):
     MESSAGE = "a message, by its id"
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One row.
 
     `owned`: only the run's owner may, or an admin with `force`. `intent`: where the configuration requires it, the request says

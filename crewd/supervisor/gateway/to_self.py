@@ -6,20 +6,19 @@ Tests: tests/supervisor/gateway/test_waiting.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from crewd.supervisor.gateway.wire import Side
 
 
-@dataclass(frozen=True, slots=True)
-class Readable:
+class Readable(msgspec.Struct, frozen=True):
     """A socket has something."""
 
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """It is time to do this."""
 
     act: Callable[[], None]

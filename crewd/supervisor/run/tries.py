@@ -6,7 +6,6 @@ Rule 3: the window of restarts counts every end, also of a worker that died just
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -22,8 +21,7 @@ START_TRIES = 4
 tried again, also if no retries were asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEnd:
+class AttemptEnd(msgspec.Struct, frozen=True):
     """How an attempt ended, having lived for `lived` seconds; `chance` is for the jitter.
 
     It is heard of at `at` (monotonic), `ago` seconds after it: crewd may have been away.
@@ -40,23 +38,20 @@ class AttemptEnd:
     ago: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class TryAgain:
+class TryAgain(msgspec.Struct, frozen=True):
     """Another attempt at `due` (monotonic)."""
 
     kind: Literal["retry", "restart"]
     due: float
 
 
-@dataclass(frozen=True, slots=True)
-class Park:
+class Park(msgspec.Struct, frozen=True):
     """Too many ends: wait for somebody."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class NoMore:
+class NoMore(msgspec.Struct, frozen=True):
     """No more attempts."""
 
 

@@ -21,7 +21,8 @@ Anything else is answered with `echo: ` and what it was asked.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 ECHO_CHARS = 200
 _TOOL = re.compile(r"(?:\bTOOL |`sleep )(\d+(?:\.\d+)?)")
@@ -34,8 +35,7 @@ _UNLESS = re.compile(r"\bUNLESS (\S+)")
 _ERROR = re.compile(r"\bERR(\d{3})\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What is done for one text: a tool first (None: none), then words, one each `word_seconds`; or an error of the model."""
 
     tool_seconds: float | None = None

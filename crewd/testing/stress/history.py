@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from crewd.model.errors import UsageError
 from crewd.model.reasons import CancelReason
@@ -18,24 +19,21 @@ GRACE_SECONDS = 1.0
 """What a cancelled worker gets here, unless it is said otherwise: short, because a stuck one costs all of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Steer:
+class Steer(msgspec.Struct, frozen=True):
     """A steer arrives at this point."""
 
     at: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class FollowUp:
+class FollowUp(msgspec.Struct, frozen=True):
     """A follow-up arrives at this point."""
 
     at: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True):
     """The token fires at this point."""
 
     at: int
@@ -43,8 +41,7 @@ class Cancel:
     reason: str = CancelReason.CALLER_CANCELLED
 
 
-@dataclass(frozen=True, slots=True)
-class Crash:
+class Crash(msgspec.Struct, frozen=True):
     """The worker's process is killed at this point (SIGKILL), and the worker is started again in the same folder."""
 
     at: int
@@ -53,8 +50,7 @@ class Crash:
 Control = Steer | FollowUp | Cancel | Crash
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """Controls by point, and answers to questions in the order in which they are asked.
 
     None as an answer is silence. Questions beyond the answers get `yes`, the first choice, or `ok`.

@@ -10,7 +10,8 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from crewd.testing.stress.history import History
 from crewd.testing.stress.stage import POINTS_AFTER_MAX
@@ -28,16 +29,14 @@ class WorkerLawBroken(AssertionError):
     """A worker does not keep a law. Its text is the story: what was done to the worker, and what it did."""
 
 
-@dataclass(frozen=True, slots=True)
-class Breach:
+class Breach(msgspec.Struct, frozen=True):
     """A law that a trial broke, and how."""
 
     law: str
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """What a law looks at. `appends`: see `Target`. `unsteady`: what differs between two undisturbed trials; see there."""
 
     trial: Trial

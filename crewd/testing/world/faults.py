@@ -6,11 +6,11 @@ Tests: tests/testing/world/test_world.py, tests/testing/world/test_machine.py.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, fields
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Faults:
+class Faults(msgspec.Struct, frozen=True):
     """Each rate is the chance per opportunity, from 0 (never) to 1 (always).
 
     On the wire, per message: `lose` cuts the connection and loses what is in flight both ways (ZeroMQ loses nothing else),
@@ -44,7 +44,7 @@ class Faults:
     overflow: float = 0.0
 
     def __post_init__(self) -> None:
-        for each in fields(self):
+        for each in msgspec.structs.fields(self):
             rate = getattr(self, each.name)
             if not 0.0 <= rate <= 1.0:
                 raise ValueError(f"{each.name} is a rate from 0 to 1, not {rate}")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import click
+import msgspec
 
 from crewd.clock import SystemClock
 from crewd.testing.world.faults import DAYS, FLAKY, HARSH, NONE, Faults, Injected
@@ -62,8 +63,7 @@ class Count:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenLaw:
+class BrokenLaw(msgspec.Struct, frozen=True):
     """A history that breaks a law."""
 
     seed: int

@@ -8,8 +8,9 @@ Tests: tests/testing/world/test_machine.py, tests/testing/world/test_world.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from crewd.clock import SeededChance
 from crewd.model.policy import Limits, Restarts, Retry
@@ -77,12 +78,11 @@ TURNING_POINTS = (
 ENDS = ("attempt.ended", "task.ended", "run.ended")
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(msgspec.Struct, frozen=True):
     """One thing that is done to the world: the name of a method of `Player` and what it is given."""
 
     verb: str
-    given: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.verb}({', '.join(f'{key}={value!r}' for key, value in self.given.items())})"

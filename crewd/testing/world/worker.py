@@ -8,7 +8,6 @@ Tests: tests/testing/world/test_world.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -36,8 +35,7 @@ Wait = tuple[float | None, Callable[[], object] | None]
 How = Literal["returns", "raises", "vanishes", "hangs"]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What a worker will do. Seconds are virtual.
 
     `steps` pieces of work of `step_seconds` each, with a safe point after each; before step `ask_at` it asks a question
@@ -70,9 +68,9 @@ class Plan:
     freezes: bool = False
     waits_for: str = ""
     outside: bool = False
-    retry: Retry = field(default_factory=Retry)
-    restart: Restarts = field(default_factory=Restarts)
-    limits: Limits = field(default_factory=Limits)
+    retry: Retry = msgspec.field(default_factory=Retry)
+    restart: Restarts = msgspec.field(default_factory=Restarts)
+    limits: Limits = msgspec.field(default_factory=Limits)
 
     @property
     def endless(self) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 import zmq
+from msgspec.structs import replace
 
 from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitReason, Lane, Ref
 from crewd.actors.exits import SHUTDOWN
