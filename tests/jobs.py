@@ -155,6 +155,12 @@ def scribble(ctx: Context) -> None:
         ctx.sleep(0.1)
 
 
+def did(ctx: Context) -> None:
+    """One operation, and then the end."""
+    with ctx.operation("tool", name="did"):
+        ctx.progress(note="at it")
+
+
 def build(ctx: Context, seconds: float) -> None:
     """One operation that does not end."""
     with ctx.operation("tool", name="build", seconds=seconds):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -15,6 +15,7 @@ from crewd.model.agent import AGENT_RUNTIMES, Agent, check_agent
 from crewd.model.errors import UsageError
 from crewd.model.markdown import did_you_mean, wrong
 from crewd.model.variables import check_variable
+from crewd.model.workflow import Access
 from crewd.model.yaml_text import Yaml
 
 _FIELDS = {
@@ -22,7 +23,7 @@ _FIELDS = {
     "graceTurns": "turns_grace", "permissions": "permissions", "configDir": "config_dir", "config_dir": "config_dir",
     "tools": "tools", "fallbackModels": "fallback_models",
 }  # fmt: skip
-_OTHERS = ("runtime", "command", "env", "description", "skills")
+_OTHERS = ("runtime", "command", "env", "description", "skills", "access")
 UNUSED = (
     "extensions", "inheritProjectContext", "inheritSkills", "triggers", "useWhen", "avoidWhen", "cost", "category",
     "memory", "loadMode", "defaultTools", "contextMode", "disabled", "enabled",
@@ -35,6 +36,7 @@ _NUMBERS = frozenset({"maxTurns", "graceTurns"})
 class Definition(msgspec.Struct, frozen=True):
     """An agent as a file defines it, the variables that it sets, and the fields of the file that change nothing.
 
+    `access`: whether its steps only read or change something (see `Step`), where neither they nor their role say it.
     `inherits`: the file says nothing of the program, and the agent is another one's program with this file's words.
     """
 
@@ -44,6 +46,7 @@ class Definition(msgspec.Struct, frozen=True):
     unused: tuple[str, ...] = ()
     inherits: bool = False
     skills: tuple[str, ...] = ()
+    access: Access = ""
 
 
 def parse_agent(text: str, default_name: str, program: Definition | None = None) -> Definition:
@@ -68,7 +71,17 @@ def parse_agent(text: str, default_name: str, program: Definition | None = None)
         raise wrong(head.line(key), f"{key or 'the agent'}: {error}", "see docs/agents.md") from None
     env = {**(program.env or {}), **_env(head, given)} if program is not None and inherits else _env(head, given)
     unused = tuple(key for key in given if key in UNUSED)
-    return Definition(agent, str(given.get("description") or ""), env, unused, inherits, _skills(head, given))
+    return Definition(
+        agent, str(given.get("description") or ""), env, unused, inherits, _skills(head, given), _access(head, given)
+    )
+
+
+def _access(head: Yaml, given: Mapping[str, Any]) -> Access:
+    said = str(given.get("access") or "")
+    for each in get_args(Access):
+        if each == said:
+            return cast("Access", each)
+    raise wrong(head.line("access"), f"access: {said!r} is not possible", "access: shared, or access: exclusive")
 
 
 def _base(head: Yaml, given: Mapping[str, Any], default_name: str) -> Agent:

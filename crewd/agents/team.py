@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -20,29 +20,37 @@ from crewd.agents.head import read_head
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
 from crewd.model.markdown import SourceLine, did_you_mean, wrong
+from crewd.model.workflow import Access
 from crewd.model.yaml_text import Yaml
 
 ROLES_MAX = 32
-_FIELDS = ("name", "description", "defaultWorkflow", "maxConcurrency")
+_FIELDS = ("name", "description", "defaultWorkflow", "maxConcurrency", "requirePlanApproval", "allowUnboundedConcurrency")
 UNUSED = ("workspaceMode", "triggers", "useWhen", "avoidWhen", "cost", "category", "source")
 """Fields of the format that change nothing here."""
-_OF_ROLE = ("agent", "model", "skills")
+_OF_ROLE = ("agent", "model", "skills", "access")
 _ROLE_UNUSED = ("maxConcurrency",)
 _ROLE = re.compile(r"\s*[-*]\s+([^\s:]+):\s*(.*)")
 _GIVEN = re.compile(r"([A-Za-z]+)=(\S*)\s*")
 
 
 class TeamRole(msgspec.Struct, frozen=True):
-    """Who does the steps of a role: an agent by name, with another model if one is given, and with more skills."""
+    """Who does the steps of a role: an agent by name, with another model if one is given, and with more skills.
+
+    `access` is that of its steps (see `Step`), where they say none.
+    """
 
     agent: str
     model: str = ""
     description: str = ""
     skills: tuple[str, ...] = ()
+    access: Access = ""
 
 
 class Team(msgspec.Struct, frozen=True):
-    """Roles by name. `workflow` is the one that it works by if no other is named; `unused` are fields that change nothing."""
+    """Roles by name. `workflow` is the one that it works by if no other is named; `unused` are fields that change nothing.
+
+    `plan_approval` and `unbounded` hold for what it does, whatever its workflow says (see `Workflow`).
+    """
 
     name: str
     description: str = ""
@@ -50,6 +58,8 @@ class Team(msgspec.Struct, frozen=True):
     max_concurrency: int = 0
     roles: Mapping[str, TeamRole] = msgspec.field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    plan_approval: bool = False
+    unbounded: bool = False
 
 
 def parse_team(text: str, default_name: str) -> Team:
@@ -64,8 +74,16 @@ def parse_team(text: str, default_name: str) -> Team:
         raise wrong(head.line(), f"team {name} has no roles", "- planner: agent=planner")
     return Team(
         name, str(given.get("description") or ""), str(given.get("defaultWorkflow") or ""), _number(head, given), roles,
-        (*(key for key in given if key in UNUSED), *unused),
+        (*(key for key in given if key in UNUSED), *unused), _flag(head, given, "requirePlanApproval"),
+        _flag(head, given, "allowUnboundedConcurrency"),
     )  # fmt: skip
+
+
+def _flag(head: Yaml, given: Mapping[str, Any], key: str) -> bool:
+    value = str(given.get(key) or "false").lower()
+    if value not in {"true", "false"}:
+        raise wrong(head.line(key), f"{key}: {value!r} is not possible", "true or false")
+    return value == "true"
 
 
 def _number(head: Yaml, given: Mapping[str, Any]) -> int:
@@ -98,10 +116,14 @@ def _roles(lines: list[SourceLine]) -> tuple[dict[str, TeamRole], list[str]]:
                 unused.append(f"{key} of role {name}")
             elif key not in _OF_ROLE or not value:
                 raise wrong(line.number, f"role {name}: {key}={value} is not understood", did_you_mean(key, _OF_ROLE, {}))
+            elif key == "access" and value not in get_args(Access):
+                raise wrong(line.number, f"role {name}: access={value} is not possible", "access=shared, or access=exclusive")
             else:
                 said[key] = value
         if "agent" not in said:
             raise wrong(line.number, f"role {name}: which agent it is does not stand here", f"- {name}: agent={name}")
         model, skills = said.get("model", ""), tuple(filter(None, said.get("skills", "").split(",")))
-        roles[name] = TeamRole(said["agent"], "" if model == "false" else model, rest.strip(), skills)
+        roles[name] = TeamRole(
+            said["agent"], "" if model == "false" else model, rest.strip(), skills, cast("Access", said.get("access", ""))
+        )
     return roles, unused

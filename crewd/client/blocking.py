@@ -257,6 +257,8 @@ class Crew:
     retry = _start(calls.retry)
     resume = _start(calls.resume)
     dead = _call(calls.dead)
+    approve = _call(calls.approve)
+    reject = _call(calls.reject)
     dismiss = _call(calls.dismiss)
     claim = _call(calls.claim)
     release = _call(calls.release)

@@ -174,6 +174,16 @@ def _again(crew: Caller, order: rq.Reopen, secrets: Mapping[str, str] | None) ->
     return reply.run
 
 
+def approve(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:  # noqa: ARG001
+    """A blocked run goes on. Refused if nothing blocks it, Forbidden inside a worker."""
+    shapes.expect((yield Ask(shapes.approval(target, approved=True, intent=intent, force=force))), rq.Done)
+
+
+def reject(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:  # noqa: ARG001
+    """A blocked run is cancelled, with the reason `rejected`. Refused if nothing blocks it, Forbidden inside a worker."""
+    shapes.expect((yield Ask(shapes.approval(target, approved=False, intent=intent, force=force))), rq.Done)
+
+
 def dead(crew: Caller) -> Call[rq.DeadReply]:  # noqa: ARG001
     """Dead letters: tasks that failed for good, each with its final attempt, oldest first."""
     return shapes.expect((yield Ask(rq.ListDead())), rq.DeadReply)

@@ -18,7 +18,7 @@ from crewd.client.resources import resource, resources
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.markdown import did_you_mean
 from crewd.model.runtimes import RUNTIMES, By
-from crewd.model.workflow import Step, WorkerSpec, Workflow
+from crewd.model.workflow import Access, Step, WorkerSpec, Workflow, check_workflow
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -32,6 +32,8 @@ class Choice(msgspec.Struct, frozen=True):
     skills: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     """Skills for which there is no room."""
+    access: Access = ""
+    access_from: str = ""
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -42,10 +44,15 @@ class Chosen(msgspec.Struct, frozen=True):
     secrets: tuple[str, ...] = ()
     origin: str = ""
     """Where the workflow comes from."""
+    at_once_from: str = "the default"
+    """What has decided how many steps there are at once."""
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """What somebody has named. `program` is whose program an agent gets that names none; `fields` are fields of every agent."""
+    """What somebody has named. `program` is whose program an agent gets that names none; `fields` are fields of every agent.
+
+    `at_once` (0: what files say), `unbounded` and `plan_approval` are those of the run: see `Workflow`.
+    """
 
     agent: str = ""
     team: str = ""
@@ -54,6 +61,9 @@ class Wish(msgspec.Struct, frozen=True):
     model: str = ""
     skills: tuple[str, ...] = ()
     fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    at_once: int = 0
+    unbounded: bool = False
+    plan_approval: bool = False
 
 
 def addressed(goal: str) -> tuple[str, str, str]:
@@ -105,8 +115,7 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
     else:
         name = agent_named(wish.agent, wish.program).name
         workflow, origin = shapes.one_step(shapes.step_name(name, "agent"), WorkerSpec()), "one agent"
-    if team is not None and team.max_concurrency and not workflow.max_concurrency:
-        workflow = msgspec.structs.replace(workflow, max_concurrency=team.max_concurrency)
+    workflow, at_once_from = _bounded(workflow, wish, team)
     open_steps = [step for step in workflow.steps if RUNTIMES[step.worker.runtime].by is By.NOBODY]
     if wish.agent and not open_steps:
         raise UsageError("each step of the workflow says already how it is done", hint="leave --agent out")
@@ -118,7 +127,21 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
     steps = [_filled(step, choices[step.id], wish.fields) if step.id in choices else step for step in workflow.steps]
     told = [replace(each, left_out=rendered(map(skill_named, each.skills))[1]) for each in choices.values()]
     secrets = dict.fromkeys(name for choice in choices.values() for name in choice.found.secrets)
-    return Chosen(msgspec.structs.replace(workflow, steps=tuple(steps)), tuple(told), tuple(secrets), origin)
+    workflow = check_workflow(msgspec.structs.replace(workflow, steps=tuple(steps)))
+    return Chosen(workflow, tuple(told), tuple(secrets), origin, at_once_from)
+
+
+def _bounded(workflow: Workflow, wish: Wish, team: Team | None) -> tuple[Workflow, str]:
+    """The workflow with how many steps there are at once, and what has decided that: the run, the team, the workflow."""
+    said = ((wish.at_once, "what was asked for"), (team.max_concurrency if team else 0, f"team {team.name if team else ''}"))
+    at_once, came_from = next((each for each in said if each[0]), (workflow.max_concurrency, "the workflow"))
+    changed = msgspec.structs.replace(
+        workflow,
+        max_concurrency=at_once,
+        unbounded=workflow.unbounded or wish.unbounded or (team is not None and team.unbounded),
+        plan_approval=workflow.plan_approval or wish.plan_approval or (team is not None and team.plan_approval),
+    )
+    return changed, came_from if at_once else "the default"
 
 
 def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
@@ -134,14 +157,19 @@ def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
     else:
         name, agent_from = wish.agent, "what was asked for"
     found = agent_named(name, wish.program)
+    ways: tuple[tuple[Access, str], ...] = (
+        (step.access, "step"), (role.access if role else "", f"role {step.role}"),
+        (found.definition.access, f"agent {found.name}"), ("", ""),
+    )  # fmt: skip
+    access, access_from = next((each for each in ways if each[0]), ways[-1])
     skills = names_of(found.definition.skills, role.skills if role else (), step.skills, wish.skills)
     for model, model_from in (
         (wish.model, "what was asked for"), (step.model, "step"), (role.model if role else "", f"role {step.role}"),
         (found.definition.agent.model, f"agent {found.name}"),
     ):  # fmt: skip
         if model:
-            return Choice(step.id, found, agent_from, model, model_from, skills)
-    return Choice(step.id, found, agent_from, "", "the program's own", skills)
+            return Choice(step.id, found, agent_from, model, model_from, skills, (), access, access_from)
+    return Choice(step.id, found, agent_from, "", "the program's own", skills, (), access, access_from)
 
 
 def check_agent_enabled(found: FoundAgent) -> None:
@@ -180,4 +208,6 @@ def _filled(step: Step, choice: Choice, fields: Mapping[str, Any]) -> Step:
         model=choice.model,
         **{key: value for key, value in fields.items() if value},
     )
-    return change(step, worker=change(step.worker, agent=agent, env={**choice.found.env, **step.worker.env}))
+    return change(
+        step, access=choice.access, worker=change(step.worker, agent=agent, env={**choice.found.env, **step.worker.env})
+    )

@@ -197,6 +197,12 @@ def start_request(
     )
 
 
+def approval(target: str, *, approved: bool, intent: str, force: bool) -> rq.Approve:
+    """A request that lets a blocked run go on, or ends it. It says if it comes from inside a worker."""
+    token = os.environ.get(variables.PARENT_TOKEN, "")
+    return rq.Approve(target=target, approved=approved, intent=intent, force=force, parent_token=token)
+
+
 def brought_again(run: RunRow, secrets: Mapping[str, str] | None) -> dict[str, str]:
     """Values for a run that is done again: of its secrets, and of what it had brought from its caller's environment."""
     return {**{name: os.environ[name] for name in run.passed if name in os.environ}, **(secrets or {})}

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from crewd.model.rows import CancelInfo, ClaimInfo, ExitStatus, RunRow, Survivor, UndeliveredMessage
+from crewd.model.rows import BlockInfo, CancelInfo, ClaimInfo, ExitStatus, RunRow, Survivor, UndeliveredMessage
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.model.terms import Terms
 from crewd.model.workflow import Workflow
@@ -56,6 +56,48 @@ class RunEnded(msgspec.Struct, frozen=True, tag="run.ended"):
     status: RunStatus
     reason: str = ""
     undelivered: tuple[UndeliveredMessage, ...] = ()
+
+
+class RunConcurrency(msgspec.Struct, frozen=True, tag="run.concurrency"):
+    """The run asked for more steps at once (`asked`) than a run usually may.
+
+    It has `at_once` of them: what is allowed, or all, since its workflow says that it is unbounded.
+    """
+
+    asked: int
+    at_once: int
+
+
+class RunBlocked(msgspec.Struct, frozen=True, tag="run.blocked"):
+    """The run starts nothing more until somebody approves of it or rejects it. `block` says why."""
+
+    block: BlockInfo
+
+
+class RunUnblocked(msgspec.Struct, frozen=True, tag="run.unblocked"):
+    """The run goes on: `requester` has approved of it, or what has blocked it is over (then it is `crewd`)."""
+
+    requester: str = ""
+    intent: str = ""
+
+
+class TaskTurn(msgspec.Struct, frozen=True, tag="task.turn"):
+    """A step that declares its access starts. `batch` are the steps of its run with the same conflict key.
+
+    `index` says how many of them have started by now, with this one; `total` how many there are.
+    """
+
+    access: str
+    batch: str
+    index: int
+    total: int
+
+
+class TaskHeldBack(msgspec.Struct, frozen=True, tag="task.held_back"):
+    """A step could start, and waits for others of its conflict key: `behind` are their tasks."""
+
+    batch: str
+    behind: tuple[str, ...]
 
 
 class RunReopened(msgspec.Struct, frozen=True, tag="run.reopened"):
@@ -438,7 +480,8 @@ class DaemonStarted(msgspec.Struct, frozen=True, tag="daemon.started"):
 
 
 Body = (
-    RunCreated | RunStarted | RunCancelRequested | RunEnded | RunReopened | TaskCancelRequested | TaskEnded | TaskRequeued
+    RunCreated | RunStarted | RunCancelRequested | RunEnded | RunReopened | RunConcurrency | RunBlocked | RunUnblocked
+    | TaskTurn | TaskHeldBack | TaskCancelRequested | TaskEnded | TaskRequeued
     | TaskRetrying | TaskParked | TaskClaimed | TaskUnclaimed | TaskDismissed | AttemptReserved | AttemptStarting
     | AttemptStarted | AttemptReady | AttemptFinishing | AttemptCancelRequested | AttemptSignalled | AttemptOutcome
     | AttemptEnded | AttemptLimitHit | AttemptLiveness | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised

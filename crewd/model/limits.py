@@ -35,6 +35,8 @@ MAILBOX_MAX = 256
 """Unsettled messages of one attempt; the next one is refused as busy."""
 LABELS_MAX = 16
 """Labels of one run."""
+CONCURRENCY_MAX = 8
+"""Steps of one run at once, where neither its workflow nor the configuration says anything else."""
 STEPS_MAX = 1_000
 """Steps of one workflow."""
 RUNS_LIVE_MAX = 2_000

@@ -52,6 +52,8 @@ _OF_NOTICE = {
     NoticeKind.PARKED: Severity.ERROR,
     NoticeKind.DEAD_LETTER: Severity.ERROR,
     NoticeKind.UNUSUAL: Severity.INFO,
+    NoticeKind.BLOCKED: Severity.WARNING,
+    NoticeKind.INEFFECTIVE: Severity.WARNING,
 }
 
 

@@ -22,6 +22,7 @@ class CancelReason(StrEnum):
     SHUTDOWN = "shutdown"
     RUN_TIMEOUT = "run_timeout"
     PARENT_ENDED = "parent_ended"
+    REJECTED = "rejected"
 
 
 class CancelMode(StrEnum):
@@ -72,6 +73,7 @@ class FailureReason(StrEnum):
     ORPHANED = "orphaned"
     LIMIT = "limit_exceeded"
     UNRESPONSIVE = "unresponsive"
+    INEFFECTIVE = "ineffective_worker"
 
 
 class NoticeKind(StrEnum):
@@ -83,6 +85,16 @@ class NoticeKind(StrEnum):
     PARKED = "parked"
     DEAD_LETTER = "dead_letter"
     UNUSUAL = "unusual_end"
+    BLOCKED = "blocked"
+    INEFFECTIVE = "ineffective_worker"
+
+
+class BlockReason(StrEnum):
+    """Why a run starts nothing more until somebody approves of it."""
+
+    PLAN_APPROVAL = "plan_approval"
+    INEFFECTIVE = "ineffective_worker"
+    EXECUTION_OFF = "execution_disabled"
 
 
 class Liveness(StrEnum):

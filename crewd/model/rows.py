@@ -97,6 +97,15 @@ class ExitStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     unowned: tuple[Survivor, ...] = ()
 
 
+class BlockInfo(msgspec.Struct, frozen=True):
+    """Why a run starts nothing more (see `BlockReason`). `task` is the one that it is about; `notice` tells people of it."""
+
+    reason: str
+    text: str
+    notice: str
+    task: str = ""
+
+
 class RunRow(msgspec.Struct, frozen=True):
     """One run. `parent` is the attempt (`task#epoch`) whose worker started it, `depth` how many such steps up it goes.
 
@@ -128,6 +137,7 @@ class RunRow(msgspec.Struct, frozen=True):
     secrets: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
     inputs: dict[str, str] = {}
+    blocks: tuple[BlockInfo, ...] = ()
 
 
 class ForgottenRow(msgspec.Struct, frozen=True):
@@ -155,7 +165,8 @@ class TaskRow(msgspec.Struct, frozen=True):
 
     `tries_from` is the epoch before the first try that counts (a retry by hand counts anew), `retry_at` when the next try
     is due; `in_a_row` counts restarts after short lives, one after the other; `dead` says what became of it as a dead letter:
-    `open`, `requeued`, `dismissed`. `claim` is the last one.
+    `open`, `requeued`, `dismissed`. `claim` is the last one. `held_back`: it could start, and waits for others of its conflict
+    key.
     """
 
     id: str
@@ -177,6 +188,7 @@ class TaskRow(msgspec.Struct, frozen=True):
     dead: str = ""
     claim: ClaimInfo | None = None
     in_a_row: int = 0
+    held_back: bool = False
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
@@ -184,7 +196,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
 
     `turn` counts from 1: each message that the worker takes where it would stop begins another one. `pid` is the process of the
     command, or of the callable; `host_pid`, for a command, the worker process that waits for it (0: not known yet).
-    `asks` counts its open questions, `failures` operations that failed in a row.
+    `asks` counts its open questions, `failures` operations that failed in a row, `operations` those that have ended.
     """
 
     task: str
@@ -221,6 +233,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     asks: int = 0
     failures: int = 0
+    operations: int = 0
 
 
 class NoticeRow(msgspec.Struct, frozen=True):

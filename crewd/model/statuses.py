@@ -17,6 +17,7 @@ class RunStatus(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    BLOCKED = "blocked"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -57,7 +58,8 @@ class AttemptStatus(StrEnum):
 _RUN_ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.CANCEL_INCOMPLETE})
 RUN_MOVES: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.CANCELLED, RunStatus.FAILED}),
-    RunStatus.RUNNING: _RUN_ENDS,
+    RunStatus.RUNNING: _RUN_ENDS | {RunStatus.BLOCKED},
+    RunStatus.BLOCKED: _RUN_ENDS | {RunStatus.RUNNING},
     **dict.fromkeys(_RUN_ENDS, frozenset()),
 }
 

@@ -22,7 +22,11 @@ from crewd.model.shell import place_values
 from crewd.model.variables import check_variable
 
 Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool | None
+Access = Literal["", "shared", "exclusive"]
+Effectiveness = Literal["", "off", "warn", "block", "fail"]
 PeerProtocol = Literal["", "crewd", "crewd-stdio"]
+PLANNER = "planner"
+"""The role of a step whose result is the plan of its run."""
 RLIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 
 
@@ -81,7 +85,10 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """One step: its place in the graph, its files, and its worker.
 
     `agent`, `model` and `skills` are names that the step's text gives; whoever starts the run has put what they mean into its
-    worker.
+    worker. `access`: whether it only reads (`shared`) or changes something (`exclusive`). Of the steps of a run that declare
+    their access and have the same `conflict_key` an exclusive one runs alone. `effectiveness`: what becomes of a worker that
+    has completed and did nothing that crewd could see: no operation, no tokens (docs/workflows.md). Empty: `block` for an agent
+    whose access is exclusive, `warn` for one whose access is shared, else `off`.
     """
 
     id: str
@@ -94,6 +101,16 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     output: str = ""
     text: str = ""
     worker: WorkerSpec = WorkerSpec()
+    access: Access = ""
+    conflict_key: str = ""
+    effectiveness: Effectiveness = ""
+
+    @property
+    def guard(self) -> Effectiveness:
+        """Its effectiveness, or what holds if it says none."""
+        if self.effectiveness or self.worker.agent is None:
+            return self.effectiveness or "off"
+        return "block" if self.access == "exclusive" else "warn" if self.access == "shared" else "off"
 
 
 Join = Literal["off", "group", "smart"]
@@ -104,6 +121,8 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     `join`: whether the run leaves one message with what became of all its tasks when it ends (`smart`: if it has several).
     `labels` are the caller's own words for it, to list and to subscribe by. `inputs` are what a run of it is given by name.
+    `plan_approval`: when a step of the role `planner` is completed, only steps with shared access start until somebody has
+    approved of the plan. `unbounded`: more steps at once than CONCURRENCY_MAX.
     """
 
     name: str
@@ -114,6 +133,8 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     join: Join = "off"
     labels: dict[str, str] = {}
     inputs: dict[str, Input] = {}
+    plan_approval: bool = False
+    unbounded: bool = False
 
     @property
     def joins(self) -> bool:
@@ -149,6 +170,9 @@ def check_workflow(workflow: Workflow) -> Workflow:
             by_id[step.id] = step
             _check_worker(step, names)
     _check_order(workflow, by_id)
+    if workflow.plan_approval and not any(step.role == PLANNER for step in workflow.steps):
+        hint = f"give the step whose result is the plan 'role: {PLANNER}'"
+        raise UsageError("the plan is to be approved, and no step makes one", hint=hint, field="requirePlanApproval")
     return workflow
 
 
@@ -218,6 +242,11 @@ def with_texts(workflow: Workflow, texts: tuple[str, ...] | None) -> Workflow:
 
 def _check_worker(step: Step, names: Collection[str]) -> None:
     worker = step.worker
+    if step.conflict_key:
+        with about(field="conflictKey"):
+            check_name(f"conflictKey of step {step.id}", step.conflict_key)
+            if not step.access:
+                raise UsageError(f"step {step.id} has a conflictKey and no access", hint="access: shared, or exclusive")
     if worker.outside and (worker.call or worker.argv or worker.shell):
         raise UsageError(f"step {step.id} is outside and has a call or a command", hint="keep one of the two", field="outside")
     if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:

@@ -18,13 +18,13 @@ from crewd.model.markdown import BLOCK, SourceLine, did_you_mean, wrong
 from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.model.quantities import quantity
 from crewd.model.variables import is_own
-from crewd.model.workflow import PeerProtocol, Step, WorkerSpec
+from crewd.model.workflow import Access, Effectiveness, PeerProtocol, Step, WorkerSpec
 from crewd.model.yaml_text import Yaml, is_text, read_yaml, scalar_text, whole
 
 P = TypeVar("P", Limits, Restarts)
 FIELDS = (
     "role", "agent", "model", "skills", "dependsOn", "output", "reads", "call", "run", "args", "stdin", "start", "env",
-    "limits", "retries", "restart", "outside", "protocol",
+    "limits", "retries", "restart", "outside", "protocol", "access", "conflictKey", "effectiveness",
 )  # fmt: skip
 TOLERATED = ("parallelGroup", "progress", "worktree", "verify")
 """Fields of other systems' workflows that change nothing here."""
@@ -244,6 +244,9 @@ def make_step(fields: Fields, text: str) -> Step:
         reads=() if reads == ("false",) else reads,
         output="" if output == "false" else output,
         text=text,
+        access=_one_of(fields, "access", Access),
+        conflict_key=fields.text("conflictKey"),
+        effectiveness=_one_of(fields, "effectiveness", Effectiveness),
         worker=WorkerSpec(
             call=fields.text("call"),
             shell=fields.text("run"),
@@ -254,10 +257,15 @@ def make_step(fields: Fields, text: str) -> Step:
             retry=Retry(attempts=int(retries) + 1),
             restart=_restart(fields),
             outside=fields.choice("outside", ("false", "true")) == "true",
-            protocol=next(each for each in get_args(PeerProtocol) if each == fields.choice("protocol", get_args(PeerProtocol))),
+            protocol=_one_of(fields, "protocol", PeerProtocol),
             **given,
         ),
     )
+
+
+def _one_of(fields: Fields, key: str, known: Any) -> Any:
+    """The value of a field that is one of those of a Literal, the first of which is the default."""
+    return fields.choice(key, get_args(known))
 
 
 def _quoted(value: str) -> bool:

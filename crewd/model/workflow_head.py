@@ -19,7 +19,10 @@ from crewd.model.quantities import seconds
 from crewd.model.workflow import Join
 from crewd.model.yaml_text import Yaml, read_yaml, scalar_text
 
-KEYS = ("name", "description", "maxConcurrency", "maxMinutes", "join", "labels", "inputs")
+KEYS = (
+    "name", "description", "maxConcurrency", "maxMinutes", "join", "labels", "inputs", "requirePlanApproval",
+    "allowUnboundedConcurrency",
+)  # fmt: skip
 TOLERATED = ("triggers", "useWhen", "avoidWhen", "category", "cost")
 """Keys of other systems' workflows that change nothing here."""
 _MEANT = {"concurrency": "maxConcurrency", "title": "name", "parameters": "inputs", "params": "inputs", "timeout": "maxMinutes"}
@@ -36,6 +39,8 @@ class Head(msgspec.Struct, frozen=True):
     join: Join = "off"
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     inputs: dict[str, Input] = msgspec.field(default_factory=dict)
+    plan_approval: bool = False
+    unbounded: bool = False
     unused: tuple[str, ...] = ()
 
 
@@ -58,6 +63,8 @@ def parse_head(text: str) -> tuple[Head, Callable[[str], int]]:
         join=_join(yaml),
         labels=_labels(yaml),
         inputs=_inputs(yaml),
+        plan_approval=_flag(yaml, "requirePlanApproval"),
+        unbounded=_flag(yaml, "allowUnboundedConcurrency"),
         unused=tuple(f"line {yaml.line(key)}: {key}" for key in head if key in TOLERATED),
     ), yaml.line
 
@@ -65,6 +72,13 @@ def parse_head(text: str) -> tuple[Head, Callable[[str], int]]:
 def _text(yaml: Yaml, key: str) -> str:
     value = yaml.value.get(key)
     return "" if value is None else scalar_text(value, yaml.line(key), key)
+
+
+def _flag(yaml: Yaml, key: str) -> bool:
+    text = _text(yaml, key) or "false"
+    if text not in {"true", "false"}:
+        raise wrong(yaml.line(key), f"{key} {text!r} is not possible", "true or false")
+    return text == "true"
 
 
 def _concurrency(yaml: Yaml) -> int:

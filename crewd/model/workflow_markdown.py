@@ -71,6 +71,8 @@ def understand(text: str, *, default_name: str = "") -> Understood:
         join=head.join,
         labels=head.labels,
         inputs=head.inputs,
+        plan_approval=head.plan_approval,
+        unbounded=head.unbounded,
         steps=tuple(steps),
     )
     try:

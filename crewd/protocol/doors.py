@@ -36,6 +36,7 @@ from crewd.model.variables import check_variable
 from crewd.model.workflow import Workflow, check_argument
 from crewd.protocol.keeping import Import, KeepRequest, Prune
 from crewd.protocol.requests import (
+    Approve,
     AwaitEnd,
     Cancel,
     Claim,
@@ -149,7 +150,7 @@ def check_cancel(cancel: Cancel) -> Cancel:
     )
 
 
-Targeted = Reopen | Dismiss | Signal | Claim | Release | Finish
+Targeted = Reopen | Approve | Dismiss | Signal | Claim | Release | Finish
 
 
 def check_command(request: Targeted) -> Targeted:
@@ -172,7 +173,7 @@ def check(request: Request) -> Request:
             return check_send(request)
         case Cancel():
             return check_cancel(request)
-        case Reopen() | Dismiss() | Signal() | Claim() | Release() | Finish():
+        case Reopen() | Approve() | Dismiss() | Signal() | Claim() | Release() | Finish():
             return check_command(request)
         case AwaitEnd(timeout_seconds=seconds):
             check_seconds(seconds)

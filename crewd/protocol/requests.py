@@ -97,6 +97,21 @@ class Reopen(msgspec.Struct, frozen=True):
     secrets: dict[str, str] = {}
 
 
+class Approve(msgspec.Struct, frozen=True):
+    """Let a blocked run go on, or, with `approved` false, end it. Refused if nothing blocks it.
+
+    A worker can never approve: Forbidden for whoever has a `parent_token`, which the processes of workers find in the variable
+    `CREWD_PARENT_TOKEN` and have to send.
+    """
+
+    role: ClassVar[Role] = Role.MESSAGE
+    target: str
+    approved: bool = True
+    intent: str = ""
+    force: bool = False
+    parent_token: str = ""
+
+
 class Dismiss(msgspec.Struct, frozen=True):
     """A dead letter has been seen and needs nothing more: `target` is a task, or a run with all of its dead letters."""
 
@@ -382,9 +397,9 @@ class ResumeDaemon(msgspec.Struct, frozen=True):
 
 
 Request = (
-    Hello | StartRun | Reopen | Dismiss | Claim | Release | Finish | ListDead | Send | Acknowledge | Withdraw | Cancel | Signal
-    | GetReceipt | AwaitEnd | ListRuns | Show | ListMessages | Inbox | ListEvents | Subscribe | Credit | Unsubscribe
-    | ListNews | SeenNews | ReadLog | Doctor | StopDaemon | ResumeDaemon | KeepRequest
+    Hello | StartRun | Reopen | Approve | Dismiss | Claim | Release | Finish | ListDead | Send | Acknowledge | Withdraw
+    | Cancel | Signal | GetReceipt | AwaitEnd | ListRuns | Show | ListMessages | Inbox | ListEvents | Subscribe | Credit
+    | Unsubscribe | ListNews | SeenNews | ReadLog | Doctor | StopDaemon | ResumeDaemon | KeepRequest
 )  # fmt: skip
 
 
@@ -626,6 +641,7 @@ REQUESTS: dict[str, type[Request]] = {
     "hello": Hello,
     "start_run": StartRun,
     "reopen": Reopen,
+    "approve": Approve,
     "dismiss": Dismiss,
     "claim": Claim,
     "release": Release,

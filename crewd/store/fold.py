@@ -93,7 +93,8 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             if outcome != "skipped" and not synthetic:
                 attempt = rows.get(AttemptRow, key := attempt_key(event.task, event.epoch))
                 if attempt is not None:
-                    rows.put(event.run, key, replace(attempt, failures=attempt.failures + 1 if outcome == "failed" else 0))
+                    failures = attempt.failures + 1 if outcome == "failed" else 0
+                    rows.put(event.run, key, replace(attempt, failures=failures, operations=attempt.operations + 1))
         case ev.ReportTaken() | ev.ProgressSampled():
             pass  # all that it says is its number, below
         case (
@@ -113,12 +114,18 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
                 rows,
                 event,
                 status,
-                lambda run: replace(run, ended_at=event.at, reason=reason, undelivered=undelivered),
+                lambda run: replace(run, ended_at=event.at, reason=reason, undelivered=undelivered, blocks=()),
             )
         case ev.TaskCancelRequested(cancel):
             _change(rows, event, TaskRow, event.task, lambda task: replace(task, cancel=cancel))
         case ev.TaskEnded():
             _task_ended(rows, event, body)
+        case ev.TaskHeldBack():
+            _change(rows, event, TaskRow, event.task, lambda task: replace(task, held_back=True))
+        case ev.RunBlocked(block):
+            _move_run(rows, event, RunStatus.BLOCKED, lambda run: replace(run, blocks=(*run.blocks, block)))
+        case ev.RunUnblocked():
+            _move_run(rows, event, RunStatus.RUNNING, lambda run: replace(run, blocks=()))
         case ev.RunReopened():
             _change(rows, event, RunRow, event.run, lambda run: _reopened(event, run))
         case ev.TaskRequeued():
@@ -133,7 +140,9 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
         case ev.TaskClaimed(claim):
             _move_task(
                 rows, event, TaskStatus.CLAIMED,
-                lambda task: replace(task, claim=claim, started_at=task.started_at or event.at, retry_at=None, in_a_row=0),
+                lambda task: replace(
+                    task, claim=claim, started_at=task.started_at or event.at, retry_at=None, in_a_row=0, held_back=False
+                ),
             )  # fmt: skip
         case ev.TaskUnclaimed():
             _move_task(rows, event, TaskStatus.QUEUED, lambda task: replace(task, claim=None))
@@ -165,7 +174,15 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
         case ev.RunArchived(row, bundle):
             rows.drop(event.run)
             rows.put(event.run, event.run, replace(row, archived=bundle))
-        case ev.AttemptSignalled() | ev.GuardianLost() | ev.DaemonStarted() | ev.Salvaged() | ev.Foreign():
+        case (
+            ev.AttemptSignalled()
+            | ev.RunConcurrency()
+            | ev.TaskTurn()
+            | ev.GuardianLost()
+            | ev.DaemonStarted()
+            | ev.Salvaged()
+            | ev.Foreign()
+        ):
             return
         case _:
             assert_never(body)
@@ -295,7 +312,13 @@ def _attempt(rows: Table, event: ev.Event, body: AttemptBody) -> None:
             event,
             TaskStatus.RUNNING,
             lambda task: replace(
-                task, epoch=event.epoch, started_at=task.started_at or event.at, retry_at=None, reason="", error=""
+                task,
+                epoch=event.epoch,
+                started_at=task.started_at or event.at,
+                retry_at=None,
+                reason="",
+                error="",
+                held_back=False,
             ),
         )
         return

@@ -17,7 +17,7 @@ from crewd.store.fold import Table, attempt_key
 if TYPE_CHECKING:
     from crewd.store.messages import StandingRow
 
-CHANGES_RUN = (ev.RunEnded, ev.RunReopened)
+CHANGES_RUN = (ev.RunEnded, ev.RunReopened, ev.RunBlocked, ev.RunUnblocked)
 CHANGES_TASK = (
     ev.TaskEnded, ev.TaskParked, ev.TaskRequeued, ev.TaskRetrying, ev.TaskDismissed, ev.TaskClaimed, ev.TaskUnclaimed,
     ev.AskOpened, ev.AskClosed,

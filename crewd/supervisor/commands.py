@@ -36,8 +36,8 @@ Reply = rq.Reply | rq.GetReceipt | rq.Show | CancelRecorded | HasEnded | CrewdEr
 
 
 Commanded = (
-    rq.StartRun | rq.Reopen | rq.Dismiss | rq.Claim | rq.Release | rq.Finish | rq.Send | rq.Acknowledge | rq.Withdraw
-    | rq.Cancel | rq.SeenNews | rq.Signal
+    rq.StartRun | rq.Reopen | rq.Approve | rq.Dismiss | rq.Claim | rq.Release | rq.Finish | rq.Send | rq.Acknowledge
+    | rq.Withdraw | rq.Cancel | rq.SeenNews | rq.Signal
 )  # fmt: skip
 """What changes something."""
 

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from crewd.model.errors import UsageError
-from crewd.model.limits import DEPTH_MAX, RUNS_LIVE_MAX, WARM_MAX, WORKERS_MAX
+from crewd.model.limits import CONCURRENCY_MAX, DEPTH_MAX, RUNS_LIVE_MAX, WARM_MAX, WORKERS_MAX
 from crewd.model.numbers import SECONDS_MAX
 from crewd.model.permanent import check_texts
 from crewd.model.policy import RUN_OUTPUT_BYTES_KEPT, RUN_STORE_BYTES_MAX
@@ -25,6 +25,7 @@ _BOUNDS = {
     "heartbeat_seconds": (0.1, 3_600.0),
     "run_output_bytes": (1 << 16, 1 << 50),
     "run_store_bytes": (0, 1 << 50),
+    "concurrency_max": (1, WORKERS_MAX),
 }
 
 
@@ -40,6 +41,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     what one run may write into the store, its artifacts included; beyond it its workers are ended (0: no bound).
     `on_sigterm`: what the signal means (`end`, `drain` or `keep`). `require_intent`: what ends or puts away something needs
     a reason in words. `permanent_texts`: words in place of the table of errors after which nothing is tried again.
+    `concurrency_max`: steps of one run at once, unless its workflow says that it is unbounded. `execution`: whether workers are
+    started; where they are not, runs are blocked.
     """
 
     preload: tuple[str, ...] = ()
@@ -57,6 +60,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_sigterm: Literal["end", "drain", "keep"] = "end"
     require_intent: bool = False
     permanent_texts: tuple[str, ...] | None = None
+    concurrency_max: int = CONCURRENCY_MAX
+    execution: bool = True
 
     @property
     def idle_seconds(self) -> float:

@@ -58,7 +58,7 @@ from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.lineage import Lineage, split_parent
 from crewd.supervisor.run.actor import EARLY_MAX, RunActor
-from crewd.supervisor.run.creation import first_drafts
+from crewd.supervisor.run.creation import bound_drafts, first_drafts, within_bound
 from crewd.supervisor.run.mailing import laid_down
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class Front(Actor[cm.FrontMessage]):
                 self._respond(command.caller, cm.HasEnded() if request.wait else rq.Done())
             case rq.Signal():
                 raise Refused("the run has ended: no process gets the signal", reason=RefusalReason.NOT_RUNNING)
-            case rq.Reopen() | rq.Dismiss() | rq.Claim() | rq.Release() | rq.Finish():
+            case rq.Reopen() | rq.Approve() | rq.Dismiss() | rq.Claim() | rq.Release() | rq.Finish():
                 self._open_again(command)
 
     def _open_again(self, command: cm.Command) -> None:
@@ -255,7 +255,8 @@ class Front(Actor[cm.FrontMessage]):
             raise self._stops()
         if len(self._live) >= self._services.config.runs_live_max:
             raise Busy(f"{len(self._live)} runs are live", hint="raise runs_live_max in crewd.toml, or wait")
-        workflow = with_texts(check_workflow(start.workflow), self._services.config.permanent_texts)
+        config = self._services.config
+        workflow = within_bound(with_texts(check_workflow(start.workflow), config.permanent_texts), config.concurrency_max)
         goal, inputs = resolve(workflow.inputs, start.goal, start.inputs)
         check_no_secrets(workflow, start.name, start.request_id)
         check_start(start)
@@ -275,7 +276,13 @@ class Front(Actor[cm.FrontMessage]):
             passed=tuple(sorted(start.passed)), inputs=inputs,
         )  # fmt: skip
         home = self._services.home
-        first = first_drafts(run, body, self.context.now(), lambda task, epoch: str(home.attempt(task, epoch)))
+        first = [
+            *bound_drafts(run, start.workflow, workflow, config.concurrency_max),
+            *first_drafts(
+                run, body, self.context.now(), lambda task, epoch: str(home.attempt(task, epoch)),
+                execution=self._services.config.execution,
+            ),
+        ]  # fmt: skip
         self._live.add(run)
         self._expect(run, first)
         if start.parent:

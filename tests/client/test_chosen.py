@@ -86,6 +86,30 @@ def test_the_steps_get_the_agents_and_the_run_the_teams_bound() -> None:
     assert chosen.workflow.max_concurrency == 1
 
 
+def test_how_many_steps_at_once_is_said_by_the_run_then_the_team_then_the_workflow(project: Path) -> None:
+    (project / ".crew/workflows/duo.workflow.md").write_text(DUO.replace("name: duo", "name: duo\nmaxConcurrency: 2"))
+    (project / ".crew/teams/duo.team.md").write_text(TEAM.replace("maxConcurrency: 1", "maxConcurrency: 3"))
+    (project / ".crew/teams/quiet.team.md").write_text(TEAM.replace("maxConcurrency: 1\n", ""))
+
+    def bound(wish: Wish) -> tuple[int, str]:
+        chosen = choose(wish, installed=False)
+        return chosen.workflow.max_concurrency, chosen.at_once_from
+
+    assert bound(Wish(team="duo", at_once=5)) == (5, "what was asked for")
+    assert bound(Wish(team="duo")) == (3, "team duo")
+    assert bound(Wish(team="quiet")) == (2, "the workflow")
+    (project / ".crew/workflows/duo.workflow.md").write_text(DUO)
+    assert bound(Wish(team="quiet")) == (0, "the default")
+
+
+def test_access_is_said_by_the_step_then_the_role_then_the_agent(project: Path) -> None:
+    (project / ".crew/teams/duo.team.md").write_text(TEAM.replace("model=small", "model=small access=exclusive"))
+    (project / ".crew/agents/other.md").write_text("---\nruntime: pi\naccess: shared\n---\nx\n")
+    steps = {step.id: step for step in choose(Wish(team="duo"), installed=False).workflow.steps}
+    assert [steps[name].access for name in ("look", "fix", "own")] == ["exclusive", "shared", ""]
+    assert [steps[name].guard for name in ("look", "fix", "own", "count")] == ["block", "warn", "off", "off"]
+
+
 def test_an_agent_does_what_says_nothing_of_how() -> None:
     found = picked(Wish(agent="scout", source="duo"))
     assert [name for name, *_ in found.values()] == ["scout", "scout", "third"]

@@ -44,6 +44,7 @@ REPLIES: Mapping[str, tuple[str, ...]] = {
     "hello": ("welcome",),
     "start_run": ("run",),
     "reopen": ("run",),
+    "approve": ("done",),
     "dismiss": ("done",),
     "claim": ("claimed",),
     "release": ("done",),

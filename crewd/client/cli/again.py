@@ -1,4 +1,4 @@
-"""Verbs that take up what has ended: retry, resume, dead, dismiss.
+"""Verbs that take up what has ended or is blocked: retry, resume, approve, reject, dead, dismiss.
 
 Tests: tests/test_lifecycle.py.
 """
@@ -48,6 +48,32 @@ def _tell(options: Options, run: RunHandle) -> None:
         out({"id": run.id, "name": run.name})
     else:
         say(f"{run.id}  {run.name}")
+
+
+@click.command()
+@click.argument("target", metavar="RUN")
+@_INTENT
+@_FORCE
+@verb
+def approve(options: Options, target: str, intent: str, force: bool) -> None:  # noqa: FBT001 (a flag)
+    """Let a blocked run go on: its plan is right, or what is said of a worker is no reason to stop."""
+    with connect(options.home, start=options.start) as crew:
+        crew.approve(target, intent=intent, force=force)
+    if not options.json:
+        say("approved")
+
+
+@click.command()
+@click.argument("target", metavar="RUN")
+@_INTENT
+@_FORCE
+@verb
+def reject(options: Options, target: str, intent: str, force: bool) -> None:  # noqa: FBT001 (a flag)
+    """End a blocked run: it is cancelled, and says that it was rejected."""
+    with connect(options.home, start=options.start) as crew:
+        crew.reject(target, intent=intent, force=force)
+    if not options.json:
+        say("rejected")
 
 
 @click.command()

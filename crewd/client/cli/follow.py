@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SHAPES = {
     "queued": ("·", "dim"), "running": ("●", "cyan"), "waiting": ("?", "yellow"), "completed": ("✔", "green"),
     "failed": ("✘", "red"), "cancelled": ("■", "magenta"), "cancel_incomplete": ("!", "red"), "skipped": ("-", "dim"),
-    "backoff": ("↻", "yellow"), "parked": ("‖", "red"), "claimed": ("◌", "cyan"),
+    "blocked": ("‖", "yellow"), "backoff": ("↻", "yellow"), "parked": ("‖", "red"), "claimed": ("◌", "cyan"),
 }  # fmt: skip
 """Status as shape and colour: never colour alone."""
 
@@ -111,6 +111,12 @@ def words(event: Event) -> str:
             return f"  {step}: ended for {limit}: {text}"
         case ev.NoticeRaised(kind=kind, text=text):
             return f"  {step}: notice {kind}: {text}"
+        case ev.RunConcurrency(asked=asked, at_once=at_once):
+            return f"  {at_once} steps at once, {asked} were asked for"
+        case ev.RunUnblocked(requester=requester, intent=intent):
+            return f"run goes on, approved by {requester} {intent}".rstrip()
+        case ev.TaskHeldBack(behind=behind):
+            return f"  {step}: waits for {', '.join(each.partition('/')[2] for each in behind)} (access)"
         case ev.RunReopened(kind=kind, intent=intent):
             return f"run reopened ({kind}) {intent}".rstrip()
         case ev.RunEnded(status=status, reason=reason, undelivered=undelivered):

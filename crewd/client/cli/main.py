@@ -75,6 +75,8 @@ VERBS: dict[str, dict[str, Verb]] = {
     "Take up what has ended": {
         "retry": Verb("again", "retry", "Do again what failed or was parked."),
         "resume": Verb("again", "resume", "Go on with a run that was cancelled or has failed."),
+        "approve": Verb("again", "approve", "Let a blocked run go on."),
+        "reject": Verb("again", "reject", "End a blocked run."),
         "dismiss": Verb("again", "dismiss", "Put a dead letter away."),
         "claim": Verb("claims", "claim", "Carry out a waiting task yourself."),
         "release": Verb("claims", "release", "Give a claimed task back."),

@@ -26,25 +26,37 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
                 "installed": bool(choice.found.program) if choice else True,
                 "model": choice.model if choice else "", "model_from": choice.model_from if choice else "",
                 "skills": list(choice.skills) if choice else [], "skills_left_out": list(choice.left_out) if choice else [],
-                "reads": list(step.reads), "output": step.output,
+                "reads": list(step.reads), "output": step.output, "access": step.access,
+                "access_from": choice.access_from if choice else "step" if step.access else "",
+                "conflict_key": step.conflict_key, "effectiveness": step.guard,
             }
         )  # fmt: skip
     if options.json:
         workflow = chosen.workflow
         plan = {"goal": goal, "workflow": workflow.name, "workflow_from": chosen.origin}
-        out({**plan, "at_once": workflow.max_concurrency, "steps": rows})
+        bounds = {
+            "at_once": workflow.max_concurrency, "at_once_from": chosen.at_once_from, "unbounded": workflow.unbounded,
+            "plan_approval": workflow.plan_approval,
+        }  # fmt: skip
+        out({**plan, **bounds, "steps": rows})
         return
-    bound = f", {chosen.workflow.max_concurrency} at once" if chosen.workflow.max_concurrency else ""
+    most = chosen.workflow.max_concurrency
+    bound = f", {most} at once (by {chosen.at_once_from})" if most else ""
     say(f"{chosen.workflow.name}: {len(rows)} steps{bound}, from {chosen.origin}" + (f", for {goal!r}" if goal else ""))
     for row in rows:
         say(f"  {row['step']}" + (f" after {', '.join(row['after'])}" if row["after"] else ""))
         if row["agent"]:
             say(f"    agent:  {row['agent']} ({row['agent_file']}), by {row['agent_from']}")
             say(f"    model:  {row['model'] or '-'}, by {row['model_from']}")
+        if row["access"]:
+            key = f", key {row['conflict_key']}" if row["conflict_key"] else ""
+            say(f"    access: {row['access']}{key}, by {row['access_from']}")
         if row["skills"]:
             said = f" (no room for {', '.join(row['skills_left_out'])})" if row["skills_left_out"] else ""
             say(f"    skills: {', '.join(row['skills'])}{said}")
         say(f"    runs:   {row['does']}")
+    if chosen.workflow.plan_approval:
+        say("The plan is to be approved before anything changes: crew approve RUN")
     missing = {choice.found.definition.agent.command[0]: choice.found for choice in chosen.choices if not choice.found.program}
     for program, found in missing.items():
         say(f"{program} was not found in PATH" + (f": {found.known.install}" if found.known else ""))

@@ -55,6 +55,8 @@ def _outcome(found: rq.ShowReply) -> None:
         text = _result(completed[0])
         if text:
             say_within(f"  result: {text}")
+    for block in run.blocks:
+        say_within(f"  blocked: {one_line(block.text)}")
     for task in found.tasks:
         if task.status is TaskStatus.FAILED:
             say_within(f"  {task.step} failed: {task.reason}")

@@ -20,7 +20,6 @@ from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.cli.plan import tell_plan
 from crewd.client.environment import Bring, bring
-from crewd.model.agent import Permissions
 from crewd.model.errors import UsageError
 from crewd.model.labels import parse_labels
 from crewd.model.policy import Limits, Retry
@@ -81,6 +80,9 @@ def _follow(options: Options, crew: Crew, run: RunHandle) -> int:
     return EXIT_OF_STATUS[crew.show(run.id).run.status.value]
 
 
+_OF_WISH = ("program", "model", "skills", "at_once", "unbounded", "plan_approval")
+
+
 def _what(function: Any) -> Any:
     """What is run: the same for `run` and `plan`."""
     for option in reversed((
@@ -91,24 +93,18 @@ def _what(function: Any) -> Any:
         click.option("--model", default="", help="The agents' model (else what files say, or their own configuration)."),
         click.option("--skill", "skills", multiple=True, metavar="NAME", help="A skill for each agent: see crew skills."),
         click.option("--thinking", default="", help="How hard the model thinks, as the agent calls it."),
+        click.option("--at-once", type=click.IntRange(0, 1_024), default=0, help="So many steps at once."),
+        click.option("--unbounded", is_flag=True, help="Also more of them than concurrency_max in crewd.toml."),
+        click.option("--plan-approval", is_flag=True, help="Do what is planned once you approve of it: crew approve."),
         click.option("--permissions", type=click.Choice(["ask", "allow", "deny"]), help="When an agent asks for permission."),
     )):  # fmt: skip
         function = option(function)
     return function
 
 
-def _wish(
-    goal: str,
-    source: str,
-    agent: str,
-    team: str,
-    program: str,
-    model: str,
-    skills: tuple[str, ...],
-    thinking: str,
-    permissions: Permissions | None,
-) -> tuple[str, Wish]:
-    """The goal without a leading `@team` or `@agent`, and what is wished for."""
+def _wish(goal: str, given: dict[str, Any]) -> tuple[str, Wish]:
+    """The goal without a leading `@team` or `@agent`, and what is wished for: the options of `_what`, taken out of `given`."""
+    agent, team, source = given.pop("agent"), given.pop("team"), given.pop("source")
     if not agent and not team:
         team, agent, goal = addressed(goal)
     if not source and not agent and not team:
@@ -116,8 +112,8 @@ def _wish(
         raise UsageError("nothing says what is to be run", hint=hint)
     if not goal and not source:
         raise UsageError("an agent needs a goal", hint='crew run "fix the flaky test" --agent pi')
-    fields = {"thinking": thinking, "permissions": permissions}
-    return goal, Wish(agent, team, source, program, model, skills, fields)
+    fields = {key: given.pop(key) for key in ("thinking", "permissions")}
+    return goal, Wish(agent, team, source, fields=fields, **{key: given.pop(key) for key in _OF_WISH})
 
 
 def _check_used(wish: Wish, chosen: Chosen) -> None:
@@ -139,16 +135,13 @@ def _check_used(wish: Wish, chosen: Chosen) -> None:
 @click.option("--input", "-i", "inputs", multiple=True, metavar="NAME=VALUE", help="An input that the workflow declares.")
 @_options
 @verb
-def run(
-    options: Options, goal: str, source: str, agent: str, team: str, program: str, model: str, skills: tuple[str, ...],
-    thinking: str, permissions: Permissions | None, inputs: tuple[str, ...], **given: Any,
-) -> None:  # fmt: skip
+def run(options: Options, goal: str, inputs: tuple[str, ...], **given: Any) -> None:
     """Run an agent, a team or a workflow for GOAL ('-': from stdin). A GOAL that begins with @NAME names a team or an agent.
 
     With a workflow, the agent or the team does the steps that say nothing of how they are done.
     """
     goal = text_from_here().strip() if goal == "-" else goal
-    goal, wish = _wish(goal, source, agent, team, program, model, skills, thinking, permissions)
+    goal, wish = _wish(goal, given)
     chosen = choose(wish)
     _check_used(wish, chosen)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
@@ -159,12 +152,9 @@ def run(
 @click.argument("goal", default="")
 @_what
 @verb
-def plan(
-    options: Options, goal: str, source: str, agent: str, team: str, program: str, model: str, skills: tuple[str, ...],
-    thinking: str, permissions: Permissions | None,
-) -> None:  # fmt: skip
+def plan(options: Options, goal: str, **given: Any) -> None:
     """Show what crew run would do with the same words: steps, agents, models, and what decides each. Nothing is started."""
-    goal, wish = _wish(goal, source, agent, team, program, model, skills, thinking, permissions)
+    goal, wish = _wish(goal, given)
     chosen = choose(wish, installed=False)
     _check_used(wish, chosen)
     tell_plan(options, goal, chosen)

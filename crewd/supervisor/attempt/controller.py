@@ -406,7 +406,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
         over = AttemptOver(
             state.task, ended, error=error, result=result, result_path=result_path,
             undelivered=state.inbox.box.undelivered, checkpoint=checkpoint,
-            lived=0.0 if began is None else self.context.now() - began,
+            lived=0.0 if began is None else self.context.now() - began, observed=state.work.observed,
         )  # fmt: skip
         store = self._services.directory.part(STORE)
         store.offer(Put(f"progress:{state.task}", None))

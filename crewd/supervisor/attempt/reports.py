@@ -206,7 +206,11 @@ def _closed(state: Attempt, closed: rp.OpClosed, number: int) -> Next:
     if operation is None:
         return state, NOTHING
     failures = work.failures + 1 if closed.outcome == "failed" else work.failures if closed.outcome == "skipped" else 0
-    after = state.with_work(operations=tuple(each for each in work.operations if each is not operation), failures=failures)
+    after = state.with_work(
+        operations=tuple(each for each in work.operations if each is not operation),
+        failures=failures,
+        ended_operations=work.ended_operations + (closed.outcome != "skipped"),
+    )
     body = ev.OperationClosed(id=key, outcome=closed.outcome, reason=clip(closed.reason, NOTE_CHARS_MAX), report=number)
     return after, Decision((body,), _places(work, after.work))
 

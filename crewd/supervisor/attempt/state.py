@@ -102,16 +102,24 @@ class OpenOperation(msgspec.Struct, frozen=True):
 class Work(msgspec.Struct, frozen=True):
     """What the worker is at. `failures` counts operations that failed in a row, `usage` is (turns, tokens, cost).
 
+    `ended_operations` counts those that have ended and were not skipped.
+
     `finishing`: it was granted its stop, or has said how it ended; it takes no more messages.
     """
 
     asks: tuple[OpenQuestion, ...] = ()
     operations: tuple[OpenOperation, ...] = ()
     failures: int = 0
+    ended_operations: int = 0
     turn: int = 1
     usage: tuple[int, int, float] = (0, 0, 0.0)
     checkpoint: object = None
     finishing: bool = False
+
+    @property
+    def observed(self) -> bool:
+        """Whether anything was seen of its work: an operation that has ended, or tokens."""
+        return self.ended_operations > 0 or self.usage[1] > 0 or self.usage[2] > 0
 
     @property
     def busy(self) -> bool:

@@ -16,7 +16,7 @@ from crewd.protocol import keeping as kp
 from crewd.protocol import requests as rq
 from crewd.supervisor.gateway.clients import Client
 
-Owned = rq.Cancel | rq.Signal | rq.Reopen | rq.Dismiss | rq.Claim | rq.Send | rq.Withdraw | kp.Forget | kp.Archive
+Owned = rq.Cancel | rq.Signal | rq.Reopen | rq.Approve | rq.Dismiss | rq.Claim | rq.Send | rq.Withdraw | kp.Forget | kp.Archive
 """What is done to something that somebody owns."""
 
 
@@ -61,6 +61,7 @@ ROUTES: Final[dict[type[rq.Request], Route]] = {
     rq.Hello: _HERE,
     rq.StartRun: Route(To.FRONT),
     rq.Reopen: Route(To.RUN, About.TARGET, owned=True, alters=True),
+    rq.Approve: Route(To.RUN, About.TARGET, owned=True, alters=True, whole=True),
     rq.Dismiss: Route(To.RUN, About.TARGET, owned=True, intent=True, alters=True),
     rq.Claim: Route(To.RUN, About.TARGET, alters=True),
     rq.Release: Route(To.RUN, About.TARGET),
@@ -136,7 +137,9 @@ def check_target(request: rq.Request, client: Client | None, row: RunRow, task: 
     if row.archived and row_of.alters:
         raise Refused(f"run {row.name} is archived: it is only read", hint="start a new run", reason="archived")
     if row_of.whole and task:
-        raise UsageError(f"{row.name} is forgotten, archived or exported as a whole", hint=f"name the run: {row.name}")
+        raise UsageError(
+            f"{row.name} is forgotten, archived, exported or approved of as a whole", hint=f"name the run: {row.name}"
+        )
 
 
 def check_owned(request: Owned, client: Client, owner: str, what: str, *, require_intent: bool) -> None:

@@ -188,8 +188,8 @@ class Serving:
             case rq.Send():
                 return request.ask or request.target
             case (
-                rq.Reopen(target) | rq.Dismiss(target) | rq.Claim(target) | rq.Release(target) | rq.Finish(target)
-                | rq.Cancel(target) | rq.Signal(target) | rq.AwaitEnd(target) | rq.Subscribe(target)
+                rq.Reopen(target) | rq.Approve(target) | rq.Dismiss(target) | rq.Claim(target) | rq.Release(target)
+                | rq.Finish(target) | rq.Cancel(target) | rq.Signal(target) | rq.AwaitEnd(target) | rq.Subscribe(target)
                 | rq.ReadLog(target) | kp.Forget(target) | kp.Archive(target) | kp.Export(target) | kp.GetArtifact(target)
             ):  # fmt: skip
                 return target
@@ -263,7 +263,7 @@ class Serving:
                 self._command(cm.Command(caller, request, run, task))
             case rq.Claim() | rq.Release() | rq.Finish():
                 self._command(cm.Command(caller, request, run, task, digest(f"claim {request.token}".encode())))
-            case rq.Reopen() | rq.Dismiss() | rq.Signal():
+            case rq.Reopen() | rq.Approve() | rq.Dismiss() | rq.Signal():
                 self._command(cm.Command(caller, request, run, task))
             case _:
                 raise UsageError(f"{type(request).__name__} is nothing that a run carries out")

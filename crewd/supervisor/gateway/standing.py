@@ -70,6 +70,8 @@ class RunStanding:
 
     def attention(self, run: RunRow, task: TaskRow | None) -> str:
         """What somebody must do before the task (or one of the run) goes on; nothing if it goes on by itself."""
+        if run.blocks:
+            return f"{run.name} is blocked: {run.blocks[0].text}"
         tasks = {each.id: each for each in self._all(TaskRow)}
         looked_at = list(tasks.values()) if task is None else [task]
         for each in looked_at:

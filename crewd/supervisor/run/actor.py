@@ -210,7 +210,7 @@ class RunActor(Supervisor[cm.RunMessage]):
         unsettled = [row for row in live.messages if not row.receipt.settled]
         rows = {row.id: row for row in live.tasks}
         self._checkpoints = {row.task: row.checkpoint for row in live.attempts if row.checkpoint is not None}
-        self._run = run_of(live, wall, now)
+        self._run = run_of(live, wall, now, execution=self.services.config.execution)
         tasks = self._run.tasks
         held = [mail.expires_at for task in tasks for mail in task.held.mails]
         waits = [task.phase.due for task in tasks if isinstance(task.phase, InBackoff | IsClaimed)]

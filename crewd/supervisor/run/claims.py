@@ -17,6 +17,7 @@ from crewd.model.errors import Conflict, Refused
 from crewd.model.reasons import NoticeKind
 from crewd.model.rows import ClaimInfo
 from crewd.model.statuses import TaskStatus
+from crewd.supervisor.run import blocks, turns
 from crewd.supervisor.run.effects import NOTHING, AlarmAt, Decision, Recorded, RunEffect
 from crewd.supervisor.run.phases import InBackoff, IsClaimed, IsOver, IsParked, IsQueued
 from crewd.supervisor.run.schedule import begun, ended, go_on
@@ -47,7 +48,8 @@ def claim(run: Run, key: str, holder: Holder, seconds: float, at: float, wall: f
         if task.notice:
             events.append(Recorded(ev.NoticeClosed(id=task.notice), key))
     info = ClaimInfo(holder.owner, holder.digest, wall + seconds)
-    task = replace(task, phase=IsClaimed(info, at + seconds), tried=replace(task.tried, quick=0))
+    task = replace(task, phase=IsClaimed(info, at + seconds), tried=replace(task.tried, quick=0), held_back=False)
+    events += [] if held else turns.turn(run, task)
     return run.with_task(task), Decision((*events, Recorded(ev.TaskClaimed(claim=info), key)), tuple(effects))
 
 
@@ -85,6 +87,9 @@ def finish(run: Run, key: str, holder: Holder, said: ev.TaskEnded, at: float) ->
         text = f"{said.reason}: {said.error}"
         events.append(Recorded(ev.NoticeRaised(id=notice, kind=NoticeKind.DEAD_LETTER, text=text), key))
     run, settled = ended(run, task, IsOver(said.status, notice, claim))
+    if said.status is TaskStatus.COMPLETED:
+        run, follows = blocks.after_completion(run, task, observed=True)
+        events += follows
     return go_on(run.at(at), [*settled, *events])
 
 
@@ -101,6 +106,10 @@ def _check_ready(run: Run, task: Task) -> None:
     open_ = [name for name in task.depends_on if (each := run.task(name)) and not each.completed]
     if open_:
         raise Refused(f"{task.id} waits for {', '.join(open_)}", hint="claim it when they are completed")
+    if not blocks.may_start(run, task):
+        raise Refused(f"the run of {task.id} is blocked: {run.blocks[0].text}", hint="crew approve, then claim it")
+    if behind := turns.in_the_way(run, task):
+        raise Refused(f"{task.id} may not run beside {', '.join(behind)}", hint="claim it when they have ended")
 
 
 def _is(claim: ClaimInfo, holder: Holder) -> bool:

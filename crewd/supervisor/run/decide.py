@@ -14,12 +14,12 @@ from msgspec.structs import replace
 
 from crewd.model import events as ev
 from crewd.model.limits import GRACE_SECONDS_SHORT
-from crewd.model.reasons import CancelReason, NoticeKind
+from crewd.model.reasons import CancelReason, FailureReason, NoticeKind
 from crewd.model.receipts import Outcome
 from crewd.model.rows import CancelInfo, faster
 from crewd.model.statuses import AttemptStatus, TaskStatus
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
-from crewd.supervisor.run import again, tries
+from crewd.supervisor.run import again, blocks, tries
 from crewd.supervisor.run import events as heard
 from crewd.supervisor.run.claims import lapse
 from crewd.supervisor.run.effects import NOTHING, AlarmAt, CancelAttempt, Decision, Recorded, RunEffect
@@ -49,6 +49,8 @@ def decide(run: Run, event: heard.RunEvent) -> Next:
             return run, NOTHING
         case heard.Proceed(at):
             return go_on(run.at(at), [])
+        case heard.Approve(at, requester, intent):
+            return _approve(run.at(at), requester, intent)
         case heard.Due(at, wall):
             return _due(run.at(at), wall)
         case heard.AttemptOver():
@@ -116,6 +118,10 @@ def _attempt_over(run: Run, over: heard.AttemptOver) -> Next:
         return run, NOTHING
     run = replace(run.at(over.at), undelivered=(*run.undelivered, *over.undelivered))
     ended, error = over.ended, over.ended.error or over.error
+    if task.guard == "fail" and not over.observed and ended.status is AttemptStatus.COMPLETED:
+        reason, error = FailureReason.INEFFECTIVE, blocks.nothing_seen(task)
+        ended = replace(ended, status=AttemptStatus.FAILED, reason=reason, error=error)
+        over = replace(over, ended=ended, result=None, result_path="")
     end = tries.AttemptEnd(
         ended.status, ended.reason, ended.error_class, ended.exit.code, error, over.at, over.lived, over.chance,
         ago=max(0.0, over.wall - over.ended_at) if over.ended_at else 0.0,
@@ -149,10 +155,20 @@ def _task_over(run: Run, task: Task, over: heard.AttemptOver, error: str) -> Nex
         count = task.epoch - task.tried.since
         text = f"{reason or 'failed'} after {count} {'try' if count == 1 else 'tries'}: {error}"
         events.append(Recorded(ev.NoticeRaised(id=notice, kind=NoticeKind.DEAD_LETTER, text=text), task.id))
-    return go_on(run.with_task(task.become(IsOver(status, notice))), events)
+    run = run.with_task(task.become(IsOver(status, notice)))
+    if status is TaskStatus.COMPLETED:
+        run, follows = blocks.after_completion(run, task, observed=over.observed)
+        events += follows
+    return go_on(run, events)
 
 
-# -- time and cancels ------------------------------------------------------------------------------------------------
+# -- approval, time and cancels ------------------------------------------------------------------------------------------------
+
+
+def _approve(run: Run, requester: str, intent: str) -> Next:
+    if not run.blocks:
+        return run, NOTHING
+    return go_on(*blocks.unblock(run, requester, intent))
 
 
 def _due(run: Run, wall: float) -> Next:

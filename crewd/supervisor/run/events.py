@@ -45,10 +45,19 @@ class Dismiss(msgspec.Struct, frozen=True):
     intent: str = ""
 
 
+class Approve(msgspec.Struct, frozen=True):
+    """Somebody wants a blocked run to go on."""
+
+    at: float
+    requester: str = ""
+    intent: str = ""
+
+
 class AttemptOver(msgspec.Struct, frozen=True):
     """The terminal event of an attempt is durable. `at` and `wall` are now, it lived for `lived` seconds.
 
-    `ended_at` (wall-clock) is when it ended, if that is heard of later: crewd was away in between. 0: now.
+    `ended_at` (wall-clock) is when it ended, if that is heard of later: crewd was away in between. 0: now. `observed`: crewd
+    has seen something of its work, an operation that has ended or tokens.
     """
 
     task: str
@@ -62,6 +71,7 @@ class AttemptOver(msgspec.Struct, frozen=True):
     lived: float = 0.0
     ended_at: float = 0.0
     chance: float = 0.5
+    observed: bool = True
     checkpoint: object = None
 
 
@@ -110,5 +120,5 @@ class TakeBack(msgspec.Struct, frozen=True):
 
 
 RunEvent: TypeAlias = (
-    Proceed | Due | AttemptOver | Reopen | StartFor | Dismiss | CancelRun | CancelTask | Hold | Waits | TakeBack
+    Proceed | Due | Approve | AttemptOver | Reopen | StartFor | Dismiss | CancelRun | CancelTask | Hold | Waits | TakeBack
 )

@@ -9,10 +9,10 @@ from typing import assert_never
 
 import msgspec
 
-from crewd.model.errors import InvariantError, Refused, UsageError
+from crewd.model.errors import Forbidden, InvariantError, Refused, UsageError
 from crewd.model.events import TaskEnded
-from crewd.model.limits import NOTE_CHARS_MAX
-from crewd.model.reasons import RefusalReason
+from crewd.model.limits import GRACE_SECONDS_SHORT, NOTE_CHARS_MAX
+from crewd.model.reasons import BlockReason, CancelReason, RefusalReason
 from crewd.model.redact import DEPTH_MAX, clip, is_deep, redact_value
 from crewd.model.rows import CancelInfo, Progress
 from crewd.model.statuses import RunStatus, TaskStatus
@@ -45,6 +45,8 @@ def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
             if shell.run is before:
                 raise Refused("there is no dead letter here", hint="crew dead lists them", reason="nothing_to_do")
             shell.record([], [AnswerWith(command.caller, rq.Done())])
+        case rq.Approve():
+            _approve(shell, command, command.request)
         case rq.Claim() | rq.Release() | rq.Finish():
             _claim(shell, command, command.request)
         case rq.StartRun() | rq.Acknowledge() | rq.SeenNews():
@@ -98,6 +100,29 @@ def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
         shell.respond(command.caller, rq.RunReply(run=row, existing=True))  # asked twice, or there is nothing to do
         return
     shell.record([], [AnswerWith(command.caller, rq.Show(target=shell.id))])
+
+
+def _approve(shell: RunShell, command: cm.Command, order: rq.Approve) -> None:
+    """A blocked run goes on, or ends."""
+    run, wall = shell.run, shell.services.clock.wall()
+    if command.caller.worker or order.parent_token:
+        raise Forbidden("a worker cannot approve", hint="whoever watches the run can: crew approve, outside of its workers")
+    if not run.blocks or run.over:
+        raise Refused(
+            f"nothing blocks the run: it is {run.status}", hint="crew show tells how it stands", reason="nothing_to_do"
+        )
+    if not order.approved:
+        cancel = CancelInfo(
+            reason=CancelReason.REJECTED, grace_seconds=GRACE_SECONDS_SHORT, intent=order.intent,
+            requester=command.caller.owner, requested_at=wall,
+        )  # fmt: skip
+        shell.feed(heard.CancelRun(cancel))
+    elif not run.execution and any(each.reason == BlockReason.EXECUTION_OFF for each in run.blocks):
+        hint = "set execution = true in crewd.toml, and start crewd again: the run goes on then"
+        raise Refused("crewd starts no workers here", hint=hint, reason=BlockReason.EXECUTION_OFF)
+    else:
+        shell.feed(heard.Approve(shell.now(), command.caller.owner, order.intent))
+    shell.record([], [AnswerWith(command.caller, rq.Done())])
 
 
 def _signal(shell: RunShell, command: cm.Command, number: int, *, tree: bool) -> None:

@@ -39,8 +39,8 @@ _OF_TASKS = {NoticeKind.PARKED, NoticeKind.DEAD_LETTER}
 """Notices of a task; the others are of an attempt."""
 
 
-def run_of(live: LiveRun, wall: float, now: float) -> Run:
-    """The state of a run. `wall` and `now` (monotonic) are the same instant."""
+def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) -> Run:
+    """The state of a run. `wall` and `now` (monotonic) are the same instant. `execution`: see `new_run`."""
     unsettled = [row for row in live.messages if not row.receipt.settled]
     fresh = new_run(live.run.id, live.run.workflow)
     rows = {row.id: row for row in live.tasks}
@@ -48,7 +48,8 @@ def run_of(live: LiveRun, wall: float, now: float) -> Run:
     tasks = tuple(
         replace(
             task, phase=(phase := _task_phase(task, row, notices.get(task.id, ""), wall, now)), epoch=row.epoch,
-            cancel=row.cancel, held=_box(unsettled, task.id, wall, now) if isinstance(phase, AT_REST) else Mailbox(),
+            cancel=row.cancel, held_back=row.held_back,
+            held=_box(unsettled, task.id, wall, now) if isinstance(phase, AT_REST) else Mailbox(),
             tried=Tried(row.tries_from, _ends(live, row, now - wall), row.in_a_row),
         )
         for task in fresh.tasks for row in (rows[task.id],)
@@ -59,7 +60,7 @@ def run_of(live: LiveRun, wall: float, now: float) -> Run:
     return Run.of(
         live.run.id, tasks, concurrency=fresh.concurrency, max_seconds=fresh.max_seconds, status=live.run.status,
         cancel=live.run.cancel, now=now, deadline=deadline, undelivered=tuple(_undelivered(live.messages)),
-        joins=fresh.joins, openings=live.run.openings,
+        joins=fresh.joins, openings=live.run.openings, blocks=live.run.blocks, execution=execution,
     )  # fmt: skip
 
 
@@ -123,6 +124,7 @@ def over_of(attempt: AttemptRow) -> AttemptOver:
         attempt.task, ended, result=attempt.result, result_path=attempt.result_path,
         lived=max(0.0, (attempt.ended_at or 0.0) - (attempt.started_at or attempt.ended_at or 0.0)),
         ended_at=attempt.ended_at or 0.0,
+        observed=attempt.operations > 0 or attempt.tokens > 0 or attempt.cost > 0,
     )  # fmt: skip
 
 
@@ -174,6 +176,7 @@ def attempt_of(live: LiveRun, row: AttemptRow, wall: float, now: float) -> Attem
                 if each.task == row.task and each.epoch == row.epoch and each.closed_at is None
             ),
             failures=row.failures,
+            ended_operations=row.operations,
             turn=row.turn,
             usage=(row.turns, row.tokens, row.cost),
             checkpoint=row.checkpoint,

@@ -1,7 +1,8 @@
 """Which tasks of a run start, which are skipped, and how the run ends. Pure.
 
 Rule 1: a task starts when every task that it depends on is completed and a place is free (no wave barrier).
-Rule 2: a task that ends otherwise skips its descendants with the reason; independent ones go on.
+Rule 2: what `blocks` the run, and steps that may not run beside each other (`turns`), let it wait.
+Rule 3: a task that ends otherwise skips its descendants with the reason; independent ones go on.
 
 Tests: tests/supervisor/run/test_decide.py.
 """
@@ -12,11 +13,12 @@ from msgspec.structs import replace
 
 from crewd.model import events as ev
 from crewd.model.limits import TEXT_CHARS_MAX
-from crewd.model.reasons import SkipReason
+from crewd.model.reasons import BlockReason, SkipReason
 from crewd.model.receipts import Effect, Outcome
 from crewd.model.redact import clip
 from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.supervisor.attempt.mailbox import Mailbox
+from crewd.supervisor.run import blocks, turns
 from crewd.supervisor.run.effects import AlarmAt, Decision, Leave, Recorded, RunEffect, StartAttempt
 from crewd.supervisor.run.phases import InBackoff, IsLive, IsOver, IsQueued
 from crewd.supervisor.run.state import Next, Run, Task
@@ -25,13 +27,18 @@ from crewd.supervisor.run.state import Next, Run, Task
 def go_on(run: Run, events: list[Recorded]) -> Next:
     """Skip what can never start, start what is ready, and end the run when nothing is left."""
     if run.linked:
-        run, skipped = _skip_blocked(run)
+        run, skipped = _skip_dependents(run)
         events += skipped
+    if run.blocks and run.execution and all(each.reason == BlockReason.EXECUTION_OFF for each in run.blocks):
+        run, unblocked = blocks.unblock(run, "crewd")
+        events += unblocked
     run, started, effects = _start_ready(run)
     events += started
-    if not run.unfinished:
+    if not run.unfinished and (run.cancel is not None or blocks.nothing_to_approve(run)):
+        run, closed = blocks.over(run)
         status, reason = _verdict(run)
         run = replace(run, status=status)
+        events += closed
         events += _joined(run, status, reason)
         events.append(Recorded(ev.RunEnded(status=status, reason=reason, undelivered=run.undelivered)))
         effects.append(Leave())
@@ -47,12 +54,24 @@ def _start_ready(run: Run) -> tuple[Run, list[Recorded], list[RunEffect]]:
     for task in run.tasks:
         if run.working >= run.concurrency:
             break
-        if _is_ready(task, done, run.now):
-            run, begins, alarms = begun(run)
-            events += begins
-            effects += alarms
-            effects.append(StartAttempt(task.id, task.epoch + 1, task.held.mails))
-            run = run.with_task(replace(task, phase=IsLive(), epoch=task.epoch + 1, held=Mailbox()))
+        if not _is_ready(task, done, run.now) or not blocks.may_start(run, task):
+            continue
+        behind = turns.in_the_way(run, task)
+        if behind:
+            if not task.held_back:
+                events.append(turns.held_back(run, task, behind))
+                run = run.with_task(replace(task, held_back=True))
+            continue
+        run, begins, alarms = begun(run)
+        events += begins
+        effects += alarms
+        if not run.execution:
+            run, blocked = blocks.block(run, BlockReason.EXECUTION_OFF, "crewd starts no workers (execution in crewd.toml)")
+            events += blocked
+            break
+        events += turns.turn(run, task)
+        effects.append(StartAttempt(task.id, task.epoch + 1, task.held.mails))
+        run = run.with_task(replace(task, phase=IsLive(), epoch=task.epoch + 1, held=Mailbox(), held_back=False))
     return run, events, effects
 
 
@@ -92,7 +111,7 @@ def ended(run: Run, task: Task, over: IsOver) -> tuple[Run, list[Recorded]]:
     return run, [Recorded(body, task.id) for body in settled]
 
 
-def _skip_blocked(run: Run) -> tuple[Run, list[Recorded]]:
+def _skip_dependents(run: Run) -> tuple[Run, list[Recorded]]:
     events: list[Recorded] = []
     bad = {task.id for task in run.tasks if task.over and not task.completed}
     changed = True

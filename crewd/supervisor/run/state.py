@@ -12,25 +12,24 @@ import msgspec
 from msgspec.structs import replace
 
 from crewd.model.ids import task_id
+from crewd.model.limits import CONCURRENCY_MAX
 from crewd.model.policy import Restarts, Retry
-from crewd.model.rows import CancelInfo, UndeliveredMessage
+from crewd.model.rows import BlockInfo, CancelInfo, UndeliveredMessage
 from crewd.model.runtimes import RUNTIMES, By
-from crewd.model.statuses import RunStatus, TaskStatus
-from crewd.model.workflow import Workflow
+from crewd.model.statuses import RUN_TERMINAL, RunStatus, TaskStatus
+from crewd.model.workflow import PLANNER, Access, Effectiveness, Workflow
 from crewd.supervisor.admission import Idle
 from crewd.supervisor.attempt.mailbox import Mailbox
 from crewd.supervisor.run.effects import Decision
 from crewd.supervisor.run.phases import AT_REST, IsLive, IsOver, IsParked, IsQueued, TaskPhase, status_of
 from crewd.supervisor.run.tries import Tried
 
-CONCURRENCY_DEFAULT = 8
-"""Live tasks of a run without a limit of its own."""
-
 
 class Task(msgspec.Struct, frozen=True):
     """A task as the run sees it. `held` are messages that wait for its next attempt; `epoch` is that of its latest one.
 
-    One that is `outside` is never started here. `cancel` is what was asked for of this task alone.
+    One that is `outside` is never started here. `cancel` is what was asked for of this task alone. `access`, `conflict_key`,
+    `guard`: see `Step`. `plans`: its result is a plan that is to be approved. `held_back`: that it waits for its turn was said.
     """
 
     id: str
@@ -43,6 +42,11 @@ class Task(msgspec.Struct, frozen=True):
     retry: Retry = Retry()
     restart: Restarts = Restarts()
     outside: bool = False
+    access: Access = ""
+    conflict_key: str = ""
+    guard: Effectiveness = "off"
+    plans: bool = False
+    held_back: bool = False
 
     @property
     def status(self) -> TaskStatus:
@@ -79,12 +83,13 @@ class Run(msgspec.Struct, frozen=True):
 
     `index` says where a task stands, and `linked` whether any task depends on another: neither ever changes. `working`
     and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them. `joins`:
-    see `Workflow.join`; each of the `openings` has a message of its own.
+    see `Workflow.join`; each of the `openings` has a message of its own. `blocks`: why it starts nothing (see `blocks`).
+    `execution`: whether crewd starts workers at all.
     """
 
     id: str
     tasks: tuple[Task, ...]
-    concurrency: int = CONCURRENCY_DEFAULT
+    concurrency: int = CONCURRENCY_MAX
     status: RunStatus = RunStatus.QUEUED
     cancel: CancelInfo | None = None
     undelivered: tuple[UndeliveredMessage, ...] = ()
@@ -97,6 +102,8 @@ class Run(msgspec.Struct, frozen=True):
     unfinished: int = 0
     joins: bool = False
     openings: int = 1
+    blocks: tuple[BlockInfo, ...] = ()
+    execution: bool = True
 
     @classmethod
     def of(cls, run: str, tasks: tuple[Task, ...], **more: Any) -> Run:
@@ -130,7 +137,7 @@ class Run(msgspec.Struct, frozen=True):
     @property
     def over(self) -> bool:
         """Whether the terminal event is decided."""
-        return self.status is not RunStatus.RUNNING and self.status is not RunStatus.QUEUED
+        return self.status in RUN_TERMINAL
 
     @property
     def being_cancelled(self) -> bool:
@@ -142,19 +149,21 @@ def _works(task: Task) -> bool:
     return isinstance(task.phase, IsLive) and not task.phase.waiting
 
 
-def new_run(run: str, workflow: Workflow) -> Run:
-    """The state of a run that was just admitted."""
+def new_run(run: str, workflow: Workflow, *, execution: bool = True) -> Run:
+    """The state of a run that was just admitted. `execution`: whether workers are started at all."""
     return Run.of(
         run,
         tuple(
             Task(
                 task_id(run, step.id), tuple(task_id(run, name) for name in step.depends_on), retry=step.worker.retry,
                 restart=step.worker.restart, outside=RUNTIMES[step.worker.runtime].by is By.OUTSIDE,
+                access=step.access, conflict_key=step.conflict_key, guard=step.guard,
+                plans=workflow.plan_approval and step.role == PLANNER,
             )
             for step in workflow.steps
         ),
-        concurrency=workflow.max_concurrency or CONCURRENCY_DEFAULT,
-        max_seconds=workflow.max_minutes * 60, joins=workflow.joins,
+        concurrency=workflow.max_concurrency or CONCURRENCY_MAX,
+        max_seconds=workflow.max_minutes * 60, joins=workflow.joins, execution=execution,
     )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from crewd.testing.agents.script import Plan, plan_of
 

@@ -63,7 +63,7 @@ class History(msgspec.Struct, frozen=True):
         for control in self.controls:
             if control.at < 1:
                 raise UsageError(f"{control} is at point {control.at}", hint="points are numbered from 1")
-        object.__setattr__(self, "controls", tuple(sorted(self.controls, key=lambda control: control.at)))
+        msgspec.structs.force_setattr(self, "controls", tuple(sorted(self.controls, key=lambda control: control.at)))
 
     @property
     def messages(self) -> bool:

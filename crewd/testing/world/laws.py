@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from crewd.model import events as ev
 from crewd.model.ids import task_id
 from crewd.model.message_kinds import MAILBOX_KINDS
-from crewd.model.reasons import NoticeKind, RefusalReason
+from crewd.model.reasons import BlockReason, NoticeKind, RefusalReason
 from crewd.model.receipts import LEVELS, Outcome, Receipt
 from crewd.model.rows import (
     AskRow,
@@ -71,6 +71,8 @@ class Laws:
         self.places = 1_000
         self._to_read: set[str] = set()
         self._claims: dict[str, ClaimInfo] = {}
+        self._blocked: dict[str, set[str]] = {}
+        self._at_work: set[str] = set()
         self.checked: Counter[str] = Counter()
         self.broken: LawBroken | None = None
         self.rows: dict[tuple[type[Row], str], Row] = {}
@@ -132,13 +134,19 @@ class Laws:
         if event.run:
             self._of_run.setdefault(event.run, set()).add(event.seq)
 
-    def _event(self, event: ev.Event) -> None:
+    def _event(self, event: ev.Event) -> None:  # noqa: PLR0915 (one case per event)
         attempt = attempt_key(event.task, event.epoch)
         body = event.body
         if isinstance(body, ev.TaskClaimed | ev.TaskUnclaimed | ev.TaskEnded | ev.TaskRequeued):
             self._claimed(event, body)
         self._nothing_after_the_end(event, attempt)
+        if isinstance(body, _LEAVES_WORK):
+            self._at_work.discard(event.task)
         match body:
+            case ev.RunBlocked(block):
+                self._blocked.setdefault(event.run, set()).add(block.reason)
+            case ev.RunUnblocked():
+                self._blocked.pop(event.run, None)
             case ev.RunReopened():
                 self._ended.discard(event.run)
                 self._cancelled_at.pop(event.run, None)
@@ -146,6 +154,7 @@ class Laws:
                 self._requeued(event, message)
             case ev.RunEnded():
                 self._ended.add(event.run)
+                self._blocked.pop(event.run, None)
             case ev.TaskEnded():
                 self._ended.add(event.task)
             case ev.AttemptEnded(survivors=survivors):
@@ -162,6 +171,7 @@ class Laws:
                 before = [a for a in self._of_task(event.task) if a.status not in ATTEMPT_TERMINAL]
                 self.hold("one live attempt per task", not before, f"{attempt} was reserved while {before} live")
                 self._no_more_tries(event)
+                self._may_start(event)
             case ev.MessageAccepted():
                 self._accepted(event, body)
             case ev.MessageDelivered(id=key):
@@ -182,6 +192,29 @@ class Laws:
                 self.hold("follow-ups before the natural stop", not waiting, f"{attempt} may stop before {waiting}")
             case _:
                 pass
+
+    def _may_start(self, event: ev.Event) -> None:
+        """What blocks a run, and what its other steps are at, let this step start."""
+        steps = (
+            {} if (row := self._run_row(event.run)) is None else {f"{row.id}/{each.id}": each for each in row.workflow.steps}
+        )
+        step = steps.get(event.task)
+        reasons = self._blocked.get(event.run, set())
+        allowed = not reasons or (reasons == {BlockReason.PLAN_APPROVAL} and step is not None and step.access == "shared")
+        self.hold("a blocked run starts nothing", allowed, f"{event.task} was started, and {reasons} blocks its run")
+        others = [steps[task] for task in self._at_work if task in steps and task != event.task]
+        beside = [
+            each.id
+            for each in others
+            if step is not None and step.access and each.access and each.conflict_key == step.conflict_key
+            and "exclusive" in {each.access, step.access}
+        ]  # fmt: skip
+        self.hold("an exclusive step runs alone", not beside, f"{event.task} was started beside {beside}")
+        self._at_work.add(event.task)
+
+    def _run_row(self, run: str) -> RunRow | None:
+        row = self.rows.get((RunRow, run))
+        return row if isinstance(row, RunRow) else None
 
     def _by_its_owner(self, event: ev.Event, cancel: CancelInfo) -> None:
         run = self.rows.get((RunRow, event.run))
@@ -324,6 +357,8 @@ class Laws:
         if not isinstance(body, ev.TaskClaimed):
             self._claims.pop(event.task, None)
             return
+        if event.task not in self._claims:
+            self._may_start(event)
         before = self._claims.get(event.task, body.claim)
         same = (before.owner, before.digest) == (body.claim.owner, body.claim.digest)
         self.hold("a task has one holder", same, f"{event.task} is held by {before.owner}, and {body.claim.owner} got it")
@@ -488,6 +523,10 @@ _AFTER_THE_END = (
     ev.MessageAccepted, ev.MessageSettled, ev.NoticeRaised, ev.NoticeClosed, ev.RunReopened, ev.TaskRequeued, ev.TaskDismissed
 )  # fmt: skip
 """What may be recorded of something that has ended: late messages, what people are told, and what they want then."""
-_OF_TASKS = (ev.TaskEnded, ev.TaskCancelRequested, ev.TaskRetrying, ev.TaskParked, ev.TaskClaimed, ev.TaskUnclaimed)
+_LEAVES_WORK = (ev.TaskEnded, ev.TaskRetrying, ev.TaskParked, ev.TaskUnclaimed, ev.TaskRequeued)
+_OF_TASKS = (
+    ev.TaskEnded, ev.TaskCancelRequested, ev.TaskRetrying, ev.TaskParked, ev.TaskClaimed, ev.TaskUnclaimed, ev.TaskTurn,
+    ev.TaskHeldBack,
+)  # fmt: skip
 """What is recorded of a task whose attempt has ended."""
 _RUN, _TASK, _ATTEMPT = _closure(RUN_MOVES), _closure(TASK_MOVES), _closure(ATTEMPT_MOVES)

@@ -21,7 +21,7 @@ from crewd.model.terms import USUAL, Terms
 from crewd.protocol import requests as rq
 from crewd.testing.world.faults import NONE, Faults
 from crewd.testing.world.worker import Plan
-from crewd.testing.world.world import World
+from crewd.testing.world.world import Gate, World
 
 PLANS: Mapping[str, Plan] = {
     "plain": Plan(),
@@ -65,6 +65,7 @@ SHAPES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "fan": (("a", ()), ("b", ()), ("c", ("a", "b"))),
 }
 CLIENTS = ("ann", "ben")
+GATES: tuple[Gate, ...] = ("", "", "", "", "plan", "plan", "key", "key", "block", "fail")
 AWAY_MOVES = 2
 CREDIT = 12
 """Events on the way to a client that says how many it can take."""
@@ -105,12 +106,14 @@ class Player:
             self.world.start_crewd()
         getattr(self, move.verb)(**move.given)
 
-    def start(self, shape: str, plans: Sequence[str], who: int = 0, limit: int = 0) -> None:
+    def start(self, shape: str, plans: Sequence[str], who: int = 0, limit: int = 0, gate: Gate = "") -> None:
         """A run is asked for."""
         name = f"run{len(self.runs)}"
         steps = {step: (PLANS[plans[index % len(plans)]], after) for index, (step, after) in enumerate(SHAPES[shape])}
+        if gate == "key" and any(plan.waits_for for plan, _ in steps.values()):
+            gate = ""  # one that waits for another one of its key waits for ever (docs/workflows.md)
         self.runs.append((name, tuple(steps)))
-        self.world.start(self._client(who), name, steps, limit, join="smart")
+        self.world.start(self._client(who), name, steps, limit, join="smart", gate=gate)
 
     def again(self, which: int, who: int = 0) -> None:
         """The same run is asked for again, with the same request id."""
@@ -177,6 +180,12 @@ class Player:
         target = self._target(run, step)
         if target:
             self._client(who).ask(rq.Reopen(target=target, kind=kind, force=True, intent="played"))
+
+    def approve(self, run: int = 0, *, approved: bool = True, who: int = 0) -> None:
+        """Somebody approves of a run, blocked or not, or rejects it."""
+        target = self._target(run, None)
+        if target:
+            self._client(who).ask(rq.Approve(target=target, approved=approved, force=True, intent="played"))
 
     def dismiss(self, run: int = 0, who: int = 0) -> None:
         """Dead letters are put away."""
@@ -373,7 +382,7 @@ def _draw_start(chance: SeededChance) -> Move:
     usual = ("plain", "long", "longer", "busy", "never_ready", "outside", "outside", "outside", "waits_for_a", "waits_for_b")
     plans = tuple(_pick(chance, (*PLANS, *usual)) for _ in range(1 + chance.below(3)))
     shape, limit = _pick(chance, tuple(SHAPES)), _pick(chance, (0, 0, 0, 1))
-    return Move("start", {"shape": shape, "plans": plans, "who": chance.below(2), "limit": limit})
+    return Move("start", {"shape": shape, "plans": plans, "who": chance.below(2), "limit": limit, "gate": _pick(chance, GATES)})
 
 
 def _draw_send(verb: str) -> Callable[[SeededChance], Move]:
@@ -440,6 +449,7 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
         lambda chance: Move("nest_and_kill", {"which": chance.below(4), "event": _pick(chance, ENDS)}),
     ),
     "reopen": (3, lambda chance: Move("reopen", {"run": chance.below(3), "kind": _pick(chance, ("retry", "resume"))})),
+    "approve": (5, lambda chance: Move("approve", {"run": chance.below(3), "approved": chance.below(4) > 0})),
     "dismiss": (1, lambda chance: Move("dismiss", {"run": chance.below(3)})),
     "kill_crewd": (2, lambda _: Move("kill_crewd")),
     "kill_crewd_inside": (2, lambda chance: Move("kill_crewd_inside", {"calls": chance.below(12)})),

@@ -79,7 +79,7 @@ def attempt_differs(state: Attempt, live: LiveRun, wall: float, now: float) -> s
 def _of_run(run: Run) -> dict[str, object]:
     return {
         "status": run.status, "cancel": run.cancel, "openings": run.openings, "concurrency": run.concurrency,
-        "deadline": None if run.over else run.deadline, "unfinished": run.unfinished,
+        "deadline": None if run.over else run.deadline, "unfinished": run.unfinished, "blocks": run.blocks,
     }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def _of_task(task: Task, now: float) -> dict[str, object]:
         # A question is recorded by the controller, which tells the run of it: until then the run says `running`.
         "status": TaskStatus.RUNNING if task.live else task.status, "epoch": task.epoch, "cancel": task.cancel,
         "since": task.tried.since, "due": None if due is None else max(due, now),  # what is due is due
-        "notice": task.notice, "claim": claim, "quick": task.tried.quick if counted else 0,
+        "notice": task.notice, "claim": claim, "held_back": task.held_back, "quick": task.tried.quick if counted else 0,
         "ends": sum(end > now - task.restart.period_seconds for end in task.tried.ends) if counted else 0,
         "held": [mail.id for mail in task.held.mails],
     }  # fmt: skip
@@ -111,7 +111,7 @@ def _of_attempt(attempt: Attempt) -> dict[str, object]:
         "finishing": work.finishing, "capabilities": attempt.contact.capabilities, "asks": work.asks,
         "operations": {(each.id, each.seconds, each.queued, each.waits) for each in work.operations},
         "reports": attempt.contact.reports, "failures": work.failures, "cancel": attempt.cancel, "limit": attempt.limit,
-        "turn": work.turn,
+        "turn": work.turn, "ended_operations": work.ended_operations,
         "usage": work.usage, "checkpoint": work.checkpoint, "notices": set(attempt.observed.notices),
         "outcome": None if attempt.outcome is None else attempt.outcome.outcome,
         # What comes when the attempt is over is its run's, which may start another one for it.

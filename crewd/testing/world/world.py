@@ -23,8 +23,8 @@ from crewd.model import events as ev
 from crewd.model.ids import MESSAGE, IdSource
 from crewd.model.news import news_of
 from crewd.model.rows import AskRow, AttemptRow, ClientRow, RunRow
-from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL
-from crewd.model.workflow import Join, Step, WorkerSpec, Workflow
+from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, RunStatus
+from crewd.model.workflow import PLANNER, Access, Effectiveness, Join, Step, WorkerSpec, Workflow
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
 from crewd.store.fold import Row
@@ -58,6 +58,14 @@ DELAY_SECONDS = 0.2
 BIRTH_SECONDS = 0.01
 FIRST = 0
 """The order that always takes the oldest: shrinking leads here."""
+
+
+Gate = Literal["", "plan", "key", "block", "fail"]
+_ACCESS: dict[Gate, tuple[Access, ...]] = {
+    "": ("",), "plan": ("", "", "shared"), "key": ("exclusive", "shared", "shared"), "block": ("",), "fail": ("",),
+}  # fmt: skip
+"""The access of the steps of a run, one after the other."""
+_GUARD: dict[Gate, Effectiveness] = {"block": "block", "fail": "fail"}
 
 
 class World:
@@ -204,23 +212,30 @@ class World:
 
     def start(
         self, client: SimClient, name: str, steps: dict[str, tuple[Plan, tuple[str, ...]]], limit: int = 0, parent: str = "",
-        join: Join = "off",
+        join: Join = "off", gate: Gate = "",
     ) -> str:  # fmt: skip
-        """Ask for a run: its steps by name, each with a plan and what it depends on. `parent`: the attempt that asks."""
+        """Ask for a run: its steps by name, each with a plan and what it depends on. `parent`: the attempt that asks.
+
+        `gate`: the first step makes a plan that is to be approved, or the steps are exclusive and shared ones of one conflict
+        key, or a worker of which nothing was seen blocks the run, or fails.
+        """
         for step, (plan, _) in steps.items():
             self.plans[f"{name}_{step}"] = plan
         workflow = Workflow(
             name=name,
             steps=tuple(
                 Step(
-                    id=step, depends_on=after,
+                    id=step, depends_on=after, role=PLANNER if gate == "plan" and index == 0 else "",
+                    access=_ACCESS[gate][index % len(_ACCESS[gate])], conflict_key="k" if gate == "key" else "",
+                    effectiveness=_GUARD.get(gate, ""),
                     worker=WorkerSpec(
                         call="" if plan.outside else f"world:{name}_{step}", orphan_grace_seconds=60.0, retry=plan.retry,
                         restart=plan.restart, limits=plan.limits, outside=plan.outside,
                     ),
                 )
-                for step, (plan, after) in steps.items()
+                for index, (step, (plan, after)) in enumerate(steps.items())
             ),
+            plan_approval=gate == "plan",
             max_concurrency=limit,
             join=join,
         )  # fmt: skip
@@ -538,7 +553,8 @@ class World:
             parent = self.disk.now[AttemptRow].get(row.parent)
             # One that somebody has opened again is not its parent's any more.
             orphan = parent is not None and parent.status in ATTEMPT_TERMINAL and row.openings == 1
-            self.laws.hold("what can end ends by itself", endless and not orphan, f"{row.name} is {row.status}")
+            waits = endless or row.status is RunStatus.BLOCKED
+            self.laws.hold("what can end ends by itself", waits and not orphan, f"{row.name} is {row.status}")
             run = row.id
             closer.ask(rq.Cancel(target=run, mode="now", timeout_seconds=600.0, force=True, intent="the end"))
         until, steps = self.clock.now + REST_SECONDS, self.steps + REST_STEPS

@@ -1,0 +1,145 @@
+"""Runs that wait for somebody's approval, and steps that may not run beside each other, as clients of crewd see them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from crewd.client import keeping
+from crewd.client.blocking import Crew
+from crewd.client.shapes import one_step
+from crewd.model.errors import Forbidden, Refused
+from crewd.model.events import RunBlocked, RunConcurrency, RunUnblocked, TaskHeldBack, TaskTurn
+from crewd.model.workflow import Effectiveness, Step, WorkerSpec, Workflow
+from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
+
+pytestmark = pytest.mark.process
+QUICK = WorkerSpec(shell="true")
+
+
+def planned() -> Workflow:
+    steps = (
+        Step("plan", role="planner", worker=WorkerSpec(shell="echo the plan")),
+        Step("look", depends_on=("plan",), access="shared", worker=QUICK),
+        Step("change", depends_on=("plan",), access="exclusive", worker=QUICK),
+    )
+    return Workflow("planned", steps, plan_approval=True)
+
+
+def test_a_plan_waits_for_its_approval_whatever_is_restarted(daemon: Daemon) -> None:
+    with daemon.connect() as crew:
+        run = crew.run(planned(), cwd="/").id
+        assert "is to be approved" in crew.wait(run, or_waiting=True, timeout=120).attention
+        wait_until(lambda: [task.status for task in crew.show(run).tasks][1] == "completed", "the step that only looks")
+    daemon.kill()
+    daemon.start()
+    with daemon.connect() as crew:
+        shown = crew.show(run)
+        assert (shown.run.status, shown.run.blocks[0].reason) == ("blocked", "plan_approval")
+        assert shown.tasks[2].status == "queued"
+        assert [notice.kind for notice in crew.notices() if notice.run == run] == ["blocked"]
+        assert keeping.forget(crew, run, intent="tidy up").action == "kept"  # it is not over
+        crew.approve(run, intent="it is good")
+        assert crew.wait(run, timeout=120).run.status == "completed"
+        bodies = [event.body for event in crew.events(run)]
+        assert [each.block.reason for each in bodies if isinstance(each, RunBlocked)] == ["plan_approval"]
+        assert [each.intent for each in bodies if isinstance(each, RunUnblocked)] == ["it is good"]
+        assert [notice for notice in crew.notices() if notice.run == run] == []
+        with pytest.raises(Refused, match="nothing blocks"):
+            crew.approve(run)
+
+
+def test_what_is_rejected_ends_and_has_started_nothing(shared_crew: Crew) -> None:
+    run = shared_crew.run(planned(), cwd="/").id
+    shared_crew.wait(run, or_waiting=True, timeout=120)
+    shared_crew.reject(run, intent="too much")
+    end = shared_crew.wait(run, timeout=120)
+    assert (end.run.status, end.run.reason) == ("cancelled", "rejected")
+    assert shared_crew.show(run).tasks[2].epoch == 0
+
+
+def test_a_worker_cannot_approve(shared_crew: Crew, tmp_path: Path) -> None:
+    run = shared_crew.run(planned(), cwd="/").id
+    shared_crew.wait(run, or_waiting=True, timeout=120)
+    words = ["--home", str(shared_crew.home.root), "approve", run, "--force", "--intent", "mine"]
+    code = f"from crewd.client.cli.main import main; main({words})"
+    tried = shared_crew.exec([sys.executable, "-c", code], cwd=str(tmp_path))
+    assert shared_crew.wait(tried.id, timeout=120).run.status == "failed"
+    assert b"a worker cannot approve" in shared_crew.log(f"{tried.id}/python", stream="stderr").data
+    assert shared_crew.show(run).run.status == "blocked"
+    shared_crew.cancel(run)
+
+
+def test_a_worker_cannot_approve_as_a_client_of_the_protocol(shared_crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = shared_crew.run(planned(), cwd="/").id
+    shared_crew.wait(run, or_waiting=True, timeout=120)
+    monkeypatch.setenv("CREWD_PARENT_TOKEN", "of a worker")
+    with pytest.raises(Forbidden):
+        shared_crew.approve(run)
+    shared_crew.cancel(run)
+
+
+def test_exclusive_steps_of_one_key_never_overlap(shared_crew: Crew, tmp_path: Path) -> None:
+    guard = "mkdir held || exit 1; sleep 0.2; rmdir held"
+    steps = (
+        *(Step(name, access="exclusive", conflict_key="db", worker=WorkerSpec(shell=guard)) for name in ("a", "b", "c")),
+        Step("reader", access="shared", conflict_key="docs", worker=QUICK),
+    )
+    run = shared_crew.run(Workflow("keys", steps), cwd=str(tmp_path)).id
+    assert shared_crew.wait(run, timeout=120).run.status == "completed"
+    bodies = [event.body for event in shared_crew.events(run)]
+    turns = [(each.batch, each.index, each.total) for each in bodies if isinstance(each, TaskTurn)]
+    assert sorted(turns) == [(f"{run}:db", 1, 3), (f"{run}:db", 2, 3), (f"{run}:db", 3, 3), (f"{run}:docs", 1, 1)]
+    assert sum(isinstance(each, TaskHeldBack) for each in bodies) == 2
+
+
+@pytest.mark.parametrize(
+    ("effectiveness", "status"), [("off", "completed"), ("warn", "completed"), ("block", "blocked"), ("fail", "failed")]
+)
+def test_a_worker_of_which_nothing_was_seen(shared_crew: Crew, effectiveness: Effectiveness, status: str) -> None:
+    workflow = Workflow("idle", (Step("a", effectiveness=effectiveness, worker=QUICK),))
+    run = shared_crew.run(workflow, cwd="/").id
+    wait_until(lambda: shared_crew.show(run).run.status == status, f"the run to be {status}")
+    shown = shared_crew.show(run)
+    if status == "blocked":
+        assert (shown.run.blocks[0].reason, shown.run.blocks[0].task) == ("ineffective_worker", f"{run}/a")
+        shared_crew.approve(run)
+        assert shared_crew.wait(run, timeout=120).run.status == "completed"
+    if status == "failed":
+        assert shown.tasks[0].reason == "ineffective_worker"
+
+
+def test_a_worker_that_did_something_is_seen(shared_crew: Crew, jobs_dir: str) -> None:
+    worker = WorkerSpec(call="jobs:did")
+    run = shared_crew.run(Workflow("busy", (Step("a", effectiveness="fail", worker=worker),)), cwd=jobs_dir)
+    assert shared_crew.wait(run.id, timeout=120).run.status == "completed"
+
+
+def test_more_steps_at_once_than_usual_are_recorded(shared_crew: Crew) -> None:
+    steps = tuple(Step(f"s{number}", worker=QUICK) for number in range(2))
+    for unbounded, at_once in ((False, 8), (True, 50)):
+        run = shared_crew.run(Workflow("many", steps, max_concurrency=50, unbounded=unbounded), cwd="/").id
+        shared_crew.wait(run, timeout=120)
+        assert shared_crew.show(run).run.workflow.max_concurrency == at_once
+        (body,) = [event.body for event in shared_crew.events(run) if isinstance(event.body, RunConcurrency)]
+        assert (body.asked, body.at_once) == (50, at_once)
+
+
+def test_where_no_workers_are_started_a_run_is_blocked_and_says_so(home: Path) -> None:
+    (home / "h").mkdir(mode=0o700)
+    (home / "h" / "crewd.toml").write_text("execution = false\n")
+    with Daemon(home / "h") as daemon:
+        with daemon.connect() as crew:
+            run = crew.run(one_step("a", QUICK), cwd="/").id
+            shown = crew.show(run)
+            assert (shown.run.status, shown.run.blocks[0].reason, shown.attempts) == ("blocked", "execution_disabled", ())
+            with pytest.raises(Refused, match="starts no workers"):
+                crew.approve(run)
+        daemon.kill()
+        daemon.home.config.write_text("execution = true\n")
+        daemon.start()
+        with daemon.connect() as crew:
+            assert crew.wait(run, timeout=120).run.status == "completed"
