@@ -38,12 +38,6 @@ def daemon(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         yield running
 
 
-@pytest.fixture
-def crew(daemon: Daemon) -> Iterator[Crew]:
-    with daemon.connect() as client:
-        yield client
-
-
 @pytest.fixture(scope="session")
 def _shared_daemon() -> Iterator[Daemon]:
     with tempfile.TemporaryDirectory(prefix="crewd-") as name, pytest.MonkeyPatch.context() as patch:
@@ -54,9 +48,14 @@ def _shared_daemon() -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def shared_crew(_shared_daemon: Daemon) -> Iterator[Crew]:
-    """A client of one crewd for all tests that leave it as it was: no daemon of their own, no names that others use."""
-    with _shared_daemon.connect() as client:
+def crew(request: pytest.FixtureRequest) -> Iterator[Crew]:
+    """A client of the test's own `daemon`, if it asks for that too; else of one crewd that tests share.
+
+    A test that shares it leaves it as it was, and takes no names that others use.
+    """
+    own = "daemon" in request.fixturenames
+    running: Daemon = request.getfixturevalue("daemon" if own else "_shared_daemon")
+    with running.connect() as client:
         yield client
 
 

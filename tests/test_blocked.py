@@ -52,45 +52,45 @@ def test_a_plan_waits_for_its_approval_whatever_is_restarted(daemon: Daemon) -> 
             crew.approve(run)
 
 
-def test_what_is_rejected_ends_and_has_started_nothing(shared_crew: Crew) -> None:
-    run = shared_crew.run(planned(), cwd="/").id
-    shared_crew.wait(run, or_waiting=True, timeout=120)
-    shared_crew.reject(run, intent="too much")
-    end = shared_crew.wait(run, timeout=120)
+def test_what_is_rejected_ends_and_has_started_nothing(crew: Crew) -> None:
+    run = crew.run(planned(), cwd="/").id
+    crew.wait(run, or_waiting=True, timeout=120)
+    crew.reject(run, intent="too much")
+    end = crew.wait(run, timeout=120)
     assert (end.run.status, end.run.reason) == ("cancelled", "rejected")
-    assert shared_crew.show(run).tasks[2].epoch == 0
+    assert crew.show(run).tasks[2].epoch == 0
 
 
-def test_a_worker_cannot_approve(shared_crew: Crew, tmp_path: Path) -> None:
-    run = shared_crew.run(planned(), cwd="/").id
-    shared_crew.wait(run, or_waiting=True, timeout=120)
-    words = ["--home", str(shared_crew.home.root), "approve", run, "--force", "--intent", "mine"]
+def test_a_worker_cannot_approve(crew: Crew, tmp_path: Path) -> None:
+    run = crew.run(planned(), cwd="/").id
+    crew.wait(run, or_waiting=True, timeout=120)
+    words = ["--home", str(crew.home.root), "approve", run, "--force", "--intent", "mine"]
     code = f"from crewd.client.cli.main import main; main({words})"
-    tried = shared_crew.exec([sys.executable, "-c", code], cwd=str(tmp_path))
-    assert shared_crew.wait(tried.id, timeout=120).run.status == "failed"
-    assert b"a worker cannot approve" in shared_crew.log(f"{tried.id}/python", stream="stderr").data
-    assert shared_crew.show(run).run.status == "blocked"
-    shared_crew.cancel(run)
+    tried = crew.exec([sys.executable, "-c", code], cwd=str(tmp_path))
+    assert crew.wait(tried.id, timeout=120).run.status == "failed"
+    assert b"a worker cannot approve" in crew.log(f"{tried.id}/python", stream="stderr").data
+    assert crew.show(run).run.status == "blocked"
+    crew.cancel(run)
 
 
-def test_a_worker_cannot_approve_as_a_client_of_the_protocol(shared_crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = shared_crew.run(planned(), cwd="/").id
-    shared_crew.wait(run, or_waiting=True, timeout=120)
+def test_a_worker_cannot_approve_as_a_client_of_the_protocol(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = crew.run(planned(), cwd="/").id
+    crew.wait(run, or_waiting=True, timeout=120)
     monkeypatch.setenv("CREWD_PARENT_TOKEN", "of a worker")
     with pytest.raises(Forbidden):
-        shared_crew.approve(run)
-    shared_crew.cancel(run)
+        crew.approve(run)
+    crew.cancel(run)
 
 
-def test_exclusive_steps_of_one_key_never_overlap(shared_crew: Crew, tmp_path: Path) -> None:
+def test_exclusive_steps_of_one_key_never_overlap(crew: Crew, tmp_path: Path) -> None:
     guard = "mkdir held || exit 1; sleep 0.2; rmdir held"
     steps = (
         *(Step(name, access="exclusive", conflict_key="db", worker=WorkerSpec(shell=guard)) for name in ("a", "b", "c")),
         Step("reader", access="shared", conflict_key="docs", worker=QUICK),
     )
-    run = shared_crew.run(Workflow("keys", steps), cwd=str(tmp_path)).id
-    assert shared_crew.wait(run, timeout=120).run.status == "completed"
-    bodies = [event.body for event in shared_crew.events(run)]
+    run = crew.run(Workflow("keys", steps), cwd=str(tmp_path)).id
+    assert crew.wait(run, timeout=120).run.status == "completed"
+    bodies = [event.body for event in crew.events(run)]
     turns = [(each.batch, each.index, each.total) for each in bodies if isinstance(each, TaskTurn)]
     assert sorted(turns) == [(f"{run}:db", 1, 3), (f"{run}:db", 2, 3), (f"{run}:db", 3, 3), (f"{run}:docs", 1, 1)]
     assert sum(isinstance(each, TaskHeldBack) for each in bodies) == 2
@@ -99,32 +99,32 @@ def test_exclusive_steps_of_one_key_never_overlap(shared_crew: Crew, tmp_path: P
 @pytest.mark.parametrize(
     ("effectiveness", "status"), [("off", "completed"), ("warn", "completed"), ("block", "blocked"), ("fail", "failed")]
 )
-def test_a_worker_of_which_nothing_was_seen(shared_crew: Crew, effectiveness: Effectiveness, status: str) -> None:
+def test_a_worker_of_which_nothing_was_seen(crew: Crew, effectiveness: Effectiveness, status: str) -> None:
     workflow = Workflow("idle", (Step("a", effectiveness=effectiveness, worker=QUICK),))
-    run = shared_crew.run(workflow, cwd="/").id
-    wait_until(lambda: shared_crew.show(run).run.status == status, f"the run to be {status}")
-    shown = shared_crew.show(run)
+    run = crew.run(workflow, cwd="/").id
+    wait_until(lambda: crew.show(run).run.status == status, f"the run to be {status}")
+    shown = crew.show(run)
     if status == "blocked":
         assert (shown.run.blocks[0].reason, shown.run.blocks[0].task) == ("ineffective_worker", f"{run}/a")
-        shared_crew.approve(run)
-        assert shared_crew.wait(run, timeout=120).run.status == "completed"
+        crew.approve(run)
+        assert crew.wait(run, timeout=120).run.status == "completed"
     if status == "failed":
         assert shown.tasks[0].reason == "ineffective_worker"
 
 
-def test_a_worker_that_did_something_is_seen(shared_crew: Crew, jobs_dir: str) -> None:
+def test_a_worker_that_did_something_is_seen(crew: Crew, jobs_dir: str) -> None:
     worker = WorkerSpec(call="jobs:did")
-    run = shared_crew.run(Workflow("busy", (Step("a", effectiveness="fail", worker=worker),)), cwd=jobs_dir)
-    assert shared_crew.wait(run.id, timeout=120).run.status == "completed"
+    run = crew.run(Workflow("busy", (Step("a", effectiveness="fail", worker=worker),)), cwd=jobs_dir)
+    assert crew.wait(run.id, timeout=120).run.status == "completed"
 
 
-def test_more_steps_at_once_than_usual_are_recorded(shared_crew: Crew) -> None:
+def test_more_steps_at_once_than_usual_are_recorded(crew: Crew) -> None:
     steps = tuple(Step(f"s{number}", worker=QUICK) for number in range(2))
     for unbounded, at_once in ((False, 8), (True, 50)):
-        run = shared_crew.run(Workflow("many", steps, max_concurrency=50, unbounded=unbounded), cwd="/").id
-        shared_crew.wait(run, timeout=120)
-        assert shared_crew.show(run).run.workflow.max_concurrency == at_once
-        (body,) = [event.body for event in shared_crew.events(run) if isinstance(event.body, RunConcurrency)]
+        run = crew.run(Workflow("many", steps, max_concurrency=50, unbounded=unbounded), cwd="/").id
+        crew.wait(run, timeout=120)
+        assert crew.show(run).run.workflow.max_concurrency == at_once
+        (body,) = [event.body for event in crew.events(run) if isinstance(event.body, RunConcurrency)]
         assert (body.asked, body.at_once) == (50, at_once)
 
 

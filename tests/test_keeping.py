@@ -300,6 +300,7 @@ def test_two_that_archive_the_same_run_at_once_lose_nothing(daemon: Daemon, crew
     assert isinstance(stone, RunArchived) and stone.intent == "why not"
 
 
+@pytest.mark.usefixtures("daemon")
 def test_what_has_dead_letters_is_not_archived(crew: Crew, jobs_dir: str) -> None:
     crew.call("jobs:fail", cwd=jobs_dir, name="dead").wait()
     assert "dead letters" in keeping.archive(crew, "dead").why

@@ -318,6 +318,7 @@ def test_a_cancel_in_the_back_off_keeps_its_reason(crew: Crew) -> None:
     assert len(attempts(run)) == 1
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_dead_letter_is_listed_requeued_and_dismissed(crew: Crew) -> None:
     run = crew.call("jobs:falter", {"tries": 1}, cwd=HERE)
     with pytest.raises(RunFailed):
@@ -355,6 +356,7 @@ def test_resuming_three_times_repeats_nothing(crew: Crew) -> None:
     run.cancel()
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_service_is_started_again_until_it_is_parked(crew: Crew) -> None:
     restarts = Restarts(policy="transient", restarts_max=2, backoff_seconds=0.05)
     run = crew.exec(["sh", "-c", "exit 1"], cwd=HERE, restart=restarts)
@@ -460,6 +462,7 @@ def test_a_child_that_somebody_resumes_outlives_its_parent_and_a_restart(daemon:
         child.cancel(mode="now")
 
 
+@pytest.mark.usefixtures("daemon")
 def test_one_that_is_to_be_kept_is_kept(crew: Crew) -> None:
     run = crew.call("jobs:lead", {"keep": True}, cwd=HERE)
     child = child_of(crew, run)

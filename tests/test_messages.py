@@ -248,6 +248,7 @@ def test_a_mailbox_takes_messages_whether_somebody_reads_or_not(crew: Crew, jobs
         crew.acknowledge("m_00000000000000000000000000")
 
 
+@pytest.mark.usefixtures("daemon")  # it looks at the numbers of all runs
 def test_steers_and_follow_ups_that_wait_are_counted_apart(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:quiet", cwd=jobs_dir)
     ready(run)

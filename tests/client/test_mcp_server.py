@@ -45,9 +45,9 @@ async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-def test_a_leader_starts_steers_and_hears_of_the_end(shared_crew: Crew, tmp_path: Path, mode: Mode) -> None:
+def test_a_leader_starts_steers_and_hears_of_the_end(crew: Crew, tmp_path: Path, mode: Mode) -> None:
     async def lead() -> None:
-        async with leader(shared_crew, tmp_path, mode) as client:
+        async with leader(crew, tmp_path, mode) as client:
             run = await call(client, "crew_run", goal="TOOL 1.5", agent="stand-in", request_id=f"lead-{mode}")
             again = await call(client, "crew_run", goal="TOOL 1.5", agent="stand-in", request_id=f"lead-{mode}")
             assert run["run"] == again["run"], "the same request is the same run"
@@ -67,9 +67,9 @@ def test_a_leader_starts_steers_and_hears_of_the_end(shared_crew: Crew, tmp_path
     anyio.run(lead)
 
 
-def test_a_wait_ends_by_itself_and_ends_nothing(shared_crew: Crew, tmp_path: Path) -> None:
+def test_a_wait_ends_by_itself_and_ends_nothing(crew: Crew, tmp_path: Path) -> None:
     async def lead() -> None:
-        async with leader(shared_crew, tmp_path) as client:
+        async with leader(crew, tmp_path) as client:
             run = (await call(client, "crew_run", command=["sleep", "864"], name="waited-for"))["run"]
             stands = await call(client, "crew_wait", run=run, timeout_s=0.2)
             assert not stands["over"]
@@ -84,9 +84,9 @@ def test_a_wait_ends_by_itself_and_ends_nothing(shared_crew: Crew, tmp_path: Pat
     anyio.run(lead)
 
 
-def test_questions_are_answered_and_told_as_notices(shared_crew: Crew, tmp_path: Path) -> None:
+def test_questions_are_answered_and_told_as_notices(crew: Crew, tmp_path: Path) -> None:
     async def lead() -> None:
-        async with leader(shared_crew, tmp_path) as client:
+        async with leader(crew, tmp_path) as client:
             run = (await call(client, "crew_run", goal="ASK TOOL 0.1", agent="stand-in"))["run"]
             stands = await call(client, "crew_wait", run=run, timeout_s=60)
             assert not stands["over"]
@@ -102,9 +102,9 @@ def test_questions_are_answered_and_told_as_notices(shared_crew: Crew, tmp_path:
     anyio.run(lead)
 
 
-def test_what_is_refused_is_said_in_words(shared_crew: Crew, tmp_path: Path) -> None:
+def test_what_is_refused_is_said_in_words(crew: Crew, tmp_path: Path) -> None:
     async def lead() -> None:
-        async with leader(shared_crew, tmp_path) as client:
+        async with leader(crew, tmp_path) as client:
             for wrong, words in (
                 ({"goal": "x"}, "give one of agent, team, command and workflow"),
                 ({"goal": "x", "agent": "claud"}, "did you mean claude"),

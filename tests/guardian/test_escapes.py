@@ -156,6 +156,7 @@ def test_a_chain_of_sessions_is_ended_also_when_no_worker_is_left(crew: Crew, da
     wait_until(lambda: not any(daemon.marked() for _ in range(30)), "the chain to end", CHAIN_SECONDS / 2)
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_process_whose_main_thread_has_ended_is_not_dead(crew: Crew, tmp_path: Path) -> None:
     diary = tmp_path / "diary"
     run = crew.call("trees:ghost", {"diary": str(diary)}, cwd=TESTS)

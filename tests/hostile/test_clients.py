@@ -20,14 +20,14 @@ SELECTORS = [
 ]  # fmt: skip
 
 
-def test_no_selector_names_what_is_not_its_own(shared_crew: Crew) -> None:
-    run = shared_crew.exec(["sleep", "1000"], cwd="/", name="innocent")
+def test_no_selector_names_what_is_not_its_own(crew: Crew) -> None:
+    run = crew.exec(["sleep", "1000"], cwd="/", name="innocent")
     for selector in SELECTORS:
         for request in (
             rq.Cancel(target=selector, mode="now"), rq.Show(target=selector), rq.Signal(target=selector, number=9),
             rq.ReadLog(task=selector), rq.ListMessages(target=selector),
         ):  # fmt: skip
-            answer = shared_crew.request(request, 5)
+            answer = crew.request(request, 5)
             assert isinstance(answer, rq.ErrorReply | CrewdError), (selector, answer)
     assert run.show().run.ended_at is None
     assert run.cancel(mode="now").verified

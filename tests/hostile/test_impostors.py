@@ -95,6 +95,7 @@ def test_a_worker_of_another_s_is_started_again_by_force_only(daemon: Daemon, cr
     run.cancel(mode="now")
 
 
+@pytest.mark.usefixtures("daemon")
 def test_no_run_is_called_like_the_id_of_another(crew: Crew) -> None:
     run = crew.exec(["true"], cwd="/")
     for name in (run.id, run.id[:10], run.id.upper(), "m_0123", "q_01m8b8g8n2e00ayawxr9ja8mcp"):

@@ -115,13 +115,13 @@ def test_no_number_of_a_worker_breaks_anything(daemon: Daemon, crew: Crew, tmp_p
     still_sound(crew, tmp_path)
 
 
-def test_who_sends_what_is_no_number_hears_so_in_the_own_line(shared_crew: Crew) -> None:
+def test_who_sends_what_is_no_number_hears_so_in_the_own_line(crew: Crew) -> None:
     with pytest.raises(UsageError, match="NaN"):
-        shared_crew.call("jobs:add", {"a": math.nan, "b": 1})
-    run = shared_crew.exec(["sleep", "1000"], cwd="/")
+        crew.call("jobs:add", {"a": math.nan, "b": 1})
+    run = crew.exec(["sleep", "1000"], cwd="/")
     for wrong in (math.nan, math.inf, 1e300, -1.0):
         with pytest.raises(UsageError):
             run.steer("x", deadline=wrong)
     with pytest.raises(UsageError):
-        shared_crew.wait("x" * 70_000, timeout=1)
+        crew.wait("x" * 70_000, timeout=1)
     run.cancel(mode="now")

@@ -56,6 +56,7 @@ def heard(speaker: Speaker, kind: str) -> Any:
             return msgspec.msgpack.decode(frames[3])
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_token_opens_its_own_door_only(crew: Crew, speaker: Speaker, tmp_path: Path) -> None:
     first, mine = papers(crew, tmp_path / "a")
     second, theirs = papers(crew, tmp_path / "b")
@@ -74,6 +75,7 @@ def test_a_token_opens_its_own_door_only(crew: Crew, speaker: Speaker, tmp_path:
     second.cancel(mode="now")
 
 
+@pytest.mark.usefixtures("daemon")
 def test_bodies_that_explode_are_refused_and_the_worker_can_go_on(crew: Crew, speaker: Speaker, tmp_path: Path) -> None:
     run, mine = papers(crew, tmp_path / "a")
     speaker.say("hello", "", hello(mine))
@@ -93,6 +95,7 @@ def test_bodies_that_explode_are_refused_and_the_worker_can_go_on(crew: Crew, sp
     assert run.result(timeout=120) == 42
 
 
+@pytest.mark.usefixtures("daemon")
 def test_reports_of_what_never_was_and_replays_change_nothing(crew: Crew, speaker: Speaker, tmp_path: Path) -> None:
     run, mine = papers(crew, tmp_path / "a")
     other = crew.exec(["cat"], cwd="/", stdin="lines")
@@ -139,6 +142,7 @@ def test_unsent_reports_that_are_none_are_passed_over(daemon: Daemon, crew: Crew
     assert crew.exec(["echo", "fine"], cwd="/").result(timeout=120) == "fine"
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_result_that_lies_elsewhere_is_not_shown(crew: Crew, speaker: Speaker, tmp_path: Path) -> None:
     precious = tmp_path / "precious.json"
     precious.write_text('"what nobody may see"')

@@ -38,6 +38,7 @@ def asked(crew: Crew, run: RunHandle) -> AskRow:
     return next(ask for ask in crew.inbox() if ask.run == run.id)
 
 
+@pytest.mark.usefixtures("daemon")
 def test_it_is_steered_asks_and_goes_on_for_what_waits_where_it_would_stop(crew: Crew, program: str) -> None:
     run = started(crew, program)
     ask = asked(crew, run)
@@ -73,6 +74,7 @@ def test_it_is_steered_asks_and_goes_on_for_what_waits_where_it_would_stop(crew:
     assert [sample.note for sample in samples] == ["begun", "faster", "then the other half"]
 
 
+@pytest.mark.usefixtures("daemon")
 def test_what_it_has_not_taken_is_given_back(crew: Crew, program: str) -> None:
     run = started(crew, program)
     ask = asked(crew, run)

@@ -72,8 +72,8 @@ def sleepers(seconds: str) -> list[int]:
 
 
 @every
-def test_it_answers_and_its_answer_is_the_result(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "hello", agent(runtime))
+def test_it_answers_and_its_answer_is_the_result(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "hello", agent(runtime))
     assert run.result(timeout=120) == "echo: hello"
     attempt = attempt_of(run)
     assert attempt.turns == 1
@@ -83,70 +83,70 @@ def test_it_answers_and_its_answer_is_the_result(shared_crew: Crew, runtime: Age
 
 
 @every
-def test_a_steer_reaches_a_tool_that_runs_and_is_done_with_the_work(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "TOOL 1.5", agent(runtime))
-    until_tool(shared_crew, run)
+def test_a_steer_reaches_a_tool_that_runs_and_is_done_with_the_work(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 1.5", agent(runtime))
+    until_tool(crew, run)
     receipt = run.steer("look at conftest", wait="settled", timeout=120)
     assert (receipt.level, receipt.outcome) == ("settled", "done")
     assert run.result(timeout=120) == "echo: look at conftest"
-    assert outcomes(shared_crew, run) == ["done"]
+    assert outcomes(crew, run) == ["done"]
 
 
-def test_an_agent_that_can_be_steered_over_acp_is(shared_crew: Crew) -> None:
-    run = ask(shared_crew, "TOOL 1.5", agent("acp", "--steering"))
-    until_tool(shared_crew, run)
+def test_an_agent_that_can_be_steered_over_acp_is(crew: Crew) -> None:
+    run = ask(crew, "TOOL 1.5", agent("acp", "--steering"))
+    until_tool(crew, run)
     assert run.steer("by its extension", wait="applied", timeout=120).level in {"applied", "settled"}
     assert run.result(timeout=120) == "echo: by its extension"
 
 
 @most
-def test_follow_ups_come_one_by_one_where_it_would_stop(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "TOOL 1", agent(runtime))
-    until_tool(shared_crew, run)
+def test_follow_ups_come_one_by_one_where_it_would_stop(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 1", agent(runtime))
+    until_tool(crew, run)
     first, second = run.follow_up("first"), run.follow_up("second")
     assert run.result(timeout=120) == "echo: second"
-    assert [shared_crew.receipt(each.id).outcome for each in (first, second)] == ["done", "done"]
+    assert [crew.receipt(each.id).outcome for each in (first, second)] == ["done", "done"]
 
 
 @every
-def test_now_stops_the_tool_first_and_nothing_that_waited_is_lost(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "TOOL 861", agent(runtime))
-    until_tool(shared_crew, run)
+def test_now_stops_the_tool_first_and_nothing_that_waited_is_lost(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 861", agent(runtime))
+    until_tool(crew, run)
     waits = run.steer("it waits")
     now = run.steer("stop that", wait="settled", timeout=120, terms=Terms(now=True))
     assert now.outcome == "done"
     assert str(run.result(timeout=120)).startswith("echo: ")
-    assert shared_crew.receipt(waits.id).outcome == "done"
+    assert crew.receipt(waits.id).outcome == "done"
     wait_until(lambda: not sleepers("861.0"), "the tool to end")
 
 
 @most
-def test_a_steer_that_is_sent_while_it_speaks_is_answered(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "SLOWTEXT", agent(runtime))
+def test_a_steer_that_is_sent_while_it_speaks_is_answered(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "SLOWTEXT", agent(runtime))
     wait_until(lambda: attempt_of(run).ready_at, "it to be ready")
     assert run.steer("in the text", wait="settled", timeout=120).outcome == "done"
     assert run.result(timeout=120) == "echo: in the text"
 
 
 @every
-def test_an_error_of_the_model_fails_the_run(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "ERR401", agent(runtime), retry=Retry(attempts=3))
+def test_an_error_of_the_model_fails_the_run(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "ERR401", agent(runtime), retry=Retry(attempts=3))
     with pytest.raises(RunFailed, match="401"):
         run.result(timeout=120)
     assert len(run.show().attempts) == 1, "a key that is refused is not tried again"
 
 
 @most
-def test_what_may_pass_is_tried_again_by_a_new_agent(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "ERR500", agent(runtime), retry=Retry(attempts=2, backoff_seconds=0.01))
+def test_what_may_pass_is_tried_again_by_a_new_agent(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "ERR500", agent(runtime), retry=Retry(attempts=2, backoff_seconds=0.01))
     with pytest.raises(RunFailed, match="500"):
         run.result(timeout=120)
     assert [attempt.status for attempt in run.show().attempts] == ["failed", "failed"], "it is asked for the task again"
 
 
 @most
-def test_the_next_model_goes_on_where_one_cannot(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "ERR429 UNLESS big", agent(runtime, fallback_models=("middle", "big")))
+def test_the_next_model_goes_on_where_one_cannot(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "ERR429 UNLESS big", agent(runtime, fallback_models=("middle", "big")))
     assert str(run.result(timeout=120)).startswith("echo: ")
     attempt, *others = run.show().attempts
     assert not others, "it is one attempt"
@@ -155,129 +155,129 @@ def test_the_next_model_goes_on_where_one_cannot(shared_crew: Crew, runtime: Age
 
 
 @most
-def test_a_message_between_two_models_is_told_to_the_next_one(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "ERR429 UNLESS big", agent(runtime, "--slow", "0.7", fallback_models=("big",)))
-    wait_until(lambda: b"has failed" in b"".join(log_of(shared_crew, run, "acts")), "the first model to fail")
+def test_a_message_between_two_models_is_told_to_the_next_one(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "ERR429 UNLESS big", agent(runtime, "--slow", "0.7", fallback_models=("big",)))
+    wait_until(lambda: b"has failed" in b"".join(log_of(crew, run, "acts")), "the first model to fail")
     assert run.steer("in between", wait="settled", timeout=120).outcome == "done"
     assert str(run.result(timeout=120)).startswith("echo: ")
-    acts = b"".join(log_of(shared_crew, run, "acts"))
+    acts = b"".join(log_of(crew, run, "acts"))
     assert b"session" not in acts
 
 
 @most
-def test_no_other_model_is_asked_with_a_key_that_was_refused(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "ERR401 UNLESS big", agent(runtime, fallback_models=("big",)))
+def test_no_other_model_is_asked_with_a_key_that_was_refused(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "ERR401 UNLESS big", agent(runtime, fallback_models=("big",)))
     with pytest.raises(RunFailed, match="401"):
         run.result(timeout=120)
 
 
 @most
-def test_what_was_said_to_a_model_that_failed_is_said_to_the_next_one(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "TOOL 1.5", agent(runtime, fallback_models=("big",)))
-    until_tool(shared_crew, run)
+def test_what_was_said_to_a_model_that_failed_is_said_to_the_next_one(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 1.5", agent(runtime, fallback_models=("big",)))
+    until_tool(crew, run)
     receipt = run.steer("ERR503 UNLESS big", wait="settled", timeout=120)
     assert (receipt.level, receipt.outcome) == ("settled", "done")
     assert str(run.result(timeout=120)).startswith("echo: ")
 
 
 @pytest.mark.parametrize("runtime", ["pi", "claude", "codex"])
-def test_a_retry_inside_the_agent_is_progress(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "FLAKY", agent(runtime))
+def test_a_retry_inside_the_agent_is_progress(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "FLAKY", agent(runtime))
     assert run.result(timeout=120) == "echo: FLAKY"
-    notes = [item.body for item in shared_crew.events(run.id) if isinstance(item.body, ProgressSampled)]
+    notes = [item.body for item in crew.events(run.id) if isinstance(item.body, ProgressSampled)]
     assert any(note.phase == "retry" for note in notes)
 
 
 @every
-def test_a_cancel_ends_the_agent_and_its_tools(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "TOOL 862", agent(runtime))
-    until_tool(shared_crew, run)
+def test_a_cancel_ends_the_agent_and_its_tools(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 862", agent(runtime))
+    until_tool(crew, run)
     waits = run.steer("never seen")
     wait_until(lambda: sleepers("862.0"), "the tool")
     assert run.cancel(timeout=120).verified
     assert not sleepers("862.0")
-    assert shared_crew.receipt(waits.id).outcome in {"refused", "unknown"}, "it is not done"
-    assert outcomes(shared_crew, run) == ["cancelled"]
+    assert crew.receipt(waits.id).outcome in {"refused", "unknown"}, "it is not done"
+    assert outcomes(crew, run) == ["cancelled"]
 
 
 @most
-def test_a_question_is_answered_by_people(shared_crew: Crew, runtime: AgentRuntime) -> None:
+def test_a_question_is_answered_by_people(crew: Crew, runtime: AgentRuntime) -> None:
     for answer, word in (("allow", "done"), ("deny", "failed")):
-        run = ask(shared_crew, "ASK TOOL 0.1", agent(runtime))
+        run = ask(crew, "ASK TOOL 0.1", agent(runtime))
         wait_until(lambda run=run: open_asks(run), "the question")  # type: ignore[misc]
         (question,) = open_asks(run)
         text = answer if question.kind == "permission" else "yes" if answer == "allow" else "no"
-        shared_crew.respond(question.id, text)
+        crew.respond(question.id, text)
         assert run.result(timeout=120) == "echo: ASK TOOL 0.1"
         if runtime not in {"acp", "codex"} or answer == "allow":  # the others tell of a tool only when it may run
-            assert outcomes(shared_crew, run) == [word]
+            assert outcomes(crew, run) == [word]
 
 
 @pytest.mark.parametrize("runtime", ["claude", "codex", "acp"])
-def test_permissions_can_be_decided_before(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "ASK TOOL 0.1", agent(runtime, permissions="allow"))
+def test_permissions_can_be_decided_before(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "ASK TOOL 0.1", agent(runtime, permissions="allow"))
     assert run.result(timeout=120) == "echo: ASK TOOL 0.1"
     assert not open_asks(run)
 
 
 @most
-def test_a_cancel_closes_an_open_question(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "ASK TOOL 0.1", agent(runtime))
+def test_a_cancel_closes_an_open_question(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "ASK TOOL 0.1", agent(runtime))
     wait_until(lambda: open_asks(run), "the question")
     assert run.cancel(timeout=120).verified
 
 
 @most
-def test_noise_and_long_records_do_no_harm(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "NOISE BIG 2000000 STREAM 2000", agent(runtime))
+def test_noise_and_long_records_do_no_harm(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "NOISE BIG 2000000 STREAM 2000", agent(runtime))
     assert run.result(timeout=120) == "x" * 16_000
     size = run.show().bytes
     assert size < 100_000, "what streams and what tools give is not kept in the log"
 
 
 @most
-def test_an_agent_that_dies_without_an_end_has_failed(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "DIE 3", agent(runtime))
+def test_an_agent_that_dies_without_an_end_has_failed(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "DIE 3", agent(runtime))
     with pytest.raises(RunFailed, match="exit code 3, and it has not said how its work ended"):
         run.result(timeout=120)
 
 
 @most
-def test_who_says_nothing_at_the_end_is_flagged(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "EMPTY", agent(runtime))
+def test_who_says_nothing_at_the_end_is_flagged(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "EMPTY", agent(runtime))
     assert run.result(timeout=120) == ""
     assert any("empty_result" in warning for warning in attempt_of(run).warnings)
 
 
 @most
-def test_the_text_of_a_message_is_only_text(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "TOOL 1.5", agent(runtime))
-    until_tool(shared_crew, run)
+def test_the_text_of_a_message_is_only_text(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 1.5", agent(runtime))
+    until_tool(crew, run)
     text = '@notes.md --help /exit \u2028 \x00 "quoted"\nsecond line'
     run.steer(text, wait="settled", timeout=120)
     assert run.result(timeout=120) == f"echo: {text}"
 
 
 @most
-def test_a_long_message_arrives_whole(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "TOOL 0.5", agent(runtime))
-    until_tool(shared_crew, run)
+def test_a_long_message_arrives_whole(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 0.5", agent(runtime))
+    until_tool(crew, run)
     text = "ä" * 60_000
     run.steer(text, wait="settled", timeout=120)
-    kept = b"".join(log_of(shared_crew, run, "acts"))
+    kept = b"".join(log_of(crew, run, "acts"))
     told = [json.loads(line) for line in kept.splitlines()]
     assert text in [act["text"] for act in told if act["type"] == "prompt"]
     assert str(run.result(timeout=120)).startswith("echo: ää")
 
 
 @every
-def test_a_message_at_the_very_end_is_answered_or_refused(shared_crew: Crew, runtime: AgentRuntime) -> None:
+def test_a_message_at_the_very_end_is_answered_or_refused(crew: Crew, runtime: AgentRuntime) -> None:
     for _ in range(2):
-        run = ask(shared_crew, "hello", agent(runtime))
-        wait_until(lambda run=run: b'"text": "echo' in b"".join(log_of(shared_crew, run, "acts")), "its last words")  # type: ignore[misc]
+        run = ask(crew, "hello", agent(runtime))
+        wait_until(lambda run=run: b'"text": "echo' in b"".join(log_of(crew, run, "acts")), "its last words")  # type: ignore[misc]
         first = run.steer("one more thing", wait="accepted")
         run.wait(timeout=120)
-        receipt = shared_crew.receipt(first.id)
+        receipt = crew.receipt(first.id)
         if receipt.outcome == "done":
             assert run.result(timeout=120) == "echo: one more thing"
         else:  # said at once, or in the list of the run
@@ -287,20 +287,20 @@ def test_a_message_at_the_very_end_is_answered_or_refused(shared_crew: Crew, run
 
 
 @most
-def test_what_waits_when_it_is_cancelled_is_refused_and_listed(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "TOOL 873", agent(runtime))
-    until_tool(shared_crew, run)
+def test_what_waits_when_it_is_cancelled_is_refused_and_listed(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 873", agent(runtime))
+    until_tool(crew, run)
     key = run.steer("never taken", wait="delivered").id
     assert run.cancel(mode="now").verified
-    assert (shared_crew.receipt(key).outcome, shared_crew.receipt(key).reason) == ("refused", "cancelled")
+    assert (crew.receipt(key).outcome, crew.receipt(key).reason) == ("refused", "cancelled")
     assert [message.id for message in run.show().run.undelivered] == [key]
-    acts = b"".join(log_of(shared_crew, run, "acts"))
+    acts = b"".join(log_of(crew, run, "acts"))
     assert b"echo: never taken" not in acts
 
 
 @pytest.mark.parametrize("runtime", ["claude", "acp"])
-def test_a_message_to_an_agent_that_starts_slowly_waits_for_it(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "TOOL 0.5", agent(runtime, "--slow", "1"))
+def test_a_message_to_an_agent_that_starts_slowly_waits_for_it(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 0.5", agent(runtime, "--slow", "1"))
     receipt = run.steer("before it was ready", wait="settled", timeout=120)
     assert receipt.outcome == "done"
     assert run.result(timeout=120) == "echo: before it was ready"
@@ -319,30 +319,30 @@ def test_an_agent_lives_on_when_crewd_is_killed(daemon: Daemon, crew: Crew, runt
 
 
 @pytest.mark.parametrize("runtime", ["claude", "codex", "acp"])
-def test_who_was_killed_goes_on_with_its_own_session(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "TOOL 863", agent(runtime), retry=Retry(attempts=2, backoff_seconds=0.01))
-    until_tool(shared_crew, run)
+def test_who_was_killed_goes_on_with_its_own_session(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 863", agent(runtime), retry=Retry(attempts=2, backoff_seconds=0.01))
+    until_tool(crew, run)
     psutil.Process(attempt_of(run).pid).kill()
     assert run.result(timeout=120) == "echo: Go on where you stopped.", "the task is not asked for twice"
     wait_until(lambda: not sleepers("863.0"), "what the first one left to end")
 
 
-def test_turns_are_bounded_with_time_to_finish(shared_crew: Crew) -> None:
-    run = ask(shared_crew, "TOOL 0.1", agent("pi", turns=1, turns_grace=5))
+def test_turns_are_bounded_with_time_to_finish(crew: Crew) -> None:
+    run = ask(crew, "TOOL 0.1", agent("pi", turns=1, turns_grace=5))
     assert str(run.result(timeout=120)).startswith("echo: You have used up the answers")
-    run = ask(shared_crew, "TOOL 0.1", agent("pi", turns=1, turns_grace=0))
+    run = ask(crew, "TOOL 0.1", agent("pi", turns=1, turns_grace=0))
     with pytest.raises(RunFailed, match="it may give 1"):
         run.result(timeout=120)
 
 
-def test_what_it_has_used_ends_it_at_its_limit(shared_crew: Crew) -> None:
-    run = ask(shared_crew, "TOOL 0.1", agent("pi"), limits=Limits(tokens=30))
+def test_what_it_has_used_ends_it_at_its_limit(crew: Crew) -> None:
+    run = ask(crew, "TOOL 0.1", agent("pi"), limits=Limits(tokens=30))
     with pytest.raises(RunFailed, match="tokens"):
         run.result(timeout=120)
 
 
-def test_a_program_that_is_not_there_is_said(shared_crew: Crew) -> None:
-    run = ask(shared_crew, "hello", Agent(runtime="pi", command=("no-such-agent",), name="pi"))
+def test_a_program_that_is_not_there_is_said(crew: Crew) -> None:
+    run = ask(crew, "hello", Agent(runtime="pi", command=("no-such-agent",), name="pi"))
     with pytest.raises(RunFailed, match="no-such-agent was not found"):
         run.result(timeout=120)
 
@@ -359,10 +359,10 @@ def test_its_system_prompt_is_a_file_and_its_records_are_kept(daemon: Daemon, cr
 
 
 @most
-def test_what_it_did_is_kept_in_the_same_words_for_every_agent(shared_crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(shared_crew, "TOOL 0.1", agent(runtime))
+def test_what_it_did_is_kept_in_the_same_words_for_every_agent(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 0.1", agent(runtime))
     run.result(timeout=120)
-    acts = [json.loads(line) for line in shared_crew.log(run.id, stream="acts").data.splitlines()]
+    acts = [json.loads(line) for line in crew.log(run.id, stream="acts").data.splitlines()]
     assert [act["type"] for act in acts] == ["prompt", "tool", "tool_ended", "text"]
     prompt, tool, ended, text = acts
     assert (prompt["text"], prompt["message"], text["text"]) == ("TOOL 0.1", "", "echo: TOOL 0.1")
@@ -370,19 +370,19 @@ def test_what_it_did_is_kept_in_the_same_words_for_every_agent(shared_crew: Crew
     assert "sleep 0.1" in tool["preview"]
 
 
-def test_a_secret_is_in_none_of_its_files(shared_crew: Crew) -> None:
+def test_a_secret_is_in_none_of_its_files(crew: Crew) -> None:
     spec = agent_workflow(agent("claude"))
-    run = shared_crew.run(spec, "say correct-horse-9", cwd="/", brought=Brought({}, {"HORSE": "correct-horse-9"}, {}))
+    run = crew.run(spec, "say correct-horse-9", cwd="/", brought=Brought({}, {"HORSE": "correct-horse-9"}, {}))
     run.result(timeout=120)
     for stream in ("stdout", "acts", "records"):
-        assert b"correct-horse-9" not in shared_crew.log(run.id, stream=stream).data
+        assert b"correct-horse-9" not in crew.log(run.id, stream=stream).data
     kept = Path(attempt_of(run).directory)
     assert all(b"correct-horse-9" not in path.read_bytes() for path in kept.iterdir() if path.is_file())
 
 
-def test_what_looks_like_a_secret_is_in_neither_file_that_is_kept(shared_crew: Crew) -> None:
+def test_what_looks_like_a_secret_is_in_neither_file_that_is_kept(crew: Crew) -> None:
     key = "sk-ant-api03-" + "Ab3dEf6hIj9k" * 4
-    run = ask(shared_crew, f"the key is {key} they say", agent("claude"))
+    run = ask(crew, f"the key is {key} they say", agent("claude"))
     run.result(timeout=120)
     for name in ("acts.jsonl", "records.jsonl"):
         kept = (Path(attempt_of(run).directory) / name).read_text()
@@ -390,14 +390,14 @@ def test_what_looks_like_a_secret_is_in_neither_file_that_is_kept(shared_crew: C
         assert all(json.loads(line) for line in kept.splitlines()), "what is masked is JSON still"
 
 
-def test_only_of_an_agent_its_acts_are_kept(shared_crew: Crew) -> None:
-    run = shared_crew.exec(["true"])
+def test_only_of_an_agent_its_acts_are_kept(crew: Crew) -> None:
+    run = crew.exec(["true"])
     run.wait(timeout=120)
     with pytest.raises(UsageError, match="is no agent"):
-        shared_crew.log(run.id, stream="acts")
+        crew.log(run.id, stream="acts")
 
 
-def test_a_session_that_is_not_there_any_more_is_begun_anew(shared_crew: Crew) -> None:
-    run = ask(shared_crew, "hello", agent("pi", session="gone"))
+def test_a_session_that_is_not_there_any_more_is_begun_anew(crew: Crew) -> None:
+    run = ask(crew, "hello", agent("pi", session="gone"))
     assert run.result(timeout=120) == "echo: hello", "it is given the task"
     assert any("begun a new one" in warning for warning in attempt_of(run).warnings)

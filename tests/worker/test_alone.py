@@ -24,7 +24,7 @@ GUARD = "import json, alone\nvalue = alone.{name}()\nimport sys; sys.stderr.writ
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_as_in_python(shared_crew: Crew, name: str) -> None:
+def test_it_is_as_in_python(crew: Crew, name: str) -> None:
     # A shell starts what runs in the background with INT ignored; a terminal does not, and it is what is compared with.
     usual = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, sys.argv[1:])"
     alone = subprocess.run(
@@ -37,12 +37,12 @@ def test_it_is_as_in_python(shared_crew: Crew, name: str) -> None:
         check=True,
     )
     expected = next(json.loads(line[7:]) for line in alone.stderr.splitlines() if line.startswith("RESULT "))
-    run = shared_crew.call(f"alone:{name}", cwd=str(HERE))
+    run = crew.call(f"alone:{name}", cwd=str(HERE))
     assert run.result(timeout=120) == expected
-    assert shared_crew.log(run.id).data.decode() == alone.stdout
+    assert crew.log(run.id).data.decode() == alone.stdout
 
 
-def test_packages_of_all_kinds_are_found_from_the_working_directory(shared_crew: Crew, tmp_path: Path) -> None:
+def test_packages_of_all_kinds_are_found_from_the_working_directory(crew: Crew, tmp_path: Path) -> None:
     for name, text in {
         "pkg/__init__.py": "",
         "pkg/mod.py": "from . import other\ndef f(): return other.VALUE\n",
@@ -54,8 +54,7 @@ def test_packages_of_all_kinds_are_found_from_the_working_directory(shared_crew:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     found = [
-        shared_crew.call(f"{module}:f", cwd=str(tmp_path)).result(timeout=120)
-        for module in ("pkg.mod", "space.inner.deep", "flat")
+        crew.call(f"{module}:f", cwd=str(tmp_path)).result(timeout=120) for module in ("pkg.mod", "space.inner.deep", "flat")
     ]
     assert found == [1, 2, 3]
 
@@ -76,12 +75,10 @@ def test_packages_of_all_kinds_are_found_from_the_working_directory(shared_crew:
         ("complex(1)", "unsupported"),
     ],
 )
-def test_a_result_that_would_be_another_one_is_refused_by_name(
-    shared_crew: Crew, tmp_path: Path, value: str, says: str
-) -> None:
+def test_a_result_that_would_be_another_one_is_refused_by_name(crew: Crew, tmp_path: Path, value: str, says: str) -> None:
     (tmp_path / "m.py").write_text(f"def f():\n    return {value}\n")
     with pytest.raises(RunFailed, match=says):
-        shared_crew.call("m:f", cwd=str(tmp_path)).result(timeout=120)
+        crew.call("m:f", cwd=str(tmp_path)).result(timeout=120)
 
 
 @pytest.mark.parametrize(
@@ -100,20 +97,20 @@ def test_a_result_that_would_be_another_one_is_refused_by_name(
         "'the password: required, and token = self.token'",
     ],
 )
-def test_a_result_is_the_very_value(shared_crew: Crew, tmp_path: Path, value: str) -> None:
+def test_a_result_is_the_very_value(crew: Crew, tmp_path: Path, value: str) -> None:
     (tmp_path / "m.py").write_text(f"def f():\n    return {value}\n")
-    assert shared_crew.call("m:f", cwd=str(tmp_path)).result(timeout=120) == eval(value)
+    assert crew.call("m:f", cwd=str(tmp_path)).result(timeout=120) == eval(value)
 
 
-def test_a_worker_is_not_done_while_its_threads_work_and_can_be_cancelled_then(shared_crew: Crew, tmp_path: Path) -> None:
+def test_a_worker_is_not_done_while_its_threads_work_and_can_be_cancelled_then(crew: Crew, tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text(
         "import threading, time\ndef f():\n    threading.Thread(target=time.sleep, args=(1000,)).start()\n"
         "    print('back', flush=True)\n"
     )
-    run = shared_crew.call("m:f", cwd=str(tmp_path))
+    run = crew.call("m:f", cwd=str(tmp_path))
     from crewd.testing.daemon import wait_until
 
-    wait_until(lambda: shared_crew.log(run.id).data == b"back\n", "the function to return")
+    wait_until(lambda: crew.log(run.id).data == b"back\n", "the function to return")
     assert run.show().run.status == "running"
     reply = run.cancel(grace=0)
     assert reply is not None

@@ -48,22 +48,22 @@ def sh(crew: Crew, script: str, **given: object) -> RunHandle:
 @pytest.mark.parametrize(
     "again", ["echo two > /dev/stdout", "echo two > /proc/self/fd/1", "echo two | tee /proc/$$/fd/1 >/dev/null"]
 )
-def test_opening_standard_output_again_erases_nothing(shared_crew: Crew, again: str) -> None:
-    run = sh(shared_crew, f"echo one; {again}; echo three")
+def test_opening_standard_output_again_erases_nothing(crew: Crew, again: str) -> None:
+    run = sh(crew, f"echo one; {again}; echo three")
     run.wait(timeout=120)
-    assert log_of(shared_crew, run) == b"one\ntwo\nthree\n"
+    assert log_of(crew, run) == b"one\ntwo\nthree\n"
 
 
-def test_both_streams_are_whole_and_the_result_is_what_was_written(shared_crew: Crew) -> None:
-    run = sh(shared_crew, "seq 1 50000; seq 1 3 >&2")
+def test_both_streams_are_whole_and_the_result_is_what_was_written(crew: Crew) -> None:
+    run = sh(crew, "seq 1 50000; seq 1 3 >&2")
     text = "\n".join(str(number) for number in range(1, 50_001))
     assert run.result(timeout=120) == text, "a result above what is sent is read from its file"
-    assert log_of(shared_crew, run, "stderr") == b"1\n2\n3\n"
+    assert log_of(crew, run, "stderr") == b"1\n2\n3\n"
 
 
-def test_a_result_that_is_no_text_is_bytes(shared_crew: Crew) -> None:
-    assert sh(shared_crew, r"printf '\377\000x'").result(timeout=120) == b"\xff\x00x"
-    assert sh(shared_crew, "printf '  spaced  \n\n'").result(timeout=120) == "  spaced  "
+def test_a_result_that_is_no_text_is_bytes(crew: Crew) -> None:
+    assert sh(crew, r"printf '\377\000x'").result(timeout=120) == b"\xff\x00x"
+    assert sh(crew, "printf '  spaced  \n\n'").result(timeout=120) == "  spaced  "
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_result_that_is_no_text_is_bytes(shared_crew: Crew) -> None:
     ],
 )
 def test_the_output_file_is_what_the_command_wrote_there_else_its_standard_output(
-    shared_crew: Crew,
+    crew: Crew,
     script: str,
     whole: str,
     said: bool,
@@ -85,48 +85,48 @@ def test_the_output_file_is_what_the_command_wrote_there_else_its_standard_outpu
         Step("write", output="f.txt", worker=WorkerSpec(shell=script)),
         Step("read", depends_on=("write",), reads=("f.txt",), worker=WorkerSpec(shell='cat "$CREWD_OUTPUTS/f.txt"')),
     )
-    run = shared_crew.run(Workflow("w", steps), cwd="/")
+    run = crew.run(Workflow("w", steps), cwd="/")
     assert run.result(step="read", timeout=120) == whole
     assert any("f.txt is empty" in warning for row in run.show().attempts for warning in row.warnings) == said
 
 
-def test_what_an_earlier_attempt_has_left_is_not_replaced_by_nothing(shared_crew: Crew) -> None:
+def test_what_an_earlier_attempt_has_left_is_not_replaced_by_nothing(crew: Crew) -> None:
     script = 'test -s "$CREWD_OUTPUTS/f.txt" && exit 0; echo good > "$CREWD_OUTPUTS/f.txt"; exit 1'
     spec = WorkerSpec(shell=script, retry=Retry(attempts=2, backoff_seconds=0.05))
-    run = shared_crew.run(Workflow("w", (Step("a", output="f.txt", worker=spec),)), cwd="/")
+    run = crew.run(Workflow("w", (Step("a", output="f.txt", worker=spec),)), cwd="/")
     run.wait(timeout=120)
-    assert (shared_crew.home.shared(run.id) / "f.txt").read_text() == "good\n"
+    assert (crew.home.shared(run.id) / "f.txt").read_text() == "good\n"
 
 
-def test_an_output_file_that_cannot_be_whole_fails_the_step(shared_crew: Crew) -> None:
+def test_an_output_file_that_cannot_be_whole_fails_the_step(crew: Crew) -> None:
     spec = WorkerSpec(shell="head -c 30000000 /dev/zero; sleep 4", limits=Limits(output_bytes=1 << 20))
-    run = shared_crew.run(one_step("big", spec, output="big.bin"), cwd="/")
+    run = crew.run(one_step("big", spec, output="big.bin"), cwd="/")
     with pytest.raises(RunFailed, match="output_lost"):
         run.result(timeout=120)
 
 
-def test_a_result_whose_beginning_was_not_kept_is_no_result(shared_crew: Crew) -> None:
-    run = shared_crew.run(
+def test_a_result_whose_beginning_was_not_kept_is_no_result(crew: Crew) -> None:
+    run = crew.run(
         one_step("big", WorkerSpec(shell="head -c 30000000 /dev/zero; sleep 4", limits=Limits(output_bytes=1 << 20))), cwd="/"
     )
     with pytest.raises(Refused, match="not kept"):
         run.result(timeout=120)
 
 
-def test_a_process_that_is_left_behind_does_not_hold_up_the_end_and_is_told_of(shared_crew: Crew) -> None:
-    run = sh(shared_crew, "sleep 1000 & echo done")
+def test_a_process_that_is_left_behind_does_not_hold_up_the_end_and_is_told_of(crew: Crew) -> None:
+    run = sh(crew, "sleep 1000 & echo done")
     assert run.result(timeout=120) == "done"
     assert any("left behind" in warning for warning in attempt_of(run).warnings)
     kinds = [event.body for event in run.events() if event.type == "notice.raised"]
     assert kinds, "and it is news"
 
 
-def test_what_is_unusual_about_an_end_is_said(shared_crew: Crew) -> None:
-    run = sh(shared_crew, "echo only here >&2")
+def test_what_is_unusual_about_an_end_is_said(crew: Crew) -> None:
+    run = sh(crew, "echo only here >&2")
     run.wait(timeout=120)
     assert run.show().run.status == "completed"
     assert any("standard error" in warning for warning in attempt_of(run).warnings)
-    run = shared_crew.exec(["true"], stdin=b"x" * 200_000, cwd="/")
+    run = crew.exec(["true"], stdin=b"x" * 200_000, cwd="/")
     run.wait(timeout=120)
     assert any("before it had read its input" in warning for warning in attempt_of(run).warnings)
 
@@ -134,30 +134,30 @@ def test_what_is_unusual_about_an_end_is_said(shared_crew: Crew) -> None:
 # -- input ----------------------------------------------------------------------------------------------------------
 
 
-def test_input_is_nothing_bytes_or_a_file(shared_crew: Crew, tmp_path: Path) -> None:
-    assert shared_crew.exec(["wc", "-c"], cwd="/").result(timeout=120) == "0"
-    assert str(shared_crew.exec(["wc", "-c"], stdin=b"data\n", cwd="/").result(timeout=120)).strip() == "5"
+def test_input_is_nothing_bytes_or_a_file(crew: Crew, tmp_path: Path) -> None:
+    assert crew.exec(["wc", "-c"], cwd="/").result(timeout=120) == "0"
+    assert str(crew.exec(["wc", "-c"], stdin=b"data\n", cwd="/").result(timeout=120)).strip() == "5"
     (tmp_path / "f").write_bytes(b"y" * 100_000)
-    assert str(shared_crew.exec(["wc", "-c"], stdin=str(tmp_path / "f"), cwd="/").result(timeout=120)).strip() == "100000"
+    assert str(crew.exec(["wc", "-c"], stdin=str(tmp_path / "f"), cwd="/").result(timeout=120)).strip() == "100000"
 
 
-def test_lines_of_a_steer_stay_lines_and_the_input_can_be_ended(shared_crew: Crew) -> None:
-    run = shared_crew.exec(["sort"], stdin="lines", cwd="/")
+def test_lines_of_a_steer_stay_lines_and_the_input_can_be_ended(crew: Crew) -> None:
+    run = crew.exec(["sort"], stdin="lines", cwd="/")
     assert run.steer("b\na", wait="applied", timeout=120).level in {"applied", "settled"}
     run.steer("c", wait="settled", timeout=120, terms=Terms(eof=True))
     assert run.result(timeout=120) == "a\nb\nc"
 
 
-def test_an_end_of_input_is_refused_by_what_has_none(shared_crew: Crew, jobs_dir: str) -> None:
-    run = shared_crew.call("jobs:listen", cwd=jobs_dir)
+def test_an_end_of_input_is_refused_by_what_has_none(crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:listen", cwd=jobs_dir)
     wait_until(lambda: run.show().attempts and attempt_of(run).ready_at, "the worker")
     assert run.steer("", terms=Terms(eof=True), wait="settled").reason == "not_supported"
     run.cancel(mode="now")
 
 
-def test_input_that_the_command_has_closed_is_a_refusal_and_no_end(shared_crew: Crew) -> None:
-    run = sh(shared_crew, "exec 0</dev/null; echo closed; sleep 1000", stdin="lines")
-    wait_until(lambda: b"closed" in log_of(shared_crew, run), "the closed input")
+def test_input_that_the_command_has_closed_is_a_refusal_and_no_end(crew: Crew) -> None:
+    run = sh(crew, "exec 0</dev/null; echo closed; sleep 1000", stdin="lines")
+    wait_until(lambda: b"closed" in log_of(crew, run), "the closed input")
     receipt = run.steer("x" * 60_000, wait="settled", timeout=120)
     assert (receipt.outcome, receipt.reason) == ("refused", "stdin_closed")
     assert run.show().run.status == "running"
@@ -167,43 +167,43 @@ def test_input_that_the_command_has_closed_is_a_refusal_and_no_end(shared_crew: 
 # -- signals and the end --------------------------------------------------------------------------------------------
 
 
-def test_the_pid_that_is_shown_is_the_command_and_takes_signals(shared_crew: Crew) -> None:
-    run = sh(shared_crew, 'trap "echo hup" HUP; trap "echo usr1; exit 0" USR1; echo up; while :; do sleep 0.05; done')
-    until_up(shared_crew, run)
+def test_the_pid_that_is_shown_is_the_command_and_takes_signals(crew: Crew) -> None:
+    run = sh(crew, 'trap "echo hup" HUP; trap "echo usr1; exit 0" USR1; echo up; while :; do sleep 0.05; done')
+    until_up(crew, run)
     pid = pid_of(run)
     assert pid is not None
     os.kill(pid, signal.SIGHUP)
-    wait_until(lambda: b"hup" in log_of(shared_crew, run), "the signal")
-    shared_crew.signal(run.id, signal.SIGUSR1)
+    wait_until(lambda: b"hup" in log_of(crew, run), "the signal")
+    crew.signal(run.id, signal.SIGUSR1)
     run.wait(timeout=120)
-    assert log_of(shared_crew, run).endswith(b"usr1\n")
+    assert log_of(crew, run).endswith(b"usr1\n")
     assert [event.type for event in run.events() if event.type == "attempt.signalled"]
     with pytest.raises(Refused):
-        shared_crew.signal(run.id, signal.SIGHUP)
+        crew.signal(run.id, signal.SIGHUP)
 
 
-def test_a_signal_for_the_worker_that_waits_for_the_command_reaches_the_command(shared_crew: Crew) -> None:
-    run = sh(shared_crew, 'trap "echo hup; exit 0" HUP; echo up; while :; do sleep 0.05; done')
-    until_up(shared_crew, run)
+def test_a_signal_for_the_worker_that_waits_for_the_command_reaches_the_command(crew: Crew) -> None:
+    run = sh(crew, 'trap "echo hup; exit 0" HUP; echo up; while :; do sleep 0.05; done')
+    until_up(crew, run)
     host = attempt_of(run).host_pid
     assert host
     os.kill(host, signal.SIGHUP)
     assert run.result(timeout=120) == "up\nhup"
 
 
-def test_a_tree_gets_a_signal_and_its_waiting_worker_does_not(shared_crew: Crew) -> None:
-    run = sh(shared_crew, "sleep 1000 & sleep 1000 & echo up; wait; echo over")
-    until_up(shared_crew, run)
+def test_a_tree_gets_a_signal_and_its_waiting_worker_does_not(crew: Crew) -> None:
+    run = sh(crew, "sleep 1000 & sleep 1000 & echo up; wait; echo over")
+    until_up(crew, run)
     with pytest.raises(UsageError):
-        shared_crew.signal(run.id, 99)
-    shared_crew.signal(run.id, signal.SIGKILL, tree=True)
+        crew.signal(run.id, 99)
+    crew.signal(run.id, signal.SIGKILL, tree=True)
     run.wait(timeout=120)
     assert attempt_of(run).reason == "killed_by_signal"
 
 
 @pytest.mark.parametrize(("number", "name"), [(40, "SIGRTMIN+6"), (9, "SIGKILL"), (6, "SIGABRT"), (31, "SIGSYS")])
-def test_a_failure_names_its_signal_and_its_cause(shared_crew: Crew, number: int, name: str) -> None:
-    run = sh(shared_crew, f"echo cause >&2; kill -{number} $$")
+def test_a_failure_names_its_signal_and_its_cause(crew: Crew, number: int, name: str) -> None:
+    run = sh(crew, f"echo cause >&2; kill -{number} $$")
     run.wait(timeout=120)
     attempt = attempt_of(run)
     assert attempt.reason == "killed_by_signal"
@@ -211,11 +211,11 @@ def test_a_failure_names_its_signal_and_its_cause(shared_crew: Crew, number: int
     assert "cause" in attempt.error
 
 
-def test_a_callable_that_vanishes_names_what_it_wrote_last(shared_crew: Crew, tmp_path: Path) -> None:
+def test_a_callable_that_vanishes_names_what_it_wrote_last(crew: Crew, tmp_path: Path) -> None:
     (tmp_path / "gone.py").write_text(
         "import os, sys\ndef f():\n    print('the cause', file=sys.stderr, flush=True)\n    os._exit(3)\n"
     )
-    run = shared_crew.call("gone:f", cwd=str(tmp_path))
+    run = crew.call("gone:f", cwd=str(tmp_path))
     run.wait(timeout=120)
     assert "the cause" in attempt_of(run).error
 
@@ -238,15 +238,15 @@ while True:
     "script", ["exec {} slow.py", "{} slow.py; echo after", "(setsid {} slow.py &); exec sleep 1000"],
     ids=["itself", "below a shell", "in a session of its own"],
 )  # fmt: skip
-def test_the_grace_is_for_the_whole_tree(shared_crew: Crew, tmp_path: Path, script: str) -> None:
+def test_the_grace_is_for_the_whole_tree(crew: Crew, tmp_path: Path, script: str) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     script = script.format(sys.executable)
-    run = shared_crew.exec(["sh", "-c", script], cwd=str(tmp_path))
-    wait_until(lambda: b"up" in log_of(shared_crew, run), "the server")
+    run = crew.exec(["sh", "-c", script], cwd=str(tmp_path))
+    wait_until(lambda: b"up" in log_of(crew, run), "the server")
     reply = run.cancel(grace=60)
     assert reply is not None
     assert reply.verified
-    assert b"clean" in log_of(shared_crew, run)
+    assert b"clean" in log_of(crew, run)
 
 
 COUNTS = """
@@ -266,21 +266,21 @@ os.write(out, b"done ")
     ["exec {}", "{}; echo after", "(setsid {} &); exec sleep 1000", "(setsid {} > /dev/null 2>&1 &); exec sleep 1000"],
     ids=["itself", "below a shell", "in a session of its own", "with an output of its own"],
 )
-def test_each_process_gets_one_term_and_its_grace(shared_crew: Crew, tmp_path: Path, script: str) -> None:
+def test_each_process_gets_one_term_and_its_grace(crew: Crew, tmp_path: Path, script: str) -> None:
     """Many programs take a second TERM as "at once"."""
     (tmp_path / "counts.py").write_text(COUNTS)
     said = tmp_path / "said"
-    run = shared_crew.exec(["sh", "-c", script.format(f"{sys.executable} counts.py {said}")], cwd=str(tmp_path))
+    run = crew.exec(["sh", "-c", script.format(f"{sys.executable} counts.py {said}")], cwd=str(tmp_path))
     wait_until(lambda: said.exists() and b"up" in said.read_bytes(), "the server")
     reply = run.cancel(grace=60, timeout=120)
     assert reply is not None and reply.verified
     assert said.read_bytes() == b"up TERM done "
 
 
-def test_a_command_that_leaves_many_processes_is_cancelled(shared_crew: Crew) -> None:
+def test_a_command_that_leaves_many_processes_is_cancelled(crew: Crew) -> None:
     """More than are waited for one by one."""
-    run = sh(shared_crew, "i=0; while [ $i -lt 300 ]; do setsid sleep 1000 > /dev/null 2>&1 & i=$((i+1)); done; echo up; wait")
-    until_up(shared_crew, run)
+    run = sh(crew, "i=0; while [ $i -lt 300 ]; do setsid sleep 1000 > /dev/null 2>&1 & i=$((i+1)); done; echo up; wait")
+    until_up(crew, run)
     reply = run.cancel(grace=60, timeout=120)
     assert reply is not None and reply.verified
     assert attempt_of(run).status == "cancelled"
@@ -330,31 +330,29 @@ def test_a_worker_starts_with_the_dispositions_of_the_system(home: Path, monkeyp
     ],
     ids=str,
 )
-def test_what_no_program_can_be_given_is_refused_at_the_door(shared_crew: Crew, spec: WorkerSpec, goal: str, says: str) -> None:
+def test_what_no_program_can_be_given_is_refused_at_the_door(crew: Crew, spec: WorkerSpec, goal: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        shared_crew.run(Workflow("w", (Step("w", worker=spec),)), goal, cwd="/")
+        crew.run(Workflow("w", (Step("w", worker=spec),)), goal, cwd="/")
 
 
-def test_large_arguments_and_a_large_environment_arrive(shared_crew: Crew) -> None:
+def test_large_arguments_and_a_large_environment_arrive(crew: Crew) -> None:
     big = {f"BIG_{number}": "v" * 30_000 for number in range(8)}
-    run = shared_crew.exec(["sh", "-c", 'echo ${#BIG_7} ${#1} "$2"', "_", "a" * 100_000, "{goal} {x}"], env=big, cwd="/")
+    run = crew.exec(["sh", "-c", 'echo ${#BIG_7} ${#1} "$2"', "_", "a" * 100_000, "{goal} {x}"], env=big, cwd="/")
     assert run.result(timeout=120) == "30000 100000 {goal} {x}", "and braces in arguments are left alone"
 
 
 # -- environment ----------------------------------------------------------------------------------------------------
 
 
-def test_the_path_of_the_caller_is_searched_and_named(
-    shared_crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_path_of_the_caller_is_searched_and_named(crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = tmp_path / "mytool"
     tool.write_text("#!/bin/sh\necho from-here\n")
     tool.chmod(0o755)
-    missing = shared_crew.exec(["mytool"], cwd="/")
+    missing = crew.exec(["mytool"], cwd="/")
     missing.wait(timeout=120)
     assert "PATH=" in attempt_of(missing).error
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    run = shared_crew.exec(["mytool"], cwd="/")
+    run = crew.exec(["mytool"], cwd="/")
     assert run.result(timeout=120) == "from-here"
     assert run.show().run.env["PATH"].startswith(str(tmp_path))
 
@@ -444,8 +442,8 @@ def test_what_the_configuration_passes_on_is_brought_again(home: Path, monkeypat
             ]
 
 
-def test_a_clean_environment_has_the_least(shared_crew: Crew) -> None:
-    run = shared_crew.run(
+def test_a_clean_environment_has_the_least(crew: Crew) -> None:
+    run = crew.run(
         one_step("e", WorkerSpec(shell="env | cut -d= -f1 | sort", clean_env=True, env={"MINE": "1"})), cwd="/",
         brought=Brought({}, {}, {}),
     )  # fmt: skip
@@ -457,18 +455,18 @@ def test_a_clean_environment_has_the_least(shared_crew: Crew) -> None:
 # -- names ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_name_means_the_newest_run_and_older_ones_are_reached(shared_crew: Crew) -> None:
+def test_a_name_means_the_newest_run_and_older_ones_are_reached(crew: Crew) -> None:
     runs = []
     for number in range(3):
-        run = shared_crew.exec(["echo", str(number)], name="nightly", cwd="/")
+        run = crew.exec(["echo", str(number)], name="nightly", cwd="/")
         run.wait(timeout=120)
         runs.append(run.id)
-    assert [shared_crew.get(name).id for name in ("nightly", "nightly~1", "nightly~2")] == runs[::-1]
+    assert [crew.get(name).id for name in ("nightly", "nightly~1", "nightly~2")] == runs[::-1]
     with pytest.raises(UsageError, match="3 runs"):
-        shared_crew.get("nightly~3")
-    live = shared_crew.exec(["sleep", "1000"], name="nightly", cwd="/")
+        crew.get("nightly~3")
+    live = crew.exec(["sleep", "1000"], name="nightly", cwd="/")
     with pytest.raises(UsageError, match="is live"):
-        shared_crew.exec(["true"], name="nightly", cwd="/")
+        crew.exec(["true"], name="nightly", cwd="/")
     live.cancel(mode="now")
     with pytest.raises(RunCancelled):
         live.result(timeout=120)

@@ -34,8 +34,7 @@ def until_ready(run: RunHandle) -> AttemptRow:
     return attempt_of(run)
 
 
-def test_it_is_steered_asks_and_goes_on_where_it_would_stop(shared_crew: Crew) -> None:
-    crew = shared_crew
+def test_it_is_steered_asks_and_goes_on_where_it_would_stop(crew: Crew) -> None:
     spec = WorkerSpec(argv=(sys.executable, SPEAKER, "everything"), protocol="crewd-stdio", args={"depth": 2})
     run = crew.run(one_step("talks", spec), "the goal", cwd="/")
     wait_until(lambda: [ask for ask in crew.inbox() if ask.run == run.id], "the question")
@@ -58,19 +57,19 @@ def test_it_is_steered_asks_and_goes_on_where_it_would_stop(shared_crew: Crew) -
     assert "half of it is done" in [each.text for each in crew.messages(run.id)]
 
 
-def test_what_is_no_record_is_its_log_and_a_wrong_record_is_answered(shared_crew: Crew) -> None:
-    run = speak(shared_crew, "noisy")
+def test_what_is_no_record_is_its_log_and_a_wrong_record_is_answered(crew: Crew) -> None:
+    run = speak(crew, "noisy")
     complaints = run.result(timeout=120)
     assert isinstance(complaints, list)
     for said, word in zip(complaints, ("done", "ponder", "m_nobody", "text or a path"), strict=True):
         assert word in said
-    assert shared_crew.log(run.id).data == b'plain words\n{"no": "record"}\n{not even JSON\n'
-    assert shared_crew.log(run.id, stream="stderr").data.count(b"was not understood") == 4
+    assert crew.log(run.id).data == b'plain words\n{"no": "record"}\n{not even JSON\n'
+    assert crew.log(run.id, stream="stderr").data.count(b"was not understood") == 4
 
 
-def test_it_has_failed_if_it_does_not_say_how_it_has_ended(shared_crew: Crew) -> None:
+def test_it_has_failed_if_it_does_not_say_how_it_has_ended(crew: Crew) -> None:
     for mode, code, why in (("mute", 3, "why it ended"), ("silent", 1, "no hello today")):
-        run = speak(shared_crew, mode)
+        run = speak(crew, mode)
         with pytest.raises(RunFailed, match="has not said how"):
             run.result(timeout=120)
         attempt = attempt_of(run)
@@ -78,38 +77,38 @@ def test_it_has_failed_if_it_does_not_say_how_it_has_ended(shared_crew: Crew) ->
         assert why in attempt.error
 
 
-def test_a_program_that_cannot_be_started_is_named(shared_crew: Crew) -> None:
-    run = shared_crew.exec(["no-such-program"], cwd="/", protocol="crewd-stdio")
+def test_a_program_that_cannot_be_started_is_named(crew: Crew) -> None:
+    run = crew.exec(["no-such-program"], cwd="/", protocol="crewd-stdio")
     with pytest.raises(RunFailed, match="no-such-program was not found in PATH="):
         run.result(timeout=120)
 
 
-def test_another_attempt_goes_on_from_the_checkpoint(shared_crew: Crew) -> None:
-    run = speak(shared_crew, "again", retry=Retry(attempts=3, backoff_seconds=0.0))
+def test_another_attempt_goes_on_from_the_checkpoint(crew: Crew) -> None:
+    run = speak(crew, "again", retry=Retry(attempts=3, backoff_seconds=0.0))
     assert run.result(timeout=120) == [1, 2]
     assert [each.error_class for each in run.show().attempts] == ["TryAgain", ""]
 
 
-def test_what_is_said_to_be_permanent_is_not_tried_again(shared_crew: Crew) -> None:
-    run = speak(shared_crew, "hopeless", retry=Retry(attempts=3, backoff_seconds=0.0))
+def test_what_is_said_to_be_permanent_is_not_tried_again(crew: Crew) -> None:
+    run = speak(crew, "hopeless", retry=Retry(attempts=3, backoff_seconds=0.0))
     with pytest.raises(RunFailed, match="never"):
         run.result(timeout=120)
     assert len(run.show().attempts) == 1
 
 
-def test_a_large_result_is_whole(shared_crew: Crew) -> None:
-    assert speak(shared_crew, "large").result(timeout=120) == "x" * 5_000_000
+def test_a_large_result_is_whole(crew: Crew) -> None:
+    assert speak(crew, "large").result(timeout=120) == "x" * 5_000_000
 
 
-def test_a_program_that_stays_after_its_end_is_ended_and_that_is_said(shared_crew: Crew) -> None:
-    run = speak(shared_crew, "lingers")
+def test_a_program_that_stays_after_its_end_is_ended_and_that_is_said(crew: Crew) -> None:
+    run = speak(crew, "lingers")
     assert run.result(timeout=120) == 1
     assert any("had not exited" in warning for warning in attempt_of(run).warnings)
 
 
-def test_a_cancel_is_said_and_what_does_not_hear_it_is_ended(shared_crew: Crew, tmp_path: Path) -> None:
-    polite = speak(shared_crew, "stops", str(tmp_path / "reason"))
-    deaf = speak(shared_crew, "deaf")
+def test_a_cancel_is_said_and_what_does_not_hear_it_is_ended(crew: Crew, tmp_path: Path) -> None:
+    polite = speak(crew, "stops", str(tmp_path / "reason"))
+    deaf = speak(crew, "deaf")
     for run in (polite, deaf):
         until_ready(run)
         run.cancel(grace=2.0)
@@ -129,15 +128,15 @@ def test_it_goes_on_when_crewd_is_killed_and_starts_again(daemon: Daemon, tmp_pa
         assert len(crew.show(run.id).attempts) == 1
 
 
-def test_the_worker_of_the_page_works(shared_crew: Crew) -> None:
+def test_the_worker_of_the_page_works(crew: Crew) -> None:
     page = (Path(__file__).parents[2] / "docs" / "stdio.md").read_text()
     found = re.search(r"```sh\n(#!/bin/sh\n.*?)```", page, re.DOTALL)
     assert found is not None
-    run = shared_crew.exec(["sh", "-c", found[1]], cwd="/", protocol="crewd-stdio")
+    run = crew.exec(["sh", "-c", found[1]], cwd="/", protocol="crewd-stdio")
     assert run.steer("go left", wait="settled").note == "will do"
     assert run.result(timeout=120) == "steered"
 
 
-def test_it_has_no_other_input(shared_crew: Crew) -> None:
+def test_it_has_no_other_input(crew: Crew) -> None:
     with pytest.raises(UsageError, match="no other input"):
-        shared_crew.exec(["cat"], cwd="/", protocol="crewd-stdio", stdin="lines")
+        crew.exec(["cat"], cwd="/", protocol="crewd-stdio", stdin="lines")

@@ -103,9 +103,9 @@ def lead(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(work, SECONDS))
 
 
-def test_a_prompt_is_a_run_and_the_next_one_goes_on_with_it(shared_crew: Crew, tmp_path: Path) -> None:
+def test_a_prompt_is_a_run_and_the_next_one_goes_on_with_it(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             done = await agent.prompt(session_id=session, prompt=say("TOOL 0.3"))
             assert done.stop_reason == "end_turn"
@@ -116,23 +116,23 @@ def test_a_prompt_is_a_run_and_the_next_one_goes_on_with_it(shared_crew: Crew, t
             assert not seen.of("user_message_chunk"), "it knows what it has said itself"
             assert (await agent.prompt(session_id=session, prompt=say("and more"))).stop_reason == "end_turn"
             assert "echo: and more" in seen.text
-            run = shared_crew.show(session).run
+            run = crew.show(session).run
             assert (run.status.value, run.cwd) == ("completed", str(tmp_path))
-            assert len(shared_crew.show(session).attempts) == 2
+            assert len(crew.show(session).attempts) == 2
 
     define(tmp_path)
     lead(edit())
 
 
-def test_a_cancel_ends_the_run_and_the_next_prompt_starts_it_again(shared_crew: Crew, tmp_path: Path) -> None:
+def test_a_cancel_ends_the_run_and_the_next_prompt_starts_it_again(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=say("TOOL 871")))
             await seen.until("tool_call")
             await agent.cancel(session_id=session)
             assert (await prompt).stop_reason == "cancelled"
-            assert shared_crew.show(session).run.status.value == "cancelled", "with proof that no process is left"
+            assert crew.show(session).run.status.value == "cancelled", "with proof that no process is left"
             assert (await agent.prompt(session_id=session, prompt=say("go on"))).stop_reason == "end_turn"
             assert "echo: go on" in seen.text
 
@@ -140,9 +140,9 @@ def test_a_cancel_ends_the_run_and_the_next_prompt_starts_it_again(shared_crew: 
     lead(edit())
 
 
-def test_an_editor_steers_by_the_extension_and_by_a_second_prompt(shared_crew: Crew, tmp_path: Path) -> None:
+def test_an_editor_steers_by_the_extension_and_by_a_second_prompt(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             steering = {"sessionId": session, "prompt": [{"type": "text", "text": "look first"}]}
             assert (await agent.ext_method("session/steering", steering))["outcome"] == "promptRequired"
@@ -151,16 +151,16 @@ def test_an_editor_steers_by_the_extension_and_by_a_second_prompt(shared_crew: C
             assert (await agent.ext_method("session/steering", steering))["outcome"] == "injected"
             second = asyncio.create_task(agent.prompt(session_id=session, prompt=say("then this")))
             assert [(await each).stop_reason for each in (prompt, second)] == ["end_turn", "end_turn"]
-            assert [row.receipt.outcome for row in shared_crew.messages(session)] == ["done", "done"]
+            assert [row.receipt.outcome for row in crew.messages(session)] == ["done", "done"]
 
     define(tmp_path)
     lead(edit())
 
 
 @pytest.mark.parametrize(("answer", "outcome"), [("allow", "completed"), ("deny", "failed")])
-def test_a_question_of_a_worker_is_asked_in_the_editor(shared_crew: Crew, tmp_path: Path, answer: str, outcome: str) -> None:
+def test_a_question_of_a_worker_is_asked_in_the_editor(crew: Crew, tmp_path: Path, answer: str, outcome: str) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path, "-a", "stand-in", answer=answer) as (agent, seen):
+        async with editor(crew, tmp_path, "-a", "stand-in", answer=answer) as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             assert (await agent.prompt(session_id=session, prompt=say("ASK TOOL 0.1"))).stop_reason == "end_turn"
             assert [options for _, options in seen.asked] == [["allow", "deny"]]
@@ -170,30 +170,30 @@ def test_a_question_of_a_worker_is_asked_in_the_editor(shared_crew: Crew, tmp_pa
     lead(edit())
 
 
-def test_a_question_without_choices_is_answered_by_the_next_prompt(shared_crew: Crew, tmp_path: Path) -> None:
+def test_a_question_without_choices_is_answered_by_the_next_prompt(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path, "-w", "ask.workflow.md") as (agent, seen):
+        async with editor(crew, tmp_path, "-w", "ask.workflow.md") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             assert (await agent.prompt(session_id=session, prompt=say("go"))).stop_reason == "end_turn"
             assert "what colour?" in seen.text
-            assert shared_crew.show(session).run.ended_at is None
+            assert crew.show(session).run.ended_at is None
             assert (await agent.prompt(session_id=session, prompt=say("blue"))).stop_reason == "end_turn"
-            assert shared_crew.result(session) == "blue"
+            assert crew.result(session) == "blue"
 
     (tmp_path / "colours.py").write_text("def ask(ctx):\n    return ctx.ask('what colour?')\n")
     (tmp_path / "ask.workflow.md").write_text("## ask\ncall: colours:ask\n")
     lead(edit())
 
 
-def test_questions_of_two_workers_are_answered_one_after_the_other(shared_crew: Crew, tmp_path: Path) -> None:
+def test_questions_of_two_workers_are_answered_one_after_the_other(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path, "-w", "ask.workflow.md") as (agent, seen):
+        async with editor(crew, tmp_path, "-w", "ask.workflow.md") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             await agent.prompt(session_id=session, prompt=say("go"))
-            wait_until(lambda: len(shared_crew.show(session).asks) == 2, "both questions")
+            wait_until(lambda: len(crew.show(session).asks) == 2, "both questions")
             for answer in ("blue", "red"):
                 assert (await agent.prompt(session_id=session, prompt=say(answer))).stop_reason == "end_turn"
-            assert {shared_crew.result(f"{session}/{step}") for step in ("a", "b")} == {"blue", "red"}
+            assert {crew.result(f"{session}/{step}") for step in ("a", "b")} == {"blue", "red"}
             assert seen.text.count("what colour?") >= 2
 
     (tmp_path / "colours.py").write_text("def ask(ctx):\n    return ctx.ask('what colour?')\n")
@@ -201,9 +201,9 @@ def test_questions_of_two_workers_are_answered_one_after_the_other(shared_crew: 
     lead(edit())
 
 
-def test_a_prompt_is_answered_when_its_session_is_closed_or_cancelled_at_once(shared_crew: Crew, tmp_path: Path) -> None:
+def test_a_prompt_is_answered_when_its_session_is_closed_or_cancelled_at_once(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             for how in (agent.close_session, agent.cancel):
                 session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
                 prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=say("TOOL 872")))
@@ -213,15 +213,15 @@ def test_a_prompt_is_answered_when_its_session_is_closed_or_cancelled_at_once(sh
                     await asyncio.sleep(0)  # the prompt is on its way, and its run is not known yet
                 await how(session_id=session)
                 assert (await prompt).stop_reason == "cancelled"
-                wait_until(lambda session=session: shared_crew.show(session).run.status == "cancelled", "its end")  # type: ignore[misc]
+                wait_until(lambda session=session: crew.show(session).run.status == "cancelled", "its end")  # type: ignore[misc]
 
     define(tmp_path)
     lead(edit())
 
 
-def test_several_steps_are_a_plan_and_a_prompt_names_one(shared_crew: Crew, tmp_path: Path) -> None:
+def test_several_steps_are_a_plan_and_a_prompt_names_one(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path, "-w", "two.workflow.md") as (agent, seen):
+        async with editor(crew, tmp_path, "-w", "two.workflow.md") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             assert (await agent.prompt(session_id=session, prompt=say("go"))).stop_reason == "end_turn"
             assert [(entry.content, entry.status) for entry in seen.of("plan")[-1].entries] == [
@@ -229,15 +229,15 @@ def test_several_steps_are_a_plan_and_a_prompt_names_one(shared_crew: Crew, tmp_
             ]  # fmt: skip
             assert seen.text == "**first**\n\none\n**second**\n\ntwo\n"
             assert (await agent.prompt(session_id=session, prompt=say("again"))).stop_reason == "end_turn"
-            assert shared_crew.show(session).run.goal == "again", "a workflow runs anew for each prompt"
+            assert crew.show(session).run.goal == "again", "a workflow runs anew for each prompt"
 
     (tmp_path / "two.workflow.md").write_text("## first\nrun: echo one\n## second\ndependsOn: first\nrun: echo two\n")
     lead(edit())
 
 
-def test_a_run_of_somebody_else_is_opened_replayed_and_steered(shared_crew: Crew, tmp_path: Path) -> None:
+def test_a_run_of_somebody_else_is_opened_replayed_and_steered(crew: Crew, tmp_path: Path) -> None:
     async def edit(run: str) -> None:
-        async with editor(shared_crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             listed = (await agent.list_sessions(cwd=str(tmp_path))).sessions
             assert [each.session_id for each in listed] == [run]
             await agent.load_session(session_id=run, cwd=str(tmp_path), mcp_servers=[])
@@ -254,27 +254,27 @@ def test_a_run_of_somebody_else_is_opened_replayed_and_steered(shared_crew: Crew
             assert not seen.updates, "it goes on without what was said before"
 
     define(tmp_path)
-    argv = [sys.executable, "-c", MAIN, "--home", str(shared_crew.home.root), "run", "TOOL 3", "-a", "stand-in"]
+    argv = [sys.executable, "-c", MAIN, "--home", str(crew.home.root), "run", "TOOL 3", "-a", "stand-in"]
     subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True)
-    [run] = [row.id for row in shared_crew.runs(all=True).runs if row.cwd == str(tmp_path)]
+    [run] = [row.id for row in crew.runs(all=True).runs if row.cwd == str(tmp_path)]
     lead(edit(run))
 
 
-def test_an_error_of_the_model_is_an_error_of_the_prompt(shared_crew: Crew, tmp_path: Path) -> None:
+def test_an_error_of_the_model_is_an_error_of_the_prompt(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path, "-a", "stand-in") as (agent, _):
+        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, _):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             with pytest.raises(acp.RequestError, match="401"):
                 await agent.prompt(session_id=session, prompt=say("ERR401"))
-            assert shared_crew.show(session).run.status.value == "failed"
+            assert crew.show(session).run.status.value == "failed"
 
     define(tmp_path)
     lead(edit())
 
 
-def test_what_cannot_be_done_is_refused_in_words(shared_crew: Crew, tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_refused_in_words(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path, "-a", "stand-in") as (agent, _):
+        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, _):
             for refused, words in (
                 (agent.new_session(cwd="relative", mcp_servers=[]), "absolute path"),
                 (agent.load_session(session_id="nothing", cwd="/", mcp_servers=[]), "nothing"),
@@ -294,9 +294,9 @@ def test_what_cannot_be_done_is_refused_in_words(shared_crew: Crew, tmp_path: Pa
     lead(edit())
 
 
-def test_files_of_the_editor_are_in_the_prompt(shared_crew: Crew, tmp_path: Path) -> None:
+def test_files_of_the_editor_are_in_the_prompt(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             inside = TextResourceContents(uri="file:///a.py", text="pass")
             blocks: Any = [
@@ -310,16 +310,16 @@ def test_files_of_the_editor_are_in_the_prompt(shared_crew: Crew, tmp_path: Path
     lead(edit())
 
 
-def test_the_editor_chooses_among_installed_agents(shared_crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_editor_chooses_among_installed_agents(crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def edit() -> None:
-        async with editor(shared_crew, tmp_path) as (agent, seen):
+        async with editor(crew, tmp_path) as (agent, seen):
             opened = await agent.new_session(cwd=str(tmp_path), mcp_servers=[])
             [option] = opened.config_options or []
             assert {each.value for each in option.options} >= {"stand-in", "other"}
             await agent.set_config_option(config_id="agent", session_id=opened.session_id, value="other")
             await agent.prompt(session_id=opened.session_id, prompt=say("hello"))
             assert "echo: hello" in seen.text
-            assert shared_crew.show(opened.session_id).tasks[0].runtime == "pi"
+            assert crew.show(opened.session_id).tasks[0].runtime == "pi"
 
     define(tmp_path, "pi")
     folder = tmp_path / ".crew" / "agents"
@@ -329,9 +329,9 @@ def test_the_editor_chooses_among_installed_agents(shared_crew: Crew, tmp_path: 
     lead(edit())
 
 
-def test_garbage_is_answered_and_an_editor_that_ends_ends_no_run(shared_crew: Crew, tmp_path: Path) -> None:
+def test_garbage_is_answered_and_an_editor_that_ends_ends_no_run(crew: Crew, tmp_path: Path) -> None:
     define(tmp_path)
-    argv = [sys.executable, "-c", MAIN, "--home", str(shared_crew.home.root), "acp", "-a", "stand-in"]
+    argv = [sys.executable, "-c", MAIN, "--home", str(crew.home.root), "acp", "-a", "stand-in"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as server:
         assert server.stdin is not None
         assert server.stdout is not None
@@ -351,7 +351,7 @@ def test_garbage_is_answered_and_an_editor_that_ends_ends_no_run(shared_crew: Cr
         assert ask(json.dumps({"id": 10, "method": "session/prompt", "params": prompt}).encode())["method"] == "session/update"
         server.stdin.close()
         assert server.wait(SECONDS) == 0
-    wait_until(lambda: shared_crew.show(session).run.status == "completed", "the run to go on to its end")
+    wait_until(lambda: crew.show(session).run.status == "completed", "the run to go on to its end")
 
 
 def test_a_session_goes_on_with_the_next_crewd_when_crewd_is_killed(tmp_path: Path) -> None:

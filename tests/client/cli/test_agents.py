@@ -25,11 +25,11 @@ You are a stand-in.
 
 
 @pytest.fixture
-def shell(shared_crew: Crew, tmp_path: Path) -> Shell:
+def shell(crew: Crew, tmp_path: Path) -> Shell:
     folder = tmp_path / ".crew" / "agents"
     folder.mkdir(parents=True)
     (folder / "stand-in.md").write_text(DEFINITION)
-    return Shell(str(shared_crew.home.root), tmp_path)
+    return Shell(str(crew.home.root), tmp_path)
 
 
 def test_an_agent_runs_for_a_goal(shell: Shell) -> None:

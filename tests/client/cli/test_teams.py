@@ -17,11 +17,11 @@ pytestmark = pytest.mark.process
 
 
 @pytest.fixture
-def shell(shared_crew: Crew, tmp_path: Path) -> Shell:
+def shell(crew: Crew, tmp_path: Path) -> Shell:
     folder = tmp_path / ".crew" / "agents"
     folder.mkdir(parents=True)
     (folder / "stand-in.md").write_text(DEFINITION)
-    return Shell(str(shared_crew.home.root), tmp_path)
+    return Shell(str(crew.home.root), tmp_path)
 
 
 @pytest.mark.parametrize(("team", "steps"), [("implementation", 5), ("review", 3), ("parallel-research", 4)])

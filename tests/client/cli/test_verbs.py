@@ -57,8 +57,8 @@ class Shell:
 
 
 @pytest.fixture
-def shell(shared_crew: Crew, tmp_path: Path) -> Shell:
-    return Shell(str(shared_crew.home.root), tmp_path)
+def shell(crew: Crew, tmp_path: Path) -> Shell:
+    return Shell(str(crew.home.root), tmp_path)
 
 
 def test_help_is_quick_lists_what_each_verb_says_of_itself_and_loads_none() -> None:
@@ -141,7 +141,7 @@ def test_what_changes_nothing_says_so(shell: Shell) -> None:
     shell.fails(5, "daemon", "resume")
 
 
-def test_a_failure_is_told_once_and_shown_first(shell: Shell, shared_crew: Crew) -> None:
+def test_a_failure_is_told_once_and_shown_first(shell: Shell, crew: Crew) -> None:
     shell.run("news")
     shell.ok("exec", "--name", "broken", "sh", "-c", "echo the cause >&2; exit 3")
     shell.fails(1, "wait", "broken")
@@ -252,9 +252,9 @@ def test_tables_fit_a_narrow_terminal(shell: Shell) -> None:
         assert max(map(len, shown.splitlines())) <= columns
 
 
-def test_a_terminal_is_attached_and_left_again(shell: Shell, shared_crew: Crew) -> None:
-    run = shared_crew.exec(["sh", "-c", 'echo up; read x; echo "got $x"; stty size; sleep 1000'], pty=(24, 80), cwd="/")
-    wait_until(lambda: b"up" in shared_crew.log(run.id).data, "the command")
+def test_a_terminal_is_attached_and_left_again(shell: Shell, crew: Crew) -> None:
+    run = crew.exec(["sh", "-c", 'echo up; read x; echo "got $x"; stty size; sleep 1000'], pty=(24, 80), cwd="/")
+    wait_until(lambda: b"up" in crew.log(run.id).data, "the command")
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-c", MAIN, "--home", shell.home, "attach", run.id])
@@ -276,11 +276,11 @@ def test_a_terminal_is_attached_and_left_again(shell: Shell, shared_crew: Crew) 
     run.cancel(mode="now")
 
 
-def test_a_live_run_is_neither_retried_nor_resumed_and_that_is_said(shell: Shell, shared_crew: Crew) -> None:
-    shared_crew.exec(["sleep", "1000"], cwd="/", name="live")
+def test_a_live_run_is_neither_retried_nor_resumed_and_that_is_said(shell: Shell, crew: Crew) -> None:
+    crew.exec(["sleep", "1000"], cwd="/", name="live")
     for verb in ("retry", "resume"):
         assert "nothing changed" in shell.fails(5, verb, "live")
-    message = shared_crew.get("live").message("hello").id
+    message = crew.get("live").message("hello").id
     assert "nothing was taken back" in shell.fails(5, "unsend", message)
 
 
@@ -296,19 +296,19 @@ def test_a_stop_that_was_taken_back_ends(daemon: Daemon, crew: Crew, tmp_path: P
     run.cancel(mode="now")
 
 
-def test_what_is_no_text_is_printed_by_no_verb(shell: Shell, shared_crew: Crew) -> None:
-    run = shared_crew.exec(["printf", r"\377\033[31mX"], cwd="/", name="bytes")
+def test_what_is_no_text_is_printed_by_no_verb(shell: Shell, crew: Crew) -> None:
+    run = crew.exec(["printf", r"\377\033[31mX"], cwd="/", name="bytes")
     run.wait(timeout=120)
     assert "is no text" in shell.fails(2, "result", "bytes")
 
 
-def test_who_waits_for_a_claim_says_so(shell: Shell, shared_crew: Crew) -> None:
-    shared_crew.run(one_step("by-hand", WorkerSpec(outside=True)), cwd="/", name="out")
+def test_who_waits_for_a_claim_says_so(shell: Shell, crew: Crew) -> None:
+    crew.run(one_step("by-hand", WorkerSpec(outside=True)), cwd="/", name="out")
     assert "crew claim out/by-hand" in shell.fails(124, "wait", "out", "--timeout", "1")
 
 
-def test_a_text_of_several_lines_forges_none(shell: Shell, shared_crew: Crew) -> None:
-    run = shared_crew.run(one_step("a", WorkerSpec(shell="exit 3")), cwd="/", name="forger", goal=FORGED)
+def test_a_text_of_several_lines_forges_none(shell: Shell, crew: Crew) -> None:
+    run = crew.run(one_step("a", WorkerSpec(shell="exit 3")), cwd="/", name="forger", goal=FORGED)
     run.wait(timeout=120)
     for words in (("news",), ("show", "forger"), ("history", "forger", "--attempts"), ("events", "forger")):
         assert not [line for line in shell.ok(*words).splitlines() if line.startswith("run forger completed")], words
