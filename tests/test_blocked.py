@@ -143,3 +143,18 @@ def test_where_no_workers_are_started_a_run_is_blocked_and_says_so(home: Path) -
         daemon.start()
         with daemon.connect() as crew:
             assert crew.wait(run, timeout=120).run.status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "report"), [("test -e made", "completed", "completed"), ("false", "failed", "skipped")]
+)
+def test_what_counts_is_what_the_verification_did(crew: Crew, tmp_path: Path, command: str, status: str, report: str) -> None:
+    steps = (
+        Step("change", worker=WorkerSpec(shell="touch made"), verify=command),
+        Step("report", depends_on=("change",), worker=QUICK),
+    )
+    run = crew.run(Workflow("verified", steps), cwd=str(tmp_path)).id
+    assert crew.wait(run, timeout=120).run.status == status
+    assert [(task.step, task.status) for task in crew.show(run).tasks] == [
+        ("change", "completed"), ("change.verify", status), ("report", report),
+    ]  # fmt: skip

@@ -88,7 +88,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     worker. `access`: whether it only reads (`shared`) or changes something (`exclusive`). Of the steps of a run that declare
     their access and have the same `conflict_key` an exclusive one runs alone. `effectiveness`: what becomes of a worker that
     has completed and did nothing that crewd could see: no operation, no tokens (docs/workflows.md). Empty: `block` for an agent
-    whose access is exclusive, `warn` for one whose access is shared, else `off`.
+    whose access is exclusive, `warn` for one whose access is shared, else `off`. `verify`: a command line that looks at what
+    the step has done; when the run is admitted it becomes a step of its own, `ID.verify`.
     """
 
     id: str
@@ -104,6 +105,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     access: Access = ""
     conflict_key: str = ""
     effectiveness: Effectiveness = ""
+    verify: str = ""
 
     @property
     def guard(self) -> Effectiveness:
@@ -242,11 +244,7 @@ def with_texts(workflow: Workflow, texts: tuple[str, ...] | None) -> Workflow:
 
 def _check_worker(step: Step, names: Collection[str]) -> None:
     worker = step.worker
-    if step.conflict_key:
-        with about(field="conflictKey"):
-            check_name(f"conflictKey of step {step.id}", step.conflict_key)
-            if not step.access:
-                raise UsageError(f"step {step.id} has a conflictKey and no access", hint="access: shared, or exclusive")
+    _check_gates(step, names)
     if worker.outside and (worker.call or worker.argv or worker.shell):
         raise UsageError(f"step {step.id} is outside and has a call or a command", hint="keep one of the two", field="outside")
     if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
@@ -295,6 +293,18 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
         if limit not in RLIMITS or most < -1:
             raise UsageError(f"step {step.id}: rlimit {limit}={most} is not possible", hint=f"one of {', '.join(RLIMITS)}")
     check_policy(step.id, worker.limits, worker.retry, worker.restart)
+
+
+def _check_gates(step: Step, names: Collection[str]) -> None:
+    if step.verify:
+        with about(field="verify"):
+            check_argument(f"step {step.id}: the command that verifies it", step.verify)
+            place_values(step.verify, names)
+    if step.conflict_key:
+        with about(field="conflictKey"):
+            check_name(f"conflictKey of step {step.id}", step.conflict_key)
+            if not step.access:
+                raise UsageError(f"step {step.id} has a conflictKey and no access", hint="access: shared, or exclusive")
 
 
 def check_argument(what: str, text: str) -> None:

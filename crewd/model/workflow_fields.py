@@ -24,11 +24,11 @@ from crewd.model.yaml_text import Yaml, is_text, read_yaml, scalar_text, whole
 P = TypeVar("P", Limits, Restarts)
 FIELDS = (
     "role", "agent", "model", "skills", "dependsOn", "output", "reads", "call", "run", "args", "stdin", "start", "env",
-    "limits", "retries", "restart", "outside", "protocol", "access", "conflictKey", "effectiveness",
+    "limits", "retries", "restart", "outside", "protocol", "access", "conflictKey", "effectiveness", "verify",
 )  # fmt: skip
-TOLERATED = ("parallelGroup", "progress", "worktree", "verify")
+TOLERATED = ("parallelGroup", "progress", "worktree")
 """Fields of other systems' workflows that change nothing here."""
-_MAY_BE_EMPTY = ("role", "model", "skills", "dependsOn", "reads", *TOLERATED)
+_MAY_BE_EMPTY = ("role", "model", "skills", "dependsOn", "reads", "verify", *TOLERATED)
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)[ \t]*:(?:[ \t]+(.*?))?[ \t]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _POLICIES_MEANT = {"always": "permanent", "on_failure": "transient", "no": "temporary", "never": "temporary"}
@@ -246,6 +246,7 @@ def make_step(fields: Fields, text: str) -> Step:
         text=text,
         access=_one_of(fields, "access", Access),
         conflict_key=fields.text("conflictKey"),
+        verify="" if (verify := fields.text("verify")) in {"true", "false"} else verify,
         effectiveness=_one_of(fields, "effectiveness", Effectiveness),
         worker=WorkerSpec(
             call=fields.text("call"),

@@ -33,6 +33,7 @@ from crewd.model.redact import redact
 from crewd.model.rows import CancelInfo, MessageRow, RunRow
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import ATTEMPT_TERMINAL
+from crewd.model.verification import with_verifications
 from crewd.model.workflow import check_workflow, with_texts
 from crewd.protocol import requests as rq
 from crewd.protocol.doors import check_no_secrets, check_start
@@ -64,6 +65,7 @@ from crewd.supervisor.run.mailing import laid_down
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from crewd.model.workflow import Workflow
     from crewd.supervisor.services import Services
 
 
@@ -256,7 +258,7 @@ class Front(Actor[cm.FrontMessage]):
         if len(self._live) >= self._services.config.runs_live_max:
             raise Busy(f"{len(self._live)} runs are live", hint="raise runs_live_max in crewd.toml, or wait")
         config = self._services.config
-        workflow = within_bound(with_texts(check_workflow(start.workflow), config.permanent_texts), config.concurrency_max)
+        workflow = within_bound(with_texts(_admissible(start.workflow), config.permanent_texts), config.concurrency_max)
         goal, inputs = resolve(workflow.inputs, start.goal, start.inputs)
         check_no_secrets(workflow, start.name, start.request_id)
         check_start(start)
@@ -364,6 +366,12 @@ class Front(Actor[cm.FrontMessage]):
         way_out = self._services.directory.way_out
         if way_out is not None:
             way_out.respond(caller, reply)
+
+
+def _admissible(workflow: Workflow) -> Workflow:
+    """The workflow with its verifications as steps. Raises UsageError if it cannot be run."""
+    verified = with_verifications(check_workflow(workflow))
+    return workflow if verified is workflow else check_workflow(verified)
 
 
 def shutdown(services: Services, mode: Literal["drain", "end", "keep"], grace_seconds: float, how: str = "graceful") -> cm.Stop:

@@ -426,9 +426,9 @@ class GuardianLink(Actor[LinkMessage]):
         if not over:  # its controller is about to be there
             self.context.after(JUDGE_SECONDS, _Judge(task, epoch))
         elif self._unclaimed.pop((task, epoch), None) is gd.Started:
-            self._write(gd.End(task=task, epoch=epoch, grace_seconds=0.0, term_seconds=TERM_SECONDS_GRACEFUL))
+            self._order(gd.End(task=task, epoch=epoch, grace_seconds=0.0, term_seconds=TERM_SECONDS_GRACEFUL))
         else:
-            self._write(gd.Confirm(task=task, epoch=epoch))
+            self._order(gd.Confirm(task=task, epoch=epoch))
 
     def _order(self, order: gd.Order) -> None:
         if isinstance(order, gd.Retire):

@@ -28,7 +28,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
                 "skills": list(choice.skills) if choice else [], "skills_left_out": list(choice.left_out) if choice else [],
                 "reads": list(step.reads), "output": step.output, "access": step.access,
                 "access_from": choice.access_from if choice else "step" if step.access else "",
-                "conflict_key": step.conflict_key, "effectiveness": step.guard,
+                "conflict_key": step.conflict_key, "effectiveness": step.guard, "verify": step.verify,
             }
         )  # fmt: skip
     if options.json:
@@ -55,6 +55,8 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
             said = f" (no room for {', '.join(row['skills_left_out'])})" if row["skills_left_out"] else ""
             say(f"    skills: {', '.join(row['skills'])}{said}")
         say(f"    runs:   {row['does']}")
+        if row["verify"]:
+            say(f"    verify: {row['verify']}")
     if chosen.workflow.plan_approval:
         say("The plan is to be approved before anything changes: crew approve RUN")
     missing = {choice.found.definition.agent.command[0]: choice.found for choice in chosen.choices if not choice.found.program}

@@ -34,7 +34,7 @@ from crewd.supervisor.attempt import effects as do
 from crewd.supervisor.attempt import messages, watch
 from crewd.supervisor.attempt.effects import NOTHING, AttemptEffect, Decision, Effects
 from crewd.supervisor.attempt.finish import cancel_order, recorded_process
-from crewd.supervisor.attempt.phases import Cancelling, Reserving, with_outcome
+from crewd.supervisor.attempt.phases import Cancelling, Reserving, StartTimedOut, with_outcome
 from crewd.supervisor.attempt.start import found, said_hello
 from crewd.supervisor.attempt.state import Attempt, Next, OpenOperation, OpenQuestion, Work
 
@@ -49,10 +49,11 @@ def connected(state: Attempt, hello: rp.WorkerHello, at: float) -> Next:
     events += process
     capabilities = tuple(name[:NAME_CHARS_MAX] for name in hello.capabilities[:16])
     command = max(0, hello.command)
-    if state.contact.capabilities is None:
+    late = isinstance(state.phase, StartTimedOut)  # it is being ended, and the log must not say that it runs
+    if state.contact.capabilities is None and not late:
         events.append(ev.AttemptReady(capabilities=capabilities, command=command))
-    number = state.contact.number + 1
-    state = said_hello(state).with_contact(connected=True, number=number, capabilities=capabilities, command=command)
+    number, known = state.contact.number + 1, None if late else capabilities
+    state = said_hello(state).with_contact(connected=True, number=number, capabilities=known, command=command)
     state, refused = _refuse_what_it_does_not_take(state, capabilities)
     effects += _greeting(state)
     return state, Decision((*events, *refused), tuple(effects))

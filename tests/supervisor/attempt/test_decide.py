@@ -363,6 +363,9 @@ def test_a_start_is_given_up_when_its_process_does_nothing_and_not_when_it_is_sl
         state, decision = decide(state, heard.Due(due))
         ends.append(any(isinstance(effect, do.EndWorker) for effect in decision.effects))
     assert ends == [False, False, False, False, True], "it used the processor until the last look but one"
+    late, decision = decide(state, heard.Connected(rp.WorkerHello(task=T, epoch=1, token="", pid=7, capabilities=())))
+    assert "AttemptReady" not in kinds(decision), "it is being ended"
+    assert late.phase == state.phase
 
 
 @pytest.mark.parametrize("cause", ["exited", "spawn_failed", "orphaned", "limit"])

@@ -1,0 +1,48 @@
+"""Steps that look at what other steps have done: what `verify: COMMAND` of a step stands for. Pure.
+
+The command is a step of its own, after the one that it verifies, and whatever depends on that one depends on both. So what
+counts is what the command did, and not what a worker says; its output is kept and its limits hold like those of any step.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from crewd.model.errors import UsageError
+from crewd.model.policy import Limits
+from crewd.model.workflow import Step, WorkerSpec, Workflow
+
+SUFFIX = ".verify"
+SECONDS_MAX = 900.0
+"""A verification that takes longer has failed."""
+
+
+def with_verifications(workflow: Workflow) -> Workflow:
+    """The workflow with a step for each verification. Raises UsageError if a step has the name of one."""
+    verified = {step.id: f"{step.id}{SUFFIX}" for step in workflow.steps if step.verify}
+    if not verified:
+        return workflow
+    taken = {step.id for step in workflow.steps}.intersection(verified.values())
+    if taken:
+        name = min(taken)
+        raise UsageError(
+            f"step {name} has the name of a verification", hint=f"rename it, or leave out {name[: -len(SUFFIX)]}'s verify"
+        )
+    steps: list[Step] = []
+    for step in workflow.steps:
+        after = tuple(dict.fromkeys(each for name in step.depends_on for each in (name, verified.get(name, name))))
+        steps.append(replace(step, depends_on=after, verify=""))
+        if step.verify:
+            steps.append(_verification(step))
+    return replace(workflow, steps=tuple(steps))
+
+
+def _verification(step: Step) -> Step:
+    worker = WorkerSpec(
+        shell=step.verify, env=step.worker.env, env_pass=step.worker.env_pass, clean_env=step.worker.clean_env,
+        limits=Limits(task_seconds=SECONDS_MAX),
+    )  # fmt: skip
+    return Step(
+        id=f"{step.id}{SUFFIX}", role="verification", depends_on=(step.id,), access=step.access,
+        conflict_key=step.conflict_key, worker=worker,
+    )  # fmt: skip
