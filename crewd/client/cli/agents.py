@@ -19,6 +19,7 @@ from crewd.client.agents import FoundAgent, agent_named, check_installed
 from crewd.client.agents import agents as all_agents
 from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, out, say, table, verb
+from crewd.client.cli.own_files import add_commands
 from crewd.client.cli.resources import new_command
 from crewd.client.environment import bring
 from crewd.clock import SystemClock
@@ -116,6 +117,7 @@ def version_of(found: FoundAgent) -> str:
 
 
 agents.add_command(new_command("agents"))
+add_commands(agents, "agents")
 
 
 @agents.command()

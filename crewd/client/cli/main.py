@@ -35,6 +35,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "workflows": Verb("resources", "workflows", "List workflows that can be named, and show them."),
         "skills": Verb("resources", "skills", "List skills that agents can be given, and show them."),
         "capabilities": Verb("inventory", "capabilities", "List what there is to run with, and its state."),
+        "init": Verb("own_files", "init", "Lay out .crew, for agents and teams of a project."),
         "disable": Verb("inventory", "disable_", "Run nothing with an agent, a team or a runtime any more."),
         "enable": Verb("inventory", "enable_", "Allow what was disabled."),
         "plan": Verb("start", "plan", "Show what run would do, and start nothing."),

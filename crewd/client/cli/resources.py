@@ -18,6 +18,7 @@ from crewd.client import shapes
 from crewd.client.agents import agent_named
 from crewd.client.chosen import team_named
 from crewd.client.cli.common import Options, out, say, table, verb
+from crewd.client.cli.own_files import add_commands
 from crewd.client.cli.understood import tell_workflow
 from crewd.client.resources import SUFFIXES, Kind, Resource, directories, resource, resources
 from crewd.model.errors import Conflict, CrewdError, NotFound
@@ -123,6 +124,7 @@ def _group(kind: Kind, about: str, tell: Callable[[Options, Resource], None]) ->
         tell(options, resource(kind, name))
 
     group.add_command(new_command(kind))
+    add_commands(group, kind)
     return group
 
 

@@ -115,3 +115,52 @@ def test_what_is_disabled_is_refused_until_it_is_enabled(shell: Shell) -> None:
     assert shell.ok("enable", "agent:reviewer", env=env)
     assert "is not disabled" in shell.fails(5, "enable", "agent:reviewer", env=env)
     assert shell.ok("plan", "x", "--team", "review", env=env)
+
+
+def test_a_file_is_edited_renamed_and_put_aside(shell: Shell) -> None:
+    shell.ok("agents", "new", "scout")
+    path = shell.cwd / ".crew" / "agents" / "scout.md"
+    before = path.read_text()
+    editor = {**os.environ, "VISUAL": "sed -i s/description:.*/description:\\ mine/"}
+    assert shell.ok("agents", "edit", "scout", env=editor) == ".crew/agents/scout.md\n"
+    assert "description: mine" in path.read_text()
+    assert path.with_name("scout.md.bak").read_text() == before
+    latin = {**os.environ, "VISUAL": "sed -i 's/mine/\\xe9/'"}
+    said = shell.fails(2, "agents", "edit", "scout", env=latin)
+    assert "no UTF-8" in said
+    Path(said.rpartition("your text is in ")[2].strip()).unlink()
+    broken = {**os.environ, "VISUAL": "sed -i s/description/descripton/"}
+    said = shell.fails(2, "agents", "edit", "scout", env=broken)
+    assert "is as it was; your text is in /tmp/scout-" in said
+    Path(said.rpartition("your text is in ")[2].strip()).unlink()
+    assert "description: mine" in path.read_text()
+    assert "nothing was changed" in shell.ok("agents", "edit", "scout", env={**os.environ, "VISUAL": "true"})
+    for editor_name in ("false", "no-such-editor"):
+        failing = {**os.environ, "VISUAL": editor_name}
+        assert "nothing was changed" in shell.fails(69, "agents", "edit", "scout", env=failing)
+    assert "of crewd itself" in shell.fails(5, "agents", "edit", "executor")
+    assert shell.ok("agents", "rename", "scout", "seeker") == ".crew/agents/seeker.md\n"
+    assert "needs an --intent" in shell.fails(2, "agents", "rm", "seeker", "--force")
+    assert shell.ok("agents", "rm", "seeker") == "kept as .crew/agents/seeker.md.bak\n"
+    assert shell.fails(4, "agents", "show", "seeker")
+
+
+def test_a_project_is_laid_out_and_its_guidance_comes_and_goes(shell: Shell) -> None:
+    for text in (None, "", "# Ours\n", "# Ours", "# Ours\n\n\n"):
+        guide = shell.cwd / "AGENTS.md"
+        guide.unlink(missing_ok=True)
+        if text is not None:
+            guide.write_text(text)
+        shell.ok("init", "--agents-md")
+        told = guide.read_text()
+        assert told.startswith(text or "")
+        assert "crew teams" in told
+        assert "everything is there already" in shell.ok("init", "--agents-md")
+        shell.ok("init", "--no-agents-md")
+        assert (guide.read_text() if guide.exists() else "") == (text or "")
+    assert sorted(path.name for path in (shell.cwd / ".crew").iterdir()) == ["agents", "skills", "teams", "workflows"]
+    shell.ok("init", "--gitignore")
+    assert (shell.cwd / ".gitignore").read_text() == ".crew/**/*.bak\n"
+    assert "everything is there already" in shell.ok("init", "--gitignore")
+    guide.write_text("<!-- crewd: begin -->\n")
+    assert "one of two marks" in shell.fails(2, "init", "--agents-md")
