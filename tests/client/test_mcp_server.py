@@ -59,6 +59,9 @@ def test_a_leader_starts_steers_and_hears_of_the_end(crew: Crew, tmp_path: Path,
             assert (stands["status"], stands["over"], stands["steps"]) == ("completed", True, {"stand-in": "completed"})
             result = await call(client, "crew_result", run=run["run"])
             assert result["text"].startswith("echo: ")
+            told = await call(client, "crew_summary", run=run["run"], chars=900)  # type: ignore[assignment]
+            assert "next: crew result" in told["text"]  # type: ignore[index]
+            assert run["run"] in (await call(client, "crew_summary"))["text"]
             events = await call(client, "crew_events", run=run["run"], limit=3)
             assert len(events["events"]) == 3
             more = await call(client, "crew_events", run=run["run"], after=events["cursor"])
@@ -124,7 +127,7 @@ def test_each_tool_says_what_it_is_for_and_what_it_answers() -> None:
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
             assert set(tools) == {
                 *("crew_run", "crew_list", "crew_status", "crew_wait", "crew_steer", "crew_follow_up", "crew_interrupt"),
-                *("crew_cancel", "crew_respond", "crew_inbox", "crew_result", "crew_events"),
+                *("crew_cancel", "crew_respond", "crew_inbox", "crew_result", "crew_summary", "crew_events"),
             }
             for tool in tools.values():
                 assert tool.description
