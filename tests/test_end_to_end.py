@@ -53,6 +53,7 @@ def test_a_failure_says_why_without_its_secrets(crew: Crew, jobs_dir: str) -> No
         crew.call("nowhere:nothing", cwd=jobs_dir).result(timeout=120)
 
 
+@pytest.mark.usefixtures("daemon")
 def test_steers_wait_for_a_worker_that_is_not_ready_and_come_in_order_before_follow_ups(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:listen", cwd=jobs_dir)
     later = run.follow_up("later")
@@ -76,6 +77,7 @@ def test_an_async_worker_is_steered_and_cancelled(crew: Crew, jobs_dir: str) -> 
     assert reply.verified
 
 
+@pytest.mark.usefixtures("daemon")
 def test_the_same_id_gives_the_same_receipt_and_other_content_is_a_conflict(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:listen", cwd=jobs_dir)
     key = crew.new_message_id()
@@ -96,6 +98,7 @@ def test_a_request_id_starts_one_run(crew: Crew, jobs_dir: str) -> None:
         crew.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir, request_id="once")
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_question_waits_is_answered_once_and_expires(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:ask", cwd=jobs_dir)
     crew.wait(f"{run.id}/ask", or_waiting=True, timeout=120)
@@ -155,6 +158,7 @@ def test_a_stubborn_tree_is_ended_completely(crew: Crew, daemon: Daemon, jobs_di
     assert daemon.marked() == []
 
 
+@pytest.mark.usefixtures("daemon")
 def test_open_operations_get_their_one_terminal_record(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:operate", cwd=jobs_dir)
     wait_until(lambda: run.show().operations, "the operation to open")
@@ -164,6 +168,7 @@ def test_open_operations_get_their_one_terminal_record(crew: Crew, jobs_dir: str
     settled(crew, run)
 
 
+@pytest.mark.usefixtures("daemon")
 def test_undelivered_messages_are_listed_by_the_terminal_event(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:operate", cwd=jobs_dir)
     wait_until(lambda: run.show().operations, "the operation to open")
@@ -184,6 +189,7 @@ def test_a_daemon_that_is_stopped_while_its_guardian_starts_takes_it_along(home:
     assert daemon.guardian_pid() == 0
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_message_that_the_worker_has_and_has_not_taken_is_given_back(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:operate", cwd=jobs_dir)
     wait_until(lambda: run.show().operations, "the operation to open")
@@ -201,6 +207,7 @@ def test_a_message_that_the_worker_has_and_has_not_taken_is_given_back(crew: Cre
         settled(crew, each)
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_message_expires_or_is_withdrawn_before_its_worker_exists(crew: Crew, tmp_path: Path) -> None:
     source = "## first\nrun: sleep 100\n\n## second\ncall: jobs:listen\ndependsOn: first\n"
     (tmp_path / "two.workflow.md").write_text(source)
@@ -214,6 +221,7 @@ def test_a_message_expires_or_is_withdrawn_before_its_worker_exists(crew: Crew, 
     settled(crew, run)
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_workflow_runs_as_a_graph_and_a_failure_skips_only_what_depends_on_it(crew: Crew, tmp_path: Path) -> None:
     source = """---
 name: graph

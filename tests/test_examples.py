@@ -16,6 +16,7 @@ pytestmark = pytest.mark.process
 ROOT = str(Path(__file__).resolve().parent.parent)
 
 
+@pytest.mark.usefixtures("daemon")
 def test_each_worker_does_what_it_says(crew: Crew) -> None:
     def call(name: str, **args: object):  # type: ignore[no-untyped-def]
         return crew.call(f"examples.workers:{name}", args, cwd=ROOT)

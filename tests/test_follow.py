@@ -85,6 +85,7 @@ def test_a_stalled_subscriber_is_sent_its_credit_and_the_rest_when_it_says_so(
     raw.close()
 
 
+@pytest.mark.usefixtures("daemon")
 def test_the_end_of_many_tasks_is_one_message_that_is_acknowledged_or_overdue(crew: Crew, jobs_dir: str) -> None:
     run = crew.run(flow("mine", join="smart"), cwd=jobs_dir)
     run.wait()
@@ -104,6 +105,7 @@ def test_the_end_of_many_tasks_is_one_message_that_is_acknowledged_or_overdue(cr
     assert not alone.messages(), "one task needs no joining"
 
 
+@pytest.mark.usefixtures("daemon")  # it looks at the runs of all
 def test_labels_and_joins_are_given_at_the_door(crew: Crew, jobs_dir: str) -> None:
     with pytest.raises(UsageError, match="label"):
         crew.run(flow("mine", team="no spaces"), cwd=jobs_dir)

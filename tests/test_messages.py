@@ -30,6 +30,7 @@ def became(crew: Crew, receipt: Receipt) -> tuple[str, str]:
     return str(settled.outcome), settled.reason
 
 
+@pytest.mark.usefixtures("daemon")
 def test_the_receipt_says_what_a_message_will_do(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:listen", args={"until": "stop"}, cwd=jobs_dir)
     ready(run)

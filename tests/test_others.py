@@ -81,6 +81,7 @@ def test_who_waits_takes_no_place_and_goes_on_when_crewd_was_killed_meanwhile(ho
         assert results(run) == {"first": ["completed"], "second": ["go on"]}
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_question_wakes_whoever_waits_for_the_one_that_asks(crew: Crew, jobs_dir: str) -> None:
     run = crew.run(Workflow("asks", (mate("first", "second", waits=True), job("second", "ask"))), cwd=jobs_dir)
     wait_until(lambda: any(task.result for task in run.show().tasks), "the first worker")
@@ -91,6 +92,7 @@ def test_a_question_wakes_whoever_waits_for_the_one_that_asks(crew: Crew, jobs_d
     assert results(run)["second"] == "blue"
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_steer_that_comes_now_breaks_off_a_wait_and_what_is_given_up_is_over(crew: Crew, jobs_dir: str) -> None:
     other = crew.call("jobs:listen", cwd=jobs_dir)
     run = crew.call("jobs:patience", {"to": other.id}, cwd=jobs_dir)

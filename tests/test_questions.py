@@ -63,6 +63,7 @@ def test_an_answer_that_does_not_follow_the_schema_is_refused_and_another_may_co
     assert run.result() == '{"colour": "red"}'
 
 
+@pytest.mark.usefixtures("daemon")
 def test_silence_is_the_default_and_said_so(crew: Crew, jobs_dir: str) -> None:
     run = crew.call("jobs:question", args={"kind": "text", "default": "green", "timeout": 0.1}, cwd=jobs_dir)
     assert run.result() == "green"
@@ -85,6 +86,7 @@ def test_a_second_answer_hears_who_gave_the_first_and_when(crew: Crew, jobs_dir:
     assert run.result() == "one"
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_question_whose_asker_has_ended_is_closed(crew: Crew, jobs_dir: str) -> None:
     run, ask = asked(crew, jobs_dir, "text")
     run.cancel(mode="now")
@@ -93,6 +95,7 @@ def test_a_question_whose_asker_has_ended_is_closed(crew: Crew, jobs_dir: str) -
     assert became(crew, crew.respond(ask.id, "late")).note == "the question is cancelled"
 
 
+@pytest.mark.usefixtures("daemon")
 def test_one_that_waits_for_an_answer_takes_no_place_of_its_run(crew: Crew, jobs_dir: str) -> None:
     asking = Step("asking", worker=WorkerSpec(call="jobs:ask"))
     other = Step("other", worker=WorkerSpec(call="jobs:add", args={"a": 1, "b": 2}))

@@ -59,8 +59,8 @@ def test_a_leader_starts_steers_and_hears_of_the_end(crew: Crew, tmp_path: Path,
             assert (stands["status"], stands["over"], stands["steps"]) == ("completed", True, {"stand-in": "completed"})
             result = await call(client, "crew_result", run=run["run"])
             assert result["text"].startswith("echo: ")
-            told = await call(client, "crew_summary", run=run["run"], chars=900)  # type: ignore[assignment]
-            assert "next: crew result" in told["text"]  # type: ignore[index]
+            told = await call(client, "crew_summary", run=run["run"], chars=900)
+            assert "next: crew result" in told["text"]
             assert run["run"] in (await call(client, "crew_summary"))["text"]
             events = await call(client, "crew_events", run=run["run"], limit=3)
             assert len(events["events"]) == 3

@@ -72,7 +72,7 @@ def line_of(item: Event | Progress) -> dict[str, Any]:
 
 def words(event: Event) -> str:
     """An event as one line for people; empty for those that only machines care about."""
-    step = event.task.partition("/")[2]
+    step = event.task.partition("/")[2] or "run"
     match event.body:
         case ev.RunCreated(name=name, goal=goal):
             return f"run {name} begins" + (f": {goal}" if goal else "")
@@ -153,6 +153,10 @@ def details(event: Event) -> str:
             return f"{cancel.reason} by {cancel.requester} {cancel.intent}"
         case ev.TaskClaimed(claim=claim):
             return f"by {claim.owner}"
+        case ev.RunBlocked(block=block):
+            return f"{block.reason}: {block.text}"
+        case ev.TaskTurn(access=access, index=index, total=total):
+            return f"{access}, {index} of {total}"
         case _:
             return ""
 

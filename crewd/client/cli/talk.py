@@ -236,7 +236,7 @@ def inbox(options: Options, answer: bool) -> None:  # noqa: FBT001 (a flag)
         table(["MESSAGE", "PRIORITY", "TEXT"], shown, whole={"MESSAGE"})
     if notices:
         say("")
-        rows = ([n.kind, short_task(n.task), ago(now - n.opened_at), n.text.replace("\n", " ")[:90]] for n in notices)
+        rows = ([n.kind, short_task(n.task or n.run), ago(now - n.opened_at), n.text.replace("\n", " ")[:90]] for n in notices)
         table(["NOTICE", "TASK", "AGE", "TEXT"], rows, whole={"TASK"})
 
 

@@ -24,6 +24,7 @@ def tell_workflow(options: Options, understood: Understood) -> None:
         return
     bounds = [f"{workflow.max_concurrency} steps at once" if workflow.max_concurrency else ""]
     bounds.append(f"{workflow.max_minutes:g} minutes at most" if workflow.max_minutes else "")
+    bounds.append("the plan is to be approved" if workflow.plan_approval else "")
     labels = ", ".join(f"{name}={value}" for name, value in workflow.labels.items())
     say(f"{workflow.name}: {len(workflow.steps)} steps" + "".join(f", {each}" for each in (*bounds, labels) if each))
     for name, each in workflow.inputs.items():
@@ -46,7 +47,12 @@ def _tell(workflow: Workflow, step: Step) -> None:
         say(f"    call:   {worker.call} {given}".rstrip())
     else:
         say("    " + ("outside: somebody claims it" if worker.outside else _agent_of(step)))
-    for what, names in (("reads", ", ".join(step.reads)), ("output", step.output)):
+    access = f"{step.access}, key {step.conflict_key}" if step.conflict_key else step.access
+    told = (
+        ("reads", ", ".join(step.reads)), ("output", step.output), ("access", access), ("effectiveness", step.effectiveness),
+        ("verify", step.verify),
+    )  # fmt: skip
+    for what, names in told:
         if names:
             say(f"    {what + ':':<7} {names}")
     for what, value in msgspec.to_builtins(worker).items():

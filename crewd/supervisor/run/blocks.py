@@ -21,8 +21,6 @@ from crewd.supervisor.run.effects import Recorded
 from crewd.supervisor.run.phases import AT_REST
 from crewd.supervisor.run.state import Run, Task
 
-_SAYS = "crew approve RUN lets it go on, crew reject RUN ends it"
-
 
 def may_start(run: Run, task: Task) -> bool:
     """Whether what blocks the run lets this task start."""
@@ -37,7 +35,8 @@ def block(run: Run, reason: BlockReason, text: str, task: Task | None = None) ->
     if any((each.reason, each.task) == (reason, key) for each in run.blocks):
         return run, []
     notice = f"{key or run.id}#{0 if task is None else task.epoch}:{reason}"
-    info = BlockInfo(reason, clip(f"{text}; {_SAYS}", NOTE_CHARS_MAX), notice, key)
+    says = f"{text}; crew approve {run.id} lets it go on, crew reject {run.id} ends it"
+    info = BlockInfo(reason, clip(says, NOTE_CHARS_MAX), notice, key)
     raised = ev.NoticeRaised(id=notice, kind=NoticeKind.BLOCKED, text=info.text)
     run = replace(run, status=RunStatus.BLOCKED, blocks=(*run.blocks, info))
     return run, [Recorded(ev.RunBlocked(block=info)), Recorded(raised)]

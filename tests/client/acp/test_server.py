@@ -235,6 +235,7 @@ def test_several_steps_are_a_plan_and_a_prompt_names_one(crew: Crew, tmp_path: P
     lead(edit())
 
 
+@pytest.mark.usefixtures("daemon")
 def test_a_run_of_somebody_else_is_opened_replayed_and_steered(crew: Crew, tmp_path: Path) -> None:
     async def edit(run: str) -> None:
         async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
