@@ -52,6 +52,16 @@ def test_a_plan_waits_for_its_approval_whatever_is_restarted(daemon: Daemon) -> 
             crew.approve(run)
 
 
+def test_a_run_has_as_many_steps_at_once_as_the_configuration_allows(home: Path, tmp_path: Path) -> None:
+    (home / "h").mkdir(mode=0o700)
+    (home / "h" / "crewd.toml").write_text("concurrency_max = 2\n")
+    steps = tuple(Step(f"s{number}", worker=WorkerSpec(shell="echo; sleep 0.3")) for number in range(5))
+    with Daemon(home / "h") as daemon, daemon.connect() as crew:
+        run = crew.run(Workflow("many", steps), cwd=str(tmp_path)).id
+        assert crew.show(run).run.workflow.max_concurrency == 2
+        assert crew.wait(run, timeout=120).run.status == "completed"
+
+
 def test_what_is_rejected_ends_and_has_started_nothing(crew: Crew) -> None:
     run = crew.run(planned(), cwd="/").id
     crew.wait(run, or_waiting=True, timeout=120)

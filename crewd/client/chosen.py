@@ -71,11 +71,12 @@ def addressed(goal: str) -> tuple[str, str, str]:
 
     A goal that begins with anything else is a goal.
     """
-    first, _, rest = goal.partition(" ")
-    if not first.startswith("@") or not rest.strip():
+    first, *rest_of = goal.split(maxsplit=1)[:2] or [""]
+    rest = rest_of[0] if rest_of else ""
+    if not goal.startswith("@") or not rest.strip():
         return "", "", goal
     name = first[1:]
-    if any(each.name == name for each in resources("teams")):
+    if any(name in {each.name, each.id} for each in resources("teams")):
         return name, "", rest.strip()
     try:
         agent_named(name)

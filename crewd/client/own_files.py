@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from crewd.agents.definition import parse_agent
+from crewd.agents.definition import Definition, parse_agent
 from crewd.agents.skills import parse_skill
 from crewd.agents.team import parse_team
 from crewd.client.agents import agent_named
-from crewd.client.references import names_in, referring_kinds, renamed, with_name
+from crewd.client.inventory import disabled
+from crewd.client.references import referring_kinds, renamed, with_name
 from crewd.client.resources import FILE_BYTES_MAX, SUFFIXES, Kind, Resource, resource, resources
 from crewd.model.errors import Conflict, CrewdError, NotFound, Refused, UsageError
 from crewd.model.ids import check_name
@@ -41,11 +42,7 @@ def check_text(kind: Kind, name: str, text: str) -> None:
         raise UsageError(f"the file has more than {FILE_BYTES_MAX} bytes", hint="such a file has a few lines")
     match kind:
         case "agents":
-            try:
-                program = agent_named("claude").definition
-            except CrewdError:
-                program = None
-            parse_agent(text, name, program)
+            parse_agent(text, name, _some_program())
         case "teams":
             parse_team(text, name)
         case "skills":
@@ -55,12 +52,18 @@ def check_text(kind: Kind, name: str, text: str) -> None:
 
 
 def uses(of: Resource) -> list[Resource]:
-    """The files that name this one: what they say is looked up, so that a name that means another file does not count."""
+    """The files that name this one: what they say is looked up, so that a name that means another file does not count.
+
+    A file that cannot be read as what it is names nothing.
+    """
     found = []
     for where in referring_kinds(of.kind):
         for each in resources(where):
-            text = _text(each)
-            if any(_means(of, name) for name in names_in(text, of.kind, where)):
+            try:
+                names = _named(of.kind, each, _text(each))
+            except (CrewdError, UnicodeDecodeError):
+                continue
+            if any(_means(of, name) for name in names):
                 found.append(each)
     return found
 
@@ -69,12 +72,20 @@ def rename(of: Resource, new: str) -> list[Path]:
     """Give the file another name, and name it so wherever it is named; the paths that were written.
 
     Raises UsageError for a name that cannot be, Conflict for one that is taken, and Refused if a file that names it cannot be
-    changed.
+    changed, or if it is disabled: that is kept by name.
     """
-    check_name(of.kind[:-1], new)
-    taken = next((each for each in resources(of.kind) if each.name == new), None)
-    if taken is not None:
-        raise Conflict(f"{new} is a {of.kind[:-1]} of {taken.source}", hint="choose another name")
+    word = of.kind[:-1]
+    check_name(word, new)
+    suffix = SUFFIXES[of.kind]
+    folder = of.path.parent.parent if of.kind == "skills" else of.path.parent
+    target = folder / f"{new}{suffix}"
+    taken = next((each.source for each in resources(of.kind) if each.name == new), "")
+    if taken or target.exists() or (of.kind == "skills" and target.parent.exists()):
+        raise Conflict(f"{new} is a {word} of {taken}" if taken else f"{target.parent} is there", hint="choose another name")
+    if f"{word}:{of.name}" in disabled():
+        raise Refused(
+            f"{word}:{of.name} is disabled by its name", hint=f"crew enable {word}:{of.name}, and disable the new name"
+        )
 
     def other(name: str) -> str:
         return (f"{of.source}:{new}" if ":" in name else new) if _means(of, name) else name
@@ -84,19 +95,23 @@ def rename(of: Resource, new: str) -> list[Path]:
         if each.source == "builtin" or ".pi" in each.path.parts:
             raise Refused(f"{each.path} names it, and cannot be changed", hint="copy that file first, and change the copy")
         text = renamed(_text(each), of.kind, each.kind, other)
-        check_text(each.kind, each.name, text)
+        if any(_means(of, name) for name in _named(of.kind, each, text)):
+            raise Refused(
+                f"{each.path} names it in a way that is not found", hint=f"change that file by hand, then crew {of.kind} rename"
+            )
         changed[each.path] = text
-    own_text = with_name(of.text(), new)
+    own_text = with_name(_text(of), new)
     check_text(of.kind, new, own_text)
-    suffix = SUFFIXES[of.kind]
-    root = of.path.parent.parent if of.kind == "skills" else of.path.parent
-    target = root / f"{new}{suffix}"
-    if of.kind == "skills":
-        of.path.parent.rename(target.parent)  # with whatever else lies in its folder
-        write({target: own_text, **changed})
-    else:
+    if of.kind != "skills":
         write({target: own_text, **changed})
         of.path.rename(of.path.with_name(of.path.name + BACKUP))
+        return [target, *changed]
+    of.path.parent.rename(target.parent)  # with whatever else lies in its folder
+    try:
+        write({target: own_text, **changed})
+    except OSError:
+        target.parent.rename(of.path.parent)
+        raise
     return [target, *changed]
 
 
@@ -112,18 +127,22 @@ def remove(of: Resource, *, force: bool = False) -> Path:
 
 
 def write(texts: Mapping[Path, str]) -> None:
-    """Write these files, each at once and after all of them were prepared. What was there is kept as `FILE.bak`."""
+    """Write these files, each at once and after all of them were prepared. What was there is kept as `FILE.bak`.
+
+    A link stays one: the file that it leads to is written.
+    """
     prepared: dict[Path, Path] = {}
     try:
-        for path, text in texts.items():
+        for given, text in texts.items():
+            path = given.resolve()
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=path.parent)
             prepared[path] = Path(name)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
                 file.write(text)
             if path.exists():
                 shutil.copymode(path, name)
-                shutil.copy2(path, path.with_name(path.name + BACKUP))
+                shutil.copy2(path, given.with_name(given.name + BACKUP))
             else:
                 Path(name).chmod(0o644)
         for path, temporary in prepared.items():
@@ -134,10 +153,39 @@ def write(texts: Mapping[Path, str]) -> None:
 
 
 def _text(each: Resource) -> str:
+    """What is in it, with the line ends that it has. Raises what `Resource.text` raises."""
+    each.text()
+    return each.path.read_bytes().decode()
+
+
+def _named(kind: Kind, each: Resource, text: str) -> list[str]:
+    """What a file names, as it is understood. UsageError, with the file, if it is not."""
     try:
-        return each.text()
-    except UsageError:
-        return ""  # it cannot be read, so nothing uses what it names
+        match each.kind, kind:
+            case "teams", "agents":
+                return [role.agent for role in parse_team(text, each.name).roles.values()]
+            case "teams", "workflows":
+                return [parse_team(text, each.name).workflow]
+            case "teams", "skills":
+                return [name for role in parse_team(text, each.name).roles.values() for name in role.skills]
+            case "agents", "skills":
+                return list(parse_agent(text, each.name, _some_program()).skills)
+            case "workflows", "agents":
+                return [step.agent for step in understand(text, default_name=each.name).workflow.steps]
+            case "workflows", "skills":
+                return [name for step in understand(text, default_name=each.name).workflow.steps for name in step.skills]
+            case _:
+                return []
+    except UsageError as error:
+        raise UsageError(f"{each.path}: {error.message}", hint=error.hint) from None
+
+
+def _some_program() -> Definition | None:
+    """The program of an agent whose file names none."""
+    try:
+        return agent_named("claude").definition
+    except CrewdError:
+        return None
 
 
 def _means(of: Resource, name: str) -> bool:

@@ -75,10 +75,15 @@ class RunBlocked(msgspec.Struct, frozen=True, tag="run.blocked"):
 
 
 class RunUnblocked(msgspec.Struct, frozen=True, tag="run.unblocked"):
-    """The run goes on: `requester` has approved of it, or what has blocked it is over (then it is `crewd`)."""
+    """The run goes on: `requester` has approved of it, or what has blocked it is over (then it is `crewd`).
+
+    `reasons` are those of the blocks that are lifted; none means all of them. `approved`: see `RunRow`.
+    """
 
     requester: str = ""
     intent: str = ""
+    reasons: tuple[str, ...] = ()
+    approved: tuple[str, ...] = ()
 
 
 class TaskTurn(msgspec.Struct, frozen=True, tag="task.turn"):

@@ -303,8 +303,6 @@ def _check_gates(step: Step, names: Collection[str]) -> None:
     if step.conflict_key:
         with about(field="conflictKey"):
             check_name(f"conflictKey of step {step.id}", step.conflict_key)
-            if not step.access:
-                raise UsageError(f"step {step.id} has a conflictKey and no access", hint="access: shared, or exclusive")
 
 
 def check_argument(what: str, text: str) -> None:

@@ -124,8 +124,13 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             _change(rows, event, TaskRow, event.task, lambda task: replace(task, held_back=True))
         case ev.RunBlocked(block):
             _move_run(rows, event, RunStatus.BLOCKED, lambda run: replace(run, blocks=(*run.blocks, block)))
-        case ev.RunUnblocked():
-            _move_run(rows, event, RunStatus.RUNNING, lambda run: replace(run, blocks=()))
+        case ev.RunUnblocked(reasons=reasons, approved=approved):
+            before = rows.get(RunRow, event.run)
+            left = () if before is None or not reasons else tuple(b for b in before.blocks if b.reason not in reasons)
+            _move_run(
+                rows, event, RunStatus.BLOCKED if left else RunStatus.RUNNING,
+                lambda run: replace(run, blocks=left, approved=(*run.approved, *approved)),
+            )  # fmt: skip
         case ev.RunReopened():
             _change(rows, event, RunRow, event.run, lambda run: _reopened(event, run))
         case ev.TaskRequeued():

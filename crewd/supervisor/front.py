@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
-from crewd.model.errors import Busy, CrewdError, Forbidden, Refused, Unavailable
+from crewd.model.errors import Busy, CrewdError, Forbidden, Refused, Unavailable, UsageError
 from crewd.model.events import (
     AttemptReserved,
     DaemonStarted,
@@ -371,6 +371,9 @@ class Front(Actor[cm.FrontMessage]):
 def _admissible(workflow: Workflow) -> Workflow:
     """The workflow with its verifications as steps. Raises UsageError if it cannot be run."""
     verified = with_verifications(check_workflow(workflow))
+    for step in workflow.steps:  # what a role or an agent says of its access is known by now
+        if step.conflict_key and not step.access:
+            raise UsageError(f"step {step.id} has a conflictKey and no access", hint="access: shared, or access: exclusive")
     return workflow if verified is workflow else check_workflow(verified)
 
 

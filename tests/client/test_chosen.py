@@ -86,6 +86,13 @@ def test_the_steps_get_the_agents_and_the_run_the_teams_bound() -> None:
     assert chosen.workflow.max_concurrency == 1
 
 
+def test_a_goal_may_begin_with_a_name_of_a_source_and_go_on_in_the_next_line() -> None:
+    assert addressed("@review\nfix all of it\n now") == ("review", "", "fix all of it\n now")
+    assert addressed("@builtin:review look") == ("builtin:review", "", "look")
+    assert addressed(" @review look") == ("", "", " @review look")
+    assert addressed("") == ("", "", "")
+
+
 def test_how_many_steps_at_once_is_said_by_the_run_then_the_team_then_the_workflow(project: Path) -> None:
     (project / ".crew/workflows/duo.workflow.md").write_text(DUO.replace("name: duo", "name: duo\nmaxConcurrency: 2"))
     (project / ".crew/teams/duo.team.md").write_text(TEAM.replace("maxConcurrency: 1", "maxConcurrency: 3"))

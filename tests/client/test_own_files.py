@@ -97,6 +97,28 @@ def test_what_another_program_names_is_not_renamed(tmp_path: Path) -> None:
     assert files() == before
 
 
+def test_line_ends_links_and_prompts_stay_as_they_are(write: Write, tmp_path: Path) -> None:
+    path = write("agents/scout.md", "")
+    text = "---\r\nskills: short, other\r\n---\r\nskills: short is what you need\r\n"
+    (tmp_path / ".crew" / "agents" / "real.txt").write_bytes(text.encode())
+    path.unlink()
+    path.symlink_to("real.txt")
+    rename("skills", "short", "brief")
+    assert path.is_symlink()
+    assert path.read_bytes().decode() == text.replace("skills: short,", "skills: brief,")
+
+
+def test_what_stands_in_the_way_of_a_name_is_said(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_files.remove(own_files.own("skills", "other"), force=True)
+    with pytest.raises(Conflict, match=r"skills/other is there"):
+        rename("skills", "short", "other")
+    monkeypatch.setattr(own_files, "disabled", lambda: {"agent:scout": "no"})
+    with pytest.raises(Refused, match="disabled by its name"):
+        rename("agents", "scout", "seeker")
+    write("workflows/broken.workflow.md", "## s\nagent scout\n")
+    assert [each.name for each in own_files.uses(own_files.own("agents", "scout"))] == ["duo", "duo"]
+
+
 def test_what_is_named_is_only_removed_by_force() -> None:
     with pytest.raises(Refused, match=r"duo\.team\.md, .*duo\.workflow\.md"):
         own_files.remove(own_files.own("agents", "scout"))

@@ -13,6 +13,10 @@ CASES: list[tuple[Kind, Kind, str, list[str]]] = [
     ("skills", "agents", "---\nskills:\n  - a\n  - b\n---\n- c\n", ["a", "b"]),
     ("skills", "teams", "- r: agent=x skills=a,b\n", ["a", "b"]),
     ("teams", "workflows", "## s\nagent: x\n", []),
+    ("agents", "workflows", "## s\nagent : x # who\n\ntext\n```yaml\nagent: y\n```\n## t\n\nagent: z\n", ["x", "z"]),
+    ("skills", "agents", '---\n"skills": a\n---\nskills: b is good\n', ["a"]),
+    ("skills", "agents", "---\nskills: # mine\n  - a # good\n\n  - b\n---\n", ["a", "b"]),
+    ("skills", "agents", "---\r\nskills: [a,\r\n  b]\r\n---\r\n", ["a", "b"]),
 ]
 
 

@@ -176,8 +176,9 @@ def _await(crew: Crew, target: str, deadline: float, *, or_waiting: bool) -> rq.
             return reply
         if reply.attention != told:
             what = reply.attention.partition("(q_")
-            hint = f"crew respond q_{what[2].rstrip(')')} ANSWER" if what[1] else f"crew retry {target}"
-            warn(one_line(f"{target} waits for somebody: {reply.attention}: {hint}"))
+            blocked = bool(reply.run.blocks)  # what is said of it names the way on
+            hint = f": crew respond q_{what[2].rstrip(')')} ANSWER" if what[1] else "" if blocked else f": crew retry {target}"
+            warn(one_line(f"{target} waits for somebody: {reply.attention}{hint}"))
             told = reply.attention
         if " is parked" in reply.attention:
             return reply

@@ -60,25 +60,29 @@ def add_commands(group: click.Group, kind: Kind) -> None:
 
 
 def _edit(options: Options, of: Resource) -> None:
-    before = of.text()
-    with tempfile.NamedTemporaryFile("w", prefix=f"{of.name}-", suffix=of.path.suffix, encoding="utf-8", delete=False) as draft:
+    of.text()
+    before = of.path.read_bytes()
+    with tempfile.NamedTemporaryFile("wb", prefix=f"{of.name}-", suffix=of.path.suffix, delete=False) as draft:
         draft.write(before)
     path = Path(draft.name)
+    kept = f"{of.path} is as it was; your text is in {path}"
     try:
         click.edit(filename=str(path))
     except click.ClickException as error:
-        path.unlink()
+        if path.exists() and path.read_bytes() != before:
+            raise Unavailable(error.message, hint=kept) from None
+        path.unlink(missing_ok=True)
         raise Unavailable(error.message, hint="nothing was changed; VISUAL or EDITOR names the editor") from None
-    if path.read_bytes() == before.encode():
-        path.unlink()
+    if not path.exists() or path.read_bytes() == before:
+        path.unlink(missing_ok=True)
         say("nothing was changed")
         return
     try:
-        text = read_text(path)
+        read_text(path)
+        text = path.read_bytes().decode()
         own_files.check_text(of.kind, of.name, text)
     except CrewdError as error:
-        hint = f"{of.path} is as it was; your text is in {path}"
-        raise UsageError(f"{of.id}: {error.message}", hint=f"{error.hint}; {hint}" if error.hint else hint) from None
+        raise UsageError(f"{of.id}: {error.message}", hint=f"{error.hint}; {kept}" if error.hint else kept) from None
     own_files.write({of.path: text})
     path.unlink()
     out({"written": [str(of.path)]}) if options.json else say(str(of.path))
@@ -110,27 +114,26 @@ def init(options: Options, agents_md: bool, no_agents_md: bool, gitignore: bool)
 
 
 def _guide(path: Path, guidance: str) -> list[Path]:
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    begin, end = text.find(BEGIN), text.find(END)
+    text = path.read_bytes() if path.exists() else b""
+    begin, end = text.find(BEGIN.encode()), text.find(END.encode())
     if (begin < 0) != (end < 0) or end < begin:
         raise UsageError(f"{path} has one of two marks ({BEGIN}, {END})", hint="put the other back, or take it out")
+    before, rest = text, b""
     if begin >= 0:  # with the one line break before it, which was added with it
-        before, rest = text[:begin].removesuffix("\n"), text[end + len(END) :].removeprefix("\n")
-    else:
-        before, rest = text, ""
-    after = f"{before}{chr(10) if before else ''}{guidance}{rest}" if guidance else before + rest
+        before, rest = text[:begin].removesuffix(b"\n"), text[end + len(END.encode()) :].removeprefix(b"\n")
+    after = (before + b"\n" if before else b"") + guidance.encode() + rest if guidance else before + rest
     if after == text:
         return []
     if after:
-        path.write_text(after, encoding="utf-8")
+        path.write_bytes(after)
     else:
         path.unlink()  # nothing else was in it
     return [path]
 
 
 def _ignore(path: Path) -> list[Path]:
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if IGNORED in text.splitlines():
+    text = path.read_bytes() if path.exists() else b""
+    if IGNORED.encode() in text.splitlines():
         return []
-    path.write_text(f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{IGNORED}\n", encoding="utf-8")
+    path.write_bytes(text + (b"" if not text or text.endswith(b"\n") else b"\n") + IGNORED.encode() + b"\n")
     return [path]

@@ -9,6 +9,7 @@ from typing import Any
 
 from crewd.client.chosen import Chosen
 from crewd.client.cli.common import Options, out, say
+from crewd.model.limits import CONCURRENCY_MAX
 from crewd.model.runtimes import runtime_of
 
 
@@ -57,6 +58,8 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         say(f"    runs:   {row['does']}")
         if row["verify"]:
             say(f"    verify: {row['verify']}")
+    if most > CONCURRENCY_MAX and not chosen.workflow.unbounded:
+        say("At most concurrency_max of crewd.toml (8 unless it says another) are at once, without --unbounded")
     if chosen.workflow.plan_approval:
         say("The plan is to be approved before anything changes: crew approve RUN")
     missing = {choice.found.definition.agent.command[0]: choice.found for choice in chosen.choices if not choice.found.program}

@@ -3,6 +3,7 @@
 Rule 1: a blocked run starts nothing; one whose plan is to be approved starts steps that declare shared access.
 Rule 2: a block stands until somebody approves, however long that takes and whatever is restarted; only its run's end ends it.
 Rule 3: a run does not end while it is blocked, unless it is cancelled or nothing is left that an approval would start.
+Rule 4: a plan that somebody has approved of stays so; the plan of another attempt is another one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from crewd.model.reasons import BlockReason, NoticeKind
 from crewd.model.redact import clip
 from crewd.model.rows import BlockInfo
 from crewd.model.statuses import RunStatus
+from crewd.model.verification import SUFFIX
 from crewd.supervisor.run.effects import Recorded
 from crewd.supervisor.run.phases import AT_REST
 from crewd.supervisor.run.state import Run, Task
@@ -35,7 +37,8 @@ def block(run: Run, reason: BlockReason, text: str, task: Task | None = None) ->
     if any((each.reason, each.task) == (reason, key) for each in run.blocks):
         return run, []
     notice = f"{key or run.id}#{0 if task is None else task.epoch}:{reason}"
-    says = f"{text}; crew approve {run.id} lets it go on, crew reject {run.id} ends it"
+    ways = f"crew approve {run.id} lets it go on, crew reject {run.id} ends it"
+    says = f"{text}; {'set it to true and start crewd again' if reason is BlockReason.EXECUTION_OFF else ways}"
     info = BlockInfo(reason, clip(says, NOTE_CHARS_MAX), notice, key)
     raised = ev.NoticeRaised(id=notice, kind=NoticeKind.BLOCKED, text=info.text)
     run = replace(run, status=RunStatus.BLOCKED, blocks=(*run.blocks, info))
@@ -43,9 +46,36 @@ def block(run: Run, reason: BlockReason, text: str, task: Task | None = None) ->
 
 
 def unblock(run: Run, requester: str, intent: str = "") -> tuple[Run, list[Recorded]]:
-    """Let a blocked run go on."""
-    unblocked = Recorded(ev.RunUnblocked(requester=requester, intent=intent))
-    return replace(run, status=RunStatus.RUNNING, blocks=()), [unblocked, *_closed(run.blocks)]
+    """Let a blocked run go on, by somebody who approves of what blocks it."""
+    plans = [each for each in run.blocks if each.reason == BlockReason.PLAN_APPROVAL]
+    approved = tuple(attempt_of(each) for each in plans)
+    unblocked = Recorded(ev.RunUnblocked(requester=requester, intent=intent, approved=approved))
+    closed = _closed(run.blocks)
+    run = replace(run, status=RunStatus.RUNNING, blocks=(), approved=(*run.approved, *approved))
+    return run, [unblocked, *closed]
+
+
+def by_itself(run: Run) -> tuple[Run, list[Recorded]]:
+    """What crewd blocks and unblocks by itself: workers are started again; a plan is there that nobody has approved of."""
+    events: list[Recorded] = []
+    off = [each for each in run.blocks if each.reason == BlockReason.EXECUTION_OFF] if run.execution else []
+    if off:
+        left = tuple(each for each in run.blocks if each not in off)
+        run = replace(run, status=RunStatus.BLOCKED if left else RunStatus.RUNNING, blocks=left)
+        events += [Recorded(ev.RunUnblocked(requester="crewd", reasons=(BlockReason.EXECUTION_OFF,))), *_closed(off)]
+    if run.cancel is not None or not any(isinstance(each.phase, AT_REST) and each.access != "shared" for each in run.tasks):
+        return run, events
+    for task in run.tasks:
+        if task.plans and task.completed and f"{task.id}#{task.epoch}" not in run.approved:
+            step = task.id.partition("/")[2].removesuffix(SUFFIX)
+            run, more = block(run, BlockReason.PLAN_APPROVAL, f"the plan of step {step} is to be approved", task)
+            events += more
+    return run, events
+
+
+def attempt_of(block: BlockInfo) -> str:
+    """The attempt that a block is about, as `task#epoch`."""
+    return block.notice.rpartition(":")[0]
 
 
 def over(run: Run) -> tuple[Run, list[Recorded]]:
@@ -54,27 +84,20 @@ def over(run: Run) -> tuple[Run, list[Recorded]]:
 
 
 def nothing_to_approve(run: Run) -> bool:
-    """Whether each block is about a plan, and nothing is left that waits for it."""
-    return all(each.reason == BlockReason.PLAN_APPROVAL for each in run.blocks)
+    """Whether each block is about what would start next. Once nothing is left to start, it stands for nothing."""
+    return all(each.reason != BlockReason.INEFFECTIVE for each in run.blocks)
 
 
 def after_completion(run: Run, task: Task, *, observed: bool) -> tuple[Run, list[Recorded]]:
-    """What follows from a task that is completed: its plan wants approval, or nothing was seen of its work."""
-    events: list[Recorded] = []
-    if run.cancel is not None:
-        return run, events
-    if task.plans and any(isinstance(each.phase, AT_REST) and each.access != "shared" for each in run.tasks):
-        step = task.id.partition("/")[2]
-        run, events = block(run, BlockReason.PLAN_APPROVAL, f"the plan of step {step} is to be approved", task)
-    if observed or task.guard not in {"warn", "block"}:
-        return run, events
+    """What follows from a task that is completed and of whose work nothing was seen."""
+    if run.cancel is not None or observed or task.guard not in {"warn", "block"}:
+        return run, []
     text = nothing_seen(task)
     if task.guard == "block":
-        run, more = block(run, BlockReason.INEFFECTIVE, text, task)
-        return run, [*events, *more]
+        return block(run, BlockReason.INEFFECTIVE, text, task)
     notice = f"{task.id}#{task.epoch}:{NoticeKind.INEFFECTIVE}"
     raised = ev.NoticeRaised(id=notice, kind=NoticeKind.INEFFECTIVE, text=text)  # news, and nothing that stands
-    return run, [*events, Recorded(raised, task.id), Recorded(ev.NoticeClosed(id=notice), task.id)]
+    return run, [Recorded(raised, task.id), Recorded(ev.NoticeClosed(id=notice), task.id)]
 
 
 def nothing_seen(task: Task) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from crewd.model.events import Draft, RunConcurrency, RunCreated
+from crewd.model.limits import CONCURRENCY_MAX
 from crewd.model.workflow import Workflow
 from crewd.supervisor.attempt import events as of_attempt
 from crewd.supervisor.attempt.decide import decide as decide_attempt
@@ -21,10 +22,11 @@ from crewd.supervisor.run.state import new_run
 
 
 def within_bound(workflow: Workflow, most: int) -> Workflow:
-    """The workflow with at most so many steps at once, unless it says that it is unbounded."""
-    if workflow.max_concurrency <= most or workflow.unbounded:
+    """The workflow with at most so many steps at once, unless it is unbounded; with so many, if it says nothing."""
+    asked = workflow.max_concurrency
+    if asked and (asked <= most or workflow.unbounded):
         return workflow
-    return replace(workflow, max_concurrency=most)
+    return workflow if not asked and most == CONCURRENCY_MAX else replace(workflow, max_concurrency=most)
 
 
 def bound_drafts(run: str, asked: Workflow, workflow: Workflow, most: int) -> list[Draft]:

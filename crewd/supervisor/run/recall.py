@@ -60,7 +60,8 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
     return Run.of(
         live.run.id, tasks, concurrency=fresh.concurrency, max_seconds=fresh.max_seconds, status=live.run.status,
         cancel=live.run.cancel, now=now, deadline=deadline, undelivered=tuple(_undelivered(live.messages)),
-        joins=fresh.joins, openings=live.run.openings, blocks=live.run.blocks, execution=execution,
+        joins=fresh.joins, openings=live.run.openings, blocks=live.run.blocks, approved=live.run.approved,
+        execution=execution,
     )  # fmt: skip
 
 

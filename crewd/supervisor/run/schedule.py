@@ -29,9 +29,8 @@ def go_on(run: Run, events: list[Recorded]) -> Next:
     if run.linked:
         run, skipped = _skip_dependents(run)
         events += skipped
-    if run.blocks and run.execution and all(each.reason == BlockReason.EXECUTION_OFF for each in run.blocks):
-        run, unblocked = blocks.unblock(run, "crewd")
-        events += unblocked
+    run, blocked = blocks.by_itself(run)
+    events += blocked
     run, started, effects = _start_ready(run)
     events += started
     if not run.unfinished and (run.cancel is not None or blocks.nothing_to_approve(run)):

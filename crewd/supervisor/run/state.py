@@ -17,6 +17,7 @@ from crewd.model.policy import Restarts, Retry
 from crewd.model.rows import BlockInfo, CancelInfo, UndeliveredMessage
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import RUN_TERMINAL, RunStatus, TaskStatus
+from crewd.model.verification import SUFFIX
 from crewd.model.workflow import PLANNER, Access, Effectiveness, Workflow
 from crewd.supervisor.admission import Idle
 from crewd.supervisor.attempt.mailbox import Mailbox
@@ -83,7 +84,7 @@ class Run(msgspec.Struct, frozen=True):
 
     `index` says where a task stands, and `linked` whether any task depends on another: neither ever changes. `working`
     and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them. `joins`:
-    see `Workflow.join`; each of the `openings` has a message of its own. `blocks`: why it starts nothing (see `blocks`).
+    see `Workflow.join`; each of the `openings` has a message of its own. `blocks` and `approved`: see `RunRow`.
     `execution`: whether crewd starts workers at all.
     """
 
@@ -103,6 +104,7 @@ class Run(msgspec.Struct, frozen=True):
     joins: bool = False
     openings: int = 1
     blocks: tuple[BlockInfo, ...] = ()
+    approved: tuple[str, ...] = ()
     execution: bool = True
 
     @classmethod
@@ -149,8 +151,18 @@ def _works(task: Task) -> bool:
     return isinstance(task.phase, IsLive) and not task.phase.waiting
 
 
+def planners(workflow: Workflow) -> frozenset[str]:
+    """The steps after which a plan is to be approved: those of the planners, or what verifies their plans."""
+    if not workflow.plan_approval:
+        return frozenset()
+    verified = {step.id for step in workflow.steps if step.id.endswith(SUFFIX)}
+    made = (step.id for step in workflow.steps if step.role == PLANNER)
+    return frozenset(f"{name}{SUFFIX}" if f"{name}{SUFFIX}" in verified else name for name in made)
+
+
 def new_run(run: str, workflow: Workflow, *, execution: bool = True) -> Run:
     """The state of a run that was just admitted. `execution`: whether workers are started at all."""
+    plans = planners(workflow)
     return Run.of(
         run,
         tuple(
@@ -158,7 +170,7 @@ def new_run(run: str, workflow: Workflow, *, execution: bool = True) -> Run:
                 task_id(run, step.id), tuple(task_id(run, name) for name in step.depends_on), retry=step.worker.retry,
                 restart=step.worker.restart, outside=RUNTIMES[step.worker.runtime].by is By.OUTSIDE,
                 access=step.access, conflict_key=step.conflict_key, guard=step.guard,
-                plans=workflow.plan_approval and step.role == PLANNER,
+                plans=step.id in plans,
             )
             for step in workflow.steps
         ),

@@ -80,6 +80,7 @@ def _of_run(run: Run) -> dict[str, object]:
     return {
         "status": run.status, "cancel": run.cancel, "openings": run.openings, "concurrency": run.concurrency,
         "deadline": None if run.over else run.deadline, "unfinished": run.unfinished, "blocks": run.blocks,
+        "approved": run.approved,
     }  # fmt: skip
 
 

@@ -146,18 +146,18 @@ def test_a_file_is_edited_renamed_and_put_aside(shell: Shell) -> None:
 
 
 def test_a_project_is_laid_out_and_its_guidance_comes_and_goes(shell: Shell) -> None:
-    for text in (None, "", "# Ours\n", "# Ours", "# Ours\n\n\n"):
+    for text in (None, b"", b"# Ours\n", b"# Ours", b"# Ours\n\n\n", b"# Ours\r\n\xe9\r\n"):
         guide = shell.cwd / "AGENTS.md"
         guide.unlink(missing_ok=True)
         if text is not None:
-            guide.write_text(text)
+            guide.write_bytes(text)
         shell.ok("init", "--agents-md")
-        told = guide.read_text()
-        assert told.startswith(text or "")
-        assert "crew teams" in told
+        told = guide.read_bytes()
+        assert told.startswith(text or b"")
+        assert b"crew teams" in told
         assert "everything is there already" in shell.ok("init", "--agents-md")
         shell.ok("init", "--no-agents-md")
-        assert (guide.read_text() if guide.exists() else "") == (text or "")
+        assert (guide.read_bytes() if guide.exists() else b"") == (text or b"")
     assert sorted(path.name for path in (shell.cwd / ".crew").iterdir()) == ["agents", "skills", "teams", "workflows"]
     shell.ok("init", "--gitignore")
     assert (shell.cwd / ".gitignore").read_text() == ".crew/**/*.bak\n"

@@ -3,11 +3,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crewd.model import events as ev
 from crewd.model.reasons import BlockReason, CancelReason
 from crewd.model.rows import CancelInfo
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
+from crewd.model.verification import with_verifications
 from crewd.model.workflow import Effectiveness, Step, WorkerSpec, Workflow
 from crewd.supervisor.run import effects as do
 from crewd.supervisor.run import events as heard
@@ -55,7 +57,7 @@ def test_a_plan_that_is_not_approved_lets_only_steps_with_shared_access_start() 
     assert (started(decision), run.status) == ([], RunStatus.BLOCKED)
     run, decision = decide(run, heard.Approve(1.0, "ann", "fine"))
     assert started(decision) == ["change", "other"]
-    assert bodies(decision, ev.RunUnblocked) == [ev.RunUnblocked("ann", "fine")]
+    assert bodies(decision, ev.RunUnblocked) == [ev.RunUnblocked("ann", "fine", (), ("r/plan#1",))]
     assert [each.id for each in bodies(decision, ev.NoticeClosed)] == [raised.id]
     run, _ = over(run, "change")
     run, _ = over(run, "other")
@@ -75,6 +77,30 @@ def test_a_blocked_run_can_be_cancelled_and_its_notice_goes() -> None:
     assert (run.status, run.blocks) == (RunStatus.CANCELLED, ())
     assert len(bodies(decision, ev.NoticeClosed)) == 1
     assert decide(run, heard.Approve(1.0)) == (run, do.NOTHING)
+
+
+def test_a_plan_that_nobody_has_approved_is_not_carried_out_by_a_resume() -> None:
+    run, _ = planned()
+    run, _ = over(run, "look")
+    run, _ = decide(run, heard.CancelRun(CancelInfo(reason=CancelReason.REJECTED)))
+    run, decision = decide(run, heard.Reopen("resume", 2.0))
+    assert (started(decision), run.status) == ([], RunStatus.BLOCKED)
+    run, decision = decide(run, heard.Approve(3.0))
+    assert started(decision) == ["change", "other"]
+    run, _ = decide(run, heard.CancelRun(CancelInfo(reason=CancelReason.CALLER_CANCELLED)))
+    for step in ("change", "other"):
+        run, _ = over(run, step, AttemptStatus.CANCELLED)
+    _, decision = decide(run, heard.Reopen("resume", 4.0))
+    assert started(decision) == ["change", "other"], "this plan was approved"
+
+
+def test_a_plan_is_verified_before_it_is_approved() -> None:
+    steps = (Step("plan", role="planner", verify="true", worker=WORK), Step("do", depends_on=("plan",), worker=WORK))
+    run, _ = decide(new_run("r", with_verifications(Workflow("w", steps, plan_approval=True))), heard.Proceed())
+    run, decision = over(run, "plan")
+    assert (started(decision), run.blocks) == (["plan.verify"], ())
+    run, decision = over(run, "plan.verify")
+    assert (started(decision), run.status) == ([], RunStatus.BLOCKED)
 
 
 def test_a_plan_after_which_nothing_would_change_anything_blocks_nothing() -> None:
@@ -146,3 +172,17 @@ def test_where_no_workers_are_started_a_run_is_blocked_until_they_are() -> None:
     again = Run.of("r", run.tasks, status=run.status, blocks=run.blocks)
     again, decision = decide(again, heard.Proceed())
     assert (started(decision), again.status) == (["a"], RunStatus.RUNNING)
+    run, _ = decide(run, heard.CancelTask("r/a", CancelInfo(reason=CancelReason.CALLER_CANCELLED)))
+    assert (run.status, run.blocks) == (RunStatus.CANCELLED, ()), "nothing is left that would start"
+
+
+def test_workers_that_are_started_again_lift_that_block_and_no_other_one() -> None:
+    run, _ = planned()
+    off = replace(run, execution=False)
+    off, _ = decide(over(off, "look")[0], heard.Proceed())
+    off = replace(off, tasks=tuple(replace(each, access="shared") if each.id == "r/other" else each for each in off.tasks))
+    off, decision = decide(off, heard.Proceed())
+    assert {each.reason for each in off.blocks} == {"plan_approval", "execution_disabled"}
+    run, decision = decide(replace(off, execution=True), heard.Proceed())
+    assert [each.reason for each in run.blocks] == ["plan_approval"]
+    assert (started(decision), run.status) == (["other"], RunStatus.BLOCKED)
