@@ -154,6 +154,8 @@ class Waiting:
             for wait in waits:
                 self._waits.begin(wait)
             self._answer(self._waits.stands(run, found.rows, found.upto))
+            if any(wait.give_up_at <= self._now() for wait in waits):
+                self._give_up_late()  # it was only looked at once more
 
         def failed(error: CrewdError) -> None:
             for wait in waits:

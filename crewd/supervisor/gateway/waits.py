@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from crewd.store.messages import StandingRow
     from crewd.supervisor.caller import Caller
 
+LOOK_SECONDS = 5.0
+"""So much longer a wait for an end waits for what it asked first: how the run stands."""
 WAITS_MAX = 20_000
 """Waits at once; the next one is refused as busy."""
 
@@ -212,9 +214,14 @@ class WaitTable:
     def late(self, at: float) -> Iterator[LevelWait | EndWait]:
         """The waits whose time has passed; they leave the table."""
         for wait in self._all():
-            if wait.give_up_at <= at:
+            if self._due(wait) <= at:
                 self.remove(wait)
                 yield wait
+
+    def _due(self, wait: LevelWait | EndWait) -> float:
+        """When its time passes. A wait for an end of whose first look nothing was heard may still be answered by that."""
+        looks = isinstance(wait, EndWait) and not wait.cancel and wait not in self._after
+        return wait.give_up_at + (LOOK_SECONDS if looks else 0.0)
 
     def drop(self, identity: bytes) -> None:
         """A client is gone: so are its waits."""
@@ -226,4 +233,4 @@ class WaitTable:
     @property
     def next_due(self) -> float | None:
         """When the next wait's time passes."""
-        return min((wait.give_up_at for wait in self._all()), default=None)
+        return min((self._due(wait) for wait in self._all()), default=None)

@@ -47,6 +47,7 @@ class Raw:
 
 
 def test_clients_that_break_the_rules_hear_which(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    wait_until(lambda: crew.doctor().counts["events"], "the start to be recorded")
     before = crew.doctor().counts["events"]
     raw = Raw(daemon.home.clients_endpoint)
     header = codec.HEADER

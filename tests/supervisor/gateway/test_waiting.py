@@ -114,6 +114,21 @@ def test_a_wait_for_an_end_asks_once_and_older_news_do_not_end_it() -> None:
     assert desk.reader.asked == []
 
 
+def test_a_wait_whose_first_look_is_late_is_answered_by_it_and_given_up_if_it_never_comes() -> None:
+    for status, answer in ((RunStatus.COMPLETED, rq.EndReply), (RunStatus.RUNNING, rq.ErrorReply)):
+        desk = Desk()
+        desk.waiting.for_end(ME, R, "", rq.AwaitEnd(target=R, timeout_seconds=2.0))
+        desk.wait(2.0)
+        assert desk.sent == []
+        desk.answer(Standing((row(status),), upto=4))
+        assert [type(reply) for _, reply in desk.sent] == [answer]
+    desk = Desk()
+    desk.waiting.for_end(ME, R, "", rq.AwaitEnd(target=R, timeout_seconds=2.0))
+    desk.wait(2.0)
+    desk.wait(5.0)
+    assert [type(reply) for _, reply in desk.sent] == [rq.ErrorReply]
+
+
 def test_news_that_were_lost_are_asked_for() -> None:
     desk = Desk()
     desk.publish(3)
