@@ -266,15 +266,19 @@ def test_a_flood_without_a_newline_is_kept_in_part_and_followed_without_loss_or_
 
 
 def test_logs_follow_a_worker_through_its_attempts(crew: Crew, daemon: Daemon) -> None:
-    command = ["sh", "-c", "echo try $(cat n 2>/dev/null | wc -l); echo x >> n; test $(cat n | wc -l) -ge 3"]
+    waits = "while [ ! -e go ]; do sleep 0.05; done"
+    line = f"echo try $(cat n 2>/dev/null | wc -l); {waits}; echo x >> n; test $(cat n | wc -l) -ge 3"
     folder = daemon.home.root / "work"
     folder.mkdir()
-    run = crew.exec(command, cwd=str(folder), retry=Retry(attempts=3, backoff_seconds=0.3))
-    shown = subprocess.run(
-        [str(Path(sys.executable).parent / "crew"), "--home", str(daemon.home.root), "logs", "-f", run.id],
-        capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    assert shown.stdout == "try 0\ntry 1\ntry 2\n"
+    run = crew.exec(["sh", "-c", line], cwd=str(folder), retry=Retry(attempts=3, backoff_seconds=0.3))
+    program = str(Path(sys.executable).parent / "crew")
+    with subprocess.Popen(
+        [program, "--home", str(daemon.home.root), "logs", "-f", run.id], stdout=subprocess.PIPE, text=True
+    ) as shown:
+        assert shown.stdout is not None
+        assert shown.stdout.readline() == "try 0\n"
+        (folder / "go").touch()
+        assert shown.communicate(timeout=120)[0] == "try 1\ntry 2\n"
     assert crew.log(run.id, epoch=2).data == b"try 1\n"
 
 
