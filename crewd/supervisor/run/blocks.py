@@ -63,7 +63,9 @@ def by_itself(run: Run) -> tuple[Run, list[Recorded]]:
         left = tuple(each for each in run.blocks if each not in off)
         run = replace(run, status=RunStatus.BLOCKED if left else RunStatus.RUNNING, blocks=left)
         events += [Recorded(ev.RunUnblocked(requester="crewd", reasons=(BlockReason.EXECUTION_OFF,))), *_closed(off)]
-    if run.cancel is not None or not any(isinstance(each.phase, AT_REST) and each.access != "shared" for each in run.tasks):
+    if not run.planned or run.cancel is not None:
+        return run, events
+    if not any(isinstance(each.phase, AT_REST) and each.access != "shared" for each in run.tasks):
         return run, events
     for task in run.tasks:
         if task.plans and task.completed and f"{task.id}#{task.epoch}" not in run.approved:

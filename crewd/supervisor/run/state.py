@@ -82,7 +82,8 @@ class Task(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True):
     """The state. `now` is the latest (monotonic) time that it has heard of, `deadline` when its minutes are over.
 
-    `index` says where a task stands, and `linked` whether any task depends on another: neither ever changes. `working`
+    `index` says where a task stands, `linked` whether any task depends on another, `planned` whether one makes a plan that
+    is to be approved: none of them ever changes. `working`
     and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them. `joins`:
     see `Workflow.join`; each of the `openings` has a message of its own. `blocks` and `approved`: see `RunRow`.
     `execution`: whether crewd starts workers at all.
@@ -99,6 +100,7 @@ class Run(msgspec.Struct, frozen=True):
     now: float = 0.0
     index: Mapping[str, int] = {}
     linked: bool = False
+    planned: bool = False
     working: int = 0
     unfinished: int = 0
     joins: bool = False
@@ -112,7 +114,8 @@ class Run(msgspec.Struct, frozen=True):
         """A run with these tasks; `more` are fields."""
         return cls(
             run, tasks, index={task.id: place for place, task in enumerate(tasks)},
-            linked=any(task.depends_on for task in tasks), working=sum(map(_works, tasks)),
+            linked=any(task.depends_on for task in tasks), planned=any(task.plans for task in tasks),
+            working=sum(map(_works, tasks)),
             unfinished=sum(not task.over for task in tasks), **more,
         )  # fmt: skip
 
