@@ -100,8 +100,8 @@ class Reopen(msgspec.Struct, frozen=True):
 class Approve(msgspec.Struct, frozen=True):
     """Let a blocked run go on, or, with `approved` false, end it. Refused if nothing blocks it.
 
-    A worker can never approve: Forbidden for whoever has a `parent_token`, which the processes of workers find in the variable
-    `CREWD_PARENT_TOKEN` and have to send.
+    Forbidden for a worker, and for a client that sends a `parent_token`: the processes of workers find it in the variable
+    `CREWD_PARENT_TOKEN`, and crewd's own clients send it.
     """
 
     role: ClassVar[Role] = Role.MESSAGE

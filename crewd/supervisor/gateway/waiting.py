@@ -155,7 +155,7 @@ class Waiting:
                 self._waits.begin(wait)
             self._answer(self._waits.stands(run, found.rows, found.upto))
             if any(wait.give_up_at <= self._now() for wait in waits):
-                self._give_up_late()  # it was only looked at once more
+                self._give_up()  # the alarm of these waits is set for later
 
         def failed(error: CrewdError) -> None:
             for wait in waits:
@@ -177,14 +177,17 @@ class Waiting:
 
     def _give_up_late(self) -> None:
         self._look_at = None
+        self._give_up()
+        due = self._waits.next_due
+        if due is not None:
+            self._alarm(due)
+
+    def _give_up(self) -> None:
         for wait in self._waits.late(self._now()):
             if isinstance(wait, LevelWait):
                 self._give_up_message(wait)
             else:
                 self._send(wait.caller, replies.not_ended(wait, self._held_up()))
-        due = self._waits.next_due
-        if due is not None:
-            self._alarm(due)
 
     def _give_up_message(self, wait: LevelWait) -> None:
         def late(reply: rq.ReceiptReply) -> None:

@@ -122,6 +122,7 @@ def test_a_wait_whose_first_look_is_late_is_answered_by_it_and_given_up_if_it_ne
         assert desk.sent == []
         desk.answer(Standing((row(status),), upto=4))
         assert [type(reply) for _, reply in desk.sent] == [answer]
+        assert len(desk.timers) == 1, "one alarm, however often was looked"
     desk = Desk()
     desk.waiting.for_end(ME, R, "", rq.AwaitEnd(target=R, timeout_seconds=2.0))
     desk.wait(2.0)
