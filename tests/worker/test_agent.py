@@ -291,7 +291,7 @@ def test_what_waits_when_it_is_cancelled_is_refused_and_listed(crew: Crew, runti
     run = ask(crew, "TOOL 873", agent(runtime))
     until_tool(crew, run)
     key = run.steer("never taken", wait="delivered").id
-    assert run.cancel(mode="now").verified
+    assert run.cancel(grace=60).verified, "with time to say what it held"
     assert (crew.receipt(key).outcome, crew.receipt(key).reason) == ("refused", "cancelled")
     assert [message.id for message in run.show().run.undelivered] == [key]
     acts = b"".join(log_of(crew, run, "acts"))
