@@ -8,6 +8,8 @@ SEED ?= 0
 REAL ?=
 WORKERS ?= 4
 CRASHES ?= 5000
+# Tests and benchmarks start hundreds of processes: each would compile crewd anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test pytest check format bench stress mutants agents clean
 

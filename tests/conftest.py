@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,14 @@ from crewd.testing import Daemon
 settings.register_profile("crewd", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.load_profile("crewd")
 HERE = Path(__file__).parent
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 1 << 30
+
+
+def short_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder with a short path, for sockets; in memory where there is room, since hundreds of homes are written to disk."""
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM_BYTES
+    return tempfile.TemporaryDirectory(prefix="crewd-", dir=MEMORY if roomy else None)
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +35,8 @@ def _no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A short path, for sockets."""
-    with tempfile.TemporaryDirectory(prefix="crewd-") as name:
+    """A folder with a short path."""
+    with short_folder() as name:
         yield Path(name)
 
 
@@ -40,7 +49,7 @@ def daemon(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
 
 @pytest.fixture(scope="session")
 def _shared_daemon() -> Iterator[Daemon]:
-    with tempfile.TemporaryDirectory(prefix="crewd-") as name, pytest.MonkeyPatch.context() as patch:
+    with short_folder() as name, pytest.MonkeyPatch.context() as patch:
         patch.setenv("CREWD_KEYS", f"{name}/keys")
         patch.setenv("PYTHONPATH", str(HERE))
         with Daemon(Path(name) / "h") as running:

@@ -12,7 +12,7 @@ from crewd.model.errors import Conflict, Forbidden, Refused, UsageError
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
-from tests.client.test_cli import Shell
+from tests.shell import Shell
 
 pytestmark = pytest.mark.process
 OUTSIDE = WorkerSpec(outside=True)
@@ -140,11 +140,11 @@ def test_what_waits_for_others_or_is_at_work_or_belongs_to_others_is_not_claimed
 
 
 def test_a_failure_that_an_outside_program_reports_is_a_dead_letter(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
-    shell = Shell(str(daemon.home.root), jobs_dir)
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
     run = crew.run(Workflow("w", (Step("a", worker=OUTSIDE),)), cwd=jobs_dir, name="mine")
-    token = json.loads(shell("--json", "claim", "mine", "--note", "trying"))["token"]
-    assert "trying" in shell("ps")
-    shell("finish", "mine", "--token", token, "--failed", "no disk")
+    token = json.loads(shell.ok("--json", "claim", "mine", "--note", "trying"))["token"]
+    assert "trying" in shell.ok("ps")
+    shell.ok("finish", "mine", "--token", token, "--failed", "no disk")
     (dead,) = crew.dead().tasks
     assert (dead.run, dead.error, dead.claim and dead.claim.owner) == (
         run.id,
@@ -153,6 +153,6 @@ def test_a_failure_that_an_outside_program_reports_is_a_dead_letter(daemon: Daem
     )
     crew.retry(run.id)
     token = crew.claim("mine").token
-    shell("release", "mine", "--token", token)
+    shell.ok("release", "mine", "--token", token)
     assert status(crew, run.id, "a") == "queued"
     run.cancel()

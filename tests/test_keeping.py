@@ -20,7 +20,7 @@ from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import keeping as kp
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
-from tests.client.test_cli import Shell
+from tests.shell import Shell
 
 pytestmark = pytest.mark.process
 
@@ -59,7 +59,7 @@ def test_an_archived_run_is_read_as_before_and_changed_no_more(daemon: Daemon, c
     assert crew.receipt(receipt.id) == receipt, "receipts are found by their ids for ever after"
     with pytest.raises(Refused, match="archived"):
         crew.retry(run)
-    assert "archived" in Shell(str(daemon.home.root), jobs_dir)("steer", run, "late", code=5)
+    assert "archived" in Shell(str(daemon.home.root), Path(jobs_dir)).fails(5, "steer", run, "late")
     assert keeping.archive(crew, "old").why == "it is archived already"
     wait_until(lambda: crew.doctor().counts["events"] < before["count"], "the log to be swept")  # type: ignore[operator]
     assert healthy(crew)
@@ -128,30 +128,30 @@ def test_pruning_takes_what_is_old_and_leaves_what_somebody_must_see(crew: Crew,
 
 
 def test_a_run_travels_from_home_to_home(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:
-    shell = Shell(str(daemon.home.root), jobs_dir)
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
     run = finished(crew, jobs_dir, "far")
     before = everything(crew, run)
     file = tmp_path / "far.zip"
-    shell("export", "far", "-o", str(file))
-    assert "exists" in shell("export", "far", "-o", str(file), code=2)
-    assert "here already" in shell("import", str(file))
+    shell.ok("export", "far", "-o", str(file))
+    assert "exists" in shell.fails(2, "export", "far", "-o", str(file))
+    assert "here already" in shell.ok("import", str(file))
     with Daemon(daemon.home.root.parent / "b") as second, second.connect() as there:
-        other = Shell(str(second.home.root), jobs_dir)
-        assert "nothing stands in its way" in other("import", str(file), "--dry-run")
-        other("import", str(file))
+        other = Shell(str(second.home.root), Path(jobs_dir))
+        assert "nothing stands in its way" in other.ok("import", str(file), "--dry-run")
+        other.ok("import", str(file))
         assert everything(there, run) == before
         again = tmp_path / "again.zip"
-        other("export", "far", "-o", str(again))
+        other.ok("export", "far", "-o", str(again))
         assert again.read_bytes() == file.read_bytes(), "the round trip is identical"
         finished(there, jobs_dir, "near")
         assert healthy(there)
-        other("forget", "far", "--intent", "x")
-        assert "forgotten: " in other("import", str(file), code=5)
+        other.ok("forget", "far", "--intent", "x")
+        assert "forgotten: " in other.fails(5, "import", str(file))
         reply = other.json("import", str(file), "--on-conflict", "rename")
         assert reply["run"]["id"] != run and reply["run"]["name"] == "far"
         assert len(list(there.events(reply["run"]["id"]))) == len(before["events"])  # type: ignore[arg-type]
         (tmp_path / "bad.zip").write_bytes(file.read_bytes()[:-100])
-        assert "no bundle" in other("import", str(tmp_path / "bad.zip"), code=2)
+        assert "no bundle" in other.fails(2, "import", str(tmp_path / "bad.zip"))
         assert not list(second.home.imports.iterdir()), "what was refused is not kept"
         assert healthy(there)
 
@@ -162,14 +162,14 @@ def crewd(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_backup_is_taken_while_work_goes_on_and_taken_back(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:
-    shell = Shell(str(daemon.home.root), jobs_dir)
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
     old = finished(crew, jobs_dir, "old")
     keeping.archive(crew, old)
     working = crew.call("jobs:listen", cwd=jobs_dir, name="working")
     working.steer("before", wait="applied")
     made = shell.json("backup", str(tmp_path / "b"))
     assert made["bundles"] == 1 and made["events"] > 5
-    assert "exists" in shell("backup", str(tmp_path / "b"), code=2)
+    assert "exists" in shell.fails(2, "backup", str(tmp_path / "b"))
     before = everything(crew, old)
     working.steer("stop")
     working.wait()
@@ -222,14 +222,14 @@ def test_a_damaged_database_is_put_aside_and_what_can_be_read_is_saved(
 
 
 def test_the_shell_says_what_became_of_each_run(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
-    shell = Shell(str(daemon.home.root), jobs_dir)
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
     finished(crew, jobs_dir, "one")
     live = crew.call("jobs:listen", cwd=jobs_dir, name="live")
-    assert "would be archived" in shell("archive", "one", "-n")
-    assert "one  archived" in shell("archive", "one")
-    assert "is kept: it is" in shell("forget", "live", code=5)
-    assert json.loads(shell("--json", "prune", "--older-than", "0s", "-n"))["runs"][0]["action"] == "forgotten"
-    assert "is no time" in shell("prune", "--older-than", "long", code=2)
+    assert "would be archived" in shell.ok("archive", "one", "-n")
+    assert "one  archived" in shell.ok("archive", "one")
+    assert "is kept: it is" in shell.fails(5, "forget", "live")
+    assert json.loads(shell.ok("--json", "prune", "--older-than", "0s", "-n"))["runs"][0]["action"] == "forgotten"
+    assert "is no time" in shell.fails(2, "prune", "--older-than", "long")
     live.cancel(mode="now")
 
 
@@ -245,33 +245,33 @@ def flip(path: Path, part: str) -> None:
 def test_a_damaged_bundle_is_an_error_of_its_own_and_of_nothing_else(
     daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path
 ) -> None:
-    shell = Shell(str(daemon.home.root), jobs_dir)
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
     run, other = finished(crew, jobs_dir, "broken"), finished(crew, jobs_dir, "whole")
-    shell("export", "broken", "-o", str(tmp_path / "x.zip"))
+    shell.ok("export", "broken", "-o", str(tmp_path / "x.zip"))
     flip(tmp_path / "x.zip", "events/000000.jsonl")
-    assert "cannot be read" in shell("import", str(tmp_path / "x.zip"), code=2)
+    assert "cannot be read" in shell.fails(2, "import", str(tmp_path / "x.zip"))
     keeping.archive(crew, run)
     (bundle,) = daemon.home.archive.glob("*.zip")
     flip(bundle, "events/000000.jsonl")
     pid = daemon.pid
     for words in (("history", "broken"), ("events", "broken")):
-        assert "events/000000.jsonl" in shell(*words, code=2)
-    assert "broken" in shell("ps", "-a")
-    assert "damaged" in shell("doctor", "--check", code=1)
-    assert shell("export", "broken", "-o", str(tmp_path / "y.zip"), code=2)
+        assert "events/000000.jsonl" in shell.fails(2, *words)
+    assert "broken" in shell.ok("ps", "-a")
+    assert "damaged" in shell.fails(1, "doctor", "--check")
+    assert shell.fails(2, "export", "broken", "-o", str(tmp_path / "y.zip"))
     bundle.unlink()
     assert daemon.pid == pid and not daemon.stopped
     daemon.kill()
     daemon.start()
-    assert "broken" in shell("ps", "-a") and "is damaged or gone" in shell("show", "broken", code=65)
-    assert "not there" in shell("doctor", code=1)
-    shell("backup", str(tmp_path / "b"), code=65)
+    assert "broken" in shell.ok("ps", "-a") and "is damaged or gone" in shell.fails(65, "show", "broken")
+    assert "not there" in shell.fails(1, "doctor")
+    shell.fails(65, "backup", str(tmp_path / "b"))
     assert not (tmp_path / "b").exists()
     assert {each.name: each.action for each in keeping.prune(crew, kp.Prune(older_seconds=0, dry_run=True))} == {
         "broken": "forgotten", "whole": "forgotten",
     }  # fmt: skip
-    shell("forget", "broken", "--intent", f"its bundle is lost, password=hunter2secret {other}")
-    assert "hunter2" not in shell("events", "--type", "run.forgotten", "--since", "1h")
+    shell.ok("forget", "broken", "--intent", f"its bundle is lost, password=hunter2secret {other}")
+    assert "hunter2" not in shell.ok("events", "--type", "run.forgotten", "--since", "1h")
     assert healthy(crew)
 
 
@@ -317,7 +317,7 @@ def test_whatever_is_left_of_a_database_somebody_decides(daemon: Daemon, crew: C
     left = {"header": b"x" * 24 + data[24:], "all": b""}[damage]
     daemon.home.database.write_bytes(left)
     assert crewd(daemon.home.root).returncode == 65
-    assert "quarantine" in Shell(str(daemon.home.root), jobs_dir)("daemon", "start", code=69), "also crew says why"
+    assert "quarantine" in Shell(str(daemon.home.root), Path(jobs_dir)).fails(69, "daemon", "start"), "also crew says why"
     told = crewd(daemon.home.root, "salvage")
     (aside,) = daemon.home.quarantine.iterdir()
     assert (aside / "crewd.db").read_bytes() == left
@@ -338,25 +338,25 @@ def test_whatever_is_left_of_a_database_somebody_decides(daemon: Daemon, crew: C
 def test_what_workers_leave_is_listed_and_got_also_when_it_is_archived(
     daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path
 ) -> None:
-    shell = Shell(str(daemon.home.root), jobs_dir)
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
     first = crew.call("jobs:leave_files", {"size": 200_000}, cwd=jobs_dir, name="first")
     second = crew.call("jobs:leave_files", {"size": 200_000}, cwd=jobs_dir, name="second")
     for run in (first, second):
         assert run.wait().run.status == "completed"
     blobs = [path for path in daemon.home.blobs.rglob("*") if path.is_file() and path.name != "lock"]
     assert len(blobs) == 2, "the same content is stored once"
-    assert "large.bin" in shell("artifacts", "first") and "small.txt" in shell("artifacts", "first")
+    assert "large.bin" in shell.ok("artifacts", "first") and "small.txt" in shell.ok("artifacts", "first")
     listed = {row["name"]: row for row in shell.json("artifacts", "first")["artifacts"]}
     assert {listed[name]["sha256"] for name in ("large.bin", "brief.txt")} == {blob.name for blob in blobs}
-    assert shell("artifact", "get", "first", "small.txt") == "small"
+    assert shell.ok("artifact", "get", "first", "small.txt") == "small"
     for state in ("stored", "archived"):
-        shell("artifact", "get", "first", "large.bin", "-o", str(tmp_path / state))
+        shell.ok("artifact", "get", "first", "large.bin", "-o", str(tmp_path / state))
         assert hashlib.sha256((tmp_path / state).read_bytes()).hexdigest() == listed["large.bin"]["sha256"]
         if state == "stored":
-            assert "exists" in shell("artifact", "get", "first", "large.bin", "-o", str(tmp_path / state), code=2)
+            assert "exists" in shell.fails(2, "artifact", "get", "first", "large.bin", "-o", str(tmp_path / state))
             keeping.archive(crew, "first")
-    assert "no artifact" in shell("artifact", "get", "first", "../../etc/passwd", code=4)
-    shell("export", "first", "-o", str(tmp_path / "first.zip"))
+    assert "no artifact" in shell.fails(4, "artifact", "get", "first", "../../etc/passwd")
+    shell.ok("export", "first", "-o", str(tmp_path / "first.zip"))
     with zipfile.ZipFile(tmp_path / "first.zip") as bundle:
         names = {name.rpartition("/")[2] for name in bundle.namelist()}
     assert {"small.txt", "large.bin"} <= names and "brief.txt" not in names, "a temporary one is not archived"
@@ -364,24 +364,24 @@ def test_what_workers_leave_is_listed_and_got_also_when_it_is_archived(
 
 def test_no_planted_secret_is_in_any_file_of_the_home(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:
     secret = "sk-proj-PLANTED0123456789abcdef"
-    shell = Shell(str(daemon.home.root), jobs_dir)
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
     flow = Workflow(
         "leaky", (Step("leak", worker=WorkerSpec(call="jobs:leak", args={"half": secret[:14], "rest": secret[14:]})),)
     )
     run = crew.run(flow, cwd=jobs_dir, name="leaky", goal=f"use {secret}")
     run.steer(f"the key is {secret}", wait="applied")
     assert run.wait().run.status == "completed"
-    assert shell("artifact", "get", "leaky", "large.txt").count("*" * len(secret)) == 1
+    assert shell.ok("artifact", "get", "leaky", "large.txt").count("*" * len(secret)) == 1
     finished = crew.call("jobs:listen", cwd=jobs_dir, name="told")
     finished.steer(f"api_key={secret}", wait="accepted")
     finished.cancel(mode="now", intent=f"because {secret}")
-    refused = shell("call", "jobs:add", "--arg", f'a="{secret}"', code=2)
+    refused = shell.fails(2, "call", "jobs:add", "--arg", f'a="{secret}"')
     assert "looks like a secret" in refused and "args.a" in refused and secret not in refused
-    assert "was masked" in shell("steer", "leaky", f"see {secret}", code=5)
-    shown = json.dumps(shell.json("show", "leaky")) + shell("logs", "leaky") + shell("history", "leaky")
-    assert secret not in shown and "[redacted]" in shown and "*****" in shell("logs", "leaky")
+    assert "was masked" in shell.fails(5, "steer", "leaky", f"see {secret}")
+    shown = json.dumps(shell.json("show", "leaky")) + shell.ok("logs", "leaky") + shell.ok("history", "leaky")
+    assert secret not in shown and "[redacted]" in shown and "*****" in shell.ok("logs", "leaky")
     wait_until(lambda: list(daemon.home.runs.glob(f"{run.id}/*/*/scrubbed")), "the output to be scrubbed")
-    shell("export", "leaky", "-o", str(tmp_path / "leaky.zip"))
+    shell.ok("export", "leaky", "-o", str(tmp_path / "leaky.zip"))
     crew.stop_daemon()
     wait_until(lambda: daemon.stopped, "crewd to stop")
     for path in [*daemon.home.root.rglob("*"), *Path(tmp_path).rglob("*")]:

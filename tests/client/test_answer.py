@@ -17,6 +17,7 @@ from crewd.model.errors import DeadlineExceeded
 from crewd.model.rows import AskRow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.shell import MAIN
 
 QUESTIONS: tuple[tuple[dict[str, Any], str, str], ...] = (
     ({"kind": "text"}, "as I say\r", "as I say"),
@@ -41,7 +42,7 @@ def test_every_question_is_answered_with_a_key_or_a_line(daemon: Daemon, jobs_di
             runs.append(crew.call("jobs:question", args=given, cwd=jobs_dir))
             wait_until(lambda number=number: len(crew.inbox()) == number + 1, "the question")  # type: ignore[misc]
         ours, theirs = pty.openpty()
-        command = [sys.executable, "-c", "from crewd.client.cli.main import main; main()", "--home", str(daemon.home.root)]
+        command = [sys.executable, "-c", MAIN, "--home", str(daemon.home.root)]
         process = subprocess.Popen([*command, "inbox", "--answer"], stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
         seen = b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from crewd.model.rows import CancelInfo
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
-from tests.client.test_cli import Shell
+from tests.shell import Shell
 
 WORK = WorkerSpec(call="a:b")
 FLOW = Workflow(name="w", steps=(Step(id="a", worker=WORK), Step(id="b", worker=WORK, depends_on=("a",))))
@@ -117,20 +118,20 @@ def test_what_a_stranger_wrote_stays_text(form: str) -> None:
 
 @pytest.mark.process
 def test_the_shell_shows_the_tree_the_attempts_and_the_cause(daemon: Daemon, jobs_dir: str) -> None:
-    shell = Shell(str(daemon.home.root), jobs_dir)
-    shell("call", "jobs:advance", "--name", "far", "--follow")
-    lines = [json.loads(line) for line in shell("history", "far", "--format", "jsonl").splitlines()]
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
+    shell.ok("call", "jobs:advance", "--name", "far", "--follow")
+    lines = [json.loads(line) for line in shell.ok("history", "far", "--format", "jsonl").splitlines()]
     samples = [line["data"]["count"] for line in lines if line["type"] == "progress.sampled"]
     assert samples == [1, *range(5, 100, 10), 100], "a hundred signs of progress are twelve events"
     assert {line["branch"]: line["depth"] for line in lines} == {"": 0, "advance#1": 1}
     last = str(lines[-1]["seq"])
-    trace = [json.loads(line) for line in shell("--json", "history", "far", "--why", last).splitlines()]
+    trace = [json.loads(line) for line in shell.ok("--json", "history", "far", "--why", last).splitlines()]
     assert [trace[0]["type"], trace[-1]["type"]] == ["run.ended", "run.created"]
     assert len(trace) == len(lines)
-    assert "advance#1" in shell("history", "far", "--attempts")
-    assert "no event 99999" in shell("history", "far", "--why", "99999", code=4)
-    assert len(shell("events", "far", "-n", "5").splitlines()) == 5
-    assert len(shell("events", "far", "--until", "1h").splitlines()) == 0
-    assert len(shell("events", "far/advance", "--epoch", "1", "--since", "1h").splitlines()) == len(lines) - 3
-    assert "crew history far" in shell("show", "far") and "written" in shell("show", "far")
-    assert "is no time" in shell("events", "--since", "yesterday", code=2)
+    assert "advance#1" in shell.ok("history", "far", "--attempts")
+    assert "no event 99999" in shell.fails(4, "history", "far", "--why", "99999")
+    assert len(shell.ok("events", "far", "-n", "5").splitlines()) == 5
+    assert len(shell.ok("events", "far", "--until", "1h").splitlines()) == 0
+    assert len(shell.ok("events", "far/advance", "--epoch", "1", "--since", "1h").splitlines()) == len(lines) - 3
+    assert "crew history far" in shell.ok("show", "far") and "written" in shell.ok("show", "far")
+    assert "is no time" in shell.fails(2, "events", "--since", "yesterday")

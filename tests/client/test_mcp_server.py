@@ -15,10 +15,10 @@ from mcp import Client, StdioServerParameters
 
 from crewd.client.blocking import Crew
 from crewd.client.mcp_server import make_server
+from tests.shell import MAIN
 
 pytestmark = pytest.mark.process
 DEFINITION = f"---\nruntime: claude\ncommand: [{sys.executable}, -m, crewd.testing.agents, claude]\n---\n"
-MAIN = "from crewd.client.cli.main import main; main()"
 Mode = Literal["auto", "legacy"]
 
 

@@ -17,7 +17,7 @@ from crewd.model.ids import IdSource
 from crewd.protocol.requests import Send
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
-from tests.client.test_cli import Shell
+from tests.shell import MAIN, Shell
 
 SEND = Send(id="", kind="steer", target="run", text="x", timeout_seconds=0.0)
 
@@ -73,23 +73,23 @@ def test_two_that_live_send_two() -> None:
 
 @pytest.mark.process
 def test_what_nobody_answered_is_kept_and_sent_once_when_crewd_is_back(daemon: Daemon, jobs_dir: str) -> None:
-    shell = Shell(str(daemon.home.root), jobs_dir)
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
     with daemon.connect() as crew:
         run = crew.call("jobs:listen", cwd=jobs_dir)
         wait_until(lambda: run.show().attempts[-1:] and run.show().attempts[-1].ready_at, "the worker")
         daemon.kill()
         daemon.home.clients_socket.unlink()  # so that nobody waits for an answer
         for text in ("one", "two", "never mind"):
-            assert "crew outbox --send" in shell("steer", run.id, text, code=69)
-        shell("steer", run.id, "one", code=69)  # typed again: the same message
+            assert "crew outbox --send" in shell.fails(69, "steer", run.id, text)
+        shell.fails(69, "steer", run.id, "one")  # typed again: the same message
         daemon.start()
         left = shell.json("outbox")
         assert [entry["send"]["text"] for entry in left] == ["two", "never mind", "one"]
-        shell("outbox", "--forget", left[1]["id"])
-        shell("steer", "nobody", "x", code=4)
-        assert shell("outbox", "--send").count("accepted") == 2
+        shell.ok("outbox", "--forget", left[1]["id"])
+        shell.fails(4, "steer", "nobody", "x")
+        assert shell.ok("outbox", "--send").count("accepted") == 2
         assert shell.json("outbox") == []
-        shell("outbox", "--send")
+        shell.ok("outbox", "--send")
         run.steer("stop")
         assert run.result(timeout=120) == ["two", "one", "stop"]
 
@@ -97,7 +97,7 @@ def test_what_nobody_answered_is_kept_and_sent_once_when_crewd_is_back(daemon: D
 @pytest.mark.process
 def test_a_steer_whose_command_is_killed_at_any_instant_and_repeated_is_one_message(daemon: Daemon, jobs_dir: str) -> None:
     chance = random.Random(7)
-    command = [sys.executable, "-c", "from crewd.client.cli.main import main; main()", "--home", str(daemon.home.root)]
+    command = [sys.executable, "-c", MAIN, "--home", str(daemon.home.root)]
     with daemon.connect() as crew:
         run = crew.call("jobs:toil", cwd=jobs_dir)
         wait_until(lambda: run.show().operations, "the worker")

@@ -16,8 +16,8 @@ from crewd.model.events import GuardianLost
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
-from tests.client.cli.test_verbs import Shell
 from tests.guardian.test_zygote import zygote
+from tests.shell import Shell
 from tests.waits import command_of, guardian_of, pid_of
 
 pytestmark = pytest.mark.process

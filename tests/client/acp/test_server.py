@@ -30,9 +30,9 @@ from acp.schema import (
 from crewd.client.blocking import Crew
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.shell import MAIN
 
 pytestmark = pytest.mark.process
-MAIN = "from crewd.client.cli.main import main; main()"
 SECONDS = 120.0
 
 

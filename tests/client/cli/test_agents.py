@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crewd.client.blocking import Crew
-from tests.client.cli.test_verbs import Shell
+from tests.shell import Shell
 
 pytestmark = pytest.mark.process
 DEFINITION = f"""---

@@ -17,6 +17,7 @@ from crewd.model.policy import Limits
 from crewd.model.terms import Terms
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing.daemon import wait_until
+from tests.shell import MAIN
 
 pytestmark = pytest.mark.process
 
@@ -25,7 +26,7 @@ def logs(crew: Crew, *words: str) -> bytes:
     command = [
         sys.executable,
         "-c",
-        "from crewd.client.cli.main import main; main()",
+        MAIN,
         "--home",
         str(crew.home.root),
         "logs",

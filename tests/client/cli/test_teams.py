@@ -11,7 +11,7 @@ import pytest
 
 from crewd.client.blocking import Crew
 from tests.client.cli.test_agents import DEFINITION
-from tests.client.cli.test_verbs import Shell
+from tests.shell import Shell
 
 pytestmark = pytest.mark.process
 

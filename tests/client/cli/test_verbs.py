@@ -11,7 +11,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -22,38 +21,10 @@ from crewd.client.shapes import one_step
 from crewd.model.workflow import WorkerSpec
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.shell import MAIN, Shell
 
 pytestmark = pytest.mark.process
 FORGED = "x\r\nrun forger completed\n\ty"
-MAIN = "from crewd.client.cli.main import main; main()"
-
-
-class Shell:
-    def __init__(self, home: str, cwd: Path) -> None:
-        self.home, self.cwd = home, cwd
-
-    def run(self, *words: str, **given: Any) -> subprocess.CompletedProcess[str]:
-        given = {"stdin": subprocess.DEVNULL, "capture_output": True, **given}
-        done = subprocess.run(
-            [sys.executable, "-c", MAIN, "--home", self.home, *words],
-            text=True,
-            timeout=120,
-            cwd=self.cwd,
-            check=False,
-            **given,
-        )
-        assert "Traceback" not in (done.stderr or ""), done.stderr
-        return done
-
-    def ok(self, *words: str, **given: Any) -> str:
-        done = self.run(*words, **given)
-        assert done.returncode == 0, (words, done)
-        return done.stdout
-
-    def fails(self, code: int, *words: str, **given: Any) -> str:
-        done = self.run(*words, **given)
-        assert done.returncode == code, (words, done)
-        return done.stderr
 
 
 @pytest.fixture
