@@ -21,12 +21,13 @@ PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 class FilesLink:
     """Callable as an `AskFiles`. Connects when it is needed; a question that was cut off is asked again.
 
-    `sleep` may hold up the calling thread: that is why it is one that serves nobody else.
+    `given_up` waits so many seconds and returns whether there is no use in asking again, since crewd stops; it returns early
+    then. It holds up the calling thread: that is why it is one that serves nobody else.
     """
 
-    def __init__(self, path: Path, sleep: Callable[[float], None]) -> None:
+    def __init__(self, path: Path, given_up: Callable[[float], bool]) -> None:
         self._path = path
-        self._sleep = sleep
+        self._given_up = given_up
         self._socket: socket.socket | None = None
         self._requests: StreamCodec[fl.FileRequest] = StreamCodec(fl.FILE_REQUESTS)
         self._replies: StreamCodec[fl.FileReply] = StreamCodec(fl.FILE_REPLIES)
@@ -44,9 +45,8 @@ class FilesLink:
                 ) from None
             except (OSError, PeerError) as error:
                 self.close()
-                if pause is None:
+                if pause is None or self._given_up(pause):
                     raise Unavailable(f"the guardian is not there: {error}", hint="try again; see guardian.log") from None
-                self._sleep(pause)
         raise AssertionError  # the last error is raised
 
     def close(self) -> None:

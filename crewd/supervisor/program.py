@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -134,6 +135,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     poller = ZmqPoller()
     brain = BrainDispatcher(poller, clock)
     failed: list[ExitReason] = []
+    stopping = threading.Event()  # nobody waits for the guardian any more, which may have retired
 
     def report(name: str, incarnation: int, reason: ExitReason) -> None:
         logger.opt(exception=reason.error).error("actor {}#{} ended: {}", name, incarnation, reason)
@@ -157,7 +159,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         lambda: ReadOnly(home.database),
         lambda: manager.say(f"READY=1\nSTATUS=serves {home.root}"),
         lambda: examine(home, asked_for.workers_max, shared_out),
-        lambda: FilesLink(home.files_socket, clock.sleep),
+        lambda: FilesLink(home.files_socket, stopping.wait),
     )
 
     retired: list[bool] = []
@@ -169,6 +171,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
             services.directory.part(GUARDIAN).tell(cm.ToGuardian(Retire()), lane=Lane.CONTROL)
         else:
             logger.info("workers are kept for the next crewd")
+        stopping.set()
         system.stop(top, SHUTDOWN, STOP_SECONDS)
 
     top = system.spawn(ChildSpec("root", lambda: root(services, ports, stopped)), None)
@@ -194,6 +197,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         front = services.directory.find(FRONT) if len(asked) < FORCE_SIGNALS else None
         order = shutdown(services, mode, GRACE_SECONDS_SHORT, "graceful" if len(asked) == 1 else "now")
         if front is None or not front.offer(order, lane=Lane.CONTROL):
+            stopping.set()
             system.stop(top, SHUTDOWN, STOP_SECONDS)
 
     for number in (signal.SIGTERM, signal.SIGINT):

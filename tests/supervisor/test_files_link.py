@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from crewd.clock import SystemClock
 from crewd.guardian.connection import listen
 from crewd.guardian.file_service import CONNECTIONS_MAX, FileService
 from crewd.model.errors import Unavailable
@@ -21,7 +20,7 @@ from crewd.supervisor import files_link
 from crewd.supervisor.files_link import FilesLink
 
 ASK = fl.ListRuns()
-NO_SLEEP: Callable[[float], None] = lambda _: None  # noqa: E731 (a value)
+NO_PAUSE: Callable[[float], bool] = lambda _: False  # noqa: E731 (a value)
 LARGE = fl.Piece(b"x" * fl.READ_BYTES_MAX, 0, fl.READ_BYTES_MAX)
 
 
@@ -57,7 +56,7 @@ def test_each_question_has_its_answer_and_large_ones_are_whole(tmp_path: Path) -
         return LARGE if isinstance(request, fl.ReadFile) else fl.Names((repr(request).encode(),))
 
     with service(tmp_path / "s", answer):
-        links = [FilesLink(tmp_path / "s", NO_SLEEP) for _ in range(3)]
+        links = [FilesLink(tmp_path / "s", NO_PAUSE) for _ in range(3)]
         for number in range(20):
             for link in links:
                 asked = fl.ListRuns(str(number).encode())
@@ -76,7 +75,7 @@ def test_who_does_not_read_or_says_garbage_holds_up_nobody(tmp_path: Path) -> No
             other.connect(str(path))
         others[-1].sendall(requests.encode(ASK) * 50)  # and reads nothing of it
         others[-2].sendall(b"\xc1garbage")
-        link = FilesLink(path, SystemClock().sleep)
+        link = FilesLink(path, threading.Event().wait)
         assert link(ASK) == LARGE
         others[-2].settimeout(10)
         assert others[-2].recv(10) == b"", "who says garbage is hung up on"
@@ -104,7 +103,7 @@ def test_questions_that_come_together_are_answered_one_after_the_other(tmp_path:
 
 
 def test_a_service_that_was_restarted_is_found_again(tmp_path: Path) -> None:
-    link = FilesLink(tmp_path / "s", NO_SLEEP)
+    link = FilesLink(tmp_path / "s", NO_PAUSE)
     with pytest.raises(Unavailable, match="not there"):
         link(ASK)
     for _ in range(3):
@@ -119,22 +118,38 @@ def test_a_guardian_that_is_being_replaced_is_waited_for(tmp_path: Path) -> None
     waiting = [service(tmp_path / "s", lambda _: LARGE)]
     slept: list[float] = []
 
-    def sleep(seconds: float) -> None:
+    def pause(seconds: float) -> bool:
         slept.append(seconds)
         if len(slept) == 3:
             waiting[0].__enter__()
+        return False
 
-    link = FilesLink(tmp_path / "s", sleep)
+    link = FilesLink(tmp_path / "s", pause)
     assert link(ASK) == LARGE
     assert slept == sorted(slept) and len(slept) == 3
     waiting[0].__exit__(None, None, None)
     link.close()
 
 
+def test_a_guardian_that_has_retired_is_not_waited_for(tmp_path: Path) -> None:
+    stopping = threading.Event()
+    pauses: list[float] = []
+
+    def given_up(seconds: float) -> bool:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            stopping.set()
+        return stopping.wait(seconds)
+
+    with pytest.raises(Unavailable, match="not there"):
+        FilesLink(tmp_path / "s", given_up)(ASK)
+    assert len(pauses) == 2
+
+
 def test_one_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files_link, "ANSWER_SECONDS", 0.2)
     listening = listen(tmp_path / "s")
-    link = FilesLink(tmp_path / "s", NO_SLEEP)
+    link = FilesLink(tmp_path / "s", NO_PAUSE)
     with pytest.raises(Unavailable, match="has not answered"):
         link(ASK)
     listening.close()
