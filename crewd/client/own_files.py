@@ -152,6 +152,25 @@ def write(texts: Mapping[Path, str]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def place(folder: Path, texts: Mapping[str, str], *, force: bool = False) -> frozenset[str]:
+    """Write these files below the folder, all or none; those that were written, since one that says the same is left alone.
+
+    UsageError for one that leads out of the folder, and, unless `force`, for one that is there and says something else.
+    """
+    root, changed = folder.resolve(), {}
+    for name, text in texts.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(root):
+            raise UsageError(f"{path} leads out of {folder}", hint="take that link away")
+        if path.is_file() and path.read_bytes() == text.encode():
+            continue
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists and says something else", hint=f"--force keeps it as {path.name}{BACKUP}")
+        changed[name] = text
+    write({folder / name: text for name, text in changed.items()})
+    return frozenset(changed)
+
+
 def _text(each: Resource) -> str:
     """What is in it, with the line ends that it has. Raises what `Resource.text` raises."""
     each.text()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ import msgspec
 
 from crewd.agents.acts import Task
 from crewd.agents.launch import ignored_by, machine_of
+from crewd.agents.other_formats import TOOLS, Tool, exported
+from crewd.client import own_files
 from crewd.client.agent_probe import Probe
 from crewd.client.agents import FoundAgent, agent_named, check_installed
 from crewd.client.agents import agents as all_agents
@@ -23,6 +26,7 @@ from crewd.client.cli.own_files import add_commands
 from crewd.client.cli.resources import new_command
 from crewd.client.environment import bring
 from crewd.clock import SystemClock
+from crewd.model.errors import UsageError
 
 VERSION_SECONDS = 20.0
 """A program has so long to say its version."""
@@ -114,6 +118,34 @@ def version_of(found: FoundAgent) -> str:
         return ""
     number = re.search(r"\d+(?:\.\d+)+[\w.+-]*", told.stdout + told.stderr)
     return number[0] if number else ""
+
+
+@agents.command()
+@click.argument("names", nargs=-1)
+@click.option("--to", "tool", type=click.Choice(TOOLS), required=True, help="Whose format.")
+@click.option("--into", default=".", type=click.Path(file_okay=False, path_type=Path), help="The project, or your home.")
+@click.option("--force", is_flag=True, help="Also over a file that says something else, which is kept as FILE.bak.")
+@verb
+def export(options: Options, names: tuple[str, ...], tool: Tool, into: Path, force: bool) -> None:  # noqa: FBT001 (a flag)
+    """Write agents as files of another tool: those NAMED, else all that the project and you have defined."""
+    found = [agent_named(each) for each in names] if names else [each for each in all_agents() if _own(each)]
+    if not found:
+        raise UsageError("the project and you have defined no agent", hint="crew agents new NAME, or name one of crew agents")
+    made = [exported(each.definition, tool) for each in found]
+    texts = {each.path: each.text for each in made}
+    if len(texts) < len(made):
+        raise UsageError("two of these agents have the same name", hint="export one of them")
+    written = own_files.place(into, texts, force=force)
+    if options.json:
+        out([{"path": str(into / each.path), "written": each.path in written, "left_out": each.left_out} for each in made])
+        return
+    for each in made:
+        without = f"; without {', '.join(each.left_out)}" if each.left_out else ""
+        say(f"{into / each.path}{without if each.path in written else ' says so already'}")
+
+
+def _own(found: FoundAgent) -> bool:
+    return found.origin not in {"crewd", "builtin"} and bool(found.definition.agent.system_prompt.strip())
 
 
 agents.add_command(new_command("agents"))

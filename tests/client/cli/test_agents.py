@@ -89,6 +89,35 @@ def test_an_agent_is_tried_out(shell: Shell) -> None:
     assert shell.run("agents", "check", broken).returncode == 1
 
 
+def test_agents_are_written_for_another_tool(shell: Shell) -> None:
+    (line,) = shell.ok("agents", "export", "--to", "claude").splitlines()
+    assert line == ".claude/agents/stand-in.md; without permissions"
+    text = (shell.cwd / ".claude/agents/stand-in.md").read_text()
+    assert text.startswith("---\nname: stand-in\n") and text.endswith("---\n\nYou are a stand-in.\n")
+    assert "says so already" in shell.ok("agents", "export", "stand-in", "--to", "claude")
+    builtin = shell.json("agents", "export", "explorer", "--to", "codex", "--into", "elsewhere")
+    assert builtin == [{"path": "elsewhere/.codex/agents/explorer.toml", "written": True, "left_out": []}]
+    assert 'sandbox_mode = "read-only"' in (shell.cwd / builtin[0]["path"]).read_text()
+    assert "no instructions" in shell.fails(2, "agents", "export", "pi", "--to", "claude")
+    assert "the same name" in shell.fails(2, "agents", "export", "stand-in", "project:stand-in", "--to", "cursor")
+    assert not (shell.cwd / ".cursor").exists()
+
+
+def test_what_another_tool_has_already_is_kept(shell: Shell) -> None:
+    theirs = shell.cwd / ".cursor/agents/stand-in.md"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine")
+    refused = shell.fails(2, "agents", "export", "explorer", "stand-in", "--to", "cursor")
+    assert "--force" in refused
+    assert [each.name for each in theirs.parent.iterdir()] == ["stand-in.md"], "all or nothing"
+    shell.ok("agents", "export", "stand-in", "--to", "cursor", "--force")
+    assert theirs.with_name("stand-in.md.bak").read_text() == "mine"
+    theirs.unlink()
+    theirs.symlink_to(shell.cwd.parent / "outside.md")
+    assert "leads out" in shell.fails(2, "agents", "export", "stand-in", "--to", "cursor", "--force")
+    assert not (shell.cwd.parent / "outside.md").exists()
+
+
 def _file(shell: Shell, text: str) -> str:
     (shell.cwd / "agent.md").write_text(text)
     return "agent.md"
