@@ -21,6 +21,7 @@ from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.cli.plan import tell_plan
 from crewd.client.environment import Bring, bring
 from crewd.model.errors import UsageError
+from crewd.model.inputs import resolve
 from crewd.model.labels import parse_labels
 from crewd.model.policy import Limits, Retry
 from crewd.model.quantities import quantity
@@ -133,17 +134,22 @@ def _check_used(wish: Wish, chosen: Chosen) -> None:
 @click.argument("goal", default="")
 @_what
 @click.option("--input", "-i", "inputs", multiple=True, metavar="NAME=VALUE", help="An input that the workflow declares.")
+@click.option("--dry-run", "-n", is_flag=True, help="Show what would be done, as crew plan does, and start nothing.")
 @_options
 @verb
-def run(options: Options, goal: str, inputs: tuple[str, ...], **given: Any) -> None:
+def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **given: Any) -> None:  # noqa: FBT001 (a flag)
     """Run an agent, a team or a workflow for GOAL ('-': from stdin). A GOAL that begins with @NAME names a team or an agent.
 
     With a workflow, the agent or the team does the steps that say nothing of how they are done.
     """
     goal = text_from_here().strip() if goal == "-" else goal
     goal, wish = _wish(goal, given)
-    chosen = choose(wish)
+    chosen = choose(wish, installed=not dry_run)
     _check_used(wish, chosen)
+    if dry_run:
+        goal, _ = resolve(chosen.workflow.inputs, goal, pairs_of(inputs, "--input"))
+        tell_plan(options, goal, chosen)
+        return
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
     _begin(options, chosen.workflow, goal, given, pairs_of(inputs, "--input"))
 

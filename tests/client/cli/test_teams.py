@@ -45,6 +45,13 @@ def test_a_plan_says_what_would_be_done_and_starts_nothing(shell: Shell) -> None
     assert [(step["step"], step["after"], step["agent_file"]) for step in plan["steps"]] == [
         ("faults", [], "builtin"), ("security", [], "builtin"), ("report", ["faults", "security"], "builtin"),
     ]  # fmt: skip
+    assert shell.ok("run", "look", "--team", "review", "--dry-run", "--json") == shell.ok(
+        "plan", "look", "--team", "review", "--json"
+    )
+    (shell.cwd / "asks.workflow.md").write_text("---\ninputs:\n  n: integer\n---\n## one\nrun: echo {{n}}\n")
+    assert "needs the input n" in shell.fails(2, "run", "-n", "-w", "asks.workflow.md")
+    assert "is no integer" in shell.fails(2, "run", "-n", "-w", "asks.workflow.md", "-i", "n=x")
+    assert "one" in shell.ok("run", "-n", "-w", "asks.workflow.md", "-i", "n=3")
     assert runs() == before
 
 
