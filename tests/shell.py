@@ -59,10 +59,16 @@ class Shell:
         return done.stdout
 
     def fails(self, code: int, *words: str, **given: Any) -> str:
-        """What it says, on stderr unless that is empty, when it exits with this code."""
+        """What it says on stderr when it exits with this code."""
         done = self.run(*words, **given)
         assert done.returncode == code, (words, done)
-        return done.stderr or done.stdout
+        return done.stderr
+
+    def prints(self, code: int, *words: str) -> str:
+        """What it prints on stdout when it exits with this code: a finding, and no error."""
+        done = self.run(*words)
+        assert (done.returncode, done.stderr) == (code, ""), (words, done)
+        return done.stdout
 
     def json(self, *words: str) -> Any:
         return json.loads(self.ok("--json", *words))

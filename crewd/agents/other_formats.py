@@ -11,12 +11,15 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from crewd.agents.catalogue import CATALOGUE
 from crewd.agents.definition import Definition
+from crewd.model.agent import Agent
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
 
 Tool = Literal["claude", "codex", "cursor", "opencode"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
+_GRACE = Agent("pi", ("pi",)).turns_grace
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -50,7 +53,7 @@ def _speaks(definition: Definition) -> str:
     if definition.agent.runtime in TOOLS:
         return definition.agent.runtime
     program = definition.agent.command[0].rpartition("/")[2]
-    return program if program in TOOLS else ""
+    return next((tool for tool in TOOLS if CATALOGUE[tool].command[0] == program), "")
 
 
 def _left_out(definition: Definition, *, own: bool) -> tuple[str, ...]:
@@ -60,6 +63,7 @@ def _left_out(definition: Definition, *, own: bool) -> tuple[str, ...]:
         "tools": agent.tools, "maxTurns": agent.turns, "systemPromptMode": agent.system_prompt_mode != "append",
         "permissions": agent.permissions != "ask", "configDir": agent.config_dir, "env": definition.env,
         "skills": definition.skills,
+        "graceTurns": agent.turns and agent.turns_grace != _GRACE,
     }  # fmt: skip
     return tuple(name for name, value in given.items() if value)
 
@@ -92,8 +96,13 @@ _WRITERS: dict[Tool, Callable[[str, Mapping[str, Any], str, bool], tuple[str, st
 def _markdown(head: Mapping[str, Any], prompt: str) -> str:
     import yaml  # only who writes such a file pays for it
 
-    written = yaml.safe_dump(dict(head), sort_keys=False, allow_unicode=True, width=1 << 30)
-    return f"---\n{written}---\n\n{prompt}\n"
+    def line(key: str, value: Any) -> str:
+        if isinstance(value, str):  # in quotes, always: versions of YAML differ in which words are numbers
+            quoted = yaml.safe_dump(value, default_style='"', allow_unicode=True, width=1 << 30)
+            return f"{key}: {quoted}"
+        return str(yaml.safe_dump({key: value}))
+
+    return "".join(("---\n", *(line(key, value) for key, value in head.items()), f"---\n\n{prompt}\n"))
 
 
 def _toml(text: str) -> str:

@@ -142,7 +142,7 @@ def write(texts: Mapping[Path, str]) -> None:
                 file.write(text)
             if path.exists():
                 shutil.copymode(path, name)
-                shutil.copy2(path, given.with_name(given.name + BACKUP))
+                _back_up(path, given.with_name(given.name + BACKUP))
             else:
                 Path(name).chmod(0o644)
         for path, temporary in prepared.items():
@@ -152,16 +152,28 @@ def write(texts: Mapping[Path, str]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def _back_up(path: Path, backup: Path) -> None:
+    """Copy the file to where its backup is kept. A link that stands there is replaced, not followed."""
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=backup.parent)
+    os.close(handle)
+    try:
+        shutil.copy2(path, name)
+        Path(name).replace(backup)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
 def place(folder: Path, texts: Mapping[str, str], *, force: bool = False) -> frozenset[str]:
     """Write these files below the folder, all or none; those that were written, since one that says the same is left alone.
 
-    UsageError for one that leads out of the folder, and, unless `force`, for one that is there and says something else.
+    UsageError for one that is a link or below one, and, unless `force`, for one that is there and says something else.
     """
-    root, changed = folder.resolve(), {}
+    changed = {}
     for name, text in texts.items():
         path = folder / name
-        if not path.resolve().is_relative_to(root):
-            raise UsageError(f"{path} leads out of {folder}", hint="take that link away")
+        link = next((each for each in (path, *path.parents[: len(Path(name).parents) - 1]) if each.is_symlink()), None)
+        if link is not None:
+            raise UsageError(f"{link} is a link, and nothing is written through it", hint="take that link away")
         if path.is_file() and path.read_bytes() == text.encode():
             continue
         if path.exists() and not force:

@@ -197,7 +197,8 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         front = services.directory.find(FRONT) if len(asked) < FORCE_SIGNALS else None
         order = shutdown(services, mode, GRACE_SECONDS_SHORT, "graceful" if len(asked) == 1 else "now")
         if front is None or not front.offer(order, lane=Lane.CONTROL):
-            stopping.set()
+            if not stopping.is_set():  # a handler that breaks into `set` would wait for itself
+                stopping.set()
             system.stop(top, SHUTDOWN, STOP_SECONDS)
 
     for number in (signal.SIGTERM, signal.SIGINT):

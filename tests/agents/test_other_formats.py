@@ -63,6 +63,13 @@ def test_each_tool_has_its_fields(tool: Tool, path: str, head: dict[str, object]
     assert "tools" in found.left_out
 
 
+@pytest.mark.parametrize(("runtime", "tool"), [("cursor", "cursor"), ("opencode", "opencode"), ("codex", "codex")])
+def test_a_model_stays_with_its_tool(runtime: str, tool: Tool) -> None:
+    found = exported(parse_agent(f"---\nruntime: {runtime}\nmodel: 1e3\n---\nLook.", "x"), tool)
+    assert read(found)[0]["model"] == "1e3"
+    assert '"1e3"' in found.text, "YAML 1.2 takes it for a number"
+
+
 def test_who_may_change_files_is_not_held_back() -> None:
     definition = Definition(Agent("pi", ("pi",), name="hand", system_prompt="Work."))
     for tool in TOOLS:

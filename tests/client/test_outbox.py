@@ -73,7 +73,7 @@ def test_two_that_live_send_two() -> None:
 
 @pytest.mark.process
 def test_what_nobody_answered_is_kept_and_sent_once_when_crewd_is_back(daemon: Daemon, jobs_dir: str) -> None:
-    shell = Shell(str(daemon.home.root), Path(jobs_dir))
+    shell = Shell(str(daemon.home.root), Path(jobs_dir), real=True)
     with daemon.connect() as crew:
         run = crew.call("jobs:listen", cwd=jobs_dir)
         wait_until(lambda: run.show().attempts[-1:] and run.show().attempts[-1].ready_at, "the worker")

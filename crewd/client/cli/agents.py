@@ -130,7 +130,10 @@ def export(options: Options, names: tuple[str, ...], tool: Tool, into: Path, for
     """Write agents as files of another tool: those NAMED, else all that the project and you have defined."""
     found = [agent_named(each) for each in names] if names else [each for each in all_agents() if _own(each)]
     if not found:
-        raise UsageError("the project and you have defined no agent", hint="crew agents new NAME, or name one of crew agents")
+        raise UsageError(
+            "the project and you have defined no agent with instructions",
+            hint="crew agents new NAME, or name one of crew agents",
+        )
     made = [exported(each.definition, tool) for each in found]
     texts = {each.path: each.text for each in made}
     if len(texts) < len(made):

@@ -93,7 +93,7 @@ def test_agents_are_written_for_another_tool(shell: Shell) -> None:
     (line,) = shell.ok("agents", "export", "--to", "claude").splitlines()
     assert line == ".claude/agents/stand-in.md; without permissions"
     text = (shell.cwd / ".claude/agents/stand-in.md").read_text()
-    assert text.startswith("---\nname: stand-in\n") and text.endswith("---\n\nYou are a stand-in.\n")
+    assert text.startswith('---\nname: "stand-in"\n') and text.endswith("---\n\nYou are a stand-in.\n")
     assert "says so already" in shell.ok("agents", "export", "stand-in", "--to", "claude")
     builtin = shell.json("agents", "export", "explorer", "--to", "codex", "--into", "elsewhere")
     assert builtin == [{"path": "elsewhere/.codex/agents/explorer.toml", "written": True, "left_out": []}]
@@ -112,9 +112,14 @@ def test_what_another_tool_has_already_is_kept(shell: Shell) -> None:
     assert [each.name for each in theirs.parent.iterdir()] == ["stand-in.md"], "all or nothing"
     shell.ok("agents", "export", "stand-in", "--to", "cursor", "--force")
     assert theirs.with_name("stand-in.md.bak").read_text() == "mine"
+    theirs.with_name("stand-in.md.bak").unlink()
+    theirs.with_name("stand-in.md.bak").symlink_to(shell.cwd.parent / "outside.md")
+    theirs.write_text("mine again")
+    shell.ok("agents", "export", "stand-in", "--to", "cursor", "--force")
+    assert theirs.with_name("stand-in.md.bak").read_text() == "mine again"
     theirs.unlink()
     theirs.symlink_to(shell.cwd.parent / "outside.md")
-    assert "leads out" in shell.fails(2, "agents", "export", "stand-in", "--to", "cursor", "--force")
+    assert "is a link" in shell.fails(2, "agents", "export", "stand-in", "--to", "cursor", "--force")
     assert not (shell.cwd.parent / "outside.md").exists()
 
 
