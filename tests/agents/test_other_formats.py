@@ -1,4 +1,4 @@
-"""An agent in the format of another tool says there what it says here, whatever is in it."""
+"""An exported agent file holds the name, the description and the instructions of the agent, for any text."""
 
 from __future__ import annotations
 
