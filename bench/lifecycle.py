@@ -132,7 +132,7 @@ def flood(crew: Crew, _: Daemon) -> None:
     script = "import os,time\nwhile True:\n    os.write(1, b'x' * 100_000)\n    time.sleep(0.1)"
     spec = WorkerSpec(argv=("python3", "-c", script))
     steps = tuple(Step(f"w{n}", worker=spec) for n in range(FLOOD_WORKERS))
-    writers = crew.run(Workflow("flood", steps, max_concurrency=FLOOD_WORKERS), cwd="/")
+    writers = crew.run(Workflow("flood", steps, max_concurrency=FLOOD_WORKERS, unbounded=True), cwd="/")
     wait_until(
         lambda: all(a.ready_at for a in writers.show().attempts) and len(writers.show().attempts) == len(steps), "all", 90
     )
@@ -150,7 +150,7 @@ def storm(crew: Crew, daemon: Daemon, count: int = CROWD) -> None:
     worker = WorkerSpec(argv=("false",), restart=Restarts(policy="transient", restarts_max=1, backoff_seconds=0.05))
     steps = tuple(Step(f"w{n}", worker=worker) for n in range(count))
     begin, before = time.perf_counter(), psutil.Process(daemon.pid).cpu_times()
-    failing = crew.run(Workflow("storm", steps, max_concurrency=count), cwd="/")
+    failing = crew.run(Workflow("storm", steps, max_concurrency=count, unbounded=True), cwd="/")
 
     samples: list[float] = []
     parked = seq = 0
@@ -175,7 +175,7 @@ def thousand(crew: Crew, daemon: Daemon, count: int = CROWD) -> None:
     """Start them, steer them all, cancel them all. Nothing is asked meanwhile: the events are followed."""
     steps = tuple(Step(f"w{n}", worker=WorkerSpec(call="bench.jobs:listen")) for n in range(count))
     begin = time.perf_counter()
-    run = crew.run(Workflow("crowd", steps, max_concurrency=count), cwd=ROOT)
+    run = crew.run(Workflow("crowd", steps, max_concurrency=count, unbounded=True), cwd=ROOT)
     seen = islice(run.events(follow=True, types=["attempt.ready"]), count)
     last = [event.seq for event in seen][-1]
     ready = time.perf_counter() - begin
