@@ -504,3 +504,13 @@ def play_with_files(ctx: Context, game: str, precious: str) -> None:
                 path.mkdir()
     ctx.progress(note="done")
     ctx.sleep(1_000)
+
+
+def hand_in(ctx: Context, plans: list[object]) -> object:
+    """The plan of this attempt; the last one, if there are not so many."""
+    return plans[min(ctx.epoch, len(plans)) - 1]
+
+
+def do_task(ctx: Context) -> dict[str, object]:
+    """What it was to do, and what earlier steps have left for it."""
+    return {"task": ctx.text, "reads": {name: ctx.read(name) for name in ctx.reads}}

@@ -132,7 +132,7 @@ PURE = {
     "supervisor/attempt/verdict.py", "supervisor/attempt/watch.py", "supervisor/caller.py",
     "supervisor/gateway/clients.py", "supervisor/gateway/pace.py", "supervisor/gateway/routes.py",
     "supervisor/gateway/standing.py", "supervisor/gateway/waitgraph.py", "supervisor/gateway/waits.py",
-    "supervisor/run/again.py", "supervisor/run/blocks.py", "supervisor/run/turns.py",
+    "supervisor/run/again.py", "supervisor/run/blocks.py", "supervisor/run/planned.py", "supervisor/run/turns.py",
     "supervisor/run/claims.py", "supervisor/run/decide.py", "supervisor/run/effects.py",
     "supervisor/run/events.py", "supervisor/run/phases.py", "supervisor/run/recall.py", "supervisor/run/schedule.py",
     "supervisor/run/state.py", "supervisor/run/tries.py",

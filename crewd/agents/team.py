@@ -19,11 +19,11 @@ import msgspec
 from crewd.agents.head import read_head
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
+from crewd.model.limits import ROLES_MAX
 from crewd.model.markdown import SourceLine, did_you_mean, wrong
 from crewd.model.workflow import Access
 from crewd.model.yaml_text import Yaml
 
-ROLES_MAX = 32
 _FIELDS = ("name", "description", "defaultWorkflow", "maxConcurrency", "requirePlanApproval", "allowUnboundedConcurrency")
 UNUSED = ("workspaceMode", "triggers", "useWhen", "avoidWhen", "cost", "category", "source")
 """Fields of the format that change nothing here."""

@@ -46,6 +46,8 @@ class Chosen(msgspec.Struct, frozen=True):
     """Where the workflow comes from."""
     at_once_from: str = "the default"
     """What has decided how many steps there are at once."""
+    roles: tuple[Choice, ...] = ()
+    """Who does the tasks of the plans of adaptive steps; `step` is the role."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -121,15 +123,29 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
     if wish.agent and not open_steps:
         raise UsageError("each step of the workflow says already how it is done", hint="leave --agent out")
     choices = {step.id: _choice(step, wish, team) for step in open_steps if step.agent or team is not None or wish.agent}
-    for choice in choices.values():
+    roles = _roles(workflow, wish, team)
+    for choice in (*choices.values(), *roles.values()):
         check_agent_enabled(choice.found)
         if installed:
             check_installed(choice.found)
     steps = [_filled(step, choices[step.id], wish.fields) if step.id in choices else step for step in workflow.steps]
-    told = [replace(each, left_out=rendered(map(skill_named, each.skills))[1]) for each in choices.values()]
-    secrets = dict.fromkeys(name for choice in choices.values() for name in choice.found.secrets)
-    workflow = check_workflow(msgspec.structs.replace(workflow, steps=tuple(steps)))
-    return Chosen(workflow, tuple(told), tuple(secrets), origin, at_once_from)
+    filled = {name: _filled(Step(name, role=name), choice, wish.fields) for name, choice in roles.items()}
+    told, of_roles = ([_told(each) for each in some.values()] for some in (choices, roles))
+    secrets = dict.fromkeys(name for choice in (*told, *of_roles) for name in choice.found.secrets)
+    workflow = check_workflow(replace(workflow, steps=tuple(steps), roles={**workflow.roles, **filled}))
+    return Chosen(workflow, tuple(told), tuple(secrets), origin, at_once_from, tuple(of_roles))
+
+
+def _roles(workflow: Workflow, wish: Wish, team: Team | None) -> dict[str, Choice]:
+    """Who does the tasks of the plans of adaptive steps: each role of the team but those of these steps themselves."""
+    planners = {step.role for step in workflow.steps if step.adaptive}
+    if team is None or not planners:
+        return {}
+    return {name: _choice(Step(name, role=name), wish, team) for name in team.roles if name not in planners}
+
+
+def _told(choice: Choice) -> Choice:
+    return replace(choice, left_out=rendered(map(skill_named, choice.skills))[1])
 
 
 def _bounded(workflow: Workflow, wish: Wish, team: Team | None) -> tuple[Workflow, str]:

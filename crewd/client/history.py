@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from crewd.model import events as ev
+from crewd.model.adaptive import with_step
 from crewd.model.events import Event
+from crewd.model.workflow import Workflow
 
 
 class HistoryLine(NamedTuple):
@@ -89,11 +91,13 @@ def _cause(event: Event, events: Sequence[Event], at: dict[int, Event]) -> tuple
 def _needed(event: Event, earlier: Sequence[Event]) -> frozenset[str]:
     """The tasks that this event's task depends on."""
     step_id = event.task.partition("/")[2]
+    workflow = Workflow("", ())
     for each in earlier:
         if isinstance(each.body, ev.RunCreated) and each.run == event.run:
-            found = (step.depends_on for step in each.body.workflow.steps if step.id == step_id)
-            return frozenset(f"{event.run}/{name}" for names in found for name in names)
-    return frozenset()
+            workflow = each.body.workflow
+        elif isinstance(each.body, ev.TaskAdded) and each.run == event.run:
+            workflow = with_step(workflow, each.body.adaptive, each.body.step)
+    return frozenset(f"{event.run}/{name}" for step in workflow.steps if step.id == step_id for name in step.depends_on)
 
 
 def origin(event: Event) -> str:

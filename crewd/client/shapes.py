@@ -29,7 +29,7 @@ from crewd.model.reasons import FailureReason
 from crewd.model.rows import RunRow, TaskRow
 from crewd.model.runtimes import runtime_named
 from crewd.model.statuses import RunStatus, TaskStatus
-from crewd.model.workflow import Join, PeerProtocol, Step, WorkerSpec, Workflow
+from crewd.model.workflow import Join, PeerProtocol, Step, WorkerSpec, Workflow, with_workers
 from crewd.model.workflow_markdown import Understood, understand
 from crewd.protocol import requests as rq
 
@@ -52,10 +52,7 @@ def policed(
         "limits": limits, "retry": retry, "restart": Restarts(policy=restart) if isinstance(restart, str) else restart
     }  # fmt: skip
     changes = {name: value for name, value in changes.items() if value is not None}
-    change = msgspec.structs.replace
-    return change(
-        workflow, steps=tuple(change(step, worker=change(step.worker, **changes)) for step in workflow.steps)
-    )  # fmt: skip
+    return with_workers(workflow, lambda worker: msgspec.structs.replace(worker, **changes))
 
 
 def call_workflow(
@@ -166,9 +163,7 @@ def marked(workflow: Workflow, labels: Mapping[str, str], join: Join | None) -> 
 
 def with_clean_environment(workflow: Workflow) -> Workflow:
     """The workflow with workers that inherit nothing of the daemon's environment but the least."""
-    change = msgspec.structs.replace
-    steps = (change(step, worker=change(step.worker, clean_env=True)) for step in workflow.steps)
-    return change(workflow, steps=tuple(steps))
+    return with_workers(workflow, lambda worker: msgspec.structs.replace(worker, clean_env=True))
 
 
 def start_request(

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from crewd.model.adaptive import AddedStep
 from crewd.model.rows import BlockInfo, CancelInfo, ClaimInfo, ExitStatus, RunRow, Survivor, UndeliveredMessage
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.model.terms import Terms
@@ -84,6 +85,14 @@ class RunUnblocked(msgspec.Struct, frozen=True, tag="run.unblocked"):
     intent: str = ""
     reasons: tuple[str, ...] = ()
     approved: tuple[str, ...] = ()
+
+
+class TaskAdded(msgspec.Struct, frozen=True, tag="task.added"):
+    """A plan has added a step to its run: that of the attempt `plan` (task#epoch) of the adaptive step `adaptive`."""
+
+    step: AddedStep
+    adaptive: str
+    plan: str
 
 
 class TaskTurn(msgspec.Struct, frozen=True, tag="task.turn"):
@@ -486,7 +495,7 @@ class DaemonStarted(msgspec.Struct, frozen=True, tag="daemon.started"):
 
 Body = (
     RunCreated | RunStarted | RunCancelRequested | RunEnded | RunReopened | RunConcurrency | RunBlocked | RunUnblocked
-    | TaskTurn | TaskHeldBack | TaskCancelRequested | TaskEnded | TaskRequeued
+    | TaskAdded | TaskTurn | TaskHeldBack | TaskCancelRequested | TaskEnded | TaskRequeued
     | TaskRetrying | TaskParked | TaskClaimed | TaskUnclaimed | TaskDismissed | AttemptReserved | AttemptStarting
     | AttemptStarted | AttemptReady | AttemptFinishing | AttemptCancelRequested | AttemptSignalled | AttemptOutcome
     | AttemptEnded | AttemptLimitHit | AttemptLiveness | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised

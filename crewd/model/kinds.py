@@ -43,6 +43,7 @@ KIND_OF: Mapping[type[ev.Body], Kind] = {
     ev.RunUnblocked: Kind.RUN_UPDATED,
     ev.TaskTurn: Kind.TASK_UPDATED,
     ev.TaskHeldBack: Kind.TASK_UPDATED,
+    ev.TaskAdded: Kind.TASK_UPDATED,
     ev.RunEnded: Kind.RUN_ENDED,
     ev.TaskCancelRequested: Kind.TASK_UPDATED,
     ev.TaskRequeued: Kind.TASK_UPDATED,

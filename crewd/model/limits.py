@@ -39,6 +39,8 @@ CONCURRENCY_MAX = 8
 """Steps of one run at once, where neither its workflow nor the configuration says anything else."""
 STEPS_MAX = 1_000
 """Steps of one workflow."""
+ROLES_MAX = 32
+"""Roles of one team, or of one workflow."""
 RUNS_LIVE_MAX = 2_000
 """Runs that have not ended; the next one is refused as busy."""
 WORKERS_MAX = 1_000

@@ -57,8 +57,8 @@ _OF_NOTICE = {
 }
 
 
-def news_of(event: ev.Event, name: str, steps: int = 0) -> NewsItem | None:
-    """The news in an event of the run called `name`, which has so many steps; None if there is none.
+def news_of(event: ev.Event, name: str, *, single: bool = False) -> NewsItem | None:
+    """The news in an event of the run called `name`, which is `single` (see `Workflow`); None if there is none.
 
     Each thing is told once: that the only step of a run has failed for good is told with its cause, and not again as its end.
     """
@@ -67,7 +67,7 @@ def news_of(event: ev.Event, name: str, steps: int = 0) -> NewsItem | None:
         return NewsItem(event.seq, event.at, event.run, name, event.task, kind, severity, text)
 
     match event.body:
-        case ev.RunEnded(status=RunStatus.FAILED) if steps == 1:
+        case ev.RunEnded(status=RunStatus.FAILED) if single:
             return None
         case ev.RunEnded(status, reason):
             return item(status.value, _OF_STATUS.get(status, Severity.WARNING), reason)

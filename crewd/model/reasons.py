@@ -94,6 +94,7 @@ class BlockReason(StrEnum):
 
     PLAN_APPROVAL = "plan_approval"
     INEFFECTIVE = "ineffective_worker"
+    PLAN_UNFIT = "plan_unfit"
     EXECUTION_OFF = "execution_disabled"
 
 

@@ -5,7 +5,7 @@ Parsing from Markdown stands in `workflow_markdown`. What does not fit here: whe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -15,7 +15,14 @@ from crewd.model.agent import Agent, check_agent
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
 from crewd.model.inputs import GOAL, Input, check_inputs
-from crewd.model.limits import ARGUMENT_BYTES_MAX, INPUT_BYTES_MAX, LABELS_MAX, ORPHAN_GRACE_SECONDS_DEFAULT, STEPS_MAX
+from crewd.model.limits import (
+    ARGUMENT_BYTES_MAX,
+    INPUT_BYTES_MAX,
+    LABELS_MAX,
+    ORPHAN_GRACE_SECONDS_DEFAULT,
+    ROLES_MAX,
+    STEPS_MAX,
+)
 from crewd.model.policy import SECONDS_MAX, Limits, Restarts, Retry, check_policy
 from crewd.model.runtimes import RUNTIMES, runtime_of
 from crewd.model.shell import place_values
@@ -89,7 +96,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     their access and have the same `conflict_key` an exclusive one runs alone. `effectiveness`: what becomes of a worker that
     has completed and did nothing that crewd could see: no operation, no tokens (docs/workflows.md). Empty: `block` for an agent
     whose access is exclusive, `warn` for one whose access is shared, else `off`. `verify`: a command line that looks at what
-    the step has done; when the run is admitted it becomes a step of its own, `ID.verify`.
+    the step has done; when the run is admitted it becomes a step of its own, `ID.verify`. `adaptive`: its result is a plan,
+    whose tasks become steps (docs/workflows.md); those have its name in `added_by`, which crewd sets.
     """
 
     id: str
@@ -106,6 +114,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     conflict_key: str = ""
     effectiveness: Effectiveness = ""
     verify: str = ""
+    adaptive: bool = False
+    added_by: str = ""
 
     @property
     def guard(self) -> Effectiveness:
@@ -124,7 +134,8 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     `join`: whether the run leaves one message with what became of all its tasks when it ends (`smart`: if it has several).
     `labels` are the caller's own words for it, to list and to subscribe by. `inputs` are what a run of it is given by name.
     `plan_approval`: when a step of the role `planner` is completed, only steps with shared access start until somebody has
-    approved of the plan. `unbounded`: more steps at once than CONCURRENCY_MAX.
+    approved of the plan. `unbounded`: more steps at once than CONCURRENCY_MAX. `roles`: who does the tasks of the plans of its
+    adaptive steps, by role; the text of a role stands before that of the task.
     """
 
     name: str
@@ -137,11 +148,17 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     inputs: dict[str, Input] = {}
     plan_approval: bool = False
     unbounded: bool = False
+    roles: dict[str, Step] = {}
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one step and stays so: no plan can add any."""
+        return len(self.steps) == 1 and not self.steps[0].adaptive
 
     @property
     def joins(self) -> bool:
         """Whether its end is told in one message."""
-        return self.join == "group" or (self.join == "smart" and len(self.steps) > 1)
+        return self.join == "group" or (self.join == "smart" and not self.single)
 
 
 def check_workflow(workflow: Workflow) -> Workflow:
@@ -170,12 +187,29 @@ def check_workflow(workflow: Workflow) -> Workflow:
             if step.id in by_id:
                 raise UsageError(f"step {step.id} stands twice in workflow {workflow.name}", hint="rename one of them")
             by_id[step.id] = step
+            if step.added_by:
+                raise UsageError(f"step {step.id} has added_by, which crewd sets", hint="leave it out")
             _check_worker(step, names)
     _check_order(workflow, by_id)
+    _check_roles(workflow, names)
     if workflow.plan_approval and not any(step.role == PLANNER for step in workflow.steps):
         hint = f"give the step whose result is the plan 'role: {PLANNER}'"
         raise UsageError("the plan is to be approved, and no step makes one", hint=hint, field="requirePlanApproval")
     return workflow
+
+
+def _check_roles(workflow: Workflow, names: Collection[str]) -> None:
+    with about(field="roles"):
+        if len(workflow.roles) > ROLES_MAX:
+            raise UsageError(f"workflow {workflow.name} has {len(workflow.roles)} roles", hint=f"at most {ROLES_MAX}")
+        for name, step in workflow.roles.items():
+            check_name("role", name)
+            if step != msgspec.structs.replace(
+                step, id=name, depends_on=(), reads=(), output="", verify="", adaptive=False, added_by=""
+            ):
+                hint = "its id is its name, and it has no dependsOn, reads, output, verify and adaptive: the plan decides that"
+                raise UsageError(f"role {name} says what only a step can say", hint=hint)
+            _check_worker(step, names)
 
 
 def _check_labels(workflow: Workflow) -> None:
@@ -228,18 +262,28 @@ def about(**where: str) -> Iterator[None]:
         raise
 
 
+def with_workers(workflow: Workflow, change: Callable[[WorkerSpec], WorkerSpec]) -> Workflow:
+    """The workflow with the worker of each step, and of each role, as `change` makes it."""
+
+    def changed(step: Step) -> Step:
+        worker = change(step.worker)
+        return step if worker is step.worker else msgspec.structs.replace(step, worker=worker)
+
+    roles = {name: changed(step) for name, step in workflow.roles.items()}
+    return msgspec.structs.replace(workflow, steps=tuple(map(changed, workflow.steps)), roles=roles)
+
+
 def with_texts(workflow: Workflow, texts: tuple[str, ...] | None) -> Workflow:
     """The workflow, whose steps that are retried have these texts of permanent errors if they have none of their own."""
     if texts is None:
         return workflow
-    steps = []
-    for step in workflow.steps:
-        retry = step.worker.retry
-        if retry.attempts > 1 and retry.permanent_texts is None:
-            retry = msgspec.structs.replace(retry, permanent_texts=texts)
-            step = msgspec.structs.replace(step, worker=msgspec.structs.replace(step.worker, retry=retry))  # noqa: PLW2901
-        steps.append(step)
-    return msgspec.structs.replace(workflow, steps=tuple(steps))
+
+    def changed(worker: WorkerSpec) -> WorkerSpec:
+        if worker.retry.attempts == 1 or worker.retry.permanent_texts is not None:
+            return worker
+        return msgspec.structs.replace(worker, retry=msgspec.structs.replace(worker.retry, permanent_texts=texts))
+
+    return with_workers(workflow, changed)
 
 
 def _check_worker(step: Step, names: Collection[str]) -> None:

@@ -25,6 +25,7 @@ P = TypeVar("P", Limits, Restarts)
 FIELDS = (
     "role", "agent", "model", "skills", "dependsOn", "output", "reads", "call", "run", "args", "stdin", "start", "env",
     "limits", "retries", "restart", "outside", "protocol", "access", "conflictKey", "effectiveness", "verify",
+    "adaptive",
 )  # fmt: skip
 TOLERATED = ("parallelGroup", "progress", "worktree")
 """Fields of other systems' workflows that change nothing here."""
@@ -248,6 +249,7 @@ def make_step(fields: Fields, text: str) -> Step:
         conflict_key=fields.text("conflictKey"),
         verify="" if (verify := fields.text("verify")) in {"true", "false"} else verify,
         effectiveness=_one_of(fields, "effectiveness", Effectiveness),
+        adaptive=fields.choice("adaptive", ("false", "true")) == "true",
         worker=WorkerSpec(
             call=fields.text("call"),
             shell=fields.text("run"),

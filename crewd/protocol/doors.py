@@ -116,9 +116,10 @@ def check_no_secrets(workflow: Workflow, name: str, request_id: str) -> None:
     """What is to be run is kept as it is: nothing can be masked in it. Raises UsageError naming where a secret stands."""
     plain = {"name": name, "request_id": request_id, "workflow": msgspec.to_builtins(workflow)}
     where = _first_difference(plain, redact_value(plain), "the run").replace("the run.workflow", "workflow")
-    lines = {f"the command of {step.id}": " ".join(step.worker.argv) for step in workflow.steps}
+    steps = (*workflow.steps, *workflow.roles.values())
+    lines = {f"the command of {step.id}": " ".join(step.worker.argv) for step in steps}
     where = where or next((what for what, line in lines.items() if redact(line) != line), "")
-    inputs = {f"the input of {step.id}": step.worker.input for step in workflow.steps if step.worker.input}
+    inputs = {f"the input of {step.id}": step.worker.input for step in steps if step.worker.input}
     where = where or next((what for what, data in inputs.items() if blot(data) != data), "")
     if where:
         raise UsageError(

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar, assert_never
 from msgspec.structs import replace
 
 from crewd.model import events as ev
+from crewd.model.adaptive import with_step
 from crewd.model.errors import InvariantError
 from crewd.model.ids import task_id
 from crewd.model.message_kinds import WORK_KINDS
@@ -42,6 +43,7 @@ from crewd.model.statuses import (
     run_may_move,
     task_may_move,
 )
+from crewd.model.workflow import Step
 
 Row = RunRow | TaskRow | AttemptRow | MessageRow | AskRow | OperationRow | ArtifactRow | NoticeRow | ClientRow | ForgottenRow
 R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow, ClientRow, ForgottenRow)
@@ -120,6 +122,8 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             _change(rows, event, TaskRow, event.task, lambda task: replace(task, cancel=cancel))
         case ev.TaskEnded():
             _task_ended(rows, event, body)
+        case ev.TaskAdded():
+            _task_added(rows, event, body)
         case ev.TaskHeldBack():
             _change(rows, event, TaskRow, event.task, lambda task: replace(task, held_back=True))
         case ev.RunBlocked(block):
@@ -230,15 +234,29 @@ def _run_created(rows: Table, event: ev.Event, body: ev.RunCreated) -> None:
         ),
     )  # fmt: skip
     for step in body.workflow.steps:
-        task = TaskRow(
-            id=task_id(event.run, step.id),
-            run=event.run,
-            step=step.id,
-            status=TaskStatus.QUEUED,
-            runtime=step.worker.runtime,
-            depends_on=tuple(task_id(event.run, name) for name in step.depends_on),
-        )
-        rows.put(event.run, task.id, task)
+        rows.put(event.run, task_id(event.run, step.id), _task_row(event.run, step))
+
+
+def _task_row(run: str, step: Step) -> TaskRow:
+    return TaskRow(
+        id=task_id(run, step.id), run=run, step=step.id, status=TaskStatus.QUEUED, runtime=step.worker.runtime,
+        depends_on=tuple(task_id(run, name) for name in step.depends_on),
+    )  # fmt: skip
+
+
+def _task_added(rows: Table, event: ev.Event, body: ev.TaskAdded) -> None:
+    run = rows.get(RunRow, event.run)
+    if run is None or body.step.role not in run.workflow.roles or rows.get(TaskRow, event.task) is not None:
+        raise InvariantError(f"event {event.seq}: step {body.step.id} cannot be added to run {event.run}")
+    workflow = with_step(run.workflow, body.adaptive, body.step)
+    rows.put(event.run, event.run, replace(run, workflow=workflow))
+    rows.put(event.run, event.task, _task_row(event.run, workflow.steps[-1]))
+    for step in workflow.steps:
+        if body.step.id in step.depends_on:
+            waiting = rows.get(TaskRow, task_id(event.run, step.id))
+            if waiting is not None:
+                needs = tuple(task_id(event.run, name) for name in step.depends_on)
+                rows.put(event.run, waiting.id, replace(waiting, depends_on=needs))
 
 
 def _move_run(rows: Table, event: ev.Event, status: RunStatus, change: Callable[[RunRow], RunRow]) -> None:

@@ -243,7 +243,7 @@ class Reader(Follower[ToReader]):
                 item = (
                     None
                     if row is None or not (request.everyone or row.owner == owner)
-                    else news_of(event, row.name, len(row.workflow.steps))
+                    else news_of(event, row.name, single=row.workflow.single)
                 )
                 after = event.seq
                 items += [item] if item is not None else []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
+from crewd.model.adaptive import with_plans
 from crewd.model.errors import Busy, CrewdError, Forbidden, Refused, Unavailable, UsageError
 from crewd.model.events import (
     AttemptReserved,
@@ -263,7 +264,9 @@ class Front(Actor[cm.FrontMessage]):
         check_no_secrets(workflow, start.name, start.request_id)
         check_start(start)
         depth = self._depth(command.caller, start)
-        agents = [step.id for step in workflow.steps if RUNTIMES[step.worker.runtime].by is By.NOBODY]
+        workers = {step.id: step.worker for step in workflow.steps}
+        workers |= {f"of role {name}": role.worker for name, role in workflow.roles.items()}
+        agents = [name for name, worker in workers.items() if RUNTIMES[worker.runtime].by is By.NOBODY]
         if agents:
             raise Refused(
                 f"no runtime for the steps {', '.join(agents)}: they are written for an agent",
@@ -369,9 +372,9 @@ class Front(Actor[cm.FrontMessage]):
 
 
 def _admissible(workflow: Workflow) -> Workflow:
-    """The workflow with its verifications as steps. Raises UsageError if it cannot be run."""
-    verified = with_verifications(check_workflow(workflow))
-    for step in workflow.steps:  # what a role or an agent says of its access is known by now
+    """The workflow as it is run, with its verifications as steps. Raises UsageError if it cannot be run."""
+    verified = with_plans(with_verifications(check_workflow(workflow)))
+    for step in (*workflow.steps, *workflow.roles.values()):  # what a role or an agent says of its access is known by now
         if step.conflict_key and not step.access:
             raise UsageError(f"step {step.id} has a conflictKey and no access", hint="access: shared, or access: exclusive")
     return workflow if verified is workflow else check_workflow(verified)

@@ -82,7 +82,8 @@ class Context:
     """The worker's side of the control channel. Use it on the thread that runs the worker function.
 
     `restored` is the last checkpoint of the task's earlier attempts; None if there is none. `parent` is the worker that has
-    started this one, as `TASK#EPOCH`. `inputs` are those of the run, by name, each of its type.
+    started this one, as `TASK#EPOCH`. `inputs` are those of the run, by name, each of its type. `text` is what the step says is
+    to be done, `reads` are the names of what earlier steps have left for it (see `read`).
     """
 
     def __init__(self, bootstrap: Bootstrap, desk: Desk, pulse: SignsOfLife, ids: IdSource) -> None:
@@ -104,6 +105,7 @@ class Context:
         self.goal = bootstrap.goal
         self.inputs = dict(bootstrap.inputs)
         self.text = bootstrap.text
+        self.reads = bootstrap.reads
         self.directory = Path(bootstrap.directory)
         self.restored: Any = bootstrap.checkpoint
         self._usage = UsageReport()

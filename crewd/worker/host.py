@@ -83,6 +83,8 @@ def host_main(raw: bytes) -> int:
     sys.argv = ["crewd-worker"]
     os.environ[variables.GOAL] = bootstrap.goal
     os.environ[variables.TASK] = bootstrap.task
+    if variables.is_possible(variables.TEXT, bootstrap.text):
+        os.environ[variables.TEXT] = bootstrap.text
     os.environ[variables.OUTPUTS] = bootstrap.shared
     clock = SystemClock()
     waker = Waker()

@@ -115,6 +115,8 @@ def words(event: Event) -> str:
             return f"  {at_once} steps at once, {asked} were asked for"
         case ev.RunUnblocked(requester=requester, intent=intent):
             return f"run goes on, approved by {requester} {intent}".rstrip()
+        case ev.TaskAdded(step=added, adaptive=adaptive):
+            return f"  {step}: added by the plan of {adaptive}, phase {added.phase}"
         case ev.TaskHeldBack(behind=behind):
             return f"  {step}: waits for {', '.join(each.partition('/')[2] for each in behind)} (access)"
         case ev.RunReopened(kind=kind, intent=intent):

@@ -30,6 +30,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
                 "reads": list(step.reads), "output": step.output, "access": step.access,
                 "access_from": choice.access_from if choice else "step" if step.access else "",
                 "conflict_key": step.conflict_key, "effectiveness": step.guard, "verify": step.verify,
+                "adaptive": step.adaptive,
             }
         )  # fmt: skip
     if options.json:
@@ -39,7 +40,17 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
             "at_once": workflow.max_concurrency, "at_once_from": chosen.at_once_from, "unbounded": workflow.unbounded,
             "plan_approval": workflow.plan_approval,
         }  # fmt: skip
-        out({**plan, **bounds, "steps": rows})
+        roles = [
+            {
+                "role": each.step,
+                "agent": each.found.name,
+                "agent_from": each.agent_from,
+                "model": each.model,
+                "model_from": each.model_from,
+            }
+            for each in chosen.roles
+        ]
+        out({**plan, **bounds, "steps": rows, "roles": roles})
         return
     most = chosen.workflow.max_concurrency
     bound = f", {most} at once (by {chosen.at_once_from})" if most else ""
@@ -58,10 +69,20 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         say(f"    runs:   {row['does']}")
         if row["verify"]:
             say(f"    verify: {row['verify']}")
+        if row["adaptive"]:
+            say("    adaptive: its plan adds steps")
+    for choice in chosen.roles:
+        say(f"  role {choice.step}, for the steps of the plan")
+        say(f"    agent:  {choice.found.name} ({choice.found.origin}), by {choice.agent_from}")
+        say(f"    model:  {choice.model or '-'}, by {choice.model_from}")
     if most > CONCURRENCY_MAX and not chosen.workflow.unbounded:
         say("At most concurrency_max of crewd.toml (8 unless it says another) are at once, without --unbounded")
     if chosen.workflow.plan_approval:
         say("The plan is to be approved before anything changes: crew approve RUN")
-    missing = {choice.found.definition.agent.command[0]: choice.found for choice in chosen.choices if not choice.found.program}
+    missing = {
+        choice.found.definition.agent.command[0]: choice.found
+        for choice in (*chosen.choices, *chosen.roles)
+        if not choice.found.program
+    }
     for program, found in missing.items():
         say(f"{program} was not found in PATH" + (f": {found.known.install}" if found.known else ""))

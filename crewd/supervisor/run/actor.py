@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from crewd.actors import AnyRef, ChildSpec, ExitKind, ExitReason, Lane, Ref, Restart, Supervisor, Timer, ToSupervisor
 from crewd.model.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
-from crewd.model.events import Draft, TaskEnded, TaskUnclaimed
+from crewd.model.events import Draft, TaskAdded, TaskEnded, TaskUnclaimed
 from crewd.model.ids import split_task_id
 from crewd.model.receipts import Receipt
 from crewd.model.rows import CancelInfo, MessageRow, RunRow
@@ -369,6 +369,9 @@ class RunActor(Supervisor[cm.RunMessage]):
         """See `RunShell`."""
         self._run = run
         for recorded in decision.events:
+            if isinstance(recorded.body, TaskAdded):
+                self._row = replace(self.row, workflow=run.workflow)
+                self.services.directory.rows[self.id] = self._row
             if isinstance(recorded.body, TaskUnclaimed | TaskEnded):
                 show_progress(self, recorded.task, "")
         drafts = [

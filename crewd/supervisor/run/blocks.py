@@ -1,6 +1,7 @@
 """What blocks a run, and what it may start meanwhile. Pure.
 
-Rule 1: a blocked run starts nothing; one whose plan is to be approved starts steps that declare shared access.
+Rule 1: a blocked run starts nothing. One whose plan is to be approved starts steps that declare shared access; one whose plan
+was not taken starts the step that has made it, for a message that asks for another plan.
 Rule 2: a block stands until somebody approves, however long that takes and whatever is restarted; only its run's end ends it.
 Rule 3: a run does not end while it is blocked, unless it is cancelled or nothing is left that an approval would start.
 Rule 4: a plan that somebody has approved of stays so; the plan of another attempt is another one.
@@ -26,9 +27,13 @@ from crewd.supervisor.run.state import Run, Task
 
 def may_start(run: Run, task: Task) -> bool:
     """Whether what blocks the run lets this task start."""
-    return not run.blocks or (
-        task.access == "shared" and all(block.reason == BlockReason.PLAN_APPROVAL for block in run.blocks)
-    )
+    return all(_lets(block, task) for block in run.blocks)
+
+
+def _lets(block: BlockInfo, task: Task) -> bool:
+    if block.reason == BlockReason.PLAN_APPROVAL:
+        return task.access == "shared"
+    return block.reason == BlockReason.PLAN_UNFIT and block.task == task.id
 
 
 def block(run: Run, reason: BlockReason, text: str, task: Task | None = None) -> tuple[Run, list[Recorded]]:
@@ -47,8 +52,8 @@ def block(run: Run, reason: BlockReason, text: str, task: Task | None = None) ->
 
 def unblock(run: Run, requester: str, intent: str = "") -> tuple[Run, list[Recorded]]:
     """Let a blocked run go on, by somebody who approves of what blocks it."""
-    plans = [each for each in run.blocks if each.reason == BlockReason.PLAN_APPROVAL]
-    approved = tuple(attempt_of(each) for each in plans)
+    plans = [each for each in run.blocks if each.reason in {BlockReason.PLAN_APPROVAL, BlockReason.PLAN_UNFIT}]
+    approved = tuple(dict.fromkeys(map(attempt_of, plans)))
     unblocked = Recorded(ev.RunUnblocked(requester=requester, intent=intent, approved=approved))
     closed = _closed(run.blocks)
     run = replace(run, status=RunStatus.RUNNING, blocks=(), approved=(*run.approved, *approved))
@@ -75,6 +80,16 @@ def by_itself(run: Run) -> tuple[Run, list[Recorded]]:
     return run, events
 
 
+def lifted(run: Run, reason: BlockReason, task: Task) -> tuple[Run, list[Recorded]]:
+    """Without a block of this reason and task, if there is one: what it was about is there now."""
+    past = [each for each in run.blocks if (each.reason, each.task) == (reason, task.id)]
+    if not past:
+        return run, []
+    left = tuple(each for each in run.blocks if each not in past)
+    run = replace(run, status=RunStatus.BLOCKED if left else RunStatus.RUNNING, blocks=left)
+    return run, [Recorded(ev.RunUnblocked(requester="crewd", reasons=(reason,))), *_closed(past)]
+
+
 def attempt_of(block: BlockInfo) -> str:
     """The attempt that a block is about, as `task#epoch`."""
     return block.notice.rpartition(":")[0]
@@ -87,7 +102,7 @@ def over(run: Run) -> tuple[Run, list[Recorded]]:
 
 def nothing_to_approve(run: Run) -> bool:
     """Whether each block is about what would start next. Once nothing is left to start, it stands for nothing."""
-    return all(each.reason != BlockReason.INEFFECTIVE for each in run.blocks)
+    return all(each.reason not in {BlockReason.INEFFECTIVE, BlockReason.PLAN_UNFIT} for each in run.blocks)
 
 
 def after_completion(run: Run, task: Task, *, observed: bool) -> tuple[Run, list[Recorded]]:

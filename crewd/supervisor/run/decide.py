@@ -19,7 +19,7 @@ from crewd.model.receipts import Outcome
 from crewd.model.rows import CancelInfo, faster
 from crewd.model.statuses import AttemptStatus, TaskStatus
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
-from crewd.supervisor.run import again, blocks, tries
+from crewd.supervisor.run import again, blocks, planned, tries
 from crewd.supervisor.run import events as heard
 from crewd.supervisor.run.claims import lapse
 from crewd.supervisor.run.effects import NOTHING, AlarmAt, CancelAttempt, Decision, Recorded, RunEffect
@@ -157,6 +157,8 @@ def _task_over(run: Run, task: Task, over: heard.AttemptOver, error: str) -> Nex
         events.append(Recorded(ev.NoticeRaised(id=notice, kind=NoticeKind.DEAD_LETTER, text=text), task.id))
     run = run.with_task(task.become(IsOver(status, notice)))
     if status is TaskStatus.COMPLETED:
+        run, follows = planned.after_completion(run, task, over)
+        events += follows
         run, follows = blocks.after_completion(run, task, observed=over.observed)
         events += follows
     return go_on(run, events)

@@ -42,7 +42,7 @@ _OF_TASKS = {NoticeKind.PARKED, NoticeKind.DEAD_LETTER}
 def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) -> Run:
     """The state of a run. `wall` and `now` (monotonic) are the same instant. `execution`: see `new_run`."""
     unsettled = [row for row in live.messages if not row.receipt.settled]
-    fresh = new_run(live.run.id, live.run.workflow)
+    fresh = new_run(live.run.id, live.run.workflow, execution=execution)
     rows = {row.id: row for row in live.tasks}
     notices = {row.task: row.id for row in live.notices if row.closed_at is None and row.kind in _OF_TASKS}
     tasks = tuple(
@@ -57,11 +57,10 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
     started = live.run.started_at
     used = 0.0 if started is None else min(max(0.0, wall - started), fresh.max_seconds)
     deadline = None if not fresh.max_seconds or started is None else now + fresh.max_seconds - used
-    return Run.of(
-        live.run.id, tasks, concurrency=fresh.concurrency, max_seconds=fresh.max_seconds, status=live.run.status,
-        cancel=live.run.cancel, now=now, deadline=deadline, undelivered=tuple(_undelivered(live.messages)),
-        joins=fresh.joins, openings=live.run.openings, blocks=live.run.blocks, approved=live.run.approved,
-        execution=execution,
+    return replace(
+        fresh.with_tasks(fresh.workflow, tasks), status=live.run.status, cancel=live.run.cancel, now=now, deadline=deadline,
+        undelivered=tuple(_undelivered(live.messages)), openings=live.run.openings, blocks=live.run.blocks,
+        approved=live.run.approved,
     )  # fmt: skip
 
 

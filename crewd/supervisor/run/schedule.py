@@ -18,7 +18,7 @@ from crewd.model.receipts import Effect, Outcome
 from crewd.model.redact import clip
 from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.supervisor.attempt.mailbox import Mailbox
-from crewd.supervisor.run import blocks, turns
+from crewd.supervisor.run import blocks, planned, turns
 from crewd.supervisor.run.effects import AlarmAt, Decision, Leave, Recorded, RunEffect, StartAttempt
 from crewd.supervisor.run.phases import InBackoff, IsLive, IsOver, IsQueued
 from crewd.supervisor.run.state import Next, Run, Task
@@ -29,6 +29,8 @@ def go_on(run: Run, events: list[Recorded]) -> Next:
     if run.linked:
         run, skipped = _skip_dependents(run)
         events += skipped
+    run, blocked = planned.not_taken(run)
+    events += blocked
     run, blocked = blocks.by_itself(run)
     events += blocked
     run, started, effects = _start_ready(run)

@@ -18,7 +18,7 @@ from crewd.model.rows import BlockInfo, CancelInfo, UndeliveredMessage
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import RUN_TERMINAL, RunStatus, TaskStatus
 from crewd.model.verification import SUFFIX
-from crewd.model.workflow import PLANNER, Access, Effectiveness, Workflow
+from crewd.model.workflow import PLANNER, Access, Effectiveness, Step, Workflow
 from crewd.supervisor.admission import Idle
 from crewd.supervisor.attempt.mailbox import Mailbox
 from crewd.supervisor.run.effects import Decision
@@ -30,7 +30,8 @@ class Task(msgspec.Struct, frozen=True):
     """A task as the run sees it. `held` are messages that wait for its next attempt; `epoch` is that of its latest one.
 
     One that is `outside` is never started here. `cancel` is what was asked for of this task alone. `access`, `conflict_key`,
-    `guard`: see `Step`. `plans`: its result is a plan that is to be approved. `held_back`: that it waits for its turn was said.
+    `guard`, `adaptive`: see `Step`. `plans`: its result is to be approved as a plan. `held_back`: that it waits for its turn
+    was said.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Task(msgspec.Struct, frozen=True):
     conflict_key: str = ""
     guard: Effectiveness = "off"
     plans: bool = False
+    adaptive: bool = False
     held_back: bool = False
 
     @property
@@ -83,7 +85,7 @@ class Run(msgspec.Struct, frozen=True):
     """The state. `now` is the latest (monotonic) time that it has heard of, `deadline` when its minutes are over.
 
     `index` says where a task stands, `linked` whether any task depends on another, `planned` whether one makes a plan that
-    is to be approved: none of them ever changes. `working`
+    is to be approved: they change only when a plan adds tasks, and `workflow` with them. `working`
     and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them. `joins`:
     see `Workflow.join`; each of the `openings` has a message of its own. `blocks` and `approved`: see `RunRow`.
     `execution`: whether crewd starts workers at all.
@@ -108,16 +110,13 @@ class Run(msgspec.Struct, frozen=True):
     blocks: tuple[BlockInfo, ...] = ()
     approved: tuple[str, ...] = ()
     execution: bool = True
+    workflow: Workflow = Workflow("", ())
 
     @classmethod
     def of(cls, run: str, tasks: tuple[Task, ...], **more: Any) -> Run:
         """A run with these tasks; `more` are fields."""
-        return cls(
-            run, tasks, index={task.id: place for place, task in enumerate(tasks)},
-            linked=any(task.depends_on for task in tasks), planned=any(task.plans for task in tasks),
-            working=sum(map(_works, tasks)),
-            unfinished=sum(not task.over for task in tasks), **more,
-        )  # fmt: skip
+        begun = cls(run, (), **more)
+        return begun.with_tasks(begun.workflow, tasks)
 
     def task(self, key: str) -> Task | None:
         """The task of this id."""
@@ -134,6 +133,14 @@ class Run(msgspec.Struct, frozen=True):
             working=self.working + _works(changed) - _works(before),
             unfinished=self.unfinished + before.over - changed.over,
         )
+
+    def with_tasks(self, workflow: Workflow, tasks: tuple[Task, ...]) -> Run:
+        """With these tasks, the first of which are its own in their order: a plan has added the others to the workflow."""
+        return replace(
+            self, workflow=workflow, tasks=tasks, index={task.id: place for place, task in enumerate(tasks)},
+            linked=any(task.depends_on for task in tasks), planned=any(task.plans for task in tasks),
+            working=sum(map(_works, tasks)), unfinished=sum(not task.over for task in tasks),
+        )  # fmt: skip
 
     def at(self, now: float) -> Run:
         """At this time, if it is later than what it has heard of."""
@@ -159,7 +166,7 @@ def planners(workflow: Workflow) -> frozenset[str]:
     if not workflow.plan_approval:
         return frozenset()
     verified = {step.id for step in workflow.steps if step.id.endswith(SUFFIX)}
-    made = (step.id for step in workflow.steps if step.role == PLANNER)
+    made = (step.id for step in workflow.steps if step.role == PLANNER and not step.added_by)
     return frozenset(f"{name}{SUFFIX}" if f"{name}{SUFFIX}" in verified else name for name in made)
 
 
@@ -167,18 +174,18 @@ def new_run(run: str, workflow: Workflow, *, execution: bool = True) -> Run:
     """The state of a run that was just admitted. `execution`: whether workers are started at all."""
     plans = planners(workflow)
     return Run.of(
-        run,
-        tuple(
-            Task(
-                task_id(run, step.id), tuple(task_id(run, name) for name in step.depends_on), retry=step.worker.retry,
-                restart=step.worker.restart, outside=RUNTIMES[step.worker.runtime].by is By.OUTSIDE,
-                access=step.access, conflict_key=step.conflict_key, guard=step.guard,
-                plans=step.id in plans,
-            )
-            for step in workflow.steps
-        ),
+        run, tuple(task_of(run, step, plans=step.id in plans) for step in workflow.steps),
         concurrency=workflow.max_concurrency or CONCURRENCY_MAX,
-        max_seconds=workflow.max_minutes * 60, joins=workflow.joins, execution=execution,
+        max_seconds=workflow.max_minutes * 60, joins=workflow.joins, execution=execution, workflow=workflow,
+    )  # fmt: skip
+
+
+def task_of(run: str, step: Step, *, plans: bool = False) -> Task:
+    """The task of a step, before anything has become of it. `plans`: whether its result is to be approved."""
+    return Task(
+        task_id(run, step.id), tuple(task_id(run, name) for name in step.depends_on), retry=step.worker.retry,
+        restart=step.worker.restart, outside=RUNTIMES[step.worker.runtime].by is By.OUTSIDE,
+        access=step.access, conflict_key=step.conflict_key, guard=step.guard, plans=plans, adaptive=step.adaptive,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@
     ERR401       the model answers so (401, 429, 500), each time
     UNLESS big   the error comes only while its model is not this one
     FLAKY        the model answers 500 once, and then as usual
+    PLAN a,b/c   it answers with a plan: tasks for the roles a and b, and after them one for c
     EMPTY        it ends, and says nothing
     NOISE        it prints lines that are no records, and much to its standard error
     DIE 3        it exits with this code in the middle of its work
@@ -20,6 +21,7 @@ Anything else is answered with `echo: ` and what it was asked.
 
 from __future__ import annotations
 
+import json
 import re
 
 import msgspec
@@ -28,6 +30,7 @@ ECHO_CHARS = 200
 _TOOL = re.compile(r"(?:\bTOOL |`sleep )(\d+(?:\.\d+)?)")
 _BIG = re.compile(r"\bBIG (\d+)")
 _STREAM = re.compile(r"\bSTREAM (\d+)")
+_PLAN = re.compile(r"PLAN ([a-z,/-]+)")
 _FLOW = re.compile(r"\bFLOW (\d+) (\d+)")
 _ROUNDS = re.compile(r"\bROUNDS (\d+)")
 _DIE = re.compile(r"\bDIE (\d+)")
@@ -69,6 +72,11 @@ def plan_of(text: str) -> Plan:
         words = tuple("word " for _ in range(int(flow[1]) * int(flow[2])))
     elif stream:
         words = tuple("x" * 8 for _ in range(int(stream[1])))
+    elif plan := _PLAN.search(text):
+        phases = [
+            {"tasks": [{"role": role, "task": f"as {role}"} for role in phase.split(",")]} for phase in plan[1].split("/")
+        ]
+        words = (f"I have a plan.\n\n```json\n{json.dumps({'phases': phases})}\n```\n",)
     elif "EMPTY" in text:
         words = ()
     return Plan(

@@ -145,8 +145,10 @@ class Laws:
         match body:
             case ev.RunBlocked(block):
                 self._blocked.setdefault(event.run, set()).add(block.reason)
-            case ev.RunUnblocked():
-                self._blocked.pop(event.run, None)
+            case ev.RunUnblocked(reasons=reasons):
+                self._blocked[event.run] = self._blocked.get(event.run, set()).difference(reasons) if reasons else set()
+            case ev.TaskAdded():
+                self._added(event, body)
             case ev.RunReopened():
                 self._ended.discard(event.run)
                 self._cancelled_at.pop(event.run, None)
@@ -200,7 +202,11 @@ class Laws:
         )
         step = steps.get(event.task)
         reasons = self._blocked.get(event.run, set())
-        allowed = not reasons or (reasons == {BlockReason.PLAN_APPROVAL} and step is not None and step.access == "shared")
+        lets = {
+            BlockReason.PLAN_APPROVAL.value: step is not None and step.access == "shared",
+            BlockReason.PLAN_UNFIT.value: step is not None and step.adaptive,
+        }
+        allowed = all(lets.get(reason, False) for reason in reasons)
         self.hold("a blocked run starts nothing", allowed, f"{event.task} was started, and {reasons} blocks its run")
         others = [steps[task] for task in self._at_work if task in steps and task != event.task]
         beside = [
@@ -211,6 +217,16 @@ class Laws:
         ]  # fmt: skip
         self.hold("an exclusive step runs alone", not beside, f"{event.task} was started beside {beside}")
         self._at_work.add(event.task)
+
+    def _added(self, event: ev.Event, body: ev.TaskAdded) -> None:
+        """A plan adds its steps whole, once, and when its attempt is completed."""
+        law = "a plan adds its steps once"
+        row = self._run_row(event.run)
+        task, _, epoch = body.plan.rpartition("#")
+        result = f"{task}#{epoch}" in self._ended and (task, int(epoch)) in self._witness.finished
+        self.hold(law, result, f"{event.task} was added by {body.plan}, which is not completed")
+        others = [] if row is None else [each for each in row.workflow.steps if each.added_by]
+        self.hold(law, not others, f"{event.task} was added beside {others}")
 
     def _run_row(self, run: str) -> RunRow | None:
         row = self.rows.get((RunRow, run))
@@ -526,7 +542,7 @@ _AFTER_THE_END = (
 _LEAVES_WORK = (ev.TaskEnded, ev.TaskRetrying, ev.TaskParked, ev.TaskUnclaimed, ev.TaskRequeued)
 _OF_TASKS = (
     ev.TaskEnded, ev.TaskCancelRequested, ev.TaskRetrying, ev.TaskParked, ev.TaskClaimed, ev.TaskUnclaimed, ev.TaskTurn,
-    ev.TaskHeldBack,
+    ev.TaskHeldBack, ev.TaskAdded,
 )  # fmt: skip
 """What is recorded of a task whose attempt has ended."""
 _RUN, _TASK, _ATTEMPT = _closure(RUN_MOVES), _closure(TASK_MOVES), _closure(ATTEMPT_MOVES)

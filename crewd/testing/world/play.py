@@ -382,7 +382,10 @@ def _draw_start(chance: SeededChance) -> Move:
     usual = ("plain", "long", "longer", "busy", "never_ready", "outside", "outside", "outside", "waits_for_a", "waits_for_b")
     plans = tuple(_pick(chance, (*PLANS, *usual)) for _ in range(1 + chance.below(3)))
     shape, limit = _pick(chance, tuple(SHAPES)), _pick(chance, (0, 0, 0, 1))
-    return Move("start", {"shape": shape, "plans": plans, "who": chance.below(2), "limit": limit, "gate": _pick(chance, GATES)})
+    who, gate = chance.below(2), _pick(chance, GATES)
+    if gate == "plan":  # no draw of its own: what follows stays what it was
+        gate = ("plan", "plan", "adaptive", "unfit")[(who + len(plans)) % 4]
+    return Move("start", {"shape": shape, "plans": plans, "who": who, "limit": limit, "gate": gate})
 
 
 def _draw_send(verb: str) -> Callable[[SeededChance], Move]:

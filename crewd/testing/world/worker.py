@@ -45,7 +45,8 @@ class Plan(msgspec.Struct, frozen=True):
     started by the one before, that leave it as they say and are as deaf as `deaf_children` says; `start_seconds` pass before
     its first word. The first `fails_first` attempts raise; one that `freezes` is never heard of after its first word, as if
     it was stopped. Before its work it `waits_for` a step of its run; one that is `outside` is carried out by whoever claims
-    it. `retry`, `restart` and `limits` are those of its spec.
+    it. Its result is a plan if it `hands_in` one: an `adaptive` one, or an `unfit` one that is better the second time.
+    `retry`, `restart` and `limits` are those of its spec.
     """
 
     steps: int = 2
@@ -68,6 +69,7 @@ class Plan(msgspec.Struct, frozen=True):
     freezes: bool = False
     waits_for: str = ""
     outside: bool = False
+    hands_in: str = ""
     retry: Retry = msgspec.field(default_factory=Retry)
     restart: Restarts = msgspec.field(default_factory=Restarts)
     limits: Limits = msgspec.field(default_factory=Limits)
@@ -217,7 +219,7 @@ class SimWorker:
             parent = self._processes.make(self.key, parent, escape=escape, deaf=plan.deaf_children)
         try:
             yield from self._work()
-            outcome = rp.Outcome(outcome="completed", result=plan.steps)
+            outcome = rp.Outcome(outcome="completed", result=self._result())
         except Cancelled as cancelled:
             outcome = rp.Outcome(outcome="cancelled", reason=cancelled.reason)
             self._witness.cancelled.add(self.key)
@@ -233,6 +235,12 @@ class SimWorker:
         if plan.lingers:
             yield None, None
         return {"completed": 0, "failed": 1, "cancelled": 3}[outcome.outcome]
+
+    def _result(self) -> object:
+        if not self.plan.hands_in:
+            return self.plan.steps
+        task = {"role": "cook" if self.plan.hands_in == "unfit" and self.key[1] == 1 else "mate", "task": "do it"}
+        return {"phases": [{"tasks": [task, task]}, {"tasks": [task]}]}
 
     def _work(self) -> Generator[Wait, None, None]:
         plan = self.plan

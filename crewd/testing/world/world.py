@@ -60,12 +60,23 @@ FIRST = 0
 """The order that always takes the oldest: shrinking leads here."""
 
 
-Gate = Literal["", "plan", "key", "block", "fail"]
+Gate = Literal["", "plan", "adaptive", "unfit", "key", "block", "fail"]
 _ACCESS: dict[Gate, tuple[Access, ...]] = {
-    "": ("",), "plan": ("", "", "shared"), "key": ("exclusive", "shared", "shared"), "block": ("",), "fail": ("",),
+    "": ("",), "plan": ("", "", "shared"), "adaptive": ("",), "unfit": ("",), "key": ("exclusive", "shared", "shared"),
+    "block": ("",), "fail": ("",),
 }  # fmt: skip
 """The access of the steps of a run, one after the other."""
+MATE = "mate"
+"""The role of the tasks of plans."""
+PLANNED = Plan()
 _GUARD: dict[Gate, Effectiveness] = {"block": "block", "fail": "fail"}
+
+
+def _spec(plan: Plan, call: str) -> WorkerSpec:
+    return WorkerSpec(
+        call="" if plan.outside else f"world:{call}", orphan_grace_seconds=60.0, retry=plan.retry, restart=plan.restart,
+        limits=plan.limits, outside=plan.outside,
+    )  # fmt: skip
 
 
 class World:
@@ -216,28 +227,29 @@ class World:
     ) -> str:  # fmt: skip
         """Ask for a run: its steps by name, each with a plan and what it depends on. `parent`: the attempt that asks.
 
-        `gate`: the first step makes a plan that is to be approved, or the steps are exclusive and shared ones of one conflict
-        key, or a worker of which nothing was seen blocks the run, or fails.
+        `gate`: the first step makes a plan that is to be approved, or one that adds steps (at once, or the one of its second
+        attempt), or the steps are exclusive and shared ones of one conflict key, or a worker of which nothing was seen blocks
+        the run, or fails.
         """
-        for step, (plan, _) in steps.items():
-            self.plans[f"{name}_{step}"] = plan
+        adaptive = gate in {"adaptive", "unfit"}
+        for index, (step, (plan, _)) in enumerate(steps.items()):
+            self.plans[f"{name}_{step}"] = msgspec.structs.replace(plan, hands_in=gate) if adaptive and index == 0 else plan
+            self.plans[f"{name}_{MATE}"] = PLANNED if plan.outside else plan
         workflow = Workflow(
             name=name,
             steps=tuple(
                 Step(
                     id=step, depends_on=after, role=PLANNER if gate == "plan" and index == 0 else "",
                     access=_ACCESS[gate][index % len(_ACCESS[gate])], conflict_key="k" if gate == "key" else "",
-                    effectiveness=_GUARD.get(gate, ""),
-                    worker=WorkerSpec(
-                        call="" if plan.outside else f"world:{name}_{step}", orphan_grace_seconds=60.0, retry=plan.retry,
-                        restart=plan.restart, limits=plan.limits, outside=plan.outside,
-                    ),
+                    effectiveness=_GUARD.get(gate, ""), adaptive=adaptive and index == 0,
+                    worker=_spec(plan, f"{name}_{step}"),
                 )
                 for index, (step, (plan, after)) in enumerate(steps.items())
             ),
             plan_approval=gate == "plan",
             max_concurrency=limit,
             join=join,
+            roles={MATE: Step(MATE, worker=_spec(self.plans[f"{name}_{MATE}"], f"{name}_{MATE}"))} if adaptive else {},
         )  # fmt: skip
         return client.ask(
             rq.StartRun(workflow=workflow, cwd="/", name=name, request_id=f"start-{name}", parent=parent)
@@ -550,7 +562,11 @@ class World:
         self.laws.hold("a stop ends", asked is None, "crewd was asked to end everything and to stop, and it is still there")
         closer = self.client("closer")
         for row in [row for row in self.disk.now[RunRow].values() if row.status not in RUN_TERMINAL]:
-            endless = [step.id for step in row.workflow.steps if self.plans[f"{row.name}_{step.id}"].endless]
+            endless = [
+                step.id
+                for step in row.workflow.steps
+                if self.plans[f"{row.name}_{step.role if step.added_by else step.id}"].endless
+            ]
             parent = self.disk.now[AttemptRow].get(row.parent)
             # One that somebody has opened again is not its parent's any more.
             orphan = parent is not None and parent.status in ATTEMPT_TERMINAL and row.openings == 1
@@ -602,8 +618,9 @@ class World:
         row = self.disk.now[ClientRow].get(client.talk.owner)
         for event in self.disk.events[: 0 if row is None else row.seen]:
             run = self.disk.now[RunRow].get(event.run)
-            steps = 0 if run is None else len(run.workflow.steps)
-            if run is not None and run.owner == client.talk.owner and news_of(event, run.name, steps) is not None:
+            if run is None or run.owner != client.talk.owner:
+                continue
+            if news_of(event, run.name, single=run.workflow.single) is not None:
                 self.laws.hold(law, event.seq in client.told, f"{client.name} was never told {event.type} ({event.seq})")
 
     def _no_crash(self, crewd: Crewd) -> None:

@@ -33,6 +33,28 @@ def test_a_builtin_team_runs_to_its_end(shell: Shell, team: str, steps: int) -> 
     assert all("Add rate limiting" in task["result"] for task in shown["tasks"])
 
 
+def test_the_plan_of_an_agent_becomes_steps_that_the_team_does(shell: Shell) -> None:
+    told = shell.ok("plan", "x", "--team", "implementation", "-w", "adaptive", "--runtime", "stand-in")
+    assert "adaptive: its plan adds steps" in told
+    assert "role executor, for the steps of the plan" in told
+    goal = "PLAN explorer,executor/tester"
+    run = json.loads(shell.ok("run", goal, "--team", "implementation", "-w", "adaptive", "--runtime", "stand-in", "--json"))[
+        "id"
+    ]
+    shell.ok("wait", run)
+    shown = json.loads(shell.ok("show", run, "--json"))
+    assert {task["step"]: task["status"] for task in shown["tasks"]} == dict.fromkeys(
+        ("explore", "plan", "review", "explorer.1", "executor.1", "tester.2"), "completed"
+    )
+    assert "added by the plan of plan, phase 2" in " ".join(shell.ok("events", run).split())
+    unfit = json.loads(
+        shell.ok("run", "just do it", "--team", "implementation", "-w", "adaptive", "--runtime", "stand-in", "--json")
+    )["id"]
+    assert shell.run("wait", unfit, "--for", "waiting").returncode == 0
+    assert "the plan of step plan cannot be taken" in shell.ok("inbox")
+    shell.ok("reject", unfit, "--intent", "no plan")
+
+
 def test_a_plan_says_what_would_be_done_and_starts_nothing(shell: Shell) -> None:
     def runs() -> set[str]:
         return {row["id"] for row in json.loads(shell.ok("ps", "--all", "--json"))["runs"]}
