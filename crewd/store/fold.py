@@ -173,7 +173,7 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             _artifact(rows, event, body)
         case ev.NewsSeen(owner, upto):
             client = rows.get(ClientRow, owner) or ClientRow(owner)
-            rows.put("", owner, replace(client, seen=max(client.seen, upto), seen_at=event.at))
+            rows.put("", owner, replace(client, seen=max(client.seen, min(upto, event.seq)), seen_at=event.at))
         case ev.RunForgotten(name, owner, by, intent, events):
             before = rows.get(RunRow, event.run)
             if before is not None and before.status not in RUN_TERMINAL:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from crewd.actors import Lane
 from crewd.model.receipts import Level
 from crewd.model.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
+from crewd.model.statuses import ATTEMPT_TERMINAL, AttemptStatus
 from crewd.store.fold import R, attempt_key
 from crewd.store.messages import AttemptIs, LiveRun, LiveRuns, Load, LoadAttempt, LoadLive, NoRun
 
@@ -44,12 +45,22 @@ class Loads:
             mails = [row for level in levels for row in self._reader.rows_with(MessageRow, level, LOAD_MAX)]
             found += [row.receipt.run for row in mails if row.receipt.run]  # one that has ended must still answer these
             found += sorted(self._unflushed.touched - {""})
-            load.reply_to.offer(LiveRuns(tuple(dict.fromkeys(found))), lane=Lane.CONTROL)
+            load.reply_to.offer(LiveRuns(tuple(dict.fromkeys(found)), self._live_attempts()), lane=Lane.CONTROL)
             return
         wanted = load.run
 
         live = None if wanted in self._unflushed.removed else self.live(wanted, in_tables=True)
         load.reply_to.offer(NoRun(wanted) if live is None else live, lane=Lane.CONTROL)
+
+    def _live_attempts(self) -> tuple[tuple[str, int], ...]:
+        states = (status for status in AttemptStatus if status not in ATTEMPT_TERMINAL)
+        rows = [row for status in states for row in self._reader.rows_with(AttemptRow, status, LOAD_MAX)]
+        touched = self._unflushed.touched - {""}
+        found = [row for row in rows if row.task.partition("/")[0] not in touched]
+        for run in touched:
+            live = self.live(run, in_tables=True)
+            found += [] if live is None else [row for row in live.attempts if row.status not in ATTEMPT_TERMINAL]
+        return tuple((row.task, row.epoch) for row in found)
 
     def live(self, run: str, *, in_tables: bool) -> LiveRun | None:
         """The rows of a run as they are now, and whether the tables may have some. None if it is not here, or in a bundle."""

@@ -249,9 +249,10 @@ class LoadLive(msgspec.Struct, frozen=True):
 
 
 class LiveRuns(msgspec.Struct, frozen=True):
-    """Answers `LoadLive`."""
+    """Answers `LoadLive`. `attempts` are those that have not ended, as task and epoch."""
 
     runs: tuple[str, ...]
+    attempts: tuple[tuple[str, int], ...] = ()
 
 
 class Load(msgspec.Struct, frozen=True):

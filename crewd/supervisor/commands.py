@@ -189,6 +189,12 @@ class MayHaveSlot(msgspec.Struct, frozen=True):
     reply_to: Ref[SlotGranted]
 
 
+class Recalled(msgspec.Struct, frozen=True):
+    """The attempts (task, epoch) that lived when crewd ended: each has a place until it says more. Heard once."""
+
+    attempts: tuple[tuple[str, int], ...]
+
+
 class TakeSlot(msgspec.Struct, frozen=True):
     """An attempt that lives already takes its place (crewd is back)."""
 
@@ -269,5 +275,5 @@ FrontMessage: TypeAlias = (
     Journaled | LiveRuns | Command | RunOver | ChildLives | AttemptIs | ParentEnded | Stop | ResumeWork
 )  # fmt: skip
 """What the front takes."""
-SlotsMessage: TypeAlias = AskSlot | MayHaveSlot | TakeSlot | LendSlot | SlotReady
+SlotsMessage: TypeAlias = AskSlot | MayHaveSlot | Recalled | TakeSlot | LendSlot | SlotReady
 """What the owner of the places takes from others."""

@@ -56,7 +56,7 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.admission import AfterEnd, Lay, admit
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.caller import Caller
-from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, STORE
+from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, SLOTS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.lineage import Lineage, split_parent
 from crewd.supervisor.run.actor import EARLY_MAX, RunActor
@@ -117,7 +117,9 @@ class Front(Actor[cm.FrontMessage]):
                 self._journal.heard(message)
             case Known() | Rejected() | Delayed():
                 self._journal.heard(message)
-            case LiveRuns(runs):
+            case LiveRuns(runs, attempts):
+                # Before a new run can ask for a place: those that live have theirs.
+                self._services.directory.part(SLOTS).tell(cm.Recalled(attempts), lane=Lane.CONTROL)
                 for run in runs:
                     if run not in self._live and run not in self._services.directory.runs:
                         self._start(run)
@@ -127,7 +129,7 @@ class Front(Actor[cm.FrontMessage]):
                 early, self._early = self._early, []
                 for command in early:
                     self.receive(command)
-            case cm.Command() if not self._knows and not isinstance(message.request, rq.StartRun | rq.SeenNews):
+            case cm.Command() if not self._knows and not isinstance(message.request, rq.SeenNews):
                 self._wait_for_the_living(message)
             case cm.Command():
                 try:

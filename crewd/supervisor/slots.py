@@ -141,6 +141,7 @@ class Slots(Actor["cm.SlotsMessage | Down | _LookAgain"]):
         self._refs: dict[Key, Ref[cm.SlotGranted]] = {}
         self._keys: dict[AnyRef, Key] = {}
         self._look: Timer | None = None
+        self._recalled = False
 
     def on_start(self) -> None:
         """Enter the directory."""
@@ -161,6 +162,11 @@ class Slots(Actor["cm.SlotsMessage | Down | _LookAgain"]):
             case cm.MayHaveSlot(task, epoch, ref):
                 self._know((task, epoch), ref)
                 self._places.may_have((task, epoch))
+            case cm.Recalled(attempts):
+                for each in () if self._recalled else attempts:
+                    if each not in self._refs:
+                        self._places.may_have(each)
+                self._recalled = True
             case cm.TakeSlot(task, epoch, ref):
                 self._know((task, epoch), ref)
                 self._places.take((task, epoch))

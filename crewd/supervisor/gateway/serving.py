@@ -306,8 +306,9 @@ class Serving:
                 self._publisher.remove(caller.identity, key)
                 self._send(caller, rq.Done())
             case rq.SeenNews(upto):
-                upto = min(max(0, upto), self._publisher.seq)
-                self._command(cm.Command(caller, rq.SeenNews(upto=upto)))
+                self._command(
+                    cm.Command(caller, rq.SeenNews(upto=max(0, upto)))
+                )  # the fold bounds it: here no event may be known yet
             case rq.ResumeDaemon():
                 services.directory.part(FRONT).tell(cm.ResumeWork(caller), lane=Lane.CONTROL)
             case rq.StopDaemon(grace_seconds, mode, intent):

@@ -163,3 +163,25 @@ def crewd_world() -> str:
     import crewd.testing.world
 
     return str(Path(crewd.testing.world.__file__).parent)
+
+
+@pytest.mark.parametrize("seed", range(24, 32))
+def test_a_new_run_takes_no_place_of_a_worker_that_lived_when_crewd_ended(seed: int) -> None:
+    """A run that is asked for as soon as crewd is back was faster than those that were recalled (seed 403893)."""
+    moves = (
+        Move("start", {"shape": "fan", "plans": ("hanger",)}), Move("start", {"shape": "fan", "plans": ("hanger",)}),
+        Move("go", {"steps": 60 + 2 * seed}), Move("stop", {"mode": "keep"}) if seed % 2 else Move("kill_crewd"),
+        Move("start", {"shape": "fan", "plans": ("hanger",)}), Move("start_crewd"), Move("go", {"steps": 200}),
+    )  # fmt: skip
+    assert play(seed, moves).laws.checked["no more workers than places"] > 0
+
+
+@pytest.mark.parametrize("seed", [7, 21, 30, 33, 34])
+def test_news_that_were_seen_do_not_come_again_though_crewd_has_just_begun(seed: int) -> None:
+    """What a client has seen was bounded by what a new crewd knew of, which is nothing at first (seed 410669)."""
+    moves = (
+        Move("start", {"shape": "one", "plans": ("plain",), "gate": "block"}), Move("start_crewd"), Move("go", {"steps": 150}),
+        Move("news"), Move("go", {"steps": seed % 12}), Move("kill_crewd"), Move("start_crewd"), Move("go", {"steps": 60}),
+        Move("news"), Move("go", {"steps": 60}),
+    )  # fmt: skip
+    assert play(seed, moves).laws.checked["news come until they were seen, and then not again"] > 0
