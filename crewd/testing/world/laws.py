@@ -59,11 +59,15 @@ class LawBroken(AssertionError):
 
 
 class Laws:
-    """See the module's text. `checked` counts how often each was looked at."""
+    """See the module's text. `checked` counts how often each was looked at.
+
+    `starved` are the seconds that have passed though something could have happened: in them nobody could be told of anything.
+    """
 
     def __init__(self, disk: Disk, processes: Processes, witness: Witness, now: Callable[[], float]) -> None:
         self._now = now
         self._over: dict[str, float] = {}
+        self.starved = 0.0
         self._last_end: dict[str, int] = {}
         self._disk = disk
         self._processes = processes
@@ -110,7 +114,7 @@ class Laws:
                 again.add(event.task or event.run)
                 self._over.pop(event.task or event.run, None)
             elif isinstance(event.body, ev.RunEnded | ev.TaskEnded):
-                self._over[event.task or event.run] = self._now()
+                self._over[event.task or event.run] = self._now() - self.starved
                 self._last_end[event.task or event.run] = event.seq
         self._opened |= again
         for _, key, row in rows:
@@ -509,7 +513,7 @@ class Laws:
             return
         over = self._over.get(target)
         if isinstance(reply, rq.ErrorReply) and reply.error.code == "deadline_exceeded":
-            soon = over is None or self._now() - over < TOLD_SECONDS
+            soon = over is None or self._now() - self.starved - over < TOLD_SECONDS
             self.hold("whoever waits for an end is told of it", soon, f"{target} has been over for long: {reply.error.message}")
         ended = isinstance(reply, rq.CancelReply) or (isinstance(reply, rq.EndReply) and not reply.attention)
         if ended and live_then is not None:

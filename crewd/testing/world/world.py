@@ -290,7 +290,9 @@ class World:
         self._mishaps()
         moves = self._moves()
         if not moves or (len(moves) < 50 and self.strikes("early_timer")):
+            before = self.clock.now
             if self._jump():
+                self.laws.starved += self.clock.now - before if moves else 0.0
                 return True
             if not moves:
                 return False
