@@ -26,7 +26,8 @@ def short_folder() -> tempfile.TemporaryDirectory[str]:
 
 @pytest.fixture(autouse=True)
 def _no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test may touch the user's home."""
+    """No test may touch the user's home, nor depend on what the user has configured."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("CREWD_HOME", str(tmp_path / "nobody"))
     monkeypatch.setenv("CREWD_AUTOSTART", "0")
     monkeypatch.setenv("CREWD_KEYS", str(tmp_path / "keys"))

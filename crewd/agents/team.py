@@ -24,8 +24,11 @@ from crewd.model.markdown import SourceLine, did_you_mean, wrong
 from crewd.model.workflow import Access
 from crewd.model.yaml_text import Yaml
 
-_FIELDS = ("name", "description", "defaultWorkflow", "maxConcurrency", "requirePlanApproval", "allowUnboundedConcurrency")
-UNUSED = ("workspaceMode", "triggers", "useWhen", "avoidWhen", "cost", "category", "source")
+_FIELDS = (
+    "name", "description", "defaultWorkflow", "maxConcurrency", "requirePlanApproval", "allowUnboundedConcurrency", "triggers",
+    "useWhen", "avoidWhen",
+)  # fmt: skip
+UNUSED = ("workspaceMode", "cost", "category", "source")
 """Fields of the format that change nothing here."""
 _OF_ROLE = ("agent", "model", "skills", "access")
 _ROLE_UNUSED = ("maxConcurrency",)
@@ -49,7 +52,8 @@ class TeamRole(msgspec.Struct, frozen=True):
 class Team(msgspec.Struct, frozen=True):
     """Roles by name. `workflow` is the one that it works by if no other is named; `unused` are fields that change nothing.
 
-    `plan_approval` and `unbounded` hold for what it does, whatever its workflow says (see `Workflow`).
+    `plan_approval` and `unbounded` hold for what it does, whatever its workflow says (see `Workflow`). `triggers`, `use_when`
+    and `avoid_when` are words of goals that it is for, or not: see `crew recommend`.
     """
 
     name: str
@@ -60,6 +64,9 @@ class Team(msgspec.Struct, frozen=True):
     unused: tuple[str, ...] = ()
     plan_approval: bool = False
     unbounded: bool = False
+    triggers: tuple[str, ...] = ()
+    use_when: tuple[str, ...] = ()
+    avoid_when: tuple[str, ...] = ()
 
 
 def parse_team(text: str, default_name: str) -> Team:
@@ -76,7 +83,16 @@ def parse_team(text: str, default_name: str) -> Team:
         name, str(given.get("description") or ""), str(given.get("defaultWorkflow") or ""), _number(head, given), roles,
         (*(key for key in given if key in UNUSED), *unused), _flag(head, given, "requirePlanApproval"),
         _flag(head, given, "allowUnboundedConcurrency"),
+        *(_phrases(head, given, key) for key in ("triggers", "useWhen", "avoidWhen")),
     )  # fmt: skip
+
+
+def _phrases(head: Yaml, given: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = given.get(key) or ()
+    phrases = value.split(",") if isinstance(value, str) else value
+    if not isinstance(phrases, list | tuple) or not all(isinstance(each, str | int | float) for each in phrases):
+        raise wrong(head.line(key), f"{key} is no list of words", f"{key}: review, look at")
+    return tuple(filter(None, (str(each).strip() for each in phrases)))
 
 
 def _flag(head: Yaml, given: Mapping[str, Any], key: str) -> bool:

@@ -24,7 +24,8 @@ def test_a_team_is_its_roles() -> None:
     assert parse_team(TEXT, "duo") == Team(
         "duo", "two of them", "duo", 2,
         {"looker": TeamRole("scout", "opus", "reads"), "fixer": TeamRole("executor", "", "changes it", ("a", "b"))},
-        ("triggers",),
+        (),
+        triggers=("where is",),
     )  # fmt: skip
 
 

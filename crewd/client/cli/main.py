@@ -39,6 +39,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "disable": Verb("inventory", "disable_", "Run nothing with an agent, a team or a runtime any more."),
         "enable": Verb("inventory", "enable_", "Allow what was disabled."),
         "plan": Verb("start", "plan", "Show what run would do, and start nothing."),
+        "recommend": Verb("recommend", "recommend", "Say which team a goal is for, and why."),
         "exec": Verb("start", "exec_", "Run a command as a worker."),
         "call": Verb("start", "call", "Run a Python callable as a worker."),
         "check": Verb("check", "check", "Show what a workflow file is understood as."),
@@ -193,7 +194,7 @@ class _Lazy(click.Group):
         except CrewdError as error:
             fail(error, as_json="--json" in given)
         except click.ClickException as error:
-            _wrong_usage(error, as_json="--json" in given)
+            _wrong_usage(error, given, as_json="--json" in given)
         except click.Abort:
             click.echo("interrupted", err=True)
             sys.exit(130)
@@ -214,10 +215,14 @@ def _did_you_mean(name: str) -> str:
     return f"Did you mean {ALIASES.get(close[0], close[0])}?" if close else "crew --help lists them."
 
 
-def _wrong_usage(error: click.ClickException, *, as_json: bool) -> None:
+def _wrong_usage(error: click.ClickException, given: list[str], *, as_json: bool) -> None:
+    text = next((each for each in given if each.startswith("-") and len(each.split()) > 1 and "=" not in each), "")
+    hint = "put -- before a text that begins with -" if text and isinstance(error, click.NoSuchOption) else ""
     if as_json:
-        fail(UsageError(error.format_message()), as_json=True)
+        fail(UsageError(error.format_message(), hint=hint), as_json=True)
     error.show()
+    if hint:
+        click.echo(f"({hint})", err=True)
     sys.exit(error.exit_code)
 
 

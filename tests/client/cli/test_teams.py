@@ -55,6 +55,20 @@ def test_the_plan_of_an_agent_becomes_steps_that_the_team_does(shell: Shell) -> 
     shell.ok("reject", unfit, "--intent", "no plan")
 
 
+def test_a_team_is_recommended_by_the_words_of_the_goal(shell: Shell) -> None:
+    assert shell.ok("recommend", "Review the parser").startswith("review: the goal says 'review'\n")
+    told = shell.ok("recommend", "--", "- add a limit\n- add it's flag")
+    assert "crew run 'add a limit' --team implementation\n" in told
+    assert "a git worktree" in told
+    for verb in ("recommend", "run", "steer"):
+        assert "put -- before a text that begins with -" in shell.fails(2, verb, "- add a limit")
+    found = json.loads(shell.ok("recommend", "make it faster", "--json"))
+    assert (found["team"], found["parts"]) == ("default", [])
+    assert "there is no goal" in shell.fails(2, "recommend", " ")
+    shell.ok("disable", "team:review", "--reason", "not now")
+    assert shell.ok("recommend", "review it").startswith("default: ")
+
+
 def test_a_plan_says_what_would_be_done_and_starts_nothing(shell: Shell) -> None:
     def runs() -> set[str]:
         return {row["id"] for row in json.loads(shell.ok("ps", "--all", "--json"))["runs"]}
