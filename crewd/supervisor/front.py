@@ -83,6 +83,7 @@ class Front(Actor[cm.FrontMessage]):
         self._on_stopped = on_stopped
         self._ready = ready
         self._live: set[str] = set()
+        self._opening: dict[str, list[cm.Command]] = {}
         self._lineage = Lineage()
         directory = services.directory
         self._stopping = directory.draining or directory.ending is not None  # as before, if this one takes another's place
@@ -138,6 +139,7 @@ class Front(Actor[cm.FrontMessage]):
                     self._respond(message.caller, error)
             case cm.RunOver(run):
                 self._live.discard(run)
+                self._opening.pop(run, None)
                 self._lineage.remove(run)
                 self._services.vault.drop(run)
             case cm.ChildLives(run, parent, on_parent):
@@ -182,6 +184,8 @@ class Front(Actor[cm.FrontMessage]):
         self._live.add(run)
         self._started += 1  # one that is opened again gets a name of its own: the actor before it may not be gone yet
         name = f"{run}:{self._started}" if commands else run
+        if commands:
+            self._opening[run] = commands
         spec = ChildSpec(name, lambda: RunActor(services, run, commands, rows), restart=Restart.TRANSIENT)
         services.directory.part(RUNS).tell(StartDynamic(spec), lane=Lane.CONTROL)
 
@@ -228,6 +232,10 @@ class Front(Actor[cm.FrontMessage]):
             raise self._stops()
         living = self._services.directory.runs.get(command.run)
         if living is not None and living.offer(command, lane=command.lane):
+            return
+        opening = self._opening.get(command.run)
+        if opening and len(opening) < EARLY_MAX:  # its actor has not read its rows yet, and takes the last one first
+            opening.insert(0, command)
             return
         if command.run in self._live:
             raise Unavailable("the run is restarting", hint="try again with the same id", say="again")

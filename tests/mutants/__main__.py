@@ -462,9 +462,10 @@ MUTANTS = (
     Mutant(
         "a message is delivered before it is admitted",
         "supervisor/attempt/messages.py",
-        "    effects: list[AttemptEffect] = [do.Admit(send.mail.id), do.TellReceipt(send.caller, send.mail.id)]\n",
-        "    effects: list[AttemptEffect] = [do.Admit(send.mail.id), do.TellReceipt(send.caller, send.mail.id)]\n"
-        "    effects.append(do.Say(send.mail.deliver()))\n",
+        "    return state, Decision((accepted(send, effect_on(state, send.mail)),), tuple(effects), admits=send, "
+        "causation=send.mail.id)\n",
+        "    return state, Decision((accepted(send, effect_on(state, send.mail)),), tuple(effects), admits=send, "
+        "causation=send.mail.id, prompt=(do.Say(send.mail.deliver()),))\n",
         found=True,
     ),
     Mutant(

@@ -20,7 +20,7 @@ from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.model.terms import USUAL, Terms
 from crewd.protocol import requests as rq
 from crewd.testing.world.faults import NONE, Faults
-from crewd.testing.world.worker import Plan
+from crewd.testing.world.worker import Plan, SimWorker
 from crewd.testing.world.world import Gate, World
 
 PLANS: Mapping[str, Plan] = {
@@ -168,7 +168,7 @@ class Player:
 
     def nest(self, which: int, plan: str = "long", who: int = 0) -> None:
         """A worker that lives asks for a run of its own."""
-        living = [worker for worker in self.world.workers if not worker.process.dead and worker.online]
+        living = self._online()
         if living:
             task, epoch = living[which % len(living)].key
             name = f"run{len(self.runs)}"
@@ -280,9 +280,13 @@ class Player:
         self._client(who).read_news()
 
     def nest_and_kill(self, which: int, event: str) -> None:
-        """A worker that lives asks for a run of its own, and crewd is killed with the next event of this type."""
+        """A worker that lives asks for a run of its own and is killed, and crewd with the next event of this type."""
+        living = self._online()
         self.nest(which, "hanger")
-        self.go(20)
+        self.go(60)
+        parent = living[which % len(living)].process if living else None
+        if parent is not None and not parent.dead:
+            self.world.processes.end(parent, signal=9)
         self.kill_crewd_after(event)
 
     def stop(self, who: int = 0, mode: Literal["drain", "end", "keep"] = "end") -> None:
@@ -343,6 +347,9 @@ class Player:
         order, self.world.order = self.world.order, lambda _: 0
         self.world.go(steps)
         self.world.order = order
+
+    def _online(self) -> list[SimWorker]:
+        return [worker for worker in self.world.workers if not worker.process.dead and worker.online]
 
     def _client(self, who: int) -> Any:
         return self.clients[who % len(self.clients)]

@@ -556,13 +556,18 @@ class World:
         if self.crewd is not None:
             self.crewd.calls_left = None
         self.start_crewd()
-        self.house.hung = False  # outside of this world crewd always asks whether its guardian is there; here not at rest
+        hung, self.house.hung = (
+            self.house.hung,
+            False,
+        )  # outside of this world crewd always asks whether it is there; here not at rest
         until, steps = self.clock.now + LAST_SECONDS, self.steps + REST_STEPS
         while self.clock.now < until and self.step():
             self.laws.hold("the world comes to rest", self.steps < steps, f"{REST_STEPS} steps, and time stands still")
         asked = None if self.crewd is None else self.crewd.services.directory.ending
         self.laws.hold("a stop ends", asked is None, "crewd was asked to end everything and to stop, and it is still there")
         closer = self.client("closer")
+        if hung:
+            self.house.hang()  # now crewd waits for it, and kills it
         for row in [row for row in self.disk.now[RunRow].values() if row.status not in RUN_TERMINAL]:
             endless = [
                 step.id
