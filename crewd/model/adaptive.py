@@ -83,7 +83,7 @@ def read_plan(result: object, roles: Iterable[str]) -> tuple[tuple[Planned, ...]
     known = {_plain(role): role for role in roles}
     phases = _phases_of(_value_of(result) if isinstance(result, str) else result)
     if phases is None:
-        raise UsageError('the plan is no JSON object with "phases"')
+        raise UsageError('it is no JSON object with "phases"')
     found = []
     for number, phase in enumerate(phases, 1):
         tasks = phase.get("tasks") if isinstance(phase, dict) else phase
@@ -93,9 +93,9 @@ def read_plan(result: object, roles: Iterable[str]) -> tuple[tuple[Planned, ...]
             found.append(tuple(_task(each, f"task {place} of phase {number}", known) for place, each in enumerate(tasks, 1)))
     count = sum(map(len, found))
     if not count:
-        raise UsageError("the plan has no tasks")
+        raise UsageError("it has no tasks")
     if count > TASKS_MAX:
-        raise UsageError(f"the plan has {count} tasks, at most {TASKS_MAX} are possible")
+        raise UsageError(f"it has {count} tasks, at most {TASKS_MAX} are possible")
     return tuple(found)
 
 

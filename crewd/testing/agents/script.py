@@ -30,7 +30,7 @@ ECHO_CHARS = 200
 _TOOL = re.compile(r"(?:\bTOOL |`sleep )(\d+(?:\.\d+)?)")
 _BIG = re.compile(r"\bBIG (\d+)")
 _STREAM = re.compile(r"\bSTREAM (\d+)")
-_PLAN = re.compile(r"PLAN ([a-z,/-]+)")
+_PLAN = re.compile(r"\bPLAN ([a-z,/-]+)")
 _FLOW = re.compile(r"\bFLOW (\d+) (\d+)")
 _ROUNDS = re.compile(r"\bROUNDS (\d+)")
 _DIE = re.compile(r"\bDIE (\d+)")
@@ -62,11 +62,12 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan_of(text: str) -> Plan:
     """The plan for a text."""
+    said = frozenset(re.findall(r"\w+", text))  # whole words: CHANGES is not HANG
     tool, big, stream = _TOOL.search(text), _BIG.search(text), _STREAM.search(text)
     unless, flow, rounds = _UNLESS.search(text), _FLOW.search(text), _ROUNDS.search(text)
     error, dies = _ERROR.search(text), _DIE.search(text)
     words: tuple[str, ...] = (f"echo: {text[:ECHO_CHARS]}",)
-    if "SLOWTEXT" in text:
+    if "SLOWTEXT" in said:
         words = tuple(f"word{number} " for number in range(40))
     elif flow:
         words = tuple("word " for _ in range(int(flow[1]) * int(flow[2])))
@@ -77,12 +78,12 @@ def plan_of(text: str) -> Plan:
             {"tasks": [{"role": role, "task": f"as {role}"} for role in phase.split(",")]} for phase in plan[1].split("/")
         ]
         words = (f"I have a plan.\n\n```json\n{json.dumps({'phases': phases})}\n```\n",)
-    elif "EMPTY" in text:
+    elif "EMPTY" in said:
         words = ()
     return Plan(
-        tool_seconds=float(tool[1]) if tool else None, tool_bytes=int(big[1]) if big else 0, asks="ASK" in text, words=words,
-        word_seconds=0.05 if "SLOWTEXT" in text else 1 / int(flow[1]) if flow else 0.0,
-        error=int(error[1]) if error else 0, flaky="FLAKY" in text, rounds=int(rounds[1]) if rounds else 1,
-        noise="NOISE" in text, dies=int(dies[1]) if dies else None, hangs="HANG" in text,
+        tool_seconds=float(tool[1]) if tool else None, tool_bytes=int(big[1]) if big else 0, asks="ASK" in said, words=words,
+        word_seconds=0.05 if "SLOWTEXT" in said else 1 / int(flow[1]) if flow else 0.0,
+        error=int(error[1]) if error else 0, flaky="FLAKY" in said, rounds=int(rounds[1]) if rounds else 1,
+        noise="NOISE" in said, dies=int(dies[1]) if dies else None, hangs="HANG" in said,
         good_model=unless[1] if unless else "",
     )  # fmt: skip

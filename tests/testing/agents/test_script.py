@@ -32,3 +32,8 @@ def test_a_stand_in_is_a_program_that_ends_with_its_input() -> None:
     assert (first["id"], first["data"]["sessionId"]) == ("s", "scripted-session")
     assert subprocess.run([*command[:3], "--version"], capture_output=True, text=True, check=False).stdout.startswith("1.2.3")
     assert subprocess.run(command[:3], capture_output=True, check=False).returncode == 2
+
+
+def test_a_word_in_another_word_means_nothing() -> None:
+    plan = plan_of("End with APPROVE or CHANGES. A TASK, and what was ASKED: FLAKYNESS, NOISES, MYPLAN a")
+    assert (plan.hangs, plan.asks, plan.flaky, plan.noise, plan.words[0][:5]) == (False, False, False, False, "echo:")
