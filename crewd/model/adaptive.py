@@ -49,6 +49,8 @@ class AddedStep(msgspec.Struct, frozen=True):
 
 def with_plans(workflow: Workflow) -> Workflow:
     """The workflow whose adaptive steps say in their text which plan is expected. UsageError if it has no roles for one."""
+    if not any(step.adaptive for step in workflow.steps):
+        return workflow
     steps = []
     for step in workflow.steps:
         if not step.adaptive:

@@ -7,18 +7,22 @@ Rule 3: a run whose plan was not taken goes on without it only when somebody has
 
 from __future__ import annotations
 
+import msgspec
 from msgspec.structs import replace
 
 from crewd.model import events as ev
 from crewd.model.adaptive import AddedStep, read_plan, steps_of, with_step
 from crewd.model.errors import UsageError
 from crewd.model.ids import split_task_id, task_id
-from crewd.model.limits import INLINE_BYTES_MAX, STEPS_MAX
+from crewd.model.limits import FRAME_BYTES_MAX, INLINE_BYTES_MAX, STEPS_MAX
 from crewd.model.reasons import BlockReason
 from crewd.supervisor.run import blocks
 from crewd.supervisor.run import events as heard
 from crewd.supervisor.run.effects import Recorded
 from crewd.supervisor.run.state import Run, Task, task_of
+
+WORKFLOW_BYTES_MAX = FRAME_BYTES_MAX * 3 // 4
+"""Of a run's workflow with what plans add: who asks for the run gets it in one frame."""
 
 
 def after_completion(run: Run, task: Task, over: heard.AttemptOver) -> tuple[Run, list[Recorded]]:
@@ -64,4 +68,7 @@ def _added(run: Run, step: str, over: heard.AttemptOver) -> tuple[AddedStep, ...
     added = steps_of(run.workflow, step, read_plan(over.result, run.workflow.roles))
     if len(run.workflow.steps) + len(added) > STEPS_MAX:
         raise UsageError(f"the run would have more than {STEPS_MAX} steps")
+    size = len(msgspec.msgpack.encode([run.workflow, [run.workflow.roles[each.role] for each in added], added]))
+    if size > WORKFLOW_BYTES_MAX:
+        raise UsageError(f"the steps of the run would have {size} bytes, at most {WORKFLOW_BYTES_MAX} are possible")
     return added

@@ -80,6 +80,15 @@ def test_a_plan_that_cannot_be_taken_blocks_the_run_and_adds_nothing() -> None:
         assert started(decision) == ["review"], "it goes on without the plan"
 
 
+def test_a_plan_that_would_make_the_run_larger_than_a_frame_is_not_taken() -> None:
+    roles = {"executor": Step("executor", text="x" * 100_000, worker=WORK)}
+    _, decision = over(begun(Workflow("w", ADAPTIVE.steps, roles=roles)), "plan", plan(["executor"] * 8))
+    (blocked,) = bodies(decision, ev.RunBlocked)
+    assert "bytes, at most 786432 are possible" in blocked.block.text
+    _, decision = over(begun(Workflow("w", ADAPTIVE.steps, roles=roles)), "plan", plan(["executor"] * 6))
+    assert len(bodies(decision, ev.TaskAdded)) == 6
+
+
 def test_a_run_that_was_rejected_for_its_plan_does_not_go_on_without_it_when_it_is_resumed() -> None:
     run, _ = over(begun(), "plan", "prose")
     run, _ = decide(run, heard.CancelRun(CancelInfo(reason=CancelReason.REJECTED)))
