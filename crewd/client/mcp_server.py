@@ -409,7 +409,7 @@ async def _status(leader: Leader, run: str) -> Run:
         run=row.id, name=row.name, status=row.status.value, reason=str(row.reason), over=row.ended_at is not None,
         steps={task.id.rpartition("/")[2]: task.status.value for task in shown.tasks},
         doing=next((progress.note for progress in reversed(shown.progress) if progress.note), ""),
-        questions=[ask.id for ask in shown.asks if ask.closed_at is None], cursor=shown.seq, notices=await leader.notices(),
+        questions=[ask.id for ask in shown.asks if ask.unanswered], cursor=shown.seq, notices=await leader.notices(),
     )  # fmt: skip
 
 

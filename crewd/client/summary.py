@@ -42,7 +42,7 @@ def run_summary(found: ShowReply, now: float, chars: int = CHARS_DEFAULT, items:
         lines += ["", "Its goal:", fenced(clip(run.goal, GOAL_CHARS))]
     shown = sorted(found.tasks, key=_urgency)[:items]
     lines += ["", *_table(shown), *([f"... and {len(found.tasks) - len(shown)} more"] if len(shown) < len(found.tasks) else [])]
-    asks = [ask for ask in found.asks if ask.closed_at is None][: max(0, items - len(shown))]
+    asks = [ask for ask in found.asks if ask.unanswered][: max(0, items - len(shown))]
     for ask in asks:
         lines += ["", f"Question {ask.id} of {_step(ask.task)} ({ask.kind}):", fenced(clip(ask.question, LINE_CHARS))]
     notices = [notice for notice in found.notices if notice.closed_at is None]
@@ -126,7 +126,7 @@ def _next(found: ShowReply) -> list[str]:
     run, steps = found.run, []
     if run.status is RunStatus.BLOCKED:
         steps.append(f"crew approve {run.name} lets it go on, crew reject {run.name} ends it (not a worker's to decide)")
-    steps += [f"crew respond {ask.id} ANSWER" for ask in found.asks if ask.closed_at is None][:3]
+    steps += [f"crew respond {ask.id} ANSWER" for ask in found.asks if ask.unanswered][:3]
     status = {task.status for task in found.tasks}
     if TaskStatus.PARKED in status or TaskStatus.FAILED in status:
         steps.append(f"crew retry {run.name} does again what failed")

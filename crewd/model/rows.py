@@ -310,7 +310,10 @@ class Backlog(msgspec.Struct, frozen=True):
 
 
 class AskRow(msgspec.Struct, frozen=True):
-    """A worker's question. At `deadline_at` it takes the `default`, or goes on without an answer."""
+    """A worker's question. At `deadline_at` it takes the `default`, or goes on without an answer.
+
+    `answer` is the message that was accepted for it, and that its worker has not taken yet.
+    """
 
     id: str
     run: str
@@ -326,6 +329,12 @@ class AskRow(msgspec.Struct, frozen=True):
     answered_by: str = ""
     schema: object = None
     default: str | None = None
+    answer: str = ""
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether somebody is to answer it."""
+        return self.closed_at is None and not self.answer
 
 
 class OperationRow(msgspec.Struct, frozen=True):

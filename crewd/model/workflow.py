@@ -91,8 +91,10 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One step: its place in the graph, its files, and its worker.
 
-    `agent`, `model` and `skills` are names that the step's text gives; whoever starts the run has put what they mean into its
-    worker. `access`: whether it only reads (`shared`) or changes something (`exclusive`). Of the steps of a run that declare
+    `agent`, `model` and `skills` are names. The client that starts the run looks them up and writes what it found into
+    `worker`; crewd itself only keeps the names.
+
+    `access`: whether it only reads (`shared`) or changes something (`exclusive`). Of the steps of a run that declare
     their access and have the same `conflict_key` an exclusive one runs alone. `effectiveness`: what becomes of a worker that
     has completed and did nothing that crewd could see: no operation, no tokens (docs/workflows.md). Empty: `block` for an agent
     whose access is exclusive, `warn` for one whose access is shared, else `off`. `verify`: a command line that looks at what

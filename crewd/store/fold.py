@@ -419,6 +419,7 @@ def _message(rows: Table, event: ev.Event, body: MessageBody) -> None:
         )  # fmt: skip
         rows.put(event.run, body.id, row)
         _answer(rows, event, body)
+        _answered(rows, event, body.ask, body.id)
         return
 
     def climbed(row: MessageRow) -> MessageRow:
@@ -443,6 +444,8 @@ def _message(rows: Table, event: ev.Event, body: MessageBody) -> None:
     before = rows.get(MessageRow, body.id)
     after = _change(rows, event, MessageRow, body.id, climbed)
     began = before is not after and after.terms.mode == "next_turn" and after.receipt.kind in WORK_KINDS
+    if isinstance(body, ev.MessageSettled) and body.outcome != Outcome.DONE:
+        _answered(rows, event, after.ask, body.id, gone=True)
     applied = isinstance(body, ev.MessageApplied) or (isinstance(body, ev.MessageSettled) and body.applied)
     if applied and began:
         key = attempt_key(event.task, event.epoch)
@@ -454,6 +457,14 @@ def _answer(rows: Table, event: ev.Event, body: ev.MessageAccepted) -> None:
     asked = rows.get(MessageRow, body.terms.reply_to) if body.terms.reply_to else None
     if asked is not None and not asked.replied and asked.receipt.run == event.run:
         rows.put(event.run, asked.receipt.id, replace(asked, replied=body.id, replied_at=event.at))
+
+
+def _answered(rows: Table, event: ev.Event, key: str, message: str, *, gone: bool = False) -> None:
+    """An open question has an answer on its way; or this one came to nothing, and it waits for another one."""
+    ask = rows.get(AskRow, key) if key else None
+    if ask is None or ask.closed_at is not None or ask.run != event.run or ask.answer != (message if gone else ""):
+        return
+    rows.put(event.run, ask.id, replace(ask, answer="" if gone else message))
 
 
 def _ask(rows: Table, event: ev.Event, body: ev.AskOpened | ev.AskClosed) -> None:

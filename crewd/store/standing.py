@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from crewd.model import events as ev
 from crewd.model.ids import task_id
 from crewd.model.limits import ROWS_MAX
-from crewd.model.rows import AskRow, AttemptRow, RunRow, TaskRow
+from crewd.model.receipts import Outcome
+from crewd.model.rows import AskRow, AttemptRow, MessageRow, RunRow, TaskRow
 from crewd.store.fold import Table, attempt_key
 
 if TYPE_CHECKING:
@@ -37,8 +38,13 @@ def standing_rows(events: Sequence[ev.Event], table: Table) -> Iterator[Standing
     runs, tasks = dict[str, None](), dict[str, None]()
     for event in events:
         match event.body:
-            case ev.AskOpened(key) | ev.AskClosed(key):
+            case ev.AskOpened(key) | ev.AskClosed(key) | ev.MessageAccepted(ask=key) if key:
                 ask = table.get(AskRow, key)
+                if ask is not None:
+                    yield ask
+            case ev.MessageSettled(id=message, outcome=outcome) if outcome != Outcome.DONE:
+                answer = table.get(MessageRow, message)
+                ask = table.get(AskRow, answer.ask) if answer is not None and answer.ask else None
                 if ask is not None:
                     yield ask
         if isinstance(event.body, CHANGES_TASK):

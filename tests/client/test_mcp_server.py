@@ -99,8 +99,7 @@ def test_questions_are_answered_and_told_as_notices(crew: Crew, tmp_path: Path) 
             await call(client, "crew_respond", question=found[0]["id"], answer="allow")
             second = await call(client, "crew_respond", question=found[0]["id"], answer="deny")
             assert second["outcome"] == "refused", "a question is answered once"
-            # Until its worker has taken the answer, the run still waits for somebody: only its end is waited for here.
-            stands = await call(client, "crew_wait", run=run, timeout_s=60, for_questions=False)
+            stands = await call(client, "crew_wait", run=run, timeout_s=60)
             assert stands["over"]
 
     anyio.run(lead)

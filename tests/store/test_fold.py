@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crewd.model import events as ev
+from crewd.model.receipts import Outcome
 from crewd.model.rows import AskRow, AttemptRow, TaskRow
 from crewd.model.statuses import AttemptStatus, TaskStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
@@ -74,6 +75,19 @@ def test_nobody_closes_a_question_of_another_worker() -> None:
     asked = rows.get(AskRow, "q1")
     assert (asked.task, asked.question, asked.closed_at) == ("r_1/a", "?", None)
     assert rows.task().status is TaskStatus.WAITING
+
+
+def test_a_question_has_its_answer_until_that_comes_to_nothing() -> None:
+    rows = at_work()
+    rows.happen(ev.AskOpened(id="q1", question="?"))
+    for answer, outcome in (("m1", "expired"), ("m2", "refused")):
+        rows.happen(ev.MessageAccepted(id=answer, kind="response", text="x", ask="q1", sender="s"))
+        assert (rows.get(AskRow, "q1").answer, rows.get(AskRow, "q1").unanswered) == (answer, False)
+        rows.happen(ev.MessageAccepted(id=f"{answer}-late", kind="response", text="y", ask="q1", sender="s"))
+        rows.happen(ev.MessageSettled(id=f"{answer}-late", outcome=Outcome.REFUSED, reason="answered"))
+        assert rows.get(AskRow, "q1").answer == answer, "the first one stands"
+        rows.happen(ev.MessageSettled(id=answer, outcome=Outcome(outcome)))
+        assert rows.get(AskRow, "q1").unanswered
 
 
 def test_failures_in_a_row_are_counted_where_a_restart_finds_them() -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.environment import Brought
@@ -333,6 +334,13 @@ def test_a_worker_starts_with_the_dispositions_of_the_system(home: Path, monkeyp
 def test_what_no_program_can_be_given_is_refused_at_the_door(crew: Crew, spec: WorkerSpec, goal: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         crew.run(Workflow("w", (Step("w", worker=spec),)), goal, cwd="/")
+
+
+def test_a_text_that_no_variable_can_hold_is_left_out_and_the_step_runs(crew: Crew) -> None:
+    step = Step("w", worker=WorkerSpec(shell='echo "<${CREWD_TEXT-unset}>"'))
+    texts = {"a": "plain", "b": "a\0b", "c": "x" * 200_000}
+    steps = tuple(replace(step, id=key, text=text) for key, text in texts.items())
+    assert crew.run(Workflow("w", steps), cwd="/").result(timeout=120) == {"a": "<plain>", "b": "<unset>", "c": "<unset>"}
 
 
 def test_large_arguments_and_a_large_environment_arrive(crew: Crew) -> None:

@@ -131,7 +131,7 @@ class Session:
         self._silent = False
         if self._working:
             for ask in shown.asks:
-                if ask.closed_at is None:
+                if ask.unanswered:
                     self._ask(ev.AskOpened(id=ask.id, question=ask.question, kind=ask.kind, choices=ask.choices))
             self._follow()
 

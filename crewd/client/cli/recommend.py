@@ -40,11 +40,11 @@ def recommend(options: Options, goal: str) -> None:
         say(f"  {_told(other)}")
     team = found.team or "NAME"
     if not found.parts:
-        say(f"crew run {shlex.quote(goal)} --team {team}")
+        say(f"crew run --team {team} {'-- ' if goal.startswith('-') else ''}{shlex.quote(goal)}")
         return
     say(f"The goal lists {len(found.parts)} things. Each can be a run of its own:")
     for part in found.parts:
-        say(f"  crew run {shlex.quote(part)} --team {team}")
+        say(f"  crew run --team {team} {shlex.quote(part)}")
     if found.worktrees:
         say("This team changes files. Runs at the same time need a directory each:")
         say("a git worktree, for example, that --cwd names.")

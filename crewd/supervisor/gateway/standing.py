@@ -79,7 +79,11 @@ class RunStanding:
                 return f"{each.step} is parked: {each.reason}"
             if each.status is TaskStatus.WAITING:
                 asks = [ask for ask in self._all(AskRow) if ask.task == each.id and ask.closed_at is None]
-                return f"{each.step} asks: {asks[0].question} ({asks[0].id})" if asks else "it waits"
+                if not asks:
+                    return "it waits"
+                to_answer = next((ask for ask in asks if ask.unanswered), None)
+                if to_answer is not None:
+                    return f"{each.step} asks: {to_answer.question} ({to_answer.id})"
         for each in looked_at:
             ready = all(tasks[name].status is TaskStatus.COMPLETED for name in each.depends_on if name in tasks)
             if each.status is TaskStatus.QUEUED and ready and runtime_named(each.runtime).by is By.OUTSIDE:

@@ -58,8 +58,9 @@ def test_the_plan_of_an_agent_becomes_steps_that_the_team_does(shell: Shell) -> 
 def test_a_team_is_recommended_by_the_words_of_the_goal(shell: Shell) -> None:
     assert shell.ok("recommend", "Review the parser").startswith("review: the goal says 'review'\n")
     told = shell.ok("recommend", "--", "- add a limit\n- add it's flag")
-    assert "crew run 'add a limit' --team implementation\n" in told
+    assert "crew run --team implementation 'add a limit'\n" in told
     assert "a git worktree" in told
+    assert shell.ok("recommend", "--", "- one").endswith("crew run --team default -- '- one'\n")
     for verb in ("recommend", "run", "steer"):
         assert "put -- before a text that begins with -" in shell.fails(2, verb, "- add a limit")
     found = json.loads(shell.ok("recommend", "make it faster", "--json"))

@@ -49,6 +49,10 @@ def test_what_somebody_must_do_is_said_in_words() -> None:
     assert asked is not None
     assert asked.attention == "a asks: Which? (a_1)"
     assert stands.end(R, B, or_waiting=True) is None, "it waits for another task"
+    stands.note([AskRow(id="a_1", run=R, task=A, epoch=1, question="Which?", answer="m_1")], 6)
+    assert stands.end(R, "", or_waiting=True) is None, "its answer is on the way"
+    stands.note([AskRow(id="a_2", run=R, task=A, epoch=1, question="And?")], 6)
+    assert "And?" in stands.attention(run(RunStatus.RUNNING), None)
     stands.note([task(A, TaskStatus.PARKED, reason="too often")], 7)
     assert stands.attention(run(RunStatus.RUNNING), None) == "a is parked: too often"
     stands.note([task(A, TaskStatus.COMPLETED)], 8)
