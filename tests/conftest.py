@@ -10,9 +10,12 @@ from hypothesis import HealthCheck, settings
 
 from crewd.client.blocking import Crew
 from crewd.testing import Daemon
+from crewd.testing import daemon as daemon_module
+from tests.forked import start_forked
 
 settings.register_profile("crewd", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.load_profile("crewd")
+daemon_module.start_process = start_forked
 HERE = Path(__file__).parent
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 1 << 30

@@ -5,6 +5,7 @@ Tests: tests/testing/world/test_ports.py, tests/hostile/test_hangs.py.
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import socket
@@ -12,12 +13,12 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from loguru import logger
-
 from crewd.guardian import processes
 from crewd.model.errors import PeerError
 from crewd.private_files import ASIDE
 from crewd.protocol import guardian as gd
+
+_log = logging.getLogger("crewd.guardian")
 
 
 class CrewdConnection:
@@ -91,7 +92,7 @@ class CrewdConnection:
             for order in self._orders.feed(chunk):
                 self._on_order(order)
         except PeerError as error:
-            logger.warning("what crewd says is not understood: {}", error)
+            _log.warning("what crewd says is not understood: %s", error)
             self._hang_up()
 
     def _flush(self) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import logging
 import os
-import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,15 @@ from crewd.model.errors import UsageError
 from crewd.model.home import Home
 from crewd.private_files import open_file, open_log
 
+_log = logging.getLogger("crewd.guardian")
 
-def _log(text: str) -> None:
-    sys.stderr.write(f"guardian: {text}\n")
-    sys.stderr.flush()
+
+def _log_to_stderr() -> None:
+    """Not through the root logger: workers are forked from here, and it is theirs to configure."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s guardian: %(message)s"))
+    _log.addHandler(handler)
+    _log.propagate = False
 
 
 def guardian_main(home_path: str, settings: Settings) -> None:
@@ -36,12 +41,13 @@ def guardian_main(home_path: str, settings: Settings) -> None:
     for descriptor, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(descriptor, target)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    _log_to_stderr()
     processes.set_name("crewd-guardian")
     processes.become_subreaper()
     try:
         lock = open_file(home.guardian_lock, os.O_RDWR | os.O_CREAT)
     except (UsageError, OSError) as error:
-        _log(str(error))
+        _log.error(str(error))
         os._exit(73)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

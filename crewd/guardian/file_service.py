@@ -5,18 +5,18 @@ Tests: tests/supervisor/test_files_link.py, tests/hostile/test_process_games.py.
 
 from __future__ import annotations
 
+import logging
 import selectors
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from loguru import logger
 
 from crewd.guardian.connection import listen, same_user
 from crewd.model.errors import PeerError
 from crewd.protocol import files as fl
 from crewd.protocol.guardian import StreamCodec
 
+_log = logging.getLogger("crewd.guardian")
 CONNECTIONS_MAX = 8
 """crewd has two or three. One more takes the place of the oldest one."""
 
@@ -87,7 +87,7 @@ class _Connection:
             pass
         except (OSError, PeerError) as error:
             if isinstance(error, PeerError):
-                logger.warning("what crewd asks about files is not understood: {}", error)
+                _log.warning("what crewd asks about files is not understood: %s", error)
             self.close()
             return
         more = selectors.EVENT_READ | (selectors.EVENT_WRITE if request is not None else 0)

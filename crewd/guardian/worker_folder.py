@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from loguru import logger
 
 from crewd import worker_files
 from crewd.guardian import prepared
@@ -16,6 +16,7 @@ from crewd.guardian.output_files import Tail
 from crewd.guardian.zygote import LOCK
 from crewd.model.known_secrets import KnownSecrets
 
+_log = logging.getLogger("crewd.guardian")
 UNSENT_REPORTS_BYTES_MAX = 4 << 20
 """Reports that a worker could not deliver before it ended; it keeps at most 1,024, so more than this is not the worker's."""
 
@@ -49,7 +50,7 @@ def leave_file(shared: str, name: str, data: bytes, *, if_absent: bool) -> None:
             return
         worker_files.write(Path(shared), name, data)
     except OSError as error:
-        logger.warning("the output file {} cannot be written: {}", name, error)
+        _log.warning("the output file %s cannot be written: %s", name, error)
 
 
 def take_unsent_reports(directory: Path) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import selectors
 import signal
@@ -16,8 +17,6 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-from loguru import logger
 
 from crewd import worker_files
 from crewd.guardian import processes
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from crewd.clock import SystemClock
     from crewd.model.home import Home
 
+_log = logging.getLogger("crewd.guardian")
 CLOSE_SECONDS = 2.0
 """For the zygote and its children to end by themselves."""
 DEATHS_MAX = 5
@@ -95,7 +95,7 @@ class ZygoteLink:
             given_up = self._pulse.is_given_up(now, at_work=processes.is_at_work(self.pid))
             proc = processes.look(self.pid) if given_up else None
             if proc is not None and processes.send(proc, signal.SIGKILL):
-                logger.warning("the zygote (pid {}) has not answered for {:g} s, and is replaced", self.pid, GIVE_UP_SECONDS)
+                _log.warning("the zygote (pid %s) has not answered for %g s, and is replaced", self.pid, GIVE_UP_SECONDS)
 
     def start(self) -> None:
         """Fork a zygote. If none can be forked, that counts as a death."""
@@ -129,7 +129,7 @@ class ZygoteLink:
         self._selector.register(ours, selectors.EVENT_READ, lambda: None)  # heard every round
 
     def _not_started(self, error: OSError) -> None:
-        logger.warning("no process to fork workers from can be started: {}", error)
+        _log.warning("no process to fork workers from can be started: %s", error)
         self._note_death()
 
     def _note_death(self) -> None:

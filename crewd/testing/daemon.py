@@ -10,10 +10,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Protocol, Self
 
 import psutil
 
@@ -49,6 +49,36 @@ def children_of(process: psutil.Process, *, recursive: bool = False) -> list[tup
     return found
 
 
+class Process(Protocol):
+    """A process that was started, as `subprocess.Popen` shows it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        ...
+
+    def poll(self) -> int | None:
+        """The exit code, if it has ended."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code. `subprocess.TimeoutExpired` if it has not ended by then."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        ...
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        ...
+
+
+def start_process(command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]) -> Process:
+    """Start a command with this environment, no input, and `log` as its output."""
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)  # noqa: S603
+
+
 class Daemon:
     """A crewd on `root` (made with mode 0700). As a context manager it ends everything and checks that nothing is left.
 
@@ -61,7 +91,7 @@ class Daemon:
         self.home = Home(Path(os.path.realpath(root)))
         self._python_path = python_path
         self._launcher = launcher
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     def start(self) -> Self:
         """Start the daemon and wait until it answers."""
@@ -71,13 +101,8 @@ class Daemon:
             "PYTHONPATH": os.pathsep.join([package, *self._python_path, os.environ.get("PYTHONPATH", "")]),
         }
         with (self.home.root / "stderr.txt").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 (our own program)
-                [*self._launcher, sys.executable, "-m", "crewd", "--home", str(self.home.root)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-            )
+            command = [*self._launcher, sys.executable, "-m", "crewd", "--home", str(self.home.root)]
+            self._process = start_process(command, environment, log)
 
         def answers() -> bool:
             assert self._process is not None

@@ -1,7 +1,8 @@
 """What blocks a run, and what it may start meanwhile. Pure.
 
-Rule 1: a blocked run starts nothing. One whose plan is to be approved starts steps that declare shared access; one whose plan
-was not taken starts the step that has made it, for a message that asks for another plan.
+Rule 1: a blocked run orders no start; what it ordered before (it may wait for a place) is started. One whose plan is to be
+approved starts steps that declare shared access; one whose plan was not taken starts the step that has made it, for a message
+that asks for another plan.
 Rule 2: a block stands until somebody approves, however long that takes and whatever is restarted; only its run's end ends it.
 Rule 3: a run does not end while it is blocked, unless it is cancelled or nothing is left that an approval would start.
 Rule 4: a plan that somebody has approved of stays so; the plan of another attempt is another one.

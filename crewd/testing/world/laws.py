@@ -76,6 +76,7 @@ class Laws:
         self._to_read: set[str] = set()
         self._claims: dict[str, ClaimInfo] = {}
         self._blocked: dict[str, set[str]] = {}
+        self._ordered: set[str] = set()
         self._at_work: set[str] = set()
         self.checked: Counter[str] = Counter()
         self.broken: LawBroken | None = None
@@ -148,6 +149,8 @@ class Laws:
             self._at_work.discard(event.task)
         match body:
             case ev.RunBlocked(block):
+                if not self._blocked.get(event.run):
+                    self._ordered |= self._ready(event.run, block.task)
                 self._blocked.setdefault(event.run, set()).add(block.reason)
             case ev.RunUnblocked(reasons=reasons):
                 self._blocked[event.run] = self._blocked.get(event.run, set()).difference(reasons) if reasons else set()
@@ -211,6 +214,7 @@ class Laws:
             BlockReason.PLAN_UNFIT.value: step is not None and step.adaptive,
         }
         allowed = all(lets.get(reason, False) for reason in reasons)
+        allowed = allowed or event.task in self._ordered
         self.hold("a blocked run starts nothing", allowed, f"{event.task} was started, and {reasons} blocks its run")
         others = [steps[task] for task in self._at_work if task in steps and task != event.task]
         beside = [
@@ -221,6 +225,14 @@ class Laws:
         ]  # fmt: skip
         self.hold("an exclusive step runs alone", not beside, f"{event.task} was started beside {beside}")
         self._at_work.add(event.task)
+        self._ordered.discard(event.task)
+
+    def _ready(self, run: str, ended_now: str) -> set[str]:
+        """Tasks whose start the run may have ordered before it was blocked: all that they depend on had ended."""
+        row = self._run_row(run)
+        ended = {task.rpartition("/")[2] for task in self._ended if task.startswith(f"{run}/") and task != ended_now}
+        steps = () if row is None else row.workflow.steps
+        return {task for each in steps if (task := f"{run}/{each.id}") not in self._ended and ended.issuperset(each.depends_on)}
 
     def _added(self, event: ev.Event, body: ev.TaskAdded) -> None:
         """A plan adds its steps whole, once, and when its attempt is completed."""

@@ -1,0 +1,73 @@
+"""Start a crewd by a fork: hundreds of tests start one, and reading in its code would take half of their time.
+
+The code is read in once, by the fork server of `multiprocessing`; each crewd is a child of that. Tests of how crewd starts,
+and those that start it through another program (`launcher`), start it as everybody does.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from crewd.testing.daemon import Process, start_process
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.forked_code"])
+
+
+class Forked:
+    """A crewd that was forked, as `subprocess.Popen` would show it."""
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self._process = _context.Process(target=_crewd, args=(list(words), dict(environment), str(Path.cwd()), str(log)))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit code, if it has ended; a negative one names a signal."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code. TimeoutExpired if it has not ended by then."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("crewd", timeout or 0.0)
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
+
+def start_forked(command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]) -> Process:
+    """Start a crewd; through a fork if the command is that of crewd itself."""
+    if list(command[:3]) != [sys.executable, "-m", "crewd"]:
+        return start_process(command, environment, log)
+    return Forked(command[2:], environment, Path(log.name))
+
+
+def _crewd(words: list[str], environment: dict[str, str], cwd: str, log: str) -> None:
+    """What the child does: become what `python -m crewd` would be."""
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:0] = [cwd, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    for path, flags, targets in ((os.devnull, os.O_RDONLY, (0,)), (log, os.O_WRONLY | os.O_APPEND, (1, 2))):
+        opened = os.open(path, flags)
+        for target in targets:
+            os.dup2(opened, target)
+        os.close(opened)
+    sys.argv[:] = words
+    from crewd.__main__ import main
+
+    main()
