@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crewd.client.conversation import AGAIN_BEATS, AT_ONCE_MAX, Conversation
 from crewd.clock import SeededChance
+from crewd.model import events as ev
 from crewd.model.errors import PeerError, Unavailable
 from crewd.model.ids import IdSource
 from crewd.protocol import codec
@@ -78,3 +79,19 @@ def test_a_note_that_cannot_be_read_ends_no_subscription() -> None:
     frames = codec.replies.encode(key, rq.Done())
     talk.feed([*frames[:1], b"news-of-tomorrow", *frames[2:]])
     assert talk.take(key) is None
+
+
+def test_a_feed_that_has_lost_an_event_is_asked_for_again_from_there() -> None:
+    talk = conversation()
+    key, _ = talk.ask(rq.Subscribe(after=0))
+
+    def heard(seq: int, previous: int) -> list[list[bytes]]:
+        event = ev.Event(seq, f"s-{seq}", 0, "", "", 0, "", "", "crewd", 0.0, ev.DaemonStarted(pid=1, version="0"))
+        return talk.feed(codec.replies.encode(key, rq.EventNote(event=event, previous=previous)))
+
+    assert heard(1, 0) == []
+    again = [codec.requests.decode(frames).body for frames in heard(5, 3)]
+    assert [each.after for each in again if isinstance(each, rq.Subscribe)] == [1], "3 was lost: after 1, once more"
+    assert [heard(3, 1), heard(5, 3), heard(5, 3)] == [[], [], []]
+    notes = [note.event.seq for note in talk.notes[key] if isinstance(note, rq.EventNote)]
+    assert notes == [1, 3, 5], "each once"
