@@ -158,7 +158,7 @@ class Guardian:
 
     def _adopt(self) -> None:
         self._guard.zygote = self._zygote.pid
-        table = processes.table()
+        table = {**processes.table(), **processes.table()}  # one reading can miss what is forked while it lasts
         marks = {pid: self._mark(proc) for pid, proc in table.items() if not proc.dead}
         cgroups = {key: self._cgroups.pids(key) for key in self._cgroups.found()}
         effects = self._guard.adopt(

@@ -57,7 +57,7 @@ class SimGuardian:
         self._orders: gd.StreamCodec[gd.Order] = gd.StreamCodec(gd.ORDERS)
         self._notices: gd.StreamCodec[gd.Notice] = gd.StreamCodec(gd.NOTICES)
         self.say: Callable[[bytes], None] | None = None
-        table = self._table()
+        table = {**self._table(), **self._table()}
         marks = {pid: processes.mark(pid) for pid in table}
         self._perform(self._guard.adopt(table, marks, list(disk.records.values()), {}, list(disk.exits.values()), now()))
 
