@@ -126,7 +126,19 @@ def admitted(state: Attempt, key: str) -> Next:
         return _for_reading(state, mail)
     if state.over:
         return state, too_late(state, mail)
-    return state.with_inbox(box=state.inbox.box.add(mail)), Decision(effects=deliver(state, mail))
+    return _into_box(state, mail, deliver(state, mail))
+
+
+def _into_box(state: Attempt, mail: Mail, effects: Effects) -> Next:
+    """A durable message enters the mailbox. It is refused if the worker has turned out meanwhile to be none that takes it."""
+    box, capabilities = state.inbox.box.add(mail), state.contact.capabilities
+    reason = RefusalReason.ENDED if state.work.finishing else another_one(mail, state.epoch, state.work.turn)
+    if reason is None and capabilities is not None and mail.needs and mail.needs not in capabilities:
+        reason = RefusalReason.NOT_SUPPORTED
+    if reason is not None and state.cancel is None:
+        box, settled = box.settle(state.task, [mail.id], Outcome.REFUSED, reason)
+        return _open_again(state.with_inbox(box=box), mail.id), Decision(tuple(settled))
+    return state.with_inbox(box=box), Decision(effects=effects)
 
 
 def into_mailbox(send: Send) -> Decision:
@@ -189,14 +201,7 @@ def handed(state: Attempt, mail: Mail) -> Next:
     effects = [*deliver(state, mail)]
     if mail.expires_at is not None:
         effects.append(do.AlarmAt(mail.expires_at))
-    box, capabilities = state.inbox.box.add(mail), state.contact.capabilities
-    reason = RefusalReason.ENDED if state.work.finishing else another_one(mail, state.epoch, state.work.turn)
-    if reason is None and capabilities is not None and mail.needs and mail.needs not in capabilities:
-        reason = RefusalReason.NOT_SUPPORTED
-    if reason is not None and state.cancel is None:
-        box, settled = box.settle(state.task, [mail.id], Outcome.REFUSED, reason)
-        return state.with_inbox(box=box), Decision(tuple(settled))
-    return state.with_inbox(box=box), Decision(effects=tuple(effects))
+    return _into_box(state, mail, tuple(effects))
 
 
 def too_late(state: Attempt, mail: Mail) -> Decision:

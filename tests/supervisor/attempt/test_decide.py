@@ -330,6 +330,17 @@ def test_a_message_that_becomes_durable_after_a_hello_does_not_overtake_those_be
     assert admitted.effects == (do.Deliver(Mail("m2", "steer", 1, "text").deliver(), state.contact.number),)
 
 
+def test_a_message_that_becomes_durable_after_a_hello_is_refused_by_a_worker_that_does_not_take_it() -> None:
+    state, _ = decide(reserved(), send("m1"))
+    hello = rp.WorkerHello(task=T, epoch=1, token="", pid=1, capabilities=())
+    state, _ = decide(state, heard.Connected(hello))
+    state, admitted = decide(state, heard.Admitted("m1"))
+    assert [(e.outcome, e.reason) for e in admitted.events if isinstance(e, ev.MessageSettled)] == [
+        ("refused", "not_supported")
+    ]
+    assert (admitted.effects, state.inbox.box.mails) == ((), ())
+
+
 def test_who_waits_for_a_message_to_come_back_is_answered_by_the_end() -> None:
     state, _ = decide(delivered(), heard.Withdraw("m1", ANN))
     _, decision = decide(state, heard.Ended(Exited(task=T, epoch=1, exit=ExitStatus(signal=9)), (), 1.0))
