@@ -155,12 +155,16 @@ class ForgottenRow(msgspec.Struct, frozen=True):
 
 
 class ClaimInfo(msgspec.Struct, frozen=True):
-    """Who carries out a task that crewd does not: the owner id, the digest of the token, and when the lease runs out."""
+    """Who carries out a task that crewd does not: the owner id, the digest of the token, when the lease runs out.
+
+    `seconds` is how long the lease was (0: as long as one may be).
+    """
 
     owner: str
     digest: str
     until: float
 
+    seconds: float = 0.0
 
 class TaskRow(msgspec.Struct, frozen=True):
     """One task; its id is also the id of its worker.

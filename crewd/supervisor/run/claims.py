@@ -47,7 +47,7 @@ def claim(run: Run, key: str, holder: Holder, seconds: float, at: float, wall: f
         effects += alarms
         if task.notice:
             events.append(Recorded(ev.NoticeClosed(id=task.notice), key))
-    info = ClaimInfo(holder.owner, holder.digest, wall + seconds)
+    info = ClaimInfo(holder.owner, holder.digest, wall + seconds, seconds)
     task = replace(task, phase=IsClaimed(info, at + seconds), tried=replace(task.tried, quick=0), held_back=False)
     events += [] if held else turns.turn(run, task)
     return run.with_task(task), Decision((*events, Recorded(ev.TaskClaimed(claim=info), key)), tuple(effects))

@@ -66,8 +66,10 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
 
 def mail_of(row: MessageRow, wall: float, now: float) -> Mail:
     """The message of a row."""
-    expires = None if row.deadline_at is None else now + (row.deadline_at - wall)
     receipt = row.receipt
+    expires = (
+        None if row.deadline_at is None else now + min(row.deadline_at - wall, row.deadline_at - (receipt.accepted_at or wall))
+    )
     return Mail(
         receipt.id, kind_named(receipt.kind), row.seq, row.text, row.ask, receipt.level, expires, terms=row.terms,
         sender=row.sender,
@@ -100,7 +102,8 @@ def _task_phase(task: Task, row: TaskRow, notice: str, wall: float, now: float) 
     """The phase that a row tells of. A wall clock that was set makes no wait longer than it can be."""
     match row.status:
         case TaskStatus.CLAIMED if row.claim is not None:
-            return IsClaimed(row.claim, now + min(max(0.0, row.claim.until - wall), LEASE_SECONDS_MAX))
+            left = min(max(0.0, row.claim.until - wall), row.claim.seconds or LEASE_SECONDS_MAX)
+            return IsClaimed(row.claim, now + left)
         case TaskStatus.BACKOFF:
             left = 0.0 if row.retry_at is None else max(0.0, row.retry_at - wall)
             return InBackoff(now + min(left, 1.3 * max(task.retry.cap_seconds, task.restart.cap_seconds)))

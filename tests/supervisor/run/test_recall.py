@@ -6,14 +6,17 @@ import pytest
 
 from crewd.client.shapes import one_step
 from crewd.model import events as ev
-from crewd.model.rows import AttemptRow, CancelInfo, RunRow, TaskRow
+from crewd.model.receipts import Level, Receipt
+from crewd.model.rows import AttemptRow, CancelInfo, ClaimInfo, MessageRow, RunRow, TaskRow
+from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.model.workflow import WorkerSpec
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import fold
 from crewd.store.messages import LiveRun
 from crewd.supervisor.attempt.phases import Cancelling, Phase, Sought, Spawned, Working
 from crewd.supervisor.run.creation import first_drafts
-from crewd.supervisor.run.recall import attempt_of
+from crewd.supervisor.run.phases import IsClaimed
+from crewd.supervisor.run.recall import attempt_of, mail_of, run_of
 
 RUN = "r_" + "0" * 26
 TASK = f"{RUN}/a"
@@ -56,3 +59,21 @@ def test_the_first_commit_of_a_run_says_that_it_has_begun_and_reserves_its_first
 def test_the_phase_is_what_the_log_says(said: tuple[ev.Body, ...], phase: Phase) -> None:
     live = live_after(*said)
     assert attempt_of(live, live.attempts[0], 1e9, 0.0).phase == phase
+
+
+@pytest.mark.parametrize(("jump", "left"), [(0.0, 50.0), (-3_600.0, 60.0), (3_600.0, 0.0)])
+def test_a_clock_that_was_set_back_makes_no_lease_and_no_message_live_longer_than_was_asked_for(
+    jump: float, left: float
+) -> None:
+    begun = 1e9
+    claim = ClaimInfo("o", "d", begun + 60.0, 60.0)
+    task = TaskRow(TASK, RUN, "a", TaskStatus.CLAIMED, "outside", claim=claim)
+    live = LiveRun(RunRow(RUN, "n", RunStatus.RUNNING, "", "/", CREATED.workflow, "o", "", begun), (task,), (), (), (), ())
+    wall, now = begun + 10.0 + jump, 5.0
+    phase = run_of(live, wall, now).tasks[0].phase
+    assert isinstance(phase, IsClaimed)
+    assert phase.due == now + left
+    message = MessageRow(Receipt("m", "steer", RUN, TASK, Level.ACCEPTED, accepted_at=begun), deadline_at=begun + 60.0)
+    expires = mail_of(message, wall, now).expires_at
+    assert expires is not None
+    assert max(0.0, expires - now) == left
