@@ -13,6 +13,7 @@ from crewd.agents.skills import Skill, names_of, parse_skill, rendered
 from crewd.agents.team import Team, parse_team
 from crewd.client import shapes
 from crewd.client.agents import FoundAgent, agent_named, check_installed
+from crewd.client.hooked import active_hooks, with_hooks
 from crewd.client.inventory import check_enabled
 from crewd.client.resources import resource, resources
 from crewd.model.errors import NotFound, Refused, UsageError
@@ -48,6 +49,8 @@ class Chosen(msgspec.Struct, frozen=True):
     """What has decided how many steps there are at once."""
     roles: tuple[Choice, ...] = ()
     """Who does the tasks of the plans of adaptive steps; `step` is the role."""
+    untrusted: tuple[str, ...] = ()
+    """Hooks of the project that do not run, because nobody has trusted them."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -132,8 +135,10 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
     filled = {name: _filled(Step(name, role=name), choice, wish.fields) for name, choice in roles.items()}
     told, of_roles = ([_told(each) for each in some.values()] for some in (choices, roles))
     secrets = dict.fromkeys(name for choice in (*told, *of_roles) for name in choice.found.secrets)
-    workflow = check_workflow(replace(workflow, steps=tuple(steps), roles={**workflow.roles, **filled}))
-    return Chosen(workflow, tuple(told), tuple(secrets), origin, at_once_from, tuple(of_roles))
+    hooks, untrusted = active_hooks()
+    workflow = replace(workflow, steps=tuple(steps), roles={**workflow.roles, **filled})
+    workflow = check_workflow(with_hooks(workflow, hooks))
+    return Chosen(workflow, tuple(told), tuple(secrets), origin, at_once_from, tuple(of_roles), tuple(untrusted))
 
 
 def _roles(workflow: Workflow, wish: Wish, team: Team | None) -> dict[str, Choice]:

@@ -1,25 +1,24 @@
-"""What there is to run with: agents, teams, workflows, skills, runtimes, with their states; and what the user has disabled.
+"""What there is to run with: agents, teams, workflows, skills, runtimes, hooks; their states, and what the user has disabled.
 
 What is disabled is kept by id (`agent:explorer`) in the user's own configuration. A project cannot change it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from pathlib import Path
 from typing import Final, Literal, get_args
 
 import msgspec
-import platformdirs
 
 from crewd.agents.catalogue import CATALOGUE
+from crewd.client.hooks import found_hooks
 from crewd.client.resources import Kind, resources
-from crewd.model.errors import NotFound, Refused, Unavailable, UsageError
+from crewd.client.user_file import read_json, write_json
+from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.markdown import did_you_mean
 
-ItemKind = Literal["agent", "team", "workflow", "skill", "runtime"]
-ItemState = Literal["active", "disabled", "shadowed", "missing"]
+ItemKind = Literal["agent", "team", "workflow", "skill", "runtime", "hook"]
+ItemState = Literal["active", "disabled", "shadowed", "missing", "untrusted"]
 KINDS: Final[tuple[ItemKind, ...]] = get_args(ItemKind)
 _FILES: Final[dict[ItemKind, Kind]] = {"agent": "agents", "team": "teams", "workflow": "workflows", "skill": "skills"}
 REASON_CHARS_MAX = 500
@@ -57,18 +56,20 @@ def inventory() -> list[Item]:
             found.append(Item(key, "runtime", name, "crewd", "active"))
         else:
             found.append(Item(key, "runtime", name, "crewd", "missing", f"{program} was not found in PATH: {known.install}"))
+    for one in found_hooks():
+        name, source = one.hook.name, one.hook.source
+        if one.state == "shadowed":
+            found.append(Item(f"hook:{source}:{name}", "hook", name, source, "shadowed", one.reason, f"user:{name}"))
+        elif f"hook:{name}" in off:
+            found.append(Item(f"hook:{name}", "hook", name, source, "disabled", off[f"hook:{name}"]))
+        else:
+            found.append(Item(f"hook:{name}", "hook", name, source, one.state, one.reason))
     return found
 
 
 def disabled() -> dict[str, str]:
     """What the user has disabled: ids, with the reasons. UsageError if the file that says so cannot be read."""
-    path = _path()
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.DecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint="mend it, or remove it: then nothing is disabled") from None
+    return read_json("disabled.json", dict[str, str], {}, "nothing is disabled")
 
 
 def disable(key: str, reason: str) -> None:
@@ -107,18 +108,5 @@ def _known(key: str) -> None:
         raise NotFound(f"there is no {key}", hint=hint)
 
 
-def _path() -> Path:
-    return platformdirs.user_config_path("crewd", appauthor=False) / "disabled.json"
-
-
 def _write(off: dict[str, str]) -> None:
-    path = _path()
-    beside = path.with_suffix(".new")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside.write_bytes(msgspec.json.format(msgspec.json.encode(dict(sorted(off.items())))) + b"\n")
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise Unavailable(f"{path} cannot be written: {error.strerror}", hint="nothing is changed") from None
+    write_json("disabled.json", dict(sorted(off.items())))

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from crewd.model.adaptive import AddedStep
+from crewd.model.hooks import HookRun
 from crewd.model.rows import BlockInfo, CancelInfo, ClaimInfo, ExitStatus, RunRow, Survivor, UndeliveredMessage
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.model.terms import Terms
@@ -126,11 +127,12 @@ class TaskRequeued(msgspec.Struct, frozen=True, tag="task.requeued"):
     """The task waits for its next attempt, as if it had never been tried; its attempts stay what they are.
 
     `message` is the one that it is started again for; then it may have been completed. Attempts after `tries_from` count as
-    tries (None, in older logs: those after the last one that is recorded).
+    tries (None, in older logs: those after the last one that is recorded). `barred`: a hook has ended its attempt.
     """
 
     message: str = ""
     tries_from: int | None = None
+    barred: bool = False
 
 
 class TaskRetrying(msgspec.Struct, frozen=True, tag="task.retrying"):
@@ -408,6 +410,13 @@ class OperationClosed(msgspec.Struct, frozen=True, tag="operation.closed"):
     report: int = 0
 
 
+class HookRan(msgspec.Struct, frozen=True, tag="hook.ran"):
+    """A hook of the step was asked, and this came of it. See `AttemptRow.hooks`."""
+
+    run: HookRun
+    report: int = 0
+
+
 class ArtifactRecorded(msgspec.Struct, frozen=True, tag="artifact.recorded"):
     """A worker left a file on purpose. `data`: a small one; of others there is a blob. See `ArtifactRow`."""
 
@@ -501,6 +510,7 @@ Body = (
     | AttemptEnded | AttemptLimitHit | AttemptLiveness | UsageReported | CheckpointSaved | ReportTaken | NoticeRaised
     | NoticeClosed | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | MessageAcknowledged
     | AskOpened | AskClosed | OperationOpened | OperationStarted | OperationClosed | ArtifactRecorded | ProgressSampled
+    | HookRan
     | NewsSeen | GuardianLost | DaemonStarted | RunForgotten | RunArchived | Salvaged | Foreign
 )  # fmt: skip
 

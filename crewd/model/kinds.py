@@ -82,6 +82,7 @@ KIND_OF: Mapping[type[ev.Body], Kind] = {
     ev.OperationOpened: Kind.OPERATION_UPDATED,
     ev.OperationStarted: Kind.OPERATION_UPDATED,
     ev.OperationClosed: Kind.OPERATION_UPDATED,
+    ev.HookRan: Kind.WORKER_STATUS,
     ev.ArtifactRecorded: Kind.ARTIFACT_RECORDED,
     ev.NoticeRaised: Kind.NOTICE_UPDATED,
     ev.NoticeClosed: Kind.NOTICE_UPDATED,

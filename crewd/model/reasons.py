@@ -74,6 +74,7 @@ class FailureReason(StrEnum):
     LIMIT = "limit_exceeded"
     UNRESPONSIVE = "unresponsive"
     INEFFECTIVE = "ineffective_worker"
+    HOOK = "blocked_by_hook"
 
 
 class NoticeKind(StrEnum):
@@ -95,6 +96,7 @@ class BlockReason(StrEnum):
     PLAN_APPROVAL = "plan_approval"
     INEFFECTIVE = "ineffective_worker"
     PLAN_UNFIT = "plan_unfit"
+    HOOK = "blocked_by_hook"
     EXECUTION_OFF = "execution_disabled"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from crewd.model.hooks import HookRun
 from crewd.model.message_kinds import MAILBOX_KINDS
 from crewd.model.receipts import Receipt
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
@@ -163,8 +164,8 @@ class ClaimInfo(msgspec.Struct, frozen=True):
     owner: str
     digest: str
     until: float
-
     seconds: float = 0.0
+
 
 class TaskRow(msgspec.Struct, frozen=True):
     """One task; its id is also the id of its worker.
@@ -202,7 +203,8 @@ class AttemptRow(msgspec.Struct, frozen=True):
 
     `turn` counts from 1: each message that the worker takes where it would stop begins another one. `pid` is the process of the
     command, or of the callable; `host_pid`, for a command, the worker process that waits for it (0: not known yet).
-    `asks` counts its open questions, `failures` operations that failed in a row, `operations` those that have ended.
+    `asks` counts its open questions, `failures` operations that failed in a row, `operations` those that have ended. `hooks`
+    are those that were asked, in this order.
     """
 
     task: str
@@ -240,6 +242,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
     asks: int = 0
     failures: int = 0
     operations: int = 0
+    hooks: tuple[HookRun, ...] = ()
 
 
 class NoticeRow(msgspec.Struct, frozen=True):

@@ -81,6 +81,8 @@ RUN_REOPENS = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.COMPLE
 TASK_REQUEUES = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED, TaskStatus.PARKED})
 """Terminal absorbs everything but an explicit retry or resume: what these may be taken back from. A run whose
 cancel left survivors is not among them: what is left of it may still be at work."""
+TASK_BARRED = frozenset({TaskStatus.RUNNING, TaskStatus.WAITING})
+"""What is queued again when a hook has ended its attempt."""
 
 _ATTEMPT_ENDS = frozenset(
     {

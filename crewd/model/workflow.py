@@ -13,6 +13,7 @@ import msgspec
 
 from crewd.model.agent import Agent, check_agent
 from crewd.model.errors import UsageError
+from crewd.model.hooks import Hook, check_hooks
 from crewd.model.ids import check_name
 from crewd.model.inputs import GOAL, Input, check_inputs
 from crewd.model.limits import (
@@ -49,7 +50,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     (`nofile`, `core`); `nice` is added to the daemon's. A command with the `protocol` `crewd` is a worker itself: it finds its
     bootstrap in the file that the variable `CREWD_BOOTSTRAP` names, and speaks to crewd as docs/protocol.md says; one with
     `crewd-stdio` reads and writes JSON lines, as docs/stdio.md says. `agent` is an AI coding agent, which is given the step's
-    text and the goal (docs/agents.md).
+    text and the goal (docs/agents.md). `hooks` are asked before and after, in this order (docs/hooks.md).
     """
 
     call: str = ""
@@ -75,6 +76,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     pty: tuple[int, int] | None = None
     protocol: PeerProtocol = ""
     agent: Agent | None = None
+    hooks: tuple[Hook, ...] = ()
 
     @property
     def runtime(self) -> str:
@@ -338,6 +340,11 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
     for limit, most in worker.rlimits.items():
         if limit not in RLIMITS or most < -1:
             raise UsageError(f"step {step.id}: rlimit {limit}={most} is not possible", hint=f"one of {', '.join(RLIMITS)}")
+    with about(field="hooks"):
+        check_hooks(f"step {step.id}", worker.hooks)
+        if worker.hooks and worker.runtime in {"crewd", "outside"}:
+            hint = "only of a worker whose process is crewd's own"
+            raise UsageError(f"step {step.id} cannot have hooks: nothing of crewd runs in its worker", hint=hint)
     check_policy(step.id, worker.limits, worker.retry, worker.restart)
 
 

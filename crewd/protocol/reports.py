@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from crewd.model.errors import ErrorInfo
+from crewd.model.hooks import HookRun
 from crewd.model.message_kinds import MessageKind, Mode
 from crewd.model.numbers import COUNT_MAX, Amount, Cost, Count, Seconds
 from crewd.protocol import requests as rq
@@ -181,6 +182,12 @@ class Sampled(msgspec.Struct, frozen=True, tag="sampled"):
     phase: str = ""
 
 
+class HookAsked(msgspec.Struct, frozen=True, tag="hook"):
+    """A hook has answered, or has not."""
+
+    run: HookRun
+
+
 class UsageReport(msgspec.Struct, frozen=True, tag="usage"):
     """What the worker has used up so far, in all: turns, tokens, cost."""
 
@@ -217,7 +224,7 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
 
 ReportBody = (
     Delivered | Applied | Settled | Returned | Told | Read | Asked | AskOver | OpOpened | OpStarted | OpClosed | Artifact
-    | Sampled | UsageReport | Checkpoint | StopProposed | Outcome
+    | Sampled | HookAsked | UsageReport | Checkpoint | StopProposed | Outcome
 )  # fmt: skip
 
 

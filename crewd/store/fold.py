@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from crewd.model import events as ev
 from crewd.model.adaptive import with_step
 from crewd.model.errors import InvariantError
+from crewd.model.hooks import HOOKS_MAX
 from crewd.model.ids import task_id
 from crewd.model.message_kinds import WORK_KINDS
 from crewd.model.receipts import Level, Outcome, Receipt, climb
@@ -34,6 +35,7 @@ from crewd.model.statuses import (
     ATTEMPT_TERMINAL,
     RUN_REOPENS,
     RUN_TERMINAL,
+    TASK_BARRED,
     TASK_REQUEUES,
     TASK_TERMINAL,
     AttemptStatus,
@@ -97,6 +99,11 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
                 if attempt is not None:
                     failures = attempt.failures + 1 if outcome == "failed" else 0
                     rows.put(event.run, key, replace(attempt, failures=failures, operations=attempt.operations + 1))
+        case ev.HookRan(run=ran):
+            _change(
+                rows, event, AttemptRow, attempt_key(event.task, event.epoch),
+                lambda attempt: replace(attempt, hooks=(*attempt.hooks, ran)[: 2 * HOOKS_MAX]),
+            )  # fmt: skip
         case ev.ReportTaken() | ev.ProgressSampled():
             pass  # all that it says is its number, below
         case (
@@ -303,7 +310,8 @@ def _reopened(event: ev.Event, run: RunRow) -> RunRow:
 
 
 def _requeued(event: ev.Event, task: TaskRow, body: ev.TaskRequeued) -> TaskRow:
-    if task.status not in TASK_REQUEUES and not (body.message and task.status is TaskStatus.COMPLETED):
+    allowed = TASK_BARRED if body.barred else TASK_REQUEUES
+    if task.status not in allowed and not (body.message and task.status is TaskStatus.COMPLETED):
         raise _wrong_move(event, task.id, task.status, TaskStatus.QUEUED)
     tries_from = task.epoch if body.tries_from is None else body.tries_from
     return replace(

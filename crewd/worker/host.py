@@ -21,7 +21,8 @@ from crewd.worker.command import known_of
 from crewd.worker.context import Context
 from crewd.worker.declare import capabilities_of
 from crewd.worker.desk import Desk
-from crewd.worker.hosting import Hosting
+from crewd.worker.hooks import before_start
+from crewd.worker.hosting import Hosting, begin_session
 from crewd.worker.link import Link, Waker, WorkerSocket
 from crewd.worker.runtimes import RUNNERS
 from crewd.worker.token import CancellationToken
@@ -90,5 +91,11 @@ def host_main(raw: bytes) -> int:
     waker = Waker()
     desk = Desk(CancellationToken(clock), waker.wake)
     desk.known = known_of(bootstrap)
+    refused = None
+    if bootstrap.worker.hooks:
+        begin_session()
+        bootstrap, refused = before_start(bootstrap, desk)
     host = Hosting(bootstrap, raw, desk, clock, waker, _lines)
+    if refused is not None:
+        return _EXIT[host.end(refused, host.connect(())).outcome]
     return _EXIT[RUNNERS[bootstrap.worker.runtime](host).outcome]

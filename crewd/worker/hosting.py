@@ -18,6 +18,7 @@ from crewd.clock import SystemChance
 from crewd.model.ids import IdSource
 from crewd.worker.call import write_output
 from crewd.worker.context import Context
+from crewd.worker.hooks import after_end
 from crewd.worker.link import Link, WorkerSocket
 
 if TYPE_CHECKING:
@@ -52,10 +53,15 @@ class Hosting(msgspec.Struct, frozen=True):
         return Context(self.bootstrap, self.desk, link, IdSource(self.clock, SystemChance()))
 
     def end(self, outcome: Outcome, link: Link) -> Outcome:
-        """Report the outcome, wait until it is durable, and hang up. What may not be durable is on disk before it is sent."""
+        """Ask its hooks, report the outcome, wait until it is durable, and hang up.
+
+        What may not be durable is on disk before it is sent.
+        """
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):  # the code may have closed or replaced it
                 stream.flush()
+        if self.bootstrap.worker.hooks:
+            outcome = after_end(self.bootstrap, self.desk, outcome)
         self.desk.finish()
         self.desk.report(outcome)
         waiting: list[Report] = self.desk.waiting()

@@ -371,6 +371,18 @@ MUTANTS = (
         found=True,
     ),
     Mutant(
+        "what a hook has blocked is tried again at once",
+        "supervisor/run/decide.py",
+        "    run, blocked = blocks.block(run.with_task(task), BlockReason.HOOK, text, task)\n",
+        "    run, blocked = run.with_task(task), list[Recorded]()\n",
+    ),
+    Mutant(
+        "a blocked run starts what is ready",
+        "supervisor/run/schedule.py",
+        "        if not _is_ready(task, done, run.now) or not blocks.may_start(run, task):\n",
+        "        if not _is_ready(task, done, run.now):\n",
+    ),
+    Mutant(
         "a feed forgets how far it has come",
         "client/conversation.py",
         "            self.open[key] = msgspec.structs.replace(request, after=note.event.seq)\n",

@@ -89,6 +89,8 @@ def words(event: Event) -> str:
         case ev.ProgressSampled(count=count, done=done, total=total, note=note, phase=phase):
             amount = f"{done:g}/{total:g}" if done is not None and total else "" if note else f"sign {count}"
             return f"  {step}: {' '.join(text for text in (phase, amount, note) if text)}"
+        case ev.HookRan(run=ran) if ran.verdict != "allow":
+            return f"  {step}: {ran.words}"
         case ev.ArtifactRecorded(name=name, size=size, sha256=sha256):
             return f"  {step}: left {name}, {size} bytes, {sha256[:16]}"
         case ev.RunForgotten(name=name, by=by, intent=intent):

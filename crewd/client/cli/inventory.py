@@ -17,7 +17,7 @@ from crewd.model.errors import Refused
 @click.option("--kind", type=click.Choice(KINDS), help="Only these.")
 @verb
 def capabilities(options: Options, kind: str | None) -> None:
-    """List agents, teams, workflows and runtimes: active, disabled, shadowed or missing, and why."""
+    """List agents, teams, workflows, skills, runtimes and hooks: active, disabled, shadowed, missing or untrusted, and why."""
     found = [each for each in inventory() if kind in {None, each.kind}]
     if options.json:
         out([msgspec.structs.asdict(each) for each in found])
@@ -32,7 +32,7 @@ def capabilities(options: Options, kind: str | None) -> None:
 @click.option("--reason", default="", help="Why. A run that is refused shows it.")
 @verb
 def disable_(options: Options, key: str, reason: str) -> None:
-    """Run nothing with an agent, a team, a workflow or a runtime any more, until it is enabled."""
+    """Run nothing with an agent, a team, a workflow or a runtime any more, until it is enabled. Of a hook: do not ask it."""
     disable(key, reason)
     if options.json:
         out({"id": key, "state": "disabled", "reason": reason.strip()})

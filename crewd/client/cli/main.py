@@ -38,6 +38,8 @@ VERBS: dict[str, dict[str, Verb]] = {
         "init": Verb("own_files", "init", "Lay out .crew, for agents and teams of a project."),
         "disable": Verb("inventory", "disable_", "Run nothing with an agent, a team or a runtime any more."),
         "enable": Verb("inventory", "enable_", "Allow what was disabled."),
+        "hooks": Verb("hooks", "hooks", "List the commands that are asked before and after steps."),
+        "trust": Verb("hooks", "trust_", "Let the hooks of this project run."),
         "plan": Verb("start", "plan", "Show what run would do, and start nothing."),
         "recommend": Verb("recommend", "recommend", "Say which team a goal is for, and why."),
         "exec": Verb("start", "exec_", "Run a command as a worker."),

@@ -31,6 +31,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
                 "access_from": choice.access_from if choice else "step" if step.access else "",
                 "conflict_key": step.conflict_key, "effectiveness": step.guard, "verify": step.verify,
                 "adaptive": step.adaptive,
+                "hooks": [{"name": each.name, "on": each.on, "from": each.source} for each in step.worker.hooks],
             }
         )  # fmt: skip
     if options.json:
@@ -69,6 +70,9 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         say(f"    runs:   {row['does']}")
         if row["verify"]:
             say(f"    verify: {row['verify']}")
+        if row["hooks"]:
+            asked = ", ".join(f"{each['name']} ({each['on']}, {each['from'] or 'step'})" for each in row["hooks"])
+            say(f"    hooks:  {asked}")
         if row["adaptive"]:
             say("    adaptive: its plan adds steps")
     for choice in chosen.roles:
@@ -79,6 +83,8 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         say("At most concurrency_max of crewd.toml (8 unless it says another) are at once, without --unbounded")
     if chosen.workflow.plan_approval:
         say("The plan is to be approved before anything changes: crew approve RUN")
+    if chosen.untrusted:
+        say(f"Not trusted, and so not asked: hooks {', '.join(chosen.untrusted)} of this project (crew trust)")
     missing = {
         choice.found.definition.agent.command[0]: choice.found
         for choice in (*chosen.choices, *chosen.roles)

@@ -93,6 +93,9 @@ def _tasks(found: rq.ShowReply) -> None:
         indent="  ",
     )  # fmt: skip
     for attempt in found.attempts:
+        for ran in attempt.hooks:
+            if ran.verdict != "allow":
+                say_within(f"  {attempt.task.partition('/')[2]}#{attempt.epoch}: {ran.words}")
         for warning in attempt.warnings:
             say_within(f"  {attempt.task.partition('/')[2]}: {warning}")
 

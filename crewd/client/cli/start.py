@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any, get_type_hints
 
 import click
@@ -15,11 +16,12 @@ import msgspec
 from crewd.client import shapes
 from crewd.client.blocking import Crew, RunHandle, connect
 from crewd.client.chosen import Chosen, Wish, addressed, choose
-from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, verb
+from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, verb, warn
 from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.cli.plan import tell_plan
 from crewd.client.environment import Bring, bring
+from crewd.client.hooked import active_hooks, with_hooks
 from crewd.model.errors import UsageError
 from crewd.model.inputs import resolve
 from crewd.model.labels import parse_labels
@@ -150,6 +152,7 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
         goal, _ = resolve(chosen.workflow.inputs, goal, pairs_of(inputs, "--input"))
         tell_plan(options, goal, chosen)
         return
+    _tell_untrusted(chosen.untrusted)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
     _begin(options, chosen.workflow, goal, given, pairs_of(inputs, "--input"))
 
@@ -199,7 +202,7 @@ def exec_(
         argv, stdin=given_input, env=pairs_of(env, "--env"), on_orphan=on_orphan,
         pty=(size.lines, size.columns) if pty else None, protocol=protocol or "",
     )  # fmt: skip
-    _begin(options, workflow, "", given)
+    _begin(options, _hooked(workflow), "", given)
 
 
 @click.command()
@@ -211,7 +214,19 @@ def exec_(
 @verb
 def call(options: Options, target: str, args: tuple[str, ...], start: str, on_orphan: str, **given: Any) -> None:
     """Run a Python callable as a worker: crew call MODULE:FUNC --arg depth=2."""
-    _begin(options, shapes.call_workflow(target, arguments(args), start=start, on_orphan=on_orphan), "", given)
+    workflow = shapes.call_workflow(target, arguments(args), start=start, on_orphan=on_orphan)
+    _begin(options, _hooked(workflow), "", given)
+
+
+def _hooked(workflow: Workflow) -> Workflow:
+    hooks, untrusted = active_hooks()
+    _tell_untrusted(untrusted)
+    return with_hooks(workflow, hooks)
+
+
+def _tell_untrusted(names: Sequence[str]) -> None:
+    if names:
+        warn(f"hooks of this project do not run, nobody has trusted them: {', '.join(names)} (crew hooks, crew trust)")
 
 
 def pairs_of(texts: tuple[str, ...], option: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from crewd.client.cli.common import (
     look_at,
     out,
     say,
+    say_within,
     short_task,
     show_receipt,
     table,
@@ -30,6 +31,7 @@ from crewd.client.cli.common import (
     warn,
 )
 from crewd.client.cli.input import text_from_here
+from crewd.client.cli.screen import one_line
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, NotFound, Refused, UsageError
 from crewd.model.ids import ASK, is_id
@@ -236,8 +238,9 @@ def inbox(options: Options, answer: bool) -> None:  # noqa: FBT001 (a flag)
         table(["MESSAGE", "PRIORITY", "TEXT"], shown, whole={"MESSAGE"})
     if notices:
         say("")
-        rows = ([n.kind, short_task(n.task or n.run), ago(now - n.opened_at), n.text.replace("\n", " ")[:90]] for n in notices)
-        table(["NOTICE", "TASK", "AGE", "TEXT"], rows, whole={"TASK"})
+        for each in notices:
+            say(f"{each.kind}  {short_task(each.task or each.run)}  {ago(now - each.opened_at)}")
+            say_within(f"  {one_line(each.text)}")  # whole: it says what to type
 
 
 def _in_line(text: str, most: int) -> str:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from crewd.actors import Actor, ActorDead, Lane, Timer
 from crewd.model.errors import Busy, CrewdError, Refused, UsageError
 from crewd.model.events import AttemptEnded, AttemptStarted, Draft
+from crewd.model.hooks import seconds_before
 from crewd.model.inputs import GOAL, place, place_in, value_of, variable
 from crewd.model.reasons import CancelReason
 from crewd.model.receipts import Receipt
@@ -79,7 +80,8 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
         self._run = run
         self._step = step
         gradient = Gradient(*services.config.liveness_seconds)
-        self._state = replace(state, rules=Rules(step.worker.runtime, step.worker.limits, gradient))
+        silent = seconds_before(step.worker.hooks)
+        self._state = replace(state, rules=Rules(step.worker.runtime, step.worker.limits, gradient, silent))
         self._checkpoint = checkpoint
         self._begins = begins
         self._receipts: dict[str, Receipt] = {}

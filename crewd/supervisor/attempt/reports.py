@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crewd.model import events as ev
+from crewd.model.hooks import HOOKS_MAX, HookRun
 from crewd.model.limits import (
     ARTIFACT_BYTES_MAX,
     CHECKPOINT_BYTES_MAX,
@@ -158,12 +159,20 @@ def take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             return state.with_work(checkpoint=value), Decision((ev.CheckpointSaved(value=value, report=number),))
         case rp.Artifact():
             return _artifact(state, report.body, number)
+        case rp.HookAsked():
+            return state, Decision((_hook_ran(report.body.run, number),))
         case rp.StopProposed():
             return _stop_proposed(state, number)
         case rp.Outcome():
             return _outcome(state, report.body, number)
         case _:
             assert_never(report.body)
+
+
+def _hook_ran(run: HookRun, number: int) -> ev.HookRan:
+    changed = tuple(clip(name, NAME_CHARS_MAX) for name in run.changed[:HOOKS_MAX])
+    name, note = clip(run.name, NAME_CHARS_MAX), clip(run.note, NOTE_CHARS_MAX)
+    return ev.HookRan(run=replace(run, name=name, note=note, changed=changed), report=number)
 
 
 # -- operations and questions ----------------------------------------------------------------------------------------

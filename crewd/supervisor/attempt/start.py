@@ -142,7 +142,7 @@ def _wait_for_hello(state: Attempt, at: float) -> tuple[Attempt, Effects]:
     phase = state.phase
     if not isinstance(phase, Spawned):
         return state, ()
-    due = at + START_SECONDS_MAX
+    due = at + START_SECONDS_MAX + state.rules.hook_seconds
     return state.become(replace(phase, hello_by=due)), (do.AlarmAt(due),)
 
 

@@ -41,11 +41,12 @@ class Gradient(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What the worker's definition and the configuration say of it."""
+    """What the worker's definition and the configuration say of it. Its hooks may take `hook_seconds` first."""
 
     runtime: str = "call"
     limits: Limits = Limits()
     gradient: Gradient = Gradient()
+    hook_seconds: float = 0.0
 
 
 class Contact(msgspec.Struct, frozen=True):

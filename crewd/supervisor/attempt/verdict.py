@@ -34,7 +34,8 @@ def verdict(state: Attempt, exited: Exited) -> tuple[AttemptStatus, str, str]:
         case _ if outcome is not None and outcome.outcome == "completed":
             return AttemptStatus.COMPLETED, "", ""  # a durable result wins, whatever was heard later of the process
         case StartTimedOut():
-            return AttemptStatus.FAILED, FailureReason.START_TIMEOUT, f"the worker said nothing for {START_SECONDS_MAX:g} s"
+            allowed = START_SECONDS_MAX + state.rules.hook_seconds
+            return AttemptStatus.FAILED, FailureReason.START_TIMEOUT, f"the worker said nothing for {allowed:g} s"
         case _:
             return _as_seen(outcome, exited)
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from crewd.model import events as ev
 from crewd.model.limits import GRACE_SECONDS_SHORT
-from crewd.model.reasons import CancelReason, FailureReason, NoticeKind
+from crewd.model.reasons import BlockReason, CancelReason, FailureReason, NoticeKind
 from crewd.model.receipts import Outcome
 from crewd.model.rows import CancelInfo, faster
 from crewd.model.statuses import AttemptStatus, TaskStatus
@@ -23,7 +23,7 @@ from crewd.supervisor.run import again, blocks, planned, tries
 from crewd.supervisor.run import events as heard
 from crewd.supervisor.run.claims import lapse
 from crewd.supervisor.run.effects import NOTHING, AlarmAt, CancelAttempt, Decision, Recorded, RunEffect
-from crewd.supervisor.run.phases import InBackoff, IsLive, IsOver, IsParked
+from crewd.supervisor.run.phases import InBackoff, IsLive, IsOver, IsParked, IsQueued
 from crewd.supervisor.run.schedule import end_at_rest, go_on
 from crewd.supervisor.run.state import Next, Run, Task
 
@@ -122,6 +122,8 @@ def _attempt_over(run: Run, over: heard.AttemptOver) -> Next:
         reason, error = FailureReason.INEFFECTIVE, blocks.nothing_seen(task)
         ended = replace(ended, status=AttemptStatus.FAILED, reason=reason, error=error)
         over = replace(over, ended=ended, result=None, result_path="")
+    if ended.reason == FailureReason.HOOK and run.cancel is None and task.cancel is None:
+        return _barred(run, task, error)
     end = tries.AttemptEnd(
         ended.status, ended.reason, ended.error_class, ended.exit.code, error, over.at, over.lived, over.chance,
         ago=max(0.0, over.wall - over.ended_at) if over.ended_at else 0.0,
@@ -143,6 +145,15 @@ def _attempt_over(run: Run, over: heard.AttemptOver) -> Next:
             return go_on(run.with_task(task.become(IsParked(notice))), parked)
         case _:
             return _task_over(run, task, over, error)
+
+
+def _barred(run: Run, task: Task, error: str) -> Next:
+    """A hook has blocked the task. It waits for somebody to approve, and is tried again then, as if it had never been."""
+    task = replace(task.become(IsQueued()), tried=tries.Tried(since=task.epoch))
+    requeued = Recorded(ev.TaskRequeued(tries_from=task.epoch, barred=True), task.id)
+    text = f"step {task.id.partition('/')[2]}: {error}"
+    run, blocked = blocks.block(run.with_task(task), BlockReason.HOOK, text, task)
+    return go_on(run, [requeued, *blocked])
 
 
 def _task_over(run: Run, task: Task, over: heard.AttemptOver, error: str) -> Next:

@@ -16,6 +16,8 @@ from crewd.supervisor.gateway.wire import Side
 from crewd.testing.world.network import SimLink
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crewd.clock import Clock
     from crewd.model.ids import IdSource
     from crewd.testing.world.laws import Laws
@@ -31,12 +33,14 @@ class SimClient:
 
     `told` are the news that it heard and then said that it has seen, `repeated` those that came again all the same.
     `asked_again` counts the events that a feed should have had before the one that came.
-    `took` has the seconds until the reply of each request that waits for nothing but crewd, asked while it was connected.
+    `took` has the seconds until the reply of each request that waits for nothing but crewd, asked while it was connected
+    and all parts of crewd had begun (`begun`; outside of this world they have before it hears anybody).
     """
 
-    def __init__(self, name: str, clock: Clock, ids: IdSource, laws: Laws) -> None:
+    def __init__(self, name: str, clock: Clock, ids: IdSource, laws: Laws, begun: Callable[[], bool]) -> None:
         self.name = name
         self._clock = clock
+        self._begun = begun
         self._laws = laws
         self._live_then: dict[str, int | None] = {}
         self.talk = Conversation(name, key_of(name), "simulated", ids)
@@ -60,7 +64,7 @@ class SimClient:
         self._live_then[key] = self._laws.live_at(request)
         if isinstance(request, rq.Subscribe):
             self.seen[key] = []
-        connected = self.link.up and self.talk.incarnation
+        connected = self.link.up and self.talk.incarnation and self._begun()
         if self.link.send(frames) and connected and not _waits(request):
             self._prompt[key] = self._clock.monotonic()
         return key

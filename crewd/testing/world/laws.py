@@ -77,6 +77,7 @@ class Laws:
         self._claims: dict[str, ClaimInfo] = {}
         self._blocked: dict[str, set[str]] = {}
         self._ordered: set[str] = set()
+        self._barred: set[str] = set()
         self._at_work: set[str] = set()
         self.checked: Counter[str] = Counter()
         self.broken: LawBroken | None = None
@@ -154,12 +155,15 @@ class Laws:
                 self._blocked.setdefault(event.run, set()).add(block.reason)
             case ev.RunUnblocked(reasons=reasons):
                 self._blocked[event.run] = self._blocked.get(event.run, set()).difference(reasons) if reasons else set()
+                if not reasons:
+                    self._barred = {task for task in self._barred if not task.startswith(f"{event.run}/")}
             case ev.TaskAdded():
                 self._added(event, body)
             case ev.RunReopened():
                 self._ended.discard(event.run)
                 self._cancelled_at.pop(event.run, None)
-            case ev.TaskRequeued(message):
+            case ev.TaskRequeued(message, barred=barred):
+                (self._barred.add if barred else self._barred.discard)(event.task)
                 self._requeued(event, message)
             case ev.RunEnded():
                 self._ended.add(event.run)
@@ -180,6 +184,7 @@ class Laws:
                 before = [a for a in self._of_task(event.task) if a.status not in ATTEMPT_TERMINAL]
                 self.hold("one live attempt per task", not before, f"{attempt} was reserved while {before} live")
                 self._no_more_tries(event)
+                self.hold("what a hook blocks waits for approval", event.task not in self._barred, f"{attempt} was reserved")
                 self._may_start(event)
             case ev.MessageAccepted():
                 self._accepted(event, body)
@@ -232,7 +237,11 @@ class Laws:
         row = self._run_row(run)
         ended = {task.rpartition("/")[2] for task in self._ended if task.startswith(f"{run}/") and task != ended_now}
         steps = () if row is None else row.workflow.steps
-        return {task for each in steps if (task := f"{run}/{each.id}") not in self._ended and ended.issuperset(each.depends_on)}
+        return {
+            task
+            for each in steps
+            if (task := f"{run}/{each.id}") not in {*self._ended, ended_now} and ended.issuperset(each.depends_on)
+        }
 
     def _added(self, event: ev.Event, body: ev.TaskAdded) -> None:
         """A plan adds its steps whole, once, and when its attempt is completed."""

@@ -392,6 +392,8 @@ def _draw_start(chance: SeededChance) -> Move:
     who, gate = chance.below(2), _pick(chance, GATES)
     if gate == "plan":  # no draw of its own: what follows stays what it was
         gate = ("plan", "plan", "adaptive", "unfit")[(who + len(plans)) % 4]
+    if gate == "block" and (who + len(plans)) % 2:
+        gate = "hook"
     return Move("start", {"shape": shape, "plans": plans, "who": who, "limit": limit, "gate": gate})
 
 

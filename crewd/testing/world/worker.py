@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from crewd.model.hooks import HookRun
 from crewd.model.ids import ASK, IdSource
 from crewd.model.limits import REPORTS_UNACKED_MAX
 from crewd.model.policy import Limits, Restarts, Retry
+from crewd.model.reasons import FailureReason
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
@@ -35,6 +37,10 @@ Wait = tuple[float | None, Callable[[], object] | None]
 How = Literal["returns", "raises", "vanishes", "hangs"]
 
 
+HOOK_SECONDS = 45.0
+"""Longer than a worker without hooks may be silent."""
+
+
 class Plan(msgspec.Struct, frozen=True):
     """What a worker will do. Seconds are virtual.
 
@@ -43,7 +49,8 @@ class Plan(msgspec.Struct, frozen=True):
     stop if `follow_ups`), `raises`, `vanishes` (exits without a word) or `hangs`. `deaf` ignores TERM, `numb` does not look
     at its token, `undying` survives KILL, `lingers` does not exit after its last word. `children` are processes, each
     started by the one before, that leave it as they say and are as deaf as `deaf_children` says; `start_seconds` pass before
-    its first word. The first `fails_first` attempts raise; one that `freezes` is never heard of after its first word, as if
+    its first word. A hook takes `HOOK_SECONDS` and blocks the first `barred_first` attempts. The first `fails_first` attempts
+    raise; one that `freezes` is never heard of after its first word, as if
     it was stopped. Before its work it `waits_for` a step of its run; one that is `outside` is carried out by whoever claims
     it. Its result is a plan if it `hands_in` one: an `adaptive` one, or an `unfit` one that is better the second time.
     `retry`, `restart` and `limits` are those of its spec.
@@ -66,6 +73,7 @@ class Plan(msgspec.Struct, frozen=True):
     lingers: bool = False
     unborn: bool = False
     fails_first: int = 0
+    barred_first: int = 0
     freezes: bool = False
     waits_for: str = ""
     outside: bool = False
@@ -213,13 +221,19 @@ class SimWorker:
     def _live(self) -> Generator[Wait, None, int]:
         plan = self.plan
         yield self._clock.monotonic() + plan.start_seconds, None
+        barred = self.key[1] <= plan.barred_first
+        if barred:
+            yield self._clock.monotonic() + HOOK_SECONDS, None
         self.online = self.link.wanted = True
         parent = self.process
         for escape in plan.children:
             parent = self._processes.make(self.key, parent, escape=escape, deaf=plan.deaf_children)
         try:
-            yield from self._work()
-            outcome = rp.Outcome(outcome="completed", result=self._result())
+            if barred:
+                outcome = yield from self._barred()
+            else:
+                yield from self._work()
+                outcome = rp.Outcome(outcome="completed", result=self._result())
         except Cancelled as cancelled:
             outcome = rp.Outcome(outcome="cancelled", reason=cancelled.reason)
             self._witness.cancelled.add(self.key)
@@ -235,6 +249,11 @@ class SimWorker:
         if plan.lingers:
             yield None, None
         return {"completed": 0, "failed": 1, "cancelled": 3}[outcome.outcome]
+
+    def _barred(self) -> Generator[Wait, None, rp.Outcome]:
+        ran = HookRun("guard", "before_task_start", "block", "as planned", HOOK_SECONDS)
+        yield from self._report(rp.HookAsked(ran))
+        return rp.Outcome(outcome="failed", reason=FailureReason.HOOK, error="hook guard blocks it")
 
     def _result(self) -> object:
         if not self.plan.hands_in:

@@ -20,6 +20,7 @@ from crewd.client.conversation import AGAIN_BEATS
 from crewd.clock import SeededChance
 from crewd.guardian.tree import Key
 from crewd.model import events as ev
+from crewd.model.hooks import Hook
 from crewd.model.ids import MESSAGE, IdSource
 from crewd.model.news import news_of
 from crewd.model.rows import AskRow, AttemptRow, ClientRow, RunRow
@@ -31,6 +32,7 @@ from crewd.store.fold import Row
 from crewd.store.messages import Committed
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt.controller import Controller
+from crewd.supervisor.directory import FRONT
 from crewd.supervisor.run.actor import RunActor
 from crewd.supervisor.run.state import Run
 from crewd.testing.scheduler import VirtualClock
@@ -60,10 +62,10 @@ FIRST = 0
 """The order that always takes the oldest: shrinking leads here."""
 
 
-Gate = Literal["", "plan", "adaptive", "unfit", "key", "block", "fail"]
+Gate = Literal["", "plan", "adaptive", "unfit", "key", "block", "fail", "hook"]
 _ACCESS: dict[Gate, tuple[Access, ...]] = {
     "": ("",), "plan": ("", "", "shared"), "adaptive": ("",), "unfit": ("",), "key": ("exclusive", "shared", "shared"),
-    "block": ("",), "fail": ("",),
+    "block": ("",), "fail": ("",), "hook": ("",),
 }  # fmt: skip
 """The access of the steps of a run, one after the other."""
 MATE = "mate"
@@ -72,10 +74,13 @@ PLANNED = Plan()
 _GUARD: dict[Gate, Effectiveness] = {"block": "block", "fail": "fail"}
 
 
+_GUARDS = (Hook("guard", "before_task_start", "true", blocking=True, timeout_seconds=60.0),)
+
+
 def _spec(plan: Plan, call: str) -> WorkerSpec:
     return WorkerSpec(
         call="" if plan.outside else f"world:{call}", orphan_grace_seconds=60.0, retry=plan.retry, restart=plan.restart,
-        limits=plan.limits, outside=plan.outside,
+        limits=plan.limits, outside=plan.outside, hooks=_GUARDS if plan.barred_first and not plan.outside else (),
     )  # fmt: skip
 
 
@@ -217,9 +222,12 @@ class World:
 
     def client(self, name: str) -> SimClient:
         """A client; it connects as soon as crewd is there."""
-        client = SimClient(name, self.clock, self.ids, self.laws)
+        client = SimClient(name, self.clock, self.ids, self.laws, self._begun)
         self.clients.append(client)
         return client
+
+    def _begun(self) -> bool:
+        return self.crewd is not None and self.crewd.services.directory.find(FRONT) is not None
 
     def start(
         self, client: SimClient, name: str, steps: dict[str, tuple[Plan, tuple[str, ...]]], limit: int = 0, parent: str = "",
@@ -229,9 +237,11 @@ class World:
 
         `gate`: the first step makes a plan that is to be approved, or one that adds steps (at once, or the one of its second
         attempt), or the steps are exclusive and shared ones of one conflict key, or a worker of which nothing was seen blocks
-        the run, or fails.
+        the run, or fails, or a hook that takes long blocks the first attempt of each step.
         """
         adaptive = gate in {"adaptive", "unfit"}
+        if gate == "hook":
+            steps = {step: (msgspec.structs.replace(plan, barred_first=1), after) for step, (plan, after) in steps.items()}
         for index, (step, (plan, _)) in enumerate(steps.items()):
             self.plans[f"{name}_{step}"] = msgspec.structs.replace(plan, hands_in=gate) if adaptive and index == 0 else plan
             self.plans[f"{name}_{MATE}"] = PLANNED if plan.outside else plan

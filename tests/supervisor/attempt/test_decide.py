@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from crewd.model import events as ev
-from crewd.model.limits import START_SECONDS_LONGEST, START_SECONDS_MAX
+from crewd.model.hooks import HookRun
+from crewd.model.limits import NOTE_CHARS_MAX, START_SECONDS_LONGEST, START_SECONDS_MAX
 from crewd.model.receipts import LEVELS, Level
 from crewd.model.rows import CancelInfo, ExitStatus
 from crewd.model.statuses import AttemptStatus
@@ -23,8 +24,8 @@ from crewd.supervisor.attempt.decide import decide
 from crewd.supervisor.attempt.effects import NOTHING, Decision
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.attempt.messages import accepted
-from crewd.supervisor.attempt.phases import Finished, Queued, Reserving, Spawned
-from crewd.supervisor.attempt.state import Attempt
+from crewd.supervisor.attempt.phases import Finished, Queued, Reserving, Spawned, Working
+from crewd.supervisor.attempt.state import Attempt, Rules
 from crewd.supervisor.caller import Caller
 
 T = "r_1/s"
@@ -283,6 +284,23 @@ def test_a_worker_that_never_says_hello_is_ended() -> None:
     assert any(isinstance(effect, do.EndWorker) for effect in decision.effects)
     state, _ = decide(state, heard.Ended(Exited(task=T, epoch=1, cause="ended", exit=ExitStatus(signal=15)), (), 1.0))
     assert state.status is AttemptStatus.FAILED
+
+
+def test_a_worker_whose_hooks_may_take_their_time_is_waited_for_as_long() -> None:
+    state = replace(reserved(), rules=Rules(hook_seconds=60.0))
+    state, _ = decide(state, heard.Connected(rp.WorkerHello(task=T, epoch=1, token="", pid=1, capabilities=())))
+    assert isinstance(state.phase, Working)
+    slow, _ = decide(replace(Attempt(T, 1, Spawned()), rules=Rules(hook_seconds=60.0)), heard.Resume(0.0))
+    assert isinstance(slow.phase, Spawned)
+    assert slow.phase.hello_by == 90.0
+
+
+def test_what_came_of_a_hook_is_an_event_with_a_bounded_note() -> None:
+    ran = HookRun("guard", "before_task_start", "block", "n" * 9_000, 0.5)
+    _, decision = decide(running(), heard.Reported(rp.Report(number=1, body=rp.HookAsked(ran)), 1.0))
+    (event,) = (each for each in decision.events if isinstance(each, ev.HookRan))
+    assert (event.run.name, event.run.verdict, event.run.seconds, event.report) == ("guard", "block", 0.5, 1)
+    assert len(event.run.note) <= NOTE_CHARS_MAX
 
 
 def delivered(key: str = "m1") -> Attempt:

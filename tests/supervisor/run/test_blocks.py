@@ -186,3 +186,27 @@ def test_workers_that_are_started_again_lift_that_block_and_no_other_one() -> No
     run, decision = decide(replace(off, execution=True), heard.Proceed())
     assert [each.reason for each in run.blocks] == ["plan_approval"]
     assert (started(decision), run.status) == (["other"], RunStatus.BLOCKED)
+
+
+def test_what_a_hook_blocks_waits_for_approval_and_is_tried_again_as_if_it_had_never_been() -> None:
+    steps = (Step("a", worker=WORK), Step("b", depends_on=("a",), worker=WORK), Step("c", worker=WORK))
+    run, _ = decide(new_run("r", Workflow("w", steps)), heard.Proceed())
+    ended = ev.AttemptEnded(status=AttemptStatus.FAILED, reason="blocked_by_hook", error="hook guard blocks it")
+    run, decision = decide(run, heard.AttemptOver("r/a", ended))
+    assert bodies(decision, ev.TaskRequeued) == [ev.TaskRequeued(tries_from=1, barred=True)]
+    assert (started(decision), run.status, run.blocks[0].reason) == ([], RunStatus.BLOCKED, BlockReason.HOOK)
+    assert "step a: hook guard blocks it; crew approve r" in run.blocks[0].text
+    run, decision = over(run, "c")
+    assert (started(decision), run.status) == ([], RunStatus.BLOCKED), "it does not end, and skips nothing"
+    run, decision = decide(run, heard.Approve(1.0, "ann"))
+    assert started(decision) == ["a"]
+    run, decision = over(run, "a")
+    assert started(decision) == ["b"]
+
+
+def test_a_cancel_wins_over_a_hook_that_blocks() -> None:
+    run, _ = decide(new_run("r", Workflow("w", (Step("a", worker=WORK),))), heard.Proceed())
+    run, _ = decide(run, heard.CancelRun(CancelInfo(CancelReason.CALLER_CANCELLED)))
+    ended = ev.AttemptEnded(status=AttemptStatus.FAILED, reason="blocked_by_hook", error="hook guard blocks it")
+    run, _ = decide(run, heard.AttemptOver("r/a", ended))
+    assert (run.over, run.blocks) == (True, ())

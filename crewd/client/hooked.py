@@ -1,0 +1,40 @@
+"""Gives the steps of a workflow the hooks that are active where it is started.
+
+Tests: tests/client/test_hooks.py.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from crewd.client.hooks import found_hooks
+from crewd.client.inventory import disabled
+from crewd.model.hooks import Hook, check_hooks
+from crewd.model.workflow import Step, Workflow
+
+_WITHOUT = frozenset({"crewd", "outside"})
+"""Runtimes whose worker runs nothing of crewd, and so no hooks."""
+
+
+def active_hooks() -> tuple[list[Hook], list[str]]:
+    """The hooks that run, in their order; and the names of the project's that do not, because nobody has trusted them."""
+    found, off = found_hooks(), disabled()
+    active = [each.hook for each in found if each.state == "active" and f"hook:{each.hook.name}" not in off]
+    return active, [each.hook.name for each in found if each.state == "untrusted"]
+
+
+def with_hooks(workflow: Workflow, hooks: list[Hook]) -> Workflow:
+    """The workflow, whose steps and roles have these hooks after their own: each those for its role."""
+    if not hooks:
+        return workflow
+
+    def hooked(step: Step) -> Step:
+        if step.worker.runtime in _WITHOUT:
+            return step
+        added = tuple(hook for hook in hooks if not hook.roles or step.role in hook.roles)
+        every = (*step.worker.hooks, *added)
+        check_hooks(f"step {step.id}", every)
+        return replace(step, worker=replace(step.worker, hooks=every))
+
+    roles = {name: hooked(step) for name, step in workflow.roles.items()}
+    return replace(workflow, steps=tuple(map(hooked, workflow.steps)), roles=roles)

@@ -1,0 +1,131 @@
+"""Hooks in files: whose there are, which of them run, and what a person sees of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crewd.client.hooked import active_hooks, with_hooks
+from crewd.client.hooks import distrust, found_hooks, is_trusted, trust
+from crewd.client.inventory import disable
+from crewd.client.user_file import user_path
+from crewd.model.errors import NotFound, UsageError
+from crewd.model.hooks import Hook
+from crewd.model.workflow import Step, WorkerSpec, Workflow
+from crewd.testing import Daemon
+from tests.shell import Shell
+
+GUARD = '[guard]\non = "before_task_start"\nrun = "exit 1"\nblocking = true\n'
+NOTE = '[note]\non = "task_result"\nrun = "true"\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "project"
+    (folder / ".crew").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def write_user(text: str) -> None:
+    path = user_path("hooks.toml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def states() -> list[tuple[str, str, str]]:
+    return [(each.hook.name, each.hook.source, each.state) for each in found_hooks()]
+
+
+def test_the_users_hooks_come_first_and_a_projects_hook_takes_no_name_of_theirs(project: Path) -> None:
+    write_user(NOTE + GUARD)
+    (project / ".crew" / "hooks.toml").write_text(GUARD + NOTE.replace("note", "more"))
+    trust()
+    assert states() == [
+        ("note", "user", "active"), ("guard", "user", "active"), ("guard", "project", "shadowed"),
+        ("more", "project", "active"),
+    ]  # fmt: skip
+    assert [hook.name for hook in active_hooks()[0]] == ["note", "guard", "more"]
+
+
+def test_a_projects_hooks_run_once_they_are_trusted_and_as_long_as_the_file_is_the_same(project: Path) -> None:
+    file = project / ".crew" / "hooks.toml"
+    with pytest.raises(NotFound):
+        trust()
+    file.write_text(NOTE)
+    assert (active_hooks(), is_trusted()) == (([], ["note"]), False)
+    assert [hook.name for hook in trust()] == ["note"]
+    assert active_hooks()[1] == []
+    file.write_text(NOTE + GUARD)
+    assert (active_hooks(), states()[1]) == (([], ["note", "guard"]), ("guard", "project", "untrusted"))
+    trust()
+    assert (distrust(), distrust(), is_trusted()) == (True, False, False)
+
+
+def test_a_disabled_hook_is_not_asked(project: Path) -> None:
+    write_user(NOTE + GUARD)
+    disable("hook:guard", "it is in the way")
+    assert [hook.name for hook in active_hooks()[0]] == ["note"]
+
+
+def test_steps_get_the_hooks_for_their_role_after_their_own(project: Path) -> None:
+    own = Hook("own", "task_result", "true")
+    hooks = [Hook("all", "task_result", "true"), Hook("some", "task_result", "true", roles=("executor",))]
+    steps = (
+        Step("a", role="executor", worker=WorkerSpec(shell="true", hooks=(own,))),
+        Step("b", role="tester", worker=WorkerSpec(shell="true")),
+        Step("c", worker=WorkerSpec(outside=True)),
+        Step("d", worker=WorkerSpec(argv=("true",), protocol="crewd")),
+    )
+    hooked = with_hooks(Workflow("w", steps, roles={"executor": Step("executor", role="executor")}), hooks)
+    assert {step.id: [hook.name for hook in step.worker.hooks] for step in hooked.steps} == {
+        "a": ["own", "all", "some"], "b": ["all"], "c": [], "d": [],
+    }  # fmt: skip
+    assert [hook.name for hook in hooked.roles["executor"].worker.hooks] == ["all", "some"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[a]\non = 'never'\nrun = 'true'\n", "Invalid enum value 'never'"),
+        ("[a]\non = 'task_result'\n", "missing required field `run`"),
+        ("[a]\non = 'task_result'\nrun = 'true'\nblokcing = true\n", "unknown field `blokcing`"),
+        ("a = 1\n", "Expected `object`"),
+        ("[a\n", "Expected"),
+        ("['../a']\non = 'task_result'\nrun = 'true'\n", "not a name"),
+        ("[a]\non = 'task_result'\nrun = 'true'\ntimeout_seconds = inf\n", "timeout_seconds inf"),
+        ("#" * 70_000, "more than 65536 bytes"),
+        ("".join(f"[a{n}]\non = 'task_result'\nrun = 'true'\n" for n in range(17)), "17 hooks"),
+    ],
+    ids=["on", "run", "key", "table", "toml", "name", "time", "size", "many"],
+)
+def test_a_file_that_is_wrong_is_refused_with_its_name(project: Path, text: str, says: str) -> None:
+    (project / ".crew" / "hooks.toml").write_text(text)
+    with pytest.raises(UsageError, match=says) as error:
+        found_hooks()
+    assert ".crew/hooks.toml" in str(error.value)
+    (project / ".crew" / "hooks.toml").write_bytes(b"\xff")
+    with pytest.raises(UsageError, match="no UTF-8"):
+        found_hooks()
+
+
+@pytest.mark.process
+def test_a_hook_of_the_user_blocks_what_is_started_and_a_person_sees_why(daemon: Daemon, project: Path) -> None:
+    write_user(GUARD)
+    shell = Shell(str(daemon.home.root), project)
+    run = shell.ok("exec", "true").split()[0]
+    shell.run("wait", run, "--for", "waiting", "--timeout", "60")
+    assert "hook guard (before_task_start) blocks it: exit code 1" in shell.ok("show", run)
+    assert f"crew approve {run}" in shell.ok("inbox")
+    assert "hook.ran" in shell.ok("events", run, "--json")
+    assert "blocks" in shell.ok("hooks")
+    assert "hook:guard" in shell.ok("capabilities", "--kind", "hook")
+    shell.ok("disable", "hook:guard", "--reason", "not now")
+    shell.ok("exec", "-f", "true")
+    (project / ".crew" / "hooks.toml").write_text(NOTE)
+    assert "nobody has trusted them: note" in shell.run("exec", "true").stderr
+    assert "note, task_result: true" in shell.ok("trust")
+    assert "nobody" not in shell.run("exec", "true").stderr
+    assert "not trusted" in shell.ok("trust", "--revoke")
+    shell.ok("reject", run)

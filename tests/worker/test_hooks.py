@@ -1,0 +1,165 @@
+"""Hooks in a worker: what they are given, what they may change and stop, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from crewd.client.blocking import Crew, RunHandle
+from crewd.model.errors import UsageError
+from crewd.model.hooks import Hook
+from crewd.model.statuses import RunStatus
+from crewd.model.workflow import Step, WorkerSpec, Workflow
+from crewd.testing.daemon import wait_until
+
+pytestmark = pytest.mark.process
+
+
+def run_with(crew: Crew, *hooks: Hook, shell: str = 'printf %s "$CREWD_TEXT"', text: str = "the task") -> RunHandle:
+    return crew.run(Workflow("w", (Step("s", text=text, worker=WorkerSpec(shell=shell, hooks=hooks)),)), "the goal", cwd="/")
+
+
+def until_status(run: RunHandle, status: RunStatus) -> None:
+    wait_until(lambda: run.show().run.status is status, f"the run to be {status}")
+
+
+def has_more_attempts(run: RunHandle, before: int) -> bool:
+    return len(run.show().attempts) > before
+
+
+def asked(run: RunHandle) -> list[tuple[str, str, str]]:
+    return [(ran.name, ran.verdict, ran.note) for attempt in run.show().attempts for ran in attempt.hooks]
+
+
+def saying(name: str, on: str = "before_task_start", *, blocking: bool = False, **answer: object) -> Hook:
+    return Hook(name, on, f"cat >/dev/null; echo '{json.dumps(answer)}'", blocking=blocking)  # type: ignore[arg-type]
+
+
+def test_a_hook_is_given_what_it_is_about_and_silence_allows(crew: Crew, tmp_path: Path) -> None:
+    run = run_with(
+        crew,
+        Hook("see", "before_task_start", f"cat > {tmp_path}/before"),
+        Hook("end", "task_result", f"cat > {tmp_path}/after"),
+    )
+    assert run.result(timeout=60) == "the task"
+    before, after = (json.loads((tmp_path / name).read_text()) for name in ("before", "after"))
+    assert (before["on"], before["hook"], before["step"], before["epoch"], before["goal"], before["text"]) == (
+        "before_task_start", "see", "s", 1, "the goal", "the task",
+    )  # fmt: skip
+    assert before["task"] == f"{run.id}/s"
+    assert (after["on"], after["outcome"], after["result"]) == ("task_result", "completed", "the task")
+    assert asked(run) == [("see", "allow", ""), ("end", "allow", "")]
+
+
+def test_what_a_hook_changes_is_what_the_next_hook_and_the_worker_are_given(crew: Crew, tmp_path: Path) -> None:
+    run = run_with(
+        crew,
+        saying("first", verdict="modify", text="another task", note="it was vague"),
+        Hook("second", "before_task_start", f"cat > {tmp_path}/seen"),
+        saying("last", "task_result", verdict="modify", result={"said": "nothing"}),
+    )
+    assert run.result(timeout=60) == {"said": "nothing"}
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert (seen["text"], seen["changes"]) == ("another task", [{"hook": "first", "text": "another task"}])
+    assert asked(run) == [("first", "modify", "it was vague"), ("second", "allow", ""), ("last", "modify", "")]
+
+
+@pytest.mark.parametrize(
+    ("command", "note"),
+    [
+        ("""echo '{"verdict":"block","note":"not today"}'""", "not today"),
+        ("echo no disk >&2; exit 3", "exit code 3: no disk"),
+        ("kill -9 $$", "signal 9"),
+        ("echo '[1'", "its answer is not understood"),
+        ("""echo '{"verdict":"perhaps"}'""", "Invalid enum value 'perhaps'"),
+        ("""echo '{"verdict":"modify","result":1}'""", "modify goes with text at before_task_start"),
+        ("head -c 3000000 /dev/zero", "more than 1048576 bytes"),
+    ],
+    ids=["block", "exit", "signal", "json", "verdict", "field", "flood"],
+)
+def test_a_blocking_hook_that_blocks_or_fails_blocks_the_run_and_another_one_only_remarks(
+    crew: Crew, tmp_path: Path, command: str, note: str
+) -> None:
+    witness = tmp_path / "ran"
+    for blocking in (False, True):
+        run = run_with(crew, Hook("guard", "before_task_start", command, blocking=blocking), shell=f"echo >> {witness}")
+        until_status(run, RunStatus.BLOCKED if blocking else RunStatus.COMPLETED)
+        ((_, verdict, said),) = asked(run)
+        assert note in said
+        assert (verdict, run.show().run.status) == (("block", "blocked") if blocking else ("diagnostic", "completed"))
+    assert witness.read_text() == "\n", "what was blocked was not begun"
+    assert "hook guard (before_task_start) blocks it" in run.show().notices[-1].text
+    run.cancel()
+    run.wait(timeout=60)
+
+
+def test_what_is_blocked_starts_again_when_somebody_approves_and_the_hook_is_asked_again(crew: Crew, tmp_path: Path) -> None:
+    allowed = tmp_path / "allowed"
+    guard = Hook("guard", "before_task_start", f"test -e {allowed}", blocking=True)
+    run = run_with(crew, guard, Hook("again", "before_retry", "true"), shell="echo done")
+    for _ in range(2):
+        attempts = len(run.show().attempts)
+        until_status(run, RunStatus.BLOCKED)
+        crew.approve(run.id)
+        wait_until(partial(has_more_attempts, run, attempts), "another attempt")
+    until_status(run, RunStatus.BLOCKED)
+    allowed.touch()
+    crew.approve(run.id)
+    assert run.result(timeout=60) == "done"
+    assert [name for name, verdict, _ in asked(run) if verdict != "block"] == ["again", "again", "again", "guard"]
+    assert all(notice.closed_at for notice in run.show().notices)
+
+
+def test_a_result_that_a_hook_blocks_completes_nothing(crew: Crew) -> None:
+    run = run_with(crew, saying("judge", "task_result", blocking=True, verdict="block", note="it is empty"), shell="true")
+    until_status(run, RunStatus.BLOCKED)
+    shown = run.show()
+    assert shown.attempts[0].reason == "blocked_by_hook"
+    assert shown.tasks[0].status == "queued"
+    crew.reject(run.id)
+    assert run.wait(timeout=60).run.status == "cancelled"
+
+
+def test_a_hook_that_hangs_has_its_time_and_is_killed_with_all_that_it_started(crew: Crew) -> None:
+    hook = Hook("slow", "before_task_start", "sleep 4321.25 & sleep 4321.25", timeout_seconds=0.3)
+    run = run_with(crew, hook, shell="echo done")
+    assert run.result(timeout=60) == "done"
+    assert asked(run) == [("slow", "diagnostic", "it took longer than 0.3 s")]
+    assert not [each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "4321.25"]]
+
+
+@pytest.mark.parametrize("on", ["before_task_start", "task_result"])
+def test_a_cancel_does_not_wait_for_a_hook(crew: Crew, tmp_path: Path, on: str) -> None:
+    begun = tmp_path / "begun"
+    hook = Hook("slow", on, f"touch {begun}; sleep 4321.5", blocking=True, timeout_seconds=60)  # type: ignore[arg-type]
+    run = run_with(crew, hook, shell="true")
+    wait_until(begun.exists, "the hook")
+    run.cancel(mode="now")
+    shown = run.wait(timeout=20).run
+    assert shown.status == "cancelled"
+    assert not [each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "4321.5"]]
+
+
+@pytest.mark.parametrize(
+    ("hooks", "spec", "says"),
+    [
+        ((Hook("x", "task_result", "true", timeout_seconds=61),), {}, "timeout_seconds 61"),
+        ((Hook("x", "task_result", "true", timeout_seconds=0),), {}, "timeout_seconds 0"),
+        ((Hook("x", "task_result", " "),), {}, "no command"),
+        ((Hook("x", "task_result", "a\0b"),), {}, "no command"),
+        ((Hook("../x", "task_result", "true"),), {}, "not a name"),
+        ((Hook("x", "task_result", "true"),) * 2, {}, "two hooks 'x'"),
+        (tuple(Hook(f"x{number}", "task_result", "true") for number in range(17)), {}, "at most 16"),
+        ((Hook("x", "task_result", "true"),), {"protocol": "crewd"}, "cannot have hooks"),
+    ],
+    ids=str,
+)
+def test_hooks_that_cannot_be_run_are_refused_at_the_door(
+    crew: Crew, hooks: tuple[Hook, ...], spec: dict[str, str], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        crew.run(Workflow("w", (Step("s", worker=WorkerSpec(argv=("true",), hooks=hooks, **spec)),)), cwd="/")  # type: ignore[arg-type]
