@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from crewd.agents.head import read_head
+from crewd.model.agent import GivenSkill
 from crewd.model.markdown import wrong
 
 NAMES_MAX = 32
@@ -55,17 +56,16 @@ def names_of(*levels: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def rendered(skills: Iterable[Skill]) -> tuple[str, tuple[str, ...]]:
-    """The text that an agent is given, and the names of the skills that are not in it for want of room."""
-    parts: list[str] = []
+def fitting(skills: Iterable[Skill]) -> tuple[tuple[GivenSkill, ...], tuple[str, ...]]:
+    """The skills that an agent is given, and the names of those for which there is no room."""
+    given: list[GivenSkill] = []
     left_out: list[str] = []
     room = ALL_CHARS_MAX
     for at, skill in enumerate(skills):
         text = skill.text if len(skill.text) <= CHARS_MAX else skill.text[: CHARS_MAX - 2] + " …"
-        part = f"## Skill: {skill.name}\n\n{text}"
-        if at >= NAMES_MAX or len(part) > room:
+        if at >= NAMES_MAX or len(text) > room:
             left_out.append(skill.name)
             continue
-        room -= len(part)
-        parts.append(part)
-    return "\n\n".join(parts), tuple(left_out)
+        room -= len(text)
+        given.append(GivenSkill(skill.name, text))
+    return tuple(given), tuple(left_out)

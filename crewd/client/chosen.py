@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crewd.agents.catalogue import CATALOGUE
-from crewd.agents.skills import Skill, names_of, parse_skill, rendered
+from crewd.agents.skills import Skill, fitting, names_of, parse_skill
 from crewd.agents.team import Team, parse_team
 from crewd.client import shapes
 from crewd.client.agents import FoundAgent, agent_named, check_installed
@@ -150,7 +150,7 @@ def _roles(workflow: Workflow, wish: Wish, team: Team | None) -> dict[str, Choic
 
 
 def _told(choice: Choice) -> Choice:
-    return replace(choice, left_out=rendered(map(skill_named, choice.skills))[1])
+    return replace(choice, left_out=fitting(map(skill_named, choice.skills))[1])
 
 
 def _bounded(workflow: Workflow, wish: Wish, team: Team | None) -> tuple[Workflow, str]:
@@ -222,11 +222,9 @@ def skill_named(name: str) -> Skill:
 def _filled(step: Step, choice: Choice, fields: Mapping[str, Any]) -> Step:
     """The step, with the agent that does it."""
     change = msgspec.structs.replace
-    text, _ = rendered(map(skill_named, choice.skills))
-    prompt = "\n\n".join(part for part in (choice.found.definition.agent.system_prompt, text) if part)
     agent = change(
         choice.found.definition.agent,
-        system_prompt=prompt,
+        skills=fitting(map(skill_named, choice.skills))[0],
         model=choice.model,
         **{key: value for key, value in fields.items() if value},
     )

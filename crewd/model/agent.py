@@ -19,13 +19,20 @@ AGENT_FILES: Final = {"acts": "acts.jsonl", "records": "records.jsonl"}
 """What is kept of an agent beside its output: the streams that can be read, and their files in the attempt's directory."""
 
 
+class GivenSkill(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A skill that an agent is given: a text beside its system prompt."""
+
+    name: str
+    text: str
+
+
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """An agent and how it is to work.
 
     `command` is the program and its first arguments; what its runtime needs is added to them. `name` is what people call it.
     An empty `model`, `thinking` or `tools` leaves that to the agent's own configuration. `system_prompt` is added to the
-    agent's own one, or takes its place (`replace`). After `turns` answers of the model the agent is told to finish; it has
-    `turns_grace` more (`turns` 0: no bound). `permissions` is the answer when the agent asks for permission.
+    agent's own one, or takes its place (`replace`); `skills` follow it. After `turns` answers of the model the agent is told
+    to finish; it has `turns_grace` more (`turns` 0: no bound). `permissions` is the answer when the agent asks for permission.
     `config_dir` is the directory of the agent's own configuration. `session` is one of the agent's own sessions, to go on
     with.
     """
@@ -39,6 +46,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     tools: tuple[str, ...] = ()
     system_prompt: str = ""
     system_prompt_mode: Literal["append", "replace"] = "append"
+    skills: tuple[GivenSkill, ...] = ()
     turns: int = 0
     turns_grace: int = 5
     permissions: Permissions = "ask"
@@ -53,7 +61,8 @@ def check_agent(step: str, agent: Agent) -> None:
     for what, text in (("model", agent.model), ("thinking", agent.thinking), ("session", agent.session)):
         if "\n" in text or text.startswith("-"):
             raise UsageError(f"step {step}: {text!r} is no {what}", hint="one word, without a dash before it", field="agent")
-    if len(agent.system_prompt.encode("utf-8", "replace")) > PROMPT_BYTES_MAX:
+    texts = (agent.system_prompt, *(skill.text for skill in agent.skills))
+    if sum(len(text.encode("utf-8", "replace")) for text in texts) > PROMPT_BYTES_MAX:
         raise UsageError(f"step {step}: the system prompt has more than {PROMPT_BYTES_MAX} bytes", field="agent")
     if not 0 <= agent.turns <= TURNS_MAX or not 0 <= agent.turns_grace <= TURNS_MAX:
         raise UsageError(f"step {step}: {agent.turns} turns are not possible", hint=f"0 to {TURNS_MAX}", field="agent")

@@ -23,6 +23,7 @@ from crewd.agents import acts as do
 from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import PERMANENT, falls_back
 from crewd.agents.launch import command_of, machine_of, takes_prompt_file, variables_of
+from crewd.agents.prompt import PROMPT_FILE, SOURCES_FILE, SYSTEM_PROMPT_FILE, prompt_of
 from crewd.agents.records import is_piece, record_of
 from crewd.agents.unanswered import GO_ON, OWN, Unanswered
 from crewd.clock import SystemChance, SystemClock
@@ -76,6 +77,9 @@ class AgentProcess:
         self._cost = float(cost) if isinstance(cost, int | float) else 0.0
         self._goes_on = self._has_spoken = False
         self._unanswered = Unanswered()
+        shared = Path(bootstrap.shared)
+        reads = [str(shared / name) for name in bootstrap.reads]
+        self._told = prompt_of(agent, text=bootstrap.text, goal=bootstrap.goal, reads=reads)
         self._machine = machine_of(agent, self._task())
         self._process: LineProcess | None = None
         self._events: queue.Queue[Callable[[], do.Acts]] = queue.Queue(EVENTS_MAX)
@@ -140,6 +144,7 @@ class AgentProcess:
         early, self._early = self._early, []
         self._do(early)
         if self._over is None:
+            self._keep_prompt(context)
             self._begin()
             self._in_background(self._hand_over, "messages")
         while self._over is None:
@@ -157,21 +162,31 @@ class AgentProcess:
         in_file = takes_prompt_file(agent)
         return do.Task(
             cwd=order.cwd or str(Path.cwd()), attempt=f"{order.task}#{order.epoch}", model=agent.model, thinking=agent.thinking,
-            system_prompt="" if in_file else agent.system_prompt, replaces_prompt=agent.system_prompt_mode == "replace",
+            system_prompt="" if in_file else self._told.system_text, replaces_prompt=agent.system_prompt_mode == "replace",
             session=self._session, cost=self._cost,
         )  # fmt: skip
 
     def _prompt_file(self) -> str:
-        if not self._agent.system_prompt:
+        if not self._told.system_text:
             return ""
-        path = self._directory / "system-prompt.md"
-        write_output(path, self._agent.system_prompt.encode())
+        path = self._directory / SYSTEM_PROMPT_FILE
+        write_output(path, self._told.system_text.encode())
         return str(path)
+
+    def _keep_prompt(self, context: Context) -> None:
+        """Leave what the agent is told, and where each part of it comes from, for people: `crew prompt` shows it."""
+        try:
+            context.artifact(PROMPT_FILE, self._told.first_text)
+            if self._told.system_text:
+                context.artifact(SYSTEM_PROMPT_FILE, self._told.system_text)
+            context.artifact(SOURCES_FILE, msgspec.json.format(msgspec.json.encode(self._told.sources)))
+        except OSError as error:  # the disk is full: that is no reason not to work
+            self._warnings.append(f"what it was told could not be kept: {error.strerror}")
 
     def _begin(self) -> None:
         """The task is the first prompt; of a session that goes on, what was sent to it since, or a word to go on."""
         if not self._goes_on:
-            self._prompt("", first_prompt(self._bootstrap) or GO_ON)
+            self._prompt("", self._told.first_text or GO_ON)
             return
         message = self._desk.next_steer(RESUMED_SECONDS) or self._desk.next_follow_up()
         if message is not None:
@@ -462,7 +477,7 @@ class AgentProcess:
 
     def _tell_again(self) -> None:
         """The agent is another process: it is told what the last one has not answered, or to go on."""
-        first, *others = self._unanswered.again(first_prompt(self._bootstrap), goes_on=self._goes_on)
+        first, *others = self._unanswered.again(self._told.first_text, goes_on=self._goes_on)
         self._prompt(*first)
         for key, text in others:
             self._do(self._machine.steer(key, text, now=False))
@@ -571,12 +586,3 @@ class AgentProcess:
         left.terminate()
         if token.cancelled:
             left.wait(token)
-
-
-def first_prompt(order: Bootstrap) -> str:
-    """What an agent is asked first: the step's text, the goal if it is not in the text, and the files to read."""
-    parts = [order.text, "" if order.goal in order.text else order.goal]
-    if order.reads:
-        files = "\n".join(f"- {Path(order.shared) / name}" for name in order.reads)
-        parts.append(f"What earlier steps have left for you:\n{files}")
-    return "\n\n".join(part for part in parts if part)

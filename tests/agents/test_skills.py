@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crewd.agents.skills import ALL_CHARS_MAX, CHARS_MAX, NONE, Skill, names_of, parse_skill, rendered
+from crewd.agents.skills import ALL_CHARS_MAX, CHARS_MAX, NONE, Skill, fitting, names_of, parse_skill
+from crewd.model.agent import GivenSkill
 from crewd.model.errors import UsageError
 
 
@@ -26,12 +27,12 @@ def test_levels_add_up_and_false_begins_anew() -> None:
 
 
 def test_what_an_agent_is_told_has_bounds_and_says_what_is_missing() -> None:
-    assert rendered([Skill("a", "", "Do this.")]) == ("## Skill: a\n\nDo this.", ())
-    cut, _ = rendered([Skill("a", "", "x" * (CHARS_MAX + 1))])
-    assert cut.endswith("x …")
-    text, left_out = rendered([Skill(f"s{number}", "", "x" * CHARS_MAX) for number in range(6)])
-    assert len(text) <= ALL_CHARS_MAX + 20
-    assert left_out == ("s3", "s4", "s5")
-    assert rendered([]) == ("", ())
-    many = rendered([Skill(f"s{number}", "", "x") for number in range(40)])
+    assert fitting([Skill("a", "", "Do this.")]) == ((GivenSkill("a", "Do this."),), ())
+    (cut,), _ = fitting([Skill("a", "", "x" * (CHARS_MAX + 1))])
+    assert cut.text.endswith("x …")
+    given, left_out = fitting([Skill(f"s{number}", "", "x" * CHARS_MAX) for number in range(6)])
+    assert sum(len(each.text) for each in given) <= ALL_CHARS_MAX
+    assert left_out == ("s4", "s5")
+    assert fitting([]) == ((), ())
+    many = fitting([Skill(f"s{number}", "", "x") for number in range(40)])
     assert len(many[1]) == 8

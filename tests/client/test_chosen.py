@@ -8,6 +8,7 @@ import platformdirs
 import pytest
 
 from crewd.client.chosen import Wish, addressed, choose
+from crewd.model.agent import GivenSkill
 from crewd.model.errors import NotFound, Refused, UsageError
 
 TEAM = "---\ndefaultWorkflow: duo\nmaxConcurrency: 1\n---\n- looker: agent=scout model=small\n- fixer: agent=other\n"
@@ -166,7 +167,8 @@ def test_skills_of_agent_role_step_and_asker_add_up(project: Path) -> None:
     ]  # fmt: skip
     agent = chosen.workflow.steps[0].worker.agent
     assert agent is not None
-    assert agent.system_prompt.startswith("You scout.\n\n## Skill: mine\n\nKeep it short.\n\n## Skill: hook-design\n\n")
+    assert (agent.system_prompt, agent.skills[0]) == ("You scout.", GivenSkill("mine", "Keep it short."))
+    assert [skill.name for skill in agent.skills] == ["mine", "hook-design", "append-only-history"]
     with pytest.raises(NotFound, match="no skill 'nothing'"):
         choose(Wish(agent="scout", skills=("nothing",)), installed=False)
 

@@ -52,6 +52,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "show": Verb("show", "show", "Show a run: how it stands, its tasks, what waits."),
         "summary": Verb("summary", "summary", "Say in a bounded text how a run stands, and what can be done."),
         "brief": Verb("summary", "brief", "The same for all of your runs."),
+        "prompt": Verb("prompt", "prompt", "Show what an agent was told, and where it comes from."),
         "logs": Verb("logs", "logs", "Print the output of workers."),
         "wait": Verb("look", "wait", "Wait until runs or tasks have ended."),
         "result": Verb("look", "result", "Print the result of a run or task."),

@@ -1,0 +1,58 @@
+"""`crew prompt`: what an agent was told, by whom, and what is said where nobody was told anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from crewd.client.blocking import Crew
+from crewd.client.user_file import user_path
+from tests.client.cli.test_agents import DEFINITION
+from tests.shell import Shell
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def shell(crew: Crew, tmp_path: Path) -> Shell:
+    folder = tmp_path / ".crew" / "agents"
+    folder.mkdir(parents=True)
+    (folder / "stand-in.md").write_text(DEFINITION + "You are a stand-in.\n")
+    return Shell(str(crew.home.root), tmp_path)
+
+
+def test_a_prompt_is_shown_with_its_sources_and_what_a_hook_has_changed(shell: Shell) -> None:
+    hooks = user_path("hooks.toml")
+    hooks.parent.mkdir(parents=True, exist_ok=True)
+    answer = json.dumps({"verdict": "modify", "text": "Follow the style guide.", "note": "style"})
+    hooks.write_text(f"[style]\non = 'before_task_start'\nrun = '''cat >/dev/null; echo '{answer}' '''\n")
+    run = json.loads(shell.ok("run", "Add a limit", "--agent", "stand-in", "--skill", "hook-design", "--json"))["id"]
+    shell.ok("wait", run)
+    assert "Follow the style guide." in shell.ok("result", run)
+    told = shell.ok("prompt", run)
+    assert "stand-in, attempt 1" in told
+    for source in ("agent:stand-in", "skill:hook-design", "step", "goal"):
+        assert source in told
+    assert "hook style (before_task_start) changes its text: style" in " ".join(told.split())
+    assert "-- First prompt --\nFollow the style guide.\n\nAdd a limit" in told
+    assert "You are a stand-in.\n\n## Skill: hook-design" in told
+    found = json.loads(shell.ok("prompt", run, "--json"))
+    assert found["first"] == "Follow the style guide.\n\nAdd a limit"
+    assert {each["source"] for each in found["sources"]} == {"agent:stand-in", "skill:hook-design", "step", "goal"}
+
+
+def test_who_was_told_nothing_is_said(shell: Shell) -> None:
+    run = shell.ok("exec", "true").split()[0]
+    shell.ok("wait", run)
+    done = shell.run("prompt", run)
+    assert (done.returncode, "has told no agent anything" in " ".join(done.stderr.split())) == (4, True)
+
+
+def test_of_several_agents_one_is_to_be_named(shell: Shell) -> None:
+    run = json.loads(shell.ok("run", "Look", "--team", "review", "--runtime", "stand-in", "--json"))["id"]
+    shell.ok("wait", run)
+    done = shell.run("prompt", run)
+    assert done.returncode == 2
+    assert f"crew prompt {run}/" in " ".join(done.stderr.split())
