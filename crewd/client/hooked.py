@@ -23,6 +23,12 @@ def active_hooks() -> tuple[list[Hook], list[str]]:
     return active, [each.hook.name for each in found if each.state == "untrusted"]
 
 
+def hooked(workflow: Workflow) -> tuple[Workflow, list[str]]:
+    """The workflow with the active hooks, and the names of hooks of the project that nobody has trusted."""
+    active, untrusted = active_hooks()
+    return with_hooks(workflow, active), untrusted
+
+
 def with_hooks(workflow: Workflow, hooks: list[Hook]) -> Workflow:
     """The workflow, whose steps and roles have these hooks after their own: each those for its role."""
     if not hooks:

@@ -25,6 +25,7 @@ from crewd.client import aio, shapes
 from crewd.client.chosen import Wish, choose
 from crewd.client.cli.follow import words
 from crewd.client.environment import bring
+from crewd.client.hooked import hooked
 from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, brief, run_summary
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
@@ -222,7 +223,7 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
             if (agent or team) and not goal:
                 raise UsageError("an agent needs a goal")
             if command:
-                chosen = shapes.exec_workflow(command)
+                chosen, _ = hooked(shapes.exec_workflow(command))
             else:
                 picked = choose(Wish(agent, team, workflow, model=model))
                 chosen, secrets = picked.workflow, picked.secrets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from mcp import Client, StdioServerParameters
 
 from crewd.client.blocking import Crew
 from crewd.client.mcp_server import make_server
+from crewd.client.user_file import user_path
 from tests.shell import MAIN
 
 pytestmark = pytest.mark.process
@@ -66,6 +68,22 @@ def test_a_leader_starts_steers_and_hears_of_the_end(crew: Crew, tmp_path: Path,
             assert len(events["events"]) == 3
             more = await call(client, "crew_events", run=run["run"], after=events["cursor"])
             assert more["events"][0]["seq"] > events["cursor"]
+
+    anyio.run(lead)
+
+
+def test_a_hook_of_the_user_is_asked_whatever_a_leader_starts(crew: Crew, tmp_path: Path) -> None:
+    hooks = user_path("hooks.toml")
+    hooks.parent.mkdir(parents=True, exist_ok=True)
+    hooks.write_text("[guard]\non = 'before_task_start'\nrun = 'exit 1'\nblocking = true\n")
+
+    async def lead() -> None:
+        async with leader(crew, tmp_path) as client:
+            for what in ({"command": ["true"]}, {"goal": "x", "agent": "stand-in"}):
+                run = await call(client, "crew_run", **what)
+                stands = await call(client, "crew_wait", run=run["run"], timeout_s=60)
+                assert "hook guard (before_task_start) blocks it" in json.dumps(stands)
+                crew.reject(run["run"])
 
     anyio.run(lead)
 

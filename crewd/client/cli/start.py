@@ -21,7 +21,7 @@ from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.cli.plan import tell_plan
 from crewd.client.environment import Bring, bring
-from crewd.client.hooked import active_hooks, with_hooks
+from crewd.client.hooked import hooked
 from crewd.model.errors import UsageError
 from crewd.model.inputs import resolve
 from crewd.model.labels import parse_labels
@@ -219,9 +219,9 @@ def call(options: Options, target: str, args: tuple[str, ...], start: str, on_or
 
 
 def _hooked(workflow: Workflow) -> Workflow:
-    hooks, untrusted = active_hooks()
+    workflow, untrusted = hooked(workflow)
     _tell_untrusted(untrusted)
-    return with_hooks(workflow, hooks)
+    return workflow
 
 
 def _tell_untrusted(names: Sequence[str]) -> None:

@@ -19,8 +19,8 @@ from crewd.supervisor.gateway.feeds import FEEDS_MAX, Feed, Feeds
 from crewd.supervisor.gateway.refills import Refills
 from crewd.supervisor.gateway.wire import Sent
 
-HANDS_MAX = 64
-"""Notes that are handed over in one turn, as events happen; a feed that comes after that is refilled like one that lags."""
+SENT_AT_ONCE_MAX = 64
+"""Notes that are sent in one turn, as events happen; a feed that comes after that is refilled like one that lags."""
 
 
 class Publisher:
@@ -100,12 +100,12 @@ class Publisher:
         """A sample: only for clients that keep up."""
         run = progress.task.partition("/")[0]
         note, labels = rq.ProgressNote(progress=progress), self._labels_of(run)
-        hands = HANDS_MAX
+        left = SENT_AT_ONCE_MAX
         for feed in self._feeds.live_for(run):
             if feed.progress and feed.concerns(run, progress.task, labels or {}):
                 self._send(feed.caller, note)
-                hands -= 1
-                if not hands:
+                left -= 1
+                if not left:
                     break  # it is a sample: the next one says more
 
     def publish(self, events: Sequence[ev.Event]) -> None:
@@ -114,11 +114,11 @@ class Publisher:
         for event in events:
             if isinstance(event.body, ev.RunCreated) and event.body.workflow.labels:
                 self._labels[event.run] = event.body.workflow.labels
-        hands = HANDS_MAX
+        left = SENT_AT_ONCE_MAX
         for event in events:
             for feed in self._feeds.live_for(event.run):
                 if event.seq > feed.after:
-                    hands -= self._offer(feed, event, handed=hands <= 0)
+                    left -= self._offer(feed, event, enough=left <= 0)
         for event in events:
             if isinstance(event.body, ev.RunEnded):
                 self._labels.pop(event.run, None)
@@ -176,14 +176,14 @@ class Publisher:
         row = self._rows.get(run)
         return self._labels.get(run) if row is None else row.workflow.labels
 
-    def _offer(self, feed: Feed, event: ev.Event, *, handed: bool) -> bool:
-        """A live event, for a feed that has come so far; whether it was handed over. `handed`: enough was in this turn."""
+    def _offer(self, feed: Feed, event: ev.Event, *, enough: bool) -> bool:
+        """A live event, for a feed that has come so far; whether it was sent. `enough`: of the events of this turn."""
         labels = self._labels_of(event.run) if feed.labels and event.run else {}
         if labels is None:  # of a run that has ended: the reader knows
             self._lags(feed)
         elif not feed.takes(event, labels):
             feed.after = event.seq
-        elif handed:
+        elif enough:
             self._lags(feed)
         else:
             if not self._hand(feed, event) and not feed.gone:

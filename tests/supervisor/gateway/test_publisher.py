@@ -13,7 +13,7 @@ from crewd.model.errors import Busy, UsageError
 from crewd.protocol import requests as rq
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.gateway.feeds import FEEDS_MAX, Feed
-from crewd.supervisor.gateway.publisher import HANDS_MAX, Publisher
+from crewd.supervisor.gateway.publisher import SENT_AT_ONCE_MAX, Publisher
 from crewd.supervisor.gateway.refills import AT_ONCE, EVENTS_MAX, PAUSE_SECONDS_MAX, REST
 from crewd.supervisor.gateway.wire import Sent
 
@@ -184,7 +184,7 @@ def test_however_many_lag_they_take_a_fixed_part_of_the_time() -> None:
     world.rest()
     began = world.now
     world.publish(50)
-    assert world.now - began == pytest.approx(HANDS_MAX * world.cost), "the turn in which it happens is short"
+    assert world.now - began == pytest.approx(SENT_AT_ONCE_MAX * world.cost), "the turn in which it happens is short"
     alone = 0.0
     while world.reads or world.alarms:
         assert len(world.reads) <= AT_ONCE
