@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from crewd.model import variables
 from crewd.model.hooks import Hook, HookPoint, HookRun, HookVerdict
-from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
 from crewd.model.reasons import FailureReason
 from crewd.model.redact import clip, redact_value
 from crewd.protocol.reports import HookAsked, Outcome
@@ -140,6 +140,8 @@ def _understood(hook: Hook, ended: Ended) -> tuple[Answer, str]:
     if given != wanted:
         says = f"with {', '.join(sorted(wanted))}" if wanted else "with neither text nor result"
         return Answer(), f"its answer is not understood: {answer.verdict} goes {says} at {hook.on}"
+    if answer.result is not msgspec.UNSET and len(msgspec.json.encode(answer.result)) > INLINE_BYTES_MAX:
+        return Answer(), f"its result has more than {INLINE_BYTES_MAX} bytes: leave it as a file, and say where"
     return answer, ""
 
 

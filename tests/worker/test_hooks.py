@@ -14,6 +14,7 @@ from crewd.model.errors import UsageError
 from crewd.model.hooks import Hook
 from crewd.model.statuses import RunStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
+from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 
 pytestmark = pytest.mark.process
@@ -122,6 +123,43 @@ def test_a_result_that_a_hook_blocks_completes_nothing(crew: Crew) -> None:
     assert shown.tasks[0].status == "queued"
     crew.reject(run.id)
     assert run.wait(timeout=60).run.status == "cancelled"
+
+
+def test_a_result_that_is_too_large_is_no_answer_and_any_worker_may_have_hooks(crew: Crew) -> None:
+    large = 'cat >/dev/null; printf \'{"verdict":"modify","result":"\'; head -c 40000 /dev/zero | tr \'\\0\' x; printf \'"}\''
+    run = run_with(crew, Hook("large", "task_result", large), shell="echo mine")
+    assert run.result(timeout=60) == "mine"
+    assert asked(run) == [("large", "diagnostic", "its result has more than 32768 bytes: leave it as a file, and say where")]
+    worker = WorkerSpec(
+        call="os.path:basename", args={"p": "/a/b"}, hooks=(saying("it", "task_result", verdict="modify", result=[1]),)
+    )
+    assert crew.run(Workflow("w", (Step("s", worker=worker),)), cwd="/").result(timeout=60) == [1]
+
+
+def test_a_worker_goes_on_with_its_hooks_when_crewd_and_its_guardian_are_killed(
+    daemon: Daemon, crew: Crew, tmp_path: Path
+) -> None:
+    marks = [tmp_path / name for name in ("before", "after", "go")]
+    hooks = (
+        Hook(
+            "first",
+            "before_task_start",
+            f"touch {marks[0]}; while ! test -e {marks[2]}; do sleep 0.05; done",
+            timeout_seconds=60,
+        ),
+        Hook("last", "task_result", f"cat > {marks[1]}"),
+    )
+    run = run_with(crew, *hooks, shell="echo done").id
+    wait_until(marks[0].exists, "the first hook")
+    daemon.kill()
+    daemon.kill_guardian()
+    daemon.start()
+    marks[2].touch()
+    with daemon.connect() as again:
+        assert again.result(run, timeout=60) == "done"
+        ran = again.show(run).attempts[0].hooks
+    assert [(each.name, each.verdict) for each in ran] == [("first", "allow"), ("last", "allow")]
+    assert json.loads(marks[1].read_text())["result"] == "done"
 
 
 def test_a_hook_that_hangs_has_its_time_and_is_killed_with_all_that_it_started(crew: Crew) -> None:
