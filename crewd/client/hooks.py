@@ -44,10 +44,11 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def found_hooks() -> list[FoundHook]:
     """The hooks of the user and of the project in this directory. UsageError for a file that is wrong."""
-    users = _read(user_path("hooks.toml"), "user")
+    path = user_path("hooks.toml")
+    users, data = _parsed(_read(path), path, "user"), _read(PROJECT_FILE)
     names = {hook.name for hook in users}
-    found, projects = [FoundHook(hook) for hook in users], _read(PROJECT_FILE, "project")
-    why = "" if not projects or is_trusted() else "nobody has trusted it as it is now: crew trust"
+    found, projects = [FoundHook(hook) for hook in users], _parsed(data, PROJECT_FILE, "project")
+    why = "" if not projects or _trusts(data) else "nobody has trusted it as it is now: crew trust"
     for hook in projects:
         if hook.name in names:
             found.append(FoundHook(hook, "shadowed", f"{hook.name} means the user's hook"))
@@ -56,17 +57,13 @@ def found_hooks() -> list[FoundHook]:
     return found
 
 
-def is_trusted() -> bool:
-    """Whether the user has trusted the project's file as it is now."""
-    return _trusted().get(_key()) == _digest()
-
-
 def trust() -> list[Hook]:
     """Trust the project's hooks as they are now, and return them. NotFound if the project has none."""
-    hooks, digest = _read(PROJECT_FILE, "project"), _digest()
+    data = _read(PROJECT_FILE)  # once: what is returned is what is trusted
+    hooks = _parsed(data, PROJECT_FILE, "project")
     if not hooks:
         raise NotFound(f"there is no hook in {PROJECT_FILE}", hint="crew trust is for hooks that a project brings")
-    write_json(_TRUSTED, {**_trusted(), _key(): digest})
+    write_json(_TRUSTED, {**_trusted(), _key(): _digest(data)})
     return hooks
 
 
@@ -85,25 +82,38 @@ def _trusted() -> dict[str, str]:
     return read_json(_TRUSTED, dict[str, str], {}, "no project is trusted")
 
 
+def _trusts(data: bytes) -> bool:
+    return _trusted().get(_key()) == _digest(data)
+
+
 def _key() -> str:
     return str(PROJECT_FILE.resolve())
 
 
-def _digest() -> str:
-    return hashlib.sha256(PROJECT_FILE.read_bytes()).hexdigest() if PROJECT_FILE.is_file() else ""
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
-def _read(path: Path, source: HookSource) -> list[Hook]:
-    """The hooks of a file, in its order; none if there is no such file."""
+def _read(path: Path) -> bytes:
+    """What is in a file; nothing if there is none."""
     try:
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise UsageError(f"{path} has more than {FILE_BYTES_MAX} bytes", hint="a hook is a few lines")
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        entries = msgspec.convert(tables, dict[str, _Entry])
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no file")
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:
-        return []
+        return b""
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > FILE_BYTES_MAX:
+        raise UsageError(f"{path} has more than {FILE_BYTES_MAX} bytes", hint="a hook is a few lines")
+    return data
+
+
+def _parsed(data: bytes, path: Path, source: HookSource) -> list[Hook]:
+    """The hooks of a file, in its order."""
+    try:
+        entries = msgspec.convert(tomllib.loads(data.decode("utf-8")), dict[str, _Entry])
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is no UTF-8: {error}") from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from crewd.client.hooked import active_hooks, with_hooks
-from crewd.client.hooks import distrust, found_hooks, is_trusted, trust
+from crewd.client.hooks import distrust, found_hooks, trust
 from crewd.client.inventory import disable
 from crewd.client.user_file import user_path
 from crewd.model.errors import NotFound, UsageError
@@ -54,13 +55,13 @@ def test_a_projects_hooks_run_once_they_are_trusted_and_as_long_as_the_file_is_t
     with pytest.raises(NotFound):
         trust()
     file.write_text(NOTE)
-    assert (active_hooks(), is_trusted()) == (([], ["note"]), False)
+    assert (active_hooks(), states()) == (([], ["note"]), [("note", "project", "untrusted")])
     assert [hook.name for hook in trust()] == ["note"]
     assert active_hooks()[1] == []
     file.write_text(NOTE + GUARD)
     assert (active_hooks(), states()[1]) == (([], ["note", "guard"]), ("guard", "project", "untrusted"))
     trust()
-    assert (distrust(), distrust(), is_trusted()) == (True, False, False)
+    assert (distrust(), distrust(), states()[0]) == (True, False, ("note", "project", "untrusted"))
 
 
 def test_a_disabled_hook_is_not_asked(project: Path) -> None:
@@ -107,6 +108,10 @@ def test_a_file_that_is_wrong_is_refused_with_its_name(project: Path, text: str,
     assert ".crew/hooks.toml" in str(error.value)
     (project / ".crew" / "hooks.toml").write_bytes(b"\xff")
     with pytest.raises(UsageError, match="no UTF-8"):
+        found_hooks()
+    (project / ".crew" / "hooks.toml").unlink()
+    os.mkfifo(project / ".crew" / "hooks.toml")
+    with pytest.raises(UsageError, match="is no file"):
         found_hooks()
 
 
