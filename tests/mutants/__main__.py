@@ -356,6 +356,7 @@ MUTANTS = (
         "    if number is not None and not state.asked_before_spawn < number <= state.questions:\n",
         "    if number is not None and number < 0:\n",
         found=True,
+        first=10868,
     ),
     Mutant(
         "the worker forgets reports that are not durable",
