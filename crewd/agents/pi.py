@@ -30,6 +30,7 @@ class Pi:
         self._task = task
         self._settles = settles
         self._handed = Handed()
+        self._sent = 0
         self._asks: dict[str, str] = {}
         self._tools: set[str] = set()
         self._ready = False
@@ -65,6 +66,7 @@ class Pi:
             return self._send(key, text)
         if not self._settles:  # it has no `clear_queue`, and one command for both
             self._handed.give(key, text)
+            self._sent += 1
             return [*self._close_questions(), do.Write({"id": key, "type": "abort_and_prompt", "message": text})]
         self._after_abort.append((key, text))
         return self._abort()
@@ -136,6 +138,7 @@ class Pi:
 
     def _send(self, key: str, text: str) -> do.Acts:
         self._handed.give(key, text)
+        self._sent += 1
         command = {"id": key or TASK, "type": "prompt", "message": text, "streamingBehavior": "steer"}
         return [do.Write(command)]
 
@@ -164,7 +167,9 @@ class Pi:
             return []
         if key == ABORT:
             return self._aborted()
-        if key == LOOK:
+        if key.startswith(LOOK) and key != f"{LOOK}-{self._sent}":
+            return []  # it was asked before another message was sent, and says nothing of that
+        if key.startswith(LOOK):
             queued = number_at(record, "data", "pendingMessageCount") + number_at(record, "data", "queuedMessageCount")
             if at(record, "data", "isStreaming") is not False or queued or self._streaming:
                 return []
@@ -175,7 +180,7 @@ class Pi:
             return [*done, *self._settled()] if waiting else []
         if text_at(record, "command") in {"prompt", "abort_and_prompt"} and good:
             # A command of the agent's own begins no run: then nothing else says that it is over.
-            return [] if self._streaming else [do.Write({"id": LOOK, "type": "get_state"})]
+            return [] if self._streaming else self._look()
         if text_at(record, "command") in {"prompt", "abort_and_prompt"}:
             key = "" if key == TASK else key
             error = text_at(record, "error") or "the agent does not take it"
@@ -183,7 +188,9 @@ class Pi:
             acts: do.Acts = [do.Refused(key, RefusalReason.BY_WORKER, error)] if key else []
             if not key:
                 self._error = error
-            return [*acts, *self._settled()] if not key or not self._working else acts
+            if not key or not self._working:
+                return [*acts, *self._settled()]
+            return [*acts, *self._look()] if self._handed.waiting() and not self._streaming else acts
         return []
 
     def _cleared(self, text: object) -> None:
@@ -236,12 +243,15 @@ class Pi:
         if self._aborting:
             return []  # the response to the abort says that it is over
         if self._handed.waiting():
-            return [do.Write({"id": LOOK, "type": "get_state"})]  # it begins a new run for these, or has dealt with them
+            return self._look()  # it begins a new run for these, or has dealt with them
         self._working = False
         acts = [*self._tools_cut(), *self._handed.stopped()]
         if self._error:
             return [*acts, do.Stopped("failed", self._text, self._error, fault_class(self._error))]
         return [*acts, do.Stopped("completed", self._text)]
+
+    def _look(self) -> do.Acts:
+        return [do.Write({"id": f"{LOOK}-{self._sent}", "type": "get_state"})]
 
     def _question(self, record: Mapping[str, Any]) -> do.Acts:
         method, key = text_at(record, "method"), text_at(record, "id")

@@ -69,8 +69,32 @@ def test_a_command_of_the_agent_itself_begins_no_run_and_ends() -> None:
     hear(machine, answer("done"), SETTLED)
     machine.prompt("m_1", "/settings")
     (look,) = said(machine.hear(response("m_1")))
-    assert look["id"] == LOOK
-    acts = machine.hear(response(LOOK, "get_state", data={"isStreaming": False, "pendingMessageCount": 0}))
+    assert look["id"].startswith(LOOK)
+    acts = machine.hear(response(look["id"], "get_state", data={"isStreaming": False, "pendingMessageCount": 0}))
+    assert of(do.Stopped, acts)
+
+
+def test_a_look_that_was_asked_before_another_message_says_nothing_of_that() -> None:
+    machine = working()
+    hear(machine, answer("done"), SETTLED)
+    machine.prompt("m_1", "first")
+    (look,) = said(machine.hear(response("m_1")))
+    hear(machine, START, user("first"), answer("one"), SETTLED)
+    machine.prompt("m_2", "second")
+    idle = response(look["id"], "get_state", data={"isStreaming": False, "pendingMessageCount": 0})
+    assert machine.hear(idle) == []
+    acts = hear(machine, response("m_2"), START, user("second"), answer("two"), SETTLED)
+    assert acts[-2:] == [do.Done("m_2"), do.Stopped("completed", "two")]
+
+
+def test_a_refused_message_leaves_the_one_before_it_to_be_looked_for() -> None:
+    machine = working()
+    hear(machine, answer("done"))
+    machine.steer("m_1", "/settings", now=False)
+    assert [record["type"] for record in said(machine.hear(SETTLED))] == ["get_state"]
+    machine.steer("m_2", "more", now=False)
+    (look,) = said(machine.hear(response("m_2", success=False, error="no")))
+    acts = machine.hear(response(look["id"], "get_state", data={"isStreaming": False, "pendingMessageCount": 0}))
     assert of(do.Stopped, acts)
 
 
