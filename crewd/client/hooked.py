@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from crewd.client.hooks import found_hooks
+from crewd.client.hooks import hooks_for_start
 from crewd.client.inventory import disabled
 from crewd.model.hooks import Hook, check_hooks
 from crewd.model.workflow import Step, Workflow
@@ -17,10 +17,10 @@ _WITHOUT = frozenset({"crewd", "outside"})
 
 
 def active_hooks() -> tuple[list[Hook], list[str]]:
-    """The hooks that run, in their order; and the names of the project's that do not, because nobody has trusted them."""
-    found, off = found_hooks(), disabled()
+    """The hooks that run, in their order; and what of the project does not run, because nobody has trusted it."""
+    (found, untrusted), off = hooks_for_start(), disabled()
     active = [each.hook for each in found if each.state == "active" and f"hook:{each.hook.name}" not in off]
-    return active, [each.hook.name for each in found if each.state == "untrusted"]
+    return active, untrusted
 
 
 def hooked(workflow: Workflow) -> tuple[Workflow, list[str]]:

@@ -1,12 +1,14 @@
 """Finds the hooks that the user and the project have in their `hooks.toml`, and keeps which projects are trusted.
 
 The user's hooks come first, each file in its own order. A project's hooks are commands that a checkout brings: they run only
-once the user has trusted the file, and no longer when it has changed. One that has the name of a user's hook is `shadowed`.
+once the user has trusted the file, and no longer when it has changed. A link is not read. A hook that has the name of a
+user's hook is `shadowed`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import tomllib
 from pathlib import Path
 from typing import Final, Literal
@@ -42,29 +44,68 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     roles: tuple[str, ...] = ()
 
 
+class ProjectHooks(msgspec.Struct, frozen=True):
+    """The hooks of a project's file, in its order, the SHA-256 of the file, and whether the user has trusted that."""
+
+    hooks: tuple[Hook, ...] = ()
+    digest: str = ""
+    trusted: bool = False
+
+
+def project_hooks() -> ProjectHooks:
+    """The hooks of the project in this directory. UsageError for a file that is wrong, or that is a link."""
+    if PROJECT_FILE.is_symlink() or PROJECT_FILE.parent.is_symlink():
+        raise UsageError(f"{PROJECT_FILE} is a link", hint="a project has its hooks in a file of its own")
+    data = _read(PROJECT_FILE)
+    if not data:
+        return ProjectHooks()
+    here, digest = str(Path.cwd()), hashlib.sha256(data).hexdigest()
+    hooks = tuple(replace(hook, directory=here) for hook in _parsed(data, PROJECT_FILE, "project"))
+    return ProjectHooks(hooks, digest, trusted=_trusted().get(_key()) == digest)
+
+
 def found_hooks() -> list[FoundHook]:
     """The hooks of the user and of the project in this directory. UsageError for a file that is wrong."""
+    return _found(_user_hooks(), project_hooks())
+
+
+def hooks_for_start() -> tuple[list[FoundHook], list[str]]:
+    """The hooks as they are when something is started, and what of the project does not run because nobody has trusted it.
+
+    A file of the project that cannot be read is one of those: whatever a checkout brings, it stops nothing. UsageError only
+    for the user's own file.
+    """
+    users = _user_hooks()
+    try:
+        found = _found(users, project_hooks())
+    except UsageError as error:
+        return _found(users, ProjectHooks()), [error.message]
+    return found, [each.hook.name for each in found if each.state == "untrusted"]
+
+
+def _user_hooks() -> list[Hook]:
     path = user_path("hooks.toml")
-    users, data = _parsed(_read(path), path, "user"), _read(PROJECT_FILE)
+    return _parsed(_read(path), path, "user")
+
+
+def _found(users: list[Hook], project: ProjectHooks) -> list[FoundHook]:
     names = {hook.name for hook in users}
-    found, projects = [FoundHook(hook) for hook in users], _parsed(data, PROJECT_FILE, "project")
-    why = "" if not projects or _trusts(data) else "nobody has trusted it as it is now: crew trust"
-    for hook in projects:
+    found = [FoundHook(hook) for hook in users]
+    for hook in project.hooks:
         if hook.name in names:
             found.append(FoundHook(hook, "shadowed", f"{hook.name} means the user's hook"))
+        elif project.trusted:
+            found.append(FoundHook(hook))
         else:
-            found.append(FoundHook(hook, "untrusted" if why else "active", why))
+            found.append(FoundHook(hook, "untrusted", "nobody has trusted it as it is now: crew trust"))
     return found
 
 
-def trust() -> list[Hook]:
-    """Trust the project's hooks as they are now, and return them. NotFound if the project has none."""
-    data = _read(PROJECT_FILE)  # once: what is returned is what is trusted
-    hooks = _parsed(data, PROJECT_FILE, "project")
-    if not hooks:
+def trust(project: ProjectHooks) -> None:
+    """Trust the project's hooks as they were read. NotFound if there are none."""
+    if not project.hooks:
         raise NotFound(f"there is no hook in {PROJECT_FILE}", hint="crew trust is for hooks that a project brings")
-    write_json(_TRUSTED, {**_trusted(), _key(): _digest(data)})
-    return hooks
+    write_json(_TRUSTED, {**_trusted(), _key(): project.digest})
 
 
 def distrust() -> bool:
@@ -82,16 +123,9 @@ def _trusted() -> dict[str, str]:
     return read_json(_TRUSTED, dict[str, str], {}, "no project is trusted")
 
 
-def _trusts(data: bytes) -> bool:
-    return _trusted().get(_key()) == _digest(data)
-
-
 def _key() -> str:
-    return str(PROJECT_FILE.resolve())
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    """The path of the project's file; links are not followed, so that no file can stand for that of another project."""
+    return os.fsencode(Path.cwd() / PROJECT_FILE).decode("utf-8", "backslashreplace")
 
 
 def _read(path: Path) -> bytes:
@@ -101,7 +135,7 @@ def _read(path: Path) -> bytes:
             raise UsageError(f"{path} is no file")
         with path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return b""
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None

@@ -6,6 +6,7 @@ Tests: tests/client/cli/test_teams.py, tests/client/test_hooks.py.
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,11 +35,13 @@ def read_json(name: str, shape: type[T], absent: T, otherwise: str) -> T:
 
 
 def write_json(name: str, value: object) -> None:
-    """Write the file, for the user alone to change. Unavailable if that cannot be; nothing is changed then."""
+    """Write the file; only the user can read it. Unavailable if that cannot be; nothing is changed then."""
     path = user_path(name)
-    beside = path.with_suffix(".new")
+    beside = path.with_suffix(f".{os.getpid()}.new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)
+        beside.touch(mode=0o600, exist_ok=False)
         beside.write_bytes(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
         beside.replace(path)
     except OSError as error:

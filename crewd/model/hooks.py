@@ -31,7 +31,7 @@ class Hook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
     If a `blocking` one answers `block`, fails, or takes longer than `timeout_seconds`, the step does not start, or is not
     completed. From one that is not blocking all of this is a remark. `roles`: only for steps of these roles (none: for each).
-    `source` says whose file it stands in.
+    `source` says whose file it stands in. It runs in `directory`, else in the run's.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Hook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     timeout_seconds: float = HOOK_SECONDS_DEFAULT
     roles: tuple[str, ...] = ()
     source: Literal["", "user", "project"] = ""
+    directory: str = ""
 
 
 class HookRun(msgspec.Struct, frozen=True):

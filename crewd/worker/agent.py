@@ -144,8 +144,7 @@ class AgentProcess:
         early, self._early = self._early, []
         self._do(early)
         if self._over is None:
-            self._keep_prompt(context)
-            self._begin()
+            self._begin(context)
             self._in_background(self._hand_over, "messages")
         while self._over is None:
             self._step()
@@ -183,9 +182,10 @@ class AgentProcess:
         except OSError as error:  # the disk is full: that is no reason not to work
             self._warnings.append(f"what it was told could not be kept: {error.strerror}")
 
-    def _begin(self) -> None:
+    def _begin(self, context: Context) -> None:
         """The task is the first prompt; of a session that goes on, what was sent to it since, or a word to go on."""
         if not self._goes_on:
+            self._keep_prompt(context)
             self._prompt("", self._told.first_text or GO_ON)
             return
         message = self._desk.next_steer(RESUMED_SECONDS) or self._desk.next_follow_up()

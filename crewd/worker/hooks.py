@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -24,7 +23,6 @@ from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
 from crewd.model.reasons import FailureReason
 from crewd.model.redact import clip, redact_value
 from crewd.protocol.reports import HookAsked, Outcome
-from crewd.worker.call import completed
 from crewd.worker.child import ChildProcess
 
 if TYPE_CHECKING:
@@ -35,8 +33,8 @@ if TYPE_CHECKING:
 
 ANSWER_BYTES_MAX = 1 << 20
 """A longer answer is not understood."""
-ERRORS_BYTES_MAX = 1 << 16
-"""What is kept of a hook's standard error; the rest is read and dropped."""
+ERRORS_BYTES_MAX = 1 << 10
+"""The end of a hook's standard error that is kept, for the note that says how it failed; the rest is read and dropped."""
 PIPES_SECONDS = 1.0
 """How long a descendant may hold a hook's output open after the hook has ended."""
 _CHANGES: Final[Mapping[HookPoint, str]] = {"before_task_start": "text", "before_retry": "text", "task_result": "result"}
@@ -65,9 +63,11 @@ def before_start(bootstrap: Bootstrap, desk: Desk) -> tuple[Bootstrap, Outcome |
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a hook that reads nothing is no reason to die
     points: list[HookPoint] = ["before_task_start"] if bootstrap.epoch == 1 else ["before_retry", "before_task_start"]
     for point in points:
-        about, blocked = _ask(bootstrap, desk, point, {"text": bootstrap.text})
-        if about["text"] != bootstrap.text:
-            bootstrap = replace(bootstrap, text=str(about["text"]))
+        told = bootstrap.text or bootstrap.goal
+        about, blocked = _ask(bootstrap, desk, point, {"text": told})
+        if about["text"] != told:
+            goal = bootstrap.goal if bootstrap.text else ""  # it was the goal that was changed
+            bootstrap = replace(bootstrap, text=str(about["text"]), goal=goal)
             os.environ.pop(variables.TEXT, None)
             if variables.is_possible(variables.TEXT, bootstrap.text):
                 os.environ[variables.TEXT] = bootstrap.text
@@ -81,16 +81,23 @@ def after_end(bootstrap: Bootstrap, desk: Desk, outcome: Outcome) -> Outcome:
     if outcome.outcome == "cancelled" or outcome.reason == FailureReason.HOOK or desk.token.cancelled:
         return outcome
     given = {"outcome": outcome.outcome, "error": outcome.error, "result": outcome.result, "result_path": outcome.result_path}
-    about, blocked = _ask(bootstrap, desk, "task_result", given)
-    if desk.token.cancelled or outcome.outcome != "completed":
+    about, blocked = _ask(bootstrap, desk, "task_result", given, only_remarks=outcome.outcome != "completed")
+    if desk.token.cancelled:
         return outcome
     if blocked:
         return Outcome(outcome="failed", reason=FailureReason.HOOK, error=blocked)
-    return outcome if about["result"] is outcome.result else completed(about["result"], bootstrap, outcome.warnings)
+    if about["result"] is outcome.result:
+        return outcome
+    return replace(outcome, result=redact_value(about["result"]), result_path="")  # files stay what the worker has left
 
 
-def _ask(bootstrap: Bootstrap, desk: Desk, point: HookPoint, about: dict[str, object]) -> tuple[dict[str, object], str]:
-    """Ask each hook of this point in turn. What they were asked about as it is then, and why it is blocked, if it is."""
+def _ask(
+    bootstrap: Bootstrap, desk: Desk, point: HookPoint, about: dict[str, object], *, only_remarks: bool = False
+) -> tuple[dict[str, object], str]:  # fmt: skip
+    """Ask each hook of this point in turn. What they were asked about as it is then, and why it is blocked, if it is.
+
+    `only_remarks`: there is nothing to block or to change.
+    """
     run, _, step = bootstrap.task.partition("/")
     given = {
         "on": point, "run": run, "task": bootstrap.task, "step": step, "epoch": bootstrap.epoch, "cwd": bootstrap.cwd,
@@ -102,13 +109,15 @@ def _ask(bootstrap: Bootstrap, desk: Desk, point: HookPoint, about: dict[str, ob
             continue
         request = desk.known.in_value(redact_value({**given, **about, "hook": hook.name, "changes": changes}))
         started = desk.token.clock.monotonic()
-        ended = _run(hook, msgspec.json.encode(request) + b"\n", bootstrap.cwd, desk)
+        ended = _run(hook, msgspec.json.encode(request) + b"\n", hook.directory or bootstrap.cwd, desk)
         if desk.token.cancelled:
             break
         answer, failed = _understood(hook, ended)
         verdict: HookVerdict = answer.verdict
         if failed or verdict == "block":
             verdict = "block" if hook.blocking else "diagnostic"
+        if only_remarks and verdict != "allow":
+            verdict = "diagnostic"
         changed: tuple[str, ...] = ()
         if verdict == "modify":
             name = _CHANGES[point]
@@ -160,7 +169,7 @@ def _run(hook: Hook, request: bytes, cwd: str, desk: Desk) -> Ended:
         threading.Thread(target=child.wait, name="hook", daemon=True),
         threading.Thread(target=_write, args=(process.stdin, request), name="hook-stdin", daemon=True),
         threading.Thread(target=_read, args=(process.stdout, output, ANSWER_BYTES_MAX + 1), name="hook-stdout", daemon=True),
-        threading.Thread(target=_read, args=(process.stderr, errors, ERRORS_BYTES_MAX), name="hook-stderr", daemon=True),
+        threading.Thread(target=_read_end, args=(process.stderr, errors, ERRORS_BYTES_MAX), name="hook-stderr", daemon=True),
     ]
     for thread in threads:
         thread.start()
@@ -171,16 +180,17 @@ def _run(hook: Hook, request: bytes, cwd: str, desk: Desk) -> Ended:
     child.has_exited()
     for thread in threads:
         thread.join(PIPES_SECONDS)
-    said = desk.known.in_bytes(bytes(errors))
-    if said:
-        with contextlib.suppress(OSError, ValueError):
-            os.write(sys.stderr.fileno(), said)
-    if late:
-        return Ended(None, b"", f"it took longer than {hook.timeout_seconds:g} s")
-    code = child.code or 0
-    lines = said.decode("utf-8", "replace").strip().splitlines()
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return Ended(code, bytes(output), "" if code == 0 else how + (f": {lines[-1]}" if lines else ""))
+    code = None if late else child.code or 0
+    said = desk.known.in_bytes(bytes(errors)).decode("utf-8", "replace").strip()
+    how = _how(hook, code)
+    return Ended(code, bytes(output), f"{how}: {said}" if how and said else how)
+
+
+def _how(hook: Hook, code: int | None) -> str:
+    """How a hook has ended, if that was not in order."""
+    if code is None:
+        return f"it took longer than {hook.timeout_seconds:g} s"
+    return "" if code == 0 else f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _write(pipe: IO[bytes] | None, data: bytes) -> None:
@@ -200,3 +210,12 @@ def _read(pipe: IO[bytes] | None, into: bytearray, most: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             while chunk := os.read(pipe.fileno(), 1 << 16):
                 into += chunk[: most - len(into)]
+
+
+def _read_end(pipe: IO[bytes] | None, into: bytearray, most: int) -> None:
+    """Read to the end, and keep the end."""
+    if pipe is not None:
+        with contextlib.suppress(OSError, ValueError):
+            while chunk := os.read(pipe.fileno(), 1 << 16):
+                into += chunk
+                del into[:-most]

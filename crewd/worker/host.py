@@ -27,6 +27,7 @@ from crewd.worker.link import Link, Waker, WorkerSocket
 from crewd.worker.runtimes import RUNNERS
 from crewd.worker.token import CancellationToken
 
+_ANY = ("steer", "follow_up")
 _EXIT = {"completed": 0, "failed": 1, "cancelled": 3}
 _lines: list[WorkerSocket] = []
 """What a warm process has prepared: one line, or none."""
@@ -97,5 +98,6 @@ def host_main(raw: bytes) -> int:
         bootstrap, refused = before_start(bootstrap, desk)
     host = Hosting(bootstrap, raw, desk, clock, waker, _lines)
     if refused is not None:
-        return _EXIT[host.end(refused, host.connect(())).outcome]
+        takes = bootstrap.worker.takes  # what waits for it is refused because it has ended, not because of its kind
+        return _EXIT[host.end(refused, host.connect(_ANY if takes is None else takes)).outcome]
     return _EXIT[RUNNERS[bootstrap.worker.runtime](host).outcome]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from crewd.client.hooked import active_hooks, with_hooks
-from crewd.client.hooks import distrust, found_hooks, trust
+from crewd.client.hooks import distrust, found_hooks, project_hooks, trust
 from crewd.client.inventory import disable
 from crewd.client.user_file import user_path
 from crewd.model.errors import NotFound, UsageError
@@ -42,7 +43,7 @@ def states() -> list[tuple[str, str, str]]:
 def test_the_users_hooks_come_first_and_a_projects_hook_takes_no_name_of_theirs(project: Path) -> None:
     write_user(NOTE + GUARD)
     (project / ".crew" / "hooks.toml").write_text(GUARD + NOTE.replace("note", "more"))
-    trust()
+    trust(project_hooks())
     assert states() == [
         ("note", "user", "active"), ("guard", "user", "active"), ("guard", "project", "shadowed"),
         ("more", "project", "active"),
@@ -53,15 +54,52 @@ def test_the_users_hooks_come_first_and_a_projects_hook_takes_no_name_of_theirs(
 def test_a_projects_hooks_run_once_they_are_trusted_and_as_long_as_the_file_is_the_same(project: Path) -> None:
     file = project / ".crew" / "hooks.toml"
     with pytest.raises(NotFound):
-        trust()
+        trust(project_hooks())
     file.write_text(NOTE)
     assert (active_hooks(), states()) == (([], ["note"]), [("note", "project", "untrusted")])
-    assert [hook.name for hook in trust()] == ["note"]
+    trust(project_hooks())
     assert active_hooks()[1] == []
     file.write_text(NOTE + GUARD)
     assert (active_hooks(), states()[1]) == (([], ["note", "guard"]), ("guard", "project", "untrusted"))
-    trust()
+    trust(project_hooks())
     assert (distrust(), distrust(), states()[0]) == (True, False, ("note", "project", "untrusted"))
+
+
+def test_a_link_to_a_trusted_file_is_trusted_by_nobody(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / ".crew" / "hooks.toml").write_text(NOTE)
+    trust(project_hooks())
+    other = tmp_path / "other"
+    (other / ".crew").mkdir(parents=True)
+    (other / ".crew" / "hooks.toml").symlink_to(project / ".crew" / "hooks.toml")
+    third = tmp_path / "third"
+    third.mkdir()
+    (third / ".crew").symlink_to(project / ".crew")
+    for folder in (other, third):
+        monkeypatch.chdir(folder)
+        with pytest.raises(UsageError, match="is a link"):
+            found_hooks()
+        assert active_hooks() == ([], [".crew/hooks.toml is a link"])
+    (other / ".crew" / "hooks.toml").unlink()
+    (other / ".crew" / "hooks.toml").write_text(NOTE)
+    monkeypatch.chdir(other)
+    assert active_hooks() == ([], ["note"]), "the same file in another directory is another one"
+
+
+@pytest.mark.parametrize("text", ["[a\n", "[a]\non = 'never'\nrun = 'true'\n", "#" * 70_000], ids=["toml", "on", "size"])
+def test_a_file_that_a_checkout_brings_stops_nothing(project: Path, text: str) -> None:
+    write_user(GUARD)
+    (project / ".crew" / "hooks.toml").write_text(text)
+    active, untrusted = active_hooks()
+    assert ([hook.name for hook in active], len(untrusted)) == (["guard"], 1)
+    shutil.rmtree(project / ".crew")
+    (project / ".crew").write_text("a file")
+    assert active_hooks()[1] == []
+
+
+def test_a_projects_hooks_run_where_they_were_trusted(project: Path) -> None:
+    (project / ".crew" / "hooks.toml").write_text(NOTE)
+    trust(project_hooks())
+    assert [hook.directory for hook in active_hooks()[0]] == [str(project)]
 
 
 def test_a_disabled_hook_is_not_asked(project: Path) -> None:
@@ -130,7 +168,14 @@ def test_a_hook_of_the_user_blocks_what_is_started_and_a_person_sees_why(daemon:
     shell.ok("exec", "-f", "true")
     (project / ".crew" / "hooks.toml").write_text(NOTE)
     assert "nobody has trusted them: note" in shell.run("exec", "true").stderr
-    assert "note, task_result: true" in shell.ok("trust")
+    asked = shell.run("trust")
+    assert (asked.returncode, "note  task_result  remarks\n  true\n" in asked.stdout, "--yes" in asked.stderr) == (
+        5,
+        True,
+        True,
+    )
+    assert "nobody has trusted them: note" in shell.run("exec", "true").stderr, "it was shown, and nobody has said yes"
+    assert "is trusted as it is now" in shell.ok("trust", "--yes")
     assert "nobody" not in shell.run("exec", "true").stderr
     assert "not trusted" in shell.ok("trust", "--revoke")
     shell.ok("reject", run)

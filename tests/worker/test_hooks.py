@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
-from crewd.model.errors import UsageError
+from crewd.model.errors import RunFailed, UsageError
 from crewd.model.hooks import Hook
 from crewd.model.statuses import RunStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
@@ -92,7 +92,7 @@ def test_a_blocking_hook_that_blocks_or_fails_blocks_the_run_and_another_one_onl
         ((_, verdict, said),) = asked(run)
         assert note in said
         assert (verdict, run.show().run.status) == (("block", "blocked") if blocking else ("diagnostic", "completed"))
-    assert witness.read_text() == "\n", "what was blocked was not begun"
+    assert witness.read_text() == "\n", "the blocked command did not run"
     assert "hook guard (before_task_start) blocks it" in run.show().notices[-1].text
     run.cancel()
     run.wait(timeout=60)
@@ -160,6 +160,57 @@ def test_a_worker_goes_on_with_its_hooks_when_crewd_and_its_guardian_are_killed(
         ran = again.show(run).attempts[0].hooks
     assert [(each.name, each.verdict) for each in ran] == [("first", "allow"), ("last", "allow")]
     assert json.loads(marks[1].read_text())["result"] == "done"
+
+
+def test_hooks_of_a_step_that_has_failed_only_remark(crew: Crew) -> None:
+    hooks = (
+        saying("guard", "task_result", blocking=True, verdict="block", note="no"),
+        saying("other", "task_result", verdict="modify", result=1),
+    )
+    run = run_with(crew, *hooks, shell="exit 3")
+    with pytest.raises(RunFailed, match="exit code 3"):
+        run.result(timeout=60)
+    assert asked(run) == [("guard", "diagnostic", "no"), ("other", "diagnostic", "")]
+
+
+def test_what_a_hook_writes_to_standard_error_is_not_taken_for_the_workers(crew: Crew) -> None:
+    loud = "echo checking >&2; head -c 70000 /dev/zero | tr '\\0' x >&2; echo >&2; echo the end >&2; exit 1"
+    run = run_with(crew, Hook("loud", "before_task_start", loud), shell="exit 4")
+    with pytest.raises(RunFailed) as failed:
+        run.result(timeout=60)
+    assert "checking" not in str(failed.value)
+    assert asked(run)[0][2].endswith("the end")
+
+
+def test_a_changed_result_leaves_the_file_that_the_worker_wrote(crew: Crew) -> None:
+    script = 'printf "# Long report" > "$CREWD_OUTPUTS/report.md"; echo done'
+    hook = saying("it", "task_result", verdict="modify", result={"ok": True})
+    steps = (
+        Step("write", output="report.md", worker=WorkerSpec(shell=script, hooks=(hook,))),
+        Step("read", depends_on=("write",), reads=("report.md",), worker=WorkerSpec(shell='cat "$CREWD_OUTPUTS/report.md"')),
+    )
+    run = crew.run(Workflow("w", steps), cwd="/")
+    assert run.result(timeout=60) == {"write": {"ok": True}, "read": "# Long report"}
+
+
+def test_a_hook_is_given_the_goal_where_the_step_says_nothing_and_may_replace_it(crew: Crew, tmp_path: Path) -> None:
+    run = run_with(
+        crew, Hook("see", "before_task_start", f"cat > {tmp_path}/seen"),
+        saying("it", verdict="modify", text="the smaller task"), text="",
+    )  # fmt: skip
+    assert run.result(timeout=60) == "the smaller task"
+    assert json.loads((tmp_path / "seen").read_text())["text"] == "the goal"
+
+
+def test_a_message_that_waits_when_a_hook_blocks_is_refused_because_the_worker_has_ended(crew: Crew, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    hook = Hook("slow", "before_task_start", f"touch {begun}; sleep 1; exit 1", blocking=True)
+    worker = WorkerSpec(call="tests.jobs:does_not_matter", hooks=(hook,))
+    run = crew.run(Workflow("w", (Step("s", worker=worker),)), cwd="/")
+    wait_until(begun.exists, "the hook")
+    receipt = run.steer("my correction", wait="settled")
+    assert (receipt.outcome, receipt.reason) == ("refused", "worker_ended")
+    run.cancel()
 
 
 def test_a_hook_that_hangs_has_its_time_and_is_killed_with_all_that_it_started(crew: Crew) -> None:

@@ -5,11 +5,13 @@ Tests: tests/client/test_hooks.py.
 
 from __future__ import annotations
 
+import sys
+
 import click
 import msgspec
 
-from crewd.client.cli.common import Options, out, say, table, verb
-from crewd.client.hooks import PROJECT_FILE, distrust, found_hooks, trust
+from crewd.client.cli.common import Options, out, say, say_within, verb
+from crewd.client.hooks import PROJECT_FILE, distrust, found_hooks, project_hooks, trust
 from crewd.client.inventory import disabled
 from crewd.model.errors import Refused
 
@@ -30,21 +32,19 @@ def hooks(options: Options) -> None:
     if options.json:
         out(rows)
         return
-    words = ("blocks", "remarks")
-    table(
-        ("NAME", "ON", "IT", "FROM", "STATE", "RUNS"),
-        [
-            (row["name"], row["on"], words[not row["blocking"]], row["source"], row["state"], row["reason"] or row["run"])
-            for row in rows
-        ],
-    )
+    for row in rows:
+        say(f"{row['name']}  {row['on']}  {'blocks' if row['blocking'] else 'remarks'}  {row['source']}  {row['state']}")
+        if row["reason"]:
+            say_within(f"  {row['reason']}")
+        say_within(f"  {row['run']}")
 
 
 @click.command("trust")
 @click.option("--revoke", is_flag=True, help="Trust them no more.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @verb
-def trust_(options: Options, revoke: bool) -> None:  # noqa: FBT001 (a flag)
-    """Let the hooks of this project run, as they are now. What they are is printed. A file that changes is not trusted."""
+def trust_(options: Options, revoke: bool, yes: bool) -> None:  # noqa: FBT001 (flags)
+    """Show the hooks of this project and let them run, as they are now, once you say so. A changed file is not trusted."""
     if revoke:
         if not distrust():
             raise Refused("the hooks of this project are not trusted", hint="crew hooks lists them")
@@ -53,10 +53,18 @@ def trust_(options: Options, revoke: bool) -> None:  # noqa: FBT001 (a flag)
         else:
             say(f"{PROJECT_FILE} is not trusted any more")
         return
-    trusted = trust()
+    project = project_hooks()
+    if not options.json:
+        for hook in project.hooks:
+            say(f"{hook.name}  {hook.on}  {'blocks' if hook.blocking else 'remarks'}")
+            say_within(f"  {hook.run}")
+    if project.hooks and not yes:
+        if options.json or not sys.stdin.isatty():
+            raise Refused("nothing is trusted yet", hint="crew trust --yes, once you have read them")
+        if not click.confirm("Let these commands run?"):
+            raise Refused("nothing is trusted", hint="crew hooks lists them")
+    trust(project)
     if options.json:
-        out({"trusted": [msgspec.structs.asdict(hook) for hook in trusted]})
-        return
-    say(f"{PROJECT_FILE} is trusted as it is now:")
-    for hook in trusted:
-        say(f"  {hook.name}, {hook.on}: {hook.run}")
+        out({"trusted": [msgspec.structs.asdict(hook) for hook in project.hooks]})
+    else:
+        say(f"{PROJECT_FILE} is trusted as it is now")

@@ -10,6 +10,7 @@ import msgspec
 from crewd.agents.prompt import PROMPT_FILE, SOURCES_FILE, SYSTEM_PROMPT_FILE
 from crewd.client import keeping
 from crewd.client.cli.common import Options, look_at, out, say, table, verb
+from crewd.model.agent import AGENT_RUNTIMES
 from crewd.model.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def prompt(options: Options, target: str, attempt: int | None) -> None:
 
 def _of_attempt(shown: ShowReply, target: str, attempt: int | None) -> dict[str, ArtifactRow]:
     """The artifacts of the attempt that is meant, by name."""
-    told = [row for row in shown.artifacts if row.name == SOURCES_FILE and attempt in {None, row.epoch}]
+    agents = {task.id for task in shown.tasks if task.runtime in AGENT_RUNTIMES}  # of others it is a file of their own
+    told = [row for row in shown.artifacts if row.name == SOURCES_FILE and row.task in agents and attempt in {None, row.epoch}]
     steps = sorted({row.task.partition("/")[2] for row in told})
     if not told:
         hint = "only coding agents are given a prompt, once they have started; crew show tells how it stands"

@@ -44,6 +44,8 @@ def block(run: Run, reason: BlockReason, text: str, task: Task | None = None) ->
         return run, []
     notice = f"{key or run.id}#{0 if task is None else task.epoch}:{reason}"
     ways = f"crew approve {run.id} lets it go on, crew reject {run.id} ends it"
+    if reason is BlockReason.HOOK:
+        ways = f"crew approve {run.id} starts the step and asks its hooks again, crew reject {run.id} ends the run"
     says = f"{text}; {'set it to true and start crewd again' if reason is BlockReason.EXECUTION_OFF else ways}"
     info = BlockInfo(reason, clip(says, NOTE_CHARS_MAX), notice, key)
     raised = ev.NoticeRaised(id=notice, kind=NoticeKind.BLOCKED, text=info.text)
