@@ -19,7 +19,7 @@ from crewd.store.fold import R, Row, fold
 from crewd.store.ports import EVERYWHERE, Where
 from crewd.store.schema import TABLES
 
-RESERVED_COMMITS = 20
+RESERVED_COMMITS = 5
 """Commits that the reserve of a full disk is good for."""
 
 

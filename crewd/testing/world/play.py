@@ -472,7 +472,7 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "kill_worker": (2, lambda chance: Move("kill_worker", {"which": chance.below(8), "signal": _pick(chance, (9, 11))})),
     "cut": (1, _draw_which("cut")),
     "stall": (1, lambda chance: Move("stall", {"which": chance.below(8), "seconds": _pick(chance, (0.5, 20.0))})),
-    "fill_disk": (1, lambda chance: Move("fill_disk", {"seconds": _pick(chance, (0.1, 2.0, 10.0))})),
+    "fill_disk": (1, lambda chance: Move("fill_disk", {"seconds": _pick(chance, (0.1, 5.0, 60.0))})),
     "jump_clock": (1, lambda chance: Move("jump_clock", {"seconds": _pick(chance, (-3600.0, 3600.0))})),
 }
 """How often each move is drawn, and what it is given."""
