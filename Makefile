@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MINUTES ?= 1
 SEED ?= 0
 REAL ?=
-WORKERS ?= 4
+WORKERS ?= 6
 CRASHES ?= 5000
 # Tests and benchmarks start hundreds of processes: each would compile crewd anew.
 unexport PYTHONDONTWRITEBYTECODE

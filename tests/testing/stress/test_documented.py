@@ -13,12 +13,19 @@ import pytest
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[3]
 
+FEW_HISTORIES = """
+from hypothesis import Phase, settings
+settings.register_profile("few", max_examples=20, phases=[Phase.explicit, Phase.generate])
+settings.load_profile("few")
+"""
+
 
 @pytest.mark.parametrize(("worker", "passed"), [("mended", True), ("report", False)])
 def test_the_documented_test_module(worker: str, passed: bool, tmp_path: Path) -> None:
     page = (ROOT / "docs/stress-your-worker.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "test_report.py").write_text(block.replace(":mended", f":{worker}"))
+    (tmp_path / "conftest.py").write_text(FEW_HISTORIES)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
