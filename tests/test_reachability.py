@@ -16,6 +16,7 @@ import crewd
 from crewd.guardian import care, guard
 from crewd.model import errors, limits
 from crewd.model import events as ev
+from crewd.model.config import Config
 from crewd.model.kinds import KIND_OF
 from crewd.model.policy import Limits
 from crewd.model.reasons import CancelReason, FailureReason, RefusalReason
@@ -23,7 +24,6 @@ from crewd.model.receipts import Level, Outcome
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.supervisor.attempt import effects as do
 from crewd.supervisor.attempt import events as heard
-from crewd.supervisor.config import Config
 from crewd.supervisor.run import effects as run_effects
 from crewd.supervisor.run import events as run_events
 

@@ -254,6 +254,7 @@ class Crew:
     seen = _call(calls.seen)
     doctor = _call(calls.doctor)
     resume_daemon = _call(calls.resume_daemon)
+    reload_config = _call(calls.reload_config)
     stop_daemon = _call(calls.stop_daemon)
 
     @contextlib.asynccontextmanager

@@ -410,6 +410,11 @@ def doctor(
     return shapes.expect((yield Ask(rq.Doctor(rebuild=rebuild, actors=actors, check=check), LONG_SECONDS)), rq.DoctorReply)
 
 
+def reload_config(crew: Caller) -> Call[rq.Reloaded]:  # noqa: ARG001
+    """Let crewd read its `crewd.toml` again: the keys that have changed and hold now, and those that wait for a restart."""
+    return shapes.expect((yield Ask(rq.ReloadConfig())), rq.Reloaded)
+
+
 def resume_daemon(crew: Caller) -> Call[None]:  # noqa: ARG001
     """Take a stop back that waits for live runs: new work is taken again. Refused if crewd is not draining."""
     shapes.expect((yield Ask(rq.ResumeDaemon())), rq.Done)

@@ -19,7 +19,7 @@ from crewd.client.resources import resource, resources
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.markdown import did_you_mean
 from crewd.model.runtimes import RUNTIMES, By
-from crewd.model.workflow import Access, Step, WorkerSpec, Workflow, check_workflow
+from crewd.model.workflow import PLANNER, Access, Step, WorkerSpec, Workflow, check_workflow
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -51,6 +51,8 @@ class Chosen(msgspec.Struct, frozen=True):
     """Who does the tasks of the plans of adaptive steps; `step` is the role."""
     untrusted: tuple[str, ...] = ()
     """Hooks of the project that do not run, because nobody has trusted them."""
+    named_by: str = ""
+    """Which file of settings has named the agent, the team or the workflow, if nobody else has."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -69,6 +71,18 @@ class Wish(msgspec.Struct, frozen=True):
     at_once: int = 0
     unbounded: bool = False
     plan_approval: bool = False
+    model_default: str = ""
+    """The model where nothing names one."""
+    at_once_default: int = 0
+    """How many steps there are at once where nothing says it."""
+    plan_approval_default: bool = False
+    """Whether the plan is to be approved if a step makes one."""
+    origins: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Which file has named what nobody asked for, by the name of the field."""
+
+    def origin(self, name: str) -> str:
+        """Who has named a field of this."""
+        return self.origins.get(name, "what was asked for")
 
 
 def addressed(goal: str) -> tuple[str, str, str]:
@@ -112,7 +126,9 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
         check_enabled("team", wish.team.rpartition(":")[2])
     if team is not None and wish.agent:
         raise UsageError("a team has its own agents", hint="leave --agent out, or give --runtime for whose program they use")
-    if wish.source:
+    if wish.source and "named" in wish.origins:  # a name, which no file of this directory stands for
+        workflow, origin = shapes.named_workflow(wish.source).workflow, wish.source
+    elif wish.source:
         workflow, origin = shapes.load_workflow(wish.source), wish.source
     elif team is not None and team.workflow:
         workflow, origin = shapes.named_workflow(team.workflow).workflow, resource("workflows", team.workflow).id
@@ -138,7 +154,16 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
     hooks, untrusted = active_hooks()
     workflow = replace(workflow, steps=tuple(steps), roles={**workflow.roles, **filled})
     workflow = check_workflow(with_hooks(workflow, hooks))
-    return Chosen(workflow, tuple(told), tuple(secrets), origin, at_once_from, tuple(of_roles), tuple(untrusted))
+    return Chosen(
+        workflow,
+        tuple(told),
+        tuple(secrets),
+        origin,
+        at_once_from,
+        tuple(of_roles),
+        tuple(untrusted),
+        wish.origins.get("named", ""),
+    )
 
 
 def _roles(workflow: Workflow, wish: Wish, team: Team | None) -> dict[str, Choice]:
@@ -155,13 +180,17 @@ def _told(choice: Choice) -> Choice:
 
 def _bounded(workflow: Workflow, wish: Wish, team: Team | None) -> tuple[Workflow, str]:
     """The workflow with how many steps there are at once, and what has decided that: the run, the team, the workflow."""
-    said = ((wish.at_once, "what was asked for"), (team.max_concurrency if team else 0, f"team {team.name if team else ''}"))
-    at_once, came_from = next((each for each in said if each[0]), (workflow.max_concurrency, "the workflow"))
+    said = (
+        (wish.at_once, "what was asked for"), (team.max_concurrency if team else 0, f"team {team.name if team else ''}"),
+        (workflow.max_concurrency, "the workflow"), (wish.at_once_default, wish.origin("at_once_default")),
+    )  # fmt: skip
+    usual = wish.plan_approval_default and any(step.role == PLANNER for step in workflow.steps)
+    at_once, came_from = next((each for each in said if each[0]), (0, ""))
     changed = msgspec.structs.replace(
         workflow,
         max_concurrency=at_once,
         unbounded=workflow.unbounded or wish.unbounded or (team is not None and team.unbounded),
-        plan_approval=workflow.plan_approval or wish.plan_approval or (team is not None and team.plan_approval),
+        plan_approval=workflow.plan_approval or wish.plan_approval or (team is not None and team.plan_approval) or usual,
     )
     return changed, came_from if at_once else "the default"
 
@@ -177,7 +206,7 @@ def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
             raise UsageError(f"step {step.id} has {named}, which team {team.name} does not have", hint=hint)
         name, agent_from = role.agent, f"role {step.role} of team {team.name}"
     else:
-        name, agent_from = wish.agent, "what was asked for"
+        name, agent_from = wish.agent, wish.origin("agent")
     found = agent_named(name, wish.program)
     ways: tuple[tuple[Access, str], ...] = (
         (step.access, "step"), (role.access if role else "", f"role {step.role}"),
@@ -187,7 +216,7 @@ def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
     skills = names_of(found.definition.skills, role.skills if role else (), step.skills, wish.skills)
     for model, model_from in (
         (wish.model, "what was asked for"), (step.model, "step"), (role.model if role else "", f"role {step.role}"),
-        (found.definition.agent.model, f"agent {found.name}"),
+        (found.definition.agent.model, f"agent {found.name}"), (wish.model_default, wish.origin("model_default")),
     ):  # fmt: skip
         if model:
             return Choice(step.id, found, agent_from, model, model_from, skills, (), access, access_from)

@@ -1,7 +1,8 @@
 """Finds files of agents, teams, workflows and skills by name: those of crewd itself, of the user and of the project.
 
-A user's file takes the place of one of crewd. A project's file never takes the place of either: a checkout must not change what
-a name means. Such a file is `shadowed`, and `project:NAME` names it.
+A user's file takes the place of one of crewd. A project's file does not take the place of either: a checkout must not change
+what a name means. Such a file is `shadowed`, and `project:NAME` names it. Where the user allows it (`allow_shadowing` of the
+user's own `crew.toml`), the project's file goes first.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import platformdirs
 from msgspec.structs import replace
 
 import crewd
+from crewd.client.settings import run_values
 from crewd.model.errors import NotFound, UsageError
 from crewd.model.ids import check_name
 from crewd.model.markdown import did_you_mean
@@ -23,7 +25,7 @@ Kind = Literal["agents", "teams", "workflows", "skills"]
 Source = Literal["builtin", "user", "project"]
 SUFFIXES: Final[dict[Kind, str]] = {"agents": ".md", "teams": ".team.md", "workflows": ".workflow.md", "skills": "/SKILL.md"}
 SOURCES: Final[tuple[Source, ...]] = ("user", "builtin", "project")
-"""Whose file a name means, if several have one: the first."""
+"""Whose file a name means, if several have one: the first, unless the user lets the project's go before."""
 FILE_BYTES_MAX = 64 << 10
 
 
@@ -79,20 +81,27 @@ def directories(source: Source, kind: Kind) -> tuple[Path, ...]:
 
 def resources(kind: Kind) -> list[Resource]:
     """All files of a kind, by name; those of one name in the order in which they go before each other."""
-    found: list[Resource] = []
-    first: dict[str, str] = {}
+    allowed = {
+        each.partition(":")[2] for each in run_values("user").get("allow_shadowing", ()) if each.startswith(kind[:-1] + ":")
+    }
+    found: dict[str, Resource] = {}
     for source in SOURCES:
-        names: set[str] = set()
         for each in _in_source(source, kind):
-            if each.name in names:
-                continue  # `.crew` goes before `.pi`
-            names.add(each.name)
-            if each.refused:
-                found.append(each)
-                continue
-            found.append(replace(each, shadowed_by=first.get(each.name, "")))
+            found.setdefault(each.id, each)  # `.crew` goes before `.pi`
+    in_order = sorted(
+        found.values(),
+        key=lambda each: (
+            each.name,
+            0 if each.source == "project" and each.name in allowed else 1 + SOURCES.index(each.source),
+        ),
+    )
+    first: dict[str, str] = {}
+    for each in in_order:
+        if not each.refused:
             first.setdefault(each.name, each.id)
-    return sorted(found, key=lambda each: (each.name, SOURCES.index(each.source)))
+    return [
+        replace(each, shadowed_by="" if each.refused or first[each.name] == each.id else first[each.name]) for each in in_order
+    ]
 
 
 def resource(kind: Kind, name: str) -> Resource:

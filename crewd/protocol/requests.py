@@ -396,10 +396,19 @@ class ResumeDaemon(msgspec.Struct, frozen=True):
     role: ClassVar[Role] = Role.ADMIN
 
 
+class ReloadConfig(msgspec.Struct, frozen=True):
+    """Read `crewd.toml` again. What has changed takes effect where it can; the reply names the rest.
+
+    A file that is wrong changes nothing.
+    """
+
+    role: ClassVar[Role] = Role.ADMIN
+
+
 Request = (
     Hello | StartRun | Reopen | Approve | Dismiss | Claim | Release | Finish | ListDead | Send | Acknowledge | Withdraw
     | Cancel | Signal | GetReceipt | AwaitEnd | ListRuns | Show | ListMessages | Inbox | ListEvents | Subscribe | Credit
-    | Unsubscribe | ListNews | SeenNews | ReadLog | Doctor | StopDaemon | ResumeDaemon | KeepRequest
+    | Unsubscribe | ListNews | SeenNews | ReadLog | Doctor | StopDaemon | ResumeDaemon | ReloadConfig | KeepRequest
 )  # fmt: skip
 
 
@@ -620,6 +629,13 @@ class DoctorReply(msgspec.Struct, frozen=True):
     busy: tuple[BusyActor, ...] = ()
 
 
+class Reloaded(msgspec.Struct, frozen=True):
+    """The keys of `crewd.toml` that have changed: `live` hold from now on, `waiting` when crewd starts again."""
+
+    live: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
 class Done(msgspec.Struct, frozen=True):
     """Carried out; there is nothing more to say."""
 
@@ -634,7 +650,7 @@ class ErrorReply(msgspec.Struct, frozen=True):
 Reply = (
     Welcome | RunReply | ClaimReply | ReceiptReply | CancelReply | EndReply | RunsReply | ShowReply | DeadReply
     | MessagesReply | InboxReply | EventsReply | NewsReply | Subscribed | EventNote | ProgressNote | LogReply | DoctorReply
-    | Done | ErrorReply | KeepReply
+    | Reloaded | Done | ErrorReply | KeepReply
 )  # fmt: skip
 
 REQUESTS: dict[str, type[Request]] = {
@@ -668,6 +684,7 @@ REQUESTS: dict[str, type[Request]] = {
     "doctor": Doctor,
     "stop_daemon": StopDaemon,
     "resume_daemon": ResumeDaemon,
+    "reload_config": ReloadConfig,
     **KEEP_REQUESTS,
 }
 REPLIES: dict[str, type[Reply]] = {
@@ -689,6 +706,7 @@ REPLIES: dict[str, type[Reply]] = {
     "progress": ProgressNote,
     "log": LogReply,
     "doctor": DoctorReply,
+    "reloaded": Reloaded,
     "done": Done,
     "error": ErrorReply,
     **KEEP_REPLIES,

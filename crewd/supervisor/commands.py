@@ -150,6 +150,12 @@ class ResumeWork(msgspec.Struct, frozen=True):
     caller: Caller
 
 
+class ReloadConfig(msgspec.Struct, frozen=True):
+    """Read the file of settings again."""
+
+    caller: Caller
+
+
 class Stop(msgspec.Struct, frozen=True):
     """The daemon is to stop: `drain` waits for what is live, `end` (with the cancel) ends it, `keep` leaves it alone."""
 
@@ -272,7 +278,7 @@ ControllerMessage: TypeAlias = (
 )  # fmt: skip
 """What the controller of an attempt takes."""
 FrontMessage: TypeAlias = (
-    Journaled | LiveRuns | Command | RunOver | ChildLives | AttemptIs | ParentEnded | Stop | ResumeWork
+    Journaled | LiveRuns | Command | RunOver | ChildLives | AttemptIs | ParentEnded | Stop | ResumeWork | ReloadConfig
 )  # fmt: skip
 """What the front takes."""
 SlotsMessage: TypeAlias = AskSlot | MayHaveSlot | Recalled | TakeSlot | LendSlot | SlotReady

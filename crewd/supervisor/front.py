@@ -158,8 +158,21 @@ class Front(Actor[cm.FrontMessage]):
                     return
                 self._stopping = self._services.directory.draining = False
                 self._respond(caller, rq.Done())
+            case cm.ReloadConfig(caller):
+                self._reload(caller)
             case _:
                 self.unexpected(message)
+
+    def _reload(self, caller: Caller) -> None:
+        try:
+            live, waiting = self._services.settings.reload(self._services.home.config)
+        except CrewdError as error:
+            self._respond(caller, error)
+            return
+        except OSError as error:
+            self._respond(caller, UsageError(f"{error.filename} cannot be read: {error.strerror}"))
+            return
+        self._respond(caller, rq.Reloaded(live, waiting))
 
     def _wait_for_the_living(self, command: cm.Command) -> None:
         """Before it is known which runs live, each would look as if it had ended."""

@@ -36,8 +36,8 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import GATEWAY, GUARDIAN, STORE
 
 if TYPE_CHECKING:
+    from crewd.model.config import Config
     from crewd.model.home import Home
-    from crewd.supervisor.config import Config
     from crewd.supervisor.poller import ZmqPoller
     from crewd.supervisor.services import Services
 

@@ -110,7 +110,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.store.health import admit
     from crewd.store.readonly import ReadOnly
     from crewd.supervisor import commands as cm
-    from crewd.supervisor.config import load_config
+    from crewd.supervisor.config import HeldConfig, load_config
     from crewd.supervisor.directory import FRONT, GUARDIAN, Directory
     from crewd.supervisor.examine import examine
     from crewd.supervisor.files_link import FilesLink
@@ -129,6 +129,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     asked_for = load_config(home.config)
     shared_out = budget(files, asked_for.workers_max)
     config = msgspec.structs.replace(asked_for, workers_max=shared_out.workers)
+    held = HeldConfig(config, asked_for)
     clock, chance = SystemClock(), SystemChance()
     admit(home, clock)
     logger = start_log(home, level)
@@ -147,7 +148,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         IdSource(clock, chance),
         Tokens(load_secret(home.root / "secret", chance)),
         home,
-        config,
+        held,
         Directory(),
         os.getpid(),
     )
@@ -191,7 +192,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     def ask_to_stop(number: int, _frame: object) -> None:
         asked.append(number)
         manager.say("STOPPING=1")
-        mode = config.on_sigterm if len(asked) == 1 else "end"
+        mode = held.now.on_sigterm if len(asked) == 1 else "end"
         logger.info("signal {}: stopping ({})", signal.Signals(number).name, mode)  # noqa: PLE1205 (loguru's format)
         # The second signal ends everything now; the third waits for nothing: the guardian keeps what still lives.
         front = services.directory.find(FRONT) if len(asked) < FORCE_SIGNALS else None

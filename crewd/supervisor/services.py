@@ -8,9 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from crewd.clock import Chance, Clock
+from crewd.model.config import Config
 from crewd.model.home import Home
 from crewd.model.ids import IdSource
-from crewd.supervisor.config import Config
+from crewd.supervisor.config import HeldConfig
 from crewd.supervisor.directory import Directory
 from crewd.supervisor.tokens import Tokens
 from crewd.supervisor.vault import Vault
@@ -24,7 +25,12 @@ class Services(msgspec.Struct, frozen=True):
     ids: IdSource
     tokens: Tokens
     home: Home
-    config: Config
+    settings: HeldConfig
     directory: Directory
     pid: int
     vault: Vault = msgspec.field(default_factory=Vault)
+
+    @property
+    def config(self) -> Config:
+        """The settings that hold now."""
+        return self.settings.now

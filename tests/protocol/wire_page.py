@@ -71,6 +71,7 @@ REPLIES: Mapping[str, tuple[str, ...]] = {
     "doctor": ("doctor",),
     "stop_daemon": ("done",),
     "resume_daemon": ("done",),
+    "reload_config": ("reloaded",),
     "forget": ("kept",),
     "archive": ("kept",),
     "prune": ("kept",),

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from crewd.model.config import Config
 from crewd.model.errors import UsageError
-from crewd.supervisor.config import Config, load_config
+from crewd.supervisor.config import load_config
 
 
 def test_every_key_is_optional(tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_every_key_is_optional(tmp_path: Path) -> None:
         ("heartbeat_seconds = inf", "heartbeat_seconds = inf"),
         ("runs_live_max = -5", "runs_live_max = -5"),
         ("workers_max = 0", "workers_max = 0"),
-        ("warm = 1000000", "warm = 1e+06"),
+        ("warm = 1000000", "warm = 1000000"),
         ("depth_max = -1", "depth_max = -1"),
         ("memory_reserve_bytes = -1", "memory_reserve_bytes = -1"),
         ("run_output_bytes = 0", "run_output_bytes = 0"),

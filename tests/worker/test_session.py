@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from crewd.model.config import Config
 from crewd.protocol import codec
 from crewd.protocol import reports as rp
-from crewd.supervisor.config import Config
 from crewd.worker.desk import Desk
 from crewd.worker.session import Session
 from crewd.worker.token import CancellationToken

@@ -102,6 +102,22 @@ def resume(options: Options) -> None:
 
 @daemon.command()
 @verb
+def reload(options: Options) -> None:
+    """Read crewd.toml again: what has changed takes effect where it can, and the rest is named."""
+    with connect(options.home, start=False) as crew:
+        reloaded = crew.reload_config()
+    if options.json:
+        out(reloaded)
+        return
+    for keys, what in ((reloaded.live, "in effect"), (reloaded.waiting, "in effect when crewd starts again")):
+        if keys:
+            say(f"{', '.join(keys)}: {what}")
+    if not reloaded.live and not reloaded.waiting:
+        say("nothing has changed")
+
+
+@daemon.command()
+@verb
 def status(options: Options) -> None:
     """Whether the daemon runs; exit 69 if not."""
     home = find_home(options.home)

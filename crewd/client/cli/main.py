@@ -99,6 +99,7 @@ VERBS: dict[str, dict[str, Verb]] = {
     },
     "The daemon": {
         "daemon": Verb("daemon", "daemon", "Start, stop and look at the daemon."),
+        "config": Verb("config", "config", "Show and change settings."),
         "doctor": Verb("look", "doctor", "Examine the daemon, its state and its machine."),
         "mcp": Verb("leading", "mcp", "Serve MCP, for an agent that leads a crew."),
         "acp": Verb("leading", "acp", "Serve ACP, for an editor: each session is a run."),

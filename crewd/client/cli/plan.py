@@ -36,7 +36,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         )  # fmt: skip
     if options.json:
         workflow = chosen.workflow
-        plan = {"goal": goal, "workflow": workflow.name, "workflow_from": chosen.origin}
+        plan = {"goal": goal, "workflow": workflow.name, "workflow_from": chosen.origin, "named_by": chosen.named_by}
         bounds = {
             "at_once": workflow.max_concurrency, "at_once_from": chosen.at_once_from, "unbounded": workflow.unbounded,
             "plan_approval": workflow.plan_approval,
@@ -56,6 +56,8 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
     most = chosen.workflow.max_concurrency
     bound = f", {most} at once (by {chosen.at_once_from})" if most else ""
     say(f"{chosen.workflow.name}: {len(rows)} steps{bound}, from {chosen.origin}" + (f", for {goal!r}" if goal else ""))
+    if chosen.named_by:
+        say(f"What is run is named by {chosen.named_by}")
     for row in rows:
         say(f"  {row['step']}" + (f" after {', '.join(row['after'])}" if row["after"] else ""))
         if row["agent"]:

@@ -22,6 +22,7 @@ from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.cli.plan import tell_plan
 from crewd.client.environment import Bring, bring
 from crewd.client.hooked import hooked
+from crewd.client.usual import with_settings
 from crewd.model.errors import UsageError
 from crewd.model.inputs import resolve
 from crewd.model.labels import parse_labels
@@ -110,13 +111,23 @@ def _wish(goal: str, given: dict[str, Any]) -> tuple[str, Wish]:
     agent, team, source = given.pop("agent"), given.pop("team"), given.pop("source")
     if not agent and not team:
         team, agent, goal = addressed(goal)
-    if not source and not agent and not team:
-        hint = "crew run GOAL --agent pi, crew run GOAL --team review, or crew run GOAL -w FILE"
-        raise UsageError("nothing says what is to be run", hint=hint)
-    if not goal and not source:
-        raise UsageError("an agent needs a goal", hint='crew run "fix the flaky test" --agent pi')
     fields = {key: given.pop(key) for key in ("thinking", "permissions")}
     return goal, Wish(agent, team, source, fields=fields, **{key: given.pop(key) for key in _OF_WISH})
+
+
+def _choose(goal: str, wish: Wish, *, installed: bool) -> Chosen:
+    """What is to be run for a goal, by what is wished for and by the settings."""
+    whole, unheeded = with_settings(wish)
+    for text in unheeded:
+        warn(text)
+    if not (whole.source or whole.agent or whole.team):
+        hint = "crew run GOAL --agent pi, crew run GOAL --team review, or crew run GOAL -w FILE; crew config set team NAME"
+        raise UsageError("nothing says what is to be run", hint=hint)
+    if not goal and not whole.source:
+        raise UsageError("an agent needs a goal", hint='crew run "fix the flaky test" --agent pi')
+    chosen = choose(whole, installed=installed)
+    _check_used(wish, chosen)
+    return chosen
 
 
 def _check_used(wish: Wish, chosen: Chosen) -> None:
@@ -146,8 +157,7 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
     """
     goal = text_from_here().strip() if goal == "-" else goal
     goal, wish = _wish(goal, given)
-    chosen = choose(wish, installed=not dry_run)
-    _check_used(wish, chosen)
+    chosen = _choose(goal, wish, installed=not dry_run)
     if dry_run:
         goal, _ = resolve(chosen.workflow.inputs, goal, pairs_of(inputs, "--input"))
         tell_plan(options, goal, chosen)
@@ -164,8 +174,7 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
 def plan(options: Options, goal: str, **given: Any) -> None:
     """Show what crew run would do with the same words: steps, agents, models, and what decides each. Nothing is started."""
     goal, wish = _wish(goal, given)
-    chosen = choose(wish, installed=False)
-    _check_used(wish, chosen)
+    chosen = _choose(goal, wish, installed=False)
     tell_plan(options, goal, chosen)
 
 

@@ -73,6 +73,7 @@ ROUTES: Final[dict[type[rq.Request], Route]] = {
     rq.Acknowledge: Route(To.FRONT, About.MESSAGE),
     rq.SeenNews: Route(To.FRONT),
     rq.ResumeDaemon: Route(To.FRONT),
+    rq.ReloadConfig: Route(To.FRONT),
     rq.StopDaemon: Route(To.FRONT),
     rq.AwaitEnd: Route(To.HERE, About.TARGET),
     rq.Subscribe: Route(To.HERE, About.TARGET),

@@ -311,6 +311,8 @@ class Serving:
                 )  # the fold bounds it: here no event may be known yet
             case rq.ResumeDaemon():
                 services.directory.part(FRONT).tell(cm.ResumeWork(caller), lane=Lane.CONTROL)
+            case rq.ReloadConfig():
+                services.directory.part(FRONT).tell(cm.ReloadConfig(caller), lane=Lane.CONTROL)
             case rq.StopDaemon(grace_seconds, mode, intent):
                 check_intent(intent, "to stop crewd", required=services.config.require_intent and mode == "end")
                 self._send(caller, rq.Done())

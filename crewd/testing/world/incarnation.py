@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 from crewd.actors import ChildSpec, ExitReason, HasTurns, InboxFull, Lane
 from crewd.actors.exits import SHUTDOWN
 from crewd.actors.inbox import Envelope, TwoLaneInbox
+from crewd.model.config import Config
 from crewd.model.home import Home
 from crewd.model.ids import EVENT
 from crewd.protocol import guardian as gd
 from crewd.store.actor import StoreActor
 from crewd.store.messages import Missed, Published
 from crewd.supervisor import commands as cm
-from crewd.supervisor.config import Config
+from crewd.supervisor.config import HeldConfig
 from crewd.supervisor.directory import GUARDIAN, Directory
 from crewd.supervisor.gateway.actor import Gateway
 from crewd.supervisor.services import Services
@@ -72,7 +73,8 @@ class Crewd:
         self.wire = SimWire(self.permitted, world.laws.sent)
         self.guardian_socket = SimGuardianSocket(self.permitted, world.house)
         home = Home(Path("/simulated"))
-        self.services = Services(world.clock, world.chance, world.ids, Tokens(b"simulated" * 4), home, CONFIG, Directory(), pid)
+        held = HeldConfig(CONFIG, CONFIG)
+        self.services = Services(world.clock, world.chance, world.ids, Tokens(b"simulated" * 4), home, held, Directory(), pid)
         ports = Ports(
             self.wire, self.guardian_socket, lambda: world.disk.writer(world.ids.next(EVENT), self.permitted),
             world.disk.reader, asks_always=False,

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitReason, Lane, Ref
 from crewd.actors.exits import SHUTDOWN
 from crewd.clock import SystemChance, SystemClock
+from crewd.model.config import Config
 from crewd.model.errors import InvariantError
 from crewd.model.home import Home
 from crewd.model.rows import MessageRow, RunRow
@@ -28,7 +29,6 @@ from crewd.store.ports import Reading, Where, Writing
 from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import rebuild
 from crewd.store.schema import TABLES
-from crewd.supervisor.config import Config
 from crewd.supervisor.gateway.wire import Sent, Side, Wire, ZmqWire
 from crewd.supervisor.guardian_link import GuardianSocket, UnixGuardianSocket
 from crewd.supervisor.poller import ZmqPoller

@@ -1,0 +1,128 @@
+"""The files of settings: where they are, and what each says.
+
+`crewd.toml` of the home is the daemon's. `crew.toml` says what `crew run` does: the project's in this directory
+(`.crew/crew.toml`) goes before the user's. A link is not read as the file of a project.
+
+Tests: tests/client/cli/test_config.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from crewd.client.user_file import user_path
+from crewd.model.config import KEYS, Config, parse_config
+from crewd.model.errors import NotFound, UsageError
+from crewd.model.home import Home
+from crewd.model.markdown import did_you_mean
+from crewd.model.run_settings import RUN_KEYS, RunSettings, parse_run_settings, wrong_run_settings
+from crewd.model.settings import parse_settings, wrong_settings
+
+SettingsSource = Literal["default", "daemon", "user", "project"]
+PROJECT_SETTINGS: Final = Path(".crew") / "crew.toml"
+_BYTES_MAX: Final = 64 << 10
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A key, its value, and which file says so."""
+
+    key: str
+    value: Any
+    source: SettingsSource
+
+
+def settings_path(source: SettingsSource, home: Home) -> Path:
+    """Where a file of settings stands."""
+    return {"daemon": home.config, "user": user_path("crew.toml"), "project": PROJECT_SETTINGS}[source]
+
+
+def run_values(source: Literal["user", "project"]) -> dict[str, Any]:
+    """The keys of a `crew.toml`, with their values; none if there is no such file. UsageError for a file that is wrong."""
+    path = user_path("crew.toml") if source == "user" else PROJECT_SETTINGS
+    return parse_run_settings(read_settings(path, source), str(path), project=source == "project")
+
+
+def all_settings(home: Home) -> list[Setting]:
+    """Every key with the value that holds. UsageError for a file that is wrong."""
+    path = settings_path("daemon", home)
+    text = read_settings(path, "daemon")
+    config, said = parse_config(text, str(path)), parse_settings(text, str(path))
+    found = [Setting(key, getattr(config, key), "daemon" if key in said else "default") for key in KEYS]
+    layers: tuple[tuple[SettingsSource, dict[str, Any]], ...] = (
+        ("project", run_values("project")),
+        ("user", run_values("user")),
+    )
+    for key in RUN_KEYS:
+        default = Setting(key, getattr(RunSettings(), key), "default")
+        found.append(next((Setting(key, values[key], source) for source, values in layers if key in values), default))
+    return found
+
+
+def setting(home: Home, key: str) -> Setting:
+    """The value of a key. NotFound names the nearest key there is."""
+    check_key(key)
+    return next(each for each in all_settings(home) if each.key == key)
+
+
+def check_key(key: str) -> None:
+    """NotFound if there is no such key."""
+    if key not in KEYS and key not in RUN_KEYS:
+        raise NotFound(f"there is no key {key!r}", hint=did_you_mean(key, (*KEYS, *RUN_KEYS), {}))
+
+
+def source_of(key: str, *, project: bool) -> SettingsSource:
+    """Which file a key is set in. UsageError for a key of the daemon in a project."""
+    check_key(key)
+    if key in RUN_KEYS:
+        return "project" if project else "user"
+    if project:
+        raise UsageError(f"{key} is the daemon's, and not for a project", hint=f"crew config set {key} VALUE")
+    return "daemon"
+
+
+def problems(home: Home) -> list[UsageError]:
+    """All that is wrong in the files that there are."""
+    found: list[UsageError] = []
+    for source in ("daemon", "user", "project"):
+        path = settings_path(source, home)
+        try:
+            text = read_settings(path, source)
+            values = parse_settings(text, str(path))
+            if source == "daemon":
+                found += wrong_settings(Config, KEYS, values, str(path)) or _whole(text, path)
+            else:
+                found += wrong_run_settings(values, str(path), project=source == "project")
+        except UsageError as error:
+            found.append(error)
+    return found
+
+
+def _whole(text: str, path: Path) -> list[UsageError]:
+    try:
+        parse_config(text, str(path))
+    except UsageError as error:
+        return [error]
+    return []
+
+
+def read_settings(path: Path, source: SettingsSource) -> str:
+    """What is in a file; nothing if there is none."""
+    if source == "project" and (path.is_symlink() or path.parent.is_symlink()):
+        raise UsageError(f"{path} is a link", hint="a project has its settings in a file of its own")
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no file")
+        with path.open("rb") as file:
+            data = file.read(_BYTES_MAX + 1)
+        if len(data) > _BYTES_MAX:
+            raise UsageError(f"{path} has more than {_BYTES_MAX} bytes", hint="such a file has a few lines")
+        return data.decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no UTF-8: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None

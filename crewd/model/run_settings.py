@@ -1,0 +1,92 @@
+"""What is run when a command says nothing else: the settings of `crew.toml`, of a user or of a project. Pure.
+
+Tests: tests/client/cli/test_config.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from crewd.model.errors import UsageError
+from crewd.model.ids import check_name
+from crewd.model.settings import Key, parse_settings, wrong_settings
+
+_AT_ONCE_MAX: Final = 1_024
+_KINDS: Final = ("agent", "team", "workflow", "skill")
+
+RUN_KEYS: Final = {
+    "agent": Key("The agent that works on a goal for which no agent, team or workflow is named."),
+    "team": Key("The team that works on such a goal."),
+    "workflow": Key("The workflow that is run for such a goal: the name of one, no path."),
+    "runtime": Key("Whose program agents use that name none, as with `--runtime`.", personal=True),
+    "model": Key("The model of agents where neither a file nor an option names one.", personal=True),
+    "permissions": Key(
+        "What an agent gets that asks for a permission, whatever its file says, as with `--permissions`.", personal=True
+    ),
+    "at_once": Key(
+        "So many steps at once where neither a file nor an option says how many. 0: `concurrency_max`.", 0, _AT_ONCE_MAX
+    ),
+    "plan_approval": Key(
+        "Whether a plan, where a step makes one, is to be approved before anything changes. A project may only say true."
+    ),
+    "allow_shadowing": Key(
+        "Files of projects that may take the place of yours and of crewd's own: `team:review`, `skill:typed-hooks`.",
+        personal=True,
+    ),
+}
+"""What each key is for."""
+
+
+class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All keys with their defaults; `RUN_KEYS` says what each is for."""
+
+    agent: str = ""
+    team: str = ""
+    workflow: str = ""
+    runtime: str = ""
+    model: str = ""
+    permissions: Literal["", "ask", "allow", "deny"] = ""
+    at_once: int = 0
+    plan_approval: bool = False
+    allow_shadowing: tuple[str, ...] = ()
+
+
+def parse_run_settings(text: str, where: str, *, project: bool) -> dict[str, Any]:
+    """The keys that a text has, with their values. UsageError names `where` and the first key that is wrong."""
+    values = parse_settings(text, where)
+    for problem in wrong_run_settings(values, where, project=project):
+        raise problem
+    return values
+
+
+def wrong_run_settings(values: Mapping[str, Any], where: str, *, project: bool) -> list[UsageError]:
+    """All that is wrong with these keys and values."""
+    found = wrong_settings(RunSettings, RUN_KEYS, values, where)
+    if found:
+        return found
+    for name in values:
+        if project and RUN_KEYS[name].personal:
+            found.append(UsageError(f"{where}: {name} is not for a project", hint=f"crew config set {name} sets it for you"))
+    if project and values.get("plan_approval") is False:
+        found.append(UsageError(f"{where}: a project takes no approval away", hint="plan_approval = true, or no such key"))
+    if values.get("agent") and (values.get("team") or values.get("workflow")):
+        found.append(UsageError(f"{where}: agent stands beside team or workflow", hint="keep one: a team has its own agents"))
+    for name in ("agent", "team", "workflow"):
+        source, _, rest = values.get(name, "").rpartition(":")
+        try:
+            if rest:
+                check_name(name, rest)
+            if source == "project" and project:
+                raise UsageError(f"{name} {source}:{rest} is a file of the project", hint=f"whoever runs it names it: --{name}")
+            if source not in {"", "user", "builtin", "project"} or (source and not rest):
+                raise UsageError(f"{name} {source}:{rest} is no name", hint="NAME, user:NAME, builtin:NAME or project:NAME")
+        except UsageError as error:
+            found.append(UsageError(f"{where}: {error.message}", hint=error.hint))
+    for each in values.get("allow_shadowing", ()):
+        kind, _, name = each.partition(":")
+        if kind not in _KINDS or not name:
+            found.append(UsageError(f"{where}: allow_shadowing: {each!r} names no file", hint="for example team:review"))
+    return found

@@ -1,0 +1,205 @@
+"""Settings, as people type them: `crew config`, `crew daemon reload`, and what `crew run` makes of `crew.toml`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from crewd.client.blocking import Crew
+from crewd.client.user_file import user_path
+from crewd.testing import Daemon
+from tests.model.config_page import PAGE, written
+from tests.shell import Shell
+
+ROLES = "".join(f"- {role}: agent=reviewer\n" for role in ("reviewer", "security", "writer"))
+TEAM = "---\nname: {}\ndefaultWorkflow: review\n---\n\n" + ROLES
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Without a daemon."""
+    folder = tmp_path / "project"
+    (folder / ".crew" / "teams").mkdir(parents=True)
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    return Shell(str(home), folder)
+
+
+def said(shell: Shell, *words: str) -> str:
+    """What it says in its error."""
+    done = shell.run(*words)
+    assert done.returncode != 0
+    return " ".join(done.stderr.split())
+
+
+def of_project(shell: Shell, text: str) -> None:
+    (shell.cwd / ".crew" / "crew.toml").write_text(text)
+
+
+def of_user(text: str) -> None:
+    user_path("crew.toml").parent.mkdir(parents=True, exist_ok=True)
+    user_path("crew.toml").write_text(text)
+
+
+def test_the_page_has_every_key() -> None:
+    assert written(PAGE.read_text()) == PAGE.read_text()
+
+
+def test_a_key_is_set_and_read_and_taken_away(shell: Shell) -> None:
+    assert shell.ok("config", "get", "warm").strip() == "0"
+    path = Path(shell.home) / "crewd.toml"
+    path.write_text("# how many wait\nwarm = 1  # one\n")
+    assert f"warm = 4, in {path}" in shell.ok("config", "set", "warm", "4").replace("\n", " ")
+    assert path.read_text() == "# how many wait\nwarm = 4  # one\n"
+    assert json.loads(shell.ok("config", "get", "warm", "--json")) == {"key": "warm", "value": 4, "origin": str(path)}
+    assert "warm is not set any more" in shell.ok("config", "unset", "warm")
+    assert "was not set" in shell.ok("config", "unset", "warm")
+    assert path.read_text() == "# how many wait\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "read"),
+    [
+        ("env_pass", "A_KEY,B_KEY", ["A_KEY", "B_KEY"]), ("env_pass", '["A_KEY"]', ["A_KEY"]), ("preload", "json", ["json"]),
+        ("liveness_seconds", "[30, 60, 90]", [30, 60, 90]), ("cgroups", "true", True), ("on_sigterm", "drain", "drain"),
+        ("on_sigterm", '"drain"', "drain"), ("team", "review", "review"), ("model", "7", "7"), ("permissions", "deny", "deny"),
+        ("heartbeat_seconds", "2", 2),
+    ],
+)  # fmt: skip
+def test_a_value_is_given_as_in_the_file_or_in_bare_words(shell: Shell, key: str, value: str, read: object) -> None:
+    shell.ok("config", "set", key, value)
+    assert json.loads(shell.ok("config", "get", key, "--json"))["value"] == read
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("wram", "2", "did you mean warm?"), ("warm", "lots", "it is a whole number"), ("warm", "-1", "0 to 64"),
+        ("warm", "1\nexecution = false", "it is a whole number"), ("permissions", "maybe", "one of ask, allow, deny"),
+        ("on_sigterm", "sleep", "one of end, drain, keep"), ("liveness_seconds", "[3, 2, 1]", "three times that grow"),
+        ("liveness_seconds", "[1]", "a list of 3 numbers"), ("env_pass", "A=B", "'A=B'"), ("team", "../x", "is not a name"),
+        ("workflow", "./flow.toml", "is not a name"), ("allow_shadowing", "review", "for example team:review"),
+        ("at_once", "2000", "0 to 1,024"), ("cgroups", "yes", "true or false"), ("team", "other:x", "is no name"),
+    ],
+)  # fmt: skip
+def test_what_is_not_possible_is_refused_and_changes_nothing(shell: Shell, key: str, value: str, named: str) -> None:
+    assert named in said(shell, "config", "set", key, value)
+    assert not user_path("crew.toml").exists()
+    assert list(Path(shell.home).iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["warm", "execution", "env_pass", "model", "permissions", "allow_shadowing", "runtime"])
+def test_a_project_may_not_have_what_is_the_users(shell: Shell, key: str) -> None:
+    value = {"env_pass": "A_KEY", "permissions": "allow", "allow_shadowing": "team:review"}.get(key, "true")
+    assert "not for a project" in said(shell, "config", "set", key, value, "--project")
+    assert not (shell.cwd / ".crew" / "crew.toml").exists()
+
+
+def test_all_that_is_wrong_is_said_at_once(shell: Shell) -> None:
+    assert shell.ok("config", "check").strip() == "nothing is wrong"
+    (Path(shell.home) / "crewd.toml").write_text("warm = -1\nwram = 1\n")
+    of_user("team = \n")
+    of_project(shell, 'plan_approval = false\nmodel = "big"\n')
+    done = shell.run("config", "check", "--json")
+    assert done.returncode == 1
+    told = [each["message"] for each in json.loads(done.stdout)]
+    for part in ("warm = -1", "'wram'", "crew.toml is wrong", "model is not for a project", "takes no approval away"):
+        assert sum(part in each for each in told) == 1, (part, told)
+
+
+def test_what_is_run_is_the_commands_then_the_projects_then_the_users(shell: Shell) -> None:
+    assert "nothing says what is to be run" in said(shell, "plan", "look")
+    of_user('team = "review"\nmodel = "mine"\nat_once = 3\n')
+    plan = json.loads(shell.ok("plan", "look", "--json"))
+    assert (plan["workflow_from"], plan["named_by"]) == ("builtin:review", str(user_path("crew.toml")))
+    assert {row["model"] for row in plan["steps"]} == {"mine"}
+    assert plan["at_once_from"] == "team review"  # what a file says goes before what is usual
+    of_project(shell, 'team = "implementation"\nplan_approval = true\n')
+    plan = json.loads(shell.ok("plan", "look", "--json"))
+    assert (plan["workflow_from"], plan["named_by"]) == ("builtin:implementation", ".crew/crew.toml")
+    assert plan["plan_approval"]
+    plan = json.loads(shell.ok("plan", "look", "--team", "parallel-research", "--model", "big", "--json"))
+    assert (plan["workflow_from"], plan["named_by"]) == ("builtin:parallel-research", "")
+    assert {row["model_from"] for row in plan["steps"]} == {"what was asked for"}
+    assert "named by .crew/crew.toml" in " ".join(shell.ok("plan", "look").split())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'team = "ours"', 'team = "project:ours"', 'agent = "evil"', 'agent = "evil.md"', 'workflow = "flow"', "team = 7",
+        'agent = "../evil"', "colour = 1", "[", 'model = "big"\nteam = "implementation"', 'agent = "project:evil"',
+    ],
+)  # fmt: skip
+def test_what_a_checkout_brings_is_not_run_because_the_checkout_says_so(shell: Shell, text: str) -> None:
+    crew = shell.cwd / ".crew"
+    (crew / "teams" / "ours.team.md").write_text(TEAM.format("ours"))
+    for folder, name in (("agents", "evil.md"), ("workflows", "flow.workflow.md")):
+        (crew / folder).mkdir()
+        (crew / folder / name).write_text("---\nname: evil\ncommand: ./evil\nruntime: acp\n---\nwork\n")
+    (shell.cwd / "evil.md").write_text("---\nname: evil\ncommand: ./evil\nruntime: acp\n---\nwork\n")
+    (shell.cwd / "flow").write_text('[[step]]\nid = "a"\nrun = "./evil"\n')
+    of_project(shell, text)
+    done = shell.run("plan", "look")
+    assert done.returncode == 2, done
+    assert "nothing says what is to be run" in done.stderr
+    assert len(done.stderr.strip().splitlines()) > 2, "nobody said why"
+    of_user('team = "review"')
+    assert "for 'look'" in shell.ok("plan", "look")
+
+
+def test_a_link_is_not_read_as_the_file_of_a_project(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.toml").write_text('team = "review"\n')
+    (shell.cwd / ".crew" / "crew.toml").symlink_to(tmp_path / "elsewhere.toml")
+    assert "is a link" in said(shell, "plan", "look")
+    assert "is a link" in said(shell, "config", "set", "at_once", "2", "--project")
+
+
+def test_the_user_names_a_file_of_a_project_and_lets_it_take_a_name(shell: Shell) -> None:
+    for name in ("ours", "review"):
+        (shell.cwd / ".crew" / "teams" / f"{name}.team.md").write_text(TEAM.format(name))
+    shell.ok("config", "set", "team", "project:ours")
+    assert "team ours" in shell.ok("plan", "look")
+    before = {row["id"]: row["state"] for row in json.loads(shell.ok("teams", "--json"))}
+    assert (before["builtin:review"], before["project:review"]) == ("active", "shadowed")
+    shell.ok("config", "set", "allow_shadowing", "team:review")
+    after = {row["id"]: row["state"] for row in json.loads(shell.ok("teams", "--json"))}
+    assert (after["builtin:review"], after["project:review"]) == ("shadowed", "active")
+    shell.ok("config", "unset", "allow_shadowing")
+    assert {row["id"]: row["state"] for row in json.loads(shell.ok("teams", "--json"))} == before
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_is(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(shell.home) / "crewd.toml"
+    path.write_text("warm = 1\n")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left" in said(shell, "config", "set", "warm", "2")
+    assert path.read_text() == "warm = 1\n"
+    assert [each.name for each in Path(shell.home).iterdir()] == ["crewd.toml"]
+
+
+@pytest.mark.process
+def test_the_daemon_takes_what_it_can_and_names_what_waits(daemon: Daemon, crew: Crew, tmp_path: Path) -> None:
+    shell = Shell(str(daemon.home.root), tmp_path)
+    assert shell.ok("daemon", "reload").strip() == "nothing has changed"
+    assert "crew daemon reload lets it take effect" in shell.ok("config", "set", "require_intent", "true")
+    assert "when crewd starts again" in shell.ok("config", "set", "warm", "1")
+    run = json.loads(shell.ok("exec", "--json", "sleep", "60"))["id"]
+    told = shell.ok("daemon", "reload").splitlines()
+    assert told == ["require_intent: in effect", "warm: in effect when crewd starts again"]
+    assert "needs a reason" in said(shell, "cancel", run)
+    assert shell.ok("daemon", "reload").strip() == "warm: in effect when crewd starts again"
+    (daemon.home.config).write_text("require_intent = 7\n")
+    assert "true or false" in said(shell, "daemon", "reload")
+    assert "needs a reason" in said(shell, "cancel", run)
+    (daemon.home.config).unlink()
+    assert json.loads(shell.ok("daemon", "reload", "--json")) == {"live": ["require_intent"], "waiting": []}
+    shell.ok("cancel", run)
+    assert crew.show(run).run.status.value == "cancelled"
