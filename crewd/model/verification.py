@@ -9,6 +9,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from crewd.model.errors import UsageError
+from crewd.model.ids import check_name
+from crewd.model.limits import NAME_CHARS_MAX
 from crewd.model.policy import Limits
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 
@@ -22,6 +24,12 @@ def with_verifications(workflow: Workflow) -> Workflow:
     verified = {step.id: f"{step.id}{SUFFIX}" for step in workflow.steps if step.verify}
     if not verified:
         return workflow
+    for verified_step, name in verified.items():
+        try:
+            check_name("verification", name)
+        except UsageError:
+            hint = f"a name of at most {NAME_CHARS_MAX - len(SUFFIX)} characters that does not end with a dot"
+            raise UsageError(f"step {verified_step} cannot be verified by a step called {name}", hint=hint) from None
     taken = {step.id for step in workflow.steps}.intersection(verified.values())
     if taken:
         name = min(taken)

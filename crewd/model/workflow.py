@@ -101,7 +101,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     has completed and did nothing that crewd could see: no operation, no tokens (docs/workflows.md). Empty: `block` for an agent
     whose access is exclusive, `warn` for one whose access is shared, else `off`. `verify`: a command line that looks at what
     the step has done; when the run is admitted it becomes a step of its own, `ID.verify`. `adaptive`: its result is a plan,
-    whose tasks become steps (docs/workflows.md); those have its name in `added_by`, which crewd sets.
+    whose tasks become steps (docs/workflows.md); those have its name in `added_by`, which crewd sets. `reads_nothing`: an agent
+    without `reads` is told nothing of the steps that it depends on.
     """
 
     id: str
@@ -120,6 +121,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     verify: str = ""
     adaptive: bool = False
     added_by: str = ""
+    reads_nothing: bool = False
 
     @property
     def guard(self) -> Effectiveness:

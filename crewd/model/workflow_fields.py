@@ -243,6 +243,7 @@ def make_step(fields: Fields, text: str) -> Step:
         model="" if model == "false" else model,
         depends_on=fields.names("dependsOn"),
         reads=() if reads == ("false",) else reads,
+        reads_nothing=reads == ("false",),
         output="" if output == "false" else output,
         text=text,
         access=_one_of(fields, "access", Access),

@@ -31,6 +31,7 @@ from crewd.model.limits import GRACE_SECONDS_SHORT
 from crewd.model.reasons import CancelReason, RefusalReason
 from crewd.model.receipts import Outcome, Receipt
 from crewd.model.redact import redact
+from crewd.model.results import with_results
 from crewd.model.rows import CancelInfo, MessageRow, RunRow
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import ATTEMPT_TERMINAL
@@ -396,7 +397,7 @@ class Front(Actor[cm.FrontMessage]):
 
 def _admissible(workflow: Workflow) -> Workflow:
     """The workflow as it is run, with its verifications as steps. Raises UsageError if it cannot be run."""
-    verified = with_plans(with_verifications(check_workflow(workflow)))
+    verified = with_results(with_plans(with_verifications(check_workflow(workflow))))
     for step in (*workflow.steps, *workflow.roles.values()):  # what a role or an agent says of its access is known by now
         if step.conflict_key and not step.access:
             raise UsageError(f"step {step.id} has a conflictKey and no access", hint="access: shared, or access: exclusive")

@@ -38,6 +38,7 @@ from crewd.worker.call import completed, write_output
 from crewd.worker.child import LeftBehind
 from crewd.worker.command import TAIL_BYTES, known_of, not_started, tail_of
 from crewd.worker.line_process import LineProcess
+from crewd.worker.read_file import read_file
 from crewd.worker.token import Cancelled
 from crewd.worker.transcript import Transcript
 
@@ -77,9 +78,8 @@ class AgentProcess:
         self._cost = float(cost) if isinstance(cost, int | float) else 0.0
         self._goes_on = self._has_spoken = False
         self._unanswered = Unanswered()
-        shared = Path(bootstrap.shared)
-        reads = [str(shared / name) for name in bootstrap.reads]
-        self._told = prompt_of(agent, text=bootstrap.text, goal=bootstrap.goal, reads=reads)
+        reads = [read_file(Path(bootstrap.shared) / name) for name in bootstrap.reads]
+        self._told = prompt_of(agent, text=bootstrap.text, goal=bootstrap.goal, reads=[each for each in reads if each])
         self._machine = machine_of(agent, self._task())
         self._process: LineProcess | None = None
         self._events: queue.Queue[Callable[[], do.Acts]] = queue.Queue(EVENTS_MAX)

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from crewd.model.errors import UsageError
+from crewd.model.ids import split_task_id
 from crewd.model.inputs import GOAL
 from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
 from crewd.model.reasons import FailureReason, RefusalReason
 from crewd.model.redact import clip, redact
+from crewd.model.results import result_file
 from crewd.model.shell import place_values, with_exec
 from crewd.model.signals import signal_name
 from crewd.protocol.reports import Applied, Outcome, Settled
@@ -219,7 +221,7 @@ class CommandProcess:
                 warnings = (*warnings, f"what looks like a secret was masked in {self._bootstrap.output}")
             if error:
                 return Outcome(outcome="failed", reason=FailureReason.OUTPUT_LOST, error=error, exit_code=0, warnings=warnings)
-            if not size:
+            if not size and self._bootstrap.output != result_file(split_task_id(self._bootstrap.task)[1]):
                 warnings = (*warnings, f"{self._bootstrap.output} is empty: it wrote neither to it nor to standard output")
         if text is not None and redact(text) != text:
             warnings = (*warnings, "what looks like a secret was masked in its result")

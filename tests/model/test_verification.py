@@ -33,6 +33,13 @@ def test_the_flag_of_other_systems_changes_nothing() -> None:
     assert with_verifications(workflow) is workflow
 
 
+@pytest.mark.parametrize("name", ["a.", "a" * 60])
+def test_a_step_whose_verification_could_have_no_name_is_named(name: str) -> None:
+    with pytest.raises(UsageError, match=f"step {name} cannot be verified") as caught:
+        with_verifications(Workflow("w", (Step(name, verify="make test"),)))
+    assert "57 characters" in caught.value.hint
+
+
 def test_a_name_that_is_taken_and_a_line_that_cannot_be_are_refused() -> None:
     steps = (Step("a", verify="true", worker=WorkerSpec(call="a:b")), Step("a.verify", worker=WorkerSpec(call="a:b")))
     with pytest.raises(UsageError, match="has the name of a verification"):

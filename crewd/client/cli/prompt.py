@@ -12,6 +12,7 @@ from crewd.client import keeping
 from crewd.client.cli.common import Options, look_at, out, say, table, verb
 from crewd.model.agent import AGENT_RUNTIMES
 from crewd.model.errors import NotFound, UsageError
+from crewd.model.ids import split_task_id
 
 if TYPE_CHECKING:
     from crewd.client.blocking import Crew
@@ -57,6 +58,9 @@ def prompt(options: Options, target: str, attempt: int | None) -> None:
 def _of_attempt(shown: ShowReply, target: str, attempt: int | None) -> dict[str, ArtifactRow]:
     """The artifacts of the attempt that is meant, by name."""
     agents = {task.id for task in shown.tasks if task.runtime in AGENT_RUNTIMES}  # of others it is a file of their own
+    step = split_task_id(target)[1]  # a run is shown whole
+    if step:
+        agents = {task for task in agents if split_task_id(task)[1] == step}
     told = [row for row in shown.artifacts if row.name == SOURCES_FILE and row.task in agents and attempt in {None, row.epoch}]
     steps = sorted({row.task.partition("/")[2] for row in told})
     if not told:

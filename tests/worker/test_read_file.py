@@ -1,0 +1,33 @@
+"""What an agent's prompt begins with of a file that another step has left."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from crewd.agents.prompt import READ_BYTES_MAX, Read
+from crewd.worker.read_file import read_file
+
+
+def test_a_text_is_read_as_far_as_the_prompt_takes_it(tmp_path: Path) -> None:
+    path = tmp_path / "plan.md"
+    path.write_text("1. Go")
+    assert read_file(path) == Read("plan.md", str(path), 5, "1. Go")
+    path.write_text("x" + "é" * READ_BYTES_MAX)
+    found = read_file(path)
+    assert found is not None
+    assert found.text == "x" + "é" * ((READ_BYTES_MAX - 1) // 2)
+    assert found.size == 1 + 2 * READ_BYTES_MAX
+
+
+def test_what_is_no_text_is_named_and_what_is_no_file_is_not(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"\0\1\2")
+    assert read_file(tmp_path / "a.bin") == Read("a.bin", str(tmp_path / "a.bin"), 3, None)
+    (tmp_path / "latin").write_bytes("é!".encode("latin-1"))
+    latin = read_file(tmp_path / "latin")
+    assert latin is not None
+    assert latin.text == "\ufffd!"
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", "nothing", "."):
+        assert read_file(tmp_path / name) is None
