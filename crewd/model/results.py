@@ -2,8 +2,6 @@
 
 An agent whose step declares no `reads` reads what each step has left that it depends on. A step without an `output` is given
 one for that. `reads: false` is for an agent that is to know nothing of them.
-
-Tests: tests/model/test_results.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Reads the beginning of a file that another step has left, for an agent's prompt.
-
-Tests: tests/worker/test_read_file.py.
-"""
+"""Reads the beginning of a file that another step has left, for an agent's prompt."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def swallows(ctx: Context) -> int:
             ctx.check()
             done += 1
         except BaseException:  # noqa: BLE001 (the mistake)
-            continue
+            time.sleep(0.001)  # it is in the way of nobody while its end is waited for
     return done
 
 
