@@ -58,7 +58,8 @@ class Chosen(msgspec.Struct, frozen=True):
 class Wish(msgspec.Struct, frozen=True):
     """What somebody has named. `program` is whose program an agent gets that names none; `fields` are fields of every agent.
 
-    `at_once` (0: what files say), `unbounded` and `plan_approval` are those of the run: see `Workflow`.
+    With a `role` only that role of the team does the goal. `at_once` (0: what files say), `unbounded` and `plan_approval` are
+    those of the run: see `Workflow`.
     """
 
     agent: str = ""
@@ -66,6 +67,7 @@ class Wish(msgspec.Struct, frozen=True):
     source: str = ""
     program: str = ""
     model: str = ""
+    role: str = ""
     skills: tuple[str, ...] = ()
     fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
     at_once: int = 0
@@ -115,8 +117,10 @@ def team_named(name: str) -> Team:
         raise UsageError(f"{found.path}: {error.message}", hint=error.hint) from None
 
 
-def choose(wish: Wish, *, installed: bool = True) -> Chosen:
-    """What a wish means. Raises NotFound, UsageError, or Refused for an agent whose program is not installed.
+def choose(wish: Wish, *, installed: bool = True, given: Workflow | None = None) -> Chosen:
+    """What a wish means; `given` is the workflow, if it is not named.
+
+    Raises NotFound, UsageError, or Refused for an agent whose program is not installed.
 
     Who does a step: the agent that the step names, else that of its role in the team, else the one that was asked for. The
     model: the one that was asked for, else the step's, the role's, the agent's. `installed`: the programs have to be there.
@@ -126,7 +130,11 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
         check_enabled("team", wish.team.rpartition(":")[2])
     if team is not None and wish.agent:
         raise UsageError("a team has its own agents", hint="leave --agent out, or give --runtime for whose program they use")
-    if wish.source and "named" in wish.origins:  # a name, which no file of this directory stands for
+    if given is not None:
+        workflow, origin = given, "what was asked for"
+    elif wish.role:
+        workflow, origin = _of_role(wish, team), f"role {wish.role}"
+    elif wish.source and "named" in wish.origins:  # a name, which no file of this directory stands for
         workflow, origin = shapes.named_workflow(wish.source).workflow, wish.source
     elif wish.source:
         workflow, origin = shapes.load_workflow(wish.source), wish.source
@@ -164,6 +172,17 @@ def choose(wish: Wish, *, installed: bool = True) -> Chosen:
         tuple(untrusted),
         wish.origins.get("named", ""),
     )
+
+
+def _of_role(wish: Wish, team: Team | None) -> Workflow:
+    """A step for one role of a team. UsageError if there is no such role."""
+    if team is None or wish.source:
+        raise UsageError(f"{wish.role} is a role of no team", hint="--team NAME --role ROLE, without a workflow")
+    if wish.role not in team.roles:
+        hint = did_you_mean(wish.role, team.roles, {})
+        raise UsageError(f"team {team.name} has no role {wish.role!r}", hint=hint)
+    name = shapes.step_name(wish.role, "role")
+    return Workflow(name, (Step(name, role=wish.role),))
 
 
 def _roles(workflow: Workflow, wish: Wish, team: Team | None) -> dict[str, Choice]:
@@ -257,6 +276,11 @@ def _filled(step: Step, choice: Choice, fields: Mapping[str, Any]) -> Step:
         model=choice.model,
         **{key: value for key, value in fields.items() if value},
     )
+    decided = {"agent": choice.agent_from, "model": choice.model_from, "access": choice.access_from}
+    origins = {name: came_from for name, came_from in decided.items() if came_from}
     return change(
-        step, access=choice.access, worker=change(step.worker, agent=agent, env={**choice.found.env, **step.worker.env})
+        step,
+        origins=origins,
+        access=choice.access,
+        worker=change(step.worker, agent=agent, env={**choice.found.env, **step.worker.env}),
     )

@@ -43,7 +43,7 @@ def _filled(wish: Wish, values: Mapping[str, Any], path: Path) -> Wish:
     origins = dict(wish.origins)
     if not (wish.agent or wish.team or wish.source) and any(values.get(name) for name in _NAMED):
         agent, team, workflow = (_named(name, values.get(name, ""), where) for name in _NAMED)
-        changes = {"agent": agent, "team": team, "source": workflow}
+        changes = {"agent": agent, "team": team, "source": "" if wish.role else workflow}
         origins |= {"agent": where, "named": where}
     for key, field in (("runtime", "program"), ("model", "model_default"), ("at_once", "at_once_default")):
         if values.get(key) and not getattr(wish, field):

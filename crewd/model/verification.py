@@ -48,7 +48,7 @@ def with_verifications(workflow: Workflow) -> Workflow:
 def _verification(step: Step) -> Step:
     worker = WorkerSpec(
         shell=step.verify, env=step.worker.env, env_pass=step.worker.env_pass, clean_env=step.worker.clean_env,
-        limits=Limits(task_seconds=SECONDS_MAX),
+        limits=Limits(task_seconds=SECONDS_MAX), cwd=step.worker.cwd,
     )  # fmt: skip
     return Step(
         id=f"{step.id}{SUFFIX}", role="verification", depends_on=(step.id,), access=step.access,

@@ -20,6 +20,7 @@ from crewd.model.limits import (
     ARGUMENT_BYTES_MAX,
     INPUT_BYTES_MAX,
     LABELS_MAX,
+    NOTE_CHARS_MAX,
     ORPHAN_GRACE_SECONDS_DEFAULT,
     ROLES_MAX,
     STEPS_MAX,
@@ -35,6 +36,7 @@ Effectiveness = Literal["", "off", "warn", "block", "fail"]
 PeerProtocol = Literal["", "crewd", "crewd-stdio"]
 PLANNER = "planner"
 """The role of a step whose result is the plan of its run."""
+ORIGINS_MAX = 8
 RLIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 
 
@@ -50,7 +52,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     (`nofile`, `core`); `nice` is added to the daemon's. A command with the `protocol` `crewd` is a worker itself: it finds its
     bootstrap in the file that the variable `CREWD_BOOTSTRAP` names, and speaks to crewd as docs/protocol.md says; one with
     `crewd-stdio` reads and writes JSON lines, as docs/stdio.md says. `agent` is an AI coding agent, which is given the step's
-    text and the goal (docs/agents.md). `hooks` are asked before and after, in this order (docs/hooks.md).
+    text and the goal (docs/agents.md). `hooks` are asked before and after, in this order (docs/hooks.md). `cwd` is where it
+    works, from the working directory of its run.
     """
 
     call: str = ""
@@ -77,6 +80,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     protocol: PeerProtocol = ""
     agent: Agent | None = None
     hooks: tuple[Hook, ...] = ()
+    cwd: str = ""
 
     @property
     def runtime(self) -> str:
@@ -102,7 +106,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     whose access is exclusive, `warn` for one whose access is shared, else `off`. `verify`: a command line that looks at what
     the step has done; when the run is admitted it becomes a step of its own, `ID.verify`. `adaptive`: its result is a plan,
     whose tasks become steps (docs/workflows.md); those have its name in `added_by`, which crewd sets. `reads_nothing`: an agent
-    without `reads` is told nothing of the steps that it depends on.
+    without `reads` is told nothing of the steps that it depends on. `origins`: who has decided its agent, model and access, for
+    people.
     """
 
     id: str
@@ -122,6 +127,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     adaptive: bool = False
     added_by: str = ""
     reads_nothing: bool = False
+    origins: dict[str, str] = {}
 
     @property
     def guard(self) -> Effectiveness:
@@ -335,6 +341,7 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
             check_variable(f"step {step.id}", name)
         for name, value in worker.env.items():
             check_argument(f"step {step.id}: the variable {name}", f"{name}={value}")
+    _check_place(step)
     if worker.umask is not None and not 0 <= worker.umask <= 0o777:
         raise UsageError(f"step {step.id}: umask {worker.umask:o} is not possible", hint="000 to 777")
     if not -20 <= worker.nice <= 19:
@@ -358,6 +365,13 @@ def _check_gates(step: Step, names: Collection[str]) -> None:
     if step.conflict_key:
         with about(field="conflictKey"):
             check_name(f"conflictKey of step {step.id}", step.conflict_key)
+
+
+def _check_place(step: Step) -> None:
+    with about(field="cwd"):
+        check_argument(f"step {step.id}: cwd", step.worker.cwd)
+    if len(step.origins) > ORIGINS_MAX or any(len(text) > NOTE_CHARS_MAX for text in (*step.origins, *step.origins.values())):
+        raise UsageError(f"step {step.id} has too many origins, or too long ones", hint="a few words for each field")
 
 
 def check_argument(what: str, text: str) -> None:

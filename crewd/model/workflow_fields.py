@@ -23,7 +23,7 @@ from crewd.model.yaml_text import Yaml, is_text, read_yaml, scalar_text, whole
 
 P = TypeVar("P", Limits, Restarts)
 FIELDS = (
-    "role", "agent", "model", "skills", "dependsOn", "output", "reads", "call", "run", "args", "stdin", "start", "env",
+    "role", "agent", "model", "skills", "dependsOn", "output", "reads", "call", "run", "args", "stdin", "start", "env", "cwd",
     "limits", "retries", "restart", "outside", "protocol", "access", "conflictKey", "effectiveness", "verify",
     "adaptive",
 )  # fmt: skip
@@ -253,6 +253,7 @@ def make_step(fields: Fields, text: str) -> Step:
         adaptive=fields.choice("adaptive", ("false", "true")) == "true",
         worker=WorkerSpec(
             call=fields.text("call"),
+            cwd=fields.text("cwd"),
             shell=fields.text("run"),
             args=_args(fields),
             start="spawn" if fields.choice("start", ("fork", "spawn")) == "spawn" else "fork",

@@ -21,11 +21,12 @@ def test_a_verification_is_a_step_and_what_depends_on_the_step_depends_on_it() -
 
 
 def test_it_has_the_access_and_the_variables_of_its_step() -> None:
-    worker = WorkerSpec(call="a:b", env={"A": "1"}, env_pass=("B",))
+    worker = WorkerSpec(call="a:b", env={"A": "1"}, env_pass=("B",), cwd="sub")
     step = Step("s", verify="make check", access="exclusive", conflict_key="db", worker=worker)
     _, verification = with_verifications(Workflow("w", (step,))).steps
     assert (verification.access, verification.conflict_key) == ("exclusive", "db")
     assert (verification.worker.env, verification.worker.env_pass) == ({"A": "1"}, ("B",))
+    assert verification.worker.cwd == "sub"
 
 
 def test_the_flag_of_other_systems_changes_nothing() -> None:

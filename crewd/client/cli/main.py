@@ -40,6 +40,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "enable": Verb("inventory", "enable_", "Allow what was disabled."),
         "hooks": Verb("hooks", "hooks", "List the commands that are asked before and after steps."),
         "trust": Verb("hooks", "trust_", "Let the hooks of this project run."),
+        "parallel": Verb("start", "parallel", "Run agents for the goals of a list, some at once."),
         "plan": Verb("start", "plan", "Show what run would do, and start nothing."),
         "recommend": Verb("recommend", "recommend", "Say which team a goal is for, and why."),
         "exec": Verb("start", "exec_", "Run a command as a worker."),

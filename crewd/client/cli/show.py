@@ -133,6 +133,12 @@ def _sums(counts: Counter[str]) -> str:
 
 
 def _list(found: rq.ShowReply) -> None:
+    for step in found.run.workflow.steps:
+        agent = step.worker.agent
+        values = {"agent": agent.name if agent else "", "model": agent.model if agent else "", "access": step.access}
+        said = [f"{name} {values.get(name) or '-'} (by {came_from})" for name, came_from in step.origins.items()]
+        if said:
+            say_within(f"  {step.id}: {', '.join(map(one_line, said))}")
     for message in found.messages:
         receipt, text = message.receipt, shorten(one_line(message.text), TEXT_COLUMNS)
         if message.direction == "out":

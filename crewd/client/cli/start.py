@@ -8,10 +8,12 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from crewd.client import shapes
 from crewd.client.blocking import Crew, RunHandle, connect
@@ -22,6 +24,8 @@ from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.cli.plan import tell_plan
 from crewd.client.environment import Bring, bring
 from crewd.client.hooked import hooked
+from crewd.client.parallel import AT_ONCE_DEFAULT, AT_ONCE_MAX, read_goals, workflow_of_goals
+from crewd.client.resources import read_text
 from crewd.client.usual import with_settings
 from crewd.model.errors import UsageError
 from crewd.model.inputs import resolve
@@ -84,7 +88,7 @@ def _follow(options: Options, crew: Crew, run: RunHandle) -> int:
     return EXIT_OF_STATUS[crew.show(run.id).run.status.value]
 
 
-_OF_WISH = ("program", "model", "skills", "at_once", "unbounded", "plan_approval")
+_OF_WISH = ("role", "program", "model", "skills", "at_once", "unbounded", "plan_approval")
 
 
 def _what(function: Any) -> Any:
@@ -93,6 +97,7 @@ def _what(function: Any) -> Any:
         click.option("--workflow", "-w", "source", default="", help="A workflow file, or a NAME: crew workflows lists them."),
         click.option("--agent", "-a", "agent", default="", metavar="NAME|FILE", help="A coding agent: crew agents lists them."),
         click.option("--team", "-t", "team", default="", metavar="NAME", help="A team of agents: crew teams lists them."),
+        click.option("--role", default="", metavar="ROLE", help="Only this role of the team, for the whole goal."),
         click.option("--runtime", "program", default="", metavar="NAME", help="Whose program agents use that name none."),
         click.option("--model", default="", help="The agents' model (else what files say, or their own configuration)."),
         click.option("--skill", "skills", multiple=True, metavar="NAME", help="A skill for each agent: see crew skills."),
@@ -165,6 +170,37 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
     _tell_untrusted(chosen.untrusted)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
     _begin(options, chosen.workflow, goal, given, pairs_of(inputs, "--input"))
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.option("--agent", "-a", default="", metavar="NAME", help="Who works on the goals that name no agent.")
+@click.option("--runtime", "program", default="", metavar="NAME", help="Whose program agents use that name none.")
+@click.option("--model", default="", help="The agents' model (else what files say, or their own configuration).")
+@click.option("--at-once", type=click.IntRange(1, AT_ONCE_MAX), default=AT_ONCE_DEFAULT, help="So many goals at once.")
+@click.option("--dry-run", "-n", is_flag=True, help="Show what would be done and start nothing.")
+@_options
+@verb
+def parallel(
+    options: Options, file: str, agent: str, program: str, model: str, at_once: int, dry_run: bool, **given: Any  # noqa: FBT001
+) -> None:  # fmt: skip
+    """Run agents for the goals of a YAML or JSON list in FILE ('-': from stdin). None waits for another.
+
+    A goal is a text, or a map with goal, agent, model, skills, cwd and name. Each is a step of one run.
+    """
+    directory = Path(shapes.directory(given["cwd"]))
+    goals = read_goals(text_from_here() if file == "-" else read_text(Path(file)), file, directory)
+    usual, unheeded = with_settings(Wish(program=program, model=model))
+    for text in unheeded:
+        warn(text)
+    workflow = workflow_of_goals(goals, agent or usual.agent, at_once)
+    chosen = choose(replace(usual, agent="", team="", source=""), installed=not dry_run, given=workflow)
+    if dry_run:
+        tell_plan(options, "", chosen)
+        return
+    _tell_untrusted(chosen.untrusted)
+    given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
+    _begin(options, chosen.workflow, "", given)
 
 
 @click.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from enum import Enum
+from pathlib import PurePath
 from typing import TYPE_CHECKING, assert_never
 
 import msgspec
@@ -438,7 +439,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             endpoint=home.workers_endpoint,
             directory=str(home.attempt(task, epoch)),
             shared=str(home.shared(self._run.id)),
-            cwd=self._run.cwd,
+            cwd=str(PurePath(self._run.cwd) / worker.cwd),
             goal=self._run.goal,
             text=place(self._step.text, values),
             reads=self._step.reads,

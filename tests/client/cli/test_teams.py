@@ -208,3 +208,34 @@ def test_a_project_is_laid_out_and_its_guidance_comes_and_goes(shell: Shell) -> 
     assert "everything is there already" in shell.ok("init", "--gitignore")
     guide.write_text("<!-- crewd: begin -->\n")
     assert "one of two marks" in shell.fails(2, "init", "--agents-md")
+
+
+def test_one_role_of_a_team_does_the_goal_and_the_run_keeps_who_has_decided_what(shell: Shell) -> None:
+    words = (
+        "run",
+        "Look at src",
+        "--team",
+        "review",
+        "--role",
+        "security",
+        "--runtime",
+        "stand-in",
+        "--model",
+        "big",
+        "--json",
+    )
+    run = json.loads(shell.ok(*words))["id"]
+    shell.ok("wait", run)
+    shown = json.loads(shell.ok("show", run, "--json"))
+    assert [(task["step"], task["status"]) for task in shown["tasks"]] == [("security", "completed")]
+    told = " ".join(shell.ok("show", run, "--all").split())
+    assert "agent security-reviewer (by role security of team review)" in told
+    assert "model big (by what was asked for)" in told
+    for more, said in (
+        (("--team", "review", "--role", "securty"), "did you mean security?"),
+        (("--agent", "stand-in", "--role", "x"), "no team"),
+        (("--team", "review", "-w", "review", "--role", "writer"), "without a workflow"),
+    ):  # fmt: skip
+        done = shell.run("run", "x", *more)
+        assert done.returncode == 2
+        assert said in " ".join(done.stderr.split())
