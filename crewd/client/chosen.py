@@ -16,6 +16,7 @@ from crewd.client.agents import FoundAgent, agent_named, check_installed
 from crewd.client.hooked import active_hooks, with_hooks
 from crewd.client.inventory import check_enabled
 from crewd.client.resources import resource, resources
+from crewd.model.agent import CHANGING_TOOLS
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.markdown import did_you_mean
 from crewd.model.runtimes import RUNTIMES, By
@@ -229,9 +230,16 @@ def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
     found = agent_named(name, wish.program)
     ways: tuple[tuple[Access, str], ...] = (
         (step.access, "step"), (role.access if role else "", f"role {step.role}"),
-        (found.definition.access, f"agent {found.name}"), ("", ""),
+        (found.definition.access, f"agent {found.name}"),
+        ("shared", f"role {step.role}, which does not say otherwise") if role else ("", ""),
     )  # fmt: skip
     access, access_from = next((each for each in ways if each[0]), ways[-1])
+    changing = [tool for tool in found.definition.agent.tools if tool.lower() in CHANGING_TOOLS]
+    if access == "shared" and changing:
+        raise Refused(
+            f"agent {found.name} has the tool {changing[0]}, and step {step.id} only reads (by {access_from})",
+            hint="leave the tool out of the agent's file, or say access: exclusive",
+        )
     skills = names_of(found.definition.skills, role.skills if role else (), step.skills, wish.skills)
     for model, model_from in (
         (wish.model, "what was asked for"), (step.model, "step"), (role.model if role else "", f"role {step.role}"),

@@ -12,6 +12,8 @@ AgentRuntime = Literal["pi", "omp", "claude", "codex", "acp"]
 """What an agent speaks: pi's and oh-my-pi's RPC, Claude Code's stream-json, Codex's app-server, the Agent Client Protocol."""
 Permissions = Literal["ask", "allow", "deny"]
 AGENT_RUNTIMES: Final[tuple[AgentRuntime, ...]] = get_args(AgentRuntime)
+CHANGING_TOOLS: Final = frozenset({"edit", "write", "multiedit", "notebookedit", "apply_patch", "patch"})
+"""Tools of agents that change files, in lower case. A shell is none of them: most of what is read is read with it."""
 PROMPT_BYTES_MAX = 64 << 10
 """A system prompt."""
 TURNS_MAX = 10_000

@@ -73,7 +73,7 @@ class Lineage:
     def depth_below(self, parent: Parent, row: RunRow | None, *, depth_max: int) -> int:
         """How deep a new run of this worker stands. `row` is the worker's own run; None if the worker has ended.
 
-        Raises Refused if nothing may start below it, Busy if it has as many living runs as its limits allow.
+        Raises Refused if nothing may start below it or it only reads, Busy if it has as many living runs as its limits allow.
         """
         if row is None:
             raise Refused(f"the worker {parent} that asks for this run has ended", hint="nothing starts below it")
@@ -81,6 +81,9 @@ class Lineage:
             raise Refused(f"workers may start workers {depth_max} deep", hint="raise depth_max in crewd.toml")
         task, _ = split_parent(parent)
         step = next((step for step in row.workflow.steps if step.id == split_task_id(task)[1]), None)
+        if step is not None and step.access == "shared":
+            hint = "access: exclusive lets it change things, and start runs that do"
+            raise Refused(f"step {step.id} only reads (access: shared): it starts no runs", hint=hint)
         most = 0 if step is None else step.worker.limits.children
         if most and len(self._children.get(parent, {})) >= most:
             raise Busy(f"the worker {task} has {most} live runs of its own", hint="wait for one, or raise its limits.children")

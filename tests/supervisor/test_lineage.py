@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from crewd.model.errors import Busy, Forbidden, Refused, UsageError
@@ -24,6 +25,19 @@ def test_a_run_stands_one_below_its_parents_record() -> None:
     assert Lineage().depth_below(PARENT, row(depth=1), depth_max=2) == 2
     with pytest.raises(Refused, match="2 deep"):
         Lineage().depth_below(PARENT, row(depth=2), depth_max=2)
+
+
+def test_who_only_reads_starts_no_runs() -> None:
+    reading = row()
+    (step,) = reading.workflow.steps
+    for access, refused in (("shared", True), ("exclusive", False), ("", False)):
+        steps = (msgspec.structs.replace(step, access=access),)
+        of = msgspec.structs.replace(reading, workflow=Workflow("w", steps))
+        if refused:
+            with pytest.raises(Refused, match="step build only reads"):
+                Lineage().depth_below(PARENT, of, depth_max=2)
+        else:
+            assert Lineage().depth_below(PARENT, of, depth_max=2) == 1
 
 
 def test_nothing_starts_below_a_worker_that_has_ended() -> None:

@@ -239,3 +239,20 @@ def test_one_role_of_a_team_does_the_goal_and_the_run_keeps_who_has_decided_what
         done = shell.run("run", "x", *more)
         assert done.returncode == 2
         assert said in " ".join(done.stderr.split())
+
+
+def test_a_role_only_reads_until_its_file_says_otherwise_and_is_given_no_tool_that_changes_files(shell: Shell) -> None:
+    crew = shell.cwd / ".crew"
+    (crew / "teams").mkdir()
+    roles = "- reader: agent=stand-in\n- editor: agent=editor access=exclusive\n- misfit: agent=editor\n"
+    (crew / "teams" / "duo.team.md").write_text("---\nname: duo\n---\n\n" + roles)
+    (crew / "agents" / "editor.md").write_text(DEFINITION.replace("memory: none\n", "tools: read, Edit\n"))
+
+    def step(role: str) -> dict[str, str]:
+        (found,) = json.loads(shell.ok("plan", "x", "--team", "duo", "--role", role, "--json"))["steps"]
+        return {key: found[key] for key in ("access", "access_from")}
+
+    assert step("reader") == {"access": "shared", "access_from": "role reader, which does not say otherwise"}
+    assert step("editor") == {"access": "exclusive", "access_from": "role editor"}
+    done = shell.run("plan", "x", "--team", "duo", "--role", "misfit")
+    assert (done.returncode, "has the tool Edit" in done.stderr) == (5, True)
