@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 
@@ -21,14 +21,15 @@ from crewd.model.yaml_text import Yaml
 _FIELDS = {
     "name": "name", "model": "model", "thinking": "thinking", "systemPromptMode": "system_prompt_mode", "maxTurns": "turns",
     "graceTurns": "turns_grace", "permissions": "permissions", "configDir": "config_dir", "config_dir": "config_dir",
-    "tools": "tools", "fallbackModels": "fallback_models",
+    "tools": "tools", "fallbackModels": "fallback_models", "tree": "tree",
 }  # fmt: skip
-_OTHERS = ("runtime", "command", "env", "description", "skills", "access")
+_OTHERS = ("runtime", "command", "env", "description", "skills", "access", "memory")
 UNUSED = (
     "extensions", "inheritProjectContext", "inheritSkills", "triggers", "useWhen", "avoidWhen", "cost", "category",
-    "memory", "loadMode", "defaultTools", "contextMode", "disabled", "enabled",
+    "loadMode", "defaultTools", "contextMode", "disabled", "enabled",
 )  # fmt: skip
 """Fields of the format that change nothing here."""
+Memory = Literal["", "user", "project"]
 _LISTS = frozenset({"tools", "fallbackModels"})
 _NUMBERS = frozenset({"maxTurns", "graceTurns"})
 
@@ -37,6 +38,7 @@ class Definition(msgspec.Struct, frozen=True):
     """An agent as a file defines it, the variables that it sets, and the fields of the file that change nothing.
 
     `access`: whether its steps only read or change something (see `Step`), where neither they nor their role say it.
+    `memory`: whose notes it has.
     `inherits`: the file says nothing of the program, and the agent is another one's program with this file's words.
     """
 
@@ -47,6 +49,7 @@ class Definition(msgspec.Struct, frozen=True):
     inherits: bool = False
     skills: tuple[str, ...] = ()
     access: Access = ""
+    memory: Memory = ""
 
 
 def parse_agent(text: str, default_name: str, program: Definition | None = None) -> Definition:
@@ -72,8 +75,9 @@ def parse_agent(text: str, default_name: str, program: Definition | None = None)
     env = {**(program.env or {}), **_env(head, given)} if program is not None and inherits else _env(head, given)
     unused = tuple(key for key in given if key in UNUSED)
     return Definition(
-        agent, str(given.get("description") or ""), env, unused, inherits, _skills(head, given), _access(head, given)
-    )
+        agent, str(given.get("description") or ""), env, unused, inherits, _skills(head, given), _access(head, given),
+        _memory(head, given),
+    )  # fmt: skip
 
 
 def _access(head: Yaml, given: Mapping[str, Any]) -> Access:
@@ -82,6 +86,18 @@ def _access(head: Yaml, given: Mapping[str, Any]) -> Access:
         if each == said:
             return cast("Access", each)
     raise wrong(head.line("access"), f"access: {said!r} is not possible", "access: shared, or access: exclusive")
+
+
+def _memory(head: Yaml, given: Mapping[str, Any]) -> Memory:
+    match str(given.get("memory") or ""):
+        case "" | "none" | "false":
+            return ""
+        case "user" | "true":
+            return "user"
+        case "project" | "local":
+            return "project"
+        case other:
+            raise wrong(head.line("memory"), f"memory: {other!r} is not possible", "memory: user, project, or none")
 
 
 def _base(head: Yaml, given: Mapping[str, Any], default_name: str) -> Agent:
@@ -108,6 +124,10 @@ def _value(head: Yaml, key: str, value: object) -> object:
         return ""  # the agent's own
     if isinstance(value, dict | list):
         raise wrong(head.line(key), f"{key} is one value, and no list", "see docs/agents.md")
+    if key == "tree":
+        if value not in ("true", "false"):
+            raise wrong(head.line(key), f"tree: {value!r} is not possible", "tree: true")
+        return value == "true"
     if key in _NUMBERS:
         if not str(value).isdecimal() or len(str(value)) > 9:
             raise wrong(head.line(key), f"{key}: {value!r} is no number", f"{key}: 6")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,8 +17,10 @@ from crewd.client.agents import FoundAgent, agent_named, check_installed
 from crewd.client.hooked import active_hooks, with_hooks
 from crewd.client.inventory import check_enabled
 from crewd.client.resources import resource, resources
+from crewd.client.user_file import user_path
 from crewd.model.agent import CHANGING_TOOLS
 from crewd.model.errors import NotFound, Refused, UsageError
+from crewd.model.ids import check_name
 from crewd.model.markdown import did_you_mean
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.workflow import PLANNER, Access, Step, WorkerSpec, Workflow, check_workflow
@@ -275,6 +278,16 @@ def skill_named(name: str) -> Skill:
         raise UsageError(f"{found.path}: {error.message}", hint=error.hint) from None
 
 
+def _memory_of(found: FoundAgent) -> str:
+    """The file with an agent's notes. An agent of a project has them in the project: else it could have another one's name."""
+    whose = found.definition.memory
+    if not whose:
+        return ""
+    name = f"{check_name('agent', found.name)}.md"
+    of_user = whose == "user" and found.origin in {"user", "builtin"}
+    return str(user_path("memory") / name if of_user else Path.cwd() / ".crew" / "memory" / name)
+
+
 def _filled(step: Step, choice: Choice, fields: Mapping[str, Any]) -> Step:
     """The step, with the agent that does it."""
     change = msgspec.structs.replace
@@ -282,6 +295,8 @@ def _filled(step: Step, choice: Choice, fields: Mapping[str, Any]) -> Step:
         choice.found.definition.agent,
         skills=fitting(map(skill_named, choice.skills))[0],
         model=choice.model,
+        memory=_memory_of(choice.found),
+        keeps_memory=choice.access != "shared",
         **{key: value for key, value in fields.items() if value},
     )
     decided = {"agent": choice.agent_from, "model": choice.model_from, "access": choice.access_from}

@@ -17,6 +17,7 @@ CHANGING_TOOLS: Final = frozenset({"edit", "write", "multiedit", "notebookedit",
 PROMPT_BYTES_MAX = 64 << 10
 """A system prompt."""
 TURNS_MAX = 10_000
+PATH_CHARS_MAX: Final = 4_096
 AGENT_FILES: Final = {"acts": "acts.jsonl", "records": "records.jsonl"}
 """What is kept of an agent beside its output: the streams that can be read, and their files in the attempt's directory."""
 
@@ -36,7 +37,8 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     agent's own one, or takes its place (`replace`); `skills` follow it. After `turns` answers of the model the agent is told
     to finish; it has `turns_grace` more (`turns` 0: no bound). `permissions` is the answer when the agent asks for permission.
     `config_dir` is the directory of the agent's own configuration. `session` is one of the agent's own sessions, to go on
-    with.
+    with. With `tree` it is told the names of the files where it works. `memory` is the file with its notes (empty: it has
+    none); with `keeps_memory` it is told that it may write there.
     """
 
     runtime: AgentRuntime
@@ -54,6 +56,9 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     permissions: Permissions = "ask"
     config_dir: str = ""
     session: str = ""
+    tree: bool = False
+    memory: str = ""
+    keeps_memory: bool = True
 
 
 def check_agent(step: str, agent: Agent) -> None:
@@ -63,6 +68,8 @@ def check_agent(step: str, agent: Agent) -> None:
     for what, text in (("model", agent.model), ("thinking", agent.thinking), ("session", agent.session)):
         if "\n" in text or text.startswith("-"):
             raise UsageError(f"step {step}: {text!r} is no {what}", hint="one word, without a dash before it", field="agent")
+    if agent.memory and (not agent.memory.startswith("/") or "\0" in agent.memory or len(agent.memory) > PATH_CHARS_MAX):
+        raise UsageError(f"step {step}: {agent.memory!r} is no path of notes", hint="an absolute path", field="agent")
     texts = (agent.system_prompt, *(skill.text for skill in agent.skills))
     if sum(len(text.encode("utf-8", "replace")) for text in texts) > PROMPT_BYTES_MAX:
         raise UsageError(f"step {step}: the system prompt has more than {PROMPT_BYTES_MAX} bytes", field="agent")

@@ -37,8 +37,9 @@ from crewd.protocol.reports import Applied, Asked, AskOver, OpClosed, OpOpened, 
 from crewd.worker.call import completed, write_output
 from crewd.worker.child import LeftBehind
 from crewd.worker.command import TAIL_BYTES, known_of, not_started, tail_of
+from crewd.worker.file_tree import file_tree
 from crewd.worker.line_process import LineProcess
-from crewd.worker.read_file import read_file
+from crewd.worker.read_file import notes_of, read_file
 from crewd.worker.token import Cancelled
 from crewd.worker.transcript import Transcript
 
@@ -79,7 +80,10 @@ class AgentProcess:
         self._goes_on = self._has_spoken = False
         self._unanswered = Unanswered()
         reads = [read_file(Path(bootstrap.shared) / name) for name in bootstrap.reads]
-        self._told = prompt_of(agent, text=bootstrap.text, goal=bootstrap.goal, reads=[each for each in reads if each])
+        self._told = prompt_of(
+            agent, text=bootstrap.text, goal=bootstrap.goal, reads=[each for each in reads if each], notes=notes_of(agent),
+            tree=file_tree(Path(bootstrap.cwd)) if agent.tree else "",
+        )  # fmt: skip
         self._machine = machine_of(agent, self._task())
         self._process: LineProcess | None = None
         self._events: queue.Queue[Callable[[], do.Acts]] = queue.Queue(EVENTS_MAX)

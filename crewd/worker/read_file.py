@@ -1,11 +1,13 @@
-"""Reads the beginning of a file that another step has left, for an agent's prompt."""
+"""Reads what goes into an agent's prompt: the beginning of a file that another step has left, and the agent's own notes."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from crewd.agents.prompt import READ_BYTES_MAX, Read
+from crewd.model.agent import Agent
 from crewd.private_files import open_plain
 
 
@@ -21,3 +23,14 @@ def read_file(path: Path) -> Read | None:
         return Read(path.name, str(path), size, None)
     text = data.decode("utf-8", "replace")
     return Read(path.name, str(path), size, text.rstrip("\ufffd") if size > len(data) else text)
+
+
+def notes_of(agent: Agent) -> Read | None:
+    """The agent's notes; None if it has none. The directory for them is made."""
+    if not agent.memory:
+        return None
+    path = Path(agent.memory)
+    if agent.keeps_memory:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return read_file(path)

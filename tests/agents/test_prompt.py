@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -85,3 +86,17 @@ def test_a_character_is_whole_or_not_there_and_what_is_no_text_is_named() -> Non
     other = prompt_of(AGENT, text="", goal="", reads=[Read("a.bin", "/out/a.bin", 7, None), read_of("")]).first
     assert other[0].text == "Another step has left a.bin for you, 7 bytes, in /out/a.bin. It is not shown here."
     assert other[1].text.endswith("It is empty.")
+
+
+def test_notes_and_names_of_files_are_data_too() -> None:
+    agent = Agent("pi", ("pi",), memory="/notes/scout.md")
+    none = prompt_of(agent, text="Look.", goal="", reads=[PLAN], tree="```\nsrc/").first
+    assert [part.source for part in none] == ["step", "memory", "tree", "file:plan.md"]
+    assert none[1].text.startswith("You have no notes of earlier work. They would stand in /notes/scout.md. What you want")
+    assert none[2].text.endswith("````\n```\nsrc/\n````")
+    notes = Read("scout.md", "/notes/scout.md", 0, "\n".join(f"line {number}" for number in range(300)))
+    some = prompt_of(agent, text="Look.", goal="", reads=(), notes=notes).first[1].text
+    assert "(the first 200 lines)" in some
+    assert "line 199\n```" in some
+    reading = prompt_of(msgspec.structs.replace(agent, keeps_memory=False), text="", goal="", reads=(), notes=notes)
+    assert "write there" not in reading.first_text

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
+
 from crewd.agents.prompt import READ_BYTES_MAX, Read
-from crewd.worker.read_file import read_file
+from crewd.model.agent import Agent
+from crewd.worker.read_file import notes_of, read_file
 
 
 def test_a_text_is_read_as_far_as_the_prompt_takes_it(tmp_path: Path) -> None:
@@ -31,3 +34,14 @@ def test_what_is_no_text_is_named_and_what_is_no_file_is_not(tmp_path: Path) -> 
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "pipe", "nothing", "."):
         assert read_file(tmp_path / name) is None
+
+
+def test_notes_are_read_and_their_directory_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "memory" / "scout.md"
+    agent = Agent("pi", ("pi",), memory=str(path))
+    assert notes_of(Agent("pi", ("pi",))) is None
+    assert notes_of(msgspec.structs.replace(agent, keeps_memory=False)) is None
+    assert not path.parent.exists()
+    assert notes_of(agent) is None
+    path.write_text("mind the gap")
+    assert notes_of(agent) == Read("scout.md", str(path), 12, "mind the gap")

@@ -101,3 +101,23 @@ def test_an_agent_is_told_the_results_of_the_steps_before_it_as_data(shell: Shel
     assert found["first"].startswith("Mend it.")
     alone = json.loads(shell.ok("prompt", f"{run}/alone", "--json"))
     assert [each["source"] for each in alone["sources"]] == ["agent:stand-in", "step", "goal"]
+
+
+def test_an_agent_has_notes_and_is_told_the_names_of_files(shell: Shell) -> None:
+    agents = shell.cwd / ".crew" / "agents"
+    user = user_path("agents")
+    user.mkdir(parents=True)
+    noting = DEFINITION.replace("loadMode: lazy\n", "memory: user\ntree: true\naccess: exclusive\n")
+    (agents / "ours.md").write_text(noting)
+    (user / "mine.md").write_text(noting)
+    (shell.cwd / "plan.txt").touch()
+    for name, path in (("mine", user_path("memory") / "mine.md"), ("ours", shell.cwd / ".crew" / "memory" / "ours.md")):
+        run = json.loads(shell.ok("run", "Look", "--agent", name, "--json"))["id"]
+        shell.ok("wait", run)
+        told = json.loads(shell.ok("prompt", run, "--json"))["first"]
+        assert f"You have no notes of earlier work. They would stand in {path}." in told
+        assert "\nplan.txt\n```" in told
+        path.write_text("ports are in the README\n")
+    run = json.loads(shell.ok("run", "Look", "--agent", "mine", "--json"))["id"]
+    shell.ok("wait", run)
+    assert "```\nports are in the README\n```" in json.loads(shell.ok("prompt", run, "--json"))["first"]

@@ -246,7 +246,7 @@ def test_a_role_only_reads_until_its_file_says_otherwise_and_is_given_no_tool_th
     (crew / "teams").mkdir()
     roles = "- reader: agent=stand-in\n- editor: agent=editor access=exclusive\n- misfit: agent=editor\n"
     (crew / "teams" / "duo.team.md").write_text("---\nname: duo\n---\n\n" + roles)
-    (crew / "agents" / "editor.md").write_text(DEFINITION.replace("memory: none\n", "tools: read, Edit\n"))
+    (crew / "agents" / "editor.md").write_text(DEFINITION.replace("loadMode: lazy\n", "tools: read, Edit\n"))
 
     def step(role: str) -> dict[str, str]:
         (found,) = json.loads(shell.ok("plan", "x", "--team", "duo", "--role", role, "--json"))["steps"]
