@@ -6,19 +6,21 @@ Tests: tests/client/cli/test_config.py.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import tomlkit
 import tomlkit.exceptions
 
-from crewd.client.settings import SettingsSource, read_settings, settings_path, source_of
-from crewd.model.config import Config, parse_config
+from crewd.client.settings import PROJECT_SETTINGS, SettingsSource, read_settings, settings_path, source_of, wrong_in
+from crewd.model.config import KEYS, Config
 from crewd.model.errors import Unavailable, UsageError
 from crewd.model.home import Home
-from crewd.model.run_settings import RunSettings, parse_run_settings
+from crewd.model.run_settings import RUN_KEYS, RunSettings
 from crewd.model.settings import type_words
 
 
@@ -32,22 +34,50 @@ def set_value(home: Home, key: str, text: str, *, project: bool) -> Any:
     path = settings_path(source, home)
     shape: type[Config | RunSettings] = Config if source == "daemon" else RunSettings
     value = _value(key, text, shape)
-    document = _document(path, source)
-    document[key] = value
-    _write(path, tomlkit.dumps(document), source)
+    with _alone(path):
+        document = _document(path, source)
+        before = tomlkit.dumps(document)
+        document[key] = value
+        _write(path, before, tomlkit.dumps(document), source)
     return value
 
 
 def unset_value(home: Home, key: str, *, project: bool) -> bool:
     """Take a key out of its file; whether it was there."""
-    source = source_of(key, project=project)
+    source = next(iter(_holding(home, key, project=project)), None) or source_of(key, project=project)
     path = settings_path(source, home)
-    document = _document(path, source)
-    if key not in document:
-        return False
-    del document[key]
-    _write(path, tomlkit.dumps(document), source)
+    with _alone(path):
+        document = _document(path, source)
+        if key not in document:
+            return False
+        before = tomlkit.dumps(document)
+        del document[key]
+        _write(path, before, tomlkit.dumps(document), source)
     return True
+
+
+def _holding(home: Home, key: str, *, project: bool) -> list[SettingsSource]:
+    """The files with a key that no file should have."""
+    if key in KEYS or key in RUN_KEYS:
+        return []
+    sources: tuple[SettingsSource, ...] = ("project",) if project else ("user", "daemon")
+    return [source for source in sources if key in _document(settings_path(source, home), source)]
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While nobody else changes a file beside this one. Unavailable if its directory cannot be had."""
+    folder = Path(os.path.realpath(path)).parent
+    try:
+        folder.mkdir(mode=0o777 if path == PROJECT_SETTINGS else 0o700, parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror}", hint="nothing is changed") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _value(key: str, text: str, shape: type[Config | RunSettings]) -> Any:
@@ -57,6 +87,8 @@ def _value(key: str, text: str, shape: type[Config | RunSettings]) -> Any:
     except tomlkit.exceptions.TOMLKitError:
         values = {}
     value = values["value"] if len(values) == 1 else text
+    if isinstance(value, str) and value.startswith("[") and wanted.startswith("a list"):
+        raise UsageError(f"{key}: {text} is no list", hint='["one", "two"], or one,two')
     if wanted == "a list of texts" and isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     if wanted.startswith(("a text", "one of")) and not isinstance(value, str):
@@ -71,17 +103,18 @@ def _document(path: Path, source: SettingsSource) -> tomlkit.TOMLDocument:
         raise UsageError(f"{path} is wrong: {error}", hint="mend it first: crew config check") from None
 
 
-def _write(path: Path, text: str, source: SettingsSource) -> None:
-    """Replace a file, once the whole of it is known to be right. Unavailable if that cannot be; nothing is changed then."""
-    if source == "daemon":
-        parse_config(text, str(path))
-    else:
-        parse_run_settings(text, str(path), project=source == "project")
+def _write(path: Path, before: str, text: str, source: SettingsSource) -> None:
+    """Replace a file. Nothing is changed if this raises.
+
+    UsageError if something is wrong in it that was not before; Unavailable if it cannot be written.
+    """
+    known = {problem.message for problem in wrong_in(before, path, source)}
+    for problem in wrong_in(text, path, source):
+        if problem.message not in known:
+            raise problem
     target = Path(os.path.realpath(path))  # a user's file may be a link
-    mode, open_to_all = (0o700, False) if source != "project" else (0o777, True)
     beside = ""
     try:
-        target.parent.mkdir(mode=mode, parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=target.parent, prefix=".settings-")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -89,7 +122,7 @@ def _write(path: Path, text: str, source: SettingsSource) -> None:
             os.fsync(file.fileno())
         if target.exists():
             Path(beside).chmod(target.stat().st_mode & 0o7777)
-        elif open_to_all:
+        elif source == "project":
             Path(beside).chmod(0o644)
         Path(beside).replace(target)
     except OSError as error:

@@ -57,6 +57,8 @@ class Chosen(msgspec.Struct, frozen=True):
     """Hooks of the project that do not run, because nobody has trusted them."""
     named_by: str = ""
     """Which file of settings has named the agent, the team or the workflow, if nobody else has."""
+    settings: Mapping[str, tuple[str, str]] = msgspec.field(default_factory=dict)
+    """What else is decided by a file of settings: the value, and which file."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -166,6 +168,8 @@ def choose(wish: Wish, *, installed: bool = True, given: Workflow | None = None)
     hooks, untrusted = active_hooks()
     workflow = replace(workflow, steps=tuple(steps), roles={**workflow.roles, **filled})
     workflow = check_workflow(with_hooks(workflow, hooks))
+    values = {"runtime": ("program", wish.program), "permissions": ("permissions", wish.fields.get("permissions", ""))}
+    settings = {key: (value, wish.origins[name]) for key, (name, value) in values.items() if name in wish.origins}
     return Chosen(
         workflow,
         tuple(told),
@@ -175,6 +179,7 @@ def choose(wish: Wish, *, installed: bool = True, given: Workflow | None = None)
         tuple(of_roles),
         tuple(untrusted),
         wish.origins.get("named", ""),
+        settings,
     )
 
 
@@ -207,13 +212,17 @@ def _bounded(workflow: Workflow, wish: Wish, team: Team | None) -> tuple[Workflo
         (wish.at_once, "what was asked for"), (team.max_concurrency if team else 0, f"team {team.name if team else ''}"),
         (workflow.max_concurrency, "the workflow"), (wish.at_once_default, wish.origin("at_once_default")),
     )  # fmt: skip
-    usual = wish.plan_approval_default and any(step.role == PLANNER for step in workflow.steps)
+    usual = wish.plan_approval_default or bool(wish.role and team is not None and team.plan_approval)
+    usual = usual and any(step.role == PLANNER for step in workflow.steps)
     at_once, came_from = next((each for each in said if each[0]), (0, ""))
     changed = msgspec.structs.replace(
         workflow,
         max_concurrency=at_once,
         unbounded=workflow.unbounded or wish.unbounded or (team is not None and team.unbounded),
-        plan_approval=workflow.plan_approval or wish.plan_approval or (team is not None and team.plan_approval) or usual,
+        plan_approval=workflow.plan_approval
+        or wish.plan_approval
+        or usual
+        or (team is not None and team.plan_approval and not wish.role),
     )
     return changed, came_from if at_once else "the default"
 

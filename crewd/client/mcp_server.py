@@ -27,7 +27,6 @@ from crewd.client.cli.follow import words
 from crewd.client.environment import bring
 from crewd.client.hooked import hooked
 from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, brief, run_summary
-from crewd.client.usual import with_settings
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
 from crewd.model.receipts import Receipt
@@ -218,21 +217,15 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
         """
 
         async def start(crew: aio.Crew) -> str:
-            named = sum((bool(agent), bool(team), bool(command), bool(workflow and not team)))
-            wish = (
-                Wish(agent, team, workflow, model=model)
-                if command
-                else with_settings(Wish(agent, team, workflow, model=model))[0]
-            )
-            if named > 1 or not (command or wish.agent or wish.team or wish.source):
+            if sum((bool(agent), bool(team), bool(command), bool(workflow and not team))) != 1:
                 raise UsageError("give one of agent, team, command and workflow")
             secrets: tuple[str, ...] = ()
-            if (wish.agent or wish.team) and not goal:
+            if (agent or team) and not goal:
                 raise UsageError("an agent needs a goal")
             if command:
                 chosen, _ = hooked(shapes.exec_workflow(command))
             else:
-                picked = choose(wish)
+                picked = choose(Wish(agent, team, workflow, model=model))
                 chosen, secrets = picked.workflow, picked.secrets
             chosen = shapes.marked(chosen, labels or {}, None)
             run = await crew.run(

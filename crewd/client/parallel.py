@@ -66,8 +66,13 @@ def _goal(entry: object, where: str, directory: Path) -> ListedGoal:
     goal = given.get("goal")
     if not isinstance(goal, str) or not goal.strip():
         raise UsageError(f"{where} is empty", hint=_SHAPE)
-    skills = given.get("skills", [])
+    if "{goal}" in goal:
+        hint = "say it in other words: in the text of a step it stands for the goal of the whole run"
+        raise UsageError(f"{where} has {{goal}} in it", hint=hint)
+    skills = given.get("skills") or []
     skills = [part.strip() for part in skills.split(",")] if isinstance(skills, str) else skills
+    if not isinstance(skills, list):
+        raise UsageError(f"{where}: skills is no list of names", hint="skills: [brief, careful]")
     texts = {key: given.get(key) or "" for key in ("agent", "model", "cwd", "name")}
     if not all(isinstance(text, str) for text in (*texts.values(), *skills)):
         raise UsageError(f"{where}: a value is no text", hint=_SHAPE)
@@ -80,18 +85,17 @@ def _goal(entry: object, where: str, directory: Path) -> ListedGoal:
     return ListedGoal(goal=goal.strip(), skills=tuple(skills), **texts)
 
 
-def workflow_of_goals(goals: list[ListedGoal], agent: str, at_once: int) -> Workflow:
-    """A workflow with a step for each goal, done by its agent or else by `agent`. UsageError for a goal without one."""
-    taken: set[str] = {each.name for each in goals if each.name}
+def workflow_of_goals(goals: list[ListedGoal], *, all_need_agents: bool) -> Workflow:
+    """A workflow with a step for each goal. UsageError for two of one name, or for a goal without an agent if it needs one."""
     steps: list[Step] = []
+    names: set[str] = set()
     for number, each in enumerate(goals, 1):
-        who = each.agent or agent
-        if not who:
+        name = each.name or f"goal-{number}"
+        if all_need_agents and not each.agent:
             raise UsageError(f"goal {number} names no agent", hint="agent: NAME beside its goal, or --agent NAME for all")
-        name = each.name or next(name for name in (f"goal-{number}", f"goal-{number}.x") if name not in taken)
-        if any(step.id == name for step in steps):
-            raise UsageError(f"two goals have the name {name}", hint="rename one of them")
-        steps.append(
-            Step(name, agent=who, model=each.model, skills=each.skills, text=each.goal, worker=WorkerSpec(cwd=each.cwd))
-        )
-    return Workflow("parallel", tuple(steps), max_concurrency=at_once)
+        if name in names:
+            raise UsageError(f"two goals have the name {name}", hint="rename one of them; the second goal is called goal-2")
+        names.add(name)
+        worker = WorkerSpec(cwd=each.cwd)
+        steps.append(Step(name, agent=each.agent, model=each.model, skills=each.skills, text=each.goal, worker=worker))
+    return Workflow("parallel", tuple(steps))

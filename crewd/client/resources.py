@@ -81,9 +81,11 @@ def directories(source: Source, kind: Kind) -> tuple[Path, ...]:
 
 def resources(kind: Kind) -> list[Resource]:
     """All files of a kind, by name; those of one name in the order in which they go before each other."""
-    allowed = {
-        each.partition(":")[2] for each in run_values("user").get("allow_shadowing", ()) if each.startswith(kind[:-1] + ":")
-    }
+    try:
+        said = run_values("user").get("allow_shadowing", ())
+    except UsageError:  # a wrong file allows nothing; who runs something is told of it
+        said = ()
+    allowed = {each.partition(":")[2] for each in said if each.startswith(f"{kind[:-1]}:")}
     found: dict[str, Resource] = {}
     for source in SOURCES:
         for each in _in_source(source, kind):

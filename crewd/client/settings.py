@@ -18,7 +18,7 @@ from crewd.model.config import KEYS, Config, parse_config
 from crewd.model.errors import NotFound, UsageError
 from crewd.model.home import Home
 from crewd.model.markdown import did_you_mean
-from crewd.model.run_settings import RUN_KEYS, RunSettings, parse_run_settings, wrong_run_settings
+from crewd.model.run_settings import NAMES, RUN_KEYS, RunSettings, parse_run_settings, wrong_run_settings
 from crewd.model.settings import parse_settings, wrong_settings
 
 SettingsSource = Literal["default", "daemon", "user", "project"]
@@ -45,30 +45,23 @@ def run_values(source: Literal["user", "project"]) -> dict[str, Any]:
     return parse_run_settings(read_settings(path, source), str(path), project=source == "project")
 
 
-def all_settings(home: Home) -> list[Setting]:
-    """Every key with the value that holds. UsageError for a file that is wrong."""
+def all_settings(home: Home, of_project: dict[str, Any], of_user: dict[str, Any]) -> list[Setting]:
+    """Every key with the value that its files say. UsageError for a `crewd.toml` that is wrong."""
     path = settings_path("daemon", home)
     text = read_settings(path, "daemon")
     config, said = parse_config(text, str(path)), parse_settings(text, str(path))
     found = [Setting(key, getattr(config, key), "daemon" if key in said else "default") for key in KEYS]
-    layers: tuple[tuple[SettingsSource, dict[str, Any]], ...] = (
-        ("project", run_values("project")),
-        ("user", run_values("user")),
-    )
+    if any(of_user.get(name) for name in NAMES):  # of what is run, the project's file names nothing then
+        of_project = {key: value for key, value in of_project.items() if key not in NAMES}
+    layers: tuple[tuple[SettingsSource, dict[str, Any]], ...] = (("project", of_project), ("user", of_user))
     for key in RUN_KEYS:
         default = Setting(key, getattr(RunSettings(), key), "default")
         found.append(next((Setting(key, values[key], source) for source, values in layers if key in values), default))
     return found
 
 
-def setting(home: Home, key: str) -> Setting:
-    """The value of a key. NotFound names the nearest key there is."""
-    check_key(key)
-    return next(each for each in all_settings(home) if each.key == key)
-
-
 def check_key(key: str) -> None:
-    """NotFound if there is no such key."""
+    """NotFound, with the nearest key, if there is no such key."""
     if key not in KEYS and key not in RUN_KEYS:
         raise NotFound(f"there is no key {key!r}", hint=did_you_mean(key, (*KEYS, *RUN_KEYS), {}))
 
@@ -86,18 +79,25 @@ def source_of(key: str, *, project: bool) -> SettingsSource:
 def problems(home: Home) -> list[UsageError]:
     """All that is wrong in the files that there are."""
     found: list[UsageError] = []
-    for source in ("daemon", "user", "project"):
+    sources: tuple[SettingsSource, ...] = ("daemon", "user", "project")
+    for source in sources:
         path = settings_path(source, home)
         try:
-            text = read_settings(path, source)
-            values = parse_settings(text, str(path))
-            if source == "daemon":
-                found += wrong_settings(Config, KEYS, values, str(path)) or _whole(text, path)
-            else:
-                found += wrong_run_settings(values, str(path), project=source == "project")
+            found += wrong_in(read_settings(path, source), path, source)
         except UsageError as error:
             found.append(error)
     return found
+
+
+def wrong_in(text: str, path: Path, source: SettingsSource) -> list[UsageError]:
+    """All that is wrong in the text of a file."""
+    try:
+        values = parse_settings(text, str(path))
+    except UsageError as error:
+        return [error]
+    if source == "daemon":
+        return wrong_settings(Config, KEYS, values, str(path)) or _whole(text, path)
+    return wrong_run_settings(values, str(path), project=source == "project")
 
 
 def _whole(text: str, path: Path) -> list[UsageError]:
@@ -114,15 +114,15 @@ def read_settings(path: Path, source: SettingsSource) -> str:
         raise UsageError(f"{path} is a link", hint="a project has its settings in a file of its own")
     try:
         if path.exists() and not path.is_file():
-            raise UsageError(f"{path} is no file")
+            raise UsageError(f"{path} is no file", hint="something else stands in its place: take it away")
         with path.open("rb") as file:
             data = file.read(_BYTES_MAX + 1)
         if len(data) > _BYTES_MAX:
             raise UsageError(f"{path} has more than {_BYTES_MAX} bytes", hint="such a file has a few lines")
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8: {error}") from None
+        raise UsageError(f"{path} is no UTF-8: {error}", hint="save it as UTF-8") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="let yourself read it") from None

@@ -189,7 +189,7 @@ def with_step(workflow: Workflow, adaptive: str, added: AddedStep) -> Workflow:
     )  # fmt: skip
     verified = f"{adaptive}{SUFFIX}"
     steps = [
-        replace(each, depends_on=(*each.depends_on, step.id), reads=(*each.reads, step.output))
+        replace(each, depends_on=(*each.depends_on, step.id), reads=() if each.reads_nothing else (*each.reads, step.output))
         if adaptive in each.depends_on and not each.added_by and each.id != verified
         else each
         for each in workflow.steps

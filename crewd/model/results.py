@@ -14,6 +14,8 @@ from crewd.model.limits import NAME_CHARS_MAX
 from crewd.model.workflow import Step, Workflow
 
 SUFFIX = ".result"
+RESULT_BYTES_LEFT = 64 << 10
+"""Of the output of a command that declares no file for it."""
 _HASH_CHARS = 16
 
 
@@ -33,7 +35,7 @@ def with_results(workflow: Workflow) -> Workflow:
     needed = {name for step in workflow.steps if step.id in reading for name in step.depends_on}
     outputs = {step.id: step.output for step in workflow.steps}
     for name in needed:
-        if not outputs[name] and result_file(name) not in taken:
+        if not outputs[name] and result_file(name) not in taken:  # else somebody has that name, and this step leaves nothing
             outputs[name] = result_file(name)
     steps = [replace(step, output=outputs[step.id]) for step in workflow.steps]
     for place, step in enumerate(steps):

@@ -17,6 +17,8 @@ from crewd.model.settings import Key, parse_settings, wrong_settings
 _AT_ONCE_MAX: Final = 1_024
 _KINDS: Final = ("agent", "team", "workflow", "skill")
 
+NAMES: Final = ("agent", "team", "workflow")
+"""The keys that name what is run."""
 RUN_KEYS: Final = {
     "agent": Key("The agent that works on a goal for which no agent, team or workflow is named."),
     "team": Key("The team that works on such a goal."),
@@ -74,7 +76,7 @@ def wrong_run_settings(values: Mapping[str, Any], where: str, *, project: bool) 
         found.append(UsageError(f"{where}: a project takes no approval away", hint="plan_approval = true, or no such key"))
     if values.get("agent") and (values.get("team") or values.get("workflow")):
         found.append(UsageError(f"{where}: agent stands beside team or workflow", hint="keep one: a team has its own agents"))
-    for name in ("agent", "team", "workflow"):
+    for name in NAMES:
         source, _, rest = values.get(name, "").rpartition(":")
         try:
             if rest:

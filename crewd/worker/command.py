@@ -25,7 +25,7 @@ from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
 from crewd.model.reasons import FailureReason, RefusalReason
 from crewd.model.redact import clip, redact
-from crewd.model.results import result_file
+from crewd.model.results import RESULT_BYTES_LEFT, result_file
 from crewd.model.shell import place_values, with_exec
 from crewd.model.signals import signal_name
 from crewd.protocol.reports import Applied, Outcome, Settled
@@ -208,6 +208,9 @@ class CommandProcess:
             cut = kept_from(file.fileno(), 0) > 0
             file.seek(0)
             text = _as_text(file.read(INLINE_BYTES_MAX + 1)) if size <= INLINE_BYTES_MAX and not cut else None
+        if self._bootstrap.output == result_file(split_task_id(self._bootstrap.task)[1]):
+            warnings = (*warnings, *self._leave_result(stdout, cut=cut))
+            return self._outcome(text, stdout, warnings)
         state = self._output_state() if self._bootstrap.output else None
         if state is not None and not self._output().is_file():
             error = f"{self._bootstrap.output} is no file, so no step can read it"
@@ -221,13 +224,29 @@ class CommandProcess:
                 warnings = (*warnings, f"what looks like a secret was masked in {self._bootstrap.output}")
             if error:
                 return Outcome(outcome="failed", reason=FailureReason.OUTPUT_LOST, error=error, exit_code=0, warnings=warnings)
-            if not size and self._bootstrap.output != result_file(split_task_id(self._bootstrap.task)[1]):
+            if not size:
                 warnings = (*warnings, f"{self._bootstrap.output} is empty: it wrote neither to it nor to standard output")
+        return self._outcome(text, stdout, warnings)
+
+    def _outcome(self, text: str | None, stdout: Path, warnings: tuple[str, ...]) -> Outcome:
         if text is not None and redact(text) != text:
             warnings = (*warnings, "what looks like a secret was masked in its result")
         return Outcome(
             outcome="completed", result=text, result_path=str(stdout), exit_code=0, warnings=warnings,
         )  # fmt: skip
+
+    def _leave_result(self, stdout: Path, *, cut: bool) -> tuple[str, ...]:
+        """Leave the beginning of its output for agents that depend on it. Nobody has asked for a file: it fails nothing."""
+        if self._output_state() != self._output_before or cut:
+            return ()  # it has written the file itself, or what is left of its output is no beginning
+        try:
+            first, _ = next(pieces(stdout, clean=True), (b"", False))
+            part = self._output().with_name(f".{self._output().name}.part")
+            part.write_bytes(first[:RESULT_BYTES_LEFT])
+            part.replace(self._output())
+        except (OSError, UsageError) as error:
+            return (f"{self._bootstrap.output} cannot be written, so no agent is told its result: {error}",)
+        return ()
 
     def _output(self) -> Path:
         return Path(self._bootstrap.shared) / self._bootstrap.output

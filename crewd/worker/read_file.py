@@ -11,16 +11,17 @@ from crewd.model.agent import Agent
 from crewd.private_files import open_plain
 
 
-def read_file(path: Path) -> Read | None:
-    """What the file begins with; None if there is none. Links and pipes, which another worker may have put there, are none."""
+def read_file(path: Path) -> Read:
+    """What the file begins with. Links and pipes, which another worker may have put there, are none."""
     try:
         with open_plain(path) as file:
             size = os.fstat(file.fileno()).st_size
             data = file.read(READ_BYTES_MAX)
-    except OSError:
-        return None
+    except OSError as error:
+        why = "it is not there" if isinstance(error, FileNotFoundError) else "it is no plain file"
+        return Read(path.name, str(path), 0, None, why)
     if b"\0" in data:
-        return Read(path.name, str(path), size, None)
+        return Read(path.name, str(path), size, None, "it is no text")
     text = data.decode("utf-8", "replace")
     return Read(path.name, str(path), size, text.rstrip("\ufffd") if size > len(data) else text)
 
@@ -33,4 +34,5 @@ def notes_of(agent: Agent) -> Read | None:
     if agent.keeps_memory:
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return read_file(path)
+    found = read_file(path)
+    return None if found.text is None else found

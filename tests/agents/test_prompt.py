@@ -15,6 +15,7 @@ from crewd.model.agent import Agent, GivenSkill
 
 AGENT = Agent("pi", ("pi",), name="scout", system_prompt="You scout.", skills=(GivenSkill("brief", "Keep it short."),))
 PLAN = Read("plan.md", "/out/plan.md", 5, "1. Go")
+GONE = Read("gone.md", "/out/gone.md", 0, None, "it is not there")
 texts = st.one_of(st.text(), st.text("`~ \n#>-x"))
 
 
@@ -83,9 +84,12 @@ def test_a_character_is_whole_or_not_there_and_what_is_no_text_is_named() -> Non
     long = prompt_of(AGENT, text="", goal="", reads=[read_of("é" * READ_BYTES_MAX)]).first[0].text
     assert long.count("é") == READ_BYTES_MAX // 2
     assert "\ufffd" not in long
-    other = prompt_of(AGENT, text="", goal="", reads=[Read("a.bin", "/out/a.bin", 7, None), read_of("")]).first
-    assert other[0].text == "Another step has left a.bin for you, 7 bytes, in /out/a.bin. It is not shown here."
+    other = prompt_of(
+        AGENT, text="", goal="", reads=[Read("a.bin", "/out/a.bin", 7, None, "it is no text"), read_of(""), GONE]
+    ).first
+    assert other[0].text == "Another step has left a.bin for you, 7 bytes, in /out/a.bin. It is not shown here: it is no text."
     assert other[1].text.endswith("It is empty.")
+    assert other[2].text == "Another step was to leave gone.md for you, in /out/gone.md, and it is not there."
 
 
 def test_notes_and_names_of_files_are_data_too() -> None:

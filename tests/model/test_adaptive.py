@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.model.adaptive import TASK_CHARS_MAX, TASKS_MAX, Planned, read_plan, steps_of, with_plans, with_step
+from crewd.model.adaptive import TASK_CHARS_MAX, TASKS_MAX, AddedStep, Planned, read_plan, steps_of, with_plans, with_step
 from crewd.model.errors import UsageError
 from crewd.model.verification import with_verifications
 from crewd.model.workflow import Step, WorkerSpec, Workflow, ancestors, check_workflow
@@ -145,3 +145,13 @@ def test_a_role_says_nothing_that_only_a_step_can_say(change: dict[str, object])
 def test_only_crewd_says_that_a_plan_has_added_a_step() -> None:
     with pytest.raises(UsageError, match="which crewd sets"):
         check_workflow(Workflow("w", (Step("a", added_by="plan", worker=WORK),)))
+
+
+def test_a_step_that_reads_nothing_reads_nothing_of_a_plan_either() -> None:
+    worker = WorkerSpec(shell="true")
+    review = Step("review", worker=worker, depends_on=("plan",), reads_nothing=True)
+    steps = (Step("plan", worker=worker, adaptive=True), review)
+    workflow = Workflow("w", steps, roles={"executor": Step("executor", worker=worker)})
+    grown = with_step(workflow, "plan", AddedStep("ex.1", "executor", "do", 1, output="ex.1.md"))
+    (found,) = [step for step in grown.steps if step.id == "review"]
+    assert (found.depends_on, found.reads) == (("plan", "ex.1"), ())

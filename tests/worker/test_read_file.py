@@ -18,22 +18,20 @@ def test_a_text_is_read_as_far_as_the_prompt_takes_it(tmp_path: Path) -> None:
     assert read_file(path) == Read("plan.md", str(path), 5, "1. Go")
     path.write_text("x" + "é" * READ_BYTES_MAX)
     found = read_file(path)
-    assert found is not None
     assert found.text == "x" + "é" * ((READ_BYTES_MAX - 1) // 2)
     assert found.size == 1 + 2 * READ_BYTES_MAX
 
 
 def test_what_is_no_text_is_named_and_what_is_no_file_is_not(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\0\1\2")
-    assert read_file(tmp_path / "a.bin") == Read("a.bin", str(tmp_path / "a.bin"), 3, None)
+    assert read_file(tmp_path / "a.bin") == Read("a.bin", str(tmp_path / "a.bin"), 3, None, "it is no text")
     (tmp_path / "latin").write_bytes("é!".encode("latin-1"))
     latin = read_file(tmp_path / "latin")
-    assert latin is not None
     assert latin.text == "\ufffd!"
     (tmp_path / "link").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "pipe")
-    for name in ("link", "pipe", "nothing", "."):
-        assert read_file(tmp_path / name) is None
+    for name, why in (("link", "it is no plain file"), ("pipe", "it is no plain file"), ("nothing", "it is not there")):
+        assert read_file(tmp_path / name) == Read(name, str(tmp_path / name), 0, None, why)
 
 
 def test_notes_are_read_and_their_directory_is_there(tmp_path: Path) -> None:

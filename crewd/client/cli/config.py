@@ -9,11 +9,22 @@ import click
 
 from crewd.client.blocking import connect
 from crewd.client.change_setting import set_value, unset_value
-from crewd.client.cli.common import Options, out, say, say_within, verb
+from crewd.client.cli.common import Options, out, say, say_within, verb, warn
 from crewd.client.discover import find_home
-from crewd.client.settings import Setting, SettingsSource, all_settings, problems, setting, settings_path, source_of
+from crewd.client.settings import (
+    Setting,
+    SettingsSource,
+    all_settings,
+    check_key,
+    problems,
+    run_values,
+    settings_path,
+    source_of,
+)
+from crewd.client.usual import project_settings, user_settings
 from crewd.model.config import KEYS
-from crewd.model.errors import DaemonUnreachable
+from crewd.model.errors import DaemonUnreachable, UsageError
+from crewd.model.run_settings import RUN_KEYS
 from crewd.model.settings import shown
 
 _FILES: tuple[tuple[SettingsSource, str], ...] = (
@@ -33,9 +44,8 @@ _project = click.option("--project", is_flag=True, help="In .crew/crew.toml of t
 @click.option("--origin", is_flag=True, help="With the file that says so.")
 @verb
 def show_(options: Options, origin: bool) -> None:  # noqa: FBT001 (a flag)
-    """Show every key with the value that holds."""
-    home = find_home(options.home)
-    found = all_settings(home)
+    """Show every key with the value that holds: of the daemon, what its file says."""
+    found = _settings(options)
     if options.json:
         out({each.key: {"value": each.value, "origin": _origin(options, each)} for each in found})
         return
@@ -51,7 +61,8 @@ def show_(options: Options, origin: bool) -> None:  # noqa: FBT001 (a flag)
 @verb
 def get_(options: Options, key: str) -> None:
     """Print the value of KEY."""
-    found = setting(find_home(options.home), key)
+    check_key(key)
+    found = next(each for each in _settings(options) if each.key == key)
     if options.json:
         out({"key": key, "value": found.value, "origin": _origin(options, found)})
     else:
@@ -78,7 +89,9 @@ def unset_(options: Options, key: str, project: bool) -> None:  # noqa: FBT001 (
     """Take KEY out of its file: what holds then is the default, or what another file says."""
     home = find_home(options.home)
     was_there = unset_value(home, key, project=project)
-    if was_there:
+    if was_there and key not in KEYS and key not in RUN_KEYS:  # no file should have had it
+        out({"key": key, "changed": True}) if options.json else say(f"{key} is not there any more")
+    elif was_there:
         _tell(options, key, project=project, text=f"{key} is not set any more", value=None)
     elif options.json:
         out({"key": key, "changed": False})
@@ -108,6 +121,12 @@ def path_(options: Options) -> None:
 def check_(options: Options) -> None:
     """Say all that is wrong in the files of settings; exit 1 if something is."""
     found = problems(find_home(options.home))
+    if not found:  # what is well written may still name what is not there
+        found = project_settings()[1]
+        try:
+            user_settings()
+        except UsageError as error:
+            found = [error, *found]
     if options.json:
         out([{"message": each.message, "hint": each.hint} for each in found])
     elif not found:
@@ -115,9 +134,22 @@ def check_(options: Options) -> None:
     else:
         for each in found:
             say_within(each.message)
-            say_within(f"  {each.hint}")
+            if each.hint:
+                say_within(f"  {each.hint}")
     if found:
         sys.exit(1)
+
+
+def _settings(options: Options) -> list[Setting]:
+    of_project, wrong = project_settings()
+    for problem in wrong:
+        warn(f"{problem.message}, and is not heeded")
+    of_user = run_values("user")
+    try:
+        user_settings()
+    except UsageError as error:
+        warn(error.message)
+    return all_settings(find_home(options.home), of_project, of_user)
 
 
 def _origin(options: Options, found: Setting) -> str:

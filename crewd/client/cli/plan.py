@@ -30,13 +30,19 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
                 "reads": list(step.reads), "output": step.output, "access": step.access,
                 "access_from": choice.access_from if choice else "step" if step.access else "",
                 "conflict_key": step.conflict_key, "effectiveness": step.guard, "verify": step.verify,
-                "adaptive": step.adaptive,
+                "adaptive": step.adaptive, "cwd": step.worker.cwd,
                 "hooks": [{"name": each.name, "on": each.on, "from": each.source} for each in step.worker.hooks],
             }
         )  # fmt: skip
     if options.json:
         workflow = chosen.workflow
-        plan = {"goal": goal, "workflow": workflow.name, "workflow_from": chosen.origin, "named_by": chosen.named_by}
+        plan = {
+            "goal": goal,
+            "workflow": workflow.name,
+            "workflow_from": chosen.origin,
+            "named_by": chosen.named_by,
+            "settings": chosen.settings,
+        }
         bounds = {
             "at_once": workflow.max_concurrency, "at_once_from": chosen.at_once_from, "unbounded": workflow.unbounded,
             "plan_approval": workflow.plan_approval,
@@ -58,6 +64,8 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
     say(f"{chosen.workflow.name}: {len(rows)} steps{bound}, from {chosen.origin}" + (f", for {goal!r}" if goal else ""))
     if chosen.named_by:
         say(f"What is run is named by {chosen.named_by}")
+    for key, (value, where) in chosen.settings.items():
+        say(f"{key} is {value}, by {where}")
     for row in rows:
         say(f"  {row['step']}" + (f" after {', '.join(row['after'])}" if row["after"] else ""))
         if row["agent"]:
@@ -69,7 +77,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         if row["skills"]:
             said = f" (no room for {', '.join(row['skills_left_out'])})" if row["skills_left_out"] else ""
             say(f"    skills: {', '.join(row['skills'])}{said}")
-        say(f"    runs:   {row['does']}")
+        say(f"    runs:   {row['does']}" + (f" in {row['cwd']}" if row["cwd"] else ""))
         if row["verify"]:
             say(f"    verify: {row['verify']}")
         if row["hooks"]:

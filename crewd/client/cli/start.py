@@ -177,12 +177,12 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
 @click.option("--agent", "-a", default="", metavar="NAME", help="Who works on the goals that name no agent.")
 @click.option("--runtime", "program", default="", metavar="NAME", help="Whose program agents use that name none.")
 @click.option("--model", default="", help="The agents' model (else what files say, or their own configuration).")
-@click.option("--at-once", type=click.IntRange(1, AT_ONCE_MAX), default=AT_ONCE_DEFAULT, help="So many goals at once.")
+@click.option("--at-once", type=click.IntRange(1, AT_ONCE_MAX), help="So many goals at once (else at_once of crew.toml, or 4).")
 @click.option("--dry-run", "-n", is_flag=True, help="Show what would be done and start nothing.")
 @_options
 @verb
 def parallel(
-    options: Options, file: str, agent: str, program: str, model: str, at_once: int, dry_run: bool, **given: Any  # noqa: FBT001
+    options: Options, file: str, agent: str, program: str, model: str, at_once: int | None, dry_run: bool, **given: Any  # noqa: FBT001
 ) -> None:  # fmt: skip
     """Run agents for the goals of a YAML or JSON list in FILE ('-': from stdin). None waits for another.
 
@@ -190,11 +190,14 @@ def parallel(
     """
     directory = Path(shapes.directory(given["cwd"]))
     goals = read_goals(text_from_here() if file == "-" else read_text(Path(file)), file, directory)
-    usual, unheeded = with_settings(Wish(program=program, model=model))
+    usual, unheeded = with_settings(Wish(agent, program=program, model=model, at_once=at_once or 0))
     for text in unheeded:
         warn(text)
-    workflow = workflow_of_goals(goals, agent or usual.agent, at_once)
-    chosen = choose(replace(usual, agent="", team="", source=""), installed=not dry_run, given=workflow)
+    workflow = workflow_of_goals(goals, all_need_agents=not usual.agent)
+    at_most = min(usual.at_once or usual.at_once_default or AT_ONCE_DEFAULT, AT_ONCE_MAX)
+    chosen = choose(
+        replace(usual, team="", source="", at_once_default=at_most), installed=not dry_run, given=workflow
+    )  # fmt: skip
     if dry_run:
         tell_plan(options, "", chosen)
         return

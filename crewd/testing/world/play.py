@@ -290,7 +290,8 @@ class Player:
         self.kill_crewd_after(event)
 
     def stop(self, who: int = 0, mode: Literal["drain", "end", "keep"] = "end") -> None:
-        """Crewd is asked to stop; it can be started again."""
+        """Crewd is asked to stop; it can be started again. While it is away, no cancel ends in time."""
+        self.world.asked_to_stop = True
         self._client(who).ask(rq.StopDaemon(grace_seconds=1.0, mode=mode))
 
     def kill_crewd(self) -> None:

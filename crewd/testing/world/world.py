@@ -92,6 +92,7 @@ class World:
         self.faults = faults
         self.plans = plans or {}
         self.injected = Injected()
+        self.asked_to_stop = False
         self.chance = SeededChance(seed)
         self.clock = VirtualClock()
         self.ids = IdSource(self.clock, self.chance)
@@ -620,7 +621,7 @@ class World:
         if crewd is not None:
             self._no_crash(crewd)
             self._nothing_left(crewd)
-        if self.faults == NONE and not self.injected:
+        if self.faults == NONE and not self.injected and not self.asked_to_stop:
             self.laws.calm_cancels()
             for client in self.clients:
                 if client.link.overflowed:

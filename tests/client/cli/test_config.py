@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from crewd.client.blocking import Crew
+from crewd.client.change_setting import set_value
 from crewd.client.user_file import user_path
+from crewd.model.home import Home
 from crewd.testing import Daemon
 from tests.model.config_page import PAGE, written
 from tests.shell import Shell
@@ -117,10 +120,15 @@ def test_what_is_run_is_the_commands_then_the_projects_then_the_users(shell: She
     assert (plan["workflow_from"], plan["named_by"]) == ("builtin:review", str(user_path("crew.toml")))
     assert {row["model"] for row in plan["steps"]} == {"mine"}
     assert plan["at_once_from"] == "team review"  # what a file says goes before what is usual
-    of_project(shell, 'team = "implementation"\nplan_approval = true\n')
+    of_project(shell, 'team = "implementation"\nplan_approval = true\nat_once = 2\n')
+    plan = json.loads(shell.ok("plan", "look", "--json"))
+    assert plan["workflow_from"] == "builtin:review", "what the user has named is not the project's to change"
+    of_user('runtime = "pi"\n')
     plan = json.loads(shell.ok("plan", "look", "--json"))
     assert (plan["workflow_from"], plan["named_by"]) == ("builtin:implementation", ".crew/crew.toml")
     assert plan["plan_approval"]
+    assert plan["settings"] == {"runtime": ["pi", str(user_path("crew.toml"))]}
+    assert "team builtin:implementation: named by .crew/crew.toml" in shell.run("plan", "look").stderr
     plan = json.loads(shell.ok("plan", "look", "--team", "parallel-research", "--model", "big", "--json"))
     assert (plan["workflow_from"], plan["named_by"]) == ("builtin:parallel-research", "")
     assert {row["model_from"] for row in plan["steps"]} == {"what was asked for"}
@@ -131,7 +139,8 @@ def test_what_is_run_is_the_commands_then_the_projects_then_the_users(shell: She
     "text",
     [
         'team = "ours"', 'team = "project:ours"', 'agent = "evil"', 'agent = "evil.md"', 'workflow = "flow"', "team = 7",
-        'agent = "../evil"', "colour = 1", "[", 'model = "big"\nteam = "implementation"', 'agent = "project:evil"',
+        'agent = "../evil"', "colour = 1", "[", 'agent = "project:evil"', 'workflow = "deploy"', 'agent = "careful"',
+        'agent = "reviewer"\nteam = "review"', f"at_once = {'1' * 5_000}", "team = " + "[" * 3_000,
     ],
 )  # fmt: skip
 def test_what_a_checkout_brings_is_not_run_because_the_checkout_says_so(shell: Shell, text: str) -> None:
@@ -142,6 +151,10 @@ def test_what_a_checkout_brings_is_not_run_because_the_checkout_says_so(shell: S
         (crew / folder / name).write_text("---\nname: evil\ncommand: ./evil\nruntime: acp\n---\nwork\n")
     (shell.cwd / "evil.md").write_text("---\nname: evil\ncommand: ./evil\nruntime: acp\n---\nwork\n")
     (shell.cwd / "flow").write_text('[[step]]\nid = "a"\nrun = "./evil"\n')
+    for folder, name in (("agents", "careful.md"), ("workflows", "deploy.workflow.md")):  # the user's own
+        user_path(folder).mkdir(parents=True, exist_ok=True)
+        text_of = "---\nruntime: pi\n---\n" if folder == "agents" else "## go\nrun: ./evil\n"
+        (user_path(folder) / name).write_text(text_of)
     of_project(shell, text)
     done = shell.run("plan", "look")
     assert done.returncode == 2, done
@@ -185,6 +198,54 @@ def test_a_file_that_cannot_be_written_stays_as_it_is(shell: Shell, monkeypatch:
     assert [each.name for each in Path(shell.home).iterdir()] == ["crewd.toml"]
 
 
+def test_what_is_right_in_a_projects_file_holds_beside_what_is_wrong(shell: Shell) -> None:
+    of_project(shell, 'futureKey = 1\nplan_approval = true\nmodel = "big"\nteam = "implementation"\nat_once = "many"\n')
+    done = shell.run("plan", "look", "--json")
+    plan = json.loads(done.stdout)
+    assert (plan["plan_approval"], plan["workflow_from"]) == (True, "builtin:implementation")
+    for wrong in ("'futureKey'", "model is not for a project", 'at_once = "many"'):
+        assert f"{wrong}" in done.stderr
+    assert done.stderr.count("is not heeded") == 3
+
+
+def test_a_role_that_plans_nothing_needs_no_approval_of_its_team(shell: Shell) -> None:
+    team = TEAM.format("careful").replace("defaultWorkflow: review", "requirePlanApproval: true")
+    (shell.cwd / ".crew" / "teams" / "careful.team.md").write_text(team)
+    assert not json.loads(shell.ok("plan", "look", "--team", "careful", "--role", "writer", "--json"))["plan_approval"]
+
+
+def test_a_file_that_is_wrong_can_be_mended_and_stops_only_who_runs_something(shell: Shell) -> None:
+    of_user('bogus = 1\nteam = "review"\n')
+    shell.ok("teams")
+    assert "there is no key 'bogus'" in said(shell, "plan", "look")
+    shell.ok("config", "set", "at_once", "2")
+    shell.ok("config", "unset", "bogus")
+    assert user_path("crew.toml").read_text() == 'team = "review"\nat_once = 2\n'
+    home = Path(shell.home) / "crewd.toml"
+    home.write_text("\ufeffwarm = 100\nheartbeat_seconds = 0\n")
+    shell.ok("config", "set", "warm", "1")
+    assert "0.1 to 3,600" in said(shell, "config", "set", "heartbeat_seconds", "0.0")
+    shell.ok("config", "unset", "heartbeat_seconds")
+    assert shell.ok("config", "get", "warm").strip() == "1"
+
+
+def test_whom_the_user_lets_take_a_name_the_user_has_named(shell: Shell) -> None:
+    (shell.cwd / ".crew" / "teams" / "review.team.md").write_text(TEAM.format("review"))
+    of_user('team = "review"\nallow_shadowing = ["team:review"]\n')
+    assert "team review" in shell.ok("plan", "look")
+    of_user('team = "nobody"\n')
+    assert "there is no team 'nobody'" in said(shell, "plan", "look")
+    assert "nobody" in shell.run("config", "check").stdout
+
+
+def test_several_changes_at_once_are_all_there(shell: Shell) -> None:
+    values = {"warm": "3", "depth_max": "4", "runs_live_max": "9", "workers_max": "7", "concurrency_max": "5"}
+    home = Home(Path(shell.home))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda each: set_value(home, each[0], each[1], project=False), values.items()))
+    assert sorted(home.config.read_text().splitlines()) == sorted(f"{key} = {value}" for key, value in values.items())
+
+
 @pytest.mark.process
 def test_the_daemon_takes_what_it_can_and_names_what_waits(daemon: Daemon, crew: Crew, tmp_path: Path) -> None:
     shell = Shell(str(daemon.home.root), tmp_path)
@@ -198,6 +259,10 @@ def test_the_daemon_takes_what_it_can_and_names_what_waits(daemon: Daemon, crew:
     assert shell.ok("daemon", "reload").strip() == "warm: in effect when crewd starts again"
     (daemon.home.config).write_text("require_intent = 7\n")
     assert "true or false" in said(shell, "daemon", "reload")
+    assert "needs a reason" in said(shell, "cancel", run)
+    for odd in (f"warm = {'1' * 5_000}", "preload = " + "[" * 3_000):
+        (daemon.home.config).write_text(odd)
+        assert "is wrong" in said(shell, "daemon", "reload")
     assert "needs a reason" in said(shell, "cancel", run)
     (daemon.home.config).unlink()
     assert json.loads(shell.ok("daemon", "reload", "--json")) == {"live": ["require_intent"], "waiting": []}

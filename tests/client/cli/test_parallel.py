@@ -31,6 +31,7 @@ def test_a_goal_is_a_text_or_a_map(tmp_path: Path) -> None:
         ListedGoal("look at src", "reviewer", "big", ("brief", "careful"), str(tmp_path / "other"), "look"),
         ListedGoal("note: this is a goal"),
     ]
+    assert read_goals("- {goal: x, skills: }", "goals", tmp_path) == [ListedGoal("x")]
     assert read_goals('[{"goal": "x", "skills": "a, b"}]', "goals", tmp_path) == [ListedGoal("x", skills=("a", "b"))]
 
 
@@ -44,7 +45,8 @@ def test_a_goal_is_a_text_or_a_map(tmp_path: Path) -> None:
         ("- {goal: x, agent: [y]}", "is no text"),
         ("- {goal: x, skills: [[y]]}", "is no text"), ("- a\n" * (GOALS_MAX + 1), "201 goals"), ("- &a x\n- *a", "goals: "),
         ("- {", "goals: "), ("x" * 70_000, "more than"),
-        ("- {goal: {a: b}}", "goal 1 is empty"),
+        ("- {goal: {a: b}}", "goal 1 is empty"), ("- {goal: x, skills: {a: b}}", "is no list of names"),
+        ("- rename {goal} to aim", "has {goal} in it"),
     ],
 )  # fmt: skip
 def test_what_is_no_list_of_goals_is_named(text: str, named: str, tmp_path: Path) -> None:
@@ -55,14 +57,15 @@ def test_what_is_no_list_of_goals_is_named(text: str, named: str, tmp_path: Path
 
 
 def test_each_goal_is_a_step_of_its_own() -> None:
-    workflow = workflow_of_goals([ListedGoal("a"), ListedGoal("b", "reviewer", name="goal-1")], "pi", 4)
+    workflow = workflow_of_goals([ListedGoal("a"), ListedGoal("b", "reviewer", name="look")], all_need_agents=False)
     assert [(step.id, step.agent, step.text, step.depends_on) for step in workflow.steps] == [
-        ("goal-1.x", "pi", "a", ()), ("goal-1", "reviewer", "b", ()),
+        ("goal-1", "", "a", ()), ("look", "reviewer", "b", ()),
     ]  # fmt: skip
     with pytest.raises(UsageError, match="goal 1 names no agent"):
-        workflow_of_goals([ListedGoal("a")], "", 4)
-    with pytest.raises(UsageError, match="two goals have the name x"):
-        workflow_of_goals([ListedGoal("a", name="x"), ListedGoal("b", name="x")], "pi", 4)
+        workflow_of_goals([ListedGoal("a")], all_need_agents=True)
+    for names in (("x", "x"), ("goal-2", "")):
+        with pytest.raises(UsageError, match="two goals have the name"):
+            workflow_of_goals([ListedGoal("a", name=names[0]), ListedGoal("b", name=names[1])], all_need_agents=False)
 
 
 @pytest.mark.process

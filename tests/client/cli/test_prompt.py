@@ -121,3 +121,16 @@ def test_an_agent_has_notes_and_is_told_the_names_of_files(shell: Shell) -> None
     run = json.loads(shell.ok("run", "Look", "--agent", "mine", "--json"))["id"]
     shell.ok("wait", run)
     assert "```\nports are in the README\n```" in json.loads(shell.ok("prompt", run, "--json"))["first"]
+
+
+def test_a_result_that_nobody_has_declared_fails_nothing(shell: Shell) -> None:
+    text = "## flood\nrun: head -c 9000000 /dev/zero | tr '\\\\0' x\nlimits: {output_bytes: 65536}\n\n"
+    text += "## pipe\nrun: mkfifo $CREWD_OUTPUTS/pipe.result\n\n## silent\nrun: 'true'\n\n"
+    text += "## mend\nagent: stand-in\ndependsOn: flood, pipe, silent\n\nMend it.\n"
+    (shell.cwd / "odd.workflow.md").write_text(text)
+    run = json.loads(shell.ok("run", "x", "-w", "odd.workflow.md", "--json"))["id"]
+    shell.ok("wait", run)
+    told = json.loads(shell.ok("prompt", f"{run}/mend", "--json"))["first"]
+    assert "pipe.result for you" in told
+    assert "it is no plain file" in told
+    assert "silent.result for you, 0 bytes" in told
