@@ -27,7 +27,7 @@ from crewd.model.limits import GRACE_SECONDS_SHORT
 from crewd.private_files import check_plain, check_socket, make_directory, open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from crewd.actors import ExitReason
 
@@ -189,7 +189,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
 
     asked: list[int] = []
 
-    def ask_to_stop(number: int, _frame: object) -> None:
+    def ask_to_stop(number: int) -> None:
         asked.append(number)
         manager.say("STOPPING=1")
         mode = held.now.on_sigterm if len(asked) == 1 else "end"
@@ -198,16 +198,13 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         front = services.directory.find(FRONT) if len(asked) < FORCE_SIGNALS else None
         order = shutdown(services, mode, GRACE_SECONDS_SHORT, "graceful" if len(asked) == 1 else "now")
         if front is None or not front.offer(order, lane=Lane.CONTROL):
-            if not stopping.is_set():  # a handler that breaks into `set` would wait for itself
-                stopping.set()
+            stopping.set()
             system.stop(top, SHUTDOWN, STOP_SECONDS)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask_to_stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if os.getpid() == 1:
         signal.signal(signal.SIGCHLD, lambda *_: reap_strangers(port.guardian))
-    reading = _wake_on_signals(poller)
+    reading = _hear_signals(poller, (signal.SIGTERM, signal.SIGINT), ask_to_stop)
     logger.info("crewd {} serves {} (pid {})", __version__, home.root, os.getpid())  # noqa: PLE1205 (loguru's format)
     watchdog = Watchdog(system, say_busy)
     watchdog.start()
@@ -246,13 +243,25 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     return 0
 
 
-def _wake_on_signals(poller: Any) -> int:
-    """Python runs signal handlers between two bytecodes of the main thread; a byte in this pipe ends its poll."""
+def _hear_signals(poller: Any, numbers: Sequence[int], heard: Callable[[int], None]) -> int:
+    """Call `heard` for each of these signals, between two turns of actors; the descriptor that the poller looks at.
+
+    A handler would run in the middle of whatever the main thread does: where that holds a lock, of an inbox or of the log, a
+    handler that wants it waits for ever. So the handlers do nothing, and the numbers come through a pipe.
+    """
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    poller.register(reading, lambda: os.read(reading, 4096))
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+
+    def read() -> None:
+        for number in os.read(reading, 4096):
+            if number in numbers:
+                heard(number)
+
+    poller.register(reading, read)
     return reading
 
 

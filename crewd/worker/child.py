@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from crewd import limit_mark
@@ -65,6 +66,16 @@ class ChildProcess:
         with self._reaping, contextlib.suppress(OSError):
             if self.popen.returncode is None:
                 os.kill(self.pid, number)
+
+    def forward(self, numbers: Sequence[int]) -> None:
+        """Let these signals reach it that this process gets."""
+
+        def on_signal(number: int, _frame: object) -> None:
+            # On a thread of its own: this one may just reap it, and holds the lock that sending a signal needs.
+            threading.Thread(target=self.signal, args=(number,), name="signal", daemon=True).start()
+
+        for number in numbers:
+            signal.signal(number, on_signal)
 
     def signal_group(self, number: int) -> None:
         """Send a signal to it and to all that is in its group, unless it is over."""

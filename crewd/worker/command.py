@@ -103,8 +103,8 @@ class CommandProcess:
 
     def _attend(self) -> None:
         """From now on signals and a cancel reach the command."""
-        for number in FORWARDED:
-            signal.signal(number, lambda received, _frame: self._forward(received))
+        if self._child is not None:
+            self._child.forward(FORWARDED)
         self._desk.token.listen(lambda: threading.Thread(target=self._end, name="end", daemon=True).start())
 
     def _start_with_terminal(self, argv: list[str], size: tuple[int, int]) -> None:
@@ -258,10 +258,6 @@ class CommandProcess:
         except OSError:
             return None
         return now.st_ino, now.st_size, now.st_mtime_ns
-
-    def _forward(self, number: int) -> None:
-        if self._child is not None:
-            self._child.signal(number)
 
     def _end(self) -> None:
         """The steps of the ladder that a command can understand: the end of its input, then TERM to its process group."""

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -14,10 +15,35 @@ import pytest
 
 from crewd.client.blocking import Crew
 from crewd.model.statuses import RunStatus
+from crewd.supervisor.poller import ZmqPoller
+from crewd.supervisor.program import _hear_signals
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 
 pytestmark = pytest.mark.process
+
+
+def test_a_signal_in_the_middle_of_a_turn_is_heard_after_it() -> None:
+    """Whoever hears it may want the lock that the turn holds."""
+    poller, lock, heard, before = ZmqPoller(), threading.Lock(), list[int](), signal.getsignal(signal.SIGUSR2)
+
+    def hear(number: int) -> None:
+        with lock:
+            heard.append(number)
+
+    reading = _hear_signals(poller, (signal.SIGUSR2,), hear)
+    try:
+        with lock:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            assert heard == []
+        poller.poll(60.0)
+        assert heard == [signal.SIGUSR2]
+    finally:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGUSR2, before)
+        poller.unregister(reading)
+        os.close(reading)
+        poller.close()
 
 
 def helpers(daemon: Daemon) -> list[psutil.Process]:

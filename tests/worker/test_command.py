@@ -21,6 +21,7 @@ from crewd.model.terms import Terms
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from crewd.worker.child import ChildProcess
 from tests.waits import pid_of
 
 pytestmark = pytest.mark.process
@@ -478,3 +479,16 @@ def test_a_name_means_the_newest_run_and_older_ones_are_reached(crew: Crew) -> N
     live.cancel(mode="now")
     with pytest.raises(RunCancelled):
         live.result(timeout=120)
+
+
+def test_a_signal_that_comes_while_a_command_is_reaped_holds_up_nothing() -> None:
+    """The handler runs on the thread that reaps, and what sends a signal waits until it was reaped."""
+    child = ChildProcess(subprocess.Popen(["true"]))
+    before = signal.getsignal(signal.SIGUSR2)
+    try:
+        child.forward([signal.SIGUSR2])
+        with child._reaping:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        assert child.wait() == 0
+    finally:
+        signal.signal(signal.SIGUSR2, before)
