@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -36,8 +37,19 @@ def room(path: Path) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """Once for all tests of a process: there are hundreds of them."""
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    return frozenset(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -45,11 +57,14 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def names(path: Path) -> Iterator[str]:
+@functools.cache
+def names(path: Path) -> frozenset[str]:
     """Every dotted name that the code uses."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            yield f"{node.value.id}.{node.attr}"
+    return frozenset(
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    )
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if room(p)], ids=lambda p: str(p.relative_to(ROOT)))
@@ -148,7 +163,7 @@ IMPURE = {
 
 def imported_at_run_time(path: Path) -> Iterator[str]:
     """The modules that a file imports, but for those that only a type checker sees."""
-    for node in ast.parse(path.read_text()).body:
+    for node in parsed(path).body:
         if not isinstance(node, ast.If):
             for each in ast.walk(node):
                 if isinstance(each, ast.Import):
@@ -213,7 +228,7 @@ OPENERS = {
 
 
 def opens(path: Path) -> bool:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         match node:
             case ast.Call(func=ast.Name(id="open")):
                 return True
@@ -266,7 +281,7 @@ def test_whoever_changes_a_module_finds_its_tests(path: Path) -> None:
     below = path.relative_to(ROOT)
     if path.name in {"__init__.py", "__main__.py"}:
         return
-    named = TESTS.search(ast.get_docstring(ast.parse(path.read_text())) or "")
+    named = TESTS.search(ast.get_docstring(parsed(path)) or "")
     beside = ROOT.parent / "tests" / below.parent / f"test_{path.name}"
     assert beside.exists() is not (named is not None), "one of the two"
     if named is not None:
