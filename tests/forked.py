@@ -50,8 +50,8 @@ class Forked:
 
 
 def start_forked(command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]) -> Process:
-    """Start a crewd; through a fork if the command is that of crewd itself."""
-    if list(command[:3]) != [sys.executable, "-m", "crewd"]:
+    """Start a crewd; through a fork if the command is that of crewd itself, and nothing is to be loaded before it."""
+    if list(command[:3]) != [sys.executable, "-m", "crewd"] or "LD_PRELOAD" in environment:
         return start_process(command, environment, log)
     return Forked(command[2:], environment, Path(log.name))
 
