@@ -124,3 +124,13 @@ def test_the_async_client_is_connected_by_a_with_and_finds_its_results(daemon: D
                 await crew.get("nobody")
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("kind", ["Crew", "RunHandle"])
+def test_both_clients_have_the_same_names(kind: str) -> None:
+    own = {"greet", "home", "ids"}  # how each of them connects
+
+    def names(module: object) -> set[str]:
+        return {name for name in dir(getattr(module, kind)) if not name.startswith("_")} - own
+
+    assert names(aio) == names(blocking)
