@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP = $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
+# The large ones, which are installed beside the others. The lock names everything, so that nothing is looked for.
+CHECKERS := ^(nodejs|pyright|mypy|ruff)
 MINUTES ?= 1
 SEED ?= 0
 REAL ?=
@@ -16,8 +19,8 @@ unexport PYTHONDONTWRITEBYTECODE
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("crewd needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	$(PIP) $$(grep -E '$(CHECKERS)' requirements.lock) & checkers=$$!; \
+	$(PIP) $$(grep -vE '$(CHECKERS)' requirements.lock) -e . && wait $$checkers
 	touch $(READY)
 
 run: $(READY)
