@@ -84,7 +84,7 @@ def _value(key: str, text: str, shape: type[Config | RunSettings]) -> Any:
     wanted = type_words(get_type_hints(shape)[key])
     try:
         values = tomlkit.parse(f"value = {text}\n").unwrap()
-    except tomlkit.exceptions.TOMLKitError:
+    except (tomlkit.exceptions.TOMLKitError, ValueError, RecursionError):
         values = {}
     value = values["value"] if len(values) == 1 else text
     if isinstance(value, str) and value.startswith("[") and wanted.startswith("a list"):
@@ -99,7 +99,7 @@ def _value(key: str, text: str, shape: type[Config | RunSettings]) -> Any:
 def _document(path: Path, source: SettingsSource) -> tomlkit.TOMLDocument:
     try:
         return tomlkit.parse(read_settings(path, source))
-    except tomlkit.exceptions.TOMLKitError as error:
+    except (tomlkit.exceptions.TOMLKitError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is wrong: {error}", hint="mend it first: crew config check") from None
 
 

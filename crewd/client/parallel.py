@@ -20,8 +20,10 @@ from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.model.yaml_text import read_yaml
 
 GOALS_MAX: Final = 200
+"""Of one list. Each is a step, and a client shows all steps of a run at once."""
 AT_ONCE_DEFAULT: Final = 4
 AT_ONCE_MAX: Final = 8
+"""Goals at once: each is a coding agent, and costs."""
 _KEYS: Final = ("goal", "agent", "model", "skills", "cwd", "name")
 
 

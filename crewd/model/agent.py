@@ -13,7 +13,7 @@ AgentRuntime = Literal["pi", "omp", "claude", "codex", "acp"]
 Permissions = Literal["ask", "allow", "deny"]
 AGENT_RUNTIMES: Final[tuple[AgentRuntime, ...]] = get_args(AgentRuntime)
 CHANGING_TOOLS: Final = frozenset({"edit", "write", "multiedit", "notebookedit", "apply_patch", "patch"})
-"""Tools of agents that change files, in lower case. A shell is none of them: most of what is read is read with it."""
+"""Tools of agents that change files, in lower case. A shell is not among them: agents read with it, too."""
 PROMPT_BYTES_MAX = 64 << 10
 """A system prompt."""
 TURNS_MAX = 10_000

@@ -82,7 +82,10 @@ def wrong_run_settings(values: Mapping[str, Any], where: str, *, project: bool) 
             if rest:
                 check_name(name, rest)
             if source == "project" and project:
-                raise UsageError(f"{name} {source}:{rest} is a file of the project", hint=f"whoever runs it names it: --{name}")
+                raise UsageError(
+                    f"{name} {source}:{rest} is a file of the project",
+                    hint=f"leave it out; --{name} on the command line runs it",
+                )
             if source not in {"", "user", "builtin", "project"} or (source and not rest):
                 raise UsageError(f"{name} {source}:{rest} is no name", hint="NAME, user:NAME, builtin:NAME or project:NAME")
         except UsageError as error:

@@ -42,7 +42,7 @@ class Key(msgspec.Struct, frozen=True):
 def parse_settings(text: str, where: str) -> dict[str, Any]:
     """The keys and values of a TOML text. UsageError with the place in `where` that is wrong."""
     try:
-        return tomllib.loads(text.removeprefix("\ufeff"))
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in a list
         raise UsageError(f"{where} is wrong: {error}", hint="a line is KEY = VALUE, and a text stands in quotes") from None
 

@@ -37,6 +37,7 @@ PeerProtocol = Literal["", "crewd", "crewd-stdio"]
 PLANNER = "planner"
 """The role of a step whose result is the plan of its run."""
 ORIGINS_MAX = 8
+"""Of one step: there are a few fields that a file can decide."""
 RLIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 
 

@@ -14,7 +14,7 @@ def load_config(path: Path) -> Config:
     """The settings in `path`; the defaults if there is no such file. UsageError names what is wrong."""
     check_plain(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return Config()
     except UnicodeDecodeError as error:

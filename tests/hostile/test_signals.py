@@ -24,7 +24,7 @@ pytestmark = pytest.mark.process
 
 
 def test_a_signal_in_the_middle_of_a_turn_is_heard_after_it() -> None:
-    """Whoever hears it may want the lock that the turn holds."""
+    """The code that handles a signal may need a lock that the turn holds."""
     poller, lock, heard, before = ZmqPoller(), threading.Lock(), list[int](), signal.getsignal(signal.SIGUSR2)
 
     def hear(number: int) -> None:

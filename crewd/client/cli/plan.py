@@ -63,7 +63,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
     bound = f", {most} at once (by {chosen.at_once_from})" if most else ""
     say(f"{chosen.workflow.name}: {len(rows)} steps{bound}, from {chosen.origin}" + (f", for {goal!r}" if goal else ""))
     if chosen.named_by:
-        say(f"What is run is named by {chosen.named_by}")
+        say(f"{chosen.named_by} names what is run")
     for key, (value, where) in chosen.settings.items():
         say(f"{key} is {value}, by {where}")
     for row in rows:

@@ -73,7 +73,7 @@ def test_agents_are_listed_and_shown(shell: Shell) -> None:
     assert everything["stand-in"]["origin"] == "project"
     assert everything["goose"]["capabilities"]["runtime"] == "acp"
     shown = shell.ok("agents", "show", "stand-in")
-    assert "loadMode" in shown, "what changes nothing is said"
+    assert "loadMode" in shown, "fields that change nothing are named"
     assert "steer_point" in shown
     assert "You are a stand-in" not in shown
     assert "line 2: there is no runtime" in shell.fails(2, "agents", "show", _file(shell, "---\nruntime: no\n---\n"))

@@ -86,6 +86,7 @@ def test_a_value_is_given_as_in_the_file_or_in_bare_words(shell: Shell, key: str
         ("liveness_seconds", "[1]", "a list of 3 numbers"), ("env_pass", "A=B", "'A=B'"), ("team", "../x", "is not a name"),
         ("workflow", "./flow.toml", "is not a name"), ("allow_shadowing", "review", "for example team:review"),
         ("at_once", "2000", "0 to 1,024"), ("cgroups", "yes", "true or false"), ("team", "other:x", "is no name"),
+        ("warm", "1" * 5_000, "it is a whole number"), ("preload", "[" * 3_000, "is no list"),
     ],
 )  # fmt: skip
 def test_what_is_not_possible_is_refused_and_changes_nothing(shell: Shell, key: str, value: str, named: str) -> None:
@@ -132,7 +133,7 @@ def test_what_is_run_is_the_commands_then_the_projects_then_the_users(shell: She
     plan = json.loads(shell.ok("plan", "look", "--team", "parallel-research", "--model", "big", "--json"))
     assert (plan["workflow_from"], plan["named_by"]) == ("builtin:parallel-research", "")
     assert {row["model_from"] for row in plan["steps"]} == {"what was asked for"}
-    assert "named by .crew/crew.toml" in " ".join(shell.ok("plan", "look").split())
+    assert ".crew/crew.toml names what is run" in " ".join(shell.ok("plan", "look").split())
 
 
 @pytest.mark.parametrize(
