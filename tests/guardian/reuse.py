@@ -19,8 +19,11 @@ from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 
 LAST = Path("/proc/sys/kernel/ns_last_pid")
-LEADS = "setsid sh -c 'echo $$ > {0}; while [ ! -e {1} ]; do sleep 0.05; done' & wait; touch {2}; sleep 1000"
-"""A worker whose process leads a session for a while, and lives on when that is over."""
+LEADS = "setsid sh -c 'echo $$ > {0}; while [ ! -e {1} ]; do sleep 0.05; done' & wait; touch {2}; exec sleep 1000"
+"""A worker whose process leads a session for a while, and lives on when that is over.
+
+It starts no process after it has said so: that one could get the number that is wanted.
+"""
 
 
 def stranger_with(number: int, *, session: bool) -> int:
@@ -41,7 +44,15 @@ def stranger_with(number: int, *, session: bool) -> int:
         if leader == number:
             return int(os.read(reading, 32))
         time.sleep(0.005)
-    raise SystemExit(f"the number {number} could not be had again")
+    raise SystemExit(f"the number {number} could not be had again: {holder(number)} has it")
+
+
+def holder(number: int) -> str:
+    """The command of the process that has a number, or what else may have it."""
+    try:
+        return Path(f"/proc/{number}/cmdline").read_text().replace("\0", " ") or "a process that ended"
+    except OSError:
+        return "a thread, a group or a session"
 
 
 def has_text(path: Path) -> bool:
