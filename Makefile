@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP = $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
+PIP = $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile --no-deps
 # The large ones, which are installed beside the others. The lock names everything, so that nothing is looked for.
 CHECKERS := ^(nodejs|pyright|mypy|ruff)
 MINUTES ?= 1
@@ -29,7 +29,9 @@ run: $(READY)
 test: $(READY)
 	$(MAKE) --no-print-directory -j2 check pytest
 
+# The first command compiles the tests once, before each of the workers would do it.
 pytest: $(READY)
+	$(BIN)/python -m pytest --collect-only -qq >/dev/null
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(READY)
