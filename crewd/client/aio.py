@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 import zmq
@@ -21,6 +20,7 @@ from crewd.client.calls import REPLY_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_home, may_start, start_daemon, unreachable
 from crewd.client.keys import Identity, identity, keys_directory
+from crewd.client.methods import Awaited, CrewMethods, RunMethods
 from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
@@ -33,7 +33,6 @@ from crewd.model.rights import Role
 from crewd.model.rows import Progress, RunRow
 from crewd.protocol import requests as rq
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -86,29 +85,7 @@ async def _connect(home: str | None, start: bool | None, name: str, wish: int, k
         raise
 
 
-def _call(call: Callable[Concatenate[Any, P], calls.Call[T]]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
-    """A call as a method that is awaited."""
-
-    @functools.wraps(call)
-    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.drive(call(self, *args, **kwargs))  # type: ignore[no-any-return]  # of `Crew` and `RunHandle`
-
-    return method
-
-
-def _start(
-    call: Callable[Concatenate[Any, P], calls.Call[RunRow]],
-) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, RunHandle]]:
-    """A call that gives a run, as a method that gives its handle."""
-
-    @functools.wraps(call)
-    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> RunHandle:
-        return RunHandle(self, await self.drive(call(self, *args, **kwargs)))
-
-    return method
-
-
-class Crew:
+class Crew(CrewMethods, Awaited["RunHandle"]):
     """What crewd can be asked, awaited. Use it as an async context manager, or `close` it. See `crewd.Crew`."""
 
     def __init__(self, home: Home, who: Identity, wish: int = Role.ADMIN, keys: Path | None = None) -> None:
@@ -201,6 +178,10 @@ class Crew:
             value: T = over.value
             return value
 
+    def handle(self, row: RunRow) -> RunHandle:
+        """See `crewd.Crew.handle`."""
+        return RunHandle(self, row)
+
     @property
     def draining(self) -> bool:
         """Whether crewd takes no new work, and stops when what is live has ended."""
@@ -218,44 +199,6 @@ class Crew:
     def new_upload_id(self) -> str:
         """An id for a file that is to be imported."""
         return self.ids.next("x")
-
-    request = _call(calls.request)
-    run = _start(calls.run)
-    call = _start(calls.call)
-    exec = _start(calls.exec)
-    get = _start(calls.get)
-    retry = _start(calls.retry)
-    resume = _start(calls.resume)
-    dead = _call(calls.dead)
-    approve = _call(calls.approve)
-    reject = _call(calls.reject)
-    dismiss = _call(calls.dismiss)
-    claim = _call(calls.claim)
-    release = _call(calls.release)
-    finish = _call(calls.finish)
-    send = _call(calls.send)
-    respond = _call(calls.respond)
-    acknowledge = _call(calls.acknowledge)
-    withdraw = _call(calls.withdraw)
-    receipt = _call(calls.receipt)
-    messages = _call(calls.messages)
-    inbox = _call(calls.inbox)
-    notices = _call(calls.notices)
-    unread = _call(calls.unread)
-    cancel = _call(calls.cancel)
-    begin_cancel = _call(calls.begin_cancel)
-    signal = _call(calls.signal)
-    wait = _call(calls.wait)
-    result = _call(calls.result)
-    runs = _call(calls.runs)
-    show = _call(calls.show)
-    log = _call(calls.log)
-    news = _call(calls.news)
-    seen = _call(calls.seen)
-    doctor = _call(calls.doctor)
-    resume_daemon = _call(calls.resume_daemon)
-    reload_config = _call(calls.reload_config)
-    stop_daemon = _call(calls.stop_daemon)
 
     @contextlib.asynccontextmanager
     async def send_once(self, request: rq.Send) -> AsyncIterator[Receipt]:
@@ -332,7 +275,7 @@ class Crew:
             await self._socket.send_multipart(end)
 
 
-class RunHandle:
+class RunHandle(RunMethods, Awaited["RunHandle"]):
     """A run, awaited. See `crewd.RunHandle`."""
 
     def __init__(self, crew: Crew, row: RunRow) -> None:
@@ -351,18 +294,6 @@ class RunHandle:
     async def drive(self, call: calls.Call[T]) -> T:
         """Make a call of `crewd.client.calls`: ask what it asks, and return what it returns."""
         return await self._crew.drive(call)
-
-    steer = _call(calls.steer_run)
-    follow_up = _call(calls.follow_up_run)
-    message = _call(calls.message_run)
-    messages = _call(calls.messages_run)
-    cancel = _call(calls.cancel_run)
-    begin_cancel = _call(calls.begin_cancel_run)
-    signal = _call(calls.signal_run)
-    wait = _call(calls.wait_run)
-    result = _call(calls.result_run)
-    show = _call(calls.show_run)
-    log = _call(calls.log_run)
 
     def events(self, *, after: int = 0, follow: bool = False, types: Sequence[str] = ()) -> AsyncIterator[Event]:
         """Its events. See `crewd.Crew.events`."""

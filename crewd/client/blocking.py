@@ -6,11 +6,10 @@ Tests: tests/client/test_api.py, tests/test_end_to_end.py.
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 import zmq
@@ -21,6 +20,7 @@ from crewd.client.calls import REPLY_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_home, may_start, start_daemon, unreachable
 from crewd.client.keys import Identity, identity, keys_directory
+from crewd.client.methods import Blocking, CrewMethods, RunMethods
 from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
@@ -171,31 +171,10 @@ def own_outbox(home: str | None = None, *, name: str = "", keys: Path | None = N
     return Outbox(keys or keys_directory(), identity(name, keys)[0], find_home(home).key, ids, clock.wall())
 
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _call(call: Callable[Concatenate[Any, P], calls.Call[T]]) -> Callable[Concatenate[Any, P], T]:
-    """A call as a method that blocks."""
-
-    @functools.wraps(call)
-    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.drive(call(self, *args, **kwargs))  # type: ignore[no-any-return]  # of `Crew` and `RunHandle`
-
-    return method
-
-
-def _start(call: Callable[Concatenate[Any, P], calls.Call[RunRow]]) -> Callable[Concatenate[Any, P], RunHandle]:
-    """A call that gives a run, as a method that gives its handle."""
-
-    @functools.wraps(call)
-    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> RunHandle:
-        return RunHandle(self, self.drive(call(self, *args, **kwargs)))
-
-    return method
-
-
-class Crew:
+class Crew(CrewMethods, Blocking["RunHandle"]):
     """What crewd can be asked. Use it as a context manager, or `close` it. For one thread; see also `crewd.aio.Crew`."""
 
     def __init__(self, connection: Connection) -> None:
@@ -231,6 +210,10 @@ class Crew:
         """Where ids of messages and requests come from."""
         return self._connection.ids
 
+    def handle(self, row: RunRow) -> RunHandle:
+        """The handle of a run that was found, by `runs` for instance."""
+        return RunHandle(self, row)
+
     @property
     def draining(self) -> bool:
         """Whether crewd takes no new work, and stops when what is live has ended."""
@@ -248,44 +231,6 @@ class Crew:
     def new_upload_id(self) -> str:
         """An id for a file that is to be imported."""
         return self.ids.next("x")
-
-    request = _call(calls.request)
-    run = _start(calls.run)
-    call = _start(calls.call)
-    exec = _start(calls.exec)
-    get = _start(calls.get)
-    retry = _start(calls.retry)
-    resume = _start(calls.resume)
-    dead = _call(calls.dead)
-    approve = _call(calls.approve)
-    reject = _call(calls.reject)
-    dismiss = _call(calls.dismiss)
-    claim = _call(calls.claim)
-    release = _call(calls.release)
-    finish = _call(calls.finish)
-    send = _call(calls.send)
-    respond = _call(calls.respond)
-    acknowledge = _call(calls.acknowledge)
-    withdraw = _call(calls.withdraw)
-    receipt = _call(calls.receipt)
-    messages = _call(calls.messages)
-    inbox = _call(calls.inbox)
-    notices = _call(calls.notices)
-    unread = _call(calls.unread)
-    cancel = _call(calls.cancel)
-    begin_cancel = _call(calls.begin_cancel)
-    signal = _call(calls.signal)
-    wait = _call(calls.wait)
-    result = _call(calls.result)
-    runs = _call(calls.runs)
-    show = _call(calls.show)
-    log = _call(calls.log)
-    news = _call(calls.news)
-    seen = _call(calls.seen)
-    doctor = _call(calls.doctor)
-    resume_daemon = _call(calls.resume_daemon)
-    reload_config = _call(calls.reload_config)
-    stop_daemon = _call(calls.stop_daemon)
 
     @contextlib.contextmanager
     def send_once(self, request: rq.Send) -> Iterator[Receipt]:
@@ -361,7 +306,7 @@ class Crew:
                     return
 
 
-class RunHandle:
+class RunHandle(RunMethods, Blocking["RunHandle"]):
     """A run: its `id` and `name`, and what can be done with it.
 
     Methods that speak to a worker take its `step` if the run has several.
@@ -383,18 +328,6 @@ class RunHandle:
     def drive(self, call: calls.Call[T]) -> T:
         """Make a call of `crewd.client.calls`: ask what it asks, and return what it returns."""
         return self._crew.drive(call)
-
-    steer = _call(calls.steer_run)
-    follow_up = _call(calls.follow_up_run)
-    message = _call(calls.message_run)
-    messages = _call(calls.messages_run)
-    cancel = _call(calls.cancel_run)
-    begin_cancel = _call(calls.begin_cancel_run)
-    signal = _call(calls.signal_run)
-    wait = _call(calls.wait_run)
-    result = _call(calls.result_run)
-    show = _call(calls.show_run)
-    log = _call(calls.log_run)
 
     def events(self, *, after: int = 0, follow: bool = False, types: Sequence[str] = ()) -> Iterator[Event]:
         """Its events. See `Crew.events`."""

@@ -35,7 +35,7 @@ from crewd.model.rows import (
 )
 from crewd.model.terms import Terms
 from crewd.model.workflow import Workflow
-from crewd.protocol.keeping import KEEP_REPLIES, KEEP_REQUESTS, KeepReply, KeepRequest
+from crewd.protocol.keeping import KEEP_REPLIES, KEEP_REQUESTS, Archive, Export, Forget, GetArtifact, KeepReply, KeepRequest
 
 CREDIT_DEFAULT = 256
 CREDIT_MAX = 1_000
@@ -405,10 +405,20 @@ class ReloadConfig(msgspec.Struct, frozen=True):
     role: ClassVar[Role] = Role.ADMIN
 
 
+ForRun = Reopen | Approve | Dismiss | Claim | Release | Finish | Send | Withdraw | Cancel | Signal
+"""What a run carries out."""
+ForFront = StartRun | Acknowledge | SeenNews | ResumeDaemon | ReloadConfig
+"""What is carried out by the front, which is about no single run."""
+Commanded = ForRun | ForFront
+"""What changes something."""
+Targeted = (
+    Reopen | Approve | Dismiss | Claim | Release | Finish | Cancel | Signal | AwaitEnd | Subscribe | Forget | Archive
+    | Export | GetArtifact
+)  # fmt: skip
+"""What names a run or a task by its field `target`."""
 Request = (
-    Hello | StartRun | Reopen | Approve | Dismiss | Claim | Release | Finish | ListDead | Send | Acknowledge | Withdraw
-    | Cancel | Signal | GetReceipt | AwaitEnd | ListRuns | Show | ListMessages | Inbox | ListEvents | Subscribe | Credit
-    | Unsubscribe | ListNews | SeenNews | ReadLog | Doctor | StopDaemon | ResumeDaemon | ReloadConfig | KeepRequest
+    Commanded | Hello | ListDead | GetReceipt | AwaitEnd | ListRuns | Show | ListMessages | Inbox | ListEvents | Subscribe
+    | Credit | Unsubscribe | ListNews | ReadLog | Doctor | StopDaemon | KeepRequest
 )  # fmt: skip
 
 

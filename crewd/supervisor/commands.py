@@ -35,21 +35,14 @@ Reply = rq.Reply | rq.GetReceipt | rq.Show | CancelRecorded | HasEnded | CrewdEr
 """What a command leads to. A `GetReceipt` or a `Show` is a question that the gateway asks the reader on the caller's behalf."""
 
 
-Commanded = (
-    rq.StartRun | rq.Reopen | rq.Approve | rq.Dismiss | rq.Claim | rq.Release | rq.Finish | rq.Send | rq.Acknowledge
-    | rq.Withdraw | rq.Cancel | rq.SeenNews | rq.Signal
-)  # fmt: skip
-"""What changes something."""
-
-
 class Command(msgspec.Struct, frozen=True):
-    """A client's command with its target resolved (`run`, and `task` if one was named).
+    """A client's command with its target resolved (`run`, and `task` if one was named; neither for one about crewd itself).
 
     `note` is what is known of the question that a response is for, if it is over.
     """
 
     caller: Caller
-    request: Commanded
+    request: rq.Commanded
     run: str = ""
     task: str = ""
     digest: str = ""
@@ -142,18 +135,6 @@ class ChildLives(msgspec.Struct, frozen=True):
     run: str
     parent: str
     on_parent: str
-
-
-class ResumeWork(msgspec.Struct, frozen=True):
-    """Take a stop back that waits for live runs."""
-
-    caller: Caller
-
-
-class ReloadConfig(msgspec.Struct, frozen=True):
-    """Read the file of settings again."""
-
-    caller: Caller
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -277,9 +258,7 @@ ControllerMessage: TypeAlias = (
     | WorkerDisconnected | WorkerAlive | GuardianSays | HitLimit | GuardianAttached
 )  # fmt: skip
 """What the controller of an attempt takes."""
-FrontMessage: TypeAlias = (
-    Journaled | LiveRuns | Command | RunOver | ChildLives | AttemptIs | ParentEnded | Stop | ResumeWork | ReloadConfig
-)  # fmt: skip
+FrontMessage: TypeAlias = Journaled | LiveRuns | Command | RunOver | ChildLives | AttemptIs | ParentEnded | Stop
 """What the front takes."""
 SlotsMessage: TypeAlias = AskSlot | MayHaveSlot | Recalled | TakeSlot | LendSlot | SlotReady
 """What the owner of the places takes from others."""

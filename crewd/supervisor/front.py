@@ -8,7 +8,7 @@ Tests: tests/testing/world/test_machine.py, tests/test_lifecycle.py.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, assert_never
 
 from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
@@ -69,6 +69,9 @@ if TYPE_CHECKING:
 
     from crewd.model.workflow import Workflow
     from crewd.supervisor.services import Services
+
+NEEDS_NO_RUNS = rq.SeenNews | rq.ResumeDaemon | rq.ReloadConfig
+"""What is carried out before it is known which runs live."""
 
 
 class Front(Actor[cm.FrontMessage]):
@@ -131,7 +134,7 @@ class Front(Actor[cm.FrontMessage]):
                 early, self._early = self._early, []
                 for command in early:
                     self.receive(command)
-            case cm.Command() if not self._knows and not isinstance(message.request, rq.SeenNews):
+            case cm.Command() if not self._knows and not isinstance(message.request, NEEDS_NO_RUNS):
                 self._wait_for_the_living(message)
             case cm.Command():
                 try:
@@ -153,27 +156,20 @@ class Front(Actor[cm.FrontMessage]):
                 self._cancel_children(task, epoch, status)
             case cm.Stop():
                 self._obey_stop(message)
-            case cm.ResumeWork(caller):
-                if not self._services.directory.draining:
-                    self._respond(caller, Refused("crewd is not draining", hint="crew daemon status"))
-                    return
-                self._stopping = self._services.directory.draining = False
-                self._respond(caller, rq.Done())
-            case cm.ReloadConfig(caller):
-                self._reload(caller)
             case _:
                 self.unexpected(message)
 
-    def _reload(self, caller: Caller) -> None:
+    def _reload(self) -> rq.Reloaded:
         try:
-            live, waiting = self._services.settings.reload(self._services.home.config)
-        except CrewdError as error:
-            self._respond(caller, error)
-            return
+            return rq.Reloaded(*self._services.settings.reload(self._services.home.config))
         except OSError as error:
-            self._respond(caller, UsageError(f"{error.filename} cannot be read: {error.strerror}"))
-            return
-        self._respond(caller, rq.Reloaded(live, waiting))
+            raise UsageError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    def _resume(self) -> rq.Done:
+        if not self._services.directory.draining:
+            raise Refused("crewd is not draining", hint="crew daemon status")
+        self._stopping = self._services.directory.draining = False
+        return rq.Done()
 
     def _wait_for_the_living(self, command: cm.Command) -> None:
         """Before it is known which runs live, each would look as if it had ended."""
@@ -226,22 +222,37 @@ class Front(Actor[cm.FrontMessage]):
 
     def _obey(self, command: cm.Command) -> None:
         request = command.request
-        if isinstance(request, rq.StartRun):
-            self._admit(command, request)
+        if not isinstance(request, rq.ForFront):
+            self._to_run(command, request)
             return
-        if isinstance(request, rq.SeenNews):
-            draft = Draft(NewsSeen(owner=command.caller.owner, upto=request.upto), provenance=f"client:{command.caller.owner}")
-            self._journal.record([draft], [lambda: self._respond(command.caller, rq.Done())])
-            return
-        if isinstance(request, rq.Acknowledge):
-            body = MessageAcknowledged(id=request.id, by=command.caller.owner)
-            draft = Draft(body, command.run, command.task, 0, request.id, f"client:{command.caller.owner}")
-            gone = Refused("its run is archived or forgotten", hint="an archived message needs no word", reason="archived")
-            self._journal.record(
-                [draft], [lambda: self._respond(command.caller, rq.Done())],
-                refused=lambda _answer: self._respond(command.caller, gone),
-            )  # fmt: skip
-            return
+        match request:
+            case rq.StartRun():
+                self._admit(command, request)
+            case rq.SeenNews():
+                # The fold bounds it from above: here no event may be known yet.
+                seen = NewsSeen(owner=command.caller.owner, upto=max(0, request.upto))
+                draft = Draft(seen, provenance=f"client:{command.caller.owner}")
+                self._journal.record([draft], [lambda: self._respond(command.caller, rq.Done())])
+            case rq.Acknowledge():
+                self._acknowledge(command, request)
+            case rq.ResumeDaemon():
+                self._respond(command.caller, self._resume())
+            case rq.ReloadConfig():
+                self._respond(command.caller, self._reload())
+            case _:
+                assert_never(request)
+
+    def _acknowledge(self, command: cm.Command, request: rq.Acknowledge) -> None:
+        body = MessageAcknowledged(id=request.id, by=command.caller.owner)
+        draft = Draft(body, command.run, command.task, 0, request.id, f"client:{command.caller.owner}")
+        gone = Refused("its run is archived or forgotten", hint="an archived message needs no word", reason="archived")
+        self._journal.record(
+            [draft], [lambda: self._respond(command.caller, rq.Done())],
+            refused=lambda _answer: self._respond(command.caller, gone),
+        )  # fmt: skip
+
+    def _to_run(self, command: cm.Command, request: rq.ForRun) -> None:
+        """The run did not live when the command was sent here; by now it may. Most commands are carried out by an ended one."""
         if self._stopping and isinstance(request, rq.Reopen):
             raise self._stops()
         living = self._services.directory.runs.get(command.run)
@@ -264,7 +275,7 @@ class Front(Actor[cm.FrontMessage]):
                 self._respond(command.caller, cm.HasEnded() if request.wait else rq.Done())
             case rq.Signal():
                 raise Refused("the run has ended: no process gets the signal", reason=RefusalReason.NOT_RUNNING)
-            case rq.Reopen() | rq.Approve() | rq.Dismiss() | rq.Claim() | rq.Release() | rq.Finish():
+            case _:
                 self._open_again(command)
 
     def _open_again(self, command: cm.Command) -> None:

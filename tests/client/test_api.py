@@ -34,7 +34,7 @@ PUBLIC = {
 def methods(kind: type) -> dict[str, object]:
     return {
         name: each
-        for name, each in vars(kind).items()
+        for name, each in inspect.getmembers(kind)
         if not name.startswith("_") and name not in {"close", "greet", "home", "ids"}
     }
 

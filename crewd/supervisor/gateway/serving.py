@@ -187,12 +187,10 @@ class Serving:
         match request:
             case rq.Send():
                 return request.ask or request.target
-            case (
-                rq.Reopen(target) | rq.Approve(target) | rq.Dismiss(target) | rq.Claim(target) | rq.Release(target)
-                | rq.Finish(target) | rq.Cancel(target) | rq.Signal(target) | rq.AwaitEnd(target) | rq.Subscribe(target)
-                | rq.ReadLog(target) | kp.Forget(target) | kp.Archive(target) | kp.Export(target) | kp.GetArtifact(target)
-            ):  # fmt: skip
-                return target
+            case rq.ReadLog():
+                return request.task
+            case _ if isinstance(request, rq.Targeted):
+                return request.target
             case _:
                 raise UsageError(f"{type(request).__name__} has no target")
 
@@ -263,7 +261,7 @@ class Serving:
                 self._command(cm.Command(caller, request, run, task))
             case rq.Claim() | rq.Release() | rq.Finish():
                 self._command(cm.Command(caller, request, run, task, digest(f"claim {request.token}".encode())))
-            case rq.Reopen() | rq.Approve() | rq.Dismiss() | rq.Signal():
+            case _ if isinstance(request, rq.ForRun):
                 self._command(cm.Command(caller, request, run, task))
             case _:
                 raise UsageError(f"{type(request).__name__} is nothing that a run carries out")
@@ -305,19 +303,13 @@ class Serving:
             case rq.Unsubscribe(key):
                 self._publisher.remove(caller.identity, key)
                 self._send(caller, rq.Done())
-            case rq.SeenNews(upto):
-                self._command(
-                    cm.Command(caller, rq.SeenNews(upto=max(0, upto)))
-                )  # the fold bounds it: here no event may be known yet
-            case rq.ResumeDaemon():
-                services.directory.part(FRONT).tell(cm.ResumeWork(caller), lane=Lane.CONTROL)
-            case rq.ReloadConfig():
-                services.directory.part(FRONT).tell(cm.ReloadConfig(caller), lane=Lane.CONTROL)
             case rq.StopDaemon(grace_seconds, mode, intent):
                 check_intent(intent, "to stop crewd", required=services.config.require_intent and mode == "end")
                 self._send(caller, rq.Done())
                 order = shutdown(services, mode, min(max(0.0, grace_seconds), GRACE_SECONDS_MAX))
                 services.directory.part(FRONT).tell(order, lane=Lane.CONTROL)
+            case _ if isinstance(request, rq.ForFront):
+                self._command(cm.Command(caller, request))
             case _:
                 raise UsageError(f"{type(request).__name__} goes nowhere")
 

@@ -28,15 +28,18 @@ from crewd.supervisor.run.shell import AnswerRecorded, AnswerWith, LeaveOutput, 
 
 def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
     """Carry out a command. Raises CrewdError for its caller."""
-    match command.request:
+    request = command.request
+    if isinstance(request, rq.ForFront):
+        raise InvariantError(f"a run does not carry out {type(request).__name__}")
+    match request:
         case rq.Send():
-            mailing.post(command, command.request)
+            mailing.post(command, request)
         case rq.Withdraw():
-            mailing.take_back(command, command.request)
+            mailing.take_back(command, request)
         case rq.Cancel():
-            _cancel(shell, command, command.request)
+            _cancel(shell, command, request)
         case rq.Reopen():
-            _reopen(shell, command, command.request)
+            _reopen(shell, command, request)
         case rq.Signal(number=number, tree=tree):
             _signal(shell, command, number, tree=tree)
         case rq.Dismiss(intent=intent):
@@ -46,13 +49,11 @@ def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
                 raise Refused("there is no dead letter here", hint="crew dead lists them", reason="nothing_to_do")
             shell.record([], [AnswerWith(command.caller, rq.Done())])
         case rq.Approve():
-            _approve(shell, command, command.request)
+            _approve(shell, command, request)
         case rq.Claim() | rq.Release() | rq.Finish():
-            _claim(shell, command, command.request)
-        case rq.StartRun() | rq.Acknowledge() | rq.SeenNews():
-            raise InvariantError(f"a run does not carry out {type(command.request).__name__}")
+            _claim(shell, command, request)
         case _:
-            assert_never(command.request)
+            assert_never(request)
 
 
 def _cancel(shell: RunShell, command: cm.Command, cancel: rq.Cancel) -> None:

@@ -1,0 +1,153 @@
+"""Each call of `crewd.client.calls` as a method, listed once for both clients.
+
+`CrewMethods` and `RunMethods` are bases of both `Crew` and both `RunHandle`. In the blocking client a method returns its
+value; in the async client it is awaited.
+
+Tests: tests/client/test_api.py, tests/test_end_to_end.py.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from crewd.client import calls
+from crewd.model.rows import RunRow
+
+P = ParamSpec("P")
+T = TypeVar("T")
+H = TypeVar("H")
+"""A client's handle of a run."""
+
+
+class Blocking(ABC, Generic[H]):
+    """Whoever makes calls and blocks."""
+
+    @abstractmethod
+    def drive(self, call: calls.Call[T]) -> T:
+        """Make a call of `crewd.client.calls`: ask what it asks, and return what it returns."""
+
+
+class Awaited(ABC, Generic[H]):
+    """Whoever makes calls that are awaited."""
+
+    @abstractmethod
+    async def drive(self, call: calls.Call[T]) -> T:
+        """Make a call of `crewd.client.calls`: ask what it asks, and return what it returns."""
+
+
+class _Bound:
+    """A call as a method, of whichever client it is looked up in."""
+
+    def __init__(self, call: Callable[..., calls.Call[Any]]) -> None:
+        @functools.wraps(call)
+        def blocking(self: Blocking[Any], /, *args: object, **kwargs: object) -> object:
+            return self.drive(call(self, *args, **kwargs))
+
+        @functools.wraps(call)
+        async def awaited(self: Awaited[Any], /, *args: object, **kwargs: object) -> object:
+            return await self.drive(call(self, *args, **kwargs))
+
+        self._blocking, self._awaited = blocking, awaited
+        self.__doc__ = call.__doc__
+
+    def of(self, client: object, kind: type[object]) -> Any:
+        method = self._awaited if issubclass(kind, Awaited) else self._blocking
+        return method if client is None else MethodType(method, client)
+
+
+class Method(_Bound, Generic[P, T]):
+    """A call as a method with the call's parameters."""
+
+    def __init__(self, call: Callable[Concatenate[Any, P], calls.Call[T]]) -> None:
+        super().__init__(call)
+
+    @overload
+    def __get__(self, client: None, kind: type[object]) -> Callable[..., Any]: ...
+    @overload
+    def __get__(self, client: Blocking[Any], kind: type[object]) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, client: Awaited[Any], kind: type[object]) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, client: object, kind: type[object]) -> Any:
+        return self.of(client, kind)
+
+
+class Start(_Bound, Generic[P]):
+    """A call that gives a run, as a method that gives the client's handle of it."""
+
+    def __init__(self, call: Callable[Concatenate[Any, P], calls.Call[RunRow]]) -> None:
+        @functools.wraps(call)
+        def opened(crew: Any, /, *args: P.args, **kwargs: P.kwargs) -> calls.Call[Any]:
+            return crew.handle((yield from call(crew, *args, **kwargs)))
+
+        super().__init__(opened)
+
+    @overload
+    def __get__(self, client: None, kind: type[object]) -> Callable[..., Any]: ...
+    @overload
+    def __get__(self, client: Blocking[H], kind: type[object]) -> Callable[P, H]: ...
+    @overload
+    def __get__(self, client: Awaited[H], kind: type[object]) -> Callable[P, Coroutine[Any, Any, H]]: ...
+    def __get__(self, client: object, kind: type[object]) -> Any:
+        return self.of(client, kind)
+
+
+class CrewMethods:
+    """What both clients ask."""
+
+    request = Method(calls.request)
+    run = Start(calls.run)
+    call = Start(calls.call)
+    exec = Start(calls.exec)
+    get = Start(calls.get)
+    retry = Start(calls.retry)
+    resume = Start(calls.resume)
+    dead = Method(calls.dead)
+    approve = Method(calls.approve)
+    reject = Method(calls.reject)
+    dismiss = Method(calls.dismiss)
+    claim = Method(calls.claim)
+    release = Method(calls.release)
+    finish = Method(calls.finish)
+    send = Method(calls.send)
+    respond = Method(calls.respond)
+    acknowledge = Method(calls.acknowledge)
+    withdraw = Method(calls.withdraw)
+    receipt = Method(calls.receipt)
+    messages = Method(calls.messages)
+    inbox = Method(calls.inbox)
+    notices = Method(calls.notices)
+    unread = Method(calls.unread)
+    cancel = Method(calls.cancel)
+    begin_cancel = Method(calls.begin_cancel)
+    signal = Method(calls.signal)
+    wait = Method(calls.wait)
+    result = Method(calls.result)
+    runs = Method(calls.runs)
+    show = Method(calls.show)
+    log = Method(calls.log)
+    news = Method(calls.news)
+    seen = Method(calls.seen)
+    doctor = Method(calls.doctor)
+    resume_daemon = Method(calls.resume_daemon)
+    reload_config = Method(calls.reload_config)
+    stop_daemon = Method(calls.stop_daemon)
+
+
+class RunMethods:
+    """What both handles of a run ask."""
+
+    steer = Method(calls.steer_run)
+    follow_up = Method(calls.follow_up_run)
+    message = Method(calls.message_run)
+    messages = Method(calls.messages_run)
+    cancel = Method(calls.cancel_run)
+    begin_cancel = Method(calls.begin_cancel_run)
+    signal = Method(calls.signal_run)
+    wait = Method(calls.wait_run)
+    result = Method(calls.result_run)
+    show = Method(calls.show_run)
+    log = Method(calls.log_run)
