@@ -21,7 +21,7 @@ import zmq
 from bench.agents import agents
 from bench.disturbed import disturbed
 from bench.jobs import echo
-from bench.lifecycle import lifecycle
+from bench.lifecycle import idle, lifecycle
 from bench.load import load
 from bench.matrix import matrix
 from bench.store import store
@@ -170,16 +170,8 @@ def crowd(crew: Crew, daemon: Daemon, count: int) -> None:
     wait_until(lambda: crew.doctor().counts["workers_connected"] == count, f"{count} workers", 120.0)
     seconds = time.perf_counter() - begin
     grown = (process.memory_info().rss - before) / count / 1e6
-    guardian = psutil.Process(daemon.guardian_pid())
-    used, at = process.cpu_times(), time.perf_counter()
-    used_there = guardian.cpu_times()
-    time.sleep(5.0)
-    elapsed = time.perf_counter() - at
-    now, there = process.cpu_times(), guardian.cpu_times()
-    cpu = (now.user + now.system - used.user - used.system) / elapsed * 100
-    cpu_there = (there.user + there.system - used_there.user - used_there.system) / elapsed * 100
     print(f"{count} workers at once: all ready in {seconds:.2f} s ({seconds / count * 1e3:.1f} ms each)")
-    print(f"  crewd grew by {grown:.3f} MB a worker (aim 0.1), idles at {cpu:.1f} % CPU (aim: 2), guardian {cpu_there:.1f} %")
+    print(f"  crewd grew by {grown:.3f} MB a worker (aim 0.1); {idle(daemon)} (aim 1.5 together)", flush=True)
     begin = time.perf_counter()
     for run in runs:
         run.begin_cancel(mode="now")

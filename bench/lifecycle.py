@@ -26,6 +26,8 @@ CONTROLS = 200
 FLOOD_WORKERS = 100
 FLOOD_SECONDS = 8.0
 CROWD = 1_000
+SETTLE_SECONDS = 10.0
+IDLE_SECONDS = 20.0
 AT_ONCE = 64
 """Steers that one client has on the way when it steers a crowd."""
 
@@ -171,6 +173,17 @@ def storm(crew: Crew, daemon: Daemon, count: int = CROWD) -> None:
     run.cancel(mode="now")
 
 
+def idle(daemon: Daemon) -> str:
+    """What crewd and its guardian use when the workers have done nothing for a while."""
+    time.sleep(SETTLE_SECONDS)
+    both = [psutil.Process(daemon.pid), psutil.Process(daemon.guardian_pid())]
+    before, begin = [sum(each.cpu_times()[:2]) for each in both], time.perf_counter()
+    time.sleep(IDLE_SECONDS)
+    elapsed = time.perf_counter() - begin
+    crewd, guardian = ((sum(each.cpu_times()[:2]) - used) / elapsed * 100 for each, used in zip(both, before, strict=True))
+    return f"idle: crewd {crewd:.1f} % of a core, guardian {guardian:.1f} %"
+
+
 def thousand(crew: Crew, daemon: Daemon, count: int = CROWD) -> None:
     """Start them, steer them all, cancel them all. Nothing is asked meanwhile: the events are followed."""
     steps = tuple(Step(f"w{n}", worker=WorkerSpec(call="bench.jobs:listen")) for n in range(count))
@@ -185,6 +198,7 @@ def thousand(crew: Crew, daemon: Daemon, count: int = CROWD) -> None:
     accepted, applied = asyncio.run(steer_all(daemon, run, [step.id for step in steps], last))
     p50, p99 = p50_p99(applied)
     print(f"  all steered: accepted in {accepted:.2f} s, applied p50 {p50:.0f} ms p99 {p99:.0f} ms after the first", flush=True)
+    print(f"  {idle(daemon)} (aim 6 together)", flush=True)
     begin = time.perf_counter()
     reply = run.cancel(mode="now", timeout=300)
     verified = reply is not None and reply.verified

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
+import os
 import sqlite3
 import statistics
 import subprocess
@@ -110,6 +111,21 @@ def processor(daemon: Daemon) -> tuple[float, float]:
     below = [guardian, *guardian.children(recursive=True)]
     used = [sum(process.cpu_times()[:2]) for process in (psutil.Process(daemon.pid), *below)]
     return used[0], sum(used[1:])
+
+
+def written(daemon: Daemon) -> int:
+    """Bytes that crewd has given to the disk so far."""
+    return int(psutil.Process(daemon.pid).io_counters().write_bytes)
+
+
+def ps_seconds(daemon: Daemon) -> float:
+    """Processor seconds of one `crew ps`."""
+    before = os.times()
+    command = [str(Path(sys.executable).parent / "crew"), "ps"]
+    environment = {**os.environ, "CREWD_HOME": str(daemon.home.root)}
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True, timeout=60)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 class Clients:
@@ -247,14 +263,16 @@ def load() -> None:
                 f" {measured.of(all_of_them)}  (aim 2,800 /s, 60 ms)",
                 flush=True,
             )
-            before = processor(daemon)
+            before, size = processor(daemon), written(daemon)
             applied = Clients(endpoint, targets[:-1], WINDOW, STEERS, Level.APPLIED).done()
             after, steers = processor(daemon), CLIENTS * STEERS
             crewd, workers = ((now - then) / steers * 1e6 for now, then in zip(after, before, strict=True))
             print(
                 f"  crewd: applied                       {applied.rate:9,.0f} /s           {applied.of(all_of_them)}\n"
                 f"  processor time per steer             crewd {crewd:.0f} us (aim 230), workers and guardian {workers:.0f} us "
-                f"(aim 180), clients {applied.processor / steers * 1e6:.0f} us",
+                f"(aim 180), clients {applied.processor / steers * 1e6:.0f} us\n"
+                f"  written per steer                    {(written(daemon) - size) / steers / 1e3:.1f} kB (aim 5)\n"
+                f"  crew ps                              {ps_seconds(daemon):.2f} s of processor time (aim 0.15)",
                 flush=True,
             )
             assert all(each.receipt.settled for run in runs for each in run.messages())

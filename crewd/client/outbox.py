@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import psutil
 
 from crewd.model.errors import Busy, CrewdError, DeadlineExceeded, StoreUnavailable, Unavailable
 from crewd.model.ids import MESSAGE, IdSource
@@ -107,7 +106,7 @@ class Outbox:
 
     def _write(self, path: Path, key: str, content: Send) -> None:
         _in_use.add(key)
-        entry = Entry(key, self._wall, os.getpid(), psutil.Process().create_time(), content)
+        entry = Entry(key, self._wall, os.getpid(), _started(os.getpid()), content)
         temporary = path.with_name(f".{path.name}")
         with temporary.open("wb") as file:
             file.write(msgspec.json.encode(entry))
@@ -132,9 +131,16 @@ def _read(path: Path) -> Entry | None:
 def _lives(entry: Entry) -> bool:
     if entry.pid == os.getpid():
         return entry.id in _in_use
+    return _started(entry.pid) == entry.started
+
+
+def _started(pid: int) -> float:
+    """When a process started; 0 if there is none."""
+    import psutil  # most commands keep nothing in an outbox
+
     with contextlib.suppress(psutil.Error):
-        return psutil.Process(entry.pid).create_time() == entry.started
-    return False
+        return psutil.Process(pid).create_time()
+    return 0.0
 
 
 def sent_again(entry: Entry) -> Send:

@@ -8,6 +8,7 @@ Tests: tests/supervisor/attempt/test_decide.py, tests/store/test_store.py.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgspec
@@ -515,13 +516,16 @@ Body = (
 )  # fmt: skip
 
 
-_BODY: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
+@functools.cache
+def _decoder() -> msgspec.msgpack.Decoder[Body]:
+    """Made when it is needed: that takes longer than many a command."""
+    return msgspec.msgpack.Decoder(Body)
 
 
 def body_of(data: bytes) -> Body:
     """The body in `data`; one of a type that this crewd does not know is `Foreign`. Unknown fields are ignored."""
     try:
-        return _BODY.decode(data)
+        return _decoder().decode(data)
     except msgspec.ValidationError:
         body: Body = msgspec.convert(_foreign(msgspec.msgpack.decode(data)), Body)
         return body

@@ -6,6 +6,7 @@ about authentication, permission or billing never is. If an error speaks of both
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -31,13 +32,15 @@ TEXTS_MAX = 64
 TEXT_CHARS_MAX = 500
 
 
-_TABLE = [re.compile(text, re.IGNORECASE | re.MULTILINE) for text in PERMANENT_TEXTS]
+@functools.cache
+def _table() -> list[re.Pattern[str]]:
+    return [re.compile(text, re.IGNORECASE | re.MULTILINE) for text in PERMANENT_TEXTS]
 
 
 def is_permanent(error: str, texts: Sequence[str] | None = None) -> bool:
     """Whether the error holds one of the texts, which are plain words; without any, whether the table knows it."""
     if texts is None:
-        return bool(error) and any(pattern.search(error) for pattern in _TABLE)
+        return bool(error) and any(pattern.search(error) for pattern in _table())
     folded = error.casefold()
     return any(text.casefold() in folded for text in texts)
 

@@ -36,6 +36,18 @@ class Parcel(NamedTuple, Generic[T]):
     body: T
 
 
+class _Decoders(dict[str, "msgspec.msgpack.Decoder[T]"], Generic[T]):
+    """A decoder for each kind, made when it is needed: all together take longer than a short command."""
+
+    def __init__(self, kinds: Mapping[str, type[T]]) -> None:
+        super().__init__()
+        self._kinds = kinds
+
+    def __missing__(self, kind: str) -> msgspec.msgpack.Decoder[T]:
+        self[kind] = made = msgspec.msgpack.Decoder(self._kinds[kind])
+        return made
+
+
 class Codec(Generic[T]):
     """Translates one direction of one socket. `mend` is tried on a body that cannot be read: a newer peer may have sent it.
 
@@ -45,9 +57,15 @@ class Codec(Generic[T]):
     def __init__(self, kinds: Mapping[str, type[T]], mend: Callable[[Any], Any] | None = None, *, finite: bool = False) -> None:
         self._mend = mend
         self._finite = finite
-        self._decoders = {kind: msgspec.msgpack.Decoder(body) for kind, body in kinds.items()}
+        self._bodies = kinds
+        self._decoders = _Decoders(kinds)
         self._kinds = {body: kind for kind, body in kinds.items()}
         self._encoder = msgspec.msgpack.Encoder()
+
+    def prepare(self) -> None:
+        """Make every decoder now, for those who are forked from here."""
+        for kind in self._bodies:
+            self._decoders[kind]
 
     def encode(self, message_id: str, body: T) -> list[bytes]:
         """The four frames of `body`.
@@ -90,9 +108,9 @@ class Codec(Generic[T]):
             raise PeerError("kind and id are ASCII") from None
         if len(message_id) > _ID_BYTES_MAX or not message_id.isprintable():
             raise PeerError("an id is up to 64 printable characters")
-        decoder = self._decoders.get(kind)
-        if decoder is None:
-            raise UnknownKind(f"kind {kind[:40]!r} is not known here", hint=f"known: {', '.join(self._decoders)}")
+        if kind not in self._bodies:
+            raise UnknownKind(f"kind {kind[:40]!r} is not known here", hint=f"known: {', '.join(self._bodies)}")
+        decoder = self._decoders[kind]
         try:
             if self._finite and not _is_finite(data):
                 raise PeerError(f"the body of {kind} holds a number that is not finite")

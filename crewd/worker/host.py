@@ -15,6 +15,7 @@ from crewd.model import variables
 from crewd.model.ids import IdSource
 from crewd.model.redact import compile_patterns
 from crewd.model.workflow import WorkerSpec
+from crewd.protocol import codec
 from crewd.protocol.bootstrap import Bootstrap
 from crewd.worker.call import load
 from crewd.worker.command import known_of
@@ -41,6 +42,7 @@ def rehearse() -> Generator[None, None, None]:
     that the start writes to is its own by then: a forked process shares it with the zygote until it does, page after page.
     """
     compile_patterns()
+    codec.to_worker.prepare()
     clock, waker = SystemClock(), Waker()
     spec = WorkerSpec(call="crewd.worker.probe:probe")
     order = Bootstrap(
