@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crewd.client.environment import Brought as Brought
     from crewd.client.environment import bring as bring
     from crewd.client.shapes import load_workflow as load_workflow
+    from crewd.model.budget import Budget as Budget
     from crewd.model.errors import Busy as Busy
     from crewd.model.errors import Conflict as Conflict
     from crewd.model.errors import CrewdError as CrewdError
@@ -61,6 +62,7 @@ _PLACES = {
     ),
     "crewd.model.events": ("Event",),
     "crewd.model.inputs": ("Input",),
+    "crewd.model.budget": ("Budget",),
     "crewd.model.policy": ("Limits", "Restarts", "Retry"),
     "crewd.model.receipts": ("Receipt",),
     "crewd.model.rights": ("Role",),
@@ -70,8 +72,9 @@ _PLACES = {
 }  # fmt: skip
 _LAZY = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
-    "Brought", "Busy", "Conflict", "Crew", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Event", "Forbidden", "Input",
-    "Limits", "NotFound", "Progress", "Receipt", "Refused", "Restarts", "Retry", "Role", "RunCancelled", "RunFailed",
+    "Brought", "Budget", "Busy", "Conflict", "Crew", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Event",
+    "Forbidden", "Input", "Limits", "NotFound", "Progress", "Receipt", "Refused", "Restarts", "Retry", "Role",
+    "RunCancelled", "RunFailed",
     "RunHandle", "Step", "Terms", "Unavailable", "UsageError", "WorkerSpec", "Workflow", "__version__", "aio",
     "bring", "connect", "load_workflow",
 ]  # fmt: skip

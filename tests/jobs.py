@@ -148,6 +148,21 @@ def spend(ctx: Context) -> None:
         ctx.sleep(0.01)
 
 
+def spend_15_turns(ctx: Context) -> None:
+    """So many turns, and then it waits to be told to end."""
+    for _ in range(15):
+        ctx.usage(turns=1, tokens=100)
+    while True:
+        ctx.sleep(1.0)
+
+
+def spend_and_fail(ctx: Context) -> None:
+    """Ten turns, and then an error."""
+    for _ in range(10):
+        ctx.usage(turns=1)
+    raise RuntimeError("not yet")
+
+
 def scribble(ctx: Context) -> None:
     """Leaves artifacts for as long as it may."""
     for number in range(200):

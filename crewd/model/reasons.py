@@ -21,6 +21,7 @@ class CancelReason(StrEnum):
     TOOL_TIMEOUT = "tool_timeout"
     SHUTDOWN = "shutdown"
     RUN_TIMEOUT = "run_timeout"
+    BUDGET_USED = "budget_used"
     PARENT_ENDED = "parent_ended"
     REJECTED = "rejected"
 
@@ -47,6 +48,7 @@ class RefusalReason(StrEnum):
     ATTEMPT_OVER = "attempt_is_over"
     TURN_OVER = "turn_is_over"
     NO_SUCH_TURN = "no_such_turn"
+    BUDGET_USED = "budget_used"
 
 
 class UnknownReason(StrEnum):

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from crewd.model.agent import Agent, check_agent
+from crewd.model.budget import Budget, check_budget
 from crewd.model.errors import UsageError
 from crewd.model.hooks import Hook, check_hooks
 from crewd.model.ids import check_name
@@ -148,7 +149,7 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     `labels` are the caller's own words for it, to list and to subscribe by. `inputs` are what a run of it is given by name.
     `plan_approval`: when a step of the role `planner` is completed, only steps with shared access start until somebody has
     approved of the plan. `unbounded`: more steps at once than CONCURRENCY_MAX. `roles`: who does the tasks of the plans of its
-    adaptive steps, by role; the text of a role stands before that of the task.
+    adaptive steps, by role; the text of a role stands before that of the task. `budget`: what all workers may use together.
     """
 
     name: str
@@ -162,6 +163,7 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     plan_approval: bool = False
     unbounded: bool = False
     roles: dict[str, Step] = {}
+    budget: Budget = Budget()
 
     @property
     def single(self) -> bool:
@@ -189,6 +191,7 @@ def check_workflow(workflow: Workflow) -> Workflow:
         raise UsageError("maxConcurrency is negative", hint="use 1 or more, or leave it out", field="maxConcurrency")
     if not 0 <= workflow.max_minutes <= SECONDS_MAX / 60:
         raise UsageError(f"maxMinutes {workflow.max_minutes:g} is not possible", hint="0 (none) to 1440", field="maxMinutes")
+    check_budget(workflow.budget)
     _check_labels(workflow)
     with about(field="inputs"):
         check_inputs(workflow.inputs)

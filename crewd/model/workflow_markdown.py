@@ -73,6 +73,7 @@ def understand(text: str, *, default_name: str = "") -> Understood:
         inputs=head.inputs,
         plan_approval=head.plan_approval,
         unbounded=head.unbounded,
+        budget=head.budget,
         steps=tuple(steps),
     )
     try:

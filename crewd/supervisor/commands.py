@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from crewd.actors import Lane, Ref
+from crewd.model.budget import Used
 from crewd.model.errors import CrewdError
 from crewd.model.rows import CancelInfo
 from crewd.protocol import guardian as gd
@@ -93,6 +94,14 @@ class Hand(msgspec.Struct, frozen=True):
     """A message that the run admitted before the attempt began, on its way to the controller."""
 
     mail: Mail
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """What the worker of this attempt has used so far."""
+
+    task: str
+    epoch: int
+    used: Used
 
 
 class HandBack(msgspec.Struct, frozen=True):
@@ -251,7 +260,7 @@ class Tick(msgspec.Struct, frozen=True):
 
 Shared: TypeAlias = Journaled | Tick
 """What a run and a controller take alike."""
-RunMessage: TypeAlias = Shared | LiveRun | NoRun | AttemptHasEnded | Waits | Overfull | HandBack | Command | CancelAll
+RunMessage: TypeAlias = Shared | LiveRun | NoRun | AttemptHasEnded | Waits | Spent | Overfull | HandBack | Command | CancelAll
 """What a run takes."""
 ControllerMessage: TypeAlias = (
     Shared | WorkerReported | Post | Hand | TakeBack | SendSignal | EndAttempt | SlotGranted | WorkerConnected

@@ -39,7 +39,14 @@ GENERATIONS = {"call": 1, "exec": 1, "nested": 3}
 VARIANTS = ("plain", "deaf", "stopped", "daemon", "nohup")
 SECONDS = itertools.count(1_000_000_000 + os.getpid() * 1_000)
 """How long each tree sleeps: the argument that is nobody else's, also beside another run of these tests."""
+CELLS: list[tuple[str, str]] = list(itertools.product(KINDS, VARIANTS))
 GRACE = 0.2
+
+
+class Way(Daemon):
+    """A crewd of one way, and the cells of the matrix that are planted there."""
+
+    cells: list[tuple[str, str]] = CELLS
 
 
 def ways() -> list[tuple[str, str]]:
@@ -52,11 +59,15 @@ def ways() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.fixture(params=ways(), ids=", ".join)
-def daemon(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+WAYS = ways()
+
+
+@pytest.fixture(params=WAYS, ids=", ".join)
+def daemon(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
     user, cgroups = request.param
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    running = Daemon(home / "h", launcher=launcher(user))
+    running = Way(home / "h", launcher=launcher(user))
+    running.cells = CELLS[WAYS.index(request.param) :: len(WAYS)]  # each cell of each row once, in one of the ways
     running.home.config.write_text(f"cgroups = {'true' if cgroups == 'with cgroups' else 'false'}\n")
     with running:
         yield running
@@ -95,7 +106,7 @@ class Seen:
     arguments: dict[psutil.Process, list[str]] = field(default_factory=dict)
 
 
-def look(daemon: Daemon, trees: Iterable[Tree]) -> Seen:
+def look(daemon: Way, trees: Iterable[Tree]) -> Seen:
     seen = Seen()
     durations = {tree.seconds for tree in trees}
     for process in psutil.process_iter():
@@ -112,7 +123,7 @@ def look(daemon: Daemon, trees: Iterable[Tree]) -> Seen:
     return seen
 
 
-def plant(daemon: Daemon, crew: Crew, kind: str, variant: str, prefix: str, on_orphan: str) -> Tree:
+def plant(daemon: Way, crew: Crew, kind: str, variant: str, prefix: str, on_orphan: str) -> Tree:
     seconds = next(SECONDS)
     gate = daemon.home.root.parent / str(seconds)
     os.mkfifo(gate)
@@ -142,7 +153,7 @@ def stands(tree: Tree, seen: Seen, guardian: int) -> bool:
     return False
 
 
-def wait_for_trees(daemon: Daemon, trees: list[Tree]) -> None:
+def wait_for_trees(daemon: Way, trees: list[Tree]) -> None:
     wait_until(daemon.guardian_pid, "a guardian")
     guardian = daemon.guardian_pid()
     waiting = list(trees)
@@ -158,7 +169,7 @@ def wait_for_trees(daemon: Daemon, trees: list[Tree]) -> None:
         raise AssertionError(f"{error}: {_what_stands(daemon, waiting)}") from None
 
 
-def _what_stands(daemon: Daemon, trees: list[Tree]) -> list[str]:
+def _what_stands(daemon: Way, trees: list[Tree]) -> list[str]:
     """Of trees that do not stand: the processes that there are, and what crewd says about the attempt."""
     seen, told = look(daemon, trees), []
     with daemon.connect() as crew:
@@ -168,8 +179,8 @@ def _what_stands(daemon: Daemon, trees: list[Tree]) -> list[str]:
     return told
 
 
-def plant_all(daemon: Daemon, crew: Crew, prefix: str = "", on_orphan: str = "keep") -> list[Tree]:
-    return [plant(daemon, crew, kind, variant, prefix, on_orphan) for kind in KINDS for variant in VARIANTS]
+def plant_all(daemon: Way, crew: Crew, prefix: str = "", on_orphan: str = "keep") -> list[Tree]:
+    return [plant(daemon, crew, kind, variant, prefix, on_orphan) for kind, variant in daemon.cells]
 
 
 def alive(tree: Tree) -> set[int]:
@@ -182,7 +193,7 @@ def alive(tree: Tree) -> set[int]:
     return living
 
 
-def what_is_left(daemon: Daemon, trees: list[Tree]) -> dict[str, set[int]]:
+def what_is_left(daemon: Way, trees: list[Tree]) -> dict[str, set[int]]:
     """The matrix, without its empty cells."""
     seen = look(daemon, trees)
     found = {
@@ -219,7 +230,7 @@ def open_gates(trees: list[Tree]) -> Iterator[None]:
         yield
 
 
-def test_nothing_is_left_while_crewd_lives(crew: Crew, daemon: Daemon) -> None:
+def test_nothing_is_left_while_crewd_lives(crew: Crew, daemon: Way) -> None:
     """Four rows at once, since most of their time is the wait between TERM and KILL."""
     now = plant_all(daemon, crew, "cancel now, ")
     wait_for_trees(daemon, now)
@@ -242,18 +253,18 @@ def test_nothing_is_left_while_crewd_lives(crew: Crew, daemon: Daemon) -> None:
     assert what_is_left(daemon, [*graceful, *killed, *normal]) == {}
 
 
-def kill_guardian(daemon: Daemon) -> None:
+def kill_guardian(daemon: Way) -> None:
     daemon.kill_guardian()
 
 
-def kill_both(daemon: Daemon) -> None:
+def kill_both(daemon: Way) -> None:
     daemon.kill_guardian()
     daemon.kill()
     daemon.start()
 
 
 @pytest.mark.parametrize("happens", [kill_guardian, kill_both])
-def test_nothing_is_left_by_a_cancel_after(happens: Callable[[Daemon], None], daemon: Daemon) -> None:
+def test_nothing_is_left_by_a_cancel_after(happens: Callable[[Way], None], daemon: Way) -> None:
     with daemon.connect() as crew:
         trees = plant_all(daemon, crew)
         wait_for_trees(daemon, trees)
@@ -263,7 +274,7 @@ def test_nothing_is_left_by_a_cancel_after(happens: Callable[[Daemon], None], da
         assert what_is_left(daemon, trees) == {}
 
 
-def test_nothing_is_left_when_crewd_stops(daemon: Daemon) -> None:
+def test_nothing_is_left_when_crewd_stops(daemon: Way) -> None:
     with daemon.connect() as crew:
         trees = plant_all(daemon, crew)
         wait_for_trees(daemon, trees)
@@ -274,7 +285,7 @@ def test_nothing_is_left_when_crewd_stops(daemon: Daemon) -> None:
         ends(crew, trees, RunStatus.CANCELLED)
 
 
-def test_nothing_is_left_when_crewd_is_killed_neither_by_the_guardian_alone_nor_by_a_cancel_later(daemon: Daemon) -> None:
+def test_nothing_is_left_when_crewd_is_killed_neither_by_the_guardian_alone_nor_by_a_cancel_later(daemon: Way) -> None:
     with daemon.connect() as crew:
         orphans = plant_all(daemon, crew, "on_orphan=end, ", on_orphan="end")
         kept = plant_all(daemon, crew, "on_orphan=keep, ")
@@ -289,7 +300,7 @@ def test_nothing_is_left_when_crewd_is_killed_neither_by_the_guardian_alone_nor_
         assert what_is_left(daemon, [*orphans, *kept]) == {}
 
 
-def test_every_attempt_ends_after_something_like_a_restart_of_the_machine(daemon: Daemon) -> None:
+def test_every_attempt_ends_after_something_like_a_restart_of_the_machine(daemon: Way) -> None:
     with daemon.connect() as crew:
         trees = plant_all(daemon, crew)
         wait_for_trees(daemon, trees)
@@ -311,7 +322,7 @@ def test_every_attempt_ends_after_something_like_a_restart_of_the_machine(daemon
         assert what_is_left(daemon, trees) == {}
 
 
-def test_a_bomb_is_ended_in_the_middle(crew: Crew, daemon: Daemon) -> None:
+def test_a_bomb_is_ended_in_the_middle(crew: Crew, daemon: Way) -> None:
     run = crew.call("trees:bomb", {"limit": 200}, cwd=str(TESTS))
     wait_until(lambda: len(daemon.marked()) >= 50, "the bomb to go off")
     reply = crew.cancel(run.id, mode="now")
@@ -320,7 +331,7 @@ def test_a_bomb_is_ended_in_the_middle(crew: Crew, daemon: Daemon) -> None:
     assert (reply.status, reply.verified, reply.survivors) == ("cancelled", True, ())
 
 
-def test_who_was_seen_once_is_remembered_without_parent_session_and_environment(crew: Crew, daemon: Daemon) -> None:
+def test_who_was_seen_once_is_remembered_without_parent_session_and_environment(crew: Crew, daemon: Way) -> None:
     seconds = next(SECONDS)
     gate = daemon.home.root.parent / str(seconds)
     os.mkfifo(gate)

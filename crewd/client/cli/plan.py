@@ -9,6 +9,7 @@ from typing import Any
 
 from crewd.client.chosen import Chosen
 from crewd.client.cli.common import Options, out, say
+from crewd.model.budget import words_of
 from crewd.model.limits import CONCURRENCY_MAX
 from crewd.model.runtimes import runtime_of
 
@@ -45,7 +46,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         }
         bounds = {
             "at_once": workflow.max_concurrency, "at_once_from": chosen.at_once_from, "unbounded": workflow.unbounded,
-            "plan_approval": workflow.plan_approval,
+            "plan_approval": workflow.plan_approval, "budget": workflow.budget,
         }  # fmt: skip
         roles = [
             {
@@ -91,6 +92,8 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         say(f"    model:  {choice.model or '-'}, by {choice.model_from}")
     if most > CONCURRENCY_MAX and not chosen.workflow.unbounded:
         say("At most concurrency_max of crewd.toml (8 unless it says another) are at once, without --unbounded")
+    if chosen.workflow.budget.bounded:
+        say(f"All workers together: {words_of(chosen.workflow.budget)} at most")
     if chosen.workflow.plan_approval:
         say("The plan is to be approved before anything changes: crew approve RUN")
     if chosen.untrusted:

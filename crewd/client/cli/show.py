@@ -14,8 +14,9 @@ from crewd.client.cli.common import Options, ago, look_at, out, say, say_stale, 
 from crewd.client.cli.look import waiting_words
 from crewd.client.cli.screen import one_line, shorten, width_of
 from crewd.clock import SystemClock
+from crewd.model.budget import Used, words_of
 from crewd.model.reasons import FailureReason
-from crewd.model.rows import AttemptRow, TaskRow, Usage
+from crewd.model.rows import AttemptRow, RunRow, TaskRow, Usage
 from crewd.model.signals import signal_name
 from crewd.model.statuses import RUN_TERMINAL, TaskStatus
 from crewd.protocol import requests as rq
@@ -62,13 +63,23 @@ def _outcome(found: rq.ShowReply) -> None:
             say_within(f"  {task.step} failed: {task.reason}")
             for line in task.error.splitlines()[:6]:
                 say(f"    {line}")
-    for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", run.reason)):
+    used = sum((Used(each.turns, each.tokens, each.cost) for each in found.attempts), start=Used())
+    budget = words_of(run.workflow.budget)
+    if used != Used() or budget:
+        say_within(f"  used: {words_of(used) or 'nothing'}" + (f"; the budget is {budget}" if budget else ""))
+    for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", _reason(run))):
         if text:
             say_within(f"  {label}: {shorten(one_line(text), TEXT_COLUMNS)}")
     if run.secrets:
         say_within(f"  secrets: {', '.join(run.secrets)} (their values are not kept)")
     if run.passed:
         say_within(f"  from its caller: {', '.join(run.passed)} (their values are not kept)")
+
+
+def _reason(run: RunRow) -> str:
+    """Why it ended, with the words of whoever has cancelled it."""
+    words = run.cancel.intent if run.cancel is not None and run.reason else ""
+    return f"{run.reason}: {words}" if words else run.reason
 
 
 def _result(task: TaskRow) -> str:

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import click
 import msgspec
@@ -27,12 +27,15 @@ from crewd.client.hooked import hooked
 from crewd.client.parallel import AT_ONCE_DEFAULT, AT_ONCE_MAX, read_goals, workflow_of_goals
 from crewd.client.resources import read_text
 from crewd.client.usual import with_settings
+from crewd.model.budget import Budget
 from crewd.model.errors import UsageError
 from crewd.model.inputs import resolve
 from crewd.model.labels import parse_labels
 from crewd.model.policy import Limits, Retry
 from crewd.model.quantities import quantity
 from crewd.model.workflow import PeerProtocol, Workflow
+
+Bounds = TypeVar("Bounds", Limits, Budget)
 
 
 def _options(function: Any) -> Any:
@@ -50,6 +53,7 @@ def _options(function: Any) -> Any:
         click.option("--secret", "secrets", multiple=True, metavar="NAME[=@FILE]", help="A variable that is never kept."),
         click.option("--env-from-caller", is_flag=True, help="All of this environment; it is kept by name only."),
         click.option("--clean-env", is_flag=True, help="No environment but PATH, HOME, -e and --secret."),
+        click.option("--budget", "budget", multiple=True, metavar="NAME=VALUE", help="For all workers together, as cost=5."),
         click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="As memory_bytes=512M; docs/lifecycle.md."),
     ):  # fmt: skip
         function = option(function)
@@ -60,8 +64,8 @@ def _begin(
     options: Options, workflow: Workflow, goal: str, given: dict[str, Any], inputs: dict[str, str] | None = None
 ) -> None:
     retry = None if given["retries"] is None else Retry(attempts=given["retries"] + 1)
-    limits = limits_of(given["limits"]) if given["limits"] else None
-    workflow = shapes.policed(workflow, limits, retry, given["restart"])
+    limits = bounds_of(given["limits"], "limit", Limits) if given["limits"] else None
+    workflow = _budgeted(shapes.policed(workflow, limits, retry, given["restart"]), given)
     workflow = shapes.marked(workflow, parse_labels(given["labels"]), given["join"])
     if given["clean_env"] and given["env_from_caller"]:
         raise UsageError("--clean-env and --env-from-caller contradict each other", hint="give one of them")
@@ -81,6 +85,11 @@ def _begin(
             out({"id": run.id, "name": run.name})
         else:
             say(f"{run.id}  {run.name}")
+
+
+def _budgeted(workflow: Workflow, given: dict[str, Any]) -> Workflow:
+    """The workflow with what the command says of its budget in place of what the file says."""
+    return replace(workflow, budget=bounds_of(given["budget"], "budget", Budget)) if given["budget"] else workflow
 
 
 def _follow(options: Options, crew: Crew, run: RunHandle) -> int:
@@ -165,7 +174,7 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
     chosen = _choose(goal, wish, installed=not dry_run)
     if dry_run:
         goal, _ = resolve(chosen.workflow.inputs, goal, pairs_of(inputs, "--input"))
-        tell_plan(options, goal, chosen)
+        tell_plan(options, goal, replace(chosen, workflow=_budgeted(chosen.workflow, given)))
         return
     _tell_untrusted(chosen.untrusted)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
@@ -199,7 +208,7 @@ def parallel(
         replace(usual, team="", source="", at_once_default=at_most), installed=not dry_run, given=workflow
     )  # fmt: skip
     if dry_run:
-        tell_plan(options, "", chosen)
+        tell_plan(options, "", replace(chosen, workflow=_budgeted(chosen.workflow, given)))
         return
     _tell_untrusted(chosen.untrusted)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
@@ -288,18 +297,18 @@ def pairs_of(texts: tuple[str, ...], option: str) -> dict[str, str]:
     return found
 
 
-def limits_of(pairs: tuple[str, ...]) -> Limits:
-    """Limits from `NAME=VALUE`: `memory_bytes=512M`, `task_seconds=10m`, `turns=20`. UsageError for what is not that."""
+def bounds_of(pairs: tuple[str, ...], option: str, kind: type[Bounds]) -> Bounds:
+    """Bounds from `NAME=VALUE`: `memory_bytes=512M`, `task_seconds=10m`, `turns=20`. UsageError for what is not that."""
     found: dict[str, object] = {}
-    types = get_type_hints(Limits)
+    types = get_type_hints(kind)
     for pair in pairs:
         name, _, text = pair.partition("=")
-        if name not in Limits.__struct_fields__:
-            raise UsageError(f"there is no limit {name!r}", hint=f"limits are: {', '.join(Limits.__struct_fields__)}")
+        if name not in kind.__struct_fields__:
+            raise UsageError(f"there is no {option} {name!r}", hint=f"--{option} takes: {', '.join(kind.__struct_fields__)}")
         if not text:
-            raise UsageError(f"--limit {pair!r} is not NAME=VALUE", hint="for example --limit memory_bytes=512M")
-        found[name] = quantity(f"--limit {name}", text, integral=types[name] is int)
-    return msgspec.convert(found, Limits)
+            raise UsageError(f"--{option} {pair!r} is not NAME=VALUE", hint=f"for example --{option} turns=20")
+        found[name] = quantity(f"--{option} {name}", text, integral=types[name] is int)
+    return msgspec.convert(found, kind)
 
 
 def arguments(pairs: tuple[str, ...]) -> dict[str, object]:

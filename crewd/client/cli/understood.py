@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from crewd.client.cli.common import Options, out, say
+from crewd.model.budget import words_of
 from crewd.model.inputs import GOAL
 from crewd.model.shell import place_values, with_exec
 from crewd.model.workflow import Step, Workflow
@@ -24,6 +25,7 @@ def tell_workflow(options: Options, understood: Understood) -> None:
         return
     bounds = [f"{workflow.max_concurrency} steps at once" if workflow.max_concurrency else ""]
     bounds.append(f"{workflow.max_minutes:g} minutes at most" if workflow.max_minutes else "")
+    bounds.append(f"a budget of {words_of(workflow.budget)}" if workflow.budget.bounded else "")
     bounds.append("the plan is to be approved" if workflow.plan_approval else "")
     labels = ", ".join(f"{name}={value}" for name, value in workflow.labels.items())
     say(f"{workflow.name}: {len(workflow.steps)} steps" + "".join(f", {each}" for each in (*bounds, labels) if each))

@@ -300,6 +300,11 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
         if caller is not None and way_out is not None:  # else the caller asks again
             way_out.respond(caller, reply)
 
+    def _tell_run(self, message: cm.Waits | cm.Spent) -> None:
+        run = self._services.directory.runs.get(self._run.id)
+        if run is not None:  # one that comes back sees it in its rows
+            run.offer(message, lane=Lane.CONTROL)
+
     def _perform(self, effect: do.AttemptEffect) -> None:
         task, epoch = self._state.task, self._state.epoch
         match effect:  # the most frequent ones first: each case is a look
@@ -328,9 +333,9 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             case do.Confirm():
                 self._order(gd.Confirm(task=task, epoch=epoch))
             case do.TellWaiting(waiting):
-                run = self._services.directory.runs.get(self._run.id)
-                if run is not None:  # one that comes back sees it in its rows
-                    run.offer(cm.Waits(task, waiting), lane=Lane.CONTROL)
+                self._tell_run(cm.Waits(task, waiting))
+            case do.TellSpent(used):
+                self._tell_run(cm.Spent(task, epoch, used))
             case do.Lend(lent):
                 self._services.directory.part(SLOTS).offer(cm.LendSlot(task, epoch, lent), lane=Lane.CONTROL)
             case do.AlarmAt(due):

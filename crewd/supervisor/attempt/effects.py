@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from crewd.model.budget import Used
 from crewd.model.events import AttemptEnded, Body
 from crewd.protocol import reports as rp
 from crewd.supervisor.attempt.events import AttemptEvent, Send
@@ -78,6 +79,12 @@ class Deliver(msgspec.Struct, frozen=True):
 
     message: rp.Deliver
     connection: int
+
+
+class TellSpent(msgspec.Struct, frozen=True):
+    """Let the run know what the worker has used so far."""
+
+    used: Used
 
 
 class Admit(msgspec.Struct, frozen=True):
@@ -155,7 +162,8 @@ class ReserveDone(msgspec.Struct, frozen=True):
 AttemptEffect: TypeAlias = (
     AskSlot | TakeSlot
     | SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
-    | TellWrong | TellDone | TellRefused | SignalWorker | TellWaiting | Lend | ReserveDone | Admit | FeedAgain | Deliver
+    | TellWrong | TellDone | TellRefused | SignalWorker | TellWaiting | Lend | ReserveDone | TellSpent
+    | Admit | FeedAgain | Deliver
 )  # fmt: skip
 
 

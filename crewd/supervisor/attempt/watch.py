@@ -11,6 +11,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from crewd.model import events as ev
+from crewd.model.budget import Used
 from crewd.model.limits import (
     ATTENTION_COOLDOWN_SECONDS,
     FAILURES_IN_A_ROW,
@@ -21,7 +22,7 @@ from crewd.model.limits import (
 from crewd.model.reasons import CancelReason, FailureReason, Liveness, NoticeKind
 from crewd.model.runtimes import RUNTIMES
 from crewd.protocol import reports as rp
-from crewd.supervisor.attempt.effects import NOTHING, AlarmAt, AttemptEffect, Decision, EndWorker, Say
+from crewd.supervisor.attempt.effects import NOTHING, AlarmAt, AttemptEffect, Decision, EndWorker, Say, TellSpent
 from crewd.supervisor.attempt.phases import OverLimit, Working
 from crewd.supervisor.attempt.state import Attempt, Next
 
@@ -153,12 +154,13 @@ def spent(state: Attempt, usage: rp.UsageReport, number: int) -> Next:
     """The worker says what it has used up."""
     state = state.with_work(usage=(usage.turns, usage.tokens, usage.cost))
     body = ev.UsageReported(turns=usage.turns, tokens=usage.tokens, cost=usage.cost, report=number)
+    told = TellSpent(Used(usage.turns, usage.tokens, usage.cost))
     for name, value in (("turns", usage.turns), ("tokens", usage.tokens), ("cost", usage.cost)):
         allowed = getattr(state.rules.limits, name)
         if allowed and value >= allowed and watched(state):
             state, decision = hit(state, name, f"{value:g} {name}, {allowed:g} are allowed")
-            return state, replace(decision, events=(body, *decision.events))
-    return state, Decision((body,))
+            return state, replace(decision, events=(body, *decision.events), effects=(told, *decision.effects))
+    return state, Decision((body,), (told,))
 
 
 # -- notices --------------------------------------------------------------------------------------------------------

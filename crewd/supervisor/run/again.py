@@ -26,7 +26,7 @@ def reopen(run: Run, order: heard.Reopen) -> Next:
     chosen = {task.id for task in run.tasks if task.status in wanted and order.task in {"", task.id}}
     if order.kind == "retry" and chosen:
         chosen |= _skipped_for(run, chosen)
-    if not chosen or run.status is RunStatus.CANCEL_INCOMPLETE or run.being_cancelled:
+    if not chosen or run.status is RunStatus.CANCEL_INCOMPLETE or run.being_cancelled or run.budget_used:
         return run, NOTHING
     run, events = _opened(run.at(order.at), order.kind, order.requester, order.intent)
     for task in run.tasks:
@@ -41,8 +41,9 @@ def start_for(run: Run, order: heard.StartFor) -> Next:
     """Queue the task again, with the message for its next attempt; what its earlier attempts left stays as it is."""
     task, mail = run.task(order.task), order.mail
     again = task is not None and (task.status in TASK_REQUEUES or task.completed)
-    if task is None or not again or run.status is RunStatus.CANCEL_INCOMPLETE or run.being_cancelled:
+    if task is None or not again or run.status is RunStatus.CANCEL_INCOMPLETE or run.being_cancelled or run.budget_used:
         reason = RefusalReason.CANCELLED if run.cancel is not None else RefusalReason.ENDED
+        reason = RefusalReason.BUDGET_USED if run.budget_used else reason
         settled = ev.MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason)
         return run, Decision((Recorded(settled, order.task),))
     run, events = _opened(run.at(order.at), "message", order.requester, "")

@@ -47,8 +47,8 @@ def decide(run: Run, event: heard.RunEvent) -> Next:
             return again.start_for(run, event)
         case _ if run.over:
             return run, NOTHING
-        case heard.Proceed(at):
-            return go_on(run.at(at), [])
+        case heard.Proceed(at, wall):
+            return _within_budget(run.at(at), wall)
         case heard.Approve(at, requester, intent):
             return _approve(run.at(at), requester, intent)
         case heard.Due(at, wall):
@@ -66,6 +66,8 @@ def decide(run: Run, event: heard.RunEvent) -> Next:
             if asker is None or not asker.live:
                 return run, NOTHING
             return go_on(run.with_task(asker.become(IsLive(waiting))).at(at), [])
+        case heard.Spent():
+            return _spent(run, event)
         case heard.TakeBack(key, message):
             return _take_back(run, key, message)
         case _:
@@ -190,12 +192,32 @@ def _due(run: Run, wall: float) -> Next:
     events = [*expired, *lapsed]
     if run.deadline is None or run.now < run.deadline or run.cancel is not None:
         return go_on(run, events)
-    cancel = CancelInfo(
-        reason=CancelReason.RUN_TIMEOUT, grace_seconds=GRACE_SECONDS_SHORT, requester="crewd", requested_at=wall,
-        intent=f"the run may take {run.max_seconds / 60:g} minutes",
-    )  # fmt: skip
-    run, decision = _cancel_run(run, cancel)
+    intent = f"the run may take {run.max_seconds / 60:g} minutes"
+    run, decision = _cancel_run(run, _own_cancel(CancelReason.RUN_TIMEOUT, intent, wall))
     return run, replace(decision, events=(*events, *decision.events))
+
+
+def _own_cancel(reason: CancelReason, intent: str, wall: float) -> CancelInfo:
+    return CancelInfo(
+        reason=reason, grace_seconds=GRACE_SECONDS_SHORT, requester="crewd", requested_at=wall, intent=intent
+    )  # fmt: skip
+
+
+# -- the budget ------------------------------------------------------------------------------------------------------
+
+
+def _spent(run: Run, event: heard.Spent) -> Next:
+    """Reports of an attempt before the latest one are in `used_before`, or were late: its sum was taken when the next began."""
+    task = run.task(event.task)
+    if task is None or task.epoch != event.epoch or not run.workflow.budget.bounded:
+        return run, NOTHING
+    return _within_budget(run.with_task(replace(task, used=event.used)).at(event.at), event.wall)
+
+
+def _within_budget(run: Run, wall: float) -> Next:
+    """Go on, or cancel the run if its budget is used."""
+    reached = run.budget_used if run.cancel is None else ""
+    return _cancel_run(run, _own_cancel(CancelReason.BUDGET_USED, reached, wall)) if reached else go_on(run, [])
 
 
 def _cancel_run(run: Run, cancel: CancelInfo) -> Next:

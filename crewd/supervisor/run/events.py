@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from crewd.model.budget import Used
 from crewd.model.events import AttemptEnded
 from crewd.model.rows import CancelInfo, UndeliveredMessage
 from crewd.supervisor.attempt.mailbox import Mail
@@ -18,6 +19,7 @@ class Proceed(msgspec.Struct, frozen=True):
     """Start what is ready (after admission, or after crewd came back)."""
 
     at: float = 0.0
+    wall: float = 0.0
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -112,6 +114,16 @@ class Waits(msgspec.Struct, frozen=True):
     at: float
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """The worker of an attempt has said what it has used so far."""
+
+    task: str
+    epoch: int
+    used: Used
+    at: float
+    wall: float
+
+
 class TakeBack(msgspec.Struct, frozen=True):
     """A held message is withdrawn."""
 
@@ -120,5 +132,17 @@ class TakeBack(msgspec.Struct, frozen=True):
 
 
 RunEvent: TypeAlias = (
-    Proceed | Due | Approve | AttemptOver | Reopen | StartFor | Dismiss | CancelRun | CancelTask | Hold | Waits | TakeBack
+    Proceed
+    | Due
+    | Approve
+    | AttemptOver
+    | Reopen
+    | StartFor
+    | Dismiss
+    | CancelRun
+    | CancelTask
+    | Hold
+    | Waits
+    | Spent
+    | TakeBack
 )

@@ -92,6 +92,8 @@ def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
         raise Refused("processes of this run may still live", hint="crew show names them; end them, then start anew")
     if before.being_cancelled:
         raise Refused("the run is being cancelled", hint="wait for its end, then crew resume")
+    if before.over and before.budget_used:
+        raise Refused(before.budget_used, hint="start another run, with a larger budget", reason=RefusalReason.BUDGET_USED)
     shell.feed(heard.Reopen(order.kind, shell.now(), command.task, command.caller.owner, order.intent))
     if shell.run is before and before.over:
         hint = "crew resume takes up what was cancelled" if order.kind == "retry" else "crew run or exec starts it anew"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from crewd.model.budget import Used
 from crewd.model.events import AttemptEnded
 from crewd.model.limits import LEASE_SECONDS_MAX, MAILBOX_MAX
 from crewd.model.message_kinds import kind_named
@@ -50,7 +51,7 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
             task, phase=(phase := _task_phase(task, row, notices.get(task.id, ""), wall, now)), epoch=row.epoch,
             cancel=row.cancel, held_back=row.held_back,
             held=_box(unsettled, task.id, wall, now) if isinstance(phase, AT_REST) else Mailbox(),
-            tried=Tried(row.tries_from, _ends(live, row, now - wall), row.in_a_row),
+            tried=Tried(row.tries_from, _ends(live, row, now - wall), row.in_a_row), **_used(live, row),
         )
         for task in fresh.tasks for row in (rows[task.id],)
     )  # fmt: skip
@@ -62,6 +63,14 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
         undelivered=tuple(_undelivered(live.messages)), openings=live.run.openings, blocks=live.run.blocks,
         approved=live.run.approved,
     )  # fmt: skip
+
+
+def _used(live: LiveRun, row: TaskRow) -> dict[str, Used]:
+    if not live.run.workflow.budget.bounded:
+        return {}
+    used = {each.epoch: Used(each.turns, each.tokens, each.cost) for each in live.attempts if each.task == row.id}
+    before = sum((used[epoch] for epoch in sorted(used) if epoch < row.epoch), start=Used())
+    return {"used": used.get(row.epoch, Used()), "used_before": before}
 
 
 def mail_of(row: MessageRow, wall: float, now: float) -> Mail:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from crewd.model import events as ev
+from crewd.model.budget import Used
 from crewd.model.limits import TEXT_CHARS_MAX
 from crewd.model.reasons import BlockReason, SkipReason
 from crewd.model.receipts import Effect, Outcome
@@ -72,7 +73,12 @@ def _start_ready(run: Run) -> tuple[Run, list[Recorded], list[RunEffect]]:
             break
         events += turns.turn(run, task)
         effects.append(StartAttempt(task.id, task.epoch + 1, task.held.mails))
-        run = run.with_task(replace(task, phase=IsLive(), epoch=task.epoch + 1, held=Mailbox(), held_back=False))
+        run = run.with_task(
+            replace(
+                task, phase=IsLive(), epoch=task.epoch + 1, held=Mailbox(), held_back=False, used=Used(),
+                used_before=task.used_before + task.used,
+            )
+        )  # fmt: skip
     return run, events, effects
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
+from crewd.model.budget import Used
 from crewd.model.ids import task_id
 from crewd.model.limits import CONCURRENCY_MAX
 from crewd.model.policy import Restarts, Retry
@@ -31,7 +32,7 @@ class Task(msgspec.Struct, frozen=True):
 
     One that is `outside` is never started here. `cancel` is what was asked for of this task alone. `access`, `conflict_key`,
     `guard`, `adaptive`: see `Step`. `plans`: its result is to be approved as a plan. `held_back`: that it waits for its turn
-    was said.
+    was said. `used` is what its latest attempt has used, `used_before` what those before it have, if the run has a budget.
     """
 
     id: str
@@ -50,6 +51,8 @@ class Task(msgspec.Struct, frozen=True):
     plans: bool = False
     adaptive: bool = False
     held_back: bool = False
+    used: Used = Used()
+    used_before: Used = Used()
 
     @property
     def status(self) -> TaskStatus:
@@ -150,6 +153,16 @@ class Run(msgspec.Struct, frozen=True):
     def over(self) -> bool:
         """Whether the terminal event is decided."""
         return self.status in RUN_TERMINAL
+
+    @property
+    def used(self) -> Used:
+        """What all attempts have used. Nothing, if the run has no budget."""
+        return sum((task.used_before + task.used for task in self.tasks), start=Used())
+
+    @property
+    def budget_used(self) -> str:
+        """Which bound of the budget is reached, in words; empty for none."""
+        return self.workflow.budget.reached(self.used) if self.workflow.budget.bounded else ""
 
     @property
     def being_cancelled(self) -> bool:

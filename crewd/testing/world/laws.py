@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from crewd.model import events as ev
+from crewd.model.budget import Used
 from crewd.model.ids import task_id
 from crewd.model.message_kinds import MAILBOX_KINDS
 from crewd.model.reasons import BlockReason, NoticeKind, RefusalReason
@@ -90,6 +91,10 @@ class Laws:
         self._started_for: set[str] = set()
         self._orders: gd.StreamCodec[gd.Order] = gd.StreamCodec(gd.ORDERS)
         self._waiting: dict[str, set[str]] = {}
+        self._used: dict[str, dict[str, Used]] = {}
+        self._reached: dict[str, tuple[str, int]] = {}
+        """By run: the task whose report used the budget up, and the event."""
+        self._last_start: dict[str, int] = {}
         self._seq = 0
         self._ends: dict[tuple[str, str, int], int] = {}
         self._of_run: dict[str, set[int]] = {}
@@ -159,7 +164,10 @@ class Laws:
                     self._barred = {task for task in self._barred if not task.startswith(f"{event.run}/")}
             case ev.TaskAdded():
                 self._added(event, body)
+            case ev.UsageReported(turns=turns):
+                self._spent(event, turns)
             case ev.RunReopened():
+                self.hold("a used budget starts nothing", event.run not in self._reached, f"{event.run} was opened again")
                 self._ended.discard(event.run)
                 self._cancelled_at.pop(event.run, None)
             case ev.TaskRequeued(message, barred=barred):
@@ -184,6 +192,9 @@ class Laws:
                 before = [a for a in self._of_task(event.task) if a.status not in ATTEMPT_TERMINAL]
                 self.hold("one live attempt per task", not before, f"{attempt} was reserved while {before} live")
                 self._no_more_tries(event)
+                spender, _ = self._reached.get(event.run, ("", 0))
+                self.hold("a used budget starts nothing", event.task != spender, f"{attempt} was reserved")
+                self._last_start[event.run] = event.seq
                 self.hold("what a hook blocks waits for approval", event.task not in self._barred, f"{attempt} was reserved")
                 self._may_start(event)
             case ev.MessageAccepted():
@@ -206,6 +217,13 @@ class Laws:
                 self.hold("follow-ups before the natural stop", not waiting, f"{attempt} may stop before {waiting}")
             case _:
                 pass
+
+    def _spent(self, event: ev.Event, turns: int) -> None:
+        run = self._run_row(event.run)
+        used = self._used.setdefault(event.run, {})
+        used[attempt_key(event.task, event.epoch)] = Used(turns)
+        if run is not None and run.workflow.budget.reached(sum(used.values(), start=Used())):
+            self._reached.setdefault(event.run, (event.task, event.seq))
 
     def _may_start(self, event: ev.Event) -> None:
         """What blocks a run, and what its other steps are at, let this step start."""
@@ -440,6 +458,9 @@ class Laws:
             match row:
                 case RunRow():
                     self.hold("everything ends", row.status in RUN_TERMINAL, f"run {key} is {row.status}")
+                    _, reached = self._reached.get(key, ("", self._seq))
+                    within = row.cancel is not None or self._last_start.get(key, 0) < reached
+                    self.hold("a used budget starts nothing", within, f"run {key} went on")
                     joined = [k for kind, k in self.rows if kind is MessageRow and k.startswith(f"{key}:join")]
                     self.hold("each end of a joined run is told once", len(joined) == row.openings * row.workflow.joins, key)
                 case TaskRow():

@@ -65,7 +65,7 @@ SHAPES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "fan": (("a", ()), ("b", ()), ("c", ("a", "b"))),
 }
 CLIENTS = ("ann", "ben")
-GATES: tuple[Gate, ...] = ("", "", "", "", "plan", "plan", "key", "key", "block", "fail")
+GATES: tuple[Gate, ...] = ("", "", "", "", "plan", "plan", "key", "key", "block", "fail", "budget")
 AWAY_MOVES = 2
 CREDIT = 12
 """Events on the way to a client that says how many it can take."""

@@ -52,7 +52,8 @@ class Plan(msgspec.Struct, frozen=True):
     its first word. A hook takes `HOOK_SECONDS` and blocks the first `barred_first` attempts. The first `fails_first` attempts
     raise; one that `freezes` is never heard of after its first word, as if
     it was stopped. Before its work it `waits_for` a step of its run; one that is `outside` is carried out by whoever claims
-    it. Its result is a plan if it `hands_in` one: an `adaptive` one, or an `unfit` one that is better the second time.
+    it. Its result is a plan if it `hands_in` one: an `adaptive` one, or an `unfit` one that is better the second time. One that
+    `spends` says after each piece of work that it has used another turn.
     `retry`, `restart` and `limits` are those of its spec.
     """
 
@@ -78,6 +79,7 @@ class Plan(msgspec.Struct, frozen=True):
     waits_for: str = ""
     outside: bool = False
     hands_in: str = ""
+    spends: bool = False
     retry: Retry = msgspec.field(default_factory=Retry)
     restart: Restarts = msgspec.field(default_factory=Restarts)
     limits: Limits = msgspec.field(default_factory=Limits)
@@ -278,6 +280,8 @@ class SimWorker:
             yield from self._safe_point()
             if plan.operation:
                 yield from self._report(rp.OpClosed(id=f"op{step}", outcome="done"))
+            if plan.spends:
+                yield from self._report(rp.UsageReport(turns=step + 1))
         if self.key[1] <= plan.fails_first:
             raise ArithmeticError("not yet")
         match plan.ends:

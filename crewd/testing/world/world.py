@@ -20,6 +20,7 @@ from crewd.client.conversation import AGAIN_BEATS
 from crewd.clock import SeededChance
 from crewd.guardian.tree import Key
 from crewd.model import events as ev
+from crewd.model.budget import Budget
 from crewd.model.hooks import Hook
 from crewd.model.ids import MESSAGE, IdSource
 from crewd.model.news import news_of
@@ -62,15 +63,17 @@ FIRST = 0
 """The order that always takes the oldest: shrinking leads here."""
 
 
-Gate = Literal["", "plan", "adaptive", "unfit", "key", "block", "fail", "hook"]
+Gate = Literal["", "plan", "adaptive", "unfit", "key", "block", "fail", "hook", "budget"]
 _ACCESS: dict[Gate, tuple[Access, ...]] = {
     "": ("",), "plan": ("", "", "shared"), "adaptive": ("",), "unfit": ("",), "key": ("exclusive", "shared", "shared"),
     "block": ("",), "fail": ("",), "hook": ("",),
+    "budget": ("",),
 }  # fmt: skip
 """The access of the steps of a run, one after the other."""
 MATE = "mate"
 """The role of the tasks of plans."""
 PLANNED = Plan()
+BUDGET_TURNS = 3
 _GUARD: dict[Gate, Effectiveness] = {"block": "block", "fail": "fail"}
 
 
@@ -238,11 +241,14 @@ class World:
 
         `gate`: the first step makes a plan that is to be approved, or one that adds steps (at once, or the one of its second
         attempt), or the steps are exclusive and shared ones of one conflict key, or a worker of which nothing was seen blocks
-        the run, or fails, or a hook that takes long blocks the first attempt of each step.
+        the run, or fails, or a hook that takes long blocks the first attempt of each step, or the run
+        has a budget of so many turns that a run of several steps uses it up.
         """
         adaptive = gate in {"adaptive", "unfit"}
         if gate == "hook":
             steps = {step: (msgspec.structs.replace(plan, barred_first=1), after) for step, (plan, after) in steps.items()}
+        if gate == "budget":
+            steps = {step: (msgspec.structs.replace(plan, spends=True), after) for step, (plan, after) in steps.items()}
         for index, (step, (plan, _)) in enumerate(steps.items()):
             self.plans[f"{name}_{step}"] = msgspec.structs.replace(plan, hands_in=gate) if adaptive and index == 0 else plan
             self.plans[f"{name}_{MATE}"] = PLANNED if plan.outside else plan
@@ -258,6 +264,7 @@ class World:
                 for index, (step, (plan, after)) in enumerate(steps.items())
             ),
             plan_approval=gate == "plan",
+            budget=Budget(turns=BUDGET_TURNS if gate == "budget" else 0),
             max_concurrency=limit,
             join=join,
             roles={MATE: Step(MATE, worker=_spec(self.plans[f"{name}_{MATE}"], f"{name}_{MATE}"))} if adaptive else {},

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from crewd.model import events as ev
+from crewd.model.budget import Budget, Used
+from crewd.model.policy import Retry
+from crewd.model.reasons import CancelReason, RefusalReason
+from crewd.model.statuses import AttemptStatus, RunStatus
+from crewd.model.terms import Terms
+from crewd.model.workflow import Step, WorkerSpec, Workflow
+from crewd.supervisor.attempt.mailbox import Mail
+from crewd.supervisor.run import effects as do
+from crewd.supervisor.run import events as heard
+from crewd.supervisor.run.decide import decide
+from crewd.supervisor.run.effects import Decision
+from crewd.supervisor.run.state import Run, new_run
+
+WORK = WorkerSpec(call="a:b", retry=Retry(attempts=3))
+
+
+def begun(*, budget: Budget = Budget(tokens=100)) -> Run:  # noqa: B008 (frozen)
+    steps = (Step("a", worker=WORK), Step("b", worker=WORK), Step("c", depends_on=("a", "b"), worker=WORK))
+    return decide(new_run("r", Workflow("w", steps, budget=budget)), heard.Proceed())[0]
+
+
+def spend(run: Run, step: str, tokens: int, epoch: int = 1) -> tuple[Run, Decision]:
+    return decide(run, heard.Spent(f"r/{step}", epoch, Used(tokens=tokens), at=5.0, wall=1_005.0))
+
+
+def over(run: Run, step: str, status: AttemptStatus) -> tuple[Run, Decision]:
+    return decide(run, heard.AttemptOver(f"r/{step}", ev.AttemptEnded(status=status, reason="raised"), at=6.0))
+
+
+def test_all_attempts_of_all_tasks_count_together() -> None:
+    run, decision = spend(begun(), "a", 60)
+    assert decision.events == ()
+    run, decision = spend(run, "b", 39)
+    assert run.cancel is None
+    run, decision = spend(run, "b", 40)
+    (asked,) = (each.body for each in decision.events if isinstance(each.body, ev.RunCancelRequested))
+    assert (asked.cancel.reason, asked.cancel.requester) == (CancelReason.BUDGET_USED, "crewd")
+    assert asked.cancel.intent == "100 tokens are used, the budget of the run is 100"
+    assert {each.task for each in decision.effects if isinstance(each, do.CancelAttempt)} == {"r/a", "r/b"}
+    for step in ("a", "b"):
+        run, _ = over(run, step, AttemptStatus.CANCELLED)
+    assert run.status is RunStatus.CANCELLED
+
+
+def test_what_a_worker_has_used_is_a_sum_and_its_earlier_attempts_count() -> None:
+    run, _ = spend(begun(), "a", 50)
+    run, _ = spend(run, "a", 60)
+    assert run.used == Used(tokens=60)
+    run, _ = over(run, "a", AttemptStatus.FAILED)
+    run, _ = decide(run, heard.Due(1_000.0, 2_000.0))
+    task = run.task("r/a")
+    assert task is not None
+    assert (task.epoch, task.used, task.used_before) == (2, Used(), Used(tokens=60))
+    run, _ = spend(run, "a", 39, epoch=2)
+    assert run.cancel is None
+    run, _ = spend(run, "a", 40, epoch=2)
+    assert run.cancel is not None
+
+
+def test_a_late_report_of_an_earlier_attempt_counts_for_nothing() -> None:
+    assert spend(begun(), "a", 1_000, epoch=0)[0].cancel is None
+
+
+def test_a_run_without_a_budget_counts_nothing() -> None:
+    run, decision = spend(begun(budget=Budget()), "a", 1_000)
+    assert (run.used, decision.events) == (Used(), ())
+
+
+def test_a_run_that_comes_back_with_a_used_budget_is_cancelled_before_it_starts_anything() -> None:
+    run = begun()
+    task = run.task("r/a")
+    assert task is not None
+    run, decision = decide(run.with_task(replace(task, used=Used(tokens=100))), heard.Proceed(1.0, 2.0))
+    assert run.cancel is not None
+    assert not [each for each in decision.effects if isinstance(each, do.StartAttempt)]
+
+
+def test_a_run_whose_budget_is_used_is_not_opened_again() -> None:
+    run, _ = spend(begun(), "a", 100)
+    for step in ("a", "b"):
+        run, _ = over(run, step, AttemptStatus.CANCELLED)
+    assert decide(run, heard.Reopen("resume", 7.0)) == (run, Decision())
+    mail = Mail("m", "follow_up", 1, "more", terms=Terms(on_idle="start"))
+    after, decision = decide(run, heard.StartFor("r/a", mail, 7.0))
+    (settled,) = (each.body for each in decision.events if isinstance(each.body, ev.MessageSettled))
+    assert (after, settled.reason) == (run, RefusalReason.BUDGET_USED)

@@ -1,0 +1,68 @@
+"""A budget of a run, end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from crewd.client.blocking import Crew
+from crewd.model.budget import Budget
+from crewd.model.errors import Refused
+from crewd.model.policy import Retry
+from crewd.model.reasons import CancelReason
+from crewd.model.statuses import RunStatus
+from crewd.model.workflow import Step, WorkerSpec, Workflow
+from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
+from tests.shell import Shell
+
+pytestmark = pytest.mark.process
+SPENDER = WorkerSpec(call="jobs:spend_15_turns")
+
+
+def test_workers_that_have_used_the_budget_of_their_run_are_ended(crew: Crew, jobs_dir: str) -> None:
+    steps = (Step("a", worker=SPENDER), Step("b", worker=SPENDER), Step("c", depends_on=("a",), worker=SPENDER))
+    run = crew.run(Workflow("spenders", steps, budget=Budget(tokens=2_000)), cwd=jobs_dir)
+    assert run.wait(timeout=120).run.status is RunStatus.CANCELLED
+    shown = run.show()
+    assert shown.run.cancel is not None
+    assert shown.run.cancel.reason == CancelReason.BUDGET_USED
+    assert "the budget of the run is 2,000" in shown.run.cancel.intent
+    used = [attempt.tokens for attempt in shown.attempts]
+    assert len(used) == 2
+    assert sum(used) >= 2_000
+    assert max(used) <= 1_500  # neither would have reached it alone
+    with pytest.raises(Refused, match="budget") as caught:
+        crew.resume(run.id)
+    assert caught.value.values["reason"] == "budget_used"
+
+
+def test_tries_before_a_kill_of_crewd_count(daemon: Daemon, jobs_dir: str) -> None:
+    with daemon.connect() as crew:
+        steps = (Step("a", worker=WorkerSpec(call="jobs:spend_and_fail", retry=Retry(attempts=9, backoff_seconds=0.01))),)
+        run = crew.run(Workflow("tries", steps, budget=Budget(turns=50)), cwd=jobs_dir)
+        wait_until(lambda: len(run.show().attempts) > 1, "a second try")
+    daemon.kill()
+    daemon.start()
+    with daemon.connect() as crew:
+        shown = crew.wait(run.id, timeout=120).run
+        attempts = crew.show(run.id).attempts
+    assert shown.status in {RunStatus.CANCELLED, RunStatus.FAILED}
+    assert shown.cancel is not None
+    assert shown.cancel.reason == CancelReason.BUDGET_USED
+    assert [attempt.turns for attempt in attempts] == [10] * 5
+
+
+def test_a_budget_in_the_shell(crew: Crew, tmp_path: Path, jobs_dir: str) -> None:
+    shell = Shell(str(crew.home.root), tmp_path)
+    run = json.loads(shell.ok("call", "jobs:spend", "--budget", "turns=20", "--cwd", jobs_dir, "--json"))["id"]
+    shell.run("wait", run)
+    shown = shell.ok("show", run)
+    assert "the budget is 20 turns" in shown
+    assert "20 turns are used, the budget of the run is 20" in " ".join(shown.split())
+    refused = shell.fails(5, "resume", run)
+    assert "start another run, with a larger budget" in " ".join(refused.split())
+    wrong = shell.fails(2, "call", "jobs:spend", "--budget", "dollars=5")
+    assert "--budget takes: turns, tokens, cost" in " ".join(wrong.split())
