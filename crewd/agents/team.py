@@ -17,6 +17,8 @@ from typing import Any, cast, get_args
 import msgspec
 
 from crewd.agents.head import read_head
+from crewd.model.budget import Budget
+from crewd.model.budget_text import read_budget
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
 from crewd.model.limits import ROLES_MAX
@@ -25,7 +27,8 @@ from crewd.model.workflow import Access
 from crewd.model.yaml_text import Yaml
 
 _FIELDS = (
-    "name", "description", "defaultWorkflow", "maxConcurrency", "requirePlanApproval", "allowUnboundedConcurrency", "triggers",
+    "name", "description", "defaultWorkflow", "maxConcurrency", "requirePlanApproval", "allowUnboundedConcurrency",
+    "budget", "triggers",
     "useWhen", "avoidWhen",
 )  # fmt: skip
 UNUSED = ("workspaceMode", "cost", "category", "source")
@@ -52,8 +55,8 @@ class TeamRole(msgspec.Struct, frozen=True):
 class Team(msgspec.Struct, frozen=True):
     """Roles by name. `workflow` is the one that it works by if no other is named; `unused` are fields that change nothing.
 
-    `plan_approval` and `unbounded` hold for what it does, whatever its workflow says (see `Workflow`). `triggers`, `use_when`
-    and `avoid_when` are words of goals that it is for, or not: see `crew recommend`.
+    `plan_approval`, `unbounded` and `budget` hold for what it does, whatever its workflow says (see `Workflow`). `triggers`,
+    `use_when` and `avoid_when` are words of goals that it is for, or not: see `crew recommend`.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Team(msgspec.Struct, frozen=True):
     triggers: tuple[str, ...] = ()
     use_when: tuple[str, ...] = ()
     avoid_when: tuple[str, ...] = ()
+    budget: Budget = Budget()
 
 
 def parse_team(text: str, default_name: str) -> Team:
@@ -83,7 +87,8 @@ def parse_team(text: str, default_name: str) -> Team:
         name, str(given.get("description") or ""), str(given.get("defaultWorkflow") or ""), _number(head, given), roles,
         (*(key for key in given if key in UNUSED), *unused), _flag(head, given, "requirePlanApproval"),
         _flag(head, given, "allowUnboundedConcurrency"),
-        *(_phrases(head, given, key) for key in ("triggers", "useWhen", "avoidWhen")),
+        _phrases(head, given, "triggers"), _phrases(head, given, "useWhen"), _phrases(head, given, "avoidWhen"),
+        read_budget(head),
     )  # fmt: skip
 
 

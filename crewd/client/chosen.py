@@ -223,6 +223,7 @@ def _bounded(workflow: Workflow, wish: Wish, team: Team | None) -> tuple[Workflo
         or wish.plan_approval
         or usual
         or (team is not None and team.plan_approval and not wish.role),
+        budget=team.budget if team is not None and team.budget.bounded else workflow.budget,
     )
     return changed, came_from if at_once else "the default"
 

@@ -210,10 +210,12 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
     async def crew_run(
         goal: str = "", agent: str = "", command: list[str] | None = None, workflow: str = "", name: str = "", cwd: str = "",
         model: str = "", team: str = "", labels: dict[str, str] | None = None, request_id: str = "",
+        budget: dict[str, float] | None = None,
     ) -> Run:  # fmt: skip
         """Start a worker and return at once: an `agent` or a `team` for a goal, a `command`, or a `workflow` file for a goal.
 
         The same `request_id` starts it once, however often it is sent. `cwd` is where it works (else where this server runs).
+        `budget` bounds the `turns`, `tokens` and `cost` of all its workers together; it is cancelled when one is used up.
         """
 
         async def start(crew: aio.Crew) -> str:
@@ -227,7 +229,7 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
             else:
                 picked = choose(Wish(agent, team, workflow, model=model))
                 chosen, secrets = picked.workflow, picked.secrets
-            chosen = shapes.marked(chosen, labels or {}, None)
+            chosen = shapes.budgeted(shapes.marked(chosen, labels or {}, None), budget or {})
             run = await crew.run(
                 chosen, goal, cwd=cwd or str(Path.cwd()), name=name, request_id=request_id,
                 brought=bring(crew.home, "path", secrets),

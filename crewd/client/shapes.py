@@ -17,6 +17,7 @@ from crewd.client.conversation import CREDIT
 from crewd.client.environment import Brought, bring
 from crewd.model import variables
 from crewd.model.agent import Agent
+from crewd.model.budget import Budget
 from crewd.model.errors import CrewdError, PeerError, Refused, RunCancelled, RunFailed, UsageError, from_info
 from crewd.model.events import RunEnded, TaskEnded
 from crewd.model.home import Home
@@ -190,6 +191,16 @@ def start_request(
         parent_token=os.environ.get(variables.PARENT_TOKEN, ""),
         on_parent="keep" if keep else "end",
     )
+
+
+def budgeted(workflow: Workflow, budget: Mapping[str, float]) -> Workflow:
+    """The workflow with this budget, if it says anything. UsageError for what is no budget."""
+    if not budget:
+        return workflow
+    try:
+        return msgspec.structs.replace(workflow, budget=msgspec.convert(dict(budget), Budget))
+    except msgspec.ValidationError as error:
+        raise UsageError(f"the budget is wrong: {error}", hint="turns and tokens are whole numbers, cost is a number") from None
 
 
 def approval(target: str, *, approved: bool, intent: str, force: bool) -> rq.Approve:

@@ -12,11 +12,12 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from crewd.model.budget import Budget
+from crewd.model.budget_text import read_budget
 from crewd.model.errors import UsageError
 from crewd.model.inputs import Input, Kind, check_inputs
 from crewd.model.labels import parse_labels
 from crewd.model.markdown import did_you_mean, wrong
-from crewd.model.quantities import quantity, seconds
+from crewd.model.quantities import seconds
 from crewd.model.workflow import Join
 from crewd.model.yaml_text import Yaml, read_yaml, scalar_text
 
@@ -67,7 +68,7 @@ def parse_head(text: str) -> tuple[Head, Callable[[str], int]]:
         inputs=_inputs(yaml),
         plan_approval=_flag(yaml, "requirePlanApproval"),
         unbounded=_flag(yaml, "allowUnboundedConcurrency"),
-        budget=_budget(yaml),
+        budget=read_budget(yaml),
         unused=tuple(f"line {yaml.line(key)}: {key}" for key in head if key in TOLERATED),
     ), yaml.line
 
@@ -102,25 +103,6 @@ def _minutes(yaml: Yaml) -> float:
     except UsageError:
         hint = "minutes, or a time such as 90s or 2h"
         raise wrong(yaml.line("maxMinutes"), f"maxMinutes {text!r} is not a number", hint) from None
-
-
-def _budget(yaml: Yaml) -> Budget:
-    value, line = yaml.value.get("budget"), yaml.line("budget")
-    if value is None:
-        return Budget()
-    if not isinstance(value, dict):
-        raise wrong(line, "budget is not 'name: value'", "for example budget: {cost: 5, tokens: 2000000}")
-    known = Budget.__struct_fields__
-    found: dict[str, int | float] = {}
-    for name, each in value.items():
-        at = yaml.line("budget", name)
-        if name not in known:
-            raise wrong(at, f"budget is wrong: there is no {name!r}", did_you_mean(name, known, {}))
-        try:
-            found[name] = quantity(name, scalar_text(each, at, name), integral=name != "cost")
-        except UsageError as error:
-            raise wrong(at, error.message, error.hint) from None
-    return Budget(**found)  # type: ignore[arg-type]  # whole numbers, but for the cost
 
 
 def _join(yaml: Yaml) -> Join:

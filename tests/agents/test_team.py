@@ -38,6 +38,7 @@ def test_a_model_may_be_left_to_the_agent() -> None:
     [
         ("---\ndescription: x\n---\n", "no roles"),
         ("---\nworkflow: x\n---\n- a: agent=b\n", "line 2: there is no field 'workflow'"),
+        ("---\nbudget: {dollars: 1}\n---\n- a: agent=b\n", "line 2: budget is wrong"),
         ("---\nmaxConcurrency: many\n---\n- a: agent=b\n", "line 2: maxConcurrency"),
         ("---\nname: t\n---\n- a: agent=b\n- a: agent=c\n", "line 5: role a stands twice"),
         ("---\nname: t\n---\n- a: model=b\n", "line 4: role a: which agent"),

@@ -9,6 +9,7 @@ import pytest
 
 from crewd.client.chosen import Wish, addressed, choose
 from crewd.model.agent import GivenSkill
+from crewd.model.budget import Budget
 from crewd.model.errors import NotFound, Refused, UsageError
 
 TEAM = "---\ndefaultWorkflow: duo\nmaxConcurrency: 1\n---\n- looker: agent=scout model=small\n- fixer: agent=other\n"
@@ -85,6 +86,14 @@ def test_the_steps_get_the_agents_and_the_run_the_teams_bound() -> None:
     assert (look.worker.agent.permissions, look.worker.agent.thinking) == ("allow", "")
     assert count.worker.agent is None
     assert chosen.workflow.max_concurrency == 1
+
+
+def test_a_budget_is_said_by_the_team_then_the_workflow(project: Path) -> None:
+    (project / ".crew/workflows/duo.workflow.md").write_text(DUO.replace("name: duo", "name: duo\nbudget: {turns: 9}"))
+    (project / ".crew/teams/quiet.team.md").write_text(TEAM)
+    (project / ".crew/teams/duo.team.md").write_text(TEAM.replace("maxConcurrency: 1", "budget: {cost: 2.5}"))
+    assert choose(Wish(team="duo"), installed=False).workflow.budget == Budget(cost=2.5)
+    assert choose(Wish(team="quiet"), installed=False).workflow.budget == Budget(turns=9)
 
 
 def test_a_goal_may_begin_with_a_name_of_a_source_and_go_on_in_the_next_line() -> None:

@@ -17,6 +17,7 @@ from mcp import Client, StdioServerParameters
 from crewd.client.blocking import Crew
 from crewd.client.mcp_server import make_server
 from crewd.client.user_file import user_path
+from crewd.model.budget import Budget
 from tests.shell import MAIN
 
 pytestmark = pytest.mark.process
@@ -123,6 +124,15 @@ def test_questions_are_answered_and_told_as_notices(crew: Crew, tmp_path: Path) 
     anyio.run(lead)
 
 
+def test_a_leader_bounds_what_a_run_may_use(crew: Crew, tmp_path: Path) -> None:
+    async def lead() -> None:
+        async with leader(crew, tmp_path) as client:
+            run = (await call(client, "crew_run", command=["true"], budget={"cost": 2.5, "tokens": 1000}))["run"]
+            assert crew.show(run).run.workflow.budget == Budget(tokens=1000, cost=2.5)
+
+    anyio.run(lead)
+
+
 def test_what_is_refused_is_said_in_words(crew: Crew, tmp_path: Path) -> None:
     async def lead() -> None:
         async with leader(crew, tmp_path) as client:
@@ -130,6 +140,9 @@ def test_what_is_refused_is_said_in_words(crew: Crew, tmp_path: Path) -> None:
                 ({"goal": "x"}, "give one of agent, team, command and workflow"),
                 ({"goal": "x", "agent": "claud"}, "did you mean claude"),
                 ({"agent": "stand-in"}, "an agent needs a goal"),
+                ({"command": ["true"], "budget": {"dollars": 5}}, "the budget is wrong: .*dollars"),
+                ({"command": ["true"], "budget": {"turns": 1.5}}, "the budget is wrong"),
+                ({"command": ["true"], "budget": {"cost": -1}}, "budget cost -1 is not possible"),
             ):
                 with pytest.raises(RuntimeError, match=words):
                     await call(client, "crew_run", **wrong)

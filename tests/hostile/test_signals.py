@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import psutil
 import pytest
 
 from crewd.client.blocking import Crew
+from crewd.guardian import marker
 from crewd.model.statuses import RunStatus
 from crewd.supervisor.poller import ZmqPoller
 from crewd.supervisor.program import _hear_signals
@@ -67,7 +67,7 @@ def test_a_cancel_while_the_guardian_stands_still_is_verified_later(daemon: Daem
         os.kill(guardian, signal.SIGCONT)
     run.wait(timeout=120)
     assert run.show().run.status is RunStatus.CANCELLED
-    assert not [pid for pid in daemon.marked() if run.id in Path(f"/proc/{pid}/environ").read_text()]
+    assert not [pid for pid in daemon.marked() if run.id in (marker.read(pid) or "")]
 
 
 def test_the_guardian_and_all_that_it_keeps_are_killed_at_once(daemon: Daemon, crew: Crew) -> None:

@@ -498,6 +498,30 @@ MUTANTS = (
         "    effects: Effects = (do.Say(cancel_order(cancel), urgent=True), ladder(cancel))\n",
         "    effects: Effects = (do.Say(cancel_order(cancel), urgent=True),)\n",
     ),
+    Mutant(
+        "only the latest attempt counts against the budget",
+        "supervisor/run/schedule.py",
+        "                used_before=task.used_before + task.used,\n",
+        "                used_before=Used(),\n",
+    ),
+    Mutant(
+        "a restart forgets what earlier attempts have used",
+        "supervisor/run/recall.py",
+        '    return {"used": used.get(row.epoch, Used()), "used_before": before}\n',
+        '    return {"used": used.get(row.epoch, Used()), "used_before": Used()}\n',
+    ),
+    Mutant(
+        "a used budget ends nothing",
+        "supervisor/run/decide.py",
+        '    reached = run.budget_used if run.cancel is None else ""\n',
+        '    reached = ""\n',
+    ),
+    Mutant(
+        "a run whose budget is used is opened again",
+        "supervisor/run/again.py",
+        "    if not chosen or run.status is RunStatus.CANCEL_INCOMPLETE or run.being_cancelled or run.budget_used:\n",
+        "    if not chosen or run.status is RunStatus.CANCEL_INCOMPLETE or run.being_cancelled:\n",
+    ),
 )
 
 
