@@ -197,8 +197,9 @@ def budgeted(workflow: Workflow, budget: Mapping[str, float]) -> Workflow:
     """The workflow with this budget, if it says anything. UsageError for what is no budget."""
     if not budget:
         return workflow
+    found = {name: int(value) if float(value).is_integer() else value for name, value in budget.items()}
     try:
-        return msgspec.structs.replace(workflow, budget=msgspec.convert(dict(budget), Budget))
+        return msgspec.structs.replace(workflow, budget=msgspec.convert(found, Budget))
     except msgspec.ValidationError as error:
         raise UsageError(f"the budget is wrong: {error}", hint="turns and tokens are whole numbers, cost is a number") from None
 

@@ -14,7 +14,7 @@ from crewd.model.yaml_text import Yaml, scalar_text
 
 def read_budget(yaml: Yaml) -> Budget:
     """What `budget` says; no bound if it is not there. UsageError with the line for what is not understood."""
-    value, line = yaml.value.get("budget"), yaml.line("budget")
+    value, line = (yaml.value or {}).get("budget"), yaml.line("budget")
     if value is None:
         return Budget()
     if not isinstance(value, dict):

@@ -33,6 +33,10 @@ def test_a_model_may_be_left_to_the_agent() -> None:
     assert parse_team("---\nname: a\n---\n- x: agent=y model=false\n", "t").roles["x"].model == ""
 
 
+def test_an_empty_head_says_nothing() -> None:
+    assert parse_team("---\n---\n- x: agent=y\n", "t") == Team("t", roles={"x": TeamRole("y")})
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

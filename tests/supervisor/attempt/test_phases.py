@@ -77,7 +77,7 @@ def walked() -> tuple[frozenset[Step], frozenset[tuple[type[Phase], type[heard.A
     met: set[tuple[type[Phase], type[heard.AttemptEvent]]] = set()
     kinds = [kind for kind in get_args(heard.AttemptEvent) if kind is not heard.Reserve]  # the first one, and only that
     met.add((type(Attempt(T, 1).phase), heard.Reserve))
-    for _ in range(12_000):
+    for _ in range(7_000):
         rules = Rules(limits=Limits(task_seconds=200.0, quiet_seconds=150.0, tokens=chance.choice((0, 5))), gradient=Gradient())
         state, _ = decide(Attempt(T, 1, rules=rules), heard.Reserve("/"))
         at = 0.0

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 FEW_HISTORIES = """
 from hypothesis import Phase, settings
-settings.register_profile("few", max_examples=20, phases=[Phase.explicit, Phase.generate])
+settings.register_profile("few", max_examples=8, phases=[Phase.explicit, Phase.generate])
 settings.load_profile("few")
 """
 
