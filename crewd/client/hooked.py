@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from crewd.client.disabled import disabled
 from crewd.client.hooks import hooks_for_start
-from crewd.client.inventory import disabled
 from crewd.model.hooks import Hook, check_hooks
 from crewd.model.workflow import Step, Workflow
 

@@ -1,47 +1,37 @@
-"""Finds the hooks that the user and the project have in their `hooks.toml`, and keeps which projects are trusted.
+"""Finds the hooks that the user, extensions and the project have in their `hooks.toml`, and keeps which projects are trusted.
 
-The user's hooks come first, each file in its own order. A project's hooks are commands that a checkout brings: they run only
-once the user has trusted the file, and no longer when it has changed. A link is not read. A hook that has the name of a
-user's hook is `shadowed`.
+The user's hooks come first, then those of extensions, each file in its own order. A project's hooks are commands that a
+checkout brings: they run only once the user has trusted the file, and no longer when it has changed. A link is not read. A
+hook that has the name of one before it is `shadowed`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from crewd.client.resources import FILE_BYTES_MAX
+from crewd.client.extensions import active_extensions
+from crewd.client.hook_file import parse_hooks, read_file
 from crewd.client.user_file import read_json, user_path, write_json
 from crewd.model.errors import NotFound, UsageError
-from crewd.model.hooks import HOOK_SECONDS_DEFAULT, POINTS, Hook, HookPoint, check_hooks
+from crewd.model.hooks import Hook
 
-HookSource = Literal["user", "project"]
 PROJECT_FILE: Final = Path(".crew") / "hooks.toml"
 _TRUSTED: Final = "trusted.json"
 
 
 class FoundHook(msgspec.Struct, frozen=True):
-    """A hook and its state. `reason` says why it is not active."""
+    """A hook and its state. `reason` says why it is not active, `shadowed_by` what its name means (`user:NAME`)."""
 
     hook: Hook
     state: Literal["active", "shadowed", "untrusted"] = "active"
     reason: str = ""
-
-
-class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of the file."""
-
-    on: HookPoint
-    run: str
-    blocking: bool = False
-    timeout_seconds: float = HOOK_SECONDS_DEFAULT
-    roles: tuple[str, ...] = ()
+    shadowed_by: str = ""
 
 
 class ProjectHooks(msgspec.Struct, frozen=True):
@@ -56,16 +46,16 @@ def project_hooks() -> ProjectHooks:
     """The hooks of the project in this directory. UsageError for a file that is wrong, or that is a link."""
     if PROJECT_FILE.is_symlink() or PROJECT_FILE.parent.is_symlink():
         raise UsageError(f"{PROJECT_FILE} is a link", hint="a project has its hooks in a file of its own")
-    data = _read(PROJECT_FILE)
+    data = read_file(PROJECT_FILE)
     if not data:
         return ProjectHooks()
     here, digest = str(Path.cwd()), hashlib.sha256(data).hexdigest()
-    hooks = tuple(replace(hook, directory=here) for hook in _parsed(data, PROJECT_FILE, "project"))
+    hooks = tuple(replace(hook, directory=here) for hook in parse_hooks(data, PROJECT_FILE, "project"))
     return ProjectHooks(hooks, digest, trusted=_trusted().get(_key()) == digest)
 
 
 def found_hooks() -> list[FoundHook]:
-    """The hooks of the user and of the project in this directory. UsageError for a file that is wrong."""
+    """The hooks of the user, of extensions and of the project in this directory. UsageError for a file that is wrong."""
     return _found(_user_hooks(), project_hooks())
 
 
@@ -85,19 +75,23 @@ def hooks_for_start() -> tuple[list[FoundHook], list[str]]:
 
 def _user_hooks() -> list[Hook]:
     path = user_path("hooks.toml")
-    return _parsed(_read(path), path, "user")
+    return parse_hooks(read_file(path), path, "user")
 
 
 def _found(users: list[Hook], project: ProjectHooks) -> list[FoundHook]:
-    names = {hook.name for hook in users}
-    found = [FoundHook(hook) for hook in users]
-    for hook in project.hooks:
-        if hook.name in names:
-            found.append(FoundHook(hook, "shadowed", f"{hook.name} means the user's hook"))
-        elif project.trusted:
-            found.append(FoundHook(hook))
-        else:
+    first: dict[str, str] = {}
+    found: list[FoundHook] = []
+    theirs = [hook for extension in active_extensions() for hook in extension.hooks]
+    for hook in (*users, *theirs, *project.hooks):
+        if hook.name in first:
+            means = first[hook.name]
+            found.append(FoundHook(hook, "shadowed", f"{hook.name} means the {means}'s hook", f"{means}:{hook.name}"))
+            continue
+        if hook.source == "project" and not project.trusted:
             found.append(FoundHook(hook, "untrusted", "nobody has trusted it as it is now: crew trust"))
+            continue
+        first[hook.name] = hook.source
+        found.append(FoundHook(hook))
     return found
 
 
@@ -126,33 +120,3 @@ def _trusted() -> dict[str, str]:
 def _key() -> str:
     """The path of the project's file; links are not followed, so that no file can stand for that of another project."""
     return os.fsencode(Path.cwd() / PROJECT_FILE).decode("utf-8", "backslashreplace")
-
-
-def _read(path: Path) -> bytes:
-    """What is in a file; nothing if there is none."""
-    try:
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{path} is no file")
-        with path.open("rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return b""
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    if len(data) > FILE_BYTES_MAX:
-        raise UsageError(f"{path} has more than {FILE_BYTES_MAX} bytes", hint="a hook is a few lines")
-    return data
-
-
-def _parsed(data: bytes, path: Path, source: HookSource) -> list[Hook]:
-    """The hooks of a file, in its order."""
-    try:
-        entries = msgspec.convert(tomllib.loads(data.decode("utf-8")), dict[str, _Entry])
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8: {error}") from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        hint = f"a table for each hook, [NAME], with on (one of {', '.join(POINTS)}), run, blocking, timeout_seconds, roles"
-        raise UsageError(f"{path}: {error}", hint=hint) from None
-    hooks = [replace(Hook(name, **msgspec.structs.asdict(entry)), source=source) for name, entry in entries.items()]
-    check_hooks(str(path), hooks)
-    return hooks

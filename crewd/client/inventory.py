@@ -1,7 +1,4 @@
-"""What there is to run with: agents, teams, workflows, skills, runtimes, hooks; their states, and what the user has disabled.
-
-What is disabled is kept by id (`agent:explorer`) in the user's own configuration. A project cannot change it.
-"""
+"""What there is to run with, and its states: agents, teams, workflows, skills, runtimes, hooks and extensions."""
 
 from __future__ import annotations
 
@@ -11,13 +8,14 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from crewd.agents.catalogue import CATALOGUE
+from crewd.client.disabled import disabled, write_disabled
+from crewd.client.extensions import extensions
 from crewd.client.hooks import found_hooks
 from crewd.client.resources import Kind, resources
-from crewd.client.user_file import read_json, write_json
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.markdown import did_you_mean
 
-ItemKind = Literal["agent", "team", "workflow", "skill", "runtime", "hook"]
+ItemKind = Literal["agent", "team", "workflow", "skill", "runtime", "hook", "extension"]
 ItemState = Literal["active", "disabled", "shadowed", "missing", "untrusted"]
 KINDS: Final[tuple[ItemKind, ...]] = get_args(ItemKind)
 _FILES: Final[dict[ItemKind, Kind]] = {"agent": "agents", "team": "teams", "workflow": "workflows", "skill": "skills"}
@@ -59,17 +57,16 @@ def inventory() -> list[Item]:
     for one in found_hooks():
         name, source = one.hook.name, one.hook.source
         if one.state == "shadowed":
-            found.append(Item(f"hook:{source}:{name}", "hook", name, source, "shadowed", one.reason, f"user:{name}"))
+            found.append(Item(f"hook:{source}:{name}", "hook", name, source, "shadowed", one.reason, one.shadowed_by))
         elif f"hook:{name}" in off:
             found.append(Item(f"hook:{name}", "hook", name, source, "disabled", off[f"hook:{name}"]))
         else:
             found.append(Item(f"hook:{name}", "hook", name, source, one.state, one.reason))
+    for extension in extensions():
+        key, where = f"extension:{extension.name}", f"{extension.package} {extension.version}"
+        state = "missing" if extension.fault else "disabled" if key in off else "active"
+        found.append(Item(key, "extension", extension.name, where, state, extension.fault or off.get(key, "")))
     return found
-
-
-def disabled() -> dict[str, str]:
-    """What the user has disabled: ids, with the reasons. UsageError if the file that says so cannot be read."""
-    return read_json("disabled.json", dict[str, str], {}, "nothing is disabled")
 
 
 def disable(key: str, reason: str) -> None:
@@ -79,7 +76,7 @@ def disable(key: str, reason: str) -> None:
     if len(reason) > REASON_CHARS_MAX:
         raise UsageError(f"the reason has {len(reason)} characters", hint=f"at most {REASON_CHARS_MAX}")
     _known(key)
-    _write({**disabled(), key: reason.strip()})
+    write_disabled({**disabled(), key: reason.strip()})
 
 
 def enable(key: str) -> bool:
@@ -89,7 +86,7 @@ def enable(key: str) -> bool:
         _known(key)
         return False
     del off[key]
-    _write(off)
+    write_disabled(off)
     return True
 
 
@@ -106,7 +103,3 @@ def _known(key: str) -> None:
     if key not in known:
         hint = did_you_mean(key, known, {}) or "crew capabilities lists what there is"
         raise NotFound(f"there is no {key}", hint=hint)
-
-
-def _write(off: dict[str, str]) -> None:
-    write_json("disabled.json", dict(sorted(off.items())))

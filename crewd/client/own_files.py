@@ -15,9 +15,10 @@ from crewd.agents.definition import Definition, parse_agent
 from crewd.agents.skills import parse_skill
 from crewd.agents.team import parse_team
 from crewd.client.agents import agent_named
-from crewd.client.inventory import disabled
+from crewd.client.disabled import disabled
 from crewd.client.references import referring_kinds, renamed, with_name
-from crewd.client.resources import FILE_BYTES_MAX, SUFFIXES, Kind, Resource, resource, resources
+from crewd.client.resources import SUFFIXES, Kind, Resource, resource, resources
+from crewd.client.user_file import FILE_BYTES_MAX
 from crewd.model.errors import Conflict, CrewdError, NotFound, Refused, UsageError
 from crewd.model.ids import check_name
 from crewd.model.workflow_markdown import understand
@@ -28,9 +29,10 @@ BACKUP = ".bak"
 def own(kind: Kind, name: str) -> Resource:
     """The file that a name means, which may be changed. Refused for one of crewd's own, or of another program."""
     found = resource(kind, name)
-    if found.source == "builtin":
+    if found.source not in {"user", "project"}:
         hint = f"crew {kind} new {found.name} --user makes one of your own, which is used instead"
-        raise Refused(f"{found.name} is a {kind[:-1]} of crewd itself", hint=hint)
+        whose = "crewd itself" if found.source == "builtin" else f"the extension {found.source}"
+        raise Refused(f"{found.name} is a {kind[:-1]} of {whose}", hint=hint)
     if ".pi" in found.path.parts:
         raise Refused(f"{found.path} is another program's file", hint=f"copy it to .crew/{kind}")
     return found
@@ -92,7 +94,7 @@ def rename(of: Resource, new: str) -> list[Path]:
 
     changed: dict[Path, str] = {}
     for each in uses(of):
-        if each.source == "builtin" or ".pi" in each.path.parts:
+        if each.source not in {"user", "project"} or ".pi" in each.path.parts:
             raise Refused(f"{each.path} names it, and cannot be changed", hint="copy that file first, and change the copy")
         text = renamed(_text(each), of.kind, each.kind, other)
         if any(_means(of, name) for name in _named(of.kind, each, text)):

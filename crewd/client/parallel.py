@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crewd.client.resources import FILE_BYTES_MAX
+from crewd.client.user_file import FILE_BYTES_MAX
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
 from crewd.model.markdown import did_you_mean

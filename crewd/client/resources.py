@@ -1,8 +1,8 @@
-"""Finds files of agents, teams, workflows and skills by name: those of crewd itself, of the user and of the project.
+"""Finds files of agents, teams, workflows and skills by name: of crewd itself, of the user, of extensions and of the project.
 
-A user's file takes the place of one of crewd. A project's file does not take the place of either: a checkout must not change
-what a name means. Such a file is `shadowed`, and `project:NAME` names it. Where the user allows it (`allow_shadowing` of the
-user's own `crew.toml`), the project's file goes first.
+A user's file takes the place of one of crewd. A file of an extension does not take the place of either, nor does one of a
+project: a checkout must not change what a name means. Such a file is `shadowed`, and `project:NAME` names it. Where the user
+allows it (`allow_shadowing` of the user's own `crew.toml`), the project's file goes first.
 """
 
 from __future__ import annotations
@@ -16,17 +16,15 @@ import platformdirs
 from msgspec.structs import replace
 
 import crewd
+from crewd.client.extensions import active_extensions
 from crewd.client.settings import run_values
+from crewd.client.user_file import FILE_BYTES_MAX
 from crewd.model.errors import NotFound, UsageError
 from crewd.model.ids import check_name
 from crewd.model.markdown import did_you_mean
 
 Kind = Literal["agents", "teams", "workflows", "skills"]
-Source = Literal["builtin", "user", "project"]
 SUFFIXES: Final[dict[Kind, str]] = {"agents": ".md", "teams": ".team.md", "workflows": ".workflow.md", "skills": "/SKILL.md"}
-SOURCES: Final[tuple[Source, ...]] = ("user", "builtin", "project")
-"""Whose file a name means, if several have one: the first, unless the user lets the project's go before."""
-FILE_BYTES_MAX = 64 << 10
 
 
 class Resource(msgspec.Struct, frozen=True):
@@ -34,7 +32,7 @@ class Resource(msgspec.Struct, frozen=True):
 
     kind: Kind
     name: str
-    source: Source
+    source: str
     path: Path
     shadowed_by: str = ""
     refused: str = ""
@@ -68,7 +66,12 @@ def read_text(path: Path) -> str:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def directories(source: Source, kind: Kind) -> tuple[Path, ...]:
+def sources() -> tuple[str, ...]:
+    """Whose file a name means, if several have one: the first, unless the user lets the project's go before."""
+    return ("user", "builtin", *(each.name for each in active_extensions()), "project")
+
+
+def directories(source: str, kind: Kind) -> tuple[Path, ...]:
     """Where a source has its files of a kind. `.pi` is another program's, and only read."""
     match source:
         case "builtin":
@@ -77,6 +80,8 @@ def directories(source: Source, kind: Kind) -> tuple[Path, ...]:
             return (platformdirs.user_config_path("crewd", appauthor=False) / kind,)
         case "project":
             return (Path(".crew") / kind, Path(".pi") / kind)
+        case _:
+            return tuple(each.folder / kind for each in active_extensions() if each.name == source)
 
 
 def resources(kind: Kind) -> list[Resource]:
@@ -87,14 +92,15 @@ def resources(kind: Kind) -> list[Resource]:
         said = ()
     allowed = {each.partition(":")[2] for each in said if each.startswith(f"{kind[:-1]}:")}
     found: dict[str, Resource] = {}
-    for source in SOURCES:
+    order = sources()
+    for source in order:
         for each in _in_source(source, kind):
             found.setdefault(each.id, each)  # `.crew` goes before `.pi`
     in_order = sorted(
         found.values(),
         key=lambda each: (
             each.name,
-            0 if each.source == "project" and each.name in allowed else 1 + SOURCES.index(each.source),
+            0 if each.source == "project" and each.name in allowed else 1 + order.index(each.source),
         ),
     )
     first: dict[str, str] = {}
@@ -107,19 +113,19 @@ def resources(kind: Kind) -> list[Resource]:
 
 
 def resource(kind: Kind, name: str) -> Resource:
-    """The file that a name means: `NAME`, or `user:NAME`, `builtin:NAME`, `project:NAME`. Raises NotFound."""
+    """The file that a name means: `NAME`, or `user:NAME`, `builtin:NAME`, `project:NAME`, `EXTENSION:NAME`. Raises NotFound."""
     source, colon, rest = name.partition(":")
     known = resources(kind)
     for each in known:
         if each.id == name if colon else (each.name == name and each.state != "shadowed"):
             return each
-    if colon and source not in SOURCES:
-        raise NotFound(f"there is no source {source!r}", hint=f"one of {', '.join(SOURCES)}, and a name: {SOURCES[0]}:{rest}")
+    if colon and source not in sources():
+        raise NotFound(f"there is no source {source!r}", hint=f"one of {', '.join(sources())}, and a name: user:{rest}")
     hint = did_you_mean(name, [each.id if colon else each.name for each in known], {})
     raise NotFound(f"there is no {kind[:-1]} {name!r}", hint=hint or f"crew {kind} lists what there is")
 
 
-def _in_source(source: Source, kind: Kind) -> Iterator[Resource]:
+def _in_source(source: str, kind: Kind) -> Iterator[Resource]:
     suffix = SUFFIXES[kind]
     for folder in directories(source, kind):
         try:

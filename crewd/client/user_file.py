@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import platformdirs
@@ -16,6 +16,8 @@ import platformdirs
 from crewd.model.errors import Unavailable, UsageError
 
 T = TypeVar("T")
+FILE_BYTES_MAX: Final = 64 << 10
+"""Of a file that defines something: an agent, a team, a workflow, a skill, hooks."""
 
 
 def user_path(name: str) -> Path:

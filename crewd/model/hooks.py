@@ -40,7 +40,7 @@ class Hook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     blocking: bool = False
     timeout_seconds: float = HOOK_SECONDS_DEFAULT
     roles: tuple[str, ...] = ()
-    source: Literal["", "user", "project"] = ""
+    source: Literal["", "user", "extension", "project"] = ""
     directory: str = ""
 
 

@@ -8,7 +8,8 @@ import platformdirs
 import pytest
 
 from crewd.client.chosen import Wish, choose
-from crewd.client.inventory import check_enabled, disable, disabled, enable, inventory
+from crewd.client.disabled import disabled
+from crewd.client.inventory import check_enabled, disable, enable, inventory
 from crewd.model.errors import NotFound, Refused, UsageError
 
 

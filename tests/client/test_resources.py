@@ -7,7 +7,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from crewd.client.resources import FILE_BYTES_MAX, SUFFIXES, resource, resources
+from crewd.client.resources import SUFFIXES, resource, resources
+from crewd.client.user_file import FILE_BYTES_MAX
 from crewd.model.errors import NotFound, UsageError
 
 

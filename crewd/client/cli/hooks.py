@@ -11,8 +11,8 @@ import click
 import msgspec
 
 from crewd.client.cli.common import Options, out, say, say_within, verb
+from crewd.client.disabled import disabled
 from crewd.client.hooks import PROJECT_FILE, distrust, found_hooks, project_hooks, trust
-from crewd.client.inventory import disabled
 from crewd.model.errors import Refused
 
 

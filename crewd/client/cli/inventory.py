@@ -17,7 +17,7 @@ from crewd.model.errors import Refused
 @click.option("--kind", type=click.Choice(KINDS), help="Only these.")
 @verb
 def capabilities(options: Options, kind: str | None) -> None:
-    """List agents, teams, workflows, skills, runtimes and hooks: active, disabled, shadowed, missing or untrusted, and why."""
+    """List agents, teams, workflows, skills, runtimes, hooks and extensions: active, disabled, shadowed, missing, and why."""
     found = [each for each in inventory() if kind in {None, each.kind}]
     if options.json:
         out([msgspec.structs.asdict(each) for each in found])

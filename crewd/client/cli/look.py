@@ -30,6 +30,7 @@ from crewd.client.cli.common import (
 )
 from crewd.client.cli.follow import line_of, words
 from crewd.client.cli.screen import one_line
+from crewd.client.extensions import extensions
 from crewd.clock import SystemClock, local_time
 from crewd.model.errors import CrewdError, DeadlineExceeded, UsageError
 from crewd.model.labels import parse_labels
@@ -226,8 +227,10 @@ def doctor(options: Options, rebuild: bool, check: bool, actors: bool, probe: bo
         took, failed = _probe(crew) if probe else ({}, "")
         found = crew.doctor(rebuild=rebuild, actors=actors, check=check)
     healthy = found.healthy and not failed
+    wrong = [f"extension {each.name} brings nothing: {each.fault}" for each in extensions() if each.fault]
     if options.json:
-        out({**msgspec.to_builtins(found), "healthy": healthy, "probe": {**took, "failed": failed} if probe else None})
+        more = {"healthy": healthy, "probe": {**took, "failed": failed} if probe else None, "extensions": wrong}
+        out({**msgspec.to_builtins(found), **more})
     else:
         for key, value in found.counts.items():
             say(f"{key:>20}: {value}")
@@ -236,6 +239,8 @@ def doctor(options: Options, rebuild: bool, check: bool, actors: bool, probe: bo
             say(f"probe: {name} {seconds * 1000:.1f} ms")
         for finding in (*found.findings, *([f"the probe failed: {failed}"] if failed else [])):
             say(f"finding: {finding}")
+        for text in wrong:  # of this client, not of crewd
+            say(text)
         say("healthy" if healthy else "NOT healthy")
     sys.exit(0 if healthy else 1)
 

@@ -15,7 +15,7 @@ from crewd.agents.team import Team
 from crewd.client.agents import agent_named
 from crewd.client.chosen import team_named
 from crewd.client.cli.common import Options, out, say, verb
-from crewd.client.inventory import disabled
+from crewd.client.disabled import disabled
 from crewd.client.resources import resources
 from crewd.model.errors import CrewdError, UsageError
 

@@ -23,6 +23,7 @@ from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.cli.plan import tell_plan
 from crewd.client.environment import Bring, bring
+from crewd.client.extensions import extensions
 from crewd.client.hooked import hooked
 from crewd.client.parallel import AT_ONCE_DEFAULT, AT_ONCE_MAX, read_goals, workflow_of_goals
 from crewd.client.resources import read_text
@@ -72,6 +73,9 @@ def _begin(
     how: Bring = "nothing" if given["clean_env"] else "all" if given["env_from_caller"] else "path"
     if how == "nothing":
         workflow = shapes.with_clean_environment(workflow)
+    for each in extensions():
+        if each.fault:
+            warn(f"extension {each.name} brings nothing: {each.fault}")
     cwd = shapes.directory(given["cwd"])
     with connect(options.home, start=options.start) as crew:
         brought = bring(crew.home, how, given["secrets"])

@@ -1,0 +1,1 @@
+"""An extension of crewd. It has files only: crewd does not import it."""
