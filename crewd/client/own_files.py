@@ -32,7 +32,7 @@ def own(kind: Kind, name: str) -> Resource:
     if found.source not in {"user", "project"}:
         hint = f"crew {kind} new {found.name} --user makes one of your own, which is used instead"
         whose = "crewd itself" if found.source == "builtin" else f"the extension {found.source}"
-        raise Refused(f"{found.name} is a {kind[:-1]} of {whose}", hint=hint)
+        raise Refused(f"{kind[:-1]} {found.name} is one of {whose}", hint=hint)
     if ".pi" in found.path.parts:
         raise Refused(f"{found.path} is another program's file", hint=f"copy it to .crew/{kind}")
     return found

@@ -16,7 +16,7 @@ import platformdirs
 from msgspec.structs import replace
 
 import crewd
-from crewd.client.extensions import active_extensions
+from crewd.client.extensions import active_extensions, extensions
 from crewd.client.settings import run_values
 from crewd.client.user_file import FILE_BYTES_MAX
 from crewd.model.errors import NotFound, UsageError
@@ -119,8 +119,13 @@ def resource(kind: Kind, name: str) -> Resource:
     for each in known:
         if each.id == name if colon else (each.name == name and each.state != "shadowed"):
             return each
-    if colon and source not in sources():
+    if colon and source not in (*sources(), *(each.name for each in extensions())):
         raise NotFound(f"there is no source {source!r}", hint=f"one of {', '.join(sources())}, and a name: user:{rest}")
+    for extension in set(extensions()).difference(active_extensions()):
+        file = extension.folder / kind / f"{rest if colon else name}{SUFFIXES[kind]}"
+        if extension.folder.is_absolute() and source in {name, extension.name} and file.is_file():
+            why = f"the extension {extension.name} would bring it, and {extension.fault or 'is disabled'}"
+            raise NotFound(f"there is no {kind[:-1]} {name!r}: {why}", hint="crew capabilities --kind extension")
     hint = did_you_mean(name, [each.id if colon else each.name for each in known], {})
     raise NotFound(f"there is no {kind[:-1]} {name!r}", hint=hint or f"crew {kind} lists what there is")
 

@@ -124,7 +124,7 @@ def test_an_extension_whose_hooks_are_wrong_brings_nothing(install: Install, tmp
     install("pack", {"pack": "pack"}, pack)
     (found,) = extensions()
     assert "hooks.toml" in found.fault
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match=r"would bring it, and .*hooks\.toml"):
         resource("teams", "tidy")
     assert found_hooks() == []
 
@@ -144,8 +144,9 @@ def test_a_disabled_extension_brings_nothing(install: Install) -> None:
     assert states()["extension:tidy"] == "disabled"
     assert "team:tidy" not in states()
     assert found_hooks() == []
-    with pytest.raises(NotFound):
-        choose(Wish(team="tidy"), installed=False)
+    for name in ("tidy", "tidy:tidy"):
+        with pytest.raises(NotFound, match="the extension tidy would bring it, and is disabled"):
+            choose(Wish(team=name), installed=False)
     assert enable("extension:tidy")
     assert states()["team:tidy"] == "active"
 
@@ -168,4 +169,4 @@ def test_the_team_of_an_extension_works_in_the_shell(install: Install, crew: Cre
     assert "generated, not to be changed: ./made.py" in shown
     assert "extension broken brings nothing" in " ".join(shell.run("doctor").stdout.split())
     refused = shell.fails(5, "teams", "edit", "tidy")
-    assert "tidy is a team of the extension tidy" in " ".join(refused.split())
+    assert "team tidy is one of the extension tidy" in " ".join(refused.split())
