@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,6 +16,9 @@ from crewd.agents.definition import Definition, parse_agent
 from crewd.client.resources import read_text, resource, resources
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.markdown import did_you_mean
+
+PARSED_MAX = 4_096
+"""Texts of files whose meaning is remembered."""
 
 
 class FoundAgent(msgspec.Struct, frozen=True):
@@ -42,11 +47,13 @@ def agents(program: str = "") -> list[FoundAgent]:
 
     `program`: see `agent_named`.
     """
-    found = {name: _known(name) for name in CATALOGUE}
+    which = functools.cache(_which)  # for this list: what is installed meanwhile is found the next time
+    program = program or default_program()
+    found = {name: _known(name, which) for name in CATALOGUE}
     for each in resources("agents"):
         if each.state == "active" and (each.source == "user" or each.name not in CATALOGUE):
             with contextlib.suppress(UsageError, NotFound):
-                found[each.name] = _read(each.text(), each.path, each.name, each.source, program)
+                found[each.name] = _read(each.text(), each.path, each.name, each.source, program, which)
     return [found[name] for name in sorted(found)]
 
 
@@ -92,15 +99,28 @@ def check_installed(found: FoundAgent) -> None:
         raise Refused(f"{program} was not found in PATH, and agent {found.name} needs it", hint=hint)
 
 
-def _read(text: str, path: Path, name: str, origin: str, program: str) -> FoundAgent:
+def _which(program: str) -> str:
+    """The file of a program in `PATH`; empty if there is none."""
+    return shutil.which(program) or ""
+
+
+def _read(
+    text: str, path: Path, name: str, origin: str, program: str, which: Callable[[str], str] = _which
+) -> FoundAgent:  # fmt: skip
     """The agent that a file's text defines."""
     try:
-        definition = parse_agent(text, name, _program(program, name))
+        definition = _parsed(text, name, msgspec.json.encode(_program(program, name)))
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
     executable = Path(definition.agent.command[0]).name
     known = next((each for each in CATALOGUE.values() if each.command[0] == executable), None)
-    return _found(name, definition, origin, known)
+    return _found(name, definition, origin, known, which)
+
+
+@functools.lru_cache(PARSED_MAX)
+def _parsed(text: str, name: str, program: bytes) -> Definition:
+    """The same text means the same: a leader or an editor asks for a list of a thousand files again and again."""
+    return parse_agent(text, name, msgspec.json.decode(program, type=Definition))
 
 
 def _program(program: str, name: str) -> Definition:
@@ -112,9 +132,9 @@ def _program(program: str, name: str) -> Definition:
     return parse_agent(text, Path(program).stem)
 
 
-def _known(name: str) -> FoundAgent:
-    return _found(name, Definition(agent_of(name, CATALOGUE[name])), "crewd", CATALOGUE[name])
+def _known(name: str, which: Callable[[str], str] = _which) -> FoundAgent:
+    return _found(name, Definition(agent_of(name, CATALOGUE[name])), "crewd", CATALOGUE[name], which)
 
 
-def _found(name: str, definition: Definition, origin: str, known: Known | None) -> FoundAgent:
-    return FoundAgent(name, definition, origin, known, shutil.which(definition.agent.command[0]) or "")
+def _found(name: str, definition: Definition, origin: str, known: Known | None, which: Callable[[str], str]) -> FoundAgent:
+    return FoundAgent(name, definition, origin, known, which(definition.agent.command[0]))
