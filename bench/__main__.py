@@ -24,6 +24,7 @@ from bench.jobs import echo
 from bench.lifecycle import idle, lifecycle
 from bench.load import load
 from bench.matrix import matrix
+from bench.resources import resources
 from bench.store import store
 from crewd.actors import Actor, ActorSystem, BrainDispatcher, ChildSpec, ExitReason, Lane
 from crewd.client.blocking import Crew, RunHandle
@@ -215,6 +216,7 @@ def main() -> None:
     disturbed()
     agents()
     lifecycle()
+    resources()
     matrix()
 
 

@@ -6,11 +6,13 @@ package whose folder has the files. Only files are read. No code of an extension
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import importlib.metadata
 import importlib.util
+import os
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +45,10 @@ class Extension(msgspec.Struct, frozen=True):
 @functools.cache
 def extensions() -> tuple[Extension, ...]:
     """All that are installed beside crewd, by name. They are looked for once in a process."""
+    if not any(map(_may_have_some, sys.path)):
+        return ()
+    import importlib.metadata  # takes longer than many a command
+
     found: list[Extension] = []
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda each: (each.name, each.value)):
         package, version = (entry.dist.name, entry.dist.version) if entry.dist is not None else ("", "")
@@ -54,6 +60,22 @@ def extensions() -> tuple[Extension, ...]:
             fault = "another package has an extension of this name"
         found.append(Extension(entry.name, package, version, folder, hooks, _wrong_name(entry.name) or fault))
     return tuple(found)
+
+
+def _may_have_some(place: str) -> bool:
+    """Whether an entry of Python's path may have packages with such entry points. A cheap look, which may say yes for none."""
+    try:
+        with os.scandir(place or ".") as entries:
+            names = [entry.name for entry in entries if entry.name.endswith((".dist-info", ".egg-info"))]
+    except FileNotFoundError:
+        return False
+    except OSError:  # an archive, for instance
+        return True
+    for name in names:
+        with contextlib.suppress(OSError):
+            if GROUP.encode() in Path(place, name, "entry_points.txt").read_bytes():
+                return True
+    return False
 
 
 def active_extensions() -> list[Extension]:
