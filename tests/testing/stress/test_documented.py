@@ -15,17 +15,18 @@ ROOT = Path(__file__).parents[3]
 
 FEW_HISTORIES = """
 from hypothesis import Phase, settings
-settings.register_profile("few", max_examples=8, phases=[Phase.explicit, Phase.generate])
+phases = [Phase.explicit, Phase.generate]
+settings.register_profile("few", max_examples={count}, phases=phases, derandomize=True)
 settings.load_profile("few")
 """
 
 
-@pytest.mark.parametrize(("worker", "passed"), [("mended", True), ("report", False)])
-def test_the_documented_test_module(worker: str, passed: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("worker", "count", "passed"), [("mended", 8, True), ("report", 40, False)])
+def test_the_documented_test_module(worker: str, count: int, passed: bool, tmp_path: Path) -> None:
     page = (ROOT / "docs/stress-your-worker.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "test_report.py").write_text(block.replace(":mended", f":{worker}"))
-    (tmp_path / "conftest.py").write_text(FEW_HISTORIES)
+    (tmp_path / "conftest.py").write_text(FEW_HISTORIES.format(count=count))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
