@@ -10,6 +10,8 @@ import msgspec
 
 from crewd.model.errors import UsageError
 
+BUDGET_END_SECONDS = 1.0
+"""So long after its budget is used a run is cancelled. A worker whose last word says what it has used ends by itself."""
 TURNS_MAX = 10_000_000
 TOKENS_MAX = 1 << 62
 COST_MAX = 1e12
@@ -24,6 +26,9 @@ class Used(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __add__(self, more: Used) -> Used:
         return Used(self.turns + more.turns, self.tokens + more.tokens, self.cost + more.cost)
+
+    def __sub__(self, less: Used) -> Used:
+        return Used(self.turns - less.turns, self.tokens - less.tokens, self.cost - less.cost)
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -15,6 +15,7 @@ from loguru import logger
 from msgspec.structs import replace
 
 from crewd.actors import Actor, ActorDead, Lane, Timer
+from crewd.model.budget import Used
 from crewd.model.errors import Busy, CrewdError, Refused, UsageError
 from crewd.model.events import AttemptEnded, AttemptStarted, Draft
 from crewd.model.hooks import seconds_before
@@ -301,6 +302,8 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             way_out.respond(caller, reply)
 
     def _tell_run(self, message: cm.Waits | cm.Spent) -> None:
+        if isinstance(message, cm.Spent) and not self._run.workflow.budget.bounded:
+            return
         run = self._services.directory.runs.get(self._run.id)
         if run is not None:  # one that comes back sees it in its rows
             run.offer(message, lane=Lane.CONTROL)
@@ -415,6 +418,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             state.task, ended, error=error, result=result, result_path=result_path,
             undelivered=state.inbox.box.undelivered, checkpoint=checkpoint,
             lived=0.0 if began is None else self.context.now() - began, observed=state.work.observed,
+            used=Used(*state.work.usage),
         )  # fmt: skip
         store = self._services.directory.part(STORE)
         store.offer(Put(f"progress:{state.task}", None))

@@ -154,7 +154,7 @@ class RunActor(Supervisor[cm.RunMessage]):
                     self.feed(heard.Waits(task, waiting, self.context.now()))
             case cm.Spent(task, epoch, used):
                 if self._run is not None:
-                    self.feed(heard.Spent(task, epoch, used, self.context.now(), self.services.clock.wall()))
+                    self.feed(heard.Spent(task, epoch, used, self.context.now()))
             case Overfull(size, most):
                 text = f"its run has written {size:,} bytes into the store, {most:,} are allowed (run_store_bytes)"
                 for (task, _), controller in self.services.directory.attempts.items():
@@ -251,7 +251,7 @@ class RunActor(Supervisor[cm.RunMessage]):
                 if row.receipt.task == ended.task:
                     self._mailing.settle_late(ended.task, mail_of(row, wall, now))
             self.feed(self._timed(ended))
-        self.feed(heard.Proceed(now, self.services.clock.wall()))
+        self.feed(heard.Proceed(now))
         if self._run.cancel is not None and not self._run.over:
             self.feed(heard.CancelRun(self._run.cancel))
         self._resume_commands()

@@ -13,6 +13,7 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from crewd.model import events as ev
+from crewd.model.budget import BUDGET_END_SECONDS, Used
 from crewd.model.limits import GRACE_SECONDS_SHORT
 from crewd.model.reasons import BlockReason, CancelReason, FailureReason, NoticeKind
 from crewd.model.receipts import Outcome
@@ -38,6 +39,15 @@ _TASK_END: Mapping[AttemptStatus, TaskStatus] = {
 
 def decide(run: Run, event: heard.RunEvent) -> Next:
     """The run after `event`, and the decision."""
+    run, decision = _decide(run, event)
+    if run.over or run.cancel is not None or run.budget_due is not None or not run.budget_used:
+        return run, decision
+    # Nothing starts any more, and soon the run is cancelled: who was at its end has its result by then.
+    due = run.now + BUDGET_END_SECONDS
+    return replace(run, budget_due=due), replace(decision, effects=(*decision.effects, AlarmAt(due)))
+
+
+def _decide(run: Run, event: heard.RunEvent) -> Next:
     match event:
         case heard.Dismiss():
             return again.dismiss(run, event)
@@ -47,8 +57,8 @@ def decide(run: Run, event: heard.RunEvent) -> Next:
             return again.start_for(run, event)
         case _ if run.over:
             return run, NOTHING
-        case heard.Proceed(at, wall):
-            return _within_budget(run.at(at), wall)
+        case heard.Proceed(at):
+            return go_on(run.at(at), [])
         case heard.Approve(at, requester, intent):
             return _approve(run.at(at), requester, intent)
         case heard.Due(at, wall):
@@ -66,8 +76,9 @@ def decide(run: Run, event: heard.RunEvent) -> Next:
             if asker is None or not asker.live:
                 return run, NOTHING
             return go_on(run.with_task(asker.become(IsLive(waiting))).at(at), [])
-        case heard.Spent():
-            return _spent(run, event)
+        case heard.Spent(key, epoch, used, at):
+            spender = run.task(key)
+            return (run if spender is None or spender.epoch != epoch else _counted(run, spender, used)).at(at), NOTHING
         case heard.TakeBack(key, message):
             return _take_back(run, key, message)
         case _:
@@ -118,6 +129,9 @@ def _attempt_over(run: Run, over: heard.AttemptOver) -> Next:
     task = run.task(over.task)
     if task is None or not task.live:
         return run, NOTHING
+    if over.used is not None:
+        run = _counted(run, task, over.used)
+        task = run.task(over.task) or task
     run = replace(run.at(over.at), undelivered=(*run.undelivered, *over.undelivered))
     ended, error = over.ended, over.ended.error or over.error
     if task.guard == "fail" and not over.observed and ended.status is AttemptStatus.COMPLETED:
@@ -190,34 +204,26 @@ def _due(run: Run, wall: float) -> Next:
     run, expired = _expire(run)
     run, lapsed = lapse(run)
     events = [*expired, *lapsed]
-    if run.deadline is None or run.now < run.deadline or run.cancel is not None:
+    if run.cancel is not None:
         return go_on(run, events)
-    intent = f"the run may take {run.max_seconds / 60:g} minutes"
-    run, decision = _cancel_run(run, _own_cancel(CancelReason.RUN_TIMEOUT, intent, wall))
+    if run.deadline is not None and run.now >= run.deadline:
+        reason, intent = CancelReason.RUN_TIMEOUT, f"the run may take {run.max_seconds / 60:g} minutes"
+    elif run.budget_due is not None and run.now >= run.budget_due:
+        reason, intent = CancelReason.BUDGET_USED, run.budget_used
+    else:
+        return go_on(run, events)
+    cancel = CancelInfo(
+        reason=reason, grace_seconds=GRACE_SECONDS_SHORT, requester="crewd", requested_at=wall, intent=intent
+    )  # fmt: skip
+    run, decision = _cancel_run(run, cancel)
     return run, replace(decision, events=(*events, *decision.events))
 
 
-def _own_cancel(reason: CancelReason, intent: str, wall: float) -> CancelInfo:
-    return CancelInfo(
-        reason=reason, grace_seconds=GRACE_SECONDS_SHORT, requester="crewd", requested_at=wall, intent=intent
-    )  # fmt: skip
-
-
-# -- the budget ------------------------------------------------------------------------------------------------------
-
-
-def _spent(run: Run, event: heard.Spent) -> Next:
-    """Reports of an attempt before the latest one are in `used_before`, or were late: its sum was taken when the next began."""
-    task = run.task(event.task)
-    if task is None or task.epoch != event.epoch or not run.workflow.budget.bounded:
-        return run, NOTHING
-    return _within_budget(run.with_task(replace(task, used=event.used)).at(event.at), event.wall)
-
-
-def _within_budget(run: Run, wall: float) -> Next:
-    """Go on, or cancel the run if its budget is used."""
-    reached = run.budget_used if run.cancel is None else ""
-    return _cancel_run(run, _own_cancel(CancelReason.BUDGET_USED, reached, wall)) if reached else go_on(run, [])
+def _counted(run: Run, task: Task, used: Used) -> Run:
+    """The worker of a task has used so much, all in all."""
+    if not run.workflow.budget.bounded:
+        return run
+    return replace(run.with_task(replace(task, used=used)), used=run.used + (used - task.used))
 
 
 def _cancel_run(run: Run, cancel: CancelInfo) -> Next:

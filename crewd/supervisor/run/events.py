@@ -19,7 +19,6 @@ class Proceed(msgspec.Struct, frozen=True):
     """Start what is ready (after admission, or after crewd came back)."""
 
     at: float = 0.0
-    wall: float = 0.0
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -59,7 +58,7 @@ class AttemptOver(msgspec.Struct, frozen=True):
     """The terminal event of an attempt is durable. `at` and `wall` are now, it lived for `lived` seconds.
 
     `ended_at` (wall-clock) is when it ended, if that is heard of later: crewd was away in between. 0: now. `observed`: crewd
-    has seen something of its work, an operation that has ended or tokens.
+    has seen something of its work, an operation that has ended or tokens. `used`: what its worker has used, all in all.
     """
 
     task: str
@@ -75,6 +74,7 @@ class AttemptOver(msgspec.Struct, frozen=True):
     chance: float = 0.5
     observed: bool = True
     checkpoint: object = None
+    used: Used | None = None
 
 
 class CancelRun(msgspec.Struct, frozen=True):
@@ -121,7 +121,6 @@ class Spent(msgspec.Struct, frozen=True):
     epoch: int
     used: Used
     at: float
-    wall: float
 
 
 class TakeBack(msgspec.Struct, frozen=True):

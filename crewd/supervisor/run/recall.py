@@ -46,12 +46,14 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
     fresh = new_run(live.run.id, live.run.workflow, execution=execution)
     rows = {row.id: row for row in live.tasks}
     notices = {row.task: row.id for row in live.notices if row.closed_at is None and row.kind in _OF_TASKS}
+    spent = _used(live)
     tasks = tuple(
         replace(
             task, phase=(phase := _task_phase(task, row, notices.get(task.id, ""), wall, now)), epoch=row.epoch,
             cancel=row.cancel, held_back=row.held_back,
             held=_box(unsettled, task.id, wall, now) if isinstance(phase, AT_REST) else Mailbox(),
-            tried=Tried(row.tries_from, _ends(live, row, now - wall), row.in_a_row), **_used(live, row),
+            tried=Tried(row.tries_from, _ends(live, row, now - wall), row.in_a_row),
+            used=spent.get((task.id, row.epoch), Used()),
         )
         for task in fresh.tasks for row in (rows[task.id],)
     )  # fmt: skip
@@ -61,16 +63,14 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
     return replace(
         fresh.with_tasks(fresh.workflow, tasks), status=live.run.status, cancel=live.run.cancel, now=now, deadline=deadline,
         undelivered=tuple(_undelivered(live.messages)), openings=live.run.openings, blocks=live.run.blocks,
-        approved=live.run.approved,
+        approved=live.run.approved, used=sum(spent.values(), start=Used()),
     )  # fmt: skip
 
 
-def _used(live: LiveRun, row: TaskRow) -> dict[str, Used]:
-    if not live.run.workflow.budget.bounded:
-        return {}
-    used = {each.epoch: Used(each.turns, each.tokens, each.cost) for each in live.attempts if each.task == row.id}
-    before = sum((used[epoch] for epoch in sorted(used) if epoch < row.epoch), start=Used())
-    return {"used": used.get(row.epoch, Used()), "used_before": before}
+def _used(live: LiveRun) -> dict[tuple[str, int], Used]:
+    """What each attempt has used, if the run has a budget."""
+    rows = live.attempts if live.run.workflow.budget.bounded else ()
+    return {(row.task, row.epoch): Used(row.turns, row.tokens, row.cost) for row in rows}
 
 
 def mail_of(row: MessageRow, wall: float, now: float) -> Mail:
@@ -137,6 +137,7 @@ def over_of(attempt: AttemptRow) -> AttemptOver:
         lived=max(0.0, (attempt.ended_at or 0.0) - (attempt.started_at or attempt.ended_at or 0.0)),
         ended_at=attempt.ended_at or 0.0,
         observed=attempt.operations > 0 or attempt.tokens > 0 or attempt.cost > 0,
+        used=Used(attempt.turns, attempt.tokens, attempt.cost),
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def go_on(run: Run, events: list[Recorded]) -> Next:
 def _start_ready(run: Run) -> tuple[Run, list[Recorded], list[RunEffect]]:
     events: list[Recorded] = []
     effects: list[RunEffect] = []
-    if run.cancel is not None or run.working >= run.concurrency:
+    if run.cancel is not None or run.working >= run.concurrency or run.budget_used:
         return run, events, effects
     done = {task.id for task in run.tasks if task.completed} if run.linked else set()
     for task in run.tasks:
@@ -73,12 +73,8 @@ def _start_ready(run: Run) -> tuple[Run, list[Recorded], list[RunEffect]]:
             break
         events += turns.turn(run, task)
         effects.append(StartAttempt(task.id, task.epoch + 1, task.held.mails))
-        run = run.with_task(
-            replace(
-                task, phase=IsLive(), epoch=task.epoch + 1, held=Mailbox(), held_back=False, used=Used(),
-                used_before=task.used_before + task.used,
-            )
-        )  # fmt: skip
+        live = replace(task, phase=IsLive(), epoch=task.epoch + 1, held=Mailbox(), held_back=False, used=Used())
+        run = run.with_task(live)
     return run, events, effects
 
 

@@ -32,7 +32,7 @@ class Task(msgspec.Struct, frozen=True):
 
     One that is `outside` is never started here. `cancel` is what was asked for of this task alone. `access`, `conflict_key`,
     `guard`, `adaptive`: see `Step`. `plans`: its result is to be approved as a plan. `held_back`: that it waits for its turn
-    was said. `used` is what its latest attempt has used, `used_before` what those before it have, if the run has a budget.
+    was said. `used` is what its latest attempt has used, if the run has a budget.
     """
 
     id: str
@@ -52,7 +52,6 @@ class Task(msgspec.Struct, frozen=True):
     adaptive: bool = False
     held_back: bool = False
     used: Used = Used()
-    used_before: Used = Used()
 
     @property
     def status(self) -> TaskStatus:
@@ -91,7 +90,8 @@ class Run(msgspec.Struct, frozen=True):
     is to be approved: they change only when a plan adds tasks, and `workflow` with them. `working`
     and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them. `joins`:
     see `Workflow.join`; each of the `openings` has a message of its own. `blocks` and `approved`: see `RunRow`.
-    `execution`: whether crewd starts workers at all.
+    `execution`: whether crewd starts workers at all. `used` is what all attempts have used, if it has a budget, and
+    `budget_due` when it is cancelled, once that is used up.
     """
 
     id: str
@@ -114,6 +114,8 @@ class Run(msgspec.Struct, frozen=True):
     approved: tuple[str, ...] = ()
     execution: bool = True
     workflow: Workflow = Workflow("", ())
+    used: Used = Used()
+    budget_due: float | None = None
 
     @classmethod
     def of(cls, run: str, tasks: tuple[Task, ...], **more: Any) -> Run:
@@ -153,11 +155,6 @@ class Run(msgspec.Struct, frozen=True):
     def over(self) -> bool:
         """Whether the terminal event is decided."""
         return self.status in RUN_TERMINAL
-
-    @property
-    def used(self) -> Used:
-        """What all attempts have used. Nothing, if the run has no budget."""
-        return sum((task.used_before + task.used for task in self.tasks), start=Used())
 
     @property
     def budget_used(self) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from crewd.model.budget import Used
 from crewd.model.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.store.messages import LiveRun
@@ -82,6 +81,8 @@ def _of_run(run: Run) -> dict[str, object]:
         "status": run.status, "cancel": run.cancel, "openings": run.openings, "concurrency": run.concurrency,
         "deadline": None if run.over else run.deadline, "unfinished": run.unfinished, "blocks": run.blocks,
         "approved": run.approved,
+        # A controller tells the run of what is used after it was recorded.
+        "used": None if any(task.live for task in run.tasks) else run.used,
     }  # fmt: skip
 
 
@@ -96,8 +97,6 @@ def _of_task(task: Task, now: float) -> dict[str, object]:
         "notice": task.notice, "claim": claim, "held_back": task.held_back, "quick": task.tried.quick if counted else 0,
         "ends": sum(end > now - task.restart.period_seconds for end in task.tried.ends) if counted else 0,
         "held": [mail.id for mail in task.held.mails],
-        # A controller tells the run of what is used after it was recorded.
-        "used": Used() if task.live else task.used, "used_before": task.used_before,
     }  # fmt: skip
 
 

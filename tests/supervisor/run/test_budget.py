@@ -24,8 +24,13 @@ def begun(*, budget: Budget = Budget(tokens=100)) -> Run:  # noqa: B008 (frozen)
     return decide(new_run("r", Workflow("w", steps, budget=budget)), heard.Proceed())[0]
 
 
-def spend(run: Run, step: str, tokens: int, epoch: int = 1) -> tuple[Run, Decision]:
-    return decide(run, heard.Spent(f"r/{step}", epoch, Used(tokens=tokens), at=5.0, wall=1_005.0))
+def spend(run: Run, step: str, tokens: int, epoch: int = 1, at: float = 5.0) -> tuple[Run, Decision]:
+    return decide(run, heard.Spent(f"r/{step}", epoch, Used(tokens=tokens), at=at))
+
+
+def cancelled(run: Run, at: float = 6.0) -> tuple[Run, Decision]:
+    """What becomes of the run when its time to end by itself is over."""
+    return decide(run, heard.Due(at, 1_000.0 + at))
 
 
 def over(run: Run, step: str, status: AttemptStatus) -> tuple[Run, Decision]:
@@ -38,6 +43,8 @@ def test_all_attempts_of_all_tasks_count_together() -> None:
     run, decision = spend(run, "b", 39)
     assert run.cancel is None
     run, decision = spend(run, "b", 40)
+    assert (decision.events, decision.effects) == ((), (do.AlarmAt(6.0),))
+    run, decision = cancelled(run)
     (asked,) = (each.body for each in decision.events if isinstance(each.body, ev.RunCancelRequested))
     assert (asked.cancel.reason, asked.cancel.requester) == (CancelReason.BUDGET_USED, "crewd")
     assert asked.cancel.intent == "100 tokens are used, the budget of the run is 100"
@@ -55,11 +62,20 @@ def test_what_a_worker_has_used_is_a_sum_and_its_earlier_attempts_count() -> Non
     run, _ = decide(run, heard.Due(1_000.0, 2_000.0))
     task = run.task("r/a")
     assert task is not None
-    assert (task.epoch, task.used, task.used_before) == (2, Used(), Used(tokens=60))
+    assert (task.epoch, task.used, run.used) == (2, Used(), Used(tokens=60))
     run, _ = spend(run, "a", 39, epoch=2)
     assert run.cancel is None
-    run, _ = spend(run, "a", 40, epoch=2)
-    assert run.cancel is not None
+    run, _ = spend(run, "a", 40, epoch=2, at=1_000.0)
+    assert cancelled(run, at=1_001.0)[0].cancel is not None
+
+
+def test_what_is_heard_with_the_end_of_an_attempt_counts_before_its_next_try() -> None:
+    ended = ev.AttemptEnded(status=AttemptStatus.FAILED, reason="raised")
+    run, decision = decide(begun(), heard.AttemptOver("r/a", ended, at=6.0, used=Used(tokens=100)))
+    assert do.AlarmAt(7.0) in decision.effects
+    run, decision = decide(run, heard.Due(6.9, 1_006.9))
+    assert not [each for each in decision.effects if isinstance(each, do.StartAttempt)]
+    assert cancelled(run, at=7.0)[0].cancel is not None
 
 
 def test_a_late_report_of_an_earlier_attempt_counts_for_nothing() -> None:
@@ -73,15 +89,32 @@ def test_a_run_without_a_budget_counts_nothing() -> None:
 
 def test_a_run_that_comes_back_with_a_used_budget_is_cancelled_before_it_starts_anything() -> None:
     run = begun()
-    task = run.task("r/a")
-    assert task is not None
-    run, decision = decide(run.with_task(replace(task, used=Used(tokens=100))), heard.Proceed(1.0, 2.0))
-    assert run.cancel is not None
+    run, decision = decide(replace(run, used=Used(tokens=100)), heard.Proceed(1.0))
+    assert decision.effects == (do.AlarmAt(2.0),)
+    assert cancelled(run)[0].cancel is not None
+
+
+def test_who_has_ended_by_then_keeps_its_result_and_nothing_else_starts() -> None:
+    run, _ = spend(begun(), "a", 100)
+    run, decision = over(run, "a", AttemptStatus.COMPLETED)
+    assert decision.effects == ()
+    run, decision = over(run, "b", AttemptStatus.FAILED)
     assert not [each for each in decision.effects if isinstance(each, do.StartAttempt)]
+    run, _ = cancelled(run)
+    assert {task.id: task.status.value for task in run.tasks} == {"r/a": "completed", "r/b": "cancelled", "r/c": "cancelled"}
+    assert (run.status, run.cancel is not None and run.cancel.reason) == (RunStatus.CANCELLED, CancelReason.BUDGET_USED)
+
+
+def test_a_run_that_is_done_in_time_is_completed() -> None:
+    run, _ = decide(new_run("r", Workflow("w", (Step("a", worker=WORK),), budget=Budget(tokens=100))), heard.Proceed())
+    run, _ = spend(run, "a", 100)
+    run, _ = over(run, "a", AttemptStatus.COMPLETED)
+    assert (run.status, run.cancel) == (RunStatus.COMPLETED, None)
+    assert cancelled(run) == (run, Decision())
 
 
 def test_a_run_whose_budget_is_used_is_not_opened_again() -> None:
-    run, _ = spend(begun(), "a", 100)
+    run, _ = cancelled(spend(begun(), "a", 100)[0])
     for step in ("a", "b"):
         run, _ = over(run, step, AttemptStatus.CANCELLED)
     assert decide(run, heard.Reopen("resume", 7.0)) == (run, Decision())
