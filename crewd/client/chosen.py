@@ -14,6 +14,7 @@ from crewd.agents.skills import Skill, fitting, names_of, parse_skill
 from crewd.agents.team import Team, parse_team
 from crewd.client import shapes
 from crewd.client.agents import FoundAgent, agent_named, check_installed
+from crewd.client.extensions import active_extensions
 from crewd.client.hooked import active_hooks, with_hooks
 from crewd.client.inventory import check_enabled
 from crewd.client.resources import resource, resources
@@ -223,7 +224,7 @@ def _bounded(workflow: Workflow, wish: Wish, team: Team | None) -> tuple[Workflo
         or wish.plan_approval
         or usual
         or (team is not None and team.plan_approval and not wish.role),
-        budget=team.budget if team is not None and team.budget.bounded else workflow.budget,
+        budget=workflow.budget if team is None else team.budget.filled(workflow.budget),
     )
     return changed, came_from if at_once else "the default"
 
@@ -294,7 +295,8 @@ def _memory_of(found: FoundAgent) -> str:
     if not whose:
         return ""
     name = f"{check_name('agent', found.name)}.md"
-    of_user = whose == "user" and found.origin in {"user", "builtin"}
+    trusted = {"user", "builtin", *(each.name for each in active_extensions())}
+    of_user = whose == "user" and found.origin in trusted and not found.origin.endswith(".md")
     return str(user_path("memory") / name if of_user else Path.cwd() / ".crew" / "memory" / name)
 
 

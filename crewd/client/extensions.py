@@ -14,7 +14,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -22,12 +22,17 @@ from msgspec.structs import replace
 from crewd.client.disabled import disabled
 from crewd.client.hook_file import parse_hooks, read_file
 from crewd.model.errors import UsageError
-from crewd.model.hooks import Hook
+from crewd.model.hooks import HOOKS_MAX, Hook
 from crewd.model.ids import check_name
 
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
 GROUP: Final = "crewd.extensions"
-SOURCES_OF_CREWD: Final = ("user", "builtin", "project")
-"""Whose files there are without extensions: no extension has one of these names."""
+RESERVED: Final = ("user", "builtin", "project", "crewd", "extension")
+"""Whose files and agents there are without extensions: no extension has one of these names."""
+EXTENSION_HOOKS_MAX: Final = HOOKS_MAX // 2
+"""Of all extensions together: the user's hooks, the project's and those of a step find room beside them."""
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
@@ -47,19 +52,36 @@ def extensions() -> tuple[Extension, ...]:
     """All that are installed beside crewd, by name. They are looked for once in a process."""
     if not any(map(_may_have_some, sys.path)):
         return ()
-    import importlib.metadata  # takes longer than many a command
+    from importlib.metadata import distributions  # takes longer than many a command
 
+    said: list[tuple[str, str, str, str]] = []
     found: list[Extension] = []
-    for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda each: (each.name, each.value)):
-        package, version = (entry.dist.name, entry.dist.version) if entry.dist is not None else ("", "")
+    for package in distributions():
+        try:
+            name, version = package.name, package.version
+            said += [(each.name, each.value, name, version) for each in package.entry_points.select(group=GROUP)]
+        except Exception as error:  # noqa: BLE001 (whatever is wrong with a package, the others work)
+            if _mentions(package):
+                found.append(Extension("-", str(package), "", Path(), fault=f"its entry points are not understood: {error}"))
+    for name, value, whose, version in sorted(said):
         hooks: tuple[Hook, ...] = ()
-        folder, fault = _folder(entry.value)
+        folder, fault = _folder(value)
         if not fault:
             hooks, fault = _hooks(folder)
-        if any(each.name == entry.name and not each.fault for each in found):
+        if any(each.name == name and not each.fault for each in found):
             fault = "another package has an extension of this name"
-        found.append(Extension(entry.name, package, version, folder, hooks, _wrong_name(entry.name) or fault))
+        if not fault and len(hooks) + sum(len(each.hooks) for each in found) > EXTENSION_HOOKS_MAX:
+            hooks, fault = (), f"with it extensions have more than {EXTENSION_HOOKS_MAX} hooks together"
+        found.append(Extension(name, whose, version, folder, hooks, _wrong_name(name) or fault))
     return tuple(found)
+
+
+def _mentions(package: Distribution) -> bool:
+    """Whether a package whose entry points are not understood means to have one of these."""
+    try:
+        return GROUP in (package.read_text("entry_points.txt") or "")
+    except (OSError, UnicodeDecodeError):
+        return True
 
 
 def _may_have_some(place: str) -> bool:
@@ -78,11 +100,21 @@ def _may_have_some(place: str) -> bool:
     return False
 
 
-def active_extensions() -> list[Extension]:
-    """Those that bring something: nothing is wrong with them, and the user has not disabled them."""
-    found = [each for each in extensions() if not each.fault]
+def enabled_extensions() -> list[Extension]:
+    """Those that the user has not disabled."""
+    found = extensions()
     off = disabled() if found else {}
     return [each for each in found if f"extension:{each.name}" not in off]
+
+
+def active_extensions() -> list[Extension]:
+    """Those that bring something: the user has not disabled them, and nothing is wrong with them."""
+    return [each for each in enabled_extensions() if not each.fault]
+
+
+def faults_of_extensions() -> list[str]:
+    """What is wrong with those that the user has not disabled, in words."""
+    return [f"extension {each.name} brings nothing: {each.fault}" for each in enabled_extensions() if each.fault]
 
 
 def _hooks(folder: Path) -> tuple[tuple[Hook, ...], str]:
@@ -100,7 +132,7 @@ def _wrong_name(name: str) -> str:
         check_name("extension", name)
     except UsageError as error:
         return error.message
-    return f"no extension can be called {name}" if name in SOURCES_OF_CREWD else ""
+    return f"no extension can be called {name}" if name in RESERVED else ""
 
 
 def _folder(value: str) -> tuple[Path, str]:

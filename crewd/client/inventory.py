@@ -64,8 +64,8 @@ def inventory() -> list[Item]:
             found.append(Item(f"hook:{name}", "hook", name, source, one.state, one.reason))
     for extension in extensions():
         key, where = f"extension:{extension.name}", f"{extension.package} {extension.version}"
-        state = "missing" if extension.fault else "disabled" if key in off else "active"
-        found.append(Item(key, "extension", extension.name, where, state, extension.fault or off.get(key, "")))
+        state = "disabled" if key in off else "missing" if extension.fault else "active"
+        found.append(Item(key, "extension", extension.name, where, state, off.get(key, extension.fault)))
     return found
 
 

@@ -58,7 +58,7 @@ class Resource(msgspec.Struct, frozen=True):
 def read_text(path: Path) -> str:
     """A file that defines something. UsageError if it cannot be read, is too large, or no UTF-8."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with path.open("rb", buffering=FILE_BYTES_MAX + 1) as file:  # a pipe gives what it has, and has more later
             data = file.read(FILE_BYTES_MAX + 1)
         if len(data) > FILE_BYTES_MAX:
             raise UsageError(f"{path} has more than {FILE_BYTES_MAX} bytes", hint="such a file has a few lines")
@@ -144,24 +144,25 @@ def _in_source(source: str, kind: Kind) -> Iterator[Resource]:
         inside = folder.resolve().is_relative_to(root)
         for entry in entries:
             path = folder / entry.name
-            linked = entry.is_symlink()
             if kind == "skills":
                 path /= "SKILL.md"
-                linked = linked or path.is_symlink()
-                if not path.exists():
+                if not os.path.lexists(path):
                     continue
             elif not entry.name.endswith(suffix):
                 continue
-            name, refused = entry.name.removesuffix(suffix), ""
+            name = entry.name.removesuffix(suffix)
             if kind == "agents" and "." in name:
                 continue  # a file of another kind
             try:
                 check_name(kind[:-1], name)
+                # A path is resolved only where that can lead elsewhere: a thousand of them take a while.
+                linked = entry.is_symlink() or (kind == "skills" and path.is_symlink())
+                if not (path.resolve().is_relative_to(root) if linked else inside):
+                    refused = f"is a link that leads out of {folder}"
+                else:
+                    refused = "" if path.is_file() else "is no file"
             except UsageError as error:
                 refused = error.message
-            # A path is resolved only where that can lead elsewhere: a thousand of them take a while.
-            if not (path.resolve().is_relative_to(root) if linked else inside):
-                refused = f"is a link that leads out of {folder}"
-            elif not path.is_file():
-                refused = "is no file"
+            except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
+                refused = f"cannot be looked at: {error}"
             yield Resource(kind, name, source, path, refused=refused)

@@ -194,14 +194,15 @@ def start_request(
 
 
 def budgeted(workflow: Workflow, budget: Mapping[str, float]) -> Workflow:
-    """The workflow with this budget, if it says anything. UsageError for what is no budget."""
+    """The workflow with this budget beside its own: of each bound the lower one holds. UsageError for what is no budget."""
     if not budget:
         return workflow
     found = {name: int(value) if float(value).is_integer() else value for name, value in budget.items()}
     try:
-        return msgspec.structs.replace(workflow, budget=msgspec.convert(found, Budget))
+        said = msgspec.convert(found, Budget)
     except msgspec.ValidationError as error:
         raise UsageError(f"the budget is wrong: {error}", hint="turns and tokens are whole numbers, cost is a number") from None
+    return msgspec.structs.replace(workflow, budget=said.within(workflow.budget))
 
 
 def approval(target: str, *, approved: bool, intent: str, force: bool) -> rq.Approve:

@@ -46,6 +46,15 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         """Whether there is a bound."""
         return self != Budget()
 
+    def within(self, other: Budget) -> Budget:
+        """Of each bound the lower one. One that makes no sense stays, for `check_budget`."""
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in self.__struct_fields__)
+        return Budget(**{name: min(mine, theirs) if mine and theirs else mine or theirs for name, mine, theirs in pairs})
+
+    def filled(self, other: Budget) -> Budget:
+        """These bounds, and where there is none the other's."""
+        return Budget(**{name: getattr(self, name) or getattr(other, name) for name in self.__struct_fields__})
+
     def reached(self, used: Used) -> str:
         """Which bound is reached, in words; empty for none."""
         for name in self.__struct_fields__:

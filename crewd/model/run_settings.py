@@ -86,8 +86,9 @@ def wrong_run_settings(values: Mapping[str, Any], where: str, *, project: bool) 
                     f"{name} {source}:{rest} is a file of the project",
                     hint=f"leave it out; --{name} on the command line runs it",
                 )
-            if source not in {"", "user", "builtin", "project"} or (source and not rest):
-                raise UsageError(f"{name} {source}:{rest} is no name", hint="NAME, user:NAME, builtin:NAME or project:NAME")
+            if source and not (rest and (source in {"user", "builtin", "project"} or not project)):
+                hint = "NAME, user:NAME, builtin:NAME, project:NAME or EXTENSION:NAME"
+                raise UsageError(f"{name} {source}:{rest} is no name", hint=hint)
         except UsageError as error:
             found.append(UsageError(f"{where}: {error.message}", hint=error.hint))
     for each in values.get("allow_shadowing", ()):

@@ -22,8 +22,8 @@ from crewd.model.markdown import wrong
 Path = tuple[str, ...]
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_SIMPLE = re.compile(r"[ -~\n]*")
-"""Without tabs, carriage returns and letters beyond ASCII."""
+_SIMPLE = re.compile(r"(?:(?!---|\.\.\.)[ -=@-{}~]*\n)*(?:(?!---|\.\.\.)[ -=@-{}~]*)")
+"""Letters of ASCII and spaces, without '?', '>' and '|', and without an end of the document."""
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
@@ -101,10 +101,15 @@ def _node(text: str) -> Any:
     """
     import yaml
 
-    if yaml.__with_libyaml__ and _SIMPLE.fullmatch(text):
+    if yaml.__with_libyaml__ and is_simple(text):
         with contextlib.suppress(yaml.YAMLError):
             return yaml.CBaseLoader(text).get_single_node()
     return yaml.BaseLoader(text).get_single_node()
+
+
+def is_simple(text: str) -> bool:
+    """Whether both parsers of YAML read it alike."""
+    return _SIMPLE.fullmatch(text) is not None
 
 
 def _scalar(text: str, line: int, *, plain: bool, typed: bool) -> object:

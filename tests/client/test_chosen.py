@@ -92,7 +92,7 @@ def test_a_budget_is_said_by_the_team_then_the_workflow(project: Path) -> None:
     (project / ".crew/workflows/duo.workflow.md").write_text(DUO.replace("name: duo", "name: duo\nbudget: {turns: 9}"))
     (project / ".crew/teams/quiet.team.md").write_text(TEAM)
     (project / ".crew/teams/duo.team.md").write_text(TEAM.replace("maxConcurrency: 1", "budget: {cost: 2.5}"))
-    assert choose(Wish(team="duo"), installed=False).workflow.budget == Budget(cost=2.5)
+    assert choose(Wish(team="duo"), installed=False).workflow.budget == Budget(turns=9, cost=2.5)
     assert choose(Wish(team="quiet"), installed=False).workflow.budget == Budget(turns=9)
 
 

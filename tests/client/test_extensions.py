@@ -13,11 +13,12 @@ import pytest
 
 from crewd.client.blocking import Crew
 from crewd.client.chosen import Wish, choose
-from crewd.client.extensions import extensions
+from crewd.client.extensions import extensions, faults_of_extensions
 from crewd.client.hooks import found_hooks
 from crewd.client.inventory import disable, enable, inventory
 from crewd.client.resources import resource, resources
 from crewd.client.user_file import user_path
+from crewd.client.usual import project_settings, user_settings
 from crewd.model.errors import NotFound
 from tests.client.cli.test_agents import DEFINITION
 from tests.shell import Shell
@@ -104,6 +105,7 @@ def test_a_name_of_the_user_and_of_crewd_goes_first_and_one_of_a_project_last(in
         ({"x": "json.decoder"}, "no folder of a package"),
         ({"x": "this"}, "no folder of a package"),
         ({"builtin": "crewd_tidy"}, "can be called builtin"),
+        ({"crewd": "crewd_tidy"}, "can be called crewd"),
         ({"no name": "crewd_tidy"}, "extension"),
         ({"tidy": "crewd_tidy"}, "another package has an extension of this name"),
     ],
@@ -149,6 +151,60 @@ def test_a_disabled_extension_brings_nothing(install: Install) -> None:
             choose(Wish(team=name), installed=False)
     assert enable("extension:tidy")
     assert states()["team:tidy"] == "active"
+
+
+def test_a_package_that_is_not_understood_is_told_and_the_others_work(install: Install, tmp_path: Path) -> None:
+    example(install)
+    install("zz-broken", {})
+    (tmp_path / "site/zz_broken-1.0.dist-info/entry_points.txt").write_text("[crewd.extensions]\ntidy\n")
+    extensions.cache_clear()
+    assert resource("teams", "tidy").source == "tidy"
+    assert [each.fault for each in extensions() if each.fault] != []
+    (tmp_path / "site/zz_broken-1.0.dist-info/entry_points.txt").write_bytes(b"[crewd.extensions]\nx = \xff\n")
+    extensions.cache_clear()
+    assert resource("teams", "tidy").source == "tidy"
+    assert len(faults_of_extensions()) == 1
+
+
+def test_all_extensions_together_have_no_more_hooks_than_a_step_has_room_for(install: Install, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        hooks = (f"[{name}-{number}]\non = 'task_result'\nrun = 'true'\n" for number in range(5))
+        (folder / "hooks.toml").write_text("".join(hooks))
+        install(f"pack-{name}", {name: name}, folder)
+    assert [(each.name, bool(each.fault)) for each in extensions()] == [("one", False), ("two", True)]
+    assert "8 hooks" in faults_of_extensions()[0]
+    assert [each.hook.name for each in found_hooks()] == [f"one-{number}" for number in range(5)]
+
+
+def test_one_that_is_wrong_and_disabled_is_not_told_of(install: Install) -> None:
+    install("zz-broken", {"broken": "nobody_has_this"})
+    assert faults_of_extensions() != []
+    disable("extension:broken", "known")
+    assert faults_of_extensions() == []
+    assert states()["extension:broken"] == "disabled"
+
+
+def test_the_user_may_name_a_team_of_an_extension_in_the_settings_and_a_project_may_not(install: Install) -> None:
+    example(install)
+    user_path("crew.toml").parent.mkdir(parents=True, exist_ok=True)
+    user_path("crew.toml").write_text('team = "tidy:tidy"\n')
+    assert user_settings()["team"] == "tidy:tidy"
+    Path(".crew").mkdir()
+    Path(".crew/crew.toml").write_text('team = "tidy:tidy"\n')
+    found, problems = project_settings()
+    assert (found, len(problems)) == ({}, 1)
+
+
+def test_an_agent_of_an_extension_has_the_user_s_notes(install: Install, tmp_path: Path) -> None:
+    pack = tmp_path / "pack"
+    (pack / "agents").mkdir(parents=True)
+    (pack / "agents" / "keeper.md").write_text("---\nruntime: pi\nmemory: user\n---\nYou keep.\n")
+    install("pack", {"pack": "pack"}, pack)
+    (step,) = choose(Wish(agent="keeper"), installed=False).workflow.steps
+    assert step.worker.agent is not None
+    assert step.worker.agent.memory == str(user_path("memory") / "keeper.md")
 
 
 @pytest.mark.process

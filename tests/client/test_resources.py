@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import platformdirs
 import pytest
 
-from crewd.client.resources import SUFFIXES, resource, resources
+from crewd.client.resources import SUFFIXES, read_text, resource, resources
 from crewd.client.user_file import FILE_BYTES_MAX
 from crewd.model.errors import NotFound, UsageError
 
@@ -65,6 +67,34 @@ def test_what_leads_out_is_large_or_has_an_impossible_name_is_not_read(project: 
         with pytest.raises(UsageError, match=r"leads out|more than|is no file"):
             resource("agents", name).text()
     assert {each.name for each in resources("agents") if each.state == "refused"} >= {"out", "folder", "a b"}
+
+
+def test_what_cannot_be_looked_at_is_refused_and_the_others_are_listed(project: Path) -> None:
+    for kind, name in (("agents", "loop.md"), ("skills", "loop")):
+        folder = project / ".crew" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(name)
+    (project / ".crew/skills/other").mkdir()
+    (project / ".crew/skills/other/SKILL.md").symlink_to("SKILL.md")
+    (project / ".crew/agents/fine.md").write_text("You are fine.")
+    states = {each.name: each.state for each in resources("agents") if each.source == "project"}
+    assert states == {"fine": "active", "loop": "refused"}
+    assert {each.name: each.state for each in resources("skills") if each.source == "project"} == {"other": "refused"}
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    pipe = tmp_path / "p"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as file:
+            for _ in range(4_000):  # a reader finds a part of it there
+                file.write(b"word ")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert read_text(pipe) == "word " * 4_000
+    writer.join()
 
 
 def test_a_directory_of_the_project_that_is_a_link_is_not_read(project: Path) -> None:

@@ -24,6 +24,13 @@ def test_what_is_used_adds_up() -> None:
     assert sum((Used(1, 2, 0.25), Used(3, 4, 0.5)), start=Used()) == Used(4, 6, 0.75)
 
 
+def test_of_two_budgets_the_lower_bounds_hold_or_those_that_are_said_first() -> None:
+    mine, theirs = Budget(turns=5, cost=2.0), Budget(turns=9, tokens=7)
+    assert mine.within(theirs) == theirs.within(mine) == Budget(turns=5, tokens=7, cost=2.0)
+    assert theirs.filled(mine) == Budget(turns=9, tokens=7, cost=2.0)
+    assert Budget(cost=-1.0).within(theirs).cost == -1.0
+
+
 def test_bounds_in_words() -> None:
     assert words_of(Budget(tokens=2_000_000, cost=5.0)) == "2,000,000 tokens, 5 cost"
 

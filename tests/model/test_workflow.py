@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crewd.model.errors import UsageError
 from crewd.model.workflow_markdown import parse_workflow
+from crewd.model.yaml_text import is_simple
 
 GOOD = """---
 name: duo
@@ -203,6 +209,26 @@ def test_a_heading_in_a_code_block_or_a_comment_is_no_step(fence: str) -> None:
     assert [step.id for step in workflow.steps] == ["a", "b"]
     assert "## cleanup" in workflow.steps[0].text
     assert "old" not in workflow.steps[0].text
+
+
+@given(st.text(alphabet="ab01 :-#,.[]{}\"'&*!%@`=<>|?\n\\~", max_size=40))
+def test_the_parser_in_c_reads_what_it_is_given_as_the_one_in_python_does(text: str) -> None:
+    if not yaml.__with_libyaml__ or not is_simple(text):
+        return
+    try:
+        mine = yaml.CBaseLoader(text).get_single_node()
+    except yaml.YAMLError:
+        return  # it is read again
+    assert shape_of(mine) == shape_of(yaml.BaseLoader(text).get_single_node())
+
+
+def shape_of(node: Any) -> Any:
+    """What a node says, and the lines of its keys."""
+    if isinstance(node, yaml.MappingNode):
+        return [(shape_of(key), key.start_mark.line, shape_of(value)) for key, value in node.value]
+    if isinstance(node, yaml.SequenceNode):
+        return ("list", *(shape_of(each) for each in node.value))
+    return None if node is None else (node.value, bool(node.style), node.tag)
 
 
 def test_a_byte_order_mark_windows_line_ends_and_yaml_are_understood() -> None:

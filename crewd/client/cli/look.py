@@ -30,7 +30,7 @@ from crewd.client.cli.common import (
 )
 from crewd.client.cli.follow import line_of, words
 from crewd.client.cli.screen import one_line
-from crewd.client.extensions import extensions
+from crewd.client.extensions import faults_of_extensions
 from crewd.clock import SystemClock, local_time
 from crewd.model.errors import CrewdError, DeadlineExceeded, UsageError
 from crewd.model.labels import parse_labels
@@ -227,7 +227,7 @@ def doctor(options: Options, rebuild: bool, check: bool, actors: bool, probe: bo
         took, failed = _probe(crew) if probe else ({}, "")
         found = crew.doctor(rebuild=rebuild, actors=actors, check=check)
     healthy = found.healthy and not failed
-    wrong = [f"extension {each.name} brings nothing: {each.fault}" for each in extensions() if each.fault]
+    wrong = faults_of_extensions()
     if options.json:
         more = {"healthy": healthy, "probe": {**took, "failed": failed} if probe else None, "extensions": wrong}
         out({**msgspec.to_builtins(found), **more})

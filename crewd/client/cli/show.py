@@ -66,7 +66,8 @@ def _outcome(found: rq.ShowReply) -> None:
     used = sum((Used(each.turns, each.tokens, each.cost) for each in found.attempts), start=Used())
     budget = words_of(run.workflow.budget)
     if used != Used() or budget:
-        say_within(f"  used: {words_of(used) or 'nothing'}" + (f"; the budget is {budget}" if budget else ""))
+        least = "at least " if sum(task.epoch for task in found.tasks) > len(found.attempts) else ""  # the latest are shown
+        say_within(f"  used: {least}{words_of(used) or 'nothing'}" + (f"; the budget is {budget}" if budget else ""))
     for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", _reason(run))):
         if text:
             say_within(f"  {label}: {shorten(one_line(text), TEXT_COLUMNS)}")

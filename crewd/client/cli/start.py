@@ -23,7 +23,7 @@ from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.cli.plan import tell_plan
 from crewd.client.environment import Bring, bring
-from crewd.client.extensions import extensions
+from crewd.client.extensions import faults_of_extensions
 from crewd.client.hooked import hooked
 from crewd.client.parallel import AT_ONCE_DEFAULT, AT_ONCE_MAX, read_goals, workflow_of_goals
 from crewd.client.resources import read_text
@@ -73,9 +73,8 @@ def _begin(
     how: Bring = "nothing" if given["clean_env"] else "all" if given["env_from_caller"] else "path"
     if how == "nothing":
         workflow = shapes.with_clean_environment(workflow)
-    for each in extensions():
-        if each.fault:
-            warn(f"extension {each.name} brings nothing: {each.fault}")
+    for text in faults_of_extensions():
+        warn(text)
     cwd = shapes.directory(given["cwd"])
     with connect(options.home, start=options.start) as crew:
         brought = bring(crew.home, how, given["secrets"])
@@ -92,8 +91,10 @@ def _begin(
 
 
 def _budgeted(workflow: Workflow, given: dict[str, Any]) -> Workflow:
-    """The workflow with what the command says of its budget in place of what the file says."""
-    return replace(workflow, budget=bounds_of(given["budget"], "budget", Budget)) if given["budget"] else workflow
+    """The workflow with those bounds of its budget that the command names; the others are the file's."""
+    said = bounds_of(given["budget"], "budget", Budget)
+    named = {name: getattr(said, name) for name in pairs_of(given["budget"], "--budget")}
+    return replace(workflow, budget=replace(workflow.budget, **named))
 
 
 def _follow(options: Options, crew: Crew, run: RunHandle) -> int:
