@@ -22,8 +22,8 @@ from crewd.model.markdown import wrong
 Path = tuple[str, ...]
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_SIMPLE = re.compile(r"(?:(?!---|\.\.\.)[ -=@-{}~]*\n)*(?:(?!---|\.\.\.)[ -=@-{}~]*)")
-"""Letters of ASCII and spaces, without '?', '>' and '|', and without an end of the document."""
+_SIMPLE = re.compile(r'(?:(?!---|\.\.\.)[ "-=@-{}~]*\n)*(?:(?!---|\.\.\.)[ "-=@-{}~]*)')
+"""Letters of ASCII and spaces, without '!', '?', '>' and '|', and without an end of the document."""
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
