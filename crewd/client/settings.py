@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from crewd.client.extensions import extensions
 from crewd.client.user_file import user_path
 from crewd.model.config import KEYS, Config, parse_config
 from crewd.model.errors import NotFound, UsageError
@@ -42,7 +43,14 @@ def settings_path(source: SettingsSource, home: Home) -> Path:
 def run_values(source: Literal["user", "project"]) -> dict[str, Any]:
     """The keys of a `crew.toml`, with their values; none if there is no such file. UsageError for a file that is wrong."""
     path = user_path("crew.toml") if source == "user" else PROJECT_SETTINGS
-    return parse_run_settings(read_settings(path, source), str(path), project=source == "project")
+    return parse_run_settings(
+        read_settings(path, source), str(path), project=source == "project", extensions=_extensions(source)
+    )  # fmt: skip
+
+
+def _extensions(source: SettingsSource) -> list[str]:
+    """The extensions whose files the settings of a source may name: a project names none."""
+    return [] if source == "project" else [each.name for each in extensions()]
 
 
 def all_settings(home: Home, of_project: dict[str, Any], of_user: dict[str, Any]) -> list[Setting]:
@@ -97,7 +105,7 @@ def wrong_in(text: str, path: Path, source: SettingsSource) -> list[UsageError]:
         return [error]
     if source == "daemon":
         return wrong_settings(Config, KEYS, values, str(path)) or _whole(text, path)
-    return wrong_run_settings(values, str(path), project=source == "project")
+    return wrong_run_settings(values, str(path), project=source == "project", extensions=_extensions(source))
 
 
 def _whole(text: str, path: Path) -> list[UsageError]:

@@ -5,7 +5,7 @@ Tests: tests/client/cli/test_config.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -56,16 +56,18 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_shadowing: tuple[str, ...] = ()
 
 
-def parse_run_settings(text: str, where: str, *, project: bool) -> dict[str, Any]:
+def parse_run_settings(text: str, where: str, *, project: bool, extensions: Collection[str] = ()) -> dict[str, Any]:
     """The keys that a text has, with their values. UsageError names `where` and the first key that is wrong."""
     values = parse_settings(text, where)
-    for problem in wrong_run_settings(values, where, project=project):
+    for problem in wrong_run_settings(values, where, project=project, extensions=extensions):
         raise problem
     return values
 
 
-def wrong_run_settings(values: Mapping[str, Any], where: str, *, project: bool) -> list[UsageError]:
-    """All that is wrong with these keys and values."""
+def wrong_run_settings(
+    values: Mapping[str, Any], where: str, *, project: bool, extensions: Collection[str] = ()
+) -> list[UsageError]:  # fmt: skip
+    """All that is wrong with these keys and values. `extensions`: their names, which a user may give before a file's name."""
     found = wrong_settings(RunSettings, RUN_KEYS, values, where)
     if found:
         return found
@@ -86,7 +88,7 @@ def wrong_run_settings(values: Mapping[str, Any], where: str, *, project: bool) 
                     f"{name} {source}:{rest} is a file of the project",
                     hint=f"leave it out; --{name} on the command line runs it",
                 )
-            if source and not (rest and (source in {"user", "builtin", "project"} or not project)):
+            if source and not (rest and source in {"user", "builtin", "project", *extensions}):
                 hint = "NAME, user:NAME, builtin:NAME, project:NAME or EXTENSION:NAME"
                 raise UsageError(f"{name} {source}:{rest} is no name", hint=hint)
         except UsageError as error:
