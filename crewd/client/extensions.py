@@ -56,9 +56,13 @@ def extensions() -> tuple[Extension, ...]:
 
     said: list[tuple[str, str, str, str]] = []
     found: list[Extension] = []
+    seen: set[str] = set()
     for package in distributions():
         try:
             name, version = package.name, package.version
+            if name in seen:
+                continue  # Python imports the first one of its path
+            seen.add(name)
             said += [(each.name, each.value, name, version) for each in package.entry_points.select(group=GROUP)]
         except Exception as error:  # noqa: BLE001 (whatever is wrong with a package, the others work)
             if _mentions(package):

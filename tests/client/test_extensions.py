@@ -153,6 +153,16 @@ def test_a_disabled_extension_brings_nothing(install: Install) -> None:
     assert states()["team:tidy"] == "active"
 
 
+def test_a_package_that_is_found_twice_is_one(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    example(install)
+    (tmp_path / "again").symlink_to(tmp_path / "site")
+    monkeypatch.syspath_prepend(str(tmp_path / "again"))
+    extensions.cache_clear()
+    assert [(each.name, each.fault) for each in extensions()] == [("tidy", "")]
+
+
 def test_a_package_that_is_not_understood_is_told_and_the_others_work(install: Install, tmp_path: Path) -> None:
     example(install)
     install("zz-broken", {})
