@@ -522,12 +522,6 @@ MUTANTS = (
         "    elif run.budget_due is not None and run.now >= run.budget_due:\n",
         "    elif False and run.budget_due is not None and run.now >= run.budget_due:\n",
     ),
-    Mutant(
-        "a run whose budget is used is opened again",
-        "supervisor/run/again.py",
-        "    if not chosen or run.status is RunStatus.CANCEL_INCOMPLETE or run.being_cancelled or run.budget_used:\n",
-        "    if not chosen or run.status is RunStatus.CANCEL_INCOMPLETE or run.being_cancelled:\n",
-    ),
 )
 
 
