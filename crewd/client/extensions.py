@@ -64,7 +64,7 @@ def extensions() -> tuple[Extension, ...]:
                 continue  # Python imports the first one of its path
             seen.add(name)
             said += [(each.name, each.value, name, version) for each in package.entry_points.select(group=GROUP)]
-        except Exception as error:  # noqa: BLE001 (whatever is wrong with a package, the others work)
+        except Exception as error:  # noqa: BLE001 (one bad package must not stop the others)
             if _mentions(package):
                 found.append(Extension("-", str(package), "", Path(), fault=f"its entry points are not understood: {error}"))
     for name, value, whose, version in sorted(said):

@@ -24,7 +24,7 @@ H = TypeVar("H")
 
 
 class Blocking(ABC, Generic[H]):
-    """Whoever makes calls and blocks."""
+    """A client, or a handle of a run, whose methods block until they have their value."""
 
     @abstractmethod
     def drive(self, call: calls.Call[T]) -> T:
@@ -32,7 +32,7 @@ class Blocking(ABC, Generic[H]):
 
 
 class Awaited(ABC, Generic[H]):
-    """Whoever makes calls that are awaited."""
+    """A client, or a handle of a run, whose methods are awaited."""
 
     @abstractmethod
     async def drive(self, call: calls.Call[T]) -> T:

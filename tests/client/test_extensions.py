@@ -1,4 +1,4 @@
-"""Extensions: what is installed beside crewd brings files, whatever is wrong with another one."""
+"""Extensions: installed packages bring files, and one that is wrong does not stop the others."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def _outcome(found: rq.ShowReply) -> None:
 
 
 def _reason(run: RunRow) -> str:
-    """Why it ended, with the words of whoever has cancelled it."""
+    """Why it ended, and of a cancel its intent."""
     words = run.cancel.intent if run.cancel is not None and run.reason else ""
     return f"{run.reason}: {words}" if words else run.reason
 
