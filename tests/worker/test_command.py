@@ -484,6 +484,7 @@ def test_a_name_means_the_newest_run_and_older_ones_are_reached(crew: Crew) -> N
 def test_a_signal_that_comes_while_a_command_is_reaped_holds_up_nothing() -> None:
     """The handler runs on the thread that reaps, and what sends a signal waits until it was reaped."""
     child = ChildProcess(subprocess.Popen(["true"]))
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     before = signal.getsignal(signal.SIGUSR2)
     try:
         child.forward([signal.SIGUSR2])
