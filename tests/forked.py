@@ -1,19 +1,23 @@
 """Start a crewd by a fork: hundreds of tests start one, and reading in its code would take half of their time.
 
-The code is read in once, by the fork server of `multiprocessing`; each crewd is a child of that. Tests of how crewd starts,
-and those that start it through another program (`launcher`), start it as everybody does.
+The code is read in once, by the fork server of `multiprocessing`; each crewd is a child of that, and its first guardian is a
+fork of that child. Tests of how crewd starts, and those that start it through another program (`launcher`), start it as
+everybody does; so does a crewd that starts another guardian.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver, popen_fork, popen_spawn_posix
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from crewd.guardian import marker
 from crewd.testing.daemon import Process, start_process
 
 _context = multiprocessing.get_context("forkserver")
@@ -24,6 +28,7 @@ class Forked:
     """A crewd that was forked, as `subprocess.Popen` would show it."""
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        _start_server()
         self._process = _context.Process(target=_crewd, args=(list(words), dict(environment), str(Path.cwd()), str(log)))
         self._process.start()
         assert self._process.pid is not None
@@ -56,6 +61,53 @@ def start_forked(command: Sequence[str], environment: Mapping[str, str], log: IO
     return Forked(command[2:], environment, Path(log.name))
 
 
+def _start_server() -> None:
+    """Start the fork server if there is none, with the place in its environment where guardians' workers are marked."""
+    os.environ[marker.VARIABLE] = marker.placeholder("0" * 16)
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ[marker.VARIABLE]
+
+
+class _Guardian(popen_fork.Popen):
+    """The guardian that was forked before crewd had any thread, and waits until crewd starts it."""
+
+    def __init__(self, process: Any, pid: int, orders: int, sentinel: int) -> None:  # `Popen.__init__` would fork
+        self.returncode: int | None = None
+        self.finalizer = None
+        self.pid, self.sentinel = pid, sentinel
+        with os.fdopen(orders, "wb") as pipe:
+            pickle.dump((process._target, process._args, dict(os.environ)), pipe)
+
+
+def _fork_guardian() -> None:
+    """Fork the process that this crewd's first guardian will be; it ends with crewd if it is not needed."""
+    theirs, ours = os.pipe()
+    sentinel, lives = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ours)
+        os.close(sentinel)
+        with os.fdopen(theirs, "rb") as pipe:
+            order = pipe.read()
+        if order:
+            target, args, environment = pickle.loads(order)
+            os.environ.clear()
+            os.environ.update(environment)
+            marker.write(marker.find_slot(), environment[marker.VARIABLE])
+            target(*args)
+        os._exit(0)
+    os.close(theirs)
+    os.close(lives)
+    prepared = [pid]
+
+    def start(process: Any) -> Any:
+        return _Guardian(process, prepared.pop(), ours, sentinel) if prepared else popen_spawn_posix.Popen(process)
+
+    multiprocessing.get_context("spawn").Process._Popen = staticmethod(start)  # type: ignore[assignment]
+
+
 def _crewd(words: list[str], environment: dict[str, str], cwd: str, log: str) -> None:
     """What the child does: become what `python -m crewd` would be."""
     os.chdir(cwd)
@@ -68,6 +120,7 @@ def _crewd(words: list[str], environment: dict[str, str], cwd: str, log: str) ->
             os.dup2(opened, target)
         os.close(opened)
     sys.argv[:] = words
+    _fork_guardian()
     from crewd.__main__ import main
 
     main()

@@ -7,6 +7,7 @@ import multiprocessing.queues
 
 import loguru
 
+import crewd.guardian.entry
 import crewd.store.database
 import crewd.store.health
 import crewd.supervisor.examine
@@ -15,6 +16,7 @@ import crewd.supervisor.gateway.wire
 import crewd.supervisor.guardian_link
 import crewd.supervisor.program
 import crewd.supervisor.tree
+import crewd.worker.host
 
 READ_IN = (asyncio, crewd, loguru, multiprocessing)
 
