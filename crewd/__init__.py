@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from crewd.model.errors import UsageError as UsageError
     from crewd.model.events import Event as Event
     from crewd.model.inputs import Input as Input
+    from crewd.model.packet import Packet as Packet
     from crewd.model.policy import Limits as Limits
     from crewd.model.policy import Restarts as Restarts
     from crewd.model.policy import Retry as Retry
@@ -63,6 +64,7 @@ _PLACES = {
     "crewd.model.events": ("Event",),
     "crewd.model.inputs": ("Input",),
     "crewd.model.budget": ("Budget",),
+    "crewd.model.packet": ("Packet",),
     "crewd.model.policy": ("Limits", "Restarts", "Retry"),
     "crewd.model.receipts": ("Receipt",),
     "crewd.model.rights": ("Role",),
@@ -73,7 +75,7 @@ _PLACES = {
 _LAZY = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
     "Brought", "Budget", "Busy", "Conflict", "Crew", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Event",
-    "Forbidden", "Input", "Limits", "NotFound", "Progress", "Receipt", "Refused", "Restarts", "Retry", "Role",
+    "Forbidden", "Input", "Limits", "NotFound", "Packet", "Progress", "Receipt", "Refused", "Restarts", "Retry", "Role",
     "RunCancelled", "RunFailed",
     "RunHandle", "Step", "Terms", "Unavailable", "UsageError", "WorkerSpec", "Workflow", "__version__", "aio",
     "bring", "connect", "load_workflow",

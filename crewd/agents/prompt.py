@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from crewd.model.agent import Agent
+from crewd.model.packet import Packet
 
 READ_BYTES_MAX: Final = 24_000
 """Of one file that an agent reads, in its prompt."""
@@ -29,7 +30,7 @@ SOURCES_FILE: Final = "prompt.json"
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A text and its source: `agent:NAME`, `skill:NAME`, `step`, `goal`, `memory`, `tree`, or `file:NAME`."""
+    """A text and its source: `agent:NAME`, `skill:NAME`, `step`, `goal`, `packet`, `memory`, `tree`, or `file:NAME`."""
 
     source: str
     text: str
@@ -76,9 +77,10 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 def prompt_of(
-    agent: Agent, *, text: str, goal: str, reads: Sequence[Read], notes: Read | None = None, tree: str = ""
+    agent: Agent, *, text: str, goal: str, reads: Sequence[Read], packet: Packet | None = None, notes: Read | None = None,
+    tree: str = "",
 ) -> Prompt:  # fmt: skip
-    """The prompt of a step: its text, the goal if that is not in the text, and what earlier steps have left.
+    """The prompt of a step: its text, the goal if that is not in the text, its packet, and what earlier steps have left.
 
     Before that stand the agent's own notes and the names of the files where it works, if it has them.
 
@@ -88,6 +90,8 @@ def prompt_of(
     system = [Part(f"agent:{agent.name}" if agent.name else "agent", agent.system_prompt)]
     system += [Part(f"skill:{skill.name}", f"## Skill: {skill.name}\n\n{skill.text}") for skill in agent.skills]
     first = [Part("step", text), Part("goal", "" if goal in text else goal)]
+    if packet is not None:
+        first.append(Part("packet", packet.text))
     if agent.memory:
         first.append(Part("memory", _noted(agent, notes)))
     if tree:

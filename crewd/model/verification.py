@@ -2,9 +2,12 @@
 
 The command is a step of its own, after the one that it verifies, and whatever depends on that one depends on both. So what
 counts is what the command did, and not what a worker says; its output is kept and its limits hold like those of any step.
+The files that the step's packet names are looked for before the command runs.
 """
 
 from __future__ import annotations
+
+import shlex
 
 from msgspec.structs import replace
 
@@ -17,11 +20,22 @@ from crewd.model.workflow import Step, WorkerSpec, Workflow
 SUFFIX = ".verify"
 SECONDS_MAX = 900.0
 """A verification that takes longer has failed."""
+_ROLE = "verification"
+_LOOK = (
+    'missing=0; for file in {files}; do test -e "$file" || {{ echo "a file of the packet does not exist: $file" >&2; '
+    "missing=1; }}; done; test $missing = 0 || exit 1"
+)
 
 
 def with_verifications(workflow: Workflow) -> Workflow:
     """The workflow with a step for each verification. Raises UsageError if a step has the name of one."""
-    verified = {step.id: f"{step.id}{SUFFIX}" for step in workflow.steps if step.verify}
+    there = {step.id for step in workflow.steps if step.role == _ROLE}
+    verified = {
+        step.id: name
+        for step in workflow.steps
+        for name in (f"{step.id}{SUFFIX}",)
+        if step.verify or (_artifacts(step) and name not in there)
+    }
     if not verified:
         return workflow
     for verified_step, name in verified.items():
@@ -33,24 +47,30 @@ def with_verifications(workflow: Workflow) -> Workflow:
     taken = {step.id for step in workflow.steps}.intersection(verified.values())
     if taken:
         name = min(taken)
-        raise UsageError(
-            f"step {name} has the name of a verification", hint=f"rename it, or leave out {name[: -len(SUFFIX)]}'s verify"
-        )
+        hint = f"rename it, or leave out the verify of {name[: -len(SUFFIX)]} and the artifacts of its packet"
+        raise UsageError(f"step {name} has the name of a verification", hint=hint)
     steps: list[Step] = []
     for step in workflow.steps:
         after = tuple(dict.fromkeys(each for name in step.depends_on for each in (name, verified.get(name, name))))
         steps.append(replace(step, depends_on=after, verify=""))
-        if step.verify:
+        if step.id in verified:
             steps.append(_verification(step))
     return replace(workflow, steps=tuple(steps))
 
 
+def _artifacts(step: Step) -> tuple[str, ...]:
+    return step.packet.artifacts if step.packet is not None else ()
+
+
 def _verification(step: Step) -> Step:
+    files = _artifacts(step)
+    look = _LOOK.format(files=" ".join(shlex.quote(f"./{name}") for name in files)) if files else ""
     worker = WorkerSpec(
-        shell=step.verify, env=step.worker.env, env_pass=step.worker.env_pass, clean_env=step.worker.clean_env,
+        shell="\n".join(filter(None, (look, step.verify))),
+        env=step.worker.env, env_pass=step.worker.env_pass, clean_env=step.worker.clean_env,
         limits=Limits(task_seconds=SECONDS_MAX), cwd=step.worker.cwd,
     )  # fmt: skip
     return Step(
-        id=f"{step.id}{SUFFIX}", role="verification", depends_on=(step.id,), access=step.access,
+        id=f"{step.id}{SUFFIX}", role=_ROLE, depends_on=(step.id,), access=step.access,
         conflict_key=step.conflict_key, worker=worker,
     )  # fmt: skip

@@ -26,6 +26,7 @@ from crewd.model.limits import (
     ROLES_MAX,
     STEPS_MAX,
 )
+from crewd.model.packet import Packet, check_packet
 from crewd.model.policy import SECONDS_MAX, Limits, Restarts, Retry, check_policy
 from crewd.model.runtimes import RUNTIMES, runtime_of
 from crewd.model.shell import place_values
@@ -106,7 +107,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     their access and have the same `conflict_key` an exclusive one runs alone. `effectiveness`: what becomes of a worker that
     has completed and did nothing that crewd could see: no operation, no tokens (docs/workflows.md). Empty: `block` for an agent
     whose access is exclusive, `warn` for one whose access is shared, else `off`. `verify`: a command line that looks at what
-    the step has done; when the run is admitted it becomes a step of its own, `ID.verify`. `adaptive`: its result is a plan,
+    the step has done; when the run is admitted it becomes a step of its own, `ID.verify`. `packet`: the bounds of its work, for
+    an agent; its artifacts are a part of the verification. `adaptive`: its result is a plan,
     whose tasks become steps (docs/workflows.md); those have its name in `added_by`, which crewd sets. `reads_nothing`: an agent
     without `reads` is told nothing of the steps that it depends on. `origins`: who has decided its agent, model and access, for
     people.
@@ -127,6 +129,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     effectiveness: Effectiveness = ""
     verify: str = ""
     adaptive: bool = False
+    packet: Packet | None = None
     added_by: str = ""
     reads_nothing: bool = False
     origins: dict[str, str] = {}
@@ -221,9 +224,9 @@ def _check_roles(workflow: Workflow, names: Collection[str]) -> None:
         for name, step in workflow.roles.items():
             check_name("role", name)
             if step != msgspec.structs.replace(
-                step, id=name, depends_on=(), reads=(), output="", verify="", adaptive=False, added_by=""
+                step, id=name, depends_on=(), reads=(), output="", verify="", packet=None, adaptive=False, added_by=""
             ):
-                hint = "its id is its name, and it has no dependsOn, reads, output, verify and adaptive: the plan decides that"
+                hint = "its id is its name; dependsOn, reads, output, verify, packet and adaptive are for the plan to decide"
                 raise UsageError(f"role {name} says what only a step can say", hint=hint)
             _check_worker(step, names)
 
@@ -366,6 +369,11 @@ def _check_gates(step: Step, names: Collection[str]) -> None:
         with about(field="verify"):
             check_argument(f"step {step.id}: the command that verifies it", step.verify)
             place_values(step.verify, names)
+    if step.packet is not None:
+        check_packet(step.id, step.packet, verified=bool(step.verify))
+        if step.worker.agent is None and (step.worker.call or step.worker.argv or step.worker.shell or step.worker.outside):
+            hint = "an agent is told it; a command or a call takes what it needs from its text, 'env' or 'args'"
+            raise UsageError(f"step {step.id} has a packet and no agent", hint=hint, field="packet")
     if step.conflict_key:
         with about(field="conflictKey"):
             check_name(f"conflictKey of step {step.id}", step.conflict_key)

@@ -15,6 +15,7 @@ import msgspec
 
 from crewd.model.errors import UsageError
 from crewd.model.markdown import BLOCK, SourceLine, did_you_mean, wrong
+from crewd.model.packet_text import read_packet
 from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.model.quantities import quantity
 from crewd.model.variables import is_own
@@ -25,7 +26,7 @@ P = TypeVar("P", Limits, Restarts)
 FIELDS = (
     "role", "agent", "model", "skills", "dependsOn", "output", "reads", "call", "run", "args", "stdin", "start", "env", "cwd",
     "limits", "retries", "restart", "outside", "protocol", "access", "conflictKey", "effectiveness", "verify",
-    "adaptive",
+    "packet", "adaptive",
 )  # fmt: skip
 TOLERATED = ("parallelGroup", "progress", "worktree")
 """Fields of other systems' workflows that change nothing here."""
@@ -250,6 +251,7 @@ def make_step(fields: Fields, text: str) -> Step:
         conflict_key=fields.text("conflictKey"),
         verify="" if (verify := fields.text("verify")) in {"true", "false"} else verify,
         effectiveness=_one_of(fields, "effectiveness", Effectiveness),
+        packet=read_packet(fields.mapping("packet")) if "packet" in fields else None,
         adaptive=fields.choice("adaptive", ("false", "true")) == "true",
         worker=WorkerSpec(
             call=fields.text("call"),

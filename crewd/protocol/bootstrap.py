@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from crewd.model.known_secrets import KnownSecrets
+from crewd.model.packet import Packet
 from crewd.model.workflow import WorkerSpec
 
 
@@ -37,6 +38,7 @@ class Bootstrap(msgspec.Struct, frozen=True):
     secrets: dict[str, str] = {}
     inputs: dict[str, object] = {}
     masked: tuple[str, ...] = ()
+    packet: Packet | None = None
 
     @property
     def known(self) -> KnownSecrets:

@@ -17,11 +17,15 @@ from crewd.client.shapes import agent_workflow, policed
 from crewd.model.agent import AGENT_RUNTIMES, Agent, AgentRuntime
 from crewd.model.errors import RunFailed, UsageError
 from crewd.model.events import OperationClosed, OperationOpened, ProgressSampled
+from crewd.model.inputs import Input
+from crewd.model.packet import Packet
 from crewd.model.policy import Limits, Retry
 from crewd.model.rows import AskRow, AttemptRow
 from crewd.model.terms import Terms
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.shell import Shell
 
 pytestmark = pytest.mark.process
 every = pytest.mark.parametrize("runtime", AGENT_RUNTIMES)
@@ -401,3 +405,23 @@ def test_a_session_that_is_not_there_any_more_is_begun_anew(crew: Crew) -> None:
     run = ask(crew, "hello", agent("pi", session="gone"))
     assert run.result(timeout=120) == "echo: hello", "it is given the task"
     assert any("begun a new one" in warning for warning in attempt_of(run).warnings)
+
+
+def test_an_agent_is_told_its_packet_and_the_files_that_it_promises_are_looked_for(crew: Crew, tmp_path: Path) -> None:
+    packet = Packet("single_file", "{file}", ("it says hello",), artifacts=("made.txt",))
+    step = Step("write", text="Say hello.", packet=packet, worker=WorkerSpec(agent=agent("claude")))
+    workflow = Workflow("bounded", (step,), inputs={"file": Input()})
+    run = crew.run(workflow, "greet", cwd=str(tmp_path), inputs={"file": "hello.md"})
+    with pytest.raises(RunFailed, match=r"write\.verify"):
+        run.result(timeout=120)
+    prompt = json.loads(Shell(str(crew.home.root), tmp_path).ok("prompt", run.id, "--json"))
+    told = prompt["first"]
+    assert "Change only the file hello.md." in told
+    assert told.index("Say hello.") < told.index("greet") < told.index("## Task packet")
+    assert [part["source"] for part in prompt["sources"] if part["in"] == "first"] == ["step", "goal", "packet"]
+    assert (
+        "a file of the packet does not exist: ./made.txt" in crew.log(f"{run.id}/write.verify", stream="stderr").data.decode()
+    )
+    (tmp_path / "made.txt").touch()
+    crew.retry(run.id)
+    run.result(timeout=120)

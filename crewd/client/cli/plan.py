@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from crewd.client.chosen import Chosen
 from crewd.client.cli.common import Options, out, say
 from crewd.model.budget import words_of
@@ -31,6 +33,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
                 "reads": list(step.reads), "output": step.output, "access": step.access,
                 "access_from": choice.access_from if choice else "step" if step.access else "",
                 "conflict_key": step.conflict_key, "effectiveness": step.guard, "verify": step.verify,
+                "packet": None if step.packet is None else msgspec.structs.asdict(step.packet),
                 "adaptive": step.adaptive, "cwd": step.worker.cwd,
                 "hooks": [{"name": each.name, "on": each.on, "from": each.source} for each in step.worker.hooks],
             }
@@ -67,7 +70,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         say(f"{chosen.named_by} names what is run")
     for key, (value, where) in chosen.settings.items():
         say(f"{key} is {value}, by {where}")
-    for row in rows:
+    for row, step in zip(rows, chosen.workflow.steps, strict=True):
         say(f"  {row['step']}" + (f" after {', '.join(row['after'])}" if row["after"] else ""))
         if row["agent"]:
             say(f"    agent:  {row['agent']} ({row['agent_file']}), by {row['agent_from']}")
@@ -81,6 +84,8 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         say(f"    runs:   {row['does']}" + (f" in {row['cwd']}" if row["cwd"] else ""))
         if row["verify"]:
             say(f"    verify: {row['verify']}")
+        if step.packet is not None:
+            say(f"    packet: {step.packet.summary}")
         if row["hooks"]:
             asked = ", ".join(f"{each['name']} ({each['on']}, {each['from'] or 'step'})" for each in row["hooks"])
             say(f"    hooks:  {asked}")

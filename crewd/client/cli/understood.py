@@ -52,7 +52,8 @@ def _tell(workflow: Workflow, step: Step) -> None:
     access = f"{step.access}, key {step.conflict_key}" if step.conflict_key else step.access
     told = (
         ("reads", ", ".join(step.reads)), ("output", step.output), ("access", access), ("effectiveness", step.effectiveness),
-        ("verify", step.verify), ("adaptive", "its plan adds steps" if step.adaptive else ""),
+        ("verify", step.verify), ("packet", step.packet.summary if step.packet else ""),
+        ("adaptive", "its plan adds steps" if step.adaptive else ""),
     )  # fmt: skip
     for what, names in told:
         if names:

@@ -460,6 +460,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             env={**self._run.env, **said},
             inputs=typed,
             masked=self._run.secrets,
+            packet=None if self._step.packet is None else self._step.packet.placed(values),
             secrets={
                 **{name: value for name, value in self._services.vault.of(self._run.id).items() if name not in said},
                 PARENT_TOKEN: self._services.tokens.of_parent(task, epoch),

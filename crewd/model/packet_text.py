@@ -1,0 +1,42 @@
+"""The task packet in a step of a workflow file. Pure.
+
+Tests: tests/model/test_packet.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from crewd.model.markdown import did_you_mean, wrong
+from crewd.model.packet import Packet, Scope
+from crewd.model.yaml_text import Yaml, scalar_text
+
+LISTS = ("acceptance", "constraints", "artifacts")
+MEANT = {
+    "scopepath": "path", "scope_path": "path", "acceptancetests": "acceptance", "acceptance_tests": "acceptance",
+    "tests": "acceptance", "done": "acceptance", "expectedartifacts": "artifacts", "expected_artifacts": "artifacts",
+    "files": "artifacts", "branchpolicy": "branch", "branch_policy": "branch", "commitpolicy": "commit",
+    "commit_policy": "commit", "reporting": "report", "reportingcontract": "report", "reporting_contract": "report",
+    "escalation": "escalate", "escalationpolicy": "escalate", "escalation_policy": "escalate", "limits": "constraints",
+}  # fmt: skip
+
+
+def read_packet(yaml: Yaml) -> Packet:
+    """What `packet` says. UsageError with the line for what is not understood."""
+    found: dict[str, Any] = {}
+    for name, value in yaml.value.items():
+        line = yaml.line(name)
+        if name == "objective":
+            raise wrong(line, "packet is wrong: there is no 'objective'", "the text of the step is its objective")
+        if name not in Packet.__struct_fields__:
+            raise wrong(line, f"packet is wrong: there is no {name!r}", did_you_mean(name, Packet.__struct_fields__, MEANT))
+        if name in LISTS:
+            entries = value if isinstance(value, list) else [value]
+            found[name] = tuple(scalar_text(each, line, f"an entry of {name}") for each in entries)
+        else:
+            found[name] = scalar_text(value, line, name)
+    scope = found.get("scope", "")
+    if scope not in get_args(Scope):
+        said = f"the scope {scope!r} of the packet is not possible" if scope else "the packet has no scope"
+        raise wrong(yaml.line("scope"), said, f"scope: {', '.join(get_args(Scope))}")
+    return Packet(**found)
