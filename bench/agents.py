@@ -34,7 +34,8 @@ ROUNDS, ROUND_BYTES = 256, 4_000_000
 RUNTIMES: tuple[AgentRuntime, ...] = ("pi", "claude", "codex", "acp")
 
 
-def _start(crew: Crew, goal: str, runtime: AgentRuntime, *command: str) -> RunHandle:
+def start(crew: Crew, goal: str, runtime: AgentRuntime, *command: str) -> RunHandle:
+    """A run of one stand-in, or of another program that speaks as it does."""
     argv = command or (sys.executable, "-m", "crewd.testing.agents", runtime)
     return crew.run(agent_workflow(Agent(runtime=runtime, command=argv, name=runtime)), goal, cwd=ROOT)
 
@@ -72,7 +73,7 @@ def _first_words(crew: Crew) -> None:
     floors = [_floor_of_a_first_word() for _ in range(FIRST_WORDS)]
     samples: list[float] = []
     for _ in range(FIRST_WORDS):
-        run = _start(crew, "hello", "pi")
+        run = start(crew, "hello", "pi")
         begin = time.perf_counter()
         while not _acts(crew, run, "text"):
             time.sleep(0.001)
@@ -89,13 +90,14 @@ def _times(path: Path) -> dict[str, float]:
 
 def _flows(crew: Crew, rate: int, seconds: float) -> list[RunHandle]:
     """Agents that stream for so long, once all of them do."""
-    flows = [_start(crew, f"FLOW {rate} {int(seconds) + 60}", RUNTIMES[number % len(RUNTIMES)]) for number in range(AGENTS)]
+    flows = [start(crew, f"FLOW {rate} {int(seconds) + 60}", RUNTIMES[number % len(RUNTIMES)]) for number in range(AGENTS)]
     for run in flows:
         wait_until(lambda run=run: run.show().attempts[-1].ready_at, "the agents to be ready", 120)  # type: ignore[misc]
     return flows
 
 
-def _end(runs: list[RunHandle]) -> None:
+def end(runs: list[RunHandle]) -> None:
+    """Cancel them all, and wait."""
     for run in runs:
         run.begin_cancel(mode="now")
     for run in runs:
@@ -121,13 +123,13 @@ def _costs(daemon: Daemon, crew: Crew) -> None:
     parts = sorted((sum(host.cpu_times()[:2]) - before) / lasted for host, before in zip(hosts, of_hosts, strict=True))
     print(f"  hosts     p50 {statistics.median(parts):5.1%}  most {parts[-1]:5.1%} of a core each (aim: 3 %)", flush=True)
     print(f"  all       {psutil.cpu_percent(2) / 100:5.1%} of the machine", flush=True)
-    _end(flows)
+    end(flows)
 
 
 def _steers(crew: Crew, folder: Path) -> None:
     """How long a steer takes to the agent's input beside agents that stream."""
     read = folder / "read"
-    steered = _start(crew, "TOOL 3600", "pi", sys.executable, "-m", "bench.agents", str(read))
+    steered = start(crew, "TOOL 3600", "pi", sys.executable, "-m", "bench.agents", str(read))
     flows = _flows(crew, STEERED_RATE, STEERS * STEER_SECONDS)
     wait_until(lambda: _acts(crew, steered, "tool"), "the tool to run")
     sent: dict[str, float] = {}
@@ -140,7 +142,7 @@ def _steers(crew: Crew, folder: Path) -> None:
     samples = [came[key] - at for key, at in sent.items()]
     print(f"  beside {AGENTS} that say {STEERED_RATE} pieces a second each, a steer takes to the bytes on the agent's input")
     print(f"    {_percent(samples)}  (aim: p99 10 ms)", flush=True)
-    _end([steered, *flows])
+    end([steered, *flows])
 
 
 def _gigabyte(crew: Crew) -> None:
@@ -148,7 +150,7 @@ def _gigabyte(crew: Crew) -> None:
         return sum(path.stat().st_size for path in crew.home.root.glob("*.db*"))
 
     before, begin = size(), time.perf_counter()
-    run = _start(crew, f"ROUNDS {ROUNDS} BIG {ROUND_BYTES}", "pi")
+    run = start(crew, f"ROUNDS {ROUNDS} BIG {ROUND_BYTES}", "pi")
     run.wait(timeout=600)
     kept = sum(path.stat().st_size for path in Path(run.show().attempts[-1].directory).iterdir())
     print(
