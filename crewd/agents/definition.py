@@ -22,15 +22,17 @@ _FIELDS = {
     "name": "name", "model": "model", "thinking": "thinking", "systemPromptMode": "system_prompt_mode", "maxTurns": "turns",
     "graceTurns": "turns_grace", "permissions": "permissions", "configDir": "config_dir", "config_dir": "config_dir",
     "tools": "tools", "fallbackModels": "fallback_models", "tree": "tree",
+    "extensions": "extensions", "inheritProjectContext": "project_context", "inheritSkills": "own_skills",
 }  # fmt: skip
 _OTHERS = ("runtime", "command", "env", "description", "skills", "access", "memory")
 UNUSED = (
-    "extensions", "inheritProjectContext", "inheritSkills", "triggers", "useWhen", "avoidWhen", "cost", "category",
+    "triggers", "useWhen", "avoidWhen", "cost", "category",
     "loadMode", "defaultTools", "contextMode", "disabled", "enabled",
 )  # fmt: skip
 """Fields of the format that change nothing here."""
 Memory = Literal["", "user", "project"]
-_LISTS = frozenset({"tools", "fallbackModels"})
+_LISTS = frozenset({"tools", "fallbackModels", "extensions"})
+_FLAGS = frozenset({"tree", "inheritProjectContext", "inheritSkills"})
 _NUMBERS = frozenset({"maxTurns", "graceTurns"})
 
 
@@ -118,15 +120,17 @@ def _base(head: Yaml, given: Mapping[str, Any], default_name: str) -> Agent:
 
 
 def _value(head: Yaml, key: str, value: object) -> object:
+    if key == "extensions" and value == "none":
+        return ()
     if key in _LISTS:
         return _words(head, key, value)
     if key == "model" and value == "false":
         return ""  # the agent's own
     if isinstance(value, dict | list):
         raise wrong(head.line(key), f"{key} is one value, and no list", "see docs/agents.md")
-    if key == "tree":
+    if key in _FLAGS:
         if value not in ("true", "false"):
-            raise wrong(head.line(key), f"tree: {value!r} is not possible", "tree: true")
+            raise wrong(head.line(key), f"{key}: {value!r} is not possible", f"{key}: true, or {key}: false")
         return value == "true"
     if key in _NUMBERS:
         if not str(value).isdecimal() or len(str(value)) > 9:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 _NOT_TAKEN: Mapping[AgentRuntime, tuple[str, ...]] = {
     "pi": (),
-    "omp": (),
+    "omp": ("inheritProjectContext",),
     "claude": (),
-    "codex": ("tools",),
-    "acp": ("thinking", "tools", "configDir"),
+    "codex": ("tools", "extensions", "inheritSkills"),
+    "acp": ("thinking", "tools", "configDir", "extensions", "inheritProjectContext", "inheritSkills"),
 }
 
 
@@ -32,6 +32,10 @@ def command_of(agent: Agent, prompt_file: str, session: str) -> list[str]:
             argv += ["--mode", "rpc"]
             argv += _given("--model", agent.model) + _given("--thinking", agent.thinking)
             argv += _given("--tools", ",".join(agent.tools)) + _given("--session", session)
+            argv += ["--no-extensions"] if agent.extensions is not None else []
+            argv += [word for path in agent.extensions or () for word in ("--extension", path)]
+            argv += [] if agent.own_skills else ["--no-skills"]
+            argv += [] if agent.project_context or agent.runtime == "omp" else ["--no-context-files"]
             argv += _given("--system-prompt" if replaces else "--append-system-prompt", prompt_file)
         case "claude":
             argv += ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
@@ -39,10 +43,13 @@ def command_of(agent: Agent, prompt_file: str, session: str) -> list[str]:
             argv += _given("--model", agent.model) + _given("--effort", agent.thinking)
             argv += _given("--fallback-model", ",".join(agent.fallback_models))
             argv += _given("--allowedTools", ",".join(agent.tools)) + _given("--resume", session)
+            argv += [word for path in agent.extensions or () for word in ("--plugin-dir", path)]
+            argv += [] if agent.own_skills else ["--disable-slash-commands"]
             argv += _given("--system-prompt-file" if replaces else "--append-system-prompt-file", prompt_file)
         case "codex":
             argv += ["app-server"]
             argv += _given("-c", f"model_reasoning_effort={agent.thinking}" if agent.thinking else "")
+            argv += [] if agent.project_context else ["-c", "project_doc_max_bytes=0"]
         case "acp":
             pass
     return argv
@@ -61,13 +68,22 @@ def variables_of(agent: Agent) -> dict[str, str]:
         found[directories[agent.runtime]] = agent.config_dir
     if agent.runtime == "claude":
         found["CLAUDE_CODE_SDK_READS_SESSION_STATE"] = "1"  # else nothing says that it has come to rest
+        if not agent.project_context:
+            found["CLAUDE_CODE_DISABLE_CLAUDE_MDS"] = "1"
     return found
 
 
 def ignored_by(agent: Agent) -> tuple[str, ...]:
     """Fields that are given and that its runtime has no way to take."""
-    given = {"thinking": agent.thinking, "tools": agent.tools, "configDir": agent.config_dir}
-    return tuple(name for name, value in given.items() if value and name in _NOT_TAKEN[agent.runtime])
+    given = {
+        "thinking": agent.thinking, "tools": agent.tools, "configDir": agent.config_dir,
+        "extensions": agent.extensions is not None, "inheritProjectContext": not agent.project_context,
+        "inheritSkills": not agent.own_skills,
+    }  # fmt: skip
+    not_taken = _NOT_TAKEN[agent.runtime]
+    if agent.runtime == "claude" and agent.extensions == ():  # it loads more, and has no way to load none
+        not_taken += ("extensions",)
+    return tuple(name for name, value in given.items() if value and name in not_taken)
 
 
 def machine_of(agent: Agent, task: Task) -> Machine:

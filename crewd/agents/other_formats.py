@@ -62,7 +62,8 @@ def _left_out(definition: Definition, *, own: bool) -> tuple[str, ...]:
         "model": agent.model and not own, "fallbackModels": agent.fallback_models, "thinking": agent.thinking,
         "tools": agent.tools, "maxTurns": agent.turns, "systemPromptMode": agent.system_prompt_mode != "append",
         "permissions": agent.permissions != "ask", "configDir": agent.config_dir, "env": definition.env,
-        "skills": definition.skills,
+        "skills": definition.skills, "extensions": agent.extensions is not None,
+        "inheritProjectContext": not agent.project_context, "inheritSkills": not agent.own_skills,
         "graceTurns": agent.turns and agent.turns_grace != _GRACE,
     }  # fmt: skip
     return tuple(name for name, value in given.items() if value)

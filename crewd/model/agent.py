@@ -38,7 +38,10 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     to finish; it has `turns_grace` more (`turns` 0: no bound). `permissions` is the answer when the agent asks for permission.
     `config_dir` is the directory of the agent's own configuration. `session` is one of the agent's own sessions, to go on
     with. With `tree` it is told the names of the files where it works. `memory` is the file with its notes (empty: it has
-    none); with `keeps_memory` it is told that it may write there.
+    none); with `keeps_memory` it is told that it may write there. `extensions` are files or directories that it loads
+    (None: those of its own configuration). Without `project_context` it does not read the instructions of the project
+    (`AGENTS.md`, `CLAUDE.md`), without `own_skills` not the skills of its own configuration. What of this a runtime has a way
+    to say, `docs/agents.md` tells.
     """
 
     runtime: AgentRuntime
@@ -59,6 +62,9 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     tree: bool = False
     memory: str = ""
     keeps_memory: bool = True
+    extensions: tuple[str, ...] | None = None
+    project_context: bool = True
+    own_skills: bool = True
 
 
 def check_agent(step: str, agent: Agent) -> None:
@@ -68,6 +74,9 @@ def check_agent(step: str, agent: Agent) -> None:
     for what, text in (("model", agent.model), ("thinking", agent.thinking), ("session", agent.session)):
         if "\n" in text or text.startswith("-"):
             raise UsageError(f"step {step}: {text!r} is no {what}", hint="one word, without a dash before it", field="agent")
+    for path in agent.extensions or ():
+        if not path or path.startswith("-") or "\0" in path or len(path) > PATH_CHARS_MAX:
+            raise UsageError(f"step {step}: {path!r} is no extension", hint="the path of a file or a directory", field="agent")
     if agent.memory and (not agent.memory.startswith("/") or "\0" in agent.memory or len(agent.memory) > PATH_CHARS_MAX):
         raise UsageError(f"step {step}: {agent.memory!r} is no path of notes", hint="an absolute path", field="agent")
     texts = (agent.system_prompt, *(skill.text for skill in agent.skills))

@@ -87,3 +87,26 @@ def test_a_file_that_names_no_program_gets_that_of_another_agent() -> None:
     assert (found.inherits, found.agent.runtime, found.agent.model) == (True, "codex", "big")
     assert (found.agent.name, found.agent.system_prompt, found.env) == ("mine", "My words.", {"A": "1", "B": "2"})
     assert not parse_agent("---\nruntime: pi\n---\n", "own", program).inherits
+
+
+@pytest.mark.parametrize(
+    ("line", "extensions"),
+    [
+        ("extensions: none", ()),
+        ("extensions: false", ()),
+        ("extensions: ./a.ts, b", ("./a.ts", "b")),
+        ("extensions: [a]", ("a",)),
+        ("model: m", None),
+    ],
+)
+def test_extensions_are_named_or_none_or_its_own(line: str, extensions: tuple[str, ...] | None) -> None:
+    assert parse_agent(f"---\nruntime: pi\n{line}\n---\n", "a").agent.extensions == extensions
+
+
+def test_it_may_be_without_the_project_s_instructions_and_its_own_skills() -> None:
+    found = parse_agent("---\nruntime: pi\ninheritProjectContext: false\ninheritSkills: false\n---\n", "a")
+    assert (found.agent.project_context, found.agent.own_skills, found.unused) == (False, False, ())
+    with pytest.raises(UsageError, match=r"line 3: inheritSkills: 'no' is not possible \(inheritSkills: true, or"):
+        parse_agent("---\nruntime: pi\ninheritSkills: no\n---\n", "a")
+    with pytest.raises(UsageError, match="'--x' is no extension"):
+        parse_agent("---\nruntime: pi\nextensions: [--x]\n---\n", "a")

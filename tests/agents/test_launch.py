@@ -42,3 +42,39 @@ def test_what_an_agent_has_no_way_to_take_is_named() -> None:
     assert ignored("claude") == ()
     assert ignored("codex") == ("tools",)
     assert ignored("acp") == ("thinking", "tools", "configDir")
+
+
+def test_it_loads_the_extensions_that_are_named_and_leaves_out_what_is_not_wanted() -> None:
+    def argv(runtime: AgentRuntime, **more: object) -> list[str]:
+        return command_of(Agent(runtime=runtime, command=("x",), **more), "", "")  # type: ignore[arg-type]
+
+    bare: dict[AgentRuntime, int] = {runtime: len(argv(runtime)) for runtime in AGENT_RUNTIMES}
+    for runtime in ("pi", "omp"):
+        assert argv(runtime, extensions=("a.ts", "b"))[bare[runtime] :] == [
+            "--no-extensions", "--extension", "a.ts", "--extension", "b",
+        ]  # fmt: skip
+        assert argv(runtime, extensions=())[bare[runtime] :] == ["--no-extensions"]
+        assert argv(runtime, own_skills=False)[bare[runtime] :] == ["--no-skills"]
+    assert argv("pi", project_context=False)[bare["pi"] :] == ["--no-context-files"]
+    assert argv("claude", extensions=("plug",), own_skills=False)[bare["claude"] :] == [
+        "--plugin-dir", "plug", "--disable-slash-commands",
+    ]  # fmt: skip
+    assert argv("codex", project_context=False) == ["x", "app-server", "-c", "project_doc_max_bytes=0"]
+    blind = Agent(runtime="claude", command=("x",), project_context=False)
+    assert variables_of(blind)["CLAUDE_CODE_DISABLE_CLAUDE_MDS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "names"),
+    [
+        ("pi", ()),
+        ("omp", ("inheritProjectContext",)),
+        ("claude", ("extensions",)),
+        ("codex", ("extensions", "inheritSkills")),
+        ("acp", ("extensions", "inheritProjectContext", "inheritSkills")),
+    ],
+)
+def test_what_it_has_no_way_to_leave_out_is_named(runtime: AgentRuntime, names: tuple[str, ...]) -> None:
+    agent = Agent(runtime=runtime, command=("x",), extensions=(), project_context=False, own_skills=False)
+    assert ignored_by(agent) == names
+    assert len(command_of(agent, "", "")) + len(variables_of(agent)) > 1 or runtime == "acp"

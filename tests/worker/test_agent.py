@@ -425,3 +425,11 @@ def test_an_agent_is_told_its_packet_and_the_files_that_it_promises_are_looked_f
     (tmp_path / "made.txt").touch()
     crew.retry(run.id)
     run.result(timeout=120)
+
+
+def test_an_agent_is_started_with_its_extensions_and_without_what_it_is_to_leave_out(crew: Crew, tmp_path: Path) -> None:
+    line = f'echo "$@" > {tmp_path}/words; exec {sys.executable} -m crewd.testing.agents pi "$@"'
+    spec = Agent("pi", ("sh", "-c", line, "pi"), name="pi", extensions=("./ext.ts",), project_context=False, own_skills=False)
+    ask(crew, "hello", spec).result(timeout=120)
+    words = (tmp_path / "words").read_text()
+    assert "--no-extensions --extension ./ext.ts --no-skills --no-context-files" in words
