@@ -4,6 +4,7 @@ from typing import Any
 
 from crewd.agents import acts as do
 from crewd.agents.acp import LOG_IN, Acp
+from crewd.agents.pieces import BLOCK_CHARS_MAX
 from tests.agents.acting import hear, of, said
 
 
@@ -174,3 +175,26 @@ def test_a_session_that_cannot_be_loaded_is_a_new_one_and_says_so() -> None:
     assert new["method"] == "session/new"
     (known,) = of(do.Ready, machine.hear({"id": new["id"], "result": {"sessionId": "s2"}}))
     assert (known.session, known.goes_on) == ("s2", False)
+
+
+def test_an_answer_without_end_is_told_in_blocks_and_its_end_is_the_result() -> None:
+    machine = ready()
+    number = prompted(machine)
+    piece, told = "x" * 1_000, 0
+    for _ in range(3 * BLOCK_CHARS_MAX // len(piece)):
+        for block in of(do.Said, machine.hear(chunk(piece))):
+            told += len(block.text)
+            assert len(block.text) < BLOCK_CHARS_MAX + len(piece)
+    assert told >= 2 * BLOCK_CHARS_MAX
+    acts = quiet(
+        machine, [*machine.hear(chunk("the end")), *machine.hear({"id": number, "result": {"stopReason": "end_turn"}})]
+    )
+    (rest,) = of(do.Said, acts)
+    assert told + len(rest.text) == 3 * BLOCK_CHARS_MAX // len(piece) * len(piece) + len("the end"), "nothing is lost"
+    (stopped,) = of(do.Stopped, acts)
+    assert stopped.text.endswith("xthe end")
+    assert len(stopped.text) == BLOCK_CHARS_MAX
+    assert "long_answer" in stopped.warnings[0]
+    number = prompted(machine)
+    acts = quiet(machine, [*machine.hear(chunk("short")), *machine.hear({"id": number, "result": {"stopReason": "end_turn"}})])
+    assert [(each.text, each.warnings) for each in of(do.Stopped, acts)] == [("short", ())]
