@@ -6,10 +6,8 @@ Tests: tests/client/cli/test_config.py.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -17,6 +15,7 @@ import tomlkit
 import tomlkit.exceptions
 
 from crewd.client.settings import PROJECT_SETTINGS, SettingsSource, read_settings, settings_path, source_of, wrong_in
+from crewd.client.user_file import alone
 from crewd.model.config import KEYS, Config
 from crewd.model.errors import Unavailable, UsageError
 from crewd.model.home import Home
@@ -34,7 +33,7 @@ def set_value(home: Home, key: str, text: str, *, project: bool) -> Any:
     path = settings_path(source, home)
     shape: type[Config | RunSettings] = Config if source == "daemon" else RunSettings
     value = _value(key, text, shape)
-    with _alone(path):
+    with alone(path, 0o777 if path == PROJECT_SETTINGS else 0o700):
         document = _document(path, source)
         before = tomlkit.dumps(document)
         document[key] = value
@@ -46,7 +45,7 @@ def unset_value(home: Home, key: str, *, project: bool) -> bool:
     """Take a key out of its file; whether it was there."""
     source = next(iter(_holding(home, key, project=project)), None) or source_of(key, project=project)
     path = settings_path(source, home)
-    with _alone(path):
+    with alone(path, 0o777 if path == PROJECT_SETTINGS else 0o700):
         document = _document(path, source)
         if key not in document:
             return False
@@ -62,22 +61,6 @@ def _holding(home: Home, key: str, *, project: bool) -> list[SettingsSource]:
         return []
     sources: tuple[SettingsSource, ...] = ("project",) if project else ("user", "daemon")
     return [source for source in sources if key in _document(settings_path(source, home), source)]
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """While nobody else changes a file beside this one. Unavailable if its directory cannot be had."""
-    folder = Path(os.path.realpath(path)).parent
-    try:
-        folder.mkdir(mode=0o777 if path == PROJECT_SETTINGS else 0o700, parents=True, exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be written: {error.strerror}", hint="nothing is changed") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _value(key: str, text: str, shape: type[Config | RunSettings]) -> Any:

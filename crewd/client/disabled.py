@@ -5,16 +5,19 @@ Tests: tests/client/test_inventory.py.
 
 from __future__ import annotations
 
-from crewd.client.user_file import read_json, write_json
+from collections.abc import Callable
+
+from crewd.client.user_file import change_json, read_json
 
 _FILE = "disabled.json"
+_OTHERWISE = "nothing is disabled"
 
 
 def disabled() -> dict[str, str]:
     """What the user has disabled: ids, with the reasons. UsageError if the file that says so cannot be read."""
-    return read_json(_FILE, dict[str, str], {}, "nothing is disabled")
+    return read_json(_FILE, dict[str, str], {}, _OTHERWISE)
 
 
-def write_disabled(off: dict[str, str]) -> None:
-    """Keep it. Unavailable if that cannot be; nothing is changed then."""
-    write_json(_FILE, dict(sorted(off.items())))
+def change_disabled(change: Callable[[dict[str, str]], dict[str, str]]) -> bool:
+    """Keep what `change` makes of it; whether that is something else. Unavailable if it cannot be kept; it stays as it was."""
+    return change_json(_FILE, dict[str, str], {}, _OTHERWISE, lambda off: dict(sorted(change(off).items())))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,12 +18,13 @@ from msgspec.structs import replace
 
 from crewd.client.extensions import active_extensions
 from crewd.client.hook_file import parse_hooks, read_file
-from crewd.client.user_file import read_json, user_path, write_json
+from crewd.client.user_file import change_json, read_json, user_path
 from crewd.model.errors import NotFound, UsageError
 from crewd.model.hooks import Hook
 
 PROJECT_FILE: Final = Path(".crew") / "hooks.toml"
 _TRUSTED: Final = "trusted.json"
+_OTHERWISE: Final = "no project is trusted"
 
 
 class FoundHook(msgspec.Struct, frozen=True):
@@ -99,22 +101,23 @@ def trust(project: ProjectHooks) -> None:
     """Trust the project's hooks as they were read. NotFound if there are none."""
     if not project.hooks:
         raise NotFound(f"there is no hook in {PROJECT_FILE}", hint="crew trust is for hooks that a project brings")
-    write_json(_TRUSTED, {**_trusted(), _key(): project.digest})
+    _change_trusted(lambda trusted: {**trusted, _key(): project.digest})
 
 
 def distrust() -> bool:
     """Trust the project's hooks no more; whether they were trusted."""
-    trusted = _trusted()
-    if _key() not in trusted:
+    if _key() not in _trusted():
         return False
-    del trusted[_key()]
-    write_json(_TRUSTED, trusted)
-    return True
+    return _change_trusted(lambda trusted: {path: digest for path, digest in trusted.items() if path != _key()})
 
 
 def _trusted() -> dict[str, str]:
     """The SHA-256 of each file that was trusted, by its path."""
-    return read_json(_TRUSTED, dict[str, str], {}, "no project is trusted")
+    return read_json(_TRUSTED, dict[str, str], {}, _OTHERWISE)
+
+
+def _change_trusted(change: Callable[[dict[str, str]], dict[str, str]]) -> bool:
+    return change_json(_TRUSTED, dict[str, str], {}, _OTHERWISE, change)
 
 
 def _key() -> str:

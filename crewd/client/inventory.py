@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from crewd.agents.catalogue import CATALOGUE
-from crewd.client.disabled import disabled, write_disabled
+from crewd.client.disabled import change_disabled, disabled
 from crewd.client.extensions import extensions
 from crewd.client.hooks import found_hooks
 from crewd.client.resources import Kind, resources
@@ -76,18 +76,15 @@ def disable(key: str, reason: str) -> None:
     if len(reason) > REASON_CHARS_MAX:
         raise UsageError(f"the reason has {len(reason)} characters", hint=f"at most {REASON_CHARS_MAX}")
     _known(key)
-    write_disabled({**disabled(), key: reason.strip()})
+    change_disabled(lambda off: {**off, key: reason.strip()})
 
 
 def enable(key: str) -> bool:
     """Allow it again; whether it was disabled."""
-    off = disabled()
-    if key not in off:
+    if key not in disabled():
         _known(key)
         return False
-    del off[key]
-    write_disabled(off)
-    return True
+    return change_disabled(lambda off: {each: reason for each, reason in off.items() if each != key})
 
 
 def check_enabled(kind: ItemKind, name: str) -> None:

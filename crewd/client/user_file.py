@@ -1,12 +1,14 @@
-"""Small JSON files of the user's own, in crewd's configuration directory: written whole or not at all.
+"""Small JSON files of the user's own, in crewd's configuration directory: written whole or not at all, by one at a time.
 
-Tests: tests/client/cli/test_teams.py, tests/client/test_hooks.py.
+Tests: tests/client/cli/test_teams.py, tests/client/test_hooks.py, tests/client/test_inventory.py.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -36,12 +38,42 @@ def read_json(name: str, shape: type[T], absent: T, otherwise: str) -> T:
         raise UsageError(f"{path} cannot be read: {error}", hint=f"mend it, or remove it: then {otherwise}") from None
 
 
-def write_json(name: str, value: object) -> None:
-    """Write the file; only the user can read it. Unavailable if that cannot be; nothing is changed then."""
+@contextlib.contextmanager
+def alone(path: Path, mode: int = 0o700) -> Iterator[None]:
+    """While nobody else changes a file beside this one. `mode` is for its directory, if there is none yet.
+
+    Unavailable if the directory cannot be had.
+    """
+    folder = Path(os.path.realpath(path)).parent
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror}", hint="nothing is changed") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def change_json(name: str, shape: type[T], absent: T, otherwise: str, change: Callable[[T], T]) -> bool:
+    """Change what the file says, as `read_json` reads it, while nobody else does. Whether `change` has made it another value.
+
+    Only the user can read the file. Unavailable if it cannot be written; nothing is changed then.
+    """
     path = user_path(name)
+    with alone(path):
+        before = read_json(name, shape, absent, otherwise)
+        after = change(before)
+        if after != before:
+            _write(path, after)
+        return after != before
+
+
+def _write(path: Path, value: object) -> None:
     beside = path.with_suffix(f".{os.getpid()}.new")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside.unlink(missing_ok=True)
         beside.touch(mode=0o600, exist_ok=False)
         beside.write_bytes(msgspec.json.format(msgspec.json.encode(value)) + b"\n")

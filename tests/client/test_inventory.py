@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import platformdirs
 import pytest
 
 from crewd.client.chosen import Wish, choose
-from crewd.client.disabled import disabled
+from crewd.client.disabled import change_disabled, disabled
 from crewd.client.inventory import check_enabled, disable, enable, inventory
 from crewd.model.errors import NotFound, Refused, UsageError
 
@@ -91,3 +92,12 @@ def test_others_stay_disabled() -> None:
     disable("team:review", "b")
     enable("agent:reviewer")
     assert disabled() == {"team:review": "b"}
+
+
+def test_whoever_changes_the_file_at_the_same_time_loses_nothing() -> None:
+    ids = [f"skill:s{number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda key: change_disabled(lambda off: {**off, key: "why"}), ids))
+        assert disabled() == dict.fromkeys(sorted(ids), "why")
+        assert all(pool.map(lambda key: change_disabled(lambda off: {k: v for k, v in off.items() if k != key}), ids))
+    assert disabled() == {}
