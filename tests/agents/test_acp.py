@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 from crewd.agents import acts as do
@@ -198,3 +199,17 @@ def test_an_answer_without_end_is_told_in_blocks_and_its_end_is_the_result() -> 
     number = prompted(machine)
     acts = quiet(machine, [*machine.hear(chunk("short")), *machine.hear({"id": number, "result": {"stopReason": "end_turn"}})])
     assert [(each.text, each.warnings) for each in of(do.Stopped, acts)] == [("short", ())]
+
+
+def test_an_answer_in_many_small_pieces_takes_little_more_memory_than_its_text() -> None:
+    machine, pieces = ready(), 20_000
+    prompted(machine)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(pieces):
+            machine.hear(chunk(f"word{number % 10} "))
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 3 * pieces * len("word0 "), "each as a text of its own takes ten times as much"
