@@ -16,7 +16,7 @@ from crewd.agents.calls import Calls, error_of
 from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import PERMANENT, fault_class
 from crewd.agents.handed import Handed
-from crewd.agents.pieces import BLOCK_CHARS_MAX, Pieces
+from crewd.agents.pieces import TEXT_CHARS_MAX, Pieces
 from crewd.agents.records import at, list_at, number_at, preview, telling, text_at
 from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.reasons import RefusalReason
@@ -51,10 +51,7 @@ class Acp:
         self._first = True
         self._answering = False
         self._text, self._thought = Pieces(), Pieces()
-        self._full = ""
-        """The block before the one that is being said, if that one was full."""
-        self._long = False
-        self._last = ""
+        self._last, self._last_cut = "", False
         self._message = ""
         self._over: set[str] = set()
         """Tools that have ended. A later update of one is ignored."""
@@ -80,7 +77,7 @@ class Acp:
 
     def prompt(self, key: str, text: str) -> do.Acts:
         """See `Machine`."""
-        self._working, self._end, self._last, self._long = True, None, "", False
+        self._working, self._end, self._last, self._last_cut = True, None, "", False
         return self._send([(key, text)])
 
     def steer(self, key: str, text: str, *, now: bool) -> do.Acts:
@@ -137,9 +134,11 @@ class Acp:
         warnings = end.warnings
         if end.state == "completed" and not self._last:
             warnings = (*warnings, "empty_result: the agent ended its turn and said nothing")
-        if self._long:
-            said = f"long_answer: the agent has said more than {BLOCK_CHARS_MAX:,} characters at once: the result is their end"
-            warnings = (*warnings, said)
+        if self._last_cut:
+            warnings = (
+                *warnings,
+                f"long_answer: of the agent's last text only the first {TEXT_CHARS_MAX:,} characters are kept",
+            )
         return [*acts, *self._handed.stopped(), do.Stopped(end.state, self._last, end.error, end.error_class, warnings)]
 
     def hear(self, record: Mapping[str, Any]) -> do.Acts:
@@ -266,12 +265,11 @@ class Acp:
                 message = text_at(update, "messageId")
                 if message != self._message:
                     self._message, self._answering = message, False
-                full = self._text.add(text)
-                self._full, self._long = full or self._full, self._long or bool(full)
-                return [*self._answer(), *([do.Said(full)] if full else [])]
+                self._text.add(text)
+                return self._answer()
             case "agent_thought_chunk":
-                full = self._thought.add(text)
-                return [*self._answer(), *([do.Said(full, thought=True)] if full else [])]
+                self._thought.add(text)
+                return self._answer()
             case "tool_call":
                 return [*self._answer(), *self._flush(), *self._tool(update)]
             case "tool_call_update":
@@ -316,9 +314,10 @@ class Acp:
 
     def _flush(self) -> do.Acts:
         """What was said in pieces is a block."""
+        cut = self._text.cut
         thought, text = self._thought.take(), self._text.take()
-        self._last = (self._full + text)[-BLOCK_CHARS_MAX:] or self._last
-        self._full = ""
+        if text:
+            self._last, self._last_cut = text, cut
         acts: do.Acts = [do.Said(thought, thought=True)] if thought else []
         return [*acts, do.Said(text)] if text else acts
 

@@ -5,34 +5,38 @@ Tests: tests/agents/test_acp.py.
 
 from __future__ import annotations
 
-BLOCK_CHARS_MAX = 1 << 20
-"""A block that is as long is over, although the text goes on: what comes in pieces has no end that it must keep."""
+TEXT_CHARS_MAX = 1 << 21
+"""Of one text: more than a model says at once. What comes after it is not kept."""
 PIECES_MAX = 512
 """So many are kept as they came: a word as a text of its own takes ten times the memory that it takes in a longer one."""
 
 
 class Pieces:
-    """The pieces that have come, as one text."""
+    """The pieces that have come, as one text. `cut`: more came than is kept."""
 
     def __init__(self) -> None:
         self._joined: list[str] = []
         self._pieces: list[str] = []
         self._size = 0
+        self.cut = False
 
-    def add(self, piece: str) -> str:
-        """Add a piece. The block, if it is full now; else an empty text."""
-        if piece:
-            self._pieces.append(piece)
-            self._size += len(piece)
+    def add(self, piece: str) -> None:
+        """Add a piece."""
+        if self.cut or not piece:
+            return
+        self.cut = self._size + len(piece) > TEXT_CHARS_MAX
+        self._pieces.append(piece[: TEXT_CHARS_MAX - self._size])
+        self._size += len(piece)
         if len(self._pieces) >= PIECES_MAX:
             self._joined.append("".join(self._pieces))
             self._pieces.clear()
-        return self.take() if self._size >= BLOCK_CHARS_MAX else ""
 
     def take(self) -> str:
-        """What has come since the last block."""
+        """What has come, and begin anew. One that was cut has whole lines: the end of a line may be half of a secret."""
         text = "".join((*self._joined, *self._pieces))
+        if self.cut:
+            text = text[: text.rfind("\n") + 1] or text
         self._joined.clear()
         self._pieces.clear()
-        self._size = 0
+        self._size, self.cut = 0, False
         return text

@@ -5,7 +5,7 @@ from typing import Any
 
 from crewd.agents import acts as do
 from crewd.agents.acp import LOG_IN, Acp
-from crewd.agents.pieces import BLOCK_CHARS_MAX
+from crewd.agents.pieces import TEXT_CHARS_MAX
 from tests.agents.acting import hear, of, said
 
 
@@ -178,27 +178,35 @@ def test_a_session_that_cannot_be_loaded_is_a_new_one_and_says_so() -> None:
     assert (known.session, known.goes_on) == ("s2", False)
 
 
-def test_an_answer_without_end_is_told_in_blocks_and_its_end_is_the_result() -> None:
+def test_of_an_answer_without_end_the_beginning_is_kept_in_whole_lines() -> None:
+    machine = ready()
+
+    def answer(*pieces: str) -> do.Acts:
+        number = prompted(machine)
+        for piece in pieces:
+            machine.hear(chunk(piece))
+        return quiet(machine, machine.hear({"id": number, "result": {"stopReason": "end_turn"}}))
+
+    line = "x" * 999 + "\n"
+    acts = answer(*[line] * (TEXT_CHARS_MAX // len(line)), "a secret that is", " cut", *["more"] * 1_000)
+    (said_text,) = of(do.Said, acts)
+    (stopped,) = of(do.Stopped, acts)
+    assert stopped.text == said_text.text == line * (TEXT_CHARS_MAX // len(line))
+    assert "long_answer" in stopped.warnings[0]
+    (stopped,) = of(do.Stopped, answer("x" * (TEXT_CHARS_MAX + 1)))
+    assert (len(stopped.text), len(stopped.warnings)) == (TEXT_CHARS_MAX, 1)
+    for text in ("short", "x" * TEXT_CHARS_MAX):
+        assert [(each.text, each.warnings) for each in of(do.Stopped, answer(text))] == [(text, ())]
+
+
+def test_a_short_answer_after_a_long_text_is_whole() -> None:
     machine = ready()
     number = prompted(machine)
-    piece, told = "x" * 1_000, 0
-    for _ in range(3 * BLOCK_CHARS_MAX // len(piece)):
-        for block in of(do.Said, machine.hear(chunk(piece))):
-            told += len(block.text)
-            assert len(block.text) < BLOCK_CHARS_MAX + len(piece)
-    assert told >= 2 * BLOCK_CHARS_MAX
-    acts = quiet(
-        machine, [*machine.hear(chunk("the end")), *machine.hear({"id": number, "result": {"stopReason": "end_turn"}})]
-    )
-    (rest,) = of(do.Said, acts)
-    assert told + len(rest.text) == 3 * BLOCK_CHARS_MAX // len(piece) * len(piece) + len("the end"), "nothing is lost"
-    (stopped,) = of(do.Stopped, acts)
-    assert stopped.text.endswith("xthe end")
-    assert len(stopped.text) == BLOCK_CHARS_MAX
-    assert "long_answer" in stopped.warnings[0]
-    number = prompted(machine)
-    acts = quiet(machine, [*machine.hear(chunk("short")), *machine.hear({"id": number, "result": {"stopReason": "end_turn"}})])
-    assert [(each.text, each.warnings) for each in of(do.Stopped, acts)] == [("short", ())]
+    machine.hear(chunk("x" * (TEXT_CHARS_MAX + 1)))
+    machine.hear(update("tool_call", toolCallId="t", status="completed", title="look"))
+    machine.hear(chunk("done"))
+    (stopped,) = of(do.Stopped, quiet(machine, machine.hear({"id": number, "result": {"stopReason": "end_turn"}})))
+    assert (stopped.text, stopped.warnings) == ("done", ())
 
 
 def test_an_answer_in_many_small_pieces_takes_little_more_memory_than_its_text() -> None:
