@@ -63,11 +63,14 @@ def start_forked(command: Sequence[str], environment: Mapping[str, str], log: IO
 
 def _start_server() -> None:
     """Start the fork server if there is none, with the place in its environment where guardians' workers are marked."""
+    before = os.environ.get(marker.VARIABLE)
     os.environ[marker.VARIABLE] = marker.placeholder("0" * 16)
     try:
         forkserver.ensure_running()
     finally:
         del os.environ[marker.VARIABLE]
+        if before is not None:
+            os.environ[marker.VARIABLE] = before
 
 
 class _Guardian(popen_fork.Popen):

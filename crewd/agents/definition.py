@@ -31,7 +31,7 @@ UNUSED = (
 )  # fmt: skip
 """Fields of the format that change nothing here."""
 Memory = Literal["", "user", "project"]
-_LISTS = frozenset({"tools", "fallbackModels", "extensions"})
+_LISTS = frozenset({"tools", "fallbackModels"})
 _FLAGS = frozenset({"tree", "inheritProjectContext", "inheritSkills"})
 _NUMBERS = frozenset({"maxTurns", "graceTurns"})
 
@@ -120,8 +120,8 @@ def _base(head: Yaml, given: Mapping[str, Any], default_name: str) -> Agent:
 
 
 def _value(head: Yaml, key: str, value: object) -> object:
-    if key == "extensions" and value == "none":
-        return ()
+    if key == "extensions":
+        return _extensions(head, value)
     if key in _LISTS:
         return _words(head, key, value)
     if key == "model" and value == "false":
@@ -153,6 +153,15 @@ def _words(head: Yaml, key: str, value: object) -> tuple[str, ...]:
         except ValueError as error:
             raise wrong(head.line(key), f"{key}: {error}", "command: my-agent --acp") from None
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _extensions(head: Yaml, value: object) -> tuple[str, ...] | None:
+    if value == "true":
+        return None  # its own
+    words = () if value == "none" else _words(head, "extensions", value)
+    if "none" in words and len(words) > 1:
+        raise wrong(head.line("extensions"), "extensions: none stands beside others", "extensions: none, or the paths")
+    return () if words == ("none",) else words
 
 
 def _skills(head: Yaml, given: Mapping[str, Any]) -> tuple[str, ...]:

@@ -14,8 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crewd.model.errors import UsageError
-from crewd.model.verification import SUFFIX
-from crewd.model.workflow import Workflow
+from crewd.model.workflow import VERIFY_SUFFIX, Workflow
 
 TASKS_MAX = 12
 """Tasks of one plan."""
@@ -154,7 +153,7 @@ def steps_of(workflow: Workflow, adaptive: str, phases: Sequence[Sequence[Planne
     """The steps that a plan adds after the step `adaptive`. Names are `ROLE.PHASE`, with a number if there are several."""
     names = {step.id for step in workflow.steps} | {step.output for step in workflow.steps}
     step = next(each for each in workflow.steps if each.id == adaptive)
-    verified = f"{adaptive}{SUFFIX}"
+    verified = f"{adaptive}{VERIFY_SUFFIX}"
     before: tuple[str, ...] = (adaptive, verified) if verified in names else (adaptive,)
     reads: tuple[str, ...] = (step.output,) if step.output else ()
     found: list[AddedStep] = []
@@ -187,7 +186,7 @@ def with_step(workflow: Workflow, adaptive: str, added: AddedStep) -> Workflow:
         role, id=added.id, role=added.role, text=text, depends_on=added.depends_on, reads=added.reads, output=added.output,
         added_by=adaptive,
     )  # fmt: skip
-    verified = f"{adaptive}{SUFFIX}"
+    verified = f"{adaptive}{VERIFY_SUFFIX}"
     steps = [
         replace(each, depends_on=(*each.depends_on, step.id), reads=() if each.reads_nothing else (*each.reads, step.output))
         if adaptive in each.depends_on and not each.added_by and each.id != verified

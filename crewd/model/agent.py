@@ -18,6 +18,7 @@ PROMPT_BYTES_MAX = 64 << 10
 """A system prompt."""
 TURNS_MAX = 10_000
 PATH_CHARS_MAX: Final = 4_096
+EXTENSIONS_MAX: Final = 64
 AGENT_FILES: Final = {"acts": "acts.jsonl", "records": "records.jsonl"}
 """What is kept of an agent beside its output: the streams that can be read, and their files in the attempt's directory."""
 
@@ -74,6 +75,10 @@ def check_agent(step: str, agent: Agent) -> None:
     for what, text in (("model", agent.model), ("thinking", agent.thinking), ("session", agent.session)):
         if "\n" in text or text.startswith("-"):
             raise UsageError(f"step {step}: {text!r} is no {what}", hint="one word, without a dash before it", field="agent")
+    if len(agent.extensions or ()) > EXTENSIONS_MAX:
+        raise UsageError(
+            f"step {step}: {len(agent.extensions or ())} extensions", hint=f"at most {EXTENSIONS_MAX}", field="agent"
+        )
     for path in agent.extensions or ():
         if not path or path.startswith("-") or "\0" in path or len(path) > PATH_CHARS_MAX:
             raise UsageError(f"step {step}: {path!r} is no extension", hint="the path of a file or a directory", field="agent")

@@ -108,6 +108,12 @@ def place(text: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\{([a-z][a-z0-9_]*)\}", lambda found: values.get(found[1], found[0]), text)
 
 
+def placed_chars(text: str, values: Mapping[str, str]) -> int:
+    """How many characters `place` would make of it."""
+    found = re.findall(r"\{([a-z][a-z0-9_]*)\}", text)
+    return len(text) + sum(len(values[name]) - len(name) - 2 for name in found if name in values)
+
+
 def place_in(value: object, values: Mapping[str, str], typed: Mapping[str, object]) -> object:
     """Arguments with the values in them: one that is nothing but `{name}` is the value with its type."""
     match value:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from crewd.model.errors import UsageError
-from crewd.model.inputs import place
+from crewd.model.inputs import place, placed_chars
+from crewd.model.redact import clip
 
 PACKET_BYTES_MAX = 8_000
 """Of all its texts together: it is a part of a prompt."""
 ENTRIES_MAX = 32
 """Of each of its lists."""
+PATH_CHARS = 80
+"""Of a path, in a summary."""
 Scope = Literal["workspace", "module", "single_file", "custom"]
 _SCOPES = {
     "workspace": "Change what the task needs, in the directory where you work and nowhere else.",
@@ -55,13 +58,10 @@ class Packet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     @property
     def summary(self) -> str:
         """The packet in a few words, for a plan."""
-        scope = self.scope if self.scope == "workspace" else f"{self.scope} {self.path}"
-        counted = (
-            (len(self.acceptance), "acceptance"),
-            (len(self.constraints), "constraints"),
-            (len(self.artifacts), "artifacts"),
-        )
-        return ", ".join([scope, *(f"{number} {what}" for number, what in counted if number)])
+        scope = f"{self.scope} {clip(' '.join(self.path.split()), PATH_CHARS)}".strip()
+        counted = (("acceptance point", self.acceptance), ("constraint", self.constraints), ("artifact", self.artifacts))
+        numbers = (f"{len(entries)} {what}{'s' if len(entries) > 1 else ''}" for what, entries in counted if entries)
+        return ", ".join([scope, *numbers])
 
     @property
     def text(self) -> str:
@@ -69,7 +69,7 @@ class Packet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         parts = [f"Scope: {_SCOPES[self.scope].format(path=self.path)}"]
         for title, entries in (("Done when", self.acceptance), ("Constraints", self.constraints)):
             if entries:
-                parts.append("\n".join([f"{title}:", "", *(f"- {each}" for each in entries)]))
+                parts.append("\n".join([f"{title}:", "", *map(_item, entries)]))
         if self.artifacts:
             parts.append("\n".join(["These files must exist when you end:", "", *(f"- {each}" for each in self.artifacts)]))
         parts += [f"Branch: {self.branch}", f"Commits: {self.commit}", f"Report: {self.report}"]
@@ -79,6 +79,10 @@ class Packet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 def check_packet(step: str, packet: Packet, *, verified: bool) -> None:
     """UsageError if the packet of `step` lacks a bound or contradicts itself. `verified`: a command verifies the step."""
+    if packet.scope not in get_args(Scope):
+        raise _wrong(step, f"has the scope {packet.scope!r}", f"one of {', '.join(get_args(Scope))}")
+    if any("\0" in text for text in _texts(packet)):
+        raise _wrong(step, "holds a NUL byte", "leave it out")
     if packet.scope == "workspace" and packet.path:
         raise _wrong(step, "has a path and the scope workspace", "leave out path, or use the scope module or single_file")
     if packet.scope != "workspace" and not packet.path.strip():
@@ -101,17 +105,31 @@ def check_packet(step: str, packet: Packet, *, verified: bool) -> None:
             raise _wrong(step, f"has an empty {name}", f"say it, or leave out {name}: then it is '{_default(name)}'")
     for each in packet.artifacts:
         _check_path(step, "artifacts", each)
-        if "{" in each:
-            raise _wrong(step, f"has {each!r} in artifacts", "the name of a file, without the value of an input")
+        if set(each) & set("{*?"):
+            raise _wrong(
+                step, f"has {each!r} in artifacts", "the name of a file: no pattern, and without the value of an input"
+            )
     size = sum(len(text.encode("utf-8", "replace")) for text in _texts(packet))
     if size > PACKET_BYTES_MAX:
         raise _wrong(step, f"has {size:,} bytes of text", f"at most {PACKET_BYTES_MAX:,}; put more into a file and name it")
 
 
+def check_placed(step: str, packet: Packet, values: Mapping[str, str]) -> None:
+    """UsageError if the packet cannot be what it is with the values of a run in its texts."""
+    if sum(placed_chars(text, values) for text in _texts(packet)) > PACKET_BYTES_MAX:
+        raise _wrong(step, "is too long with the goal and the inputs in it", f"at most {PACKET_BYTES_MAX:,} bytes")
+    check_packet(step, packet.placed(values), verified=True)
+
+
+def _item(text: str) -> str:
+    """An entry of a list in Markdown, whose further lines belong to it."""
+    return "- " + "\n  ".join(text.splitlines())
+
+
 def _check_path(step: str, name: str, path: str) -> None:
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or not path.isprintable():
-        hint = "a path from where the step works, without '..' and control characters"
+        hint = "a path from where the step works, without '..' and unprintable characters"
         raise _wrong(step, f"has {path!r} in {name}", hint)
 
 

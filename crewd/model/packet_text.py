@@ -30,8 +30,13 @@ def read_packet(yaml: Yaml) -> Packet:
             raise wrong(line, "packet is wrong: there is no 'objective'", "the text of the step is its objective")
         if name not in Packet.__struct_fields__:
             raise wrong(line, f"packet is wrong: there is no {name!r}", did_you_mean(name, Packet.__struct_fields__, MEANT))
+        if value is None or value == "":
+            raise wrong(line, f"{name} of the packet has no value", f"write one, or leave {name} out")
         if name in LISTS:
-            entries = value if isinstance(value, list) else [value]
+            if name == "artifacts" and isinstance(value, str):  # as the other lists of names
+                entries = [part.strip() for part in value.split(",") if part.strip()]
+            else:
+                entries = value if isinstance(value, list) else [value]
             found[name] = tuple(scalar_text(each, line, f"an entry of {name}") for each in entries)
         else:
             found[name] = scalar_text(value, line, name)

@@ -36,6 +36,10 @@ Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool
 Access = Literal["", "shared", "exclusive"]
 Effectiveness = Literal["", "off", "warn", "block", "fail"]
 PeerProtocol = Literal["", "crewd", "crewd-stdio"]
+VERIFICATION = "verification"
+"""The role of a step that verifies another one."""
+VERIFY_SUFFIX = ".verify"
+"""It has the name of that step with this behind it."""
 PLANNER = "planner"
 """The role of a step whose result is the plan of its run."""
 ORIGINS_MAX = 8
@@ -200,12 +204,15 @@ def check_workflow(workflow: Workflow) -> Workflow:
         check_inputs(workflow.inputs)
     names = (GOAL, *workflow.inputs)
     by_id: dict[str, Step] = {}
+    verifications = {step.id for step in workflow.steps if step.role == VERIFICATION}
     for step in workflow.steps:
         with about(step=step.id):
             check_name("step", step.id)
             if step.id in by_id:
                 raise UsageError(f"step {step.id} stands twice in workflow {workflow.name}", hint="rename one of them")
             by_id[step.id] = step
+            if step.packet is not None:
+                check_packet(step.id, step.packet, verified=bool(step.verify) or f"{step.id}{VERIFY_SUFFIX}" in verifications)
             if step.added_by:
                 raise UsageError(f"step {step.id} has added_by, which crewd sets", hint="leave it out")
             _check_worker(step, names)
@@ -369,11 +376,10 @@ def _check_gates(step: Step, names: Collection[str]) -> None:
         with about(field="verify"):
             check_argument(f"step {step.id}: the command that verifies it", step.verify)
             place_values(step.verify, names)
-    if step.packet is not None:
-        check_packet(step.id, step.packet, verified=bool(step.verify))
-        if step.worker.agent is None and (step.worker.call or step.worker.argv or step.worker.shell or step.worker.outside):
-            hint = "an agent is told it; a command or a call takes what it needs from its text, 'env' or 'args'"
-            raise UsageError(f"step {step.id} has a packet and no agent", hint=hint, field="packet")
+    worker = step.worker
+    if step.packet is not None and (worker.call or worker.argv or worker.shell or worker.outside):
+        hint = "an agent is told it; a command or a call takes what it needs from its text, 'env' or 'args'"
+        raise UsageError(f"step {step.id} has a packet and no agent", hint=hint, field="packet")
     if step.conflict_key:
         with about(field="conflictKey"):
             check_name(f"conflictKey of step {step.id}", step.conflict_key)

@@ -15,6 +15,7 @@ import msgspec
 
 from crewd.model.errors import UsageError
 from crewd.model.markdown import BLOCK, SourceLine, did_you_mean, wrong
+from crewd.model.packet import Packet
 from crewd.model.packet_text import read_packet
 from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.model.quantities import quantity
@@ -251,7 +252,7 @@ def make_step(fields: Fields, text: str) -> Step:
         conflict_key=fields.text("conflictKey"),
         verify="" if (verify := fields.text("verify")) in {"true", "false"} else verify,
         effectiveness=_one_of(fields, "effectiveness", Effectiveness),
-        packet=read_packet(fields.mapping("packet")) if "packet" in fields else None,
+        packet=_packet(fields),
         adaptive=fields.choice("adaptive", ("false", "true")) == "true",
         worker=WorkerSpec(
             call=fields.text("call"),
@@ -358,6 +359,17 @@ def _policy(key: str, yaml: Yaml, kind: type[P]) -> P:
         except UsageError as error:
             raise wrong(at, error.message, error.hint) from None
     return msgspec.convert(values, kind)
+
+
+def _packet(fields: Fields) -> Packet | None:
+    field = fields.get("packet")
+    if field is None:
+        return None
+    if not field.block and not field.text.startswith("{"):
+        raise fields.wrong(
+            "packet", "packet is not 'name: value'", "for example packet: {scope: workspace, acceptance: it works}"
+        )
+    return read_packet(fields.mapping("packet"))
 
 
 def _restart(fields: Fields) -> Restarts:

@@ -26,8 +26,9 @@ from crewd.model.events import (
     RunCreated,
 )
 from crewd.model.ids import RUN, check_run_name
-from crewd.model.inputs import resolve
+from crewd.model.inputs import GOAL, resolve
 from crewd.model.limits import GRACE_SECONDS_SHORT
+from crewd.model.packet import check_placed
 from crewd.model.reasons import CancelReason, RefusalReason
 from crewd.model.receipts import Outcome, Receipt
 from crewd.model.redact import redact
@@ -296,6 +297,9 @@ class Front(Actor[cm.FrontMessage]):
         config = self._services.config
         workflow = within_bound(with_texts(_admissible(start.workflow), config.permanent_texts), config.concurrency_max)
         goal, inputs = resolve(workflow.inputs, start.goal, start.inputs)
+        for step in workflow.steps:
+            if step.packet is not None:
+                check_placed(step.id, step.packet, {**inputs, GOAL: goal})
         check_no_secrets(workflow, start.name, start.request_id)
         check_start(start)
         depth = self._depth(command.caller, start)

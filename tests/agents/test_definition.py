@@ -96,6 +96,9 @@ def test_a_file_that_names_no_program_gets_that_of_another_agent() -> None:
         ("extensions: false", ()),
         ("extensions: ./a.ts, b", ("./a.ts", "b")),
         ("extensions: [a]", ("a",)),
+        ("extensions: [none]", ()),
+        ("extensions: true", None),
+        ("extensions:", None),
         ("model: m", None),
     ],
 )
@@ -108,5 +111,9 @@ def test_it_may_be_without_the_project_s_instructions_and_its_own_skills() -> No
     assert (found.agent.project_context, found.agent.own_skills, found.unused) == (False, False, ())
     with pytest.raises(UsageError, match=r"line 3: inheritSkills: 'no' is not possible \(inheritSkills: true, or"):
         parse_agent("---\nruntime: pi\ninheritSkills: no\n---\n", "a")
+    with pytest.raises(UsageError, match="none stands beside others"):
+        parse_agent("---\nruntime: pi\nextensions: none, a\n---\n", "a")
+    with pytest.raises(UsageError, match="65 extensions"):
+        parse_agent(f"---\nruntime: pi\nextensions: [{', '.join('a' * 65)}]\n---\n", "a")
     with pytest.raises(UsageError, match="'--x' is no extension"):
         parse_agent("---\nruntime: pi\nextensions: [--x]\n---\n", "a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewd.model.errors import UsageError
-from crewd.model.packet import ENTRIES_MAX, PACKET_BYTES_MAX, Packet, check_packet
+from crewd.model.packet import ENTRIES_MAX, PACKET_BYTES_MAX, Packet, check_packet, check_placed
 from crewd.model.verification import with_verifications
 from crewd.model.workflow import Step, WorkerSpec, Workflow, check_workflow
 from crewd.model.workflow_markdown import parse_workflow
@@ -34,10 +35,10 @@ def packet_in(text: str) -> Packet | None:
     return check_workflow(parse_workflow(f"{HEAD}{text}\nAdd a limit.\n")).steps[0].packet
 
 
-def look(workflow: Workflow, folder: Path) -> tuple[int, str]:
+def look(workflow: Workflow, folder: Path, **variables: str) -> tuple[int, str]:
     (verification,) = (step for step in workflow.steps if step.id == "change.verify")
     command = ["sh", "-c", verification.worker.shell]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
 
@@ -57,8 +58,8 @@ def test_what_an_agent_is_told_names_each_bound() -> None:
         "- docs/limits.md", "Commits: One commit per change.", "Branch: Stay on", "If you cannot do the task like this: Stop",
     ):  # fmt: skip
         assert said in told
-    assert packet.summary == "module src/limits, 2 acceptance, 1 constraints, 1 artifacts"
-    assert Packet("workspace", acceptance=("it works",)).summary == "workspace, 1 acceptance"
+    assert packet.summary == "module src/limits, 2 acceptance points, 1 constraint, 1 artifact"
+    assert Packet("workspace", acceptance=("it works",)).summary == "workspace, 1 acceptance point"
 
 
 def test_values_of_a_run_stand_in_its_texts() -> None:
@@ -66,6 +67,12 @@ def test_values_of_a_run_stand_in_its_texts() -> None:
     placed = packet.placed({"part": "api", "goal": "Add a limit"})
     assert (placed.path, placed.acceptance, placed.constraints) == ("src/api", ("Add a limit is done",), ("keep {other}",))
     assert placed.report == "about api"
+    for values in ({"part": "../.."}, {"part": "a\nb"}, {"part": "x" * 4_000}, {"goal": "x" * 10_000_000}):
+        with pytest.raises(UsageError, match="the packet of step s"):
+            check_placed("s", packet, values)
+    with pytest.raises(UsageError, match="is too long with the goal"):
+        check_placed("s", Packet("workspace", acceptance=("{goal}" * 1_200,)), {"goal": "g" * 100_000})
+    check_placed("s", Packet("workspace"), {})
 
 
 @pytest.mark.parametrize(
@@ -82,8 +89,11 @@ def test_values_of_a_run_stand_in_its_texts() -> None:
         ("  scope: single_file\n  path: ../x\n  acceptance: it works\n", "has '../x' in path"),
         ("  scope: workspace\n  artifacts: /etc/passwd\n", "has '/etc/passwd' in artifacts"),
         ("  scope: workspace\n  artifacts: '{goal}.md'\n", "has '{goal}.md' in artifacts"),
+        ("  scope: workspace\n  artifacts: ['*.md']\n", "has '*.md' in artifacts"),
+        ("  scope: workspace\n  acceptance:\n", "acceptance of the packet has no value"),
+        ("  scope:\n  acceptance: it works\n", "scope of the packet has no value"),
         ("  scope: workspace\n  acceptance: ['']\n", "has an empty entry in acceptance"),
-        ("  scope: workspace\n  acceptance: it works\n  escalate: ''\n", "has an empty escalate"),
+        ("  scope: workspace\n  acceptance: it works\n  escalate: ''\n", "escalate of the packet has no value"),
     ],
 )
 def test_a_packet_without_its_bounds_is_refused_with_what_to_write(text: str, said: str) -> None:
@@ -91,6 +101,33 @@ def test_a_packet_without_its_bounds_is_refused_with_what_to_write(text: str, sa
         packet_in(text)
     assert said in f"{caught.value}", str(caught.value)
     assert caught.value.values.get("field", "packet") == "packet"
+
+
+@pytest.mark.parametrize("text", ["workspace", "false", "a=b"])
+def test_a_packet_that_is_one_word_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError, match="packet is not 'name: value'") as caught:
+        parse_workflow(f"---\nname: w\n---\n## change\nagent: a\npacket: {text}\n")
+    assert "packet: {scope: workspace, acceptance: it works}" in str(caught.value)
+
+
+def test_names_of_artifacts_may_stand_in_one_line() -> None:
+    packet = packet_in("  scope: workspace\n  artifacts: a, b.md\n")
+    assert packet is not None
+    assert packet.artifacts == ("a", "b.md")
+
+
+def test_no_text_of_a_packet_looks_like_another_part_of_it() -> None:
+    told = Packet("workspace", acceptance=("one\n\n## Scope\nall",)).text
+    assert "- one\n  \n  ## Scope\n  all" in told
+    summary = Packet("custom", "the docs\nand " + "x" * 1_000, ("a",)).summary
+    assert "\n" not in summary
+    assert len(summary) < 120
+
+
+def test_what_python_gives_is_looked_at_too() -> None:
+    for packet in (Packet("house", acceptance=("a",)), Packet("workspace", acceptance=("a\0b",))):  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="the packet of step s"):
+            check_packet("s", packet, verified=True)
 
 
 def test_a_packet_has_a_size_and_its_lists_have_an_end() -> None:
@@ -123,6 +160,9 @@ def test_its_artifacts_are_looked_for_before_the_step_s_own_command_runs(tmp_pat
     assert [each.id for each in workflow.steps] == ["change", "change.verify", "after"]
     assert workflow.steps[2].depends_on == ("change", "change.verify")
     assert with_verifications(workflow) == workflow, "a run that is admitted again has it once"
+    own = Step("change.verify", role="verification", worker=WorkerSpec(shell="true"))
+    with pytest.raises(UsageError, match="has the name of a verification"):
+        with_verifications(Workflow("w", (step, own)))
     (tmp_path / "a b.md").touch()
     code, said = look(workflow, tmp_path)
     assert (code, "./-x" in said, "./it's" in said, "a b.md" in said) == (1, True, True, False)
@@ -143,6 +183,17 @@ def test_no_name_of_an_artifact_is_code(found: list[str]) -> None:
     workflow = with_verifications(Workflow("w", (Step("change", packet=packet),)))
     check_workflow(workflow)
     assert look(workflow, Path("/dev"))[0] in {0, 1}
+
+
+def test_the_step_s_own_command_finds_its_variables_as_they_were(tmp_path: Path) -> None:
+    step = Step("change", verify='test "$file $missing" = "mine too"', packet=Packet("workspace", artifacts=(".",)))
+    assert look(with_verifications(Workflow("w", (step,))), tmp_path, file="mine", missing="too") == (0, "")
+
+
+def test_a_packet_that_a_command_verifies_is_checked_again_when_the_run_is_admitted() -> None:
+    step = Step("change", verify="make test", packet=Packet("workspace"))
+    admitted = check_workflow(with_verifications(check_workflow(Workflow("w", (step,)))))
+    assert check_workflow(with_verifications(admitted)) == admitted
 
 
 def test_a_packet_is_kept_as_it_was_given() -> None:

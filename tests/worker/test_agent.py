@@ -10,6 +10,7 @@ from typing import Literal
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.environment import Brought
@@ -425,6 +426,10 @@ def test_an_agent_is_told_its_packet_and_the_files_that_it_promises_are_looked_f
     (tmp_path / "made.txt").touch()
     crew.retry(run.id)
     run.result(timeout=120)
+    verified = replace(step, packet=Packet("workspace"), verify="test -e made.txt")
+    crew.run(replace(workflow, steps=(verified,)), "greet", cwd=str(tmp_path), inputs={"file": "a"}).result(timeout=120)
+    with pytest.raises(UsageError, match=r"has '\.\./x' in path"):
+        crew.run(workflow, "greet", cwd=str(tmp_path), inputs={"file": "../x"})
 
 
 def test_an_agent_is_started_with_its_extensions_and_without_what_it_is_to_leave_out(crew: Crew, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from crewd.model.reasons import BlockReason, NoticeKind
 from crewd.model.redact import clip
 from crewd.model.rows import BlockInfo
 from crewd.model.statuses import RunStatus
-from crewd.model.verification import SUFFIX
+from crewd.model.workflow import VERIFY_SUFFIX
 from crewd.supervisor.run.effects import Recorded
 from crewd.supervisor.run.phases import AT_REST
 from crewd.supervisor.run.state import Run, Task
@@ -77,7 +77,7 @@ def by_itself(run: Run) -> tuple[Run, list[Recorded]]:
         return run, events
     for task in run.tasks:
         if task.plans and task.completed and f"{task.id}#{task.epoch}" not in run.approved:
-            step = task.id.partition("/")[2].removesuffix(SUFFIX)
+            step = task.id.partition("/")[2].removesuffix(VERIFY_SUFFIX)
             run, more = block(run, BlockReason.PLAN_APPROVAL, f"the plan of step {step} is to be approved", task)
             events += more
     return run, events

@@ -18,8 +18,7 @@ from crewd.model.policy import Restarts, Retry
 from crewd.model.rows import BlockInfo, CancelInfo, UndeliveredMessage
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import RUN_TERMINAL, RunStatus, TaskStatus
-from crewd.model.verification import SUFFIX
-from crewd.model.workflow import PLANNER, Access, Effectiveness, Step, Workflow
+from crewd.model.workflow import PLANNER, VERIFY_SUFFIX, Access, Effectiveness, Step, Workflow
 from crewd.supervisor.admission import Idle
 from crewd.supervisor.attempt.mailbox import Mailbox
 from crewd.supervisor.run.effects import Decision
@@ -175,9 +174,9 @@ def planners(workflow: Workflow) -> frozenset[str]:
     """The steps after which a plan is to be approved: those of the planners, or what verifies their plans."""
     if not workflow.plan_approval:
         return frozenset()
-    verified = {step.id for step in workflow.steps if step.id.endswith(SUFFIX)}
+    verified = {step.id for step in workflow.steps if step.id.endswith(VERIFY_SUFFIX)}
     made = (step.id for step in workflow.steps if step.role == PLANNER and not step.added_by)
-    return frozenset(f"{name}{SUFFIX}" if f"{name}{SUFFIX}" in verified else name for name in made)
+    return frozenset(f"{name}{VERIFY_SUFFIX}" if f"{name}{VERIFY_SUFFIX}" in verified else name for name in made)
 
 
 def new_run(run: str, workflow: Workflow, *, execution: bool = True) -> Run:
