@@ -51,8 +51,8 @@ async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
 def test_a_leader_starts_steers_and_hears_of_the_end(crew: Crew, tmp_path: Path, mode: Mode) -> None:
     async def lead() -> None:
         async with leader(crew, tmp_path, mode) as client:
-            run = await call(client, "crew_run", goal="TOOL 1.5", agent="stand-in", request_id=f"lead-{mode}")
-            again = await call(client, "crew_run", goal="TOOL 1.5", agent="stand-in", request_id=f"lead-{mode}")
+            run = await call(client, "crew_run", goal="TOOL 5", agent="stand-in", request_id=f"lead-{mode}")
+            again = await call(client, "crew_run", goal="TOOL 5", agent="stand-in", request_id=f"lead-{mode}")
             assert run["run"] == again["run"], "the same request is the same run"
             told = await call(client, "crew_steer", run=run["run"], text="look first", wait="settled", timeout_s=60)
             assert (told["level"], told["outcome"]) == ("settled", "done")

@@ -89,7 +89,7 @@ def test_it_answers_and_its_answer_is_the_result(crew: Crew, runtime: AgentRunti
 
 @every
 def test_a_steer_reaches_a_tool_that_runs_and_is_done_with_the_work(crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(crew, "TOOL 1.5", agent(runtime))
+    run = ask(crew, "TOOL 3", agent(runtime))
     until_tool(crew, run)
     receipt = run.steer("look at conftest", wait="settled", timeout=120)
     assert (receipt.level, receipt.outcome) == ("settled", "done")
@@ -98,7 +98,7 @@ def test_a_steer_reaches_a_tool_that_runs_and_is_done_with_the_work(crew: Crew, 
 
 
 def test_an_agent_that_can_be_steered_over_acp_is(crew: Crew) -> None:
-    run = ask(crew, "TOOL 1.5", agent("acp", "--steering"))
+    run = ask(crew, "TOOL 3", agent("acp", "--steering"))
     until_tool(crew, run)
     assert run.steer("by its extension", wait="applied", timeout=120).level in {"applied", "settled"}
     assert run.result(timeout=120) == "echo: by its extension"
@@ -178,7 +178,7 @@ def test_no_other_model_is_asked_with_a_key_that_was_refused(crew: Crew, runtime
 
 @most
 def test_what_was_said_to_a_model_that_failed_is_said_to_the_next_one(crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(crew, "TOOL 1.5", agent(runtime, fallback_models=("big",)))
+    run = ask(crew, "TOOL 3", agent(runtime, fallback_models=("big",)))
     until_tool(crew, run)
     receipt = run.steer("ERR503 UNLESS big", wait="settled", timeout=120)
     assert (receipt.level, receipt.outcome) == ("settled", "done")
@@ -256,7 +256,7 @@ def test_who_says_nothing_at_the_end_is_flagged(crew: Crew, runtime: AgentRuntim
 
 @most
 def test_the_text_of_a_message_is_only_text(crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(crew, "TOOL 1.5", agent(runtime))
+    run = ask(crew, "TOOL 3", agent(runtime))
     until_tool(crew, run)
     text = '@notes.md --help /exit \u2028 \x00 "quoted"\nsecond line'
     run.steer(text, wait="settled", timeout=120)

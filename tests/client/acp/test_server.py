@@ -146,7 +146,7 @@ def test_an_editor_steers_by_the_extension_and_by_a_second_prompt(crew: Crew, tm
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             steering = {"sessionId": session, "prompt": [{"type": "text", "text": "look first"}]}
             assert (await agent.ext_method("session/steering", steering))["outcome"] == "promptRequired"
-            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=say("TOOL 1.5")))
+            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=say("TOOL 3")))
             await seen.until("tool_call")
             assert (await agent.ext_method("session/steering", steering))["outcome"] == "injected"
             second = asyncio.create_task(agent.prompt(session_id=session, prompt=say("then this")))
