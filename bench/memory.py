@@ -21,15 +21,15 @@ LINES = 12
 """Samples that are printed, besides the first one."""
 
 
-def memory(minutes: float, agents: int) -> None:
+def memory(minutes: float, agents: int, rate: int) -> None:
     """Print how much memory each holds, at the beginning and at equal distances until the end."""
-    print(f"memory: {agents} stand-ins say {RATE} pieces a second each for {minutes:g} minutes")
+    print(f"memory: {agents} stand-ins say {rate} pieces a second each for {minutes:g} minutes")
     with (
         tempfile.TemporaryDirectory() as folder,
         Daemon(Path(folder, "home"), python_path=(ROOT,)) as daemon,
         daemon.connect() as crew,
     ):
-        goal = f"FLOW {RATE} {int(minutes * 60) + 120}"
+        goal = f"FLOW {rate} {int(minutes * 60) + 120}"
         runs = [start(crew, goal, RUNTIMES[number % len(RUNTIMES)]) for number in range(agents)]
         for run in runs:
             wait_until(lambda run=run: run.show().attempts[-1].ready_at, "the agents to be ready", 120)  # type: ignore[misc]
@@ -54,5 +54,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--agents", type=int, default=10)
+    parser.add_argument("--rate", type=int, default=RATE)
     given = parser.parse_args()
-    memory(given.minutes, given.agents)
+    memory(given.minutes, given.agents, given.rate)
