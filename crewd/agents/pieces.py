@@ -32,7 +32,10 @@ class Pieces:
             self._pieces.clear()
 
     def take(self) -> str:
-        """What has come, and begin anew. One that was cut has whole lines: the end of a line may be half of a secret."""
+        """The text so far; the next piece begins another one.
+
+        A text that was cut ends with a whole line, because half of a secret at its end would not be recognised and masked.
+        """
         text = "".join((*self._joined, *self._pieces))
         if self.cut:
             text = text[: text.rfind("\n") + 1] or text

@@ -22,6 +22,7 @@ from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_
 from crewd.client.keys import Identity, identity, keys_directory
 from crewd.client.methods import Awaited, CrewMethods, RunMethods
 from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
+from crewd.client.reading import feed
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
 from crewd.model.events import Event
@@ -128,7 +129,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         while True:
             frames = await self._socket.recv_multipart()
             self._heard_at = self._clock.monotonic()
-            for answer in self._talk.feed(frames):
+            for answer in feed(self._talk, frames):
                 await self._socket.send_multipart(answer)
             async with self._news:
                 self._news.notify_all()

@@ -22,6 +22,7 @@ from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_
 from crewd.client.keys import Identity, identity, keys_directory
 from crewd.client.methods import Blocking, CrewMethods, RunMethods
 from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
+from crewd.client.reading import feed
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
 from crewd.model.events import Event
@@ -76,7 +77,7 @@ class Connection:
         if self._socket.poll(int(wait * 1000) + 1 if wait > 0 else 0):
             self._heard_at = self.clock.monotonic()
             while self._socket.poll(0):
-                for frames in self.talk.feed(self._socket.recv_multipart()):
+                for frames in feed(self.talk, self._socket.recv_multipart()):
                     self._send(frames)
 
     def _send(self, frames: list[bytes]) -> None:
