@@ -18,6 +18,7 @@ from crewd.client.environment import Brought
 from crewd.model.errors import Refused, UsageError
 from crewd.model.events import Event
 from crewd.model.home import Home
+from crewd.model.hooks import HookRun
 from crewd.model.ids import MESSAGE, IdSource
 from crewd.model.limits import GRACE_SECONDS_SHORT, LEASE_SECONDS_DEFAULT, LOG_CHUNK_BYTES_MAX
 from crewd.model.message_kinds import MessageKind
@@ -192,6 +193,11 @@ def dead(crew: Caller) -> Call[rq.DeadReply]:  # noqa: ARG001
 def dismiss(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:  # noqa: ARG001
     """A dead letter (or all of a run) needs nothing more. Refused if there is none."""
     shapes.expect((yield Ask(rq.Dismiss(target=target, intent=intent, force=force))), rq.Done)
+
+
+def tell_hooks(crew: Caller, target: str, hooks: Sequence[HookRun]) -> Call[None]:  # noqa: ARG001
+    """Say what hooks have answered that you have asked about something you want of a run (docs/hooks.md). Each is an event."""
+    shapes.expect((yield Ask(rq.TellHooks(target=target, hooks=tuple(hooks)))), rq.Done)
 
 
 def claim(

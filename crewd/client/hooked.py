@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crewd.client.disabled import disabled
 from crewd.client.hooks import hooks_for_start
-from crewd.model.hooks import Hook, check_hooks
+from crewd.model.hooks import STEP_POINTS, Hook, check_hooks
 from crewd.model.workflow import Step, Workflow
 
 _WITHOUT = frozenset({"crewd", "outside"})
@@ -37,7 +37,7 @@ def with_hooks(workflow: Workflow, hooks: list[Hook]) -> Workflow:
     def hooked(step: Step) -> Step:
         if step.worker.runtime in _WITHOUT:
             return step
-        added = tuple(hook for hook in hooks if not hook.roles or step.role in hook.roles)
+        added = tuple(hook for hook in hooks if hook.on in STEP_POINTS and (not hook.roles or step.role in hook.roles))
         every = (*step.worker.hooks, *added)
         check_hooks(f"step {step.id}", every)
         return replace(step, worker=replace(step.worker, hooks=every))

@@ -109,6 +109,7 @@ class CrewMethods:
     approve = Method(calls.approve)
     reject = Method(calls.reject)
     dismiss = Method(calls.dismiss)
+    tell_hooks = Method(calls.tell_hooks)
     claim = Method(calls.claim)
     release = Method(calls.release)
     finish = Method(calls.finish)

@@ -418,6 +418,13 @@ class HookRan(msgspec.Struct, frozen=True, tag="hook.ran"):
     report: int = 0
 
 
+class RunHookRan(msgspec.Struct, frozen=True, tag="run.hook_ran"):
+    """A hook was asked about something that somebody wants of the run, and this came of it. See `RunRow.hooks`."""
+
+    run: HookRun
+    requester: str = ""
+
+
 class ArtifactRecorded(msgspec.Struct, frozen=True, tag="artifact.recorded"):
     """A worker left a file on purpose. `data`: a small one; of others there is a blob. See `ArtifactRow`."""
 
@@ -512,6 +519,7 @@ Body = (
     | NoticeClosed | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | MessageAcknowledged
     | AskOpened | AskClosed | OperationOpened | OperationStarted | OperationClosed | ArtifactRecorded | ProgressSampled
     | HookRan
+    | RunHookRan
     | NewsSeen | GuardianLost | DaemonStarted | RunForgotten | RunArchived | Salvaged | Foreign
 )  # fmt: skip
 

@@ -1,13 +1,14 @@
-"""Hooks: commands that are asked before a worker's code begins and after it has ended, and may stop or change it. Values only.
+"""Hooks: commands that are asked before something is done, and may stop or change it. Values only.
 
-docs/hooks.md says what a hook is given and what it may answer.
+Those of a step are asked in its worker, before its code begins and after it has ended. Those of an act are asked where somebody
+asks for it, before crewd hears of it. docs/hooks.md says what a hook is given and what it may answer.
 
-Tests: tests/worker/test_hooks.py, tests/client/test_hooks.py.
+Tests: tests/worker/test_hooks.py, tests/client/test_hooks.py, tests/client/test_acts.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -15,11 +16,25 @@ import msgspec
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
 
-HookPoint = Literal["before_task_start", "before_retry", "task_result"]
+StepPoint = Literal["before_task_start", "before_retry", "run_recovery", "task_result"]
+ActPoint = Literal[
+    "before_run_start", "before_cancel", "before_forget", "before_cleanup", "before_publish", "before_compact",
+    "session_before_switch",
+]  # fmt: skip
+HookPoint = StepPoint | ActPoint
 HookVerdict = Literal["allow", "block", "modify", "diagnostic"]
-POINTS: Final[tuple[HookPoint, ...]] = get_args(HookPoint)
-BEFORE: Final[tuple[HookPoint, ...]] = ("before_task_start", "before_retry")
+STEP_POINTS: Final[tuple[StepPoint, ...]] = get_args(StepPoint)
+"""The points at which a step's worker asks."""
+ACT_POINTS: Final[tuple[ActPoint, ...]] = get_args(ActPoint)
+"""The points at which whoever asks for something asks first."""
+POINTS: Final[tuple[HookPoint, ...]] = (*STEP_POINTS, *ACT_POINTS)
+BEFORE: Final[tuple[StepPoint, ...]] = ("before_task_start", "before_retry", "run_recovery")
 """The points at which a worker's code has not begun."""
+CHANGES: Final[Mapping[HookPoint, str]] = {
+    "before_task_start": "text", "before_retry": "text", "run_recovery": "text", "task_result": "result",
+    "before_run_start": "goal", "before_compact": "text",
+}  # fmt: skip
+"""What the hooks at a point may change. At the others there is nothing to change."""
 HOOKS_MAX = 16
 """Of one step."""
 HOOK_SECONDS_DEFAULT = 10.0
@@ -30,7 +45,8 @@ class Hook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """One hook. `run` is a command line for `/bin/sh`; it is given JSON and may answer with JSON.
 
     If a `blocking` one answers `block`, fails, or takes longer than `timeout_seconds`, the step does not start, or is not
-    completed. From one that is not blocking all of this is a remark. `roles`: only for steps of these roles (none: for each).
+    completed, or nothing is done. From one that is not blocking all of this is a remark; so is that one takes too long before a
+    cancel. `roles`: only for steps of these roles (none: for each); an act has none.
     `source` says whose file it stands in. It runs in `directory`, else in the run's.
     """
 
@@ -80,9 +96,28 @@ def check_hooks(what: str, hooks: Sequence[Hook]) -> None:
         if not 0 < hook.timeout_seconds <= HOOK_SECONDS_MAX:
             hint = f"more than 0, at most {HOOK_SECONDS_MAX:g}"
             raise UsageError(f"{what}: hook {hook.name}: timeout_seconds {hook.timeout_seconds:g} is not possible", hint=hint)
+        if hook.roles and hook.on not in STEP_POINTS:
+            raise UsageError(f"{what}: hook {hook.name}: {hook.on} is about no step", hint="leave its roles away")
 
 
 def seconds_before(hooks: Sequence[Hook]) -> float:
     """How long the hooks may take, together, before a worker's code begins."""
     by_point = (sum(hook.timeout_seconds for hook in hooks if hook.on == point) for point in BEFORE)
     return float(sum(by_point))
+
+
+class HooksToAsk(msgspec.Struct, frozen=True):
+    """Hooks to ask at one point, in this order. `given` is what they are told, `about` what they may change of it."""
+
+    on: ActPoint
+    hooks: tuple[Hook, ...]
+    given: dict[str, object] = {}
+    about: dict[str, object] = {}
+
+
+class HooksAsked(msgspec.Struct, frozen=True):
+    """What came of it: what each has answered, `about` as they have left it, and why nothing is done, if one `blocked`."""
+
+    hooks: tuple[HookRun, ...] = ()
+    about: dict[str, object] = {}
+    blocked: str = ""

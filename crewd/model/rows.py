@@ -113,7 +113,8 @@ class RunRow(msgspec.Struct, frozen=True):
     `archived` names the bundle that holds everything else of it; such a run is only read. `env` are variables of its caller
     that its workers get; `secrets` and `passed` are the names of others, whose values are nowhere kept. Without the value of
     one that is `passed` a worker starts all the same, with the variable of crewd's own environment, if `env_pass` names it.
-    `blocks`: why it starts nothing more. `approved`: the attempts (`task#epoch`) whose plans somebody has approved of.
+    `blocks`: why it starts nothing more. `approved`: the attempts (`task#epoch`) whose plans somebody has approved of. `hooks`:
+    the latest that were asked about the run itself (docs/hooks.md).
     """
 
     id: str
@@ -141,6 +142,7 @@ class RunRow(msgspec.Struct, frozen=True):
     inputs: dict[str, str] = {}
     blocks: tuple[BlockInfo, ...] = ()
     approved: tuple[str, ...] = ()
+    hooks: tuple[HookRun, ...] = ()
 
 
 class ForgottenRow(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import msgspec
 from crewd.model.agent import Agent, check_agent
 from crewd.model.budget import Budget, check_budget
 from crewd.model.errors import UsageError
-from crewd.model.hooks import Hook, check_hooks
+from crewd.model.hooks import STEP_POINTS, Hook, check_hooks
 from crewd.model.ids import check_name
 from crewd.model.inputs import GOAL, Input, check_inputs
 from crewd.model.limits import (
@@ -363,12 +363,19 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
     for limit, most in worker.rlimits.items():
         if limit not in RLIMITS or most < -1:
             raise UsageError(f"step {step.id}: rlimit {limit}={most} is not possible", hint=f"one of {', '.join(RLIMITS)}")
+    _check_hooks(step.id, worker)
+    check_policy(step.id, worker.limits, worker.retry, worker.restart)
+
+
+def _check_hooks(step: str, worker: WorkerSpec) -> None:
     with about(field="hooks"):
-        check_hooks(f"step {step.id}", worker.hooks)
+        check_hooks(f"step {step}", worker.hooks)
+        if others := [hook.on for hook in worker.hooks if hook.on not in STEP_POINTS]:
+            hint = f"a step's are asked at {', '.join(STEP_POINTS)}; others stand in hooks.toml: docs/hooks.md"
+            raise UsageError(f"step {step} has a hook that is about no step: {others[0]}", hint=hint)
         if worker.hooks and worker.runtime in {"crewd", "outside"}:
             hint = "only of a worker whose process is crewd's own"
-            raise UsageError(f"step {step.id} cannot have hooks: nothing of crewd runs in its worker", hint=hint)
-    check_policy(step.id, worker.limits, worker.retry, worker.restart)
+            raise UsageError(f"step {step} cannot have hooks: nothing of crewd runs in its worker", hint=hint)
 
 
 def _check_gates(step: Step, names: Collection[str]) -> None:

@@ -17,6 +17,7 @@ class Bootstrap(msgspec.Struct, frozen=True):
 
     `env` are the variables of the run and of the step, the step's before the run's; `secrets` are those that are never
     written anywhere, and `masked` the names of those of them whose values are masked in whatever the worker says and writes.
+    `recovers`: the attempt before was lost or cancelled, and this one takes up its work.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Bootstrap(msgspec.Struct, frozen=True):
     inputs: dict[str, object] = {}
     masked: tuple[str, ...] = ()
     packet: Packet | None = None
+    recovers: bool = False
 
     @property
     def known(self) -> KnownSecrets:

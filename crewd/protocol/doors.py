@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from crewd.model.errors import Forbidden, UsageError
-from crewd.model.ids import MESSAGE, is_id
+from crewd.model.hooks import ACT_POINTS, CHANGES, HOOKS_MAX
+from crewd.model.ids import MESSAGE, check_name, is_id
 from crewd.model.limits import (
     CLAIM_TOKEN_CHARS,
     ENV_BYTES_MAX,
@@ -49,6 +50,7 @@ from crewd.protocol.requests import (
     Send,
     Signal,
     StartRun,
+    TellHooks,
 )
 
 TIMEOUT_SECONDS_MAX = 7 * 86_400.0
@@ -176,9 +178,27 @@ def check(request: Request) -> Request:
             return check_cancel(request)
         case Reopen() | Approve() | Dismiss() | Signal() | Claim() | Release() | Finish():
             return check_command(request)
+        case TellHooks():
+            return check_hooks_told(request)
         case AwaitEnd(timeout_seconds=seconds):
             check_seconds(seconds)
     return request
+
+
+def check_hooks_told(request: TellHooks) -> TellHooks:
+    """The request with what it says in words bounded. Raises UsageError naming what is wrong."""
+    if not 0 < len(request.hooks) <= HOOKS_MAX:
+        raise UsageError(f"{len(request.hooks)} hooks cannot be told of", hint=f"1 to {HOOKS_MAX}")
+    for hook in request.hooks:
+        check_name("a hook", hook.name)
+        if hook.on not in ACT_POINTS:
+            raise UsageError(f"hook {hook.name}: {hook.on} is about a step", hint=f"one of {', '.join(ACT_POINTS)}")
+        if not set(hook.changed) <= {CHANGES.get(hook.on)}:
+            raise UsageError(
+                f"hook {hook.name} cannot change {', '.join(hook.changed)}", hint="docs/hooks.md: what it may change"
+            )
+    told = (msgspec.structs.replace(hook, note=clip(hook.note, NOTE_CHARS_MAX)) for hook in request.hooks)
+    return msgspec.structs.replace(request, hooks=tuple(told))
 
 
 def check_keep(request: KeepRequest | Doctor, *, admin: bool, require_intent: bool) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from crewd.model.errors import ErrorInfo
 from crewd.model.events import Event
+from crewd.model.hooks import HookRun
 from crewd.model.message_kinds import MessageKind
 from crewd.model.news import NewsItem
 from crewd.model.receipts import Level, Receipt
@@ -119,6 +120,17 @@ class Dismiss(msgspec.Struct, frozen=True):
     target: str
     intent: str = ""
     force: bool = False
+
+
+class TellHooks(msgspec.Struct, frozen=True):
+    """Say what hooks have answered that the caller has asked about something it wants of the run `target` (docs/hooks.md).
+
+    Each becomes an event of the run.
+    """
+
+    role: ClassVar[Role] = Role.MESSAGE
+    target: str
+    hooks: tuple[HookRun, ...]
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -405,15 +417,15 @@ class ReloadConfig(msgspec.Struct, frozen=True):
     role: ClassVar[Role] = Role.ADMIN
 
 
-ForRun = Reopen | Approve | Dismiss | Claim | Release | Finish | Send | Withdraw | Cancel | Signal
+ForRun = Reopen | Approve | Dismiss | TellHooks | Claim | Release | Finish | Send | Withdraw | Cancel | Signal
 """What a run carries out."""
 ForFront = StartRun | Acknowledge | SeenNews | ResumeDaemon | ReloadConfig
 """What is carried out by the front, which is about no single run."""
 Commanded = ForRun | ForFront
 """What changes something."""
 Targeted = (
-    Reopen | Approve | Dismiss | Claim | Release | Finish | Cancel | Signal | AwaitEnd | Subscribe | Forget | Archive
-    | Export | GetArtifact
+    Reopen | Approve | Dismiss | TellHooks | Claim | Release | Finish | Cancel | Signal | AwaitEnd | Subscribe | Forget
+    | Archive | Export | GetArtifact
 )  # fmt: skip
 """What names a run or a task by its field `target`."""
 Request = (
@@ -669,6 +681,7 @@ REQUESTS: dict[str, type[Request]] = {
     "reopen": Reopen,
     "approve": Approve,
     "dismiss": Dismiss,
+    "tell_hooks": TellHooks,
     "claim": Claim,
     "release": Release,
     "finish": Finish,

@@ -104,6 +104,8 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
                 rows, event, AttemptRow, attempt_key(event.task, event.epoch),
                 lambda attempt: replace(attempt, hooks=(*attempt.hooks, ran)[: 2 * HOOKS_MAX]),
             )  # fmt: skip
+        case ev.RunHookRan(run=ran):
+            _change(rows, event, RunRow, event.run, lambda run: replace(run, hooks=(*run.hooks, ran)[-HOOKS_MAX:]))
         case ev.ReportTaken() | ev.ProgressSampled():
             pass  # all that it says is its number, below
         case (

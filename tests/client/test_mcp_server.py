@@ -89,6 +89,32 @@ def test_a_hook_of_the_user_is_asked_whatever_a_leader_starts(crew: Crew, tmp_pa
     anyio.run(lead)
 
 
+def test_a_hook_of_the_user_stops_and_changes_what_a_leader_wants_of_a_run(crew: Crew, tmp_path: Path) -> None:
+    hooks = user_path("hooks.toml")
+    hooks.parent.mkdir(parents=True, exist_ok=True)
+    more = """echo '{"verdict":"modify","text":"ask about the deadline"}'"""
+    hooks.write_text(
+        "[guard]\non = 'before_cancel'\nrun = 'exit 1'\nblocking = true\n"
+        f"[tell]\non = 'before_compact'\nrun = '''{more}'''\n"
+        "[start]\non = 'before_run_start'\nrun = '! grep -q nothing'\nblocking = true\n"
+    )
+
+    async def lead() -> None:
+        async with leader(crew, tmp_path) as client:
+            with pytest.raises(RuntimeError, match="nothing is started"):
+                await call(client, "crew_run", command=["true"], name="nothing")
+            run = (await call(client, "crew_run", command=["sleep", "600"]))["run"]
+            with pytest.raises(RuntimeError, match=r"hook guard \(before_cancel\) blocks it"):
+                await call(client, "crew_cancel", run=run, why="it is late")
+            for which in ({"run": run}, {}):
+                assert (await call(client, "crew_summary", **which))["text"] == "ask about the deadline"
+            assert (await call(client, "crew_cancel", run=run, why="it is late", now=True))["verified"]
+            on = [ran.on for ran in crew.show(run).run.hooks]
+            assert on == ["before_run_start", "before_cancel", "before_compact"]
+
+    anyio.run(lead)
+
+
 def test_a_wait_ends_by_itself_and_ends_nothing(crew: Crew, tmp_path: Path) -> None:
     async def lead() -> None:
         async with leader(crew, tmp_path) as client:

@@ -46,6 +46,7 @@ REPLIES: Mapping[str, tuple[str, ...]] = {
     "reopen": ("run",),
     "approve": ("done",),
     "dismiss": ("done",),
+    "tell_hooks": ("done",),
     "claim": ("claimed",),
     "release": ("done",),
     "finish": ("done",),

@@ -11,7 +11,7 @@ import pytest
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.model.errors import RunFailed, UsageError
-from crewd.model.hooks import Hook
+from crewd.model.hooks import Hook, HookPoint
 from crewd.model.statuses import RunStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
@@ -67,6 +67,18 @@ def test_what_a_hook_changes_is_what_the_next_hook_and_the_worker_are_given(crew
     seen = json.loads((tmp_path / "seen").read_text())
     assert (seen["text"], seen["changes"]) == ("another task", [{"hook": "first", "text": "another task"}])
     assert asked(run) == [("first", "modify", "it was vague"), ("second", "allow", ""), ("last", "modify", "")]
+
+
+def test_an_attempt_that_takes_up_work_which_was_broken_off_asks_at_run_recovery(crew: Crew) -> None:
+    points: tuple[HookPoint, ...] = ("run_recovery", "before_retry", "before_task_start")
+    run = run_with(crew, *(Hook(point, point, "true") for point in points), shell='[ "$CREWD_TEXT" = done ] || exec sleep 600')
+    wait_until(lambda: run.show().attempts[-1].status.value == "running", "its worker to run")
+    run.cancel()
+    assert asked(run) == [("before_task_start", "allow", "")]
+    crew.resume(run.id)
+    wait_until(lambda: len(asked(run)) == 4, "the second attempt to have asked")
+    assert [name for name, _, _ in asked(run)[1:]] == list(points)
+    run.cancel(mode="now")
 
 
 @pytest.mark.parametrize(

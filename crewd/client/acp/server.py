@@ -5,6 +5,7 @@ A session that ends, or an editor that does, ends no run: `crew ps` shows it, an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -15,6 +16,7 @@ from crewd import __version__
 from crewd.client.acp.session import Crewd, Session
 from crewd.client.acp.updates import text_of
 from crewd.client.acp.wire import INVALID_PARAMS, NO_METHOD, NOT_FOUND, Fault, Wire
+from crewd.client.acts import ask_about_async, ask_start
 from crewd.client.agents import agents, default_program
 from crewd.client.chosen import Wish, choose, is_enabled
 from crewd.client.environment import bring
@@ -124,6 +126,7 @@ class Server:
         key = _read(params, _Params).session_id
         crew = await self._crewd.get()
         run = (await crew.get(key)).id
+        await ask_about_async(crew, "session_before_switch", run, "the session is not opened", session=key, wants="open")
         if key in self._sessions:
             await self._sessions.pop(key).close()
         session = await self._open(key, "")
@@ -162,7 +165,10 @@ class Server:
 
     async def _close(self, params: Mapping[str, Any]) -> Result:
         session = self._session(_read(params, _Params).session_id)
-        del self._sessions[session.id]
+        if session.run:
+            crew, undone = await self._crewd.get(), "the session is not closed"
+            await ask_about_async(crew, "session_before_switch", session.run, undone, session=session.id, wants="close")
+        self._sessions.pop(session.id, None)
         if session.own:
             await session.cancel()
         await session.close()
@@ -186,10 +192,14 @@ class Server:
             fields = {"permissions": self._start.permissions}
             chosen = choose(Wish(session.chosen, self._start.team, self._start.source, model=self._start.model, fields=fields))
             crew = await self._crewd.get()
+            asked = await asyncio.to_thread(ask_start, chosen.workflow, text, session.cwd, session.id)
+            text = str(asked.about["goal"])
             run = await crew.run(
                 chosen.workflow, text, cwd=session.cwd, name=session.id, brought=bring(crew.home, "path", chosen.secrets)
             )
             session.begins(run.id)
+            if asked.hooks:
+                await crew.tell_hooks(run.id, asked.hooks)
         return {"stopReason": await session.turn(), "_meta": {"crewd": {"run": session.run}}}
 
     async def _steer(self, params: Mapping[str, Any]) -> Result:

@@ -19,11 +19,12 @@ from typing import Any, Literal, TypeVar
 from crewd.client import aio
 from crewd.client.acp.updates import Update, addressed, options_of, plan_of, said, update_of
 from crewd.client.acp.wire import INTERNAL_ERROR, INVALID_PARAMS, Fault, Wire
+from crewd.client.acts import ask_about_async
 from crewd.client.calls import Stream
 from crewd.client.cli.follow import words
 from crewd.model import events as ev
 from crewd.model.agent import AGENT_RUNTIMES
-from crewd.model.errors import CrewdError, DaemonUnreachable
+from crewd.model.errors import CrewdError, DaemonUnreachable, Refused
 from crewd.model.events import Event
 from crewd.model.rows import TaskRow
 from crewd.model.statuses import TASK_TERMINAL, RunStatus
@@ -186,6 +187,11 @@ class Session:
         self._cancel_wanted = not self._working
         if self._working:
             crew = await self._crewd.get()
+            try:
+                await ask_about_async(crew, "before_cancel", self.run, "the run goes on", intent="cancelled in the editor")
+            except Refused as error:
+                await self._update(said(f"{error.message}\n"))
+                return
             await crew.begin_cancel(self.run, intent="cancelled in the editor")
 
     def wants(self) -> None:

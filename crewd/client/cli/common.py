@@ -24,6 +24,7 @@ import msgspec
 from crewd.client.cli.screen import for_json, lay_out, plain, screen_columns, width_of
 from crewd.clock import parse_time
 from crewd.model.errors import CrewdError, InvariantError, RunCancelled, RunFailed, UsageError
+from crewd.model.hooks import HookRun
 from crewd.model.quantities import seconds
 from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Outcome, Receipt
@@ -70,6 +71,13 @@ def say_within(text: str) -> None:
 def warn(text: str) -> None:
     """A line for people on stderr, beside what is printed."""
     click.echo(plain(text), err=True)
+
+
+def say_hooks(asked: Iterable[HookRun]) -> None:
+    """On stderr: what hooks have remarked and changed."""
+    for ran in asked:
+        if ran.verdict != "allow":
+            warn(ran.words)
 
 
 def say_stale(*, stale: bool) -> None:

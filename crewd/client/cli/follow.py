@@ -91,6 +91,8 @@ def words(event: Event) -> str:
             return f"  {step}: {' '.join(text for text in (phase, amount, note) if text)}"
         case ev.HookRan(run=ran) if ran.verdict != "allow":
             return f"  {step}: {ran.words}"
+        case ev.RunHookRan(run=ran) if ran.verdict != "allow":
+            return f"  {ran.words}"
         case ev.ArtifactRecorded(name=name, size=size, sha256=sha256):
             return f"  {step}: left {name}, {size} bytes, {sha256[:16]}"
         case ev.RunForgotten(name=name, by=by, intent=intent):

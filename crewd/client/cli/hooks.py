@@ -19,7 +19,7 @@ from crewd.model.errors import Refused
 @click.command()
 @verb
 def hooks(options: Options) -> None:
-    """List the commands that are asked before and after each step that is started here, in their order, and their state."""
+    """List the commands that are asked before and after steps and before other acts, in their order, and their state."""
     off = disabled()
     rows = [
         {

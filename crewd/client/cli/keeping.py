@@ -13,14 +13,17 @@ import click
 from msgspec.structs import replace
 
 from crewd.client import keeping
+from crewd.client.acts import ask_about, ask_hooks, has_hooks, refusal
 from crewd.client.blocking import Crew, connect
-from crewd.client.cli.common import Options, Unwritable, out, say, table, time_of, verb
+from crewd.client.cli.common import Options, Unwritable, out, say, say_hooks, table, time_of, verb
 from crewd.client.cli.screen import plain
 from crewd.client.keeping import OnConflict
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, Refused, UsageError
 from crewd.protocol import keeping as kp
 
+RUNS_TOLD_MAX = 1_000
+"""Of the runs that are to be pruned, so many are told to hooks."""
 _intent = click.option("--intent", default="", help="Why, in words; it stays in the history.")
 _force = click.option("--force", is_flag=True, help="Also if it belongs to somebody else; needs an --intent.")
 _dry = click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done.")
@@ -50,6 +53,8 @@ def _one(options: Options, done: kp.Kept, *, dry: bool) -> None:
 def forget(options: Options, target: str, intent: str, force: bool, dry_run: bool) -> None:  # noqa: FBT001 (flags)
     """Take everything of an ended run away: its history, its output, its artifacts."""
     with connect(options.home, start=False) as crew:
+        if not dry_run:
+            say_hooks(ask_about(crew, "before_forget", target, f"{target} is not forgotten", intent=intent).hooks)
         _one(options, keeping.forget(crew, target, intent=intent, force=force, dry_run=dry_run), dry=dry_run)
 
 
@@ -83,6 +88,12 @@ def prune(
         everyone=everyone, dry_run=dry_run,
     )  # fmt: skip
     with connect(options.home, start=False) as crew:
+        if not dry_run and has_hooks("before_cleanup"):
+            runs = [kept.run for kept in keeping.prune(crew, replace(order, dry_run=True)) if kept.action != "kept"]
+            asked = ask_hooks("before_cleanup", {"runs": runs[:RUNS_TOLD_MAX], "archive": to_archive, "intent": intent})
+            say_hooks(asked.hooks)
+            if asked.blocked:
+                raise refusal(asked, "nothing is pruned")
         _show(options, keeping.prune(crew, order), dry=dry_run)
 
 
@@ -96,6 +107,7 @@ def export(options: Options, target: str, output: Path | None) -> None:
         path = output or Path(f"{crew.show(target).run.name}.zip")
         if str(path) == "-":
             raise UsageError("a bundle is written into a file", hint="-o FILE")
+        say_hooks(ask_about(crew, "before_publish", target, f"{path} is not written", path=str(path)).hooks)
         bundle = keeping.export(crew, target, path)
     if options.json:
         out({"v": 1, "path": str(path), "size": bundle.size, "sha256": bundle.sha256, "events": bundle.events})

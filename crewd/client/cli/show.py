@@ -104,6 +104,9 @@ def _tasks(found: rq.ShowReply) -> None:
         ),
         indent="  ",
     )  # fmt: skip
+    for ran in found.run.hooks:
+        if ran.verdict != "allow":
+            say_within(f"  {ran.words}")
     for attempt in found.attempts:
         for ran in attempt.hooks:
             if ran.verdict != "allow":

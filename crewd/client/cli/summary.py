@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import click
 
-from crewd.client.cli.common import Options, look_at, out, say, verb
-from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, run_summary
+from crewd.client.acts import ask_about, ask_brief
+from crewd.client.cli.common import Options, look_at, out, say, say_hooks, verb
+from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, bounded, run_summary
 from crewd.client.summary import brief as brief_of
 from crewd.clock import SystemClock
 
@@ -25,6 +26,9 @@ def summary(options: Options, target: str, chars: int) -> None:
     """Say how a run stands: its tasks, what waits for somebody, its latest results, and what can be done next."""
     with look_at(options) as crew:
         text = run_summary(crew.show(target), SystemClock().wall(), chars)
+        asked = ask_about(crew, "before_compact", target, "no summary is given", about={"text": text})
+        say_hooks(asked.hooks)
+        text = bounded(str(asked.about["text"]), chars)
     out({"text": text}) if options.json else say(text)
 
 
@@ -38,4 +42,7 @@ def brief(options: Options, everyone: bool, chars: int) -> None:  # noqa: FBT001
         rows = [row for row in crew.runs(all=True).runs if not row.archived and (everyone or row.owner == crew.owner)]
         rows.sort(key=lambda row: (row.ended_at is not None, -row.created_at))
         text = brief_of([crew.show(row.id) for row in rows[:RUNS_MAX]], SystemClock().wall(), chars, len(rows[RUNS_MAX:]))
+    asked = ask_brief([row.id for row in rows[:RUNS_MAX]], text)
+    say_hooks(asked.hooks)
+    text = bounded(str(asked.about["text"]), chars)
     out({"text": text}) if options.json else say(text)

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from crewd.client import shapes
+from crewd.client.acts import ask_about
 from crewd.client.blocking import Crew, connect, own_outbox
 from crewd.client.calls import REPLY_SECONDS, Mode, WaitLevel
 from crewd.client.cli.answer import answer_all
@@ -22,6 +23,7 @@ from crewd.client.cli.common import (
     look_at,
     out,
     say,
+    say_hooks,
     say_within,
     short_task,
     show_receipt,
@@ -376,9 +378,15 @@ def cancel(
         chosen = tuple(mine) if everything else targets
         if not chosen:
             raise UsageError("nothing to cancel", hint="name a run, RUN/STEP, or --all")
-        unverified = 0
+        unverified, blocked = 0, list[Refused]()
         for target in chosen:
             mode: Mode = "now" if now else "graceful"
+            try:
+                if not now:
+                    say_hooks(ask_about(crew, "before_cancel", target, f"{target} is not cancelled", intent=intent).hooks)
+            except Refused as error:
+                blocked.append(error)
+                continue
             if no_wait:
                 crew.begin_cancel(target, reason=reason, mode=mode, grace=grace, intent=intent, force=force)
                 if options.json:
@@ -397,6 +405,8 @@ def cancel(
                 for each in reply.unowned:
                     say(f"  pid {each.pid} came from some worker, nobody can say from which: {each.command}")
             unverified += not reply.verified
+    if blocked:
+        raise blocked[0]
     sys.exit(1 if unverified else 0)
 
 

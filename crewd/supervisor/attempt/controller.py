@@ -71,12 +71,19 @@ class Begins(Enum):
     RECALLED = "its attempt was recalled from the rows: it finds out what became of the worker"
 
 
+class Past(msgspec.Struct, frozen=True):
+    """What earlier attempts of the task have left. `recovers`: the one before was lost or cancelled."""
+
+    checkpoint: object = None
+    recovers: bool = False
+
+
 class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
     """Performs what `decide` decides. It knows sockets, disks and processes only as the names of other actors."""
 
     data_max = 2_000
 
-    def __init__(self, services: Services, run: RunRow, step: Step, state: Attempt, checkpoint: object, begins: Begins) -> None:
+    def __init__(self, services: Services, run: RunRow, step: Step, state: Attempt, past: Past, begins: Begins) -> None:
         super().__init__()
         self._services = services
         self._run = run
@@ -84,7 +91,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
         gradient = Gradient(*services.config.liveness_seconds)
         silent = seconds_before(step.worker.hooks)
         self._state = replace(state, rules=Rules(step.worker.runtime, step.worker.limits, gradient, silent))
-        self._checkpoint = checkpoint
+        self._past = past
         self._begins = begins
         self._receipts: dict[str, Receipt] = {}
         self._alarms: dict[float, Timer] = {}
@@ -413,7 +420,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
         state = self._state
         error, result, result_path = self._result
         began, made = state.observed.began, state.work.checkpoint
-        checkpoint = self._checkpoint if made is None else made
+        checkpoint = self._past.checkpoint if made is None else made
         over = AttemptOver(
             state.task, ended, error=error, result=result, result_path=result_path,
             undelivered=state.inbox.box.undelivered, checkpoint=checkpoint,
@@ -454,7 +461,8 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             reads=self._step.reads,
             output=self._step.output,
             worker=replace(worker, args=place_in(worker.args, values, typed)) if inputs and worker.args else worker,
-            checkpoint=self._checkpoint,
+            checkpoint=self._past.checkpoint,
+            recovers=self._past.recovers,
             parent=self._run.parent,
             blobs=str(home.blobs),
             env={**self._run.env, **said},

@@ -63,6 +63,7 @@ ROUTES: Final[dict[type[rq.Request], Route]] = {
     rq.Reopen: Route(To.RUN, About.TARGET, owned=True, alters=True),
     rq.Approve: Route(To.RUN, About.TARGET, owned=True, alters=True, whole=True),
     rq.Dismiss: Route(To.RUN, About.TARGET, owned=True, intent=True, alters=True),
+    rq.TellHooks: Route(To.RUN, About.TARGET, alters=True, whole=True),
     rq.Claim: Route(To.RUN, About.TARGET, alters=True),
     rq.Release: Route(To.RUN, About.TARGET),
     rq.Finish: Route(To.RUN, About.TARGET),

@@ -20,13 +20,13 @@ from crewd.model.events import Draft, TaskAdded, TaskEnded, TaskUnclaimed
 from crewd.model.ids import split_task_id
 from crewd.model.receipts import Receipt
 from crewd.model.rows import CancelInfo, MessageRow, RunRow
-from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL
+from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, AttemptStatus
 from crewd.model.workflow import Step
 from crewd.protocol import requests as rq
 from crewd.protocol.guardian import LeaveFile
 from crewd.store.messages import Committed, Delayed, Guard, Known, LiveRun, Load, NoRun, Overfull, Rejected
 from crewd.supervisor import commands as cm
-from crewd.supervisor.attempt.controller import Begins, Controller
+from crewd.supervisor.attempt.controller import Begins, Controller, Past
 from crewd.supervisor.attempt.mailbox import Mailbox
 from crewd.supervisor.attempt.state import Attempt, Messages
 from crewd.supervisor.caller import Caller
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 EARLY_MAX = 1_000
 """Commands kept while the rows are read; one more is answered as busy."""
+_RECOVERED = frozenset({AttemptStatus.LOST, AttemptStatus.CANCELLED})
+"""After an attempt that has ended so, the next one takes up work that was broken off."""
 
 
 class RunActor(Supervisor[cm.RunMessage]):
@@ -67,6 +69,8 @@ class RunActor(Supervisor[cm.RunMessage]):
         self._pending_cancels: dict[tuple[str, int], CancelInfo] = {}
         self._alarms: dict[float, Timer] = {}
         self._checkpoints: dict[str, object] = {}
+        self._latest: dict[str, AttemptStatus] = {}
+        """How the latest attempt of each task that has ended has ended."""
         self._leaving = self._left = False
 
     def on_start(self) -> None:
@@ -143,6 +147,7 @@ class RunActor(Supervisor[cm.RunMessage]):
                     self._mailing.settle_late(over.task, mail)
                 if over.checkpoint is not None:
                     self._checkpoints[over.task] = over.checkpoint
+                self._latest[over.task] = over.ended.status
                 self.feed(self._timed(over))
                 self._resume_commands()
             case cm.Tick(due):
@@ -212,7 +217,7 @@ class RunActor(Supervisor[cm.RunMessage]):
         wall, now = self.services.clock.wall(), self.context.now()
         unsettled = [row for row in live.messages if not row.receipt.settled]
         rows = {row.id: row for row in live.tasks}
-        self._checkpoints = {row.task: row.checkpoint for row in live.attempts if row.checkpoint is not None}
+        self._recall_past(live)
         self._run = run_of(live, wall, now, execution=self.services.config.execution)
         tasks = self._run.tasks
         held = [mail.expires_at for task in tasks for mail in task.held.mails]
@@ -266,15 +271,21 @@ class RunActor(Supervisor[cm.RunMessage]):
             if row.receipt.task in over:
                 self._mailing.take_in(row.receipt.task, mail_of(row, wall, now))
 
+    def _recall_past(self, live: LiveRun) -> None:
+        self._checkpoints = {row.task: row.checkpoint for row in live.attempts if row.checkpoint is not None}
+        by_epoch = sorted(live.attempts, key=lambda row: row.epoch)
+        self._latest = {row.task: row.status for row in by_epoch if row.status in ATTEMPT_TERMINAL}
+
     def _start_controller(self, task: str, epoch: int, state: Attempt, begins: Begins) -> None:
         if self._row is None:
             raise InvariantError("a controller was asked for before the rows were read")
         row, step = self._row, self.step(task)
-        services, checkpoint = self.services, self._checkpoints.get(task)
+        recovers = self._latest.get(task) in _RECOVERED
+        services, past = self.services, Past(self._checkpoints.get(task), recovers=recovers)
         self.start_dynamic(
             ChildSpec(
                 f"{task}#{epoch}",
-                lambda: Controller(services, row, step, state, checkpoint, begins),
+                lambda: Controller(services, row, step, state, past, begins),
                 restart=Restart.TEMPORARY,
             )
         )

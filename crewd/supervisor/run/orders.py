@@ -10,7 +10,7 @@ from typing import assert_never
 import msgspec
 
 from crewd.model.errors import Forbidden, InvariantError, Refused, UsageError
-from crewd.model.events import TaskEnded
+from crewd.model.events import Draft, RunHookRan, TaskEnded
 from crewd.model.limits import GRACE_SECONDS_SHORT, NOTE_CHARS_MAX
 from crewd.model.reasons import BlockReason, CancelReason, RefusalReason
 from crewd.model.redact import DEPTH_MAX, clip, is_deep, redact_value
@@ -48,6 +48,9 @@ def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
             if shell.run is before:
                 raise Refused("there is no dead letter here", hint="crew dead lists them", reason="nothing_to_do")
             shell.record([], [AnswerWith(command.caller, rq.Done())])
+        case rq.TellHooks(hooks=hooks):
+            told = [Draft(RunHookRan(each, command.caller.owner), shell.id) for each in hooks]
+            shell.record(told, [AnswerWith(command.caller, rq.Done())])
         case rq.Approve():
             _approve(shell, command, request)
         case rq.Claim() | rq.Release() | rq.Finish():

@@ -28,12 +28,14 @@ from acp.schema import (
 )
 
 from crewd.client.blocking import Crew
+from crewd.client.user_file import user_path
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.shell import MAIN
 
 pytestmark = pytest.mark.process
 SECONDS = 120.0
+POINTS = ("session_before_switch", "before_cancel")
 
 
 class Editor:
@@ -214,6 +216,33 @@ def test_a_prompt_is_answered_when_its_session_is_closed_or_cancelled_at_once(cr
                 await how(session_id=session)
                 assert (await prompt).stop_reason == "cancelled"
                 wait_until(lambda session=session: crew.show(session).run.status == "cancelled", "its end")  # type: ignore[misc]
+
+    define(tmp_path)
+    lead(edit())
+
+
+def test_hooks_of_the_user_keep_a_session_open_and_its_run_alive(crew: Crew, tmp_path: Path) -> None:
+    hooks = user_path("hooks.toml")
+    hooks.parent.mkdir(parents=True, exist_ok=True)
+
+    async def edit() -> None:
+        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=say("TOOL 873")))
+            await seen.until("tool_call")
+            hooks.write_text("".join(f"[{on}]\non = '{on}'\nrun = 'exit 1'\nblocking = true\n" for on in POINTS))
+            for refused in (agent.close_session(session_id=session), agent.load_session(str(tmp_path), session)):
+                with pytest.raises(acp.RequestError, match="session_before_switch"):
+                    await refused
+            await agent.cancel(session_id=session)
+            await seen.until("agent_message_chunk")
+            assert "hook before_cancel (before_cancel) blocks it: exit code 1; the run goes on" in seen.text
+            assert crew.show(session).run.status.value == "running"
+            hooks.unlink()
+            await agent.cancel(session_id=session)
+            assert (await prompt).stop_reason == "cancelled"
+            on = [ran.on for ran in crew.show(session).run.hooks]
+            assert on == ["session_before_switch", "session_before_switch", "before_cancel"]
 
     define(tmp_path)
     lead(edit())

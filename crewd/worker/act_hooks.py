@@ -1,0 +1,74 @@
+"""The process in which the hooks of an act run. Whoever asks for the act starts it, and talks to it over its standard streams.
+
+It reads `HooksToAsk` as one line of JSON and writes `HooksAsked` as another one. When its standard input ends, which it does
+when that program has ended, it kills the hook that runs. What hooks leave behind ends with it; on Linux so does what has lost
+its parent.
+
+Tests: tests/client/test_acts.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from crewd.clock import SystemClock
+from crewd.model.hooks import HookRun, HooksAsked, HooksToAsk
+from crewd.model.known_secrets import KnownSecrets
+from crewd.worker.hook_command import Asking, ask
+from crewd.worker.token import CancellationToken
+
+_PR_SET_CHILD_SUBREAPER = 36
+SWEEP_SECONDS = 2.0
+"""How long killed processes may take to be gone."""
+SWEEPS_MAX = 20
+
+
+def main() -> None:
+    """Ask the hooks on standard input."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a hook that reads nothing is no reason to die
+    _adopt()
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=HooksToAsk)
+    token = CancellationToken(SystemClock())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: token.cancel("interrupted", 0.0))
+    threading.Thread(target=_listen, args=(token,), name="listen", daemon=True).start()
+    runs: list[HookRun] = []
+    asking = Asking(token, str(Path.cwd()), KnownSecrets(), runs.append)
+    about, blocked = ask(order.hooks, order.on, order.given, order.about, asking)
+    _sweep()
+    if not token.cancelled:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.buffer.write(msgspec.json.encode(HooksAsked(tuple(runs), about, blocked)) + b"\n")
+            sys.stdout.buffer.flush()
+
+
+def _listen(token: CancellationToken) -> None:
+    """Wait until nobody listens any more."""
+    sys.stdin.buffer.read()
+    token.cancel("hung up", 0.0)
+
+
+def _adopt() -> None:
+    """Become the parent of processes below this one whose parents end."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _sweep() -> None:
+    """Kill what hooks have left behind."""
+    for _ in range(SWEEPS_MAX):
+        left = psutil.Process().children(recursive=True)
+        if not left:
+            return
+        for each in left:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(left, timeout=SWEEP_SECONDS)

@@ -1,0 +1,192 @@
+"""Asks hooks: runs the command of each in turn, and understands what it answers (docs/hooks.md).
+
+Each is a command in a process group of its own below this process. It reads one JSON object and may answer with one. What it
+changes is what the next one is given.
+
+Tests: tests/worker/test_hooks.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from crewd.model.hooks import CHANGES, Hook, HookPoint, HookRun, HookVerdict
+from crewd.model.known_secrets import KnownSecrets
+from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
+from crewd.model.redact import clip, redact_value
+from crewd.worker.child import ChildProcess
+from crewd.worker.token import CancellationToken
+
+if TYPE_CHECKING:
+    from typing import IO
+
+ANSWER_BYTES_MAX = 1 << 20
+"""A longer answer is not understood."""
+ERRORS_BYTES_MAX = 1 << 10
+"""The end of a hook's standard error that is kept, for the note that says how it failed; the rest is read and dropped."""
+PIPES_SECONDS = 1.0
+"""How long a descendant may hold a hook's output open after the hook has ended."""
+
+
+class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a hook says. Nothing at all is `allow`. `text`, `result` and `goal` go with `modify`: what may be changed there."""
+
+    verdict: HookVerdict = "allow"
+    note: str = ""
+    text: str | msgspec.UnsetType = msgspec.UNSET
+    result: object = msgspec.UNSET
+    goal: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Ended(NamedTuple):
+    """How a hook's process ended. `code` is None if it was killed because it was `late`, or never ran; `error` says why."""
+
+    code: int | None
+    output: bytes
+    error: str
+    late: bool = False
+
+
+class Asking(NamedTuple):
+    """How hooks are asked: until when, in which directory if a hook names none, with which values masked, and who is told."""
+
+    token: CancellationToken
+    directory: str
+    known: KnownSecrets
+    heard: Callable[[HookRun], object]
+
+
+def ask(
+    hooks: Iterable[Hook], point: HookPoint, given: Mapping[str, object], about: dict[str, object], asking: Asking, *,
+    only_remarks: bool = False,
+) -> tuple[dict[str, object], str]:  # fmt: skip
+    """Ask each hook of this point in turn. What they were asked about as it is then, and why it is blocked, if it is.
+
+    `given` is what they may not change. `only_remarks`: there is nothing to block or to change.
+    """
+    token, changes = asking.token, list[dict[str, object]]()
+    for hook in hooks:
+        if hook.on != point or token.cancelled:
+            continue
+        request = asking.known.in_value(redact_value({"on": point, **given, **about, "hook": hook.name, "changes": changes}))
+        started = token.clock.monotonic()
+        ended = _run(hook, msgspec.json.encode(request) + b"\n", asking)
+        if token.cancelled:
+            break
+        answer, failed = _understood(hook, ended)
+        verdict: HookVerdict = answer.verdict
+        if failed or verdict == "block":
+            holds_up = ended.late and point == "before_cancel"  # no hook keeps a worker alive by taking its time
+            verdict = "block" if hook.blocking and not holds_up else "diagnostic"
+        if only_remarks and verdict != "allow":
+            verdict = "diagnostic"
+        changed: tuple[str, ...] = ()
+        if verdict == "modify":
+            name = CHANGES[point]
+            value = getattr(answer, name)
+            about, changed = {**about, name: value}, (name,)
+            changes.append({"hook": hook.name, name: value})
+        note = clip(failed or answer.note, NOTE_CHARS_MAX)
+        asking.heard(HookRun(hook.name, point, verdict, note, token.clock.monotonic() - started, changed))
+        if verdict == "block":
+            return about, f"hook {hook.name} ({point}) blocks it" + (f": {note}" if note else "")
+    return about, ""
+
+
+def _understood(hook: Hook, ended: Ended) -> tuple[Answer, str]:
+    """What a hook has answered, or why that is no answer."""
+    if ended.code != 0:
+        return Answer(), ended.error
+    if not ended.output.strip():
+        return Answer(), ""
+    try:
+        if len(ended.output) > ANSWER_BYTES_MAX:
+            raise msgspec.ValidationError(f"it has more than {ANSWER_BYTES_MAX} bytes")
+        answer = msgspec.json.decode(ended.output, type=Answer)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Answer(), f"its answer is not understood: {error}"
+    said = {name for name in ("text", "result", "goal") if getattr(answer, name) is not msgspec.UNSET}
+    if answer.verdict == "modify" and hook.on not in CHANGES:
+        return Answer(), f"its answer is not understood: there is nothing to modify at {hook.on}"
+    wanted = {CHANGES[hook.on]} if answer.verdict == "modify" else set()
+    if said != wanted:
+        says = f"with {', '.join(wanted)}" if wanted else f"without {', '.join(sorted(said))}"
+        return Answer(), f"its answer is not understood: {answer.verdict} goes {says} at {hook.on}"
+    if answer.result is not msgspec.UNSET and len(msgspec.json.encode(answer.result)) > INLINE_BYTES_MAX:
+        return Answer(), f"its result has more than {INLINE_BYTES_MAX} bytes: leave it as a file, and say where"
+    return answer, ""
+
+
+def _run(hook: Hook, request: bytes, asking: Asking) -> Ended:
+    """Run a hook until it ends, has had its time, or what asks it is cancelled."""
+    try:
+        process = subprocess.Popen(  # noqa: S603 (its purpose)
+            ["/bin/sh", "-c", hook.run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            process_group=0, bufsize=0, cwd=hook.directory or asking.directory,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        return Ended(None, b"", f"it cannot be started: {error}")
+    output, errors = bytearray(), bytearray()
+    child = ChildProcess(process)
+    threads = [
+        threading.Thread(target=child.wait, name="hook", daemon=True),
+        threading.Thread(target=_write, args=(process.stdin, request), name="hook-stdin", daemon=True),
+        threading.Thread(target=_read, args=(process.stdout, output, ANSWER_BYTES_MAX + 1), name="hook-stdout", daemon=True),
+        threading.Thread(target=_read_end, args=(process.stderr, errors, ERRORS_BYTES_MAX), name="hook-stderr", daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    asking.token.listen(lambda: child.signal_group(signal.SIGKILL))
+    late = not child.has_exited(hook.timeout_seconds)
+    if late:
+        child.signal_group(signal.SIGKILL)
+    child.has_exited()
+    for thread in threads:
+        thread.join(PIPES_SECONDS)
+    code = None if late else child.code or 0
+    said = asking.known.in_bytes(bytes(errors)).decode("utf-8", "replace").strip()
+    how = _how(hook, code)
+    return Ended(code, bytes(output), f"{how}: {said}" if how and said else how, late)
+
+
+def _how(hook: Hook, code: int | None) -> str:
+    """How a hook has ended, if that was not in order."""
+    if code is None:
+        return f"it took longer than {hook.timeout_seconds:g} s"
+    return "" if code == 0 else f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _write(pipe: IO[bytes] | None, data: bytes) -> None:
+    """Write, until the hook reads no more."""
+    if pipe is not None:
+        with contextlib.suppress(OSError, ValueError):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(pipe.fileno(), rest) :]
+        with contextlib.suppress(OSError):
+            pipe.close()
+
+
+def _read(pipe: IO[bytes] | None, into: bytearray, most: int) -> None:
+    """Read to the end, and keep the beginning."""
+    if pipe is not None:
+        with contextlib.suppress(OSError, ValueError):
+            while chunk := os.read(pipe.fileno(), 1 << 16):
+                into += chunk[: most - len(into)]
+
+
+def _read_end(pipe: IO[bytes] | None, into: bytearray, most: int) -> None:
+    """Read to the end, and keep the end."""
+    if pipe is not None:
+        with contextlib.suppress(OSError, ValueError):
+            while chunk := os.read(pipe.fileno(), 1 << 16):
+                into += chunk
+                del into[:-most]
