@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from crewd.client.hooked import active_hooks
-from crewd.model.errors import CrewdError, InvariantError, Refused
-from crewd.model.hooks import ActPoint, HookRun, HooksAsked, HooksToAsk
+from crewd.client.hooks import HOOKS_FILE
+from crewd.model.errors import CrewdError, InvariantError, Refused, UsageError
+from crewd.model.hooks import ActPoint, Hook, HookRun, HooksAsked, HooksToAsk
 from crewd.model.reasons import BlockReason
 from crewd.model.rows import RunRow
 from crewd.model.workflow import Workflow
@@ -39,10 +40,14 @@ def ask_hooks(point: ActPoint, given: dict[str, object], about: dict[str, object
 
     `given` is what they are told, `about` what they may change of it.
     """
-    active, _ = active_hooks()
-    hooks = tuple(hook for hook in active if hook.on == point)
-    order = HooksToAsk(point, hooks, {"cwd": str(Path.cwd()), **given}, about or {})
-    return _asked(order) if hooks else HooksAsked(about=order.about)
+    about = about or {}
+    try:
+        hooks = hooks_at(point)
+    except UsageError as error:
+        if point != "before_cancel":
+            raise
+        return HooksAsked((HookRun(HOOKS_FILE, point, "diagnostic", error.message),), about)  # a wrong file keeps nothing alive
+    return _asked(HooksToAsk(point, hooks, {"cwd": str(Path.cwd()), **given}, about)) if hooks else HooksAsked(about=about)
 
 
 def ask_start(workflow: Workflow, goal: str, cwd: str, name: str) -> HooksAsked:
@@ -74,7 +79,10 @@ def about_run(row: RunRow, target: str) -> dict[str, object]:
 
 def refusal(asked: HooksAsked, undone: str) -> Refused:
     """The error for what a hook has blocked. `undone` says what was not done."""
-    return Refused(f"{asked.blocked}; {undone}", hint="crew hooks lists hooks", reason=BlockReason.HOOK)
+    hint = (
+        "crew cancel --now does not ask" if asked.hooks and asked.hooks[0].on == "before_cancel" else "crew hooks lists hooks"
+    )
+    return Refused(f"{asked.blocked}; {undone}", hint=hint, reason=BlockReason.HOOK)
 
 
 def ask_about(
@@ -84,7 +92,7 @@ def ask_about(
 
     `undone` says what is not done then, `given` what else they are told.
     """
-    if not has_hooks(point):
+    if not _is_asked(point):
         return HooksAsked(about=about or {})
     row = crew.show(target).run
     asked = ask_hooks(point, {**about_run(row, target), **given}, about)
@@ -99,7 +107,7 @@ async def ask_about_async(
     crew: aio.Crew, point: ActPoint, target: str, undone: str, *, about: dict[str, object] | None = None, **given: object
 ) -> HooksAsked:
     """As `ask_about`, without holding up the loop."""
-    if not has_hooks(point):
+    if not _is_asked(point):
         return HooksAsked(about=about or {})
     row = (await crew.show(target)).run
     asked = await asyncio.to_thread(ask_hooks, point, {**about_run(row, target), **given}, about)
@@ -110,9 +118,17 @@ async def ask_about_async(
     return asked
 
 
-def has_hooks(point: ActPoint) -> bool:
-    """Whether any is active."""
-    return any(hook.on == point for hook in active_hooks()[0])
+def hooks_at(point: ActPoint) -> tuple[Hook, ...]:
+    """The active hooks of this point. UsageError for a file of the user's that is wrong."""
+    return tuple(hook for hook in active_hooks()[0] if hook.on == point)
+
+
+def _is_asked(point: ActPoint) -> bool:
+    """Whether there is a hook to ask, or a file to complain about."""
+    try:
+        return bool(hooks_at(point))
+    except UsageError:
+        return True
 
 
 def _asked(order: HooksToAsk) -> HooksAsked:

@@ -22,7 +22,8 @@ from crewd.client.user_file import change_json, read_json, user_path
 from crewd.model.errors import NotFound, UsageError
 from crewd.model.hooks import Hook
 
-PROJECT_FILE: Final = Path(".crew") / "hooks.toml"
+HOOKS_FILE: Final = "hooks.toml"
+PROJECT_FILE: Final = Path(".crew") / HOOKS_FILE
 _TRUSTED: Final = "trusted.json"
 _OTHERWISE: Final = "no project is trusted"
 
@@ -76,7 +77,7 @@ def hooks_for_start() -> tuple[list[FoundHook], list[str]]:
 
 
 def _user_hooks() -> list[Hook]:
-    path = user_path("hooks.toml")
+    path = user_path(HOOKS_FILE)
     return parse_hooks(read_file(path), path, "user")
 
 

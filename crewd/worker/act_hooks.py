@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ from crewd.model.known_secrets import KnownSecrets
 from crewd.worker.hook_command import Asking, ask
 from crewd.worker.token import CancellationToken
 
+_INPUT = 0
 _PR_SET_CHILD_SUBREAPER = 36
 SWEEP_SECONDS = 2.0
 """How long killed processes may take to be gone."""
@@ -35,7 +37,7 @@ def main() -> None:
     """Ask the hooks on standard input."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a hook that reads nothing is no reason to die
     _adopt()
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=HooksToAsk)
+    order = msgspec.json.decode(_line(), type=HooksToAsk)
     token = CancellationToken(SystemClock())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: token.cancel("interrupted", 0.0))
@@ -50,9 +52,18 @@ def main() -> None:
             sys.stdout.buffer.flush()
 
 
+def _line() -> bytes:
+    """The first line, and nothing after it."""
+    data = bytearray()
+    while not data.endswith(b"\n") and (more := os.read(_INPUT, 1 << 16)):
+        data += more
+    return bytes(data)
+
+
 def _listen(token: CancellationToken) -> None:
-    """Wait until nobody listens any more."""
-    sys.stdin.buffer.read()
+    """Wait until nobody listens any more. The thread may still wait when this process ends: it holds no lock of a stream."""
+    while os.read(_INPUT, 1 << 16):
+        pass
     token.cancel("hung up", 0.0)
 
 

@@ -82,6 +82,13 @@ def test_what_a_hook_leaves_behind_ends_with_it(tmp_path: Path) -> None:
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
+def test_nothing_but_what_hooks_say_is_on_the_screen(shell: Shell) -> None:
+    write_hook("before_cancel", "echo on the way >&2; echo $PPID >&2; exit 0")
+    run = shell.ok("exec", "sleep", "600").split()[0]
+    done = shell.run("cancel", run, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_hook_ends_with_the_command_that_asks(daemon: Daemon, crew: Crew, tmp_path: Path) -> None:
     run = crew.exec(["sleep", "600"])
     write_hook(
@@ -144,6 +151,16 @@ def test_a_cancel_is_blocked_but_not_one_that_is_to_be_now_nor_for_longer_than_a
     assert (slow.returncode, "it took longer than 0.2 s" in slow.stderr, "verified" in slow.stdout) == (0, True, True)
 
 
+def test_a_file_that_is_wrong_holds_up_everything_but_a_cancel(shell: Shell, crew: Crew) -> None:
+    run = shell.ok("exec", "sleep", "600").split()[0]
+    write_hook("before_cancel", "true", "blokcing = true")
+    assert shell.run("export", run).returncode == 2
+    done = shell.run("cancel", run)
+    assert (done.returncode, "blokcing" in done.stderr, "verified" in done.stdout) == (0, True, True)
+    assert [(on, verdict) for on, verdict, _ in said(crew, run)] == [("before_cancel", "diagnostic")]
+    assert (shell.run("forget", run).returncode, crew.show(run).run.id) == (2, run)
+
+
 def test_of_several_cancels_only_the_blocked_ones_are_not_done(shell: Shell, crew: Crew) -> None:
     first, second = (shell.ok("exec", "sleep", "600").split()[0] for _ in range(2))
     write_hook("before_cancel", f"! grep -q {first}")
@@ -189,7 +206,7 @@ def test_a_hook_of_an_act_is_no_steps_and_names_no_role(crew: Crew) -> None:
         crew.run(Workflow("w", (Step("s", worker=WorkerSpec(shell="true", hooks=(Hook("h", "before_cancel", "true"),))),)))
     write_hook("before_cancel", "true", 'roles = ["tester"]')
     with pytest.raises(UsageError, match="leave its roles away"):
-        ask_hooks("before_cancel", {})
+        ask_hooks("before_forget", {})
 
 
 def test_what_hooks_are_said_to_have_answered_is_checked(crew: Crew) -> None:

@@ -13,7 +13,7 @@ import click
 from msgspec.structs import replace
 
 from crewd.client import keeping
-from crewd.client.acts import ask_about, ask_hooks, has_hooks, refusal
+from crewd.client.acts import ask_about, ask_hooks, hooks_at, refusal
 from crewd.client.blocking import Crew, connect
 from crewd.client.cli.common import Options, Unwritable, out, say, say_hooks, table, time_of, verb
 from crewd.client.cli.screen import plain
@@ -88,7 +88,7 @@ def prune(
         everyone=everyone, dry_run=dry_run,
     )  # fmt: skip
     with connect(options.home, start=False) as crew:
-        if not dry_run and has_hooks("before_cleanup"):
+        if not dry_run and hooks_at("before_cleanup"):
             runs = [kept.run for kept in keeping.prune(crew, replace(order, dry_run=True)) if kept.action != "kept"]
             asked = ask_hooks("before_cleanup", {"runs": runs[:RUNS_TOLD_MAX], "archive": to_archive, "intent": intent})
             say_hooks(asked.hooks)
