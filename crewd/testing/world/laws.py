@@ -582,7 +582,8 @@ def _closure(moves: Mapping[S, frozenset[S]]) -> dict[S, set[S]]:
 
 
 _AFTER_THE_END = (
-    ev.MessageAccepted, ev.MessageSettled, ev.NoticeRaised, ev.NoticeClosed, ev.RunReopened, ev.TaskRequeued, ev.TaskDismissed
+    ev.MessageAccepted, ev.MessageSettled, ev.NoticeRaised, ev.NoticeClosed, ev.RunReopened, ev.TaskRequeued, ev.TaskDismissed,
+    ev.RunHookRan,
 )  # fmt: skip
 """What may be recorded of something that has ended: late messages, what people are told, and what they want then."""
 _LEAVES_WORK = (ev.TaskEnded, ev.TaskRetrying, ev.TaskParked, ev.TaskUnclaimed, ev.TaskRequeued)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from crewd.clock import SeededChance
+from crewd.model.hooks import HookRun
 from crewd.model.policy import Limits, Restarts, Retry
 from crewd.model.receipts import Level
 from crewd.model.rows import TaskRow
@@ -192,6 +193,12 @@ class Player:
         target = self._target(run, None)
         if target:
             self._client(who).ask(rq.Dismiss(target=target, force=True, intent="played"))
+
+    def tell_hooks(self, run: int = 0, who: int = 0) -> None:
+        """Somebody has asked hooks about a run."""
+        target = self._target(run, None)
+        if target:
+            self._client(who).ask(rq.TellHooks(target=target, hooks=(HookRun("guard", "before_cancel", "allow"),)))
 
     def burst(self, run: int = 0, step: int = 0, count: int = 3, who: int = 0) -> None:
         """Several steers, one right after the other."""
@@ -464,6 +471,7 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "reopen": (3, lambda chance: Move("reopen", {"run": chance.below(3), "kind": _pick(chance, ("retry", "resume"))})),
     "approve": (5, lambda chance: Move("approve", {"run": chance.below(3), "approved": chance.below(4) > 0})),
     "dismiss": (1, lambda chance: Move("dismiss", {"run": chance.below(3)})),
+    "tell_hooks": (1, lambda chance: Move("tell_hooks", {"run": chance.below(3)})),
     "kill_crewd": (2, lambda _: Move("kill_crewd")),
     "kill_crewd_inside": (2, lambda chance: Move("kill_crewd_inside", {"calls": chance.below(12)})),
     "kill_crewd_after": (3, lambda chance: Move("kill_crewd_after", {"event": _pick(chance, TURNING_POINTS)})),
