@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import select
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,7 @@ import msgspec
 from crewd.client.hooked import active_hooks
 from crewd.client.hooks import HOOKS_FILE
 from crewd.model.errors import CrewdError, InvariantError, Refused, UsageError
-from crewd.model.hooks import ActPoint, Hook, HookRun, HooksAsked, HooksToAsk
+from crewd.model.hooks import HOOKS_MAX, ActPoint, Hook, HookRun, HooksAsked, HooksToAsk, as_json
 from crewd.model.reasons import BlockReason
 from crewd.model.rows import RunRow
 from crewd.model.workflow import Workflow
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 _PACKAGES: Final = str(Path(__file__).resolve().parent.parent.parent)
 _HOST: Final = f"import sys; sys.path.insert(0, {_PACKAGES!r}); from crewd.worker.act_hooks import main; main()"
+_UNTOLD: Final = "nothing is told"
+_UNSTARTED: Final = "nothing is started"
+_HELD_UP: Final = frozenset({"before_run_start", "before_forget", "before_cleanup", "before_publish"})
+"""What a wrong file of hooks holds up. It keeps no worker alive, and nobody from looking."""
+BESIDE_SECONDS = 2.0
+"""How long a hook may take to be gone, beside its own time."""
 END_SECONDS = 10.0
 """How long the process may take beside its hooks."""
 
@@ -40,32 +47,86 @@ def ask_hooks(point: ActPoint, given: dict[str, object], about: dict[str, object
 
     `given` is what they are told, `about` what they may change of it.
     """
-    about = about or {}
+    order = _order(point, given, about or {})
+    return _outcome(_host(), order) if isinstance(order, HooksToAsk) else order
+
+
+async def ask_hooks_async(point: ActPoint, given: dict[str, object], about: dict[str, object] | None = None) -> HooksAsked:
+    """As `ask_hooks`, without holding up the loop. A task that is cancelled meanwhile ends the hook."""
+    order = _order(point, given, about or {})
+    if not isinstance(order, HooksToAsk):
+        return order
+    host = _host()
+    try:
+        return await asyncio.to_thread(_outcome, host, order)
+    finally:
+        _close(host)
+
+
+def _order(point: ActPoint, given: dict[str, object], about: dict[str, object]) -> HooksToAsk | HooksAsked:
+    """What is to be asked; or what has come of it, as there is no hook to ask."""
     try:
         hooks = hooks_at(point)
     except UsageError as error:
-        if point != "before_cancel":
+        if point in _HELD_UP:
             raise
-        return HooksAsked((HookRun(HOOKS_FILE, point, "diagnostic", error.message),), about)  # a wrong file keeps nothing alive
-    return _asked(HooksToAsk(point, hooks, {"cwd": str(Path.cwd()), **given}, about)) if hooks else HooksAsked(about=about)
+        return HooksAsked((HookRun(HOOKS_FILE, point, "diagnostic", error.message),), about)
+    return HooksToAsk(point, hooks, {"cwd": _here(), **given}, about) if hooks else HooksAsked(about=about)
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return "/"  # the directory is gone
 
 
 def ask_start(workflow: Workflow, goal: str, cwd: str, name: str) -> HooksAsked:
     """Ask hooks about a run that is to be started; they may change its `goal`. Refused if one blocks it."""
+    return _allowed(ask_hooks("before_run_start", _of_start(workflow, cwd, name), {"goal": goal}), _UNSTARTED)
+
+
+async def ask_start_async(workflow: Workflow, goal: str, cwd: str, name: str) -> HooksAsked:
+    """As `ask_start`, without holding up the loop."""
+    asked = await ask_hooks_async("before_run_start", _of_start(workflow, cwd, name), {"goal": goal})
+    return _allowed(asked, _UNSTARTED)
+
+
+def _of_start(workflow: Workflow, cwd: str, name: str) -> dict[str, object]:
     steps = [{"id": step.id, "runtime": step.worker.runtime, "role": step.role} for step in workflow.steps]
-    given: dict[str, object] = {"workflow": workflow.name, "name": name, "cwd": cwd, "steps": steps, "labels": workflow.labels}
-    asked = ask_hooks("before_run_start", given, {"goal": goal})
-    if asked.blocked:
-        raise refusal(asked, "nothing is started")
-    return asked
+    return {"workflow": workflow.name, "name": name, "cwd": cwd, "steps": steps, "labels": workflow.labels}
+
+
+def begun_before(rows: Iterable[RunRow], owner: str, request_id: str) -> HooksAsked | None:
+    """The goal of the run that this request has started already, if hooks have changed it. They are not asked again."""
+    for row in rows:
+        if request_id and (row.owner, row.request_id) == (owner, request_id) and any(ran.changed for ran in row.hooks):
+            return HooksAsked(about={"goal": row.goal})
+    return None
 
 
 def ask_brief(runs: Sequence[str], text: str) -> HooksAsked:
     """Ask hooks about what is told of these runs together; they may change the `text`. Refused if one blocks it."""
-    asked = ask_hooks("before_compact", {"runs": list(runs)}, {"text": text})
-    if asked.blocked:
-        raise refusal(asked, "nothing is told")
-    return asked
+    return _allowed(ask_hooks("before_compact", {"runs": list(runs)}, {"text": text}), _UNTOLD)
+
+
+async def ask_brief_async(runs: Sequence[str], text: str) -> HooksAsked:
+    """As `ask_brief`, without holding up the loop."""
+    return _allowed(await ask_hooks_async("before_compact", {"runs": list(runs)}, {"text": text}), _UNTOLD)
+
+
+def ask_summary(crew: Crew, run: str, text: str) -> HooksAsked:
+    """Ask hooks about what is told of one run; what they answer is an event of it."""
+    asked = ask_hooks("before_compact", {"runs": [run]}, {"text": text})
+    tell(crew, run, asked)
+    return _allowed(asked, _UNTOLD)
+
+
+async def ask_summary_async(crew: aio.Crew, run: str, text: str) -> HooksAsked:
+    """As `ask_summary`, without holding up the loop."""
+    asked = await ask_hooks_async("before_compact", {"runs": [run]}, {"text": text})
+    await tell_async(crew, run, asked)
+    return _allowed(asked, _UNTOLD)
 
 
 def about_run(row: RunRow, target: str) -> dict[str, object]:
@@ -77,45 +138,62 @@ def about_run(row: RunRow, target: str) -> dict[str, object]:
     }  # fmt: skip
 
 
+def _allowed(asked: HooksAsked, undone: str) -> HooksAsked:
+    if asked.blocked:
+        raise refusal(asked, undone)
+    return asked
+
+
 def refusal(asked: HooksAsked, undone: str) -> Refused:
-    """The error for what a hook has blocked. `undone` says what was not done."""
-    hint = (
-        "crew cancel --now does not ask" if asked.hooks and asked.hooks[0].on == "before_cancel" else "crew hooks lists hooks"
-    )
-    return Refused(f"{asked.blocked}; {undone}", hint=hint, reason=BlockReason.HOOK)
+    """The error for what a hook has blocked, with what others have said before. `undone` says what was not done."""
+    said = "; ".join(ran.words for ran in asked.hooks if ran.verdict != "allow")
+    hint = "crew cancel --now does not ask" if asked.hooks[0].on == "before_cancel" else "crew hooks lists hooks"
+    return Refused(f"{said}; {undone}", hint=hint, reason=BlockReason.HOOK)
 
 
-def ask_about(
-    crew: Crew, point: ActPoint, target: str, undone: str, *, about: dict[str, object] | None = None, **given: object
-) -> HooksAsked:
+def ask_about(crew: Crew, point: ActPoint, target: str, undone: str, **given: object) -> HooksAsked:
     """Ask hooks about something that is wanted of the run that `target` names. Refused if one blocks it.
 
-    `undone` says what is not done then, `given` what else they are told.
+    `undone` says what is not done then, `given` what else they are told. About a cancel of what has ended nobody is asked.
     """
     if not _is_asked(point):
-        return HooksAsked(about=about or {})
+        return HooksAsked()
     row = crew.show(target).run
-    asked = ask_hooks(point, {**about_run(row, target), **given}, about)
-    with contextlib.suppress(CrewdError):  # a run that is only read has no such event
-        crew.tell_hooks(row.id, asked.hooks)
-    if asked.blocked:
-        raise refusal(asked, undone)
-    return asked
+    if point == "before_cancel" and row.ended_at is not None:
+        return HooksAsked()
+    asked = ask_hooks(point, {**about_run(row, target), **given})
+    tell(crew, row.id, asked)
+    return _allowed(asked, undone)
 
 
-async def ask_about_async(
-    crew: aio.Crew, point: ActPoint, target: str, undone: str, *, about: dict[str, object] | None = None, **given: object
-) -> HooksAsked:
+async def ask_about_async(crew: aio.Crew, point: ActPoint, target: str, undone: str, **given: object) -> HooksAsked:
     """As `ask_about`, without holding up the loop."""
     if not _is_asked(point):
-        return HooksAsked(about=about or {})
+        return HooksAsked()
     row = (await crew.show(target)).run
-    asked = await asyncio.to_thread(ask_hooks, point, {**about_run(row, target), **given}, about)
-    with contextlib.suppress(CrewdError):  # a run that is only read has no such event
-        await crew.tell_hooks(row.id, asked.hooks)
-    if asked.blocked:
-        raise refusal(asked, undone)
-    return asked
+    if point == "before_cancel" and row.ended_at is not None:
+        return HooksAsked()
+    asked = await ask_hooks_async(point, {**about_run(row, target), **given})
+    await tell_async(crew, row.id, asked)
+    return _allowed(asked, undone)
+
+
+def tell(crew: Crew, run: str, asked: HooksAsked) -> None:
+    """Tell crewd what hooks have answered. It fails in silence: what they were asked about counts, and goes on or does not."""
+    with contextlib.suppress(CrewdError):  # a run that is only read, and one of somebody else, has no such event
+        for some in _some_at_once(asked):
+            crew.tell_hooks(run, some)
+
+
+async def tell_async(crew: aio.Crew, run: str, asked: HooksAsked) -> None:
+    """As `tell`, without holding up the loop."""
+    with contextlib.suppress(CrewdError):
+        for some in _some_at_once(asked):
+            await crew.tell_hooks(run, some)
+
+
+def _some_at_once(asked: HooksAsked) -> list[tuple[HookRun, ...]]:
+    return [asked.hooks[at : at + HOOKS_MAX] for at in range(0, len(asked.hooks), HOOKS_MAX)]
 
 
 def hooks_at(point: ActPoint) -> tuple[Hook, ...]:
@@ -131,15 +209,19 @@ def _is_asked(point: ActPoint) -> bool:
         return True
 
 
-def _asked(order: HooksToAsk) -> HooksAsked:
-    """What came of it. If the process in which they run fails, it is as if each hook had failed."""
-    host = subprocess.Popen(  # noqa: S603 (this very Python; it imports nothing from the directory that it is started in)
-        [sys.executable, "-P", "-c", _HOST], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+def _host() -> subprocess.Popen[bytes]:
+    """The process below which hooks run: this very Python, which imports nothing from the directory that it is started in."""
+    return subprocess.Popen(  # noqa: S603 (its purpose)
+        [sys.executable, "-P", "-c", _HOST], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
     )
-    seconds = sum(hook.timeout_seconds for hook in order.hooks) + END_SECONDS
+
+
+def _outcome(host: subprocess.Popen[bytes], order: HooksToAsk) -> HooksAsked:
+    """What came of it. If the process in which they run fails, it is as if each hook had failed."""
+    seconds = sum(hook.timeout_seconds + BESIDE_SECONDS for hook in order.hooks) + END_SECONDS
     try:
-        return _answer(host, msgspec.json.encode(order) + b"\n", seconds)
-    except (OSError, msgspec.DecodeError):
+        return _answer(host, as_json(order), seconds)
+    except (OSError, ValueError):  # also what is no JSON, and a pipe that was closed because nobody waits any more
         return _failed(order)
     finally:
         _hang_up(host)
@@ -149,16 +231,23 @@ def _answer(host: subprocess.Popen[bytes], question: bytes, seconds: float) -> H
     if host.stdin is None or host.stdout is None:
         raise InvariantError("the process has no pipes")
     host.stdin.write(question)
-    host.stdin.flush()  # and it stays open: its end says that nobody listens any more
-    ready, _, _ = select.select([host.stdout], [], [], seconds)
-    return msgspec.json.decode(host.stdout.readline() if ready else b"", type=HooksAsked)
+    host.stdin.flush()  # and it stays open: its end says that nobody waits any more
+    waiting = select.poll()
+    waiting.register(host.stdout, select.POLLIN)
+    said = host.stdout.readline() if waiting.poll(seconds * 1_000) else b""
+    return msgspec.convert(json.loads(said), HooksAsked)
+
+
+def _close(host: subprocess.Popen[bytes]) -> None:
+    """Nobody waits any more."""
+    if host.stdin is not None:
+        with contextlib.suppress(OSError):
+            host.stdin.close()
 
 
 def _hang_up(host: subprocess.Popen[bytes]) -> None:
     """It ends now, with what it has started."""
-    if host.stdin is not None:
-        with contextlib.suppress(OSError):
-            host.stdin.close()
+    _close(host)
     try:
         host.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
@@ -169,7 +258,8 @@ def _hang_up(host: subprocess.Popen[bytes]) -> None:
 
 
 def _failed(order: HooksToAsk) -> HooksAsked:
-    said = "the process that asks hooks has failed"
-    runs = tuple(HookRun(hook.name, order.on, "block" if hook.blocking else "diagnostic", said) for hook in order.hooks)
-    first = next((hook for hook in order.hooks if hook.blocking), None)
-    return HooksAsked(runs, order.about, f"hook {first.name} ({order.on}) blocks it: {said}" if first else "")
+    said, blocks = "the process that asks hooks has failed", order.on != "before_cancel"
+    runs = tuple(
+        HookRun(hook.name, order.on, "block" if hook.blocking and blocks else "diagnostic", said) for hook in order.hooks
+    )
+    return HooksAsked(runs, order.about, said if any(ran.verdict == "block" for ran in runs) else "")

@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 
 from crewd import __version__
 from crewd.client import aio, shapes
-from crewd.client.acts import ask_about_async, ask_brief, ask_start
+from crewd.client.acts import ask_about_async, ask_brief_async, ask_start_async, ask_summary_async, begun_before, tell_async
 from crewd.client.chosen import Wish, choose
 from crewd.client.cli.follow import words
 from crewd.client.environment import bring
@@ -232,14 +232,14 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
                 picked = choose(Wish(agent, team, workflow, model=model))
                 chosen, secrets = picked.workflow, picked.secrets
             chosen = shapes.budgeted(shapes.marked(chosen, labels or {}, None), budget or {})
-            where = cwd or str(Path.cwd())
-            asked = await asyncio.to_thread(ask_start, chosen, goal, where, name)
+            where = str(Path.cwd() / cwd)
+            before = begun_before((await crew.runs(all=True)).runs, crew.owner, request_id) if request_id else None
+            asked = before or await ask_start_async(chosen, goal, where, name)
             run = await crew.run(
                 chosen, str(asked.about["goal"]), cwd=where, name=name, request_id=request_id,
                 brought=bring(crew.home, "path", secrets),
             )  # fmt: skip
-            if asked.hooks:
-                await crew.tell_hooks(run.id, asked.hooks)
+            await tell_async(crew, run.id, asked)
             return run.id
 
         return await _status(leader, await leader.ask(start))
@@ -409,14 +409,15 @@ async def _told_anew(crew: aio.Crew, run: str, most: int) -> str:
     """How a run stands, or without `run` all of this owner's, as hooks leave it."""
     now = SystemClock().wall()
     if run:
-        text = run_summary(await crew.show(run), now, most)
-        asked = await ask_about_async(crew, "before_compact", run, "no summary is given", about={"text": text})
+        found = await crew.show(run)
+        run, text = found.run.id, run_summary(found, now, most)
+        asked = await ask_summary_async(crew, run, text)
         return bounded(str(asked.about["text"]), most)
     own = [row for row in (await crew.runs(all=True)).runs if row.owner == crew.owner and not row.archived]
     own.sort(key=lambda row: (row.ended_at is not None, -row.created_at))
     shown = [await crew.show(row.id) for row in own[:RUNS_MAX]]
     text = brief(shown, now, most, len(own[RUNS_MAX:]))
-    asked = await asyncio.to_thread(ask_brief, [each.run.id for each in shown], text)
+    asked = await ask_brief_async([each.run.id for each in shown], text)
     return bounded(str(asked.about["text"]), most)
 
 

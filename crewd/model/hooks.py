@@ -8,6 +8,7 @@ Tests: tests/worker/test_hooks.py, tests/client/test_hooks.py, tests/client/test
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, get_args
 
@@ -121,3 +122,11 @@ class HooksAsked(msgspec.Struct, frozen=True):
     hooks: tuple[HookRun, ...] = ()
     about: dict[str, object] = {}
     blocked: str = ""
+
+
+def as_json(value: object) -> bytes:
+    """A line of JSON. What is no Unicode, as in names of files, is escaped as Python's `json` does it."""
+    try:
+        return msgspec.json.encode(value) + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value)).encode() + b"\n"

@@ -193,7 +193,9 @@ def check_hooks_told(request: TellHooks) -> TellHooks:
         check_name("a hook", hook.name)
         if hook.on not in ACT_POINTS:
             raise UsageError(f"hook {hook.name}: {hook.on} is about a step", hint=f"one of {', '.join(ACT_POINTS)}")
-        if not set(hook.changed) <= {CHANGES.get(hook.on)}:
+        if not 0 <= hook.seconds <= SECONDS_MAX:
+            raise UsageError(f"hook {hook.name} cannot have taken {hook.seconds:g} s", hint="0 and more")
+        if hook.changed not in {(), (CHANGES.get(hook.on),)}:
             raise UsageError(
                 f"hook {hook.name} cannot change {', '.join(hook.changed)}", hint="docs/hooks.md: what it may change"
             )

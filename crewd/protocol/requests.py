@@ -125,7 +125,7 @@ class Dismiss(msgspec.Struct, frozen=True):
 class TellHooks(msgspec.Struct, frozen=True):
     """Say what hooks have answered that the caller has asked about something it wants of the run `target` (docs/hooks.md).
 
-    Each becomes an event of the run.
+    Each becomes an event of the run, which has to be its own.
     """
 
     role: ClassVar[Role] = Role.MESSAGE

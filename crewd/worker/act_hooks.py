@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -21,15 +22,15 @@ import msgspec
 import psutil
 
 from crewd.clock import SystemClock
-from crewd.model.hooks import HookRun, HooksAsked, HooksToAsk
+from crewd.model.hooks import HookRun, HooksAsked, HooksToAsk, as_json
 from crewd.model.known_secrets import KnownSecrets
 from crewd.worker.hook_command import Asking, ask
 from crewd.worker.token import CancellationToken
 
 _INPUT = 0
 _PR_SET_CHILD_SUBREAPER = 36
-SWEEP_SECONDS = 2.0
-"""How long killed processes may take to be gone."""
+SWEEP_SECONDS = 0.1
+"""How long killed processes may take to be gone, before it is looked for others."""
 SWEEPS_MAX = 20
 
 
@@ -37,19 +38,27 @@ def main() -> None:
     """Ask the hooks on standard input."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a hook that reads nothing is no reason to die
     _adopt()
-    order = msgspec.json.decode(_line(), type=HooksToAsk)
+    line = _line()
+    if not line.endswith(b"\n"):
+        return  # nobody asks
+    order = msgspec.convert(json.loads(line), HooksToAsk)
     token = CancellationToken(SystemClock())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: token.cancel("interrupted", 0.0))
     threading.Thread(target=_listen, args=(token,), name="listen", daemon=True).start()
     runs: list[HookRun] = []
-    asking = Asking(token, str(Path.cwd()), KnownSecrets(), runs.append)
+    asking = Asking(token, _here(), KnownSecrets(), runs.append)
     about, blocked = ask(order.hooks, order.on, order.given, order.about, asking)
     _sweep()
     if not token.cancelled:
         with contextlib.suppress(BrokenPipeError):
-            sys.stdout.buffer.write(msgspec.json.encode(HooksAsked(tuple(runs), about, blocked)) + b"\n")
+            sys.stdout.buffer.write(as_json(HooksAsked(tuple(runs), about, blocked)))
             sys.stdout.buffer.flush()
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return "/"  # the directory is gone
 
 
 def _line() -> bytes:

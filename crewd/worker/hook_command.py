@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from crewd.model.hooks import CHANGES, Hook, HookPoint, HookRun, HookVerdict
+from crewd.model.hooks import CHANGES, Hook, HookPoint, HookRun, HookVerdict, as_json
 from crewd.model.known_secrets import KnownSecrets
-from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
+from crewd.model.limits import GOAL_BYTES_MAX, INLINE_BYTES_MAX, NOTE_CHARS_MAX
 from crewd.model.redact import clip, redact_value
 from crewd.worker.child import ChildProcess
 from crewd.worker.token import CancellationToken
@@ -78,7 +78,7 @@ def ask(
             continue
         request = asking.known.in_value(redact_value({"on": point, **given, **about, "hook": hook.name, "changes": changes}))
         started = token.clock.monotonic()
-        ended = _run(hook, msgspec.json.encode(request) + b"\n", asking)
+        ended = _run(hook, as_json(request), asking)
         if token.cancelled:
             break
         answer, failed = _understood(hook, ended)
@@ -122,6 +122,8 @@ def _understood(hook: Hook, ended: Ended) -> tuple[Answer, str]:
         return Answer(), f"its answer is not understood: {answer.verdict} goes {says} at {hook.on}"
     if answer.result is not msgspec.UNSET and len(msgspec.json.encode(answer.result)) > INLINE_BYTES_MAX:
         return Answer(), f"its result has more than {INLINE_BYTES_MAX} bytes: leave it as a file, and say where"
+    if answer.goal is not msgspec.UNSET and ("\0" in answer.goal or len(answer.goal.encode()) > GOAL_BYTES_MAX):
+        return Answer(), f"its goal is not possible: it has a NUL or more than {GOAL_BYTES_MAX} bytes"
     return answer, ""
 
 
@@ -149,8 +151,9 @@ def _run(hook: Hook, request: bytes, asking: Asking) -> Ended:
     if late:
         child.signal_group(signal.SIGKILL)
     child.has_exited()
+    until = asking.token.clock.monotonic() + PIPES_SECONDS
     for thread in threads:
-        thread.join(PIPES_SECONDS)
+        thread.join(max(0.0, until - asking.token.clock.monotonic()))
     code = None if late else child.code or 0
     said = asking.known.in_bytes(bytes(errors)).decode("utf-8", "replace").strip()
     how = _how(hook, code)

@@ -6,11 +6,13 @@ import json
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.model.errors import RunFailed, UsageError
+from crewd.model.hook_requests import REQUESTS_OF_HOOKS
 from crewd.model.hooks import Hook, HookPoint
 from crewd.model.statuses import RunStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
@@ -48,6 +50,8 @@ def test_a_hook_is_given_what_it_is_about_and_silence_allows(crew: Crew, tmp_pat
     )
     assert run.result(timeout=60) == "the task"
     before, after = (json.loads((tmp_path / name).read_text()) for name in ("before", "after"))
+    msgspec.convert(before, REQUESTS_OF_HOOKS["before_task_start"])
+    msgspec.convert(after, REQUESTS_OF_HOOKS["task_result"])
     assert (before["on"], before["hook"], before["step"], before["epoch"], before["goal"], before["text"]) == (
         "before_task_start", "see", "s", 1, "the goal", "the task",
     )  # fmt: skip

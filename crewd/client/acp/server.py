@@ -5,7 +5,7 @@ A session that ends, or an editor that does, ends no run: `crew ps` shows it, an
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -16,12 +16,12 @@ from crewd import __version__
 from crewd.client.acp.session import Crewd, Session
 from crewd.client.acp.updates import text_of
 from crewd.client.acp.wire import INVALID_PARAMS, NO_METHOD, NOT_FOUND, Fault, Wire
-from crewd.client.acts import ask_about_async, ask_start
+from crewd.client.acts import ask_about_async, ask_start_async, tell_async
 from crewd.client.agents import agents, default_program
 from crewd.client.chosen import Wish, choose, is_enabled
 from crewd.client.environment import bring
 from crewd.clock import in_words
-from crewd.model.errors import CrewdError
+from crewd.model.errors import CrewdError, DaemonUnreachable
 from crewd.model.redact import clip
 
 VERSION = 1
@@ -166,8 +166,9 @@ class Server:
     async def _close(self, params: Mapping[str, Any]) -> Result:
         session = self._session(_read(params, _Params).session_id)
         if session.run:
-            crew, undone = await self._crewd.get(), "the session is not closed"
-            await ask_about_async(crew, "session_before_switch", session.run, undone, session=session.id, wants="close")
+            with contextlib.suppress(DaemonUnreachable):
+                crew, undone = await self._crewd.get(), "the session is not closed"
+                await ask_about_async(crew, "session_before_switch", session.run, undone, session=session.id, wants="close")
         self._sessions.pop(session.id, None)
         if session.own:
             await session.cancel()
@@ -192,14 +193,15 @@ class Server:
             fields = {"permissions": self._start.permissions}
             chosen = choose(Wish(session.chosen, self._start.team, self._start.source, model=self._start.model, fields=fields))
             crew = await self._crewd.get()
-            asked = await asyncio.to_thread(ask_start, chosen.workflow, text, session.cwd, session.id)
+            asked = await ask_start_async(chosen.workflow, text, session.cwd, session.id)
             text = str(asked.about["goal"])
+            if self._sessions.get(session.id) is not session or session.unwanted:
+                return {"stopReason": "cancelled"}
             run = await crew.run(
                 chosen.workflow, text, cwd=session.cwd, name=session.id, brought=bring(crew.home, "path", chosen.secrets)
             )
             session.begins(run.id)
-            if asked.hooks:
-                await crew.tell_hooks(run.id, asked.hooks)
+            await tell_async(crew, run.id, asked)
         return {"stopReason": await session.turn(), "_meta": {"crewd": {"run": session.run}}}
 
     async def _steer(self, params: Mapping[str, Any]) -> Result:

@@ -186,17 +186,24 @@ class Session:
         """End the run with everything that it has started."""
         self._cancel_wanted = not self._working
         if self._working:
-            crew = await self._crewd.get()
+            crew, run, turn = await self._crewd.get(), self.run, self._turn
             try:
-                await ask_about_async(crew, "before_cancel", self.run, "the run goes on", intent="cancelled in the editor")
+                await ask_about_async(crew, "before_cancel", run, "the run goes on", intent="cancelled in the editor")
             except Refused as error:
                 await self._update(said(f"{error.message}\n"))
                 return
-            await crew.begin_cancel(self.run, intent="cancelled in the editor")
+            if (run, turn, True) != (self.run, self._turn, self._working):
+                return  # what was to be cancelled has ended meanwhile
+            await crew.begin_cancel(run, intent="cancelled in the editor")
 
     def wants(self) -> None:
         """A new prompt: what was cancelled before it was another one."""
         self._cancel_wanted = False
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether the editor has cancelled the turn before its run began."""
+        return self._cancel_wanted
 
     @property
     def working(self) -> bool:

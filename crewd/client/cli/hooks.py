@@ -14,12 +14,18 @@ from crewd.client.cli.common import Options, out, say, say_within, verb
 from crewd.client.disabled import disabled
 from crewd.client.hooks import PROJECT_FILE, distrust, found_hooks, project_hooks, trust
 from crewd.model.errors import Refused
+from crewd.model.hook_requests import hook_schema
+from crewd.model.hooks import POINTS, HookPoint
 
 
 @click.command()
+@click.option("--schema", "point", type=click.Choice(POINTS), help="Print what hooks at this point are given, as JSON Schema.")
 @verb
-def hooks(options: Options) -> None:
+def hooks(options: Options, point: HookPoint | None) -> None:
     """List the commands that are asked before and after steps and before other acts, in their order, and their state."""
+    if point is not None:
+        out(hook_schema(point))
+        return
     off = disabled()
     rows = [
         {

@@ -53,7 +53,10 @@ def _one(options: Options, done: kp.Kept, *, dry: bool) -> None:
 def forget(options: Options, target: str, intent: str, force: bool, dry_run: bool) -> None:  # noqa: FBT001 (flags)
     """Take everything of an ended run away: its history, its output, its artifacts."""
     with connect(options.home, start=False) as crew:
-        if not dry_run:
+        if not dry_run and hooks_at("before_forget"):
+            kept = keeping.forget(crew, target, intent=intent, force=force, dry_run=True)
+            if kept.action == "kept":
+                raise Refused(f"{kept.name} is kept: {kept.why}")
             say_hooks(ask_about(crew, "before_forget", target, f"{target} is not forgotten", intent=intent).hooks)
         _one(options, keeping.forget(crew, target, intent=intent, force=force, dry_run=dry_run), dry=dry_run)
 
@@ -91,9 +94,9 @@ def prune(
         if not dry_run and hooks_at("before_cleanup"):
             runs = [kept.run for kept in keeping.prune(crew, replace(order, dry_run=True)) if kept.action != "kept"]
             asked = ask_hooks("before_cleanup", {"runs": runs[:RUNS_TOLD_MAX], "archive": to_archive, "intent": intent})
-            say_hooks(asked.hooks)
             if asked.blocked:
                 raise refusal(asked, "nothing is pruned")
+            say_hooks(asked.hooks)
         _show(options, keeping.prune(crew, order), dry=dry_run)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crewd.client import shapes
-from crewd.client.acts import ask_start
+from crewd.client.acts import ask_start, begun_before, tell
 from crewd.client.blocking import Crew, RunHandle, connect
 from crewd.client.chosen import Chosen, Wish, addressed, choose
 from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, say_hooks, verb, warn
@@ -77,17 +77,17 @@ def _begin(
     for text in faults_of_extensions():
         warn(text)
     cwd = shapes.directory(given["cwd"])
-    asked = ask_start(workflow, goal, cwd, given["name"])
-    say_hooks(asked.hooks)
-    goal = str(asked.about["goal"])
     with connect(options.home, start=options.start) as crew:
+        before = begun_before(crew.runs(all=True).runs, crew.owner, given["request_id"]) if given["request_id"] else None
+        asked = before or ask_start(workflow, goal, cwd, given["name"])
+        say_hooks(asked.hooks)
+        goal = str(asked.about["goal"])
         brought = bring(crew.home, how, given["secrets"])
         run = crew.run(
             workflow, goal, cwd=cwd, name=given["name"], request_id=given["request_id"], keep=given["keep"],
             brought=brought, inputs=inputs,
         )  # fmt: skip
-        if asked.hooks:
-            crew.tell_hooks(run.id, asked.hooks)
+        tell(crew, run.id, asked)
         if given["following"] and not given["detach"]:
             sys.exit(_follow(options, crew, run))
         if options.json:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from crewd.client.acts import ask_about, ask_brief
+from crewd.client.acts import ask_brief, ask_summary
 from crewd.client.cli.common import Options, look_at, out, say, say_hooks, verb
 from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, bounded, run_summary
 from crewd.client.summary import brief as brief_of
@@ -25,8 +25,8 @@ _CHARS = click.option(
 def summary(options: Options, target: str, chars: int) -> None:
     """Say how a run stands: its tasks, what waits for somebody, its latest results, and what can be done next."""
     with look_at(options) as crew:
-        text = run_summary(crew.show(target), SystemClock().wall(), chars)
-        asked = ask_about(crew, "before_compact", target, "no summary is given", about={"text": text})
+        found = crew.show(target)
+        asked = ask_summary(crew, found.run.id, run_summary(found, SystemClock().wall(), chars))
         say_hooks(asked.hooks)
         text = bounded(str(asked.about["text"]), chars)
     out({"text": text}) if options.json else say(text)

@@ -38,7 +38,7 @@ from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, NotFound, Refused, UsageError
 from crewd.model.ids import ASK, is_id
 from crewd.model.message_kinds import MESSAGE_KINDS, MessageKind
-from crewd.model.reasons import CancelReason
+from crewd.model.reasons import BlockReason, CancelReason
 from crewd.model.receipts import Level, Outcome
 from crewd.model.redact import redact
 from crewd.model.signals import signal_name, signal_number
@@ -405,8 +405,10 @@ def cancel(
                 for each in reply.unowned:
                     say(f"  pid {each.pid} came from some worker, nobody can say from which: {each.command}")
             unverified += not reply.verified
-    if blocked:
-        raise blocked[0]
+    if blocked and unverified:
+        warn("\n".join(error.message for error in blocked))
+    elif blocked:
+        raise Refused("; ".join(error.message for error in blocked), hint=blocked[0].hint, reason=BlockReason.HOOK)
     sys.exit(1 if unverified else 0)
 
 

@@ -136,6 +136,8 @@ def check_target(request: rq.Request, client: Client | None, row: RunRow, task: 
         owned = step is None or not step.worker.outside
     if owned and client is not None and isinstance(request, Owned):
         check_owned(request, client, row.owner, f"run {row.id}", require_intent=require_intent)
+    if isinstance(request, rq.TellHooks) and client is not None:  # nobody else writes into its history
+        check_owner(client.owner, row.owner, client.role, f"run {row.id}", force=False, intent="")
     if row.archived and row_of.alters:
         raise Refused(f"run {row.name} is archived: it is only read", hint="start a new run", reason="archived")
     if row_of.whole and task:
