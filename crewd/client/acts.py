@@ -97,11 +97,11 @@ def _of_start(workflow: Workflow, cwd: str, name: str) -> dict[str, object]:
     return {"workflow": workflow.name, "name": name, "cwd": cwd, "steps": steps, "labels": workflow.labels}
 
 
-def begun_before(rows: Iterable[RunRow], owner: str, request_id: str) -> HooksAsked | None:
-    """The goal of the run that this request has started already, if hooks have changed it. They are not asked again."""
+def begun_before(rows: Iterable[RunRow], owner: str, request_id: str, goal: str) -> HooksAsked | None:
+    """For a request that has started a run already no hook is asked again: the goal that it has then."""
     for row in rows:
-        if request_id and (row.owner, row.request_id) == (owner, request_id) and any(ran.changed for ran in row.hooks):
-            return HooksAsked(about={"goal": row.goal})
+        if (row.owner, row.request_id) == (owner, request_id):
+            return HooksAsked(about={"goal": row.goal if any(ran.changed for ran in row.hooks) else goal})
     return None
 
 

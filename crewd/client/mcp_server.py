@@ -22,7 +22,15 @@ from pydantic import BaseModel, Field
 
 from crewd import __version__
 from crewd.client import aio, shapes
-from crewd.client.acts import ask_about_async, ask_brief_async, ask_start_async, ask_summary_async, begun_before, tell_async
+from crewd.client.acts import (
+    ask_about_async,
+    ask_brief_async,
+    ask_start_async,
+    ask_summary_async,
+    begun_before,
+    hooks_at,
+    tell_async,
+)
 from crewd.client.chosen import Wish, choose
 from crewd.client.cli.follow import words
 from crewd.client.environment import bring
@@ -233,7 +241,9 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
                 chosen, secrets = picked.workflow, picked.secrets
             chosen = shapes.budgeted(shapes.marked(chosen, labels or {}, None), budget or {})
             where = str(Path.cwd() / cwd)
-            before = begun_before((await crew.runs(all=True)).runs, crew.owner, request_id) if request_id else None
+            before = None
+            if request_id and hooks_at("before_run_start"):
+                before = begun_before((await crew.runs(all=True)).runs, crew.owner, request_id, goal)
             asked = before or await ask_start_async(chosen, goal, where, name)
             run = await crew.run(
                 chosen, str(asked.about["goal"]), cwd=where, name=name, request_id=request_id,

@@ -178,6 +178,9 @@ def test_a_start_that_is_asked_for_again_is_the_run_that_it_was(shell: Shell, cr
     (tmp_path / "w.md").write_text("---\nname: w\n---\n## say\nrun: printf %s {goal}\n")
     first, second = (shell.ok("run", "the plan", "-w", "w.md", "--request-id", "once").split()[0] for _ in range(2))
     assert (first, crew.get(first).result(timeout=60)) == (second, "1")
+    write_hook("before_run_start", "exit 1", name="other")
+    assert shell.ok("run", "the plan", "-w", "w.md", "--request-id", "once").split()[0] == first
+    assert shell.run("run", "the plan", "-w", "w.md").returncode == 5
 
 
 def test_modules_of_the_directory_take_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crewd.client import shapes
-from crewd.client.acts import ask_start, begun_before, tell
+from crewd.client.acts import ask_start, begun_before, hooks_at, tell
 from crewd.client.blocking import Crew, RunHandle, connect
 from crewd.client.chosen import Chosen, Wish, addressed, choose
 from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, say_hooks, verb, warn
@@ -78,7 +78,9 @@ def _begin(
         warn(text)
     cwd = shapes.directory(given["cwd"])
     with connect(options.home, start=options.start) as crew:
-        before = begun_before(crew.runs(all=True).runs, crew.owner, given["request_id"]) if given["request_id"] else None
+        before, request_id = None, given["request_id"]
+        if request_id and hooks_at("before_run_start"):
+            before = begun_before(crew.runs(all=True).runs, crew.owner, request_id, goal)
         asked = before or ask_start(workflow, goal, cwd, given["name"])
         say_hooks(asked.hooks)
         goal = str(asked.about["goal"])
