@@ -109,7 +109,7 @@ class CleanupRequest(HookRequest, kw_only=True):
 
 
 class CompactRequest(HookRequest, kw_only=True):
-    """Before somebody is told anew how `runs` stand. `text`: what is told, as earlier hooks have left it."""
+    """Before a summary of `runs` is printed or sent. `text` is that summary, as earlier hooks have left it."""
 
     runs: list[str]
     text: str

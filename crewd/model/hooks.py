@@ -27,7 +27,7 @@ HookVerdict = Literal["allow", "block", "modify", "diagnostic"]
 STEP_POINTS: Final[tuple[StepPoint, ...]] = get_args(StepPoint)
 """The points at which a step's worker asks."""
 ACT_POINTS: Final[tuple[ActPoint, ...]] = get_args(ActPoint)
-"""The points at which whoever asks for something asks first."""
+"""The points of acts. The client that wants the act asks the hooks, before it sends its request."""
 POINTS: Final[tuple[HookPoint, ...]] = (*STEP_POINTS, *ACT_POINTS)
 BEFORE: Final[tuple[StepPoint, ...]] = ("before_task_start", "before_retry", "run_recovery")
 """The points at which a worker's code has not begun."""

@@ -1,4 +1,4 @@
-"""The process in which the hooks of an act run. Whoever asks for the act starts it, and talks to it over its standard streams.
+"""The process below which the hooks of an act run. The client that wants the act starts it, and talks to it over pipes.
 
 It reads `HooksToAsk` as one line of JSON and writes `HooksAsked` as another one. When its standard input ends, which it does
 when that program has ended, it kills the hook that runs. What hooks leave behind ends with it; on Linux so does what has lost
@@ -30,8 +30,9 @@ from crewd.worker.token import CancellationToken
 _INPUT = 0
 _PR_SET_CHILD_SUBREAPER = 36
 SWEEP_SECONDS = 0.1
-"""How long killed processes may take to be gone, before it is looked for others."""
+"""How long to wait for killed processes before looking for others."""
 SWEEPS_MAX = 20
+"""How often to look: a process may start another one while it is killed."""
 
 
 def main() -> None:

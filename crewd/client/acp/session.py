@@ -192,7 +192,7 @@ class Session:
             except Refused as error:
                 await self._update(said(f"{error.message}\n"))
                 return
-            if (run, turn, True) != (self.run, self._turn, self._working):
+            if run != self.run or not self._working or turn not in {None, self._turn}:
                 return  # what was to be cancelled has ended meanwhile
             await crew.begin_cancel(run, intent="cancelled in the editor")
 
