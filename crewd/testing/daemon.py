@@ -29,14 +29,14 @@ DEADLINE_SECONDS = 120.0
 def wait_until(condition: Callable[[], object], what: str, seconds: float = DEADLINE_SECONDS) -> None:
     """Wait for a condition with a deadline. AssertionError names what did not come.
 
-    A condition that costs much is looked at less often: at most half of the time goes into looking.
+    The condition is looked at less often the more it costs, and the longer it takes: looking competes with what is awaited.
     """
     clock = SystemClock()
-    deadline = (before := clock.monotonic()) + seconds
+    began = before = clock.monotonic()
     while not condition():
         looked = clock.monotonic()
-        assert looked < deadline, f"waited {seconds:g} s for: {what}"
-        clock.sleep(max(0.01, looked - before))
+        assert looked < began + seconds, f"waited {seconds:g} s for: {what}"
+        clock.sleep(max(0.01, 3 * (looked - before), min(0.1, (looked - began) / 5)))
         before = clock.monotonic()
 
 
