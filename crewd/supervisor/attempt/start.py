@@ -111,13 +111,14 @@ def started(state: Attempt, body: ev.AttemptStarted, at: float) -> Next:
     state, events, effects = found(state, at)
     phase = state.phase
     if state.contact.pid != body.pid:
+        state = state.with_contact(pid=body.pid)
         if isinstance(phase, Spawned) and not events:
+            # On a slow machine a process comes long after its order: from here on it has all of its time to say hello.
             phase = replace(phase, process=body, process_by=at + PROCESS_SECONDS)
-            state = state.become(phase)
-            effects.append(do.AlarmAt(phase.process_by))
+            state, alarm = _wait_for_hello(state.become(phase), at)
+            effects += [*alarm, do.AlarmAt(phase.process_by)]
         else:
             events.append(body)
-        state = state.with_contact(pid=body.pid)
     if isinstance(phase, Cancelling):
         effects.append(ladder(phase.cancel))
     elif isinstance(phase, LEAVING):

@@ -160,7 +160,7 @@ def test_a_process_is_recorded_with_its_first_word_or_a_moment_later() -> None:
     state, _ = decide(state, heard.SlotGranted(1.0))
     started = ev.AttemptStarted(pid=7, start_time=1.0, boot_id="b")
     born, decision = decide(state, heard.Started(started, 2.0))
-    assert decision == Decision(effects=(do.AlarmAt(2.05),))
+    assert decision == Decision(effects=(do.AlarmAt(2.0 + START_SECONDS_MAX), do.AlarmAt(2.05)))
     assert decide(born, heard.Started(started, 2.01))[1] == NOTHING, "said again, it is no news"
     hello = rp.WorkerHello(task=T, epoch=1, token="", pid=7)
     assert kinds(decide(born, heard.Connected(hello, 2.02))[1]) == ["AttemptStarted", "AttemptReady"]
@@ -380,6 +380,17 @@ def test_a_worker_that_was_starting_when_crewd_was_killed_may_not_start_for_ever
         (alarm,) = (effect for effect in decision.effects if isinstance(effect, do.AlarmAt))
         assert alarm.at <= 100.0 + 2 * START_SECONDS_LONGEST
         state, decision = decide(state, heard.Due(alarm.at))
+
+
+def test_a_process_that_comes_long_after_its_order_has_all_of_its_time_to_say_hello() -> None:
+    state, _ = decide(Attempt(T, 1, Queued()), heard.SlotGranted(100.0))
+    came = 100.0 + START_SECONDS_MAX - 1.0
+    state, decision = decide(state, heard.Started(ev.AttemptStarted(pid=7, start_time=1.0, boot_id="b"), came))
+    assert do.AlarmAt(came + START_SECONDS_MAX) in decision.effects
+    state, _ = decide(state, heard.Due(100.0 + START_SECONDS_MAX))
+    assert isinstance(state.phase, Spawned), "it was there for a second when the time of its order was over"
+    _, decision = decide(state, heard.Due(came + START_SECONDS_MAX))
+    assert any(isinstance(effect, do.EndWorker) for effect in decision.effects)
 
 
 def test_a_start_is_given_up_when_its_process_does_nothing_and_not_when_it_is_slow() -> None:
