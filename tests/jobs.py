@@ -272,6 +272,25 @@ def lead(ctx: Context, keep: bool = False) -> None:
         ctx.sleep(1_000)
 
 
+def lead_spenders(ctx: Context) -> str:
+    """Start one worker that spends after the other, until crewd says no."""
+    with crewd.connect() as crew:
+        ctx.usage(turns=1, tokens=100)
+        try:
+            while True:
+                run = crew.call("jobs:spend_5_turns", cwd=str(Path(__file__).parent))
+                ctx.progress(note=run.id)
+                run.wait(timeout=120)
+        except crewd.CrewdError as error:
+            return error.message
+
+
+def spend_5_turns(ctx: Context) -> None:
+    """So many turns, and the end."""
+    for _ in range(5):
+        ctx.usage(turns=1, tokens=100)
+
+
 def lead_deep(ctx: Context, depth: int) -> str:
     """Start a worker that starts a worker, and so on, until crewd says no; how deep it came."""
     with crewd.connect() as crew:

@@ -66,3 +66,28 @@ def test_a_budget_in_the_shell(crew: Crew, tmp_path: Path, jobs_dir: str) -> Non
     assert "start another run, with a larger budget" in " ".join(refused.split())
     wrong = shell.fails(2, "call", "jobs:spend", "--budget", "dollars=5")
     assert "--budget takes: turns, tokens, cost" in " ".join(wrong.split())
+
+
+def run_result(run: str, daemon: Daemon) -> str:
+    with daemon.connect() as crew:
+        return str(crew.get(run).result())
+
+
+def test_what_workers_start_counts_in_the_budget_of_their_run(daemon: Daemon, jobs_dir: str) -> None:
+    with daemon.connect() as crew:
+        steps = (Step("lead", worker=WorkerSpec(call="jobs:lead_spenders")),)
+        run = crew.run(Workflow("leaders", steps, budget=Budget(tokens=1_000)), cwd=jobs_dir)
+        wait_until(lambda: len(run.show().run.below) > 1, "a second run below it")
+    daemon.kill()
+    daemon.start()
+    with daemon.connect() as crew:
+        shown = crew.wait(run.id, timeout=120).run
+        below = [crew.show(each) for each in shown.below]
+    assert [each.run.workflow.budget.tokens for each in below] == [900, 400], "each had what was left"
+    assert [each.run.parent for each in below] == [f"{run.id}/lead#1"] * 2
+    assert sum(attempt.tokens for attempt in below[0].attempts) == 500
+    assert sum(used.tokens for used in shown.below.values()) >= 900
+    assert (shown.status is RunStatus.CANCELLED) or "the budget of the run is 1,000" in run_result(shown.id, daemon)
+    with daemon.connect() as crew:
+        found = " ".join(Shell(str(crew.home.root), Path(jobs_dir)).ok("show", run.id).split())
+    assert "by runs that it has started; the budget is 1,000 tokens" in found

@@ -32,9 +32,10 @@ class Used(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What all attempts of a run may use together, as their workers report it. 0 is no bound.
+    """What all attempts of a run may use together, as their workers report it, with the runs that they start. 0 is no bound.
 
-    A run that has reached one of them is cancelled with the reason `budget_used`, and cannot be opened again.
+    A run that a worker starts may use at most what is left of the budget of the worker's own run. A run that has reached one
+    of its bounds is cancelled with the reason `budget_used`, and cannot be opened again.
     """
 
     turns: int = 0
@@ -54,6 +55,11 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     def filled(self, other: Budget) -> Budget:
         """These bounds, and where there is none the other's."""
         return Budget(**{name: getattr(self, name) or getattr(other, name) for name in self.__struct_fields__})
+
+    def left(self, used: Used) -> Budget:
+        """What is left of each bound, if none is reached."""
+        pairs = ((name, getattr(self, name), getattr(used, name)) for name in self.__struct_fields__)
+        return Budget(**{name: allowed and allowed - value for name, allowed, value in pairs})
 
     def reached(self, used: Used) -> str:
         """Which bound is reached, in words; empty for none."""

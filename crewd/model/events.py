@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from crewd.model.adaptive import AddedStep
+from crewd.model.budget import Used
 from crewd.model.hooks import HookRun
 from crewd.model.rows import BlockInfo, CancelInfo, ClaimInfo, ExitStatus, RunRow, Survivor, UndeliveredMessage
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
@@ -425,6 +426,13 @@ class RunHookRan(msgspec.Struct, frozen=True, tag="run.hook_ran"):
     requester: str = ""
 
 
+class RunChildUsed(msgspec.Struct, frozen=True, tag="run.child_used"):
+    """What a run that a worker of this run has started has used so far, with the runs below it. See `RunRow.below`."""
+
+    child: str
+    used: Used = Used()
+
+
 class ArtifactRecorded(msgspec.Struct, frozen=True, tag="artifact.recorded"):
     """A worker left a file on purpose. `data`: a small one; of others there is a blob. See `ArtifactRow`."""
 
@@ -519,7 +527,7 @@ Body = (
     | NoticeClosed | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | MessageAcknowledged
     | AskOpened | AskClosed | OperationOpened | OperationStarted | OperationClosed | ArtifactRecorded | ProgressSampled
     | HookRan
-    | RunHookRan
+    | RunHookRan | RunChildUsed
     | NewsSeen | GuardianLost | DaemonStarted | RunForgotten | RunArchived | Salvaged | Foreign
 )  # fmt: skip
 

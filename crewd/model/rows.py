@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from crewd.model.budget import Used
 from crewd.model.hooks import HookRun
 from crewd.model.message_kinds import MAILBOX_KINDS
 from crewd.model.receipts import Receipt
@@ -114,7 +115,8 @@ class RunRow(msgspec.Struct, frozen=True):
     that its workers get; `secrets` and `passed` are the names of others, whose values are nowhere kept. Without the value of
     one that is `passed` a worker starts all the same, with the variable of crewd's own environment, if `env_pass` names it.
     `blocks`: why it starts nothing more. `approved`: the attempts (`task#epoch`) whose plans somebody has approved of. `hooks`:
-    the latest that were asked about the run itself (docs/hooks.md).
+    the latest that were asked about the run itself (docs/hooks.md). `below`: what each run that its workers have started has
+    used, by its id, if this run has a budget.
     """
 
     id: str
@@ -143,6 +145,7 @@ class RunRow(msgspec.Struct, frozen=True):
     blocks: tuple[BlockInfo, ...] = ()
     approved: tuple[str, ...] = ()
     hooks: tuple[HookRun, ...] = ()
+    below: dict[str, Used] = {}
 
 
 class ForgottenRow(msgspec.Struct, frozen=True):

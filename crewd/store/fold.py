@@ -106,6 +106,10 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             )  # fmt: skip
         case ev.RunHookRan(run=ran):
             _change(rows, event, RunRow, event.run, lambda run: replace(run, hooks=(*run.hooks, ran)[-HOOKS_MAX:]))
+        case ev.RunChildUsed(child, used):
+            parent = rows.get(RunRow, event.run)
+            if parent is not None:
+                rows.put(event.run, event.run, replace(parent, below={**parent.below, child: used}))
         case ev.ReportTaken() | ev.ProgressSampled():
             pass  # all that it says is its number, below
         case (

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crewd.actors import Lane
+from crewd.model.budget import Used
 from crewd.model.receipts import Level
 from crewd.model.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
 from crewd.model.statuses import ATTEMPT_TERMINAL, AttemptStatus
@@ -73,5 +74,15 @@ class Loads:
             return None
         return LiveRun(
             run=row, tasks=rows(TaskRow), attempts=rows(AttemptRow), messages=rows(MessageRow), asks=rows(AskRow),
-            operations=rows(OperationRow), notices=rows(NoticeRow),
+            operations=rows(OperationRow), notices=rows(NoticeRow), below=self._below(row, in_tables=in_tables),
         )  # fmt: skip
+
+    def _below(self, run: RunRow, *, in_tables: bool) -> dict[str, Used]:
+        found = ((child, self.live(child, in_tables=in_tables)) for child in run.below)
+        return {child: _used_by(live) for child, live in found if live is not None}
+
+
+def _used_by(live: LiveRun) -> Used:
+    """All that a run has used, with the runs below it."""
+    own = (Used(row.turns, row.tokens, row.cost) for row in live.attempts)
+    return sum((*own, *{**live.run.below, **live.below}.values()), start=Used())

@@ -11,6 +11,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from crewd.actors import Ref
+    from crewd.model.budget import Used
     from crewd.model.errors import CrewdError
     from crewd.model.events import Draft, Event
     from crewd.model.receipts import Receipt
@@ -285,7 +286,7 @@ class AttemptIs(msgspec.Struct, frozen=True):
 
 
 class LiveRun(msgspec.Struct, frozen=True):
-    """Answers `Load`."""
+    """Answers `Load`. `below`: what each run of `RunRow.below` has used by its own rows, if it has any."""
 
     run: RunRow
     tasks: tuple[TaskRow, ...]
@@ -294,6 +295,7 @@ class LiveRun(msgspec.Struct, frozen=True):
     asks: tuple[AskRow, ...]
     operations: tuple[OperationRow, ...]
     notices: tuple[NoticeRow, ...] = ()
+    below: dict[str, Used] = {}
 
 
 ToStore: TypeAlias = Append | Put | Flush | Load | LoadLive | LoadAttempt

@@ -104,6 +104,13 @@ class Spent(msgspec.Struct, frozen=True):
     used: Used
 
 
+class ChildUsed(msgspec.Struct, frozen=True):
+    """What a run that a worker of this run has started has used so far, with the runs below it."""
+
+    child: str
+    used: Used
+
+
 class HandBack(msgspec.Struct, frozen=True):
     """The attempt had ended before the message reached its controller."""
 
@@ -260,7 +267,9 @@ class Tick(msgspec.Struct, frozen=True):
 
 Shared: TypeAlias = Journaled | Tick
 """What a run and a controller take alike."""
-RunMessage: TypeAlias = Shared | LiveRun | NoRun | AttemptHasEnded | Waits | Spent | Overfull | HandBack | Command | CancelAll
+RunMessage: TypeAlias = (
+    Shared | LiveRun | NoRun | AttemptHasEnded | Waits | Spent | ChildUsed | Overfull | HandBack | Command | CancelAll
+)
 """What a run takes."""
 ControllerMessage: TypeAlias = (
     Shared | WorkerReported | Post | Hand | TakeBack | SendSignal | EndAttempt | SlotGranted | WorkerConnected

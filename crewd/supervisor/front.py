@@ -10,10 +10,13 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, assert_never
 
+from msgspec.structs import replace
+
 from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
 from crewd.model.adaptive import with_plans
+from crewd.model.budget import Used
 from crewd.model.errors import Busy, CrewdError, Forbidden, Refused, Unavailable, UsageError
 from crewd.model.events import (
     AttemptReserved,
@@ -23,6 +26,7 @@ from crewd.model.events import (
     MessageAcknowledged,
     MessageSettled,
     NewsSeen,
+    RunChildUsed,
     RunCreated,
 )
 from crewd.model.ids import RUN, check_run_name
@@ -60,7 +64,7 @@ from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, SLOTS, STORE
 from crewd.supervisor.journal import Journal
-from crewd.supervisor.lineage import Lineage, split_parent
+from crewd.supervisor.lineage import Lineage, budget_below, split_parent
 from crewd.supervisor.run.actor import EARLY_MAX, RunActor
 from crewd.supervisor.run.creation import bound_drafts, first_drafts, within_bound
 from crewd.supervisor.run.mailing import laid_down
@@ -302,7 +306,12 @@ class Front(Actor[cm.FrontMessage]):
                 check_placed(step.id, step.packet, {**inputs, GOAL: goal})
         check_no_secrets(workflow, start.name, start.request_id)
         check_start(start)
-        depth = self._depth(command.caller, start)
+        above = self._above(command.caller, start)
+        depth = self._lineage.depth_below(start.parent, above, depth_max=config.depth_max) if start.parent else 0
+        budgeted = above if above is not None and above.workflow.budget.bounded else None
+        if budgeted is not None:
+            used = self._services.directory.used.get(budgeted.id, Used())
+            workflow = replace(workflow, budget=budget_below(budgeted, used, workflow.budget))
         workers = {step.id: step.worker for step in workflow.steps}
         workers |= {f"of role {name}": role.worker for name, role in workflow.roles.items()}
         agents = [name for name, worker in workers.items() if RUNTIMES[worker.runtime].by is By.NOBODY]
@@ -321,6 +330,7 @@ class Front(Actor[cm.FrontMessage]):
         )  # fmt: skip
         home = self._services.home
         first = [
+            *([] if budgeted is None else [Draft(RunChildUsed(run), budgeted.id, provenance="crewd")]),
             *bound_drafts(run, start.workflow, workflow, config.concurrency_max),
             *first_drafts(
                 run, body, self.context.now(), lambda task, epoch: str(home.attempt(task, epoch)),
@@ -342,6 +352,9 @@ class Front(Actor[cm.FrontMessage]):
 
         def admitted() -> None:
             self._services.vault.put(run, {**start.passed, **start.secrets})
+            parent = None if budgeted is None else self._services.directory.runs.get(budgeted.id)
+            if parent is not None:
+                parent.offer(cm.ChildUsed(run, Used()), lane=Lane.CONTROL)
             created = self._created.pop(run, None)
             self._start(run, created=created)
             self._respond(command.caller, rq.Show(target=run) if created is None else rq.RunReply(run=created.run))
@@ -362,9 +375,10 @@ class Front(Actor[cm.FrontMessage]):
                 order = Expect(task, body.directory, str(self._services.home.shared(run)))
                 link.offer(cm.ToGuardian(order), lane=Lane.CONTROL)
 
-    def _depth(self, caller: Caller, start: rq.StartRun) -> int:
+    def _above(self, caller: Caller, start: rq.StartRun) -> RunRow | None:
+        """The run of the worker that asks for this one; None if no worker does, or it has ended. Raises Forbidden."""
         if not start.parent:
-            return 0
+            return None
         directory, key = self._services.directory, split_parent(start.parent)
         row = directory.rows.get(key[0].partition("/")[0]) if key in directory.attempts else None
         if (
@@ -374,7 +388,7 @@ class Front(Actor[cm.FrontMessage]):
         ):
             hint = "leave the parent out; a worker's own processes have CREWD_PARENT_TOKEN"
             raise Forbidden(f"the worker {start.parent} belongs to {row.owner}", hint=hint, owner=row.owner)
-        return self._lineage.depth_below(start.parent, row, depth_max=self._services.config.depth_max)
+        return row
 
     def _refuse(self, command: cm.Command, send: rq.Send) -> None:
         """A message to a run that has ended: recorded, and settled in the same breath."""

@@ -2,17 +2,23 @@
 
 Rule 1: the record says who the parent is and how deep it stands, never the environment of whoever asks.
 Rule 2: a run that a worker has started ends with that worker, unless it was told to stay.
-Rule 3: a worker writes to its parent and to the other steps of its run; what it has started it may also steer and answer.
+Rule 3: what a run has left of its budget bounds the runs that its workers start.
+Rule 4: a worker writes to its parent and to the other steps of its run; what it has started it may also steer and answer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from crewd.model.budget import Budget, Used
 from crewd.model.errors import Busy, Forbidden, Refused, UsageError
 from crewd.model.ids import split_task_id, task_id
 from crewd.model.message_kinds import MESSAGE_KINDS, MessageKind, Purpose
+from crewd.model.reasons import RefusalReason
 from crewd.model.rows import RunRow
+
+BELOW_BUDGET_MAX = 1_000
+"""So many runs may be started below a run with a budget: what each of them has used stands in the run's own row."""
 
 Parent = str
 """A worker as a run's record names it: `TASK#EPOCH`."""
@@ -47,6 +53,19 @@ def check_relation(worker: Parent, own: RunRow, other: RunRow, task: str, kind: 
         )
     if MESSAGE_KINDS[kind].purpose is not Purpose.READING:
         raise Forbidden(f"a {kind} is for what a worker has started itself", hint="send the kind 'message'")
+
+
+def budget_below(parent: RunRow, used: Used, asked: Budget) -> Budget:
+    """The budget of a new run below this one: of the one `asked` for, what is left of the parent's. Refused if nothing is."""
+    budget = parent.workflow.budget
+    reached = budget.reached(used)
+    if reached:
+        raise Refused(reached, hint="nothing starts below it", reason=RefusalReason.BUDGET_USED)
+    if len(parent.below) >= BELOW_BUDGET_MAX:
+        raise Refused(
+            f"{BELOW_BUDGET_MAX:,} runs were started below {parent.name}, which has a budget", hint="no more can be counted"
+        )
+    return asked.within(budget.left(used))
 
 
 @dataclass(slots=True)

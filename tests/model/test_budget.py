@@ -25,6 +25,7 @@ def test_what_is_used_adds_up() -> None:
 
 
 def test_of_two_budgets_the_lower_bounds_hold_or_those_that_are_said_first() -> None:
+    assert Budget(tokens=100, cost=0.5).left(Used(7, 60, 0.25)) == Budget(tokens=40, cost=0.25)
     mine, theirs = Budget(turns=5, cost=2.0), Budget(turns=9, tokens=7)
     assert mine.within(theirs) == theirs.within(mine) == Budget(turns=5, tokens=7, cost=2.0)
     assert theirs.filled(mine) == Budget(turns=9, tokens=7, cost=2.0)

@@ -511,6 +511,18 @@ MUTANTS = (
         "for row in rows[-1:]}\n\n\ndef mail_of",
     ),
     Mutant(
+        "a restart forgets what runs below have used",
+        "supervisor/run/recall.py",
+        "sum((*spent.values(), *below.values()), start=Used()), below=below,",
+        "sum(spent.values(), start=Used()), below=below,",
+    ),
+    Mutant(
+        "a run does not tell the one above it what it uses",
+        "supervisor/run/actor.py",
+        "        if parent is not None:\n            parent.offer(cm.ChildUsed(self.id, used)",
+        "        if False and parent is not None:\n            parent.offer(cm.ChildUsed(self.id, used)",
+    ),
+    Mutant(
         "tasks start though the budget is used",
         "supervisor/run/schedule.py",
         " or run.budget_used:\n",

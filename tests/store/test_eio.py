@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from crewd.client.blocking import Crew
 from crewd.model.errors import StoreUnavailable
 from crewd.protocol import requests as rq
 from crewd.store.database import Database
@@ -39,7 +40,8 @@ WORK = """
     import sys
     from pathlib import Path
     from crewd.model import events as ev
-    from crewd.model.errors import StoreUnavailable
+    from crewd.client.blocking import Crew
+from crewd.model.errors import StoreUnavailable
     from crewd.store.cache import Cache
     from crewd.store.database import Database
     from crewd.store.fold import fold
@@ -96,6 +98,13 @@ def test_writes_and_syncs_that_fail_leave_all_or_nothing(between: Path, tmp_path
     database.close()
 
 
+def new_run(crew: Crew) -> bool:
+    try:
+        return crew.exec(["true"], cwd="/").result(timeout=120) == ""
+    except StoreUnavailable:
+        return False
+
+
 @pytest.mark.process
 def test_a_daemon_whose_disk_fails_cancels_all_the_same_and_recovers(
     between: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
@@ -120,5 +129,5 @@ def test_a_daemon_whose_disk_fails_cancels_all_the_same_and_recovers(
             trouble.write_text("")
         reply = crew.wait(run.id, timeout=120)
         assert reply.run.status == "cancelled"
-        assert crew.exec(["true"], cwd="/").result(timeout=120) == ""
+        wait_until(lambda: new_run(crew), "new work to be admitted again, once the store has looked at the disk")
         assert crew.doctor(rebuild=True).healthy

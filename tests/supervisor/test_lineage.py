@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
+from crewd.model.budget import Budget, Used
 from crewd.model.errors import Busy, Forbidden, Refused, UsageError
 from crewd.model.policy import Limits
+from crewd.model.reasons import RefusalReason
 from crewd.model.rows import RunRow
 from crewd.model.statuses import RunStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
-from crewd.supervisor.lineage import Lineage, address, check_relation, split_parent
+from crewd.supervisor.lineage import BELOW_BUDGET_MAX, Lineage, address, budget_below, check_relation, split_parent
 
 PARENT = "r_1/build#2"
 
@@ -55,6 +59,26 @@ def test_a_worker_has_as_many_living_runs_as_its_limit_and_no_more() -> None:
     assert lineage.depth_below("r_1/build#3", row(children=2), depth_max=2) == 1, "another attempt of it has none yet"
     lineage.remove("a")
     assert lineage.depth_below(PARENT, row(children=2), depth_max=2) == 1
+
+
+def budgeted(budget: Budget, **more: Any) -> RunRow:
+    return msgspec.structs.replace(row(), workflow=Workflow("w", row().workflow.steps, budget=budget), **more)
+
+
+def test_a_run_below_another_has_what_that_has_left() -> None:
+    of = budgeted(Budget(tokens=100, cost=1.0))
+    assert budget_below(of, Used(9, 60, 0.25), Budget()) == Budget(tokens=40, cost=0.75)
+    assert budget_below(of, Used(9, 60, 0.25), Budget(5, 500, 0.5)) == Budget(5, 40, 0.5)
+    assert budget_below(row(), Used(9, 60, 0.25), Budget(turns=5)) == Budget(turns=5), "there is no bound above"
+    with pytest.raises(Refused, match="100 tokens are used, the budget of the run is 100") as caught:
+        budget_below(of, Used(tokens=100), Budget(tokens=1))
+    assert caught.value.values["reason"] == RefusalReason.BUDGET_USED
+
+
+def test_no_more_runs_start_below_a_budget_than_can_be_counted() -> None:
+    below = {f"r_{number}": Used() for number in range(BELOW_BUDGET_MAX)}
+    with pytest.raises(Refused, match="1,000 runs were started below r"):
+        budget_below(budgeted(Budget(tokens=100), below=below), Used(), Budget())
 
 
 def test_those_end_with_it_that_were_not_told_to_stay() -> None:

@@ -15,6 +15,7 @@ from crewd.client.cli.common import ago, out, warn
 from crewd.client.cli.logs import FollowedOutput
 from crewd.client.cli.screen import in_line, one_line, plain
 from crewd.model import events as ev
+from crewd.model.budget import Used, words_of
 from crewd.model.events import Event
 from crewd.model.rows import Progress
 from crewd.model.signals import signal_name
@@ -117,6 +118,8 @@ def words(event: Event) -> str:
             return f"  {step}: notice {kind}: {text}"
         case ev.RunConcurrency(asked=asked, at_once=at_once):
             return f"  {at_once} steps at once, {asked} were asked for"
+        case ev.RunChildUsed(child=child, used=used) if used != Used():
+            return f"  {child}, which it has started, has used {words_of(used)}"
         case ev.RunUnblocked(requester=requester, intent=intent):
             return f"run goes on, approved by {requester} {intent}".rstrip()
         case ev.TaskAdded(step=added, adaptive=adaptive):

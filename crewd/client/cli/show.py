@@ -63,11 +63,14 @@ def _outcome(found: rq.ShowReply) -> None:
             say_within(f"  {task.step} failed: {task.reason}")
             for line in task.error.splitlines()[:6]:
                 say(f"    {line}")
-    used = sum((Used(each.turns, each.tokens, each.cost) for each in found.attempts), start=Used())
+    below = sum(run.below.values(), start=Used())
+    used = sum((Used(each.turns, each.tokens, each.cost) for each in found.attempts), start=below)
     budget = words_of(run.workflow.budget)
     if used != Used() or budget:
         least = "at least " if sum(task.epoch for task in found.tasks) > len(found.attempts) else ""  # the latest are shown
-        say_within(f"  used: {least}{words_of(used) or 'nothing'}" + (f"; the budget is {budget}" if budget else ""))
+        of_below = f", of it {words_of(below)} by runs that it has started" if below != Used() else ""
+        bound = f"; the budget is {budget}" if budget else ""
+        say_within(f"  used: {least}{words_of(used) or 'nothing'}{of_below}{bound}")
     for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", _reason(run))):
         if text:
             say_within(f"  {label}: {shorten(one_line(text), TEXT_COLUMNS)}")

@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crewd.actors import AnyRef, ChildSpec, ExitKind, ExitReason, Lane, Ref, Restart, Supervisor, Timer, ToSupervisor
+from crewd.model.budget import Used
 from crewd.model.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
 from crewd.model.events import Draft, TaskAdded, TaskEnded, TaskUnclaimed
 from crewd.model.ids import split_task_id
@@ -32,6 +33,7 @@ from crewd.supervisor.attempt.state import Attempt, Messages
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, STORE
 from crewd.supervisor.journal import Journal
+from crewd.supervisor.lineage import split_parent
 from crewd.supervisor.run import effects as do
 from crewd.supervisor.run import events as heard
 from crewd.supervisor.run.decide import decide
@@ -62,7 +64,7 @@ class RunActor(Supervisor[cm.RunMessage]):
         self._created = created  # taken once: an actor that takes its place reads the rows
         self._row: RunRow | None = None
         self._run: Run | None = None
-        self._early: list[cm.Command | cm.CancelAll] = []
+        self._early: list[cm.Command | cm.CancelAll | cm.ChildUsed] = []
         self._cause = ""  # the request that is being carried out
         self._mailing = Mailing(self)
         self._receipts: dict[str, Receipt] = {}
@@ -72,6 +74,7 @@ class RunActor(Supervisor[cm.RunMessage]):
         self._latest: dict[str, AttemptStatus] = {}
         """How the latest attempt of each task that has ended has ended."""
         self._leaving = self._left = False
+        self._told_used = Used()
 
     def on_start(self) -> None:
         """Enter the directory and read the rows."""
@@ -97,6 +100,7 @@ class RunActor(Supervisor[cm.RunMessage]):
         if self.services.directory.runs.get(self.id) is self.ref:
             del self.services.directory.runs[self.id]
             self.services.directory.rows.pop(self.id, None)
+            self.services.directory.used.pop(self.id, None)
 
     def on_turn_end(self) -> None:
         """Send what was decided to the store; go when the run is over and everybody who asked has been answered."""
@@ -169,13 +173,15 @@ class RunActor(Supervisor[cm.RunMessage]):
                 self._mailing.settle_late(task, mail)
             case cm.Command() if self._left:
                 self.returned(message)
-            case cm.Command() | cm.CancelAll() if self._run is None:
+            case cm.Command() | cm.CancelAll() | cm.ChildUsed() if self._run is None:
                 if len(self._early) < EARLY_MAX:
                     self._early.append(message)
                 elif isinstance(message, cm.Command):
                     self.respond(message.caller, Busy("the run is starting", hint="try again"))
             case cm.Command():
                 self._obey(message)
+            case cm.ChildUsed(child, used):
+                self._count_below(child, used)
             case cm.CancelAll(cancel):
                 self.feed(heard.CancelRun(cancel))
             case _:
@@ -256,6 +262,8 @@ class RunActor(Supervisor[cm.RunMessage]):
                 if row.receipt.task == ended.task:
                     self._mailing.settle_late(ended.task, mail_of(row, wall, now))
             self.feed(self._timed(ended))
+        for child, used in live.below.items():  # what was reported, and not recorded before crewd ended
+            self.feed(heard.ChildUsed(child, used, now))
         self.feed(heard.Proceed(now))
         if self._run.cancel is not None and not self._run.over:
             self.feed(heard.CancelRun(self._run.cancel))
@@ -384,8 +392,7 @@ class RunActor(Supervisor[cm.RunMessage]):
         self._run = run
         for recorded in decision.events:
             if isinstance(recorded.body, TaskAdded):
-                self._row = replace(self.row, workflow=run.workflow)
-                self.services.directory.rows[self.id] = self._row
+                self._row = self.services.directory.rows[self.id] = replace(self.row, workflow=run.workflow)
             if isinstance(recorded.body, TaskUnclaimed | TaskEnded):
                 show_progress(self, recorded.task, "")
         drafts = [
@@ -393,6 +400,20 @@ class RunActor(Supervisor[cm.RunMessage]):
             for recorded in decision.events
         ]
         self._journal.record(drafts, decision.effects)
+        if run.used != self._told_used:
+            self._tell_used(run.used)
+
+    def _count_below(self, child: str, used: Used) -> None:
+        below = {**self.row.below, child: used}
+        self._row = self.services.directory.rows[self.id] = replace(self.row, below=below)
+        self.feed(heard.ChildUsed(child, used, self.context.now()))
+
+    def _tell_used(self, used: Used) -> None:
+        self._told_used = self.services.directory.used[self.id] = used
+        above = split_parent(self.row.parent)[0].partition("/")[0]
+        parent = self.services.directory.runs.get(above)
+        if parent is not None:
+            parent.offer(cm.ChildUsed(self.id, used), lane=Lane.CONTROL)
 
     def _timed(self, over: heard.AttemptOver) -> heard.AttemptOver:
         """With the time at which the run hears of it, and a number for the jitter."""

@@ -55,6 +55,8 @@ def _decide(run: Run, event: heard.RunEvent) -> Next:
             return again.reopen(run, event)
         case heard.StartFor():
             return again.start_for(run, event)
+        case heard.ChildUsed(child, used, at):
+            return _counted_below(run.at(at), child, used)
         case _ if run.over:
             return run, NOTHING
         case heard.Proceed(at):
@@ -224,6 +226,14 @@ def _counted(run: Run, task: Task, used: Used) -> Run:
     if not run.workflow.budget.bounded:
         return run
     return replace(run.with_task(replace(task, used=used)), used=run.used + (used - task.used))
+
+
+def _counted_below(run: Run, child: str, used: Used) -> Next:
+    before = run.below.get(child, Used())
+    if used == before or not run.workflow.budget.bounded:
+        return run, NOTHING
+    run = replace(run, below={**run.below, child: used}, used=run.used + (used - before))
+    return run, Decision((Recorded(ev.RunChildUsed(child, used)),))
 
 
 def _cancel_run(run: Run, cancel: CancelInfo) -> Next:

@@ -123,6 +123,14 @@ class Spent(msgspec.Struct, frozen=True):
     at: float
 
 
+class ChildUsed(msgspec.Struct, frozen=True):
+    """A run that a worker of this one has started has used so much so far, with the runs below it."""
+
+    child: str
+    used: Used
+    at: float
+
+
 class TakeBack(msgspec.Struct, frozen=True):
     """A held message is withdrawn."""
 
@@ -143,5 +151,6 @@ RunEvent: TypeAlias = (
     | Hold
     | Waits
     | Spent
+    | ChildUsed
     | TakeBack
 )

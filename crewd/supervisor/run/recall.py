@@ -47,6 +47,7 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
     rows = {row.id: row for row in live.tasks}
     notices = {row.task: row.id for row in live.notices if row.closed_at is None and row.kind in _OF_TASKS}
     spent = _used(live)
+    below = {child: used for child, used in live.run.below.items() if used != Used()}
     tasks = tuple(
         replace(
             task, phase=(phase := _task_phase(task, row, notices.get(task.id, ""), wall, now)), epoch=row.epoch,
@@ -63,7 +64,7 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
     return replace(
         fresh.with_tasks(fresh.workflow, tasks), status=live.run.status, cancel=live.run.cancel, now=now, deadline=deadline,
         undelivered=tuple(_undelivered(live.messages)), openings=live.run.openings, blocks=live.run.blocks,
-        approved=live.run.approved, used=sum(spent.values(), start=Used()),
+        approved=live.run.approved, used=sum((*spent.values(), *below.values()), start=Used()), below=below,
     )  # fmt: skip
 
 

@@ -89,8 +89,9 @@ class Run(msgspec.Struct, frozen=True):
     is to be approved: they change only when a plan adds tasks, and `workflow` with them. `working`
     and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them. `joins`:
     see `Workflow.join`; each of the `openings` has a message of its own. `blocks` and `approved`: see `RunRow`.
-    `execution`: whether crewd starts workers at all. `used` is what all attempts have used, if it has a budget, and
-    `budget_due` when it is cancelled, once that is used up.
+    `execution`: whether crewd starts workers at all. `used` is what all attempts have used, and all runs that they have
+    started, if it has a budget; `below` is what each of those runs has used, and `budget_due` when it is cancelled, once its
+    budget is used up.
     """
 
     id: str
@@ -114,6 +115,7 @@ class Run(msgspec.Struct, frozen=True):
     execution: bool = True
     workflow: Workflow = Workflow("", ())
     used: Used = Used()
+    below: Mapping[str, Used] = {}
     budget_due: float | None = None
 
     @classmethod

@@ -95,6 +95,7 @@ class Laws:
         self._reached: dict[str, tuple[str, int]] = {}
         """By run: the task whose report used the budget up, and the event."""
         self._last_start: dict[str, int] = {}
+        self._run_ends: dict[str, int] = {}
         self._seq = 0
         self._ends: dict[tuple[str, str, int], int] = {}
         self._of_run: dict[str, set[int]] = {}
@@ -165,7 +166,9 @@ class Laws:
             case ev.TaskAdded():
                 self._added(event, body)
             case ev.UsageReported(turns=turns):
-                self._spent(event, turns)
+                self._spent(event, attempt_key(event.task, event.epoch), Used(turns))
+            case ev.RunChildUsed(child, used):
+                self._spent(event, child, used)
             case ev.RunReopened():
                 self.hold("a used budget starts nothing", event.run not in self._reached, f"{event.run} was opened again")
                 self._ended.discard(event.run)
@@ -175,6 +178,7 @@ class Laws:
                 self._requeued(event, message)
             case ev.RunEnded():
                 self._ended.add(event.run)
+                self._run_ends[event.run] = event.seq
                 self._blocked.pop(event.run, None)
             case ev.TaskEnded():
                 self._ended.add(event.task)
@@ -218,12 +222,20 @@ class Laws:
             case _:
                 pass
 
-    def _spent(self, event: ev.Event, turns: int) -> None:
+    def _spent(self, event: ev.Event, by: str, amount: Used) -> None:
         run = self._run_row(event.run)
         used = self._used.setdefault(event.run, {})
-        used[attempt_key(event.task, event.epoch)] = Used(turns)
+        used[by] = amount
         if run is not None and run.workflow.budget.reached(sum(used.values(), start=Used())):
             self._reached.setdefault(event.run, (event.task, event.seq))
+
+    def _counts_below(self, child: RunRow) -> None:
+        """A run that has ended before the run of its parent has told it of all that it has used."""
+        above = self._run_row(child.parent.partition("/")[0])
+        before = above is not None and self._run_ends.get(child.id, self._seq) < self._run_ends.get(above.id, 0)
+        if above is not None and before and above.workflow.budget.bounded:
+            used = sum(self._used.get(child.id, {}).values(), start=Used())
+            self.hold("what is below a run counts", above.below.get(child.id) == used, f"{child.id} has used {used}")
 
     def _may_start(self, event: ev.Event) -> None:
         """What blocks a run, and what its other steps are at, let this step start."""
@@ -461,6 +473,7 @@ class Laws:
                     _, reached = self._reached.get(key, ("", self._seq))
                     within = row.cancel is not None or self._last_start.get(key, 0) < reached
                     self.hold("a used budget starts nothing", within, f"run {key} went on")
+                    self._counts_below(row)
                     joined = [k for kind, k in self.rows if kind is MessageRow and k.startswith(f"{key}:join")]
                     self.hold("each end of a joined run is told once", len(joined) == row.openings * row.workflow.joins, key)
                 case TaskRow():
@@ -583,7 +596,7 @@ def _closure(moves: Mapping[S, frozenset[S]]) -> dict[S, set[S]]:
 
 _AFTER_THE_END = (
     ev.MessageAccepted, ev.MessageSettled, ev.NoticeRaised, ev.NoticeClosed, ev.RunReopened, ev.TaskRequeued, ev.TaskDismissed,
-    ev.RunHookRan,
+    ev.RunHookRan, ev.RunChildUsed,
 )  # fmt: skip
 """What may be recorded of something that has ended: late messages, what people are told, and what they want then."""
 _LEAVES_WORK = (ev.TaskEnded, ev.TaskRetrying, ev.TaskParked, ev.TaskUnclaimed, ev.TaskRequeued)

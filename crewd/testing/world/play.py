@@ -16,7 +16,7 @@ from crewd.clock import SeededChance
 from crewd.model.hooks import HookRun
 from crewd.model.policy import Limits, Restarts, Retry
 from crewd.model.receipts import Level
-from crewd.model.rows import TaskRow
+from crewd.model.rows import RunRow, TaskRow
 from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.model.terms import USUAL, Terms
 from crewd.protocol import requests as rq
@@ -58,6 +58,7 @@ PLANS: Mapping[str, Plan] = {
     "waits_for_a": Plan(waits_for="a"),
     "waits_for_b": Plan(waits_for="b"),
     "outside": Plan(outside=True),
+    "spender": Plan(steps=2, spends=True),
 }
 """The workers of drawn histories, by name."""
 SHAPES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
@@ -66,7 +67,7 @@ SHAPES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "fan": (("a", ()), ("b", ()), ("c", ("a", "b"))),
 }
 CLIENTS = ("ann", "ben")
-GATES: tuple[Gate, ...] = ("", "", "", "", "plan", "plan", "key", "key", "block", "fail", "budget")
+GATES: tuple[Gate, ...] = ("", "", "", "", "plan", "plan", "key", "key", "block", "fail", "budget", "shared_budget")
 AWAY_MOVES = 2
 CREDIT = 12
 """Events on the way to a client that says how many it can take."""
@@ -169,12 +170,15 @@ class Player:
 
     def nest(self, which: int, plan: str = "long", who: int = 0) -> None:
         """A worker that lives asks for a run of its own."""
-        living = self._online()
+        living = self._parents()
         if living:
             task, epoch = living[which % len(living)].key
             name = f"run{len(self.runs)}"
             self.runs.append((name, ("a",)))
-            self.world.start(self._client(who), name, {"a": (PLANS[plan], ())}, parent=f"{task}#{epoch}")
+            above = self.world.disk.now[RunRow].get(task.partition("/")[0])
+            owners = [each for each in self.clients if above is not None and each.talk.owner == above.owner]
+            client = owners[0] if owners else self._client(who)
+            self.world.start(client, name, {"a": (PLANS[plan], ())}, parent=f"{task}#{epoch}")
 
     def reopen(self, run: int = 0, step: int | None = None, kind: Literal["retry", "resume"] = "retry", who: int = 0) -> None:
         """What has failed, or was cancelled, is to be done after all."""
@@ -288,7 +292,7 @@ class Player:
 
     def nest_and_kill(self, which: int, event: str) -> None:
         """A worker that lives asks for a run of its own and is killed, and crewd with the next event of this type."""
-        living = self._online()
+        living = self._parents()
         self.nest(which, "hanger")
         self.go(60)
         parent = living[which % len(living)].process if living else None
@@ -358,6 +362,12 @@ class Player:
 
     def _online(self) -> list[SimWorker]:
         return [worker for worker in self.world.workers if not worker.process.dead and worker.online]
+
+    def _parents(self) -> list[SimWorker]:
+        """Those that live; of runs with a budget, if any does: there is more at stake."""
+        online = self._online()
+        budgeted = {key for key, row in self.world.disk.now[RunRow].items() if row.workflow.budget.bounded}
+        return [each for each in online if each.key[0].partition("/")[0] in budgeted] or online
 
     def _client(self, who: int) -> Any:
         return self.clients[who % len(self.clients)]
@@ -463,7 +473,12 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "stop": (1, lambda chance: Move("stop", {"mode": _pick(chance, ("drain", "end", "keep"))})),
     "wake_and_kill": (2, _draw_which("wake_and_kill")),
     "claim": (8, _draw_claim),
-    "nest": (2, lambda chance: Move("nest", {"which": chance.below(4), "plan": _pick(chance, ("plain", "hanger", "parent"))})),
+    "nest": (
+        8,
+        lambda chance: Move(
+            "nest", {"which": chance.below(4), "plan": _pick(chance, ("spender", "hanger", "parent", "spender"))}
+        ),
+    ),
     "nest_and_kill": (
         1,
         lambda chance: Move("nest_and_kill", {"which": chance.below(4), "event": _pick(chance, ENDS)}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -63,17 +63,17 @@ FIRST = 0
 """The order that always takes the oldest: shrinking leads here."""
 
 
-Gate = Literal["", "plan", "adaptive", "unfit", "key", "block", "fail", "hook", "budget"]
+Gate = Literal["", "plan", "adaptive", "unfit", "key", "block", "fail", "hook", "budget", "shared_budget"]
 _ACCESS: dict[Gate, tuple[Access, ...]] = {
     "": ("",), "plan": ("", "", "shared"), "adaptive": ("",), "unfit": ("",), "key": ("exclusive", "shared", "shared"),
     "block": ("",), "fail": ("",), "hook": ("",),
-    "budget": ("",),
+    "budget": ("",), "shared_budget": ("",),
 }  # fmt: skip
 """The access of the steps of a run, one after the other."""
 MATE = "mate"
 """The role of the tasks of plans."""
 PLANNED = Plan()
-BUDGET_TURNS = 3
+BUDGET_TURNS: Mapping[Gate, int] = {"budget": 3, "shared_budget": 5}
 _GUARD: dict[Gate, Effectiveness] = {"block": "block", "fail": "fail"}
 
 
@@ -242,7 +242,7 @@ class World:
         `gate`: the first step makes a plan that is to be approved, or one that adds steps (at once, or the one of its second
         attempt), or the steps are exclusive and shared ones of one conflict key, or a worker of which nothing was seen blocks
         the run, or fails, or a hook that takes long blocks the first attempt of each step, or the run
-        has a budget of so many turns that a run of several steps uses it up.
+        has a budget of so many turns that a run of several steps uses it up, or the runs that its workers start.
         """
         adaptive = gate in {"adaptive", "unfit"}
         if gate == "hook":
@@ -264,7 +264,7 @@ class World:
                 for index, (step, (plan, after)) in enumerate(steps.items())
             ),
             plan_approval=gate == "plan",
-            budget=Budget(turns=BUDGET_TURNS if gate == "budget" else 0),
+            budget=Budget(turns=BUDGET_TURNS.get(gate, 0)),
             max_concurrency=limit,
             join=join,
             roles={MATE: Step(MATE, worker=_spec(self.plans[f"{name}_{MATE}"], f"{name}_{MATE}"))} if adaptive else {},

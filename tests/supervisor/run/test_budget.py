@@ -122,3 +122,24 @@ def test_a_run_whose_budget_is_used_is_not_opened_again() -> None:
     after, decision = decide(run, heard.StartFor("r/a", mail, 7.0))
     (settled,) = (each.body for each in decision.events if isinstance(each.body, ev.MessageSettled))
     assert (after, settled.reason) == (run, RefusalReason.BUDGET_USED)
+
+
+def test_what_is_below_counts_once_for_each_run_whenever_it_is_told() -> None:
+    run, _ = spend(begun(), "a", 50)
+    run, decision = decide(run, heard.ChildUsed("r_2", Used(tokens=20), 5.0))
+    assert decision.events == (do.Recorded(ev.RunChildUsed("r_2", Used(tokens=20))),)
+    run, decision = decide(run, heard.ChildUsed("r_2", Used(tokens=20), 5.0))
+    assert decision.events == ()
+    run, _ = decide(run, heard.ChildUsed("r_2", Used(tokens=30), 5.0))
+    run, decision = decide(run, heard.ChildUsed("r_3", Used(tokens=20), 5.0))
+    assert (run.used, decision.effects) == (Used(tokens=100), (do.AlarmAt(6.0),)), "the budget is used"
+    run, _ = cancelled(run)
+    for step in ("a", "b"):
+        run, _ = over(run, step, AttemptStatus.CANCELLED)
+    run, decision = decide(run, heard.ChildUsed("r_3", Used(tokens=21), 7.0))
+    assert (len(decision.events), decision.effects) == (1, ()), "one that tells of its end a moment later"
+
+
+def test_a_run_without_a_budget_does_not_count_what_is_below() -> None:
+    run = begun(budget=Budget())
+    assert decide(run, heard.ChildUsed("r_2", Used(tokens=20), 5.0)) == (run.at(5.0), Decision())
