@@ -40,8 +40,7 @@ WORK = """
     import sys
     from pathlib import Path
     from crewd.model import events as ev
-    from crewd.client.blocking import Crew
-from crewd.model.errors import StoreUnavailable
+    from crewd.model.errors import StoreUnavailable
     from crewd.store.cache import Cache
     from crewd.store.database import Database
     from crewd.store.fold import fold

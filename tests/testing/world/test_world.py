@@ -191,8 +191,8 @@ def test_news_that_were_seen_do_not_come_again_though_crewd_has_just_begun(seed:
 def test_what_runs_below_use_counts_though_crewd_is_killed(seed: int) -> None:
     nest = Move("nest", {"which": 0, "plan": "spender"})
     moves = (
-        Move("start", {"shape": "one", "plans": ("longer",), "gate": "shared_budget"}), go(80), nest, go(60), kill, back, go(20),
-        nest, go(15 * (seed % 6)), kill, back, nest, go(400),
+        Move("start", {"shape": "one", "plans": ("longer",), "gate": "shared_budget"}), go(80),
+        nest, go(60), kill, back, go(20), nest, go(15 * (seed % 6)), kill, back, nest, go(400),
     )  # fmt: skip
     laws = play(seed, moves, FLAKY if seed % 2 else NONE).laws
     assert laws.checked["what is below a run counts"] > 0
