@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from crewd.model.errors import UsageError
 from crewd.model.home import Home
+from crewd.model.inventory import Item, kept_with_run
 from crewd.model.variables import is_own
 
 Bring = Literal["path", "all", "nothing"]
@@ -20,27 +21,32 @@ _OF_CLIENTS = ("CREWD_HOME", "CREWD_AUTOSTART", "CREWD_AS", "CREWD_KEYS")
 
 
 class Brought(NamedTuple):
-    """`env` is kept with the run, `secrets` and `passed` by name only; a run that is resumed needs its secrets again."""
+    """`env` is kept with the run, `secrets` and `passed` by name only; a run that is resumed needs its secrets again.
+
+    `inventory` is kept, too: what there was to run with.
+    """
 
     env: dict[str, str]
     secrets: dict[str, str]
     passed: dict[str, str]
+    inventory: tuple[Item, ...] = ()
 
 
-def bring(home: Home, how: Bring = "path", secrets: Iterable[str] = ()) -> Brought:
+def bring(home: Home, how: Bring = "path", secrets: Iterable[str] = (), inventory: Iterable[Item] = ()) -> Brought:
     """What to send with a run.
 
     `secrets` are `NAME` (a variable of the caller) or `NAME=@FILE`. UsageError if one is not there.
     """
     given = dict(map(secret, secrets))
     if how == "nothing":
-        return Brought({}, given, {})
+        return Brought({}, given, {}, kept_with_run(inventory))
     if how == "all":
         everything = {name: value for name, value in os.environ.items() if not (name in _OF_CLIENTS or is_own(name))}
-        return Brought({}, given, {name: value for name, value in everything.items() if name not in given})
+        passed = {name: value for name, value in everything.items() if name not in given}
+        return Brought({}, given, passed, kept_with_run(inventory))
     path = os.environ.get("PATH")
     passed = {name: os.environ[name] for name in _env_pass(home.config) if name in os.environ and name not in given}
-    return Brought({"PATH": path} if path else {}, given, passed)
+    return Brought({"PATH": path} if path else {}, given, passed, kept_with_run(inventory))
 
 
 def secret(text: str) -> tuple[str, str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import Final, Literal, get_args
-
-import msgspec
+from typing import Final
 
 from crewd.agents.catalogue import CATALOGUE
 from crewd.client.disabled import change_disabled, disabled
@@ -13,25 +11,11 @@ from crewd.client.extensions import extensions
 from crewd.client.hooks import found_hooks
 from crewd.client.resources import Kind, resources
 from crewd.model.errors import NotFound, Refused, UsageError
+from crewd.model.inventory import Item, ItemKind, ItemState
 from crewd.model.markdown import did_you_mean
 
-ItemKind = Literal["agent", "team", "workflow", "skill", "runtime", "hook", "extension"]
-ItemState = Literal["active", "disabled", "shadowed", "missing", "untrusted"]
-KINDS: Final[tuple[ItemKind, ...]] = get_args(ItemKind)
 _FILES: Final[dict[ItemKind, Kind]] = {"agent": "agents", "team": "teams", "workflow": "workflows", "skill": "skills"}
 REASON_CHARS_MAX = 500
-
-
-class Item(msgspec.Struct, frozen=True):
-    """One of them. `id` is `kind:name`, or `kind:source:name` for a file that its name does not mean."""
-
-    id: str
-    kind: ItemKind
-    name: str
-    source: str
-    state: ItemState
-    reason: str = ""
-    shadowed_by: str = ""
 
 
 def inventory() -> list[Item]:

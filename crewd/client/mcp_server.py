@@ -35,9 +35,11 @@ from crewd.client.chosen import Wish, choose
 from crewd.client.cli.follow import words
 from crewd.client.environment import bring
 from crewd.client.hooked import hooked
+from crewd.client.inventory import inventory
 from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, bounded, brief, run_summary
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
+from crewd.model.inventory import Item
 from crewd.model.receipts import Receipt
 from crewd.model.redact import clip
 from crewd.model.rows import AskRow
@@ -232,13 +234,14 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
             if sum((bool(agent), bool(team), bool(command), bool(workflow and not team))) != 1:
                 raise UsageError("give one of agent, team, command and workflow")
             secrets: tuple[str, ...] = ()
+            found: list[Item] = []
             if (agent or team) and not goal:
                 raise UsageError("an agent needs a goal")
             if command:
                 chosen, _ = hooked(shapes.exec_workflow(command))
             else:
                 picked = choose(Wish(agent, team, workflow, model=model))
-                chosen, secrets = picked.workflow, picked.secrets
+                chosen, secrets, found = picked.workflow, picked.secrets, inventory()
             chosen = shapes.budgeted(shapes.marked(chosen, labels or {}, None), budget or {})
             where = str(Path.cwd() / cwd)
             before = None
@@ -247,7 +250,7 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
             asked = before or await ask_start_async(chosen, goal, where, name)
             run = await crew.run(
                 chosen, str(asked.about["goal"]), cwd=where, name=name, request_id=request_id,
-                brought=bring(crew.home, "path", secrets),
+                brought=bring(crew.home, "path", secrets, found),
             )  # fmt: skip
             await tell_async(crew, run.id, asked)
             return run.id

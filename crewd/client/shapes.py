@@ -184,6 +184,7 @@ def start_request(
         env=brought.env,
         secrets=brought.secrets,
         passed=brought.passed,
+        inventory=brought.inventory,
         inputs=dict(inputs or {}),
         name=name,
         request_id=request_id or ids.next("x"),

@@ -16,6 +16,7 @@ import msgspec
 from crewd.model.adaptive import AddedStep
 from crewd.model.budget import Used
 from crewd.model.hooks import HookRun
+from crewd.model.inventory import Item
 from crewd.model.rows import BlockInfo, CancelInfo, ClaimInfo, ExitStatus, RunRow, Survivor, UndeliveredMessage
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.model.terms import Terms
@@ -60,6 +61,12 @@ class RunEnded(msgspec.Struct, frozen=True, tag="run.ended"):
     status: RunStatus
     reason: str = ""
     undelivered: tuple[UndeliveredMessage, ...] = ()
+
+
+class RunInventory(msgspec.Struct, frozen=True, tag="run.inventory"):
+    """What there was to run with when the run was started, as its client saw it (`crew capabilities --run`)."""
+
+    items: tuple[Item, ...]
 
 
 class RunConcurrency(msgspec.Struct, frozen=True, tag="run.concurrency"):
@@ -527,7 +534,7 @@ Body = (
     | NoticeClosed | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | MessageAcknowledged
     | AskOpened | AskClosed | OperationOpened | OperationStarted | OperationClosed | ArtifactRecorded | ProgressSampled
     | HookRan
-    | RunHookRan | RunChildUsed
+    | RunHookRan | RunChildUsed | RunInventory
     | NewsSeen | GuardianLost | DaemonStarted | RunForgotten | RunArchived | Salvaged | Foreign
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ import msgspec
 from crewd.model.errors import Forbidden, UsageError
 from crewd.model.hooks import ACT_POINTS, CHANGES, HOOKS_MAX
 from crewd.model.ids import MESSAGE, check_name, is_id
+from crewd.model.inventory import check_kept
 from crewd.model.limits import (
     CLAIM_TOKEN_CHARS,
     ENV_BYTES_MAX,
@@ -102,6 +103,7 @@ def check_start(start: StartRun) -> None:
         hint = "leave --env-from-caller out, and set what the worker needs: -e NAME=VALUE"
         raise UsageError(f"the variables of the caller have {size} bytes, {PASSED_BYTES_MAX} are possible", hint=hint)
     check_secrets({**start.passed, **start.secrets})
+    check_kept(start.inventory)
 
 
 def check_secrets(values: Mapping[str, str]) -> None:

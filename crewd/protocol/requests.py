@@ -16,6 +16,7 @@ import msgspec
 from crewd.model.errors import ErrorInfo
 from crewd.model.events import Event
 from crewd.model.hooks import HookRun
+from crewd.model.inventory import Item
 from crewd.model.message_kinds import MessageKind
 from crewd.model.news import NewsItem
 from crewd.model.receipts import Level, Receipt
@@ -65,7 +66,8 @@ class StartRun(msgspec.Struct, frozen=True):
     find in the variable `CREWD_PARENT_TOKEN`. `env` are variables of the caller that its workers get, such as `PATH`; they
     are kept with the run. `secrets` are variables whose values are kept nowhere: only their names are, and a run that is
     resumed needs the values again. `passed` are kept as little; when their values are gone, those that `env_pass` names are
-    taken from crewd's own environment. How deep it stands follows from the parent's record, never from what the asker says.
+    taken from crewd's own environment. `inventory` is what there is to run with, as its client sees it; it is kept with the
+    run. How deep it stands follows from the parent's record, never from what the asker says.
     """
 
     role: ClassVar[Role] = Role.MESSAGE
@@ -81,6 +83,7 @@ class StartRun(msgspec.Struct, frozen=True):
     passed: dict[str, str] = {}
     inputs: dict[str, str] = {}
     parent_token: str = ""
+    inventory: tuple[Item, ...] = ()
 
 
 class Reopen(msgspec.Struct, frozen=True):

@@ -199,6 +199,7 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
         case (
             ev.AttemptSignalled()
             | ev.RunConcurrency()
+            | ev.RunInventory()
             | ev.TaskTurn()
             | ev.GuardianLost()
             | ev.DaemonStarted()

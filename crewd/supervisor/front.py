@@ -28,6 +28,7 @@ from crewd.model.events import (
     NewsSeen,
     RunChildUsed,
     RunCreated,
+    RunInventory,
 )
 from crewd.model.ids import RUN, check_run_name
 from crewd.model.inputs import GOAL, resolve
@@ -331,6 +332,7 @@ class Front(Actor[cm.FrontMessage]):
         home = self._services.home
         first = [
             *([] if budgeted is None else [Draft(RunChildUsed(run), budgeted.id, provenance="crewd")]),
+            *([Draft(RunInventory(start.inventory), run)] if start.inventory else []),
             *bound_drafts(run, start.workflow, workflow, config.concurrency_max),
             *first_drafts(
                 run, body, self.context.now(), lambda task, epoch: str(home.attempt(task, epoch)),

@@ -12,6 +12,7 @@ from crewd.client.chosen import Wish, choose
 from crewd.client.disabled import change_disabled, disabled
 from crewd.client.inventory import check_enabled, disable, enable, inventory
 from crewd.model.errors import NotFound, Refused, UsageError
+from crewd.model.inventory import ITEM_CHARS_MAX, ITEMS_MAX, Item, ItemState, check_kept, kept_with_run
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +102,30 @@ def test_whoever_changes_the_file_at_the_same_time_loses_nothing() -> None:
         assert disabled() == dict.fromkeys(sorted(ids), "why")
         assert all(pool.map(lambda key: change_disabled(lambda off: {k: v for k, v in off.items() if k != key}), ids))
     assert disabled() == {}
+
+
+def item(name: str, state: ItemState = "active", reason: str = "") -> Item:
+    return Item(f"agent:{name}", "agent", name, "project", state, reason)
+
+
+def test_a_run_keeps_those_first_that_it_could_not_have() -> None:
+    many = [item(f"a{number}") for number in range(ITEMS_MAX)]
+    off = item("z", "disabled", "r" * 2 * ITEM_CHARS_MAX)
+    kept = kept_with_run([*many, off])
+    assert len(kept) == ITEMS_MAX
+    assert (kept[0].name, len(kept[0].reason)) == ("z", ITEM_CHARS_MAX)
+    assert kept[1:] == tuple(many[:-1])
+    check_kept(kept)
+
+
+def test_no_secret_and_nothing_without_a_bound_is_kept() -> None:
+    token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" * 2
+    (kept,) = kept_with_run([item("a", "disabled", f"it used {token}")])
+    assert token not in kept.reason
+    check_kept([kept])
+    for wrong, words in (
+        ([item("a", "disabled", f"it used {token}")], "a secret"), ([item("a", "disabled", "r" * 1_001)], "1,000 characters"),
+        ([item("a")] * (ITEMS_MAX + 1), "1,001 items"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=words):
+            check_kept(wrong)

@@ -20,6 +20,7 @@ from crewd.client.acts import ask_about_async, ask_start_async, tell_async
 from crewd.client.agents import agents, default_program
 from crewd.client.chosen import Wish, choose, is_enabled
 from crewd.client.environment import bring
+from crewd.client.inventory import inventory
 from crewd.clock import in_words
 from crewd.model.errors import CrewdError, DaemonUnreachable
 from crewd.model.redact import clip
@@ -197,9 +198,8 @@ class Server:
             text = str(asked.about["goal"])
             if self._sessions.get(session.id) is not session or session.unwanted:
                 return {"stopReason": "cancelled"}
-            run = await crew.run(
-                chosen.workflow, text, cwd=session.cwd, name=session.id, brought=bring(crew.home, "path", chosen.secrets)
-            )
+            brought = bring(crew.home, "path", chosen.secrets, inventory())
+            run = await crew.run(chosen.workflow, text, cwd=session.cwd, name=session.id, brought=brought)
             session.begins(run.id)
             await tell_async(crew, run.id, asked)
         return {"stopReason": await session.turn(), "_meta": {"crewd": {"run": session.run}}}

@@ -8,23 +8,36 @@ from __future__ import annotations
 import click
 import msgspec
 
+from crewd.client.blocking import connect
 from crewd.client.cli.common import Options, out, say, table, verb
-from crewd.client.inventory import KINDS, disable, enable, inventory
-from crewd.model.errors import Refused
+from crewd.client.inventory import disable, enable, inventory
+from crewd.model.errors import NotFound, Refused
+from crewd.model.events import RunInventory
+from crewd.model.inventory import KINDS, Item
 
 
 @click.command()
 @click.option("--kind", type=click.Choice(KINDS), help="Only these.")
+@click.option("--run", metavar="RUN", help="Those that there were when this run was started.")
 @verb
-def capabilities(options: Options, kind: str | None) -> None:
+def capabilities(options: Options, kind: str | None, run: str | None) -> None:
     """List agents, teams, workflows, skills, runtimes, hooks and extensions: active, disabled, shadowed, missing, and why."""
-    found = [each for each in inventory() if kind in {None, each.kind}]
+    found = [each for each in (_kept(options, run) if run else inventory()) if kind in {None, each.kind}]
     if options.json:
         out([msgspec.structs.asdict(each) for each in found])
         return
     why = {each.id: f"{each.name} means {each.shadowed_by}" if each.shadowed_by else each.reason for each in found}
     rows = [(each.id, each.source, each.state, why[each.id]) for each in found]
     table(("ID", "FROM", "STATE", "WHY"), rows)
+
+
+def _kept(options: Options, run: str) -> tuple[Item, ...]:
+    with connect(options.home, start=options.start) as crew:
+        for event in crew.events(run.partition("/")[0], types=("run.inventory",)):
+            if isinstance(event.body, RunInventory):
+                return event.body.items
+        hint = "runs keep it that crew run, crew parallel, MCP or ACP have started"
+        raise NotFound(f"{crew.show(run).run.name} keeps no list of what there was to run with", hint=hint)
 
 
 @click.command("disable")

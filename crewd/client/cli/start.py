@@ -26,12 +26,14 @@ from crewd.client.cli.plan import tell_plan
 from crewd.client.environment import Bring, bring
 from crewd.client.extensions import faults_of_extensions
 from crewd.client.hooked import hooked
+from crewd.client.inventory import inventory
 from crewd.client.parallel import AT_ONCE_DEFAULT, AT_ONCE_MAX, read_goals, workflow_of_goals
 from crewd.client.resources import read_text
 from crewd.client.usual import with_settings
 from crewd.model.budget import Budget
 from crewd.model.errors import UsageError
 from crewd.model.inputs import resolve
+from crewd.model.inventory import Item
 from crewd.model.labels import parse_labels
 from crewd.model.policy import Limits, Retry
 from crewd.model.quantities import quantity
@@ -63,7 +65,13 @@ def _options(function: Any) -> Any:
 
 
 def _begin(
-    options: Options, workflow: Workflow, goal: str, given: dict[str, Any], inputs: dict[str, str] | None = None
+    options: Options,
+    workflow: Workflow,
+    goal: str,
+    given: dict[str, Any],
+    inputs: dict[str, str] | None = None,
+    *,
+    found: Sequence[Item] = (),
 ) -> None:
     retry = None if given["retries"] is None else Retry(attempts=given["retries"] + 1)
     limits = bounds_of(given["limits"], "limit", Limits) if given["limits"] else None
@@ -84,7 +92,7 @@ def _begin(
         asked = before or ask_start(workflow, goal, cwd, given["name"])
         say_hooks(asked.hooks)
         goal = str(asked.about["goal"])
-        brought = bring(crew.home, how, given["secrets"])
+        brought = bring(crew.home, how, given["secrets"], found)
         run = crew.run(
             workflow, goal, cwd=cwd, name=given["name"], request_id=given["request_id"], keep=given["keep"],
             brought=brought, inputs=inputs,
@@ -191,7 +199,7 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
         return
     _tell_untrusted(chosen.untrusted)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
-    _begin(options, chosen.workflow, goal, given, pairs_of(inputs, "--input"))
+    _begin(options, chosen.workflow, goal, given, pairs_of(inputs, "--input"), found=inventory())
 
 
 @click.command()
@@ -225,7 +233,7 @@ def parallel(
         return
     _tell_untrusted(chosen.untrusted)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
-    _begin(options, chosen.workflow, "", given)
+    _begin(options, chosen.workflow, "", given, found=inventory())
 
 
 @click.command()

@@ -161,6 +161,24 @@ def test_what_is_disabled_is_refused_until_it_is_enabled(shell: Shell) -> None:
     assert shell.ok("plan", "x", "--team", "review", env=env)
 
 
+def test_a_run_keeps_what_there_was_when_it_was_started(shell: Shell) -> None:
+    env = {**os.environ, "XDG_CONFIG_HOME": str(shell.cwd / "config")}
+    assert shell.ok("disable", "agent:reviewer", "--reason", "it rewrites history", env=env)
+    run = json.loads(shell.ok("run", "@stand-in ANSWER", "--json", env=env))["id"]
+    assert shell.ok("enable", "agent:reviewer", env=env)
+    (shell.cwd / ".crew" / "agents" / "stand-in.md").unlink()
+    kept = {
+        each["id"]: each for each in json.loads(shell.ok("capabilities", "--run", run, "--kind", "agent", "--json", env=env))
+    }
+    assert (kept["agent:reviewer"]["state"], kept["agent:reviewer"]["reason"]) == ("disabled", "it rewrites history")
+    assert kept["agent:stand-in"]["source"] == "project"
+    assert "it rewrites history" in shell.ok("capabilities", "--run", f"{run}/stand-in")
+    command = json.loads(shell.ok("exec", "--json", "--", "true"))["id"]
+    assert "keeps no list of what there was to run with" in " ".join(shell.fails(4, "capabilities", "--run", command).split())
+    for each in (run, command):
+        shell.run("wait", each)
+
+
 def test_a_file_is_edited_renamed_and_put_aside(shell: Shell) -> None:
     shell.ok("agents", "new", "scout")
     path = shell.cwd / ".crew" / "agents" / "scout.md"
