@@ -505,9 +505,11 @@ def test_an_upgrade_keeps_the_workers_and_loses_nothing(daemon: Daemon) -> None:
 
 def test_a_drain_takes_no_new_work_and_waits(daemon: Daemon) -> None:
     with daemon.connect() as crew:
-        run = crew.call("jobs:listen", {"limit": 10**9}, cwd=HERE)
+        run = crew.call("jobs:listen", {"limit": 10**9}, cwd=HERE, request_id="once")
         ready(run)
         crew.stop_daemon(mode="drain")
+        again = crew.call("jobs:listen", {"limit": 10**9}, cwd=HERE, request_id="once")
+        assert again.id == run.id, "what was admitted before is no new work"
         with pytest.raises(crewd.CrewdError, match="draining"):
             crew.call("jobs:add", {"a": 1, "b": 2}, cwd=HERE)
         run.steer("stop", wait="applied")

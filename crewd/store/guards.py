@@ -66,12 +66,14 @@ class Guards:
                 return Rejected(
                     0, Conflict(f"message id {key} was used for another message", hint="use a new id", message_id=key)
                 )
-            case NewRun(request_id, digest, name):
+            case NewRun(request_id, digest, name, refusal):
                 made = next((value for key, value in requests if key == f"request:{request_id}"), None)
                 if made is None and request_id:
                     made = self._database.latest(f"request:{request_id}")
                 if made is not None:
                     return self._known_run(made.decode(), digest)
+                if refusal is not None:
+                    return Rejected(0, refusal)
                 newest = self._cache.get(RunRow, self._newest(name)) if self._newest(name) else None
                 if newest is not None and newest.status not in RUN_TERMINAL:
                     hint = "wait for its end, cancel it, or choose another --name"

@@ -32,11 +32,15 @@ class NewMessage(msgspec.Struct, frozen=True):
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """Append only if this request id is new and the run's name is free."""
+    """Append only if this request id is new and the run's name is free.
+
+    With a `refusal` nothing is appended: the answer is the run of the request id, if it has one, else the refusal.
+    """
 
     request_id: str
     digest: str
-    name: str
+    name: str = ""
+    refusal: CrewdError | None = None
 
 
 class NewAttempt(msgspec.Struct, frozen=True):

@@ -295,6 +295,22 @@ class Front(Actor[cm.FrontMessage]):
         return Unavailable("crewd is stopping", hint="start it again")
 
     def _admit(self, command: cm.Command, start: rq.StartRun) -> None:
+        try:
+            self._take_in(command, start)
+        except (Busy, Refused, Unavailable) as error:
+            if not start.request_id:
+                raise
+            # What keeps new runs out now must not hide from its sender that this one was admitted before.
+            guard = NewRun(start.request_id, command.digest, refusal=error)
+            self._journal.record([], [], guard=guard, refused=lambda answer: self._tell_known(command, answer))
+
+    def _tell_known(self, command: cm.Command, answer: Known | Rejected) -> None:
+        if isinstance(answer, Known) and isinstance(answer.row, RunRow):
+            self._respond(command.caller, rq.RunReply(run=answer.row, existing=True))
+        elif isinstance(answer, Rejected):
+            self._respond(command.caller, answer.error)
+
+    def _take_in(self, command: cm.Command, start: rq.StartRun) -> None:
         if self._stopping:
             raise self._stops()
         if len(self._live) >= self._services.config.runs_live_max:
@@ -347,10 +363,7 @@ class Front(Actor[cm.FrontMessage]):
         def refused(answer: Known | Rejected) -> None:
             self._live.discard(run)
             self._lineage.remove(run)
-            if isinstance(answer, Known) and isinstance(answer.row, RunRow):
-                self._respond(command.caller, rq.RunReply(run=answer.row, existing=True))
-            elif isinstance(answer, Rejected):
-                self._respond(command.caller, answer.error)
+            self._tell_known(command, answer)
 
         def admitted() -> None:
             self._services.vault.put(run, {**start.passed, **start.secrets})

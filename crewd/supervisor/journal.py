@@ -61,7 +61,7 @@ class Journal(Generic[E]):
 
         That is for what a guard keeps out, and for what may be about a run that is gone; it stands alone in the log.
         """
-        if not drafts and not effects:
+        if not drafts and not effects and guard is None:
             return
         if guard is not None or refused is not None:
             self.seal()
