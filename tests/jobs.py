@@ -275,7 +275,6 @@ def lead(ctx: Context, keep: bool = False) -> None:
 def lead_spenders(ctx: Context) -> str:
     """Start one worker that spends after the other, until crewd says no."""
     with crewd.connect() as crew:
-        ctx.usage(turns=1, tokens=100)
         try:
             while True:
                 run = crew.call("jobs:spend_5_turns", cwd=str(Path(__file__).parent))
