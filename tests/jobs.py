@@ -284,6 +284,32 @@ def lead_spenders(ctx: Context) -> str:
             return error.message
 
 
+def lead_relays(ctx: Context) -> str:
+    """Start one after the other that starts one that spends and stays, until crewd says no."""
+    with crewd.connect() as crew:
+        try:
+            while True:
+                spender = crew.call("jobs:relay", cwd=str(Path(__file__).parent)).result(timeout=120)
+                crew.wait(str(spender), timeout=120)
+        except crewd.CrewdError as error:
+            return error.message
+
+
+def relay() -> str:
+    """Start a worker that stays, and end."""
+    with crewd.connect() as crew:
+        return crew.call("jobs:spend_5_turns", cwd=str(Path(__file__).parent), keep=True).id
+
+
+def lead_and_spend(ctx: Context) -> None:
+    """Start a worker that stays, and use everything."""
+    with crewd.connect() as crew:
+        run = crew.call("jobs:listen", {"limit": 10**9}, cwd=str(Path(__file__).parent), keep=True)
+        ctx.progress(note=run.id)
+        ctx.usage(turns=1, tokens=1_000)
+        ctx.sleep(1_000)
+
+
 def spend_5_turns(ctx: Context) -> None:
     """So many turns, and the end."""
     for _ in range(5):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crewd.client.blocking import Crew
+from crewd.client.blocking import Crew, RunHandle
 from crewd.model.budget import Budget
 from crewd.model.errors import Refused
 from crewd.model.policy import Retry
@@ -91,3 +91,26 @@ def test_what_workers_start_counts_in_the_budget_of_their_run(daemon: Daemon, jo
     with daemon.connect() as crew:
         found = " ".join(Shell(str(crew.home.root), Path(jobs_dir)).ok("show", run.id).split())
     assert "by runs that it has started; the budget is 1,000 tokens" in found
+
+
+def led(crew: Crew, jobs_dir: str, call: str) -> RunHandle:
+    workflow = Workflow("led", (Step("lead", worker=WorkerSpec(call=call)),), budget=Budget(tokens=1_000))
+    return crew.run(workflow, cwd=jobs_dir)
+
+
+def test_what_is_two_below_counts_though_the_run_between_has_ended(crew: Crew, jobs_dir: str) -> None:
+    shown = led(crew, jobs_dir, "jobs:lead_relays").wait(timeout=120).run
+    spenders = [crew.show(run).run for run, used in shown.below.items() if used.tokens]
+    assert [shown.below[run.id].tokens for run in spenders] == [500, 500]
+    assert [run.workflow.budget.tokens for run in spenders] == [1_000, 500]
+    assert all(run.depth == 2 and run.above[0] == shown.id for run in spenders)
+
+
+def test_a_run_that_may_stay_does_not_outlive_the_budget(crew: Crew, jobs_dir: str) -> None:
+    shown = led(crew, jobs_dir, "jobs:lead_and_spend").wait(timeout=120).run
+    (below,) = shown.below
+    ended = crew.wait(below, timeout=120).run
+    assert (shown.status, ended.status) == (RunStatus.CANCELLED, RunStatus.CANCELLED)
+    assert ended.cancel is not None
+    assert ended.cancel.reason == CancelReason.BUDGET_USED
+    assert "the budget of the run is 1,000" in ended.cancel.intent

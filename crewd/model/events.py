@@ -27,7 +27,7 @@ class RunCreated(msgspec.Struct, frozen=True, tag="run.created"):
     """A run was admitted; its tasks are the workflow's steps.
 
     `env` are variables of its caller that its workers get; `secrets` and `passed` are the names of others, whose values are
-    nowhere kept. Of them, those that are `passed` may be missing when it is resumed.
+    nowhere kept. Of them, those that are `passed` may be missing when it is resumed. `above`: see `RunRow`.
     """
 
     name: str
@@ -43,6 +43,7 @@ class RunCreated(msgspec.Struct, frozen=True, tag="run.created"):
     secrets: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
     inputs: dict[str, str] = {}
+    above: tuple[str, ...] = ()
 
 
 class RunStarted(msgspec.Struct, frozen=True, tag="run.started"):
@@ -434,7 +435,7 @@ class RunHookRan(msgspec.Struct, frozen=True, tag="run.hook_ran"):
 
 
 class RunChildUsed(msgspec.Struct, frozen=True, tag="run.child_used"):
-    """What a run that a worker of this run has started has used so far, with the runs below it. See `RunRow.below`."""
+    """What the workers of a run below this one have used so far. See `RunRow.below`."""
 
     child: str
     used: Used = Used()

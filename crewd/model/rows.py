@@ -115,8 +115,9 @@ class RunRow(msgspec.Struct, frozen=True):
     that its workers get; `secrets` and `passed` are the names of others, whose values are nowhere kept. Without the value of
     one that is `passed` a worker starts all the same, with the variable of crewd's own environment, if `env_pass` names it.
     `blocks`: why it starts nothing more. `approved`: the attempts (`task#epoch`) whose plans somebody has approved of. `hooks`:
-    the latest that were asked about the run itself (docs/hooks.md). `below`: what each run that its workers have started has
-    used, by its id, if this run has a budget.
+    the latest that were asked about the run itself (docs/hooks.md). `above`: the runs with a budget in which this one
+    counts: that of the worker that has started it, and so on upwards. `below`: what the workers of each run that counts in this
+    one have used, by its id.
     """
 
     id: str
@@ -145,6 +146,7 @@ class RunRow(msgspec.Struct, frozen=True):
     blocks: tuple[BlockInfo, ...] = ()
     approved: tuple[str, ...] = ()
     hooks: tuple[HookRun, ...] = ()
+    above: tuple[str, ...] = ()
     below: dict[str, Used] = {}
 
 

@@ -244,7 +244,7 @@ def _run_created(rows: Table, event: ev.Event, body: ev.RunCreated) -> None:
             id=event.run, name=body.name, status=RunStatus.QUEUED, goal=body.goal, cwd=body.cwd,
             workflow=body.workflow, owner=body.owner, request_id=body.request_id, created_at=event.at,
             parent=body.parent, on_parent=body.on_parent, depth=body.depth, env=body.env, secrets=body.secrets,
-            passed=body.passed, inputs=body.inputs,
+            passed=body.passed, inputs=body.inputs, above=body.above,
         ),
     )  # fmt: skip
     for step in body.workflow.steps:

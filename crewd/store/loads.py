@@ -78,11 +78,9 @@ class Loads:
         )  # fmt: skip
 
     def _below(self, run: RunRow, *, in_tables: bool) -> dict[str, Used]:
-        found = ((child, self.live(child, in_tables=in_tables)) for child in run.below)
-        return {child: _used_by(live) for child, live in found if live is not None}
-
-
-def _used_by(live: LiveRun) -> Used:
-    """All that a run has used, with the runs below it."""
-    own = (Used(row.turns, row.tokens, row.cost) for row in live.attempts)
-    return sum((*own, *{**live.run.below, **live.below}.values()), start=Used())
+        found: dict[str, Used] = {}
+        for child in run.below:
+            rows = self._cache.over(AttemptRow, child, self._reader.rows_of(AttemptRow, child, LOAD_MAX) if in_tables else [])
+            if rows:  # they are not here any more if it was forgotten or archived
+                found[child] = sum((Used(row.turns, row.tokens, row.cost) for row in rows), start=Used())
+        return found

@@ -290,7 +290,7 @@ class AttemptIs(msgspec.Struct, frozen=True):
 
 
 class LiveRun(msgspec.Struct, frozen=True):
-    """Answers `Load`. `below`: what each run of `RunRow.below` has used by its own rows, if it has any."""
+    """Answers `Load`. `below`: what the workers of each run of `RunRow.below` have used by that run's own rows."""
 
     run: RunRow
     tasks: tuple[TaskRow, ...]

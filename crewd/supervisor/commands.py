@@ -105,7 +105,7 @@ class Spent(msgspec.Struct, frozen=True):
 
 
 class ChildUsed(msgspec.Struct, frozen=True):
-    """What a run that a worker of this run has started has used so far, with the runs below it."""
+    """What the workers of a run below this one have used so far."""
 
     child: str
     used: Used

@@ -71,7 +71,7 @@ from crewd.supervisor.run.creation import bound_drafts, first_drafts, within_bou
 from crewd.supervisor.run.mailing import laid_down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from crewd.model.workflow import Workflow
     from crewd.supervisor.services import Services
@@ -325,10 +325,8 @@ class Front(Actor[cm.FrontMessage]):
         check_start(start)
         above = self._above(command.caller, start)
         depth = self._lineage.depth_below(start.parent, above, depth_max=config.depth_max) if start.parent else 0
-        budgeted = above if above is not None and above.workflow.budget.bounded else None
-        if budgeted is not None:
-            used = self._services.directory.used.get(budgeted.id, Used())
-            workflow = replace(workflow, budget=budget_below(budgeted, used, workflow.budget))
+        budgeted = [] if above is None else self._with_budget((*above.above, above.id))
+        workflow = replace(workflow, budget=budget_below(budgeted, workflow.budget))
         workers = {step.id: step.worker for step in workflow.steps}
         workers |= {f"of role {name}": role.worker for name, role in workflow.roles.items()}
         agents = [name for name, worker in workers.items() if RUNTIMES[worker.runtime].by is By.NOBODY]
@@ -343,11 +341,11 @@ class Front(Actor[cm.FrontMessage]):
             name=name, goal=redact(goal), cwd=start.cwd, workflow=workflow, owner=command.caller.owner,
             request_id=start.request_id, parent=start.parent, on_parent=start.on_parent, depth=depth,
             env=start.env, secrets=tuple(sorted(start.secrets)),
-            passed=tuple(sorted(start.passed)), inputs=inputs,
+            passed=tuple(sorted(start.passed)), inputs=inputs, above=tuple(row.id for row, _ in budgeted),
         )  # fmt: skip
         home = self._services.home
         first = [
-            *([] if budgeted is None else [Draft(RunChildUsed(run), budgeted.id, provenance="crewd")]),
+            *(Draft(RunChildUsed(run), row.id, provenance="crewd") for row, _ in budgeted),
             *([Draft(RunInventory(start.inventory), run)] if start.inventory else []),
             *bound_drafts(run, start.workflow, workflow, config.concurrency_max),
             *first_drafts(
@@ -367,9 +365,9 @@ class Front(Actor[cm.FrontMessage]):
 
         def admitted() -> None:
             self._services.vault.put(run, {**start.passed, **start.secrets})
-            parent = None if budgeted is None else self._services.directory.runs.get(budgeted.id)
-            if parent is not None:
-                parent.offer(cm.ChildUsed(run, Used()), lane=Lane.CONTROL)
+            for row, _ in budgeted:
+                if row.id in self._services.directory.runs:
+                    self._services.directory.runs[row.id].offer(cm.ChildUsed(run, Used()), lane=Lane.CONTROL)
             created = self._created.pop(run, None)
             self._start(run, created=created)
             self._respond(command.caller, rq.Show(target=run) if created is None else rq.RunReply(run=created.run))
@@ -389,6 +387,11 @@ class Front(Actor[cm.FrontMessage]):
             for task, body in islice(reserved, EXPECTED_MAX):
                 order = Expect(task, body.directory, str(self._services.home.shared(run)))
                 link.offer(cm.ToGuardian(order), lane=Lane.CONTROL)
+
+    def _with_budget(self, runs: Iterable[str]) -> list[tuple[RunRow, Used]]:
+        """Those of these runs that live and have a budget, with what they have used."""
+        rows, used = self._services.directory.rows, self._services.directory.used
+        return [(rows[run], used.get(run, Used())) for run in runs if run in rows and rows[run].workflow.budget.bounded]
 
     def _above(self, caller: Caller, start: rq.StartRun) -> RunRow | None:
         """The run of the worker that asks for this one; None if no worker does, or it has ended. Raises Forbidden."""

@@ -8,6 +8,7 @@ Rule 4: a worker writes to its parent and to the other steps of its run; what it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from crewd.model.budget import Budget, Used
@@ -20,6 +21,7 @@ from crewd.model.rows import RunRow
 BELOW_BUDGET_MAX = 1_000
 """So many runs may be started below a run with a budget: what each of them has used stands in the run's own row."""
 
+_USED = RefusalReason.BUDGET_USED
 Parent = str
 """A worker as a run's record names it: `TASK#EPOCH`."""
 
@@ -55,17 +57,23 @@ def check_relation(worker: Parent, own: RunRow, other: RunRow, task: str, kind: 
         raise Forbidden(f"a {kind} is for what a worker has started itself", hint="send the kind 'message'")
 
 
-def budget_below(parent: RunRow, used: Used, asked: Budget) -> Budget:
-    """The budget of a new run below this one: of the one `asked` for, what is left of the parent's. Refused if nothing is."""
-    budget = parent.workflow.budget
-    reached = budget.reached(used)
-    if reached:
-        raise Refused(reached, hint="nothing starts below it", reason=RefusalReason.BUDGET_USED)
-    if len(parent.below) >= BELOW_BUDGET_MAX:
-        raise Refused(
-            f"{BELOW_BUDGET_MAX:,} runs were started below {parent.name}, which has a budget", hint="no more can be counted"
-        )
-    return asked.within(budget.left(used))
+def budget_below(above: Iterable[tuple[RunRow, Used]], asked: Budget) -> Budget:
+    """The budget of a new run: of the one `asked` for, what is left of that of each run above it, with what that has used.
+
+    Raises Refused if nothing is left.
+    """
+    for row, used in above:
+        reached = row.workflow.budget.reached(used)
+        if reached:
+            hint = f"nothing starts below {row.name} any more; start another run, with a larger budget"
+            raise Refused(f"{row.name}, which is above this run, has used its budget: {reached}", hint=hint, reason=_USED)
+        if len(row.below) >= BELOW_BUDGET_MAX:
+            raise Refused(
+                f"{BELOW_BUDGET_MAX:,} runs were started below {row.name}, which has a budget, and no more can be counted",
+                hint="start another run for the rest of the work, or one without a budget",
+            )
+        asked = asked.within(row.workflow.budget.left(used))
+    return asked
 
 
 @dataclass(slots=True)

@@ -501,8 +501,8 @@ MUTANTS = (
     Mutant(
         "only the latest report counts against the budget",
         "supervisor/run/decide.py",
-        "used=run.used + (used - task.used))\n",
-        "used=used)\n",
+        ".with_used(run.own + (used - task.used), run.below)\n",
+        ".with_used(used, run.below)\n",
     ),
     Mutant(
         "a restart forgets what earlier attempts have used",
@@ -513,14 +513,14 @@ MUTANTS = (
     Mutant(
         "a restart forgets what runs below have used",
         "supervisor/run/recall.py",
-        "sum((*spent.values(), *below.values()), start=Used()), below=below,",
-        "sum(spent.values(), start=Used()), below=below,",
+        ".with_used(sum(spent.values(), start=Used()), below)",
+        ".with_used(sum(spent.values(), start=Used()), {})",
     ),
     Mutant(
         "a run does not tell the one above it what it uses",
         "supervisor/run/actor.py",
-        "        if parent is not None:\n            parent.offer(cm.ChildUsed(self.id, used)",
-        "        if False and parent is not None:\n            parent.offer(cm.ChildUsed(self.id, used)",
+        "            for above in self.row.above:\n",
+        "            for above in ():\n",
     ),
     Mutant(
         "tasks start though the budget is used",

@@ -65,20 +65,21 @@ def budgeted(budget: Budget, **more: Any) -> RunRow:
     return msgspec.structs.replace(row(), workflow=Workflow("w", row().workflow.steps, budget=budget), **more)
 
 
-def test_a_run_below_another_has_what_that_has_left() -> None:
-    of = budgeted(Budget(tokens=100, cost=1.0))
-    assert budget_below(of, Used(9, 60, 0.25), Budget()) == Budget(tokens=40, cost=0.75)
-    assert budget_below(of, Used(9, 60, 0.25), Budget(5, 500, 0.5)) == Budget(5, 40, 0.5)
-    assert budget_below(row(), Used(9, 60, 0.25), Budget(turns=5)) == Budget(turns=5), "there is no bound above"
-    with pytest.raises(Refused, match="100 tokens are used, the budget of the run is 100") as caught:
-        budget_below(of, Used(tokens=100), Budget(tokens=1))
+def test_a_run_has_what_those_above_it_have_left() -> None:
+    of, used = budgeted(Budget(tokens=100, cost=1.0)), Used(9, 60, 0.25)
+    assert budget_below([(of, used)], Budget()) == Budget(tokens=40, cost=0.75)
+    assert budget_below([(of, used)], Budget(5, 500, 0.5)) == Budget(5, 40, 0.5)
+    assert budget_below([], Budget(turns=5)) == Budget(turns=5), "there is no bound above"
+    assert budget_below([(of, used), (budgeted(Budget(tokens=90)), used)], Budget()) == Budget(tokens=30, cost=0.75)
+    with pytest.raises(Refused, match="r, which is above this run, has used its budget: 100 tokens are used") as caught:
+        budget_below([(budgeted(Budget(tokens=200)), used), (of, Used(tokens=100))], Budget(tokens=1))
     assert caught.value.values["reason"] == RefusalReason.BUDGET_USED
 
 
 def test_no_more_runs_start_below_a_budget_than_can_be_counted() -> None:
     below = {f"r_{number}": Used() for number in range(BELOW_BUDGET_MAX)}
     with pytest.raises(Refused, match="1,000 runs were started below r"):
-        budget_below(budgeted(Budget(tokens=100), below=below), Used(), Budget())
+        budget_below([(budgeted(Budget(tokens=100), below=below), Used())], Budget())
 
 
 def test_those_end_with_it_that_were_not_told_to_stay() -> None:

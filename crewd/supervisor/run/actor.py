@@ -19,6 +19,7 @@ from crewd.model.budget import Used
 from crewd.model.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
 from crewd.model.events import Draft, TaskAdded, TaskEnded, TaskUnclaimed
 from crewd.model.ids import split_task_id
+from crewd.model.reasons import CancelReason
 from crewd.model.receipts import Receipt
 from crewd.model.rows import CancelInfo, MessageRow, RunRow
 from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, AttemptStatus
@@ -33,7 +34,6 @@ from crewd.supervisor.attempt.state import Attempt, Messages
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, STORE
 from crewd.supervisor.journal import Journal
-from crewd.supervisor.lineage import split_parent
 from crewd.supervisor.run import effects as do
 from crewd.supervisor.run import events as heard
 from crewd.supervisor.run.decide import decide
@@ -64,7 +64,8 @@ class RunActor(Supervisor[cm.RunMessage]):
         self._created = created  # taken once: an actor that takes its place reads the rows
         self._row: RunRow | None = None
         self._run: Run | None = None
-        self._early: list[cm.Command | cm.CancelAll | cm.ChildUsed] = []
+        self._early: list[cm.Command | cm.CancelAll] = []
+        self._early_used: dict[str, Used] = {}
         self._cause = ""  # the request that is being carried out
         self._mailing = Mailing(self)
         self._receipts: dict[str, Receipt] = {}
@@ -75,6 +76,7 @@ class RunActor(Supervisor[cm.RunMessage]):
         """How the latest attempt of each task that has ended has ended."""
         self._leaving = self._left = False
         self._told_used = Used()
+        self._ended_below: set[str] = set()
 
     def on_start(self) -> None:
         """Enter the directory and read the rows."""
@@ -173,15 +175,15 @@ class RunActor(Supervisor[cm.RunMessage]):
                 self._mailing.settle_late(task, mail)
             case cm.Command() if self._left:
                 self.returned(message)
-            case cm.Command() | cm.CancelAll() | cm.ChildUsed() if self._run is None:
+            case cm.ChildUsed(child, used):
+                self._count_below(child, used)
+            case cm.Command() | cm.CancelAll() if self._run is None:
                 if len(self._early) < EARLY_MAX:
                     self._early.append(message)
                 elif isinstance(message, cm.Command):
                     self.respond(message.caller, Busy("the run is starting", hint="try again"))
             case cm.Command():
                 self._obey(message)
-            case cm.ChildUsed(child, used):
-                self._count_below(child, used)
             case cm.CancelAll(cancel):
                 self.feed(heard.CancelRun(cancel))
             case _:
@@ -232,6 +234,8 @@ class RunActor(Supervisor[cm.RunMessage]):
             if due is not None and not self._run.over:
                 self._perform(do.AlarmAt(due))
         self._mailing.begin_after(max((row.seq for row in live.messages), default=0))
+        for child, used in {**live.below, **self._early_used}.items():  # what this run has missed: it had ended, or crewd had
+            self.feed(heard.ChildUsed(child, used, now))
         if self._run.over:
             while self._after_end:  # taken once: if this actor crashes before it is durable, whoever asked asks again
                 self._obey(self._after_end.pop())
@@ -262,8 +266,6 @@ class RunActor(Supervisor[cm.RunMessage]):
                 if row.receipt.task == ended.task:
                     self._mailing.settle_late(ended.task, mail_of(row, wall, now))
             self.feed(self._timed(ended))
-        for child, used in live.below.items():  # what was reported, and not recorded before crewd ended
-            self.feed(heard.ChildUsed(child, used, now))
         self.feed(heard.Proceed(now))
         if self._run.cancel is not None and not self._run.over:
             self.feed(heard.CancelRun(self._run.cancel))
@@ -400,20 +402,37 @@ class RunActor(Supervisor[cm.RunMessage]):
             for recorded in decision.events
         ]
         self._journal.record(drafts, decision.effects)
-        if run.used != self._told_used:
-            self._tell_used(run.used)
+        if run.workflow.budget.bounded and not self._left:
+            self._share_budget(run)
 
     def _count_below(self, child: str, used: Used) -> None:
+        if self._run is None:
+            self._early_used[child] = used
+        if self._run is None or self._left:
+            return
         below = {**self.row.below, child: used}
         self._row = self.services.directory.rows[self.id] = replace(self.row, below=below)
         self.feed(heard.ChildUsed(child, used, self.context.now()))
 
-    def _tell_used(self, used: Used) -> None:
-        self._told_used = self.services.directory.used[self.id] = used
-        above = split_parent(self.row.parent)[0].partition("/")[0]
-        parent = self.services.directory.runs.get(above)
-        if parent is not None:
-            parent.offer(cm.ChildUsed(self.id, used), lane=Lane.CONTROL)
+    def _share_budget(self, run: Run) -> None:
+        """Tell the runs above what this one has used; end those below, also the ones that may stay, if its budget is used.
+
+        A run above that has ended finds in the store what it has missed, if it is opened again.
+        """
+        self.services.directory.used[self.id] = run.used
+        if run.own != self._told_used:
+            self._told_used = run.own
+            for above in self.row.above:
+                self._tell_run(above, cm.ChildUsed(self.id, run.own))
+        if run.cancel is not None and run.cancel.reason == CancelReason.BUDGET_USED:
+            for child in self.row.below.keys() - self._ended_below:
+                self._tell_run(child, cm.CancelAll(run.cancel))
+            self._ended_below.update(self.row.below)
+
+    def _tell_run(self, run: str, message: cm.ChildUsed | cm.CancelAll) -> None:
+        ref = self.services.directory.runs.get(run)
+        if ref is not None:
+            ref.offer(message, lane=Lane.CONTROL)
 
     def _timed(self, over: heard.AttemptOver) -> heard.AttemptOver:
         """With the time at which the run hears of it, and a number for the jitter."""

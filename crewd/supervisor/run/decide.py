@@ -210,6 +210,8 @@ def _due(run: Run, wall: float) -> Next:
         return go_on(run, events)
     if run.deadline is not None and run.now >= run.deadline:
         reason, intent = CancelReason.RUN_TIMEOUT, f"the run may take {run.max_seconds / 60:g} minutes"
+    elif run.budget_due is not None and run.now >= run.budget_due and not run.budget_used:
+        return go_on(replace(run, budget_due=None), events)  # a worker has taken back what it had said
     elif run.budget_due is not None and run.now >= run.budget_due:
         reason, intent = CancelReason.BUDGET_USED, run.budget_used
     else:
@@ -225,15 +227,14 @@ def _counted(run: Run, task: Task, used: Used) -> Run:
     """The worker of a task has used so much, all in all."""
     if not run.workflow.budget.bounded:
         return run
-    return replace(run.with_task(replace(task, used=used)), used=run.used + (used - task.used))
+    return run.with_task(replace(task, used=used)).with_used(run.own + (used - task.used), run.below)
 
 
 def _counted_below(run: Run, child: str, used: Used) -> Next:
     before = run.below.get(child, Used())
     if used == before or not run.workflow.budget.bounded:
         return run, NOTHING
-    run = replace(run, below={**run.below, child: used}, used=run.used + (used - before))
-    return run, Decision((Recorded(ev.RunChildUsed(child, used)),))
+    return run.with_used(run.own, {**run.below, child: used}), Decision((Recorded(ev.RunChildUsed(child, used)),))
 
 
 def _cancel_run(run: Run, cancel: CancelInfo) -> Next:

@@ -124,7 +124,7 @@ class Spent(msgspec.Struct, frozen=True):
 
 
 class ChildUsed(msgspec.Struct, frozen=True):
-    """A run that a worker of this one has started has used so much so far, with the runs below it."""
+    """The workers of a run below this one have used so much so far."""
 
     child: str
     used: Used

@@ -64,8 +64,8 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
     return replace(
         fresh.with_tasks(fresh.workflow, tasks), status=live.run.status, cancel=live.run.cancel, now=now, deadline=deadline,
         undelivered=tuple(_undelivered(live.messages)), openings=live.run.openings, blocks=live.run.blocks,
-        approved=live.run.approved, used=sum((*spent.values(), *below.values()), start=Used()), below=below,
-    )  # fmt: skip
+        approved=live.run.approved,
+    ).with_used(sum(spent.values(), start=Used()), below)  # fmt: skip
 
 
 def _used(live: LiveRun) -> dict[tuple[str, int], Used]:

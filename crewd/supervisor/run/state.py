@@ -89,9 +89,8 @@ class Run(msgspec.Struct, frozen=True):
     is to be approved: they change only when a plan adds tasks, and `workflow` with them. `working`
     and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them. `joins`:
     see `Workflow.join`; each of the `openings` has a message of its own. `blocks` and `approved`: see `RunRow`.
-    `execution`: whether crewd starts workers at all. `used` is what all attempts have used, and all runs that they have
-    started, if it has a budget; `below` is what each of those runs has used, and `budget_due` when it is cancelled, once its
-    budget is used up.
+    `execution`: whether crewd starts workers at all. If it has a budget, `own` is what all attempts have used, `below` what
+    each run below it has, and `used` all of that together; `budget_due` is when it is cancelled, once its budget is used up.
     """
 
     id: str
@@ -114,6 +113,7 @@ class Run(msgspec.Struct, frozen=True):
     approved: tuple[str, ...] = ()
     execution: bool = True
     workflow: Workflow = Workflow("", ())
+    own: Used = Used()
     used: Used = Used()
     below: Mapping[str, Used] = {}
     budget_due: float | None = None
@@ -147,6 +147,10 @@ class Run(msgspec.Struct, frozen=True):
             linked=any(task.depends_on for task in tasks), planned=any(task.plans for task in tasks),
             working=sum(map(_works, tasks)), unfinished=sum(not task.over for task in tasks),
         )  # fmt: skip
+
+    def with_used(self, own: Used, below: Mapping[str, Used]) -> Run:
+        """With these amounts."""
+        return replace(self, own=own, below=below, used=sum(below.values(), start=own))
 
     def at(self, now: float) -> Run:
         """At this time, if it is later than what it has heard of."""

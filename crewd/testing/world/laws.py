@@ -230,12 +230,14 @@ class Laws:
             self._reached.setdefault(event.run, (event.task, event.seq))
 
     def _counts_below(self, child: RunRow) -> None:
-        """A run that has ended before the run of its parent has told it of all that it has used."""
-        above = self._run_row(child.parent.partition("/")[0])
-        before = above is not None and self._run_ends.get(child.id, self._seq) < self._run_ends.get(above.id, 0)
-        if above is not None and before and above.workflow.budget.bounded:
-            used = sum(self._used.get(child.id, {}).values(), start=Used())
-            self.hold("what is below a run counts", above.below.get(child.id) == used, f"{child.id} has used {used}")
+        """A run that has ended has told all that it has used to each run above it that has ended later."""
+        used = self._used.get(child.id, {})
+        own = sum((amount for key, amount in used.items() if key.startswith(f"{child.id}/")), start=Used())
+        for above in filter(None, map(self._run_row, child.above)):
+            self.hold("what is below a run counts", child.id in above.below, f"{above.id} does not know of {child.id}")
+            if self._run_ends.get(child.id, self._seq) < self._run_ends.get(above.id, 0):
+                told = above.below.get(child.id)
+                self.hold("what is below a run counts", told == own, f"{child.id} has used {own}, {above.id} knows of {told}")
 
     def _may_start(self, event: ev.Event) -> None:
         """What blocks a run, and what its other steps are at, let this step start."""

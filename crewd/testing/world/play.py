@@ -168,8 +168,8 @@ class Player:
                 request = (rq.Release if what == "release" else rq.Finish)(target=target, token=token)
             self._client(who).ask(request)
 
-    def nest(self, which: int, plan: str = "long", who: int = 0) -> None:
-        """A worker that lives asks for a run of its own."""
+    def nest(self, which: int, plan: str = "long", who: int = 0, *, keep: bool = False) -> None:
+        """A worker that lives asks for a run of its own, which may `keep` on when the worker has ended."""
         living = self._parents()
         if living:
             task, epoch = living[which % len(living)].key
@@ -178,7 +178,8 @@ class Player:
             above = self.world.disk.now[RunRow].get(task.partition("/")[0])
             owners = [each for each in self.clients if above is not None and each.talk.owner == above.owner]
             client = owners[0] if owners else self._client(who)
-            self.world.start(client, name, {"a": (PLANS[plan], ())}, parent=f"{task}#{epoch}")
+            on_parent: Literal["end", "keep"] = "keep" if keep else "end"
+            self.world.start(client, name, {"a": (PLANS[plan], ())}, parent=f"{task}#{epoch}", on_parent=on_parent)
 
     def reopen(self, run: int = 0, step: int | None = None, kind: Literal["retry", "resume"] = "retry", who: int = 0) -> None:
         """What has failed, or was cancelled, is to be done after all."""
@@ -476,7 +477,12 @@ DRAWS: Mapping[str, tuple[int, Callable[[SeededChance], Move]]] = {
     "nest": (
         8,
         lambda chance: Move(
-            "nest", {"which": chance.below(4), "plan": _pick(chance, ("spender", "hanger", "parent", "spender"))}
+            "nest",
+            {
+                "which": chance.below(4),
+                "plan": _pick(chance, ("spender", "hanger", "parent", "spender")),
+                "keep": chance.below(3) == 0,
+            },
         ),
     ),
     "nest_and_kill": (

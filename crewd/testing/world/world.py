@@ -235,7 +235,7 @@ class World:
 
     def start(
         self, client: SimClient, name: str, steps: dict[str, tuple[Plan, tuple[str, ...]]], limit: int = 0, parent: str = "",
-        join: Join = "off", gate: Gate = "",
+        join: Join = "off", gate: Gate = "", on_parent: Literal["end", "keep"] = "end",
     ) -> str:  # fmt: skip
         """Ask for a run: its steps by name, each with a plan and what it depends on. `parent`: the attempt that asks.
 
@@ -270,7 +270,9 @@ class World:
             roles={MATE: Step(MATE, worker=_spec(self.plans[f"{name}_{MATE}"], f"{name}_{MATE}"))} if adaptive else {},
         )  # fmt: skip
         return client.ask(
-            rq.StartRun(workflow=workflow, cwd="/", name=name, request_id=f"start-{name}", parent=parent)
+            rq.StartRun(
+                workflow=workflow, cwd="/", name=name, request_id=f"start-{name}", parent=parent, on_parent=on_parent
+            )
         )  # fmt: skip
 
     def send(

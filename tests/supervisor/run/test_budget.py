@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from crewd.model import events as ev
 from crewd.model.budget import Budget, Used
 from crewd.model.policy import Retry
@@ -89,7 +87,7 @@ def test_a_run_without_a_budget_counts_nothing() -> None:
 
 def test_a_run_that_comes_back_with_a_used_budget_is_cancelled_before_it_starts_anything() -> None:
     run = begun()
-    run, decision = decide(replace(run, used=Used(tokens=100)), heard.Proceed(1.0))
+    run, decision = decide(run.with_used(Used(tokens=100), {}), heard.Proceed(1.0))
     assert decision.effects == (do.AlarmAt(2.0),)
     assert cancelled(run)[0].cancel is not None
 
@@ -138,6 +136,14 @@ def test_what_is_below_counts_once_for_each_run_whenever_it_is_told() -> None:
         run, _ = over(run, step, AttemptStatus.CANCELLED)
     run, decision = decide(run, heard.ChildUsed("r_3", Used(tokens=21), 7.0))
     assert (len(decision.events), decision.effects) == (1, ()), "one that tells of its end a moment later"
+
+
+def test_a_run_goes_on_if_a_worker_takes_back_what_it_had_said() -> None:
+    run, _ = spend(begun(), "a", 100)
+    run, _ = spend(run, "a", 90)
+    run, decision = cancelled(run)
+    assert (run.cancel, run.budget_due, decision.events) == (None, None, ())
+    assert spend(run, "a", 100)[1].effects == (do.AlarmAt(7.0),)
 
 
 def test_a_run_without_a_budget_does_not_count_what_is_below() -> None:
