@@ -595,8 +595,8 @@ class World:
                 if self.plans[f"{row.name}_{step.role if step.added_by else step.id}"].endless
             ]
             parent = self.disk.now[AttemptRow].get(row.parent)
-            # One that somebody has opened again is not its parent's any more.
-            orphan = parent is not None and parent.status in ATTEMPT_TERMINAL and row.openings == 1
+            # One that somebody has opened again is not its parent's any more, and one that may stay never was.
+            orphan = parent is not None and parent.status in ATTEMPT_TERMINAL and row.openings == 1 and row.on_parent == "end"
             waits = endless or row.status is RunStatus.BLOCKED
             self.laws.hold("what can end ends by itself", waits and not orphan, f"{row.name} is {row.status}")
             run = row.id
