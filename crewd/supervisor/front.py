@@ -365,9 +365,6 @@ class Front(Actor[cm.FrontMessage]):
 
         def admitted() -> None:
             self._services.vault.put(run, {**start.passed, **start.secrets})
-            for row, _ in budgeted:
-                if row.id in self._services.directory.runs:
-                    self._services.directory.runs[row.id].offer(cm.ChildUsed(run, Used()), lane=Lane.CONTROL)
             created = self._created.pop(run, None)
             self._start(run, created=created)
             self._respond(command.caller, rq.Show(target=run) if created is None else rq.RunReply(run=created.run))

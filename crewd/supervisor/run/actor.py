@@ -75,7 +75,7 @@ class RunActor(Supervisor[cm.RunMessage]):
         self._latest: dict[str, AttemptStatus] = {}
         """How the latest attempt of each task that has ended has ended."""
         self._leaving = self._left = False
-        self._told_used = Used()
+        self._told_used: Used | None = None
         self._ended_below: set[str] = set()
 
     def on_start(self) -> None:
@@ -417,7 +417,8 @@ class RunActor(Supervisor[cm.RunMessage]):
     def _share_budget(self, run: Run) -> None:
         """Tell the runs above what this one has used; end those below, also the ones that may stay, if its budget is used.
 
-        A run above that has ended finds in the store what it has missed, if it is opened again.
+        A run above that has ended finds in the store what it has missed, if it is opened again. The first word, which may be
+        that nothing was used, says that this run lives: the one above may have to end it.
         """
         self.services.directory.used[self.id] = run.used
         if run.own != self._told_used:
@@ -425,14 +426,13 @@ class RunActor(Supervisor[cm.RunMessage]):
             for above in self.row.above:
                 self._tell_run(above, cm.ChildUsed(self.id, run.own))
         if run.cancel is not None and run.cancel.reason == CancelReason.BUDGET_USED:
-            for child in self.row.below.keys() - self._ended_below:
-                self._tell_run(child, cm.CancelAll(run.cancel))
-            self._ended_below.update(self.row.below)
+            below, cancel = self.row.below.keys() - self._ended_below, cm.CancelAll(run.cancel)
+            self._ended_below.update(child for child in below if self._tell_run(child, cancel))
 
-    def _tell_run(self, run: str, message: cm.ChildUsed | cm.CancelAll) -> None:
+    def _tell_run(self, run: str, message: cm.ChildUsed | cm.CancelAll) -> bool:
+        """Whether it lives."""
         ref = self.services.directory.runs.get(run)
-        if ref is not None:
-            ref.offer(message, lane=Lane.CONTROL)
+        return ref is not None and ref.offer(message, lane=Lane.CONTROL)
 
     def _timed(self, over: heard.AttemptOver) -> heard.AttemptOver:
         """With the time at which the run hears of it, and a number for the jitter."""
