@@ -90,7 +90,7 @@ def test_what_workers_start_counts_in_the_budget_of_their_run(daemon: Daemon, jo
     assert (shown.status is RunStatus.CANCELLED) or "the budget of the run is 1,000" in run_result(shown.id, daemon)
     with daemon.connect() as crew:
         found = " ".join(Shell(str(crew.home.root), Path(jobs_dir)).ok("show", run.id).split())
-    assert "by runs that it has started; the budget is 1,000 tokens" in found
+    assert "by runs below it; the budget is 1,000 tokens" in found
 
 
 def led(crew: Crew, jobs_dir: str, call: str) -> RunHandle:

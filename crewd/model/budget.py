@@ -34,7 +34,7 @@ class Used(msgspec.Struct, frozen=True, omit_defaults=True):
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What all attempts of a run may use together, as their workers report it, with the runs that they start. 0 is no bound.
 
-    A run that a worker starts may use at most what is left of the budget of the worker's own run. A run that has reached one
+    A run that a worker starts may use at most what is left of the budget of each run above it. A run that has reached one
     of its bounds is cancelled with the reason `budget_used`, and cannot be opened again.
     """
 

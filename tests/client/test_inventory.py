@@ -13,6 +13,7 @@ from crewd.client.disabled import change_disabled, disabled
 from crewd.client.inventory import check_enabled, disable, enable, inventory
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.inventory import ITEM_CHARS_MAX, ITEMS_MAX, Item, ItemState, check_kept, kept_with_run
+from crewd.model.redact import redact
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +130,12 @@ def test_no_secret_and_nothing_without_a_bound_is_kept() -> None:
     ):  # fmt: skip
         with pytest.raises(UsageError, match=words):
             check_kept(wrong)
+
+
+def test_what_looks_like_a_secret_only_beside_its_neighbour_keeps_no_run_out() -> None:
+    items = [Item("agent:a", "agent", "a", "project", "shadowed", "the password:", "Xk29fLq0Zr7TnW4eB8uYc1Vd")]
+    assert redact("the password:\nXk29fLq0Zr7TnW4eB8uYc1Vd") != "the password:\nXk29fLq0Zr7TnW4eB8uYc1Vd"
+    check_kept(kept_with_run(items))
+    assert kept_with_run(items) == tuple(items)
+    long = item("a", "disabled", "password=hunter2hunter2 " * 100)
+    check_kept(kept_with_run([long]))

@@ -119,7 +119,7 @@ def words(event: Event) -> str:
         case ev.RunConcurrency(asked=asked, at_once=at_once):
             return f"  {at_once} steps at once, {asked} were asked for"
         case ev.RunChildUsed(child=child, used=used) if used != Used():
-            return f"  {child}, which it has started, has used {words_of(used)}"
+            return f"  {child}, a run below it, has used {words_of(used)}"
         case ev.RunUnblocked(requester=requester, intent=intent):
             return f"run goes on, approved by {requester} {intent}".rstrip()
         case ev.TaskAdded(step=added, adaptive=adaptive):

@@ -68,7 +68,7 @@ def _outcome(found: rq.ShowReply) -> None:
     budget = words_of(run.workflow.budget)
     if used != Used() or budget:
         least = "at least " if sum(task.epoch for task in found.tasks) > len(found.attempts) else ""  # the latest are shown
-        of_below = f", of it {words_of(below)} by runs that it has started" if below != Used() else ""
+        of_below = f", of it {words_of(below)} by runs below it" if below != Used() else ""
         bound = f"; the budget is {budget}" if budget else ""
         say_within(f"  used: {least}{words_of(used) or 'nothing'}{of_below}{bound}")
     for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", _reason(run))):
