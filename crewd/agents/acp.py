@@ -16,6 +16,7 @@ from crewd.agents.calls import Calls, error_of
 from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import PERMANENT, fault_class
 from crewd.agents.handed import Handed
+from crewd.agents.models import candidates, split_level, why_not
 from crewd.agents.pieces import TEXT_CHARS_MAX, Pieces
 from crewd.agents.records import at, list_at, number_at, preview, telling, text_at
 from crewd.model.limits import NOTE_CHARS_MAX
@@ -46,7 +47,7 @@ class Acp:
         """Open requests for permission: their numbers, and the options by their kind."""
         self._tools: set[str] = set()
         self._session = self._software = ""
-        self._steers = self._resumes = self._loading = False
+        self._steers = self._resumes = self._forks = self._loading = False
         self._working = self._prompting = self._cancelled = self._cancelling = False
         self._first = True
         self._answering = False
@@ -64,7 +65,8 @@ class Acp:
         """What this agent can do, as far as it has said."""
         return Capabilities(
             runtime="acp", steer="extension" if self._steers else "interrupt", steer_point="tool" if self._steers else "turn",
-            now="interrupt", receipts="answered", ask=("permission",), resume=self._resumes, usage="total", errors="hidden",
+            now="interrupt", receipts="answered", ask=("permission",), resume=self._resumes,
+            fork=self._forks, usage="total", errors="hidden",
             end_record="the answer to session/prompt",
         )  # fmt: skip
 
@@ -182,15 +184,15 @@ class Acp:
         match method:
             case "initialize" if not error:
                 return self._initialized(result)
-            case "session/load" if error and self._task.session:
+            case "session/load" | "session/fork" if error:
                 self._loading = False
                 return [do.Noted("warning", f"its session could not be gone on with: {error}"), self._new_session()]
-            case "session/new" | "session/load" if not error:
+            case "session/new" | "session/load" | "session/fork" if not error:
                 self._loading = False
                 self._session = text_at(result, "sessionId") or self._task.session
-                ready = do.Ready(self.capabilities, self._session, self._software, method == "session/load")
+                ready = do.Ready(self.capabilities, self._session, self._software, method != "session/new")
                 return [*self._with_model(result), ready]
-            case "initialize" | "session/new" | "session/load":
+            case "initialize" | "session/new":
                 if number_at(record, "error", "code") or at(record, "error", "code") != LOG_IN:
                     return [do.Stopped("failed", "", error, fault_class(error))]
                 return [do.Stopped("failed", "", f"{error}: log in with the agent itself first", PERMANENT)]
@@ -212,10 +214,13 @@ class Acp:
         self._resumes = at(result, "agentCapabilities", "loadSession") is True
         info = at(result, "agentInfo")
         self._software = " ".join(part for part in (text_at(info, "name"), text_at(info, "version")) if part)
-        if self._task.session and self._resumes:
-            self._loading, self._first = True, False
+        self._forks = isinstance(at(result, "agentCapabilities", "sessionCapabilities", "fork"), Mapping)
+        if self._task.session and (self._forks if self._task.forks else self._resumes):
+            self._loading, self._first = True, self._task.forks  # what it was told before was another agent's
             given = {"sessionId": self._task.session, "cwd": self._task.cwd, "mcpServers": []}
-            return [self._calls.ask("session/load", given)]
+            return [self._calls.ask("session/fork" if self._task.forks else "session/load", given)]
+        if self._task.forks and self._task.session:
+            return [do.Noted("warning", "the agent cannot begin with a copy of a session"), self._new_session()]
         return [self._new_session()]
 
     def _new_session(self) -> do.Write:
@@ -223,13 +228,20 @@ class Acp:
         return self._calls.ask("session/new", {"cwd": self._task.cwd, "mcpServers": []})
 
     def _with_model(self, result: object) -> do.Acts:
-        names = {text_at(model, "modelId") for model in list_at(result, "models", "availableModels")}
-        wanted = self._task.model
-        if not wanted or wanted == text_at(result, "models", "currentModelId"):
+        names = [text_at(model, "modelId") for model in list_at(result, "models", "availableModels")]
+        wanted, level = self._task.model, ""
+        if not wanted:
             return []
-        if wanted in names:
-            return [self._calls.ask("session/set_model", {"sessionId": self._session, "modelId": wanted})]
-        return [do.Noted("warning", f"the agent offers no model {wanted!r}; it uses its own")]
+        found = candidates(wanted, names)
+        if not found:
+            wanted, level = split_level(wanted)
+            found = candidates(wanted, names)
+        ignored: do.Acts = [do.Noted("warning", f"no level of thinking is given over ACP: {level}")] if level else []
+        if len(found) != 1:
+            return [do.Noted("warning", f"{why_not(wanted, found, names)}; it uses its own")]
+        if found[0] == text_at(result, "models", "currentModelId"):
+            return ignored
+        return [*ignored, self._calls.ask("session/set_model", {"sessionId": self._session, "modelId": found[0]})]
 
     def _prompted(self, error: str, record: Mapping[str, Any], result: object) -> do.Acts:
         self._prompting = False

@@ -142,16 +142,17 @@ Acts = list[Act]
 class Task(msgspec.Struct, frozen=True):
     """What a machine is made for. `cwd` is an absolute path; `session` is a session of the agent to go on with.
 
+    With `forks` it goes on with a copy of that session, and the session itself stays as it is.
     `attempt` is this attempt and no other one; `cost` is what that session has cost before.
     """
 
     cwd: str
     attempt: str = ""
     model: str = ""
-    thinking: str = ""
     system_prompt: str = ""
     replaces_prompt: bool = False
     session: str = ""
+    forks: bool = False
     cost: float = 0.0
 
 

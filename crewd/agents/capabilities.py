@@ -14,7 +14,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     interrupts it and sends the message as a prompt (`interrupt`). `steer_point`: when it takes effect: when the tools that
     run have ended (`tool`), at the end of the turn (`turn`), or at once (`now`). `now`: how `crew steer --now` is done.
     `follow_up` is crewd's own queue everywhere. `receipts`: the last step of a message that the agent tells of. `ask`: what it
-    asks people. `resume`: whether its session can go on in a new process. `usage`: whether it tells of each answer or of all so
+    asks people. `resume`: whether its session can go on in a new process. `fork`: whether
+    a copy of it can. `usage`: whether it tells of each answer or of all so
     far. `errors`: whether an error of the model is told as one. `end_record`: what ends its work.
     """
 
@@ -25,6 +26,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     receipts: Literal["answered", "taken", "none"]
     ask: tuple[Literal["permission", "question"], ...]
     resume: bool
+    fork: bool
     usage: Literal["each", "total", "none"]
     errors: Literal["told", "hidden"]
     end_record: str

@@ -53,7 +53,7 @@ class Claude:
         """What this agent can do."""
         return Capabilities(
             runtime="claude", steer="native", steer_point="tool", now="native", receipts="answered",
-            ask=("permission", "question"), resume=True, usage="total", errors="told", end_record="result and idle",
+            ask=("permission", "question"), resume=True, fork=True, usage="total", errors="told", end_record="result and idle",
         )  # fmt: skip
 
     def greet(self) -> do.Acts:

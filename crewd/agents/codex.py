@@ -49,7 +49,7 @@ class Codex:
         """What this agent can do."""
         return Capabilities(
             runtime="codex", steer="native", steer_point="tool", now="interrupt", receipts="answered",
-            ask=("permission", "question"), resume=True, usage="total", errors="told", end_record="turn/completed",
+            ask=("permission", "question"), resume=True, fork=True, usage="total", errors="told", end_record="turn/completed",
         )  # fmt: skip
 
     def greet(self) -> do.Acts:
@@ -156,9 +156,9 @@ class Codex:
         match method:
             case "initialize" if not error:
                 return [self._calls.tell("initialized"), self._open_thread()]
-            case "thread/start" | "thread/resume" if not error:
+            case "thread/start" | "thread/resume" | "thread/fork" if not error:
                 self._thread = text_at(result, "thread", "id")
-                return [do.Ready(self.capabilities, self._thread, "codex", method == "thread/resume")]
+                return [do.Ready(self.capabilities, self._thread, "codex", method != "thread/start")]
             case "turn/start" if not error:
                 turn = text_at(result, "turn", "id")
                 if turn and turn == self._over:  # that turn has ended since, without the message
@@ -171,7 +171,7 @@ class Codex:
                     return [do.Refused(key, RefusalReason.BY_WORKER, error)]
                 self._working = False
                 return [do.Stopped("failed", "", error, fault_class(error))]
-            case "initialize" | "thread/start" | "thread/resume":
+            case "initialize" | "thread/start" | "thread/resume" | "thread/fork":
                 return [do.Stopped("failed", "", error, fault_class(error))]
             case "turn/interrupt" if error:  # it has ended by itself meanwhile, or never began
                 self._interrupting = False
@@ -185,7 +185,8 @@ class Codex:
         if self._task.system_prompt:
             params["baseInstructions" if self._task.replaces_prompt else "developerInstructions"] = self._task.system_prompt
         if self._task.session:
-            return self._calls.ask("thread/resume", {**params, "threadId": self._task.session, "excludeTurns": True})
+            method = "thread/fork" if self._task.forks else "thread/resume"
+            return self._calls.ask(method, {**params, "threadId": self._task.session, "excludeTurns": True})
         return self._calls.ask("thread/start", params)
 
     def _began(self, item: object) -> do.Acts:

@@ -23,11 +23,12 @@ _FIELDS = {
     "graceTurns": "turns_grace", "permissions": "permissions", "configDir": "config_dir", "config_dir": "config_dir",
     "tools": "tools", "fallbackModels": "fallback_models", "tree": "tree",
     "extensions": "extensions", "inheritProjectContext": "project_context", "inheritSkills": "own_skills",
+    "contextMode": "forks",
 }  # fmt: skip
 _OTHERS = ("runtime", "command", "env", "description", "skills", "access", "memory")
 UNUSED = (
     "triggers", "useWhen", "avoidWhen", "cost", "category",
-    "loadMode", "defaultTools", "contextMode", "disabled", "enabled",
+    "loadMode", "defaultTools", "disabled", "enabled",
 )  # fmt: skip
 """Fields of the format that change nothing here."""
 Memory = Literal["", "user", "project"]
@@ -124,6 +125,10 @@ def _value(head: Yaml, key: str, value: object) -> object:
         return _extensions(head, value)
     if key in _LISTS:
         return _words(head, key, value)
+    if key == "contextMode":
+        if value not in ("fresh", "fork"):
+            raise wrong(head.line(key), f"contextMode: {value!r} is not possible", "contextMode: fresh, or contextMode: fork")
+        return value == "fork"
     if key == "model" and value == "false":
         return ""  # the agent's own
     if isinstance(value, dict | list):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from crewd.agents.acp import Acp
 from crewd.agents.claude import Claude
 from crewd.agents.codex import Codex
+from crewd.agents.models import asked_of, split_level
 from crewd.agents.pi import Pi
 
 if TYPE_CHECKING:
@@ -23,15 +24,20 @@ _NOT_TAKEN: Mapping[AgentRuntime, tuple[str, ...]] = {
 }
 
 
-def command_of(agent: Agent, prompt_file: str, session: str) -> list[str]:
-    """What is executed. `prompt_file` holds the system prompt (empty: there is none); `session` is to be gone on with."""
+def command_of(agent: Agent, prompt_file: str, session: str, *, forks: bool = False) -> list[str]:
+    """What is executed. `prompt_file` holds the system prompt (empty: there is none); `session` is to be gone on with.
+
+    With `forks` it is a copy of that session that is gone on with.
+    """
     argv = list(agent.command)
+    model, thinking = asked_of(agent)
     replaces = agent.system_prompt_mode == "replace"
     match agent.runtime:
         case "pi" | "omp":
             argv += ["--mode", "rpc"]
-            argv += _given("--model", agent.model) + _given("--thinking", agent.thinking)
-            argv += _given("--tools", ",".join(agent.tools)) + _given("--session", session)
+            argv += _given("--model", model) + _given("--thinking", thinking)
+            argv += _given("--tools", ",".join(agent.tools))
+            argv += _given("--fork" if forks else "--session", session)
             argv += ["--no-extensions"] if agent.extensions is not None else []
             argv += [word for path in agent.extensions or () for word in ("--extension", path)]
             argv += [] if agent.own_skills else ["--no-skills"]
@@ -40,15 +46,16 @@ def command_of(agent: Agent, prompt_file: str, session: str) -> list[str]:
         case "claude":
             argv += ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
             argv += ["--permission-prompt-tool", "stdio", "--replay-user-messages"]
-            argv += _given("--model", agent.model) + _given("--effort", agent.thinking)
-            argv += _given("--fallback-model", ",".join(agent.fallback_models))
+            argv += _given("--model", model) + _given("--effort", thinking)
+            argv += _given("--fallback-model", ",".join(split_level(each)[0] for each in agent.fallback_models))
             argv += _given("--allowedTools", ",".join(agent.tools)) + _given("--resume", session)
+            argv += ["--fork-session"] if forks and session else []
             argv += [word for path in agent.extensions or () for word in ("--plugin-dir", path)]
             argv += [] if agent.own_skills else ["--disable-slash-commands"]
             argv += _given("--system-prompt-file" if replaces else "--append-system-prompt-file", prompt_file)
         case "codex":
             argv += ["app-server"]
-            argv += _given("-c", f"model_reasoning_effort={agent.thinking}" if agent.thinking else "")
+            argv += _given("-c", f"model_reasoning_effort={thinking}" if thinking else "")
             argv += [] if agent.project_context else ["-c", "project_doc_max_bytes=0"]
         case "acp":
             pass

@@ -38,11 +38,12 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     agent's own one, or takes its place (`replace`); `skills` follow it. After `turns` answers of the model the agent is told
     to finish; it has `turns_grace` more (`turns` 0: no bound). `permissions` is the answer when the agent asks for permission.
     `config_dir` is the directory of the agent's own configuration. `session` is one of the agent's own sessions, to go on
-    with. With `tree` it is told the names of the files where it works. `memory` is the file with its notes (empty: it has
-    none); with `keeps_memory` it is told that it may write there. `extensions` are files or directories that it loads
-    (None: those of its own configuration). Without `project_context` it does not read the instructions of the project
-    (`AGENTS.md`, `CLAUDE.md`), without `own_skills` not the skills of its own configuration. What of this a runtime has a way
-    to say, `docs/agents.md` tells.
+    with, or with `forks` one to begin with a copy of; without one, an agent that `forks` begins with a copy of the session of
+    the agent that starts its run, if both are of one runtime. With `tree` it is told the names of the files where it
+    works. `memory` is the file with its notes (empty: it has none); with `keeps_memory` it is told that it may write there.
+    `extensions` are files or directories that it loads (None: those of its own configuration). Without `project_context` it
+    does not read the instructions of the project (`AGENTS.md`, `CLAUDE.md`), without `own_skills` not the skills of its own
+    configuration. What of this a runtime has a way to say, `docs/agents.md` tells.
     """
 
     runtime: AgentRuntime
@@ -66,6 +67,22 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     extensions: tuple[str, ...] | None = None
     project_context: bool = True
     own_skills: bool = True
+    forks: bool = False
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """The session of an agent that works: its runtime, and the name that its program gives it."""
+
+    runtime: str
+    session: str
+
+
+def conversation_of(checkpoint: object) -> Conversation | None:
+    """What an agent's worker keeps of its session (see `crewd.worker.agent`); None for the checkpoint of another worker."""
+    try:
+        return msgspec.convert(checkpoint, Conversation)
+    except msgspec.ValidationError:
+        return None
 
 
 def check_agent(step: str, agent: Agent) -> None:

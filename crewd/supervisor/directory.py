@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, Protocol, TypeVar, ca
 import msgspec
 
 from crewd.actors import AnyRef, Ref, ToSupervisor
+from crewd.model.agent import Conversation
 from crewd.model.budget import Used
 from crewd.model.errors import Unavailable
 from crewd.model.rows import CancelInfo, RunRow
@@ -60,12 +61,13 @@ class WayOut(Protocol):
 class Directory:
     """See the module's text.
 
-    `attempts` is keyed by task id and epoch, `runs` by run id; `names` gives the id of a living run's name, `rows` what it
-    was created with, and `used` what one with a budget has used so far; `guardian` is what the guardian said of itself, while
-    it is attached. `zygote` is the process that it forks workers from, 0 if there is none, None if that is not known. `silent`
-    says which of the two does not answer, and since when (monotonic). `memory_available` are the bytes that the guardian named
-    last, None if it never did. `draining`: no new work is taken, and crewd stops when what is live has ended. `ending`: the
-    cancel of every run that lives or begins to, because crewd stops. `way_out` is the gateway, while it lives.
+    `attempts` is keyed by task id and epoch, and so are `conversations`, the sessions of the agents among them; `runs` by run
+    id; `names` gives the id of a living run's name, `rows` what it was created with, and `used` what one with a budget has
+    used so far; `guardian` is what the guardian said of itself, while it is attached. `zygote` is the process that it forks
+    workers from, 0 if there is none, None if that is not known. `silent` says which of the two does not answer, and since when
+    (monotonic). `memory_available` are the bytes that the guardian named last, None if it never did. `draining`: no new work
+    is taken, and crewd stops when what is live has ended. `ending`: the cancel of every run that lives or begins to, because
+    crewd stops. `way_out` is the gateway, while it lives.
     """
 
     runs: dict[str, Ref[RunMessage]] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class Directory:
     rows: dict[str, RunRow] = field(default_factory=dict)
     used: dict[str, Used] = field(default_factory=dict)
     attempts: dict[tuple[str, int], Ref[ControllerMessage]] = field(default_factory=dict)
+    conversations: dict[tuple[str, int], Conversation] = field(default_factory=dict)
     guardian: Attached | None = None
     zygote: int | None = None
     silent: dict[Literal["guardian", "zygote"], float] = field(default_factory=dict)

@@ -65,7 +65,7 @@ from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, SLOTS, STORE
 from crewd.supervisor.journal import Journal
-from crewd.supervisor.lineage import Lineage, budget_below, split_parent
+from crewd.supervisor.lineage import Lineage, budget_below, split_parent, with_conversation
 from crewd.supervisor.run.actor import EARLY_MAX, RunActor
 from crewd.supervisor.run.creation import bound_drafts, first_drafts, within_bound
 from crewd.supervisor.run.mailing import laid_down
@@ -327,6 +327,8 @@ class Front(Actor[cm.FrontMessage]):
         depth = self._lineage.depth_below(start.parent, above, depth_max=config.depth_max) if start.parent else 0
         budgeted = [] if above is None else self._with_budget((*above.above, above.id))
         workflow = replace(workflow, budget=budget_below(budgeted, workflow.budget))
+        if above is not None:
+            workflow = with_conversation(workflow, self._services.directory.conversations.get(split_parent(start.parent)))
         workers = {step.id: step.worker for step in workflow.steps}
         workers |= {f"of role {name}": role.worker for name, role in workflow.roles.items()}
         agents = [name for name, worker in workers.items() if RUNTIMES[worker.runtime].by is By.NOBODY]

@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
+from crewd.model.agent import Conversation
 from crewd.model.budget import Budget, Used
 from crewd.model.errors import Busy, Forbidden, Refused, UsageError
 from crewd.model.ids import split_task_id, task_id
 from crewd.model.message_kinds import MESSAGE_KINDS, MessageKind, Purpose
 from crewd.model.reasons import RefusalReason
 from crewd.model.rows import RunRow
+from crewd.model.workflow import Step, Workflow
 
 BELOW_BUDGET_MAX = 1_000
 """So many runs may be started below a run with a budget: what each of them has used stands in the run's own row."""
@@ -74,6 +78,27 @@ def budget_below(above: Iterable[tuple[RunRow, Used]], asked: Budget) -> Budget:
             )
         asked = asked.within(row.workflow.budget.left(used))
     return asked
+
+
+def with_conversation(workflow: Workflow, above: Conversation | None) -> Workflow:
+    """The workflow, with the session that its agents begin with a copy of, where they have none (`Agent.forks`).
+
+    `above` is that of the agent that starts the run. An agent of another runtime could not read it, and begins without one.
+    """
+    if above is None:
+        return workflow
+
+    def with_session(step: Step) -> Step:
+        agent = step.worker.agent
+        if agent is None or not agent.forks or agent.session or agent.runtime != above.runtime:
+            return step
+        return replace(step, worker=replace(step.worker, agent=replace(agent, session=above.session)))
+
+    return replace(
+        workflow,
+        steps=tuple(with_session(step) for step in workflow.steps),
+        roles={name: with_session(role) for name, role in workflow.roles.items()},
+    )
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from crewd.agents import acts as do
 from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import PERMANENT, falls_back
 from crewd.agents.launch import command_of, machine_of, takes_prompt_file, variables_of
+from crewd.agents.models import asked_of
 from crewd.agents.prompt import PROMPT_FILE, SOURCES_FILE, SYSTEM_PROMPT_FILE, prompt_of
 from crewd.agents.records import is_piece, record_of
 from crewd.agents.unanswered import GO_ON, OWN, Unanswered
@@ -74,7 +75,10 @@ class AgentProcess:
         self._directory = Path(bootstrap.directory)
         self._transcript = Transcript(self._directory, known_of(bootstrap))
         before = bootstrap.checkpoint if isinstance(bootstrap.checkpoint, Mapping) else {}
-        self._session = agent.session or str(before.get("session", ""))
+        self._session = str(before.get("session", ""))
+        self._own = bool(self._session)
+        """Whether the session was begun for this task, and not before it."""
+        self._session = self._session or agent.session
         cost = before.get("cost", 0.0)
         self._cost = float(cost) if isinstance(cost, int | float) else 0.0
         self._goes_on = self._has_spoken = False
@@ -122,7 +126,7 @@ class AgentProcess:
             why = f"the system prompt cannot be written: {error.strerror}"
             self._over = Outcome(outcome="failed", reason=FailureReason.START_BUSY, error=why)
             return
-        argv = command_of(self._agent, prompt, self._session)
+        argv = command_of(self._agent, prompt, self._session, forks=self._forks)
         os.environ.update(variables_of(self._agent))
         process = self._process = LineProcess(
             argv, known_of(self._bootstrap), LINE_BYTES_MAX, line=lambda line: self._read(process, line), dropped=self._drop,
@@ -164,10 +168,14 @@ class AgentProcess:
         order, agent = self._bootstrap, self._agent
         in_file = takes_prompt_file(agent)
         return do.Task(
-            cwd=order.cwd or str(Path.cwd()), attempt=f"{order.task}#{order.epoch}", model=agent.model, thinking=agent.thinking,
+            cwd=order.cwd or str(Path.cwd()), attempt=f"{order.task}#{order.epoch}", model=asked_of(agent)[0],
             system_prompt="" if in_file else self._told.system_text, replaces_prompt=agent.system_prompt_mode == "replace",
-            session=self._session, cost=self._cost,
+            session=self._session, forks=self._forks, cost=self._cost,
         )  # fmt: skip
+
+    @property
+    def _forks(self) -> bool:
+        return self._agent.forks and not self._own and bool(self._session)
 
     def _prompt_file(self) -> str:
         if not self._told.system_text:
@@ -188,6 +196,8 @@ class AgentProcess:
 
     def _begin(self, context: Context) -> None:
         """The task is the first prompt; of a session that goes on, what was sent to it since, or a word to go on."""
+        if self._agent.forks and not self._agent.session and not self._own:
+            self._warn("contextMode fork: there is no session to copy, and it has begun a new one")
         if not self._goes_on:
             self._keep_prompt(context)
             self._prompt("", self._told.first_text or GO_ON)
@@ -286,7 +296,7 @@ class AgentProcess:
             case do.Write(record):
                 self._out.put(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n")
             case do.Ready(capabilities, session, software, goes_on):
-                self._capabilities, self._goes_on = capabilities, goes_on
+                self._capabilities, self._goes_on = capabilities, goes_on and self._own
                 self._transcript.say(f"crewd: {software or capabilities.runtime} is ready")
                 if self._context is None:
                     self._early.append(do.Session(session))
@@ -358,7 +368,7 @@ class AgentProcess:
     def _spoke(self) -> None:
         """The model has answered. Before that some agents keep nothing of a session, and there is nothing to go on with."""
         if not self._has_spoken:
-            self._has_spoken = True
+            self._has_spoken = self._own = True
             self._checkpoint()
 
     def _checkpoint(self) -> None:
@@ -448,7 +458,8 @@ class AgentProcess:
             return False
         self._transcript.say(f"crewd: the session {self._session} cannot be gone on with: {why}")
         self._warn("its session could not be gone on with; it has begun a new one")
-        self._session, self._cost = "", 0.0
+        self._agent = msgspec.structs.replace(self._agent, session="", forks=False)
+        self._session, self._own, self._cost = "", False, 0.0
         self._replace_process()
         return True
 
@@ -475,7 +486,8 @@ class AgentProcess:
         self._perform(do.Noted("warning", clip(text, NOTE_CHARS_MAX)))
         self._agent = msgspec.structs.replace(self._agent, model=models[0], fallback_models=tuple(models[1:]))
         if not self._has_spoken and not self._goes_on:
-            self._session = ""  # some agents keep nothing of a session in which nobody has answered
+            # Some agents keep nothing of a session in which nobody has answered.
+            self._session, self._own = self._agent.session, False
         self._replace_process()
         return True
 

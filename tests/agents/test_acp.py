@@ -137,6 +137,42 @@ def test_a_session_is_loaded_and_what_it_replays_is_not_said_again() -> None:
     assert of(do.Ready, machine.hear({"id": load["id"], "result": {}}))[0].session == "before"
 
 
+def test_a_copy_of_a_session_is_told_the_system_prompt_and_what_it_replays_is_not_said_again() -> None:
+    machine = Acp(do.Task("/work", session="before", forks=True, system_prompt="be brief"))
+    (hello,) = said(machine.greet())
+    able: dict[str, Any] = {"agentCapabilities": {"sessionCapabilities": {"fork": {}}}}
+    (fork,) = said(machine.hear({"id": hello["id"], "result": able}))
+    assert (fork["method"], fork["params"]["sessionId"]) == ("session/fork", "before")
+    assert machine.hear(chunk("said before")) == []
+    assert of(do.Ready, machine.hear({"id": fork["id"], "result": {"sessionId": "copy"}}))[0].session == "copy"
+    (prompt,) = said(machine.prompt("", "do it"))
+    assert prompt["params"]["sessionId"] == "copy"
+    assert [block["text"] for block in prompt["params"]["prompt"]] == ["be brief", "do it"]
+
+
+def test_who_cannot_copy_a_session_never_works_in_the_session_itself() -> None:
+    machine = Acp(do.Task("/work", session="before", forks=True))
+    (hello,) = said(machine.greet())
+    acts = machine.hear({"id": hello["id"], "result": {"agentCapabilities": {"loadSession": True}}})
+    assert [record["method"] for record in said(acts)] == ["session/new"]
+    assert "cannot begin with a copy" in of(do.Noted, acts)[0].text
+
+
+def test_the_model_is_one_that_the_agent_offers() -> None:
+    def asked(model: str) -> tuple[list[str], list[str]]:
+        machine = Acp(do.Task("/work", model=model))
+        (hello,) = said(machine.greet())
+        (new,) = said(machine.hear({"id": hello["id"], "result": {"agentCapabilities": {}}}))
+        offered = {"availableModels": [{"modelId": "a/opus"}, {"modelId": "b/opus"}, {"modelId": "a/sonnet"}]}
+        acts = machine.hear({"id": new["id"], "result": {"sessionId": "s", "models": {**offered, "currentModelId": "b/opus"}}})
+        return [record["params"]["modelId"] for record in said(acts)], [note.text for note in of(do.Noted, acts)]
+
+    assert asked("sonnet") == (["a/sonnet"], [])
+    assert asked("b/opus") == ([], []), "it is the one that it uses"
+    assert asked("opus") == ([], ["'opus' may be any of a/opus, b/opus: name one of them; it uses its own"])
+    assert asked("sonnet:high") == (["a/sonnet"], ["no level of thinking is given over ACP: high"])
+
+
 def test_a_system_prompt_goes_before_the_first_prompt() -> None:
     machine = ready(task=do.Task("/work", system_prompt="be brief"))
     (prompt,) = said(machine.prompt("", "do it"))

@@ -121,6 +121,15 @@ def test_a_thread_that_goes_on_is_resumed() -> None:
     assert resume["params"]["developerInstructions"] == "be brief"
 
 
+def test_a_copy_of_a_thread_goes_on_by_its_own_name() -> None:
+    machine = Codex(do.Task("/work", session="before", forks=True))
+    (hello,) = said(machine.greet())
+    _, fork = said(machine.hear({"id": hello["id"], "result": {}}))
+    assert (fork["method"], fork["params"]["threadId"]) == ("thread/fork", "before")
+    (ready,) = of(do.Ready, machine.hear({"id": fork["id"], "result": {"thread": {"id": "copy"}}}))
+    assert (ready.session, ready.goes_on) == ("copy", True)
+
+
 def test_all_questions_of_a_request_are_asked() -> None:
     machine = working()
     questions = [{"id": "a", "question": "One?"}, {"id": "b", "question": "Two?"}]

@@ -21,7 +21,8 @@ env: {DEBUG: '1'}
 skills: a, b
 memory: project
 tree: true
-contextMode: fresh
+contextMode: fork
+defaultTools: [read]
 ---
 
 Answer with a list of files.
@@ -35,8 +36,8 @@ def test_a_file_says_all_of_an_agent() -> None:
     assert (agent.tools, agent.fallback_models) == (("Read", "Grep"), ("sonnet", "haiku"))
     assert (agent.system_prompt, agent.system_prompt_mode) == ("Answer with a list of files.", "replace")
     assert (agent.turns, agent.turns_grace, agent.permissions, agent.config_dir) == (6, 2, "deny", "/c")
-    assert (found.env, found.unused, found.description) == ({"DEBUG": "1"}, ("contextMode",), "reads code")
-    assert (found.memory, found.agent.tree) == ("project", True)
+    assert (found.env, found.unused, found.description) == ({"DEBUG": "1"}, ("defaultTools",), "reads code")
+    assert (found.memory, found.agent.tree, found.agent.forks) == ("project", True, True)
     assert found.skills == ("a", "b")
 
 
@@ -58,6 +59,7 @@ def test_the_command_may_be_another_one_and_the_runtime_a_protocol() -> None:
         ("---\nruntime: pi\nmaxTurns: many\n---\n", "line 3: maxTurns: 'many' is no number"),
         ("---\nruntime: pi\nmaxTurns: 999999\n---\n", "999999 turns are not possible"),
         ("---\nruntime: pi\nmemory: elephant\n---\n", "line 3: memory: 'elephant' is not possible"),
+        ("---\nruntime: pi\ncontextMode: spoon\n---\n", "line 3: contextMode: 'spoon' is not possible"),
         ("---\nruntime: pi\ntree: oak\n---\n", "line 3: tree: 'oak' is not possible"),
         ("---\nruntime: pi\npermissions: perhaps\n---\n", "line 3: permissions"),
         ("---\nruntime: pi\ncommand: 'an \"open quote'\n---\n", "line 3: command"),

@@ -26,6 +26,25 @@ def test_each_is_started_as_its_protocol_needs_it() -> None:
     assert argv("acp") == ["x"]
 
 
+def test_a_level_of_thinking_at_the_model_is_given_apart() -> None:
+    agent = Agent(runtime="claude", command=("x",), model="opus:high", fallback_models=("sonnet:low", "haiku"))
+    argv = command_of(agent, "", "")
+    assert argv[argv.index("--model") + 1 : argv.index("--model") + 6] == [
+        "opus", "--effort", "high", "--fallback-model", "sonnet,haiku",
+    ]  # fmt: skip
+    assert "model_reasoning_effort=low" in command_of(Agent(runtime="codex", command=("x",), model="gpt:low"), "", "")
+
+
+def test_a_copy_of_a_session_is_asked_for_where_that_is_an_option() -> None:
+    def argv(runtime: AgentRuntime, session: str, *, forks: bool) -> list[str]:
+        return command_of(Agent(runtime=runtime, command=("x",)), "", session, forks=forks)
+
+    assert argv("pi", "s", forks=True)[-2:] == ["--fork", "s"]
+    assert argv("pi", "s", forks=False)[-2:] == ["--session", "s"]
+    assert argv("claude", "s", forks=True)[-3:] == ["--resume", "s", "--fork-session"]
+    assert "--fork-session" not in argv("claude", "", forks=True)
+
+
 def test_its_own_configuration_may_be_elsewhere() -> None:
     agent = Agent(runtime="codex", command=("codex",), config_dir="/c")
     assert variables_of(agent) == {"CODEX_HOME": "/c"}

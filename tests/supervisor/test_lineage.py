@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from crewd.model.agent import Agent, AgentRuntime, Conversation
 from crewd.model.budget import Budget, Used
 from crewd.model.errors import Busy, Forbidden, Refused, UsageError
 from crewd.model.policy import Limits
@@ -14,7 +15,15 @@ from crewd.model.reasons import RefusalReason
 from crewd.model.rows import RunRow
 from crewd.model.statuses import RunStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
-from crewd.supervisor.lineage import BELOW_BUDGET_MAX, Lineage, address, budget_below, check_relation, split_parent
+from crewd.supervisor.lineage import (
+    BELOW_BUDGET_MAX,
+    Lineage,
+    address,
+    budget_below,
+    check_relation,
+    split_parent,
+    with_conversation,
+)
 
 PARENT = "r_1/build#2"
 
@@ -80,6 +89,22 @@ def test_no_more_runs_start_below_a_budget_than_can_be_counted() -> None:
     below = {f"r_{number}": Used() for number in range(BELOW_BUDGET_MAX)}
     with pytest.raises(Refused, match="1,000 runs were started below r"):
         budget_below([(budgeted(Budget(tokens=100), below=below), Used())], Budget())
+
+
+def test_only_an_agent_of_the_same_runtime_that_forks_and_has_no_session_is_given_one() -> None:
+    def spec(runtime: AgentRuntime = "pi", **more: Any) -> WorkerSpec:
+        return WorkerSpec(agent=Agent(runtime, ("x",), **more))
+
+    workers = (spec(forks=True), spec(), spec("claude", forks=True), spec(forks=True, session="own"), WorkerSpec(call="a:b"))
+    steps = tuple(Step(f"s{number}", worker=worker) for number, worker in enumerate(workers))
+    workflow = Workflow("w", steps, roles={"tester": Step("tester", worker=spec(forks=True))})
+    given = with_conversation(workflow, Conversation("pi", "s-1"))
+    sessions = [step.worker.agent.session for step in given.steps if step.worker.agent is not None]
+    assert sessions == ["s-1", "", "", "own"]
+    of_role = given.roles["tester"].worker.agent
+    assert of_role is not None
+    assert of_role.session == "s-1"
+    assert with_conversation(workflow, None) == workflow
 
 
 def test_those_end_with_it_that_were_not_told_to_stay() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from crewd.client.shapes import agent_workflow, policed
 from crewd.model.agent import AGENT_RUNTIMES, Agent, AgentRuntime
 from crewd.model.errors import RunFailed, UsageError
 from crewd.model.events import OperationClosed, OperationOpened, ProgressSampled
+from crewd.model.ids import marker
 from crewd.model.inputs import Input
 from crewd.model.packet import Packet
 from crewd.model.policy import Limits, Retry
@@ -157,6 +158,20 @@ def test_the_next_model_goes_on_where_one_cannot(crew: Crew, runtime: AgentRunti
     assert not others, "it is one attempt"
     failed = [warning for warning in attempt.warnings if "has failed" in warning]
     assert ["middle goes on" in failed[0], "big goes on" in failed[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "named"), [("claude", "big:low"), ("codex", "big:low"), ("acp", "BIG"), ("acp", "big:low")]
+)
+def test_a_model_is_found_by_the_name_that_people_use(crew: Crew, runtime: AgentRuntime, named: str) -> None:
+    run = ask(crew, "ERR429 UNLESS big", agent(runtime, model=named))
+    assert str(run.result(timeout=120)).startswith("echo: ")
+
+
+def test_a_model_that_an_agent_does_not_offer_is_said_with_those_that_it_does(crew: Crew) -> None:
+    run = ask(crew, "hello", agent("acp", model="opus"))
+    run.result(timeout=120)
+    assert attempt_of(run).warnings == ("the agent offers no model 'opus', but scripted, big; it uses its own",)
 
 
 @most
@@ -406,6 +421,91 @@ def test_a_session_that_is_not_there_any_more_is_begun_anew(crew: Crew) -> None:
     run = ask(crew, "hello", agent("pi", session="gone"))
     assert run.result(timeout=120) == "echo: hello", "it is given the task"
     assert any("begun a new one" in warning for warning in attempt_of(run).warnings)
+
+
+@pytest.fixture
+def below(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Callable[[RunHandle], None]:
+    """What is started from now on is started by the worker of this run."""
+
+    def begin(run: RunHandle) -> None:
+        until_checkpoint(run)
+        monkeypatch.setenv("CREWD_WORKER", marker(daemon.home.key, attempt_of(run).task, 1))
+
+    return begin
+
+
+def until_checkpoint(run: RunHandle) -> None:
+    wait_until(lambda: run.show().attempts[-1:] and attempt_of(run).checkpoint, "the agent to have a session")
+
+
+def session_of(run: RunHandle) -> object:
+    checkpoint = attempt_of(run).checkpoint
+    return checkpoint["session"] if isinstance(checkpoint, dict) else None
+
+
+@most
+def test_an_agent_that_forks_begins_with_a_copy_of_the_session_of_the_agent_that_starts_it(
+    crew: Crew, runtime: AgentRuntime, below: Callable[[RunHandle], None]
+) -> None:
+    options = ("--steering",) if runtime == "acp" else ()
+    above = ask(crew, "TOOL 1000", agent(runtime, *options))
+    below(above)
+    run = ask(crew, "hello", agent(runtime, *options, forks=True))
+    assert run.result(timeout=120) == "echo: hello", "it is given the task, and not told to go on"
+    assert session_of(run) == f"{session_of(above)}-copy"
+    assert not attempt_of(run).warnings
+    fresh = ask(crew, "hello", agent(runtime, *options))
+    fresh.result(timeout=120)
+    assert "-copy" not in str(session_of(fresh))
+    above.cancel(mode="now")
+
+
+def test_an_agent_that_forks_goes_on_with_its_own_session_when_it_is_tried_again(
+    crew: Crew, below: Callable[[RunHandle], None]
+) -> None:
+    above = ask(crew, "TOOL 1000", agent("claude"))
+    below(above)
+    run = ask(crew, "TOOL 864", agent("claude", forks=True), retry=Retry(attempts=2, backoff_seconds=0.01))
+    until_checkpoint(run)
+    psutil.Process(attempt_of(run).pid).kill()
+    assert run.result(timeout=120) == "echo: Go on where you stopped."
+    assert [each.task for each in run.show().attempts] == [attempt_of(run).task] * 2
+    above.cancel(mode="now")
+
+
+def test_an_agent_that_forks_finds_the_session_after_crewd_was_killed(
+    daemon: Daemon, crew: Crew, below: Callable[[RunHandle], None]
+) -> None:
+    above = ask(crew, "TOOL 1000", agent("pi"))
+    below(above)
+    daemon.kill()
+    daemon.start()
+    run = ask(crew, "hello", agent("pi", forks=True))
+    run.result(timeout=120)
+    assert session_of(run) == f"{session_of(above)}-copy"
+    above.cancel(mode="now")
+
+
+def test_an_agent_that_has_no_session_to_copy_begins_a_new_one_and_says_so(
+    crew: Crew, below: Callable[[RunHandle], None]
+) -> None:
+    alone = ask(crew, "hello", agent("pi", forks=True))
+    assert alone.result(timeout=120) == "echo: hello"
+    assert attempt_of(alone).warnings == ("contextMode fork: there is no session to copy, and it has begun a new one",)
+    above = ask(crew, "TOOL 1000", agent("pi"))
+    below(above)
+    other = ask(crew, "hello", agent("claude", forks=True))
+    assert other.result(timeout=120) == "echo: hello"
+    assert attempt_of(other).warnings, "no program reads the sessions of another one"
+    unable = ask(crew, "hello", agent("acp", forks=True, session="elsewhere"))
+    assert unable.result(timeout=120) == "echo: hello"
+    assert any("cannot begin with a copy" in warning for warning in attempt_of(unable).warnings)
+    above.cancel(mode="now")
+
+
+def test_an_agent_is_given_its_task_in_a_session_that_was_begun_before(crew: Crew) -> None:
+    run = ask(crew, "hello", agent("pi", session="before"))
+    assert run.result(timeout=120) == "echo: hello"
 
 
 def test_an_agent_is_told_its_packet_and_the_files_that_it_promises_are_looked_for(crew: Crew, tmp_path: Path) -> None:

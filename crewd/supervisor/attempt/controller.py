@@ -15,6 +15,7 @@ from loguru import logger
 from msgspec.structs import replace
 
 from crewd.actors import Actor, ActorDead, Lane, Timer
+from crewd.model.agent import conversation_of
 from crewd.model.budget import Used
 from crewd.model.errors import Busy, CrewdError, Refused, UsageError
 from crewd.model.events import AttemptEnded, AttemptStarted, Draft
@@ -104,6 +105,8 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
         """Enter the directory; reserve, or find out what became of the worker."""
         directory, key = self._services.directory, (self._state.task, self._state.epoch)
         directory.attempts[key] = self.ref
+        made = self._state.work.checkpoint
+        self._show_session(self._past.checkpoint if made is None else made)
         self._journal: Journal[do.AttemptEffect] = Journal(
             self.ref, lambda: directory.part(STORE), self._perform, self._is_urgent
         )
@@ -124,6 +127,11 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             if mail.expires_at is not None:
                 self._perform(do.AlarmAt(mail.expires_at))
 
+    def _show_session(self, checkpoint: object) -> None:
+        conversation = conversation_of(checkpoint)
+        if conversation is not None and self._step.worker.agent is not None:
+            self._services.directory.conversations[self._state.task, self._state.epoch] = conversation
+
     def _reserve(self) -> None:
         task, epoch, home = self._state.task, self._state.epoch, self._services.home
         directory = str(home.attempt(task, epoch))
@@ -142,6 +150,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
         key = (self._state.task, self._state.epoch)
         if self._services.directory.attempts.get(key) is self.ref:
             del self._services.directory.attempts[key]
+            self._services.directory.conversations.pop(key, None)
 
     def returned(self, message: cm.ControllerMessage | Acknowledge) -> None:
         """A message that came when the attempt was over: the run answers it, or the front."""
@@ -342,6 +351,8 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
                 self._order(gd.Signal(task, epoch, pid, number, tree))
             case do.Confirm():
                 self._order(gd.Confirm(task=task, epoch=epoch))
+            case do.ShowCheckpoint(value):
+                self._show_session(value)
             case do.TellWaiting(waiting):
                 self._tell_run(cm.Waits(task, waiting))
             case do.TellSpent(used):

@@ -155,6 +155,12 @@ class Lend(msgspec.Struct, frozen=True):
     lent: bool
 
 
+class ShowCheckpoint(msgspec.Struct, frozen=True):
+    """Let runs that the worker starts find its session, if it is an agent."""
+
+    value: object
+
+
 class ReserveDone(msgspec.Struct, frozen=True):
     """Feed `Reserved` back."""
 
@@ -162,7 +168,7 @@ class ReserveDone(msgspec.Struct, frozen=True):
 AttemptEffect: TypeAlias = (
     AskSlot | TakeSlot
     | SpawnWorker | AskGuardian | EndWorker | Say | TellReceipt | TellBusy | TellCannotWithdraw | AlarmAt | Confirm | TellRun
-    | TellWrong | TellDone | TellRefused | SignalWorker | TellWaiting | Lend | ReserveDone | TellSpent
+    | TellWrong | TellDone | TellRefused | SignalWorker | TellWaiting | Lend | ReserveDone | TellSpent | ShowCheckpoint
     | Admit | FeedAgain | Deliver
 )  # fmt: skip
 

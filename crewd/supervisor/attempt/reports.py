@@ -156,7 +156,8 @@ def take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             if len(msgspec.msgpack.encode(value)) > 2 * CHECKPOINT_BYTES_MAX or is_deep(value):
                 return state, NOTHING
             value = redact_value(value)
-            return state.with_work(checkpoint=value), Decision((ev.CheckpointSaved(value=value, report=number),))
+            saved = ev.CheckpointSaved(value=value, report=number)
+            return state.with_work(checkpoint=value), Decision((saved,), (do.ShowCheckpoint(value),))
         case rp.Artifact():
             return _artifact(state, report.body, number)
         case rp.HookAsked():

@@ -28,6 +28,7 @@ class Acp(StandIn):
 
     def __init__(self, *, steers: bool) -> None:
         super().__init__()
+        self.session = SESSION
         self.steers = steers
         self.prompts: list[int] = []
         self.asked: dict[int, asyncio.Future[str]] = {}
@@ -41,7 +42,7 @@ class Acp(StandIn):
 
     def update(self, what: str, **update: Any) -> None:
         """A `session/update`."""
-        params = {"sessionId": SESSION, "update": {"sessionUpdate": what, **update}}
+        params = {"sessionId": self.session, "update": {"sessionUpdate": what, **update}}
         self.say({"jsonrpc": "2.0", "method": "session/update", "params": params})
 
     def heard(self, record: Record) -> None:
@@ -56,12 +57,16 @@ class Acp(StandIn):
                         self.interrupt()
             case "initialize":
                 meta = {"_meta": {"steering": {"supported": True}}} if self.steers else {}
-                capabilities = {"loadSession": True, "promptCapabilities": {}}
+                can: dict[str, Any] = {"fork": {}} if self.steers else {}
+                capabilities = {"loadSession": True, "promptCapabilities": {}, "sessionCapabilities": can}
                 info = {"name": "scripted", "version": "1"}
                 self.result(number, protocolVersion=1, agentCapabilities=capabilities, agentInfo=info, authMethods=[], **meta)
             case "session/new":
                 self.result(number, sessionId=SESSION, models=MODELS)
                 self.update("available_commands_update", availableCommands=[])
+            case "session/fork" if self.steers:
+                self.session = f"{params['sessionId']}-copy"
+                self.result(number, sessionId=self.session, models=MODELS)
             case "session/load":
                 self.update("user_message_chunk", content={"type": "text", "text": "before"})
                 self.update("agent_message_chunk", content={"type": "text", "text": "said before"})
@@ -95,7 +100,7 @@ class Acp(StandIn):
         call = {"toolCallId": key, "title": "sleep", "kind": "execute", "rawInput": {"command": "sleep"}}
         kinds = ("allow_once", "allow_always", "reject_once")
         options = [{"optionId": kind, "name": kind, "kind": kind} for kind in kinds]
-        params = {"sessionId": SESSION, "toolCall": call, "options": options}
+        params = {"sessionId": self.session, "toolCall": call, "options": options}
         self.say({"jsonrpc": "2.0", "id": number, "method": "session/request_permission", "params": params})
         return (await self.asked[number]).startswith("allow")
 

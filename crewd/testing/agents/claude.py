@@ -23,6 +23,7 @@ class Claude(StandIn):
 
     def __init__(self) -> None:
         super().__init__()
+        self.session = SESSION
         self.asked: dict[str, asyncio.Future[bool]] = {}
         self.in_turn: list[str] = []
         self.fresh: list[str] = []
@@ -32,7 +33,7 @@ class Claude(StandIn):
 
     def tell(self, record: Record) -> None:
         """A record with the session's name."""
-        self.say({**record, "session_id": SESSION, "uuid": f"record-{self.number()}"})
+        self.say({**record, "session_id": self.session, "uuid": f"record-{self.number()}"})
 
     def not_json(self, line: bytes) -> None:
         """See `StandIn`."""
@@ -197,4 +198,5 @@ def make(name: str, arguments: list[str]) -> StandIn:
     del name
     agent = Claude()
     agent.model = option(arguments, "--model")
+    agent.session = f"{option(arguments, '--resume')}-copy" if "--fork-session" in arguments else SESSION
     return agent

@@ -24,6 +24,7 @@ class Codex(StandIn):
 
     def __init__(self) -> None:
         super().__init__()
+        self.thread = THREAD
         self.turn_id = ""
         self.asked: dict[int, asyncio.Future[str]] = {}
         self.questions = 0
@@ -33,7 +34,7 @@ class Codex(StandIn):
 
     def tell(self, method: str, **params: Any) -> None:
         """A notification."""
-        self.say({"method": method, "params": {"threadId": THREAD, **params}})
+        self.say({"method": method, "params": {"threadId": self.thread, **params}})
 
     def heard(self, record: Record) -> None:
         """A request, or an answer to one of its own."""
@@ -47,10 +48,11 @@ class Codex(StandIn):
         match method:
             case "initialize":
                 self.say({"id": number, "result": {"userAgent": "codex/0.171.0", "codexHome": "/dev/null"}})
-            case "thread/start" | "thread/resume":
+            case "thread/start" | "thread/resume" | "thread/fork":
+                self.thread = f"{params['threadId']}-copy" if method == "thread/fork" else THREAD
                 self.model = params.get("model") or self.model
-                self.say({"id": number, "result": {"thread": {"id": THREAD}, "model": self.model}})
-                self.tell("thread/started", thread={"id": THREAD})
+                self.say({"id": number, "result": {"thread": {"id": self.thread}, "model": self.model}})
+                self.tell("thread/started", thread={"id": self.thread})
             case "turn/start":
                 self.waiting.append((params.get("clientUserMessageId") or "", params["input"][0]["text"]))
                 if not self.busy:

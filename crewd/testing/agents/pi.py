@@ -23,6 +23,7 @@ class Pi(StandIn):
 
     def __init__(self, *, settles: bool) -> None:
         super().__init__()
+        self.session = "scripted-session"
         self.settles = settles
         self.kills_tools_on_term = settles
         self.stuck: list[str] = []
@@ -70,7 +71,7 @@ class Pi(StandIn):
                 self.respond(key, kind, data={"steering": cleared, "followUp": []})
             case "get_state":
                 state = {"isStreaming": self.busy, "pendingMessageCount": len(self.waiting) + len(self.stuck)}
-                self.respond(key, kind, data={"sessionId": "scripted-session", "sessionFile": "/dev/null", **state})
+                self.respond(key, kind, data={"sessionId": self.session, "sessionFile": "/dev/null", **state})
             case "extension_ui_response":
                 question = self.asked.pop(str(key), None)
                 if question is not None:
@@ -210,4 +211,6 @@ def make(name: str, arguments: list[str]) -> StandIn:
         sys.exit(1)
     agent = Pi(settles=name == "pi")
     agent.model = option(arguments, "--model")
+    forked = option(arguments, "--fork")
+    agent.session = f"{forked}-copy" if forked else agent.session
     return agent

@@ -1,0 +1,64 @@
+"""Which model is meant: names as people write them, and the models that an agent offers. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from crewd.model.agent import Agent, AgentRuntime
+
+THINKING: Final = ("off", "none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""Levels of thinking that can follow a model's name, as in `opus:high`."""
+SHOWN_MAX: Final = 5
+_SPLITS: Final[frozenset[AgentRuntime]] = frozenset({"claude", "codex"})
+"""Runtimes that take a level apart from the name. pi and oh-my-pi split names themselves."""
+_WORDS = re.compile(r"[^\W_]+")
+
+
+def split_level(name: str) -> tuple[str, str]:
+    """A model's name and the level of thinking that follows it; empty if none does."""
+    model, _, level = name.rpartition(":")
+    return (model, level) if model and level in THINKING else (name, "")
+
+
+def asked_of(agent: Agent) -> tuple[str, str]:
+    """The model and the level of thinking that its program is given. A level at the model goes before the agent's own."""
+    if agent.runtime not in _SPLITS:
+        return agent.model, agent.thinking
+    model, level = split_level(agent.model)
+    return model, level or agent.thinking
+
+
+def candidates(wanted: str, offered: Sequence[str]) -> list[str]:
+    """The models that a name may mean, of those that are `offered`. One: that is it. None, or several: it means no model.
+
+    The first of these rules that finds a model decides: the same name; the same but for large and small letters; the same
+    without its provider (`PROVIDER/NAME`); all of its words are in the model's name, in any order.
+    """
+    low = wanted.lower()
+    words = set(_WORDS.findall(low))
+    rules = (
+        lambda name: name == wanted,
+        lambda name: name.lower() == low,
+        lambda name: bool(low) and name.lower().partition("/")[2] == low,
+        lambda name: bool(words) and words <= set(_WORDS.findall(name.lower())),
+    )
+    for rule in rules:
+        found = [name for name in dict.fromkeys(offered) if rule(name)]
+        if found:
+            return found
+    return []
+
+
+def why_not(wanted: str, found: Sequence[str], offered: Sequence[str]) -> str:
+    """What to tell people when a name means no model, or several."""
+    if found:
+        return f"{wanted!r} may be any of {_some(found)}: name one of them"
+    return f"the agent offers no model {wanted!r}" + (f", but {_some(offered)}" if offered else "")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN_MAX} more" if len(names) > SHOWN_MAX else ""
+    return ", ".join(names[:SHOWN_MAX]) + more
