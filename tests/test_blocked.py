@@ -6,15 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from crewd.client import keeping
 from crewd.client.blocking import Crew
 from crewd.client.shapes import one_step
-from crewd.model.errors import Forbidden, Refused
+from crewd.model.errors import Forbidden, Refused, UsageError
 from crewd.model.events import RunBlocked, RunConcurrency, RunUnblocked, TaskHeldBack, TaskTurn
+from crewd.model.green import Level
 from crewd.model.workflow import Effectiveness, Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.shell import Shell
 
 pytestmark = pytest.mark.process
 QUICK = WorkerSpec(shell="true")
@@ -153,6 +156,36 @@ def test_where_no_workers_are_started_a_run_is_blocked_and_says_so(home: Path) -
         daemon.start()
         with daemon.connect() as crew:
             assert crew.wait(run, timeout=120).run.status == "completed"
+
+
+def test_a_run_is_as_green_as_what_has_passed(crew: Crew, tmp_path: Path) -> None:
+    levels: dict[Level, str] = {"targeted": "test -e made", "package": "test -e more", "merge_ready": "false"}
+    change = Step("change", worker=WorkerSpec(shell="touch made"), verify_levels=levels)
+    workflow = Workflow("leveled", (change, Step("report", depends_on=("change",), worker=QUICK)), green="package")
+    run = crew.run(workflow, cwd=str(tmp_path))
+    assert crew.wait(run.id, timeout=120).run.status == "failed"
+    shell = Shell(str(crew.home.root), tmp_path)
+    assert "green: targeted; package is required" in shell.ok("show", run.id)
+    (tmp_path / "more").touch()
+    crew.retry(run.id)
+    assert crew.wait(run.id, timeout=120).run.status == "completed", "a level above is not tried"
+    shown = shell.ok("show", run.id)
+    assert "green: package" in shown
+    assert "required" not in shown
+    with pytest.raises(UsageError, match="no step has a command that shows it"):
+        crew.run(replace(workflow, green="workspace"), cwd=str(tmp_path))
+
+
+def test_how_green_a_run_has_to_be_is_chosen_on_the_command_line(crew: Crew, tmp_path: Path) -> None:
+    (tmp_path / "w.md").write_text(
+        "---\nname: w\n---\n## change\nrun: true\nverify:\n  targeted: true\n  package: exit 3\n", encoding="utf-8"
+    )
+    shell = Shell(str(crew.home.root), tmp_path)
+    assert "have to reach the level package" in shell.ok("plan", "-w", "w.md")
+    assert "package: exit 3" not in shell.ok("plan", "-w", "w.md", "--green", "targeted")
+    shell.ok("run", "-w", "w.md", "--green", "targeted", "-f")
+    assert shell.run("run", "-w", "w.md", "-f").returncode == 1
+    assert "one of" in shell.run("run", "-w", "w.md", "--green", "lawn").stderr
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _NOT_TAKEN: Mapping[AgentRuntime, tuple[str, ...]] = {
     "pi": (),
-    "omp": ("inheritProjectContext",),
+    "omp": ("inheritProjectContext", "contextMode"),
     "claude": (),
     "codex": ("tools", "extensions", "inheritSkills"),
     "acp": ("thinking", "tools", "configDir", "extensions", "inheritProjectContext", "inheritSkills"),
@@ -85,7 +85,7 @@ def ignored_by(agent: Agent) -> tuple[str, ...]:
     given = {
         "thinking": agent.thinking, "tools": agent.tools, "configDir": agent.config_dir,
         "extensions": agent.extensions is not None, "inheritProjectContext": not agent.project_context,
-        "inheritSkills": not agent.own_skills,
+        "inheritSkills": not agent.own_skills, "contextMode": agent.forks,
     }  # fmt: skip
     not_taken = _NOT_TAKEN[agent.runtime]
     if agent.runtime == "claude" and agent.extensions == ():  # it loads more, and has no way to load none

@@ -47,7 +47,7 @@ class Pi:
         """What this agent can do."""
         return Capabilities(
             runtime="pi" if self._settles else "omp", steer="native", steer_point="tool", now="interrupt", receipts="answered",
-            ask=("question",), resume=True, fork=True, usage="each", errors="told",
+            ask=("question",), resume=True, fork=self._settles, usage="each", errors="told",
             end_record="agent_settled" if self._settles else "agent_end",
         )  # fmt: skip
 

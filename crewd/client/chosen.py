@@ -21,6 +21,7 @@ from crewd.client.resources import resource, resources
 from crewd.client.user_file import user_path
 from crewd.model.agent import CHANGING_TOOLS
 from crewd.model.errors import NotFound, Refused, UsageError
+from crewd.model.green import Green
 from crewd.model.ids import check_name
 from crewd.model.markdown import did_you_mean
 from crewd.model.runtimes import RUNTIMES, By
@@ -65,8 +66,8 @@ class Chosen(msgspec.Struct, frozen=True):
 class Wish(msgspec.Struct, frozen=True):
     """What somebody has named. `program` is whose program an agent gets that names none; `fields` are fields of every agent.
 
-    With a `role` only that role of the team does the goal. `at_once` (0: what files say), `unbounded` and `plan_approval` are
-    those of the run: see `Workflow`.
+    With a `role` only that role of the team does the goal. `at_once` (0: what files say), `unbounded`, `plan_approval` and
+    `green` (empty: what files say) are those of the run: see `Workflow`.
     """
 
     agent: str = ""
@@ -80,6 +81,7 @@ class Wish(msgspec.Struct, frozen=True):
     at_once: int = 0
     unbounded: bool = False
     plan_approval: bool = False
+    green: Green = ""
     model_default: str = ""
     """The model where nothing names one."""
     at_once_default: int = 0
@@ -224,6 +226,7 @@ def _bounded(workflow: Workflow, wish: Wish, team: Team | None) -> tuple[Workflo
         or wish.plan_approval
         or usual
         or (team is not None and team.plan_approval and not wish.role),
+        green=wish.green or workflow.green,
         budget=workflow.budget if team is None else team.budget.filled(workflow.budget),
     )
     return changed, came_from if at_once else "the default"

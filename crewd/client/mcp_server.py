@@ -39,6 +39,7 @@ from crewd.client.inventory import inventory
 from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, bounded, brief, run_summary
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
+from crewd.model.green import Green
 from crewd.model.inventory import Item
 from crewd.model.receipts import Receipt
 from crewd.model.redact import clip
@@ -223,11 +224,13 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
         goal: str = "", agent: str = "", command: list[str] | None = None, workflow: str = "", name: str = "", cwd: str = "",
         model: str = "", team: str = "", labels: dict[str, str] | None = None, request_id: str = "",
         budget: dict[str, float] | None = None,
+        green: Green = "",
     ) -> Run:  # fmt: skip
         """Start a worker and return at once: an `agent` or a `team` for a goal, a `command`, or a `workflow` file for a goal.
 
         The same `request_id` starts it once, however often it is sent. `cwd` is where it works (else where this server runs).
         `budget` bounds the `turns`, `tokens` and `cost` of all its workers together; it is cancelled when one is used up.
+        `green` is the level that its verifications have to reach (else what the workflow says).
         """
 
         async def start(crew: aio.Crew) -> str:
@@ -240,7 +243,7 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
             if command:
                 chosen, _ = hooked(shapes.exec_workflow(command))
             else:
-                picked = choose(Wish(agent, team, workflow, model=model))
+                picked = choose(Wish(agent, team, workflow, model=model, green=green))
                 chosen, secrets, found = picked.workflow, picked.secrets, inventory()
             chosen = shapes.budgeted(shapes.marked(chosen, labels or {}, None), budget or {})
             where = str(Path.cwd() / cwd)

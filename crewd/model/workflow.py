@@ -14,6 +14,7 @@ import msgspec
 from crewd.model.agent import Agent, check_agent
 from crewd.model.budget import Budget, check_budget
 from crewd.model.errors import UsageError
+from crewd.model.green import Green, Level, check_green, check_levels
 from crewd.model.hooks import STEP_POINTS, Hook, check_hooks
 from crewd.model.ids import check_name
 from crewd.model.inputs import GOAL, Input, check_inputs
@@ -111,7 +112,9 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     their access and have the same `conflict_key` an exclusive one runs alone. `effectiveness`: what becomes of a worker that
     has completed and did nothing that crewd could see: no operation, no tokens (docs/workflows.md). Empty: `block` for an agent
     whose access is exclusive, `warn` for one whose access is shared, else `off`. `verify`: a command line that looks at what
-    the step has done; when the run is admitted it becomes a step of its own, `ID.verify`. `packet`: the bounds of its work, for
+    the step has done; when the run is admitted it becomes a step of its own, `ID.verify`. `verify_levels`: such commands by
+    level (see `crewd.model.green`); the highest that runs is `ID.verify`, and those before it `ID.verify.LEVEL`. `level`: the
+    level that the step shows; crewd sets it. `packet`: the bounds of its work, for
     an agent; its artifacts are a part of the verification. `adaptive`: its result is a plan,
     whose tasks become steps (docs/workflows.md); those have its name in `added_by`, which crewd sets. `reads_nothing`: an agent
     without `reads` is told nothing of the steps that it depends on. `origins`: who has decided its agent, model and access, for
@@ -132,6 +135,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     conflict_key: str = ""
     effectiveness: Effectiveness = ""
     verify: str = ""
+    verify_levels: dict[Level, str] = {}
+    level: Green = ""
     adaptive: bool = False
     packet: Packet | None = None
     added_by: str = ""
@@ -157,6 +162,7 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     `plan_approval`: when a step of the role `planner` is completed, only steps with shared access start until somebody has
     approved of the plan. `unbounded`: more steps at once than CONCURRENCY_MAX. `roles`: who does the tasks of the plans of its
     adaptive steps, by role; the text of a role stands before that of the task. `budget`: what all workers may use together.
+    `green`: the level of verification that it has to reach (see `crewd.model.green`).
     """
 
     name: str
@@ -171,6 +177,7 @@ class Workflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     unbounded: bool = False
     roles: dict[str, Step] = {}
     budget: Budget = Budget()
+    green: Green = ""
 
     @property
     def single(self) -> bool:
@@ -200,6 +207,7 @@ def check_workflow(workflow: Workflow) -> Workflow:
         raise UsageError(f"maxMinutes {workflow.max_minutes:g} is not possible", hint="0 (none) to 1440", field="maxMinutes")
     check_budget(workflow.budget)
     _check_labels(workflow)
+    check_green(workflow)
     with about(field="inputs"):
         check_inputs(workflow.inputs)
     names = (GOAL, *workflow.inputs)
@@ -212,9 +220,15 @@ def check_workflow(workflow: Workflow) -> Workflow:
                 raise UsageError(f"step {step.id} stands twice in workflow {workflow.name}", hint="rename one of them")
             by_id[step.id] = step
             if step.packet is not None:
-                check_packet(step.id, step.packet, verified=bool(step.verify) or f"{step.id}{VERIFY_SUFFIX}" in verifications)
+                check_packet(
+                    step.id,
+                    step.packet,
+                    verified=bool(step.verify or step.verify_levels) or f"{step.id}{VERIFY_SUFFIX}" in verifications,
+                )
             if step.added_by:
                 raise UsageError(f"step {step.id} has added_by, which crewd sets", hint="leave it out")
+            if step.level and step.role != VERIFICATION:
+                raise UsageError(f"step {step.id} has level, which crewd sets", hint="leave it out")
             _check_worker(step, names)
     _check_order(workflow, by_id)
     _check_roles(workflow, names)
@@ -231,7 +245,17 @@ def _check_roles(workflow: Workflow, names: Collection[str]) -> None:
         for name, step in workflow.roles.items():
             check_name("role", name)
             if step != msgspec.structs.replace(
-                step, id=name, depends_on=(), reads=(), output="", verify="", packet=None, adaptive=False, added_by=""
+                step,
+                id=name,
+                depends_on=(),
+                reads=(),
+                output="",
+                verify="",
+                verify_levels={},
+                level="",
+                packet=None,
+                adaptive=False,
+                added_by="",
             ):
                 hint = "its id is its name; dependsOn, reads, output, verify, packet and adaptive are for the plan to decide"
                 raise UsageError(f"role {name} says what only a step can say", hint=hint)
@@ -379,10 +403,11 @@ def _check_hooks(step: str, worker: WorkerSpec) -> None:
 
 
 def _check_gates(step: Step, names: Collection[str]) -> None:
-    if step.verify:
+    check_levels(step.id, step.verify_levels, step.verify)
+    for command in (step.verify, *step.verify_levels.values()):
         with about(field="verify"):
-            check_argument(f"step {step.id}: the command that verifies it", step.verify)
-            place_values(step.verify, names)
+            check_argument(f"step {step.id}: the command that verifies it", command)
+            place_values(command, names)
     worker = step.worker
     if step.packet is not None and (worker.call or worker.argv or worker.shell or worker.outside):
         hint = "an agent is told it; a command or a call takes what it needs from its text, 'env' or 'args'"

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from crewd.model.errors import UsageError
+from crewd.model.green import LEVELS, Level
 from crewd.model.markdown import BLOCK, SourceLine, did_you_mean, wrong
 from crewd.model.packet import Packet
 from crewd.model.packet_text import read_packet
@@ -225,6 +226,23 @@ def _check_list_is_over(lines: list[SourceLine], at: int, block: list[str]) -> N
     raise wrong(after.number, "it is not clear whether the list goes on here, or the text begins", hint)
 
 
+def _verify(fields: Fields) -> tuple[str, dict[Level, str]]:
+    """A command, or one for each of some levels."""
+    field = fields.get("verify")
+    if field is None or not field.block:
+        command = fields.text("verify")
+        return ("" if command in {"true", "false"} else command), {}
+    yaml = field.yaml()
+    if not isinstance(yaml.value, dict):
+        raise fields.wrong("verify", "verify is a command, or one for each level", f"verify: {{{LEVELS[0]}: COMMAND}}")
+    found: dict[str, str] = {}
+    for name, value in yaml.value.items():
+        if name not in LEVELS:
+            raise wrong(yaml.line(name), f"step {fields.step}: there is no level {name!r}", did_you_mean(name, LEVELS, {}))
+        found[name] = scalar_text(value, yaml.line(name), f"the command of {name}") if value is not None else ""
+    return "", {level: found[level] for level in LEVELS if level in found}
+
+
 def make_step(fields: Fields, text: str) -> Step:
     """The step. UsageError with the line of a field that is not understood."""
     retries = fields.text("retries") or "0"
@@ -237,6 +255,7 @@ def make_step(fields: Fields, text: str) -> Step:
     given: dict[str, Any] = {"stdin": stdin} if stdin in {"none", "lines"} else {"stdin": "file", "stdin_file": stdin}
     model = fields.text("model")
     output, reads = fields.text("output"), fields.names("reads")
+    verify, levels = _verify(fields)
     return Step(
         id=fields.step,
         role=fields.text("role"),
@@ -250,7 +269,8 @@ def make_step(fields: Fields, text: str) -> Step:
         text=text,
         access=_one_of(fields, "access", Access),
         conflict_key=fields.text("conflictKey"),
-        verify="" if (verify := fields.text("verify")) in {"true", "false"} else verify,
+        verify=verify,
+        verify_levels=levels,
         effectiveness=_one_of(fields, "effectiveness", Effectiveness),
         packet=_packet(fields),
         adaptive=fields.choice("adaptive", ("false", "true")) == "true",

@@ -14,6 +14,7 @@ import msgspec
 from crewd.model.budget import Budget
 from crewd.model.budget_text import read_budget
 from crewd.model.errors import UsageError
+from crewd.model.green import Green
 from crewd.model.inputs import Input, Kind, check_inputs
 from crewd.model.labels import parse_labels
 from crewd.model.markdown import did_you_mean, wrong
@@ -23,7 +24,7 @@ from crewd.model.yaml_text import Yaml, read_yaml, scalar_text
 
 KEYS = (
     "name", "description", "maxConcurrency", "maxMinutes", "join", "labels", "inputs", "requirePlanApproval",
-    "allowUnboundedConcurrency", "budget",
+    "allowUnboundedConcurrency", "budget", "green",
 )  # fmt: skip
 TOLERATED = ("triggers", "useWhen", "avoidWhen", "category", "cost")
 """Keys of other systems' workflows that change nothing here."""
@@ -44,6 +45,7 @@ class Head(msgspec.Struct, frozen=True):
     plan_approval: bool = False
     unbounded: bool = False
     budget: Budget = Budget()
+    green: Green = ""
     unused: tuple[str, ...] = ()
 
 
@@ -69,6 +71,7 @@ def parse_head(text: str) -> tuple[Head, Callable[[str], int]]:
         plan_approval=_flag(yaml, "requirePlanApproval"),
         unbounded=_flag(yaml, "allowUnboundedConcurrency"),
         budget=read_budget(yaml),
+        green=_green(yaml),
         unused=tuple(f"line {yaml.line(key)}: {key}" for key in head if key in TOLERATED),
     ), yaml.line
 
@@ -112,6 +115,15 @@ def _join(yaml: Yaml) -> Join:
         if each == text:
             return each
     raise wrong(yaml.line("join"), f"join {text!r} is not possible", f"one of {', '.join(known)}")
+
+
+def _green(yaml: Yaml) -> Green:
+    text = _text(yaml, "green")
+    known: tuple[Green, ...] = get_args(Green)
+    for each in known:
+        if each == text:
+            return each
+    raise wrong(yaml.line("green"), f"green {text!r} is not possible", f"one of {', '.join(filter(None, known))}")
 
 
 def _labels(yaml: Yaml) -> dict[str, str]:

@@ -74,6 +74,7 @@ def understand(text: str, *, default_name: str = "") -> Understood:
         plan_approval=head.plan_approval,
         unbounded=head.unbounded,
         budget=head.budget,
+        green=head.green,
         steps=tuple(steps),
     )
     try:

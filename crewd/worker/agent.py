@@ -22,7 +22,7 @@ import msgspec
 from crewd.agents import acts as do
 from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import PERMANENT, falls_back
-from crewd.agents.launch import command_of, machine_of, takes_prompt_file, variables_of
+from crewd.agents.launch import command_of, ignored_by, machine_of, takes_prompt_file, variables_of
 from crewd.agents.models import asked_of
 from crewd.agents.prompt import PROMPT_FILE, SOURCES_FILE, SYSTEM_PROMPT_FILE, prompt_of
 from crewd.agents.records import is_piece, record_of
@@ -78,7 +78,8 @@ class AgentProcess:
         self._session = str(before.get("session", ""))
         self._own = bool(self._session)
         """Whether the session was begun for this task, and not before it."""
-        self._session = self._session or agent.session
+        self._given = "" if "contextMode" in ignored_by(agent) else agent.session
+        self._session = self._session or self._given
         cost = before.get("cost", 0.0)
         self._cost = float(cost) if isinstance(cost, int | float) else 0.0
         self._goes_on = self._has_spoken = False
@@ -196,8 +197,9 @@ class AgentProcess:
 
     def _begin(self, context: Context) -> None:
         """The task is the first prompt; of a session that goes on, what was sent to it since, or a word to go on."""
-        if self._agent.forks and not self._agent.session and not self._own:
-            self._warn("contextMode fork: there is no session to copy, and it has begun a new one")
+        if self._agent.forks and not self._given and not self._own:
+            why = f"{self._agent.runtime} cannot copy one" if self._agent.session else "there is no session to copy"
+            self._warn(f"contextMode fork: {why}, and it has begun a new one")
         if not self._goes_on:
             self._keep_prompt(context)
             self._prompt("", self._told.first_text or GO_ON)
@@ -458,8 +460,8 @@ class AgentProcess:
             return False
         self._transcript.say(f"crewd: the session {self._session} cannot be gone on with: {why}")
         self._warn("its session could not be gone on with; it has begun a new one")
-        self._agent = msgspec.structs.replace(self._agent, session="", forks=False)
-        self._session, self._own, self._cost = "", False, 0.0
+        self._agent = msgspec.structs.replace(self._agent, forks=False)
+        self._session, self._given, self._own, self._cost = "", "", False, 0.0
         self._replace_process()
         return True
 
@@ -487,7 +489,7 @@ class AgentProcess:
         self._agent = msgspec.structs.replace(self._agent, model=models[0], fallback_models=tuple(models[1:]))
         if not self._has_spoken and not self._goes_on:
             # Some agents keep nothing of a session in which nobody has answered.
-            self._session, self._own = self._agent.session, False
+            self._session, self._own = self._given, False
         self._replace_process()
         return True
 

@@ -4,6 +4,7 @@
 (/v1/chat/completions) and responses (/v1/responses), Anthropic messages (/v1/messages, .../count_tokens), Gemini
 (/v1beta/models/M:streamGenerateContent and :generateContent). The last user text of a request decides:
 
+    RECALL                  answer with the beginnings of all that the user has said in this conversation
     TOOL <seconds>          (or `sleep <seconds>`) call the agent's shell tool with a command that sleeps, once; then answer
     "echo: ..." CALL <tool> <json>      call that tool with those arguments, once (only if the request offers it) SLOWTEXT
     40 words, one each 0.1 s ERR401, ERR429, ERR500  that status with a JSON error, each time anything else           "echo: "
@@ -162,7 +163,10 @@ def decide(turns: list[Turn], tools: list[Tool]) -> tuple[str, Plan]:
         return text, Plan(call=(found[1], json.loads(found[2])))
     if "SLOWTEXT" in text:
         return text, Plan(words=tuple(f"word{n} " for n in range(1, 41)), delay=0.1)
-    return text, Plan(words=tuple(re.findall(r"\s*\S+\s*?", "echo: " + text[:200])))
+    said = "echo: " + text[:200]
+    if "RECALL" in text:
+        said = "recall: " + "; ".join(turn.text[:60] for turn in turns if turn.kind == "user")
+    return text, Plan(words=tuple(re.findall(r"\s*\S+\s*?", said)))
 
 
 # ---- writing answers: each yields (event name or "", payload) ----------------------------------------------------------

@@ -15,6 +15,8 @@ import threading
 from pathlib import Path
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from crewd.agents.catalogue import CATALOGUE
 from crewd.client.agent_probe import Probe, Tried
 from crewd.client.agents import FoundAgent, agent_named
@@ -24,8 +26,10 @@ from crewd.client.shapes import agent_workflow, policed
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError
 from crewd.model.events import OperationOpened
+from crewd.model.ids import marker
 from crewd.model.policy import Retry
 from crewd.model.redact import clip
+from crewd.model.variables import MARKER
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.agents.model import Server
@@ -134,8 +138,9 @@ class Scripted:
     def __init__(self, daemon: Daemon, crew: Crew, agent: FoundAgent, brought: Brought, home: Path) -> None:
         self._daemon, self._crew, self._agent, self._brought, self._home = daemon, crew, agent, brought, home
 
-    def _begin(self, goal: str, retry: Retry | None = None) -> RunHandle:
-        workflow = policed(agent_workflow(self._agent.definition.agent, self._agent.env), retry=retry)
+    def _begin(self, goal: str, retry: Retry | None = None, *, forks: bool = False) -> RunHandle:
+        agent = replace(self._agent.definition.agent, forks=forks)
+        workflow = policed(agent_workflow(agent, self._agent.env), retry=retry)
         return self._crew.run(workflow, goal, cwd=str(self._home), brought=self._brought)
 
     def _until_tool(self, run: RunHandle) -> None:
@@ -181,6 +186,25 @@ class Scripted:
         warnings = "; ".join(run.show().attempts[-1].warnings)
         return f"another one went on: {last.outcome}, {clip(text, 60)!r} {clip(warnings, 80)}".strip()
 
+    def fork(self) -> str:
+        """An agent below another one begins with a copy of its session."""
+        above = self._begin("TOOL 600 tangerine")
+        self._until_tool(above)
+        wait_until(lambda: above.show().attempts[-1].checkpoint, "its session to be kept", STEP_SECONDS)
+        SystemClock().sleep(SESSION_SECONDS)
+        os.environ[MARKER] = marker(self._daemon.home.key, above.show().attempts[-1].task, 1)
+        try:
+            run = self._begin("RECALL", forks=True)
+            text = str(run.result(timeout=STEP_SECONDS))
+        finally:
+            del os.environ[MARKER]
+            above.cancel(mode="now")
+        attempt = run.show().attempts[-1]
+        used = f"{attempt.tokens} tokens, {attempt.cost:.4f}"
+        if self._agent.definition.agent.runtime != "omp":
+            assert "tangerine" in text, f"said {clip(text, 60)!r}, {attempt.warnings}"
+        return f"said {clip(text, 60)!r} ({used}) {clip('; '.join(attempt.warnings), 80)}".strip()
+
     def question(self) -> str:
         """It asks to be allowed its tool, and is."""
         run = self._begin(ASKING.get(self._agent.definition.agent.runtime, "TOOL 1"))
@@ -207,7 +231,7 @@ def try_out(name: str, url: str, folder: Path) -> bool:
         for each in Probe(crew, agent, brought, str(home), clock, STEP_SECONDS).run():
             good = tell(name, each) and good
         scripted = Scripted(daemon, crew, agent, brought, home)
-        steps = [("error", scripted.error), ("crash", scripted.crash), ("death", scripted.death)]
+        steps = [("error", scripted.error), ("crash", scripted.crash), ("death", scripted.death), ("fork", scripted.fork)]
         if name not in ASK_NOTHING:
             asking = Scripted(daemon, crew, *defined(name, url, folder, asks=True))
             steps.append(("question", asking.question))

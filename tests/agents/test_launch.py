@@ -61,6 +61,8 @@ def test_what_an_agent_has_no_way_to_take_is_named() -> None:
     assert ignored("claude") == ()
     assert ignored("codex") == ("tools",)
     assert ignored("acp") == ("thinking", "tools", "configDir")
+    assert ignored_by(Agent(runtime="omp", command=("x",), forks=True)) == ("contextMode",)
+    assert ignored_by(Agent(runtime="pi", command=("x",), forks=True)) == ()
 
 
 def test_it_loads_the_extensions_that_are_named_and_leaves_out_what_is_not_wanted() -> None:

@@ -500,6 +500,9 @@ def test_an_agent_that_has_no_session_to_copy_begins_a_new_one_and_says_so(
     unable = ask(crew, "hello", agent("acp", forks=True, session="elsewhere"))
     assert unable.result(timeout=120) == "echo: hello"
     assert any("cannot begin with a copy" in warning for warning in attempt_of(unable).warnings)
+    omp = ask(crew, "hello", agent("omp", forks=True, session="elsewhere"))
+    omp.result(timeout=120)
+    assert attempt_of(omp).warnings == ("contextMode fork: omp cannot copy one, and it has begun a new one",)
     above.cancel(mode="now")
 
 

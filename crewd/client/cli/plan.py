@@ -12,6 +12,7 @@ import msgspec
 from crewd.client.chosen import Chosen
 from crewd.client.cli.common import Options, out, say
 from crewd.model.budget import words_of
+from crewd.model.green import needed, required
 from crewd.model.limits import CONCURRENCY_MAX
 from crewd.model.runtimes import runtime_of
 
@@ -33,6 +34,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
                 "reads": list(step.reads), "output": step.output, "access": step.access,
                 "access_from": choice.access_from if choice else "step" if step.access else "",
                 "conflict_key": step.conflict_key, "effectiveness": step.guard, "verify": step.verify,
+                "verify_levels": dict(step.verify_levels),
                 "packet": None if step.packet is None else msgspec.structs.asdict(step.packet),
                 "adaptive": step.adaptive, "cwd": step.worker.cwd,
                 "hooks": [{"name": each.name, "on": each.on, "from": each.source} for each in step.worker.hooks],
@@ -50,6 +52,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         bounds = {
             "at_once": workflow.max_concurrency, "at_once_from": chosen.at_once_from, "unbounded": workflow.unbounded,
             "plan_approval": workflow.plan_approval, "budget": workflow.budget,
+            "green": required(workflow),
         }  # fmt: skip
         roles = [
             {
@@ -84,6 +87,8 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         say(f"    runs:   {row['does']}" + (f" in {row['cwd']}" if row["cwd"] else ""))
         if row["verify"]:
             say(f"    verify: {row['verify']}")
+        for level, command in needed(step.verify_levels, required(chosen.workflow)):
+            say(f"    verify: {level}: {command}")
         if step.packet is not None:
             say(f"    packet: {step.packet.summary}")
         if row["hooks"]:
@@ -95,14 +100,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         say(f"  role {choice.step}, for the steps of the plan")
         say(f"    agent:  {choice.found.name} ({choice.found.origin}), by {choice.agent_from}")
         say(f"    model:  {choice.model or '-'}, by {choice.model_from}")
-    if most > CONCURRENCY_MAX and not chosen.workflow.unbounded:
-        say("At most concurrency_max of crewd.toml (8 unless it says another) are at once, without --unbounded")
-    if chosen.workflow.budget.bounded:
-        say(f"All workers together: {words_of(chosen.workflow.budget)} at most")
-    if chosen.workflow.plan_approval:
-        say("The plan is to be approved before anything changes: crew approve RUN")
-    if chosen.untrusted:
-        say(f"Not trusted, and so not asked: hooks {', '.join(chosen.untrusted)} of this project (crew trust)")
+    _tell_bounds(chosen)
     missing = {
         choice.found.definition.agent.command[0]: choice.found
         for choice in (*chosen.choices, *chosen.roles)
@@ -110,3 +108,17 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
     }
     for program, found in missing.items():
         say(f"{program} was not found in PATH" + (f": {found.known.install}" if found.known else ""))
+
+
+def _tell_bounds(chosen: Chosen) -> None:
+    """What holds for the run as a whole."""
+    if chosen.workflow.max_concurrency > CONCURRENCY_MAX and not chosen.workflow.unbounded:
+        say("At most concurrency_max of crewd.toml (8 unless it says another) are at once, without --unbounded")
+    if chosen.workflow.budget.bounded:
+        say(f"All workers together: {words_of(chosen.workflow.budget)} at most")
+    if required(chosen.workflow):
+        say(f"Its verifications have to reach the level {required(chosen.workflow)}")
+    if chosen.workflow.plan_approval:
+        say("The plan is to be approved before anything changes: crew approve RUN")
+    if chosen.untrusted:
+        say(f"Not trusted, and so not asked: hooks {', '.join(chosen.untrusted)} of this project (crew trust)")

@@ -15,6 +15,7 @@ from crewd.client.cli.look import waiting_words
 from crewd.client.cli.screen import one_line, shorten, width_of
 from crewd.clock import SystemClock
 from crewd.model.budget import Used, words_of
+from crewd.model.green import reached, required
 from crewd.model.reasons import FailureReason
 from crewd.model.rows import AttemptRow, RunRow, TaskRow, Usage
 from crewd.model.signals import signal_name
@@ -71,6 +72,10 @@ def _outcome(found: rq.ShowReply) -> None:
         of_below = f", of it {words_of(below)} by runs below it" if below != Used() else ""
         bound = f"; the budget is {budget}" if budget else ""
         say_within(f"  used: {least}{words_of(used) or 'nothing'}{of_below}{bound}")
+    wanted = required(run.workflow)
+    if wanted not in {"", "none"}:
+        green = reached(run.workflow.steps, {task.step for task in completed})
+        say_within(f"  green: {green}" + ("" if green == wanted else f"; {wanted} is required"))
     for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", _reason(run))):
         if text:
             say_within(f"  {label}: {shorten(one_line(text), TEXT_COLUMNS)}")

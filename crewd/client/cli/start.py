@@ -32,6 +32,7 @@ from crewd.client.resources import read_text
 from crewd.client.usual import with_settings
 from crewd.model.budget import Budget
 from crewd.model.errors import UsageError
+from crewd.model.green import LEVELS
 from crewd.model.inputs import resolve
 from crewd.model.inventory import Item
 from crewd.model.labels import parse_labels
@@ -118,7 +119,7 @@ def _follow(options: Options, crew: Crew, run: RunHandle) -> int:
     return EXIT_OF_STATUS[crew.show(run.id).run.status.value]
 
 
-_OF_WISH = ("role", "program", "model", "skills", "at_once", "unbounded", "plan_approval")
+_OF_WISH = ("role", "program", "model", "skills", "at_once", "unbounded", "plan_approval", "green")
 
 
 def _what(function: Any) -> Any:
@@ -135,6 +136,7 @@ def _what(function: Any) -> Any:
         click.option("--at-once", type=click.IntRange(0, 1_024), default=0, help="So many steps at once."),
         click.option("--unbounded", is_flag=True, help="Also more of them than concurrency_max in crewd.toml."),
         click.option("--plan-approval", is_flag=True, help="Do what is planned once you approve of it: crew approve."),
+        click.option("--green", type=click.Choice(["none", *LEVELS]), help="The level that verifications reach."),
         click.option("--permissions", type=click.Choice(["ask", "allow", "deny"]), help="When an agent asks for permission."),
     )):  # fmt: skip
         function = option(function)
@@ -147,7 +149,7 @@ def _wish(goal: str, given: dict[str, Any]) -> tuple[str, Wish]:
     if not agent and not team:
         team, agent, goal = addressed(goal)
     fields = {key: given.pop(key) for key in ("thinking", "permissions")}
-    return goal, Wish(agent, team, source, fields=fields, **{key: given.pop(key) for key in _OF_WISH})
+    return goal, Wish(agent, team, source, fields=fields, **{key: given.pop(key) for key in _OF_WISH if given[key] is not None})
 
 
 def _choose(goal: str, wish: Wish, *, installed: bool) -> Chosen:

@@ -27,6 +27,7 @@ def tell_workflow(options: Options, understood: Understood) -> None:
     bounds.append(f"{workflow.max_minutes:g} minutes at most" if workflow.max_minutes else "")
     bounds.append(f"a budget of {words_of(workflow.budget)}" if workflow.budget.bounded else "")
     bounds.append("the plan is to be approved" if workflow.plan_approval else "")
+    bounds.append(f"green: {workflow.green}" if workflow.green else "")
     labels = ", ".join(f"{name}={value}" for name, value in workflow.labels.items())
     say(f"{workflow.name}: {len(workflow.steps)} steps" + "".join(f", {each}" for each in (*bounds, labels) if each))
     for name, each in workflow.inputs.items():
@@ -52,7 +53,8 @@ def _tell(workflow: Workflow, step: Step) -> None:
     access = f"{step.access}, key {step.conflict_key}" if step.conflict_key else step.access
     told = (
         ("reads", ", ".join(step.reads)), ("output", step.output), ("access", access), ("effectiveness", step.effectiveness),
-        ("verify", step.verify), ("packet", step.packet.summary if step.packet else ""),
+        ("verify", step.verify), *(("verify", f"{level}: {command}") for level, command in step.verify_levels.items()),
+        ("packet", step.packet.summary if step.packet else ""),
         ("adaptive", "its plan adds steps" if step.adaptive else ""),
     )  # fmt: skip
     for what, names in told:
