@@ -19,7 +19,7 @@ STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 VERBS = [
     ["ps", "--all"], ["show", "evil"], ["logs", "evil"], ["events"], ["news"], ["history", "evil"], ["inbox"], ["dead"],
     ["messages", "evil"], ["wait", "evil"], ["result", "evil"], ["show", "evil", "--json"], ["history", "evil", "--json"],
-    ["doctor"],
+    ["doctor"], ["decisions", "evil"],
 ]  # fmt: skip
 
 

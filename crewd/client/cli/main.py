@@ -58,6 +58,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "wait": Verb("look", "wait", "Wait until runs or tasks have ended."),
         "result": Verb("look", "result", "Print the result of a run or task."),
         "events": Verb("look", "events", "Print events of a run, or of all."),
+        "decisions": Verb("decisions", "decisions_", "List what crewd has decided on a run, and why."),
         "history": Verb("history", "history", "Show the history of a run as a tree."),
         "news": Verb("news", "news", "Tell what happened to your runs since you last looked."),
         "inbox": Verb("talk", "inbox", "List open questions, what workers said, and notices."),
@@ -114,7 +115,7 @@ ALIASES = {
     "log": "logs", "tail": "logs", "output": "result", "tell": "steer", "send": "steer", "followup": "follow-up",
     "answer": "respond", "reply": "respond", "questions": "inbox", "stop": "cancel", "abort": "cancel", "terminate": "cancel",
     "withdraw": "unsend", "rm": "forget", "remove": "forget", "delete": "forget", "rerun": "retry", "continue": "resume",
-    "validate": "check", "lint": "check",
+    "validate": "check", "lint": "check", "why": "decisions",
 }  # fmt: skip
 MEANT = {
     "kill": "crew cancel RUN --now ends a run at once; crew signal RUN KILL only sends the signal",
