@@ -24,6 +24,7 @@ from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.green import Green
 from crewd.model.ids import check_name
 from crewd.model.markdown import did_you_mean
+from crewd.model.packet import Packet
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.workflow import PLANNER, Access, Step, WorkerSpec, Workflow, check_workflow
 
@@ -82,6 +83,8 @@ class Wish(msgspec.Struct, frozen=True):
     unbounded: bool = False
     plan_approval: bool = False
     green: Green = ""
+    packet: Packet | None = None
+    """The bounds of each step of an agent that has none of its own. Tasks of plans have them without the artifacts."""
     model_default: str = ""
     """The model where nothing names one."""
     at_once_default: int = 0
@@ -158,14 +161,17 @@ def choose(wish: Wish, *, installed: bool = True, given: Workflow | None = None)
     open_steps = [step for step in workflow.steps if RUNTIMES[step.worker.runtime].by is By.NOBODY]
     if wish.agent and not open_steps:
         raise UsageError("each step of the workflow says already how it is done", hint="leave --agent out")
+    if wish.packet is not None and not open_steps:
+        raise UsageError("a packet bounds the work of agents, and no step is for one", hint="leave --packet out")
     choices = {step.id: _choice(step, wish, team) for step in open_steps if step.agent or team is not None or wish.agent}
     roles = _roles(workflow, wish, team)
     for choice in (*choices.values(), *roles.values()):
         check_agent_enabled(choice.found)
         if installed:
             check_installed(choice.found)
-    steps = [_filled(step, choices[step.id], wish.fields) if step.id in choices else step for step in workflow.steps]
-    filled = {name: _filled(Step(name, role=name), choice, wish.fields) for name, choice in roles.items()}
+    steps = [_filled(step, choices[step.id], wish) if step.id in choices else step for step in workflow.steps]
+    for_tasks = wish if wish.packet is None else replace(wish, packet=replace(wish.packet, artifacts=()))
+    filled = {name: _filled(Step(name, role=name), choice, for_tasks) for name, choice in roles.items()}
     told, of_roles = ([_told(each) for each in some.values()] for some in (choices, roles))
     secrets = dict.fromkeys(name for choice in (*told, *of_roles) for name in choice.found.secrets)
     hooks, untrusted = active_hooks()
@@ -303,7 +309,7 @@ def _memory_of(found: FoundAgent) -> str:
     return str(user_path("memory") / name if of_user else Path.cwd() / ".crew" / "memory" / name)
 
 
-def _filled(step: Step, choice: Choice, fields: Mapping[str, Any]) -> Step:
+def _filled(step: Step, choice: Choice, wish: Wish) -> Step:
     """The step, with the agent that does it."""
     change = msgspec.structs.replace
     agent = change(
@@ -312,13 +318,14 @@ def _filled(step: Step, choice: Choice, fields: Mapping[str, Any]) -> Step:
         model=choice.model,
         memory=_memory_of(choice.found),
         keeps_memory=choice.access != "shared",
-        **{key: value for key, value in fields.items() if value},
+        **{key: value for key, value in wish.fields.items() if value},
     )
     decided = {"agent": choice.agent_from, "model": choice.model_from, "access": choice.access_from}
     origins = {name: came_from for name, came_from in decided.items() if came_from}
     return change(
         step,
         origins=origins,
+        packet=step.packet or wish.packet,
         access=choice.access,
         worker=change(step.worker, agent=agent, env={**choice.found.env, **step.worker.env}),
     )

@@ -189,7 +189,7 @@ def with_step(workflow: Workflow, adaptive: str, added: AddedStep) -> Workflow:
     verified = f"{adaptive}{VERIFY_SUFFIX}"
     steps = [
         replace(each, depends_on=(*each.depends_on, step.id), reads=() if each.reads_nothing else (*each.reads, step.output))
-        if adaptive in each.depends_on and not each.added_by and each.id != verified
+        if adaptive in each.depends_on and not each.added_by and f"{each.id}.".find(f"{verified}.") != 0
         else each
         for each in workflow.steps
     ]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from crewd.model.errors import UsageError
 from crewd.model.markdown import did_you_mean, wrong
 from crewd.model.packet import Packet, Scope
-from crewd.model.yaml_text import Yaml, scalar_text
+from crewd.model.yaml_text import Yaml, read_yaml, scalar_text
 
 LISTS = ("acceptance", "constraints", "artifacts")
 MEANT = {
@@ -19,6 +20,17 @@ MEANT = {
     "commit_policy": "commit", "reporting": "report", "reportingcontract": "report", "reporting_contract": "report",
     "escalation": "escalate", "escalationpolicy": "escalate", "escalation_policy": "escalate", "limits": "constraints",
 }  # fmt: skip
+
+
+def read_packet_file(text: str, where: str) -> Packet:
+    """What a file says that is a packet and nothing else. UsageError with the file and the line for what is wrong."""
+    try:
+        yaml = read_yaml(text, 1)
+        if not isinstance(yaml.value, dict):
+            raise wrong(1, "this is no packet", "for example scope: module, path: src, acceptance: [it works], each on a line")
+        return read_packet(yaml)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.message}", hint=error.hint) from None
 
 
 def read_packet(yaml: Yaml) -> Packet:

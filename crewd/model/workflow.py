@@ -253,12 +253,16 @@ def _check_roles(workflow: Workflow, names: Collection[str]) -> None:
                 verify="",
                 verify_levels={},
                 level="",
-                packet=None,
                 adaptive=False,
                 added_by="",
             ):
-                hint = "its id is its name; dependsOn, reads, output, verify, packet and adaptive are for the plan to decide"
+                hint = "its id is its name; dependsOn, reads, output, verify and adaptive are for the plan to decide"
                 raise UsageError(f"role {name} says what only a step can say", hint=hint)
+            if step.packet is not None:
+                if step.packet.artifacts:
+                    hint = "which files a task leaves is for the plan to decide"
+                    raise UsageError(f"the packet of role {name} names artifacts", hint=hint, field="packet")
+                check_packet(name, step.packet, verified=True)  # the task says how it is checked
             _check_worker(step, names)
 
 

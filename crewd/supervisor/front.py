@@ -318,7 +318,7 @@ class Front(Actor[cm.FrontMessage]):
         config = self._services.config
         workflow = within_bound(with_texts(_admissible(start.workflow), config.permanent_texts), config.concurrency_max)
         goal, inputs = resolve(workflow.inputs, start.goal, start.inputs)
-        for step in workflow.steps:
+        for step in (*workflow.steps, *workflow.roles.values()):
             if step.packet is not None:
                 check_placed(step.id, step.packet, {**inputs, GOAL: goal})
         check_no_secrets(workflow, start.name, start.request_id)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from msgspec.structs import replace
 
 from crewd.client.chosen import Wish, addressed, choose
 from crewd.model.agent import GivenSkill
 from crewd.model.budget import Budget
 from crewd.model.errors import NotFound, Refused, UsageError
+from crewd.model.packet import Packet
 
 TEAM = "---\ndefaultWorkflow: duo\nmaxConcurrency: 1\n---\n- looker: agent=scout model=small\n- fixer: agent=other\n"
 DUO = """---
@@ -140,6 +142,7 @@ def test_an_agent_does_what_says_nothing_of_how() -> None:
         (Wish(team="duo", source="review"), "which team duo does not have"),
         (Wish(agent="scout", source="done"), "says already how"),
         (Wish(team="none"), "names no workflow"),
+        (Wish(source="done", packet=Packet("workspace", acceptance=("x",))), "no step is for one"),
     ],
 )
 def test_what_does_not_go_together_is_refused(project: Path, wish: Wish, said: str) -> None:
@@ -147,6 +150,22 @@ def test_what_does_not_go_together_is_refused(project: Path, wish: Wish, said: s
     (project / ".crew" / "workflows" / "done.workflow.md").write_text("---\nname: done\n---\n## a\nrun: true\n")
     with pytest.raises(UsageError, match=said):
         choose(wish, installed=False)
+
+
+def test_a_packet_bounds_each_agent_that_has_none_of_its_own(project: Path) -> None:
+    own = DUO.replace("dependsOn: look\n\nFix", "dependsOn: look\npacket: {scope: workspace, acceptance: fixed}\n\nFix")
+    (project / ".crew" / "workflows" / "duo.workflow.md").write_text(own)
+    packet = Packet("module", "src", acceptance=("it works",), artifacts=("a.md",))
+    steps = choose(Wish(team="duo", packet=packet), installed=False).workflow.steps
+    fixed = Packet("workspace", acceptance=("fixed",))
+    assert [step.packet for step in steps] == [packet, fixed, packet, None]
+
+
+def test_tasks_of_a_plan_have_the_packet_without_its_artifacts() -> None:
+    packet = Packet("module", "src", acceptance=("it works",), artifacts=("a.md",))
+    roles = choose(Wish(team="implementation", source="adaptive", packet=packet), installed=False).workflow.roles
+    assert roles
+    assert {role.packet for role in roles.values()} == {replace(packet, artifacts=())}
 
 
 def test_a_program_that_is_not_there_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -99,11 +100,11 @@ PHASES = st.lists(
 )
 
 
-@given(PHASES, st.booleans())
-def test_the_steps_of_a_plan_make_a_workflow_that_can_be_run(phases: list[list[Planned]], verify: bool) -> None:
+@given(PHASES, st.sampled_from([{}, {"verify": "true"}, {"verify_levels": {"targeted": "true", "package": "true"}}]))
+def test_the_steps_of_a_plan_make_a_workflow_that_can_be_run(phases: list[list[Planned]], verified: dict[str, Any]) -> None:
     plan, review = WORKFLOW.steps
     taken = Step("executor.1", depends_on=("plan",), output="executor.1-2.md", worker=WORK)
-    steps = (Step("plan", adaptive=True, output="plan.md", verify="true" if verify else "", worker=WORK), review, taken)
+    steps = (Step("plan", adaptive=True, output="plan.md", worker=WORK, **verified), review, taken)
     workflow = with_verifications(Workflow("w", steps, roles=WORKFLOW.roles))
     before = workflow.steps
     added = steps_of(workflow, plan.id, phases)
@@ -118,7 +119,7 @@ def test_the_steps_of_a_plan_make_a_workflow_that_can_be_run(phases: list[list[P
     for each in added:
         above = ancestors(by_id, each.id)
         assert "plan" in above
-        assert ("plan.verify" in above) == verify
+        assert ("plan.verify" in above) == bool(verified)
         assert {other.id for other in added if other.phase < each.phase} <= above
         assert not {other.id for other in added if other.phase >= each.phase} & above
         assert each.id in ancestors(by_id, "review") & ancestors(by_id, "executor.1")

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crewd.model.adaptive import AddedStep, with_step
 from crewd.model.errors import UsageError
 from crewd.model.packet import ENTRIES_MAX, PACKET_BYTES_MAX, Packet, check_packet, check_placed
+from crewd.model.packet_text import read_packet_file
 from crewd.model.verification import with_verifications
 from crewd.model.workflow import Step, WorkerSpec, Workflow, check_workflow
 from crewd.model.workflow_markdown import parse_workflow
@@ -144,9 +146,35 @@ def test_only_an_agent_has_one() -> None:
     for worker in (WorkerSpec(call="a:b"), WorkerSpec(shell="true"), WorkerSpec(outside=True)):
         with pytest.raises(UsageError, match="step s has a packet and no agent"):
             check_workflow(Workflow("w", (Step("s", packet=packet, worker=worker),)))
-    role = Step("executor", packet=packet)
-    with pytest.raises(UsageError, match="role executor says what only a step can say"):
+    role = Step("executor", packet=packet, worker=WorkerSpec(call="a:b"))
+    with pytest.raises(UsageError, match="step executor has a packet and no agent"):
         check_workflow(Workflow("w", (Step("s"),), roles={"executor": role}))
+
+
+def test_a_role_has_one_that_names_no_files() -> None:
+    plan = Step("plan", adaptive=True)
+    role = Step("executor", packet=Packet("module", "src"))
+    workflow = check_workflow(Workflow("w", (plan,), roles={"executor": role}))
+    added = with_step(workflow, "plan", AddedStep("executor.1", "executor", "do it", 1, ("plan",), (), "executor.1.md"))
+    assert added.steps[-1].packet == role.packet
+    for packet, said in (
+        (Packet("workspace", artifacts=("a.md",)), "the packet of role executor names artifacts"),
+        (Packet("module"), "no path"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            check_workflow(Workflow("w", (plan,), roles={"executor": Step("executor", packet=packet)}))
+
+
+def test_a_file_is_a_packet_and_nothing_else() -> None:
+    assert read_packet_file("scope: module\npath: src\nacceptance: it works\n", "p.yml") == Packet(
+        "module", "src", ("it works",)
+    )
+    for text, said in (
+        ("- scope", "p.yml: line 1: this is no packet"), ("", "this is no packet"), ("scope: world\n", "p.yml: line 1: the scope"),
+        ("scope: workspace\nhope: high\n", "p.yml: line 2: packet is wrong: there is no 'hope'"), ("scope: {", "p.yml: line"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=said):
+            read_packet_file(text, "p.yml")
 
 
 def test_the_command_that_verifies_a_step_is_enough_to_show_that_it_is_done() -> None:

@@ -36,6 +36,7 @@ from crewd.model.green import LEVELS
 from crewd.model.inputs import resolve
 from crewd.model.inventory import Item
 from crewd.model.labels import parse_labels
+from crewd.model.packet_text import read_packet_file
 from crewd.model.policy import Limits, Retry
 from crewd.model.quantities import quantity
 from crewd.model.workflow import PeerProtocol, Workflow
@@ -137,6 +138,7 @@ def _what(function: Any) -> Any:
         click.option("--unbounded", is_flag=True, help="Also more of them than concurrency_max in crewd.toml."),
         click.option("--plan-approval", is_flag=True, help="Do what is planned once you approve of it: crew approve."),
         click.option("--green", type=click.Choice(["none", *LEVELS]), help="The level that verifications reach."),
+        click.option("--packet", metavar="FILE", help="The bounds of the agents' work (docs/workflows.md); -: from stdin."),
         click.option("--permissions", type=click.Choice(["ask", "allow", "deny"]), help="When an agent asks for permission."),
     )):  # fmt: skip
         function = option(function)
@@ -149,7 +151,13 @@ def _wish(goal: str, given: dict[str, Any]) -> tuple[str, Wish]:
     if not agent and not team:
         team, agent, goal = addressed(goal)
     fields = {key: given.pop(key) for key in ("thinking", "permissions")}
-    return goal, Wish(agent, team, source, fields=fields, **{key: given.pop(key) for key in _OF_WISH if given[key] is not None})
+    file = given.pop("packet")
+    if file == goal == "-":
+        raise UsageError("the goal and the packet cannot both come from stdin", hint="put the packet into a file")
+    packet = None if file is None else read_packet_file(text_from_here() if file == "-" else read_text(Path(file)), file)
+    return goal, Wish(
+        agent, team, source, fields=fields, packet=packet, **{key: given.pop(key) for key in _OF_WISH if given[key] is not None}
+    )
 
 
 def _choose(goal: str, wish: Wish, *, installed: bool) -> Chosen:

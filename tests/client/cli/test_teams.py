@@ -38,15 +38,17 @@ def test_the_plan_of_an_agent_becomes_steps_that_the_team_does(shell: Shell) -> 
     assert "adaptive: its plan adds steps" in told
     assert "role executor, for the steps of the plan" in told
     goal = "PLAN explorer,executor/tester"
-    run = json.loads(shell.ok("run", goal, "--team", "implementation", "-w", "adaptive", "--runtime", "stand-in", "--json"))[
-        "id"
-    ]
+    (shell.cwd / "packet.yml").write_text("scope: module\npath: src/{goal}\nacceptance: [it works]\n")
+    wanted = ("--team", "implementation", "-w", "adaptive", "--runtime", "stand-in", "--packet", "packet.yml")
+    assert "packet: module src/{goal}, 1 acceptance point" in shell.ok("plan", "x", *wanted)
+    run = json.loads(shell.ok("run", goal, *wanted, "--json"))["id"]
     shell.ok("wait", run)
     shown = json.loads(shell.ok("show", run, "--json"))
     assert {task["step"]: task["status"] for task in shown["tasks"]} == dict.fromkeys(
         ("explore", "plan", "review", "explorer.1", "executor.1", "tester.2"), "completed"
     )
     assert "added by the plan of plan, phase 2" in " ".join(shell.ok("events", run).split())
+    assert f"Change only what is in src/{goal}." in shell.ok("prompt", f"{run}/executor.1")
     unfit = json.loads(
         shell.ok("run", "just do it", "--team", "implementation", "-w", "adaptive", "--runtime", "stand-in", "--json")
     )["id"]
