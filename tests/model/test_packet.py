@@ -171,7 +171,8 @@ def test_a_file_is_a_packet_and_nothing_else() -> None:
     )
     for text, said in (
         ("- scope", "p.yml: line 1: this is no packet"), ("", "this is no packet"),
-        ("scope: world\n", "p.yml: line 1: the scope"), ("scope: workspace\nhope: high\n", "p.yml: line 2: packet is wrong: there is no 'hope'"),
+        ("scope: world\n", "p.yml: line 1: the scope"),
+        ("scope: workspace\nhope: high\n", "p.yml: line 2: packet is wrong: there is no 'hope'"),
         ("scope: {", "p.yml: line"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=said):
