@@ -197,7 +197,7 @@ class AgentProcess:
 
     def _begin(self, context: Context) -> None:
         """The task is the first prompt; of a session that goes on, what was sent to it since, or a word to go on."""
-        if self._agent.forks and not self._given and not self._own:
+        if self._agent.forks and not self._given and not self._own and (self._bootstrap.parent or self._agent.session):
             why = f"{self._agent.runtime} cannot copy one" if self._agent.session else "there is no session to copy"
             self._warn(f"contextMode fork: {why}, and it has begun a new one")
         if not self._goes_on:
