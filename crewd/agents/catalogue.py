@@ -31,7 +31,7 @@ class Known(msgspec.Struct, frozen=True):
 CATALOGUE: Final[dict[str, Known]] = {
     "pi": Known(
         "pi", "pi", ("pi",), "npm install -g @earendil-works/pi-coding-agent",
-        variables=("PI_CODING_AGENT_DIR", "PI_OFFLINE"), tried="0.87.1",
+        variables=("PI_CODING_AGENT_DIR", "PI_OFFLINE"), tried="1.6.0",
     ),
     "omp": Known(
         "oh-my-pi", "omp", ("omp",), "npm install -g @oh-my-pi/pi-coding-agent bun",
