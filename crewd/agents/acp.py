@@ -186,7 +186,8 @@ class Acp:
                 return self._initialized(result)
             case "session/load" | "session/fork" if error:
                 self._loading = False
-                return [do.Noted("warning", f"its session could not be gone on with: {error}"), self._new_session()]
+                what = "copied" if method == "session/fork" else "gone on with"
+                return [do.Noted("warning", f"its session could not be {what}: {error}"), self._new_session()]
             case "session/new" | "session/load" | "session/fork" if not error:
                 self._loading = False
                 self._session = text_at(result, "sessionId") or self._task.session
@@ -216,7 +217,7 @@ class Acp:
         self._software = " ".join(part for part in (text_at(info, "name"), text_at(info, "version")) if part)
         self._forks = isinstance(at(result, "agentCapabilities", "sessionCapabilities", "fork"), Mapping)
         if self._task.session and (self._forks if self._task.forks else self._resumes):
-            self._loading, self._first = True, self._task.forks  # what it was told before was another agent's
+            self._loading, self._first = True, self._task.forks or self._task.given
             given = {"sessionId": self._task.session, "cwd": self._task.cwd, "mcpServers": []}
             return [self._calls.ask("session/fork" if self._task.forks else "session/load", given)]
         if self._task.forks and self._task.session:
@@ -228,18 +229,21 @@ class Acp:
         return self._calls.ask("session/new", {"cwd": self._task.cwd, "mcpServers": []})
 
     def _with_model(self, result: object) -> do.Acts:
-        names = [text_at(model, "modelId") for model in list_at(result, "models", "availableModels")]
+        used = text_at(result, "models", "currentModelId")
+        offered = [*(text_at(model, "modelId") for model in list_at(result, "models", "availableModels")), used]
+        names = list(dict.fromkeys(filter(None, offered)))
         wanted, level = self._task.model, ""
         if not wanted:
             return []
-        found = candidates(wanted, names)
-        if not found:
+        if wanted not in names:
             wanted, level = split_level(wanted)
-            found = candidates(wanted, names)
+        found = candidates(wanted, names)
         ignored: do.Acts = [do.Noted("warning", f"no level of thinking is given over ACP: {level}")] if level else []
         if len(found) != 1:
             return [do.Noted("warning", f"{why_not(wanted, found, names)}; it uses its own")]
-        if found[0] == text_at(result, "models", "currentModelId"):
+        if found[0].lower() != wanted.lower():
+            ignored.append(do.Noted("model", f"{wanted!r} is {found[0]}"))
+        if found[0] == used:
             return ignored
         return [*ignored, self._calls.ask("session/set_model", {"sessionId": self._session, "modelId": found[0]})]
 

@@ -92,9 +92,9 @@ class ToolEnded(msgspec.Struct, frozen=True):
 
 
 class Noted(msgspec.Struct, frozen=True):
-    """Something that people want to know while the agent works: `retry`, `compaction`, `plan` or `warning`."""
+    """Something that people want to know while the agent works: `retry`, `compaction`, `plan`, `model` or `warning`."""
 
-    what: Literal["retry", "compaction", "plan", "warning"]
+    what: Literal["retry", "compaction", "plan", "model", "warning"]
     text: str
 
 
@@ -142,7 +142,8 @@ Acts = list[Act]
 class Task(msgspec.Struct, frozen=True):
     """What a machine is made for. `cwd` is an absolute path; `session` is a session of the agent to go on with.
 
-    With `forks` it goes on with a copy of that session, and the session itself stays as it is.
+    With `forks` it goes on with a copy of that session, and the session itself stays as it is. `given`: the session was not
+    begun for this task, and the system prompt was not told in it.
     `attempt` is this attempt and no other one; `cost` is what that session has cost before.
     """
 
@@ -153,6 +154,7 @@ class Task(msgspec.Struct, frozen=True):
     replaces_prompt: bool = False
     session: str = ""
     forks: bool = False
+    given: bool = False
     cost: float = 0.0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from crewd.agents.acp import Acp
 from crewd.agents.claude import Claude
 from crewd.agents.codex import Codex
-from crewd.agents.models import asked_of, split_level
+from crewd.agents.models import THINKING, asked_of, split_level
 from crewd.agents.pi import Pi
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def command_of(agent: Agent, prompt_file: str, session: str, *, forks: bool = Fa
             argv += ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
             argv += ["--permission-prompt-tool", "stdio", "--replay-user-messages"]
             argv += _given("--model", model) + _given("--effort", thinking)
-            argv += _given("--fallback-model", ",".join(split_level(each)[0] for each in agent.fallback_models))
+            argv += _given(
+                "--fallback-model", ",".join(split_level(each, THINKING["claude"])[0] for each in agent.fallback_models)
+            )
             argv += _given("--allowedTools", ",".join(agent.tools)) + _given("--resume", session)
             argv += ["--fork-session"] if forks and session else []
             argv += [word for path in agent.extensions or () for word in ("--plugin-dir", path)]

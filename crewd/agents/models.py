@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from crewd.model.agent import Agent, AgentRuntime
+    from crewd.model.agent import Agent
 
-THINKING: Final = ("off", "none", "minimal", "low", "medium", "high", "xhigh", "max")
-"""Levels of thinking that can follow a model's name, as in `opus:high`."""
+THINKING: Final[Mapping[str, tuple[str, ...]]] = {
+    "claude": ("low", "medium", "high", "xhigh", "max"),
+    "codex": ("none", "minimal", "low", "medium", "high", "xhigh"),
+}
+"""Levels of thinking that can follow a model's name, as in `opus:high`, by the runtimes that take one apart from the name.
+
+pi and oh-my-pi split names themselves.
+"""
+_ANY: Final = frozenset({"off"}).union(level for levels in THINKING.values() for level in levels)
 SHOWN_MAX: Final = 5
-_SPLITS: Final[frozenset[AgentRuntime]] = frozenset({"claude", "codex"})
-"""Runtimes that take a level apart from the name. pi and oh-my-pi split names themselves."""
 _WORDS = re.compile(r"[^\W_]+")
 
 
-def split_level(name: str) -> tuple[str, str]:
-    """A model's name and the level of thinking that follows it; empty if none does."""
+def split_level(name: str, levels: Collection[str] = _ANY) -> tuple[str, str]:
+    """A model's name and the level of thinking that follows it, one of `levels`; empty if none does."""
     model, _, level = name.rpartition(":")
-    return (model, level) if model and level in THINKING else (name, "")
+    return (model, level) if model and level in levels else (name, "")
 
 
 def asked_of(agent: Agent) -> tuple[str, str]:
     """The model and the level of thinking that its program is given. A level at the model goes before the agent's own."""
-    if agent.runtime not in _SPLITS:
-        return agent.model, agent.thinking
-    model, level = split_level(agent.model)
+    model, level = split_level(agent.model, THINKING.get(agent.runtime, ()))
     return model, level or agent.thinking
 
 
@@ -35,14 +38,15 @@ def candidates(wanted: str, offered: Sequence[str]) -> list[str]:
     """The models that a name may mean, of those that are `offered`. One: that is it. None, or several: it means no model.
 
     The first of these rules that finds a model decides: the same name; the same but for large and small letters; the same
-    without its provider (`PROVIDER/NAME`); all of its words are in the model's name, in any order.
+    without its providers (`PROVIDER/NAME`); the same words in any order; all of its words are in the model's name.
     """
     low = wanted.lower()
     words = set(_WORDS.findall(low))
     rules = (
         lambda name: name == wanted,
         lambda name: name.lower() == low,
-        lambda name: bool(low) and name.lower().partition("/")[2] == low,
+        lambda name: bool(low) and name.lower().rpartition("/")[2] == low,
+        lambda name: bool(words) and words == set(_WORDS.findall(name.lower().rpartition("/")[2])),
         lambda name: bool(words) and words <= set(_WORDS.findall(name.lower())),
     )
     for rule in rules:

@@ -14,7 +14,8 @@ import msgspec
 from msgspec.structs import replace
 
 from crewd.model.errors import UsageError
-from crewd.model.workflow import VERIFY_SUFFIX, Workflow
+from crewd.model.green import VERIFICATION, VERIFY_SUFFIX
+from crewd.model.workflow import Workflow
 
 TASKS_MAX = 12
 """Tasks of one plan."""
@@ -189,7 +190,9 @@ def with_step(workflow: Workflow, adaptive: str, added: AddedStep) -> Workflow:
     verified = f"{adaptive}{VERIFY_SUFFIX}"
     steps = [
         replace(each, depends_on=(*each.depends_on, step.id), reads=() if each.reads_nothing else (*each.reads, step.output))
-        if adaptive in each.depends_on and not each.added_by and f"{each.id}.".find(f"{verified}.") != 0
+        if adaptive in each.depends_on
+        and not each.added_by
+        and not (each.role == VERIFICATION and f"{each.id}.".startswith(f"{verified}."))
         else each
         for each in workflow.steps
     ]

@@ -17,12 +17,23 @@ LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 """From what is checked soonest to what is ready to be merged. Each includes what is before it."""
 
 
+VERIFICATION: Final = "verification"
+"""The role of steps that crewd has made of `verify`."""
+VERIFY_SUFFIX: Final = ".verify"
+"""Such a step has the name of the one that it verifies with this behind it, and the level if it is not the last of several."""
+
+
 class StepLike(Protocol):
     """What of a step decides on its verifications (see `Step`)."""
 
     @property
     def id(self) -> str:
         """Its name."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """Who does it."""
         ...
 
     @property
@@ -70,10 +81,12 @@ def needed(levels: Mapping[Level, str], most: Green) -> list[tuple[Level, str]]:
 def reached(steps: Iterable[StepLike], completed: Collection[str]) -> Green:
     """The highest level of those whose steps are all `completed` (ids); `none` if there is no such level.
 
-    A level counts only if no step of a lower one is open or has failed.
+    A level counts only if no step of a lower one is open or has failed, nor a verification without a level.
     """
-    steps = [step for step in steps if step.level]
     found: Green = "none"
+    steps = list(steps)
+    if not all(step.id in completed for step in steps if step.role == VERIFICATION and not step.level):
+        return found
     for level in LEVELS:
         of_level = [step.id in completed for step in steps if step.level == level]
         if not all(of_level):
@@ -97,6 +110,21 @@ def check_green(workflow: WorkflowLike) -> None:
             hint=f"give a step verify with {workflow.green}: COMMAND, or require another level",
             field="green",
         )
+    for step in workflow.steps:
+        if step.verify_levels and not needed(step.verify_levels, workflow.green):
+            levels = ", ".join(level for level in LEVELS if level in step.verify_levels)
+            raise UsageError(
+                f"green: {workflow.green} is required, and step {step.id} would not be verified: it has only {levels}",
+                hint=f"give it a command for {workflow.green} or a lower level, or require another level",
+                step=step.id,
+                field="verify",
+            )
+
+
+def is_verification(step: StepLike, names: Collection[str]) -> bool:
+    """Whether the step is one that crewd makes of the `verify` of one of these steps."""
+    of, found, rest = step.id.rpartition(VERIFY_SUFFIX)
+    return step.role == VERIFICATION and bool(found) and of in names and rest in {"", *(f".{level}" for level in LEVELS)}
 
 
 def check_levels(step: str, levels: Mapping[Level, str], verify: str) -> None:

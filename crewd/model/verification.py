@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from crewd.model.errors import UsageError
-from crewd.model.green import Green, needed, required
+from crewd.model.green import VERIFICATION, VERIFY_SUFFIX, Green, needed, required
 from crewd.model.ids import check_name
 from crewd.model.limits import NAME_CHARS_MAX
 from crewd.model.policy import Limits
-from crewd.model.workflow import VERIFICATION, VERIFY_SUFFIX, Step, WorkerSpec, Workflow
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 
 SECONDS_MAX = 900.0
 """A verification that takes longer has failed."""
@@ -59,7 +59,10 @@ def with_verifications(workflow: Workflow) -> Workflow:
 
 def _is_open(step: Step, there: Mapping[str, str]) -> bool:
     """Whether the step says how it is verified, and no other step does it yet. `there`: commands of verifications."""
-    verified = there.get(f"{step.id}{VERIFY_SUFFIX}", "").startswith(_look(step))
+    look, name = _look(step), f"{step.id}{VERIFY_SUFFIX}"
+    verified = not look or any(
+        command.startswith(look) for each, command in there.items() if each == name or each.startswith(f"{name}.")
+    )
     return bool(step.verify or step.verify_levels) or not verified
 
 
@@ -74,7 +77,7 @@ def _chain(step: Step, most: Green) -> list[Step]:
     chain: list[Step] = []
     for number, (level, command) in enumerate(levels):
         name = f"{step.id}{VERIFY_SUFFIX}" if number == last else f"{step.id}{VERIFY_SUFFIX}.{level}"
-        shell = "\n".join(filter(None, (_look(step) if number == last else "", command)))
+        shell = "\n".join(filter(None, ("" if number else _look(step), command)))
         before = chain[-1].id if chain else step.id
         if shell:
             chain.append(_verification(step, name, before, level, shell))

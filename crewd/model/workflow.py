@@ -14,7 +14,18 @@ import msgspec
 from crewd.model.agent import Agent, check_agent
 from crewd.model.budget import Budget, check_budget
 from crewd.model.errors import UsageError
-from crewd.model.green import Green, Level, check_green, check_levels
+from crewd.model.green import (
+    LEVELS,
+    VERIFICATION,
+    VERIFY_SUFFIX,
+    Green,
+    Level,
+    check_green,
+    check_levels,
+    is_verification,
+    needed,
+    required,
+)
 from crewd.model.hooks import STEP_POINTS, Hook, check_hooks
 from crewd.model.ids import check_name
 from crewd.model.inputs import GOAL, Input, check_inputs
@@ -37,10 +48,6 @@ Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool
 Access = Literal["", "shared", "exclusive"]
 Effectiveness = Literal["", "off", "warn", "block", "fail"]
 PeerProtocol = Literal["", "crewd", "crewd-stdio"]
-VERIFICATION = "verification"
-"""The role of a step that verifies another one."""
-VERIFY_SUFFIX = ".verify"
-"""It has the name of that step with this behind it."""
 PLANNER = "planner"
 """The role of a step whose result is the plan of its run."""
 ORIGINS_MAX = 8
@@ -212,7 +219,9 @@ def check_workflow(workflow: Workflow) -> Workflow:
         check_inputs(workflow.inputs)
     names = (GOAL, *workflow.inputs)
     by_id: dict[str, Step] = {}
+    ids = {step.id for step in workflow.steps}
     verifications = {step.id for step in workflow.steps if step.role == VERIFICATION}
+    wanted = required(workflow)
     for step in workflow.steps:
         with about(step=step.id):
             check_name("step", step.id)
@@ -223,11 +232,12 @@ def check_workflow(workflow: Workflow) -> Workflow:
                 check_packet(
                     step.id,
                     step.packet,
-                    verified=bool(step.verify or step.verify_levels) or f"{step.id}{VERIFY_SUFFIX}" in verifications,
+                    verified=bool(step.verify or needed(step.verify_levels, wanted))
+                    or f"{step.id}{VERIFY_SUFFIX}" in verifications,
                 )
             if step.added_by:
                 raise UsageError(f"step {step.id} has added_by, which crewd sets", hint="leave it out")
-            if step.level and step.role != VERIFICATION:
+            if step.level and not (step.level in LEVELS and step.worker.shell and is_verification(step, ids)):
                 raise UsageError(f"step {step.id} has level, which crewd sets", hint="leave it out")
             _check_worker(step, names)
     _check_order(workflow, by_id)

@@ -226,15 +226,25 @@ def _check_list_is_over(lines: list[SourceLine], at: int, block: list[str]) -> N
     raise wrong(after.number, "it is not clear whether the list goes on here, or the text begins", hint)
 
 
+def _names_levels(field: Field) -> bool:
+    """Whether the one line is `{LEVEL: COMMAND, …}`: a group of commands of a shell is nothing like that."""
+    try:
+        value = field.yaml().value if field.text.startswith("{") else None
+    except UsageError:
+        return False
+    return isinstance(value, dict) and bool(value) and all(name in LEVELS for name in value)
+
+
 def _verify(fields: Fields) -> tuple[str, dict[Level, str]]:
     """A command, or one for each of some levels."""
     field = fields.get("verify")
-    if field is None or not field.block:
+    if field is None or not (field.block or _names_levels(field)):
         command = fields.text("verify")
         return ("" if command in {"true", "false"} else command), {}
     yaml = field.yaml()
     if not isinstance(yaml.value, dict):
-        raise fields.wrong("verify", "verify is a command, or one for each level", f"verify: {{{LEVELS[0]}: COMMAND}}")
+        hint = f"below verify, a line such as '  {LEVELS[0]}: COMMAND' for each level"
+        raise fields.wrong("verify", "verify is a command, or one for each level", hint)
     found: dict[str, str] = {}
     for name, value in yaml.value.items():
         if name not in LEVELS:

@@ -145,6 +145,13 @@ class ParentEnded(msgspec.Struct, frozen=True):
     status: str
 
 
+class StartSoon(msgspec.Struct, frozen=True):
+    """The time to look again whether a run can be started: `command` is its start, and not looked at again after `until`."""
+
+    command: Command
+    until: float
+
+
 class ChildLives(msgspec.Struct, frozen=True):
     """This run was started by a worker, the attempt `parent`."""
 
@@ -276,7 +283,7 @@ ControllerMessage: TypeAlias = (
     | WorkerDisconnected | WorkerAlive | GuardianSays | HitLimit | GuardianAttached
 )  # fmt: skip
 """What the controller of an attempt takes."""
-FrontMessage: TypeAlias = Journaled | LiveRuns | Command | RunOver | ChildLives | AttemptIs | ParentEnded | Stop
+FrontMessage: TypeAlias = Journaled | LiveRuns | Command | StartSoon | RunOver | ChildLives | AttemptIs | ParentEnded | Stop
 """What the front takes."""
 SlotsMessage: TypeAlias = AskSlot | MayHaveSlot | Recalled | TakeSlot | LendSlot | SlotReady
 """What the owner of the places takes from others."""

@@ -65,7 +65,7 @@ from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, SLOTS, STORE
 from crewd.supervisor.journal import Journal
-from crewd.supervisor.lineage import Lineage, budget_below, split_parent, with_conversation
+from crewd.supervisor.lineage import Lineage, agent_of, budget_below, may_fork, split_parent, with_conversation
 from crewd.supervisor.run.actor import EARLY_MAX, RunActor
 from crewd.supervisor.run.creation import bound_drafts, first_drafts, within_bound
 from crewd.supervisor.run.mailing import laid_down
@@ -76,6 +76,9 @@ if TYPE_CHECKING:
     from crewd.model.workflow import Workflow
     from crewd.supervisor.services import Services
 
+SESSION_SECONDS = 5.0
+"""So long a start waits for the session of the agent that asks for it, which is told by another way than the start."""
+LOOK_SECONDS = 0.02
 NEEDS_NO_RUNS = rq.SeenNews | rq.ResumeDaemon | rq.ReloadConfig
 """What is carried out before it is known which runs live."""
 
@@ -143,10 +146,9 @@ class Front(Actor[cm.FrontMessage]):
             case cm.Command() if not self._knows and not isinstance(message.request, NEEDS_NO_RUNS):
                 self._wait_for_the_living(message)
             case cm.Command():
-                try:
-                    self._obey(message)
-                except CrewdError as error:
-                    self._respond(message.caller, error)
+                self._try(message, self.context.now() + SESSION_SECONDS)
+            case cm.StartSoon(command, until):
+                self._try(command, until)
             case cm.RunOver(run):
                 self._live.discard(run)
                 self._opening.pop(run, None)
@@ -225,6 +227,25 @@ class Front(Actor[cm.FrontMessage]):
             self._services.directory.ending = order.cancel  # for a run whose actor has not begun: it is in no list yet
             for ref in self._services.directory.runs.values():
                 ref.offer(cm.CancelAll(order.cancel), lane=Lane.CONTROL)
+
+    def _try(self, command: cm.Command, until: float) -> None:
+        start = command.request
+        if isinstance(start, rq.StartRun) and self.context.now() < until and self._session_is_on_its_way(start):
+            self.context.after(LOOK_SECONDS, cm.StartSoon(command, until))
+            return
+        try:
+            self._obey(command)
+        except CrewdError as error:
+            self._respond(command.caller, error)
+
+    def _session_is_on_its_way(self, start: rq.StartRun) -> bool:
+        """Whether an agent of the run begins with a session that the agent above it has, and has not told of yet."""
+        if not start.parent or not may_fork(start.workflow):
+            return False
+        directory, key = self._services.directory, split_parent(start.parent)
+        row = directory.rows.get(key[0].partition("/")[0])
+        living = key in directory.attempts and key not in directory.conversations
+        return living and row is not None and agent_of(row, start.parent) is not None
 
     def _obey(self, command: cm.Command) -> None:
         request = command.request
@@ -328,7 +349,8 @@ class Front(Actor[cm.FrontMessage]):
         budgeted = [] if above is None else self._with_budget((*above.above, above.id))
         workflow = replace(workflow, budget=budget_below(budgeted, workflow.budget))
         if above is not None:
-            workflow = with_conversation(workflow, self._services.directory.conversations.get(split_parent(start.parent)))
+            conversation = self._services.directory.conversations.get(split_parent(start.parent))
+            workflow = with_conversation(workflow, conversation, agent_of(above, start.parent))
         workers = {step.id: step.worker for step in workflow.steps}
         workers |= {f"of role {name}": role.worker for name, role in workflow.roles.items()}
         agents = [name for name, worker in workers.items() if RUNTIMES[worker.runtime].by is By.NOBODY]

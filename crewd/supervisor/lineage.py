@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from crewd.model.agent import Conversation
+from crewd.model.agent import Agent, Conversation
 from crewd.model.budget import Budget, Used
 from crewd.model.errors import Busy, Forbidden, Refused, UsageError
 from crewd.model.ids import split_task_id, task_id
@@ -80,17 +80,18 @@ def budget_below(above: Iterable[tuple[RunRow, Used]], asked: Budget) -> Budget:
     return asked
 
 
-def with_conversation(workflow: Workflow, above: Conversation | None) -> Workflow:
+def with_conversation(workflow: Workflow, above: Conversation | None, starter: Agent | None) -> Workflow:
     """The workflow, with the session that its agents begin with a copy of, where they have none (`Agent.forks`).
 
-    `above` is that of the agent that starts the run. An agent of another runtime could not read it, and begins without one.
+    `above` is that of the agent `starter`, which starts the run. Another program could not read it, nor could one that has its
+    sessions in another directory: such an agent begins without one.
     """
-    if above is None:
+    if above is None or starter is None:
         return workflow
 
     def with_session(step: Step) -> Step:
         agent = step.worker.agent
-        if agent is None or not agent.forks or agent.session or agent.runtime != above.runtime:
+        if agent is None or not agent.forks or agent.session or not _share_sessions(agent, starter):
             return step
         return replace(step, worker=replace(step.worker, agent=replace(agent, session=above.session)))
 
@@ -99,6 +100,23 @@ def with_conversation(workflow: Workflow, above: Conversation | None) -> Workflo
         steps=tuple(with_session(step) for step in workflow.steps),
         roles={name: with_session(role) for name, role in workflow.roles.items()},
     )
+
+
+def may_fork(workflow: Workflow) -> bool:
+    """Whether an agent of the workflow begins with a copy of the session of the one that starts it."""
+    agents = (step.worker.agent for step in (*workflow.steps, *workflow.roles.values()))
+    return any(agent is not None and agent.forks and not agent.session for agent in agents)
+
+
+def _share_sessions(agent: Agent, other: Agent) -> bool:
+    same_program = agent.runtime != "acp" or agent.command == other.command  # many programs speak ACP
+    return same_program and (agent.runtime, agent.config_dir) == (other.runtime, other.config_dir)
+
+
+def agent_of(row: RunRow, parent: Parent) -> Agent | None:
+    """The agent that is a worker of a run; None if it is none."""
+    name = split_task_id(split_parent(parent)[0])[1]
+    return next((step.worker.agent for step in row.workflow.steps if step.id == name), None)
 
 
 @dataclass(slots=True)

@@ -171,7 +171,7 @@ class AgentProcess:
         return do.Task(
             cwd=order.cwd or str(Path.cwd()), attempt=f"{order.task}#{order.epoch}", model=asked_of(agent)[0],
             system_prompt="" if in_file else self._told.system_text, replaces_prompt=agent.system_prompt_mode == "replace",
-            session=self._session, forks=self._forks, cost=self._cost,
+            session=self._session, forks=self._forks, given=not self._own, cost=self._cost,
         )  # fmt: skip
 
     @property
@@ -458,10 +458,12 @@ class AgentProcess:
         """An agent that cannot go on with its session is started again without it, once."""
         if self._capabilities is not None or not self._session or self._desk.token.cancelled or self._process is None:
             return False
-        self._transcript.say(f"crewd: the session {self._session} cannot be gone on with: {why}")
-        self._warn("its session could not be gone on with; it has begun a new one")
-        self._agent = msgspec.structs.replace(self._agent, forks=False)
-        self._session, self._given, self._own, self._cost = "", "", False, 0.0
+        what = "copied" if self._forks else "gone on with"
+        self._transcript.say(f"crewd: the session {self._session} cannot be {what}: {why}")
+        self._warn(f"its session could not be {what}; it has begun a new one")
+        if not self._own:
+            self._agent, self._given = msgspec.structs.replace(self._agent, forks=False), ""
+        self._session, self._own, self._cost = self._given, False, 0.0
         self._replace_process()
         return True
 

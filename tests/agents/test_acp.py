@@ -167,10 +167,30 @@ def test_the_model_is_one_that_the_agent_offers() -> None:
         acts = machine.hear({"id": new["id"], "result": {"sessionId": "s", "models": {**offered, "currentModelId": "b/opus"}}})
         return [record["params"]["modelId"] for record in said(acts)], [note.text for note in of(do.Noted, acts)]
 
-    assert asked("sonnet") == (["a/sonnet"], [])
+    assert asked("a/sonnet") == (["a/sonnet"], [])
+    assert asked("sonnet") == (["a/sonnet"], ["'sonnet' is a/sonnet"])
     assert asked("b/opus") == ([], []), "it is the one that it uses"
     assert asked("opus") == ([], ["'opus' may be any of a/opus, b/opus: name one of them; it uses its own"])
-    assert asked("sonnet:high") == (["a/sonnet"], ["no level of thinking is given over ACP: high"])
+    assert asked("a/sonnet:high") == (["a/sonnet"], ["no level of thinking is given over ACP: high"])
+
+
+def test_the_model_that_an_agent_uses_is_one_that_it_offers() -> None:
+    machine = Acp(do.Task("/work", model="m1"))
+    (hello,) = said(machine.greet())
+    (new,) = said(machine.hear({"id": hello["id"], "result": {"agentCapabilities": {}}}))
+    models = {"availableModels": [], "currentModelId": "m1"}
+    acts = machine.hear({"id": new["id"], "result": {"sessionId": "s", "models": models}})
+    assert (said(acts), of(do.Noted, acts)) == ([], [])
+
+
+def test_a_session_that_was_begun_before_the_task_is_told_the_system_prompt() -> None:
+    for given, told in ((True, ["be brief", "do it"]), (False, ["do it"])):
+        machine = Acp(do.Task("/work", session="before", system_prompt="be brief", given=given))
+        (hello,) = said(machine.greet())
+        (load,) = said(machine.hear({"id": hello["id"], "result": {"agentCapabilities": {"loadSession": True}}}))
+        machine.hear({"id": load["id"], "result": {}})
+        (prompt,) = said(machine.prompt("", "do it"))
+        assert [block["text"] for block in prompt["params"]["prompt"]] == told
 
 
 def test_a_system_prompt_goes_before_the_first_prompt() -> None:

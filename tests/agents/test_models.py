@@ -17,6 +17,7 @@ OFFERED = ["acme/opus-4.1", "acme/opus-4", "bmf/opus-4", "acme/sonnet-4", "Gemin
         ("gemini-3-pro", ["Gemini-3-Pro"]),
         ("sonnet-4", ["acme/sonnet-4"]),
         ("opus-4", ["acme/opus-4", "bmf/opus-4"]),
+        ("4 sonnet", ["acme/sonnet-4"]),
         ("opus-4.1", ["acme/opus-4.1"]),
         ("pro gemini", ["Gemini-3-Pro"]),
         ("sonnet", ["acme/sonnet-4"]),
@@ -37,6 +38,11 @@ def test_what_is_offered_by_this_very_name_is_meant(offered: list[str], wanted: 
     found = candidates(wanted, offered)
     assert set(found) <= set(offered)
     assert (found == [wanted]) or wanted not in offered
+
+
+def test_a_model_of_the_same_words_goes_before_one_with_more() -> None:
+    assert candidates("gpt 5", ["gpt-5-mini", "acme/gpt-5"]) == ["acme/gpt-5"]
+    assert candidates("opus-4", ["open/acme/opus-4", "open/acme/opus-4-1"]) == ["open/acme/opus-4"]
 
 
 def test_people_are_told_what_they_could_have_meant() -> None:
@@ -67,3 +73,4 @@ def test_a_level_at_the_model_goes_before_the_agents_own() -> None:
     assert asked("claude", "opus:high") == ("opus", "high")
     assert asked("codex", "gpt") == ("gpt", "low")
     assert asked("pi", "opus:high") == ("opus:high", "low"), "pi splits it by itself"
+    assert asked("claude", "opus:off") == ("opus:off", "low"), "it knows no such level"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from crewd.model.errors import UsageError
 from crewd.model.green import LEVELS, Green, needed, reached, required
+from crewd.model.packet import Packet
 from crewd.model.verification import with_verifications
 from crewd.model.workflow import Step, WorkerSpec, Workflow, check_workflow
 from crewd.model.workflow_markdown import parse_workflow
@@ -72,11 +73,16 @@ def test_a_step_that_has_only_lower_levels_runs_those() -> None:
             "green: workspace is required, and no step has a command that shows it; there are",
         ),
         (of("package", a={}), "no step has a command that shows it"),
+        (of("package", a={"package": "x"}, b={"workspace": "y"}), "step b would not be verified: it has only workspace"),
         (of(a={"soon": "x"}), "there is no level 'soon'"),
         (of(a={"package": " "}), "the level package has no command"),
         (of(a={"package": "sh -c '{goal}'"}), "goal"),
         (Workflow("w", (Step("a", worker=WorkerSpec(call="a:b"), verify="x", verify_levels={"package": "y"}),)), "one without"),
         (Workflow("w", (Step("a", worker=WorkerSpec(call="a:b"), level="package"),)), "which crewd sets"),
+        (
+            Workflow("w", (Step("a", role="verification", worker=WorkerSpec(shell="true"), level="package"),)),
+            "which crewd sets",
+        ),
         (msgspec.structs.replace(of(a={}), green="lawn"), "green 'lawn' is not possible"),
     ],
 )
@@ -103,6 +109,34 @@ def test_what_is_wrong_in_a_file_is_said(old: str, new: str, message: str) -> No
     with pytest.raises(UsageError) as caught:
         parse_workflow(TEXT.replace(old, new))
     assert message in caught.value.message
+
+
+def test_levels_may_stand_in_one_line_and_a_group_of_a_shell_is_a_command() -> None:
+    def verified(line: str) -> tuple[str, dict[Any, str]]:
+        (step,) = parse_workflow(f"---\nname: w\n---\n## a\nrun: true\nverify: {line}\n").steps
+        return step.verify, step.verify_levels
+
+    assert verified("{package: make check, targeted: 'pytest -q'}") == ("", {"targeted": "pytest -q", "package": "make check"})
+    for command in ("{ make check; }", "{ test: x }", "{}"):
+        assert verified(command) == (command, {})
+
+
+def test_a_verification_without_a_level_that_failed_counts_against_all_levels() -> None:
+    workflow = Workflow("w", (*of(a={"package": "x"}).steps, Step("b", verify="y", worker=WorkerSpec(call="a:b"))))
+    steps = with_verifications(workflow).steps
+    assert reached(steps, ("a", "a.verify", "b")) == "none"
+    assert reached(steps, ("a", "a.verify", "b", "b.verify")) == "package"
+
+
+def test_the_files_of_a_packet_are_looked_for_before_the_first_level() -> None:
+    packet = Packet("workspace", artifacts=("a.md",))
+    step = Step("a", packet=packet, verify_levels={"targeted": "x", "package": "y"})
+    admitted = check_workflow(with_verifications(check_workflow(Workflow("w", (step,)))))
+    assert ["a.md" in each.worker.shell for each in admitted.steps] == [False, True, False]
+    assert with_verifications(admitted) is admitted, "said once"
+    bare = Step("a", packet=Packet("workspace"), verify_levels={"package": "y"})
+    with pytest.raises(UsageError, match="does not say what shows"):
+        check_workflow(Workflow("w", (bare,), green="none"))
 
 
 def test_a_level_is_reached_when_it_and_those_below_it_have_passed() -> None:

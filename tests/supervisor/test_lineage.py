@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from crewd.model.agent import Agent, AgentRuntime, Conversation
 from crewd.model.budget import Budget, Used
@@ -19,8 +20,10 @@ from crewd.supervisor.lineage import (
     BELOW_BUDGET_MAX,
     Lineage,
     address,
+    agent_of,
     budget_below,
     check_relation,
+    may_fork,
     split_parent,
     with_conversation,
 )
@@ -98,13 +101,28 @@ def test_only_an_agent_of_the_same_runtime_that_forks_and_has_no_session_is_give
     workers = (spec(forks=True), spec(), spec("claude", forks=True), spec(forks=True, session="own"), WorkerSpec(call="a:b"))
     steps = tuple(Step(f"s{number}", worker=worker) for number, worker in enumerate(workers))
     workflow = Workflow("w", steps, roles={"tester": Step("tester", worker=spec(forks=True))})
-    given = with_conversation(workflow, Conversation("pi", "s-1"))
+    starter = Agent("pi", ("y",))
+    given = with_conversation(workflow, Conversation("pi", "s-1"), starter)
     sessions = [step.worker.agent.session for step in given.steps if step.worker.agent is not None]
     assert sessions == ["s-1", "", "", "own"]
     of_role = given.roles["tester"].worker.agent
     assert of_role is not None
     assert of_role.session == "s-1"
-    assert with_conversation(workflow, None) == workflow
+    assert with_conversation(workflow, None, starter) == workflow
+    assert with_conversation(workflow, Conversation("pi", "s-1"), None) == workflow
+    assert with_conversation(workflow, Conversation("pi", "s-1"), replace(starter, config_dir="/other")) == workflow
+    acp = Workflow("w", (Step("s", worker=spec("acp", forks=True)),))
+    for command, session in ((("x",), "s-1"), (("another", "--acp"), "")):
+        (step,) = with_conversation(acp, Conversation("acp", "s-1"), Agent("acp", command)).steps
+        assert step.worker.agent is not None
+        assert step.worker.agent.session == session, "many programs speak it"
+    assert [may_fork(each) for each in (workflow, acp, given, Workflow("w", steps[1:2]))] == [True, True, True, False]
+
+
+def test_the_agent_that_starts_a_run_is_found_by_its_name() -> None:
+    agent = Agent("pi", ("x",))
+    of = msgspec.structs.replace(row(), workflow=Workflow("w", (Step("build", worker=WorkerSpec(agent=agent)), Step("other"))))
+    assert [agent_of(of, name) for name in (PARENT, "r_1/other#1", "r_1/gone#1", "")] == [agent, None, None, None]
 
 
 def test_those_end_with_it_that_were_not_told_to_stay() -> None:

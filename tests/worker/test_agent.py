@@ -168,6 +168,12 @@ def test_a_model_is_found_by_the_name_that_people_use(crew: Crew, runtime: Agent
     assert str(run.result(timeout=120)).startswith("echo: ")
 
 
+def test_a_session_that_cannot_be_copied_is_said_so(crew: Crew) -> None:
+    run = ask(crew, "hello", agent("pi", session="gone", forks=True))
+    assert run.result(timeout=120) == "echo: hello"
+    assert attempt_of(run).warnings == ("its session could not be copied; it has begun a new one",)
+
+
 def test_a_model_that_an_agent_does_not_offer_is_said_with_those_that_it_does(crew: Crew) -> None:
     run = ask(crew, "hello", agent("acp", model="opus"))
     run.result(timeout=120)
@@ -457,6 +463,18 @@ def test_an_agent_that_forks_begins_with_a_copy_of_the_session_of_the_agent_that
     fresh = ask(crew, "hello", agent(runtime, *options))
     fresh.result(timeout=120)
     assert "-copy" not in str(session_of(fresh))
+    above.cancel(mode="now")
+
+
+def test_the_session_of_an_agent_that_starts_a_run_at_once_is_awaited(
+    daemon: Daemon, crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    above = ask(crew, "TOOL 1000", agent("pi", "--slow", "0.4"))
+    wait_until(lambda: above.show().attempts[-1:] and attempt_of(above).ready_at, "the agent to begin")
+    monkeypatch.setenv("CREWD_WORKER", marker(daemon.home.key, attempt_of(above).task, 1))
+    run = ask(crew, "hello", agent("pi", forks=True))
+    run.result(timeout=120)
+    assert session_of(run) == f"{session_of(above)}-copy"
     above.cancel(mode="now")
 
 

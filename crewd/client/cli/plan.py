@@ -116,7 +116,9 @@ def _tell_bounds(chosen: Chosen) -> None:
         say("At most concurrency_max of crewd.toml (8 unless it says another) are at once, without --unbounded")
     if chosen.workflow.budget.bounded:
         say(f"All workers together: {words_of(chosen.workflow.budget)} at most")
-    if required(chosen.workflow):
+    if required(chosen.workflow) == "none":
+        say("No level of verification is required")
+    elif required(chosen.workflow):
         say(f"Its verifications have to reach the level {required(chosen.workflow)}")
     if chosen.workflow.plan_approval:
         say("The plan is to be approved before anything changes: crew approve RUN")

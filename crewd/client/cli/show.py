@@ -19,7 +19,7 @@ from crewd.model.green import reached, required
 from crewd.model.reasons import FailureReason
 from crewd.model.rows import AttemptRow, RunRow, TaskRow, Usage
 from crewd.model.signals import signal_name
-from crewd.model.statuses import RUN_TERMINAL, TaskStatus
+from crewd.model.statuses import RUN_TERMINAL, RunStatus, TaskStatus
 from crewd.protocol import requests as rq
 
 TEXT_COLUMNS = 100
@@ -75,7 +75,8 @@ def _outcome(found: rq.ShowReply) -> None:
     wanted = required(run.workflow)
     if wanted not in {"", "none"}:
         green = reached(run.workflow.steps, {task.step for task in completed})
-        say_within(f"  green: {green}" + ("" if green == wanted else f"; {wanted} is required"))
+        but = "the run has failed" if run.status is RunStatus.FAILED else ""
+        say_within(f"  green: {green}" + (f"; {wanted} is required" if green != wanted else f"; {but}" if but else ""))
     for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", _reason(run))):
         if text:
             say_within(f"  {label}: {shorten(one_line(text), TEXT_COLUMNS)}")

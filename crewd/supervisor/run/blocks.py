@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from crewd.model import events as ev
+from crewd.model.green import VERIFY_SUFFIX
 from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.reasons import BlockReason, NoticeKind
 from crewd.model.redact import clip
 from crewd.model.rows import BlockInfo
 from crewd.model.statuses import RunStatus
-from crewd.model.workflow import VERIFY_SUFFIX
 from crewd.supervisor.run.effects import Recorded
 from crewd.supervisor.run.phases import AT_REST
 from crewd.supervisor.run.state import Run, Task
