@@ -217,7 +217,7 @@ class Acp:
         self._software = " ".join(part for part in (text_at(info, "name"), text_at(info, "version")) if part)
         self._forks = isinstance(at(result, "agentCapabilities", "sessionCapabilities", "fork"), Mapping)
         if self._task.session and (self._forks if self._task.forks else self._resumes):
-            self._loading, self._first = True, self._task.forks or self._task.given
+            self._loading, self._first = True, self._task.given
             given = {"sessionId": self._task.session, "cwd": self._task.cwd, "mcpServers": []}
             return [self._calls.ask("session/fork" if self._task.forks else "session/load", given)]
         if self._task.forks and self._task.session:

@@ -143,7 +143,7 @@ class Task(msgspec.Struct, frozen=True):
     """What a machine is made for. `cwd` is an absolute path; `session` is a session of the agent to go on with.
 
     With `forks` it goes on with a copy of that session, and the session itself stays as it is. `given`: the session was not
-    begun for this task, and the system prompt was not told in it.
+    begun for this task, and the system prompt was not told in it; that holds for one that is copied, too.
     `attempt` is this attempt and no other one; `cost` is what that session has cost before.
     """
 

@@ -65,11 +65,15 @@ def required(workflow: WorkflowLike) -> Green:
     """The level that a run of the workflow has to reach; `none` if none is required, empty if no step has levels."""
     if workflow.green:
         return workflow.green
-    named = {level for step in workflow.steps for level in (*step.verify_levels, step.level)}
+    named = _named(workflow)
     highest: Green = ""
     for level in LEVELS:
         highest = level if level in named else highest
     return highest
+
+
+def _named(workflow: WorkflowLike) -> set[Green]:
+    return {level for step in workflow.steps for level in (*step.verify_levels, step.level) if level}
 
 
 def needed(levels: Mapping[Level, str], most: Green) -> list[tuple[Level, str]]:
@@ -102,7 +106,7 @@ def check_green(workflow: WorkflowLike) -> None:
     hint = f"one of {', '.join(LEVELS)}, or none"
     if workflow.green not in LEVELS:
         raise UsageError(f"green {workflow.green!r} is not possible", hint=hint, field="green")
-    named = {level for step in workflow.steps for level in (*step.verify_levels, step.level) if level}
+    named = _named(workflow)
     if workflow.green not in named:
         there = f"; there are commands for {', '.join(level for level in LEVELS if level in named)}" if named else ""
         raise UsageError(

@@ -79,6 +79,9 @@ if TYPE_CHECKING:
 SESSION_SECONDS = 5.0
 """So long a start waits for the session of the agent that asks for it, which is told by another way than the start."""
 LOOK_SECONDS = 0.02
+"""Between two looks: less than a person notices, and fifty looks a second cost nothing."""
+WAITING_STARTS_MAX = 100
+"""Starts that wait at once; a further one does not wait."""
 NEEDS_NO_RUNS = rq.SeenNews | rq.ResumeDaemon | rq.ReloadConfig
 """What is carried out before it is known which runs live."""
 
@@ -102,7 +105,7 @@ class Front(Actor[cm.FrontMessage]):
         self._stopping = directory.draining or directory.ending is not None  # as before, if this one takes another's place
         self._knows = self._stopped = False
         self._early: list[cm.Command] = []
-        self._started = 0
+        self._started = self._waiting_starts = 0
         self._receipts: dict[str, Receipt] = {}
         self._created: dict[str, LiveRun] = {}
 
@@ -148,6 +151,7 @@ class Front(Actor[cm.FrontMessage]):
             case cm.Command():
                 self._try(message, self.context.now() + SESSION_SECONDS)
             case cm.StartSoon(command, until):
+                self._waiting_starts -= 1
                 self._try(command, until)
             case cm.RunOver(run):
                 self._live.discard(run)
@@ -230,7 +234,9 @@ class Front(Actor[cm.FrontMessage]):
 
     def _try(self, command: cm.Command, until: float) -> None:
         start = command.request
-        if isinstance(start, rq.StartRun) and self.context.now() < until and self._session_is_on_its_way(start):
+        may_wait = self.context.now() < until and self._waiting_starts < WAITING_STARTS_MAX
+        if may_wait and isinstance(start, rq.StartRun) and self._session_is_on_its_way(start):
+            self._waiting_starts += 1
             self.context.after(LOOK_SECONDS, cm.StartSoon(command, until))
             return
         try:
@@ -240,12 +246,11 @@ class Front(Actor[cm.FrontMessage]):
 
     def _session_is_on_its_way(self, start: rq.StartRun) -> bool:
         """Whether an agent of the run begins with a session that the agent above it has, and has not told of yet."""
-        if not start.parent or not may_fork(start.workflow):
-            return False
         directory, key = self._services.directory, split_parent(start.parent)
         row = directory.rows.get(key[0].partition("/")[0])
-        living = key in directory.attempts and key not in directory.conversations
-        return living and row is not None and agent_of(row, start.parent) is not None
+        if row is None or key not in directory.attempts or key in directory.conversations:
+            return False
+        return may_fork(start.workflow, agent_of(row, start.parent))
 
     def _obey(self, command: cm.Command) -> None:
         request = command.request

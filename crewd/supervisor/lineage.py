@@ -102,10 +102,9 @@ def with_conversation(workflow: Workflow, above: Conversation | None, starter: A
     )
 
 
-def may_fork(workflow: Workflow) -> bool:
-    """Whether an agent of the workflow begins with a copy of the session of the one that starts it."""
-    agents = (step.worker.agent for step in (*workflow.steps, *workflow.roles.values()))
-    return any(agent is not None and agent.forks and not agent.session for agent in agents)
+def may_fork(workflow: Workflow, starter: Agent | None) -> bool:
+    """Whether an agent of the workflow begins with a copy of the session of the agent `starter`, once that has one."""
+    return with_conversation(workflow, Conversation("", "any"), starter) != workflow
 
 
 def _share_sessions(agent: Agent, other: Agent) -> bool:

@@ -184,7 +184,7 @@ class Scripted:
             wait_until(lambda: len(run.show().attempts) == 2, "another attempt", STEP_SECONDS)
             wait_until(lambda: "›" in self._log_of(run), "it to be told something", STEP_SECONDS)
             if "could not be gone on with" in self._log_of(run):  # Gemini CLI writes a session at the end of a turn
-                return "it had kept no session: another one has begun anew, and says so"
+                return "the program had stored no session: a new process began the task again, with a warning"
             last = run.steer("say where you are", wait="settled", timeout=STEP_SECONDS)
             text = str(run.result(timeout=STEP_SECONDS))
         finally:

@@ -138,7 +138,7 @@ def test_a_session_is_loaded_and_what_it_replays_is_not_said_again() -> None:
 
 
 def test_a_copy_of_a_session_is_told_the_system_prompt_and_what_it_replays_is_not_said_again() -> None:
-    machine = Acp(do.Task("/work", session="before", forks=True, system_prompt="be brief"))
+    machine = Acp(do.Task("/work", session="before", forks=True, given=True, system_prompt="be brief"))
     (hello,) = said(machine.greet())
     able: dict[str, Any] = {"agentCapabilities": {"sessionCapabilities": {"fork": {}}}}
     (fork,) = said(machine.hear({"id": hello["id"], "result": able}))

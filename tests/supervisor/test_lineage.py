@@ -116,7 +116,13 @@ def test_only_an_agent_of_the_same_runtime_that_forks_and_has_no_session_is_give
         (step,) = with_conversation(acp, Conversation("acp", "s-1"), Agent("acp", command)).steps
         assert step.worker.agent is not None
         assert step.worker.agent.session == session, "many programs speak it"
-    assert [may_fork(each) for each in (workflow, acp, given, Workflow("w", steps[1:2]))] == [True, True, True, False]
+    assert [may_fork(each, starter) for each in (workflow, acp, given, Workflow("w", steps[1:2]))] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert not may_fork(workflow, None)
 
 
 def test_the_agent_that_starts_a_run_is_found_by_its_name() -> None:
