@@ -469,8 +469,9 @@ def test_an_agent_that_forks_begins_with_a_copy_of_the_session_of_the_agent_that
 def test_the_session_of_an_agent_that_starts_a_run_at_once_is_awaited(
     daemon: Daemon, crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    above = ask(crew, "TOOL 1000", agent("pi", "--slow", "0.4"))
+    above = ask(crew, "SLOWTEXT", agent("pi"))
     wait_until(lambda: above.show().attempts[-1:] and attempt_of(above).ready_at, "the agent to begin")
+    above.steer("TOOL 1000")  # so that it works on when the text is complete
     monkeypatch.setenv("CREWD_WORKER", marker(daemon.home.key, attempt_of(above).task, 1))
     run = ask(crew, "hello", agent("pi", forks=True))
     run.result(timeout=120)
