@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,12 @@ daemon_module.start_process = start_forked
 HERE = Path(__file__).parent
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 1 << 30
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection look at thousands of tests again: most of what a collection costs would be that."""
+    gc.collect()
+    gc.freeze()
 
 
 def short_folder() -> tempfile.TemporaryDirectory[str]:

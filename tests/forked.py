@@ -1,8 +1,8 @@
 """Start a crewd by a fork: hundreds of tests start one, and reading in its code would take half of their time.
 
 The code is read in once, by the fork server of `multiprocessing`; each crewd is a child of that, and its first guardian is a
-fork of that child. Tests of how crewd starts, and those that start it through another program (`launcher`), start it as
-everybody does; so does a crewd that starts another guardian.
+fork of that child. A crewd for a normal user (`tests.users`) becomes one after the fork. Tests of how crewd starts, and those
+that start it through any other program (`launcher`), start it as everybody does; so does a crewd that starts another guardian.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from crewd.guardian import marker
 from crewd.testing.daemon import Process, start_process
+from tests.users import LAUNCHER, become_normal
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.forked_code"])
@@ -27,9 +28,11 @@ _context.set_forkserver_preload(["tests.forked_code"])
 class Forked:
     """A crewd that was forked, as `subprocess.Popen` would show it."""
 
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], log: Path, *, normal: bool) -> None:
         _start_server()
-        self._process = _context.Process(target=_crewd, args=(list(words), dict(environment), str(Path.cwd()), str(log)))
+        self._process = _context.Process(
+            target=_crewd, args=(list(words), dict(environment), str(Path.cwd()), str(log), normal)
+        )
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -56,21 +59,28 @@ class Forked:
 
 def start_forked(command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]) -> Process:
     """Start a crewd; through a fork if the command is that of crewd itself, and nothing is to be loaded before it."""
-    if list(command[:3]) != [sys.executable, "-m", "crewd"] or "LD_PRELOAD" in environment:
+    normal = tuple(command[: len(LAUNCHER)]) == LAUNCHER
+    words = list(command[len(LAUNCHER) :] if normal else command)
+    if words[:3] != [sys.executable, "-m", "crewd"] or "LD_PRELOAD" in environment:
         return start_process(command, environment, log)
-    return Forked(command[2:], environment, Path(log.name))
+    return Forked(words[2:], environment, Path(log.name), normal=normal)
 
 
 def _start_server() -> None:
-    """Start the fork server if there is none, with the place in its environment where guardians' workers are marked."""
-    before = os.environ.get(marker.VARIABLE)
+    """Start the fork server if there is none, with the place in its environment where guardians' workers are marked.
+
+    The kernel shows its environment for each of its children. So it has no more than it needs: some test's large variables
+    would be read again and again by each guardian that looks for markers.
+    """
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update({name: before[name] for name in ("PATH", "HOME", "LANG") if name in before})
     os.environ[marker.VARIABLE] = marker.placeholder("0" * 16)
     try:
         forkserver.ensure_running()
     finally:
-        del os.environ[marker.VARIABLE]
-        if before is not None:
-            os.environ[marker.VARIABLE] = before
+        os.environ.clear()
+        os.environ.update(before)
 
 
 class _Guardian(popen_fork.Popen):
@@ -111,8 +121,10 @@ def _fork_guardian() -> None:
     multiprocessing.get_context("spawn").Process._Popen = staticmethod(start)  # type: ignore[assignment]
 
 
-def _crewd(words: list[str], environment: dict[str, str], cwd: str, log: str) -> None:
+def _crewd(words: list[str], environment: dict[str, str], cwd: str, log: str, normal: bool) -> None:
     """What the child does: become what `python -m crewd` would be."""
+    if normal:
+        become_normal()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class Shell:
     """`crew` with a home, in a directory.
 
     A verb runs in this process: starting another takes longer than most verbs. It runs in a process of its own if the shell
-    is `real`, if a stream, an input or an environment is given, or off the main thread (of which the streams are).
+    is `real`, if a stream or an input is given, or off the main thread (of which the streams are).
     """
 
     home: str
@@ -34,18 +35,18 @@ class Shell:
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-c", MAIN, "--home", self.home, *words]
 
-    def run(self, *words: str, **given: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, env: Mapping[str, str] | None = None, **given: Any) -> subprocess.CompletedProcess[str]:
         if self.real or given or threading.current_thread() is not threading.main_thread():
             streams = {"stdin": subprocess.DEVNULL, "capture_output": True, **given}
             command = self.command(*words)
-            done = subprocess.run(command, text=True, timeout=120, cwd=self.cwd, check=False, **streams)
+            done = subprocess.run(command, text=True, timeout=120, cwd=self.cwd, check=False, env=env, **streams)
         else:
-            done = self._run_here(words)
+            done = self._run_here(words, os.environ if env is None else env)
         assert "Traceback" not in (done.stderr or ""), done.stderr
         return done
 
-    def _run_here(self, words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-        kept = {"CREWD_AS": os.environ.get("CREWD_AS"), "COLUMNS": os.environ.get("COLUMNS")}
+    def _run_here(self, words: tuple[str, ...], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        kept = {name: env.get(name) for name in ("CREWD_AS", "COLUMNS", *os.environ, *env)}  # a verb may set the first two
         with contextlib.chdir(self.cwd):
             done = CliRunner(env=kept).invoke(main, ["--home", self.home, *words], prog_name="crew")
         if done.exception is not None and not isinstance(done.exception, SystemExit):

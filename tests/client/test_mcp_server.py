@@ -8,17 +8,23 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import pytest
-from mcp import Client, StdioServerParameters
 
 from crewd.client.blocking import Crew
-from crewd.client.mcp_server import make_server
 from crewd.client.user_file import user_path
 from crewd.model.budget import Budget
+from tests.late import Late
 from tests.shell import MAIN
+
+if TYPE_CHECKING:
+    import mcp
+
+    from crewd.client import mcp_server
+else:
+    mcp, mcp_server = Late("mcp"), Late("crewd.client.mcp_server")
 
 pytestmark = pytest.mark.process
 DEFINITION = f"---\nruntime: claude\ncommand: [{sys.executable}, -m, crewd.testing.agents, claude]\n---\n"
@@ -26,18 +32,18 @@ Mode = Literal["auto", "legacy"]
 
 
 @asynccontextmanager
-async def leader(crew: Crew, folder: Path, mode: Mode = "auto") -> AsyncIterator[Client]:
+async def leader(crew: Crew, folder: Path, mode: Mode = "auto") -> AsyncIterator[mcp.Client]:
     """A leader whose server works in this directory."""
     (folder / ".crew" / "agents").mkdir(parents=True, exist_ok=True)
     (folder / ".crew" / "agents" / "stand-in.md").write_text(DEFINITION)
-    server = StdioServerParameters(
+    server = mcp.StdioServerParameters(
         command=sys.executable, args=["-c", MAIN, "--home", str(crew.home.root), "mcp"], cwd=str(folder), env=dict(os.environ)
     )
-    async with Client(server, mode=mode) as client:
+    async with mcp.Client(server, mode=mode) as client:
         yield client
 
 
-async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+async def call(client: mcp.Client, tool: str, **arguments: Any) -> dict[str, Any]:
     """A tool's structured answer; what it refuses is raised."""
     reply = await client.call_tool(tool, arguments)
     text = " ".join(getattr(block, "text", "") for block in reply.content)
@@ -180,7 +186,7 @@ def test_what_is_refused_is_said_in_words(crew: Crew, tmp_path: Path) -> None:
 
 def test_each_tool_says_what_it_is_for_and_what_it_answers() -> None:
     async def look() -> None:
-        async with Client(make_server()) as client:
+        async with mcp.Client(mcp_server.make_server()) as client:
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
             assert set(tools) == {
                 *("crew_run", "crew_list", "crew_status", "crew_wait", "crew_steer", "crew_follow_up", "crew_interrupt"),

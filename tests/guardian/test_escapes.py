@@ -15,7 +15,7 @@ from crewd.client.blocking import Crew, RunHandle
 from crewd.client.shapes import call_workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
-from tests.users import launcher, users
+from tests.users import launcher, ways
 from tests.waits import guardian_of, pid_of, ready
 
 pytestmark = pytest.mark.process
@@ -27,7 +27,7 @@ CHAIN_SECONDS = 100.0
 """After this a chain that nobody ends is over by itself."""
 
 
-@pytest.fixture(params=[(user, cgroups) for user in users() for cgroups in ("without cgroups", "with cgroups")], ids=", ".join)
+@pytest.fixture(params=ways(), ids=", ".join)
 def daemon(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     """With cgroups where the machine has them; the other nets must hold alone."""
     monkeypatch.setenv("PYTHONPATH", TESTS)

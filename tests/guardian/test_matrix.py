@@ -22,12 +22,11 @@ import pytest
 from crewd.client.blocking import Crew
 from crewd.client.shapes import call_workflow, exec_workflow
 from crewd.guardian import marker
-from crewd.guardian.cgroups import Cgroups
 from crewd.model.ids import split_marker, split_task_id
 from crewd.model.statuses import ATTEMPT_TERMINAL, AttemptStatus, RunStatus
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
-from tests.users import AS_IT_IS, launcher, users
+from tests.users import launcher, ways
 from tests.waits import guardian_of, pid_of
 
 pytestmark = pytest.mark.process
@@ -47,16 +46,6 @@ class Way(Daemon):
     """A crewd of one way, and the cells of the matrix that are planted there."""
 
     cells: list[tuple[str, str]] = CELLS
-
-
-def ways() -> list[tuple[str, str]]:
-    """As whom, and with what: mostly without cgroups, which make it easy and which not every machine has."""
-    probe = Cgroups(f"probe-{os.getpid()}")
-    found = [(user, "without cgroups") for user in users()]
-    if probe.path:
-        found.append((AS_IT_IS, "with cgroups"))
-    probe.close()
-    return found
 
 
 WAYS = ways()

@@ -192,5 +192,5 @@ def test_twice_the_text_takes_about_twice_the_time(piece: str) -> None:
             best = min(best, time.thread_time() - begin)
         return best
 
-    small, large = seconds(8_000), seconds(128_000)
+    small, large = seconds(4_000), seconds(64_000)
     assert large < 16 * 5 * small + 0.05, f"{small:.4f} s -> {large:.4f} s for sixteen times as much"

@@ -4,77 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import acp
 import pytest
-from acp.client.connection import ClientSideConnection
-from acp.schema import (
-    AllowedOutcome,
-    ClientCapabilities,
-    DeniedOutcome,
-    EmbeddedResourceContentBlock,
-    ImageContentBlock,
-    RequestPermissionResponse,
-    ResourceContentBlock,
-    TextContentBlock,
-    TextResourceContents,
-)
 
 from crewd.client.blocking import Crew
 from crewd.client.user_file import user_path
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.late import Late
 from tests.shell import MAIN
 
+if TYPE_CHECKING:
+    from tests.client.acp import editor
+else:
+    editor = Late("tests.client.acp.editor")
+
 pytestmark = pytest.mark.process
-SECONDS = 120.0
 POINTS = ("session_before_switch", "before_cancel")
-
-
-class Editor:
-    """What an editor has been told; `answer` is the option that it chooses when it is asked."""
-
-    def __init__(self, answer: str = "allow") -> None:
-        self.answer = answer
-        self.updates: list[Any] = []
-        self.asked: list[tuple[str, list[str]]] = []
-        self.news = asyncio.Condition()
-
-    async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
-        assert session_id
-        async with self.news:
-            self.updates.append(update)
-            self.news.notify_all()
-
-    async def request_permission(
-        self, session_id: str, tool_call: Any, options: list[Any], **_: Any
-    ) -> RequestPermissionResponse:
-        assert session_id
-        self.asked.append((tool_call.title, [option.option_id for option in options]))
-        if not self.answer:
-            return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
-        return RequestPermissionResponse(outcome=AllowedOutcome(outcome="selected", option_id=self.answer))
-
-    def on_connect(self, conn: Any) -> None:
-        """Nothing is asked of the agent from here."""
-
-    def of(self, kind: str) -> list[Any]:
-        return [update for update in self.updates if update.session_update == kind]
-
-    @property
-    def text(self) -> str:
-        return "".join(update.content.text for update in self.of("agent_message_chunk"))
-
-    async def until(self, kind: str) -> None:
-        async with self.news:
-            await self.news.wait_for(lambda: self.of(kind))
 
 
 def define(folder: Path, runtime: str = "claude", *options: str) -> None:
@@ -83,40 +34,22 @@ def define(folder: Path, runtime: str = "claude", *options: str) -> None:
     (folder / ".crew" / "agents" / "stand-in.md").write_text(f"---\nruntime: {runtime}\ncommand: [{command}]\n---\n")
 
 
-@asynccontextmanager
-async def editor(
-    crew: Crew, folder: Path, *options: str, answer: str = "allow"
-) -> AsyncIterator[tuple[ClientSideConnection, Editor]]:
-    """An editor that works in this directory."""
-    client = Editor(answer)
-    argv = ["-c", MAIN, "--home", str(crew.home.root), "acp", *options]
-    async with acp.spawn_agent_process(client, sys.executable, *argv, env=dict(os.environ), cwd=folder) as (agent, _):  # type: ignore[arg-type]
-        async with asyncio.timeout(SECONDS):
-            ready = await agent.initialize(protocol_version=1, client_capabilities=ClientCapabilities())
-            assert (ready.protocol_version, ready.agent_capabilities.load_session) == (1, True)  # type: ignore[union-attr]
-        yield agent, client
-
-
-def say(text: str) -> Any:
-    return [TextContentBlock(type="text", text=text)]
-
-
 def lead(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, SECONDS))
+    asyncio.run(asyncio.wait_for(work, editor.SECONDS))
 
 
 def test_a_prompt_is_a_run_and_the_next_one_goes_on_with_it(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            done = await agent.prompt(session_id=session, prompt=say("TOOL 0.3"))
+            done = await agent.prompt(session_id=session, prompt=editor.say("TOOL 0.3"))
             assert done.stop_reason == "end_turn"
             assert "echo: TOOL 0.3" in seen.text
             [tool], [ended] = seen.of("tool_call"), seen.of("tool_call_update")
             assert (tool.kind, tool.status, ended.status) == ("execute", "in_progress", "completed")
             assert tool.tool_call_id == ended.tool_call_id
             assert not seen.of("user_message_chunk"), "it knows what it has said itself"
-            assert (await agent.prompt(session_id=session, prompt=say("and more"))).stop_reason == "end_turn"
+            assert (await agent.prompt(session_id=session, prompt=editor.say("and more"))).stop_reason == "end_turn"
             assert "echo: and more" in seen.text
             run = crew.show(session).run
             assert (run.status.value, run.cwd) == ("completed", str(tmp_path))
@@ -128,14 +61,14 @@ def test_a_prompt_is_a_run_and_the_next_one_goes_on_with_it(crew: Crew, tmp_path
 
 def test_a_cancel_ends_the_run_and_the_next_prompt_starts_it_again(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=say("TOOL 871")))
+            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("TOOL 871")))
             await seen.until("tool_call")
             await agent.cancel(session_id=session)
             assert (await prompt).stop_reason == "cancelled"
             assert crew.show(session).run.status.value == "cancelled", "with proof that no process is left"
-            assert (await agent.prompt(session_id=session, prompt=say("go on"))).stop_reason == "end_turn"
+            assert (await agent.prompt(session_id=session, prompt=editor.say("go on"))).stop_reason == "end_turn"
             assert "echo: go on" in seen.text
 
     define(tmp_path)
@@ -144,14 +77,14 @@ def test_a_cancel_ends_the_run_and_the_next_prompt_starts_it_again(crew: Crew, t
 
 def test_an_editor_steers_by_the_extension_and_by_a_second_prompt(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             steering = {"sessionId": session, "prompt": [{"type": "text", "text": "look first"}]}
             assert (await agent.ext_method("session/steering", steering))["outcome"] == "promptRequired"
-            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=say("TOOL 3")))
+            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("TOOL 3")))
             await seen.until("tool_call")
             assert (await agent.ext_method("session/steering", steering))["outcome"] == "injected"
-            second = asyncio.create_task(agent.prompt(session_id=session, prompt=say("then this")))
+            second = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("then this")))
             assert [(await each).stop_reason for each in (prompt, second)] == ["end_turn", "end_turn"]
             assert [row.receipt.outcome for row in crew.messages(session)] == ["done", "done"]
 
@@ -162,9 +95,9 @@ def test_an_editor_steers_by_the_extension_and_by_a_second_prompt(crew: Crew, tm
 @pytest.mark.parametrize(("answer", "outcome"), [("allow", "completed"), ("deny", "failed")])
 def test_a_question_of_a_worker_is_asked_in_the_editor(crew: Crew, tmp_path: Path, answer: str, outcome: str) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-a", "stand-in", answer=answer) as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-a", "stand-in", answer=answer) as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            assert (await agent.prompt(session_id=session, prompt=say("ASK TOOL 0.1"))).stop_reason == "end_turn"
+            assert (await agent.prompt(session_id=session, prompt=editor.say("ASK TOOL 0.1"))).stop_reason == "end_turn"
             assert [options for _, options in seen.asked] == [["allow", "deny"]]
             assert [ended.status for ended in seen.of("tool_call_update")] in ([outcome], [])
 
@@ -174,12 +107,12 @@ def test_a_question_of_a_worker_is_asked_in_the_editor(crew: Crew, tmp_path: Pat
 
 def test_a_question_without_choices_is_answered_by_the_next_prompt(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-w", "ask.workflow.md") as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-w", "ask.workflow.md") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            assert (await agent.prompt(session_id=session, prompt=say("go"))).stop_reason == "end_turn"
+            assert (await agent.prompt(session_id=session, prompt=editor.say("go"))).stop_reason == "end_turn"
             assert "what colour?" in seen.text
             assert crew.show(session).run.ended_at is None
-            assert (await agent.prompt(session_id=session, prompt=say("blue"))).stop_reason == "end_turn"
+            assert (await agent.prompt(session_id=session, prompt=editor.say("blue"))).stop_reason == "end_turn"
             assert crew.result(session) == "blue"
 
     (tmp_path / "colours.py").write_text("def ask(ctx):\n    return ctx.ask('what colour?')\n")
@@ -189,12 +122,12 @@ def test_a_question_without_choices_is_answered_by_the_next_prompt(crew: Crew, t
 
 def test_questions_of_two_workers_are_answered_one_after_the_other(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-w", "ask.workflow.md") as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-w", "ask.workflow.md") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            await agent.prompt(session_id=session, prompt=say("go"))
+            await agent.prompt(session_id=session, prompt=editor.say("go"))
             wait_until(lambda: len(crew.show(session).asks) == 2, "both questions")
             for answer in ("blue", "red"):
-                assert (await agent.prompt(session_id=session, prompt=say(answer))).stop_reason == "end_turn"
+                assert (await agent.prompt(session_id=session, prompt=editor.say(answer))).stop_reason == "end_turn"
             assert {crew.result(f"{session}/{step}") for step in ("a", "b")} == {"blue", "red"}
             assert seen.text.count("what colour?") >= 2
 
@@ -205,10 +138,10 @@ def test_questions_of_two_workers_are_answered_one_after_the_other(crew: Crew, t
 
 def test_a_prompt_is_answered_when_its_session_is_closed_or_cancelled_at_once(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             for how in (agent.close_session, agent.cancel):
                 session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-                prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=say("TOOL 872")))
+                prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("TOOL 872")))
                 if how == agent.close_session:
                     await seen.until("tool_call")
                 else:
@@ -226,13 +159,13 @@ def test_hooks_of_the_user_keep_a_session_open_and_its_run_alive(crew: Crew, tmp
     hooks.parent.mkdir(parents=True, exist_ok=True)
 
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=say("TOOL 873")))
+            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("TOOL 873")))
             await seen.until("tool_call")
             hooks.write_text("".join(f"[{on}]\non = '{on}'\nrun = 'exit 1'\nblocking = true\n" for on in POINTS))
             for refused in (agent.close_session(session_id=session), agent.load_session(str(tmp_path), session)):
-                with pytest.raises(acp.RequestError, match="session_before_switch"):
+                with pytest.raises(editor.Refused, match="session_before_switch"):
                     await refused
             await agent.cancel(session_id=session)
             await seen.until("agent_message_chunk")
@@ -250,14 +183,14 @@ def test_hooks_of_the_user_keep_a_session_open_and_its_run_alive(crew: Crew, tmp
 
 def test_several_steps_are_a_plan_and_a_prompt_names_one(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-w", "two.workflow.md") as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-w", "two.workflow.md") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            assert (await agent.prompt(session_id=session, prompt=say("go"))).stop_reason == "end_turn"
+            assert (await agent.prompt(session_id=session, prompt=editor.say("go"))).stop_reason == "end_turn"
             assert [(entry.content, entry.status) for entry in seen.of("plan")[-1].entries] == [
                 ("first", "completed"), ("second", "completed"),
             ]  # fmt: skip
             assert seen.text == "**first**\n\none\n**second**\n\ntwo\n"
-            assert (await agent.prompt(session_id=session, prompt=say("again"))).stop_reason == "end_turn"
+            assert (await agent.prompt(session_id=session, prompt=editor.say("again"))).stop_reason == "end_turn"
             assert crew.show(session).run.goal == "again", "a workflow runs anew for each prompt"
 
     (tmp_path / "two.workflow.md").write_text("## first\nrun: echo one\n## second\ndependsOn: first\nrun: echo two\n")
@@ -267,13 +200,13 @@ def test_several_steps_are_a_plan_and_a_prompt_names_one(crew: Crew, tmp_path: P
 @pytest.mark.usefixtures("daemon")
 def test_a_run_of_somebody_else_is_opened_replayed_and_steered(crew: Crew, tmp_path: Path) -> None:
     async def edit(run: str) -> None:
-        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             listed = (await agent.list_sessions(cwd=str(tmp_path))).sessions
             assert [each.session_id for each in listed] == [run]
             await agent.load_session(session_id=run, cwd=str(tmp_path), mcp_servers=[])
             await seen.until("tool_call")
             assert [update.content.text for update in seen.of("user_message_chunk")] == ["TOOL 3"]
-            assert (await agent.prompt(session_id=run, prompt=say("from the editor"))).stop_reason == "end_turn"
+            assert (await agent.prompt(session_id=run, prompt=editor.say("from the editor"))).stop_reason == "end_turn"
             assert "echo: from the editor" in seen.text
             seen.updates.clear()
             await agent.load_session(session_id=run, cwd=str(tmp_path), mcp_servers=[])
@@ -292,10 +225,10 @@ def test_a_run_of_somebody_else_is_opened_replayed_and_steered(crew: Crew, tmp_p
 
 def test_an_error_of_the_model_is_an_error_of_the_prompt(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, _):
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, _):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            with pytest.raises(acp.RequestError, match="401"):
-                await agent.prompt(session_id=session, prompt=say("ERR401"))
+            with pytest.raises(editor.Refused, match="401"):
+                await agent.prompt(session_id=session, prompt=editor.say("ERR401"))
             assert crew.show(session).run.status.value == "failed"
 
     define(tmp_path)
@@ -304,20 +237,19 @@ def test_an_error_of_the_model_is_an_error_of_the_prompt(crew: Crew, tmp_path: P
 
 def test_what_cannot_be_done_is_refused_in_words(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, _):
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, _):
             for refused, words in (
                 (agent.new_session(cwd="relative", mcp_servers=[]), "absolute path"),
                 (agent.load_session(session_id="nothing", cwd="/", mcp_servers=[]), "nothing"),
-                (agent.prompt(session_id="nothing", prompt=say("x")), "no session"),
+                (agent.prompt(session_id="nothing", prompt=editor.say("x")), "no session"),
                 (agent.set_config_option(config_id="agent", session_id="nothing", value="x"), "no session"),
                 (agent.ext_method("other", {}), "does not answer"),
             ):
-                with pytest.raises(acp.RequestError, match=words):
+                with pytest.raises(editor.Refused, match=words):
                     await refused
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            picture: Any = [ImageContentBlock(type="image", data="", mime_type="image/png")]
-            for prompt, words in ((picture, "image"), (say("  "), "empty")):
-                with pytest.raises(acp.RequestError, match=words):
+            for prompt, words in (([editor.picture()], "image"), (editor.say("  "), "empty")):
+                with pytest.raises(editor.Refused, match=words):
                     await agent.prompt(session_id=session, prompt=prompt)
 
     define(tmp_path)
@@ -326,13 +258,9 @@ def test_what_cannot_be_done_is_refused_in_words(crew: Crew, tmp_path: Path) -> 
 
 def test_files_of_the_editor_are_in_the_prompt(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            inside = TextResourceContents(uri="file:///a.py", text="pass")
-            blocks: Any = [
-                *say("look at"), ResourceContentBlock(type="resource_link", name="b.py", uri="file:///b.py"),
-                EmbeddedResourceContentBlock(type="resource", resource=inside),
-            ]  # fmt: skip
+            blocks = [*editor.say("look at"), editor.file_by_name("b.py"), editor.file_with_text("a.py", "pass")]
             await agent.prompt(session_id=session, prompt=blocks)
             assert "look at\n[b.py](file:///b.py)\nfile:///a.py:\n\npass" in seen.text
 
@@ -342,12 +270,12 @@ def test_files_of_the_editor_are_in_the_prompt(crew: Crew, tmp_path: Path) -> No
 
 def test_the_editor_chooses_among_installed_agents(crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def edit() -> None:
-        async with editor(crew, tmp_path) as (agent, seen):
+        async with editor.editing(crew, tmp_path) as (agent, seen):
             opened = await agent.new_session(cwd=str(tmp_path), mcp_servers=[])
             [option] = opened.config_options or []
             assert {each.value for each in option.options} >= {"stand-in", "other"}
             await agent.set_config_option(config_id="agent", session_id=opened.session_id, value="other")
-            await agent.prompt(session_id=opened.session_id, prompt=say("hello"))
+            await agent.prompt(session_id=opened.session_id, prompt=editor.say("hello"))
             assert "echo: hello" in seen.text
             assert crew.show(opened.session_id).tasks[0].runtime == "pi"
 
@@ -380,15 +308,15 @@ def test_garbage_is_answered_and_an_editor_that_ends_ends_no_run(crew: Crew, tmp
         prompt = {"sessionId": session, "prompt": [{"type": "text", "text": "TOOL 2"}]}
         assert ask(json.dumps({"id": 10, "method": "session/prompt", "params": prompt}).encode())["method"] == "session/update"
         server.stdin.close()
-        assert server.wait(SECONDS) == 0
+        assert server.wait(editor.SECONDS) == 0
     wait_until(lambda: crew.show(session).run.status == "completed", "the run to go on to its end")
 
 
 def test_a_session_goes_on_with_the_next_crewd_when_crewd_is_killed(tmp_path: Path) -> None:
     async def edit(daemon: Daemon, crew: Crew) -> None:
-        async with editor(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=say("TOOL 3")))
+            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("TOOL 3")))
             await seen.until("tool_call")
             daemon.kill()
             daemon.start()

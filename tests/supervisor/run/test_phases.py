@@ -116,7 +116,7 @@ def walked() -> tuple[set[tuple[TaskStatus, TaskStatus]], set[tuple[RunStatus, R
     tasks: set[tuple[TaskStatus, TaskStatus]] = set()
     runs: set[tuple[RunStatus, RunStatus]] = set()
     reopened: set[str] = set()
-    for _ in range(6_000):
+    for _ in range(2_000):
         run = some_run(chance)
         at = 0.0
         for _ in range(14):

@@ -21,7 +21,7 @@ from crewd.testing.world.play import PLANS, SHAPES, TURNING_POINTS, Move, Player
 
 MINUTES = float(os.environ.get("CREWD_STRESS_MINUTES", "0"))
 SEED = int(os.environ.get("CREWD_STRESS_SEED", "0"))
-EXAMPLES = 100
+EXAMPLES = 60
 """In `make test`: some seconds."""
 BATCH = 500
 """Examples between two looks at the clock in `make stress`."""
