@@ -100,6 +100,8 @@ class Front(Actor[cm.FrontMessage]):
         self._ready = ready
         self._live: set[str] = set()
         self._opening: dict[str, list[cm.Command]] = {}
+        self._entering: dict[str, list[cm.Command]] = {}
+        """What waits for the actor of a live run that is in no directory: it is starting, has just ended, or is restarting."""
         self._lineage = Lineage()
         directory = services.directory
         self._stopping = directory.draining or directory.ending is not None  # as before, if this one takes another's place
@@ -158,6 +160,8 @@ class Front(Actor[cm.FrontMessage]):
                 self._opening.pop(run, None)
                 self._lineage.remove(run)
                 self._services.vault.drop(run)
+                for command in self._entering.pop(run, []):
+                    self._try(command, 0.0)
             case cm.ChildLives(run, parent, on_parent):
                 self._lineage.add(run, parent, on_parent)
                 self._services.directory.part(STORE).tell(LoadAttempt(*split_parent(parent), self.ref))
@@ -208,7 +212,8 @@ class Front(Actor[cm.FrontMessage]):
         name = f"{run}:{self._started}" if commands else run
         if commands:
             self._opening[run] = commands
-        spec = ChildSpec(name, lambda: RunActor(services, run, commands, rows), restart=Restart.TRANSIENT)
+        entering = self._entering.setdefault(run, [])
+        spec = ChildSpec(name, lambda: RunActor(services, run, commands, rows, entering), restart=Restart.TRANSIENT)
         services.directory.part(RUNS).tell(StartDynamic(spec), lane=Lane.CONTROL)
 
     def _cancel_children(self, task: str, epoch: int, status: str) -> None:
@@ -293,6 +298,10 @@ class Front(Actor[cm.FrontMessage]):
         opening = self._opening.get(command.run)
         if opening and len(opening) < EARLY_MAX:  # its actor has not read its rows yet, and takes the last one first
             opening.insert(0, command)
+            return
+        entering = self._entering.get(command.run)
+        if entering is not None and len(entering) < EARLY_MAX:
+            entering.append(command)
             return
         if command.run in self._live:
             raise Unavailable("the run is restarting", hint="try again with the same id", say="again")

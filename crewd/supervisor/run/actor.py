@@ -56,12 +56,15 @@ _RECOVERED = frozenset({AttemptStatus.LOST, AttemptStatus.CANCELLED})
 class RunActor(Supervisor[cm.RunMessage]):
     """See the module's text. `id`, `row` and `run` are for its parts, and for a world that looks on."""
 
-    def __init__(self, services: Services, run: str, after_end: list[cm.Command], created: list[LiveRun]) -> None:
+    def __init__(
+        self, services: Services, run: str, after_end: list[cm.Command], created: list[LiveRun], entering: list[cm.Command]
+    ) -> None:  # fmt: skip
         super().__init__()
         self.services = services
         self.id = run
         self._after_end = after_end
         self._created = created  # taken once: an actor that takes its place reads the rows
+        self._entering = entering  # what came for this run while no actor of it was in the directory
         self._row: RunRow | None = None
         self._run: Run | None = None
         self._early: list[cm.Command | cm.CancelAll] = []
@@ -82,6 +85,8 @@ class RunActor(Supervisor[cm.RunMessage]):
         """Enter the directory and read the rows."""
         directory = self.services.directory
         directory.runs[self.id] = self.ref
+        self._early += self._entering
+        self._entering.clear()
         self._journal: Journal[Deed] = Journal(
             self.ref, lambda: directory.part(STORE), self._perform, lambda effect: isinstance(effect, do.CancelAttempt)
         )

@@ -14,8 +14,10 @@ import pytest
 
 from crewd.model.rows import MessageRow, RunRow
 from crewd.model.statuses import RunStatus
+from crewd.protocol import codec
 from crewd.protocol import requests as rq
 from crewd.testing.world import FLAKY, NONE, Faults, LawBroken, Plan, World
+from crewd.testing.world.client import SimClient
 from crewd.testing.world.faults import DAYS
 from crewd.testing.world.hunt import BrokenLaw, shrink, try_out
 from crewd.testing.world.play import Move, draw, play
@@ -196,3 +198,26 @@ def test_what_runs_below_use_counts_though_crewd_is_killed(seed: int) -> None:
     )  # fmt: skip
     laws = play(seed, moves, FLAKY if seed % 2 else NONE).laws
     assert laws.checked["what is below a run counts"] > 0
+
+
+def test_what_comes_before_the_actor_of_a_new_run_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[str] = []
+
+    def heard(self: SimClient, frames: list[bytes]) -> None:
+        body = codec.replies.decode(frames).body
+        errors.extend([str(body)] if isinstance(body, rq.ErrorReply) else [])
+        usual(self, frames)
+
+    usual = SimClient.heard
+    monkeypatch.setattr(SimClient, "heard", heard)
+    for seed in range(40):
+        world = World(seed, NONE)
+        client = world.client("ann")
+        world.start(client, "one", {"a": (Plan(steps=3, step_seconds=60.0), ())})
+        while not world.disk.now[RunRow]:
+            world.go(1)
+        steer = world.send(client, "steer", f"{next(iter(world.disk.now[RunRow]))}/a", "left")
+        while steer not in client.answers:
+            world.go(1)
+        world.rest()
+    assert errors == []
