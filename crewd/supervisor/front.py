@@ -101,7 +101,7 @@ class Front(Actor[cm.FrontMessage]):
         self._live: set[str] = set()
         self._opening: dict[str, list[cm.Command]] = {}
         self._entering: dict[str, list[cm.Command]] = {}
-        """What waits for the actor of a live run that is in no directory: it is starting, has just ended, or is restarting."""
+        """What waits for the actor of a live run that is not in the directory: it is starting or restarting."""
         self._lineage = Lineage()
         directory = services.directory
         self._stopping = directory.draining or directory.ending is not None  # as before, if this one takes another's place
@@ -156,12 +156,9 @@ class Front(Actor[cm.FrontMessage]):
                 self._waiting_starts -= 1
                 self._try(command, until)
             case cm.RunOver(run):
-                self._live.discard(run)
                 self._opening.pop(run, None)
-                self._lineage.remove(run)
                 self._services.vault.drop(run)
-                for command in self._entering.pop(run, []):
-                    self._try(command, 0.0)
+                self._lives_no_more(run)
             case cm.ChildLives(run, parent, on_parent):
                 self._lineage.add(run, parent, on_parent)
                 self._services.directory.part(STORE).tell(LoadAttempt(*split_parent(parent), self.ref))
@@ -215,6 +212,13 @@ class Front(Actor[cm.FrontMessage]):
         entering = self._entering.setdefault(run, [])
         spec = ChildSpec(name, lambda: RunActor(services, run, commands, rows, entering), restart=Restart.TRANSIENT)
         services.directory.part(RUNS).tell(StartDynamic(spec), lane=Lane.CONTROL)
+
+    def _lives_no_more(self, run: str) -> None:
+        """Carry out what waits for the run's actor as what comes for a run that does not live."""
+        self._live.discard(run)
+        self._lineage.remove(run)
+        for command in self._entering.pop(run, []):
+            self._try(command, 0.0)
 
     def _cancel_children(self, task: str, epoch: int, status: str) -> None:
         cancel = CancelInfo(
@@ -300,11 +304,11 @@ class Front(Actor[cm.FrontMessage]):
             opening.insert(0, command)
             return
         entering = self._entering.get(command.run)
-        if entering is not None and len(entering) < EARLY_MAX:
+        if living is None and entering is not None and len(entering) < EARLY_MAX:
             entering.append(command)
             return
         if command.run in self._live:
-            raise Unavailable("the run is restarting", hint="try again with the same id", say="again")
+            raise Unavailable("the run is restarting, or has too much to do", hint="try again with the same id", say="again")
         match request:
             case rq.Send(terms=terms) if terms.on_idle == "start":
                 self._open_again(command)
@@ -392,13 +396,13 @@ class Front(Actor[cm.FrontMessage]):
             ),
         ]  # fmt: skip
         self._live.add(run)
+        self._entering[run] = []
         self._expect(run, first)
         if start.parent:
             self._lineage.add(run, start.parent, start.on_parent)
 
         def refused(answer: Known | Rejected) -> None:
-            self._live.discard(run)
-            self._lineage.remove(run)
+            self._lives_no_more(run)
             self._tell_known(command, answer)
 
         def admitted() -> None:

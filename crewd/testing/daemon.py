@@ -36,7 +36,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = DEAD
     while not condition():
         looked = clock.monotonic()
         assert looked < began + seconds, f"waited {seconds:g} s for: {what}"
-        # Looking takes at most a quarter of the time. What has come is seen at the latest after another fifth of the wait.
+        # Spend at most a quarter of the time on looking, and see what has come at most a fifth of the wait late.
         clock.sleep(max(0.01, 3 * (looked - before), min(0.1, (looked - began) / 5)))
         before = clock.monotonic()
 
