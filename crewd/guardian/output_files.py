@@ -101,10 +101,15 @@ def _from_tail(directory: Path, stream: str, offset: int, limit: int) -> Piece:
     return Piece(data[offset - begin : offset - begin + limit], offset, size)
 
 
-def tail_of(directory: Path) -> Tail:
-    """The ends of both files as they are now, without secrets."""
-    ends = [read_output(directory, stream, -TAIL_BYTES, TAIL_BYTES) for stream in ("stdout", "stderr")]
-    return Tail(blot(ends[0].data), ends[0].offset, blot(ends[1].data), ends[1].offset)
+def tail_of(directory: Path, known: KnownSecrets) -> Tail:
+    """The ends of both files as they are now, without secrets: also without one that begins before the end that is kept."""
+    ends: list[tuple[bytes, int]] = []
+    for stream in ("stdout", "stderr"):
+        limit = TAIL_BYTES + SECRET_CHARS_MAX
+        read = read_output(directory, stream, -limit, limit)
+        kept = known.in_bytes(blot(read.data))[-TAIL_BYTES:]
+        ends.append((kept, read.offset + len(read.data) - len(kept)))
+    return Tail(*ends[0], *ends[1])
 
 
 def scrub(directory: Path, stream: str, at: int, known: KnownSecrets) -> tuple[int, int]:

@@ -37,7 +37,7 @@ from crewd.guardian.output import Output, cap
 from crewd.guardian.output_files import EXIT_FILE, tail_of
 from crewd.guardian.prepared import was_begun
 from crewd.guardian.tree import Key, Proc
-from crewd.guardian.worker_folder import leave_file, noted, prepare, take_unsent_reports, without
+from crewd.guardian.worker_folder import leave_file, noted, prepare, take_unsent_reports
 from crewd.guardian.zygote import PACKET_BYTES_MAX
 from crewd.guardian.zygote_link import ZygoteLink
 from crewd.model.home import Home
@@ -401,7 +401,7 @@ class Guardian:
         with noted(errors):
             if output.directory.is_dir():
                 output.note_time(self._clock.wall(), last=True)
-                ends = without(tail_of(output.directory), secrets)
+                ends = tail_of(output.directory, secrets)
                 tail = ends.stderr.decode("utf-8", "replace").strip()[-TAIL_CHARS:]
                 if ends.stdout_at or ends.stdout or ends.stderr_at or ends.stderr:  # a file costs more than all else here
                     worker_files.write(output.directory, EXIT_FILE, msgspec.msgpack.encode(ends))

@@ -8,13 +8,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from crewd import worker_files
 from crewd.guardian import prepared
-from crewd.guardian.output_files import Tail
 from crewd.guardian.zygote import LOCK
-from crewd.model.known_secrets import KnownSecrets
 
 _log = logging.getLogger("crewd.guardian")
 UNSENT_REPORTS_BYTES_MAX = 4 << 20
@@ -61,10 +57,3 @@ def take_unsent_reports(directory: Path) -> bytes:
         return b""
     worker_files.remove(directory, "unsent_reports")
     return words
-
-
-def without(ends: Tail, known: KnownSecrets) -> Tail:
-    """The ends of both files with the known secrets masked."""
-    return (
-        msgspec.structs.replace(ends, stdout=known.in_bytes(ends.stdout), stderr=known.in_bytes(ends.stderr)) if known else ends
-    )

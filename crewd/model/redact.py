@@ -4,16 +4,16 @@ What is known: private keys in PEM, what follows `Authorization`, `Bearer` and `
 signatures in URLs, in `.netrc`, in Docker's configuration and in calls of `curl`, `mysql` and `sshpass`, the keys that
 providers hand out (`secret_shapes`), and what is assigned to a name that ends like one of a secret. A reference to a secret
 (`$TOKEN`, `process.env.TOKEN`, `form.get("password")`) is none, nor is an ordinary word. What is not known: a secret that looks
-like any word. Linear in the length of the text: each pattern begins with something fixed and reads on without going back.
+like any word. The time is linear in the length of the text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from crewd.model.secret_patterns import GROUPS, NAMES, REFERENCE, WORDS, bytes_pattern, text_pattern
 from crewd.model.secret_shapes import SHAPES
 
 S = TypeVar("S", str, bytes)
@@ -22,93 +22,29 @@ DEPTH_MAX = 250
 """Lists and dicts in each other; a worker's own limit is lower."""
 SECRET_CHARS_MAX = 16_384
 """The longest secret that is looked for: a private key of 16,384 bits has 12,800 characters."""
-SHORT_CHARS = 4_096
-"""A text of fewer characters is first looked through for anything that is long enough to be a key: most hold nothing."""
 BEFORE_CHARS = 64
 """A pattern begins at most so long before the word that it is found by (`-----BEGIN ... PRIVATE KEY`)."""
-_REFERENCE = r"\\{0,2}[\[{$<%(*@]"
-"""How a reference or a placeholder begins: `$TOKEN`, `${TOKEN}`, `%TOKEN%`, `{{token}}`, `<token>`, `(...)`, `***`, `@file`."""
-_PHRASE = r"password|passwd|passphrase|passcode|(?<![a-z])(?:db_?)?pass|pwd|(?<![a-z])psk"
-"""Names of what people make up themselves."""
-_NAMES = (
-    rf"api[_-]?key|secret|token|{_PHRASE}"
-    r"|(?:secret|access|private|auth|account|encryption|signing)[_-]?key|client[_-]?secret"
-)
-_QUOTE = r"\\{0,3}[\"']?"
-"""Also one that is quoted itself, as in a JSON text within another one."""
-_IS = rf"{_QUOTE}\s{{0,4}}(?:[:=]|=>)\s{{0,4}}"
-_VALUE = r"(?:[^\s\"',;}}\])\\]|\\(?![\"']))"
-_PATTERNS = rf"""
-    (?P<pem>-----BEGIN[ ][A-Z0-9 ]{{0,40}}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----(?:(?!-----)[\s\S]){{0,16384}}
-        (?:-----END[ ][A-Z0-9 ]{{0,40}}-----)?)
-    | (?i:\bauthorization["']?\s{{0,4}}[:=]\s{{0,4}}["']?(?:bearer|basic|token)?\s{{0,4}})
-        (?P<header>(?!{_REFERENCE})(?!(?i:bearer|basic|token)\b)[^\s"',;]{{6,8192}})
-    | (?i:\b(?:bearer|basic)\s{{1,4}})(?P<bearer>[A-Za-z0-9._~+/-]{{16,8192}}={{0,2}})
-    | (?i:\b(?:set-)?cookie{_IS}{_QUOTE})(?P<cookie>(?!{_REFERENCE})[^\s"'=;:]{{1,64}}=[^\r\n"']{{4,4096}})
-    | ://(?P<user>(?!{_REFERENCE})(?=[A-Za-z_-]{{0,64}}\d)[A-Za-z0-9_-]{{20,256}}(?::[^\s:/@]{{0,256}})?)@
-    | ://[^\s:/@]{{0,128}}:(?P<url>(?!{_REFERENCE})[^\s:/@]{{3,256}})@
-    | (?i:[?&](?:sig|signature|x-(?:amz|goog)-signature)=)(?P<signature>[A-Za-z0-9%+/=_-]{{16,1024}})
-    | (?i:(?P<phrase_name>{_PHRASE}|secret){_IS})(?P<mark>["'])(?P<phrase>(?!{_REFERENCE})[^"'\n]{{6,256}})(?P=mark)
-    | (?!PASS:[ ])(?i:(?P<name>{_NAMES}){_IS}{_QUOTE})
-      (?P<assigned>(?!{_REFERENCE})(?!-----BEGIN)(?!\d{{1,12}}(?![^\s"',;}}\])]))(?!(?i:true|false|null|none|undefined)\b)
-        {_VALUE}{{6,4096}})
-    | (?:PASS(?:WORD|WD|PHRASE)?|_PWD|SECRET)={_QUOTE}(?P<short>(?!{_REFERENCE})(?!\d{{1,5}}(?![^\s"',;}}\])])){_VALUE}{{3,5}}
-      (?!{_VALUE}))
-    | (?i:["'_]auth{_IS}{_QUOTE})(?P<auth>[A-Za-z0-9+/]{{8,4096}}={{0,2}})(?![^\s"',;}}\\])
-    | (?i:--(?P<option>api-?key|secret|token|password|passphrase)[ ]{{1,4}})
-      (?P<flag>(?!{_REFERENCE})(?!-)[^\s"',;]{{6,4096}})
-    | (?i:--(?P<phrase_option>password|passphrase|secret)[ =]{{1,4}})
-      (?P<quotes>["'])(?P<phrase_flag>(?!{_REFERENCE})[^"'\n]{{6,256}})(?P=quotes)
-    | (?i:<[\w:.-]{{0,40}}?(?:{_NAMES})>)(?P<element>(?!{_REFERENCE})[^<>]{{3,4096}})(?=</)
-    | (?i:(?:key|name)=["'][\w:.-]{{0,40}}?(?:{_NAMES})["']\s{{1,8}}value=["'])
-      (?P<attribute>(?!{_REFERENCE})[^"'<>]{{3,4096}})(?=["'])
-    | (?i:\b(?:machine\s{{1,40}}\S{{1,256}}|default)\s{{1,40}}login\s{{1,40}}\S{{1,256}}\s{{1,40}}password\s{{1,40}})
-      (?P<netrc>(?!{_REFERENCE})\S{{3,256}})
-    | (?i:\bcurl\b[^\n]{{0,200}}?\s(?:-u|--user|--proxy-user)[ =]?)["']?[^\s:"']{{1,128}}:
-      (?P<curl>(?!{_REFERENCE})[^\s"']{{3,256}})
-    | (?i:\bcurl\b[^\n]{{0,200}}?\s(?:-b|--cookie)[ =]{{1,2}})["']?
-      (?P<jar>(?!{_REFERENCE})[^\s"'=;]{{1,64}}=[^\r\n"']{{4,4096}})
-    | (?i:\bmysql(?:dump|admin)?\b[^\n]{{0,200}}?\s-p)(?P<mysql>(?!{_REFERENCE})[^\s"']{{3,256}})
-    | (?i:\bsshpass\s{{1,4}}-p\s{{0,4}}["']?)(?P<sshpass>(?!{_REFERENCE})[^\s"']{{3,256}})
-    | (?<=\d{{8}}):(?P<telegram>AA[A-Za-z0-9_-]{{32,36}})(?![A-Za-z0-9_-])
-"""
-_LONG = re.compile(r"[A-Za-z0-9_./~+=-]{16}")
-_LONG_BYTES = re.compile(rb"[A-Za-z0-9_./~+=-]{16}")
 _NAMED = {"assigned": "name", "flag": "option"}
 """Groups whose value is a secret only if it looks like one, and the group of the name that it is given."""
 _PHRASES = {"phrase": "phrase_name", "phrase_flag": "phrase_option"}
 """The same for values in quotes, which may have several words."""
-_GROUPS = (
-    "pem", "header", "bearer", "cookie", "user", "url", "signature", "phrase", "assigned", "short", "auth", "flag",
-    "phrase_flag", "element", "attribute", "netrc", "curl", "jar", "mysql", "sshpass", "telegram",
-)  # fmt: skip
-
-
-@cache
-def _text_pattern() -> re.Pattern[str]:
-    """Compiled when it is needed: that takes 10 ms, and most processes never see a text with one of the words."""
-    return re.compile(_PATTERNS, re.VERBOSE)
-
-
-@cache
-def _bytes_pattern() -> re.Pattern[bytes]:
-    return re.compile(_PATTERNS.encode(), re.VERBOSE)
 
 
 def compile_patterns() -> None:
     """Compile what is looked for in texts. For a process that others are forked from, so that none of them has to."""
-    _text_pattern()
-    for _, shape in SHAPES:
-        re.compile(shape)
+    text_pattern()
+    for pattern in (*WORDS.values(), *(shape for _, shape in SHAPES)):
+        re.compile(pattern)
 
 
-_WORDS = (
-    "key", "secret", "token", "pass", "pwd", "psk", "auth", "bearer", "basic", "://", "cookie", "sig=", "signature=", "login",
-    "machine", "curl", "mysql", ":aa",
-)  # fmt: skip
-_BYTE_WORDS = tuple(word.encode() for word in _WORDS)
+_BYTE_WORDS = {word.encode(): follows.encode() for word, follows in WORDS.items()}
 _BYTE_SHAPES = tuple((word.encode(), shape.encode()) for word, shape in SHAPES)
-_NAME = re.compile(rf"(?i)(?:{_NAMES}|\Aauthorization|\A(?:set-)?cookie)\Z")
+_RUN = re.compile(r"[a-z0-9_./~+=-]{14,}")
+_BYTES_RUN = re.compile(_RUN.pattern.encode())
+"""What is long enough to be the key of a provider: each shape begins with so many of these characters."""
+_DOTTED_I = "\u0130"
+"""The only character whose lower case is two."""
+_NAME = re.compile(rf"(?i)(?:{NAMES}|\Aauthorization|\A(?:set-)?cookie)\Z")
 _NO_SECRET_NAMES = re.compile(
     r"(?i)(?:\A|[_.-]|(?<=[a-z])(?=[A-Z]))(?:eos|bos|pad|unk|sep|cls|mask|csrf|xsrf|next|page|continuation|cursor|sync|stop|start"
     r"|special|image|end|primary|foreign|public|partition|sort|idempotency)[_-]?(?:page)?[_-]?(?:token|key)\Z"
@@ -137,37 +73,43 @@ _SENTENCE = (_ORDINARY - {"secret", "password", "correct"}) | {
 
 def redact(text: str) -> str:
     """`text` with what looks like a secret replaced by `[redacted]`."""
-    low = text.lower()
-    found = _merged([*_found(text, low, _text_pattern, _WORDS, "\n", "private key-----"), *_keys(text, low, SHAPES, _LONG)])
-    return "".join(_pieces(text, found, lambda _size: MASK)) if found else text
+    low = text.replace(_DOTTED_I, "i").lower()
+    runs = "\n".join(_RUN.findall(low))
+    found = [*_found(text, low, text_pattern, WORDS, "\n", "private key-----"), *_keys(text, low, runs, SHAPES)]
+    return "".join(_pieces(text, _merged(found), lambda _size: MASK)) if found else text
 
 
 def blot(data: bytes, upto: int | None = None) -> bytes:
     """The same for the bytes of a file, each byte of a secret replaced by `*`: every offset stays what it was.
 
-    `upto`: only what is found before it. What begins after it is looked at with what follows, where it may be longer.
+    `upto`: only what begins before it, with its name if it has one. What begins after it is looked at with what follows,
+    where it may be longer.
     """
     low = data.lower()
-    found = _merged(
-        [
-            *_found(data, low, _bytes_pattern, _BYTE_WORDS, b"\n", b"private key-----"),
-            *_keys(data, low, _BYTE_SHAPES, _LONG_BYTES),
-        ]
-    )
-    found = [span for span in found if upto is None or span[0] < upto]
-    return b"".join(_pieces(data, found, lambda size: b"*" * size))
+    found = [
+        *_found(data, low, bytes_pattern, _BYTE_WORDS, b"\n", b"private key-----"),
+        *_keys(data, low, b"\n".join(_BYTES_RUN.findall(low)), _BYTE_SHAPES),
+    ]
+    found = [each for each in found if upto is None or each[0] < upto]
+    return b"".join(_pieces(data, _merged(found), lambda size: b"*" * size)) if found else data
 
 
-def _found(
-    text: S, low: S, pattern: Callable[[], re.Pattern[S]], words: Iterable[S], newline: S, pem: S
-) -> list[tuple[int, int]]:
-    """Where secrets begin and end. The patterns are slow, so they look only where one of the words stands."""
-    hits: list[int] = sorted({at for word in words if word in low for at in _places(low, word)})
-    found: list[tuple[int, int]] = []
+Found = tuple[int, int, int]
+"""Where the name of a secret begins, where the secret itself begins, and where it ends."""
+
+
+def _found(text: S, low: S, pattern: Callable[[], re.Pattern[S]], words: Mapping[S, S], newline: S, pem: S) -> list[Found]:
+    """What the patterns find. They are slow, so they look only where one of the words stands and goes on as it must."""
+    hits: list[int] = []
+    for word, follows in words.items():
+        if word in low:
+            goes_on: re.Pattern[S] = re.compile(follows)  # kept by the module re, once it was compiled
+            hits += [at for at in _places(low, word) if goes_on.match(low, at)]
+    found: list[Found] = []
     if not hits:
         return found
     begin = end = 0
-    for hit in [*hits, len(text) + BEFORE_CHARS + 1]:
+    for hit in [*sorted(hits), len(text) + BEFORE_CHARS + 1]:
         if hit - BEFORE_CHARS > end:
             found += _spans(text, pattern(), begin, end)
             begin = end = max(0, hit - BEFORE_CHARS)
@@ -180,23 +122,19 @@ def _found(
     return found
 
 
-def _keys(text: S, low: S, shapes: Iterable[tuple[S, S]], long: re.Pattern[S]) -> Iterator[tuple[int, int]]:
-    """Where keys of providers stand: looked for by their prefixes, each of which is rare."""
-    if len(text) < SHORT_CHARS and not long.search(text):
-        return
-    for word, shape in shapes:
-        for at in _places(low, word) if word in low else ():
-            found = re.compile(shape).match(text, at)  # kept by the module re, once it was compiled
-            if found is not None and not (at and text[at - 1 : at].isalnum()):
-                yield found.span()
+def _keys(text: S, low: S, runs: S, shapes: Iterable[tuple[S, S]]) -> Iterator[Found]:
+    """Where keys of providers stand: looked for by their prefixes, in the runs of a text. Most texts have little of them."""
+    for word, shape in shapes if runs else ():
+        for at in _places(low, word) if word in runs else ():
+            found = re.compile(shape).match(text, at)
+            if found is not None and not (at and text[at - 1 : at].isalnum() and text[at : at + 1].isalnum()):
+                yield at, at, found.end()
 
 
-def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """In order, and those that overlap as one."""
-    if len(spans) < 2:
-        return spans
+def _merged(found: list[Found]) -> list[tuple[int, int]]:
+    """Where they begin and end: in order, and those that overlap as one."""
     merged: list[tuple[int, int]] = []
-    for begin, end in sorted(spans):
+    for begin, end in sorted((begin, end) for _, begin, end in found):
         if merged and begin < merged[-1][1]:
             merged[-1] = merged[-1][0], max(end, merged[-1][1])
         else:
@@ -204,9 +142,9 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _spans(text: S, pattern: re.Pattern[S], begin: int, end: int) -> Iterator[tuple[int, int]]:
+def _spans(text: S, pattern: re.Pattern[S], begin: int, end: int) -> Iterator[Found]:
     for match in pattern.finditer(text, begin, end):
-        group = next(name for name in _GROUPS if match.group(name) is not None)
+        group = next(name for name in GROUPS if match.group(name) is not None)
         value, named = _as_text(match.group(group)), _NAMED.get(group) or _PHRASES.get(group)
         if named is not None:
             before = _as_text(text[max(0, match.start(named) - BEFORE_CHARS) : match.end(named)])
@@ -215,7 +153,7 @@ def _spans(text: S, pattern: re.Pattern[S], begin: int, end: int) -> Iterator[tu
                 continue
         if group == "auth" and value.isalpha() and (value.islower() or value.istitle()):
             continue  # a word
-        yield match.span(group)
+        yield match.start(), match.start(group), match.end(group)
 
 
 def _as_text(piece: str | bytes) -> str:
@@ -264,7 +202,7 @@ def _names_a_secret(key: object, value: str) -> bool:
     """Whether a text stands under a key like `password`: it is a secret then, unless it only refers to one."""
     if not value or not isinstance(key, str) or not _NAME.search(key) or _NO_SECRET_NAMES.search(key):
         return False
-    return re.match(_REFERENCE, value) is None and _CODE.match(value) is None
+    return re.match(REFERENCE, value) is None and _CODE.match(value) is None
 
 
 def redact_value(value: Any) -> Any:

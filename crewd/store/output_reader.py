@@ -12,7 +12,7 @@ from crewd.actors import Lane, Ref
 from crewd.model.agent import AGENT_FILES, AGENT_RUNTIMES
 from crewd.model.errors import CrewdError, NotFound, Unavailable, UsageError
 from crewd.model.limits import LOG_CHUNK_BYTES_MAX, ROWS_MAX
-from crewd.model.redact import blot
+from crewd.model.redact import SECRET_CHARS_MAX, blot
 from crewd.model.rows import AttemptRow, RunRow, TaskRow
 from crewd.model.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL
 from crewd.protocol import requests as rq
@@ -28,7 +28,7 @@ from crewd.store.run_files import AskFiles, RunFiles
 
 RESULT_FILES = frozenset({"result.json", "stdout"})
 """Where workers leave results that are too large to be sent: see the worker room."""
-AROUND_BYTES = 4_096
+AROUND_BYTES = SECRET_CHARS_MAX
 AGAIN_SECONDS = 0.5
 """Until what could not be answered truly is tried again."""
 

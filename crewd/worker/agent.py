@@ -563,7 +563,7 @@ class AgentProcess:
         how = "exit code unknown" if code is None else f"exit code {code}" if code >= 0 else signal_name(-code)
         if self._process is not None:
             self._process.wait_for_errors()
-        tail = tail_of(self._directory / "stderr", TAIL_BYTES)
+        tail = tail_of(self._directory / "stderr", TAIL_BYTES, known_of(self._bootstrap))
         when = "before it was ready" if self._capabilities is None else "and it has not said how its work ended"
         return Outcome(
             outcome="failed", reason=FailureReason.NO_END, exit_code=code if code is not None and code > 0 else None,

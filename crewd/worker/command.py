@@ -24,7 +24,7 @@ from crewd.model.inputs import GOAL
 from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
 from crewd.model.reasons import FailureReason, RefusalReason
-from crewd.model.redact import clip, redact
+from crewd.model.redact import SECRET_CHARS_MAX, blot, clip, redact
 from crewd.model.results import RESULT_BYTES_LEFT, result_file
 from crewd.model.shell import place_values, with_exec
 from crewd.model.signals import signal_name
@@ -190,7 +190,7 @@ class CommandProcess:
         return tuple(found)
 
     def _failed(self, code: int) -> Outcome:
-        tail = tail_of(self._directory / "stderr", TAIL_BYTES)
+        tail = tail_of(self._directory / "stderr", TAIL_BYTES, self._known)
         how = signal_name(-code) if code < 0 else f"exit code {code}"
         if code == _NOT_FOUND and self._bootstrap.worker.shell:
             tail = f"{tail} (PATH={os.environ.get('PATH', '')})".strip()
@@ -387,12 +387,13 @@ def _as_text(data: bytes) -> str | None:
         return None
 
 
-def tail_of(path: Path, limit: int) -> str:
-    """The last `limit` bytes of a file, as text; empty if it cannot be read."""
+def tail_of(path: Path, limit: int, known: KnownSecrets) -> str:
+    """The last `limit` bytes of a file, as text without secrets; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - limit))
-            return file.read(limit).decode("utf-8", "replace").strip()
+            file.seek(max(0, size - limit - SECRET_CHARS_MAX))
+            data = file.read(limit + SECRET_CHARS_MAX)
     except OSError:
         return ""
+    return known.in_bytes(blot(data))[-limit:].decode("utf-8", "replace").strip()

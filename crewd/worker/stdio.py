@@ -124,7 +124,7 @@ class Program:
             if token.cancelled:
                 return Outcome(outcome="cancelled", reason=token.reason)
             how = "exit code unknown" if code is None else f"exit code {code}" if code >= 0 else signal_name(-code)
-            tail = tail_of(Path(self._bootstrap.directory) / "stderr", TAIL_BYTES)
+            tail = tail_of(Path(self._bootstrap.directory) / "stderr", TAIL_BYTES, known_of(self._bootstrap))
             said = f"{how}, and it has not said how its work has ended"
             if self._last_complaint:
                 said += f" ({self._last_complaint})"

@@ -43,13 +43,35 @@ def test_what_is_not_kept_is_said_and_the_rest_keeps_its_offsets(tmp_path: Path)
 def test_the_end_outlives_the_files(tmp_path: Path) -> None:
     (tmp_path / "stdout").write_bytes(b"x" * 200_000 + b"end")
     (tmp_path / "stderr").write_bytes(b"oops")
-    (tmp_path / EXIT_FILE).write_bytes(msgspec.msgpack.encode(tail_of(tmp_path)))
+    (tmp_path / EXIT_FILE).write_bytes(msgspec.msgpack.encode(tail_of(tmp_path, KnownSecrets())))
     for name in ("stdout", "stderr"):
         (tmp_path / name).unlink()
     piece = read_output(tmp_path, "stdout", 0, 1 << 20)
     assert (len(piece.data), piece.size, piece.data[-3:]) == (TAIL_BYTES, 200_003, b"end")
     assert read_output(tmp_path, "stderr", -2, 10).data == b"ps"
     assert read_output(tmp_path / "nothing", "stdout", 0, 10).data == b""
+
+
+@pytest.mark.parametrize("text", ["password=hunter22x ", "Bearer a1B2c3D4e5F6g7H8 ", "see 12345678:AA" + "a1B2" * 8 + " "])
+def test_a_secret_and_its_name_may_be_in_two_portions(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "stdout"
+    for begin in range(SCRUB_BYTES - len(text), SCRUB_BYTES + 1):
+        path.write_text("-" * (begin - 1) + "\n" + text + "after")
+        position, looked_at = scrub(tmp_path, "stdout", 0, KnownSecrets())
+        while looked_at:
+            position, looked_at = scrub(tmp_path, "stdout", position, KnownSecrets())
+        secret = text.rsplit("=", maxsplit=1)[-1].rsplit(maxsplit=1)[-1].rpartition(":")[2]
+        assert path.read_text()[begin:] == text.replace(secret, "*" * len(secret)) + "after"
+
+
+@pytest.mark.parametrize("size", [10, TAIL_BYTES + 20_000])
+def test_a_secret_that_begins_before_the_end_that_is_kept_is_masked(tmp_path: Path, size: int) -> None:
+    after = b"-" * (TAIL_BYTES - 5) + b"\n"
+    for secret, known in ((b"password=hunter22x\n", KnownSecrets()), (b"quiet words\n", KnownSecrets(["quiet words"]))):
+        (tmp_path / "stdout").write_bytes(b"." * size + b"\n" + secret + after)
+        tail = tail_of(tmp_path, known)
+        assert tail.stdout == b"***\n" + after
+        assert tail.stdout_at == size + 1 + len(secret) - 4
 
 
 @pytest.mark.parametrize("at", [-2_000, -1_000, -300, -20, -1, 0, 1])

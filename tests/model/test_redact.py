@@ -39,6 +39,7 @@ SECRETS |= {
     "DEK-Info: AES-128-CBC,0AF1\n\nMIIEow\n-----END RSA PRIVATE KEY-----",
 }
 PLACES = {
+    "office webhook": ("https://acme{}", f".webhook.office.com/webhookb2/{'a1B2' * 20}"),
     "assigned": ("API_KEY={}", "hunter22xyz"), "password": ("the password: {} is it", "correcthorse"),
     "json": ('{{"client_secret": "{}"}}', "abc123def456"), "yaml": ("token: {}\nnext: 1", "q9w8e7r6t5"),
     "flag": ("run --password {} now", "s3cr3tW0rd"), "flag2": ("run --api-key={} now", "s3cr3tW0rd"),
@@ -161,6 +162,12 @@ def test_a_long_text_is_masked_as_a_short_one(form: str) -> None:
     assert blot(long.encode()) == long.replace(secret, "*" * len(secret)).encode()
 
 
+@pytest.mark.parametrize("letter", ["\u0130", "\u1e9e", "\U0001d504"])
+def test_letters_without_a_plain_lower_case_move_nothing(letter: str) -> None:
+    text = f"{letter * 200} password=hunter22x {SECRETS['github']} {letter * 200} token: a1B2c3D4\n"
+    assert redact(text) == f"{letter * 200} password={MASK} {MASK} {letter * 200} token: {MASK}\n"
+
+
 @given(st.binary(max_size=300))
 def test_a_file_keeps_its_length(data: bytes) -> None:
     assert len(blot(data)) == len(data)
@@ -180,7 +187,7 @@ def test_data_is_masked_by_its_names_and_by_its_texts() -> None:
 @pytest.mark.parametrize(
     "piece",
     ["a", "token=", "password: ", "://", "eyJ", "eyJaaaaaaaaaaaa.", "-----BEGIN PRIVATE KEY-----", "sk-", "Bearer ", "_",
-     "token " * 3, "token\n", "authorization: ", "aaaa_token = ", "--token ", "user:"],
+     "token " * 3, "token\n", "authorization: ", "aaaa_token = ", "--token ", "user:", "curl ", "login a ", "machine a ", "://a:"],
 )  # fmt: skip
 def test_twice_the_text_takes_about_twice_the_time(piece: str) -> None:
     def seconds(count: int) -> float:

@@ -213,6 +213,19 @@ def test_a_failure_names_its_signal_and_its_cause(crew: Crew, number: int, name:
     assert "cause" in attempt.error
 
 
+def test_what_is_shown_of_output_has_no_end_of_a_secret(crew: Crew) -> None:
+    """Neither the last bytes that an error names, nor what is read from the middle of the output of a running worker."""
+    failed = sh(crew, "printf 'pass%s=hunter22x%2040s\\n' word cause >&2; exit 3")
+    failed.wait(timeout=120)
+    error = attempt_of(failed).error
+    assert "cause" in error and "22x" not in error
+    key = "printf -- '-----BEGIN %s KEY-----\\n' PRIVATE; printf 'MIIE%06000d\\n-----END %s KEY-----' 7 PRIVATE"
+    run = sh(crew, f"{key}; echo after; exec sleep 1000")
+    wait_until(lambda: log_of(crew, run).endswith(b"after\n"), "the output to be written")
+    assert set(crew.log(run.id, offset=5_000, limit=500).data) == {ord("*")}
+    run.cancel(mode="now")
+
+
 def test_a_callable_that_vanishes_names_what_it_wrote_last(crew: Crew, tmp_path: Path) -> None:
     (tmp_path / "gone.py").write_text(
         "import os, sys\ndef f():\n    print('the cause', file=sys.stderr, flush=True)\n    os._exit(3)\n"
