@@ -195,9 +195,9 @@ def dismiss(crew: Caller, target: str, *, intent: str = "", force: bool = False)
     shapes.expect((yield Ask(rq.Dismiss(target=target, intent=intent, force=force))), rq.Done)
 
 
-def tell_hooks(crew: Caller, target: str, hooks: Sequence[HookRun]) -> Call[None]:  # noqa: ARG001
+def tell_hooks(crew: Caller, target: str, hooks: Sequence[HookRun]) -> Call[None]:
     """Say what hooks have answered that you have asked about something you want of a run (docs/hooks.md). Each is an event."""
-    shapes.expect((yield Ask(rq.TellHooks(target=target, hooks=tuple(hooks)))), rq.Done)
+    shapes.expect((yield Ask(rq.TellHooks(target=target, hooks=tuple(hooks), id=crew.ids.next(MESSAGE)))), rq.Done)
 
 
 def claim(

@@ -62,7 +62,10 @@ class Hook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 class HookRun(msgspec.Struct, frozen=True):
-    """A hook that has run: what it answered, and in `note` why, in words. `changed` names what it has changed."""
+    """A hook that has run: what it answered, and in `note` why, in words. `changed` names what it has changed.
+
+    `told` is the id of the request that told of it (`tell_hooks`); empty for a hook of a step.
+    """
 
     name: str
     on: HookPoint
@@ -70,6 +73,7 @@ class HookRun(msgspec.Struct, frozen=True):
     note: str = ""
     seconds: float = 0.0
     changed: tuple[str, ...] = ()
+    told: str = ""
 
     @property
     def words(self) -> str:

@@ -189,6 +189,8 @@ def check(request: Request) -> Request:
 
 def check_hooks_told(request: TellHooks) -> TellHooks:
     """The request with what it says in words bounded. Raises UsageError naming what is wrong."""
+    if request.id and not is_id(request.id, MESSAGE):
+        raise UsageError(f"{request.id!r} is not a message id", hint="m_ and 26 characters, made by the sender")
     if not 0 < len(request.hooks) <= HOOKS_MAX:
         raise UsageError(f"{len(request.hooks)} hooks cannot be told of", hint=f"1 to {HOOKS_MAX}")
     for hook in request.hooks:
@@ -201,7 +203,7 @@ def check_hooks_told(request: TellHooks) -> TellHooks:
             raise UsageError(
                 f"hook {hook.name} cannot change {', '.join(hook.changed)}", hint="docs/hooks.md: what it may change"
             )
-    told = (msgspec.structs.replace(hook, note=clip(hook.note, NOTE_CHARS_MAX)) for hook in request.hooks)
+    told = (msgspec.structs.replace(hook, note=clip(hook.note, NOTE_CHARS_MAX), told=request.id) for hook in request.hooks)
     return msgspec.structs.replace(request, hooks=tuple(told))
 
 

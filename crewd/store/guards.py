@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from crewd.model.errors import Busy, Conflict, Refused
 from crewd.model.rows import ForgottenRow, MessageRow, RunRow, TaskRow
 from crewd.model.statuses import RUN_TERMINAL
-from crewd.store.messages import Append, Arrival, Guard, Known, NewAttempt, NewMessage, NewRun, Rejected, Removal
+from crewd.store.messages import Append, Arrival, Guard, Known, NewAttempt, NewHooks, NewMessage, NewRun, Rejected, Removal
 
 if TYPE_CHECKING:
     from crewd.store.cache import Cache
@@ -41,6 +41,9 @@ class Guards:
                 run_row, task_row = self._cache.get(RunRow, run), self._cache.get(TaskRow, task)
                 cancel = (run_row and run_row.cancel) or (task_row and task_row.cancel)
                 return Rejected(0, Refused("the run was cancelled", reason=cancel.reason)) if cancel else None
+            case NewHooks(run, key):
+                there = self._cache.get(RunRow, run)
+                return Known(0, there) if there is not None and key in {ran.told for ran in there.hooks} else None
             case Removal(run, last_seq, archive):
                 there = self._cache.get(RunRow, run)
                 if there is None or there.status not in RUN_TERMINAL or run in self._unflushed.touched:

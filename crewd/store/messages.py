@@ -43,6 +43,13 @@ class NewRun(msgspec.Struct, frozen=True):
     refusal: CrewdError | None = None
 
 
+class NewHooks(msgspec.Struct, frozen=True):
+    """Append only if the run keeps no hooks that were told of by this request. Not an admission."""
+
+    run: str
+    id: str
+
+
 class NewAttempt(msgspec.Struct, frozen=True):
     """Append only if neither the run nor the task was cancelled: nothing starts after a tombstone.
 
@@ -73,7 +80,7 @@ class Arrival(msgspec.Struct, frozen=True):
     last_seq: int = 0
 
 
-Guard = NewMessage | NewRun | NewAttempt | Removal | Arrival
+Guard = NewMessage | NewRun | NewAttempt | NewHooks | Removal | Arrival
 
 
 class Append(msgspec.Struct, frozen=True):

@@ -59,6 +59,9 @@ ACKNOWLEDGE_REPORTS = 16
 FAR_SECONDS = 10.0
 """Alarms that are further away go off on whole seconds: those of many workers wake crewd together."""
 
+SIGNALS_MAX = 64
+"""Requests for a signal that are remembered."""
+
 
 class Acknowledge(msgspec.Struct, frozen=True):
     """Time to acknowledge what is durable."""
@@ -97,6 +100,8 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
         self._receipts: dict[str, Receipt] = {}
         self._alarms: dict[float, Timer] = {}
         self._result: tuple[str, object, str] = ("", None, "")
+        self._signals: dict[Caller | None, bool] = {}
+        """Who has asked for a signal, and whether that was answered: a client asks again, and the worker gets one signal."""
         self._durable = self._acknowledged = self._waited_for = 0
         self._acknowledge_soon = False
         self._leaving = False
@@ -193,8 +198,14 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
                 self._feed(heard.Handed(mail))
             case cm.TakeBack(key, caller, _):
                 self._feed(heard.Withdraw(key, caller))
-            case cm.SendSignal(number, tree, caller, _):
+            case cm.SendSignal(number, tree, caller, _) if caller not in self._signals:
+                self._signals[caller] = False
+                if len(self._signals) > SIGNALS_MAX:
+                    del self._signals[next(iter(self._signals))]
                 self._feed(heard.Signal(number, tree, caller.owner, caller))
+            case cm.SendSignal(caller=caller):
+                if self._signals[caller]:
+                    self._respond(caller, rq.Done())
             case cm.EndAttempt(cancel):
                 self._feed(heard.Cancel(cancel))
             case cm.SlotGranted():
@@ -379,13 +390,15 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
         self, effect: do.TellBusy | do.TellWrong | do.TellDone | do.TellRefused | do.TellCannotWithdraw
     ) -> rq.Done | CrewdError:
         match effect:
-            case do.TellDone():
+            case do.TellDone(caller):
+                self._signals[caller] = True
                 return rq.Done()
             case do.TellBusy():
                 return Busy(f"worker {self._state.task} has too many unsettled messages", hint="try again later")
             case do.TellWrong(_, text, hint):
                 return UsageError(text, hint=hint)
-            case do.TellRefused(_, text, reason):
+            case do.TellRefused(caller, text, reason):
+                self._signals.pop(caller, None)
                 return Refused(text, hint="crew show tells how it stands", reason=reason)
             case do.TellCannotWithdraw(_, key):
                 return Refused(f"the worker has taken message {key}", hint="see its receipt")

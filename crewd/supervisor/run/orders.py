@@ -17,7 +17,7 @@ from crewd.model.redact import DEPTH_MAX, clip, is_deep, redact_value
 from crewd.model.rows import CancelInfo, Progress
 from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.protocol import requests as rq
-from crewd.store.messages import Put
+from crewd.store.messages import Known, NewHooks, Put, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import STORE
 from crewd.supervisor.run import claims
@@ -50,7 +50,12 @@ def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
             shell.record([], [AnswerWith(command.caller, rq.Done())])
         case rq.TellHooks(hooks=hooks):
             told = [Draft(RunHookRan(each, command.caller.owner), shell.id) for each in hooks]
-            shell.record(told, [AnswerWith(command.caller, rq.Done())])
+            guard = NewHooks(shell.id, request.id) if request.id else None
+
+            def kept_out(answer: Known | Rejected) -> None:
+                shell.respond(command.caller, rq.Done() if isinstance(answer, Known) else answer.error)
+
+            shell.record(told, [AnswerWith(command.caller, rq.Done())], guard=guard, refused=kept_out)
         case rq.Approve():
             _approve(shell, command, request)
         case rq.Claim() | rq.Release() | rq.Finish():

@@ -86,6 +86,7 @@ class Laws:
         self._ended: set[str] = set()
         self._cancelled_at: dict[str, int] = {}
         self._accepted_at: dict[str, int] = {}
+        self._told_hooks: set[str] = set()
         self._tries_from: dict[str, int] = {}
         self._opened: set[str] = set()
         self._started_for: set[str] = set()
@@ -203,6 +204,8 @@ class Laws:
                 self._may_start(event)
             case ev.MessageAccepted():
                 self._accepted(event, body)
+            case ev.RunHookRan():
+                self._hook_told(body)
             case ev.MessageDelivered(id=key):
                 known = key in self._witness.delivered.get((event.task, event.epoch), [])
                 self.hold("no receipt without the deed", known, f"{key} delivered, says crewd")
@@ -436,6 +439,11 @@ class Laws:
         same = (before.owner, before.digest) == (body.claim.owner, body.claim.digest)
         self.hold("a task has one holder", same, f"{event.task} is held by {before.owner}, and {body.claim.owner} got it")
         self._claims[event.task] = body.claim
+
+    def _hook_told(self, body: ev.RunHookRan) -> None:
+        """In this world each request tells of one hook."""
+        self.hold("what hooks have answered is told once", body.run.told not in self._told_hooks, f"{body.run.told} twice")
+        self._told_hooks.add(body.run.told)
 
     def _accepted(self, event: ev.Event, body: ev.MessageAccepted) -> None:
         self.hold("a message is accepted once", body.id not in self._accepted_at, f"{body.id} twice")

@@ -14,6 +14,7 @@ import msgspec
 
 from crewd.clock import SeededChance
 from crewd.model.hooks import HookRun
+from crewd.model.ids import MESSAGE
 from crewd.model.policy import Limits, Restarts, Retry
 from crewd.model.receipts import Level
 from crewd.model.rows import RunRow, TaskRow
@@ -203,7 +204,8 @@ class Player:
         """Somebody has asked hooks about a run."""
         target = self._target(run, None)
         if target:
-            self._client(who).ask(rq.TellHooks(target=target, hooks=(HookRun("guard", "before_cancel", "allow"),)))
+            hooks = (HookRun("guard", "before_cancel", "allow"),)
+            self._client(who).ask(rq.TellHooks(target=target, hooks=hooks, id=self.world.ids.next(MESSAGE)))
 
     def burst(self, run: int = 0, step: int = 0, count: int = 3, who: int = 0) -> None:
         """Several steers, one right after the other."""

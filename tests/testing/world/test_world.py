@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from crewd.model.rows import MessageRow, RunRow
-from crewd.model.statuses import RunStatus
+from crewd.model.events import AttemptSignalled, RunHookRan
+from crewd.model.hooks import HookRun
+from crewd.model.ids import MESSAGE
+from crewd.model.rows import AttemptRow, MessageRow, RunRow
+from crewd.model.statuses import AttemptStatus, RunStatus
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
 from crewd.testing.world import FLAKY, NONE, Faults, LawBroken, Plan, World
@@ -78,6 +81,29 @@ def test_a_law_that_is_broken_stops_the_world_where_it_is() -> None:
     world.laws._ended.add(row.id)
     with pytest.raises(LawBroken, match="nothing after it"):
         world.go(1_000)
+
+
+def test_what_is_asked_again_is_done_once() -> None:
+    world = World()
+    client = world.client("ann")
+    world.start(client, "one", {"a": (Plan(steps=100, step_seconds=5.0), ())})
+    while not (rows := world.disk.now[AttemptRow]) or next(iter(rows.values())).status is not AttemptStatus.RUNNING:
+        world.go(1)
+    (run,) = world.disk.now[RunRow]
+    told = rq.TellHooks(target=run, hooks=(HookRun("guard", "before_cancel", "allow"),), id=world.ids.next(MESSAGE))
+    hooks, signal = client.ask(told), client.ask(rq.Signal(target=run, number=1))
+    for _ in range(2):  # before it is answered, and after
+        for key in (hooks, signal):
+            assert client.link.send(codec.requests.encode(key, client.asked[key]))
+        world.go(200)
+    assert client.answers[hooks] == client.answers[signal] == rq.Done()
+    world.kill_crewd()
+    world.start_crewd()
+    again = client.ask(told)
+    world.go(400)
+    assert client.answers[again] == rq.Done()
+    happened = [type(event.body) for event in world.disk.events]
+    assert (happened.count(RunHookRan), happened.count(AttemptSignalled)) == (1, 1)
 
 
 def test_a_story_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
