@@ -51,6 +51,7 @@ def command_of(agent: Agent, prompt_file: str, session: str, *, forks: bool = Fa
                 "--fallback-model", ",".join(split_level(each, THINKING["claude"])[0] for each in agent.fallback_models)
             )
             argv += _given("--allowedTools", ",".join(agent.tools)) + _given("--resume", session)
+            argv += _given("--disallowedTools", ",".join(agent.without_tools))
             argv += ["--fork-session"] if forks and session else []
             argv += [word for path in agent.extensions or () for word in ("--plugin-dir", path)]
             argv += [] if agent.own_skills else ["--disable-slash-commands"]

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from crewd.agents.catalogue import CATALOGUE
 from crewd.agents.skills import Skill, fitting, names_of, parse_skill
 from crewd.agents.team import Team, parse_team
 from crewd.client import shapes
@@ -18,6 +17,7 @@ from crewd.client.extensions import active_extensions
 from crewd.client.hooked import active_hooks, with_hooks
 from crewd.client.inventory import check_enabled
 from crewd.client.resources import resource, resources
+from crewd.client.usable import check_usable, given_to, without_disabled
 from crewd.client.user_file import user_path
 from crewd.model.agent import CHANGING_TOOLS
 from crewd.model.errors import NotFound, Refused, UsageError
@@ -166,7 +166,7 @@ def choose(wish: Wish, *, installed: bool = True, given: Workflow | None = None)
     choices = {step.id: _choice(step, wish, team) for step in open_steps if step.agent or team is not None or wish.agent}
     roles = _roles(workflow, wish, team)
     for choice in (*choices.values(), *roles.values()):
-        check_agent_enabled(choice.found)
+        check_usable(choice.found, choice.model)
         if installed:
             check_installed(choice.found)
     steps = [_filled(step, choices[step.id], wish) if step.id in choices else step for step in workflow.steps]
@@ -273,21 +273,6 @@ def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
     return Choice(step.id, found, agent_from, "", "the program's own", skills, (), access, access_from)
 
 
-def check_agent_enabled(found: FoundAgent) -> None:
-    """Refused, with the reason, if the user has disabled the agent or its program."""
-    check_enabled("agent", found.name)
-    check_enabled("runtime", next((name for name, known in CATALOGUE.items() if known is found.known), ""))
-
-
-def is_enabled(found: FoundAgent) -> bool:
-    """Whether neither the agent nor its program is disabled."""
-    try:
-        check_agent_enabled(found)
-    except Refused:
-        return False
-    return True
-
-
 def skill_named(name: str) -> Skill:
     """The skill of this name. NotFound if there is none; UsageError for a file that is wrong; Refused if it is disabled."""
     found = resource("skills", name)
@@ -312,10 +297,13 @@ def _memory_of(found: FoundAgent) -> str:
 def _filled(step: Step, choice: Choice, wish: Wish) -> Step:
     """The step, with the agent that does it."""
     change = msgspec.structs.replace
+    skills = fitting(map(skill_named, choice.skills))[0]
+    sources = tuple((skill.name, resource("skills", skill.name).source) for skill in skills)
     agent = change(
-        choice.found.definition.agent,
-        skills=fitting(map(skill_named, choice.skills))[0],
+        without_disabled(choice.found.definition.agent),
+        skills=skills,
         model=choice.model,
+        inventory=given_to(choice.found, choice.model, sources, resource("teams", wish.team).id if wish.team else ""),
         memory=_memory_of(choice.found),
         keeps_memory=choice.access != "shared",
         **{key: value for key, value in wish.fields.items() if value},

@@ -1,11 +1,15 @@
-"""What there is to run with, and its states: agents, teams, workflows, skills, runtimes, hooks and extensions."""
+"""What there is to run with, and the state of each: agents, teams, workflows, skills, runtimes and so on."""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from typing import Final
 
 from crewd.agents.catalogue import CATALOGUE
+from crewd.agents.providers import PROVIDERS
+from crewd.agents.tools import TOOLS, runtimes_of, tool_id
 from crewd.client.disabled import change_disabled, disabled
 from crewd.client.extensions import extensions
 from crewd.client.hooks import found_hooks
@@ -16,6 +20,8 @@ from crewd.model.markdown import did_you_mean
 
 _FILES: Final[dict[ItemKind, Kind]] = {"agent": "agents", "team": "teams", "workflow": "workflows", "skill": "skills"}
 REASON_CHARS_MAX = 500
+_ANY: Final = frozenset({"tool", "provider"})
+_OF_ANY: Final = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,127}")
 
 
 def inventory() -> list[Item]:
@@ -38,6 +44,19 @@ def inventory() -> list[Item]:
             found.append(Item(key, "runtime", name, "crewd", "active"))
         else:
             found.append(Item(key, "runtime", name, "crewd", "missing", f"{program} was not found in PATH: {known.install}"))
+    tools = {tool_id(name) for names in TOOLS.values() for name in names} | _disabled(off, "tool")
+    for name in sorted(tools):
+        key, where = f"tool:{name}", ", ".join(runtimes_of(name)) or "agents"
+        found.append(Item(key, "tool", name, where, "disabled" if key in off else "active", off.get(key, "")))
+    for name in sorted(PROVIDERS.keys() | _disabled(off, "provider")):
+        key, keys = f"provider:{name}", PROVIDERS.get(name, ())
+        if key in off:
+            found.append(Item(key, "provider", name, "crewd", "disabled", off[key]))
+        elif keys and not any(os.environ.get(each) for each in keys):
+            why = f"{' or '.join(keys)} is not set; a program that is logged in has a key of its own"
+            found.append(Item(key, "provider", name, "crewd", "missing", why))
+        else:
+            found.append(Item(key, "provider", name, "crewd", "active"))
     for one in found_hooks():
         name, source = one.hook.name, one.hook.source
         if one.state == "shadowed":
@@ -53,18 +72,28 @@ def inventory() -> list[Item]:
     return found
 
 
-def disable(key: str, reason: str) -> None:
-    """Run nothing with it from now on. NotFound if there is no such item; UsageError without a reason."""
+def _disabled(off: dict[str, str], kind: ItemKind) -> set[str]:
+    return {key.partition(":")[2] for key in off if key.startswith(f"{kind}:")}
+
+
+def disable(key: str, reason: str) -> str:
+    """Run nothing with it from now on; its id. NotFound if there is no such item; UsageError without a reason.
+
+    A tool and a provider need not be known: what an agent may have, its program decides.
+    """
     if not reason.strip():
         raise UsageError("why it is disabled is not said", hint="--reason 'it deletes tests'")
     if len(reason) > REASON_CHARS_MAX:
         raise UsageError(f"the reason has {len(reason)} characters", hint=f"at most {REASON_CHARS_MAX}")
+    key = _id(key)
     _known(key)
     change_disabled(lambda off: {**off, key: reason.strip()})
+    return key
 
 
 def enable(key: str) -> bool:
     """Allow it again; whether it was disabled."""
+    key = _id(key)
     if key not in disabled():
         _known(key)
         return False
@@ -79,7 +108,18 @@ def check_enabled(kind: ItemKind, name: str) -> None:
         raise Refused(f"{kind} {name} is disabled: {reason}", hint=f"crew enable {key}")
 
 
+def _id(key: str) -> str:
+    """Tools and providers have no large letters."""
+    kind, colon, name = key.partition(":")
+    return f"{kind}:{tool_id(name)}" if colon and kind in _ANY else key
+
+
 def _known(key: str) -> None:
+    kind, _, name = key.partition(":")
+    if kind in _ANY:
+        if not _OF_ANY.fullmatch(name):
+            raise UsageError(f"{name!r} is not the name of a {kind}", hint="letters, digits, and _ . - in it")
+        return
     known = [each.id for each in inventory() if each.state != "shadowed"]
     if key not in known:
         hint = did_you_mean(key, known, {}) or "crew capabilities lists what there is"

@@ -108,6 +108,13 @@ def artifact(crew: Crew, target: str, name: str, write: Callable[[bytes], object
     return piece.row
 
 
+def artifact_bytes(crew: Crew, row: ArtifactRow) -> bytes:
+    """All bytes of an artifact that is known to be small."""
+    data = bytearray()
+    artifact(crew, row.task, row.id, data.extend)
+    return bytes(data)
+
+
 def backup(crew: Crew, path: Path) -> kp.BackupReply:
     """Copy the home's state into a new directory on crewd's machine, while everything goes on."""
     return shapes.expect(crew.request(kp.Backup(path=str(path.absolute())), LONG_SECONDS), kp.BackupReply)

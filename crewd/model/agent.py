@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from crewd.model.errors import UsageError
+from crewd.model.inventory import Item
 
 AgentRuntime = Literal["pi", "omp", "claude", "codex", "acp"]
 """What an agent speaks: pi's and oh-my-pi's RPC, Claude Code's stream-json, Codex's app-server, the Agent Client Protocol."""
@@ -19,6 +20,8 @@ PROMPT_BYTES_MAX = 64 << 10
 TURNS_MAX = 10_000
 PATH_CHARS_MAX: Final = 4_096
 EXTENSIONS_MAX: Final = 64
+INVENTORY_MAX: Final = 512
+"""Things that an agent is given, and tools that are kept away from it."""
 AGENT_FILES: Final = {"acts": "acts.jsonl", "records": "records.jsonl"}
 """What is kept of an agent beside its output: the streams that can be read, and their files in the attempt's directory."""
 
@@ -43,7 +46,8 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     works. `memory` is the file with its notes (empty: it has none); with `keeps_memory` it is told that it may write there.
     `extensions` are files or directories that it loads (None: those of its own configuration). Without `project_context` it
     does not read the instructions of the project (`AGENTS.md`, `CLAUDE.md`), without `own_skills` not the skills of its own
-    configuration. What of this a runtime has a way to say, `docs/agents.md` tells.
+    configuration. `without_tools` are tools that are kept away from it; `inventory` is what it is given, by name and source
+    (the artifact `inventory.json` of each of its attempts). What of this a runtime has a way to say, `docs/agents.md` tells.
     """
 
     runtime: AgentRuntime
@@ -68,6 +72,8 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     project_context: bool = True
     own_skills: bool = True
     forks: bool = False
+    without_tools: tuple[str, ...] = ()
+    inventory: tuple[Item, ...] = ()
 
 
 class Conversation(msgspec.Struct, frozen=True):
@@ -95,6 +101,12 @@ def check_agent(step: str, agent: Agent) -> None:
     if len(agent.extensions or ()) > EXTENSIONS_MAX:
         raise UsageError(
             f"step {step}: {len(agent.extensions or ())} extensions", hint=f"at most {EXTENSIONS_MAX}", field="agent"
+        )
+    if len(agent.without_tools) > INVENTORY_MAX or any(not name or name.startswith("-") for name in agent.without_tools):
+        raise UsageError(f"step {step}: these are no tools: {agent.without_tools}", hint="names of tools", field="agent")
+    if len(agent.inventory) > INVENTORY_MAX:
+        raise UsageError(
+            f"step {step}: the agent is given {len(agent.inventory)} things", hint=f"at most {INVENTORY_MAX}", field="agent"
         )
     for path in agent.extensions or ():
         if not path or path.startswith("-") or "\0" in path or len(path) > PATH_CHARS_MAX:

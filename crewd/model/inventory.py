@@ -1,4 +1,4 @@
-"""What there is to run with: agents, teams, workflows, skills, runtimes, hooks and extensions, and the state of each.
+"""What there is to run with: agents, teams, workflows, skills, runtimes, tools, providers, hooks, extensions, and their states.
 
 Tests: tests/client/test_inventory.py.
 """
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from crewd.model.errors import UsageError
 from crewd.model.redact import redact
 
-ItemKind = Literal["agent", "team", "workflow", "skill", "runtime", "hook", "extension"]
+ItemKind = Literal["agent", "team", "workflow", "skill", "runtime", "tool", "provider", "hook", "extension"]
 ItemState = Literal["active", "disabled", "shadowed", "missing", "untrusted"]
 KINDS: Final[tuple[ItemKind, ...]] = get_args(ItemKind)
 ITEMS_MAX = 1_000

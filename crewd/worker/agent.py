@@ -22,6 +22,7 @@ import msgspec
 from crewd.agents import acts as do
 from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import PERMANENT, falls_back
+from crewd.agents.given import INVENTORY_FILE, inventory_text
 from crewd.agents.launch import command_of, ignored_by, machine_of, takes_prompt_file, variables_of
 from crewd.agents.models import asked_of
 from crewd.agents.prompt import PROMPT_FILE, SOURCES_FILE, SYSTEM_PROMPT_FILE, prompt_of
@@ -192,6 +193,7 @@ class AgentProcess:
             if self._told.system_text:
                 context.artifact(SYSTEM_PROMPT_FILE, self._told.system_text)
             context.artifact(SOURCES_FILE, msgspec.json.format(msgspec.json.encode(self._told.sources)))
+            context.artifact(INVENTORY_FILE, inventory_text(self._agent, self._bootstrap.worker.hooks))
         except OSError as error:  # the disk is full: that is no reason not to work
             self._warnings.append(f"what it was told could not be kept: {error.strerror}")
 

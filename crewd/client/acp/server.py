@@ -18,9 +18,10 @@ from crewd.client.acp.updates import text_of
 from crewd.client.acp.wire import INVALID_PARAMS, NO_METHOD, NOT_FOUND, Fault, Wire
 from crewd.client.acts import ask_about_async, ask_start_async, tell_async
 from crewd.client.agents import agents, default_program
-from crewd.client.chosen import Wish, choose, is_enabled
+from crewd.client.chosen import Wish, choose
 from crewd.client.environment import bring
 from crewd.client.inventory import inventory
+from crewd.client.usable import is_usable
 from crewd.clock import in_words
 from crewd.model.errors import CrewdError, DaemonUnreachable
 from crewd.model.redact import clip
@@ -243,7 +244,7 @@ class Server:
 
 def _offered() -> tuple[str, ...]:
     """The agents that an editor can choose: the programs that are installed, then those of files."""
-    found = [each for each in agents() if each.program and is_enabled(each)]
+    found = [each for each in agents() if each.program and is_usable(each)]
     return tuple(each.name for each in sorted(found, key=lambda each: (each.origin != "crewd", each.name)))
 
 

@@ -8,14 +8,13 @@ import click
 import msgspec
 
 from crewd.agents.prompt import PROMPT_FILE, SOURCES_FILE, SYSTEM_PROMPT_FILE
-from crewd.client import keeping
 from crewd.client.cli.common import Options, look_at, out, say, table, verb
+from crewd.client.keeping import artifact_bytes
 from crewd.model.agent import AGENT_RUNTIMES
 from crewd.model.errors import NotFound, UsageError
 from crewd.model.ids import split_task_id
 
 if TYPE_CHECKING:
-    from crewd.client.blocking import Crew
     from crewd.model.rows import ArtifactRow
     from crewd.protocol.requests import ShowReply
 
@@ -32,9 +31,9 @@ def prompt(options: Options, target: str, attempt: int | None) -> None:
     with look_at(options) as crew:
         shown = crew.show(target)
         kept = _of_attempt(shown, target, attempt)
-        sources: list[dict[str, Any]] = msgspec.json.decode(_read(crew, kept[SOURCES_FILE]))
+        sources: list[dict[str, Any]] = msgspec.json.decode(artifact_bytes(crew, kept[SOURCES_FILE]))
         texts = {
-            name: _read(crew, kept[name]).decode("utf-8", "replace")
+            name: artifact_bytes(crew, kept[name]).decode("utf-8", "replace")
             for name in (SYSTEM_PROMPT_FILE, PROMPT_FILE)
             if name in kept
         }
@@ -70,9 +69,3 @@ def _of_attempt(shown: ShowReply, target: str, attempt: int | None) -> dict[str,
         raise UsageError(f"{target} has {len(steps)} agents: {', '.join(steps)}", hint=f"crew prompt {target}/{steps[0]}")
     last = max(told, key=lambda row: row.epoch)
     return {row.name: row for row in shown.artifacts if (row.task, row.epoch) == (last.task, last.epoch)}
-
-
-def _read(crew: Crew, row: ArtifactRow) -> bytes:
-    data = bytearray()
-    keeping.artifact(crew, row.task, row.id, data.extend)
-    return bytes(data)

@@ -174,11 +174,13 @@ def test_a_run_keeps_what_there_was_when_it_was_started(shell: Shell) -> None:
     }
     assert (kept["agent:reviewer"]["state"], kept["agent:reviewer"]["reason"]) == ("disabled", "it rewrites history")
     assert kept["agent:stand-in"]["source"] == "project"
-    assert "it rewrites history" in shell.ok("capabilities", "--run", f"{run}/stand-in")
+    shell.ok("wait", run)
+    given = {each["id"]: each for each in json.loads(shell.ok("capabilities", "--run", f"{run}/stand-in", "--json"))}
+    assert given["agent:stand-in"]["source"] == "project" and "agent:reviewer" not in given
     command = json.loads(shell.ok("exec", "--json", "--", "true"))["id"]
     assert "keeps no list of what there was to run with" in " ".join(shell.fails(4, "capabilities", "--run", command).split())
-    for each in (run, command):
-        shell.run("wait", each)
+    shell.run("wait", command)
+    assert "keeps no list of what it was given" in " ".join(shell.fails(4, "capabilities", "--run", f"{command}/true").split())
 
 
 def test_a_file_is_edited_renamed_and_put_aside(shell: Shell) -> None:
