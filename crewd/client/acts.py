@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import select
 import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +17,8 @@ import msgspec
 
 from crewd.client.hooked import active_hooks
 from crewd.client.hooks import HOOKS_FILE
-from crewd.model.errors import CrewdError, InvariantError, Refused, UsageError
+from crewd.client.host_process import BESIDE_SECONDS, END_SECONDS, answer, close, hang_up, start
+from crewd.model.errors import CrewdError, Refused, UsageError
 from crewd.model.hooks import HOOKS_MAX, ActPoint, Hook, HookRun, HooksAsked, HooksToAsk, as_json
 from crewd.model.reasons import BlockReason
 from crewd.model.rows import RunRow
@@ -30,16 +28,10 @@ if TYPE_CHECKING:
     from crewd.client import aio
     from crewd.client.blocking import Crew
 
-_PACKAGES: Final = str(Path(__file__).resolve().parent.parent.parent)
-_HOST: Final = f"import sys; sys.path.insert(0, {_PACKAGES!r}); from crewd.worker.act_hooks import main; main()"
 _UNTOLD: Final = "nothing is told"
 _UNSTARTED: Final = "nothing is started"
 _HELD_UP: Final = frozenset({"before_run_start", "before_forget", "before_cleanup", "before_publish"})
 """What a wrong file of hooks holds up. It keeps no worker alive, and nobody from looking."""
-BESIDE_SECONDS = 2.0
-"""How long a hook may take to be gone, beside its own time."""
-END_SECONDS = 10.0
-"""How long the process may take beside its hooks."""
 
 
 def ask_hooks(point: ActPoint, given: dict[str, object], about: dict[str, object] | None = None) -> HooksAsked:
@@ -48,7 +40,7 @@ def ask_hooks(point: ActPoint, given: dict[str, object], about: dict[str, object
     `given` is what they are told, `about` what they may change of it.
     """
     order = _order(point, given, about or {})
-    return _outcome(_host(), order) if isinstance(order, HooksToAsk) else order
+    return _outcome(start(), order) if isinstance(order, HooksToAsk) else order
 
 
 async def ask_hooks_async(point: ActPoint, given: dict[str, object], about: dict[str, object] | None = None) -> HooksAsked:
@@ -56,11 +48,11 @@ async def ask_hooks_async(point: ActPoint, given: dict[str, object], about: dict
     order = _order(point, given, about or {})
     if not isinstance(order, HooksToAsk):
         return order
-    host = _host()
+    host = start()
     try:
         return await asyncio.to_thread(_outcome, host, order)
     finally:
-        _close(host)
+        close(host)
 
 
 def _order(point: ActPoint, given: dict[str, object], about: dict[str, object]) -> HooksToAsk | HooksAsked:
@@ -209,52 +201,15 @@ def _is_asked(point: ActPoint) -> bool:
         return True
 
 
-def _host() -> subprocess.Popen[bytes]:
-    """The process below which hooks run: this very Python, which imports nothing from the directory that it is started in."""
-    return subprocess.Popen(  # noqa: S603 (its purpose)
-        [sys.executable, "-P", "-c", _HOST], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
-    )
-
-
 def _outcome(host: subprocess.Popen[bytes], order: HooksToAsk) -> HooksAsked:
     """What came of it. If the process in which they run fails, it is as if each hook had failed."""
     seconds = sum(hook.timeout_seconds + BESIDE_SECONDS for hook in order.hooks) + END_SECONDS
     try:
-        return _answer(host, as_json(order), seconds)
+        return msgspec.convert(answer(host, as_json(order), seconds), HooksAsked)
     except (OSError, ValueError):  # also what is no JSON, and a pipe that was closed because nobody waits any more
         return _failed(order)
     finally:
-        _hang_up(host)
-
-
-def _answer(host: subprocess.Popen[bytes], question: bytes, seconds: float) -> HooksAsked:
-    if host.stdin is None or host.stdout is None:
-        raise InvariantError("the process has no pipes")
-    host.stdin.write(question)
-    host.stdin.flush()  # and it stays open: its end says that nobody waits any more
-    waiting = select.poll()
-    waiting.register(host.stdout, select.POLLIN)
-    said = host.stdout.readline() if waiting.poll(seconds * 1_000) else b""
-    return msgspec.convert(json.loads(said), HooksAsked)
-
-
-def _close(host: subprocess.Popen[bytes]) -> None:
-    """Nobody waits any more."""
-    if host.stdin is not None:
-        with contextlib.suppress(OSError):
-            host.stdin.close()
-
-
-def _hang_up(host: subprocess.Popen[bytes]) -> None:
-    """It ends now, with what it has started."""
-    _close(host)
-    try:
-        host.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        host.kill()
-        host.wait()
-    if host.stdout is not None:
-        host.stdout.close()
+        hang_up(host)
 
 
 def _failed(order: HooksToAsk) -> HooksAsked:

@@ -15,6 +15,7 @@ from crewd.client import shapes
 from crewd.client.agents import FoundAgent, agent_named, check_installed
 from crewd.client.extensions import active_extensions
 from crewd.client.hooked import active_hooks, with_hooks
+from crewd.client.initialised import initialise_extensions
 from crewd.client.inventory import check_enabled
 from crewd.client.resources import resource, resources
 from crewd.client.usable import check_usable, given_to, without_disabled
@@ -135,8 +136,11 @@ def choose(wish: Wish, *, installed: bool = True, given: Workflow | None = None)
     Raises NotFound, UsageError, or Refused for an agent whose program is not installed.
 
     Who does a step: the agent that the step names, else that of its role in the team, else the one that was asked for. The
-    model: the one that was asked for, else the step's, the role's, the agent's. `installed`: the programs have to be there.
+    model: the one that was asked for, else the step's, the role's, the agent's. `installed`: the programs have to be there, and
+    extensions are initialised, as something is about to be started.
     """
+    if installed:
+        initialise_extensions()
     team = team_named(wish.team) if wish.team else None
     if team is not None:
         check_enabled("team", wish.team.rpartition(":")[2])

@@ -20,7 +20,9 @@ import msgspec
 from msgspec.structs import replace
 
 from crewd.client.disabled import disabled
+from crewd.client.extension_file import Declared, declared_in
 from crewd.client.hook_file import parse_hooks, read_file
+from crewd.client.user_file import read_json
 from crewd.model.errors import UsageError
 from crewd.model.hooks import HOOKS_MAX, Hook
 from crewd.model.ids import check_name
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 GROUP: Final = "crewd.extensions"
 RESERVED: Final = ("user", "builtin", "project", "crewd", "extension")
 """Whose files and agents there are without extensions: no extension has one of these names."""
+INITIALISED: Final = "initialised.json"
 EXTENSION_HOOKS_MAX: Final = HOOKS_MAX // 2
 """Of all extensions together: the user's hooks, the project's and those of a step find room beside them."""
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
@@ -45,6 +48,19 @@ class Extension(msgspec.Struct, frozen=True):
     folder: Path
     hooks: tuple[Hook, ...] = ()
     fault: str = ""
+    declared: Declared = Declared()
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of initialising a version of an extension: the `fault` says why it has failed."""
+
+    version: str
+    fault: str = ""
+
+
+def outcomes() -> dict[str, Outcome]:
+    """By extension: the version that was initialised, and what came of it. UsageError if the file cannot be read."""
+    return read_json(INITIALISED, dict[str, Outcome], {}, "each is initialised again")
 
 
 @functools.cache
@@ -69,14 +85,19 @@ def extensions() -> tuple[Extension, ...]:
                 found.append(Extension("-", str(package), "", Path(), fault=f"its entry points are not understood: {error}"))
     for name, value, whose, version in sorted(said):
         hooks: tuple[Hook, ...] = ()
+        declared = Declared()
         folder, fault = _folder(value)
         if not fault:
             hooks, fault = _hooks(folder)
+        if not fault:
+            declared, fault = _declared(folder)
+        if not fault and declared.initialise is not None:
+            fault = _failed_before(name, version)
         if any(each.name == name and not each.fault for each in found):
             fault = "another package has an extension of this name"
         if not fault and len(hooks) + sum(len(each.hooks) for each in found) > EXTENSION_HOOKS_MAX:
             hooks, fault = (), f"with it extensions have more than {EXTENSION_HOOKS_MAX} hooks together"
-        found.append(Extension(name, whose, version, folder, hooks, _wrong_name(name) or fault))
+        found.append(Extension(name, whose, version, folder, hooks, _wrong_name(name) or fault, declared))
     return tuple(found)
 
 
@@ -129,6 +150,22 @@ def _hooks(folder: Path) -> tuple[tuple[Hook, ...], str]:
     except UsageError as error:
         return (), error.message
     return tuple(replace(each, run=f"EXTENSION={shlex.quote(str(folder))}\n{each.run}") for each in found), ""
+
+
+def _declared(folder: Path) -> tuple[Declared, str]:
+    try:
+        return declared_in(folder), ""
+    except UsageError as error:
+        return Declared(), error.message
+
+
+def _failed_before(name: str, version: str) -> str:
+    """Why this version of an extension could not be initialised, if it was tried."""
+    try:
+        outcome = outcomes().get(name, Outcome(""))
+    except UsageError as error:
+        return error.message
+    return f"initialise: {outcome.fault} (crew initialise {name})" if outcome.version == version and outcome.fault else ""
 
 
 def _wrong_name(name: str) -> str:

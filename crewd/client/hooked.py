@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from crewd.client.disabled import disabled
 from crewd.client.hooks import hooks_for_start
+from crewd.client.initialised import initialise_extensions
 from crewd.model.hooks import STEP_POINTS, Hook, check_hooks
 from crewd.model.workflow import Step, Workflow
 
@@ -24,7 +25,11 @@ def active_hooks() -> tuple[list[Hook], list[str]]:
 
 
 def hooked(workflow: Workflow) -> tuple[Workflow, list[str]]:
-    """The workflow with the active hooks, and the names of hooks of the project that nobody has trusted."""
+    """The workflow with the active hooks, and the names of hooks of the project that nobody has trusted.
+
+    Extensions are initialised before, as it is about to be started.
+    """
+    initialise_extensions()
     active, untrusted = active_hooks()
     return with_hooks(workflow, active), untrusted
 

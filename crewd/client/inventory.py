@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Literal
 
 from crewd.agents.catalogue import CATALOGUE
 from crewd.agents.providers import PROVIDERS
 from crewd.agents.tools import TOOLS, runtimes_of, tool_id
 from crewd.client.disabled import change_disabled, disabled
-from crewd.client.extensions import extensions
+from crewd.client.extensions import Extension, active_extensions, extensions
 from crewd.client.hooks import found_hooks
 from crewd.client.resources import Kind, resources
 from crewd.model.errors import NotFound, Refused, UsageError
@@ -69,7 +70,20 @@ def inventory() -> list[Item]:
         key, where = f"extension:{extension.name}", f"{extension.package} {extension.version}"
         state = "disabled" if key in off else "missing" if extension.fault else "active"
         found.append(Item(key, "extension", extension.name, where, state, off.get(key, extension.fault)))
+    for kind, name, extension in commands_of_extensions():
+        key = f"{kind}:{extension.name}.{name}"
+        state = "disabled" if key in off else "active"
+        found.append(Item(key, kind, f"{extension.name}.{name}", extension.name, state, off.get(key, "")))
     return found
+
+
+def commands_of_extensions() -> list[tuple[Literal["renderer", "sink"], str, Extension]]:
+    """The renderers and sinks that extensions bring: the kind, the name and whose it is. Also those that are disabled."""
+    return [(kind, name, each) for each in active_extensions() for kind, names in _commands(each) for name in names]
+
+
+def _commands(extension: Extension) -> tuple[tuple[Literal["renderer", "sink"], Iterable[str]], ...]:
+    return ("renderer", extension.declared.renderers), ("sink", extension.declared.sinks)
 
 
 def _disabled(off: dict[str, str], kind: ItemKind) -> set[str]:

@@ -124,7 +124,7 @@ def resource(kind: Kind, name: str) -> Resource:
             return each
     if colon and source not in (*sources(), *(each.name for each in extensions())):
         raise NotFound(f"there is no source {source!r}", hint=f"one of {', '.join(sources())}, and a name: user:{rest}")
-    for extension in set(extensions()).difference(active_extensions()):
+    for extension in (each for each in extensions() if each not in active_extensions()):
         file = extension.folder / kind / f"{rest if colon else name}{SUFFIXES[kind]}"
         if extension.folder.is_absolute() and source in {name, extension.name} and file.is_file():
             why = f"the extension {extension.name} would bring it, and {extension.fault or 'is disabled'}"

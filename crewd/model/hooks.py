@@ -111,7 +111,24 @@ def seconds_before(hooks: Sequence[Hook]) -> float:
     return float(sum(by_point))
 
 
-class HooksToAsk(msgspec.Struct, frozen=True):
+class CommandToRun(msgspec.Struct, frozen=True, tag="command"):
+    """A command of an extension, to be run in this directory with `data` as its input, for so many seconds at most."""
+
+    run: str
+    directory: str
+    seconds: float
+    data: bytes = b""
+
+
+class CommandEnded(msgspec.Struct, frozen=True):
+    """How it ended: `code` is None if it was killed because it was late, or never ran; `error` says what was not in order."""
+
+    code: int | None
+    output: bytes = b""
+    error: str = ""
+
+
+class HooksToAsk(msgspec.Struct, frozen=True, tag="hooks"):
     """Hooks to ask at one point, in this order. `given` is what they are told, `about` what they may change of it."""
 
     on: ActPoint

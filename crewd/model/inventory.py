@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from crewd.model.errors import UsageError
 from crewd.model.redact import redact
 
-ItemKind = Literal["agent", "team", "workflow", "skill", "runtime", "tool", "provider", "hook", "extension"]
+ItemKind = Literal["agent", "team", "workflow", "skill", "runtime", "tool", "provider", "hook", "renderer", "sink", "extension"]
 ItemState = Literal["active", "disabled", "shadowed", "missing", "untrusted"]
 KINDS: Final[tuple[ItemKind, ...]] = get_args(ItemKind)
 ITEMS_MAX = 1_000

@@ -1,8 +1,8 @@
-"""The process below which the hooks of an act run. The client that wants the act starts it, and talks to it over pipes.
+"""The process below which hooks of an act, or a command of an extension, run. A client starts it and talks to it over pipes.
 
-It reads `HooksToAsk` as one line of JSON and writes `HooksAsked` as another one. When its standard input ends, which it does
-when that program has ended, it kills the hook that runs. What hooks leave behind ends with it; on Linux so does what has lost
-its parent.
+It reads `HooksToAsk` or `CommandToRun` as one line of JSON, and writes `HooksAsked` or `CommandEnded` as another one. When its
+standard input ends, which it does when that program has ended, it kills what runs. What is left behind ends with it; on Linux
+so does what has lost its parent.
 
 Tests: tests/client/test_acts.py.
 """
@@ -22,9 +22,9 @@ import msgspec
 import psutil
 
 from crewd.clock import SystemClock
-from crewd.model.hooks import HookRun, HooksAsked, HooksToAsk, as_json
+from crewd.model.hooks import CommandEnded, CommandToRun, Hook, HookRun, HooksAsked, HooksToAsk, as_json
 from crewd.model.known_secrets import KnownSecrets
-from crewd.worker.hook_command import Asking, ask
+from crewd.worker.hook_command import Asking, ask, run_command
 from crewd.worker.token import CancellationToken
 
 _INPUT = 0
@@ -42,17 +42,27 @@ def main() -> None:
     line = _line()
     if not line.endswith(b"\n"):
         return  # nobody asks
-    order = msgspec.convert(json.loads(line), HooksToAsk)
+    order: HooksToAsk | CommandToRun = msgspec.convert(json.loads(line), HooksToAsk | CommandToRun)
     token = CancellationToken(SystemClock())
     threading.Thread(target=_listen, args=(token,), name="listen", daemon=True).start()
-    runs: list[HookRun] = []
-    asking = Asking(token, _here(), KnownSecrets(), runs.append)
-    about, blocked = ask(order.hooks, order.on, order.given, order.about, asking)
+    said = _command(order, token) if isinstance(order, CommandToRun) else _hooks(order, token)
     _sweep()
     if not token.cancelled:
         with contextlib.suppress(BrokenPipeError):
-            sys.stdout.buffer.write(as_json(HooksAsked(tuple(runs), about, blocked)))
+            sys.stdout.buffer.write(as_json(said))
             sys.stdout.buffer.flush()
+
+
+def _hooks(order: HooksToAsk, token: CancellationToken) -> HooksAsked:
+    runs: list[HookRun] = []
+    about, blocked = ask(order.hooks, order.on, order.given, order.about, Asking(token, _here(), KnownSecrets(), runs.append))
+    return HooksAsked(tuple(runs), about, blocked)
+
+
+def _command(order: CommandToRun, token: CancellationToken) -> CommandEnded:
+    hook = Hook("command", "before_run_start", order.run, timeout_seconds=order.seconds, directory=order.directory)
+    ended = run_command(hook, order.data, Asking(token, _here(), KnownSecrets(), lambda _run: None))
+    return CommandEnded(ended.code, ended.output, ended.error)
 
 
 def _here() -> str:

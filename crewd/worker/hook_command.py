@@ -78,7 +78,7 @@ def ask(
             continue
         request = asking.known.in_value(redact_value({"on": point, **given, **about, "hook": hook.name, "changes": changes}))
         started = token.clock.monotonic()
-        ended = _run(hook, as_json(request), asking)
+        ended = run_command(hook, as_json(request), asking)
         if token.cancelled:
             break
         answer, failed = _understood(hook, ended)
@@ -127,8 +127,8 @@ def _understood(hook: Hook, ended: Ended) -> tuple[Answer, str]:
     return answer, ""
 
 
-def _run(hook: Hook, request: bytes, asking: Asking) -> Ended:
-    """Run a hook until it ends, has had its time, or what asks it is cancelled."""
+def run_command(hook: Hook, request: bytes, asking: Asking) -> Ended:
+    """Run a hook, with the request as its input, until it ends, has had its time, or what asks it is cancelled."""
     try:
         process = subprocess.Popen(  # noqa: S603 (its purpose)
             ["/bin/sh", "-c", hook.run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -181,7 +181,7 @@ def _write(pipe: IO[bytes] | None, data: bytes) -> None:
 def _read(pipe: IO[bytes] | None, into: bytearray, most: int) -> None:
     """Read to the end, and keep the beginning."""
     if pipe is not None:
-        with contextlib.suppress(OSError, ValueError):
+        with pipe, contextlib.suppress(OSError, ValueError):
             while chunk := os.read(pipe.fileno(), 1 << 16):
                 into += chunk[: most - len(into)]
 
@@ -189,7 +189,7 @@ def _read(pipe: IO[bytes] | None, into: bytearray, most: int) -> None:
 def _read_end(pipe: IO[bytes] | None, into: bytearray, most: int) -> None:
     """Read to the end, and keep the end."""
     if pipe is not None:
-        with contextlib.suppress(OSError, ValueError):
+        with pipe, contextlib.suppress(OSError, ValueError):
             while chunk := os.read(pipe.fileno(), 1 << 16):
                 into += chunk
                 del into[:-most]

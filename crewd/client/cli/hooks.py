@@ -1,4 +1,4 @@
-"""Verbs about hooks: hooks, trust (docs/hooks.md).
+"""Verbs about hooks and extensions: hooks, trust, initialise (docs/hooks.md, docs/extensions.md).
 
 Tests: tests/client/test_hooks.py.
 """
@@ -13,7 +13,8 @@ import msgspec
 from crewd.client.cli.common import Options, out, say, say_within, verb
 from crewd.client.disabled import disabled
 from crewd.client.hooks import PROJECT_FILE, distrust, found_hooks, project_hooks, trust
-from crewd.model.errors import Refused
+from crewd.client.initialised import initialise_again
+from crewd.model.errors import CrewdError, Refused
 from crewd.model.hook_requests import hook_schema
 from crewd.model.hooks import POINTS, HookPoint
 
@@ -43,6 +44,20 @@ def hooks(options: Options, point: HookPoint | None) -> None:
         if row["reason"]:
             say_within(f"  {row['reason']}")
         say_within(f"  {row['run']}")
+
+
+@click.command()
+@click.argument("name", metavar="EXTENSION")
+@verb
+def initialise(options: Options, name: str) -> None:
+    """Run the command that an extension has for its first use again. Exit 1 if it fails."""
+    fault = initialise_again(name)
+    if options.json:
+        out({"extension": name, "fault": fault})
+    if fault:
+        raise CrewdError(f"extension {name} could not be initialised: {fault}", hint="it brings nothing until that has worked")
+    if not options.json:
+        say(f"extension {name} is initialised")
 
 
 @click.command("trust")

@@ -18,8 +18,10 @@ from crewd.client.blocking import Crew, connect
 from crewd.client.cli.common import Options, Unwritable, out, say, say_hooks, table, time_of, verb
 from crewd.client.cli.screen import plain
 from crewd.client.keeping import OnConflict
+from crewd.client.rendering import render
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, Refused, UsageError
+from crewd.model.rows import ArtifactRow
 from crewd.protocol import keeping as kp
 
 RUNS_TOLD_MAX = 1_000
@@ -201,17 +203,40 @@ def artifact_get(options: Options, target: str, name: str, output: Path | None) 
         out(replace(row, data=b""))
 
 
+@artifact.command("show")
+@click.argument("target")
+@click.argument("name")
+@verb
+def artifact_show(options: Options, target: str, name: str) -> None:
+    """Print the artifact NAME (or its id) as the renderer of an extension shows it, or as it is if none does."""
+    with connect(options.home, start=False) as crew, tempfile.TemporaryFile() as file:
+        row = keeping.artifact(crew, target, name, file.write)
+        file.seek(0)
+        data = file.read()
+    rendered = render(row.name, data)
+    shown = plain(_as_text(row, data) if rendered is None else rendered.text)
+    if options.json:
+        out({"artifact": row.name, "renderer": "" if rendered is None else rendered.renderer, "text": shown})
+    else:
+        sys.stdout.write(shown if shown.endswith("\n") else shown + "\n")
+        sys.stdout.flush()
+
+
+def _as_text(row: ArtifactRow, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        hint = "crew artifact get -o FILE writes it as it is"
+        raise UsageError(f"{row.name} is no text ({row.size} bytes)", hint=hint) from None
+
+
 def _print(crew: Crew, target: str, name: str) -> None:
     """An artifact that is text, on standard output: as everywhere, nothing in it steers a terminal."""
     with tempfile.TemporaryFile() as file:
         row = keeping.artifact(crew, target, name, file.write)
         file.seek(0)
         data = file.read()
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise UsageError(f"{row.name} is no text ({row.size} bytes)", hint="-o FILE writes it as it is") from None
-    sys.stdout.write(plain(text))
+    sys.stdout.write(plain(_as_text(row, data)))
     sys.stdout.flush()
 
 
