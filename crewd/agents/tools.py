@@ -11,14 +11,37 @@ if TYPE_CHECKING:
 TOOLS: Final[Mapping[AgentRuntime, tuple[str, ...]]] = {
     "pi": ("read", "bash", "edit", "write", "grep", "find", "ls"),
     "omp": ("read", "bash", "edit", "write", "grep", "find"),
-    "claude": ("Bash", "Edit", "Glob", "Grep", "NotebookEdit", "Read", "Task", "WebFetch", "WebSearch", "Write"),
+    "claude": (
+        "Bash",
+        "BashOutput",
+        "Edit",
+        "ExitPlanMode",
+        "Glob",
+        "Grep",
+        "KillShell",
+        "NotebookEdit",
+        "Read",
+        "Skill",
+        "SlashCommand",
+        "Task",
+        "TodoWrite",
+        "WebFetch",
+        "WebSearch",
+        "Write",
+    ),
 }
 """What the programs of these runtimes have by themselves, as their `--help` of 2026 says. They may have more."""
 
+_KNOWN: Final = frozenset(name.lower() for names in TOOLS.values() for name in names)
+
 
 def tool_id(name: str) -> str:
-    """What a tool is called in `tool:NAME`: without large letters, and without the pattern in `Bash(git *)`."""
-    return name.partition("(")[0].strip().lower()
+    """What a tool is called in `tool:NAME`: without the pattern in `Bash(git *)`, and a known one without large letters.
+
+    Another one stays as it is written: its program may tell `a__createIssue` from `a__createissue`.
+    """
+    bare = name.partition("(")[0].strip()
+    return bare.lower() if bare.lower() in _KNOWN else bare
 
 
 def runtimes_of(tool: str) -> tuple[AgentRuntime, ...]:
@@ -27,8 +50,8 @@ def runtimes_of(tool: str) -> tuple[AgentRuntime, ...]:
 
 
 def has_tool(agent: Agent, tool: str) -> bool:
-    """Whether the agent asks for this tool by name."""
-    return tool in map(tool_id, agent.tools)
+    """Whether the agent asks for this tool by name, in whichever letters."""
+    return tool.lower() in (tool_id(name).lower() for name in agent.tools)
 
 
 def keeps_away(agent: Agent) -> bool:

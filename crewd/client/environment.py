@@ -71,6 +71,6 @@ def _env_pass(path: Path) -> list[str]:
     """The names that the home's configuration passes on; the daemon says what is wrong with the file, if anything is."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8")).get("env_pass", [])
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+    except (OSError, ValueError, RecursionError):
         return []
     return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []

@@ -58,7 +58,7 @@ def declared_in(folder: Path) -> Declared:
         said = msgspec.convert(tomllib.loads(read_file(path).decode("utf-8")), Declared)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is no UTF-8: {error}") from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
         hint = "[initialise] with run, [renderers.NAME] with artifact and run, [sinks.NAME] with run"
         raise UsageError(f"{path}: {error}", hint=hint) from None
     for name in (*said.renderers, *said.sinks):

@@ -51,7 +51,7 @@ def parse_hooks(data: bytes, path: Path, source: HookSource) -> list[Hook]:
         entries = msgspec.convert(tomllib.loads(data.decode("utf-8")), dict[str, _Entry])
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is no UTF-8: {error}") from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
         hint = f"a table for each hook, [NAME], with on (one of {', '.join(POINTS)}), run, blocking, timeout_seconds, roles"
         raise UsageError(f"{path}: {error}", hint=hint) from None
     hooks = [replace(Hook(name, **msgspec.structs.asdict(entry)), source=source) for name, entry in entries.items()]

@@ -8,6 +8,8 @@ Tests: tests/client/test_extension_commands.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from crewd.client.extension_run import run_once
 from crewd.client.extensions import INITIALISED, Extension, Outcome, enabled_extensions, extensions, outcomes
 from crewd.client.user_file import alone, change_json, user_path
@@ -18,12 +20,17 @@ from crewd.model.redact import clip
 WORDS_MAX = 500
 
 
-def initialise_extensions() -> None:
-    """Run the command of each extension that has one and has not run it in this version. Of two callers, one runs it."""
+def initialise_extensions(say: Callable[[str], object] = lambda _text: None) -> None:
+    """Run the command of each extension that has not run it in this version. Of two callers, one runs it.
+
+    It may take as long as the command may; `say` is told of it first.
+    """
     for extension in enabled_extensions():
         if extension.declared.initialise is not None and not extension.fault and not _is_done(extension):
             with alone(user_path("initialise") / extension.name):
                 if not _is_done(extension):
+                    most = extension.declared.initialise.timeout_seconds
+                    say(f"extension {extension.name} {extension.version} is initialised, once (it has {most:g} s for that)")
                     _initialise(extension)
 
 

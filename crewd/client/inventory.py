@@ -22,7 +22,7 @@ from crewd.model.markdown import did_you_mean
 _FILES: Final[dict[ItemKind, Kind]] = {"agent": "agents", "team": "teams", "workflow": "workflows", "skill": "skills"}
 REASON_CHARS_MAX = 500
 _ANY: Final = frozenset({"tool", "provider"})
-_OF_ANY: Final = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,127}")
+_OF_ANY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 def inventory() -> list[Item]:
@@ -123,9 +123,9 @@ def check_enabled(kind: ItemKind, name: str) -> None:
 
 
 def _id(key: str) -> str:
-    """Tools and providers have no large letters."""
-    kind, colon, name = key.partition(":")
-    return f"{kind}:{tool_id(name)}" if colon and kind in _ANY else key
+    """As it is kept: a known tool and a provider have no large letters."""
+    kind, _, name = key.partition(":")
+    return f"tool:{tool_id(name)}" if kind == "tool" else key.lower() if kind == "provider" else key
 
 
 def _known(key: str) -> None:

@@ -35,6 +35,7 @@ from crewd.client.chosen import Wish, choose
 from crewd.client.cli.follow import words
 from crewd.client.environment import bring
 from crewd.client.hooked import hooked
+from crewd.client.initialised import initialise_extensions
 from crewd.client.inventory import inventory
 from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, bounded, brief, run_summary
 from crewd.clock import SystemClock
@@ -240,6 +241,7 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
             found: list[Item] = []
             if (agent or team) and not goal:
                 raise UsageError("an agent needs a goal")
+            await asyncio.to_thread(initialise_extensions)
             if command:
                 chosen, _ = hooked(shapes.exec_workflow(command))
             else:

@@ -66,6 +66,6 @@ def as_text(samples: Sequence[Sample]) -> str:
         lines += [
             f"# HELP {metric.name} {metric.says}",
             f"# TYPE {metric.name} {metric.kind}",
-            f"{metric.name} {sample.value:g}",
+            f"{metric.name} {sample.value!r}",
         ]
     return "\n".join(lines) + "\n"

@@ -107,7 +107,7 @@ def tail_of(directory: Path, known: KnownSecrets) -> Tail:
     for stream in ("stdout", "stderr"):
         limit = TAIL_BYTES + SECRET_CHARS_MAX
         read = read_output(directory, stream, -limit, limit)
-        kept = known.in_bytes(blot(read.data))[-TAIL_BYTES:]
+        kept = blot(known.in_bytes(read.data))[-TAIL_BYTES:]
         ends.append((kept, read.offset + len(read.data) - len(kept)))
     return Tail(*ends[0], *ends[1])
 
@@ -120,7 +120,7 @@ def scrub(directory: Path, stream: str, at: int, known: KnownSecrets) -> tuple[i
     with worker_files.opened(directory, stream, os.O_RDWR) as descriptor:
         at = kept_from(descriptor, at)
         data = os.pread(descriptor, SCRUB_BYTES + SECRET_CHARS_MAX, at)
-        clean = known.in_bytes(blot(data, SCRUB_BYTES))
+        clean = blot(known.in_bytes(data), SCRUB_BYTES)  # of a known one that looks like two, nothing may be left
         if clean != data:
             os.pwrite(descriptor, clean, at)
         portion = min(len(data), SCRUB_BYTES)

@@ -22,6 +22,8 @@ DEPTH_MAX = 250
 """Lists and dicts in each other; a worker's own limit is lower."""
 SECRET_CHARS_MAX = 16_384
 """The longest secret that is looked for: a private key of 16,384 bits has 12,800 characters."""
+LINES = 2
+"""A value stands on the line of its name or on the one below. After an empty line begins something else: text, mostly."""
 BEFORE_CHARS = 64
 """A pattern begins at most so long before the word that it is found by (`-----BEGIN ... PRIVATE KEY`)."""
 _NAMED = {"assigned": "name", "flag": "option"}
@@ -75,7 +77,7 @@ def redact(text: str) -> str:
     """`text` with what looks like a secret replaced by `[redacted]`."""
     low = text.replace(_DOTTED_I, "i").lower()
     runs = "\n".join(_RUN.findall(low))
-    found = [*_found(text, low, text_pattern, WORDS, "\n", "private key-----"), *_keys(text, low, runs, SHAPES)]
+    found = [*_found(text, low, text_pattern, WORDS, "\n", "private "), *_keys(text, low, runs, SHAPES)]
     return "".join(_pieces(text, _merged(found), lambda _size: MASK)) if found else text
 
 
@@ -87,7 +89,7 @@ def blot(data: bytes, upto: int | None = None) -> bytes:
     """
     low = data.lower()
     found = [
-        *_found(data, low, bytes_pattern, _BYTE_WORDS, b"\n", b"private key-----"),
+        *_found(data, low, bytes_pattern, _BYTE_WORDS, b"\n", b"private "),
         *_keys(data, low, b"\n".join(_BYTES_RUN.findall(low)), _BYTE_SHAPES),
     ]
     found = [each for each in found if upto is None or each[0] < upto]
@@ -114,9 +116,10 @@ def _found(text: S, low: S, pattern: Callable[[], re.Pattern[S]], words: Mapping
             found += _spans(text, pattern(), begin, end)
             begin = end = max(0, hit - BEFORE_CHARS)
         limit = min(len(text), hit + SECRET_CHARS_MAX + BEFORE_CHARS)
-        if not low.startswith(pem, max(0, hit - 8), hit + len(pem)):  # a value may stand on the line below its name
-            line = low.find(newline, hit, limit)
-            line = low.find(newline, line + 1, limit) if line >= 0 else -1
+        if not low.startswith(pem, max(0, hit - len(pem))):  # a key has many lines
+            line = hit
+            for _ in range(LINES):
+                line = low.find(newline, line + 1, limit) if line >= 0 else line
             limit = limit if line < 0 else line
         end = max(end, limit)
     return found

@@ -396,4 +396,4 @@ def tail_of(path: Path, limit: int, known: KnownSecrets) -> str:
             data = file.read(limit + SECRET_CHARS_MAX)
     except OSError:
         return ""
-    return known.in_bytes(blot(data))[-limit:].decode("utf-8", "replace").strip()
+    return blot(known.in_bytes(data))[-limit:].decode("utf-8", "replace").strip()

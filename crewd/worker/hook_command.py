@@ -76,7 +76,7 @@ def ask(
     for hook in hooks:
         if hook.on != point or token.cancelled:
             continue
-        request = asking.known.in_value(redact_value({"on": point, **given, **about, "hook": hook.name, "changes": changes}))
+        request = redact_value(asking.known.in_value({"on": point, **given, **about, "hook": hook.name, "changes": changes}))
         started = token.clock.monotonic()
         ended = run_command(hook, as_json(request), asking)
         if token.cancelled:

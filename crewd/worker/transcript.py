@@ -52,7 +52,7 @@ class Transcript:
     def _append(self, name: str, line: bytes) -> None:
         if self._left[name] <= 0:
             return
-        clean = self._known.in_bytes(blot(line)) + b"\n"  # nobody scrubs these files later, as output is
+        clean = blot(self._known.in_bytes(line)) + b"\n"  # nobody scrubs these files later, as output is
         self._left[name] -= len(clean)
         with contextlib.suppress(OSError), (self._directory / name).open("ab") as file:
             file.write(clean)

@@ -16,7 +16,13 @@ def test_a_tool_has_one_name_whatever_its_program_calls_it() -> None:
     assert runtimes_of("nothing") == ()
     agent = Agent("claude", ("claude",), tools=("Bash(git *)", "Read"))
     assert has_tool(agent, "bash") and not has_tool(agent, "edit")
-    assert names_for(agent, ["bash", "notebookedit", "mcp__files__move"]) == ("Bash", "NotebookEdit", "mcp__files__move")
+    assert names_for(agent, ["bash", "notebookedit", tool_id("mcp__a__createIssue")]) == (
+        "Bash",
+        "NotebookEdit",
+        "mcp__a__createIssue",
+    )
+    own = Agent("claude", ("claude",), tools=("mcp__a__createissue",))
+    assert has_tool(own, "mcp__a__createIssue"), "who asks for it in other letters may get it"
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def test_what_is_declared_is_read_and_what_is_wrong_is_named(tmp_path: Path) -> 
     assert declared_in(tmp_path).initialise is None
     for text, says in (
         ("[initialise]\n", "run"), ("[initialise]\nrun = ''\n", "empty"), ("[other]\n", "other"), ("[initialise\n", "line 1"),
+        (f"a = {'[' * 5_000}", "recursion"), (f"a = {'1' * 5_000}", "digits"),
         ("[renderers.'a b']\nartifact = '*'\nrun = 'cat'\n", "not a name"), ("[sinks.a]\nrun = 'cat'\nevery = 3\n", "every"),
         ("[renderers.a]\nartifact = '*'\nrun = 'cat'\ntimeout_seconds = 301\n", "301 s"),
         ("".join(f"[sinks.s{number}]\nrun = 'cat'\n" for number in range(33)), "more than 32"),
@@ -81,7 +82,9 @@ def test_who_cannot_be_initialised_brings_nothing_and_says_why(brings: Callable[
     (folder / "agents").mkdir()
     (folder / "agents" / "own.md").write_text("---\nname: own\n---\nx\n")
     assert [each.name for each in active_extensions()] == ["one"]
-    initialise_extensions()
+    said: list[str] = []
+    initialise_extensions(said.append)
+    assert said == ["extension one 1.0 is initialised, once (it has 60 s for that)"]
     (fault,) = faults_of_extensions()
     assert "initialise: exit code 3: no compiler" in fault and "crew initialise one" in fault
     assert "agent:own" not in {item.id for item in inventory()}

@@ -64,6 +64,14 @@ def test_a_secret_and_its_name_may_be_in_two_portions(tmp_path: Path, text: str)
         assert path.read_text()[begin:] == text.replace(secret, "*" * len(secret)) + "after"
 
 
+def test_nothing_is_left_of_a_known_secret_of_which_a_part_looks_like_one(tmp_path: Path) -> None:
+    secret = "AKIAABCDEFGHIJKLMNOP:wJalrXUtnFEMI/K7MDENG"
+    (tmp_path / "stdout").write_text(f"x {secret}\n")
+    assert tail_of(tmp_path, KnownSecrets([secret])).stdout == b"x " + b"*" * len(secret) + b"\n"
+    scrub(tmp_path, "stdout", 0, KnownSecrets([secret]))
+    assert (tmp_path / "stdout").read_bytes() == b"x " + b"*" * len(secret) + b"\n"
+
+
 @pytest.mark.parametrize("size", [10, TAIL_BYTES + 20_000])
 def test_a_secret_that_begins_before_the_end_that_is_kept_is_masked(tmp_path: Path, size: int) -> None:
     after = b"-" * (TAIL_BYTES - 5) + b"\n"

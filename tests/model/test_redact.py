@@ -162,6 +162,13 @@ def test_a_long_text_is_masked_as_a_short_one(form: str) -> None:
     assert blot(long.encode()) == long.replace(secret, "*" * len(secret)).encode()
 
 
+@pytest.mark.parametrize("kind", ["RSA PRIVATE KEY", "PRIVATE KEY", "PGP PRIVATE KEY BLOCK", "OPENSSH PRIVATE KEY"])
+def test_a_private_key_is_masked_to_its_last_line(kind: str) -> None:
+    lines = "\n".join(f"lQOYBFx{number}abcdEFGH0123456789" for number in range(60))
+    text = f"before\n-----BEGIN {kind}-----\nVersion: 1\n\n{lines}\n-----END {kind}-----\nafter\n"
+    assert redact(text) == f"before\n{MASK}\nafter\n"
+
+
 @pytest.mark.parametrize("letter", ["\u0130", "\u1e9e", "\U0001d504"])
 def test_letters_without_a_plain_lower_case_move_nothing(letter: str) -> None:
     text = f"{letter * 200} password=hunter22x {SECRETS['github']} {letter * 200} token: a1B2c3D4\n"

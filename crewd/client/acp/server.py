@@ -5,6 +5,7 @@ A session that ends, or an editor that does, ends no run: `crew ps` shows it, an
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from crewd.client.acts import ask_about_async, ask_start_async, tell_async
 from crewd.client.agents import agents, default_program
 from crewd.client.chosen import Wish, choose
 from crewd.client.environment import bring
+from crewd.client.initialised import initialise_extensions
 from crewd.client.inventory import inventory
 from crewd.client.usable import is_usable
 from crewd.clock import in_words
@@ -193,6 +195,7 @@ class Server:
             await session.say(text)
         else:
             fields = {"permissions": self._start.permissions}
+            await asyncio.to_thread(initialise_extensions)
             chosen = choose(Wish(session.chosen, self._start.team, self._start.source, model=self._start.model, fields=fields))
             crew = await self._crewd.get()
             asked = await ask_start_async(chosen.workflow, text, session.cwd, session.id)

@@ -26,6 +26,7 @@ from crewd.client.cli.plan import tell_plan
 from crewd.client.environment import Bring, bring
 from crewd.client.extensions import faults_of_extensions
 from crewd.client.hooked import hooked
+from crewd.client.initialised import initialise_extensions
 from crewd.client.inventory import inventory
 from crewd.client.parallel import AT_ONCE_DEFAULT, AT_ONCE_MAX, read_goals, workflow_of_goals
 from crewd.client.resources import read_text
@@ -170,6 +171,8 @@ def _choose(goal: str, wish: Wish, *, installed: bool) -> Chosen:
         raise UsageError("nothing says what is to be run", hint=hint)
     if not goal and not whole.source:
         raise UsageError("an agent needs a goal", hint='crew run "fix the flaky test" --agent pi')
+    if installed:
+        initialise_extensions(warn)
     chosen = choose(whole, installed=installed)
     _check_used(wish, chosen)
     return chosen
@@ -307,6 +310,7 @@ def call(options: Options, target: str, args: tuple[str, ...], start: str, on_or
 
 
 def _hooked(workflow: Workflow) -> Workflow:
+    initialise_extensions(warn)
     workflow, untrusted = hooked(workflow)
     _tell_untrusted(untrusted)
     return workflow
