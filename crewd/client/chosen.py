@@ -302,7 +302,8 @@ def _filled(step: Step, choice: Choice, wish: Wish) -> Step:
     """The step, with the agent that does it."""
     change = msgspec.structs.replace
     skills = fitting(map(skill_named, choice.skills))[0]
-    sources = tuple((skill.name, resource("skills", skill.name).source) for skill in skills)
+    asked = {found.name: found.source for found in (resource("skills", name) for name in choice.skills)}
+    sources = tuple((skill.name, asked.get(skill.name, "")) for skill in skills)
     agent = change(
         without_disabled(choice.found.definition.agent),
         skills=skills,

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import platformdirs
@@ -23,6 +24,9 @@ from crewd.client.extensions import Extension
 from crewd.client.host_process import BESIDE_SECONDS, END_SECONDS, answer, hang_up, start
 from crewd.model.errors import Unavailable
 from crewd.model.hooks import CommandEnded, CommandToRun, as_json
+
+INITIALISING: Final = "CREWD_INITIALISING"
+"""Names the extension whose command `initialise` runs."""
 
 
 def in_context(extension: Extension, run: str) -> str:

@@ -58,14 +58,28 @@ class Outcome(msgspec.Struct, frozen=True):
     fault: str = ""
 
 
+FAILED: Final = "initialise: "
+"""How the fault of an extension begins that could not be initialised."""
+NOT_KEPT: Final[dict[str, Outcome]] = {}
+"""What came of those for which that cannot be kept, in this process."""
+
+
 def outcomes() -> dict[str, Outcome]:
     """By extension: the version that was initialised, and what came of it. UsageError if the file cannot be read."""
-    return read_json(INITIALISED, dict[str, Outcome], {}, "each is initialised again")
+    return {**read_json(INITIALISED, dict[str, Outcome], {}, "each is initialised again"), **NOT_KEPT}
+
+
+def extensions() -> tuple[Extension, ...]:
+    """All that are installed beside crewd, by name. They are looked for once in a process; what came of initialising is not."""
+    return tuple(
+        each if each.fault or each.declared.initialise is None else replace(each, fault=_failed_before(each.name, each.version))
+        for each in installed()
+    )
 
 
 @functools.cache
-def extensions() -> tuple[Extension, ...]:
-    """All that are installed beside crewd, by name. They are looked for once in a process."""
+def installed() -> tuple[Extension, ...]:
+    """The same, as their packages have them."""
     if not any(map(_may_have_some, sys.path)):
         return ()
     from importlib.metadata import distributions  # takes longer than many a command
@@ -91,8 +105,6 @@ def extensions() -> tuple[Extension, ...]:
             hooks, fault = _hooks(folder)
         if not fault:
             declared, fault = _declared(folder)
-        if not fault and declared.initialise is not None:
-            fault = _failed_before(name, version)
         if any(each.name == name and not each.fault for each in found):
             fault = "another package has an extension of this name"
         if not fault and len(hooks) + sum(len(each.hooks) for each in found) > EXTENSION_HOOKS_MAX:
@@ -165,7 +177,7 @@ def _failed_before(name: str, version: str) -> str:
         outcome = outcomes().get(name, Outcome(""))
     except UsageError as error:
         return error.message
-    return f"initialise: {outcome.fault} (crew initialise {name})" if outcome.version == version and outcome.fault else ""
+    return f"{FAILED}{outcome.fault} (crew initialise {name})" if outcome.version == version and outcome.fault else ""
 
 
 def _wrong_name(name: str) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from crewd.client.disabled import disabled
 from crewd.client.extension_run import in_context
 from crewd.client.extensions import Extension
+from crewd.client.initialised import initialise_extensions
 from crewd.client.inventory import check_enabled, commands_of_extensions
 from crewd.client.metrics import Sample
 from crewd.model.errors import CrewdError, NotFound
@@ -28,6 +29,7 @@ LEAVE_SECONDS = 5.0
 
 def sink_named(name: str) -> tuple[Extension, str]:
     """The extension and the command of the sink `EXTENSION.NAME`. NotFound if there is none; Refused if it is disabled."""
+    initialise_extensions()
     found = {f"{extension.name}.{each}": extension for kind, each, extension in commands_of_extensions() if kind == "sink"}
     if name not in found:
         hint = did_you_mean(name, found, {}) or "crew capabilities --kind sink lists what there is"
@@ -44,15 +46,17 @@ def feed(run: str, look: Callable[[], Sequence[Sample]], every: float) -> int:
     How many lines it has missed. Raises CrewdError if it ends in another way than with exit code 0.
     """
     process = subprocess.Popen(["/bin/sh", "-c", run], stdin=subprocess.PIPE, bufsize=0)  # noqa: S603 (its purpose)
-    missed, pipe = 0, process.stdin
+    missed, pipe, rest = 0, process.stdin, b""
     try:
         while pipe is not None:
             line = msgspec.json.encode({sample.name: sample.value for sample in look()}) + b"\n"
+            missed += bool(rest)
+            rest = rest or line
             os.set_blocking(pipe.fileno(), False)
             try:
-                missed += os.write(pipe.fileno(), line) != len(line)
+                rest = rest[os.write(pipe.fileno(), rest) :]
             except BlockingIOError:
-                missed += 1
+                pass
             except BrokenPipeError:
                 break
             if _has_ended(process, every):

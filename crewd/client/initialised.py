@@ -8,30 +8,43 @@ Tests: tests/client/test_extension_commands.py.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
-from crewd.client.extension_run import run_once
-from crewd.client.extensions import INITIALISED, Extension, Outcome, enabled_extensions, extensions, outcomes
+from crewd.client.extension_run import INITIALISING, run_once
+from crewd.client.extensions import FAILED, INITIALISED, NOT_KEPT, Extension, Outcome, enabled_extensions, outcomes
 from crewd.client.user_file import alone, change_json, user_path
-from crewd.model.errors import NotFound, Refused
+from crewd.model.errors import NotFound, Refused, Unavailable
 from crewd.model.markdown import did_you_mean
 from crewd.model.redact import clip
 
 WORDS_MAX = 500
 
 
-def initialise_extensions(say: Callable[[str], object] = lambda _text: None) -> None:
-    """Run the command of each extension that has not run it in this version. Of two callers, one runs it.
+def is_due(extension: Extension) -> bool:
+    """Whether its command is to be run before something is started with it."""
+    return extension.declared.initialise is not None and not extension.fault and not _is_done(extension)
 
-    It may take as long as the command may; `say` is told of it first.
+
+def initialise_extensions(say: Callable[[str], object] = lambda _text: None) -> None:
+    """Run the command of each extension that has one and has not run it in this version. Of two callers, one runs it.
+
+    It may take as long as the command may; `say` is told of it first. A command that starts something itself does not wait
+    for its own end.
     """
     for extension in enabled_extensions():
-        if extension.declared.initialise is not None and not extension.fault and not _is_done(extension):
-            with alone(user_path("initialise") / extension.name):
+        command = extension.declared.initialise
+        if command is None or not is_due(extension) or os.environ.get(INITIALISING) == extension.name:
+            continue
+        try:
+            with alone(_lock(extension)):
                 if not _is_done(extension):
-                    most = extension.declared.initialise.timeout_seconds
-                    say(f"extension {extension.name} {extension.version} is initialised, once (it has {most:g} s for that)")
+                    most = f"at most {command.timeout_seconds:g} s"
+                    say(f"initialising extension {extension.name} {extension.version} ({most})")
                     _initialise(extension)
+        except Unavailable as error:
+            NOT_KEPT[extension.name] = Outcome(extension.version, error.message)
 
 
 def initialise_again(name: str) -> str:
@@ -39,16 +52,23 @@ def initialise_again(name: str) -> str:
 
     Refused if it has no such command.
     """
-    found = next((each for each in extensions() if each.name == name), None)
+    found = next((each for each in enabled_extensions() if each.name == name), None)
     if found is None:
-        hint = did_you_mean(name, [each.name for each in extensions()], {}) or "crew capabilities --kind extension"
-        raise NotFound(f"there is no extension {name}", hint=hint)
+        hint = did_you_mean(name, [each.name for each in enabled_extensions()], {}) or "crew capabilities --kind extension"
+        raise NotFound(f"there is no extension {name} that is enabled", hint=hint)
     if found.declared.initialise is None:
         raise Refused(
             f"extension {name} has nothing to initialise", hint="extension.toml: [initialise]", reason="nothing_to_do"
         )
-    with alone(user_path("initialise") / name):
+    if found.fault and not found.fault.startswith(FAILED):
+        raise Refused(f"extension {name} brings nothing: {found.fault}", hint="initialise does not mend that")
+    NOT_KEPT.pop(name, None)
+    with alone(_lock(found)):
         return _initialise(found)
+
+
+def _lock(extension: Extension) -> Path:
+    return user_path("initialise") / extension.name / "lock"
 
 
 def _is_done(extension: Extension) -> bool:
@@ -57,11 +77,14 @@ def _is_done(extension: Extension) -> bool:
 
 def _initialise(extension: Extension) -> str:
     command = extension.declared.initialise
-    ended = run_once(extension, command.run, command.timeout_seconds) if command else None
+    ended = (
+        run_once(extension, f"export {INITIALISING}={extension.name}\n{command.run}", command.timeout_seconds)
+        if command
+        else None
+    )
     fault = clip(ended.error, WORDS_MAX) if ended is not None and ended.code != 0 else ""
     outcome = Outcome(extension.version, fault)
     change_json(
         INITIALISED, dict[str, Outcome], {}, "each is initialised again", lambda kept: {**kept, extension.name: outcome}
     )
-    extensions.cache_clear()
     return fault

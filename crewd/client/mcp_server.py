@@ -34,8 +34,9 @@ from crewd.client.acts import (
 from crewd.client.chosen import Wish, choose
 from crewd.client.cli.follow import words
 from crewd.client.environment import bring
+from crewd.client.extensions import enabled_extensions
 from crewd.client.hooked import hooked
-from crewd.client.initialised import initialise_extensions
+from crewd.client.initialised import initialise_extensions, is_due
 from crewd.client.inventory import inventory
 from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, bounded, brief, run_summary
 from crewd.clock import SystemClock
@@ -241,7 +242,8 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
             found: list[Item] = []
             if (agent or team) and not goal:
                 raise UsageError("an agent needs a goal")
-            await asyncio.to_thread(initialise_extensions)
+            if any(map(is_due, enabled_extensions())):
+                await asyncio.to_thread(initialise_extensions)
             if command:
                 chosen, _ = hooked(shapes.exec_workflow(command))
             else:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """A metric: its name, whether it only grows, the count that it is made of, and what one of that is."""
+    """A metric, a gauge: its name, the count that it is made of, what it says, and what one of that is."""
 
     name: str
-    kind: Literal["counter", "gauge"]
     count: str
     says: str
     factor: int = 1
@@ -27,26 +26,26 @@ class Sample(msgspec.Struct, frozen=True):
 
 MIB: Final = 1 << 20
 METRICS: Final[Sequence[Metric]] = (
-    Metric("crewd_events_total", "counter", "events", "Events in the log."),
-    Metric("crewd_runs", "gauge", "runs", "Runs that are kept."),
-    Metric("crewd_runs_live", "gauge", "runs_live", "Runs that have not ended."),
-    Metric("crewd_tasks", "gauge", "tasks", "Tasks of the runs that are kept."),
-    Metric("crewd_attempts", "gauge", "attempts", "Attempts of the runs that are kept."),
-    Metric("crewd_messages", "gauge", "messages", "Messages of the runs that are kept."),
-    Metric("crewd_questions", "gauge", "asks", "Questions of the runs that are kept."),
-    Metric("crewd_operations", "gauge", "operations", "Operations of the runs that are kept."),
-    Metric("crewd_artifacts", "gauge", "artifacts", "Artifacts of the runs that are kept."),
-    Metric("crewd_notices", "gauge", "notices", "Notices of the runs that are kept."),
-    Metric("crewd_workers_connected", "gauge", "workers_connected", "Workers that are connected to crewd."),
-    Metric("crewd_worker_processes", "gauge", "worker_processes", "Processes of workers."),
-    Metric("crewd_orphans", "gauge", "orphans", "Processes of workers that nobody owns."),
-    Metric("crewd_clients", "gauge", "clients", "Clients that are known."),
-    Metric("crewd_waits", "gauge", "waits", "Requests that wait for something to happen."),
-    Metric("crewd_subscriptions", "gauge", "subscriptions", "Clients that follow events."),
-    Metric("crewd_actors", "gauge", "actors", "Actors of the daemon."),
-    Metric("crewd_database_bytes", "gauge", "database_mib", "Size of the database.", MIB),
-    Metric("crewd_disk_free_bytes", "gauge", "disk_free_mib", "Free room on the disk of the home.", MIB),
-    Metric("crewd_memory_available_bytes", "gauge", "memory_available_mib", "Memory that the machine has left.", MIB),
+    Metric("crewd_events", "events", "Events of the runs that are kept."),
+    Metric("crewd_runs", "runs", "Runs that are kept."),
+    Metric("crewd_runs_live", "runs_live", "Runs that have not ended."),
+    Metric("crewd_tasks", "tasks", "Tasks of the runs that are kept."),
+    Metric("crewd_attempts", "attempts", "Attempts of the runs that are kept."),
+    Metric("crewd_messages", "messages", "Messages of the runs that are kept."),
+    Metric("crewd_questions", "asks", "Questions of the runs that are kept."),
+    Metric("crewd_operations", "operations", "Operations of the runs that are kept."),
+    Metric("crewd_artifacts", "artifacts", "Artifacts of the runs that are kept."),
+    Metric("crewd_notices", "notices", "Notices of the runs that are kept."),
+    Metric("crewd_workers_connected", "workers_connected", "Workers that are connected to crewd."),
+    Metric("crewd_worker_processes", "worker_processes", "Processes of workers."),
+    Metric("crewd_orphans", "orphans", "Processes of workers that nobody owns."),
+    Metric("crewd_clients", "clients", "Clients that are known."),
+    Metric("crewd_waits", "waits", "Requests that wait for something to happen."),
+    Metric("crewd_subscriptions", "subscriptions", "Clients that follow events."),
+    Metric("crewd_actors", "actors", "Actors of the daemon."),
+    Metric("crewd_database_bytes", "database_mib", "Size of the database.", MIB),
+    Metric("crewd_disk_free_bytes", "disk_free_mib", "Free room on the disk of the home.", MIB),
+    Metric("crewd_memory_available_bytes", "memory_available_mib", "Memory that the machine has left.", MIB),
 )
 
 
@@ -62,10 +61,10 @@ def as_text(samples: Sequence[Sample]) -> str:
     about = {metric.name: metric for metric in METRICS}
     lines: list[str] = []
     for sample in samples:
-        metric = about.get(sample.name, Metric(sample.name, "gauge", "", "Whether crew doctor finds nothing."))
+        metric = about.get(sample.name, Metric(sample.name, "", "Whether crew doctor finds nothing."))
         lines += [
             f"# HELP {metric.name} {metric.says}",
-            f"# TYPE {metric.name} {metric.kind}",
+            f"# TYPE {metric.name} gauge",
             f"{metric.name} {sample.value!r}",
         ]
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ import msgspec
 
 from crewd.client.disabled import disabled
 from crewd.client.extension_run import run_once
+from crewd.client.initialised import initialise_extensions
 from crewd.client.inventory import commands_of_extensions
 from crewd.model.errors import CrewdError, UsageError
 
@@ -30,6 +31,7 @@ def render(artifact: str, data: bytes) -> Rendered | None:
     Extensions are asked in the order of the alphabet, and the renderers of each in the order of its file. Raises CrewdError if
     the renderer fails. What it prints after the first MiB is left out.
     """
+    initialise_extensions()
     off = disabled()
     for kind, name, extension in commands_of_extensions():
         whole = f"{extension.name}.{name}"

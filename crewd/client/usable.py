@@ -33,7 +33,9 @@ def check_usable(found: FoundAgent, model: str) -> None:
         if has_tool(agent, tool):
             check_enabled("tool", tool)
         if not keeps_away(agent):
-            hint = f"name its tools in its file (tools: read, grep), or crew enable tool:{tool}"
+            lists = agent.runtime in {"pi", "omp"}
+            instead = "name its tools in its file (tools: read, grep)" if lists else "use another program"
+            hint = f"{instead}, or crew enable tool:{tool}"
             raise Refused(f"agent {found.name} may use tool {tool}, which is disabled: {off[f'tool:{tool}']}", hint=hint)
     uses = _providers(found, model)
     for provider in _named(off, "provider"):

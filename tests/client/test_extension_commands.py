@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,7 +75,7 @@ def test_a_version_is_initialised_once_before_something_is_started(brings: Calla
     assert (context["name"], context["version"], context["interactive"]) == ("one", "1.0", False)
     assert initialise_again("one") == ""
     assert len((data / "one" / "ran").read_text().splitlines()) == 2
-    with pytest.raises(NotFound, match="no extension two"):
+    with pytest.raises(NotFound, match="no extension two that is enabled"):
         initialise_again("two")
 
 
@@ -84,7 +86,7 @@ def test_who_cannot_be_initialised_brings_nothing_and_says_why(brings: Callable[
     assert [each.name for each in active_extensions()] == ["one"]
     said: list[str] = []
     initialise_extensions(said.append)
-    assert said == ["extension one 1.0 is initialised, once (it has 60 s for that)"]
+    assert said == ["initialising extension one 1.0 (at most 60 s)"]
     (fault,) = faults_of_extensions()
     assert "initialise: exit code 3: no compiler" in fault and "crew initialise one" in fault
     assert "agent:own" not in {item.id for item in inventory()}
@@ -94,6 +96,50 @@ def test_who_cannot_be_initialised_brings_nothing_and_says_why(brings: Callable[
     assert initialise_again("one") == ""
     assert [each.name for each in active_extensions()] == ["one"]
     assert "agent:own" in {item.id for item in inventory()}
+
+
+def test_who_waits_for_another_process_hears_of_its_failure(brings: Callable[[str], Path], data: Path) -> None:
+    """Both have looked for extensions before; the second one has run nothing itself."""
+    brings("[initialise]\nrun = 'echo x >>\"$EXTENSION_DATA/ran\"; exit 3'\n")
+    assert [each.name for each in active_extensions()] == ["one"]
+    code = "from crewd.client.initialised import initialise_extensions as i; i()"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    initialise_extensions()
+    assert (data / "one" / "ran").read_text() == "x\n"
+    assert active_extensions() == [] and "exit code 3" in faults_of_extensions()[0]
+
+
+def test_a_command_that_starts_something_itself_does_not_wait_for_itself(brings: Callable[[str], Path], data: Path) -> None:
+    code = "from crewd.client.initialised import initialise_extensions as i; i()"
+    folder = brings("[initialise]\nrun = 'exec sh \"$EXTENSION/start.sh\"'\n")
+    python = f"PYTHONPATH='{os.pathsep.join(sys.path)}' {sys.executable}"
+    (folder / "start.sh").write_text(f"{python} -c '{code}' && echo x >>$EXTENSION_DATA/ran\n")
+    initialise_extensions()
+    assert (data / "one" / "ran").read_text() == "x\n" and faults_of_extensions() == []
+
+
+def test_where_nothing_can_be_kept_it_brings_nothing_and_everything_else_works(
+    brings: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[str, object] = {}
+    monkeypatch.setattr("crewd.client.extensions.NOT_KEPT", kept)
+    monkeypatch.setattr("crewd.client.initialised.NOT_KEPT", kept)
+    brings("[initialise]\nrun = 'true'\n")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert hooked(exec_workflow(["true"]))[0].steps
+    assert active_extensions() == [] and "cannot be made" in faults_of_extensions()[0]
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert initialise_again("one") == "" and [each.name for each in active_extensions()] == ["one"]
+
+
+def test_what_is_disabled_is_not_initialised(brings: Callable[[str], Path], data: Path) -> None:
+    brings("[initialise]\nrun = 'true'\n")
+    disable("extension:one", "not now")
+    initialise_extensions()
+    with pytest.raises(NotFound):
+        initialise_again("one")
+    assert not (data / "one").exists()
 
 
 def test_what_takes_too_long_is_killed_and_has_failed(brings: Callable[[str], Path], data: Path) -> None:
@@ -163,7 +209,7 @@ def test_the_daemon_s_metrics_reach_a_sink(crew: Crew, brings: Callable[[str], P
     shell.ok("metrics", "--to", "one.two", "--every", "0.1")
     first, second = (json.loads(line) for line in (data / "one" / "got").read_text().splitlines())
     assert first["crewd_actors"] > 0
-    assert second["crewd_events_total"] >= first["crewd_events_total"]
+    assert second["crewd_events"] >= first["crewd_events"]
     assert json.loads(shell.ok("metrics", "--json"))["crewd_actors"] > 0
     assert "there is no sink one.three" in " ".join(shell.fails(4, "metrics", "--to", "one.three").split())
     assert "nothing to initialise" in " ".join(shell.fails(5, "initialise", "one").split())

@@ -13,7 +13,7 @@ import pytest
 
 from crewd.client.blocking import Crew
 from crewd.client.chosen import Wish, choose
-from crewd.client.extensions import extensions, faults_of_extensions
+from crewd.client.extensions import extensions, faults_of_extensions, installed
 from crewd.client.hooks import found_hooks
 from crewd.client.inventory import disable, enable, inventory
 from crewd.client.resources import resource, resources
@@ -45,11 +45,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         (about / "entry_points.txt").write_text("\n".join(["[crewd.extensions]", *lines, ""]))
         if folder is not None:
             shutil.copytree(folder, site / folder.name)
-        extensions.cache_clear()
+        installed.cache_clear()
 
-    extensions.cache_clear()
+    installed.cache_clear()
     yield put
-    extensions.cache_clear()
+    installed.cache_clear()
 
 
 def example(install: Install) -> None:
@@ -159,7 +159,7 @@ def test_a_package_that_is_found_twice_is_one(
     example(install)
     (tmp_path / "again").symlink_to(tmp_path / "site")
     monkeypatch.syspath_prepend(str(tmp_path / "again"))
-    extensions.cache_clear()
+    installed.cache_clear()
     assert [(each.name, each.fault) for each in extensions()] == [("tidy", "")]
 
 
@@ -167,11 +167,11 @@ def test_a_package_that_is_not_understood_is_told_and_the_others_work(install: I
     example(install)
     install("zz-broken", {})
     (tmp_path / "site/zz_broken-1.0.dist-info/entry_points.txt").write_text("[crewd.extensions]\ntidy\n")
-    extensions.cache_clear()
+    installed.cache_clear()
     assert resource("teams", "tidy").source == "tidy"
     assert [each.fault for each in extensions() if each.fault] != []
     (tmp_path / "site/zz_broken-1.0.dist-info/entry_points.txt").write_bytes(b"[crewd.extensions]\nx = \xff\n")
-    extensions.cache_clear()
+    installed.cache_clear()
     assert resource("teams", "tidy").source == "tidy"
     assert len(faults_of_extensions()) == 1
 

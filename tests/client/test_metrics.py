@@ -14,7 +14,7 @@ def test_the_text_has_a_type_a_help_and_a_value_for_each() -> None:
     assert text.splitlines()[:3] == [
         "# HELP crewd_healthy Whether crew doctor finds nothing.", "# TYPE crewd_healthy gauge", "crewd_healthy 0",
     ]  # fmt: skip
-    assert "# TYPE crewd_events_total counter\ncrewd_events_total 1234567\n" in text
+    assert "# TYPE crewd_events gauge\ncrewd_events 1234567\n" in text
     assert "crewd_database_bytes 2097152\n" in text
     assert "unknown" not in text and "/x" not in text and text.endswith("\n")
     assert all(re.fullmatch(r"(#.*|[a-z_]+ [0-9.e+]+)", line) for line in text.splitlines())

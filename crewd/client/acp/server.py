@@ -21,7 +21,8 @@ from crewd.client.acts import ask_about_async, ask_start_async, tell_async
 from crewd.client.agents import agents, default_program
 from crewd.client.chosen import Wish, choose
 from crewd.client.environment import bring
-from crewd.client.initialised import initialise_extensions
+from crewd.client.extensions import enabled_extensions
+from crewd.client.initialised import initialise_extensions, is_due
 from crewd.client.inventory import inventory
 from crewd.client.usable import is_usable
 from crewd.clock import in_words
@@ -195,7 +196,8 @@ class Server:
             await session.say(text)
         else:
             fields = {"permissions": self._start.permissions}
-            await asyncio.to_thread(initialise_extensions)
+            if any(map(is_due, enabled_extensions())):
+                await asyncio.to_thread(initialise_extensions)
             chosen = choose(Wish(session.chosen, self._start.team, self._start.source, model=self._start.model, fields=fields))
             crew = await self._crewd.get()
             asked = await ask_start_async(chosen.workflow, text, session.cwd, session.id)

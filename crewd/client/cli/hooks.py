@@ -50,7 +50,7 @@ def hooks(options: Options, point: HookPoint | None) -> None:
 @click.argument("name", metavar="EXTENSION")
 @verb
 def initialise(options: Options, name: str) -> None:
-    """Run the command that an extension has for its first use again. Exit 1 if it fails."""
+    """Run an extension's initialise command again. Exit 1 if it fails."""
     fault = initialise_again(name)
     if options.json:
         out({"extension": name, "fault": fault})

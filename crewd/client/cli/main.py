@@ -39,7 +39,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "disable": Verb("inventory", "disable_", "Run nothing with an agent, a team or a runtime any more."),
         "enable": Verb("inventory", "enable_", "Allow what was disabled."),
         "hooks": Verb("hooks", "hooks", "List the commands that are asked before steps and acts."),
-        "initialise": Verb("hooks", "initialise", "Run again what an extension does once."),
+        "initialise": Verb("hooks", "initialise", "Run the initialise command of an extension again."),
         "trust": Verb("hooks", "trust_", "Let the hooks of this project run."),
         "parallel": Verb("start", "parallel", "Run agents for the goals of a list, some at once."),
         "plan": Verb("start", "plan", "Show what run would do, and start nothing."),
