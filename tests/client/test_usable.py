@@ -1,4 +1,4 @@
-"""What is disabled is used by nobody: not by who names it, and not by who may have it without saying so."""
+"""Nobody uses what is disabled: neither who names it, nor who may have it by default."""
 
 from __future__ import annotations
 
