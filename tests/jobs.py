@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import crewd
+from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.message_kinds import MessageKind
 from crewd.model.questions import QuestionKind
 from crewd.worker import AsyncContext, Cancelled, Context, Letter, PermanentError, worker
@@ -533,6 +534,7 @@ def tell_secret(ctx: Context) -> object:
     sys.stdout.write(f"it is {value}\n")
     ctx.progress(note=f"with {value}")
     ctx.tell(f"it is {value}")
+    ctx.progress(note=f"{'n' * (NOTE_CHARS_MAX // 2 - 12)}{value}{'n' * NOTE_CHARS_MAX}")  # what is too long is cut inside it
     ctx.checkpoint({value: value})
     return {"it": value, value: 1}
 

@@ -1,20 +1,21 @@
-"""Secrets whose values are known, such as those of `--secret`: each occurrence is masked, whatever it looks like. Pure.
-
-Tests: tests/test_secrets.py.
-"""
+"""Secrets whose values are known, such as those of `--secret`: each occurrence is masked, whatever it looks like. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
 
-from crewd.model.redact import MASK
+from crewd.model.redact import LEFT_OUT, MASK
 
 S = TypeVar("S", bound=msgspec.Struct)
 CHARS_MIN = 6
 """A shorter value is not masked: it stands in ordinary words, too."""
+PART_CHARS_MIN = 4
+"""A shorter beginning or end of a value is not masked beside a cut."""
+_CUTS = re.compile(f"{re.escape(MASK)}|{re.escape(LEFT_OUT)}")
 
 
 class KnownSecrets:
@@ -29,9 +30,13 @@ class KnownSecrets:
         return bool(self._texts)
 
     def in_text(self, text: str) -> str:
-        """The text without them."""
+        """The text without them.
+
+        A worker, which does not know them, may have cut the text in the middle of one, or masked what looked like a secret
+        inside one: the beginning before such a cut and the end after it are masked, too.
+        """
         for value in self._texts:
-            text = text.replace(value, MASK)
+            text = _without_parts(text.replace(value, MASK), value)
         return text
 
     def in_bytes(self, data: bytes) -> bytes:
@@ -70,3 +75,32 @@ class KnownSecrets:
             return body
         plain = msgspec.to_builtins(body, builtin_types=(bytes,))
         return msgspec.convert(self.in_value(plain), type(body), builtin_types=(bytes,))
+
+
+def _without_parts(text: str, value: str) -> str:
+    """The text with a beginning of the value before each cut, and an end of it after each, masked."""
+    kept, done = [], 0
+    for cut in _CUTS.finditer(text):
+        first = _beginning(text, value, max(done, cut.start() - len(value)), cut.start())
+        last = _end(text, value, cut.end())
+        kept += [text[done:first], MASK if first < cut.start() else "", cut[0], MASK if last > cut.end() else ""]
+        done = last
+    return "".join([*kept, text[done:]])
+
+
+def _beginning(text: str, value: str, start: int, end: int) -> int:
+    """Where the longest beginning of the value starts that stands in the text just before `end`; `end` if none does."""
+    at = text.find(value[:PART_CHARS_MIN], start, end)
+    while at != -1 and not value.startswith(text[at:end]):
+        at = text.find(value[:PART_CHARS_MIN], at + 1, end)
+    return end if at == -1 else at
+
+
+def _end(text: str, value: str, start: int) -> int:
+    """Where the longest end of the value ends that stands in the text from `start` on; `start` if none does."""
+    stop = start + len(value)
+    while (at := text.rfind(value[-PART_CHARS_MIN:], start, stop)) != -1:
+        if value.endswith(text[start : at + PART_CHARS_MIN]):
+            return at + PART_CHARS_MIN
+        stop = at + PART_CHARS_MIN - 1
+    return start

@@ -18,6 +18,8 @@ from crewd.model.secret_shapes import SHAPES
 
 S = TypeVar("S", str, bytes)
 MASK = "[redacted]"
+LEFT_OUT = " ... "
+"""What stands for the middle of a text that was too long."""
 DEPTH_MAX = 250
 """Lists and dicts in each other; a worker's own limit is lower."""
 SECRET_CHARS_MAX = 16_384
@@ -250,5 +252,5 @@ def clip(text: str, limit: int) -> str:
     text = redact(text if text.isascii() else text.encode("utf-8", "replace").decode())
     if len(text) <= limit:
         return text
-    keep = (limit - 5) // 2
-    return f"{text[:keep]} ... {text[-keep:]}"
+    keep = (limit - len(LEFT_OUT)) // 2
+    return f"{text[:keep]}{LEFT_OUT}{text[-keep:]}"

@@ -25,11 +25,11 @@ GUARD = "import json, alone\nvalue = alone.{name}()\nimport sys; sys.stderr.writ
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_as_in_python(crew: Crew, name: str) -> None:
-    # A shell starts what runs in the background with INT ignored, and some programs
-    # block signals for what they start; a terminal does neither, and it is what is compared with.
+    # A shell starts what runs in the background with INT ignored, nohup with HUP, and some programs
+    # block signals for what they start; a terminal does none of it, and it is what is compared with.
     usual = (
-        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); signal.pthread_sigmask(signal.SIG_SETMASK, ());"
-        "os.execv(sys.executable, sys.argv[1:])"
+        "import os, signal, sys; [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)];"
+        "signal.pthread_sigmask(signal.SIG_SETMASK, ()); os.execv(sys.executable, sys.argv[1:])"
     )
     alone = subprocess.run(
         [sys.executable, "-c", usual, sys.executable, "-c", GUARD.format(name=name)],

@@ -422,6 +422,7 @@ def test_a_secret_that_its_worker_says_is_masked_wherever_it_comes(daemon: Daemo
     for path in daemon.home.root.rglob("*"):
         if path.is_file():
             assert value.encode() not in path.read_bytes(), path
+            assert b"nhorse" not in path.read_bytes(), path
 
 
 def test_a_run_whose_secrets_are_gone_says_so_and_starts_nothing(daemon: Daemon) -> None:
