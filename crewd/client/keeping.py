@@ -91,12 +91,18 @@ def take_in(
     return shapes.expect(crew.request(order, LONG_SECONDS), kp.ImportReply)
 
 
-def artifact(crew: Crew, target: str, name: str, write: Callable[[bytes], object]) -> ArtifactRow:
-    """Hand the bytes of an artifact to `write`, piece by piece, and look whether they are what was stored. Its row."""
+def artifact(crew: Crew, target: str, name: str, write: Callable[[bytes], object], bytes_max: int | None = None) -> ArtifactRow:
+    """Hand the bytes of an artifact to `write`, piece by piece, and look whether they are what was stored. Its row.
+
+    UsageError if there are more than `bytes_max`.
+    """
     digest, offset = hashlib.sha256(), 0
     while True:
         order = kp.GetArtifact(target=target, name=name, offset=offset)
         piece = shapes.expect(crew.request(order), kp.ArtifactReply)
+        if bytes_max is not None and piece.row.size > bytes_max:
+            text = f"{piece.row.name} has {piece.row.size:,} bytes, {bytes_max:,} can be shown"
+            raise UsageError(text, hint="crew artifact get -o FILE writes it as it is")
         name = piece.row.id  # also if one of the same name is left meanwhile
         digest.update(piece.data)
         write(piece.data)

@@ -121,11 +121,15 @@ class CommandToRun(msgspec.Struct, frozen=True, tag="command"):
 
 
 class CommandEnded(msgspec.Struct, frozen=True):
-    """How it ended: `code` is None if it was killed because it was late, or never ran; `error` says what was not in order."""
+    """How it ended: `code` is None if it was killed because it was late, or never ran; `error` says what was not in order.
+
+    `cut` says that it wrote more than `output`, which is the first MiB.
+    """
 
     code: int | None
     output: bytes = b""
     error: str = ""
+    cut: bool = False
 
 
 class HooksToAsk(msgspec.Struct, frozen=True, tag="hooks"):

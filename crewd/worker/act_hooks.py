@@ -24,7 +24,7 @@ import psutil
 from crewd.clock import SystemClock
 from crewd.model.hooks import CommandEnded, CommandToRun, Hook, HookRun, HooksAsked, HooksToAsk, as_json
 from crewd.model.known_secrets import KnownSecrets
-from crewd.worker.hook_command import Asking, ask, run_command
+from crewd.worker.hook_command import ANSWER_BYTES_MAX, Asking, ask, run_command
 from crewd.worker.token import CancellationToken
 
 _INPUT = 0
@@ -62,7 +62,8 @@ def _hooks(order: HooksToAsk, token: CancellationToken) -> HooksAsked:
 def _command(order: CommandToRun, token: CancellationToken) -> CommandEnded:
     hook = Hook("command", "before_run_start", order.run, timeout_seconds=order.seconds, directory=order.directory)
     ended = run_command(hook, order.data, Asking(token, _here(), KnownSecrets(), lambda _run: None))
-    return CommandEnded(ended.code, ended.output, ended.error)
+    cut = len(ended.output) > ANSWER_BYTES_MAX
+    return CommandEnded(ended.code, ended.output[:ANSWER_BYTES_MAX], ended.error, cut)
 
 
 def _here() -> str:

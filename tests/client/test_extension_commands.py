@@ -157,7 +157,12 @@ def test_the_first_renderer_for_a_name_shows_an_artifact(brings: Callable[[str],
     )
     shown = render("a.txt", b"hello \xff")
     assert shown is not None and (shown.renderer, shown.text) == ("one.upper", "HELLO �")
+    assert not shown.cut
     assert render("a.md", b"hello") is None
+    large = render("a.txt", b"x" * (1 << 20) + b"y")
+    assert large is not None
+    assert large.cut
+    assert large.text == "X" * (1 << 20)
     with pytest.raises(CrewdError, match=r"renderer one\.bad has failed: exit code 4: why"):
         render("xyz", b"")
     disable("renderer:one.upper", "too loud")
@@ -191,13 +196,22 @@ def test_a_sink_is_fed_until_it_ends_and_a_slow_one_holds_up_nothing(brings: Cal
 
 def test_the_example_is_initialised_and_shows_its_artifact(crew: Crew, install: Install, data: Path, tmp_path: Path) -> None:
     example(install)
-    (tmp_path / "leaver.py").write_text("def leave(ctx):\n    ctx.artifact('left.todo.json', '[\"one\", \"two\"]')\n")
+    (tmp_path / "leaver.py").write_text(
+        "def leave(ctx):\n"
+        "    ctx.artifact('left.todo.json', '[\"one\", \"two\"]')\n"
+        "    ctx.artifact('loud.todo.json', '[\"' + 'o' * (1 << 20) + '\"]')\n"
+        "    ctx.artifact('large.txt', 'x' * (17 << 20))\n"
+    )
     shell = Shell(str(crew.home.root), tmp_path)
     run = shell.ok("call", "leaver:leave").split()[0]
     shell.ok("wait", run)
     assert (data / "tidy" / "since").read_text()
     assert shell.ok("artifact", "show", run, "left.todo.json") == "- one\n- two\n"
     assert json.loads(shell.ok("artifact", "show", run, "left.todo.json", "--json"))["renderer"] == "tidy.todo"
+    loud = shell.run("artifact", "show", run, "loud.todo.json")
+    told = "the renderer tidy.todo has printed more than 1 MiB: the rest is left out"
+    assert (loud.returncode, loud.stderr.strip()) == (0, told)
+    assert "17,825,792 bytes" in shell.fails(2, "artifact", "show", run, "large.txt")
     found = {each["id"]: each["source"] for each in json.loads(shell.ok("capabilities", "--json"))}
     assert (found["renderer:tidy.todo"], found["sink:tidy.file"]) == ("tidy", "tidy")
     assert "# TYPE crewd_runs_live gauge" in shell.ok("metrics")

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from crewd.client import keeping
 from crewd.client.acts import ask_about, ask_hooks, hooks_at, refusal
 from crewd.client.blocking import Crew, connect
-from crewd.client.cli.common import Options, Unwritable, out, say, say_hooks, table, time_of, verb
+from crewd.client.cli.common import Options, Unwritable, out, say, say_hooks, table, time_of, verb, warn
 from crewd.client.cli.screen import plain
 from crewd.client.keeping import OnConflict
 from crewd.client.rendering import render
@@ -25,6 +25,7 @@ from crewd.model.rows import ArtifactRow
 from crewd.protocol import keeping as kp
 
 RUNS_TOLD_MAX = 1_000
+SHOWN_BYTES_MAX = 16 << 20
 """Of the runs that are to be pruned, so many are told to hooks."""
 _intent = click.option("--intent", default="", help="Why, in words; it stays in the history.")
 _force = click.option("--force", is_flag=True, help="Also if it belongs to somebody else; needs an --intent.")
@@ -210,16 +211,19 @@ def artifact_get(options: Options, target: str, name: str, output: Path | None) 
 def artifact_show(options: Options, target: str, name: str) -> None:
     """Print the artifact NAME (or its id) as the renderer of an extension shows it, or as it is if none does."""
     with connect(options.home, start=False) as crew, tempfile.TemporaryFile() as file:
-        row = keeping.artifact(crew, target, name, file.write)
+        row = keeping.artifact(crew, target, name, file.write, SHOWN_BYTES_MAX)
         file.seek(0)
         data = file.read()
     rendered = render(row.name, data)
     shown = plain(_as_text(row, data) if rendered is None else rendered.text)
     if options.json:
-        out({"artifact": row.name, "renderer": "" if rendered is None else rendered.renderer, "text": shown})
+        by, cut = ("", False) if rendered is None else (rendered.renderer, rendered.cut)
+        out({"artifact": row.name, "renderer": by, "text": shown, "cut": cut})
     else:
         sys.stdout.write(shown if shown.endswith("\n") else shown + "\n")
         sys.stdout.flush()
+        if rendered is not None and rendered.cut:
+            warn(f"the renderer {rendered.renderer} has printed more than 1 MiB: the rest is left out")
 
 
 def _as_text(row: ArtifactRow, data: bytes) -> str:
