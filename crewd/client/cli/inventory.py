@@ -11,6 +11,7 @@ import msgspec
 from crewd.agents.given import INVENTORY_FILE, items_in
 from crewd.client.blocking import Crew, connect
 from crewd.client.cli.common import Options, out, say, table, verb
+from crewd.client.cli.resources import wrong_files
 from crewd.client.inventory import disable, enable, inventory
 from crewd.client.keeping import artifact_bytes
 from crewd.model.agent import AGENT_RUNTIMES
@@ -28,13 +29,23 @@ from crewd.model.inventory import KINDS, Item
 @verb
 def capabilities(options: Options, kind: str | None, run: str | None) -> None:
     """List agents, teams, workflows, skills, runtimes, tools, providers, hooks and extensions, and whether each may be used."""
-    found = [each for each in (_kept(options, run) if run else inventory()) if kind in {None, each.kind}]
+    found = [each for each in (_kept(options, run) if run else _now()) if kind in {None, each.kind}]
     if options.json:
         out([msgspec.structs.asdict(each) for each in found])
         return
     why = {each.id: f"{each.name} means {each.shadowed_by}" if each.shadowed_by else each.reason for each in found}
     rows = [(each.id, each.source, each.state, why[each.id]) for each in found]
     table(("ID", "FROM", "STATE", "WHY"), rows)
+
+
+def _now() -> list[Item]:
+    """What there is; nobody can use a file that is wrong."""
+    wrong = wrong_files()
+    return [
+        msgspec.structs.replace(each, state="missing", reason=wrong[each.id])
+        if each.id in wrong and each.state == "active" else each
+        for each in inventory()
+    ]  # fmt: skip
 
 
 def _kept(options: Options, run: str) -> tuple[Item, ...]:

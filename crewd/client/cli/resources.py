@@ -83,6 +83,12 @@ def _described(each: Resource) -> tuple[str, str]:
         return "", error.message
 
 
+def wrong_files() -> dict[str, str]:
+    """What is wrong with files, by the id of the item that each of them is: `agent:NAME`."""
+    described = [(kind, each, _described(each)[1]) for kind in SUFFIXES for each in resources(kind) if each.state == "active"]
+    return {f"{kind.removesuffix('s')}:{each.name}": wrong for kind, each, wrong in described if wrong}
+
+
 def list_files(options: Options, kind: Kind) -> None:
     """Print all files of a kind."""
     rows = [(each, *_described(each)) for each in resources(kind)]

@@ -163,6 +163,16 @@ def test_what_is_disabled_is_refused_until_it_is_enabled(shell: Shell) -> None:
     assert shell.ok("plan", "x", "--team", "review", env=env)
 
 
+def test_a_file_that_is_wrong_is_not_listed_as_one_that_can_be_used(shell: Shell) -> None:
+    (shell.cwd / ".crew/agents/bad.md").write_text("---\nmodell: x\n---\n")
+    (shell.cwd / ".crew/teams").mkdir(exist_ok=True)
+    (shell.cwd / ".crew/teams/bad.team.md").write_text("---\nworkflow: [\n---\n")
+    found = {each["id"]: each for each in json.loads(shell.ok("capabilities", "--json"))}
+    assert found["agent:bad"]["state"] == found["team:bad"]["state"] == "missing"
+    assert "no field 'modell'" in found["agent:bad"]["reason"]
+    assert "line 2" in found["team:bad"]["reason"]
+
+
 def test_a_run_keeps_what_there_was_when_it_was_started(shell: Shell) -> None:
     env = {**os.environ, "XDG_CONFIG_HOME": str(shell.cwd / "config")}
     assert shell.ok("disable", "agent:reviewer", "--reason", "it rewrites history", env=env)
