@@ -23,7 +23,7 @@ from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, say_hooks
 from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.cli.plan import tell_plan
-from crewd.client.environment import Bring, bring
+from crewd.client.environment import Bring, bring, secret
 from crewd.client.extensions import faults_of_extensions
 from crewd.client.hooked import hooked
 from crewd.client.initialised import initialise_extensions
@@ -34,6 +34,7 @@ from crewd.client.usual import with_settings
 from crewd.model.budget import Budget
 from crewd.model.errors import UsageError
 from crewd.model.green import LEVELS
+from crewd.model.ids import check_run_name
 from crewd.model.inputs import resolve
 from crewd.model.inventory import Item
 from crewd.model.labels import parse_labels
@@ -76,15 +77,7 @@ def _begin(
     *,
     found: Sequence[Item] = (),
 ) -> None:
-    retry = None if given["retries"] is None else Retry(attempts=given["retries"] + 1)
-    limits = bounds_of(given["limits"], "limit", Limits) if given["limits"] else None
-    workflow = _budgeted(shapes.policed(workflow, limits, retry, given["restart"]), given)
-    workflow = shapes.marked(workflow, parse_labels(given["labels"]), given["join"])
-    if given["clean_env"] and given["env_from_caller"]:
-        raise UsageError("--clean-env and --env-from-caller contradict each other", hint="give one of them")
-    how: Bring = "nothing" if given["clean_env"] else "all" if given["env_from_caller"] else "path"
-    if how == "nothing":
-        workflow = shapes.with_clean_environment(workflow)
+    workflow, how = _as_given(workflow, given)
     for text in faults_of_extensions():
         warn(text)
     cwd = shapes.directory(given["cwd"])
@@ -107,6 +100,29 @@ def _begin(
             out({"id": run.id, "name": run.name})
         else:
             say(f"{run.id}  {run.name}")
+
+
+def _as_given(workflow: Workflow, given: dict[str, Any]) -> tuple[Workflow, Bring]:
+    """The workflow with what options say of it, and what of the environment goes with it."""
+    retry = None if given["retries"] is None else Retry(attempts=given["retries"] + 1)
+    limits = bounds_of(given["limits"], "limit", Limits) if given["limits"] else None
+    workflow = _budgeted(shapes.policed(workflow, limits, retry, given["restart"]), given)
+    workflow = shapes.marked(workflow, parse_labels(given["labels"]), given["join"])
+    if given["clean_env"] and given["env_from_caller"]:
+        raise UsageError("--clean-env and --env-from-caller contradict each other", hint="give one of them")
+    if given["clean_env"]:
+        return shapes.with_clean_environment(workflow), "nothing"
+    return workflow, "all" if given["env_from_caller"] else "path"
+
+
+def _tell(options: Options, goal: str, chosen: Chosen, given: dict[str, Any]) -> None:
+    """What would be started. UsageError for options with which it would be refused."""
+    shapes.directory(given["cwd"])
+    for text in given["secrets"]:
+        secret(text)
+    if given["name"]:
+        check_run_name(given["name"])
+    tell_plan(options, goal, replace(chosen, workflow=_as_given(chosen.workflow, given)[0]))
 
 
 def _budgeted(workflow: Workflow, given: dict[str, Any]) -> Workflow:
@@ -208,7 +224,7 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
     chosen = _choose(goal, wish, installed=not dry_run)
     if dry_run:
         goal, _ = resolve(chosen.workflow.inputs, goal, pairs_of(inputs, "--input"))
-        tell_plan(options, goal, replace(chosen, workflow=_budgeted(chosen.workflow, given)))
+        _tell(options, goal, chosen, given)
         return
     _tell_untrusted(chosen.untrusted)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
@@ -242,7 +258,7 @@ def parallel(
         replace(usual, team="", source="", at_once_default=at_most), installed=not dry_run, given=workflow
     )  # fmt: skip
     if dry_run:
-        tell_plan(options, "", replace(chosen, workflow=_budgeted(chosen.workflow, given)))
+        _tell(options, "", chosen, given)
         return
     _tell_untrusted(chosen.untrusted)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))

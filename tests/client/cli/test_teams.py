@@ -163,6 +163,24 @@ def test_what_is_disabled_is_refused_until_it_is_enabled(shell: Shell) -> None:
     assert shell.ok("plan", "x", "--team", "review", env=env)
 
 
+@pytest.mark.parametrize(
+    ("options", "why"), [
+        (("--limit", "memory_bytes=-1"), "memory_bytes"),
+        (("--limit", "memory_bytes=x"), "memory_bytes"), (("--limit", "no_such=1"), "no_such"),
+        (("--secret", "NOT_SET_HERE"), "NOT_SET_HERE"), (("--cwd", "no/such"), "no/such"), (("--name", "a b"), "run name"),
+        (("--clean-env", "--env-from-caller"), "contradict"), (("--label", "x"), "x"),
+    ],
+)  # fmt: skip
+def test_what_would_be_refused_is_refused_when_nothing_is_to_be_started(
+    shell: Shell, options: tuple[str, ...], why: str
+) -> None:
+    told = shell.fails(2, "run", "look", "--team", "review", "--runtime", "stand-in", *options)
+    assert why in told
+    assert shell.fails(2, "run", "look", "--team", "review", "--runtime", "stand-in", "--dry-run", *options) == told
+    (shell.cwd / "goals.yaml").write_text("- look\n")
+    assert why in shell.fails(2, "parallel", "goals.yaml", "--agent", "stand-in", "--dry-run", *options)
+
+
 def test_a_file_that_is_wrong_is_not_listed_as_one_that_can_be_used(shell: Shell) -> None:
     (shell.cwd / ".crew/agents/bad.md").write_text("---\nmodell: x\n---\n")
     (shell.cwd / ".crew/teams").mkdir(exist_ok=True)
