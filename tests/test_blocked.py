@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -166,6 +167,7 @@ def test_a_run_is_as_green_as_what_has_passed(crew: Crew, tmp_path: Path) -> Non
     assert crew.wait(run.id, timeout=120).run.status == "failed"
     shell = Shell(str(crew.home.root), tmp_path)
     assert "green: targeted; package is required" in shell.ok("show", run.id)
+    assert json.loads(shell.ok("show", run.id, "--json"))["green"] == "targeted"
     (tmp_path / "more").touch()
     crew.retry(run.id)
     assert crew.wait(run.id, timeout=120).run.status == "completed", "a level above is not tried"

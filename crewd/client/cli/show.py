@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterable
 
 import click
+from msgspec.structs import asdict
 
 from crewd.client.cli.common import Options, ago, look_at, out, say, say_stale, say_within, table, verb
 from crewd.client.cli.look import waiting_words
 from crewd.client.cli.screen import one_line, shorten, width_of
 from crewd.clock import SystemClock
 from crewd.model.budget import Used, words_of
-from crewd.model.green import reached, required
+from crewd.model.green import Green, reached, required
 from crewd.model.reasons import FailureReason
 from crewd.model.rows import AttemptRow, RunRow, TaskRow, Usage
 from crewd.model.signals import signal_name
@@ -36,7 +37,7 @@ def show(options: Options, target: str, everything: bool) -> None:  # noqa: FBT0
         found = crew.show(target)
     say_stale(stale=found.stale)
     if options.json:
-        out(found)
+        out({**asdict(found), "green": _green(found)})
         return
     _outcome(found)
     _tasks(found)
@@ -52,7 +53,7 @@ def _outcome(found: rq.ShowReply) -> None:
     took = ago((run.ended_at or now) - run.created_at)
     when = f"after {took}" if run.status in RUN_TERMINAL else f"for {took}"
     say_within(f"{run.name}  {run.status} {when}  {run.id}")
-    completed = [task for task in found.tasks if task.status is TaskStatus.COMPLETED]
+    completed = _completed(found)
     if len(found.tasks) == 1 and completed:
         text = _result(completed[0])
         if text:
@@ -74,7 +75,7 @@ def _outcome(found: rq.ShowReply) -> None:
         say_within(f"  used: {least}{words_of(used) or 'nothing'}{of_below}{bound}")
     wanted = required(run.workflow)
     if wanted not in {"", "none"}:
-        green = reached(run.workflow.steps, {task.step for task in completed})
+        green = _green(found)
         but = "the run has failed" if run.status is RunStatus.FAILED else ""
         say_within(f"  green: {green}" + (f"; {wanted} is required" if green != wanted else f"; {but}" if but else ""))
     for label, text in (("goal", run.goal), ("cwd", run.cwd), ("reason", _reason(run))):
@@ -84,6 +85,15 @@ def _outcome(found: rq.ShowReply) -> None:
         say_within(f"  secrets: {', '.join(run.secrets)} (their values are not kept)")
     if run.passed:
         say_within(f"  from its caller: {', '.join(run.passed)} (their values are not kept)")
+
+
+def _completed(found: rq.ShowReply) -> list[TaskRow]:
+    return [task for task in found.tasks if task.status is TaskStatus.COMPLETED]
+
+
+def _green(found: rq.ShowReply) -> Green:
+    """The level of verification that the run has reached."""
+    return reached(found.run.workflow.steps, {task.step for task in _completed(found)})
 
 
 def _reason(run: RunRow) -> str:
