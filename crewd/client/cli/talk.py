@@ -6,6 +6,7 @@ Tests: tests/client/test_cli.py, tests/test_messages.py.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -14,7 +15,7 @@ import msgspec
 from crewd.client import shapes
 from crewd.client.acts import ask_about
 from crewd.client.blocking import Crew, connect, own_outbox
-from crewd.client.calls import REPLY_SECONDS, Mode, WaitLevel
+from crewd.client.calls import REPLY_SECONDS, WaitLevel
 from crewd.client.cli.answer import answer_all
 from crewd.client.cli.common import (
     SECONDS,
@@ -38,7 +39,7 @@ from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, NotFound, Refused, UsageError
 from crewd.model.ids import ASK, is_id
 from crewd.model.message_kinds import MESSAGE_KINDS, MessageKind
-from crewd.model.reasons import BlockReason, CancelReason
+from crewd.model.reasons import CancelReason
 from crewd.model.receipts import Level, Outcome
 from crewd.model.redact import redact
 from crewd.model.signals import signal_name, signal_number
@@ -372,52 +373,75 @@ def cancel(
     options: Options, targets: tuple[str, ...], reason: str, intent: str, now: bool, grace: float | None, no_wait: bool,  # noqa: FBT001
     timeout: float, everything: bool, force: bool,  # noqa: FBT001
 ) -> None:  # fmt: skip
-    """End runs or tasks (RUN or RUN/STEP), and wait for the proof that nothing is left."""
+    """End runs or tasks (RUN or RUN/STEP), all at once, and wait for the proof that nothing is left."""
     with connect(options.home, start=False) as crew:
         mine = (run.id for run in crew.runs().runs if force or run.owner in {"", crew.owner})
         chosen = tuple(mine) if everything else targets
         if not chosen:
             raise UsageError("nothing to cancel", hint="name a run, RUN/STEP, or --all")
-        unverified, blocked = 0, list[Refused]()
-        for target in chosen:
-            mode: Mode = "now" if now else "graceful"
-            try:
-                if not now:
-                    say_hooks(ask_about(crew, "before_cancel", target, f"{target} is not cancelled", intent=intent).hooks)
-            except Refused as error:
-                blocked.append(error)
-                continue
-            if no_wait:
-                crew.begin_cancel(target, reason=reason, mode=mode, grace=grace, intent=intent, force=force)
-                if options.json:
-                    out({"target": target, "recorded": True})
-                else:
-                    say(f"{target}  cancel recorded")
-                continue
-            reply = _cancel(crew, rq.Cancel(target, reason, mode, grace, intent, timeout_seconds=timeout, force=force))
-            if options.json:
-                out(reply)
-            else:
-                proof = "verified: no process is left" if reply.verified else f"{len(reply.survivors)} SURVIVE"
-                say(f"{target}  {reply.status}  {proof}")
-                for each in reply.survivors:
-                    say(f"  pid {each.pid} {each.state} {each.command}")
-                for each in reply.unowned:
-                    say(f"  pid {each.pid} came from some worker, nobody can say from which: {each.command}")
-            unverified += not reply.verified
-    if blocked and unverified:
-        warn("\n".join(error.message for error in blocked))
-    elif blocked:
-        raise Refused("; ".join(error.message for error in blocked), hint=blocked[0].hint, reason=BlockReason.HOOK)
+        orders = [
+            rq.Cancel(target, reason, "now" if now else "graceful", grace, intent, timeout_seconds=timeout, force=force)
+            for target in dict.fromkeys(chosen)
+        ]
+        begun, failed = _begin_cancels(crew, orders, at_once=no_wait or len(orders) > 1)
+        if no_wait:
+            for order in begun:
+                _tell(options, {"target": order.target, "recorded": True}, f"{order.target}  cancel recorded")
+            unverified = 0
+        else:
+            until = SystemClock().monotonic() + timeout
+            unverified = sum(not _tell_proof(options, order.target, _cancel(crew, order, until)).verified for order in begun)
+    told = len(failed) if unverified else len(failed) - 1
+    for error in failed[:told]:
+        warn(error.message)
+    if failed and not unverified:
+        raise failed[-1]
     sys.exit(1 if unverified else 0)
 
 
-def _cancel(crew: Crew, order: rq.Cancel) -> rq.CancelReply:
-    """Carry a cancel out; what holds it up is said while it waits."""
+def _begin_cancels(crew: Crew, orders: Sequence[rq.Cancel], *, at_once: bool) -> tuple[list[rq.Cancel], list[CrewdError]]:
+    """Ask the hooks, and with `at_once` let all of these ends begin. Those that may be waited for, and why others may not."""
+    begun, failed = list[rq.Cancel](), list[CrewdError]()
+    for order in orders:
+        about = order.target
+        try:
+            if order.mode != "now":
+                say_hooks(ask_about(crew, "before_cancel", about, f"{about} is not cancelled", intent=order.intent).hooks)
+            if at_once:
+                crew.begin_cancel(
+                    about, reason=order.reason, mode=order.mode, grace=order.grace_seconds, intent=order.intent,
+                    force=order.force,
+                )  # fmt: skip
+            begun.append(order)
+        except UsageError as error:
+            failed.append(error)
+    return begun, failed
+
+
+def _tell_proof(options: Options, target: str, reply: rq.CancelReply) -> rq.CancelReply:
+    """How a cancel has ended. The same."""
+    proof = "verified: no process is left" if reply.verified else f"{len(reply.survivors)} SURVIVE"
+    _tell(options, reply, f"{target}  {reply.status}  {proof}")
+    if not options.json:
+        for each in reply.survivors:
+            say(f"  pid {each.pid} {each.state} {each.command}")
+        for each in reply.unowned:
+            say(f"  pid {each.pid} came from some worker, nobody can say from which: {each.command}")
+    return reply
+
+
+def _tell(options: Options, document: object, words: str) -> None:
+    if options.json:
+        out(document)
+    else:
+        say(words)
+
+
+def _cancel(crew: Crew, order: rq.Cancel, until: float) -> rq.CancelReply:
+    """Carry a cancel out; what holds it up is said while it waits. DeadlineExceeded if it has not ended at `until`."""
     clock = SystemClock()
-    give_up_at = clock.monotonic() + order.timeout_seconds
     while True:
-        left = give_up_at - clock.monotonic()
+        left = max(0.1, until - clock.monotonic())
         try:
             return crew.cancel(
                 order.target, reason=order.reason, mode=order.mode, grace=order.grace_seconds, intent=order.intent,

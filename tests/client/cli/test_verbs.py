@@ -283,3 +283,19 @@ def test_a_text_of_several_lines_forges_none(shell: Shell, crew: Crew) -> None:
     run.wait(timeout=120)
     for words in (("news",), ("show", "forger"), ("history", "forger", "--attempts"), ("events", "forger")):
         assert not [line for line in shell.ok(*words).splitlines() if line.startswith("run forger completed")], words
+
+
+def test_several_runs_are_cancelled_at_once_and_what_is_no_run_is_said(crew: Crew, shell: Shell) -> None:
+    slow = "trap 'sleep 0.5; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    runs = [crew.run(one_step("s", WorkerSpec(shell=slow)), name=f"many-{number}") for number in range(4)]
+    for run in runs:
+        wait_until(lambda run=run: b"up" in crew.log(f"{run.id}/s").data, "its trap to stand")
+    done = shell.run("cancel", runs[0].id, "no-such-run", *(run.id for run in runs[1:]), "--grace", "30s")
+    assert done.returncode == 4
+    assert done.stdout.count("verified: no process is left") == 4
+    assert "no-such-run" in done.stderr
+    rows = [run.show().run for run in runs]
+    asked = [row.cancel.requested_at for row in rows if row.cancel is not None]
+    assert max(asked) < min(row.ended_at or 0.0 for row in rows), "all were asked before the first of them had ended"
+    recorded = [[each.type for each in crew.events(run.id)].count("run.cancel_requested") for run in runs]
+    assert recorded == [1] * 4
