@@ -15,7 +15,9 @@ from crewd.client.shapes import one_step
 from crewd.model.errors import Forbidden, Refused, UsageError
 from crewd.model.events import RunBlocked, RunConcurrency, RunUnblocked, TaskHeldBack, TaskTurn
 from crewd.model.green import Level
+from crewd.model.ids import MESSAGE
 from crewd.model.workflow import Effectiveness, Step, WorkerSpec, Workflow
+from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.shell import Shell
@@ -54,6 +56,33 @@ def test_a_plan_waits_for_its_approval_whatever_is_restarted(daemon: Daemon) -> 
         assert [notice for notice in crew.notices() if notice.run == run] == []
         with pytest.raises(Refused, match="nothing blocks"):
             crew.approve(run)
+
+
+def test_what_was_carried_out_is_answered_so_when_it_is_asked_for_again(daemon: Daemon) -> None:
+    failing = one_step("s", WorkerSpec(argv=("false",)))
+    with daemon.connect() as crew:
+        orders: list[rq.Request] = []
+        for number in range(4):
+            run = crew.run(planned() if number < 2 else failing, cwd="/").id
+            crew.wait(run, or_waiting=True, timeout=120)
+            key = crew.ids.next(MESSAGE)
+            orders.append((
+                rq.Approve(run, id=key), rq.Approve(run, approved=False, id=key),
+                rq.Dismiss(run, id=key), rq.Reopen(run, id=key),
+            )[number])  # fmt: skip
+        first = [type(crew.request(order)) for order in orders]
+        assert first == [rq.Done, rq.Done, rq.Done, rq.RunReply]
+        for order in orders:
+            crew.wait(order.target, timeout=120)  # type: ignore[union-attr]
+        assert [type(crew.request(order)) for order in orders] == first
+    daemon.kill()
+    daemon.start()
+    with daemon.connect() as crew:
+        assert [type(crew.request(order)) for order in orders] == first
+        assert len(crew.show(orders[3].target).attempts) == 2, "it was retried once"  # type: ignore[union-attr]
+        wrong = crew.request(rq.Dismiss(orders[2].target, id="7"))  # type: ignore[union-attr]
+        assert isinstance(wrong, rq.ErrorReply)
+        assert "not a message id" in wrong.error.message
 
 
 def test_a_run_has_as_many_steps_at_once_as_the_configuration_allows(home: Path, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def resume(
 
 def _again(crew: Caller, order: rq.Reopen, secrets: Mapping[str, str] | None) -> Call[RunRow]:
     before = yield from get(crew, order.target.partition("/")[0])
-    order = msgspec.structs.replace(order, secrets=shapes.brought_again(before, secrets))
+    order = msgspec.structs.replace(order, secrets=shapes.brought_again(before, secrets), id=crew.ids.next(MESSAGE))
     reply = shapes.expect((yield Ask(order)), rq.RunReply)
     if reply.existing and reply.run.openings == before.openings and before.status not in RUN_TERMINAL:
         raise Refused(
@@ -175,14 +175,16 @@ def _again(crew: Caller, order: rq.Reopen, secrets: Mapping[str, str] | None) ->
     return reply.run
 
 
-def approve(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:  # noqa: ARG001
+def approve(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:
     """A blocked run goes on. Refused if nothing blocks it, Forbidden inside a worker."""
-    shapes.expect((yield Ask(shapes.approval(target, approved=True, intent=intent, force=force))), rq.Done)
+    order = shapes.approval(target, crew.ids.next(MESSAGE), approved=True, intent=intent, force=force)
+    shapes.expect((yield Ask(order)), rq.Done)
 
 
-def reject(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:  # noqa: ARG001
+def reject(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:
     """A blocked run is cancelled, with the reason `rejected`. Refused if nothing blocks it, Forbidden inside a worker."""
-    shapes.expect((yield Ask(shapes.approval(target, approved=False, intent=intent, force=force))), rq.Done)
+    order = shapes.approval(target, crew.ids.next(MESSAGE), approved=False, intent=intent, force=force)
+    shapes.expect((yield Ask(order)), rq.Done)
 
 
 def dead(crew: Caller) -> Call[rq.DeadReply]:  # noqa: ARG001
@@ -190,9 +192,9 @@ def dead(crew: Caller) -> Call[rq.DeadReply]:  # noqa: ARG001
     return shapes.expect((yield Ask(rq.ListDead())), rq.DeadReply)
 
 
-def dismiss(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:  # noqa: ARG001
+def dismiss(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:
     """A dead letter (or all of a run) needs nothing more. Refused if there is none."""
-    shapes.expect((yield Ask(rq.Dismiss(target=target, intent=intent, force=force))), rq.Done)
+    shapes.expect((yield Ask(rq.Dismiss(target=target, intent=intent, force=force, id=crew.ids.next(MESSAGE)))), rq.Done)
 
 
 def tell_hooks(crew: Caller, target: str, hooks: Sequence[HookRun]) -> Call[None]:

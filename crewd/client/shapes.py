@@ -206,10 +206,10 @@ def budgeted(workflow: Workflow, budget: Mapping[str, float]) -> Workflow:
     return msgspec.structs.replace(workflow, budget=said.within(workflow.budget))
 
 
-def approval(target: str, *, approved: bool, intent: str, force: bool) -> rq.Approve:
+def approval(target: str, key: str, *, approved: bool, intent: str, force: bool) -> rq.Approve:
     """A request that lets a blocked run go on, or ends it. It says if it comes from inside a worker."""
     token = os.environ.get(variables.PARENT_TOKEN, "")
-    return rq.Approve(target=target, approved=approved, intent=intent, force=force, parent_token=token)
+    return rq.Approve(target=target, approved=approved, intent=intent, force=force, parent_token=token, id=key)
 
 
 def brought_again(run: RunRow, secrets: Mapping[str, str] | None) -> dict[str, str]:

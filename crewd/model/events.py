@@ -441,6 +441,12 @@ class RunChildUsed(msgspec.Struct, frozen=True, tag="run.child_used"):
     used: Used = Used()
 
 
+class RunOrderDone(msgspec.Struct, frozen=True, tag="run.order_done"):
+    """The request `id` was carried out: an approval of the run, a retry, a resume, or that dead letters were dismissed."""
+
+    id: str
+
+
 class ArtifactRecorded(msgspec.Struct, frozen=True, tag="artifact.recorded"):
     """A worker left a file on purpose. `data`: a small one; of others there is a blob. See `ArtifactRow`."""
 
@@ -535,7 +541,7 @@ Body = (
     | NoticeClosed | MessageAccepted | MessageDelivered | MessageApplied | MessageSettled | MessageAcknowledged
     | AskOpened | AskClosed | OperationOpened | OperationStarted | OperationClosed | ArtifactRecorded | ProgressSampled
     | HookRan
-    | RunHookRan | RunChildUsed | RunInventory
+    | RunHookRan | RunChildUsed | RunOrderDone | RunInventory
     | NewsSeen | GuardianLost | DaemonStarted | RunForgotten | RunArchived | Salvaged | Foreign
 )  # fmt: skip
 

@@ -85,6 +85,7 @@ KIND_OF: Mapping[type[ev.Body], Kind] = {
     ev.HookRan: Kind.WORKER_STATUS,
     ev.RunHookRan: Kind.RUN_UPDATED,
     ev.RunChildUsed: Kind.RUN_UPDATED,
+    ev.RunOrderDone: Kind.RUN_UPDATED,
     ev.RunInventory: Kind.RUN_UPDATED,
     ev.ArtifactRecorded: Kind.ARTIFACT_RECORDED,
     ev.NoticeRaised: Kind.NOTICE_UPDATED,

@@ -29,6 +29,8 @@ RESULT_BYTES_MAX = 64 << 20
 """A result that a client reads whole."""
 NOTE_CHARS_MAX = 2_048
 """A progress note, a reason's note, a question."""
+ORDERS_MAX = 16
+"""Requests of which a run remembers that they were carried out: approvals, retries and the like."""
 NAME_CHARS_MAX = 64
 """A run's, step's, operation's or artifact's name."""
 MAILBOX_MAX = 256

@@ -168,6 +168,8 @@ def check_command(request: Targeted) -> Targeted:
             raise UsageError(f"{number} is no signal", hint=f"1 to {signal.NSIG - 1}")
         case Reopen(secrets=values):
             check_secrets(values)
+    if isinstance(request, Approve | Dismiss | Reopen):
+        _check_message_id(request.id)
     return msgspec.structs.replace(request, intent=clip(request.intent, NOTE_CHARS_MAX))
 
 
@@ -187,10 +189,15 @@ def check(request: Request) -> Request:
     return request
 
 
+def _check_message_id(key: str) -> None:
+    """UsageError if it is neither empty nor a message id."""
+    if key and not is_id(key, MESSAGE):
+        raise UsageError(f"{key!r} is not a message id", hint="m_ and 26 characters, made by the sender")
+
+
 def check_hooks_told(request: TellHooks) -> TellHooks:
     """The request with what it says in words bounded. Raises UsageError naming what is wrong."""
-    if request.id and not is_id(request.id, MESSAGE):
-        raise UsageError(f"{request.id!r} is not a message id", hint="m_ and 26 characters, made by the sender")
+    _check_message_id(request.id)
     if not 0 < len(request.hooks) <= HOOKS_MAX:
         raise UsageError(f"{len(request.hooks)} hooks cannot be told of", hint=f"1 to {HOOKS_MAX}")
     for hook in request.hooks:

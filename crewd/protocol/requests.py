@@ -91,6 +91,7 @@ class Reopen(msgspec.Struct, frozen=True):
 
     What is completed stays so. Each task that is done again gets a new attempt. Refused if there is nothing to do again.
     `secrets`: the values of the run's secrets, and of what it brought as `passed`; crewd keeps neither after the end of a run.
+    `id`: see `Approve`.
     """
 
     role: ClassVar[Role] = Role.MESSAGE
@@ -99,13 +100,15 @@ class Reopen(msgspec.Struct, frozen=True):
     intent: str = ""
     force: bool = False
     secrets: dict[str, str] = {}
+    id: str = ""
 
 
 class Approve(msgspec.Struct, frozen=True):
     """Let a blocked run go on, or, with `approved` false, end it. Refused if nothing blocks it.
 
     Forbidden for a worker, and for a client that sends a `parent_token`: the processes of workers find it in the variable
-    `CREWD_PARENT_TOKEN`, and crewd's own clients send it.
+    `CREWD_PARENT_TOKEN`, and crewd's own clients send it. `id` is a message id: a request that was carried out and is sent
+    again with the same id is answered as done, also by a crewd that was started meanwhile. A run remembers its 16 latest.
     """
 
     role: ClassVar[Role] = Role.MESSAGE
@@ -114,15 +117,20 @@ class Approve(msgspec.Struct, frozen=True):
     intent: str = ""
     force: bool = False
     parent_token: str = ""
+    id: str = ""
 
 
 class Dismiss(msgspec.Struct, frozen=True):
-    """A dead letter has been seen and needs nothing more: `target` is a task, or a run with all of its dead letters."""
+    """A dead letter has been seen and needs nothing more: `target` is a task, or a run with all of its dead letters.
+
+    `id`: see `Approve`.
+    """
 
     role: ClassVar[Role] = Role.MESSAGE
     target: str
     intent: str = ""
     force: bool = False
+    id: str = ""
 
 
 class TellHooks(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from crewd.model.adaptive import with_step
 from crewd.model.errors import InvariantError
 from crewd.model.hooks import HOOKS_MAX
 from crewd.model.ids import task_id
+from crewd.model.limits import ORDERS_MAX
 from crewd.model.message_kinds import WORK_KINDS
 from crewd.model.receipts import Level, Outcome, Receipt, climb
 from crewd.model.rows import (
@@ -110,6 +111,8 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             parent = rows.get(RunRow, event.run)
             if parent is not None:
                 rows.put(event.run, event.run, replace(parent, below={**parent.below, child: used}))
+        case ev.RunOrderDone(id=order):
+            _change(rows, event, RunRow, event.run, lambda run: replace(run, orders=(*run.orders, order)[-ORDERS_MAX:]))
         case ev.ReportTaken() | ev.ProgressSampled():
             pass  # all that it says is its number, below
         case (

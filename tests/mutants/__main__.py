@@ -52,6 +52,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "an approval that is asked for again is carried out again",
+        "supervisor/run/orders.py",
+        "        case rq.Approve(id=order) | rq.Dismiss(id=order) if order and order in shell.run.orders:\n",
+        "        case rq.Approve(id=order) | rq.Dismiss(id=order) if order == shell.id:\n",
+        found=True,
+    ),
+    Mutant(
         "one empty look proves that a worker is gone",
         "guardian/ladder.py",
         "        return ladder, NextStep(over=ladder.empty_looks > 1, look_again_at=at)\n",

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from crewd.model import events as ev
 from crewd.model.budget import BUDGET_END_SECONDS, Used
-from crewd.model.limits import GRACE_SECONDS_SHORT
+from crewd.model.limits import GRACE_SECONDS_SHORT, ORDERS_MAX
 from crewd.model.reasons import BlockReason, CancelReason, FailureReason, NoticeKind
 from crewd.model.receipts import Outcome
 from crewd.model.rows import CancelInfo, faster
@@ -39,12 +39,26 @@ _TASK_END: Mapping[AttemptStatus, TaskStatus] = {
 
 def decide(run: Run, event: heard.RunEvent) -> Next:
     """The run after `event`, and the decision."""
-    run, decision = _decide(run, event)
+    run, decision = (
+        _once(run, event) if isinstance(event, heard.Dismiss | heard.Reopen | heard.Approve) else _decide(run, event)
+    )
     if run.over or run.cancel is not None or run.budget_due is not None or not run.budget_used:
         return run, decision
     # Nothing starts any more, and soon the run is cancelled: who was at its end has its result by then.
     due = run.now + BUDGET_END_SECONDS
     return replace(run, budget_due=due), replace(decision, effects=(*decision.effects, AlarmAt(due)))
+
+
+def _once(run: Run, event: heard.Dismiss | heard.Reopen | heard.Approve) -> Next:
+    """What somebody wants, with its id if it has one: asked for again by the same id it changes nothing."""
+    if event.order and event.order in run.orders:
+        return run, NOTHING
+    run, decision = _decide(run, event)
+    if not event.order or not decision.events:
+        return run, decision
+    done = Recorded(ev.RunOrderDone(id=event.order))
+    run = replace(run, orders=(*run.orders, event.order)[-ORDERS_MAX:])
+    return run, replace(decision, events=(*decision.events, done))
 
 
 def _decide(run: Run, event: heard.RunEvent) -> Next:
@@ -61,7 +75,7 @@ def _decide(run: Run, event: heard.RunEvent) -> Next:
             return run, NOTHING
         case heard.Proceed(at):
             return go_on(run.at(at), [])
-        case heard.Approve(at, requester, intent):
+        case heard.Approve(at, requester, intent, _):
             return _approve(run.at(at), requester, intent)
         case heard.Due(at, wall):
             return _due(run.at(at), wall)

@@ -29,13 +29,14 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class Reopen(msgspec.Struct, frozen=True):
-    """Do again what is chosen by `kind`; only this task if one is named."""
+    """Do again what is chosen by `kind`; only this task if one is named. `order` is the request's id."""
 
     kind: str
     at: float
     task: str = ""
     requester: str = ""
     intent: str = ""
+    order: str = ""
 
 
 class Dismiss(msgspec.Struct, frozen=True):
@@ -44,6 +45,7 @@ class Dismiss(msgspec.Struct, frozen=True):
     task: str = ""
     requester: str = ""
     intent: str = ""
+    order: str = ""
 
 
 class Approve(msgspec.Struct, frozen=True):
@@ -52,6 +54,7 @@ class Approve(msgspec.Struct, frozen=True):
     at: float
     requester: str = ""
     intent: str = ""
+    order: str = ""
 
 
 class AttemptOver(msgspec.Struct, frozen=True):

@@ -38,13 +38,18 @@ def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
             mailing.take_back(command, request)
         case rq.Cancel():
             _cancel(shell, command, request)
+        case rq.Reopen(id=order) if order and order in shell.run.orders:
+            _keep_secrets(shell, request)
+            shell.record([], [AnswerWith(command.caller, rq.Show(target=shell.id))])
+        case rq.Approve(id=order) | rq.Dismiss(id=order) if order and order in shell.run.orders:
+            shell.record([], [AnswerWith(command.caller, rq.Done())])
         case rq.Reopen():
             _reopen(shell, command, request)
         case rq.Signal(number=number, tree=tree):
             _signal(shell, command, number, tree=tree)
-        case rq.Dismiss(intent=intent):
+        case rq.Dismiss(intent=intent, id=order):
             before = shell.run
-            shell.feed(heard.Dismiss(command.task, command.caller.owner, intent))
+            shell.feed(heard.Dismiss(command.task, command.caller.owner, intent, order))
             if shell.run is before:
                 raise Refused("there is no dead letter here", hint="crew dead lists them", reason="nothing_to_do")
             shell.record([], [AnswerWith(command.caller, rq.Done())])
@@ -90,19 +95,19 @@ def _cancel(shell: RunShell, command: cm.Command, cancel: rq.Cancel) -> None:
 
 def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
     """Queue again what was chosen. Refused if there is nothing to do."""
-    before, vault, row = shell.run, shell.services.vault, shell.row
-    if lacking := [name for name in vault.lacks(shell.id, row.secrets) if name not in order.secrets]:
+    before, row = shell.run, shell.row
+    if lacking := [name for name in shell.services.vault.lacks(shell.id, row.secrets) if name not in order.secrets]:
         given = " ".join(f"--secret {name}" for name in lacking)
         hint = f"their values are not kept, give them again: crew {order.kind} RUN {given}"
         raise Refused(f"the run needs the secrets {', '.join(lacking)}", hint=hint, reason="secrets")
-    vault.put(shell.id, {name: value for name, value in order.secrets.items() if name in {*row.secrets, *row.passed}})
+    _keep_secrets(shell, order)
     if before.status is RunStatus.CANCEL_INCOMPLETE:
         raise Refused("processes of this run may still live", hint="crew show names them; end them, then start anew")
     if before.being_cancelled:
         raise Refused("the run is being cancelled", hint="wait for its end, then crew resume")
     if before.over and before.budget_used:
         raise Refused(before.budget_used, hint="start another run, with a larger budget", reason=RefusalReason.BUDGET_USED)
-    shell.feed(heard.Reopen(order.kind, shell.now(), command.task, command.caller.owner, order.intent))
+    shell.feed(heard.Reopen(order.kind, shell.now(), command.task, command.caller.owner, order.intent, order.id))
     if shell.run is before and before.over:
         hint = "crew resume takes up what was cancelled" if order.kind == "retry" else "crew run or exec starts it anew"
         what = "has failed or is parked" if order.kind == "retry" else "was cancelled, has failed or was skipped"
@@ -113,11 +118,19 @@ def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
     shell.record([], [AnswerWith(command.caller, rq.Show(target=shell.id))])
 
 
+def _keep_secrets(shell: RunShell, order: rq.Reopen) -> None:
+    named = {*shell.row.secrets, *shell.row.passed}
+    shell.services.vault.put(shell.id, {name: value for name, value in order.secrets.items() if name in named})
+
+
 def _approve(shell: RunShell, command: cm.Command, order: rq.Approve) -> None:
     """A blocked run goes on, or ends."""
     run, wall = shell.run, shell.services.clock.wall()
     if command.caller.worker or order.parent_token:
         raise Forbidden("a worker cannot approve", hint="whoever watches the run can: crew approve, outside of its workers")
+    if not order.approved and run.cancel is not None and run.cancel.reason == CancelReason.REJECTED:
+        shell.record([], [AnswerWith(command.caller, rq.Done())])  # asked twice
+        return
     if not run.blocks or run.over:
         raise Refused(
             f"nothing blocks the run: it is {run.status}", hint="crew show tells how it stands", reason="nothing_to_do"
@@ -132,7 +145,7 @@ def _approve(shell: RunShell, command: cm.Command, order: rq.Approve) -> None:
         hint = "set execution = true in crewd.toml, and start crewd again: the run goes on then"
         raise Refused("crewd starts no workers here", hint=hint, reason=BlockReason.EXECUTION_OFF)
     else:
-        shell.feed(heard.Approve(shell.now(), command.caller.owner, order.intent))
+        shell.feed(heard.Approve(shell.now(), command.caller.owner, order.intent, order.id))
     shell.record([], [AnswerWith(command.caller, rq.Done())])
 
 

@@ -64,7 +64,7 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
     return replace(
         fresh.with_tasks(fresh.workflow, tasks), status=live.run.status, cancel=live.run.cancel, now=now, deadline=deadline,
         undelivered=tuple(_undelivered(live.messages)), openings=live.run.openings, blocks=live.run.blocks,
-        approved=live.run.approved,
+        approved=live.run.approved, orders=live.run.orders,
     ).with_used(sum(spent.values(), start=Used()), below)  # fmt: skip
 
 

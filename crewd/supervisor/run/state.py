@@ -89,7 +89,7 @@ class Run(msgspec.Struct, frozen=True):
     `index` says where a task stands, `linked` whether any task depends on another, `planned` whether one makes a plan that
     is to be approved: they change only when a plan adds tasks, and `workflow` with them. `working`
     and `unfinished` count tasks: a run of a thousand is told of each end, and must not look through all of them. `joins`:
-    see `Workflow.join`; each of the `openings` has a message of its own. `blocks` and `approved`: see `RunRow`.
+    see `Workflow.join`; each of the `openings` has a message of its own. `blocks`, `approved` and `orders`: see `RunRow`.
     `execution`: whether crewd starts workers at all. If it has a budget, `own` is what all attempts have used, `below` what
     each run below it has, and `used` all of that together; `budget_due` is when it is cancelled, once its budget is used up.
     """
@@ -112,6 +112,7 @@ class Run(msgspec.Struct, frozen=True):
     openings: int = 1
     blocks: tuple[BlockInfo, ...] = ()
     approved: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
     execution: bool = True
     workflow: Workflow = Workflow("", ())
     own: Used = Used()

@@ -93,6 +93,7 @@ class SimClient:
             if reply is not None:
                 self.answers[key] = reply
                 self._laws.told_of_an_end(self.asked[key], reply, self._live_then[key])
+                self._laws.order_answered(self.asked[key], reply)
                 self._news(key, reply)
                 if key in self._prompt:
                     self.took[key] = self._clock.monotonic() - self._prompt.pop(key)

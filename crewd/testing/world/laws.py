@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from crewd.model import events as ev
 from crewd.model.budget import Used
+from crewd.model.errors import Refused
 from crewd.model.ids import task_id
 from crewd.model.message_kinds import MAILBOX_KINDS
 from crewd.model.reasons import BlockReason, NoticeKind, RefusalReason
@@ -87,6 +88,7 @@ class Laws:
         self._cancelled_at: dict[str, int] = {}
         self._accepted_at: dict[str, int] = {}
         self._told_hooks: set[str] = set()
+        self._orders_done: set[str] = set()
         self._tries_from: dict[str, int] = {}
         self._opened: set[str] = set()
         self._started_for: set[str] = set()
@@ -206,6 +208,8 @@ class Laws:
                 self._accepted(event, body)
             case ev.RunHookRan():
                 self._hook_told(body)
+            case ev.RunOrderDone():
+                self._order_done(body)
             case ev.MessageDelivered(id=key):
                 known = key in self._witness.delivered.get((event.task, event.epoch), [])
                 self.hold("no receipt without the deed", known, f"{key} delivered, says crewd")
@@ -440,6 +444,18 @@ class Laws:
         self.hold("a task has one holder", same, f"{event.task} is held by {before.owner}, and {body.claim.owner} got it")
         self._claims[event.task] = body.claim
 
+    def order_answered(self, request: rq.Request, reply: rq.Reply) -> None:
+        """A client has the answer to what it wants of a run, if that is what it has asked."""
+        refused = isinstance(reply, rq.ErrorReply) and reply.error.code == Refused.code
+        if refused and isinstance(request, rq.Reopen | rq.Approve | rq.Dismiss):
+            done = request.id in self._orders_done
+            self.hold("what was carried out is not refused", not done, f"{type(request).__name__} {request.id}: {reply}")
+
+    def _order_done(self, body: ev.RunOrderDone) -> None:
+        """What somebody wants of a run and asks for again is done once."""
+        self.hold("what was asked for again is done once", body.id not in self._orders_done, f"{body.id} twice")
+        self._orders_done.add(body.id)
+
     def _hook_told(self, body: ev.RunHookRan) -> None:
         """In this world each request tells of one hook."""
         self.hold("what hooks have answered is told once", body.run.told not in self._told_hooks, f"{body.run.told} twice")
@@ -606,7 +622,7 @@ def _closure(moves: Mapping[S, frozenset[S]]) -> dict[S, set[S]]:
 
 _AFTER_THE_END = (
     ev.MessageAccepted, ev.MessageSettled, ev.NoticeRaised, ev.NoticeClosed, ev.RunReopened, ev.TaskRequeued, ev.TaskDismissed,
-    ev.RunHookRan, ev.RunChildUsed,
+    ev.RunHookRan, ev.RunChildUsed, ev.RunOrderDone,
 )  # fmt: skip
 """What may be recorded of something that has ended: late messages, what people are told, and what they want then."""
 _LEAVES_WORK = (ev.TaskEnded, ev.TaskRetrying, ev.TaskParked, ev.TaskUnclaimed, ev.TaskRequeued)

@@ -186,26 +186,29 @@ class Player:
         """What has failed, or was cancelled, is to be done after all."""
         target = self._target(run, step)
         if target:
-            self._client(who).ask(rq.Reopen(target=target, kind=kind, force=True, intent="played"))
+            self._client(who).ask(rq.Reopen(target=target, kind=kind, force=True, intent="played", id=self._id()))
 
     def approve(self, run: int = 0, *, approved: bool = True, who: int = 0) -> None:
         """Somebody approves of a run, blocked or not, or rejects it."""
         target = self._target(run, None)
         if target:
-            self._client(who).ask(rq.Approve(target=target, approved=approved, force=True, intent="played"))
+            self._client(who).ask(rq.Approve(target=target, approved=approved, force=True, intent="played", id=self._id()))
 
     def dismiss(self, run: int = 0, who: int = 0) -> None:
         """Dead letters are put away."""
         target = self._target(run, None)
         if target:
-            self._client(who).ask(rq.Dismiss(target=target, force=True, intent="played"))
+            self._client(who).ask(rq.Dismiss(target=target, force=True, intent="played", id=self._id()))
 
     def tell_hooks(self, run: int = 0, who: int = 0) -> None:
         """Somebody has asked hooks about a run."""
         target = self._target(run, None)
         if target:
             hooks = (HookRun("guard", "before_cancel", "allow"),)
-            self._client(who).ask(rq.TellHooks(target=target, hooks=hooks, id=self.world.ids.next(MESSAGE)))
+            self._client(who).ask(rq.TellHooks(target=target, hooks=hooks, id=self._id()))
+
+    def _id(self) -> str:
+        return self.world.ids.next(MESSAGE)
 
     def burst(self, run: int = 0, step: int = 0, count: int = 3, who: int = 0) -> None:
         """Several steers, one right after the other."""

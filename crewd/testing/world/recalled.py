@@ -80,7 +80,7 @@ def _of_run(run: Run) -> dict[str, object]:
     return {
         "status": run.status, "cancel": run.cancel, "openings": run.openings, "concurrency": run.concurrency,
         "deadline": None if run.over else run.deadline, "unfinished": run.unfinished, "blocks": run.blocks,
-        "approved": run.approved, "below": dict(run.below),
+        "approved": run.approved, "orders": run.orders, "below": dict(run.below),
         # A controller tells the run of what is used after it was recorded.
         "used": None if any(task.live for task in run.tasks) else run.used,
     }  # fmt: skip

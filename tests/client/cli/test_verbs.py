@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -285,11 +286,15 @@ def test_a_text_of_several_lines_forges_none(shell: Shell, crew: Crew) -> None:
         assert not [line for line in shell.ok(*words).splitlines() if line.startswith("run forger completed")], words
 
 
+def trapped(crew: Crew, run: str) -> bool:
+    return b"up" in crew.log(f"{run}/s").data
+
+
 def test_several_runs_are_cancelled_at_once_and_what_is_no_run_is_said(crew: Crew, shell: Shell) -> None:
     slow = "trap 'sleep 0.5; exit 0' TERM; echo up; while :; do sleep 0.05; done"
     runs = [crew.run(one_step("s", WorkerSpec(shell=slow)), name=f"many-{number}") for number in range(4)]
     for run in runs:
-        wait_until(lambda run=run: b"up" in crew.log(f"{run.id}/s").data, "its trap to stand")
+        wait_until(partial(trapped, crew, run.id), "its trap to stand")
     done = shell.run("cancel", runs[0].id, "no-such-run", *(run.id for run in runs[1:]), "--grace", "30s")
     assert done.returncode == 4
     assert done.stdout.count("verified: no process is left") == 4

@@ -209,6 +209,21 @@ def test_a_dead_letter_is_dismissed_once() -> None:
     assert feed(run, heard.Dismiss())[1] == []
 
 
+def test_what_is_asked_for_again_by_the_same_id_is_done_once() -> None:
+    plain = WorkerSpec(call="m:f")
+    run, _, _ = feed(run_of(("a", (), plain)), heard.Proceed(0.0), over())
+    run, bodies, _ = feed(run, heard.Reopen("retry", 2.0, order="m_1"))
+    assert names(bodies) == ["run.reopened", "task.requeued", "notice.closed", "run.order_done"]
+    run, _, _ = feed(run, over(at=3.0))
+    assert feed(run, heard.Reopen("retry", 4.0, order="m_1")) == (run, [], [])
+    run, bodies, _ = feed(run, heard.Dismiss(order="m_2"))
+    assert (names(bodies)[-1], run.orders) == ("run.order_done", ("m_1", "m_2"))
+    assert feed(run, heard.Dismiss(order="m_3"))[1] == [], "nothing was done, and nothing is remembered"
+    for number in range(3, 40):
+        run, _, _ = feed(run, heard.Reopen("retry", 4.0, order=f"m_{number}"), over(at=5.0))
+    assert run.orders == tuple(f"m_{number}" for number in range(24, 40))
+
+
 def test_a_run_may_take_so_many_minutes() -> None:
     run, _, effects = feed(run_of(("a", (), WorkerSpec(call="m:f")), max_minutes=1.0), heard.Proceed(5.0))
     assert do.AlarmAt(65.0) in effects
