@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,7 @@ from crewd.model.markdown import did_you_mean
 
 PARSED_MAX = 4_096
 """Texts of files whose meaning is remembered."""
+_OF_EXECUTABLE: Final = {known.command[0]: known for known in reversed(CATALOGUE.values())}
 
 
 class FoundAgent(msgspec.Struct, frozen=True):
@@ -109,25 +111,29 @@ def _read(
 ) -> FoundAgent:  # fmt: skip
     """The agent that a file's text defines."""
     try:
-        definition = _parsed(text, name, msgspec.json.encode(_program(program, name)))
+        program = program or default_program()
+        known_program = program in CATALOGUE or program == name
+        definition = _parsed(text, name, program, b"" if known_program else msgspec.json.encode(_program(program)))
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
-    executable = Path(definition.agent.command[0]).name
-    known = next((each for each in CATALOGUE.values() if each.command[0] == executable), None)
+    known = _OF_EXECUTABLE.get(os.path.basename(definition.agent.command[0]))  # noqa: PTH119 (of a thousand files)
     return _found(name, definition, origin, known, which)
 
 
 @functools.lru_cache(PARSED_MAX)
-def _parsed(text: str, name: str, program: bytes) -> Definition:
-    """The same text means the same: a leader or an editor asks for a list of a thousand files again and again."""
-    return parse_agent(text, name, msgspec.json.decode(program, type=Definition))
+def _parsed(text: str, name: str, program: str, defined: bytes) -> Definition:
+    """The same text means the same: a leader or an editor asks for a list of a thousand files again and again.
+
+    `defined` is how a file defines the program; empty for one that crewd knows.
+    """
+    if defined:
+        return parse_agent(text, name, msgspec.json.decode(defined, type=Definition))
+    known = CATALOGUE.get(program) or CATALOGUE[next(iter(CATALOGUE))]
+    return parse_agent(text, name, Definition(agent_of(name, known)))
 
 
-def _program(program: str, name: str) -> Definition:
-    """The agent whose program is meant; one that a file defines has to name a program itself."""
-    program = program or default_program()
-    if program in CATALOGUE or program == name:
-        return Definition(agent_of(name, CATALOGUE.get(program) or CATALOGUE[next(iter(CATALOGUE))]))
+def _program(program: str) -> Definition:
+    """The agent whose program is meant, by a file; one that a file defines has to name a program itself."""
     text = read_text(Path(program)) if program.endswith(".md") else resource("agents", program).text()
     return parse_agent(text, Path(program).stem)
 

@@ -111,8 +111,9 @@ def resources(kind: Kind) -> list[Resource]:
         if not each.refused:
             first.setdefault(each.name, each.id)
     return [
-        replace(each, shadowed_by="" if each.refused or first[each.name] == each.id else first[each.name]) for each in in_order
-    ]
+        each if each.refused or first[each.name] == each.id else replace(each, shadowed_by=first[each.name])
+        for each in in_order
+    ]  # fmt: skip
 
 
 def resource(kind: Kind, name: str) -> Resource:
@@ -160,7 +161,8 @@ def _in_source(source: str, kind: Kind) -> Iterator[Resource]:
                 if not (path.resolve().is_relative_to(root) if linked else inside):
                     refused = f"is a link that leads out of {folder}"
                 else:
-                    refused = "" if path.is_file() else "is no file"
+                    is_file = path.is_file() if linked or kind == "skills" else entry.is_file()
+                    refused = "" if is_file else "is no file"
             except UsageError as error:
                 refused = error.message
             except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
