@@ -95,11 +95,16 @@ def lay_out(
 ) -> list[str]:
     """Lines of a table whose columns stand in the order of their importance, the name or id of the row first.
 
-    What does not fit is first shortened, from the widest column on, and then left out, from the last column on. Columns that
-    are `whole` (ids, which people type) are never shortened, and the first one only on a narrow screen.
+    In what does not fit, columns that are empty in each row are left out first. The others are shortened, from the widest
+    column on, and then left out, from the last column on. Columns that are `whole` (ids, which people type) are never
+    shortened, and the first one only on a narrow screen.
     """
     lines = [[one_line(str(cell)) for cell in row] for row in (headers, *rows)]
     widths = [max(width_of(line[i]) for line in lines) for i in range(len(headers))]
+    if columns is not None and sum(widths) + 2 * (len(widths) - 1) > columns and len(lines) > 1:
+        kept = [i for i in range(len(headers)) if i == 0 or any(line[i] for line in lines[1:])]
+        headers, lines = [headers[i] for i in kept], [[line[i] for i in kept] for line in lines]
+        widths = [widths[i] for i in kept]
     if columns is not None:
         least = [
             width if header in whole else min(width, max(width_of(header), NARROWEST))

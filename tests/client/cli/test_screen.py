@@ -77,3 +77,15 @@ def test_without_a_screen_everything_is_shown() -> None:
 @given(st.text(), st.integers(1, 40))
 def test_what_is_shortened_fits(text: str, columns: int) -> None:
     assert width_of(shorten(one_line(text), columns)) <= columns
+
+
+def test_an_empty_column_goes_before_a_word_is_cut() -> None:
+    rows = [("nightly", "completed", "", "r_01m8j77vrbe00aaadd48w6wsym")]
+    assert lay_out(("NAME", "STATUS", "NOW", "ID"), rows, 50, ("ID",)) == [
+        "NAME     STATUS     ID",
+        "nightly  completed  r_01m8j77vrbe00aaadd48w6wsym",
+    ]
+    assert lay_out(("NAME", "STATUS", "NOW", "ID"), rows, 80, ("ID",))[0] == "NAME     STATUS     NOW  ID", (
+        "there is room for it"
+    )
+    assert lay_out(("NAME", "NOW"), [], 5) == ["NAME"]
