@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -79,28 +80,35 @@ class KnownSecrets:
 
 def _without_parts(text: str, value: str) -> str:
     """The text with a beginning of the value before each cut, and an end of it after each, masked."""
+    cuts = list(_CUTS.finditer(text))
     kept, done = [], 0
-    for cut in _CUTS.finditer(text):
-        first = _beginning(text, value, max(done, cut.start() - len(value)), cut.start())
-        last = _end(text, value, cut.end())
+    for cut, after in zip(cuts, [*(each.start() for each in cuts[1:]), len(text)], strict=True):
+        first = cut.start() - _overlap(value, text[max(done, cut.start() - len(value)) : cut.start()])
+        last = cut.end() + _overlap(value[::-1], text[cut.end() : min(after, cut.end() + len(value))][::-1])
         kept += [text[done:first], MASK if first < cut.start() else "", cut[0], MASK if last > cut.end() else ""]
         done = last
     return "".join([*kept, text[done:]])
 
 
-def _beginning(text: str, value: str, start: int, end: int) -> int:
-    """Where the longest beginning of the value starts that stands in the text just before `end`; `end` if none does."""
-    at = text.find(value[:PART_CHARS_MIN], start, end)
-    while at != -1 and not value.startswith(text[at:end]):
-        at = text.find(value[:PART_CHARS_MIN], at + 1, end)
-    return end if at == -1 else at
+def _overlap(value: str, text: str) -> int:
+    """The length of the longest beginning of the value that the text ends with; 0 if it is too short to tell. Linear."""
+    if value[:PART_CHARS_MIN] not in text:
+        return 0
+    shorter, size = _borders(value), 0
+    for char in text:
+        while size and (size == len(value) or value[size] != char):
+            size = shorter[size - 1]
+        size += value[size] == char
+    return size if size >= PART_CHARS_MIN else 0
 
 
-def _end(text: str, value: str, start: int) -> int:
-    """Where the longest end of the value ends that stands in the text from `start` on; `start` if none does."""
-    stop = start + len(value)
-    while (at := text.rfind(value[-PART_CHARS_MIN:], start, stop)) != -1:
-        if value.endswith(text[start : at + PART_CHARS_MIN]):
-            return at + PART_CHARS_MIN
-        stop = at + PART_CHARS_MIN - 1
-    return start
+@functools.lru_cache(64)
+def _borders(value: str) -> list[int]:
+    """For each beginning of the value, how long the longest shorter one is that it ends with (Knuth, Morris and Pratt)."""
+    found, size = [0], 0
+    for char in value[1:]:
+        while size and value[size] != char:
+            size = found[size - 1]
+        size += value[size] == char
+        found.append(size)
+    return found

@@ -1,6 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crewd.clock import SystemClock
 from crewd.model.known_secrets import CHARS_MIN, PART_CHARS_MIN, KnownSecrets
 from crewd.model.redact import LEFT_OUT, MASK, clip
 
@@ -19,6 +20,17 @@ def test_what_a_mask_has_left_of_one_is_masked() -> None:
 def test_ordinary_words_beside_a_cut_stay() -> None:
     text = f"the first words{LEFT_OUT}the last words"
     assert KnownSecrets(["the quiet words"]).in_text(text) == text
+
+
+def test_what_nearly_is_one_takes_no_longer() -> None:
+    known, text = KnownSecrets(["-" * 20_000]), f"{MASK} {'-' * 60} " * 1_000
+    clock = SystemClock()
+    times = []
+    for count in (1, 8):
+        before = clock.monotonic()
+        known.in_text(text * count)
+        times.append(clock.monotonic() - before)
+    assert times[1] < 40 * times[0]
 
 
 @given(SECRETS, st.text("lmno ", max_size=80), st.text("lmno ", max_size=80), st.integers(12, 120))

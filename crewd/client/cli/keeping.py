@@ -25,8 +25,9 @@ from crewd.model.rows import ArtifactRow
 from crewd.protocol import keeping as kp
 
 RUNS_TOLD_MAX = 1_000
-SHOWN_BYTES_MAX = 16 << 20
 """Of the runs that are to be pruned, so many are told to hooks."""
+SHOWN_BYTES_MAX = 16 << 20
+"""An artifact that is shown."""
 _intent = click.option("--intent", default="", help="Why, in words; it stays in the history.")
 _force = click.option("--force", is_flag=True, help="Also if it belongs to somebody else; needs an --intent.")
 _dry = click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done.")
