@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
 
-from crewd.model.redact import LEFT_OUT, MASK
+from crewd.model.redact import CUT, MASK
 
 S = TypeVar("S", bound=msgspec.Struct)
 CHARS_MIN = 6
 """A shorter value is not masked: it stands in ordinary words, too."""
 PART_CHARS_MIN = 4
-"""A shorter beginning or end of a value is not masked beside a cut."""
-_CUTS = re.compile(f"{re.escape(MASK)}|{re.escape(LEFT_OUT)}")
+"""A shorter part of a value is not masked beside a cut."""
 
 
 class KnownSecrets:
@@ -34,7 +31,7 @@ class KnownSecrets:
         """The text without them.
 
         A worker, which does not know them, may have cut the text in the middle of one, or masked what looked like a secret
-        inside one: the beginning before such a cut and the end after it are masked, too.
+        inside one: the parts of one beside such cuts are masked, too.
         """
         for value in self._texts:
             text = _without_parts(text.replace(value, MASK), value)
@@ -79,36 +76,38 @@ class KnownSecrets:
 
 
 def _without_parts(text: str, value: str) -> str:
-    """The text with a beginning of the value before each cut, and an end of it after each, masked."""
-    cuts = list(_CUTS.finditer(text))
-    kept, done = [], 0
-    for cut, after in zip(cuts, [*(each.start() for each in cuts[1:]), len(text)], strict=True):
-        first = cut.start() - _overlap(value, text[max(done, cut.start() - len(value)) : cut.start()])
-        last = cut.end() + _overlap(value[::-1], text[cut.end() : min(after, cut.end() + len(value))][::-1])
-        kept += [text[done:first], MASK if first < cut.start() else "", cut[0], MASK if last > cut.end() else ""]
-        done = last
-    return "".join([*kept, text[done:]])
+    """The text with the parts of the value masked that stand beside a cut.
+
+    These are its beginning before one, its end after one, and any part of it that fills the place between two.
+    """
+    pieces = CUT.split(text)
+    for at in range(0, len(pieces) if len(pieces) > 1 else 0, 2):
+        pieces[at] = _without_part(pieces[at], value, after_cut=at > 0, before_cut=at < len(pieces) - 1)
+    return "".join(pieces)
+
+
+def _without_part(piece: str, value: str, *, after_cut: bool, before_cut: bool) -> str:
+    if after_cut and before_cut and len(piece) >= PART_CHARS_MIN and piece in value:
+        return MASK
+    end = _overlap(value[::-1], piece[: len(value)][::-1]) if after_cut else 0
+    beginning = _overlap(value, piece[-len(value) :]) if before_cut else 0
+    if end + beginning > len(piece):
+        return MASK
+    return f"{MASK if end else ''}{piece[end : len(piece) - beginning]}{MASK if beginning else ''}"
 
 
 def _overlap(value: str, text: str) -> int:
-    """The length of the longest beginning of the value that the text ends with; 0 if it is too short to tell. Linear."""
-    if value[:PART_CHARS_MIN] not in text:
+    """The length of the longest beginning of the value that the text ends with; 0 if it is too short to tell.
+
+    The text is no longer than the value. The time is linear in its length (Knuth, Morris and Pratt).
+    """
+    value = value[: len(text)]
+    if len(text) < PART_CHARS_MIN or value[:PART_CHARS_MIN] not in text:
         return 0
-    shorter, size = _borders(value), 0
-    for char in text:
-        while size and (size == len(value) or value[size] != char):
-            size = shorter[size - 1]
-        size += value[size] == char
-    return size if size >= PART_CHARS_MIN else 0
-
-
-@functools.lru_cache(64)
-def _borders(value: str) -> list[int]:
-    """For each beginning of the value, how long the longest shorter one is that it ends with (Knuth, Morris and Pratt)."""
-    found, size = [0], 0
-    for char in value[1:]:
+    sizes, size = [0], 0
+    for char in (*value[1:], None, *text):
         while size and value[size] != char:
-            size = found[size - 1]
+            size = sizes[size - 1]
         size += value[size] == char
-        found.append(size)
-    return found
+        sizes.append(size)
+    return size if size >= PART_CHARS_MIN else 0

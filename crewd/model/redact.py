@@ -20,6 +20,8 @@ S = TypeVar("S", str, bytes)
 MASK = "[redacted]"
 LEFT_OUT = " ... "
 """What stands for the middle of a text that was too long."""
+CUT = re.compile(f"({re.escape(MASK)}|{re.escape(LEFT_OUT)})")
+"""Where something was taken out of a text."""
 DEPTH_MAX = 250
 """Lists and dicts in each other; a worker's own limit is lower."""
 SECRET_CHARS_MAX = 16_384
@@ -245,7 +247,7 @@ def is_deep(value: Any) -> bool:
 
 
 def clip(text: str, limit: int) -> str:
-    """The redacted text, at most `limit` characters: the head and the tail, for both carry meaning.
+    """The redacted text, at most `limit` characters: the head and the tail, for both carry meaning. No mask is cut.
 
     What is no text (lone surrogates, of file names that are no UTF-8) becomes `?`.
     """
@@ -253,4 +255,8 @@ def clip(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     keep = (limit - len(LEFT_OUT)) // 2
-    return f"{text[:keep]}{LEFT_OUT}{text[-keep:]}"
+    head, tail = keep, len(text) - keep
+    for cut in CUT.finditer(text):
+        head = cut.start() if cut.start() < head < cut.end() else head
+        tail = cut.end() if cut.start() < tail < cut.end() else tail
+    return f"{text[:head]}{LEFT_OUT}{text[tail:]}"

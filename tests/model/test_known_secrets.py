@@ -17,6 +17,23 @@ def test_what_a_mask_has_left_of_one_is_masked() -> None:
     assert known.in_text(f"key front-{MASK}-and-back, done") == f"key {MASK * 3}, done"
 
 
+def test_a_text_without_a_cut_stays() -> None:
+    assert KnownSecrets(["the quiet words"]).in_text("the quiet talk") == "the quiet talk"
+
+
+def test_what_stands_between_two_masks_inside_of_one_is_masked() -> None:
+    url = "postgres://bob:pw@db.internal:5432/?password=pw"
+    assert KnownSecrets([url]).in_text(url.replace("pw", MASK) + ", done") == f"{MASK * 4}, done"
+
+
+def test_a_cut_inside_a_mask_does_not_hide_that_one_was_there() -> None:
+    secret, limit = "first-half-of-it-and-the-other-half", 40
+    for before in range(limit):
+        text = clip(f"{'.' * before}{secret[:15]}{MASK}{secret[20:]}{'.' * 60}", limit)
+        shown = KnownSecrets([secret]).in_text(text)
+        assert all(secret[at : at + PART_CHARS_MIN] not in shown for at in range(len(secret) - PART_CHARS_MIN)), text
+
+
 def test_ordinary_words_beside_a_cut_stay() -> None:
     text = f"the first words{LEFT_OUT}the last words"
     assert KnownSecrets(["the quiet words"]).in_text(text) == text
@@ -31,6 +48,18 @@ def test_what_nearly_is_one_takes_no_longer() -> None:
         known.in_text(text * count)
         times.append(clock.monotonic() - before)
     assert times[1] < 40 * times[0]
+
+
+@given(st.text("ab", min_size=1, max_size=12), st.text("ab", max_size=12))
+def test_the_longest_part_of_one_is_masked(value: str, text: str) -> None:
+    secret = f"{value}-ab"
+    shown = KnownSecrets([secret]).in_text(f"{text}{MASK}{text}{LEFT_OUT}").split(MASK)
+    sizes = range(PART_CHARS_MIN, len(secret) if len(secret) >= CHARS_MIN else 0)
+    beginning = max((size for size in sizes if text.endswith(secret[:size])), default=0)
+    end = max((size for size in sizes if text.startswith(secret[-size:])), default=0)
+    assert shown[0] == text[: len(text) - beginning]
+    if end + beginning <= len(text) and not (len(text) >= PART_CHARS_MIN and text in secret):
+        assert shown[-1 if not beginning else -2].removesuffix(LEFT_OUT) == text[end : len(text) - beginning]
 
 
 @given(SECRETS, st.text("lmno ", max_size=80), st.text("lmno ", max_size=80), st.integers(12, 120))

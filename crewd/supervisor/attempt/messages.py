@@ -288,8 +288,8 @@ def settled_by_worker(state: Attempt, said: rp.Settled, number: int) -> Next:
     if merged:
         state, told = _taken(state, mail)
     body = ev.MessageSettled(
-        id=key, outcome=said.outcome, reason=said.reason[:NAME_CHARS_MAX], note=clip(said.note, NOTE_CHARS_MAX), report=number,
-        applied=merged,
+        id=key, outcome=said.outcome, reason=clip(said.reason, NAME_CHARS_MAX), note=clip(said.note, NOTE_CHARS_MAX),
+        report=number, applied=merged,
     )  # fmt: skip
     if said.outcome == "refused":
         box, _ = state.inbox.box.settle(state.task, [key], Outcome.REFUSED, said.reason)

@@ -232,7 +232,7 @@ def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
     deadline = None if asked.timeout_seconds is None else wall + asked.timeout_seconds
     schema = asked.schema if len(msgspec.msgpack.encode(asked.schema)) <= INLINE_BYTES_MAX else None
     body = ev.AskOpened(
-        id=asked.id, question=clip(asked.question, NOTE_CHARS_MAX), kind=asked.kind[:NAME_CHARS_MAX],
+        id=asked.id, question=clip(asked.question, NOTE_CHARS_MAX), kind=clip(asked.kind, NAME_CHARS_MAX),
         choices=tuple(clip(choice, NOTE_CHARS_MAX) for choice in asked.choices[:64]), deadline_at=deadline, report=number,
         schema=schema, default=None if asked.default is None else clip(asked.default, NOTE_CHARS_MAX),
     )  # fmt: skip
@@ -321,6 +321,6 @@ def _kept(outcome: rp.Outcome) -> rp.Outcome:
         outcome = replace(outcome, outcome="failed", reason=FailureReason.NOT_JSON, result=None, error=error)
     return replace(
         outcome, result=redact_value(outcome.result), error=clip(outcome.error, NOTE_CHARS_MAX),
-        reason=outcome.reason[:NAME_CHARS_MAX], error_class=outcome.error_class[:256],
+        reason=clip(outcome.reason, NAME_CHARS_MAX), error_class=clip(outcome.error_class, 256),
         warnings=tuple(clip(text, NOTE_CHARS_MAX) for text in outcome.warnings[:WARNINGS_MAX]),
     )  # fmt: skip
