@@ -85,6 +85,26 @@ def test_what_was_carried_out_is_answered_so_when_it_is_asked_for_again(daemon: 
         assert "not a message id" in wrong.error.message
 
 
+def test_what_was_rejected_and_is_taken_up_again_is_not_ended_by_the_same_order(crew: Crew) -> None:
+    run = crew.run(planned(), cwd="/").id
+    crew.wait(run, or_waiting=True, timeout=120)
+    order = rq.Approve(run, approved=False, id=crew.ids.next(MESSAGE))
+    assert isinstance(crew.request(order), rq.Done)
+    crew.wait(run, timeout=120)
+    crew.resume(run)
+    assert isinstance(crew.request(order), rq.Done)
+    assert crew.wait(run, or_waiting=True, timeout=120).run.status == "blocked"
+    crew.cancel(run)
+
+
+def test_what_was_cancelled_was_not_rejected(crew: Crew) -> None:
+    run = crew.run(planned(), cwd="/").id
+    crew.wait(run, or_waiting=True, timeout=120)
+    crew.cancel(run, reason="rejected")
+    with pytest.raises(Refused, match="nothing blocks"):
+        crew.reject(run)
+
+
 def test_a_run_has_as_many_steps_at_once_as_the_configuration_allows(home: Path, tmp_path: Path) -> None:
     (home / "h").mkdir(mode=0o700)
     (home / "h" / "crewd.toml").write_text("concurrency_max = 2\n")

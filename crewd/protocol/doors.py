@@ -7,35 +7,29 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
 from crewd.model.errors import Forbidden, UsageError
 from crewd.model.hooks import ACT_POINTS, CHANGES, HOOKS_MAX
 from crewd.model.ids import MESSAGE, check_name, is_id
-from crewd.model.inventory import check_kept
 from crewd.model.limits import (
     CLAIM_TOKEN_CHARS,
-    ENV_BYTES_MAX,
-    GOAL_BYTES_MAX,
     GRACE_SECONDS_DEFAULT,
     GRACE_SECONDS_MAX,
     INLINE_BYTES_MAX,
     LEASE_SECONDS_MAX,
     NOTE_CHARS_MAX,
-    PASSED_BYTES_MAX,
     SECRETS_BYTES_MAX,
     TEXT_CHARS_MAX,
 )
 from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.numbers import SECONDS_MAX
 from crewd.model.reasons import CancelReason
-from crewd.model.redact import blot, clip, redact, redact_value
+from crewd.model.redact import clip, redact
 from crewd.model.rights import check_intent
 from crewd.model.terms import check_terms
 from crewd.model.variables import check_variable
-from crewd.model.workflow import Workflow, check_argument
 from crewd.protocol.keeping import Import, KeepRequest, Prune
 from crewd.protocol.requests import (
     Approve,
@@ -50,7 +44,6 @@ from crewd.protocol.requests import (
     Request,
     Send,
     Signal,
-    StartRun,
     TellHooks,
 )
 
@@ -80,32 +73,6 @@ def check_send(send: Send) -> Send:
     return msgspec.structs.replace(send, text=redact(send.text), terms=check_terms(send.kind, send.terms))
 
 
-def check_start(start: StartRun) -> None:
-    """Raises UsageError for what no worker could be given."""
-    check_argument("the goal", start.goal)
-    for name, text in start.inputs.items():
-        check_argument(f"the input {name}", text)
-        if redact(text) != text:
-            hint = "pass it with --secret NAME, and let the worker read its variable"
-            raise UsageError(f"the input {name} holds what looks like a secret, and crewd keeps what it runs", hint=hint)
-    if len(start.goal.encode()) > GOAL_BYTES_MAX:
-        hint = "write what is long into a file, and name the file in the goal"
-        raise UsageError(f"the goal has {len(start.goal.encode())} bytes, {GOAL_BYTES_MAX} are possible", hint=hint)
-    if "\0" in start.cwd or not start.cwd.startswith("/"):
-        raise UsageError(f"the working directory {start.cwd!r} is no absolute path")
-    if sum(len(name) + len(value) for name, value in start.env.items()) > ENV_BYTES_MAX:
-        raise UsageError(f"the variables of the run have more than {ENV_BYTES_MAX} bytes", hint="pass fewer of them")
-    for name, value in start.env.items():
-        check_variable("the run", name)
-        check_argument(f"the variable {name}", f"{name}={value}")
-    size = sum(len(name.encode()) + len(value.encode()) + 10 for name, value in start.passed.items())
-    if size > PASSED_BYTES_MAX:
-        hint = "leave --env-from-caller out, and set what the worker needs: -e NAME=VALUE"
-        raise UsageError(f"the variables of the caller have {size} bytes, {PASSED_BYTES_MAX} are possible", hint=hint)
-    check_secrets({**start.passed, **start.secrets})
-    check_kept(start.inventory)
-
-
 def check_secrets(values: Mapping[str, str]) -> None:
     """Raises UsageError for variables that no worker could be given; the error never holds a value."""
     for name, value in values.items():
@@ -114,32 +81,6 @@ def check_secrets(values: Mapping[str, str]) -> None:
             raise UsageError(f"the secret {name} holds a NUL byte", hint="no program can be given one")
     if sum(len(name.encode()) + len(value.encode()) + 10 for name, value in values.items()) > SECRETS_BYTES_MAX:
         raise UsageError(f"the variables that are not kept have more than {SECRETS_BYTES_MAX} bytes", hint="use a file")
-
-
-def check_no_secrets(workflow: Workflow, name: str, request_id: str) -> None:
-    """What is to be run is kept as it is: nothing can be masked in it. Raises UsageError naming where a secret stands."""
-    plain = {"name": name, "request_id": request_id, "workflow": msgspec.to_builtins(workflow)}
-    where = _first_difference(plain, redact_value(plain), "the run").replace("the run.workflow", "workflow")
-    steps = (*workflow.steps, *workflow.roles.values())
-    lines = {f"the command of {step.id}": " ".join(step.worker.argv) for step in steps}
-    where = where or next((what for what, line in lines.items() if redact(line) != line), "")
-    inputs = {f"the input of {step.id}": step.worker.input for step in steps if step.worker.input}
-    where = where or next((what for what, data in inputs.items() if blot(data) != data), "")
-    if where:
-        raise UsageError(
-            f"{where} holds what looks like a secret, and crewd keeps what it runs",
-            hint="pass it in the environment: env_pass = ['NAME'] in crewd.toml, or let the worker read it from a file",
-        )
-
-
-def _first_difference(plain: Any, masked: Any, where: str) -> str:
-    if isinstance(plain, dict):
-        pairs = ((plain[key], masked.get(key), f"{where}.{key}") for key in plain)
-    elif isinstance(plain, list | tuple):
-        pairs = ((each, masked[index], f"{where}[{index}]") for index, each in enumerate(plain))
-    else:
-        return where if plain != masked else ""
-    return next((found for each in pairs if (found := _first_difference(*each))), "")
 
 
 def check_cancel(cancel: Cancel) -> Cancel:

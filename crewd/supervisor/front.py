@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
-from crewd.model.adaptive import with_plans
 from crewd.model.budget import Used
 from crewd.model.errors import Busy, CrewdError, Forbidden, Refused, Unavailable, UsageError
 from crewd.model.events import (
@@ -31,21 +30,17 @@ from crewd.model.events import (
     RunInventory,
 )
 from crewd.model.ids import RUN, check_run_name
-from crewd.model.inputs import GOAL, resolve
 from crewd.model.limits import GRACE_SECONDS_SHORT
-from crewd.model.packet import check_placed
 from crewd.model.reasons import CancelReason, RefusalReason
 from crewd.model.receipts import Outcome, Receipt
 from crewd.model.redact import redact
-from crewd.model.results import with_results
 from crewd.model.rows import CancelInfo, MessageRow, RunRow
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import ATTEMPT_TERMINAL
-from crewd.model.verification import with_verifications
-from crewd.model.workflow import check_workflow, with_texts
+from crewd.model.workflow import with_texts
 from crewd.protocol import requests as rq
-from crewd.protocol.doors import check_no_secrets, check_start
 from crewd.protocol.guardian import EXPECTED_MAX, Expect
+from crewd.protocol.startable import startable
 from crewd.store.messages import (
     AttemptIs,
     Committed,
@@ -73,7 +68,6 @@ from crewd.supervisor.run.mailing import laid_down
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from crewd.model.workflow import Workflow
     from crewd.supervisor.services import Services
 
 SESSION_SECONDS = 5.0
@@ -355,13 +349,8 @@ class Front(Actor[cm.FrontMessage]):
         if len(self._live) >= self._services.config.runs_live_max:
             raise Busy(f"{len(self._live)} runs are live", hint="raise runs_live_max in crewd.toml, or wait")
         config = self._services.config
-        workflow = within_bound(with_texts(_admissible(start.workflow), config.permanent_texts), config.concurrency_max)
-        goal, inputs = resolve(workflow.inputs, start.goal, start.inputs)
-        for step in (*workflow.steps, *workflow.roles.values()):
-            if step.packet is not None:
-                check_placed(step.id, step.packet, {**inputs, GOAL: goal})
-        check_no_secrets(workflow, start.name, start.request_id)
-        check_start(start)
+        workflow, goal, inputs = startable(start)
+        workflow = within_bound(with_texts(workflow, config.permanent_texts), config.concurrency_max)
         above = self._above(command.caller, start)
         depth = self._lineage.depth_below(start.parent, above, depth_max=config.depth_max) if start.parent else 0
         budgeted = [] if above is None else self._with_budget((*above.above, above.id))
@@ -479,15 +468,6 @@ class Front(Actor[cm.FrontMessage]):
         way_out = self._services.directory.way_out
         if way_out is not None:
             way_out.respond(caller, reply)
-
-
-def _admissible(workflow: Workflow) -> Workflow:
-    """The workflow as it is run, with its verifications as steps. Raises UsageError if it cannot be run."""
-    verified = with_results(with_plans(with_verifications(check_workflow(workflow))))
-    for step in (*workflow.steps, *workflow.roles.values()):  # what a role or an agent says of its access is known by now
-        if step.conflict_key and not step.access:
-            raise UsageError(f"step {step.id} has a conflictKey and no access", hint="access: shared, or access: exclusive")
-    return workflow if verified is workflow else check_workflow(verified)
 
 
 def shutdown(services: Services, mode: Literal["drain", "end", "keep"], grace_seconds: float, how: str = "graceful") -> cm.Stop:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -23,7 +23,8 @@ from crewd.client.cli.common import EXIT_OF_STATUS, Options, out, say, say_hooks
 from crewd.client.cli.follow import follow
 from crewd.client.cli.input import input_of, text_from_here
 from crewd.client.cli.plan import tell_plan
-from crewd.client.environment import Bring, bring, secret
+from crewd.client.discover import find_home
+from crewd.client.environment import Bring, bring
 from crewd.client.extensions import faults_of_extensions
 from crewd.client.hooked import hooked
 from crewd.client.initialised import initialise_extensions
@@ -31,17 +32,18 @@ from crewd.client.inventory import inventory
 from crewd.client.parallel import AT_ONCE_DEFAULT, AT_ONCE_MAX, read_goals, workflow_of_goals
 from crewd.client.resources import read_text
 from crewd.client.usual import with_settings
+from crewd.clock import SystemChance, SystemClock
 from crewd.model.budget import Budget
 from crewd.model.errors import UsageError
 from crewd.model.green import LEVELS
-from crewd.model.ids import check_run_name
-from crewd.model.inputs import resolve
+from crewd.model.ids import IdSource
 from crewd.model.inventory import Item
 from crewd.model.labels import parse_labels
 from crewd.model.packet_text import read_packet_file
 from crewd.model.policy import Limits, Retry
 from crewd.model.quantities import quantity
 from crewd.model.workflow import PeerProtocol, Workflow
+from crewd.protocol.startable import startable
 
 Bounds = TypeVar("Bounds", Limits, Budget)
 
@@ -115,14 +117,16 @@ def _as_given(workflow: Workflow, given: dict[str, Any]) -> tuple[Workflow, Brin
     return workflow, "all" if given["env_from_caller"] else "path"
 
 
-def _tell(options: Options, goal: str, chosen: Chosen, given: dict[str, Any]) -> None:
-    """What would be started. UsageError for options with which it would be refused."""
-    shapes.directory(given["cwd"])
-    for text in given["secrets"]:
-        secret(text)
-    if given["name"]:
-        check_run_name(given["name"])
-    tell_plan(options, goal, replace(chosen, workflow=_as_given(chosen.workflow, given)[0]))
+def _tell(options: Options, goal: str, chosen: Chosen, given: dict[str, Any], inputs: Mapping[str, str] | None = None) -> None:
+    """What would be started. UsageError for what would be refused as a run."""
+    home = find_home(options.home)
+    workflow, how = _as_given(chosen.workflow, given)
+    start = shapes.start_request(
+        workflow, goal, given["cwd"], given["name"], given["request_id"], IdSource(SystemClock(), SystemChance()), home,
+        keep=given["keep"], brought=bring(home, how, given["secrets"]), inputs=inputs,
+    )  # fmt: skip
+    _, goal, _ = startable(start)
+    tell_plan(options, goal, replace(chosen, workflow=workflow))
 
 
 def _budgeted(workflow: Workflow, given: dict[str, Any]) -> Workflow:
@@ -223,8 +227,7 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
     goal, wish = _wish(goal, given)
     chosen = _choose(goal, wish, installed=not dry_run)
     if dry_run:
-        goal, _ = resolve(chosen.workflow.inputs, goal, pairs_of(inputs, "--input"))
-        _tell(options, goal, chosen, given)
+        _tell(options, goal, chosen, given, pairs_of(inputs, "--input"))
         return
     _tell_untrusted(chosen.untrusted)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))

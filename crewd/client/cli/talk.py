@@ -384,16 +384,20 @@ def cancel(
             for target in dict.fromkeys(chosen)
         ]
         begun, failed = _begin_cancels(crew, orders, at_once=no_wait or len(orders) > 1)
-        if no_wait:
-            for order in begun:
+        until, unverified = SystemClock().monotonic() + timeout, 0
+        for order in begun:
+            if no_wait:
                 _tell(options, {"target": order.target, "recorded": True}, f"{order.target}  cancel recorded")
-            unverified = 0
-        else:
-            until = SystemClock().monotonic() + timeout
-            unverified = sum(not _tell_proof(options, order.target, _cancel(crew, order, until)).verified for order in begun)
+                continue
+            try:
+                unverified += not _tell_proof(options, order.target, _cancel(crew, order, until)).verified
+            except DaemonUnreachable:
+                raise
+            except CrewdError as error:
+                failed.append(_about(order.target, error))
     told = len(failed) if unverified else len(failed) - 1
-    for error in failed[:told]:
-        warn(error.message)
+    for fault in failed[:told]:
+        warn(fault.message)
     if failed and not unverified:
         raise failed[-1]
     sys.exit(1 if unverified else 0)
@@ -413,9 +417,18 @@ def _begin_cancels(crew: Crew, orders: Sequence[rq.Cancel], *, at_once: bool) ->
                     force=order.force,
                 )  # fmt: skip
             begun.append(order)
-        except UsageError as error:
-            failed.append(error)
+        except DaemonUnreachable:
+            raise
+        except CrewdError as error:
+            failed.append(_about(about, error))
     return begun, failed
+
+
+def _about(target: str, error: CrewdError) -> CrewdError:
+    """The error, which names its target among several."""
+    if target in error.message:
+        return error
+    return type(error)(f"{target}: {error.message}", hint=error.hint, **error.values)
 
 
 def _tell_proof(options: Options, target: str, reply: rq.CancelReply) -> rq.CancelReply:

@@ -35,13 +35,12 @@ _TASK_END: Mapping[AttemptStatus, TaskStatus] = {
     AttemptStatus.CANCELLED: TaskStatus.CANCELLED,
     AttemptStatus.CANCEL_INCOMPLETE: TaskStatus.CANCEL_INCOMPLETE,
 }
+_Ordered = heard.Dismiss | heard.Reopen | heard.Approve | heard.CancelRun
 
 
 def decide(run: Run, event: heard.RunEvent) -> Next:
     """The run after `event`, and the decision."""
-    run, decision = (
-        _once(run, event) if isinstance(event, heard.Dismiss | heard.Reopen | heard.Approve) else _decide(run, event)
-    )
+    run, decision = _once(run, event) if isinstance(event, _Ordered) else _decide(run, event)
     if run.over or run.cancel is not None or run.budget_due is not None or not run.budget_used:
         return run, decision
     # Nothing starts any more, and soon the run is cancelled: who was at its end has its result by then.
@@ -49,7 +48,7 @@ def decide(run: Run, event: heard.RunEvent) -> Next:
     return replace(run, budget_due=due), replace(decision, effects=(*decision.effects, AlarmAt(due)))
 
 
-def _once(run: Run, event: heard.Dismiss | heard.Reopen | heard.Approve) -> Next:
+def _once(run: Run, event: _Ordered) -> Next:
     """What somebody wants, with its id if it has one: asked for again by the same id it changes nothing."""
     if event.order and event.order in run.orders:
         return run, NOTHING
@@ -81,7 +80,7 @@ def _decide(run: Run, event: heard.RunEvent) -> Next:
             return _due(run.at(at), wall)
         case heard.AttemptOver():
             return _attempt_over(run, event)
-        case heard.CancelRun(cancel):
+        case heard.CancelRun(cancel, _):
             return _cancel_run(run, cancel)
         case heard.CancelTask(task, cancel):
             return _cancel_task(run, task, cancel)

@@ -81,9 +81,10 @@ class AttemptOver(msgspec.Struct, frozen=True):
 
 
 class CancelRun(msgspec.Struct, frozen=True):
-    """End the whole run."""
+    """End the whole run. `order`: the id of the order, if it is done only once however often it is asked for."""
 
     cancel: CancelInfo
+    order: str = ""
 
 
 class CancelTask(msgspec.Struct, frozen=True):

@@ -128,9 +128,6 @@ def _approve(shell: RunShell, command: cm.Command, order: rq.Approve) -> None:
     run, wall = shell.run, shell.services.clock.wall()
     if command.caller.worker or order.parent_token:
         raise Forbidden("a worker cannot approve", hint="whoever watches the run can: crew approve, outside of its workers")
-    if not order.approved and run.cancel is not None and run.cancel.reason == CancelReason.REJECTED:
-        shell.record([], [AnswerWith(command.caller, rq.Done())])  # asked twice
-        return
     if not run.blocks or run.over:
         raise Refused(
             f"nothing blocks the run: it is {run.status}", hint="crew show tells how it stands", reason="nothing_to_do"
@@ -140,7 +137,7 @@ def _approve(shell: RunShell, command: cm.Command, order: rq.Approve) -> None:
             reason=CancelReason.REJECTED, grace_seconds=GRACE_SECONDS_SHORT, intent=order.intent,
             requester=command.caller.owner, requested_at=wall,
         )  # fmt: skip
-        shell.feed(heard.CancelRun(cancel))
+        shell.feed(heard.CancelRun(cancel, order.id))
     elif not run.execution and any(each.reason == BlockReason.EXECUTION_OFF for each in run.blocks):
         hint = "set execution = true in crewd.toml, and start crewd again: the run goes on then"
         raise Refused("crewd starts no workers here", hint=hint, reason=BlockReason.EXECUTION_OFF)

@@ -168,12 +168,15 @@ def test_what_is_disabled_is_refused_until_it_is_enabled(shell: Shell) -> None:
         (("--limit", "memory_bytes=-1"), "memory_bytes"),
         (("--limit", "memory_bytes=x"), "memory_bytes"), (("--limit", "no_such=1"), "no_such"),
         (("--secret", "NOT_SET_HERE"), "NOT_SET_HERE"), (("--cwd", "no/such"), "no/such"), (("--name", "a b"), "run name"),
-        (("--clean-env", "--env-from-caller"), "contradict"), (("--label", "x"), "x"),
+        (("--clean-env", "--env-from-caller"), "contradict"), (("--label", "x"), "x"), (("--label", "bad name=x"), "bad name"),
+        (("--retries", "-3"), "retries"), (("--limit", "turns=-1"), "turns"), (("--budget", "cost=-1"), "cost"),
+        (("--secret", "LONG=@long.txt"), "not kept"), (("--request-id", "sk-ant-api03-Lq8ZrTe4bNc1XwYd7Kf2Lq8Z"), "secret"),
     ],
 )  # fmt: skip
 def test_what_would_be_refused_is_refused_when_nothing_is_to_be_started(
     shell: Shell, options: tuple[str, ...], why: str
 ) -> None:
+    (shell.cwd / "long.txt").write_text("x" * 70_000)
     told = shell.fails(2, "run", "look", "--team", "review", "--runtime", "stand-in", *options)
     assert why in told
     assert shell.fails(2, "run", "look", "--team", "review", "--runtime", "stand-in", "--dry-run", *options) == told

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from crewd.client.blocking import Crew
 from crewd.client.cli.main import ALIASES, MEANT, VERBS, main
 from crewd.client.shapes import one_step
+from crewd.model.errors import DeadlineExceeded
 from crewd.model.workflow import WorkerSpec
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
@@ -304,3 +305,16 @@ def test_several_runs_are_cancelled_at_once_and_what_is_no_run_is_said(crew: Cre
     assert max(asked) < min(row.ended_at or 0.0 for row in rows), "all were asked before the first of them had ended"
     recorded = [[each.type for each in crew.events(run.id)].count("run.cancel_requested") for run in runs]
     assert recorded == [1] * 4
+
+
+def test_a_cancel_that_takes_longer_than_one_waits_hides_none_of_the_others(crew: Crew, shell: Shell) -> None:
+    deaf = crew.run(one_step("s", WorkerSpec(shell="trap '' TERM; echo up; while :; do sleep 0.05; done")), name="deaf")
+    quick = crew.run(one_step("s", WorkerSpec(argv=("sleep", "600"))), name="quick")
+    wait_until(partial(trapped, crew, deaf.id), "its trap to stand")
+    done = shell.run("cancel", "deaf", "no-such-run", "quick", "--grace", "50s", "--timeout", "1s")
+    assert done.returncode == DeadlineExceeded.exit_code
+    assert "quick  cancelled  verified" in done.stdout
+    assert "no-such-run" in done.stderr
+    assert "deaf: the time to wait has passed" in " ".join(done.stderr.split())
+    assert quick.show().run.status == "cancelled"
+    shell.ok("cancel", "deaf", "--now")

@@ -1,0 +1,100 @@
+"""What a run must be to be started, as far as its request tells. crewd asks this, and so does whoever only plans a run. Pure.
+
+Tests: tests/hostile/test_clients.py, tests/client/cli/test_teams.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from crewd.model.adaptive import with_plans
+from crewd.model.errors import UsageError
+from crewd.model.ids import check_run_name
+from crewd.model.inputs import GOAL, resolve
+from crewd.model.inventory import check_kept
+from crewd.model.limits import ENV_BYTES_MAX, GOAL_BYTES_MAX, PASSED_BYTES_MAX
+from crewd.model.packet import check_placed
+from crewd.model.redact import blot, redact, redact_value
+from crewd.model.results import with_results
+from crewd.model.variables import check_variable
+from crewd.model.verification import with_verifications
+from crewd.model.workflow import Workflow, check_argument, check_workflow
+from crewd.protocol.doors import check_secrets
+from crewd.protocol.requests import StartRun
+
+
+def startable(start: StartRun) -> tuple[Workflow, str, dict[str, str]]:
+    """The workflow as it is run, the goal, and the inputs. Raises UsageError naming what is wrong."""
+    if start.name:
+        check_run_name(start.name)
+    workflow = _as_run(start.workflow)
+    goal, inputs = resolve(workflow.inputs, start.goal, start.inputs)
+    for step in (*workflow.steps, *workflow.roles.values()):
+        if step.packet is not None:
+            check_placed(step.id, step.packet, {**inputs, GOAL: goal})
+    _check_no_secrets(workflow, start.name, start.request_id)
+    _check_start(start)
+    return workflow, goal, inputs
+
+
+def _as_run(workflow: Workflow) -> Workflow:
+    """The workflow as it is run, with its verifications as steps. Raises UsageError if it cannot be run."""
+    verified = with_results(with_plans(with_verifications(check_workflow(workflow))))
+    for step in (*workflow.steps, *workflow.roles.values()):  # what a role or an agent says of its access is known by now
+        if step.conflict_key and not step.access:
+            raise UsageError(f"step {step.id} has a conflictKey and no access", hint="access: shared, or access: exclusive")
+    return workflow if verified is workflow else check_workflow(verified)
+
+
+def _check_start(start: StartRun) -> None:
+    """Raises UsageError for what no worker could be given."""
+    check_argument("the goal", start.goal)
+    for name, text in start.inputs.items():
+        check_argument(f"the input {name}", text)
+        if redact(text) != text:
+            hint = "pass it with --secret NAME, and let the worker read its variable"
+            raise UsageError(f"the input {name} holds what looks like a secret, and crewd keeps what it runs", hint=hint)
+    if len(start.goal.encode()) > GOAL_BYTES_MAX:
+        hint = "write what is long into a file, and name the file in the goal"
+        raise UsageError(f"the goal has {len(start.goal.encode())} bytes, {GOAL_BYTES_MAX} are possible", hint=hint)
+    if "\0" in start.cwd or not start.cwd.startswith("/"):
+        raise UsageError(f"the working directory {start.cwd!r} is no absolute path")
+    if sum(len(name) + len(value) for name, value in start.env.items()) > ENV_BYTES_MAX:
+        raise UsageError(f"the variables of the run have more than {ENV_BYTES_MAX} bytes", hint="pass fewer of them")
+    for name, value in start.env.items():
+        check_variable("the run", name)
+        check_argument(f"the variable {name}", f"{name}={value}")
+    size = sum(len(name.encode()) + len(value.encode()) + 10 for name, value in start.passed.items())
+    if size > PASSED_BYTES_MAX:
+        hint = "leave --env-from-caller out, and set what the worker needs: -e NAME=VALUE"
+        raise UsageError(f"the variables of the caller have {size} bytes, {PASSED_BYTES_MAX} are possible", hint=hint)
+    check_secrets({**start.passed, **start.secrets})
+    check_kept(start.inventory)
+
+
+def _check_no_secrets(workflow: Workflow, name: str, request_id: str) -> None:
+    """What is to be run is kept as it is: nothing can be masked in it. Raises UsageError naming where a secret stands."""
+    plain = {"name": name, "request_id": request_id, "workflow": msgspec.to_builtins(workflow)}
+    where = _first_difference(plain, redact_value(plain), "the run").replace("the run.workflow", "workflow")
+    steps = (*workflow.steps, *workflow.roles.values())
+    lines = {f"the command of {step.id}": " ".join(step.worker.argv) for step in steps}
+    where = where or next((what for what, line in lines.items() if redact(line) != line), "")
+    inputs = {f"the input of {step.id}": step.worker.input for step in steps if step.worker.input}
+    where = where or next((what for what, data in inputs.items() if blot(data) != data), "")
+    if where:
+        raise UsageError(
+            f"{where} holds what looks like a secret, and crewd keeps what it runs",
+            hint="pass it in the environment: env_pass = ['NAME'] in crewd.toml, or let the worker read it from a file",
+        )
+
+
+def _first_difference(plain: Any, masked: Any, where: str) -> str:
+    if isinstance(plain, dict):
+        pairs = ((plain[key], masked.get(key), f"{where}.{key}") for key in plain)
+    elif isinstance(plain, list | tuple):
+        pairs = ((each, masked[index], f"{where}[{index}]") for index, each in enumerate(plain))
+    else:
+        return where if plain != masked else ""
+    return next((found for each in pairs if (found := _first_difference(*each))), "")
