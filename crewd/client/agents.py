@@ -14,7 +14,8 @@ import msgspec
 
 from crewd.agents.catalogue import CATALOGUE, Known, agent_of
 from crewd.agents.definition import Definition, parse_agent
-from crewd.client.resources import read_text, resource, resources
+from crewd.client.resources import resource, resources
+from crewd.client.texts import read_text
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.markdown import did_you_mean
 
@@ -55,7 +56,7 @@ def agents(program: str = "") -> list[FoundAgent]:
     for each in resources("agents"):
         if each.state == "active" and (each.source == "user" or each.name not in CATALOGUE):
             with contextlib.suppress(UsageError, NotFound):
-                found[each.name] = _read(each.text(), each.path, each.name, each.source, program, which)
+                found[each.name] = _read(each.text(), each.place, each.name, each.source, program, which)
     return [found[name] for name in sorted(found)]
 
 
@@ -68,14 +69,14 @@ def agent_named(name: str, program: str = "") -> FoundAgent:
     if path.suffix == ".md":
         if not path.is_file():
             raise NotFound(f"there is no file {name}", hint="crew agents lists what there is")
-        return _read(read_text(path), path, path.stem, str(path), program)
+        return _read(read_text(path), name, path.stem, str(path), program)
     if name not in CATALOGUE or any(each.id == f"user:{name}" for each in resources("agents")):
         try:
             found = resource("agents", name)
         except NotFound as error:
             known = [*CATALOGUE, *(each.name for each in resources("agents"))]
             raise NotFound(error.message, hint=did_you_mean(name, known, {"oh-my-pi": "omp"}) or error.hint) from None
-        return _read(found.text(), found.path, found.name, found.source, program)
+        return _read(found.text(), found.place, found.name, found.source, program)
     return _known(name)
 
 
@@ -107,7 +108,7 @@ def _which(program: str) -> str:
 
 
 def _read(
-    text: str, path: Path, name: str, origin: str, program: str, which: Callable[[str], str] = _which
+    text: str, place: str, name: str, origin: str, program: str, which: Callable[[str], str] = _which
 ) -> FoundAgent:  # fmt: skip
     """The agent that a file's text defines."""
     try:
@@ -115,8 +116,8 @@ def _read(
         known_program = program in CATALOGUE or program == name
         definition = _parsed(text, name, program, b"" if known_program else msgspec.json.encode(_program(program)))
     except UsageError as error:
-        raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
-    known = _OF_EXECUTABLE.get(os.path.basename(definition.agent.command[0]))  # noqa: PTH119 (of a thousand files)
+        raise UsageError(f"{place}: {error.message}", hint=error.hint) from None
+    known = _OF_EXECUTABLE.get(definition.agent.command[0].rpartition("/")[2])
     return _found(name, definition, origin, known, which)
 
 

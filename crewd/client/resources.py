@@ -7,6 +7,7 @@ allows it (`allow_shadowing` of the user's own `crew.toml`), the project's file 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from msgspec.structs import replace
 import crewd
 from crewd.client.extensions import active_extensions, extensions
 from crewd.client.settings import run_values
-from crewd.client.user_file import FILE_BYTES_MAX
+from crewd.client.texts import KEPT_MAX, read_text
 from crewd.model.errors import NotFound, UsageError
 from crewd.model.ids import check_name
 from crewd.model.markdown import did_you_mean
@@ -34,9 +35,14 @@ class Resource(msgspec.Struct, frozen=True):
     kind: Kind
     name: str
     source: str
-    path: Path
+    place: str
     shadowed_by: str = ""
     refused: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.place)
 
     @property
     def id(self) -> str:
@@ -51,22 +57,8 @@ class Resource(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """What is in it. UsageError if it cannot be read."""
         if self.refused:
-            raise UsageError(f"{self.path} {self.refused}")
-        return read_text(self.path)
-
-
-def read_text(path: Path) -> str:
-    """A file that defines something. UsageError if it cannot be read, is too large, or no UTF-8."""
-    try:
-        with path.open("rb", buffering=FILE_BYTES_MAX + 1) as file:  # a pipe gives what it has, and has more later
-            data = file.read(FILE_BYTES_MAX + 1)
-        if len(data) > FILE_BYTES_MAX:
-            raise UsageError(f"{path} has more than {FILE_BYTES_MAX} bytes", hint="such a file has a few lines")
-        return data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8: {error}") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+            raise UsageError(f"{self.place} {self.refused}")
+        return read_text(self.place)
 
 
 def sources() -> tuple[str, ...]:
@@ -94,24 +86,18 @@ def resources(kind: Kind) -> list[Resource]:
     except UsageError:  # a wrong file allows nothing; who runs something is told of it
         said = ()
     allowed = {each.partition(":")[2] for each in said if each.startswith(f"{kind[:-1]}:")}
-    found: dict[str, Resource] = {}
-    order = sources()
-    for source in order:
+    found: dict[tuple[str, int], Resource] = {}
+    for rank, source in enumerate(sources(), 1):
         for each in _in_source(source, kind):
-            found.setdefault(each.id, each)  # `.crew` goes before `.pi`
-    in_order = sorted(
-        found.values(),
-        key=lambda each: (
-            each.name,
-            0 if each.source == "project" and each.name in allowed else 1 + order.index(each.source),
-        ),
-    )
-    first: dict[str, str] = {}
+            first = 0 if each.name in allowed and source == "project" else rank
+            found.setdefault((each.name, first), each)  # `.crew` goes before `.pi`
+    in_order = [found[key] for key in sorted(found)]
+    meant: dict[str, Resource] = {}
     for each in in_order:
         if not each.refused:
-            first.setdefault(each.name, each.id)
+            meant.setdefault(each.name, each)
     return [
-        each if each.refused or first[each.name] == each.id else replace(each, shadowed_by=first[each.name])
+        each if each.refused or meant[each.name] is each else replace(each, shadowed_by=meant[each.name].id)
         for each in in_order
     ]  # fmt: skip
 
@@ -144,10 +130,10 @@ def _in_source(source: str, kind: Kind) -> Iterator[Resource]:
         root = Path.cwd().resolve() / folder if source == "project" else folder.resolve()
         inside = folder.resolve().is_relative_to(root)
         for entry in entries:
-            path = folder / entry.name
+            place = entry.path
             if kind == "skills":
-                path /= "SKILL.md"
-                if not os.path.lexists(path):
+                place += "/SKILL.md"
+                if not os.path.lexists(place):
                     continue
             elif not entry.name.endswith(suffix):
                 continue
@@ -155,16 +141,22 @@ def _in_source(source: str, kind: Kind) -> Iterator[Resource]:
             if kind == "agents" and "." in name:
                 continue  # a file of another kind
             try:
-                check_name(kind[:-1], name)
                 # A path is resolved only where that can lead elsewhere: a thousand of them take a while.
-                linked = entry.is_symlink() or (kind == "skills" and path.is_symlink())
-                if not (path.resolve().is_relative_to(root) if linked else inside):
+                linked = entry.is_symlink() or (kind == "skills" and Path(place).is_symlink())
+                if not (Path(place).resolve().is_relative_to(root) if linked else inside):
                     refused = f"is a link that leads out of {folder}"
                 else:
-                    is_file = path.is_file() if linked or kind == "skills" else entry.is_file()
+                    is_file = Path(place).is_file() if linked or kind == "skills" else entry.is_file()
                     refused = "" if is_file else "is no file"
-            except UsageError as error:
-                refused = error.message
             except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
                 refused = f"cannot be looked at: {error}"
-            yield Resource(kind, name, source, path, refused=refused)
+            yield _resource(kind, name, source, place, refused)
+
+
+@functools.lru_cache(KEPT_MAX)
+def _resource(kind: Kind, name: str, source: str, place: str, refused: str) -> Resource:
+    try:
+        check_name(kind[:-1], name)
+    except UsageError as error:
+        refused = error.message
+    return Resource(kind, name, source, place, refused=refused)

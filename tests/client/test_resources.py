@@ -9,7 +9,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from crewd.client.resources import SUFFIXES, read_text, resource, resources
+from crewd.client.resources import SUFFIXES, resource, resources
+from crewd.client.texts import read_text
 from crewd.client.user_file import FILE_BYTES_MAX
 from crewd.model.errors import NotFound, UsageError
 

@@ -12,7 +12,8 @@ import click
 
 from crewd.client import own_files
 from crewd.client.cli.common import Options, out, say, verb
-from crewd.client.resources import SUFFIXES, Kind, Resource, read_text
+from crewd.client.resources import SUFFIXES, Kind, Resource
+from crewd.client.texts import read_text
 from crewd.model.errors import CrewdError, Unavailable, UsageError
 
 BEGIN, END = "<!-- crewd: begin -->", "<!-- crewd: end -->"

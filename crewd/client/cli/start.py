@@ -30,7 +30,7 @@ from crewd.client.hooked import hooked
 from crewd.client.initialised import initialise_extensions
 from crewd.client.inventory import inventory
 from crewd.client.parallel import AT_ONCE_DEFAULT, AT_ONCE_MAX, read_goals, workflow_of_goals
-from crewd.client.resources import read_text
+from crewd.client.texts import read_text
 from crewd.client.usual import with_settings
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.budget import Budget
