@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crewd.actors.dispatch import Dispatcher
-    from crewd.actors.metrics import ClassMetrics, LongTurn, Metrics, Tally
+    from crewd.actors.metrics import ClassMetrics, Crash, LongTurn, Metrics, Tally
     from crewd.actors.timers import Timer, Timers
     from crewd.clock import Chance, Clock
 
@@ -64,6 +64,7 @@ class System(Protocol):
     metrics: Metrics
     stuck: list[AnyRef]
     long_turns: deque[LongTurn]
+    crashes: deque[Crash]
 
     def spawn(self, spec: Makes[M_contra], supervisor: AnyRef | None, incarnation: int = 1) -> Ref[M_contra]:
         """Make the child and give it its first turn."""

@@ -17,10 +17,13 @@ import msgspec
 from crewd.actors.inbox import TwoLaneInbox
 
 if TYPE_CHECKING:
+    from crewd.actors.exits import ExitReason
     from crewd.actors.ref import AnyRef
 
 LONG_TURNS_KEPT = 32
 """Long turns remembered."""
+CRASHES_KEPT = 256
+"""Crashes remembered."""
 
 
 class LongTurn(msgspec.Struct, frozen=True):
@@ -29,6 +32,14 @@ class LongTurn(msgspec.Struct, frozen=True):
     ref: AnyRef
     seconds: float
     stack: str
+
+
+class Crash(msgspec.Struct, frozen=True):
+    """An actor ended by an error, at `at` on the monotonic clock."""
+
+    ref: AnyRef
+    at: float
+    reason: ExitReason
 
 
 @dataclass(slots=True)

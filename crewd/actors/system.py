@@ -14,8 +14,8 @@ from loguru import logger
 
 from crewd.actors.actor import ActorContext, AnyActor, Makes, refuse
 from crewd.actors.dispatch import Dispatcher, PinnedDispatcher
-from crewd.actors.exits import KILLED, STUCK, ExitReason
-from crewd.actors.metrics import LONG_TURNS_KEPT, ClassMetrics, LongTurn, Metrics
+from crewd.actors.exits import KILLED, STUCK, ExitKind, ExitReason
+from crewd.actors.metrics import CRASHES_KEPT, LONG_TURNS_KEPT, ClassMetrics, Crash, LongTurn, Metrics
 from crewd.actors.signals import ActorStarted, Down, LinkBroken, StopActor
 from crewd.actors.timers import Timers
 
@@ -56,6 +56,7 @@ class ActorSystem:
         self.metrics = Metrics()
         self.stuck: list[AnyRef] = []
         self.long_turns: deque[LongTurn] = deque(maxlen=LONG_TURNS_KEPT)
+        self.crashes: deque[Crash] = deque(maxlen=CRASHES_KEPT)
         self._pin = pin
         self._reporter = reporter
         self._lock = threading.RLock()
@@ -152,6 +153,8 @@ class ActorSystem:
                 for other in linked:
                     self._links.get(other, set()).discard(ref)
         actor.context.tally.ended(actor.actor_inbox, abnormal=reason.abnormal)
+        if reason.kind is ExitKind.CRASHED:
+            self.crashes.append(Crash(ref, self.clock.monotonic(), reason))
         callback = self._on_end.pop(ref, None)
         if callback is not None:
             callback(reason)

@@ -5,16 +5,21 @@ from __future__ import annotations
 from msgspec.structs import asdict
 
 from crewd.actors import System
+from crewd.actors.metrics import Crash
 from crewd.actors.watchdog import WARN_SECONDS
 from crewd.guardian.zygote_link import AGAIN_SECONDS
 from crewd.model.errors import CrewdError, Unavailable
 from crewd.model.pulse import GIVE_UP_SECONDS
+from crewd.model.redact import clip
 from crewd.protocol import guardian as gd
 from crewd.protocol import requests as rq
 from crewd.supervisor.services import Services
 
 GUARDIAN_SECONDS = 5.0
 """A crewd that has had no guardian for so long from its start on cannot get one."""
+CRASHED_SECONDS = 60.0
+CRASHES_TOLD = 3
+"""An actor that crashes so often within so long does not get over it by beginning again."""
 READER_SECONDS = 4.0
 """After this a doctor is answered without what the reader would find."""
 
@@ -47,7 +52,8 @@ def held_up(services: Services, system: System, age: float) -> list[str]:
             "there is no process to fork workers from: none can be started now; "
             f"it is tried again every {AGAIN_SECONDS:g} s, guardian.log says why it fails"
         )
-    return [*found, *(f"actor {ref} is stuck: its thread does not come back" for ref in system.stuck), *_busy(system)]
+    found += [f"actor {ref} is stuck: its thread does not come back" for ref in system.stuck]
+    return [*found, *_busy(system), *crashing(system)]
 
 
 def _silent(what: str, pid: int, seconds: float, not_done: str) -> str:
@@ -65,6 +71,21 @@ def _busy(system: System) -> list[str]:
         f"actor {busy.actor.ref} has been busy for {now - busy.since:.1f} s"
         for busy in turns
         if busy.actor is not None and not busy.actor.works_long and now - busy.since > WARN_SECONDS
+    ]
+
+
+def crashing(system: System) -> list[str]:
+    """Actors that crash again and again, such as the one of a run: it does not go on then."""
+    since = system.clock.monotonic() - CRASHED_SECONDS
+    by_name: dict[str, list[Crash]] = {}
+    for crash in tuple(system.crashes):
+        if crash.at >= since:
+            by_name.setdefault(crash.ref.name, []).append(crash)
+    return [
+        f"actor {name} has crashed {len(crashes)} times in {CRASHED_SECONDS:g} s: {clip(str(crashes[-1].reason), 200)}; "
+        "that is a fault of crewd, and logs/crewd.jsonl says where"
+        for name, crashes in by_name.items()
+        if len(crashes) >= CRASHES_TOLD
     ]
 
 

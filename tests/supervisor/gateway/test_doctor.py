@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from crewd.actors import AnyActor
+from crewd.actors import Actor, AnyActor, ChildSpec
 from crewd.protocol import requests as rq
 from crewd.store.reader import Reader
+from crewd.supervisor.gateway.doctor import crashing
+from crewd.testing import Scheduler
 from crewd.testing.world import Plan, World
 from crewd.testing.world.incarnation import WorldScheduler
 
@@ -47,6 +49,26 @@ def test_the_doctor_says_that_the_reader_hangs(world: World) -> None:
     assert not reply.healthy
     assert any("the reader has not answered" in finding for finding in reply.findings)
     assert world.clock.now - asked_at < 6.0
+
+
+class Breaks(Actor[str]):
+    def receive(self, message: str) -> None:
+        raise ValueError(message)
+
+
+def test_an_actor_that_crashes_again_and_again_is_told_of() -> None:
+    scheduler, told = Scheduler(), list[list[str]]()
+    for incarnation in range(4):
+        ref = scheduler.system.spawn(ChildSpec("r_1", Breaks), None, incarnation)
+        ref.offer("password=Lq8ZrTe4bNc1XwYd7Kf2")
+        scheduler.settle()
+        told.append(crashing(scheduler.system))
+    assert [len(each) for each in told] == [0, 0, 1, 1], "once is nothing: it has begun again"
+    assert "actor r_1 has crashed 4 times in 60 s" in told[3][0]
+    assert "ValueError" in told[3][0]
+    assert "Lq8Z" not in told[3][0]
+    scheduler.clock.now += 61.0
+    assert crashing(scheduler.system) == []
 
 
 def test_a_cancel_by_name_ends_the_worker(world: World) -> None:
