@@ -26,6 +26,7 @@ AGENTS = 50
 RATE, STEERED_RATE = 200, 50
 """Pieces a second of each agent: where what they cost is measured, and beside a steer, so that they do not fill the machine."""
 SECONDS = 20
+FLOW_SECONDS = 36_000
 STEERS = 150
 STEER_SECONDS = 0.1
 """Between two steers."""
@@ -88,9 +89,9 @@ def _times(path: Path) -> dict[str, float]:
     return {text: int(at) / 1e9 for at, _, text in (line.partition(" ") for line in path.read_text().splitlines())}
 
 
-def _flows(crew: Crew, rate: int, seconds: float) -> list[RunHandle]:
-    """Agents that stream for so long, once all of them do."""
-    flows = [start(crew, f"FLOW {rate} {int(seconds) + 60}", RUNTIMES[number % len(RUNTIMES)]) for number in range(AGENTS)]
+def _flows(crew: Crew, rate: int) -> list[RunHandle]:
+    """Agents that stream until they are ended, once all of them do."""
+    flows = [start(crew, f"FLOW {rate} {FLOW_SECONDS}", RUNTIMES[number % len(RUNTIMES)]) for number in range(AGENTS)]
     for run in flows:
         wait_until(lambda run=run: run.show().attempts[-1].ready_at, "the agents to be ready", 120)  # type: ignore[misc]
     return flows
@@ -107,7 +108,7 @@ def end(runs: list[RunHandle]) -> None:
 def _costs(daemon: Daemon, crew: Crew) -> None:
     """What agents that stream cost crewd, the guardian and the processes that host them."""
     print(f"agents: {AGENTS} stand-ins say {RATE} pieces a second each")
-    flows = _flows(crew, RATE, SECONDS)
+    flows = _flows(crew, RATE)
     hosts = [psutil.Process(run.show().attempts[-1].host_pid) for run in flows]
     watched = {"crewd": psutil.Process(daemon.pid), "guardian": psutil.Process(daemon.guardian_pid())}
     used = {name: sum(process.cpu_times()[:2]) for name, process in watched.items()}
@@ -130,7 +131,7 @@ def _steers(crew: Crew, folder: Path) -> None:
     """How long a steer takes to the agent's input beside agents that stream."""
     read = folder / "read"
     steered = start(crew, "TOOL 3600", "pi", sys.executable, "-m", "bench.agents", str(read))
-    flows = _flows(crew, STEERED_RATE, STEERS * STEER_SECONDS)
+    flows = _flows(crew, STEERED_RATE)
     wait_until(lambda: _acts(crew, steered, "tool"), "the tool to run")
     sent: dict[str, float] = {}
     for number in range(STEERS):
