@@ -11,7 +11,7 @@ import msgspec
 from crewd.agents.catalogue import CATALOGUE, agent_of
 from crewd.agents.head import read_head
 from crewd.agents.skills import NONE
-from crewd.model.agent import AGENT_RUNTIMES, Agent, check_agent
+from crewd.model.agent import AGENT_RUNTIMES, Agent, Permissions, check_agent
 from crewd.model.errors import UsageError
 from crewd.model.markdown import did_you_mean, wrong
 from crewd.model.variables import check_variable
@@ -35,6 +35,7 @@ Memory = Literal["", "user", "project"]
 _LISTS = frozenset({"tools", "fallbackModels"})
 _FLAGS = frozenset({"tree", "inheritProjectContext", "inheritSkills"})
 _NUMBERS = frozenset({"maxTurns", "graceTurns"})
+_CHOICES = {"permissions": get_args(Permissions), "systemPromptMode": ("append", "replace")}
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -74,6 +75,10 @@ def parse_agent(text: str, default_name: str, program: Definition | None = None)
     except msgspec.ValidationError as error:
         field = str(error).rpartition("`$.")[2].rstrip("`")
         key = next((key for key, of_agent in _FIELDS.items() if of_agent == field and key in given), "")
+        if key in _CHOICES:
+            raise wrong(
+                head.line(key), f"{key}: {given[key]!r} is not possible", f"one of {', '.join(_CHOICES[key])}"
+            ) from None
         raise wrong(head.line(key), f"{key or 'the agent'}: {error}", "see docs/agents.md") from None
     env = {**(program.env or {}), **_env(head, given)} if program is not None and inherits else _env(head, given)
     unused = tuple(key for key in given if key in UNUSED)

@@ -35,6 +35,7 @@ UNUSED = ("workspaceMode", "cost", "category", "source")
 """Fields of the format that change nothing here."""
 _OF_ROLE = ("agent", "model", "skills", "access")
 _ROLE_UNUSED = ("maxConcurrency",)
+_NEARLY_ROLE = re.compile(r"\s*[-*]\s.*\bagent=")
 _ROLE = re.compile(r"\s*[-*]\s+([^\s:]+):\s*(.*)")
 _GIVEN = re.compile(r"([A-Za-z]+)=(\S*)\s*")
 
@@ -120,6 +121,8 @@ def _roles(lines: list[SourceLine]) -> tuple[dict[str, TeamRole], list[str]]:
     for line in lines:
         found = None if line.code or line.comment else _ROLE.match(line.text)
         if found is None:
+            if not (line.code or line.comment) and _NEARLY_ROLE.match(line.text):
+                raise wrong(line.number, "this line is nearly a role, and none", "- planner: agent=planner")
             continue
         name, rest = found[1], found[2]
         try:
@@ -137,6 +140,8 @@ def _roles(lines: list[SourceLine]) -> tuple[dict[str, TeamRole], list[str]]:
                 unused.append(f"{key} of role {name}")
             elif key not in _OF_ROLE or not value:
                 raise wrong(line.number, f"role {name}: {key}={value} is not understood", did_you_mean(key, _OF_ROLE, {}))
+            elif key in said:
+                raise wrong(line.number, f"role {name}: {key}= stands twice", "give it once")
             elif key == "access" and value not in get_args(Access):
                 raise wrong(line.number, f"role {name}: access={value} is not possible", "access=shared, or access=exclusive")
             else:

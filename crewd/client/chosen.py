@@ -57,8 +57,8 @@ class Chosen(msgspec.Struct, frozen=True):
     """What has decided how many steps there are at once."""
     roles: tuple[Choice, ...] = ()
     """Who does the tasks of the plans of adaptive steps; `step` is the role."""
-    untrusted: tuple[str, ...] = ()
-    """Hooks of the project that do not run, because nobody has trusted them."""
+    hooks_not_run: tuple[str, ...] = ()
+    """Sentences that say which hooks of the project do not run, and why."""
     named_by: str = ""
     """Which file of settings has named the agent, the team or the workflow, if nobody else has."""
     settings: Mapping[str, tuple[str, str]] = msgspec.field(default_factory=dict)
@@ -178,7 +178,7 @@ def choose(wish: Wish, *, installed: bool = True, given: Workflow | None = None)
     filled = {name: _filled(Step(name, role=name), choice, for_tasks) for name, choice in roles.items()}
     told, of_roles = ([_told(each) for each in some.values()] for some in (choices, roles))
     secrets = dict.fromkeys(name for choice in (*told, *of_roles) for name in choice.found.secrets)
-    hooks, untrusted = active_hooks()
+    hooks, not_run = active_hooks()
     workflow = replace(workflow, steps=tuple(steps), roles={**workflow.roles, **filled})
     workflow = check_workflow(with_hooks(workflow, hooks))
     values = {"runtime": ("program", wish.program), "permissions": ("permissions", wish.fields.get("permissions", ""))}
@@ -190,7 +190,7 @@ def choose(wish: Wish, *, installed: bool = True, given: Workflow | None = None)
         origin,
         at_once_from,
         tuple(of_roles),
-        tuple(untrusted),
+        tuple(not_run),
         wish.origins.get("named", ""),
         settings,
     )

@@ -18,20 +18,20 @@ _WITHOUT = frozenset({"crewd", "outside"})
 
 
 def active_hooks() -> tuple[list[Hook], list[str]]:
-    """The hooks that run, in their order; and what of the project does not run, because nobody has trusted it."""
-    (found, untrusted), off = hooks_for_start(), disabled()
+    """The hooks that run, in their order; and sentences that say which of the project do not, and why."""
+    (found, not_run), off = hooks_for_start(), disabled()
     active = [each.hook for each in found if each.state == "active" and f"hook:{each.hook.name}" not in off]
-    return active, untrusted
+    return active, not_run
 
 
 def hooked(workflow: Workflow) -> tuple[Workflow, list[str]]:
-    """The workflow with the active hooks, and the names of hooks of the project that nobody has trusted.
+    """The workflow with the active hooks, and sentences that say which hooks of the project do not run.
 
     Extensions are initialised before, as it is about to be started.
     """
     initialise_extensions()
-    active, untrusted = active_hooks()
-    return with_hooks(workflow, active), untrusted
+    active, not_run = active_hooks()
+    return with_hooks(workflow, active), not_run
 
 
 def with_hooks(workflow: Workflow, hooks: list[Hook]) -> Workflow:

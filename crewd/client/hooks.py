@@ -62,18 +62,26 @@ def found_hooks() -> list[FoundHook]:
     return _found(_user_hooks(), project_hooks())
 
 
-def hooks_for_start() -> tuple[list[FoundHook], list[str]]:
-    """The hooks as they are when something is started, and what of the project does not run because nobody has trusted it.
-
-    A file of the project that cannot be read is one of those: whatever a checkout brings, it stops nothing. UsageError only
-    for the user's own file.
-    """
+def listed_hooks() -> tuple[list[FoundHook], str]:
+    """The hooks, and what is wrong with the project's file, of which there are none then. UsageError for the user's file."""
     users = _user_hooks()
     try:
-        found = _found(users, project_hooks())
+        return _found(users, project_hooks()), ""
     except UsageError as error:
-        return _found(users, ProjectHooks()), [error.message]
-    return found, [each.hook.name for each in found if each.state == "untrusted"]
+        return _found(users, ProjectHooks()), error.message
+
+
+def hooks_for_start() -> tuple[list[FoundHook], list[str]]:
+    """The hooks as they are when something is started, and sentences that say which of the project do not run, and why.
+
+    Whatever a checkout brings, it stops nothing. UsageError only for the user's own file.
+    """
+    found, fault = listed_hooks()
+    if fault:
+        return found, [f"no hook of this project runs: {fault}"]
+    names = ", ".join(each.hook.name for each in found if each.state == "untrusted")
+    why = f"hooks of this project do not run, nobody has trusted them: {names} (crew hooks, crew trust)"
+    return found, [why] if names else []
 
 
 def _user_hooks() -> list[Hook]:

@@ -13,7 +13,7 @@ from crewd.agents.providers import PROVIDERS
 from crewd.agents.tools import TOOLS, runtimes_of, tool_id
 from crewd.client.disabled import change_disabled, disabled
 from crewd.client.extensions import Extension, active_extensions, extensions
-from crewd.client.hooks import found_hooks
+from crewd.client.hooks import PROJECT_FILE, listed_hooks
 from crewd.client.resources import Kind, resources
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.inventory import Item, ItemKind, ItemState
@@ -58,7 +58,10 @@ def inventory() -> list[Item]:
             found.append(Item(key, "provider", name, "crewd", "missing", why))
         else:
             found.append(Item(key, "provider", name, "crewd", "active"))
-    for one in found_hooks():
+    hooks, fault = listed_hooks()
+    if fault:
+        found.append(Item(f"hook:{PROJECT_FILE.name}", "hook", PROJECT_FILE.name, "project", "missing", fault))
+    for one in hooks:
         name, source = one.hook.name, one.hook.source
         if one.state == "shadowed":
             found.append(Item(f"hook:{source}:{name}", "hook", name, source, "shadowed", one.reason, one.shadowed_by))

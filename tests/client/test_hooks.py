@@ -10,7 +10,7 @@ import pytest
 
 from crewd.client.hooked import active_hooks, with_hooks
 from crewd.client.hooks import distrust, found_hooks, project_hooks, trust
-from crewd.client.inventory import disable
+from crewd.client.inventory import disable, inventory
 from crewd.client.user_file import user_path
 from crewd.model.errors import NotFound, UsageError
 from crewd.model.hooks import Hook
@@ -40,6 +40,10 @@ def states() -> list[tuple[str, str, str]]:
     return [(each.hook.name, each.hook.source, each.state) for each in found_hooks()]
 
 
+def not_trusted(names: str) -> str:
+    return f"hooks of this project do not run, nobody has trusted them: {names} (crew hooks, crew trust)"
+
+
 def test_the_users_hooks_come_first_and_a_projects_hook_takes_no_name_of_theirs(project: Path) -> None:
     write_user(NOTE + GUARD)
     (project / ".crew" / "hooks.toml").write_text(GUARD + NOTE.replace("note", "more"))
@@ -56,11 +60,11 @@ def test_a_projects_hooks_run_once_they_are_trusted_and_as_long_as_the_file_is_t
     with pytest.raises(NotFound):
         trust(project_hooks())
     file.write_text(NOTE)
-    assert (active_hooks(), states()) == (([], ["note"]), [("note", "project", "untrusted")])
+    assert (active_hooks(), states()) == (([], [not_trusted("note")]), [("note", "project", "untrusted")])
     trust(project_hooks())
     assert active_hooks()[1] == []
     file.write_text(NOTE + GUARD)
-    assert (active_hooks(), states()[1]) == (([], ["note", "guard"]), ("guard", "project", "untrusted"))
+    assert (active_hooks(), states()[1]) == (([], [not_trusted("note, guard")]), ("guard", "project", "untrusted"))
     trust(project_hooks())
     assert (distrust(), distrust(), states()[0]) == (True, False, ("note", "project", "untrusted"))
 
@@ -78,19 +82,23 @@ def test_a_link_to_a_trusted_file_is_trusted_by_nobody(project: Path, tmp_path: 
         monkeypatch.chdir(folder)
         with pytest.raises(UsageError, match="is a link"):
             found_hooks()
-        assert active_hooks() == ([], [".crew/hooks.toml is a link"])
+        assert active_hooks() == ([], ["no hook of this project runs: .crew/hooks.toml is a link"])
     (other / ".crew" / "hooks.toml").unlink()
     (other / ".crew" / "hooks.toml").write_text(NOTE)
     monkeypatch.chdir(other)
-    assert active_hooks() == ([], ["note"]), "the same file in another directory is another one"
+    assert active_hooks() == ([], [not_trusted("note")]), "the same file in another directory is another one"
 
 
 @pytest.mark.parametrize("text", ["[a\n", "[a]\non = 'never'\nrun = 'true'\n", "#" * 70_000], ids=["toml", "on", "size"])
 def test_a_file_that_a_checkout_brings_stops_nothing(project: Path, text: str) -> None:
     write_user(GUARD)
     (project / ".crew" / "hooks.toml").write_text(text)
-    active, untrusted = active_hooks()
-    assert ([hook.name for hook in active], len(untrusted)) == (["guard"], 1)
+    active, not_run = active_hooks()
+    assert ([hook.name for hook in active], len(not_run)) == (["guard"], 1)
+    assert not_run[0].startswith("no hook of this project runs: .crew/hooks.toml")
+    assert [(item.state, item.reason) for item in inventory() if item.id == "hook:hooks.toml"] == [
+        ("missing", not_run[0].partition(": ")[2])
+    ]
     shutil.rmtree(project / ".crew")
     (project / ".crew").write_text("a file")
     assert active_hooks()[1] == []
@@ -127,17 +135,18 @@ def test_steps_get_the_hooks_for_their_role_after_their_own(project: Path) -> No
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[a]\non = 'never'\nrun = 'true'\n", "Invalid enum value 'never'"),
-        ("[a]\non = 'task_result'\n", "missing required field `run`"),
-        ("[a]\non = 'task_result'\nrun = 'true'\nblokcing = true\n", "unknown field `blokcing`"),
-        ("a = 1\n", "Expected `object`"),
+        ("[a]\non = 'never'\nrun = 'true'\n", "hook 'a': on = 'never' is not possible"),
+        ("[a]\non = 'task_result'\n", "hook 'a': 'run' is missing"),
+        ("[a]\non = 'task_result'\nrun = 'true'\nblokcing = true\n", "hook 'a': there is no 'blokcing'"),
+        ("a = 1\n", "'a' stands outside of a table"),
+        ("[a]\non = 'task_result'\nrun = 'true'\nblocking = 'yes'\n", "hook 'a': blocking = 'yes' is not possible"),
         ("[a\n", "Expected"),
         ("['../a']\non = 'task_result'\nrun = 'true'\n", "not a name"),
         ("[a]\non = 'task_result'\nrun = 'true'\ntimeout_seconds = inf\n", "timeout_seconds inf"),
         ("#" * 70_000, "more than 65536 bytes"),
         ("".join(f"[a{n}]\non = 'task_result'\nrun = 'true'\n" for n in range(17)), "17 hooks"),
     ],
-    ids=["on", "run", "key", "table", "toml", "name", "time", "size", "many"],
+    ids=["on", "run", "key", "table", "value", "toml", "name", "time", "size", "many"],
 )
 def test_a_file_that_is_wrong_is_refused_with_its_name(project: Path, text: str, says: str) -> None:
     (project / ".crew" / "hooks.toml").write_text(text)

@@ -5,12 +5,15 @@ Tests: tests/client/test_cli.py, tests/client/cli/test_teams.py.
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from crewd.client import shapes
-from crewd.client.cli.common import Options, verb
+from crewd.client.cli.common import Options, verb, warn
 from crewd.client.cli.resources import check_all
 from crewd.client.cli.understood import tell_workflow
+from crewd.client.faults import faults_of_steps
 
 
 @click.command()
@@ -19,9 +22,16 @@ from crewd.client.cli.understood import tell_workflow
 def check(options: Options, source: str) -> None:
     """Show what a workflow FILE ('-': from stdin) is understood as: inputs, steps, edges, commands. Exit 2 if it is not.
 
-    Without a FILE all files of agents, teams and workflows are looked at. Exit 1 if something is wrong with one.
+    Without a FILE all files of agents, teams, workflows, skills and hooks are looked at. Exit 1 if something is wrong with
+    one, or with what it names.
     """
     if not source:
         check_all(options)
         return
-    tell_workflow(options, shapes.understand_workflow("/dev/stdin" if source == "-" else source))
+    understood = shapes.understand_workflow("/dev/stdin" if source == "-" else source)
+    tell_workflow(options, understood)
+    faults = faults_of_steps(understood.workflow)
+    for fault in faults:
+        warn(f"{fault.wrong}{f' ({fault.hint})' if fault.hint else ''}")
+    if faults:
+        sys.exit(1)

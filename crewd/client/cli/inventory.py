@@ -11,7 +11,7 @@ import msgspec
 from crewd.agents.given import INVENTORY_FILE, items_in
 from crewd.client.blocking import Crew, connect
 from crewd.client.cli.common import Options, out, say, table, verb
-from crewd.client.cli.resources import wrong_files
+from crewd.client.faults import wrong_files
 from crewd.client.inventory import disable, enable, inventory
 from crewd.client.keeping import artifact_bytes
 from crewd.model.agent import AGENT_RUNTIMES

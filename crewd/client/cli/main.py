@@ -5,11 +5,12 @@ Tests: tests/client/cli/test_verbs.py, tests/testing/stress/test_search.py.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,6 +164,18 @@ def _with_globals(command: click.Command) -> click.Command:
     return command
 
 
+class _OutputClosedError(Exception):
+    """Whoever read the output has closed it. click would exit with 1, which says that a run has failed."""
+
+
+@contextlib.contextmanager
+def _output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise _OutputClosedError from None
+
+
 class _Lazy(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         return list(_FLAT)
@@ -187,6 +200,16 @@ class _Lazy(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(name, verb.does) for name, verb in verbs.items()], col_max=12)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """As click does; it prints help."""
+        with _output():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does."""
+        with _output():
+            return super().invoke(ctx)
+
     def main(
         self, args: Sequence[str] | None = None, prog_name: str | None = None, complete_var: str | None = None,
         standalone_mode: bool = True, **extra: Any,  # noqa: FBT001, FBT002 (click's signature)
@@ -206,7 +229,7 @@ class _Lazy(click.Group):
         except click.Abort:
             click.echo("interrupted", err=True)
             sys.exit(130)
-        except BrokenPipeError:
+        except (BrokenPipeError, _OutputClosedError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads: the rest has nowhere to go
             sys.exit(PIPE_CLOSED)
         except OSError as error:

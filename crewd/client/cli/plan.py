@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from crewd.client.chosen import Chosen
-from crewd.client.cli.common import Options, out, say
+from crewd.client.cli.common import Options, out, say, say_within
 from crewd.model.budget import words_of
 from crewd.model.green import needed, required
 from crewd.model.limits import CONCURRENCY_MAX
@@ -122,5 +122,5 @@ def _tell_bounds(chosen: Chosen) -> None:
         say(f"Its verifications have to reach the level {required(chosen.workflow)}")
     if chosen.workflow.plan_approval:
         say("The plan is to be approved before anything changes: crew approve RUN")
-    if chosen.untrusted:
-        say(f"Not trusted, and so not asked: hooks {', '.join(chosen.untrusted)} of this project (crew trust)")
+    for text in chosen.hooks_not_run:
+        say_within(text)

@@ -15,15 +15,14 @@ import msgspec
 
 from crewd.agents.skills import parse_skill
 from crewd.client import shapes
-from crewd.client.agents import agent_named
 from crewd.client.chosen import team_named
-from crewd.client.cli.common import Options, out, say, table, verb
+from crewd.client.cli.common import Options, out, say, say_within, table, verb
 from crewd.client.cli.own_files import add_commands
 from crewd.client.cli.understood import tell_workflow
+from crewd.client.faults import Fault, described, faults_of, faults_of_hooks
 from crewd.client.resources import SUFFIXES, Kind, Resource, directories, resource, resources
-from crewd.model.errors import Conflict, CrewdError, NotFound
+from crewd.model.errors import Conflict
 from crewd.model.ids import check_name
-from crewd.model.runtimes import RUNTIMES, By
 
 TEMPLATES: dict[Kind, str] = {
     "agents": """---
@@ -66,32 +65,9 @@ Do this: {{goal}}
 }
 
 
-def _described(each: Resource) -> tuple[str, str]:
-    """What a file says that it is for, and what is wrong with it."""
-    try:
-        match each.kind:
-            case "agents":
-                return agent_named(each.id).definition.description, ""
-            case "teams":
-                return team_named(each.id).description, ""
-            case "skills":
-                return parse_skill(each.text(), each.name).description, ""
-            case "workflows":
-                each.text()
-                return shapes.read_workflow(each.path).workflow.description, ""
-    except CrewdError as error:
-        return "", error.message
-
-
-def wrong_files() -> dict[str, str]:
-    """What is wrong with files, by the id of the item that each of them is: `agent:NAME`."""
-    described = [(kind, each, _described(each)[1]) for kind in SUFFIXES for each in resources(kind) if each.state == "active"]
-    return {f"{kind.removesuffix('s')}:{each.name}": wrong for kind, each, wrong in described if wrong}
-
-
 def list_files(options: Options, kind: Kind) -> None:
     """Print all files of a kind."""
-    rows = [(each, *_described(each)) for each in resources(kind)]
+    rows = [(each, text, fault.wrong if fault else "") for each in resources(kind) for text, fault in [described(each)]]
     if options.json:
         out([_as_json(each, description, wrong) for each, description, wrong in rows])
         return
@@ -204,63 +180,27 @@ skills = _group("skills", "The skills that agents can be given: skills: NAME in 
 
 def check_all(options: Options) -> None:
     """Look at every file, and at what they name; exit code 1 if something is wrong."""
-    found = [(each, wrong) for kind in SUFFIXES for each in resources(kind) for wrong in _wrong_with(each)]
+    found: list[tuple[str, str, str, Fault]]
+    found = [
+        (each.kind, each.id, str(each.path), fault)
+        for kind in SUFFIXES
+        for each in resources(kind)
+        for fault in faults_of(each)
+    ]
+    found += [("hooks", "hooks", "hooks.toml", fault) for fault in faults_of_hooks()]
     if options.json:
-        out([{"kind": each.kind, "id": each.id, "path": str(each.path), "wrong": wrong} for each, wrong in found])
+        out(
+            [
+                {"kind": kind, "id": key, "path": path, "wrong": fault.wrong, "hint": fault.hint}
+                for kind, key, path, fault in found
+            ]
+        )
     else:
-        for each, wrong in found:
-            say(wrong if str(each.path) in wrong else f"{each.path}: {wrong}")
+        for _, _, path, fault in found:
+            say_within(fault.wrong if path in fault.wrong else f"{path}: {fault.wrong}")
+            if fault.hint:
+                say_within(f"  {fault.hint}")
         count = sum(len(resources(kind)) for kind in SUFFIXES)
         say(f"{count} files of agents, teams, workflows and skills, {len(found)} faults")
     if found:
         sys.exit(1)
-
-
-def _wrong_with(each: Resource) -> list[str]:
-    _, wrong = _described(each)
-    if wrong:
-        return [wrong]
-    if each.kind == "agents":
-        named = agent_named(each.id).definition.skills
-        return [f"there is no skill {name!r}" for name in named if name != "false" and not _has_skill(name)]
-    if each.kind == "teams":
-        return _wrong_with_team(each)
-    if each.kind == "workflows":
-        steps = shapes.read_workflow(each.path).workflow.steps
-        return [fault for step in steps if step.agent for fault in _no_agent(step.agent, f"step {step.id}")]
-    return []
-
-
-def _wrong_with_team(each: Resource) -> list[str]:
-    team = team_named(each.id)
-    faults = [fault for name, role in team.roles.items() for fault in _no_agent(role.agent, f"role {name}")]
-    if not team.workflow:
-        return faults
-    try:
-        workflow = shapes.named_workflow(team.workflow).workflow
-    except CrewdError as error:
-        return [*faults, f"its workflow: {error.message}"]
-    faults += [
-        f"step {step.id} of workflow {team.workflow} has the role {step.role!r}, which the team does not have"
-        for step in workflow.steps
-        if RUNTIMES[step.worker.runtime].by is By.NOBODY and not step.agent and step.role not in team.roles
-    ]
-    return faults
-
-
-def _has_skill(name: str) -> bool:
-    try:
-        resource("skills", name)
-    except NotFound:
-        return False
-    return True
-
-
-def _no_agent(name: str, where: str) -> list[str]:
-    try:
-        agent_named(name)
-    except NotFound as error:
-        return [f"{where}: {error.message}"]
-    except CrewdError as error:
-        return [f"{where}: agent {name}: {error.message}"]
-    return []

@@ -229,7 +229,7 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
     if dry_run:
         _tell(options, goal, chosen, given, pairs_of(inputs, "--input"))
         return
-    _tell_untrusted(chosen.untrusted)
+    _tell_not_run(chosen.hooks_not_run)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
     _begin(options, chosen.workflow, goal, given, pairs_of(inputs, "--input"), found=inventory())
 
@@ -263,7 +263,7 @@ def parallel(
     if dry_run:
         _tell(options, "", chosen, given)
         return
-    _tell_untrusted(chosen.untrusted)
+    _tell_not_run(chosen.hooks_not_run)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
     _begin(options, chosen.workflow, "", given, found=inventory())
 
@@ -330,14 +330,14 @@ def call(options: Options, target: str, args: tuple[str, ...], start: str, on_or
 
 def _hooked(workflow: Workflow) -> Workflow:
     initialise_extensions(warn)
-    workflow, untrusted = hooked(workflow)
-    _tell_untrusted(untrusted)
+    workflow, not_run = hooked(workflow)
+    _tell_not_run(not_run)
     return workflow
 
 
-def _tell_untrusted(names: Sequence[str]) -> None:
-    if names:
-        warn(f"hooks of this project do not run, nobody has trusted them: {', '.join(names)} (crew hooks, crew trust)")
+def _tell_not_run(hooks: Sequence[str]) -> None:
+    for text in hooks:
+        warn(text)
 
 
 def pairs_of(texts: tuple[str, ...], option: str) -> dict[str, str]:

@@ -119,6 +119,28 @@ def test_what_is_wrong_with_a_file_is_found_before_it_is_used(shell: Shell) -> N
     assert {each["id"] for each in found} == {"project:broken", "project:worse"}
     assert any("there is no agent 'nobody'" in each["wrong"] for each in found)
     assert any("there is no workflow 'nothing'" in each["wrong"] for each in found)
+    (folder / "broken.team.md").write_text("---\nbudget: {dollars: 3}\n---\n- a: agent=reviewer skills=nope\n")
+    (folder / "worse.team.md").write_text("---\n---\n- a: agent=reviewer skills=nope\n- b agent=reviewer\n")
+    (folder / "third.team.md").write_text("---\n---\n- a: agent=reviewer skills=nope\n")
+    (shell.cwd / ".crew" / "hooks.toml").write_text("[style]\non = 'before_task'\nrun = 'true'\n")
+    (shell.cwd / ".crew" / "agents" / "loose.md").write_text("---\npermissions: maybe\n---\nx\n")
+    told = " ".join(shell.run("check").stdout.split())
+    for said in (
+        "there is no 'dollars'", "known: turns, tokens, cost", "this line is nearly a role, and none - planner: agent=planner",
+        "role a: there is no skill 'nope'", "hook 'style': on = 'before_task' is not possible did you mean before_task_start?",
+        "permissions: 'maybe' is not possible one of ask, allow, deny", "5 faults",
+    ):  # fmt: skip
+        assert said in told, told
+    done = shell.run("run", "look", "--agent", "stand-in")
+    assert (done.returncode, "no hook of this project runs" in done.stderr) == (0, True), done.stderr
+    (shell.cwd / "near.workflow.md").write_text(
+        "## a\nagent: scuot\noutput: places.md\n\nx\n\n## b\ndependsOn: a\nreads: palces.md\n\ny\n"
+    )
+    done = shell.run("check", "near.workflow.md")
+    assert done.returncode == 1
+    assert "there is no agent 'scuot'" in done.stderr
+    assert "did you mean places.md?" in done.stderr
+    (folder / "broken.team.md").write_text("---\ndefaultWorkflow: nothing\n---\n- a: agent=nobody\n")
     assert "which team broken does not have" in shell.fails(2, "run", "x", "--team", "broken", "-w", "review")
 
 

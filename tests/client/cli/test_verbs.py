@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from crewd.client.blocking import Crew
+from crewd.client.cli.common import PIPE_CLOSED
 from crewd.client.cli.main import ALIASES, MEANT, VERBS, main
 from crewd.client.shapes import one_step
 from crewd.model.errors import DeadlineExceeded
@@ -182,6 +183,16 @@ def test_a_full_or_closed_output_is_no_traceback(shell: Shell, words: tuple[str,
         check=False,
     )
     assert "Traceback" not in closed.stderr
+
+
+@pytest.mark.parametrize("words", [("help", "exit-codes"), ("ps", "-a"), ("--json", "ps", "-a"), ("ps", "--help")])
+def test_a_pipe_that_nobody_reads_is_no_failure_of_a_run(crew: Crew, shell: Shell, words: tuple[str, ...]) -> None:
+    crew.run(one_step("a", WorkerSpec(argv=("true",))), cwd="/").wait(timeout=120)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "wb") as closed:
+        done = shell.run(*words, stdout=closed, stderr=subprocess.PIPE, capture_output=False)
+    assert (done.returncode, done.stderr) == (PIPE_CLOSED, "")
 
 
 @pytest.mark.parametrize("home", ["/dev/null", "{file}", "/proc/none/x"])

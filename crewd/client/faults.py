@@ -1,0 +1,123 @@
+"""What is wrong with files of agents, teams, workflows, skills and hooks, and with what they name.
+
+Tests: tests/client/cli/test_teams.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from crewd.agents.skills import NONE, parse_skill
+from crewd.client import shapes
+from crewd.client.agents import agent_named
+from crewd.client.chosen import team_named
+from crewd.client.hooks import found_hooks
+from crewd.client.resources import SUFFIXES, Resource, resource, resources
+from crewd.model.errors import CrewdError
+from crewd.model.runtimes import RUNTIMES, By
+from crewd.model.workflow import Workflow
+
+
+class Fault(NamedTuple):
+    """What is wrong, and what to do."""
+
+    wrong: str
+    hint: str = ""
+
+
+def described(each: Resource) -> tuple[str, Fault | None]:
+    """What a file says that it is for, and what is wrong with it by itself."""
+    try:
+        match each.kind:
+            case "agents":
+                return agent_named(each.id).definition.description, None
+            case "teams":
+                return team_named(each.id).description, None
+            case "skills":
+                return parse_skill(each.text(), each.name).description, None
+            case "workflows":
+                each.text()
+                return shapes.read_workflow(each.path).workflow.description, None
+    except CrewdError as error:
+        return "", Fault(error.message, error.hint)
+
+
+def wrong_files() -> dict[str, str]:
+    """What is wrong with files, by the id of the item that each of them is: `agent:NAME`."""
+    told = [(kind, each, described(each)[1]) for kind in SUFFIXES for each in resources(kind) if each.state == "active"]
+    return {f"{kind.removesuffix('s')}:{each.name}": fault.wrong for kind, each, fault in told if fault}
+
+
+def faults_of_hooks() -> list[Fault]:
+    """What is wrong with the files of hooks."""
+    return _raised("", found_hooks)
+
+
+def faults_of(each: Resource) -> list[Fault]:
+    """What is wrong with a file, or with what it names."""
+    _, fault = described(each)
+    if fault is not None:
+        return [fault]
+    match each.kind:
+        case "agents":
+            return _of_skills("", agent_named(each.id).definition.skills)
+        case "teams":
+            return _of_team(each)
+        case "workflows":
+            return faults_of_steps(shapes.read_workflow(each.path).workflow)
+        case "skills":
+            return []
+
+
+def faults_of_steps(workflow: Workflow) -> list[Fault]:
+    """What is wrong with the agents and the files that steps name."""
+    found = [fault for step in workflow.steps if step.agent for fault in _of_agent(f"step {step.id}: ", step.agent)]
+    for step in workflow.steps:
+        others = [other.output for other in workflow.steps if other.output and other is not step]
+        for name in step.reads:
+            close = difflib.get_close_matches(name, others, 1, 0.8)
+            if close and name not in others:
+                found.append(Fault(f"step {step.id} reads {name!r}, which no step leaves", f"did you mean {close[0]}?"))
+    return found
+
+
+def _of_team(each: Resource) -> list[Fault]:
+    team = team_named(each.id)
+    faults = [
+        fault
+        for name, role in team.roles.items()
+        for fault in (*_of_agent(f"role {name}: ", role.agent), *_of_skills(f"role {name}: ", role.skills))
+    ]
+    if not team.workflow:
+        return faults
+    try:
+        workflow = shapes.named_workflow(team.workflow).workflow
+    except CrewdError as error:
+        return [*faults, Fault(f"its workflow: {error.message}", error.hint)]
+    faults += [
+        Fault(
+            f"step {step.id} of workflow {team.workflow} has the role {step.role!r}, which the team does not have",
+            f"- {step.role}: agent=NAME",
+        )
+        for step in workflow.steps
+        if RUNTIMES[step.worker.runtime].by is By.NOBODY and not step.agent and step.role not in team.roles
+    ]
+    return faults
+
+
+def _of_agent(where: str, name: str) -> list[Fault]:
+    return _raised(where, lambda: agent_named(name))
+
+
+def _of_skills(where: str, names: Iterable[str]) -> list[Fault]:
+    return [fault for name in names if (name,) != NONE for fault in _raised(where, lambda name=name: resource("skills", name))]  # type: ignore[misc]
+
+
+def _raised(where: str, look: Callable[[], object]) -> list[Fault]:
+    try:
+        look()
+    except CrewdError as error:
+        return [Fault(f"{where}{error.message}", error.hint)]
+    return []
