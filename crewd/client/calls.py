@@ -15,7 +15,7 @@ import msgspec
 
 from crewd.client import shapes
 from crewd.client.environment import Brought
-from crewd.model.errors import Refused, UsageError
+from crewd.model.errors import UsageError
 from crewd.model.events import Event
 from crewd.model.home import Home
 from crewd.model.hooks import HookRun
@@ -25,7 +25,6 @@ from crewd.model.message_kinds import MessageKind
 from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.model.receipts import Level, Receipt
 from crewd.model.rows import AskRow, MessageRow, NoticeRow, RunRow, TaskRow
-from crewd.model.statuses import RUN_TERMINAL
 from crewd.model.terms import USUAL, Terms
 from crewd.model.workflow import PeerProtocol, Workflow
 from crewd.protocol import requests as rq
@@ -167,12 +166,7 @@ def resume(
 def _again(crew: Caller, order: rq.Reopen, secrets: Mapping[str, str] | None) -> Call[RunRow]:
     before = yield from get(crew, order.target.partition("/")[0])
     order = msgspec.structs.replace(order, secrets=shapes.brought_again(before, secrets), id=crew.ids.next(MESSAGE))
-    reply = shapes.expect((yield Ask(order)), rq.RunReply)
-    if reply.existing and reply.run.openings == before.openings and before.status not in RUN_TERMINAL:
-        raise Refused(
-            f"nothing changed: {before.name} is {before.status}", hint="crew show tells how it stands", reason="nothing_to_do"
-        )
-    return reply.run
+    return shapes.expect((yield Ask(order)), rq.RunReply).run
 
 
 def approve(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:

@@ -113,8 +113,8 @@ def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
         what = "has failed or is parked" if order.kind == "retry" else "was cancelled, has failed or was skipped"
         raise Refused(f"nothing here {what}", hint=hint, reason="nothing_to_do")
     if shell.run is before:
-        shell.respond(command.caller, rq.RunReply(run=row, existing=True))  # asked twice, or there is nothing to do
-        return
+        hint = "crew show tells how it stands"
+        raise Refused(f"nothing changed: {row.name} is {before.status}", hint=hint, reason="nothing_to_do")
     shell.record([], [AnswerWith(command.caller, rq.Show(target=shell.id))])
 
 

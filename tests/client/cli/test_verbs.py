@@ -264,6 +264,10 @@ def test_a_live_run_is_neither_retried_nor_resumed_and_that_is_said(shell: Shell
     crew.exec(["sleep", "1000"], cwd="/", name="live")
     for verb in ("retry", "resume"):
         assert "nothing changed" in shell.fails(5, verb, "live")
+    crew.get("live").cancel(mode="now")
+    shell.ok("resume", "live")
+    for verb in ("retry", "resume"):
+        assert "nothing changed" in shell.fails(5, verb, "live"), "it has been resumed already"
     message = crew.get("live").message("hello").id
     assert "nothing was taken back" in shell.fails(5, "unsend", message)
 
