@@ -351,9 +351,11 @@ def test_resuming_three_times_repeats_nothing(crew: Crew) -> None:
     wait_until(lambda: run.show().tasks[1].status == "running", "the second step")
     run.cancel()
     crew.resume(run.id)
-    crew.resume(run.id)
+    with pytest.raises(Refused, match="nothing changed"):
+        crew.resume(run.id)
     wait_until(lambda: attempts(run)[-1].epoch == 2 and attempts(run)[-1].ready_at, "the second step again")
-    crew.resume(run.id)
+    with pytest.raises(Refused, match="nothing changed"):
+        crew.resume(run.id)
     shown = run.show()
     assert [(a.task.partition("/")[2], a.epoch) for a in shown.attempts] == [("first", 1), ("second", 1), ("second", 2)]
     assert [a.name for a in shown.artifacts] == ["progress.txt"]

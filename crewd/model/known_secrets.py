@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-from crewd.model.redact import CUT, MASK
+from crewd.model.redact import CUT, MASK, is_deep
 
 S = TypeVar("S", bound=msgspec.Struct)
 CHARS_MIN = 6
 """A shorter value is not masked: it stands in ordinary words, too."""
 PART_CHARS_MIN = 4
 """A shorter part of a value is not masked beside a cut."""
+CHECKS_MAX = 200_000
+"""A text with so many cuts that more would have to be looked at loses its middle: a worker must not hold up crewd."""
 
 
 class KnownSecrets:
@@ -34,8 +38,15 @@ class KnownSecrets:
         inside one: the parts of one beside such cuts are masked, too.
         """
         for value in self._texts:
-            text = _without_parts(text.replace(value, MASK), value)
-        return text
+            text = text.replace(value, MASK)
+        pieces = CUT.split(text) if self._texts else [text]
+        kept = CHECKS_MAX // max(1, sum(1 + len(value) // 1_000 for value in self._texts)) // 4 * 2 + 1
+        if len(pieces) > 2 * kept:
+            pieces = [*pieces[:kept], MASK, *pieces[-kept:]]
+        for at in range(0, len(pieces) if len(pieces) > 1 else 0, 2):
+            for value in self._texts if len(pieces[at]) >= PART_CHARS_MIN else ():
+                pieces[at] = _without_part(pieces[at], value, after_cut=at > 0, before_cut=at < len(pieces) - 1)
+        return "".join(pieces)
 
     def in_bytes(self, data: bytes) -> bytes:
         """The bytes of a file without them: each byte is `*`, so that every offset stays what it was."""
@@ -56,37 +67,64 @@ class KnownSecrets:
         )
 
     def in_value(self, value: Any) -> Any:
-        """JSON-like data without them; bytes stay, for their hash is known."""
+        """JSON-like data without them; bytes stay, for their hash is known.
+
+        What is nested too deeply (`is_deep`) stays as it is: nobody takes it.
+        """
+        return value if is_deep(value) else self._in_value(value)
+
+    def _in_value(self, value: Any) -> Any:
         match value:
             case str():
                 return self.in_text(value)
             case list() | tuple():
-                return [self.in_value(each) for each in value]
+                return [self._in_value(each) for each in value]
             case dict():
-                return {self.in_value(key): self.in_value(each) for key, each in value.items()}
+                return {self.in_text(key) if isinstance(key, str) else key: self._in_value(each) for key, each in value.items()}
             case _:
                 return value
 
     def in_struct(self, body: S) -> S:
-        """The same message without them."""
+        """The same message without them in any field that may hold any text.
+
+        Its kinds and choices (`Literal`) stay, also where one of them is the value of a secret.
+        """
         if not self:
             return body
-        plain = msgspec.to_builtins(body, builtin_types=(bytes,))
-        return msgspec.convert(self.in_value(plain), type(body), builtin_types=(bytes,))
+        masked = {name: self._of_type(getattr(body, name), kind) for name, kind in _fields(type(body))}
+        return msgspec.structs.replace(body, **masked)
+
+    def _of_type(self, value: Any, kind: Any) -> Any:
+        kinds = _alternatives(kind)
+        if isinstance(value, msgspec.Struct):
+            return self.in_struct(value)
+        if not kinds.isdisjoint({object, Any}):
+            return self.in_value(value)
+        if isinstance(value, str):
+            return self.in_text(value) if str in kinds else value
+        if isinstance(value, list | tuple):
+            inner = next((get_args(each)[0] for each in kinds if get_args(each)), object)
+            return type(value)(self._of_type(each, inner) for each in value)
+        if isinstance(value, dict):
+            of_key, of_value = next((get_args(each) for each in kinds if get_args(each)), (object, object))
+            return {self._of_type(key, of_key): self._of_type(each, of_value) for key, each in value.items()}
+        return value
 
 
-def _without_parts(text: str, value: str) -> str:
-    """The text with the parts of the value masked that stand beside a cut.
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.type) for field in msgspec.structs.fields(kind))
 
-    These are its beginning before one, its end after one, and any part of it that fills the place between two.
-    """
-    pieces = CUT.split(text)
-    for at in range(0, len(pieces) if len(pieces) > 1 else 0, 2):
-        pieces[at] = _without_part(pieces[at], value, after_cut=at > 0, before_cut=at < len(pieces) - 1)
-    return "".join(pieces)
+
+def _alternatives(kind: Any) -> set[Any]:
+    return set(get_args(kind)) if get_origin(kind) in {Union, UnionType} else {kind}
 
 
 def _without_part(piece: str, value: str, *, after_cut: bool, before_cut: bool) -> str:
+    """What stands between two cuts, or before or after one, without its part of the value.
+
+    That is a beginning of the value before a cut, an end of it after one, and any part that fills the place between two.
+    """
     if after_cut and before_cut and len(piece) >= PART_CHARS_MIN and piece in value:
         return MASK
     end = _overlap(value[::-1], piece[: len(value)][::-1]) if after_cut else 0

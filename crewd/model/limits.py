@@ -21,6 +21,8 @@ GOAL_BYTES_MAX = 120_000
 """A run's goal: it must fit into a variable of a command's environment."""
 ENV_BYTES_MAX = 524_288
 """Variables that a run brings from its caller: a frame holds them, and execve(2) takes them beside the arguments."""
+PLACED_CHARS_MAX = 1_000_000
+"""Of a step's text and arguments, with the goal and the inputs in them."""
 SECRETS_BYTES_MAX = 40_000
 """Secrets of one run, together: they travel to the worker in one packet and are never written to a file."""
 PASSED_BYTES_MAX = 30_000

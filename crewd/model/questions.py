@@ -32,13 +32,13 @@ def check_answer(kind: str, choices: Sequence[str], text: str) -> str:
     if kind == "choose" and choices:
         if said in choices:
             return said
-        if said.isdecimal() and 1 <= int(said) <= len(choices):
+        if said.isdecimal() and len(said) < 10 and 1 <= int(said) <= len(choices):
             return choices[int(said) - 1]
         raise UsageError(f"{_short(said)} is not one of the choices", hint=f"one of {', '.join(choices)}")
     if kind == "json":
         try:
             msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise UsageError(f"the answer is not JSON: {error}", hint='such as {"colour": "red"}') from None
     return text
 

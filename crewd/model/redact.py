@@ -133,8 +133,10 @@ def _keys(text: S, low: S, runs: S, shapes: Iterable[tuple[S, S]]) -> Iterator[F
     """Where keys of providers stand: looked for by their prefixes, in the runs of a text. Most texts have little of them."""
     for word, shape in shapes if runs else ():
         for at in _places(low, word) if word in runs else ():
+            if at and text[at - 1 : at].isalnum() and text[at : at + 1].isalnum():
+                continue  # in the middle of a word
             found = re.compile(shape).match(text, at)
-            if found is not None and not (at and text[at - 1 : at].isalnum() and text[at : at + 1].isalnum()):
+            if found is not None:
                 yield at, at, found.end()
 
 
@@ -251,10 +253,16 @@ def clip(text: str, limit: int) -> str:
 
     What is no text (lone surrogates, of file names that are no UTF-8) becomes `?`.
     """
-    text = redact(text if text.isascii() else text.encode("utf-8", "replace").decode())
+    text = text if text.isascii() else text.encode("utf-8", "replace").decode()
+    keep = (limit - len(LEFT_OUT)) // 2
+    looked_at = limit + 2 * SECRET_CHARS_MAX
+    if len(text) > 2 * looked_at:  # the middle is left out in any case; a secret that begins there is not seen to its end
+        ends = (redact(text[:looked_at])[:-SECRET_CHARS_MAX], redact(text[-looked_at:])[SECRET_CHARS_MAX:])
+        text = LEFT_OUT.join(ends)
+    else:
+        text = redact(text)
     if len(text) <= limit:
         return text
-    keep = (limit - len(LEFT_OUT)) // 2
     head, tail = keep, len(text) - keep
     for cut in CUT.finditer(text):
         head = cut.start() if cut.start() < head < cut.end() else head

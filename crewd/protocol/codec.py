@@ -15,6 +15,7 @@ import msgspec
 from crewd.model.errors import Oversized, PeerError, UnknownKind, UnsupportedVersion, UsageError
 from crewd.model.events import with_foreign
 from crewd.model.limits import FRAME_BYTES_MAX
+from crewd.protocol.free_form import fault_in
 from crewd.protocol.reports import FROM_WORKER, TO_WORKER, FromWorker, ToWorker
 from crewd.protocol.requests import REPLIES, REQUESTS, Reply, Request
 
@@ -51,12 +52,14 @@ class _Decoders(dict[str, "msgspec.msgpack.Decoder[T]"], Generic[T]):
 class Codec(Generic[T]):
     """Translates one direction of one socket. `mend` is tried on a body that cannot be read: a newer peer may have sent it.
 
-    With `finite`, no body may hold NaN or an infinite number: what comes in is kept, and JSON has no such numbers.
+    With `as_json`, no body may hold what JSON cannot say, such as NaN or a key that is no text: what comes in is kept as JSON.
     """
 
-    def __init__(self, kinds: Mapping[str, type[T]], mend: Callable[[Any], Any] | None = None, *, finite: bool = False) -> None:
+    def __init__(
+        self, kinds: Mapping[str, type[T]], mend: Callable[[Any], Any] | None = None, *, as_json: bool = False
+    ) -> None:
         self._mend = mend
-        self._finite = finite
+        self._as_json = as_json
         self._bodies = kinds
         self._decoders = _Decoders(kinds)
         self._kinds = {body: kind for kind, body in kinds.items()}
@@ -81,8 +84,10 @@ class Codec(Generic[T]):
             raise UsageError(f"{around!r} is not UTF-8", hint=hint) from None
         except (OverflowError, TypeError) as error:
             raise UsageError(f"this cannot be sent: {error}", hint="text, numbers of 64 bits, lists and dicts can") from None
-        if self._finite and not _is_finite(data):
+        if self._as_json and not is_finite(data):
             raise UsageError("NaN and infinite numbers cannot be sent", hint="give a finite number, or None")
+        if self._as_json and (fault := fault_in(self._decoders[kind].decode(data))):
+            raise UsageError(f"this cannot be sent, for JSON does not have it: {fault}", hint="give each key as text")
         if len(data) > FRAME_BYTES_MAX:
             raise Oversized(
                 f"{kind} is {len(data)} bytes long", hint=f"a frame holds {FRAME_BYTES_MAX}; send large data as a file"
@@ -112,9 +117,12 @@ class Codec(Generic[T]):
             raise UnknownKind(f"kind {kind[:40]!r} is not known here", hint=f"known: {', '.join(self._bodies)}")
         decoder = self._decoders[kind]
         try:
-            if self._finite and not _is_finite(data):
+            if self._as_json and not is_finite(data):
                 raise PeerError(f"the body of {kind} holds a number that is not finite")
-            return Parcel(message_id, kind, self._body(decoder, data))
+            body = self._body(decoder, data)
+            if self._as_json and (fault := fault_in(body)):
+                raise PeerError(f"the body of {kind} holds what JSON does not have: {fault}")
+            return Parcel(message_id, kind, body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PeerError(f"the body of {kind} is wrong: {error}") from None
 
@@ -128,7 +136,7 @@ class Codec(Generic[T]):
             return body
 
 
-def _is_finite(data: bytes) -> bool:
+def is_finite(data: bytes) -> bool:
     """Whether all floats in a MessagePack document are finite."""
     return not any(begin in data for begin in _NOT_FINITE) or _all_finite(msgspec.msgpack.decode(data))
 
@@ -148,7 +156,7 @@ def id_of(frames: Sequence[bytes]) -> str:
     return ""
 
 
-requests: Codec[Request] = Codec(REQUESTS, finite=True)
+requests: Codec[Request] = Codec(REQUESTS, as_json=True)
 replies: Codec[Reply] = Codec(REPLIES, with_foreign)
-from_worker: Codec[FromWorker] = Codec(FROM_WORKER, finite=True)
+from_worker: Codec[FromWorker] = Codec(FROM_WORKER, as_json=True)
 to_worker: Codec[ToWorker] = Codec(TO_WORKER)

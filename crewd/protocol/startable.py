@@ -5,6 +5,7 @@ Tests: tests/hostile/test_clients.py, tests/client/cli/test_teams.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -12,11 +13,11 @@ import msgspec
 from crewd.model.adaptive import with_plans
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_run_name
-from crewd.model.inputs import GOAL, resolve
+from crewd.model.inputs import GOAL, placed_chars, resolve
 from crewd.model.inventory import check_kept
-from crewd.model.limits import ENV_BYTES_MAX, GOAL_BYTES_MAX, PASSED_BYTES_MAX
+from crewd.model.limits import ENV_BYTES_MAX, GOAL_BYTES_MAX, PASSED_BYTES_MAX, PLACED_CHARS_MAX
 from crewd.model.packet import check_placed
-from crewd.model.redact import blot, redact, redact_value
+from crewd.model.redact import DEPTH_MAX, blot, is_deep, redact, redact_value
 from crewd.model.results import with_results
 from crewd.model.variables import check_variable
 from crewd.model.verification import with_verifications
@@ -34,9 +35,35 @@ def startable(start: StartRun) -> tuple[Workflow, str, dict[str, str]]:
     for step in (*workflow.steps, *workflow.roles.values()):
         if step.packet is not None:
             check_placed(step.id, step.packet, {**inputs, GOAL: goal})
+    _check_texts(workflow, {**inputs, GOAL: goal})
     _check_no_secrets(workflow, start.name, start.request_id)
     _check_start(start)
     return workflow, goal, inputs
+
+
+def _check_texts(workflow: Workflow, values: Mapping[str, str]) -> None:
+    for step in (*workflow.steps, *workflow.roles.values()):
+        if is_deep(step.worker.args):
+            hint = f"at most {DEPTH_MAX} lists and dicts in each other"
+            raise UsageError(f"step {step.id}: its args are nested too deeply", hint=hint)
+        size = sum(placed_chars(text, values) for text in (step.text, *_strings(step.worker.args)))
+        if size > PLACED_CHARS_MAX:
+            hint = f"{PLACED_CHARS_MAX:,} are possible; name the goal or an input fewer times, or give a shorter one"
+            raise UsageError(f"step {step.id}: its text and args have {size:,} characters with the values in them", hint=hint)
+
+
+def _strings(value: object) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list() | tuple():
+            for each in value:
+                yield from _strings(each)
+        case dict():
+            for each in value.values():
+                yield from _strings(each)
+        case _:
+            pass
 
 
 def _as_run(workflow: Workflow) -> Workflow:

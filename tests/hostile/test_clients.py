@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 import pytest
 
 from crewd.client.blocking import Crew
-from crewd.model.errors import CrewdError
+from crewd.client.shapes import one_step
+from crewd.model.errors import CrewdError, UsageError
+from crewd.model.workflow import WorkerSpec
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
@@ -58,6 +62,36 @@ def test_requests_that_explode_are_malformed(daemon: Daemon, crew: Crew, body: b
     assert isinstance(refused, rq.ErrorReply)
     assert refused.error.code == "malformed"
     assert crew.doctor().healthy
+
+
+def nested(depth: int) -> object:
+    value: object = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("args", "says"), [
+        ({"obj": {None: 1}}, "malformed"), ({"obj": {(1, 2): 3}}, "malformed"),
+        ({"obj": msgspec.msgpack.Ext(5, b"x")}, "malformed"), ({"obj": nested(600)}, "usage"), ({"obj": ["{goal}"] * 40}, "usage"),
+    ], ids=["none", "tuple", "extension", "deep", "large"],
+)  # fmt: skip
+def test_arguments_that_no_worker_can_be_given_are_refused_and_harm_nobody(
+    daemon: Daemon, crew: Crew, args: dict[str, object], says: str
+) -> None:
+    steps = [{"id": "s", "worker": {"call": "json:dumps", "args": args}}]
+    with Speaker(daemon.home.clients_endpoint) as speaker:
+        speaker.say("hello", "h", {"owner": "me", "key": "k" * 64})
+        speaker.say("start_run", "a", {"workflow": {"name": "w", "steps": steps}, "cwd": "/", "goal": "g" * 90_000})
+        refused = speaker.replies("a")
+    assert isinstance(refused, rq.ErrorReply)
+    assert refused.error.code == says, refused
+    tell = functools.partial(crew.run, one_step("s", WorkerSpec(call="json:dumps", args=args)), "g" * 90_000, cwd="/")
+    with pytest.raises(UsageError):
+        tell()
+    assert crew.exec(["echo", "fine"], cwd="/").result(timeout=120) == "fine"
+    assert not [each for each in crew.doctor(actors=True).actors if each.crashes]
 
 
 @pytest.mark.parametrize(

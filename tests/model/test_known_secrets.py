@@ -1,9 +1,11 @@
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crewd.clock import SystemClock
 from crewd.model.known_secrets import CHARS_MIN, PART_CHARS_MIN, KnownSecrets
 from crewd.model.redact import LEFT_OUT, MASK, clip
+from crewd.protocol.reports import Asked, Checkpoint, OpOpened, Outcome, Report
 
 SECRETS = st.text("abcXYZ123-_", min_size=CHARS_MIN, max_size=60)
 
@@ -32,6 +34,42 @@ def test_a_cut_inside_a_mask_does_not_hide_that_one_was_there() -> None:
         text = clip(f"{'.' * before}{secret[:15]}{MASK}{secret[20:]}{'.' * 60}", limit)
         shown = KnownSecrets([secret]).in_text(text)
         assert all(secret[at : at + PART_CHARS_MIN] not in shown for at in range(len(secret) - PART_CHARS_MIN)), text
+
+
+def test_a_message_keeps_its_kinds_and_its_shape_whatever_the_secret_is() -> None:
+    for secret in ("number", "completed", "outcome", "result", "checkpoint", "reason", "default"):
+        known = KnownSecrets([secret])
+        for body in (
+            Outcome("completed", error=f"it is {secret}", result={"a": [secret], secret: 1}), Checkpoint(value={"b": secret}),
+            OpOpened(id="o", kind="tool", name=secret), Asked("q", secret, choices=(secret, "no"), default=secret),
+        ):  # fmt: skip
+            masked = known.in_struct(Report(number=7, body=body))
+            assert (masked.number, type(masked.body)) == (7, type(body))
+            values = [value for value in msgspec.structs.astuple(masked.body) if value != "completed"]
+            assert secret not in repr(values), masked
+            assert MASK in repr(masked)
+
+
+def test_what_is_odd_in_a_message_crashes_nobody() -> None:
+    deep: object = 1
+    for _ in range(900):
+        deep = [deep]
+    for value in (deep, {(1, 2): 3, None: 4}, msgspec.msgpack.Ext(5, b"x")):
+        assert KnownSecrets(["the secret"]).in_struct(Checkpoint(value=value)) == Checkpoint(value=value)
+
+
+def test_many_cuts_and_many_secrets_take_no_longer() -> None:
+    text = "".join(f"{number}aaac{LEFT_OUT}" for number in range(50_000))
+    known = KnownSecrets([f"{number}-and-more-{'a' * 300}" for number in range(60)])
+    clock = SystemClock()
+    before = clock.monotonic()
+    shown = known.in_text(text)
+    took = clock.monotonic() - before
+    before = clock.monotonic()
+    sum(value in text for value in ("no such",) * 1_000)
+    assert took < 100 * max(0.01, clock.monotonic() - before)
+    assert shown.startswith("0aaac ... ")
+    assert shown.endswith("49999aaac ... ")
 
 
 def test_ordinary_words_beside_a_cut_stay() -> None:

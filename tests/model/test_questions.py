@@ -42,6 +42,8 @@ def test_an_answer_that_fits(kind: str, said: str, meant: str) -> None:
         ("choose", "4", "red"),
         ("json", "{", "JSON"),
         ("json", "x" * 10_000, "JSON"),
+        ("json", "[" * 60_000, "JSON"),
+        ("choose", "1" * 5_000, "red"),
     ],
 )
 def test_one_that_does_not_fit_is_told_what_would(kind: str, said: str, word: str) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.model.redact import MASK, blot, redact, redact_value
+from crewd.clock import SystemClock
+from crewd.model.redact import MASK, blot, clip, redact, redact_value
 
 PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{'MIIEow' * 40}\n-----END RSA PRIVATE KEY-----"
 SECRETS = {
@@ -208,3 +209,21 @@ def test_twice_the_text_takes_about_twice_the_time(piece: str) -> None:
 
     small, large = seconds(4_000), seconds(64_000)
     assert large < 16 * 5 * small + 0.05, f"{small:.4f} s -> {large:.4f} s for sixteen times as much"
+
+
+@pytest.mark.parametrize("piece", ["eyJ", "word ", "password=Lq8ZrTe4bNc1XwYd7Kf2 "])
+def test_what_is_cut_away_is_not_looked_at(piece: str) -> None:
+    clock, times = SystemClock(), list[float]()
+    for count in (20_000, 400_000):
+        before = clock.monotonic()
+        shown = clip(piece * count, 2_000)
+        times.append(clock.monotonic() - before)
+    assert len(shown) <= 2_000
+    assert "Lq8Z" not in shown
+    assert times[1] < 5 * times[0] + 0.05
+
+
+def test_a_secret_that_ends_in_what_is_cut_away_is_not_shown() -> None:
+    key = "-----BEGIN RSA PRIVATE KEY-----\n" + "Lq8ZrTe4bNc1XwYd7Kf2\n" * 600 + "-----END RSA PRIVATE KEY-----\n"
+    for before in (0, 900, 15_000, 33_000):
+        assert "Lq8Z" not in clip(f"{'. ' * (before // 2)}{key * 12}{'. ' * (before // 2)}", 2_000)

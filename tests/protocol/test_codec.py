@@ -5,10 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.model.errors import ERRORS, CrewdError, Oversized, PeerError, UnknownKind, UnsupportedVersion, from_info
+from crewd.client.shapes import one_step
+from crewd.model.errors import (
+    ERRORS,
+    CrewdError,
+    Oversized,
+    PeerError,
+    UnknownKind,
+    UnsupportedVersion,
+    UsageError,
+    from_info,
+)
+from crewd.model.workflow import WorkerSpec
 from crewd.protocol import codec
-from crewd.protocol.reports import FROM_WORKER, TO_WORKER
-from crewd.protocol.requests import REPLIES, REQUESTS, Send
+from crewd.protocol.reports import FROM_WORKER, TO_WORKER, Checkpoint, Outcome, Report, Reports
+from crewd.protocol.requests import REPLIES, REQUESTS, Finish, Send, StartRun
 
 
 def test_a_message_comes_out_as_it_went_in() -> None:
@@ -72,3 +83,20 @@ def test_every_kind_is_in_one_table_and_says_its_role() -> None:
     for table in (REQUESTS, REPLIES, FROM_WORKER, TO_WORKER):
         assert len(set(table.values())) == len(table)
     assert all(hasattr(request, "role") for request in REQUESTS.values())
+
+
+ODD = ({None: 1}, {(1, 2): 3}, {"a": [{True: 1}]}, msgspec.msgpack.Ext(5, b"x"))
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_json_cannot_say_is_refused_on_both_sides(odd: object) -> None:
+    start = StartRun(one_step("s", WorkerSpec(call="json:dumps", args={"obj": odd})), "/")
+    for body in (start, Finish("r/s", "", result=odd)):
+        with pytest.raises(UsageError, match="JSON"):
+            codec.requests.encode("x", body)
+        kind = "start_run" if body is start else "finish"
+        with pytest.raises(PeerError, match="JSON"):
+            codec.requests.decode([codec.HEADER, kind.encode(), b"x", msgspec.msgpack.encode(body)])
+    reports = Reports((Report(1, Checkpoint(odd)), Report(2, Outcome("completed", result=odd))))
+    with pytest.raises(PeerError, match="JSON"):
+        codec.from_worker.decode([codec.HEADER, b"reports", b"x", msgspec.msgpack.encode(reports)])

@@ -1,6 +1,6 @@
 """The controller of one attempt: the thin shell round `decide`. Reserved and durable before any spawn.
 
-Tests: tests/testing/world/test_machine.py, tests/test_end_to_end.py.
+Tests: tests/testing/world/test_machine.py, tests/supervisor/attempt/test_left_reports.py, tests/test_end_to_end.py.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from crewd.protocol import guardian as gd
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
+from crewd.protocol.codec import is_finite
+from crewd.protocol.free_form import fault_in
 from crewd.store.messages import Committed, Delayed, Known, NewAttempt, NewMessage, Put, Rejected, ScrubOutput
 from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import effects as do
@@ -501,10 +503,13 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
 
 
 def _words(raw: bytes) -> tuple[rp.Report, ...]:
-    """The reports that a worker left behind; none if the file was cut short by the worker's end."""
+    """The reports that a worker left behind; none if the file is not what it must be, or was cut short by the worker's end."""
     if not raw:
         return ()
     try:
-        return tuple(msgspec.msgpack.decode(raw, type=list[rp.Report]))
-    except msgspec.DecodeError:
+        if not is_finite(raw):
+            return ()
+        reports = tuple(msgspec.msgpack.decode(raw, type=list[rp.Report]))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
+    return () if any(map(fault_in, reports)) else reports

@@ -230,7 +230,8 @@ def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
     if any(ask.id == asked.id for ask in state.work.asks):
         return state, NOTHING
     deadline = None if asked.timeout_seconds is None else wall + asked.timeout_seconds
-    schema = asked.schema if len(msgspec.msgpack.encode(asked.schema)) <= INLINE_BYTES_MAX else None
+    is_kept = not is_deep(asked.schema) and len(msgspec.msgpack.encode(asked.schema)) <= INLINE_BYTES_MAX
+    schema = asked.schema if is_kept else None
     body = ev.AskOpened(
         id=asked.id, question=clip(asked.question, NOTE_CHARS_MAX), kind=clip(asked.kind, NAME_CHARS_MAX),
         choices=tuple(clip(choice, NOTE_CHARS_MAX) for choice in asked.choices[:64]), deadline_at=deadline, report=number,

@@ -19,6 +19,7 @@ from crewd.model.budget import Used
 from crewd.model.errors import Busy, CrewdError, InvariantError, Refused, Unavailable, UsageError
 from crewd.model.events import Draft, TaskAdded, TaskEnded, TaskUnclaimed
 from crewd.model.ids import split_task_id
+from crewd.model.json_like import not_json
 from crewd.model.reasons import CancelReason
 from crewd.model.receipts import Receipt
 from crewd.model.rows import CancelInfo, MessageRow, RunRow
@@ -497,6 +498,7 @@ class RunActor(Supervisor[cm.RunMessage]):
         link = self.services.directory.find(GUARDIAN)
         if not name or link is None:
             return
-        data = result.encode() if isinstance(result, str) else msgspec.json.encode(result)
+        # A run of an older version may have a result that JSON cannot say.
+        data = msgspec.json.encode(result) if not (isinstance(result, str) or not_json(result)) else str(result).encode()
         order = LeaveFile(str(self.services.home.shared(self.id)), name, data, if_absent)
         link.offer(cm.ToGuardian(order), lane=Lane.CONTROL)
