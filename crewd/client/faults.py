@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from crewd.agents.catalogue import CATALOGUE
 from crewd.agents.skills import NONE, parse_skill
 from crewd.client import shapes
 from crewd.client.agents import agent_named
@@ -46,7 +47,11 @@ def described(each: Resource) -> tuple[str, Fault | None]:
 
 def wrong_files() -> dict[str, str]:
     """What is wrong with files, by the id of the item that each of them is: `agent:NAME`."""
-    told = [(kind, each, described(each)[1]) for kind in SUFFIXES for each in resources(kind) if each.state == "active"]
+    meant = [
+        (kind, each) for kind in SUFFIXES for each in resources(kind)
+        if each.state == "active" and not (kind == "agents" and each.source != "user" and each.name in CATALOGUE)
+    ]  # fmt: skip
+    told = [(kind, each, described(each)[1]) for kind, each in meant]
     return {f"{kind.removesuffix('s')}:{each.name}": fault.wrong for kind, each, fault in told if fault}
 
 

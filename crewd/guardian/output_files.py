@@ -16,7 +16,7 @@ import msgspec
 
 from crewd import worker_files
 from crewd.model.known_secrets import KnownSecrets
-from crewd.model.redact import SECRET_CHARS_MAX, blot
+from crewd.model.redact import blot
 from crewd.protocol.files import Piece
 
 EXIT_FILE = "exit"
@@ -105,7 +105,7 @@ def tail_of(directory: Path, known: KnownSecrets) -> Tail:
     """The ends of both files as they are now, without secrets: also without one that begins before the end that is kept."""
     ends: list[tuple[bytes, int]] = []
     for stream in ("stdout", "stderr"):
-        limit = TAIL_BYTES + SECRET_CHARS_MAX
+        limit = TAIL_BYTES + known.reach
         read = read_output(directory, stream, -limit, limit)
         kept = blot(known.in_bytes(read.data))[-TAIL_BYTES:]
         ends.append((kept, read.offset + len(read.data) - len(kept)))
@@ -119,7 +119,7 @@ def scrub(directory: Path, stream: str, at: int, known: KnownSecrets) -> tuple[i
     """
     with worker_files.opened(directory, stream, os.O_RDWR) as descriptor:
         at = kept_from(descriptor, at)
-        data = os.pread(descriptor, SCRUB_BYTES + SECRET_CHARS_MAX, at)
+        data = os.pread(descriptor, SCRUB_BYTES + known.reach, at)
         clean = blot(known.in_bytes(data), SCRUB_BYTES)  # of a known one that looks like two, nothing may be left
         if clean != data:
             os.pwrite(descriptor, clean, at)

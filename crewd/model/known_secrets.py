@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-from crewd.model.redact import CUT, MASK, is_deep
+from crewd.model.redact import CUT, MASK, SECRET_CHARS_MAX, is_deep
 
 S = TypeVar("S", bound=msgspec.Struct)
 CHARS_MIN = 6
@@ -30,6 +30,11 @@ class KnownSecrets:
 
     def __bool__(self) -> bool:
         return bool(self._texts)
+
+    @property
+    def reach(self) -> int:
+        """So many bytes before a place a secret may begin that goes on there: one that is known, or looks like one."""
+        return max(SECRET_CHARS_MAX, *map(len, self._bytes), 0)
 
     def in_text(self, text: str) -> str:
         """The text without them.

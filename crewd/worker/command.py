@@ -24,7 +24,7 @@ from crewd.model.inputs import GOAL
 from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
 from crewd.model.reasons import FailureReason, RefusalReason
-from crewd.model.redact import SECRET_CHARS_MAX, blot, clip, redact
+from crewd.model.redact import blot, clip, redact
 from crewd.model.results import RESULT_BYTES_LEFT, result_file
 from crewd.model.shell import place_values, with_exec
 from crewd.model.signals import signal_name
@@ -392,8 +392,8 @@ def tail_of(path: Path, limit: int, known: KnownSecrets) -> str:
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - limit - SECRET_CHARS_MAX))
-            data = file.read(limit + SECRET_CHARS_MAX)
+            file.seek(max(0, size - limit - known.reach))
+            data = file.read(limit + known.reach)
     except OSError:
         return ""
     return blot(known.in_bytes(data))[-limit:].decode("utf-8", "replace").strip()

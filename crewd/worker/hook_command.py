@@ -21,7 +21,7 @@ import msgspec
 from crewd.model.hooks import CHANGES, Hook, HookPoint, HookRun, HookVerdict, as_json
 from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import GOAL_BYTES_MAX, INLINE_BYTES_MAX, NOTE_CHARS_MAX
-from crewd.model.redact import clip, redact_value
+from crewd.model.redact import blot, clip, redact_value
 from crewd.worker.child import ChildProcess
 from crewd.worker.token import CancellationToken
 
@@ -142,7 +142,12 @@ def run_command(hook: Hook, request: bytes, asking: Asking) -> Ended:
         threading.Thread(target=child.wait, name="hook", daemon=True),
         threading.Thread(target=_write, args=(process.stdin, request), name="hook-stdin", daemon=True),
         threading.Thread(target=_read, args=(process.stdout, output, ANSWER_BYTES_MAX + 1), name="hook-stdout", daemon=True),
-        threading.Thread(target=_read_end, args=(process.stderr, errors, ERRORS_BYTES_MAX), name="hook-stderr", daemon=True),
+        threading.Thread(
+            target=_read_end,
+            args=(process.stderr, errors, ERRORS_BYTES_MAX + asking.known.reach),
+            name="hook-stderr",
+            daemon=True,
+        ),
     ]
     for thread in threads:
         thread.start()
@@ -155,7 +160,7 @@ def run_command(hook: Hook, request: bytes, asking: Asking) -> Ended:
     for thread in threads:
         thread.join(max(0.0, until - asking.token.clock.monotonic()))
     code = None if late else child.code or 0
-    said = asking.known.in_bytes(bytes(errors)).decode("utf-8", "replace").strip()
+    said = blot(asking.known.in_bytes(bytes(errors)))[-ERRORS_BYTES_MAX:].decode("utf-8", "replace").strip()
     how = _how(hook, code)
     return Ended(code, bytes(output), f"{how}: {said}" if how and said else how, late)
 

@@ -82,6 +82,18 @@ def test_a_secret_that_begins_before_the_end_that_is_kept_is_masked(tmp_path: Pa
         assert tail.stdout_at == size + 1 + len(secret) - 4
 
 
+def test_a_known_secret_that_is_longer_than_any_key_is_masked_wherever_it_stands(tmp_path: Path) -> None:
+    secret = "".join(f"{number}," for number in range(8_000))[:38_000]
+    path, known = tmp_path / "stdout", KnownSecrets([secret])
+    path.write_text("-" * (SCRUB_BYTES - 100) + "\n" + secret + "\nafter\n")
+    position = 0
+    while (portion := scrub(tmp_path, "stdout", position, known))[1]:
+        position = portion[0]
+    assert path.read_bytes() == b"-" * (SCRUB_BYTES - 100) + b"\n" + b"*" * len(secret) + b"\nafter\n"
+    path.write_text(secret + "-" * (TAIL_BYTES - 20))
+    assert tail_of(tmp_path, known).stdout == b"*" * 20 + b"-" * (TAIL_BYTES - 20)
+
+
 @pytest.mark.parametrize("at", [-2_000, -1_000, -300, -20, -1, 0, 1])
 def test_a_secret_between_two_portions_is_scrubbed_wholly(tmp_path: Path, at: int) -> None:
     key = f"-----BEGIN RSA PRIVATE KEY-----\n{'MIIEow1234567890' * 90}\n-----END RSA PRIVATE KEY-----\n"

@@ -74,7 +74,8 @@ def nested(depth: int) -> object:
 @pytest.mark.parametrize(
     ("args", "says"), [
         ({"obj": {None: 1}}, "malformed"), ({"obj": {(1, 2): 3}}, "malformed"),
-        ({"obj": msgspec.msgpack.Ext(5, b"x")}, "malformed"), ({"obj": nested(600)}, "usage"), ({"obj": ["{goal}"] * 40}, "usage"),
+        ({"obj": msgspec.msgpack.Ext(5, b"x")}, "malformed"), ({"obj": nested(600)}, "usage"),
+        ({"obj": ["{goal}"] * 40}, "usage"),
     ], ids=["none", "tuple", "extension", "deep", "large"],
 )  # fmt: skip
 def test_arguments_that_no_worker_can_be_given_are_refused_and_harm_nobody(

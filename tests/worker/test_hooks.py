@@ -11,6 +11,8 @@ import psutil
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
+from crewd.client.environment import Brought
+from crewd.client.shapes import one_step
 from crewd.model.errors import RunFailed, UsageError
 from crewd.model.hook_requests import REQUESTS_OF_HOOKS
 from crewd.model.hooks import Hook, HookPoint
@@ -127,6 +129,16 @@ def test_a_blocking_hook_that_blocks_or_fails_blocks_the_run_and_another_one_onl
     assert "hook guard (before_task_start) blocks it" in run.show().notices[-1].text
     run.cancel()
     run.wait(timeout=60)
+
+
+def test_no_part_of_a_secret_that_a_hook_says_is_kept(crew: Crew) -> None:
+    loud = Hook("loud", "before_task_start", "for each in $(seq 60); do echo $HUSH >&2; done; exit 3")
+    workflow = one_step("s", WorkerSpec(shell="true", hooks=(loud,)))
+    run = crew.run(workflow, cwd="/", brought=Brought({}, {"HUSH": "correct-horse-battery-staple"}, {}))
+    run.wait(timeout=120)
+    ((_, _, said),) = asked(run)
+    assert said.startswith("exit code 3: ***")
+    assert "staple" not in said
 
 
 def test_what_is_blocked_starts_again_when_somebody_approves_and_the_hook_is_asked_again(crew: Crew, tmp_path: Path) -> None:

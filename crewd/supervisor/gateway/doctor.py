@@ -53,7 +53,7 @@ def held_up(services: Services, system: System, age: float) -> list[str]:
             f"it is tried again every {AGAIN_SECONDS:g} s, guardian.log says why it fails"
         )
     found += [f"actor {ref} is stuck: its thread does not come back" for ref in system.stuck]
-    return [*found, *_busy(system), *crashing(system)]
+    return [*found, *_busy(system)]
 
 
 def _silent(what: str, pid: int, seconds: float, not_done: str) -> str:
@@ -99,7 +99,7 @@ def examined(
     """
     guardian = services.directory.guardian
     findings = [f"worker {task} has been silent for {seconds:.0f} s" for task, seconds in silent.items()]
-    findings += held_up(services, system, age)
+    findings += [*held_up(services, system, age), *crashing(system)]
     if isinstance(machine, gd.Examined):
         findings += _on_the_machine(machine)
         counts |= {
