@@ -59,8 +59,7 @@ def approve(options: Options, target: str, intent: str, force: bool) -> None:  #
     """Let a blocked run go on: its plan is right, or what is said of a worker is no reason to stop."""
     with connect(options.home, start=options.start) as crew:
         crew.approve(target, intent=intent, force=force)
-    if not options.json:
-        say("approved")
+    _tell_done(options, target, "approved")
 
 
 @click.command()
@@ -72,8 +71,7 @@ def reject(options: Options, target: str, intent: str, force: bool) -> None:  # 
     """End a blocked run: it is cancelled, and says that it was rejected."""
     with connect(options.home, start=options.start) as crew:
         crew.reject(target, intent=intent, force=force)
-    if not options.json:
-        say("rejected")
+    _tell_done(options, target, "rejected")
 
 
 @click.command()
@@ -103,5 +101,11 @@ def dismiss(options: Options, target: str, intent: str, force: bool) -> None:  #
     """Put a dead letter away: a task (RUN/STEP), or all of a run."""
     with connect(options.home, start=options.start) as crew:
         crew.dismiss(target, intent=intent, force=force)
-    if not options.json:
-        say("dismissed")
+    _tell_done(options, target, "dismissed")
+
+
+def _tell_done(options: Options, target: str, done: str) -> None:
+    if options.json:
+        out({"target": target, "done": done})
+    else:
+        say(done)

@@ -308,8 +308,11 @@ def exec_(
         raise UsageError(
             f"{what} has no other input", hint="--stdin none; crew steer and crew attach type" if pty else "--stdin none"
         )
+    variables = pairs_of(env, "--env")
+    if twice := next((text for text in given["secrets"] if text.partition("=")[0] in variables), ""):
+        raise UsageError(f"{twice.partition('=')[0]} is given with --secret and with --env", hint="give it once")
     workflow = shapes.exec_workflow(
-        argv, stdin=given_input, env=pairs_of(env, "--env"), on_orphan=on_orphan,
+        argv, stdin=given_input, env=variables, on_orphan=on_orphan,
         pty=(size.lines, size.columns) if pty else None, protocol=protocol or "",
     )  # fmt: skip
     _begin(options, _hooked(workflow), "", given)

@@ -306,6 +306,19 @@ def trapped(crew: Crew, run: str) -> bool:
     return b"up" in crew.log(f"{run}/s").data
 
 
+def test_a_variable_is_a_secret_or_none(shell: Shell) -> None:
+    env = {**os.environ, "KEY": "of the caller"}
+    assert "KEY is given with --secret and with --env" in shell.fails(
+        2, "exec", "--secret", "KEY", "-e", "KEY=x", "true", env=env
+    )
+
+
+def test_what_was_done_is_said_as_json(crew: Crew, shell: Shell) -> None:
+    run = crew.run(one_step("s", WorkerSpec(argv=("false",))), cwd="/")
+    run.wait(timeout=120)
+    assert json.loads(shell.ok("--json", "dismiss", run.id)) == {"target": run.id, "done": "dismissed"}
+
+
 def test_several_runs_are_cancelled_at_once_and_what_is_no_run_is_said(crew: Crew, shell: Shell) -> None:
     slow = "trap 'sleep 0.5; exit 0' TERM; echo up; while :; do sleep 0.05; done"
     runs = [crew.run(one_step("s", WorkerSpec(shell=slow)), name=f"many-{number}") for number in range(4)]
