@@ -154,7 +154,7 @@ class ActorSystem:
                     self._links.get(other, set()).discard(ref)
         actor.context.tally.ended(actor.actor_inbox, abnormal=reason.abnormal)
         if reason.kind is ExitKind.CRASHED:
-            self.crashes.append(Crash(ref, self.clock.monotonic(), reason))
+            self.crashes.append(Crash(ref.name, self.clock.monotonic(), str(reason)))
         callback = self._on_end.pop(ref, None)
         if callback is not None:
             callback(reason)

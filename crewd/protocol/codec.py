@@ -86,7 +86,7 @@ class Codec(Generic[T]):
             raise UsageError(f"this cannot be sent: {error}", hint="text, numbers of 64 bits, lists and dicts can") from None
         if self._as_json and not is_finite(data):
             raise UsageError("NaN and infinite numbers cannot be sent", hint="give a finite number, or None")
-        if self._as_json and (fault := fault_in(self._decoders[kind].decode(data))):
+        if self._as_json and (fault := fault_in(body)):
             raise UsageError(f"this cannot be sent, for JSON does not have it: {fault}", hint="give each key as text")
         if len(data) > FRAME_BYTES_MAX:
             raise Oversized(

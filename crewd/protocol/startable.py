@@ -1,4 +1,4 @@
-"""What a run must be to be started, as far as its request tells. crewd asks this, and so does whoever only plans a run. Pure.
+"""Checks a request to start a run, as far as the request alone tells. crewd and `crew run --dry-run` use the same check. Pure.
 
 Tests: tests/hostile/test_clients.py, tests/client/cli/test_teams.py.
 """

@@ -165,7 +165,7 @@ def _with_globals(command: click.Command) -> click.Command:
 
 
 class _OutputClosedError(Exception):
-    """Whoever read the output has closed it. click would exit with 1, which says that a run has failed."""
+    """The reader of the output has closed it. `click` would exit with 1, which means that a run has failed."""
 
 
 @contextlib.contextmanager

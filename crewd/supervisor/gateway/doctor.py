@@ -80,9 +80,9 @@ def crashing(system: System) -> list[str]:
     by_name: dict[str, list[Crash]] = {}
     for crash in tuple(system.crashes):
         if crash.at >= since:
-            by_name.setdefault(crash.ref.name, []).append(crash)
+            by_name.setdefault(crash.name, []).append(crash)
     return [
-        f"actor {name} has crashed {len(crashes)} times in {CRASHED_SECONDS:g} s: {clip(str(crashes[-1].reason), 200)}; "
+        f"actor {name} has crashed {len(crashes)} times in {CRASHED_SECONDS:g} s: {clip(crashes[-1].reason, 200)}; "
         "that is a fault of crewd, and logs/crewd.jsonl says where"
         for name, crashes in by_name.items()
         if len(crashes) >= CRASHES_TOLD
