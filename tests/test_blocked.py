@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from crewd.client import keeping
 from crewd.client.blocking import Crew
 from crewd.client.shapes import one_step
-from crewd.model.errors import Forbidden, Refused, UsageError
+from crewd.model.errors import Conflict, Forbidden, Refused, UsageError
 from crewd.model.events import RunBlocked, RunConcurrency, RunUnblocked, TaskHeldBack, TaskTurn
 from crewd.model.green import Level
 from crewd.model.ids import MESSAGE
@@ -75,14 +75,34 @@ def test_what_was_carried_out_is_answered_so_when_it_is_asked_for_again(daemon: 
         for order in orders:
             crew.wait(order.target, timeout=120)  # type: ignore[union-attr]
         assert [type(crew.request(order)) for order in orders] == first
+        _are_conflicts(crew, orders)
     daemon.kill()
     daemon.start()
     with daemon.connect() as crew:
         assert [type(crew.request(order)) for order in orders] == first
+        _are_conflicts(crew, orders)
         assert len(crew.show(orders[3].target).attempts) == 2, "it was retried once"  # type: ignore[union-attr]
         wrong = crew.request(rq.Dismiss(orders[2].target, id="7"))  # type: ignore[union-attr]
         assert isinstance(wrong, rq.ErrorReply)
         assert "not a message id" in wrong.error.message
+
+
+def _are_conflicts(crew: Crew, orders: list[rq.Request]) -> None:
+    """Other requests that have the ids of these ones are refused."""
+    approve, reject, dismiss, retry = orders
+    assert isinstance(approve, rq.Approve)
+    assert isinstance(reject, rq.Approve)
+    assert isinstance(dismiss, rq.Dismiss)
+    assert isinstance(retry, rq.Reopen)
+    others = (
+        (replace(approve, approved=False), "approve"), (replace(reject, approved=True), "reject"),
+        (rq.Reopen(dismiss.target, id=dismiss.id), "dismiss"), (replace(retry, kind="resume"), "retry"),
+    )  # fmt: skip
+    for other, before in others:
+        reply = crew.request(other)
+        assert isinstance(reply, rq.ErrorReply)
+        assert reply.error.code == Conflict.code, reply
+        assert f"was used for another request: {before}" in reply.error.message
 
 
 def test_what_was_rejected_and_is_taken_up_again_is_not_ended_by_the_same_order(crew: Crew) -> None:

@@ -15,12 +15,13 @@ import msgspec
 from crewd.agents.catalogue import CATALOGUE, Known, agent_of
 from crewd.agents.definition import Definition, parse_agent
 from crewd.client.resources import resource, resources
-from crewd.client.texts import read_text
+from crewd.client.texts import check_no_directory, read_text
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.markdown import did_you_mean
 
 PARSED_MAX = 4_096
 """Texts of files whose meaning is remembered."""
+_OTHER_NAMES: Final = {"oh_my_pi": "omp"}
 _OF_EXECUTABLE: Final = {known.command[0]: known for known in reversed(CATALOGUE.values())}
 
 
@@ -67,15 +68,18 @@ def agent_named(name: str, program: str = "") -> FoundAgent:
     """
     path = Path(name)
     if path.suffix == ".md":
+        if path.is_dir():
+            raise UsageError(f"{name} is a directory", hint="name a file in it")
         if not path.is_file():
             raise NotFound(f"there is no file {name}", hint="crew agents lists what there is")
         return _read(read_text(path), name, path.stem, str(path), program)
+    check_no_directory(name)
     if name not in CATALOGUE or any(each.id == f"user:{name}" for each in resources("agents")):
         try:
             found = resource("agents", name)
         except NotFound as error:
             known = [*CATALOGUE, *(each.name for each in resources("agents"))]
-            raise NotFound(error.message, hint=did_you_mean(name, known, {"oh-my-pi": "omp"}) or error.hint) from None
+            raise NotFound(error.message, hint=did_you_mean(name, known, _OTHER_NAMES) or error.hint) from None
         return _read(found.text(), found.place, found.name, found.source, program)
     return _known(name)
 
@@ -111,10 +115,10 @@ def _read(
     text: str, place: str, name: str, origin: str, program: str, which: Callable[[str], str] = _which
 ) -> FoundAgent:  # fmt: skip
     """The agent that a file's text defines."""
+    program = program or default_program()
+    defined = b"" if program == name else check_program(program)
     try:
-        program = program or default_program()
-        known_program = program in CATALOGUE or program == name
-        definition = _parsed(text, name, program, b"" if known_program else msgspec.json.encode(_program(program)))
+        definition = _parsed(text, name, program, defined)
     except UsageError as error:
         raise UsageError(f"{place}: {error.message}", hint=error.hint) from None
     known = _OF_EXECUTABLE.get(definition.agent.command[0].rpartition("/")[2])
@@ -133,10 +137,26 @@ def _parsed(text: str, name: str, program: str, defined: bytes) -> Definition:
     return parse_agent(text, name, Definition(agent_of(name, known)))
 
 
-def _program(program: str) -> Definition:
-    """The agent whose program is meant, by a file; one that a file defines has to name a program itself."""
-    text = read_text(Path(program)) if program.endswith(".md") else resource("agents", program).text()
-    return parse_agent(text, Path(program).stem)
+def check_program(program: str) -> bytes:
+    """How a file defines the agent whose program is meant, in JSON; empty for one that crewd knows.
+
+    One that a file defines has to name a program itself. Raises NotFound if there is none, UsageError for a file that is wrong.
+    """
+    if program in CATALOGUE:
+        return b""
+    if program.endswith(".md"):
+        place, text = program, read_text(Path(program))
+    else:
+        try:
+            found = resource("agents", program)
+        except NotFound as error:
+            known = [*CATALOGUE, *(each.name for each in resources("agents"))]
+            raise NotFound(error.message, hint=did_you_mean(program, known, _OTHER_NAMES) or error.hint) from None
+        place, text = found.place, found.text()
+    try:
+        return msgspec.json.encode(parse_agent(text, Path(program).stem))
+    except UsageError as error:
+        raise UsageError(f"{place}: {error.message}", hint=error.hint) from None
 
 
 def _known(name: str, which: Callable[[str], str] = _which) -> FoundAgent:

@@ -103,11 +103,11 @@ class Wish(msgspec.Struct, frozen=True):
 def addressed(goal: str) -> tuple[str, str, str]:
     """A goal that begins with `@team` or `@agent`: the team, the agent, and the rest. NotFound if it names neither.
 
-    A goal that begins with anything else is a goal.
+    A goal that begins with anything else is a goal, and so is a word alone that names neither.
     """
     first, *rest_of = goal.split(maxsplit=1)[:2] or [""]
     rest = rest_of[0] if rest_of else ""
-    if not goal.startswith("@") or not rest.strip():
+    if not goal.startswith("@"):
         return "", "", goal
     name = first[1:]
     if any(name in {each.name, each.id} for each in resources("teams")):
@@ -115,6 +115,8 @@ def addressed(goal: str) -> tuple[str, str, str]:
     try:
         agent_named(name)
     except NotFound:
+        if not rest.strip():
+            return "", "", goal
         known = [each.name for kind in ("teams", "agents") for each in resources(kind)]
         hint = did_you_mean(name, known, {}) or "crew teams and crew agents list what there is"
         raise NotFound(f"there is no team and no agent {name!r}", hint=hint) from None

@@ -15,6 +15,7 @@ import msgspec
 
 from crewd.client.conversation import CREDIT
 from crewd.client.environment import Brought, bring
+from crewd.client.texts import check_no_directory
 from crewd.model import variables
 from crewd.model.agent import Agent
 from crewd.model.budget import Budget
@@ -126,6 +127,7 @@ def understand_workflow(source: str) -> Understood:
     for candidate in (Path(source), Path("workflows") / f"{source}.workflow.md", Path(f"{source}.workflow.md")):
         if candidate.exists() and not candidate.is_dir():
             return read_workflow(candidate)
+    check_no_directory(source)
     return named_workflow(source)
 
 

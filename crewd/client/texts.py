@@ -21,6 +21,12 @@ SETTLED_SECONDS: Final = 2.0
 _kept: Final[dict[str, tuple[tuple[int, ...], str]]] = {}
 
 
+def check_no_directory(source: str) -> None:
+    """Raises UsageError for what can be meant as nothing but a directory."""
+    if Path(source).is_dir() and ("/" in source or source in {".", ".."}):
+        raise UsageError(f"{source} is a directory", hint="name a file in it")
+
+
 def read_text(path: Path | str) -> str:
     """The text of a file. UsageError if it cannot be read, is too large, or no UTF-8."""
     place = os.fspath(path)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from crewd.agents.catalogue import CATALOGUE
+from crewd.client.agents import check_program
 from crewd.client.chosen import Wish
 from crewd.client.resources import Kind, resource, resources
 from crewd.client.settings import PROJECT_SETTINGS, read_settings, run_values
@@ -44,13 +45,28 @@ def project_settings() -> tuple[dict[str, Any], list[UsageError]]:
         found |= {name: _of_crewd(name, value, where) for name, value in named.items()}
     except UsageError as error:
         problems.append(error)
+    try:
+        if found.get("runtime"):
+            _check_runtime(found["runtime"], where)
+    except CrewdError as error:
+        problems.append(UsageError(error.message, hint=error.hint))
+        del found["runtime"]
     return found, problems
+
+
+def _check_runtime(name: str, where: str) -> None:
+    try:
+        check_program(name)
+    except CrewdError as error:
+        raise type(error)(f"{where}: runtime {name}: {error.message}", hint=error.hint) from None
 
 
 def user_settings() -> dict[str, Any]:
     """The user's settings, whose names are ids. UsageError and NotFound for a file that is wrong."""
     values, where = run_values("user"), str(user_path("crew.toml"))
     allowed = values.get("allow_shadowing", ())
+    if values.get("runtime"):
+        _check_runtime(values["runtime"], where)
     return values | {name: _of_user(name, values[name], where, allowed) for name in NAMES if values.get(name)}
 
 

@@ -442,9 +442,19 @@ class RunChildUsed(msgspec.Struct, frozen=True, tag="run.child_used"):
 
 
 class RunOrderDone(msgspec.Struct, frozen=True, tag="run.order_done"):
-    """The request `id` was carried out: an approval of the run, a retry, a resume, or that dead letters were dismissed."""
+    """The request `id` was carried out: an approval of the run, a retry, a resume, or that dead letters were dismissed.
+
+    `asked` is what it was: `approve`, `reject`, `retry`, `resume` or `dismiss`, with the task if it was for one.
+    It is empty in events of an older crewd.
+    """
 
     id: str
+    asked: str = ""
+
+    @property
+    def order(self) -> str:
+        """The request as its run remembers it: its id, and what it asked."""
+        return f"{self.id} {self.asked}".rstrip()
 
 
 class ArtifactRecorded(msgspec.Struct, frozen=True, tag="artifact.recorded"):

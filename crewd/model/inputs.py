@@ -19,7 +19,10 @@ from crewd.model.limits import ARGUMENT_BYTES_MAX
 Kind = Literal["text", "integer", "number", "boolean", "file", "directory"]
 GOAL = "goal"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_INTEGER = re.compile(r"-?[0-9]{1,20}")
+_INTEGER = re.compile(r"-?[0-9]+")
+_INTEGER_MIN, _INTEGER_MAX = -(1 << 63), (1 << 64) - 1
+"""What the wire and readers of JSON hold."""
+_INTEGER_CHARS_MAX = 20
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _YES, _NO = frozenset({"true", "yes", "1", "on"}), frozenset({"false", "no", "0", "off"})
 
@@ -78,8 +81,11 @@ def value_of(name: str, each: Input, text: str, *, what: str = "") -> str | int 
     try:
         match each.type:
             case "integer":
-                if not _INTEGER.fullmatch(text) or not -(1 << 63) <= int(text) < 1 << 64:  # what the wire and JSON readers hold
+                if not _INTEGER.fullmatch(text):
                     raise ValueError
+                if len(text.lstrip("-0")) > _INTEGER_CHARS_MAX or not _INTEGER_MIN <= int(text) <= _INTEGER_MAX:
+                    hint = f"{_INTEGER_MIN} to {_INTEGER_MAX} are possible"
+                    raise UsageError(f"{what} is {text[:40]}, which is out of range", hint=hint)
                 return int(text)
             case "number":
                 number = float(text)

@@ -117,7 +117,8 @@ class RunRow(msgspec.Struct, frozen=True):
     `blocks`: why it starts nothing more. `approved`: the attempts (`task#epoch`) whose plans somebody has approved of. `hooks`:
     the latest that were asked about the run itself (docs/hooks.md). `above`: the runs with a budget in which this one
     counts: that of the worker that has started it, and so on upwards. `below`: what the workers of each run that counts in this
-    one have used, by its id. `orders`: the ids of the latest requests that were carried out (see `RunOrderDone`).
+    one have used, by its id. `orders`: the latest requests that were carried out, each by its id and what it asked (see
+    `RunOrderDone`).
     """
 
     id: str

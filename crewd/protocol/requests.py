@@ -108,7 +108,8 @@ class Approve(msgspec.Struct, frozen=True):
 
     Forbidden for a worker, and for a client that sends a `parent_token`: the processes of workers find it in the variable
     `CREWD_PARENT_TOKEN`, and crewd's own clients send it. `id` is a message id: a request that was carried out and is sent
-    again with the same id is answered as done, also by a crewd that was started meanwhile. A run remembers its 16 latest.
+    again with the same id is answered as done, also by a crewd that was started meanwhile; another request with that id is a
+    conflict. A run remembers its 16 latest.
     """
 
     role: ClassVar[Role] = Role.MESSAGE

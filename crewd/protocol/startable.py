@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from crewd.model.adaptive import with_plans
-from crewd.model.errors import UsageError
+from crewd.model.errors import Refused, UsageError
 from crewd.model.ids import check_run_name
 from crewd.model.inputs import GOAL, placed_chars, resolve
 from crewd.model.inventory import check_kept
@@ -19,6 +19,7 @@ from crewd.model.limits import ENV_BYTES_MAX, GOAL_BYTES_MAX, PASSED_BYTES_MAX, 
 from crewd.model.packet import check_placed
 from crewd.model.redact import DEPTH_MAX, blot, is_deep, redact, redact_value
 from crewd.model.results import with_results
+from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.variables import check_variable
 from crewd.model.verification import with_verifications
 from crewd.model.workflow import Workflow, check_argument, check_workflow
@@ -27,10 +28,11 @@ from crewd.protocol.requests import StartRun
 
 
 def startable(start: StartRun) -> tuple[Workflow, str, dict[str, str]]:
-    """The workflow as it is run, the goal, and the inputs. Raises UsageError naming what is wrong."""
+    """The workflow as it is run, the goal, and the inputs. Raises UsageError (Refused is one) naming what is wrong."""
     if start.name:
         check_run_name(start.name)
     workflow = _as_run(start.workflow)
+    check_runtimes(workflow)
     goal, inputs = resolve(workflow.inputs, start.goal, start.inputs)
     for step in (*workflow.steps, *workflow.roles.values()):
         if step.packet is not None:
@@ -39,6 +41,17 @@ def startable(start: StartRun) -> tuple[Workflow, str, dict[str, str]]:
     _check_no_secrets(workflow, start.name, start.request_id)
     _check_start(start)
     return workflow, goal, inputs
+
+
+def check_runtimes(workflow: Workflow) -> None:
+    """Raises Refused if there are steps that nobody carries out."""
+    workers = {step.id: step.worker for step in workflow.steps}
+    workers |= {f"of role {name}": role.worker for name, role in workflow.roles.items()}
+    if agents := [name for name, worker in workers.items() if RUNTIMES[worker.runtime].by is By.NOBODY]:
+        raise Refused(
+            f"no runtime for the steps {', '.join(agents)}: they are written for an agent",
+            hint="crew run ... --agent NAME does them; or give each a 'call:', a 'run:', or 'outside: true' for a claim",
+        )
 
 
 def _check_texts(workflow: Workflow, values: Mapping[str, str]) -> None:

@@ -111,7 +111,7 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             parent = rows.get(RunRow, event.run)
             if parent is not None:
                 rows.put(event.run, event.run, replace(parent, below={**parent.below, child: used}))
-        case ev.RunOrderDone(id=order):
+        case ev.RunOrderDone(order=order):
             _change(rows, event, RunRow, event.run, lambda run: replace(run, orders=(*run.orders, order)[-ORDERS_MAX:]))
         case ev.ReportTaken() | ev.ProgressSampled():
             pass  # all that it says is its number, below

@@ -35,7 +35,6 @@ from crewd.model.reasons import CancelReason, RefusalReason
 from crewd.model.receipts import Outcome, Receipt
 from crewd.model.redact import redact
 from crewd.model.rows import CancelInfo, MessageRow, RunRow
-from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import ATTEMPT_TERMINAL
 from crewd.model.workflow import with_texts
 from crewd.protocol import requests as rq
@@ -358,14 +357,6 @@ class Front(Actor[cm.FrontMessage]):
         if above is not None:
             conversation = self._services.directory.conversations.get(split_parent(start.parent))
             workflow = with_conversation(workflow, conversation, agent_of(above, start.parent))
-        workers = {step.id: step.worker for step in workflow.steps}
-        workers |= {f"of role {name}": role.worker for name, role in workflow.roles.items()}
-        agents = [name for name, worker in workers.items() if RUNTIMES[worker.runtime].by is By.NOBODY]
-        if agents:
-            raise Refused(
-                f"no runtime for the steps {', '.join(agents)}: they are written for an agent",
-                hint="crew run ... --agent NAME does them; or give each a 'call:', a 'run:', or 'outside: true' for a claim",
-            )
         run = self._services.ids.next(RUN)
         name = check_run_name(start.name or f"{workflow.name[:40]}-{run[-5:]}")
         body = RunCreated(

@@ -103,6 +103,8 @@ def test_a_goal_may_begin_with_a_name_of_a_source_and_go_on_in_the_next_line() -
     assert addressed("@builtin:review look") == ("builtin:review", "", "look")
     assert addressed(" @review look") == ("", "", " @review look")
     assert addressed("") == ("", "", "")
+    assert addressed("@review") == ("review", "", "")
+    assert addressed("@nobody") == ("", "", "@nobody")
 
 
 def test_how_many_steps_at_once_is_said_by_the_run_then_the_team_then_the_workflow(project: Path) -> None:
@@ -178,7 +180,7 @@ def test_a_goal_may_begin_with_who_is_to_do_it() -> None:
     assert addressed("@duo look at src") == ("duo", "", "look at src")
     assert addressed("@scout look at src") == ("", "scout", "look at src")
     assert addressed("look @scout") == ("", "", "look @scout")
-    assert addressed("@scout") == ("", "", "@scout")
+    assert addressed("@scout") == ("", "scout", "")
     with pytest.raises(NotFound, match="no team and no agent 'nobody'"):
         addressed("@nobody look")
 

@@ -28,7 +28,11 @@ def test_defaults_are_filled_in_and_values_are_of_their_type() -> None:
         ({"mode": "slow"}, "'slow'"),
         ({"mode": "fast", "depth": "deep"}, "no integer"),
         ({"mode": "fast", "x": "1"}, "no input x"),
-        *(({"mode": "fast", "depth": text}, "no integer") for text in ("9" * 23, "1_000", " 5 ", "٣", "+5", "")),
+        *(
+            ({"mode": "fast", "depth": text}, "out of range")
+            for text in ("9" * 23, "18446744073709551616", "-9223372036854775809")
+        ),
+        *(({"mode": "fast", "depth": text}, "no integer") for text in ("1_000", " 5 ", "٣", "+5", "")),
     ],
 )
 def test_what_is_wrong_is_named_at_the_door(given: dict[str, str], says: str) -> None:

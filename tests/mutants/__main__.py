@@ -54,8 +54,8 @@ MUTANTS = (
     Mutant(
         "an approval that is asked for again is carried out again",
         "supervisor/run/orders.py",
-        "        case rq.Approve(id=order) | rq.Dismiss(id=order) if order and order in shell.run.orders:\n",
-        "        case rq.Approve(id=order) | rq.Dismiss(id=order) if order == shell.id:\n",
+        "        case rq.Approve() | rq.Dismiss() if _is_done(shell.run.orders, _order(request, command.task)):\n",
+        "        case rq.Approve() | rq.Dismiss() if not request:\n",
         found=True,
     ),
     Mutant(

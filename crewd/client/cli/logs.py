@@ -20,7 +20,8 @@ from crewd.client.calls import Stream
 from crewd.client.cli.common import Options, look_at, time_of, verb, warn
 from crewd.client.cli.screen import for_json, overwritten, plain
 from crewd.clock import SystemClock, in_words
-from crewd.model.errors import CrewdError, UsageError
+from crewd.model.errors import CrewdError, NotFound, UsageError
+from crewd.model.ids import split_task_id
 from crewd.model.limits import LOG_CHUNK_BYTES_MAX
 from crewd.model.statuses import TASK_TERMINAL
 from crewd.protocol import requests as rq
@@ -268,6 +269,8 @@ def logs(
 def show_logs(crew: Crew, target: str, choice: Choice, *, follow: bool, attempt: int = 0) -> None:
     """Print the logs of a run or task; with `follow` until it has ended. One that was not started yet is waited for then."""
     clock = SystemClock()
+    if attempt:
+        _check_attempt(crew, target, attempt, follow=follow)
     logs = _logs(crew, target, choice, attempt)
     if choice.tail is not None and len(logs) > 1 and not choice.raw:
         _show_tail(logs, choice.tail)
@@ -335,6 +338,15 @@ class FollowedOutput:
 def _to_stderr(data: bytes) -> None:
     sys.stderr.buffer.write(data)
     sys.stderr.flush()
+
+
+def _check_attempt(crew: Crew, target: str, attempt: int, *, follow: bool) -> None:
+    """Raises NotFound if there is no such attempt, and, with `follow`, none can come."""
+    shown, step = crew.show(target), split_task_id(target)[1]
+    tasks = [task for task in shown.tasks if not step or task.step == step]
+    had = max((task.epoch for task in tasks), default=0)
+    if attempt > had and not (follow and any(task.status not in TASK_TERMINAL for task in tasks)):
+        raise NotFound(f"{target} has no attempt {attempt}", hint=f"it has had {had}; crew show lists them")
 
 
 def _logs(crew: Crew, target: str, choice: Choice, attempt: int) -> list[LogReader]:

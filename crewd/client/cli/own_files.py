@@ -14,7 +14,7 @@ from crewd.client import own_files
 from crewd.client.cli.common import Options, out, say, verb
 from crewd.client.resources import SUFFIXES, Kind, Resource
 from crewd.client.texts import read_text
-from crewd.model.errors import CrewdError, Unavailable, UsageError
+from crewd.model.errors import CrewdError, UsageError
 
 BEGIN, END = "<!-- crewd: begin -->", "<!-- crewd: end -->"
 GUIDANCE = f"""{BEGIN}
@@ -71,9 +71,9 @@ def _edit(options: Options, of: Resource) -> None:
         click.edit(filename=str(path))
     except click.ClickException as error:
         if path.exists() and path.read_bytes() != before:
-            raise Unavailable(error.message, hint=kept) from None
+            raise UsageError(error.message, hint=kept) from None
         path.unlink(missing_ok=True)
-        raise Unavailable(error.message, hint="nothing was changed; VISUAL or EDITOR names the editor") from None
+        raise UsageError(error.message, hint="nothing was changed; VISUAL or EDITOR names the editor") from None
     if not path.exists() or path.read_bytes() == before:
         path.unlink(missing_ok=True)
         say("nothing was changed")

@@ -68,7 +68,10 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         return
     most = chosen.workflow.max_concurrency
     bound = f", {most} at once (by {chosen.at_once_from})" if most else ""
-    say(f"{chosen.workflow.name}: {len(rows)} steps{bound}, from {chosen.origin}" + (f", for {goal!r}" if goal else ""))
+    say(
+        f"{chosen.workflow.name}: {len(rows)} step{'' if len(rows) == 1 else 's'}{bound}, from {chosen.origin}"
+        + (f", for {goal!r}" if goal else "")
+    )
     if chosen.named_by:
         say(f"{chosen.named_by} names what is run")
     for key, (value, where) in chosen.settings.items():

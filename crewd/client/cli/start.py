@@ -5,6 +5,7 @@ Tests: tests/client/test_cli.py.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ from crewd.client.texts import read_text
 from crewd.client.usual import with_settings
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.budget import Budget
-from crewd.model.errors import UsageError
+from crewd.model.errors import NotFound, UsageError
 from crewd.model.green import LEVELS
 from crewd.model.ids import IdSource
 from crewd.model.inventory import Item
@@ -43,7 +44,7 @@ from crewd.model.packet_text import read_packet_file
 from crewd.model.policy import Limits, Retry
 from crewd.model.quantities import quantity
 from crewd.model.workflow import PeerProtocol, Workflow
-from crewd.protocol.startable import startable
+from crewd.protocol.startable import check_runtimes, startable
 
 Bounds = TypeVar("Bounds", Limits, Budget)
 
@@ -123,7 +124,7 @@ def _tell(options: Options, goal: str, chosen: Chosen, given: dict[str, Any], in
     workflow, how = _as_given(chosen.workflow, given)
     start = shapes.start_request(
         workflow, goal, given["cwd"], given["name"], given["request_id"], IdSource(SystemClock(), SystemChance()), home,
-        keep=given["keep"], brought=bring(home, how, given["secrets"]), inputs=inputs,
+        keep=given["keep"], brought=bring(home, how, given["secrets"], inventory()), inputs=inputs,
     )  # fmt: skip
     _, goal, _ = startable(start)
     tell_plan(options, goal, replace(chosen, workflow=workflow))
@@ -171,6 +172,8 @@ def _wish(goal: str, given: dict[str, Any]) -> tuple[str, Wish]:
     agent, team, source = given.pop("agent"), given.pop("team"), given.pop("source")
     if not agent and not team:
         team, agent, goal = addressed(goal)
+    else:
+        _check_named_once(goal, f"--agent {agent}" if agent else f"--team {team}")
     fields = {key: given.pop(key) for key in ("thinking", "permissions")}
     file = given.pop("packet")
     if file == goal == "-":
@@ -179,6 +182,14 @@ def _wish(goal: str, given: dict[str, Any]) -> tuple[str, Wish]:
     return goal, Wish(
         agent, team, source, fields=fields, packet=packet, **{key: given.pop(key) for key in _OF_WISH if given[key] is not None}
     )
+
+
+def _check_named_once(goal: str, option: str) -> None:
+    """Raises UsageError if the goal names a team or an agent as well."""
+    with contextlib.suppress(NotFound):  # it may begin with @ all the same
+        if any(addressed(goal)[:2]):
+            hint = f"leave out {option}, or leave @NAME out of the goal"
+            raise UsageError(f"the goal names {goal.split(maxsplit=1)[0]}, and {option} is given", hint=hint)
 
 
 def _choose(goal: str, wish: Wish, *, installed: bool) -> Chosen:
@@ -226,11 +237,11 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
     goal = text_from_here().strip() if goal == "-" else goal
     goal, wish = _wish(goal, given)
     chosen = _choose(goal, wish, installed=not dry_run)
+    given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
     if dry_run:
         _tell(options, goal, chosen, given, pairs_of(inputs, "--input"))
         return
     _tell_not_run(chosen.hooks_not_run)
-    given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
     _begin(options, chosen.workflow, goal, given, pairs_of(inputs, "--input"), found=inventory())
 
 
@@ -260,11 +271,11 @@ def parallel(
     chosen = choose(
         replace(usual, team="", source="", at_once_default=at_most), installed=not dry_run, given=workflow
     )  # fmt: skip
+    given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
     if dry_run:
         _tell(options, "", chosen, given)
         return
     _tell_not_run(chosen.hooks_not_run)
-    given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
     _begin(options, chosen.workflow, "", given, found=inventory())
 
 
@@ -276,6 +287,7 @@ def plan(options: Options, goal: str, **given: Any) -> None:
     """Show what crew run would do with the same words: steps, agents, models, and what decides each. Nothing is started."""
     goal, wish = _wish(goal, given)
     chosen = _choose(goal, wish, installed=False)
+    check_runtimes(chosen.workflow)
     tell_plan(options, goal, chosen)
 
 
@@ -377,6 +389,8 @@ def arguments(pairs: tuple[str, ...]) -> dict[str, object]:
             raise UsageError(f"--arg {pair!r} is not KEY=JSON", hint="for example --arg depth=2")
         try:
             found[key] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
+        except msgspec.DecodeError as error:
+            if value.lstrip()[:1] in {"{", "[", '"'}:
+                raise UsageError(f"--arg {key}: {value!r} is no JSON: {error}", hint="for example --arg list=[1,2]") from None
             found[key] = value  # a bare word is a string: what everybody means by it
     return found

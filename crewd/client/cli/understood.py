@@ -29,7 +29,10 @@ def tell_workflow(options: Options, understood: Understood) -> None:
     bounds.append("the plan is to be approved" if workflow.plan_approval else "")
     bounds.append(f"green: {workflow.green}" if workflow.green else "")
     labels = ", ".join(f"{name}={value}" for name, value in workflow.labels.items())
-    say(f"{workflow.name}: {len(workflow.steps)} steps" + "".join(f", {each}" for each in (*bounds, labels) if each))
+    count = len(workflow.steps)
+    say(
+        f"{workflow.name}: {count} step{'' if count == 1 else 's'}" + "".join(f", {each}" for each in (*bounds, labels) if each)
+    )
     for name, each in workflow.inputs.items():
         default = "must be given" if each.default is None else f"else {each.default!r}"
         say(f"  input {name}: {each.type}, {default}" + (f"; one of {', '.join(each.choices)}" if each.choices else ""))

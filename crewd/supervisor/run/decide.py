@@ -49,15 +49,16 @@ def decide(run: Run, event: heard.RunEvent) -> Next:
 
 
 def _once(run: Run, event: _Ordered) -> Next:
-    """What somebody wants, with its id if it has one: asked for again by the same id it changes nothing."""
+    """What somebody wants, with the request's id if it has one: the same request again changes nothing."""
     if event.order and event.order in run.orders:
         return run, NOTHING
     run, decision = _decide(run, event)
     if not event.order or not decision.events:
         return run, decision
-    done = Recorded(ev.RunOrderDone(id=event.order))
-    run = replace(run, orders=(*run.orders, event.order)[-ORDERS_MAX:])
-    return run, replace(decision, events=(*decision.events, done))
+    key, _, asked = event.order.partition(" ")
+    done = ev.RunOrderDone(key, asked)
+    run = replace(run, orders=(*run.orders, done.order)[-ORDERS_MAX:])
+    return run, replace(decision, events=(*decision.events, Recorded(done)))
 
 
 def _decide(run: Run, event: heard.RunEvent) -> Next:

@@ -29,7 +29,10 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class Reopen(msgspec.Struct, frozen=True):
-    """Do again what is chosen by `kind`; only this task if one is named. `order` is the request's id."""
+    """Do again what is chosen by `kind`; only this task if one is named.
+
+    `order`: the request's id, if it has one, and what it asks (see `RunOrderDone.order`).
+    """
 
     kind: str
     at: float
@@ -81,7 +84,7 @@ class AttemptOver(msgspec.Struct, frozen=True):
 
 
 class CancelRun(msgspec.Struct, frozen=True):
-    """End the whole run. `order`: the id of the order, if it is done only once however often it is asked for."""
+    """End the whole run. `order`: see `Reopen`."""
 
     cancel: CancelInfo
     order: str = ""

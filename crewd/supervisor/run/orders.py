@@ -9,7 +9,7 @@ from typing import assert_never
 
 import msgspec
 
-from crewd.model.errors import Forbidden, InvariantError, Refused, UsageError
+from crewd.model.errors import Conflict, Forbidden, InvariantError, Refused, UsageError
 from crewd.model.events import Draft, RunHookRan, TaskEnded
 from crewd.model.limits import GRACE_SECONDS_SHORT, NOTE_CHARS_MAX
 from crewd.model.reasons import BlockReason, CancelReason, RefusalReason
@@ -38,18 +38,18 @@ def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
             mailing.take_back(command, request)
         case rq.Cancel():
             _cancel(shell, command, request)
-        case rq.Reopen(id=order) if order and order in shell.run.orders:
+        case rq.Reopen() if _is_done(shell.run.orders, _order(request, command.task)):
             _keep_secrets(shell, request)
             shell.record([], [AnswerWith(command.caller, rq.Show(target=shell.id))])
-        case rq.Approve(id=order) | rq.Dismiss(id=order) if order and order in shell.run.orders:
+        case rq.Approve() | rq.Dismiss() if _is_done(shell.run.orders, _order(request, command.task)):
             shell.record([], [AnswerWith(command.caller, rq.Done())])
         case rq.Reopen():
             _reopen(shell, command, request)
         case rq.Signal(number=number, tree=tree):
             _signal(shell, command, number, tree=tree)
-        case rq.Dismiss(intent=intent, id=order):
+        case rq.Dismiss(intent=intent):
             before = shell.run
-            shell.feed(heard.Dismiss(command.task, command.caller.owner, intent, order))
+            shell.feed(heard.Dismiss(command.task, command.caller.owner, intent, _order(request, command.task)))
             if shell.run is before:
                 raise Refused("there is no dead letter here", hint="crew dead lists them", reason="nothing_to_do")
             shell.record([], [AnswerWith(command.caller, rq.Done())])
@@ -67,6 +67,32 @@ def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
             _claim(shell, command, request)
         case _:
             assert_never(request)
+
+
+def _order(request: rq.Reopen | rq.Approve | rq.Dismiss, task: str) -> str:
+    """The request's id and what it asks, for whom; empty for one without an id."""
+    if not request.id:
+        return ""
+    match request:
+        case rq.Reopen(kind=kind):
+            asked: str = kind
+        case rq.Approve(approved=approved):
+            asked = "approve" if approved else "reject"
+        case rq.Dismiss():
+            asked = "dismiss"
+        case _:
+            assert_never(request)
+    return f"{request.id} {asked} {task}".rstrip()
+
+
+def _is_done(orders: tuple[str, ...], order: str) -> bool:
+    """Whether this request was carried out. Raises Conflict if another one was that had its id."""
+    key = order.partition(" ")[0]
+    before = next((each for each in orders if order and each.partition(" ")[0] == key), "")
+    if before not in {"", key, order}:  # of what an older crewd has carried out only the id is known
+        asked = before.partition(" ")[2]
+        raise Conflict(f"request id {key} was used for another request: {asked}", hint="use a new id", message_id=key)
+    return bool(before)
 
 
 def _cancel(shell: RunShell, command: cm.Command, cancel: rq.Cancel) -> None:
@@ -107,7 +133,9 @@ def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
         raise Refused("the run is being cancelled", hint="wait for its end, then crew resume")
     if before.over and before.budget_used:
         raise Refused(before.budget_used, hint="start another run, with a larger budget", reason=RefusalReason.BUDGET_USED)
-    shell.feed(heard.Reopen(order.kind, shell.now(), command.task, command.caller.owner, order.intent, order.id))
+    shell.feed(
+        heard.Reopen(order.kind, shell.now(), command.task, command.caller.owner, order.intent, _order(order, command.task))
+    )
     if shell.run is before and before.over:
         hint = "crew resume takes up what was cancelled" if order.kind == "retry" else "crew run or exec starts it anew"
         what = "has failed or is parked" if order.kind == "retry" else "was cancelled, has failed or was skipped"
@@ -137,12 +165,12 @@ def _approve(shell: RunShell, command: cm.Command, order: rq.Approve) -> None:
             reason=CancelReason.REJECTED, grace_seconds=GRACE_SECONDS_SHORT, intent=order.intent,
             requester=command.caller.owner, requested_at=wall,
         )  # fmt: skip
-        shell.feed(heard.CancelRun(cancel, order.id))
+        shell.feed(heard.CancelRun(cancel, _order(order, "")))
     elif not run.execution and any(each.reason == BlockReason.EXECUTION_OFF for each in run.blocks):
         hint = "set execution = true in crewd.toml, and start crewd again: the run goes on then"
         raise Refused("crewd starts no workers here", hint=hint, reason=BlockReason.EXECUTION_OFF)
     else:
-        shell.feed(heard.Approve(shell.now(), command.caller.owner, order.intent, order.id))
+        shell.feed(heard.Approve(shell.now(), command.caller.owner, order.intent, _order(order, "")))
     shell.record([], [AnswerWith(command.caller, rq.Done())])
 
 

@@ -237,6 +237,9 @@ def test_whom_the_user_lets_take_a_name_the_user_has_named(shell: Shell) -> None
     of_user('team = "nobody"\n')
     assert "there is no team 'nobody'" in said(shell, "plan", "look")
     assert "nobody" in shell.run("config", "check").stdout
+    of_user('runtime = "cluade"\n')
+    assert "runtime cluade: there is no agent 'cluade'" in said(shell, "plan", "look", "-a", "explorer")
+    assert "did you mean claude?" in shell.run("config", "check").stdout
 
 
 def test_several_changes_at_once_are_all_there(shell: Shell) -> None:

@@ -22,17 +22,13 @@ from tests.shell import MAIN
 pytestmark = pytest.mark.process
 
 
+def shown(crew: Crew, *words: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-c", MAIN, "--home", str(crew.home.root), "logs", *words]
+    return subprocess.run(command, capture_output=True, timeout=120, check=False)
+
+
 def logs(crew: Crew, *words: str) -> bytes:
-    command = [
-        sys.executable,
-        "-c",
-        MAIN,
-        "--home",
-        str(crew.home.root),
-        "logs",
-        *words,
-    ]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    done = shown(crew, *words)
     assert done.returncode == 0, done
     return done.stdout
 
@@ -87,6 +83,16 @@ def test_lines_are_chosen_by_pattern_and_time_and_shown_with_their_time(crew: Cr
     lines = [json.loads(line) for line in logs(crew, run.id, "--json").splitlines()]
     assert lines[0]["at"] < lines[1]["at"]
     assert b"one" not in logs(crew, run.id, "--since", _iso(lines[1]["at"]))
+
+
+def test_an_attempt_that_never_was_is_no_empty_output(crew: Crew) -> None:
+    run = ended(crew, "echo one")
+    assert logs(crew, run.id, "--attempt", "1") == b"one\n"
+    for target in (run.id, f"{run.id}/sh"):
+        for more in ((), ("--follow",)):
+            told = shown(crew, target, "--attempt", "9", *more)
+            assert told.returncode == 4
+            assert b"has no attempt 9" in told.stderr
 
 
 def _iso(at: float) -> str:

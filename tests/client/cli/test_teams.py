@@ -90,6 +90,11 @@ def test_a_plan_says_what_would_be_done_and_starts_nothing(shell: Shell) -> None
     (shell.cwd / "asks.workflow.md").write_text("---\ninputs:\n  n: integer\n---\n## one\nrun: echo {{n}}\n")
     assert "needs the input n" in shell.fails(2, "run", "-n", "-w", "asks.workflow.md")
     assert "is no integer" in shell.fails(2, "run", "-n", "-w", "asks.workflow.md", "-i", "n=x")
+    assert "out of range" in shell.fails(2, "run", "-n", "-w", "asks.workflow.md", "-i", "n=99999999999999999999")
+    (shell.cwd / "bare.workflow.md").write_text("---\ndescription: x\n---\n## one\nrole: tester\n\nDo it.\n")
+    for words in (("run",), ("run", "-n"), ("plan",)):
+        assert "no runtime for the steps one" in shell.fails(5, *words, "look", "-w", "bare.workflow.md")
+    assert "bare: 1 step," in shell.ok("plan", "look", "-w", "bare.workflow.md", "-a", "explorer")
     assert "one" in shell.ok("run", "-n", "-w", "asks.workflow.md", "-i", "n=3")
     assert runs() == before
 
@@ -172,6 +177,18 @@ def test_nothing_is_said_and_nothing_is_run(shell: Shell) -> None:
     assert "did you mean review?" in shell.fails(4, "run", "hello", "--team", "reviw")
     assert "an agent needs a goal" in shell.fails(2, "run", "--team", "review")
     assert "no team and no agent 'nobody'" in shell.fails(4, "run", "@nobody hello")
+    assert "an agent needs a goal" in shell.fails(2, "run", "@review")
+    said = shell.fails(2, "run", "-n", "@review look", "--agent", "explorer")
+    assert "the goal names @review, and --agent explorer is given" in said
+    assert "'@types/node look'" in shell.ok("run", "-n", "@types/node look", "--agent", "explorer")
+    assert "there is no agent 'cluade'" in (
+        said := shell.fails(4, "run", "-n", "look", "--agent", "explorer", "--runtime", "cluade")
+    )
+    assert "did you mean claude?" in said
+    assert "explorer" not in said.partition("known:")[0]
+    assert said.count("explorer") == 1
+    assert "is a directory" in shell.fails(2, "run", "-n", "look", "-w", ".")
+    assert "is a directory" in shell.fails(2, "run", "-n", "look", "-a", "./")
 
 
 def test_what_is_disabled_is_refused_until_it_is_enabled(shell: Shell) -> None:
@@ -256,7 +273,7 @@ def test_a_file_is_edited_renamed_and_put_aside(shell: Shell) -> None:
     assert "nothing was changed" in shell.ok("agents", "edit", "scout", env={**os.environ, "VISUAL": "true"})
     for editor_name in ("false", "no-such-editor"):
         failing = {**os.environ, "VISUAL": editor_name}
-        assert "nothing was changed" in shell.fails(69, "agents", "edit", "scout", env=failing)
+        assert "nothing was changed" in shell.fails(2, "agents", "edit", "scout", env=failing)
     assert "of crewd itself" in shell.fails(5, "agents", "edit", "executor")
     assert shell.ok("agents", "rename", "scout", "seeker") == ".crew/agents/seeker.md\n"
     assert "needs an --intent" in shell.fails(2, "agents", "rm", "seeker", "--force")

@@ -216,8 +216,8 @@ def test_what_is_asked_for_again_by_the_same_id_is_done_once() -> None:
     assert names(bodies) == ["run.reopened", "task.requeued", "notice.closed", "run.order_done"]
     run, _, _ = feed(run, over(at=3.0))
     assert feed(run, heard.Reopen("retry", 4.0, order="m_1")) == (run, [], [])
-    run, bodies, _ = feed(run, heard.Dismiss(order="m_2"))
-    assert (names(bodies)[-1], run.orders) == ("run.order_done", ("m_1", "m_2"))
+    run, bodies, _ = feed(run, heard.Dismiss(order="m_2 dismiss r_1/a"))
+    assert (bodies[-1].body, run.orders) == (ev.RunOrderDone("m_2", "dismiss r_1/a"), ("m_1", "m_2 dismiss r_1/a"))
     assert feed(run, heard.Dismiss(order="m_3"))[1] == [], "nothing was done, and nothing is remembered"
     for number in range(3, 40):
         run, _, _ = feed(run, heard.Reopen("retry", 4.0, order=f"m_{number}"), over(at=5.0))
