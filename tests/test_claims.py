@@ -156,3 +156,39 @@ def test_a_failure_that_an_outside_program_reports_is_a_dead_letter(daemon: Daem
     shell.ok("release", "mine", "--token", token)
     assert status(crew, run.id, "a") == "queued"
     run.cancel()
+
+
+def test_results_that_do_not_fit_one_answer_are_whole_and_hide_no_run(crew: Crew) -> None:
+    steps = tuple(Step(f"s{number}", worker=OUTSIDE) for number in range(40))
+    runs = [crew.run(Workflow("large", steps), cwd="/") for _ in range(2)]
+    for run in runs:
+        for step in steps:
+            task = f"{run.id}/{step.id}"
+            crew.finish(task, crew.claim(task).token, step.id * 10_000)
+    assert {row.id for row in crew.runs(all=True).runs} == {run.id for run in runs}
+    shown = runs[0].show()
+    assert 0 < len(shown.left_out) < 40
+    assert [task.id for task in shown.tasks if task.result is None] == sorted(
+        shown.left_out, key=[t.id for t in shown.tasks].index
+    )
+    assert runs[0].result() == {step.id: step.id * 10_000 for step in steps}
+
+
+def test_a_list_has_all_runs_however_large_they_are(crew: Crew) -> None:
+    steps = tuple(Step(f"s{number}", worker=OUTSIDE, depends_on=("s0",) if number else ()) for number in range(990))
+    runs = [crew.run(Workflow("wide", steps), cwd="/").id for _ in range(4)]
+    found = crew.runs()
+    assert [row.id for row in found.runs] == runs[::-1]
+    assert len(found.tasks) == 4 * 990
+    text = "x" * 5_000
+    large = Workflow("large", tuple(Step(f"s{number}", text=text, worker=OUTSIDE) for number in range(200)))
+    with pytest.raises(UsageError, match="the run's steps, goal and variables have"):
+        crew.run(large, cwd="/")
+
+
+def test_a_plan_that_somebody_else_hands_in_is_carried_out(crew: Crew) -> None:
+    plan = {"phases": [{"tasks": [{"role": "reader", "task": "read"}]}]}
+    roles = {"reader": Step("reader", role="reader", worker=WorkerSpec(shell='printf %s "$CREWD_TEXT"'))}
+    run = crew.run(Workflow("w", (Step("plan", role="planner", adaptive=True, worker=OUTSIDE),), roles=roles), cwd="/")
+    crew.finish(f"{run.id}/plan", crew.claim(f"{run.id}/plan").token, plan)
+    assert run.result(timeout=120) == {"plan": plan, "reader.1": "read"}

@@ -263,6 +263,9 @@ class Acp:
             self._end = do.Stopped("failed", "", error, fault_class(f"{at(record, 'error', 'code')} {error}"))
         elif reason == "refusal":
             self._end = do.Stopped("failed", "", "the model refuses to go on", PERMANENT)
+        elif reason not in {"end_turn", *_WARNINGS}:
+            how = f"as {clip(reason, NOTE_CHARS_MAX)}, which ACP does not know" if reason else "and the agent has not said how"
+            self._end = do.Stopped("failed", "", f"the turn has ended {how}")
         else:
             self._end = do.Stopped("completed", warnings=(_WARNINGS[reason],) if reason in _WARNINGS else ())
         return [*closed, *self._still()]

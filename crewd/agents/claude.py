@@ -46,7 +46,10 @@ class Claude:
         self._ready = self._working = self._cancelled = self._interrupting = self._tells_idle = False
         self._session = ""
         self._cost = task.cost
-        self._stopped = do.Stopped()
+        self._stopped: do.Stopped | None = None
+        """How its last turn has ended, as its result says."""
+        self._is_idle = False
+        """It is idle, and has given no result yet."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -62,7 +65,7 @@ class Claude:
 
     def prompt(self, key: str, text: str) -> do.Acts:
         """See `Machine`."""
-        self._working, self._stopped = True, do.Stopped()
+        self._working, self._stopped, self._is_idle = True, None, False
         return self._send(key, text)
 
     def steer(self, key: str, text: str, *, now: bool) -> do.Acts:
@@ -130,7 +133,7 @@ class Claude:
             case "result":
                 acts += self._result(record)
             case "system" if subtype == "session_state_changed":
-                self._tells_idle = True
+                self._tells_idle, self._is_idle = True, False
                 if text_at(record, "state") == "idle":
                     acts += self._idle()
             case "system" if subtype == "api_retry":
@@ -221,27 +224,31 @@ class Claude:
         self._interrupting = False
         acts += [do.ToolEnded(key, "cancelled") for key in sorted(self._tools)]
         self._tools.clear()
-        text, reason = text_at(record, "result"), text_at(record, "terminal_reason")
+        text, reason, subtype = (text_at(record, key) for key in ("result", "terminal_reason", "subtype"))
         if self._cancelled or reason.startswith("aborted"):
             self._stopped = do.Stopped("cancelled", text)
-        elif at(record, "is_error") is True or reason not in {"", "completed"}:
+        elif at(record, "is_error") is True or reason not in {"", "completed"} or subtype not in {"", "success"}:
             errors = [each for each in list_at(record, "errors") if isinstance(each, str)]
-            error = text or "; ".join(errors) or f"the turn ended as {reason or text_at(record, 'subtype')}"
+            error = text or "; ".join(errors) or f"the turn ended as {subtype if reason == 'completed' else reason or subtype}"
             status = int(number_at(record, "api_error_status"))
             self._stopped = do.Stopped("failed", "", error, fault_class(f"{status or ''} {error}"))
         else:
             self._stopped = do.Stopped("completed", text)
-        if not self._tells_idle:
+        if not self._tells_idle or self._is_idle:
             acts += self._idle()
         return acts
 
     def _idle(self) -> do.Acts:
         if not self._working or (self._handed.waiting() and not self._cancelled):
             return []  # what it has not begun with begins a turn of its own
+        stopped = do.Stopped("cancelled") if self._stopped is None and self._cancelled else self._stopped
+        if stopped is None:
+            self._is_idle = True
+            return []  # its result says how the turn has ended
         self._working = False
         acts: do.Acts = [do.Unask(key) for key in self._asks]
         self._asks.clear()
-        return [*acts, *self._handed.stopped(), self._stopped]
+        return [*acts, *self._handed.stopped(), stopped]
 
     def _asked(self, record: Mapping[str, Any]) -> do.Acts:
         key, request = text_at(record, "request_id"), at(record, "request")

@@ -235,6 +235,10 @@ class Codex:
             info = f"{why} {at(turn, 'error', 'codexErrorInfo')}"
             self._working = False
             return [*closed, *self._handed.stopped(), do.Stopped("failed", self._text, why, fault_class(info))]
+        if status not in {"completed", "interrupted"}:
+            self._working = False
+            how = f"as {clip(status, NOTE_CHARS_MAX)}" if status else "and codex has not said how"
+            return [*closed, *self._handed.stopped(), do.Stopped("failed", self._text, f"the turn has ended {how}")]
         if status == "interrupted" and not interrupted and not self._cancelled:
             self._working = False
             return [*closed, *self._handed.stopped(), do.Stopped("cancelled", self._text, "the turn was interrupted")]

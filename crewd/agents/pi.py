@@ -15,6 +15,7 @@ from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import fault_class
 from crewd.agents.handed import Handed
 from crewd.agents.records import at, list_at, number_at, preview, text_at, texts_of
+from crewd.model.numbers import SECONDS_MAX
 from crewd.model.questions import QuestionKind
 from crewd.model.reasons import RefusalReason
 
@@ -267,4 +268,6 @@ class Pi:
             kind = "text"
         milliseconds = number_at(record, "timeout")
         question = ": ".join(part for part in (title, more) if part) or "the agent asks"
-        return [do.Ask(key, question, kind, choices, seconds=milliseconds / 1000 if milliseconds else None)]
+        return [
+            do.Ask(key, question, kind, choices, seconds=min(milliseconds / 1000, SECONDS_MAX) if milliseconds > 0 else None)
+        ]

@@ -89,12 +89,24 @@ def _of_start(workflow: Workflow, cwd: str, name: str) -> dict[str, object]:
     return {"workflow": workflow.name, "name": name, "cwd": cwd, "steps": steps, "labels": workflow.labels}
 
 
-def begun_before(rows: Iterable[RunRow], owner: str, request_id: str, goal: str) -> HooksAsked | None:
+def begun_before(crew: Crew, request_id: str, goal: str) -> HooksAsked | None:
     """For a request that has started a run already no hook is asked again: the goal that it has then."""
-    for row in rows:
-        if (row.owner, row.request_id) == (owner, request_id):
-            return HooksAsked(about={"goal": row.goal if any(ran.changed for ran in row.hooks) else goal})
-    return None
+    run = _begun_by(crew.runs(all=True).runs, crew.owner, request_id)
+    return None if run is None else _as_begun(crew.show(run).run, goal)
+
+
+async def begun_before_async(crew: aio.Crew, request_id: str, goal: str) -> HooksAsked | None:
+    """As `begun_before`, without holding up the loop."""
+    run = _begun_by((await crew.runs(all=True)).runs, crew.owner, request_id)
+    return None if run is None else _as_begun((await crew.show(run)).run, goal)
+
+
+def _begun_by(rows: Iterable[RunRow], owner: str, request_id: str) -> str | None:
+    return next((row.id for row in rows if (row.owner, row.request_id) == (owner, request_id)), None)
+
+
+def _as_begun(row: RunRow, goal: str) -> HooksAsked:
+    return HooksAsked(about={"goal": row.goal if any(ran.changed for ran in row.hooks) else goal})
 
 
 def ask_brief(runs: Sequence[str], text: str) -> HooksAsked:

@@ -358,6 +358,9 @@ def result(crew: Caller, target: str, *, timeout: float = 3600.0) -> Call[object
     shown = shapes.expect((yield Ask(rq.Show(target=ended.run.id))), rq.ShowReply)
     whole: list[TaskRow] = []
     for task in shown.tasks:
+        if task.id in shown.left_out:
+            ended = yield from wait(crew, task.id, timeout=timeout)
+            task = ended.task or task  # noqa: PLW2901 (the same task, whole)
         whole += [(yield from _with_result(task))]
     return shapes.result_of(shown.run, whole)
 
@@ -374,7 +377,12 @@ def _with_result(task: TaskRow) -> Call[TaskRow]:
 
 def runs(crew: Caller, *, all: bool = False, labels: Mapping[str, str] | None = None) -> Call[rq.RunsReply]:  # noqa: ARG001
     """Runs with their tasks and latest progress, newest first; ended ones with `all`; only those with all of these labels."""
-    return shapes.expect((yield Ask(rq.ListRuns(all=all, labels=dict(labels or {})))), rq.RunsReply)
+    request = rq.ListRuns(all=all, labels=dict(labels or {}))
+    found = shapes.expect((yield Ask(request)), rq.RunsReply)
+    while found.before and len(found.runs) < request.limit:
+        more = msgspec.structs.replace(request, before=found.before, limit=request.limit - len(found.runs))
+        found = shapes.with_older(found, shapes.expect((yield Ask(more)), rq.RunsReply))
+    return found
 
 
 def show(crew: Caller, selector: str) -> Call[rq.ShowReply]:  # noqa: ARG001

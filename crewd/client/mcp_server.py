@@ -27,7 +27,7 @@ from crewd.client.acts import (
     ask_brief_async,
     ask_start_async,
     ask_summary_async,
-    begun_before,
+    begun_before_async,
     hooks_at,
     tell_async,
 )
@@ -253,7 +253,7 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
             where = str(Path.cwd() / cwd)
             before = None
             if request_id and hooks_at("before_run_start"):
-                before = begun_before((await crew.runs(all=True)).runs, crew.owner, request_id, goal)
+                before = await begun_before_async(crew, request_id, goal)
             asked = before or await ask_start_async(chosen, goal, where, name)
             run = await crew.run(
                 chosen, str(asked.about["goal"]), cwd=where, name=name, request_id=request_id,

@@ -282,6 +282,12 @@ def expect(reply: rq.Reply, kind: type[R]) -> R:
     return reply
 
 
+def with_older(found: rq.RunsReply, older: rq.RunsReply) -> rq.RunsReply:
+    """One list of runs from two answers, the second of which has older runs."""
+    parts = {name: (*getattr(found, name), *getattr(older, name)) for name in ("runs", "tasks", "progress", "usage")}
+    return msgspec.structs.replace(found, **parts, before=older.before, stale=found.stale or older.stale)
+
+
 def kept_as_file(task: TaskRow) -> bool:
     """Whether the result of a completed task must be read from the file that the worker left it in."""
     return task.status is TaskStatus.COMPLETED and task.result is None and bool(task.result_path)

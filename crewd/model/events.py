@@ -89,13 +89,19 @@ class RunBlocked(msgspec.Struct, frozen=True, tag="run.blocked"):
 class RunUnblocked(msgspec.Struct, frozen=True, tag="run.unblocked"):
     """The run goes on: `requester` has approved of it, or what has blocked it is over (then it is `crewd`).
 
-    `reasons` are those of the blocks that are lifted; none means all of them. `approved`: see `RunRow`.
+    `reasons` are those of the blocks that are lifted; none means all of them. With `task` only its own are. `approved`: see
+    `RunRow`.
     """
 
     requester: str = ""
     intent: str = ""
     reasons: tuple[str, ...] = ()
     approved: tuple[str, ...] = ()
+    task: str = ""
+
+    def lifts(self, reason: str, task: str) -> bool:
+        """Whether a block of this reason, about this task, is lifted."""
+        return (not self.reasons or reason in self.reasons) and self.task in {"", task}
 
 
 class TaskAdded(msgspec.Struct, frozen=True, tag="task.added"):

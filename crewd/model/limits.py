@@ -7,6 +7,8 @@ from __future__ import annotations
 
 FRAME_BYTES_MAX = 1 << 20
 """One ZeroMQ frame (MAXMSGSIZE); larger payloads travel as file references."""
+REPORT_BYTES_MAX = FRAME_BYTES_MAX // 2
+"""One report of a worker, of which a frame holds several."""
 FRAMES_MAX = 4
 """Frames of a message after the identity; more is malformed."""
 TEXT_CHARS_MAX = 65_536
@@ -17,6 +19,8 @@ INPUT_BYTES_MAX = 262_144
 """A command's input that travels with its run; more is read from a file."""
 ARGUMENT_BYTES_MAX = 131_071
 """One argument or variable of a program (Linux: 32 pages, less the NUL)."""
+RUN_BYTES_MAX = FRAME_BYTES_MAX * 3 // 4
+"""Of a run's workflow, goal and variables: who asks for the run gets it in one frame, with all that grows with its work."""
 GOAL_BYTES_MAX = 120_000
 """A run's goal: it must fit into a variable of a command's environment."""
 ENV_BYTES_MAX = 524_288
@@ -59,6 +63,8 @@ ARTIFACT_BYTES_MAX = 256 << 20
 """One artifact: as much as a part of a bundle holds."""
 LOG_CHUNK_BYTES_MAX = 262_144
 """One answer to a log read."""
+CHOICES_MAX = 64
+"""Of one question."""
 ROWS_MAX = 500
 """Rows in one answer; the caller pages."""
 REPORTS_UNACKED_MAX = 1_024

@@ -139,6 +139,7 @@ class RunRow(msgspec.Struct, frozen=True):
     on_parent: str = "end"
     depth: int = 0
     openings: int = 1
+    reopened_at: float | None = None
     archived: str = ""
     env: dict[str, str] = {}
     secrets: tuple[str, ...] = ()

@@ -47,6 +47,8 @@ from crewd.protocol.requests import (
     TellHooks,
 )
 
+NUMBER_MAX = 1 << 62
+"""What the database compares its own numbers with; clients use it for 'after all of them'."""
 TIMEOUT_SECONDS_MAX = 7 * 86_400.0
 
 
@@ -116,6 +118,10 @@ def check_command(request: Targeted) -> Targeted:
 
 def check(request: Request) -> Request:
     """The request as it goes on: complete, bounded and without secrets. Raises UsageError naming what is wrong."""
+    for name in request.__struct_fields__:
+        number = getattr(request, name)
+        if type(number) is int and abs(number) > NUMBER_MAX:
+            raise UsageError(f"{name} is {number}, which is out of range", hint=f"{-NUMBER_MAX} to {NUMBER_MAX} are possible")
     match request:
         case Send():
             return check_send(request)

@@ -268,12 +268,16 @@ class AwaitEnd(msgspec.Struct, frozen=True):
 
 
 class ListRuns(msgspec.Struct, frozen=True):
-    """Runs, newest first; ended ones only with `all`, only those that have all of these `labels`."""
+    """Runs, newest first; ended ones only with `all`, only those that have all of these `labels`.
+
+    `before`: only runs that are older than the one of this id.
+    """
 
     role: ClassVar[Role] = Role.OBSERVE
     all: bool = False
     limit: int = 100
     labels: dict[str, str] = {}
+    before: str = ""
 
 
 class Show(msgspec.Struct, frozen=True):
@@ -508,7 +512,11 @@ class EndReply(msgspec.Struct, frozen=True):
 
 
 class RunsReply(msgspec.Struct, frozen=True):
-    """Runs with their tasks and their tasks' latest progress. `stale`: see `ShowReply`."""
+    """Runs with their tasks and their tasks' latest progress. `stale`: see `ShowReply`.
+
+    Runs are without their steps, variables and hooks, goals have their first 2,048 characters, and tasks are without their
+    results. `before`: there may be older runs than these; ask again with it. Empty: there are none.
+    """
 
     runs: tuple[RunRow, ...]
     tasks: tuple[TaskRow, ...]
@@ -517,6 +525,7 @@ class RunsReply(msgspec.Struct, frozen=True):
     notices: tuple[NoticeRow, ...] = ()
     backlogs: tuple[Backlog, ...] = ()
     stale: bool = False
+    before: str = ""
 
 
 class ShowReply(msgspec.Struct, frozen=True):
@@ -524,6 +533,8 @@ class ShowReply(msgspec.Struct, frozen=True):
 
     `events` and `bytes` are what was ever written for the run: events, and the bytes of events and artifacts.
     `stale`: the disk refuses, and this is how things were when it last did not; what was answered as durable is so.
+    An answer is one frame. `left_out`: the ids of tasks whose results, and of artifacts whose bytes, did not fit: ask for a
+    result with `await_end`. `shortened`: of these fields only the newest rows are here.
     """
 
     run: RunRow
@@ -541,13 +552,16 @@ class ShowReply(msgspec.Struct, frozen=True):
     events: int = 0
     bytes: int = 0
     stale: bool = False
+    left_out: tuple[str, ...] = ()
+    shortened: tuple[str, ...] = ()
 
 
 class DeadReply(msgspec.Struct, frozen=True):
-    """Dead letters, each with its final attempt."""
+    """Dead letters, each with its final attempt. `more`: there are others, which come when these are dismissed or retried."""
 
     tasks: tuple[TaskRow, ...]
     attempts: tuple[AttemptRow, ...]
+    more: bool = False
 
 
 class MessagesReply(msgspec.Struct, frozen=True):
@@ -558,12 +572,16 @@ class MessagesReply(msgspec.Struct, frozen=True):
 
 
 class InboxReply(msgspec.Struct, frozen=True):
-    """Open questions, notices, and what workers said that nobody has read. `stale`: see `ShowReply`."""
+    """Open questions, notices, and what workers said that nobody has read. `stale`: see `ShowReply`.
+
+    `more`: there are others, which come when the oldest are answered, closed or read.
+    """
 
     asks: tuple[AskRow, ...]
     notices: tuple[NoticeRow, ...] = ()
     messages: tuple[MessageRow, ...] = ()
     stale: bool = False
+    more: bool = False
 
 
 class EventsReply(msgspec.Struct, frozen=True):

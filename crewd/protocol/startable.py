@@ -15,7 +15,7 @@ from crewd.model.errors import Refused, UsageError
 from crewd.model.ids import check_run_name
 from crewd.model.inputs import GOAL, placed_chars, resolve
 from crewd.model.inventory import check_kept
-from crewd.model.limits import ENV_BYTES_MAX, GOAL_BYTES_MAX, PASSED_BYTES_MAX, PLACED_CHARS_MAX
+from crewd.model.limits import ENV_BYTES_MAX, GOAL_BYTES_MAX, PASSED_BYTES_MAX, PLACED_CHARS_MAX, RUN_BYTES_MAX
 from crewd.model.packet import check_placed
 from crewd.model.redact import DEPTH_MAX, blot, is_deep, redact, redact_value
 from crewd.model.results import with_results
@@ -40,6 +40,10 @@ def startable(start: StartRun) -> tuple[Workflow, str, dict[str, str]]:
     _check_texts(workflow, {**inputs, GOAL: goal})
     _check_no_secrets(workflow, start.name, start.request_id)
     _check_start(start)
+    size = len(msgspec.msgpack.encode([workflow, goal, start.env, inputs]))
+    if size > RUN_BYTES_MAX:
+        hint = f"at most {RUN_BYTES_MAX:,} are possible: let steps read long texts from files, or start several runs"
+        raise UsageError(f"the run's steps, goal and variables have {size:,} bytes", hint=hint)
     return workflow, goal, inputs
 
 

@@ -144,9 +144,9 @@ def fold(rows: Table, event: ev.Event) -> None:  # noqa: PLR0915 (one case per e
             _change(rows, event, TaskRow, event.task, lambda task: replace(task, held_back=True))
         case ev.RunBlocked(block):
             _move_run(rows, event, RunStatus.BLOCKED, lambda run: replace(run, blocks=(*run.blocks, block)))
-        case ev.RunUnblocked(reasons=reasons, approved=approved):
+        case ev.RunUnblocked(approved=approved):
             before = rows.get(RunRow, event.run)
-            left = () if before is None or not reasons else tuple(b for b in before.blocks if b.reason not in reasons)
+            left = () if before is None else tuple(each for each in before.blocks if not body.lifts(each.reason, each.task))
             _move_run(
                 rows, event, RunStatus.BLOCKED if left else RunStatus.RUNNING,
                 lambda run: replace(run, blocks=left, approved=(*run.approved, *approved)),
@@ -315,8 +315,9 @@ def _reopened(event: ev.Event, run: RunRow) -> RunRow:
     if run.status not in RUN_REOPENS:
         raise _wrong_move(event, run.id, run.status, RunStatus.RUNNING)
     return replace(
-        run, status=RunStatus.RUNNING, reason="", ended_at=None, cancel=None, undelivered=(), openings=run.openings + 1
-    )
+        run, status=RunStatus.RUNNING, reason="", ended_at=None, cancel=None, undelivered=(), openings=run.openings + 1,
+        reopened_at=event.at,
+    )  # fmt: skip
 
 
 def _requeued(event: ev.Event, task: TaskRow, body: ev.TaskRequeued) -> TaskRow:

@@ -101,9 +101,9 @@ class Library:
         """See `Reading`."""
         return self._database.all_rows(kind)
 
-    def runs(self, *, ended: bool, limit: int) -> list[RunRow]:
+    def runs(self, *, ended: bool, limit: int, before: str = "") -> list[RunRow]:
         """See `Reading`."""
-        return self._database.runs(ended=ended, limit=limit)
+        return self._database.runs(ended=ended, limit=limit, before=before)
 
     def runs_matching(self, text: str, limit: int) -> list[RunRow]:
         """See `Reading`."""

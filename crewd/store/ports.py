@@ -139,8 +139,8 @@ class Reading(Protocol):
         """Every row with its key."""
         ...
 
-    def runs(self, *, ended: bool, limit: int) -> list[RunRow]:
-        """Runs, newest first."""
+    def runs(self, *, ended: bool, limit: int, before: str = "") -> list[RunRow]:
+        """Runs, newest first; those that are older than the one of the id `before`, if there is one."""
         ...
 
     def runs_matching(self, text: str, limit: int) -> list[RunRow]:

@@ -15,10 +15,9 @@ import msgspec
 from crewd.actors import Lane
 from crewd.clock import in_words
 from crewd.model.errors import CrewdError, InvariantError, NotFound, StoreUnavailable, UsageError
-from crewd.model.events import Event
 from crewd.model.ids import ASK, MESSAGE, SELECTOR_CHARS_MAX, is_id, split_older, task_id
 from crewd.model.kinds import types_named
-from crewd.model.limits import FRAME_BYTES_MAX, NOTE_CHARS_MAX, ROWS_MAX, STEPS_MAX
+from crewd.model.limits import ROWS_MAX, STEPS_MAX
 from crewd.model.news import NEWS_TYPES, NewsItem, news_of
 from crewd.model.receipts import Level, Outcome
 from crewd.model.rows import (
@@ -37,9 +36,9 @@ from crewd.model.rows import (
     Usage,
 )
 from crewd.model.statuses import TaskStatus
-from crewd.model.workflow import Workflow
 from crewd.protocol import requests as rq
 from crewd.store.checkup import Examine, checkup
+from crewd.store.fitting import ANSWER_BYTES_MAX, brief, fitting, in_list, in_lists, inbox, shown, size_of
 from crewd.store.fold import attempt_key
 from crewd.store.follower import Follower
 from crewd.store.library import Library
@@ -58,6 +57,17 @@ _PROGRESS = msgspec.msgpack.Decoder(Progress)
 _USAGE = msgspec.msgpack.Decoder(Usage)
 PAGES = 20
 """Pages of events or rows looked through for one answer; the caller goes on from there."""
+
+
+class _InList(msgspec.Struct, frozen=True):
+    """A run of a list, with what is its own."""
+
+    run: RunRow
+    tasks: tuple[TaskRow, ...]
+    progress: tuple[Progress, ...]
+    usage: tuple[Usage, ...]
+
+
 _PREFIX_MIN = 4
 AGAIN_SECONDS = 0.5
 """Until what could not be answered truly is tried again."""
@@ -197,31 +207,33 @@ class Reader(Follower[ToReader]):
         found = self._database.events(after=request.after, before=request.before, where=where, limit=limit + 1)
         if back:
             found.reverse()
-        fitting = _fitting(found[:limit])
-        more = len(found) > len(fitting)
+        page = fitting(found[:limit])
+        more = len(found) > len(page)
         if back:
-            fitting.reverse()
+            page.reverse()
         has: dict[str, bool] = {}
-        for event in fitting if labels else ():
+        for event in page if labels else ():
             row = self._database.row(RunRow, event.run) if event.run and event.run not in has else None
             has.setdefault(event.run, row is not None and labels.items() <= row.workflow.labels.items())
-        last = fitting[-1].seq if more else upto
+        last = page[-1].seq if more else upto
         return rq.EventsReply(
-            events=tuple(event for event in fitting if not labels or has[event.run]), more=more,
-            upto=(fitting[0].seq if more else 0) if back else max(request.after, last),
+            events=tuple(event for event in page if not labels or has[event.run]), more=more,
+            upto=(page[0].seq if more else 0) if back else max(request.after, last),
         )  # fmt: skip
 
     def _messages(self, request: rq.ListMessages) -> rq.MessagesReply:
         resolved, before = self.resolve(request.target), request.before
         limit = max(1, min(request.limit, ROWS_MAX))
         found: list[MessageRow] = []
+        size = 0
         for _ in range(PAGES):
             page = self._database.rows_before(MessageRow, resolved.run.id, before, ROWS_MAX)
             for place, row in page:
                 before = place
                 if resolved.task in {"", row.receipt.task} and _wanted(row, request):
-                    found.append(_brief(row))
-                if len(found) >= limit:
+                    found.append(brief(row))
+                    size += size_of(found[-1])
+                if len(found) >= limit or size > ANSWER_BYTES_MAX // 2:
                     return rq.MessagesReply(messages=tuple(reversed(found)), before=before)
             if len(page) < ROWS_MAX:
                 return rq.MessagesReply(messages=tuple(reversed(found)))
@@ -275,34 +287,23 @@ class Reader(Follower[ToReader]):
                     hint = "ids of messages begin with m_" if not is_id(key, MESSAGE) else ""
                     raise NotFound(f"no message has the id {key}", hint=hint)
                 return rq.ReceiptReply(receipt=row.receipt)
-            case rq.ListRuns(everything, limit, labels):
-                pending = self._overlay.pending()
-                runs = self._database.runs(ended=everything, limit=ROWS_MAX if labels else min(limit, ROWS_MAX))
-                runs = [run for run in runs if labels.items() <= run.workflow.labels.items()][:limit]
-                tasks = tuple(task for run in runs for task in self._tasks(run))
-                shown = {run.id for run in runs}
-                return rq.RunsReply(
-                    runs=tuple(msgspec.structs.replace(run, workflow=_outline(run.workflow)) for run in runs),
-                    tasks=tasks,
-                    progress=tuple(each for each in self._progress("", pending) if each.task.partition("/")[0] in shown),
-                    usage=tuple(each for each in self._usage("", pending) if each.task.partition("/")[0] in shown),
-                    notices=tuple(self._database.rows_with(NoticeRow, "open", ROWS_MAX)),
-                    backlogs=self._backlogs(),
-                )
+            case rq.ListRuns():
+                return self._runs(request)
             case rq.Show(target):
                 return self._show(self.resolve(target).run)
             case rq.ListMessages():
                 return self._messages(request)
             case rq.Inbox():
-                return rq.InboxReply(
-                    asks=tuple(self._database.rows_with(AskRow, "open", ROWS_MAX)),
-                    notices=tuple(self._database.rows_with(NoticeRow, "open", ROWS_MAX)),
-                    messages=tuple(map(_brief, self._database.rows_with(MessageRow, "unread", ROWS_MAX))),
-                )
+                return inbox(
+                    self._database.rows_with(AskRow, "open", ROWS_MAX), self._database.rows_with(NoticeRow, "open", ROWS_MAX),
+                    self._database.rows_with(MessageRow, "unread", ROWS_MAX),
+                )  # fmt: skip
             case rq.ListDead(limit):
                 dead = self._database.rows_with(TaskRow, "dead", min(limit, ROWS_MAX))
-                finals = [self._database.row(AttemptRow, attempt_key(task.id, task.epoch)) for task in dead]
-                return rq.DeadReply(tasks=tuple(dead), attempts=tuple(each for each in finals if each is not None))
+                finals = (self._database.row(AttemptRow, attempt_key(task.id, task.epoch)) for task in dead)
+                kept = fitting(zip(map(in_lists, dead), finals, strict=True), ANSWER_BYTES_MAX)
+                attempts = tuple(final for _, final in kept if final is not None)
+                return rq.DeadReply(tuple(task for task, _ in kept), attempts, more=len(kept) < len(dead))
             case rq.ListEvents():
                 return self._events(request)
             case rq.ListNews():
@@ -312,10 +313,30 @@ class Reader(Follower[ToReader]):
             case _:
                 raise UsageError(f"{type(request).__name__} is not a question")
 
+    def _runs(self, request: rq.ListRuns) -> rq.RunsReply:
+        pending, labels, limit = self._overlay.pending(), request.labels, max(1, min(request.limit, ROWS_MAX))
+        most = ROWS_MAX if labels else limit
+        page = self._database.runs(ended=request.all, limit=most, before=request.before)
+        found = [run for run in page if labels.items() <= run.workflow.labels.items()][:limit]
+        kept = fitting((self._in_list(run, pending) for run in found), ANSWER_BYTES_MAX * 3 // 4)
+        last = kept[-1].run.id if len(kept) < len(found) or len(found) == limit else page[-1].id if len(page) == most else ""
+        notices = fitting(self._database.rows_with(NoticeRow, "open", ROWS_MAX), ANSWER_BYTES_MAX // 8)
+        return rq.RunsReply(
+            runs=tuple(each.run for each in kept),
+            tasks=tuple(task for each in kept for task in each.tasks),
+            progress=tuple(row for each in kept for row in each.progress),
+            usage=tuple(row for each in kept for row in each.usage),
+            notices=tuple(notices), backlogs=tuple(fitting(self._backlogs(), ANSWER_BYTES_MAX // 8)), before=last,
+        )  # fmt: skip
+
+    def _in_list(self, run: RunRow, pending: dict[str, bytes | None]) -> _InList:
+        tasks = tuple(map(in_lists, self._tasks(run)))
+        return _InList(in_list(run), tasks, self._progress(run.id, pending), self._usage(run.id, pending))
+
     def _tasks(self, run: RunRow) -> list[TaskRow]:
         """For a list: a bundle that is damaged must not hide the other runs."""
         try:
-            return self._database.rows_of(TaskRow, run.id, ROWS_MAX)
+            return self._database.rows_of(TaskRow, run.id, STEPS_MAX)
         except StoreUnavailable:
             if run.archived:
                 return []
@@ -342,11 +363,11 @@ class Reader(Follower[ToReader]):
         try:
             rows = self._database.rows_of
             events, size = self._database.size_of(run.id)
-            return rq.ShowReply(
+            reply = rq.ShowReply(
                 run=self._database.row(RunRow, run.id) or run,
-                tasks=tuple(rows(TaskRow, run.id, ROWS_MAX)),
+                tasks=tuple(rows(TaskRow, run.id, STEPS_MAX)),
                 attempts=tuple(rows(AttemptRow, run.id, ROWS_MAX)),
-                messages=tuple(map(_brief, rows(MessageRow, run.id, ROWS_MAX))),
+                messages=tuple(map(brief, rows(MessageRow, run.id, ROWS_MAX))),
                 asks=tuple(rows(AskRow, run.id, ROWS_MAX)),
                 operations=tuple(rows(OperationRow, run.id, ROWS_MAX)),
                 artifacts=tuple(rows(ArtifactRow, run.id, ROWS_MAX)),
@@ -360,16 +381,7 @@ class Reader(Follower[ToReader]):
             )
         finally:
             self._database.release()
-
-
-def _fitting(events: list[Event]) -> list[Event]:
-    """As many events, at least one, as fit into one frame with room to spare: the caller pages."""
-    size = 0
-    for count, event in enumerate(events):
-        size += len(msgspec.msgpack.encode(event))
-        if size > FRAME_BYTES_MAX // 2 and count:
-            return events[:count]
-    return events
+        return shown(reply)
 
 
 def _wanted(row: MessageRow, request: rq.ListMessages) -> bool:
@@ -389,15 +401,3 @@ def backlogs_of(rows: Iterable[MessageRow]) -> tuple[Backlog, ...]:
     return tuple(
         Backlog(task, waits["steer"], waits["follow_up"], waits["response"], waits["unread"]) for task, waits in found.items()
     )
-
-
-def _outline(workflow: Workflow) -> Workflow:
-    """A workflow's name without its steps, for lists: many runs must fit into one frame."""
-    return Workflow(name=workflow.name, steps=(), labels=workflow.labels)
-
-
-def _brief(row: MessageRow) -> MessageRow:
-    """A message with the head of its text, for lists."""
-    if len(row.text) <= NOTE_CHARS_MAX:
-        return row
-    return msgspec.structs.replace(row, text=row.text[:NOTE_CHARS_MAX] + " …")

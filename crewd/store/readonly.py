@@ -188,12 +188,14 @@ class ReadOnly:
             for key, doc in self._sql.execute(f"SELECT id, doc FROM {TABLES[kind]} ORDER BY id"):
                 yield key, DECODERS[kind].decode(doc)
 
-    def runs(self, *, ended: bool, limit: int) -> list[RunRow]:
-        """Runs, newest first."""
-        ends = tuple(sorted(RUN_TERMINAL))
-        where = "" if ended else f"WHERE status NOT IN ({','.join('?' * len(ends))})"
+    def runs(self, *, ended: bool, limit: int, before: str = "") -> list[RunRow]:
+        """Runs, newest first; those that are older than the one of the id `before`, if there is one."""
+        ends = () if ended else tuple(sorted(RUN_TERMINAL))
+        conditions = [f"status NOT IN ({','.join('?' * len(ends))})"] if ends else []
+        conditions += ["id < ?"] if before else []
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         sql = f"SELECT rowid, doc FROM runs {where} ORDER BY id DESC LIMIT ?"  # ids sort by the time at which they were made
-        return [row for _, row in self._rows(RunRow, sql, (*(() if ended else ends), limit))]
+        return [row for _, row in self._rows(RunRow, sql, (*ends, *([before] if before else []), limit))]
 
     def runs_matching(self, text: str, limit: int) -> list[RunRow]:
         """Runs whose id is `text`, else whose name is (newest first), else whose id begins or ends with it."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, assert_never
 
+from loguru import logger
 from msgspec.structs import replace
 
 from crewd import __version__
 from crewd.actors import Actor, ChildSpec, Lane, Restart
 from crewd.actors.supervisor import StartDynamic
 from crewd.model.budget import Used
-from crewd.model.errors import Busy, CrewdError, Forbidden, Refused, Unavailable, UsageError
+from crewd.model.errors import Busy, CrewdError, Forbidden, InvariantError, Refused, Unavailable, UsageError
 from crewd.model.events import (
     AttemptReserved,
     DaemonStarted,
@@ -245,6 +246,11 @@ class Front(Actor[cm.FrontMessage]):
             self._obey(command)
         except CrewdError as error:
             self._respond(command.caller, error)
+        except Exception as error:  # noqa: BLE001 (it is told, and logged)
+            # Asked again it would end the next front, too, and all wait for that: only who has asked is told.
+            logger.opt(exception=True).error("{} of {} ended in an error", type(start).__name__, command.caller.owner)
+            hint = "please report it, with what crewd has logged"
+            self._respond(command.caller, InvariantError(f"crewd itself is wrong: {type(error).__name__}", hint=hint))
 
     def _session_is_on_its_way(self, start: rq.StartRun) -> bool:
         """Whether an agent of the run begins with a session that the agent above it has, and has not told of yet."""

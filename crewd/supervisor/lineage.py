@@ -25,6 +25,8 @@ from crewd.model.workflow import Step, Workflow
 BELOW_BUDGET_MAX = 1_000
 """So many runs may be started below a run with a budget: what each of them has used stands in the run's own row."""
 
+EPOCH_DIGITS_MAX = 9
+"""As many as a worker's marker has."""
 _USED = RefusalReason.BUDGET_USED
 Parent = str
 """A worker as a run's record names it: `TASK#EPOCH`."""
@@ -33,7 +35,7 @@ Parent = str
 def split_parent(parent: Parent) -> tuple[str, int]:
     """Its task and epoch; epoch 0, which nobody has, if this is no name of a worker."""
     task, _, epoch = parent.rpartition("#")
-    return task, int(epoch) if epoch.isdigit() else 0
+    return task, int(epoch) if epoch.isascii() and epoch.isdecimal() and len(epoch) <= EPOCH_DIGITS_MAX else 0
 
 
 def address(own: RunRow, to: str) -> str:

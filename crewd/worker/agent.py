@@ -12,10 +12,11 @@ import os
 import queue
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,14 +30,14 @@ from crewd.agents.prompt import PROMPT_FILE, SOURCES_FILE, SYSTEM_PROMPT_FILE, p
 from crewd.agents.records import is_piece, record_of
 from crewd.agents.unanswered import GO_ON, OWN, Unanswered
 from crewd.clock import SystemChance, SystemClock
-from crewd.model.errors import CrewdError, InvariantError
+from crewd.model.errors import CrewdError, InvariantError, UsageError
 from crewd.model.ids import ASK, IdSource
-from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.limits import CHOICES_MAX, NOTE_CHARS_MAX
 from crewd.model.reasons import FailureReason, RefusalReason
 from crewd.model.redact import clip
 from crewd.model.signals import signal_name
 from crewd.protocol.reports import Applied, Asked, AskOver, OpClosed, OpOpened, Outcome, Settled, StopProposed
-from crewd.worker.call import completed, write_output
+from crewd.worker.call import completed, text_of, write_output
 from crewd.worker.child import LeftBehind
 from crewd.worker.command import TAIL_BYTES, known_of, not_started, tail_of
 from crewd.worker.file_tree import file_tree
@@ -224,11 +225,18 @@ class AgentProcess:
     def _step(self) -> None:
         event = self._events.get()
         try:
-            acts = event()
-        except Exception as error:  # noqa: BLE001 (a record that no agent should say must not end the worker)
+            self._do(event())
+        except Exception as error:  # noqa: BLE001 (it would wait for ever for the end that this was)
+            traceback.print_exc()
+            self._over = Outcome(outcome="failed", reason=FailureReason.RAISED, error=f"crewd's side of it: {text_of(error)}")
+
+    def _hear(self, record: Mapping[str, Any]) -> do.Acts:
+        """What no agent should say changes nothing."""
+        try:
+            return self._machine.hear(record)
+        except Exception as error:  # noqa: BLE001 (a machine reads what somebody else has written)
             self._transcript.say(f"crewd: a record was not understood: {error!r}")
-            return
-        self._do(acts)
+            return []
 
     def _read(self, process: LineProcess, line: bytes) -> None:
         """A line of its output, on the thread that reads: what is no record is noise."""
@@ -239,7 +247,7 @@ class AgentProcess:
             return
         if not is_piece(record):
             self._transcript.keep(line)
-        self._put(lambda: self._machine.hear(record) if process is self._process else [])
+        self._put(lambda: self._hear(record) if process is self._process else [])
 
     def _drop(self, beginning: bytes) -> None:
         self._transcript.say(f"crewd: a record of more than {LINE_BYTES_MAX} bytes was not read: {beginning!r}")
@@ -377,7 +385,10 @@ class AgentProcess:
 
     def _checkpoint(self) -> None:
         if self._session:
-            self._the_context.checkpoint({"session": self._session, "runtime": self._agent.runtime, "cost": self._cost})
+            try:
+                self._the_context.checkpoint({"session": self._session, "runtime": self._agent.runtime, "cost": self._cost})
+            except UsageError as error:
+                self._warn(f"its session is not kept: {error.message}")
 
     def _tool_began(self, tool: do.ToolBegan) -> None:
         self._spoke()
@@ -421,15 +432,17 @@ class AgentProcess:
             self._transcript.say(f"[permission] {self._agent.permissions}: {ask.question}")
             self._do(self._machine.answer(ask.key, self._agent.permissions))
             return
+        choices = tuple(choice for choice in ask.choices if clip(choice, NOTE_CHARS_MAX) == choice)[:CHOICES_MAX]
+        if len(choices) < len(ask.choices):
+            self._warn(f"of {len(ask.choices)} choices of a question {len(choices)} can be chosen")
         key = self._ids.next(ASK)
         self._asks[ask.key] = key
         self._desk.open_ask(key)
         self._desk.report(
             Asked(
-                id=key, question=clip(ask.question, NOTE_CHARS_MAX), kind=ask.kind, choices=ask.choices,
-                timeout_seconds=ask.seconds,
+                id=key, question=clip(ask.question, NOTE_CHARS_MAX), kind=ask.kind, choices=choices, timeout_seconds=ask.seconds
             )
-        )  # fmt: skip
+        )
         self._transcript.say(f"? {ask.question}")
         self._transcript.tell("ask", id=key, text=ask.question)
         self._in_background(lambda: self._wait_for_answer(ask, key), "ask")

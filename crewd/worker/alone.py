@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from crewd.clock import SystemChance
-from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.reasons import FailureReason
-from crewd.model.redact import clip
 from crewd.protocol.reports import Outcome
+from crewd.worker.call import text_of
 from crewd.worker.token import Cancelled
 
 
@@ -77,6 +76,6 @@ def end(outcome: Outcome) -> Outcome:
     except BaseException as error:  # noqa: BLE001 (an interrupt of the wait, raised by whatever handler the code has set)
         traceback.print_exc()
         if outcome.outcome == "completed":
-            text = clip(f"{type(error).__name__} while its threads were waited for: {error}", NOTE_CHARS_MAX)
+            text = f"while its threads were waited for: {text_of(error)}"
             return Outcome(outcome="failed", reason=FailureReason.RAISED, error=text)
     return outcome

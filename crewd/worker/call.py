@@ -90,15 +90,20 @@ os.register_at_fork(before=_hold_term, after_in_parent=_let_term, after_in_child
 
 def run_call(function: Callable[..., Any], bootstrap: Bootstrap, context: Context) -> Outcome:
     """Run the function to its end and say how it ended. Never raises."""
+    own = os.getpid()
     outcome = _outcome_of(function, bootstrap, context)
-    context.last_progress()
+    if os.getpid() == own:
+        context.last_progress()
     return outcome
 
 
 def _outcome_of(function: Callable[..., Any], bootstrap: Bootstrap, context: Context) -> Outcome:
+    own = os.getpid()
     try:
         args = dict(bootstrap.worker.args)
         result = invoke(function, context, args)
+        if os.getpid() != own:
+            return Outcome(outcome="completed")
         context.finish()
         return completed(result, bootstrap)
     except Cancelled as cancelled:
@@ -106,16 +111,19 @@ def _outcome_of(function: Callable[..., Any], bootstrap: Bootstrap, context: Con
     except asyncio.CancelledError:
         return Outcome(outcome="cancelled", reason=context.token.reason or "cancelled")
     except SystemExit as left:
-        if left.code in {None, 0}:
+        code = 0 if left.code is None else int(left.code) if isinstance(left.code, int) else 1
+        if code == 0:
             return Outcome(outcome="completed")
-        code = left.code if isinstance(left.code, int) else 1
-        return Outcome(outcome="failed", reason=FailureReason.RAISED, error=f"SystemExit: {left.code}", exit_code=code)
+        code = code & 0xFF or 1  # what a process can exit with
+        return Outcome(outcome="failed", reason=FailureReason.RAISED, error=text_of(left), exit_code=code)
     except BaseException as error:  # noqa: BLE001 (the outermost frame of user code)
         traceback.print_exc()
-        text = "".join(traceback.format_exception_only(error)).strip()
-        return Outcome(
-            outcome="failed", reason=FailureReason.RAISED, error=clip(text, NOTE_CHARS_MAX), error_class=class_of(error)
-        )
+        return Outcome(outcome="failed", reason=FailureReason.RAISED, error=text_of(error), error_class=class_of(error))
+
+
+def text_of(error: BaseException) -> str:
+    """The last line of its traceback, whatever its own text does."""
+    return clip("".join(traceback.format_exception_only(error)).strip(), NOTE_CHARS_MAX)
 
 
 class PermanentError(Exception):
@@ -173,13 +181,17 @@ def completed(result: object, bootstrap: Bootstrap, warnings: tuple[str, ...] = 
         return Outcome(outcome="failed", reason=FailureReason.TOO_LARGE, error=said)
     if clean != plain:
         warnings = (*warnings, "what looks like a secret was masked in its result")
-    if bootstrap.output:
-        text = redact(result).encode() if isinstance(result, str) else encoded
-        write_output(Path(bootstrap.shared) / bootstrap.output, text)
-    if len(encoded) > INLINE_BYTES_MAX:
-        path = Path(bootstrap.directory) / "result.json"
-        write_output(path, encoded)
-        return Outcome(outcome="completed", result_path=str(path), warnings=warnings)
+    path = Path(bootstrap.directory) / "result.json"
+    try:
+        if bootstrap.output:
+            text = redact(result).encode() if isinstance(result, str) else encoded
+            write_output(Path(bootstrap.shared) / bootstrap.output, text)
+        if len(encoded) > INLINE_BYTES_MAX:
+            write_output(path, encoded)
+            return Outcome(outcome="completed", result_path=str(path), warnings=warnings)
+    except OSError as error:
+        said = f"its result cannot be written: {text_of(error)}"
+        return Outcome(outcome="failed", reason=FailureReason.RAISED, error=said, error_class=class_of(error))
     return Outcome(outcome="completed", result=msgspec.json.decode(encoded), warnings=warnings)
 
 

@@ -22,6 +22,7 @@ from crewd.model.ids import ASK, IdSource, check_name
 from crewd.model.limits import (
     ARTIFACTS_MAX,
     CHECKPOINT_BYTES_MAX,
+    CHOICES_MAX,
     INLINE_BYTES_MAX,
     NAME_CHARS_MAX,
     NOTE_CHARS_MAX,
@@ -293,17 +294,25 @@ class Context:
         fits = _follows(schema)
         if kind == "choose" and not choices:
             raise UsageError("a question with choices has some", hint="choices=[...]")
+        if len(choices) > CHOICES_MAX:
+            raise UsageError(
+                f"a question has at most {CHOICES_MAX} choices, and these are {len(choices)}", hint="ask in two steps"
+            )
         timeout = None if timeout is None else _seconds("timeout", timeout)
         self._alive()
         self.token.check()
         ask = self._ids.next(ASK)
         self._desk.open_ask(ask)
-        self._desk.report(
-            Asked(
-                id=ask, question=clip(question, NOTE_CHARS_MAX), kind=kind, choices=tuple(choices),
-                timeout_seconds=timeout, schema=schema, default=default,
-            )
-        )  # fmt: skip
+        try:
+            self._desk.report(
+                Asked(
+                    id=ask, question=clip(question, NOTE_CHARS_MAX), kind=kind, choices=tuple(choices),
+                    timeout_seconds=timeout, schema=schema, default=default,
+                )
+            )  # fmt: skip
+        except UsageError:
+            self._desk.close_ask(ask)
+            raise
         clock = self._desk.token.clock
         until = None if timeout is None else clock.monotonic() + timeout
         while (answer := self._desk.wait_answer(ask, None if until is None else until - clock.monotonic())) is not None:

@@ -7,6 +7,7 @@ Rule 3: a message id is taken once, whatever the wire repeats.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 
 from crewd.model.errors import UsageError
 from crewd.model.known_secrets import KnownSecrets
-from crewd.model.limits import REPORTS_UNACKED_MAX
+from crewd.model.limits import REPORT_BYTES_MAX, REPORTS_UNACKED_MAX
 from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.reasons import RefusalReason
 from crewd.protocol import requests as rq
@@ -32,15 +33,24 @@ SEEN_MAX = 10_000
 """Message ids remembered; crewd keeps at most 256 unsettled ones per attempt, so a repeat is always among them."""
 
 
-def _check_sendable(body: object) -> None:
-    """Text that is no UTF-8 (a file name with lone surrogates) would end the link, which nobody sees."""
+def _check_sendable(body: ReportBody | Asking) -> None:
+    """What crewd would not take would end all that this worker says: text that is no UTF-8, another type, too many bytes."""
     try:
-        _ENCODER.encode(body)
-    except (UnicodeEncodeError, TypeError, OverflowError) as error:
+        encoded = _ENCODER.encode(body)
+        _decoder(type(body)).decode(encoded)
+    except (UnicodeEncodeError, TypeError, OverflowError, msgspec.ValidationError) as error:
         raise UsageError(f"this cannot be sent: {error}", hint="text that is UTF-8, JSON-like values") from None
+    if len(encoded) > REPORT_BYTES_MAX:
+        hint = f"{REPORT_BYTES_MAX:,} are possible; leave what is large as a file: ctx.artifact"
+        raise UsageError(f"this cannot be sent: it has {len(encoded):,} bytes", hint=hint)
 
 
 _ENCODER = msgspec.msgpack.Encoder()
+
+
+@functools.cache
+def _decoder(kind: type[ReportBody | Asking]) -> msgspec.msgpack.Decoder[ReportBody | Asking]:
+    return msgspec.msgpack.Decoder(kind)
 
 
 class Desk:

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crewd.clock import SystemChance
+from crewd.model.errors import UsageError
 from crewd.model.ids import IdSource
+from crewd.model.limits import NOTE_CHARS_MAX
+from crewd.model.reasons import FailureReason
+from crewd.model.redact import clip
+from crewd.protocol.reports import Outcome
 from crewd.worker.call import write_output
 from crewd.worker.context import Context
 from crewd.worker.hooks import after_end
@@ -24,7 +29,7 @@ from crewd.worker.link import Link, WorkerSocket
 if TYPE_CHECKING:
     from crewd.clock import SystemClock
     from crewd.protocol.bootstrap import Bootstrap
-    from crewd.protocol.reports import Outcome, Report
+    from crewd.protocol.reports import Report
     from crewd.worker.desk import Desk
     from crewd.worker.link import Waker
 
@@ -63,7 +68,11 @@ class Hosting(msgspec.Struct, frozen=True):
         if self.bootstrap.worker.hooks:
             outcome = after_end(self.bootstrap, self.desk, outcome)
         self.desk.finish()
-        self.desk.report(outcome)
+        try:
+            self.desk.report(outcome)
+        except UsageError as error:
+            outcome = Outcome(outcome="failed", reason=FailureReason.RAISED, error=clip(error.message, NOTE_CHARS_MAX))
+            self.desk.report(outcome)
         waiting: list[Report] = self.desk.waiting()
         try:
             write_output(Path(self.bootstrap.directory) / UNSENT_REPORTS, msgspec.msgpack.encode(waiting))

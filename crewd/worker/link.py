@@ -97,6 +97,7 @@ class Link:
             task=bootstrap.task, epoch=bootstrap.epoch, token=bootstrap.token, pid=os.getpid(),
             capabilities=capabilities, software=f"python/{crewd.__version__}", command=command,
         )  # fmt: skip
+        self._desk = desk
         self._session = Session(hello, desk, clock)
         self._clock = clock
         self._waker = waker
@@ -143,6 +144,9 @@ class Link:
                 self._session.speak(self._send)
                 if self._stopping:
                     break
+        except BaseException:  # its code would wait for ever for what nobody sends
+            self._desk.refused("unavailable")
+            raise
         finally:
             line.close()
 

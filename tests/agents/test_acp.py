@@ -3,6 +3,8 @@ from __future__ import annotations
 import tracemalloc
 from typing import Any
 
+import pytest
+
 from crewd.agents import acts as do
 from crewd.agents.acp import LOG_IN, Acp
 from crewd.agents.pieces import TEXT_CHARS_MAX
@@ -277,3 +279,13 @@ def test_an_answer_in_many_small_pieces_takes_little_more_memory_than_its_text()
     finally:
         tracemalloc.stop()
     assert grown < 3 * pieces * len("word0 "), "each as a text of its own takes ten times as much"
+
+
+@pytest.mark.parametrize(
+    ("result", "says"), [(None, "has not said how"), ({}, "has not said how"), ({"stopReason": "error"}, "as error, which")]
+)
+def test_an_end_that_acp_does_not_know_is_a_failure(result: object, says: str) -> None:
+    machine = ready()
+    (stopped,) = of(do.Stopped, quiet(machine, machine.hear({"id": prompted(machine), "result": result})))
+    assert stopped.state == "failed"
+    assert says in stopped.error

@@ -153,3 +153,16 @@ def test_a_session_that_goes_on_is_charged_for_what_comes_to_it_only() -> None:
 def test_marks_of_another_kind_do_no_harm() -> None:
     machine, _ = working()
     assert of(do.Said, machine.hear(assistant("x", user_message_uuids=[{}, 7, None]))) == [do.Said("x")]
+
+
+def test_an_end_that_is_not_a_good_one_is_a_failure() -> None:
+    machine, _ = working()
+    (stopped,) = of(do.Stopped, hear(machine, assistant("a"), result("", subtype="error_max_turns"), IDLE))
+    assert (stopped.state, stopped.error) == ("failed", "the turn ended as error_max_turns")
+
+
+def test_who_is_idle_before_the_result_has_not_ended_yet() -> None:
+    machine, _ = working()
+    assert not of(do.Stopped, hear(machine, assistant("a"), IDLE))
+    (stopped,) = of(do.Stopped, hear(machine, result("", is_error=True, result="it broke")))
+    assert (stopped.state, stopped.error) == ("failed", "it broke")

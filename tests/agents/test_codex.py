@@ -146,3 +146,10 @@ def test_each_message_that_is_not_on_its_way_is_sent_again() -> None:
     again = said(machine.hear(ended(status="interrupted")))
     assert [record["params"]["clientUserMessageId"] for record in again] == ["m_1"]
     assert sent["params"]["clientUserMessageId"] == "m_2"
+
+
+def test_an_end_that_is_not_known_is_a_failure() -> None:
+    for status, says in (("cancelled", "ended as cancelled"), ("", "has not said how")):
+        (stopped,) = of(do.Stopped, working().hear(ended(status=status)))
+        assert stopped.state == "failed"
+        assert says in stopped.error

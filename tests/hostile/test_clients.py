@@ -113,3 +113,30 @@ def test_workflows_that_cannot_be_are_refused(daemon: Daemon, crew: Crew, steps:
     assert isinstance(refused, rq.ErrorReply), msgspec.to_builtins(refused)
     assert refused.error.code in {"usage", "malformed"}
     assert "Traceback" not in refused.error.message
+
+
+@pytest.mark.parametrize("parent", ["x#\N{SUPERSCRIPT TWO}", "x#" + "9" * 5_000])
+def test_a_parent_that_nobody_has_is_refused(daemon: Daemon, crew: Crew, parent: str) -> None:
+    step = {"id": "a", "worker": {"argv": ["true"]}}
+    with Speaker(daemon.home.clients_endpoint) as speaker:
+        speaker.say("hello", "h", {"owner": "me", "key": "k" * 64})
+        speaker.say("start_run", "a", {"workflow": {"name": "w", "steps": [step]}, "goal": "", "cwd": "/", "parent": parent})
+        refused = speaker.replies("a")
+    assert isinstance(refused, rq.ErrorReply)
+    assert refused.error.code == "refused"
+    assert crew.doctor().healthy
+
+
+def test_numbers_that_nothing_holds_are_called_so(daemon: Daemon, crew: Crew) -> None:
+    asked: list[tuple[str, dict[str, object]]] = [
+        ("events", {"after": 1 << 63}), ("events", {"before": 1 << 63}), ("news", {"after": 1 << 63}),
+        ("log", {"task": "r/a", "offset": -(1 << 63)}), ("subscribe", {"after": 1 << 63}),
+    ]  # fmt: skip
+    with Speaker(daemon.home.clients_endpoint) as speaker:
+        speaker.say("hello", "h", {"owner": "me", "key": "k" * 64})
+        for number, (kind, body) in enumerate(asked):
+            speaker.say(kind, f"n{number}", body)
+            refused = speaker.replies(f"n{number}")
+            assert isinstance(refused, rq.ErrorReply), kind
+            assert (refused.error.code, "out of range" in refused.error.message) == ("usage", True), refused
+    assert crew.doctor().healthy

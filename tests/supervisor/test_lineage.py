@@ -141,7 +141,10 @@ def test_those_end_with_it_that_were_not_told_to_stay() -> None:
     assert lineage.ending_with("r_1/build", 2) == []
 
 
-@pytest.mark.parametrize(("text", "parts"), [("r/a#3", ("r/a", 3)), ("r/a#x", ("r/a", 0)), ("nobody", ("", 0))])
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [("r/a#3", ("r/a", 3)), ("r/a#x", ("r/a", 0)), ("nobody", ("", 0)), ("r/a#²", ("r/a", 0)), ("a#" + "9" * 5_000, ("a", 0))],
+)
 def test_what_is_no_name_of_a_worker_names_nobody(text: str, parts: tuple[str, int]) -> None:
     assert split_parent(text) == parts
 

@@ -119,3 +119,53 @@ def test_a_worker_is_not_done_while_its_threads_work_and_can_be_cancelled_then(c
     reply = run.cancel(grace=0)
     assert reply is not None
     assert (reply.status, reply.verified) == ("cancelled", True)
+
+
+FORKED = """
+import os, signal
+
+def f():
+    child = os.fork()
+    if child == 0:
+        {end}
+    assert os.waitpid(child, 0)[1] == {status}, "the child has ended as in Python"
+    {then}
+"""
+
+
+@pytest.mark.parametrize(("end", "status"), [("return 'the child'", 0), ("raise SystemExit(3)", 3 << 8), ("1 / 0", 1 << 8)])
+def test_only_the_worker_says_how_the_worker_has_ended(crew: Crew, tmp_path: Path, end: str, status: int) -> None:
+    (tmp_path / "m.py").write_text(FORKED.format(end=end, status=status, then="return 'the worker'"))
+    assert crew.call("m:f", cwd=str(tmp_path)).result(timeout=120) == "the worker"
+    (tmp_path / "n.py").write_text(FORKED.format(end=end, status=status, then="os.kill(os.getpid(), signal.SIGKILL)"))
+    run = crew.call("n:f", cwd=str(tmp_path))
+    run.wait(timeout=120)
+    (task,) = run.show().tasks
+    assert (task.status, task.reason, task.result) == ("failed", "killed_by_signal", None)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [("['a']", "SystemExit: ['a']"), ("Odd()", "SystemExit"), ("True", "True"), ("2 ** 60", "SystemExit"), ("256", "256")],
+)
+def test_whatever_it_exits_with_is_how_it_has_ended(crew: Crew, tmp_path: Path, code: str, says: str) -> None:
+    odd = "class Odd:\n    def __str__(self):\n        raise ValueError\n"
+    (tmp_path / "m.py").write_text(f"import sys\n{odd}def f():\n    sys.exit({code})\n")
+    run = crew.call("m:f", cwd=str(tmp_path))
+    run.wait(timeout=120)
+    (task,) = run.show().tasks
+    assert (task.status, task.reason) == ("failed", "raised")
+    assert says in task.error
+
+
+def test_what_cannot_be_said_is_an_error_in_the_line_that_says_it(crew: Crew, tmp_path: Path) -> None:
+    calls = (
+        "ctx.ask('n?', kind='choose', choices=[1, 2])", "ctx.ask('n?', default=True)", "ctx.tell('x', priority='high')",
+        "ctx.ask('n?', kind='choose', choices=['x' * 1_200_000], timeout=3)",
+        "ctx.ask('n?', kind='choose', choices=['x'] * 65)",
+    )  # fmt: skip
+    lines = "".join(f"    try: {each}\n    except crewd.UsageError: refused += 1\n" for each in calls)
+    (tmp_path / "m.py").write_text(f"import crewd\ndef f(ctx):\n    refused = 0\n{lines}    return refused\n")
+    run = crew.call("m:f", cwd=str(tmp_path))
+    assert run.result(timeout=120) == len(calls)
+    assert [ask for ask in run.show().asks if ask.closed_at is None] == []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from crewd.clock import SystemClock
-from crewd.protocol.reports import Applied, Deliver, Delivered, Report, Settled
+from crewd.model.errors import UsageError
+from crewd.protocol.reports import Applied, Asked, Deliver, Delivered, Report, Settled, Told
 from crewd.testing.daemon import wait_until
 from crewd.worker.desk import Desk
 from crewd.worker.token import CancellationToken
@@ -85,3 +88,24 @@ def test_code_that_waits_for_a_steer_takes_it_without_a_word_before() -> None:
     assert said.unsent() == []
     said.heard_message(steer("m2"))
     assert said.unsent() == [Report(1, Delivered("m2"))], "nobody waits now"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (Asked(id="q_" + "a" * 26, question="n?", choices=(1, 2)), "Expected `str`, got `int`"),  # type: ignore[arg-type]
+        (Asked(id="q_" + "a" * 26, question="n?", default=True), "got `bool`"),  # type: ignore[arg-type]
+        (Told("x", priority="high"), "Invalid enum value"),  # type: ignore[arg-type]
+        (Told("x", reply_to=5), "got `int`"),  # type: ignore[arg-type]
+        (Told("\ud800"), "surrogates"),
+        (Told("x" * 600_000), "has 600,0"),
+    ],
+    ids=["choices", "default", "priority", "id", "text", "large"],
+)
+def test_what_crewd_would_not_take_is_refused_where_it_is_said(body: Asked | Told, says: str) -> None:
+    said = desk()
+    with pytest.raises(UsageError, match="this cannot be sent") as refused:
+        said.report(body)
+    assert says in refused.value.message
+    said.report(Told("fine"))
+    assert [each.body for each in said.unsent()] == [Told("fine")]

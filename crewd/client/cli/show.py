@@ -55,7 +55,7 @@ def _outcome(found: rq.ShowReply) -> None:
     say_within(f"{run.name}  {run.status} {when}  {run.id}")
     completed = _completed(found)
     if len(found.tasks) == 1 and completed:
-        text = _result(completed[0])
+        text = _result(completed[0], left_out=completed[0].id in found.left_out)
         if text:
             say_within(f"  result: {text}")
     for block in run.blocks:
@@ -102,9 +102,9 @@ def _reason(run: RunRow) -> str:
     return f"{run.reason}: {words}" if words else run.reason
 
 
-def _result(task: TaskRow) -> str:
+def _result(task: TaskRow, *, left_out: bool) -> str:
     if task.result is None:
-        return "crew result prints it" if task.result_path else ""
+        return "crew result prints it" if task.result_path or left_out else ""
     text = one_line(task.result if isinstance(task.result, str) else str(task.result))
     return shorten(text, TEXT_COLUMNS) + (" (crew result prints all)" if width_of(text) > TEXT_COLUMNS else "")
 

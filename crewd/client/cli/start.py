@@ -87,7 +87,7 @@ def _begin(
     with connect(options.home, start=options.start) as crew:
         before, request_id = None, given["request_id"]
         if request_id and hooks_at("before_run_start"):
-            before = begun_before(crew.runs(all=True).runs, crew.owner, request_id, goal)
+            before = begun_before(crew, request_id, goal)
         asked = before or ask_start(workflow, goal, cwd, given["name"])
         say_hooks(asked.hooks)
         goal = str(asked.about["goal"])

@@ -62,13 +62,15 @@ def ended(state: Attempt, exited: Exited, unsent_reports: tuple[rp.Report, ...],
     state, events, _ = found(state, state.observed.heard_at)
     state, process = recorded_process(state)
     events += process
+    answers: Effects = ()
     for report in unsent_reports:
         if report.number == state.contact.reports + 1:
             state, decision = take_report(state.with_contact(reports=report.number), report, wall)
             events += decision.events
+            answers += tuple(each for each in decision.effects if isinstance(each, do.TellReceipt | do.TellCannotWithdraw))
     status, reason, error = verdict(state, exited)
     state, decision = finish(state, status, reason=reason, error=error, exited=exited)
-    return state, replace(decision, events=(*events, *decision.events))
+    return state, replace(decision, events=(*events, *decision.events), effects=(*answers, *decision.effects))
 
 
 def unknown(state: Attempt, number: int | None, *, unborn: bool) -> Next:

@@ -16,6 +16,7 @@ from crewd.model.hooks import HOOKS_MAX, HookRun
 from crewd.model.limits import (
     ARTIFACT_BYTES_MAX,
     CHECKPOINT_BYTES_MAX,
+    CHOICES_MAX,
     DRAIN_SECONDS,
     EXIT_SECONDS,
     INLINE_BYTES_MAX,
@@ -233,8 +234,8 @@ def _asked(state: Attempt, asked: rp.Asked, number: int, wall: float) -> Next:
     is_kept = not is_deep(asked.schema) and len(msgspec.msgpack.encode(asked.schema)) <= INLINE_BYTES_MAX
     schema = asked.schema if is_kept else None
     body = ev.AskOpened(
-        id=asked.id, question=clip(asked.question, NOTE_CHARS_MAX), kind=clip(asked.kind, NAME_CHARS_MAX),
-        choices=tuple(clip(choice, NOTE_CHARS_MAX) for choice in asked.choices[:64]), deadline_at=deadline, report=number,
+        id=asked.id, question=clip(asked.question, NOTE_CHARS_MAX), kind=clip(asked.kind, NAME_CHARS_MAX), deadline_at=deadline,
+        choices=tuple(clip(choice, NOTE_CHARS_MAX) for choice in asked.choices[:CHOICES_MAX]), report=number,
         schema=schema, default=None if asked.default is None else clip(asked.default, NOTE_CHARS_MAX),
     )  # fmt: skip
     after = state.with_work(asks=(*state.work.asks, OpenQuestion(asked.id, kind=body.kind, choices=body.choices)))

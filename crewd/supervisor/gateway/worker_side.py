@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crewd.actors import Lane
-from crewd.model.errors import Busy, CrewdError, NotPermitted, Unavailable
+from crewd.model.errors import Busy, CrewdError, NotPermitted, PeerError, Unavailable
 from crewd.model.limits import NAME_CHARS_MAX, NOTE_CHARS_MAX
 from crewd.model.redact import clip
 from crewd.model.rows import Progress
@@ -144,9 +144,12 @@ class WorkerSide:
 
     def reply(self, caller: Caller, reply: rq.Reply) -> Sent:
         """Answer a worker that has asked. One that is gone asks again when it is back."""
-        if isinstance(reply, rq.ReceiptReply | rq.EndReply | rq.ErrorReply) and caller.identity in self._workers:
+        if not isinstance(reply, rq.ReceiptReply | rq.EndReply | rq.ErrorReply) or caller.identity not in self._workers:
+            return Sent.GONE
+        try:
             return self._send(caller.identity, reply, caller.request)
-        return Sent.GONE
+        except PeerError as error:  # it does not fit a frame
+            return self._send(caller.identity, rq.ErrorReply(error=error.info), caller.request)
 
     def forget(self, task: str, epoch: int) -> bytes | None:
         """The attempt is over. Returns the connection on which it has asked something, if it ever has."""

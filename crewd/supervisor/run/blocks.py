@@ -90,7 +90,7 @@ def lifted(run: Run, reason: BlockReason, task: Task) -> tuple[Run, list[Recorde
         return run, []
     left = tuple(each for each in run.blocks if each not in past)
     run = replace(run, status=RunStatus.BLOCKED if left else RunStatus.RUNNING, blocks=left)
-    return run, [Recorded(ev.RunUnblocked(requester="crewd", reasons=(reason,))), *_closed(past)]
+    return run, [Recorded(ev.RunUnblocked(requester="crewd", reasons=(reason,), task=task.id)), *_closed(past)]
 
 
 def attempt_of(block: BlockInfo) -> str:

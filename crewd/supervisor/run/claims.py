@@ -17,7 +17,7 @@ from crewd.model.errors import Conflict, Refused
 from crewd.model.reasons import NoticeKind
 from crewd.model.rows import ClaimInfo
 from crewd.model.statuses import TaskStatus
-from crewd.supervisor.run import blocks, turns
+from crewd.supervisor.run import blocks, planned, turns
 from crewd.supervisor.run.effects import NOTHING, AlarmAt, Decision, Recorded, RunEffect
 from crewd.supervisor.run.phases import InBackoff, IsClaimed, IsOver, IsParked, IsQueued
 from crewd.supervisor.run.schedule import begun, ended, go_on
@@ -88,6 +88,8 @@ def finish(run: Run, key: str, holder: Holder, said: ev.TaskEnded, at: float) ->
         events.append(Recorded(ev.NoticeRaised(id=notice, kind=NoticeKind.DEAD_LETTER, text=text), key))
     run, settled = ended(run, task, IsOver(said.status, notice, claim))
     if said.status is TaskStatus.COMPLETED:
+        run, follows = planned.after_completion(run, task, said.result)
+        events += follows
         run, follows = blocks.after_completion(run, task, observed=True)
         events += follows
     return go_on(run.at(at), [*settled, *events])

@@ -200,7 +200,7 @@ def _task_over(run: Run, task: Task, over: heard.AttemptOver, error: str) -> Nex
         events.append(Recorded(ev.NoticeRaised(id=notice, kind=NoticeKind.DEAD_LETTER, text=text), task.id))
     run = run.with_task(task.become(IsOver(status, notice)))
     if status is TaskStatus.COMPLETED:
-        run, follows = planned.after_completion(run, task, over)
+        run, follows = planned.after_completion(run, task, over.result, over.result_path)
         events += follows
         run, follows = blocks.after_completion(run, task, observed=over.observed)
         events += follows

@@ -14,24 +14,20 @@ from crewd.model import events as ev
 from crewd.model.adaptive import AddedStep, read_plan, steps_of, with_step
 from crewd.model.errors import UsageError
 from crewd.model.ids import split_task_id, task_id
-from crewd.model.limits import FRAME_BYTES_MAX, INLINE_BYTES_MAX, STEPS_MAX
+from crewd.model.limits import INLINE_BYTES_MAX, RUN_BYTES_MAX, STEPS_MAX
 from crewd.model.reasons import BlockReason
 from crewd.supervisor.run import blocks
-from crewd.supervisor.run import events as heard
 from crewd.supervisor.run.effects import Recorded
 from crewd.supervisor.run.state import Run, Task, task_of
 
-WORKFLOW_BYTES_MAX = FRAME_BYTES_MAX * 3 // 4
-"""Of a run's workflow with what plans add: who asks for the run gets it in one frame."""
 
-
-def after_completion(run: Run, task: Task, over: heard.AttemptOver) -> tuple[Run, list[Recorded]]:
+def after_completion(run: Run, task: Task, result: object, result_path: str = "") -> tuple[Run, list[Recorded]]:
     """What follows from the result of a task that is completed: nothing, unless it is an adaptive one."""
     if not task.adaptive or run.cancel is not None:
         return run, []
     step = split_task_id(task.id)[1]
     try:
-        added = _added(run, step, over)
+        added = _added(run, step, result, result_path)
     except UsageError as error:
         return blocks.block(run, BlockReason.PLAN_UNFIT, f"the plan of step {step} cannot be taken: {error.message}", task)
     run, events = blocks.lifted(run, BlockReason.PLAN_UNFIT, task)
@@ -60,15 +56,15 @@ def not_taken(run: Run) -> tuple[Run, list[Recorded]]:
     return run, events
 
 
-def _added(run: Run, step: str, over: heard.AttemptOver) -> tuple[AddedStep, ...]:
+def _added(run: Run, step: str, result: object, result_path: str) -> tuple[AddedStep, ...]:
     if any(each.added_by == step for each in run.workflow.steps):
         raise UsageError("the steps of an earlier one are there already")
-    if over.result is None and over.result_path:
+    if result is None and result_path:
         raise UsageError(f"it has more than {INLINE_BYTES_MAX} bytes")
-    added = steps_of(run.workflow, step, read_plan(over.result, run.workflow.roles))
+    added = steps_of(run.workflow, step, read_plan(result, run.workflow.roles))
     if len(run.workflow.steps) + len(added) > STEPS_MAX:
         raise UsageError(f"the run would have more than {STEPS_MAX} steps")
     size = len(msgspec.msgpack.encode([run.workflow, [run.workflow.roles[each.role] for each in added], added]))
-    if size > WORKFLOW_BYTES_MAX:
-        raise UsageError(f"the steps of the run would have {size} bytes, at most {WORKFLOW_BYTES_MAX} are possible")
+    if size > RUN_BYTES_MAX:
+        raise UsageError(f"the steps of the run would have {size} bytes, at most {RUN_BYTES_MAX} are possible")
     return added

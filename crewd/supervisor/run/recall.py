@@ -58,7 +58,7 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
         )
         for task in fresh.tasks for row in (rows[task.id],)
     )  # fmt: skip
-    started = live.run.started_at
+    started = live.run.reopened_at or live.run.started_at
     used = 0.0 if started is None else min(max(0.0, wall - started), fresh.max_seconds)
     deadline = None if not fresh.max_seconds or started is None else now + fresh.max_seconds - used
     return replace(

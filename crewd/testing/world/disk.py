@@ -259,9 +259,10 @@ class SimReader:
         """See `Reading`."""
         yield from sorted(self._disk.tables[kind].items())
 
-    def runs(self, *, ended: bool, limit: int) -> list[RunRow]:
+    def runs(self, *, ended: bool, limit: int, before: str = "") -> list[RunRow]:
         """See `Reading`."""
         runs: list[RunRow] = sorted(self._disk.tables[RunRow].values(), key=lambda run: run.id, reverse=True)
+        runs = [run for run in runs if not before or run.id < before]
         return [run for run in runs if ended or run.status not in RUN_TERMINAL][:limit]
 
     def runs_matching(self, text: str, limit: int) -> list[RunRow]:

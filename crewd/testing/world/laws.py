@@ -77,7 +77,7 @@ class Laws:
         self.places = 1_000
         self._to_read: set[str] = set()
         self._claims: dict[str, ClaimInfo] = {}
-        self._blocked: dict[str, set[str]] = {}
+        self._blocked: dict[str, set[tuple[str, str]]] = {}
         self._ordered: set[str] = set()
         self._barred: set[str] = set()
         self._at_work: set[str] = set()
@@ -161,9 +161,9 @@ class Laws:
             case ev.RunBlocked(block):
                 if not self._blocked.get(event.run):
                     self._ordered |= self._ready(event.run, block.task)
-                self._blocked.setdefault(event.run, set()).add(block.reason)
+                self._blocked.setdefault(event.run, set()).add((block.reason, block.task))
             case ev.RunUnblocked(reasons=reasons):
-                self._blocked[event.run] = self._blocked.get(event.run, set()).difference(reasons) if reasons else set()
+                self._blocked[event.run] = {each for each in self._blocked.get(event.run, set()) if not body.lifts(*each)}
                 if not reasons:
                     self._barred = {task for task in self._barred if not task.startswith(f"{event.run}/")}
             case ev.TaskAdded():
@@ -252,7 +252,7 @@ class Laws:
             {} if (row := self._run_row(event.run)) is None else {f"{row.id}/{each.id}": each for each in row.workflow.steps}
         )
         step = steps.get(event.task)
-        reasons = self._blocked.get(event.run, set())
+        reasons = {reason for reason, _ in self._blocked.get(event.run, set())}
         lets = {
             BlockReason.PLAN_APPROVAL.value: step is not None and step.access == "shared",
             BlockReason.PLAN_UNFIT.value: step is not None and step.adaptive,

@@ -630,3 +630,10 @@ class AttemptLaws(RuleBasedStateMachine):
 
 
 TestAttemptLaws = AttemptLaws.TestCase
+
+
+def test_who_takes_back_what_the_last_words_of_the_worker_take_is_told() -> None:
+    state, _ = decide(delivered(), heard.Withdraw("m1", ANN))
+    words = (rp.Report(number=2, body=rp.Applied("m1")), rp.Report(number=3, body=rp.Outcome(outcome="completed")))
+    _, decision = decide(state, heard.Ended(Exited(task=T, epoch=1), words, 1.0))
+    assert do.TellCannotWithdraw(ANN, "m1") in decision.effects

@@ -124,3 +124,17 @@ def test_a_plan_of_a_run_that_is_being_cancelled_adds_nothing() -> None:
     run, decision = over(run, "plan", plan(["executor"]))
     assert bodies(decision, ev.TaskAdded) == []
     assert [task.status for task in run.tasks] == [TaskStatus.COMPLETED, TaskStatus.CANCELLED]
+
+
+def test_a_plan_that_comes_after_all_lifts_its_own_block_and_no_other_in_the_rows_either() -> None:
+    steps = (*ADAPTIVE.steps, Step("other", role="planner", adaptive=True, worker=WORK))
+    run, first = over(begun(Workflow("w", steps, roles=ADAPTIVE.roles)), "plan", "prose")
+    mail = Mail(id="m", order=1, kind="follow_up", text="again")
+    run, again = decide(run, heard.StartFor("r/plan", mail, 2.0, "o"))
+    assert started(again) == ["plan"]
+    run, second = over(run, "other", "prose")
+    run, third = over(run, "plan", plan(["executor"]))
+    assert [block.task for block in run.blocks] == ["r/other"]
+    (lifted,) = bodies(third, ev.RunUnblocked)
+    told = [each.block for each in (*bodies(first, ev.RunBlocked), *bodies(second, ev.RunBlocked))]
+    assert [lifted.lifts(block.reason, block.task) for block in told] == [True, False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from crewd.client.shapes import one_step
 from crewd.model import events as ev
@@ -77,3 +78,10 @@ def test_a_clock_that_was_set_back_makes_no_lease_and_no_message_live_longer_tha
     expires = mail_of(message, wall, now).expires_at
     assert expires is not None
     assert max(0.0, expires - now) == left
+
+
+def test_the_minutes_of_a_run_that_was_taken_up_again_begin_anew() -> None:
+    workflow = structs.replace(CREATED.workflow, max_minutes=1.0)
+    run = RunRow(RUN, "n", RunStatus.RUNNING, "", "/", workflow, started_at=1e9, reopened_at=1e9 + 500)
+    task = TaskRow(TASK, RUN, "a", TaskStatus.RUNNING, "call", epoch=2)
+    assert run_of(LiveRun(run, (task,), (), (), (), ()), 1e9 + 510, 5.0).deadline == 5.0 + 50.0
