@@ -14,7 +14,7 @@ import pytest
 
 from crewd.client import keeping
 from crewd.client.blocking import Crew, connect
-from crewd.model.errors import Forbidden, NotFound, Refused, UsageError
+from crewd.model.errors import CrewdError, Forbidden, NotFound, Refused, UsageError
 from crewd.model.events import RunArchived, RunForgotten
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import keeping as kp
@@ -219,6 +219,42 @@ def test_a_damaged_database_is_put_aside_and_what_can_be_read_is_saved(
         assert healthy(again)
         assert again.call("jobs:add", {"a": 1, "b": 2}, cwd=jobs_dir).result() == 3
     assert "nothing here waits" in crewd(daemon.home.root, "salvage").stderr or daemon.pid
+
+
+def test_a_database_that_is_taken_away_is_missed_at_once_and_nothing_is_lost(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    run = finished(crew, jobs_dir, "before")
+    before = everything(crew, run)
+    lives = crew.exec(["sleep", "300"], cwd="/").id
+    wait_until(lambda: crew.show(lives).tasks[0].status == "running", "it to run")
+
+    def take_away() -> None:
+        for path in daemon.home.root.glob("crewd.db*"):
+            path.unlink()
+
+    take_away()
+    with pytest.raises(CrewdError):  # it is not taken in, and never said to be
+        crew.exec(["true"], cwd="/")
+    wait_until(lambda: daemon.stopped, "crewd to give up")
+    refused = crewd(daemon.home.root)
+    assert (refused.returncode, "quarantine/removed" in refused.stderr) == (65, True)
+    assert "0 are lost" in crewd(daemon.home.root, "salvage").stdout
+    daemon.start()
+    with daemon.connect() as again:
+        assert again.show(run).tasks == before["tasks"]
+        assert again.show(lives).tasks[0].status == "running"
+        assert again.cancel(lives).verified
+        assert healthy(again)
+        again.stop_daemon()
+    wait_until(lambda: daemon.stopped, "crewd to stop")
+    take_away()
+    refused = crewd(daemon.home.root)
+    assert (refused.returncode, "the database is gone, and there were runs" in refused.stderr) == (65, True)
+    assert "nothing of" in crewd(daemon.home.root, "salvage").stderr
+    aside = next(folder for folder in daemon.home.quarantine.iterdir() if folder.name != "removed")
+    (aside / "settled").touch()
+    daemon.start()
+    with daemon.connect() as anew:
+        assert anew.runs(all=True).runs == ()
 
 
 def test_the_shell_says_what_became_of_each_run(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:

@@ -117,11 +117,14 @@ def faults(what: str) -> Iterator[None]:
 class Database:
     """The writing connection. Raises StoreUnavailable for whatever SQLite or the disk refuses; then nothing was written.
 
-    StoreDamaged, which is one, if the file is not what was written. `reserve`: a file that keeps room for cancels.
+    StoreDamaged, which is one, if the file is not what was written, or was taken away. `reserve`: a file that keeps room for
+    cancels. `quarantine`: where what it holds is kept if somebody has taken its file away.
     """
 
-    def __init__(self, path: Path, store_id: str, reserve: Path | None = None) -> None:
+    def __init__(self, path: Path, store_id: str, reserve: Path | None = None, quarantine: Path | None = None) -> None:
         self._reserve = reserve
+        self._path = path
+        self._quarantine = quarantine
         self._statuses: dict[tuple[str, str], str] = {}
         self._records: list[Record] = []
         with faults(f"the database {path} cannot be opened"):
@@ -139,6 +142,39 @@ class Database:
             self._migrate(path, store_id)
             self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
             self._records = unflushed_of(self._sql)
+            self._sql.execute("BEGIN IMMEDIATE")  # the log is a file from here on
+            self._sql.execute("COMMIT")
+        self._files = self._identity()
+
+    def _identity(self) -> tuple[tuple[int, int] | None, ...]:
+        """Which files the database and its log are."""
+        found: list[tuple[int, int] | None] = []
+        for name in (self._path.name, f"{self._path.name}-wal"):
+            try:
+                file = self._path.with_name(name).stat()
+                found.append((file.st_dev, file.st_ino))
+            except OSError:
+                found.append(None)
+        return tuple(found)
+
+    def check_there(self) -> None:
+        """Raises StoreDamaged if somebody has taken away or replaced the database's file: what is written would be lost.
+
+        What it holds is put into the quarantine first, where the next start finds it.
+        """
+        if self._identity() == self._files:
+            return
+        what = f"the file {self._path} or its log was removed or replaced while crewd ran"
+        if self._quarantine is None:
+            raise StoreDamaged(what)
+        names = ("removed", *(f"removed-{number}" for number in range(2, 1_000)))
+        aside = next(self._quarantine / name for name in names if not (self._quarantine / name).exists())
+        try:
+            aside.mkdir(mode=0o700, parents=True)
+            self._sql.execute("VACUUM INTO ?", (str(aside / self._path.name),))
+        except (OSError, sqlite3.Error) as error:
+            raise StoreDamaged(f"{what}, and what it held could not be kept: {error}") from None
+        raise StoreDamaged(f"{what}; what it held is in {aside}", hint="stop crewd, then crew salvage")
 
     def _migrate(self, path: Path, store_id: str) -> None:
         """Bring the tables to this version; what was there before is copied first."""
@@ -304,6 +340,7 @@ class Database:
     @contextlib.contextmanager
     def _transaction(self, what: str) -> Iterator[None]:
         """All of it or nothing; whatever SQLite raises becomes an error of ours."""
+        self.check_there()
         try:
             self._sql.execute("BEGIN IMMEDIATE")
             yield

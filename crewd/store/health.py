@@ -56,15 +56,33 @@ def admit(home: Home, clock: Clock) -> None:
     if aside is not None:
         _finish_moving(home, aside)
         raise StoreDamaged(f"the database was damaged and is in {aside}", hint=DECIDE)
+    had_runs = home.runs.is_dir() and any(home.runs.iterdir())
     if not home.database.exists():
+        if had_runs and not _begun_anew(home):
+            aside = put_aside(home, clock)
+            raise StoreDamaged("the database is gone, and there were runs", hint=DECIDE)
         return
     verdict = ""
-    if home.database.stat().st_size == 0 and home.runs.is_dir() and any(home.runs.iterdir()):
+    if home.database.stat().st_size == 0 and had_runs:
         verdict = "it is empty, and there were runs"
     verdict = verdict or ReadOnly.verdict(home.database, clock, CHECK_SECONDS)
     if verdict:
         aside = put_aside(home, clock)
         raise StoreDamaged(f"the database is damaged ({verdict}); it was put into {aside}", hint=DECIDE)
+
+
+def _begun_anew(home: Home) -> bool:
+    """Whether somebody has decided to go on without the database that was here: with an empty file, which they have made."""
+    settled = (folder / SETTLED for folder in home.quarantine.iterdir()) if home.quarantine.is_dir() else ()
+    return any(file.exists() and not file.stat().st_size for file in settled)
+
+
+def open_database(home: Home, store_id: str) -> Database:
+    """The database of a home that is served. Raises StoreDamaged while nobody has decided about one that was put aside."""
+    aside = waiting(home)
+    if aside is not None:
+        raise StoreDamaged(f"what the database held is in {aside}", hint=DECIDE)
+    return Database(home.database, store_id, home.reserve, home.quarantine)
 
 
 def put_aside(home: Home, clock: Clock) -> Path:
@@ -76,6 +94,19 @@ def put_aside(home: Home, clock: Clock) -> Path:
     sync_directory(aside)
     sync_directory(home.root)
     return aside
+
+
+def _copy_of(home: Home, aside: Path) -> Path:
+    """A copy of what was put aside, to read; empty if the file is gone."""
+    source = home.root / ".damaged.db"
+    for path in home.root.glob(f"{source.name}*"):
+        path.unlink()
+    for path in aside.glob("crewd.db*"):
+        shutil.copyfile(path, home.root / path.name.replace("crewd.db", source.name, 1))
+    source.touch(mode=0o600)
+    with source.open("r+b") as file:
+        file.write(HEADER)  # the same in each database of crewd's: its loss alone makes nothing unreadable
+    return source
 
 
 def salvage(home: Home, clock: Clock, *, anyway: bool = False) -> tuple[int, int]:
@@ -93,13 +124,7 @@ def salvage(home: Home, clock: Clock, *, anyway: bool = False) -> tuple[int, int
     for path in home.root.glob(f"{new.name}*"):
         path.unlink()
     _finish_moving(home, aside)
-    source = home.root / ".damaged.db"
-    for path in home.root.glob(f"{source.name}*"):
-        path.unlink()
-    for path in aside.glob("crewd.db*"):
-        shutil.copyfile(path, home.root / path.name.replace("crewd.db", source.name, 1))
-    with source.open("r+b") as file:
-        file.write(HEADER)  # the same in each database of crewd's: its loss alone makes nothing unreadable
+    source = _copy_of(home, aside)
     with contextlib.closing(ReadOnly.damaged(source)) as old:
         store_id = old.store_id or f"e_{aside.name}"
         database = Database(new, store_id)
@@ -141,7 +166,7 @@ def salvage(home: Home, clock: Clock, *, anyway: bool = False) -> tuple[int, int
             hint=f"'crewd restore BACKUP', or begin anew: touch '{aside / SETTLED}'",
         )
     new.rename(home.database)
-    (aside / SETTLED).touch()
+    (aside / SETTLED).write_text("there is a database again\n")
     sync_directory(home.root)
     return saved, lost
 
@@ -196,6 +221,6 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> int:
         os.fsync(file.fileno())
     new.rename(home.database)
     if aside is not None:
-        (aside / SETTLED).touch()
+        (aside / SETTLED).write_text("there is a database again\n")
     sync_directory(home.root)
     return events

@@ -106,8 +106,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.guardian.processes import reap_strangers
     from crewd.model.ids import EVENT, IdSource
     from crewd.protocol.guardian import Retire
-    from crewd.store.database import Database
-    from crewd.store.health import admit
+    from crewd.store.health import admit, open_database
     from crewd.store.readonly import ReadOnly
     from crewd.supervisor import commands as cm
     from crewd.supervisor.config import HeldConfig, load_config
@@ -156,7 +155,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     ports = Ports(
         ZmqWire(home, poller, shared_out.connections, shared_out.workers),
         port,
-        lambda: Database(home.database, services.ids.next(EVENT), home.reserve),
+        lambda: open_database(home, services.ids.next(EVENT)),
         lambda: ReadOnly(home.database),
         lambda: manager.say(f"READY=1\nSTATUS=serves {home.root}"),
         lambda: examine(home, asked_for.workers_max, shared_out),

@@ -125,6 +125,8 @@ MEANT = {
     "start": "crew exec, run and call start something; crew daemon start starts the daemon",
     "restart": "crew retry RUN starts again what failed or is parked; crew resume RUN what was cancelled",
     "shutdown": "crew daemon stop",
+    "salvage": "crewd salvage, while crewd does not run",
+    "restore": "crewd restore BACKUP, while crewd does not run",
     "serve": "crew daemon start, or crewd in the foreground",
     "spawn": "crew exec CMD, or crew call MODULE:FUNC",
     "submit": "crew run GOAL -w FILE, or crew exec CMD",
