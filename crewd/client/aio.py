@@ -22,6 +22,7 @@ from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_
 from crewd.client.keys import Identity, identity, keys_directory
 from crewd.client.methods import Awaited, CrewMethods, RunMethods
 from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
+from crewd.client.place import Place
 from crewd.client.reading import feed
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
@@ -103,6 +104,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.connect(home.clients_endpoint)
+        self._place = Place()
         self._heard_at = self._clock.monotonic()
         self._news = asyncio.Condition()
         self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._greet_often())]
@@ -117,6 +119,8 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
 
     async def close(self) -> None:
         """Hang up; runs go on."""
+        if not self._place.leave():
+            return
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -155,6 +159,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
             raise unreachable(self.home)
 
     async def _ask(self, request: rq.Request, seconds: float) -> rq.Reply:
+        self._place.check()
         key, frames = self._talk.ask(request)
         self._heard_at = self._clock.monotonic()
         try:
@@ -250,6 +255,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
     ) -> AsyncIterator[Event | Progress]:  # fmt: skip
         """See `crewd.Crew.watch`."""
         watch = shapes.Watched(target, types, labels)
+        self._place.check()
         key, frames = self._talk.ask(watch.request(after, progress=progress))
         self._heard_at = self._clock.monotonic()
         await self._socket.send_multipart(frames)

@@ -22,6 +22,7 @@ from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_
 from crewd.client.keys import Identity, identity, keys_directory
 from crewd.client.methods import Blocking, CrewMethods, RunMethods
 from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
+from crewd.client.place import Place
 from crewd.client.reading import feed
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
@@ -56,6 +57,7 @@ class Connection:
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.connect(home.clients_endpoint)
+        self._place = Place()
         self._next_hello = 0.0
         self._heard_at = self.clock.monotonic()
 
@@ -87,7 +89,11 @@ class Connection:
             return  # crewd does not read: the next hello finds out
 
     def request(self, request: rq.Request, timeout: float = REPLY_SECONDS) -> rq.Reply:
-        """Send and wait. Survives a restart of crewd; DeadlineExceeded if `timeout` seconds bring no reply."""
+        """Send and wait. Survives a restart of crewd; DeadlineExceeded if `timeout` seconds bring no reply.
+
+        UsageError if it is closed, or if this process is a fork of the one that has connected it.
+        """
+        self._place.check()
         key, frames = self.talk.ask(request)
         self._heard_at = self.clock.monotonic()
         self._send(frames)
@@ -110,6 +116,7 @@ class Connection:
 
     def subscribe(self, request: rq.Subscribe) -> Generator[rq.EventNote | rq.ProgressNote, None, None]:
         """Notes as they come, for ever; close the iterator to end the subscription."""
+        self._place.check()
         key, frames = self.talk.ask(request)
         self._send(frames)
         try:
@@ -132,8 +139,9 @@ class Connection:
 
     def close(self) -> None:
         """Hang up."""
-        self._socket.close(0)
-        self._context.term()
+        if self._place.leave():
+            self._socket.close(0)
+            self._context.term()
 
 
 def connect(

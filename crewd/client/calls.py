@@ -8,6 +8,7 @@ Tests: tests/client/test_api.py, tests/test_end_to_end.py.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
@@ -20,7 +21,7 @@ from crewd.model.events import Event
 from crewd.model.home import Home
 from crewd.model.hooks import HookRun
 from crewd.model.ids import MESSAGE, IdSource
-from crewd.model.limits import GRACE_SECONDS_SHORT, LEASE_SECONDS_DEFAULT, LOG_CHUNK_BYTES_MAX
+from crewd.model.limits import GRACE_SECONDS_SHORT, LEASE_SECONDS_DEFAULT, LOG_CHUNK_BYTES_MAX, ROWS_MAX
 from crewd.model.message_kinds import MessageKind
 from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.model.receipts import Level, Receipt
@@ -375,12 +376,20 @@ def _with_result(task: TaskRow) -> Call[TaskRow]:
 # -- looking --------------------------------------------------------------------------------------------------------
 
 
-def runs(crew: Caller, *, all: bool = False, labels: Mapping[str, str] | None = None) -> Call[rq.RunsReply]:  # noqa: ARG001
-    """Runs with their tasks and latest progress, newest first; ended ones with `all`; only those with all of these labels."""
-    request = rq.ListRuns(all=all, labels=dict(labels or {}))
+def runs(
+    crew: Caller, *, all: bool = False, labels: Mapping[str, str] | None = None, limit: int | None = None  # noqa: ARG001
+) -> Call[rq.RunsReply]:  # fmt: skip
+    """Runs with their tasks and latest progress, newest first; ended ones with `all`; only those with all of these labels.
+
+    With a `limit`, so many of the newest; `before` of the answer is not empty if there may be older ones. Of each run there is
+    what a list needs: see `RunsReply`.
+    """
+    most = sys.maxsize if limit is None else max(1, limit)
+    request = rq.ListRuns(all=all, labels=dict(labels or {}), limit=min(most, ROWS_MAX))
     found = shapes.expect((yield Ask(request)), rq.RunsReply)
-    while found.before and len(found.runs) < request.limit:
-        more = msgspec.structs.replace(request, before=found.before, limit=request.limit - len(found.runs))
+    while found.before and len(found.runs) < most:
+        left = min(most - len(found.runs), ROWS_MAX)
+        more = msgspec.structs.replace(request, before=found.before, limit=left)
         found = shapes.with_older(found, shapes.expect((yield Ask(more)), rq.RunsReply))
     return found
 

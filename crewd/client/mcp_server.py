@@ -55,6 +55,7 @@ SLICE_SECONDS = 5.0
 """So often a call that waits tells how things stand."""
 TEXT_CHARS_MAX = 50_000
 """Of a result: a model reads no more at once."""
+LISTED_MAX = 100
 NOTICES_MAX = 10
 EVENTS_MAX = 200
 SUMMARY_CHARS_MAX = 50_000
@@ -290,7 +291,7 @@ def _add_looking(server: MCPServer[None], leader: Leader) -> None:
     @server.tool()
     async def crew_list(*, all: bool = False) -> Runs:
         """List runs, newest first. `all`: also those that have ended."""
-        reply = await leader.ask(lambda crew: crew.runs(all=all))
+        reply = await leader.ask(lambda crew: crew.runs(all=all, limit=LISTED_MAX))
         runs = [
             Run(
                 run=row.id,

@@ -6,13 +6,14 @@ A JSON answer that must follow a schema is looked at by the worker that asked: i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from crewd.model.errors import UsageError
 
 QuestionKind = Literal["text", "confirm", "choose", "permission", "json"]
+QUESTION_KINDS = get_args(QuestionKind)
 YES = frozenset({"yes", "y", "true", "ok", "1", "allow"})
 NO = frozenset({"no", "n", "false", "0", "deny"})
 _WORDS = {"confirm": ("yes", "no"), "permission": ("allow", "deny")}

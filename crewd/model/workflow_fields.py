@@ -227,12 +227,17 @@ def _check_list_is_over(lines: list[SourceLine], at: int, block: list[str]) -> N
 
 
 def _names_levels(field: Field) -> bool:
-    """Whether the one line is `{LEVEL: COMMAND, …}`: a group of commands of a shell is nothing like that."""
+    """Whether the one line is `{LEVEL: COMMAND, …}` or would be: a group of commands of a shell is nothing like that."""
+    if re.match(r"\{\s*\}|\[[^\s\[]", field.text):
+        return True
+    if re.search(r";\s*\}\Z", field.text):
+        return False
     try:
         value = field.yaml().value if field.text.startswith("{") else None
     except UsageError:
         return False
-    return isinstance(value, dict) and bool(value) and all(name in LEVELS for name in value)
+    words = value.items() if isinstance(value, dict) else ()
+    return any(each is not None for _, each in words) and all(re.fullmatch(r"[\w-]+", str(name)) for name, _ in words)
 
 
 def _verify(fields: Fields) -> tuple[str, dict[Level, str]]:
@@ -242,7 +247,7 @@ def _verify(fields: Fields) -> tuple[str, dict[Level, str]]:
         command = fields.text("verify")
         return ("" if command in {"true", "false"} else command), {}
     yaml = field.yaml()
-    if not isinstance(yaml.value, dict):
+    if not isinstance(yaml.value, dict) or not yaml.value:
         hint = f"below verify, a line such as '  {LEVELS[0]}: COMMAND' for each level"
         raise fields.wrong("verify", "verify is a command, or one for each level", hint)
     found: dict[str, str] = {}

@@ -95,7 +95,9 @@ class Daemon:
         self._process: Process | None = None
 
     def start(self) -> Self:
-        """Start the daemon and wait until it answers."""
+        """Start the daemon and wait until it answers. One that runs already is left so."""
+        if self._process is not None and self._process.poll() is None:
+            return self
         package = str(Path(crewd.__file__).resolve().parent.parent)
         environment = {
             **os.environ,

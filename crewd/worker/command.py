@@ -153,7 +153,7 @@ class CommandProcess:
         self._desk.finish()
         token = self._desk.token
         if token.cancelled:
-            return Outcome(outcome="cancelled", reason=token.reason, exit_code=code if code >= 0 else None)
+            return Outcome(outcome="cancelled", reason=token.reason, exit_code=code)
         if code != 0:
             return self._failed(code)
         lost = next((pump.error for pump in self._pumps if pump.error), "")
@@ -198,7 +198,7 @@ class CommandProcess:
             outcome="failed",
             reason=FailureReason.KILLED if code < 0 else FailureReason.EXIT_CODE,
             error=clip(f"{how}: {tail}" if tail else how, NOTE_CHARS_MAX),
-            exit_code=code if code > 0 else None,
+            exit_code=code,
         )
 
     def _completed(self, warnings: tuple[str, ...]) -> Outcome:

@@ -30,7 +30,7 @@ from crewd.model.limits import (
     TEXT_CHARS_MAX,
 )
 from crewd.model.numbers import AMOUNT_MAX, COUNT_MAX, SECONDS_MAX
-from crewd.model.questions import QuestionKind
+from crewd.model.questions import QUESTION_KINDS, QuestionKind
 from crewd.model.reasons import RefusalReason
 from crewd.model.redact import clip, redact_value
 from crewd.model.terms import USUAL, Terms
@@ -55,6 +55,7 @@ from crewd.worker.artifacts import store
 from crewd.worker.message import Letter, Message
 from crewd.worker.operation import Interrupted, Operation
 from crewd.worker.others import Others, WaitLevel
+from crewd.worker.results import NotJson, as_json
 from crewd.worker.sampler import Sampler
 from crewd.worker.token import CancellationToken
 
@@ -292,6 +293,10 @@ class Context:
         `choices`, `json` a JSON text, that follows `schema` if there is one (needs `crewd[schema]`). Raises UsageError.
         """
         fits = _follows(schema)
+        if kind not in QUESTION_KINDS:
+            raise UsageError(f"there is no kind of question {kind!r}", hint=f"one of {', '.join(QUESTION_KINDS)}")
+        if not question.strip():
+            raise UsageError("a question has a text", hint="ask something")
         if kind == "choose" and not choices:
             raise UsageError("a question with choices has some", hint="choices=[...]")
         if len(choices) > CHOICES_MAX:
@@ -356,9 +361,9 @@ class Context:
         Durable soon; `value` has at most 32 KiB, what is larger belongs into a file.
         """
         try:
-            raw = msgspec.json.encode(redact_value(msgspec.to_builtins(value)))
-        except (TypeError, msgspec.EncodeError) as error:
-            raise UsageError(f"the checkpoint cannot be kept: {error}", hint="use JSON-like values") from None
+            raw = msgspec.json.encode(redact_value(as_json(value, "the checkpoint")))
+        except NotJson as error:
+            raise UsageError(str(error), hint="use JSON-like values") from None
         if len(raw) > CHECKPOINT_BYTES_MAX:
             raise UsageError(f"the checkpoint has {len(raw)} bytes", hint=f"at most {CHECKPOINT_BYTES_MAX}; use a file")
         self._desk.report(Checkpoint(value=msgspec.json.decode(raw)))

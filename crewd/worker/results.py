@@ -20,27 +20,27 @@ class NotJson(Exception):
     """A value that would be another one when it is read; the text says where it stands, what it is and what to return."""
 
 
-def as_json(value: object) -> Any:
+def as_json(value: object, what: str = "the result") -> Any:
     """The value as None, bool, int, float, text, lists and dicts.
 
     Tuples and sets become lists, dataclasses and structs become dicts, dates, UUIDs, Decimals and enums become text.
-    Raises NotJson for what would not be the same value then.
+    Raises NotJson, which calls the value `what`, for what would not be the same value then.
     """
     try:
         plain = msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview))
-        _check(plain, "the result", 0)
+        _check(plain, what, 0)
     except NotJson:
         raise
     except RecursionError:
-        raise NotJson("the result is nested too deeply, or holds itself") from None
+        raise NotJson(f"{what} is nested too deeply, or holds itself") from None
     except (TypeError, ValueError, OverflowError) as error:
-        raise NotJson(f"the result cannot be sent: {error}; return JSON-like values") from None
+        raise NotJson(f"{what} cannot be sent: {error}; return JSON-like values") from None
     return plain
 
 
 def _check(value: object, where: str, depth: int) -> None:
     if depth > DEPTH_MAX:
-        raise NotJson(f"the result is nested too deeply: at most {DEPTH_MAX} lists and dicts in each other")
+        raise NotJson(f"{where} is nested too deeply: at most {DEPTH_MAX} lists and dicts in each other")
     match value:
         case None | bool():
             return

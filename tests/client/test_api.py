@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import crewd.aio
 import crewd.testing
 import crewd.worker
 from crewd.client import aio, blocking
+from crewd.model.errors import UsageError
 from crewd.testing import Daemon
 
 ROOT = Path(crewd.__file__).parent.parent
@@ -134,3 +136,28 @@ def test_both_clients_have_the_same_names(kind: str) -> None:
         return {name for name in dir(getattr(module, kind)) if not name.startswith("_")} - own
 
     assert names(aio) == names(blocking)
+
+
+def test_a_client_that_is_closed_or_was_copied_by_a_fork_says_so(daemon: Daemon) -> None:
+    crew = daemon.connect()
+    crew.runs()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = "nothing"
+        try:
+            crew.runs()
+        except UsageError as error:
+            said = error.message
+        finally:
+            os.write(writing, said.encode())
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert b"connected by another process" in os.read(reading, 1_000)
+    os.close(reading)
+    os.close(writing)
+    assert crew.runs().runs == ()
+    crew.close()
+    crew.close()
+    with pytest.raises(UsageError, match="this client is closed"):
+        crew.runs()

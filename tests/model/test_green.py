@@ -117,8 +117,15 @@ def test_levels_may_stand_in_one_line_and_a_group_of_a_shell_is_a_command() -> N
         return step.verify, step.verify_levels
 
     assert verified("{package: make check, targeted: 'pytest -q'}") == ("", {"targeted": "pytest -q", "package": "make check"})
-    for command in ("{ make check; }", "{ test: x }", "{}"):
+    for command in ("{ make check; }", "{ echo a: b; }", "{ test: x; }", "[ -e a ]", "[[ -e a ]]"):
         assert verified(command) == (command, {})
+    for line, says in (
+        ("{Package: make}", "no level 'Package'"), ("{ test: x }", "no level 'test'"),
+        ("{targeted: a, Package: b}", "no level 'Package'"),
+        ("{}", "or one for each level"), ("[a, b]", "or one for each level"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=says):
+            verified(line)
 
 
 def test_a_verification_without_a_level_that_failed_counts_against_all_levels() -> None:

@@ -162,10 +162,23 @@ def test_what_cannot_be_said_is_an_error_in_the_line_that_says_it(crew: Crew, tm
     calls = (
         "ctx.ask('n?', kind='choose', choices=[1, 2])", "ctx.ask('n?', default=True)", "ctx.tell('x', priority='high')",
         "ctx.ask('n?', kind='choose', choices=['x' * 1_200_000], timeout=3)",
-        "ctx.ask('n?', kind='choose', choices=['x'] * 65)",
+        "ctx.ask('n?', kind='choose', choices=['x'] * 65)", "ctx.ask('n?', kind='bogus')", "ctx.ask(' ')",
     )  # fmt: skip
     lines = "".join(f"    try: {each}\n    except crewd.UsageError: refused += 1\n" for each in calls)
     (tmp_path / "m.py").write_text(f"import crewd\ndef f(ctx):\n    refused = 0\n{lines}    return refused\n")
     run = crew.call("m:f", cwd=str(tmp_path))
     assert run.result(timeout=120) == len(calls)
     assert [ask for ask in run.show().asks if ask.closed_at is None] == []
+
+
+@pytest.mark.parametrize("value", ["float('nan')", "[float('inf')]", "{1: 2}", "b'x'"])
+def test_a_checkpoint_that_would_be_another_one_is_refused(crew: Crew, tmp_path: Path, value: str) -> None:
+    lines = (
+        "import crewd",
+        "def f(ctx):",
+        "    try:",
+        f"        ctx.checkpoint({value})",
+        "    except crewd.UsageError as error:",
+    )
+    (tmp_path / "m.py").write_text("\n".join([*lines, "        return error.message"]))
+    assert str(crew.call("m:f", cwd=str(tmp_path)).result(timeout=120)).startswith("the checkpoint")

@@ -211,6 +211,8 @@ def test_a_failure_names_its_signal_and_its_cause(crew: Crew, number: int, name:
     assert attempt.reason == "killed_by_signal"
     assert name in attempt.error
     assert "cause" in attempt.error
+    assert attempt.exit is not None
+    assert (attempt.exit.code, attempt.exit.signal) == (None, number)
 
 
 def test_what_is_shown_of_output_has_no_end_of_a_secret(crew: Crew) -> None:

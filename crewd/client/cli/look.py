@@ -38,6 +38,8 @@ from crewd.model.rows import Backlog, Progress, RunRow, TaskRow
 from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.protocol import requests as rq
 
+LISTED = 100
+"""So many runs, the newest, are listed beside those that live."""
 LOOK_SECONDS = 2.0
 """How long an end is waited for before it is asked again what is waited for."""
 _TELLING = (TaskStatus.WAITING, TaskStatus.PARKED, TaskStatus.BACKOFF, TaskStatus.CLAIMED)
@@ -46,14 +48,17 @@ _TELLING = (TaskStatus.WAITING, TaskStatus.PARKED, TaskStatus.BACKOFF, TaskStatu
 
 @click.command()
 @click.option("-a", "--all", "everything", is_flag=True, help="Also ended runs.")
+@click.option("-n", "--limit", type=click.IntRange(1), help="So many of the newest (else all that live; with -a, 100).")
 @click.option("-q", "quiet", is_flag=True, help="Ids only.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only runs with this label.")
 @verb
-def ps(options: Options, everything: bool, quiet: bool, labels: tuple[str, ...]) -> None:  # noqa: FBT001 (flags)
+def ps(options: Options, everything: bool, limit: int | None, quiet: bool, labels: tuple[str, ...]) -> None:  # noqa: FBT001 (flags)
     """List runs."""
     with look_at(options) as crew:
-        found = crew.runs(all=everything, labels=parse_labels(labels))
+        found = crew.runs(all=everything, labels=parse_labels(labels), limit=limit or (LISTED if everything else None))
     say_stale(stale=found.stale)
+    if found.before:
+        warn(f"there may be older runs than these {len(found.runs)}: --limit N lists more")
     if options.json:
         out(found)
         return

@@ -19,7 +19,8 @@ def artifact(archives: Archives, wanted: kp.GetArtifact) -> kp.ArtifactReply:
     rows = archives.library.rows_of(ArtifactRow, run, RUNS_MAX)
     mine = [row for row in rows if wanted.name in {row.name, row.id} and wanted.target in {row.run, row.task}]
     if not mine:
-        names = ", ".join(sorted({row.name for row in rows})[:20]) or "none"
+        of_target = [row for row in rows if wanted.target in {row.run, row.task}]
+        names = ", ".join(sorted({row.name for row in of_target})[:20]) or "none"
         raise NotFound(f"{step or 'the run'} has left no artifact {wanted.name[:80]!r}", hint=f"there are: {names}")
     row, offset = mine[-1], max(0, wanted.offset)
     if row.data or not row.size:

@@ -85,7 +85,7 @@ def _exit(state: Attempt, exited: Exited | None) -> ExitStatus:
     """The exit of the first process; of a command, what the command itself exited with."""
     status = exited.exit if exited is not None else ExitStatus()
     outcome = state.outcome
-    return replace(
-        status, cancelled=state.cancel is not None, timed_out=state.limit or status.timed_out,
-        code=outcome.exit_code if outcome is not None and outcome.exit_code is not None else status.code,
-    )  # fmt: skip
+    code = None if outcome is None else outcome.exit_code
+    if code is not None:
+        status = replace(status, code=code) if code >= 0 else replace(status, code=None, signal=-code)
+    return replace(status, cancelled=state.cancel is not None, timed_out=state.limit or status.timed_out)

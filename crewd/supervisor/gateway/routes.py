@@ -142,7 +142,7 @@ def check_target(request: rq.Request, client: Client | None, row: RunRow, task: 
         raise Refused(f"run {row.name} is archived: it is only read", hint="start a new run", reason="archived")
     if row_of.whole and task:
         raise UsageError(
-            f"{row.name} is forgotten, archived, exported or approved of as a whole", hint=f"name the run: {row.name}"
+            f"{row.name} can be forgotten, archived, exported or approved of only as a whole", hint=f"name the run: {row.name}"
         )
 
 

@@ -19,7 +19,7 @@ from crewd.model.rows import ClaimInfo
 from crewd.model.statuses import TaskStatus
 from crewd.supervisor.run import blocks, planned, turns
 from crewd.supervisor.run.effects import NOTHING, AlarmAt, Decision, Recorded, RunEffect
-from crewd.supervisor.run.phases import InBackoff, IsClaimed, IsOver, IsParked, IsQueued
+from crewd.supervisor.run.phases import InBackoff, IsClaimed, IsOver, IsParked, IsQueued, digest_of
 from crewd.supervisor.run.schedule import begun, ended, go_on
 from crewd.supervisor.run.state import Next, Run, Task
 
@@ -73,11 +73,17 @@ def lapse(run: Run) -> tuple[Run, list[Recorded]]:
 
 
 def finish(run: Run, key: str, holder: Holder, said: ev.TaskEnded, at: float) -> Next:
-    """Say how a task that one holds has ended; said again it changes nothing. Raises Refused if one does not hold it."""
+    """Say how a task that one holds has ended; said again it changes nothing.
+
+    Raises Refused if one does not hold it, Conflict if one has said something else before.
+    """
+    digest = digest_of(said.result, said.error)
     before = run.task(key)
     if before is not None and isinstance(before.phase, IsOver) and before.phase.status is said.status:
         mine = before.phase.claim
         if mine is not None and _is(mine, holder):
+            if before.phase.said != digest:
+                raise Conflict(f"{key} was finished with another result", hint="crew result prints what it has")
             return run, NOTHING
     task, claim = _held(run, key, holder)
     events = [Recorded(said, key)]
@@ -86,7 +92,7 @@ def finish(run: Run, key: str, holder: Holder, said: ev.TaskEnded, at: float) ->
         notice = f"{key}#{task.epoch}:{NoticeKind.DEAD_LETTER}"
         text = f"{said.reason}: {said.error}"
         events.append(Recorded(ev.NoticeRaised(id=notice, kind=NoticeKind.DEAD_LETTER, text=text), key))
-    run, settled = ended(run, task, IsOver(said.status, notice, claim))
+    run, settled = ended(run, task, IsOver(said.status, notice, claim, digest))
     if said.status is TaskStatus.COMPLETED:
         run, follows = planned.after_completion(run, task, said.result)
         events += follows

@@ -171,7 +171,8 @@ def _attempt_over(run: Run, over: heard.AttemptOver) -> Next:
             return run, replace(decision, effects=(*decision.effects, AlarmAt(due)))
         case tries.Park(text) if run.cancel is None and task.cancel is None:
             notice = f"{task.id}#{task.epoch}:{NoticeKind.PARKED}"
-            why = f"{text}; last: {ended.reason} {error}".strip()
+            last = f"{ended.reason} {error}".strip()
+            why = f"{text}; last: {last}" if last else text
             raised = ev.NoticeRaised(id=notice, kind=NoticeKind.PARKED, text=why)
             parked = [Recorded(ev.TaskParked(reason=text, error=error), task.id), Recorded(raised, task.id)]
             return go_on(run.with_task(task.become(IsParked(notice))), parked)

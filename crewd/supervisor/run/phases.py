@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TypeAlias
 
 import msgspec
@@ -45,12 +46,19 @@ class IsLive(msgspec.Struct, frozen=True):
 class IsOver(msgspec.Struct, frozen=True):
     """It has ended with this status. `claim` is that of its holder, if somebody else has carried it out.
 
+    `said` is what that one has said of the end, as a digest.
     `notice` is the id of its dead letter, until somebody has seen that.
     """
 
     status: TaskStatus
     notice: str = ""
     claim: ClaimInfo | None = None
+    said: str = ""
+
+
+def digest_of(result: object, error: str) -> str:
+    """What somebody says of the end of a task, to know it again."""
+    return hashlib.sha256(msgspec.msgpack.encode([result, error])).hexdigest()
 
 
 TaskPhase: TypeAlias = IsQueued | InBackoff | IsParked | IsClaimed | IsLive | IsOver

@@ -32,7 +32,7 @@ from crewd.supervisor.attempt.phases import (
 )
 from crewd.supervisor.attempt.state import Attempt, Contact, Messages, Observed, OpenOperation, OpenQuestion, Work
 from crewd.supervisor.run.events import AttemptOver
-from crewd.supervisor.run.phases import AT_REST, InBackoff, IsClaimed, IsLive, IsOver, IsParked, IsQueued, TaskPhase
+from crewd.supervisor.run.phases import AT_REST, InBackoff, IsClaimed, IsLive, IsOver, IsParked, IsQueued, TaskPhase, digest_of
 from crewd.supervisor.run.state import Run, Task, new_run
 from crewd.supervisor.run.tries import Tried
 
@@ -124,7 +124,9 @@ def _task_phase(task: Task, row: TaskRow, notice: str, wall: float, now: float) 
         case TaskStatus.QUEUED | TaskStatus.CLAIMED:
             return IsQueued()
         case _:
-            return IsOver(row.status, notice, row.claim)
+            held = row.claim if row.status in {TaskStatus.COMPLETED, TaskStatus.FAILED} else None
+            said = digest_of(row.result, row.error) if held is not None else ""
+            return IsOver(row.status, notice, row.claim, said)
 
 
 def over_of(attempt: AttemptRow) -> AttemptOver:

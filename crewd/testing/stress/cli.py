@@ -28,11 +28,27 @@ from crewd.testing.stress.trial import Trial
 @click.command(epilog="Laws: " + "; ".join(LAWS) + ".")
 @click.argument("target", metavar="MODULE:FUNC")
 @click.option("--arg", "args", multiple=True, metavar="K=JSON", help="A keyword argument.")
-@click.option("--examples", default=EXAMPLES, show_default=True, help="Drawn histories, after every single point was tried.")
-@click.option("--seed", default=0, show_default=True, help="What the drawn histories are drawn from.")
-@click.option("--grace", default=GRACE_SECONDS, show_default=True, help="Seconds between a cancel and the worker's end.")
 @click.option(
-    "--patience", default=PATIENCE_SECONDS, show_default=True, help="Seconds of real time for one start of the worker."
+    "--examples",
+    type=click.IntRange(0, 1_000_000),
+    default=EXAMPLES,
+    show_default=True,
+    help="Drawn histories, after every single point was tried.",
+)
+@click.option("--seed", default=0, show_default=True, help="What the drawn histories are drawn from.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(0.0, 3_600.0),
+    default=GRACE_SECONDS,
+    show_default=True,
+    help="Seconds between a cancel and the worker's end.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(0.1, 86_400.0),
+    default=PATIENCE_SECONDS,
+    show_default=True,
+    help="Seconds of real time for one start of the worker.",
 )
 @click.option("--files", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Copied to where the worker runs.")
 @click.option("--appends", multiple=True, metavar="PATTERN", help="Files that grow line by line: a beginning is no half.")

@@ -1,0 +1,35 @@
+"""Where a client may be used: in the process that has connected it, until it is closed.
+
+A fork has a copy of the sockets, and none of the threads that serve them: whoever asks through them would wait for ever.
+
+Tests: tests/client/test_api.py.
+"""
+
+from __future__ import annotations
+
+import os
+
+from crewd.model.errors import UsageError
+
+
+class Place:
+    """Of one client. Made where it is connected."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._closed = False
+
+    def check(self) -> None:
+        """Raises UsageError where the client cannot be used."""
+        if self._closed:
+            raise UsageError("this client is closed", hint="connect another one")
+        if os.getpid() != self._pid:
+            raise UsageError(
+                "this client was connected by another process, which has forked this one", hint="connect here anew"
+            )
+
+    def leave(self) -> bool:
+        """It is closed. Whether that ends a connection: not the second time, and not in a fork."""
+        first = not self._closed and os.getpid() == self._pid
+        self._closed = True
+        return first
