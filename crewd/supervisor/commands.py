@@ -260,6 +260,12 @@ class RunOver(msgspec.Struct, frozen=True):
     run: str
 
 
+class RunBroken(msgspec.Struct, frozen=True):
+    """The actor of this run has crashed too often: it is not started again before crewd is."""
+
+    run: str
+
+
 class AttemptHasEnded(msgspec.Struct, frozen=True):
     """A controller's attempt is over and durable."""
 
@@ -283,7 +289,10 @@ ControllerMessage: TypeAlias = (
     | WorkerDisconnected | WorkerAlive | GuardianSays | HitLimit | GuardianAttached
 )  # fmt: skip
 """What the controller of an attempt takes."""
-FrontMessage: TypeAlias = Journaled | LiveRuns | Command | StartSoon | RunOver | ChildLives | AttemptIs | ParentEnded | Stop
+FrontMessage: TypeAlias = (
+    Journaled | LiveRuns | LiveRun | NoRun | Command | StartSoon | RunOver | RunBroken | ChildLives | AttemptIs | ParentEnded
+    | Stop
+)  # fmt: skip
 """What the front takes."""
 SlotsMessage: TypeAlias = AskSlot | MayHaveSlot | Recalled | TakeSlot | LendSlot | SlotReady
 """What the owner of the places takes from others."""

@@ -67,7 +67,8 @@ class Directory:
     workers from, 0 if there is none, None if that is not known. `silent` says which of the two does not answer, and since when
     (monotonic). `memory_available` are the bytes that the guardian named last, None if it never did. `draining`: no new work
     is taken, and crewd stops when what is live has ended. `ending`: the cancel of every run that lives or begins to, because
-    crewd stops. `way_out` is the gateway, while it lives.
+    crewd stops. `broken`: runs whose actors crash whenever they are started, with the last error; they have none any more.
+    `way_out` is the gateway, while it lives.
     """
 
     runs: dict[str, Ref[RunMessage]] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class Directory:
     memory_available: int | None = None
     draining: bool = False
     ending: CancelInfo | None = None
+    broken: dict[str, str] = field(default_factory=dict)
     way_out: WayOut | None = None
 
     _parts: dict[str, AnyRef] = field(default_factory=dict)

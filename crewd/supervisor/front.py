@@ -31,15 +31,15 @@ from crewd.model.events import (
     RunInventory,
 )
 from crewd.model.ids import RUN, check_run_name
-from crewd.model.limits import GRACE_SECONDS_SHORT
+from crewd.model.limits import GRACE_SECONDS_SHORT, TERM_SECONDS_GRACEFUL
 from crewd.model.reasons import CancelReason, RefusalReason
 from crewd.model.receipts import Outcome, Receipt
 from crewd.model.redact import redact
-from crewd.model.rows import CancelInfo, MessageRow, RunRow
+from crewd.model.rows import AttemptRow, CancelInfo, MessageRow, RunRow
 from crewd.model.statuses import ATTEMPT_TERMINAL
 from crewd.model.workflow import with_texts
 from crewd.protocol import requests as rq
-from crewd.protocol.guardian import EXPECTED_MAX, Expect
+from crewd.protocol.guardian import EXPECTED_MAX, End, Expect
 from crewd.protocol.startable import startable
 from crewd.store.messages import (
     AttemptIs,
@@ -48,10 +48,12 @@ from crewd.store.messages import (
     Known,
     LiveRun,
     LiveRuns,
+    Load,
     LoadAttempt,
     LoadLive,
     NewMessage,
     NewRun,
+    NoRun,
     Rejected,
 )
 from crewd.supervisor import commands as cm
@@ -104,6 +106,7 @@ class Front(Actor[cm.FrontMessage]):
         self._started = self._waiting_starts = 0
         self._receipts: dict[str, Receipt] = {}
         self._created: dict[str, LiveRun] = {}
+        self._giving_up: set[str] = set()
 
     def on_start(self) -> None:
         """Record the start; find the runs that were live."""
@@ -134,7 +137,7 @@ class Front(Actor[cm.FrontMessage]):
                 # Before a new run can ask for a place: those that live have theirs.
                 self._services.directory.part(SLOTS).tell(cm.Recalled(attempts), lane=Lane.CONTROL)
                 for run in runs:
-                    if run not in self._live and run not in self._services.directory.runs:
+                    if run not in (*self._live, *self._services.directory.runs, *self._services.directory.broken):
                         self._start(run)
                     self._live.add(run)
                 self._knows = True
@@ -153,6 +156,12 @@ class Front(Actor[cm.FrontMessage]):
                 self._opening.pop(run, None)
                 self._services.vault.drop(run)
                 self._lives_no_more(run)
+            case cm.RunBroken(run):
+                self._broke(run)
+            case LiveRun(row, _, attempts_of):
+                self._end_workers(row.id, attempts_of)
+            case NoRun(run):
+                self._giving_up.discard(run)
             case cm.ChildLives(run, parent, on_parent):
                 self._lineage.add(run, parent, on_parent)
                 self._services.directory.part(STORE).tell(LoadAttempt(*split_parent(parent), self.ref))
@@ -191,7 +200,8 @@ class Front(Actor[cm.FrontMessage]):
     def on_turn_end(self) -> None:
         """Send what was decided to the store, and stop when that was asked for and nothing is left to do."""
         self._journal.seal()
-        if self._stopping and self._knows and not self._live and self._journal.idle and not self._stopped:
+        waits = self._live.difference(self._services.directory.broken) or self._giving_up
+        if self._stopping and self._knows and not waits and self._journal.idle and not self._stopped:
             self._stopped = True
             self._on_stopped(True)
 
@@ -234,6 +244,28 @@ class Front(Actor[cm.FrontMessage]):
             self._services.directory.ending = order.cancel  # for a run whose actor has not begun: it is in no list yet
             for ref in self._services.directory.runs.values():
                 ref.offer(cm.CancelAll(order.cancel), lane=Lane.CONTROL)
+            for run in self._services.directory.broken:
+                self._give_up(run)
+
+    def _broke(self, run: str) -> None:
+        """No actor of this run is started any more: what waits for it is answered."""
+        waiting = [*self._opening.pop(run, ()), *self._entering.pop(run, ())]
+        if self._services.directory.ending is not None:
+            self._give_up(run)
+        for command in waiting:
+            self._try(command, 0.0)
+
+    def _give_up(self, run: str) -> None:
+        """End the workers of a run that no actor can be started for. What its rows say of them stays as it is."""
+        self._giving_up.add(run)
+        self._services.directory.part(STORE).tell(Load(run, self.ref))
+
+    def _end_workers(self, run: str, attempts: tuple[AttemptRow, ...]) -> None:
+        self._giving_up.discard(run)
+        for each in attempts:
+            if each.status not in ATTEMPT_TERMINAL:
+                order = End(each.task, each.epoch, GRACE_SECONDS_SHORT, TERM_SECONDS_GRACEFUL)
+                self._services.directory.part(GUARDIAN).tell(cm.ToGuardian(order), lane=Lane.CONTROL)
 
     def _try(self, command: cm.Command, until: float) -> None:
         start = command.request
@@ -295,6 +327,13 @@ class Front(Actor[cm.FrontMessage]):
         """The run did not live when the command was sent here; by now it may. Most commands are carried out by an ended one."""
         if self._stopping and isinstance(request, rq.Reopen):
             raise self._stops()
+        broken = self._services.directory.broken.get(command.run)
+        if broken is not None:
+            said = "its workers are being ended; " if isinstance(request, rq.Cancel) else ""
+            if isinstance(request, rq.Cancel):
+                self._give_up(command.run)
+            hint = f"{said}crewd tries it again when it is started anew; please report it, with what crewd has logged"
+            raise InvariantError(f"this run cannot be gone on with: {broken}", hint=hint)
         living = self._services.directory.runs.get(command.run)
         if living is not None and living.offer(command, lane=command.lane):
             return

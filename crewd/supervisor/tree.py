@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Never
 import msgspec
 
 from crewd import __version__
-from crewd.actors import ChildSpec, Intensity, Strategy, Supervisor
+from crewd.actors import AnyRef, ChildSpec, ExitKind, ExitReason, Intensity, Lane, Strategy, Supervisor
+from crewd.actors.restarts import EndChild, allow_restart
 from crewd.actors.spec import AnySpec
 from crewd.store.actor import StoreActor
 from crewd.store.checkup import Examine
@@ -19,6 +20,7 @@ from crewd.store.keeper.actor import Keeper
 from crewd.store.output_reader import OutputReader
 from crewd.store.overlay import Overlay
 from crewd.store.reader import Reader
+from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, KEEPER, OUTPUT, READER, RUNS, SLOTS, STORE
 from crewd.supervisor.front import Front
 from crewd.supervisor.gateway.actor import Gateway
@@ -47,12 +49,39 @@ class Ports(msgspec.Struct, frozen=True):
     """Whether the guardian is asked all the time if it lives, or after orders only: a simulated world is to come to rest."""
 
 
+ONE_RUN = Intensity(restarts_max=5, period_seconds=60.0)
+"""Crashes of one run's actor: what crashes more often would crash for ever, by what its rows say."""
+
+
 class RunsPart(Supervisor[Never]):
-    """The supervisor of all runs, which others find in the directory."""
+    """The supervisor of all runs, which others find in the directory.
+
+    A run whose actor crashes again and again is given up, and no other run with it. The bound of all together is for what
+    makes any of them crash.
+    """
 
     def __init__(self, services: Services) -> None:
-        super().__init__(intensity=Intensity(restarts_max=20, period_seconds=10.0))
+        super().__init__(intensity=Intensity(restarts_max=500, period_seconds=10.0))
         self._services = services
+        self._crashes: dict[str, tuple[float, ...]] = {}
+
+    def child_ended(self, ref: AnyRef, reason: ExitReason) -> None:
+        """See the class: called before it is decided whether it is started again."""
+        super().child_ended(ref, reason)
+        if not reason.abnormal or reason.kind is ExitKind.KILLED:  # killed is who was slow to stop
+            return
+        now, run = self.context.now(), ref.name.partition(":")[0]
+        recent = {each: at for each, at in self._crashes.items() if at[-1] > now - ONE_RUN.period_seconds}
+        crashes, allowed = allow_restart(recent.get(run, ()), now, ONE_RUN)
+        self._crashes = {**recent, run: crashes}
+        if allowed:
+            return
+        directory = self._services.directory
+        directory.broken[run] = str(reason)
+        self._feed_family(EndChild(ref.name, now))
+        front = directory.find(FRONT)
+        if front is not None:
+            front.offer(cm.RunBroken(run), lane=Lane.CONTROL)
 
     def on_start(self) -> None:
         self._services.directory.enter(RUNS, self.ref)
