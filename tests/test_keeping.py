@@ -135,6 +135,9 @@ def test_a_run_travels_from_home_to_home(daemon: Daemon, crew: Crew, jobs_dir: s
     shell.ok("export", "far", "-o", str(file))
     assert "exists" in shell.fails(2, "export", "far", "-o", str(file))
     assert "here already" in shell.ok("import", str(file))
+    (copied,) = [line for line in shell.ok("import", str(file), "--on-conflict", "rename").splitlines() if "completed" in line]
+    assert copied.startswith("far-2  ")
+    shell.ok("forget", "far-2")
     with Daemon(daemon.home.root.parent / "b") as second, second.connect() as there:
         other = Shell(str(second.home.root), Path(jobs_dir))
         assert "nothing stands in its way" in other.ok("import", str(file), "--dry-run")
@@ -146,7 +149,11 @@ def test_a_run_travels_from_home_to_home(daemon: Daemon, crew: Crew, jobs_dir: s
         finished(there, jobs_dir, "near")
         assert healthy(there)
         other.ok("forget", "far", "--intent", "x")
-        assert "forgotten: " in other.prints(5, "import", str(file))
+        for words in ((), ("--dry-run",)):
+            refused = other.run("import", str(file), *words)
+            assert (refused.returncode, "--on-conflict rename" in refused.stderr) == (5, True)
+            assert "forgotten: " in refused.stdout
+        other.ok("import", str(file), "--on-conflict", "rename", "--dry-run")
         reply = other.json("import", str(file), "--on-conflict", "rename")
         assert reply["run"]["id"] != run and reply["run"]["name"] == "far"
         assert len(list(there.events(reply["run"]["id"]))) == len(before["events"])  # type: ignore[arg-type]

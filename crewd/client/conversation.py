@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from crewd.model.errors import PeerError
+from crewd.model.errors import PeerError, UsageError
 from crewd.model.rights import Role
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
@@ -72,12 +72,20 @@ class Conversation:
         return [*again, *(self._credit(key) for key in self._read)]
 
     def ask(self, request: rq.Request) -> tuple[str, list[bytes]]:
-        """A new request: its id and frames. It stays open until `take` or `forget`."""
+        """A new request: its id and frames. It stays open until `take` or `forget`.
+
+        Raises UsageError, or Oversized, for one that crewd could not read.
+        """
         key = self._ids.next("x")
+        frames = codec.requests.encode(key, request)
+        try:
+            codec.requests.decode(frames)
+        except PeerError as error:
+            raise UsageError(f"this cannot be asked for: {error.message}", hint=error.hint) from None
         self.open[key] = request
         if isinstance(request, rq.Subscribe):
             self.notes[key] = deque()
-        return key, codec.requests.encode(key, request)
+        return key, frames
 
     def feed(self, frames: Sequence[bytes]) -> list[list[bytes]]:
         """Take a message in; what must be sent because of it."""

@@ -31,8 +31,7 @@ def startable(start: StartRun) -> tuple[Workflow, str, dict[str, str]]:
     """The workflow as it is run, the goal, and the inputs. Raises UsageError (Refused is one) naming what is wrong."""
     if start.name:
         check_run_name(start.name)
-    workflow = _as_run(start.workflow)
-    check_runtimes(workflow)
+    workflow = as_run(start.workflow)
     goal, inputs = resolve(workflow.inputs, start.goal, start.inputs)
     for step in (*workflow.steps, *workflow.roles.values()):
         if step.packet is not None:
@@ -47,7 +46,7 @@ def startable(start: StartRun) -> tuple[Workflow, str, dict[str, str]]:
     return workflow, goal, inputs
 
 
-def check_runtimes(workflow: Workflow) -> None:
+def _check_runtimes(workflow: Workflow) -> None:
     """Raises Refused if there are steps that nobody carries out."""
     workers = {step.id: step.worker for step in workflow.steps}
     workers |= {f"of role {name}": role.worker for name, role in workflow.roles.items()}
@@ -83,13 +82,15 @@ def _strings(value: object) -> Iterator[str]:
             pass
 
 
-def _as_run(workflow: Workflow) -> Workflow:
-    """The workflow as it is run, with its verifications as steps. Raises UsageError if it cannot be run."""
+def as_run(workflow: Workflow) -> Workflow:
+    """The workflow as it is run, with its verifications as steps. Raises UsageError (Refused is one) if it cannot be run."""
     verified = with_results(with_plans(with_verifications(check_workflow(workflow))))
     for step in (*workflow.steps, *workflow.roles.values()):  # what a role or an agent says of its access is known by now
         if step.conflict_key and not step.access:
             raise UsageError(f"step {step.id} has a conflictKey and no access", hint="access: shared, or access: exclusive")
-    return workflow if verified is workflow else check_workflow(verified)
+    workflow = workflow if verified is workflow else check_workflow(verified)
+    _check_runtimes(workflow)
+    return workflow
 
 
 def _check_start(start: StartRun) -> None:

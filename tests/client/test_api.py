@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,3 +162,18 @@ def test_a_client_that_is_closed_or_was_copied_by_a_fork_says_so(daemon: Daemon)
     crew.close()
     with pytest.raises(UsageError, match="this client is closed"):
         crew.runs()
+
+
+def test_a_request_that_crewd_could_not_read_is_refused_here_and_forgotten(crew: crewd.Crew) -> None:
+    wrong: list[dict[str, Any]] = [
+        {"argv": ["sleep", 5]},
+        {"argv": ["true"], "retry": 3},
+        {"argv": ["true"], "restart": "always"},
+    ]
+    for words in wrong:
+        with pytest.raises(UsageError, match=r"this cannot be asked for: .*Expected|Invalid enum"):
+            crew.exec(**words, cwd="/")
+    with pytest.raises(crewd.CrewdError, match="bytes"):
+        crew.exec(["true", "x" * 1_200_000], cwd="/")
+    assert crew._connection.talk.open == {}
+    assert crew.exec(["echo", "fine"], cwd="/").result(timeout=120) == "fine"

@@ -14,6 +14,9 @@ from crewd.client.cli.common import Options, verb, warn
 from crewd.client.cli.resources import check_all
 from crewd.client.cli.understood import tell_workflow
 from crewd.client.faults import faults_of_steps
+from crewd.model.errors import UsageError
+from crewd.model.verification import with_verifications
+from crewd.model.workflow import check_workflow
 
 
 @click.command()
@@ -29,6 +32,10 @@ def check(options: Options, source: str) -> None:
         check_all(options)
         return
     understood = shapes.understand_workflow("/dev/stdin" if source == "-" else source)
+    try:
+        check_workflow(with_verifications(understood.workflow))
+    except UsageError as error:
+        raise UsageError(f"{source}: {error.message}", hint=error.hint) from None
     tell_workflow(options, understood)
     faults = faults_of_steps(understood.workflow)
     for fault in faults:

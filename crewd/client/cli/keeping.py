@@ -149,8 +149,10 @@ def import_(
             say("this run is here already")
         elif dry_run:
             say("nothing stands in its way" if not reply.conflicts else "nothing was done")
-    stopped = reply.run is None and not reply.identical and not dry_run and on_conflict != "skip"
-    sys.exit(Refused.exit_code if stopped else 0)
+    serious = any(each.kind != "drift" for each in reply.conflicts)
+    if reply.run is None and serious and on_conflict == "refuse":
+        warn("--on-conflict rename takes it in under an id and a name that are free")
+        sys.exit(Refused.exit_code)
 
 
 @click.command()

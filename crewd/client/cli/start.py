@@ -44,7 +44,7 @@ from crewd.model.packet_text import read_packet_file
 from crewd.model.policy import Limits, Retry
 from crewd.model.quantities import quantity
 from crewd.model.workflow import PeerProtocol, Workflow
-from crewd.protocol.startable import check_runtimes, startable
+from crewd.protocol.startable import as_run, startable
 
 Bounds = TypeVar("Bounds", Limits, Budget)
 
@@ -287,7 +287,7 @@ def plan(options: Options, goal: str, **given: Any) -> None:
     """Show what crew run would do with the same words: steps, agents, models, and what decides each. Nothing is started."""
     goal, wish = _wish(goal, given)
     chosen = _choose(goal, wish, installed=False)
-    check_runtimes(chosen.workflow)
+    as_run(chosen.workflow)
     tell_plan(options, goal, chosen)
 
 

@@ -131,11 +131,12 @@ class Transfers:
         if row.status not in RUN_TERMINAL:
             raise Refused(f"run {row.name} had not ended when it was exported", reason="live")
         there, gone = self._archives.library.row(RunRow, row.id), self._archives.library.row(ForgottenRow, row.id)
-        if there is not None and self._same(there, path):
+        same = there is not None and self._same(there, path)
+        if same and order.on_conflict != "rename":
             self._discard(path)
             self._jobs.answer(keep, kp.ImportReply(None, identical=True))
             return
-        conflicts = self._conflicts(row, there, gone, manifest.schema)
+        conflicts = self._conflicts(row, there, gone, manifest.schema, same=same)
         serious = [each for each in conflicts if each.kind != "drift"]
         if order.dry_run or (serious and order.on_conflict in {"refuse", "skip"}):
             self._discard(path)
@@ -161,11 +162,13 @@ class Transfers:
                 after = page[-1].seq
             return True
 
-    def _conflicts(self, row: RunRow, there: RunRow | None, gone: ForgottenRow | None, schema: int) -> list[kp.Conflicting]:
+    def _conflicts(
+        self, row: RunRow, there: RunRow | None, gone: ForgottenRow | None, schema: int, *, same: bool
+    ) -> list[kp.Conflicting]:  # fmt: skip
         found: list[kp.Conflicting] = []
         if there is not None:
             found.append(kp.Conflicting("overwrite", f"run {row.id} is here, as {there.name}"))
-            found.append(kp.Conflicting("mismatch", "its events are not those of the bundle"))
+            found += [] if same else [kp.Conflicting("mismatch", "its events are not those of the bundle")]
         elif any(run.name == row.name and run.id != row.id for run in self._archives.library.runs_matching(row.name, 2)):
             found.append(kp.Conflicting("name", f"another run has the name {row.name}"))
         if gone is not None:

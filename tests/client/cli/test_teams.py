@@ -94,6 +94,13 @@ def test_a_plan_says_what_would_be_done_and_starts_nothing(shell: Shell) -> None
     (shell.cwd / "bare.workflow.md").write_text("---\ndescription: x\n---\n## one\nrole: tester\n\nDo it.\n")
     for words in (("run",), ("run", "-n"), ("plan",)):
         assert "no runtime for the steps one" in shell.fails(5, *words, "look", "-w", "bare.workflow.md")
+    clash = "---\nname: w\n---\n## a\nrun: x\nverify: make\n\n## a.verify\nrun: y\n"
+    (shell.cwd / "clash.workflow.md").write_text(clash)
+    for clashes in ("check clash.workflow.md", "plan x -w clash", "run -n x -w clash"):
+        assert "a.verify" in shell.fails(2, *clashes.split())
+    (shell.cwd / "key.workflow.md").write_text("---\nname: w\n---\n## a\nrun: x\nconflictKey: k\n")
+    for without in ("plan x -w key", "run -n x -w key"):
+        assert "a conflictKey and no access" in shell.fails(2, *without.split())
     assert "bare: 1 step," in shell.ok("plan", "look", "-w", "bare.workflow.md", "-a", "explorer")
     assert "one" in shell.ok("run", "-n", "-w", "asks.workflow.md", "-i", "n=3")
     assert runs() == before
