@@ -134,15 +134,17 @@ def _steers(crew: Crew, folder: Path) -> None:
     flows = _flows(crew, STEERED_RATE)
     wait_until(lambda: _acts(crew, steered, "tool"), "the tool to run")
     sent: dict[str, float] = {}
+    psutil.cpu_percent()
     for number in range(STEERS):
         sent[f"steer {number}"] = time.perf_counter()
         steered.steer(f"steer {number}", wait="accepted")
         time.sleep(STEER_SECONDS)
+    busy = psutil.cpu_percent() / 100
     wait_until(lambda: sent.keys() <= _times(read).keys(), "all steers to be read")
     came = _times(read)
     samples = [came[key] - at for key, at in sent.items()]
     print(f"  beside {AGENTS} that say {STEERED_RATE} pieces a second each, a steer takes to the bytes on the agent's input")
-    print(f"    {_percent(samples)}  (aim: p99 10 ms)", flush=True)
+    print(f"    {_percent(samples)}  (aim: p99 10 ms); {busy:.0%} of the machine is used", flush=True)
     end([steered, *flows])
 
 
