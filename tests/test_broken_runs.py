@@ -39,7 +39,7 @@ def test_runs_that_crash_whenever_they_are_started_hold_up_nobody(daemon: Daemon
             try:
                 crew.cancel(run, timeout=1.0)
             except InvariantError as error:
-                return "cannot be gone on with: crashed: KeyError" in error.message
+                return "crewd cannot continue this run: crashed: KeyError" in error.message
             except Exception:  # noqa: BLE001 (it is being tried again)
                 return False
             raise AssertionError

@@ -14,10 +14,11 @@ import pytest
 
 from crewd.client import keeping
 from crewd.client.blocking import Crew, connect
-from crewd.model.errors import CrewdError, Forbidden, NotFound, Refused, UsageError
+from crewd.model.errors import CrewdError, Forbidden, NotFound, Refused, StoreDamaged, StoreUnavailable, UsageError
 from crewd.model.events import RunArchived, RunForgotten
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import keeping as kp
+from crewd.store.database import Database
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.shell import Shell
@@ -243,7 +244,7 @@ def test_a_database_that_is_taken_away_is_missed_at_once_and_nothing_is_lost(dae
         crew.exec(["true"], cwd="/")
     wait_until(lambda: daemon.stopped, "crewd to give up")
     refused = crewd(daemon.home.root)
-    assert (refused.returncode, "quarantine/removed" in refused.stderr) == (65, True)
+    assert (refused.returncode, "quarantine/removed-1" in refused.stderr) == (65, True)
     assert "0 are lost" in crewd(daemon.home.root, "salvage").stdout
     daemon.start()
     with daemon.connect() as again:
@@ -257,11 +258,48 @@ def test_a_database_that_is_taken_away_is_missed_at_once_and_nothing_is_lost(dae
     refused = crewd(daemon.home.root)
     assert (refused.returncode, "the database is gone, and there were runs" in refused.stderr) == (65, True)
     assert "nothing of" in crewd(daemon.home.root, "salvage").stderr
-    aside = next(folder for folder in daemon.home.quarantine.iterdir() if folder.name != "removed")
+    aside = next(folder for folder in daemon.home.quarantine.iterdir() if folder.name != "removed-1")
     (aside / "settled").touch()
     daemon.start()
-    with daemon.connect() as anew:
-        assert anew.runs(all=True).runs == ()
+    with daemon.connect() as empty:
+        assert empty.runs(all=True).runs == ()
+
+
+def test_a_file_in_the_place_of_the_database_and_a_log_that_was_left_are_kept_and_never_mixed(
+    daemon: Daemon, crew: Crew, jobs_dir: str
+) -> None:
+    run = finished(crew, jobs_dir, "mine")
+    before = everything(crew, run)
+    daemon.home.database.rename(daemon.home.database.with_name("moved"))
+    daemon.home.database.write_bytes(b"somebody else's")
+    with pytest.raises(CrewdError):
+        crew.exec(["true"], cwd="/")
+    wait_until(lambda: daemon.stopped, "crewd to give up")
+    log = b"a log of no database" * 1_000
+    (daemon.home.root / "crewd.db-wal").write_bytes(log)
+    assert crewd(daemon.home.root).returncode == 65
+    assert "0 are lost" in crewd(daemon.home.root, "salvage").stdout
+    aside = daemon.home.quarantine / "removed-1"
+    assert (aside / "in-its-place-crewd.db").read_bytes() == b"somebody else's"
+    assert (aside / "in-its-place-crewd.db-wal").read_bytes() == log
+    daemon.start()
+    with daemon.connect() as again:
+        assert again.show(run).tasks == before["tasks"]
+        assert healthy(again)
+
+
+def test_a_database_that_cannot_be_kept_now_is_kept_later(tmp_path: Path) -> None:
+    quarantine = tmp_path / "quarantine"
+    database = Database(tmp_path / "crewd.db", "e", None, quarantine)
+    (tmp_path / "crewd.db").unlink()
+    quarantine.write_text("no directory")
+    with pytest.raises(StoreUnavailable, match="cannot be kept"):
+        database.commit([])
+    quarantine.unlink()
+    with pytest.raises(StoreDamaged, match="what it held is in"):
+        database.commit([])
+    assert [path.name for path in (quarantine / "removed-1").iterdir()] == ["crewd.db"]
+    database.close()
 
 
 def test_the_shell_says_what_became_of_each_run(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:

@@ -89,15 +89,19 @@ def _of_start(workflow: Workflow, cwd: str, name: str) -> dict[str, object]:
     return {"workflow": workflow.name, "name": name, "cwd": cwd, "steps": steps, "labels": workflow.labels}
 
 
+RECENT_MAX = 1_000
+"""So many of the newest runs are looked through for a client's own: what it asks about again is recent."""
+
+
 def begun_before(crew: Crew, request_id: str, goal: str) -> HooksAsked | None:
     """For a request that has started a run already no hook is asked again: the goal that it has then."""
-    run = _begun_by(crew.runs(all=True).runs, crew.owner, request_id)
+    run = _begun_by(crew.runs(all=True, limit=RECENT_MAX).runs, crew.owner, request_id)
     return None if run is None else _as_begun(crew.show(run).run, goal)
 
 
 async def begun_before_async(crew: aio.Crew, request_id: str, goal: str) -> HooksAsked | None:
     """As `begun_before`, without holding up the loop."""
-    run = _begun_by((await crew.runs(all=True)).runs, crew.owner, request_id)
+    run = _begun_by((await crew.runs(all=True, limit=RECENT_MAX)).runs, crew.owner, request_id)
     return None if run is None else _as_begun((await crew.show(run)).run, goal)
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field
 from crewd import __version__
 from crewd.client import aio, shapes
 from crewd.client.acts import (
+    RECENT_MAX,
     ask_about_async,
     ask_brief_async,
     ask_start_async,
@@ -434,7 +435,7 @@ async def _told_anew(crew: aio.Crew, run: str, most: int) -> str:
         run, text = found.run.id, run_summary(found, now, most)
         asked = await ask_summary_async(crew, run, text)
         return bounded(str(asked.about["text"]), most)
-    own = [row for row in (await crew.runs(all=True)).runs if row.owner == crew.owner and not row.archived]
+    own = [row for row in (await crew.runs(all=True, limit=RECENT_MAX)).runs if row.owner == crew.owner and not row.archived]
     own.sort(key=lambda row: (row.ended_at is not None, -row.created_at))
     shown = [await crew.show(row.id) for row in own[:RUNS_MAX]]
     text = brief(shown, now, most, len(own[RUNS_MAX:]))

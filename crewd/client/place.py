@@ -1,6 +1,6 @@
 """Where a client may be used: in the process that has connected it, until it is closed.
 
-A fork has a copy of the sockets, and none of the threads that serve them: whoever asks through them would wait for ever.
+A forked process has a copy of the sockets, but not the threads that serve them. Nothing answers a request through such a copy.
 
 Tests: tests/client/test_api.py.
 """
@@ -25,7 +25,7 @@ class Place:
             raise UsageError("this client is closed", hint="connect another one")
         if os.getpid() != self._pid:
             raise UsageError(
-                "this client was connected by another process, which has forked this one", hint="connect here anew"
+                "this client belongs to the process that forked this one", hint="connect another one in this process"
             )
 
     def leave(self) -> bool:

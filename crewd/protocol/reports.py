@@ -209,7 +209,8 @@ class StopProposed(msgspec.Struct, frozen=True, tag="stop_proposed"):
 class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     """How the worker's code ended; it is the worker's last report.
 
-    `warnings` are sentences about what was unusual, though it is no failure.
+    `exit_code` is that of a command; if a signal has ended it, minus the signal's number. `warnings` are sentences about what
+    was unusual, though it is no failure.
     """
 
     outcome: Literal["completed", "failed", "cancelled"]

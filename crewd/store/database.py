@@ -21,6 +21,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -160,21 +161,27 @@ class Database:
     def check_there(self) -> None:
         """Raises StoreDamaged if somebody has taken away or replaced the database's file: what is written would be lost.
 
-        What it holds is put into the quarantine first, where the next start finds it.
+        What it holds is put into the quarantine first, where the next start finds it. StoreUnavailable if that is not possible
+        now.
         """
         if self._identity() == self._files:
             return
         what = f"the file {self._path} or its log was removed or replaced while crewd ran"
         if self._quarantine is None:
             raise StoreDamaged(what)
-        names = ("removed", *(f"removed-{number}" for number in range(2, 1_000)))
-        aside = next(self._quarantine / name for name in names if not (self._quarantine / name).exists())
+        numbered = (self._quarantine / f"removed-{number}" for number in count(1))
+        aside = next(path for path in numbered if not path.exists())
+        part = aside / f".{self._path.name}.part"
         try:
             aside.mkdir(mode=0o700, parents=True)
-            self._sql.execute("VACUUM INTO ?", (str(aside / self._path.name),))
-        except (OSError, sqlite3.Error) as error:
-            raise StoreDamaged(f"{what}, and what it held could not be kept: {error}") from None
-        raise StoreDamaged(f"{what}; what it held is in {aside}", hint="stop crewd, then crew salvage")
+            self._sql.execute("VACUUM INTO ?", (str(part),))
+            part.rename(aside / self._path.name)
+        except (OSError, sqlite3.Error) as error:  # the disk is full: what it holds is there as long as this process is
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+                aside.rmdir()
+            raise StoreUnavailable(f"{what}, and what it holds cannot be kept: {error}", hint="free disk space") from None
+        raise StoreDamaged(f"{what}; what it held is in {aside}", hint="'crewd salvage' takes it back")
 
     def _migrate(self, path: Path, store_id: str) -> None:
         """Bring the tables to this version; what was there before is copied first."""

@@ -44,10 +44,13 @@ def waiting(home: Home) -> Path | None:
 
 
 def _finish_moving(home: Home, aside: Path) -> None:
-    """A crash may have come while the database was put aside: the rest of it goes there, too."""
-    if not (aside / "crewd.db").exists():
-        for path in sorted(home.root.glob("crewd.db*"), reverse=True):
-            path.rename(aside / path.name)
+    """A crash may have come while the database was put aside: the rest of it goes there, too.
+
+    What lies in the place of one that is there already belongs to another one: it is kept under another name.
+    """
+    beside = "in-its-place-" if (aside / "crewd.db").exists() else ""
+    for path in sorted(home.root.glob("crewd.db*"), reverse=True):
+        path.rename(aside / f"{beside}{path.name}")
 
 
 def admit(home: Home, clock: Clock) -> None:
@@ -209,6 +212,8 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> int:
         if not replace:
             raise UsageError(f"{home.root} has a database", hint="--replace puts it into the quarantine")
         aside = put_aside(home, clock)
+    if aside is not None:
+        _finish_moving(home, aside)  # SQLite would add a log that was left here to the database of the backup
     home.archive.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (backup / "archive").glob("*.zip"):
         shutil.copyfile(path, home.archive / path.name)

@@ -332,8 +332,8 @@ class Front(Actor[cm.FrontMessage]):
             said = "its workers are being ended; " if isinstance(request, rq.Cancel) else ""
             if isinstance(request, rq.Cancel):
                 self._give_up(command.run)
-            hint = f"{said}crewd tries it again when it is started anew; please report it, with what crewd has logged"
-            raise InvariantError(f"this run cannot be gone on with: {broken}", hint=hint)
+            hint = f"{said}a restart of crewd tries it again; please report it, with what crewd has logged"
+            raise InvariantError(f"crewd cannot continue this run: {broken}", hint=hint)
         living = self._services.directory.runs.get(command.run)
         if living is not None and living.offer(command, lane=command.lane):
             return

@@ -435,13 +435,12 @@ class AgentProcess:
         choices = tuple(choice for choice in ask.choices if clip(choice, NOTE_CHARS_MAX) == choice)[:CHOICES_MAX]
         if len(choices) < len(ask.choices):
             self._warn(f"of {len(ask.choices)} choices of a question {len(choices)} can be chosen")
+        kind = "text" if ask.kind == "choose" and not choices else ask.kind
         key = self._ids.next(ASK)
         self._asks[ask.key] = key
         self._desk.open_ask(key)
         self._desk.report(
-            Asked(
-                id=key, question=clip(ask.question, NOTE_CHARS_MAX), kind=ask.kind, choices=choices, timeout_seconds=ask.seconds
-            )
+            Asked(id=key, question=clip(ask.question, NOTE_CHARS_MAX), kind=kind, choices=choices, timeout_seconds=ask.seconds)
         )
         self._transcript.say(f"? {ask.question}")
         self._transcript.tell("ask", id=key, text=ask.question)

@@ -17,7 +17,7 @@ from crewd import __version__
 from crewd.client.acp.session import Crewd, Session
 from crewd.client.acp.updates import text_of
 from crewd.client.acp.wire import INVALID_PARAMS, NO_METHOD, NOT_FOUND, Fault, Wire
-from crewd.client.acts import ask_about_async, ask_start_async, tell_async
+from crewd.client.acts import RECENT_MAX, ask_about_async, ask_start_async, tell_async
 from crewd.client.agents import agents, default_program
 from crewd.client.chosen import Wish, choose
 from crewd.client.environment import bring
@@ -157,7 +157,11 @@ class Server:
     async def _list(self, params: Mapping[str, Any]) -> Result:
         cwd = _read(params, _Params).cwd
         crew = await self._crewd.get()
-        found = [row for row in (await crew.runs(all=True)).runs if row.owner == crew.owner and cwd in {"", row.cwd}]
+        found = [
+            row
+            for row in (await crew.runs(all=True, limit=RECENT_MAX)).runs
+            if row.owner == crew.owner and cwd in {"", row.cwd}
+        ]
         sessions = [
             {
                 "sessionId": row.id, "cwd": row.cwd,

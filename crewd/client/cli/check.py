@@ -32,7 +32,7 @@ def check(options: Options, source: str) -> None:
         check_all(options)
         return
     understood = shapes.understand_workflow("/dev/stdin" if source == "-" else source)
-    try:
+    try:  # the runtime and the access of a step may be an agent's or a team's, who are not known here
         check_workflow(with_verifications(understood.workflow))
     except UsageError as error:
         raise UsageError(f"{source}: {error.message}", hint=error.hint) from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from crewd.client.acts import ask_brief, ask_summary
+from crewd.client.acts import RECENT_MAX, ask_brief, ask_summary
 from crewd.client.cli.common import Options, look_at, out, say, say_hooks, verb
 from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, bounded, run_summary
 from crewd.client.summary import brief as brief_of
@@ -39,7 +39,11 @@ def summary(options: Options, target: str, chars: int) -> None:
 def brief(options: Options, everyone: bool, chars: int) -> None:  # noqa: FBT001 (a flag)
     """Say how your runs stand, those that live first: for an agent that goes on with what another one has begun."""
     with look_at(options) as crew:
-        rows = [row for row in crew.runs(all=True).runs if not row.archived and (everyone or row.owner == crew.owner)]
+        rows = [
+            row
+            for row in crew.runs(all=True, limit=RECENT_MAX).runs
+            if not row.archived and (everyone or row.owner == crew.owner)
+        ]
         rows.sort(key=lambda row: (row.ended_at is not None, -row.created_at))
         text = brief_of([crew.show(row.id) for row in rows[:RUNS_MAX]], SystemClock().wall(), chars, len(rows[RUNS_MAX:]))
     asked = ask_brief([row.id for row in rows[:RUNS_MAX]], text)
