@@ -22,6 +22,7 @@ WIDTH = 220
 """Characters kept free: home key (16) + run (28) + step (64) + epoch and separators, with room to spare."""
 BLOCK_BYTES_MAX = 6 << 20
 """Of an environment that is read: no program is started with more (execve(2)), but a process may say that it has any."""
+PIECE_BYTES = 1 << 16
 _PREFIX = VARIABLE.encode() + b"="
 
 
@@ -55,7 +56,7 @@ def write(slot: int | None, marker: str) -> None:
 def read(pid: int) -> str | None:
     """The marker of a process; None if it has none, is gone, or belongs to somebody else."""
     try:
-        block = _head(Path(f"/proc/{pid}/environ")) or _of_threads(pid)
+        block = _head(f"/proc/{pid}/environ") or _of_threads(pid)
     except OSError:
         return None
     block = b"\0" + block
@@ -76,16 +77,24 @@ def owner(text: str, home_key: str) -> tuple[str, int] | None:
     return ("", 0) if parts is None else (parts[1], parts[2])
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb", buffering=0) as file:
-        return file.read(BLOCK_BYTES_MAX)
+def _head(path: str) -> bytes:
+    block = b""
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while len(block) < BLOCK_BYTES_MAX and (piece := os.read(opened, PIECE_BYTES)):
+            block += piece
+    finally:
+        os.close(opened)
+    return block
 
 
 def _of_threads(pid: int) -> bytes:
     """The environment of a process whose first thread has ended: another one still shows it."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
+    for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 (each process of the machine is looked at)
+        if task == str(pid):
+            continue  # it is the first thread
         try:
-            block = _head(task / "environ")
+            block = _head(f"/proc/{pid}/task/{task}/environ")
         except OSError:
             continue
         if block:

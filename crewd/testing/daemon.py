@@ -110,6 +110,8 @@ class Daemon:
         def answers() -> bool:
             assert self._process is not None
             assert self._process.poll() is None, self.log()
+            if not self.home.clients_socket.exists():
+                return False
             try:
                 self.connect().close()
             except crewd.CrewdError:
@@ -142,11 +144,12 @@ class Daemon:
     def guardian_pid(self) -> int:
         """The guardian's process: the one that listens on its socket."""
         path = str(self.home.guardian_socket)
-        for process in psutil.process_iter(["pid", "name"]):
-            if process.info["name"] == "crewd-guardian":
-                with contextlib.suppress(psutil.Error):
-                    if any(str(each.laddr) == path for each in process.net_connections(kind="unix")):
-                        return int(process.pid)
+        for pid in psutil.pids():
+            with contextlib.suppress(psutil.Error, OSError):
+                if Path(f"/proc/{pid}/comm").read_bytes() != b"crewd-guardian\n":
+                    continue
+                if any(str(each.laddr) == path for each in psutil.Process(pid).net_connections(kind="unix")):
+                    return pid
         return 0
 
     def kill(self) -> None:

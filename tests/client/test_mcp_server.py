@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -32,15 +33,17 @@ Mode = Literal["auto", "legacy"]
 
 
 @asynccontextmanager
-async def leader(crew: Crew, folder: Path, mode: Mode = "auto") -> AsyncIterator[mcp.Client]:
-    """A leader whose server works in this directory."""
+async def leader(crew: Crew, folder: Path, mode: Mode = "auto", *, apart: bool = False) -> AsyncIterator[mcp.Client]:
+    """A leader whose server works in this directory: in this process, or as leaders start it (which takes a second)."""
     (folder / ".crew" / "agents").mkdir(parents=True, exist_ok=True)
     (folder / ".crew" / "agents" / "stand-in.md").write_text(DEFINITION)
-    server = mcp.StdioServerParameters(
-        command=sys.executable, args=["-c", MAIN, "--home", str(crew.home.root), "mcp"], cwd=str(folder), env=dict(os.environ)
-    )
-    async with mcp.Client(server, mode=mode) as client:
-        yield client
+    with contextlib.chdir(folder):
+        server: Any = mcp_server.make_server(str(crew.home.root))
+        if apart:
+            command = ["-c", MAIN, "--home", str(crew.home.root), "mcp"]
+            server = mcp.StdioServerParameters(command=sys.executable, args=command, cwd=str(folder), env=dict(os.environ))
+        async with mcp.Client(server, mode=mode) as client:
+            yield client
 
 
 async def call(client: mcp.Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -56,7 +59,7 @@ async def call(client: mcp.Client, tool: str, **arguments: Any) -> dict[str, Any
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_a_leader_starts_steers_and_hears_of_the_end(crew: Crew, tmp_path: Path, mode: Mode) -> None:
     async def lead() -> None:
-        async with leader(crew, tmp_path, mode) as client:
+        async with leader(crew, tmp_path, mode, apart=True) as client:
             run = await call(client, "crew_run", goal="TOOL 5", agent="stand-in", request_id=f"lead-{mode}")
             again = await call(client, "crew_run", goal="TOOL 5", agent="stand-in", request_id=f"lead-{mode}")
             assert run["run"] == again["run"], "the same request is the same run"

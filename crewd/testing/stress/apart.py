@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import os
 import select
 import signal
@@ -87,6 +88,7 @@ def apart(work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, ma
 
 def _live(work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, marker: str, line: ParentLink) -> NoReturn:
     try:
+        gc.freeze()  # what the parent has made is no garbage of the child: a collection would copy each page of it
         os.setsid()
         output = os.open(folder.parent / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         nothing = os.open(os.devnull, os.O_RDONLY)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import hashlib
 import itertools
+import mimetypes
 import os
 import shutil
 import tempfile
@@ -22,7 +24,9 @@ import psutil
 
 from crewd.clock import SystemChance
 from crewd.model.errors import UsageError
+from crewd.model.redact import compile_patterns
 from crewd.model.workflow import WorkerSpec
+from crewd.protocol import codec
 from crewd.protocol.bootstrap import Bootstrap
 from crewd.testing.stress import apart
 from crewd.testing.stress.history import History, after
@@ -222,6 +226,15 @@ def saved(acts: Sequence[Act]) -> object:
     return next((act.checkpoint for act in reversed(acts) if act.checkpoint is not None), None)
 
 
+@functools.cache
+def _prepare() -> None:
+    """Make once what each act would make for itself: acts are forks of this process."""
+    for each in (codec.from_worker, codec.to_worker):
+        each.prepare()
+    compile_patterns()
+    mimetypes.init()
+
+
 def _act(
     target: Target,
     function: Callable[..., Any],
@@ -254,6 +267,7 @@ def _act(
     if here:
         with _moved(place.work, temporary, marker):
             return Stage(bootstrap, history, points, answers, crash=lambda _act: None).run(function)
+    _prepare()
     said = apart.apart(work, place.work, temporary, marker, target.patience)
     if said is None:
         return Act("stuck", stack=_stack(place))
