@@ -135,6 +135,9 @@ def test_a_run_travels_from_home_to_home(daemon: Daemon, crew: Crew, jobs_dir: s
     file = tmp_path / "far.zip"
     shell.ok("export", "far", "-o", str(file))
     assert "exists" in shell.fails(2, "export", "far", "-o", str(file))
+    assert "names a directory" in shell.fails(2, "export", "far", "-o", f"{tmp_path}/new/")
+    assert "is no directory" in shell.fails(2, "export", "far", "-o", f"{tmp_path}/new/far.zip")
+    assert not (tmp_path / "new").exists()
     assert "here already" in shell.ok("import", str(file))
     (copied,) = [line for line in shell.ok("import", str(file), "--on-conflict", "rename").splitlines() if "completed" in line]
     assert copied.startswith("far-2  ")

@@ -43,8 +43,9 @@ def test_an_answer_fits_its_question_or_nothing_is_recorded_of_it(
     run, ask = asked(crew, jobs_dir, kind, **given)
     assert (ask.kind, list(ask.choices)) == (kind, given.get("choices", []))
     if wrong is not None:
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError) as caught:
             crew.respond(ask.id, wrong)
+        assert caught.value.hint and caught.value.hint not in caught.value.message
         assert run.messages() == ()
     crew.respond(ask.id, right)
     assert run.result() == heard

@@ -114,6 +114,8 @@ def _base(head: Yaml, given: Mapping[str, Any], default_name: str) -> Agent:
     if runtime is None:
         raise wrong(head.line(), f"agent {default_name}: which program it is does not stand here", f"runtime: {names[0]}")
     argv = _words(head, "command", command) if command is not None else ()
+    if command is not None and not (argv and argv[0]):
+        raise wrong(head.line("command"), "command names no program", "command: my-agent --acp")
     known = CATALOGUE.get(str(runtime))
     if known is not None:
         base = agent_of(default_name, known)

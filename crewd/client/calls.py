@@ -40,6 +40,7 @@ Mode = Literal["graceful", "now"]
 StopMode = Literal["drain", "end", "keep"]
 Direction = Literal["", "in", "out"]
 State = Literal["", "open", "settled", "unread"]
+Kind = MessageKind | Literal["", "group_join"]
 Stream = Literal["stdout", "stderr", "acts", "records"]
 Start = Literal["fork", "spawn"]
 
@@ -106,7 +107,7 @@ def run(
     caller's environment (see `crewd.bring`); usually `PATH`, and what the home's `env_pass` names. `inputs` are those that the
     workflow declares, as text. Raises UsageError for what cannot be run, Conflict for a name that a live run has.
     """
-    chosen = shapes.load_workflow(workflow) if isinstance(workflow, str) else workflow
+    chosen = shapes.load_workflow(workflow) if isinstance(workflow, str) else shapes.check_workflow(workflow)
     start = shapes.start_request(
         chosen, goal, cwd, name, request_id, crew.ids, crew.home, keep=keep, brought=brought, inputs=inputs
     )
@@ -270,7 +271,7 @@ def receipt(crew: Caller, message: str) -> Call[Receipt]:  # noqa: ARG001
 
 
 def messages(
-    crew: Caller, target: str, *, kind: str = "", direction: Direction = "", state: State = "", limit: int = 1_000  # noqa: ARG001
+    crew: Caller, target: str, *, kind: Kind = "", direction: Direction = "", state: State = "", limit: int = 1_000  # noqa: ARG001
 ) -> Call[tuple[MessageRow, ...]]:  # fmt: skip
     """The latest messages of a run or task, oldest first; of one kind, direction or state if it is given."""
     found: tuple[MessageRow, ...] = ()
@@ -577,7 +578,7 @@ def log_run(
 
 
 def messages_run(
-    run: Handle, *, kind: str = "", direction: Direction = "", state: State = "", limit: int = 1_000
+    run: Handle, *, kind: Kind = "", direction: Direction = "", state: State = "", limit: int = 1_000
 ) -> Call[tuple[MessageRow, ...]]:
     """Its messages. See `Crew.messages`."""
     return (yield from messages(run.caller, run.id, kind=kind, direction=direction, state=state, limit=limit))

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from crewd.model.errors import UsageError
 from crewd.model.home import Home
 from crewd.model.inventory import Item, kept_with_run
+from crewd.model.pairs import add_pair
 from crewd.model.variables import is_own
 
 Bring = Literal["path", "all", "nothing"]
@@ -37,7 +38,9 @@ def bring(home: Home, how: Bring = "path", secrets: Iterable[str] = (), inventor
 
     `secrets` are `NAME` (a variable of the caller) or `NAME=@FILE`. UsageError if one is not there.
     """
-    given = dict(map(secret, secrets))
+    given: dict[str, str] = {}
+    for text in secrets:
+        add_pair(given, *secret(text), "--secret", shown=False)
     if how == "nothing":
         return Brought({}, given, {}, kept_with_run(inventory))
     if how == "all":

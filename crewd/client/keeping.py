@@ -50,9 +50,9 @@ def export(crew: Crew, target: str, path: Path) -> kp.BundleReply:
     """Write an ended run into the new file `path`, wholly or not at all. Raises UsageError if there is such a file."""
     if path.exists():
         raise UsageError(f"{path} exists", hint="choose another file")
-    bundle = shapes.expect(crew.request(kp.Export(target=target), LONG_SECONDS), kp.BundleReply)
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path.parent} is no directory", hint="make it first")
+    bundle = shapes.expect(crew.request(kp.Export(target=target), LONG_SECONDS), kp.BundleReply)
     digest = hashlib.sha256()
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}", delete=False) as file:
         try:

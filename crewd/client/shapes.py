@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,13 +55,15 @@ def policed(
         "limits": limits, "retry": retry, "restart": Restarts(policy=restart) if isinstance(restart, str) else restart
     }  # fmt: skip
     changes = {name: value for name, value in changes.items() if value is not None}
-    return with_workers(workflow, lambda worker: msgspec.structs.replace(worker, **changes))
+    of_others = {name: value for name, value in changes.items() if name == "retry"}  # crewd runs nothing there
+    return with_workers(workflow, lambda worker: msgspec.structs.replace(worker, **(of_others if worker.outside else changes)))
 
 
 def call_workflow(
     target: str, args: Mapping[str, object] | None, *, start: str = "fork", on_orphan: str = "keep", clean_env: bool = False
 ) -> Workflow:
-    """One Python callable."""
+    """One Python callable. UsageError if it is not named by a text."""
+    target = check_target(target)
     name = target.rpartition(":")[2].rpartition(".")[2] or "call"
     spec = WorkerSpec(
         call=target,
@@ -112,6 +115,23 @@ def step_name(text: str, otherwise: str) -> str:
     """A step's name made of the name of what it runs."""
     kept = "".join(c for c in text if c.isascii() and (c.isalnum() or c in "._-")).strip("._-").replace("..", ".")
     return kept[:32] or otherwise
+
+
+def check_target(target: object) -> str:
+    """UsageError for what is no text: a function itself, for example."""
+    if isinstance(target, str):
+        return target
+    named = f"{getattr(target, '__module__', 'module')}:{getattr(target, '__qualname__', 'function')}"
+    hint = f"a worker process imports it by its name, as {named!r}"
+    raise UsageError(f"{reprlib.repr(target)} is no text of the form 'module:function'", hint=hint)
+
+
+def check_workflow(workflow: object) -> Workflow:
+    """UsageError for what is no workflow."""
+    if isinstance(workflow, Workflow):
+        return workflow
+    hint = "give a crewd.Workflow, the path of a file, or the name of a workflow"
+    raise UsageError(f"{reprlib.repr(workflow)} is no workflow", hint=hint)
 
 
 def load_workflow(source: str) -> Workflow:

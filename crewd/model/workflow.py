@@ -304,6 +304,17 @@ def _check_order(workflow: Workflow, by_id: Mapping[str, Step]) -> None:
                     f"step {step.id} depends on {name}, which is no step of workflow {workflow.name}",
                     hint=f"steps are: {', '.join(by_id)}", step=step.id, field="dependsOn",
                 )  # fmt: skip
+            if by_id[name].worker.restart.policy == "permanent":
+                raise UsageError(
+                    f"step {step.id} depends on {name}, which is started again after every end and never completes",
+                    hint=f"take 'restart: permanent' from step {name}, or the dependency from step {step.id}",
+                    step=step.id, field="dependsOn",
+                )  # fmt: skip
+        if step.worker.restart.policy == "permanent" and (step.verify or step.verify_levels):
+            raise UsageError(
+                f"step {step.id} is started again after every end and never completes, so nothing would be verified",
+                hint="keep one of 'restart: permanent' and 'verify:'", step=step.id, field="verify",
+            )  # fmt: skip
     _check_cycles(by_id)
     for step in workflow.steps:
         for name in step.reads:
@@ -355,6 +366,10 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
     _check_gates(step, names)
     if worker.outside and (worker.call or worker.argv or worker.shell):
         raise UsageError(f"step {step.id} is outside and has a call or a command", hint="keep one of the two", field="outside")
+    if worker.outside and (worker.limits != Limits() or worker.restart != Restarts()):
+        name = "limits" if worker.limits != Limits() else "restart"
+        hint = "leave it out: whoever claims the step runs it"
+        raise UsageError(f"step {step.id} is outside and has {name}, which crewd cannot keep there", hint=hint, field=name)
     if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
         hint = "keep one of 'call:' and 'run:'"
         raise UsageError(f"step {step.id} has both a call and a command", hint=hint, field="run")

@@ -297,7 +297,7 @@ class ListMessages(msgspec.Struct, frozen=True):
     role: ClassVar[Role] = Role.OBSERVE
     target: str
     limit: int = 200
-    kind: str = ""
+    kind: MessageKind | Literal["", "group_join"] = ""
     direction: Literal["", "in", "out"] = ""
     state: Literal["", "open", "settled", "unread"] = ""
     before: int = 0

@@ -26,7 +26,7 @@ class AsyncContext(Context):
 
     async def sleep(self, seconds: float) -> None:  # type: ignore[override]  # the awaited twin
         """Wait without holding up the loop."""
-        self.check()
+        self._alive()
         await self.token.wait_async(seconds)
 
     async def ask(  # type: ignore[override]

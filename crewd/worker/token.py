@@ -74,6 +74,7 @@ class CancellationToken:
 
     async def wait_async(self, seconds: float) -> None:
         """As `wait`, without holding up the loop. A running task is cancelled by its runtime, so this need not wake up."""
+        self.check()  # a task that has caught its cancel is not cancelled again
         await asyncio.sleep(seconds)
         self.check()
 

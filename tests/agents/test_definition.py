@@ -54,6 +54,7 @@ def test_the_command_may_be_another_one_and_the_runtime_a_protocol() -> None:
         ("no front matter", "which program it is"),
         ("---\nmodel: x\n---\n", "which program it is"),
         ("---\nruntime: claud\n---\n", "line 2: there is no runtime 'claud'"),
+        ('---\nruntime: pi\ncommand: ""\n---\n', "line 3: command names no program"),
         ("---\nruntime: acp\n---\n", "line 2: the runtime acp needs a command"),
         ("---\nruntime: pi\nmodle: x\n---\n", "line 3: there is no field 'modle'"),
         ("---\nruntime: pi\nmaxTurns: many\n---\n", "line 3: maxTurns: 'many' is no number"),

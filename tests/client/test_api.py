@@ -175,5 +175,15 @@ def test_a_request_that_crewd_could_not_read_is_refused_here_and_forgotten(crew:
             crew.exec(**words, cwd="/")
     with pytest.raises(crewd.CrewdError, match="bytes"):
         crew.exec(["true", "x" * 1_200_000], cwd="/")
+    given: Any = 5
+    with pytest.raises(UsageError, match="5 is no workflow"):
+        crew.run(given)
+    given = os.path.join
+    with pytest.raises(UsageError, match="is no text of the form") as caught:
+        crew.call(given)
+    assert "'posixpath:join'" in caught.value.hint
+    given = "bogus"
+    with pytest.raises(UsageError, match="Invalid enum value 'bogus'"):
+        crew.messages("anything", kind=given)
     assert crew._connection.talk.open == {}
     assert crew.exec(["echo", "fine"], cwd="/").result(timeout=120) == "fine"

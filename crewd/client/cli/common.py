@@ -16,6 +16,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -28,6 +29,7 @@ from crewd.model.hooks import HookRun
 from crewd.model.quantities import seconds
 from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Outcome, Receipt
+from crewd.model.redact import clip
 
 if TYPE_CHECKING:
     from crewd.client.blocking import Crew
@@ -86,14 +88,22 @@ def say_stale(*, stale: bool) -> None:
         warn("stale: the disk refuses, this is how things were when it last did not (crew doctor)")
 
 
+SAID_CHARS_MAX = 1_000
+"""What people are shown of an error's text, which may hold what they typed; `--json` has all of it."""
+
+
+def _not_too_long(text: str) -> str:
+    return text if len(text) <= SAID_CHARS_MAX else clip(text, SAID_CHARS_MAX)
+
+
 def fail(error: CrewdError, *, as_json: bool) -> NoReturn:
     """Say what is wrong on stderr, and exit with the error's code."""
     if as_json:
         sys.stderr.write(for_json(msgspec.json.encode({"error": error.info}).decode()) + "\n")
     else:
-        warn(f"crew: {error.message}")
+        warn(f"crew: {_not_too_long(error.message)}")
         if error.hint:
-            warn(f"      {error.hint}")
+            warn(f"      {_not_too_long(error.hint)}")
     sys.exit(error.exit_code)
 
 
@@ -101,12 +111,12 @@ PIPE_CLOSED = 141
 """As a shell has it for a program that SIGPIPE has ended."""
 EXIT_CODES = {
     0: "done; for wait, run -f and the like: completed",
-    1: "the run or task has failed; for doctor: not healthy; for cancel: processes survive",
+    1: "the run or task has failed; doctor: not healthy; cancel: processes live",
     2: "the command line, a file or a request is wrong; nothing was done",
     3: "the run or task was cancelled",
     4: "there is no such run, step, message, question or workflow",
     5: "refused: it is not possible as things stand; nothing was changed",
-    6: "the message was accepted and not taken: its worker ended, or its time ran out",
+    6: "the message was accepted and not taken: its worker or its time ended",
     65: "the database is damaged; nothing is written to it any more",
     69: "no daemon answers, or it cannot do this now: try again",
     70: "crewd itself is wrong: please report it",
@@ -168,6 +178,19 @@ def verb(function: F) -> F:
             sys.exit(130)
 
     return wrapped  # type: ignore[return-value]  # click's decorators keep the callable's role, not its type
+
+
+class FileToWrite(click.Path):
+    """The path of a file that is written: no directory, and nothing that can only be one, as `new/`."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.Path`."""
+        if isinstance(value, str) and value.endswith(os.sep):
+            self.fail(f"{value!r} names a directory, and a file is written", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def table(headers: Sequence[str], rows: Iterable[Iterable[object]], whole: Collection[str] = (), indent: str = "") -> None:

@@ -20,7 +20,10 @@ from crewd.model.hooks import POINTS, HookPoint
 
 
 @click.command()
-@click.option("--schema", "point", type=click.Choice(POINTS), help="Print what hooks at this point are given, as JSON Schema.")
+@click.option(
+    "--schema", "point", type=click.Choice(POINTS), metavar="POINT",
+    help=f"Print what hooks at this point are given, as JSON Schema: {', '.join(POINTS)}.",
+)  # fmt: skip
 @verb
 def hooks(options: Options, point: HookPoint | None) -> None:
     """List the commands that are asked before and after steps and before other acts, in their order, and their state."""

@@ -22,7 +22,7 @@ from crewd.model.inventory import KINDS, Item
 
 
 @click.command()
-@click.option("--kind", type=click.Choice(KINDS), help="Only these.")
+@click.option("--kind", type=click.Choice(KINDS), metavar="KIND", help=f"Only one kind: {', '.join(KINDS)}.")
 @click.option(
     "--run", metavar="RUN[/STEP]", help="Those that there were when this run was started; what an agent's step was given."
 )

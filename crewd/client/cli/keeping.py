@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from crewd.client import keeping
 from crewd.client.acts import ask_about, ask_hooks, hooks_at, refusal
 from crewd.client.blocking import Crew, connect
-from crewd.client.cli.common import Options, Unwritable, out, say, say_hooks, table, time_of, verb, warn
+from crewd.client.cli.common import FileToWrite, Options, Unwritable, out, say, say_hooks, table, time_of, verb, warn
 from crewd.client.cli.screen import plain
 from crewd.client.keeping import OnConflict
 from crewd.client.rendering import render
@@ -106,7 +106,7 @@ def prune(
 
 @click.command()
 @click.argument("target")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file (else NAME.zip).")
+@click.option("-o", "--output", type=FileToWrite(), help="The file (else NAME.zip).")
 @verb
 def export(options: Options, target: str, output: Path | None) -> None:
     """Write an ended run into one file: its history, its messages, what its workers left."""
@@ -185,7 +185,7 @@ def artifact() -> None:
 @artifact.command("get")
 @click.argument("target")
 @click.argument("name")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file (else stdout).")
+@click.option("-o", "--output", type=FileToWrite(), help="The file (else stdout).")
 @verb
 def artifact_get(options: Options, target: str, name: str, output: Path | None) -> None:
     """Write the artifact NAME (or its id) of a run or RUN/STEP to a new file, or to stdout."""

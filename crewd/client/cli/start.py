@@ -41,6 +41,7 @@ from crewd.model.ids import IdSource
 from crewd.model.inventory import Item
 from crewd.model.labels import parse_labels
 from crewd.model.packet_text import read_packet_file
+from crewd.model.pairs import add_pair
 from crewd.model.policy import Limits, Retry
 from crewd.model.quantities import quantity
 from crewd.model.workflow import PeerProtocol, Workflow
@@ -234,15 +235,16 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
 
     With a workflow, the agent or the team does the steps that say nothing of how they are done.
     """
+    told = pairs_of(inputs, "--input")
     goal = text_from_here().strip() if goal == "-" else goal
     goal, wish = _wish(goal, given)
     chosen = _choose(goal, wish, installed=not dry_run)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))
     if dry_run:
-        _tell(options, goal, chosen, given, pairs_of(inputs, "--input"))
+        _tell(options, goal, chosen, given, told)
         return
     _tell_not_run(chosen.hooks_not_run)
-    _begin(options, chosen.workflow, goal, given, pairs_of(inputs, "--input"), found=inventory())
+    _begin(options, chosen.workflow, goal, given, told, found=inventory())
 
 
 @click.command()
@@ -355,14 +357,17 @@ def _tell_not_run(hooks: Sequence[str]) -> None:
         warn(text)
 
 
+_EXAMPLES = {"--input": "depth=2", "--label": "team=red", "--budget": "cost=5", "--env": "DEBUG=1"}
+
+
 def pairs_of(texts: tuple[str, ...], option: str) -> dict[str, str]:
-    """What an option gives as `NAME=VALUE`. UsageError for what is not that."""
-    found = {}
+    """What an option gives as `NAME=VALUE`. UsageError for what is not that, and for two values of one name."""
+    found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise UsageError(f"{option} {text!r} is not NAME=VALUE", hint=f"for example {option} DEBUG=1")
-        found[name] = value
+            raise UsageError(f"{option} {text!r} is not NAME=VALUE", hint=f"for example {option} {_EXAMPLES[option]}")
+        add_pair(found, name, value, option)
     return found
 
 
@@ -376,7 +381,8 @@ def bounds_of(pairs: tuple[str, ...], option: str, kind: type[Bounds]) -> Bounds
             raise UsageError(f"there is no {option} {name!r}", hint=f"--{option} takes: {', '.join(kind.__struct_fields__)}")
         if not text:
             raise UsageError(f"--{option} {pair!r} is not NAME=VALUE", hint=f"for example --{option} turns=20")
-        found[name] = quantity(f"--{option} {name}", text, integral=types[name] is int)
+        value = quantity(f"--{option} {name}", text, integral=types[name] is int)
+        add_pair(found, name, value, f"--{option}")
     return msgspec.convert(found, kind)
 
 
@@ -388,9 +394,10 @@ def arguments(pairs: tuple[str, ...]) -> dict[str, object]:
         if not equals or not key.isidentifier():
             raise UsageError(f"--arg {pair!r} is not KEY=JSON", hint="for example --arg depth=2")
         try:
-            found[key] = msgspec.json.decode(value)
+            given = msgspec.json.decode(value)
         except msgspec.DecodeError as error:
             if value.lstrip()[:1] in {"{", "[", '"'}:
                 raise UsageError(f"--arg {key}: {value!r} is no JSON: {error}", hint="for example --arg list=[1,2]") from None
-            found[key] = value  # a bare word is a string: what everybody means by it
+            given = value  # a bare word is a string: what everybody means by it
+        add_pair(found, key, given, "--arg")
     return found

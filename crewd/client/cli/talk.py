@@ -233,7 +233,10 @@ def inbox(options: Options, answer: bool) -> None:  # noqa: FBT001 (a flag)
         out({"asks": asks, "notices": notices, "messages": unread})
         return
     questions = ([ask.id, short_task(ask.task), ask.kind, ask.question[:80], "/".join(ask.choices)[:40]] for ask in asks)
-    table(["QUESTION", "TASK", "KIND", "TEXT", "CHOICES"], questions, whole={"QUESTION", "TASK"})
+    if asks:
+        table(["QUESTION", "TASK", "KIND", "TEXT", "CHOICES"], questions, whole={"QUESTION", "TASK"})
+    elif not unread and not notices:
+        warn("nothing waits for an answer")
     now = SystemClock().wall()
     if unread:
         say("")
@@ -270,8 +273,8 @@ def messages(options: Options, target: str, **given: Any) -> None:
         became = r.reason or ("" if r.settled else r.effect)
         late = "no reply in time" if message.reply_overdue(now) else "overdue" if message.overdue(now) else ""
         told = ", ".join(filter(None, (became, late)))
-        rows.append([r.id, r.kind, r.task.partition("/")[2], r.level, r.outcome or "", told, _in_line(message.text, 40)])
-    table(["MESSAGE", "KIND", "STEP", "LEVEL", "OUTCOME", "EFFECT OR REASON", "TEXT"], rows, whole={"MESSAGE"})
+        rows.append([r.id, r.kind, r.task.partition("/")[2], r.outcome or r.level, _in_line(message.text, 40), told])
+    table(["MESSAGE", "KIND", "STEP", "STATE", "TEXT", "REASON"], rows, whole={"MESSAGE"})
 
 
 @click.command()
@@ -359,8 +362,9 @@ def signal_(options: Options, target: str, name: str, tree: bool, intent: str, f
 @click.command()
 @click.argument("targets", nargs=-1)
 @click.option(
-    "--reason", default="caller_cancelled", type=click.Choice([each.value for each in CancelReason]), help="Recorded with it."
-)
+    "--reason", default="caller_cancelled", type=click.Choice([each.value for each in CancelReason]), metavar="REASON",
+    help=f"Recorded with it: {', '.join(CancelReason)}.",
+)  # fmt: skip
 @click.option("--intent", default="", help="Why, in words.")
 @click.option("--force", is_flag=True, help="Also if another client owns the run; needs an --intent.")
 @click.option("--now", is_flag=True, help="TERM at once, KILL 150 ms later.")

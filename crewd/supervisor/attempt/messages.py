@@ -94,7 +94,7 @@ def _accept(state: Attempt, send: Send) -> Next:
         try:
             send = replace(send, mail=replace(send.mail, text=check_answer(ask.kind, ask.choices, send.mail.text)))
         except UsageError as error:
-            return state, Decision(effects=(do.TellWrong(send.caller, str(error), error.info.hint),))
+            return state, Decision(effects=(do.TellWrong(send.caller, error.message, error.hint),))
     state = state.with_inbox(pending=(*state.inbox.pending, send.mail))
     if send.mail.purpose is Purpose.ANSWER:
         asks = tuple(replace(ask, answer=send.mail.id) if ask.id == send.mail.ask else ask for ask in state.work.asks)

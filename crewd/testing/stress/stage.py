@@ -119,9 +119,15 @@ class StagedToken(CancellationToken):
         super().wait(self._pass(seconds))
 
     async def wait_async(self, seconds: float) -> None:
-        """See `CancellationToken`."""
-        busy = len(asyncio.all_tasks()) > self.tasks
-        await super().wait_async(seconds if busy else self._pass(seconds))
+        """See `CancellationToken`. A cancel of this moment comes out of the waiting itself, as `asyncio.CancelledError`."""
+        busy = len(asyncio.all_tasks()) > self.tasks and not self._fired.is_set()
+        try:
+            await asyncio.sleep(seconds if busy else self._pass(seconds))
+        except asyncio.CancelledError:
+            if self._fired.is_set():
+                self.on_raise()
+            raise
+        self.check()
 
     def _pass(self, seconds: float) -> float:
         """How much of a wait must be waited for: all of it while a child process or a thread of the worker is at work."""

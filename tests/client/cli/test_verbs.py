@@ -50,10 +50,12 @@ def test_help_is_quick_lists_what_each_verb_says_of_itself_and_loads_none() -> N
             assert f"  {name} " in shown.stdout
 
 
-def test_every_verb_has_a_help_of_its_own() -> None:
-    for name in (name for verbs in VERBS.values() for name in verbs):
-        shown = CliRunner().invoke(main, [name, "--help"])
+def test_every_verb_has_a_help_of_its_own_that_fits_a_narrow_terminal() -> None:
+    verbs = [[name, "--help"] for verbs in VERBS.values() for name in verbs]
+    for words in (*verbs, ["--help"], ["help"], ["help", "exit-codes"]):
+        shown = CliRunner(env={"COLUMNS": "80"}).invoke(main, words)
         assert shown.exit_code == 0, shown.output
+        assert [line for line in shown.output.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("word", sorted(ALIASES))
@@ -311,6 +313,25 @@ def test_a_variable_is_a_secret_or_none(shell: Shell) -> None:
     assert "KEY is given with --secret and with --env" in shell.fails(
         2, "exec", "--secret", "KEY", "-e", "KEY=x", "true", env=env
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("exec", "--label", "a=1", "--label", "a=2", "--", "true"),
+        ("exec", "--limit", "turns=1", "--limit", "turns=2", "--", "true"),
+        ("exec", "--budget", "cost=1", "--budget", "cost=2", "--", "true"),
+        ("exec", "--env", "A=1", "--env", "A=2", "--", "true"),
+        ("exec", "--secret", "PATH", "--secret", "PATH=@/dev/null", "--", "true"),
+        ("call", "m:f", "--arg", "a=1", "--arg", "a=2"),
+        ("run", "nothing", "--input", "a=1", "--input", "a=2"),
+        ("ps", "--label", "a=1", "--label", "a=2"),
+    ],
+)
+def test_two_values_of_one_name_are_refused(shell: Shell, words: tuple[str, ...]) -> None:
+    said = shell.fails(2, *words)
+    assert "two values" in said and "leave one of them out" in said
+    assert ("/bin" in said) is False, "no secret is shown"
 
 
 def test_what_was_done_is_said_as_json(crew: Crew, shell: Shell) -> None:

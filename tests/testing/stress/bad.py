@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -104,6 +106,13 @@ async def slow_async(ctx: AsyncContext) -> int:
     async for _ in ctx.natural_stop():
         pass
     return len(answer or "")
+
+
+async def sleeps_through_its_cancel(ctx: AsyncContext) -> str:
+    with contextlib.suppress(asyncio.CancelledError):
+        await ctx.sleep(60)
+        Path("report").touch()  # noqa: ASYNC240 (an instant)
+    return "done"
 
 
 @worker

@@ -44,6 +44,7 @@ FISH = {
     "cannot_start_again": "resumes to the same end",
     "swallows_the_last_cancel": "stops within its grace",
     "goes_on_in_spite": "stops within its grace",
+    "sleeps_through_its_cancel": "stops within its grace",
     "is_late": "stops within its grace",
     "forgets_what_it_counted": "resumes to the same end",
     "adds_again_when_resumed": "resumes to the same end",
