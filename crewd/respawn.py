@@ -7,6 +7,8 @@ It imports next to nothing: it is there for as long as crewd is.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -29,6 +31,12 @@ def is_accident(code: int) -> bool:
 def pause_after(accidents: int) -> float | None:
     """Seconds until the next start after so many accidents in a row; None if it is given up."""
     return PAUSES[accidents - 1] if accidents <= len(PAUSES) else None
+
+
+def say(text: str) -> None:
+    """A line on stderr, which may be a file on a full disk: nothing depends on it."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"crewd: {text}\n".encode())
 
 
 def main(command: Sequence[str]) -> int:
@@ -54,10 +62,9 @@ def main(command: Sequence[str]) -> int:
         pause = pause_after(accidents)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if pause is None:
-            sys.stderr.write(f"crewd: it has died {accidents} times in a row (the last time: {how}), and is given up\n")
+            say(f"it has died {accidents} times in a row (the last time: {how}), and is given up")
             return EX_SOFTWARE
-        sys.stderr.write(f"crewd: it has died ({how}), and is started again in {pause:g} s; its workers live on\n")
-        sys.stderr.flush()
+        say(f"it has died ({how}), and is started again in {pause:g} s; its workers live on")
         deadline = clock.monotonic() + pause
         while not asked and clock.monotonic() < deadline:
             clock.sleep(min(0.1, pause))

@@ -45,7 +45,9 @@ def main(folder: Path) -> None:
         other = crew.call("jobs:listen", cwd=str(HERE), name="second")
         for each in (run, other):
             each.steer("hello", wait="applied")
+        daemon.kill()
         fill(mount / "ballast")
+        daemon.start()  # nothing has room, and the reserve is whole
         wait_until(lambda: refused(crew), "new work to be refused")
         reply = run.cancel(mode="now")
         assert reply is not None and reply.verified, "cancels work on a full disk"

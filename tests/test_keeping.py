@@ -232,6 +232,27 @@ def test_a_damaged_database_is_put_aside_and_what_can_be_read_is_saved(
     assert "nothing here waits" in crewd(daemon.home.root, "salvage").stderr or daemon.pid
 
 
+def test_a_database_whose_log_is_missing_is_not_served_as_an_empty_one(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    finished(crew, jobs_dir, "before")
+    lives = crew.exec(["sleep", "300"], cwd="/").id
+    wait_until(lambda: crew.show(lives).tasks[0].status == "running", "it to run")
+    daemon.kill()
+    log = daemon.home.root / "crewd.db-wal"
+    kept = log.read_bytes()
+    for path in daemon.home.root.glob("crewd.db-*"):
+        path.unlink()
+    refused = crewd(daemon.home.root)
+    assert (refused.returncode, "crewd.db-wal is not there" in refused.stderr) == (65, True), refused.stderr
+    (aside,) = daemon.home.quarantine.iterdir()
+    (aside / log.name).write_bytes(kept)  # it was found again
+    assert "0 are lost" in crewd(daemon.home.root, "salvage").stdout
+    daemon.start()
+    with daemon.connect() as again:
+        assert again.show(lives).tasks[0].status == "running", "its worker was left alone"
+        assert again.cancel(lives).verified
+        assert healthy(again)
+
+
 def test_a_database_that_is_taken_away_is_missed_at_once_and_nothing_is_lost(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
     run = finished(crew, jobs_dir, "before")
     before = everything(crew, run)

@@ -46,6 +46,14 @@ def test_after_an_accident_it_is_started_again_and_given_up_at_last(tmp_path: Pa
     assert "given up" in said
 
 
+def test_what_cannot_be_said_holds_up_no_start(tmp_path: Path) -> None:
+    code = f"import os, sys; {COUNT}; os.abort() if n == 1 else None"
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        command = [sys.executable, "-c", CODE, code, str(tmp_path / "count")]
+        done = subprocess.run(command, stdout=full, stderr=full, timeout=120, check=False)
+    assert (done.returncode, len((tmp_path / "count").read_text())) == (0, 2)
+
+
 def test_pauses_grow_and_end() -> None:
     pauses = [respawn.pause_after(number) for number in range(1, len(respawn.PAUSES) + 1)]
     assert pauses == sorted(pauses, key=lambda pause: pause or 0.0)

@@ -36,6 +36,12 @@ TURN_SECONDS = 0.002
 M_contra = TypeVar("M_contra", contravariant=True)
 
 
+_OF_ENDED = frozenset(
+    {"_actor_ref", "_envelope", "_exit_reason", "_in_turn", "actor_inbox", "actor_stopped", "actor_urn", "context"}
+)
+"""What is left of an actor that has ended: a dispatcher may still have it in its queue, and another thread may kill it."""
+
+
 class Makes(Protocol[M_contra]):
     """How a child is made; see `ChildSpec`."""
 
@@ -146,11 +152,17 @@ class ActorContext(Generic[M_contra]):
         self.supervisor = supervisor
         self.timers: set[Timer] = set()
         self.tally: Tally = system.metrics.of(type(actor).__name__)
-        self._actor = actor
+        self._actor: Actor[M_contra] | None = actor
 
     def schedule(self) -> None:
         """Give the actor a turn soon."""
-        self.dispatcher.schedule(self._actor)
+        actor = self._actor
+        if actor is not None:
+            self.dispatcher.schedule(actor)
+
+    def let_go(self) -> None:
+        """Keep the actor no longer: it has ended."""
+        self._actor = None
 
     def after(self, seconds: float, message: M_contra) -> Timer:
         """Tell this actor `message` in `seconds`, through the control lane. The timer dies with the actor."""
@@ -336,6 +348,15 @@ class Actor(pykka.Actor, Generic[M_contra]):
         self.actor_stopped.set()
         error = self._wind_up(self.actor_inbox.close())
         self.context.system.ended(self.ref, reason if error is None else ExitReason(ExitKind.CRASHED, error))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep nothing: what leads back here (a ref, a bound method) would keep all of it until a garbage collection."""
+        self._envelope = None
+        self.context.let_go()
+        self._actor_ref.let_go(self.context.system)
+        for name in [name for name in vars(self) if name not in _OF_ENDED]:
+            delattr(self, name)
 
     def _wind_up(self, left: list[Envelope]) -> Exception | None:
         refuse(self.ref, left)

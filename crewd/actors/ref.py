@@ -58,6 +58,24 @@ class Addressed(Protocol):
         ...
 
 
+class _NoContext:
+    """Where an actor that has ended was scheduled."""
+
+    def __init__(self, system: _System) -> None:
+        self.system = system
+
+    def schedule(self) -> None:
+        """It gets no turn any more."""
+
+
+class _Ended:
+    """What a ref keeps of an actor that has ended: its inbox, which takes nothing."""
+
+    def __init__(self, inbox: TwoLaneInbox, context: _Context) -> None:
+        self.actor_inbox = inbox
+        self.context = context
+
+
 class Ref(pykka.ActorRef[Any], Generic[M_contra]):
     """What others hold. A ref of an incarnation that has ended refuses; it never reaches the next incarnation."""
 
@@ -68,7 +86,7 @@ class Ref(pykka.ActorRef[Any], Generic[M_contra]):
 
     def __init__(self, actor: Addressed) -> None:
         super().__init__(actor)
-        self._cell = actor
+        self._cell: Addressed = actor
 
     def __hash__(self) -> int:
         return id(self)
@@ -78,6 +96,10 @@ class Ref(pykka.ActorRef[Any], Generic[M_contra]):
 
     def __repr__(self) -> str:
         return f"<Ref {self.name}#{self.incarnation}>"
+
+    def let_go(self, system: _System) -> None:
+        """Keep the actor no longer: it has ended. Whoever tells it something still hears that."""
+        self._cell = _Ended(self._cell.actor_inbox, _NoContext(system))
 
     def tell(
         self,

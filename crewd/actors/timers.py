@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from crewd.actors.ref import AnyRef
 
 
+SWEPT_FROM = 1_024
+"""Timers in the heap from which on cancelled ones are taken out, each time that it has twice as many as were left."""
+
+
 class Timer:
     """A message that will be told to an actor, unless it is cancelled first."""
 
@@ -22,7 +26,7 @@ class Timer:
 
     def __init__(self, due: float, ref: AnyRef, message: object, owner: set[Timer]) -> None:
         self.due = due
-        self.ref = ref
+        self.ref: AnyRef | None = ref
         self.message = message
         self.cancelled = False
         self._owner = owner
@@ -32,13 +36,15 @@ class Timer:
         """Never tell it. Safe to repeat; only on the thread of the actor that set it."""
         self.cancelled = True
         self._owner.discard(self)
+        self.ref = self.message = None  # it lies in the heap until it would have been due: it keeps nobody alive
 
     def fire(self) -> None:
         """Tell it now."""
-        if not self.cancelled:
+        ref, message = self.ref, self.message
+        if ref is not None and not self.cancelled:
             self._owner.discard(self)
             self.cancelled = True
-            self.ref.signal(self.message)
+            ref.signal(message)
 
 
 class Timers:
@@ -49,16 +55,25 @@ class Timers:
         self._heap: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._wake = wake
+        self._swept_at = SWEPT_FROM
 
     def set(self, due: float, ref: AnyRef, message: object, owner: set[Timer]) -> Timer:
         """A timer due at `due` (monotonic)."""
         timer = Timer(due, ref, message, owner)
         with self._lock:
+            if len(self._heap) >= self._swept_at:
+                self._heap = [each for each in self._heap if not each[2].cancelled]
+                heapq.heapify(self._heap)
+                self._swept_at = max(SWEPT_FROM, 2 * len(self._heap))
             heapq.heappush(self._heap, (due, next(self._order), timer))
             first = self._heap[0][2] is timer
         if first:
             self._wake()
         return timer
+
+    def __len__(self) -> int:
+        """How many lie in the heap, cancelled ones too."""
+        return len(self._heap)
 
     def next_due(self) -> float | None:
         """When the next living timer is due; None if there is none."""

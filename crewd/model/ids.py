@@ -27,6 +27,9 @@ SELECTOR_CHARS_MAX = 256
 RUN, MESSAGE, ASK, EVENT = "r", "m", "q", "e"
 
 
+AHEAD_MILLISECONDS_MAX = 366 * 86_400_000
+
+
 def uuid7(milliseconds: int, randomness: bytes) -> bytes:
     """The 16 bytes of an RFC 9562 UUID version 7. `randomness` is 10 bytes; 6 bits of it are overwritten."""
     raw = bytearray(milliseconds.to_bytes(6, "big") + randomness[:10])
@@ -39,6 +42,14 @@ def spell(prefix: str, raw: bytes) -> str:
     """`raw` (16 bytes) as `<prefix>_` and 26 characters that sort as the bytes do."""
     number = int.from_bytes(raw, "big")
     return f"{prefix}_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def time_of(text: str) -> int:
+    """The milliseconds of an id."""
+    number = 0
+    for letter in text.partition("_")[2]:
+        number = number << 5 | _ALPHABET.index(letter)
+    return number >> 80
 
 
 def is_id(text: str, prefix: str) -> bool:
@@ -54,6 +65,14 @@ class IdSource:
         self._chance = chance
         self._last = 0
         self._counter = 0
+
+    def follow(self, made: str) -> None:
+        """Make ids that sort after this one, which an earlier process has made: the wall clock may have been set back since.
+
+        One of a time far ahead of the clock is not followed: a file from somewhere else may say anything.
+        """
+        if made and (milliseconds := time_of(made)) <= int(self._clock.wall() * 1000) + AHEAD_MILLISECONDS_MAX:
+            self._last = max(self._last, milliseconds + 1)
 
     def next(self, prefix: str) -> str:
         """A new id that sorts after every id made before by this source."""

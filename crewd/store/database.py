@@ -130,22 +130,30 @@ class Database:
         self._records: list[Record] = []
         with faults(f"the database {path} cannot be opened"):
             self._sql = sqlite3.connect(uri(path, "rwc"), uri=True, isolation_level=None, check_same_thread=False)
-            for pragma in (
-                "auto_vacuum=INCREMENTAL",  # of a new file; room that is free again is given back bit by bit
-                "journal_mode=WAL",
-                "synchronous=FULL",
-                "temp_store=MEMORY",
-                "cache_size=-16384",
-                "busy_timeout=5000",
-                "wal_autocheckpoint=4000",
-            ):
-                self._sql.execute(f"PRAGMA {pragma}").fetchall()
-            self._migrate(path, store_id)
+            try:
+                self._prepare(path, store_id)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL or not self.relieve():
+                    raise
+                if self._sql.in_transaction:
+                    self._sql.execute("ROLLBACK")
+                self._prepare(path, store_id)
             self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
             self._records = unflushed_of(self._sql)
-            self._sql.execute("BEGIN IMMEDIATE")  # the log is a file from here on
-            self._sql.execute("COMMIT")
         self._files = self._identity()
+
+    def _prepare(self, path: Path, store_id: str) -> None:
+        """Set the connection up. What is there already is not written to: the disk may be full."""
+        if not self._sql.execute("PRAGMA page_count").fetchone()[0]:
+            self._sql.execute("PRAGMA auto_vacuum=INCREMENTAL")  # room that is free again is given back bit by bit
+        for pragma in (
+            "journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY", "cache_size=-16384", "busy_timeout=5000",
+            "wal_autocheckpoint=4000",
+        ):  # fmt: skip
+            self._sql.execute(f"PRAGMA {pragma}").fetchall()
+        self._migrate(path, store_id)
+        self._sql.execute("BEGIN IMMEDIATE")  # the log is a file from here on
+        self._sql.execute("COMMIT")
 
     def _identity(self) -> tuple[tuple[int, int] | None, ...]:
         """Which files the database and its log are."""
@@ -228,6 +236,11 @@ class Database:
         finally:
             os.close(descriptor)
         return True
+
+    def last_run(self) -> str:
+        """The greatest id of a run that is, or was, here; empty if there was none."""
+        found = self._sql.execute("SELECT max(id) FROM (SELECT max(id) AS id FROM runs UNION SELECT max(id) FROM forgotten)")
+        return max((str(found.fetchone()[0] or ""), *(record[2] for record in self._records)))
 
     def last_seq(self) -> int:
         """The seq of the last event; 0 if there is none."""

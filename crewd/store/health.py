@@ -68,6 +68,8 @@ def admit(home: Home, clock: Clock) -> None:
     verdict = ""
     if home.database.stat().st_size == 0 and had_runs:
         verdict = "it is empty, and there were runs"
+    if had_runs and not verdict and ReadOnly.has_no_tables(home.database) and not _begun_anew(home):
+        verdict = "it holds nothing, and there were runs: its log crewd.db-wal is not there"
     verdict = verdict or ReadOnly.verdict(home.database, clock, CHECK_SECONDS)
     if verdict:
         aside = put_aside(home, clock)

@@ -73,6 +73,15 @@ class ReadOnly:
         except sqlite3.DatabaseError as error:
             return str(error) if error.sqlite_errorcode & 0xFF in DAMAGE else ""
 
+    @staticmethod
+    def has_no_tables(path: Path) -> bool:
+        """Whether nothing was ever written to a database, or what was is in a log that is not there."""
+        try:
+            with contextlib.closing(sqlite3.connect(uri(path, "ro"), uri=True)) as sql:
+                return not sql.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.Error:
+            return False  # it cannot be looked at now; whoever opens it says why
+
     def readable_events(self) -> Iterator[Event]:
         """Every event that can still be read, in order; what cannot be is stepped over in ever smaller steps."""
         seq, step, wrong, last = 1, READ_AT_ONCE, 0, 0

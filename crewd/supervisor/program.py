@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from crewd.actors import ExitReason
+    from crewd.store.database import Database
 
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 RETIRE_SECONDS = 10.0
 FORCE_SIGNALS = 3
-COLLECT_AFTER = (100_000, 50, 1_000)
+COLLECT_AFTER = (100_000, 50, 20)
 """Of `gc.set_threshold`: crewd makes few cycles, and many values that live for a while."""
 STOP_SECONDS = 30.0
 """For the end of the whole tree once no run is live; an actor that is stuck then is named and left behind."""
@@ -151,11 +152,17 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         Directory(),
         os.getpid(),
     )
+
+    def open_store() -> Database:
+        database = open_database(home, services.ids.next(EVENT))
+        services.ids.follow(database.last_run())
+        return database
+
     port = UnixGuardianSocket(home, config, poller, of_workers)
     ports = Ports(
         ZmqWire(home, poller, shared_out.connections, shared_out.workers),
         port,
-        lambda: open_database(home, services.ids.next(EVENT)),
+        open_store,
         lambda: ReadOnly(home.database),
         lambda: manager.say(f"READY=1\nSTATUS=serves {home.root}"),
         lambda: examine(home, asked_for.workers_max, shared_out),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pykka
@@ -27,6 +29,7 @@ from crewd.actors import (
 )
 from crewd.actors.exits import SHUTDOWN
 from crewd.actors.supervisor import StartDynamic
+from crewd.actors.timers import SWEPT_FROM
 from crewd.clock import SystemChance, SystemClock
 from crewd.testing import Scheduler
 
@@ -59,6 +62,45 @@ def started(scheduler: Scheduler, **kwargs: Any) -> tuple[Ref[Any], dict[str, Re
 
 def children(scheduler: Scheduler) -> dict[str, Ref[Any]]:
     return {ref.name: ref for ref in scheduler.system.alive()}
+
+
+class Rounded(Actor[Any]):
+    """What it keeps leads back to it."""
+
+    def __init__(self, kept: list[Any]) -> None:
+        super().__init__()
+        kept.append(weakref.ref(self))
+        self.handlers = {"me": self.receive}
+
+    def on_start(self) -> None:
+        self.context.after(1e6, "much later")
+
+    def receive(self, message: Any) -> Any:
+        return message
+
+
+def test_an_actor_that_has_ended_is_kept_by_nobody() -> None:
+    scheduler = Scheduler()
+    kept: list[weakref.ref[Any]] = []
+    refs = [scheduler.system.spawn(ChildSpec("rounded", lambda: Rounded(kept)), None) for _ in range(SWEPT_FROM)]
+    scheduler.settle(turns=100_000)
+    gc.disable()
+    try:
+        for ref in refs:
+            scheduler.system.stop(ref, SHUTDOWN)
+        scheduler.settle(turns=100_000)
+        assert [ref() for ref in kept if ref() is not None] == []
+    finally:
+        gc.enable()
+    with pytest.raises(ActorDead):
+        refs[0].tell("late")
+    assert not refs[0].signal("late")
+    scheduler.system.kill(refs[0])
+    last = scheduler.system.spawn(ChildSpec("last", lambda: Rounded(kept)), None)
+    scheduler.settle(turns=100_000)
+    assert len(scheduler.system.timers) == 1, "timers that were cancelled are swept"
+    scheduler.system.stop(last, SHUTDOWN)
+    scheduler.settle(turns=100_000)
 
 
 def test_control_overtakes_data_and_a_full_lane_says_so() -> None:

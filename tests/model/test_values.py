@@ -43,6 +43,19 @@ def test_ids_sort_as_they_were_made_also_when_the_clock_goes_back() -> None:
     assert all(is_id(each, "r") for each in made)
 
 
+def test_ids_sort_after_those_of_an_earlier_process_whose_clock_was_ahead() -> None:
+    clock = VirtualClock()
+    clock.now += 3_600
+    before = [IdSource(clock, Zero()).next("r") for _ in range(3)]
+    clock.now -= 3_600
+    source = IdSource(clock, Zero())
+    source.follow(max(before))
+    source.follow("")
+    assert source.next("r") > max(before)
+    source.follow("r_7zzzzzzzzzzzzzzzzzzzzzzzzz")
+    assert source.next("r") < "r_1"
+
+
 def test_uuid7_has_its_version_and_variant() -> None:
     raw = uuid7(1, b"\xff" * 10)
     assert raw[6] >> 4 == 7

@@ -382,7 +382,10 @@ class World:
 
     def _recalled(self, actor: AnyActor) -> None:
         """A restart would go on with the machine that is there."""
-        if not isinstance(actor, RunActor | Controller) or (state := actor.durable_state) is None:
+        if actor.actor_stopped.is_set() or not isinstance(actor, RunActor | Controller):
+            return
+        state = actor.durable_state
+        if state is None:
             return
         if isinstance(actor, Controller) and self._has_mail_on_the_way(actor):
             return
