@@ -110,6 +110,10 @@ def _outcome_of(function: Callable[..., Any], bootstrap: Bootstrap, context: Con
         return Outcome(outcome="cancelled", reason=cancelled.reason)
     except asyncio.CancelledError:
         return Outcome(outcome="cancelled", reason=context.token.reason or "cancelled")
+    except BaseExceptionGroup as group:
+        if context.token.cancelled and group.split((Cancelled, asyncio.CancelledError))[1] is None:
+            return Outcome(outcome="cancelled", reason=context.token.reason)  # of tasks that heard of it before their group
+        return _raised(group)
     except SystemExit as left:
         code = 0 if left.code is None else int(left.code) if isinstance(left.code, int) else 1
         if code == 0:
@@ -117,8 +121,12 @@ def _outcome_of(function: Callable[..., Any], bootstrap: Bootstrap, context: Con
         code = code & 0xFF or 1  # what a process can exit with
         return Outcome(outcome="failed", reason=FailureReason.RAISED, error=text_of(left), exit_code=code)
     except BaseException as error:  # noqa: BLE001 (the outermost frame of user code)
-        traceback.print_exc()
-        return Outcome(outcome="failed", reason=FailureReason.RAISED, error=text_of(error), error_class=class_of(error))
+        return _raised(error)
+
+
+def _raised(error: BaseException) -> Outcome:
+    traceback.print_exception(error)
+    return Outcome(outcome="failed", reason=FailureReason.RAISED, error=text_of(error), error_class=class_of(error))
 
 
 def text_of(error: BaseException) -> str:

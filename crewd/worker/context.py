@@ -30,7 +30,7 @@ from crewd.model.limits import (
     TEXT_CHARS_MAX,
 )
 from crewd.model.numbers import AMOUNT_MAX, COUNT_MAX, SECONDS_MAX
-from crewd.model.questions import QUESTION_KINDS, QuestionKind
+from crewd.model.questions import QUESTION_KINDS, QuestionKind, check_answer
 from crewd.model.reasons import RefusalReason
 from crewd.model.redact import clip, redact_value
 from crewd.model.terms import USUAL, Terms
@@ -290,7 +290,8 @@ class Context:
 
         When the time has passed the `default` is returned (None, if there is none). An answer that does not fit the kind is
         refused and never comes here: `confirm` gets `yes` or `no`, `permission` `allow` or `deny`, `choose` one of the
-        `choices`, `json` a JSON text, that follows `schema` if there is one (needs `crewd[schema]`). Raises UsageError.
+        `choices`, `json` a JSON text, that follows `schema` if there is one (needs `crewd[schema]`). Raises UsageError, also for
+        a `default` that does not fit.
         """
         fits = _follows(schema)
         if kind not in QUESTION_KINDS:
@@ -303,6 +304,12 @@ class Context:
             raise UsageError(
                 f"a question has at most {CHOICES_MAX} choices, and these are {len(choices)}", hint="ask in two steps"
             )
+        if len(set(map(str, choices))) < len(choices):
+            raise UsageError("a choice stands twice among the choices", hint="each once")
+        if schema is not None and kind != "json":
+            raise UsageError(f"a question of kind {kind} has a schema", hint="kind='json'")
+        if isinstance(default, str):
+            default = _fitting(kind, choices, default, fits)
         timeout = None if timeout is None else _seconds("timeout", timeout)
         self._alive()
         self.token.check()
@@ -500,6 +507,16 @@ def _count(name: str, value: int) -> int:
     if not 0 <= count <= COUNT_MAX:
         raise UsageError(f"{name} is {value!r}, which is no count", hint=f"a whole number from 0 to {COUNT_MAX}")
     return count
+
+
+def _fitting(kind: QuestionKind, choices: Sequence[str], default: str, fits: Callable[[str], str]) -> str:
+    try:
+        answer = check_answer(kind, choices, default)
+    except UsageError as error:
+        raise UsageError(f"the default does not fit the question: {error.message}", hint=error.hint) from None
+    if wrong := fits(answer):
+        raise UsageError(f"the default does not fit the question: {wrong}", hint="a default that follows the schema")
+    return answer
 
 
 def _seconds(name: str, value: float) -> float:

@@ -8,6 +8,7 @@ Rule 3: a message id is taken once, whatever the wire repeats.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -62,6 +63,7 @@ class Desk:
 
     def __init__(self, token: CancellationToken, wake: Callable[[], None]) -> None:
         self.token = token
+        self._process = os.getpid()
         self._wake = wake
         self._condition = threading.Condition()
         self._outbox: deque[Report] = deque()
@@ -101,6 +103,11 @@ class Desk:
 
         Raises UsageError, in the caller's own line, for what cannot be sent.
         """
+        if os.getpid() != self._process:
+            raise UsageError(
+                f"this context belongs to the worker (process {self._process}), and a fork of it cannot report",
+                hint="use the context in the worker itself, and send there what is to be reported",
+            )
         _check_sendable(body)
         body = self.known.in_struct(body)
         with self._condition:

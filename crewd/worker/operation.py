@@ -76,6 +76,8 @@ class Operation:
     def __enter__(self) -> Self:
         if self.skipped:
             raise Skipped(f"operation {self.id} was skipped for {self.skipped}", hint="ctx.queued() gives those that were not")
+        if self.begun:
+            raise UsageError(f"operation {self.id} has begun already: it is one 'with' block", hint="make another operation")
         self._opened()
         self._open = self.begun = True
         if self._interruptible:

@@ -158,14 +158,38 @@ def test_whatever_it_exits_with_is_how_it_has_ended(crew: Crew, tmp_path: Path, 
     assert says in task.error
 
 
+TWICE = "def twice(each):\n    with each: pass\n    with each: pass\n"
+
+
+@pytest.mark.parametrize("call", ["ctx.tell('x')", "ctx.permission('may I?', timeout=3)", "ctx.checkpoint({})"])
+def test_a_fork_of_a_worker_does_not_speak_for_it(crew: Crew, tmp_path: Path, call: str) -> None:
+    lines = (
+        "import os, crewd",
+        "def f(ctx):",
+        "    child = os.fork()",
+        "    if child == 0:",
+        f"        try: {call}",
+        "        except crewd.UsageError: os._exit(7)",
+        "        os._exit(0)",
+        "    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])",
+    )
+    (tmp_path / "m.py").write_text("\n".join(lines))
+    run = crew.call("m:f", cwd=str(tmp_path))
+    assert run.result(timeout=120) == 7
+    assert (run.show().asks, run.messages()) == ((), ())
+
+
 def test_what_cannot_be_said_is_an_error_in_the_line_that_says_it(crew: Crew, tmp_path: Path) -> None:
     calls = (
         "ctx.ask('n?', kind='choose', choices=[1, 2])", "ctx.ask('n?', default=True)", "ctx.tell('x', priority='high')",
         "ctx.ask('n?', kind='choose', choices=['x' * 1_200_000], timeout=3)",
         "ctx.ask('n?', kind='choose', choices=['x'] * 65)", "ctx.ask('n?', kind='bogus')", "ctx.ask(' ')",
+        "ctx.ask('n?', kind='choose', choices=['a', 'b'], default='c', timeout=1)",
+        "ctx.ask('n?', kind='confirm', default='maybe', timeout=1)", "ctx.ask('n?', kind='choose', choices=['a', 'a'])",
+        "ctx.ask('n?', schema={'type': 'object'}, timeout=1)", "twice(ctx.operation('tool', name='a'))",
     )  # fmt: skip
     lines = "".join(f"    try: {each}\n    except crewd.UsageError: refused += 1\n" for each in calls)
-    (tmp_path / "m.py").write_text(f"import crewd\ndef f(ctx):\n    refused = 0\n{lines}    return refused\n")
+    (tmp_path / "m.py").write_text(f"import crewd\n{TWICE}def f(ctx):\n    refused = 0\n{lines}    return refused\n")
     run = crew.call("m:f", cwd=str(tmp_path))
     assert run.result(timeout=120) == len(calls)
     assert [ask for ask in run.show().asks if ask.closed_at is None] == []

@@ -89,11 +89,16 @@ def _grace(case: Case) -> Iterator[str]:
 def _pretends(case: Case) -> Iterator[str]:
     """It caught its cancel and returned what a whole run returns, without having done it."""
     reference, last = case.reference, case.trial.last
-    if not case.whole or reference is None or case.history.messages or case.history.crashes or RESULT in case.unsteady:
+    if not case.ends or reference is None or case.history.messages or case.history.crashes or RESULT in case.unsteady:
+        return
+    if last.result != reference.last.result:
         return
     missing = [name for name in case.whole if name not in case.trial.files and name not in case.unsteady]
-    if missing and last.result == reference.last.result:
+    if missing:
         yield f"it caught its cancel and returned the result of a whole run, without {', '.join(missing)}"
+    elif last.result is not None and len(last.points) < len(reference.last.points):
+        came = f"at point {len(last.points)} of {len(reference.last.points)}"
+        yield f"it caught its cancel {came} and returned the result of a whole run"
 
 
 def _taken(case: Case) -> Iterator[str]:
@@ -138,8 +143,8 @@ def _temporary(case: Case) -> Iterator[str]:
 def _stays(case: Case) -> Iterator[str]:
     """Files of a cancelled act that no whole run leaves, and that are still there after it was resumed to its end."""
     resumed = case.trial.resumed
-    if not case.ends or resumed is None or resumed.end != "completed":
-        return
+    if not case.ends or resumed is None or resumed.end != "completed" or case.history.messages:
+        return  # what a message was about may be in a file of its own
     alike = {_shape(name) for name in case.unsteady}
     for name in case.trial.resumed_files:
         left = name in case.trial.files and name not in case.whole and not name.startswith("attempt/")
@@ -162,7 +167,7 @@ def left_over(case: Case) -> list[str]:
     resumed, reference = case.trial.resumed, case.reference
     if not case.ends or reference is None or resumed is None or resumed.end != "completed":
         return []
-    if case.history.crashes or len(resumed.points) < len(reference.points):
+    if case.history.crashes or case.history.messages or len(resumed.points) < len(reference.points):
         return []
     alike = {_shape(name) for name in case.unsteady}
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -113,6 +114,52 @@ async def sleeps_through_its_cancel(ctx: AsyncContext) -> str:
         await ctx.sleep(60)
         Path("report").touch()  # noqa: ASYNC240 (an instant)
     return "done"
+
+
+def returns_in_spite(ctx: Context) -> str:
+    try:
+        for number in range(4):
+            ctx.progress(number)
+    finally:
+        return "all of it"  # noqa: B012 (the mistake)
+
+
+@worker(steer=False, follow_up=False)
+async def good_group(ctx: AsyncContext) -> list[int]:
+    got: list[int] = []
+
+    async def one(number: int) -> None:
+        await ctx.sleep(0.01)
+        got.append(number)
+        ctx.progress(len(got))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(one(number))
+    return sorted(got)
+
+
+@worker(steer=True, follow_up=True)
+def good_notes(ctx: Context) -> int:
+    """It keeps a file for each message."""
+
+    def put(text: str) -> None:
+        name = hashlib.sha256(text.encode()).hexdigest()[:12]
+        part = Path(f"{name}.txt.part")
+        try:
+            part.write_text(text)
+            part.replace(f"{name}.txt")
+        finally:
+            part.unlink(missing_ok=True)
+
+    for number in range(3):
+        if steer := ctx.safe_point():
+            put(steer.text)
+            steer.done()
+        ctx.progress(number)
+    for message in ctx.natural_stop():
+        put(message.text)
+    return 3
 
 
 @worker

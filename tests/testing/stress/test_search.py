@@ -45,6 +45,7 @@ FISH = {
     "swallows_the_last_cancel": "stops within its grace",
     "goes_on_in_spite": "stops within its grace",
     "sleeps_through_its_cancel": "stops within its grace",
+    "returns_in_spite": "stops within its grace",
     "is_late": "stops within its grace",
     "forgets_what_it_counted": "resumes to the same end",
     "adds_again_when_resumed": "resumes to the same end",
@@ -84,6 +85,8 @@ def test_each_bad_worker_is_caught_by_its_law(name: str) -> None:
     [
         "good",
         "good_async",
+        "good_group",
+        "good_notes",
         "good_listener",
         "slow_async",
         "plain",
