@@ -290,8 +290,8 @@ class Context:
 
         When the time has passed the `default` is returned (None, if there is none). An answer that does not fit the kind is
         refused and never comes here: `confirm` gets `yes` or `no`, `permission` `allow` or `deny`, `choose` one of the
-        `choices`, `json` a JSON text, that follows `schema` if there is one (needs `crewd[schema]`). Raises UsageError, also for
-        a `default` that does not fit.
+        `choices`, `json` a JSON text, that follows `schema` if there is one (needs `crewd[schema]`). Raises UsageError, for a
+        `default` that does not fit, too.
         """
         fits = _follows(schema)
         if kind not in QUESTION_KINDS:

@@ -36,7 +36,7 @@ SHOWN_BYTES = 16_384
 @verb
 def attach(options: Options, target: str) -> None:
     """Show the terminal of a command (crew exec --pty) and type what you type. Ctrl-] detaches; the command goes on."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("this is no terminal", hint="crew logs -f shows the output, crew steer types a line")
     with look_at(options) as crew:
         attempt = _attempt(crew, target)

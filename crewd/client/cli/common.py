@@ -14,7 +14,7 @@ import os
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -178,6 +178,29 @@ def verb(function: F) -> F:
             sys.exit(130)
 
     return wrapped  # type: ignore[return-value]  # click's decorators keep the callable's role, not its type
+
+
+def one_of_flags(name: str, flags: Mapping[str, tuple[str, str]], default: str | None = None) -> Callable[[F], F]:
+    """Flags that exclude each other: the parameter `name` is the value of the one that is given. `flags`: value and help."""
+    key = f"{__name__}.{name}"
+
+    def decorate(function: F) -> F:
+        for flag, (value, text) in reversed(list(flags.items())):
+
+            def heard(
+                context: click.Context, _param: click.Parameter, given: bool, flag: str = flag, value: str = value  # noqa: FBT001
+            ) -> None:  # fmt: skip
+                if not given:
+                    context.params.setdefault(name, default)
+                    return
+                if (before := context.meta.setdefault(key, flag)) != flag:
+                    raise click.UsageError(f"{before} and {flag} exclude each other", context)
+                context.params[name] = value
+
+            function = click.option(flag, is_flag=True, expose_value=False, callback=heard, help=text)(function)
+        return function
+
+    return decorate
 
 
 class FileToWrite(click.Path):

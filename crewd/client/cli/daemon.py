@@ -15,7 +15,7 @@ import msgspec
 import psutil
 
 from crewd.client.blocking import connect
-from crewd.client.cli.common import SECONDS, Options, out, say, verb
+from crewd.client.cli.common import SECONDS, Options, one_of_flags, out, say, verb
 from crewd.client.discover import find_home
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, Refused
@@ -51,11 +51,15 @@ def start(options: Options) -> None:
 
 
 @daemon.command()
-@click.option(
-    "--drain", "mode", flag_value="drain", default=True, help="Take no new work, wait for what is live (the default)."
+@one_of_flags(
+    "mode",
+    {
+        "--drain": ("drain", "Take no new work, wait for what is live (the default)."),
+        "--end": ("end", "End every worker first."),
+        "--keep": ("keep", "Leave the workers to the next daemon, for an upgrade."),
+    },
+    default="drain",
 )
-@click.option("--end", "mode", flag_value="end", help="End every worker first.")
-@click.option("--keep", "mode", flag_value="keep", help="Leave the workers to the next daemon, for an upgrade.")
 @click.option("--grace", type=SECONDS, default=GRACE_SECONDS_SHORT, help="How long workers may take to stop (with --end).")
 @click.option("--intent", default="", help="Why, in words.")
 @click.option("--timeout", type=SECONDS, help="Give up waiting after this; the stop itself goes on.")

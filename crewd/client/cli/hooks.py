@@ -83,7 +83,7 @@ def trust_(options: Options, revoke: bool, yes: bool) -> None:  # noqa: FBT001 (
             say(f"{hook.name}  {hook.on}  {'blocks' if hook.blocking else 'remarks'}")
             say_within(f"  {hook.run}")
     if project.hooks and not yes:
-        if options.json or not sys.stdin.isatty():
+        if options.json or sys.stdin is None or not sys.stdin.isatty():
             raise Refused("nothing is trusted yet", hint="crew trust --yes, once you have read them")
         if not click.confirm("Let these commands run?"):
             raise Refused("nothing is trusted", hint="crew hooks lists them")

@@ -50,5 +50,7 @@ def acp(options: Options, agent: str, team: str, source: str, model: str, permis
 
 def _for_programs(protocol: str, page: str) -> None:
     """Say to a person who has started it by hand what it waits for."""
+    if sys.stdin is None:
+        raise UsageError(f"standard input is closed, and {protocol} comes through it", hint=f"see {page}")
     if sys.stdin.isatty():
         warn(f"waiting for {protocol} from the program that has started this ({page}); Ctrl-D ends it")

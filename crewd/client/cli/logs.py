@@ -17,7 +17,7 @@ import msgspec
 
 from crewd.client.blocking import Crew, connect
 from crewd.client.calls import Stream
-from crewd.client.cli.common import Options, look_at, time_of, verb, warn
+from crewd.client.cli.common import Options, look_at, one_of_flags, time_of, verb, warn
 from crewd.client.cli.screen import for_json, overwritten, plain
 from crewd.clock import SystemClock, in_words
 from crewd.model.errors import CrewdError, NotFound, UsageError
@@ -232,9 +232,14 @@ def _whole(data: bytes) -> int:
 @click.argument("target")
 @click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until the worker has ended.")
 @click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
-@click.option("--stderr", "stream", flag_value="stderr", help="Standard error instead of standard output.")
-@click.option("--acts", "stream", flag_value="acts", help="What an agent said and did, as JSON lines.")
-@click.option("--records", "stream", flag_value="records", help="An agent's own records, as JSON lines.")
+@one_of_flags(
+    "stream",
+    {
+        "--stderr": ("stderr", "Standard error instead of standard output."),
+        "--acts": ("acts", "What an agent said and did, as JSON lines."),
+        "--records": ("records", "An agent's own records, as JSON lines."),
+    },
+)
 @click.option(
     "--attempt",
     type=click.IntRange(1),

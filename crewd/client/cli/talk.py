@@ -22,6 +22,7 @@ from crewd.client.cli.common import (
     Options,
     ago,
     look_at,
+    one_of_flags,
     out,
     say,
     say_hooks,
@@ -177,8 +178,7 @@ def ack(options: Options, messages: tuple[str, ...]) -> None:
 @click.command()
 @click.argument("question", required=False)
 @click.argument("text", required=False)
-@click.option("--allow", "short", flag_value="yes", help="Answer yes.")
-@click.option("--deny", "short", flag_value="no", help="Answer no.")
+@one_of_flags("short", {"--allow": ("yes", "Answer yes."), "--deny": ("no", "Answer no.")})
 @click.option("--wait", type=_LEVELS, default="applied", show_default=True, help="Return when this is reached.")
 @click.option("--timeout", type=SECONDS, default="30s", show_default=True, help="How long to wait for the level.")
 @click.option("--id", "key", default="", help="The message's id, to send it again safely.")
@@ -190,15 +190,30 @@ def respond(
     intent: str, force: bool,  # noqa: FBT001 (a flag)
 ) -> None:  # fmt: skip
     """Answer a QUESTION of `crew inbox`, or the only open one: of all, or of the run or RUN/STEP that is named instead."""
-    if text is None and short is None and question is not None and not is_id(question, ASK):
+    alone = text is None and short is None and question is not None and not is_id(question, ASK)
+    if alone:
         question, text = None, question
+    if text is not None and short is not None:
+        raise UsageError("there is an answer, and --allow or --deny", hint="leave one of them out")
     answer = text if text is not None else short
     if answer is None:
         raise UsageError("no answer was given", hint="crew respond QUESTION TEXT, or --allow, or --deny")
     with connect(options.home, start=False) as crew:
+        if alone:
+            _check_no_run(crew, answer)
         question = question if question is not None and is_id(question, ASK) else _only_question(crew, question)
         receipt = crew.respond(question, answer, wait=wait, timeout=timeout, id=key, intent=intent, force=force)
     tell_receipt(options, receipt)
+
+
+def _check_no_run(crew: Crew, answer: str) -> None:
+    """UsageError for an answer that names a run with an open question: its answer was forgotten, and none is taken back."""
+    run, _, step = answer.partition("/")
+    for ask in crew.inbox():
+        names = (crew.show(ask.run).run.name, ask.run, short_task(ask.run))
+        if run in names and step in {"", ask.task.partition("/")[2]}:
+            hint = f"crew respond {answer} TEXT; if the answer is {answer!r}: crew respond {ask.id} {answer}"
+            raise UsageError(f"no answer was given to the question of {answer}", hint=hint)
 
 
 def _only_question(crew: Crew, of: str | None) -> str:
@@ -381,8 +396,10 @@ def cancel(
     with connect(options.home, start=False) as crew:
         mine = (run.id for run in crew.runs().runs if force or run.owner in {"", crew.owner})
         chosen = tuple(mine) if everything else targets
-        if not chosen:
+        if not chosen and not everything:
             raise UsageError("nothing to cancel", hint="name a run, RUN/STEP, or --all")
+        if not chosen and not options.json:
+            warn("nothing is live")
         orders = [
             rq.Cancel(target, reason, "now" if now else "graceful", grace, intent, timeout_seconds=timeout, force=force)
             for target in dict.fromkeys(chosen)

@@ -55,7 +55,7 @@ def _as_seen(outcome: Outcome | None, exited: Exited) -> tuple[AttemptStatus, st
         return AttemptStatus.FAILED, FailureReason.RAISED, "it said that it was cancelled, and nobody had asked for that"
     if exited.exit.signal is not None or (outcome is not None and outcome.outcome == "cancelled"):
         number = signal_name(exited.exit.signal if exited.exit.signal is not None else signal.SIGTERM)
-        return AttemptStatus.FAILED, FailureReason.KILLED, f"ended by {number} from outside crewd{_cause(exited)}"
+        return AttemptStatus.FAILED, FailureReason.KILLED, f"ended by {number}{_cause(exited)}"
     code = "unknown" if exited.exit.code is None else str(exited.exit.code)
     return AttemptStatus.FAILED, FailureReason.VANISHED, f"exit code {code} and no result{_cause(exited)}"
 

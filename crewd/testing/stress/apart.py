@@ -88,6 +88,8 @@ def apart(work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, ma
 
 def _live(work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, marker: str, line: ParentLink) -> NoReturn:
     try:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         gc.freeze()  # what the parent has made is no garbage of the child: a collection would copy each page of it
         os.setsid()
         output = os.open(folder.parent / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -9,6 +9,7 @@ import contextlib
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def stress(
 
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
         stack.callback(signal.signal, signal.SIGTERM, before)
+        attempt = stack.enter_context(_until_interrupted(attempt))
         warn(f"{target} is really run, many times, each time in a folder, a home and a TMPDIR of its own")
         warn("  what it does elsewhere (network, databases, absolute paths) it does really")
         if given["real"]:
@@ -91,6 +93,31 @@ def stress(
             sys.exit(130)
     _show(options, found)
     sys.exit(1 if found.breach else 0)
+
+
+@contextlib.contextmanager
+def _until_interrupted(attempt: Try) -> Iterator[Try]:
+    """The same, until Ctrl-C: Python loses an exception of a signal that comes while it forks or collects garbage."""
+    heard: list[int] = []
+
+    def interrupted(number: int, _frame: object) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    def checked(target: Target, history: History) -> Trial:
+        trial = attempt(target, history)
+        if heard:
+            raise KeyboardInterrupt
+        return trial
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield attempt  # it is ignored, as in the background of a shell
+        return
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield checked
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _flags(given: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -332,6 +333,53 @@ def test_two_values_of_one_name_are_refused(shell: Shell, words: tuple[str, ...]
     said = shell.fails(2, *words)
     assert "two values" in said and "leave one of them out" in said
     assert ("/bin" in said) is False, "no secret is shown"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("respond", "q", "--allow", "--deny"),
+        ("daemon", "stop", "--end", "--keep"),
+        ("logs", "x", "--stderr", "--acts"),
+    ],
+)
+def test_flags_that_exclude_each_other_are_refused(shell: Shell, words: tuple[str, ...]) -> None:
+    assert f"{words[2]} and {words[3]} exclude each other" in shell.fails(2, *words)
+    assert shell.json("daemon", "status")["running"] is True
+
+
+def test_the_name_of_a_run_is_no_answer(crew: Crew, shell: Shell, jobs_dir: str) -> None:
+    run = crew.call("jobs:question", {"kind": "text"}, cwd=jobs_dir, name="asker")
+    wait_until(lambda: run.show().asks, "the question")
+    for target in ("asker", run.id, f"asker/{run.show().tasks[0].step}"):
+        assert "no answer was given to the question of" in shell.fails(2, "respond", target)
+    shell.ok("respond", "asker", "here it is")
+    assert run.result(timeout=120) == "here it is"
+
+
+def test_to_cancel_all_of_nothing_is_no_error(daemon: Daemon, tmp_path: Path) -> None:
+    shell = Shell(str(daemon.home.root), tmp_path)
+    done = shell.run("cancel", "--all")
+    assert (done.returncode, done.stderr.strip()) == (0, "nothing is live")
+    assert "name a run" in shell.fails(2, "cancel")
+
+
+@pytest.mark.parametrize("words", [("mcp",), ("acp",), ("attach", "x")])
+def test_a_standard_input_that_is_closed_is_said(shell: Shell, words: tuple[str, ...]) -> None:
+    line = shlex.join(shell.command(*words))
+    done = subprocess.run(["sh", "-c", f"{line} <&-"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "closed" in done.stderr or "no terminal" in done.stderr
+
+
+def test_an_interrupt_at_the_very_beginning_is_no_traceback() -> None:
+    code = (
+        "import sys\nfrom crewd.client.cli import entry\n"
+        "class Interrupts:\n    def find_spec(self, name, *rest):\n        if name == 'click': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupts())\nentry.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_what_was_done_is_said_as_json(crew: Crew, shell: Shell) -> None:

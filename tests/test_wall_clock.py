@@ -1,4 +1,4 @@
-"""A wall clock that is set while crewd is away: names still mean the run that was started last, and limits the time that went by."""
+"""A wall clock that is set while crewd is away: names still mean the run that was started last."""
 
 from __future__ import annotations
 
