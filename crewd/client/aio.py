@@ -278,8 +278,9 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
                         return
         finally:
             self._talk.forget(key)
-            _, end = self._talk.ask(rq.Unsubscribe(id=key))
-            await self._socket.send_multipart(end)
+            if self._place.usable:
+                _, end = self._talk.ask(rq.Unsubscribe(id=key))
+                await self._socket.send_multipart(end)
 
 
 class RunHandle(RunMethods, Awaited["RunHandle"]):

@@ -134,8 +134,9 @@ class Connection:
                 self._check_alive()
         finally:
             self.talk.forget(key)
-            _, end = self.talk.ask(rq.Unsubscribe(id=key))
-            self._send(end)
+            if self._place.usable:
+                _, end = self.talk.ask(rq.Unsubscribe(id=key))
+                self._send(end)
 
     def close(self) -> None:
         """Hang up."""

@@ -31,20 +31,24 @@ def inventory() -> list[Item]:
     found: list[Item] = []
     for kind, files in _FILES.items():
         for each in resources(files):
-            key = f"{kind}:{each.id if each.shadowed_by else each.name}"
-            state: ItemState = "missing" if each.refused else "shadowed" if each.shadowed_by else "active"
+            known = kind == "agent" and each.source != "user" and each.name in CATALOGUE  # a project takes none of these names
+            shadowed_by = each.shadowed_by or ("crewd" if known else "")
+            key = f"{kind}:{each.id if shadowed_by else each.name}"
+            state: ItemState = "missing" if each.refused else "shadowed" if shadowed_by else "active"
             if state == "active" and key in off:
                 found.append(Item(key, kind, each.name, each.source, "disabled", off[key]))
             else:
-                found.append(Item(key, kind, each.name, each.source, state, each.refused, each.shadowed_by))
-    for name, known in sorted(CATALOGUE.items()):
-        key, program = f"runtime:{name}", known.command[0]
+                found.append(Item(key, kind, each.name, each.source, state, each.refused, shadowed_by))
+    for name, program_known in sorted(CATALOGUE.items()):
+        key, program = f"runtime:{name}", program_known.command[0]
         if key in off:
             found.append(Item(key, "runtime", name, "crewd", "disabled", off[key]))
         elif shutil.which(program):
             found.append(Item(key, "runtime", name, "crewd", "active"))
         else:
-            found.append(Item(key, "runtime", name, "crewd", "missing", f"{program} was not found in PATH: {known.install}"))
+            found.append(
+                Item(key, "runtime", name, "crewd", "missing", f"{program} was not found in PATH: {program_known.install}")
+            )
     tools = {tool_id(name) for names in TOOLS.values() for name in names} | _disabled(off, "tool")
     for name in sorted(tools):
         key, where = f"tool:{name}", ", ".join(runtimes_of(name)) or "agents"

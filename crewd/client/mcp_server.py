@@ -44,6 +44,7 @@ from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
 from crewd.model.green import Green
 from crewd.model.inventory import Item
+from crewd.model.markdown import did_you_mean
 from crewd.model.receipts import Receipt
 from crewd.model.redact import clip
 from crewd.model.rows import AskRow
@@ -204,6 +205,18 @@ class Leader:
         return []
 
 
+class Server(MCPServer[None]):
+    """A server whose tools refuse an argument that they do not have: a misspelt one would do nothing, without a word."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Context[None, Any] | None = None) -> Any:
+        """See `MCPServer`."""
+        known = next((tool.input_schema.get("properties", {}) for tool in await self.list_tools() if tool.name == name), None)
+        wrong = [] if known is None else [each for each in arguments if each not in known]
+        if known is not None and wrong:
+            raise ToolError(f"{name} has no argument {wrong[0]!r} ({did_you_mean(wrong[0], known, {})})")
+        return await super().call_tool(name, arguments, context)
+
+
 def make_server(home: str | None = None, name: str = "") -> MCPServer[None]:
     """The server. `home` and `name` are those of a client (see `crewd.connect`)."""
     leader = Leader(home, name)
@@ -215,7 +228,7 @@ def make_server(home: str | None = None, name: str = "") -> MCPServer[None]:
         finally:
             await leader.close()
 
-    server: MCPServer[None] = MCPServer("crewd", instructions=INSTRUCTIONS, version=__version__, lifespan=lifespan)
+    server = Server("crewd", instructions=INSTRUCTIONS, version=__version__, lifespan=lifespan)
     _add_starting(server, leader)
     _add_looking(server, leader)
     _add_talking(server, leader)
@@ -275,6 +288,8 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
         `now` sends TERM at once and KILL 150 ms later; else it has `grace_s` seconds to stop by itself. `force` is needed for a
         run of somebody else.
         """
+        if not why.strip():
+            raise ToolError("a cancel says why (why: the reason, in words)")
 
         async def cancel(crew: aio.Crew) -> CancelReply:
             if not now:

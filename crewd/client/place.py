@@ -19,6 +19,11 @@ class Place:
         self._pid = os.getpid()
         self._closed = False
 
+    @property
+    def usable(self) -> bool:
+        """Whether the client can be used here and now."""
+        return not self._closed and os.getpid() == self._pid
+
     def check(self) -> None:
         """Raises UsageError where the client cannot be used."""
         if self._closed:

@@ -141,6 +141,8 @@ def _task(value: object, where: str, known: Mapping[str, str]) -> Planned:
         texts = texts[:1]
     if len(texts) != 1 or not isinstance(texts[0], str) or not texts[0].strip():
         raise UsageError(f'{where} has no one "task" that says what is to be done')
+    if "\0" in texts[0]:
+        raise UsageError(f"{where} holds a NUL byte, which no program can be given")
     if len(texts[0]) > TASK_CHARS_MAX:
         raise UsageError(f"{where} has {len(texts[0])} characters, at most {TASK_CHARS_MAX} are possible")
     return Planned(known[_plain(role)], texts[0].strip())

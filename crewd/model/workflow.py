@@ -28,7 +28,7 @@ from crewd.model.green import (
 )
 from crewd.model.hooks import STEP_POINTS, Hook, check_hooks
 from crewd.model.ids import check_name
-from crewd.model.inputs import GOAL, Input, check_inputs
+from crewd.model.inputs import GOAL, Input, check_inputs, variable
 from crewd.model.limits import (
     ARGUMENT_BYTES_MAX,
     INPUT_BYTES_MAX,
@@ -408,7 +408,7 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
             check_variable(f"step {step.id}", name)
         for name, value in worker.env.items():
             check_argument(f"step {step.id}: the variable {name}", f"{name}={value}")
-    _check_place(step)
+    _check_place(step, names)
     if worker.umask is not None and not 0 <= worker.umask <= 0o777:
         raise UsageError(f"step {step.id}: umask {worker.umask:o} is not possible", hint="000 to 777")
     if not -20 <= worker.nice <= 19:
@@ -446,11 +446,23 @@ def _check_gates(step: Step, names: Collection[str]) -> None:
             check_name(f"conflictKey of step {step.id}", step.conflict_key)
 
 
-def _check_place(step: Step) -> None:
+def _check_place(step: Step, names: Collection[str]) -> None:
     with about(field="cwd"):
         check_argument(f"step {step.id}: cwd", step.worker.cwd)
+        _check_literal(step, "cwd", step.worker.cwd, names)
+    with about(field="env"):
+        for name, value in step.worker.env.items():
+            _check_literal(step, f"env {name}", value, names)
     if len(step.origins) > ORIGINS_MAX or any(len(text) > NOTE_CHARS_MAX for text in (*step.origins, *step.origins.values())):
         raise UsageError(f"step {step.id} has too many origins, or too long ones", hint="a few words for each field")
+
+
+def _check_literal(step: Step, what: str, text: str, names: Collection[str]) -> None:
+    """UsageError for an input that would stand there as it is written: a command line is where values are put in."""
+    for name in names:
+        if f"{{{name}}}" in text:
+            hint = f"a command finds it in ${variable(name)}, and '{{{name}}}' stands in the line of 'run:'"
+            raise UsageError(f"step {step.id}: {what} says {{{name}}}, and no value is put in there", hint=hint)
 
 
 def check_argument(what: str, text: str) -> None:

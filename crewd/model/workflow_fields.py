@@ -321,11 +321,16 @@ def unquote(value: str) -> str:
     return value[1:-1] if _quoted(value) else value
 
 
+def _is_json(text: str) -> bool:
+    """Whether it is JSON, or is meant to be, and no YAML of one line: `{a: 1}`."""
+    return not re.match(r"\{\s*[A-Za-z_]", text)
+
+
 def _args(fields: Fields) -> dict[str, object]:
     field = fields.get("args")
     if field is None:
         return {}
-    if field.block:
+    if field.block or not _is_json(field.text):
         found: dict[str, object] = fields.mapping("args", typed=True).value
         return found
 

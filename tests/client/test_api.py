@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import inspect
 import os
 import re
@@ -185,5 +186,29 @@ def test_a_request_that_crewd_could_not_read_is_refused_here_and_forgotten(crew:
     given = "bogus"
     with pytest.raises(UsageError, match="Invalid enum value 'bogus'"):
         crew.messages("anything", kind=given)
+    with pytest.raises(UsageError, match="wish is 'bogus', which is no role"):
+        crewd.connect(str(crew.home.root), start=False, wish=given)
+
+
+def test_a_feed_that_is_left_says_nothing_when_its_client_is_closed(
+    crew: crewd.Crew, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = crew.exec(["sleep", "60"], cwd="/")
+    home = str(crew.home.root)
+    with crewd.connect(home, start=False) as other:
+        feed = other.watch(run.id)
+        next(feed)
+    del feed
+
+    async def leave() -> None:
+        async with crewd.aio.connect(home, start=False) as awaited:
+            events: Any = awaited.watch(run.id)
+            await anext(events)
+        await events.aclose()
+
+    asyncio.run(leave())
+    gc.collect()
+    run.cancel(mode="now")
+    assert "ZMQError" not in capfd.readouterr().err
     assert crew._connection.talk.open == {}
     assert crew.exec(["echo", "fine"], cwd="/").result(timeout=120) == "fine"

@@ -36,6 +36,8 @@ def test_each_item_has_a_state_and_a_reason(tmp_path: Path) -> None:
     (folder / "explorer.md").write_text("---\nname: explorer\n---\n")
     assert state("agent:explorer") == ("active", "")
     assert state("agent:project:explorer") == ("shadowed", "")
+    (folder / "claude.md").write_text("---\nname: claude\n---\n")
+    assert state("agent:project:claude") == ("shadowed", ""), "a project takes no name of an agent that crewd knows"
     assert state("runtime:claude")[0] == "missing"
     assert "npm install" in state("runtime:claude")[1]
     assert len({each.id for each in inventory()}) == len(inventory())

@@ -187,6 +187,19 @@ def test_what_is_refused_is_said_in_words(crew: Crew, tmp_path: Path) -> None:
     anyio.run(lead)
 
 
+def test_an_argument_that_a_tool_does_not_have_is_refused(crew: Crew, tmp_path: Path) -> None:
+    async def lead() -> None:
+        async with leader(crew, tmp_path) as client:
+            with pytest.raises(RuntimeError, match=r"no argument 'buget'.*budget"):
+                await call(client, "crew_run", command=["sleep", "20"], buget={"cost": 1})
+            with pytest.raises(RuntimeError, match=r"no argument 'timeout'.*timeout_s"):
+                await call(client, "crew_wait", run="x", timeout=1)
+            with pytest.raises(RuntimeError, match="says why"):
+                await call(client, "crew_cancel", run="x", why=" ")
+
+    anyio.run(lead)
+
+
 def test_each_tool_says_what_it_is_for_and_what_it_answers() -> None:
     async def look() -> None:
         async with mcp.Client(mcp_server.make_server()) as client:

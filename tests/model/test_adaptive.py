@@ -66,6 +66,7 @@ def test_a_plan_is_read_where_it_can_be_meant_in_one_way_only(result: object) ->
         (of({"role": "executor"}), 'no one "task"'),
         (of({"role": "executor", "text": "x", "goal": "y"}), 'no one "task"'),
         (of({"role": "executor", "task": " "}), 'no one "task"'),
+        (of({"role": "executor", "task": "a\0b"}), "holds a NUL byte"),
         (of({"role": "executor", "task": "x" * (TASK_CHARS_MAX + 1)}), "8001 characters"),
         (of(*[{"role": "executor", "task": "x"}] * (TASKS_MAX + 1)), "13 tasks, at most 12"),
         (f"```\n{json.dumps(PLAN)}\n```\n```\n{json.dumps(of())}\n```\n", "2 different plans"),

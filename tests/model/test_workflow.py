@@ -135,6 +135,7 @@ STEPS = "## a\nrun: x\n"
         ('## a\nrun: x\nargs: {"a": 1}\n', 3, "args are for a call"),
         ('## a\ncall: m:f\nargs: {"a": 1, "a": 2}\n', 3, "stands twice"),
         ('## a\ncall: m:f\nargs: {"a": NaN}\n', 3, "no number that JSON has"),
+        ("## a\ncall: m:f\nargs: {a: 1, a: 2}\n", 3, "stands twice"),
         ('## a\ncall: m:f\nargs: {"a": 99999999999999999999}\n', 3, "more than 64 bits"),
         ("## a\ncall: m:f\nargs:\n  b: 1\n  a: 99999999999999999999\n", 5, "more than 64 bits"),
         ("## a\ncall: m:f\nargs:\n  a: .inf\n", 4, "no number that JSON has"),
@@ -142,6 +143,8 @@ STEPS = "## a\nrun: x\n"
         ("## a\nrun: x\ndependsOn: b\n\n## b\nrun: y\ndependsOn: a\n", 7, "in a circle"),
         ("## a\nrun: x\noutput: o\n\n## b\nrun: y\noutput: o\n", 7, "both write"),
         ("## a\nrun: x\nenv: A=1, A=2\n", 3, "stands twice"),
+        ("## a\nrun: x\nenv: A={goal}\n", 3, "no value is put in there"),
+        ('---\ninputs:\n  dir: text\n---\n## a\nrun: x\ncwd: "{dir}"\n', 7, "no value is put in there"),
         ("## a\nrun: x\nenv:\n  A: 1\n  C: null\n", 5, "has no value"),
         ("## a\nrun: x\nenv: {C: [1]}\n", 3, "no list"),
         ("## a\nrun: x\nenv: CREWD_GOAL=x\n", 3, "is set by crewd"),
@@ -283,6 +286,12 @@ def test_the_first_step_is_read_as_strictly_as_the_others() -> None:
 def test_a_prompt_may_say_what_its_output_is() -> None:
     (step,) = parse_workflow("## a\nrole: writer\n\nLook at it.\nOutput: a list.\n").steps
     assert step.text == "Look at it.\nOutput: a list."
+
+
+def test_arguments_in_one_line_are_json_or_yaml() -> None:
+    for text in ('{"a": 1, "b": {"c": null}}', "{a: 1, b: {c: null}}", "{ a: 1, b: {c: ~}}"):
+        (step,) = parse_workflow(f"## s\ncall: m:f\nargs: {text}\n").steps
+        assert step.worker.args == {"a": 1, "b": {"c": None}}
 
 
 def test_plain_words_of_arguments_are_what_json_has_or_text() -> None:
