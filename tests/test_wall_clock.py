@@ -1,14 +1,17 @@
-"""A wall clock that is set while crewd is away: names still mean the run that was started last."""
+"""A wall clock that is set while crewd is away: names mean the run that was started last, and limits count what went by."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from crewd.model.errors import Conflict
+from crewd.model.policy import Limits
 from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
 
 pytestmark = pytest.mark.process
 STARTED = """
@@ -40,3 +43,18 @@ def test_a_name_means_the_run_that_was_started_last(home: Path, jobs_dir: str) -
         with pytest.raises(Conflict):
             crew.exec(["true"], cwd="/", name="b")
         second.cancel(mode="now")
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+def test_a_limit_counts_the_time_that_went_by(home: Path, jump: int) -> None:
+    with Daemon(home / "h") as daemon, daemon.connect() as crew:
+        long = crew.exec(["sleep", "1000"], cwd="/", limits=Limits(task_seconds=600)).id
+        short = crew.exec(["sleep", "1000"], cwd="/", limits=Limits(task_seconds=6)).id
+        wait_until(lambda: all(a.started_at for run in (long, short) for a in crew.show(run).attempts), "both to run")
+        daemon.kill()
+        with Daemon(home / "h", launcher=ahead(jump)) as second, second.connect() as again:
+            wait_until(lambda: again.show(short).run.status == "failed", "the short one to be over its limit")
+            ran = re.search(r"it has run for (\d+)", again.show(short).tasks[0].error)
+            assert ran is not None and int(ran[1]) < 600
+            assert again.show(long).run.status == "running"
+            again.cancel(long, mode="now")

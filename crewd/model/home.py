@@ -38,6 +38,7 @@ class Home:
         self.logs = root / "logs"
         self.exits = root / "exits"
         self.config = root / "crewd.toml"
+        self.clock = root / "clock"
         self.daemon_lock = root / "crewd.lock"
         self.guardian_lock = root / "guardian.lock"
         self.guardian_socket = run / "guardian.sock"

@@ -117,6 +117,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.supervisor.front import shutdown
     from crewd.supervisor.gateway.wire import ZmqWire
     from crewd.supervisor.guardian_link import UnixGuardianSocket
+    from crewd.supervisor.kept_clock import KeptClock
     from crewd.supervisor.open_files import budget, raise_limit
     from crewd.supervisor.poller import ZmqPoller
     from crewd.supervisor.service import BEAT, ServiceManager, ServiceWatchdog
@@ -130,7 +131,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     shared_out = budget(files, asked_for.workers_max)
     config = msgspec.structs.replace(asked_for, workers_max=shared_out.workers)
     held = HeldConfig(config, asked_for)
-    clock, chance = SystemClock(), SystemChance()
+    clock, chance = KeptClock(home.clock), SystemChance()
     admit(home, clock)
     logger = start_log(home, level)
     poller = ZmqPoller()
@@ -151,6 +152,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         held,
         Directory(),
         os.getpid(),
+        wall_times=lambda: clock.times,
     )
 
     def open_store() -> Database:

@@ -46,6 +46,7 @@ from crewd.supervisor.run.shell import AnswerReceipt, AnswerRecorded, AnswerWith
 from crewd.supervisor.run.state import Run, Task
 
 if TYPE_CHECKING:
+    from crewd.model.wall_times import WallTimes
     from crewd.supervisor.services import Services
 
 EARLY_MAX = 1_000
@@ -228,11 +229,11 @@ class RunActor(Supervisor[cm.RunMessage]):
             front = self.services.directory.find(FRONT)
             if front is not None:
                 front.offer(cm.ChildLives(self.id, live.run.parent, live.run.on_parent), lane=Lane.CONTROL)
-        wall, now = self.services.clock.wall(), self.context.now()
+        wall, now, times = self.services.clock.wall(), self.context.now(), self.services.wall_times()
         unsettled = [row for row in live.messages if not row.receipt.settled]
         rows = {row.id: row for row in live.tasks}
         self._recall_past(live)
-        self._run = run_of(live, wall, now, execution=self.services.config.execution)
+        self._run = run_of(live, wall, now, execution=self.services.config.execution, times=times)
         tasks = self._run.tasks
         held = [mail.expires_at for task in tasks for mail in task.held.mails]
         waits = [task.phase.due for task in tasks if isinstance(task.phase, InBackoff | IsClaimed)]
@@ -245,7 +246,7 @@ class RunActor(Supervisor[cm.RunMessage]):
         if self._run.over:
             while self._after_end:  # taken once: if this actor crashes before it is durable, whoever asked asks again
                 self._obey(self._after_end.pop())
-            self._take_up(unsettled, wall, now)
+            self._take_up(unsettled, wall, now, times)
             if self._run.over:
                 self._journal.record([], [do.Leave()])
             self._resume_commands()  # nothing may start here that would call for them
@@ -265,19 +266,19 @@ class RunActor(Supervisor[cm.RunMessage]):
             elif fresh:
                 self._start_controller(task.id, task.epoch, Attempt(task.id, task.epoch), Begins.RESERVED)
             else:
-                self._start_controller(task.id, task.epoch, attempt_of(live, attempt, wall, now), Begins.RECALLED)
-        self._take_up(unsettled, wall, now)
+                self._start_controller(task.id, task.epoch, attempt_of(live, attempt, wall, now, times), Begins.RECALLED)
+        self._take_up(unsettled, wall, now, times)
         for ended in over:
             for row in unsettled:
                 if row.receipt.task == ended.task:
-                    self._mailing.settle_late(ended.task, mail_of(row, wall, now))
+                    self._mailing.settle_late(ended.task, mail_of(row, wall, now, times))
             self.feed(self._timed(ended))
         self.feed(heard.Proceed(now))
         if self._run.cancel is not None and not self._run.over:
             self.feed(heard.CancelRun(self._run.cancel))
         self._resume_commands()
 
-    def _take_up(self, unsettled: list[MessageRow], wall: float, now: float) -> None:
+    def _take_up(self, unsettled: list[MessageRow], wall: float, now: float, times: WallTimes) -> None:
         """Messages of tasks that are over: they were admitted, and crewd was away before anything came of it.
 
         The first of them may start the task; the others are then for a task that is not over any more.
@@ -285,7 +286,7 @@ class RunActor(Supervisor[cm.RunMessage]):
         over = {task.id for task in self.run.tasks if task.over}
         for row in unsettled:
             if row.receipt.task in over:
-                self._mailing.take_in(row.receipt.task, mail_of(row, wall, now))
+                self._mailing.take_in(row.receipt.task, mail_of(row, wall, now, times))
 
     def _recall_past(self, live: LiveRun) -> None:
         self._checkpoints = {row.task: row.checkpoint for row in live.attempts if row.checkpoint is not None}

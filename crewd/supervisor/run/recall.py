@@ -6,6 +6,9 @@ The simulated world looks at that after the turns of each run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from msgspec.structs import replace
 
 from crewd.model.budget import Used
@@ -16,6 +19,7 @@ from crewd.model.reasons import Liveness, NoticeKind
 from crewd.model.receipts import Level, Outcome
 from crewd.model.rows import AttemptRow, MessageRow, OperationRow, TaskRow, UndeliveredMessage
 from crewd.model.statuses import TASK_LIVE, AttemptStatus, TaskStatus
+from crewd.model.wall_times import WallTimes
 from crewd.protocol import reports as rp
 from crewd.store.messages import LiveRun
 from crewd.supervisor.attempt.mailbox import Mail, Mailbox
@@ -36,12 +40,18 @@ from crewd.supervisor.run.phases import AT_REST, InBackoff, IsClaimed, IsLive, I
 from crewd.supervisor.run.state import Run, Task, new_run
 from crewd.supervisor.run.tries import Tried
 
+Ago = Callable[[float], float]
+"""How many seconds ago a time of the wall clock was."""
+AS_THE_CLOCK_SAYS = WallTimes()
 _OF_TASKS = {NoticeKind.PARKED, NoticeKind.DEAD_LETTER}
 """Notices of a task; the others are of an attempt."""
 
 
-def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) -> Run:
+def run_of(
+    live: LiveRun, wall: float, now: float, *, execution: bool = True, times: WallTimes = AS_THE_CLOCK_SAYS
+) -> Run:  # fmt: skip
     """The state of a run. `wall` and `now` (monotonic) are the same instant. `execution`: see `new_run`."""
+    ago = partial(times.ago, wall=wall, now=now)
     unsettled = [row for row in live.messages if not row.receipt.settled]
     fresh = new_run(live.run.id, live.run.workflow, execution=execution)
     rows = {row.id: row for row in live.tasks}
@@ -50,16 +60,16 @@ def run_of(live: LiveRun, wall: float, now: float, *, execution: bool = True) ->
     below = {child: used for child, used in live.run.below.items() if used != Used()}
     tasks = tuple(
         replace(
-            task, phase=(phase := _task_phase(task, row, notices.get(task.id, ""), wall, now)), epoch=row.epoch,
-            cancel=row.cancel, held_back=row.held_back,
-            held=_box(unsettled, task.id, wall, now) if isinstance(phase, AT_REST) else Mailbox(),
-            tried=Tried(row.tries_from, _ends(live, row, now - wall), row.in_a_row),
+            task, phase=(phase := _task_phase(task, row, _last_end(live, row), notices.get(task.id, ""), wall, now, ago)),
+            epoch=row.epoch, cancel=row.cancel, held_back=row.held_back,
+            held=_box(unsettled, task.id, wall, now, ago) if isinstance(phase, AT_REST) else Mailbox(),
+            tried=Tried(row.tries_from, _ends(live, row, now, ago), row.in_a_row),
             used=spent.get((task.id, row.epoch), Used()),
         )
         for task in fresh.tasks for row in (rows[task.id],)
     )  # fmt: skip
     started = live.run.reopened_at or live.run.started_at
-    used = 0.0 if started is None else min(max(0.0, wall - started), fresh.max_seconds)
+    used = 0.0 if started is None else min(ago(started), fresh.max_seconds)
     deadline = None if not fresh.max_seconds or started is None else now + fresh.max_seconds - used
     return replace(
         fresh.with_tasks(fresh.workflow, tasks), status=live.run.status, cancel=live.run.cancel, now=now, deadline=deadline,
@@ -74,20 +84,24 @@ def _used(live: LiveRun) -> dict[tuple[str, int], Used]:
     return {(row.task, row.epoch): Used(row.turns, row.tokens, row.cost) for row in rows}
 
 
-def mail_of(row: MessageRow, wall: float, now: float) -> Mail:
+def mail_of(row: MessageRow, wall: float, now: float, times: WallTimes = AS_THE_CLOCK_SAYS) -> Mail:
     """The message of a row."""
-    receipt = row.receipt
-    expires = (
-        None if row.deadline_at is None else now + min(row.deadline_at - wall, row.deadline_at - (receipt.accepted_at or wall))
-    )
+    return _mail(row, wall, now, partial(times.ago, wall=wall, now=now))
+
+
+def _mail(row: MessageRow, wall: float, now: float, ago: Ago) -> Mail:
+    receipt, expires = row.receipt, None
+    if row.deadline_at is not None:
+        accepted = receipt.accepted_at or wall
+        expires = now + (row.deadline_at - accepted) - ago(accepted)
     return Mail(
         receipt.id, kind_named(receipt.kind), row.seq, row.text, row.ask, receipt.level, expires, terms=row.terms,
         sender=row.sender,
     )  # fmt: skip
 
 
-def _box(rows: list[MessageRow], task: str, wall: float, now: float) -> Mailbox:
-    return Mailbox(tuple(mail_of(row, wall, now) for row in rows if row.receipt.task == task))
+def _box(rows: list[MessageRow], task: str, wall: float, now: float, ago: Ago) -> Mailbox:
+    return Mailbox(tuple(_mail(row, wall, now, ago) for row in rows if row.receipt.task == task))
 
 
 def _undelivered(rows: tuple[MessageRow, ...]) -> list[UndeliveredMessage]:
@@ -98,24 +112,33 @@ def _undelivered(rows: tuple[MessageRow, ...]) -> list[UndeliveredMessage]:
     ]
 
 
-def _ends(live: LiveRun, task: TaskRow, shift: float) -> tuple[float, ...]:
+def _last_end(live: LiveRun, task: TaskRow) -> float | None:
+    """When an attempt of the task ended last, by the wall clock."""
+    return max((row.ended_at for row in live.attempts if row.task == task.id and row.ended_at is not None), default=None)
+
+
+def _ends(live: LiveRun, task: TaskRow, now: float, ago: Ago) -> tuple[float, ...]:
     """When the attempts of a task ended, for the window of restarts; one whose end the task has not heard of comes later."""
     last = task.epoch - 1 if task.status in TASK_LIVE else task.epoch
     return tuple(
-        row.ended_at + shift
+        now - ago(row.ended_at)
         for row in live.attempts
         if row.task == task.id and task.tries_from < row.epoch <= last and row.ended_at is not None
     )
 
 
-def _task_phase(task: Task, row: TaskRow, notice: str, wall: float, now: float) -> TaskPhase:
+def _task_phase(
+    task: Task, row: TaskRow, ended: float | None, notice: str, wall: float, now: float, ago: Ago
+) -> TaskPhase:  # fmt: skip
     """The phase that a row tells of. A wall clock that was set makes no wait longer than it can be."""
     match row.status:
         case TaskStatus.CLAIMED if row.claim is not None:
-            left = min(max(0.0, row.claim.until - wall), row.claim.seconds or LEASE_SECONDS_MAX)
-            return IsClaimed(row.claim, now + left)
+            seconds = row.claim.seconds
+            left = seconds - ago(row.claim.until - seconds) if seconds else min(row.claim.until - wall, LEASE_SECONDS_MAX)
+            return IsClaimed(row.claim, now + max(0.0, left))
         case TaskStatus.BACKOFF:
-            left = 0.0 if row.retry_at is None else max(0.0, row.retry_at - wall)
+            due = wall if row.retry_at is None else row.retry_at
+            left = max(0.0, due - wall if ended is None else due - ended - ago(ended))
             return InBackoff(now + min(left, 1.3 * max(task.retry.cap_seconds, task.restart.cap_seconds)))
         case TaskStatus.PARKED:
             return IsParked(notice)
@@ -144,8 +167,11 @@ def over_of(attempt: AttemptRow) -> AttemptOver:
     )  # fmt: skip
 
 
-def attempt_of(live: LiveRun, row: AttemptRow, wall: float, now: float) -> Attempt:
+def attempt_of(
+    live: LiveRun, row: AttemptRow, wall: float, now: float, times: WallTimes = AS_THE_CLOCK_SAYS
+) -> Attempt:  # fmt: skip
     """The machine's state as the rows tell it."""
+    ago = partial(times.ago, wall=wall, now=now)
     answers = {
         message.ask: message.receipt.id
         for message in live.messages
@@ -181,13 +207,13 @@ def attempt_of(live: LiveRun, row: AttemptRow, wall: float, now: float) -> Attem
             command=row.pid or 0 if row.host_pid is not None else 0,
         ),
         inbox=Messages(
-            box=_box(unsettled, row.task, wall, now),
-            unread=_box(unread, row.task, wall, now).mails[-MAILBOX_MAX:],
+            box=_box(unsettled, row.task, wall, now, ago),
+            unread=_box(unread, row.task, wall, now, ago).mails[-MAILBOX_MAX:],
         ),
         work=Work(
             asks=asks,
             operations=tuple(
-                _operation(each, wall, now)
+                _operation(each, now, ago)
                 for each in live.operations
                 if each.task == row.task and each.epoch == row.epoch and each.closed_at is None
             ),
@@ -200,7 +226,7 @@ def attempt_of(live: LiveRun, row: AttemptRow, wall: float, now: float) -> Attem
         ),
         observed=Observed(
             level=Liveness(row.liveness),
-            began=None if row.started_at is None else now - max(0.0, wall - row.started_at),
+            began=None if row.started_at is None else now - ago(row.started_at),
             active_at=now,
             heard_at=now,
             notices=tuple(n.kind for n in told if n.closed_at is None),
@@ -228,8 +254,8 @@ def _phase_of(row: AttemptRow, outcome: rp.Outcome | None) -> Phase:
             return Finished(row.status, outcome)
 
 
-def _operation(row: OperationRow, wall: float, now: float) -> OpenOperation:
+def _operation(row: OperationRow, now: float, ago: Ago) -> OpenOperation:
     if row.started_at is None:
         return OpenOperation(row.id, row.seconds, queued=True)
-    due = now + row.seconds - max(0.0, wall - row.started_at) if row.seconds else None
+    due = now + row.seconds - ago(row.started_at) if row.seconds else None
     return OpenOperation(row.id, row.seconds, waits=row.kind == rp.WAIT, due=due)
