@@ -84,8 +84,8 @@ def everywhere(ctx: Context) -> object:
     (ctx.directory / "left.txt").write_text(planted("artifact file"))
     ctx.artifact("file.txt", ctx.directory / "left.txt")
     (ctx.directory / "left.txt").unlink()
-    ctx.ask(planted("question"), kind="choose", choices=["a", planted("choice")], default=planted("default"), timeout=600)
-    ctx.ask("and?")
+    ctx.ask(planted("question"), kind="choose", choices=["a", planted("choice")], timeout=600)
+    ctx.ask("and?", default=planted("default"), timeout=600)
     ctx.safe_point(wait=600)
     return {"said": planted("result"), "list": [planted("result list")], planted("result key")[:70]: 1}
 
