@@ -77,9 +77,10 @@ def faults_of(each: Resource) -> list[Fault]:
 
 
 def faults_of_steps(workflow: Workflow) -> list[Fault]:
-    """What is wrong with the agents and the files that steps name."""
+    """What is wrong with the agents, the skills and the files that steps name."""
     found = [fault for step in workflow.steps if step.agent for fault in _of_agent(f"step {step.id}: ", step.agent)]
     for step in workflow.steps:
+        found += _of_skills(f"step {step.id}: ", step.skills)
         others = [other.output for other in workflow.steps if other.output and other is not step]
         for name in step.reads:
             close = difflib.get_close_matches(name, others, 1, 0.8)

@@ -65,6 +65,8 @@ def resolve(inputs: Mapping[str, Input], goal: str, given: Mapping[str, str]) ->
             if each.default is None:
                 raise UsageError(f"the workflow needs the input {name} ({each.type})", hint=_how(name, each))
             text = each.default
+        if not isinstance(text, str):
+            raise UsageError(f"the input {name} is {text!r}, which is no text", hint=f"inputs={{{name!r}: {str(text)!r}}}")
         value = value_of(name, each, text)
         if "\0" in text or len(variable(name)) + 1 + len(text.encode("utf-8", "replace")) > ARGUMENT_BYTES_MAX:
             what = "holds a NUL byte" if "\0" in text else f"has more than {ARGUMENT_BYTES_MAX - len(variable(name)) - 1} bytes"

@@ -92,7 +92,7 @@ def _concurrency(yaml: Yaml) -> int:
     text = _text(yaml, "maxConcurrency")
     if text and not re.fullmatch(r"0*[1-9][0-9]{0,5}", text):
         raise wrong(
-            yaml.line("maxConcurrency"), f"maxConcurrency {text!r} is not a number of steps", "1 or more, or leave it out"
+            yaml.line("maxConcurrency"), f"maxConcurrency {text!r} is not a number of steps", "1 to 999999, or leave it out"
         )
     return int(text or 0)
 

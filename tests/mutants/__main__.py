@@ -194,7 +194,7 @@ MUTANTS = (
     Mutant(
         "a message that was to start a worker is forgotten in a crash",
         "supervisor/run/actor.py",
-        "            self._take_up(unsettled, wall, now)\n            if self._run.over:",
+        "            self._take_up(unsettled, wall, now, times)\n            if self._run.over:",
         "            if self._run.over:",
     ),
     Mutant(

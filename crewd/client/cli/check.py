@@ -11,7 +11,7 @@ import click
 
 from crewd.client import shapes
 from crewd.client.cli.common import Options, verb, warn
-from crewd.client.cli.resources import check_all
+from crewd.client.cli.resources import check_all, resource_in
 from crewd.client.cli.understood import tell_workflow
 from crewd.client.faults import faults_of_steps
 from crewd.model.errors import UsageError
@@ -25,11 +25,15 @@ from crewd.model.workflow import check_workflow
 def check(options: Options, source: str) -> None:
     """Show what a workflow FILE ('-': from stdin) is understood as: inputs, steps, edges, commands. Exit 2 if it is not.
 
-    Without a FILE all files of agents, teams, workflows, skills and hooks are looked at. Exit 1 if something is wrong with
-    one, or with what it names.
+    With the file of an agent, a team or a skill that one is looked at. Without a FILE all files of agents, teams, workflows,
+    skills and hooks are. Exit 1 if something is wrong with one, or with what it names.
     """
     if not source:
         check_all(options)
+        return
+    only = resource_in(source)
+    if only is not None:
+        check_all(options, only)
         return
     understood = shapes.understand_workflow("/dev/stdin" if source == "-" else source)
     try:  # the runtime and the access of a step may be an agent's or a team's, who are not known here

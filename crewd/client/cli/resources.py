@@ -178,16 +178,23 @@ def _tell_skill(options: Options, each: Resource) -> None:
 skills = _group("skills", "The skills that agents can be given: skills: NAME in a file, or crew run --skill NAME.", _tell_skill)
 
 
-def check_all(options: Options) -> None:
-    """Look at every file, and at what they name; exit code 1 if something is wrong."""
+def resource_in(source: str) -> Resource | None:
+    """The agent, team or skill whose file this is; None for any other file."""
+    try:
+        path = Path(source).resolve(strict=True)
+    except OSError:
+        return None
+    kinds: list[Kind] = [kind for kind in SUFFIXES if kind != "workflows"]
+    return next((each for kind in kinds for each in resources(kind) if each.path.resolve() == path), None)
+
+
+def check_all(options: Options, only: Resource | None = None) -> None:
+    """Look at every file (or `only` at one), and at what they name; exit code 1 if something is wrong."""
+    looked = [each for kind in SUFFIXES for each in resources(kind)] if only is None else [only]
     found: list[tuple[str, str, str, Fault]]
-    found = [
-        (each.kind, each.id, str(each.path), fault)
-        for kind in SUFFIXES
-        for each in resources(kind)
-        for fault in faults_of(each)
-    ]
-    found += [("hooks", "hooks", "hooks.toml", fault) for fault in faults_of_hooks()]
+    found = [(each.kind, each.id, str(each.path), fault) for each in looked for fault in faults_of(each)]
+    if only is None:
+        found += [("hooks", "hooks", "hooks.toml", fault) for fault in faults_of_hooks()]
     if options.json:
         out(
             [
@@ -200,7 +207,9 @@ def check_all(options: Options) -> None:
             say_within(fault.wrong if path in fault.wrong else f"{path}: {fault.wrong}")
             if fault.hint:
                 say_within(f"  {fault.hint}")
-        count = sum(len(resources(kind)) for kind in SUFFIXES)
-        say(f"{count} files of agents, teams, workflows and skills, {len(found)} faults")
+        what = (
+            "files of agents, teams, workflows and skills" if only is None else f"file: {only.kind.removesuffix('s')} {only.id}"
+        )
+        say(f"{len(looked)} {what}, {len(found)} faults")
     if found:
         sys.exit(1)

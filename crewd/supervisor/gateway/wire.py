@@ -40,6 +40,10 @@ OWN_IDENTITY = b"\0"
 FRAMES_MAX = 5
 """Of one message, with the identity: ZeroMQ lets a peer send any number, and one more than this is enough to refuse it."""
 LARGE_BYTES = 8 << 20
+"""Of one message, or of large frames since then: after them memory is given back."""
+LARGE_FRAME_BYTES = 64 << 10
+RECEIVED_MAX = 100
+"""Messages of one client that wait to be read: a client that sends more waits, and each may have a mebibyte."""
 CONNECTIONS_SPARE = 16
 """Of workers: one that connects again while its old connection still stands, and those of processes that wait for work."""
 HANDSHAKE_MS = 5_000
@@ -102,6 +106,7 @@ class ZmqWire:
         self._home = home
         self._poller = poller
         self._sockets: dict[Side, zmq.Socket[bytes]] = {}
+        self._large = 0
         self._doors = {
             Side.CLIENTS: Door(home.clients_endpoint, clients),
             Side.WORKERS: Door(home.workers_endpoint, workers + CONNECTIONS_SPARE),
@@ -116,7 +121,7 @@ class ZmqWire:
                 (zmq.ROUTER_MANDATORY, 1),
                 (zmq.MAXMSGSIZE, FRAME_BYTES_MAX),
                 (zmq.SNDHWM, HIGH_WATER_MARK),
-                (zmq.RCVHWM, HIGH_WATER_MARK),
+                (zmq.RCVHWM, RECEIVED_MAX if side is Side.CLIENTS else HIGH_WATER_MARK),
                 (zmq.LINGER, 500),
                 (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
                 (zmq.BACKLOG, 1_024),
@@ -154,6 +159,9 @@ class ZmqWire:
         try:
             frame = _receive(self._sockets[side], _NOW, False)
         except zmq.Again:
+            if self._large > LARGE_BYTES:
+                self._large = 0
+                give_memory_back()
             return None
         frames, size = [frame.bytes], 0
         while frame.more:
@@ -164,6 +172,8 @@ class ZmqWire:
         if size > LARGE_BYTES:
             del frame
             give_memory_back()
+        elif size > LARGE_FRAME_BYTES:
+            self._large += size
         return frames
 
     def send(self, side: Side, frames: Sequence[bytes]) -> Sent:

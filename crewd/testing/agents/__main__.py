@@ -7,19 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from crewd.clock import SystemClock
-from crewd.testing.agents import acp, claude, codex, pi
 from crewd.testing.agents.standin import option
 
 if TYPE_CHECKING:
     from crewd.testing.agents.standin import StandIn
 
-PROGRAMS: dict[str, Callable[[str, list[str]], StandIn]] = {
-    "pi": pi.make, "omp": pi.make, "claude": claude.make, "codex": codex.make, "acp": acp.make,
-}  # fmt: skip
+PROGRAMS = ("pi", "omp", "claude", "codex", "acp")
+
+
+def stand_in(name: str, arguments: list[str]) -> StandIn:
+    """The program of this name. Only what it needs is imported: it is started hundreds of times."""
+    match name:
+        case "claude":
+            from crewd.testing.agents import claude
+
+            return claude.make(name, arguments)
+        case "codex":
+            from crewd.testing.agents import codex
+
+            return codex.make(name, arguments)
+        case "acp":
+            from crewd.testing.agents import acp
+
+            return acp.make(name, arguments)
+        case _:
+            from crewd.testing.agents import pi
+
+            return pi.make(name, arguments)
 
 
 def main(arguments: list[str]) -> int:
@@ -31,8 +47,12 @@ def main(arguments: list[str]) -> int:
     if not name:
         sys.stderr.write(f"usage: python -m crewd.testing.agents {'|'.join(PROGRAMS)}\n")
         return 2
-    SystemClock().sleep(float(option(arguments, "--slow") or 0))
-    return asyncio.run(PROGRAMS[name](name, arguments).serve())
+    return asyncio.run(_serve(name, arguments))
+
+
+async def _serve(name: str, arguments: list[str]) -> int:
+    await asyncio.sleep(float(option(arguments, "--slow") or 0))
+    return await stand_in(name, arguments).serve()
 
 
 if __name__ == "__main__":

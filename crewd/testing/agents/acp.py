@@ -9,9 +9,8 @@ Tests: tests/worker/test_agent.py.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
-
-from msgspec.structs import replace
 
 from crewd.testing.agents.script import Plan
 from crewd.testing.agents.standin import Record, StandIn

@@ -47,7 +47,7 @@ class Claude(StandIn):
                 key = record["uuid"]
                 self.waiting.append((key, record["message"]["content"]))
                 self.lifecycle(key, "queued")
-                if self.busy and record.get("priority") == "now" and not self.tools:
+                if self.busy and record.get("priority") == "now" and not self.uses_tools:
                     self.now = True
                     self.interrupt()
                 self.begin()

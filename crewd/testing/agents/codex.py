@@ -58,7 +58,7 @@ class Codex(StandIn):
                 if not self.busy:
                     self.turn_id = f"turn-{self.number()}"
                 self.say({"id": number, "result": {"turn": {"id": self.turn_id, "status": "inProgress"}}})
-                if self.busy and not self.tools:
+                if self.busy and not self.uses_tools:
                     self.interrupt_text()
                 self.begin()
             case "turn/interrupt" if not self.busy:

@@ -23,8 +23,7 @@ from __future__ import annotations
 
 import json
 import re
-
-import msgspec
+from dataclasses import dataclass
 
 ECHO_CHARS = 200
 _TOOL = re.compile(r"(?:\bTOOL |`sleep )(\d+(?:\.\d+)?)")
@@ -38,7 +37,8 @@ _UNLESS = re.compile(r"\bUNLESS (\S+)")
 _ERROR = re.compile(r"\bERR(\d{3})\b")
 
 
-class Plan(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)  # a stand-in is started hundreds of times: it imports little
+class Plan:
     """What is done for one text: a tool first (None: none), then words, one each `word_seconds`; or an error of the model."""
 
     tool_seconds: float | None = None

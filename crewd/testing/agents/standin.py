@@ -13,9 +13,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
-
-from msgspec.structs import replace
 
 from crewd.testing.agents.script import Plan, plan_of
 
@@ -45,6 +44,8 @@ class StandIn:
         """Messages that it has and has not taken: their ids and texts."""
         self.work: asyncio.Task[None] | None = None
         self.tools: list[asyncio.subprocess.Process] = []
+        self.uses_tools = False
+        """Whether it has said that it uses a tool; its process comes a little later."""
         self.numbers = 0
         self.failures = 0
         self.last = ""
@@ -96,6 +97,7 @@ class StandIn:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(tool.pid, signal.SIGKILL)
         self.tools.clear()
+        self.uses_tools = False
 
     # -- work ---------------------------------------------------------------------------------------------------
 
@@ -162,10 +164,12 @@ class StandIn:
     async def use_tool(self, plan: Plan) -> bool:
         """Run the tool: whether the model is to answer now, with nothing new to take first."""
         key = f"call_{self.number()}"
+        self.uses_tools = not plan.asks
         self.tool_began(key, f"sleep {plan.tool_seconds or 0:g}")
         if plan.asks and not await self.ask(key):
             self.tool_ended(key, "refused", failed=True)
             return not self.waiting
+        self.uses_tools = True
         tool = await asyncio.create_subprocess_exec(
             sys.executable, "-c", TOOL, str(plan.tool_seconds or 0), str(plan.tool_bytes),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,

@@ -146,12 +146,13 @@ def test_what_is_wrong_with_a_file_is_found_before_it_is_used(shell: Shell) -> N
     done = shell.run("run", "look", "--agent", "stand-in")
     assert (done.returncode, "no hook of this project runs" in done.stderr) == (0, True), done.stderr
     (shell.cwd / "near.workflow.md").write_text(
-        "## a\nagent: scuot\noutput: places.md\n\nx\n\n## b\ndependsOn: a\nreads: palces.md\n\ny\n"
+        "## a\nagent: scuot\noutput: places.md\n\nx\n\n## b\ndependsOn: a\nreads: palces.md\nskills: nope\n\ny\n"
     )
     done = shell.run("check", "near.workflow.md")
     assert done.returncode == 1
     assert "there is no agent 'scuot'" in done.stderr
     assert "did you mean places.md?" in done.stderr
+    assert "step b: there is no skill 'nope'" in done.stderr
     (folder / "broken.team.md").write_text("---\ndefaultWorkflow: nothing\n---\n- a: agent=nobody\n")
     assert "which team broken does not have" in shell.fails(2, "run", "x", "--team", "broken", "-w", "review")
 
@@ -168,6 +169,10 @@ def test_a_skill_is_given_to_an_agent(shell: Shell) -> None:
     assert prompt.read_text().endswith("## Skill: short\n\nAnswer in one word.")
     (shell.cwd / ".crew" / "agents" / "unskilled.md").write_text("---\nskills: nothing\n---\nx\n")
     assert "there is no skill 'nothing'" in shell.run("check").stdout
+    done = shell.run("check", ".crew/agents/unskilled.md")
+    assert (done.returncode, "there is no skill 'nothing'" in done.stdout) == (1, True), done
+    assert "agent project:unskilled, 1 faults" in done.stdout
+    assert "skill project:short, 0 faults" in shell.ok("check", ".crew/skills/short/SKILL.md")
 
 
 def test_a_checkout_does_not_swap_an_agent(shell: Shell) -> None:
