@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -49,6 +52,28 @@ def test_ids_that_are_used_twice_and_hellos_without_end(daemon: Daemon, crew: Cr
         assert isinstance(speaker.replies("last"), rq.RunsReply | rq.ErrorReply)
     assert crew.exec(["echo", "fine"], cwd="/").result(timeout=120) == "fine"
     assert run.cancel(mode="now").verified
+
+
+def test_what_clients_send_too_fast_does_not_fill_the_memory(daemon: Daemon, crew: Crew) -> None:
+    """Each of four sends a hundred large messages at once; they wait in the clients, not in crewd."""
+
+    def mebibytes(what: str) -> int:
+        status = Path(f"/proc/{daemon.pid}/status").read_text()
+        return int(re.search(rf"{what}:\s+(\d+) kB", status)[1]) >> 10  # type: ignore[index]  # it is there
+
+    crew.runs()
+    before = mebibytes("VmHWM")
+    with contextlib.ExitStack() as stack:
+        speakers = [stack.enter_context(Speaker(daemon.home.clients_endpoint)) for _ in range(4)]
+        for _ in range(100):
+            for speaker in speakers:
+                speaker.socket.send_multipart([codec.HEADER, b"send", b"1", b"\x80" + b"x" * 900_000])
+        for speaker in speakers:
+            speaker.say("hello", "last", {"owner": "me", "key": "k" * 64})
+            assert isinstance(speaker.replies("last"), rq.Welcome)
+    assert mebibytes("VmHWM") - before < 4 * 50, "32 messages of each wait, and what is on its way"
+    crew.runs()
+    assert mebibytes("VmRSS") - before < 100
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ FRAMES_MAX = 5
 LARGE_BYTES = 8 << 20
 """Of one message, or of large frames since then: after them memory is given back."""
 LARGE_FRAME_BYTES = 64 << 10
-RECEIVED_MAX = 100
+RECEIVED_MAX = 32
 """Messages of one client that wait to be read: a client that sends more waits, and each may have a mebibyte."""
 CONNECTIONS_SPARE = 16
 """Of workers: one that connects again while its old connection still stands, and those of processes that wait for work."""
