@@ -84,8 +84,9 @@ def faults_of_steps(workflow: Workflow) -> list[Fault]:
         others = [other.output for other in workflow.steps if other.output and other is not step]
         for name in step.reads:
             close = difflib.get_close_matches(name, others, 1, 0.8)
-            if close and name not in others:
-                found.append(Fault(f"step {step.id} reads {name!r}, which no step leaves", f"did you mean {close[0]}?"))
+            if name not in others:
+                hint = f"did you mean {close[0]}?" if close else f"'output: {name}' in the step that writes it"
+                found.append(Fault(f"step {step.id} reads {name!r}, which no step leaves", hint))
     return found
 
 

@@ -71,7 +71,7 @@ class IdSource:
 
         One of a time far ahead of the clock is not followed: a file from somewhere else may say anything.
         """
-        if made and (milliseconds := time_of(made)) <= int(self._clock.wall() * 1000) + AHEAD_MILLISECONDS_MAX:
+        if is_id(made, made[:1]) and (milliseconds := time_of(made)) <= int(self._clock.wall() * 1000) + AHEAD_MILLISECONDS_MAX:
             self._last = max(self._last, milliseconds + 1)
 
     def next(self, prefix: str) -> str:

@@ -209,9 +209,10 @@ def respond(
 def _check_no_run(crew: Crew, answer: str) -> None:
     """UsageError for an answer that names a run with an open question: its answer was forgotten, and none is taken back."""
     run, _, step = answer.partition("/")
-    for ask in crew.inbox():
-        names = (crew.show(ask.run).run.name, ask.run, short_task(ask.run))
-        if run in names and step in {"", ask.task.partition("/")[2]}:
+    asks = crew.inbox()
+    names = {each: (each, short_task(each), crew.show(each).run.name) for each in {ask.run for ask in asks}}
+    for ask in asks:
+        if run in names[ask.run] and step in {"", ask.task.partition("/")[2]}:
             hint = f"crew respond {answer} TEXT; if the answer is {answer!r}: crew respond {ask.id} {answer}"
             raise UsageError(f"no answer was given to the question of {answer}", hint=hint)
 

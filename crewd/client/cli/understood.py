@@ -53,7 +53,7 @@ def _tell(workflow: Workflow, step: Step) -> None:
         say(f"    call:   {worker.call} {given}".rstrip())
     else:
         say("    " + ("outside: somebody claims it" if worker.outside else _agent_of(step)))
-    access = f"{step.access}, key {step.conflict_key}" if step.conflict_key else step.access
+    access = ", ".join(filter(None, (step.access, step.conflict_key and f"key {step.conflict_key}")))
     told = (
         ("reads", ", ".join(step.reads)), ("output", step.output), ("access", access), ("effectiveness", step.effectiveness),
         ("verify", step.verify), *(("verify", f"{level}: {command}") for level, command in step.verify_levels.items()),

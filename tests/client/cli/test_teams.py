@@ -153,6 +153,8 @@ def test_what_is_wrong_with_a_file_is_found_before_it_is_used(shell: Shell) -> N
     assert "there is no agent 'scuot'" in done.stderr
     assert "did you mean places.md?" in done.stderr
     assert "step b: there is no skill 'nope'" in done.stderr
+    (shell.cwd / "far.workflow.md").write_text("## a\nrun: cat nothing.md\nreads: nothing.md\n")
+    assert "'output: nothing.md' in the step that writes it" in shell.run("check", "far.workflow.md").stderr
     (folder / "broken.team.md").write_text("---\ndefaultWorkflow: nothing\n---\n- a: agent=nobody\n")
     assert "which team broken does not have" in shell.fails(2, "run", "x", "--team", "broken", "-w", "review")
 
