@@ -10,6 +10,7 @@ import pytest
 
 from crewd.model.errors import Conflict
 from crewd.model.policy import Limits
+from crewd.supervisor.kept_clock import KeptClock
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 
@@ -58,3 +59,18 @@ def test_a_limit_counts_the_time_that_went_by(home: Path, jump: int) -> None:
             assert ran is not None and int(ran[1]) < 600
             assert again.show(long).run.status == "running"
             again.cancel(long, mode="now")
+
+
+@pytest.mark.parametrize(
+    "found", [b"", b"{", b'{"boot": 3}', b"\0" * 10_000, None], ids=["empty", "cut", "type", "large", "folder"]
+)
+def test_whatever_is_in_the_place_of_what_is_known_of_the_clock_holds_up_no_start(tmp_path: Path, found: bytes | None) -> None:
+    path = tmp_path / "clock"
+    if found is None:
+        path.mkdir()
+    else:
+        path.write_bytes(found)
+    clock = KeptClock(path)
+    assert clock.times.ago(clock.wall() - 5, clock.wall(), clock.monotonic()) == pytest.approx(5, abs=2)
+    if found is not None:
+        assert KeptClock(path).times == clock.times, "it is written anew, and read by the next crewd"

@@ -161,7 +161,7 @@ class ActorContext(Generic[M_contra]):
             self.dispatcher.schedule(actor)
 
     def let_go(self) -> None:
-        """Keep the actor no longer: it has ended."""
+        """Drop the reference to the actor, which has ended."""
         self._actor = None
 
     def after(self, seconds: float, message: M_contra) -> Timer:
@@ -351,7 +351,10 @@ class Actor(pykka.Actor, Generic[M_contra]):
         self._let_go()
 
     def _let_go(self) -> None:
-        """Keep nothing: what leads back here (a ref, a bound method) would keep all of it until a garbage collection."""
+        """Drop the state of an actor that has ended.
+
+        It refers back to the actor (a ref, a bound method), so it would stay in memory until a garbage collection.
+        """
         self._envelope = None
         self.context.let_go()
         self._actor_ref.let_go(self.context.system)

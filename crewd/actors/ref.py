@@ -58,22 +58,20 @@ class Addressed(Protocol):
         ...
 
 
-class _NoContext:
-    """Where an actor that has ended was scheduled."""
+class _Ended:
+    """What a ref keeps of an actor that has ended: its inbox, which is closed and refuses each message."""
 
-    def __init__(self, system: _System) -> None:
+    def __init__(self, inbox: TwoLaneInbox, system: _System) -> None:
+        self.actor_inbox = inbox
         self.system = system
 
+    @property
+    def context(self) -> _Context:
+        """See `Addressed`."""
+        return self
+
     def schedule(self) -> None:
-        """It gets no turn any more."""
-
-
-class _Ended:
-    """What a ref keeps of an actor that has ended: its inbox, which takes nothing."""
-
-    def __init__(self, inbox: TwoLaneInbox, context: _Context) -> None:
-        self.actor_inbox = inbox
-        self.context = context
+        """An actor that has ended gets no turn."""
 
 
 class Ref(pykka.ActorRef[Any], Generic[M_contra]):
@@ -98,8 +96,8 @@ class Ref(pykka.ActorRef[Any], Generic[M_contra]):
         return f"<Ref {self.name}#{self.incarnation}>"
 
     def let_go(self, system: _System) -> None:
-        """Keep the actor no longer: it has ended. Whoever tells it something still hears that."""
-        self._cell = _Ended(self._cell.actor_inbox, _NoContext(system))
+        """Drop the reference to the actor, which has ended. To tell it something still raises ActorDead."""
+        self._cell = _Ended(self._cell.actor_inbox, system)
 
     def tell(
         self,

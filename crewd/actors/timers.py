@@ -36,7 +36,7 @@ class Timer:
         """Never tell it. Safe to repeat; only on the thread of the actor that set it."""
         self.cancelled = True
         self._owner.discard(self)
-        self.ref = self.message = None  # it lies in the heap until it would have been due: it keeps nobody alive
+        self.ref = self.message = None  # the timer stays in the heap until its due time, and must keep no actor alive
 
     def fire(self) -> None:
         """Tell it now."""

@@ -28,6 +28,7 @@ RUN, MESSAGE, ASK, EVENT = "r", "m", "q", "e"
 
 
 AHEAD_MILLISECONDS_MAX = 366 * 86_400_000
+"""A year: an id from further in the future comes from an imported file, and not from a clock that was wrong for a while."""
 
 
 def uuid7(milliseconds: int, randomness: bytes) -> bytes:

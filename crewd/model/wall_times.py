@@ -1,4 +1,4 @@
-"""How long ago a time of the wall clock was, though the wall clock was set since. Pure.
+"""The elapsed time since a wall-clock time, also if the wall clock was set since then. Pure.
 
 Rows hold wall-clock times, and a limit must not be reached because somebody has set the clock while crewd was away. Within one
 boot of the machine the monotonic clock goes on from process to process, so it is enough to know by how much the wall clock was

@@ -368,7 +368,7 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
         raise UsageError(f"step {step.id} is outside and has a call or a command", hint="keep one of the two", field="outside")
     if worker.outside and (worker.limits != Limits() or worker.restart != Restarts()):
         name = "limits" if worker.limits != Limits() else "restart"
-        hint = "leave it out: whoever claims the step runs it"
+        hint = "leave it out: a client that claims the step does its work"
         raise UsageError(f"step {step.id} is outside and has {name}, which crewd cannot keep there", hint=hint, field=name)
     if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
         hint = "keep one of 'call:' and 'run:'"

@@ -80,7 +80,7 @@ class ReadOnly:
             with contextlib.closing(sqlite3.connect(uri(path, "ro"), uri=True)) as sql:
                 return not sql.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error:
-            return False  # it cannot be looked at now; whoever opens it says why
+            return False  # the file cannot be read; the writing connection will raise the error
 
     def readable_events(self) -> Iterator[Event]:
         """Every event that can still be read, in order; what cannot be is stepped over in ever smaller steps."""

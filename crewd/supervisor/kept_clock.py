@@ -6,20 +6,22 @@ Tests: tests/test_wall_clock.py.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from crewd import worker_files
 from crewd.clock import SystemClock
 from crewd.guardian.processes import boot_id
-from crewd.model.errors import UsageError
-from crewd.model.wall_times import WallTimes
-from crewd.private_files import open_file, read_file
+from crewd.model.wall_times import ERAS_MAX, WallTimes
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+FILE_BYTES_MAX = 1_024 + 64 * ERAS_MAX
+"""Of two numbers in decimal for each era. A larger file is not one that crewd has written."""
 
 
 class KeptClock(SystemClock):
@@ -43,16 +45,12 @@ class KeptClock(SystemClock):
         return wall
 
     def _write(self, times: WallTimes) -> None:
-        with contextlib.suppress(OSError, UsageError):  # a full disk; then the next crewd goes by the wall clock
-            opened = open_file(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            try:
-                os.write(opened, msgspec.json.encode(times))
-            finally:
-                os.close(opened)
+        with contextlib.suppress(OSError):  # a full disk: the next crewd has what was known before, and the wall clock
+            worker_files.write(self._path.parent, self._path.name, msgspec.json.encode(times), rooms=1)
 
 
 def _read(path: Path) -> WallTimes:
     try:
-        return msgspec.json.decode(read_file(path), type=WallTimes)
-    except (OSError, UsageError, msgspec.MsgspecError):
+        return msgspec.json.decode(worker_files.read(path.parent, path.name, FILE_BYTES_MAX, rooms=1), type=WallTimes)
+    except (OSError, msgspec.MsgspecError):
         return WallTimes()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from crewd.model.errors import StoreUnavailable
+from crewd.store.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -36,6 +40,24 @@ def test_on_a_full_disk_new_work_is_refused_and_cancels_are_recorded(home: Path)
         env=environment, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_start_that_needs_room_gets_the_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, reserve = Database._prepare, tmp_path / "reserve"
+
+    def full(database: Database, path: Path, store_id: str) -> None:
+        if reserve.exists():
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        real(database, path, store_id)
+
+    monkeypatch.setattr(Database, "_prepare", full)
+    reserve.write_bytes(bytes(10))
+    assert Database(tmp_path / "a.db", "s", reserve).store_id == "s"
+    reserve.write_bytes(bytes(10))
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        Database(tmp_path / "b.db", "s", None)
 
 
 SHORT_WRITES = """

@@ -40,10 +40,14 @@ OWN_IDENTITY = b"\0"
 FRAMES_MAX = 5
 """Of one message, with the identity: ZeroMQ lets a peer send any number, and one more than this is enough to refuse it."""
 LARGE_BYTES = 8 << 20
-"""Of one message, or of large frames since then: after them memory is given back."""
+"""Memory is given back after one message of this size, or after so many bytes of large messages."""
 LARGE_FRAME_BYTES = 64 << 10
+"""A smaller message is not counted: the C library uses its memory again."""
 RECEIVED_MAX = 32
-"""Messages of one client that wait to be read: a client that sends more waits, and each may have a mebibyte."""
+"""Messages of one client that wait in crewd to be read. A message may have a mebibyte, so this bounds the memory per client.
+
+With more waiting messages no client is served faster: 3,000 requests at once take the same time with 16, 100 or 1,000.
+"""
 CONNECTIONS_SPARE = 16
 """Of workers: one that connects again while its old connection still stands, and those of processes that wait for work."""
 HANDSHAKE_MS = 5_000

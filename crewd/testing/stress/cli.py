@@ -80,7 +80,7 @@ def stress(
 
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
         stack.callback(signal.signal, signal.SIGTERM, before)
-        attempt = stack.enter_context(_until_interrupted(attempt))
+        attempt = stack.enter_context(until_interrupted(attempt))
         warn(f"{target} is really run, many times, each time in a folder, a home and a TMPDIR of its own")
         warn("  what it does elsewhere (network, databases, absolute paths) it does really")
         if given["real"]:
@@ -96,7 +96,7 @@ def stress(
 
 
 @contextlib.contextmanager
-def _until_interrupted(attempt: Try) -> Iterator[Try]:
+def until_interrupted(attempt: Try) -> Iterator[Try]:
     """The same, until Ctrl-C: Python loses an exception of a signal that comes while it forks or collects garbage."""
     heard: list[int] = []
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shlex
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from crewd.testing.stress import (
     stress,
     try_out,
 )
+from crewd.testing.stress.cli import until_interrupted
 from crewd.testing.stress.strategies import histories
 from tests.testing.stress import bad
 
@@ -120,6 +123,17 @@ def test_what_fails_in_the_harness_is_no_pass() -> None:
 
     with pytest.raises(ValueError, match="a hiccup"):
         Search(Target(bad.plain), hiccups, grace=0.2).go(20)
+
+
+def test_an_interrupt_whose_exception_is_lost_is_heard() -> None:
+    def loses_it(worker: Target, history: History) -> Any:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with until_interrupted(loses_it) as attempt, pytest.raises(KeyboardInterrupt):
+        attempt(Target(bad.plain), History())
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_example_has_a_bug_and_its_mended_twin_has_not() -> None:
