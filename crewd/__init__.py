@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from crewd.model.errors import DeadlineExceeded as DeadlineExceeded
     from crewd.model.errors import Forbidden as Forbidden
     from crewd.model.errors import NotFound as NotFound
+    from crewd.model.errors import PeerError as PeerError
     from crewd.model.errors import Refused as Refused
     from crewd.model.errors import RunCancelled as RunCancelled
     from crewd.model.errors import RunFailed as RunFailed
@@ -58,8 +59,8 @@ _PLACES = {
     "crewd.client.environment": ("Brought", "bring"),
     "crewd.client.shapes": ("load_workflow",),
     "crewd.model.errors": (
-        "Busy", "Conflict", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Forbidden", "NotFound", "Refused",
-        "RunCancelled", "RunFailed", "Unavailable", "UsageError",
+        "Busy", "Conflict", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Forbidden", "NotFound", "PeerError",
+        "Refused", "RunCancelled", "RunFailed", "Unavailable", "UsageError",
     ),
     "crewd.model.events": ("Event",),
     "crewd.model.inputs": ("Input",),
@@ -75,10 +76,9 @@ _PLACES = {
 _LAZY = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
     "Brought", "Budget", "Busy", "Conflict", "Crew", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Event",
-    "Forbidden", "Input", "Limits", "NotFound", "Packet", "Progress", "Receipt", "Refused", "Restarts", "Retry", "Role",
-    "RunCancelled", "RunFailed",
-    "RunHandle", "Step", "Terms", "Unavailable", "UsageError", "WorkerSpec", "Workflow", "__version__", "aio",
-    "bring", "connect", "load_workflow",
+    "Forbidden", "Input", "Limits", "NotFound", "Packet", "PeerError", "Progress", "Receipt", "Refused", "Restarts",
+    "Retry", "Role", "RunCancelled", "RunFailed", "RunHandle", "Step", "Terms", "Unavailable", "UsageError",
+    "WorkerSpec", "Workflow", "__version__", "aio", "bring", "connect", "load_workflow",
 ]  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,8 +14,9 @@ import zmq.asyncio
 
 import crewd
 from crewd.client import calls, shapes
-from crewd.client.blocking import HELLO_TIMEOUT_SECONDS, SILENCE_SECONDS
-from crewd.client.calls import REPLY_SECONDS
+from crewd.client.arguments import PathText, checked
+from crewd.client.blocking import HELLO_TIMEOUT_SECONDS
+from crewd.client.calls import REPLY_SECONDS, SILENCE_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_home, may_start, start_daemon, unreachable
 from crewd.client.keys import Identity, identity, keys_directory
@@ -25,7 +25,7 @@ from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
 from crewd.client.place import Place
 from crewd.client.reading import feed
 from crewd.clock import SystemChance, SystemClock
-from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded
+from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
 from crewd.model.events import Event
 from crewd.model.home import Home
 from crewd.model.ids import MESSAGE, IdSource
@@ -59,14 +59,20 @@ class Connecting:
             await self._crew.close()
 
 
+@checked
 def connect(
-    home: str | None = None, *, start: bool | None = None, name: str = "", wish: int = Role.ADMIN, keys: Path | None = None
+    home: PathText | None = None,
+    *,
+    start: bool | None = None,
+    name: str = "",
+    wish: int = Role.ADMIN,
+    keys: PathText | None = None,
 ) -> Connecting:
     """See `crewd.connect`: `async with crewd.aio.connect() as crew`, or `crew = await crewd.aio.connect()`."""
     return Connecting(lambda: _connect(home, start, name, wish, keys))
 
 
-async def _connect(home: str | None, start: bool | None, name: str, wish: int, keys: Path | None) -> Crew:  # noqa: FBT001
+async def _connect(home: PathText | None, start: bool | None, name: str, wish: int, keys: PathText | None) -> Crew:  # noqa: FBT001
     found = find_home(home)
     check_home(found)
     crew = Crew(found, identity(name, keys), wish, keys)
@@ -90,9 +96,9 @@ async def _connect(home: str | None, start: bool | None, name: str, wish: int, k
 class Crew(CrewMethods, Awaited["RunHandle"]):
     """What crewd can be asked, awaited. Use it as an async context manager, or `close` it. See `crewd.Crew`."""
 
-    def __init__(self, home: Home, who: Identity, wish: int = Role.ADMIN, keys: Path | None = None) -> None:
+    def __init__(self, home: Home, who: Identity, wish: int = Role.ADMIN, keys: PathText | None = None) -> None:
         self.home = home
-        self._keys = keys or keys_directory()
+        self._keys = keys_directory(keys)
         self._name = who[0]
         self._clock = SystemClock()
         self.ids = IdSource(self._clock, SystemChance())
@@ -105,7 +111,8 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.connect(home.clients_endpoint)
         self._place = Place()
-        self._heard_at = self._clock.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._silent_seconds = 0.0
         self._news = asyncio.Condition()
         self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._greet_often())]
 
@@ -132,7 +139,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
     async def _hear(self) -> None:
         while True:
             frames = await self._socket.recv_multipart()
-            self._heard_at = self._clock.monotonic()
+            self._silent_seconds = 0.0
             for answer in feed(self._talk, frames):
                 await self._socket.send_multipart(answer)
             async with self._news:
@@ -142,7 +149,9 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         while True:
             for frames in self._talk.beat():
                 await self._socket.send_multipart(frames)
-            await asyncio.sleep(HELLO_SECONDS if self._talk.incarnation else 0.2)
+            pause = HELLO_SECONDS if self._talk.incarnation else 0.2
+            await asyncio.sleep(pause)
+            self._silent_seconds += pause  # while the event loop was held up, nobody could be heard: that does not count
             async with self._news:
                 self._news.notify_all()  # whoever waits looks whether anybody is there
 
@@ -153,21 +162,26 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
                 await self._news.wait_for(lambda: self._talk.incarnation)
         return bool(self._talk.incarnation)
 
-    def _check_alive(self) -> None:
-        """Somebody answers a hello every second; DaemonUnreachable when nobody has for long."""
-        if self._clock.monotonic() - self._heard_at > SILENCE_SECONDS:
+    def _check_alive(self, silence: float) -> None:
+        """Somebody answers a hello every second; DaemonUnreachable when nobody has for so many seconds."""
+        if self._silent_seconds > silence:
             raise unreachable(self.home)
 
-    async def _ask(self, request: rq.Request, seconds: float) -> rq.Reply:
+    def _check_place(self) -> None:
         self._place.check()
+        if asyncio.get_running_loop() is not self._loop:
+            raise UsageError("this client belongs to another event loop", hint="connect another one in this one")
+
+    async def _ask(self, request: rq.Request, seconds: float, silence: float) -> rq.Reply:
+        self._check_place()
         key, frames = self._talk.ask(request)
-        self._heard_at = self._clock.monotonic()
+        self._silent_seconds = 0.0
         try:
             await self._socket.send_multipart(frames)
             async with asyncio.timeout(seconds), self._news:
                 while key not in self._talk.replies:
                     await self._news.wait()
-                    self._check_alive()
+                    self._check_alive(silence)
             return self._talk.replies[key]
         except TimeoutError:
             raise DeadlineExceeded(f"crewd has not answered for {seconds:g} s", hint="crew daemon status") from None
@@ -179,7 +193,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         try:
             ask = next(call)
             while True:
-                ask = call.send(await self._ask(ask.request, ask.seconds))
+                ask = call.send(await self._ask(*ask))
         except StopIteration as over:
             value: T = over.value
             return value
@@ -233,6 +247,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
                 outbox.forget(entry.id)
             yield entry, answer
 
+    @checked
     async def events(
         self, target: str = "", *, after: int = 0, follow: bool = False, types: Sequence[str] = (),
         labels: Mapping[str, str] | None = None, last: int = 0, epoch: int = 0, since: float = 0.0, until: float = 0.0,
@@ -249,22 +264,23 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
             for event in pages.hear(await self.request(pages.ask())):
                 yield event
 
+    @checked
     async def watch(
         self, target: str = "", *, after: int = 0, progress: bool = True, types: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Event | Progress]:  # fmt: skip
         """See `crewd.Crew.watch`."""
         watch = shapes.Watched(target, types, labels)
-        self._place.check()
+        self._check_place()
         key, frames = self._talk.ask(watch.request(after, progress=progress))
-        self._heard_at = self._clock.monotonic()
+        self._silent_seconds = 0.0
         await self._socket.send_multipart(frames)
         try:
             while True:
                 async with self._news:
                     while not (self._talk.notes[key] or key in self._talk.replies):
                         await self._news.wait()
-                        self._check_alive()
+                        self._check_alive(SILENCE_SECONDS)
                 reply = self._talk.take(key)
                 if reply is not None:
                     shapes.expect(reply, rq.Subscribed)

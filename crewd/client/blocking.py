@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -16,7 +15,8 @@ import zmq
 
 import crewd
 from crewd.client import calls, shapes
-from crewd.client.calls import REPLY_SECONDS
+from crewd.client.arguments import PathText, checked
+from crewd.client.calls import REPLY_SECONDS, SILENCE_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_home, may_start, start_daemon, unreachable
 from crewd.client.keys import Identity, identity, keys_directory
@@ -36,16 +36,15 @@ from crewd.model.rows import Progress, RunRow
 from crewd.protocol import requests as rq
 
 HELLO_TIMEOUT_SECONDS = 2.0
-SILENCE_SECONDS = 15.0
 """Without a word from crewd, also not to a hello: long enough for a restart, short enough for a person."""
 
 
 class Connection:
     """A DEALER and a conversation."""
 
-    def __init__(self, home: Home, who: Identity, wish: int = Role.ADMIN, keys: Path | None = None) -> None:
+    def __init__(self, home: Home, who: Identity, wish: int = Role.ADMIN, keys: PathText | None = None) -> None:
         self.home = home
-        self.keys = keys or keys_directory()
+        self.keys = keys_directory(keys)
         self.clock = SystemClock()
         self.ids = IdSource(self.clock, SystemChance())
         self.name = who[0]
@@ -88,12 +87,15 @@ class Connection:
         except zmq.Again:
             return  # crewd does not read: the next hello finds out
 
-    def request(self, request: rq.Request, timeout: float = REPLY_SECONDS) -> rq.Reply:
+    def request(self, request: rq.Request, timeout: float = REPLY_SECONDS, silence: float = SILENCE_SECONDS) -> rq.Reply:
         """Send and wait. Survives a restart of crewd; DeadlineExceeded if `timeout` seconds bring no reply.
 
-        UsageError if it is closed, or if this process is a fork of the one that has connected it.
+        UsageError if it is closed, if another thread is using it, or in a fork of the process that has connected it.
         """
-        self._place.check()
+        with self._place.use():
+            return self._answer(request, timeout, silence)
+
+    def _answer(self, request: rq.Request, timeout: float, silence: float) -> rq.Reply:
         key, frames = self.talk.ask(request)
         self._heard_at = self.clock.monotonic()
         self._send(frames)
@@ -107,31 +109,33 @@ class Connection:
                 self.talk.forget(key)
                 raise DeadlineExceeded(f"crewd has not answered for {timeout:g} s", hint="crew daemon status")
             self.pump(left)
-            self._check_alive()
+            self._check_alive(silence)
 
-    def _check_alive(self) -> None:
-        """Somebody answers a hello every second; DaemonUnreachable when nobody has for long."""
-        if self.clock.monotonic() - self._heard_at > SILENCE_SECONDS:
+    def _check_alive(self, silence: float) -> None:
+        """Somebody answers a hello every second; DaemonUnreachable when nobody has for so many seconds."""
+        if self.clock.monotonic() - self._heard_at > silence:
             raise unreachable(self.home)
 
     def subscribe(self, request: rq.Subscribe) -> Generator[rq.EventNote | rq.ProgressNote, None, None]:
         """Notes as they come, for ever; close the iterator to end the subscription."""
-        self._place.check()
-        key, frames = self.talk.ask(request)
-        self._send(frames)
+        with self._place.use():
+            key, frames = self.talk.ask(request)
+            self._send(frames)
         try:
             while True:
                 notes = self.talk.notes[key]
                 while notes:
                     note = notes.popleft()
                     yield note
-                    for frames in self.talk.read(key, note.event.seq) if isinstance(note, rq.EventNote) else ():
-                        self._send(frames)
+                    with self._place.use():
+                        for frames in self.talk.read(key, note.event.seq) if isinstance(note, rq.EventNote) else ():
+                            self._send(frames)
                 reply = self.talk.take(key)
                 if isinstance(reply, rq.ErrorReply):
                     shapes.expect(reply, rq.Subscribed)
-                self.pump(HELLO_SECONDS)
-                self._check_alive()
+                with self._place.use():
+                    self.pump(HELLO_SECONDS)
+                    self._check_alive(SILENCE_SECONDS)
         finally:
             self.talk.forget(key)
             if self._place.usable:
@@ -145,8 +149,14 @@ class Connection:
             self._context.term()
 
 
+@checked
 def connect(
-    home: str | None = None, *, start: bool | None = None, name: str = "", wish: int = Role.ADMIN, keys: Path | None = None
+    home: PathText | None = None,
+    *,
+    start: bool | None = None,
+    name: str = "",
+    wish: int = Role.ADMIN,
+    keys: PathText | None = None,
 ) -> Crew:
     """A client of the crewd that serves `home`, which is started if it is not running (`start=False` forbids it).
 
@@ -174,11 +184,11 @@ def connect(
         raise
 
 
-def own_outbox(home: str | None = None, *, name: str = "", keys: Path | None = None) -> Outbox:
+def own_outbox(home: PathText | None = None, *, name: str = "", keys: PathText | None = None) -> Outbox:
     """The outbox of a client, as `connect` would find it; nobody need be there."""
     clock = SystemClock()
     ids = IdSource(clock, SystemChance())
-    return Outbox(keys or keys_directory(), identity(name, keys)[0], find_home(home).key, ids, clock.wall())
+    return Outbox(keys_directory(keys), identity(name, keys)[0], find_home(home).key, ids, clock.wall())
 
 
 T = TypeVar("T")
@@ -205,7 +215,7 @@ class Crew(CrewMethods, Blocking["RunHandle"]):
         try:
             ask = next(call)
             while True:
-                ask = call.send(self._connection.request(ask.request, ask.seconds))
+                ask = call.send(self._connection.request(*ask))
         except StopIteration as over:
             value: T = over.value
             return value
@@ -278,6 +288,7 @@ class Crew(CrewMethods, Blocking["RunHandle"]):
                 outbox.forget(entry.id)
             yield entry, answer
 
+    @checked
     def events(
         self, target: str = "", *, after: int = 0, follow: bool = False, types: Sequence[str] = (),
         labels: Mapping[str, str] | None = None, last: int = 0, epoch: int = 0, since: float = 0.0, until: float = 0.0,
@@ -297,6 +308,7 @@ class Crew(CrewMethods, Blocking["RunHandle"]):
         while not pages.over:
             yield from pages.hear(self.request(pages.ask()))
 
+    @checked
     def watch(
         self, target: str = "", *, after: int = 0, progress: bool = True, types: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,

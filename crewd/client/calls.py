@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from crewd.client import shapes
+from crewd.client.arguments import PathText
 from crewd.client.environment import Brought
 from crewd.model.errors import UsageError
 from crewd.model.events import Event
@@ -32,6 +33,9 @@ from crewd.protocol import requests as rq
 
 REPLY_SECONDS = 30.0
 """How long a reply may take beyond what the request itself waits for: crewd may be restarting."""
+SILENCE_SECONDS = 15.0
+"""crewd answers a hello every second. It is not there if nobody has answered for so long: a restart takes less."""
+SILENCE_SECONDS_LEAST = 3.0
 LONG_SECONDS = 3_600.0
 """What looks at a whole home may take its time."""
 T = TypeVar("T")
@@ -46,13 +50,19 @@ Start = Literal["fork", "spawn"]
 
 
 class Ask(NamedTuple):
-    """A request, and how long to wait for its reply."""
+    """A request, how long to wait for its reply, and after how many seconds without any word crewd counts as gone."""
 
     request: rq.Request
     seconds: float = REPLY_SECONDS
+    silence: float = SILENCE_SECONDS
 
 
 Call = Generator[Ask, rq.Reply, T]
+
+
+def _within(request: rq.Request, timeout: float) -> Ask:
+    """A request that crewd answers after `timeout` seconds at the latest: who waits briefly waits briefly for crewd, too."""
+    return Ask(request, timeout + REPLY_SECONDS, min(SILENCE_SECONDS, max(SILENCE_SECONDS_LEAST, timeout)))
 
 
 class Caller(Protocol):
@@ -97,8 +107,8 @@ def request(crew: Caller, request: rq.Request, timeout: float = REPLY_SECONDS) -
 
 
 def run(
-    crew: Caller, workflow: Workflow | str, goal: str = "", *, cwd: str | None = None, name: str = "", request_id: str = "",
-    keep: bool = False, brought: Brought | None = None, inputs: Mapping[str, str] | None = None,
+    crew: Caller, workflow: Workflow | PathText, goal: str = "", *, cwd: PathText | None = None, name: str = "",
+    request_id: str = "", keep: bool = False, brought: Brought | None = None, inputs: Mapping[str, str] | None = None,
 ) -> Call[RunRow]:  # fmt: skip
     """Start a workflow (a value, a file, or a name for `workflows/NAME.workflow.md`). Returns when it is accepted and durable.
 
@@ -107,7 +117,7 @@ def run(
     caller's environment (see `crewd.bring`); usually `PATH`, and what the home's `env_pass` names. `inputs` are those that the
     workflow declares, as text. Raises UsageError for what cannot be run, Conflict for a name that a live run has.
     """
-    chosen = shapes.load_workflow(workflow) if isinstance(workflow, str) else shapes.check_workflow(workflow)
+    chosen = workflow if isinstance(workflow, Workflow) else shapes.load_workflow(workflow)
     start = shapes.start_request(
         chosen, goal, cwd, name, request_id, crew.ids, crew.home, keep=keep, brought=brought, inputs=inputs
     )
@@ -115,7 +125,7 @@ def run(
 
 
 def call(
-    crew: Caller, target: str, args: Mapping[str, object] | None = None, *, cwd: str | None = None, name: str = "",
+    crew: Caller, target: str, args: Mapping[str, object] | None = None, *, cwd: PathText | None = None, name: str = "",
     request_id: str = "", start: Start = "fork", keep: bool = False, limits: Limits | None = None, retry: Retry | None = None,
     restart: Restarts | RestartPolicy | None = None, brought: Brought | None = None,
 ) -> Call[RunRow]:  # fmt: skip
@@ -125,8 +135,8 @@ def call(
 
 
 def exec(  # noqa: A001 (the method's name)
-    crew: Caller, argv: Sequence[str], *, stdin: str | bytes = "none", env: Mapping[str, str] | None = None,
-    cwd: str | None = None, name: str = "", request_id: str = "", keep: bool = False, limits: Limits | None = None,
+    crew: Caller, argv: Sequence[str], *, stdin: PathText | bytes = "none", env: Mapping[str, str] | None = None,
+    cwd: PathText | None = None, name: str = "", request_id: str = "", keep: bool = False, limits: Limits | None = None,
     retry: Retry | None = None, restart: Restarts | RestartPolicy | None = None, brought: Brought | None = None,
     pty: tuple[int, int] | None = None, protocol: PeerProtocol = "",
 ) -> Call[RunRow]:  # fmt: skip
@@ -240,7 +250,7 @@ def send(
         id=id or crew.ids.next(MESSAGE), kind=kind, target=target, text=text, ask=ask, wait=Level(wait),
         timeout_seconds=timeout, deadline_seconds=deadline, terms=terms, intent=intent, force=force,
     )  # fmt: skip
-    return shapes.expect((yield Ask(message, timeout + REPLY_SECONDS)), rq.ReceiptReply).receipt
+    return shapes.expect((yield _within(message, timeout)), rq.ReceiptReply).receipt
 
 
 def respond(
@@ -257,7 +267,7 @@ def acknowledge(crew: Caller, message: str) -> Call[None]:  # noqa: ARG001
 
 
 def withdraw(crew: Caller, message: str, *, intent: str = "", force: bool = False) -> Call[Receipt]:  # noqa: ARG001
-    """Take a message back if the worker's code has not taken it; Refused if it has.
+    """Take a message back if the worker's code has not taken it; Refused if it has, or if the message is done.
 
     DeadlineExceeded if a worker that may have it says nothing (a stopped process): the message stays asked back, and its
     receipt says in the end what became of it.
@@ -314,7 +324,7 @@ def cancel(
     order = rq.Cancel(
         target=target, reason=reason, mode=mode, grace_seconds=grace, intent=intent, timeout_seconds=timeout, force=force
     )
-    return shapes.expect((yield Ask(order, timeout + REPLY_SECONDS)), rq.CancelReply)
+    return shapes.expect((yield _within(order, timeout)), rq.CancelReply)
 
 
 def begin_cancel(
@@ -345,7 +355,7 @@ def wait(crew: Caller, target: str, *, or_waiting: bool = False, timeout: float 
     DeadlineExceeded after `timeout` seconds.
     """
     ask = rq.AwaitEnd(target=target, or_waiting=or_waiting, timeout_seconds=timeout)
-    return shapes.expect((yield Ask(ask, timeout + REPLY_SECONDS)), rq.EndReply)
+    return shapes.expect((yield _within(ask, timeout)), rq.EndReply)
 
 
 def result(crew: Caller, target: str, *, timeout: float = 3600.0) -> Call[object]:
@@ -385,7 +395,7 @@ def runs(
     With a `limit`, so many of the newest; `before` of the answer is not empty if there may be older ones. Of each run there is
     what a list needs: see `RunsReply`.
     """
-    most = sys.maxsize if limit is None else max(1, limit)
+    most = sys.maxsize if limit is None else limit
     request = rq.ListRuns(all=all, labels=dict(labels or {}), limit=min(most, ROWS_MAX))
     found = shapes.expect((yield Ask(request)), rq.RunsReply)
     while found.before and len(found.runs) < most:
@@ -488,7 +498,9 @@ class Pages:
 
 
 def check_followed(*, follow: bool, last: int, epoch: int, since: float, until: float) -> None:
-    """UsageError for bounds that do not go with following."""
+    """UsageError for bounds that do not go with following, and for less than none."""
+    if last < 0:
+        raise UsageError(f"last is {last}, which is too small", hint="0 is all of them")
     if follow and (last or epoch or since or until):
         raise UsageError("what is followed is bounded by --after only", hint="leave out --follow, or the other bounds")
 

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from crewd.client.arguments import PathText
+from crewd.client.paths import is_directory, real_path
 from crewd.model.errors import DaemonUnreachable, UsageError
 from crewd.model.home import Home
 from crewd.private_files import WRITE_FOR_OTHERS, check_directory, make_directory, open_log
@@ -21,15 +23,21 @@ LOOK_SECONDS = 0.5
 """Between two looks at whether the daemon that was started has given up."""
 
 
-def find_home(home: str | None = None) -> Home:
+def find_home(home: PathText | None = None) -> Home:
     """The home that is meant: the argument, else `CREWD_HOME`, else the platform's state directory. UsageError for a file."""
     chosen = home or os.environ.get("CREWD_HOME")
     if not chosen:
         import platformdirs
 
         chosen = platformdirs.user_state_dir("crewd", appauthor=False)
-    root = Path(os.path.realpath(Path(chosen).expanduser()))
-    if root.exists() and not root.is_dir():
+    root = Path(real_path(Path(chosen).expanduser()))
+    try:
+        root.stat()
+    except FileNotFoundError:
+        return Home(root)
+    except OSError as error:
+        raise UsageError(f"the home {root} cannot be used: {error.strerror}", hint="--home names a directory") from None
+    if not is_directory(root):
         raise UsageError(f"the home {root} is no directory", hint="--home, or CREWD_HOME, names a directory")
     return Home(root)
 

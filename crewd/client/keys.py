@@ -13,6 +13,8 @@ from pathlib import Path
 
 import platformdirs
 
+from crewd.client.arguments import PathText
+from crewd.client.paths import real_path
 from crewd.clock import SystemChance
 from crewd.model.errors import Unavailable
 from crewd.model.ids import check_name
@@ -29,13 +31,13 @@ class Identity(tuple[str, str]):
         return f"<client {self[0]}>"
 
 
-def keys_directory() -> Path:
-    """`CREWD_KEYS`, else a directory of the platform's for what users configure."""
-    chosen = os.environ.get("CREWD_KEYS")
-    return Path(chosen) if chosen else platformdirs.user_config_path("crewd", appauthor=False) / "keys"
+def keys_directory(chosen: PathText | None = None) -> Path:
+    """What was chosen, else `CREWD_KEYS`, else a directory of the platform's for what users configure."""
+    chosen = chosen or os.environ.get("CREWD_KEYS")
+    return Path(real_path(chosen)) if chosen else platformdirs.user_config_path("crewd", appauthor=False) / "keys"
 
 
-def identity(name: str = "", directory: Path | None = None) -> Identity:
+def identity(name: str = "", directory: PathText | None = None) -> Identity:
     """Who this client is: `name`, else `CREWD_AS`, else the user; with the key that is kept for it, made if there is none.
 
     `directory` is where keys are kept, else `keys_directory()`. Raises UsageError for a name that is none, and for a
@@ -43,7 +45,7 @@ def identity(name: str = "", directory: Path | None = None) -> Identity:
     """
     user = re.sub(r"[^A-Za-z0-9_.-]", "-", os.environ.get("USER") or f"uid{os.getuid()}")[:NAME_CHARS_MAX]
     name = check_name("client name", name or os.environ.get("CREWD_AS", "") or user)
-    path = (directory or keys_directory()) / name
+    path = keys_directory(directory) / name
     try:
         return Identity((name, _kept(path)))
     except OSError as error:

@@ -15,6 +15,7 @@ from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from crewd.client import calls
+from crewd.client.arguments import check_arguments
 from crewd.model.rows import RunRow
 
 P = ParamSpec("P")
@@ -40,15 +41,17 @@ class Awaited(ABC, Generic[H]):
 
 
 class _Bound:
-    """A call as a method, of whichever client it is looked up in."""
+    """A call as a method, of whichever client it is looked up in. Its arguments must fit the annotations of `checked`."""
 
-    def __init__(self, call: Callable[..., calls.Call[Any]]) -> None:
+    def __init__(self, call: Callable[..., calls.Call[Any]], checked: Callable[..., object]) -> None:
         @functools.wraps(call)
         def blocking(self: Blocking[Any], /, *args: object, **kwargs: object) -> object:
+            check_arguments(checked, (self, *args), kwargs)
             return self.drive(call(self, *args, **kwargs))
 
         @functools.wraps(call)
         async def awaited(self: Awaited[Any], /, *args: object, **kwargs: object) -> object:
+            check_arguments(checked, (self, *args), kwargs)
             return await self.drive(call(self, *args, **kwargs))
 
         self._blocking, self._awaited = blocking, awaited
@@ -63,7 +66,7 @@ class Method(_Bound, Generic[P, T]):
     """A call as a method with the call's parameters."""
 
     def __init__(self, call: Callable[Concatenate[Any, P], calls.Call[T]]) -> None:
-        super().__init__(call)
+        super().__init__(call, call)
 
     @overload
     def __get__(self, client: None, kind: type[object]) -> Callable[..., Any]: ...
@@ -83,7 +86,7 @@ class Start(_Bound, Generic[P]):
         def opened(crew: Any, /, *args: P.args, **kwargs: P.kwargs) -> calls.Call[Any]:
             return crew.handle((yield from call(crew, *args, **kwargs)))
 
-        super().__init__(opened)
+        super().__init__(opened, call)
 
     @overload
     def __get__(self, client: None, kind: type[object]) -> Callable[..., Any]: ...

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from crewd.client.arguments import PathText, checked
 from crewd.client.conversation import CREDIT
 from crewd.client.environment import Brought, bring
+from crewd.client.paths import is_directory, is_file, is_there, real_path
 from crewd.client.texts import check_no_directory
 from crewd.model import variables
 from crewd.model.agent import Agent
@@ -62,8 +63,7 @@ def policed(
 def call_workflow(
     target: str, args: Mapping[str, object] | None, *, start: str = "fork", on_orphan: str = "keep", clean_env: bool = False
 ) -> Workflow:
-    """One Python callable. UsageError if it is not named by a text."""
-    target = check_target(target)
+    """One Python callable."""
     name = target.rpartition(":")[2].rpartition(".")[2] or "call"
     spec = WorkerSpec(
         call=target,
@@ -76,7 +76,7 @@ def call_workflow(
 
 
 def exec_workflow(
-    argv: Sequence[str], *, stdin: str | bytes = "none", env: Mapping[str, str] | None = None, on_orphan: str = "keep",
+    argv: Sequence[str], *, stdin: PathText | bytes = "none", env: Mapping[str, str] | None = None, on_orphan: str = "keep",
     clean_env: bool = False, pty: tuple[int, int] | None = None, protocol: PeerProtocol = "",
 ) -> Workflow:  # fmt: skip
     """One command.
@@ -84,8 +84,6 @@ def exec_workflow(
     `stdin` is `none`, `lines`, a file's path, or the input itself as bytes. UsageError if there is no command. `protocol`: see
     `WorkerSpec`.
     """
-    if isinstance(argv, str):
-        raise UsageError(f"{argv!r} is one text, and no list of a program and its arguments", hint=f"{argv.split()!r}")
     if not argv or not argv[0]:
         raise UsageError("there is no command to run", hint="name a program and its arguments")
     if isinstance(stdin, bytes):
@@ -93,7 +91,7 @@ def exec_workflow(
     elif stdin in {"none", "lines"}:
         given = {"stdin": stdin}
     else:
-        given = {"stdin": "file", "stdin_file": os.path.realpath(stdin)}
+        given = {"stdin": "file", "stdin_file": real_path(stdin)}
     spec = WorkerSpec(
         argv=tuple(argv),
         env=dict(env or {}),
@@ -117,35 +115,19 @@ def step_name(text: str, otherwise: str) -> str:
     return kept[:32] or otherwise
 
 
-def check_target(target: object) -> str:
-    """UsageError for what is no text: a function itself, for example."""
-    if isinstance(target, str):
-        return target
-    named = f"{getattr(target, '__module__', 'module')}:{getattr(target, '__qualname__', 'function')}"
-    hint = f"a worker process imports it by its name, as {named!r}"
-    raise UsageError(f"{reprlib.repr(target)} is no text of the form 'module:function'", hint=hint)
-
-
-def check_workflow(workflow: object) -> Workflow:
-    """UsageError for what is no workflow."""
-    if isinstance(workflow, Workflow):
-        return workflow
-    hint = "give a crewd.Workflow, the path of a file, or the name of a workflow"
-    raise UsageError(f"{reprlib.repr(workflow)} is no workflow", hint=hint)
-
-
-def load_workflow(source: str) -> Workflow:
+@checked
+def load_workflow(source: PathText) -> Workflow:
     """A workflow by file, or by name: from `workflows/` of the working directory, else one that `crew workflows` lists.
 
     UsageError says what is wrong.
     """
-    return understand_workflow(source).workflow
+    return understand_workflow(os.fspath(source)).workflow
 
 
 def understand_workflow(source: str) -> Understood:
     """The same, with the fields of the file that change nothing."""
     for candidate in (Path(source), Path("workflows") / f"{source}.workflow.md", Path(f"{source}.workflow.md")):
-        if candidate.exists() and not candidate.is_dir():
+        if is_there(candidate) and not is_directory(candidate):
             return read_workflow(candidate)
     check_no_directory(source)
     return named_workflow(source)
@@ -190,7 +172,7 @@ def with_clean_environment(workflow: Workflow) -> Workflow:
 
 
 def start_request(
-    workflow: Workflow, goal: str, cwd: str | None, name: str, request_id: str, ids: IdSource, home: Home, *, keep: bool,
+    workflow: Workflow, goal: str, cwd: PathText | None, name: str, request_id: str, ids: IdSource, home: Home, *, keep: bool,
     brought: Brought | None = None, inputs: Mapping[str, str] | None = None,
 ) -> rq.StartRun:  # fmt: skip
     """A request that admits the run once, however often it is sent. Inside a worker of this home it names the worker.
@@ -244,17 +226,17 @@ def check_paths(workflow: Workflow, goal: str, inputs: Mapping[str, str], cwd: s
     for name, each in workflow.inputs.items():
         text = goal if name == GOAL else inputs[name]
         path = Path(cwd) / text
-        if each.type in {"file", "directory"} and not (path.is_file() if each.type == "file" else path.is_dir()):
+        if each.type in {"file", "directory"} and not (is_file(path) if each.type == "file" else is_directory(path)):
             raise UsageError(f"the input {name} is {text!r}, which is no {each.type}", hint=f"seen from {cwd}")
 
 
-def directory(cwd: str | None) -> str:
+def directory(cwd: PathText | None) -> str:
     """The absolute path of the directory that workers start in. UsageError if it is not there."""
     try:
-        path = os.path.realpath(cwd or Path.cwd())
+        path = real_path(cwd or Path.cwd())
     except FileNotFoundError:
         raise UsageError("the working directory is gone", hint="go to another one, or name one with --cwd") from None
-    if not Path(path).is_dir():
+    if not is_directory(path):
         raise UsageError(f"{cwd or path} is no directory", hint="--cwd names the directory that workers start in")
     return path
 

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from crewd.client.paths import is_directory
 from crewd.client.user_file import FILE_BYTES_MAX
 from crewd.clock import SystemClock
 from crewd.model.errors import UsageError
@@ -23,7 +24,7 @@ _kept: Final[dict[str, tuple[tuple[int, ...], str]]] = {}
 
 def check_no_directory(source: str) -> None:
     """Raises UsageError for what can be meant as nothing but a directory."""
-    if Path(source).is_dir() and ("/" in source or source in {".", ".."}):
+    if is_directory(source) and ("/" in source or source in {".", ".."}):
         raise UsageError(f"{source} is a directory", hint="name a file in it")
 
 

@@ -49,6 +49,8 @@ from crewd.protocol.requests import (
 
 NUMBER_MAX = 1 << 62
 """What the database compares its own numbers with; clients use it for 'after all of them'."""
+LEAST = {"limit": 1, "after": 0, "before": 0, "epoch": 0, "upto": 0}
+"""The least that the whole numbers of these names can be, in every request."""
 TIMEOUT_SECONDS_MAX = 7 * 86_400.0
 
 
@@ -122,6 +124,8 @@ def check(request: Request) -> Request:
         number = getattr(request, name)
         if type(number) is int and abs(number) > NUMBER_MAX:
             raise UsageError(f"{name} is {number}, which is out of range", hint=f"{-NUMBER_MAX} to {NUMBER_MAX} are possible")
+        if type(number) is int and number < LEAST.get(name, number):
+            raise UsageError(f"{name} is {number}, which is too small", hint=f"{LEAST[name]} or more")
     match request:
         case Send():
             return check_send(request)

@@ -88,7 +88,7 @@ class OutputReader(Follower[Read]):
             return rq.LogReply(data=b"", offset=0, next=0, size=0, ended=task.status in TASK_TERMINAL)
         # Looked at before the file is read: what an ended worker has written is all there.
         ended = attempt.status in ATTEMPT_TERMINAL and (request.epoch > 0 or task.status in TASK_TERMINAL)
-        limit = max(1, min(request.limit, LOG_CHUNK_BYTES_MAX))
+        limit = min(request.limit, LOG_CHUNK_BYTES_MAX)
         name: str = request.stream
         offset = request.offset
         if name in AGENT_FILES and task.runtime not in AGENT_RUNTIMES:

@@ -202,7 +202,7 @@ class Reader(Follower[ToReader]):
         if request.epoch and not task:
             raise UsageError("an attempt is one of a task", hint="RUN/STEP")
         where = Where(run, task, request.epoch, types_named(request.types), request.since, request.until)
-        limit, labels, back = max(1, min(request.limit, ROWS_MAX)), request.labels, request.before > 0
+        limit, labels, back = min(request.limit, ROWS_MAX), request.labels, request.before > 0
         upto = self._database.last_seq()
         found = self._database.events(after=request.after, before=request.before, where=where, limit=limit + 1)
         if back:
@@ -223,7 +223,7 @@ class Reader(Follower[ToReader]):
 
     def _messages(self, request: rq.ListMessages) -> rq.MessagesReply:
         resolved, before = self.resolve(request.target), request.before
-        limit = max(1, min(request.limit, ROWS_MAX))
+        limit = min(request.limit, ROWS_MAX)
         found: list[MessageRow] = []
         size = 0
         for _ in range(PAGES):
@@ -243,7 +243,7 @@ class Reader(Follower[ToReader]):
         """State is published before anybody is told: what is read here is committed."""
         client = self._database.row(ClientRow, owner)
         after = request.after or (0 if client is None else client.seen)
-        upto, limit = self._database.last_seq(), max(1, min(request.limit, ROWS_MAX))
+        upto, limit = self._database.last_seq(), min(request.limit, ROWS_MAX)
         items: list[NewsItem] = []
         runs: dict[str, RunRow | None] = {}
         for _ in range(PAGES):
@@ -314,7 +314,7 @@ class Reader(Follower[ToReader]):
                 raise UsageError(f"{type(request).__name__} is not a question")
 
     def _runs(self, request: rq.ListRuns) -> rq.RunsReply:
-        pending, labels, limit = self._overlay.pending(), request.labels, max(1, min(request.limit, ROWS_MAX))
+        pending, labels, limit = self._overlay.pending(), request.labels, min(request.limit, ROWS_MAX)
         most = ROWS_MAX if labels else limit
         page = self._database.runs(ended=request.all, limit=most, before=request.before)
         found = [run for run in page if labels.items() <= run.workflow.labels.items()][:limit]

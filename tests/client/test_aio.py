@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
+import crewd
 from crewd import aio
+from crewd.client.calls import SILENCE_SECONDS
 from crewd.model.errors import DaemonUnreachable
 from crewd.model.events import RunEnded
 from crewd.model.rows import Progress
@@ -36,6 +39,24 @@ def test_the_async_client_does_the_same_and_waits_for_several_things_at_once(dae
             assert reply.verified
 
     asyncio.run(story())
+
+
+def test_who_waits_briefly_waits_briefly_for_a_crewd_that_is_gone(daemon: Daemon) -> None:
+    async def seconds(crew: crewd.Crew, other: aio.Crew, run: str) -> float:
+        begun = time.monotonic()
+        for wait in (asyncio.to_thread(crew.wait, run, timeout=0.5), other.wait(run, timeout=0.5)):
+            with pytest.raises(DaemonUnreachable):
+                await wait
+        return time.monotonic() - begun
+
+    async def both() -> float:
+        async with aio.connect(daemon.home.root, start=False) as other:
+            with daemon.connect() as crew:
+                run = crew.exec(["sleep", "60"])
+                daemon.kill()
+                return await seconds(crew, other, run.id)
+
+    assert asyncio.run(both()) < SILENCE_SECONDS  # it would take each of them longer
 
 
 def test_nobody_there_is_an_error(home: object) -> None:

@@ -10,6 +10,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import crewd.worker
 from crewd.client import aio, blocking
 from crewd.model.errors import UsageError
 from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
 
 ROOT = Path(crewd.__file__).parent.parent
 PUBLIC = {
@@ -165,29 +168,57 @@ def test_a_client_that_is_closed_or_was_copied_by_a_fork_says_so(daemon: Daemon)
         crew.runs()
 
 
+def test_a_client_is_used_by_one_thread_at_a_time(daemon: Daemon) -> None:
+    with daemon.connect() as crew:
+        run = crew.exec(["sleep", "60"])
+        said: list[str] = []
+
+        def use(call: Callable[[], object]) -> list[str]:
+            try:
+                call()
+            except UsageError as error:
+                said.append(error.message)
+            return said
+
+        waits = threading.Thread(target=use, args=[run.wait])
+        waits.start()
+        wait_until(lambda: use(crew.runs), "one of the two is refused")
+        with daemon.connect() as other:
+            other.cancel(run.id)
+        waits.join()
+        assert said == ["another thread is using this client"]
+        assert crew.get(run.id).id == run.id
+
+
+def test_an_async_client_is_used_in_its_own_event_loop(daemon: Daemon) -> None:
+    kept: list[aio.Crew] = []
+
+    async def first() -> None:
+        kept.append(await aio.connect(daemon.home.root, start=False))
+        await kept[0].runs()
+
+    async def second() -> None:
+        with pytest.raises(UsageError, match="belongs to another event loop"):
+            await kept[0].runs()
+        with pytest.raises(UsageError, match="belongs to another event loop"):
+            await anext(kept[0].watch())
+        await kept[0].close()
+
+    asyncio.run(first())
+    asyncio.run(second())
+
+
 def test_a_request_that_crewd_could_not_read_is_refused_here_and_forgotten(crew: crewd.Crew) -> None:
+    much: Any = "1G"
     wrong: list[dict[str, Any]] = [
-        {"argv": ["sleep", 5]},
-        {"argv": ["true"], "retry": 3},
-        {"argv": ["true"], "restart": "always"},
+        {"argv": ["true"], "limits": crewd.Limits(memory_bytes=much)},
+        {"argv": ["true"], "retry": crewd.Retry(attempts=much)},
     ]
     for words in wrong:
         with pytest.raises(UsageError, match=r"this cannot be asked for: .*Expected|Invalid enum"):
             crew.exec(**words, cwd="/")
     with pytest.raises(crewd.CrewdError, match="bytes"):
         crew.exec(["true", "x" * 1_200_000], cwd="/")
-    given: Any = 5
-    with pytest.raises(UsageError, match="5 is no workflow"):
-        crew.run(given)
-    given = os.path.join
-    with pytest.raises(UsageError, match="is no text of the form") as caught:
-        crew.call(given)
-    assert "'posixpath:join'" in caught.value.hint
-    given = "bogus"
-    with pytest.raises(UsageError, match="Invalid enum value 'bogus'"):
-        crew.messages("anything", kind=given)
-    with pytest.raises(UsageError, match="wish is 'bogus', which is no role"):
-        crewd.connect(str(crew.home.root), start=False, wish=given)
 
 
 def test_a_feed_that_is_left_says_nothing_when_its_client_is_closed(

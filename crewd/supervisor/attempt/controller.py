@@ -403,7 +403,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
                 self._signals.pop(caller, None)
                 return Refused(text, hint="crew show tells how it stands", reason=reason)
             case do.TellCannotWithdraw(_, key):
-                return Refused(f"the worker has taken message {key}", hint="see its receipt")
+                return Refused(f"nothing was taken back: the worker has taken message {key}", hint=f"crew receipt {key}")
             case _:
                 assert_never(effect)
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crewd.actors import Lane
-from crewd.model.errors import Busy, CrewdError, Unavailable, UsageError
+from crewd.model.errors import Busy, CrewdError, Refused, Unavailable, UsageError
 from crewd.model.ids import task_id
 from crewd.model.limits import GRACE_SECONDS_MAX
 from crewd.model.message_kinds import MAILBOX_KINDS
-from crewd.model.receipts import Receipt
+from crewd.model.receipts import Outcome, Receipt
 from crewd.model.rights import Role, check_intent
 from crewd.model.rows import RunRow
 from crewd.model.statuses import RUN_TERMINAL
@@ -211,6 +211,8 @@ class Serving:
         self._questions.read(rq.GetReceipt(id=request.id), rq.ReceiptReply, found, self._refused(caller), owner=caller.owner)
 
     def _withdraw(self, caller: Caller, request: rq.Withdraw, receipt: Receipt) -> None:
+        if receipt.outcome is Outcome.DONE:
+            raise Refused(f"nothing was taken back: message {receipt.id} is done", hint=f"crew receipt {receipt.id}")
         if receipt.settled:
             self._send(caller, rq.ReceiptReply(receipt=receipt))
             return

@@ -1,0 +1,105 @@
+"""The arguments of a call, checked against its annotations before anything is asked.
+
+A wrong one is a `UsageError` that names the parameter, what was given and what it takes: the same for every call, whether a
+type checker has read the caller's code or not.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import reprlib
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, ParamSpec, TypeVar, Union
+
+from crewd.model.errors import UsageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+PathText = str | os.PathLike[str]
+"""The path of a file or directory."""
+_NAMES = {
+    str: "a text", bytes: "bytes", int: "a whole number", float: "a number", bool: "True or False", type(None): "None",
+    os.PathLike: "a path", Mapping: "a dict", Sequence: "a list", tuple: "a tuple",
+}  # fmt: skip
+
+
+def check_arguments(function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+    """Raises UsageError for an argument of another type than the function's annotation says.
+
+    What is annotated with a protocol, `object` or `Any` is not looked at. A parameter that is missing, or that there is not, is
+    left to the function: Python's own TypeError names it.
+    """
+    signature, hints = _parameters(function)
+    try:
+        given = signature.bind(*args, **kwargs).arguments
+    except TypeError:
+        return  # the function itself says it better
+    for name, value in given.items():
+        if not fits(value, hints.get(name, object)):
+            hint = _advice(value, hints[name]) or f"{name} is {described(hints[name])}"
+            raise UsageError(f"{function.__name__}({name}={reprlib.repr(value)}) cannot be used", hint=hint)
+
+
+def checked(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, with its arguments checked when it is called."""
+
+    @functools.wraps(function)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        check_arguments(function, args, kwargs)
+        return function(*args, **kwargs)
+
+    return inner
+
+
+def fits(value: object, kind: Any) -> bool:
+    """Whether a value is of the type that an annotation says, with all that it holds. A whole number is a `float`, too."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any or kind is object or (getattr(kind, "_is_protocol", False) and origin is None):
+        return True
+    if origin in {Union, types.UnionType}:
+        return any(fits(value, each) for each in inner)
+    if origin is Literal:
+        return any(type(value) is type(each) and value == each for each in inner)
+    if origin is tuple:
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(fits, value, inner))
+    if inner and issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and all(fits(k, inner[0]) and fits(v, inner[1]) for k, v in value.items())
+    if inner and issubclass(origin, Sequence):
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            return False
+        return all(fits(each, inner[0]) for each in value)
+    if kind in {int, float}:
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, origin or kind)
+
+
+def described(kind: Any) -> str:
+    """What an annotation takes, in words."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return _listed([repr(each) for each in inner])
+    if origin in {Union, types.UnionType}:
+        return _listed([described(each) for each in inner])
+    return _NAMES.get(origin or kind, f"a {getattr(kind, '__name__', kind)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _advice(value: object, kind: Any) -> str:
+    """What to write instead of two things that people try."""
+    if isinstance(value, str) and typing.get_origin(kind) is Sequence:
+        return f"this is one text; as a list it is {value.split()!r}"
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return f"a worker process imports it by its name, as '{value.__module__}:{value.__qualname__}'"
+    return ""
+
+
+@functools.cache
+def _parameters(function: Callable[..., object]) -> tuple[inspect.Signature, dict[str, Any]]:
+    return inspect.signature(function), typing.get_type_hints(function)
