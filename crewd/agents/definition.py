@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
 import msgspec
 
 from crewd.agents.catalogue import CATALOGUE, agent_of
 from crewd.agents.head import read_head
+from crewd.agents.models import levels_of
 from crewd.agents.skills import NONE
-from crewd.model.agent import AGENT_RUNTIMES, Agent, Permissions, check_agent
+from crewd.model.agent import AGENT_RUNTIMES, CHANGING_TOOLS, Agent, Permissions, check_agent
 from crewd.model.errors import UsageError
 from crewd.model.markdown import did_you_mean, wrong
+from crewd.model.redact import redact_value
 from crewd.model.variables import check_variable
 from crewd.model.workflow import Access
 from crewd.model.yaml_text import Yaml
@@ -66,6 +68,7 @@ def parse_agent(text: str, default_name: str, program: Definition | None = None)
     inherits = program is not None and given.get("runtime") is None and given.get("command") is None
     base = program.agent if program is not None and inherits else _base(head, given, default_name)
     changed = {_FIELDS[key]: _value(head, key, value) for key, value in given.items() if key in _FIELDS and value is not None}
+    _check_thinking(head, changed.get("thinking"), base.runtime)
     prompt = "\n".join(line.text for line in lines).strip()
     try:
         agent = msgspec.convert(
@@ -82,6 +85,7 @@ def parse_agent(text: str, default_name: str, program: Definition | None = None)
         raise wrong(head.line(key), f"{key or 'the agent'}: {error}", "see docs/agents.md") from None
     env = {**(program.env or {}), **_env(head, given)} if program is not None and inherits else _env(head, given)
     unused = tuple(key for key in given if key in UNUSED)
+    _check_tools(head, _access(head, given), agent.tools)
     return Definition(
         agent, str(given.get("description") or ""), env, unused, inherits, _skills(head, given), _access(head, given),
         _memory(head, given),
@@ -94,6 +98,12 @@ def _access(head: Yaml, given: Mapping[str, Any]) -> Access:
         if each == said:
             return cast("Access", each)
     raise wrong(head.line("access"), f"access: {said!r} is not possible", "access: shared, or access: exclusive")
+
+
+def _check_tools(head: Yaml, access: Access, tools: Iterable[str]) -> None:
+    changing = next((tool for tool in tools if tool.lower() in CHANGING_TOOLS), "")
+    if access == "shared" and changing:
+        raise wrong(head.line("tools"), f"it only reads (access: shared), and has the tool {changing}", "access: exclusive")
 
 
 def _memory(head: Yaml, given: Mapping[str, Any]) -> Memory:
@@ -151,6 +161,12 @@ def _value(head: Yaml, key: str, value: object) -> object:
     return str(value)
 
 
+def _check_thinking(head: Yaml, level: object, runtime: str) -> None:
+    levels = levels_of(runtime)
+    if level and level not in levels:
+        raise wrong(head.line("thinking"), f"thinking: {level!r} is no level of {runtime}", f"one of {', '.join(levels)}")
+
+
 def _words(head: Yaml, key: str, value: object) -> tuple[str, ...]:
     """A list, or words in one line: with commas between them, or, for a command, as a shell has them."""
     if value is None or value == "false":
@@ -190,4 +206,7 @@ def _env(head: Yaml, given: Mapping[str, Any]) -> dict[str, str]:
             check_variable("the agent", name)
         except UsageError as error:
             raise wrong(head.line("env", name), error.message, error.hint) from None
+        if redact_value({name: env[name]}) != {name: env[name]}:
+            hint = f"env_pass = ['{name}'] in crewd.toml, or --secret {name}, takes it from the environment"
+            raise wrong(head.line("env", name), f"{name} holds what looks like a secret, and crewd keeps what it runs", hint)
     return dict(env)

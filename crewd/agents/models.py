@@ -28,6 +28,11 @@ def split_level(name: str, levels: Collection[str] = _ANY) -> tuple[str, str]:
     return (model, level) if model and level in levels else (name, "")
 
 
+def levels_of(runtime: str) -> tuple[str, ...]:
+    """The levels of thinking that can be meant with this runtime, in an agent's file."""
+    return THINKING.get(runtime, tuple(sorted(_ANY)))
+
+
 def asked_of(agent: Agent) -> tuple[str, str]:
     """The model and the level of thinking that its program is given. A level at the model goes before the agent's own."""
     model, level = split_level(agent.model, THINKING.get(agent.runtime, ()))

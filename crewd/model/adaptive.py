@@ -7,6 +7,7 @@ depends on the adaptive step starts after all of them. docs/workflows.md shows t
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -25,6 +26,8 @@ _ROLE_CHARS = 40
 """Of a role's name in the name of its step: the rest of a name's length is for what makes it unique."""
 _TEXTS = ("task", "text", "description", "prompt", "goal")
 """What agents call the text of a task. A task has one of them."""
+_ORDER = ("depends_on", "dependsOn", "depends", "after", "needs", "requires")
+"""What agents call the tasks that a task waits for. It is no part of a plan; left out, a task would begin too early."""
 _FENCED = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
@@ -83,12 +86,15 @@ def read_plan(result: object, roles: Iterable[str]) -> tuple[tuple[Planned, ...]
     case or with `_` or a space for `-`, empty phases, and other common names for the text of a task.
     """
     known = {_plain(role): role for role in roles}
-    phases = _phases_of(_value_of(result) if isinstance(result, str) else result)
+    value = _value_of(result) if isinstance(result, str) else result
+    phases = _phases_of(value)
     if phases is None:
         raise UsageError('it is no JSON object with "phases"')
+    _check_once(value, "it")
     found = []
     for number, phase in enumerate(phases, 1):
         tasks = phase.get("tasks") if isinstance(phase, dict) else phase
+        _check_once(phase, f"phase {number}")
         if not isinstance(tasks, list):
             raise UsageError(f'phase {number} has no list of "tasks"')
         if tasks:
@@ -125,14 +131,37 @@ def _value_of(text: str) -> object:
 
 def _decoded(text: str) -> object:
     try:
-        return msgspec.json.decode(text.strip().encode("utf-8", "replace"))
-    except (msgspec.DecodeError, RecursionError):
+        value: object = json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
         return None
+    return value
+
+
+class _Twice(dict[str, object]):
+    """A JSON object in which a key stands twice: one of its values is lost."""
+
+    key = ""
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = _Twice(pairs)
+    if len(found) == len(pairs):
+        return dict(pairs)
+    found.key = next(key for key, value in pairs if found[key] is not value)
+    return found
+
+
+def _check_once(value: object, where: str) -> None:
+    if isinstance(value, _Twice):
+        raise UsageError(f'{where} has "{value.key}" twice')
 
 
 def _task(value: object, where: str, known: Mapping[str, str]) -> Planned:
     if not isinstance(value, dict):
         raise UsageError(f"{where} is no JSON object")
+    _check_once(value, where)
+    if order := next((key for key in _ORDER if value.get(key)), ""):
+        raise UsageError(f'{where} has "{order}": what a task waits for is said by its phase alone')
     role = value.get("role")
     if not isinstance(role, str) or _plain(role) not in known:
         raise UsageError(f"{where} has the role {role!r}, the roles are {', '.join(known.values())}")

@@ -361,15 +361,29 @@ def with_texts(workflow: Workflow, texts: tuple[str, ...] | None) -> Workflow:
     return with_workers(workflow, changed)
 
 
+_OUTSIDE = WorkerSpec(outside=True)
+_OF_PROCESSES = (
+    "limits", "restart", "env", "args", "start", "stdin", "input", "pty", "protocol", "env_pass", "umask", "nice", "rlimits",
+)  # fmt: skip
+"""What can be said of a worker only if crewd starts its process."""
+
+
+def _check_outside(step: Step) -> None:
+    worker = step.worker
+    if worker.call or worker.argv or worker.shell:
+        raise UsageError(f"step {step.id} is outside and has a call or a command", hint="keep one of the two", field="outside")
+    has = next((name for name in _OF_PROCESSES if getattr(worker, name) != getattr(_OUTSIDE, name)), "")
+    has = has or ("effectiveness" if step.effectiveness else "")
+    if has:
+        hint = "leave it out: a client that claims the step does its work"
+        raise UsageError(f"step {step.id} is outside and has {has}, which crewd cannot keep there", hint=hint, field=has)
+
+
 def _check_worker(step: Step, names: Collection[str]) -> None:
     worker = step.worker
     _check_gates(step, names)
-    if worker.outside and (worker.call or worker.argv or worker.shell):
-        raise UsageError(f"step {step.id} is outside and has a call or a command", hint="keep one of the two", field="outside")
-    if worker.outside and (worker.limits != Limits() or worker.restart != Restarts()):
-        name = "limits" if worker.limits != Limits() else "restart"
-        hint = "leave it out: a client that claims the step does its work"
-        raise UsageError(f"step {step.id} is outside and has {name}, which crewd cannot keep there", hint=hint, field=name)
+    if worker.outside:
+        _check_outside(step)
     if sum((bool(worker.call), bool(worker.argv), bool(worker.shell))) > 1:
         hint = "keep one of 'call:' and 'run:'"
         raise UsageError(f"step {step.id} has both a call and a command", hint=hint, field="run")

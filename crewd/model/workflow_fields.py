@@ -258,6 +258,13 @@ def _verify(fields: Fields) -> tuple[str, dict[Level, str]]:
     return "", {level: found[level] for level in LEVELS if level in found}
 
 
+def unused(fields: Fields) -> tuple[str, ...]:
+    """The fields of a step that change nothing: those of other systems, and `verify: true`, which names no command."""
+    verify = fields.get("verify")
+    names_none = verify is not None and not verify.block and fields.text("verify") == "true"
+    return (*(key for key in TOLERATED if key in fields), *(["verify"] if names_none else []))
+
+
 def make_step(fields: Fields, text: str) -> Step:
     """The step. UsageError with the line of a field that is not understood."""
     retries = fields.text("retries") or "0"

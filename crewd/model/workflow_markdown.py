@@ -19,7 +19,7 @@ from crewd.model.ids import check_name
 from crewd.model.markdown import SourceLine, front_matter, wrong
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.workflow import Step, Workflow, check_workflow
-from crewd.model.workflow_fields import FIELDS, MEANT, TOLERATED, Fields, field_name, make_step, read_fields
+from crewd.model.workflow_fields import FIELDS, MEANT, TOLERATED, Fields, field_name, make_step, read_fields, unused
 from crewd.model.workflow_head import KEYS, parse_head
 from crewd.model.workflow_head import TOLERATED as HEAD_TOLERATED
 
@@ -82,7 +82,7 @@ def understand(text: str, *, default_name: str = "") -> Understood:
     except UsageError as error:
         at = _place(error, head_line, fields)
         raise (wrong(at, error.message, error.hint) if at else error) from None
-    of_steps = (f"line {each.line(key)}: {key} of step {each.step}" for each in fields for key in TOLERATED if key in each)
+    of_steps = (f"line {each.line(key)}: {key} of step {each.step}" for each in fields for key in unused(each))
     models = (
         f"line {each.line(key)}: {key} of step {step.id}" for each, step in zip(fields, steps, strict=True)
         for key in ("model", "skills") if key in each and RUNTIMES[step.worker.runtime].by is not By.NOBODY

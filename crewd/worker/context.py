@@ -310,7 +310,8 @@ class Context:
             raise UsageError(f"a question of kind {kind} has a schema", hint="kind='json'")
         if isinstance(default, str):
             default = _fitting(kind, choices, default, fits)
-        timeout = None if timeout is None else _seconds("timeout", timeout)
+        # A time that has passed is asked for by who counts down to a deadline: it is no mistake.
+        timeout = None if timeout is None else max(0.0, _seconds("timeout", timeout, -SECONDS_MAX))
         self._alive()
         self.token.check()
         ask = self._ids.next(ASK)
@@ -464,6 +465,8 @@ class Context:
         Raises UsageError for a link, for what is no file, and for more than an artifact may be.
         """
         check_name("artifact", name)
+        if retention not in {"run", "temporary"}:
+            raise UsageError(f"an artifact is not kept {retention!r}", hint="'run' or 'temporary'")
         if self._artifacts >= ARTIFACTS_MAX:
             raise UsageError(f"{ARTIFACTS_MAX} artifacts were left already", hint="put several files into an archive")
         folder = self.directory / "artifacts"
@@ -519,10 +522,10 @@ def _fitting(kind: QuestionKind, choices: Sequence[str], default: str, fits: Cal
     return answer
 
 
-def _seconds(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= SECONDS_MAX:
-        raise UsageError(f"{name} is {value!r}, which is no time", hint=f"seconds, at most {SECONDS_MAX:g}")
-    return max(0.0, float(value))
+def _seconds(name: str, value: float, least: float = 0.0) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= SECONDS_MAX:
+        raise UsageError(f"{name} is {value!r}, which is no time", hint=f"{least:g} to {SECONDS_MAX:g} seconds")
+    return float(value)
 
 
 def _check_length(text: str) -> None:
@@ -531,6 +534,8 @@ def _check_length(text: str) -> None:
 
 
 def _check_kind(kind: str) -> None:
+    if not isinstance(kind, str) or not kind:
+        raise UsageError(f"{kind!r} is no kind of an operation", hint="a word, such as tool or model")
     if kind.startswith(OWN_KINDS):
         raise UsageError(f"operations of the kind {kind} are crewd's own", hint="use another word, such as tool or model")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewd.model.errors import UsageError
-from crewd.model.workflow_markdown import parse_workflow
+from crewd.model.workflow_markdown import parse_workflow, understand
 from crewd.model.yaml_text import is_simple
 
 GOOD = """---
@@ -37,6 +37,12 @@ verify: true
 
 Fix it.
 """
+
+
+@pytest.mark.parametrize("said", ["true", "'true'", '"true"'])
+def test_a_verification_without_a_command_is_named_as_unused(said: str) -> None:
+    text = f"## a\nrun: x\nverify: {said}\n\n## b\nrun: x\nverify: false\n\n## c\nrun: x\nverify: make\n"
+    assert understand(text).unused == ("line 3: verify of step a",)
 
 
 def test_a_file_of_the_original_system_is_read() -> None:
@@ -154,6 +160,10 @@ STEPS = "## a\nrun: x\n"
         ("## a\nrun: x\nrestart: permanent\nverify: test -e f\n", 4, "nothing would be verified"),
         ("## a\noutside: true\nlimits: task_seconds=5\n", 3, "which crewd cannot keep there"),
         ("## a\noutside: true\nrestart: transient\n", 3, "which crewd cannot keep there"),
+        ("## a\noutside: true\nenv: A=b\n", 3, "is outside and has env"),
+        ("## a\noutside: true\nrole: x\nstart: spawn\n", 4, "is outside and has start"),
+        ("## a\noutside: true\nstdin: lines\n", 3, "is outside and has stdin"),
+        ("## a\noutside: true\neffectiveness: block\n", 3, "is outside and has effectiveness"),
         ("## a\nrun: x\nrestart:\n  restarts_max: 2\n  policy: always\n", 5, "did you mean permanent"),
         ("## a\nrun: x\nlimits:\n  tokens: 5\n  turns: 1.5\n", 5, "no whole number"),
         ("## a\nrun: x\nlimits:\n  tokens: 5\n  memry_bytes: 5\n", 5, "did you mean memory_bytes"),
