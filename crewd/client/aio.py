@@ -14,7 +14,6 @@ import zmq.asyncio
 
 import crewd
 from crewd.client import calls, shapes
-from crewd.client.arguments import PathText, checked
 from crewd.client.blocking import HELLO_TIMEOUT_SECONDS
 from crewd.client.calls import REPLY_SECONDS, SILENCE_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
@@ -25,6 +24,7 @@ from crewd.client.outbox import Entry, Outbox, sent_again, unanswered
 from crewd.client.place import Place
 from crewd.client.reading import feed
 from crewd.clock import SystemChance, SystemClock
+from crewd.model.arguments import PathText, checked
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
 from crewd.model.events import Event
 from crewd.model.home import Home

@@ -15,8 +15,8 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from crewd.client import shapes
-from crewd.client.arguments import PathText
 from crewd.client.environment import Brought
+from crewd.model.arguments import PathText
 from crewd.model.errors import UsageError
 from crewd.model.events import Event
 from crewd.model.home import Home

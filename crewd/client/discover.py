@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from crewd.client.arguments import PathText
 from crewd.client.paths import is_directory, real_path
+from crewd.model.arguments import PathText
 from crewd.model.errors import DaemonUnreachable, UsageError
 from crewd.model.home import Home
 from crewd.private_files import WRITE_FOR_OTHERS, check_directory, make_directory, open_log

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from crewd.model.arguments import checked
 from crewd.model.errors import UsageError
 from crewd.model.home import Home
 from crewd.model.inventory import Item, kept_with_run
@@ -33,6 +34,7 @@ class Brought(NamedTuple):
     inventory: tuple[Item, ...] = ()
 
 
+@checked
 def bring(home: Home, how: Bring = "path", secrets: Iterable[str] = (), inventory: Iterable[Item] = ()) -> Brought:
     """What to send with a run.
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import platformdirs
 
-from crewd.client.arguments import PathText
 from crewd.client.paths import real_path
 from crewd.clock import SystemChance
+from crewd.model.arguments import PathText
 from crewd.model.errors import Unavailable
 from crewd.model.ids import check_name
 from crewd.model.limits import NAME_CHARS_MAX

@@ -15,7 +15,7 @@ from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from crewd.client import calls
-from crewd.client.arguments import check_arguments
+from crewd.model.arguments import check_arguments
 from crewd.model.rows import RunRow
 
 P = ParamSpec("P")

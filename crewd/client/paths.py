@@ -3,14 +3,14 @@
 A text with a NUL, with a character that no file name has, or of more bytes than the system takes makes `pathlib` raise
 `ValueError` or `OSError`. Such a path names no file and no directory.
 
-Tests: tests/client/test_arguments.py.
+Tests: tests/client/test_wrong_arguments.py.
 """
 
 from __future__ import annotations
 
 import os.path
 
-from crewd.client.arguments import PathText
+from crewd.model.arguments import PathText
 from crewd.model.errors import UsageError
 
 

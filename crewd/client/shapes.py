@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from crewd.client.arguments import PathText, checked
 from crewd.client.conversation import CREDIT
 from crewd.client.environment import Brought, bring
 from crewd.client.paths import is_directory, is_file, is_there, real_path
 from crewd.client.texts import check_no_directory
 from crewd.model import variables
 from crewd.model.agent import Agent
+from crewd.model.arguments import PathText, checked
 from crewd.model.budget import Budget
 from crewd.model.errors import CrewdError, PeerError, Refused, RunCancelled, RunFailed, UsageError, from_info
 from crewd.model.events import RunEnded, TaskEnded
@@ -63,7 +63,9 @@ def policed(
 def call_workflow(
     target: str, args: Mapping[str, object] | None, *, start: str = "fork", on_orphan: str = "keep", clean_env: bool = False
 ) -> Workflow:
-    """One Python callable."""
+    """One Python callable. UsageError if nothing is named."""
+    if not target.strip():
+        raise UsageError("there is no function to call", hint="name it as 'module:function'")
     name = target.rpartition(":")[2].rpartition(".")[2] or "call"
     spec = WorkerSpec(
         call=target,

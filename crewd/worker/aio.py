@@ -14,7 +14,7 @@ from crewd.model.questions import QuestionKind
 from crewd.model.receipts import Receipt
 from crewd.model.terms import USUAL, Terms
 from crewd.protocol.requests import EndReply
-from crewd.worker.context import Context
+from crewd.worker.context import Context, to_wait
 from crewd.worker.message import Message
 from crewd.worker.others import WaitLevel
 
@@ -27,7 +27,7 @@ class AsyncContext(Context):
     async def sleep(self, seconds: float) -> None:  # type: ignore[override]  # the awaited twin
         """Wait without holding up the loop."""
         self._alive()
-        await self.token.wait_async(seconds)
+        await self.token.wait_async(to_wait("seconds", seconds))
 
     async def ask(  # type: ignore[override]
         self,

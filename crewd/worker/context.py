@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
+from crewd.model.arguments import checked
 from crewd.model.errors import CrewdError, DeadlineExceeded, UsageError
 from crewd.model.ids import ASK, IdSource, check_name
 from crewd.model.limits import (
@@ -129,6 +130,8 @@ class Context:
         """
         self._beats += 1
         done, total = _amount("done", done), _amount("total", total)
+        if not (isinstance(note, str) and isinstance(phase, str)):  # no `checked`: workers report progress very often
+            raise UsageError(f"progress(note={note!r}, phase={phase!r}) cannot be used", hint="note and phase are texts")
         note, phase = clip(note, NOTE_CHARS_MAX), clip(phase, NAME_CHARS_MAX)
         self._pulse.progress(ProgressReport(done=done, total=total, note=note, beats=self._beats, phase=phase))
         sample, needed = self._sampler.take(done, total, note, phase)
@@ -150,7 +153,7 @@ class Context:
     def sleep(self, seconds: float) -> None:
         """Wait; raises Cancelled the moment that the worker is to stop."""
         self._alive()
-        self.token.wait(seconds)
+        self.token.wait(to_wait("seconds", seconds))
 
     def safe_point(self, *, wait: float = 0.0) -> Message | None:
         """A place between two steps of the work: hands over the oldest steer, or None. Raises Cancelled.
@@ -162,10 +165,11 @@ class Context:
         """
         self._let_go()
         self.check()
-        steer = self._desk.next_steer(wait)
+        steer = self._desk.next_steer(to_wait("wait", wait) if wait != 0.0 else 0.0)
         self.token.check()
         return self._take(steer)
 
+    @checked
     def steers(self, *, wait: float = 0.0) -> list[Message]:
         """As `safe_point`, but hands over every steer that waits, oldest first: for code that weighs them together."""
         found = [self.safe_point(wait=wait)]
@@ -190,6 +194,7 @@ class Context:
             if self._desk.wait_verdict():
                 return
 
+    @checked
     def tell(self, text: str, *, priority: Literal["urgent", "normal", "low"] = "normal", reply_to: str = "") -> None:
         """Say something to people, without waiting for an answer: it lies in the mailbox until it is read.
 
@@ -211,6 +216,7 @@ class Context:
             self._desk.report(Read(id=letter.id))
         return letters
 
+    @checked
     def send(
         self, to: str, text: str, *, kind: MessageKind = "message", ask: str = "", wait: WaitLevel = "accepted",
         timeout: float = 30.0, terms: Terms = USUAL,
@@ -225,6 +231,7 @@ class Context:
         self.token.check()
         return self._others.send(to, text, kind, ask, wait, timeout, terms)
 
+    @checked
     def contact_supervisor(self, text: str, *, timeout: float = 30.0) -> str:
         """Tell the starter of this worker something that matters, and know that it is kept: the id of the message.
 
@@ -241,6 +248,7 @@ class Context:
         self.token.check()
         return f"{self.task}#{self.epoch}:told{number}"
 
+    @checked
     def wait_for(self, target: str, *, timeout: float = 3600.0) -> EndReply:
         """Wait until a run or task (`RUN`, `RUN/STEP`, or a step of this run) has ended, or needs somebody's attention.
 
@@ -276,6 +284,7 @@ class Context:
         """The function has returned: the message it held is done. Called by the runtime."""
         self._let_go()
 
+    @checked
     def ask(
         self,
         question: str,
@@ -310,8 +319,7 @@ class Context:
             raise UsageError(f"a question of kind {kind} has a schema", hint="kind='json'")
         if isinstance(default, str):
             default = _fitting(kind, choices, default, fits)
-        # A time that has passed is asked for by who counts down to a deadline: it is no mistake.
-        timeout = None if timeout is None else max(0.0, _seconds("timeout", timeout, -SECONDS_MAX))
+        timeout = None if timeout is None else to_wait("timeout", timeout)
         self._alive()
         self.token.check()
         ask = self._ids.next(ASK)
@@ -343,10 +351,12 @@ class Context:
         self.token.check()
         return default
 
+    @checked
     def confirm(self, question: str, *, default: bool = False, timeout: float | None = None) -> bool:
         """A yes-or-no question; silence is the `default`."""
         return self.ask(question, kind="confirm", default="yes" if default else "no", timeout=timeout) == "yes"
 
+    @checked
     def permission(self, question: str, *, timeout: float | None = None) -> bool:
         """Ask to be allowed something; silence is a no."""
         return self.ask(question, kind="permission", default="deny", timeout=timeout) == "allow"
@@ -376,6 +386,7 @@ class Context:
             raise UsageError(f"the checkpoint has {len(raw)} bytes", hint=f"at most {CHECKPOINT_BYTES_MAX}; use a file")
         self._desk.report(Checkpoint(value=msgspec.json.decode(raw)))
 
+    @checked
     def operation(self, kind: str, *, name: str, seconds: float = 0.0, interruptible: bool = False) -> Operation:
         """Show what the worker does now (`"tool"`, `"model"` …). It gets exactly one terminal record, also after a kill.
 
@@ -393,6 +404,7 @@ class Context:
             key, self._desk, partial(self._operation_opened, body), self._operation_closed, interruptible=interruptible
         )
 
+    @checked
     def queue(
         self, kind: str, *, name: str, priority: Literal["normal", "low"] = "low", seconds: float = 0.0,
         interruptible: bool = False,
@@ -455,6 +467,7 @@ class Context:
     def _operation_closed(self) -> None:
         self._open_operations -= 1
 
+    @checked
     def artifact(
         self, name: str, content: bytes | str | Path, *, mime: str = "", redact: bool = True,
         retention: Literal["run", "temporary"] = "run",
@@ -465,8 +478,6 @@ class Context:
         Raises UsageError for a link, for what is no file, and for more than an artifact may be.
         """
         check_name("artifact", name)
-        if retention not in {"run", "temporary"}:
-            raise UsageError(f"an artifact is not kept {retention!r}", hint="'run' or 'temporary'")
         if self._artifacts >= ARTIFACTS_MAX:
             raise UsageError(f"{ARTIFACTS_MAX} artifacts were left already", hint="put several files into an archive")
         folder = self.directory / "artifacts"
@@ -485,6 +496,7 @@ class Context:
         )  # fmt: skip
         return path
 
+    @checked
     def read(self, name: str) -> str:
         """The text of an output that this step `reads`. Raises UsageError if the step does not declare it."""
         if name not in self._bootstrap.reads:
@@ -522,6 +534,11 @@ def _fitting(kind: QuestionKind, choices: Sequence[str], default: str, fits: Cal
     return answer
 
 
+def to_wait(name: str, value: float) -> float:
+    """Seconds to wait. Who counts down to a deadline asks for less than none in the end: that is no mistake."""
+    return max(0.0, _seconds(name, value, -SECONDS_MAX))
+
+
 def _seconds(name: str, value: float, least: float = 0.0) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= SECONDS_MAX:
         raise UsageError(f"{name} is {value!r}, which is no time", hint=f"{least:g} to {SECONDS_MAX:g} seconds")
@@ -534,8 +551,8 @@ def _check_length(text: str) -> None:
 
 
 def _check_kind(kind: str) -> None:
-    if not isinstance(kind, str) or not kind:
-        raise UsageError(f"{kind!r} is no kind of an operation", hint="a word, such as tool or model")
+    if not kind:
+        raise UsageError("an operation has a kind", hint="a word, such as tool or model")
     if kind.startswith(OWN_KINDS):
         raise UsageError(f"operations of the kind {kind} are crewd's own", hint="use another word, such as tool or model")
 

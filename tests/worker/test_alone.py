@@ -188,7 +188,11 @@ def test_what_cannot_be_said_is_an_error_in_the_line_that_says_it(crew: Crew, tm
         "ctx.ask('n?', kind='confirm', default='maybe', timeout=1)", "ctx.ask('n?', kind='choose', choices=['a', 'a'])",
         "ctx.ask('n?', schema={'type': 'object'}, timeout=1)", "twice(ctx.operation('tool', name='a'))",
         "ctx.operation('tool', name='a', seconds=-1)", "ctx.operation('', name='a')",
-        "ctx.artifact('a', 'b', retention='ever')",
+        "ctx.artifact('a', 'b', retention='ever')", "ctx.artifact('a', None)",
+        "ctx.confirm('n?', default='no', timeout=0.2)",
+        "ctx.sleep(None)", "ctx.sleep(float('inf'))", "ctx.safe_point(wait=None)", "ctx.tell(None)",
+        "ctx.progress(1, note=None)",
+        "ctx.ask('n?', kind='choose', choices='abc', timeout=1)", "ctx.wait_for(None)", "ctx.send('parent', None)",
     )  # fmt: skip
     lines = "".join(f"    try: {each}\n    except crewd.UsageError: refused += 1\n" for each in calls)
     (tmp_path / "m.py").write_text(f"import crewd\n{TWICE}def f(ctx):\n    refused = 0\n{lines}    return refused\n")

@@ -97,7 +97,7 @@ def _after_the_end(state: Attempt, event: heard.AttemptEvent) -> Next:
         case heard.Admitted(key):
             return messages.admitted(state, key)
         case heard.Handed(mail):
-            return state, messages.too_late(state, mail)
+            return messages.too_late(state, mail)
         case heard.Withdraw(key, caller):
             return state, Decision(effects=(do.TellReceipt(caller, key),))
         case heard.Signal():

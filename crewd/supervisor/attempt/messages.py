@@ -125,7 +125,7 @@ def admitted(state: Attempt, key: str) -> Next:
     if mail.purpose is Purpose.READING:
         return _for_reading(state, mail)
     if state.over:
-        return state, too_late(state, mail)
+        return too_late(state, mail)
     return _into_box(state, mail, deliver(state, mail))
 
 
@@ -204,11 +204,12 @@ def handed(state: Attempt, mail: Mail) -> Next:
     return _into_box(state, mail, tuple(effects))
 
 
-def too_late(state: Attempt, mail: Mail) -> Decision:
+def too_late(state: Attempt, mail: Mail) -> Next:
     """A message that became durable when the attempt's end had been decided."""
     cancelled = state.status in {AttemptStatus.CANCELLED, AttemptStatus.CANCEL_INCOMPLETE}
     reason = RefusalReason.CANCELLED if cancelled else RefusalReason.ENDED
-    return Decision((ev.MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason),), causation=mail.id)
+    box, settled = state.inbox.box.add(mail).settle(state.task, [mail.id], Outcome.REFUSED, reason)
+    return state.with_inbox(box=box), Decision(tuple(settled), causation=mail.id)
 
 
 def withdraw(state: Attempt, key: str, caller: Caller | None) -> Next:

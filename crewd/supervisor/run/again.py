@@ -11,7 +11,7 @@ from crewd.model import events as ev
 from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Outcome
 from crewd.model.statuses import TASK_REQUEUES, RunStatus, TaskStatus
-from crewd.supervisor.attempt.mailbox import Mail
+from crewd.supervisor.attempt.mailbox import Mail, Mailbox
 from crewd.supervisor.run import events as heard
 from crewd.supervisor.run.effects import NOTHING, AlarmAt, Decision, Recorded
 from crewd.supervisor.run.phases import IsOver, IsQueued
@@ -37,15 +37,22 @@ def reopen(run: Run, order: heard.Reopen) -> Next:
     return run, _with_alarms(run, decision)
 
 
+def refused(run: Run, task: str, mail: Mail) -> Next:
+    """A message that came too late. It is listed with the end of the run, if that is still to come."""
+    reason = RefusalReason.CANCELLED if run.cancel is not None else RefusalReason.ENDED
+    reason = RefusalReason.BUDGET_USED if run.budget_used else reason
+    box, settled = Mailbox((mail,)).settle(task, [mail.id], Outcome.REFUSED, reason)
+    if not run.over:
+        run = replace(run, undelivered=(*run.undelivered, *box.undelivered))
+    return run, Decision(tuple(Recorded(body, task) for body in settled))
+
+
 def start_for(run: Run, order: heard.StartFor) -> Next:
     """Queue the task again, with the message for its next attempt; what its earlier attempts left stays as it is."""
     task, mail = run.task(order.task), order.mail
     again = task is not None and (task.status in TASK_REQUEUES or task.completed)
     if task is None or not again or run.status is RunStatus.CANCEL_INCOMPLETE or run.being_cancelled or run.budget_used:
-        reason = RefusalReason.CANCELLED if run.cancel is not None else RefusalReason.ENDED
-        reason = RefusalReason.BUDGET_USED if run.budget_used else reason
-        settled = ev.MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason)
-        return run, Decision((Recorded(settled, order.task),))
+        return refused(run, order.task, mail)
     run, events = _opened(run.at(order.at), "message", order.requester, "")
     run, more = _queued_again(run, task, mail)
     run, decision = go_on(run, [*events, *more])

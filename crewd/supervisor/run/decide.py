@@ -71,6 +71,8 @@ def _decide(run: Run, event: heard.RunEvent) -> Next:
             return again.start_for(run, event)
         case heard.ChildUsed(child, used, at):
             return _counted_below(run.at(at), child, used)
+        case heard.TooLate(key, mail):
+            return again.refused(run, key, mail)
         case _ if run.over:
             return run, NOTHING
         case heard.Proceed(at):

@@ -104,6 +104,13 @@ class Hold(msgspec.Struct, frozen=True):
     mail: Mail
 
 
+class TooLate(msgspec.Struct, frozen=True):
+    """A message whose task, or run, is over: nobody takes it."""
+
+    task: str
+    mail: Mail
+
+
 class StartFor(msgspec.Struct, frozen=True):
     """A durable message wants the worker to be started again for it, whatever became of the worker."""
 
@@ -156,6 +163,7 @@ RunEvent: TypeAlias = (
     | CancelRun
     | CancelTask
     | Hold
+    | TooLate
     | Waits
     | Spent
     | ChildUsed

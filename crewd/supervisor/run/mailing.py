@@ -9,7 +9,6 @@ from crewd.actors import Lane
 from crewd.model.errors import Busy
 from crewd.model.events import Draft, MessageAccepted, MessageSettled
 from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
-from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Effect, Outcome
 from crewd.model.rows import MessageRow
 from crewd.protocol import requests as rq
@@ -145,9 +144,7 @@ class Mailing:
 
     def settle_late(self, key: str, mail: Mail) -> None:
         """Refuse a message whose task is over."""
-        reason = RefusalReason.CANCELLED if self._shell.run.cancel is not None else RefusalReason.ENDED
-        settled = MessageSettled(id=mail.id, outcome=Outcome.REFUSED, reason=reason)
-        self._shell.record([Draft(settled, self._shell.id, key, 0, mail.id, "crewd")], [])
+        self._shell.feed(heard.TooLate(key, mail))
 
 
 def laid_down(command: cm.Command, send: rq.Send) -> tuple[MessageAccepted, MessageSettled]:

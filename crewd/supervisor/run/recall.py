@@ -73,8 +73,8 @@ def run_of(
     deadline = None if not fresh.max_seconds or started is None else now + fresh.max_seconds - used
     return replace(
         fresh.with_tasks(fresh.workflow, tasks), status=live.run.status, cancel=live.run.cancel, now=now, deadline=deadline,
-        undelivered=tuple(_undelivered(live.messages)), openings=live.run.openings, blocks=live.run.blocks,
-        approved=live.run.approved, orders=live.run.orders,
+        undelivered=tuple(_undelivered(live.messages, live.run.reopened_at or 0.0)), openings=live.run.openings,
+        blocks=live.run.blocks, approved=live.run.approved, orders=live.run.orders,
     ).with_used(sum(spent.values(), start=Used()), below)  # fmt: skip
 
 
@@ -104,11 +104,15 @@ def _box(rows: list[MessageRow], task: str, wall: float, now: float, ago: Ago) -
     return Mailbox(tuple(_mail(row, wall, now, ago) for row in rows if row.receipt.task == task))
 
 
-def _undelivered(rows: tuple[MessageRow, ...]) -> list[UndeliveredMessage]:
+def _undelivered(rows: tuple[MessageRow, ...], opened_at: float) -> list[UndeliveredMessage]:
+    """What has been accepted since the run was opened and was never applied. Without an effect it was refused at the door."""
     return [
         UndeliveredMessage(r.receipt.id, r.receipt.kind, r.receipt.task, r.receipt.outcome or "", r.receipt.reason)
         for r in rows
-        if r.receipt.settled and r.receipt.applied_at is None and r.receipt.outcome is not Outcome.DONE
+        if r.receipt.effect
+        and r.receipt.applied_at is None
+        and r.receipt.outcome not in {None, Outcome.DONE}
+        and (r.receipt.settled_at or 0.0) >= opened_at
     ]
 
 

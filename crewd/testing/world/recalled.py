@@ -65,7 +65,9 @@ def run_differs(state: Run, live: LiveRun, wall: float, now: float) -> str:
         found = _first(_of_task(before, now), _of_task(after, now))
         if found and not state.over:
             return f"{before.id}: {found}"
-    return _first(_of_run(state), _of_run(recalled)) if same else ""
+    # The simulated clock stands still: of what was settled in the instant of a reopening nobody can tell what came first.
+    tied = {each.receipt.id for each in live.messages if each.receipt.settled_at == live.run.reopened_at}
+    return _first(_of_run(state, tied), _of_run(recalled, tied)) if same else ""
 
 
 def attempt_differs(state: Attempt, live: LiveRun, wall: float, now: float) -> str:
@@ -76,13 +78,15 @@ def attempt_differs(state: Attempt, live: LiveRun, wall: float, now: float) -> s
     return _first(_of_attempt(state), _of_attempt(attempt_of(live, row, wall, now)))
 
 
-def _of_run(run: Run) -> dict[str, object]:
+def _of_run(run: Run, tied: set[str]) -> dict[str, object]:
     return {
         "status": run.status, "cancel": run.cancel, "openings": run.openings, "concurrency": run.concurrency,
         "deadline": None if run.over else run.deadline, "unfinished": run.unfinished, "blocks": run.blocks,
         "approved": run.approved, "orders": run.orders, "below": dict(run.below),
         # A controller tells the run of what is used after it was recorded.
         "used": None if any(task.live for task in run.tasks) else run.used,
+        # It tells the run with its end of the messages that it has settled. What comes after a run's end is not listed.
+        "undelivered": None if run.over or any(task.live for task in run.tasks) else {m.id for m in run.undelivered} - tied,
     }  # fmt: skip
 
 

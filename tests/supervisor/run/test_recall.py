@@ -7,7 +7,7 @@ from msgspec import structs
 
 from crewd.client.shapes import one_step
 from crewd.model import events as ev
-from crewd.model.receipts import Level, Receipt
+from crewd.model.receipts import Effect, Level, Outcome, Receipt
 from crewd.model.rows import AttemptRow, CancelInfo, ClaimInfo, MessageRow, RunRow, TaskRow
 from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.model.workflow import WorkerSpec
@@ -85,3 +85,20 @@ def test_the_minutes_of_a_run_that_was_taken_up_again_begin_anew() -> None:
     run = RunRow(RUN, "n", RunStatus.RUNNING, "", "/", workflow, started_at=1e9, reopened_at=1e9 + 500)
     task = TaskRow(TASK, RUN, "a", TaskStatus.RUNNING, "call", epoch=2)
     assert run_of(LiveRun(run, (task,), (), (), (), ()), 1e9 + 510, 5.0).deadline == 5.0 + 50.0
+
+
+def test_a_restart_lists_what_this_opening_has_left_undelivered_and_nothing_that_was_refused_at_the_door() -> None:
+    run = RunRow(RUN, "n", RunStatus.RUNNING, "", "/", CREATED.workflow, started_at=1e9, reopened_at=1e9 + 500)
+    task = TaskRow(TASK, RUN, "a", TaskStatus.RUNNING, "call", epoch=2)
+
+    def row(key: str, settled_at: float, effect: str = Effect.QUEUED, outcome: Outcome = Outcome.REFUSED) -> MessageRow:
+        return MessageRow(
+            Receipt(key, "steer", RUN, TASK, Level.SETTLED, outcome=outcome, effect=effect, settled_at=settled_at)
+        )
+
+    rows = (
+        row("m_earlier", 1e9 + 400), row("m_refused", 1e9 + 501), row("m_at_the_door", 1e9 + 502, effect=""),
+        row("m_done", 1e9 + 503, outcome=Outcome.DONE), row("m_expired", 1e9 + 504, outcome=Outcome.EXPIRED),
+    )  # fmt: skip
+    found = run_of(LiveRun(run, (task,), (), rows, (), ()), 1e9 + 510, 5.0)
+    assert [each.id for each in found.undelivered] == ["m_refused", "m_expired"]

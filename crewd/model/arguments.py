@@ -6,32 +6,34 @@ type checker has read the caller's code or not.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
-import os
 import reprlib
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, Literal, ParamSpec, TypeVar, Union
 
 from crewd.model.errors import UsageError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-PathText = str | os.PathLike[str]
+PathText = str | PurePath
 """The path of a file or directory."""
 _NAMES = {
     str: "a text", bytes: "bytes", int: "a whole number", float: "a number", bool: "True or False", type(None): "None",
-    os.PathLike: "a path", Mapping: "a dict", Sequence: "a list", tuple: "a tuple",
+    PurePath: "a path", Mapping: "a dict", Sequence: "a list", tuple: "a tuple",
 }  # fmt: skip
 
 
 def check_arguments(function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> None:
     """Raises UsageError for an argument of another type than the function's annotation says.
 
-    What is annotated with a protocol, `object` or `Any` is not looked at. A parameter that is missing, or that there is not, is
-    left to the function: Python's own TypeError names it.
+    What is annotated with a protocol, `object` or `Any` is not looked at, nor what only a type checker
+    imports. A parameter that is missing, or that there is not, is left to the function: Python's own TypeError names it.
     """
     signature, hints = _parameters(function)
     try:
@@ -102,4 +104,12 @@ def _advice(value: object, kind: Any) -> str:
 
 @functools.cache
 def _parameters(function: Callable[..., object]) -> tuple[inspect.Signature, dict[str, Any]]:
-    return inspect.signature(function), typing.get_type_hints(function)
+    names = _Names({**vars(builtins), **vars(sys.modules[function.__module__])})
+    return inspect.signature(function), typing.get_type_hints(function, {}, names)
+
+
+class _Names(dict[str, Any]):
+    """The names of a module. What only a type checker imports into it fits everything."""
+
+    def __missing__(self, name: str) -> Any:
+        return Any

@@ -5,65 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 import crewd
-from crewd.client.arguments import PathText, checked, described, fits
 from crewd.model.errors import CrewdError, UsageError
-
-
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
-        ("text", str), (1, float), (True, bool), (None, str | None), ([], Sequence[str]), (("a",), Sequence[str]),
-        ({"a": 1}, Mapping[str, object]), ("now", Literal["now", "later"]), ((1, 2), tuple[int, int]), (Path("x"), PathText),
-        (object(), Any), (crewd.Limits(), crewd.Limits | None),
-    ],
-)  # fmt: skip
-def test_what_an_annotation_says_fits(value: object, kind: object) -> None:
-    assert fits(value, kind)
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "takes"),
-    [
-        (b"text", str, "a text"), (True, float, "a number"), (1.5, int, "a whole number"), (1, bool, "True or False"),
-        (None, str, "a text"), ("text", Sequence[str], "a list"), ([1], Sequence[str], "a list"),
-        ([("a", 1)], Mapping[str, int], "a dict"), ({1: 1}, Mapping[str, int], "a dict"),
-        ("soon", Literal["now", "later"], "'now' or 'later'"), ([1, 2], tuple[int, int], "a tuple"),
-        (5, PathText, "a text or a path"), (3, crewd.Retry | None, "a Retry or None"),
-    ],
-)  # fmt: skip
-def test_what_does_not_fit_is_said_in_words(value: object, kind: object, takes: str) -> None:
-    assert not fits(value, kind)
-    assert described(kind) == takes
-
-
-def test_a_checked_function_refuses_before_it_runs_and_leaves_python_its_own_errors() -> None:
-    ran: list[str] = []
-
-    @checked
-    def collect(name: str, *, many: Sequence[str] = ()) -> None:
-        ran.extend([name, *many])
-
-    wrong: Any = "ls -l"
-    with pytest.raises(UsageError, match=r"collect\(many='ls -l'\) cannot be used") as caught:
-        collect("x", many=wrong)
-    assert "['ls', '-l']" in caught.value.hint
-    wrong = os.path.join
-    with pytest.raises(UsageError) as caught:
-        collect(wrong)
-    assert "'posixpath:join'" in caught.value.hint
-    with pytest.raises(TypeError, match="nmae"):
-        collect(nmae=1)  # type: ignore[call-arg]
-    assert ran == []
-    collect("x", many=["y"])
-    assert ran == ["x", "y"]
-
 
 NUL = "a\0b"
 WRONG: list[Any] = [
@@ -114,11 +63,30 @@ def test_no_argument_makes_a_call_fail_with_an_error_that_is_not_crewds(crew: cr
 
 @pytest.mark.parametrize(
     "words",
-    [{"home": "a" * 5_000}, {"home": NUL}, {"keys": NUL}, {"home": 5}, {"name": 5}, {"home": "/dev/null/x"}, {"wish": "bogus"}],
+    [
+        {"home": "a" * 5_000},
+        {"home": NUL},
+        {"keys": NUL},
+        {"home": 5},
+        {"name": 5},
+        {"home": "/dev/null/x"},
+        {"wish": "bogus"},
+        {"wish": True},
+        {"wish": 1.0},
+    ],
 )
 def test_what_no_client_can_be_connected_with_is_said(words: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         crewd.connect(start=False, **words)
+
+
+def test_a_call_names_a_function_and_what_is_brought_has_a_name(crew: crewd.Crew) -> None:
+    with pytest.raises(UsageError, match="there is no function to call"):
+        crew.call("")
+    how: Any = "everything"
+    with pytest.raises(UsageError, match=r"bring\(how='everything'\)") as caught:
+        crewd.bring(crew.home, how)
+    assert "'path'" in caught.value.hint
 
 
 def test_paths_are_taken_as_paths(crew: crewd.Crew, tmp_path: Path) -> None:
