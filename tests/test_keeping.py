@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -411,7 +413,7 @@ def test_what_has_dead_letters_is_not_archived(crew: Crew, jobs_dir: str) -> Non
     assert "dead letters" in keeping.archive(crew, "dead").why
 
 
-@pytest.mark.parametrize("damage", ["header", "all"])
+@pytest.mark.parametrize("damage", ["header", "schema", "all"])
 def test_whatever_is_left_of_a_database_somebody_decides(daemon: Daemon, crew: Crew, jobs_dir: str, damage: str) -> None:
     run = finished(crew, jobs_dir, "one")
     keeping.archive(crew, finished(crew, jobs_dir, "two"))
@@ -419,14 +421,16 @@ def test_whatever_is_left_of_a_database_somebody_decides(daemon: Daemon, crew: C
     crew.stop_daemon()
     wait_until(lambda: daemon.stopped, "crewd to stop")
     data = daemon.home.database.read_bytes()
-    left = {"header": b"x" * 24 + data[24:], "all": b""}[damage]
+    schema = data.replace(b"CREATE TABLE events (", b"CREATE TABLE \xff\xff\xff\xff\xff\xff (")
+    assert schema != data
+    left = {"header": b"x" * 24 + data[24:], "schema": schema, "all": b""}[damage]
     daemon.home.database.write_bytes(left)
     assert crewd(daemon.home.root).returncode == 65
     assert "quarantine" in Shell(str(daemon.home.root), Path(jobs_dir)).fails(69, "daemon", "start"), "also crew says why"
     told = crewd(daemon.home.root, "salvage")
     (aside,) = daemon.home.quarantine.iterdir()
     assert (aside / "crewd.db").read_bytes() == left
-    if damage == "header":
+    if damage == "header":  # it is the same in each database
         assert "0 are lost" in told.stdout, told.stderr
         daemon.start()
         with daemon.connect() as again:
@@ -465,6 +469,53 @@ def test_what_workers_leave_is_listed_and_got_also_when_it_is_archived(
     with zipfile.ZipFile(tmp_path / "first.zip") as bundle:
         names = {name.rpartition("/")[2] for name in bundle.namelist()}
     assert {"small.txt", "large.bin"} <= names and "brief.txt" not in names, "a temporary one is not archived"
+
+
+@pytest.mark.parametrize("kind", ["gone", "changed"])
+def test_a_bundle_says_which_artifacts_it_lacks_and_a_run_that_lacks_one_is_not_archived(
+    daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path, kind: str
+) -> None:
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
+    run = crew.call("jobs:leave_files", {"size": 200_000}, cwd=jobs_dir, name="lacks")
+    run.wait()
+    placed = next((daemon.home.runs / run.id).rglob("artifacts/large.bin"))
+    digest = hashlib.sha256(placed.read_bytes()).hexdigest()
+    blob = next(path for path in daemon.home.blobs.rglob(digest))
+    placed.unlink()
+    shell.ok("export", "lacks", "-o", str(tmp_path / "whole.zip"))
+    with zipfile.ZipFile(tmp_path / "whole.zip") as bundle:
+        assert f"files/blobs/{digest}" in bundle.namelist(), "its blob takes its place"
+    blob.unlink()
+    if kind == "changed":
+        placed.write_bytes(b"another one")
+    said = shell.run("export", "lacks", "-o", str(tmp_path / "left.zip"))
+    assert said.returncode == 0
+    assert "the artifact large.bin" in said.stderr and "is not in it" in said.stderr
+    assert "the artifact large.bin" in keeping.archive(crew, "lacks").why
+    assert run.show().run.archived == ""
+
+
+def test_a_row_that_is_damaged_is_named_and_made_anew(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+    run = finished(crew, jobs_dir, "one")
+    before = everything(crew, run)
+    crew.stop_daemon()
+    wait_until(lambda: daemon.stopped, "crewd to stop")
+    with contextlib.closing(sqlite3.connect(daemon.home.database)) as sql:
+        for key, doc in sql.execute("SELECT id, doc FROM tasks").fetchall():
+            sql.execute("UPDATE tasks SET doc = ? WHERE id = ?", (doc.replace(b"runtime", b"runtimf"), key))
+        sql.commit()
+    daemon.start()
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
+    assert "crew doctor --check" in shell.fails(69, "ps", "-a")
+    assert f"{run}/" in shell.run("doctor", "--check").stdout
+    assert "cannot be compared" in shell.run("doctor", "--rebuild").stdout
+    with daemon.connect() as again:
+        again.stop_daemon()
+    wait_until(lambda: daemon.stopped, "crewd to stop")
+    assert crewd(daemon.home.root, "salvage", "--anyway").returncode == 0
+    daemon.start()
+    with daemon.connect() as again:
+        assert everything(again, run) == before
 
 
 def test_no_planted_secret_is_in_any_file_of_the_home(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:

@@ -125,12 +125,13 @@ class KeptReply(msgspec.Struct, frozen=True):
 
 
 class BundleReply(msgspec.Struct, frozen=True):
-    """A bundle that can be fetched."""
+    """A bundle that can be fetched. `lost`: artifacts that are not in it, because they are gone, or are not what they were."""
 
     name: str
     size: int
     sha256: str
     events: int
+    lost: tuple[str, ...] = ()
 
 
 class ChunkReply(msgspec.Struct, frozen=True):

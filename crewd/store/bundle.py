@@ -67,7 +67,7 @@ class BundlePart(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a bundle holds. `schema` is the version of the rows."""
+    """What a bundle holds. `schema` is the version of the rows. `lost`: artifacts that were not there to be put into it."""
 
     run: str
     name: str
@@ -81,6 +81,7 @@ class Manifest(msgspec.Struct, frozen=True):
     version: int = VERSION
     schema: int = len(MIGRATIONS)
     software: str = ""
+    lost: tuple[str, ...] = ()
 
 
 class BundleSource(Protocol):
@@ -153,6 +154,7 @@ class _Writer:
         self._database, self._run, self._files = database, run, files
         self._parts: dict[str, BundlePart] = {}
         self._size = 0
+        self._lost: list[str] = []
 
     def write(self, software: str, extra: Mapping[str, bytes]) -> Manifest:
         seqs: list[int] = []
@@ -176,7 +178,7 @@ class _Writer:
         manifest = Manifest(
             run=self._run.id, name=self._run.name, status=self._run.status.value, events=count,
             first_seq=seqs[0] if seqs else 0, last_seq=seqs[-1] if seqs else 0, bytes=size, parts=self._parts,
-            software=software,
+            software=software, lost=tuple(self._lost),
         )  # fmt: skip
         self._zip.writestr("manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=1))
         self._zip.close()
@@ -197,7 +199,22 @@ class _Writer:
                 continue
             with contextlib.suppress(NotFound):
                 offset, chunks = files.chunks(self._run.id, path)
-                self._add("files/" + path.decode("utf-8", "replace").replace("\\", "_"), chunks, offset)
+                self._add(_part(path), chunks, offset)
+        for row in last.values():
+            if row.retention != "temporary" and not row.data and self._digest(_part(_place(row).encode())) != row.sha256:
+                self._add_blob(files, row)
+
+    def _add_blob(self, files: RunFiles, row: ArtifactRow) -> None:
+        """Somebody has removed or changed the file of an artifact in its run's directory: its blob may be whole."""
+        name = f"files/blobs/{row.sha256}"
+        chunks = files.blob_chunks(row.sha256) if name not in self._parts else None
+        if chunks is not None:
+            self._add(name, chunks)
+        if self._digest(name) != row.sha256:
+            self._lost.append(f"{row.name} of {row.task}")
+
+    def _digest(self, name: str) -> str:
+        return self._parts[name].sha256 if name in self._parts else ""
 
     def _add(self, name: str, chunks: Iterator[bytes], offset: int = 0) -> None:
         digest, size = hashlib.sha256(), 0
@@ -212,6 +229,11 @@ class _Writer:
                 if size > PART_BYTES_MAX or self._size > BUNDLE_BYTES_MAX or len(self._parts) >= PARTS_MAX:
                     raise UsageError(f"run {self._run.name} is too large for a bundle", hint="it stays where it is")
         self._parts[name] = BundlePart(digest.hexdigest(), size, offset)
+
+
+def _part(path: bytes) -> str:
+    """The name in a bundle of a file of the run's directory."""
+    return "files/" + path.decode("utf-8", "replace").replace("\\", "_")
 
 
 def _place(row: ArtifactRow) -> str:

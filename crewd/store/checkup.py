@@ -22,7 +22,7 @@ Examine = Callable[[], tuple[list[str], dict[str, int | float | str]]]
 """Looks at what is around crewd: findings and counts."""
 
 DAMAGED_MAX = 20
-"""So many damaged artifacts are named."""
+"""So many damaged rows, events and artifacts are named."""
 
 
 def checkup(database: Reading, examine: Examine, request: rq.Doctor, files: RunFiles | None = None) -> rq.DoctorReply:
@@ -35,14 +35,19 @@ def checkup(database: Reading, examine: Examine, request: rq.Doctor, files: RunF
     if verdict != "ok":
         findings.append(f"the store is damaged: {verdict}")
     counts: dict[str, int | float | str] = dict(database.counts())
-    if request.check and files is not None:
+    if request.check:
+        findings += islice(database.not_readable(), DAMAGED_MAX)
+    if request.check and files is not None and not findings:
         artifacts = (row for _, row in database.all_rows(ArtifactRow) if isinstance(row, ArtifactRow))
         findings += islice(damaged(files, artifacts), DAMAGED_MAX)
     more, measured = examine()
     findings += more
     counts.update(measured)
     if request.rebuild:
-        differences, folded = rebuild(database)
+        try:
+            differences, folded = rebuild(database)
+        except Unavailable as error:
+            differences, folded = [f"the rows cannot be compared with the log: {error}"], 0
         findings += differences
         counts["events_folded"] = folded
         counts["differences"] = len(differences)

@@ -97,6 +97,10 @@ class Library:
         """See `Reading`."""
         return self._database.rows_with(kind, status, limit)
 
+    def not_readable(self) -> Iterator[str]:
+        """See `Reading`."""
+        return self._database.not_readable()
+
     def all_rows(self, kind: type[Row]) -> Iterator[tuple[str, Row]]:
         """See `Reading`."""
         return self._database.all_rows(kind)

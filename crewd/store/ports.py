@@ -135,6 +135,10 @@ class Reading(Protocol):
         """Rows of all runs in one status, oldest first."""
         ...
 
+    def not_readable(self) -> Iterator[str]:
+        """See `ReadOnly.not_readable`."""
+        ...
+
     def all_rows(self, kind: type[Row]) -> Iterator[tuple[str, Row]]:
         """Every row with its key."""
         ...

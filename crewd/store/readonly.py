@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from crewd.clock import Clock, SystemClock
+from crewd.model.errors import Unavailable
 from crewd.model.events import Event
 from crewd.model.rows import RunRow
 from crewd.model.statuses import RUN_TERMINAL
@@ -21,6 +22,7 @@ from crewd.store.database import DAMAGE, DECODERS, event_of, fault, faults, reco
 from crewd.store.fold import R, Row
 from crewd.store.ports import EVERYWHERE, Where
 from crewd.store.schema import TABLES
+from crewd.store.wal import UNSYNCED_COMMITS_MAX, commits_lost
 
 WHAT = "the database cannot be read"
 QUICK_SECONDS = 2.0
@@ -36,6 +38,17 @@ READ_AT_ONCE = 512
 ROWS_KEPT = 5_000
 """Rows that stay decoded until something is written: so that looking again and again at what rests costs little."""
 _COLUMNS = "seq, parent, run, task, epoch, type, causation, correlation, provenance, at, body"
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Raises an error of ours for what SQLite raises, and for a row that is not what crewd wrote."""
+    with faults(WHAT):
+        try:
+            yield
+        except (msgspec.MsgspecError, ValueError) as error:
+            said = f"something in the database is not what crewd wrote: {error}"
+            raise Unavailable(said, hint="crew doctor --check names it") from error
 
 
 class ReadOnly:
@@ -56,7 +69,7 @@ class ReadOnly:
         self._sql = sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None, check_same_thread=False)
         self.store_id = ""
         self._sql.text_factory = lambda data: data.decode("utf-8", "replace")
-        with contextlib.suppress(sqlite3.Error, TypeError):
+        with contextlib.suppress(sqlite3.Error, UnicodeDecodeError, TypeError):
             self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
         return self
 
@@ -69,9 +82,16 @@ class ReadOnly:
                 sql.text_factory = lambda data: data.decode("utf-8", "replace")
                 sql.set_progress_handler(lambda: clock.monotonic() > deadline, LOOK_STEPS)
                 found = str(sql.execute("PRAGMA quick_check(1)").fetchone()[0])
-                return "" if found == "ok" else found
+                lost = commits_lost(path)
         except sqlite3.DatabaseError as error:
             return str(error) if error.sqlite_errorcode & 0xFF in DAMAGE else ""
+        except OSError as error:
+            return f"its log cannot be read: {error.strerror}"
+        except UnicodeDecodeError as error:  # what SQLite says of it holds bytes of the damaged file
+            return f"its tables cannot be read: {error.reason}"
+        if found != "ok":
+            return found
+        return f"{lost} commits follow a damaged place of its log crewd.db-wal" if lost > UNSYNCED_COMMITS_MAX else ""
 
     @staticmethod
     def has_no_tables(path: Path) -> bool:
@@ -79,7 +99,7 @@ class ReadOnly:
         try:
             with contextlib.closing(sqlite3.connect(uri(path, "ro"), uri=True)) as sql:
                 return not sql.execute("PRAGMA user_version").fetchone()[0]
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             return False  # the file cannot be read; the writing connection will raise the error
 
     def readable_events(self) -> Iterator[Event]:
@@ -106,7 +126,7 @@ class ReadOnly:
 
     def _readable_commits(self, seq: int) -> Iterator[Event]:
         """The events of the commit log from `seq` on, as far as they can be read."""
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
             for (key,) in self._sql.execute("SELECT seq FROM commits ORDER BY seq").fetchall():
                 with contextlib.suppress(sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError):
                     found = self._sql.execute("SELECT records FROM commits WHERE seq = ?", (key,)).fetchone()
@@ -118,7 +138,7 @@ class ReadOnly:
         """The first event from here on; where that cannot be read, the next number. None: there is nothing more."""
         try:
             found = self._sql.execute("SELECT seq FROM events WHERE seq >= ? ORDER BY seq LIMIT 1", (seq,)).fetchone()
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             return seq
         return None if found is None else int(found[0])
 
@@ -148,7 +168,7 @@ class ReadOnly:
 
     def _rows(self, kind: type[R], sql: str, values: Sequence[object]) -> list[tuple[int, R]]:
         """What `sql` finds (place and row), decoded once for as long as nobody has written to the database."""
-        with faults(WHAT):
+        with reading():
             version = self._sql.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version or self._room < 0:
                 self._begin_cache()
@@ -174,7 +194,7 @@ class ReadOnly:
 
     def row(self, kind: type[R], key: str) -> R | None:
         """One row."""
-        with faults(WHAT):
+        with reading():
             return row_of(self._sql, kind, key)
 
     def rows_of(self, kind: type[R], run: str, limit: int) -> list[R]:
@@ -193,7 +213,7 @@ class ReadOnly:
 
     def all_rows(self, kind: type[Row]) -> Iterator[tuple[str, Row]]:
         """Every row with its key."""
-        with faults(WHAT):
+        with reading():
             for key, doc in self._sql.execute(f"SELECT id, doc FROM {TABLES[kind]} ORDER BY id"):
                 yield key, DECODERS[kind].decode(doc)
 
@@ -244,11 +264,30 @@ class ReadOnly:
             f"ORDER BY seq {'DESC' if before else ''} LIMIT ?",
             (*(value for _, values in chosen for value in values), limit),
         )
-        return [event_of(self.store_id, row) for row in found[:: -1 if before else 1]]
+        with reading():
+            return [event_of(self.store_id, row) for row in found[:: -1 if before else 1]]
+
+    def not_readable(self) -> Iterator[str]:
+        """Every row and every event that is not what crewd wrote, in words."""
+        anew = "crewd salvage --anyway makes the rows anew from the events"
+        for kind, table in TABLES.items():
+            for key, doc in self._all(f"SELECT id, doc FROM {table} ORDER BY id"):
+                try:
+                    DECODERS[kind].decode(doc)
+                except (msgspec.MsgspecError, ValueError):
+                    yield f"{key} in the table {table} is damaged: {anew}"
+        seq = 0
+        while found := self._all(f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (seq, READ_AT_ONCE)):
+            for record in found:
+                seq = record[0]
+                try:
+                    event_of(self.store_id, record)
+                except (msgspec.MsgspecError, ValueError):
+                    yield f"event {seq} is damaged, of the run {record[2]}: a backup may have it"
 
     def unflushed(self) -> list[Event]:
         """The events that are committed and in no other table yet."""
-        with faults(WHAT):
+        with reading():
             return [event_of(self.store_id, record) for record in unflushed_of(self._sql)]
 
     def _first_at(self, at: float) -> int:

@@ -117,9 +117,20 @@ def export(options: Options, target: str, output: Path | None) -> None:
         say_hooks(ask_about(crew, "before_publish", target, f"{path} is not written", path=str(path)).hooks)
         bundle = keeping.export(crew, target, path)
     if options.json:
-        out({"v": 1, "path": str(path), "size": bundle.size, "sha256": bundle.sha256, "events": bundle.events})
+        out(
+            {
+                "v": 1,
+                "path": str(path),
+                "size": bundle.size,
+                "sha256": bundle.sha256,
+                "events": bundle.events,
+                "lost": list(bundle.lost),
+            }
+        )
     else:
         say(f"{path}  {bundle.size} bytes, {bundle.events} events, sha256 {bundle.sha256}")
+    for artifact in bundle.lost:
+        warn(f"the artifact {artifact} is not in it: it is gone, or is not what it was (crew doctor --check)")
 
 
 @click.command(name="import")

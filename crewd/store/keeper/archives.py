@@ -57,13 +57,16 @@ class Archives:
             number += 1
         return path
 
-    def write(self, path: Path, run: RunRow) -> tuple[Removal, int]:
-        """Write the bundle of a run: its events and rows are of one moment. On what it relies, and what goes with the run."""
+    def write(self, path: Path, run: RunRow) -> tuple[Removal, int, tuple[str, ...]]:
+        """Write the bundle of a run: its events and rows are of one moment.
+
+        On what it relies, what goes with the run, and which artifacts were not there to be put into it.
+        """
         self.database.snapshot()
         try:
             guard = Removal(run.id, self.database.last_seq_of_run(run.id), archive=True)
-            write_bundle(path, self.database, run, self.files, self.software)
-            return guard, self.gone_with(run)
+            manifest = write_bundle(path, self.database, run, self.files, self.software)
+            return guard, self.gone_with(run), manifest.lost
         finally:
             self.database.release()
 

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from crewd.model.errors import CrewdError, StoreDamaged, UsageError
+from crewd.model.errors import CrewdError, Refused, StoreDamaged, UsageError
 from crewd.model.events import Draft, RunArchived, RunForgotten
 from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.redact import clip
@@ -105,7 +105,11 @@ class Removals:
 
     def _archive(self, job: Job, run: RunRow, done: list[kp.Kept]) -> None:
         path = self._archives.new_bundle(run.id)
-        guard, events = self._archives.write(path, run)
+        guard, events, lost = self._archives.write(path, run)
+        if lost:
+            path.unlink()
+            hint = "crew export writes what is left; crew doctor --check names what is lost"
+            raise Refused(f"the artifact {lost[0]} is gone, or is not what it was: {run.name} is not archived", hint=hint)
         try:
             with contextlib.closing(Bundle(path)) as bundle:
                 bundle.verify()  # before anything that is in it leaves the database

@@ -60,7 +60,7 @@ class Transfers:
             self._archives.write(path, run)
         with contextlib.closing(Bundle(path)) as bundle:
             bundle.verify()
-            return kp.BundleReply(name, path.stat().st_size, digest_of(path), bundle.manifest.events)
+            return kp.BundleReply(name, path.stat().st_size, digest_of(path), bundle.manifest.events, bundle.manifest.lost)
 
     def _keep_few(self, folder: Path) -> None:
         files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)

@@ -255,6 +255,10 @@ class SimReader:
         """See `Reading`."""
         return [row for row in self._disk.tables[kind].values() if status_of(row) == status][:limit]
 
+    def not_readable(self) -> Iterator[str]:
+        """See `Reading`."""
+        return iter(())
+
     def all_rows(self, kind: type[Row]) -> Iterator[tuple[str, Row]]:
         """See `Reading`."""
         yield from sorted(self._disk.tables[kind].items())
