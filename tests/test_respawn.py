@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -13,7 +15,10 @@ import pytest
 
 import crewd
 from crewd import respawn
+from crewd.client.calls import SILENCE_SECONDS
+from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.shell import Shell
 from tests.waits import command_of
 
 CODE = (
@@ -101,3 +106,55 @@ def test_a_signal_ends_both(home: Path) -> None:
     daemon = psutil.Process(int((root / "crewd.lock").read_text()))
     keeper.terminate()
     wait_until(lambda: has_ended(daemon) and has_ended(keeper), "the end")
+
+
+@pytest.mark.process
+def test_a_crewd_that_does_not_answer_is_not_called_gone(daemon: Daemon, tmp_path: Path) -> None:
+    shell = Shell(str(daemon.home.root), tmp_path)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        for said in (shell.run("daemon", "status").stdout, shell.fails(69, "ps")):
+            assert f"crewd (pid {daemon.pid}) serves" in said and "it is stopped" in said
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    assert f"(pid {daemon.pid})" in shell.ok("daemon", "status")
+
+
+@pytest.mark.process
+def test_a_stop_in_the_middle_of_which_crewd_is_killed_is_no_stop(home: Path, tmp_path: Path) -> None:
+    root = home / "h"
+    keeper = start(root)
+    shell = Shell(str(root), tmp_path)
+    with crewd.connect(str(root), start=False) as crew:
+        run = crew.exec(["sh", "-c", "trap '' TERM; echo stays; while :; do sleep 1; done"], cwd="/")
+        wait_until(lambda: b"stays" in crew.log(run.id).data, "the worker")
+        pid = int((root / "crewd.lock").read_text())
+        with ThreadPoolExecutor(1) as pool:
+            stop = pool.submit(shell.fails, 69, "daemon", "stop", "--end", "--grace", "60")
+            wait_until(lambda: crew.get(run.id) and run.show().run.cancel is not None, "the stop to be known")
+            os.kill(pid, signal.SIGKILL)
+            assert "serves again" in stop.result(120)
+        crew.cancel(run.id, mode="now")
+        crew.stop_daemon()
+    wait_until(lambda: has_ended(keeper), "both to end")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_who_follows_a_run_that_ends_with_crewd_knows_how_it_has_ended(
+    daemon: Daemon, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    shell = Shell(str(daemon.home.root), tmp_path)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        with daemon.connect() as crew:
+            follows = pool.submit(
+                shell.run, *form, "exec", "--name", "followed", "-f", "--", "sh", "-c", "echo said; sleep 1000"
+            )
+            wait_until(lambda: any(row.status == "running" for row in crew.runs().runs), "the run")
+            wait_until(lambda: b"said" in crew.log("followed").data, "its output")
+            crew.stop_daemon()
+        done = follows.result(120)
+    assert done.returncode == 3, done
+    assert "said" in done.stdout
+    assert time.monotonic() - begun < SILENCE_SECONDS, "nobody waits for a crewd that has stopped"

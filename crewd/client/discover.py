@@ -19,6 +19,11 @@ from crewd.model.home import Home
 from crewd.private_files import WRITE_FOR_OTHERS, check_directory, make_directory, open_log
 
 START_SECONDS = 15.0
+STARTS = "starts"
+"""What the log says at each start: what came before is of an earlier one."""
+PID_DIGITS = 10
+SAID_BYTES = 65_536
+"""Of the end of crewd's log, in which it may have said why it does not serve."""
 LOOK_SECONDS = 0.5
 """Between two looks at whether the daemon that was started has given up."""
 
@@ -61,7 +66,8 @@ def start_daemon(home: Home) -> Callable[[], bool]:
     """
     for directory in (home.root, home.logs):
         make_directory(directory)
-    with os.fdopen(open_log(home.logs / "crewd.stderr"), "ab") as log:
+    with os.fdopen(open_log(home.logs / "crewd.stderr"), "ab", 0) as log:
+        log.write(f"crewd: {STARTS}\n".encode())
         process = subprocess.Popen(  # noqa: S603 (our own program)
             [sys.executable, "-m", "crewd.respawn", "--home", str(home.root)],
             stdin=subprocess.DEVNULL,
@@ -85,10 +91,44 @@ def unreachable(home: Home) -> DaemonUnreachable:
     """The error for a home that nobody serves; with what crewd said last, if that is why."""
     if home.full.is_file():
         return DaemonUnreachable(home.full.read_text().strip(), hint="close some, or raise 'ulimit -Hn' before crewd starts")
-    said = ""
-    with contextlib.suppress(OSError, IndexError), (home.logs / "crewd.stderr").open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 4_096))
-        said = file.read().decode("utf-8", "replace").splitlines()[-1]
-    if said.startswith("crewd: "):
-        return DaemonUnreachable(f"no crewd answers on {home.root}", hint=f"it says: {said.removeprefix('crewd: ')}")
+    pid = holder(home)
+    if pid is not None:
+        said = said_of(pid)
+        hint = f"kill -CONT {pid}" if said else "crew daemon logs"
+        return DaemonUnreachable(f"crewd (pid {pid}) serves {home.root} and does not answer{said}", hint=hint)
+    said = _last_said(home)
+    if said:
+        return DaemonUnreachable(f"no crewd answers on {home.root}", hint=f"it says: {said}")
     return DaemonUnreachable(f"no crewd answers on {home.root}", hint="crew daemon start")
+
+
+def holder(home: Home) -> int | None:
+    """The pid of the crewd that serves a home, as its lock says; None if there is none."""
+    try:
+        text = home.daemon_lock.read_text().strip()
+    except OSError:
+        return None
+    import psutil
+
+    pid = int(text) if text.isdigit() and len(text) < PID_DIGITS else 0
+    return pid if pid and psutil.pid_exists(pid) else None
+
+
+def said_of(pid: int) -> str:
+    """Why a process that is there may not answer, as the end of a sentence; empty if that cannot be seen."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        if psutil.Process(pid).status() == psutil.STATUS_STOPPED:
+            return ": it is stopped"
+    return ""
+
+
+def _last_said(home: Home) -> str:
+    """What crewd has said last of why it does not serve, in one line; empty if the end of its log says nothing like that."""
+    with contextlib.suppress(OSError), (home.logs / "crewd.stderr").open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - SAID_BYTES))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+        said = next((line for line in reversed(lines) if line.startswith("crewd: ")), "")
+        return said.removeprefix("crewd: ").removesuffix(STARTS)
+    return ""

@@ -16,9 +16,9 @@ import psutil
 
 from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, one_of_flags, out, say, verb
-from crewd.client.discover import find_home
+from crewd.client.discover import find_home, holder, said_of
 from crewd.clock import SystemClock
-from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, Refused
+from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, Refused, Unavailable
 from crewd.model.limits import GRACE_SECONDS_SHORT
 
 STOP_SECONDS = 60.0
@@ -30,12 +30,7 @@ def daemon() -> None:
 
 
 def _pid(options: Options) -> int | None:
-    try:
-        text = find_home(options.home).daemon_lock.read_text().strip()
-    except OSError:
-        return None
-    pid = int(text) if text.isdigit() else None
-    return pid if pid is not None and psutil.pid_exists(pid) else None
+    return holder(find_home(options.home))
 
 
 @daemon.command()
@@ -69,7 +64,10 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
     pid = _pid(options)
     clock = SystemClock()
     with connect(options.home, start=False) as crew:
-        live = crew.doctor().counts["runs_live"]
+        live: object = "its"
+        with contextlib.suppress(CrewdError):  # a crewd that cannot say how it is can be stopped, too
+            live = crew.doctor().counts["runs_live"]
+        starter = _starter(pid)
         crew.stop_daemon(grace, mode, intent=intent)
     if mode == "drain" and live and not options.json:
         say(f"waiting for {live} live runs; 'crew daemon stop --end' ends them, '--keep' leaves them")
@@ -86,10 +84,29 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
         if clock.monotonic() > deadline and not drains:
             raise DeadlineExceeded(f"crewd (pid {pid}) has not stopped yet", hint="crew daemon logs")
         clock.sleep(0.02)
+    while starter is not None and _lives(starter):  # it ends with a crewd that stops, and starts one again that was killed
+        again = _pid(options)
+        if again is not None:
+            raise Unavailable(f"crewd was killed while it stopped, and serves again (pid {again})", hint="crew daemon stop")
+        clock.sleep(0.02)
     if options.json:
         out({"running": False, "mode": mode, "pid": pid})
     else:
         say("crewd has stopped" + ("; its workers go on" if mode == "keep" and live else ""))
+
+
+def _starter(pid: int | None) -> psutil.Process | None:
+    """The process that starts crewd again when it is killed, if crewd has one."""
+    with contextlib.suppress(psutil.Error):
+        parent = None if pid is None else psutil.Process(pid).parent()
+        return parent if parent is not None and "crewd.respawn" in parent.cmdline() else None
+    return None
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @daemon.command()
@@ -132,7 +149,9 @@ def status(options: Options) -> None:
         if options.json:
             out({"running": False, "home": str(home.root)})
         else:
-            say(f"no crewd serves {home.root}")
+            pid = _pid(options)
+            held = f"crewd (pid {pid}) serves {home.root} and does not answer"
+            say(f"no crewd serves {home.root}" if pid is None else f"{held}{said_of(pid)}")
         sys.exit(DaemonUnreachable.exit_code)
     if options.json:
         out({"running": True, "home": str(home.root), "pid": _pid(options), "draining": draining, "counts": counts})

@@ -5,6 +5,7 @@ Tests: tests/client/test_cli.py, tests/test_follow.py.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from crewd.client.cli.logs import FollowedOutput
 from crewd.client.cli.screen import in_line, one_line, plain
 from crewd.model import events as ev
 from crewd.model.budget import Used, words_of
+from crewd.model.errors import DaemonUnreachable
 from crewd.model.events import Event
 from crewd.model.rows import Progress
 from crewd.model.signals import signal_name
@@ -33,29 +35,43 @@ SHAPES = {
 """Status as shape and colour: never colour alone."""
 
 
-def follow(crew: Crew, run: str, *, as_json: bool) -> None:
-    """Show the run, and what its workers write, until it has ended.
+def follow(crew: Crew, run: str, *, as_json: bool) -> str:
+    """Show the run, and what its workers write, until it has ended. Returns its status then.
 
     On a terminal the run is a table that changes. Else its workers' output goes to stdout, and what happens to stderr; as JSON
     both are lines on stdout.
     """
     if as_json:
         with FollowedOutput(crew, run, as_json=True):
-            for item in crew.watch(run, progress=True):
-                out(line_of(item))
+            status = _until_the_end(crew, run, lambda item: out(line_of(item)), progress=True)
     elif sys.stdout.isatty():
-        _live(crew, run)
+        status = _live(crew, run)
     else:
         end = ""
+
+        def show(item: Event | Progress) -> None:
+            nonlocal end
+            text = words(item) if isinstance(item, Event) else ""
+            if isinstance(item, Event) and isinstance(item.body, ev.RunEnded):
+                end = text  # said after everything that the workers wrote
+            elif text:
+                warn(in_line(text))
+
         with FollowedOutput(crew, run):
-            for item in crew.watch(run, progress=False):
-                text = words(item) if isinstance(item, Event) else ""
-                if isinstance(item, Event) and isinstance(item.body, ev.RunEnded):
-                    end = text  # said after everything that the workers wrote
-                elif text:
-                    warn(in_line(text))
+            status = _until_the_end(crew, run, show, progress=False)
         if end:
             warn(in_line(end))
+    return status or crew.show(run).run.status.value
+
+
+def _until_the_end(crew: Crew, run: str, show: Callable[[Event | Progress], None], *, progress: bool) -> str:
+    """Show each item. The status with which the run has ended: crewd may stop with it, and answer nothing more."""
+    status = ""
+    for item in crew.watch(run, progress=progress):
+        show(item)
+        if isinstance(item, Event) and isinstance(item.body, ev.RunEnded):
+            status = item.body.status.value
+    return status
 
 
 def line_of(item: Event | Progress) -> dict[str, Any]:
@@ -170,21 +186,26 @@ def details(event: Event) -> str:
             return ""
 
 
-def _live(crew: Crew, run: str) -> None:
+def _live(crew: Crew, run: str) -> str:
     from rich.live import Live  # the only verb that needs rich
 
     shown = crew.show(run)
     progress = {each.task: each for each in shown.progress}
     with Live(_picture(shown, progress), refresh_per_second=8) as live, FollowedOutput(crew, run, write=_printer(live)):
-        for item in crew.watch(run, after=0, progress=True):
+
+        def show(item: Event | Progress) -> None:
+            nonlocal shown
             if isinstance(item, Progress):
                 progress[item.task] = item
             else:
                 if words(item):
                     live.console.print(plain(words(item)), style="dim", highlight=False, markup=False)
                 if item.seq > shown.seq or isinstance(item.body, ev.RunEnded):
-                    shown = crew.show(run)
+                    with contextlib.suppress(DaemonUnreachable):
+                        shown = crew.show(run)
             live.update(_picture(shown, progress))
+
+        return _until_the_end(crew, run, show, progress=True)
 
 
 def _printer(live: Any) -> Callable[[bytes], None]:

@@ -19,6 +19,7 @@ from crewd.client.blocking import Crew, connect
 from crewd.client.calls import Stream
 from crewd.client.cli.common import Options, look_at, one_of_flags, time_of, verb, warn
 from crewd.client.cli.screen import for_json, overwritten, plain
+from crewd.client.discover import holder
 from crewd.clock import SystemClock, in_words
 from crewd.model.errors import CrewdError, NotFound, UsageError
 from crewd.model.ids import split_task_id
@@ -28,6 +29,8 @@ from crewd.protocol import requests as rq
 
 POLL_SECONDS = 0.2
 """Between two looks at a log that is followed."""
+GONE_SECONDS = 1.0
+"""After so long without an answer it is looked whether there is a crewd at all."""
 _LONE = re.compile("[\udc80-\udc9f]")
 """Bytes that are no UTF-8 and that some terminals obey."""
 LINE_BYTES_MAX = 1 << 20
@@ -306,7 +309,8 @@ class FollowedOutput:
     def __init__(
         self, crew: Crew, run: str, *, as_json: bool = False, write: Callable[[bytes], None] | None = None
     ) -> None:  # fmt: skip
-        self._home, self._run, self._as_json, self._write = str(crew.home.root), run, as_json, write
+        self._home, self._run, self._as_json, self._write = crew.home, run, as_json, write
+        self._looks = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._show, name="output", daemon=True)
 
@@ -316,12 +320,18 @@ class FollowedOutput:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._over.set()
-        self._thread.join(None if error is None else POLL_SECONDS)
+        self._thread.join(POLL_SECONDS)
+        while error is None and self._thread.is_alive():
+            looks = self._looks
+            self._thread.join(GONE_SECONDS)
+            if looks == self._looks and holder(self._home) is None:
+                return  # crewd has stopped with the run: nobody is there to read from
 
     def _show(self) -> None:
-        with contextlib.suppress(CrewdError, OSError), connect(self._home, start=False) as crew:
+        with contextlib.suppress(CrewdError, OSError), connect(self._home.root, start=False) as crew:
             logs: list[LogReader] = []
             while True:
+                self._looks += 1
                 over = self._over.is_set()
                 if not logs:
                     logs = [log for stream in ("stdout", "stderr") for log in self._of(crew, stream)]

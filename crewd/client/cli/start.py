@@ -139,8 +139,7 @@ def _budgeted(workflow: Workflow, given: dict[str, Any]) -> Workflow:
 
 
 def _follow(options: Options, crew: Crew, run: RunHandle) -> int:
-    follow(crew, run.id, as_json=options.json)
-    return EXIT_OF_STATUS[crew.show(run.id).run.status.value]
+    return EXIT_OF_STATUS[follow(crew, run.id, as_json=options.json)]
 
 
 _OF_WISH = ("role", "program", "model", "skills", "at_once", "unbounded", "plan_approval", "green")
