@@ -23,8 +23,12 @@ ASIDE = ".aside"
 
 def make_directory(path: Path) -> None:
     """Make a directory, and those above it, with mode 0700; one that is there stays as it is, and is checked."""
-    with contextlib.suppress(FileExistsError):  # something else is in its place
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    missing = [path]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for each in reversed(missing):  # `parents=True` makes those above with the mode that the umask leaves
+        with contextlib.suppress(FileExistsError):
+            each.mkdir(mode=0o700)
     check_directory(path)
 
 

@@ -53,6 +53,7 @@ def main(folder: Path) -> None:
         assert reply is not None and reply.verified, "cancels work on a full disk"
         assert crew.show("first").run.status == "cancelled", "and are recorded, in the reserve if there is no other room"
         assert refused(crew), "the reserve is not for new work"
+        assert "takes no new work" in crew.doctor().findings[0], "and that is no secret"
         daemon.kill()  # on a full disk
         daemon.start()
         with daemon.connect() as again:

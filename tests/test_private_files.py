@@ -57,6 +57,11 @@ def test_nothing_but_a_plain_file_of_one_s_own_is_opened(tmp_path: Path, game: C
         assert not each.is_file() or each.read_text() in {"precious", "secret"}
 
 
+def test_directories_above_one_that_is_made_are_closed_to_others_too(tmp_path: Path) -> None:
+    make_directory(tmp_path / "home" / "quarantine" / "removed-1")
+    assert [path.stat().st_mode & 0o777 for path in sorted(tmp_path.rglob("*"))] == [0o700] * 3
+
+
 def test_what_is_made_is_closed_to_others(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
@@ -74,6 +79,13 @@ def test_a_key_that_somebody_may_have_put_there_is_refused(tmp_path: Path, game:
     game(tmp_path / "me")
     with pytest.raises(UsageError, match="me "):
         identity("me", tmp_path)
+
+
+def test_a_key_that_is_no_text_is_said(tmp_path: Path) -> None:
+    identity("ann", tmp_path)
+    (tmp_path / "ann").write_bytes(b"\xff" * 64)
+    with pytest.raises(UsageError, match="is no text"):
+        identity("ann", tmp_path)
 
 
 def test_keys_in_a_directory_of_everybody_s_are_refused(tmp_path: Path) -> None:

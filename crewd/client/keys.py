@@ -16,7 +16,7 @@ import platformdirs
 from crewd.client.paths import real_path
 from crewd.clock import SystemChance
 from crewd.model.arguments import PathText
-from crewd.model.errors import Unavailable
+from crewd.model.errors import Unavailable, UsageError
 from crewd.model.ids import check_name
 from crewd.model.limits import NAME_CHARS_MAX
 from crewd.private_files import WRITE_FOR_OTHERS, check_directory, read_file
@@ -72,4 +72,7 @@ def _kept(path: Path) -> str:
 
 def _read(path: Path) -> str:
     check_directory(path.parent, WRITE_FOR_OTHERS)
-    return read_file(path).decode("ascii").strip()
+    try:
+        return read_file(path).decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no key: it is no text", hint="remove it, and another one is made") from None

@@ -302,7 +302,7 @@ def result_from(task: TaskRow, data: bytes) -> object:
     if not runtime_named(task.runtime).plain_output:
         try:
             return msgspec.json.decode(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CrewdError(f"the file with the result of {task.id} is not what was kept: {error}", hint="crew logs") from None
     try:
         return data.decode().rstrip("\n")

@@ -123,8 +123,8 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         self._batch: list[Append] = []
         self._hurry = False  # somebody waits for what is in the batch
         self._whole = False  # the rows in memory are the fold of what is committed, and of nothing more
-        self._failing = False
-        self._low = False  # the reserve is used up: no new work until there is room for another one
+        self._failing = ""  # why nothing can be written
+        self._low = ""  # why the reserve is used up: no new work until there is room for another one
         self._told = 0  # how many of the batch have been told that they are delayed
         self._timer: Timer | None = None
         self._flush_at = 0.0
@@ -147,10 +147,11 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         for event in self._database.unflushed():
             self._places.remember(event)
         self._fold_unflushed()
-        self._low = not self._database.restock()
+        self._low = self._database.restock()
         self._write_tables()
         if self._low:
             self._flush_within(RETRY_SECONDS)
+        self._overlay.refuses(self._low)
         self._sweep_soon()
 
     def on_stop(self) -> None:
@@ -190,7 +191,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
             case _Flush():
                 self._timer = None
                 self._hurry = self._due = True
-                self._low = self._low and not self._database.restock()  # not at each turn: to try takes room that others need
+                self._low = self._low and self._database.restock()  # not at each turn: to try takes room that others need
             case _Sweep():
                 self._sweeping = False
                 try:
@@ -217,7 +218,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
 
     def on_turn_end(self) -> None:
         """Commit the batch, if somebody waits for it; flush, if it is time or somebody wants to read."""
-        waits = self._failing and self._timer is not None  # for the next look at a disk that refuses
+        waits = bool(self._failing) and self._timer is not None  # for the next look at a disk that refuses
         if self._hurry and not waits:
             self._hurry = False
             self._commit()
@@ -230,6 +231,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
             reader.offer(Flushed(stale=self._overlay.behind), lane=Lane.CONTROL)
         self._wait_for_flush.clear()
         self._answer_loads()
+        self._overlay.refuses(self._failing or self._low)
 
     def _answer_loads(self) -> None:
         """Reading needs no disk that takes writes; but a run whose events wait for it would be read as it was before them."""
@@ -247,7 +249,8 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
             if not isinstance(append.guard, NewMessage | NewRun):
                 kept.append(append)
             else:
-                error = StoreUnavailable("the disk is full or failing: no new work is admitted", hint="free disk space")
+                said = f"the disk is full or failing ({self._failing or self._low}): no new work is admitted"
+                error = StoreUnavailable(said, hint="free disk space")
                 append.reply_to.offer(Rejected(append.token, error), lane=Lane.CONTROL)
         self._batch = kept
         if not self._failing:
@@ -287,15 +290,15 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
                 self._database.commit(events, requests)
             except StoreDamaged:
                 raise
-            except StoreUnavailable:
-                self._keep_trying()
+            except StoreUnavailable as error:
+                self._keep_trying(str(error))
                 return
             self._overlay.behind = True
             self._unflushed.count += len(events)
             self._flush_within(ROWS_SECONDS)
         self._whole = True
         self._places.keep()
-        self._failing, self._batch, self._told, self._seq = False, [], 0, self._seq + len(events)
+        self._failing, self._batch, self._told, self._seq = "", [], 0, self._seq + len(events)
         if self._low:
             self._flush_within(RETRY_SECONDS)
         if any(isinstance(event.body, RunForgotten | RunArchived) for event in events):
@@ -349,8 +352,8 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
             written = self._database.flush(self._cache.changed(), self._overlay.take())
         except StoreDamaged:
             raise
-        except StoreUnavailable:
-            self._low = True
+        except StoreUnavailable as error:
+            self._low = str(error)
             if self._database.relieve():
                 self._write_tables()
             else:
@@ -372,7 +375,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
             else:
                 self._guards.overfull.discard(run)
 
-    def _keep_trying(self) -> None:
+    def _keep_trying(self, why: str) -> None:
         """Nothing was written: forget what was folded, keep the facts, refuse the admissions.
 
         The reserve makes room for the facts, at once; without one they are tried again soon.
@@ -380,10 +383,10 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         self._places.forget()
         self._fold_unflushed()
         if self._database.relieve():
-            self._low = True
+            self._low = why
             self._commit()
             return
-        self._failing = True
+        self._failing = why
         self._refuse_admissions()
         self._flush_within(RETRY_SECONDS)
 

@@ -43,6 +43,7 @@ from crewd.model.rows import (
     RunRow,
     TaskRow,
 )
+from crewd.private_files import make_directory
 from crewd.store.fold import R, Row
 from crewd.store.schema import MIGRATIONS, TABLES
 
@@ -181,7 +182,7 @@ class Database:
         aside = next(path for path in numbered if not path.exists())
         part = aside / f".{self._path.name}.part"
         try:
-            aside.mkdir(mode=0o700, parents=True)
+            make_directory(aside)  # also what is above it is closed to others
             self._sql.execute("VACUUM INTO ?", (str(part),))
             part.rename(aside / self._path.name)
         except (OSError, sqlite3.Error) as error:  # the disk is full: what it holds is there as long as this process is
@@ -220,22 +221,22 @@ class Database:
             return True
         return False
 
-    def restock(self) -> bool:
-        """Keep room for what must be written when the disk is full. Whether there is room."""
+    def restock(self) -> str:
+        """Keep room for what must be written when the disk is full. Why there is none, in words; empty if there is."""
         if self._reserve is None:
-            return True
+            return ""
         try:
             descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return False
+        except OSError as error:
+            return f"no room is kept in {self._reserve}: {error.strerror}"
         try:
             os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
-        except OSError:
+        except OSError as error:
             self._reserve.unlink(missing_ok=True)
-            return False
+            return f"no room of {RESERVE_BYTES >> 20} MiB can be kept in {self._reserve}: {error.strerror}"
         finally:
             os.close(descriptor)
-        return True
+        return ""
 
     def last_run(self) -> str:
         """The greatest id of a run that is, or was, here; empty if there was none."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from crewd.model.errors import InvariantError, StoreDamaged, StoreUnavailable, UsageError
 from crewd.model.events import Event, Salvaged
+from crewd.private_files import make_directory
 from crewd.store.bundle import sync_directory
 from crewd.store.cache import Cache
 from crewd.store.database import Database
@@ -93,7 +94,7 @@ def open_database(home: Home, store_id: str) -> Database:
 def put_aside(home: Home, clock: Clock) -> Path:
     """Move the database and its log into a folder of the quarantine."""
     aside = home.quarantine / f"{clock.wall():.0f}"
-    aside.mkdir(mode=0o700, parents=True)
+    make_directory(aside)
     for path in sorted(home.root.glob("crewd.db*"), reverse=True):  # the database last: a log without one is moved again
         path.rename(aside / path.name)
     sync_directory(aside)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 
+from loguru import logger
+
 FLUSH_SECONDS = 0.05
 """A value is on disk at the latest after this."""
 KEYS_MAX = 50_000
@@ -16,14 +18,24 @@ KEYS_MAX = 50_000
 class Overlay:
     """Written by the store's actor, read by any thread.
 
-    `behind`: something was committed that the tables do not show yet. Set before anybody hears of the commit.
+    `behind`: something was committed that the tables do not show yet. Set before anybody hears of the commit. `refused`: why
+    the disk takes no new work, in words; empty if it does.
     """
 
     def __init__(self) -> None:
         self.behind = False
+        self.refused = ""
         self._lock = threading.Lock()
         self._dirty: dict[str, bytes | None] = {}
         self._flushing: dict[str, bytes | None] = {}
+
+    def refuses(self, why: str) -> None:
+        """Say how the disk is; a change is logged."""
+        if why and not self.refused:
+            logger.error("crewd cannot write as it should, and takes no new work: {}", why)
+        elif self.refused and not why:
+            logger.info("crewd can write again, and takes new work")
+        self.refused = why
 
     def put(self, key: str, value: bytes | None) -> bool:
         """The newest value of `key` (None deletes it); False if the overlay is full. The last one per key wins."""

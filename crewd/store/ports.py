@@ -70,7 +70,7 @@ class Writing(Protocol):
         """Give the reserve to the file system, so that what must be written can be. Whether there was one."""
         ...
 
-    def restock(self) -> bool:
+    def restock(self) -> str:
         """Keep room for what must be written when the disk is full. Whether there is room."""
         ...
 

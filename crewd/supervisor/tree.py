@@ -168,9 +168,17 @@ class KeeperPart(Keeper):
         super().on_stop()
 
 
+def _with_disk(examine: Examine, refused: str) -> tuple[list[str], dict[str, int | float | str]]:
+    findings, counts = examine()
+    told = [f"crewd cannot write as it should, and takes no new work: {refused}"] if refused else []
+    return [*told, *findings], counts
+
+
 def root(services: Services, ports: Ports, on_stopped: Callable[[bool], None]) -> Supervisor[Never]:
     """The root supervisor. What stands lower needs what stands above it, so it is restarted with it."""
     overlay = Overlay()
+    examine = ports.examine
+    ports = msgspec.structs.replace(ports, examine=lambda: _with_disk(examine, overlay.refused))
     of_files: list[AnySpec] = []
     if (files := ports.files) is not None:
         of_files = [

@@ -22,7 +22,10 @@ import crewd.aio
 import crewd.testing
 import crewd.worker
 from crewd.client import aio, blocking
+from crewd.client.shapes import result_from
 from crewd.model.errors import UsageError
+from crewd.model.rows import TaskRow
+from crewd.model.statuses import TaskStatus
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 
@@ -243,3 +246,10 @@ def test_a_feed_that_is_left_says_nothing_when_its_client_is_closed(
     assert "ZMQError" not in capfd.readouterr().err
     assert crew._connection.talk.open == {}
     assert crew.exec(["echo", "fine"], cwd="/").result(timeout=120) == "fine"
+
+
+@pytest.mark.parametrize("data", [b'"cut', b'"\xff"'])
+def test_a_result_file_that_is_not_what_was_kept_is_an_error_in_words(data: bytes) -> None:
+    task = TaskRow("r_1/a", "r_1", "a", TaskStatus.COMPLETED, "call", result_path="/x")
+    with pytest.raises(crewd.CrewdError, match="is not what was kept"):
+        result_from(task, data)

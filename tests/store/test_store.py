@@ -267,9 +267,9 @@ class Small(Database):
         had, self.relieved = not self.relieved, True
         return had
 
-    def restock(self) -> bool:
+    def restock(self) -> str:
         self.relieved = self.relieved and self.full
-        return not self.relieved
+        return "the disk is full" if self.relieved else ""
 
 
 def test_a_full_disk_takes_facts_into_the_reserve_and_new_work_when_there_is_room_again(tmp_path: Path) -> None:
@@ -281,6 +281,7 @@ def test_a_full_disk_takes_facts_into_the_reserve_and_new_work_when_there_is_roo
     world.append(accepted("m1"), guard=NewMessage("m1", "hi"))
     world.append(Draft(ev.RunCancelRequested(CancelInfo("user")), "r_1"))
     assert [type(each) for each in world.answers()] == [Rejected, Committed]
+    assert world.overlay.refused
     world.append(accepted("m2"), guard=NewMessage("m2", "hi"))
     assert [type(each) for each in world.answers()] == [Rejected]
     world.scheduler.advance(5.0)
@@ -288,13 +289,14 @@ def test_a_full_disk_takes_facts_into_the_reserve_and_new_work_when_there_is_roo
     world.scheduler.advance(1.0)
     world.append(accepted("m3"), guard=NewMessage("m3", "hi"))
     assert [type(each) for each in world.answers()] == [Committed]
+    assert not world.overlay.refused
     assert rebuild(world.reader()) == ([], 3)
 
 
 def test_the_reserve_is_room_on_the_disk(tmp_path: Path) -> None:
     database = Database(tmp_path / "x.db", "s", tmp_path / "reserve")
     assert not database.relieve()
-    assert database.restock()
+    assert database.restock() == ""
     assert (tmp_path / "reserve").stat().st_blocks * 512 >= RESERVE_BYTES
     assert database.relieve()
     assert not (tmp_path / "reserve").exists()

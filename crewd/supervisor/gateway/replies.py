@@ -36,6 +36,6 @@ def too_late(receipt: Receipt) -> rq.ErrorReply:
 def not_ended(wait: EndWait, held_up: list[str]) -> rq.ErrorReply:
     """The time to wait for an end has passed. `held_up` are words on what stands in the way."""
     what = "the cancel is not verified yet" if wait.cancel else "it has not ended yet"
-    hint = f"waiting: {'; '.join(held_up)}" if held_up else "it goes on; ask again"
+    hint = f"waiting: {'; '.join(held_up)}" if held_up else "it goes on; ask again, or see 'crew doctor'"
     error = DeadlineExceeded(f"the time to wait has passed: {what}", hint=hint, held_up="; ".join(held_up))
     return rq.ErrorReply(error=error.info)

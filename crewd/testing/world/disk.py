@@ -180,11 +180,11 @@ class Writer:
         self._disk.relieved = had
         return had > 0
 
-    def restock(self) -> bool:
+    def restock(self) -> str:
         """See `Writing`."""
         if not self._disk.refuses():
             self._disk.reserve = RESERVED_COMMITS
-        return self._disk.reserve > 0
+        return "" if self._disk.reserve > 0 else "the disk is full"
 
     def row(self, kind: type[R], key: str) -> R | None:
         """See `Writing`."""
