@@ -17,7 +17,7 @@ from crewd.client.extensions import active_extensions
 from crewd.client.hooked import active_hooks, with_hooks
 from crewd.client.initialised import initialise_extensions
 from crewd.client.inventory import check_enabled
-from crewd.client.resources import resource, resources
+from crewd.client.resources import Resource, resource, resources
 from crewd.client.usable import check_usable, given_to, without_disabled
 from crewd.client.user_file import user_path
 from crewd.model.agent import CHANGING_TOOLS
@@ -283,8 +283,14 @@ def skill_named(name: str) -> Skill:
     """The skill of this name. NotFound if there is none; UsageError for a file that is wrong; Refused if it is disabled."""
     found = resource("skills", name)
     check_enabled("skill", found.name)
+    return read_skill(found)
+
+
+def read_skill(found: Resource) -> Skill:
+    """The skill in a file. UsageError, with the file, for one that is wrong."""
+    text = found.text()
     try:
-        return parse_skill(found.text(), found.name)
+        return parse_skill(text, found.name)
     except UsageError as error:
         raise UsageError(f"{found.path}: {error.message}", hint=error.hint) from None
 

@@ -9,6 +9,8 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from crewd.agents.catalogue import CATALOGUE
 from crewd.agents.skills import NONE, parse_skill
 from crewd.client import shapes
@@ -16,9 +18,9 @@ from crewd.client.agents import agent_named
 from crewd.client.chosen import team_named
 from crewd.client.hooks import found_hooks
 from crewd.client.resources import SUFFIXES, Resource, resource, resources
-from crewd.model.errors import CrewdError
+from crewd.model.errors import CrewdError, UsageError
 from crewd.model.runtimes import RUNTIMES, By
-from crewd.model.workflow import Workflow
+from crewd.model.workflow import Workflow, check_planned
 
 
 class Fault(NamedTuple):
@@ -111,6 +113,10 @@ def _of_team(each: Resource) -> list[Fault]:
         for step in workflow.steps
         if RUNTIMES[step.worker.runtime].by is By.NOBODY and not step.agent and step.role not in team.roles
     ]
+    try:
+        check_planned(msgspec.structs.replace(workflow, plan_approval=workflow.plan_approval or team.plan_approval))
+    except UsageError as error:
+        faults.append(Fault(f"with its workflow {team.workflow}: {error.message}", error.hint))
     return faults
 
 

@@ -94,6 +94,8 @@ def exec_workflow(
         given = {"stdin": stdin}
     else:
         given = {"stdin": "file", "stdin_file": real_path(stdin)}
+        if not is_there(given["stdin_file"]):
+            raise UsageError(f"there is no file {os.fspath(stdin)!r} to read", hint="stdin: 'none', 'lines', a file, or bytes")
     spec = WorkerSpec(
         argv=tuple(argv),
         env=dict(env or {}),

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from crewd.model.claimable import to_claim
 from crewd.model.redact import clip
 from crewd.model.rows import TaskRow
 from crewd.model.statuses import RUN_TERMINAL, RunStatus, TaskStatus
@@ -46,7 +47,8 @@ def run_summary(found: ShowReply, now: float, chars: int = CHARS_DEFAULT, items:
     for ask in asks:
         lines += ["", f"Question {ask.id} of {_step(ask.task)} ({ask.kind}):", fenced(clip(ask.question, LINE_CHARS))]
     notices = [notice for notice in found.notices if notice.closed_at is None]
-    lines += [f"notice: {notice.kind} {_line(notice.text)}" for notice in notices[: max(0, items - len(shown) - len(asks))]]
+    told = [f"notice: {notice.kind} `{_line(notice.text)}`" for notice in notices[: max(0, items - len(shown) - len(asks))]]
+    lines += ["", *told] if told else []  # directly below a table it would be a row of it
     lines += ["", *_next(found)]
     text = "\n".join(lines)
     return bounded(text + _results(found.tasks, chars - len(text)), chars)
@@ -130,8 +132,9 @@ def _next(found: ShowReply) -> list[str]:
     status = {task.status for task in found.tasks}
     if TaskStatus.PARKED in status or TaskStatus.FAILED in status:
         steps.append(f"crew retry {run.name} does again what failed")
+    steps += [f"crew claim {run.name}/{each.step} takes over what waits for a claim" for each in to_claim(found.tasks)][:3]
     if run.status in RUN_TERMINAL:
-        steps.append(f"crew result {run.name} prints its result")
+        steps.append(f"crew {'result' if run.status is RunStatus.COMPLETED else 'show'} {run.name} prints how it has ended")
     elif not steps:
         steps.append(f"crew wait {run.name} waits for its end, crew steer {run.name} TEXT tells it something")
     return [f"next: {step}" for step in steps]

@@ -242,10 +242,15 @@ def check_workflow(workflow: Workflow) -> Workflow:
             _check_worker(step, names)
     _check_order(workflow, by_id)
     _check_roles(workflow, names)
+    check_planned(workflow)
+    return workflow
+
+
+def check_planned(workflow: Workflow) -> None:
+    """UsageError if a plan is to be approved that no step makes."""
     if workflow.plan_approval and not any(step.role == PLANNER for step in workflow.steps):
         hint = f"give the step whose result is the plan 'role: {PLANNER}'"
         raise UsageError("the plan is to be approved, and no step makes one", hint=hint, field="requirePlanApproval")
-    return workflow
 
 
 def _check_roles(workflow: Workflow, names: Collection[str]) -> None:

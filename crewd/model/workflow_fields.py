@@ -33,6 +33,8 @@ FIELDS = (
 TOLERATED = ("parallelGroup", "progress", "worktree")
 """Fields of other systems' workflows that change nothing here."""
 _MAY_BE_EMPTY = ("role", "model", "skills", "dependsOn", "reads", "verify", *TOLERATED)
+_OF_ANY_TEXT = ("run", "verify", "args", "env", "limits")
+"""Fields in whose values ` #` may mean something."""
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)[ \t]*:(?:[ \t]+(.*?))?[ \t]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _POLICIES_MEANT = {"always": "permanent", "on_failure": "transient", "no": "temporary", "never": "temporary"}
@@ -199,9 +201,21 @@ def _field(lines: list[SourceLine], at: int) -> tuple[Field, int]:
         field = Field(key, "\n".join(block), line.number, block=True)
     else:
         field = Field(key, value, line.number)
+    if not field.block and not field.literal:
+        _check_plain(field)
     if not field.text.strip("\"' ") and key not in _MAY_BE_EMPTY:
         raise wrong(line.number, f"{key} has no value", f"write one, or leave {key} out")
     return field, at + 1
+
+
+def _check_plain(field: Field) -> None:
+    """UsageError for what YAML would take in another way than it is taken here: a comment, and a list as a command."""
+    if field.key == "run" and re.match(r"\[\S", field.text):
+        raise wrong(field.number, "run is a command line, and no list", "run: echo a")
+    if field.key not in _OF_ANY_TEXT and not _quoted(field.text) and re.search(r"\s#", field.text):
+        raise wrong(
+            field.number, f"{field.key} has a comment behind it, which would be a part of it", "leave it out, or use quotes"
+        )
 
 
 def _block_goes_on(lines: list[SourceLine], at: int, value: str) -> int:

@@ -129,10 +129,10 @@ class CommandProcess:
                 try:
                     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
                 except OSError as error:
-                    raise OSError(error.errno, f"its input {path} cannot be opened: {error.strerror}") from None
+                    raise InputError(error.errno, f"its input {path} cannot be opened: {error.strerror}") from None
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode) and not path.samefile(os.devnull):
                     os.close(descriptor)
-                    raise OSError(errno.EINVAL, f"the input {path} is not a file")
+                    raise InputError(errno.EINVAL, f"the input {path} is not a file")
                 os.set_blocking(descriptor, True)
                 return descriptor
             case _:
@@ -347,11 +347,17 @@ def _keep_as_output(stdout: Path, output: Path, *, cut: bool) -> tuple[str, bool
     return "", masked
 
 
+class InputError(OSError):
+    """The file that a command is to read cannot be used. The command itself was not looked for."""
+
+
 def not_started(argv: list[str], error: OSError | ValueError) -> Outcome:
     """The outcome of a command that could not be executed, and whether another try may help."""
     number = error.errno if isinstance(error, OSError) else None
     why = f"{argv[0]}: {(error.strerror if isinstance(error, OSError) else '') or error}"
-    if number == errno.ENOENT and "/" not in argv[0]:
+    if isinstance(error, InputError):
+        why = str(error.strerror)
+    elif number == errno.ENOENT and "/" not in argv[0]:
         why = f"{argv[0]} was not found in PATH={os.environ.get('PATH', '')}"
     if number == errno.ENOENT and _directory_is_gone():
         why = "the working directory is not there any more"

@@ -45,6 +45,11 @@ def test_a_verification_without_a_command_is_named_as_unused(said: str) -> None:
     assert understand(text).unused == ("line 3: verify of step a",)
 
 
+def test_a_number_sign_in_a_command_and_in_quotes_is_kept() -> None:
+    step = parse_workflow("## a\nrun: [ -f x ] # if it is there\nrole: '# one'\ncwd: a#b\n").steps[0]
+    assert (step.worker.shell, step.role, step.worker.cwd) == ("[ -f x ] # if it is there", "# one", "a#b")
+
+
 def test_a_file_of_the_original_system_is_read() -> None:
     workflow = parse_workflow(GOOD)
     look, fix = workflow.steps
@@ -160,6 +165,9 @@ STEPS = "## a\nrun: x\n"
         ("## a\nrun: x\nrestart: permanent\nverify: test -e f\n", 4, "nothing would be verified"),
         ("## a\noutside: true\nlimits: task_seconds=5\n", 3, "which crewd cannot keep there"),
         ("## a\noutside: true\nrestart: transient\n", 3, "which crewd cannot keep there"),
+        ("## a\nrun: x\ncwd: sub # there\n", 3, "cwd has a comment behind it"),
+        ("## a\nrun: x\nretries: 2 # twice\n", 3, "retries has a comment behind it"),
+        ("## a\nrun: [echo, a]\n", 2, "run is a command line, and no list"),
         ("## a\noutside: true\nenv: A=b\n", 3, "is outside and has env"),
         ("## a\noutside: true\nrole: x\nstart: spawn\n", 4, "is outside and has start"),
         ("## a\noutside: true\nstdin: lines\n", 3, "is outside and has stdin"),

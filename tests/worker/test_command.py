@@ -136,6 +136,13 @@ def test_what_is_unusual_about_an_end_is_said(crew: Crew) -> None:
 # -- input ----------------------------------------------------------------------------------------------------------
 
 
+def test_input_that_is_gone_is_not_taken_for_the_program(crew: Crew, tmp_path: Path) -> None:
+    spec = WorkerSpec(argv=("cat",), stdin="file", stdin_file=str(tmp_path / "gone"))
+    run = crew.run(one_step("reads", spec), cwd="/")
+    run.wait(timeout=120)
+    assert f"its input {tmp_path / 'gone'} cannot be opened" in run.show().tasks[0].error
+
+
 def test_input_is_nothing_bytes_or_a_file(crew: Crew, tmp_path: Path) -> None:
     assert crew.exec(["wc", "-c"], cwd="/").result(timeout=120) == "0"
     assert str(crew.exec(["wc", "-c"], stdin=b"data\n", cwd="/").result(timeout=120)).strip() == "5"

@@ -120,13 +120,7 @@ def path_(options: Options) -> None:
 @verb
 def check_(options: Options) -> None:
     """Say all that is wrong in the files of settings; exit 1 if something is."""
-    found = problems(find_home(options.home))
-    if not found:  # what is well written may still name what is not there
-        found = project_settings()[1]
-        try:
-            user_settings()
-        except UsageError as error:
-            found = [error, *found]
+    found = _wrong(options)
     if options.json:
         out([{"message": each.message, "hint": each.hint} for each in found])
     elif not found:
@@ -138,6 +132,18 @@ def check_(options: Options) -> None:
                 say_within(f"  {each.hint}")
     if found:
         sys.exit(1)
+
+
+def _wrong(options: Options) -> list[UsageError]:
+    """All that is wrong in the files of settings; if they are well written, what they name and is not there."""
+    found = problems(find_home(options.home))
+    if not found:
+        found = project_settings()[1]
+        try:
+            user_settings()
+        except UsageError as error:
+            found = [error, *found]
+    return found
 
 
 def _settings(options: Options) -> list[Setting]:
@@ -166,7 +172,12 @@ def _tell(options: Options, key: str, *, project: bool, text: str, value: Any) -
         out({"key": key, "value": value, "file": str(path), "changed": True, "takes_effect": when or "now"})
         return
     say(f"{text}, in {path}")
-    if when == "reload":
+    wrong = _wrong(options)
+    for problem in wrong:
+        warn(f"{problem.message}{f' ({problem.hint})' if problem.hint else ''}")
+    if wrong:  # nobody is told to start crewd with a file that it would refuse
+        say("crew config check says all that is wrong")
+    elif when == "reload":
         say("crew daemon reload lets it take effect")
     elif when == "restart":
         say("it takes effect when crewd starts again: crew daemon stop, crew daemon start")

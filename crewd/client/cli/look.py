@@ -32,6 +32,7 @@ from crewd.client.cli.follow import line_of, words
 from crewd.client.cli.screen import one_line
 from crewd.client.extensions import faults_of_extensions
 from crewd.clock import SystemClock, local_time
+from crewd.model.claimable import to_claim
 from crewd.model.errors import CrewdError, DeadlineExceeded, UsageError
 from crewd.model.labels import parse_labels
 from crewd.model.rows import Backlog, Progress, RunRow, TaskRow
@@ -81,7 +82,9 @@ def _row(found: rq.RunsReply, run: RunRow, seen: dict[str, Progress], now: float
     status = next((each.value for each in _TELLING if each in stands), run.status.value)
     notices = sorted({notice.kind for notice in found.notices if notice.run == run.id})
     told = f"[{', '.join(notices)}]" if notices else ""
-    activity = f"{_activity(live[0].id if live else '', seen, now)} {told}".strip()
+    claims = [f"{task.step}: unclaimed" for task in to_claim(tasks)]
+    doing = _activity(live[0].id, seen, now) if live else (*claims, "")[0]
+    activity = f"{doing} {told}".strip()
     waits = [each for each in found.backlogs if each.task.partition("/")[0] == run.id]
     memory = sum(each.memory_bytes for each in found.usage if each.task.partition("/")[0] == run.id)
     name = run.name if alone else f"{run.name} {run.id[-5:]}"
@@ -167,7 +170,7 @@ def wait(options: Options, targets: tuple[str, ...], until: str, timeout: float)
             if options.json:
                 out(reply)
             else:
-                say(f"{target}  {'parked' if parked else status}")
+                say(one_line(f"{target}  {'parked' if parked else status}  {reply.attention}".rstrip()))
             worst = max(worst, 1 if parked else EXIT_OF_STATUS.get(status, 0))
     sys.exit(worst)
 
@@ -183,7 +186,8 @@ def _await(crew: Crew, target: str, deadline: float, *, or_waiting: bool) -> rq.
         if reply.attention != told:
             what = reply.attention.partition("(q_")
             blocked = bool(reply.run.blocks)  # what is said of it names the way on
-            hint = f": crew respond q_{what[2].rstrip(')')} ANSWER" if what[1] else "" if blocked else f": crew retry {target}"
+            said = blocked or "(crew claim" in reply.attention
+            hint = f": crew respond q_{what[2].rstrip(')')} ANSWER" if what[1] else "" if said else f": crew retry {target}"
             warn(one_line(f"{target} waits for somebody: {reply.attention}{hint}"))
             told = reply.attention
         if " is parked" in reply.attention:

@@ -13,9 +13,8 @@ from typing import Any
 import click
 import msgspec
 
-from crewd.agents.skills import parse_skill
 from crewd.client import shapes
-from crewd.client.chosen import team_named
+from crewd.client.chosen import read_skill, team_named
 from crewd.client.cli.common import Options, out, say, say_within, table, verb
 from crewd.client.cli.own_files import add_commands
 from crewd.client.cli.understood import tell_workflow
@@ -166,7 +165,7 @@ workflows = _group("workflows", "The workflows that can be named: crew run GOAL 
 
 
 def _tell_skill(options: Options, each: Resource) -> None:
-    skill = parse_skill(each.text(), each.name)
+    skill = read_skill(each)
     if options.json:
         out({**_as_json(each, skill.description, ""), "text": skill.text})
         return

@@ -16,6 +16,7 @@ from crewd.client.cli.look import waiting_words
 from crewd.client.cli.screen import one_line, shorten, width_of
 from crewd.clock import SystemClock
 from crewd.model.budget import Used, words_of
+from crewd.model.claimable import to_claim
 from crewd.model.green import Green, reached, required
 from crewd.model.reasons import FailureReason
 from crewd.model.rows import AttemptRow, RunRow, TaskRow, Usage
@@ -111,12 +112,13 @@ def _result(task: TaskRow, *, left_out: bool) -> str:
 
 def _tasks(found: rq.ShowReply) -> None:
     uses = {each.task: each for each in found.usage}
+    waits = {each.id: f"waits for a claim: crew claim {found.run.name}/{each.step}" for each in to_claim(found.tasks)}
     table(
         ["STEP", "STATUS", "TRY", "PID", "EXIT", "WHY", "USES"],
         (
             [
                 t.step, t.status if a is None or a.epoch == t.epoch else a.status, a.epoch if a else "",
-                a.pid if a and a.pid else "", _exit(a), _why(t, a), _uses(a, uses.get(t.id)) if a else "",
+                a.pid if a and a.pid else "", _exit(a), waits.get(t.id) or _why(t, a), _uses(a, uses.get(t.id)) if a else "",
             ]
             for t in found.tasks
             for a in _attempts(found, t)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from crewd.model.claimable import to_claim
 from crewd.model.rows import AskRow, AttemptRow, RunRow, TaskRow
-from crewd.model.runtimes import By, runtime_named
 from crewd.model.statuses import RUN_TERMINAL, TASK_TERMINAL, TaskStatus
 from crewd.protocol.requests import CancelReply, EndReply
 from crewd.store.messages import StandingRow
@@ -84,9 +84,8 @@ class RunStanding:
                 to_answer = next((ask for ask in asks if ask.unanswered), None)
                 if to_answer is not None:
                     return f"{each.step} asks: {to_answer.question} ({to_answer.id})"
-        for each in looked_at:
-            ready = all(tasks[name].status is TaskStatus.COMPLETED for name in each.depends_on if name in tasks)
-            if each.status is TaskStatus.QUEUED and ready and runtime_named(each.runtime).by is By.OUTSIDE:
+        for each in to_claim(tasks.values()):
+            if task is None or each.id == task.id:
                 return f"{each.step} waits for somebody to claim it (crew claim {run.name}/{each.step})"
         return ""
 

@@ -9,6 +9,7 @@ import contextlib
 import fnmatch
 import functools
 import hashlib
+import inspect
 import itertools
 import mimetypes
 import os
@@ -32,7 +33,7 @@ from crewd.testing.stress import apart
 from crewd.testing.stress.history import History, after
 from crewd.testing.stress.stage import TASK, Stage
 from crewd.testing.stress.trial import HEAD_BYTES, Act, File, Trial
-from crewd.worker.call import load
+from crewd.worker.call import load, wants_context
 from crewd.worker.declare import capabilities_of
 
 PATIENCE_SECONDS = 30.0
@@ -67,9 +68,21 @@ class Target:
         return self.worker if isinstance(self.worker, str) else f"{self.worker.__module__}:{self.worker.__qualname__}"
 
     def function(self) -> Callable[..., Any]:
-        """The function. Raises UsageError if there is none."""
-        if not isinstance(self.worker, str):
+        """The function. Raises UsageError if there is none, or if it takes other arguments."""
+        function = self._found()
+        context = (None,) if wants_context(function, dict(self.args)) else ()
+        try:
+            inspect.signature(function).bind(*context, **self.args)
+        except TypeError as error:
+            hint = "--arg NAME=JSON, or Target(..., args)"
+            raise UsageError(f"{self.name} cannot be called so: {error}", hint=hint) from None
+        return function
+
+    def _found(self) -> Callable[..., Any]:
+        if callable(self.worker):
             return self.worker
+        if not isinstance(self.worker, str):
+            raise UsageError(f"{self.worker!r} is no worker", hint="a function, or 'module:function'")
         if ":" not in self.worker:
             raise UsageError(f"{self.worker!r} names no function", hint="write MODULE:FUNCTION")
         try:

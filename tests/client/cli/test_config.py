@@ -63,6 +63,16 @@ def test_a_key_is_set_and_read_and_taken_away(shell: Shell) -> None:
     assert path.read_text() == "# how many wait\n"
 
 
+def test_who_sets_a_key_hears_what_else_is_wrong(shell: Shell) -> None:
+    done = shell.run("config", "set", "team", "nope")
+    assert (done.returncode, "there is no team 'nope'" in done.stderr) == (0, True)
+    path = Path(shell.home) / "crewd.toml"
+    path.write_text("wrm = 3\n")
+    done = shell.run("config", "set", "warm", "1")
+    assert "wrm" in done.stderr
+    assert "start" not in done.stdout, "crewd would not start with that file"
+
+
 @pytest.mark.parametrize(
     ("key", "value", "read"),
     [

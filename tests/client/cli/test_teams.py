@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+import crewd
 from crewd.client.blocking import Crew
 from tests.client.cli.test_agents import DEFINITION
 from tests.shell import Shell
@@ -362,3 +364,18 @@ def test_a_role_only_reads_until_its_file_says_otherwise_and_is_given_no_tool_th
     assert step("editor") == {"access": "exclusive", "access_from": "role editor"}
     done = shell.run("plan", "x", "--team", "duo", "--role", "misfit")
     assert (done.returncode, "has the tool Edit" in done.stderr) == (5, True)
+
+
+def test_the_team_of_the_docs_can_be_run_and_a_plan_that_nobody_makes_is_a_fault(shell: Shell) -> None:
+    page = (Path(crewd.__file__).parent.parent / "docs" / "teams.md").read_text()
+    team, workflow = re.findall(r"```markdown\n(.*?)```", page, re.DOTALL)[:2]
+    shell.ok("agents", "new", "scout")
+    for name, text in (("teams/duo.team.md", team), ("workflows/duo.workflow.md", workflow)):
+        (shell.cwd / ".crew" / name).parent.mkdir(parents=True, exist_ok=True)
+        (shell.cwd / ".crew" / name).write_text(text)
+    shell.ok("check")
+    assert "scout" in shell.ok("plan", "@duo x")
+    (shell.cwd / ".crew" / "teams" / "duo.team.md").write_text(team.replace("---\n", "---\nrequirePlanApproval: true\n", 1))
+    done = shell.run("check")
+    assert done.returncode == 1
+    assert "no step makes one" in " ".join(done.stdout.split())

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import select
 import shlex
 import subprocess
@@ -415,3 +416,12 @@ def test_a_cancel_that_takes_longer_than_one_waits_hides_none_of_the_others(crew
     assert "deaf: the time to wait has passed" in " ".join(done.stderr.split())
     assert quick.show().run.status == "cancelled"
     shell.ok("cancel", "deaf", "--now")
+
+
+def test_what_waits_for_a_claim_is_seen_wherever_one_looks(shell: Shell, crew: Crew) -> None:
+    crew.run(one_step("four", WorkerSpec(outside=True)), cwd="/", name="manual")
+    for words in (("ps",), ("show", "manual"), ("wait", "manual", "--for", "waiting"), ("summary", "manual")):
+        assert re.search(r"four: unclaimed|waits for (a claim|somebody to claim it)", " ".join(shell.ok(*words).split())), words
+    assert "crew claim manual/four" in shell.ok("summary", "manual")
+    crew.cancel("manual")
+    assert "crew show manual" in shell.ok("summary", "manual"), "there is no result"

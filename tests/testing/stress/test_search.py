@@ -223,6 +223,7 @@ def test_crew_stress_in_json() -> None:
         ["examples.stressed:mended", "--history", "jump@1"],
         ["examples.stressed:mended", "--here"],
         ["examples.stressed:mended", "--arg", "x"],
+        ["examples.stressed:mended", "--arg", "nothing=1"],
     ],
 )
 def test_crew_stress_refuses_what_it_cannot_do(args: list[str]) -> None:
