@@ -6,14 +6,19 @@ import importlib
 import inspect
 import re
 import sys
+import types
+import typing
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 MODULES = ("crewd", "crewd.aio", "crewd.worker", "crewd.testing")
+PLACES = ("crewd.client.calls", "crewd.client.environment", "crewd.model.questions", "crewd.model.policy")
+"""Where the types are defined whose values are texts."""
 HEAD = """# The Python API
 
 Written by `python -m tests.client.api_page --write` from the docstrings. How things are done with it: [README](../README.md),
@@ -117,7 +122,28 @@ def page() -> str:
                 lines += of_class(each, thing)
             else:
                 lines.append(f"### `{signature(each, thing)}`\n\n{said(thing)}\n")
+    lines += ["## Words in signatures\n", "A parameter of one of these types is one of these texts.\n"]
+    lines += (f"- `{name}`: {', '.join(f'`{each!r}`' for each in values)}" for name, values in words("\n".join(lines)))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+
+
+def words(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The names in signatures that stand for some texts, and these."""
+    named = set(re.findall(r"\b[A-Z][A-Za-z]+\b", "\n".join(re.findall(r"`.*\(.*`", text))))
+    for name in sorted(named):
+        for module in PLACES:
+            values = list(_texts_of(getattr(importlib.import_module(module), name, None)))
+            if values:
+                yield name, values
+                break
+
+
+def _texts_of(kind: object) -> Iterator[str]:
+    for each in typing.get_args(kind) if typing.get_origin(kind) in {Literal, typing.Union, types.UnionType} else ():
+        if isinstance(each, str):
+            yield each
+        else:
+            yield from _texts_of(each)
 
 
 def main() -> int:

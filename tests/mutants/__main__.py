@@ -367,7 +367,7 @@ MUTANTS = (
     Mutant(
         "a failed commit is taken for a success",
         "store/actor.py",
-        "            except StoreUnavailable:\n                self._keep_trying()\n                return\n",
+        "            except StoreUnavailable as error:\n                self._keep_trying(str(error))\n                return\n",
         "            except StoreUnavailable:\n                pass\n",
     ),
     Mutant(

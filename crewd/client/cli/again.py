@@ -89,7 +89,7 @@ def dead(options: Options) -> None:
         [short_task(t.id), tries[t.id], t.reason, ago(now - (t.ended_at or now)), t.error.replace("\n", " ")[:80]]
         for t in found.tasks
     )
-    table(["TASK", "TRIES", "REASON", "AGE", "ERROR"], rows, whole={"TASK"})
+    table(["TASK", "TRIES", "REASON", "AGE", "ERROR"], rows, whole={"TASK"}, empty="there are no dead letters")
 
 
 @click.command()

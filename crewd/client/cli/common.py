@@ -216,8 +216,17 @@ class FileToWrite(click.Path):
         return super().convert(value, param, ctx)
 
 
-def table(headers: Sequence[str], rows: Iterable[Iterable[object]], whole: Collection[str] = (), indent: str = "") -> None:
-    """Columns for people, the most important ones first: aligned, no frames, never wider than the screen. See `lay_out`."""
+def table(
+    headers: Sequence[str], rows: Iterable[Iterable[object]], whole: Collection[str] = (), indent: str = "", empty: str = ""
+) -> None:  # fmt: skip
+    """Columns for people, the most important ones first: aligned, no frames, never wider than the screen. See `lay_out`.
+
+    Without rows it says `empty` on stderr, and no headers.
+    """
+    rows = list(rows)
+    if empty and not rows:
+        warn(empty)
+        return
     columns = screen_columns()
     for line in lay_out(headers, rows, None if columns is None else columns - len(indent), whole):
         say(indent + line)

@@ -35,7 +35,7 @@ def capabilities(options: Options, kind: str | None, run: str | None) -> None:
         return
     why = {each.id: f"{each.name} means {each.shadowed_by}" if each.shadowed_by else each.reason for each in found}
     rows = [(each.id, each.source, each.state, why[each.id]) for each in found]
-    table(("ID", "FROM", "STATE", "WHY"), rows)
+    table(("ID", "FROM", "STATE", "WHY"), rows, empty="there is nothing of this kind")
 
 
 def _now() -> list[Item]:

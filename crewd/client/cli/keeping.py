@@ -185,6 +185,7 @@ def artifacts(options: Options, target: str) -> None:
             ]
             for row in rows
         ),
+        empty="its workers have left no artifacts",
     )  # fmt: skip
 
 

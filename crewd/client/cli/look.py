@@ -70,8 +70,9 @@ def ps(options: Options, everything: bool, limit: int | None, quiet: bool, label
     now = SystemClock().wall()
     seen = {each.task: each for each in found.progress}
     names = Counter(run.name for run in found.runs)
+    none = "there are no such runs" if everything or labels else "no run is live (crew ps -a lists those that have ended)"
     rows = [_row(found, run, seen, now, alone=names[run.name] == 1) for run in found.runs]
-    table(["NAME", "STATUS", "AGE", "TASKS", "NOW", "WAITING", "MEM", "ID"], rows, whole={"ID"})
+    table(["NAME", "STATUS", "AGE", "TASKS", "NOW", "WAITING", "MEM", "ID"], rows, whole={"ID"}, empty=none)
 
 
 def _row(found: rq.RunsReply, run: RunRow, seen: dict[str, Progress], now: float, *, alone: bool) -> list[object]:

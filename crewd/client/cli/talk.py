@@ -255,11 +255,13 @@ def inbox(options: Options, answer: bool) -> None:  # noqa: FBT001 (a flag)
         warn("nothing waits for an answer")
     now = SystemClock().wall()
     if unread:
-        say("")
+        if asks:
+            say("")
         shown = ([m.receipt.id, "overdue" if m.overdue(now) else m.terms.priority, _in_line(m.text, 90)] for m in unread)
         table(["MESSAGE", "PRIORITY", "TEXT"], shown, whole={"MESSAGE"})
     if notices:
-        say("")
+        if asks or unread:
+            say("")
         for each in notices:
             say(f"{each.kind}  {short_task(each.task or each.run)}  {ago(now - each.opened_at)}")
             say_within(f"  {one_line(each.text)}")  # whole: it says what to type
@@ -290,7 +292,7 @@ def messages(options: Options, target: str, **given: Any) -> None:
         late = "no reply in time" if message.reply_overdue(now) else "overdue" if message.overdue(now) else ""
         told = ", ".join(filter(None, (became, late)))
         rows.append([r.id, r.kind, r.task.partition("/")[2], r.outcome or r.level, _in_line(message.text, 40), told])
-    table(["MESSAGE", "KIND", "STEP", "STATE", "TEXT", "REASON"], rows, whole={"MESSAGE"})
+    table(["MESSAGE", "KIND", "STEP", "STATE", "TEXT", "REASON"], rows, whole={"MESSAGE"}, empty="there are no such messages")
 
 
 @click.command()
@@ -321,7 +323,7 @@ def outbox(options: Options, sending: bool, forgotten: tuple[str, ...]) -> None:
     rows = (
         [entry.id, entry.send.kind, entry.send.target, ago(now - entry.at), _in_line(entry.send.text, 60)] for entry in left
     )
-    table(["MESSAGE", "KIND", "TARGET", "AGE", "TEXT"], rows)
+    table(["MESSAGE", "KIND", "TARGET", "AGE", "TEXT"], rows, empty="nothing waits to be sent")
 
 
 @click.command()

@@ -425,3 +425,14 @@ def test_what_waits_for_a_claim_is_seen_wherever_one_looks(shell: Shell, crew: C
     assert "crew claim manual/four" in shell.ok("summary", "manual")
     crew.cancel("manual")
     assert "crew show manual" in shell.ok("summary", "manual"), "there is no result"
+
+
+def test_a_list_without_rows_says_so_and_has_no_headers(shell: Shell, crew: Crew) -> None:
+    run = crew.exec(["true"], cwd="/")
+    run.wait()
+    for words in (("messages", run.id), ("artifacts", run.id), ("outbox",), ("ps", "--label", "no=run"), ("dead",)):
+        done = shell.run(*words)
+        if done.stdout and words == ("dead",):
+            continue  # of another test
+        assert done.stdout == "", words
+        assert re.match(r"(there are no|its workers have left no|nothing waits)", done.stderr), words
