@@ -23,6 +23,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 PathText = str | PurePath
 """The path of a file or directory."""
+UNSHOWN = frozenset({"secrets", "brought", "env", "token"})
+"""Arguments that may hold a secret: an error shows their type alone."""
 _NAMES = {
     str: "a text", bytes: "bytes", int: "a whole number", float: "a number", bool: "True or False", type(None): "None",
     PurePath: "a path", Mapping: "a dict", Sequence: "a list", tuple: "a tuple",
@@ -32,8 +34,8 @@ _NAMES = {
 def check_arguments(function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> None:
     """Raises UsageError for an argument of another type than the function's annotation says.
 
-    What is annotated with a protocol, `object` or `Any` is not looked at, nor what only a type checker
-    imports. A parameter that is missing, or that there is not, is left to the function: Python's own TypeError names it.
+    What is annotated with a protocol, `object` or `Any` is not looked at, nor what only a type checker imports. A parameter
+    that is missing, or that there is not, is left to the function: Python's own TypeError names it.
     """
     signature, hints = _parameters(function)
     try:
@@ -43,7 +45,8 @@ def check_arguments(function: Callable[..., object], args: Sequence[object], kwa
     for name, value in given.items():
         if not fits(value, hints.get(name, object)):
             hint = _advice(value, hints[name]) or f"{name} is {described(hints[name])}"
-            raise UsageError(f"{function.__name__}({name}={reprlib.repr(value)}) cannot be used", hint=hint)
+            shown = f"<{type(value).__name__}>" if name in UNSHOWN else reprlib.repr(value)
+            raise UsageError(f"{function.__name__}({name}={shown}) cannot be used", hint=hint)
 
 
 def checked(function: Callable[P, T]) -> Callable[P, T]:

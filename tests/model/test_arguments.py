@@ -41,6 +41,10 @@ def test_what_does_not_fit_is_said_in_words(value: object, kind: object, takes: 
     assert described(kind) == takes
 
 
+def _with_secrets(*, secrets: Mapping[str, str]) -> Mapping[str, str]:
+    return secrets
+
+
 def test_a_checked_function_refuses_before_it_runs_and_leaves_python_its_own_errors() -> None:
     ran: list[str] = []
 
@@ -56,6 +60,10 @@ def test_a_checked_function_refuses_before_it_runs_and_leaves_python_its_own_err
     with pytest.raises(UsageError) as caught:
         collect(wrong)
     assert "'posixpath:join'" in caught.value.hint
+    with pytest.raises(UsageError) as caught:
+        checked(_with_secrets)(secrets={"TOKEN": b"hunter2"})  # type: ignore[dict-item]
+    assert "hunter2" not in str(caught.value)
+    assert "secrets=<dict>" in caught.value.message
     with pytest.raises(TypeError, match="nmae"):
         collect(nmae=1)  # type: ignore[call-arg]
     assert ran == []

@@ -367,8 +367,8 @@ MUTANTS = (
     Mutant(
         "a failed commit is taken for a success",
         "store/actor.py",
-        "            except StoreUnavailable as error:\n                self._keep_trying(str(error))\n                return\n",
-        "            except StoreUnavailable:\n                pass\n",
+        "            except StoreUnavailable as error:\n                self._keep_trying(str(error))\n",
+        "            except StoreUnavailable as error:\n                str(error)\n",
     ),
     Mutant(
         "an old answer of the guardian is believed",
