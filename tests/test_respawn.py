@@ -16,6 +16,8 @@ import pytest
 import crewd
 from crewd import respawn
 from crewd.client.calls import SILENCE_SECONDS
+from crewd.client.discover import silent_holder
+from crewd.model.home import Home
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.shell import Shell
@@ -154,7 +156,20 @@ def test_who_follows_a_run_that_ends_with_crewd_knows_how_it_has_ended(
             wait_until(lambda: any(row.status == "running" for row in crew.runs().runs), "the run")
             wait_until(lambda: b"said" in crew.log("followed").data, "its output")
             crew.stop_daemon()
+        wait_until(lambda: daemon.stopped, "crewd to stop")
+        begun = time.monotonic()
         done = follows.result(120)
     assert done.returncode == 3, done
     assert "said" in done.stdout
     assert time.monotonic() - begun < SILENCE_SECONDS, "nobody waits for a crewd that has stopped"
+
+
+def test_a_lock_with_the_pid_of_another_program_is_no_crewd(tmp_path: Path) -> None:
+    root = tmp_path / "h"
+    root.mkdir(mode=0o700)
+    (root / "crewd.lock").write_text(str(os.getpid()))
+    assert silent_holder(Home(root)) == os.getpid()
+    begun = psutil.Process().create_time()
+    os.utime(root / "crewd.lock", (begun - 100, begun - 100))  # of before the boot
+    assert silent_holder(Home(root)) is None
+    assert "no crewd serves" in Shell(str(root), tmp_path).prints(69, "daemon", "status")

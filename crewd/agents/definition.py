@@ -12,7 +12,7 @@ from crewd.agents.catalogue import CATALOGUE, agent_of
 from crewd.agents.head import read_head
 from crewd.agents.models import levels_of
 from crewd.agents.skills import NONE
-from crewd.model.agent import AGENT_RUNTIMES, CHANGING_TOOLS, Agent, Permissions, check_agent
+from crewd.model.agent import AGENT_RUNTIMES, Agent, Permissions, changing_tool, check_agent
 from crewd.model.errors import UsageError
 from crewd.model.markdown import did_you_mean, wrong
 from crewd.model.redact import redact_value
@@ -101,7 +101,7 @@ def _access(head: Yaml, given: Mapping[str, Any]) -> Access:
 
 
 def _check_tools(head: Yaml, access: Access, tools: Iterable[str]) -> None:
-    changing = next((tool for tool in tools if tool.lower() in CHANGING_TOOLS), "")
+    changing = changing_tool(tools)
     if access == "shared" and changing:
         raise wrong(head.line("tools"), f"it only reads (access: shared), and has the tool {changing}", "access: exclusive")
 

@@ -36,6 +36,7 @@ REPLY_SECONDS = 30.0
 SILENCE_SECONDS = 15.0
 """crewd answers a hello every second. It is not there if nobody has answered for so long: a restart takes less."""
 SILENCE_SECONDS_LEAST = 3.0
+"""Who waits for less than a restart takes gives crewd so long all the same: three hellos."""
 LONG_SECONDS = 3_600.0
 """What looks at a whole home may take its time."""
 T = TypeVar("T")
@@ -61,7 +62,7 @@ Call = Generator[Ask, rq.Reply, T]
 
 
 def _within(request: rq.Request, timeout: float) -> Ask:
-    """A request that crewd answers after `timeout` seconds at the latest: who waits briefly waits briefly for crewd, too."""
+    """A request that crewd answers within `timeout` seconds. A short timeout shortens the time until crewd counts as gone."""
     return Ask(request, timeout + REPLY_SECONDS, min(SILENCE_SECONDS, max(SILENCE_SECONDS_LEAST, timeout)))
 
 

@@ -20,7 +20,7 @@ from crewd.client.inventory import check_enabled
 from crewd.client.resources import Resource, resource, resources
 from crewd.client.usable import check_usable, given_to, without_disabled
 from crewd.client.user_file import user_path
-from crewd.model.agent import CHANGING_TOOLS
+from crewd.model.agent import changing_tool
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.green import Green
 from crewd.model.ids import check_name
@@ -263,10 +263,10 @@ def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
         ("shared", f"role {step.role}, which does not say otherwise") if role else ("", ""),
     )  # fmt: skip
     access, access_from = next((each for each in ways if each[0]), ways[-1])
-    changing = [tool for tool in found.definition.agent.tools if tool.lower() in CHANGING_TOOLS]
+    changing = changing_tool(found.definition.agent.tools)
     if access == "shared" and changing:
         raise Refused(
-            f"agent {found.name} has the tool {changing[0]}, and step {step.id} only reads (by {access_from})",
+            f"agent {found.name} has the tool {changing}, and step {step.id} only reads (by {access_from})",
             hint="leave the tool out of the agent's file, or say access: exclusive",
         )
     skills = names_of(found.definition.skills, role.skills if role else (), step.skills, wish.skills)

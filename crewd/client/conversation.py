@@ -40,7 +40,7 @@ class Conversation:
     """Frames out through `outbox`, frames in through `feed`."""
 
     def __init__(self, name: str, key: str, software: str, ids: IdSource, *, wish: int = Role.ADMIN) -> None:
-        if type(wish) not in {int, Role} or wish not in tuple(Role):
+        if wish not in tuple(Role):
             roles = ", ".join(f"{role.name.lower()} {role}" for role in Role)
             raise UsageError(f"wish is {wish!r}, which is no role", hint=f"crewd.Role or its number: {roles}")
         self._hello = rq.Hello(owner=name, software=software, wish=wish, key=key)

@@ -22,6 +22,9 @@ START_SECONDS = 15.0
 STARTS = "starts"
 """What the log says at each start: what came before is of an earlier one."""
 PID_DIGITS = 10
+"""A lock with more digits holds no pid: Linux has pids up to 4,194,304."""
+BOOT_SECONDS = 2.0
+"""So exact is the time at which a process began: the kernel counts it from a boot time in whole seconds."""
 SAID_BYTES = 65_536
 """Of the end of crewd's log, in which it may have said why it does not serve."""
 LOOK_SECONDS = 0.5
@@ -91,9 +94,9 @@ def unreachable(home: Home) -> DaemonUnreachable:
     """The error for a home that nobody serves; with what crewd said last, if that is why."""
     if home.full.is_file():
         return DaemonUnreachable(home.full.read_text().strip(), hint="close some, or raise 'ulimit -Hn' before crewd starts")
-    pid = holder(home)
+    pid = silent_holder(home)
     if pid is not None:
-        said = said_of(pid)
+        said = _said_of(pid)
         hint = f"kill -CONT {pid}" if said else "crew daemon logs"
         return DaemonUnreachable(f"crewd (pid {pid}) serves {home.root} and does not answer{said}", hint=hint)
     said = _last_said(home)
@@ -103,7 +106,7 @@ def unreachable(home: Home) -> DaemonUnreachable:
 
 
 def holder(home: Home) -> int | None:
-    """The pid of the crewd that serves a home, as its lock says; None if there is none."""
+    """The pid of the crewd that serves a home, as its lock says; None if there is no such process."""
     try:
         text = home.daemon_lock.read_text().strip()
     except OSError:
@@ -114,7 +117,18 @@ def holder(home: Home) -> int | None:
     return pid if pid and psutil.pid_exists(pid) else None
 
 
-def said_of(pid: int) -> str:
+def silent_holder(home: Home) -> int | None:
+    """The same, for a home on which nobody answers: after a reboot another program may have the pid that the lock says."""
+    import psutil
+
+    pid = holder(home)
+    with contextlib.suppress(psutil.Error, OSError):
+        if pid is not None and psutil.Process(pid).create_time() <= home.daemon_lock.stat().st_mtime + BOOT_SECONDS:
+            return pid
+    return None
+
+
+def _said_of(pid: int) -> str:
     """Why a process that is there may not answer, as the end of a sentence; empty if that cannot be seen."""
     import psutil
 

@@ -161,7 +161,7 @@ def _task(value: object, where: str, known: Mapping[str, str]) -> Planned:
         raise UsageError(f"{where} is no JSON object")
     _check_once(value, where)
     if order := next((key for key in _ORDER if value.get(key)), ""):
-        raise UsageError(f'{where} has "{order}": what a task waits for is said by its phase alone')
+        raise UsageError(f'{where} has "{order}": only phases say in which order tasks are done')
     role = value.get("role")
     if not isinstance(role, str) or _plain(role) not in known:
         raise UsageError(f"{where} has the role {role!r}, the roles are {', '.join(known.values())}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -13,7 +14,7 @@ AgentRuntime = Literal["pi", "omp", "claude", "codex", "acp"]
 """What an agent speaks: pi's and oh-my-pi's RPC, Claude Code's stream-json, Codex's app-server, the Agent Client Protocol."""
 Permissions = Literal["ask", "allow", "deny"]
 AGENT_RUNTIMES: Final[tuple[AgentRuntime, ...]] = get_args(AgentRuntime)
-CHANGING_TOOLS: Final = frozenset({"edit", "write", "multiedit", "notebookedit", "apply_patch", "patch"})
+_CHANGING_TOOLS: Final = frozenset({"edit", "write", "multiedit", "notebookedit", "apply_patch", "patch"})
 """Tools of agents that change files, in lower case. A shell is not among them: agents read with it, too."""
 PROMPT_BYTES_MAX = 64 << 10
 """A system prompt."""
@@ -89,6 +90,11 @@ def conversation_of(checkpoint: object) -> Conversation | None:
         return msgspec.convert(checkpoint, Conversation)
     except msgspec.ValidationError:
         return None
+
+
+def changing_tool(tools: Iterable[str]) -> str:
+    """The first of these tools that changes files; empty if none does."""
+    return next((tool for tool in tools if tool.lower() in _CHANGING_TOOLS), "")
 
 
 def check_agent(step: str, agent: Agent) -> None:

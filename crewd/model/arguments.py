@@ -70,7 +70,10 @@ def fits(value: object, kind: Any) -> bool:
     if origin is Literal:
         return any(type(value) is type(each) and value == each for each in inner)
     if origin is tuple:
-        return isinstance(value, tuple) and len(value) == len(inner) and all(map(fits, value, inner))
+        if not isinstance(value, tuple):
+            return False
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        return len(value) == len(kinds) and all(map(fits, value, kinds))
     if inner and issubclass(origin, Mapping):
         return isinstance(value, Mapping) and all(fits(k, inner[0]) and fits(v, inner[1]) for k, v in value.items())
     if inner and issubclass(origin, Sequence):

@@ -269,13 +269,13 @@ class ReadOnly:
 
     def not_readable(self) -> Iterator[str]:
         """Every row and every event that is not what crewd wrote, in words."""
-        anew = "crewd salvage --anyway makes the rows anew from the events"
+        hint = "crewd salvage --anyway rebuilds the rows from the events"
         for kind, table in TABLES.items():
             for key, doc in self._all(f"SELECT id, doc FROM {table} ORDER BY id"):
                 try:
                     DECODERS[kind].decode(doc)
                 except (msgspec.MsgspecError, ValueError):
-                    yield f"{key} in the table {table} is damaged: {anew}"
+                    yield f"{key} in the table {table} is damaged: {hint}"
         seq = 0
         while found := self._all(f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (seq, READ_AT_ONCE)):
             for record in found:

@@ -18,6 +18,8 @@ from crewd.private_files import open_plain
 UNSYNCED_COMMITS_MAX = 8
 """So many commits may follow the place at which SQLite stops without being lost: they can be those that were not synced."""
 _HEADER, _FRAME_HEADER = 32, 24
+_PAGE = 4_096
+"""Bytes of a page, as SQLite makes them unless it is told otherwise: for a log whose header does not say it."""
 _MAGIC = {0x377F0682: "little", 0x377F0683: "big"}
 _MX_FRAME = 16
 """Where `-shm` holds the number of frames that SQLite reads, in the byte order of the machine."""
@@ -35,11 +37,11 @@ def commits_lost(database: Path) -> int:
         read = int.from_bytes(file.read(_MX_FRAME + 4)[_MX_FRAME:], sys.byteorder)
     with open_plain(log) as file:
         header = file.read(_HEADER)
-        page = int.from_bytes(header[8:12])
-        found, salts = 0, header[16:24]
         whole = _is_whole(header)
+        page = int.from_bytes(header[8:12]) if whole else _PAGE
+        found, salts = 0, header[16:24]
         number = read if whole else 0
-        while page:
+        while True:
             file.seek(_HEADER + number * (page + _FRAME_HEADER))
             frame = file.read(_FRAME_HEADER)
             if len(frame) < _FRAME_HEADER:

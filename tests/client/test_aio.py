@@ -56,7 +56,7 @@ def test_who_waits_briefly_waits_briefly_for_a_crewd_that_is_gone(daemon: Daemon
                 daemon.kill()
                 return await seconds(crew, other, run.id)
 
-    assert asyncio.run(both()) < SILENCE_SECONDS  # it would take each of them longer
+    assert asyncio.run(both()) < 2 * SILENCE_SECONDS  # so long as both would wait in all
 
 
 def test_nobody_there_is_an_error(home: object) -> None:

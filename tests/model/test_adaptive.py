@@ -69,7 +69,7 @@ def test_a_plan_is_read_where_it_can_be_meant_in_one_way_only(result: object) ->
         (of({"role": "executor", "task": "a\0b"}), "holds a NUL byte"),
         (of({"role": "executor", "task": "x" * (TASK_CHARS_MAX + 1)}), "8001 characters"),
         (of(*[{"role": "executor", "task": "x"}] * (TASKS_MAX + 1)), "13 tasks, at most 12"),
-        (of({"role": "executor", "task": "x", "depends_on": ["y"]}), 'has "depends_on": what a task waits for is said by its'),
+        (of({"role": "executor", "task": "x", "depends_on": ["y"]}), 'has "depends_on": only phases say in which order'),
         ('{"phases": [], "phases": [{"tasks": []}]}', 'it has "phases" twice'),
         ('{"phases": [{"tasks": [], "tasks": []}]}', 'phase 1 has "tasks" twice'),
         ('{"phases": [{"tasks": [{"role": "executor", "task": "a", "task": "b"}]}]}', 'task 1 of phase 1 has "task" twice'),

@@ -1,4 +1,4 @@
-"""Values and annotations: what fits, and how that is said of what does not."""
+"""Which values fit an annotation, and what the error says of one that does not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from crewd.model.errors import UsageError
     ("value", "kind"),
     [
         ("text", str), (1, float), (True, bool), (None, str | None), ([], Sequence[str]), (("a",), Sequence[str]),
-        ({"a": 1}, Mapping[str, object]), ("now", Literal["now", "later"]), ((1, 2), tuple[int, int]), (Path("x"), PathText),
+        ({"a": 1}, Mapping[str, object]), ("now", Literal["now", "later"]),
+        ((1, 2), tuple[int, int]), ((1, 2, 3), tuple[int, ...]), ((), tuple[int, ...]), (Path("x"), PathText),
         (object(), Any), (crewd.Limits(), crewd.Limits | None),
     ],
 )  # fmt: skip
@@ -32,7 +33,8 @@ def test_what_an_annotation_says_fits(value: object, kind: object) -> None:
         (b"text", str, "a text"), (True, float, "a number"), (1.5, int, "a whole number"), (1, bool, "True or False"),
         (None, str, "a text"), ("text", Sequence[str], "a list"), ([1], Sequence[str], "a list"),
         ([("a", 1)], Mapping[str, int], "a dict"), ({1: 1}, Mapping[str, int], "a dict"),
-        ("soon", Literal["now", "later"], "'now' or 'later'"), ([1, 2], tuple[int, int], "a tuple"),
+        ("soon", Literal["now", "later"], "'now' or 'later'"),
+        ([1, 2], tuple[int, int], "a tuple"), ((1, "a"), tuple[int, ...], "a tuple"),
         (5, PathText, "a text or a path"), (3, crewd.Retry | None, "a Retry or None"),
     ],
 )  # fmt: skip

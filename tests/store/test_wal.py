@@ -19,7 +19,7 @@ COMMITS = 30
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """A database whose log was just begun anew, with some commits in it; the writer was killed."""
+    """A database whose writer was killed, with a log that had just been restarted and holds some commits."""
     path = tmp_path / "writer.db"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as sql:
         sql.execute("PRAGMA journal_mode=WAL")
@@ -71,8 +71,9 @@ def test_commits_after_a_damaged_one_are_counted_and_the_file_is_called_damaged(
     assert "commits follow a damaged place" in ReadOnly.verdict(log, SystemClock(), 10)
 
 
-def test_a_header_that_cannot_be_read_loses_all(log: Path) -> None:
-    changed(log, flip(17))
+@pytest.mark.parametrize("change", [flip(17), flip(9), lambda data: data.__setitem__(slice(32), bytes(32))])
+def test_a_header_that_cannot_be_read_loses_all(log: Path, change: Callable[[bytearray], object]) -> None:
+    changed(log, change)
     assert lost(log) >= COMMITS
     assert "commits follow a damaged place" in ReadOnly.verdict(log, SystemClock(), 10)
 

@@ -168,11 +168,12 @@ def _tell(options: Options, key: str, *, project: bool, text: str, value: Any) -
     source = source_of(key, project=project)
     path = settings_path(source, home)
     when = _when(options, key) if source == "daemon" else ""
+    wrong = _wrong(options)
     if options.json:
-        out({"key": key, "value": value, "file": str(path), "changed": True, "takes_effect": when or "now"})
+        told = [each.message for each in wrong]
+        out({"key": key, "value": value, "file": str(path), "changed": True, "takes_effect": when or "now", "wrong": told})
         return
     say(f"{text}, in {path}")
-    wrong = _wrong(options)
     for problem in wrong:
         warn(f"{problem.message}{f' ({problem.hint})' if problem.hint else ''}")
     if wrong:  # nobody is told to start crewd with a file that it would refuse

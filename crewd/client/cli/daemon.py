@@ -16,7 +16,7 @@ import psutil
 
 from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, one_of_flags, out, say, verb
-from crewd.client.discover import find_home, holder, said_of
+from crewd.client.discover import find_home, holder, silent_holder
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, Refused, Unavailable
 from crewd.model.limits import GRACE_SECONDS_SHORT
@@ -84,7 +84,10 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
         if clock.monotonic() > deadline and not drains:
             raise DeadlineExceeded(f"crewd (pid {pid}) has not stopped yet", hint="crew daemon logs")
         clock.sleep(0.02)
-    while starter is not None and _lives(starter):  # it ends with a crewd that stops, and starts one again that was killed
+    deadline = clock.monotonic() + STOP_SECONDS
+    while (
+        starter is not None and _lives(starter) and clock.monotonic() < deadline
+    ):  # it ends with a crewd that stops, and starts one again that was killed
         again = _pid(options)
         if again is not None:
             raise Unavailable(f"crewd was killed while it stopped, and serves again (pid {again})", hint="crew daemon stop")
@@ -145,13 +148,12 @@ def status(options: Options) -> None:
     try:
         with connect(options.home, start=False) as crew:
             counts, draining = crew.doctor().counts, crew.draining
-    except DaemonUnreachable:
+    except DaemonUnreachable as error:
+        pid = silent_holder(home)
         if options.json:
-            out({"running": False, "home": str(home.root)})
+            out({"running": False, "home": str(home.root), "pid": pid})
         else:
-            pid = _pid(options)
-            held = f"crewd (pid {pid}) serves {home.root} and does not answer"
-            say(f"no crewd serves {home.root}" if pid is None else f"{held}{said_of(pid)}")
+            say(f"no crewd serves {home.root}" if pid is None else error.message)
         sys.exit(DaemonUnreachable.exit_code)
     if options.json:
         out({"running": True, "home": str(home.root), "pid": _pid(options), "draining": draining, "counts": counts})
