@@ -12,12 +12,11 @@ from crewd.agents.catalogue import CATALOGUE, agent_of
 from crewd.agents.head import read_head
 from crewd.agents.models import levels_of
 from crewd.agents.skills import NONE
-from crewd.model.agent import AGENT_RUNTIMES, Agent, Permissions, changing_tool, check_agent
+from crewd.model.agent import AGENT_RUNTIMES, Access, Agent, Permissions, changing_tool, check_agent
 from crewd.model.errors import UsageError
 from crewd.model.markdown import did_you_mean, wrong
 from crewd.model.redact import redact_value
 from crewd.model.variables import check_variable
-from crewd.model.workflow import Access
 from crewd.model.yaml_text import Yaml
 
 _FIELDS = {

@@ -17,13 +17,13 @@ from typing import Any, cast, get_args
 import msgspec
 
 from crewd.agents.head import read_head
+from crewd.model.agent import Access
 from crewd.model.budget import Budget
 from crewd.model.budget_text import read_budget
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
 from crewd.model.limits import ROLES_MAX
 from crewd.model.markdown import SourceLine, did_you_mean, wrong
-from crewd.model.workflow import Access
 from crewd.model.yaml_text import Yaml
 
 _FIELDS = (

@@ -20,14 +20,14 @@ from crewd.client.inventory import check_enabled
 from crewd.client.resources import Resource, resource, resources
 from crewd.client.usable import check_usable, given_to, without_disabled
 from crewd.client.user_file import user_path
-from crewd.model.agent import changing_tool
+from crewd.model.agent import Access, changing_tool
 from crewd.model.errors import NotFound, Refused, UsageError
 from crewd.model.green import Green
 from crewd.model.ids import check_name
 from crewd.model.markdown import did_you_mean
 from crewd.model.packet import Packet
 from crewd.model.runtimes import RUNTIMES, By
-from crewd.model.workflow import PLANNER, Access, Step, WorkerSpec, Workflow, check_workflow
+from crewd.model.workflow import PLANNER, Step, WorkerSpec, Workflow, check_workflow
 
 
 class Choice(msgspec.Struct, frozen=True):

@@ -13,6 +13,8 @@ from crewd.model.inventory import Item
 AgentRuntime = Literal["pi", "omp", "claude", "codex", "acp"]
 """What an agent speaks: pi's and oh-my-pi's RPC, Claude Code's stream-json, Codex's app-server, the Agent Client Protocol."""
 Permissions = Literal["ask", "allow", "deny"]
+Access = Literal["", "shared", "exclusive"]
+"""What a worker does to the files of its step's directory: it only reads them, or changes them; empty if nobody says."""
 AGENT_RUNTIMES: Final[tuple[AgentRuntime, ...]] = get_args(AgentRuntime)
 _CHANGING_TOOLS: Final = frozenset({"edit", "write", "multiedit", "notebookedit", "apply_patch", "patch"})
 """Tools of agents that change files, in lower case. A shell is not among them: agents read with it, too."""

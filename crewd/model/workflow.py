@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from crewd.model.agent import Agent, check_agent
+from crewd.model.agent import Access, Agent, check_agent
 from crewd.model.budget import Budget, check_budget
 from crewd.model.errors import UsageError
 from crewd.model.green import (
@@ -45,7 +45,6 @@ from crewd.model.shell import place_values
 from crewd.model.variables import check_variable
 
 Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool | None
-Access = Literal["", "shared", "exclusive"]
 Effectiveness = Literal["", "off", "warn", "block", "fail"]
 PeerProtocol = Literal["", "crewd", "crewd-stdio"]
 PLANNER = "planner"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from crewd.model.agent import Access
 from crewd.model.errors import UsageError
 from crewd.model.green import LEVELS, Level
 from crewd.model.markdown import BLOCK, SourceLine, did_you_mean, wrong
@@ -21,7 +22,7 @@ from crewd.model.packet_text import read_packet
 from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
 from crewd.model.quantities import quantity
 from crewd.model.variables import is_own
-from crewd.model.workflow import Access, Effectiveness, PeerProtocol, Step, WorkerSpec
+from crewd.model.workflow import Effectiveness, PeerProtocol, Step, WorkerSpec
 from crewd.model.yaml_text import Yaml, is_text, read_yaml, scalar_text, whole
 
 P = TypeVar("P", Limits, Restarts)

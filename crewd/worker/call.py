@@ -168,8 +168,14 @@ async def _until_cancelled(coroutine: Any, token: CancellationToken) -> object:
 
 
 def wants_context(function: Callable[..., Any], args: dict[str, Any]) -> bool:
-    """Whether the first parameter is the context: it is named `ctx` or `context`, or annotated as one."""
-    parameters = list(inspect.signature(function).parameters.values())
+    """Whether the first parameter is the context: it is named `ctx` or `context`, or annotated as one.
+
+    Some functions written in C, like `time.time`, do not say what they take; they take no context.
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:
+        return False
     if not parameters or parameters[0].name in args:
         return False
     first = parameters[0]

@@ -212,3 +212,17 @@ def test_a_checkpoint_that_would_be_another_one_is_refused(crew: Crew, tmp_path:
     )
     (tmp_path / "m.py").write_text("\n".join([*lines, "        return error.message"]))
     assert str(crew.call("m:f", cwd=str(tmp_path)).result(timeout=120)).startswith("the checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("target", "args", "result"), [("math:hypot", {}, 0.0), ("builtins:dict", {"a": 1}, {"a": 1}), ("builtins:str", {}, "")]
+)
+def test_a_function_that_does_not_say_what_it_takes_is_called_with_what_it_is_given(
+    crew: Crew, target: str, args: dict[str, object], result: object
+) -> None:
+    assert crew.call(target, args, cwd="/").result(timeout=120) == result
+
+
+def test_such_a_function_that_takes_something_else_says_so(crew: Crew) -> None:
+    with pytest.raises(RunFailed, match="TypeError"):
+        crew.call("math:hypot", {"side": 1}, cwd="/").result(timeout=120)

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
+from crewd.model.agent import Access
 from crewd.model.budget import Used
 from crewd.model.green import VERIFY_SUFFIX
 from crewd.model.ids import task_id
@@ -19,7 +20,7 @@ from crewd.model.policy import Restarts, Retry
 from crewd.model.rows import BlockInfo, CancelInfo, UndeliveredMessage
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import RUN_TERMINAL, RunStatus, TaskStatus
-from crewd.model.workflow import PLANNER, Access, Effectiveness, Step, Workflow
+from crewd.model.workflow import PLANNER, Effectiveness, Step, Workflow
 from crewd.supervisor.admission import Idle
 from crewd.supervisor.attempt.mailbox import Mailbox
 from crewd.supervisor.run.effects import Decision

@@ -72,7 +72,11 @@ class Target:
         function = self._found()
         context = (None,) if wants_context(function, dict(self.args)) else ()
         try:
-            inspect.signature(function).bind(*context, **self.args)
+            signature = inspect.signature(function)
+        except ValueError:  # some functions written in C do not say what they take
+            return function
+        try:
+            signature.bind(*context, **self.args)
         except TypeError as error:
             hint = "--arg NAME=JSON, or Target(..., args)"
             raise UsageError(f"{self.name} cannot be called so: {error}", hint=hint) from None

@@ -20,13 +20,14 @@ from crewd.client.conversation import AGAIN_BEATS
 from crewd.clock import SeededChance
 from crewd.guardian.tree import Key
 from crewd.model import events as ev
+from crewd.model.agent import Access
 from crewd.model.budget import Budget
 from crewd.model.hooks import Hook
 from crewd.model.ids import MESSAGE, IdSource
 from crewd.model.news import news_of
 from crewd.model.rows import AskRow, AttemptRow, ClientRow, RunRow
 from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, RunStatus
-from crewd.model.workflow import PLANNER, Access, Effectiveness, Join, Step, WorkerSpec, Workflow
+from crewd.model.workflow import PLANNER, Effectiveness, Join, Step, WorkerSpec, Workflow
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
 from crewd.store.fold import Row

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from crewd.model import events as ev
+from crewd.model.agent import Access
 from crewd.model.errors import CrewdError
 from crewd.model.policy import Restarts, Retry
 from crewd.model.reasons import FailureReason
@@ -23,7 +24,7 @@ from crewd.model.statuses import (
     RunStatus,
     TaskStatus,
 )
-from crewd.model.workflow import Access, Step, WorkerSpec, Workflow
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.run import claims
 from crewd.supervisor.run import events as heard

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewd.model import events as ev
+from crewd.model.agent import Access
 from crewd.model.statuses import AttemptStatus, RunStatus
-from crewd.model.workflow import Access, Step, WorkerSpec, Workflow
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.supervisor.run import effects as do
 from crewd.supervisor.run import events as heard
 from crewd.supervisor.run.decide import decide
