@@ -97,7 +97,7 @@ class Wish(msgspec.Struct, frozen=True):
 
     def origin(self, name: str) -> str:
         """Who has named a field of this."""
-        return self.origins.get(name, "what was asked for")
+        return self.origins.get(name, "the request")
 
 
 def addressed(goal: str) -> tuple[str, str, str]:
@@ -149,7 +149,7 @@ def choose(wish: Wish, *, installed: bool = True, given: Workflow | None = None)
     if team is not None and wish.agent:
         raise UsageError("a team has its own agents", hint="leave --agent out, or give --runtime for whose program they use")
     if given is not None:
-        workflow, origin = given, "what was asked for"
+        workflow, origin = given, "the request"
     elif wish.role:
         workflow, origin = _of_role(wish, team), f"role {wish.role}"
     elif wish.source and "named" in wish.origins:  # a name, which no file of this directory stands for
@@ -224,7 +224,7 @@ def _told(choice: Choice) -> Choice:
 def _bounded(workflow: Workflow, wish: Wish, team: Team | None) -> tuple[Workflow, str]:
     """The workflow with how many steps there are at once, and what has decided that: the run, the team, the workflow."""
     said = (
-        (wish.at_once, "what was asked for"), (team.max_concurrency if team else 0, f"team {team.name if team else ''}"),
+        (wish.at_once, "the request"), (team.max_concurrency if team else 0, f"team {team.name if team else ''}"),
         (workflow.max_concurrency, "the workflow"), (wish.at_once_default, wish.origin("at_once_default")),
     )  # fmt: skip
     usual = wish.plan_approval_default or bool(wish.role and team is not None and team.plan_approval)
@@ -271,7 +271,7 @@ def _choice(step: Step, wish: Wish, team: Team | None) -> Choice:
         )
     skills = names_of(found.definition.skills, role.skills if role else (), step.skills, wish.skills)
     for model, model_from in (
-        (wish.model, "what was asked for"), (step.model, "step"), (role.model if role else "", f"role {step.role}"),
+        (wish.model, "the request"), (step.model, "step"), (role.model if role else "", f"role {step.role}"),
         (found.definition.agent.model, f"agent {found.name}"), (wish.model_default, wish.origin("model_default")),
     ):  # fmt: skip
         if model:

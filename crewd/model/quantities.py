@@ -1,4 +1,4 @@
-"""Sizes and times as people write them: `150M`, `1.5GiB`, `90`, `500ms`, `10m`, `1h30m`. Pure."""
+"""Sizes, times and counts as people write them: `150M`, `1.5GiB`, `90`, `500ms`, `10m`, `1h30m`, `1 fault`. Pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ DIGITS_MAX = 40
 """A number with more digits is no size and no time."""
 SIZES = "for example 150M, 1.5G or 4096; k, M, G and T count in steps of 1024"
 TIMES = "for example 90, 500ms, 90s, 10m, 1h30m or 2d"
+
+
+def counted(number: float, thing: str) -> str:
+    """A number of things, whose plural has an s: `1 fault`, `2 faults`, `1,024 bytes`."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {thing}" if number == 1 else f"{shown} {thing}s"
 
 
 def size(text: str) -> int:

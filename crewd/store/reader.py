@@ -19,6 +19,7 @@ from crewd.model.ids import ASK, MESSAGE, SELECTOR_CHARS_MAX, is_id, split_older
 from crewd.model.kinds import types_named
 from crewd.model.limits import ROWS_MAX, STEPS_MAX
 from crewd.model.news import NEWS_TYPES, NewsItem, news_of
+from crewd.model.quantities import counted
 from crewd.model.receipts import Level, Outcome
 from crewd.model.rows import (
     ArtifactRow,
@@ -166,7 +167,10 @@ class Reader(Follower[ToReader]):
         exact = [run for run in found if text in {run.id, run.name}]
         if exact:
             if older >= len(exact):
-                raise NotFound(f"there are {len(exact)} runs called {text}", hint=f"the oldest one is {text}~{len(exact) - 1}")
+                raise NotFound(
+                    f"of {text} there {'is' if len(exact) == 1 else 'are'} {counted(len(exact), 'run')}",
+                    hint=f"the oldest one is {text}~{len(exact) - 1}",
+                )
             run = exact[older]
         elif not found and (gone := self._database.row(ForgottenRow, text)) is not None:
             why = f": {gone.intent}" if gone.intent else ""

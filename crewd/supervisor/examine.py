@@ -1,14 +1,11 @@
 """What `crew doctor` looks at around crewd itself: the home, its sockets, the disk, and limits.
 
 What is on the workers' machine is asked of the guardian (`guardian/examine.py`).
-
-Tests: tests/supervisor/gateway/test_doctor.py.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from typing import TYPE_CHECKING
 
@@ -19,6 +16,8 @@ if TYPE_CHECKING:
 
 DISK_BYTES_LOW = 256 << 20
 """Less free room than this is a finding."""
+FILES_LOW = 1_000
+"""So is room for fewer new files than this: a worker needs about ten. Some file systems do not count them."""
 Counts = dict[str, int | float | str]
 
 
@@ -29,10 +28,13 @@ def examine(home: Home, workers_max: int, files: Budget) -> tuple[list[str], Cou
     """
     try:
         findings, counts = _places(home)
-        free = shutil.disk_usage(home.root).free
+        room = os.statvfs(home.root)
     except OSError as error:  # somebody has cleared a directory away: that is what a doctor is to find
         return [f"the home is damaged: {error}; 'crew daemon stop --keep', then 'crew daemon start'"], {"home": str(home.root)}
+    free = room.f_bavail * room.f_frsize
     counts["disk_free_mib"] = free >> 20
+    if room.f_files and room.f_favail < FILES_LOW:
+        findings.append(f"{home.root} has room for {room.f_favail} new files: new work will be refused; remove some files")
     if free < DISK_BYTES_LOW:
         findings.append(f"{home.root} has {free >> 20} MiB of room left: new work will be refused; free some")
     counts["open_files_max"], counts["connections_max"] = files.files, files.connections

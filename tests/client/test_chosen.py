@@ -76,7 +76,7 @@ def test_step_role_and_agent_decide_in_this_order() -> None:
 
 def test_what_was_asked_for_goes_before_all() -> None:
     found = picked(Wish(team="duo", model="asked", program="pi"))
-    assert {(model, model_from) for *_, model, model_from in found.values()} == {("asked", "what was asked for")}
+    assert {(model, model_from) for *_, model, model_from in found.values()} == {("asked", "the request")}
     assert [runtime for _, _, runtime, _, _ in found.values()] == ["pi", "pi", "codex"], "a file that names a program keeps it"
 
 
@@ -116,7 +116,7 @@ def test_how_many_steps_at_once_is_said_by_the_run_then_the_team_then_the_workfl
         chosen = choose(wish, installed=False)
         return chosen.workflow.max_concurrency, chosen.at_once_from
 
-    assert bound(Wish(team="duo", at_once=5)) == (5, "what was asked for")
+    assert bound(Wish(team="duo", at_once=5)) == (5, "the request")
     assert bound(Wish(team="duo")) == (3, "team duo")
     assert bound(Wish(team="quiet")) == (2, "the workflow")
     (project / ".crew/workflows/duo.workflow.md").write_text(DUO)
@@ -134,7 +134,7 @@ def test_access_is_said_by_the_step_then_the_role_then_the_agent(project: Path) 
 def test_an_agent_does_what_says_nothing_of_how() -> None:
     found = picked(Wish(agent="scout", source="duo"))
     assert [name for name, *_ in found.values()] == ["scout", "scout", "third"]
-    assert picked(Wish(agent="scout")) == {"scout": ("scout", "what was asked for", "claude", "mine", "agent scout")}
+    assert picked(Wish(agent="scout")) == {"scout": ("scout", "the request", "claude", "mine", "agent scout")}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from crewd.model.errors import UsageError
-from crewd.model.quantities import quantity, seconds, size
+from crewd.model.quantities import counted, quantity, seconds, size
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,10 @@ def test_the_name_says_the_unit() -> None:
     for name, text in (("turns", "many"), ("cost", "nan"), ("task_seconds", "soon")):
         with pytest.raises(UsageError, match=name):
             quantity(name, text)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs"), (1_024, "1,024 runs"), (1.0, "1 run"), (0.5, "0.5 runs")]
+)
+def test_one_thing_is_not_called_as_several_are(number: float, text: str) -> None:
+    assert counted(number, "run") == text

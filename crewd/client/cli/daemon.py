@@ -20,6 +20,7 @@ from crewd.client.discover import find_home, holder, silent_holder
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, Refused, Unavailable
 from crewd.model.limits import GRACE_SECONDS_SHORT
+from crewd.model.quantities import counted
 
 STOP_SECONDS = 60.0
 
@@ -64,13 +65,14 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
     pid = _pid(options)
     clock = SystemClock()
     with connect(options.home, start=False) as crew:
-        live: object = "its"
+        live, runs = 1, "its live runs"
         with contextlib.suppress(CrewdError):  # a crewd that cannot say how it is can be stopped, too
-            live = crew.doctor().counts["runs_live"]
+            live = int(crew.doctor().counts["runs_live"])
+            runs = counted(live, "live run")
         starter = _starter(pid)
         crew.stop_daemon(grace, mode, intent=intent)
     if mode == "drain" and live and not options.json:
-        say(f"waiting for {live} live runs; 'crew daemon stop --end' ends them, '--keep' leaves them")
+        say(f"waiting for {runs}; 'crew daemon stop --end' ends them, '--keep' leaves them")
     drains, taken_back = mode == "drain" and timeout is None, False
     deadline = clock.monotonic() + (timeout if timeout is not None else STOP_SECONDS + grace)
     looked = clock.monotonic()
@@ -158,9 +160,10 @@ def status(options: Options) -> None:
     if options.json:
         out({"running": True, "home": str(home.root), "pid": _pid(options), "draining": draining, "counts": counts})
     else:
-        live, workers = counts["runs_live"], counts["workers_connected"]
+        live, workers = int(counts["runs_live"]), int(counts["workers_connected"])
         state = ", draining" if draining else ""
-        say(f"crewd serves {home.root} (pid {_pid(options)}): {live} live runs, {workers} workers connected{state}")
+        busy = f"{counted(live, 'live run')}, {counted(workers, 'worker')} connected"
+        say(f"crewd serves {home.root} (pid {_pid(options)}): {busy}{state}")
 
 
 @daemon.command("logs")

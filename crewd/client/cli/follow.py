@@ -19,6 +19,7 @@ from crewd.model import events as ev
 from crewd.model.budget import Used, words_of
 from crewd.model.errors import DaemonUnreachable
 from crewd.model.events import Event
+from crewd.model.quantities import counted
 from crewd.model.rows import Progress
 from crewd.model.signals import signal_name
 from crewd.model.statuses import TASK_TERMINAL
@@ -133,7 +134,7 @@ def words(event: Event) -> str:
         case ev.NoticeRaised(kind=kind, text=text):
             return f"  {step}: notice {kind}: {text}"
         case ev.RunConcurrency(asked=asked, at_once=at_once):
-            return f"  {at_once} steps at once, {asked} were asked for"
+            return f"  {counted(at_once, 'step')} at once, {asked} were asked for"
         case ev.RunChildUsed(child=child, used=used) if used != Used():
             return f"  {child}, a run below it, has used {words_of(used)}"
         case ev.RunUnblocked(requester=requester, intent=intent):
@@ -145,7 +146,7 @@ def words(event: Event) -> str:
         case ev.RunReopened(kind=kind, intent=intent):
             return f"run reopened ({kind}) {intent}".rstrip()
         case ev.RunEnded(status=status, reason=reason, undelivered=undelivered):
-            rest = f", {len(undelivered)} messages undelivered" if undelivered else ""
+            rest = f", {counted(len(undelivered), 'message')} undelivered" if undelivered else ""
             return f"run {status} {reason}".rstrip() + rest
         case _:
             return ""

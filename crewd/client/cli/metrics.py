@@ -12,6 +12,7 @@ import click
 from crewd.client.cli.common import Options, Seconds, look_at, out, say, verb
 from crewd.client.feeding import feed, sink_named
 from crewd.client.metrics import Sample, as_text, samples_of
+from crewd.model.quantities import counted
 
 
 @click.command()
@@ -30,7 +31,7 @@ def metrics(options: Options, sink: str | None, every: float) -> None:
 
             missed = feed(run, look, max(every, 0.1))
         if missed:
-            say(f"{sink} has missed {missed} lines")
+            say(f"{sink} has missed {counted(missed, 'line')}")
         return
     with look_at(options) as crew:
         reply = crew.doctor()

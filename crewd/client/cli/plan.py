@@ -14,6 +14,7 @@ from crewd.client.cli.common import Options, out, say, say_within
 from crewd.model.budget import words_of
 from crewd.model.green import needed, required
 from crewd.model.limits import CONCURRENCY_MAX
+from crewd.model.quantities import counted
 from crewd.model.runtimes import runtime_of
 
 
@@ -69,7 +70,7 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
     most = chosen.workflow.max_concurrency
     bound = f", {most} at once (by {chosen.at_once_from})" if most else ""
     say(
-        f"{chosen.workflow.name}: {len(rows)} step{'' if len(rows) == 1 else 's'}{bound}, from {chosen.origin}"
+        f"{chosen.workflow.name}: {counted(len(rows), 'step')}{bound}, from {chosen.origin}"
         + (f", for {goal!r}" if goal else "")
     )
     if chosen.named_by:

@@ -22,6 +22,7 @@ from crewd.client.faults import Fault, described, faults_of, faults_of_hooks
 from crewd.client.resources import SUFFIXES, Kind, Resource, directories, resource, resources
 from crewd.model.errors import Conflict
 from crewd.model.ids import check_name
+from crewd.model.quantities import counted
 
 TEMPLATES: dict[Kind, str] = {
     "agents": """---
@@ -209,6 +210,6 @@ def check_all(options: Options, only: Resource | None = None) -> None:
         what = (
             "files of agents, teams, workflows and skills" if only is None else f"file: {only.kind.removesuffix('s')} {only.id}"
         )
-        say(f"{len(looked)} {what}, {len(found)} faults")
+        say(f"{len(looked)} {what}, {counted(len(found), 'fault')}")
     if found:
         sys.exit(1)

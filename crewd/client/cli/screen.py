@@ -97,7 +97,7 @@ def lay_out(
 
     In what does not fit, columns that are empty in each row are left out first. The others are shortened, from the widest
     column on, and then left out, from the last column on. Columns that are `whole` (ids, which people type) are never
-    shortened, and the first one only on a narrow screen.
+    shortened; the first column is shortened only on a narrow screen, and if it is whole on one that is narrower than it.
     """
     lines = [[one_line(str(cell)) for cell in row] for row in (headers, *rows)]
     widths = [max(width_of(line[i]) for line in lines) for i in range(len(headers))]
@@ -110,7 +110,8 @@ def lay_out(
             width if header in whole else min(width, max(width_of(header), NARROWEST))
             for header, width in zip(headers, widths, strict=True)
         ]
-        least[0] = min(widths[0], max(NARROWEST, columns // 2))
+        if headers[0] not in whole:
+            least[0] = min(widths[0], max(NARROWEST, columns // 2))
         widths = _fitted(widths, least, columns)
     shown = []
     for line in lines:

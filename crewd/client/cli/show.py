@@ -18,6 +18,7 @@ from crewd.clock import SystemClock
 from crewd.model.budget import Used, words_of
 from crewd.model.claimable import to_claim
 from crewd.model.green import Green, reached, required
+from crewd.model.quantities import counted
 from crewd.model.reasons import FailureReason
 from crewd.model.rows import AttemptRow, RunRow, TaskRow, Usage
 from crewd.model.signals import signal_name
@@ -156,9 +157,9 @@ def _count(found: rq.ShowReply) -> None:
     operations = Counter(op.outcome or "open" for op in found.operations)
     answered = sum(bool(ask.outcome) for ask in found.asks)
     parts = [f"{count} {kind}" for kind, count in kinds.items()]
-    parts += [f"{sum(operations.values())} operations ({_sums(operations)})"] if operations else []
-    parts += [f"{answered} questions answered or over"] if answered else []
-    parts += [f"{len(found.artifacts)} artifacts (crew artifacts)"] if found.artifacts else []
+    parts += [f"{counted(sum(operations.values()), 'operation')} ({_sums(operations)})"] if operations else []
+    parts += [f"{counted(answered, 'question')} answered or over"] if answered else []
+    parts += [f"{counted(len(found.artifacts), 'artifact')} (crew artifacts)"] if found.artifacts else []
     if parts:
         say_within(f"  {', '.join(parts)}; --all lists them")
     say_within(f"  {found.events} events (crew history {found.run.name}), {found.bytes / 1024:.0f} KiB written")

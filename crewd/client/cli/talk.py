@@ -248,9 +248,9 @@ def inbox(options: Options, answer: bool) -> None:  # noqa: FBT001 (a flag)
     if options.json:
         out({"asks": asks, "notices": notices, "messages": unread})
         return
-    questions = ([ask.id, short_task(ask.task), ask.kind, ask.question[:80], "/".join(ask.choices)[:40]] for ask in asks)
+    questions = ([short_task(ask.task), ask.id, ask.kind, ask.question[:80], "/".join(ask.choices)[:40]] for ask in asks)
     if asks:
-        table(["QUESTION", "TASK", "KIND", "TEXT", "CHOICES"], questions, whole={"QUESTION", "TASK"})
+        table(["TASK", "QUESTION", "KIND", "TEXT", "CHOICES"], questions, whole={"TASK", "QUESTION"})
     elif not unread and not notices:
         warn("nothing waits for an answer")
     now = SystemClock().wall()

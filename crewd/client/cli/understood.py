@@ -10,6 +10,7 @@ import msgspec
 from crewd.client.cli.common import Options, out, say
 from crewd.model.budget import words_of
 from crewd.model.inputs import GOAL
+from crewd.model.quantities import counted
 from crewd.model.shell import place_values, with_exec
 from crewd.model.workflow import Step, Workflow
 from crewd.model.workflow_markdown import Understood
@@ -23,8 +24,8 @@ def tell_workflow(options: Options, understood: Understood) -> None:
     if options.json:
         out(workflow)
         return
-    bounds = [f"{workflow.max_concurrency} steps at once" if workflow.max_concurrency else ""]
-    bounds.append(f"{workflow.max_minutes:g} minutes at most" if workflow.max_minutes else "")
+    bounds = [f"{counted(workflow.max_concurrency, 'step')} at once" if workflow.max_concurrency else ""]
+    bounds.append(f"{counted(workflow.max_minutes, 'minute')} at most" if workflow.max_minutes else "")
     bounds.append(f"a budget of {words_of(workflow.budget)}" if workflow.budget.bounded else "")
     bounds.append("the plan is to be approved" if workflow.plan_approval else "")
     bounds.append(f"green: {workflow.green}" if workflow.green else "")
@@ -67,7 +68,7 @@ def _tell(workflow: Workflow, step: Step) -> None:
         if what not in _SHOWN_ABOVE and value:
             say(f"    {what + ':':<7} {msgspec.json.encode(value).decode()}")
     if step.text:
-        say(f"    text:   {len(step.text)} characters, {step.text.splitlines()[0][:60]!r}")
+        say(f"    text:   {counted(len(step.text), 'character')}, {step.text.splitlines()[0][:60]!r}")
 
 
 def _agent_of(step: Step) -> str:

@@ -142,7 +142,7 @@ def test_what_is_run_is_the_commands_then_the_projects_then_the_users(shell: She
     assert "team builtin:implementation: named by .crew/crew.toml" in shell.run("plan", "look").stderr
     plan = json.loads(shell.ok("plan", "look", "--team", "parallel-research", "--model", "big", "--json"))
     assert (plan["workflow_from"], plan["named_by"]) == ("builtin:parallel-research", "")
-    assert {row["model_from"] for row in plan["steps"]} == {"what was asked for"}
+    assert {row["model_from"] for row in plan["steps"]} == {"the request"}
     assert ".crew/crew.toml names what is run" in " ".join(shell.ok("plan", "look").split())
 
 

@@ -69,6 +69,14 @@ def test_a_table_is_never_wider_than_the_screen(columns: int) -> None:
     assert ("ID" in lines[0]) == (ROWS[0][4] in lines[1]), "an id is whole or not there"
 
 
+@pytest.mark.parametrize("columns", range(28, 81, 4))
+def test_an_id_in_the_first_column_is_whole(columns: int) -> None:
+    rows = [(row[4], "r_3y/build", "choice", "May I?") for row in ROWS]
+    lines = lay_out(("QUESTION", "TASK", "KIND", "TEXT"), rows, columns, whole={"QUESTION", "TASK"})
+    assert max(map(width_of, lines)) <= columns
+    assert all(row[4] in line for row, line in zip(ROWS, lines[1:], strict=True))
+
+
 def test_without_a_screen_everything_is_shown() -> None:
     lines = lay_out(HEADERS, ROWS, None)
     assert "compiling something very long indeed" in lines[1]

@@ -81,7 +81,7 @@ def test_a_plan_says_what_would_be_done_and_starts_nothing(shell: Shell) -> None
     before = runs()
     told = shell.ok("plan", "@review look at src", "--runtime", "stand-in", "--model", "opus")
     assert "agent:  security-reviewer (builtin), by role security of team review" in told
-    assert "model:  opus, by what was asked for" in told
+    assert "model:  opus, by the request" in told
     plan = json.loads(shell.ok("plan", "look", "--team", "review", "--json"))
     assert [(step["step"], step["after"], step["agent_file"]) for step in plan["steps"]] == [
         ("faults", [], "builtin"), ("security", [], "builtin"), ("report", ["faults", "security"], "builtin"),
@@ -175,7 +175,7 @@ def test_a_skill_is_given_to_an_agent(shell: Shell) -> None:
     assert "there is no skill 'nothing'" in shell.run("check").stdout
     done = shell.run("check", ".crew/agents/unskilled.md")
     assert (done.returncode, "there is no skill 'nothing'" in done.stdout) == (1, True), done
-    assert "agent project:unskilled, 1 faults" in done.stdout
+    assert "agent project:unskilled, 1 fault" in done.stdout
     assert "skill project:short, 0 faults" in shell.ok("check", ".crew/skills/short/SKILL.md")
 
 
@@ -338,7 +338,7 @@ def test_one_role_of_a_team_does_the_goal_and_the_run_keeps_who_has_decided_what
     assert [(task["step"], task["status"]) for task in shown["tasks"]] == [("security", "completed")]
     told = " ".join(shell.ok("show", run, "--all").split())
     assert "agent security-reviewer (by role security of team review)" in told
-    assert "model big (by what was asked for)" in told
+    assert "model big (by the request)" in told
     for more, said in (
         (("--team", "review", "--role", "securty"), "did you mean security?"),
         (("--agent", "stand-in", "--role", "x"), "no team"),
