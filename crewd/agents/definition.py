@@ -17,7 +17,7 @@ from crewd.model.errors import UsageError
 from crewd.model.markdown import did_you_mean, wrong
 from crewd.model.redact import redact_value
 from crewd.model.variables import check_variable
-from crewd.model.yaml_text import Yaml
+from crewd.model.yaml_text import Yaml, field_text
 
 _FIELDS = {
     "name": "name", "model": "model", "thinking": "thinking", "systemPromptMode": "system_prompt_mode", "maxTurns": "turns",
@@ -86,7 +86,7 @@ def parse_agent(text: str, default_name: str, program: Definition | None = None)
     unused = tuple(key for key in given if key in UNUSED)
     _check_tools(head, _access(head, given), agent.tools)
     return Definition(
-        agent, str(given.get("description") or ""), env, unused, inherits, _skills(head, given), _access(head, given),
+        agent, field_text(head, "description"), env, unused, inherits, _skills(head, given), _access(head, given),
         _memory(head, given),
     )  # fmt: skip
 
@@ -140,7 +140,11 @@ def _value(head: Yaml, key: str, value: object) -> object:
     if key == "extensions":
         return _extensions(head, value)
     if key in _LISTS:
-        return _words(head, key, value)
+        words = _words(head, key, value)
+        if key == "tools" and not words:
+            hint = "leave it out for all tools of the program, or name one: tools: [read]"
+            raise wrong(head.line(key), "tools names none", hint)
+        return words
     if key == "contextMode":
         if value not in ("fresh", "fork"):
             raise wrong(head.line(key), f"contextMode: {value!r} is not possible", "contextMode: fresh, or contextMode: fork")

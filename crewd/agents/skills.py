@@ -17,6 +17,7 @@ import msgspec
 from crewd.agents.head import read_head
 from crewd.model.agent import GivenSkill
 from crewd.model.markdown import wrong
+from crewd.model.yaml_text import field_text
 
 NAMES_MAX = 32
 CHARS_MAX = 1_500
@@ -38,11 +39,11 @@ class Skill(msgspec.Struct, frozen=True):
 
 def parse_skill(text: str, default_name: str) -> Skill:
     """The skill in a file's text. UsageError with the line for what is wrong."""
-    head, given, lines = read_head(text, _FIELDS, (), {}, "description: what it is for")
+    head, _, lines = read_head(text, _FIELDS, (), {}, "description: what it is for")
     body = "\n".join(line.text for line in lines).strip()
     if not body:
         raise wrong(head.line(), f"skill {default_name} says nothing", "write below the second --- what is to be done")
-    return Skill(default_name, str(given.get("description") or ""), body)
+    return Skill(default_name, field_text(head, "description"), body)
 
 
 def names_of(*levels: Sequence[str]) -> tuple[str, ...]:

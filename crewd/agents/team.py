@@ -24,7 +24,8 @@ from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
 from crewd.model.limits import ROLES_MAX
 from crewd.model.markdown import SourceLine, did_you_mean, wrong
-from crewd.model.yaml_text import Yaml
+from crewd.model.workflow_head import concurrency_of
+from crewd.model.yaml_text import Yaml, field_text
 
 _FIELDS = (
     "name", "description", "defaultWorkflow", "maxConcurrency", "requirePlanApproval", "allowUnboundedConcurrency",
@@ -79,13 +80,13 @@ def parse_team(text: str, default_name: str) -> Team:
     head, given, lines = read_head(
         text, _FIELDS, UNUSED, {"workflow": "defaultWorkflow"}, "description: what the team is for"
     )  # fmt: skip
-    name = str(given.get("name") or default_name)
+    name = field_text(head, "name") or default_name
     check_name("team", name)
     roles, unused = _roles(lines)
     if not roles:
         raise wrong(head.line(), f"team {name} has no roles", "- planner: agent=planner")
     return Team(
-        name, str(given.get("description") or ""), str(given.get("defaultWorkflow") or ""), _number(head, given), roles,
+        name, field_text(head, "description"), field_text(head, "defaultWorkflow"), concurrency_of(head), roles,
         (*(key for key in given if key in UNUSED), *unused), _flag(head, given, "requirePlanApproval"),
         _flag(head, given, "allowUnboundedConcurrency"),
         _phrases(head, given, "triggers"), _phrases(head, given, "useWhen"), _phrases(head, given, "avoidWhen"),
@@ -106,13 +107,6 @@ def _flag(head: Yaml, given: Mapping[str, Any], key: str) -> bool:
     if value not in {"true", "false"}:
         raise wrong(head.line(key), f"{key}: {value!r} is not possible", "true or false")
     return value == "true"
-
-
-def _number(head: Yaml, given: Mapping[str, Any]) -> int:
-    value = str(given.get("maxConcurrency") or 0)
-    if not value.isdecimal() or len(value) > 6:
-        raise wrong(head.line("maxConcurrency"), f"maxConcurrency: {value!r} is no number", "maxConcurrency: 2")
-    return int(value)
 
 
 def _roles(lines: list[SourceLine]) -> tuple[dict[str, TeamRole], list[str]]:

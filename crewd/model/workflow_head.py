@@ -20,7 +20,7 @@ from crewd.model.labels import parse_labels
 from crewd.model.markdown import did_you_mean, wrong
 from crewd.model.quantities import seconds
 from crewd.model.workflow import Join
-from crewd.model.yaml_text import Yaml, read_yaml, scalar_text
+from crewd.model.yaml_text import Yaml, field_text, read_yaml, scalar_text
 
 KEYS = (
     "name", "description", "maxConcurrency", "maxMinutes", "join", "labels", "inputs", "requirePlanApproval",
@@ -61,9 +61,9 @@ def parse_head(text: str) -> tuple[Head, Callable[[str], int]]:
         if key not in KEYS and key not in TOLERATED:
             raise wrong(yaml.line(key), f"the front matter has no key {key!r}", did_you_mean(key, KEYS, _MEANT))
     return Head(
-        name=_text(yaml, "name"),
-        description=_text(yaml, "description"),
-        max_concurrency=_concurrency(yaml),
+        name=field_text(yaml, "name"),
+        description=field_text(yaml, "description"),
+        max_concurrency=concurrency_of(yaml),
         max_minutes=_minutes(yaml),
         join=_join(yaml),
         labels=_labels(yaml),
@@ -76,20 +76,16 @@ def parse_head(text: str) -> tuple[Head, Callable[[str], int]]:
     ), yaml.line
 
 
-def _text(yaml: Yaml, key: str) -> str:
-    value = yaml.value.get(key)
-    return "" if value is None else scalar_text(value, yaml.line(key), key)
-
-
 def _flag(yaml: Yaml, key: str) -> bool:
-    text = _text(yaml, key) or "false"
+    text = field_text(yaml, key) or "false"
     if text not in {"true", "false"}:
         raise wrong(yaml.line(key), f"{key} {text!r} is not possible", "true or false")
     return text == "true"
 
 
-def _concurrency(yaml: Yaml) -> int:
-    text = _text(yaml, "maxConcurrency")
+def concurrency_of(yaml: Yaml) -> int:
+    """How many steps at once `maxConcurrency` allows; 0 without it. UsageError for what is no such number."""
+    text = field_text(yaml, "maxConcurrency")
     if text and not re.fullmatch(r"0*[1-9][0-9]{0,5}", text):
         raise wrong(
             yaml.line("maxConcurrency"), f"maxConcurrency {text!r} is not a number of steps", "1 to 999999, or leave it out"
@@ -98,7 +94,7 @@ def _concurrency(yaml: Yaml) -> int:
 
 
 def _minutes(yaml: Yaml) -> float:
-    text = _text(yaml, "maxMinutes")
+    text = field_text(yaml, "maxMinutes")
     if not text:
         return 0.0
     try:
@@ -109,7 +105,7 @@ def _minutes(yaml: Yaml) -> float:
 
 
 def _join(yaml: Yaml) -> Join:
-    text = _text(yaml, "join") or "off"
+    text = field_text(yaml, "join") or "off"
     known: tuple[Join, ...] = get_args(Join)
     for each in known:
         if each == text:
@@ -118,7 +114,7 @@ def _join(yaml: Yaml) -> Join:
 
 
 def _green(yaml: Yaml) -> Green:
-    text = _text(yaml, "green")
+    text = field_text(yaml, "green")
     known: tuple[Green, ...] = get_args(Green)
     for each in known:
         if each == text:

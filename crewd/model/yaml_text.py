@@ -151,6 +151,12 @@ def whole(number: int, line: int) -> int:
     return number
 
 
+def field_text(yaml: Yaml, key: str) -> str:
+    """The text of a field at the top; empty if it has none. UsageError for a list or a mapping."""
+    value = (yaml.value or {}).get(key)
+    return "" if value is None else scalar_text(value, yaml.line(key), key)
+
+
 def scalar_text(value: object, line: int, what: str) -> str:
     """A value that must be one text. UsageError naming `what` otherwise."""
     if isinstance(value, str):
