@@ -61,14 +61,15 @@ class WayOut(Protocol):
 class Directory:
     """See the module's text.
 
-    `attempts` is keyed by task id and epoch, and so are `conversations`, the sessions of the agents among them; `runs` by run
-    id; `names` gives the id of a living run's name, `rows` what it was created with, and `used` what one with a budget has
-    used so far; `guardian` is what the guardian said of itself, while it is attached. `zygote` is the process that it forks
-    workers from, 0 if there is none, None if that is not known. `silent` says which of the two does not answer, and since when
-    (monotonic). `memory_available` are the bytes that the guardian named last, None if it never did. `draining`: no new work
-    is taken, and crewd stops when what is live has ended. `ending`: the cancel of every run that lives or begins to, because
-    crewd stops. `broken`: runs whose actors crash whenever they are started, with the last error; they have none any more.
-    `way_out` is the gateway, while it lives.
+    `attempts` is keyed by task id and epoch, and so are `conversations`, the sessions of the agents among them, and
+    `starting`, the attempts that live and whose controllers have not begun; `runs` by run id; `names` gives the id of a
+    living run's name, `rows` what it was created with, and `used` what one with a budget has used so far; `guardian` is what
+    the guardian said of itself, while it is attached. `zygote` is the process that it forks workers from, 0 if there is none,
+    None if that is not known. `silent` says which of the two does not answer, and since when (monotonic). `memory_available`
+    are the bytes that the guardian named last, None if it never did. `draining`: no new work is taken, and crewd stops when
+    what is live has ended. `ending`: the cancel of every run that lives or begins to, because crewd stops. `broken`: runs
+    whose actors crash whenever they are started, with the last error; they have none any more. `way_out` is the gateway,
+    while it lives.
     """
 
     runs: dict[str, Ref[RunMessage]] = field(default_factory=dict)
@@ -77,6 +78,7 @@ class Directory:
     used: dict[str, Used] = field(default_factory=dict)
     attempts: dict[tuple[str, int], Ref[ControllerMessage]] = field(default_factory=dict)
     conversations: dict[tuple[str, int], Conversation] = field(default_factory=dict)
+    starting: set[tuple[str, int]] = field(default_factory=set)
     guardian: Attached | None = None
     zygote: int | None = None
     silent: dict[Literal["guardian", "zygote"], float] = field(default_factory=dict)

@@ -270,7 +270,7 @@ class Front(Actor[cm.FrontMessage]):
     def _try(self, command: cm.Command, until: float) -> None:
         start = command.request
         may_wait = self.context.now() < until and self._waiting_starts < WAITING_STARTS_MAX
-        if may_wait and isinstance(start, rq.StartRun) and self._session_is_on_its_way(start):
+        if may_wait and isinstance(start, rq.StartRun) and (self._above_begins(start) or self._session_is_on_its_way(start)):
             self._waiting_starts += 1
             self.context.after(LOOK_SECONDS, cm.StartSoon(command, until))
             return
@@ -283,6 +283,16 @@ class Front(Actor[cm.FrontMessage]):
             logger.opt(exception=True).error("{} of {} ended in an error", type(start).__name__, command.caller.owner)
             hint = "please report it, with what crewd has logged"
             self._respond(command.caller, InvariantError(f"crewd itself is wrong: {type(error).__name__}", hint=hint))
+
+    def _above_begins(self, start: rq.StartRun) -> bool:
+        """Whether the worker that asks for a run is not known yet: crewd, or the actor of a run above, has just begun again."""
+        directory, key = self._services.directory, split_parent(start.parent)
+        run = key[0].partition("/")[0]
+        row = directory.rows.get(run)
+        above = (run,) if row is None else row.above
+        return key in directory.starting or any(
+            each in self._live and each not in directory.rows and each not in directory.broken for each in above
+        )
 
     def _session_is_on_its_way(self, start: rq.StartRun) -> bool:
         """Whether an agent of the run begins with a session that the agent above it has, and has not told of yet."""
@@ -461,6 +471,8 @@ class Front(Actor[cm.FrontMessage]):
         """The run of the worker that asks for this one; None if no worker does, or it has ended. Raises Forbidden."""
         if not start.parent:
             return None
+        if self._above_begins(start):
+            raise Unavailable("the run of the worker that asks is starting", hint="try again", say="again")
         directory, key = self._services.directory, split_parent(start.parent)
         row = directory.rows.get(key[0].partition("/")[0]) if key in directory.attempts else None
         if (

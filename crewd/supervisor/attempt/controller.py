@@ -112,6 +112,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
         """Enter the directory; reserve, or find out what became of the worker."""
         directory, key = self._services.directory, (self._state.task, self._state.epoch)
         directory.attempts[key] = self.ref
+        directory.starting.discard(key)
         made = self._state.work.checkpoint
         self._show_session(self._past.checkpoint if made is None else made)
         self._journal: Journal[do.AttemptEffect] = Journal(

@@ -110,6 +110,9 @@ class RunActor(Supervisor[cm.RunMessage]):
             del self.services.directory.runs[self.id]
             self.services.directory.rows.pop(self.id, None)
             self.services.directory.used.pop(self.id, None)
+            self.services.directory.starting -= {
+                key for key in self.services.directory.starting if key[0].startswith(f"{self.id}/")
+            }
 
     def on_turn_end(self) -> None:
         """Send what was decided to the store; go when the run is over and everybody who asked has been answered."""
@@ -298,6 +301,8 @@ class RunActor(Supervisor[cm.RunMessage]):
             raise InvariantError("a controller was asked for before the rows were read")
         row, step = self._row, self.step(task)
         recovers = self._latest.get(task) in _RECOVERED
+        if (task, epoch) not in self.services.directory.attempts:
+            self.services.directory.starting.add((task, epoch))
         services, past = self.services, Past(self._checkpoints.get(task), recovers=recovers)
         self.start_dynamic(
             ChildSpec(

@@ -446,10 +446,16 @@ class Laws:
 
     def order_answered(self, request: rq.Request, reply: rq.Reply) -> None:
         """A client has the answer to what it wants of a run, if that is what it has asked."""
-        refused = isinstance(reply, rq.ErrorReply) and reply.error.code == Refused.code
+        error = reply.error if isinstance(reply, rq.ErrorReply) else None
+        refused = error is not None and error.code == Refused.code
         if refused and isinstance(request, rq.Reopen | rq.Approve | rq.Dismiss):
             done = request.id in self._orders_done
             self.hold("what was carried out is not refused", not done, f"{type(request).__name__} {request.id}: {reply}")
+        if isinstance(request, rq.StartRun) and request.parent:
+            row = self._disk.now[AttemptRow].get(request.parent)
+            said = error is not None and refused and "has ended" in error.message
+            ended = row is None or row.status in ATTEMPT_TERMINAL
+            self.hold("a worker that lives may start runs", not said or ended, f"{request.parent} was said to have ended")
 
     def _order_done(self, body: ev.RunOrderDone) -> None:
         """What somebody wants of a run and asks for again is done once."""

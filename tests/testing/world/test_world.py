@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,14 @@ def test_a_story_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> N
 kill, back = Move("kill_crewd"), Move("start_crewd")
 
 
+def until(world: World, condition: Callable[[], object]) -> None:
+    for _ in range(3_000):
+        if condition():
+            return
+        world.go(1)
+    raise AssertionError("it does not come")
+
+
 def go(steps: int) -> Move:
     return Move("go", {"steps": steps})
 
@@ -213,6 +222,24 @@ def test_news_that_were_seen_do_not_come_again_though_crewd_has_just_begun(seed:
         Move("news"), Move("go", {"steps": 60}),
     )  # fmt: skip
     assert play(seed, moves).laws.checked["news come until they were seen, and then not again"] > 0
+
+
+@pytest.mark.parametrize("steps", [0, 5, 10, 20, 40])
+def test_a_worker_may_start_runs_as_soon_as_crewd_is_back(steps: int) -> None:
+    """Until its run was read again, crewd took a worker that lived for one that had ended, and refused its run for ever."""
+    world = World()
+    client = world.client("ann")
+    world.start(client, "above", {"a": (Plan(steps=3, step_seconds=36_000.0), ())})
+    until(world, lambda: any(worker.runnable() or worker.speaks() for worker in world.workers))
+    world.go(50)
+    task, epoch = world.workers[0].key
+    world.kill_crewd()
+    world.start_crewd()
+    world.go(steps)
+    world.start(client, "below", {"a": (Plan(steps=1), ())}, parent=f"{task}#{epoch}")
+    until(world, lambda: not client.waiting())
+    assert world.laws.checked["a worker that lives may start runs"] == 1
+    assert {type(reply) for reply in client.answers.values()} == {rq.RunReply}
 
 
 @pytest.mark.parametrize("seed", [0, 3, 7, 25])
