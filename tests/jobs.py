@@ -480,6 +480,27 @@ async def hasty(ctx: AsyncContext, to: str) -> str:
     return "it ended"
 
 
+async def impatient(ctx: AsyncContext) -> list[str]:
+    """Ask, and give up each question; a task that was cancelled gives up its own, too."""
+    said = []
+    for asking in (ctx.ask("what?"), ctx.confirm("sure?"), ctx.permission("may I?")):
+        try:
+            async with asyncio.timeout(0.2):
+                await asking
+        except TimeoutError:
+            said.append("given up")
+    asked = asyncio.ensure_future(ctx.ask("and now?"))
+    await ctx.sleep(0.2)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    for wrong in (lambda: ctx.safe_point(wait=1.0), lambda: ctx.steers(wait=1.0)):
+        try:
+            wrong()
+        except crewd.UsageError:
+            said.append("refused")
+    return said
+
+
 def mangled(ctx: Context) -> list[str]:
     """Say things that are no text, too long, or of no kind."""
     ctx.tell("a\udcffb")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
-from crewd.model.errors import UsageError
+from crewd.model.errors import RunFailed, UsageError
 from crewd.model.receipts import Receipt
 from crewd.model.rows import AskRow
 from crewd.model.workflow import Step, WorkerSpec, Workflow
@@ -97,6 +97,20 @@ def test_a_question_whose_asker_has_ended_is_closed(crew: Crew, jobs_dir: str) -
 
 
 @pytest.mark.usefixtures("daemon")
+def test_a_question_that_an_async_worker_gives_up_is_closed_and_holds_up_nothing(crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:impatient", cwd=jobs_dir)
+    assert run.result(timeout=120) == ["given up"] * 3 + ["refused"] * 2
+    assert [(ask.question, ask.outcome) for ask in run.show().asks] == [
+        (question, "cancelled") for question in ("what?", "sure?", "may I?", "and now?")
+    ]
+
+
+def test_choices_belong_to_a_question_of_their_kind(crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:question", {"kind": "text", "choices": ["red", "blue"]}, cwd=jobs_dir)
+    with pytest.raises(RunFailed, match="a question of kind text has choices"):
+        run.result(timeout=120)
+
+
 def test_one_that_waits_for_an_answer_takes_no_place_of_its_run(crew: Crew, jobs_dir: str) -> None:
     asking = Step("asking", worker=WorkerSpec(call="jobs:ask"))
     other = Step("other", worker=WorkerSpec(call="jobs:add", args={"a": 1, "b": 2}))

@@ -219,8 +219,10 @@ def redact_value(value: Any) -> Any:
     match value:
         case str():
             return redact(value)
-        case list() | tuple():
+        case list():
             return [redact_value(each) for each in value]
+        case tuple():
+            return tuple(redact_value(each) for each in value)
         case dict():
             return {
                 redact(key) if isinstance(key, str) else key:

@@ -227,9 +227,14 @@ class Context:
         answered, too. Returns the receipt when it has reached `wait`. Raises Forbidden for anybody else, DeadlineExceeded
         when `timeout` seconds bring no more, Cancelled.
         """
+        return self._send(self._others.new_message(), to, text, kind, ask, wait, timeout, terms)
+
+    def _send(
+        self, key: str, to: str, text: str, kind: MessageKind, ask: str, wait: WaitLevel, timeout: float, terms: Terms
+    ) -> Receipt:  # fmt: skip
         self._alive()
         self.token.check()
-        return self._others.send(to, text, kind, ask, wait, timeout, terms)
+        return self._others.send(key, to, text, kind, ask, wait, timeout, terms)
 
     @checked
     def contact_supervisor(self, text: str, *, timeout: float = 30.0) -> str:
@@ -237,11 +242,14 @@ class Context:
 
         It lies in the mailbox of the parent's task, or of this one if no worker has started it: `crew inbox` shows it then.
         """
+        return self._contact_supervisor(self._others.new_message(), text, timeout)
+
+    def _contact_supervisor(self, key: str, text: str, timeout: float) -> str:
         self._alive()
         self.token.check()
         _check_length(text)
         if self.parent:
-            return self._others.contact(text, timeout).id
+            return self._others.contact(key, text, timeout).id
         number = self._desk.report(Told(text=clip(text, TEXT_CHARS_MAX), priority="urgent"))
         if not self._desk.wait_durable(timeout, upto=number):
             raise DeadlineExceeded(f"crewd has not kept it for {timeout:g} s", hint="it is sent again when crewd is back")
@@ -302,6 +310,13 @@ class Context:
         `choices`, `json` a JSON text, that follows `schema` if there is one (needs `crewd[schema]`). Raises UsageError, for a
         `default` that does not fit, too.
         """
+        return self._ask(self._ids.next(ASK), question, kind, choices, schema, default, timeout)
+
+    def _ask(
+        self, ask: str, question: str, kind: QuestionKind, choices: Sequence[str], schema: dict[str, Any] | None,
+        default: str | None, timeout: float | None, is_wanted: Callable[[], bool] = lambda: True,
+    ) -> str | None:  # fmt: skip
+        """Ask, under the id `ask`. Who wants no answer any more changes what `is_wanted` says, and closes the question."""
         fits = _follows(schema)
         if kind not in QUESTION_KINDS:
             raise UsageError(f"there is no kind of question {kind!r}", hint=f"one of {', '.join(QUESTION_KINDS)}")
@@ -309,6 +324,8 @@ class Context:
             raise UsageError("a question has a text", hint="ask something")
         if kind == "choose" and not choices:
             raise UsageError("a question with choices has some", hint="choices=[...]")
+        if choices and kind != "choose":
+            raise UsageError(f"a question of kind {kind} has choices", hint="kind='choose'")
         if len(choices) > CHOICES_MAX:
             raise UsageError(
                 f"a question has at most {CHOICES_MAX} choices, and these are {len(choices)}", hint="ask in two steps"
@@ -322,7 +339,6 @@ class Context:
         timeout = None if timeout is None else to_wait("timeout", timeout)
         self._alive()
         self.token.check()
-        ask = self._ids.next(ASK)
         self._desk.open_ask(ask)
         try:
             self._desk.report(
@@ -336,7 +352,10 @@ class Context:
             raise
         clock = self._desk.token.clock
         until = None if timeout is None else clock.monotonic() + timeout
-        while (answer := self._desk.wait_answer(ask, None if until is None else until - clock.monotonic())) is not None:
+        while is_wanted():
+            answer = self._desk.wait_answer(ask, None if until is None else until - clock.monotonic())
+            if answer is None:
+                break
             wrong = fits(answer.text)
             if not wrong:
                 self._desk.report(Applied(id=answer.id))
@@ -346,8 +365,9 @@ class Context:
             self._desk.open_ask(ask)
             note = clip(wrong, NOTE_CHARS_MAX)
             self._desk.report(Settled(id=answer.id, outcome="refused", reason=RefusalReason.DOES_NOT_FIT, note=note))
+        self._desk.close_ask(ask)
         outcome: Literal["cancelled", "expired", "defaulted"] = "expired" if default is None else "defaulted"
-        self._desk.report(AskOver(id=ask, outcome="cancelled" if self.token.cancelled else outcome))
+        self._desk.report(AskOver(id=ask, outcome=outcome if is_wanted() and not self.token.cancelled else "cancelled"))
         self.token.check()
         return default
 

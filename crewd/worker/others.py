@@ -32,13 +32,19 @@ class Others:
         self._desk = desk
         self._ids = ids
 
-    def send(self, to: str, text: str, kind: MessageKind, ask: str, wait: WaitLevel, timeout: float, terms: Terms) -> Receipt:
-        """See `Context.send`."""
+    def new_message(self) -> str:
+        """The id of a message, by which the wait for its receipt can be given up."""
+        return self._ids.next(MESSAGE)
+
+    def send(
+        self, key: str, to: str, text: str, kind: MessageKind, ask: str, wait: WaitLevel, timeout: float, terms: Terms
+    ) -> Receipt:  # fmt: skip
+        """See `Context.send`. `key` is a new id."""
         if kind not in get_args(MessageKind) or wait not in set(Level):
             kinds, levels = ", ".join(get_args(MessageKind)), ", ".join(Level)
             raise UsageError(f"a {kind} until {wait} is not possible", hint=f"kinds: {kinds}; levels: {levels}")
         request = rq.Send(
-            id=self._ids.next(MESSAGE), kind=kind, target=to, text=text, ask=ask, wait=Level(wait), timeout_seconds=timeout,
+            id=key, kind=kind, target=to, text=text, ask=ask, wait=Level(wait), timeout_seconds=timeout,
             terms=terms,
         )  # fmt: skip
         return self._ask(request.id, check_send(request), timeout, rq.ReceiptReply).receipt
@@ -53,9 +59,9 @@ class Others:
         request = rq.AwaitEnd(target=target, or_waiting=True, timeout_seconds=timeout)
         return self._ask(key, request, timeout, rq.EndReply)
 
-    def contact(self, text: str, timeout: float) -> Receipt:
-        """An urgent message for the parent."""
-        return self.send("parent", text, "message", "", "accepted", timeout, Terms(priority="urgent"))
+    def contact(self, key: str, text: str, timeout: float) -> Receipt:
+        """An urgent message for the parent. `key` is a new id."""
+        return self.send(key, "parent", text, "message", "", "accepted", timeout, Terms(priority="urgent"))
 
     def _ask(self, key: str, request: Asking, timeout: float, kind: type[R]) -> R:
         self._desk.ask(key, request)
