@@ -34,6 +34,8 @@ SESSIONS_MAX = 100
 """Open at once."""
 LISTED_MAX = 50
 TITLE_CHARS_MAX = 80
+NAMES = "acp-"
+"""How the names of runs begin that sessions have started; such a name is the session's id."""
 T = TypeVar("T")
 Result = Mapping[str, Any]
 
@@ -148,7 +150,7 @@ class Server:
         if not (self._start.agent or self._start.team or self._start.source or self._agents or key):
             raise Fault(INVALID_PARAMS, "no coding agent is in PATH: install one, or give crew acp --agent or -w")
         crew = await self._crewd.get()
-        key = key or f"acp-{crew.new_message_id()[-12:]}"
+        key = key or f"{NAMES}{crew.new_message_id()[-12:]}"
         session = self._sessions[key] = Session(key, cwd, self._crewd, self._wire)
         usual = default_program()
         session.chosen = usual if usual in self._agents else self._agents[0] if self._agents else self._start.agent
@@ -164,7 +166,7 @@ class Server:
         ]
         sessions = [
             {
-                "sessionId": row.id, "cwd": row.cwd,
+                "sessionId": row.name if row.name.startswith(NAMES) else row.id, "cwd": row.cwd,
                 "title": clip(f"{row.status.value}: {row.goal or row.name}", TITLE_CHARS_MAX),
                 "updatedAt": in_words(row.ended_at or row.created_at),
             }
@@ -196,23 +198,29 @@ class Server:
         given = _read(params, _Prompt)
         session, text = self._session(given.session_id), _text(given.prompt)
         session.wants()
-        if session.goes_on(text):
-            await session.say(text)
-        else:
-            fields = {"permissions": self._start.permissions}
-            if any(map(is_due, enabled_extensions())):
-                await asyncio.to_thread(initialise_extensions)
-            chosen = choose(Wish(session.chosen, self._start.team, self._start.source, model=self._start.model, fields=fields))
-            crew = await self._crewd.get()
-            asked = await ask_start_async(chosen.workflow, text, session.cwd, session.id)
-            text = str(asked.about["goal"])
-            if self._sessions.get(session.id) is not session or session.unwanted:
+        async with session.beginning:
+            if session.goes_on(text):
+                await session.say(text)
+            elif not await self._begin(session, text):
                 return {"stopReason": "cancelled"}
-            brought = bring(crew.home, "path", chosen.secrets, inventory())
-            run = await crew.run(chosen.workflow, text, cwd=session.cwd, name=session.id, brought=brought)
-            session.begins(run.id)
-            await tell_async(crew, run.id, asked)
         return {"stopReason": await session.turn(), "_meta": {"crewd": {"run": session.run}}}
+
+    async def _begin(self, session: Session, text: str) -> bool:
+        """Start the run of a session. False if the editor has cancelled it, or closed the session, before it began."""
+        fields = {"permissions": self._start.permissions}
+        if any(map(is_due, enabled_extensions())):
+            await asyncio.to_thread(initialise_extensions)
+        chosen = choose(Wish(session.chosen, self._start.team, self._start.source, model=self._start.model, fields=fields))
+        crew = await self._crewd.get()
+        asked = await ask_start_async(chosen.workflow, text, session.cwd, session.id)
+        if self._sessions.get(session.id) is not session or session.unwanted:
+            return False
+        brought = bring(crew.home, "path", chosen.secrets, inventory())
+        goal = str(asked.about["goal"])
+        run = await crew.run(chosen.workflow, goal, cwd=session.cwd, name=session.id, brought=brought)
+        session.begins(run.id)
+        await tell_async(crew, run.id, asked)
+        return True
 
     async def _steer(self, params: Mapping[str, Any]) -> Result:
         """Tell a run that works something; one that does not has to be prompted."""

@@ -26,8 +26,11 @@ from crewd.model import events as ev
 from crewd.model.agent import AGENT_RUNTIMES
 from crewd.model.errors import CrewdError, DaemonUnreachable, Refused
 from crewd.model.events import Event
+from crewd.model.reasons import RefusalReason
+from crewd.model.receipts import Outcome
+from crewd.model.redact import clip
 from crewd.model.rows import TaskRow
-from crewd.model.statuses import TASK_TERMINAL, RunStatus
+from crewd.model.statuses import TASK_TERMINAL, RunStatus, TaskStatus
 from crewd.model.terms import Terms
 
 POLL_SECONDS = 0.25
@@ -36,6 +39,7 @@ AGAIN_SECONDS = 0.5
 LOST_SECONDS = 60.0
 """So long crewd is looked for when it is gone: another one goes on with its runs."""
 SENT_MAX = 1_000
+RESULT_CHARS_MAX = 50_000
 T = TypeVar("T")
 Asking = Callable[[Callable[[aio.Crew], Awaitable[T]]], Awaitable[T]]
 
@@ -78,6 +82,8 @@ class _Source:
     offset: int = 0
     rest: bytes = b""
     over: bool = False
+    calls: dict[str, None] = field(default_factory=dict)
+    """Calls of tools that have not ended."""
     decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
 
 
@@ -99,6 +105,12 @@ class Session:
         self._speaker = ""
         self._sent: dict[str, None] = {}
         self._unsettled: set[str] = set()
+        self._prompts: dict[str, tuple[str, str]] = {}
+        """Prompts that are not settled, by the id of their message: the step's name (empty if there is one), and the text."""
+        self._again: list[tuple[str, str]] = []
+        """Prompts that came when their worker was about to end: they begin its next turn."""
+        self.beginning = asyncio.Lock()
+        """Held while a prompt begins a run, or is told to it: one that comes meanwhile goes on with that run."""
         self._asked: dict[str, asyncio.Task[None]] = {}
         self._questions: dict[str, str] = {}
         """Open questions that prompts answer, by id, with their texts, the oldest first."""
@@ -118,6 +130,7 @@ class Session:
         self.run, self.own, self._working, self._began_with = run, True, True, self.chosen
         self._after, self._error = 0, ""
         self._tasks, self._sources, self._questions, self._sent = {}, {}, {}, {"": None}
+        self._prompts, self._again = {}, []
 
     async def opens(self, run: str, *, replay: bool) -> None:
         """Show this run, from its beginning or from now on."""
@@ -129,6 +142,8 @@ class Session:
         self._silent = not replay
         await self._look(crew)
         await self._read_all(crew)
+        for task in list(self._tasks.values()):
+            await self._tell_result(crew, task.id)
         self._silent = False
         if self._working:
             for ask in shown.asks:
@@ -154,20 +169,31 @@ class Session:
             await crew.respond(question, text)
             self._questions.pop(question, None)
         else:
+            if not self._tasks:  # its run has just begun
+                await self._look(crew)
             step, text = addressed(text, self._steps())
             target = f"{self.run}/{step}" if step else self._target()
-            key = crew.new_message_id()
-            self._sent[key] = None
-            if len(self._sent) > SENT_MAX:
-                del self._sent[next(iter(self._sent))]
-            self._unsettled.add(key)
-            try:
-                kind: Literal["steer", "follow_up"] = "steer" if self._working else "follow_up"
-                await crew.send(kind, target, text, id=key, wait="accepted", terms=Terms(on_idle="queue" if steer else "start"))
-            except CrewdError:
-                self._unsettled.discard(key)
-                raise
+            kind: Literal["steer", "follow_up"] = "steer" if self._working else "follow_up"
+            await self._send(crew, kind, target, text, is_prompt=not steer)
         self._follow()
+
+    async def _send(
+        self, crew: aio.Crew, kind: Literal["steer", "follow_up"], target: str, text: str, *, is_prompt: bool
+    ) -> None:  # fmt: skip
+        key = crew.new_message_id()
+        self._sent[key] = None
+        if len(self._sent) > SENT_MAX:
+            del self._sent[next(iter(self._sent))]
+        self._unsettled.add(key)
+        if is_prompt:
+            self._prompts[key] = target, text
+        try:
+            terms = Terms(on_idle="start" if is_prompt else "queue")
+            await crew.send(kind, target, text, id=key, wait="accepted", terms=terms)
+        except CrewdError:
+            self._unsettled.discard(key)
+            self._prompts.pop(key, None)
+            raise
 
     async def turn(self) -> str:
         """Wait for the end of the turn: its stop reason. Raises Fault if the run has failed."""
@@ -230,7 +256,7 @@ class Session:
         lost_at = 0.0
         crew: aio.Crew | None = None
         try:
-            while self._working or self._unsettled:
+            while self._working or self._unsettled or self._again:
                 try:
                     crew = await self._crewd.get()
                     await self._watch_with(crew)
@@ -260,11 +286,29 @@ class Session:
                 await self._read_all(crew)
                 if isinstance(item, Event):
                     await self._heard(crew, item)
+                    await self._send_again(crew)
                     if not self._working and not self._unsettled:
                         return
         finally:
             poll.cancel()
             await asyncio.gather(poll, return_exceptions=True)
+
+    async def _send_again(self, crew: aio.Crew) -> None:
+        """Prompts that their worker did not take because it was about to end begin a new turn of it, once it has ended."""
+        waiting, self._again = self._again, []
+        for target, text in waiting:
+            step = target.partition("/")[2] or next(iter(self._tasks), "")
+            task = self._tasks.get(step)
+            if self._working and task is not None and task.status not in TASK_TERMINAL:
+                self._again.append((target, text))
+                continue
+            try:
+                await self._send(crew, "follow_up", target, text, is_prompt=True)
+            except DaemonUnreachable:
+                self._again.append((target, text))
+                raise
+            except CrewdError as error:
+                self._ends(Fault(INTERNAL_ERROR, f"the prompt was not taken: {error.message}", {"crewd": error.code}))
 
     async def _poll(self, crew: aio.Crew) -> None:
         while True:
@@ -283,12 +327,17 @@ class Session:
                     task.cancel()
             case ev.MessageSettled(id=key, outcome=outcome, note=note, reason=reason) if key in self._unsettled:
                 self._unsettled.discard(key)
-                if outcome not in {"done", "applied"}:
+                prompt = self._prompts.pop(key, None)
+                if prompt is not None and outcome == Outcome.REFUSED and reason == RefusalReason.ENDED:
+                    self._again.append(prompt)
+                elif outcome != Outcome.DONE:
                     await self._update(said(f"What you said was not taken: {outcome} {note or reason}\n", thought=True))
             case ev.TaskEnded() | ev.AttemptReady():
                 if isinstance(event.body, ev.TaskEnded) and event.body.error:
                     self._error = f"{event.body.reason}: {event.body.error}"
                 await self._look(crew)
+                if isinstance(event.body, ev.TaskEnded):
+                    await self._tell_result(crew, event.task)
                 if len(self._tasks) > 1:
                     await self._update(plan_of(list(self._tasks.values())))
             case ev.TaskRetrying() | ev.NoticeRaised():
@@ -304,7 +353,7 @@ class Session:
                 self._working = False
                 if status in {RunStatus.CANCELLED, RunStatus.CANCEL_INCOMPLETE}:
                     self._ends("cancelled")
-                elif status != RunStatus.COMPLETED and not self._unsettled:
+                elif status != RunStatus.COMPLETED and not self._unsettled and not self._again:
                     why = self._error or str(reason)
                     self._ends(Fault(INTERNAL_ERROR, why or status.value, {"run": self.run, "status": status.value}))
 
@@ -337,8 +386,9 @@ class Session:
             )
             outcome = reply.get("outcome")
             answer = outcome.get("optionId") if isinstance(outcome, dict) else None
-            if isinstance(answer, str):
-                await (await self._crewd.get()).respond(ask.id, answer)
+            if not isinstance(answer, str):
+                raise Fault(INVALID_PARAMS, "no option was selected")
+            await (await self._crewd.get()).respond(ask.id, answer)
         except (Fault, CrewdError) as error:
             await self._update(
                 said(f"The question {ask.id} was not answered ({error}); crew respond answers it.\n", thought=True)
@@ -374,11 +424,32 @@ class Session:
             text = source.decoder.decode(reply.data)
             await self._speak(source, said(text))
         source.over = reply.ended and reply.next >= reply.size
+        if source.over:
+            for call in source.calls:  # the agent ended in the middle of them
+                await self._speak(source, {"sessionUpdate": "tool_call_update", "toolCallId": call, "status": "failed"})
+            source.calls.clear()
         return reply.next < reply.size
+
+    async def _tell_result(self, crew: aio.Crew, task: str) -> None:
+        """What a callable has returned: agents and commands have written what they have to say."""
+        step = task.partition("/")[2]
+        row = self._tasks.get(step)
+        if row is None or row.runtime != "call" or row.status is not TaskStatus.COMPLETED:
+            return
+        result = await crew.result(task)
+        text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, indent=1)
+        source = self._sources.get((row.id, row.epoch))
+        if source is not None and result is not None:
+            await self._speak(source, said(clip(text, RESULT_CHARS_MAX) + "\n"))
 
     async def _tell(self, source: _Source, act: Mapping[str, Any]) -> None:
         update = update_of(act, f"{source.task}#{source.epoch}", self._sent)
         if update is not None:
+            call, status = update.get("toolCallId"), update.get("status")
+            if isinstance(call, str) and status in {"completed", "failed"}:
+                source.calls.pop(call, None)
+            elif isinstance(call, str):
+                source.calls[call] = None
             await self._speak(source, update)
 
     async def _speak(self, source: _Source, update: Update) -> None:

@@ -65,6 +65,11 @@ class Editor:
     def text(self) -> str:
         return "".join(update.content.text for update in self.of("agent_message_chunk"))
 
+    async def hears(self) -> None:
+        """Wait for the next update."""
+        async with self.news:
+            await self.news.wait()
+
     async def until(self, kind: str) -> None:
         async with self.news:
             await self.news.wait_for(lambda: self.of(kind))

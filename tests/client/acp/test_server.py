@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from crewd.client.blocking import Crew
@@ -87,6 +88,82 @@ def test_an_editor_steers_by_the_extension_and_by_a_second_prompt(crew: Crew, tm
             second = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("then this")))
             assert [(await each).stop_reason for each in (prompt, second)] == ["end_turn", "end_turn"]
             assert [row.receipt.outcome for row in crew.messages(session)] == ["done", "done"]
+
+    define(tmp_path)
+    lead(edit())
+
+
+def test_a_prompt_that_comes_when_a_turn_is_about_to_end_begins_the_next_one(crew: Crew, tmp_path: Path) -> None:
+    async def edit() -> None:
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            for number in range(6):
+                first = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say(f"TOOL 0.1{number}")))
+                while f"echo: TOOL 0.1{number}" not in seen.text:
+                    await seen.hears()
+                await asyncio.sleep(0.01 * number)
+                late = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say(f"late {number}")))
+                assert [(await each).stop_reason for each in (first, late)] == ["end_turn", "end_turn"]
+                assert f"echo: late {number}" in seen.text
+            assert "was not taken" not in "".join(each.content.text for each in seen.of("agent_thought_chunk"))
+
+    define(tmp_path)
+    lead(edit())
+
+
+def test_a_prompt_that_comes_while_the_first_one_begins_its_run_is_told_to_it(crew: Crew, tmp_path: Path) -> None:
+    async def edit() -> None:
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            both = [agent.prompt(session_id=session, prompt=editor.say(text)) for text in ("TOOL 1", "and this")]
+            assert [done.stop_reason for done in await asyncio.gather(*both)] == ["end_turn", "end_turn"]
+            assert "echo: and this" in seen.text
+            listed = (await agent.list_sessions(cwd=str(tmp_path))).sessions
+            assert [each.session_id for each in listed] == [session], "one run, by the id that the editor knows"
+
+    define(tmp_path)
+    lead(edit())
+
+
+def test_a_call_of_a_tool_ends_with_its_agent(crew: Crew, tmp_path: Path) -> None:
+    async def edit() -> None:
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("TOOL 873")))
+            await seen.until("tool_call")
+            psutil.Process(crew.show(session).attempts[-1].pid).kill()
+            with pytest.raises(editor.Refused):
+                await prompt
+            assert [each.status for each in seen.of("tool_call_update")] == ["failed"]
+
+    define(tmp_path)
+    lead(edit())
+
+
+def test_what_a_callable_returns_is_shown(crew: Crew, tmp_path: Path) -> None:
+    async def edit() -> None:
+        async with editor.editing(crew, tmp_path, "-w", "value.workflow.md") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            assert (await agent.prompt(session_id=session, prompt=editor.say("go"))).stop_reason == "end_turn"
+            assert '"answer": 42' in seen.text
+            seen.updates.clear()
+            await agent.load_session(session_id=session, cwd=str(tmp_path), mcp_servers=[])
+            assert '"answer": 42' in seen.text
+
+    (tmp_path / "values.py").write_text("def f():\n    return {'answer': 42}\n")
+    (tmp_path / "value.workflow.md").write_text("## value\ncall: values:f\n")
+    lead(edit())
+
+
+def test_a_question_that_the_editor_does_not_answer_says_who_can(crew: Crew, tmp_path: Path) -> None:
+    async def edit() -> None:
+        async with editor.editing(crew, tmp_path, "-a", "stand-in", answer="") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("ASK TOOL 0.1")))
+            await seen.until("agent_thought_chunk")
+            assert "crew respond answers it" in seen.of("agent_thought_chunk")[0].content.text
+            crew.respond(crew.show(session).asks[0].id, "allow")
+            assert (await prompt).stop_reason == "end_turn"
 
     define(tmp_path)
     lead(edit())
