@@ -92,6 +92,7 @@ class Runs(Answer):
     """Runs, newest first."""
 
     runs: list[Run]
+    more: bool = False
 
 
 class Message(Answer):
@@ -253,6 +254,8 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
         async def start(crew: aio.Crew) -> str:
             if sum((bool(agent), bool(team), bool(command), bool(workflow and not team))) != 1:
                 raise UsageError("give one of agent, team, command and workflow")
+            if command and (model or green):
+                raise UsageError("a command has no model, and no level of verification", hint="give it as a step of a workflow")
             secrets: tuple[str, ...] = ()
             found: list[Item] = []
             if (agent or team) and not goal:
@@ -306,8 +309,8 @@ def _add_starting(server: MCPServer[None], leader: Leader) -> None:
 def _add_looking(server: MCPServer[None], leader: Leader) -> None:
     @server.tool()
     async def crew_list(*, all: bool = False) -> Runs:
-        """List runs, newest first. `all`: also those that have ended."""
-        reply = await leader.ask(lambda crew: crew.runs(all=all, limit=LISTED_MAX))
+        """List runs, newest first, 100 at most; `more` says that there are older ones. `all`: also those that have ended."""
+        reply = await leader.ask(lambda crew: crew.runs(all=all, limit=LISTED_MAX + 1))
         runs = [
             Run(
                 run=row.id,
@@ -318,9 +321,9 @@ def _add_looking(server: MCPServer[None], leader: Leader) -> None:
                 doing="",
                 cursor=0,
             )
-            for row in reply.runs[:EVENTS_MAX]
+            for row in reply.runs[:LISTED_MAX]
         ]
-        return Runs(runs=runs, notices=await leader.notices())
+        return Runs(runs=runs, more=len(reply.runs) > LISTED_MAX, notices=await leader.notices())
 
     @server.tool()
     async def crew_status(run: str) -> Run:
@@ -399,9 +402,10 @@ def _add_talking(server: MCPServer[None], leader: Leader) -> None:
         seconds = min(max(0.0, timeout_s), WAIT_SECONDS_MAX)
 
         async def say(crew: aio.Crew) -> Receipt:
-            key = _message_id(run, kind, request_id) if request_id else crew.new_message_id()
+            target = await _task_of(crew, run) if request_id else run
+            key = _message_id(target, kind, request_id) if request_id else crew.new_message_id()
             try:
-                return await crew.send(kind, run, text, id=key, wait=wait, timeout=seconds, terms=terms)
+                return await crew.send(kind, target, text, id=key, wait=wait, timeout=seconds, terms=terms)
             except DeadlineExceeded:
                 return await crew.receipt(key)
 
@@ -426,9 +430,9 @@ def _add_talking(server: MCPServer[None], leader: Leader) -> None:
         return await send("follow_up", run, text, wait, timeout_s, request_id, USUAL)
 
     @server.tool()
-    async def crew_interrupt(run: str, text: str = INTERRUPT_TEXT) -> Message:
+    async def crew_interrupt(run: str, text: str = INTERRUPT_TEXT, request_id: str = "") -> Message:
         """Break off what a worker does now, without ending it; it is told `text` instead."""
-        return await send("steer", run, text, "delivered", 30.0, "", Terms(now=True))
+        return await send("steer", run, text, "delivered", 30.0, request_id, Terms(now=True))
 
     @server.tool()
     async def crew_inbox() -> Questions:
@@ -487,8 +491,16 @@ def _question(row: AskRow) -> Question:
     )
 
 
-def _message_id(run: str, kind: str, request_id: str) -> str:
+async def _task_of(crew: aio.Crew, run: str) -> str:
+    """The id of the task that a message is for, however it was named; of the run, if that has several and none was named."""
+    shown, step = await crew.show(run), run.partition("/")[2]
+    if not step and len(shown.tasks) == 1:
+        return shown.tasks[0].id
+    return f"{shown.run.id}/{step}" if step else shown.run.id
+
+
+def _message_id(task: str, kind: str, request_id: str) -> str:
     """The id of the one message that this request means."""
     digits = "0123456789abcdefghjkmnpqrstvwxyz"
-    made = hashlib.sha256(f"{run}\0{kind}\0{request_id}".encode()).digest()
+    made = hashlib.sha256(f"{task}\0{kind}\0{request_id}".encode()).digest()
     return "m_" + "".join(digits[byte & 31] for byte in made[:26])

@@ -65,8 +65,12 @@ def test_a_leader_starts_steers_and_hears_of_the_end(crew: Crew, tmp_path: Path,
             assert run["run"] == again["run"], "the same request is the same run"
             told = await call(client, "crew_steer", run=run["run"], text="look first", wait="settled", timeout_s=60)
             assert (told["level"], told["outcome"]) == ("settled", "done")
-            told = [await call(client, "crew_follow_up", run=run["run"], text="more", request_id="f") for _ in range(2)]  # type: ignore[assignment]
-            assert told[0]["message"] == told[1]["message"], "the same request is the same message"  # type: ignore[index]
+            names = (run["run"], run["name"], f"{run['run']}/stand-in", f"{run['name']}/stand-in")
+            told = [await call(client, "crew_follow_up", run=each, text="more", request_id="f") for each in names]  # type: ignore[assignment]
+            assert len({each["message"] for each in told}) == 1, "the same request is the same message, whatever names the run"  # type: ignore[index]
+            listed = await call(client, "crew_list", all=True)
+            assert run["run"] in {each["run"] for each in listed["runs"]}
+            assert not listed["more"]
             stands = await call(client, "crew_wait", run=run["run"], timeout_s=60)
             assert (stands["status"], stands["over"], stands["steps"]) == ("completed", True, {"stand-in": "completed"})
             result = await call(client, "crew_result", run=run["run"])
@@ -178,6 +182,8 @@ def test_what_is_refused_is_said_in_words(crew: Crew, tmp_path: Path) -> None:
                 ({"command": ["true"], "budget": {"dollars": 5}}, "the budget is wrong: .*dollars"),
                 ({"command": ["true"], "budget": {"turns": 1.5}}, "the budget is wrong"),
                 ({"command": ["true"], "budget": {"cost": -1}}, "budget cost -1 is not possible"),
+                ({"command": ["true"], "green": "package"}, "a command has no model, and no level"),
+                ({"command": ["true"], "model": "big"}, "a command has no model, and no level"),
             ):
                 with pytest.raises(RuntimeError, match=words):
                     await call(client, "crew_run", **wrong)
