@@ -20,6 +20,7 @@ from crewd.model.errors import CrewdError, Forbidden, NotFound, Refused, StoreDa
 from crewd.model.events import RunArchived, RunForgotten
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import keeping as kp
+from crewd.respawn import is_accident
 from crewd.store.database import Database
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
@@ -199,6 +200,23 @@ def test_a_backup_is_taken_while_work_goes_on_and_taken_back(daemon: Daemon, cre
             again.show(later)
         wait_until(lambda: again.show("working").run.ended_at, "the run whose worker is gone to end")
         assert healthy(again)
+
+
+def test_a_database_of_a_newer_crewd_is_refused_once_and_in_words(home: Path) -> None:
+    (home / "h").mkdir(mode=0o700)
+    (home / "b").mkdir(mode=0o700)
+    for folder in ("h", "b"):
+        with contextlib.closing(sqlite3.connect(home / folder / "crewd.db")) as database:
+            database.execute("PRAGMA user_version = 1000")
+    for words in ((), ("restore", str(home / "b"), "--replace")):
+        done = crewd(home / "h", *words)
+        assert done.returncode and not is_accident(done.returncode), "nobody starts it again"
+        assert "was written by a newer crewd (schema 1000" in done.stderr
+        assert "upgrade crewd" in done.stderr
+        assert "Traceback" not in done.stderr
+    with contextlib.closing(sqlite3.connect(home / "h" / "crewd.db")) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (1000,), "it is left as it was"
+    assert not (home / "h" / "quarantine").exists()
 
 
 def test_a_damaged_database_is_put_aside_and_what_can_be_read_is_saved(

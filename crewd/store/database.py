@@ -45,7 +45,7 @@ from crewd.model.rows import (
 )
 from crewd.private_files import make_directory
 from crewd.store.fold import R, Row
-from crewd.store.schema import MIGRATIONS, TABLES
+from crewd.store.schema import MIGRATIONS, TABLES, check_version
 
 ROWS_AT_ONCE = (256, 32, 4, 1)
 """Of one statement: few enough kinds that SQLite keeps them all prepared."""
@@ -195,11 +195,7 @@ class Database:
     def _migrate(self, path: Path, store_id: str) -> None:
         """Bring the tables to this version; what was there before is copied first."""
         version = int(self._sql.execute("PRAGMA user_version").fetchone()[0])
-        if version > len(MIGRATIONS):
-            raise StoreUnavailable(
-                f"the database was written by a newer crewd (schema {version}, this one knows {len(MIGRATIONS)})",
-                hint="upgrade crewd or use another --home",
-            )
+        check_version(version)
         if 0 < version < len(MIGRATIONS):
             with contextlib.closing(sqlite3.connect(path.with_name(f"before-schema-{version + 1}.db"))) as copy:
                 self._sql.backup(copy)

@@ -23,6 +23,7 @@ from crewd.store.fold import fold
 from crewd.store.ports import EVERYWHERE
 from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import Taken, pages, rebuild
+from crewd.store.schema import check_version
 
 if TYPE_CHECKING:
     from crewd.clock import Clock
@@ -55,7 +56,10 @@ def _finish_moving(home: Home, aside: Path) -> None:
 
 
 def admit(home: Home, clock: Clock) -> None:
-    """Let a home be served if its database is whole, or is not there yet. Raises StoreDamaged, which says what to do."""
+    """Let a home be served if its database is whole, or is not there yet.
+
+    Raises StoreDamaged, which says what to do, and StoreUnavailable for a database that a newer crewd has written.
+    """
     aside = waiting(home)
     if aside is not None:
         _finish_moving(home, aside)
@@ -66,6 +70,7 @@ def admit(home: Home, clock: Clock) -> None:
             aside = put_aside(home, clock)
             raise StoreDamaged("the database is gone, and there were runs", hint=DECIDE)
         return
+    check_version(ReadOnly.version_of(home.database) or 0)
     verdict = ""
     if home.database.stat().st_size == 0 and had_runs:
         verdict = "it is empty, and there were runs"
@@ -201,6 +206,10 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> int:
     source = backup / "crewd.db"
     if not source.is_file():
         raise UsageError(f"{backup} is no backup", hint="crew backup makes one")
+    try:
+        check_version(ReadOnly.version_of(source) or 0)
+    except StoreUnavailable as error:
+        raise UsageError(f"the backup {backup} cannot be taken back: {error.message}", hint="upgrade crewd") from None
     try:
         with contextlib.closing(ReadOnly(source)) as copy:
             differences, events = rebuild(copy)

@@ -96,11 +96,16 @@ class ReadOnly:
     @staticmethod
     def has_no_tables(path: Path) -> bool:
         """Whether nothing was ever written to a database, or what was is in a log that is not there."""
+        return ReadOnly.version_of(path) == 0
+
+    @staticmethod
+    def version_of(path: Path) -> int | None:
+        """The version of the tables, 0 if there are none yet; None if the file cannot be read (opened, it says why)."""
         try:
             with contextlib.closing(sqlite3.connect(uri(path, "ro"), uri=True)) as sql:
-                return not sql.execute("PRAGMA user_version").fetchone()[0]
+                return int(sql.execute("PRAGMA user_version").fetchone()[0])
         except (sqlite3.Error, UnicodeDecodeError):
-            return False  # the file cannot be read; the writing connection will raise the error
+            return None
 
     def readable_events(self) -> Iterator[Event]:
         """Every event that can still be read, in order; what cannot be is stepped over in ever smaller steps."""

@@ -5,6 +5,7 @@ Tests: tests/testing/world/test_ports.py.
 
 from __future__ import annotations
 
+from crewd.model.errors import StoreUnavailable
 from crewd.model.rows import (
     ArtifactRow,
     AskRow,
@@ -71,3 +72,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 coalesced values. `sizes` counts per run what was ever written for it: events, and bytes of events and artifacts. `sweeps` names
 runs that were forgotten or archived and of which there still is something before this seq: it goes bit by bit.
 """
+
+
+def check_version(version: int) -> None:
+    """Raises StoreUnavailable for tables that a newer crewd has made: this one would not understand them."""
+    if version > len(MIGRATIONS):
+        raise StoreUnavailable(
+            f"the database was written by a newer crewd (schema {version}, this one knows {len(MIGRATIONS)})",
+            hint="upgrade crewd or use another --home",
+        )
