@@ -24,7 +24,7 @@ from typing import NoReturn
 
 import psutil
 
-from crewd.clock import SystemClock
+from crewd.clock import SystemChance, SystemClock
 
 MARKER = "CREWD_STRESS"
 """In the environment of the child and of everything that it starts."""
@@ -60,7 +60,47 @@ class ParentLink:
             data = data[os.write(self._descriptor, data) :]
 
 
-def apart(work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, marker: str, patience: float) -> bytes | None:
+class Traces:
+    """By what the processes of a trial are known: they were not there before, and carry its marker or are in its sessions.
+
+    A program that the worker starts has the marker in its environment. A fork of the worker is in the session of its act. Only
+    a fork that begins a session of its own, and starts no program, is not found.
+    """
+
+    def __init__(self) -> None:
+        self.marker = SystemChance().bytes(8).hex()
+        self._before = set(psutil.pids())
+        self._sessions: set[int] = set()
+
+    def begin(self, session: int) -> None:
+        """An act has begun: a child that has a session of its own."""
+        self._sessions.add(session)
+
+    def left(self) -> list[psutil.Process]:
+        """The living processes of the trial; those that are just ending get a moment."""
+        clock = SystemClock()
+        deadline = clock.monotonic() + SETTLE_SECONDS
+        while True:
+            new = set(psutil.pids()) - self._before - {os.getpid()}
+            found = [process for pid in new if (process := self._of_trial(pid)) is not None]
+            if not found or clock.monotonic() > deadline:
+                return found
+            clock.sleep(0.005)
+
+    def _of_trial(self, pid: int) -> psutil.Process | None:
+        try:
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            mine = os.getsid(pid) in self._sessions or process.environ().get(MARKER) == self.marker
+        except (psutil.Error, OSError):
+            return None
+        return process if mine else None
+
+
+def apart(
+    work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, traces: Traces, patience: float
+) -> bytes | None:  # fmt: skip
     """What `work` returns (or leaves) in a child that runs in `folder`; b"" if it vanished.
 
     If it had to be killed: what it recorded when it was told to stop, None if it never was.
@@ -72,8 +112,9 @@ def apart(work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, ma
         child = os.fork()
     if not child:
         os.close(reading)
-        _live(work, folder, temporary, marker, ParentLink(writing))
+        _live(work, folder, temporary, traces.marker, ParentLink(writing))
     os.close(writing)
+    traces.begin(child)
     try:
         said, late = _listen(reading, patience)
         if late:
@@ -90,6 +131,7 @@ def _live(work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, ma
     try:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever the program does that runs the trial
         gc.freeze()  # what the parent has made is no garbage of the child: a collection would copy each page of it
         os.setsid()
         output = os.open(folder.parent / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -150,24 +192,3 @@ def _listen(reading: int, patience: float) -> tuple[bytes | None, bool]:
                 return data, False
             deadline = clock.monotonic() + _GRACE.unpack_from(data)[0] + SLACK_SECONDS
             record = data[_GRACE.size :]
-
-
-def processes_left(before: set[int], marker: str) -> list[psutil.Process]:
-    """Living processes that carry the marker and were not there before; those that are just ending get a moment."""
-    clock = SystemClock()
-    deadline = clock.monotonic() + SETTLE_SECONDS
-    while True:
-        found = [process for pid in set(psutil.pids()) - before if (process := _marked(pid, marker)) is not None]
-        if not found or clock.monotonic() > deadline:
-            return found
-        clock.sleep(0.005)
-
-
-def _marked(pid: int, marker: str) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        if pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARKER) == marker:
-            return process
-    except psutil.Error:
-        pass
-    return None

@@ -18,6 +18,7 @@ import click
 from crewd.client.cli.common import Options, out, say, verb, warn
 from crewd.client.cli.start import arguments
 from crewd.model.errors import UsageError
+from crewd.model.quantities import counted
 from crewd.testing.stress.history import GRACE_SECONDS, History, parse
 from crewd.testing.stress.laws import LAWS
 from crewd.testing.stress.lines import is_plain
@@ -165,7 +166,7 @@ def _show(options: Options, found: FoundMistake) -> None:
         say(f"The history names a point that was not reached: the worker came to {reached} points.")
     done = ", ".join(f"{number} {kind}" for kind, number in found.histories.items())
     verdict = "a law was broken" if found.breach else "every law held"
-    say(f"{found.trials} trials of a worker with {points} points ({done}): {verdict}")
+    say(f"{counted(found.trials, 'trial')} of a worker with {counted(points, 'point')} ({done}): {verdict}")
     if found.reference.last.idle:
         say("Undisturbed it came to no end and was cancelled: it waits for messages, or has more points than are counted.")
         say("Whether files are whole, and whether it resumes to the same end, cannot be seen then.")

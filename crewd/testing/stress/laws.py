@@ -25,6 +25,10 @@ LATE_SECONDS = 0.25
 """Beyond its grace, before a worker that stops by itself is late. Such a trial is repeated: the machine may be busy."""
 
 
+QUESTIONS = frozenset({"ctx.ask", "ctx.confirm", "ctx.permission"})
+"""Points where somebody has to answer before the work can go on."""
+
+
 class WorkerLawBroken(AssertionError):
     """A worker does not keep a law. Its text is the story: what was done to the worker, and what it did."""
 
@@ -99,6 +103,8 @@ def _pretends(case: Case) -> Iterator[str]:
     elif last.result is not None and len(last.points) < len(reference.last.points):
         came = f"at point {len(last.points)} of {len(reference.last.points)}"
         yield f"it caught its cancel {came} and returned the result of a whole run"
+    elif last.result is not None and last.points and last.points[-1].call in QUESTIONS and not last.answered:
+        yield "it caught its cancel at a question, and returned what it returns when that is answered"
 
 
 def _taken(case: Case) -> Iterator[str]:

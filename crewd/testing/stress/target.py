@@ -23,7 +23,6 @@ from typing import Any
 import msgspec
 import psutil
 
-from crewd.clock import SystemChance
 from crewd.model.errors import UsageError
 from crewd.model.redact import compile_patterns
 from crewd.model.workflow import WorkerSpec
@@ -191,20 +190,20 @@ def try_out(target: Target, history: History, *, here: bool = False) -> Trial:
     if here and history.crashes:
         raise UsageError("a crash needs a process of its own", hint="leave out here=True, or the crash")
     function = target.function()
-    marker, pids = SystemChance().bytes(8).hex(), set(psutil.pids())
+    traces = apart.Traces()
     with tempfile.TemporaryDirectory(prefix="crewd-stress-") as name:
         place = Place(Path(os.path.realpath(name)), target)
         acts: list[Act] = []
         left: list[psutil.Process] = []
         while not acts or (acts[-1].end == "crashed" and not acts[-1].cancelled_at):
             try:
-                act = _act(target, function, place, history, acts, marker, here=here)
+                act = _act(target, function, place, history, acts, traces, here=here)
             except BaseException:  # somebody interrupts the test
-                _kill(apart.processes_left(pids, marker))
+                _kill(traces.left())
                 raise
             acts.append(place.strip(act, len(acts) + 1))
             history = after(history, sum(len(each.points) for each in acts))
-            left = apart.processes_left(pids, marker)
+            left = traces.left()
             if left and acts[-1].end in {"crashed", "stuck"}:
                 _kill(left)  # as crewd does with what a killed worker leaves
                 left = []
@@ -216,8 +215,8 @@ def try_out(target: Target, history: History, *, here: bool = False) -> Trial:
         applied = None if target.applied is None else tuple(target.applied(place.work))
         resumed, resumed_files = None, files
         if not here and resumes(history, acts):
-            resumed = place.strip(_act(target, function, place, History(), acts, marker, here=here), len(acts) + 1)
-            _kill(apart.processes_left(pids, marker))
+            resumed = place.strip(_act(target, function, place, History(), acts, traces, here=here), len(acts) + 1)
+            _kill(traces.left())
             resumed_files = place.files()
         return Trial(
             acts=tuple(acts),
@@ -258,7 +257,7 @@ def _act(
     place: Place,
     history: History,
     acts: Sequence[Act],
-    marker: str,
+    traces: apart.Traces,
     *,
     here: bool,
 ) -> Act:
@@ -282,10 +281,10 @@ def _act(
         return msgspec.msgpack.encode(stage.run(function))
 
     if here:
-        with _moved(place.work, temporary, marker):
+        with _moved(place.work, temporary, traces.marker):
             return Stage(bootstrap, history, points, answers, crash=lambda _act: None).run(function)
     _prepare()
-    said = apart.apart(work, place.work, temporary, marker, target.patience)
+    said = apart.apart(work, place.work, temporary, traces, target.patience)
     if said is None:
         return Act("stuck", stack=_stack(place))
     act = msgspec.msgpack.decode(said, type=Act) if said else Act("vanished")
@@ -325,6 +324,8 @@ def _moved(folder: Path, temporary: Path, marker: str) -> Iterator[None]:
 
 def _named(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error):
+        if process.cmdline() == psutil.Process().cmdline():
+            return f"{process.pid} a fork of the worker"
         return f"{process.pid} {' '.join(process.cmdline())[:80] or process.name()}"
     return str(process.pid)
 

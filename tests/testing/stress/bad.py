@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -366,3 +369,45 @@ def keeps_a_log_per_start(ctx: Context) -> int:
             ctx.progress(number, 4)
             log.write(f"item {number}\n")
     return 4
+
+
+def forgets_a_fork(ctx: Context) -> int:
+    """A fork that starts no program is ended only if all goes well."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(1000)
+        os._exit(0)
+    for number in range(2):
+        ctx.progress(number)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return 1
+
+
+def answers_itself(ctx: Context) -> dict[str, bool]:
+    """Whatever happens to its question is a yes."""
+    try:
+        answer = ctx.ask("shall I?", timeout=60)
+    except BaseException:  # noqa: BLE001 (this is what is bad about it)
+        answer = "yes"
+    Path("answer.txt").write_text(answer or "")
+    return {"done": True}
+
+
+def ends_its_fork(ctx: Context) -> int:
+    """A process of `multiprocessing` that is told to end as soon as it has begun."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+    child.start()
+    try:
+        ctx.progress(1)
+        return 1
+    finally:
+        child.terminate()
+        child.join()
+
+
+def shares_its_work(ctx: Context) -> int:
+    """A pool of processes, that ends with its block."""
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        ctx.progress(1)
+        return pool.submit(abs, -1).result()

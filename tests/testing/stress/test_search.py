@@ -7,6 +7,7 @@ import itertools
 import json
 import shlex
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ FISH = {
     "ignores_steers": "takes what it was sent",
     "carries_out_twice": "applies each steer once",
     "forgets_a_child": "leaves no process",
+    "forgets_a_fork": "leaves no process",
+    "answers_itself": "stops within its grace",
     "forgets_a_thread": "leaves no thread",
     "forgets_a_file": "leaves no temporary file",
     "adds_again": "resumes to the same end",
@@ -66,6 +69,10 @@ def target(name: str) -> Target:
         return (work / "done.txt").read_text().splitlines() if (work / "done.txt").exists() else []
 
     return Target(getattr(bad, name), applied=applied if name == "carries_out_twice" else None)
+
+
+DRAWN = 4
+"""Histories that are drawn for each good worker: each single act at each point is tried before them."""
 
 
 def search(name: str, examples: int = 20) -> FoundMistake:
@@ -100,12 +107,22 @@ def test_each_bad_worker_is_caught_by_its_law(name: str) -> None:
         "returns_a_part",
         "keeps_its_pieces",
         "keeps_a_log_per_start",
+        "shares_its_work",
     ],
 )
 def test_good_workers_keep_every_law(name: str) -> None:
-    found = search(name, 8)
+    found = search(name, DRAWN)
     assert found.story == ""
-    assert found.histories["drawn"] >= min(8, len(found.reference.points))
+    assert found.histories["drawn"] >= min(DRAWN, len(found.reference.points))
+
+
+def test_a_handler_of_the_program_that_runs_a_trial_is_none_of_the_worker() -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        for text in ("", "crash@1", "cancel@1"):
+            assert try_out(target("ends_its_fork"), parse(text)).last.end in {"completed", "crashed", "cancelled"}
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_what_was_there_before_is_not_the_worker_s(tmp_path: Path) -> None:
