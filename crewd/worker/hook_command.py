@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from crewd.model import variables
 from crewd.model.hooks import CHANGES, Hook, HookPoint, HookRun, HookVerdict, as_json
 from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import GOAL_BYTES_MAX, INLINE_BYTES_MAX, NOTE_CHARS_MAX
@@ -122,6 +123,8 @@ def _understood(hook: Hook, ended: Ended) -> tuple[Answer, str]:
         return Answer(), f"its answer is not understood: {answer.verdict} goes {says} at {hook.on}"
     if answer.result is not msgspec.UNSET and len(msgspec.json.encode(answer.result)) > INLINE_BYTES_MAX:
         return Answer(), f"its result has more than {INLINE_BYTES_MAX} bytes: leave it as a file, and say where"
+    if answer.text is not msgspec.UNSET and not variables.is_possible(variables.TEXT, answer.text):
+        return Answer(), "its text is not possible: it has a NUL, or more bytes than a variable holds"
     if answer.goal is not msgspec.UNSET and ("\0" in answer.goal or len(answer.goal.encode()) > GOAL_BYTES_MAX):
         return Answer(), f"its goal is not possible: it has a NUL or more than {GOAL_BYTES_MAX} bytes"
     return answer, ""

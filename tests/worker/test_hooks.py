@@ -179,6 +179,16 @@ def test_a_result_that_is_too_large_is_no_answer_and_any_worker_may_have_hooks(c
     assert crew.run(Workflow("w", (Step("s", worker=worker),)), cwd="/").result(timeout=60) == [1]
 
 
+@pytest.mark.parametrize("text", [r"a\\u0000b", "x" * 140_000], ids=["nul", "large"])
+def test_a_text_that_no_worker_could_be_given_is_no_answer(crew: Crew, tmp_path: Path, text: str) -> None:
+    (tmp_path / "answer").write_text(json.dumps({"verdict": "modify", "text": "X"}).replace("X", text.replace("\\\\", "\\")))
+    hook = Hook("odd", "before_task_start", f"cat >/dev/null; cat {tmp_path}/answer", blocking=True)
+    run = run_with(crew, hook, shell="echo mine", text="do it")
+    wait_until(lambda: run.show().run.blocks, "the run to be blocked")
+    assert asked(run) == [("odd", "block", "its text is not possible: it has a NUL, or more bytes than a variable holds")]
+    run.cancel()
+
+
 def test_a_worker_goes_on_with_its_hooks_when_crewd_and_its_guardian_are_killed(
     daemon: Daemon, crew: Crew, tmp_path: Path
 ) -> None:
