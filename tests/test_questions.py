@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from crewd.model.receipts import Receipt
 from crewd.model.rows import AskRow
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing.daemon import wait_until
+from tests.shell import Shell
 
 pytestmark = pytest.mark.process
 
@@ -103,6 +105,20 @@ def test_a_question_that_an_async_worker_gives_up_is_closed_and_holds_up_nothing
     assert [(ask.question, ask.outcome) for ask in run.show().asks] == [
         (question, "cancelled") for question in ("what?", "sure?", "may I?", "and now?")
     ]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_a_question_is_shown_whole_with_its_choices_on_any_screen(
+    crew: Crew, jobs_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    run, ask = asked(crew, jobs_dir, "choose", choices=["the red one", "the blue one"])
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = Shell(str(crew.home.root), tmp_path).ok("inbox")
+    assert max(map(len, said.splitlines())) <= columns
+    assert ask.id in said
+    assert f"{ask.question} (the red one, the blue one)" in " ".join(said.split())
+    crew.respond(ask.id, "1")
+    run.wait(timeout=120)
 
 
 def test_choices_belong_to_a_question_of_their_kind(crew: Crew, jobs_dir: str) -> None:

@@ -125,7 +125,10 @@ def _outcome_of(function: Callable[..., Any], bootstrap: Bootstrap, context: Con
 
 
 def _raised(error: BaseException) -> Outcome:
-    traceback.print_exception(error)
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__ and frames.tb_next is not None:
+        frames = frames.tb_next  # how the function was called is no part of its error
+    traceback.print_exception(type(error), error, frames)
     return Outcome(outcome="failed", reason=FailureReason.RAISED, error=text_of(error), error_class=class_of(error))
 
 

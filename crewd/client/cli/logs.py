@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -24,6 +24,7 @@ from crewd.clock import SystemClock, in_words
 from crewd.model.errors import CrewdError, NotFound, UsageError
 from crewd.model.ids import split_task_id
 from crewd.model.limits import LOG_CHUNK_BYTES_MAX
+from crewd.model.quantities import counted
 from crewd.model.statuses import TASK_TERMINAL
 from crewd.protocol import requests as rq
 
@@ -290,6 +291,15 @@ def show_logs(crew: Crew, target: str, choice: Choice, *, follow: bool, attempt:
             clock.sleep(POLL_SECONDS)
     for log in logs:
         log.finish()
+    if choice.stream == "stdout" and not choice.as_json and not any(log.offset for log in logs):
+        _name_errors(crew, target, logs)
+
+
+def _name_errors(crew: Crew, target: str, logs: Iterable[LogReader]) -> None:
+    """Nothing was written to standard output: say so if something stands in the other stream."""
+    size = sum(crew.log(log.target, stream="stderr", offset=-1).size for log in logs)
+    if size:
+        warn(f"nothing on standard output; crew logs {target} --stderr shows {counted(size, 'byte')}")
 
 
 def _show_tail(logs: list[LogReader], count: int) -> None:

@@ -248,12 +248,12 @@ def inbox(options: Options, answer: bool) -> None:  # noqa: FBT001 (a flag)
     if options.json:
         out({"asks": asks, "notices": notices, "messages": unread})
         return
-    questions = ([short_task(ask.task), ask.id, ask.kind, ask.question[:80], "/".join(ask.choices)[:40]] for ask in asks)
-    if asks:
-        table(["TASK", "QUESTION", "KIND", "TEXT", "CHOICES"], questions, whole={"TASK", "QUESTION"})
-    elif not unread and not notices:
-        warn("nothing waits for an answer")
     now = SystemClock().wall()
+    for ask in asks:
+        say_within(f"{short_task(ask.task)}  {ask.id}  {ask.kind}  {ago(now - ask.opened_at)}")
+        say_within(f"  {one_line(ask.question)}" + (f" ({', '.join(ask.choices)})" if ask.choices else ""))
+    if not asks and not unread and not notices:
+        warn("nothing waits for an answer")
     if unread:
         if asks:
             say("")

@@ -150,3 +150,14 @@ def test_a_terminal_for_a_command_is_shown_and_typed_at(crew: Crew, tmp_path: Pa
     assert "tty\n33 77\n" in shown
     assert "got hello\n" in shown
     assert shown.rstrip().endswith("10 20")
+
+
+def test_where_only_standard_error_holds_something_it_is_named(crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:fail", cwd=jobs_dir)
+    run.wait(timeout=120)
+    errors = logs(crew, run.id, "--stderr").decode()
+    assert errors.splitlines()[1].strip().startswith(f'File "{jobs_dir}/jobs.py"'), "it begins with the worker's own code"
+    done = shown(crew, run.id)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert f"crew logs {run.id} --stderr shows {len(errors)} bytes".encode() in done.stderr
+    assert shown(crew, ended(crew, "true").id).stderr == b""
