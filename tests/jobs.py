@@ -202,8 +202,9 @@ async def atoil(ctx: AsyncContext) -> list[str]:
     """The same in a coroutine, once."""
     with ctx.operation("model", name="think", interruptible=True) as operation:
         await asyncio.sleep(1_000)
-    steer = ctx.safe_point(wait=10.0)
-    return [operation.interrupted and "broken off", steer.text if steer else ""]
+    while (steer := ctx.safe_point()) is None:
+        await ctx.sleep(0.01)
+    return [operation.interrupted and "broken off", steer.text]
 
 
 @worker

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crewd.agents import acts as do
-from crewd.agents.calls import Calls, error_of
+from crewd.agents.calls import WRONG_PARAMS, Calls, error_of
 from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import PERMANENT, fault_class
 from crewd.agents.handed import Handed
@@ -24,6 +24,8 @@ from crewd.model.reasons import RefusalReason
 from crewd.model.redact import clip
 
 VERSION = 1
+_ALLOWING, _REJECTING = ("allow_once", "allow_always"), ("reject_once", "reject_always")
+"""Kinds of options of a permission, the one that is chosen first before the other."""
 QUIET = "quiet"
 QUIET_SECONDS = 0.15
 """Updates may come after the answer to their prompt: so long nothing must have come."""
@@ -105,7 +107,7 @@ class Acp:
         number, options = self._asks.pop(key, (None, {}))
         if number is None:
             return []
-        kinds = ("allow_once", "allow_always") if text == "allow" else ("reject_once", "reject_always")
+        kinds = _ALLOWING if text == "allow" else _REJECTING
         option = next((options[kind] for kind in kinds if kind in options), None)
         if text is None or option is None:
             return [self._calls.result(number, {"outcome": {"outcome": "cancelled"}})]
@@ -349,6 +351,8 @@ class Acp:
         if method != "session/request_permission":
             return [self._calls.refusal(number, f"crewd does not answer {method}")]
         options = {text_at(option, "kind"): text_at(option, "optionId") for option in reversed(list_at(params, "options"))}
+        if not any(kind in options for kind in _ALLOWING):
+            return [self._calls.refusal(number, f"no option is of the kind {' or '.join(_ALLOWING)}", WRONG_PARAMS)]
         key, call = f"request {number}", at(params, "toolCall")
         self._asks[key] = (number, options)
         if self._cancelling or self._cancelled:

@@ -13,7 +13,7 @@ from typing import Any
 from crewd.agents.acts import Write
 from crewd.agents.records import number_at, text_at
 
-NO_METHOD = -32601
+NO_METHOD, WRONG_PARAMS = -32601, -32602
 """JSON-RPC 2.0, section 5.1: the method is not there."""
 
 
@@ -40,9 +40,9 @@ class Calls:
         """The answer to a request of theirs."""
         return Write({**self._head, "id": number, "result": result})
 
-    def refusal(self, number: object, message: str) -> Write:
-        """A request of theirs that is not known here."""
-        return Write({**self._head, "id": number, "error": {"code": NO_METHOD, "message": message}})
+    def refusal(self, number: object, message: str, code: int = NO_METHOD) -> Write:
+        """A request of theirs that is not known here, or (`WRONG_PARAMS`) that cannot be answered."""
+        return Write({**self._head, "id": number, "error": {"code": code, "message": message}})
 
     def answered(self, record: Mapping[str, Any]) -> tuple[str, str] | None:
         """Which request of ours this record answers: its method, and the message that it was for. None if it answers none."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from crewd.model.arguments import checked
 from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.reasons import RefusalReason
 from crewd.model.redact import clip
@@ -37,10 +38,12 @@ class Message:
     _report: Callable[[ReportBody], object] = field(repr=False)
     settled: bool = False
 
+    @checked
     def done(self, note: str = "") -> None:
         """It was carried out; `note` goes into the receipt."""
         self._settle(Settled(id=self.id, outcome="done", note=clip(note, NOTE_CHARS_MAX)))
 
+    @checked
     def refuse(self, note: str = "") -> None:
         """It was read and will not be carried out."""
         self._settle(Settled(id=self.id, outcome="refused", reason=RefusalReason.BY_WORKER, note=clip(note, NOTE_CHARS_MAX)))

@@ -111,6 +111,16 @@ def test_a_permission_is_given_once_or_refused() -> None:
         assert reply["result"] == {"outcome": {"outcome": "selected", "optionId": option}}
 
 
+@pytest.mark.parametrize("options", [[], [{"optionId": "y", "kind": "yes"}], [{"optionId": "n", "kind": "reject_once"}], None])
+def test_a_permission_that_nobody_could_give_is_an_error_of_the_agent(options: object) -> None:
+    machine = ready()
+    prompted(machine)
+    acts = machine.hear({"id": 7, "method": "session/request_permission", "params": {"options": options}})
+    (reply,) = said(acts)
+    assert (reply["id"], reply["error"]["code"]) == (7, -32602)
+    assert not of(do.Ask, acts), "nobody is asked what no answer could change"
+
+
 def test_an_end_without_a_word_is_flagged_and_errors_fail() -> None:
     machine = ready()
     (stopped,) = of(do.Stopped, quiet(machine, machine.hear({"id": prompted(machine), "result": {"stopReason": "end_turn"}})))

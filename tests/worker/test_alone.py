@@ -192,6 +192,7 @@ def test_what_cannot_be_said_is_an_error_in_the_line_that_says_it(crew: Crew, tm
         "ctx.confirm('n?', default='no', timeout=0.2)",
         "ctx.sleep(None)", "ctx.sleep(float('inf'))", "ctx.safe_point(wait=None)", "ctx.tell(None)",
         "ctx.progress(1, note=None)",
+        "ctx.ask('n?', choices=['a', 'b'], timeout=1)",
         "ctx.ask('n?', kind='choose', choices='abc', timeout=1)", "ctx.wait_for(None)", "ctx.send('parent', None)",
     )  # fmt: skip
     lines = "".join(f"    try: {each}\n    except crewd.UsageError: refused += 1\n" for each in calls)
