@@ -58,6 +58,7 @@ def test_exit_codes_say_what_happened(shell: Shell) -> None:
 def test_a_question_in_the_shell(shell: Shell) -> None:
     shell.ok("call", "jobs:ask", "--name", "asking")
     shell.ok("wait", "asking/ask", "--for", "waiting")
+    assert shell.ok("show", "asking").startswith("asking  waiting for "), "as crew ps says"
     (question,) = shell.json("inbox")["asks"]
     shell.ok("respond", question["id"], "blue")
     assert shell.ok("result", "asking").strip() == "blue"

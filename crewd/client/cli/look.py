@@ -79,8 +79,7 @@ def _row(found: rq.RunsReply, run: RunRow, seen: dict[str, Progress], now: float
     """A run in a list. One that shares its name with another is named by the end of its id as well."""
     tasks = [task for task in found.tasks if task.run == run.id]
     live = [task for task in tasks if task.status not in TASK_TERMINAL and task.started_at]
-    stands = {task.status for task in live}
-    status = next((each.value for each in _TELLING if each in stands), run.status.value)
+    status = status_words(run, tasks)
     notices = sorted({notice.kind for notice in found.notices if notice.run == run.id})
     told = f"[{', '.join(notices)}]" if notices else ""
     claims = [f"{task.step}: unclaimed" for task in to_claim(tasks)]
@@ -93,6 +92,12 @@ def _row(found: rq.RunsReply, run: RunRow, seen: dict[str, Progress], now: float
         name, status, ago(now - run.created_at), _counted(tasks), activity, waiting_words(waits),
         f"{memory >> 20} M" if memory else "", run.id,
     ]  # fmt: skip
+
+
+def status_words(run: RunRow, tasks: Sequence[TaskRow]) -> str:
+    """How a run stands: as one of its live tasks does that waits for somebody or something, else as the run itself."""
+    stands = {task.status for task in tasks if task.status not in TASK_TERMINAL and task.started_at}
+    return next((each.value for each in _TELLING if each in stands), run.status.value)
 
 
 def _counted(tasks: Sequence[TaskRow]) -> str:

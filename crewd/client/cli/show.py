@@ -12,7 +12,7 @@ import click
 from msgspec.structs import asdict
 
 from crewd.client.cli.common import Options, ago, look_at, out, say, say_stale, say_within, table, verb
-from crewd.client.cli.look import waiting_words
+from crewd.client.cli.look import status_words, waiting_words
 from crewd.client.cli.screen import one_line, shorten, width_of
 from crewd.clock import SystemClock
 from crewd.model.budget import Used, words_of
@@ -54,7 +54,7 @@ def _outcome(found: rq.ShowReply) -> None:
     run, now = found.run, SystemClock().wall()
     took = ago((run.ended_at or now) - run.created_at)
     when = f"after {took}" if run.status in RUN_TERMINAL else f"for {took}"
-    say_within(f"{run.name}  {run.status} {when}  {run.id}")
+    say_within(f"{run.name}  {status_words(run, found.tasks)} {when}  {run.id}")
     completed = _completed(found)
     if len(found.tasks) == 1 and completed:
         text = _result(completed[0], left_out=completed[0].id in found.left_out)
