@@ -44,13 +44,24 @@ if TYPE_CHECKING:
     from crewd.model.policy import Limits as Limits
     from crewd.model.policy import Restarts as Restarts
     from crewd.model.policy import Retry as Retry
+    from crewd.model.receipts import Level as Level
+    from crewd.model.receipts import Outcome as Outcome
     from crewd.model.receipts import Receipt as Receipt
     from crewd.model.rights import Role as Role
+    from crewd.model.rows import AskRow as AskRow
+    from crewd.model.rows import AttemptRow as AttemptRow
     from crewd.model.rows import Progress as Progress
+    from crewd.model.rows import RunRow as RunRow
+    from crewd.model.rows import TaskRow as TaskRow
     from crewd.model.terms import Terms as Terms
     from crewd.model.workflow import Step as Step
     from crewd.model.workflow import WorkerSpec as WorkerSpec
     from crewd.model.workflow import Workflow as Workflow
+    from crewd.protocol.requests import CancelReply as CancelReply
+    from crewd.protocol.requests import EndReply as EndReply
+    from crewd.protocol.requests import RunsReply as RunsReply
+    from crewd.protocol.requests import Send as Send
+    from crewd.protocol.requests import ShowReply as ShowReply
 
 __version__ = "0.1.0"
 
@@ -67,18 +78,20 @@ _PLACES = {
     "crewd.model.budget": ("Budget",),
     "crewd.model.packet": ("Packet",),
     "crewd.model.policy": ("Limits", "Restarts", "Retry"),
-    "crewd.model.receipts": ("Receipt",),
+    "crewd.model.receipts": ("Level", "Outcome", "Receipt"),
     "crewd.model.rights": ("Role",),
-    "crewd.model.rows": ("Progress",),
+    "crewd.model.rows": ("AskRow", "AttemptRow", "Progress", "RunRow", "TaskRow"),
     "crewd.model.terms": ("Terms",),
     "crewd.model.workflow": ("Step", "WorkerSpec", "Workflow"),
+    "crewd.protocol.requests": ("CancelReply", "EndReply", "RunsReply", "Send", "ShowReply"),
 }  # fmt: skip
 _LAZY = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
-    "Brought", "Budget", "Busy", "Conflict", "Crew", "CrewdError", "DaemonUnreachable", "DeadlineExceeded", "Event",
-    "Forbidden", "Input", "Limits", "NotFound", "Packet", "PeerError", "Progress", "Receipt", "Refused", "Restarts",
-    "Retry", "Role", "RunCancelled", "RunFailed", "RunHandle", "Step", "Terms", "Unavailable", "UsageError",
-    "WorkerSpec", "Workflow", "__version__", "aio", "bring", "connect", "load_workflow",
+    "AskRow", "AttemptRow", "Brought", "Budget", "Busy", "CancelReply", "Conflict", "Crew", "CrewdError",
+    "DaemonUnreachable", "DeadlineExceeded", "EndReply", "Event", "Forbidden", "Input", "Level", "Limits", "NotFound",
+    "Outcome", "Packet", "PeerError", "Progress", "Receipt", "Refused", "Restarts", "Retry", "Role", "RunCancelled",
+    "RunFailed", "RunHandle", "RunRow", "RunsReply", "Send", "ShowReply", "Step", "TaskRow", "Terms", "Unavailable",
+    "UsageError", "WorkerSpec", "Workflow", "__version__", "aio", "bring", "connect", "load_workflow",
 ]  # fmt: skip
 
 
