@@ -32,7 +32,7 @@ test: $(READY)
 # The first command compiles the tests once, before each of the workers would do it.
 pytest: $(READY)
 	$(BIN)/python -m pytest --collect-only -qq >/dev/null
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -m "not long" -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -50,6 +50,7 @@ bench: $(READY)
 stress: $(READY)
 	CREWD_STRESS_MINUTES=$(MINUTES) CREWD_STRESS_SEED=$(SEED) CREWD_STRESS_REAL=$(REAL) \
 	$(BIN)/python -m pytest --timeout=0 -s $(if $(REAL),tests/stress,tests/testing/world/test_machine.py) $(ARGS)
+	$(BIN)/python -m pytest -m long -n $(WORKERS)
 	CREWD_CRASH_POINTS=$(CRASHES) $(BIN)/python -m pytest --timeout=0 tests/store/test_crash.py
 
 mutants: $(READY)

@@ -431,7 +431,9 @@ def test_what_has_dead_letters_is_not_archived(crew: Crew, jobs_dir: str) -> Non
     assert "dead letters" in keeping.archive(crew, "dead").why
 
 
-@pytest.mark.parametrize("damage", ["header", "schema", "all"])
+@pytest.mark.parametrize(
+    "damage", [pytest.param("header", marks=pytest.mark.long), pytest.param("schema", marks=pytest.mark.long), "all"]
+)
 def test_whatever_is_left_of_a_database_somebody_decides(daemon: Daemon, crew: Crew, jobs_dir: str, damage: str) -> None:
     run = finished(crew, jobs_dir, "one")
     keeping.archive(crew, finished(crew, jobs_dir, "two"))

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.process
 COUNT = CONCURRENCY_MAX + 1
 
 
+@pytest.mark.long
 def test_all_of_a_crowd_are_there_at_once(crew: Crew, daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
     thousand(crew, daemon, COUNT)
     storm(crew, daemon, COUNT)

@@ -94,6 +94,7 @@ def test_what_nobody_answered_is_kept_and_sent_once_when_crewd_is_back(daemon: D
         assert run.result(timeout=120) == ["two", "one", "stop"]
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_steer_whose_command_is_killed_at_any_instant_and_repeated_is_one_message(daemon: Daemon, jobs_dir: str) -> None:
     chance = random.Random(7)

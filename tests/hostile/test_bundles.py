@@ -78,6 +78,7 @@ def test_what_becomes_much_or_is_nested_deep_is_refused_in_words(tmp_path: Path,
         Bundle(tmp_path / "evil.zip").verify()
 
 
+@pytest.mark.long
 def test_large_files_are_looked_at_in_pieces(tmp_path: Path) -> None:
     packed(tmp_path / "large.zip", {"files/step/1/stdout": bytes(120 * MIB), "files/step/1/stderr": bytes(120 * MIB)})
     code = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -62,6 +63,13 @@ def outcomes(crew: Crew, run: RunHandle) -> list[str]:
 
 def until_tool(crew: Crew, run: RunHandle) -> None:
     wait_until(lambda: tools(crew, run), "the tool to run")
+
+
+def end_tools(run: RunHandle) -> None:
+    """End what the agent waits for, however long it would take."""
+    for tool in psutil.Process(attempt_of(run).pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            tool.kill()
 
 
 def log_of(crew: Crew, run: RunHandle, stream: Literal["acts", "stdout"]) -> Iterator[bytes]:
@@ -334,12 +342,15 @@ def test_a_message_to_an_agent_that_starts_slowly_waits_for_it(crew: Crew, runti
 
 @every
 def test_an_agent_lives_on_when_crewd_is_killed(daemon: Daemon, crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(crew, "TOOL 3", agent(runtime))
+    run = ask(crew, "TOOL 874", agent(runtime))  # however long crewd is away
     until_tool(crew, run)
     pid = attempt_of(run).pid
     daemon.kill()
     daemon.start()
-    assert run.steer("after the kill", wait="settled", timeout=120).outcome == "done"
+    key = run.steer("after the kill", wait="accepted").id
+    end_tools(run)
+    wait_until(lambda: crew.receipt(key).settled, "the steer to settle")
+    assert crew.receipt(key).outcome == "done"
     assert run.result(timeout=120) == "echo: after the kill"
     assert attempt_of(run).pid == pid, "it is the same one"
 

@@ -21,7 +21,9 @@ settings.load_profile("few")
 """
 
 
-@pytest.mark.parametrize(("worker", "count", "passed"), [("mended", 3, True), ("report", 40, False)])
+@pytest.mark.parametrize(
+    ("worker", "count", "passed"), [("mended", 3, True), pytest.param("report", 40, False, marks=pytest.mark.long)]
+)
 def test_the_documented_test_module(worker: str, count: int, passed: bool, tmp_path: Path) -> None:
     page = (ROOT / "docs/stress-your-worker.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

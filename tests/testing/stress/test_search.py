@@ -93,21 +93,26 @@ def test_each_bad_worker_is_caught_by_its_law(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "good",
         "good_async",
-        "good_group",
-        "good_notes",
-        "good_listener",
-        "slow_async",
         "plain",
-        "plain_whole",
         "goes_on_where_it_was",
         "keeps_its_state",
-        "depends_on_the_time",
         "returns_a_part",
-        "keeps_its_pieces",
-        "keeps_a_log_per_start",
         "shares_its_work",
+        *(
+            pytest.param(name, marks=pytest.mark.long)
+            for name in (
+                "good",
+                "good_group",
+                "good_notes",
+                "good_listener",
+                "slow_async",
+                "plain_whole",
+                "depends_on_the_time",
+                "keeps_its_pieces",
+                "keeps_a_log_per_start",
+            )
+        ),
     ],
 )
 def test_good_workers_keep_every_law(name: str) -> None:

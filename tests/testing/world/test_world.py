@@ -36,6 +36,7 @@ def test_the_same_seed_gives_the_same_log_byte_for_byte(seed: int) -> None:
     assert digest(seed) == digest(seed)
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_also_in_another_process_with_another_hash_seed() -> None:
     code = (
