@@ -6,6 +6,7 @@ Tests: tests/client/test_api.py, tests/test_end_to_end.py.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -138,7 +139,7 @@ class Connection:
                     self._check_alive(SILENCE_SECONDS)
         finally:
             self.talk.forget(key)
-            if self._place.usable:
+            if self._place.usable and not sys.is_finalizing():  # Python ends: modules are gone, and the connection goes, too
                 _, end = self.talk.ask(rq.Unsubscribe(id=key))
                 self._send(end)
 

@@ -224,6 +224,17 @@ def test_a_request_that_crewd_could_not_read_is_refused_here_and_forgotten(crew:
         crew.exec(["true", "x" * 1_200_000], cwd="/")
 
 
+def test_a_program_may_end_with_a_feed_that_is_open(crew: crewd.Crew) -> None:
+    run = crew.exec(["sleep", "60"], cwd="/")
+    program = (
+        f"import crewd\ncrew = crewd.connect({str(crew.home.root)!r}, start=False)\n"
+        f"def f(x): return x\nfeed = crew.watch({run.id!r})\nnext(feed)\nprint('seen')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "seen\n", "")
+    run.cancel(mode="now")
+
+
 def test_a_feed_that_is_left_says_nothing_when_its_client_is_closed(
     crew: crewd.Crew, capfd: pytest.CaptureFixture[str]
 ) -> None:
