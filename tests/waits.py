@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import psutil
 
 from crewd.client.blocking import RunHandle
@@ -9,6 +12,9 @@ from crewd.model.rows import AttemptRow
 from crewd.model.statuses import RUN_TERMINAL
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+
+if TYPE_CHECKING:
+    from crewd.testing.world import World
 
 
 def pid_of(run: RunHandle) -> int:
@@ -51,3 +57,12 @@ def ready(run: RunHandle, epoch: int = 0) -> AttemptRow:
     row = found()
     assert row is not None
     return row
+
+
+def go_until(world: World, condition: Callable[[], object]) -> None:
+    """Let a simulated world go on until the condition holds."""
+    for _ in range(3_000):
+        if condition():
+            return
+        world.go(1)
+    raise AssertionError("it does not come")

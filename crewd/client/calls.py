@@ -36,7 +36,7 @@ REPLY_SECONDS = 30.0
 SILENCE_SECONDS = 15.0
 """crewd answers a hello every second. It is not there if nobody has answered for so long: a restart takes less."""
 SILENCE_SECONDS_LEAST = 3.0
-"""Who waits for less than a restart takes gives crewd so long all the same: three hellos."""
+"""A shorter timeout of the caller is not the bound for that: crewd has at least the time of three hellos."""
 LONG_SECONDS = 3_600.0
 """What looks at a whole home may take its time."""
 T = TypeVar("T")

@@ -106,7 +106,7 @@ class AsyncContext(Context):
 
 
 async def _in_thread(work: Callable[[], T], give_up: Callable[[], None]) -> T:
-    """The result of what waits, on a thread of its own. Whoever stops waiting for it has it given up, and goes on then."""
+    """Run `work` on a thread, and wait for its result. If that wait is cancelled, call `give_up`, and wait for its end."""
     waiting = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(waiting)

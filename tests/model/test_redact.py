@@ -231,5 +231,5 @@ def test_a_secret_that_ends_in_what_is_cut_away_is_not_shown() -> None:
 
 @pytest.mark.parametrize("value", [(1, (2, "three")), {"shape": (640, 480)}, [{"a": ()}, ("b",)], {"deep": [[("x",)]]}])
 def test_what_holds_no_secret_stays_equal(value: object) -> None:
-    """Whoever compares the two tells people that something was masked."""
+    """A worker's result that is not equal to the redacted one is reported as masked."""
     assert redact_value(value) == value

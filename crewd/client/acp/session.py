@@ -2,8 +2,6 @@
 
 A prompt starts a run, or is told to it: at once while it works, as a new turn when it has ended. It is answered when the run
 has ended and all that this session has sent is settled, or when a worker asks something that the next prompt answers.
-
-Tests: tests/client/acp/test_server.py.
 """
 
 from __future__ import annotations
@@ -106,9 +104,9 @@ class Session:
         self._sent: dict[str, None] = {}
         self._unsettled: set[str] = set()
         self._prompts: dict[str, tuple[str, str]] = {}
-        """Prompts that are not settled, by the id of their message: the step's name (empty if there is one), and the text."""
-        self._again: list[tuple[str, str]] = []
-        """Prompts that came when their worker was about to end: they begin its next turn."""
+        """Prompts that are not settled, by the id of their message: the run or step that each is for, and its text."""
+        self._again: list[tuple[str, str, str]] = []
+        """Prompts that came when their worker was about to end: they begin its next turn. A new id, the target, the text."""
         self.beginning = asyncio.Lock()
         """Held while a prompt begins a run, or is told to it: one that comes meanwhile goes on with that run."""
         self._asked: dict[str, asyncio.Task[None]] = {}
@@ -174,13 +172,12 @@ class Session:
             step, text = addressed(text, self._steps())
             target = f"{self.run}/{step}" if step else self._target()
             kind: Literal["steer", "follow_up"] = "steer" if self._working else "follow_up"
-            await self._send(crew, kind, target, text, is_prompt=not steer)
+            await self._send(crew, crew.new_message_id(), kind, target, text, is_prompt=not steer)
         self._follow()
 
     async def _send(
-        self, crew: aio.Crew, kind: Literal["steer", "follow_up"], target: str, text: str, *, is_prompt: bool
+        self, crew: aio.Crew, key: str, kind: Literal["steer", "follow_up"], target: str, text: str, *, is_prompt: bool
     ) -> None:  # fmt: skip
-        key = crew.new_message_id()
         self._sent[key] = None
         if len(self._sent) > SENT_MAX:
             del self._sent[next(iter(self._sent))]
@@ -276,6 +273,7 @@ class Session:
 
     async def _watch_with(self, crew: aio.Crew) -> None:
         await self._look(crew)
+        await self._send_again(crew)
         poll = asyncio.create_task(self._poll(crew))
         try:
             async for item in crew.watch(self.run, after=self._after, progress=True):
@@ -295,20 +293,19 @@ class Session:
 
     async def _send_again(self, crew: aio.Crew) -> None:
         """Prompts that their worker did not take because it was about to end begin a new turn of it, once it has ended."""
-        waiting, self._again = self._again, []
-        for target, text in waiting:
+        for prompt in list(self._again):
+            key, target, text = prompt
             step = target.partition("/")[2] or next(iter(self._tasks), "")
             task = self._tasks.get(step)
             if self._working and task is not None and task.status not in TASK_TERMINAL:
-                self._again.append((target, text))
                 continue
             try:
-                await self._send(crew, "follow_up", target, text, is_prompt=True)
+                await self._send(crew, key, "follow_up", target, text, is_prompt=True)
             except DaemonUnreachable:
-                self._again.append((target, text))
-                raise
+                raise  # it is sent again with the same id, so it is one message
             except CrewdError as error:
                 self._ends(Fault(INTERNAL_ERROR, f"the prompt was not taken: {error.message}", {"crewd": error.code}))
+            self._again.remove(prompt)
 
     async def _poll(self, crew: aio.Crew) -> None:
         while True:
@@ -329,7 +326,7 @@ class Session:
                 self._unsettled.discard(key)
                 prompt = self._prompts.pop(key, None)
                 if prompt is not None and outcome == Outcome.REFUSED and reason == RefusalReason.ENDED:
-                    self._again.append(prompt)
+                    self._again.append((crew.new_message_id(), *prompt))
                 elif outcome != Outcome.DONE:
                     await self._update(said(f"What you said was not taken: {outcome} {note or reason}\n", thought=True))
             case ev.TaskEnded() | ev.AttemptReady():
@@ -352,6 +349,7 @@ class Session:
             case ev.RunEnded(status=status, reason=reason):
                 self._working = False
                 if status in {RunStatus.CANCELLED, RunStatus.CANCEL_INCOMPLETE}:
+                    self._again.clear()  # whoever cancels the turn wants none of it
                     self._ends("cancelled")
                 elif status != RunStatus.COMPLETED and not self._unsettled and not self._again:
                     why = self._error or str(reason)

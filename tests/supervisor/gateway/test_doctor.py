@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from crewd.actors import Actor, AnyActor, ChildSpec
@@ -13,14 +11,7 @@ from crewd.supervisor.gateway.doctor import crashing
 from crewd.testing import Scheduler
 from crewd.testing.world import Plan, World
 from crewd.testing.world.incarnation import WorldScheduler
-
-
-def go_until(world: World, condition: Callable[[], object]) -> None:
-    for _ in range(3_000):
-        if condition():
-            return
-        world.go(1)
-    raise AssertionError("it does not come")
+from tests.waits import go_until
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from crewd.testing.world.client import SimClient
 from crewd.testing.world.faults import DAYS
 from crewd.testing.world.hunt import BrokenLaw, shrink, try_out
 from crewd.testing.world.play import Move, draw, play
+from tests.waits import go_until
 
 
 def digest(seed: int) -> str:
@@ -129,14 +129,6 @@ def test_a_story_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> N
 kill, back = Move("kill_crewd"), Move("start_crewd")
 
 
-def until(world: World, condition: Callable[[], object]) -> None:
-    for _ in range(3_000):
-        if condition():
-            return
-        world.go(1)
-    raise AssertionError("it does not come")
-
-
 def go(steps: int) -> Move:
     return Move("go", {"steps": steps})
 
@@ -231,14 +223,14 @@ def test_a_worker_may_start_runs_as_soon_as_crewd_is_back(steps: int) -> None:
     world = World()
     client = world.client("ann")
     world.start(client, "above", {"a": (Plan(steps=3, step_seconds=36_000.0), ())})
-    until(world, lambda: any(worker.runnable() or worker.speaks() for worker in world.workers))
+    go_until(world, lambda: any(worker.runnable() or worker.speaks() for worker in world.workers))
     world.go(50)
     task, epoch = world.workers[0].key
     world.kill_crewd()
     world.start_crewd()
     world.go(steps)
     world.start(client, "below", {"a": (Plan(steps=1), ())}, parent=f"{task}#{epoch}")
-    until(world, lambda: not client.waiting())
+    go_until(world, lambda: not client.waiting())
     assert world.laws.checked["a worker that lives may start runs"] == 1
     assert {type(reply) for reply in client.answers.values()} == {rq.RunReply}
 
