@@ -64,6 +64,8 @@ def test_a_budget_in_the_shell(crew: Crew, tmp_path: Path, jobs_dir: str) -> Non
     assert "turns are used, the budget of the run is 20" in " ".join(shown.split())
     refused = shell.fails(5, "resume", run)
     assert "start another run, with a larger budget" in " ".join(refused.split())
+    receipt = json.loads(shell.prints(5, "follow-up", run, "go on", "--on-idle", "start", "--json"))
+    assert (receipt["outcome"], receipt["reason"], receipt["effect"]) == ("refused", "budget_used", "")
     wrong = shell.fails(2, "call", "jobs:spend", "--budget", "dollars=5")
     assert "--budget takes: turns, tokens, cost" in " ".join(wrong.split())
 

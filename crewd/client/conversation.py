@@ -77,11 +77,11 @@ class Conversation:
     def ask(self, request: rq.Request) -> tuple[str, list[bytes]]:
         """A new request: its id and frames. It stays open until `take` or `forget`.
 
-        Raises UsageError, or Oversized, for one that crewd could not read.
+        Raises UsageError for one that crewd could not read.
         """
         key = self._ids.next("x")
-        frames = codec.requests.encode(key, request)
         try:
+            frames = codec.requests.encode(key, request)
             codec.requests.decode(frames)
         except PeerError as error:
             raise UsageError(f"this cannot be asked for: {error.message}", hint=error.hint) from None

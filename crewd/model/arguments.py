@@ -44,8 +44,9 @@ def check_arguments(function: Callable[..., object], args: Sequence[object], kwa
         return  # the function itself says it better
     for name, value in given.items():
         if not fits(value, hints.get(name, object)):
-            hint = _advice(value, hints[name]) or f"{name} is {described(hints[name])}"
-            shown = f"<{type(value).__name__}>" if name in UNSHOWN else reprlib.repr(value)
+            show = _type_of if name in UNSHOWN else reprlib.repr
+            hint = _advice(value, hints[name]) or _misfit(name, value, hints[name], show)
+            shown = show(value)
             raise UsageError(f"{function.__name__}({name}={shown}) cannot be used", hint=hint)
 
 
@@ -93,6 +94,30 @@ def described(kind: Any) -> str:
     if origin in {Union, types.UnionType}:
         return _listed([described(each) for each in inner])
     return _NAMES.get(origin or kind, f"a {getattr(kind, '__name__', kind)}")
+
+
+def _misfit(name: str, value: object, kind: Any, show: Callable[[object], str]) -> str:
+    """What the value is to be; for a list or dict with a wrong element, what that one is to be."""
+    for each in typing.get_args(kind) if typing.get_origin(kind) in {Union, types.UnionType} else (kind,):
+        origin, inner = typing.get_origin(each), typing.get_args(each)
+        if not inspect.isclass(origin) or not isinstance(value, origin) or isinstance(value, str | bytes):
+            continue
+        if isinstance(value, Mapping):
+            for key, element in value.items():
+                if not fits(key, inner[0]):
+                    return f"each key of {name} is {described(inner[0])}, and {show(key)} is none"
+                if not fits(element, inner[1]):
+                    return f"{name}[{key!r}] is {described(inner[1])}, and {show(element)} is none"
+        elif isinstance(value, Sequence):
+            kinds = inner[:1] * len(value) if origin is not tuple or inner[-1] is Ellipsis else inner
+            for number, (element, takes) in enumerate(zip(value, kinds, strict=False)):
+                if not fits(element, takes):
+                    return f"{name}[{number}] is {described(takes)}, and {show(element)} is none"
+    return f"{name} is {described(kind)}"
+
+
+def _type_of(value: object) -> str:
+    return f"<{type(value).__name__}>"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ class Idle(msgspec.Struct, frozen=True):
     """A task at which no attempt lives.
 
     `waiting`: it will be tried, or tried again; `parked`: only when somebody says so. `takes` is what any worker of it takes,
-    None where its worker says that itself. `held` messages wait for the next attempt.
+    None where its worker says that itself. `held` messages wait for the next attempt. `bars`: why no message may start it.
     """
 
     epoch: int
@@ -50,6 +50,7 @@ class Idle(msgspec.Struct, frozen=True):
     parked: bool
     takes: tuple[str, ...] | None
     held: int
+    bars: RefusalReason | None = None
 
 
 class AfterEnd(msgspec.Struct, frozen=True):
@@ -154,7 +155,7 @@ def _while_idle(place: Idle, mail: Mail) -> Hold | Refuse:
     if place.cancelled:
         return Refuse(RefusalReason.CANCELLED)
     if mail.terms.on_idle == "start" and (not place.waiting or place.parked):
-        return Hold(Effect.STARTED)
+        return Hold(Effect.STARTED) if place.bars is None else Refuse(place.bars)
     if not place.waiting:
         return Refuse(RefusalReason.ENDED)
     if mail.terms.on_idle == "refuse":

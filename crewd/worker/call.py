@@ -6,6 +6,7 @@ Tests: tests/worker/test_host.py.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import os
@@ -155,6 +156,8 @@ def class_of(error: BaseException) -> str:
 def invoke(function: Callable[..., Any], context: Context, args: dict[str, Any]) -> object:
     """Call it as it wants to be called: with the context or without, in a loop of its own if it is async."""
     wants = wants_context(function, args)
+    if not wants:
+        _check_place(function, args)
     if inspect.iscoroutinefunction(function):
         own = AsyncContext.__new__(AsyncContext)
         own.__dict__ = context.__dict__
@@ -183,6 +186,18 @@ def wants_context(function: Callable[..., Any], args: dict[str, Any]) -> bool:
         return False
     first = parameters[0]
     return first.name in {"ctx", "context"} or "Context" in str(first.annotation)
+
+
+def _check_place(function: Callable[..., Any], args: dict[str, Any]) -> None:
+    """Raises TypeError for a function that has a required parameter `ctx`, or `context`, which is not its first one."""
+    with contextlib.suppress(ValueError):
+        for parameter in inspect.signature(function).parameters.values():
+            named = parameter.name in {"ctx", "context"} and parameter.name not in args
+            if named and parameter.default is parameter.empty:
+                raise TypeError(
+                    f"{function.__name__}() has {parameter.name!r}, but not as its first parameter; a worker is given its"
+                    f" context as the first one: def {function.__name__}({parameter.name}, ...)"
+                )
 
 
 def completed(result: object, bootstrap: Bootstrap, warnings: tuple[str, ...] = ()) -> Outcome:

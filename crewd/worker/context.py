@@ -198,9 +198,9 @@ class Context:
     def tell(self, text: str, *, priority: Literal["urgent", "normal", "low"] = "normal", reply_to: str = "") -> None:
         """Say something to people, without waiting for an answer: it lies in the mailbox until it is read.
 
-        `crew inbox` shows it. Raises UsageError for a text of more than 65,536 characters, Cancelled.
+        `crew inbox` shows it. Raises UsageError for an empty text, or one of more than 65,536 characters, Cancelled.
         """
-        _check_length(text)
+        _check_text(text)
         self._alive()
         self.token.check()
         self._desk.report(Told(text=clip(text, TEXT_CHARS_MAX), priority=priority, reply_to=reply_to))
@@ -247,7 +247,7 @@ class Context:
     def _contact_supervisor(self, key: str, text: str, timeout: float) -> str:
         self._alive()
         self.token.check()
-        _check_length(text)
+        _check_text(text)
         if self.parent:
             return self._others.contact(key, text, timeout).id
         number = self._desk.report(Told(text=clip(text, TEXT_CHARS_MAX), priority="urgent"))
@@ -565,7 +565,9 @@ def _seconds(name: str, value: float, least: float = 0.0) -> float:
     return float(value)
 
 
-def _check_length(text: str) -> None:
+def _check_text(text: str) -> None:
+    if not text.strip():
+        raise UsageError("what is said to people has a text", hint="say something")
     if len(text) > TEXT_CHARS_MAX:
         raise UsageError(f"the text has {len(text)} characters", hint=f"at most {TEXT_CHARS_MAX}; leave more as an artifact")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from crewd.client.conversation import AGAIN_BEATS, AT_ONCE_MAX, Conversation
 from crewd.clock import SeededChance
 from crewd.model import events as ev
-from crewd.model.errors import PeerError, Unavailable
+from crewd.model.errors import PeerError, Unavailable, UsageError
 from crewd.model.ids import IdSource
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
@@ -71,6 +73,11 @@ def test_an_answer_that_cannot_be_read_is_an_error_and_no_silence() -> None:
     assert isinstance(reply, rq.ErrorReply)
     assert "cannot be read here" in reply.error.message
     assert talk.feed([b"?"]) == []
+
+
+def test_what_does_not_fit_into_a_message_is_the_callers_error() -> None:
+    with pytest.raises(UsageError, match="bytes"):
+        conversation().ask(rq.Show(target="r" * (2 << 20)))
 
 
 def test_a_note_that_cannot_be_read_ends_no_subscription() -> None:

@@ -66,6 +66,10 @@ def test_a_checked_function_refuses_before_it_runs_and_leaves_python_its_own_err
         checked(_with_secrets)(secrets={"TOKEN": b"hunter2"})  # type: ignore[dict-item]
     assert "hunter2" not in str(caught.value)
     assert "secrets=<dict>" in caught.value.message
+    assert caught.value.hint == "secrets['TOKEN'] is a text, and <bytes> is none"
+    with pytest.raises(UsageError) as caught:
+        collect("x", many=["y", 3])  # type: ignore[list-item]
+    assert caught.value.hint == "many[1] is a text, and 3 is none"
     with pytest.raises(TypeError, match="nmae"):
         collect(nmae=1)  # type: ignore[call-arg]
     assert ran == []

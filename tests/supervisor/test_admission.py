@@ -61,6 +61,10 @@ def but(place: Any, **changes: Any) -> Any:
         (but(QUEUED, waiting=False), mail(), Refuse(RefusalReason.ENDED)),
         (but(QUEUED, waiting=False), mail(on_idle="start"), Hold(Effect.STARTED)),
         (but(QUEUED, parked=True), mail(on_idle="start"), Hold(Effect.STARTED)),
+        (
+            but(QUEUED, waiting=False, bars=RefusalReason.BUDGET_USED), mail(on_idle="start"),
+            Refuse(RefusalReason.BUDGET_USED),
+        ),
         (AfterEnd(), mail(), Refuse(RefusalReason.ENDED)),
         (AfterEnd(), mail("message"), Lay()),
     ],

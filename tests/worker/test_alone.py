@@ -190,7 +190,7 @@ def test_what_cannot_be_said_is_an_error_in_the_line_that_says_it(crew: Crew, tm
         "ctx.operation('tool', name='a', seconds=-1)", "ctx.operation('', name='a')",
         "ctx.artifact('a', 'b', retention='ever')", "ctx.artifact('a', None)",
         "ctx.confirm('n?', default='no', timeout=0.2)",
-        "ctx.sleep(None)", "ctx.sleep(float('inf'))", "ctx.safe_point(wait=None)", "ctx.tell(None)",
+        "ctx.sleep(None)", "ctx.sleep(float('inf'))", "ctx.safe_point(wait=None)", "ctx.tell(None)", "ctx.tell(' ')",
         "ctx.progress(1, note=None)",
         "ctx.ask('n?', choices=['a', 'b'], timeout=1)",
         "ctx.ask('n?', kind='choose', choices='abc', timeout=1)", "ctx.wait_for(None)", "ctx.send('parent', None)",
@@ -227,3 +227,10 @@ def test_a_function_that_does_not_say_what_it_takes_is_called_with_what_it_is_gi
 def test_such_a_function_that_takes_something_else_says_so(crew: Crew) -> None:
     with pytest.raises(RunFailed, match="TypeError"):
         crew.call("math:hypot", {"side": 1}, cwd="/").result(timeout=120)
+
+
+@pytest.mark.parametrize("takes", ["path, ctx", "path, *, context"])
+def test_a_context_in_another_place_is_an_error_that_says_where_it_belongs(crew: Crew, tmp_path: Path, takes: str) -> None:
+    (tmp_path / "m.py").write_text(f"def f({takes}): pass\n")
+    with pytest.raises(RunFailed, match="a worker is given its context as the first one"):
+        crew.call("m:f", {"path": "x"}, cwd=str(tmp_path)).result(timeout=120)

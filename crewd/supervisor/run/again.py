@@ -26,7 +26,7 @@ def reopen(run: Run, order: heard.Reopen) -> Next:
     chosen = {task.id for task in run.tasks if task.status in wanted and order.task in {"", task.id}}
     if order.kind == "retry" and chosen:
         chosen |= _skipped_for(run, chosen)
-    if not chosen or run.status is RunStatus.CANCEL_INCOMPLETE or run.being_cancelled or run.budget_used:
+    if not chosen or run.bars is not None:
         return run, NOTHING
     run, events = _opened(run.at(order.at), order.kind, order.requester, order.intent)
     for task in run.tasks:
@@ -51,7 +51,7 @@ def start_for(run: Run, order: heard.StartFor) -> Next:
     """Queue the task again, with the message for its next attempt; what its earlier attempts left stays as it is."""
     task, mail = run.task(order.task), order.mail
     again = task is not None and (task.status in TASK_REQUEUES or task.completed)
-    if task is None or not again or run.status is RunStatus.CANCEL_INCOMPLETE or run.being_cancelled or run.budget_used:
+    if task is None or not again or run.bars is not None:
         return refused(run, order.task, mail)
     run, events = _opened(run.at(order.at), "message", order.requester, "")
     run, more = _queued_again(run, task, mail)

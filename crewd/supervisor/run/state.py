@@ -17,6 +17,7 @@ from crewd.model.green import VERIFY_SUFFIX
 from crewd.model.ids import task_id
 from crewd.model.limits import CONCURRENCY_MAX
 from crewd.model.policy import Restarts, Retry
+from crewd.model.reasons import RefusalReason
 from crewd.model.rows import BlockInfo, CancelInfo, UndeliveredMessage
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.statuses import RUN_TERMINAL, RunStatus, TaskStatus
@@ -165,6 +166,14 @@ class Run(msgspec.Struct, frozen=True):
         return self.status in RUN_TERMINAL
 
     @property
+    def bars(self) -> RefusalReason | None:
+        """Why no message may start a worker of this run again; None if one may."""
+        if self.budget_used:
+            return RefusalReason.BUDGET_USED
+        barred = self.being_cancelled or self.status is RunStatus.CANCEL_INCOMPLETE
+        return RefusalReason.CANCELLED if barred else None
+
+    @property
     def budget_used(self) -> str:
         """Which bound of the budget is reached, in words; empty for none."""
         return self.workflow.budget.reached(self.used) if self.workflow.budget.bounded else ""
@@ -211,7 +220,7 @@ def idle(run: Run, task: Task, *, takes: tuple[str, ...] | None, held: int) -> I
     """A task without a living attempt, as a message finds it."""
     return Idle(
         epoch=task.epoch, cancelled=run.being_cancelled, waiting=isinstance(task.phase, AT_REST),
-        parked=isinstance(task.phase, IsParked), takes=takes, held=held,
+        parked=isinstance(task.phase, IsParked), takes=takes, held=held, bars=run.bars,
     )  # fmt: skip
 
 
