@@ -12,7 +12,7 @@ from typing import Any
 
 from crewd.agents import acts as do
 from crewd.agents.capabilities import Capabilities
-from crewd.agents.faults import fault_class
+from crewd.agents.faults import PERMANENT, fault_class
 from crewd.agents.handed import Handed
 from crewd.agents.records import at, list_at, number_at, preview, text_at, texts_of
 from crewd.model.numbers import SECONDS_MAX
@@ -21,6 +21,10 @@ from crewd.model.reasons import RefusalReason
 
 STATE, ABORT, CLEAR, TASK, LOOK = "crewd-state", "crewd-abort", "crewd-clear", "crewd-task", "crewd-look"
 """Ids of commands of our own; a message's command has the message's id."""
+TOO_OLD = (
+    "this pi does not know clear_queue: crewd needs pi 0.84.4 or newer (npm install -g @earendil-works/pi-coding-agent;"
+    " with an old Node.js, npm installs an old pi)"
+)
 _QUESTIONS: Mapping[str, QuestionKind] = {"select": "choose", "confirm": "confirm", "input": "text", "editor": "text"}
 
 
@@ -53,8 +57,12 @@ class Pi:
         )  # fmt: skip
 
     def greet(self) -> do.Acts:
-        """See `Machine`. It says nothing by itself before it is asked."""
-        return [do.Write({"id": STATE, "type": "get_state"})]
+        """See `Machine`. It says nothing by itself before it is asked.
+
+        A pi that cannot clear its queue may not say either that it has settled (before 0.80.4): its runs would never end.
+        """
+        known = [do.Write({"id": CLEAR, "type": "clear_queue"})] if self._settles else []
+        return [*known, do.Write({"id": STATE, "type": "get_state"})]
 
     def prompt(self, key: str, text: str) -> do.Acts:
         """See `Machine`."""
@@ -155,6 +163,9 @@ class Pi:
 
     def _response(self, record: Mapping[str, Any]) -> do.Acts:
         key, good = text_at(record, "id"), at(record, "success") is True
+        if key == CLEAR and not self._ready:
+            self._ready = not good
+            return [] if good else [do.Stopped("failed", "", TOO_OLD, PERMANENT)]
         if key == STATE and not self._ready:
             self._ready = True
             if not good:

@@ -29,8 +29,10 @@ START = {"type": "agent_start"}
 
 def working(*, settles: bool = True) -> Pi:
     machine = Pi(OF_TEST, settles=settles)
-    (state,) = said(machine.greet())
+    *clear, state = said(machine.greet())
     assert state == {"id": STATE, "type": "get_state"}
+    for each in clear:
+        assert machine.hear(response(each["id"], each["type"], data={"steering": [], "followUp": []})) == []
     (ready,) = of(do.Ready, machine.hear(response(STATE, "get_state", data={"sessionId": "s-1"})))
     assert ready.session == "s-1"
     assert said(machine.prompt("", "do it"))[0]["id"] == TASK
@@ -174,6 +176,15 @@ def test_oh_my_pi_aborts_and_is_prompted_with_one_command() -> None:
     assert not of(do.Stopped, hear(machine, answer("", "aborted", "Interrupted by user"), aborted))
     acts = hear(machine, response("m_1", "abort_and_prompt"), START, user("now"), answer("so"), aborted)
     assert of(do.Stopped, acts) == [do.Stopped("completed", "so")]
+
+
+def test_one_that_is_too_old_to_say_its_end_is_refused_before_it_works() -> None:
+    machine = Pi(OF_TEST)
+    clear, state = said(machine.greet())
+    (stopped,) = of(do.Stopped, machine.hear(response(clear["id"], clear["type"], success=False, error="Unknown command")))
+    assert (stopped.state, stopped.error_class) == ("failed", "PermanentError")
+    assert "0.84.4 or newer" in stopped.error
+    assert machine.hear(response(state["id"], state["type"], data={"sessionId": "s"})) == []
 
 
 def test_who_cannot_say_how_it_is_has_failed() -> None:

@@ -198,6 +198,14 @@ def test_a_message_between_two_models_is_told_to_the_next_one(crew: Crew, runtim
     assert b"session" not in acts
 
 
+def test_a_pi_that_would_never_say_its_end_is_refused_at_its_start(crew: Crew) -> None:
+    old = Agent(runtime="pi", command=agent("omp").command, name="old")  # neither knows `clear_queue`
+    run = ask(crew, "do it", old, retry=Retry(attempts=3))
+    with pytest.raises(RunFailed, match=r"crewd needs pi 0\.84\.4 or newer"):
+        run.result(timeout=120)
+    assert len(run.show().attempts) == 1
+
+
 @most
 def test_no_other_model_is_asked_with_a_key_that_was_refused(crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(crew, "ERR401 UNLESS big", agent(runtime, fallback_models=("big",)))
