@@ -163,7 +163,7 @@ class Pi:
 
     def _response(self, record: Mapping[str, Any]) -> do.Acts:
         key, good = text_at(record, "id"), at(record, "success") is True
-        if key == CLEAR and not self._ready:
+        if not self._ready and text_at(record, "command") == "clear_queue":  # of a command that it does not know it says no id
             self._ready = not good
             return [] if good else [do.Stopped("failed", "", TOO_OLD, PERMANENT)]
         if key == STATE and not self._ready:

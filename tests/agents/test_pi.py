@@ -181,7 +181,8 @@ def test_oh_my_pi_aborts_and_is_prompted_with_one_command() -> None:
 def test_one_that_is_too_old_to_say_its_end_is_refused_before_it_works() -> None:
     machine = Pi(OF_TEST)
     clear, state = said(machine.greet())
-    (stopped,) = of(do.Stopped, machine.hear(response(clear["id"], clear["type"], success=False, error="Unknown command")))
+    unknown = {"type": "response", "command": clear["type"], "success": False, "error": "Unknown command: clear_queue"}
+    (stopped,) = of(do.Stopped, machine.hear(unknown))
     assert (stopped.state, stopped.error_class) == ("failed", "PermanentError")
     assert "0.84.4 or newer" in stopped.error
     assert machine.hear(response(state["id"], state["type"], data={"sessionId": "s"})) == []

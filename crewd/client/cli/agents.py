@@ -117,7 +117,7 @@ def version_of(found: FoundAgent) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     number = re.search(r"\d+(?:\.\d+)+[\w.+-]*", told.stdout + told.stderr)
-    return number[0] if number else ""
+    return number[0] if number and told.returncode == 0 else ""  # what a program says that fails may be another's version
 
 
 @agents.command()

@@ -147,7 +147,8 @@ def words(event: Event) -> str:
             return f"run reopened ({kind}) {intent}".rstrip()
         case ev.RunEnded(status=status, reason=reason, undelivered=undelivered):
             rest = f", {counted(len(undelivered), 'message')} undelivered" if undelivered else ""
-            return f"run {status} {reason}".rstrip() + rest
+            said_again = reason.startswith(f"{status}: ")
+            return f"run {reason}{rest}" if said_again else f"run {status}{f' ({reason})' if reason else ''}{rest}"
         case _:
             return ""
 

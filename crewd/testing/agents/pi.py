@@ -79,12 +79,12 @@ class Pi(StandIn):
                 if self.aborts:
                     self.interrupt()
             case _:
-                self.respond(key, str(kind), error=f"Unknown command: {kind}")
+                self.respond(None, str(kind), error=f"Unknown command: {kind}")
 
     def respond(self, key: object, command: str, *, data: Any = None, error: str = "") -> None:
         """The answer to a command."""
-        record = {"id": key, "type": "response", "command": command, "success": not error}
-        self.say({**record, **({"data": data} if data is not None else {}), **({"error": error} if error else {})})
+        record = {"type": "response", "command": command, "success": not error}
+        self.say({**({} if key is None else {"id": key}), **record, **({"data": data} if data is not None else {}), **({"error": error} if error else {})})
 
     def tell_queue(self) -> None:
         """How many messages wait."""

@@ -76,6 +76,8 @@ def test_agents_are_listed_and_shown(shell: Shell) -> None:
     assert "loadMode" in shown, "fields that change nothing are named"
     assert "steer_point" in shown
     assert "You are a stand-in" not in shown
+    broken = _file(shell, '---\nruntime: pi\ncommand: [sh, -c, "echo Node.js v20.20.2; exit 1"]\n---\n')
+    assert json.loads(shell.ok("agents", "show", broken, "--json"))["version"] == ""
     assert "line 2: there is no runtime" in shell.fails(2, "agents", "show", _file(shell, "---\nruntime: no\n---\n"))
 
 

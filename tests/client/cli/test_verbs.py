@@ -156,7 +156,8 @@ def test_following_shows_what_workers_write(shell: Shell) -> None:
     assert done.returncode == 0
     assert done.stdout == "out\nend"
     assert "err\n" in done.stderr
-    assert "run completed" in done.stderr
+    assert "run completed\n" in done.stderr
+    assert "run failed: false\n" in shell.run("exec", "-f", "false").stderr
     lines = [json.loads(line) for line in shell.ok("exec", "-f", "--json", "sh", "-c", "echo out").splitlines()]
     assert {"run.created", "run.ended"} <= {line.get("type") for line in lines}
     assert "out" in {line.get("line") for line in lines}
