@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -128,7 +130,9 @@ def test_the_shell_shows_the_tree_the_attempts_and_the_cause(daemon: Daemon, job
     trace = [json.loads(line) for line in shell.ok("--json", "history", "far", "--why", last).splitlines()]
     assert [trace[0]["type"], trace[-1]["type"]] == ["run.ended", "run.created"]
     assert len(trace) == len(lines)
-    assert "advance#1" in shell.ok("history", "far", "--attempts")
+    told = shell.ok("history", "far", "--attempts", env={**os.environ, "COLUMNS": "80"})
+    assert re.search(r"^advance#1 +\w+ +[\d.]+[sm] +\d\d:\d\d:\d\d +run\.started", told, re.MULTILINE), told
+    assert "attempt.started host process " in shell.ok("history", "far")
     assert "no event 99999" in shell.fails(4, "history", "far", "--why", "99999")
     assert len(shell.ok("events", "far", "-n", "5").splitlines()) == 5
     assert len(shell.ok("events", "far", "--until", "1h").splitlines()) == 0

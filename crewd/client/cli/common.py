@@ -309,6 +309,11 @@ class Seconds(click.ParamType[float]):
 SECONDS = Seconds()
 
 
+def lasted(seconds: float) -> str:
+    """How long something took, as people read it; a short time with its tenths."""
+    return f"{max(0.0, seconds):.1f}s" if seconds < 9.95 else ago(seconds)
+
+
 def ago(seconds: float) -> str:
     """A duration as people read it."""
     if seconds < 60:

@@ -159,7 +159,7 @@ def details(event: Event) -> str:
         case ev.AttemptReserved(directory=directory):
             return f"in {directory}"
         case ev.AttemptStarted(pid=pid, adopted=adopted):
-            return f"process {pid}{' adopted' if adopted else ''}"
+            return f"host process {pid}{' adopted' if adopted else ''}"
         case ev.AttemptOutcome(outcome=outcome, error=error):
             return f"{outcome} {error}"
         case ev.AttemptEnded(status=status, reason=reason, error=error):
@@ -175,13 +175,15 @@ def details(event: Event) -> str:
         case ev.MessageDelivered(id=key) | ev.MessageAcknowledged(id=key) | ev.AskClosed(id=key) | ev.NoticeClosed(id=key):
             return f"{key} {getattr(event.body, 'outcome', '')}"
         case ev.UsageReported(turns=turns, tokens=tokens, cost=cost):
-            return f"{turns} turns, {tokens} tokens, {cost:g} cost"
+            return f"{counted(turns, 'turn')}, {counted(tokens, 'token')}, {cost:g} cost"
         case ev.RunCancelRequested(cancel=cancel) | ev.TaskCancelRequested(cancel=cancel):
             return f"{cancel.reason} by {cancel.requester} {cancel.intent}"
         case ev.TaskClaimed(claim=claim):
             return f"by {claim.owner}"
         case ev.RunBlocked(block=block):
             return f"{block.reason}: {block.text}"
+        case ev.RunInventory(items=items):
+            return f"{counted(len(items), 'item')}: crew capabilities --run"
         case ev.TaskTurn(access=access, index=index, total=total):
             return f"{access}, {index} of {total}"
         case _:

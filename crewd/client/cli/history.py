@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import click
 
-from crewd.client.cli.common import Options, ago, look_at, out, say, table, verb
+from crewd.client.cli.common import Options, lasted, look_at, out, say, table, verb
 from crewd.client.cli.follow import details, line_of, words
 from crewd.client.cli.screen import one_line, plain
 from crewd.client.history import HistoryLine, origin, tree, tries, why
-from crewd.clock import in_words
+from crewd.clock import in_words, local_time
 from crewd.model.errors import NotFound
 from crewd.model.events import Event
 from crewd.model.rows import TaskRow
@@ -69,7 +69,8 @@ def _attempts(options: Options, events: Sequence[Event], tasks: Sequence[TaskRow
         (
             [
                 f"{each.task.partition('/')[2]}#{each.epoch}", each.end or "lives",
-                ago(each.ended_at - each.begun_at) if each.ended_at is not None else "", in_words(each.begun_at), each.hangs_on,
+                lasted(each.ended_at - each.begun_at) if each.ended_at is not None else "", local_time(each.begun_at)[:-4],
+                each.hangs_on,
                 f"{each.reason} {each.error}".strip(),
             ]
             for each in found
@@ -81,7 +82,7 @@ def _attempts(options: Options, events: Sequence[Event], tasks: Sequence[TaskRow
 
 def _text(event: Event) -> str:
     branch = f" {event.branch}" if event.branch else ""
-    return one_line(f"{event.seq} {in_words(event.at)}{branch} {event.type} {_said(event)}")
+    return one_line(f"{event.seq} {local_time(event.at)}{branch} {event.type} {_said(event)}")
 
 
 def _said(event: Event) -> str:

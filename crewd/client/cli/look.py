@@ -23,13 +23,14 @@ from crewd.client.cli.common import (
     say,
     say_stale,
     say_within,
+    short_task,
     table,
     time_of,
     verb,
     warn,
 )
 from crewd.client.cli.follow import line_of, words
-from crewd.client.cli.screen import one_line
+from crewd.client.cli.screen import one_line, screen_columns
 from crewd.client.extensions import faults_of_extensions
 from crewd.clock import SystemClock, local_time
 from crewd.model.claimable import to_claim
@@ -41,6 +42,8 @@ from crewd.protocol import requests as rq
 
 LISTED = 100
 """So many runs, the newest, are listed beside those that live."""
+ROOMY_COLUMNS = 110
+"""From this width on, whole ids leave room for what runs do."""
 LOOK_SECONDS = 2.0
 """How long an end is waited for before it is asked again what is waited for."""
 _TELLING = (TaskStatus.WAITING, TaskStatus.PARKED, TaskStatus.BACKOFF, TaskStatus.CLAIMED)
@@ -71,12 +74,18 @@ def ps(options: Options, everything: bool, limit: int | None, quiet: bool, label
     seen = {each.task: each for each in found.progress}
     names = Counter(run.name for run in found.runs)
     none = "there are no such runs" if everything or labels else "no run is live (crew ps -a lists those that have ended)"
-    rows = [_row(found, run, seen, now, alone=names[run.name] == 1) for run in found.runs]
+    narrow = (screen_columns() or ROOMY_COLUMNS) < ROOMY_COLUMNS
+    rows = [_row(found, run, seen, now, alone=names[run.name] == 1, narrow=narrow) for run in found.runs]
     table(["NAME", "STATUS", "AGE", "TASKS", "NOW", "WAITING", "MEM", "ID"], rows, whole={"ID"}, empty=none)
 
 
-def _row(found: rq.RunsReply, run: RunRow, seen: dict[str, Progress], now: float, *, alone: bool) -> list[object]:
-    """A run in a list. One that shares its name with another is named by the end of its id as well."""
+def _row(
+    found: rq.RunsReply, run: RunRow, seen: dict[str, Progress], now: float, *, alone: bool, narrow: bool
+) -> list[object]:  # fmt: skip
+    """A run in a list. One that shares its name with another is named by the end of its id as well.
+
+    On a narrow screen the end of the id, which can be typed, leaves room for what the run does.
+    """
     tasks = [task for task in found.tasks if task.run == run.id]
     live = [task for task in tasks if task.status not in TASK_TERMINAL and task.started_at]
     status = status_words(run, tasks)
@@ -90,7 +99,7 @@ def _row(found: rq.RunsReply, run: RunRow, seen: dict[str, Progress], now: float
     name = run.name if alone else f"{run.name} {run.id[-5:]}"
     return [
         name, status, ago(now - run.created_at), _counted(tasks), activity, waiting_words(waits),
-        f"{memory >> 20} M" if memory else "", run.id,
+        f"{memory >> 20} M" if memory else "", short_task(run.id) if narrow else run.id,
     ]  # fmt: skip
 
 

@@ -84,7 +84,14 @@ class Pi(StandIn):
     def respond(self, key: object, command: str, *, data: Any = None, error: str = "") -> None:
         """The answer to a command."""
         record = {"type": "response", "command": command, "success": not error}
-        self.say({**({} if key is None else {"id": key}), **record, **({"data": data} if data is not None else {}), **({"error": error} if error else {})})
+        self.say(
+            {
+                **({} if key is None else {"id": key}),
+                **record,
+                **({"data": data} if data is not None else {}),
+                **({"error": error} if error else {}),
+            }
+        )
 
     def tell_queue(self) -> None:
         """How many messages wait."""

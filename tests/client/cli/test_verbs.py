@@ -241,6 +241,16 @@ def test_tables_fit_a_narrow_terminal(shell: Shell) -> None:
         assert max(map(len, shown.splitlines())) <= columns
 
 
+def test_what_a_run_does_stands_whole_beside_an_id_that_can_be_typed(shell: Shell) -> None:
+    run = json.loads(shell.ok("exec", "--name", "long-gone", "--label", "for=ps", "--json", "false"))["id"]
+    shell.run("wait", "long-gone")
+    for columns, shown in ((80, run[-6:]), (120, run)):
+        _, line = shell.ok("ps", "-a", "--label", "for=ps", env={**os.environ, "COLUMNS": str(columns)}).splitlines()
+        assert line.endswith(f" {shown}")
+        assert "[dead_letter]" in line
+        assert "long-gone" in shell.ok("show", shown)
+
+
 def test_a_terminal_is_attached_and_left_again(shell: Shell, crew: Crew) -> None:
     run = crew.exec(["sh", "-c", 'echo up; read x; echo "got $x"; stty size; sleep 1000'], pty=(24, 80), cwd="/")
     wait_until(lambda: b"up" in crew.log(run.id).data, "the command")
