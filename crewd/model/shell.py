@@ -8,6 +8,7 @@ script for `awk`), it is refused, and the error shows the form that works. Every
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection
 from pathlib import PurePath
@@ -475,6 +476,13 @@ def _program(word: str) -> str:
 def place_values(line: str, names: Collection[str]) -> str:
     """The command line with each `{name}` as a reference to its variable. UsageError where that would not be safe."""
     return _Line(line, names).walk() if "{" in line else line
+
+
+def near_names(line: str, names: Collection[str]) -> dict[str, str]:
+    """Each `{word}` of a command line that is none of these names, and looks like one of them misspelt, with that one."""
+    words = [word for word in re.findall(r"(?<!\$)\{([A-Za-z_][\w-]*)\}", line) if word not in names]
+    near = {word: difflib.get_close_matches(word, names, 1, 0.75) for word in words}
+    return {word: found[0] for word, found in near.items() if found}
 
 
 def with_exec(line: str) -> str:

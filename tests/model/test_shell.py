@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewd.model.errors import UsageError
-from crewd.model.shell import place_values, with_exec
+from crewd.model.shell import near_names, place_values, with_exec
 
 NASTY = [
     "$(touch pwned)",
@@ -99,6 +99,17 @@ def test_what_would_be_read_as_code_is_refused_with_the_form_that_works(line: st
 )
 def test_other_braces_are_left_alone(line: str) -> None:
     assert place_values(line, ("goal",)) == line
+
+
+@pytest.mark.parametrize(
+    ("line", "near"),
+    [
+        ("echo {depht} {gaol}", {"depht": "depth", "gaol": "goal"}), ("echo {depth} {goal}", {}), ("awk '{print}'", {}),
+        ("echo ${depht}", {}), ("cp a.{jpg,png} .", {}), ("", {}),
+    ],
+)  # fmt: skip
+def test_a_misspelt_name_is_found(line: str, near: dict[str, str]) -> None:
+    assert near_names(line, ("goal", "depth")) == near
 
 
 def test_an_input_has_a_variable_of_its_own() -> None:

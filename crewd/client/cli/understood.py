@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import msgspec
 
-from crewd.client.cli.common import Options, out, say
+from crewd.client.cli.common import Options, out, say, warn
 from crewd.model.budget import words_of
 from crewd.model.inputs import GOAL
 from crewd.model.quantities import counted
-from crewd.model.shell import place_values, with_exec
+from crewd.model.shell import near_names, place_values, with_exec
 from crewd.model.workflow import Step, Workflow
 from crewd.model.workflow_markdown import Understood
 
@@ -47,8 +47,9 @@ def _tell(workflow: Workflow, step: Step) -> None:
     after = f" after {', '.join(step.depends_on)}" if step.depends_on else ""
     say(f"  {step.id}{after}")
     worker = step.worker
+    names = (GOAL, *workflow.inputs)
     if worker.shell:
-        say(f"    run:    {with_exec(place_values(worker.shell, (GOAL, *workflow.inputs)))}")
+        say(f"    run:    {with_exec(place_values(worker.shell, names))}")
     elif worker.call:
         given = msgspec.json.encode(worker.args).decode() if worker.args else ""
         say(f"    call:   {worker.call} {given}".rstrip())
@@ -57,16 +58,20 @@ def _tell(workflow: Workflow, step: Step) -> None:
     access = ", ".join(filter(None, (step.access, step.conflict_key and f"key {step.conflict_key}")))
     told = (
         ("reads", ", ".join(step.reads)), ("output", step.output), ("access", access), ("effectiveness", step.effectiveness),
-        ("verify", step.verify), *(("verify", f"{level}: {command}") for level, command in step.verify_levels.items()),
+        ("verify", place_values(step.verify, names)),
+        *(("verify", f"{level}: {place_values(command, names)}") for level, command in step.verify_levels.items()),
         ("packet", step.packet.summary if step.packet else ""),
         ("adaptive", "its plan adds steps" if step.adaptive else ""),
     )  # fmt: skip
-    for what, names in told:
-        if names:
-            say(f"    {what + ':':<7} {names}")
+    for what, text in told:
+        if text:
+            say(f"    {what + ':':<7} {text}")
     for what, value in msgspec.to_builtins(worker).items():
         if what not in _SHOWN_ABOVE and value:
             say(f"    {what + ':':<7} {msgspec.json.encode(value).decode()}")
+    for line in (worker.shell, step.verify, *step.verify_levels.values()):
+        for word, meant in near_names(line, names).items():
+            warn(f"step {step.id}: {{{word}}} is no input, and is left to the shell as it is (did you mean {{{meant}}}?)")
     if step.text:
         say(f"    text:   {counted(len(step.text), 'character')}, {step.text.splitlines()[0][:60]!r}")
 

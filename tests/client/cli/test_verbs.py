@@ -219,13 +219,18 @@ def test_a_directory_that_is_gone_is_said(shell: Shell, tmp_path: Path) -> None:
 def test_a_workflow_is_shown_as_it_is_understood(shell: Shell) -> None:
     (shell.cwd / "w.md").write_text(
         "---\nname: nightly\ninputs:\n  depth: {type: integer, default: 2}\n---\n"
-        "## a\nrun: python3 go.py {depth}\nlimits: {memory_bytes: 2k}\n\n## b\nrun: x\ndependsOn: a\nmodel: big\n"
+        "## a\nrun: python3 go.py {depth}\nlimits: {memory_bytes: 2k}\n\n## b\nrun: x {dpeth}\nverify: look {depth}\n"
+        "dependsOn: a\nmodel: big\n"
     )
-    shown = shell.ok("check", "w.md")
+    checked = shell.run("check", "w.md")
+    shown = checked.stdout
+    assert checked.returncode == 0
+    assert "step b: {dpeth} is no input, and is left to the shell as it is (did you mean {depth}?)" in checked.stderr
+    assert 'verify: look "${CREWD_INPUT_DEPTH}"' in shown
     assert 'exec python3 go.py "${CREWD_INPUT_DEPTH}"' in shown
     assert "b after a" in shown
     assert '{"memory_bytes":2048}' in shown
-    assert "not used: line 13: model of step b" in shown
+    assert "not used: line 14: model of step b" in shown
     assert json.loads(shell.ok("check", "w.md", "--json"))["name"] == "nightly"
     (shell.cwd / "bad.md").write_text("## a\nrum: x\n")
     assert "bad.md: line 2" in shell.fails(2, "check", "bad.md")
