@@ -23,6 +23,7 @@ from crewd.testing.stress.history import GRACE_SECONDS, History, parse
 from crewd.testing.stress.laws import LAWS
 from crewd.testing.stress.lines import is_plain
 from crewd.testing.stress.search import EXAMPLES, FoundMistake, Search, Try
+from crewd.testing.stress.story import nothing_came_of
 from crewd.testing.stress.target import PATIENCE_SECONDS, Target, try_out
 from crewd.testing.stress.trial import Trial
 
@@ -70,6 +71,7 @@ def stress(
         sys.path.insert(0, str(Path.cwd()))  # where `crew call` would find the module, too
     worker = Target(target, arguments(args), given["files"], given["appends"], patience=given["patience"])
     worker.function()
+    history = None if text is None else parse(text)
     if given["here"] and (text is None or given["real"]):
         raise UsageError("--here runs one history in this process", hint="give --history, without --real")
     with contextlib.ExitStack() as stack:
@@ -86,9 +88,11 @@ def stress(
         warn("  what it does elsewhere (network, databases, absolute paths) it does really")
         if given["real"]:
             warn("  not seen with --real: processes that it leaves (crewd ends them), and silence for longer than 5 s")
-        search = Search(worker, attempt, given["without"], given["grace"], _flags(given), _Progress(options))
+        progress = _Progress(options)
+        stack.callback(progress.over)
+        search = Search(worker, attempt, given["without"], given["grace"], _flags(given), progress)
         try:
-            found = search.go(examples, seed) if text is None else search.replay(parse(text))
+            found = search.go(examples, seed) if history is None else search.replay(history)
         except KeyboardInterrupt:
             click.echo(f"interrupted after {search.found.trials} trials: nothing is proved", err=True)
             sys.exit(130)
@@ -141,7 +145,12 @@ class _Progress:
     def __call__(self, found: FoundMistake) -> None:
         if self._shown:
             kind = next(reversed(found.histories), "")
-            click.echo(f"\r\x1b[K{found.trials} trials, now: {kind}\r", err=True, nl=False)
+            click.echo(f"\r\x1b[K{counted(found.trials, 'trial')}, now: {kind}\r", err=True, nl=False)
+
+    def over(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            click.echo("\r\x1b[K", err=True, nl=False)
 
 
 def _here(target: Target, history: History) -> Trial:
@@ -161,16 +170,16 @@ def _show(options: Options, found: FoundMistake) -> None:
     if found.breach:
         say(found.story)
         say("")
-    elif found.unreached and len(found.histories) == 2 and "given" in found.histories:
-        reached = len(found.trial.points) if found.trial else 0
-        say(f"The history names a point that was not reached: the worker came to {reached} points.")
+    elif "given" in found.histories and found.trial:
+        for line in nothing_came_of(found.history, found.trial):
+            say(line)
     done = ", ".join(f"{number} {kind}" for kind, number in found.histories.items())
     verdict = "a law was broken" if found.breach else "every law held"
     say(f"{counted(found.trials, 'trial')} of a worker with {counted(points, 'point')} ({done}): {verdict}")
     if found.reference.last.idle:
         say("Undisturbed it came to no end and was cancelled: it waits for messages, or has more points than are counted.")
         say("Whether files are whole, and whether it resumes to the same end, cannot be seen then.")
-    elif found.unreached:
+    elif found.unreached and "given" not in found.histories:
         say(f"Histories with points that were not reached, where nothing was done: {found.unreached}.")
     if is_plain(found.target.function()):
         say("It takes no context: points are its lines, where a cancel interrupts it. Give it a context, and safe points.")

@@ -62,7 +62,7 @@ class History(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for control in self.controls:
             if control.at < 1:
-                raise UsageError(f"{control} is at point {control.at}", hint="points are numbered from 1")
+                raise UsageError(f"{text_of(control)} names no point", hint="points are numbered from 1")
         msgspec.structs.force_setattr(self, "controls", tuple(sorted(self.controls, key=lambda control: control.at)))
 
     @property
@@ -81,7 +81,7 @@ class History(msgspec.Struct, frozen=True):
         return sum(isinstance(control, Crash) for control in self.controls)
 
     def __str__(self) -> str:
-        words = [_text(control) for control in self.controls]
+        words = [text_of(control) for control in self.controls]
         words += ["silence" if answer is None else shlex.quote(f"answer:{_escaped(answer)}") for answer in self.answers]
         return " ".join(words)
 
@@ -92,7 +92,8 @@ def default_answer(kind: str, choices: Sequence[str]) -> str:
     return known.get(kind, "ok")
 
 
-def _text(control: Control) -> str:
+def text_of(control: Control) -> str:
+    """As a word of a history."""
     match control:
         case Steer(at, text):
             return shlex.quote(f"steer@{at}:{_escaped(text)}")

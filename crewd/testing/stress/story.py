@@ -9,7 +9,8 @@ import shlex
 
 import msgspec
 
-from crewd.testing.stress.history import Cancel, Control, Crash, FollowUp, History, Steer
+from crewd.model.quantities import counted
+from crewd.testing.stress.history import Cancel, Control, Crash, FollowUp, History, Steer, text_of
 from crewd.testing.stress.laws import Breach
 from crewd.testing.stress.trial import Act, Trial
 
@@ -30,6 +31,23 @@ def tell(name: str, args: dict[str, object], history: History, trial: Trial, bre
     for key, value in args.items():
         command += ["--arg", f"{key}={msgspec.json.encode(value).decode()}"]
     return "\n".join([*lines, "", f"  again: {shlex.join(command)} --history {_quoted(str(history))}{flags}"])
+
+
+def nothing_came_of(history: History, trial: Trial) -> list[str]:
+    """What of the history did nothing to the worker, and why, a sentence for each."""
+    points, answered = len(trial.points), sum(act.answered for act in trial.acts)
+    idle = [
+        f"Nothing came of {text_of(each)}: the worker came to {points} points." for each in history.controls if each.at > points
+    ]
+    idle += [
+        f"Nothing came of {sent.kind}@{sent.at}: it was refused ({sent.reason})."
+        for sent in trial.sent
+        if sent.outcome == "refused" and not sent.delivered
+    ]
+    unused = len(history.answers) - answered
+    if unused > 0:
+        idle.append(f"Nothing came of {counted(unused, 'answer')}: the worker asked {counted(answered, 'question')}.")
+    return idle
 
 
 def _quoted(text: str) -> str:

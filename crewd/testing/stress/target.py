@@ -86,8 +86,12 @@ class Target:
             return self.worker
         if not isinstance(self.worker, str):
             raise UsageError(f"{self.worker!r} is no worker", hint="a function, or 'module:function'")
-        if ":" not in self.worker:
+        module, _, name = self.worker.partition(":")
+        if not name:
             raise UsageError(f"{self.worker!r} names no function", hint="write MODULE:FUNCTION")
+        if module.endswith(".py"):
+            hint = f"run it from the module's folder, as {Path(module).stem}:{name}"
+            raise UsageError(f"{self.worker!r} names a file, and not a module", hint=hint)
         try:
             return load(self.worker)
         except (ImportError, AttributeError, TypeError) as error:

@@ -240,7 +240,10 @@ def test_crew_stress_in_json() -> None:
     "args",
     [
         ["nothing"],
+        ["nothing:"],
+        ["examples/stressed.py:report"],
         ["no.module:f"],
+        ["examples.stressed:mended", "--history", "cancel@0"],
         ["examples.stressed:mended", "--without", "gravity"],
         ["examples.stressed:mended", "--history", "jump@1"],
         ["examples.stressed:mended", "--here"],
@@ -252,6 +255,20 @@ def test_crew_stress_refuses_what_it_cannot_do(args: list[str]) -> None:
     shown = crew(*args)
     assert shown.exit_code == 2
     assert "crew: " in shown.output
+
+
+@pytest.mark.parametrize(
+    ("history", "says"),
+    [
+        ("cancel@99 steer@2:x", ("Nothing came of cancel@99: the worker came to 12 points.",)),
+        ("answer:yes silence", ("Nothing came of 2 answers: the worker asked 0 questions.",)), ("steer@2:x", ()),
+        ("cancel@3 steer@3:late", ("Nothing came of steer@3: it was refused (cancelled).",)),
+    ],
+)  # fmt: skip
+def test_what_of_a_history_did_nothing_is_said(history: str, says: tuple[str, ...]) -> None:
+    shown = crew("examples.stressed:mended", "--history", history)
+    assert shown.exit_code == 0
+    assert tuple(line for line in shown.output.splitlines() if "came of" in line) == says
 
 
 def test_the_line_that_repeats_it_has_every_option(tmp_path: Path) -> None:
@@ -285,7 +302,7 @@ def test_the_line_that_repeats_it_has_every_option(tmp_path: Path) -> None:
 def test_it_says_that_the_worker_really_runs_what_was_not_reached_and_where_it_hung() -> None:
     shown = crew("examples.stressed:mended", "--history", "cancel@40")
     assert "is really run" in shown.output
-    assert "was not reached: the worker came to 12 points" in shown.output
+    assert "Nothing came of cancel@40: the worker came to 12 points" in shown.output
     shown = crew("tests.testing.stress.bad:hangs", "--patience", "1")
     assert "it was here:" in shown.output
     assert "bad.py" in shown.output.partition("it was here:")[2]
