@@ -6,7 +6,6 @@ Tests: tests/testing/stress/test_search.py.
 from __future__ import annotations
 
 import contextlib
-import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -90,7 +89,7 @@ def stress(
             warn("  not seen with --real: processes that it leaves (crewd ends them), and silence for longer than 5 s")
         progress = _Progress(options)
         stack.callback(progress.over)
-        search = Search(worker, attempt, given["without"], given["grace"], _flags(given), progress)
+        search = Search(worker, attempt, given["without"], given["grace"], progress, real=given["real"])
         try:
             found = search.go(examples, seed) if history is None else search.replay(history)
         except KeyboardInterrupt:
@@ -123,17 +122,6 @@ def until_interrupted(attempt: Try) -> Iterator[Try]:
         yield checked
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _flags(given: dict[str, Any]) -> str:
-    """The options that another run needs to do the same."""
-    words = ["--real"] if given["real"] else []
-    words += [f"--grace={given['grace']:g}"] if given["grace"] != GRACE_SECONDS else []
-    words += [f"--patience={given['patience']:g}"] if given["patience"] != PATIENCE_SECONDS else []
-    words += [f"--files={given['files']}"] if given["files"] else []
-    words += [f"--appends={pattern}" for pattern in given["appends"]]
-    words += [f"--without={law}" for law in given["without"]]
-    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 class _Progress:

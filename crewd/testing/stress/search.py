@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from crewd.model.errors import UsageError
 from crewd.testing.stress.history import GRACE_SECONDS, Cancel, Crash, FollowUp, History, Steer
 from crewd.testing.stress.laws import LATE, LAWS, LEFT_OVER, Breach, Case, WorkerLawBroken, breaches, left_over, unsteady
-from crewd.testing.stress.story import tell
-from crewd.testing.stress.target import Target, try_out
+from crewd.testing.stress.story import command_of, tell
+from crewd.testing.stress.target import PATIENCE_SECONDS, Target, try_out
 from crewd.testing.stress.trial import Trial
 
 POINTS_TRIED_MAX = 200
@@ -24,7 +24,7 @@ class FoundMistake:
     """What a search did. `breach` is None if the worker kept every law.
 
     `history` and `trial` are those of the breach, else the last ones. `unreached` counts trials that ended before a point
-    that their history names: nothing happened there.
+    that their history names: nothing happened there. `flags` are the options of `crew stress` that do the same.
     """
 
     target: Target
@@ -34,7 +34,7 @@ class FoundMistake:
     breach: Breach | None = None
     history: History = field(default_factory=History)
     trial: Trial | None = None
-    flags: str = ""
+    flags: Sequence[str] = ()
     unsteady: frozenset[str] = frozenset()
     unreached: int = 0
 
@@ -43,7 +43,14 @@ class FoundMistake:
         """The shortest history that breaks a law, and what happened, for people; empty if there is none."""
         if self.breach is None or self.trial is None:
             return ""
-        return tell(self.target.name, dict(self.target.args), self.history, self.trial, self.breach, self.flags)
+        return tell(self.target.name, dict(self.target.args), self.history, self.trial, self.breach, self._again())
+
+    def _again(self) -> str:
+        """A command, if the worker can be named in one and all of its target be said there; else a call."""
+        target = self.target
+        if target.applied is None and "<locals>" not in target.name:
+            return command_of(target.name, dict(target.args), self.history, self.flags)
+        return f"check(TARGET, parse({str(self.history)!r})), with the same target; see crewd.testing.stress"
 
 
 class _Broken(Exception):
@@ -53,7 +60,7 @@ class _Broken(Exception):
 class Search:
     """See the module's text. `attempt` carries out one trial: in process (`target.try_out`) or with a real daemon.
 
-    `flags` are those of `crew stress` that do the same, for the story. `tell` is called after each trial.
+    `real`: whether `attempt` does that with a daemon. `tell` is called after each trial.
     """
 
     def __init__(
@@ -62,8 +69,9 @@ class Search:
         attempt: Try = try_out,
         without: Sequence[str] = (),
         grace: float = GRACE_SECONDS,
-        flags: str = "",
         tell: Callable[[FoundMistake], None] = lambda _found: None,
+        *,
+        real: bool = False,
     ) -> None:
         for law in without:
             if law not in LAWS:
@@ -75,7 +83,7 @@ class Search:
         self._tell = tell
         self._left: dict[str, tuple[History, Trial]] = {}
         self._useful: set[str] = set()
-        self.found = FoundMistake(target, Trial((), {}), flags=flags)
+        self.found = FoundMistake(target, Trial((), {}), flags=_flags(target, without, grace, real=real))
 
     def go(self, examples: int = EXAMPLES, seed: int = 0, every_point: int = POINTS_TRIED_MAX) -> FoundMistake:
         """Search until a law is broken or everything was tried."""
@@ -206,6 +214,16 @@ class Search:
         found = self.found
         reference = None if kind == "undisturbed" else found.reference
         return breaches(Case(trial, history, reference, self.target.appends, found.unsteady), self._without)
+
+
+def _flags(target: Target, without: Sequence[str], grace: float, *, real: bool) -> list[str]:
+    """The options that another run needs to do the same."""
+    words = ["--real"] if real else []
+    words += [f"--grace={grace:g}"] if grace != GRACE_SECONDS else []
+    words += [f"--patience={target.patience:g}"] if target.patience != PATIENCE_SECONDS else []
+    words += [f"--files={target.files}"] if target.files else []
+    words += [f"--appends={pattern}" for pattern in target.appends]
+    return words + [f"--without={law}" for law in without]
 
 
 def stress(

@@ -6,6 +6,7 @@ Tests: tests/testing/stress/test_search.py.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 import msgspec
 
@@ -15,8 +16,8 @@ from crewd.testing.stress.laws import Breach
 from crewd.testing.stress.trial import Act, Trial
 
 
-def tell(name: str, args: dict[str, object], history: History, trial: Trial, breach: Breach, flags: str = "") -> str:
-    """The story, and the history in a form that can be given back to `crew stress`."""
+def tell(name: str, args: dict[str, object], history: History, trial: Trial, breach: Breach, again: str) -> str:
+    """The story. `again` is what does the same once more."""
     given = ", ".join(f"{key}={value!r}" for key, value in args.items())
     lines = [
         f"{name} breaks a law of good workers: {breach.law}",
@@ -27,10 +28,15 @@ def tell(name: str, args: dict[str, object], history: History, trial: Trial, bre
     lines += ["", f"  {breach.law}: {breach.what}"]
     if trial.output.strip():
         lines += ["", "  its output ended with:", *(f"    {line}" for line in trial.output.strip().splitlines()[-12:])]
+    return "\n".join([*lines, "", f"  again: {again}"])
+
+
+def command_of(name: str, args: dict[str, object], history: History, flags: Sequence[str]) -> str:
+    """The `crew stress` that does this history once more."""
     command = ["crew", "stress", name]
     for key, value in args.items():
         command += ["--arg", f"{key}={msgspec.json.encode(value).decode()}"]
-    return "\n".join([*lines, "", f"  again: {shlex.join(command)} --history {_quoted(str(history))}{flags}"])
+    return " ".join([shlex.join(command), "--history", _quoted(str(history)), *map(shlex.quote, flags)])
 
 
 def nothing_came_of(history: History, trial: Trial) -> list[str]:

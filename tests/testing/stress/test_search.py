@@ -32,6 +32,7 @@ from crewd.testing.stress import (
 )
 from crewd.testing.stress.cli import until_interrupted
 from crewd.testing.stress.strategies import histories
+from examples.stressed import report
 from tests.testing.stress import bad
 
 pytestmark = pytest.mark.process
@@ -255,6 +256,23 @@ def test_crew_stress_refuses_what_it_cannot_do(args: list[str]) -> None:
     shown = crew(*args)
     assert shown.exit_code == 2
     assert "crew: " in shown.output
+
+
+def test_the_line_that_repeats_what_python_asked_for_has_its_options() -> None:
+    found = Search(Target("examples.stressed:report", appends=["*.log"], patience=9), without=["leaves no thread"]).go(0)
+    line = found.story.rpartition("again: ")[2]
+    assert line.endswith("--patience=9 '--appends=*.log' '--without=leaves no thread'")
+    assert crew(*shlex.split(line)[2:]).exit_code == 1
+
+
+def test_what_no_command_can_say_is_repeated_in_python() -> None:
+    def local(ctx: Any) -> None:
+        report(ctx)
+
+    applied = Target("examples.stressed:report", applied=lambda _folder: ())
+    for each in (Target(local), applied):
+        line = Search(each).go(0).story.rpartition("again: ")[2]
+        assert line == "check(TARGET, parse('cancel@1')), with the same target; see crewd.testing.stress"
 
 
 @pytest.mark.parametrize(
