@@ -53,7 +53,9 @@ from crewd.testing.stress.trial import Trial
     help="Seconds of real time for one start of the worker.",
 )
 @click.option("--files", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Copied to where the worker runs.")
-@click.option("--appends", multiple=True, metavar="PATTERN", help="Files that grow line by line: a beginning is no half.")
+@click.option(
+    "--appends", multiple=True, metavar="PATTERN", help="Files that grow line by line, as *.log do: a beginning is no half."
+)
 @click.option("--without", multiple=True, metavar="LAW", help="Do not look at this law.")
 @click.option("--history", "text", help="Only this history, as a story gave it.")
 @click.option("--real", is_flag=True, help="Real processes under a real daemon, instead of in process; slower.")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
+from crewd.model.quantities import counted
 from crewd.testing.stress.history import History
 from crewd.testing.stress.stage import POINTS_AFTER_MAX
 from crewd.testing.stress.target import looks_temporary
@@ -21,6 +22,8 @@ from crewd.testing.stress.trial import Act, File, Trial
 LATE = "stops within its grace"
 LEFT_OVER = "leaves no temporary file"
 RESULT = "<result>"
+LOGS = ("*.log",)
+"""Files that grow line by line, and whose content is no part of what the worker does."""
 LATE_SECONDS = 0.25
 """Beyond its grace, before a worker that stops by itself is late. Such a trial is repeated: the machine may be busy."""
 
@@ -190,11 +193,20 @@ def _halves(case: Case) -> Iterator[str]:
     whole = case.whole
     for name, file in case.trial.files.items():
         if name in whole and not _appended(case, name) and file.begins(whole[name]):
-            yield f"{name}: {file.size} bytes, the beginning of the {whole[name].size} that a whole run leaves"
+            found = f"{name}: {file.size} bytes, the beginning of the {whole[name].size} that a whole run leaves"
+            yield f"{found}{_how_to_append(name)}"
 
 
 def _appended(case: Case, name: str) -> bool:
-    return any(fnmatch.fnmatch(name.rpartition("/")[2], pattern) for pattern in case.appends)
+    return _matches(name, (*LOGS, *case.appends))
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatch(name.rpartition("/")[2], pattern) for pattern in patterns)
+
+
+def _how_to_append(name: str) -> str:
+    return f" (if it is one that grows line by line, as a log does: --appends {name.rpartition('/')[2]})"
 
 
 def _grows(case: Case, name: str) -> bool:
@@ -226,12 +238,14 @@ def _differs(case: Case, reference: Trial, act: Act, files: dict[str, File], wha
     then = {name: file for name, file in reference.files.items() if not looks_temporary(name)}
     alike = {_shape(name) for name in case.unsteady}
     for name in sorted((now.keys() | then.keys()) - case.unsteady):
-        if name.startswith("attempt/") or _shape(name) in alike:
+        if name.startswith("attempt/") or _shape(name) in alike or _matches(name, LOGS):
             continue  # each attempt has a directory of its own, and perhaps files of names of its own
         if name not in now or name not in then:
             yield f"{name} is there {'only without' if name not in now else 'only after'} the {what}"
         elif now[name].sha256 != then[name].sha256 and not (what == "cancel" and _grows(case, name)):
-            yield f"{name} differs: {now[name].size} bytes after the {what}, {then[name].size} without one"
+            sizes = f"{counted(now[name].size, 'byte')} after the {what}, {counted(then[name].size, 'byte')} without one"
+            grew = what == "cancel" and now[name].size > then[name].size
+            yield f"{name} differs: {sizes}{_how_to_append(name) if grew else ''}"
 
 
 def unsteady(one: Trial, other: Trial) -> frozenset[str]:

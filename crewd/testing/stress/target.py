@@ -50,8 +50,8 @@ class Target:
     """A worker `module:function` (or the function itself) and how to call it.
 
     `files`: a folder that is copied to where the worker runs. `appends`: names (patterns) of files that it writes line by
-    line, in which a beginning is as good as the whole. `applied`: given the folder, the texts of the steers whose effect
-    can be seen there. `patience`: seconds of real time for one act.
+    line, in which a beginning is as good as the whole; `*.log` always are. `applied`: given the folder, the texts of the
+    steers whose effect can be seen there. `patience`: seconds of real time for one act.
     """
 
     worker: str | Callable[..., Any]

@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -411,3 +412,13 @@ def shares_its_work(ctx: Context) -> int:
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         ctx.progress(1)
         return pool.submit(abs, -1).result()
+
+
+def appends_lines(ctx: Context, name: str) -> int:
+    """As `logging` does."""
+    logger = logging.getLogger("of this worker")
+    logger.addHandler(logging.FileHandler(name))
+    for number in range(4):
+        logger.warning("line %d", number)
+        ctx.safe_point()
+    return 4

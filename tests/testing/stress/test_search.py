@@ -175,6 +175,13 @@ def test_a_property_of_ones_own(history: History) -> None:
     check(Target("examples.stressed:mended"), history)
 
 
+def test_a_log_may_be_cut_and_another_file_that_may_grow_is_said_how_to_declare() -> None:
+    for name, breach in (("lines.log", False), ("lines.txt", True)):
+        found = Search(Target(bad.appends_lines, {"name": name})).go(0)
+        assert (found.breach is not None) is breach
+        assert ("--appends lines.txt)" in found.story) is breach
+
+
 def test_a_law_can_be_left_out_and_a_file_may_grow() -> None:
     assert Search(target("forgets_a_file"), without=["leaves no temporary file"]).go(0).breach is None
     assert (
