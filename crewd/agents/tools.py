@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +43,14 @@ def tool_id(name: str) -> str:
     """
     bare = name.partition("(")[0].strip()
     return bare.lower() if bare.lower() in _KNOWN else bare
+
+
+def near_tool(name: str) -> str:
+    """The known tool that an unknown one looks like, misspelt; empty if there is none."""
+    bare = tool_id(name).lower()
+    known = bare in _KNOWN or bare.startswith("mcp__")
+    close = [] if known else difflib.get_close_matches(bare, sorted(_KNOWN), 1, 0.75)
+    return close[0] if close else ""
 
 
 def runtimes_of(tool: str) -> tuple[AgentRuntime, ...]:

@@ -13,6 +13,7 @@ import msgspec
 
 from crewd.agents.catalogue import CATALOGUE
 from crewd.agents.skills import NONE, parse_skill
+from crewd.agents.tools import near_tool
 from crewd.client import shapes
 from crewd.client.agents import agent_named
 from crewd.client.chosen import team_named
@@ -69,7 +70,8 @@ def faults_of(each: Resource) -> list[Fault]:
         return [fault]
     match each.kind:
         case "agents":
-            return _of_skills("", agent_named(each.id).definition.skills)
+            agent = agent_named(each.id).definition
+            return [*_of_skills("", agent.skills), *_of_tools(agent.agent.tools)]
         case "teams":
             return _of_team(each)
         case "workflows":
@@ -126,6 +128,12 @@ def _of_agent(where: str, name: str) -> list[Fault]:
 
 def _of_skills(where: str, names: Iterable[str]) -> list[Fault]:
     return [fault for name in names if (name,) != NONE for fault in _raised(where, lambda name=name: resource("skills", name))]  # type: ignore[misc]
+
+
+def _of_tools(names: Iterable[str]) -> list[Fault]:
+    """Tools that look like one that crewd knows, misspelt. Others may be tools that a program has from somewhere else."""
+    near = {name: near_tool(name) for name in names}
+    return [Fault(f"tools: crewd knows no {name!r}", f"did you mean {tool}?") for name, tool in near.items() if tool]
 
 
 def _raised(where: str, look: Callable[[], object]) -> list[Fault]:

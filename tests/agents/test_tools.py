@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crewd.agents.launch import command_of
-from crewd.agents.tools import TOOLS, has_tool, keeps_away, names_for, runtimes_of, tool_id
+from crewd.agents.tools import TOOLS, has_tool, keeps_away, names_for, near_tool, runtimes_of, tool_id
 from crewd.model.agent import Agent, AgentRuntime
 
 
@@ -23,6 +23,14 @@ def test_a_tool_has_one_name_whatever_its_program_calls_it() -> None:
     )
     own = Agent("claude", ("claude",), tools=("mcp__a__createissue",))
     assert has_tool(own, "mcp__a__createIssue"), "who asks for it in other letters may get it"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("Raed", "read"), ("bsah(git *)", "bash"), ("Read", ""), ("mcp__a__raed", ""), ("deploy", ""), ("", "")],
+)
+def test_a_misspelt_tool_is_found(name: str, near: str) -> None:
+    assert near_tool(name) == near
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,13 @@ def test_a_new_team_of_two_is_written_checked_and_run(shell: Shell) -> None:
 def test_what_is_wrong_with_a_file_is_found_before_it_is_used(shell: Shell) -> None:
     folder = shell.cwd / ".crew" / "teams"
     folder.mkdir()
+    typo = shell.cwd / ".crew" / "agents" / "typo.md"
+    typo.write_text("---\nruntime: pi\ntools: Raed, deploy\n---\nx\n")
+    done = shell.run("check", str(typo))
+    said = done.stdout + done.stderr
+    assert (done.returncode, "crewd knows no 'Raed'" in said) == (1, True)
+    assert "did you mean read?" in said and "deploy" not in said
+    typo.unlink()
     (folder / "broken.team.md").write_text("---\ndefaultWorkflow: nothing\n---\n- a: agent=nobody\n")
     (folder / "worse.team.md").write_text("no front matter\n")
     done = shell.run("check", "--json")
