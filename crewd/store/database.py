@@ -234,6 +234,21 @@ class Database:
             os.close(descriptor)
         return ""
 
+    @property
+    def folded(self) -> int:
+        """What folded the rows, as `fold.FOLDED` counts; 0 for one that did not say so."""
+        found = self._sql.execute("SELECT value FROM meta WHERE key = 'folded'").fetchone()
+        return 0 if found is None else int(found[0])
+
+    def put_rows(self, rows: Iterable[tuple[str, str, Row]], folded: int) -> None:
+        """Write rows (run, key, row) that were folded again, and what `folded` is from now on."""
+        with self._transaction("the database cannot be written"):
+            for run, key, row in rows:
+                values = (key, run, status_of(row), name_of(row), _ENCODER.encode(row))
+                self._insert(TABLES[type(row)], [values], _NEW_ROW)
+            self._sql.execute("INSERT OR REPLACE INTO meta VALUES ('folded', ?)", (str(folded),))
+        self._statuses.clear()
+
     def last_run(self) -> str:
         """The greatest id of a run that is, or was, here; empty if there was none."""
         found = self._sql.execute("SELECT max(id) FROM (SELECT max(id) AS id FROM runs UNION SELECT max(id) FROM forgotten)")

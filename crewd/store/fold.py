@@ -49,6 +49,8 @@ from crewd.model.statuses import (
 from crewd.model.workflow import Step
 
 Row = RunRow | TaskRow | AttemptRow | MessageRow | AskRow | OperationRow | ArtifactRow | NoticeRow | ClientRow | ForgottenRow
+FOLDED = 1
+"""Raised with each change of what events that are in logs already are folded to: `refold` then makes the rows anew."""
 R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow, ClientRow, ForgottenRow)
 
 

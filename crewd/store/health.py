@@ -23,6 +23,7 @@ from crewd.store.fold import fold
 from crewd.store.ports import EVERYWHERE
 from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import Taken, pages, rebuild
+from crewd.store.refold import fold_again
 from crewd.store.schema import check_version
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ def open_database(home: Home, store_id: str) -> Database:
     aside = waiting(home)
     if aside is not None:
         raise StoreDamaged(f"what the database held is in {aside}", hint=DECIDE)
-    return Database(home.database, store_id, home.reserve, home.quarantine)
+    database = Database(home.database, store_id, home.reserve, home.quarantine)
+    fold_again(database, home.database)
+    return database
 
 
 def put_aside(home: Home, clock: Clock) -> Path:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
+
 from crewd.model import events as ev
+from crewd.model.home import Home
 from crewd.model.receipts import Outcome
 from crewd.model.rows import AskRow, AttemptRow, TaskRow
 from crewd.model.statuses import AttemptStatus, TaskStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
-from crewd.store.fold import Row, fold
+from crewd.store.cache import Cache, Nowhere
+from crewd.store.fold import FOLDED, Row, fold
+from crewd.store.health import open_database
+from crewd.store.readonly import ReadOnly
+from crewd.store.rebuild import rebuild
+from tests.store.folded import digest_of, read
 
 WORKER = WorkerSpec(call="jobs:add")
 
@@ -98,3 +110,37 @@ def test_failures_in_a_row_are_counted_where_a_restart_finds_them() -> None:
         rows.happen(ev.OperationClosed(id=f"o{number}", outcome=outcome))
         counted.append(rows.attempt().failures)
     assert counted == [1, 2, 2, 0, 1]
+
+
+def test_a_fold_that_makes_something_else_of_logs_that_there_are_has_another_number() -> None:
+    kept = read()
+    assert [digest_of(log) for log in kept.logs] == kept.digests and kept.folded == FOLDED, (
+        "the fold has changed: raise FOLDED in crewd/store/fold.py, so that older rows are folded again,"
+        " and write the file anew (python -m tests.store.folded --write)"
+    )
+
+
+def test_rows_of_an_older_fold_are_folded_again_when_their_database_is_opened(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    log = max(read().logs, key=len)
+    database = open_database(home, "e")
+    rows = Cache(Nowhere())
+    for event in log:
+        fold(rows, event)
+    database.commit([replace(event, event_id=f"e-{event.seq}") for event in log])
+    database.flush(rows.changed(), [])
+    database.close()
+    with contextlib.closing(sqlite3.connect(home.database)) as sql:
+        attempts = [(msgspec.msgpack.decode(doc), key) for key, doc in sql.execute("SELECT id, doc FROM attempts")]
+        older = [(msgspec.msgpack.encode({**doc, "asks": 7, "warnings": ("so it was",)}), key) for doc, key in attempts]
+        assert older
+        sql.executemany("UPDATE attempts SET doc = ? WHERE id = ?", older)
+        sql.commit()
+        open_database(home, "e").close()
+        assert len(rebuild(ReadOnly(home.database))[0]) == len(older), "of this very fold none is looked at"
+        sql.execute("DELETE FROM meta WHERE key = 'folded'")
+        sql.commit()
+    open_database(home, "e").close()
+    reader = ReadOnly(home.database)
+    assert rebuild(reader) == ([], len(log))
+    reader.close()
