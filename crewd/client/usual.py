@@ -61,10 +61,17 @@ def _check_runtime(name: str, where: str) -> None:
         raise type(error)(f"{where}: runtime {name}: {error.message}", hint=error.hint) from None
 
 
-def user_settings() -> dict[str, Any]:
-    """The user's settings, whose names are ids. UsageError and NotFound for a file that is wrong."""
+def user_settings(*, names: bool = True, runtime: bool = True) -> dict[str, Any]:
+    """The user's settings, whose names are ids. UsageError and NotFound for a file that is wrong.
+
+    Without `names`, or without `runtime`, what the file says of them does not count, and may be of what is not there.
+    """
     values, where = run_values("user"), str(user_path("crew.toml"))
     allowed = values.get("allow_shadowing", ())
+    if not names:
+        values = {key: value for key, value in values.items() if key not in NAMES}
+    if not runtime:
+        values = {key: value for key, value in values.items() if key != "runtime"}
     if values.get("runtime"):
         _check_runtime(values["runtime"], where)
     return values | {name: _of_user(name, values[name], where, allowed) for name in NAMES if values.get(name)}
@@ -78,7 +85,7 @@ def with_settings(wish: Wish) -> tuple[Wish, list[str]]:
     """
     of_project, problems = project_settings()
     said = [f"{problem.message}, and is not heeded" for problem in problems]
-    of_user = user_settings()
+    of_user = user_settings(names=not (wish.agent or wish.team or wish.source), runtime=not wish.program)
     named = wish.agent or wish.team or wish.source or any(of_user.get(name) for name in NAMES)
     names = [f"{name} {of_project[name]}" for name in NAMES if of_project.get(name)]
     if named:

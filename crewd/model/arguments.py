@@ -128,9 +128,16 @@ def _advice(value: object, kind: Any) -> str:
     """What to write instead of two things that people try."""
     if isinstance(value, str) and typing.get_origin(kind) is Sequence:
         return f"this is one text; as a list it is {value.split()!r}"
+    if (inspect.isroutine(value) or inspect.isclass(value)) and not _is_found(value):
+        return "a worker process imports it by its name: put it into a module of its own, and name that, as 'jobs:function'"
     if inspect.isroutine(value) or inspect.isclass(value):
         return f"a worker process imports it by its name, as '{value.__module__}:{value.__qualname__}'"
     return ""
+
+
+def _is_found(value: Any) -> bool:
+    """Whether another process finds it by its name: nothing of a script or a notebook, and no lambda or inner function."""
+    return value.__module__ not in {"__main__", "__mp_main__", None} and "<" not in value.__qualname__
 
 
 @functools.cache

@@ -419,6 +419,9 @@ def _check_worker(step: Step, names: Collection[str]) -> None:
         if not colon or not all(part.isidentifier() for part in parts):
             what = f"step {step.id}: {worker.call!r} is not MODULE:FUNCTION"
             raise UsageError(what, hint="for example jobs:index", field="call")
+        if module == "__main__":
+            what = f"step {step.id}: {worker.call!r} is in your own program, and a worker is a process of its own"
+            raise UsageError(what, hint="put it into a module of its own, and name that", field="call")
     if worker.orphan_grace_seconds < 0:
         raise UsageError(f"step {step.id}: orphan_grace_seconds is negative", hint="use 0 or more")
     with about(field="env"):

@@ -62,6 +62,10 @@ def test_a_checked_function_refuses_before_it_runs_and_leaves_python_its_own_err
     with pytest.raises(UsageError) as caught:
         collect(wrong)
     assert "'posixpath:join'" in caught.value.hint
+    for nowhere in (lambda: None, collect):
+        with pytest.raises(UsageError) as caught:
+            collect(nowhere)  # type: ignore[arg-type]
+        assert "put it into a module of its own" in caught.value.hint
     with pytest.raises(UsageError) as caught:
         checked(_with_secrets)(secrets={"TOKEN": b"hunter2"})  # type: ignore[dict-item]
     assert "hunter2" not in str(caught.value)

@@ -78,6 +78,7 @@ def test_a_file_of_the_original_system_is_read() -> None:
         ("## a\nrun: x\noutput: o\n## b\nrun: y\nreads: o\n", "does not depend on a"),
         ("## a\nrun: x\noutput: ../o\n", "is not a name"),
         ("## a\ncall: nonsense\n", "is not MODULE:FUNCTION"),
+        ("## a\ncall: __main__:work\n", "is in your own program"),
         ("## a\ncall: a:b\nrun: x\n", "both a call and a command"),
         ("## a\ncall: a:b\nargs: [1]\n", "not a JSON object"),
         ("## a\nrun: x\nstdin: maybe\n", "neither 'none' nor 'lines'"),

@@ -133,7 +133,7 @@ def test_the_worker_of_the_page_works(crew: Crew) -> None:
     found = re.search(r"```sh\n(#!/bin/sh\n.*?)```", page, re.DOTALL)
     assert found is not None
     run = crew.exec(["sh", "-c", found[1]], cwd="/", protocol="crewd-stdio")
-    assert run.steer("go left", wait="settled").note == "will do"
+    assert run.steer("go left,\nthen right", wait="settled").note == "will do"
     assert run.result(timeout=120) == "steered"
 
 

@@ -30,12 +30,13 @@ from crewd.client.cli.common import (
     warn,
 )
 from crewd.client.cli.follow import line_of, words
-from crewd.client.cli.screen import one_line, screen_columns
+from crewd.client.cli.screen import one_line, plain, screen_columns
 from crewd.client.extensions import faults_of_extensions
 from crewd.clock import SystemClock, local_time
 from crewd.model.claimable import to_claim
 from crewd.model.errors import CrewdError, DeadlineExceeded, UsageError
 from crewd.model.labels import parse_labels
+from crewd.model.quantities import counted
 from crewd.model.rows import Backlog, Progress, RunRow, TaskRow
 from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.protocol import requests as rq
@@ -222,19 +223,27 @@ def _look_again(crew: Crew, target: str, left: float) -> rq.EndReply:
 @click.command()
 @click.argument("target")
 @click.option("--timeout", type=SECONDS, default="1h", show_default=True, help="How long to wait for the end.")
+@click.option("--raw", is_flag=True, help="Text and bytes as they are, whatever they do to a terminal.")
 @verb
-def result(options: Options, target: str, timeout: float) -> None:
-    """Print the result of a run or task, waiting for its end."""
+def result(options: Options, target: str, timeout: float, raw: bool) -> None:  # noqa: FBT001 (a flag)
+    """Print the result of a run or task, waiting for its end.
+
+    What steers a terminal is left out of a text, and said so, unless it is printed with --raw.
+    """
     with look_at(options) as crew:
         value = crew.result(target, timeout=timeout)
         run = crew.wait(target).run
     if options.json:
-        out({"run": run.id, "status": run.status, "result": value})
+        encoding = {"encoding": "base64"} if isinstance(value, bytes) else {}
+        out({"run": run.id, "status": run.status, "result": value, **encoding})
+    elif raw and isinstance(value, bytes | str):
+        click.echo(value if isinstance(value, bytes) else f"{value}\n".encode(), nl=False)  # as bytes, click changes nothing
     elif isinstance(value, bytes):
-        hint = f"crew logs {target} --raw prints it as it is"
-        raise UsageError(f"the result is no text ({len(value)} bytes)", hint=hint)
+        raise UsageError(f"the result is no text ({counted(len(value), 'byte')})", hint=f"crew result {target} --raw")
     elif isinstance(value, str):
-        say(value)
+        say(value.removesuffix("\r"))
+        if plain(value) != value:
+            warn(f"control characters were left out of it or replaced: crew result {target} --raw prints it as it is")
     else:
         out(value)
 

@@ -240,6 +240,13 @@ def test_a_file_that_is_wrong_can_be_mended_and_stops_only_who_runs_something(sh
     assert shell.ok("config", "get", "warm").strip() == "1"
 
 
+def test_a_name_of_the_file_that_is_not_there_stops_only_who_names_nothing(shell: Shell) -> None:
+    for key, value in (("team", "nosuch"), ("agent", "nobody"), ("workflow", "nowhere"), ("runtime", "nothing")):
+        of_user(f'{key} = "{value}"\n')
+        assert value in said(shell, "plan", "look")
+        assert value not in shell.ok("plan", "look", "--team", "review", "--runtime", "pi")
+
+
 def test_whom_the_user_lets_take_a_name_the_user_has_named(shell: Shell) -> None:
     (shell.cwd / ".crew" / "teams" / "review.team.md").write_text(TEAM.format("review"))
     of_user('team = "review"\nallow_shadowing = ["team:review"]\n')

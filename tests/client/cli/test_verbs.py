@@ -308,6 +308,20 @@ def test_what_is_no_text_is_printed_by_no_verb(shell: Shell, crew: Crew) -> None
     run = crew.exec(["printf", r"\377\033[31mX"], cwd="/", name="bytes")
     run.wait(timeout=120)
     assert "is no text" in shell.fails(2, "result", "bytes")
+    assert json.loads(shell.ok("result", "bytes", "--json"))["encoding"] == "base64"
+
+
+def test_a_result_is_printed_as_it_is_or_what_was_left_out_is_said(shell: Shell, crew: Crew) -> None:
+    text = "one\r\n\u200fשלום \x1b[31mred\x1b[0m\r\n"
+    run = crew.exec(["printf", "%s", text], cwd="/", name="odd")
+    run.wait(timeout=120)
+    real = Shell(shell.home, shell.cwd, real=True)
+    raw = subprocess.run(real.command("result", "odd", "--raw"), capture_output=True, check=True)
+    assert raw.stdout.decode() == text
+    shown = shell.run("result", "odd")
+    assert (shown.stdout, "crew result odd --raw" in shown.stderr) == ("one\nשלום red\n", True)
+    shell.ok("exec", "--name", "even", "printf", "a\tb\n")
+    assert shell.prints(0, "result", "even") == "a\tb\n"
 
 
 def test_who_waits_for_a_claim_says_so(shell: Shell, crew: Crew) -> None:
