@@ -6,9 +6,9 @@ Tests: tests/worker/test_command.py.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import select
-import shutil
 import signal
 import sys
 import termios
@@ -18,6 +18,7 @@ import click
 
 from crewd.client.blocking import Crew
 from crewd.client.cli.common import Options, look_at, verb, warn
+from crewd.client.cli.terminal_state import Modes, without_queries
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, UsageError
 from crewd.model.rows import AttemptRow
@@ -42,12 +43,16 @@ def attach(options: Options, target: str) -> None:
         attempt = _attempt(crew, target)
         warn(f"attached to {attempt.task}; Ctrl-] detaches")
         before = termios.tcgetattr(0)
-        resized = [True]
+        resized, modes = [True], Modes()
         signal.signal(signal.SIGWINCH, lambda *_: resized.__setitem__(0, True))
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _frame: sys.exit(128 + number))  # so that the terminal is put back
         try:
             tty.setraw(0)
-            ended = _relay(crew, attempt, resized)
+            ended = _relay(crew, attempt, resized, modes)
         finally:
+            with contextlib.suppress(OSError):
+                os.write(1, modes.undo())
             termios.tcsetattr(0, termios.TCSADRAIN, before)
     warn("it has ended" if ended else "detached; it goes on")
 
@@ -63,29 +68,38 @@ def _attempt(crew: Crew, target: str) -> AttemptRow:
     return live[-1]
 
 
-def _relay(crew: Crew, attempt: AttemptRow, resized: list[bool]) -> bool:
+def _relay(crew: Crew, attempt: AttemptRow, resized: list[bool], modes: Modes) -> bool:
     """Until the command has ended (True) or the person detaches."""
     clock, decoder = SystemClock(), codecs.getincrementaldecoder("utf-8")("replace")
-    offset = max(0, crew.log(attempt.task, epoch=attempt.epoch, offset=-1).size - SHOWN_BYTES)
+    size = crew.log(attempt.task, epoch=attempt.epoch, offset=-1).size
+    offset, old = max(0, size - SHOWN_BYTES), b""
     while True:
+        at = offset
         reply = crew.log(attempt.task, epoch=attempt.epoch, offset=offset)
         offset = reply.next
+        old += reply.data[: max(0, size - at)]
+        if reply.data and offset < size:
+            continue  # what it showed before is shown as a whole
         if reply.data:
-            sys.stdout.buffer.write(reply.data)
+            shown = without_queries(old) + reply.data[max(0, size - at) :]
+            old = b""
+            modes.show(shown)
+            sys.stdout.buffer.write(shown)
             sys.stdout.flush()
         elif reply.ended:
             return True
         if resized[0]:
             resized[0] = False
-            size = shutil.get_terminal_size()
-            _type(crew, attempt, f"{size.lines}x{size.columns}", Terms(typed="size", epoch=attempt.epoch))
+            screen = os.get_terminal_size(1)
+            _type(crew, attempt, f"{screen.lines}x{screen.columns}", Terms(typed="size", epoch=attempt.epoch))
         if select.select([0], [], [], 0 if reply.data else LOOK_SECONDS)[0]:
             typed = os.read(0, 1024)
             keys = decoder.decode(typed)
-            if DETACH in keys or not typed:
-                return False
+            keys, detach, _ = keys.partition(DETACH)
             if keys:  # else the rest of a character is still to come
                 _type(crew, attempt, keys, Terms(typed="keys", epoch=attempt.epoch))
+            if detach or not typed:
+                return False
         elif reply.data:
             clock.sleep(0)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import shlex
+import signal
+import struct
 import subprocess
 import sys
+import termios
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -277,6 +281,48 @@ def test_a_terminal_is_attached_and_left_again(shell: Shell, crew: Crew) -> None
     wait_until(lambda: b"detached" in read(), "the end")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert run.show().run.status == "running"
+    run.cancel(mode="now")
+
+
+def test_a_terminal_is_left_as_it_was_found_and_no_answer_is_typed_twice(shell: Shell, crew: Crew) -> None:
+    script = r"printf '\033[?1049h\033[6n\033[?25lup'; while read -r line; do echo \"read $line\"; stty size; done"
+    run = crew.exec(["sh", "-c", script], pty=(24, 80), cwd="/")
+    wait_until(lambda: b"up" in crew.log(run.id).data, "the command")
+    environment = {**os.environ, "COLUMNS": "17", "LINES": "5"}
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(sys.executable, [sys.executable, "-c", MAIN, "--home", shell.home, "attach", run.id], environment)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+    seen = bytearray()
+
+    def read() -> bytes:
+        with contextlib.suppress(OSError):  # the other side has ended
+            while select.select([terminal], [], [], 0.05)[0]:
+                seen.extend(os.read(terminal, 4096))
+        return bytes(seen)
+
+    wait_until(lambda: b"\x1b[?1049h\x1b[?25lup" in read(), "what it showed before, without its question")
+    os.write(terminal, b"last\r\x1dnever typed")
+    wait_until(lambda: b"detached" in read(), "the end")
+    assert b"\x1b[?1049l" in read() and b"\x1b[?25h" in read()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    wait_until(lambda: b"33 99" in crew.log(run.id).data, "the size of the terminal, and not of the variables")
+    assert b"read last" in crew.log(run.id).data
+    assert b"never" not in crew.log(run.id).data
+    run.cancel(mode="now")
+
+
+def test_a_terminal_is_put_back_when_who_is_attached_is_ended(shell: Shell, crew: Crew) -> None:
+    run = crew.exec(["sh", "-c", "echo up; sleep 1000"], pty=(24, 80), cwd="/")
+    wait_until(lambda: b"up" in crew.log(run.id).data, "the command")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", MAIN, "--home", shell.home, "attach", run.id])
+    before = termios.tcgetattr(terminal)
+    wait_until(lambda: termios.tcgetattr(terminal) != before, "raw keys")
+    os.kill(pid, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGTERM
+    assert termios.tcgetattr(terminal) == before
     run.cancel(mode="now")
 
 
