@@ -175,6 +175,37 @@ def crewd(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+def test_a_bundle_that_is_damaged_or_gone_is_named_and_keeps_nothing_else_out_of_a_backup(
+    daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path
+) -> None:
+    shell = Shell(str(daemon.home.root), Path(jobs_dir))
+    runs = {name: finished(crew, jobs_dir, name) for name in ("gone", "garbage", "whole")}
+    for run in runs.values():
+        keeping.archive(crew, run)
+    made = shell.json("backup", str(tmp_path / "whole"))
+    assert (made["bundles"], made["lacks"]) == (3, [])
+    bundles = {name: daemon.home.archive / crew.show(run).run.archived for name, run in runs.items()}
+    bundles["gone"].unlink()
+    bundles["garbage"].write_bytes(b"garbage")
+    done = shell.run("backup", str(tmp_path / "b"))
+    assert done.returncode == 0 and "2 bundles are damaged or gone, and not in the backup: " in done.stderr
+    assert "garbage" in done.stderr and "gone" in done.stderr
+    crew.stop_daemon()
+    wait_until(lambda: daemon.stopped, "crewd to stop")
+    taken = crewd(daemon.home.root, "restore", str(tmp_path / "b"), "--replace")
+    assert taken.returncode == 0 and "2 bundles are damaged or gone" in taken.stderr
+    daemon.start()
+    with daemon.connect() as again:
+        assert again.show(runs["whole"]).tasks
+        again.stop_daemon()
+    wait_until(lambda: daemon.stopped, "crewd to stop")
+    (tmp_path / "whole" / "archive" / bundles["whole"].name).write_bytes(b"garbage")
+    assert "damaged" not in crewd(daemon.home.root, "restore", str(tmp_path / "whole"), "--replace").stderr
+    daemon.start()
+    with daemon.connect() as again:
+        assert all(again.show(run).tasks for run in runs.values()), "what the backup has, and what was whole here"
+
+
 def test_a_backup_is_taken_while_work_goes_on_and_taken_back(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:
     shell = Shell(str(daemon.home.root), Path(jobs_dir))
     old = finished(crew, jobs_dir, "old")

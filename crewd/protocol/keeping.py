@@ -5,10 +5,12 @@ Tests: tests/test_keeping.py, tests/supervisor/gateway/test_routes.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import msgspec
 
+from crewd.model.quantities import counted
 from crewd.model.rights import Role
 from crewd.model.rows import ArtifactRow, RunRow
 
@@ -170,12 +172,24 @@ class ImportReply(msgspec.Struct, frozen=True):
 
 
 class BackupReply(msgspec.Struct, frozen=True):
-    """The backup was written, opened again and folded: its rows are what its log says."""
+    """The backup was written, opened again and folded: its rows are what its log says.
+
+    Of `lacking` archived runs the bundles are damaged or gone, and not in it; `lacks` names the first of them.
+    """
 
     path: str
     events: int
     bytes: int
     bundles: int
+    lacks: tuple[str, ...] = ()
+    lacking: int = 0
+
+
+def lacking_words(names: Sequence[str], count: int) -> str:
+    """Which archived runs a backup lacks the bundles of."""
+    more = f" and {count - len(names)} more" if count > len(names) else ""
+    verb = "is" if count == 1 else "are"
+    return f"{counted(count, 'bundle')} {verb} damaged or gone, and not in the backup: {', '.join(names)}{more}"
 
 
 KeepRequest = Forget | Archive | Prune | Export | Fetch | Upload | Import | GetArtifact | Backup

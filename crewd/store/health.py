@@ -20,6 +20,7 @@ from crewd.store.bundle import sync_directory
 from crewd.store.cache import Cache
 from crewd.store.database import Database
 from crewd.store.fold import fold
+from crewd.store.library import lacking
 from crewd.store.ports import EVERYWHERE
 from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import Taken, pages, rebuild
@@ -201,8 +202,10 @@ def _explained(path: Path) -> int:
         return taken.explained()
 
 
-def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> int:
-    """Take a backup back, after it was folded: the number of its events. What is here is put aside, if `replace`.
+def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> tuple[int, list[str]]:
+    """Take a backup back, after it was folded: the number of its events, and runs whose bundles it lacks, or has damaged.
+
+    What is here is put aside, if `replace`.
 
     Raises UsageError if the backup is not one, or the home has a database and is not to be replaced.
     """
@@ -216,6 +219,7 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> int:
     try:
         with contextlib.closing(ReadOnly(source)) as copy:
             differences, events = rebuild(copy)
+            archived = [run for run in copy.runs(ended=True, limit=1 << 31) if run.archived]
     except InvariantError as error:
         raise UsageError(f"the log of {backup} cannot be folded: {error}") from None
     except StoreUnavailable as error:
@@ -230,8 +234,10 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> int:
     if aside is not None:
         _finish_moving(home, aside)  # SQLite would add a log that was left here to the database of the backup
     home.archive.mkdir(mode=0o700, parents=True, exist_ok=True)
+    damaged = {run.archived for run in lacking(backup / "archive", archived)}
     for path in (backup / "archive").glob("*.zip"):
-        shutil.copyfile(path, home.archive / path.name)
+        if path.name not in damaged or not (home.archive / path.name).exists():  # what is here may be whole
+            shutil.copyfile(path, home.archive / path.name)
     for path in (*home.archive.glob("*.zip"), source):
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -243,4 +249,4 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> int:
     if aside is not None:
         (aside / SETTLED).write_text("there is a database again\n")
     sync_directory(home.root)
-    return events
+    return events, [run.name for run in lacking(home.archive, archived)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from crewd.model.errors import CrewdError, StoreDamaged, UsageError
@@ -20,6 +20,17 @@ from crewd.store.ports import EVERYWHERE, Reading, Where
 HINT = "crew doctor --check; take archive/ back from a backup, or forget the run"
 OPEN_MAX = 4
 """Bundles that stay open: each keeps what was read of it lately."""
+
+
+def lacking(archive: Path, archived: Iterable[RunRow]) -> list[RunRow]:
+    """Those of these archived runs whose bundles in this directory are damaged or gone."""
+    found = []
+    for run in archived:
+        try:
+            Bundle(archive / run.archived).close()
+        except (UsageError, OSError):
+            found.append(run)
+    return found
 
 
 class Library:

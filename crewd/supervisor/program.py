@@ -311,12 +311,15 @@ def salvage(home: Home, anyway: bool) -> None:  # noqa: FBT001 (a flag)
 @click.pass_obj
 def restore(home: Home, backup: Path, replace: bool) -> None:  # noqa: FBT001 (a flag)
     """Take back what `crew backup` has written."""
+    from crewd.protocol.keeping import lacking_words
     from crewd.store.health import restore as take_back
 
     def act() -> int:
         lock = take_home(home)
-        events = take_back(home, backup, SystemClock(), replace=replace)
+        events, lacks = take_back(home, backup, SystemClock(), replace=replace)
         os.close(lock)
+        if lacks:
+            click.echo(f"crewd: {lacking_words(lacks, len(lacks))}; what is known of these runs without it is here", err=True)
         click.echo(f"{events} events were taken back; what came after the backup is not here; 'crew daemon start'")
         return 0
 

@@ -270,3 +270,5 @@ def backup(options: Options, path: Path) -> None:
         out(reply)
     else:
         table(["BACKUP", "EVENTS", "BYTES", "BUNDLES"], [[reply.path, reply.events, reply.bytes, reply.bundles]])
+    if reply.lacking:
+        warn(f"{kp.lacking_words(reply.lacks, reply.lacking)} (crew doctor --check)")

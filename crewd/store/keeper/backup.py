@@ -5,7 +5,6 @@ Tests: tests/test_keeping.py.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -13,10 +12,14 @@ from pathlib import Path
 from crewd.model.errors import CrewdError, StoreUnavailable, UsageError
 from crewd.private_files import open_plain
 from crewd.protocol import keeping as kp
-from crewd.store.bundle import Bundle, sync_directory
+from crewd.store.bundle import sync_directory
 from crewd.store.keeper.archives import Archives
+from crewd.store.library import lacking
 from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import rebuild
+
+LACKS_MAX = 20
+"""So many runs whose bundles are not in a backup are named."""
 
 
 def backup(archives: Archives, path: Path) -> kp.BackupReply:
@@ -42,11 +45,12 @@ def backup(archives: Archives, path: Path) -> kp.BackupReply:
                 (path / f"crewd.db{suffix}").unlink(missing_ok=True)
         if differences:
             raise StoreUnavailable(f"the backup is not what it must be: {differences[0]}", hint="crew doctor --rebuild")
-        for run in archived:
-            with contextlib.closing(Bundle(archives.bundle_of(run))):
-                shutil.copyfile(archives.bundle_of(run), path / "archive" / run.archived)
+        lacks = lacking(archives.home.archive, archived)
+        copied = [run.archived for run in archived if run not in lacks]
+        for name in copied:
+            shutil.copyfile(archives.home.archive / name, path / "archive" / name)
         size = 0
-        for each in (path / "crewd.db", *(path / "archive" / run.archived for run in archived)):
+        for each in (path / "crewd.db", *(path / "archive" / name for name in copied)):
             with open_plain(each) as file:
                 size += os.fstat(file.fileno()).st_size
                 os.fsync(file.fileno())
@@ -55,4 +59,4 @@ def backup(archives: Archives, path: Path) -> kp.BackupReply:
     except (CrewdError, OSError):
         shutil.rmtree(path, ignore_errors=True)
         raise
-    return kp.BackupReply(str(path), events, size, len(archived))
+    return kp.BackupReply(str(path), events, size, len(copied), tuple(run.name for run in lacks[:LACKS_MAX]), len(lacks))
