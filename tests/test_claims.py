@@ -144,6 +144,9 @@ def test_a_failure_that_an_outside_program_reports_is_a_dead_letter(daemon: Daem
     run = crew.run(Workflow("w", (Step("a", worker=OUTSIDE),)), cwd=jobs_dir, name="mine")
     token = json.loads(shell.ok("--json", "claim", "mine", "--note", "trying"))["token"]
     assert "trying" in shell.ok("ps")
+    crew.run(Workflow("w", (Step("a", worker=OUTSIDE),)), cwd=jobs_dir, name="let-go")
+    shell.ok("claim", "let-go", "--seconds", "1")
+    wait_until(lambda: "a: unclaimed" in shell.ok("ps"), "the lease to be over")
     shell.ok("finish", "mine", "--token", token, "--failed", "no disk")
     (dead,) = crew.dead().tasks
     assert (dead.run, dead.error, dead.claim and dead.claim.owner) == (

@@ -100,6 +100,15 @@ def test_a_key_is_made_once_kept_for_its_owner_alone_and_not_shown() -> None:
         identity("../ann")
 
 
+@pytest.mark.parametrize("kept", [b"", b"short", b"x" * 129, b"\xff" * 64])
+def test_a_file_that_holds_no_key_is_named(tmp_path: Path, kept: bytes) -> None:
+    (tmp_path / "dave").write_bytes(kept)
+    (tmp_path / "dave").chmod(0o600)
+    with pytest.raises(UsageError, match="dave is no key: it") as caught:
+        identity("dave", tmp_path)
+    assert caught.value.hint == "remove it, and another one is made"
+
+
 def test_the_rules_of_owners() -> None:
     check_owner("a:1", "", Role.MESSAGE, "it", force=False, intent="")
     check_owner("a:1", "a:1", Role.MESSAGE, "it", force=False, intent="")

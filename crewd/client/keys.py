@@ -19,6 +19,8 @@ from crewd.model.arguments import PathText
 from crewd.model.errors import Unavailable, UsageError
 from crewd.model.ids import check_name
 from crewd.model.limits import NAME_CHARS_MAX
+from crewd.model.quantities import counted
+from crewd.model.rights import KEY_CHARS
 from crewd.private_files import WRITE_FOR_OTHERS, check_directory, read_file
 
 
@@ -73,6 +75,10 @@ def _kept(path: Path) -> str:
 def _read(path: Path) -> str:
     check_directory(path.parent, WRITE_FOR_OTHERS)
     try:
-        return read_file(path).decode("ascii").strip()
+        key = read_file(path).decode("ascii").strip()
     except UnicodeDecodeError:
         raise UsageError(f"{path} is no key: it is no text", hint="remove it, and another one is made") from None
+    if not KEY_CHARS[0] <= len(key) <= KEY_CHARS[1]:
+        said = f"{path} is no key: it has {counted(len(key), 'character')}, and a key has {KEY_CHARS[0]} to {KEY_CHARS[1]}"
+        raise UsageError(said, hint="remove it, and another one is made")
+    return key

@@ -16,13 +16,21 @@ CPU_STEP_SECONDS = 0.1
 
 def exceeded(limits: Limits, memory: int, cpu: float, count: int) -> tuple[str, str] | None:
     """The name of the limit that is exceeded, and a text with both numbers; None if none is."""
-    for name, value, allowed in (
-        ("memory_bytes", memory, limits.memory_bytes), ("cpu_seconds", cpu, limits.cpu_seconds),
-        ("processes", count, limits.processes),
+    for name, value, allowed, said in (
+        ("memory_bytes", memory, limits.memory_bytes, _bytes), ("cpu_seconds", cpu, limits.cpu_seconds, _seconds),
+        ("processes", count, limits.processes, str),
     ):  # fmt: skip
         if allowed and value > allowed:
-            return name, f"{value:g}, {allowed:g} are allowed"
+            return name, f"{said(value)}, {said(allowed)} are allowed"
     return None
+
+
+def _bytes(number: float) -> str:
+    return f"{number / MEMORY_STEP_BYTES:,.1f} MiB" if number >= MEMORY_STEP_BYTES else f"{number:,.0f} bytes"
+
+
+def _seconds(number: float) -> str:
+    return f"{number:,g} s"
 
 
 def differs(before: gd.Used, now: gd.Used) -> bool:

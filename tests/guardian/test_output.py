@@ -17,9 +17,10 @@ from crewd.model.policy import Limits
 def test_the_first_limit_that_is_exceeded_is_named() -> None:
     limits = Limits(memory_bytes=100, cpu_seconds=2.0, processes=3)
     assert exceeded(limits, 100, 2.0, 3) is None
-    assert exceeded(limits, 101, 9.0, 9) == ("memory_bytes", "101, 100 are allowed")
-    assert exceeded(limits, 1, 2.5, 9) == ("cpu_seconds", "2.5, 2 are allowed")
+    assert exceeded(limits, 101, 9.0, 9) == ("memory_bytes", "101 bytes, 100 bytes are allowed")
+    assert exceeded(limits, 1, 2.5, 9) == ("cpu_seconds", "2.5 s, 2 s are allowed")
     assert exceeded(limits, 1, 1.0, 4) == ("processes", "4, 3 are allowed")
+    assert exceeded(Limits(memory_bytes=50 << 20), 126427136, 0.0, 1) == ("memory_bytes", "120.6 MiB, 50.0 MiB are allowed")
     assert exceeded(Limits(processes=0), 1 << 60, 1e9, 1 << 20) is None
     assert exceeded(Limits(), 1, 1.0, 5_000) == ("processes", "5000, 4096 are allowed"), "unless it says otherwise"
 

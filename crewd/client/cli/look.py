@@ -88,11 +88,12 @@ def _row(
     On a narrow screen the end of the id, which can be typed, leaves room for what the run does.
     """
     tasks = [task for task in found.tasks if task.run == run.id]
-    live = [task for task in tasks if task.status not in TASK_TERMINAL and task.started_at]
+    unclaimed = to_claim(tasks)  # one whose lease is over has begun once
+    live = [task for task in tasks if task.status not in TASK_TERMINAL and task.started_at and task not in unclaimed]
     status = status_words(run, tasks)
     notices = sorted({notice.kind for notice in found.notices if notice.run == run.id})
     told = f"[{', '.join(notices)}]" if notices else ""
-    claims = [f"{task.step}: unclaimed" for task in to_claim(tasks)]
+    claims = [f"{task.step}: unclaimed" for task in unclaimed]
     doing = _activity(live[0].id, seen, now) if live else (*claims, "")[0]
     activity = f"{doing} {told}".strip()
     waits = [each for each in found.backlogs if each.task.partition("/")[0] == run.id]

@@ -13,6 +13,7 @@ from typing import Any
 import click
 import msgspec
 
+from crewd.agents.catalogue import CATALOGUE
 from crewd.client import shapes
 from crewd.client.chosen import read_skill, team_named
 from crewd.client.cli.common import Options, out, say, say_within, table, verb
@@ -122,12 +123,15 @@ def new_command(kind: Kind) -> click.Command:
         check_name(kind[:-1], name)
         folder: Path = directories("user" if user else "project", kind)[0]
         path = folder / f"{name}{SUFFIXES[kind]}"
+        if kind == "agents" and name in CATALOGUE and not user:
+            hint = "choose another name; --user writes your own, which then goes before it"
+            raise Conflict(f"{name} is an agent that crewd knows, and no project may take its name", hint=hint)
         taken = next((each for each in resources(kind) if each.name == name), None)
         if path.exists():
             raise Conflict(f"{path} is there already", hint=f"crew {kind} show {name}")
         if taken is not None and not user:
             hint = f"choose another name; else {taken.id} is meant by {name}, and this one only by project:{name}"
-            raise Conflict(f"{name} is a {kind[:-1]} of {taken.source}", hint=hint)
+            raise Conflict(f"{taken.source} has {_a(kind[:-1])} {name}", hint=hint)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = TEMPLATES[kind]
         with path.open("x", encoding="utf-8") as file:
@@ -138,6 +142,10 @@ def new_command(kind: Kind) -> click.Command:
             say(f"{path}")
 
     return new
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _tell_team(options: Options, each: Resource) -> None:

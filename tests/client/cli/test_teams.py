@@ -110,6 +110,8 @@ def test_a_plan_says_what_would_be_done_and_starts_nothing(shell: Shell) -> None
 
 def test_a_new_team_of_two_is_written_checked_and_run(shell: Shell) -> None:
     assert shell.ok("agents", "new", "scout") == ".crew/agents/scout.md\n"
+    assert "no project may take its name" in shell.fails(5, "agents", "new", "codex")
+    assert "builtin has an agent explorer" in shell.fails(5, "agents", "new", "explorer")
     assert shell.ok("teams", "new", "duo") == ".crew/teams/duo.team.md\n"
     assert shell.ok("workflows", "new", "look-then-fix") == ".crew/workflows/look-then-fix.workflow.md\n"
     head = "---\ndescription: looks, then fixes\ndefaultWorkflow: look-then-fix\n---\n"
