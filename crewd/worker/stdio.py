@@ -12,6 +12,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from msgspec.structs import replace
+
 from crewd.model.errors import CrewdError, UsageError
 from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
@@ -116,7 +118,7 @@ class Program:
             left.terminate()
             left.wait(self._desk.token)
         context.last_progress()
-        return self._outcome(child.code)
+        return replace(self._outcome(child.code), exit_code=child.code)
 
     def _outcome(self, code: int | None) -> Outcome:
         end, token = self._end, self._desk.token
@@ -128,9 +130,8 @@ class Program:
             said = f"{how}, and it has not said how its work has ended"
             if self._last_complaint:
                 said += f" ({self._last_complaint})"
-            exit_code = code if code is not None and code > 0 else None
             error = clip(f"{said}: {tail}" if tail else said, NOTE_CHARS_MAX)
-            return Outcome(outcome="failed", reason=FailureReason.NO_END, error=error, exit_code=exit_code)
+            return Outcome(outcome="failed", reason=FailureReason.NO_END, error=error)
         warnings: tuple[str, ...] = ()
         if code is None:
             warnings = (f"it had not exited {EXIT_SECONDS:g} s after its end",)

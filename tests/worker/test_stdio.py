@@ -77,6 +77,24 @@ def test_it_has_failed_if_it_does_not_say_how_it_has_ended(crew: Crew) -> None:
         assert why in attempt.error
 
 
+@pytest.mark.parametrize(
+    ("script", "status", "exit_status"),
+    [
+        ("exit 0", "failed", (0, None)), ("kill -9 $$", "failed", (None, 9)),
+        ("echo '{\"type\":\"end\",\"state\":\"completed\"}'; exit 8", "completed", (8, None)),
+        ("echo '{\"type\":\"end\",\"state\":\"completed\"}'", "completed", (0, None)),
+    ],
+)  # fmt: skip
+def test_the_exit_that_is_shown_is_that_of_the_program(
+    crew: Crew, script: str, status: str, exit_status: tuple[int | None, int | None]
+) -> None:
+    run = crew.exec(["sh", "-c", f'echo \'{{"type":"hello"}}\'; {script}'], cwd="/", protocol="crewd-stdio")
+    run.wait(timeout=120)
+    attempt = attempt_of(run)
+    assert attempt.exit is not None
+    assert (attempt.status, (attempt.exit.code, attempt.exit.signal)) == (status, exit_status)
+
+
 def test_a_program_that_cannot_be_started_is_named(crew: Crew) -> None:
     run = crew.exec(["no-such-program"], cwd="/", protocol="crewd-stdio")
     with pytest.raises(RunFailed, match="no-such-program was not found in PATH="):
