@@ -9,6 +9,8 @@ Tests: tests/client/test_api.py, tests/test_end_to_end.py.
 from __future__ import annotations
 
 import functools
+import inspect
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from types import MethodType
@@ -43,19 +45,32 @@ class Awaited(ABC, Generic[H]):
 class _Bound:
     """A call as a method, of whichever client it is looked up in. Its arguments must fit the annotations of `checked`."""
 
+    gives = ""
+    """The name of what it returns, if that is not what the call does."""
+
     def __init__(self, call: Callable[..., calls.Call[Any]], checked: Callable[..., object]) -> None:
         @functools.wraps(call)
         def blocking(self: Blocking[Any], /, *args: object, **kwargs: object) -> object:
-            check_arguments(checked, (self, *args), kwargs)
+            check_arguments(checked, (self, *args), kwargs, shown=blocking)
             return self.drive(call(self, *args, **kwargs))
 
         @functools.wraps(call)
         async def awaited(self: Awaited[Any], /, *args: object, **kwargs: object) -> object:
-            check_arguments(checked, (self, *args), kwargs)
+            check_arguments(checked, (self, *args), kwargs, shown=blocking)
             return await self.drive(call(self, *args, **kwargs))
 
         self._blocking, self._awaited = blocking, awaited
         self.__doc__ = call.__doc__
+
+    def __set_name__(self, owner: type[object], name: str) -> None:
+        """Let it look like the method that it is, with what it returns, to whoever asks Python about it."""
+        for method in (self._blocking, self._awaited):
+            method.__name__, method.__qualname__, method.__module__ = name, f"{owner.__name__}.{name}", owner.__module__
+            signature = inspect.signature(method)
+            returns = self.gives or re.sub(r"^Call\[(.*)\]$", r"\1", str(signature.return_annotation))
+            first, *rest = signature.parameters.values()
+            parameters = [first.replace(name="self", annotation=first.empty), *rest]
+            vars(method)["__signature__"] = signature.replace(parameters=parameters, return_annotation=returns)
 
     def of(self, client: object, kind: type[object]) -> Any:
         method = self._awaited if issubclass(kind, Awaited) else self._blocking
@@ -80,6 +95,8 @@ class Method(_Bound, Generic[P, T]):
 
 class Start(_Bound, Generic[P]):
     """A call that gives a run, as a method that gives the client's handle of it."""
+
+    gives = "RunHandle"
 
     def __init__(self, call: Callable[Concatenate[Any, P], calls.Call[RunRow]]) -> None:
         @functools.wraps(call)

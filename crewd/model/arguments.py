@@ -31,8 +31,11 @@ _NAMES = {
 }  # fmt: skip
 
 
-def check_arguments(function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> None:
-    """Raises UsageError for an argument of another type than the function's annotation says.
+def check_arguments(
+    function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object],
+    shown: Callable[..., object] | None = None,
+) -> None:  # fmt: skip
+    """Raises UsageError for an argument of another type than the function's annotation says. Errors name `shown` instead.
 
     What is annotated with a protocol, `object` or `Any` is not looked at, nor what only a type checker imports. A parameter
     that is missing, or that there is not, is left to the function: Python's own TypeError names it.
@@ -46,8 +49,7 @@ def check_arguments(function: Callable[..., object], args: Sequence[object], kwa
         if not fits(value, hints.get(name, object)):
             show = _type_of if name in UNSHOWN else reprlib.repr
             hint = _advice(value, hints[name]) or _misfit(name, value, hints[name], show)
-            shown = show(value)
-            raise UsageError(f"{function.__name__}({name}={shown}) cannot be used", hint=hint)
+            raise UsageError(f"{(shown or function).__name__}({name}={show(value)}) cannot be used", hint=hint)
 
 
 def checked(function: Callable[P, T]) -> Callable[P, T]:

@@ -264,3 +264,13 @@ def test_a_result_file_that_is_not_what_was_kept_is_an_error_in_words(data: byte
     task = TaskRow("r_1/a", "r_1", "a", TaskStatus.COMPLETED, "call", result_path="/x")
     with pytest.raises(crewd.CrewdError, match="is not what was kept"):
         result_from(task, data)
+
+
+def test_a_method_looks_like_one_to_whoever_asks_python_about_it(crew: crewd.Crew) -> None:
+    for client, handle in ((crewd.Crew, crewd.RunHandle), (crewd.aio.Crew, crewd.aio.RunHandle)):
+        assert str(inspect.signature(client.exec)).endswith("-> 'RunHandle'")
+        assert str(inspect.signature(handle.result)) == "(self, *, step: 'str' = '', timeout: 'float' = 3600.0) -> 'object'"
+        assert handle.result.__name__ == "result"
+    wrong: Any = "5"
+    with pytest.raises(crewd.UsageError, match=r"^result\(timeout='5'\) cannot be used"):
+        crew.exec(["true"], cwd="/").result(timeout=wrong)
