@@ -23,8 +23,9 @@ _OF_CLIENTS = ("CREWD_HOME", "CREWD_AUTOSTART", "CREWD_AS", "CREWD_KEYS")
 
 
 class Brought(NamedTuple):
-    """`env` is kept with the run, `secrets` and `passed` by name only; a run that is resumed needs its secrets again.
+    """What a client brings for a run's workers.
 
+    `env` is kept with the run, `secrets` and `passed` by name only; a run that is resumed needs its secrets again.
     `inventory` is kept, too: what there was to run with.
     """
 

@@ -29,7 +29,7 @@ KEYS: Final = {
     "depth_max": Key("How deep workers may start workers.", 0, DEPTH_MAX, live=True),
     "heartbeat_seconds": Key("Between two signs of life of a worker that works.", 0.1, 3_600.0),
     "liveness_seconds": Key("Silence until a worker is `warn`, `stale`, `dead`."),
-    "cgroups": Key("Whether each worker gets a cgroup, where that can be (docs/decisions/0009 says what it costs)."),
+    "cgroups": Key("Whether each worker gets a cgroup, where that can be. Decision 9 in docs/decisions says what it costs."),
     "run_output_bytes": Key("What the living workers of one run may keep of their output together.", 1 << 16, 1 << 50),
     "run_store_bytes": Key(
         "What one run may write into the store, its artifacts included; beyond it its workers are ended. 0: no bound.",

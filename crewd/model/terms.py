@@ -21,7 +21,7 @@ INTERRUPT_TEXT = "Stop what you are doing, and say where you are."
 
 
 class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
-    """See the module's text.
+    """When a message is taken, by which attempt, and how it is given to the worker.
 
     `mode`: taken at the next safe point (`interrupt`) or when the worker would stop (`next_turn`: it begins a new turn).
     `now`: the operation that is open is interrupted for it, if it can be. `if_running`: refused unless the worker is at

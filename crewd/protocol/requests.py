@@ -65,9 +65,9 @@ class StartRun(msgspec.Struct, frozen=True):
     `on_parent` is `keep`. It is a worker of the caller's own run, or the caller has its `parent_token`, which its processes
     find in the variable `CREWD_PARENT_TOKEN`. `env` are variables of the caller that its workers get, such as `PATH`; they
     are kept with the run. `secrets` are variables whose values are kept nowhere: only their names are, and a run that is
-    resumed needs the values again. `passed` are kept as little; when their values are gone, those that `env_pass` names are
-    taken from crewd's own environment. `inventory` is what there is to run with, as its client sees it; it is kept with the
-    run. How deep it stands follows from the parent's record, never from what the asker says.
+    resumed needs the values again. `passed` are not stored either, only their names; when their values are gone, those that
+    `env_pass` names are taken from crewd's own environment. `inventory` is what there is to run with, as its client sees
+    it; it is kept with the run. How deep it stands follows from the parent's record, never from what the asker says.
     """
 
     role: ClassVar[Role] = Role.MESSAGE

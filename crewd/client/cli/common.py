@@ -98,13 +98,18 @@ def _not_too_long(text: str) -> str:
 
 def fail(error: CrewdError, *, as_json: bool) -> NoReturn:
     """Say what is wrong on stderr, and exit with the error's code."""
+    say_error(error, as_json=as_json)
+    sys.exit(error.exit_code)
+
+
+def say_error(error: CrewdError, *, as_json: bool) -> None:
+    """Say what is wrong on stderr: a line of JSON, or the error and what to do."""
     if as_json:
         sys.stderr.write(for_json(msgspec.json.encode({"error": error.info}).decode()) + "\n")
     else:
         warn(f"crew: {_not_too_long(error.message)}")
         if error.hint:
             warn(f"      {_not_too_long(error.hint)}")
-    sys.exit(error.exit_code)
 
 
 PIPE_CLOSED = 141

@@ -25,6 +25,7 @@ from crewd.client.cli.common import (
     one_of_flags,
     out,
     say,
+    say_error,
     say_hooks,
     say_within,
     short_task,
@@ -421,7 +422,7 @@ def cancel(
                 failed.append(_about(order.target, error))
     told = len(failed) if unverified else len(failed) - 1
     for fault in failed[:told]:
-        warn(fault.message)
+        say_error(fault, as_json=options.json)
     if failed and not unverified:
         raise failed[-1]
     sys.exit(1 if unverified else 0)

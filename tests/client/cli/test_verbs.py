@@ -350,6 +350,12 @@ def test_a_stop_that_was_taken_back_ends(daemon: Daemon, crew: Crew, tmp_path: P
     run.cancel(mode="now")
 
 
+def test_each_of_several_faults_is_told_in_the_form_that_was_asked_for(shell: Shell) -> None:
+    said = [json.loads(line) for line in shell.fails(4, "cancel", "nosuch", "neither", "--json").splitlines()]
+    assert [each["error"]["code"] for each in said] == ["not_found", "not_found"]
+    assert shell.fails(4, "cancel", "nosuch", "neither").count("crew: ") == 2
+
+
 def test_what_is_no_text_is_printed_by_no_verb(shell: Shell, crew: Crew) -> None:
     run = crew.exec(["printf", r"\377\033[31mX"], cwd="/", name="bytes")
     run.wait(timeout=120)
