@@ -66,6 +66,8 @@ def check_send(send: Send) -> Send:
         raise UsageError(f"{send.id!r} is not a message id", hint="m_ and 26 characters, made by the sender")
     if len(send.text) > TEXT_CHARS_MAX:
         raise UsageError(f"the text has {len(send.text)} characters", hint=f"at most {TEXT_CHARS_MAX}")
+    if send.kind in {"message", "follow_up"} and not send.text.strip():
+        raise UsageError("the message has no text", hint="say something")
     if MESSAGE_KINDS[send.kind].purpose is Purpose.ANSWER and not send.ask:
         raise UsageError("a response names its question", hint="crew inbox lists open questions")
     check_seconds(send.timeout_seconds)

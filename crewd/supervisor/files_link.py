@@ -46,7 +46,8 @@ class FilesLink:
             except (OSError, PeerError) as error:
                 self.close()
                 if pause is None or self._given_up(pause):
-                    raise Unavailable(f"the guardian is not there: {error}", hint="try again; see guardian.log") from None
+                    hint = "try again; a guardian of an older crewd opens none: it ends with its last worker"
+                    raise Unavailable(f"the guardian does not open files: {error}", hint=hint) from None
         raise AssertionError  # the last error is raised
 
     def close(self) -> None:

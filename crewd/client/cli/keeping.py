@@ -263,7 +263,10 @@ def _print(crew: Crew, target: str, name: str) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @verb
 def backup(options: Options, path: Path) -> None:
-    """Copy the home's state into the new directory PATH while everything goes on; 'crewd restore' takes it back."""
+    """Copy the home's state into the new directory PATH while everything goes on; 'crewd restore' takes it back.
+
+    Exit 1 if bundles of archived runs are damaged or gone, and so not in it; everything else is.
+    """
     with connect(options.home, start=False) as crew:
         reply = keeping.backup(crew, path)
     if options.json:
@@ -272,3 +275,4 @@ def backup(options: Options, path: Path) -> None:
         table(["BACKUP", "EVENTS", "BYTES", "BUNDLES"], [[reply.path, reply.events, reply.bytes, reply.bundles]])
     if reply.lacking:
         warn(f"{kp.lacking_words(reply.lacks, reply.lacking)} (crew doctor --check)")
+        sys.exit(1)

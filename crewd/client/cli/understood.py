@@ -49,7 +49,7 @@ def _tell(workflow: Workflow, step: Step) -> None:
     worker = step.worker
     names = (GOAL, *workflow.inputs)
     if worker.shell:
-        say(f"    run:    {with_exec(place_values(worker.shell, names))}")
+        say(f"    run:    {_indented(with_exec(place_values(worker.shell, names)))}")
     elif worker.call:
         given = msgspec.json.encode(worker.args).decode() if worker.args else ""
         say(f"    call:   {worker.call} {given}".rstrip())
@@ -65,15 +65,22 @@ def _tell(workflow: Workflow, step: Step) -> None:
     )  # fmt: skip
     for what, text in told:
         if text:
-            say(f"    {what + ':':<7} {text}")
+            say(f"    {what + ':':<7} {_indented(text)}")
     for what, value in msgspec.to_builtins(worker).items():
         if what not in _SHOWN_ABOVE and value:
             say(f"    {what + ':':<7} {msgspec.json.encode(value).decode()}")
     for line in (worker.shell, step.verify, *step.verify_levels.values()):
         for word, meant in near_names(line, names).items():
             warn(f"step {step.id}: {{{word}}} is no input, and is left to the shell as it is (did you mean {{{meant}}}?)")
+    for word, meant in near_names(step.text, names).items():
+        warn(f"step {step.id}: {{{word}}} is no input, and stays in its text as it is (did you mean {{{meant}}}?)")
     if step.text:
         say(f"    text:   {counted(len(step.text), 'character')}, {step.text.splitlines()[0][:60]!r}")
+
+
+def _indented(text: str) -> str:
+    """Several lines below each other."""
+    return text.rstrip("\n").replace("\n", "\n            ")
 
 
 def _agent_of(step: Step) -> str:

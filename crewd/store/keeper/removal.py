@@ -37,8 +37,10 @@ class Removals:
 
     def prune(self, keep: Keep, prune: kp.Prune) -> None:
         """Forget or archive what ended long ago."""
-        if prune.older_seconds < 0 or prune.keep < 0:
-            raise UsageError("what is to be pruned is older than some time, and some may be kept", hint="--older-than 30d")
+        if prune.older_seconds < 0:
+            raise UsageError(f"nothing is older than {prune.older_seconds:g} s", hint="--older-than 30d")
+        if prune.keep < 0:
+            raise UsageError(f"{prune.keep} runs cannot be kept", hint="--keep 0 or more")
         ended = [run for run in self._archives.library.runs(ended=True, limit=RUNS_MAX) if run.status in RUN_TERMINAL]
         mine = [run for run in ended if prune.everyone or run.owner in {"", keep.owner}]
         before = self._clock.wall() - prune.older_seconds

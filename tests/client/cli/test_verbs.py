@@ -224,13 +224,16 @@ def test_a_workflow_is_shown_as_it_is_understood(shell: Shell) -> None:
     (shell.cwd / "w.md").write_text(
         "---\nname: nightly\ninputs:\n  depth: {type: integer, default: 2}\n---\n"
         "## a\nrun: python3 go.py {depth}\nlimits: {memory_bytes: 2k}\n\n## b\nrun: x {dpeth}\nverify: look {depth}\n"
-        "dependsOn: a\nmodel: big\n"
+        "dependsOn: a\nmodel: big\n\n## c\nrun: |\n  if true; then\n    echo 1\n  fi\n"
     )
+    (shell.cwd / "d.md").write_text("## d\nagent: pi\n\nFix {gaol} now.\n")
+    assert "{gaol} is no input, and stays in its text as it is (did you mean {goal}?)" in shell.run("check", "d.md").stderr
     checked = shell.run("check", "w.md")
     shown = checked.stdout
     assert checked.returncode == 0
     assert "step b: {dpeth} is no input, and is left to the shell as it is (did you mean {depth}?)" in checked.stderr
     assert 'verify: look "${CREWD_INPUT_DEPTH}"' in shown
+    assert "    run:    if true; then\n              echo 1\n            fi\n" in shown
     assert 'exec python3 go.py "${CREWD_INPUT_DEPTH}"' in shown
     assert "b after a" in shown
     assert '{"memory_bytes":2048}' in shown
@@ -347,6 +350,15 @@ def test_a_stop_that_was_taken_back_ends(daemon: Daemon, crew: Crew, tmp_path: P
         assert "crew daemon resume takes that back" in shell.fails(69, "exec", "true")
         shell.ok("daemon", "resume")
         assert "was taken back" in stop.result(timeout=120)
+    run.cancel(mode="now")
+
+
+def test_a_message_says_something(shell: Shell, crew: Crew) -> None:
+    run = crew.exec(["sleep", "1000"], cwd="/")
+    for verb in ("message", "follow-up"):
+        for text in ("", " "):
+            assert "has no text" in shell.fails(2, verb, run.id, text)
+    assert not crew.messages(run.id)
     run.cancel(mode="now")
 
 
