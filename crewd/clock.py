@@ -102,6 +102,11 @@ def in_words(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds")
 
 
+def with_zone(wall: float) -> str:
+    """A wall-clock time as people here read it, and programs anywhere: ISO 8601, local with its zone, to the second."""
+    return datetime.fromtimestamp(wall).astimezone().isoformat(timespec="seconds")
+
+
 def local_time(wall: float) -> str:
     """A wall-clock time for people who look now: local, to the millisecond, with its date if it is not of today."""
     then = datetime.fromtimestamp(wall).astimezone()

@@ -10,7 +10,7 @@ import msgspec
 
 from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, out, say, verb
-from crewd.clock import in_words
+from crewd.clock import with_zone
 from crewd.model.errors import Refused, UsageError
 from crewd.model.limits import LEASE_SECONDS_DEFAULT
 from crewd.model.statuses import TaskStatus
@@ -33,7 +33,7 @@ def claim(
     if options.json:
         out({"task": claimed.task, "token": claimed.token, "until": claimed.until})
     else:
-        say(f"{claimed.token}  {claimed.task} until {in_words(claimed.until)}")
+        say(f"{claimed.token}  {claimed.task} until {with_zone(claimed.until)}")
 
 
 @click.command()

@@ -20,7 +20,7 @@ from crewd.client.calls import Stream
 from crewd.client.cli.common import Options, look_at, one_of_flags, time_of, verb, warn
 from crewd.client.cli.screen import for_json, overwritten, plain
 from crewd.client.discover import holder
-from crewd.clock import SystemClock, in_words
+from crewd.clock import SystemClock, with_zone
 from crewd.model.errors import CrewdError, NotFound, UsageError
 from crewd.model.ids import split_task_id
 from crewd.model.limits import LOG_CHUNK_BYTES_MAX
@@ -203,7 +203,7 @@ class LogReader:
             }  # fmt: skip
             self._out(for_json(msgspec.json.encode(line_of).decode()).encode() + b"\n")
             return
-        time = f"{in_words(stamp) if stamp else '-':<25}  " if choice.timestamps else ""
+        time = f"{with_zone(stamp) if stamp else '-':<25}  " if choice.timestamps else ""
         whole = _LONE.sub("\ufffd", f"{self.prefix}{time}{text}")
         if sys.stdout.isatty():
             data = whole.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode()
@@ -252,7 +252,10 @@ def _whole(data: bytes) -> int:
     help="Of this attempt only (else of the last one, and those after it).",
 )
 @click.option(
-    "--since", default="", metavar="TIME", help="Written since then: 2026-01-31T12:00, or 90s, 15m, 2h ago; to about a second."
+    "--since",
+    default="",
+    metavar="TIME",
+    help="Written since then: 2026-01-31T12:00 (local time, or with a zone), or 90s, 15m, 2h ago; to about a second.",
 )
 @click.option("--grep", default="", metavar="PATTERN", help="Only lines that match this regular expression.")
 @click.option("--timestamps", "-t", is_flag=True, help="When each line was written, to about a second.")

@@ -142,7 +142,12 @@ def _activity(task: str, seen: dict[str, Progress], now: float) -> str:
 @click.option("--after", default=0, help="Only events after this seq.")
 @click.option("-n", "--last", type=click.IntRange(1), default=None, metavar="N", help="Only the last N.")
 @click.option("--epoch", type=click.IntRange(1), default=None, metavar="N", help="Only of the N-th attempt of a task.")
-@click.option("--since", default="", metavar="TIME", help="Only from this time on: 2026-01-31T12:00, or 90s, 15m, 2h, 3d ago.")
+@click.option(
+    "--since",
+    default="",
+    metavar="TIME",
+    help="Only from this time on: 2026-01-31T12:00 (local, or with a zone), or 90s, 15m, 2h ago.",
+)
 @click.option("--until", default="", metavar="TIME", help="Only from before this time.")
 @click.option("--type", "types", multiple=True, help="Only events of a type (task.ended), group (task.*) or kind (task_ended).")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only of runs with this label.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -80,6 +81,11 @@ def test_lines_are_chosen_by_pattern_and_time_and_shown_with_their_time(crew: Cr
     stamped = logs(crew, run.id, "--timestamps").decode().splitlines()
     assert [line.split()[-1] for line in stamped] == ["one", "two", "three"]
     assert all(line[:2] == "20" for line in stamped)
+    abroad = subprocess.run(
+        [sys.executable, "-c", MAIN, "--home", str(crew.home.root), "logs", run.id, "--timestamps"], check=True,
+        capture_output=True, text=True, env={**os.environ, "TZ": "Asia/Tokyo"},
+    )  # fmt: skip
+    assert all(line.split()[0].endswith("+09:00") for line in abroad.stdout.splitlines())
     lines = [json.loads(line) for line in logs(crew, run.id, "--json").splitlines()]
     assert lines[0]["at"] < lines[1]["at"]
     assert b"one" not in logs(crew, run.id, "--since", _iso(lines[1]["at"]))
