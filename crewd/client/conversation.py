@@ -8,6 +8,7 @@ of crewd that was restarting is asked again at once, and then with the next hell
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -34,6 +35,23 @@ CREDIT = rq.CREDIT_DEFAULT
 """Events of a subscription that may be on the way or unread here: more stay with crewd until some were read."""
 NOTES_MAX = 2 * CREDIT
 """Notes of a subscription that nobody has read: then samples of progress are dropped. Events stay within their credit."""
+
+
+_TYPES = {
+    "str": "a text", "int": "a whole number", "float": "a number", "bool": "True or False", "array": "a list",
+    "object": "a dict", "null": "None",
+}  # fmt: skip
+_WRONG = re.compile(r"is wrong: (?P<said>.*?) - at `\$\.?(?P<path>[^`]*)`$")
+
+
+def _as_usage(error: PeerError) -> UsageError:
+    """What is wrong with a request of our own, in the words of who has made it."""
+    found = _WRONG.search(error.message)
+    if found is None:
+        return UsageError(f"this cannot be asked for: {error.message}", hint=error.hint)
+    said = re.sub(r"`(\w+)`", lambda each: _TYPES.get(each[1], each[1]), found["said"])
+    said = said[0].lower() + said[1:].replace("enum value", "value")
+    return UsageError(f"{found['path'].rpartition('.')[2]} cannot be used: {said}", hint=f"it stands at {found['path']}")
 
 
 class Conversation:
@@ -84,7 +102,7 @@ class Conversation:
             frames = codec.requests.encode(key, request)
             codec.requests.decode(frames)
         except PeerError as error:
-            raise UsageError(f"this cannot be asked for: {error.message}", hint=error.hint) from None
+            raise _as_usage(error) from None
         self.open[key] = request
         if isinstance(request, rq.Subscribe):
             self.notes[key] = deque()

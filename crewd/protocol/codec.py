@@ -86,7 +86,11 @@ class Codec(Generic[T]):
             raise UsageError(f"this cannot be sent: {error}", hint="text, numbers of 64 bits, lists and dicts can") from None
         if self._as_json and not is_finite(data):
             raise UsageError("NaN and infinite numbers cannot be sent", hint="give a finite number, or None")
-        if self._as_json and (fault := fault_in(body)):
+        try:
+            fault = fault_in(body) if self._as_json else ""
+        except AttributeError as error:
+            raise UsageError(f"this cannot be sent: {error}", hint="give the type that its field has") from None
+        if fault:
             raise UsageError(f"this cannot be sent, for JSON does not have it: {fault}", hint="give each key as text")
         if len(data) > FRAME_BYTES_MAX:
             raise Oversized(

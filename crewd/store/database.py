@@ -237,7 +237,8 @@ class Database:
     @property
     def folded(self) -> int:
         """What folded the rows, as `fold.FOLDED` counts; 0 for one that did not say so."""
-        found = self._sql.execute("SELECT value FROM meta WHERE key = 'folded'").fetchone()
+        with faults("the database cannot be read"):
+            found = self._sql.execute("SELECT value FROM meta WHERE key = 'folded'").fetchone()
         return 0 if found is None else int(found[0])
 
     def put_rows(self, rows: Iterable[tuple[str, str, Row]], folded: int) -> None:

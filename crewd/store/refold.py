@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from crewd.model.errors import InvariantError, StoreUnavailable
+from crewd.model.errors import CrewdError
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.database import Database
 from crewd.store.fold import FOLDED, Row, fold
@@ -21,16 +21,16 @@ from crewd.store.schema import TABLES
 def fold_again(database: Database, path: Path) -> int:
     """Make the rows what this crewd makes of the log, if the last one that folded it may have made something else of it.
 
-    The answer: how many rows were others. A log that cannot be folded, and a disk on which nothing can be written, leave the
-    rows as they are: `crew doctor --rebuild` names them, and the next start tries again.
+    The answer: how many rows were others. A log that cannot be folded, a row that cannot be read, and a disk on which nothing
+    can be written leave the rows as they are: `crew doctor --rebuild` names them, and the next start tries again.
     """
-    if database.folded == FOLDED:
-        return 0
     try:
+        if database.folded == FOLDED:
+            return 0
         with contextlib.closing(ReadOnly(path)) as reader:
             changed = _differing(reader)
         database.put_rows(changed, FOLDED)
-    except (InvariantError, StoreUnavailable):
+    except CrewdError:  # who serves this home says what is wrong with it
         return 0
     return len(changed)
 

@@ -218,7 +218,7 @@ def test_a_request_that_crewd_could_not_read_is_refused_here_and_forgotten(crew:
         {"argv": ["true"], "retry": crewd.Retry(attempts=much)},
     ]
     for words in wrong:
-        with pytest.raises(UsageError, match=r"this cannot be asked for: .*Expected|Invalid enum"):
+        with pytest.raises(UsageError, match=r"cannot be used: (expected|invalid)"):
             crew.exec(**words, cwd="/")
     with pytest.raises(crewd.CrewdError, match="bytes"):
         crew.exec(["true", "x" * 1_200_000], cwd="/")

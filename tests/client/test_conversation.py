@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from crewd.client.conversation import AGAIN_BEATS, AT_ONCE_MAX, Conversation
@@ -9,6 +11,8 @@ from crewd.clock import SeededChance
 from crewd.model import events as ev
 from crewd.model.errors import PeerError, Unavailable, UsageError
 from crewd.model.ids import IdSource
+from crewd.model.policy import Limits
+from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
 from crewd.testing.scheduler import VirtualClock
@@ -73,6 +77,24 @@ def test_an_answer_that_cannot_be_read_is_an_error_and_no_silence() -> None:
     assert isinstance(reply, rq.ErrorReply)
     assert "cannot be read here" in reply.error.message
     assert talk.feed([b"?"]) == []
+
+
+@pytest.mark.parametrize(
+    ("worker", "says"),
+    [
+        (
+            WorkerSpec(call="a:b", limits=Limits(memory_bytes="1G")),  # type: ignore[arg-type]
+            "memory_bytes cannot be used: expected a whole number, got a text",
+        ),
+        (WorkerSpec(argv=("a", 5)), "argv[1] cannot be used: expected a text, got a whole number"),  # type: ignore[arg-type]
+        ({"call": "a:b"}, "this cannot be sent: 'dict' object has no attribute 'args'"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_named_in_the_words_of_who_gave_it(worker: Any, says: str) -> None:
+    workflow = Workflow("w", (Step("a", worker=worker),))
+    with pytest.raises(UsageError) as caught:
+        conversation().ask(rq.StartRun(request_id="r", cwd="/", workflow=workflow))
+    assert caught.value.message == says
 
 
 def test_what_does_not_fit_into_a_message_is_the_callers_error() -> None:

@@ -138,7 +138,13 @@ def test_rows_of_an_older_fold_are_folded_again_when_their_database_is_opened(tm
         sql.commit()
         open_database(home, "e").close()
         assert len(rebuild(ReadOnly(home.database))[0]) == len(older), "of this very fold none is looked at"
+        (doc,) = sql.execute("SELECT doc FROM attempts WHERE id = ?", (attempts[0][1],)).fetchone()
+        sql.execute("UPDATE attempts SET doc = ? WHERE id = ?", (b"garbage", attempts[0][1]))
         sql.execute("DELETE FROM meta WHERE key = 'folded'")
+        sql.commit()
+        open_database(home, "e").close()
+        assert not sql.execute("SELECT value FROM meta WHERE key = 'folded'").fetchall(), "the next start tries again"
+        sql.execute("UPDATE attempts SET doc = ? WHERE id = ?", (doc, attempts[0][1]))
         sql.commit()
     open_database(home, "e").close()
     reader = ReadOnly(home.database)
