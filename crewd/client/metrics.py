@@ -39,7 +39,7 @@ METRICS: Final[Sequence[Metric]] = (
     Metric("crewd_workers_connected", "workers_connected", "Workers that are connected to crewd."),
     Metric("crewd_worker_processes", "worker_processes", "Processes of workers."),
     Metric("crewd_orphans", "orphans", "Processes of workers that nobody owns."),
-    Metric("crewd_clients", "clients", "Clients that are known."),
+    Metric("crewd_clients", "clients_known", "Connections of clients since the start that are remembered."),
     Metric("crewd_waits", "waits", "Requests that wait for something to happen."),
     Metric("crewd_subscriptions", "subscriptions", "Clients that follow events."),
     Metric("crewd_actors", "actors", "Actors of the daemon."),

@@ -51,9 +51,9 @@ def attach(options: Options, target: str) -> None:
             tty.setraw(0)
             ended = _relay(crew, attempt, resized, modes)
         finally:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, termios.error):  # the terminal may be gone
                 os.write(1, modes.undo())
-            termios.tcsetattr(0, termios.TCSADRAIN, before)
+                termios.tcsetattr(0, termios.TCSADRAIN, before)
     warn("it has ended" if ended else "detached; it goes on")
 
 

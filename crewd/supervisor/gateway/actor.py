@@ -242,7 +242,7 @@ class Gateway(Actor[GatewayMessage]):
 
     def _examined(self, request: rq.Doctor, reply: rq.DoctorReply, machine: gd.Examined | CrewdError) -> rq.DoctorReply:
         counts: dict[str, int | float | str] = {
-            "clients": len(self._clients),
+            "clients_known": len(self._clients),
             "workers_connected": len(self._workers),
             "waits": len(self._waiting),
             "subscriptions": len(self._publisher),
