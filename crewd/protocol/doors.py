@@ -66,9 +66,10 @@ def check_send(send: Send) -> Send:
         raise UsageError(f"{send.id!r} is not a message id", hint="m_ and 26 characters, made by the sender")
     if len(send.text) > TEXT_CHARS_MAX:
         raise UsageError(f"the text has {len(send.text)} characters", hint=f"at most {TEXT_CHARS_MAX}")
-    if send.kind in {"message", "follow_up"} and not send.text.strip():
+    row = MESSAGE_KINDS[send.kind]
+    if row.purpose is not Purpose.ANSWER and not row.overtakes and not send.text.strip():  # a steer may be an empty line
         raise UsageError("the message has no text", hint="say something")
-    if MESSAGE_KINDS[send.kind].purpose is Purpose.ANSWER and not send.ask:
+    if row.purpose is Purpose.ANSWER and not send.ask:
         raise UsageError("a response names its question", hint="crew inbox lists open questions")
     check_seconds(send.timeout_seconds)
     if send.deadline_seconds is not None and not 0 < send.deadline_seconds <= SECONDS_MAX:

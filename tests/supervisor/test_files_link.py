@@ -104,12 +104,12 @@ def test_questions_that_come_together_are_answered_one_after_the_other(tmp_path:
 
 def test_a_service_that_was_restarted_is_found_again(tmp_path: Path) -> None:
     link = FilesLink(tmp_path / "s", NO_PAUSE)
-    with pytest.raises(Unavailable, match="not there"):
+    with pytest.raises(Unavailable, match="does not open files"):
         link(ASK)
     for _ in range(3):
         with service(tmp_path / "s", lambda _: LARGE):
             assert link(ASK) == LARGE
-    with pytest.raises(Unavailable, match="not there"):
+    with pytest.raises(Unavailable, match="does not open files"):
         link(ASK)
     link.close()
 
@@ -141,7 +141,7 @@ def test_a_guardian_that_has_retired_is_not_waited_for(tmp_path: Path) -> None:
             stopping.set()
         return stopping.wait(seconds)
 
-    with pytest.raises(Unavailable, match="not there"):
+    with pytest.raises(Unavailable, match="does not open files"):
         FilesLink(tmp_path / "s", given_up)(ASK)
     assert len(pauses) == 2
 

@@ -116,7 +116,7 @@ PIPE_CLOSED = 141
 """As a shell has it for a program that SIGPIPE has ended."""
 EXIT_CODES = {
     0: "done; for wait, run -f and the like: completed",
-    1: "the run or task has failed; doctor: not healthy; cancel: processes live; backup: not all is in it",
+    1: "run or task failed; doctor: not well; cancel: processes live; backup: gaps",
     2: "the command line, a file or a request is wrong; nothing was done",
     3: "the run or task was cancelled",
     4: "there is no such run, step, message, question or workflow",
