@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.clock import SystemClock
 from crewd.model.redact import MASK, blot, clip, redact, redact_value
 
 PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{'MIIEow' * 40}\n-----END RSA PRIVATE KEY-----"
@@ -213,14 +212,19 @@ def test_twice_the_text_takes_about_twice_the_time(piece: str) -> None:
 
 @pytest.mark.parametrize("piece", ["eyJ", "word ", "password=Lq8ZrTe4bNc1XwYd7Kf2 "])
 def test_what_is_cut_away_is_not_looked_at(piece: str) -> None:
-    clock, times = SystemClock(), list[float]()
-    for count in (20_000, 400_000):
-        before = clock.monotonic()
-        shown = clip(piece * count, 2_000)
-        times.append(clock.monotonic() - before)
-    assert len(shown) <= 2_000
-    assert "Lq8Z" not in shown
-    assert times[1] < 5 * times[0] + 0.05
+    def seconds(count: int) -> float:
+        """Of this thread's own processor time, the least of some tries: others work on this machine, too."""
+        text, best = piece * count, float("inf")
+        for _ in range(5):
+            begin = time.thread_time()
+            shown = clip(text, 2_000)
+            best = min(best, time.thread_time() - begin)
+            assert len(shown) <= 2_000
+            assert "Lq8Z" not in shown
+        return best
+
+    small, large = seconds(20_000), seconds(400_000)
+    assert large < 5 * small + 0.05, f"{small:.4f} s -> {large:.4f} s for twenty times as much"
 
 
 def test_a_secret_that_ends_in_what_is_cut_away_is_not_shown() -> None:
