@@ -1,8 +1,9 @@
+import time
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.clock import SystemClock
 from crewd.model.known_secrets import CHARS_MIN, PART_CHARS_MIN, KnownSecrets
 from crewd.model.redact import LEFT_OUT, MASK, clip
 from crewd.protocol.reports import Asked, Checkpoint, OpOpened, Outcome, Report
@@ -61,13 +62,12 @@ def test_what_is_odd_in_a_message_crashes_nobody() -> None:
 def test_many_cuts_and_many_secrets_take_no_longer() -> None:
     text = "".join(f"{number}aaac{LEFT_OUT}" for number in range(50_000))
     known = KnownSecrets([f"{number}-and-more-{'a' * 300}" for number in range(60)])
-    clock = SystemClock()
-    before = clock.monotonic()
+    before = time.thread_time()
     shown = known.in_text(text)
-    took = clock.monotonic() - before
-    before = clock.monotonic()
+    took = time.thread_time() - before
+    before = time.thread_time()
     sum(value in text for value in ("no such",) * 1_000)
-    assert took < 100 * max(0.01, clock.monotonic() - before)
+    assert took < 100 * max(0.01, time.thread_time() - before)
     assert shown.startswith("0aaac ... ")
     assert shown.endswith("49999aaac ... ")
 
@@ -79,12 +79,11 @@ def test_ordinary_words_beside_a_cut_stay() -> None:
 
 def test_what_nearly_is_one_takes_no_longer() -> None:
     known, text = KnownSecrets(["-" * 20_000]), f"{MASK} {'-' * 60} " * 1_000
-    clock = SystemClock()
     times = []
     for count in (1, 8):
-        before = clock.monotonic()
+        before = time.thread_time()
         known.in_text(text * count)
-        times.append(clock.monotonic() - before)
+        times.append(time.thread_time() - before)
     assert times[1] < 40 * times[0]
 
 
