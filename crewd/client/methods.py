@@ -63,7 +63,7 @@ class _Bound:
         self.__doc__ = call.__doc__
 
     def __set_name__(self, owner: type[object], name: str) -> None:
-        """Let it look like the method that it is, with what it returns, to whoever asks Python about it."""
+        """Set the name and the signature that `help()`, `inspect` and errors show."""
         for method in (self._blocking, self._awaited):
             method.__name__, method.__qualname__, method.__module__ = name, f"{owner.__name__}.{name}", owner.__module__
             signature = inspect.signature(method)

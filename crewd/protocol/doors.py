@@ -68,7 +68,7 @@ def check_send(send: Send) -> Send:
         raise UsageError(f"the text has {len(send.text)} characters", hint=f"at most {TEXT_CHARS_MAX}")
     row = MESSAGE_KINDS[send.kind]
     if row.purpose is not Purpose.ANSWER and not row.overtakes and not send.text.strip():  # a steer may be an empty line
-        raise UsageError("the message has no text", hint="say something")
+        raise UsageError("the message has no text", hint="give it a text")
     if row.purpose is Purpose.ANSWER and not send.ask:
         raise UsageError("a response names its question", hint="crew inbox lists open questions")
     check_seconds(send.timeout_seconds)

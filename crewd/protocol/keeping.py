@@ -185,8 +185,13 @@ class BackupReply(msgspec.Struct, frozen=True):
     lacking: int = 0
 
 
+LACKS_MAX = 20
+"""So many runs whose bundles are not in a backup are named; a sentence holds no more."""
+
+
 def lacking_words(names: Sequence[str], count: int) -> str:
-    """Which archived runs a backup lacks the bundles of."""
+    """A sentence that names the first archived runs whose bundles a backup lacks, of `count`."""
+    names = names[:LACKS_MAX]
     more = f" and {count - len(names)} more" if count > len(names) else ""
     verb = "is" if count == 1 else "are"
     return f"{counted(count, 'bundle')} {verb} damaged or gone, and not in the backup: {', '.join(names)}{more}"

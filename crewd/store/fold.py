@@ -50,7 +50,7 @@ from crewd.model.workflow import Step
 
 Row = RunRow | TaskRow | AttemptRow | MessageRow | AskRow | OperationRow | ArtifactRow | NoticeRow | ClientRow | ForgottenRow
 FOLDED = 1
-"""Raised with each change of what events that are in logs already are folded to: `refold` then makes the rows anew."""
+"""The version of the fold. A change that makes other rows of the same events raises it; `refold` then updates old databases."""
 R = TypeVar("R", RunRow, TaskRow, AttemptRow, MessageRow, AskRow, OperationRow, ArtifactRow, NoticeRow, ClientRow, ForgottenRow)
 
 

@@ -1,4 +1,4 @@
-"""Rows that an older crewd has folded from the log otherwise: they are folded again when this one opens its database.
+"""Updates rows that an older version of the fold has made: they are folded from the log again when the database is opened.
 
 Tests: tests/store/test_fold.py.
 """
@@ -19,9 +19,9 @@ from crewd.store.schema import TABLES
 
 
 def fold_again(database: Database, path: Path) -> int:
-    """Make the rows what this crewd makes of the log, if the last one that folded it may have made something else of it.
+    """Fold the log again if another version of the fold has made the rows, and update the rows that differ.
 
-    The answer: how many rows were others. A log that cannot be folded, a row that cannot be read, and a disk on which nothing
+    Returns how many differed. A log that cannot be folded, a row that cannot be read, and a disk on which nothing
     can be written leave the rows as they are: `crew doctor --rebuild` names them, and the next start tries again.
     """
     try:

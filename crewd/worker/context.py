@@ -567,7 +567,7 @@ def _seconds(name: str, value: float, least: float = 0.0) -> float:
 
 def _check_text(text: str) -> None:
     if not text.strip():
-        raise UsageError("what is said to people has a text", hint="say something")
+        raise UsageError("the message is empty", hint="give it a text")
     if len(text) > TEXT_CHARS_MAX:
         raise UsageError(f"the text has {len(text)} characters", hint=f"at most {TEXT_CHARS_MAX}; leave more as an artifact")
 

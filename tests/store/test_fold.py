@@ -116,7 +116,7 @@ def test_a_fold_that_makes_something_else_of_logs_that_there_are_has_another_num
     kept = read()
     assert [digest_of(log) for log in kept.logs] == kept.digests and kept.folded == FOLDED, (
         "the fold has changed: raise FOLDED in crewd/store/fold.py, so that older rows are folded again,"
-        " and write the file anew (python -m tests.store.folded --write)"
+        " and write the fixture (python -m tests.store.folded --write)"
     )
 
 

@@ -18,9 +18,6 @@ from crewd.store.library import lacking
 from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import rebuild
 
-LACKS_MAX = 20
-"""So many runs whose bundles are not in a backup are named."""
-
 
 def backup(archives: Archives, path: Path) -> kp.BackupReply:
     """Make a backup in the new directory `path`. UsageError if that cannot be made, StoreUnavailable if it is not whole."""
@@ -46,7 +43,8 @@ def backup(archives: Archives, path: Path) -> kp.BackupReply:
         if differences:
             raise StoreUnavailable(f"the backup is not what it must be: {differences[0]}", hint="crew doctor --rebuild")
         lacks = lacking(archives.home.archive, archived)
-        copied = [run.archived for run in archived if run not in lacks]
+        lost = {run.id for run in lacks}
+        copied = [run.archived for run in archived if run.id not in lost]
         for name in copied:
             shutil.copyfile(archives.home.archive / name, path / "archive" / name)
         size = 0
@@ -59,4 +57,4 @@ def backup(archives: Archives, path: Path) -> kp.BackupReply:
     except (CrewdError, OSError):
         shutil.rmtree(path, ignore_errors=True)
         raise
-    return kp.BackupReply(str(path), events, size, len(copied), tuple(run.name for run in lacks[:LACKS_MAX]), len(lacks))
+    return kp.BackupReply(str(path), events, size, len(copied), tuple(run.name for run in lacks[: kp.LACKS_MAX]), len(lacks))

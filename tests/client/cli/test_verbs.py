@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -263,12 +264,12 @@ def test_what_a_run_does_stands_whole_beside_an_id_that_can_be_typed(shell: Shel
         assert "long-gone" in shell.ok("show", shown)
 
 
-def test_a_terminal_is_attached_and_left_again(shell: Shell, crew: Crew) -> None:
-    run = crew.exec(["sh", "-c", 'echo up; read x; echo "got $x"; stty size; sleep 1000'], pty=(24, 80), cwd="/")
-    wait_until(lambda: b"up" in crew.log(run.id).data, "the command")
+def attached(shell: Shell, run: str, environment: dict[str, str] | None = None) -> tuple[int, int, Callable[[], bytes]]:
+    """`crew attach` on a terminal of its own: its pid, the other side of the terminal, and what that has shown until now."""
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-c", MAIN, "--home", shell.home, "attach", run.id])
+        command = [sys.executable, "-c", MAIN, "--home", shell.home, "attach", run]
+        os.execve(sys.executable, command, dict(os.environ) if environment is None else environment)
     seen = bytearray()
 
     def read() -> bytes:
@@ -277,6 +278,13 @@ def test_a_terminal_is_attached_and_left_again(shell: Shell, crew: Crew) -> None
                 seen.extend(os.read(terminal, 4096))
         return bytes(seen)
 
+    return pid, terminal, read
+
+
+def test_a_terminal_is_attached_and_left_again(shell: Shell, crew: Crew) -> None:
+    run = crew.exec(["sh", "-c", 'echo up; read x; echo "got $x"; stty size; sleep 1000'], pty=(24, 80), cwd="/")
+    wait_until(lambda: b"up" in crew.log(run.id).data, "the command")
+    pid, terminal, read = attached(shell, run.id)
     wait_until(lambda: b"up" in read(), "what it showed before")
     os.write(terminal, b"typed\r")
     wait_until(lambda: b"got typed" in read(), "what it says")
@@ -292,18 +300,8 @@ def test_a_terminal_is_left_as_it_was_found_and_no_answer_is_typed_twice(shell: 
     run = crew.exec(["sh", "-c", script], pty=(24, 80), cwd="/")
     wait_until(lambda: b"up" in crew.log(run.id).data, "the command")
     environment = {**os.environ, "COLUMNS": "17", "LINES": "5"}
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(sys.executable, [sys.executable, "-c", MAIN, "--home", shell.home, "attach", run.id], environment)
+    pid, terminal, read = attached(shell, run.id, environment)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
-    seen = bytearray()
-
-    def read() -> bytes:
-        with contextlib.suppress(OSError):  # the other side has ended
-            while select.select([terminal], [], [], 0.05)[0]:
-                seen.extend(os.read(terminal, 4096))
-        return bytes(seen)
-
     wait_until(lambda: b"\x1b[?1049h\x1b[?25lup" in read(), "what it showed before, without its question")
     os.write(terminal, b"last\r\x1dnever typed")
     wait_until(lambda: b"detached" in read(), "the end")
@@ -318,9 +316,7 @@ def test_a_terminal_is_left_as_it_was_found_and_no_answer_is_typed_twice(shell: 
 def test_a_terminal_is_put_back_when_who_is_attached_is_ended(shell: Shell, crew: Crew) -> None:
     run = crew.exec(["sh", "-c", "echo up; sleep 1000"], pty=(24, 80), cwd="/")
     wait_until(lambda: b"up" in crew.log(run.id).data, "the command")
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-c", MAIN, "--home", shell.home, "attach", run.id])
+    pid, terminal, _ = attached(shell, run.id)
     before = termios.tcgetattr(terminal)
     wait_until(lambda: termios.tcgetattr(terminal) != before, "raw keys")
     os.kill(pid, signal.SIGTERM)
