@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from crewd.clock import SystemClock
 
 EX_SOFTWARE = 70
-PAUSES = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Before the first new start, the second one, and so on."""
+PAUSES = (0.2, 1.0, 2.0, 5.0, 10.0, 10.0)
+"""Before the first new start, the second one, and so on: each is shorter than a client waits for an answer (15 s)."""
 HEALTHY_SECONDS = 60.0
 """One that has lived for so long was well: the pauses begin anew."""
 

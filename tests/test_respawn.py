@@ -27,6 +27,11 @@ CODE = (
     "import sys; from crewd import respawn; respawn.PAUSES = (0.0, 0.0, 0.0); "
     "sys.exit(respawn.main([sys.executable, '-c', sys.argv[1], *sys.argv[2:]]))"
 )
+WAITS = (
+    "import sys; from crewd import respawn; respawn.PAUSES = (600.0,); "
+    "sys.exit(respawn.main([sys.executable, '-c', 'import os; os.kill(os.getpid(), 9)']))"
+)
+"""It dies at once, and is started again only after a long while."""
 COUNT = "open(sys.argv[1], 'a').write('x'); n = len(open(sys.argv[1]).read())"
 
 
@@ -65,6 +70,7 @@ def test_pauses_grow_and_end() -> None:
     pauses = [respawn.pause_after(number) for number in range(1, len(respawn.PAUSES) + 1)]
     assert pauses == sorted(pauses, key=lambda pause: pause or 0.0)
     assert respawn.pause_after(len(respawn.PAUSES) + 1) is None
+    assert max(respawn.PAUSES) < SILENCE_SECONDS, "whoever waits for an answer is still there when crewd is back"
 
 
 def start(root: Path) -> psutil.Process:
@@ -99,6 +105,21 @@ def test_crewd_comes_back_and_its_workers_have_not_noticed(home: Path, sent: sig
         crew.stop_daemon()
     wait_until(lambda: has_ended(keeper), "both to end")
     assert "is started again" in (root / "logs" / "crewd.stderr").read_text()
+
+
+@pytest.mark.process
+def test_a_crewd_that_has_died_can_be_stopped_before_it_is_started_again(home: Path, tmp_path: Path) -> None:
+    root = home / "h"
+    command = [sys.executable, "-c", WAITS, "crewd.respawn", "--home", str(root)]
+    shell = Shell(str(root), tmp_path)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as keeper:
+        assert keeper.stderr is not None
+        assert "is started again in" in keeper.stderr.readline()
+        said = " ".join(shell.run("daemon", "status").stdout.split())
+        assert f"is about to be started again (by the process {keeper.pid})" in said
+        assert "is not started again" in shell.ok("daemon", "stop")
+        assert keeper.wait(60) == 0
+    assert "no crewd serves" in shell.run("daemon", "status").stdout
 
 
 @pytest.mark.process

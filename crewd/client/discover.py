@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crewd.client.paths import is_directory, real_path
 from crewd.model.arguments import PathText
@@ -18,7 +19,12 @@ from crewd.model.errors import DaemonUnreachable, UsageError
 from crewd.model.home import Home
 from crewd.private_files import WRITE_FOR_OTHERS, check_directory, make_directory, open_log
 
+if TYPE_CHECKING:
+    import psutil
+
 START_SECONDS = 15.0
+RESPAWN = "crewd.respawn"
+"""The module that starts crewd, and starts it again."""
 STARTS = "starts"
 """What the log says at each start: what came before is of an earlier one."""
 PID_DIGITS = 10
@@ -72,7 +78,7 @@ def start_daemon(home: Home) -> Callable[[], bool]:
     with os.fdopen(open_log(home.logs / "crewd.stderr"), "ab", 0) as log:
         log.write(f"crewd: {STARTS}\n".encode())
         process = subprocess.Popen(  # noqa: S603 (our own program)
-            [sys.executable, "-m", "crewd.respawn", "--home", str(home.root)],
+            [sys.executable, "-m", RESPAWN, "--home", str(home.root)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -99,6 +105,10 @@ def unreachable(home: Home) -> DaemonUnreachable:
         said = _said_of(pid)
         hint = f"kill -CONT {pid}" if said else "crew daemon logs"
         return DaemonUnreachable(f"crewd (pid {pid}) serves {home.root} and does not answer{said}", hint=hint)
+    again = restarter(home)
+    if again is not None:
+        text = f"crewd has died on {home.root}, and is about to be started again (by the process {again.pid})"
+        return DaemonUnreachable(text, hint="crew daemon logs; crew daemon stop")
     said = _last_said(home)
     if said:
         return DaemonUnreachable(f"no crewd answers on {home.root}", hint=f"it says: {said}")
@@ -125,6 +135,18 @@ def silent_holder(home: Home) -> int | None:
     with contextlib.suppress(psutil.Error, OSError):
         if pid is not None and psutil.Process(pid).create_time() <= home.daemon_lock.stat().st_mtime + BOOT_SECONDS:
             return pid
+    return None
+
+
+def restarter(home: Home) -> psutil.Process | None:
+    """The process of this user that starts the crewd of a home again when it has died (`crewd.respawn`), if there is one."""
+    import psutil
+
+    tail = [RESPAWN, "--home", str(home.root)]
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[-len(tail) :] == tail and process.uids().effective == os.geteuid():
+                return process
     return None
 
 

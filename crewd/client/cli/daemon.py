@@ -16,7 +16,7 @@ import psutil
 
 from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, one_of_flags, out, say, verb
-from crewd.client.discover import find_home, holder, silent_holder
+from crewd.client.discover import RESPAWN, find_home, holder, restarter, silent_holder, unreachable
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, Refused, Unavailable
 from crewd.model.limits import GRACE_SECONDS_SHORT
@@ -64,7 +64,12 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
     """Stop the daemon; returns when it is gone. With nothing live, all three ways are the same."""
     pid = _pid(options)
     clock = SystemClock()
-    with connect(options.home, start=False) as crew:
+    try:
+        crew = connect(options.home, start=False)
+    except DaemonUnreachable:
+        _stop_restarter(options, clock)
+        return
+    with crew:
         live, runs = 1, "its live runs"
         with contextlib.suppress(CrewdError):  # a crewd that cannot say how it is can be stopped, too
             live = int(crew.doctor().counts["runs_live"])
@@ -100,11 +105,29 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
         say("crewd has stopped" + ("; its workers go on" if mode == "keep" and live else ""))
 
 
+def _stop_restarter(options: Options, clock: SystemClock) -> None:
+    """End the process that would start crewd again. DaemonUnreachable if there is none, or if a crewd is there."""
+    home = find_home(options.home)
+    starter = restarter(home)
+    if starter is None or silent_holder(home) is not None:
+        raise unreachable(home)
+    starter.terminate()
+    deadline = clock.monotonic() + STOP_SECONDS
+    while _lives(starter):
+        if clock.monotonic() > deadline:
+            raise DeadlineExceeded(f"the process that starts crewd again (pid {starter.pid}) has not ended yet")
+        clock.sleep(0.02)
+    if options.json:
+        out({"running": False, "mode": None, "pid": None})
+    else:
+        say("crewd had died, and is not started again")
+
+
 def _starter(pid: int | None) -> psutil.Process | None:
     """The process that starts crewd again when it is killed, if crewd has one."""
     with contextlib.suppress(psutil.Error):
         parent = None if pid is None else psutil.Process(pid).parent()
-        return parent if parent is not None and "crewd.respawn" in parent.cmdline() else None
+        return parent if parent is not None and RESPAWN in parent.cmdline() else None
     return None
 
 
@@ -155,7 +178,7 @@ def status(options: Options) -> None:
         if options.json:
             out({"running": False, "home": str(home.root), "pid": pid})
         else:
-            say(f"no crewd serves {home.root}" if pid is None else error.message)
+            say(f"no crewd serves {home.root}" if pid is None and restarter(home) is None else error.message)
         sys.exit(DaemonUnreachable.exit_code)
     if options.json:
         out({"running": True, "home": str(home.root), "pid": _pid(options), "draining": draining, "counts": counts})
