@@ -20,9 +20,10 @@ from crewd.client.acp.wire import INTERNAL_ERROR, INVALID_PARAMS, Fault, Wire
 from crewd.client.acts import ask_about_async
 from crewd.client.calls import Stream
 from crewd.client.cli.follow import words
+from crewd.client.discover import holder
 from crewd.model import events as ev
 from crewd.model.agent import AGENT_RUNTIMES
-from crewd.model.errors import CrewdError, DaemonUnreachable, Refused
+from crewd.model.errors import CrewdError, DaemonUnreachable, NotFound, Refused
 from crewd.model.events import Event
 from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Outcome
@@ -50,11 +51,13 @@ class Crewd:
         self._crew: aio.Crew | None = None
         self._one = asyncio.Lock()
 
-    async def get(self) -> aio.Crew:
-        """The client."""
+    async def get(self, *, start: bool | None = None) -> aio.Crew:
+        """The client. `start`: whether crewd is started if it is not there, see `crewd.connect`."""
         async with self._one:
+            if self._crew is not None and holder(self._crew.home) is None:  # it was stopped, and would never answer
+                await self.lost(self._crew)
             if self._crew is None:
-                self._crew = await aio.connect(self._home, name=self._name)
+                self._crew = await aio.connect(self._home, start=start, name=self._name)
             return self._crew
 
     async def lost(self, crew: aio.Crew) -> None:
@@ -112,6 +115,10 @@ class Session:
         self._asked: dict[str, asyncio.Task[None]] = {}
         self._questions: dict[str, str] = {}
         """Open questions that prompts answer, by id, with their texts, the oldest first."""
+        self._answers: dict[str, tuple[str, str]] = {}
+        """Answers that are not settled, by the id of their message: the question that each is for, and its text."""
+        self._cancelling = False
+        """The editor has cancelled the turn that is open."""
         self._cancel_wanted = False
         """The editor has cancelled a turn whose run is not known, or not open again, yet."""
         self._began_with = ""
@@ -163,9 +170,7 @@ class Session:
         """Tell the run a prompt. Raises CrewdError if it is refused, Fault if it is not clear which step is meant."""
         crew = await self._crewd.get()
         if self._questions:
-            question = next(iter(self._questions))
-            await crew.respond(question, text)
-            self._questions.pop(question, None)
+            await self._respond(crew, next(iter(self._questions)), text)
         else:
             if not self._tasks:  # its run has just begun
                 await self._look(crew)
@@ -192,6 +197,20 @@ class Session:
             self._prompts.pop(key, None)
             raise
 
+    async def _respond(self, crew: aio.Crew, question: str, text: str) -> None:
+        """Answer a question. One whose answer is refused stays open: it is put again when that is heard."""
+        key = crew.new_message_id()
+        self._answers[key] = question, self._questions.pop(question)
+        self._unsettled.add(key)
+        try:
+            await crew.respond(question, text, id=key)
+        except CrewdError as error:
+            self._unsettled.discard(key)
+            _, asked = self._answers.pop(key)
+            if not isinstance(error, NotFound | Refused):  # it may be open still
+                self._questions[question] = asked
+            raise
+
     async def turn(self) -> str:
         """Wait for the end of the turn: its stop reason. Raises Fault if the run has failed."""
         if self._turn is None or self._turn.done():
@@ -209,11 +228,15 @@ class Session:
         """End the run with everything that it has started."""
         self._cancel_wanted = not self._working
         if self._working:
+            self._cancelling = True
             crew, run, turn = await self._crewd.get(), self.run, self._turn
             try:
                 await ask_about_async(crew, "before_cancel", run, "the run goes on", intent="cancelled in the editor")
             except Refused as error:
+                self._cancelling = False
                 await self._update(said(f"{error.message}\n"))
+                if self._questions:
+                    self._ends("end_turn")
                 return
             if run != self.run or not self._working or turn not in {None, self._turn}:
                 return  # what was to be cancelled has ended meanwhile
@@ -221,7 +244,7 @@ class Session:
 
     def wants(self) -> None:
         """A new prompt: what was cancelled before it was another one."""
-        self._cancel_wanted = False
+        self._cancel_wanted = self._cancelling = False
 
     @property
     def unwanted(self) -> bool:
@@ -255,7 +278,7 @@ class Session:
         try:
             while self._working or self._unsettled or self._again:
                 try:
-                    crew = await self._crewd.get()
+                    crew = await self._crewd.get(start=False)
                     await self._watch_with(crew)
                     lost_at = 0.0
                 except DaemonUnreachable:
@@ -319,16 +342,20 @@ class Session:
                 self._ask(ask)
             case ev.AskClosed(id=key):
                 self._questions.pop(key, None)
+                self._answers = {answer: asked for answer, asked in self._answers.items() if asked[0] != key}
                 task = self._asked.pop(key, None)
                 if task is not None:
                     task.cancel()
             case ev.MessageSettled(id=key, outcome=outcome, note=note, reason=reason) if key in self._unsettled:
                 self._unsettled.discard(key)
+                answered = self._answers.pop(key, None)
                 prompt = self._prompts.pop(key, None)
                 if prompt is not None and outcome == Outcome.REFUSED and reason == RefusalReason.ENDED:
                     self._again.append((crew.new_message_id(), *prompt))
                 elif outcome != Outcome.DONE:
                     await self._update(said(f"What you said was not taken: {outcome} {note or reason}\n", thought=True))
+                    if answered is not None:
+                        await self._put_as_text(*answered)
             case ev.TaskEnded() | ev.AttemptReady():
                 if isinstance(event.body, ev.TaskEnded) and event.body.error:
                     self._error = f"{event.body.reason}: {event.body.error}"
@@ -373,9 +400,7 @@ class Session:
     async def _put_question(self, ask: ev.AskOpened) -> None:
         options = options_of(ask)
         if not options:
-            await self._update(said(f"{ask.question}\n"))
-            self._questions[ask.id] = ask.question
-            self._ends("end_turn")
+            await self._put_as_text(ask.id, ask.question)
             return
         call = {"toolCallId": ask.id, "title": ask.question, "status": "pending", "kind": "other"}
         try:
@@ -386,11 +411,19 @@ class Session:
             answer = outcome.get("optionId") if isinstance(outcome, dict) else None
             if not isinstance(answer, str):
                 raise Fault(INVALID_PARAMS, "no option was selected")
-            await (await self._crewd.get()).respond(ask.id, answer)
+            self._questions[ask.id] = ask.question
+            await self._respond(await self._crewd.get(start=False), ask.id, answer)
         except (Fault, CrewdError) as error:
-            await self._update(
-                said(f"The question {ask.id} was not answered ({error}); crew respond answers it.\n", thought=True)
-            )
+            await self._update(said(f"The question {ask.id} was not answered: {error}\n", thought=True))
+            answers = ", ".join(option["optionId"] for option in options)
+            await self._put_as_text(ask.id, f"{ask.question}\n\nThe next prompt answers it: {answers}")
+
+    async def _put_as_text(self, key: str, question: str) -> None:
+        """Ask so that the next prompt is the answer: the turn ends, unless the editor has cancelled it."""
+        self._questions[key] = question
+        if not self._cancelling:
+            await self._update(said(f"{question}\n"))
+            self._ends("end_turn")
 
     # -- output -------------------------------------------------------------------------------------------------
 
@@ -429,10 +462,10 @@ class Session:
         return reply.next < reply.size
 
     async def _tell_result(self, crew: aio.Crew, task: str) -> None:
-        """What a callable has returned: agents and commands have written what they have to say."""
+        """What a callable, or a program that speaks to crewd, has returned: agents and commands write what they have to say."""
         step = task.partition("/")[2]
         row = self._tasks.get(step)
-        if row is None or row.runtime != "call" or row.status is not TaskStatus.COMPLETED:
+        if row is None or row.runtime in {"exec", *AGENT_RUNTIMES} or row.status is not TaskStatus.COMPLETED:
             return
         result = await crew.result(task)
         text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, indent=1)

@@ -93,7 +93,10 @@ def text_of(blocks: Sequence[Mapping[str, Any]]) -> str:
     for block in blocks:
         kind, inside = block.get("type"), block.get("resource")
         if kind == "text":
-            parts.append(str(block.get("text", "")))
+            text = block.get("text")
+            if not isinstance(text, str):
+                raise ValueError("a block of the type text has no text")
+            parts.append(text)
         elif kind == "resource_link":
             parts.append(f"[{block.get('title') or block.get('name') or 'file'}]({block.get('uri', '')})")
         elif kind == "resource" and isinstance(inside, dict) and isinstance(inside.get("text"), str):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, BinaryIO
@@ -53,6 +54,9 @@ class Wire:
 
         def read() -> None:
             while line := self._source.readline(LINE_BYTES_MAX):
+                if len(line) == LINE_BYTES_MAX and not line.endswith(b"\n"):  # it is answered once, and not in pieces
+                    while (rest := self._source.readline(LINE_BYTES_MAX)) and not rest.endswith(b"\n"):
+                        pass
                 if not _put(loop, lines, line):
                     return
             _put(loop, lines, None)
@@ -89,13 +93,15 @@ class Wire:
 
     async def _hear(self, line: bytes) -> None:
         try:
-            record = json.loads(line)
+            record = json.loads(line, parse_constant=_no_number, parse_float=_number)
         except (ValueError, RecursionError) as error:
-            await self._say({"id": None, "error": {"code": PARSE_ERROR, "message": f"this is no JSON: {error}"}})
+            why = f"a line has more than {LINE_BYTES_MAX} bytes" if len(line) == LINE_BYTES_MAX else f"this is no JSON: {error}"
+            await self._say({"id": None, "error": {"code": PARSE_ERROR, "message": why}})
             return
         method = record.get("method") if isinstance(record, dict) else None
         params = record.get("params", {}) if isinstance(record, dict) else None
-        if not isinstance(record, dict) or not isinstance(params, dict) or not (isinstance(method, str) or "id" in record):
+        is_call = isinstance(record, dict) and ("method" in record or "id" not in record)
+        if not isinstance(record, dict) or not isinstance(params, dict) or (is_call and not isinstance(method, str)):
             number = record.get("id") if isinstance(record, dict) else None
             await self._say({"id": number, "error": {"code": INVALID_REQUEST, "message": "this is no request of JSON-RPC 2.0"}})
         elif isinstance(method, str) and "id" in record and len(self._tasks) >= WAITING_MAX:
@@ -144,6 +150,15 @@ def fault_of(error: CrewdError) -> Fault:
     """What crewd refuses, in words and with its code."""
     code = {"not_found": NOT_FOUND, "usage": INVALID_PARAMS}.get(error.code, INTERNAL_ERROR)
     return Fault(code, f"{error.message} ({error.hint})" if error.hint else error.message, {"crewd": error.code})
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def _put(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[bytes | None], line: bytes | None) -> bool:

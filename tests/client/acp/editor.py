@@ -39,6 +39,8 @@ class Editor:
         self.updates: list[Any] = []
         self.asked: list[tuple[str, list[str]]] = []
         self.news = asyncio.Condition()
+        self.hold: asyncio.Event | None = None
+        """A question is answered when this is set."""
 
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
         assert session_id
@@ -51,6 +53,8 @@ class Editor:
     ) -> RequestPermissionResponse:
         assert session_id
         self.asked.append((tool_call.title, [option.option_id for option in options]))
+        if self.hold is not None:
+            await self.hold.wait()
         if not self.answer:
             return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
         return RequestPermissionResponse(outcome=AllowedOutcome(outcome="selected", option_id=self.answer))

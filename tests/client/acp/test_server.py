@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from crewd.client.blocking import Crew
+from crewd.client.acp.wire import LINE_BYTES_MAX
+from crewd.client.blocking import Crew, connect
+from crewd.client.discover import restarter
 from crewd.client.user_file import user_path
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
@@ -155,15 +157,34 @@ def test_what_a_callable_returns_is_shown(crew: Crew, tmp_path: Path) -> None:
     lead(edit())
 
 
-def test_a_question_that_the_editor_does_not_answer_says_who_can(crew: Crew, tmp_path: Path) -> None:
+def test_a_choice_that_the_editor_dismisses_is_made_by_the_next_prompt(crew: Crew, tmp_path: Path) -> None:
     async def edit() -> None:
         async with editor.editing(crew, tmp_path, "-a", "stand-in", answer="") as (agent, seen):
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
-            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("ASK TOOL 0.1")))
-            await seen.until("agent_thought_chunk")
-            assert "crew respond answers it" in seen.of("agent_thought_chunk")[0].content.text
-            crew.respond(crew.show(session).asks[0].id, "allow")
-            assert (await prompt).stop_reason == "end_turn"
+            prompt = await agent.prompt(session_id=session, prompt=editor.say("ASK TOOL 0.1"))
+            assert prompt.stop_reason == "end_turn"
+            assert "The next prompt answers it: allow, deny" in seen.text
+            assert crew.show(session).run.ended_at is None
+            with pytest.raises(editor.Refused, match="neither allow nor deny"):
+                await agent.prompt(session_id=session, prompt=editor.say("perhaps"))
+            assert (await agent.prompt(session_id=session, prompt=editor.say("allow"))).stop_reason == "end_turn"
+            assert crew.show(session).run.status.value == "completed"
+
+    define(tmp_path)
+    lead(edit())
+
+
+def test_a_cancel_in_the_middle_of_a_choice_is_a_cancel(crew: Crew, tmp_path: Path) -> None:
+    async def edit() -> None:
+        async with editor.editing(crew, tmp_path, "-a", "stand-in", answer="") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            seen.hold = asyncio.Event()
+            prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("ASK TOOL 872")))
+            while not seen.asked:
+                await asyncio.sleep(0.01)
+            await agent.cancel(session_id=session)
+            seen.hold.set()
+            assert (await prompt).stop_reason == "cancelled"
 
     define(tmp_path)
     lead(edit())
@@ -194,6 +215,22 @@ def test_a_question_without_choices_is_answered_by_the_next_prompt(crew: Crew, t
 
     (tmp_path / "colours.py").write_text("def ask(ctx):\n    return ctx.ask('what colour?')\n")
     (tmp_path / "ask.workflow.md").write_text("## ask\ncall: colours:ask\n")
+    lead(edit())
+
+
+def test_an_answer_that_does_not_fit_is_asked_for_again(crew: Crew, tmp_path: Path) -> None:
+    async def edit() -> None:
+        async with editor.editing(crew, tmp_path, "-w", "ask.workflow.md") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            for number, text in enumerate(("go", "5", "[]", '{"a": 1}')):
+                assert seen.text.count("which settings?") == number
+                assert (await agent.prompt(session_id=session, prompt=editor.say(text))).stop_reason == "end_turn"
+            assert "5 is not of type 'object'" in "".join(each.content.text for each in seen.of("agent_thought_chunk"))
+            assert crew.result(session) == '{"a": 1}'
+
+    question = "ctx.ask('which settings?', kind='json', schema={'type': 'object'})"
+    (tmp_path / "settings.py").write_text(f"def ask(ctx):\n    return {question}\n")
+    (tmp_path / "ask.workflow.md").write_text("## ask\ncall: settings:ask\n")
     lead(edit())
 
 
@@ -378,15 +415,55 @@ def test_garbage_is_answered_and_an_editor_that_ends_ends_no_run(crew: Crew, tmp
 
         assert ask(b"{broken")["error"]["code"] == -32700
         assert ask(b"[1]")["error"]["code"] == -32600
+        assert ask(b'{"id": 1e400, "method": "nothing"}')["error"]["code"] == -32700
+        assert ask(b'{"id": 6, "method": 5}') == {
+            "jsonrpc": "2.0", "id": 6, "error": {"code": -32600, "message": "this is no request of JSON-RPC 2.0"},
+        }  # fmt: skip
+        assert "more than 16777216 bytes" in ask(b"x" * (LINE_BYTES_MAX + 9))["error"]["message"]
         assert ask(b'{"id": 1}\n{"id": 7, "method": "nothing"}')["error"]["code"] == -32601
         assert ask(b'{"id": 8, "method": "session/prompt", "params": {"prompt": 5}}')["error"]["code"] == -32602
         new = json.dumps({"id": 9, "method": "session/new", "params": {"cwd": str(tmp_path), "mcpServers": []}}).encode()
         session = ask(new)["result"]["sessionId"]
+        wrong = {"sessionId": session, "prompt": [{"type": "text", "text": 5}]}
+        refused = ask(json.dumps({"id": 11, "method": "session/prompt", "params": wrong}).encode())
+        assert refused["error"]["message"] == "a block of the type text has no text"
         prompt = {"sessionId": session, "prompt": [{"type": "text", "text": "TOOL 2"}]}
         assert ask(json.dumps({"id": 10, "method": "session/prompt", "params": prompt}).encode())["method"] == "session/update"
         server.stdin.close()
         assert server.wait(editor.SECONDS) == 0
     wait_until(lambda: crew.show(session).run.status == "completed", "the run to go on to its end")
+
+
+def test_a_program_that_speaks_to_crewd_shows_its_result(crew: Crew, tmp_path: Path) -> None:
+    async def edit() -> None:
+        async with editor.editing(crew, tmp_path, "-w", "speaks.workflow.md") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            assert (await agent.prompt(session_id=session, prompt=editor.say("go"))).stop_reason == "end_turn"
+            assert "all is well" in seen.text
+
+    records = '{"type": "hello"}', '{"type": "end", "state": "completed", "result": "all is well"}'
+    (tmp_path / "speaks.sh").write_text("#!/bin/sh\n" + "".join(f"echo '{record}'\n" for record in records) + "cat >&2\n")
+    (tmp_path / "speaks.workflow.md").write_text("## speaks\nrun: exec sh speaks.sh\nprotocol: crewd-stdio\n")
+    lead(edit())
+
+
+def test_a_prompt_starts_a_crewd_that_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREWD_AUTOSTART", "1")
+
+    async def edit(daemon: Daemon, crew: Crew) -> None:
+        async with editor.editing(crew, tmp_path, "-a", "stand-in") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            await agent.prompt(session_id=session, prompt=editor.say("one"))
+            daemon.stop()
+            assert (await agent.prompt(session_id=session, prompt=editor.say("two"))).stop_reason == "end_turn"
+            assert "echo: two" in seen.text
+
+    define(tmp_path)
+    with Daemon(tmp_path / "home") as daemon, daemon.connect() as crew:
+        lead(edit(daemon, crew))
+        with connect(str(daemon.home.root), start=False) as other:
+            other.stop_daemon()
+        wait_until(lambda: restarter(daemon.home) is None, "the crewd that was started to end")
 
 
 def test_a_session_goes_on_with_the_next_crewd_when_crewd_is_killed(tmp_path: Path) -> None:

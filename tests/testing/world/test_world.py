@@ -120,7 +120,7 @@ def test_a_story_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> N
     story = shrink(BrokenLaw(1, NONE, tuple(moves), broken))
     assert story.broken.law == "applied in order"
     assert len(story.moves) <= len(moves) // 2
-    assert [move.verb for move in story.moves if move.verb in {"start", "follow_up"}] [:3] == ["start", "follow_up", "follow_up"]
+    assert [move.verb for move in story.moves if move.verb in {"start", "follow_up"}][:3] == ["start", "follow_up", "follow_up"]
 
 
 # -- what simulation found in crewd, each as the shortest story that showed it ----------------------------------------
