@@ -39,6 +39,7 @@ class Editor:
         self.updates: list[Any] = []
         self.asked: list[tuple[str, list[str]]] = []
         self.news = asyncio.Condition()
+        self.is_asked = asyncio.Event()
         self.hold: asyncio.Event | None = None
         """A question is answered when this is set."""
 
@@ -53,6 +54,7 @@ class Editor:
     ) -> RequestPermissionResponse:
         assert session_id
         self.asked.append((tool_call.title, [option.option_id for option in options]))
+        self.is_asked.set()
         if self.hold is not None:
             await self.hold.wait()
         if not self.answer:

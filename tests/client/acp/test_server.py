@@ -180,8 +180,7 @@ def test_a_cancel_in_the_middle_of_a_choice_is_a_cancel(crew: Crew, tmp_path: Pa
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
             seen.hold = asyncio.Event()
             prompt = asyncio.create_task(agent.prompt(session_id=session, prompt=editor.say("ASK TOOL 872")))
-            while not seen.asked:
-                await asyncio.sleep(0.01)
+            await seen.is_asked.wait()
             await agent.cancel(session_id=session)
             seen.hold.set()
             assert (await prompt).stop_reason == "cancelled"
