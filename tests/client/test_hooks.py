@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from crewd.client.cli.screen import plain
 from crewd.client.hooked import active_hooks, with_hooks
 from crewd.client.hooks import distrust, found_hooks, project_hooks, trust
 from crewd.client.inventory import disable, inventory
@@ -160,6 +162,21 @@ def test_a_file_that_is_wrong_is_refused_with_its_name(project: Path, text: str,
     os.mkfifo(project / ".crew" / "hooks.toml")
     with pytest.raises(UsageError, match="is no file"):
         found_hooks()
+
+
+@pytest.mark.parametrize(
+    "hidden", ["\x1b]0;x; touch pwned; echo \x07", "\x1b]\n touch pwned", "#\r touch pwned", "\u202etouch pwned"]
+)
+def test_whoever_trusts_a_file_has_seen_each_character_of_its_commands(project: Path, hidden: str) -> None:
+    shell = Shell(str(project / "h"), project)
+    command = f"true {hidden}"
+    (project / ".crew" / "hooks.toml").write_text(f'[style]\non = "task_result"\nrun = {json.dumps(command)}\n')
+    workflow = project / "f.workflow.md"
+    workflow.write_text("## a\nrun: true \x1b]0;x; touch pwned; echo \x07 done\n")
+    for shown in (shell.run("trust").stdout, shell.ok("hooks"), shell.ok("check", str(workflow))):
+        assert "touch pwned" in " ".join(shown.split())
+        assert plain(shown) == shown
+        assert "\\" in shown, "and what would hide it"
 
 
 @pytest.mark.process

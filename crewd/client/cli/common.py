@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 import msgspec
 
-from crewd.client.cli.screen import for_json, lay_out, plain, screen_columns, width_of
+from crewd.client.cli.screen import escaped, for_json, lay_out, plain, screen_columns, width_of
 from crewd.clock import parse_time
 from crewd.model.errors import CrewdError, InvariantError, RunCancelled, RunFailed, UsageError
 from crewd.model.hooks import HookRun
@@ -55,6 +55,11 @@ def out(value: object) -> None:
 def say(text: str) -> None:
     """A line for people on stdout; nothing in it steers their terminal."""
     click.echo(plain(text))
+
+
+def say_exactly(text: str) -> None:
+    """As `say`, with each control character in sight: for what people read before they let it run."""
+    click.echo(escaped(text))
 
 
 def say_within(text: str) -> None:

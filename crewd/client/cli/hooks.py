@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from crewd.client.cli.common import Options, out, say, say_within, verb
+from crewd.client.cli.screen import escaped
 from crewd.client.disabled import disabled
 from crewd.client.hooks import PROJECT_FILE, distrust, found_hooks, project_hooks, trust
 from crewd.client.initialised import initialise_again
@@ -46,7 +47,7 @@ def hooks(options: Options, point: HookPoint | None) -> None:
         say(f"{row['name']}  {row['on']}  {'blocks' if row['blocking'] else 'remarks'}  {row['source']}  {row['state']}")
         if row["reason"]:
             say_within(f"  {row['reason']}")
-        say_within(f"  {row['run']}")
+        _say_command(str(row["run"]))
 
 
 @click.command()
@@ -81,7 +82,7 @@ def trust_(options: Options, revoke: bool, yes: bool) -> None:  # noqa: FBT001 (
     if not options.json:
         for hook in project.hooks:
             say(f"{hook.name}  {hook.on}  {'blocks' if hook.blocking else 'remarks'}")
-            say_within(f"  {hook.run}")
+            _say_command(hook.run)
     if project.hooks and not yes:
         if options.json or sys.stdin is None or not sys.stdin.isatty():
             raise Refused("nothing is trusted yet", hint="crew trust --yes, once you have read them")
@@ -92,3 +93,9 @@ def trust_(options: Options, revoke: bool, yes: bool) -> None:  # noqa: FBT001 (
         out({"trusted": [msgspec.structs.asdict(hook) for hook in project.hooks]})
     else:
         say(f"{PROJECT_FILE} is trusted as it is now")
+
+
+def _say_command(command: str) -> None:
+    """All that a shell is given, line by line: whoever trusts it has read it."""
+    for line in escaped(command).split("\n"):
+        say_within(f"  {line}")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from crewd.client.chosen import Chosen
-from crewd.client.cli.common import Options, out, say, say_within
+from crewd.client.cli.common import Options, out, say, say_exactly, say_within
 from crewd.model.budget import words_of
 from crewd.model.green import needed, required
 from crewd.model.limits import CONCURRENCY_MAX
@@ -88,13 +88,13 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         if row["skills"]:
             said = f" (no room for {', '.join(row['skills_left_out'])})" if row["skills_left_out"] else ""
             say(f"    skills: {', '.join(row['skills'])}{said}")
-        say(f"    runs:   {row['does']}" + (f" in {row['cwd']}" if row["cwd"] else ""))
+        say_exactly(f"    runs:   {row['does']}" + (f" in {row['cwd']}" if row["cwd"] else ""))
         if row["verify"]:
-            say(f"    verify: {row['verify']}")
+            say_exactly(f"    verify: {row['verify']}")
         for level, command in needed(step.verify_levels, required(chosen.workflow)):
-            say(f"    verify: {level}: {command}")
+            say_exactly(f"    verify: {level}: {command}")
         if step.packet is not None:
-            say(f"    packet: {step.packet.summary}")
+            say_exactly(f"    packet: {step.packet.summary}")
         if row["hooks"]:
             asked = ", ".join(f"{each['name']} ({each['on']}, {each['from'] or 'step'})" for each in row["hooks"])
             say(f"    hooks:  {asked}")

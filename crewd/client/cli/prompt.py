@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from crewd.agents.prompt import PROMPT_FILE, SOURCES_FILE, SYSTEM_PROMPT_FILE
-from crewd.client.cli.common import Options, look_at, out, say, table, verb
+from crewd.client.cli.common import Options, look_at, out, say, say_exactly, table, verb
 from crewd.client.keeping import artifact_bytes
 from crewd.model.agent import AGENT_RUNTIMES
 from crewd.model.errors import NotFound, UsageError
@@ -51,7 +51,7 @@ def prompt(options: Options, target: str, attempt: int | None) -> None:
         say(words)
     for title, name in (("System prompt", SYSTEM_PROMPT_FILE), ("First prompt", PROMPT_FILE)):
         if name in texts:
-            say(f"\n-- {title} --\n{texts[name]}")
+            say_exactly(f"\n-- {title} --\n{texts[name]}")
 
 
 def _of_attempt(shown: ShowReply, target: str, attempt: int | None) -> dict[str, ArtifactRow]:

@@ -16,7 +16,7 @@ import msgspec
 from crewd.agents.catalogue import CATALOGUE
 from crewd.client import shapes
 from crewd.client.chosen import read_skill, team_named
-from crewd.client.cli.common import Options, out, say, say_within, table, verb
+from crewd.client.cli.common import Options, out, say, say_exactly, say_within, table, verb
 from crewd.client.cli.own_files import add_commands
 from crewd.client.cli.understood import tell_workflow
 from crewd.client.faults import Fault, described, faults_of, faults_of_hooks
@@ -180,7 +180,7 @@ def _tell_skill(options: Options, each: Resource) -> None:
         return
     say(f"{skill.name}: {skill.description}".rstrip(": "))
     say(f"  from {each.source}, {each.path}\n")
-    say(skill.text)
+    say_exactly(skill.text)
 
 
 skills = _group("skills", "The skills that agents can be given: skills: NAME in a file, or crew run --skill NAME.", _tell_skill)

@@ -30,6 +30,20 @@ def plain(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
+def escaped(text: str) -> str:
+    """The text with each character in sight: what `plain` leaves out stands as an escape, as `\\x1b` or `\\u202e`.
+
+    For what people read before they let it run: commands, prompts, skills.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each in "\n\t" or (each.isprintable() and not _CONTROL.match(each)) or (each.isspace() and each > "\xa0") else
+        ascii(each)[1:-1]
+        for each in text
+    )  # fmt: skip
+
+
 def one_line(text: str) -> str:
     """The text as one line: what stood on several is joined."""
     return " ".join(plain(text).split())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from crewd.client.cli.common import Options, out, say, warn
+from crewd.client.cli.common import Options, out, say_exactly, warn
 from crewd.model.budget import words_of
 from crewd.model.inputs import GOAL
 from crewd.model.quantities import counted
@@ -31,30 +31,30 @@ def tell_workflow(options: Options, understood: Understood) -> None:
     bounds.append(f"green: {workflow.green}" if workflow.green else "")
     labels = ", ".join(f"{name}={value}" for name, value in workflow.labels.items())
     count = len(workflow.steps)
-    say(
+    say_exactly(
         f"{workflow.name}: {count} step{'' if count == 1 else 's'}" + "".join(f", {each}" for each in (*bounds, labels) if each)
     )
     for name, each in workflow.inputs.items():
         default = "must be given" if each.default is None else f"else {each.default!r}"
-        say(f"  input {name}: {each.type}, {default}" + (f"; one of {', '.join(each.choices)}" if each.choices else ""))
+        say_exactly(f"  input {name}: {each.type}, {default}" + (f"; one of {', '.join(each.choices)}" if each.choices else ""))
     for step in workflow.steps:
         _tell(workflow, step)
     for unused in understood.unused:
-        say(f"  not used: {unused}")
+        say_exactly(f"  not used: {unused}")
 
 
 def _tell(workflow: Workflow, step: Step) -> None:
     after = f" after {', '.join(step.depends_on)}" if step.depends_on else ""
-    say(f"  {step.id}{after}")
+    say_exactly(f"  {step.id}{after}")
     worker = step.worker
     names = (GOAL, *workflow.inputs)
     if worker.shell:
-        say(f"    run:    {_indented(with_exec(place_values(worker.shell, names)))}")
+        say_exactly(f"    run:    {_indented(with_exec(place_values(worker.shell, names)))}")
     elif worker.call:
         given = msgspec.json.encode(worker.args).decode() if worker.args else ""
-        say(f"    call:   {worker.call} {given}".rstrip())
+        say_exactly(f"    call:   {worker.call} {given}".rstrip())
     else:
-        say("    " + ("outside: somebody claims it" if worker.outside else _agent_of(step)))
+        say_exactly("    " + ("outside: somebody claims it" if worker.outside else _agent_of(step)))
     access = ", ".join(filter(None, (step.access, step.conflict_key and f"key {step.conflict_key}")))
     told = (
         ("reads", ", ".join(step.reads)), ("output", step.output), ("access", access), ("effectiveness", step.effectiveness),
@@ -65,17 +65,17 @@ def _tell(workflow: Workflow, step: Step) -> None:
     )  # fmt: skip
     for what, text in told:
         if text:
-            say(f"    {what + ':':<7} {_indented(text)}")
+            say_exactly(f"    {what + ':':<7} {_indented(text)}")
     for what, value in msgspec.to_builtins(worker).items():
         if what not in _SHOWN_ABOVE and value:
-            say(f"    {what + ':':<7} {msgspec.json.encode(value).decode()}")
+            say_exactly(f"    {what + ':':<7} {msgspec.json.encode(value).decode()}")
     for line in (worker.shell, step.verify, *step.verify_levels.values()):
         for word, meant in near_names(line, names).items():
             warn(f"step {step.id}: {{{word}}} is no input, and is left to the shell as it is (did you mean {{{meant}}}?)")
     for word, meant in near_names(step.text, names).items():
         warn(f"step {step.id}: {{{word}}} is no input, and stays in its text as it is (did you mean {{{meant}}}?)")
     if step.text:
-        say(f"    text:   {counted(len(step.text), 'character')}, {step.text.splitlines()[0][:60]!r}")
+        say_exactly(f"    text:   {counted(len(step.text), 'character')}, {step.text.splitlines()[0][:60]!r}")
 
 
 def _indented(text: str) -> str:

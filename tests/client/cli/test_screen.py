@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.client.cli.screen import for_json, lay_out, one_line, overwritten, plain, shorten, width_of
+from crewd.client.cli.screen import escaped, for_json, lay_out, one_line, overwritten, plain, shorten, width_of
 
 STEERING = [
     "\x1b[31m",
@@ -42,6 +42,21 @@ def test_what_passes_is_printable_lines(text: str) -> None:
         assert each in "\n\t" or not (ord(each) < 32 or 127 <= ord(each) < 160)
     assert "\n" not in one_line(text)
     assert plain(plain(text)) == plain(text)
+
+
+@pytest.mark.parametrize("text", STEERING)
+def test_what_is_read_before_it_is_run_is_shown_whole(text: str) -> None:
+    shown = escaped(f"a{text}; touch x")
+    assert plain(shown) == shown
+    assert shown.startswith("a")
+    assert shown.endswith("; touch x")
+    assert shown.replace("\\", "") != "a; touch x", "that something is there is seen"
+
+
+@given(st.text())
+def test_nothing_that_is_read_before_it_is_run_is_left_out(text: str) -> None:
+    assert plain(escaped(text)) == escaped(text)
+    assert all(each in escaped(text) for each in text if each.isprintable())
 
 
 @given(st.text())
