@@ -41,7 +41,7 @@ from crewd.client.initialised import initialise_extensions, is_due
 from crewd.client.inventory import inventory
 from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, bounded, brief, run_summary
 from crewd.clock import SystemClock
-from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, UsageError
+from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, NotFound, UsageError
 from crewd.model.green import Green
 from crewd.model.inventory import Item
 from crewd.model.markdown import did_you_mean
@@ -53,6 +53,10 @@ from crewd.protocol.requests import CancelReply
 
 WAIT_SECONDS_MAX = 600.0
 """Of one call: a leader may not cancel its calls, so each ends by itself."""
+ANSWER_SECONDS = 30.0
+"""So long an answer is waited for until its worker has it."""
+ADMITTED_TRIES, ADMITTED_SECONDS = 50, 0.1
+"""Looks for a message that was sent and may not be admitted yet."""
 SLICE_SECONDS = 5.0
 """So often a call that waits tells how things stand."""
 TEXT_CHARS_MAX = 50_000
@@ -403,11 +407,11 @@ def _add_talking(server: MCPServer[None], leader: Leader) -> None:
 
         async def say(crew: aio.Crew) -> Receipt:
             target = await _task_of(crew, run) if request_id else run
-            key = _message_id(target, kind, request_id) if request_id else crew.new_message_id()
+            key = _message_id(crew.owner, target, kind, request_id) if request_id else crew.new_message_id()
             try:
                 return await crew.send(kind, target, text, id=key, wait=wait, timeout=seconds, terms=terms)
-            except DeadlineExceeded:
-                return await crew.receipt(key)
+            except DeadlineExceeded as error:
+                return await _receipt_after(crew, key, error)
 
         return _told(await leader.ask(say), await leader.notices())
 
@@ -442,8 +446,19 @@ def _add_talking(server: MCPServer[None], leader: Leader) -> None:
 
     @server.tool()
     async def crew_respond(question: str, answer: str) -> Message:
-        """Answer a question. `answer` fits its kind: yes or no, allow or deny, one of its choices, JSON, or text."""
-        return _told(await leader.ask(lambda crew: crew.respond(question, answer)), await leader.notices())
+        """Answer a question. `answer` fits its kind: yes or no, allow or deny, one of its choices, JSON, or text.
+
+        The question stays open if the `outcome` is `refused`: the `note` says why.
+        """
+
+        async def respond(crew: aio.Crew) -> Receipt:
+            key = crew.new_message_id()
+            try:
+                return await crew.respond(question, answer, id=key, wait="settled", timeout=ANSWER_SECONDS)
+            except DeadlineExceeded as error:
+                return await _receipt_after(crew, key, error)
+
+        return _told(await leader.ask(respond), await leader.notices())
 
 
 async def _told_anew(crew: aio.Crew, run: str, most: int) -> str:
@@ -499,8 +514,17 @@ async def _task_of(crew: aio.Crew, run: str) -> str:
     return f"{shown.run.id}/{step}" if step else shown.run.id
 
 
-def _message_id(task: str, kind: str, request_id: str) -> str:
-    """The id of the one message that this request means."""
+async def _receipt_after(crew: aio.Crew, key: str, error: DeadlineExceeded) -> Receipt:
+    """How far a message has come that has not come as far as was wanted in time. `error` if it was not admitted yet."""
+    for _ in range(ADMITTED_TRIES):
+        with contextlib.suppress(NotFound):
+            return await crew.receipt(key)
+        await asyncio.sleep(ADMITTED_SECONDS)
+    raise error
+
+
+def _message_id(owner: str, task: str, kind: str, request_id: str) -> str:
+    """The id of the one message that this request of this owner means."""
     digits = "0123456789abcdefghjkmnpqrstvwxyz"
-    made = hashlib.sha256(f"{task}\0{kind}\0{request_id}".encode()).digest()
+    made = hashlib.sha256(f"{owner}\0{task}\0{kind}\0{request_id}".encode()).digest()
     return "m_" + "".join(digits[byte & 31] for byte in made[:26])

@@ -59,7 +59,7 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class StartRun(msgspec.Struct, frozen=True):
-    """Admit a run. The same `request_id` gives the same run; with another content it is a conflict.
+    """Admit a run. The same `request_id` of the same owner gives the same run; with another content it is a conflict.
 
     `parent` is the living attempt (`task#epoch`) whose worker asks; when that attempt ends, the run is cancelled, unless
     `on_parent` is `keep`. It is a worker of the caller's own run, or the caller has its `parent_token`, which its processes

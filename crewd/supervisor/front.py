@@ -388,7 +388,7 @@ class Front(Actor[cm.FrontMessage]):
             if not start.request_id:
                 raise
             # What keeps new runs out now must not hide from its sender that this one was admitted before.
-            guard = NewRun(start.request_id, command.digest, refusal=error)
+            guard = NewRun(_request_key(command, start), command.digest, refusal=error)
             self._journal.record([], [], guard=guard, refused=lambda answer: self._tell_known(command, answer))
 
     def _tell_known(self, command: cm.Command, answer: Known | Rejected) -> None:
@@ -449,7 +449,7 @@ class Front(Actor[cm.FrontMessage]):
         self._journal.record(
             [Draft(body, run, causation=command.caller.request, provenance=f"client:{command.caller.owner}"), *first],
             [admitted],
-            guard=NewRun(start.request_id, command.digest, name),
+            guard=NewRun(_request_key(command, start), command.digest, name),
             refused=refused,
         )
 
@@ -525,3 +525,8 @@ def shutdown(services: Services, mode: Literal["drain", "end", "keep"], grace_se
         requested_at=services.clock.wall(),
     )  # fmt: skip
     return cm.Stop(mode, cancel)
+
+
+def _request_key(command: cm.Command, start: rq.StartRun) -> str:
+    """What makes a second start the same one: two owners that choose the same request id mean two runs."""
+    return f"{command.caller.owner} {start.request_id}" if start.request_id else ""

@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from crewd.client.blocking import Crew
+from crewd.client.shapes import exec_workflow
 from crewd.client.user_file import user_path
 from crewd.model.budget import Budget
 from tests.late import Late
@@ -33,12 +34,14 @@ Mode = Literal["auto", "legacy"]
 
 
 @asynccontextmanager
-async def leader(crew: Crew, folder: Path, mode: Mode = "auto", *, apart: bool = False) -> AsyncIterator[mcp.Client]:
+async def leader(
+    crew: Crew, folder: Path, mode: Mode = "auto", *, apart: bool = False, name: str = ""
+) -> AsyncIterator[mcp.Client]:  # fmt: skip
     """A leader whose server works in this directory: in this process, or as leaders start it (which takes a second)."""
     (folder / ".crew" / "agents").mkdir(parents=True, exist_ok=True)
     (folder / ".crew" / "agents" / "stand-in.md").write_text(DEFINITION)
     with contextlib.chdir(folder):
-        server: Any = mcp_server.make_server(str(crew.home.root))
+        server: Any = mcp_server.make_server(str(crew.home.root), name)
         if apart:
             command = ["-c", MAIN, "--home", str(crew.home.root), "mcp"]
             server = mcp.StdioServerParameters(command=sys.executable, args=command, cwd=str(folder), env=dict(os.environ))
@@ -161,6 +164,54 @@ def test_questions_are_answered_and_told_as_notices(crew: Crew, tmp_path: Path) 
             assert stands["over"]
 
     anyio.run(lead)
+
+
+def test_an_answer_that_does_not_fit_is_refused_with_the_reason(crew: Crew, tmp_path: Path) -> None:
+    async def lead() -> None:
+        async with leader(crew, tmp_path) as client:
+            run = (await call(client, "crew_run", workflow=str(tmp_path / "ask.workflow.md"), goal="x"))["run"]
+            (question,) = (await call(client, "crew_wait", run=run, timeout_s=60))["questions"]
+            told = await call(client, "crew_respond", question=question, answer="[1]")
+            assert (told["outcome"], "is not of type 'object'" in told["note"]) == ("refused", True)
+            assert (await call(client, "crew_respond", question=question, answer="{}"))["outcome"] == "done"
+            assert (await call(client, "crew_wait", run=run, timeout_s=60))["over"]
+
+    question = "ctx.ask('which settings?', kind='json', schema={'type': 'object'})"
+    (tmp_path / "settings.py").write_text(f"def ask(ctx):\n    return {question}\n")
+    (tmp_path / "ask.workflow.md").write_text("## ask\ncall: settings:ask\n")
+    anyio.run(lead)
+
+
+def test_what_two_leaders_call_the_same_is_two_runs_and_two_messages(crew: Crew, tmp_path: Path) -> None:
+    async def lead() -> None:
+        runs, told = [], []
+        for name in ("lead-a", "lead-b"):
+            async with leader(crew, tmp_path, name=name) as client:
+                for _ in range(2):
+                    run = await call(client, "crew_run", command=["sleep", "100"], request_id="build-1")
+                    runs.append(run["run"])
+                message = await call(client, "crew_follow_up", run=target.id, text="x", request_id="m", wait="accepted")
+                told.append(message["message"])
+        assert (len(runs), len(set(runs)), len(set(told))) == (4, 2, 2)
+        for run in set(runs):
+            crew.cancel(run, mode="now", force=True, intent="the test is over")
+
+    target = crew.exec(["sleep", "100"], cwd="/")
+    anyio.run(lead)
+    target.cancel(mode="now")
+
+
+def test_a_message_that_is_not_waited_for_is_told_as_far_as_it_is(crew: Crew, tmp_path: Path) -> None:
+    async def lead() -> None:
+        async with leader(crew, tmp_path) as client:
+            for number in range(20):
+                told = await call(client, "crew_steer", run=run.id, text=str(number), wait="settled", timeout_s=0)
+                assert told["level"] in {"accepted", "delivered", "applied", "settled"}
+
+    run = crew.run(exec_workflow(["cat"], stdin="lines"), cwd="/")
+    anyio.run(lead)
+    assert len(crew.messages(run.id)) == 20
+    run.cancel(mode="now")
 
 
 def test_a_leader_bounds_what_a_run_may_use(crew: Crew, tmp_path: Path) -> None:

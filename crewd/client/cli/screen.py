@@ -31,7 +31,7 @@ def plain(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text with each character in sight: what `plain` leaves out stands as an escape, as `\\x1b` or `\\u202e`.
+    r"""The text with each character in sight: what `plain` leaves out stands as an escape, as `\\x1b` or `\\u202e`.
 
     For what people read before they let it run: commands, prompts, skills.
     """
