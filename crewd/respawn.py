@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from crewd.clock import SystemClock
 
 EX_SOFTWARE = 70
+STARTS = "starts"
+"""What the log says at each start: what came before is of an earlier one."""
 PAUSES = (0.2, 1.0, 2.0, 5.0, 10.0, 10.0)
 """Before the first new start, the second one, and so on: each is shorter than a client waits for an answer (15 s)."""
 HEALTHY_SECONDS = 60.0
@@ -53,6 +55,8 @@ def main(command: Sequence[str]) -> int:
         signal.signal(number, pass_on)
     accidents, clock = 0, SystemClock()
     while True:
+        if accidents:
+            say(STARTS)
         begun = clock.monotonic()
         child[:] = [subprocess.Popen(command)]  # noqa: S603 (our own program)
         code = child[0].wait()

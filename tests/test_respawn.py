@@ -123,6 +123,20 @@ def test_a_crewd_that_has_died_can_be_stopped_before_it_is_started_again(home: P
 
 
 @pytest.mark.process
+def test_a_crewd_that_was_stopped_is_not_said_to_have_died_before(home: Path, tmp_path: Path) -> None:
+    root = home / "h"
+    keeper = start(root)
+    os.kill(int((root / "crewd.lock").read_text()), signal.SIGKILL)
+    shell = Shell(str(root), tmp_path)
+    wait_until(lambda: shell.run("daemon", "status").returncode == 0, "another crewd")
+    shell.ok("daemon", "stop")
+    wait_until(lambda: has_ended(keeper), "the end")
+    said = shell.fails(69, "ps")
+    assert "crew daemon start" in said
+    assert "has died" not in said
+
+
+@pytest.mark.process
 def test_a_signal_ends_both(home: Path) -> None:
     root = home / "h"
     keeper = start(root)

@@ -18,6 +18,7 @@ from crewd.model.arguments import PathText
 from crewd.model.errors import DaemonUnreachable, UsageError
 from crewd.model.home import Home
 from crewd.private_files import WRITE_FOR_OTHERS, check_directory, make_directory, open_log
+from crewd.respawn import STARTS
 
 if TYPE_CHECKING:
     import psutil
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 START_SECONDS = 15.0
 RESPAWN = "crewd.respawn"
 """The module that starts crewd, and starts it again."""
-STARTS = "starts"
-"""What the log says at each start: what came before is of an earlier one."""
 PID_DIGITS = 10
 """A lock with more digits holds no pid: Linux has pids up to 4,194,304."""
 BOOT_SECONDS = 2.0

@@ -90,7 +90,7 @@ class ReadOnly:
         except UnicodeDecodeError as error:  # what SQLite says of it holds bytes of the damaged file
             return f"its tables cannot be read: {error.reason}"
         if found != "ok":
-            return found
+            return " ".join(found.removeprefix("*** in database main ***").split())  # it may have several lines
         return f"{lost} commits follow a damaged place of its log crewd.db-wal" if lost > UNSYNCED_COMMITS_MAX else ""
 
     @staticmethod
