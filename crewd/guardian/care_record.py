@@ -14,7 +14,10 @@ from crewd.model.policy import Limits
 
 
 class CareRecord(msgspec.Struct, frozen=True):
-    """`pid` and `start` are the worker's first process, in the boot `boot_id`; `unmarked` are processes without a marker."""
+    """`pid` and `start` are the worker's first process, in the boot `boot_id`; `unmarked` are processes without a marker.
+
+    `home` is the inode of the home's directory, 0 if it is not known: in a copy of a home the records are of another one.
+    """
 
     task: str
     epoch: int
@@ -25,6 +28,7 @@ class CareRecord(msgspec.Struct, frozen=True):
     orphan_grace_seconds: float = ORPHAN_GRACE_SECONDS_DEFAULT
     limits: Limits = Limits()
     unmarked: tuple[tuple[int, float], ...] = ()
+    home: int = 0
 
     @property
     def seconds_alone(self) -> float:

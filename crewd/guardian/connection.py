@@ -21,8 +21,52 @@ from crewd.protocol import guardian as gd
 _log = logging.getLogger("crewd.guardian")
 
 
+class Listener:
+    """A unix socket of this user's, at a path, in the place of whatever was there. `accepted` is given each connection."""
+
+    def __init__(self, selector: selectors.BaseSelector, path: Path, accepted: Callable[[socket.socket], None]) -> None:
+        self._selector = selector
+        self._path = path
+        self._accepted = accepted
+        self._socket: socket.socket | None = None
+        self._file: tuple[int, int] | None = None
+        self.listen()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether who connects to the path comes here: its file may have been removed, or be another's."""
+        return self._file is not None and _file_at(self._path) == self._file
+
+    def listen(self) -> None:
+        """Listen there, again if it was removed."""
+        self._leave()
+        self._socket = listening = _listening(self._path)
+        self._file = _file_at(self._path)
+        self._selector.register(listening, selectors.EVENT_READ, lambda: self._accept(listening))
+
+    def close(self) -> None:
+        """Listen no more. The file goes, if it is still this one's."""
+        if self.is_there:
+            self._path.unlink(missing_ok=True)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._socket is not None:
+            self._selector.unregister(self._socket)
+            self._socket.close()
+        self._socket, self._file = None, None
+
+    def _accept(self, listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        if _same_user(connection):
+            connection.setblocking(False)
+            self._accepted(connection)
+        else:
+            connection.close()
+
+
 class CrewdConnection:
-    """Listens on a unix socket. A new connection takes the place of the one before; `on_hang_up` is called when one is over."""
+    """A new connection takes the place of the one before; `on_hang_up` is called when one is over."""
 
     def __init__(
         self, selector: selectors.BaseSelector, on_order: Callable[[gd.Order], None], on_hang_up: Callable[[], None]
@@ -45,24 +89,15 @@ class CrewdConnection:
         """Whether crewd has not yet taken all that it was told."""
         return bool(self._out)
 
-    def listen(self, path: Path) -> None:
-        """Take the place of whatever listened there before."""
-        listening = listen(path)
-        self._selector.register(listening, selectors.EVENT_READ, lambda: self._accept(listening))
-
     def tell(self, notice: gd.Notice) -> None:
         """Say something to crewd; nothing, if it is not there."""
         if self._socket is not None:
             self._out += self._notices.encode(notice)
             self._flush()
 
-    def _accept(self, listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        if not same_user(connection):
-            connection.close()
-            return
+    def accepted(self, connection: socket.socket) -> None:
+        """Talk to this one from now on."""
         self._hang_up()
-        connection.setblocking(False)
         self._socket = connection
         self._orders = gd.StreamCodec(gd.ORDERS)
         self._selector.register(connection, selectors.EVENT_READ, self._talk)
@@ -111,8 +146,7 @@ class CrewdConnection:
         self._selector.modify(self._socket, wanted, self._talk)
 
 
-def listen(path: Path) -> socket.socket:
-    """A unix socket of this user's that listens in the place of whatever was there."""
+def _listening(path: Path) -> socket.socket:
     try:
         path.unlink(missing_ok=True)
     except IsADirectoryError:
@@ -125,7 +159,15 @@ def listen(path: Path) -> socket.socket:
     return listening
 
 
-def same_user(connection: socket.socket) -> bool:
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        file = path.stat()
+    except OSError:
+        return None
+    return file.st_dev, file.st_ino
+
+
+def _same_user(connection: socket.socket) -> bool:
     """Whether a process of this user is at the other end."""
     if not processes.LINUX:
         return True  # the directory is 0700

@@ -55,7 +55,7 @@ def guardian_main(home_path: str, settings: Settings) -> None:
         os._exit(0)
     try:
         gc.disable()  # no cycles are made here; a collection in the middle of a ladder costs time
-        Guardian(home, settings).run()
+        Guardian(home, settings, lock).run()
         os._exit(0)
     except BaseException:  # noqa: BLE001 (the outermost frame: workers stay, the next guardian adopts them)
         traceback.print_exc()

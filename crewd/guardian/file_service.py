@@ -1,4 +1,4 @@
-"""Listens for what crewd asks about files: some connections, from processes of the same user, one request at a time each.
+"""Answers what crewd asks about files: some connections, one request at a time each.
 
 Tests: tests/supervisor/test_files_link.py, tests/hostile/test_process_games.py.
 """
@@ -9,9 +9,7 @@ import logging
 import selectors
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from crewd.guardian.connection import listen, same_user
 from crewd.model.errors import PeerError
 from crewd.protocol import files as fl
 from crewd.protocol.guardian import StreamCodec
@@ -29,17 +27,8 @@ class FileService:
         self._answer = answer
         self._open: list[_Connection] = []
 
-    def listen(self, path: Path) -> None:
-        """Take the place of whatever listened there before."""
-        listening = listen(path)
-        self._selector.register(listening, selectors.EVENT_READ, lambda: self._accept(listening))
-
-    def _accept(self, listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        if not same_user(connection):
-            connection.close()
-            return
-        connection.setblocking(False)
+    def accepted(self, connection: socket.socket) -> None:
+        """Answer this one, too."""
         if len(self._open) >= CONNECTIONS_MAX:
             self._open[0].close()
         self._open.append(_Connection(connection, self._selector, self._answer, self._open))

@@ -136,10 +136,11 @@ class Guard:
     """
 
     def __init__(
-        self, home_key: str, boot_id: str, own_pid: int, now: float, look_seconds: float = LOOK_SECONDS
+        self, home_key: str, boot_id: str, own_pid: int, now: float, look_seconds: float = LOOK_SECONDS, home_file: int = 0
     ) -> None:  # fmt: skip
         self._home_key = home_key
         self._home_number = worker_number.home_number(home_key)
+        self._home_file = home_file
         self._boot_id = boot_id
         self._own_pid = own_pid
         self._look_seconds = look_seconds
@@ -291,12 +292,13 @@ class Guard:
         worker = bootstrap.worker
         number = worker_number.number_of(self._home_key, *key)
         record = CareRecord(
-            *key, on_orphan=worker.on_orphan, orphan_grace_seconds=worker.orphan_grace_seconds, limits=worker.limits
+            *key, on_orphan=worker.on_orphan, orphan_grace_seconds=worker.orphan_grace_seconds, limits=worker.limits,
+            home=self._home_file,
         )  # fmt: skip
         self._put(Care(key, number, record, cr.Starting(now)))
         if len(self._cares) > WORKERS_MAX:
             return self.not_forked(key, 0, f"{WORKERS_MAX} workers run already", transient=True)
-        if record == CareRecord(*key):  # what a successor assumes
+        if record == CareRecord(*key, home=self._home_file):  # what a successor assumes
             return [Fork(bootstrap, number)]
         return [cr.Keep(record), Fork(bootstrap, number)]  # first: the worker may live, and this guardian not hear of it
 
@@ -341,7 +343,7 @@ class Guard:
     ) -> list[GuardEffect]:  # fmt: skip
         """Find what an earlier guardian of this home left: by marker, by its records on disk, and by cgroup."""
         self._records = {(exited.task, exited.epoch): exited for exited in exits}
-        noted = {(record.task, record.epoch): record for record in records}
+        noted = {(record.task, record.epoch): record for record in records if record.home in {0, self._home_file}}
         numbers = {worker_number.number_of(self._home_key, *key): key for key in noted}
         living = {pid: proc for pid, proc in table.items() if not proc.dead}
         found: dict[Key, dict[int, Proc]] = {}
@@ -358,7 +360,9 @@ class Guard:
         effects: list[GuardEffect] = []
         for key, members in found.items():
             if members:
-                effects += self._take_over(key, tuple(members.values()), noted.pop(key, CareRecord(*key)), now)
+                effects += self._take_over(
+                    key, tuple(members.values()), noted.pop(key, CareRecord(*key, home=self._home_file)), now
+                )
         return [*effects, *(ForgetRecord(key) for key in noted)]
 
     def _take_over(self, key: Key, procs: tuple[Proc, ...], record: CareRecord, now: float) -> list[GuardEffect]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import logging
 import os
 import selectors
 import signal
@@ -19,14 +21,14 @@ from typing import NamedTuple, assert_never
 import msgspec
 import psutil
 
-from crewd import limit_mark, worker_files
+from crewd import __version__, limit_mark, worker_files
 from crewd.clock import SystemClock
 from crewd.guardian import care as cr
 from crewd.guardian import guard as gu
 from crewd.guardian import marker, processes
 from crewd.guardian.care_record import CareRecord
 from crewd.guardian.cgroups import Cgroups
-from crewd.guardian.connection import CrewdConnection
+from crewd.guardian.connection import CrewdConnection, Listener
 from crewd.guardian.examine import examine
 from crewd.guardian.exits import ExitRecords
 from crewd.guardian.file_service import FileService
@@ -40,14 +42,17 @@ from crewd.guardian.tree import Key, Proc
 from crewd.guardian.worker_folder import leave_file, noted, prepare, take_unsent_reports
 from crewd.guardian.zygote import PACKET_BYTES_MAX
 from crewd.guardian.zygote_link import ZygoteLink
+from crewd.model.errors import UsageError
 from crewd.model.home import Home
 from crewd.model.ids import marker as make_marker
 from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.redact import clip
+from crewd.private_files import make_directory
 from crewd.protocol import guardian as gd
 from crewd.protocol.bootstrap import Bootstrap
 
+_log = logging.getLogger("crewd.guardian")
 REAP_SECONDS = 0.01
 """How long children that have ended are reaped before everything else has its turn."""
 REAP_LOOKS = 20
@@ -56,6 +61,8 @@ CHASE_SECONDS = 0.02
 """How long a chase lasts (see `care.Chase`), where a look at the whole table is too slow."""
 CHASE_MISSES = 20
 """Looks at the guardian's children, one after the other, that find nobody: then a chase is over."""
+LISTEN_SECONDS = 1.0
+"""Between two looks at whether the files of its sockets are there."""
 CAP_SECONDS = 2.0
 """Between two looks at the sizes of output files that may have to be cut."""
 TRANSIENT = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
@@ -81,17 +88,28 @@ class Settings(NamedTuple):
     open_files: int
 
 
-class Guardian:
-    """See the package's text."""
+def made_as(settings: Settings) -> str:
+    """What a guardian was started as: the release of crewd, and a digest of the settings."""
+    return f"{__version__} {hashlib.sha256(msgspec.json.encode(settings)).hexdigest()[:16]}"
 
-    def __init__(self, home: Home, settings: Settings) -> None:
+
+class Guardian:
+    """See the package's text. `lock` is the descriptor of the file by which it holds the home."""
+
+    def __init__(self, home: Home, settings: Settings, lock: int) -> None:
         self._home = home
+        self._lock = lock
+        self._listeners: tuple[Listener, ...] = ()
+        self._listen_at = 0.0
+        self._unheard = False
         self._settings = settings
         self._clock = SystemClock()
         self._selector = selectors.DefaultSelector()
         self._examined: gd.Examined | None = None
         self._examine_at = 0.0
-        self._guard = Guard(home.key, processes.boot_id(), os.getpid(), self._clock.monotonic())
+        self._guard = Guard(
+            home.key, processes.boot_id(), os.getpid(), self._clock.monotonic(), home_file=home.root.stat().st_ino
+        )
         self._exits = ExitRecords(home.exits)
         self._records = Folder(home.root / "charges", CareRecord)
         self._cgroups = Cgroups(home.key, wanted=settings.cgroups)
@@ -109,8 +127,10 @@ class Guardian:
     def run(self) -> None:
         """Serve until retired, or until alone with nothing to guard."""
         self._hear_signals()
-        self._files.listen(self._home.files_socket)
-        self._crewd.listen(self._home.guardian_socket)
+        self._listeners = (
+            Listener(self._selector, self._home.files_socket, self._files.accepted),
+            Listener(self._selector, self._home.guardian_socket, self._crewd.accepted),
+        )
         self._zygote.start()
         self._adopt()
         while not self._is_over():
@@ -121,10 +141,29 @@ class Guardian:
             self._zygote.send()
             self._reap()
             self._tick()
-        self._home.guardian_socket.unlink(missing_ok=True)
-        self._home.files_socket.unlink(missing_ok=True)
+        for listener in self._listeners:
+            listener.close()
         self._cgroups.close()
         self._zygote.close()
+
+    def _keep_listening(self) -> None:
+        """Make a socket again whose file was removed, unless the home at this place is another one by now."""
+        for listener in self._listeners:
+            if not listener.is_there and self._holds_home():
+                try:
+                    make_directory(self._home.run)
+                    listener.listen()
+                    self._unheard = False
+                except (OSError, UsageError) as error:
+                    if not self._unheard:
+                        _log.warning("crewd cannot reach this guardian: %s", error)
+                    self._unheard = True
+
+    def _holds_home(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._lock), self._home.guardian_lock.stat())
+        except OSError:
+            return False
 
     def _is_over(self) -> bool:
         if self._guard.retiring and self._crewd.has_more_to_say:
@@ -209,6 +248,9 @@ class Guardian:
 
     def _tick(self) -> None:
         now = self._clock.monotonic()
+        if now >= self._listen_at:
+            self._listen_at = now + LISTEN_SECONDS
+            self._keep_listening()
         if not self._guard.retiring:
             self._zygote.tend()
         self._perform(self._guard.tick(now))
@@ -295,7 +337,7 @@ class Guardian:
                 case gu.Pong():
                     self._pong()
                 case gu.Greet(workers):
-                    self._crewd.tell(gd.Attached(os.getpid(), workers, self._cgroups.path, gd.VERSION))
+                    self._crewd.tell(gd.Attached(os.getpid(), workers, self._cgroups.path, gd.VERSION, made_as(self._settings)))
                     self._pong()
                 case gu.ForgetRecord(key):
                     self._records.forget(key)

@@ -214,12 +214,14 @@ class Attached(msgspec.Struct, frozen=True):
     """The end of what the guardian had to tell: every live worker and every unconfirmed exit came before it.
 
     `version` is `VERSION` of the program that the guardian runs; 0 is one that knows neither `Expect`, `LeaveFile` nor `Ping`.
+    `made_as` says with which release of crewd and which settings it was started.
     """
 
     pid: int
     workers: int
     cgroup: str = ""
     version: int = 0
+    made_as: str = ""
 
 
 Order = Attach | Expect | LeaveFile | Spawn | End | Signal | Confirm | Query | Ping | Examine | Retire

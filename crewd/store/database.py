@@ -120,13 +120,19 @@ class Database:
     """The writing connection. Raises StoreUnavailable for whatever SQLite or the disk refuses; then nothing was written.
 
     StoreDamaged, which is one, if the file is not what was written, or was taken away. `reserve`: a file that keeps room for
-    cancels. `quarantine`: where what it holds is kept if somebody has taken its file away.
+    cancels. `quarantine`: where what it holds is kept if somebody has taken its file away, unless `lock`, the file by which
+    crewd holds its home, is another one by then: the directory at this place is another crewd's.
     """
 
-    def __init__(self, path: Path, store_id: str, reserve: Path | None = None, quarantine: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, store_id: str, reserve: Path | None = None, quarantine: Path | None = None, lock: Path | None = None
+    ) -> None:  # fmt: skip
         self._reserve = reserve
         self._path = path
         self._quarantine = quarantine
+        self._lock = lock
+        self._held = None if lock is None else _file_at(lock)
+        self._lost = ""
         self._statuses: dict[tuple[str, str], str] = {}
         self._records: list[Record] = []
         with faults(f"the database {path} cannot be opened"):
@@ -141,6 +147,7 @@ class Database:
                 self._prepare(path, store_id)
             self.store_id = str(self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0])
             self._records = unflushed_of(self._sql)
+        self._directory: int | None = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._files = self._identity()
 
     def _prepare(self, path: Path, store_id: str) -> None:
@@ -156,16 +163,12 @@ class Database:
         self._sql.execute("BEGIN IMMEDIATE")  # the log is a file from here on
         self._sql.execute("COMMIT")
 
-    def _identity(self) -> tuple[tuple[int, int] | None, ...]:
-        """Which files the database and its log are."""
-        found: list[tuple[int, int] | None] = []
-        for name in (self._path.name, f"{self._path.name}-wal"):
-            try:
-                file = self._path.with_name(name).stat()
-                found.append((file.st_dev, file.st_ino))
-            except OSError:
-                found.append(None)
-        return tuple(found)
+    def _identity(self, directory: int | None = None) -> tuple[tuple[int, int] | None, ...]:
+        """Which files the database and its log are: at its path, or in the directory in which it was opened."""
+        return tuple(
+            _file_at(self._path.with_name(name) if directory is None else Path(name), directory)
+            for name in (self._path.name, f"{self._path.name}-wal")
+        )
 
     def check_there(self) -> None:
         """Raises StoreDamaged if somebody has taken away or replaced the database's file: what is written would be lost.
@@ -175,7 +178,15 @@ class Database:
         """
         if self._identity() == self._files:
             return
+        if self._identity(self._directory) == self._files:
+            raise StoreDamaged(
+                f"the directory {self._path.parent} was moved while crewd ran", hint="crewd --home names where it is"
+            )
         what = f"the file {self._path} or its log was removed or replaced while crewd ran"
+        if self._lost:
+            raise StoreDamaged(self._lost, hint="'crewd salvage' takes it back")
+        if self._lock is not None and self._held is not None and _file_at(self._lock) not in {None, self._held}:
+            raise StoreDamaged(f"{what}: the home was moved or removed, and another crewd has taken its place")
         if self._quarantine is None:
             raise StoreDamaged(what)
         numbered = (self._quarantine / f"removed-{number}" for number in count(1))
@@ -190,7 +201,8 @@ class Database:
                 part.unlink(missing_ok=True)
                 aside.rmdir()
             raise StoreUnavailable(f"{what}, and what it holds cannot be kept: {error}", hint="free disk space") from None
-        raise StoreDamaged(f"{what}; what it held is in {aside}", hint="'crewd salvage' takes it back")
+        self._lost = f"{what}; what it held is in {aside}"
+        raise StoreDamaged(self._lost, hint="'crewd salvage' takes it back")
 
     def _migrate(self, path: Path, store_id: str) -> None:
         """Bring the tables to this version; what was there before is copied first."""
@@ -451,6 +463,9 @@ class Database:
     def close(self) -> None:
         """Close the connection, folding the write-ahead log into the database."""
         self._sql.close()
+        if self._directory is not None:
+            os.close(self._directory)
+            self._directory = None
 
 
 def unflushed_of(sql: sqlite3.Connection) -> list[Record]:
@@ -495,3 +510,12 @@ def row_of(sql: sqlite3.Connection, kind: type[R], key: str) -> R | None:
 def _insertion(table: str, columns: int, rows: int, conflict: str) -> str:
     row = f"({','.join('?' * columns)})"
     return f"INSERT INTO {table} VALUES {','.join([row] * rows)} {conflict}"
+
+
+def _file_at(path: Path, directory: int | None = None) -> tuple[int, int] | None:
+    """Which file is there; None if there is none."""
+    try:
+        file = os.stat(path, dir_fd=directory)
+    except OSError:
+        return None
+    return file.st_dev, file.st_ino

@@ -95,7 +95,7 @@ def open_database(home: Home, store_id: str) -> Database:
     aside = waiting(home)
     if aside is not None:
         raise StoreDamaged(f"what the database held is in {aside}", hint=DECIDE)
-    database = Database(home.database, store_id, home.reserve, home.quarantine)
+    database = Database(home.database, store_id, home.reserve, home.quarantine, home.daemon_lock)
     fold_again(database, home.database)
     return database
 

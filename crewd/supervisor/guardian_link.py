@@ -23,7 +23,7 @@ from crewd.actors import Actor, Lane, Timer
 from crewd.clock import SystemClock
 from crewd.guardian import marker, processes
 from crewd.guardian.entry import guardian_main
-from crewd.guardian.program import Settings
+from crewd.guardian.program import Settings, made_as
 from crewd.guardian.tree import Proc
 from crewd.model.errors import PeerError
 from crewd.model.events import Draft, GuardianLost
@@ -59,6 +59,11 @@ class GuardianSocket(Protocol):
 
     def connect(self, on_ready: Callable[[], None]) -> bool:
         """Try to reach a guardian; `on_ready` is called whenever there is something to read or room to write."""
+        ...
+
+    @property
+    def made_as(self) -> str:
+        """What a guardian that is started now says that it was made as, see `protocol.guardian.Attached`."""
         ...
 
     def start_guardian(self) -> None:
@@ -137,6 +142,11 @@ class UnixGuardianSocket:
         finally:
             del os.environ[marker.VARIABLE]
         self._process, self._reached = process, False
+
+    @property
+    def made_as(self) -> str:
+        """See `GuardianSocket`."""
+        return made_as(_settings(self._config, self._open_files))
 
     @property
     def guardian(self) -> int | None:
@@ -249,6 +259,8 @@ class GuardianLink(Actor[LinkMessage]):
         self._connected = False
         self._attached = False
         self._waiting: list[gd.Order] = []
+        self._theirs: set[tuple[str, int]] = set()
+        """Workers that the guardian has, or is told to start."""
         self._started_at: float | None = None
         self._retry: Timer | None = None
         self._ready_told = False
@@ -363,6 +375,7 @@ class GuardianLink(Actor[LinkMessage]):
         self._port.close()
         was_attached = self._attached
         self._connected = self._attached = False
+        self._theirs.clear()
         self._pulse = None
         self._services.directory.guardian = self._services.directory.zygote = None
         self._services.directory.silent.clear()
@@ -399,10 +412,12 @@ class GuardianLink(Actor[LinkMessage]):
                     self._order(order)  # which looks whether this guardian understands it
                 for controller in self._services.directory.attempts.values():
                     controller.offer(cm.GuardianAttached(), lane=Lane.CONTROL)
+                self._replace_idle()
             case (
                 gd.Started(task, epoch) | gd.Exited(task, epoch) | gd.Gone(task, epoch)
                 | gd.Used(task, epoch)
             ):  # fmt: skip
+                self._count(notice)
                 claimant = self._services.directory.attempts.get((task, epoch))
                 if claimant is not None:
                     lane = Lane.DATA if isinstance(notice, gd.Used) else Lane.CONTROL
@@ -412,6 +427,21 @@ class GuardianLink(Actor[LinkMessage]):
                     self.context.after(JUDGE_SECONDS, _Judge(task, epoch))
             case _:
                 assert_never(notice)
+
+    def _count(self, notice: gd.Started | gd.Exited | gd.Gone | gd.Used) -> None:
+        if isinstance(notice, gd.Started):
+            self._theirs.add((notice.task, notice.epoch))
+        elif not isinstance(notice, gd.Used):
+            self._theirs.discard((notice.task, notice.epoch))
+            self._replace_idle()
+
+    def _replace_idle(self) -> None:
+        """A guardian of another release, or with other settings, goes when it has no worker; orders wait for the next."""
+        guardian = self._services.directory.guardian
+        idle = self._attached and not self._retiring and not self._theirs
+        if idle and guardian is not None and guardian.made_as != self._port.made_as:
+            self._write(gd.Retire())
+            self._attached = False
 
     def _judge(self, task: str, epoch: int) -> None:
         """Nobody claimed this worker, or this exit, when it was heard of: the rows say whether its attempt is over."""
@@ -441,6 +471,8 @@ class GuardianLink(Actor[LinkMessage]):
         self._unanswered = True
         self._ask_later()
         if self._attached:
+            if isinstance(order, gd.Spawn):
+                self._theirs.add((order.bootstrap.task, order.bootstrap.epoch))
             self._write(order)
         elif isinstance(order, gd.Spawn | gd.LeaveFile | gd.Retire):
             self._waiting.append(order)

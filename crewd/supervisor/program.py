@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
+HOME_SECONDS = 5.0
+"""Between two looks at whether the home is still this crewd's."""
 RETIRE_SECONDS = 10.0
 FORCE_SIGNALS = 3
 COLLECT_AFTER = (100_000, 50, 20)
@@ -67,6 +69,14 @@ def take_home(home: Home) -> int:
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
     return lock
+
+
+def holds(home: Home, lock: int) -> bool | None:
+    """Whether the home at its place is the one that this lock is of; None if nothing is there."""
+    try:
+        return os.path.samestat(os.fstat(lock), home.daemon_lock.stat())
+    except OSError:
+        return None
 
 
 def start_log(home: Home, level: str) -> Any:
@@ -120,7 +130,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.supervisor.kept_clock import KeptClock
     from crewd.supervisor.open_files import budget, raise_limit
     from crewd.supervisor.poller import ZmqPoller
-    from crewd.supervisor.service import BEAT, ServiceManager, ServiceWatchdog
+    from crewd.supervisor.service import BEAT, Heartbeat, ServiceManager
     from crewd.supervisor.services import Services
     from crewd.supervisor.tokens import Tokens, load_secret
     from crewd.supervisor.tree import Ports, root
@@ -155,7 +165,18 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         wall_times=lambda: clock.times,
     )
 
+    def give_up(why: str) -> NoReturn:
+        logger.critical("the home {} {}: crewd leaves its workers to the guardian, and ends", home.root, why)  # noqa: PLE1205
+        logger.complete()
+        os._exit(EX_UNAVAILABLE)  # nothing may be written there
+
+    def look_at_home() -> None:
+        if holds(home, lock) is False:
+            give_up("was moved or removed, and is another crewd's now")
+
     def open_store() -> Database:
+        if not holds(home, lock):
+            give_up("was moved or removed while crewd ran")
         database = open_database(home, services.ids.next(EVENT))
         services.ids.follow(database.last_run())
         return database
@@ -216,9 +237,10 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     logger.info("crewd {} serves {} (pid {})", __version__, home.root, os.getpid())  # noqa: PLE1205 (loguru's format)
     watchdog = Watchdog(system, say_busy)
     watchdog.start()
+    system.spawn(ChildSpec("home", lambda: Heartbeat(HOME_SECONDS, look_at_home)), None)
     if manager.beat_seconds:
         system.spawn(
-            ChildSpec("service-watchdog", lambda: ServiceWatchdog(manager.beat_seconds, lambda: manager.say(BEAT))),
+            ChildSpec("service-watchdog", lambda: Heartbeat(manager.beat_seconds, lambda: manager.say(BEAT))),
             None,
         )
     gc.collect()

@@ -41,8 +41,11 @@ class ServiceManager:
             link.sendto(text.encode(), address)
 
 
-class ServiceWatchdog(Actor[None]):
-    """Beats on the brain's thread: a brain that is stuck does not beat, and the service manager starts crewd again."""
+class Heartbeat(Actor[None]):
+    """Calls `beat` at once and then every so many seconds, on the brain's thread.
+
+    A brain that is stuck does not beat: a service manager that waits for it starts crewd again.
+    """
 
     def __init__(self, seconds: float, beat: Callable[[], None]) -> None:
         super().__init__()

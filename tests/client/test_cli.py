@@ -15,7 +15,7 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture
 def shell(daemon: Daemon, jobs_dir: str) -> Shell:
-    return Shell(str(daemon.home.root), Path(jobs_dir), real=True)
+    return Shell(str(daemon.home.root), Path(jobs_dir))
 
 
 def test_a_worker_s_life_in_the_shell(shell: Shell) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crewd.guardian.connection import listen
+from crewd.guardian.connection import Listener
 from crewd.guardian.file_service import CONNECTIONS_MAX, FileService
 from crewd.model.errors import Unavailable
 from crewd.protocol import files as fl
@@ -30,7 +30,7 @@ def service(path: Path, answer: Callable[[fl.FileRequest], fl.FileReply]) -> Ite
     with selectors.DefaultSelector() as selector:
         stop, stopped = socket.socketpair()
         selector.register(stopped, selectors.EVENT_READ, None)
-        FileService(selector, answer).listen(path)
+        Listener(selector, path, FileService(selector, answer).accepted)
 
         def serve() -> None:
             while True:
@@ -148,7 +148,9 @@ def test_a_guardian_that_has_retired_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_one_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files_link, "ANSWER_SECONDS", 0.2)
-    listening = listen(tmp_path / "s")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "s"))
+    listening.listen()
     link = FilesLink(tmp_path / "s", NO_PAUSE)
     with pytest.raises(Unavailable, match="has not answered"):
         link(ASK)

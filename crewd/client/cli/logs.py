@@ -179,7 +179,7 @@ class LogReader:
         if not end and len(data) > LINE_BYTES_MAX:
             end = _whole(data)
         for line in data[:end].splitlines(keepends=True) if b"\r" not in data[:end] else _lines(data[:end]):
-            self._show(line, at)
+            self._show(line, at, ended=line.endswith(b"\n"))  # a very long one comes in pieces
             at += len(line)
         self._rest, self._rest_at = data[end:], at
 

@@ -229,6 +229,11 @@ class SimGuardianSocket:
         self._house.connected(self, self._guardian)
         return True
 
+    @property
+    def made_as(self) -> str:
+        """See `GuardianSocket`."""
+        return ""
+
     def start_guardian(self) -> None:
         """See `GuardianSocket`."""
         if self._permitted():

@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from crewd.client.blocking import Crew, RunHandle
+from crewd.client.cli.main import main
 from crewd.client.shapes import one_step
 from crewd.model.policy import Limits
 from crewd.model.terms import Terms
@@ -24,8 +26,10 @@ pytestmark = pytest.mark.process
 
 
 def shown(crew: Crew, *words: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-c", MAIN, "--home", str(crew.home.root), "logs", *words]
-    return subprocess.run(command, capture_output=True, timeout=120, check=False)
+    done = CliRunner().invoke(main, ["--home", str(crew.home.root), "logs", *words], prog_name="crew")
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout_bytes, done.stderr_bytes)
 
 
 def logs(crew: Crew, *words: str) -> bytes:
@@ -51,6 +55,8 @@ def test_lines_of_any_length_and_a_last_one_without_an_end(crew: Crew) -> None:
     run = ended(crew, "for i in 1 2 3; do head -c 700000 /dev/zero | tr '\\0' x; echo; done; printf last")
     assert logs(crew, run.id, "--tail", "2") == b"x" * 700_000 + b"\nlast"
     assert len(logs(crew, run.id)) == 3 * 700_001 + 4
+    longer = ended(crew, "head -c 3000000 /dev/zero | tr '\\0' x; echo; echo more")
+    assert logs(crew, longer.id) == b"x" * 3_000_000 + b"\nmore\n"
 
 
 def test_no_character_is_cut_and_bytes_that_are_none_are_kept(crew: Crew) -> None:
