@@ -106,7 +106,7 @@ def installed() -> tuple[Extension, ...]:
         if not fault:
             declared, fault = _declared(folder)
         if any(each.name == name and not each.fault for each in found):
-            fault = "another package has an extension of this name"
+            fault = f"{whose} brings another extension of this name"
         if not fault and len(hooks) + sum(len(each.hooks) for each in found) > EXTENSION_HOOKS_MAX:
             hooks, fault = (), f"with it extensions have more than {EXTENSION_HOOKS_MAX} hooks together"
         found.append(Extension(name, whose, version, folder, hooks, _wrong_name(name) or fault, declared))
@@ -151,7 +151,9 @@ def active_extensions() -> list[Extension]:
 
 def faults_of_extensions() -> list[str]:
     """What is wrong with those that the user has not disabled, in words."""
-    return [f"extension {each.name} brings nothing: {each.fault}" for each in enabled_extensions() if each.fault]
+    return [
+        f"extension {each.name} of {each.package} brings nothing: {each.fault}" for each in enabled_extensions() if each.fault
+    ]
 
 
 def _hooks(folder: Path) -> tuple[tuple[Hook, ...], str]:

@@ -53,10 +53,13 @@ def brings(install: Install, tmp_path: Path) -> Callable[[str], Path]:
 def test_what_is_declared_is_read_and_what_is_wrong_is_named(tmp_path: Path) -> None:
     assert declared_in(tmp_path).initialise is None
     for text, says in (
-        ("[initialise]\n", "run"), ("[initialise]\nrun = ''\n", "empty"), ("[other]\n", "other"), ("[initialise\n", "line 1"),
+        ("[initialise]\n", "run"), ("[initialise]\nrun = ''\n", "empty"), ("[initialze]\nrun = 'cat'\n", "no .initialze"),
+        ("[initialise\n", "line 1"),
+        ("[initialise]\nrun = 5\n", "initialise.: run = 5 is not possible"), ("[[sinks.a]]\nrun = 'cat'\n", "several times"),
+        ("[renderers.a]\nartifct = '*'\nrun = 'cat'\n", r"extension.toml: \[renderers.a\]: there is no 'artifct'"),
         (f"a = {'[' * 5_000}", "recursion"), (f"a = {'1' * 5_000}", "digits"),
         ("[renderers.'a b']\nartifact = '*'\nrun = 'cat'\n", "not a name"), ("[sinks.a]\nrun = 'cat'\nevery = 3\n", "every"),
-        ("[renderers.a]\nartifact = '*'\nrun = 'cat'\ntimeout_seconds = 301\n", "301 s"),
+        ("[renderers.a]\nartifact = '*'\nrun = 'cat'\ntimeout_seconds = 301\n", "timeout_seconds = 301"),
         ("".join(f"[sinks.s{number}]\nrun = 'cat'\n" for number in range(33)), "more than 32"),
     ):  # fmt: skip
         (tmp_path / "extension.toml").write_text(text)

@@ -107,7 +107,7 @@ def test_a_name_of_the_user_and_of_crewd_goes_first_and_one_of_a_project_last(in
         ({"builtin": "crewd_tidy"}, "can be called builtin"),
         ({"crewd": "crewd_tidy"}, "can be called crewd"),
         ({"no name": "crewd_tidy"}, "extension"),
-        ({"tidy": "crewd_tidy"}, "another package has an extension of this name"),
+        ({"tidy": "crewd_tidy"}, "brings another extension of this name"),
     ],
 )
 def test_what_is_wrong_with_one_is_told_and_the_others_work(install: Install, entries: dict[str, str], fault: str) -> None:
@@ -225,14 +225,17 @@ def test_the_team_of_an_extension_works_in_the_shell(install: Install, crew: Cre
     Path("made.py").write_text("# DO NOT EDIT\n")
     install("zz-broken", {"broken": "nobody_has_this"})
     shell = Shell(str(crew.home.root), Path.cwd())
+    shell.ok("disable", "extension:tidy", "--reason", "not now")
+    assert "the extension tidy would bring it, and is disabled" in " ".join(shell.fails(4, "run", "@tidy it", "-n").split())
+    shell.ok("enable", "extension:tidy")
     done = shell.run("run", "@tidy the parser", "--runtime", "stand-in", "--json")
     assert done.returncode == 0, done
-    assert "extension broken brings nothing: there is no package nobody_has_this" in " ".join(done.stderr.split())
+    assert "extension broken of zz-broken brings nothing: there is no package nobody_has_this" in " ".join(done.stderr.split())
     run = json.loads(done.stdout)["id"]
     shell.ok("wait", run)
     shown = " ".join(shell.ok("show", run).split())
     assert "completed" in shown
     assert "generated, not to be changed: ./made.py" in shown
-    assert "extension broken brings nothing" in " ".join(shell.run("doctor").stdout.split())
+    assert "extension broken of zz-broken brings nothing" in " ".join(shell.run("doctor").stdout.split())
     refused = shell.fails(5, "teams", "edit", "tidy")
     assert "team tidy is one of the extension tidy" in " ".join(refused.split())

@@ -33,8 +33,8 @@ def capabilities(options: Options, kind: str | None, run: str | None) -> None:
     if options.json:
         out([msgspec.structs.asdict(each) for each in found])
         return
-    why = {each.id: f"{each.name} means {each.shadowed_by}" if each.shadowed_by else each.reason for each in found}
-    rows = [(each.id, each.source, each.state, why[each.id]) for each in found]
+    why = [f"{each.name} means {each.shadowed_by}" if each.shadowed_by else each.reason for each in found]
+    rows = [(each.id, each.source, each.state, reason) for each, reason in zip(found, why, strict=True)]
     table(("ID", "FROM", "STATE", "WHY"), rows, empty="there is nothing of this kind")
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import shlex
 
 import click
+from msgspec.structs import replace
 
 from crewd.agents.recommend import Fit
 from crewd.agents.recommend import recommend as recommended
 from crewd.agents.team import Team
 from crewd.client.agents import agent_named
-from crewd.client.chosen import team_named
+from crewd.client.chosen import addressed, team_named
 from crewd.client.cli.common import Options, out, say, verb
 from crewd.client.disabled import disabled
 from crewd.client.resources import resources
@@ -30,10 +31,18 @@ def recommend(options: Options, goal: str) -> None:
     """
     if not goal.strip():
         raise UsageError("there is no goal", hint="crew recommend 'add a rate limit'")
+    team, agent, _ = addressed(goal)
     teams = _teams()
     found = recommended(goal, teams.values(), changes=lambda name: _changes(teams[name]))
+    if team or agent:
+        why = "the goal names it" if team else f"the goal names the agent {agent}"
+        found = replace(found, team=team, why=why, others=(), parts=(), worktrees=False)
     if options.json:
         out(found)
+        return
+    if team or agent:
+        say(f"{team or 'no team'}: {found.why}")
+        say(f"crew run {shlex.quote(goal)}")
         return
     say(f"{found.team or 'no team'}: {found.why}")
     for other in found.others:

@@ -70,6 +70,7 @@ def test_a_team_is_recommended_by_the_words_of_the_goal(shell: Shell) -> None:
     found = json.loads(shell.ok("recommend", "make it faster", "--json"))
     assert (found["team"], found["parts"]) == ("default", [])
     assert "there is no goal" in shell.fails(2, "recommend", " ")
+    assert shell.ok("recommend", "@review look at it") == "review: the goal names it\ncrew run '@review look at it'\n"
     shell.ok("disable", "team:review", "--reason", "not now")
     assert shell.ok("recommend", "review it").startswith("default: ")
 
