@@ -6,6 +6,7 @@ Tests: tests/client/cli/test_teams.py.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -17,11 +18,15 @@ from crewd.agents.tools import near_tool
 from crewd.client import shapes
 from crewd.client.agents import agent_named
 from crewd.client.chosen import team_named
+from crewd.client.extensions import faults_of_extensions
 from crewd.client.hooks import found_hooks
 from crewd.client.resources import SUFFIXES, Resource, resource, resources
 from crewd.model.errors import CrewdError, UsageError
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.workflow import Workflow, check_planned
+
+_OF_STEP = re.compile(r"step ([\w.-]+)")
+_NAMED = re.compile(r"'([^']+)'")
 
 
 class Fault(NamedTuple):
@@ -59,15 +64,32 @@ def wrong_files() -> dict[str, str]:
 
 
 def faults_of_hooks() -> list[Fault]:
-    """What is wrong with the files of hooks."""
-    return _raised("", found_hooks)
+    """What is wrong with the files of hooks, and with extensions."""
+    return [*_raised("", found_hooks), *map(Fault, faults_of_extensions())]
 
 
 def faults_of(each: Resource) -> list[Fault]:
-    """What is wrong with a file, or with what it names."""
+    """What is wrong with a file, or with what it names; each with its line, where that can be told."""
     _, fault = described(each)
     if fault is not None:
         return [fault]
+    return in_lines(each.text(), _of_names(each))
+
+
+def in_lines(text: str, faults: Iterable[Fault]) -> list[Fault]:
+    """Faults of what a text names, with the line of each name: of a step, after its heading."""
+    lines = text.splitlines()
+    found = []
+    for fault in faults:
+        step, name = _OF_STEP.match(fault.wrong), _NAMED.findall(fault.wrong)
+        heading = next((i for i, line in enumerate(lines) if step and re.fullmatch(rf"##\s+{re.escape(step[1])}\s*", line)), 0)
+        word = re.compile(rf"(?<![\w-]){re.escape(name[-1])}(?![\w-])") if name else None
+        at = next((i for i, line in enumerate(lines) if word and i >= heading and word.search(line)), None)
+        found.append(fault if at is None else Fault(f"line {at + 1}: {fault.wrong}", fault.hint))
+    return found
+
+
+def _of_names(each: Resource) -> list[Fault]:
     match each.kind:
         case "agents":
             agent = agent_named(each.id).definition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from crewd.client.extensions import Extension, active_extensions, extensions
 from crewd.client.hooks import PROJECT_FILE, listed_hooks
 from crewd.client.resources import Kind, resources
 from crewd.model.errors import NotFound, Refused, UsageError
-from crewd.model.inventory import Item, ItemKind, ItemState
+from crewd.model.inventory import KINDS, Item, ItemKind, ItemState
 from crewd.model.markdown import did_you_mean
 
 _FILES: Final[dict[ItemKind, Kind]] = {"agent": "agents", "team": "teams", "workflow": "workflows", "skill": "skills"}
@@ -141,7 +142,11 @@ def _known(key: str) -> None:
         if not _OF_ANY.fullmatch(name):
             raise UsageError(f"{name!r} is not the name of a {kind}", hint="letters, digits, and _ . - in it")
         return
-    known = [each.id for each in inventory() if each.state != "shadowed"]
-    if key not in known:
-        hint = did_you_mean(key, known, {}) or "crew capabilities lists what there is"
+    if kind not in KINDS:
+        hint = did_you_mean(kind, KINDS, {})
+        raise UsageError(f"{key!r} is not KIND:NAME", hint=f"{hint}; crew capabilities lists what there is")
+    known = {each.id.partition(":")[2]: each.id for each in inventory() if each.state != "shadowed" and each.kind == kind}
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {known[close[0]]}?" if close else f"crew capabilities --kind {kind} lists what there is"
         raise NotFound(f"there is no {key}", hint=hint)

@@ -19,7 +19,7 @@ from crewd.model.green import LEVELS, Level
 from crewd.model.markdown import BLOCK, SourceLine, did_you_mean, wrong
 from crewd.model.packet import Packet
 from crewd.model.packet_text import read_packet
-from crewd.model.policy import Limits, RestartPolicy, Restarts, Retry
+from crewd.model.policy import TRIES_MAX, Limits, RestartPolicy, Restarts, Retry
 from crewd.model.quantities import quantity
 from crewd.model.variables import is_own
 from crewd.model.workflow import Effectiveness, PeerProtocol, Step, WorkerSpec
@@ -284,7 +284,9 @@ def make_step(fields: Fields, text: str) -> Step:
     """The step. UsageError with the line of a field that is not understood."""
     retries = fields.text("retries") or "0"
     if not re.fullmatch(r"[0-9]{1,6}", retries):
-        raise fields.wrong("retries", f"retries {retries!r} is not a number", "0 or more")
+        number = re.fullmatch(r"[-+]?[0-9]+", retries)
+        words = f"retries {retries} are not possible" if number else f"retries {retries!r} is not a number"
+        raise fields.wrong("retries", words, f"0 to {TRIES_MAX - 1}")
     stdin = fields.text("stdin") or "none"
     if stdin not in {"none", "lines"} and not set(stdin) & {"/", "."}:
         hint = "use one of the two, or the path of a file, such as ./data"

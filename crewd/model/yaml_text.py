@@ -87,7 +87,7 @@ def read_yaml(text: str, first_line: int, *, typed: bool = False) -> Yaml:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "it is no YAML"
         line = first_line + (mark.line if mark is not None else 0)
-        hint = "quote text that holds ': ' or '#', and indent with spaces"
+        hint = "quote text that holds ': ', '#' or brackets, and indent with spaces"
         raise wrong(line, f"this is not understood: {problem}", hint) from None
     except RecursionError:
         raise wrong(first_line, "this is not understood: it is nested too deeply") from None

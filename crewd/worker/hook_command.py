@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import msgspec
 
@@ -113,7 +113,7 @@ def _understood(hook: Hook, ended: Ended) -> tuple[Answer, str]:
             raise msgspec.ValidationError(f"it has more than {ANSWER_BYTES_MAX} bytes")
         answer = msgspec.json.decode(ended.output, type=Answer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Answer(), f"its answer is not understood: {error}"
+        return Answer(), f"its answer is not understood: {_wrong_in(ended.output) or error}"
     said = {name for name in ("text", "result", "goal") if getattr(answer, name) is not msgspec.UNSET}
     if answer.verdict == "modify" and hook.on not in CHANGES:
         return Answer(), f"its answer is not understood: there is nothing to modify at {hook.on}"
@@ -128,6 +128,27 @@ def _understood(hook: Hook, ended: Ended) -> tuple[Answer, str]:
     if answer.goal is not msgspec.UNSET and ("\0" in answer.goal or len(answer.goal.encode()) > GOAL_BYTES_MAX):
         return Answer(), f"its goal is not possible: it has a NUL or more than {GOAL_BYTES_MAX} bytes"
     return answer, ""
+
+
+def _wrong_in(output: bytes) -> str:
+    """What is wrong with an answer that is a JSON object; empty if that cannot be said better than by its decoder."""
+    try:
+        said = msgspec.json.decode(output)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    if not isinstance(said, dict):
+        return "it is no JSON object"
+    from crewd.model.markdown import did_you_mean  # most answers are right
+
+    known = Answer.__struct_fields__
+    for key, value in said.items():
+        if key not in known:
+            return f"there is no {key!r}; {did_you_mean(key, known, {})}"
+        if key == "verdict" and value not in get_args(HookVerdict):
+            return f"verdict is {value!r}; one of {', '.join(get_args(HookVerdict))}"
+        if key != "result" and not isinstance(value, str):
+            return f"{key} is {clip(repr(value), 60)}, and has to be a text"
+    return ""
 
 
 def run_command(hook: Hook, request: bytes, asking: Asking) -> Ended:

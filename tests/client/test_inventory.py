@@ -79,8 +79,11 @@ def test_who_disables_says_what_and_why() -> None:
     with pytest.raises(NotFound) as error:
         disable("agent:reviewr", "x")
     assert "agent:reviewer" in error.value.hint
-    with pytest.raises(NotFound):
-        enable("agent:nobody")
+    with pytest.raises(NotFound) as error:
+        enable("agent:zzz")
+    assert "did you mean" not in error.value.hint
+    with pytest.raises(UsageError, match="not KIND:NAME"):
+        disable("agnet:reviewer", "x")
     assert disabled() == {}
 
 

@@ -121,6 +121,8 @@ STEPS = "## a\nrun: x\n"
         ("## a\nrun: x\nlimits: memory_bytes=lots\n", 3, "no size"),
         ('## a\nrun: x\nlimits: {"tokns": 3}\n', 3, "limits is wrong"),
         ("## a\nrun: x\nretries: two\n", 3, "not a number"),
+        ("## a\nrun: x\nretries: -1\n", 3, "retries -1 are not possible"),
+        ("## a\nrun: x\nretries: 1000000000000\n", 3, "are not possible"),
         (f"{STEPS}## a\nrun: y\n", 3, "stands twice"),
         ("---\nname: x\nmaxConcurrency: -1\n---\n## a\nrun: x\n", 3, "not a number"),
         ("---\nname: x\nmaxConcurrency: 0\n---\n## a\nrun: x\n", 3, "not a number"),

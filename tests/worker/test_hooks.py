@@ -109,11 +109,12 @@ def test_what_was_cancelled_before_crewd_was_killed_asks_at_run_recovery(daemon:
         ("echo no disk >&2; exit 3", "exit code 3: no disk"),
         ("kill -9 $$", "signal 9"),
         ("echo '[1'", "its answer is not understood"),
-        ("""echo '{"verdict":"perhaps"}'""", "Invalid enum value 'perhaps'"),
+        ("""echo '{"verdict":"perhaps"}'""", "verdict is 'perhaps'; one of allow, block"),
+        ("""echo '{"verdcit":"block"}'""", "there is no 'verdcit'; did you mean verdict?"),
         ("""echo '{"verdict":"modify","result":1}'""", "modify goes with text at before_task_start"),
         ("head -c 3000000 /dev/zero", "more than 1048576 bytes"),
     ],
-    ids=["block", "exit", "signal", "json", "verdict", "field", "flood"],
+    ids=["block", "exit", "signal", "json", "verdict", "key", "field", "flood"],
 )
 def test_a_blocking_hook_that_blocks_or_fails_blocks_the_run_and_another_one_only_remarks(
     crew: Crew, tmp_path: Path, command: str, note: str

@@ -6,6 +6,7 @@ Tests: tests/client/test_cli.py, tests/client/cli/test_teams.py.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -13,7 +14,7 @@ from crewd.client import shapes
 from crewd.client.cli.common import Options, verb, warn
 from crewd.client.cli.resources import check_all, resource_in
 from crewd.client.cli.understood import tell_workflow
-from crewd.client.faults import faults_of_steps
+from crewd.client.faults import faults_of_steps, in_lines
 from crewd.model.errors import UsageError
 from crewd.model.verification import with_verifications
 from crewd.model.workflow import check_workflow
@@ -42,7 +43,9 @@ def check(options: Options, source: str) -> None:
         raise UsageError(f"{source}: {error.message}", hint=error.hint) from None
     tell_workflow(options, understood)
     faults = faults_of_steps(understood.workflow)
+    if Path(source).is_file():
+        faults = in_lines(Path(source).read_text("utf-8", "replace"), faults)
     for fault in faults:
-        warn(f"{fault.wrong}{f' ({fault.hint})' if fault.hint else ''}")
+        warn(f"{'' if source == '-' else f'{source}: '}{fault.wrong}{f' ({fault.hint})' if fault.hint else ''}")
     if faults:
         sys.exit(1)

@@ -151,7 +151,8 @@ def test_what_is_wrong_with_a_file_is_found_before_it_is_used(shell: Shell) -> N
     told = " ".join(shell.run("check").stdout.split())
     for said in (
         "there is no 'dollars'", "known: turns, tokens, cost", "this line is nearly a role, and none - planner: agent=planner",
-        "role a: there is no skill 'nope'", "hook 'style': on = 'before_task' is not possible did you mean before_task_start?",
+        "third.team.md: line 3: role a: there is no skill 'nope'",
+        "hook 'style': on = 'before_task' is not possible did you mean before_task_start?",
         "permissions: 'maybe' is not possible one of ask, allow, deny", "5 faults",
     ):  # fmt: skip
         assert said in told, told
@@ -162,9 +163,9 @@ def test_what_is_wrong_with_a_file_is_found_before_it_is_used(shell: Shell) -> N
     )
     done = shell.run("check", "near.workflow.md")
     assert done.returncode == 1
-    assert "there is no agent 'scuot'" in done.stderr
+    assert "near.workflow.md: line 2: step a: there is no agent 'scuot'" in done.stderr
     assert "did you mean places.md?" in done.stderr
-    assert "step b: there is no skill 'nope'" in done.stderr
+    assert "line 10: step b: there is no skill 'nope'" in done.stderr
     (shell.cwd / "far.workflow.md").write_text("## a\nrun: cat nothing.md\nreads: nothing.md\n")
     assert "'output: nothing.md' in the step that writes it" in shell.run("check", "far.workflow.md").stderr
     (folder / "broken.team.md").write_text("---\ndefaultWorkflow: nothing\n---\n- a: agent=nobody\n")
