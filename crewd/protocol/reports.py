@@ -19,6 +19,7 @@ from crewd.model.errors import ErrorInfo
 from crewd.model.hooks import HookRun
 from crewd.model.message_kinds import MessageKind, Mode
 from crewd.model.numbers import COUNT_MAX, Amount, Cost, Count, Seconds
+from crewd.model.questions import QuestionKind
 from crewd.protocol import requests as rq
 
 OWN_KINDS = "crewd."
@@ -114,7 +115,7 @@ class Asked(msgspec.Struct, frozen=True, tag="asked"):
 
     id: Annotated[str, msgspec.Meta(pattern="^q_[0-9a-z]{26}$")]
     question: str
-    kind: str = "text"
+    kind: QuestionKind = "text"
     choices: tuple[str, ...] = ()
     timeout_seconds: Seconds | None = None
     schema: object = None

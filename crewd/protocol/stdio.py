@@ -155,7 +155,10 @@ class HearStop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class HearCancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Stop within `grace` seconds: clean up, say `end`, exit. TERM follows after half of them, and KILL when they are over."""
+    """Stop within `grace` seconds: clean up, say `end`, exit.
+
+    TERM follows after half of them, TERM to every process when they are over, and KILL three seconds later.
+    """
 
     reason: str
     grace: float

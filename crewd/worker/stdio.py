@@ -235,6 +235,8 @@ class Program:
         record = line[:200].decode("utf-8", "replace")
         self._complaints += 1
         self._last_complaint = f"its last record that was not understood: {clip(message, 200)}"
+        if self._complaints == COMPLAINTS_MAX:
+            record += " (later ones are told only to the program)"
         if self._complaints <= COMPLAINTS_MAX:
             with contextlib.suppress(OSError):
                 os.write(2, f"crewd: a record was not understood: {clip(message, NOTE_CHARS_MAX)}: {record}\n".encode())
@@ -316,7 +318,8 @@ class Program:
                     timeout=ask.timeout,
                 )  # fmt: skip
             except UsageError as error:
-                self._complain(str(error), ask.id.encode())
+                self._complain(str(error), f"ask {ask.id}".encode())
+                return  # it changed nothing, and has no answer
             except Cancelled:
                 return  # it has been told
             finally:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def say(kind: str, **keys: object) -> None:
-    print(json.dumps({"type": kind, **keys}), flush=True)
+def say(record: str, /, **keys: object) -> None:
+    print(json.dumps({"type": record, **keys}), flush=True)
 
 
 def heard(*kinds: str) -> dict[str, object]:
@@ -70,7 +70,12 @@ def noisy(_start: dict[str, object]) -> None:
     say("ponder", deeply=True)
     say("receipt", id="m_nobody", state="done")
     say("artifact", name="both", text="a", path="/etc/hostname")
-    say("end", state="completed", result=[heard("error")["message"] for _ in range(4)])
+    complaints = [heard("error")["message"] for _ in range(4)]
+    say("ask", id="choice", question="which?", kind="choose")
+    complaints.append(heard("error", "answer")["message"])
+    say("ask", id="choice", question="which?", timeout=0)
+    complaints.append(str(heard("error", "answer")["id"]))  # the answer to this one, and not to the one that was wrong
+    say("end", state="completed", result=complaints)
 
 
 def again(start: dict[str, object]) -> None:

@@ -5,6 +5,7 @@ Tests: tests/supervisor/attempt/test_decide.py.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import assert_never
 
@@ -155,7 +156,7 @@ def take_report(state: Attempt, report: rp.Report, wall: float) -> Next:
             return watch.spent(state, report.body, number)
         case rp.Checkpoint(value):
             if len(msgspec.msgpack.encode(value)) > 2 * CHECKPOINT_BYTES_MAX or is_deep(value):
-                return state, NOTHING
+                return _left_out(state, f"a checkpoint was not kept: above {CHECKPOINT_BYTES_MAX} bytes, or nested too deeply")
             value = redact_value(value)
             saved = ev.CheckpointSaved(value=value, report=number)
             return state.with_work(checkpoint=value), Decision((saved,), (do.ShowCheckpoint(value),))
@@ -274,16 +275,36 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 def _artifact(state: Attempt, said: rp.Artifact, number: int) -> Next:
     name = said.name
-    if len(said.data) > INLINE_BYTES_MAX or "/" in name or name.startswith(".") or not _HASH.fullmatch(said.sha256):
-        return state, NOTHING
-    if not 0 <= said.size <= ARTIFACT_BYTES_MAX:
-        return state, NOTHING
+    wrong = _wrong_in(said)
+    if wrong:
+        return _left_out(state, f"the artifact {clip(name, 64)!r} was not recorded: {wrong}")
     recorded = ev.ArtifactRecorded(
         id=_own(state, said.id), name=name[:NAME_CHARS_MAX], path=said.path, sha256=said.sha256, size=said.size,
         mime=said.mime[:128], report=number, data=said.data, source=clip(said.source, NOTE_CHARS_MAX),
         redacted=said.redacted, retention=said.retention[:NAME_CHARS_MAX],
     )  # fmt: skip
     return state, Decision((recorded,))
+
+
+def _wrong_in(said: rp.Artifact) -> str:
+    """Why an artifact cannot be recorded; empty if it can."""
+    if "/" in said.name or said.name.startswith("."):
+        return "its name is that of no file of its directory"
+    if not 0 <= said.size <= ARTIFACT_BYTES_MAX:
+        return f"its size is not 0 to {ARTIFACT_BYTES_MAX}"
+    if len(said.data) > INLINE_BYTES_MAX:
+        return f"its data has more than {INLINE_BYTES_MAX} bytes"
+    if not _HASH.fullmatch(said.sha256):
+        return "sha256 is no hash"
+    if said.data and (len(said.data) != said.size or hashlib.sha256(said.data).hexdigest() != said.sha256):
+        return "its data is not what size and sha256 say"
+    return ""
+
+
+def _left_out(state: Attempt, why: str) -> Next:
+    """What a worker has reported cannot be kept: people are told."""
+    state, raised = watch.warn(state, (why,))
+    return state, Decision(tuple(raised))
 
 
 def _stop_proposed(state: Attempt, number: int) -> Next:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
+import msgspec
 import pytest
 
 from crewd.model import events as ev
@@ -203,3 +205,28 @@ def test_an_artifact_of_an_impossible_size_is_not_recorded() -> None:
         artifact = rp.Artifact(id="a", name="x", path="/x", sha256="0" * 64, size=size, mime="")
         _, bodies, _ = feed(working(), report(working().contact.reports + 1, artifact, 1.0))
         assert not any(isinstance(each, ev.ArtifactRecorded) for each in bodies)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"sha256": "0" * 64}, "its data is not what size and sha256 say"), ({"size": 99}, "its data is not what size"),
+        ({"sha256": "x"}, "sha256 is no hash"), ({"name": "a/b"}, "its name is that of no file"),
+    ],
+)  # fmt: skip
+def test_an_artifact_that_is_not_what_it_says_is_not_recorded_and_told(changed: dict[str, Any], says: str) -> None:
+    right = rp.Artifact(id="a", name="x", path="/x", sha256=hashlib.sha256(b"abc").hexdigest(), size=3, mime="", data=b"abc")
+    number = working().contact.reports + 1
+    _, bodies, _ = feed(working(), report(number, right, 1.0))
+    assert any(isinstance(each, ev.ArtifactRecorded) for each in bodies)
+    _, bodies, _ = feed(working(), report(number, msgspec.structs.replace(right, **changed), 1.0))
+    (notice,) = (each for each in bodies if isinstance(each, ev.NoticeRaised))
+    assert says in notice.text
+    assert not any(isinstance(each, ev.ArtifactRecorded) for each in bodies)
+
+
+def test_a_checkpoint_that_is_too_large_is_not_kept_and_told() -> None:
+    _, bodies, _ = feed(working(), report(working().contact.reports + 1, rp.Checkpoint("x" * 500_000), 1.0))
+    (notice,) = (each for each in bodies if isinstance(each, ev.NoticeRaised))
+    assert "a checkpoint was not kept" in notice.text
+    assert not any(isinstance(each, ev.CheckpointSaved) for each in bodies)
