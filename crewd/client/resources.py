@@ -7,6 +7,7 @@ allows it (`allow_shadowing` of the user's own `crew.toml`), the project's file 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterator
@@ -159,6 +160,25 @@ def _in_source(source: str, kind: Kind) -> Iterator[Resource]:
             except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
                 refused = f"cannot be looked at: {error}"
             yield _resource(kind, name, source, place, refused)
+
+
+def overlooked(kind: Kind) -> list[tuple[Path, str]]:
+    """Files beside the user's and the project's of this kind that nobody reads, and how each would have to be called."""
+    suffix, found = SUFFIXES[kind], list[tuple[Path, str]]()
+    for folder in (directories(source, kind)[0] for source in ("user", "project")):
+        with contextlib.suppress(OSError):
+            for path in sorted(folder.iterdir()):
+                name = path.name.partition(".")[0]
+                if not name or name.lower() == "readme":
+                    continue
+                if kind == "skills":
+                    if path.is_dir() and not os.path.lexists(path / "SKILL.md"):
+                        found.append((path, f"{path.name}{suffix}"))
+                elif path.suffix.lower() in {".md", ".markdown"} and not path.name.endswith(suffix):
+                    found.append((path, f"{name}{suffix}"))
+                elif kind == "agents" and path.suffix == ".md" and path.name.count(".") > 1:
+                    found.append((path, f"{path.name.removesuffix('.md').replace('.', '-')}.md"))
+    return found
 
 
 @functools.lru_cache(KEPT_MAX)

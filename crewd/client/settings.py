@@ -8,6 +8,8 @@ Tests: tests/client/cli/test_config.py.
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -95,6 +97,18 @@ def problems(home: Home) -> list[UsageError]:
         except UsageError as error:
             found.append(error)
     return found
+
+
+def missing_modules(home: Home) -> list[UsageError]:
+    """Modules that workers are to start with, and that this Python does not find. For a file that is right."""
+    path = settings_path("daemon", home)
+    modules = parse_settings(read_settings(path, "daemon"), str(path)).get("preload", ())
+    hint = f"install it for {sys.executable}, with which crewd runs"
+    return [
+        UsageError(f"{path}: preload: there is no module {module!r}", hint=hint)
+        for module in modules
+        if importlib.util.find_spec(module.partition(".")[0]) is None
+    ]
 
 
 def wrong_in(text: str, path: Path, source: SettingsSource) -> list[UsageError]:

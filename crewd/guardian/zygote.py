@@ -66,7 +66,7 @@ def zygote_main(link: socket.socket, preload: tuple[str, ...], passed: tuple[str
     for name in (WORKER_MAIN, *preload):
         try:
             importlib.import_module(name)
-        except Exception:  # noqa: BLE001 (a broken preload must not stop workers that do not need it)
+        except (Exception, SystemExit):  # noqa: BLE001 (a broken preload must not stop workers that do not need it)
             sys.stderr.write(f"preload of {name} failed:\n{traceback.format_exc()}")
     try:
         for _ in importlib.import_module(WORKER_MAIN).rehearse():

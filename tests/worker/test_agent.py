@@ -306,10 +306,10 @@ def test_a_long_message_arrives_whole(crew: Crew, runtime: AgentRuntime) -> None
     until_tool(crew, run)
     text = "ä" * 60_000
     run.steer(text, wait="settled", timeout=120)
+    assert str(run.result(timeout=120)).startswith("echo: ää")
     kept = b"".join(log_of(crew, run, "acts"))
     told = [json.loads(line) for line in kept.splitlines()]
     assert text in [act["text"] for act in told if act["type"] == "prompt"]
-    assert str(run.result(timeout=120)).startswith("echo: ää")
 
 
 @every

@@ -21,10 +21,12 @@ from crewd.client.agent_probe import Probe
 from crewd.client.agents import FoundAgent, agent_named, check_installed
 from crewd.client.agents import agents as all_agents
 from crewd.client.blocking import connect
-from crewd.client.cli.common import SECONDS, Options, out, say, table, verb
+from crewd.client.cli.common import SECONDS, Options, out, say, table, verb, warn
 from crewd.client.cli.own_files import add_commands
 from crewd.client.cli.resources import new_command
 from crewd.client.environment import bring
+from crewd.client.faults import described
+from crewd.client.resources import resources
 from crewd.clock import SystemClock
 from crewd.model.errors import UsageError
 
@@ -63,6 +65,17 @@ def ls(options: Options, everything: bool = False) -> None:  # noqa: FBT001, FBT
         for each in found
     ]  # fmt: skip
     table(("NAME", "SPEAKS", "VERSION", "FROM", "PROGRAM, OR HOW TO GET IT"), rows)
+    _tell_left_out()
+
+
+def _tell_left_out() -> None:
+    """Files of agents that stand in no row: those that are wrong, and those in whose place another one is meant."""
+    for each in resources("agents"):
+        _, fault = described(each)
+        if each.shadowed_by:
+            warn(f"{each.id} is shadowed: {each.name} means {each.shadowed_by}")
+        elif fault is not None:
+            warn(fault.wrong if str(each.path) in fault.wrong else f"{each.path}: {fault.wrong}")
 
 
 @agents.command()

@@ -16,6 +16,7 @@ from crewd.client.settings import (
     SettingsSource,
     all_settings,
     check_key,
+    missing_modules,
     problems,
     run_values,
     settings_path,
@@ -138,7 +139,7 @@ def _wrong(options: Options) -> list[UsageError]:
     """All that is wrong in the files of settings; if they are well written, what they name and is not there."""
     found = problems(find_home(options.home))
     if not found:
-        found = project_settings()[1]
+        found = [*missing_modules(find_home(options.home)), *project_settings()[1]]
         try:
             user_settings()
         except UsageError as error:

@@ -16,11 +16,11 @@ import msgspec
 from crewd.agents.catalogue import CATALOGUE
 from crewd.client import shapes
 from crewd.client.chosen import read_skill, team_named
-from crewd.client.cli.common import Options, out, say, say_exactly, say_within, table, verb
+from crewd.client.cli.common import Options, out, say, say_exactly, say_within, table, verb, warn
 from crewd.client.cli.own_files import add_commands
 from crewd.client.cli.understood import tell_workflow
 from crewd.client.faults import Fault, described, faults_of, faults_of_hooks
-from crewd.client.resources import SUFFIXES, Kind, Resource, directories, resource, resources
+from crewd.client.resources import SUFFIXES, Kind, Resource, directories, overlooked, resource, resources
 from crewd.model.errors import Conflict
 from crewd.model.ids import check_name
 from crewd.model.quantities import counted
@@ -215,6 +215,8 @@ def check_all(options: Options, only: Resource | None = None) -> None:
             say_within(fault.wrong if path in fault.wrong else f"{path}: {fault.wrong}")
             if fault.hint:
                 say_within(f"  {fault.hint}")
+        for beside, name in (each for kind in SUFFIXES for each in overlooked(kind)) if only is None else ():
+            warn(f"{beside}: nobody reads it, because of its name (call it {name})")
         what = (
             "files of agents, teams, workflows and skills" if only is None else f"file: {only.kind.removesuffix('s')} {only.id}"
         )

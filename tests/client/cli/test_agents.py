@@ -72,6 +72,12 @@ def test_agents_are_listed_and_shown(shell: Shell) -> None:
     everything = {each["name"]: each for each in json.loads(shell.ok("agents", "ls", "--all", "--json"))}
     assert everything["stand-in"]["origin"] == "project"
     assert everything["goose"]["capabilities"]["runtime"] == "acp"
+    folder = shell.cwd / ".crew" / "agents"
+    (folder / "executor.md").write_text("---\n---\nMine.\n")
+    (folder / "wrong.md").write_text("---\nruntime: cluade\n---\n")
+    told = " ".join(shell.run("agents").stderr.split())
+    assert "project:executor is shadowed: executor means builtin:executor" in told
+    assert "wrong.md: line 2: there is no runtime 'cluade'" in told
     shown = shell.ok("agents", "show", "stand-in")
     assert "loadMode" in shown, "fields that change nothing are named"
     assert "steer_point" in shown

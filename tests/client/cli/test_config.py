@@ -114,6 +114,9 @@ def test_a_project_may_not_have_what_is_the_users(shell: Shell, key: str) -> Non
 
 def test_all_that_is_wrong_is_said_at_once(shell: Shell) -> None:
     assert shell.ok("config", "check").strip() == "nothing is wrong"
+    shell.ok("config", "set", "preload", "json,nosuchmod.part")
+    assert "preload: there is no module 'nosuchmod.part'" in " ".join(shell.prints(1, "config", "check").split())
+    shell.ok("config", "unset", "preload")
     (Path(shell.home) / "crewd.toml").write_text("warm = -1\nwram = 1\n")
     of_user("team = \n")
     of_project(shell, 'plan_approval = false\nmodel = "big"\n')

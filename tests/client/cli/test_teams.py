@@ -184,6 +184,14 @@ def test_a_skill_is_given_to_an_agent(shell: Shell) -> None:
     assert prompt.read_text().endswith("## Skill: short\n\nAnswer in one word.")
     (shell.cwd / ".crew" / "agents" / "unskilled.md").write_text("---\nskills: nothing\n---\nx\n")
     assert "there is no skill 'nothing'" in shell.run("check").stdout
+    for path in ("teams/plain.md", "agents/UP.MD", "agents/v1.2.md", "teams/README.md"):
+        (shell.cwd / ".crew" / Path(path).parent).mkdir(exist_ok=True)
+        (shell.cwd / ".crew" / path).write_text("x\n")
+    (shell.cwd / ".crew" / "skills" / "empty").mkdir()
+    told = shell.run("check").stderr
+    for name in ("plain.team.md", "UP.md", "v1-2.md", "empty/SKILL.md"):
+        assert f"call it {name}" in told
+    assert "README" not in told
     done = shell.run("check", ".crew/agents/unskilled.md")
     assert (done.returncode, "there is no skill 'nothing'" in done.stdout) == (1, True), done
     assert "agent project:unskilled, 1 fault" in done.stdout
