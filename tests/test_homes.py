@@ -9,7 +9,9 @@ import psutil
 import pytest
 
 from crewd.client.blocking import connect
+from crewd.client.discover import silent_holder
 from crewd.model.errors import CrewdError
+from crewd.model.home import Home
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from tests.waits import command_of, guardian_of, pid_of
@@ -65,6 +67,7 @@ def test_a_copy_of_a_home_ends_none_of_the_workers_of_the_original(daemon: Daemo
         run = crew.exec(["sleep", "1000"], cwd="/", name="mine")
         command = command_of(run, "sleep")
         shutil.copytree(daemon.home.root, home / "copy", ignore=shutil.ignore_patterns("*.sock"))
+        assert silent_holder(Home(home / "copy")) is None, "the crewd that its lock names is the original's"
         with Daemon(home / "copy") as copy, copy.connect() as other:
             other.wait(run.id, timeout=120)
             assert other.show(run.id).attempts[-1].status == "lost", "it is no worker of the copy"

@@ -203,7 +203,8 @@ def test_a_lock_with_the_pid_of_another_program_is_no_crewd(tmp_path: Path) -> N
     root = tmp_path / "h"
     root.mkdir(mode=0o700)
     (root / "crewd.lock").write_text(str(os.getpid()))
-    assert silent_holder(Home(root)) == os.getpid()
+    with (root / "crewd.lock").open():
+        assert silent_holder(Home(root)) == os.getpid()
     begun = psutil.Process().create_time()
     os.utime(root / "crewd.lock", (begun - 100, begun - 100))  # of before the boot
     assert silent_holder(Home(root)) is None

@@ -127,14 +127,27 @@ def holder(home: Home) -> int | None:
 
 
 def silent_holder(home: Home) -> int | None:
-    """The same, for a home on which nobody answers: after a reboot another program may have the pid that the lock says."""
+    """The same, for a home on which nobody answers.
+
+    After a reboot another program may have the pid that the lock says, and in a copy of a home it is of the original's crewd.
+    """
     import psutil
 
     pid = holder(home)
     with contextlib.suppress(psutil.Error, OSError):
-        if pid is not None and psutil.Process(pid).create_time() <= home.daemon_lock.stat().st_mtime + BOOT_SECONDS:
-            return pid
+        if pid is not None:
+            process, lock = psutil.Process(pid), home.daemon_lock.stat()
+            if process.create_time() > lock.st_mtime + BOOT_SECONDS:
+                return None
+            opened = [each.path for each in process.open_files()]
+            return pid if not opened or any(_is_file(path, lock) for path in opened) else None
     return None
+
+
+def _is_file(path: str, status: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(Path(path).stat(), status)
+    return False
 
 
 def restarter(home: Home) -> psutil.Process | None:

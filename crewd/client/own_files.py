@@ -83,7 +83,8 @@ def rename(of: Resource, new: str) -> list[Path]:
     target = folder / f"{new}{suffix}"
     taken = next((each.source for each in resources(of.kind) if each.name == new), "")
     if taken or target.exists() or (of.kind == "skills" and target.parent.exists()):
-        raise Conflict(f"{new} is a {word} of {taken}" if taken else f"{target.parent} is there", hint="choose another name")
+        words = f"the {word} {new} exists already ({taken})" if taken else f"{target.parent} is there"
+        raise Conflict(words, hint="choose another name")
     if f"{word}:{of.name}" in disabled():
         raise Refused(
             f"{word}:{of.name} is disabled by its name", hint=f"crew enable {word}:{of.name}, and disable the new name"

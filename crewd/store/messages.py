@@ -162,6 +162,12 @@ class Published(msgspec.Struct, frozen=True):
     rows: tuple[StandingRow, ...] = ()
 
 
+class Echo(msgspec.Struct, frozen=True):
+    """For the gateway, which sends it back: what came before it has gone to clients then."""
+
+    reply_to: Ref[Echo]
+
+
 class Missed(msgspec.Struct, frozen=True):
     """For the gateway, as soon as it takes messages again.
 

@@ -16,7 +16,7 @@ from crewd.model.rows import CancelInfo
 from crewd.protocol import guardian as gd
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.store.messages import AttemptIs, Journaled, LiveRun, LiveRuns, NoRun, Overfull
+from crewd.store.messages import AttemptIs, Echo, Flushed, Journaled, LiveRun, LiveRuns, NoRun, Overfull
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.run.events import AttemptOver
@@ -289,9 +289,15 @@ ControllerMessage: TypeAlias = (
     | WorkerDisconnected | WorkerAlive | GuardianSays | HitLimit | GuardianAttached
 )  # fmt: skip
 """What the controller of an attempt takes."""
+
+
+class NobodyAnswers(msgspec.Struct, frozen=True):
+    """The time is over in which clients are told of the ends with which crewd stops."""
+
+
 FrontMessage: TypeAlias = (
     Journaled | LiveRuns | LiveRun | NoRun | Command | StartSoon | RunOver | RunBroken | ChildLives | AttemptIs | ParentEnded
-    | Stop
+    | Stop | Flushed | Echo | NobodyAnswers
 )  # fmt: skip
 """What the front takes."""
 SlotsMessage: TypeAlias = AskSlot | MayHaveSlot | Recalled | TakeSlot | LendSlot | SlotReady

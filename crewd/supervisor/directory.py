@@ -21,7 +21,7 @@ from crewd.protocol.guardian import Attached, Examined
 
 if TYPE_CHECKING:
     from crewd.protocol.reports import ToWorker
-    from crewd.store.messages import Answer, Missed, Published, Read, ToKeeper, ToReader, ToStore
+    from crewd.store.messages import Answer, Echo, Missed, Published, Read, ToKeeper, ToReader, ToStore
     from crewd.supervisor.caller import Caller
     from crewd.supervisor.commands import ControllerMessage, FrontMessage, Reply, RunMessage, SlotsMessage, ToGuardian
 
@@ -39,7 +39,7 @@ READER: Final[Part[ToReader]] = Part("reader")
 OUTPUT: Final[Part[Read]] = Part("output")
 KEEPER: Final[Part[ToKeeper]] = Part("keeper")
 GUARDIAN: Final[Part[ToGuardian]] = Part("guardian")
-GATEWAY: Final[Part[Published | Missed | Answer | Examined]] = Part("gateway")
+GATEWAY: Final[Part[Published | Echo | Missed | Answer | Examined]] = Part("gateway")
 SLOTS: Final[Part[SlotsMessage]] = Part("slots")
 RUNS: Final[Part[ToSupervisor]] = Part("runs")
 FRONT: Final[Part[FrontMessage]] = Part("front")

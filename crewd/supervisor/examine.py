@@ -34,9 +34,11 @@ def examine(home: Home, workers_max: int, files: Budget) -> tuple[list[str], Cou
     free = room.f_bavail * room.f_frsize
     counts["disk_free_mib"] = free >> 20
     if room.f_files and room.f_favail < FILES_LOW:
-        findings.append(f"{home.root} has room for {room.f_favail} new files: new work will be refused; remove some files")
+        findings.append(
+            f"{home.root} has room for {room.f_favail} new files: without any new work is refused; remove some files"
+        )
     if free < DISK_BYTES_LOW:
-        findings.append(f"{home.root} has {free >> 20} MiB of room left: new work will be refused; free some")
+        findings.append(f"{home.root} has {free >> 20} MiB of room left: new work is refused when it is used up; free some")
     counts["open_files_max"], counts["connections_max"] = files.files, files.connections
     if files.workers < workers_max:
         findings.append(

@@ -45,6 +45,9 @@ from crewd.store.messages import (
     AttemptIs,
     Committed,
     Delayed,
+    Echo,
+    Flush,
+    Flushed,
     Known,
     LiveRun,
     LiveRuns,
@@ -60,7 +63,7 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.admission import AfterEnd, Lay, admit
 from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.caller import Caller
-from crewd.supervisor.directory import FRONT, GUARDIAN, RUNS, SLOTS, STORE
+from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, RUNS, SLOTS, STORE
 from crewd.supervisor.journal import Journal
 from crewd.supervisor.lineage import Lineage, agent_of, budget_below, may_fork, split_parent, with_conversation
 from crewd.supervisor.run.actor import EARLY_MAX, RunActor
@@ -74,6 +77,8 @@ if TYPE_CHECKING:
 
 SESSION_SECONDS = 5.0
 """So long a start waits for the session of the agent that asks for it, which is told by another way than the start."""
+LAST_SECONDS = 2.0
+"""So long crewd, about to stop, waits until the last events are on their way to its clients."""
 LOOK_SECONDS = 0.02
 """Between two looks: less than a person notices, and fifty looks a second cost nothing."""
 WAITING_STARTS_MAX = 100
@@ -101,7 +106,7 @@ class Front(Actor[cm.FrontMessage]):
         self._lineage = Lineage()
         directory = services.directory
         self._stopping = directory.draining or directory.ending is not None  # as before, if this one takes another's place
-        self._knows = self._stopped = False
+        self._knows = self._stopped = self._ended = False
         self._early: list[cm.Command] = []
         self._started = self._waiting_starts = 0
         self._receipts: dict[str, Receipt] = {}
@@ -172,6 +177,8 @@ class Front(Actor[cm.FrontMessage]):
                 self._cancel_children(task, epoch, status)
             case cm.Stop():
                 self._obey_stop(message)
+            case Flushed() | Echo() | cm.NobodyAnswers():
+                self._told(message)
             case _:
                 self.unexpected(message)
 
@@ -203,6 +210,23 @@ class Front(Actor[cm.FrontMessage]):
         waits = self._live.difference(self._services.directory.broken) or self._giving_up
         if self._stopping and self._knows and not waits and self._journal.idle and not self._stopped:
             self._stopped = True
+            self._tell_the_last()
+
+    def _tell_the_last(self) -> None:
+        """Who follows a run that ends with crewd hears how: what the store has committed goes out before crewd stops."""
+        self.context.after(LAST_SECONDS, cm.NobodyAnswers())
+        store = self._services.directory.find(STORE)
+        if store is None or not store.offer(Flush(self.ref), lane=Lane.CONTROL):
+            self._ends()
+
+    def _told(self, message: Flushed | Echo | cm.NobodyAnswers) -> None:
+        gateway = self._services.directory.find(GATEWAY)
+        if not isinstance(message, Flushed) or gateway is None or not gateway.offer(Echo(self.ref)):
+            self._ends()
+
+    def _ends(self) -> None:
+        if not self._ended:
+            self._ended = True
             self._on_stopped(True)
 
     def _start(self, run: str, *after_end: cm.Command, created: LiveRun | None = None) -> None:

@@ -43,8 +43,8 @@ def follow(crew: Crew, run: str, *, as_json: bool) -> str:
     both are lines on stdout.
     """
     if as_json:
-        with FollowedOutput(crew, run, as_json=True):
-            status = _until_the_end(crew, run, lambda item: out(line_of(item)), progress=True)
+        with FollowedOutput(crew, run, as_json=True) as output:
+            status = _until_the_end(crew, run, lambda item: out(line_of(item)), output, progress=True)
     elif sys.stdout.isatty():
         status = _live(crew, run)
     else:
@@ -58,17 +58,21 @@ def follow(crew: Crew, run: str, *, as_json: bool) -> str:
             elif text:
                 warn(in_line(text))
 
-        with FollowedOutput(crew, run):
-            status = _until_the_end(crew, run, show, progress=False)
+        with FollowedOutput(crew, run) as output:
+            status = _until_the_end(crew, run, show, output, progress=False)
         if end:
             warn(in_line(end))
     return status or crew.show(run).run.status.value
 
 
-def _until_the_end(crew: Crew, run: str, show: Callable[[Event | Progress], None], *, progress: bool) -> str:
+def _until_the_end(
+    crew: Crew, run: str, show: Callable[[Event | Progress], None], output: FollowedOutput, *, progress: bool
+) -> str:  # fmt: skip
     """Show each item. The status with which the run has ended: crewd may stop with it, and answer nothing more."""
     status = ""
     for item in crew.watch(run, progress=progress):
+        if isinstance(item, Event):
+            output.look()
         show(item)
         if isinstance(item, Event) and isinstance(item.body, ev.RunEnded):
             status = item.body.status.value
@@ -195,7 +199,8 @@ def _live(crew: Crew, run: str) -> str:
 
     shown = crew.show(run)
     progress = {each.task: each for each in shown.progress}
-    with Live(_picture(shown, progress), refresh_per_second=8) as live, FollowedOutput(crew, run, write=_printer(live)):
+    picture = Live(_picture(shown, progress), refresh_per_second=8)
+    with picture as live, FollowedOutput(crew, run, write=_printer(live)) as output:
 
         def show(item: Event | Progress) -> None:
             nonlocal shown
@@ -209,7 +214,7 @@ def _live(crew: Crew, run: str) -> str:
                         shown = crew.show(run)
             live.update(_picture(shown, progress))
 
-        return _until_the_end(crew, run, show, progress=True)
+        return _until_the_end(crew, run, show, output, progress=True)
 
 
 def _printer(live: Any) -> Callable[[bytes], None]:

@@ -10,7 +10,7 @@ import msgspec
 
 from crewd.agents.given import INVENTORY_FILE, items_in
 from crewd.client.blocking import Crew, connect
-from crewd.client.cli.common import Options, out, say, table, verb
+from crewd.client.cli.common import Options, out, say, table, verb, warn
 from crewd.client.faults import wrong_files
 from crewd.client.inventory import disable, enable, inventory
 from crewd.client.keeping import artifact_bytes
@@ -36,6 +36,9 @@ def capabilities(options: Options, kind: str | None, run: str | None) -> None:
     why = [f"{each.name} means {each.shadowed_by}" if each.shadowed_by else each.reason for each in found]
     rows = [(each.id, each.source, each.state, reason) for each, reason in zip(found, why, strict=True)]
     table(("ID", "FROM", "STATE", "WHY"), rows, empty="there is nothing of this kind")
+    for each in found:
+        if each.state == "missing" and each.reason:  # the table may have cut it
+            warn(f"{each.id} is missing: {each.reason}")
 
 
 def _now() -> list[Item]:

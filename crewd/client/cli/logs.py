@@ -324,15 +324,23 @@ class FollowedOutput:
     ) -> None:  # fmt: skip
         self._home, self._run, self._as_json, self._write = crew.home, run, as_json, write
         self._looks = 0
-        self._over = threading.Event()
+        self._over, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._show, name="output", daemon=True)
+        self._reader: Crew | None = None
 
     def __enter__(self) -> Self:
+        with contextlib.suppress(CrewdError, OSError):
+            self._reader = connect(self._home.root, start=False)  # now: crewd may stop with the run
         self._thread.start()
         return self
 
+    def look(self) -> None:
+        """Something has happened: look at once. Who ends the run may end crewd, too."""
+        self._wake.set()
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._over.set()
+        self._wake.set()
         self._thread.join(POLL_SECONDS)
         while error is None and self._thread.is_alive():
             looks = self._looks
@@ -341,7 +349,9 @@ class FollowedOutput:
                 return  # crewd has stopped with the run: nobody is there to read from
 
     def _show(self) -> None:
-        with contextlib.suppress(CrewdError, OSError), connect(self._home.root, start=False) as crew:
+        if self._reader is None:
+            return
+        with contextlib.suppress(CrewdError, OSError), self._reader as crew:
             logs: list[LogReader] = []
             while True:
                 self._looks += 1
@@ -352,7 +362,8 @@ class FollowedOutput:
                 if over:
                     break
                 if not any(moved):
-                    self._over.wait(POLL_SECONDS)
+                    self._wake.wait(POLL_SECONDS)
+                self._wake.clear()
             for log in logs:
                 log.finish()
 

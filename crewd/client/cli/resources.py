@@ -77,6 +77,9 @@ def list_files(options: Options, kind: Kind) -> None:
         for each, description, wrong in rows
     ]
     table(("NAME", "FROM", "STATE", "WHAT IT IS FOR"), told)
+    for each, _, wrong in rows:
+        if wrong:  # the table may have cut it
+            warn(wrong if str(each.path) in wrong else f"{each.path}: {wrong}")
 
 
 def _as_json(each: Resource, description: str, wrong: str) -> dict[str, Any]:

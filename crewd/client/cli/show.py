@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import click
+import msgspec
 from msgspec.structs import asdict
 
 from crewd.client.cli.common import Options, ago, look_at, out, say, say_stale, say_within, table, verb
@@ -107,7 +108,7 @@ def _reason(run: RunRow) -> str:
 def _result(task: TaskRow, *, left_out: bool) -> str:
     if task.result is None:
         return "crew result prints it" if task.result_path or left_out else ""
-    text = one_line(task.result if isinstance(task.result, str) else str(task.result))
+    text = one_line(task.result if isinstance(task.result, str) else msgspec.json.encode(task.result).decode())
     return shorten(text, TEXT_COLUMNS) + (" (crew result prints all)" if width_of(text) > TEXT_COLUMNS else "")
 
 

@@ -236,6 +236,8 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
     """
     told = pairs_of(inputs, "--input")
     goal = text_from_here().strip() if goal == "-" else goal
+    if goal and not goal.strip():
+        raise UsageError("the goal is empty", hint='crew run "fix the flaky test", or no goal at all')
     goal, wish = _wish(goal, given)
     chosen = _choose(goal, wish, installed=not dry_run)
     given["secrets"] = (*given["secrets"], *(name for name in chosen.secrets if name not in given["secrets"]))

@@ -20,7 +20,7 @@ from crewd.protocol import codec
 from crewd.protocol import guardian as gd
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
-from crewd.store.messages import Answer, Missed, Published
+from crewd.store.messages import Answer, Echo, Missed, Published
 from crewd.supervisor import commands as cm
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import GATEWAY
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 MESSAGES_PER_TURN = 200
 """Of each side, before other actors get a turn."""
-GatewayMessage: TypeAlias = Published | Missed | Answer | gd.Examined | Readable | Due
+GatewayMessage: TypeAlias = Published | Echo | Missed | Answer | gd.Examined | Readable | Due
 """What the gateway takes."""
 _SEND = b"send"
 """The kind of what a client may send too much of."""
@@ -115,6 +115,8 @@ class Gateway(Actor[GatewayMessage]):
                         self._workers.hear(frames)
             case Published():
                 self._publish(message)
+            case Echo(reply_to):
+                reply_to.offer(message, lane=Lane.CONTROL)
             case Missed(upto):
                 self._waiting.missed()
                 self._publisher.missed(upto)

@@ -78,6 +78,8 @@ def test_agents_are_listed_and_shown(shell: Shell) -> None:
     told = " ".join(shell.run("agents").stderr.split())
     assert "project:executor is shadowed: executor means builtin:executor" in told
     assert "wrong.md: line 2: there is no runtime 'cluade'" in told
+    assert "agent:wrong is missing: " in " ".join(shell.run("capabilities", "--kind", "agent").stderr.split())
+    assert "the goal is empty" in shell.fails(2, "run", "  ", "-a", "stand-in")
     shown = shell.ok("agents", "show", "stand-in")
     assert "loadMode" in shown, "fields that change nothing are named"
     assert "steer_point" in shown

@@ -310,6 +310,7 @@ def test_a_file_is_edited_renamed_and_put_aside(shell: Shell) -> None:
         failing = {**os.environ, "VISUAL": editor_name}
         assert "nothing was changed" in shell.fails(2, "agents", "edit", "scout", env=failing)
     assert "of crewd itself" in shell.fails(5, "agents", "edit", "executor")
+    assert "the agent reviewer exists already (builtin)" in shell.fails(5, "agents", "rename", "scout", "reviewer")
     assert shell.ok("agents", "rename", "scout", "seeker") == ".crew/agents/seeker.md\n"
     assert "needs an --intent" in shell.fails(2, "agents", "rm", "seeker", "--force")
     assert shell.ok("agents", "rm", "seeker") == "kept as .crew/agents/seeker.md.bak\n"
