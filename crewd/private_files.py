@@ -21,6 +21,15 @@ ASIDE = ".aside"
 """What is added to the name of something that is in the place of a log."""
 
 
+def file_at(path: Path, directory: int | None = None) -> tuple[int, int] | None:
+    """Which file is there (device and inode), below the open `directory` if one is given; None if there is none."""
+    try:
+        status = os.stat(path, dir_fd=directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def make_directory(path: Path) -> None:
     """Make a directory, and those above it, with mode 0700; one that is there stays as it is, and is checked."""
     missing = [path]

@@ -116,8 +116,8 @@ def test_a_crewd_that_has_died_can_be_stopped_before_it_is_started_again(home: P
         assert keeper.stderr is not None
         assert "is started again in" in keeper.stderr.readline()
         said = " ".join(shell.run("daemon", "status").stdout.split())
-        assert f"is about to be started again (by the process {keeper.pid})" in said
-        assert "is not started again" in shell.ok("daemon", "stop")
+        assert f"is being started (by the process {keeper.pid})" in said
+        assert "is not any more" in shell.ok("daemon", "stop")
         assert keeper.wait(60) == 0
     assert "no crewd serves" in shell.run("daemon", "status").stdout
 

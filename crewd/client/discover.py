@@ -104,11 +104,10 @@ def unreachable(home: Home) -> DaemonUnreachable:
         said = _said_of(pid)
         hint = f"kill -CONT {pid}" if said else "crew daemon logs"
         return DaemonUnreachable(f"crewd (pid {pid}) serves {home.root} and does not answer{said}", hint=hint)
-    again = restarter(home)
+    said, again = _last_said(home), restarter(home)
     if again is not None:
-        text = f"crewd has died on {home.root}, and is about to be started again (by the process {again.pid})"
-        return DaemonUnreachable(text, hint="crew daemon logs; crew daemon stop")
-    said = _last_said(home)
+        hint = f"it says: {said}; crew daemon stop ends that" if said else "try again in a moment"
+        return DaemonUnreachable(f"crewd on {home.root} is being started (by the process {again.pid})", hint=hint)
     if said:
         return DaemonUnreachable(f"no crewd answers on {home.root}", hint=f"it says: {said}")
     return DaemonUnreachable(f"no crewd answers on {home.root}", hint="crew daemon start")

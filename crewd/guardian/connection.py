@@ -15,7 +15,7 @@ from pathlib import Path
 
 from crewd.guardian import processes
 from crewd.model.errors import PeerError
-from crewd.private_files import ASIDE
+from crewd.private_files import ASIDE, file_at
 from crewd.protocol import guardian as gd
 
 _log = logging.getLogger("crewd.guardian")
@@ -35,13 +35,13 @@ class Listener:
     @property
     def is_there(self) -> bool:
         """Whether who connects to the path comes here: its file may have been removed, or be another's."""
-        return self._file is not None and _file_at(self._path) == self._file
+        return self._file is not None and file_at(self._path) == self._file
 
     def listen(self) -> None:
         """Listen there, again if it was removed."""
         self._leave()
         self._socket = listening = _listening(self._path)
-        self._file = _file_at(self._path)
+        self._file = file_at(self._path)
         self._selector.register(listening, selectors.EVENT_READ, lambda: self._accept(listening))
 
     def close(self) -> None:
@@ -157,14 +157,6 @@ def _listening(path: Path) -> socket.socket:
     listening.listen(4)
     listening.setblocking(False)
     return listening
-
-
-def _file_at(path: Path) -> tuple[int, int] | None:
-    try:
-        file = path.stat()
-    except OSError:
-        return None
-    return file.st_dev, file.st_ino
 
 
 def _same_user(connection: socket.socket) -> bool:

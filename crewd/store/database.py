@@ -43,7 +43,7 @@ from crewd.model.rows import (
     RunRow,
     TaskRow,
 )
-from crewd.private_files import make_directory
+from crewd.private_files import file_at, make_directory
 from crewd.store.fold import R, Row
 from crewd.store.schema import MIGRATIONS, TABLES, check_version
 
@@ -131,7 +131,7 @@ class Database:
         self._path = path
         self._quarantine = quarantine
         self._lock = lock
-        self._held = None if lock is None else _file_at(lock)
+        self._held = None if lock is None else file_at(lock)
         self._lost = ""
         self._statuses: dict[tuple[str, str], str] = {}
         self._records: list[Record] = []
@@ -166,7 +166,7 @@ class Database:
     def _identity(self, directory: int | None = None) -> tuple[tuple[int, int] | None, ...]:
         """Which files the database and its log are: at its path, or in the directory in which it was opened."""
         return tuple(
-            _file_at(self._path.with_name(name) if directory is None else Path(name), directory)
+            file_at(self._path.with_name(name) if directory is None else Path(name), directory)
             for name in (self._path.name, f"{self._path.name}-wal")
         )
 
@@ -185,7 +185,7 @@ class Database:
         what = f"the file {self._path} or its log was removed or replaced while crewd ran"
         if self._lost:
             raise StoreDamaged(self._lost, hint="'crewd salvage' takes it back")
-        if self._lock is not None and self._held is not None and _file_at(self._lock) not in {None, self._held}:
+        if self._lock is not None and self._held is not None and file_at(self._lock) not in {None, self._held}:
             raise StoreDamaged(f"{what}: the home was moved or removed, and another crewd has taken its place")
         if self._quarantine is None:
             raise StoreDamaged(what)
@@ -510,12 +510,3 @@ def row_of(sql: sqlite3.Connection, kind: type[R], key: str) -> R | None:
 def _insertion(table: str, columns: int, rows: int, conflict: str) -> str:
     row = f"({','.join('?' * columns)})"
     return f"INSERT INTO {table} VALUES {','.join([row] * rows)} {conflict}"
-
-
-def _file_at(path: Path, directory: int | None = None) -> tuple[int, int] | None:
-    """Which file is there; None if there is none."""
-    try:
-        file = os.stat(path, dir_fd=directory)
-    except OSError:
-        return None
-    return file.st_dev, file.st_ino

@@ -24,7 +24,7 @@ from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, Unavailable
 from crewd.model.home import Home
 from crewd.model.limits import GRACE_SECONDS_SHORT
-from crewd.private_files import check_plain, check_socket, make_directory, open_file
+from crewd.private_files import check_plain, check_socket, file_at, make_directory, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,10 +73,8 @@ def take_home(home: Home) -> int:
 
 def holds(home: Home, lock: int) -> bool | None:
     """Whether the home at its place is the one that this lock is of; None if nothing is there."""
-    try:
-        return os.path.samestat(os.fstat(lock), home.daemon_lock.stat())
-    except OSError:
-        return None
+    status, there = os.fstat(lock), file_at(home.daemon_lock)
+    return None if there is None else there == (status.st_dev, status.st_ino)
 
 
 def start_log(home: Home, level: str) -> Any:

@@ -206,9 +206,9 @@ class Session:
             await crew.respond(question, text, id=key)
         except CrewdError as error:
             self._unsettled.discard(key)
-            _, asked = self._answers.pop(key)
-            if not isinstance(error, NotFound | Refused):  # it may be open still
-                self._questions[question] = asked
+            answered = self._answers.pop(key, None)
+            if answered is not None and not isinstance(error, NotFound | Refused):  # it may be open still
+                self._questions[question] = answered[1]
             raise
 
     async def turn(self) -> str:

@@ -120,7 +120,7 @@ def _stop_restarter(options: Options, clock: SystemClock) -> None:
     if options.json:
         out({"running": False, "mode": None, "pid": None})
     else:
-        say("crewd had died, and is not started again")
+        say("crewd was being started, and is not any more")
 
 
 def _starter(pid: int | None) -> psutil.Process | None:
