@@ -30,6 +30,12 @@ def file_at(path: Path, directory: int | None = None) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def is_open_as(descriptor: int, path: Path) -> bool | None:
+    """Whether the file at a path is the one that this descriptor is of; None if nothing is there."""
+    status, there = os.fstat(descriptor), file_at(path)
+    return None if there is None else there == (status.st_dev, status.st_ino)
+
+
 def make_directory(path: Path) -> None:
     """Make a directory, and those above it, with mode 0700; one that is there stays as it is, and is checked."""
     missing = [path]

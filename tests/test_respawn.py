@@ -70,7 +70,7 @@ def test_pauses_grow_and_end() -> None:
     pauses = [respawn.pause_after(number) for number in range(1, len(respawn.PAUSES) + 1)]
     assert pauses == sorted(pauses, key=lambda pause: pause or 0.0)
     assert respawn.pause_after(len(respawn.PAUSES) + 1) is None
-    assert max(respawn.PAUSES) < SILENCE_SECONDS, "whoever waits for an answer is still there when crewd is back"
+    assert max(respawn.PAUSES) < SILENCE_SECONDS, "a client waits for an answer longer than each pause lasts"
 
 
 def start(root: Path) -> psutil.Process:

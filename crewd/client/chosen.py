@@ -17,7 +17,7 @@ from crewd.client.extensions import active_extensions
 from crewd.client.hooked import active_hooks, with_hooks
 from crewd.client.initialised import initialise_extensions
 from crewd.client.inventory import check_enabled
-from crewd.client.resources import Resource, lacking, resource, resources
+from crewd.client.resources import Resource, not_brought, resource, resources
 from crewd.client.usable import check_usable, given_to, without_disabled
 from crewd.client.user_file import user_path
 from crewd.model.agent import Access, changing_tool
@@ -117,7 +117,7 @@ def addressed(goal: str) -> tuple[str, str, str]:
     except NotFound:
         if not rest.strip():
             return "", "", goal
-        why = lacking("teams", name) or lacking("agents", name)
+        why = not_brought("teams", name) or not_brought("agents", name)
         if why:
             raise NotFound(
                 f"there is no team and no agent {name!r}: {why}", hint="crew capabilities --kind extension"

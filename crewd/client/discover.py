@@ -17,7 +17,7 @@ from crewd.client.paths import is_directory, real_path
 from crewd.model.arguments import PathText
 from crewd.model.errors import DaemonUnreachable, UsageError
 from crewd.model.home import Home
-from crewd.private_files import WRITE_FOR_OTHERS, check_directory, make_directory, open_log
+from crewd.private_files import WRITE_FOR_OTHERS, check_directory, file_at, make_directory, open_log
 from crewd.respawn import STARTS
 
 if TYPE_CHECKING:
@@ -138,15 +138,9 @@ def silent_holder(home: Home) -> int | None:
             process, lock = psutil.Process(pid), home.daemon_lock.stat()
             if process.create_time() > lock.st_mtime + BOOT_SECONDS:
                 return None
-            opened = [each.path for each in process.open_files()]
-            return pid if not opened or any(_is_file(path, lock) for path in opened) else None
+            opened = [file_at(Path(each.path)) for each in process.open_files()]
+            return pid if not opened or (lock.st_dev, lock.st_ino) in opened else None
     return None
-
-
-def _is_file(path: str, status: os.stat_result) -> bool:
-    with contextlib.suppress(OSError):
-        return os.path.samestat(Path(path).stat(), status)
-    return False
 
 
 def restarter(home: Home) -> psutil.Process | None:

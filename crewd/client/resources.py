@@ -112,14 +112,14 @@ def resource(kind: Kind, name: str) -> Resource:
             return each
     if colon and source not in (*sources(), *(each.name for each in extensions())):
         raise NotFound(f"there is no source {source!r}", hint=f"one of {', '.join(sources())}, and a name: user:{rest}")
-    why = lacking(kind, name)
+    why = not_brought(kind, name)
     if why:
         raise NotFound(f"there is no {kind[:-1]} {name!r}: {why}", hint="crew capabilities --kind extension")
     hint = did_you_mean(name, [each.id if colon else each.name for each in known], {})
     raise NotFound(f"there is no {kind[:-1]} {name!r}", hint=hint or f"crew {kind} lists what there is")
 
 
-def lacking(kind: Kind, name: str) -> str:
+def not_brought(kind: Kind, name: str) -> str:
     """Why a name means nothing, if it is of an extension that is disabled or that something is wrong with; else empty."""
     source, colon, rest = name.partition(":")
     for extension in (each for each in extensions() if each not in active_extensions()):

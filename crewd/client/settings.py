@@ -107,8 +107,15 @@ def missing_modules(home: Home) -> list[UsageError]:
     return [
         UsageError(f"{path}: preload: there is no module {module!r}", hint=hint)
         for module in modules
-        if importlib.util.find_spec(module.partition(".")[0]) is None
+        if not _is_found(module.partition(".")[0])
     ]
+
+
+def _is_found(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # __main__, for instance
+        return False
 
 
 def wrong_in(text: str, path: Path, source: SettingsSource) -> list[UsageError]:

@@ -1,4 +1,4 @@
-"""A table of a TOML file as a value: what is wrong with it is said with the table's name, the key and what is possible.
+"""Reads a table of a TOML file into a struct. Errors name the table, the key, and what is possible.
 
 Tests: tests/client/test_hooks.py, tests/client/test_extension_commands.py.
 """

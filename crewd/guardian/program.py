@@ -48,7 +48,7 @@ from crewd.model.ids import marker as make_marker
 from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.redact import clip
-from crewd.private_files import make_directory
+from crewd.private_files import is_open_as, make_directory
 from crewd.protocol import guardian as gd
 from crewd.protocol.bootstrap import Bootstrap
 
@@ -149,7 +149,7 @@ class Guardian:
     def _keep_listening(self) -> None:
         """Make a socket again whose file was removed, unless the home at this place is another one by now."""
         for listener in self._listeners:
-            if not listener.is_there and self._holds_home():
+            if not listener.is_there and is_open_as(self._lock, self._home.guardian_lock):
                 try:
                     make_directory(self._home.run)
                     listener.listen()
@@ -158,12 +158,6 @@ class Guardian:
                     if not self._unheard:
                         _log.warning("crewd cannot reach this guardian: %s", error)
                     self._unheard = True
-
-    def _holds_home(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self._lock), self._home.guardian_lock.stat())
-        except OSError:
-            return False
 
     def _is_over(self) -> bool:
         if self._guard.retiring and self._crewd.has_more_to_say:

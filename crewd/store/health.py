@@ -205,7 +205,7 @@ def _explained(path: Path) -> int:
 def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> tuple[int, list[str]]:
     """Take a backup back, after it was folded: the number of its events, and runs whose bundles it lacks, or has damaged.
 
-    What is here is put aside, if `replace`.
+    With `replace`, the database that is here is put aside first.
 
     Raises UsageError if the backup is not one, or the home has a database and is not to be replaced.
     """

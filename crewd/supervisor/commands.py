@@ -291,13 +291,13 @@ ControllerMessage: TypeAlias = (
 """What the controller of an attempt takes."""
 
 
-class NobodyAnswers(msgspec.Struct, frozen=True):
-    """The time is over in which clients are told of the ends with which crewd stops."""
+class StopNow(msgspec.Struct, frozen=True):
+    """The time for sending the last events to clients is over: stop without waiting any longer."""
 
 
 FrontMessage: TypeAlias = (
     Journaled | LiveRuns | LiveRun | NoRun | Command | StartSoon | RunOver | RunBroken | ChildLives | AttemptIs | ParentEnded
-    | Stop | Flushed | Echo | NobodyAnswers
+    | Stop | Flushed | Echo | StopNow
 )  # fmt: skip
 """What the front takes."""
 SlotsMessage: TypeAlias = AskSlot | MayHaveSlot | Recalled | TakeSlot | LendSlot | SlotReady

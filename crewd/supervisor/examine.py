@@ -35,10 +35,10 @@ def examine(home: Home, workers_max: int, files: Budget) -> tuple[list[str], Cou
     counts["disk_free_mib"] = free >> 20
     if room.f_files and room.f_favail < FILES_LOW:
         findings.append(
-            f"{home.root} has room for {room.f_favail} new files: without any new work is refused; remove some files"
+            f"{home.root} has room for {room.f_favail} new files; new work is refused when there is none: remove some files"
         )
     if free < DISK_BYTES_LOW:
-        findings.append(f"{home.root} has {free >> 20} MiB of room left: new work is refused when it is used up; free some")
+        findings.append(f"{home.root} has {free >> 20} MiB of room left; new work is refused when there is none: free some")
     counts["open_files_max"], counts["connections_max"] = files.files, files.connections
     if files.workers < workers_max:
         findings.append(

@@ -177,7 +177,7 @@ class Front(Actor[cm.FrontMessage]):
                 self._cancel_children(task, epoch, status)
             case cm.Stop():
                 self._obey_stop(message)
-            case Flushed() | Echo() | cm.NobodyAnswers():
+            case Flushed() | Echo() | cm.StopNow():
                 self._told(message)
             case _:
                 self.unexpected(message)
@@ -189,6 +189,8 @@ class Front(Actor[cm.FrontMessage]):
             raise UsageError(f"{error.filename} cannot be read: {error.strerror}") from error
 
     def _resume(self) -> rq.Done:
+        if self._stopped:
+            raise self._stops()
         if not self._services.directory.draining:
             raise Refused("crewd is not draining", hint="crew daemon status")
         self._stopping = self._services.directory.draining = False
@@ -213,13 +215,13 @@ class Front(Actor[cm.FrontMessage]):
             self._tell_the_last()
 
     def _tell_the_last(self) -> None:
-        """Who follows a run that ends with crewd hears how: what the store has committed goes out before crewd stops."""
-        self.context.after(LAST_SECONDS, cm.NobodyAnswers())
+        """Send what the store has committed to clients before crewd stops: they may follow a run that ends with it."""
+        self.context.after(LAST_SECONDS, cm.StopNow())
         store = self._services.directory.find(STORE)
         if store is None or not store.offer(Flush(self.ref), lane=Lane.CONTROL):
             self._ends()
 
-    def _told(self, message: Flushed | Echo | cm.NobodyAnswers) -> None:
+    def _told(self, message: Flushed | Echo | cm.StopNow) -> None:
         gateway = self._services.directory.find(GATEWAY)
         if not isinstance(message, Flushed) or gateway is None or not gateway.offer(Echo(self.ref)):
             self._ends()
@@ -259,6 +261,8 @@ class Front(Actor[cm.FrontMessage]):
                 living.offer(cm.CancelAll(cancel), lane=Lane.CONTROL)
 
     def _obey_stop(self, order: cm.Stop) -> None:
+        if self._stopped:
+            return  # nothing is live any more, and crewd is about to end
         self._stopping = True
         self._services.directory.draining = order.mode == "drain"
         if order.mode == "keep":

@@ -24,7 +24,7 @@ from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, Unavailable
 from crewd.model.home import Home
 from crewd.model.limits import GRACE_SECONDS_SHORT
-from crewd.private_files import check_plain, check_socket, file_at, make_directory, open_file
+from crewd.private_files import check_plain, check_socket, is_open_as, make_directory, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,12 +69,6 @@ def take_home(home: Home) -> int:
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
     return lock
-
-
-def holds(home: Home, lock: int) -> bool | None:
-    """Whether the home at its place is the one that this lock is of; None if nothing is there."""
-    status, there = os.fstat(lock), file_at(home.daemon_lock)
-    return None if there is None else there == (status.st_dev, status.st_ino)
 
 
 def start_log(home: Home, level: str) -> Any:
@@ -169,11 +163,11 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         os._exit(EX_UNAVAILABLE)  # nothing may be written there
 
     def look_at_home() -> None:
-        if holds(home, lock) is False:
+        if is_open_as(lock, home.daemon_lock) is False:
             give_up("was moved or removed, and is another crewd's now")
 
     def open_store() -> Database:
-        if not holds(home, lock):
+        if not is_open_as(lock, home.daemon_lock):
             give_up("was moved or removed while crewd ran")
         database = open_database(home, services.ids.next(EVENT))
         services.ids.follow(database.last_run())

@@ -96,6 +96,6 @@ def trust_(options: Options, revoke: bool, yes: bool) -> None:  # noqa: FBT001 (
 
 
 def _say_command(command: str) -> None:
-    """All that a shell is given, line by line: whoever trusts it has read it."""
+    """Print the whole command that the shell is given, each of its lines on its own."""
     for line in escaped(command).split("\n"):
         say_within(f"  {line}")

@@ -31,14 +31,14 @@ def plain(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""The text with each character in sight: what `plain` leaves out stands as an escape, as `\\x1b` or `\\u202e`.
+    r"""The text with each character in sight: what `plain` leaves out stands as an escape, as `\x1b` or `\u202e`.
 
     For what people read before they let it run: commands, prompts, skills.
     """
     if text.isprintable():
         return text
     return "".join(
-        each if each in "\n\t" or (each.isprintable() and not _CONTROL.match(each)) or (each.isspace() and each > "\xa0") else
+        each if each in "\n\t" or (each.isprintable() and not _CONTROL.match(each)) else
         ascii(each)[1:-1]
         for each in text
     )  # fmt: skip

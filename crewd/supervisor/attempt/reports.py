@@ -289,7 +289,7 @@ def _artifact(state: Attempt, said: rp.Artifact, number: int) -> Next:
 def _wrong_in(said: rp.Artifact) -> str:
     """Why an artifact cannot be recorded; empty if it can."""
     if "/" in said.name or said.name.startswith("."):
-        return "its name is that of no file of its directory"
+        return "its name has a slash, or begins with a dot"
     if not 0 <= said.size <= ARTIFACT_BYTES_MAX:
         return f"its size is not 0 to {ARTIFACT_BYTES_MAX}"
     if len(said.data) > INLINE_BYTES_MAX:

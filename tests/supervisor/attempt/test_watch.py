@@ -211,7 +211,7 @@ def test_an_artifact_of_an_impossible_size_is_not_recorded() -> None:
     ("changed", "says"),
     [
         ({"sha256": "0" * 64}, "its data is not what size and sha256 say"), ({"size": 99}, "its data is not what size"),
-        ({"sha256": "x"}, "sha256 is no hash"), ({"name": "a/b"}, "its name is that of no file"),
+        ({"sha256": "x"}, "sha256 is no hash"), ({"name": "a/b"}, "its name has a slash"),
     ],
 )  # fmt: skip
 def test_an_artifact_that_is_not_what_it_says_is_not_recorded_and_told(changed: dict[str, Any], says: str) -> None:

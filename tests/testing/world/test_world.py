@@ -19,6 +19,7 @@ from crewd.model.rows import AttemptRow, MessageRow, RunRow
 from crewd.model.statuses import AttemptStatus, RunStatus
 from crewd.protocol import codec
 from crewd.protocol import requests as rq
+from crewd.supervisor.directory import FRONT
 from crewd.testing.world import FLAKY, NONE, Faults, LawBroken, Plan, World
 from crewd.testing.world.client import SimClient
 from crewd.testing.world.faults import DAYS
@@ -106,6 +107,29 @@ def test_what_is_asked_again_is_done_once() -> None:
     assert client.answers[again] == rq.Done()
     happened = [type(event.body) for event in world.disk.events]
     assert (happened.count(RunHookRan), happened.count(AttemptSignalled)) == (1, 1)
+
+
+def test_a_stop_that_is_taken_back_is_no_stop_at_whatever_moment() -> None:
+    answered = set()
+    idle, busy = [(0, steps) for steps in range(12)], [(1, steps) for steps in range(0, 400, 8)]
+    for runs, steps in (*idle, *busy):  # a run ends meanwhile, and then crewd does
+        world = World()
+        world.asked_to_stop = True
+        client = world.client("ann")
+        world.go(200)
+        if runs:
+            world.start(client, "one", {"a": (Plan(steps=1), ())})
+        while len(world.disk.now[AttemptRow]) < runs:
+            world.go(1)
+        client.ask(rq.StopDaemon(grace_seconds=1.0, mode="drain"))
+        world.go(steps)
+        resume = client.ask(rq.ResumeDaemon())
+        world.go(1_500)
+        taken_back = client.answers.get(resume) == rq.Done()
+        answered.add(taken_back)
+        lives = world.crewd is not None and world.crewd.services.directory.find(FRONT) is not None
+        assert lives is taken_back, f"after {steps} steps"
+    assert answered == {True, False}
 
 
 def test_a_story_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
