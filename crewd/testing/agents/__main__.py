@@ -6,6 +6,7 @@ Tests: tests/testing/agents/test_script.py.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -56,4 +57,6 @@ async def _serve(name: str, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # it is started hundreds of times, and to take the interpreter apart takes longer than its work
