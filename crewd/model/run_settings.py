@@ -93,6 +93,10 @@ def wrong_run_settings(
                 raise UsageError(f"{name} {source}:{rest} is no name", hint=hint)
         except UsageError as error:
             found.append(UsageError(f"{where}: {error.message}", hint=error.hint))
+    runtime = str(values.get("runtime", ""))
+    if not runtime.startswith("/") and ("/" in runtime or runtime.endswith(".md")):
+        said = f"{where}: runtime {runtime} would be another file in each directory"
+        found.append(UsageError(said, hint="give the whole path, which begins with '/'"))
     for each in values.get("allow_shadowing", ()):
         kind, _, name = each.partition(":")
         if kind not in _KINDS or not name:

@@ -71,7 +71,11 @@ def wrong_settings(shape: type[Any], keys: Mapping[str, Key], values: Mapping[st
                 UsageError(f"{where}: {name} = {shown(value)} is not possible", hint=f"it is {type_words(hints[name])}")
             )
             continue
-        if key.least is not None and key.most is not None and not key.least <= converted <= key.most:
+        if isinstance(converted, str):
+            if converted != converted.strip():
+                said = f"{where}: {name} = {shown(value)} begins or ends with a blank"
+                found.append(UsageError(said, hint="leave the blanks out"))
+        elif key.least is not None and key.most is not None and not key.least <= converted <= key.most:
             found.append(UsageError(f"{where}: {name} = {shown(value)} is not possible", hint=key.range))
     return found
 

@@ -5,6 +5,8 @@ Tests: tests/test_lifecycle.py, tests/test_adaptive.py.
 
 from __future__ import annotations
 
+import re
+
 from crewd.model.errors import UsageError
 from crewd.model.limits import ARGUMENT_BYTES_MAX
 
@@ -37,7 +39,7 @@ def is_possible(name: str, value: str) -> bool:
 
 def check_variable(what: str, name: str) -> None:
     """UsageError, which begins with `what`, for a name that no variable can have, or that crewd sets itself."""
-    if not name or "=" in name or "\0" in name:
+    if not name or re.search(r"[=\s\0]", name):
         raise UsageError(f"{what}: {name!r} is no name of a variable", hint="use a name like API_KEY")
     if is_own(name):
         raise UsageError(f"{what}: crewd sets the variable {name} itself", hint="use another name")

@@ -97,6 +97,8 @@ def test_a_value_is_given_as_in_the_file_or_in_bare_words(shell: Shell, key: str
         ("workflow", "./flow.toml", "is not a name"), ("allow_shadowing", "review", "for example team:review"),
         ("at_once", "2000", "0 to 1,024"), ("cgroups", "yes", "true or false"), ("team", "other:x", "is no name"),
         ("warm", "1" * 5_000, "it is a whole number"), ("preload", "[" * 3_000, "is no list"),
+        ("model", "  ", "with a blank"), ("env_pass", "A B", "'A B'"), ("runtime", "demo.md", "begins with '/'"),
+        ("runtime", "./agents/demo.md", "begins with '/'"),
     ],
 )  # fmt: skip
 def test_what_is_not_possible_is_refused_and_changes_nothing(shell: Shell, key: str, value: str, named: str) -> None:
