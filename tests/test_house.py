@@ -109,6 +109,7 @@ def test_one_guardian_for_processes() -> None:
     assert users("subprocess") == {
         "worker/child.py", "worker/command.py", "worker/hook_command.py", "worker/line_process.py", "worker/terminal.py",
         "client/discover.py", "client/acts.py", "client/host_process.py",
+        "client/faults.py",  # a shell that reads a command line and runs nothing of it
         "client/feeding.py",  # the sink of an extension, below the crew that feeds it
         "client/cli/agents.py",  # asks a program for its version
         "testing/agents/standin.py", "testing/daemon.py", "respawn.py",

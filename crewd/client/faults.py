@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+import subprocess
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -22,18 +23,24 @@ from crewd.client.extensions import faults_of_extensions
 from crewd.client.hooks import found_hooks
 from crewd.client.resources import SUFFIXES, Resource, resource, resources
 from crewd.model.errors import CrewdError, UsageError
+from crewd.model.inputs import GOAL
+from crewd.model.markdown import front_matter
 from crewd.model.runtimes import RUNTIMES, By
+from crewd.model.shell import place_values
 from crewd.model.workflow import Workflow, check_planned
+from crewd.model.yaml_text import field_text, read_yaml
 
 _OF_STEP = re.compile(r"step ([\w.-]+)")
+_SHELL_SECONDS = 10.0
 _NAMED = re.compile(r"'([^']+)'")
 
 
 class Fault(NamedTuple):
-    """What is wrong, and what to do."""
+    """What is wrong, and what to do. `further`: what else is wrong in the same file."""
 
     wrong: str
     hint: str = ""
+    further: tuple[str, ...] = ()
 
 
 def described(each: Resource) -> tuple[str, Fault | None]:
@@ -50,7 +57,7 @@ def described(each: Resource) -> tuple[str, Fault | None]:
                 each.text()
                 return shapes.read_workflow(each.path).workflow.description, None
     except CrewdError as error:
-        return "", Fault(error.message, error.hint)
+        return "", Fault(error.message, error.hint, tuple(str(error.values.get("further", "")).splitlines()))
 
 
 def wrong_files() -> dict[str, str]:
@@ -72,8 +79,8 @@ def faults_of(each: Resource) -> list[Fault]:
     """What is wrong with a file, or with what it names; each with its line, where that can be told."""
     _, fault = described(each)
     if fault is not None:
-        return [fault]
-    return in_lines(each.text(), _of_names(each))
+        return [fault, *map(Fault, fault.further)]
+    return [*_of_its_name(each), *in_lines(each.text(), _of_names(each))]
 
 
 def in_lines(text: str, faults: Iterable[Fault]) -> list[Fault]:
@@ -87,6 +94,16 @@ def in_lines(text: str, faults: Iterable[Fault]) -> list[Fault]:
         at = next((i for i, line in enumerate(lines) if word and i >= heading and word.search(line)), None)
         found.append(fault if at is None else Fault(f"line {at + 1}: {fault.wrong}", fault.hint))
     return found
+
+
+def _of_its_name(each: Resource) -> list[Fault]:
+    """A file is found by its own name (a skill: by its folder's), so another name in its front matter misleads."""
+    head = read_yaml(front_matter(each.text())[0], 2)
+    name = field_text(head, "name") if isinstance(head.value, dict) else ""
+    if name in {"", each.name}:
+        return []
+    said = f"line {head.line('name')}: name {name!r} finds nothing: this {each.kind.removesuffix('s')} is called {each.name}"
+    return [Fault(said, f"name: {each.name}, or no name")]
 
 
 def _of_names(each: Resource) -> list[Fault]:
@@ -103,10 +120,13 @@ def _of_names(each: Resource) -> list[Fault]:
 
 
 def faults_of_steps(workflow: Workflow) -> list[Fault]:
-    """What is wrong with the agents, the skills and the files that steps name."""
+    """What is wrong with the commands of steps, and with the agents, the skills and the files that they name."""
     found = [fault for step in workflow.steps if step.agent for fault in _of_agent(f"step {step.id}: ", step.agent)]
     for step in workflow.steps:
         found += _of_skills(f"step {step.id}: ", step.skills)
+        found += _of_command(step.id, "run", step.worker.shell, workflow.inputs)
+        for command in (step.verify, *step.verify_levels.values()):
+            found += _of_command(step.id, "verify", command, workflow.inputs)
         others = [other.output for other in workflow.steps if other.output and other is not step]
         for name in step.reads:
             close = difflib.get_close_matches(name, others, 1, 0.8)
@@ -114,6 +134,21 @@ def faults_of_steps(workflow: Workflow) -> list[Fault]:
                 hint = f"did you mean {close[0]}?" if close else f"'output: {name}' in the step that writes it"
                 found.append(Fault(f"step {step.id} reads {name!r}, which no step leaves", hint))
     return found
+
+
+def _of_command(step: str, field: str, line: str, inputs: Collection[str]) -> list[Fault]:
+    """What the shell says of the grammar of a command line, of which it runs nothing."""
+    if not line:
+        return []
+    script = place_values(line, (GOAL, *inputs)).encode()
+    try:
+        done = subprocess.run(["/bin/sh", "-n"], input=script, capture_output=True, timeout=_SHELL_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []  # nothing can be said of it here
+    if not done.returncode:
+        return []
+    said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0].replace("'", "`")
+    return [Fault(f"step {step}: the shell cannot read '{field}'", said)]
 
 
 def _of_team(each: Resource) -> list[Fault]:

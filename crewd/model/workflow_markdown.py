@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -20,8 +22,10 @@ from crewd.model.markdown import SourceLine, front_matter, wrong
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.workflow import Step, Workflow, check_workflow
 from crewd.model.workflow_fields import FIELDS, MEANT, TOLERATED, Fields, field_name, make_step, read_fields, unused
-from crewd.model.workflow_head import KEYS, parse_head
+from crewd.model.workflow_head import KEYS, Head, parse_head
 from crewd.model.workflow_head import TOLERATED as HEAD_TOLERATED
+
+T = TypeVar("T")
 
 _LIKE_A_FIELD = re.compile(r"\s*[-*]?\s*([A-Za-z][A-Za-z0-9_-]*)[ \t]*:(?:[ \t]|\Z)")
 _MEANT_AS_FIELD = re.compile(r"[\s>*_-]*([A-Za-z][A-Za-z0-9_-]*)[*_`]*\s*:")
@@ -53,16 +57,21 @@ def parse_workflow(text: str, *, default_name: str = "") -> Workflow:
 
 
 def understand(text: str, *, default_name: str = "") -> Understood:
-    """The same, with what of the text is not used."""
+    """The same, with what of the text is not used.
+
+    The front matter and each step are looked at even if another one is wrong: the error is about the first line that is, and
+    its value `further` has a line for each of the others.
+    """
     head_text, lines = front_matter(text)
-    head, head_line = parse_head(head_text)
-    sections = _sections(lines)
-    _check_beginning(lines)
-    steps, fields = [], []
-    for heading, below in sections:
-        step, of_step = _step(heading, below)
-        steps.append(step)
-        fields.append(of_step)
+    wrongs: list[UsageError] = []
+    head, head_line = _tried(wrongs, lambda: parse_head(head_text)) or (Head(), lambda _: 0)
+    _tried(wrongs, lambda: _check_beginning(lines))
+    sections = _tried(wrongs, lambda: _sections(lines)) or []
+    made = [_tried(wrongs, partial(_step, heading, below)) for heading, below in sections]
+    if wrongs:
+        raise _first_of(wrongs)
+    steps = [each[0] for each in made if each]
+    fields = [each[1] for each in made if each]
     workflow = Workflow(
         name=head.name or default_name or "workflow",
         description=head.description,
@@ -88,6 +97,21 @@ def understand(text: str, *, default_name: str = "") -> Understood:
         for key in ("model", "skills") if key in each and RUNTIMES[step.worker.runtime].by is not By.NOBODY
     )  # fmt: skip
     return Understood(workflow, (*head.unused, *of_steps, *models))
+
+
+def _tried(wrongs: list[UsageError], make: Callable[[], T]) -> T | None:
+    """What `make` returns. What it finds wrong is added to `wrongs`, and None is returned."""
+    try:
+        return make()
+    except UsageError as error:
+        wrongs.append(error)
+        return None
+
+
+def _first_of(wrongs: list[UsageError]) -> UsageError:
+    """The error about the first line, which tells of the others too."""
+    first, *others = sorted(wrongs, key=lambda error: int(error.values.get("line") or 0))
+    return UsageError(first.message, hint=first.hint, **first.values, further="\n".join(map(str, others)))
 
 
 def _place(error: UsageError, head_line: Callable[[str], int], fields: Iterable[Fields]) -> int:

@@ -22,8 +22,9 @@ from crewd.client.agents import FoundAgent, agent_named, check_installed
 from crewd.client.agents import agents as all_agents
 from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, out, say, table, verb, warn
+from crewd.client.cli.group import Group
 from crewd.client.cli.own_files import add_commands
-from crewd.client.cli.resources import new_command
+from crewd.client.cli.resources import new_command, validate_command
 from crewd.client.environment import bring
 from crewd.client.faults import described
 from crewd.client.resources import resources
@@ -34,7 +35,7 @@ VERSION_SECONDS = 20.0
 """A program has so long to say its version."""
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--all", "everything", is_flag=True, help="Also those that are not installed.")
 @click.pass_context
 def agents(context: click.Context, everything: bool) -> None:  # noqa: FBT001 (a flag)
@@ -165,6 +166,7 @@ def _own(found: FoundAgent) -> bool:
 
 
 agents.add_command(new_command("agents"))
+agents.add_command(validate_command("agents"))
 add_commands(agents, "agents")
 
 

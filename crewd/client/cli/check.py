@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from crewd.client import shapes
-from crewd.client.cli.common import Options, verb, warn
-from crewd.client.cli.resources import check_all, resource_in
+from crewd.client.cli.common import Options, say_error, verb, warn
+from crewd.client.cli.resources import check_all, check_one, resource_in
 from crewd.client.cli.understood import tell_workflow
 from crewd.client.faults import faults_of_steps, in_lines
 from crewd.model.errors import UsageError
@@ -34,9 +35,12 @@ def check(options: Options, source: str) -> None:
         return
     only = resource_in(source)
     if only is not None:
-        check_all(options, only)
+        check_one(options, only)
         return
-    understood = shapes.understand_workflow("/dev/stdin" if source == "-" else source)
+    try:
+        understood = shapes.understand_workflow("/dev/stdin" if source == "-" else source)
+    except UsageError as error:
+        _tell_wrong(options, error)
     try:  # the runtime and the access of a step may be an agent's or a team's, who are not known here
         check_workflow(with_verifications(understood.workflow))
     except UsageError as error:
@@ -49,3 +53,11 @@ def check(options: Options, source: str) -> None:
         warn(f"{'' if source == '-' else f'{source}: '}{fault.wrong}{f' ({fault.hint})' if fault.hint else ''}")
     if faults:
         sys.exit(1)
+
+
+def _tell_wrong(options: Options, error: UsageError) -> NoReturn:
+    """Say what is wrong in a file: the first error as everywhere, and a line for each further one."""
+    say_error(error, as_json=options.json)
+    for other in str(error.values.get("further", "")).splitlines() if not options.json else ():
+        warn(f"also, {other}")
+    sys.exit(error.exit_code)

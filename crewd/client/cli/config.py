@@ -10,6 +10,7 @@ import click
 from crewd.client.blocking import connect
 from crewd.client.change_setting import set_value, unset_value
 from crewd.client.cli.common import Options, out, say, say_within, verb, warn
+from crewd.client.cli.group import Group
 from crewd.client.discover import find_home
 from crewd.client.settings import (
     Setting,
@@ -33,7 +34,7 @@ _FILES: tuple[tuple[SettingsSource, str], ...] = (
 )  # fmt: skip
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Show and change settings: of the daemon (crewd.toml), and of crew run (crew.toml, yours and the project's)."""
 

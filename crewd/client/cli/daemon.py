@@ -16,6 +16,7 @@ import psutil
 
 from crewd.client.blocking import connect
 from crewd.client.cli.common import SECONDS, Options, one_of_flags, out, say, verb
+from crewd.client.cli.group import Group
 from crewd.client.discover import RESPAWN, find_home, holder, restarter, silent_holder, unreachable
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, Refused, Unavailable
@@ -25,7 +26,7 @@ from crewd.model.quantities import counted
 STOP_SECONDS = 60.0
 
 
-@click.group()
+@click.group(cls=Group)
 def daemon() -> None:
     """Start, stop and look at the daemon."""
 

@@ -16,6 +16,7 @@ from crewd.client import keeping
 from crewd.client.acts import ask_about, ask_hooks, hooks_at, refusal
 from crewd.client.blocking import Crew, connect
 from crewd.client.cli.common import FileToWrite, Options, Unwritable, out, say, say_hooks, table, time_of, verb, warn
+from crewd.client.cli.group import Group
 from crewd.client.cli.screen import plain
 from crewd.client.keeping import OnConflict
 from crewd.client.rendering import render
@@ -189,7 +190,7 @@ def artifacts(options: Options, target: str) -> None:
     )  # fmt: skip
 
 
-@click.group()
+@click.group(cls=Group)
 def artifact() -> None:
     """Get what a worker has left."""
 

@@ -6,7 +6,7 @@ Tests: tests/client/cli/test_teams.py.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from crewd.agents.catalogue import CATALOGUE
 from crewd.client import shapes
 from crewd.client.chosen import read_skill, team_named
 from crewd.client.cli.common import Options, out, say, say_exactly, say_within, table, verb, warn
+from crewd.client.cli.group import Group
 from crewd.client.cli.own_files import add_commands
 from crewd.client.cli.understood import tell_workflow
 from crewd.client.faults import Fault, described, faults_of, faults_of_hooks
@@ -90,7 +91,7 @@ def _as_json(each: Resource, description: str, wrong: str) -> dict[str, Any]:
 
 
 def _group(kind: Kind, about: str, tell: Callable[[Options, Resource], None]) -> click.Group:
-    @click.group(kind, invoke_without_command=True, help=about)
+    @click.group(kind, cls=Group, invoke_without_command=True, help=about)
     @click.pass_context
     def group(context: click.Context) -> None:
         if context.invoked_subcommand is None:
@@ -110,6 +111,7 @@ def _group(kind: Kind, about: str, tell: Callable[[Options, Resource], None]) ->
         tell(options, resource(kind, name))
 
     group.add_command(new_command(kind))
+    group.add_command(validate_command(kind))
     add_commands(group, kind)
     return group
 
@@ -145,6 +147,20 @@ def new_command(kind: Kind) -> click.Command:
             say(f"{path}")
 
     return new
+
+
+def validate_command(kind: Kind) -> click.Command:
+    """The verb that looks at the files of a kind."""
+
+    @click.command("validate")
+    @click.argument("names", nargs=-1, metavar="[NAME]...")
+    @verb
+    def validate(options: Options, names: tuple[str, ...]) -> None:
+        """Say what is wrong with the NAMED ones, else with all, and with what they name; exit 1 if something is."""
+        looked = [resource(kind, name) for name in names] or resources(kind)
+        _tell_faults(options, looked, f" of {kind}")
+
+    return validate
 
 
 def _a(noun: str) -> str:
@@ -199,13 +215,26 @@ def resource_in(source: str) -> Resource | None:
     return next((each for kind in kinds for each in resources(kind) if each.path.resolve() == path), None)
 
 
-def check_all(options: Options, only: Resource | None = None) -> None:
-    """Look at every file (or `only` at one), and at what they name; exit code 1 if something is wrong."""
-    looked = [each for kind in SUFFIXES for each in resources(kind)] if only is None else [only]
+def check_all(options: Options) -> None:
+    """Look at every file, of hooks too, and at what they name; exit code 1 if something is wrong."""
+    beside = [
+        f"{path}: nobody reads it, because of its name (call it {name})" for kind in SUFFIXES for path, name in overlooked(kind)
+    ]
+    looked = [each for kind in SUFFIXES for each in resources(kind)]
+    _tell_faults(options, looked, " of agents, teams, workflows and skills", faults_of_hooks(), beside)
+
+
+def check_one(options: Options, only: Resource) -> None:
+    """Look at one file, and at what it names; exit code 1 if something is wrong."""
+    _tell_faults(options, [only], f": {only.kind.removesuffix('s')} {only.id}")
+
+
+def _tell_faults(
+    options: Options, looked: Sequence[Resource], what: str, of_hooks: Iterable[Fault] = (), beside: Iterable[str] = ()
+) -> None:
     found: list[tuple[str, str, str, Fault]]
     found = [(each.kind, each.id, str(each.path), fault) for each in looked for fault in faults_of(each)]
-    if only is None:
-        found += [("hooks", "hooks", "hooks.toml", fault) for fault in faults_of_hooks()]
+    found += [("hooks", "hooks", "hooks.toml", fault) for fault in of_hooks]
     if options.json:
         out(
             [
@@ -218,11 +247,8 @@ def check_all(options: Options, only: Resource | None = None) -> None:
             say_within(fault.wrong if path in fault.wrong else f"{path}: {fault.wrong}")
             if fault.hint:
                 say_within(f"  {fault.hint}")
-        for beside, name in (each for kind in SUFFIXES for each in overlooked(kind)) if only is None else ():
-            warn(f"{beside}: nobody reads it, because of its name (call it {name})")
-        what = (
-            "files of agents, teams, workflows and skills" if only is None else f"file: {only.kind.removesuffix('s')} {only.id}"
-        )
-        say(f"{len(looked)} {what}, {counted(len(found), 'fault')}")
+        for each in beside:
+            warn(each)
+        say(f"{counted(len(looked), 'file')}{what}, {counted(len(found), 'fault')}")
     if found:
         sys.exit(1)

@@ -125,6 +125,28 @@ def test_a_new_team_of_two_is_written_checked_and_run(shell: Shell) -> None:
     assert "the flaky test" in shell.ok("result", f"{run}/change")
 
 
+def test_a_command_line_that_no_shell_reads_is_found_before_it_runs(shell: Shell) -> None:
+    text = '## a\nrun: echo "x\nverify: make; fi\n\n## b\nrun: |\n  for each in 1 2; do\n    echo $each\n  done > {goal}\n'
+    (shell.cwd / "shell.workflow.md").write_text(text)
+    done = shell.run("check", "shell.workflow.md")
+    assert done.returncode == 1
+    assert "line 2: step a: the shell cannot read 'run'" in done.stderr
+    assert "line 3: step a: the shell cannot read 'verify'" in done.stderr
+    assert "yntax error" in done.stderr and "step b" not in done.stderr
+
+
+def test_all_parts_of_a_file_that_are_wrong_are_told_at_once(shell: Shell) -> None:
+    text = "---\nname: w\nmaxConcurency: 3\n---\n## a\nrun: x\nretris: 2\n\n## b\nrun: y\n\n## c\nlimits: wall=1\n"
+    folder = shell.cwd / ".crew" / "workflows"
+    folder.mkdir(parents=True)
+    (folder / "w.workflow.md").write_text(text)
+    told = shell.fails(2, "check", ".crew/workflows/w.workflow.md")
+    assert [line.split(":")[0] for line in told.splitlines() if "line " in line][1:] == ["also, line 7", "also, line 13"]
+    assert "line 3: the front matter has no key 'maxConcurency'" in told
+    done = shell.run("check", "--json")
+    assert [re.sub(r".*line (\d+):.*", r"\1", each["wrong"]) for each in json.loads(done.stdout)] == ["3", "7", "13"]
+
+
 def test_what_is_wrong_with_a_file_is_found_before_it_is_used(shell: Shell) -> None:
     folder = shell.cwd / ".crew" / "teams"
     folder.mkdir()
