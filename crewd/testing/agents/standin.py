@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -68,10 +69,16 @@ class StandIn:
         """Read records until the input ends: the exit code."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.terminated)
-        reader = asyncio.StreamReader(limit=64 << 20)
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        lines = asyncio.Queue[bytes]()
+
+        def read() -> None:
+            while line := sys.stdin.buffer.readline():
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, b"")
+
+        threading.Thread(target=read, daemon=True).start()  # whatever the input is: a pipe, a file or a terminal
         self.opened()
-        while line := await reader.readline():
+        while line := await lines.get():
             try:
                 record = json.loads(line)
             except ValueError:

@@ -27,6 +27,7 @@ from crewd.model.message_kinds import MessageKind
 from crewd.model.rows import CancelInfo, ExitStatus, MessageRow
 from crewd.model.workflow import Step, Workflow
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
@@ -341,7 +342,7 @@ class Stage:
                     if isinstance(report.body, rp.Asked):
                         self._answer(report.body)
             case rq.Send() | rq.AwaitEnd() | rq.GetReceipt():
-                alone = rq.ErrorReply(error=Unavailable("nobody else is here: the worker is on its own").info)
+                alone = rl.ErrorReply(error=Unavailable("nobody else is here: the worker is on its own").info)
                 self._session.hear(codec.to_worker.encode(key, alone))
             case _:
                 pass

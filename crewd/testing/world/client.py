@@ -11,6 +11,7 @@ from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.model.receipts import Level
 from crewd.model.rights import KEY_CHARS
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.supervisor.gateway.wire import Side
 from crewd.testing.world.network import SimLink
@@ -46,7 +47,7 @@ class SimClient:
         self.talk = Conversation(name, key_of(name), "simulated", ids)
         self.link = SimLink(Side.CLIENTS, name, self)
         self.asked: dict[str, rq.Request] = {}
-        self.answers: dict[str, rq.Reply] = {}
+        self.answers: dict[str, rl.Reply] = {}
         self.seen: dict[str, list[int]] = {}
         self.took: dict[str, float] = {}
         self.told: set[int] = set()
@@ -87,7 +88,7 @@ class SimClient:
         """See `Peer`."""
         for each in self.talk.feed(frames):
             self.link.send(each)
-            self.asked_again += isinstance(codec.replies.decode(frames).body, rq.EventNote)
+            self.asked_again += isinstance(codec.replies.decode(frames).body, rl.EventNote)
         for key in self.waiting():
             reply = self.talk.take(key)
             if reply is not None:
@@ -101,7 +102,7 @@ class SimClient:
             notes = self.talk.notes.get(key)
             while notes:
                 note = notes.popleft()
-                if isinstance(note, rq.EventNote):
+                if isinstance(note, rl.EventNote):
                     seen.append(note.event.seq)
                     for each in self.talk.read(key, note.event.seq):
                         self.link.send(each)
@@ -110,13 +111,13 @@ class SimClient:
         """Ask what is new; what comes is noted as seen."""
         self._noted_before[self.ask(rq.ListNews())] = self._noted
 
-    def _news(self, key: str, reply: rq.Reply) -> None:
+    def _news(self, key: str, reply: rl.Reply) -> None:
         request = self.asked[key]
-        if isinstance(reply, rq.NewsReply):
+        if isinstance(reply, rl.NewsReply):
             self.repeated += [item.seq for item in reply.items if item.seq <= self._noted_before[key]]
             self.told.update(item.seq for item in reply.items)
             self.ask(rq.SeenNews(upto=reply.upto))
-        if isinstance(request, rq.SeenNews) and isinstance(reply, rq.Done):
+        if isinstance(request, rq.SeenNews) and isinstance(reply, rl.Done):
             self._noted = max(self._noted, request.upto)
 
     # -- time ---------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from crewd.model.statuses import ATTEMPT_MOVES, ATTEMPT_TERMINAL, RUN_MOVES, RUN
 from crewd.model.terms import USUAL
 from crewd.protocol import codec
 from crewd.protocol import guardian as gd
+from crewd.protocol import replies as rl
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.store.fold import Row, attempt_key
@@ -366,19 +367,19 @@ class Laws:
             task, _, epoch = name.rpartition("#")
             self._told_worker((task, int(epoch)), codec.to_worker.decode(frames).body)
 
-    def _replied(self, reply: rq.Reply) -> None:
+    def _replied(self, reply: rl.Reply) -> None:
         law = "no effect before its commit"
         match reply:
-            case rq.ReceiptReply(receipt):
+            case rl.ReceiptReply(receipt):
                 row = self._disk.now[MessageRow].get(receipt.id)
                 self.hold(
                     law, row is not None and row.receipt.reached(receipt.level), f"the receipt {receipt.id} {receipt.level}"
                 )
-            case rq.RunReply(run):
+            case rl.RunReply(run):
                 self.hold(law, run.id in self._disk.now[RunRow], f"run {run.id} was promised")
-            case rq.EventNote(event):
+            case rl.EventNote(event):
                 self.hold(law, event.seq <= self._seq, f"event {event.seq} was published")
-            case rq.CancelReply(run=run, task=task, verified=True):
+            case rl.CancelReply(run=run, task=task, verified=True):
                 row = self._disk.now[TaskRow].get(task) if task else self._disk.now[RunRow].get(run)
                 # Or it was: somebody may have had it opened again while the answer was on its way.
                 over = row is not None and (row.status in {*RUN_TERMINAL, *TASK_TERMINAL} or (task or run) in self._opened)
@@ -444,9 +445,9 @@ class Laws:
         self.hold("a task has one holder", same, f"{event.task} is held by {before.owner}, and {body.claim.owner} got it")
         self._claims[event.task] = body.claim
 
-    def order_answered(self, request: rq.Request, reply: rq.Reply) -> None:
+    def order_answered(self, request: rq.Request, reply: rl.Reply) -> None:
         """A client has the answer to what it wants of a run, if that is what it has asked."""
-        error = reply.error if isinstance(reply, rq.ErrorReply) else None
+        error = reply.error if isinstance(reply, rl.ErrorReply) else None
         refused = error is not None and error.code == Refused.code
         if refused and isinstance(request, rq.Reopen | rq.Approve | rq.Dismiss):
             done = request.id in self._orders_done
@@ -573,10 +574,10 @@ class Laws:
             known = isinstance(row, AttemptRow) and (row.outcome != "" or row.cancel is not None)
             self.hold("finished work is not lost", known, f"{key} had finished: {row}")
 
-    def answered(self, name: str, request: rq.Request, reply: rq.Reply | None) -> None:
+    def answered(self, name: str, request: rq.Request, reply: rl.Reply | None) -> None:
         """At rest: each client that asked has an answer, and a promise in it was kept."""
         self.hold("every question is answered", reply is not None, f"{name} waits for {request}")
-        if isinstance(reply, rq.ReceiptReply):
+        if isinstance(reply, rl.ReceiptReply):
             known = reply.receipt.id in self._disk.now[MessageRow]
             self.hold("what was accepted survives", known, f"{reply.receipt.id} is gone")
 
@@ -593,16 +594,16 @@ class Laws:
         target = self._target(request)
         return self._seq if target and target not in self._over else None
 
-    def told_of_an_end(self, request: rq.Request, reply: rq.Reply, live_then: int | None) -> None:
+    def told_of_an_end(self, request: rq.Request, reply: rl.Reply, live_then: int | None) -> None:
         """A client that waits for an end is told when it comes, and not of an older one. `live_then`: see `live_at`."""
         target = self._target(request)
         if not target:
             return
         over = self._over.get(target)
-        if isinstance(reply, rq.ErrorReply) and reply.error.code == "deadline_exceeded":
+        if isinstance(reply, rl.ErrorReply) and reply.error.code == "deadline_exceeded":
             soon = over is None or self._now() - self.starved - over < TOLD_SECONDS
             self.hold("whoever waits for an end is told of it", soon, f"{target} has been over for long: {reply.error.message}")
-        ended = isinstance(reply, rq.CancelReply) or (isinstance(reply, rq.EndReply) and not reply.attention)
+        ended = isinstance(reply, rl.CancelReply) or (isinstance(reply, rl.EndReply) and not reply.attention)
         if ended and live_then is not None:
             last = self._last_end.get(target, 0)
             self.hold(

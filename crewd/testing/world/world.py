@@ -28,6 +28,7 @@ from crewd.model.news import news_of
 from crewd.model.rows import AskRow, AttemptRow, ClientRow, RunRow
 from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, RunStatus
 from crewd.model.workflow import PLANNER, Effectiveness, Join, Step, WorkerSpec, Workflow
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
 from crewd.store.fold import Row
@@ -628,7 +629,7 @@ class World:
             self._news_were_told(client)
             for key, seen in client.seen.items():
                 answer = client.answers.get(key)
-                if isinstance(answer, rq.Subscribed):
+                if isinstance(answer, rl.Subscribed):
                     log = [event.seq for event in self.disk.events]
                     self.laws.hold("a feed has no gap", seen == log, f"{client.name} saw {len(seen)} of {len(log)} events")
         if crewd is not None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,16 @@ def test_a_stand_in_is_a_program_that_ends_with_its_input() -> None:
     assert (first["id"], first["data"]["sessionId"]) == ("s", "scripted-session")
     assert subprocess.run([*command[:3], "--version"], capture_output=True, text=True, check=False).stdout.startswith("1.2.3")
     assert subprocess.run(command[:3], capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["pi", "claude", "codex", "acp"])
+def test_its_input_may_be_a_file(name: str, tmp_path: Path) -> None:
+    given = tmp_path / "input"
+    given.write_bytes(b"")
+    with given.open("rb") as file:
+        command = [sys.executable, "-m", "crewd.testing.agents", name]
+        assert subprocess.run(command, stdin=file, capture_output=True, check=False, timeout=60).returncode == 0
 
 
 def test_a_word_in_another_word_means_nothing() -> None:

@@ -18,6 +18,7 @@ from crewd.model.ids import MESSAGE
 from crewd.model.rows import AttemptRow, MessageRow, RunRow
 from crewd.model.statuses import AttemptStatus, RunStatus
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.supervisor.directory import FRONT
 from crewd.testing.world import FLAKY, NONE, Faults, LawBroken, Plan, World
@@ -60,7 +61,7 @@ def test_time_jumps_and_a_run_ends() -> None:
     client = world.client("ann")
     key = world.start(client, "long", {"a": (Plan(steps=3, step_seconds=3600.0), ()), "b": (Plan(), ("a",))})
     world.go(20_000)
-    assert isinstance(client.answers[key], rq.RunReply)
+    assert isinstance(client.answers[key], rl.RunReply)
     (run,) = world.disk.now[RunRow].values()
     assert run.status is RunStatus.COMPLETED
     assert world.clock.now > 10_000
@@ -99,12 +100,12 @@ def test_what_is_asked_again_is_done_once() -> None:
         for key in (hooks, signal):
             assert client.link.send(codec.requests.encode(key, client.asked[key]))
         world.go(200)
-    assert client.answers[hooks] == client.answers[signal] == rq.Done()
+    assert client.answers[hooks] == client.answers[signal] == rl.Done()
     world.kill_crewd()
     world.start_crewd()
     again = client.ask(told)
     world.go(400)
-    assert client.answers[again] == rq.Done()
+    assert client.answers[again] == rl.Done()
     happened = [type(event.body) for event in world.disk.events]
     assert (happened.count(RunHookRan), happened.count(AttemptSignalled)) == (1, 1)
 
@@ -125,7 +126,7 @@ def test_a_stop_that_is_taken_back_is_no_stop_at_whatever_moment() -> None:
         world.go(steps)
         resume = client.ask(rq.ResumeDaemon())
         world.go(1_500)
-        taken_back = client.answers.get(resume) == rq.Done()
+        taken_back = client.answers.get(resume) == rl.Done()
         answered.add(taken_back)
         lives = world.crewd is not None and world.crewd.services.directory.find(FRONT) is not None
         assert lives is taken_back, f"after {steps} steps"
@@ -255,7 +256,7 @@ def test_a_worker_may_start_runs_as_soon_as_crewd_is_back(steps: int) -> None:
     world.start(client, "below", {"a": (Plan(steps=1), ())}, parent=f"{task}#{epoch}")
     go_until(world, lambda: not client.waiting())
     assert world.laws.checked["a worker that lives may start runs"] == 1
-    assert {type(reply) for reply in client.answers.values()} == {rq.RunReply}
+    assert {type(reply) for reply in client.answers.values()} == {rl.RunReply}
 
 
 @pytest.mark.parametrize("seed", [0, 3, 7, 25])
@@ -276,7 +277,7 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def heard(self: SimClient, frames: list[bytes]) -> None:
         body = codec.replies.decode(frames).body
-        found.extend([body.error.message] if isinstance(body, rq.ErrorReply) else [])
+        found.extend([body.error.message] if isinstance(body, rl.ErrorReply) else [])
         usual(self, frames)
 
     usual = SimClient.heard
