@@ -35,6 +35,19 @@ def test_a_guardian_whose_sockets_were_removed_is_reached_again(daemon: Daemon) 
         assert guardian_of(daemon).pid == guardian
 
 
+def test_a_crewd_whose_sockets_were_removed_is_reached_again(daemon: Daemon) -> None:
+    with daemon.connect() as crew:
+        run = crew.exec(["sleep", "1000"], cwd="/")
+        command_of(run, "sleep")
+        for path in (daemon.home.clients_socket, daemon.home.workers_socket):
+            path.unlink()
+        wait_until(daemon.home.clients_socket.exists, "the socket of clients to be made again")
+        with daemon.connect() as other:
+            assert other.exec(["echo", "well"], cwd="/").result(timeout=120) == "well"
+            assert other.cancel(run.id, mode="now").verified
+        assert crew.show(run.id).run.ended_at is not None, "whoever is connected stays connected"
+
+
 def test_a_crewd_whose_home_was_moved_writes_nothing_into_the_one_that_took_its_place(home: Path) -> None:
     moved, place = home / "moved", home / "h"
     old = Daemon(place).start()

@@ -165,6 +165,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     def look_at_home() -> None:
         if is_open_as(lock, home.daemon_lock) is False:
             give_up("was moved or removed, and is another crewd's now")
+        wire.open_again()
 
     def open_store() -> Database:
         if not is_open_as(lock, home.daemon_lock):
@@ -174,8 +175,9 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         return database
 
     port = UnixGuardianSocket(home, config, poller, of_workers)
+    wire = ZmqWire(home, poller, shared_out.connections, shared_out.workers)
     ports = Ports(
-        ZmqWire(home, poller, shared_out.connections, shared_out.workers),
+        wire,
         port,
         open_store,
         lambda: ReadOnly(home.database),

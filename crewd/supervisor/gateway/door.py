@@ -12,6 +12,7 @@ import os
 import socket as sockets
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -43,6 +44,15 @@ class Door:
         self._monitor = socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         poller.register(self._monitor, lambda: self._watch(changed))
         socket.bind(self.endpoint)
+
+    def open_again(self, socket: zmq.Socket[bytes]) -> None:
+        """Bind again if the file that others connect to was removed, as cleaners of /tmp do. Who is connected stays so."""
+        path = Path(self.endpoint.removeprefix("ipc://"))
+        if not path.exists():
+            with contextlib.suppress(OSError):
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(zmq.ZMQError):  # the next look tries again
+                socket.bind(self.endpoint)
 
     def close(self, socket: zmq.Socket[bytes], poller: ZmqPoller) -> None:
         """Watch no more."""

@@ -157,6 +157,11 @@ class ZmqWire:
         with contextlib.suppress(OSError):
             worker_files.remove(self._home.run, self._home.full.name, rooms=1)
 
+    def open_again(self) -> None:
+        """Bind what somebody has removed."""
+        for side, socket in self._sockets.items():
+            self._doors[side].open_again(socket)
+
     def receive(self, side: Side) -> list[bytes] | None:
         """See `Wire`."""
         frame: zmq.Frame
