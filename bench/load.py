@@ -24,6 +24,7 @@ from crewd.clock import SystemChance, SystemClock
 from crewd.model.ids import MESSAGE, IdSource
 from crewd.model.receipts import Level
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
@@ -94,7 +95,7 @@ def _steer(endpoint: str, targets: list[str], windows: list[int], counts: list[i
             number = sockets[socket]
             while socket.poll(0):
                 reply = codec.replies.decode(socket.recv_multipart())
-                if isinstance(reply.body, rq.ErrorReply):
+                if isinstance(reply.body, rl.ErrorReply):
                     assert reply.body.error.code == "busy", reply.body
                     busy[number] += 1
                     again.append((time.perf_counter() + BUSY_SECONDS, socket, reply.id))
@@ -159,7 +160,7 @@ def bare(folder: Path) -> float:
         sql = sqlite3.connect(folder / "bare.db", isolation_level=None)
         for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "CREATE TABLE t (id TEXT, doc BLOB)"):
             sql.execute(statement).fetchall()
-        receipt = rq.Done()
+        receipt = rl.Done()
         while not ended.is_set():
             if not router.poll(100):
                 continue

@@ -57,11 +57,11 @@ if TYPE_CHECKING:
     from crewd.model.workflow import Step as Step
     from crewd.model.workflow import WorkerSpec as WorkerSpec
     from crewd.model.workflow import Workflow as Workflow
-    from crewd.protocol.requests import CancelReply as CancelReply
-    from crewd.protocol.requests import EndReply as EndReply
-    from crewd.protocol.requests import RunsReply as RunsReply
+    from crewd.protocol.replies import CancelReply as CancelReply
+    from crewd.protocol.replies import EndReply as EndReply
+    from crewd.protocol.replies import RunsReply as RunsReply
+    from crewd.protocol.replies import ShowReply as ShowReply
     from crewd.protocol.requests import Send as Send
-    from crewd.protocol.requests import ShowReply as ShowReply
 
 __version__ = "0.1.0"
 
@@ -83,7 +83,8 @@ _PLACES = {
     "crewd.model.rows": ("AskRow", "AttemptRow", "Progress", "RunRow", "TaskRow"),
     "crewd.model.terms": ("Terms",),
     "crewd.model.workflow": ("Step", "WorkerSpec", "Workflow"),
-    "crewd.protocol.requests": ("CancelReply", "EndReply", "RunsReply", "Send", "ShowReply"),
+    "crewd.protocol.replies": ("CancelReply", "EndReply", "RunsReply", "ShowReply"),
+    "crewd.protocol.requests": ("Send",),
 }  # fmt: skip
 _LAZY = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [

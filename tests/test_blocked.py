@@ -17,6 +17,7 @@ from crewd.model.events import RunBlocked, RunConcurrency, RunUnblocked, TaskHel
 from crewd.model.green import Level
 from crewd.model.ids import MESSAGE
 from crewd.model.workflow import Effectiveness, Step, WorkerSpec, Workflow
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
@@ -71,7 +72,7 @@ def test_what_was_carried_out_is_answered_so_when_it_is_asked_for_again(daemon: 
                 rq.Dismiss(run, id=key), rq.Reopen(run, id=key),
             )[number])  # fmt: skip
         first = [type(crew.request(order)) for order in orders]
-        assert first == [rq.Done, rq.Done, rq.Done, rq.RunReply]
+        assert first == [rl.Done, rl.Done, rl.Done, rl.RunReply]
         for order in orders:
             crew.wait(order.target, timeout=120)  # type: ignore[union-attr]
         assert [type(crew.request(order)) for order in orders] == first
@@ -83,7 +84,7 @@ def test_what_was_carried_out_is_answered_so_when_it_is_asked_for_again(daemon: 
         _are_conflicts(crew, orders)
         assert len(crew.show(orders[3].target).attempts) == 2, "it was retried once"  # type: ignore[union-attr]
         wrong = crew.request(rq.Dismiss(orders[2].target, id="7"))  # type: ignore[union-attr]
-        assert isinstance(wrong, rq.ErrorReply)
+        assert isinstance(wrong, rl.ErrorReply)
         assert "not a message id" in wrong.error.message
 
 
@@ -100,7 +101,7 @@ def _are_conflicts(crew: Crew, orders: list[rq.Request]) -> None:
     )  # fmt: skip
     for other, before in others:
         reply = crew.request(other)
-        assert isinstance(reply, rq.ErrorReply)
+        assert isinstance(reply, rl.ErrorReply)
         assert reply.error.code == Conflict.code, reply
         assert f"was used for another request: {before}" in reply.error.message
 
@@ -109,10 +110,10 @@ def test_what_was_rejected_and_is_taken_up_again_is_not_ended_by_the_same_order(
     run = crew.run(planned(), cwd="/").id
     crew.wait(run, or_waiting=True, timeout=120)
     order = rq.Approve(run, approved=False, id=crew.ids.next(MESSAGE))
-    assert isinstance(crew.request(order), rq.Done)
+    assert isinstance(crew.request(order), rl.Done)
     crew.wait(run, timeout=120)
     crew.resume(run)
-    assert isinstance(crew.request(order), rq.Done)
+    assert isinstance(crew.request(order), rl.Done)
     assert crew.wait(run, or_waiting=True, timeout=120).run.status == "blocked"
     crew.cancel(run)
 

@@ -13,6 +13,7 @@ from crewd.client.blocking import Crew, RunHandle
 from crewd.model.errors import Conflict, DeadlineExceeded, NotFound, Refused, RunFailed
 from crewd.model.receipts import Level, Outcome
 from crewd.model.statuses import RunStatus, TaskStatus
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
@@ -425,4 +426,4 @@ def test_selectors_and_unknown_things(crew: Crew, jobs_dir: str) -> None:
         crew.cancel("mine/nothing")
     with pytest.raises(NotFound):
         crew.receipt("m_00000000000000000000000000")
-    assert isinstance(crew.request(rq.Inbox()), rq.InboxReply)
+    assert isinstance(crew.request(rq.Inbox()), rl.InboxReply)

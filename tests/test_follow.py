@@ -11,6 +11,7 @@ from crewd.model.events import Event
 from crewd.model.rows import JOIN_ACK_SECONDS
 from crewd.model.workflow import Join, Step, WorkerSpec, Workflow
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
@@ -70,7 +71,7 @@ def test_a_stalled_subscriber_is_sent_its_credit_and_the_rest_when_it_says_so(
     def hear() -> None:
         while raw.socket.poll(200):
             note = codec.replies.decode(raw.socket.recv_multipart()).body
-            if isinstance(note, rq.EventNote):
+            if isinstance(note, rl.EventNote):
                 assert note.previous == (seen[-1] if seen else 0)
                 seen.append(note.event.seq)
 

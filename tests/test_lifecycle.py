@@ -23,6 +23,7 @@ from crewd.model.errors import Refused, RunFailed, UsageError
 from crewd.model.policy import Limits, Restarts, Retry
 from crewd.model.rows import AttemptRow
 from crewd.model.workflow import Step, WorkerSpec, Workflow
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from crewd.testing.daemon import children_of, wait_until
@@ -481,7 +482,7 @@ def test_workers_start_workers_so_deep_and_no_deeper(crew: Crew) -> None:
     said = str(crew.call("jobs:lead_deep", {"depth": 0}, cwd=HERE).result(timeout=120))
     assert said.startswith("2: workers may start workers 2 deep")
     request = rq.StartRun(workflow=call_workflow("jobs:add", {}), cwd=HERE, parent="r_gone/x#1")
-    assert isinstance(crew.request(request), rq.ErrorReply), "nothing starts below what has ended"
+    assert isinstance(crew.request(request), rl.ErrorReply), "nothing starts below what has ended"
 
 
 # -- stops ----------------------------------------------------------------------------------------------------------

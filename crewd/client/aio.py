@@ -33,6 +33,7 @@ from crewd.model.limits import FRAME_BYTES_MAX
 from crewd.model.receipts import Receipt
 from crewd.model.rights import Role
 from crewd.model.rows import Progress, RunRow
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 
 T = TypeVar("T")
@@ -172,7 +173,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         if asyncio.get_running_loop() is not self._loop:
             raise UsageError("this client belongs to another event loop", hint="connect another one in this one")
 
-    async def _ask(self, request: rq.Request, seconds: float, silence: float) -> rq.Reply:
+    async def _ask(self, request: rq.Request, seconds: float, silence: float) -> rl.Reply:
         self._check_place()
         key, frames = self._talk.ask(request)
         self._silent_seconds = 0.0
@@ -225,7 +226,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         """See `crewd.Crew.send_once`."""
         with self.outbox.keep(request) as key:
             reply = await self.request(msgspec.structs.replace(request, id=key), request.timeout_seconds + REPLY_SECONDS)
-            yield shapes.expect(reply, rq.ReceiptReply).receipt
+            yield shapes.expect(reply, rl.ReceiptReply).receipt
 
     @property
     def outbox(self) -> Outbox:
@@ -238,7 +239,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         for entry in outbox.left():
             try:
                 reply = await self.request(sent_again(entry))
-                answer: Receipt | CrewdError = shapes.expect(reply, rq.ReceiptReply).receipt
+                answer: Receipt | CrewdError = shapes.expect(reply, rl.ReceiptReply).receipt
             except DaemonUnreachable:
                 raise
             except CrewdError as error:
@@ -283,12 +284,12 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
                         self._check_alive(SILENCE_SECONDS)
                 reply = self._talk.take(key)
                 if reply is not None:
-                    shapes.expect(reply, rq.Subscribed)
+                    shapes.expect(reply, rl.Subscribed)
                 while self._talk.notes[key]:
                     note = self._talk.notes[key].popleft()
                     if watch.shows(note):
-                        yield note.event if isinstance(note, rq.EventNote) else note.progress
-                    for each in self._talk.read(key, note.event.seq) if isinstance(note, rq.EventNote) else ():
+                        yield note.event if isinstance(note, rl.EventNote) else note.progress
+                    for each in self._talk.read(key, note.event.seq) if isinstance(note, rl.EventNote) else ():
                         await self._socket.send_multipart(each)
                     if watch.ends(note):
                         return

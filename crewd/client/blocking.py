@@ -34,6 +34,7 @@ from crewd.model.limits import FRAME_BYTES_MAX
 from crewd.model.receipts import Receipt
 from crewd.model.rights import Role
 from crewd.model.rows import Progress, RunRow
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 
 HELLO_TIMEOUT_SECONDS = 2.0
@@ -88,7 +89,7 @@ class Connection:
         except zmq.Again:
             return  # crewd does not read: the next hello finds out
 
-    def request(self, request: rq.Request, timeout: float = REPLY_SECONDS, silence: float = SILENCE_SECONDS) -> rq.Reply:
+    def request(self, request: rq.Request, timeout: float = REPLY_SECONDS, silence: float = SILENCE_SECONDS) -> rl.Reply:
         """Send and wait. Survives a restart of crewd; DeadlineExceeded if `timeout` seconds bring no reply.
 
         UsageError if it is closed, if another thread is using it, or in a fork of the process that has connected it.
@@ -96,7 +97,7 @@ class Connection:
         with self._place.use():
             return self._answer(request, timeout, silence)
 
-    def _answer(self, request: rq.Request, timeout: float, silence: float) -> rq.Reply:
+    def _answer(self, request: rq.Request, timeout: float, silence: float) -> rl.Reply:
         key, frames = self.talk.ask(request)
         self._heard_at = self.clock.monotonic()
         self._send(frames)
@@ -117,7 +118,7 @@ class Connection:
         if self.clock.monotonic() - self._heard_at > silence:
             raise unreachable(self.home)
 
-    def subscribe(self, request: rq.Subscribe) -> Generator[rq.EventNote | rq.ProgressNote, None, None]:
+    def subscribe(self, request: rq.Subscribe) -> Generator[rl.EventNote | rl.ProgressNote, None, None]:
         """Notes as they come, for ever; close the iterator to end the subscription."""
         with self._place.use():
             key, frames = self.talk.ask(request)
@@ -129,11 +130,11 @@ class Connection:
                     note = notes.popleft()
                     yield note
                     with self._place.use():
-                        for frames in self.talk.read(key, note.event.seq) if isinstance(note, rq.EventNote) else ():
+                        for frames in self.talk.read(key, note.event.seq) if isinstance(note, rl.EventNote) else ():
                             self._send(frames)
                 reply = self.talk.take(key)
-                if isinstance(reply, rq.ErrorReply):
-                    shapes.expect(reply, rq.Subscribed)
+                if isinstance(reply, rl.ErrorReply):
+                    shapes.expect(reply, rl.Subscribed)
                 with self._place.use():
                     self.pump(HELLO_SECONDS)
                     self._check_alive(SILENCE_SECONDS)
@@ -262,7 +263,7 @@ class Crew(CrewMethods, Blocking["RunHandle"]):
         """
         with self.outbox.keep(request) as key:
             reply = self.request(msgspec.structs.replace(request, id=key), request.timeout_seconds + REPLY_SECONDS)
-            yield shapes.expect(reply, rq.ReceiptReply).receipt
+            yield shapes.expect(reply, rl.ReceiptReply).receipt
 
     @property
     def outbox(self) -> Outbox:
@@ -280,7 +281,7 @@ class Crew(CrewMethods, Blocking["RunHandle"]):
         for entry in outbox.left():
             try:
                 reply = self.request(sent_again(entry))
-                answer: Receipt | CrewdError = shapes.expect(reply, rq.ReceiptReply).receipt
+                answer: Receipt | CrewdError = shapes.expect(reply, rl.ReceiptReply).receipt
             except DaemonUnreachable:
                 raise
             except CrewdError as error:
@@ -324,7 +325,7 @@ class Crew(CrewMethods, Blocking["RunHandle"]):
         with contextlib.closing(notes):
             for note in notes:
                 if watch.shows(note):
-                    yield note.event if isinstance(note, rq.EventNote) else note.progress
+                    yield note.event if isinstance(note, rl.EventNote) else note.progress
                 if watch.ends(note):
                     return
 

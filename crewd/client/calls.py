@@ -29,6 +29,7 @@ from crewd.model.receipts import Level, Receipt
 from crewd.model.rows import AskRow, MessageRow, NoticeRow, RunRow, TaskRow
 from crewd.model.terms import USUAL, Terms
 from crewd.model.workflow import PeerProtocol, Workflow
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 
 REPLY_SECONDS = 30.0
@@ -58,7 +59,7 @@ class Ask(NamedTuple):
     silence: float = SILENCE_SECONDS
 
 
-Call = Generator[Ask, rq.Reply, T]
+Call = Generator[Ask, rl.Reply, T]
 
 
 def _within(request: rq.Request, timeout: float) -> Ask:
@@ -99,7 +100,7 @@ class Claimed(NamedTuple):
     until: float
 
 
-def request(crew: Caller, request: rq.Request, timeout: float = REPLY_SECONDS) -> Call[rq.Reply]:  # noqa: ARG001 (one shape)
+def request(crew: Caller, request: rq.Request, timeout: float = REPLY_SECONDS) -> Call[rl.Reply]:  # noqa: ARG001 (one shape)
     """Any request of the protocol, and its reply. DeadlineExceeded if `timeout` seconds bring none."""
     return (yield Ask(request, timeout))
 
@@ -122,7 +123,7 @@ def run(
     start = shapes.start_request(
         chosen, goal, cwd, name, request_id, crew.ids, crew.home, keep=keep, brought=brought, inputs=inputs
     )
-    return shapes.expect((yield Ask(start)), rq.RunReply).run
+    return shapes.expect((yield Ask(start)), rl.RunReply).run
 
 
 def call(
@@ -155,7 +156,7 @@ def exec(  # noqa: A001 (the method's name)
 
 def get(crew: Caller, selector: str) -> Call[RunRow]:  # noqa: ARG001 (one shape)
     """A run by id, name (the newest of it; `NAME~1` is the one before), or part of the id. NotFound if there is none."""
-    return shapes.expect((yield Ask(rq.Show(target=selector))), rq.ShowReply).run
+    return shapes.expect((yield Ask(rq.Show(target=selector))), rl.ShowReply).run
 
 
 def retry(
@@ -179,34 +180,34 @@ def resume(
 def _again(crew: Caller, order: rq.Reopen, secrets: Mapping[str, str] | None) -> Call[RunRow]:
     before = yield from get(crew, order.target.partition("/")[0])
     order = msgspec.structs.replace(order, secrets=shapes.brought_again(before, secrets), id=crew.ids.next(MESSAGE))
-    return shapes.expect((yield Ask(order)), rq.RunReply).run
+    return shapes.expect((yield Ask(order)), rl.RunReply).run
 
 
 def approve(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:
     """A blocked run goes on. Refused if nothing blocks it, Forbidden inside a worker."""
     order = shapes.approval(target, crew.ids.next(MESSAGE), approved=True, intent=intent, force=force)
-    shapes.expect((yield Ask(order)), rq.Done)
+    shapes.expect((yield Ask(order)), rl.Done)
 
 
 def reject(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:
     """A blocked run is cancelled, with the reason `rejected`. Refused if nothing blocks it, Forbidden inside a worker."""
     order = shapes.approval(target, crew.ids.next(MESSAGE), approved=False, intent=intent, force=force)
-    shapes.expect((yield Ask(order)), rq.Done)
+    shapes.expect((yield Ask(order)), rl.Done)
 
 
-def dead(crew: Caller) -> Call[rq.DeadReply]:  # noqa: ARG001
+def dead(crew: Caller) -> Call[rl.DeadReply]:  # noqa: ARG001
     """Dead letters: tasks that failed for good, each with its final attempt, oldest first."""
-    return shapes.expect((yield Ask(rq.ListDead())), rq.DeadReply)
+    return shapes.expect((yield Ask(rq.ListDead())), rl.DeadReply)
 
 
 def dismiss(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:
     """A dead letter (or all of a run) needs nothing more. Refused if there is none."""
-    shapes.expect((yield Ask(rq.Dismiss(target=target, intent=intent, force=force, id=crew.ids.next(MESSAGE)))), rq.Done)
+    shapes.expect((yield Ask(rq.Dismiss(target=target, intent=intent, force=force, id=crew.ids.next(MESSAGE)))), rl.Done)
 
 
 def tell_hooks(crew: Caller, target: str, hooks: Sequence[HookRun]) -> Call[None]:
     """Say what hooks have answered that you have asked about something you want of a run (docs/hooks.md). Each is an event."""
-    shapes.expect((yield Ask(rq.TellHooks(target=target, hooks=tuple(hooks), id=crew.ids.next(MESSAGE)))), rq.Done)
+    shapes.expect((yield Ask(rq.TellHooks(target=target, hooks=tuple(hooks), id=crew.ids.next(MESSAGE)))), rl.Done)
 
 
 def claim(
@@ -219,20 +220,20 @@ def claim(
     """
     token = token or crew.ids.next("t")
     order = rq.Claim(target=target, token=token, seconds=seconds, note=note, intent=intent, force=force)
-    reply = shapes.expect((yield Ask(order)), rq.ClaimReply)
+    reply = shapes.expect((yield Ask(order)), rl.ClaimReply)
     return Claimed(reply.task, token, reply.until)
 
 
 def release(crew: Caller, target: str, token: str) -> Call[None]:  # noqa: ARG001
     """Give a claimed task back. Refused if the token is not the holder's, or the lease has run out."""
-    shapes.expect((yield Ask(rq.Release(target=target, token=token))), rq.Done)
+    shapes.expect((yield Ask(rq.Release(target=target, token=token))), rl.Done)
 
 
 def finish(crew: Caller, target: str, token: str, result: object = None, *, error: str = "") -> Call[None]:  # noqa: ARG001
     """Say how a claimed task has ended: with a result, or with an `error`. Refused as `release`."""
     outcome: Literal["completed", "failed"] = "failed" if error else "completed"
     order = rq.Finish(target=target, token=token, outcome=outcome, result=result, error=error)
-    shapes.expect((yield Ask(order)), rq.Done)
+    shapes.expect((yield Ask(order)), rl.Done)
 
 
 # -- messages -------------------------------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ def send(
         id=id or crew.ids.next(MESSAGE), kind=kind, target=target, text=text, ask=ask, wait=Level(wait),
         timeout_seconds=timeout, deadline_seconds=deadline, terms=terms, intent=intent, force=force,
     )  # fmt: skip
-    return shapes.expect((yield _within(message, timeout)), rq.ReceiptReply).receipt
+    return shapes.expect((yield _within(message, timeout)), rl.ReceiptReply).receipt
 
 
 def respond(
@@ -264,7 +265,7 @@ def respond(
 
 def acknowledge(crew: Caller, message: str) -> Call[None]:  # noqa: ARG001
     """Say that a message of a mailbox was read. NotFound if there is none of this id."""
-    shapes.expect((yield Ask(rq.Acknowledge(id=message))), rq.Done)
+    shapes.expect((yield Ask(rq.Acknowledge(id=message))), rl.Done)
 
 
 def withdraw(crew: Caller, message: str, *, intent: str = "", force: bool = False) -> Call[Receipt]:  # noqa: ARG001
@@ -273,12 +274,12 @@ def withdraw(crew: Caller, message: str, *, intent: str = "", force: bool = Fals
     DeadlineExceeded if a worker that may have it says nothing (a stopped process): the message stays asked back, and its
     receipt says in the end what became of it.
     """
-    return shapes.expect((yield Ask(rq.Withdraw(id=message, intent=intent, force=force))), rq.ReceiptReply).receipt
+    return shapes.expect((yield Ask(rq.Withdraw(id=message, intent=intent, force=force))), rl.ReceiptReply).receipt
 
 
 def receipt(crew: Caller, message: str) -> Call[Receipt]:  # noqa: ARG001
     """The receipt of any message."""
-    return shapes.expect((yield Ask(rq.GetReceipt(id=message))), rq.ReceiptReply).receipt
+    return shapes.expect((yield Ask(rq.GetReceipt(id=message))), rl.ReceiptReply).receipt
 
 
 def messages(
@@ -288,7 +289,7 @@ def messages(
     found: tuple[MessageRow, ...] = ()
     ask = rq.ListMessages(target=target, kind=kind, direction=direction, state=state, limit=limit)
     while True:
-        reply = shapes.expect((yield Ask(ask)), rq.MessagesReply)
+        reply = shapes.expect((yield Ask(ask)), rl.MessagesReply)
         found = (*reply.messages, *found)
         if not reply.before or len(found) >= limit:
             return found
@@ -297,17 +298,17 @@ def messages(
 
 def inbox(crew: Caller) -> Call[tuple[AskRow, ...]]:  # noqa: ARG001
     """Open questions, oldest first."""
-    return shapes.expect((yield Ask(rq.Inbox())), rq.InboxReply).asks
+    return shapes.expect((yield Ask(rq.Inbox())), rl.InboxReply).asks
 
 
 def notices(crew: Caller) -> Call[tuple[NoticeRow, ...]]:  # noqa: ARG001
     """What people should look at, oldest first."""
-    return shapes.expect((yield Ask(rq.Inbox())), rq.InboxReply).notices
+    return shapes.expect((yield Ask(rq.Inbox())), rl.InboxReply).notices
 
 
 def unread(crew: Caller) -> Call[tuple[MessageRow, ...]]:  # noqa: ARG001
     """What workers said and nobody has acknowledged, oldest first."""
-    return shapes.expect((yield Ask(rq.Inbox())), rq.InboxReply).messages
+    return shapes.expect((yield Ask(rq.Inbox())), rl.InboxReply).messages
 
 
 # -- ends -----------------------------------------------------------------------------------------------------------
@@ -316,7 +317,7 @@ def unread(crew: Caller) -> Call[tuple[MessageRow, ...]]:  # noqa: ARG001
 def cancel(
     crew: Caller, target: str, *, reason: str = "caller_cancelled", mode: Mode = "graceful", grace: float | None = None,  # noqa: ARG001
     intent: str = "", timeout: float = 60.0, force: bool = False,
-) -> Call[rq.CancelReply]:  # fmt: skip
+) -> Call[rl.CancelReply]:  # fmt: skip
     """End a run or a task; returns when it is verified that nothing is left (or with the survivors).
 
     `grace` are the seconds that all of its processes get to stop by themselves; `mode="now"` sends TERM at once and KILL
@@ -325,7 +326,7 @@ def cancel(
     order = rq.Cancel(
         target=target, reason=reason, mode=mode, grace_seconds=grace, intent=intent, timeout_seconds=timeout, force=force
     )
-    return shapes.expect((yield _within(order, timeout)), rq.CancelReply)
+    return shapes.expect((yield _within(order, timeout)), rl.CancelReply)
 
 
 def begin_cancel(
@@ -335,8 +336,8 @@ def begin_cancel(
     """As `cancel`, and returns when the cancel is recorded: it is carried out whatever happens then."""
     order = rq.Cancel(target=target, reason=reason, mode=mode, grace_seconds=grace, intent=intent, wait=False, force=force)
     reply = yield Ask(order)
-    if not isinstance(reply, rq.CancelReply):  # it had ended already
-        shapes.expect(reply, rq.Done)
+    if not isinstance(reply, rl.CancelReply):  # it had ended already
+        shapes.expect(reply, rl.Done)
 
 
 def signal(
@@ -347,16 +348,16 @@ def signal(
     Refused if the worker is not at work.
     """
     order = rq.Signal(target=target, number=number, tree=tree, intent=intent, force=force)
-    shapes.expect((yield Ask(order)), rq.Done)
+    shapes.expect((yield Ask(order)), rl.Done)
 
 
-def wait(crew: Caller, target: str, *, or_waiting: bool = False, timeout: float = 3600.0) -> Call[rq.EndReply]:  # noqa: ARG001
+def wait(crew: Caller, target: str, *, or_waiting: bool = False, timeout: float = 3600.0) -> Call[rl.EndReply]:  # noqa: ARG001
     """Wait until a run or task has ended; with `or_waiting` also until it waits for somebody, as `attention` then says.
 
     DeadlineExceeded after `timeout` seconds.
     """
     ask = rq.AwaitEnd(target=target, or_waiting=or_waiting, timeout_seconds=timeout)
-    return shapes.expect((yield _within(ask, timeout)), rq.EndReply)
+    return shapes.expect((yield _within(ask, timeout)), rl.EndReply)
 
 
 def result(crew: Caller, target: str, *, timeout: float = 3600.0) -> Call[object]:
@@ -368,7 +369,7 @@ def result(crew: Caller, target: str, *, timeout: float = 3600.0) -> Call[object
     ended = yield from wait(crew, target, timeout=timeout)
     if ended.task is not None:
         return shapes.result_of_task((yield from _with_result(ended.task)))
-    shown = shapes.expect((yield Ask(rq.Show(target=ended.run.id))), rq.ShowReply)
+    shown = shapes.expect((yield Ask(rq.Show(target=ended.run.id))), rl.ShowReply)
     whole: list[TaskRow] = []
     for task in shown.tasks:
         if task.id in shown.left_out:
@@ -381,7 +382,7 @@ def result(crew: Caller, target: str, *, timeout: float = 3600.0) -> Call[object
 def _with_result(task: TaskRow) -> Call[TaskRow]:
     file = shapes.ResultFile(task)
     while not file.whole:
-        file.hear(shapes.expect((yield Ask(file.ask())), rq.LogReply))
+        file.hear(shapes.expect((yield Ask(file.ask())), rl.LogReply))
     return msgspec.structs.replace(task, result=file.result())
 
 
@@ -390,7 +391,7 @@ def _with_result(task: TaskRow) -> Call[TaskRow]:
 
 def runs(
     crew: Caller, *, all: bool = False, labels: Mapping[str, str] | None = None, limit: int | None = None  # noqa: ARG001
-) -> Call[rq.RunsReply]:  # fmt: skip
+) -> Call[rl.RunsReply]:  # fmt: skip
     """Runs with their tasks and latest progress, newest first; ended ones with `all`; only those with all of these labels.
 
     With a `limit`, so many of the newest; `before` of the answer is not empty if there may be older ones. Of each run there is
@@ -398,64 +399,64 @@ def runs(
     """
     most = sys.maxsize if limit is None else limit
     request = rq.ListRuns(all=all, labels=dict(labels or {}), limit=min(most, ROWS_MAX))
-    found = shapes.expect((yield Ask(request)), rq.RunsReply)
+    found = shapes.expect((yield Ask(request)), rl.RunsReply)
     while found.before and len(found.runs) < most:
         left = min(most - len(found.runs), ROWS_MAX)
         more = msgspec.structs.replace(request, before=found.before, limit=left)
-        found = shapes.with_older(found, shapes.expect((yield Ask(more)), rq.RunsReply))
+        found = shapes.with_older(found, shapes.expect((yield Ask(more)), rl.RunsReply))
     return found
 
 
-def show(crew: Caller, selector: str) -> Call[rq.ShowReply]:  # noqa: ARG001
+def show(crew: Caller, selector: str) -> Call[rl.ShowReply]:  # noqa: ARG001
     """Everything of a run."""
-    return shapes.expect((yield Ask(rq.Show(target=selector))), rq.ShowReply)
+    return shapes.expect((yield Ask(rq.Show(target=selector))), rl.ShowReply)
 
 
 def log(
     crew: Caller, task: str, *, stream: Stream = "stdout", offset: int = 0, epoch: int = 0, limit: int = LOG_CHUNK_BYTES_MAX,  # noqa: ARG001
     since: float = 0.0,
-) -> Call[rq.LogReply]:  # fmt: skip
+) -> Call[rl.LogReply]:  # fmt: skip
     """Up to `limit` bytes of a worker's output from `offset` (negative: counted from the end), written since a time.
 
     `next` of the reply is where to go on. Secrets in it are masked, each byte by `*`, so that offsets stay true. `acts` and
     `records` are those of an agent: JSON lines (docs/agents.md).
     """
     ask = rq.ReadLog(task=task, stream=stream, offset=offset, epoch=epoch, limit=limit, since=since)
-    return shapes.expect((yield Ask(ask)), rq.LogReply)
+    return shapes.expect((yield Ask(ask)), rl.LogReply)
 
 
-def news(crew: Caller, *, after: int = 0, everyone: bool = False, limit: int = 200) -> Call[rq.NewsReply]:  # noqa: ARG001
+def news(crew: Caller, *, after: int = 0, everyone: bool = False, limit: int = 200) -> Call[rl.NewsReply]:  # noqa: ARG001
     """What happened to one's own runs (or to everyone's) since `seen` was called last, or since the seq `after`."""
-    return shapes.expect((yield Ask(rq.ListNews(limit=limit, everyone=everyone, after=after))), rq.NewsReply)
+    return shapes.expect((yield Ask(rq.ListNews(limit=limit, everyone=everyone, after=after))), rl.NewsReply)
 
 
 def seen(crew: Caller, upto: int) -> Call[None]:  # noqa: ARG001
     """All news up to this seq were told: they do not come again. Durable when this returns."""
-    shapes.expect((yield Ask(rq.SeenNews(upto=upto))), rq.Done)
+    shapes.expect((yield Ask(rq.SeenNews(upto=upto))), rl.Done)
 
 
 def doctor(
     crew: Caller, *, rebuild: bool = False, actors: bool = False, check: bool = False  # noqa: ARG001
-) -> Call[rq.DoctorReply]:  # fmt: skip
+) -> Call[rl.DoctorReply]:  # fmt: skip
     """How the daemon is; see `Doctor`. Looking at a whole large home takes minutes, and holds up nobody."""
-    return shapes.expect((yield Ask(rq.Doctor(rebuild=rebuild, actors=actors, check=check), LONG_SECONDS)), rq.DoctorReply)
+    return shapes.expect((yield Ask(rq.Doctor(rebuild=rebuild, actors=actors, check=check), LONG_SECONDS)), rl.DoctorReply)
 
 
-def reload_config(crew: Caller) -> Call[rq.Reloaded]:  # noqa: ARG001
+def reload_config(crew: Caller) -> Call[rl.Reloaded]:  # noqa: ARG001
     """Let crewd read its `crewd.toml` again: the keys that have changed and hold now, and those that wait for a restart."""
-    return shapes.expect((yield Ask(rq.ReloadConfig())), rq.Reloaded)
+    return shapes.expect((yield Ask(rq.ReloadConfig())), rl.Reloaded)
 
 
 def resume_daemon(crew: Caller) -> Call[None]:  # noqa: ARG001
     """Take a stop back that waits for live runs: new work is taken again. Refused if crewd is not draining."""
-    shapes.expect((yield Ask(rq.ResumeDaemon())), rq.Done)
+    shapes.expect((yield Ask(rq.ResumeDaemon())), rl.Done)
 
 
 def stop_daemon(
     crew: Caller, grace: float = GRACE_SECONDS_SHORT, mode: StopMode = "end", *, intent: str = ""  # noqa: ARG001
 ) -> Call[None]:  # fmt: skip
     """Stop crewd: wait for its workers (`drain`), end them, or keep them for the next crewd. See `StopDaemon`."""
-    shapes.expect((yield Ask(rq.StopDaemon(grace_seconds=grace, mode=mode, intent=intent))), rq.Done)
+    shapes.expect((yield Ask(rq.StopDaemon(grace_seconds=grace, mode=mode, intent=intent))), rl.Done)
 
 
 # -- pages of events, for iterators of both kinds -------------------------------------------------------------------
@@ -485,9 +486,9 @@ class Pages:
             return self._request
         return msgspec.structs.replace(self._request, limit=self._last - len(self._found))
 
-    def hear(self, reply: rq.Reply) -> tuple[Event, ...]:
+    def hear(self, reply: rl.Reply) -> tuple[Event, ...]:
         """The events to hand over now."""
-        page = shapes.expect(reply, rq.EventsReply)
+        page = shapes.expect(reply, rl.EventsReply)
         if not self._last:
             self.over = not page.more
             self._request = msgspec.structs.replace(self._request, after=page.upto)
@@ -546,7 +547,7 @@ def message_run(run: Handle, text: str, *, step: str = "", id: str = "", terms: 
 def cancel_run(
     run: Handle, *, step: str = "", reason: str = "caller_cancelled", mode: Mode = "graceful", grace: float | None = None,
     intent: str = "", timeout: float = 60.0, force: bool = False,
-) -> Call[rq.CancelReply]:  # fmt: skip
+) -> Call[rl.CancelReply]:  # fmt: skip
     """End the run, or one step of it. See `Crew.cancel`."""
     return (yield from cancel(
         run.caller, _target(run, step), reason=reason, mode=mode, grace=grace, intent=intent, timeout=timeout, force=force
@@ -568,7 +569,7 @@ def signal_run(run: Handle, number: int, *, step: str = "", tree: bool = False, 
     return (yield from signal(run.caller, _target(run, step), number, tree=tree, intent=intent))
 
 
-def wait_run(run: Handle, *, step: str = "", or_waiting: bool = False, timeout: float = 3600.0) -> Call[rq.EndReply]:
+def wait_run(run: Handle, *, step: str = "", or_waiting: bool = False, timeout: float = 3600.0) -> Call[rl.EndReply]:
     """Wait for the end, of the run or of one step. See `Crew.wait`."""
     return (yield from wait(run.caller, _target(run, step), or_waiting=or_waiting, timeout=timeout))
 
@@ -578,14 +579,14 @@ def result_run(run: Handle, *, step: str = "", timeout: float = 3600.0) -> Call[
     return (yield from result(run.caller, _target(run, step), timeout=timeout))
 
 
-def show_run(run: Handle) -> Call[rq.ShowReply]:
+def show_run(run: Handle) -> Call[rl.ShowReply]:
     """Everything of the run."""
     return (yield from show(run.caller, run.id))
 
 
 def log_run(
     run: Handle, *, step: str = "", stream: Stream = "stdout", offset: int = 0, epoch: int = 0, since: float = 0.0
-) -> Call[rq.LogReply]:
+) -> Call[rl.LogReply]:
     """Bytes of a worker's output. See `Crew.log`."""
     return (yield from log(run.caller, _target(run, step), stream=stream, offset=offset, epoch=epoch, since=since))
 

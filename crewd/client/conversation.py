@@ -18,6 +18,7 @@ import msgspec
 from crewd.model.errors import PeerError, UsageError
 from crewd.model.rights import Role
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ class Conversation:
         self.software = ""
         """The version of the crewd that answers."""
         self.open: dict[str, rq.Request] = {}
-        self.replies: dict[str, rq.Reply] = {}
-        self.notes: dict[str, deque[rq.EventNote | rq.ProgressNote]] = {}
+        self.replies: dict[str, rl.Reply] = {}
+        self.notes: dict[str, deque[rl.EventNote | rl.ProgressNote]] = {}
         self._read: dict[str, tuple[int, int]] = {}
         self._soon: set[str] = set()
         self._tries: dict[str, int] = {}
@@ -120,18 +121,18 @@ class Conversation:
             return self._welcome(reply)
         if key not in self.open:
             return []
-        if isinstance(reply, rq.EventNote | rq.ProgressNote):
+        if isinstance(reply, rl.EventNote | rl.ProgressNote):
             return self._note(key, reply)
-        if isinstance(reply, rq.ErrorReply) and _unknown(reply.error):
+        if isinstance(reply, rl.ErrorReply) and _unknown(reply.error):
             return [self.hello(), codec.requests.encode(key, self.open[key])]
-        if isinstance(reply, rq.ErrorReply) and _passing(reply.error):
+        if isinstance(reply, rl.ErrorReply) and _passing(reply.error):
             tries = self._tries[key] = self._tries.get(key, 0) + 1
             if tries <= AT_ONCE_MAX:
                 return [codec.requests.encode(key, self.open[key])]
             self._soon.add(key)
             return []
         self.replies[key] = self._explained(reply)
-        if not isinstance(reply, rq.Subscribed):
+        if not isinstance(reply, rl.Subscribed):
             del self.open[key]
         return []
 
@@ -140,39 +141,39 @@ class Conversation:
         key = frames[2].decode("ascii", "replace") if len(frames) > 2 else ""
         if key in self.open and key not in self.notes:
             said = PeerError(f"what crewd has answered cannot be read here: {error.message}", hint=error.hint)
-            self.replies[key] = self._explained(rq.ErrorReply(error=said.info))
+            self.replies[key] = self._explained(rl.ErrorReply(error=said.info))
             del self.open[key]
 
-    def _welcome(self, reply: rq.Reply) -> list[list[bytes]]:
-        if not isinstance(reply, rq.Welcome):
+    def _welcome(self, reply: rl.Reply) -> list[list[bytes]]:
+        if not isinstance(reply, rl.Welcome):
             return []
         again = self.incarnation not in {"", reply.incarnation}
         self.incarnation, self.owner, self.draining = reply.incarnation, reply.owner, reply.draining
         self.software = reply.software
         return self._again() if again else []
 
-    def _explained(self, reply: rq.Reply) -> rq.Reply:
+    def _explained(self, reply: rl.Reply) -> rl.Reply:
         """The reply; one that says that crewd does not understand this client says why, if they are of two versions."""
-        if not isinstance(reply, rq.ErrorReply) or reply.error.code not in {"malformed", "unknown_kind"}:
+        if not isinstance(reply, rl.ErrorReply) or reply.error.code not in {"malformed", "unknown_kind"}:
             return reply
         mine = self._hello.software.rpartition("/")[2]
         if self.software in {"", mine}:
             return reply
         hint = f"crewd is {self.software}, and this client {mine}: crew daemon stop, and start it again"
-        return rq.ErrorReply(error=msgspec.structs.replace(reply.error, hint=hint), receipt=reply.receipt)
+        return rl.ErrorReply(error=msgspec.structs.replace(reply.error, hint=hint), receipt=reply.receipt)
 
-    def _note(self, key: str, note: rq.EventNote | rq.ProgressNote) -> list[list[bytes]]:
+    def _note(self, key: str, note: rl.EventNote | rl.ProgressNote) -> list[list[bytes]]:
         feed = self.notes.get(key)
         request = self.open[key]
         if feed is None or not isinstance(request, rq.Subscribe):
             return []
-        if isinstance(note, rq.EventNote):
+        if isinstance(note, rl.EventNote):
             if note.event.seq <= request.after:
                 return []
             if note.previous > request.after:
                 return [codec.requests.encode(key, request)]  # what came before it was lost with a connection
             self.open[key] = msgspec.structs.replace(request, after=note.event.seq)
-        if isinstance(note, rq.EventNote) or len(feed) < NOTES_MAX:
+        if isinstance(note, rl.EventNote) or len(feed) < NOTES_MAX:
             feed.append(note)
         return []
 
@@ -188,7 +189,7 @@ class Conversation:
     def _credit(self, key: str) -> list[bytes]:
         return codec.requests.encode(self._ids.next("x"), rq.Credit(id=key, upto=self._read[key][0]))
 
-    def take(self, key: str) -> rq.Reply | None:
+    def take(self, key: str) -> rl.Reply | None:
         """The reply, if it is there."""
         self._tries.pop(key, None)
         return self.replies.pop(key, None)

@@ -49,7 +49,7 @@ from crewd.model.receipts import Receipt
 from crewd.model.redact import clip
 from crewd.model.rows import AskRow
 from crewd.model.terms import INTERRUPT_TEXT, USUAL, Terms
-from crewd.protocol.requests import CancelReply
+from crewd.protocol.replies import CancelReply
 
 WAIT_SECONDS_MAX = 600.0
 """Of one call: a leader may not cancel its calls, so each ends by itself."""

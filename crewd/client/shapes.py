@@ -35,6 +35,7 @@ from crewd.model.runtimes import runtime_named
 from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.model.workflow import Join, PeerProtocol, Step, WorkerSpec, Workflow, with_workers
 from crewd.model.workflow_markdown import Understood, understand
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 
 R = TypeVar("R")
@@ -267,19 +268,19 @@ class Watched:
             credit=CREDIT,
         )  # fmt: skip
 
-    def shows(self, note: rq.EventNote | rq.ProgressNote) -> bool:
+    def shows(self, note: rl.EventNote | rl.ProgressNote) -> bool:
         """Whether it was asked for."""
-        return isinstance(note, rq.ProgressNote) or not self._shown or note.event.type in self._shown
+        return isinstance(note, rl.ProgressNote) or not self._shown or note.event.type in self._shown
 
-    def ends(self, note: rq.EventNote | rq.ProgressNote) -> bool:
+    def ends(self, note: rl.EventNote | rl.ProgressNote) -> bool:
         """Whether nothing follows it."""
         last = TaskEnded if "/" in self._target else RunEnded
-        return bool(self._target) and isinstance(note, rq.EventNote) and isinstance(note.event.body, last)
+        return bool(self._target) and isinstance(note, rl.EventNote) and isinstance(note.event.body, last)
 
 
-def expect(reply: rq.Reply, kind: type[R]) -> R:
+def expect(reply: rl.Reply, kind: type[R]) -> R:
     """The reply, if it is of this kind; what an `ErrorReply` says is raised."""
-    if isinstance(reply, rq.ErrorReply):
+    if isinstance(reply, rl.ErrorReply):
         error = from_info(reply.error)
         error.__dict__["receipt"] = reply.receipt
         raise error
@@ -288,7 +289,7 @@ def expect(reply: rq.Reply, kind: type[R]) -> R:
     return reply
 
 
-def with_older(found: rq.RunsReply, older: rq.RunsReply) -> rq.RunsReply:
+def with_older(found: rl.RunsReply, older: rl.RunsReply) -> rl.RunsReply:
     """One list of runs from two answers, the second of which has older runs."""
     parts = {name: (*getattr(found, name), *getattr(older, name)) for name in ("runs", "tasks", "progress", "usage")}
     return msgspec.structs.replace(found, **parts, before=older.before, stale=found.stale or older.stale)
@@ -326,7 +327,7 @@ class ResultFile:
             task=self._task.id, stream="result", epoch=self._task.epoch, offset=len(self._data), limit=LOG_CHUNK_BYTES_MAX
         )
 
-    def hear(self, reply: rq.LogReply) -> None:
+    def hear(self, reply: rl.LogReply) -> None:
         """Take a piece in. Refused if the result is not whole any more, or larger than a client reads."""
         if reply.offset != len(self._data):
             raise Refused(

@@ -16,7 +16,7 @@ from crewd.model.claimable import to_claim
 from crewd.model.redact import clip
 from crewd.model.rows import TaskRow
 from crewd.model.statuses import RUN_TERMINAL, RunStatus, TaskStatus
-from crewd.protocol.requests import ShowReply
+from crewd.protocol.replies import ShowReply
 
 RUNS_MAX = 10
 ITEMS_MAX = 80

@@ -16,8 +16,9 @@ from crewd.model.errors import Oversized, PeerError, UnknownKind, UnsupportedVer
 from crewd.model.events import with_foreign
 from crewd.model.limits import FRAME_BYTES_MAX
 from crewd.protocol.free_form import fault_in
+from crewd.protocol.replies import REPLIES, Reply
 from crewd.protocol.reports import FROM_WORKER, TO_WORKER, FromWorker, ToWorker
-from crewd.protocol.requests import REPLIES, REQUESTS, Reply, Request
+from crewd.protocol.requests import REQUESTS, Request
 
 VERSION = 1
 MAGIC = b"CREWD"

@@ -20,6 +20,7 @@ from crewd.model.hooks import HookRun
 from crewd.model.message_kinds import MessageKind, Mode
 from crewd.model.numbers import COUNT_MAX, Amount, Cost, Count, Seconds
 from crewd.model.questions import QuestionKind
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 
 OWN_KINDS = "crewd."
@@ -316,8 +317,8 @@ class WorkerError(msgspec.Struct, frozen=True):
 
 
 ToWorker = (
-    WorkerWelcome | Deliver | Recall | Ack | StopGranted | StopDeferred | CancelOrder | WorkerError | rq.ReceiptReply
-    | rq.EndReply | rq.ErrorReply
+    WorkerWelcome | Deliver | Recall | Ack | StopGranted | StopDeferred | CancelOrder | WorkerError | rl.ReceiptReply
+    | rl.EndReply | rl.ErrorReply
 )  # fmt: skip
 
 FROM_WORKER: dict[str, type[FromWorker]] = {
@@ -338,7 +339,7 @@ TO_WORKER: dict[str, type[ToWorker]] = {
     "stop_deferred": StopDeferred,
     "cancel": CancelOrder,
     "error": WorkerError,
-    "replied": rq.ReceiptReply,
-    "ended": rq.EndReply,
-    "refused": rq.ErrorReply,
+    "replied": rl.ReceiptReply,
+    "ended": rl.EndReply,
+    "refused": rl.ErrorReply,
 }

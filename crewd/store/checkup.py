@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from crewd.model.errors import Unavailable
 from crewd.model.rows import ArtifactRow
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.store.rebuild import rebuild
 from crewd.store.run_files import RunFiles
@@ -25,7 +26,7 @@ DAMAGED_MAX = 20
 """So many damaged rows, events and artifacts are named."""
 
 
-def checkup(database: Reading, examine: Examine, request: rq.Doctor, files: RunFiles | None = None) -> rq.DoctorReply:
+def checkup(database: Reading, examine: Examine, request: rq.Doctor, files: RunFiles | None = None) -> rl.DoctorReply:
     """Findings, each with what to do about it, and counts. Raises InvariantError if the log cannot be folded.
 
     With `files`, a request that is to `check` reads the blob of each artifact.
@@ -51,7 +52,7 @@ def checkup(database: Reading, examine: Examine, request: rq.Doctor, files: RunF
         findings += differences
         counts["events_folded"] = folded
         counts["differences"] = len(differences)
-    return rq.DoctorReply(healthy=not findings, findings=tuple(findings), counts=counts)
+    return rl.DoctorReply(healthy=not findings, findings=tuple(findings), counts=counts)
 
 
 def damaged(files: RunFiles, rows: Iterable[ArtifactRow]) -> Iterator[str]:

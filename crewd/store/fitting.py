@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from crewd.model.limits import FRAME_BYTES_MAX, NOTE_CHARS_MAX
 from crewd.model.rows import AskRow, MessageRow, NoticeRow, RunRow, TaskRow
 from crewd.model.workflow import Workflow
-from crewd.protocol import requests as rq
+from crewd.protocol import replies as rl
 
 T = TypeVar("T")
 ANSWER_BYTES_MAX = FRAME_BYTES_MAX * 15 // 16
@@ -62,17 +62,17 @@ def head_of(text: str) -> str:
     return text if len(text) <= NOTE_CHARS_MAX else text[:NOTE_CHARS_MAX] + " …"
 
 
-def inbox(asks: Sequence[AskRow], notices: Sequence[NoticeRow], messages: Sequence[MessageRow]) -> rq.InboxReply:
+def inbox(asks: Sequence[AskRow], notices: Sequence[NoticeRow], messages: Sequence[MessageRow]) -> rl.InboxReply:
     """The oldest of each: the others come when these are answered, closed or read."""
     kept = (
         fitting(asks, ANSWER_BYTES_MAX // 2), fitting(notices, ANSWER_BYTES_MAX // 4),
         fitting(map(brief, messages), ANSWER_BYTES_MAX // 4),
     )  # fmt: skip
     more = len(kept[0]) < len(asks) or len(kept[1]) < len(notices) or len(kept[2]) < len(messages)
-    return rq.InboxReply(asks=tuple(kept[0]), notices=tuple(kept[1]), messages=tuple(kept[2]), more=more)
+    return rl.InboxReply(asks=tuple(kept[0]), notices=tuple(kept[1]), messages=tuple(kept[2]), more=more)
 
 
-def shown(reply: rq.ShowReply) -> rq.ShowReply:
+def shown(reply: rl.ShowReply) -> rl.ShowReply:
     """The answer as it is if it fits; else without its largest results and artifacts' bytes, then without its oldest rows."""
     size = size_of(reply)
     reply, size = _without(reply, size, "tasks", "result", None)
@@ -88,7 +88,7 @@ def shown(reply: rq.ShowReply) -> rq.ShowReply:
     return reply
 
 
-def _without(reply: rq.ShowReply, size: int, table: str, field: str, empty: object) -> tuple[rq.ShowReply, int]:
+def _without(reply: rl.ShowReply, size: int, table: str, field: str, empty: object) -> tuple[rl.ShowReply, int]:
     """The largest values of a field of these rows are left out until the answer fits."""
     rows, left_out = list(getattr(reply, table)), list(reply.left_out)
     largest = sorted(((size_of(getattr(row, field)), place) for place, row in enumerate(rows)), reverse=True)

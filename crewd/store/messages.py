@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from crewd.model.receipts import Receipt
     from crewd.model.rows import AskRow, AttemptRow, MessageRow, NoticeRow, OperationRow, RunRow, TaskRow
     from crewd.protocol.keeping import KeepRequest
-    from crewd.protocol.requests import Doctor, Reply, Request
+    from crewd.protocol.replies import Reply
+    from crewd.protocol.requests import Doctor, Request
 
 
 StandingRow: TypeAlias = "RunRow | TaskRow | AskRow | AttemptRow"

@@ -15,6 +15,7 @@ from crewd.model.limits import LOG_CHUNK_BYTES_MAX, ROWS_MAX
 from crewd.model.redact import SECRET_CHARS_MAX, blot
 from crewd.model.rows import AttemptRow, RunRow, TaskRow
 from crewd.model.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.protocol.files import OutputStream, Piece
 from crewd.store.fold import attempt_key
@@ -69,7 +70,7 @@ class OutputReader(Follower[Read]):
         if self.stale:
             self.context.after(AGAIN_SECONDS, message)
             return
-        reply: rq.Reply | CrewdError
+        reply: rl.Reply | CrewdError
         try:
             if not isinstance(message.request, rq.ReadLog):
                 raise UsageError(f"{type(message.request).__name__} is no question about output")
@@ -80,12 +81,12 @@ class OutputReader(Follower[Read]):
             reply = Unavailable(f"this cannot be answered: {type(error).__name__}: {error}", hint="crew doctor --check")
         message.reply_to.offer(Answer(message.token, reply), lane=Lane.CONTROL)
 
-    def log(self, request: rq.ReadLog) -> rq.LogReply:
+    def log(self, request: rq.ReadLog) -> rl.LogReply:
         """A piece of output. Raises NotFound, UsageError for a run of several steps, or Unavailable."""
         task = self._task(request.task)
         attempt = self._library.row(AttemptRow, attempt_key(task.id, request.epoch or task.epoch))
         if attempt is None:
-            return rq.LogReply(data=b"", offset=0, next=0, size=0, ended=task.status in TASK_TERMINAL)
+            return rl.LogReply(data=b"", offset=0, next=0, size=0, ended=task.status in TASK_TERMINAL)
         # Looked at before the file is read: what an ended worker has written is all there.
         ended = attempt.status in ATTEMPT_TERMINAL and (request.epoch > 0 or task.status in TASK_TERMINAL)
         limit = min(request.limit, LOG_CHUNK_BYTES_MAX)
@@ -112,7 +113,7 @@ class OutputReader(Follower[Read]):
         piece = _within(around, offset, limit)
         at = piece.offset - around.offset
         masked = blot(around.data)[at : at + len(piece.data)]
-        return rq.LogReply(
+        return rl.LogReply(
             data=masked, offset=piece.offset, next=piece.offset + len(piece.data), size=piece.size, ended=ended,
             epoch=attempt.epoch, times=_marks_of(marks, piece),
         )  # fmt: skip

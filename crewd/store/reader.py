@@ -37,6 +37,7 @@ from crewd.model.rows import (
     Usage,
 )
 from crewd.model.statuses import TaskStatus
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.store.checkup import Examine, checkup
 from crewd.store.fitting import ANSWER_BYTES_MAX, brief, fitting, in_list, in_lists, inbox, shown, size_of
@@ -72,7 +73,7 @@ class _InList(msgspec.Struct, frozen=True):
 _PREFIX_MIN = 4
 AGAIN_SECONDS = 0.5
 """Until what could not be answered truly is tried again."""
-TELL_STALE = (rq.RunsReply, rq.ShowReply, rq.InboxReply)
+TELL_STALE = (rl.RunsReply, rl.ShowReply, rl.InboxReply)
 """Replies that say whether they are stale."""
 
 
@@ -112,7 +113,7 @@ class Reader(Follower[ToReader]):
         if self.stale and not self._may_be_stale(message):
             self.context.after(AGAIN_SECONDS, message)
             return
-        reply: rq.Reply | Resolved | Standing | CrewdError
+        reply: rl.Reply | Resolved | Standing | CrewdError
         try:
             match message:
                 case Read(request, _, _, owner):
@@ -200,7 +201,7 @@ class Reader(Follower[ToReader]):
             return f"answered by {answer.sender} at {in_words(answer.receipt.accepted_at)}"
         return f"the question is {asked.outcome}" if asked.outcome else ""
 
-    def _events(self, request: rq.ListEvents) -> rq.EventsReply:
+    def _events(self, request: rq.ListEvents) -> rl.EventsReply:
         chosen = self.resolve(request.target) if request.target else None
         run, task = ("", "") if chosen is None else (chosen.run.id, chosen.task)
         if request.epoch and not task:
@@ -220,12 +221,12 @@ class Reader(Follower[ToReader]):
             row = self._database.row(RunRow, event.run) if event.run and event.run not in has else None
             has.setdefault(event.run, row is not None and labels.items() <= row.workflow.labels.items())
         last = page[-1].seq if more else upto
-        return rq.EventsReply(
+        return rl.EventsReply(
             events=tuple(event for event in page if not labels or has[event.run]), more=more,
             upto=(page[0].seq if more else 0) if back else max(request.after, last),
         )  # fmt: skip
 
-    def _messages(self, request: rq.ListMessages) -> rq.MessagesReply:
+    def _messages(self, request: rq.ListMessages) -> rl.MessagesReply:
         resolved, before = self.resolve(request.target), request.before
         limit = min(request.limit, ROWS_MAX)
         found: list[MessageRow] = []
@@ -238,12 +239,12 @@ class Reader(Follower[ToReader]):
                     found.append(brief(row))
                     size += size_of(found[-1])
                 if len(found) >= limit or size > ANSWER_BYTES_MAX // 2:
-                    return rq.MessagesReply(messages=tuple(reversed(found)), before=before)
+                    return rl.MessagesReply(messages=tuple(reversed(found)), before=before)
             if len(page) < ROWS_MAX:
-                return rq.MessagesReply(messages=tuple(reversed(found)))
-        return rq.MessagesReply(messages=tuple(reversed(found)), before=before)
+                return rl.MessagesReply(messages=tuple(reversed(found)))
+        return rl.MessagesReply(messages=tuple(reversed(found)), before=before)
 
-    def _news(self, owner: str, request: rq.ListNews) -> rq.NewsReply:
+    def _news(self, owner: str, request: rq.ListNews) -> rl.NewsReply:
         """State is published before anybody is told: what is read here is committed."""
         client = self._database.row(ClientRow, owner)
         after = request.after or (0 if client is None else client.seen)
@@ -264,10 +265,10 @@ class Reader(Follower[ToReader]):
                 after = event.seq
                 items += [item] if item is not None else []
                 if len(items) >= limit:
-                    return rq.NewsReply(items=tuple(items), upto=after, more=True)
+                    return rl.NewsReply(items=tuple(items), upto=after, more=True)
             if len(page) < ROWS_MAX:
-                return rq.NewsReply(items=tuple(items), upto=max(after, upto))
-        return rq.NewsReply(items=tuple(items), upto=after, more=True)
+                return rl.NewsReply(items=tuple(items), upto=max(after, upto))
+        return rl.NewsReply(items=tuple(items), upto=after, more=True)
 
     def standing(self, run: str, *, attempts: bool) -> Standing:
         """See `Stand`. NotFound if there is no such run."""
@@ -282,7 +283,7 @@ class Reader(Follower[ToReader]):
             rows += [each for each in self._database.rows_of(AttemptRow, run, ROWS_MAX) if left_something(each)]
         return Standing(tuple(rows), upto)
 
-    def answer(self, request: rq.Request, owner: str = "") -> rq.Reply:
+    def answer(self, request: rq.Request, owner: str = "") -> rl.Reply:
         """The reply to a client's question. `owner` is who asks."""
         match request:
             case rq.GetReceipt(key):
@@ -290,7 +291,7 @@ class Reader(Follower[ToReader]):
                 if row is None:
                     hint = "ids of messages begin with m_" if not is_id(key, MESSAGE) else ""
                     raise NotFound(f"no message has the id {key}", hint=hint)
-                return rq.ReceiptReply(receipt=row.receipt)
+                return rl.ReceiptReply(receipt=row.receipt)
             case rq.ListRuns():
                 return self._runs(request)
             case rq.Show(target):
@@ -307,7 +308,7 @@ class Reader(Follower[ToReader]):
                 finals = (self._database.row(AttemptRow, attempt_key(task.id, task.epoch)) for task in dead)
                 kept = fitting(zip(map(in_lists, dead), finals, strict=True), ANSWER_BYTES_MAX)
                 attempts = tuple(final for _, final in kept if final is not None)
-                return rq.DeadReply(tuple(task for task, _ in kept), attempts, more=len(kept) < len(dead))
+                return rl.DeadReply(tuple(task for task, _ in kept), attempts, more=len(kept) < len(dead))
             case rq.ListEvents():
                 return self._events(request)
             case rq.ListNews():
@@ -317,7 +318,7 @@ class Reader(Follower[ToReader]):
             case _:
                 raise UsageError(f"{type(request).__name__} is not a question")
 
-    def _runs(self, request: rq.ListRuns) -> rq.RunsReply:
+    def _runs(self, request: rq.ListRuns) -> rl.RunsReply:
         pending, labels, limit = self._overlay.pending(), request.labels, min(request.limit, ROWS_MAX)
         most = ROWS_MAX if labels else limit
         page = self._database.runs(ended=request.all, limit=most, before=request.before)
@@ -325,7 +326,7 @@ class Reader(Follower[ToReader]):
         kept = fitting((self._in_list(run, pending) for run in found), ANSWER_BYTES_MAX * 3 // 4)
         last = kept[-1].run.id if len(kept) < len(found) or len(found) == limit else page[-1].id if len(page) == most else ""
         notices = fitting(self._database.rows_with(NoticeRow, "open", ROWS_MAX), ANSWER_BYTES_MAX // 8)
-        return rq.RunsReply(
+        return rl.RunsReply(
             runs=tuple(each.run for each in kept),
             tasks=tuple(task for each in kept for task in each.tasks),
             progress=tuple(row for each in kept for row in each.progress),
@@ -361,13 +362,13 @@ class Reader(Follower[ToReader]):
         states = (*(level for level in Level if level is not Level.SETTLED), "unread")
         return backlogs_of([row for state in states for row in self._database.rows_with(MessageRow, state, ROWS_MAX)])
 
-    def _show(self, run: RunRow) -> rq.ShowReply:
+    def _show(self, run: RunRow) -> rl.ShowReply:
         pending = self._overlay.pending()
         self._database.snapshot()
         try:
             rows = self._database.rows_of
             events, size = self._database.size_of(run.id)
-            reply = rq.ShowReply(
+            reply = rl.ShowReply(
                 run=self._database.row(RunRow, run.id) or run,
                 tasks=tuple(rows(TaskRow, run.id, STEPS_MAX)),
                 attempts=tuple(rows(AttemptRow, run.id, ROWS_MAX)),

@@ -14,6 +14,7 @@ from crewd.model.budget import Used
 from crewd.model.errors import CrewdError
 from crewd.model.rows import CancelInfo
 from crewd.protocol import guardian as gd
+from crewd.protocol import replies as rl
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.store.messages import AttemptIs, Echo, Flushed, Journaled, LiveRun, LiveRuns, NoRun, Overfull
@@ -32,7 +33,7 @@ class HasEnded(msgspec.Struct, frozen=True):
     """What was to be cancelled had ended before."""
 
 
-Reply = rq.Reply | rq.GetReceipt | rq.Show | CancelRecorded | HasEnded | CrewdError
+Reply = rl.Reply | rq.GetReceipt | rq.Show | CancelRecorded | HasEnded | CrewdError
 """What a command leads to. A `GetReceipt` or a `Show` is a question that the gateway asks the reader on the caller's behalf."""
 
 

@@ -38,6 +38,7 @@ from crewd.model.redact import redact
 from crewd.model.rows import AttemptRow, CancelInfo, MessageRow, RunRow
 from crewd.model.statuses import ATTEMPT_TERMINAL
 from crewd.model.workflow import with_texts
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.protocol.guardian import EXPECTED_MAX, End, Expect
 from crewd.protocol.startable import startable
@@ -182,19 +183,19 @@ class Front(Actor[cm.FrontMessage]):
             case _:
                 self.unexpected(message)
 
-    def _reload(self) -> rq.Reloaded:
+    def _reload(self) -> rl.Reloaded:
         try:
-            return rq.Reloaded(*self._services.settings.reload(self._services.home.config))
+            return rl.Reloaded(*self._services.settings.reload(self._services.home.config))
         except OSError as error:
             raise UsageError(f"{error.filename} cannot be read: {error.strerror}") from error
 
-    def _resume(self) -> rq.Done:
+    def _resume(self) -> rl.Done:
         if self._stopped:
             raise self._stops()
         if not self._services.directory.draining:
             raise Refused("crewd is not draining", hint="crew daemon status")
         self._stopping = self._services.directory.draining = False
-        return rq.Done()
+        return rl.Done()
 
     def _wait_for_the_living(self, command: cm.Command) -> None:
         """Before it is known which runs live, each would look as if it had ended."""
@@ -342,7 +343,7 @@ class Front(Actor[cm.FrontMessage]):
                 # The fold bounds it from above: here no event may be known yet.
                 seen = NewsSeen(owner=command.caller.owner, upto=max(0, request.upto))
                 draft = Draft(seen, provenance=f"client:{command.caller.owner}")
-                self._journal.record([draft], [lambda: self._respond(command.caller, rq.Done())])
+                self._journal.record([draft], [lambda: self._respond(command.caller, rl.Done())])
             case rq.Acknowledge():
                 self._acknowledge(command, request)
             case rq.ResumeDaemon():
@@ -357,7 +358,7 @@ class Front(Actor[cm.FrontMessage]):
         draft = Draft(body, command.run, command.task, 0, request.id, f"client:{command.caller.owner}")
         gone = Refused("its run is archived or forgotten", hint="an archived message needs no word", reason="archived")
         self._journal.record(
-            [draft], [lambda: self._respond(command.caller, rq.Done())],
+            [draft], [lambda: self._respond(command.caller, rl.Done())],
             refused=lambda _answer: self._respond(command.caller, gone),
         )  # fmt: skip
 
@@ -393,7 +394,7 @@ class Front(Actor[cm.FrontMessage]):
             case rq.Withdraw():
                 self._respond(command.caller, rq.GetReceipt(id=request.id))
             case rq.Cancel():
-                self._respond(command.caller, cm.HasEnded() if request.wait else rq.Done())
+                self._respond(command.caller, cm.HasEnded() if request.wait else rl.Done())
             case rq.Signal():
                 raise Refused("the run has ended: no process gets the signal", reason=RefusalReason.NOT_RUNNING)
             case _:
@@ -421,7 +422,7 @@ class Front(Actor[cm.FrontMessage]):
 
     def _tell_known(self, command: cm.Command, answer: Known | Rejected) -> None:
         if isinstance(answer, Known) and isinstance(answer.row, RunRow):
-            self._respond(command.caller, rq.RunReply(run=answer.row, existing=True))
+            self._respond(command.caller, rl.RunReply(run=answer.row, existing=True))
         elif isinstance(answer, Rejected):
             self._respond(command.caller, answer.error)
 
@@ -472,7 +473,7 @@ class Front(Actor[cm.FrontMessage]):
             self._services.vault.put(run, {**start.passed, **start.secrets})
             created = self._created.pop(run, None)
             self._start(run, created=created)
-            self._respond(command.caller, rq.Show(target=run) if created is None else rq.RunReply(run=created.run))
+            self._respond(command.caller, rq.Show(target=run) if created is None else rl.RunReply(run=created.run))
 
         self._journal.record(
             [Draft(body, run, causation=command.caller.request, provenance=f"client:{command.caller.owner}"), *first],
@@ -525,11 +526,11 @@ class Front(Actor[cm.FrontMessage]):
 
         def tell() -> None:
             receipt = self._receipts.pop(send.id, None)
-            self._respond(command.caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=send.id))
+            self._respond(command.caller, rl.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=send.id))
 
         def refused(answer: Known | Rejected) -> None:
             if isinstance(answer, Known) and isinstance(answer.row, MessageRow):
-                self._respond(command.caller, rq.ReceiptReply(receipt=answer.row.receipt))
+                self._respond(command.caller, rl.ReceiptReply(receipt=answer.row.receipt))
             elif isinstance(answer, Rejected):
                 self._respond(command.caller, answer.error)
 

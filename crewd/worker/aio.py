@@ -16,7 +16,7 @@ from crewd.model.message_kinds import MessageKind
 from crewd.model.questions import QuestionKind
 from crewd.model.receipts import Receipt
 from crewd.model.terms import USUAL, Terms
-from crewd.protocol.requests import EndReply
+from crewd.protocol.replies import EndReply
 from crewd.worker.context import Context, to_wait
 from crewd.worker.message import Message
 from crewd.worker.others import WaitLevel

@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from crewd.model.message_kinds import MessageKind
     from crewd.model.receipts import Receipt
     from crewd.protocol.bootstrap import Bootstrap
+    from crewd.protocol.replies import EndReply
     from crewd.protocol.reports import Deliver
-    from crewd.protocol.requests import EndReply
     from crewd.worker.desk import Desk
 
 

@@ -22,6 +22,7 @@ from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import REPORT_BYTES_MAX, REPORTS_UNACKED_MAX
 from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.reasons import RefusalReason
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.protocol.reports import Applied, CancelOrder, Deliver, Delivered, Report, ReportBody, Returned, Sampled, Settled
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from crewd.worker.token import CancellationToken
 
 Asking = rq.Send | rq.AwaitEnd | rq.GetReceipt
-Answering = rq.ReceiptReply | rq.EndReply | rq.ErrorReply
+Answering = rl.ReceiptReply | rl.EndReply | rl.ErrorReply
 SEEN_MAX = 10_000
 """Message ids remembered; crewd keeps at most 256 unsettled ones per attempt, so a repeat is always among them."""
 

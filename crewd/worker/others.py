@@ -12,6 +12,7 @@ from crewd.model.ids import MESSAGE
 from crewd.model.message_kinds import MessageKind
 from crewd.model.receipts import Level, Receipt
 from crewd.model.terms import Terms
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.protocol.doors import check_seconds, check_send
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 30.0
 """Beyond the time of the request itself: crewd may be restarting meanwhile, and the worker asks it again then."""
-R = TypeVar("R", rq.ReceiptReply, rq.EndReply)
+R = TypeVar("R", rl.ReceiptReply, rl.EndReply)
 WaitLevel = Literal["accepted", "delivered", "applied", "settled"]
 
 
@@ -47,17 +48,17 @@ class Others:
             id=key, kind=kind, target=to, text=text, ask=ask, wait=Level(wait), timeout_seconds=timeout,
             terms=terms,
         )  # fmt: skip
-        return self._ask(request.id, check_send(request), timeout, rq.ReceiptReply).receipt
+        return self._ask(request.id, check_send(request), timeout, rl.ReceiptReply).receipt
 
     def new_wait(self) -> str:
         """The id of a wait, by which it can be given up."""
         return self._ids.next("x")
 
-    def wait_for(self, target: str, timeout: float, key: str) -> rq.EndReply:
+    def wait_for(self, target: str, timeout: float, key: str) -> rl.EndReply:
         """See `Context.wait_for`."""
         check_seconds(timeout)
         request = rq.AwaitEnd(target=target, or_waiting=True, timeout_seconds=timeout)
-        return self._ask(key, request, timeout, rq.EndReply)
+        return self._ask(key, request, timeout, rl.EndReply)
 
     def contact(self, key: str, text: str, timeout: float) -> Receipt:
         """An urgent message for the parent. `key` is a new id."""
@@ -69,7 +70,7 @@ class Others:
         self._desk.token.check()
         if reply is None:
             raise DeadlineExceeded(f"crewd has not answered for {timeout + ANSWER_SECONDS:g} s", hint="it may be stopped")
-        if isinstance(reply, rq.ErrorReply):
+        if isinstance(reply, rl.ErrorReply):
             raise from_info(reply.error)
         if not isinstance(reply, kind):
             raise PeerError(f"crewd answered {type(reply).__name__} instead of {kind.__name__}")

@@ -13,7 +13,7 @@ import msgspec
 from crewd.model.errors import PeerError
 from crewd.model.limits import FRAME_BYTES_MAX
 from crewd.protocol import codec
-from crewd.protocol import requests as rq
+from crewd.protocol import replies as rl
 from crewd.protocol.reports import (
     Ack,
     CancelOrder,
@@ -140,7 +140,7 @@ class Session:
                 self._desk.heard_verdict(granted=False)
             case CancelOrder():
                 self._desk.heard_cancel(order)
-            case rq.ReceiptReply() | rq.EndReply() | rq.ErrorReply():
+            case rl.ReceiptReply() | rl.EndReply() | rl.ErrorReply():
                 self._desk.heard_reply(parcel.id, order)
             case WorkerError(error):
                 self._welcomed = False

@@ -36,7 +36,7 @@ from crewd.actors.exits import SHUTDOWN
 from crewd.actors.inbox import CONTROL_MAX, DATA_MAX, Envelope, TwoLaneInbox
 from crewd.clock import SystemChance, SystemClock
 from crewd.model import events, rows
-from crewd.protocol import reports, requests
+from crewd.protocol import replies, reports, requests
 from crewd.testing import Scheduler
 
 
@@ -296,12 +296,12 @@ def test_k13_addresses_on_the_wire_are_ids_of_our_own_and_a_ref_cannot_be_pickle
     ref = Scheduler().system.spawn(ChildSpec("e", Echo), None)
     with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
         pickle.dumps(ref)
-    for module in (events, reports, requests, rows):
+    for module in (events, replies, reports, requests, rows):
         assert "crewd.actors" not in Path(str(module.__file__)).read_text()
 
 
 def test_k14_what_crosses_between_actors_from_the_wire_or_the_store_cannot_be_changed() -> None:
-    shared = [*events.Body.__args__, *requests.REQUESTS.values(), *requests.REPLIES.values(), *reports.FROM_WORKER.values()]
+    shared = [*events.Body.__args__, *requests.REQUESTS.values(), *replies.REPLIES.values(), *reports.FROM_WORKER.values()]
     for kind in shared:
         assert issubclass(kind, msgspec.Struct) and kind.__struct_config__.frozen, kind
 

@@ -14,6 +14,7 @@ from crewd.model.ids import IdSource
 from crewd.model.policy import Limits
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.testing.scheduler import VirtualClock
 
@@ -27,7 +28,7 @@ def ids_of(messages: list[list[bytes]]) -> list[str]:
 
 
 def refusal(key: str, say: str) -> list[bytes]:
-    return codec.replies.encode(key, rq.ErrorReply(error=Unavailable("not now", say=say).info))
+    return codec.replies.encode(key, rl.ErrorReply(error=Unavailable("not now", say=say).info))
 
 
 def test_what_met_a_part_that_was_restarting_is_asked_again_with_the_next_hello() -> None:
@@ -53,28 +54,28 @@ def test_what_was_given_up_meanwhile_is_not_asked_again() -> None:
 def test_any_other_unavailability_is_the_answer() -> None:
     talk = conversation()
     key, _ = talk.ask(rq.Show(target="r"))
-    talk.feed(codec.replies.encode(key, rq.ErrorReply(error=Unavailable("crewd is stopping").info)))
-    assert isinstance(talk.take(key), rq.ErrorReply)
+    talk.feed(codec.replies.encode(key, rl.ErrorReply(error=Unavailable("crewd is stopping").info)))
+    assert isinstance(talk.take(key), rl.ErrorReply)
 
 
 def test_a_crewd_of_another_version_that_does_not_understand_is_named() -> None:
     talk = conversation()
-    welcome = rq.Welcome(daemon="d", incarnation="e", software="0.9", role=5, seq=0)
+    welcome = rl.Welcome(daemon="d", incarnation="e", software="0.9", role=5, seq=0)
     talk.feed(codec.replies.encode("hello", welcome))
     key, _ = talk.ask(rq.Show(target="r"))
-    talk.feed(codec.replies.encode(key, rq.ErrorReply(error=PeerError("the body of show is wrong").info)))
+    talk.feed(codec.replies.encode(key, rl.ErrorReply(error=PeerError("the body of show is wrong").info)))
     reply = talk.take(key)
-    assert isinstance(reply, rq.ErrorReply)
+    assert isinstance(reply, rl.ErrorReply)
     assert "crewd is 0.9, and this client 1" in reply.error.hint
 
 
 def test_an_answer_that_cannot_be_read_is_an_error_and_no_silence() -> None:
     talk = conversation()
     key, _ = talk.ask(rq.Show(target="r"))
-    frames = codec.replies.encode(key, rq.Done())
+    frames = codec.replies.encode(key, rl.Done())
     assert talk.feed([*frames[:1], b"no-such-kind", *frames[2:]]) == []
     reply = talk.take(key)
-    assert isinstance(reply, rq.ErrorReply)
+    assert isinstance(reply, rl.ErrorReply)
     assert "cannot be read here" in reply.error.message
     assert talk.feed([b"?"]) == []
 
@@ -105,7 +106,7 @@ def test_what_does_not_fit_into_a_message_is_the_callers_error() -> None:
 def test_a_note_that_cannot_be_read_ends_no_subscription() -> None:
     talk = conversation()
     key, _ = talk.ask(rq.Subscribe(target="r"))
-    frames = codec.replies.encode(key, rq.Done())
+    frames = codec.replies.encode(key, rl.Done())
     talk.feed([*frames[:1], b"news-of-tomorrow", *frames[2:]])
     assert talk.take(key) is None
 
@@ -116,11 +117,11 @@ def test_a_feed_that_has_lost_an_event_is_asked_for_again_from_there() -> None:
 
     def heard(seq: int, previous: int) -> list[list[bytes]]:
         event = ev.Event(seq, f"s-{seq}", 0, "", "", 0, "", "", "crewd", 0.0, ev.DaemonStarted(pid=1, version="0"))
-        return talk.feed(codec.replies.encode(key, rq.EventNote(event=event, previous=previous)))
+        return talk.feed(codec.replies.encode(key, rl.EventNote(event=event, previous=previous)))
 
     assert heard(1, 0) == []
     again = [codec.requests.decode(frames).body for frames in heard(5, 3)]
     assert [each.after for each in again if isinstance(each, rq.Subscribe)] == [1], "3 was lost: after 1, once more"
     assert [heard(3, 1), heard(5, 3), heard(5, 3)] == [[], [], []]
-    notes = [note.event.seq for note in talk.notes[key] if isinstance(note, rq.EventNote)]
+    notes = [note.event.seq for note in talk.notes[key] if isinstance(note, rl.EventNote)]
     assert notes == [1, 3, 5], "each once"

@@ -10,7 +10,7 @@ from crewd.client.summary import CHARS_LEAST, bounded, brief, fenced, run_summar
 from crewd.model.rows import AskRow, BlockInfo, RunRow, TaskRow
 from crewd.model.statuses import RunStatus, TaskStatus
 from crewd.model.workflow import Step, Workflow
-from crewd.protocol.requests import ShowReply
+from crewd.protocol.replies import ShowReply
 
 
 def shown(status: RunStatus = RunStatus.RUNNING, result: object = None, question: str = "", **more: object) -> ShowReply:

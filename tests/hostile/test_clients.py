@@ -15,6 +15,7 @@ from crewd.client.shapes import one_step
 from crewd.model.errors import CrewdError, UsageError
 from crewd.model.workflow import WorkerSpec
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from tests.hostile.wire import Speaker
@@ -35,7 +36,7 @@ def test_no_selector_names_what_is_not_its_own(crew: Crew) -> None:
             rq.ReadLog(task=selector), rq.ListMessages(target=selector),
         ):  # fmt: skip
             answer = crew.request(request, 5)
-            assert isinstance(answer, rq.ErrorReply | CrewdError), (selector, answer)
+            assert isinstance(answer, rl.ErrorReply | CrewdError), (selector, answer)
     assert run.show().run.ended_at is None
     assert run.cancel(mode="now").verified
 
@@ -49,7 +50,7 @@ def test_ids_that_are_used_twice_and_hellos_without_end(daemon: Daemon, crew: Cr
             speaker.say("await_end", "same", {"target": run.id, "timeout_seconds": 604_800})
             speaker.say("subscribe", "sub", {"target": run.id})
         speaker.say("runs", "last", {})
-        assert isinstance(speaker.replies("last"), rq.RunsReply | rq.ErrorReply)
+        assert isinstance(speaker.replies("last"), rl.RunsReply | rl.ErrorReply)
     assert crew.exec(["echo", "fine"], cwd="/").result(timeout=120) == "fine"
     assert run.cancel(mode="now").verified
 
@@ -70,7 +71,7 @@ def test_what_clients_send_too_fast_does_not_fill_the_memory(daemon: Daemon, cre
                 speaker.socket.send_multipart([codec.HEADER, b"send", b"1", b"\x80" + b"x" * 900_000])
         for speaker in speakers:
             speaker.say("hello", "last", {"owner": "me", "key": "k" * 64})
-            assert isinstance(speaker.replies("last"), rq.Welcome)
+            assert isinstance(speaker.replies("last"), rl.Welcome)
     assert mebibytes("VmHWM") - before < 4 * 50, "32 messages of each wait, and what is on its way"
     crew.runs()
     assert mebibytes("VmRSS") - before < 100
@@ -84,7 +85,7 @@ def test_requests_that_explode_are_malformed(daemon: Daemon, crew: Crew, body: b
         speaker.say("hello", "h", {"owner": "me", "key": "k" * 64})
         speaker.socket.send_multipart([codec.HEADER, b"start_run", b"a", body[: 1 << 20]])
         refused = speaker.replies("a")
-    assert isinstance(refused, rq.ErrorReply)
+    assert isinstance(refused, rl.ErrorReply)
     assert refused.error.code == "malformed"
     assert crew.doctor().healthy
 
@@ -111,7 +112,7 @@ def test_arguments_that_no_worker_can_be_given_are_refused_and_harm_nobody(
         speaker.say("hello", "h", {"owner": "me", "key": "k" * 64})
         speaker.say("start_run", "a", {"workflow": {"name": "w", "steps": steps}, "cwd": "/", "goal": "g" * 90_000})
         refused = speaker.replies("a")
-    assert isinstance(refused, rq.ErrorReply)
+    assert isinstance(refused, rl.ErrorReply)
     assert refused.error.code == says, refused
     tell = functools.partial(crew.run, one_step("s", WorkerSpec(call="json:dumps", args=args)), "g" * 90_000, cwd="/")
     with pytest.raises(UsageError):
@@ -135,7 +136,7 @@ def test_workflows_that_cannot_be_are_refused(daemon: Daemon, crew: Crew, steps:
         speaker.say("hello", "h", {"owner": "me", "key": "k" * 64})
         speaker.say("start_run", "a", {"cwd": "/", "workflow": {"name": "evil", "steps": whole}})
         refused = speaker.replies("a")
-    assert isinstance(refused, rq.ErrorReply), msgspec.to_builtins(refused)
+    assert isinstance(refused, rl.ErrorReply), msgspec.to_builtins(refused)
     assert refused.error.code in {"usage", "malformed"}
     assert "Traceback" not in refused.error.message
 
@@ -147,7 +148,7 @@ def test_a_parent_that_nobody_has_is_refused(daemon: Daemon, crew: Crew, parent:
         speaker.say("hello", "h", {"owner": "me", "key": "k" * 64})
         speaker.say("start_run", "a", {"workflow": {"name": "w", "steps": [step]}, "goal": "", "cwd": "/", "parent": parent})
         refused = speaker.replies("a")
-    assert isinstance(refused, rq.ErrorReply)
+    assert isinstance(refused, rl.ErrorReply)
     assert refused.error.code == "refused"
     assert crew.doctor().healthy
 
@@ -162,6 +163,6 @@ def test_numbers_that_nothing_holds_are_called_so(daemon: Daemon, crew: Crew) ->
         for number, (kind, body) in enumerate(asked):
             speaker.say(kind, f"n{number}", body)
             refused = speaker.replies(f"n{number}")
-            assert isinstance(refused, rq.ErrorReply), kind
+            assert isinstance(refused, rl.ErrorReply), kind
             assert (refused.error.code, "out of range" in refused.error.message) == ("usage", True), refused
     assert crew.doctor().healthy

@@ -14,6 +14,7 @@ from crewd.model.rights import Role
 from crewd.model.terms import Terms
 from crewd.model.workflow import WorkerSpec
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
@@ -28,7 +29,7 @@ def test_the_identity_of_one_that_has_gone_opens_nothing(daemon: Daemon) -> None
     with Speaker(daemon.home.clients_endpoint, b"chosen") as speaker:
         speaker.say("hello", "1", {"owner": "me", "key": KEY})
         refused = speaker.replies("1")
-        assert isinstance(refused, rq.ErrorReply)
+        assert isinstance(refused, rl.ErrorReply)
         assert (refused.error.code, "identity" in refused.error.message) == ("malformed", True)
     with Speaker(daemon.home.workers_endpoint, b"chosen") as speaker:
         speaker.say("hello", "", {"task": "x", "epoch": 1, "token": "x", "pid": 1})
@@ -39,10 +40,10 @@ def test_the_identity_of_one_that_has_gone_opens_nothing(daemon: Daemon) -> None
         with Speaker(daemon.home.clients_endpoint) as speaker:
             speaker.say("inbox", "2", {})
             nobody = speaker.replies("2")
-            assert isinstance(nobody, rq.ErrorReply)
+            assert isinstance(nobody, rl.ErrorReply)
             assert nobody.error.code == "unavailable"
             speaker.say("hello", "1", {"owner": "me", "key": KEY})
-            assert isinstance(speaker.replies("1"), rq.Welcome)
+            assert isinstance(speaker.replies("1"), rl.Welcome)
 
 
 def token_of(run: RunHandle) -> str:
@@ -114,10 +115,10 @@ def test_who_only_looks_writes_nothing(daemon: Daemon, crew: Crew) -> None:
             if request.role > Role.OBSERVE:
                 speaker.say(kind, str(number), {})
                 refused = speaker.replies(str(number))
-                assert isinstance(refused, rq.ErrorReply)
+                assert isinstance(refused, rl.ErrorReply)
                 assert refused.error.code in {"forbidden", "malformed"}, kind
         speaker.say("seen", "99", {"upto": 3})
         seen = speaker.replies("99")
-        assert isinstance(seen, rq.ErrorReply)
+        assert isinstance(seen, rl.ErrorReply)
         assert seen.error.code == "forbidden"
     assert crew.doctor().counts["events"] == before

@@ -17,6 +17,7 @@ from crewd.client.shapes import one_step
 from crewd.model.errors import UsageError
 from crewd.model.workflow import WorkerSpec
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
@@ -61,7 +62,7 @@ def test_no_number_of_a_client_breaks_anything(daemon: Daemon, crew: Crew, tmp_p
                     count += 1
                     speaker.say(kind, str(count), put(least(info, given), place, value, info, given))
                     reply = speaker.replies(str(count))
-                    codes.add(reply.error.code if isinstance(reply, rq.ErrorReply) else "")
+                    codes.add(reply.error.code if isinstance(reply, rl.ErrorReply) else "")
                     assert "internal" not in codes, (kind, place, value, reply)
     assert count > 300
     run.cancel(mode="now", force=True, intent="the test is over")

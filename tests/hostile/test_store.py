@@ -8,7 +8,7 @@ import zmq
 
 from crewd.client.blocking import Crew
 from crewd.protocol import codec
-from crewd.protocol import requests as rq
+from crewd.protocol import replies as rl
 from crewd.testing import Daemon
 from tests.hostile.wire import Speaker
 
@@ -44,7 +44,7 @@ def test_a_message_of_hundreds_of_megabytes_does_not_stay(daemon: Daemon, crew: 
             speaker.socket.send(bytes(MIB), zmq.SNDMORE)
         speaker.socket.send(bytes(MIB))
         refused = codec.replies.decode(speaker.hear()).body
-        assert isinstance(refused, rq.ErrorReply)
+        assert isinstance(refused, rl.ErrorReply)
         assert refused.error.code == "malformed"
     crew.runs()
     assert process.memory_info().rss - before < 100 * MIB

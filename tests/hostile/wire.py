@@ -10,7 +10,7 @@ import msgspec.inspect as mi
 import zmq
 
 from crewd.protocol import codec
-from crewd.protocol import requests as rq
+from crewd.protocol import replies as rl
 
 Place = tuple[str | int, ...]
 
@@ -35,7 +35,7 @@ class Speaker:
         assert self.socket.poll(120_000), "no answer"
         return self.socket.recv_multipart()
 
-    def replies(self, key: str) -> rq.Reply:
+    def replies(self, key: str) -> rl.Reply:
         """The reply to one request; what else comes meanwhile is left out."""
         while (parcel := codec.replies.decode(self.hear())).id != key:
             pass

@@ -18,8 +18,9 @@ from crewd.model.errors import (
 )
 from crewd.model.workflow import WorkerSpec
 from crewd.protocol import codec
+from crewd.protocol.replies import REPLIES
 from crewd.protocol.reports import FROM_WORKER, TO_WORKER, Checkpoint, Outcome, Report, Reports
-from crewd.protocol.requests import REPLIES, REQUESTS, Finish, Send, StartRun
+from crewd.protocol.requests import REQUESTS, Finish, Send, StartRun
 
 
 def test_a_message_comes_out_as_it_went_in() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from crewd.protocol.replies import REPLIES
 from crewd.protocol.reports import FROM_WORKER, TO_WORKER
-from crewd.protocol.requests import REPLIES, REQUESTS
+from crewd.protocol.requests import REQUESTS
 from tests.protocol import wire_page
 
 

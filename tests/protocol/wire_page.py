@@ -27,6 +27,7 @@ from crewd.model import workflow as wf
 from crewd.model.inputs import Input
 from crewd.model.rights import Role
 from crewd.protocol import doors, keeping, stdio
+from crewd.protocol import replies as rl
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
@@ -146,7 +147,7 @@ def _words() -> dict[str, str]:
         found[body.__name__] = word(body)
     for body in (*_bodies(ev.Body), *_bodies(rp.ReportBody)):
         found[body.__name__] = _tag(body)
-    tables: tuple[Mapping[str, Struct], ...] = (rp.TO_WORKER, rp.FROM_WORKER, rq.REPLIES, rq.REQUESTS)
+    tables: tuple[Mapping[str, Struct], ...] = (rp.TO_WORKER, rp.FROM_WORKER, rl.REPLIES, rq.REQUESTS)
     return found | {body.__name__: kind for each in tables for kind, body in each.items()}
 
 
@@ -299,7 +300,7 @@ def requests() -> Iterator[str]:
 
 def replies() -> Iterator[str]:
     """Every reply to a client."""
-    for kind, body in rq.REPLIES.items():
+    for kind, body in rl.REPLIES.items():
         yield from entry(f"`{kind}`.", body)
 
 
@@ -332,7 +333,7 @@ def worker_reports() -> Iterator[str]:
 
 def worker_hears() -> Iterator[str]:
     """What a worker gets."""
-    named = {body: kind for kind, body in rq.REPLIES.items()}
+    named = {body: kind for kind, body in rl.REPLIES.items()}
     for kind, body in rp.TO_WORKER.items():
         if body in named:
             yield f"**`{kind}`.** Its body is that of a client's `{named[body]}`."
@@ -470,7 +471,7 @@ def _tag(body: Struct) -> str:
 def _maps() -> tuple[Struct, ...]:
     """Every map that is a part of something else, by name."""
     roots: list[Struct] = [
-        *rq.REQUESTS.values(), *rq.REPLIES.values(), *rp.FROM_WORKER.values(), *rp.TO_WORKER.values(),
+        *rq.REQUESTS.values(), *rl.REPLIES.values(), *rp.FROM_WORKER.values(), *rp.TO_WORKER.values(),
         *_bodies(rp.ReportBody), *_bodies(ev.Body), Bootstrap,
     ]  # fmt: skip
     found: set[Struct] = set()

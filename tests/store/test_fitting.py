@@ -6,14 +6,14 @@ from crewd.model.limits import FRAME_BYTES_MAX
 from crewd.model.rows import ArtifactRow, AskRow, AttemptRow, MessageRow, OperationRow, RunRow, TaskRow
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
-from crewd.protocol import requests as rq
+from crewd.protocol import replies as rl
 from crewd.store.fitting import ANSWER_BYTES_MAX, fitting, head_of, in_list, inbox, shown, size_of
 
 RUN = RunRow("r_1", "w", RunStatus.RUNNING, "x" * 100_000, "/", Workflow("w", (Step("a", worker=WorkerSpec(call="m:f")),)))
 
 
-def answer(tasks: int = 1, result: int = 0, artifacts: int = 0, operations: int = 0, error: int = 0) -> rq.ShowReply:
-    return rq.ShowReply(
+def answer(tasks: int = 1, result: int = 0, artifacts: int = 0, operations: int = 0, error: int = 0) -> rl.ShowReply:
+    return rl.ShowReply(
         run=RUN, messages=(), asks=(), progress=(), seq=1,
         tasks=tuple(
             TaskRow(f"r_1/{n}", "r_1", str(n), TaskStatus.COMPLETED, "call", result="x" * (result + n)) for n in range(tasks)

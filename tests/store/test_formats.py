@@ -13,7 +13,7 @@ from crewd.model import events as ev
 from crewd.model.errors import PeerError
 from crewd.model.events import body_of
 from crewd.protocol import codec
-from crewd.protocol import requests as rq
+from crewd.protocol import replies as rl
 from crewd.store.bundle import VERSION, Bundle
 from crewd.store.database import Database
 from crewd.store.readonly import ReadOnly
@@ -68,10 +68,10 @@ def test_an_event_of_the_future_is_kept_and_shown() -> None:
     assert body_of(msgspec.msgpack.encode(known)) == ev.RunStarted(), "what is new in a type that is known is left out"
     event = {"seq": 1, "event_id": "e", "parent": 0, "run": "r", "task": "", "epoch": 0, "causation": "", "correlation": "",
              "provenance": "", "at": 1.0, "body": new, "mood": "good"}  # fmt: skip
-    frames = codec.replies.encode("x", rq.EventsReply(events=()))
+    frames = codec.replies.encode("x", rl.EventsReply(events=()))
     frames[3] = msgspec.msgpack.encode({"events": [event, {**event, "body": known}], "more": False})
     reply = codec.replies.decode(frames).body
-    assert isinstance(reply, rq.EventsReply)
+    assert isinstance(reply, rl.EventsReply)
     assert [each.type for each in reply.events] == ["crewd.foreign", "run.started"]
     frames[3] = msgspec.msgpack.encode({"events": [{**event, "seq": "one"}]})
     with pytest.raises(PeerError):

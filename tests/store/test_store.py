@@ -18,6 +18,7 @@ from crewd.model.events import Draft
 from crewd.model.rows import CancelInfo, MessageRow, OperationRow, Progress, RunRow
 from crewd.model.statuses import RunStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.store.actor import RETRY_SECONDS, ROWS_SECONDS, StoreActor
 from crewd.store.cache import Cache, Nowhere
@@ -386,7 +387,7 @@ def test_messages_are_listed_from_the_latest_back_however_many_there_are(world: 
     pages: list[list[str]] = []
     while True:
         reply = reader.answer(request)
-        assert isinstance(reply, rq.MessagesReply)
+        assert isinstance(reply, rl.MessagesReply)
         pages.insert(0, [message.receipt.id for message in reply.messages])
         if not reply.before:
             break
@@ -394,7 +395,7 @@ def test_messages_are_listed_from_the_latest_back_however_many_there_are(world: 
     assert [each for page in pages for each in page] == [f"m_{number}" for number in range(1_300)]
     assert [len(page) for page in pages] == [300, 500, 500]
     shown = reader.answer(rq.Show(target="r_1"))
-    assert isinstance(shown, rq.ShowReply)
+    assert isinstance(shown, rl.ShowReply)
     assert shown.messages[-1].receipt.id == "m_1299", "what is shown is the latest"
     reader.on_stop()
 
@@ -421,7 +422,7 @@ def test_what_is_pending_is_never_invisible_while_it_is_written(world: World) ->
     reader._database.latest = late  # type: ignore[method-assign]
     for request in (rq.Show(target="r_1"), rq.ListRuns()):
         reply = reader.answer(request)
-        assert isinstance(reply, rq.ShowReply | rq.RunsReply)
+        assert isinstance(reply, rl.ShowReply | rl.RunsReply)
         assert [each.note for each in reply.progress] == ["n"]
     assert looked[0] == 0, "it was not on disk when the reader looked there"
     reader.on_stop()

@@ -26,7 +26,7 @@ from crewd.model.statuses import TASK_TERMINAL
 
 if TYPE_CHECKING:
     from crewd.client.blocking import Crew
-    from crewd.protocol.requests import ShowReply
+    from crewd.protocol.replies import ShowReply
 
 SHAPES = {
     "queued": ("·", "dim"), "running": ("●", "cyan"), "waiting": ("?", "yellow"), "completed": ("✔", "green"),

@@ -26,7 +26,7 @@ from crewd.model.ids import split_task_id
 from crewd.model.limits import LOG_CHUNK_BYTES_MAX
 from crewd.model.quantities import counted
 from crewd.model.statuses import TASK_TERMINAL
-from crewd.protocol import requests as rq
+from crewd.protocol import replies as rl
 
 POLL_SECONDS = 0.2
 """Between two looks at a log that is followed."""
@@ -119,7 +119,7 @@ class LogReader:
         """Write a line that was made ready before."""
         self._out(line)
 
-    def _read(self, offset: int, *, since: float = 0.0) -> rq.LogReply:
+    def _read(self, offset: int, *, since: float = 0.0) -> rl.LogReply:
         return self.crew.log(self.target, stream=self.choice.stream, offset=offset, epoch=self.epoch, since=since)
 
     def _begin(self) -> None:
@@ -156,7 +156,7 @@ class LogReader:
             at = begin
         return 0
 
-    def _next_attempt(self, reply: rq.LogReply) -> bool:
+    def _next_attempt(self, reply: rl.LogReply) -> bool:
         """Whether another attempt has begun: its output follows from the beginning."""
         latest = reply if self.only or not reply.ended else self.crew.log(self.target, stream=self.choice.stream)
         if latest.epoch != self.epoch:
@@ -168,7 +168,7 @@ class LogReader:
         self.ended = latest.ended
         return False
 
-    def _take(self, reply: rq.LogReply) -> None:
+    def _take(self, reply: rl.LogReply) -> None:
         if self.choice.raw:
             self._out(reply.data)
             return

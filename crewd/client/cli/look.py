@@ -39,7 +39,7 @@ from crewd.model.labels import parse_labels
 from crewd.model.quantities import counted
 from crewd.model.rows import Backlog, Progress, RunRow, TaskRow
 from crewd.model.statuses import TASK_TERMINAL, TaskStatus
-from crewd.protocol import requests as rq
+from crewd.protocol import replies as rl
 
 LISTED = 100
 """So many runs, the newest, are listed beside those that live."""
@@ -81,7 +81,7 @@ def ps(options: Options, everything: bool, limit: int | None, quiet: bool, label
 
 
 def _row(
-    found: rq.RunsReply, run: RunRow, seen: dict[str, Progress], now: float, *, alone: bool, narrow: bool
+    found: rl.RunsReply, run: RunRow, seen: dict[str, Progress], now: float, *, alone: bool, narrow: bool
 ) -> list[object]:  # fmt: skip
     """A run in a list. One that shares its name with another is named by the end of its id as well.
 
@@ -197,7 +197,7 @@ def wait(options: Options, targets: tuple[str, ...], until: str, timeout: float)
     sys.exit(worst)
 
 
-def _await(crew: Crew, target: str, deadline: float, *, or_waiting: bool) -> rq.EndReply:
+def _await(crew: Crew, target: str, deadline: float, *, or_waiting: bool) -> rl.EndReply:
     """Wait for the end, and say meanwhile for whose attention it waits. Ends for what is parked: it may never go on."""
     clock, told = SystemClock(), ""
     while True:
@@ -216,7 +216,7 @@ def _await(crew: Crew, target: str, deadline: float, *, or_waiting: bool) -> rq.
             return reply
 
 
-def _look_again(crew: Crew, target: str, left: float) -> rq.EndReply:
+def _look_again(crew: Crew, target: str, left: float) -> rl.EndReply:
     """The end, if it comes within a while; else what it waits for now."""
     try:
         return crew.wait(target, timeout=min(left, LOOK_SECONDS))
@@ -303,7 +303,7 @@ def _probe(crew: Crew) -> tuple[dict[str, float], str]:
     return took, "" if reply is not None and reply.verified else f"not verified: {reply}"
 
 
-def _show_actors(found: rq.DoctorReply) -> None:
+def _show_actors(found: rl.DoctorReply) -> None:
     if found.actors:
         headers = ["CLASS", "ALIVE", "MADE", "RESTARTS", "CRASHES", "WAITING c/d", "OLDEST c/d ms", "PEAK", "REFUSED", "TURNS"]
         table(

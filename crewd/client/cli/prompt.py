@@ -16,7 +16,7 @@ from crewd.model.ids import split_task_id
 
 if TYPE_CHECKING:
     from crewd.model.rows import ArtifactRow
-    from crewd.protocol.requests import ShowReply
+    from crewd.protocol.replies import ShowReply
 
 _SHORT = 12
 """Characters of a hash that people compare."""

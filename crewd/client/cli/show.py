@@ -24,7 +24,7 @@ from crewd.model.reasons import FailureReason
 from crewd.model.rows import AttemptRow, RunRow, TaskRow, Usage
 from crewd.model.signals import signal_name
 from crewd.model.statuses import RUN_TERMINAL, RunStatus, TaskStatus
-from crewd.protocol import requests as rq
+from crewd.protocol import replies as rl
 
 TEXT_COLUMNS = 100
 """Of a result, an error or a message, in a line for people."""
@@ -51,7 +51,7 @@ def show(options: Options, target: str, everything: bool) -> None:  # noqa: FBT0
             say(f"  SURVIVOR pid {survivor.pid} {survivor.state} {ago(survivor.age_seconds)} {survivor.command}")
 
 
-def _outcome(found: rq.ShowReply) -> None:
+def _outcome(found: rl.ShowReply) -> None:
     run, now = found.run, SystemClock().wall()
     took = ago((run.ended_at or now) - run.created_at)
     when = f"after {took}" if run.status in RUN_TERMINAL else f"for {took}"
@@ -90,11 +90,11 @@ def _outcome(found: rq.ShowReply) -> None:
         say_within(f"  from its caller: {', '.join(run.passed)} (their values are not kept)")
 
 
-def _completed(found: rq.ShowReply) -> list[TaskRow]:
+def _completed(found: rl.ShowReply) -> list[TaskRow]:
     return [task for task in found.tasks if task.status is TaskStatus.COMPLETED]
 
 
-def _green(found: rq.ShowReply) -> Green:
+def _green(found: rl.ShowReply) -> Green:
     """The level of verification that the run has reached."""
     return reached(found.run.workflow.steps, {task.step for task in _completed(found)})
 
@@ -112,7 +112,7 @@ def _result(task: TaskRow, *, left_out: bool) -> str:
     return shorten(text, TEXT_COLUMNS) + (" (crew result prints all)" if width_of(text) > TEXT_COLUMNS else "")
 
 
-def _tasks(found: rq.ShowReply) -> None:
+def _tasks(found: rl.ShowReply) -> None:
     uses = {each.task: each for each in found.usage}
     waits = {each.id: f"waits for a claim: crew claim {found.run.name}/{each.step}" for each in to_claim(found.tasks)}
     table(
@@ -138,7 +138,7 @@ def _tasks(found: rq.ShowReply) -> None:
             say_within(f"  {attempt.task.partition('/')[2]}: {warning}")
 
 
-def _waiting(found: rq.ShowReply) -> None:
+def _waiting(found: rl.ShowReply) -> None:
     """What waits for somebody, or for a worker."""
     for each in found.backlogs:
         if waits := waiting_words([each]):
@@ -153,7 +153,7 @@ def _waiting(found: rq.ShowReply) -> None:
             say_within(f"  notice {notice.kind}: {shorten(one_line(notice.text), TEXT_COLUMNS)}")
 
 
-def _count(found: rq.ShowReply) -> None:
+def _count(found: rl.ShowReply) -> None:
     kinds = Counter(f"{each.receipt.kind}s {each.receipt.outcome or each.receipt.level}" for each in found.messages)
     operations = Counter(op.outcome or "open" for op in found.operations)
     answered = sum(bool(ask.outcome) for ask in found.asks)
@@ -170,7 +170,7 @@ def _sums(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.items())
 
 
-def _list(found: rq.ShowReply) -> None:
+def _list(found: rl.ShowReply) -> None:
     for step in found.run.workflow.steps:
         agent = step.worker.agent
         values = {"agent": agent.name if agent else "", "model": agent.model if agent else "", "access": step.access}
@@ -195,7 +195,7 @@ def _list(found: rq.ShowReply) -> None:
     say_within(f"  {found.events} events, {found.bytes / 1024:.0f} KiB written (crew history {found.run.name})")
 
 
-def _attempts(found: rq.ShowReply, task: TaskRow) -> Iterable[AttemptRow | None]:
+def _attempts(found: rl.ShowReply, task: TaskRow) -> Iterable[AttemptRow | None]:
     return [*(each for each in found.attempts if each.task == task.id)] or [None]
 
 

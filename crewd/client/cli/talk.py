@@ -46,6 +46,7 @@ from crewd.model.receipts import Level, Outcome
 from crewd.model.redact import redact
 from crewd.model.signals import signal_name, signal_number
 from crewd.model.terms import INTERRUPT_TEXT, Terms
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 
 _LEVELS = click.Choice(["accepted", "delivered", "applied", "settled"])
@@ -104,13 +105,13 @@ def _send(
     )  # fmt: skip
     if key:
         with connect(options.home, start=False) as crew:
-            receipt = shapes.expect(crew.request(request, timeout + REPLY_SECONDS), rq.ReceiptReply).receipt
+            receipt = shapes.expect(crew.request(request, timeout + REPLY_SECONDS), rl.ReceiptReply).receipt
             tell_receipt(options, receipt)
         return
     try:
         with own_outbox(options.home).keep(request) as kept, connect(options.home, start=False) as crew:
             reply = crew.request(msgspec.structs.replace(request, id=kept), timeout + REPLY_SECONDS)
-            code = show_receipt(options, shapes.expect(reply, rq.ReceiptReply).receipt)
+            code = show_receipt(options, shapes.expect(reply, rl.ReceiptReply).receipt)
             sys.stdout.flush()  # it is forgotten when it was shown, and not before
         sys.exit(code)
     except DaemonUnreachable as error:
@@ -456,7 +457,7 @@ def _about(target: str, error: CrewdError) -> CrewdError:
     return type(error)(f"{target}: {error.message}", hint=error.hint, **error.values)
 
 
-def _tell_proof(options: Options, target: str, reply: rq.CancelReply) -> rq.CancelReply:
+def _tell_proof(options: Options, target: str, reply: rl.CancelReply) -> rl.CancelReply:
     """How a cancel has ended. The same."""
     proof = "verified: no process is left" if reply.verified else f"{len(reply.survivors)} SURVIVE"
     _tell(options, reply, f"{target}  {reply.status}  {proof}")
@@ -475,7 +476,7 @@ def _tell(options: Options, document: object, words: str) -> None:
         say(words)
 
 
-def _cancel(crew: Crew, order: rq.Cancel, until: float) -> rq.CancelReply:
+def _cancel(crew: Crew, order: rq.Cancel, until: float) -> rl.CancelReply:
     """Carry a cancel out; what holds it up is said while it waits. DeadlineExceeded if it has not ended at `until`."""
     clock = SystemClock()
     while True:

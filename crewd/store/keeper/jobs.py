@@ -14,7 +14,7 @@ import msgspec
 from crewd.actors import Lane
 from crewd.model.errors import CrewdError
 from crewd.protocol import keeping as kp
-from crewd.protocol import requests as rq
+from crewd.protocol import replies as rl
 from crewd.store.messages import Answer, Append, Arrival, Committed, Journaled, Keep, Known, Rejected, Removal, ToStore
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Jobs:
         self._steps: dict[int, _Step] = {}
         self._token = 0
 
-    def answer(self, keep: Keep, reply: kp.KeepReply | rq.DoctorReply | CrewdError) -> None:
+    def answer(self, keep: Keep, reply: kp.KeepReply | rl.DoctorReply | CrewdError) -> None:
         """Answer the caller."""
         keep.reply_to.offer(Answer(keep.token, reply), lane=Lane.CONTROL)
 

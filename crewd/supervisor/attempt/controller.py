@@ -28,6 +28,7 @@ from crewd.model.statuses import AttemptStatus
 from crewd.model.variables import PARENT_TOKEN
 from crewd.model.workflow import Step
 from crewd.protocol import guardian as gd
+from crewd.protocol import replies as rl
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
@@ -208,7 +209,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
                 self._feed(heard.Signal(number, tree, caller.owner, caller))
             case cm.SendSignal(caller=caller):
                 if self._signals[caller]:
-                    self._respond(caller, rq.Done())
+                    self._respond(caller, rl.Done())
             case cm.EndAttempt(cancel):
                 self._feed(heard.Cancel(cancel))
             case cm.SlotGranted():
@@ -321,7 +322,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             self._respond(caller, answer.error)
         else:
             row = answer.row
-            self._respond(caller, rq.ReceiptReply(receipt=getattr(row, "receipt")))  # noqa: B009 (a guard of a message)
+            self._respond(caller, rl.ReceiptReply(receipt=getattr(row, "receipt")))  # noqa: B009 (a guard of a message)
 
     def _is_urgent(self, effect: do.AttemptEffect) -> bool:
         return isinstance(effect, do.EndWorker) or (isinstance(effect, do.Say) and effect.urgent)
@@ -348,7 +349,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
                     self._say(message)
             case do.TellReceipt(caller, key):
                 receipt = self._receipts.pop(key, None)
-                self._respond(caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
+                self._respond(caller, rl.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
             case do.Admit(key):
                 self._feed(heard.Admitted(key))
             case do.AskSlot():
@@ -391,11 +392,11 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
 
     def _answer(
         self, effect: do.TellBusy | do.TellWrong | do.TellDone | do.TellRefused | do.TellCannotWithdraw
-    ) -> rq.Done | CrewdError:
+    ) -> rl.Done | CrewdError:
         match effect:
             case do.TellDone(caller):
                 self._signals[caller] = True
-                return rq.Done()
+                return rl.Done()
             case do.TellBusy():
                 return Busy(f"worker {self._state.task} has too many unsettled messages", hint="try again later")
             case do.TellWrong(_, text, hint):

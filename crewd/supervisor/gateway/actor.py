@@ -18,6 +18,7 @@ from crewd.model.errors import CrewdError, PeerError, Unavailable
 from crewd.model.ids import EVENT
 from crewd.protocol import codec
 from crewd.protocol import guardian as gd
+from crewd.protocol import replies as rl
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.store.messages import Answer, Echo, Missed, Published
@@ -150,7 +151,7 @@ class Gateway(Actor[GatewayMessage]):
             case CrewdError():
                 self._serving.refuse(caller, reply)
                 return
-            case rq.ReceiptReply(receipt):
+            case rl.ReceiptReply(receipt):
                 self._serving.go_on(caller)
                 self._waiting.receipt(caller, receipt)
             case rq.GetReceipt():
@@ -166,13 +167,13 @@ class Gateway(Actor[GatewayMessage]):
                 self._serving.go_on(caller)
                 self._send(caller, reply)
 
-    def _send(self, caller: Caller, reply: rq.Reply) -> Sent:
+    def _send(self, caller: Caller, reply: rl.Reply) -> Sent:
         if caller.worker:
             return self._workers.reply(caller, reply)
         try:
             frames = codec.replies.encode(caller.request, reply)
         except PeerError as error:
-            frames = codec.replies.encode(caller.request, rq.ErrorReply(error=error.info))
+            frames = codec.replies.encode(caller.request, rl.ErrorReply(error=error.info))
         sent = self._wire.send(Side.CLIENTS, [caller.identity, *frames])
         if sent is Sent.GONE:
             self._forget(caller.identity)
@@ -211,7 +212,7 @@ class Gateway(Actor[GatewayMessage]):
         surplus = self._clients.surplus()
         if surplus is not None:
             self._forget(surplus)
-        welcome = rq.Welcome(
+        welcome = rl.Welcome(
             daemon=self._services.home.key, incarnation=self._incarnation, software=__version__, role=client.role,
             seq=self._publisher.seq, owner=client.owner, draining=self._services.directory.draining,
         )  # fmt: skip
@@ -232,17 +233,17 @@ class Gateway(Actor[GatewayMessage]):
         def failed(_: CrewdError) -> None:
             self._publisher.failed(feed)
 
-        def found(reply: rq.EventsReply) -> None:
+        def found(reply: rl.EventsReply) -> None:
             self._publisher.refilled(feed, reply)
 
-        self._questions.surely(lambda: self._questions.read(request, rq.EventsReply, found, failed))
+        self._questions.surely(lambda: self._questions.read(request, rl.EventsReply, found, failed))
 
     # -- crew doctor --------------------------------------------------------------------------------------------
 
     def _held_up(self) -> list[str]:
         return doctor.held_up(self._services, self.context.system, self.context.now() - self._began)
 
-    def _examined(self, request: rq.Doctor, reply: rq.DoctorReply, machine: gd.Examined | CrewdError) -> rq.DoctorReply:
+    def _examined(self, request: rq.Doctor, reply: rl.DoctorReply, machine: gd.Examined | CrewdError) -> rl.DoctorReply:
         counts: dict[str, int | float | str] = {
             "clients_known": len(self._clients),
             "workers_connected": len(self._workers),

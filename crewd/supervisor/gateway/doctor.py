@@ -12,7 +12,7 @@ from crewd.model.errors import CrewdError, Unavailable
 from crewd.model.pulse import GIVE_UP_SECONDS
 from crewd.model.redact import clip
 from crewd.protocol import guardian as gd
-from crewd.protocol import requests as rq
+from crewd.protocol import replies as rl
 from crewd.supervisor.services import Services
 
 GUARDIAN_SECONDS = 5.0
@@ -24,11 +24,11 @@ READER_SECONDS = 4.0
 """After this a doctor is answered without what the reader would find."""
 
 
-def unread(system: System) -> rq.DoctorReply:
+def unread(system: System) -> rl.DoctorReply:
     """For a reader that does not answer."""
     busy = next((f" ({words})" for words in _busy(system) if "reader" in words), "")
     finding = f"the reader has not answered for {READER_SECONDS:g} s{busy}: the store and the machine were not looked at"
-    return rq.DoctorReply(healthy=False, findings=(finding,), counts={})
+    return rl.DoctorReply(healthy=False, findings=(finding,), counts={})
 
 
 def held_up(services: Services, system: System, age: float) -> list[str]:
@@ -90,9 +90,9 @@ def crashing(system: System) -> list[str]:
 
 
 def examined(
-    reply: rq.DoctorReply, machine: gd.Examined | CrewdError, system: System, services: Services, age: float,
+    reply: rl.DoctorReply, machine: gd.Examined | CrewdError, system: System, services: Services, age: float,
     silent: dict[str, float], counts: dict[str, int | float | str], *, actors: bool,
-) -> rq.DoctorReply:  # fmt: skip
+) -> rl.DoctorReply:  # fmt: skip
     """What the reader has found, with what the gateway, the actors and the guardian know.
 
     `silent`: workers, and for how long. `machine` is an error where the guardian has not looked at it.
@@ -112,12 +112,12 @@ def examined(
     if guardian is not None:
         counts["guardian_pid"] = guardian.pid
         counts["cgroups"] = guardian.cgroup or "none: the other nets hold alone"
-    return rq.DoctorReply(
+    return rl.DoctorReply(
         healthy=reply.healthy and not findings,
         findings=(*reply.findings, *findings),
         counts={**reply.counts, **counts, "actors": len(system.alive())},
         actors=_measured(system) if actors else (),
-        busy=tuple(rq.BusyActor(str(t.ref), t.seconds, t.stack) for t in system.long_turns) if actors else (),
+        busy=tuple(rl.BusyActor(str(t.ref), t.seconds, t.stack) for t in system.long_turns) if actors else (),
     )
 
 
@@ -135,6 +135,6 @@ def _on_the_machine(machine: gd.Examined) -> list[str]:
     return [*found, *machine.lacks]
 
 
-def _measured(system: System) -> tuple[rq.ActorsOfClass, ...]:
+def _measured(system: System) -> tuple[rl.ActorsOfClass, ...]:
     """What the actors do, by class."""
-    return tuple(rq.ActorsOfClass(**asdict(each)) for each in system.measure())
+    return tuple(rl.ActorsOfClass(**asdict(each)) for each in system.measure())

@@ -12,6 +12,7 @@ from crewd.model import events as ev
 from crewd.model.errors import UsageError
 from crewd.model.kinds import KIND_OF, types_named
 from crewd.model.rows import Progress, RunRow
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.protocol.requests import CREDIT_MAX
 from crewd.supervisor.caller import Caller
@@ -29,7 +30,7 @@ class Publisher:
     def __init__(
         self,
         rows: Mapping[str, RunRow],
-        send: Callable[[Caller, rq.Reply], Sent],
+        send: Callable[[Caller, rl.Reply], Sent],
         read: Callable[[Feed, rq.ListEvents], None],
         later: Callable[[float], object],
         now: Callable[[], float],
@@ -56,7 +57,7 @@ class Publisher:
         feed = self._feeds.named(caller.identity, caller.request)
         if feed is None:
             return False
-        self._send(caller, rq.Subscribed(seq=self.seq))
+        self._send(caller, rl.Subscribed(seq=self.seq))
         self._feeds.lapse(feed)
         after = max(after, feed.dealt_upto)  # the request may be older than what it has said since
         feed.rewind_to = min(after, feed.after if feed.rewind_to is None else feed.rewind_to)
@@ -69,14 +70,14 @@ class Publisher:
             raise UsageError(f"a credit of {request.credit} is not possible", hint=f"1 to {CREDIT_MAX}")
         if len(self._feeds) >= FEEDS_MAX:
             for stale in self._feeds.all():  # who is gone is noticed when something is sent
-                self._send(stale.caller, rq.Subscribed(seq=self.seq))
+                self._send(stale.caller, rl.Subscribed(seq=self.seq))
         after = max(0, request.after)
         feed = Feed(
             caller, run, after, request.progress, request.credit, task=task, types=types_named(request.types),
             labels=request.labels, sent=after,
         )  # fmt: skip
         self._feeds.add(feed)
-        self._send(caller, rq.Subscribed(seq=self.seq))
+        self._send(caller, rl.Subscribed(seq=self.seq))
         self._refills.want(feed)
 
     def credit(self, identity: bytes, request: str, upto: int) -> None:
@@ -99,7 +100,7 @@ class Publisher:
     def progress(self, progress: Progress) -> None:
         """A sample: only for clients that keep up."""
         run = progress.task.partition("/")[0]
-        note, labels = rq.ProgressNote(progress=progress), self._labels_of(run)
+        note, labels = rl.ProgressNote(progress=progress), self._labels_of(run)
         left = SENT_AT_ONCE_MAX
         for feed in self._feeds.live_for(run):
             if feed.progress and feed.concerns(run, progress.task, labels or {}):
@@ -138,7 +139,7 @@ class Publisher:
         """It could not be read; it is tried again."""
         self._refills.failed(feed)
 
-    def refilled(self, feed: Feed, found: rq.EventsReply) -> None:
+    def refilled(self, feed: Feed, found: rl.EventsReply) -> None:
         """What was read for this subscription."""
         began, sent = self._now(), 0
         blocked = False
@@ -196,7 +197,7 @@ class Publisher:
     def _hand(self, feed: Feed, event: ev.Event) -> bool:
         if feed.spent:
             return False
-        sent = self._send(feed.caller, rq.EventNote(event=event, previous=feed.sent, kind=KIND_OF[type(event.body)]))
+        sent = self._send(feed.caller, rl.EventNote(event=event, previous=feed.sent, kind=KIND_OF[type(event.body)]))
         if sent is not Sent.OK:
             return False
         feed.went(event.seq)

@@ -13,6 +13,7 @@ import msgspec
 from crewd.actors import Ref
 from crewd.model.errors import Busy, CrewdError, DeadlineExceeded, InvariantError, Unavailable
 from crewd.protocol import guardian as gd
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.store.messages import Answer, Keep, Read, Resolve, Resolved, Stand, Standing
 from crewd.supervisor.commands import ToGuardian
@@ -31,7 +32,7 @@ EXAMINES_SINCE = 2
 AGAIN_SECONDS = 0.2
 """Until the reader is asked again what it could not take."""
 
-REPLIES: Final[tuple[type[rq.Reply], ...]] = get_args(rq.Reply)
+REPLIES: Final[tuple[type[rl.Reply], ...]] = get_args(rl.Reply)
 M = TypeVar("M")
 R = TypeVar("R")
 Failed = Callable[[CrewdError], None]
@@ -82,17 +83,17 @@ class Questions:
         """Ask the reader. Returns the question's number. Raises Busy or Unavailable."""
         return self._ask(READER, Read(request, self._me(), self._last + 1, owner), _Question((kind,), then, failed))
 
-    def read_reply(self, request: rq.Request, then: Callable[[rq.Reply], None], failed: Failed, *, owner: str) -> int:
+    def read_reply(self, request: rq.Request, then: Callable[[rl.Reply], None], failed: Failed, *, owner: str) -> int:
         """Ask the reader for the reply to a request; one that says that it is stale is better than none. Raises as `read`."""
         ask = Read(request, self._me(), self._last + 1, owner, stale_ok=True)
         return self._ask(READER, ask, _Question(REPLIES, then, failed))
 
-    def read_output(self, request: rq.ReadLog, then: Callable[[rq.Reply], None], failed: Failed, *, owner: str) -> int:
+    def read_output(self, request: rq.ReadLog, then: Callable[[rl.Reply], None], failed: Failed, *, owner: str) -> int:
         """Ask the output reader. Raises as `read` does."""
         return self._ask(OUTPUT, Read(request, self._me(), self._last + 1, owner), _Question(REPLIES, then, failed))
 
     def keep(
-        self, request: KeepRequest | rq.Doctor, then: Callable[[rq.Reply], None], failed: Failed, *, owner: str, force: bool
+        self, request: KeepRequest | rq.Doctor, then: Callable[[rl.Reply], None], failed: Failed, *, owner: str, force: bool
     ) -> int:
         """Ask the keeper for something that takes long. Raises as `read` does."""
         ask = Keep(request, self._me(), self._last + 1, owner, force=force)

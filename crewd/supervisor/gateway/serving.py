@@ -25,6 +25,7 @@ from crewd.model.statuses import RUN_TERMINAL
 from crewd.protocol import doors
 from crewd.protocol import guardian as gd
 from crewd.protocol import keeping as kp
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.store.messages import Resolved
 from crewd.supervisor import commands as cm
@@ -60,12 +61,12 @@ class Serving:
         publisher: Publisher,
         workers: WorkerSide,
         *,
-        send: Callable[[Caller, rq.Reply], object],
+        send: Callable[[Caller, rl.Reply], object],
         later: Callable[[float, Callable[[], None]], object],
         now: Callable[[], float],
         who: Callable[[bytes], Client],
-        examined: Callable[[rq.Doctor, rq.DoctorReply, gd.Examined | CrewdError], rq.DoctorReply],
-        unread: Callable[[], rq.DoctorReply],
+        examined: Callable[[rq.Doctor, rl.DoctorReply, gd.Examined | CrewdError], rl.DoctorReply],
+        unread: Callable[[], rl.DoctorReply],
     ) -> None:
         self._services = services
         self._questions = questions
@@ -114,7 +115,7 @@ class Serving:
         """Answer with an error: the request has nothing under way any more."""
         self._waiting.drop_request(caller)
         self.go_on(caller)
-        self._send(caller, rq.ErrorReply(error=error.info))
+        self._send(caller, rl.ErrorReply(error=error.info))
 
     def go_on(self, caller: Caller) -> None:
         """A message was answered: the next one of the same client is let in."""
@@ -125,23 +126,23 @@ class Serving:
                 break
             except CrewdError as error:
                 self._waiting.drop_request(caller)
-                self._send(caller, rq.ErrorReply(error=error.info))
+                self._send(caller, rl.ErrorReply(error=error.info))
 
     def ask_receipt(self, caller: Caller, request: rq.GetReceipt) -> None:
         """A command leads to this message's receipt, which the reader knows."""
 
-        def found(reply: rq.ReceiptReply) -> None:
+        def found(reply: rl.ReceiptReply) -> None:
             self._waiting.receipt(caller, reply.receipt)
 
-        self._questions.surely(lambda: self._questions.read(request, rq.ReceiptReply, found, self._refused(caller)))
+        self._questions.surely(lambda: self._questions.read(request, rl.ReceiptReply, found, self._refused(caller)))
 
     def ask_run(self, caller: Caller, request: rq.Show) -> None:
         """A command leads to this run."""
 
-        def found(reply: rq.ShowReply) -> None:
-            self._send(caller, rq.RunReply(run=reply.run))
+        def found(reply: rl.ShowReply) -> None:
+            self._send(caller, rl.RunReply(run=reply.run))
 
-        self._questions.surely(lambda: self._questions.read(request, rq.ShowReply, found, self._refused(caller)))
+        self._questions.surely(lambda: self._questions.read(request, rl.ShowReply, found, self._refused(caller)))
 
     def _refused(self, caller: Caller) -> Callable[[CrewdError], None]:
         return lambda error: self.refuse(caller, error)
@@ -202,19 +203,19 @@ class Serving:
         return None if run is None else (run, task_id(run, step) if step else "")
 
     def _look_up_message(self, caller: Caller, request: rq.Withdraw | rq.Acknowledge) -> None:
-        def found(reply: rq.ReceiptReply) -> None:
+        def found(reply: rl.ReceiptReply) -> None:
             if isinstance(request, rq.Withdraw):
                 self._withdraw(caller, request, reply.receipt)
             else:
                 self._acknowledge(caller, request, reply.receipt)
 
-        self._questions.read(rq.GetReceipt(id=request.id), rq.ReceiptReply, found, self._refused(caller), owner=caller.owner)
+        self._questions.read(rq.GetReceipt(id=request.id), rl.ReceiptReply, found, self._refused(caller), owner=caller.owner)
 
     def _withdraw(self, caller: Caller, request: rq.Withdraw, receipt: Receipt) -> None:
         if receipt.outcome is Outcome.DONE:
             raise Refused(f"nothing was taken back: message {receipt.id} is done", hint=f"crew receipt {receipt.id}")
         if receipt.settled:
-            self._send(caller, rq.ReceiptReply(receipt=receipt))
+            self._send(caller, rl.ReceiptReply(receipt=receipt))
             return
         row = self._services.directory.rows.get(receipt.run)
         if row is None or row.owner != caller.owner:
@@ -301,13 +302,13 @@ class Serving:
                     self._publisher.subscribe(caller, request, "", "")
             case rq.Credit(key, upto):
                 self._publisher.credit(caller.identity, key, upto)
-                self._send(caller, rq.Done())
+                self._send(caller, rl.Done())
             case rq.Unsubscribe(key):
                 self._publisher.remove(caller.identity, key)
-                self._send(caller, rq.Done())
+                self._send(caller, rl.Done())
             case rq.StopDaemon(grace_seconds, mode, intent):
                 check_intent(intent, "to stop crewd", required=services.config.require_intent and mode == "end")
-                self._send(caller, rq.Done())
+                self._send(caller, rl.Done())
                 order = shutdown(services, mode, min(max(0.0, grace_seconds), GRACE_SECONDS_MAX))
                 services.directory.part(FRONT).tell(order, lane=Lane.CONTROL)
             case _ if isinstance(request, rq.ForFront):
@@ -334,11 +335,11 @@ class Serving:
         )
         self._asked.add(caller)
 
-    def _found_for(self, caller: Caller, request: rq.Request) -> Callable[[rq.Reply], None]:
+    def _found_for(self, caller: Caller, request: rq.Request) -> Callable[[rl.Reply], None]:
         """Send the reply that was found. That of a doctor is not whole yet."""
 
-        def found(reply: rq.Reply) -> None:
-            if isinstance(request, rq.Doctor) and isinstance(reply, rq.DoctorReply):
+        def found(reply: rl.Reply) -> None:
+            if isinstance(request, rq.Doctor) and isinstance(reply, rl.DoctorReply):
                 self._examine(caller, request, reply)
                 return
             self._asked.discard(caller)
@@ -346,7 +347,7 @@ class Serving:
 
         return found
 
-    def _examine(self, caller: Caller, request: rq.Doctor, reply: rq.DoctorReply) -> None:
+    def _examine(self, caller: Caller, request: rq.Doctor, reply: rl.DoctorReply) -> None:
         """The store was looked at: now the machine."""
 
         def seen(machine: gd.Examined | CrewdError) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from crewd.model.claimable import to_claim
 from crewd.model.rows import AskRow, AttemptRow, RunRow, TaskRow
 from crewd.model.statuses import RUN_TERMINAL, TASK_TERMINAL, TaskStatus
-from crewd.protocol.requests import CancelReply, EndReply
+from crewd.protocol.replies import CancelReply, EndReply
 from crewd.store.messages import StandingRow
 
 T = TypeVar("T", RunRow, TaskRow, AskRow, AttemptRow)

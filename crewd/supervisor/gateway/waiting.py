@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from crewd.model.errors import CrewdError, DeadlineExceeded, NotFound, Refused
 from crewd.model.receipts import Level, Receipt
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.supervisor.gateway import replies
 from crewd.supervisor.gateway.waitgraph import cycle, in_words
@@ -35,7 +36,7 @@ class Waiting:
         self,
         directory: Directory,
         questions: Questions,
-        send: Callable[[Caller, rq.Reply], object],
+        send: Callable[[Caller, rl.Reply], object],
         failed: Callable[[Caller, CrewdError], None],
         later: Callable[[float, Callable[[], None]], object],
         now: Callable[[], float],
@@ -120,7 +121,7 @@ class Waiting:
         """The caller's message has this receipt: it is sent now, unless the caller waits for more."""
         known = self._waits.answered(receipt, caller)
         if known is not None:
-            self._send(caller, rq.ReceiptReply(receipt=known))
+            self._send(caller, rl.ReceiptReply(receipt=known))
 
     def publish(self, published: Published) -> None:
         """Answer those whom what was just committed concerns."""
@@ -140,11 +141,11 @@ class Waiting:
             """Do nothing: it is not durable yet, and its news come."""
 
         request = rq.GetReceipt(id=wait.message)
-        self._questions.read(request, rq.ReceiptReply, lambda reply: self._heard(reply.receipt), ignored)
+        self._questions.read(request, rl.ReceiptReply, lambda reply: self._heard(reply.receipt), ignored)
 
     def _heard(self, receipt: Receipt) -> None:
         for wait in self._waits.for_receipt(receipt):
-            self._send(wait.caller, rq.ReceiptReply(receipt=receipt))
+            self._send(wait.caller, rl.ReceiptReply(receipt=receipt))
 
     def _look(self, wait: EndWait) -> None:
         self._look_at_run(wait.run, (wait,))
@@ -165,7 +166,7 @@ class Waiting:
         attempts = any(wait.cancel for wait in waits)
         self._questions.surely(lambda: self._questions.stand(run, stands, failed, attempts=attempts))
 
-    def _answer(self, met: Iterable[tuple[EndWait, rq.EndReply | rq.CancelReply]]) -> None:
+    def _answer(self, met: Iterable[tuple[EndWait, rl.EndReply | rl.CancelReply]]) -> None:
         for wait, reply in met:
             self._send(wait.caller, reply)
 
@@ -190,7 +191,7 @@ class Waiting:
                 self._send(wait.caller, replies.not_ended(wait, self._held_up()))
 
     def _give_up_message(self, wait: LevelWait) -> None:
-        def late(reply: rq.ReceiptReply) -> None:
+        def late(reply: rl.ReceiptReply) -> None:
             self._send(wait.caller, replies.too_late(reply.receipt))
 
         def failed(error: CrewdError) -> None:
@@ -200,4 +201,4 @@ class Waiting:
             self._failed(wait.caller, error)
 
         request = rq.GetReceipt(id=wait.message)
-        self._questions.surely(lambda: self._questions.read(request, rq.ReceiptReply, late, failed))
+        self._questions.surely(lambda: self._questions.read(request, rl.ReceiptReply, late, failed))

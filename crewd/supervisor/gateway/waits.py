@@ -16,7 +16,7 @@ from crewd.model.receipts import Level, Receipt
 from crewd.supervisor.gateway.standing import RunStanding, run_of
 
 if TYPE_CHECKING:
-    from crewd.protocol.requests import CancelReply, EndReply
+    from crewd.protocol.replies import CancelReply, EndReply
     from crewd.store.messages import StandingRow
     from crewd.supervisor.caller import Caller
 

@@ -16,6 +16,7 @@ from crewd.model.limits import NAME_CHARS_MAX, NOTE_CHARS_MAX
 from crewd.model.redact import clip
 from crewd.model.rows import Progress
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.store.messages import Put
@@ -142,14 +143,14 @@ class WorkerSide:
         if controller is not None:
             controller.offer(cm.WorkerDisconnected(), lane=Lane.CONTROL)
 
-    def reply(self, caller: Caller, reply: rq.Reply) -> Sent:
+    def reply(self, caller: Caller, reply: rl.Reply) -> Sent:
         """Answer a worker that has asked. One that is gone asks again when it is back."""
-        if not isinstance(reply, rq.ReceiptReply | rq.EndReply | rq.ErrorReply) or caller.identity not in self._workers:
+        if not isinstance(reply, rl.ReceiptReply | rl.EndReply | rl.ErrorReply) or caller.identity not in self._workers:
             return Sent.GONE
         try:
             return self._send(caller.identity, reply, caller.request)
         except PeerError as error:  # it does not fit a frame
-            return self._send(caller.identity, rq.ErrorReply(error=error.info), caller.request)
+            return self._send(caller.identity, rl.ErrorReply(error=error.info), caller.request)
 
     def forget(self, task: str, epoch: int) -> bytes | None:
         """The attempt is over. Returns the connection on which it has asked something, if it ever has."""

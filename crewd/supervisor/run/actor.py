@@ -25,6 +25,7 @@ from crewd.model.receipts import Receipt
 from crewd.model.rows import CancelInfo, MessageRow, RunRow
 from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, AttemptStatus
 from crewd.model.workflow import Step
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.protocol.guardian import LeaveFile
 from crewd.store.messages import Committed, Delayed, Guard, Known, LiveRun, Load, NoRun, Overfull, Rejected
@@ -461,7 +462,7 @@ class RunActor(Supervisor[cm.RunMessage]):
                 self.respond(caller, reply)
             case AnswerReceipt(caller, key):
                 receipt = self._receipts.pop(key, None)
-                self.respond(caller, rq.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
+                self.respond(caller, rl.ReceiptReply(receipt=receipt) if receipt else rq.GetReceipt(id=key))
             case AnswerRecorded(caller):
                 self.respond(caller, cm.CancelRecorded(self._journal.before))
             case LeaveOutput(task, result):

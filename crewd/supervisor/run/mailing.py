@@ -11,6 +11,7 @@ from crewd.model.events import Draft, MessageAccepted, MessageSettled
 from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.receipts import Effect, Outcome
 from crewd.model.rows import MessageRow
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.store.messages import Known, NewMessage, Rejected
 from crewd.supervisor import commands as cm
@@ -113,7 +114,7 @@ class Mailing:
 
     def _tell_kept_out(self, caller: Caller, answer: Known | Rejected) -> None:
         if isinstance(answer, Known) and isinstance(answer.row, MessageRow):
-            self._shell.respond(caller, rq.ReceiptReply(receipt=answer.row.receipt))
+            self._shell.respond(caller, rl.ReceiptReply(receipt=answer.row.receipt))
         elif isinstance(answer, Rejected):
             self._shell.respond(caller, answer.error)
 

@@ -16,6 +16,7 @@ from crewd.model.reasons import BlockReason, CancelReason, RefusalReason
 from crewd.model.redact import DEPTH_MAX, clip, is_deep, redact_value
 from crewd.model.rows import CancelInfo, Progress
 from crewd.model.statuses import RunStatus, TaskStatus
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.store.messages import Known, NewHooks, Put, Rejected
 from crewd.supervisor import commands as cm
@@ -42,7 +43,7 @@ def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
             _keep_secrets(shell, request)
             shell.record([], [AnswerWith(command.caller, rq.Show(target=shell.id))])
         case rq.Approve() | rq.Dismiss() if _is_done(shell.run.orders, _order(request, command.task)):
-            shell.record([], [AnswerWith(command.caller, rq.Done())])
+            shell.record([], [AnswerWith(command.caller, rl.Done())])
         case rq.Reopen():
             _reopen(shell, command, request)
         case rq.Signal(number=number, tree=tree):
@@ -52,15 +53,15 @@ def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
             shell.feed(heard.Dismiss(command.task, command.caller.owner, intent, _order(request, command.task)))
             if shell.run is before:
                 raise Refused("there is no dead letter here", hint="crew dead lists them", reason="nothing_to_do")
-            shell.record([], [AnswerWith(command.caller, rq.Done())])
+            shell.record([], [AnswerWith(command.caller, rl.Done())])
         case rq.TellHooks(hooks=hooks):
             told = [Draft(RunHookRan(each, command.caller.owner), shell.id) for each in hooks]
             guard = NewHooks(shell.id, request.id) if request.id else None
 
             def kept_out(answer: Known | Rejected) -> None:
-                shell.respond(command.caller, rq.Done() if isinstance(answer, Known) else answer.error)
+                shell.respond(command.caller, rl.Done() if isinstance(answer, Known) else answer.error)
 
-            shell.record(told, [AnswerWith(command.caller, rq.Done())], guard=guard, refused=kept_out)
+            shell.record(told, [AnswerWith(command.caller, rl.Done())], guard=guard, refused=kept_out)
         case rq.Approve():
             _approve(shell, command, request)
         case rq.Claim() | rq.Release() | rq.Finish():
@@ -112,7 +113,7 @@ def _cancel(shell: RunShell, command: cm.Command, cancel: rq.Cancel) -> None:
     else:  # a run of one worker and the worker are the same thing to a caller that cancels it
         shell.feed(heard.CancelRun(info))
     if not cancel.wait:
-        shell.record([], [AnswerWith(command.caller, rq.Done())])
+        shell.record([], [AnswerWith(command.caller, rl.Done())])
     elif has_ended:
         shell.record([], [AnswerWith(command.caller, cm.HasEnded())])
     else:
@@ -171,7 +172,7 @@ def _approve(shell: RunShell, command: cm.Command, order: rq.Approve) -> None:
         raise Refused("crewd starts no workers here", hint=hint, reason=BlockReason.EXECUTION_OFF)
     else:
         shell.feed(heard.Approve(shell.now(), command.caller.owner, order.intent, _order(order, "")))
-    shell.record([], [AnswerWith(command.caller, rq.Done())])
+    shell.record([], [AnswerWith(command.caller, rl.Done())])
 
 
 def _signal(shell: RunShell, command: cm.Command, number: int, *, tree: bool) -> None:
@@ -192,11 +193,11 @@ def _claim(shell: RunShell, command: cm.Command, request: rq.Claim | rq.Release 
         raise UsageError("a claim is of one task", hint=f"name it as RUN/STEP; steps: {steps}")
     key = command.task or next(iter(run.tasks)).id
     holder = claims.Holder(command.caller.owner, command.digest)
-    reply: rq.Reply = rq.Done()
+    reply: rl.Reply = rl.Done()
     match request:
         case rq.Claim(seconds=seconds):
             after = claims.claim(run, key, holder, seconds, now, wall)
-            reply = rq.ClaimReply(task=key, until=wall + seconds)
+            reply = rl.ClaimReply(task=key, until=wall + seconds)
         case rq.Release():
             after = claims.release(run, key, holder, now)
         case rq.Finish(result=result) if is_deep(result):

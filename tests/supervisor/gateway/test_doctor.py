@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crewd.actors import Actor, AnyActor, ChildSpec
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.store.reader import Reader
 from crewd.supervisor.gateway.doctor import crashing
@@ -36,7 +37,7 @@ def test_the_doctor_says_that_the_reader_hangs(world: World) -> None:
     asked_at, key = world.clock.now, client.ask(rq.Doctor())
     go_until(world, lambda: key in client.answers)
     reply = client.answers[key]
-    assert isinstance(reply, rq.DoctorReply)
+    assert isinstance(reply, rl.DoctorReply)
     assert not reply.healthy
     assert any("the reader has not answered" in finding for finding in reply.findings)
     assert world.clock.now - asked_at < 6.0

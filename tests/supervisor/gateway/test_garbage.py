@@ -14,6 +14,7 @@ from crewd.clock import SystemChance, SystemClock
 from crewd.model.ids import IdSource
 from crewd.model.rights import Role
 from crewd.protocol import codec
+from crewd.protocol import replies as rl
 from crewd.protocol import reports as rp
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
@@ -38,7 +39,7 @@ class Raw:
 
     def error(self, *frames: bytes) -> str:
         reply = codec.replies.decode(self.ask(*frames)).body
-        assert isinstance(reply, rq.ErrorReply)
+        assert isinstance(reply, rl.ErrorReply)
         return reply.error.code
 
     def close(self) -> None:
@@ -95,7 +96,7 @@ def test_nobody_speaks_for_a_worker_without_its_token(daemon: Daemon, crew: Crew
 def test_a_role_that_is_not_enough_is_refused(daemon: Daemon) -> None:
     raw = Raw(daemon.home.clients_endpoint)
     raw.ask(*codec.requests.encode("hello", rq.Hello(owner="dashboard", wish=Role.OBSERVE, key="k" * 64)))
-    assert isinstance(codec.replies.decode(raw.ask(*codec.requests.encode("1", rq.Inbox()))).body, rq.InboxReply)
+    assert isinstance(codec.replies.decode(raw.ask(*codec.requests.encode("1", rq.Inbox()))).body, rl.InboxReply)
     assert raw.error(*codec.requests.encode("2", rq.Cancel(target="x"))) == "forbidden"
     assert raw.error(*codec.requests.encode("3", rq.StopDaemon())) == "forbidden"
     raw.close()
@@ -104,9 +105,9 @@ def test_a_role_that_is_not_enough_is_refused(daemon: Daemon) -> None:
 def test_who_does_not_say_who_it_is_only_looks(daemon: Daemon) -> None:
     raw = Raw(daemon.home.clients_endpoint)
     welcome = codec.replies.decode(raw.ask(*codec.requests.encode("hello", rq.Hello(owner="somebody")))).body
-    assert isinstance(welcome, rq.Welcome)
+    assert isinstance(welcome, rl.Welcome)
     assert (welcome.role, welcome.owner) == (Role.OBSERVE, "somebody:")
-    assert isinstance(codec.replies.decode(raw.ask(*codec.requests.encode("1", rq.Inbox()))).body, rq.InboxReply)
+    assert isinstance(codec.replies.decode(raw.ask(*codec.requests.encode("1", rq.Inbox()))).body, rl.InboxReply)
     assert raw.error(*codec.requests.encode("2", rq.Send(id="m_x", kind="steer", target="x"))) == "forbidden"
     assert raw.error(*codec.requests.encode("hello", rq.Hello(owner="somebody", key="short"))) == "usage"
     raw.close()
@@ -133,13 +134,13 @@ def test_a_greedy_client_is_told_so_and_nobody_else_waits_for_it(daemon: Daemon,
         body = rq.Send(id=key, kind="steer", target=greedy_run.id, text="x")
         raw.socket.send_multipart(codec.requests.encode(key, body))
     assert run.steer("second", wait="applied").applied_at
-    replies: dict[str, rq.Reply] = {}
+    replies: dict[str, rl.Reply] = {}
     while len(replies) < len(keys):
         assert raw.socket.poll(20_000), "every message is answered"
         parcel = codec.replies.decode(raw.socket.recv_multipart())
         replies[parcel.id] = parcel.body
-    accepted = [key for key in keys if isinstance(replies[key], rq.ReceiptReply)]
-    refused = {body.error.code for body in replies.values() if isinstance(body, rq.ErrorReply)}
+    accepted = [key for key in keys if isinstance(replies[key], rl.ReceiptReply)]
+    refused = {body.error.code for body in replies.values() if isinstance(body, rl.ErrorReply)}
     assert refused == {"busy"}
     assert accepted[:8] == keys[:8]
     wait_until(lambda: all(m.receipt.applied_at for m in greedy_run.messages()), "the steers to be taken")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from crewd.model import events as ev
 from crewd.model.errors import Busy, UsageError
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.gateway.feeds import FEEDS_MAX, Feed
@@ -26,7 +27,7 @@ class World:
     """A clock, a store with events 1 to `last`, and clients whose queues hold so many events."""
 
     def __init__(self, cost: float = 0.0) -> None:
-        self.sent: list[tuple[bytes, rq.Reply]] = []
+        self.sent: list[tuple[bytes, rl.Reply]] = []
         self.reads: deque[tuple[Feed, rq.ListEvents]] = deque()
         self.alarms: list[float] = []
         self.gone: set[bytes] = set()
@@ -39,11 +40,11 @@ class World:
     def later(self, seconds: float) -> None:
         self.alarms.append(self.now + seconds)
 
-    def send(self, caller: Caller, reply: rq.Reply) -> Sent:
+    def send(self, caller: Caller, reply: rl.Reply) -> Sent:
         if caller.identity in self.gone:
             self.publisher.drop(caller.identity)
             return Sent.GONE
-        if isinstance(reply, rq.EventNote):
+        if isinstance(reply, rl.EventNote):
             if caller.identity in self.full:
                 return Sent.BUSY
             self.now += self.cost
@@ -64,7 +65,7 @@ class World:
         feed, request = self.reads.popleft()
         upto = min(self.last, request.after + request.limit)
         events = tuple(event(seq) for seq in range(request.after + 1, upto + 1))
-        self.publisher.refilled(feed, rq.EventsReply(events=events, more=upto < self.last, upto=upto))
+        self.publisher.refilled(feed, rl.EventsReply(events=events, more=upto < self.last, upto=upto))
 
     def alarm(self) -> None:
         """The time of the next alarm comes."""
@@ -82,7 +83,7 @@ class World:
                 self.alarm()
 
     def seqs(self, identity: bytes = b"me") -> list[int]:
-        return [reply.event.seq for who, reply in self.sent if who == identity and isinstance(reply, rq.EventNote)]
+        return [reply.event.seq for who, reply in self.sent if who == identity and isinstance(reply, rl.EventNote)]
 
 
 def test_who_is_gone_makes_room_for_who_comes() -> None:
@@ -140,7 +141,7 @@ def test_a_full_queue_and_a_spent_credit_are_made_up_for_from_the_store() -> Non
     world.publisher.credit(caller.identity, caller.request, 2)
     world.rest()
     assert world.seqs() == [1, 2, 3, 4]
-    assert [reply.previous for _, reply in world.sent if isinstance(reply, rq.EventNote)] == [0, 1, 2, 3]
+    assert [reply.previous for _, reply in world.sent if isinstance(reply, rl.EventNote)] == [0, 1, 2, 3]
     assert world.publisher.known(caller, 1), "a connection broke, and this was asked before it"
     world.rest()
     assert world.seqs()[4:] == [3, 4], "what it has dealt with is not sent again"
@@ -234,7 +235,7 @@ def test_nothing_is_skipped_or_doubled_whatever_happens(moves: list[str], credit
             world.publisher.failed(world.reads.popleft()[0])
         elif move == "again":
             world.publisher.known(caller, read)
-            world.sent = [pair for pair in world.sent if not isinstance(pair[1], rq.EventNote) or pair[1].event.seq <= read]
+            world.sent = [pair for pair in world.sent if not isinstance(pair[1], rl.EventNote) or pair[1].event.seq <= read]
         elif move == "leave":
             world.publisher.remove(caller.identity, caller.request)
             world.sent, read = [], 0

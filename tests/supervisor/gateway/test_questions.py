@@ -9,6 +9,7 @@ import pytest
 
 from crewd.model.errors import Busy, CrewdError, DeadlineExceeded, Unavailable
 from crewd.protocol import guardian as gd
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.store.messages import Read, Resolve
 from crewd.supervisor.commands import ToGuardian
@@ -48,12 +49,12 @@ def test_each_answer_goes_to_its_question_and_only_the_first_one_counts() -> Non
     resolve, read = desk.reader.told
     assert isinstance(resolve, Resolve)
     assert isinstance(read, Read)
-    desk.questions.answered(read.token, rq.Done())
-    desk.questions.answered(read.token, rq.Done())
-    assert desk.heard == [rq.Done()]
+    desk.questions.answered(read.token, rl.Done())
+    desk.questions.answered(read.token, rl.Done())
+    assert desk.heard == [rl.Done()]
     desk.questions.answered(resolve.token, Unavailable("no"))
     assert [type(each) for each in desk.failed] == [Unavailable]
-    desk.questions.answered(99, rq.Done())
+    desk.questions.answered(99, rl.Done())
 
 
 def test_what_nobody_asks_again_is_asked_until_there_is_room() -> None:

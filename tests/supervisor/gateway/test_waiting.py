@@ -11,6 +11,7 @@ from crewd.model.receipts import Level, Outcome, Receipt
 from crewd.model.rows import RunRow
 from crewd.model.statuses import RunStatus
 from crewd.model.workflow import Step, Workflow
+from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.store.messages import Answer, Published, Read, Stand, Standing
 from crewd.supervisor.caller import Caller
@@ -45,7 +46,7 @@ class Desk:
         directory.enter(READER, cast("Any", self.reader))
         self.now = 0.0
         self.timers: list[tuple[float, Callable[[], None]]] = []
-        self.sent: list[tuple[Caller, rq.Reply | CrewdError]] = []
+        self.sent: list[tuple[Caller, rl.Reply | CrewdError]] = []
         self.questions = Questions(directory, lambda: cast("Any", None), self.later)
         self.waiting = Waiting(
             directory, self.questions, lambda caller, reply: self.sent.append((caller, reply)),
@@ -83,7 +84,7 @@ def test_the_cancel_of_a_living_run_asks_nobody_and_an_older_end_does_not_answer
     assert desk.sent == []
     desk.publish(6, row(RunStatus.CANCELLED))
     ((_, reply),) = desk.sent
-    assert isinstance(reply, rq.CancelReply)
+    assert isinstance(reply, rl.CancelReply)
     assert (reply.status, reply.verified) == ("cancelled", True)
     assert desk.reader.asked == []
     assert len(desk.waiting) == 0
@@ -109,13 +110,13 @@ def test_a_wait_for_an_end_asks_once_and_older_news_do_not_end_it() -> None:
     assert (desk.sent, desk.reader.asked) == ([], [])
     desk.publish(4, row(RunStatus.COMPLETED))
     ((_, reply),) = desk.sent
-    assert isinstance(reply, rq.EndReply)
+    assert isinstance(reply, rl.EndReply)
     assert reply.run.status is RunStatus.COMPLETED
     assert desk.reader.asked == []
 
 
 def test_a_wait_whose_first_look_is_late_is_answered_by_it_and_given_up_if_it_never_comes() -> None:
-    for status, answer in ((RunStatus.COMPLETED, rq.EndReply), (RunStatus.RUNNING, rq.ErrorReply)):
+    for status, answer in ((RunStatus.COMPLETED, rl.EndReply), (RunStatus.RUNNING, rl.ErrorReply)):
         desk = Desk()
         desk.waiting.for_end(ME, R, "", rq.AwaitEnd(target=R, timeout_seconds=2.0))
         desk.wait(2.0)
@@ -127,7 +128,7 @@ def test_a_wait_whose_first_look_is_late_is_answered_by_it_and_given_up_if_it_ne
     desk.waiting.for_end(ME, R, "", rq.AwaitEnd(target=R, timeout_seconds=2.0))
     desk.wait(2.0)
     desk.wait(5.0)
-    assert [type(reply) for _, reply in desk.sent] == [rq.ErrorReply]
+    assert [type(reply) for _, reply in desk.sent] == [rl.ErrorReply]
 
 
 def test_news_that_were_lost_are_asked_for() -> None:
@@ -141,8 +142,8 @@ def test_news_that_were_lost_are_asked_for() -> None:
     desk.waiting.missed()
     assert [type(each) for each in desk.reader.asked] == [Stand, Read]
     desk.answer(Standing((row(RunStatus.COMPLETED),), upto=9))
-    desk.answer(rq.ReceiptReply(receipt=Receipt("m_1", "steer", R, "r_1/a", Level.SETTLED, outcome=Outcome.DONE)))
-    assert [type(reply) for _, reply in desk.sent] == [rq.EndReply, rq.ReceiptReply]
+    desk.answer(rl.ReceiptReply(receipt=Receipt("m_1", "steer", R, "r_1/a", Level.SETTLED, outcome=Outcome.DONE)))
+    assert [type(reply) for _, reply in desk.sent] == [rl.EndReply, rl.ReceiptReply]
 
 
 def test_whoever_has_waited_long_enough_hears_what_holds_it_up() -> None:
@@ -151,7 +152,7 @@ def test_whoever_has_waited_long_enough_hears_what_holds_it_up() -> None:
     desk.answer(Standing((row(RunStatus.RUNNING),), upto=3))
     desk.wait(5.0)
     ((_, reply),) = desk.sent
-    assert isinstance(reply, rq.ErrorReply)
+    assert isinstance(reply, rl.ErrorReply)
     assert "nothing moves" in reply.error.hint
     assert len(desk.waiting) == 0
 
@@ -159,7 +160,7 @@ def test_whoever_has_waited_long_enough_hears_what_holds_it_up() -> None:
 def test_an_answer_of_another_kind_is_an_error_for_whoever_asked() -> None:
     desk = Desk()
     desk.waiting.for_end(ME, R, "", rq.AwaitEnd(target=R))
-    desk.answer(rq.Done())
+    desk.answer(rl.Done())
     ((_, error),) = desk.sent
     assert isinstance(error, CrewdError)
     assert "nobody has asked for" in error.message
