@@ -25,6 +25,7 @@ from tests.shell import Shell
 
 pytestmark = pytest.mark.process
 QUICK = WorkerSpec(shell="true")
+NARROW = 40
 
 
 def planned() -> Workflow:
@@ -34,6 +35,15 @@ def planned() -> Workflow:
         Step("change", depends_on=("plan",), access="exclusive", worker=QUICK),
     )
     return Workflow("planned", steps, plan_approval=True)
+
+
+def test_a_notice_fits_a_narrow_screen(crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = crew.run(one_step("a-step-with-a-long-name", WorkerSpec(shell="exit 3")), cwd="/").id
+    crew.wait(run, timeout=120)
+    monkeypatch.setenv("COLUMNS", str(NARROW))
+    told = Shell(str(crew.home.root), tmp_path).ok("inbox")
+    assert "dead_letter" in told
+    assert [line for line in told.splitlines() if len(line) > NARROW and " " in line.strip()] == []
 
 
 def test_a_plan_waits_for_its_approval_whatever_is_restarted(daemon: Daemon) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from crewd.client.extensions import extensions
+from crewd.client.texts import not_utf8
 from crewd.client.user_file import user_path
 from crewd.model.config import KEYS, Config, parse_config
 from crewd.model.errors import NotFound, UsageError
@@ -152,6 +153,6 @@ def read_settings(path: Path, source: SettingsSource) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8: {error}", hint="save it as UTF-8") from None
+        raise not_utf8(str(path), error) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint="let yourself read it") from None

@@ -16,7 +16,7 @@ import msgspec
 from crewd.client.conversation import CREDIT
 from crewd.client.environment import Brought, bring
 from crewd.client.paths import is_directory, is_file, is_there, real_path
-from crewd.client.texts import check_no_directory
+from crewd.client.texts import check_no_directory, not_utf8
 from crewd.model import variables
 from crewd.model.agent import Agent
 from crewd.model.arguments import PathText, checked
@@ -159,7 +159,7 @@ def read_workflow(path: Path) -> Understood:
     try:
         return understand(path.read_text(encoding="utf-8"), default_name=name)
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 (byte {error.start})", hint="iconv -f latin1 -t utf8 translates it") from None
+        raise not_utf8(str(path), error) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
     except UsageError as error:

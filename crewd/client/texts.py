@@ -22,6 +22,14 @@ SETTLED_SECONDS: Final = 2.0
 _kept: Final[dict[str, tuple[tuple[int, ...], str]]] = {}
 
 
+def not_utf8(what: str, error: UnicodeError) -> UsageError:
+    """The error that `what` is no text as crewd reads it, with how to translate it."""
+    begins = bytes(error.object[:2]) if isinstance(error, UnicodeDecodeError) else b""
+    other = "utf-16" if begins in {b"\xff\xfe", b"\xfe\xff"} else "latin1"
+    where = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
+    return UsageError(f"{what} is not UTF-8{where}", hint=f"iconv -f {other} -t utf-8 translates it")
+
+
 def check_no_directory(source: str) -> None:
     """Raises UsageError for what can be meant as nothing but a directory."""
     if is_directory(source) and ("/" in source or source in {".", ".."}):
@@ -40,7 +48,7 @@ def read_text(path: Path | str) -> str:
             raise UsageError(f"{path} has more than {FILE_BYTES_MAX} bytes", hint="such a file has a few lines")
         text = data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8: {error}") from None
+        raise not_utf8(place, error) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     if stat.S_ISREG(found.st_mode) and SystemClock().wall() - found.st_ctime >= SETTLED_SECONDS:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from crewd.client.texts import not_utf8
 from crewd.model.errors import UsageError
 from crewd.model.markdown import did_you_mean
 
@@ -23,7 +24,7 @@ def tables_in(data: bytes, path: Path, example: str) -> dict[str, object]:
     try:
         return tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8 (byte {error.start})", hint="write it as UTF-8") from None
+        raise not_utf8(str(path), error) from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: {error}", hint=example) from None
 

@@ -75,8 +75,11 @@ def test_a_file_that_is_wrong_is_named_with_its_line(places: Path) -> None:
     with pytest.raises(UsageError, match=r"wrong\.md: line 2: the runtime acp needs a command"):
         agent_named("wrong.md")
     (places / "bytes.md").write_bytes(b"---\nname: \xff\n---\n")
-    with pytest.raises(UsageError, match="is no UTF-8"):
+    with pytest.raises(UsageError, match=r"bytes.md is not UTF-8 \(byte 10\) \(iconv -f latin1"):
         agent_named("bytes.md")
+    (places / "wide.md").write_bytes("---\nname: x\n---\n".encode("utf-16"))
+    with pytest.raises(UsageError, match=r"iconv -f utf-16"):
+        agent_named("wide.md")
     (places / "big.md").write_text("x" * 70_000)
     with pytest.raises(UsageError, match="more than 65536 bytes"):
         agent_named("big.md")

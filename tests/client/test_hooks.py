@@ -156,7 +156,7 @@ def test_a_file_that_is_wrong_is_refused_with_its_name(project: Path, text: str,
         found_hooks()
     assert ".crew/hooks.toml" in str(error.value)
     (project / ".crew" / "hooks.toml").write_bytes(b"\xff")
-    with pytest.raises(UsageError, match="no UTF-8"):
+    with pytest.raises(UsageError, match="not UTF-8"):
         found_hooks()
     (project / ".crew" / "hooks.toml").unlink()
     os.mkfifo(project / ".crew" / "hooks.toml")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from crewd.client.texts import not_utf8
 from crewd.model.errors import UsageError
 from crewd.model.limits import INPUT_BYTES_MAX
 
@@ -64,7 +65,7 @@ def text_from_here() -> str:
     try:
         return sys.stdin.read()
     except UnicodeDecodeError as error:
-        raise UsageError(f"standard input is not UTF-8 (byte {error.start})", hint="iconv translates it") from None
+        raise not_utf8("standard input", error) from None
 
 
 def _read() -> bytes:

@@ -37,6 +37,7 @@ from crewd.client.cli.common import (
 )
 from crewd.client.cli.input import text_from_here
 from crewd.client.cli.screen import one_line
+from crewd.client.texts import not_utf8
 from crewd.clock import SystemClock
 from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, NotFound, Refused, UsageError
 from crewd.model.ids import ASK, is_id
@@ -86,8 +87,8 @@ def _text(text: str) -> str:
     found = text_from_here().rstrip("\n") if text == "-" else text
     try:
         found.encode()
-    except UnicodeEncodeError:
-        raise UsageError("the text is not UTF-8", hint="iconv -f latin1 -t utf8 translates it") from None
+    except UnicodeEncodeError as error:
+        raise not_utf8("the text", error) from None
     masked = redact(found)
     if masked != found:
         click.echo("crew: what looks like a secret was masked in the text; crewd keeps no secrets", err=True)
@@ -265,7 +266,7 @@ def inbox(options: Options, answer: bool) -> None:  # noqa: FBT001 (a flag)
         if asks or unread:
             say("")
         for each in notices:
-            say(f"{each.kind}  {short_task(each.task or each.run)}  {ago(now - each.opened_at)}")
+            say_within(f"{each.kind}  {short_task(each.task or each.run)}  {ago(now - each.opened_at)}")
             say_within(f"  {one_line(each.text)}")  # whole: it says what to type
 
 

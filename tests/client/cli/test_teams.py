@@ -320,7 +320,7 @@ def test_a_file_is_edited_renamed_and_put_aside(shell: Shell) -> None:
     assert path.with_name("scout.md.bak").read_text() == before
     latin = {**os.environ, "VISUAL": "sed -i 's/mine/\\xe9/'"}
     said = shell.fails(2, "agents", "edit", "scout", env=latin)
-    assert "no UTF-8" in said
+    assert "not UTF-8" in said
     Path(said.rpartition("your text is in ")[2].strip()).unlink()
     broken = {**os.environ, "VISUAL": "sed -i s/description/descripton/"}
     said = shell.fails(2, "agents", "edit", "scout", env=broken)
