@@ -15,7 +15,7 @@ from crewd.model.shell import near_names, place_values, with_exec
 from crewd.model.workflow import Step, Workflow
 from crewd.model.workflow_markdown import Understood
 
-_SHOWN_ABOVE = frozenset({"shell", "call", "args", "outside"})
+_SHOWN_ABOVE = frozenset({"shell", "call", "args", "outside", "retry", "stdin", "stdin_file"})
 
 
 def tell_workflow(options: Options, understood: Understood) -> None:
@@ -57,18 +57,20 @@ def _tell(workflow: Workflow, step: Step) -> None:
         say_exactly("    " + ("outside: somebody claims it" if worker.outside else _agent_of(step)))
     access = ", ".join(filter(None, (step.access, step.conflict_key and f"key {step.conflict_key}")))
     told = (
-        ("reads", ", ".join(step.reads)), ("output", step.output), ("access", access), ("effectiveness", step.effectiveness),
+        ("skills", ", ".join(step.skills)), ("reads", ", ".join(step.reads)), ("output", step.output), ("access", access), ("effectiveness", step.effectiveness),
         ("verify", place_values(step.verify, names)),
         *(("verify", f"{level}: {place_values(command, names)}") for level, command in step.verify_levels.items()),
         ("packet", step.packet.summary if step.packet else ""),
         ("adaptive", "its plan adds steps" if step.adaptive else ""),
+        ("stdin", worker.stdin_file or ("" if worker.stdin == "none" else worker.stdin)),
+        ("retries", f"{worker.retry.attempts - 1}" if worker.retry.attempts > 1 else ""),
     )  # fmt: skip
     for what, text in told:
         if text:
             say_exactly(f"    {what + ':':<7} {_indented(text)}")
     for what, value in msgspec.to_builtins(worker).items():
         if what not in _SHOWN_ABOVE and value:
-            say_exactly(f"    {what + ':':<7} {msgspec.json.encode(value).decode()}")
+            say_exactly(f"    {what + ':':<7} {_indented(_words(value))}")
     for line in (worker.shell, step.verify, *step.verify_levels.values()):
         for word, meant in near_names(line, names).items():
             warn(f"step {step.id}: {{{word}}} is no input, and is left to the shell as it is (did you mean {{{meant}}}?)")
@@ -76,6 +78,21 @@ def _tell(workflow: Workflow, step: Step) -> None:
         warn(f"step {step.id}: {{{word}}} is no input, and stays in its text as it is (did you mean {{{meant}}}?)")
     if step.text:
         say_exactly(f"    text:   {counted(len(step.text), 'character')}, {step.text.splitlines()[0][:60]!r}")
+
+
+def _words(value: object) -> str:
+    """A value of a field, as somebody would write it."""
+    match value:
+        case str():
+            return value
+        case dict():
+            return ", ".join(f"{key}={_words(each)}" for key, each in value.items())
+        case list():
+            return ", ".join(map(_words, value))
+        case float():
+            return f"{value:g}"
+        case _:
+            return msgspec.json.encode(value).decode()
 
 
 def _indented(text: str) -> str:

@@ -135,6 +135,20 @@ def test_a_command_line_that_no_shell_reads_is_found_before_it_runs(shell: Shell
     assert "yntax error" in done.stderr and "step b" not in done.stderr
 
 
+def test_what_a_file_is_understood_as_is_told_in_its_own_words(shell: Shell) -> None:
+    text = (
+        "## a\nrun: cat\nretries: 2\nlimits: task_seconds=10m, memory_bytes=1M\nenv: A=1\nstdin: ./data\ncwd: sub\n\n"
+        "## b\nagent: claude\nskills: hook-design\n\nDo it.\n"
+    )
+    (shell.cwd / "words.workflow.md").write_text(text)
+    told = [" ".join(line.split()) for line in shell.ok("check", "words.workflow.md").splitlines()]
+    for line in (
+        "retries: 2", "limits: task_seconds=600, memory_bytes=1048576", "env: A=1", "stdin: ./data", "cwd: sub",
+        "skills: hook-design",
+    ):  # fmt: skip
+        assert line in told, told
+
+
 def test_all_parts_of_a_file_that_are_wrong_are_told_at_once(shell: Shell) -> None:
     text = "---\nname: w\nmaxConcurency: 3\n---\n## a\nrun: x\nretris: 2\n\n## b\nrun: y\n\n## c\nlimits: wall=1\n"
     folder = shell.cwd / ".crew" / "workflows"

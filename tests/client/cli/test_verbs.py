@@ -237,7 +237,7 @@ def test_a_workflow_is_shown_as_it_is_understood(shell: Shell) -> None:
     assert "    run:    if true; then\n              echo 1\n            fi\n" in shown
     assert 'exec python3 go.py "${CREWD_INPUT_DEPTH}"' in shown
     assert "b after a" in shown
-    assert '{"memory_bytes":2048}' in shown
+    assert "memory_bytes=2048" in shown
     assert "not used: line 14: model of step b" in shown
     assert json.loads(shell.ok("check", "w.md", "--json"))["name"] == "nightly"
     (shell.cwd / "bad.md").write_text("## a\nrum: x\n")
