@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -37,6 +38,9 @@ from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 
 T = TypeVar("T")
+
+CONNECTED_SECONDS = 0.02
+"""Between two looks whether somebody is connected."""
 
 
 class Connecting:
@@ -107,11 +111,14 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # else ZeroMQ keeps requests for whoever serves the home later
         self._socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.connect(home.clients_endpoint)
         self._place = Place()
+        self._hang_up = weakref.finalize(self, _hang_up, self._place, self._socket, self._context)
+        self._hang_up.atexit = False  # the system does it
         self._loop = asyncio.get_running_loop()
         self._silent_seconds = 0.0
         self._news = asyncio.Condition()
@@ -127,30 +134,42 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
 
     async def close(self) -> None:
         """Hang up; runs go on."""
-        if not self._place.leave():
+        usable = self._place.usable
+        self._hang_up()
+        if not usable:
             return
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        self._socket.close(0)
-        self._context.term()
+        async with self._news:
+            self._news.notify_all()  # whoever waits for an answer is told that there will be none
+
+    async def _send(self, frames: list[bytes]) -> bool:
+        """Whether it is on its way: not if nobody is connected, or crewd does not read. Both are found out with a hello."""
+        try:
+            await self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
 
     async def _hear(self) -> None:
         while True:
             frames = await self._socket.recv_multipart()
             self._silent_seconds = 0.0
             for answer in feed(self._talk, frames):
-                await self._socket.send_multipart(answer)
+                await self._send(answer)
             async with self._news:
                 self._news.notify_all()
 
     async def _greet_often(self) -> None:
         while True:
-            for frames in self._talk.beat():
-                await self._socket.send_multipart(frames)
-            pause = HELLO_SECONDS if self._talk.incarnation else 0.2
+            pause = CONNECTED_SECONDS
+            if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT:  # its own `poll` would hold up what is sent meanwhile
+                for frames in self._talk.beat():
+                    await self._send(frames)
+                pause = HELLO_SECONDS if self._talk.incarnation else 0.2
             await asyncio.sleep(pause)
             self._silent_seconds += pause  # while the event loop was held up, nobody could be heard: that does not count
             async with self._news:
@@ -178,10 +197,12 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         key, frames = self._talk.ask(request)
         self._silent_seconds = 0.0
         try:
-            await self._socket.send_multipart(frames)
+            if not await self._send(frames):
+                self._talk.not_sent(key)
             async with asyncio.timeout(seconds), self._news:
                 while key not in self._talk.replies:
                     await self._news.wait()
+                    self._check_place()
                     self._check_alive(silence)
             return self._talk.replies[key]
         except TimeoutError:
@@ -273,14 +294,18 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         """See `crewd.Crew.watch`."""
         watch = shapes.Watched(target, types, labels)
         self._check_place()
+        if target and after and await self.drive(calls.has_ended(target, watch.last, after)):
+            return
         key, frames = self._talk.ask(watch.request(after, progress=progress))
         self._silent_seconds = 0.0
-        await self._socket.send_multipart(frames)
         try:
+            if not await self._send(frames):
+                self._talk.not_sent(key)
             while True:
                 async with self._news:
                     while not (self._talk.notes[key] or key in self._talk.replies):
                         await self._news.wait()
+                        self._check_place()
                         self._check_alive(SILENCE_SECONDS)
                 reply = self._talk.take(key)
                 if reply is not None:
@@ -290,14 +315,23 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
                     if watch.shows(note):
                         yield note.event if isinstance(note, rl.EventNote) else note.progress
                     for each in self._talk.read(key, note.event.seq) if isinstance(note, rl.EventNote) else ():
-                        await self._socket.send_multipart(each)
-                    if watch.ends(note):
+                        await self._send(each)
+                    at = watch.ends(note, self._talk.since.get(key, 0))
+                    if at is not None and (not at or at == await self.drive(calls.ended_at(target))):
                         return
         finally:
             self._talk.forget(key)
             if self._place.usable:
                 _, end = self._talk.ask(rq.Unsubscribe(id=key))
-                await self._socket.send_multipart(end)
+                await self._send(end)
+
+
+def _hang_up(place: Place, socket: zmq.asyncio.Socket, context: zmq.asyncio.Context) -> None:
+    """As `blocking.hang_up`. The event loop may be gone: then nothing waits for the socket there."""
+    if place.leave():
+        with contextlib.suppress(RuntimeError):
+            socket.close(0)
+        context.destroy(0)
 
 
 class RunHandle(RunMethods, Awaited["RunHandle"]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -54,11 +55,14 @@ class Connection:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # else ZeroMQ keeps requests for whoever serves the home later
         self._socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.connect(home.clients_endpoint)
         self._place = Place()
+        self._hang_up = weakref.finalize(self, hang_up, self._place, self._socket, self._context)
+        self._hang_up.atexit = False  # the system does it
         self._next_hello = 0.0
         self._heard_at = self.clock.monotonic()
 
@@ -73,21 +77,25 @@ class Connection:
         """Wait up to `timeout` for something, take in all that is there, and send what follows from it."""
         now = self.clock.monotonic()
         if now >= self._next_hello:
+            if not self._socket.poll(_milliseconds(min(timeout, hello_seconds)), zmq.POLLIN | zmq.POLLOUT):
+                return  # nobody is connected
             self._next_hello = now + hello_seconds
             for frames in self.talk.beat():
                 self._send(frames)
         wait = min(timeout, max(0.0, self._next_hello - now))
-        if self._socket.poll(int(wait * 1000) + 1 if wait > 0 else 0):
+        if self._socket.poll(_milliseconds(wait)):
             self._heard_at = self.clock.monotonic()
             while self._socket.poll(0):
                 for frames in feed(self.talk, self._socket.recv_multipart()):
                     self._send(frames)
 
-    def _send(self, frames: list[bytes]) -> None:
+    def _send(self, frames: list[bytes]) -> bool:
+        """Whether it is on its way: not if nobody is connected, or crewd does not read. Both are found out with a hello."""
         try:
             self._socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.Again:
-            return  # crewd does not read: the next hello finds out
+            return False
+        return True
 
     def request(self, request: rq.Request, timeout: float = REPLY_SECONDS, silence: float = SILENCE_SECONDS) -> rl.Reply:
         """Send and wait. Survives a restart of crewd; DeadlineExceeded if `timeout` seconds bring no reply.
@@ -100,35 +108,43 @@ class Connection:
     def _answer(self, request: rq.Request, timeout: float, silence: float) -> rl.Reply:
         key, frames = self.talk.ask(request)
         self._heard_at = self.clock.monotonic()
-        self._send(frames)
         deadline = self.clock.monotonic() + timeout
-        while True:
-            reply = self.talk.take(key)
-            if reply is not None:
-                return reply
-            left = deadline - self.clock.monotonic()
-            if left <= 0:
-                self.talk.forget(key)
-                raise DeadlineExceeded(f"crewd has not answered for {timeout:g} s", hint="crew daemon status")
-            self.pump(left)
-            self._check_alive(silence)
+        try:
+            if not self._send(frames):
+                self.talk.not_sent(key)
+            while True:
+                reply = self.talk.take(key)
+                if reply is not None:
+                    return reply
+                left = deadline - self.clock.monotonic()
+                if left <= 0:
+                    raise DeadlineExceeded(f"crewd has not answered for {timeout:g} s", hint="crew daemon status")
+                self.pump(left)
+                self._place.check()
+                self._check_alive(silence)
+        finally:
+            self.talk.forget(key)  # nobody waits for it any more, so it is not asked again
 
     def _check_alive(self, silence: float) -> None:
         """Somebody answers a hello every second; DaemonUnreachable when nobody has for so many seconds."""
         if self.clock.monotonic() - self._heard_at > silence:
             raise unreachable(self.home)
 
-    def subscribe(self, request: rq.Subscribe) -> Generator[rl.EventNote | rl.ProgressNote, None, None]:
-        """Notes as they come, for ever; close the iterator to end the subscription."""
+    def subscribe(self, request: rq.Subscribe) -> Generator[tuple[rl.EventNote | rl.ProgressNote, int], None, None]:
+        """Notes as they come, for ever, with the last event that crewd had when the subscription began.
+
+        Close the iterator to end the subscription.
+        """
         with self._place.use():
             key, frames = self.talk.ask(request)
-            self._send(frames)
+            if not self._send(frames):
+                self.talk.not_sent(key)
         try:
             while True:
                 notes = self.talk.notes[key]
                 while notes:
                     note = notes.popleft()
-                    yield note
+                    yield note, self.talk.since.get(key, 0)
                     with self._place.use():
                         for frames in self.talk.read(key, note.event.seq) if isinstance(note, rl.EventNote) else ():
                             self._send(frames)
@@ -146,9 +162,18 @@ class Connection:
 
     def close(self) -> None:
         """Hang up."""
-        if self._place.leave():
-            self._socket.close(0)
-            self._context.term()
+        self._hang_up()
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000) + 1 if seconds > 0 else 0
+
+
+def hang_up(place: Place, socket: zmq.Socket[bytes], context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    """End a client's connection, also that of a client that was dropped and not closed: ZeroMQ would wait for its socket."""
+    if place.leave():
+        socket.close(0)
+        context.term()
 
 
 @checked
@@ -321,12 +346,15 @@ class Crew(CrewMethods, Blocking["RunHandle"]):
         events, `labels` those that a run must have. Whoever reads slowly holds up nobody and misses nothing. Close it to end.
         """
         watch = shapes.Watched(target, types, labels)
+        if target and after and self.drive(calls.has_ended(target, watch.last, after)):
+            return
         notes = self._connection.subscribe(watch.request(after, progress=progress))
         with contextlib.closing(notes):
-            for note in notes:
+            for note, since in notes:
                 if watch.shows(note):
                     yield note.event if isinstance(note, rl.EventNote) else note.progress
-                if watch.ends(note):
+                at = watch.ends(note, since)
+                if at is not None and (not at or at == self.drive(calls.ended_at(target))):
                     return
 
 

@@ -17,7 +17,7 @@ import msgspec
 from crewd.client import shapes
 from crewd.client.environment import Brought
 from crewd.model.arguments import PathText
-from crewd.model.errors import UsageError
+from crewd.model.errors import DeadlineExceeded, UsageError
 from crewd.model.events import Event
 from crewd.model.home import Home
 from crewd.model.hooks import HookRun
@@ -358,6 +358,25 @@ def wait(crew: Caller, target: str, *, or_waiting: bool = False, timeout: float 
     """
     ask = rq.AwaitEnd(target=target, or_waiting=or_waiting, timeout_seconds=timeout)
     return shapes.expect((yield _within(ask, timeout)), rl.EndReply)
+
+
+def ended_at(target: str) -> Call[float | None]:
+    """When a run or task ended, in seconds of the wall clock; None if it has not."""
+    try:
+        reply = shapes.expect((yield Ask(rq.AwaitEnd(target=target, timeout_seconds=0))), rl.EndReply)
+    except DeadlineExceeded:
+        return None
+    return (reply.task or reply.run).ended_at
+
+
+def has_ended(target: str, last: str, after: int) -> Call[bool]:
+    """Whether a run or task has ended, and its last event of the type `last` is none after `after`."""
+    if (yield from ended_at(target)) is None:
+        return False
+    pages, newest = Pages(target, 0, (last,), None, 1, 0, 0.0, 0.0), 0
+    while not pages.over:
+        newest = max([newest, *(event.seq for event in pages.hear((yield Ask(pages.ask()))))])
+    return newest <= after
 
 
 def result(crew: Caller, target: str, *, timeout: float = 3600.0) -> Call[object]:

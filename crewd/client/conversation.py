@@ -74,6 +74,8 @@ class Conversation:
         self.replies: dict[str, rl.Reply] = {}
         self.notes: dict[str, deque[rl.EventNote | rl.ProgressNote]] = {}
         self._read: dict[str, tuple[int, int]] = {}
+        self.since: dict[str, int] = {}
+        """For a subscription: the last event that crewd had when it began."""
         self._soon: set[str] = set()
         self._tries: dict[str, int] = {}
 
@@ -132,7 +134,9 @@ class Conversation:
             self._soon.add(key)
             return []
         self.replies[key] = self._explained(reply)
-        if not isinstance(reply, rl.Subscribed):
+        if isinstance(reply, rl.Subscribed):
+            self.since.setdefault(key, reply.seq)
+        else:
             del self.open[key]
         return []
 
@@ -189,6 +193,10 @@ class Conversation:
     def _credit(self, key: str) -> list[bytes]:
         return codec.requests.encode(self._ids.next("x"), rq.Credit(id=key, upto=self._read[key][0]))
 
+    def not_sent(self, key: str) -> None:
+        """Nobody is connected: it is asked with the next hello that somebody hears."""
+        self._soon.add(key)
+
     def take(self, key: str) -> rl.Reply | None:
         """The reply, if it is there."""
         self._tries.pop(key, None)
@@ -201,6 +209,8 @@ class Conversation:
         self.notes.pop(key, None)
         self._read.pop(key, None)
         self._tries.pop(key, None)
+        self.since.pop(key, None)
+        self._soon.discard(key)
 
 
 def _unknown(error: ErrorInfo) -> bool:

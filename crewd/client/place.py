@@ -15,6 +15,9 @@ from collections.abc import Iterator
 
 from crewd.model.errors import UsageError
 
+LEFT_SECONDS = 5.0
+"""Whoever waits for an answer looks several times in this time whether the client was closed."""
+
 
 class Place:
     """Of one client. Made where it is connected."""
@@ -50,7 +53,10 @@ class Place:
             self._lock.release()
 
     def leave(self) -> bool:
-        """It is closed. Whether that ends a connection: not the second time, and not in a fork."""
+        """It is closed. Whether that ends a connection: not the second time, and not in a fork.
+
+        A thread that uses it notices within `LEFT_SECONDS`, and this waits for it.
+        """
         first = not self._closed and os.getpid() == self._pid
         self._closed = True
-        return first
+        return first and self._lock.acquire(timeout=LEFT_SECONDS)

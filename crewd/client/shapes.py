@@ -22,7 +22,6 @@ from crewd.model.agent import Agent
 from crewd.model.arguments import PathText, checked
 from crewd.model.budget import Budget
 from crewd.model.errors import CrewdError, PeerError, Refused, RunCancelled, RunFailed, UsageError, from_info
-from crewd.model.events import RunEnded, TaskEnded
 from crewd.model.home import Home
 from crewd.model.ids import IdSource, split_marker
 from crewd.model.inputs import GOAL, resolve
@@ -253,16 +252,21 @@ def own_attempt(home: Home) -> str:
 
 
 class Watched:
-    """What is watched, how it is asked for, and when it is over: for one run or task, when that has ended."""
+    """What is watched, how it is asked for, and when it is over: for one run or task, when that has ended.
+
+    Raises UsageError for labels beside a run or task: they choose among all.
+    """
 
     def __init__(self, target: str, types: Sequence[str], labels: Mapping[str, str] | None) -> None:
+        if target and labels:
+            raise UsageError(f"labels choose among all runs, and {target} is one", hint="leave one of the two out")
         self._target = target
         self._shown = types_named(types)
         self._labels = dict(labels or {})
 
     def request(self, after: int, *, progress: bool) -> rq.Subscribe:
         """The subscription."""
-        ends = {"task.ended" if "/" in self._target else "run.ended"} if self._target and self._shown else set()
+        ends = {self.last} if self._target and self._shown else set()
         return rq.Subscribe(
             target=self._target, after=after, progress=progress, types=tuple(self._shown | ends), labels=self._labels,
             credit=CREDIT,
@@ -272,10 +276,19 @@ class Watched:
         """Whether it was asked for."""
         return isinstance(note, rl.ProgressNote) or not self._shown or note.event.type in self._shown
 
-    def ends(self, note: rl.EventNote | rl.ProgressNote) -> bool:
-        """Whether nothing follows it."""
-        last = TaskEnded if "/" in self._target else RunEnded
-        return bool(self._target) and isinstance(note, rl.EventNote) and isinstance(note.event.body, last)
+    @property
+    def last(self) -> str:
+        """The type of the event with which a run or task ends."""
+        return "task.ended" if "/" in self._target else "run.ended"
+
+    def ends(self, note: rl.EventNote | rl.ProgressNote, since: int) -> float | None:
+        """When it ended, if this says that it has: 0.0 if nothing can follow, as it came after the event `since`.
+
+        What had happened by then may have been followed by another opening: `calls.ended_at` tells when it ended last.
+        """
+        if not (self._target and isinstance(note, rl.EventNote) and note.event.type == self.last):
+            return None
+        return 0.0 if note.event.seq > since else note.event.at
 
 
 def expect(reply: rl.Reply, kind: type[R]) -> R:

@@ -310,6 +310,7 @@ class Session:
                     await self._send_again(crew)
                     if not self._working and not self._unsettled:
                         return
+            await asyncio.sleep(AGAIN_SECONDS)  # it has ended, and what was sent will open it again
         finally:
             poll.cancel()
             await asyncio.gather(poll, return_exceptions=True)
