@@ -16,7 +16,7 @@ import pytest
 
 from crewd.client import keeping
 from crewd.client.blocking import Crew, connect
-from crewd.model.errors import CrewdError, Forbidden, NotFound, Refused, StoreDamaged, StoreUnavailable, UsageError
+from crewd.model.errors import CrewdError, Forbidden, NotFound, Refused, StoreDamaged, StoreUnavailable, Unavailable, UsageError
 from crewd.model.events import RunArchived, RunForgotten
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import keeping as kp
@@ -73,7 +73,19 @@ def test_an_archived_run_is_read_as_before_and_changed_no_more(daemon: Daemon, c
         assert everything(again, run) == before and healthy(again)
 
 
-def test_what_was_forgotten_is_gone_and_nothing_revives_it(daemon: Daemon, crew: Crew, jobs_dir: str) -> None:
+def test_a_disk_that_is_full_is_kept_for_cancels_and_ends(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:
+    run = finished(crew, jobs_dir, "mine")
+    daemon.home.reserve.unlink()
+    daemon.home.reserve.mkdir()  # it cannot be made again
+    with pytest.raises(Unavailable, match="for cancels and ends"):
+        keeping.export(crew, run, tmp_path / "mine.zip")
+    kept = keeping.archive(crew, run)
+    assert (kept.action, "for cancels and ends" in kept.why) == ("kept", True)
+    assert list(daemon.home.exports.iterdir()) == list(daemon.home.archive.iterdir()) == []
+    assert keeping.forget(crew, run, intent="no room").action == "forgotten"
+
+
+def test_what_was_forgotten_is_gone_and_nothing_revives_it(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:
     run = crew.call("jobs:listen", cwd=jobs_dir, name="mine", request_id="once")
     with pytest.raises(Refused, match="it is"):
         _one(keeping.forget(crew, "mine"))
@@ -84,7 +96,10 @@ def test_what_was_forgotten_is_gone_and_nothing_revives_it(daemon: Daemon, crew:
     assert crew.show(run.id).run.id == run.id
     with connect(str(daemon.home.root), start=False, name="other") as other, pytest.raises(Forbidden):
         keeping.forget(other, run.id)
+    keeping.export(crew, run.id, tmp_path / "mine.zip")
+    assert list(daemon.home.exports.glob(f"{run.id}-*"))
     keeping.forget(crew, "mine", intent="no room")
+    assert not list(daemon.home.exports.glob(f"{run.id}-*")), "it is not left in what was exported of it"
     for key in (run.id, "mine"):
         with pytest.raises(NotFound):
             crew.show(key)
@@ -223,6 +238,14 @@ def test_a_backup_is_taken_while_work_goes_on_and_taken_back(daemon: Daemon, cre
     crew.stop_daemon()
     wait_until(lambda: daemon.stopped, "crewd to stop")
     assert "--replace" in crewd(daemon.home.root, "restore", str(tmp_path / "b")).stderr
+    assert "this home itself" in crewd(daemon.home.root, "restore", str(daemon.home.root), "--replace").stderr
+    kept = {path: path.read_bytes() for path in (daemon.home.database, *daemon.home.archive.iterdir())}
+    odd = tmp_path / "b" / "archive" / "odd.zip"
+    odd.mkdir()
+    assert "nothing is changed here" in crewd(daemon.home.root, "restore", str(tmp_path / "b"), "--replace").stderr
+    assert kept == {path: path.read_bytes() for path in (daemon.home.database, *daemon.home.archive.iterdir())}
+    assert not daemon.home.quarantine.exists()
+    odd.rmdir()
     assert "taken back" in crewd(daemon.home.root, "restore", str(tmp_path / "b"), "--replace").stdout
     daemon.start()
     with daemon.connect() as again:
@@ -509,6 +532,7 @@ def test_what_workers_leave_is_listed_and_got_also_when_it_is_archived(
     listed = {row["name"]: row for row in shell.json("artifacts", "first")["artifacts"]}
     assert {listed[name]["sha256"] for name in ("large.bin", "brief.txt")} == {blob.name for blob in blobs}
     assert shell.ok("artifact", "get", "first", "small.txt") == "small"
+    assert shell.ok("artifact", "get", "first", "small.txt", "-o", "-") == "small"
     for state in ("stored", "archived"):
         shell.ok("artifact", "get", "first", "large.bin", "-o", str(tmp_path / state))
         assert hashlib.sha256((tmp_path / state).read_bytes()).hexdigest() == listed["large.bin"]["sha256"]

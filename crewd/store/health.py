@@ -8,12 +8,13 @@ Tests: tests/store/test_full_disk.py.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crewd.model.errors import InvariantError, StoreDamaged, StoreUnavailable, UsageError
+from crewd.model.errors import InvariantError, StoreDamaged, StoreUnavailable, Unavailable, UsageError
 from crewd.model.events import Event, Salvaged
 from crewd.private_files import make_directory
 from crewd.store.bundle import sync_directory
@@ -28,6 +29,8 @@ from crewd.store.refold import fold_again
 from crewd.store.schema import check_version
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from crewd.clock import Clock
     from crewd.model.home import Home
 
@@ -65,7 +68,7 @@ def admit(home: Home, clock: Clock) -> None:
     aside = waiting(home)
     if aside is not None:
         _finish_moving(home, aside)
-        raise StoreDamaged(f"the database was damaged and is in {aside}", hint=DECIDE)
+        raise StoreDamaged(f"the database was put aside and is in {aside}, and nobody has decided about it", hint=DECIDE)
     had_runs = home.runs.is_dir() and any(home.runs.iterdir())
     if not home.database.exists():
         if had_runs and not _begun_anew(home):
@@ -205,13 +208,17 @@ def _explained(path: Path) -> int:
 def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> tuple[int, list[str]]:
     """Take a backup back, after it was folded: the number of its events, and runs whose bundles it lacks, or has damaged.
 
-    With `replace`, the database that is here is put aside first.
+    With `replace`, the database that is here is put aside. All is copied before anything here is touched: whoever is
+    interrupted, or has no room, has lost nothing.
 
-    Raises UsageError if the backup is not one, or the home has a database and is not to be replaced.
+    Raises UsageError if the backup is not one, or the home has a database and is not to be replaced; Unavailable, with
+    nothing changed, if it cannot be copied.
     """
     source = backup / "crewd.db"
     if not source.is_file():
         raise UsageError(f"{backup} is no backup", hint="crew backup makes one")
+    if backup.resolve() == home.root.resolve():
+        raise UsageError(f"{backup} is this home itself, and no backup of it", hint="name a folder that crew backup has made")
     try:
         check_version(ReadOnly.version_of(source) or 0)
     except StoreUnavailable as error:
@@ -227,26 +234,47 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> tuple[i
     if differences:
         raise UsageError(f"{backup} is not what it must be: {differences[0]}")
     aside = waiting(home)
+    if home.database.exists() and not replace:
+        raise UsageError(f"{home.root} has a database", hint="--replace puts it into the quarantine")
+    home.archive.mkdir(mode=0o700, parents=True, exist_ok=True)
+    damaged = {run.archived for run in lacking(backup / "archive", archived)}
+    wanted = {source: home.database}
+    for path in (backup / "archive").glob("*.zip"):
+        here = home.archive / path.name
+        if path.name not in damaged or not here.exists():  # what is here may be whole
+            wanted[path] = here
+    copies = _copied(backup, wanted)
     if home.database.exists():
-        if not replace:
-            raise UsageError(f"{home.root} has a database", hint="--replace puts it into the quarantine")
         aside = put_aside(home, clock)
     if aside is not None:
         _finish_moving(home, aside)  # SQLite would add a log that was left here to the database of the backup
-    home.archive.mkdir(mode=0o700, parents=True, exist_ok=True)
-    damaged = {run.archived for run in lacking(backup / "archive", archived)}
-    for path in (backup / "archive").glob("*.zip"):
-        if path.name not in damaged or not (home.archive / path.name).exists():  # what is here may be whole
-            shutil.copyfile(path, home.archive / path.name)
-    for path in (*home.archive.glob("*.zip"), source):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    new = home.root / ".restored.db"
-    shutil.copyfile(source, new)
-    with new.open("rb") as file:
-        os.fsync(file.fileno())
-    new.rename(home.database)
+    for made, here in reversed(copies.items()):  # the database last: with it the home can be served
+        made.rename(here)
     if aside is not None:
         (aside / SETTLED).write_text("there is a database again\n")
+    sync_directory(home.archive)
     sync_directory(home.root)
     return events, [run.name for run in lacking(home.archive, archived)]
+
+
+def _copied(backup: Path, wanted: Mapping[Path, Path]) -> dict[Path, Path]:
+    """Copies of files, each beside the place that it is for, and that place. Files that are the same there are left out.
+
+    Raises Unavailable, and leaves no copy, if that is not possible.
+    """
+    copies: dict[Path, Path] = {}
+    try:
+        for path, here in wanted.items():
+            if here.is_file() and filecmp.cmp(path, here, shallow=False) and here.suffix == ".zip":
+                continue
+            copy = here.with_name(f".restored-{here.name}")
+            copies[copy] = here
+            shutil.copyfile(path, copy)
+            with copy.open("rb") as file:
+                os.fsync(file.fileno())
+    except OSError as error:
+        for copy in copies:
+            copy.unlink(missing_ok=True)
+        said = f"{error.filename or backup} cannot be copied: {error.strerror or error}"
+        raise Unavailable(said, hint="nothing is changed here") from None
+    return copies

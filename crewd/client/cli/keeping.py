@@ -21,7 +21,7 @@ from crewd.client.cli.screen import plain
 from crewd.client.keeping import OnConflict
 from crewd.client.rendering import render
 from crewd.clock import SystemClock
-from crewd.model.errors import CrewdError, Refused, UsageError
+from crewd.model.errors import Refused, UsageError
 from crewd.model.rows import ArtifactRow
 from crewd.protocol import keeping as kp
 
@@ -201,10 +201,17 @@ def artifact() -> None:
 @click.option("-o", "--output", type=FileToWrite(), help="The file (else stdout).")
 @verb
 def artifact_get(options: Options, target: str, name: str, output: Path | None) -> None:
-    """Write the artifact NAME (or its id) of a run or RUN/STEP to a new file, or to stdout."""
+    """Write the artifact NAME (or its id) of a run or RUN/STEP to a new file, or to stdout.
+
+    To stdout it is printed as text: what steers a terminal is left out, and said so. With '-o -' its bytes are written.
+    """
     with connect(options.home, start=False) as crew:
-        if output is None or str(output) == "-":
+        if output is None:
             _print(crew, target, name)
+            return
+        if str(output) == "-":
+            keeping.artifact(crew, target, name, sys.stdout.buffer.write)
+            sys.stdout.buffer.flush()
             return
         try:
             with output.open("xb") as file:
@@ -212,8 +219,9 @@ def artifact_get(options: Options, target: str, name: str, output: Path | None) 
         except FileExistsError:
             raise UsageError(f"{output} exists", hint="choose another file") from None
         except OSError as error:
+            output.unlink(missing_ok=True)
             raise Unwritable(f"{output} cannot be written: {error.strerror}") from None
-        except CrewdError:
+        except BaseException:
             output.unlink()
             raise
     if options.json:
@@ -256,8 +264,11 @@ def _print(crew: Crew, target: str, name: str) -> None:
         row = keeping.artifact(crew, target, name, file.write)
         file.seek(0)
         data = file.read()
-    sys.stdout.write(plain(_as_text(row, data)))
+    text = _as_text(row, data)
+    sys.stdout.write(plain(text))
     sys.stdout.flush()
+    if plain(text) != text:
+        warn(f"control characters were left out of it or replaced: crew artifact get {target} {name} -o - writes its bytes")
 
 
 @click.command()

@@ -88,12 +88,24 @@ class Archives:
             self.clear_away(run, "")
 
     def clear_away(self, run: str, bundle: str) -> None:
-        """The files of a run that is in this bundle now, or (without one) forgotten: the log has said so."""
-        with contextlib.suppress(Unavailable):  # a guardian that hangs: the next start clears it away
+        """The files of a run that is in this bundle now, or (without one) forgotten: the log has said so.
+
+        What cannot be taken away stays, and the next start tries again: the run is archived or forgotten all the same.
+        """
+        with contextlib.suppress(Unavailable):  # a guardian that hangs
             self.files.remove_run(run)
-        for path in self.home.archive.glob(f"{run}-*.zip"):
-            if path.name != bundle:
-                path.unlink(missing_ok=True)
+        for folder in (self.home.archive,) if bundle else (self.home.archive, self.home.exports):
+            for path in folder.glob(f"{run}-*.zip"):
+                if path.name != bundle:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+
+    def check_room(self) -> None:
+        """Raises Unavailable while the disk is so full that its reserve was given up, for cancels and ends."""
+        if not self.home.reserve.is_file():
+            raise Unavailable(
+                "the disk is full, and the rest of it is for cancels and ends", hint="free disk space; crew doctor"
+            )
 
     def bundle_of(self, run: RunRow) -> Path:
         """The file of an archived run. Raises StoreDamaged if it is not there."""

@@ -106,6 +106,7 @@ class Removals:
         return []
 
     def _archive(self, job: Job, run: RunRow, done: list[kp.Kept]) -> None:
+        self._archives.check_room()
         path = self._archives.new_bundle(run.id)
         guard, events, lost = self._archives.write(path, run)
         if lost:

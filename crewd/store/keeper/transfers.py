@@ -51,16 +51,21 @@ class Transfers:
         """Write the bundle of an ended run, to be fetched."""
         if run.status not in RUN_TERMINAL:
             raise Refused(f"run {run.name} is {run.status}", hint="crew wait, or crew cancel", reason="live")
+        self._archives.check_room()
         name = f"{run.id}-{self._archives.library.last_seq()}.zip"
         path = self._archives.home.exports / name
         self._keep_few(self._archives.home.exports)
-        if run.archived:
-            shutil.copyfile(self._archives.bundle_of(run), path)
-        else:
-            self._archives.write(path, run)
-        with contextlib.closing(Bundle(path)) as bundle:
-            bundle.verify()
-            return kp.BundleReply(name, path.stat().st_size, digest_of(path), bundle.manifest.events, bundle.manifest.lost)
+        try:
+            if run.archived:
+                shutil.copyfile(self._archives.bundle_of(run), path)
+            else:
+                self._archives.write(path, run)
+            with contextlib.closing(Bundle(path)) as bundle:
+                bundle.verify()
+                return kp.BundleReply(name, path.stat().st_size, digest_of(path), bundle.manifest.events, bundle.manifest.lost)
+        except BaseException:
+            path.unlink(missing_ok=True)  # no disk is filled with what is not whole
+            raise
 
     def _keep_few(self, folder: Path) -> None:
         files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
@@ -83,6 +88,7 @@ class Transfers:
     def upload(self, piece: kp.Upload) -> kp.ChunkReply:
         """Keep a piece of a file on its way in; the answer says where the next one begins."""
         path = self._uploaded(piece.upload)
+        self._archives.check_room()
         if piece.offset == 0 and not path.exists():
             self._keep_few(self._archives.home.imports)
         if len(piece.data) > kp.CHUNK_BYTES_MAX or piece.offset + len(piece.data) > BUNDLE_BYTES_MAX:
