@@ -258,6 +258,16 @@ def test_a_run_is_as_green_as_what_has_passed(crew: Crew, tmp_path: Path) -> Non
         crew.run(replace(workflow, green="workspace"), cwd=str(tmp_path))
 
 
+def test_a_run_whose_verification_was_cancelled_is_not_completed(crew: Crew) -> None:
+    change = Step("change", worker=QUICK, verify_levels={"targeted": "true", "package": "sleep 1000"})
+    run = crew.run(Workflow("leveled", (change,), green="package"), cwd="/")
+    wait_until(lambda: any(a.task.endswith(".verify") and a.pid for a in run.show().attempts), "the command to run")
+    crew.cancel(f"{run.id}/change.verify", mode="now")
+    ended = run.wait(timeout=120).run
+    assert ended.status == "cancelled"
+    assert ended.reason == "cancelled: change.verify; green: targeted, and package is required"
+
+
 def test_how_green_a_run_has_to_be_is_chosen_on_the_command_line(crew: Crew, tmp_path: Path) -> None:
     (tmp_path / "w.md").write_text(
         "---\nname: w\n---\n## change\nrun: true\nverify:\n  targeted: true\n  package: exit 3\n", encoding="utf-8"

@@ -99,6 +99,11 @@ def reached(steps: Iterable[StepLike], completed: Collection[str]) -> Green:
     return found
 
 
+def is_lower(found: Green, wanted: Green) -> bool:
+    """Whether `found` is below a level that is wanted; `none` and an empty one are below each level, and want none."""
+    return wanted in LEVELS and (found not in LEVELS or LEVELS.index(found) < LEVELS.index(wanted))
+
+
 def check_green(workflow: WorkflowLike) -> None:
     """UsageError if a level is required that no step has a command for, or that is none."""
     if workflow.green in {"", "none"}:

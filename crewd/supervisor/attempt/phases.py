@@ -86,10 +86,11 @@ class OverLimit(msgspec.Struct, frozen=True):
 
 
 class StartTimedOut(msgspec.Struct, frozen=True):
-    """The worker was silent for too long after its start: it is ended."""
+    """The worker was silent for too long after its start, for `waited` seconds: it is ended."""
 
     words: ClassVar[str] = "ending, as its worker never said hello"
     said: Said | None = None
+    waited: float = 0.0
 
 
 class Cancelling(msgspec.Struct, frozen=True):

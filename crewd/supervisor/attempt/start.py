@@ -143,7 +143,10 @@ def _wait_for_hello(state: Attempt, at: float) -> tuple[Attempt, Effects]:
     phase = state.phase
     if not isinstance(phase, Spawned):
         return state, ()
-    due = at + START_SECONDS_MAX + state.rules.hook_seconds
+    due, limit = at + START_SECONDS_MAX + state.rules.hook_seconds, state.rules.limits.task_seconds
+    if limit:
+        began = at if state.observed.began is None else state.observed.began
+        due = min(due, max(at, began + limit))
     return state.become(replace(phase, hello_by=due)), (do.AlarmAt(due),)
 
 
@@ -154,10 +157,12 @@ def _late(state: Attempt, at: float) -> tuple[Attempt, Effects]:
     """
     phase, observed = state.phase, state.observed
     waited = at - (observed.began if observed.began is not None else at)
+    limit = state.rules.limits.task_seconds
+    over = limit > 0 and waited >= limit
     slow = state.contact.pid is None or (isinstance(phase, Spawned) and observed.cpu_seconds > phase.cpu_seconds)
-    if slow and waited < START_SECONDS_LONGEST:
+    if slow and waited < START_SECONDS_LONGEST and not over:
         return _wait_for_hello(state.become(Spawned(cpu_seconds=observed.cpu_seconds)), at)
-    return state.become(StartTimedOut()), (do.EndWorker(0.0, TERM_SECONDS_GRACEFUL),)
+    return state.become(StartTimedOut(waited=waited)), (do.EndWorker(0.0, TERM_SECONDS_GRACEFUL),)
 
 
 def said_hello(state: Attempt) -> Attempt:

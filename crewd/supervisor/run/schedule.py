@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from crewd.model import events as ev
 from crewd.model.budget import Used
+from crewd.model.green import is_lower, reached, required
 from crewd.model.limits import TEXT_CHARS_MAX
 from crewd.model.reasons import BlockReason, SkipReason
 from crewd.model.receipts import Effect, Outcome
@@ -149,7 +150,7 @@ def _verdict(run: Run) -> tuple[RunStatus, str]:
     """How the run ended.
 
     A run that was cancelled is cancelled; one with a failed task failed; one of whose tasks was cancelled on purpose is
-    completed if something of it completed, and says so in the reason.
+    completed if something of it completed, and says so in the reason, unless what was cancelled was to show how green it is.
     """
     by_status: dict[TaskStatus, list[str]] = {}
     for task in run.tasks:
@@ -162,6 +163,11 @@ def _verdict(run: Run) -> tuple[RunStatus, str]:
     if incomplete:
         return RunStatus.CANCEL_INCOMPLETE, f"survivors of: {', '.join(by_status[TaskStatus.CANCEL_INCOMPLETE])}"
     cancelled = by_status.get(TaskStatus.CANCELLED, [])
-    if cancelled and TaskStatus.COMPLETED not in by_status:
+    if not cancelled:
+        return RunStatus.COMPLETED, ""
+    wanted, is_green = required(run.workflow), reached(run.workflow.steps, by_status.get(TaskStatus.COMPLETED, ()))
+    if TaskStatus.COMPLETED not in by_status:
         return RunStatus.CANCELLED, f"cancelled: {', '.join(cancelled)}"
-    return RunStatus.COMPLETED, f"without the cancelled: {', '.join(cancelled)}" if cancelled else ""
+    if is_lower(is_green, wanted):
+        return RunStatus.CANCELLED, f"cancelled: {', '.join(cancelled)}; green: {is_green}, and {wanted} is required"
+    return RunStatus.COMPLETED, f"without the cancelled: {', '.join(cancelled)}"

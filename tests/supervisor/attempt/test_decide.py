@@ -12,6 +12,8 @@ from msgspec.structs import replace
 from crewd.model import events as ev
 from crewd.model.hooks import HookRun
 from crewd.model.limits import NOTE_CHARS_MAX, START_SECONDS_LONGEST, START_SECONDS_MAX
+from crewd.model.policy import Limits
+from crewd.model.reasons import FailureReason
 from crewd.model.receipts import LEVELS, Level
 from crewd.model.rows import CancelInfo, ExitStatus
 from crewd.model.statuses import AttemptStatus
@@ -284,6 +286,19 @@ def test_a_worker_that_never_says_hello_is_ended() -> None:
     assert any(isinstance(effect, do.EndWorker) for effect in decision.effects)
     state, _ = decide(state, heard.Ended(Exited(task=T, epoch=1, cause="ended", exit=ExitStatus(signal=15)), (), 1.0))
     assert state.status is AttemptStatus.FAILED
+
+
+@pytest.mark.parametrize("cpu_seconds", [0.0, 2.0])
+def test_the_time_of_a_task_counts_from_its_start_whether_or_not_its_worker_has_said_hello(cpu_seconds: float) -> None:
+    state = replace(Attempt(T, 1, Queued()), rules=Rules(limits=Limits(task_seconds=3.0)))
+    state, decision = decide(state, heard.SlotGranted(10.0))
+    assert do.AlarmAt(13.0) in decision.effects
+    state, _ = decide(state, heard.Measured(12.0, 0, cpu_seconds))
+    state, decision = decide(state, heard.Due(13.0))
+    assert any(isinstance(effect, do.EndWorker) for effect in decision.effects)
+    _, decision = decide(state, heard.Ended(Exited(task=T, epoch=1, cause="ended", exit=ExitStatus(signal=15)), (), 14.0))
+    (ended,) = (event for event in decision.events if isinstance(event, ev.AttemptEnded))
+    assert (ended.reason, ended.error.partition(":")[0]) == (FailureReason.LIMIT, "task_seconds")
 
 
 def test_a_worker_whose_hooks_may_take_their_time_is_waited_for_as_long() -> None:
