@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -46,6 +49,21 @@ def test_a_crewd_whose_sockets_were_removed_is_reached_again(daemon: Daemon) -> 
             assert other.exec(["echo", "well"], cwd="/").result(timeout=120) == "well"
             assert other.cancel(run.id, mode="now").verified
         assert crew.show(run.id).run.ended_at is not None, "whoever is connected stays connected"
+
+
+def test_the_name_of_a_home_may_hold_braces(home: Path) -> None:
+    with Daemon(home / "b{z}") as daemon, daemon.connect() as crew:
+        assert crew.exec(["echo", "well"], cwd="/").result(timeout=120) == "well"
+        assert daemon.home.daemon_log.exists()
+
+
+@pytest.mark.parametrize("program", ["crewd.client.cli.entry", "crewd"])
+def test_a_home_whose_name_is_not_utf8_is_refused_in_words(home: Path, program: str) -> None:
+    command = [sys.executable, "-m", program, *(["ps"] if program != "crewd" else [])]
+    environment = {**os.environ, "CREWD_HOME": os.fsdecode(os.fsencode(home) + b"/\xff")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "is not UTF-8" in done.stderr
 
 
 def test_a_crewd_whose_home_was_moved_writes_nothing_into_the_one_that_took_its_place(home: Path) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path, PurePath
 
+from crewd.model.errors import UsageError
+
 SOCKET_PATH_BYTES_MAX = 107
 _LONGEST_SOCKET = "guardian.sock"
 BLOBS_LOCK = "lock"
@@ -18,11 +20,18 @@ BLOBS_LOCK = "lock"
 
 
 class Home:
-    """Paths of a home. `root` must be absolute and free of links (`os.path.realpath`); nothing here looks at the disk."""
+    """Paths of a home. `root` must be absolute and free of links (`os.path.realpath`); nothing here looks at the disk.
+
+    Raises UsageError for a name that is not UTF-8: it travels in messages.
+    """
 
     def __init__(self, root: Path, short_base: Path = Path("/tmp")) -> None:  # noqa: S108 (only a per-user 0700 folder below)
         self.root = root
-        self.key = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+        try:
+            self.key = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+        except UnicodeEncodeError:
+            hint = "name another one: --home, or CREWD_HOME"
+            raise UsageError(f"the name of the home {str(root)!r} is not UTF-8", hint=hint) from None
         run = root / "run"
         if len(str(run / _LONGEST_SOCKET).encode()) > SOCKET_PATH_BYTES_MAX:
             run = short_base / f"crewd-{self.key}"

@@ -21,7 +21,7 @@ import platformdirs
 
 from crewd import __version__
 from crewd.clock import SystemChance, SystemClock
-from crewd.model.errors import CrewdError, Unavailable
+from crewd.model.errors import CrewdError, Unavailable, UsageError
 from crewd.model.home import Home
 from crewd.model.limits import GRACE_SECONDS_SHORT
 from crewd.private_files import check_plain, check_socket, is_open_as, make_directory, open_file
@@ -94,8 +94,10 @@ def start_log(home: Home, level: str) -> Any:
     logger.remove()
     logger.configure(patcher=clean)
     line = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}"
-    logger.add(sys.stderr, level=level.upper(), format=line, backtrace=False, diagnose=False)  # diagnose shows values
-    logger.add(home.daemon_log, level="DEBUG", serialize=True, rotation="10 MB", retention=5, enqueue=True, diagnose=False)
+    if sys.stderr is not None:  # whoever starts it may have closed that
+        logger.add(sys.stderr, level=level.upper(), format=line, backtrace=False, diagnose=False)  # diagnose shows values
+    place = str(home.daemon_log).replace("{", "{{").replace("}", "}}")  # loguru formats the name of the file
+    logger.add(place, level="DEBUG", serialize=True, rotation="10 MB", retention=5, enqueue=True, diagnose=False)
     logging.basicConfig(handlers=[ToLoguru()], level=logging.INFO, force=True)
     logging.getLogger("pykka").setLevel(logging.WARNING)
     return logger
@@ -296,7 +298,10 @@ def _hear_signals(poller: Any, numbers: Sequence[int], heard: Callable[[int], No
 @click.pass_context
 def main(context: click.Context, home: str | None, log_level: str) -> None:
     """Run the crewd daemon in the foreground. `crew daemon start` runs it in the background."""
-    context.obj = find_home(home)
+    try:
+        context.obj = find_home(home)
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
     if context.invoked_subcommand is None:
         _exit_with(lambda: serve(context.obj, log_level))
 
