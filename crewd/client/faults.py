@@ -124,6 +124,8 @@ def faults_of_steps(workflow: Workflow) -> list[Fault]:
     found = [fault for step in workflow.steps if step.agent for fault in _of_agent(f"step {step.id}: ", step.agent)]
     for step in workflow.steps:
         found += _of_skills(f"step {step.id}: ", step.skills)
+        if step.conflict_key and not (step.access or step.role) and RUNTIMES[step.worker.runtime].by is not By.NOBODY:
+            found.append(Fault(f"step {step.id} has a 'conflictKey' and no access", "access: shared, or access: exclusive"))
         found += _of_command(step.id, "run", step.worker.shell, workflow.inputs)
         for command in (step.verify, *step.verify_levels.values()):
             found += _of_command(step.id, "verify", command, workflow.inputs)

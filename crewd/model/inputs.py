@@ -55,6 +55,8 @@ def check_inputs(inputs: Mapping[str, Input]) -> None:
 def resolve(inputs: Mapping[str, Input], goal: str, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """The goal and all inputs, with defaults filled in and every value of its type. UsageError naming what is wrong."""
     unknown = next((name for name in given if name not in inputs or name == GOAL), None)
+    if unknown == GOAL and GOAL in inputs:
+        raise UsageError("the input goal is the goal of the run itself", hint="crew run GOAL, in place of --input goal=…")
     if unknown is not None:
         names = ", ".join(name for name in inputs if name != GOAL) or "none"
         raise UsageError(f"the workflow has no input {unknown}", hint=f"its inputs are: {names}")

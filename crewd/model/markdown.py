@@ -75,6 +75,12 @@ def front_matter(text: str) -> tuple[str, list[SourceLine]]:
     raise wrong(1, "the front matter that begins here has no end", "close it with a line '---'")
 
 
+def _check_behind(line: int, text: str) -> None:
+    """UsageError for what stands behind a comment, in its last line: it would be lost."""
+    if re.sub(r"<!--.*?-->", "", text).strip():
+        raise wrong(line, f"{text.strip()[:40]!r} stands behind a comment", "give it a line of its own")
+
+
 def _classified(lines: list[str], first: int) -> Iterator[SourceLine]:
     fence, opened, comment = "", 0, 0
     fields = block = False
@@ -86,7 +92,9 @@ def _classified(lines: list[str], first: int) -> Iterator[SourceLine]:
             continue
         if comment:
             yield SourceLine(number, text, comment=True)
-            comment = 0 if "-->" in text else comment
+            if "-->" in text:
+                comment = 0
+                _check_behind(number, text.partition("-->")[2])
         elif fence:
             closes = mark is not None and mark[1].startswith(fence) and not mark[2].strip()
             yield SourceLine(number, text, code=True)
@@ -96,6 +104,7 @@ def _classified(lines: list[str], first: int) -> Iterator[SourceLine]:
             yield SourceLine(number, text, code=True)
         elif text.lstrip().startswith("<!--"):
             comment = 0 if "-->" in text else number
+            _check_behind(number, text.partition("-->")[2])
             yield SourceLine(number, text, comment=True)
         else:
             line = SourceLine(number, text)

@@ -29,7 +29,7 @@ _INTERPRETERS = frozenset(
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "mksh", "zsh", "csh", "tcsh"})
 """Those of them whose option `-c` is followed by code, perhaps after values of other options."""
 _REREADS = frozenset(
-    {"ssh", "watch", "parallel", "rsh", "mosh", "sqlite", "ed", "at", "batch", "make", "gmake", "entr", "watchexec"}
+    {"ssh", "watch", "parallel", "rsh", "mosh", "sqlite", "ed", "at", "batch", "make", "gmake", "entr", "watchexec", "tmux"}
 )
 """Commands that read any of their arguments again as code."""
 _REREADING_BUILTINS = frozenset({"eval", "trap", "alias", "source", ".", "let"})
@@ -63,6 +63,30 @@ _TAKES_OPTIONS = frozenset(
 )  # fmt: skip
 """Commands that an argument like `--rsh=...` makes execute something: a value may be one of theirs only after `--`."""
 _ALREADY_OVER = frozenset({"--", "--end-of-options"})
+_DECLARING = frozenset({"export", "declare", "typeset", "readonly", "local"})
+"""Builtins for which an argument may be an assignment to any variable."""
+_OPTIONS_ANYWHERE = frozenset(
+    {
+        "flock",
+        "su",
+        "runuser",
+        "script",
+        "psql",
+        "mysql",
+        "sqlite3",
+        "vim",
+        "emacs",
+        "gdb",
+        "expect",
+        "ghci",
+        "scala",
+        "sg",
+        "julia",
+        "osascript",
+    }
+)
+"""Interpreters that take an option with code after other arguments, too."""
+_CODE_FOLLOWS = re.compile(r"-(?:c|e|ex|E|eval|iex)|--(?:command|session-command|execute|eval|eval-command)")
 _EVALUATING_MODULES = frozenset({"timeit", "pdb", "cProfile", "profile", "trace", "code"})
 _STANDARD_INPUT = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 _EXECUTED_BY = {
@@ -80,8 +104,10 @@ _QUANTITY = re.compile(r"[\d.]+[smhd]?")
 _PIPE = re.compile(r"(?<!\|)\|&?(?!\|)\s*([^;&|()\n]*)")
 """A pipe, and the words of the command that reads from it."""
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
-_EVAL = re.compile(r"(?:\A|[;&|({\n]|\b(?:then|do|else|command|builtin|exec|time|!)\s)\s*eval\b")
-"""`eval` where the name of a command stands."""
+_EVAL = re.compile(r"(?:\A|[;&|({\n'\"]|\b(?:then|do|else|command|builtin|exec|time|!)\s)\s*eval\b")
+"""`eval` where the name of a command stands, or at the beginning of a text that may be one."""
+_INDIRECT = re.compile(r"\s-[A-Za-z]*c[A-Za-z]*\s+[\"']?\$\{?(?:\w|[@*#])")
+"""Code that is the value of a variable: it may have got there from any other place of the line."""
 _ASSIGNED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\+?=")
 _CODE_OPTION = re.compile(
     r"-[A-Za-z]*[ceErRp][A-Za-z]*|--(?:eval|execute|exec|command|expression|print|run|code|init-command|split-string)"
@@ -299,6 +325,8 @@ class _Line:
         """Whether whatever gets this word takes it as it is. Raises UsageError if it would read it as code."""
         if _EVAL.search(self.text):
             raise self._refused("in a line with eval, which may read it as code")
+        if _INDIRECT.search(self.text):
+            raise self._refused("in a line that runs the value of a variable as code")
         if not self.target:
             self._check_command(self.words[-1], self.word, whole=self._is_whole())
         for words, word in zip(self.words[:-1], self.outer, strict=True):  # what a `$(` says is a word of the command around it
@@ -331,6 +359,12 @@ class _Line:
             raise self._refused("where the name of a command stands", "name the program, and give it the goal as an argument")
         names = {_program(each) for each in words}
         self._check_options(words, names, _bare(word), whole=whole)
+        if words[0] in _DECLARING and not _ASSIGNMENT.match(word):
+            raise self._refused(f"where {words[0]} takes any assignment", f"name the variable: {words[0]} NAME={self.hole}")
+        if "find" in names and not (words[-1].startswith("-") or _bare(word)):
+            raise self._refused("where find looks for options", f"use find -name {self.hole}, or cd -- {self.hole} && find .")
+        if names & _OPTIONS_ANYWHERE and _CODE_FOLLOWS.fullmatch(words[-1]):
+            raise self._refused(f"in code for {min(names & _OPTIONS_ANYWHERE)}")
         rereads = sorted((names & _REREADS) | ({words[0]} & _REREADING_BUILTINS))
         if rereads:
             raise self._refused(f"among the arguments of {rereads[0]}, which reads them again as code")

@@ -439,5 +439,8 @@ def _packet(fields: Fields) -> Packet | None:
 def _restart(fields: Fields) -> Restarts:
     field = fields.get("restart")
     if field is None or field.block or field.text.startswith("{") or "=" in field.text:
-        return _policy("restart", fields.mapping("restart"), Restarts)
+        found = fields.mapping("restart")
+        if found.value and "policy" not in found.value:
+            raise fields.wrong("restart", "restart has no policy, so the rest of it would do nothing", "policy=permanent, …")
+        return _policy("restart", found, Restarts)
     return _policy("restart", Yaml({"policy": unquote(field.text)}, field.number), Restarts)

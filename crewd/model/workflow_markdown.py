@@ -110,7 +110,9 @@ def _tried(wrongs: list[UsageError], make: Callable[[], T]) -> T | None:
 
 def _first_of(wrongs: list[UsageError]) -> UsageError:
     """The error about the first line, which tells of the others too."""
-    first, *others = sorted(wrongs, key=lambda error: int(error.values.get("line") or 0))
+    first, *others = sorted(
+        {str(error): error for error in wrongs}.values(), key=lambda error: int(error.values.get("line") or 0)
+    )
     return UsageError(first.message, hint=first.hint, **first.values, further="\n".join(map(str, others)))
 
 

@@ -220,6 +220,9 @@ STEPS = "## a\nrun: x\n"
         ("## a\nrun: x\nlimits: memory_bytes=0.5\n", 3, "less than a byte"),
         ("## a\nrun: x\nlimits: task_seconds=\u0663\n", 3, "no time"),
         ("## a\nrun: x\nlimits: tokens=1_000\n", 3, "no number"),
+        ("## a\nrun: x\n<!-- note --> verify: false\n", 3, "stands behind a comment"),
+        ("## a\nrun: x\n\n<!-- note\n--> and more\n", 5, "stands behind a comment"),
+        ("## a\nrun: x\nrestart: {restarts_max: 3}\n", 3, "no policy"),
     ],
 )
 def test_what_is_not_understood_is_named_with_its_line_and_is_never_text(text: str, line: int, says: str) -> None:

@@ -57,7 +57,8 @@ def _tell(workflow: Workflow, step: Step) -> None:
         say_exactly("    " + ("outside: somebody claims it" if worker.outside else _agent_of(step)))
     access = ", ".join(filter(None, (step.access, step.conflict_key and f"key {step.conflict_key}")))
     told = (
-        ("skills", ", ".join(step.skills)), ("reads", ", ".join(step.reads)), ("output", step.output), ("access", access), ("effectiveness", step.effectiveness),
+        ("skills", ", ".join(step.skills)), ("reads", ", ".join(step.reads)), ("output", step.output), ("access", access),
+        ("effectiveness", step.effectiveness),
         ("verify", place_values(step.verify, names)),
         *(("verify", f"{level}: {place_values(command, names)}") for level, command in step.verify_levels.items()),
         ("packet", step.packet.summary if step.packet else ""),

@@ -104,6 +104,8 @@ def test_a_plan_says_what_would_be_done_and_starts_nothing(shell: Shell) -> None
     (shell.cwd / "key.workflow.md").write_text("---\nname: w\n---\n## a\nrun: x\nconflictKey: k\n")
     for without in ("plan x -w key", "run -n x -w key"):
         assert "a conflictKey and no access" in shell.fails(2, *without.split())
+    done = shell.run("check", "key.workflow.md")
+    assert (done.returncode, "line 6: step a has a 'conflictKey' and no access" in done.stderr) == (1, True), done.stderr
     assert "bare: 1 step," in shell.ok("plan", "look", "-w", "bare.workflow.md", "-a", "explorer")
     assert "one" in shell.ok("run", "-n", "-w", "asks.workflow.md", "-i", "n=3")
     assert runs() == before
@@ -157,6 +159,8 @@ def test_all_parts_of_a_file_that_are_wrong_are_told_at_once(shell: Shell) -> No
     told = shell.fails(2, "check", ".crew/workflows/w.workflow.md")
     assert [line.split(":")[0] for line in told.splitlines() if "line " in line][1:] == ["also, line 7", "also, line 13"]
     assert "line 3: the front matter has no key 'maxConcurency'" in told
+    (shell.cwd / "once.workflow.md").write_text("## build it\nrun: x\n")
+    assert "also" not in shell.fails(2, "check", "once.workflow.md"), "one fault is told once"
     done = shell.run("check", "--json")
     assert [re.sub(r".*line (\d+):.*", r"\1", each["wrong"]) for each in json.loads(done.stdout)] == ["3", "7", "13"]
 
