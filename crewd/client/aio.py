@@ -15,7 +15,7 @@ import zmq.asyncio
 
 import crewd
 from crewd.client import calls, shapes
-from crewd.client.blocking import HELLO_TIMEOUT_SECONDS
+from crewd.client.blocking import GONE_SECONDS, HELLO_TIMEOUT_SECONDS
 from crewd.client.calls import REPLY_SECONDS, SILENCE_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_home, may_start, start_daemon, unreachable
@@ -38,9 +38,6 @@ from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 
 T = TypeVar("T")
-
-CONNECTED_SECONDS = 0.02
-"""Between two looks whether somebody is connected."""
 
 
 class Connecting:
@@ -109,19 +106,30 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         self.ids = IdSource(self._clock, SystemChance())
         self._talk = Conversation(*who, f"crewd-python/{crewd.__version__}", self.ids, wish=wish)
         self._context = zmq.asyncio.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # else ZeroMQ keeps requests for whoever serves the home later
-        self._socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        self._socket.connect(home.clients_endpoint)
+        self._sockets = [self._new_socket()]
         self._place = Place()
-        self._hang_up = weakref.finalize(self, _hang_up, self._place, self._socket, self._context)
+        self._hang_up = weakref.finalize(self, _hang_up, self._place, self._sockets, self._context)
         self._hang_up.atexit = False  # the system does it
         self._loop = asyncio.get_running_loop()
         self._silent_seconds = 0.0
         self._news = asyncio.Condition()
+        self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._greet_often())]
+
+    def _new_socket(self) -> zmq.asyncio.Socket:
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+        socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        socket.connect(self.home.clients_endpoint)
+        return socket
+
+    def _drop_unsent(self) -> None:
+        """Connect anew: what nobody has heard is not kept for a crewd that is started later."""
+        for task in self._tasks:
+            task.cancel()
+        self._sockets[0].close(0)
+        self._sockets[0] = self._new_socket()
         self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._greet_often())]
 
     async def __aenter__(self) -> Self:
@@ -146,17 +154,12 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         async with self._news:
             self._news.notify_all()  # whoever waits for an answer is told that there will be none
 
-    async def _send(self, frames: list[bytes]) -> bool:
-        """Whether it is on its way: not if nobody is connected, or crewd does not read. Both are found out with a hello."""
-        try:
-            await self._socket.send_multipart(frames, zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
+    async def _send(self, frames: list[bytes]) -> None:
+        await self._sockets[0].send_multipart(frames)
 
     async def _hear(self) -> None:
         while True:
-            frames = await self._socket.recv_multipart()
+            frames = await self._sockets[0].recv_multipart()
             self._silent_seconds = 0.0
             for answer in feed(self._talk, frames):
                 await self._send(answer)
@@ -165,11 +168,9 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
 
     async def _greet_often(self) -> None:
         while True:
-            pause = CONNECTED_SECONDS
-            if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT:  # its own `poll` would hold up what is sent meanwhile
-                for frames in self._talk.beat():
-                    await self._send(frames)
-                pause = HELLO_SECONDS if self._talk.incarnation else 0.2
+            for frames in self._talk.beat():
+                await self._send(frames)
+            pause = HELLO_SECONDS if self._talk.incarnation else 0.2
             await asyncio.sleep(pause)
             self._silent_seconds += pause  # while the event loop was held up, nobody could be heard: that does not count
             async with self._news:
@@ -197,8 +198,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         key, frames = self._talk.ask(request)
         self._silent_seconds = 0.0
         try:
-            if not await self._send(frames):
-                self._talk.not_sent(key)
+            await self._send(frames)
             async with asyncio.timeout(seconds), self._news:
                 while key not in self._talk.replies:
                     await self._news.wait()
@@ -208,7 +208,10 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         except TimeoutError:
             raise DeadlineExceeded(f"crewd has not answered for {seconds:g} s", hint="crew daemon status") from None
         finally:
+            answered = key in self._talk.replies
             self._talk.forget(key)
+            if not answered and self._silent_seconds > min(silence, GONE_SECONDS) and self._place.usable:
+                self._drop_unsent()
 
     async def drive(self, call: calls.Call[T]) -> T:
         """Make a call of `crewd.client.calls`: ask what it asks, and return what it returns."""
@@ -299,8 +302,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         key, frames = self._talk.ask(watch.request(after, progress=progress))
         self._silent_seconds = 0.0
         try:
-            if not await self._send(frames):
-                self._talk.not_sent(key)
+            await self._send(frames)
             while True:
                 async with self._news:
                     while not (self._talk.notes[key] or key in self._talk.replies):
@@ -326,11 +328,11 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
                 await self._send(end)
 
 
-def _hang_up(place: Place, socket: zmq.asyncio.Socket, context: zmq.asyncio.Context) -> None:
+def _hang_up(place: Place, sockets: list[zmq.asyncio.Socket], context: zmq.asyncio.Context) -> None:
     """As `blocking.hang_up`. The event loop may be gone: then nothing waits for the socket there."""
     if place.leave():
         with contextlib.suppress(RuntimeError):
-            socket.close(0)
+            sockets[0].close(0)
         context.destroy(0)
 
 

@@ -38,6 +38,8 @@ from crewd.model.rows import Progress, RunRow
 from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 
+GONE_SECONDS = 3 * HELLO_SECONDS
+"""Whoever has not answered several hellos is not there: a crewd that is started later must not hear what was meant for it."""
 HELLO_TIMEOUT_SECONDS = 2.0
 """Without a word from crewd, also not to a hello: long enough for a restart, short enough for a person."""
 
@@ -53,18 +55,26 @@ class Connection:
         self.name = who[0]
         self.talk = Conversation(*who, f"crewd-python/{crewd.__version__}", self.ids, wish=wish)
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # else ZeroMQ keeps requests for whoever serves the home later
-        self._socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        self._socket.connect(home.clients_endpoint)
+        self._sockets = [self._new_socket()]
         self._place = Place()
-        self._hang_up = weakref.finalize(self, hang_up, self._place, self._socket, self._context)
+        self._hang_up = weakref.finalize(self, hang_up, self._place, self._sockets, self._context)
         self._hang_up.atexit = False  # the system does it
         self._next_hello = 0.0
         self._heard_at = self.clock.monotonic()
+
+    def _new_socket(self) -> zmq.Socket[bytes]:
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+        socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        socket.connect(self.home.clients_endpoint)
+        return socket
+
+    def _drop_unsent(self) -> None:
+        """Connect anew: what nobody has heard is not kept for a crewd that is started later."""
+        self._sockets[0].close(0)
+        self._sockets[0] = self._new_socket()
 
     def greet(self, timeout: float) -> bool:
         """Say hello; whether somebody answered in time."""
@@ -77,25 +87,22 @@ class Connection:
         """Wait up to `timeout` for something, take in all that is there, and send what follows from it."""
         now = self.clock.monotonic()
         if now >= self._next_hello:
-            if not self._socket.poll(_milliseconds(min(timeout, hello_seconds)), zmq.POLLIN | zmq.POLLOUT):
-                return  # nobody is connected
             self._next_hello = now + hello_seconds
             for frames in self.talk.beat():
                 self._send(frames)
         wait = min(timeout, max(0.0, self._next_hello - now))
-        if self._socket.poll(_milliseconds(wait)):
+        (socket,) = self._sockets
+        if socket.poll(int(wait * 1000) + 1 if wait > 0 else 0):
             self._heard_at = self.clock.monotonic()
-            while self._socket.poll(0):
-                for frames in feed(self.talk, self._socket.recv_multipart()):
+            while socket.poll(0):
+                for frames in feed(self.talk, socket.recv_multipart()):
                     self._send(frames)
 
-    def _send(self, frames: list[bytes]) -> bool:
-        """Whether it is on its way: not if nobody is connected, or crewd does not read. Both are found out with a hello."""
+    def _send(self, frames: list[bytes]) -> None:
         try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK)
+            self._sockets[0].send_multipart(frames, zmq.NOBLOCK)
         except zmq.Again:
-            return False
-        return True
+            return  # crewd does not read: the next hello finds out
 
     def request(self, request: rq.Request, timeout: float = REPLY_SECONDS, silence: float = SILENCE_SECONDS) -> rl.Reply:
         """Send and wait. Survives a restart of crewd; DeadlineExceeded if `timeout` seconds bring no reply.
@@ -109,12 +116,13 @@ class Connection:
         key, frames = self.talk.ask(request)
         self._heard_at = self.clock.monotonic()
         deadline = self.clock.monotonic() + timeout
+        self._send(frames)
+        answered = False
         try:
-            if not self._send(frames):
-                self.talk.not_sent(key)
             while True:
                 reply = self.talk.take(key)
                 if reply is not None:
+                    answered = True
                     return reply
                 left = deadline - self.clock.monotonic()
                 if left <= 0:
@@ -124,6 +132,8 @@ class Connection:
                 self._check_alive(silence)
         finally:
             self.talk.forget(key)  # nobody waits for it any more, so it is not asked again
+            if not answered and self.clock.monotonic() - self._heard_at > min(silence, GONE_SECONDS) and self._place.usable:
+                self._drop_unsent()
 
     def _check_alive(self, silence: float) -> None:
         """Somebody answers a hello every second; DaemonUnreachable when nobody has for so many seconds."""
@@ -137,8 +147,7 @@ class Connection:
         """
         with self._place.use():
             key, frames = self.talk.ask(request)
-            if not self._send(frames):
-                self.talk.not_sent(key)
+            self._send(frames)
         try:
             while True:
                 notes = self.talk.notes[key]
@@ -165,14 +174,10 @@ class Connection:
         self._hang_up()
 
 
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000) + 1 if seconds > 0 else 0
-
-
-def hang_up(place: Place, socket: zmq.Socket[bytes], context: zmq.Context[zmq.Socket[bytes]]) -> None:
+def hang_up(place: Place, sockets: list[zmq.Socket[bytes]], context: zmq.Context[zmq.Socket[bytes]]) -> None:
     """End a client's connection, also that of a client that was dropped and not closed: ZeroMQ would wait for its socket."""
     if place.leave():
-        socket.close(0)
+        sockets[0].close(0)
         context.term()
 
 

@@ -193,10 +193,6 @@ class Conversation:
     def _credit(self, key: str) -> list[bytes]:
         return codec.requests.encode(self._ids.next("x"), rq.Credit(id=key, upto=self._read[key][0]))
 
-    def not_sent(self, key: str) -> None:
-        """Nobody is connected: it is asked with the next hello that somebody hears."""
-        self._soon.add(key)
-
     def take(self, key: str) -> rl.Reply | None:
         """The reply, if it is there."""
         self._tries.pop(key, None)
