@@ -202,7 +202,7 @@ def test_what_decides_and_what_is_touch_nothing() -> None:
 def test_only_named_places_import_by_name() -> None:
     """An import that no checker sees: workers' code, verbs, and what is loaded when it is first used."""
     assert {str(path.relative_to(ROOT)) for path in FILES if "import_module(" in path.read_text()} == {
-        "__init__.py", "client/cli/main.py", "guardian/zygote.py", "testing/__init__.py", "worker/call.py", "worker/context.py",
+        "__init__.py", "client/cli/main.py", "guardian/zygote.py", "testing/__init__.py", "worker/call.py", "worker/schema.py",
     }  # fmt: skip
     assert 'WORKER_MAIN = "crewd.worker.host"' in (ROOT / "guardian/zygote.py").read_text()
 

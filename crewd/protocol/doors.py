@@ -44,6 +44,7 @@ from crewd.protocol.requests import (
     Request,
     Send,
     Signal,
+    StopDaemon,
     TellHooks,
 )
 
@@ -58,6 +59,11 @@ def check_seconds(seconds: float) -> None:
     """A timeout. Raises UsageError for one that is not possible."""
     if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
         raise UsageError(f"a timeout of {seconds:g} s is not possible", hint=f"0 to {TIMEOUT_SECONDS_MAX:g}")
+
+
+def _check_grace(grace: float) -> None:
+    if not 0 <= grace <= GRACE_SECONDS_MAX:
+        raise UsageError(f"a grace of {grace:g} s is not possible", hint=f"0 to {GRACE_SECONDS_MAX:g}")
 
 
 def check_send(send: Send) -> Send:
@@ -95,8 +101,7 @@ def check_cancel(cancel: Cancel) -> Cancel:
     if cancel.reason not in set(CancelReason):
         raise UsageError(f"{cancel.reason!r} is no reason", hint=f"use one of {', '.join(CancelReason)}")
     grace = GRACE_SECONDS_DEFAULT if cancel.grace_seconds is None else cancel.grace_seconds
-    if not 0 <= grace <= GRACE_SECONDS_MAX:
-        raise UsageError(f"a grace of {grace:g} s is not possible", hint=f"0 to {GRACE_SECONDS_MAX:g}")
+    _check_grace(grace)
     check_seconds(cancel.timeout_seconds)
     return msgspec.structs.replace(
         cancel, grace_seconds=0.0 if cancel.mode == "now" else grace, intent=clip(cancel.intent, NOTE_CHARS_MAX)
@@ -140,6 +145,8 @@ def check(request: Request) -> Request:
             return check_hooks_told(request)
         case AwaitEnd(timeout_seconds=seconds):
             check_seconds(seconds)
+        case StopDaemon(grace_seconds=grace):
+            _check_grace(grace)
     return request
 
 

@@ -72,6 +72,7 @@ class AsyncContext(Context):
 
     async def permission(self, question: str, *, timeout: float | None = None) -> bool:  # type: ignore[override] # noqa: ASYNC109
         """See `Context.permission`."""
+        check_arguments(Context.permission, (self, question), {"timeout": timeout})
         return await self.ask(question, kind="permission", default="deny", timeout=timeout) == "allow"
 
     async def send(  # type: ignore[override]
@@ -94,6 +95,7 @@ class AsyncContext(Context):
 
     async def wait_for(self, target: str, *, timeout: float = 3600.0) -> EndReply:  # type: ignore[override] # noqa: ASYNC109
         """See `Context.wait_for`. Given up (a timeout of asyncio's, a cancelled task), it is over at once."""
+        check_arguments(Context.wait_for, (self, target), {"timeout": timeout})
         key = self._others.new_wait()
         return await _in_thread(lambda: self._wait_for(target, timeout, key), lambda: self._desk.give_up(key))
 

@@ -1,7 +1,4 @@
-"""The `call` runtime: a Python function, sync or async, on the main thread of this process.
-
-Tests: tests/worker/test_host.py.
-"""
+"""The `call` runtime: a Python function, sync or async, on the main thread of this process."""
 
 from __future__ import annotations
 
@@ -10,12 +7,13 @@ import contextlib
 import importlib
 import inspect
 import os
+import re
 import signal
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
@@ -118,6 +116,7 @@ def _outcome_of(function: Callable[..., Any], bootstrap: Bootstrap, context: Con
     except SystemExit as left:
         code = 0 if left.code is None else int(left.code) if isinstance(left.code, int) else 1
         if code == 0:
+            context.finish()
             return Outcome(outcome="completed")
         code = code & 0xFF or 1  # what a process can exit with
         return Outcome(outcome="failed", reason=FailureReason.RAISED, error=text_of(left), exit_code=code)
@@ -158,12 +157,18 @@ def invoke(function: Callable[..., Any], context: Context, args: dict[str, Any])
     wants = wants_context(function, args)
     if not wants:
         _check_place(function, args)
-    if inspect.iscoroutinefunction(function):
-        own = AsyncContext.__new__(AsyncContext)
-        own.__dict__ = context.__dict__
-        coroutine = function(own, **args) if wants else function(**args)
-        return asyncio.run(_until_cancelled(coroutine, context.token))
-    return function(context, **args) if wants else function(**args)
+    given: Context = context
+    if _is_async(function):
+        given = AsyncContext.__new__(AsyncContext)
+        given.__dict__ = context.__dict__
+    result = function(given, **args) if wants else function(**args)
+    return asyncio.run(_until_cancelled(result, context.token)) if inspect.iscoroutine(result) else result
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    """Whether it is `async def`, perhaps behind decorators that use `functools.wraps`, or an object that is called so."""
+    plain = inspect.unwrap(function)
+    return inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(inspect.getattr_static(plain, "__call__", None))
 
 
 async def _until_cancelled(coroutine: Any, token: CancellationToken) -> object:
@@ -185,7 +190,27 @@ def wants_context(function: Callable[..., Any], args: dict[str, Any]) -> bool:
     if not parameters or parameters[0].name in args:
         return False
     first = parameters[0]
-    return first.name in {"ctx", "context"} or "Context" in str(first.annotation)
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    return first.name in {"ctx", "context"} or _is_context(first.annotation, names)
+
+
+def _is_context(annotation: object, names: Mapping[str, object]) -> bool:
+    """Whether this means crewd's context. `names` are those of the module, for an annotation that is a text."""
+    if isinstance(annotation, type):
+        return issubclass(annotation, Context)
+    if not isinstance(annotation, str):
+        return any(_is_context(each, names) for each in get_args(annotation))
+    for text in re.findall(r"[A-Za-z_][\w.]*", annotation):
+        place, _, name = text.rpartition(".")
+        found = names.get(text.partition(".")[0])
+        for part in text.split(".")[1:]:
+            found = getattr(found, part, None)
+        if isinstance(found, type):
+            if issubclass(found, Context):
+                return True
+        elif name in {"Context", "AsyncContext"} and place in {"", "worker", "crewd.worker"}:
+            return True  # it is imported for type checkers alone
+    return False
 
 
 def _check_place(function: Callable[..., Any], args: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ Tests: tests/worker/test_host.py, tests/test_end_to_end.py.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import mimetypes
 import operator
@@ -58,6 +57,7 @@ from crewd.worker.operation import Interrupted, Operation
 from crewd.worker.others import Others, WaitLevel
 from crewd.worker.results import NotJson, as_json
 from crewd.worker.sampler import Sampler
+from crewd.worker.schema import follows
 from crewd.worker.token import CancellationToken
 
 if TYPE_CHECKING:
@@ -248,11 +248,12 @@ class Context:
         self._alive()
         self.token.check()
         _check_text(text)
+        timeout = to_wait("timeout", timeout)
         if self.parent:
             return self._others.contact(key, text, timeout).id
         number = self._desk.report(Told(text=clip(text, TEXT_CHARS_MAX), priority="urgent"))
         if not self._desk.wait_durable(timeout, upto=number):
-            raise DeadlineExceeded(f"crewd has not kept it for {timeout:g} s", hint="it is sent again when crewd is back")
+            raise DeadlineExceeded(f"crewd has not confirmed it within {timeout:g} s", hint="it is sent until crewd has it")
         self.token.check()
         return f"{self.task}#{self.epoch}:told{number}"
 
@@ -317,7 +318,7 @@ class Context:
         default: str | None, timeout: float | None, is_wanted: Callable[[], bool] = lambda: True,
     ) -> str | None:  # fmt: skip
         """Ask, under the id `ask`. Who wants no answer any more changes what `is_wanted` says, and closes the question."""
-        fits = _follows(schema)
+        fits = follows(schema)
         if kind not in QUESTION_KINDS:
             raise UsageError(f"there is no kind of question {kind!r}", hint=f"one of {', '.join(QUESTION_KINDS)}")
         if not question.strip():
@@ -577,24 +578,3 @@ def _check_kind(kind: str) -> None:
         raise UsageError("an operation has a kind", hint="a word, such as tool or model")
     if kind.startswith(OWN_KINDS):
         raise UsageError(f"operations of the kind {kind} are crewd's own", hint="use another word, such as tool or model")
-
-
-def _follows(schema: dict[str, Any] | None) -> Callable[[str], str]:
-    """What looks at an answer: an empty text if it follows the schema, else what is wrong with it."""
-    if schema is None:
-        return lambda _text: ""
-    try:
-        library: Any = importlib.import_module("jsonschema")
-    except ImportError:
-        raise UsageError("a question with a schema needs jsonschema", hint="pip install 'crewd[schema]'") from None
-    try:
-        library.Draft202012Validator.check_schema(schema)
-    except library.SchemaError as error:
-        raise UsageError(f"the schema is not one: {error.message}") from None
-    validator = library.Draft202012Validator(schema)
-
-    def look(text: str) -> str:
-        wrong = next(iter(validator.iter_errors(msgspec.json.decode(text))), None)
-        return "" if wrong is None else f"{wrong.json_path}: {wrong.message}"
-
-    return look

@@ -16,7 +16,6 @@ import msgspec
 from crewd.actors import Lane
 from crewd.model.errors import Busy, CrewdError, Refused, Unavailable, UsageError
 from crewd.model.ids import task_id
-from crewd.model.limits import GRACE_SECONDS_MAX
 from crewd.model.message_kinds import MAILBOX_KINDS
 from crewd.model.receipts import Outcome, Receipt
 from crewd.model.rights import Role, check_intent
@@ -309,7 +308,7 @@ class Serving:
             case rq.StopDaemon(grace_seconds, mode, intent):
                 check_intent(intent, "to stop crewd", required=services.config.require_intent and mode == "end")
                 self._send(caller, rl.Done())
-                order = shutdown(services, mode, min(max(0.0, grace_seconds), GRACE_SECONDS_MAX))
+                order = shutdown(services, mode, grace_seconds)
                 services.directory.part(FRONT).tell(order, lane=Lane.CONTROL)
             case _ if isinstance(request, rq.ForFront):
                 self._command(cm.Command(caller, request))
