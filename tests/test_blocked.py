@@ -37,6 +37,23 @@ def planned() -> Workflow:
     return Workflow("planned", steps, plan_approval=True)
 
 
+def test_a_step_whose_dependency_has_not_ended_well_is_not_taken_up_alone(crew: Crew, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    steps = (Step("a", worker=WorkerSpec(shell=f"test -e {flag}")), Step("b", depends_on=("a",), worker=QUICK))
+    run = crew.run(Workflow("w", steps), cwd="/")
+    run.wait(timeout=120)
+    before = len(list(crew.events(run.id)))
+    with pytest.raises(Refused, match="depends on a, which is failed"):
+        crew.resume(f"{run.id}/b")
+    assert len(list(crew.events(run.id))) == before
+    flag.touch()
+    crew.resume(f"{run.id}/a")
+    wait_until(lambda: crew.show(run.id).tasks[0].status == "completed", "the step that was taken up")
+    crew.wait(run.id, timeout=120)
+    crew.resume(f"{run.id}/b")
+    assert crew.wait(run.id, timeout=120).run.status == "completed"
+
+
 def test_a_notice_fits_a_narrow_screen(crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = crew.run(one_step("a-step-with-a-long-name", WorkerSpec(shell="exit 3")), cwd="/").id
     crew.wait(run, timeout=120)

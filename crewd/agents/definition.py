@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
@@ -144,6 +145,10 @@ def _value(head: Yaml, key: str, value: object) -> object:
         if key == "tools" and not words:
             hint = "leave it out for all tools of the program, or name one: tools: [read]"
             raise wrong(head.line(key), "tools names none", hint)
+        several = next((word for word in words if key == "tools" and re.search(r"\s", word.partition("(")[0])), "")
+        if several:
+            hint = f"tools: [{', '.join(several.split())}]"
+            raise wrong(head.line(key), f"tools: {several!r} may be one tool or several", hint)
         return words
     if key == "contextMode":
         if value not in ("fresh", "fork"):

@@ -28,6 +28,8 @@ _TEXTS = ("task", "text", "description", "prompt", "goal")
 """What agents call the text of a task. A task has one of them."""
 _ORDER = ("depends_on", "dependsOn", "depends", "after", "needs", "requires")
 """What agents call the tasks that a task waits for. It is no part of a plan; left out, a task would begin too early."""
+_DESCRIBING = ("id", "name", "title", "number", "summary", "reason", "rationale", "why", "note", "notes", "comment")
+"""What may stand beside it, and says nothing of what is to be done."""
 _FENCED = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
@@ -90,11 +92,11 @@ def read_plan(result: object, roles: Iterable[str]) -> tuple[tuple[Planned, ...]
     phases = _phases_of(value)
     if phases is None:
         raise UsageError('it is no JSON object with "phases"')
-    _check_once(value, "it")
+    _check_keys(value, "it", ("phases",))
     found = []
     for number, phase in enumerate(phases, 1):
         tasks = phase.get("tasks") if isinstance(phase, dict) else phase
-        _check_once(phase, f"phase {number}")
+        _check_keys(phase, f"phase {number}", ("tasks",))
         if not isinstance(tasks, list):
             raise UsageError(f'phase {number} has no list of "tasks"')
         if tasks:
@@ -151,17 +153,22 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _check_once(value: object, where: str) -> None:
+def _check_keys(value: object, where: str, known: Sequence[str]) -> None:
+    """UsageError for a key that stands twice, or that would change what is done and is not known."""
     if isinstance(value, _Twice):
         raise UsageError(f'{where} has "{value.key}" twice')
+    for key, said in value.items() if isinstance(value, dict) else ():
+        empty = said is None or said in ("", [], {}) or (key, said) == ("parallel", True)
+        if not (key in known or key in _DESCRIBING or empty):
+            raise UsageError(f'{where} has "{key}", which is no part of a plan')
 
 
 def _task(value: object, where: str, known: Mapping[str, str]) -> Planned:
     if not isinstance(value, dict):
         raise UsageError(f"{where} is no JSON object")
-    _check_once(value, where)
     if order := next((key for key in _ORDER if value.get(key)), ""):
         raise UsageError(f'{where} has "{order}": only phases say in which order tasks are done')
+    _check_keys(value, where, ("role", *_TEXTS))
     role = value.get("role")
     if not isinstance(role, str) or _plain(role) not in known:
         raise UsageError(f"{where} has the role {role!r}, the roles are {', '.join(known.values())}")

@@ -71,6 +71,7 @@ def test_the_command_may_be_another_one_and_the_runtime_a_protocol() -> None:
         ("---\nruntime: pi\npermissions: perhaps\n---\n", "line 3: permissions"),
         ("---\nruntime: pi\ncommand: 'an \"open quote'\n---\n", "line 3: command"),
         ("---\nruntime: pi\ntools: {a: b}\n---\n", "line 3: tools is a list of words"),
+        ("---\nruntime: claude\ntools: Read Edit\n---\n", "line 3: tools: 'Read Edit' may be one tool or several"),
         ("---\nruntime: pi\nenv: {CREWD_GOAL: x}\n---\n", "line 3"),
         ("---\nruntime: pi\nenv:\n  A: b\n  API_KEY: sk-abcdefghijklmnop1234\n---\n", "line 5: API_KEY holds what looks like"),
         ("---\nruntime: pi\naccess: shared\ntools: [read, Edit]\n---\n", "line 4: it only reads (access: shared), and has"),
