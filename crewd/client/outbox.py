@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from crewd.model.errors import Busy, CrewdError, DeadlineExceeded, StoreUnavailable, Unavailable
+from crewd.client.texts import not_utf8
+from crewd.model.errors import Busy, CrewdError, DeadlineExceeded, StoreUnavailable, Unavailable, UsageError
 from crewd.model.ids import MESSAGE, IdSource
 from crewd.model.receipts import Level
 from crewd.protocol.requests import Send
@@ -60,8 +61,15 @@ class Outbox:
     def keep(self, send: Send) -> Iterator[str]:
         """The id under which to send this message (its own is left out).
 
-        Forgotten at the end, if crewd has answered: with a receipt, or with a word on what is wrong with it.
+        Forgotten at the end, if crewd has answered: with a receipt, or with a word on what is wrong with it. Raises UsageError
+        for what is no message, or has a text that is not UTF-8.
         """
+        if not isinstance(send, Send):
+            raise UsageError(f"{send!r} is no message", hint="crewd.Send(target=…, kind='steer', text=…)")
+        try:
+            send.text.encode()
+        except UnicodeEncodeError as error:
+            raise not_utf8("the text", error) from None
         held = self._take(msgspec.structs.replace(send, id="", timeout_seconds=0.0))
         try:
             yield held.id

@@ -295,7 +295,7 @@ def expect(reply: rl.Reply, kind: type[R]) -> R:
     """The reply, if it is of this kind; what an `ErrorReply` says is raised."""
     if isinstance(reply, rl.ErrorReply):
         error = from_info(reply.error)
-        error.__dict__["receipt"] = reply.receipt
+        error.receipt = reply.receipt
         raise error
     if not isinstance(reply, kind):
         raise PeerError(f"crewd answered {type(reply).__name__} instead of {kind.__name__}")

@@ -27,8 +27,9 @@ def check_usable(found: FoundAgent, model: str) -> None:
     a provider that nobody has named. `model` is the one that it is given; empty for its program's own.
     """
     check_enabled("agent", found.name)
-    check_enabled("runtime", program_of(found))
     off, agent = disabled(), found.definition.agent
+    for runtime in (program_of(found), agent.runtime):
+        check_enabled("runtime", runtime)
     for tool in _named(off, "tool"):
         if has_tool(agent, tool):
             check_enabled("tool", tool)

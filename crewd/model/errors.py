@@ -7,9 +7,12 @@ Tests: tests/client/test_cli.py, tests/test_reachability.py.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
+
+if TYPE_CHECKING:
+    from crewd.model.receipts import Receipt
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
@@ -26,6 +29,8 @@ class CrewdError(Exception):
 
     code: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
+    receipt: Receipt | None = None
+    """The receipt so far, of a message for which crewd has answered with this."""
 
     def __init__(self, message: str, *, hint: str = "", **values: str | float | bool | None) -> None:
         super().__init__(message)
@@ -148,7 +153,7 @@ class DaemonUnreachable(Unavailable):
 
 
 class DeadlineExceeded(CrewdError):
-    """The caller's deadline passed; `values` say what level was reached."""
+    """The caller's deadline passed. Of a message, `receipt` says how far it has come."""
 
     code = "deadline_exceeded"
     exit_code = 124

@@ -519,11 +519,18 @@ class Context:
 
     @checked
     def read(self, name: str) -> str:
-        """The text of an output that this step `reads`. Raises UsageError if the step does not declare it."""
+        """The text of an output that this step `reads`.
+
+        Raises UsageError if the step does not declare it, or if it is not UTF-8.
+        """
         if name not in self._bootstrap.reads:
             raise UsageError(f"this step does not read {name}", hint=f"add 'reads: {name}' to the step")
         path = Path(self._bootstrap.shared) / name
-        return (path if path.exists() else Path(name)).read_text(encoding="utf-8")
+        try:
+            return (path if path.exists() else Path(name)).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            hint = f"its bytes are in {path}"
+            raise UsageError(f"the output {name} is not UTF-8 (byte {error.start})", hint=hint) from None
 
 
 def _amount(name: str, value: float | None, least: float = -AMOUNT_MAX) -> float | None:

@@ -240,7 +240,8 @@ class Program:
         if self._complaints <= COMPLAINTS_MAX:
             with contextlib.suppress(OSError):
                 os.write(2, f"crewd: a record was not understood: {clip(message, NOTE_CHARS_MAX)}: {record}\n".encode())
-        self._write(stdio.HearError(message=message, record=record))
+        if self._greeted.is_set() or self._complaints <= COMPLAINTS_MAX:  # a program that echoes would never end otherwise
+            self._write(stdio.HearError(message=message, record=record))
 
     # -- messages -----------------------------------------------------------------------------------------------
 

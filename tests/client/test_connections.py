@@ -15,7 +15,7 @@ import pytest
 from crewd.client import aio
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.shapes import exec_workflow
-from crewd.model.errors import DaemonUnreachable, UsageError
+from crewd.model.errors import DaemonUnreachable, DeadlineExceeded, UsageError
 from crewd.model.events import RunEnded
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
@@ -151,3 +151,21 @@ def test_nothing_follows_the_end_of_a_run(crew: Crew) -> None:
     assert next(run.events(after=end.seq - 1, follow=True)).seq == end.seq
     with pytest.raises(UsageError, match="labels choose among all runs"):
         list(crew.watch(run.id, labels={"a": "b"}))
+
+
+def test_what_is_no_message_is_refused_before_it_is_kept(crew: Crew) -> None:
+    for request in ("x", None):
+        with pytest.raises(UsageError, match="is no message"), crew.send_once(request):  # type: ignore[arg-type]
+            pass
+    with pytest.raises(UsageError, match="is not UTF-8"), crew.send_once(rq.Send("r", "steer", text="\ud800")):
+        pass
+    assert crew.outbox.left() == []
+
+
+def test_an_error_about_a_message_has_its_receipt(crew: Crew, jobs_dir: str) -> None:
+    run = crew.call("jobs:listen", cwd=jobs_dir)
+    with pytest.raises(DeadlineExceeded) as late:
+        run.follow_up("later", wait="settled", timeout=0.2)
+    assert late.value.receipt is not None
+    assert late.value.receipt.settled_at is None
+    run.cancel(mode="now")

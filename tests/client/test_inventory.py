@@ -71,6 +71,15 @@ def test_the_name_in_a_file_does_not_change_what_it_is_called(tmp_path: Path) ->
         choose(Wish(agent="bob"), installed=False)
 
 
+def test_an_agent_with_a_command_of_its_own_is_of_its_runtime_too(tmp_path: Path) -> None:
+    folder = tmp_path / ".crew" / "agents"
+    folder.mkdir(parents=True)
+    (folder / "own.md").write_text("---\nruntime: claude\ncommand: my-claude\n---\nx\n")
+    disable("runtime:claude", "bad")
+    with pytest.raises(Refused, match="runtime claude is disabled"):
+        choose(Wish(agent="own"), installed=False)
+
+
 def test_who_disables_says_what_and_why() -> None:
     with pytest.raises(UsageError, match="why"):
         disable("agent:reviewer", "  ")

@@ -11,11 +11,12 @@ import pytest
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.shapes import one_step
 from crewd.model.errors import RunFailed, UsageError
-from crewd.model.policy import Retry
+from crewd.model.policy import Limits, Retry
 from crewd.model.rows import AttemptRow
 from crewd.model.workflow import WorkerSpec
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from crewd.worker.stdio import COMPLAINTS_MAX
 
 pytestmark = pytest.mark.process
 SPEAKER = str(Path(__file__).with_name("speaker.py"))
@@ -55,6 +56,14 @@ def test_it_is_steered_asks_and_goes_on_where_it_would_stop(crew: Crew) -> None:
     assert [(each.name, each.data) for each in shown.artifacts] == [("notes.txt", b"all of it")]
     assert attempt_of(run).capabilities == ("steer", "follow_up")
     assert "half of it is done" in [each.text for each in crew.messages(run.id)]
+
+
+def test_a_program_that_echoes_is_answered_so_often_and_ended_when_its_time_is_over(crew: Crew, tmp_path: Path) -> None:
+    limits = Limits(task_seconds=1.0)
+    run = crew.exec(["sh", "-c", "exec tee heard"], cwd=str(tmp_path), protocol="crewd-stdio", limits=limits)
+    with pytest.raises(RunFailed, match="task_seconds"):
+        run.result(timeout=120)
+    assert (tmp_path / "heard").read_text().count('"type":"error"') <= COMPLAINTS_MAX
 
 
 def test_what_is_no_record_is_its_log_and_a_wrong_record_is_answered(crew: Crew) -> None:
