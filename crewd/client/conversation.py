@@ -52,7 +52,8 @@ def _as_usage(error: PeerError) -> UsageError:
         return UsageError(f"this cannot be asked for: {error.message}", hint=error.hint)
     said = re.sub(r"`(\w+)`", lambda each: _TYPES.get(each[1], each[1]), found["said"])
     said = said[0].lower() + said[1:].replace("enum value", "value")
-    return UsageError(f"{found['path'].rpartition('.')[2]} cannot be used: {said}", hint=f"it stands at {found['path']}")
+    name = found["path"].removesuffix("[...]").rpartition(".")[2]
+    return UsageError(f"{name} cannot be used: {said}", hint=f"it stands at {found['path']}")
 
 
 class Conversation:

@@ -13,7 +13,7 @@ import reprlib
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Literal, ParamSpec, TypeVar, Union
 
@@ -27,7 +27,7 @@ UNSHOWN = frozenset({"secrets", "brought", "env", "token"})
 """Arguments that may hold a secret: an error shows their type alone."""
 _NAMES = {
     str: "a text", bytes: "bytes", int: "a whole number", float: "a number", bool: "True or False", type(None): "None",
-    PurePath: "a path", Mapping: "a dict", Sequence: "a list", tuple: "a tuple",
+    PurePath: "a path", Mapping: "a dict", Sequence: "a list", Iterable: "a list", tuple: "a tuple",
 }  # fmt: skip
 
 
@@ -83,6 +83,8 @@ def fits(value: object, kind: Any) -> bool:
         if not isinstance(value, Sequence) or isinstance(value, str | bytes):
             return False
         return all(fits(each, inner[0]) for each in value)
+    if inner and issubclass(origin, Iterable) and isinstance(value, str | bytes):
+        return False  # its letters are not meant
     if kind in {int, float}:
         return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
     return isinstance(value, origin or kind)

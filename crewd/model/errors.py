@@ -7,12 +7,9 @@ Tests: tests/client/test_cli.py, tests/test_reachability.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
-
-if TYPE_CHECKING:
-    from crewd.model.receipts import Receipt
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
@@ -29,8 +26,8 @@ class CrewdError(Exception):
 
     code: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
-    receipt: Receipt | None = None
-    """The receipt so far, of a message for which crewd has answered with this."""
+    receipt: Any = None
+    """The `crewd.Receipt` so far, of a message for which crewd has answered with this; else None."""
 
     def __init__(self, message: str, *, hint: str = "", **values: str | float | bool | None) -> None:
         super().__init__(message)

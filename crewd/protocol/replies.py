@@ -93,7 +93,7 @@ class RunsReply(msgspec.Struct, frozen=True):
     """Runs with their tasks and their tasks' latest progress. `stale`: see `ShowReply`.
 
     Runs are without their steps, variables and hooks, goals have their first 2,048 characters, and tasks are without their
-    results. `before`: there may be older runs than these; ask again with it. Empty: there are none.
+    results. `before`: there may be older runs than these, and a request `runs` with it asks for them. Empty: there are none.
     """
 
     runs: tuple[RunRow, ...]

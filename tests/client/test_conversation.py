@@ -98,6 +98,12 @@ def test_a_value_of_another_type_is_named_in_the_words_of_who_gave_it(worker: An
     assert caught.value.message == says
 
 
+def test_a_value_in_a_dict_is_named_by_the_dict() -> None:
+    workflow = Workflow("w", (), labels={"a": 5})  # type: ignore[dict-item]
+    with pytest.raises(UsageError, match=r"^labels cannot be used: expected a text"):
+        conversation().ask(rq.StartRun(request_id="r", cwd="/", workflow=workflow))
+
+
 def test_what_does_not_fit_into_a_message_is_the_callers_error() -> None:
     with pytest.raises(UsageError, match="bytes"):
         conversation().ask(rq.Show(target="r" * (2 << 20)))

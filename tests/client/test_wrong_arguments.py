@@ -87,6 +87,8 @@ def test_a_call_names_a_function_and_what_is_brought_has_a_name(crew: crewd.Crew
     with pytest.raises(UsageError, match=r"bring\(how='everything'\)") as caught:
         crewd.bring(crew.home, how)
     assert "'path'" in caught.value.hint
+    with pytest.raises(UsageError, match=r"bring\(secrets=<str>\) cannot be used"):
+        crewd.bring(crew.home, secrets="KEY")
     with pytest.raises(UsageError, match="there is no file 'nothing'"):
         crew.exec(["cat"], stdin="nothing")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ def test_what_an_annotation_says_fits(value: object, kind: object) -> None:
     [
         (b"text", str, "a text"), (True, float, "a number"), (1.5, int, "a whole number"), (1, bool, "True or False"),
         (None, str, "a text"), ("text", Sequence[str], "a list"), ([1], Sequence[str], "a list"),
+        ("text", Iterable[str], "a list"),
         ([("a", 1)], Mapping[str, int], "a dict"), ({1: 1}, Mapping[str, int], "a dict"),
         ("soon", Literal["now", "later"], "'now' or 'later'"),
         ([1, 2], tuple[int, int], "a tuple"), ((1, "a"), tuple[int, ...], "a tuple"),
