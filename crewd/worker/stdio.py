@@ -312,20 +312,22 @@ class Program:
         self._asks.add(ask.id)
 
         def wait() -> None:
-            text = None
+            text, wrong = None, ""
             try:
                 text = context.ask(
                     ask.question, kind=ask.kind, choices=ask.choices, schema=ask.schema, default=ask.default,
                     timeout=ask.timeout,
                 )  # fmt: skip
             except UsageError as error:
-                self._complain(str(error), f"ask {ask.id}".encode())
-                return  # it changed nothing, and has no answer
+                wrong = str(error)
             except Cancelled:
                 return  # it has been told
             finally:
-                self._asks.discard(ask.id)
-            self._write(stdio.HearAnswer(id=ask.id, text=text))
+                self._asks.discard(ask.id)  # before the program hears of it, which may use the id again at once
+            if wrong:  # it changed nothing, and has no answer
+                self._complain(wrong, f"ask {ask.id}".encode())
+            else:
+                self._write(stdio.HearAnswer(id=ask.id, text=text))
 
         self._in_background(wait, "ask")
 
