@@ -15,7 +15,7 @@ import zmq.asyncio
 
 import crewd
 from crewd.client import calls, shapes
-from crewd.client.blocking import GONE_SECONDS, HELLO_TIMEOUT_SECONDS
+from crewd.client.blocking import GONE_SECONDS, HELLO_TIMEOUT_SECONDS, dealer, hang_up
 from crewd.client.calls import REPLY_SECONDS, SILENCE_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_home, may_start, start_daemon, unreachable
@@ -30,7 +30,6 @@ from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, 
 from crewd.model.events import Event
 from crewd.model.home import Home
 from crewd.model.ids import MESSAGE, IdSource
-from crewd.model.limits import FRAME_BYTES_MAX
 from crewd.model.receipts import Receipt
 from crewd.model.rights import Role
 from crewd.model.rows import Progress, RunRow
@@ -106,30 +105,21 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         self.ids = IdSource(self._clock, SystemChance())
         self._talk = Conversation(*who, f"crewd-python/{crewd.__version__}", self.ids, wish=wish)
         self._context = zmq.asyncio.Context()
-        self._sockets = [self._new_socket()]
+        self._sockets = [dealer(self._context, home)]
         self._place = Place()
-        self._hang_up = weakref.finalize(self, _hang_up, self._place, self._sockets, self._context)
+        self._hang_up = weakref.finalize(self, hang_up, self._place, self._sockets, self._context)
         self._hang_up.atexit = False  # the system does it
         self._loop = asyncio.get_running_loop()
         self._silent_seconds = 0.0
         self._news = asyncio.Condition()
         self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._greet_often())]
 
-    def _new_socket(self) -> zmq.asyncio.Socket:
-        socket = self._context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        socket.connect(self.home.clients_endpoint)
-        return socket
-
     def _drop_unsent(self) -> None:
-        """Connect anew: what nobody has heard is not kept for a crewd that is started later."""
+        """Connect again. ZeroMQ would keep the requests of the old socket, and give them to the next crewd."""
         for task in self._tasks:
             task.cancel()
         self._sockets[0].close(0)
-        self._sockets[0] = self._new_socket()
+        self._sockets[0] = dealer(self._context, self.home)
         self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._greet_often())]
 
     async def __aenter__(self) -> Self:
@@ -152,7 +142,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         async with self._news:
-            self._news.notify_all()  # whoever waits for an answer is told that there will be none
+            self._news.notify_all()  # calls that wait for an answer raise UsageError
 
     async def _send(self, frames: list[bytes]) -> None:
         await self._sockets[0].send_multipart(frames)
@@ -326,14 +316,6 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
             if self._place.usable:
                 _, end = self._talk.ask(rq.Unsubscribe(id=key))
                 await self._send(end)
-
-
-def _hang_up(place: Place, sockets: list[zmq.asyncio.Socket], context: zmq.asyncio.Context) -> None:
-    """As `blocking.hang_up`. The event loop may be gone: then nothing waits for the socket there."""
-    if place.leave():
-        with contextlib.suppress(RuntimeError):
-            sockets[0].close(0)
-        context.destroy(0)
 
 
 class RunHandle(RunMethods, Awaited["RunHandle"]):

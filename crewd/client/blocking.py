@@ -10,7 +10,7 @@ import sys
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 import zmq
@@ -39,7 +39,7 @@ from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 
 GONE_SECONDS = 3 * HELLO_SECONDS
-"""Whoever has not answered several hellos is not there: a crewd that is started later must not hear what was meant for it."""
+"""A crewd that has not answered several hellos is gone. The next crewd must not get the requests that were sent to it."""
 HELLO_TIMEOUT_SECONDS = 2.0
 """Without a word from crewd, also not to a hello: long enough for a restart, short enough for a person."""
 
@@ -55,26 +55,17 @@ class Connection:
         self.name = who[0]
         self.talk = Conversation(*who, f"crewd-python/{crewd.__version__}", self.ids, wish=wish)
         self._context = zmq.Context()
-        self._sockets = [self._new_socket()]
+        self._sockets = [dealer(self._context, home)]
         self._place = Place()
         self._hang_up = weakref.finalize(self, hang_up, self._place, self._sockets, self._context)
         self._hang_up.atexit = False  # the system does it
         self._next_hello = 0.0
         self._heard_at = self.clock.monotonic()
 
-    def _new_socket(self) -> zmq.Socket[bytes]:
-        socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        socket.connect(self.home.clients_endpoint)
-        return socket
-
     def _drop_unsent(self) -> None:
-        """Connect anew: what nobody has heard is not kept for a crewd that is started later."""
+        """Connect again. ZeroMQ would keep the requests of the old socket, and give them to the next crewd."""
         self._sockets[0].close(0)
-        self._sockets[0] = self._new_socket()
+        self._sockets[0] = dealer(self._context, self.home)
 
     def greet(self, timeout: float) -> bool:
         """Say hello; whether somebody answered in time."""
@@ -91,11 +82,10 @@ class Connection:
             for frames in self.talk.beat():
                 self._send(frames)
         wait = min(timeout, max(0.0, self._next_hello - now))
-        (socket,) = self._sockets
-        if socket.poll(int(wait * 1000) + 1 if wait > 0 else 0):
+        if self._sockets[0].poll(int(wait * 1000) + 1 if wait > 0 else 0):
             self._heard_at = self.clock.monotonic()
-            while socket.poll(0):
-                for frames in feed(self.talk, socket.recv_multipart()):
+            while self._sockets[0].poll(0):
+                for frames in feed(self.talk, self._sockets[0].recv_multipart()):
                     self._send(frames)
 
     def _send(self, frames: list[bytes]) -> None:
@@ -174,11 +164,30 @@ class Connection:
         self._hang_up()
 
 
-def hang_up(place: Place, sockets: list[zmq.Socket[bytes]], context: zmq.Context[zmq.Socket[bytes]]) -> None:
-    """End a client's connection, also that of a client that was dropped and not closed: ZeroMQ would wait for its socket."""
+S = TypeVar("S", bound="zmq.Socket[Any]")
+
+
+def dealer(context: zmq.Context[S], home: Home) -> S:
+    """A socket that is connected to the crewd of a home, or will be when there is one."""
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+    socket.setsockopt(zmq.RECONNECT_IVL, 20)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+    socket.connect(home.clients_endpoint)
+    return socket
+
+
+def hang_up(place: Place, sockets: Sequence[zmq.Socket[Any]], context: zmq.Context[Any]) -> None:
+    """Close a client's only socket and its context.
+
+    A client that is dropped and not closed needs this, too: a context waits for its sockets when it is collected, and does not
+    know them any more by then.
+    """
     if place.leave():
-        sockets[0].close(0)
-        context.term()
+        with contextlib.suppress(RuntimeError):  # its event loop is closed
+            sockets[0].close(0)
+        context.destroy(0)
 
 
 @checked

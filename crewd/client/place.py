@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from crewd.model.errors import UsageError
 
 LEFT_SECONDS = 5.0
-"""Whoever waits for an answer looks several times in this time whether the client was closed."""
+"""A call that waits for an answer looks about every second whether its client was closed."""
 
 
 class Place:

@@ -208,8 +208,8 @@ def _explained(path: Path) -> int:
 def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> tuple[int, list[str]]:
     """Take a backup back, after it was folded: the number of its events, and runs whose bundles it lacks, or has damaged.
 
-    With `replace`, the database that is here is put aside. All is copied before anything here is touched: whoever is
-    interrupted, or has no room, has lost nothing.
+    With `replace`, the database that is here is put aside. Everything is copied before the home is changed: an interrupt or a
+    full disk loses nothing.
 
     Raises UsageError if the backup is not one, or the home has a database and is not to be replaced; Unavailable, with
     nothing changed, if it cannot be copied.
@@ -243,6 +243,8 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> tuple[i
         here = home.archive / path.name
         if path.name not in damaged or not here.exists():  # what is here may be whole
             wanted[path] = here
+    for left in (*home.root.glob(".restored-*"), *home.archive.glob(".restored-*")):
+        left.unlink()  # of a restore that was killed
     copies = _copied(backup, wanted)
     if home.database.exists():
         aside = put_aside(home, clock)

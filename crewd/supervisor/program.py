@@ -94,7 +94,7 @@ def start_log(home: Home, level: str) -> Any:
     logger.remove()
     logger.configure(patcher=clean)
     line = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}"
-    if sys.stderr is not None:  # whoever starts it may have closed that
+    if sys.stderr is not None:  # it is None if it was closed before the start
         logger.add(sys.stderr, level=level.upper(), format=line, backtrace=False, diagnose=False)  # diagnose shows values
     place = str(home.daemon_log).replace("{", "{{").replace("}", "}}")  # loguru formats the name of the file
     logger.add(place, level="DEBUG", serialize=True, rotation="10 MB", retention=5, enqueue=True, diagnose=False)

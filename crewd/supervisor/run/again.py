@@ -37,6 +37,13 @@ def reopen(run: Run, order: heard.Reopen) -> Next:
     return run, _with_alarms(run, decision)
 
 
+def to_do_before(run: Run, key: str) -> Task | None:
+    """A task on which this one depends, and that has not ended well: queued again alone, this one would be skipped at once."""
+    task = run.task(key)
+    found = map(run.task, task.depends_on if task is not None and task.over else ())
+    return next((each for each in found if each is not None and each.over and not each.completed), None)
+
+
 def refused(run: Run, task: str, mail: Mail) -> Next:
     """A message that came too late. It is listed with the end of the run, if that is still to come."""
     reason = RefusalReason.CANCELLED if run.cancel is not None else RefusalReason.ENDED

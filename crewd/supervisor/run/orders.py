@@ -21,11 +21,10 @@ from crewd.protocol import requests as rq
 from crewd.store.messages import Known, NewHooks, Put, Rejected
 from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import STORE
-from crewd.supervisor.run import claims
+from crewd.supervisor.run import again, claims
 from crewd.supervisor.run import events as heard
 from crewd.supervisor.run.mailing import Mailing
 from crewd.supervisor.run.shell import AnswerRecorded, AnswerWith, LeaveOutput, RunShell
-from crewd.supervisor.run.state import Run
 
 
 def carry_out(shell: RunShell, mailing: Mailing, command: cm.Command) -> None:
@@ -135,7 +134,10 @@ def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
         raise Refused("the run is being cancelled", hint="wait for its end, then crew resume")
     if before.over and before.budget_used:
         raise Refused(before.budget_used, hint="start another run, with a larger budget", reason=RefusalReason.BUDGET_USED)
-    _check_dependencies(before, command.task, row.name)
+    if (first := again.to_do_before(before, command.task)) is not None:
+        step = first.id.partition("/")[2]
+        hint = f"take that up first: crew resume {row.name}/{step}, or all of it: crew resume {row.name}"
+        raise Refused(f"it depends on {step}, which is {first.status}", hint=hint, reason="nothing_to_do")
     shell.feed(
         heard.Reopen(order.kind, shell.now(), command.task, command.caller.owner, order.intent, _order(order, command.task))
     )
@@ -147,16 +149,6 @@ def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
         hint = "crew show tells how it stands"
         raise Refused(f"nothing changed: {row.name} is {before.status}", hint=hint, reason="nothing_to_do")
     shell.record([], [AnswerWith(command.caller, rq.Show(target=shell.id))])
-
-
-def _check_dependencies(run: Run, key: str, name: str) -> None:
-    """Refused for a task that would be skipped at once, because one that it depends on has not ended well."""
-    task = run.task(key)
-    for before in () if task is None or not task.over else map(run.task, task.depends_on):
-        if before is not None and before.over and not before.completed:
-            step = before.id.partition("/")[2]
-            hint = f"take that up first: crew resume {name}/{step}, or all of it: crew resume {name}"
-            raise Refused(f"it depends on {step}, which is {before.status}", hint=hint, reason="nothing_to_do")
 
 
 def _keep_secrets(shell: RunShell, order: rq.Reopen) -> None:

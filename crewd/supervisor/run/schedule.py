@@ -149,8 +149,9 @@ def _joined(run: Run, status: RunStatus, reason: str) -> list[Recorded]:
 def _verdict(run: Run) -> tuple[RunStatus, str]:
     """How the run ended.
 
-    A run that was cancelled is cancelled; one with a failed task failed; one of whose tasks was cancelled on purpose is
-    completed if something of it completed, and says so in the reason, unless what was cancelled was to show how green it is.
+    A run that was cancelled is cancelled; one with a failed task failed. A run of which only some tasks were cancelled is
+    completed if another task completed, and the reason names them. It is cancelled if it does not reach the level of
+    verification that it requires.
     """
     by_status: dict[TaskStatus, list[str]] = {}
     for task in run.tasks:

@@ -19,8 +19,10 @@ from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.run import effects as do
 from crewd.supervisor.run import events as heard
 from crewd.supervisor.run import tries
+from crewd.supervisor.run.again import to_do_before
 from crewd.supervisor.run.decide import decide
 from crewd.supervisor.run.effects import Recorded
+from crewd.supervisor.run.phases import IsOver
 from crewd.supervisor.run.state import Run, new_run
 
 FAILED = tries.AttemptEnd(AttemptStatus.FAILED, "raised", "ValueError", at=100.0)
@@ -297,3 +299,24 @@ def test_an_end_that_is_heard_of_late_counts_when_it_was() -> None:
     assert tried.ends == (50.0,)
     _, tried = tries.after(replace(FAILED, at=120.0), 2, tried, Retry(), restarts)
     assert tried.ends == (120.0,), "the first one is out of the window"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "first"),
+    [
+        (TaskStatus.FAILED, TaskStatus.SKIPPED, "r_1/a"), (TaskStatus.CANCELLED, TaskStatus.SKIPPED, "r_1/a"),
+        (TaskStatus.COMPLETED, TaskStatus.FAILED, None), (TaskStatus.FAILED, None, None),
+    ],
+)  # fmt: skip
+def test_what_a_task_depends_on_is_to_end_well_before_it_is_done_again(
+    before: TaskStatus, after: TaskStatus | None, first: str | None
+) -> None:
+    worker = WorkerSpec(call="m:f")
+    run = new_run("r_1", Workflow("w", (Step("a", worker=worker), Step("b", depends_on=("a",), worker=worker))))
+    a, b = run.tasks
+    run = run.with_task(a.become(IsOver(before)))
+    run = run if after is None else run.with_task(b.become(IsOver(after)))
+    found = to_do_before(run, "r_1/b")
+    assert (None if found is None else found.id) == first
+    assert to_do_before(run, "r_1/a") is None
+    assert to_do_before(run, "") is None
