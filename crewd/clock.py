@@ -91,9 +91,17 @@ class SeededChance:
         return self._random.uniform(low, high)
 
 
+def _local(wall: float) -> datetime:
+    """In the zone of this machine; in UTC where the offset is one that Python does not know (POSIX TZ allows 24:59)."""
+    try:
+        return datetime.fromtimestamp(wall).astimezone()
+    except ValueError:  # the offset is a day or more
+        return datetime.fromtimestamp(wall, UTC)
+
+
 def minute_of_day(wall: float) -> int:
     """The local minute of the day, 0 to 1439, at a wall-clock time: for people's hours of quiet."""
-    local = datetime.fromtimestamp(wall).astimezone()
+    local = _local(wall)
     return local.hour * 60 + local.minute
 
 
@@ -104,13 +112,13 @@ def in_words(wall: float) -> str:
 
 def with_zone(wall: float) -> str:
     """A wall-clock time as people here read it, and programs anywhere: ISO 8601, local with its zone, to the second."""
-    return datetime.fromtimestamp(wall).astimezone().isoformat(timespec="seconds")
+    return _local(wall).isoformat(timespec="seconds")
 
 
 def local_time(wall: float) -> str:
     """A wall-clock time for people who look now: local, to the millisecond, with its date if it is not of today."""
-    then = datetime.fromtimestamp(wall).astimezone()
-    form = "%H:%M:%S" if then.date() == datetime.now(UTC).astimezone().date() else "%Y-%m-%d %H:%M:%S"
+    then = _local(wall)
+    form = "%H:%M:%S" if then.date() == _local(datetime.now(UTC).timestamp()).date() else "%Y-%m-%d %H:%M:%S"
     return f"{then.strftime(form)}.{then.microsecond // 1000:03d}"
 
 

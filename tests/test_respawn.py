@@ -209,3 +209,56 @@ def test_a_lock_with_the_pid_of_another_program_is_no_crewd(tmp_path: Path) -> N
     os.utime(root / "crewd.lock", (begun - 100, begun - 100))  # of before the boot
     assert silent_holder(Home(root)) is None
     assert "no crewd serves" in Shell(str(root), tmp_path).prints(69, "daemon", "status")
+
+
+def test_what_crewd_said_last_is_the_reason_of_one_that_does_not_answer(tmp_path: Path) -> None:
+    root = tmp_path / "h"
+    (root / "logs").mkdir(mode=0o700, parents=True)
+    root.chmod(0o700)
+    (root / "crewd.lock").write_text(str(os.getpid()))
+    (root / "logs" / "crewd.stderr").write_text("crewd: starts\ntrace\ncrewd: store did not start: OSError('full')\nmore\n")
+    with (root / "crewd.lock").open():
+        said = " ".join(Shell(str(root), tmp_path).fails(69, "daemon", "stop").split())
+    assert "it says: store did not start: OSError('full'); 'crew daemon stop --end' ends it" in said
+
+
+@pytest.mark.process
+def test_a_crewd_that_does_not_answer_is_ended_if_that_is_asked_for(home: Path, tmp_path: Path) -> None:
+    root = home / "h"
+    keeper = start(root)
+    daemon = psutil.Process(int((root / "crewd.lock").read_text()))
+    keeper.suspend()
+    daemon.suspend()
+    shell = Shell(str(root), tmp_path)
+    assert f"kill -CONT {daemon.pid}" in shell.fails(69, "daemon", "stop")
+    assert "crewd did not answer, and has stopped" in shell.ok("daemon", "stop", "--end")
+    assert has_ended(keeper)
+    assert has_ended(daemon)
+
+
+@pytest.mark.process
+def test_a_stop_ends_what_would_start_crewd_again_also_if_that_is_stopped(home: Path, tmp_path: Path) -> None:
+    root = home / "h"
+    keeper = start(root)
+    keeper.suspend()
+    assert "crewd has stopped" in Shell(str(root), tmp_path).ok("daemon", "stop")
+    assert has_ended(keeper)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("limit", "said"), [("-n 32", "32 files open, and needs 64"), ("-f 100", "bytes, and needs 64 MiB")])
+def test_a_limit_with_which_crewd_could_not_serve_is_refused_at_the_start(home: Path, limit: str, said: str) -> None:
+    command = ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", sys.executable, "-m", "crewd", "--home", str(home / "h")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert f"ulimit {limit[:2]}" in done.stderr
+
+
+@pytest.mark.process
+def test_an_error_of_crewd_itself_is_the_last_that_it_says(home: Path) -> None:
+    environment = {**os.environ, "TZ": "<+99>-99"}  # no zone that Python knows
+    command = [sys.executable, "-m", "crewd", "--home", str(home / "h")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("crewd: an error of crewd itself: ValueError('offset")

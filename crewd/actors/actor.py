@@ -112,7 +112,7 @@ class System(Protocol):
         """Give up on an actor whose thread is stuck."""
         ...
 
-    def report(self, ref: AnyRef, reason: ExitReason) -> None:
+    def report(self, name: str, incarnation: int, reason: ExitReason) -> None:
         """Let the log know of an abnormal end."""
         ...
 
@@ -304,7 +304,7 @@ class Actor(pykka.Actor, Generic[M_contra]):
                 try:
                     self.on_start()
                 except Exception as error:
-                    raise StartFailed(f"{self.ref} did not start") from error
+                    raise StartFailed(f"{self.ref.name} did not start: {error!r}") from error
                 self.context.system.started(self.ref)
             case message:
                 self._envelope = envelope

@@ -183,7 +183,7 @@ class Supervisor(Actor["ToSupervisor | M"], Generic[M]):
     def child_ended(self, ref: AnyRef, reason: ExitReason) -> None:
         """A child has ended; called before its restart is decided. The default records an abnormal end."""
         if reason.abnormal:
-            self.context.system.report(ref, reason)
+            self.context.system.report(ref.name, ref.incarnation, reason)
 
     def child(self, name: str) -> AnyRef | None:
         """The living incarnation of a child."""
@@ -229,9 +229,11 @@ class Supervisor(Actor["ToSupervisor | M"], Generic[M]):
         try:
             ref = self.context.system.spawn(spec, self.ref, incarnation)
         except Exception as error:  # noqa: BLE001 (a factory that raises is a start that failed)
-            failure = StartFailed(f"{name} could not be made")
+            failure = StartFailed(f"{name} could not be made: {error!r}")
             failure.__cause__ = error
-            self._feed_family(ChildDown(name, ExitReason(ExitKind.CRASHED, failure), self.context.now(), self._roll()))
+            reason = ExitReason(ExitKind.CRASHED, failure)
+            self.context.system.report(name, incarnation, reason)
+            self._feed_family(ChildDown(name, reason, self.context.now(), self._roll()))
             self._forget(name)
             return
         self._refs[name] = ref

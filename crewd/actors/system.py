@@ -68,7 +68,10 @@ class ActorSystem:
         self._on_end: dict[AnyRef, Callable[[ExitReason], None]] = {}
 
     def spawn(self, spec: Makes[M], supervisor: AnyRef | None, incarnation: int = 1) -> Ref[M]:
-        """Make the child and give it its first turn. `supervisor` hears `ActorStarted` or `Down`, exactly one of them first."""
+        """Make the child and give it its first turn. `supervisor` hears `ActorStarted` or `Down`, exactly one of them first.
+
+        Whatever the factory, or the start of the child's thread, raises is raised, and then nobody hears anything.
+        """
         actor = spec.factory()
         ref = actor.ref
         ref.name, ref.incarnation = spec.name, incarnation
@@ -81,7 +84,13 @@ class ActorSystem:
                 self._dispatchers.append(dispatcher)
         if supervisor is not None:
             self.watch(supervisor, ref)
-        actor._start_actor_loop()  # noqa: SLF001 (Pykka's seam)
+        try:
+            actor._start_actor_loop()  # noqa: SLF001 (Pykka's seam)
+        except BaseException as error:  # its thread cannot be started: it is nobody's any more
+            if supervisor is not None:
+                self.unwatch(supervisor, ref)
+            self.ended(ref, ExitReason(ExitKind.CRASHED, error))
+            raise
         return ref
 
     # -- monitors and links -------------------------------------------------------------------------------------
@@ -183,14 +192,14 @@ class ActorSystem:
         if actor is None:
             return
         self.stuck.append(ref)
-        self.report(ref, STUCK)
+        self.report(ref.name, ref.incarnation, STUCK)
         left = actor.give_up()
         refuse(ref, left)
         self.ended(ref, STUCK)
 
-    def report(self, ref: AnyRef, reason: ExitReason) -> None:
-        """Let the reporter know of an abnormal end."""
-        self._reporter(ref.name, ref.incarnation, reason)
+    def report(self, name: str, incarnation: int, reason: ExitReason) -> None:
+        """Let the reporter know of an abnormal end, also of an actor that could not be made."""
+        self._reporter(name, incarnation, reason)
 
     def unexpected(self, ref: AnyRef, envelope: Envelope, state: str) -> None:
         """An actor was told what it does not take: that is a mistake of the sender's, and ends nobody."""

@@ -101,9 +101,11 @@ def unreachable(home: Home) -> DaemonUnreachable:
         return DaemonUnreachable(home.full.read_text().strip(), hint="close some, or raise 'ulimit -Hn' before crewd starts")
     pid = silent_holder(home)
     if pid is not None:
-        said = _said_of(pid)
-        hint = f"kill -CONT {pid}" if said else "crew daemon logs"
-        return DaemonUnreachable(f"crewd (pid {pid}) serves {home.root} and does not answer{said}", hint=hint)
+        stopped, said = _said_of(pid), _last_said(home)
+        hint = f"kill -CONT {pid}" if stopped else "'crew daemon logs' may say why; 'crew daemon stop --end' ends it"
+        if said and not stopped:
+            hint = f"it says: {said}; 'crew daemon stop --end' ends it"
+        return DaemonUnreachable(f"crewd (pid {pid}) serves {home.root} and does not answer{stopped}", hint=hint)
     said, again = _last_said(home), restarter(home)
     if again is not None:
         hint = f"it says: {said}; crew daemon stop ends that" if said else "try again in a moment"

@@ -25,6 +25,7 @@ from crewd.model.errors import CrewdError, Unavailable, UsageError
 from crewd.model.home import Home
 from crewd.model.limits import GRACE_SECONDS_SHORT
 from crewd.private_files import check_plain, check_socket, is_open_as, make_directory, open_file
+from crewd.respawn import EX_SOFTWARE, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from crewd.store.database import Database
 
 EX_UNAVAILABLE = 69
-EX_SOFTWARE = 70
 HOME_SECONDS = 5.0
 """Between two looks at whether the home is still this crewd's."""
 RETIRE_SECONDS = 10.0
@@ -107,7 +107,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     """Serve until stopped. The exit code of the process."""
     # Imported here, so that a guardian that re-imports this program's main module does not load the daemon.
     from crewd.actors import ActorSystem, BrainDispatcher, ChildSpec, Lane, LongTurn, Watchdog
-    from crewd.actors.exits import SHUTDOWN, STUCK
+    from crewd.actors.exits import SHUTDOWN, STUCK, StartFailed
     from crewd.guardian.processes import reap_strangers
     from crewd.model.ids import EVENT, IdSource
     from crewd.protocol.guardian import Retire
@@ -124,6 +124,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.supervisor.kept_clock import KeptClock
     from crewd.supervisor.open_files import budget, raise_limit
     from crewd.supervisor.poller import ZmqPoller
+    from crewd.supervisor.process_limits import check_limits
     from crewd.supervisor.service import BEAT, Heartbeat, ServiceManager
     from crewd.supervisor.services import Services
     from crewd.supervisor.tokens import Tokens, load_secret
@@ -131,6 +132,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
 
     lock = take_home(home)
     (of_workers, files), manager = raise_limit(), ServiceManager()
+    check_limits(files)
     asked_for = load_config(home.config)
     shared_out = budget(files, asked_for.workers_max)
     config = msgspec.structs.replace(asked_for, workers_max=shared_out.workers)
@@ -145,6 +147,8 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
 
     def report(name: str, incarnation: int, reason: ExitReason) -> None:
         logger.opt(exception=reason.error).error("actor {}#{} ended: {}", name, incarnation, reason)
+        if isinstance(reason.error, StartFailed):
+            say(str(reason.error))
 
     system = ActorSystem(clock, chance, brain, wake=poller.wake, reporter=report)
     services = Services(
@@ -357,3 +361,9 @@ def _exit_with(act: Callable[[], int]) -> NoReturn:
     except CrewdError as error:
         click.echo(f"crewd: {error}", err=True)
         sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 (whoever starts crewd is told why it ended, as after any other error)
+        import traceback
+
+        traceback.print_exc()
+        say(f"an error of crewd itself: {error!r}")
+        sys.exit(1)  # not EX_SOFTWARE: it would be started again, and fail again

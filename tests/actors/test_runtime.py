@@ -19,6 +19,7 @@ from crewd.actors import (
     ChildSpec,
     Down,
     ExitKind,
+    ExitReason,
     InboxFull,
     Intensity,
     Lane,
@@ -26,11 +27,12 @@ from crewd.actors import (
     Restart,
     Strategy,
     Supervisor,
+    Turn,
 )
 from crewd.actors.exits import SHUTDOWN
 from crewd.actors.supervisor import StartDynamic
 from crewd.actors.timers import SWEPT_FROM
-from crewd.clock import SystemChance, SystemClock
+from crewd.clock import Clock, SystemChance, SystemClock
 from crewd.testing import Scheduler
 
 
@@ -320,3 +322,43 @@ def test_the_brain_and_a_pinned_thread_answer_from_outside_and_late_asks_are_nev
         brain.stop()
         thread.join(5)
     assert not thread.is_alive()
+
+
+class _Threadless:
+    """A dispatcher whose thread cannot be started."""
+
+    busy = Turn()
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        del name, clock
+
+    def schedule(self, actor: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def owns_thread(self) -> bool:
+        return False
+
+
+def test_an_actor_whose_thread_cannot_be_started_is_reported_and_leaves_nothing() -> None:
+    clock, poller = SystemClock(), Sleeper()
+    reports: list[tuple[str, str]] = []
+    brain = BrainDispatcher(poller, clock)
+
+    def report(name: str, incarnation: int, reason: ExitReason) -> None:
+        del incarnation
+        reports.append((name, str(reason)))
+
+    system = ActorSystem(clock, SystemChance(), brain, wake=poller.wake, reporter=report, pin=_Threadless)
+    with pytest.raises(RuntimeError, match="new thread"):
+        system.spawn(ChildSpec("pinned", Echo, pinned=True), None)
+    family: Supervisor[Any] = Supervisor([ChildSpec("pinned", Echo, pinned=True)])
+    top = system.spawn(ChildSpec("top", lambda: family), None)
+    system.on_end(top, lambda _: brain.stop())
+    thread = threading.Thread(target=brain.run, args=(system.timers,))
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive(), "the supervisor gives up"
+    assert reports
+    assert all(name == "pinned" and "new thread" in reason for name, reason in reports), reports
+    assert system.alive() == ()
+    assert system.dispatchers() == (brain,)

@@ -68,7 +68,7 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
     try:
         crew = connect(options.home, start=False)
     except DaemonUnreachable:
-        _stop_restarter(options, clock)
+        _stop_unheard(options, clock, mode, grace)
         return
     with crew:
         live, runs = 1, "its live runs"
@@ -93,6 +93,8 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
             raise DeadlineExceeded(f"crewd (pid {pid}) has not stopped yet", hint="crew daemon logs")
         clock.sleep(0.02)
     deadline = clock.monotonic() + STOP_SECONDS
+    if starter is not None:
+        _wake(starter)
     while (
         starter is not None and _lives(starter) and clock.monotonic() < deadline
     ):  # it ends with a crewd that stops, and starts one again that was killed
@@ -106,22 +108,53 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
         say("crewd has stopped" + ("; its workers go on" if mode == "keep" and live else ""))
 
 
-def _stop_restarter(options: Options, clock: SystemClock) -> None:
-    """End the process that would start crewd again. DaemonUnreachable if there is none, or if a crewd is there."""
+def _stop_unheard(options: Options, clock: SystemClock, mode: str, grace: float) -> None:
+    """End a crewd that does not answer, or the process that would start one again.
+
+    DaemonUnreachable if there is neither. A crewd that is there is sent SIGTERM if its workers are to be ended (`--end`), and
+    another one after the grace, which ends them now; else it may only be busy, and is not touched.
+    """
     home = find_home(options.home)
-    starter = restarter(home)
-    if starter is None or silent_holder(home) is not None:
+    pid, starter = silent_holder(home), restarter(home)
+    if (pid is None and starter is None) or (pid is not None and mode != "end"):
         raise unreachable(home)
-    starter.terminate()
-    deadline = clock.monotonic() + STOP_SECONDS
-    while _lives(starter):
-        if clock.monotonic() > deadline:
-            raise DeadlineExceeded(f"the process that starts crewd again (pid {starter.pid}) has not ended yet")
+    ending = [process for process in (starter, None if pid is None else _process(pid)) if process is not None]
+    _terminate(ending)
+    begun, again = clock.monotonic(), False
+    while living := [process for process in ending if _lives(process)]:
+        if clock.monotonic() > begun + grace and not again:
+            again = True
+            _terminate(living)
+        if clock.monotonic() > begun + grace + STOP_SECONDS:
+            pids = " ".join(str(process.pid) for process in living)
+            raise DeadlineExceeded(
+                f"crewd does not answer, and has not ended (pid {pids})",
+                hint=f"kill -9 {pids} ends it; its guardian keeps the workers for the next crewd",
+            )
         clock.sleep(0.02)
     if options.json:
-        out({"running": False, "mode": None, "pid": None})
+        out({"running": False, "mode": None if pid is None else mode, "pid": pid})
     else:
-        say("crewd was being started, and is not any more")
+        say("crewd was being started, and is not any more" if pid is None else "crewd did not answer, and has stopped")
+
+
+def _process(pid: int) -> psutil.Process | None:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid)
+    return None
+
+
+def _terminate(ending: list[psutil.Process]) -> None:
+    """SIGTERM for the first one, which passes it on; each of them hears of it only if it is not stopped."""
+    with contextlib.suppress(psutil.Error):
+        ending[0].terminate()
+    for process in ending:
+        _wake(process)
+
+
+def _wake(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.Error):
+        process.resume()
 
 
 def _starter(pid: int | None) -> psutil.Process | None:
