@@ -60,6 +60,7 @@ from crewd.store.messages import (
 )
 from crewd.store.overlay import FLUSH_SECONDS, Overlay
 from crewd.store.places import Branches
+from crewd.store.ports import FREE_SPACE
 from crewd.store.standing import standing_rows
 from crewd.store.unflushed import Unflushed
 
@@ -124,6 +125,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         self._hurry = False  # somebody waits for what is in the batch
         self._whole = False  # the rows in memory are the fold of what is committed, and of nothing more
         self._failing = ""  # why nothing can be written
+        self._remedy = FREE_SPACE
         self._low = ""  # why the reserve is used up: no new work until there is room for another one
         self._told = 0  # how many of the batch have been told that they are delayed
         self._timer: Timer | None = None
@@ -227,8 +229,9 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         if self._due:
             self._due = False
             self._write_tables()
+        self._overlay.waits = bool(self._failing and self._batch)
         for reader in self._wait_for_flush:
-            reader.offer(Flushed(stale=self._overlay.behind), lane=Lane.CONTROL)
+            reader.offer(Flushed(stale=self._overlay.behind or self._overlay.waits), lane=Lane.CONTROL)
         self._wait_for_flush.clear()
         self._answer_loads()
         self._overlay.refuses(self._failing or self._low)
@@ -250,7 +253,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
                 kept.append(append)
             else:
                 said = f"the disk is full or failing ({self._failing or self._low}): no new work is admitted"
-                error = StoreUnavailable(said, hint="free disk space")
+                error = StoreUnavailable(said, hint=self._remedy)
                 append.reply_to.offer(Rejected(append.token, error), lane=Lane.CONTROL)
         self._batch = kept
         if not self._failing:
@@ -291,7 +294,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
             except StoreDamaged:
                 raise
             except StoreUnavailable as error:
-                self._keep_trying(str(error))
+                self._keep_trying(error)
                 return
             self._overlay.behind = True
             self._unflushed.count += len(events)
@@ -375,18 +378,19 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
             else:
                 self._guards.overfull.discard(run)
 
-    def _keep_trying(self, why: str) -> None:
+    def _keep_trying(self, error: StoreUnavailable) -> None:
         """Nothing was written: forget what was folded, keep the facts, refuse the admissions.
 
         The reserve makes room for the facts, at once; without one they are tried again soon.
         """
         self._places.forget()
         self._fold_unflushed()
+        self._remedy = error.hint
         if self._database.relieve():
-            self._low = why
+            self._low = error.message
             self._commit()
             return
-        self._failing = why
+        self._failing = error.message
         self._refuse_admissions()
         self._flush_within(RETRY_SECONDS)
 

@@ -30,7 +30,7 @@ from crewd.private_files import check_plain
 from crewd.protocol.files import Piece
 from crewd.store.cache import Cache, Nowhere
 from crewd.store.fold import R, Row, fold
-from crewd.store.ports import EVERYWHERE, Where
+from crewd.store.ports import EVERYWHERE, LOOK_AT_DISK, Where
 from crewd.store.run_files import RunFiles
 from crewd.store.schema import MIGRATIONS, TABLES
 
@@ -127,7 +127,7 @@ def write_bundle(
         raise Unavailable(f"{path.name} is being written already", hint="try again") from None
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise Unavailable(f"the bundle {path} cannot be written: {error}", hint="free disk space") from error
+        raise Unavailable(f"the bundle {path} cannot be written: {error}", hint=LOOK_AT_DISK) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

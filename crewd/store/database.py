@@ -45,6 +45,7 @@ from crewd.model.rows import (
 )
 from crewd.private_files import file_at, make_directory
 from crewd.store.fold import R, Row
+from crewd.store.ports import FREE_SPACE, LOOK_AT_DISK
 from crewd.store.schema import MIGRATIONS, TABLES, check_version
 
 ROWS_AT_ONCE = (256, 32, 4, 1)
@@ -104,7 +105,8 @@ def fault(error: sqlite3.Error, what: str) -> StoreUnavailable:
     """The error of ours that SQLite's error means."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE:
         return StoreDamaged(f"{what}: {error}", hint="stop crewd and start it again: it looks at the file, and says what to do")
-    return StoreUnavailable(f"{what}: {error}", hint="free disk space")
+    full = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_FULL) & 0xFF == sqlite3.SQLITE_FULL
+    return StoreUnavailable(f"{what}: {error}", hint=FREE_SPACE if full else LOOK_AT_DISK)
 
 
 @contextlib.contextmanager
@@ -200,7 +202,7 @@ class Database:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
                 aside.rmdir()
-            raise StoreUnavailable(f"{what}, and what it holds cannot be kept: {error}", hint="free disk space") from None
+            raise StoreUnavailable(f"{what}, and what it holds cannot be kept: {error}", hint=LOOK_AT_DISK) from None
         self._lost = f"{what}; what it held is in {aside}"
         raise StoreDamaged(self._lost, hint="'crewd salvage' takes it back")
 

@@ -39,7 +39,7 @@ class Follower(Actor[Flushed | M], Generic[M]):
         """Do this when everything that is committed now can be read: at once, if nothing is behind."""
         if self._asked:
             self._later.append(act)
-        elif not self._overlay.behind:
+        elif not (self._overlay.behind or self._overlay.waits):
             act()
         else:
             self._waiting.append(act)

@@ -18,12 +18,12 @@ KEYS_MAX = 50_000
 class Overlay:
     """Written by the store's actor, read by any thread.
 
-    `behind`: something was committed that the tables do not show yet. Set before anybody hears of the commit. `refused`: why
-    the disk takes no new work, in words; empty if it does.
+    `behind`: something was committed that the tables do not show yet. Set before anybody hears of the commit. `waits`: a fact
+    waits for a disk that refuses it. `refused`: why the disk takes no new work, in words; empty if it does.
     """
 
     def __init__(self) -> None:
-        self.behind = False
+        self.behind = self.waits = False
         self.refused = ""
         self._lock = threading.Lock()
         self._dirty: dict[str, bytes | None] = {}

@@ -14,6 +14,9 @@ from crewd.model.events import Event
 from crewd.model.rows import MessageRow, RunRow
 from crewd.store.fold import R, Row
 
+FREE_SPACE = "free disk space"
+LOOK_AT_DISK = "look at the disk: it may be full, read-only or broken"
+
 
 class Where(msgspec.Struct, frozen=True):
     """Which events are asked for; what is empty or 0 excludes none. `since` and `until` are wall-clock seconds."""

@@ -562,6 +562,21 @@ def test_readers_do_not_wait_for_a_store_that_is_gone_or_a_disk_that_refuses(wor
     assert [each.stale for each in asked(world, reading(world, gone))] == [True]
 
 
+def test_what_is_shown_is_stale_while_a_fact_waits_for_the_disk(world: World) -> None:
+    reader = reading(world)
+    world.append(created(), accepted("m1"))
+    assert asked(world, reader)[-1].stale is False
+    world.database.broken = True
+    assert asked(world, reader)[-1].stale is False, "nothing has happened since"
+    world.append(accepted("m2"))
+    world.answers()
+    assert asked(world, reader)[-1].stale is True
+    world.database.broken = False
+    world.scheduler.advance(2 * RETRY_SECONDS)
+    world.answers()
+    assert (len(asked(world, reader)[-1].messages), asked(world, reader)[-1].stale) == (2, False)
+
+
 def test_what_rests_is_decoded_once_and_what_somebody_wrote_is_read_again(world: World) -> None:
     world.append(created(), accepted("m1"))
     world.answers()

@@ -33,6 +33,7 @@ from crewd.store.keeper.removal import Removals
 from crewd.store.keeper.scrubber import Scrubber
 from crewd.store.keeper.transfers import FILE_NAME, Transfers
 from crewd.store.messages import Committed, Delayed, Flushed, Journaled, Keep, Known, Rejected, ScrubOutput, ToKeeper, ToStore
+from crewd.store.ports import LOOK_AT_DISK
 from crewd.store.run_files import AskFiles, RunFiles
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class Keeper(Follower[KeeperMessage]):
         answer, archives = self._jobs.answer, self._archives
         if self.stale and not isinstance(keep.request, kp.GetArtifact | kp.Fetch | kp.Upload | rq.Doctor):
             why = "the disk refuses what was recorded lately: nothing is taken away, in or along now"
-            raise StoreUnavailable(why, hint="free disk space")
+            raise StoreUnavailable(why, hint=LOOK_AT_DISK)
         match keep.request:
             case kp.Forget() | kp.Archive():
                 run, archive = archives.run(keep.request.target), isinstance(keep.request, kp.Archive)
