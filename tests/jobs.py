@@ -375,9 +375,9 @@ def empty(ctx: Context) -> list[object]:
 
 
 @worker
-def question(ctx: Context, kind: QuestionKind, **given: Any) -> str | None:
+def question(ctx: Context, kind: QuestionKind, text: str = "which?", **given: Any) -> str | None:
     """One question of any kind."""
-    return ctx.ask("which?", kind=kind, **given)
+    return ctx.ask(text, kind=kind, **given)
 
 
 @worker

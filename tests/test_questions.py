@@ -127,6 +127,20 @@ def test_choices_belong_to_a_question_of_their_kind(crew: Crew, jobs_dir: str) -
         run.result(timeout=120)
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"text": "x" * 2_049}, "a question has 2,048 characters at most, not 2,049"),
+        ({"kind": "choose", "choices": ["a", "b" * 3_000]}, "a choice has 2,048 characters at most, not 3,000"),
+        ({"default": "d" * 2_049}, "a default has 2,048 characters at most"),
+    ],
+)
+def test_what_people_could_not_read_whole_is_not_asked(crew: Crew, jobs_dir: str, asked: dict[str, Any], said: str) -> None:
+    run = crew.call("jobs:question", {"kind": "text", **asked}, cwd=jobs_dir)
+    with pytest.raises(RunFailed, match=said):
+        run.result(timeout=120)
+
+
 def test_one_that_waits_for_an_answer_takes_no_place_of_its_run(crew: Crew, jobs_dir: str) -> None:
     asking = Step("asking", worker=WorkerSpec(call="jobs:ask"))
     other = Step("other", worker=WorkerSpec(call="jobs:add", args={"a": 1, "b": 2}))

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from crewd.model.errors import InvariantError
+from crewd.model.errors import InvariantError, UsageError
 
 
 class Level(StrEnum):
@@ -81,7 +81,9 @@ class Receipt(msgspec.Struct, frozen=True):
     settled_at: float | None = None
 
     def reached(self, level: Level) -> bool:
-        """Whether the message came at least this far."""
+        """Whether the message came at least this far. Raises UsageError for what is no level."""
+        if level not in LEVELS:
+            raise UsageError(f"{level!r} is no level of a message", hint=f"known: {', '.join(LEVELS)}")
         return LEVELS.index(self.level) >= LEVELS.index(level)
 
     @property

@@ -21,6 +21,7 @@ import crewd
 from crewd.client.blocking import Crew, connect
 from crewd.clock import SystemClock
 from crewd.guardian import marker
+from crewd.model.arguments import PathText, checked
 from crewd.model.home import Home
 
 DEADLINE_SECONDS = 120.0
@@ -87,8 +88,9 @@ class Daemon:
     command that it is started through, like `nice`.
     """
 
-    def __init__(self, root: Path, python_path: Sequence[str] = (), launcher: Sequence[str] = ()) -> None:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    @checked
+    def __init__(self, root: PathText, python_path: Sequence[str] = (), launcher: Sequence[str] = ()) -> None:
+        Path(root).mkdir(mode=0o700, parents=True, exist_ok=True)
         self.home = Home(Path(os.path.realpath(root)))
         self._python_path = python_path
         self._launcher = launcher

@@ -100,7 +100,10 @@ def pieces(content: bytes | str | Path, *, clean: bool) -> Iterator[tuple[bytes,
     """The bytes to store, and whether something of each piece was masked. What is no text is left as it is."""
     if isinstance(content, str):
         masked = redact(content) if clean else content
-        yield masked.encode(), masked != content
+        try:
+            yield masked.encode(), masked != content
+        except UnicodeEncodeError:
+            raise UsageError("an artifact's text has lone surrogates", hint="give bytes; os.fsencode for file names") from None
         return
     chunks = iter([content]) if isinstance(content, bytes) else _read(content)
     held = next(chunks, b"")

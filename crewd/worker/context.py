@@ -333,6 +333,10 @@ class Context:
             )
         if len(set(map(str, choices))) < len(choices):
             raise UsageError("a choice stands twice among the choices", hint="each once")
+        for what, text in (("question", question), *(("choice", str(each)) for each in choices), ("default", default or "")):
+            if len(text) > NOTE_CHARS_MAX:
+                hint = "the rest may be an artifact: ctx.artifact(...)"
+                raise UsageError(f"a {what} has {NOTE_CHARS_MAX:,} characters at most, not {len(text):,}", hint=hint)
         if schema is not None and kind != "json":
             raise UsageError(f"a question of kind {kind} has a schema", hint="kind='json'")
         if isinstance(default, str):
@@ -344,7 +348,7 @@ class Context:
         try:
             self._desk.report(
                 Asked(
-                    id=ask, question=clip(question, NOTE_CHARS_MAX), kind=kind, choices=tuple(choices),
+                    id=ask, question=question, kind=kind, choices=tuple(choices),
                     timeout_seconds=timeout, schema=schema, default=default,
                 )
             )  # fmt: skip

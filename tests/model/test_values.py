@@ -127,3 +127,10 @@ def test_socket_paths_fit_whatever_the_home_is_called(tmp_path: Path) -> None:
             assert len(str(path).encode()) <= SOCKET_PATH_BYTES_MAX
     assert Home(tmp_path).contains(tmp_path / "runs")
     assert not Home(tmp_path).contains(tmp_path.with_name(tmp_path.name + "x"))
+
+
+def test_what_is_no_level_is_named() -> None:
+    with pytest.raises(UsageError, match="'bogus' is no level of a message"):
+        receipt().reached("bogus")  # type: ignore[arg-type]
+    assert receipt().reached(Level.ACCEPTED)
+    assert not receipt().reached(Level.APPLIED)

@@ -71,3 +71,9 @@ def test_a_letter_that_is_cut_between_two_portions_leaves_it_text(tmp_path: Path
         (tmp_path / "source").write_bytes(b"x" * shift + "ä€𝄞".encode() * 150_000 + f" {SECRET} ".encode())
         store(tmp_path / "source", tmp_path / "made", tmp_path / "blobs", clean=True)
         assert SECRET.encode() not in (tmp_path / "made").read_bytes()
+
+
+def test_a_text_that_is_not_utf8_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="lone surrogates"):
+        store("\ud800", tmp_path / "a", tmp_path / "blobs", clean=True)
+    assert not list(tmp_path.iterdir())

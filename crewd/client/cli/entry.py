@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import codecs
 import contextlib
+import io
 import os
 import sys
 import threading
@@ -13,6 +15,7 @@ from typing import NoReturn
 def main() -> None:
     """Run the verb that the command line names, and exit."""
     try:
+        _say_all_text()
         from crewd.client.cli.main import main as run
 
         run()
@@ -24,6 +27,26 @@ def main() -> None:
             _exit(asked.code or 0)
         raise
     _exit(0)
+
+
+def _say_all_text() -> None:
+    """Let each text be written: in UTF-8 where the locale is C, which has ASCII alone; else with the escapes of JSON."""
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        encoding = codecs.lookup(stream.encoding).name
+        if encoding == "ascii":
+            stream.reconfigure(encoding="utf-8")
+        elif encoding != "utf-8":
+            codecs.register_error("crewd", _escaped)
+            stream.reconfigure(errors="crewd")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)), error.end
 
 
 def _exit(code: int) -> NoReturn:
