@@ -445,8 +445,15 @@ def log(
 
 
 def news(crew: Caller, *, after: int = 0, everyone: bool = False, limit: int = 200) -> Call[rl.NewsReply]:  # noqa: ARG001
-    """What happened to one's own runs (or to everyone's) since `seen` was called last, or since the seq `after`."""
-    return shapes.expect((yield Ask(rq.ListNews(limit=limit, everyone=everyone, after=after))), rl.NewsReply)
+    """What happened to one's own runs (or to everyone's) since `seen` was called last, or since the seq `after`.
+
+    If there are no items there is nothing new. With items, `more` says that there may be others after `upto`.
+    """
+    while True:
+        reply = shapes.expect((yield Ask(rq.ListNews(limit=limit, everyone=everyone, after=after))), rl.NewsReply)
+        if reply.items or not reply.more:
+            return reply
+        after = reply.upto  # so much of the log was looked through at once, and none of it was news
 
 
 def seen(crew: Caller, upto: int) -> Call[None]:  # noqa: ARG001

@@ -63,6 +63,8 @@ TEXT_CHARS_MAX = 50_000
 """Of a result: a model reads no more at once."""
 LISTED_MAX = 100
 NOTICES_MAX = 10
+LOOKED_THROUGH = 10_000
+"""Events in which nothing was news for this leader: where it is to look next is noted after so many."""
 EVENTS_MAX = 200
 SUMMARY_CHARS_MAX = 50_000
 INSTRUCTIONS = """Start workers (coding agents or commands), and lead them while they work.
@@ -174,6 +176,7 @@ class Leader:
     name: str
     _crew: aio.Crew | None = None
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _looked: int = 0
 
     async def crew(self) -> aio.Crew:
         """The client."""
@@ -204,8 +207,9 @@ class Leader:
         with contextlib.suppress(CrewdError):
             crew = await self.crew()
             news = await crew.news(limit=NOTICES_MAX)
-            if news.items:
-                await crew.seen(news.items[-1].seq)
+            if news.items or news.upto > self._looked + LOOKED_THROUGH:  # what others did need not be looked through again
+                self._looked = news.items[-1].seq if news.items else news.upto
+                await crew.seen(self._looked)
             return [clip(f"{item.name}: {item.kind} {item.text}".strip(), 300) for item in news.items]
         return []
 

@@ -16,6 +16,7 @@ import msgspec
 
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
+from crewd.model.json_line import json_line
 
 StepPoint = Literal["before_task_start", "before_retry", "run_recovery", "task_result"]
 ActPoint = Literal[
@@ -152,6 +153,6 @@ class HooksAsked(msgspec.Struct, frozen=True):
 def as_json(value: object) -> bytes:
     """A line of JSON. What is no Unicode, as in names of files, is escaped as Python's `json` does it."""
     try:
-        return msgspec.json.encode(value) + b"\n"
+        return json_line(msgspec.json.encode(value))
     except UnicodeEncodeError:
         return json.dumps(msgspec.to_builtins(value)).encode() + b"\n"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from crewd.model.json_line import json_line
 from crewd.model.message_kinds import Mode
 from crewd.model.questions import QuestionKind
 
@@ -209,4 +210,4 @@ def read_line(line: bytes) -> Said | None:
 
 def write_line(record: Heard) -> bytes:
     """A record as it is written, with the newline at its end."""
-    return _encoder.encode(record) + b"\n"
+    return json_line(_encoder.encode(record))

@@ -32,6 +32,7 @@ from crewd.agents.unanswered import GO_ON, OWN, Unanswered
 from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, InvariantError, UsageError
 from crewd.model.ids import ASK, IdSource
+from crewd.model.json_line import json_line
 from crewd.model.limits import CHOICES_MAX, NOTE_CHARS_MAX
 from crewd.model.reasons import FailureReason, RefusalReason
 from crewd.model.redact import clip
@@ -306,7 +307,8 @@ class AgentProcess:
     def _perform(self, act: do.Act) -> None:
         match act:
             case do.Write(record):
-                self._out.put(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n")
+                data = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+                self._out.put(json_line(data.encode("utf-8", "replace")))
             case do.Ready(capabilities, session, software, goes_on):
                 self._capabilities, self._goes_on = capabilities, goes_on and self._own
                 self._transcript.say(f"crewd: {software or capabilities.runtime} is ready")

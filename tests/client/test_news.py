@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crewd.client import calls
 from crewd.client.news import BATCH_SECONDS, Teller, in_words, is_quiet, parse_hours
 from crewd.model.errors import UsageError
 from crewd.model.news import NewsItem, Severity
+from crewd.protocol import replies as rl
 
 INFO, WARNING, ERROR, CRITICAL = Severity
 
@@ -86,3 +90,18 @@ def test_in_the_end_everything_was_told_once(news: list[tuple[Severity, float, i
         told += seqs(teller.take([], now))
         now += BATCH_SECONDS + 1  # more than what rounding takes away
     assert sorted(each for together in told for each in together) == list(range(1, len(news) + 1))
+
+
+def test_a_client_goes_on_through_the_log_until_there_is_news_or_its_end() -> None:
+    """In a large log, an answer may hold no news of one's own and say that there is more to look through."""
+    asking = calls.news(cast("Any", None), limit=10)
+    asked = [next(asking)]
+    asked += [asking.send(rl.NewsReply((), upto, more=True)) for upto in (22_583, 47_100)]
+    with pytest.raises(StopIteration) as ended:
+        asking.send(rl.NewsReply((item(50_000),), 50_000, more=True))
+    assert ended.value.value.items == (item(50_000),)
+    assert [cast("Any", each).request.after for each in asked] == [0, 22_583, 47_100]
+    alone = calls.news(cast("Any", None))
+    next(alone)
+    with pytest.raises(StopIteration):
+        alone.send(rl.NewsReply((), 7))

@@ -28,7 +28,7 @@ from crewd.model.events import Event
 from crewd.model.reasons import RefusalReason
 from crewd.model.receipts import Outcome
 from crewd.model.redact import clip
-from crewd.model.rows import TaskRow
+from crewd.model.rows import Progress, TaskRow
 from crewd.model.statuses import TASK_TERMINAL, RunStatus, TaskStatus
 from crewd.model.terms import Terms
 
@@ -164,7 +164,10 @@ class Session:
             return True
         if self.own and self.chosen != self._began_with:
             return False  # another agent begins a run of its own
-        return len(self._tasks) == 1 or bool(addressed(text, self._steps())[0])
+        only = next(iter(self._tasks.values())) if len(self._tasks) == 1 else None
+        if only is not None and (not self.own or only.runtime in AGENT_RUNTIMES):
+            return True
+        return bool(addressed(text, self._steps())[0])
 
     async def say(self, text: str, *, steer: bool = False) -> None:
         """Tell the run a prompt. Raises CrewdError if it is refused, Fault if it is not clear which step is meant."""
@@ -300,20 +303,27 @@ class Session:
         poll = asyncio.create_task(self._poll(crew))
         try:
             async for item in crew.watch(self.run, after=self._after, progress=True):
-                if isinstance(item, Event):
-                    self._after = item.seq
-                    if item.epoch and (item.task, item.epoch) not in self._sources:
-                        await self._look(crew)
-                await self._read_all(crew)
-                if isinstance(item, Event):
-                    await self._heard(crew, item)
-                    await self._send_again(crew)
-                    if not self._working and not self._unsettled:
-                        return
+                if await self._takes(crew, item):
+                    return
+            async for event in crew.events(self.run, after=self._after):  # what became of messages to a run that has ended
+                if await self._takes(crew, event):
+                    return
             await asyncio.sleep(AGAIN_SECONDS)  # it has ended, and what was sent will open it again
         finally:
             poll.cancel()
             await asyncio.gather(poll, return_exceptions=True)
+
+    async def _takes(self, crew: aio.Crew, item: Event | Progress) -> bool:
+        """Tell the editor of one thing; whether nothing more is to be expected."""
+        if isinstance(item, Event):
+            self._after = item.seq
+            if item.epoch and (item.task, item.epoch) not in self._sources:
+                await self._look(crew)
+        await self._read_all(crew)
+        if isinstance(item, Event):
+            await self._heard(crew, item)
+            await self._send_again(crew)
+        return isinstance(item, Event) and not self._working and not self._unsettled
 
     async def _send_again(self, crew: aio.Crew) -> None:
         """Prompts that their worker did not take because it was about to end begin a new turn of it, once it has ended."""

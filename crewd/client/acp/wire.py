@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, BinaryIO
 
 from crewd.model.errors import CrewdError
+from crewd.model.json_line import json_line
 
 LINE_BYTES_MAX = 16 << 20
 """What a peer says at once."""
@@ -136,7 +137,8 @@ class Wire:
             await self._say({"id": record["id"], **answer})
 
     async def _say(self, record: Mapping[str, Any]) -> None:
-        data = json.dumps({"jsonrpc": "2.0", **record}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        text = json.dumps({"jsonrpc": "2.0", **record}, ensure_ascii=False)
+        data = json_line(text.encode("utf-8", "replace"))
 
         def write() -> None:
             self._sink.write(data)

@@ -15,7 +15,7 @@ _SEQUENCE = re.compile(
 """Control sequences of terminals (ECMA-48): CSI, OSC and other strings, and single escapes."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Other control characters, and those that turn the direction of text round."""
-_IN_JSON = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _ERASES = re.compile(r"\A\x1b\[2?K|\x1b\[0?K\Z")
 """What takes away the rest of a line, or all of it, before or after a piece is written."""
 NARROWEST = 8
@@ -70,7 +70,7 @@ def _left_of(line: str) -> str:
 
 
 def for_json(text: str) -> str:
-    """A JSON document in which no character steers a terminal: they are escaped, as JSON allows."""
+    """A JSON document in which no character steers a terminal, or ends a line: they are escaped, as JSON allows."""
     return _IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -310,6 +310,27 @@ def test_several_steps_are_a_plan_and_a_prompt_names_one(crew: Crew, tmp_path: P
     lead(edit())
 
 
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [("## only\nrun: printf '%s.' \"$CREWD_GOAL\"\n", "go on"), ("## a\nrun: echo a\n## b\nrun: echo b\n", "@a go on")],
+)
+def test_a_later_prompt_to_what_takes_none_is_answered(crew: Crew, tmp_path: Path, text: str, again: str) -> None:
+    async def edit() -> None:
+        async with editor.editing(crew, tmp_path, "-w", "told.workflow.md") as (agent, seen):
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+            for said in ("begin", again, again):
+                assert (await agent.prompt(session_id=session, prompt=editor.say(said))).stop_reason == "end_turn"
+            if "@" in again:
+                assert "What you said was not taken: refused" in "".join(
+                    each.content.text for each in seen.of("agent_thought_chunk")
+                )
+            else:
+                assert seen.text == "begin.go on.go on."
+
+    (tmp_path / "told.workflow.md").write_text(text)
+    lead(edit())
+
+
 @pytest.mark.usefixtures("daemon")
 def test_a_run_of_somebody_else_is_opened_replayed_and_steered(crew: Crew, tmp_path: Path) -> None:
     async def edit(run: str) -> None:
