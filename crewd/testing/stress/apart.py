@@ -18,9 +18,9 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NamedTuple, NoReturn
 
 import psutil
 
@@ -39,10 +39,14 @@ _GRACE = struct.Struct("!d")
 
 
 class ParentLink:
-    """The child's end: `told` once when its cancel fires, `leave` once with its last word."""
+    """The child's end: `at` at each point, `told` once when its cancel fires, `leave` once with its last word."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+
+    def at(self, point: bytes) -> None:
+        """The worker is at a point."""
+        self._write(b"p", point)
 
     def told(self, grace_seconds: float, record: bytes) -> None:
         """From now on the grace runs; `record` is what is known if nothing more is heard."""
@@ -58,6 +62,17 @@ class ParentLink:
         data = _HEAD.pack(kind, len(data)) + data
         while data:
             data = data[os.write(self._descriptor, data) :]
+
+
+class Said(NamedTuple):
+    """What was heard of a child. `how`: it has said its last `word`, is `gone` without one, or was `late` and was killed.
+
+    Without a last word, `data` is what it recorded when it was told to stop; empty if it never was. `points` are where it was.
+    """
+
+    how: Literal["word", "gone", "late"]
+    data: bytes
+    points: Sequence[bytes]
 
 
 class Traces:
@@ -100,10 +115,9 @@ class Traces:
 
 def apart(
     work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, traces: Traces, patience: float
-) -> bytes | None:  # fmt: skip
-    """What `work` returns (or leaves) in a child that runs in `folder`; b"" if it vanished.
+) -> Said:  # fmt: skip
+    """What `work` returns (or leaves) in a child that runs in `folder`.
 
-    If it had to be killed: what it recorded when it was told to stop, None if it never was.
     `patience`: seconds that it gets; less when its cancel fires, its grace then. Its output goes to `folder/../output`.
     """
     reading, writing = os.pipe()
@@ -116,8 +130,8 @@ def apart(
     os.close(writing)
     traces.begin(child)
     try:
-        said, late = _listen(reading, patience)
-        if late:
+        said = _listen(reading, patience)
+        if said.how == "late":
             _ask_where(child, folder.parent / STACK)
         return said
     finally:
@@ -171,17 +185,17 @@ def _ask_where(child: int, stack: Path) -> None:
             clock.sleep(0.005)
 
 
-def _listen(reading: int, patience: float) -> tuple[bytes | None, bool]:
-    """What the child said last, and whether its time was over."""
-    clock, buffer, record = SystemClock(), b"", None
+def _listen(reading: int, patience: float) -> Said:
+    clock, buffer, record = SystemClock(), b"", b""
+    points: list[bytes] = []
     deadline = clock.monotonic() + patience
     while True:
         left = deadline - clock.monotonic()
         if left <= 0 or not select.select([reading], [], [], left)[0]:
-            return record, True
+            return Said("late", record, points)
         chunk = os.read(reading, 1 << 16)
         if not chunk:
-            return b"", False
+            return Said("gone", record, points)
         buffer += chunk
         while len(buffer) >= _HEAD.size:
             kind, size = _HEAD.unpack_from(buffer)
@@ -189,6 +203,9 @@ def _listen(reading: int, patience: float) -> tuple[bytes | None, bool]:
                 break
             data, buffer = buffer[_HEAD.size : _HEAD.size + size], buffer[_HEAD.size + size :]
             if kind == b"r":
-                return data, False
+                return Said("word", data, points)
+            if kind == b"p":
+                points.append(data)
+                continue
             deadline = clock.monotonic() + _GRACE.unpack_from(data)[0] + SLACK_SECONDS
             record = data[_GRACE.size :]

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from crewd.client.cli.common import Options, out, say, verb, warn
+from crewd.client.cli.common import Options, out, say, say_within, verb, warn
 from crewd.client.cli.start import arguments
 from crewd.model.errors import UsageError
 from crewd.model.quantities import counted
@@ -85,10 +85,11 @@ def stress(
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
         stack.callback(signal.signal, signal.SIGTERM, before)
         attempt = stack.enter_context(until_interrupted(attempt))
-        warn(f"{target} is really run, many times, each time in a folder, a home and a TMPDIR of its own")
+        warn(f"{target} is really run, many times")
+        warn("  each time in a folder, a home and a TMPDIR of its own")
         warn("  what it does elsewhere (network, databases, absolute paths) it does really")
         if given["real"]:
-            warn("  not seen with --real: processes that it leaves (crewd ends them), and silence for longer than 5 s")
+            warn("  not seen with --real: silence for longer than 5 s, and processes that it leaves")
         progress = _Progress(options)
         stack.callback(progress.over)
         search = Search(worker, attempt, given["without"], given["grace"], progress, real=given["real"])
@@ -158,20 +159,27 @@ def _show(options: Options, found: FoundMistake) -> None:
         })  # fmt: skip
         return
     if found.breach:
-        say(found.story)
+        for line in found.story.split("\n"):
+            (say if line.startswith("  again: ") else say_within)(line)  # a command to copy stays one line
         say("")
     elif "given" in found.histories and found.trial:
         for line in nothing_came_of(found.history, found.trial):
-            say(line)
+            say_within(line)
     done = ", ".join(f"{number} {kind}" for kind, number in found.histories.items())
     verdict = "a law was broken" if found.breach else "every law held"
-    say(f"{counted(found.trials, 'trial')} of a worker with {counted(points, 'point')} ({done}): {verdict}")
+    say_within(f"{counted(found.trials, 'trial')} of a worker with {counted(points, 'point')} ({done}): {verdict}")
+    if found.late:
+        say_within("The time for drawn histories was over first: it really waits for something. --examples 0 draws none.")
     if found.reference.last.idle:
-        say("Undisturbed it came to no end and was cancelled: it waits for messages, or has more points than are counted.")
-        say("Whether files are whole, and whether it resumes to the same end, cannot be seen then.")
+        say_within(
+            "Undisturbed it came to no end and was cancelled: it waits for messages, or has more points than are counted."
+        )
+        say_within("Whether files are whole, and whether it resumes to the same end, cannot be seen then.")
     elif found.unreached and "given" not in found.histories:
-        say(f"Histories with points that were not reached, where nothing was done: {found.unreached}.")
+        say_within(f"Histories with points that were not reached, where nothing was done: {found.unreached}.")
     if is_plain(found.target.function()):
-        say("It takes no context: points are its lines, where a cancel interrupts it. Give it a context, and safe points.")
-    elif not points:
+        say_within(
+            "It takes no context: points are its lines, where a cancel interrupts it. Give it a context, and safe points."
+        )
+    elif not points and found.reference.last.end in {"completed", "cancelled"}:
         say("It never looks at its channel: a cancel can only interrupt it.")

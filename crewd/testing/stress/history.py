@@ -6,6 +6,7 @@ on, and each wait inside one. Points are numbered from 1 over the whole history,
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -60,9 +61,15 @@ class History(msgspec.Struct, frozen=True):
     answers: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
+        for given in (self.controls, self.answers):
+            if not isinstance(given, tuple | list):
+                raise UsageError(f"{given!r} is no tuple", hint="History((Cancel(3), Steer(5, 'a')), ('yes',))")
         for control in self.controls:
-            if control.at < 1:
-                raise UsageError(f"{text_of(control)} names no point", hint="points are numbered from 1")
+            if not isinstance(control, Control):
+                raise UsageError(f"{control!r} is no control", hint="History((Cancel(3), Steer(5, 'a')), ('yes',))")
+            check_control(control)
+        if not all(answer is None or isinstance(answer, str) for answer in self.answers):
+            raise UsageError("an answer is a text, or None for silence", hint="History((Cancel(3),), ('yes', None))")
         msgspec.structs.force_setattr(self, "controls", tuple(sorted(self.controls, key=lambda control: control.at)))
 
     @property
@@ -84,6 +91,20 @@ class History(msgspec.Struct, frozen=True):
         words = [text_of(control) for control in self.controls]
         words += ["silence" if answer is None else shlex.quote(f"answer:{_escaped(answer)}") for answer in self.answers]
         return " ".join(words)
+
+
+def check_control(control: Control) -> None:
+    """UsageError for one that says nothing that can be done."""
+    if type(control.at) is not int or control.at < 1:
+        raise UsageError(f"{control!r} names no point", hint="points are numbered from 1")
+    if isinstance(control, Steer | FollowUp) and not isinstance(control.text, str):
+        raise UsageError(f"{control!r} has no text", hint=f"{type(control).__name__}({control.at}, 'text')")
+    if isinstance(control, Cancel):
+        grace, reason = control.grace_seconds, control.reason
+        if not isinstance(grace, int | float) or not 0 <= grace < math.inf:
+            raise UsageError(f"{control!r}: the grace is {grace!r}", hint="seconds, 0 or more")
+        if reason not in set(CancelReason):
+            raise UsageError(f"{control!r}: there is no reason {reason!r}", hint=f"one of {', '.join(CancelReason)}")
 
 
 def default_answer(kind: str, choices: Sequence[str]) -> str:
@@ -120,6 +141,8 @@ def parse(text: str) -> History:
 
     Raises UsageError.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"{text!r} is no text of a history", hint="for example 'cancel@3 answer:yes'")
     try:
         words = shlex.split(text)
     except ValueError as error:

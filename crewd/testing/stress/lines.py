@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import linecache
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def lines_of(function: Callable[..., Any], tell: Callable[[str], None]) -> Itera
     def trace(frame: FrameType, event: str, _arg: object) -> Any:
         if frame.f_code.co_filename != code.co_filename:
             return None
-        if event == "line":
+        if event == "line" and linecache.getline(code.co_filename, frame.f_lineno).strip() != "try:":  # nothing happens there
             tell(f"{short}:{frame.f_lineno}")
         return trace
 

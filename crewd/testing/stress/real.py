@@ -17,7 +17,7 @@ import psutil
 
 from crewd.client.blocking import Crew, RunHandle
 from crewd.clock import SystemClock
-from crewd.model.errors import CrewdError, NotFound, Refused
+from crewd.model.errors import CrewdError, NotFound, Refused, UsageError
 from crewd.model.reasons import FailureReason
 from crewd.model.rows import AttemptRow
 from crewd.model.statuses import RUN_TERMINAL, AttemptStatus
@@ -69,7 +69,7 @@ class Reality:
                 history = after(history, sum(len(act.points) for act in acts))
             wait_until(lambda: not self._daemon.marked(), "every process of the worker to be gone")
             files, temporary, kept = place.files(), tuple(place.temporary(acts)), place.watched()
-            applied = None if target.applied is None else tuple(target.applied(place.work))
+            applied = target.seen(place.work)
             resumed = None
             if resumes(history, acts):
                 one = _RealAct(self._daemon, crew, target, place, History(), acts)
@@ -185,8 +185,13 @@ class _RealAct:
             if ask.run == self.run.id and ask.id not in self.answered:
                 self.answered.add(ask.id)
                 answer = self.answers.popleft() if self.answers else default_answer(ask.kind, ask.choices)
-                if answer is not None:
+                if answer is None:
+                    continue
+                try:
                     self.crew.respond(ask.id, answer)
+                except (NotFound, Refused, UsageError):  # over by now, or it does not fit: then it gets one that does
+                    with contextlib.suppress(NotFound, Refused, UsageError):
+                        self.crew.respond(ask.id, default_answer(ask.kind, ask.choices))
 
     def _finish(self, deadline: float) -> None:
         self._wait(lambda: False, deadline)
@@ -246,5 +251,7 @@ class _RealAct:
         if attempt.status is AttemptStatus.COMPLETED or (attempt.cancel and attempt.outcome == "completed"):
             return "completed"
         if attempt.cancel is not None:
-            return {"cancelled": "cancelled", "failed": "failed"}.get(attempt.outcome, "stuck")  # type: ignore[return-value]
+            if attempt.outcome in {"cancelled", "failed"}:
+                return attempt.outcome  # type: ignore[return-value]
+            return "stuck" if attempt.exit.code is None else "vanished"  # it has left by itself
         return "vanished" if attempt.reason in {FailureReason.VANISHED, FailureReason.KILLED} else "failed"

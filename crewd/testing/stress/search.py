@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from crewd.clock import SystemClock
+from crewd.model.arguments import checked
 from crewd.model.errors import UsageError
-from crewd.testing.stress.history import GRACE_SECONDS, Cancel, Crash, FollowUp, History, Steer
+from crewd.testing.stress.history import GRACE_SECONDS, Cancel, Crash, FollowUp, History, Steer, check_control
 from crewd.testing.stress.laws import LATE, LAWS, LEFT_OVER, Breach, Case, WorkerLawBroken, breaches, left_over, unsteady
 from crewd.testing.stress.story import command_of, tell
 from crewd.testing.stress.target import PATIENCE_SECONDS, Target, try_out
@@ -16,6 +18,11 @@ from crewd.testing.stress.trial import Trial
 POINTS_TRIED_MAX = 200
 """Of a worker with more points, so many are tried, evenly spread, the first and the last among them."""
 EXAMPLES = 100
+"""Drawn histories, each another one."""
+DRAWN_PER_EXAMPLE = 10
+"""So many are drawn to find as many that were not tried yet; a worker with few points has few."""
+DRAW_SECONDS = 45.0
+"""From the beginning, then no other history is drawn; in proportion for more examples. A worker that really waits is slow."""
 Try = Callable[[Target, History], Trial]
 
 
@@ -24,7 +31,8 @@ class FoundMistake:
     """What a search did. `breach` is None if the worker kept every law.
 
     `history` and `trial` are those of the breach, else the last ones. `unreached` counts trials that ended before a point
-    that their history names: nothing happened there. `flags` are the options of `crew stress` that do the same.
+    that their history names: nothing happened there. `late`: the time for drawn histories was over first. `flags` are the
+    options of `crew stress` that do the same.
     """
 
     target: Target
@@ -37,6 +45,7 @@ class FoundMistake:
     flags: Sequence[str] = ()
     unsteady: frozenset[str] = frozenset()
     unreached: int = 0
+    late: bool = False
 
     @property
     def story(self) -> str:
@@ -82,6 +91,11 @@ class Search:
         self._grace = grace
         self._tell = tell
         self._left: dict[str, tuple[History, Trial]] = {}
+        self._clock = SystemClock()
+        self._begun = self._clock.monotonic()
+        self._tried: set[History] = set()
+        self._asked = False
+        """Whether the worker has asked anything in any trial: else answers make no difference."""
         self._useful: set[str] = set()
         self.found = FoundMistake(target, Trial((), {}), flags=_flags(target, without, grace, real=real))
 
@@ -155,21 +169,37 @@ class Search:
 
         @hypothesis.seed(seed)
         @hypothesis.settings(
-            max_examples=examples, deadline=None, database=None, report_multiple_bugs=False,
+            max_examples=DRAWN_PER_EXAMPLE * examples, deadline=None, database=None, report_multiple_bugs=False,
             suppress_health_check=[hypothesis.HealthCheck.too_slow],
             phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink], verbosity=hypothesis.Verbosity.quiet,
         )  # fmt: skip
         @hypothesis.given(drawn)
         def holds(history: History) -> None:
+            if not self._asked:
+                history = History(history.controls)
+            if history in self._tried or self.found.histories["drawn"] >= examples:
+                return
+            if clock.monotonic() > deadline + (seconds if self.found.breach else 0.0):  # so long again to find a shorter one
+                self.found.late = self.found.breach is None
+                return
+            if stopped:  # Hypothesis would go on, to see whether another history ends in the same way
+                raise stopped[0]
             try:
                 broken = self._broken("drawn", history)
             except Exception as error:
                 failed.append(error)
                 raise
+            except BaseException as error:
+                stopped.append(error)
+                raise
             if broken:
                 raise _Broken
 
+        clock, seconds = self._clock, DRAW_SECONDS * max(1.0, examples / EXAMPLES)
+        deadline = self._begun + seconds
         failed: list[Exception] = []
+        stopped: list[BaseException] = []
+        """What ends the search from outside: a signal, or the timeout of a test."""
         try:
             holds()
         except _Broken:
@@ -178,6 +208,8 @@ class Search:
             if self.found.breach is None and failed:
                 raise failed[0] from None  # the harness failed once: that is no pass
             # Else it broke a law once and not again; the breach that was seen is kept.
+        if stopped:
+            raise stopped[0]
 
     def _broken(self, kind: str, history: History) -> bool:
         found = self.found
@@ -186,6 +218,7 @@ class Search:
         found.histories[kind] += 1
         if kind == "undisturbed":
             found.reference = trial
+        self._asked = self._asked or any(act.answered for act in trial.acts)
         broken = self._breaches(kind, history, trial)
         if broken and broken[0].law == LATE:  # it may be the machine that was late
             trial = self._attempt(self.target, history)
@@ -193,6 +226,8 @@ class Search:
         if kind not in {"undisturbed", "drawn"} and not broken:
             self._note(Case(trial, history, found.reference, self.target.appends, found.unsteady))
         found.unreached += any(control.at > len(trial.points) for control in history.controls)
+        if not broken:
+            self._tried.add(history)
         if broken or found.breach is None:
             found.history, found.trial = history, trial
         if broken:
@@ -226,6 +261,7 @@ def _flags(target: Target, without: Sequence[str], grace: float, *, real: bool) 
     return words + [f"--without={law}" for law in without]
 
 
+@checked
 def stress(
     target: Target, *, examples: int = EXAMPLES, seed: int = 0, without: Sequence[str] = (), grace: float = GRACE_SECONDS
 ) -> FoundMistake:
@@ -233,12 +269,16 @@ def stress(
 
     It is cancelled at every point, killed and started again at every point, and put through `examples` drawn histories.
     """
+    if examples < 0:
+        raise UsageError(f"{examples} examples cannot be drawn", hint="0 or more")
+    check_control(Cancel(1, grace))
     found = Search(target, try_out, without, grace).go(examples, seed)
     if found.breach is not None:
         raise WorkerLawBroken(found.story)
     return found
 
 
+@checked
 def check(target: Target, history: History, *, without: Sequence[str] = ()) -> Trial:
     """The trial of one history; raises WorkerLawBroken with the story. For use under `@given(histories(...))`."""
     found = Search(target, try_out, without).replay(history, left_over=False)

@@ -41,6 +41,7 @@ from crewd.supervisor.attempt.mailbox import Mail
 from crewd.supervisor.attempt.state import Attempt
 from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer, default_answer
 from crewd.testing.stress.lines import is_plain, lines_of
+from crewd.testing.stress.loop import passing
 from crewd.testing.stress.trial import Act, End, Point, SentMessage
 from crewd.testing.stress.where import from_worker, where
 from crewd.worker.call import run_call
@@ -94,7 +95,7 @@ class StagedToken(CancellationToken):
         self._stage_clock = clock
         self.on_point: Callable[[str], None] = lambda _call: None
         self.on_raise: Callable[[], None] = lambda: None
-        self.threads, self.tasks = threading.active_count(), 2  # the worker's own task, and the one that cancels it
+        self.threads = threading.active_count()
 
     @property
     def cancelled(self) -> bool:
@@ -117,23 +118,20 @@ class StagedToken(CancellationToken):
         """See `CancellationToken`."""
         if from_worker():
             self.on_point("token.wait")
-        super().wait(self._pass(seconds))
+        super().wait(0.0 if self._fired.is_set() else self.passes(seconds))
 
     async def wait_async(self, seconds: float) -> None:
         """See `CancellationToken`. A cancel of this moment comes out of the waiting itself, as `asyncio.CancelledError`."""
-        busy = len(asyncio.all_tasks()) > self.tasks and not self._fired.is_set()
         try:
-            await asyncio.sleep(seconds if busy else self._pass(seconds))
+            await asyncio.sleep(0.0 if self._fired.is_set() else seconds)
         except asyncio.CancelledError:
             if self._fired.is_set():
                 self.on_raise()
             raise
         self.check()
 
-    def _pass(self, seconds: float) -> float:
+    def passes(self, seconds: float) -> float:
         """How much of a wait must be waited for: all of it while a child process or a thread of the worker is at work."""
-        if self._fired.is_set():
-            return 0.0
         if _has_children() or threading.active_count() > self.threads:
             return seconds
         self._stage_clock.skipped += max(0.0, seconds)
@@ -169,9 +167,9 @@ class StagedDesk(Desk):
 
 
 class Stage:
-    """See the module's text. Use `run` once. `on_cancel` is told the grace, and what was until then, when the token fires.
+    """See the module's text. Use `run` once. `on_point` is told of each point; `on_cancel` when the token fires.
 
-    `crash` ends the process.
+    That one hears the grace, and what was until then. `crash` ends the process.
     """
 
     def __init__(
@@ -181,6 +179,7 @@ class Stage:
         points_before: int = 0,
         answers_before: int = 0,
         *,
+        on_point: Callable[[Point], None] = lambda _point: None,
         on_cancel: Callable[[float, Act], None] = lambda _grace, _act: None,
         crash: Callable[[Act], None],
     ) -> None:
@@ -188,6 +187,7 @@ class Stage:
         self._script = deque(history.controls)
         self._answers = deque(history.answers[answers_before:])
         self._before = points_before
+        self._on_point = on_point
         self._on_cancel = on_cancel
         self._crash = crash
         self._clock = StageClock(SystemClock())
@@ -229,7 +229,8 @@ class Stage:
         self._session.connected()
         self.pump()
         context = Context(self._bootstrap, self._desk, self, self._ids)
-        with lines_of(function, self._line) if is_plain(function) else contextlib.nullcontext():
+        lines = lines_of(function, self._line) if is_plain(function) else contextlib.nullcontext()
+        with passing(self._clock.monotonic, self._token.passes), lines:
             outcome = run_call(function, self._bootstrap, context)
         stop_seconds = self._clock.monotonic() - self._fired if self._cancelled_at else 0.0
         self._desk.finish()
@@ -272,6 +273,7 @@ class Stage:
             number = self._before + len(self._points) + 1
             caller, line = where() if not line else ("", line)
             self._points.append(Point(number, call or caller, line))
+            self._on_point(self._points[-1])
             if self._cancelled_at:
                 self._after += 1
                 if self._after > POINTS_AFTER_MAX:

@@ -11,11 +11,13 @@ import functools
 import hashlib
 import inspect
 import itertools
+import math
 import mimetypes
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from crewd.protocol.bootstrap import Bootstrap
 from crewd.testing.stress import apart
 from crewd.testing.stress.history import History, after
 from crewd.testing.stress.stage import TASK, Stage
-from crewd.testing.stress.trial import HEAD_BYTES, Act, File, Trial
+from crewd.testing.stress.trial import HEAD_BYTES, Act, File, Point, Trial
 from crewd.worker.call import load, wants_context
 from crewd.worker.declare import capabilities_of
 
@@ -61,10 +63,34 @@ class Target:
     applied: Callable[[Path], Sequence[str]] | None = None
     patience: float = PATIENCE_SECONDS
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.args, Mapping):
+            raise UsageError(f"the arguments {self.args!r} are no dict", hint="Target('module:function', {'name': value})")
+        if isinstance(self.appends, str) or not all(isinstance(each, str) for each in self.appends):
+            raise UsageError(f"appends={self.appends!r} is no list of patterns", hint="appends=['*.txt']")
+        if not isinstance(self.patience, int | float) or not 0 < self.patience < math.inf:
+            raise UsageError(f"a patience of {self.patience!r} is not possible", hint="seconds, more than 0")
+        if self.files is not None and not Path(self.files).is_dir():
+            raise UsageError(f"files={str(self.files)!r} is no folder", hint="a folder with the files that the worker finds")
+
+    def seen(self, work: Path) -> tuple[str, ...] | None:
+        """What `applied` says of a folder; None if there is none."""
+        if self.applied is None:
+            return None
+        texts = self.applied(work)
+        if isinstance(texts, str) or not isinstance(texts, Iterable):
+            raise UsageError(f"applied() has returned {texts!r}", hint="it returns a list of the texts of steers")
+        return tuple(texts)
+
     @property
     def name(self) -> str:
         """`module:function`."""
-        return self.worker if isinstance(self.worker, str) else f"{self.worker.__module__}:{self.worker.__qualname__}"
+        if isinstance(self.worker, str):
+            return self.worker
+        named = getattr(self.worker, "func", self.worker)  # of a partial
+        if not hasattr(named, "__qualname__"):
+            named = type(named)
+        return f"{named.__module__}:{named.__qualname__}"
 
     def function(self) -> Callable[..., Any]:
         """The function. Raises UsageError if there is none, or if it takes other arguments."""
@@ -94,15 +120,27 @@ class Target:
             raise UsageError(f"{self.worker!r} names a file, and not a module", hint=hint)
         try:
             return load(self.worker)
-        except (ImportError, AttributeError, TypeError) as error:
+        except ImportError as error:
             raise UsageError(
                 f"{self.worker} cannot be loaded: {error}", hint="run it from where the module can be imported"
             ) from None
+        except (Exception, SystemExit) as error:  # what a module does when it is imported is its own
+            raise UsageError(
+                f"{self.worker} cannot be loaded: {type(error).__name__}: {error}", hint=f"it is raised {_raised_in(error)}"
+            ) from error
 
     @property
     def capabilities(self) -> tuple[str, ...]:
         """What it declares to take."""
         return capabilities_of(self.function())
+
+
+def _raised_in(error: BaseException) -> str:
+    """Where an import was ended: the innermost place that is not the import's own machinery."""
+    if isinstance(error, SyntaxError):
+        return f"in {error.filename}, line {error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    return f"in {frames[-1].filename}, line {frames[-1].lineno}" if frames else "when it is imported"
 
 
 class Place:
@@ -216,7 +254,7 @@ def try_out(target: Target, history: History, *, here: bool = False) -> Trial:
         output = place.root / "output"
         files, kept = place.files(), place.watched()
         temporary = tuple(place.temporary(acts))
-        applied = None if target.applied is None else tuple(target.applied(place.work))
+        applied = target.seen(place.work)
         resumed, resumed_files = None, files
         if not here and resumes(history, acts):
             resumed = place.strip(_act(target, function, place, History(), acts, traces, here=here), len(acts) + 1)
@@ -278,10 +316,13 @@ def _act(
         def crash(act: Act) -> None:
             line.leave(msgspec.msgpack.encode(act))
 
+        def at(point: Point) -> None:
+            line.at(msgspec.msgpack.encode(point))
+
         def told(grace_seconds: float, act: Act) -> None:
             line.told(grace_seconds, msgspec.msgpack.encode(act))
 
-        stage = Stage(bootstrap, history, points, answers, on_cancel=told, crash=crash)
+        stage = Stage(bootstrap, history, points, answers, on_point=at, on_cancel=told, crash=crash)
         return msgspec.msgpack.encode(stage.run(function))
 
     if here:
@@ -289,9 +330,10 @@ def _act(
             return Stage(bootstrap, history, points, answers, crash=lambda _act: None).run(function)
     _prepare()
     said = apart.apart(work, place.work, temporary, traces, target.patience)
-    if said is None:
-        return Act("stuck", stack=_stack(place))
-    act = msgspec.msgpack.decode(said, type=Act) if said else Act("vanished")
+    came = tuple(msgspec.msgpack.decode(point, type=Point) for point in said.points)
+    act = msgspec.msgpack.decode(said.data, type=Act) if said.data else Act("stuck", points=came)
+    if said.how == "gone":
+        return msgspec.structs.replace(act, end="vanished", points=came)
     return act if act.end != "stuck" else msgspec.structs.replace(act, stack=_stack(place))
 
 

@@ -422,3 +422,58 @@ def appends_lines(ctx: Context, name: str) -> int:
         logger.warning("line %d", number)
         ctx.safe_point()
     return 4
+
+
+@worker
+async def beats(ctx: AsyncContext) -> int:
+    """A good one that has another task for a while; hours of waiting, of which nobody need wait for one."""
+    async with asyncio.timeout(3600), asyncio.TaskGroup() as group:
+        other = group.create_task(asyncio.sleep(1500.0))
+        for _ in range(3):
+            await ctx.sleep(400.0)
+        other.cancel()
+    return 3
+
+
+@worker
+def exits_when_cancelled(ctx: Context) -> int:
+    try:
+        for number in range(3):
+            ctx.progress(number)
+    except BaseException:  # noqa: BLE001
+        os._exit(1)
+    return 3
+
+
+@worker
+def hangs_at_its_end(ctx: Context) -> int:
+    for number in range(3):
+        ctx.progress(number)
+    time.sleep(600)
+    return 3
+
+
+@worker
+def confirms(ctx: Context) -> bool:
+    return ctx.confirm("delete?", timeout=5)
+
+
+def plain_temporary() -> int:
+    """A good one: nothing happens between `mkstemp` and `try`, so no cancel comes there."""
+    descriptor, name = tempfile.mkstemp(dir=".")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write("0")
+        Path(name).replace("out.txt")
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return 5
+
+
+class Called:
+    """A worker that is no function."""
+
+    def __call__(self, ctx: Context) -> int:
+        ctx.check()
+        return 1

@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from crewd.client.cli.main import main
 
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[3]
@@ -37,3 +40,12 @@ def test_the_documented_test_module(worker: str, count: int, passed: bool, tmp_p
     else:
         assert "leaves no half-written file" in done.stdout
         assert "2 failed, 1 passed" in done.stdout, done.stdout
+
+
+def test_what_the_page_shows_is_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/stress-your-worker.md").read_text()
+    (shown,) = re.findall(r"```console\n\$ crew (.*?)\n(.*?)```", page, re.DOTALL)
+    monkeypatch.setenv("COLUMNS", "80")
+    done = CliRunner().invoke(main, shown[0].split())
+    assert done.exit_code == 1
+    assert re.sub(r"[0-9.]+ s later", "0.00 s later", done.stdout) == shown[1]

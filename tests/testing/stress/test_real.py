@@ -47,3 +47,13 @@ def test_a_worker_that_swallows_its_cancel_is_ended_and_named(reality: Reality) 
     found = Search(Target(bad.swallows), reality.try_out, grace=0.2).replay(parse("cancel@2/0.2"))
     assert found.breach is not None
     assert found.breach.law == "stops within its grace"
+
+
+def test_an_answer_that_does_not_fit_is_followed_by_one_that_does(reality: Reality) -> None:
+    last = reality.try_out(Target(bad.confirms), parse("answer:maybe")).last
+    assert (last.end, last.result) == ("completed", True)
+
+
+def test_a_worker_that_leaves_when_it_is_cancelled_was_not_killed(reality: Reality) -> None:
+    last = reality.try_out(Target(bad.exits_when_cancelled), parse("cancel@1")).last
+    assert (last.end, last.signalled) == ("vanished", False)

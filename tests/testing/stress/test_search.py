@@ -8,6 +8,7 @@ import json
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 
 from crewd.client.cli.main import main
+from crewd.model.errors import UsageError
 from crewd.testing.stress import (
     LAWS,
+    Cancel,
     File,
     FoundMistake,
     History,
     Search,
     Steer,
     Target,
+    Trial,
     WorkerLawBroken,
     check,
     parse,
@@ -226,7 +230,7 @@ def crew(*args: str) -> Any:
 def test_crew_stress_prints_the_story_and_exits_1() -> None:
     shown = crew("examples.stressed:report", "--examples", "0")
     assert shown.exit_code == 1
-    assert "it is cancelled (caller_cancelled, 1 s of grace)" in shown.output
+    assert "it is cancelled (caller_cancelled, 1 s of grace)" in " ".join(shown.output.split())
     command = next(line for line in shown.output.splitlines() if "again:" in line)
     assert crew("examples.stressed:report", "--history", command.rpartition("--history ")[2]).exit_code == 1
 
@@ -234,7 +238,8 @@ def test_crew_stress_prints_the_story_and_exits_1() -> None:
 def test_crew_stress_says_what_was_done_when_every_law_held() -> None:
     shown = crew("examples.stressed:mended", "--examples", "5")
     assert shown.exit_code == 0
-    assert "12 cancel at a point, 12 crash at a point, 12 steer at a point, 12 follow-up at a point, 5 drawn)" in shown.output
+    done = "12 cancel at a point, 12 crash at a point, 12 steer at a point, 12 follow-up at a point, 5 drawn)"
+    assert done in " ".join(shown.output.split())
     assert "every law held" in shown.output
 
 
@@ -363,3 +368,68 @@ def test_steers_differ_by_their_number() -> None:
 
     holds()
     assert max(seen) > 1
+
+
+@pytest.mark.parametrize("error", [SystemExit(143), pytest.fail.Exception("Timeout")], ids=["signal", "timeout"])
+def test_what_ends_a_search_from_outside_is_no_pass(error: BaseException) -> None:
+    tried: list[History] = []
+
+    def attempt(target: Target, history: History) -> Trial:
+        tried.append(history)
+        if len(history.controls) + len(history.answers) > 1:  # drawn
+            raise error
+        return try_out(target, history)
+
+    with pytest.raises(type(error)):
+        Search(target("keeps_its_state"), attempt).go(20)
+    assert sum(len(history.controls) + len(history.answers) > 1 for history in tried) == 1, "and nothing more is tried"
+
+
+def test_no_history_is_tried_twice_and_none_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[History] = []
+
+    def attempt(target: Target, history: History) -> Trial:
+        tried.append(history)
+        return try_out(target, history)
+
+    found = Search(target("keeps_its_state"), attempt).go(30)
+    assert found.breach is None
+    assert not found.late
+    assert len(set(tried)) == len(tried) - 1, "undisturbed it is tried twice"
+    assert not any(history.answers for history in tried), "it asks nothing"
+    monkeypatch.setattr("crewd.testing.stress.search.DRAW_SECONDS", -1.0)
+    found = Search(target("keeps_its_state")).go(30)
+    assert found.late
+    assert not found.histories["drawn"]
+
+
+def test_lines_for_people_fit_their_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = crew("examples.stressed:report", "--examples", "0").output.splitlines()
+    assert [line for line in lines if len(line) > 80 and "again: " not in line] == []
+
+
+TEXT: Any = "cancel@1"
+NUMBER: Any = -1.0
+NAN = float("nan")
+REASON: Any = Cancel(1, reason="foo")
+HALF = Target("json:loads")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: stress(TEXT), lambda: check(TEXT, History()), lambda: check(HALF, TEXT),
+        lambda: stress(HALF, examples=-3), lambda: stress(HALF, grace=NUMBER),
+        lambda: stress(HALF, without=TEXT), lambda: History(REASON),
+        lambda: History((REASON,)), lambda: History((Cancel(1, NAN),)), lambda: History((Cancel(TEXT),)),
+        lambda: History((Steer(1, NUMBER),)), lambda: History((), (NUMBER,)),
+        lambda: parse(NUMBER), lambda: parse("cancel@1/-1"), lambda: parse("cancel@1:foo"), lambda: parse("cancel@1/nan"),
+        lambda: Target("json:loads", TEXT), lambda: Target("json:loads", patience=0),
+        lambda: Target("json:loads", files=Path("/no")),
+        lambda: Target("json:loads", appends=TEXT), lambda: Target("json:loads", applied=lambda _: TEXT).seen(Path()),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_in_words(call: Callable[[], object]) -> None:
+    with pytest.raises(UsageError):
+        call()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
 
 from crewd.model.errors import UsageError
-from crewd.testing.stress import Act, History, Target, Trial, parse, try_out
+from crewd.testing.stress import Act, History, Target, Trial, parse, stress, try_out
 from tests.testing.stress import bad
 
 GOOD = Target(bad.good)
@@ -71,6 +72,32 @@ def test_waiting_takes_no_time_also_in_async_workers() -> None:
     assert (trial.last.end, trial.last.result) == ("completed", 2)
 
 
+def test_waiting_takes_no_time_beside_other_tasks_and_timeouts_either() -> None:
+    trial = try_out(Target(bad.beats, patience=20), History())
+    assert (trial.last.end, trial.last.result) == ("completed", 3)
+    cancelled = play("cancel@2", Target(bad.beats, patience=20)).last
+    assert (cancelled.end, cancelled.signalled) == ("cancelled", False)
+
+
+def test_where_a_worker_was_is_known_though_it_says_no_last_word() -> None:
+    gone = play("cancel@1", Target(bad.exits_when_cancelled)).last
+    assert (gone.end, gone.cancelled_at, len(gone.points)) == ("vanished", 1, 1)
+    stuck = try_out(Target(bad.hangs_at_its_end, patience=1), History()).last
+    assert (stuck.end, len(stuck.points)) == ("stuck", 3)
+    assert "hangs_at_its_end" in stuck.stack
+
+
+def test_a_worker_is_any_callable() -> None:
+    for each in (bad.Called(), functools.partial(bad.plain, 4)):
+        target = Target(each)
+        assert target.name in {"tests.testing.stress.bad:Called", "tests.testing.stress.bad:plain"}
+        assert try_out(target, History()).last.end == "completed"
+
+
+def test_a_worker_that_is_a_plain_function_is_not_cancelled_where_nothing_happens() -> None:
+    assert stress(Target(bad.plain_temporary), examples=0).breach is None
+
+
 def test_a_worker_that_waits_for_messages_is_told_when_none_will_come() -> None:
     last = play("steer@1:go", Target(bad.good_listener)).last
     assert (last.end, last.idle) == ("cancelled", True)
@@ -98,6 +125,25 @@ def test_a_wrong_worker_is_refused() -> None:
     for name in ("nothing", "no.such.module:f", "json:no_such_name", "json:__doc__"):
         with pytest.raises(UsageError):
             Target(name).function()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise RuntimeError('no database')", "RuntimeError: no database"),
+        ("import sys\nsys.exit(0)", "SystemExit: 0"),
+        ("def f(ctx)\n    pass", "SyntaxError"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_its_authors_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"boom_{abs(hash(code))}"
+    (tmp_path / f"{name}.py").write_text(code)
+    with pytest.raises(UsageError, match=f"{name}:f cannot be loaded: {said}") as refused:
+        Target(f"{name}:f").function()
+    assert f"{name}.py, line " in refused.value.hint
 
 
 def test_an_act_is_a_record_that_can_be_sent() -> None:
