@@ -21,4 +21,6 @@ def not_json(value: object) -> str:
             return "bytes: send them as text"
         elif isinstance(each, msgspec.msgpack.Ext):
             return "an extension of MessagePack"
+        elif not (each is None or isinstance(each, str | int | float)):
+            return f"a {type(each).__name__}, for which JSON has no form"  # a time, which MessagePack has
     return ""

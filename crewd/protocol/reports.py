@@ -208,6 +208,10 @@ class StopProposed(msgspec.Struct, frozen=True, tag="stop_proposed"):
     """The worker would stop now: is anything waiting for it? Answered by `StopGranted` or by more messages."""
 
 
+RESULT_FILES = frozenset({"result.json", "stdout"})
+"""In its directory an attempt leaves a result that is too large to be sent: the second is that of a command."""
+
+
 class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     """How the worker's code ended; it is the worker's last report.
 

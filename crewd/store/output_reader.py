@@ -18,6 +18,7 @@ from crewd.model.statuses import ATTEMPT_TERMINAL, TASK_TERMINAL
 from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.protocol.files import OutputStream, Piece
+from crewd.protocol.reports import RESULT_FILES
 from crewd.store.fold import attempt_key
 from crewd.store.follower import Follower
 from crewd.store.library import Library
@@ -27,8 +28,6 @@ from crewd.store.overlay import Overlay
 from crewd.store.ports import Reading
 from crewd.store.run_files import AskFiles, RunFiles
 
-RESULT_FILES = frozenset({"result.json", "stdout"})
-"""Where workers leave results that are too large to be sent: see the worker room."""
 AROUND_BYTES = SECRET_CHARS_MAX
 AGAIN_SECONDS = 0.5
 """Until what could not be answered truly is tried again."""

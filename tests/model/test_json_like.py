@@ -1,3 +1,5 @@
+from datetime import UTC
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ VALUES = st.recursive(
     | st.text()
     | st.binary()
     | st.integers(-(1 << 63), 1 << 63)
+    | st.datetimes(timezones=st.just(UTC))
     | st.builds(msgspec.msgpack.Ext, st.integers(0, 9), st.binary()),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
 )

@@ -367,7 +367,7 @@ MUTANTS = (
     Mutant(
         "a failed commit is taken for a success",
         "store/actor.py",
-        "            except StoreUnavailable as error:\n                self._keep_trying(str(error))\n",
+        "            except StoreUnavailable as error:\n                self._keep_trying(error)\n",
         "            except StoreUnavailable as error:\n                str(error)\n",
     ),
     Mutant(
@@ -437,7 +437,7 @@ MUTANTS = (
     Mutant(
         "readers do not wait for what was committed",
         "store/follower.py",
-        "        elif not self._overlay.behind:\n",
+        "        elif not (self._overlay.behind or self._overlay.waits):\n",
         "        elif True:\n",
     ),
     Mutant(

@@ -39,6 +39,7 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.attempt import effects as do
 from crewd.supervisor.attempt import events as heard
 from crewd.supervisor.attempt.decide import decide
+from crewd.supervisor.attempt.reports import in_its_place
 from crewd.supervisor.attempt.state import Attempt, Gradient, Rules
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT, GUARDIAN, KEEPER, SLOTS, STORE
@@ -276,7 +277,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
                 assert_never(notice)
 
     def _feed(self, event: heard.AttemptEvent) -> None:
-        self._state, decision = decide(self._state, self._masked(event))
+        self._state, decision = decide(self._state, self._masked(self._checked(event)))
         for effect in decision.prompt:
             self._perform(effect)
         outcome = self._state.outcome
@@ -297,6 +298,17 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             guard=NewMessage(admits.mail.id, admits.digest),
             refused=lambda answer: self._not_admitted(admits, answer),
         )
+
+    def _checked(self, event: heard.AttemptEvent) -> heard.AttemptEvent:
+        """What the worker says; a result that it says to lie where nobody would look for it is no result."""
+        directory = str(self._services.home.attempt(self._state.task, self._state.epoch))
+        match event:
+            case heard.Reported(report):
+                return msgspec.structs.replace(event, report=in_its_place(report, directory))
+            case heard.Ended(_, words):
+                return msgspec.structs.replace(event, unsent_reports=tuple(in_its_place(each, directory) for each in words))
+            case _:
+                return event
 
     def _masked(self, event: heard.AttemptEvent) -> heard.AttemptEvent:
         """What the worker says, without the values of the run's secrets."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import PurePath
 from typing import assert_never
 
 import msgspec
@@ -334,11 +335,24 @@ def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
     return state, Decision((*process, body, *raised), (do.EndWorker(EXIT_SECONDS, TERM_SECONDS_GRACEFUL), quiet))
 
 
+def in_its_place(report: rp.Report, directory: str) -> rp.Report:
+    """The report; an outcome whose `result_path` is no file for a result in the attempt's directory is a failed one."""
+    outcome = report.body
+    if not isinstance(outcome, rp.Outcome) or not outcome.result_path:
+        return report
+    path = PurePath(outcome.result_path)
+    if path.name in rp.RESULT_FILES and path.parent == PurePath(directory):
+        return report
+    error = f"result_path is {clip(str(path), 200)!r}, and not the file result.json in the directory of the attempt"
+    failed = replace(outcome, outcome="failed", reason=FailureReason.OUTPUT_LOST, result_path="", error=error)
+    return replace(report, body=failed)
+
+
 def _kept(outcome: rp.Outcome) -> rp.Outcome:
     """The outcome as it is kept: bounded, and redacted once, before anything is made of it."""
     if len(msgspec.msgpack.encode(outcome.result)) > 2 * INLINE_BYTES_MAX:
         error = "the result is too large; leave it as a file"
-        outcome = replace(outcome, outcome="failed", reason=FailureReason.RAISED, result=None, error=error)
+        outcome = replace(outcome, outcome="failed", reason=FailureReason.TOO_LARGE, result=None, error=error)
     if is_deep(outcome.result):
         error = "the result is nested too deeply"
         outcome = replace(outcome, outcome="failed", reason=FailureReason.NOT_JSON, result=None, error=error)
