@@ -122,6 +122,10 @@ class Waiting:
         known = self._waits.answered(receipt, caller)
         if known is not None:
             self._send(caller, rl.ReceiptReply(receipt=known))
+            return
+        wait = self._waits.of_message(receipt.id, caller)
+        if wait is not None and wait.give_up_at <= self._now() and self._waits.remove(wait):  # it passed before this was known
+            self._give_up_message(wait)
 
     def publish(self, published: Published) -> None:
         """Answer those whom what was just committed concerns."""
@@ -192,7 +196,7 @@ class Waiting:
 
     def _give_up_message(self, wait: LevelWait) -> None:
         def late(reply: rl.ReceiptReply) -> None:
-            self._send(wait.caller, replies.too_late(reply.receipt))
+            self._send(wait.caller, reply if wait.met(reply.receipt) else replies.too_late(reply.receipt))
 
         def failed(error: CrewdError) -> None:
             if isinstance(error, NotFound):  # it is not durable yet

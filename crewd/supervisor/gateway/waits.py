@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crewd.supervisor.caller import Caller
 
 LOOK_SECONDS = 5.0
-"""So much longer a wait for an end waits for what it asked first: how the run stands."""
+"""So much longer a wait waits for what it asked first: whether its message is accepted, or how its run stands."""
 WAITS_MAX = 20_000
 """Waits at once; the next one is refused as busy."""
 
@@ -219,8 +219,8 @@ class WaitTable:
                 yield wait
 
     def _due(self, wait: LevelWait | EndWait) -> float:
-        """When its time passes. A wait for an end of whose first look nothing was heard may still be answered by that."""
-        looks = isinstance(wait, EndWait) and not wait.cancel and wait not in self._after
+        """When its time passes. One of whose request nothing was heard may still be answered by that."""
+        looks = wait in self._news if isinstance(wait, LevelWait) else not wait.cancel and wait not in self._after
         return wait.give_up_at + (LOOK_SECONDS if looks else 0.0)
 
     def drop(self, identity: bytes) -> None:

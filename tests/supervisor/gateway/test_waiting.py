@@ -164,3 +164,22 @@ def test_an_answer_of_another_kind_is_an_error_for_whoever_asked() -> None:
     ((_, error),) = desk.sent
     assert isinstance(error, CrewdError)
     assert "nobody has asked for" in error.message
+
+
+def test_a_time_that_passes_before_a_message_is_accepted_is_told_once_with_the_receipt() -> None:
+    for reached, told in ((Level.ACCEPTED, True), (Level.SETTLED, False)):
+        desk = Desk()
+        desk.waiting.for_level(ME, rq.Send(id="m", kind="steer", target=R, text="a", wait=Level.SETTLED, timeout_seconds=0.0))
+        desk.wait(0.0)
+        assert not desk.sent, "whether it is accepted was not heard yet"
+        desk.waiting.receipt(ME, Receipt("m", "steer", R, "r_1/a", Level.ACCEPTED))
+        receipt = Receipt("m", "steer", R, "r_1/a", reached, outcome=Outcome.DONE if reached is Level.SETTLED else None)
+        desk.answer(rl.ReceiptReply(receipt=receipt))
+        ((_, reply),) = desk.sent
+        if told:
+            assert isinstance(reply, rl.ErrorReply)
+            assert (reply.error.code, reply.receipt) == ("deadline_exceeded", receipt)
+        else:
+            assert reply == rl.ReceiptReply(receipt=receipt)
+        desk.wait(60.0)
+        assert len(desk.sent) == 1
