@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from crewd.model.errors import Forbidden, UsageError
+from crewd.model.errors import Forbidden, NotFound, UsageError
 from crewd.model.hooks import ACT_POINTS, CHANGES, HOOKS_MAX
-from crewd.model.ids import MESSAGE, check_name, is_id
+from crewd.model.ids import ASK, MESSAGE, check_name, is_id
 from crewd.model.limits import (
     CLAIM_TOKEN_CHARS,
     GRACE_SECONDS_DEFAULT,
@@ -30,7 +30,7 @@ from crewd.model.redact import clip, redact
 from crewd.model.rights import check_intent
 from crewd.model.terms import check_terms
 from crewd.model.variables import check_variable
-from crewd.protocol.keeping import Import, KeepRequest, Prune
+from crewd.protocol.keeping import Backup, Import, KeepRequest, Prune
 from crewd.protocol.requests import (
     Approve,
     AwaitEnd,
@@ -67,7 +67,7 @@ def _check_grace(grace: float) -> None:
 
 
 def check_send(send: Send) -> Send:
-    """The message with all its terms and without secrets. Raises UsageError naming what is wrong."""
+    """The message with all its terms and without secrets. Raises UsageError, or NotFound, naming what is wrong."""
     if not is_id(send.id, MESSAGE):
         raise UsageError(f"{send.id!r} is not a message id", hint="m_ and 26 characters, made by the sender")
     if len(send.text) > TEXT_CHARS_MAX:
@@ -77,6 +77,8 @@ def check_send(send: Send) -> Send:
         raise UsageError("the message has no text", hint="give it a text")
     if row.purpose is Purpose.ANSWER and not send.ask:
         raise UsageError("a response names its question", hint="crew inbox lists open questions")
+    if send.ask and not is_id(send.ask, ASK):
+        raise NotFound(f"no question has the id {clip(send.ask, 64)}", hint="crew inbox lists open ones")
     check_seconds(send.timeout_seconds)
     if send.deadline_seconds is not None and not 0 < send.deadline_seconds <= SECONDS_MAX:
         raise UsageError(
@@ -176,7 +178,12 @@ def check_hooks_told(request: TellHooks) -> TellHooks:
 
 
 def check_keep(request: KeepRequest | Doctor, *, admin: bool, require_intent: bool) -> None:
-    """What takes much away needs the right, and a reason where that is the rule. Raises Forbidden or UsageError."""
+    """A backup has a place; what takes much away needs the right, and a reason where that is the rule.
+
+    Raises Forbidden or UsageError.
+    """
+    if isinstance(request, Backup) and ("\0" in request.path or not request.path.startswith("/")):
+        raise UsageError(f"{clip(request.path, 200)!r} is no absolute path", hint="a directory that does not exist yet")
     if isinstance(request, Prune) and not request.dry_run:
         check_intent(request.intent, "to prune", required=require_intent or request.everyone)
         if request.everyone and not admin:

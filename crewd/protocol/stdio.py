@@ -8,6 +8,8 @@ Tests: tests/worker/test_stdio.py.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from typing import Any, Literal
 
@@ -203,9 +205,17 @@ def read_line(line: bytes) -> Said | None:
         raise NotUnderstood(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if _TYPED.match(line):
-            raise NotUnderstood(str(error)) from None
+            raise NotUnderstood("it has half a character (a lone surrogate)" if _is_json(line) else str(error)) from None
         return None
     return record
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether it is JSON for those who take half a character of UTF-16 for a text (JavaScript writes one)."""
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(line)
+        return True
+    return False
 
 
 def write_line(record: Heard) -> bytes:

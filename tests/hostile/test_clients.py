@@ -12,15 +12,19 @@ import pytest
 
 from crewd.client.blocking import Crew
 from crewd.client.shapes import one_step
+from crewd.clock import SystemChance, SystemClock
 from crewd.model.errors import CrewdError, UsageError
+from crewd.model.ids import MESSAGE, IdSource
 from crewd.model.workflow import WorkerSpec
 from crewd.protocol import codec
+from crewd.protocol import keeping as kp
 from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.testing import Daemon
 from tests.hostile.wire import Speaker
 
 pytestmark = pytest.mark.process
+IDS = IdSource(SystemClock(), SystemChance())
 SELECTORS = [
     "", "..", "*", "/", "../..", "%", "_", "r_", "~1", "a~99999", "\u0430dmin", "x\x00y", "x\ny", "r_%/%", "' OR 1=1 --",
     "a/b/c",
@@ -166,3 +170,17 @@ def test_numbers_that_nothing_holds_are_called_so(daemon: Daemon, crew: Crew) ->
             assert isinstance(refused, rl.ErrorReply), kind
             assert (refused.error.code, "out of range" in refused.error.message) == ("usage", True), refused
     assert crew.doctor().healthy
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "said"),
+    [
+        (rq.Send(id=IDS.next(MESSAGE), kind="response", ask="zz", text="yes"), "not_found", "no question has the id zz"),
+        (kp.Backup(path="/tmp/a\0b"), "usage", "is no absolute path"), (kp.Backup(path="b"), "usage", "is no absolute path"),
+    ],
+)  # fmt: skip
+def test_what_no_request_can_mean_is_named(crew: Crew, request_: rq.Request, code: str, said: str) -> None:
+    answer = crew.request(request_, 30)
+    assert isinstance(answer, rl.ErrorReply)
+    assert answer.error.code == code
+    assert said in answer.error.message

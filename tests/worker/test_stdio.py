@@ -14,6 +14,7 @@ from crewd.model.errors import RunFailed, UsageError
 from crewd.model.policy import Limits, Retry
 from crewd.model.rows import AttemptRow
 from crewd.model.workflow import WorkerSpec
+from crewd.protocol.stdio import NotUnderstood, read_line
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 from crewd.worker.stdio import COMPLAINTS_MAX
@@ -74,6 +75,15 @@ def test_what_is_no_record_is_its_log_and_a_wrong_record_is_answered(crew: Crew)
         assert word in said
     assert crew.log(run.id).data == b'plain words\n{"no": "record"}\n{not even JSON\n'
     assert crew.log(run.id, stream="stderr").data.count(b"was not understood") == 5
+
+
+def test_half_a_character_is_named_as_what_it_is() -> None:
+    for line, said in (
+        (b'{"type":"end","state":"completed","result":"\\ud800"}', "lone surrogate"),
+        (b'{"type":"end",', "truncated"),
+    ):
+        with pytest.raises(NotUnderstood, match=said):
+            read_line(line)
 
 
 def test_it_has_failed_if_it_does_not_say_how_it_has_ended(crew: Crew) -> None:
