@@ -47,9 +47,14 @@ def in_context(extension: Extension, run: str) -> str:
     return "\n".join([*lines, f"export {' '.join(variables)}", run])
 
 
-def run_once(extension: Extension, run: str, seconds: float, data: bytes = b"") -> CommandEnded:
-    """Run a command to its end, with `data` as its input. Neither it nor what it has started outlives this call."""
-    order, host = CommandToRun(in_context(extension, run), _here(), seconds, data), start()
+def run_once(
+    extension: Extension, run: str, seconds: float, data: bytes = b"", *, only_beginning: bool = False
+) -> CommandEnded:  # fmt: skip
+    """Run a command to its end, with `data` as its input. Neither it nor what it has started outlives this call.
+
+    `only_beginning`: it ends in order when it has written more than `CommandEnded.output` holds.
+    """
+    order, host = CommandToRun(in_context(extension, run), _here(), seconds, data, only_beginning), start()
     try:
         return msgspec.convert(answer(host, as_json(order), seconds + BESIDE_SECONDS + END_SECONDS), CommandEnded)
     except (OSError, ValueError):  # also what is no JSON

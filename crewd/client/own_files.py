@@ -5,7 +5,9 @@ What was there before is kept beside it, as `FILE.bak`. Files of crewd itself, a
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,10 +19,9 @@ from crewd.agents.team import parse_team
 from crewd.client.agents import agent_named
 from crewd.client.disabled import disabled
 from crewd.client.references import referring_kinds, renamed, with_name
-from crewd.client.resources import SUFFIXES, Kind, Resource, resource, resources
+from crewd.client.resources import SUFFIXES, Kind, Resource, check_resource_name, resource, resources
 from crewd.client.user_file import FILE_BYTES_MAX
 from crewd.model.errors import Conflict, CrewdError, NotFound, Refused, UsageError
-from crewd.model.ids import check_name
 from crewd.model.workflow_markdown import understand
 
 BACKUP = ".bak"
@@ -77,7 +78,7 @@ def rename(of: Resource, new: str) -> list[Path]:
     changed, or if it is disabled: that is kept by name.
     """
     word = of.kind[:-1]
-    check_name(word, new)
+    check_resource_name(of.kind, new)
     suffix = SUFFIXES[of.kind]
     folder = of.path.parent.parent if of.kind == "skills" else of.path.parent
     target = folder / f"{new}{suffix}"
@@ -93,6 +94,7 @@ def rename(of: Resource, new: str) -> list[Path]:
     def other(name: str) -> str:
         return (f"{of.source}:{new}" if ":" in name else new) if _means(of, name) else name
 
+    _check_clear(of)
     changed: dict[Path, str] = {}
     for each in uses(of):
         if each.source not in {"user", "project"} or ".pi" in each.path.parts:
@@ -103,10 +105,13 @@ def rename(of: Resource, new: str) -> list[Path]:
                 f"{each.path} names it in a way that is not found", hint=f"change that file by hand, then crew {of.kind} rename"
             )
         changed[each.path] = text
-    own_text = with_name(_text(of), new)
-    check_text(of.kind, new, own_text)
+    try:
+        own_text = with_name(_text(of), new)
+        check_text(of.kind, new, own_text)
+    except UsageError as error:
+        raise UsageError(f"{of.path}: {error.message}", hint=error.hint) from None
     if of.kind != "skills":
-        write({target: own_text, **changed})
+        write({target: own_text, **changed}, modes={target: of.path})
         of.path.rename(of.path.with_name(of.path.name + BACKUP))
         return [target, *changed]
     of.path.parent.rename(target.parent)  # with whatever else lies in its folder
@@ -120,6 +125,8 @@ def rename(of: Resource, new: str) -> list[Path]:
 
 def remove(of: Resource, *, force: bool = False) -> Path:
     """Put the file aside, as `FILE.bak`; where it is then. Refused while another file names it, unless `force`."""
+    if not force:
+        _check_clear(of)
     used = uses(of)
     if used and not force:
         names = ", ".join(str(each.path) for each in used)
@@ -129,10 +136,24 @@ def remove(of: Resource, *, force: bool = False) -> Path:
     return aside
 
 
-def write(texts: Mapping[Path, str]) -> None:
+def _check_clear(of: Resource) -> None:
+    """Refused if the name stands in a file that cannot be read as what it is: whether that means this one cannot be said."""
+    word = re.compile(rf"(?<![\w.-]){re.escape(of.name)}(?![\w.-])")
+    for where in referring_kinds(of.kind):
+        for each in resources(where):
+            try:
+                _named(of.kind, each, _text(each))
+            except (CrewdError, UnicodeDecodeError) as error:
+                with contextlib.suppress(OSError):
+                    if word.search(each.path.read_bytes().decode("utf-8", "replace")):
+                        why = getattr(error, "message", "") or str(error)
+                        raise Refused(f"{each.path} may name it, and is faulty: {why}", hint="mend it: crew check") from None
+
+
+def write(texts: Mapping[Path, str], modes: Mapping[Path, Path] | None = None) -> None:
     """Write these files, each at once and after all of them were prepared. What was there is kept as `FILE.bak`.
 
-    A link stays one: the file that it leads to is written.
+    A link stays one: the file that it leads to is written. `modes`: a new file has the permissions of that other one.
     """
     prepared: dict[Path, Path] = {}
     try:
@@ -146,6 +167,8 @@ def write(texts: Mapping[Path, str]) -> None:
             if path.exists():
                 shutil.copymode(path, name)
                 _back_up(path, given.with_name(given.name + BACKUP))
+            elif modes and given in modes:
+                shutil.copymode(modes[given], name)
             else:
                 Path(name).chmod(0o644)
         for path, temporary in prepared.items():

@@ -38,7 +38,7 @@ def render(artifact: str, data: bytes) -> Rendered | None:
             continue
         renderer = extension.declared.renderers[name]
         if fnmatchcase(artifact, renderer.artifact):
-            ended = run_once(extension, renderer.run, renderer.timeout_seconds, data)
+            ended = run_once(extension, renderer.run, renderer.timeout_seconds, data, only_beginning=True)
             if ended.code != 0:
                 hint = f"crew artifact get shows it as it is; crew disable renderer:{whole} --reason WHY"
                 raise CrewdError(f"the renderer {whole} has failed: {ended.error}", hint=hint)

@@ -162,6 +162,13 @@ def _in_source(source: str, kind: Kind) -> Iterator[Resource]:
             yield _resource(kind, name, source, place, refused)
 
 
+def check_resource_name(kind: Kind, name: str) -> None:
+    """UsageError for a name that a file of this kind cannot have: it would not be read."""
+    check_name(kind[:-1], name)
+    if kind == "agents" and "." in name:
+        raise UsageError(f"agent {name!r} has a dot, and its file would not be read", hint=f"call it {name.replace('.', '-')}")
+
+
 def overlooked(kind: Kind) -> list[tuple[Path, str]]:
     """Files beside the user's and the project's of this kind that nobody reads, and how each would have to be called."""
     suffix, found = SUFFIXES[kind], list[tuple[Path, str]]()
@@ -172,8 +179,10 @@ def overlooked(kind: Kind) -> list[tuple[Path, str]]:
                 if not name or name.lower() == "readme":
                     continue
                 if kind == "skills":
-                    if path.is_dir() and not os.path.lexists(path / "SKILL.md"):
+                    if path.is_dir() and not os.path.lexists(path / "SKILL.md") and not os.path.lexists(path / "SKILL.md.bak"):
                         found.append((path, f"{path.name}{suffix}"))
+                    elif path.is_file() and path.suffix == ".md":
+                        found.append((path, f"{name}{suffix}"))
                 elif path.suffix.lower() in {".md", ".markdown"} and not path.name.endswith(suffix):
                     found.append((path, f"{name}{suffix}"))
                 elif kind == "agents" and path.suffix == ".md" and path.name.count(".") > 1:

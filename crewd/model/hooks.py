@@ -113,12 +113,16 @@ def seconds_before(hooks: Sequence[Hook]) -> float:
 
 
 class CommandToRun(msgspec.Struct, frozen=True, tag="command"):
-    """A command of an extension, to be run in this directory with `data` as its input, for so many seconds at most."""
+    """A command of an extension, to be run in this directory with `data` as its input, for so many seconds at most.
+
+    `only_beginning`: one that writes more than a MiB is ended then, and that is in order.
+    """
 
     run: str
     directory: str
     seconds: float
     data: bytes = b""
+    only_beginning: bool = False
 
 
 class CommandEnded(msgspec.Struct, frozen=True):

@@ -17,7 +17,8 @@ class Bootstrap(msgspec.Struct, frozen=True):
 
     `env` are the variables of the run and of the step, the step's before the run's; `secrets` are those that are never
     written anywhere, and `masked` the names of those of them whose values are masked in whatever the worker says and writes.
-    `recovers`: the attempt before was lost or cancelled, and this one takes up its work.
+    `recovers`: the attempt before was lost or cancelled, and this one takes up its work. `changed_goal`: the step says nothing,
+    and a hook has changed the goal: `text` is what became of it.
     """
 
     task: str
@@ -41,6 +42,7 @@ class Bootstrap(msgspec.Struct, frozen=True):
     masked: tuple[str, ...] = ()
     packet: Packet | None = None
     recovers: bool = False
+    changed_goal: bool = False
 
     @property
     def known(self) -> KnownSecrets:

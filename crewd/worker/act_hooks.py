@@ -61,7 +61,8 @@ def _hooks(order: HooksToAsk, token: CancellationToken) -> HooksAsked:
 
 def _command(order: CommandToRun, token: CancellationToken) -> CommandEnded:
     hook = Hook("command", "before_run_start", order.run, timeout_seconds=order.seconds, directory=order.directory)
-    ended = run_command(hook, order.data, Asking(token, _here(), KnownSecrets(), lambda _run: None))
+    asking = Asking(token, _here(), KnownSecrets(), lambda _run: None)
+    ended = run_command(hook, order.data, asking, only_beginning=order.only_beginning)
     cut = len(ended.output) > ANSWER_BYTES_MAX
     return CommandEnded(ended.code, ended.output[:ANSWER_BYTES_MAX], ended.error, cut)
 

@@ -89,8 +89,8 @@ class AgentProcess:
         self._unanswered = Unanswered()
         reads = [read_file(Path(bootstrap.shared) / name) for name in bootstrap.reads]
         self._told = prompt_of(
-            agent, text=bootstrap.text, goal=bootstrap.goal, packet=bootstrap.packet, reads=reads, notes=notes_of(agent),
-            tree=file_tree(Path(bootstrap.cwd)) if agent.tree else "",
+            agent, text=bootstrap.text, goal="" if bootstrap.changed_goal else bootstrap.goal, packet=bootstrap.packet,
+            reads=reads, notes=notes_of(agent), tree=file_tree(Path(bootstrap.cwd)) if agent.tree else "",
         )  # fmt: skip
         self._machine = machine_of(agent, self._task())
         self._process: LineProcess | None = None

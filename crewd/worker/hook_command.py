@@ -151,8 +151,11 @@ def _wrong_in(output: bytes) -> str:
     return ""
 
 
-def run_command(hook: Hook, request: bytes, asking: Asking) -> Ended:
-    """Run a hook, with the request as its input, until it ends, has had its time, or what asks it is cancelled."""
+def run_command(hook: Hook, request: bytes, asking: Asking, *, only_beginning: bool = False) -> Ended:
+    """Run a hook, with the request as its input, until it ends, has had its time, or what asks it is cancelled.
+
+    `only_beginning`: the first of what it prints is enough; one that goes on is ended then, and that is in order.
+    """
     try:
         process = subprocess.Popen(  # noqa: S603 (its purpose)
             ["/bin/sh", "-c", hook.run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -161,11 +164,19 @@ def run_command(hook: Hook, request: bytes, asking: Asking) -> Ended:
     except (OSError, ValueError) as error:
         return Ended(None, b"", f"it cannot be started: {error}")
     output, errors = bytearray(), bytearray()
-    child = ChildProcess(process)
+    child, full = ChildProcess(process), threading.Event()
+
+    def enough() -> None:
+        if only_beginning:
+            full.set()
+            child.signal_group(signal.SIGKILL)
+
     threads = [
         threading.Thread(target=child.wait, name="hook", daemon=True),
         threading.Thread(target=_write, args=(process.stdin, request), name="hook-stdin", daemon=True),
-        threading.Thread(target=_read, args=(process.stdout, output, ANSWER_BYTES_MAX + 1), name="hook-stdout", daemon=True),
+        threading.Thread(
+            target=_read, args=(process.stdout, output, ANSWER_BYTES_MAX + 1, enough), name="hook-stdout", daemon=True
+        ),
         threading.Thread(
             target=_read_end,
             args=(process.stderr, errors, ERRORS_BYTES_MAX + asking.known.reach),
@@ -183,7 +194,7 @@ def run_command(hook: Hook, request: bytes, asking: Asking) -> Ended:
     until = asking.token.clock.monotonic() + PIPES_SECONDS
     for thread in threads:
         thread.join(max(0.0, until - asking.token.clock.monotonic()))
-    code = None if late else child.code or 0
+    code = 0 if full.is_set() else None if late else child.code or 0
     said = blot(asking.known.in_bytes(bytes(errors)))[-ERRORS_BYTES_MAX:].decode("utf-8", "replace").strip()
     how = _how(hook, code)
     return Ended(code, bytes(output), f"{how}: {said}" if how and said else how, late)
@@ -207,12 +218,15 @@ def _write(pipe: IO[bytes] | None, data: bytes) -> None:
             pipe.close()
 
 
-def _read(pipe: IO[bytes] | None, into: bytearray, most: int) -> None:
-    """Read to the end, and keep the beginning."""
+def _read(pipe: IO[bytes] | None, into: bytearray, most: int, full: Callable[[], None]) -> None:
+    """Read to the end, and keep the beginning. `full` is called once there is no more room for it."""
     if pipe is not None:
         with pipe, contextlib.suppress(OSError, ValueError):
             while chunk := os.read(pipe.fileno(), 1 << 16):
-                into += chunk[: most - len(into)]
+                room = most - len(into)
+                into += chunk[:room]
+                if 0 < room <= len(chunk):
+                    full()
 
 
 def _read_end(pipe: IO[bytes] | None, into: bytearray, most: int) -> None:

@@ -35,8 +35,8 @@ def before_start(bootstrap: Bootstrap, desk: Desk) -> tuple[Bootstrap, Outcome |
         told = bootstrap.text or bootstrap.goal
         about, blocked = _ask(bootstrap, desk, point, {"text": told})
         if about["text"] != told:
-            goal = bootstrap.goal if bootstrap.text else ""  # it was the goal that was changed
-            bootstrap = replace(bootstrap, text=str(about["text"]), goal=goal)
+            changed_goal = bootstrap.changed_goal or not bootstrap.text
+            bootstrap = replace(bootstrap, text=str(about["text"]), changed_goal=changed_goal)
             os.environ.pop(variables.TEXT, None)
             if variables.is_possible(variables.TEXT, bootstrap.text):
                 os.environ[variables.TEXT] = bootstrap.text

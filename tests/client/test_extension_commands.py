@@ -157,6 +157,7 @@ def test_the_first_renderer_for_a_name_shows_an_artifact(brings: Callable[[str],
     brings(
         "[renderers.upper]\nartifact = '*.txt'\nrun = 'tr a-z A-Z'\n"
         "[renderers.bad]\nartifact = 'x*'\nrun = 'echo why >&2; exit 4'\n"
+        "[renderers.endless]\nartifact = '*.log'\nrun = 'yes'\ntimeout_seconds = 60\n"
     )
     shown = render("a.txt", b"hello \xff")
     assert shown is not None and (shown.renderer, shown.text) == ("one.upper", "HELLO �")
@@ -166,6 +167,9 @@ def test_the_first_renderer_for_a_name_shows_an_artifact(brings: Callable[[str],
     assert large is not None
     assert large.cut
     assert large.text == "X" * (1 << 20)
+    endless = render("a.log", b"")
+    assert endless is not None
+    assert (endless.text, endless.cut) == ("y\n" * (1 << 19), True)
     with pytest.raises(CrewdError, match=r"renderer one\.bad has failed: exit code 4: why"):
         render("xyz", b"")
     disable("renderer:one.upper", "too loud")

@@ -78,7 +78,7 @@ def test_a_name_that_means_another_file_is_left_alone(write: Write) -> None:
     ("kind", "name", "new", "error"),
     [
         ("agents", "scout", "executor", Conflict), ("agents", "scout", "../x", UsageError),
-        ("agents", "executor", "x", Refused),
+        ("agents", "executor", "x", Refused), ("agents", "scout", "v1.2", UsageError),
     ],
 )  # fmt: skip
 def test_what_cannot_be_renamed_changes_nothing(kind: Kind, name: str, new: str, error: type[Exception]) -> None:
@@ -117,6 +117,27 @@ def test_what_stands_in_the_way_of_a_name_is_said(write: Write, monkeypatch: pyt
         rename("agents", "scout", "seeker")
     write("workflows/broken.workflow.md", "## s\nagent scout\n")
     assert [each.name for each in own_files.uses(own_files.own("agents", "scout"))] == ["duo", "duo"]
+
+
+def test_a_faulty_file_that_may_name_it_is_mended_first(write: Write) -> None:
+    broken = write("workflows/broken.workflow.md", "## s\nagent: scout\n\n## t\nmodell: x\n")
+    before = files()
+    for act in (lambda: rename("agents", "scout", "seeker"), lambda: own_files.remove(own_files.own("agents", "scout"))):
+        with pytest.raises(Refused, match=r"broken\.workflow\.md may name it, and is faulty: .*modell"):
+            act()
+    assert files() == before
+    broken.write_text("## s\nagent: scouts\n\n## t\nmodell: x\n")
+    assert rename("agents", "scout", "seeker")
+
+
+def test_a_renamed_file_keeps_its_permissions_and_a_fault_is_told_with_its_file(write: Write) -> None:
+    path = write("agents/secret.md", SCOUT)
+    path.chmod(0o600)
+    (written,) = rename("agents", "secret", "hidden")
+    assert written.stat().st_mode & 0o777 == 0o600
+    write("agents/wrong.md", "---\nmodell: x\n---\n")
+    with pytest.raises(UsageError, match=r"agents/wrong\.md: .*modell"):
+        rename("agents", "wrong", "right")
 
 
 def test_what_is_named_is_only_removed_by_force() -> None:

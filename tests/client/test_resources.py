@@ -9,7 +9,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from crewd.client.resources import SUFFIXES, resource, resources
+from crewd.client.resources import SUFFIXES, overlooked, resource, resources
 from crewd.client.texts import read_text
 from crewd.client.user_file import FILE_BYTES_MAX
 from crewd.model.errors import NotFound, UsageError
@@ -123,3 +123,17 @@ def test_order_does_not_depend_on_the_file_system(project: Path) -> None:
     names = [each.name for each in resources("agents")]
     assert names == sorted(names)
     assert set(SUFFIXES) == {"agents", "teams", "workflows", "skills"}
+
+
+def test_what_is_beside_skills_and_is_none_is_named_but_not_what_rm_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in ("gone/SKILL.md.bak", "odd/skill.md", "flat.md"):
+        path = tmp_path / ".crew/skills" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    assert [(path.name, meant) for path, meant in overlooked("skills")] == [
+        ("flat.md", "flat/SKILL.md"),
+        ("odd", "odd/SKILL.md"),
+    ]

@@ -250,10 +250,11 @@ def test_a_changed_result_leaves_the_file_that_the_worker_wrote(crew: Crew) -> N
 def test_a_hook_is_given_the_goal_where_the_step_says_nothing_and_may_replace_it(crew: Crew, tmp_path: Path) -> None:
     run = run_with(
         crew, Hook("see", "before_task_start", f"cat > {tmp_path}/seen"),
-        saying("it", verdict="modify", text="the smaller task"), text="",
+        saying("it", verdict="modify", text="the smaller task"), Hook("end", "task_result", f"cat > {tmp_path}/end"), text="",
     )  # fmt: skip
     assert run.result(timeout=60) == "the smaller task"
     assert json.loads((tmp_path / "seen").read_text())["text"] == "the goal"
+    assert json.loads((tmp_path / "end").read_text())["goal"] == "the goal", "what the run is for has not changed"
 
 
 def test_a_message_that_waits_when_a_hook_blocks_is_refused_because_the_worker_has_ended(crew: Crew, tmp_path: Path) -> None:

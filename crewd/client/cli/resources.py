@@ -21,9 +21,17 @@ from crewd.client.cli.group import Group
 from crewd.client.cli.own_files import add_commands
 from crewd.client.cli.understood import tell_workflow
 from crewd.client.faults import Fault, described, faults_of, faults_of_hooks
-from crewd.client.resources import SUFFIXES, Kind, Resource, directories, overlooked, resource, resources
+from crewd.client.resources import (
+    SUFFIXES,
+    Kind,
+    Resource,
+    check_resource_name,
+    directories,
+    overlooked,
+    resource,
+    resources,
+)
 from crewd.model.errors import Conflict
-from crewd.model.ids import check_name
 from crewd.model.quantities import counted
 
 TEMPLATES: dict[Kind, str] = {
@@ -125,7 +133,7 @@ def new_command(kind: Kind) -> click.Command:
     @verb
     def new(options: Options, name: str, user: bool) -> None:  # noqa: FBT001 (a flag)
         """Write a file to begin with."""
-        check_name(kind[:-1], name)
+        check_resource_name(kind, name)
         folder: Path = directories("user" if user else "project", kind)[0]
         path = folder / f"{name}{SUFFIXES[kind]}"
         if kind == "agents" and name in CATALOGUE and not user:
