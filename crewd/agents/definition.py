@@ -37,6 +37,7 @@ Memory = Literal["", "user", "project"]
 _LISTS = frozenset({"tools", "fallbackModels"})
 _FLAGS = frozenset({"tree", "inheritProjectContext", "inheritSkills"})
 _NUMBERS = frozenset({"maxTurns", "graceTurns"})
+_PLACES = frozenset({"configDir", "config_dir"})
 _CHOICES = {"permissions": get_args(Permissions), "systemPromptMode": ("append", "replace")}
 
 
@@ -164,8 +165,11 @@ def _value(head: Yaml, key: str, value: object) -> object:
         return value == "true"
     if key in _NUMBERS:
         if not str(value).isdecimal() or len(str(value)) > 9:
-            raise wrong(head.line(key), f"{key}: {value!r} is no number", f"{key}: 6")
+            raise wrong(head.line(key), f"{key}: {value!r} is not possible", f"a whole number, 0 or more: {key}: 6")
         return int(str(value))
+    if key in _PLACES and not str(value).startswith(("/", "~/")):
+        hint = f"an absolute path, or one in your home: {key}: ~/.claude-work"
+        raise wrong(head.line(key), f"{key}: {value!r} is not possible", hint)
     return str(value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crewd.agents.acp import Acp
@@ -75,7 +76,7 @@ def variables_of(agent: Agent) -> dict[str, str]:
     }
     found = {}
     if agent.config_dir and agent.runtime in directories:
-        found[directories[agent.runtime]] = agent.config_dir
+        found[directories[agent.runtime]] = str(Path(agent.config_dir).expanduser())
     if agent.runtime == "claude":
         found["CLAUDE_CODE_SDK_READS_SESSION_STATE"] = "1"  # else nothing says that it has come to rest
         if not agent.project_context:

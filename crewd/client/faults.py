@@ -18,7 +18,7 @@ from crewd.agents.skills import NONE, parse_skill
 from crewd.agents.tools import near_tool
 from crewd.client import shapes
 from crewd.client.agents import agent_named
-from crewd.client.chosen import team_named
+from crewd.client.chosen import Wish, choose, team_named
 from crewd.client.extensions import faults_of_extensions
 from crewd.client.hooks import found_hooks
 from crewd.client.resources import SUFFIXES, Resource, resource, resources
@@ -178,7 +178,7 @@ def _of_team(each: Resource) -> list[Fault]:
         check_planned(msgspec.structs.replace(workflow, plan_approval=workflow.plan_approval or team.plan_approval))
     except UsageError as error:
         faults.append(Fault(f"with its workflow {team.workflow}: {error.message}", error.hint))
-    return faults
+    return faults or _raised("", lambda: choose(Wish(team=each.id), installed=False))
 
 
 def _of_agent(where: str, name: str) -> list[Fault]:

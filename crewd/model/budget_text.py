@@ -5,7 +5,7 @@ Tests: tests/model/test_budget.py.
 
 from __future__ import annotations
 
-from crewd.model.budget import Budget
+from crewd.model.budget import Budget, check_budget
 from crewd.model.errors import UsageError
 from crewd.model.markdown import did_you_mean, wrong
 from crewd.model.quantities import quantity
@@ -29,4 +29,9 @@ def read_budget(yaml: Yaml) -> Budget:
             found[name] = quantity(name, scalar_text(each, at, name), integral=name != "cost")
         except UsageError as error:
             raise wrong(at, error.message, error.hint) from None
-    return Budget(**found)  # type: ignore[arg-type]  # whole numbers, but for the cost
+    budget = Budget(**found)  # type: ignore[arg-type]  # whole numbers, but for the cost
+    try:
+        check_budget(budget)
+    except UsageError as error:
+        raise wrong(line, error.message, error.hint) from None
+    return budget

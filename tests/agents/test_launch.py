@@ -45,7 +45,9 @@ def test_a_copy_of_a_session_is_asked_for_where_that_is_an_option() -> None:
     assert "--fork-session" not in argv("claude", "", forks=True)
 
 
-def test_its_own_configuration_may_be_elsewhere() -> None:
+def test_its_own_configuration_may_be_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert variables_of(Agent(runtime="codex", command=("codex",), config_dir="~/c")) == {"CODEX_HOME": "/home/ann/c"}
     agent = Agent(runtime="codex", command=("codex",), config_dir="/c")
     assert variables_of(agent) == {"CODEX_HOME": "/c"}
     assert variables_of(Agent(runtime="acp", command=("x",), config_dir="/c")) == {}

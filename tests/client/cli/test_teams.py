@@ -439,3 +439,28 @@ def test_the_team_of_the_docs_can_be_run_and_a_plan_that_nobody_makes_is_a_fault
     done = shell.run("check")
     assert done.returncode == 1
     assert "no step makes one" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("head", "roles", "said"),
+    [
+        ("budget: {cost: -5}\n", "- writer: agent=ed\n", "line 4: budget cost -5 is not possible"),
+        (
+            "",
+            "- reviewer: agent=ed\n- security: agent=ed access=shared\n- writer: agent=ed access=exclusive\n",
+            "the tool Edit",
+        ),
+    ],
+)
+def test_a_team_that_could_never_run_is_a_fault(shell: Shell, head: str, roles: str, said: str) -> None:
+    folder = shell.cwd / ".crew"
+    for name, text in (
+        ("agents/ed.md", "---\nruntime: claude\ncommand: x\ntools: [Edit]\n---\n"),
+        ("teams/sure.team.md", f"---\ndescription: d\ndefaultWorkflow: review\n{head}---\n{roles}"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    done = shell.run("check")
+    assert done.returncode == 1
+    assert said in " ".join(done.stdout.split())
+    assert "sure.team.md" in done.stdout
