@@ -36,6 +36,12 @@ class Skill(msgspec.Struct, frozen=True):
     description: str
     text: str
 
+    @property
+    def note(self) -> str:
+        """What of it no agent is told, in words; empty if that is nothing."""
+        size = len(self.text)
+        return "" if size <= CHARS_MAX else f"its text has {size:,} characters, and an agent is given the first {CHARS_MAX:,}"
+
 
 def parse_skill(text: str, default_name: str) -> Skill:
     """The skill in a file's text. UsageError with the line for what is wrong."""

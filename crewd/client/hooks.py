@@ -29,9 +29,13 @@ _OTHERWISE: Final = "no project is trusted"
 
 
 class FoundHook(msgspec.Struct, frozen=True):
-    """A hook and its state. `reason` says why it is not active, `shadowed_by` what its name means (`user:NAME`)."""
+    """A hook and its state. `reason` says why it is not active, `shadowed_by` what its name means (`user:NAME`).
+
+    `owner` is whose it is: user, project, or the name of an extension.
+    """
 
     hook: Hook
+    owner: str
     state: Literal["active", "shadowed", "untrusted"] = "active"
     reason: str = ""
     shadowed_by: str = ""
@@ -81,7 +85,9 @@ def hooks_for_start() -> tuple[list[FoundHook], list[str]]:
         return found, [f"no hook of this project runs: {fault}"]
     names = ", ".join(each.hook.name for each in found if each.state == "untrusted")
     why = f"hooks of this project do not run, nobody has trusted them: {names} (crew hooks, crew trust)"
-    return found, [why] if names else []
+    guards = [each for each in found if each.state == "shadowed" and each.hook.blocking and each.hook.source == "extension"]
+    said = [f"the hook {each.hook.name} of extension {each.owner} blocks nothing: {each.reason}" for each in guards]
+    return found, [*([why] if names else []), *said]
 
 
 def _user_hooks() -> list[Hook]:
@@ -92,17 +98,19 @@ def _user_hooks() -> list[Hook]:
 def _found(users: list[Hook], project: ProjectHooks) -> list[FoundHook]:
     first: dict[str, str] = {}
     found: list[FoundHook] = []
-    theirs = [hook for extension in active_extensions() for hook in extension.hooks]
-    for hook in (*users, *theirs, *project.hooks):
+    theirs = [(extension.name, hook) for extension in active_extensions() for hook in extension.hooks]
+    all_of_them = [*(("user", hook) for hook in users), *theirs, *(("project", hook) for hook in project.hooks)]
+    for owner, hook in all_of_them:
         if hook.name in first:
             means = first[hook.name]
-            found.append(FoundHook(hook, "shadowed", f"{hook.name} means the {means}'s hook", f"{means}:{hook.name}"))
+            whose = f"the {means}'s hook" if means in {"user", "project"} else f"the hook of extension {means}"
+            found.append(FoundHook(hook, owner, "shadowed", f"{hook.name} means {whose}", f"{means}:{hook.name}"))
             continue
-        if hook.source == "project" and not project.trusted:
-            found.append(FoundHook(hook, "untrusted", "nobody has trusted it as it is now: crew trust"))
+        if owner == "project" and not project.trusted:
+            found.append(FoundHook(hook, owner, "untrusted", "nobody has trusted it as it is now: crew trust"))
             continue
-        first[hook.name] = hook.source
-        found.append(FoundHook(hook))
+        first[hook.name] = owner
+        found.append(FoundHook(hook, owner))
     return found
 
 

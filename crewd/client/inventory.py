@@ -67,7 +67,7 @@ def inventory() -> list[Item]:
     if fault:
         found.append(Item(f"hook:{PROJECT_FILE.name}", "hook", PROJECT_FILE.name, "project", "missing", fault))
     for one in hooks:
-        name, source = one.hook.name, one.hook.source
+        name, source = one.hook.name, one.owner
         if one.state == "shadowed":
             found.append(Item(f"hook:{source}:{name}", "hook", name, source, "shadowed", one.reason, one.shadowed_by))
         elif f"hook:{name}" in off:

@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from crewd.client import hooks
 from crewd.client.cli.screen import plain
 from crewd.client.hooked import active_hooks, with_hooks
 from crewd.client.hooks import distrust, found_hooks, project_hooks, trust
@@ -205,3 +207,17 @@ def test_a_hook_of_the_user_blocks_what_is_started_and_a_person_sees_why(daemon:
     assert "nobody" not in shell.run("exec", "true").stderr
     assert "not trusted" in shell.ok("trust", "--revoke")
     shell.ok("reject", run)
+
+
+def test_of_two_extensions_with_a_hook_of_one_name_it_is_said_whose_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def brings(name: str, *, blocking: bool) -> SimpleNamespace:
+        return SimpleNamespace(
+            name=name, hooks=(Hook("tidy", "before_task_start", "true", blocking=blocking, source="extension"),)
+        )
+
+    monkeypatch.setattr(hooks, "active_extensions", lambda: [brings("alpha", blocking=False), brings("beta", blocking=True)])
+    found, said = hooks.hooks_for_start()
+    assert [(each.owner, each.state, each.shadowed_by) for each in found] == [
+        ("alpha", "active", ""), ("beta", "shadowed", "alpha:tidy"),
+    ]  # fmt: skip
+    assert said == ["the hook tidy of extension beta blocks nothing: tidy means the hook of extension alpha"]

@@ -35,6 +35,7 @@ def hooks(options: Options, point: HookPoint | None) -> None:
     rows = [
         {
             **msgspec.structs.asdict(each.hook),
+            "owner": each.owner,
             "state": "disabled" if each.state != "shadowed" and f"hook:{each.hook.name}" in off else each.state,
             "reason": off.get(f"hook:{each.hook.name}", each.reason) if each.state != "shadowed" else each.reason,
         }
@@ -43,8 +44,10 @@ def hooks(options: Options, point: HookPoint | None) -> None:
     if options.json:
         out(rows)
         return
+    if not rows:
+        say("there are no hooks (docs/hooks.md: hooks.toml)")
     for row in rows:
-        say(f"{row['name']}  {row['on']}  {'blocks' if row['blocking'] else 'remarks'}  {row['source']}  {row['state']}")
+        say(f"{row['name']}  {row['on']}  {'blocks' if row['blocking'] else 'remarks'}  {row['owner']}  {row['state']}")
         if row["reason"]:
             say_within(f"  {row['reason']}")
         _say_command(str(row["run"]))

@@ -5,6 +5,7 @@ Tests: tests/client/cli/test_teams.py.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from crewd.client.resources import (
     resource,
     resources,
 )
-from crewd.model.errors import Conflict
+from crewd.model.errors import Conflict, CrewdError
 from crewd.model.quantities import counted
 
 TEMPLATES: dict[Kind, str] = {
@@ -208,6 +209,8 @@ def _tell_skill(options: Options, each: Resource) -> None:
     say(f"{skill.name}: {skill.description}".rstrip(": "))
     say(f"  from {each.source}, {each.path}\n")
     say_exactly(skill.text)
+    if skill.note:
+        warn(f"{each.path}: {skill.note}")
 
 
 skills = _group("skills", "The skills that agents can be given: skills: NAME in a file, or crew run --skill NAME.", _tell_skill)
@@ -237,6 +240,17 @@ def check_one(options: Options, only: Resource) -> None:
     _tell_faults(options, [only], f": {only.kind.removesuffix('s')} {only.id}")
 
 
+def _notes(looked: Iterable[Resource]) -> list[str]:
+    """What is to be said of skills that are right."""
+    found = []
+    for each in looked:
+        if each.kind == "skills":
+            with contextlib.suppress(CrewdError):
+                note = read_skill(each).note
+                found += [f"{each.path}: {note}"] if note else []
+    return found
+
+
 def _tell_faults(
     options: Options, looked: Sequence[Resource], what: str, of_hooks: Iterable[Fault] = (), beside: Iterable[str] = ()
 ) -> None:
@@ -255,7 +269,7 @@ def _tell_faults(
             say_within(fault.wrong if path in fault.wrong else f"{path}: {fault.wrong}")
             if fault.hint:
                 say_within(f"  {fault.hint}")
-        for each in beside:
+        for each in (*beside, *_notes(looked)):
             warn(each)
         say(f"{counted(len(looked), 'file')}{what}, {counted(len(found), 'fault')}")
     if found:

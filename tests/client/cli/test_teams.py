@@ -212,6 +212,16 @@ def test_what_is_wrong_with_a_file_is_found_before_it_is_used(shell: Shell) -> N
     assert "which team broken does not have" in shell.fails(2, "run", "x", "--team", "broken", "-w", "review")
 
 
+def test_of_a_long_skill_it_is_said_how_much_an_agent_is_given(shell: Shell) -> None:
+    path = shell.cwd / ".crew/skills/long/SKILL.md"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"---\ndescription: d\n---\n{'word ' * 400}\n")
+    for verb in (("check",), ("skills", "validate", "long"), ("skills", "show", "long")):
+        done = shell.run(*verb)
+        assert done.returncode == 0
+        assert "its text has 1,999 characters, and an agent is given the first 1,500" in done.stderr
+
+
 def test_a_skill_is_given_to_an_agent(shell: Shell) -> None:
     assert shell.ok("skills", "new", "short") == ".crew/skills/short/SKILL.md\n"
     (shell.cwd / ".crew" / "skills" / "short" / "SKILL.md").write_text("---\ndescription: s\n---\nAnswer in one word.\n")
